@@ -1,0 +1,48 @@
+# Everything is a command of the package; make only sees to it that it is installed first.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -c constraints.txt
+
+.PHONY: setup lab test lint format build bench
+
+setup: $(VENV)/.lab          ## .venv with the course, and its data, verified
+	@$(BIN)/python -m attnlab fetch
+
+lab: setup                   ## JupyterLab on the first notebook
+	$(BIN)/python -m attnlab lab
+
+test: $(VENV)/.dev           ## every test; browser tests need a Chromium
+	@$(BIN)/python -m attnlab fetch
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev           ## style, layers, and notebooks that match their source
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m attnlab build --check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(VENV)/.dev          ## notebooks from notebooks/src
+	$(BIN)/python -m attnlab build
+
+bench: $(VENV)/.dev          ## measure, print a table, merge into data/results.json; AREA=desk for one part
+	@$(BIN)/python -m attnlab fetch
+	$(BIN)/python tests/benchmarks/bench.py $(AREA)
+
+$(BIN)/python:
+	@$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'attnlab needs Python 3.11 or newer, this is ' + sys.version.split()[0] + '. Try: make setup PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lab: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing into $(VENV); the first time this takes some minutes."
+	$(INSTALL) -e ".[lab]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.lab
+	$(INSTALL) -e ".[dev]"
+	@touch $@

@@ -1,0 +1,58 @@
+"""attnlab: an interactive course on attention, and the package behind it.
+
+``import attnlab as al`` gives the names below; each is loaded when it is first used, so importing
+the package costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "bert",
+    "datasets",
+    "device",
+    "errors",
+    "evaluate",
+    "heads",
+    "maps",
+    "settings",
+    "training",
+}
+_NAMES = {
+    "AttentionMaps": "maps",
+    "AttnlabError": "errors",
+    "Classifier": "bert",
+    "Evaluator": "evaluate",
+    "HeadMixer": "show.widgets",
+    "HeadSettings": "settings",
+    "TextDataset": "datasets",
+    "attention_view": "show.views",
+    "finetune": "bert",
+    "load_classifier": "bert",
+    "plots": "show.plots",
+    "show": "show.plots",
+}
+
+if TYPE_CHECKING:
+    from attnlab import bert, datasets, device, errors, evaluate, heads, maps, settings, training
+    from attnlab.bert import Classifier, finetune, load_classifier
+    from attnlab.datasets import TextDataset
+    from attnlab.errors import AttnlabError
+    from attnlab.evaluate import Evaluator
+    from attnlab.maps import AttentionMaps
+    from attnlab.settings import HeadSettings
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"attnlab.{name}")
+    if name in _NAMES:
+        module = importlib.import_module(f"attnlab.{_NAMES[name]}")
+        return module if name == "plots" else getattr(module, name)
+    raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_MODULES, *_NAMES, "__version__"])
