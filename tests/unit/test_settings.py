@@ -1,0 +1,88 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import attnlab as al
+from attnlab.errors import SettingsError
+
+sizes = st.tuples(st.integers(1, 6), st.integers(1, 6))
+numbers = st.floats(0, 4, width=32)
+
+
+@st.composite
+def some_settings(draw):
+    layers, heads = draw(sizes)
+    settings = al.HeadSettings(layers, heads)
+    for layer in range(layers):
+        for head in range(heads):
+            settings.scale[layer, head] = draw(numbers)
+            settings.temperature[layer, head] = draw(st.floats(0.0625, 8, width=32))
+    return settings
+
+
+@given(some_settings())
+def test_json_brings_back_equal_settings(settings):
+    assert al.HeadSettings.from_json(settings.to_json()) == settings
+
+
+@given(some_settings())
+def test_the_code_makes_the_same_settings(settings):
+    names = {"al": al}
+    exec(settings.to_code(), names)
+    assert torch.allclose(names["settings"].scale, settings.scale, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(names["settings"].temperature, settings.temperature, rtol=1e-3)
+
+
+@given(some_settings())
+def test_reset_makes_neutral_and_a_copy_keeps_its_own_values(settings):
+    copy = settings.copy()
+    assert settings.reset().is_neutral()
+    settings.scale[0, 0] = 3
+    assert copy.scale is not settings.scale
+    assert not settings.is_neutral()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("scale", -0.5, "-0.5 at (1, 2); it must be 0"),
+        ("temperature", 0.0, "must be above 0"),
+        ("temperature", -1.0, "must be above 0"),
+        ("scale", float("nan"), "not a finite number at (1, 2)"),
+        ("temperature", float("inf"), "not a finite number"),
+    ],
+)
+def test_a_value_without_meaning_is_refused_with_its_place(name, value, words):
+    settings = al.HeadSettings(3, 4)
+    getattr(settings, name)[1, 2] = value
+    with pytest.raises(SettingsError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        settings.validate(3, 4)
+
+
+def test_a_wrong_shape_names_both_shapes():
+    with pytest.raises(SettingsError, match=r"\(3, 4\).*6 layers of 12 heads"):
+        al.HeadSettings(3, 4).validate(6, 12)
+
+
+def test_a_stack_must_have_a_setting_per_text():
+    stack = al.HeadSettings.stack([al.HeadSettings(3, 4)] * 2)
+    with pytest.raises(SettingsError, match="2 settings for a batch of 5"):
+        stack.validate(3, 4, batch=5)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scale": [[1]]}', '{"scale": "x", "temperature": 1}'])
+def test_what_is_no_settings_is_not_read(text):
+    with pytest.raises(SettingsError, match="no head settings"):
+        al.HeadSettings.from_json(text)
+
+
+@pytest.mark.parametrize("make", [lambda: al.HeadSettings(0, 4), lambda: al.HeadSettings.stack([])])
+def test_nothing_is_refused(make):
+    with pytest.raises(SettingsError):
+        make()
+
+
+def test_settings_of_different_sizes_do_not_stack():
+    with pytest.raises(SettingsError, match="different sizes"):
+        al.HeadSettings.stack([al.HeadSettings(1, 2), al.HeadSettings(2, 2)])
