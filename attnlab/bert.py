@@ -443,7 +443,7 @@ def finetune(
     method : "lora" trains low-rank updates of all attention and feed-forward matrices (Hu et al.
         2021) and the classification layer; "full" trains every weight but the word embeddings
     out : folder for the result (an adapter for "lora"); `load_classifier` reads it
-    learning_rate : default 5e-4 for "lora", 1e-4 for "full"
+    learning_rate : default 1e-3 for "lora", 1e-4 for "full"
     rank : rank of the updates, for "lora"
     command : noted beside an adapter as the way to make it again
     progress : called as progress(step, steps, text)
@@ -472,7 +472,6 @@ def finetune(
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
-            lora_dropout=0.05,
             target_modules=sorted(names - {"classifier", "out_proj", "pre_classifier"}),
             task_type="SEQ_CLS",
         )
@@ -499,7 +498,7 @@ def finetune(
         evaluate,
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=learning_rate or (5e-4 if method == "lora" else 1e-4),
+        learning_rate=learning_rate or (1e-3 if method == "lora" else 1e-4),
         seed=seed,
         number_format=number_format(clf.device.type),
         progress=progress,

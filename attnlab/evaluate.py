@@ -17,7 +17,7 @@ from attnlab.errors import AttnlabError, DataError, suggest
 from attnlab.heads import removed
 from attnlab.settings import HeadSettings
 
-_Z = stats.norm.ppf(0.975)  # all intervals are 95 %
+_Z = float(stats.norm.ppf(0.975))  # all intervals are 95 %
 
 
 @dataclass(frozen=True, eq=False)

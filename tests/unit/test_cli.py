@@ -1,0 +1,93 @@
+"""Commands as a shell sees them: output, exit code, and an error that is one message."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+
+import attnlab as al
+
+
+def attnlab(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "attnlab", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", **environment},
+        timeout=240,
+    )
+
+
+def test_help_lists_the_commands_with_examples():
+    overview = attnlab("--help")
+    assert overview.returncode == 0
+    for command in ("doctor", "fetch", "lab", "finetune", "sweep", "build"):
+        assert command in overview.stdout
+        assert f"attnlab {command}" in attnlab(command, "--help").stdout
+
+
+def test_doctor_finds_everything_here():
+    run = attnlab("doctor")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for word in ("torch", "bertviz", "data", "proved by self_check", "Chromium", "number format"):
+        assert word in run.stdout
+    assert "missing" not in run.stdout
+
+
+def test_doctor_names_the_cure_and_fails_where_the_course_cannot_run(tmp_path):
+    run = attnlab("doctor", ATTNLAB_CACHE=str(tmp_path))
+    assert run.returncode == 1
+    assert "attnlab fetch" in run.stdout
+
+
+def test_optional_parts_only_warn(tmp_path):
+    run = attnlab("doctor", PATH=str(tmp_path))  # no Chromium there
+    assert run.returncode == 0
+    assert "apt-get install chromium" in run.stdout
+
+
+def test_fetch_verifies_and_counts():
+    run = attnlab("fetch", "movie-sentiment", "tweet-sentiment")
+    assert run.returncode == 0
+    assert "2 data sets, 2 MB, verified" in run.stdout
+
+
+def test_an_error_is_one_message_and_exit_code_1():
+    run = attnlab("fetch", "movie-sentimant")
+    assert run.returncode == 1
+    assert "Did you mean 'movie-sentiment'" in run.stderr
+    assert "Traceback" not in run.stderr + run.stdout
+
+
+def test_a_wrong_option_is_exit_code_2():
+    assert attnlab("sweep", "--sentences", "none").returncode == 2
+
+
+def test_a_broken_profile_says_what_there_is():
+    run = attnlab("doctor", ATTNLAB_PROFILE="cpuu")
+    assert run.returncode == 1
+    assert "Did you mean 'cpu'" in run.stderr
+
+
+def test_sweep_writes_a_table(tmp_path):
+    run = attnlab("sweep", "--sentences", 4, "--to", tmp_path / "sweep.csv")
+    assert run.returncode == 0, run.stderr
+    assert len(pd.read_csv(tmp_path / "sweep.csv")) == 72
+
+
+def test_finetune_on_ones_own_csv(tmp_path, movies):
+    few = movies.train.sample(80)
+    few.to_frame()[["text", "label"]].to_csv(tmp_path / "mine.csv", index=False)
+    run = attnlab("finetune", tmp_path / "mine.csv", "--epochs", 1, "--out", tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    assert "test" in run.stdout
+    mine = al.load_classifier(tmp_path / "out")
+    assert mine.label_names == ["negative", "positive"]
+    assert mine.history.rows[0]["epoch"] == 1
+
+
+def test_lab_says_when_a_notebook_is_not_there():
+    run = attnlab("lab", "99_nothing.ipynb")
+    assert run.returncode == 1
+    assert "no notebook" in run.stderr

