@@ -37,7 +37,7 @@ Method = Literal["lora", "full"]
 
 BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
 _RECORD = "attnlab.json"  # what we note beside an adapter
-_TOKENS_PER_BATCH = 2048
+_TOKENS_PER_BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,10 @@ class Encoded:
             if full or end == len(places):
                 yield places[start:end]
                 start = end
+
+
+class Stopped(Exception):
+    """A computation was given up because nobody wants its result any more."""
 
 
 class Classifier:
@@ -186,11 +190,13 @@ class Classifier:
         places: Sequence[int] | np.ndarray | None = None,
         settings: HeadSettings | None = None,
         fast: bool = False,
+        stop: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Logits (N, C), float32 on the CPU, of encoded texts at these places, in that order.
 
         ``settings`` hold for this call only, whatever else runs on the model meanwhile; with None
         the model answers as it stands. ``fast`` computes in the fastest number format of the device.
+        ``stop`` is asked between batches; when it says True the call raises `Stopped`.
         """
         places = np.arange(len(encoded)) if places is None else np.asarray(places, dtype=int)
         result = torch.empty(len(places), len(self.label_names))
@@ -198,7 +204,10 @@ class Classifier:
         dtype = number_format(self.device.type) if fast else torch.float32
         stacked = settings is not None and settings.scale.dim() == 3
         with torch.inference_mode(), autocast(self.device, dtype):
-            for group in encoded.batches(places):
+            # smaller batches when somebody may want it to stop: it can, only between them
+            for group in encoded.batches(places, _TOKENS_PER_BATCH if stop is None else 512):
+                if stop is not None and stop():
+                    raise Stopped
                 inputs = {name: one.to(self.device) for name, one in encoded.batch(group).items()}
                 rows = [row_of[int(place)] for place in group]
                 if settings is None:

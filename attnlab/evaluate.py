@@ -1,5 +1,6 @@
 """How well a classifier does on held-out texts, with its uncertainty, as its heads are moved."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -119,17 +120,28 @@ class Evaluator:
 
     def score(self, settings: HeadSettings | None = None) -> Score:
         """Accuracy and loss on all texts. None takes the model as it stands."""
-        for running in self.running(settings, first=len(self.dataset)):
-            pass
+        (running,) = self.running(settings, first=len(self.dataset))
         return running.score
 
     def running(
-        self, settings: HeadSettings | None = None, first: int = 32, chunk: int = 128
+        self,
+        settings: HeadSettings | None = None,
+        first: int = 16,
+        known: list[torch.Tensor] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> Iterator[Running]:
         """Evaluate in chunks, and yield the score so far after each.
 
         Every chunk is a random sample of the texts, the same at each call, so that the score so far
         is an unbiased estimate, and two settings can be compared on the texts both have seen.
+
+        Parameters
+        ----------
+        settings : as for `score`
+        first : texts in the first chunk; each further one is twice as long, up to 256
+        known : chunks' logits from a run that was stopped; they are not computed again, and what is
+            computed is added
+        stop : asked between batches; when it says True the run raises `bert.Stopped`
         """
         if settings is not None:
             settings.validate(self.clf.layers, self.clf.heads)
@@ -137,18 +149,22 @@ class Evaluator:
                 raise AttnlabError(
                     "The Evaluator takes one setting for all texts, not a stack. Pick one of them."
                 )
-        start, logits, at = time.perf_counter(), [], 0
-        while at < len(self.dataset):
-            end = min(at + (chunk if at else first), len(self.dataset))
-            logits.append(self.clf.logits(self.encoded, self._order[at:end], settings, self.fast))
-            at = end
-            places = self._order[:at]
-            score = _score(torch.cat(logits), self.labels[places], time.perf_counter() - start)
+        start, at, size = time.perf_counter(), 0, first
+        known = [] if known is None else known
+        for step in itertools.count():
+            end = min(at + size, len(self.dataset))
+            if step == len(known):
+                chunk = self._order[at:end]
+                known.append(self.clf.logits(self.encoded, chunk, settings, self.fast, stop))
+            at, size = end, min(2 * size, 256)
+            places, logits = self._order[:at], torch.cat(known[: step + 1])
             if at == len(self.dataset):  # all seen: back into the order of the data set
                 back = np.argsort(places)
-                score = _score(torch.cat(logits)[back], self.labels, time.perf_counter() - start)
-                places = places[back]
+                places, logits = places[back], logits[back]
+            score = _score(logits, self.labels[places], time.perf_counter() - start)
             yield Running(score, places, len(self.dataset))
+            if at == len(self.dataset):
+                return
 
     def compare(self, a: HeadSettings | Score | None, b: HeadSettings | Score | None) -> Comparison:
         """Compare two settings, or two scores of this evaluator, on the same texts."""

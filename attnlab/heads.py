@@ -191,9 +191,7 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
         for name, one in (("neutral", neutral), ("silent", silent), ("sharp", sharp))
     }
     if partners == [layer]:
-        difference(
-            "own layer's weights under scale", maps["silent"], maps["neutral"], at_most=0
-        )
+        difference("own layer's weights under scale", maps["silent"], maps["neutral"], at_most=0)
     difference("own layer's weights under temperature", maps["sharp"], maps["neutral"], above=0)
     with contextlib.suppress(_Interrupted), applied(model, silent):
         raise _Interrupted

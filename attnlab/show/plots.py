@@ -237,8 +237,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
         dir=path.parent, prefix=f".{path.name}-", delete=False
     ) as file:
         file.write(data)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)
     return path
 
 

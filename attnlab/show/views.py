@@ -23,10 +23,24 @@ from attnlab.show import plots
 Kind = Literal["head", "model"]
 MAX_LINES = 120_000  # a browser draws one line per pair of tokens and head; more than this is slow
 
-_COLOURS = (  # d3's ten repeat from the eleventh head on
-    "#1f77b4 #ff7f0e #2ca02c #d62728 #9467bd #8c564b #e377c2 #7f7f7f #bcbd22 #17becf "
-    "#00005c #006d2c #e6ab02 #67001f #5ab4ac #c51b7d"
-).split()
+_COLOURS = [  # d3's ten repeat from the eleventh head on
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#bcbd22",
+    "#17becf",
+    "#00005c",
+    "#006d2c",
+    "#e6ab02",
+    "#67001f",
+    "#5ab4ac",
+    "#c51b7d",
+]
 
 
 class AttentionView:

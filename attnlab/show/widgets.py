@@ -21,7 +21,7 @@ import traitlets
 from matplotlib.colors import to_hex
 from seaborn import color_palette
 
-from attnlab.bert import Classifier
+from attnlab.bert import Classifier, Stopped
 from attnlab.datasets import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError, SettingsError, suggest
@@ -232,7 +232,7 @@ class HeadMixer(anywidget.AnyWidget):
             clf, dataset.sample(sentences) if sentences else dataset, fast=True
         )
         self._neutral: list[Running] = []  # the model as it is, chunk by chunk
-        self._neutral_runs = self._evaluator.running(clf.settings())
+        self._neutral_logits: list[torch.Tensor] = []
         self._history: list[dict[str, Any]] = []
         self._before = to_faders(clf.settings())
         self._gesture: int | None = None
@@ -240,6 +240,10 @@ class HeadMixer(anywidget.AnyWidget):
         self._half_seed = itertools.count()
         self._tasks: dict[str, asyncio.Task] = {}
         self._complaints: dict[str, str] = {}
+        self._untouched: tuple[str, list[float]] = (
+            "",
+            [],
+        )  # a sentence, and the model's own answer
         self._format = ", bfloat16" if number_format(clf.device.type) == torch.bfloat16 else ""
         super().__init__(
             size={
@@ -348,6 +352,8 @@ class HeadMixer(anywidget.AnyWidget):
         try:
             await work()
             self._say(name, "")
+        except Stopped:
+            pass  # a newer setting is on its way
         except AttnlabError as error:
             self._say(name, str(error))
         except Exception as error:  # whatever it is, the person at the desk must see it
@@ -372,13 +378,15 @@ class HeadMixer(anywidget.AnyWidget):
 
     def _answer(self, text: str, settings: HeadSettings) -> dict[str, Any]:
         shown = fitting(self._clf, text)
-        pair = HeadSettings.stack([settings, self._clf.settings()])
-        after, before = self._clf.predict([shown, shown], pair).probabilities.tolist()
+        if self._untouched[0] != shown:  # asked once a sentence, not at every move
+            answer = self._clf.predict([shown], self._clf.settings())
+            self._untouched = (shown, answer.probabilities[0].tolist())
+        after = self._clf.predict([shown], settings).probabilities[0].tolist()
         cut = f"Only the first {self._clf.max_length} tokens of this sentence count."
         return {
             "labels": self._clf.label_names,
             "after": after,
-            "before": before,
+            "before": self._untouched[1],
             "error": "" if shown == text else cut,
         }
 
@@ -398,10 +406,14 @@ class HeadMixer(anywidget.AnyWidget):
     async def _update_accuracy(self) -> None:
         stamp, settings = self.faders.get("stamp"), self.settings
         neutral = settings.is_neutral()
-        runs = None if neutral else self._evaluator.running(settings)
+
+        def stale() -> bool:
+            return self.faders.get("stamp") != stamp
+
+        runs = None if neutral else self._evaluator.running(settings, stop=stale)
         for step in itertools.count():
             if step == len(self._neutral):
-                await self._compute(self._extend_neutral, step)
+                await self._compute(self._extend_neutral, step, stale)
             base = self._neutral[step]
             if neutral and not base.finished and step + 1 < len(self._neutral):
                 continue  # known already: go straight to the newest
@@ -417,7 +429,8 @@ class HeadMixer(anywidget.AnyWidget):
             if running.finished:
                 return
 
-    def _extend_neutral(self, step: int) -> None:
-        """Evaluate the next chunk of the untouched model. A dropped task must not lose a chunk."""
+    def _extend_neutral(self, step: int, stale: Callable[[], bool]) -> None:
+        """Evaluate the next chunk of the untouched model; what was done before is kept."""
+        runs = self._evaluator.running(self._clf.settings(), known=self._neutral_logits, stop=stale)
         if step == len(self._neutral):
-            self._neutral.append(next(self._neutral_runs))
+            self._neutral.append(next(itertools.islice(runs, step, None)))

@@ -19,7 +19,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
 REQUIRED = os.environ.get("ATTNLAB_BROWSER_TESTS") == "required"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def chromium() -> str:

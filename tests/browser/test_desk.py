@@ -32,7 +32,10 @@ def wait_measured(page):
 
 def reading(page):
     """What the desk says: accuracy, change, prediction."""
-    return {name: page.locator(f".attnlab-desk .desk-{name}").first.inner_text() for name in ("big", "change", "answer")}
+    return {
+        name: page.locator(f".attnlab-desk .desk-{name}").first.text_content()
+        for name in ("big", "change", "answer")
+    }
 
 
 def silence_last_layer(page):
@@ -79,10 +82,14 @@ def test_a_fader_moved_with_the_keyboard_changes_the_model_and_undo_brings_it_ba
     assert page.locator(".desk-flips li").count() > 0
     frame = page.locator(".desk-picture iframe").first
     page.wait_for_function("() => document.querySelectorAll('.desk-picture iframe').length === 1")
-    assert lines_drawn(page, frame) == 0  # weights × scale of a silent layer: nothing reaches the next
+    assert (
+        lines_drawn(page, frame) == 0
+    )  # weights × scale of a silent layer: nothing reaches the next
     for _ in range(12):
         page.locator("[data-action=undo]").click()
-    page.wait_for_function("() => document.querySelector('.desk-change').textContent.startsWith('Neutral')")
+    page.wait_for_function(
+        "() => document.querySelector('.desk-change').textContent.startsWith('Neutral')"
+    )
     wait_measured(page)
     assert reading(page) == before
     assert page.locator("[data-action=undo]").is_disabled()
@@ -95,14 +102,18 @@ def test_arrow_keys_move_a_fader_and_shift_goes_to_another(start_here):
     fader.focus()
     for _ in range(4):
         fader.press("ArrowLeft")
-    page.wait_for_function("() => document.querySelector(\"input[data-layer='2'][data-head='3']\").value === '0.8'")
+    page.wait_for_function(
+        "() => document.querySelector(\"input[data-layer='2'][data-head='3']\").value === '0.8'"
+    )
     page.keyboard.press("Shift+ArrowRight")
     focused = page.evaluate("() => ({ ...document.activeElement.dataset })")
     assert focused == {"layer": "2", "head": "4"}
     page.keyboard.press("Shift+ArrowDown")
     assert page.evaluate("() => document.activeElement.dataset.layer") == "3"
     page.locator("[data-action=undo]").click()  # the run of presses is one step
-    page.wait_for_function("() => document.querySelector(\"input[data-layer='2'][data-head='3']\").value === '1'")
+    page.wait_for_function(
+        "() => document.querySelector(\"input[data-layer='2'][data-head='3']\").value === '1'"
+    )
 
 
 def test_every_control_does_what_it_says(start_here):
@@ -110,9 +121,13 @@ def test_every_control_does_what_it_says(start_here):
     start_here.show(".attnlab-desk")
     wait_measured(page)
     page.locator("[data-preset=random-half]").click()
-    page.wait_for_function("() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 36")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 36"
+    )
     page.locator("[data-preset=keep-one]").click()
-    page.wait_for_function("() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 66")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 66"
+    )
     page.locator("[data-preset=neutral]").click()
     page.locator("[data-mode=temperature]").click()
     fader = page.locator("input[data-layer='1'][data-head='1']")
@@ -125,12 +140,18 @@ def test_every_control_does_what_it_says(start_here):
     picture.wait_for()
     assert "layer 1, head 1" in picture.get_attribute("aria-label")
     page.get_by_role("button", name="Copy as code").click()
-    page.wait_for_function("() => document.querySelector('.desk-code textarea').value.includes('settings.temperature[1, 1] = 8')")
+    page.wait_for_function(
+        "() => document.querySelector('.desk-code textarea').value.includes('settings.temperature[1, 1] = 8')"
+    )
     text = page.get_by_label("Sentence to classify")
     text.fill("A boring, endless </script><b>mess</b>.")
-    page.wait_for_function("() => document.querySelector('.desk-picture svg')?.textContent.includes('boring')")
+    page.wait_for_function(
+        "() => document.querySelector('.desk-picture svg')?.textContent.includes('boring')"
+    )
     text.fill("")
-    page.wait_for_function("() => document.querySelector('.desk-sentence').textContent.includes('Type a sentence.')")
+    page.wait_for_function(
+        "() => document.querySelector('.desk-sentence').textContent.includes('Type a sentence.')"
+    )
     if SHOTS.is_dir():
         page.locator(".attnlab-desk").screenshot(path=SHOTS / "map.png")
 
@@ -157,13 +178,19 @@ def test_everyone_can_use_the_desk(start_here, theme):
     page = start_here.page
     start_here.show(".attnlab-desk")
     wait_measured(page)
-    page.evaluate(f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}")
+    page.evaluate(
+        f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
+    )
     page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
     page.locator("[data-preset=random-half]").click()
     wait_measured(page)
     page.wait_for_timeout(500)
     found = Axe().run(page, context=".attnlab-desk").response["violations"]
-    serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    serious = [
+        (one["id"], one["nodes"][0]["html"])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
     assert serious == []
     start_here.show(".attnlab-desk").evaluate("e => e.scrollIntoView({ block: 'start' })")
     if SHOTS.is_dir():
@@ -181,7 +208,9 @@ def test_after_save_reload_and_run_all_it_works_again(start_here, context):
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     again = Notebook(page)
     again.wait_idle()
-    again.show("img[alt*='How widely heads look']")  # the still pictures are there before anything runs
+    again.show(
+        "img[alt*='How widely heads look']"
+    )  # the still pictures are there before anything runs
     again.run_all()
     assert lines_drawn(page, again.show("iframe[title^='Attention']")) > 100
     again.show(".attnlab-desk")
@@ -192,7 +221,14 @@ def test_after_save_reload_and_run_all_it_works_again(start_here, context):
 def test_voila_shows_desk_and_view(context, tmp_path):
     shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
     port = free_port()
-    command = [sys.executable, "-m", "voila", "00_start_here.ipynb", "--no-browser", f"--port={port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "voila",
+        "00_start_here.ipynb",
+        "--no-browser",
+        f"--port={port}",
+    ]
     command += ["--Voila.ip=127.0.0.1"]
     with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path):
         page = context.new_page()
@@ -204,7 +240,8 @@ def test_voila_shows_desk_and_view(context, tmp_path):
         page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")
         if SHOTS.is_dir():
             page.screenshot(path=SHOTS / "voila.png")
-    assert context.strangers == []
+    # Voila's own page asks for icon fonts; everything is there without them
+    assert [url for url in context.strangers if "fontawesome" not in url] == []
 
 
 def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):
@@ -224,7 +261,10 @@ def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):
     page_text, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
     (tmp_path / "page.html").write_text(page_text)
     page = context.new_page()
-    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
+    page.route(
+        "**/*",
+        lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort(),
+    )
     page.goto((tmp_path / "page.html").as_uri())
     view = page.locator("iframe[title^='Attention']").first
     view.wait_for()
@@ -235,9 +275,15 @@ def test_notebook_7_draws_the_view(context, tmp_path):
     shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
     port = free_port()
     command = [sys.executable, "-m", "notebook", "--no-browser", f"--port={port}", "--ip=127.0.0.1"]
-    command += ["--IdentityProvider.token=t", "--allow-root", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    command += [
+        "--IdentityProvider.token=t",
+        "--allow-root",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+    ]
     with server(command, f"http://127.0.0.1:{port}/api?token=t", tmp_path):
-        notebook = Notebook.open(context, f"http://127.0.0.1:{port}/notebooks/00_start_here.ipynb?token=t")
+        notebook = Notebook.open(
+            context, f"http://127.0.0.1:{port}/notebooks/00_start_here.ipynb?token=t"
+        )
         notebook.run_all()
         assert lines_drawn(notebook.page, notebook.show("iframe[title^='Attention']")) > 100
         notebook.show(".attnlab-desk")

@@ -40,7 +40,9 @@ def test_a_changed_source_is_noticed_and_built(tmp_path):
 def test_every_cell_runs(source, tmp_path, monkeypatch):
     monkeypatch.setenv("ATTNLAB_PROFILE", "ci")
     notebook = nbformat.reads(notebooks.convert(source.read_text()), as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": tmp_path}}
+    )
     client.execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -52,7 +54,9 @@ def test_every_cell_runs(source, tmp_path, monkeypatch):
         if "<img" in output.get("data", {}).get("text/html", "")
     ]
     assert pictures
-    assert all(re.search(r'<img[^>]* alt="[^"]{20,}"', one["data"]["text/html"]) for one in pictures)
+    assert all(
+        re.search(r'<img[^>]* alt="[^"]{20,}"', one["data"]["text/html"]) for one in pictures
+    )
 
 
 @sources

@@ -20,7 +20,17 @@ TEXTS = ["A warm and funny film.", "Dull.", "Not one joke lands, and it is two h
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory):
     """A word-piece tokenizer of 60 entries for the tiny models."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "good", "bad", "film"]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+        "good",
+        "bad",
+        "film",
+    ]
     words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     file = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
     file.write_text("\n".join(words[:60]))
@@ -62,7 +72,10 @@ def test_loading_opens_no_connection(monkeypatch):
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import attnlab, sys; print([m for m in ('torch', 'transformers', 'ipywidgets') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "[]\n"
+    )
 
 
 def test_every_public_name_is_there():
@@ -96,7 +109,9 @@ def test_a_setting_per_text_equals_one_call_each(clf):
     each[2].temperature[3] = 4
     together = clf.predict(TEXTS, al.HeadSettings.stack(each)).probabilities
     for row, settings in enumerate(each):
-        assert np.allclose(clf.predict([TEXTS[row]], settings).probabilities[0], together[row], atol=1e-5)
+        assert np.allclose(
+            clf.predict([TEXTS[row]], settings).probabilities[0], together[row], atol=1e-5
+        )
     with pytest.raises(SettingsError, match="3 settings for a batch of 2"):
         clf.predict(TEXTS[:2], al.HeadSettings.stack(each))
 
@@ -128,7 +143,9 @@ def test_a_long_text_is_cut_and_that_is_said(clf):
     assert answers.labels.shape == (2,)
 
 
-@pytest.mark.parametrize("text", ["😀👍", "这部电影很好看", "فيلم رائع", "</script><b>x", "a\x00b", "$x$ & 'y'"])
+@pytest.mark.parametrize(
+    "text", ["😀👍", "这部电影很好看", "فيلم رائع", "</script><b>x", "a\x00b", "$x$ & 'y'"]
+)
 def test_any_script_and_markup_is_just_text(clf, text):
     assert clf.predict([text]).probabilities.shape == (1, 2)
     assert clf.attend(text).weights.shape[-1] == len(clf.attend(text).tokens)
@@ -163,7 +180,9 @@ def test_contributions_add_up_to_what_the_layer_adds(clf):
     attention = clf.model.bert.encoder.layer[layer].attention
     seen = {}
     hooks = [
-        attention.register_forward_pre_hook(lambda _, args, kw: seen.update(x=(args or (kw["hidden_states"],))[0]), with_kwargs=True),
+        attention.register_forward_pre_hook(
+            lambda _, args, kw: seen.update(x=(args or (kw["hidden_states"],))[0]), with_kwargs=True
+        ),
         attention.output.dense.register_forward_hook(lambda _, __, out: seen.update(out=out)),
     ]
     maps = clf.attend(text)
@@ -191,7 +210,9 @@ def test_maps_with_settings_carry_the_neutral_ones(clf):
     assert torch.allclose(maps.neutral.weights, clf.attend(TEXTS[0]).weights, atol=1e-6)
     assert torch.allclose(maps.of("scaled")[1, 3], 0.5 * maps.weights[1, 3])
     assert torch.allclose(maps.of("difference")[1, 3], -0.5 * maps.weights[1, 3], atol=1e-6)
-    assert torch.allclose(maps.contributions[1, 3], 0.5 * maps.neutral.contributions[1, 3], atol=1e-5)
+    assert torch.allclose(
+        maps.contributions[1, 3], 0.5 * maps.neutral.contributions[1, 3], atol=1e-5
+    )
     assert (clf.attend(TEXTS[0]).of("difference") == 0).all()
 
 
@@ -233,7 +254,9 @@ def test_saving_over_an_older_model_replaces_it_whole(clf, tmp_path):
 def test_a_save_that_fails_leaves_the_old_model(clf, tmp_path, monkeypatch):
     clf.save(tmp_path / "model")
     before = sorted(file.name for file in (tmp_path / "model").iterdir())
-    monkeypatch.setattr(clf.tokenizer, "save_pretrained", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        clf.tokenizer, "save_pretrained", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(OSError, match="disk full"):
         clf.save(tmp_path / "model")
     assert sorted(file.name for file in (tmp_path / "model").iterdir()) == before
@@ -279,13 +302,20 @@ def little(movies):
 def test_finetuning_learns_and_its_result_loads(little, tmp_path, method):
     steps = []
     mine = al.finetune(
-        "minilm", little, method, tmp_path / "out", epochs=2, progress=lambda *step: steps.append(step)
+        "minilm",
+        little,
+        method,
+        tmp_path / "out",
+        epochs=2,
+        progress=lambda *step: steps.append(step),
     )
     assert len(mine.history.rows) == 2
     assert mine.history.rows[1]["train_loss"] < mine.history.rows[0]["train_loss"]
     assert steps[-1][:2] == (6, 6)
     again = al.load_classifier(tmp_path / "out")
-    assert np.allclose(again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5)
+    assert np.allclose(
+        again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
+    )
     if method == "lora":
         record = json.loads((tmp_path / "out" / "attnlab.json").read_text())
         assert record["trainable_parameters"] == 338_690
@@ -294,7 +324,8 @@ def test_finetuning_learns_and_its_result_loads(little, tmp_path, method):
 
 def test_the_same_seed_gives_the_same_adapter(little):
     one, two, other = (
-        al.finetune("minilm", little, epochs=1, seed=seed).predict(TEXTS).probabilities for seed in (3, 3, 4)
+        al.finetune("minilm", little, epochs=1, seed=seed).predict(TEXTS).probabilities
+        for seed in (3, 3, 4)
     )
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)

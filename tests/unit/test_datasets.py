@@ -74,7 +74,11 @@ def test_other_domains_can_be_split_on_request():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.text("abcde ", min_size=1, max_size=4), st.integers(0, 2)), min_size=8, max_size=60),
+    st.lists(
+        st.tuples(st.text("abcde ", min_size=1, max_size=4), st.integers(0, 2)),
+        min_size=8,
+        max_size=60,
+    ),
     st.floats(0.05, 0.3),
 )
 def test_a_split_is_a_stratified_partition_without_leaks(rows, share):
@@ -103,7 +107,9 @@ def write(path, text, encoding="utf-8"):
 
 
 def test_a_csv_is_read_with_words_or_numbers_as_labels(tmp_path):
-    words = al.datasets.from_csv(write(tmp_path / "a.csv", 'text,label\n"good, really",yes\nbad,no\n'))
+    words = al.datasets.from_csv(
+        write(tmp_path / "a.csv", 'text,label\n"good, really",yes\nbad,no\n')
+    )
     assert (words.texts, words.labels) == (["good, really", "bad"], [1, 0])
     assert words.label_names == ["no", "yes"]
     numbers = al.datasets.from_csv(
@@ -226,7 +232,7 @@ def test_no_network_says_so_and_how_to_do_without(shelf, monkeypatch, tmp_path):
 def test_a_full_disk_is_said_before_anything_is_written(shelf, monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(datasets.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(DataError, match="no room.*ATTNLAB_CACHE"):
+    with pytest.raises(DataError, match=r"no room.*ATTNLAB_CACHE"):
         datasets.fetch("interface-fr")
     assert_clean(tmp_path / "cache")
 
@@ -245,7 +251,11 @@ def test_a_python_without_pip_is_told_how_to_get_it(shelf, monkeypatch):
         datasets.fetch("interface-fr")
 
 
-FETCH = [sys.executable, "-c", "from attnlab import datasets; print(datasets.fetch('interface-fr'))"]
+FETCH = [
+    sys.executable,
+    "-c",
+    "from attnlab import datasets; print(datasets.fetch('interface-fr'))",
+]
 
 
 def test_two_processes_may_fetch_at_once(shelf, tmp_path):

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import attnlab as al
 from attnlab import evaluate
+from attnlab.bert import Stopped
 from attnlab.errors import AttnlabError, DataError, SettingsError
 
 
@@ -36,7 +37,9 @@ def test_a_score_is_what_scikit_learn_says(clf, some, ev, damaged):
         assert score.loss == pytest.approx(log_loss(some.labels, answers.probabilities), rel=1e-4)
         assert (score.predictions == answers.labels).all()
         assert score.n == len(some) == len(score.losses)
-        assert score.stderr == pytest.approx(math.sqrt(score.accuracy * (1 - score.accuracy) / score.n))
+        assert score.stderr == pytest.approx(
+            math.sqrt(score.accuracy * (1 - score.accuracy) / score.n)
+        )
         assert score.seconds > 0
 
 
@@ -49,15 +52,31 @@ def test_applied_settings_and_settings_of_a_call_agree(clf, ev, damaged):
 
 
 def test_a_running_estimate_ends_in_the_score_and_samples_at_random(ev, some, damaged):
-    parts = list(ev.running(damaged, first=8, chunk=16))
+    parts = list(ev.running(damaged, first=8))
     assert [part.score.n for part in parts] == [8, 24, 40]
     assert [part.finished for part in parts] == [False, False, True]
     assert np.allclose(parts[-1].score.losses, ev.score(damaged).losses, atol=1e-5)
     lengths = np.array([len(text) for text in some.texts])
     first = lengths[parts[0].places]
     assert first.min() < np.median(lengths) < first.max()  # not the short ones first
-    again = [part.places for part in ev.running(None, first=8, chunk=16)]
+    again = [part.places for part in ev.running(None, first=8)]
     assert all(np.array_equal(one.places, other) for one, other in zip(parts, again, strict=True))
+
+
+def test_a_run_can_be_stopped_and_taken_up_again(ev, damaged):
+    asked, known = [], []
+
+    def stop():
+        asked.append(True)
+        return len(asked) > 2
+
+    with pytest.raises(Stopped):
+        list(ev.running(damaged, first=8, known=known, stop=stop))
+    assert 1 <= len(known) < 3
+    before = len(known)
+    parts = list(ev.running(damaged, first=8, known=known))
+    assert len(parts) == len(known) == 3 > before
+    assert np.allclose(parts[-1].score.losses, ev.score(damaged).losses, atol=1e-5)
 
 
 def test_fast_mode_answers_nearly_alike(clf, some, ev):
@@ -109,7 +128,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     truth = 0.05 - 0.08
     draws = rng.multinomial(500, [0.05, 0.08, 0.87], size=2000)
-    hits = [low <= truth <= high for low, high in (evaluate.paired_interval(g, l, 500) for g, l, _ in draws)]
+    hits = [
+        low <= truth <= high
+        for low, high in (evaluate.paired_interval(up, down, 500) for up, down, _ in draws)
+    ]
     assert 0.935 <= np.mean(hits) <= 0.97
 
 
@@ -118,7 +140,17 @@ def test_a_sweep_changes_one_head_at_a_time(clf, some):
     seen = []
     table = few.sweep(scale=0.0, progress=lambda done, total: seen.append((done, total)))
     assert list(table.columns) == [
-        *("layer", "head", "accuracy", "delta", "ci_low", "ci_high", "p_value", "loss", "loss_delta")
+        *(
+            "layer",
+            "head",
+            "accuracy",
+            "delta",
+            "ci_low",
+            "ci_high",
+            "p_value",
+            "loss",
+            "loss_delta",
+        )
     ]
     assert list(zip(table["layer"], table["head"], strict=True)) == list(
         itertools.product(range(6), range(12))
@@ -154,7 +186,11 @@ def test_labels_are_matched_by_name(clf, some):
     ("change", "error", "words"),
     [
         (lambda d: d.select([]), DataError, "no texts in this part"),
-        (lambda d: al.TextDataset(d.texts, d.labels, ["bad", "good"], "x"), DataError, "label_names ="),
+        (
+            lambda d: al.TextDataset(d.texts, d.labels, ["bad", "good"], "x"),
+            DataError,
+            "label_names =",
+        ),
     ],
 )
 def test_data_that_cannot_be_scored_is_refused(clf, some, change, error, words):

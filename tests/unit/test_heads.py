@@ -232,8 +232,9 @@ def test_families_out_of_reach_are_refused_by_name(config):
 
 def test_settings_that_do_not_fit_are_refused_before_anything_runs():
     model = tiny("bert")
-    with pytest.raises(SettingsError, match="3 layers of 4 heads"), al.heads.applied(
-        model, al.HeadSettings(6, 12)
+    with (
+        pytest.raises(SettingsError, match="3 layers of 4 heads"),
+        al.heads.applied(model, al.HeadSettings(6, 12)),
     ):
         pass
     stack = al.HeadSettings.stack([neutral(model)] * 2)
@@ -249,11 +250,15 @@ WHOLE_LAYER = [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 @families
 @devices
-@pytest.mark.parametrize("places", [SOME, WHOLE_LAYER, SOME + WHOLE_LAYER], ids=["some", "layer", "both"])
+@pytest.mark.parametrize(
+    "places", [SOME, WHOLE_LAYER, SOME + WHOLE_LAYER], ids=["some", "layer", "both"]
+)
 def test_pruning_equals_silencing_and_drops_the_right_number_of_parameters(family, device, places):
     model = tiny(family, device)
     if family == "albert-shared":
-        places = [(layer, head) for layer in range(3) for head in sorted({head for _, head in places})]
+        places = [
+            (layer, head) for layer in range(3) for head in sorted({head for _, head in places})
+        ]
     inputs = padded(model)
     smaller = al.heads.prune(model, places)
     for implementation in ("sdpa", "eager", heads.NAME):

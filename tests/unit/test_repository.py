@@ -20,7 +20,11 @@ constraints = {
     canonicalize_name(requirement.name): requirement
     for requirement in map(
         Requirement,
-        (line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"),
+        (
+            line
+            for line in (ROOT / "constraints.txt").read_text().splitlines()
+            if line and line[0] != "#"
+        ),
     )
 }
 environment = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -74,7 +78,17 @@ def test_the_layers_hold():
 
 def test_the_wheel_carries_the_adapters(tmp_path):
     """A plain pip install must be able to load our classifier."""
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(tmp_path), "."]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--quiet",
+        "--wheel-dir",
+        str(tmp_path),
+        ".",
+    ]
     subprocess.run(build, cwd=ROOT, check=True, timeout=240)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for name in (
@@ -98,7 +112,9 @@ def test_every_make_target_of_the_readme_exists():
 def test_every_command_of_the_readme_exists():
     readme = (ROOT / "README.md").read_text()
     for command in set(re.findall(r"attnlab (doctor|fetch|lab|finetune|sweep|build)", readme)):
-        run = subprocess.run([sys.executable, "-m", "attnlab", command, "--help"], capture_output=True)
+        run = subprocess.run(
+            [sys.executable, "-m", "attnlab", command, "--help"], capture_output=True
+        )
         assert run.returncode == 0
 
 

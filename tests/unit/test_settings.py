@@ -71,7 +71,9 @@ def test_a_stack_must_have_a_setting_per_text():
         stack.validate(3, 4, batch=5)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scale": [[1]]}', '{"scale": "x", "temperature": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"scale": [[1]]}', '{"scale": "x", "temperature": 1}']
+)
 def test_what_is_no_settings_is_not_read(text):
     with pytest.raises(SettingsError, match="no head settings"):
         al.HeadSettings.from_json(text)

@@ -54,7 +54,9 @@ def test_a_view_needs_no_network(maps):
     assert "window.require=window.requirejs=" in page
 
 
-@pytest.mark.parametrize("text", ["</script><b>bold", "it's \"quoted\" & <i>", "a \u2028 b $x$", "😀 电影"])
+@pytest.mark.parametrize(
+    "text", ["</script><b>bold", 'it\'s "quoted" & <i>', "a \u2028 b $x$", "😀 电影"]
+)
 def test_tokens_cannot_break_out_of_the_page(clf, text):
     view = al.attention_view(clf.attend(text), layers=[0])
     assert numbers(view)["attention"][0]["left_text"] == plots.readable(clf.attend(text).tokens)
@@ -65,7 +67,9 @@ def test_tokens_cannot_break_out_of_the_page(clf, text):
 
 
 def test_sixty_four_tokens_in_one_layer_stay_small(clf):
-    maps = clf.attend("It was a good film, and then it was not so much. " * 4 + "The end, at last, my friends.")
+    maps = clf.attend(
+        "It was a good film, and then it was not so much. " * 4 + "The end, at last, my friends."
+    )
     assert len(maps.tokens) >= 60
     assert len(al.attention_view(maps, layers=[3])._repr_html_()) < 700_000
 
@@ -73,7 +77,13 @@ def test_sixty_four_tokens_in_one_layer_stay_small(clf):
 def test_a_pair_can_be_looked_at_side_by_side(clf):
     view = al.attention_view(clf.attend(("A film.", "It is good.")), layers=[0])
     names = [part["name"] for part in numbers(view)["attention"]]
-    assert names == ["All", "Text A → Text A", "Text A → Text B", "Text B → Text A", "Text B → Text B"]
+    assert names == [
+        "All",
+        "Text A → Text A",
+        "Text A → Text B",
+        "Text B → Text A",
+        "Text B → Text B",
+    ]
     part = numbers(view)["attention"][2]
     assert (len(part["left_text"]), len(part["right_text"])) == (5, 5)
 
@@ -159,7 +169,9 @@ def test_an_attention_map_names_its_tokens(maps):
 
 def test_before_and_after_show_the_silenced_head(maps):
     picture = plots.before_after(maps, 3, 2)
-    before, after, difference = (axes.collections[0].get_array() for axes in picture.figure.axes[:3])
+    before, after, difference = (
+        axes.collections[0].get_array() for axes in picture.figure.axes[:3]
+    )
     assert np.allclose(before, maps.neutral.weights[3, 2])
     assert (np.asarray(after) == 0).all()
     assert np.allclose(difference, -maps.neutral.weights[3, 2])

@@ -210,7 +210,7 @@ function render({ model, el }) {
     bar2.value = stale ? 0 : now.n / now.total;
     const count = now.n.toLocaleString("en");
     const label = now.state === "measured"
-      ? [make("b", { textContent: "measured" }), ` on ${count} sentences, ${now.seconds.toFixed(1)} s${now.format}`]
+      ? [make("b", { textContent: "measured" }), ` on ${count} sentences, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
       : [make("b", { textContent: "estimate" }), ` from ${count} of ${now.total.toLocaleString("en")} sentences`];
     status.replaceChildren(...(stale ? ["measuring …"] : label));
     if (now.delta === null) {

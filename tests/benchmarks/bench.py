@@ -1,0 +1,388 @@
+"""Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
+
+Areas: import, view, sweep, desk, accuracy. Ratios compare both sides in the same run. Rows are merged
+into data/results.json by name, and the cards of our adapters are written anew from it.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import attnlab as al
+from attnlab.show.plots import write_whole
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "data" / "results.json"
+sys.path.insert(0, str(ROOT / "tests" / "browser"))
+
+Row = dict[str, object]
+
+
+def row(
+    name: str, value: float, unit: str, runs: list[float] | None = None, n: int = 1, **more: object
+) -> Row:
+    """One figure; ``low`` and ``high`` are the spread over the runs unless given."""
+    runs = runs or [value]
+    spread = {"low": min(runs), "high": max(runs)} | more
+    return {"name": name, "value": value, "unit": unit, **spread, "n": n if n > 1 else len(runs)}
+
+
+def measure_import() -> list[Row]:
+    """What importing attnlab adds to importing torch."""
+
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    seconds("import torch, attnlab")  # warm the disk cache
+    both = [(seconds("import torch"), seconds("import torch, attnlab")) for _ in range(7)]
+    extra = [1000 * (with_us - alone) for alone, with_us in both]
+    return [row("import.ms", statistics.median(extra), "ms over torch alone", extra)]
+
+
+def measure_view() -> list[Row]:
+    """Bytes of a head view of one layer at 64 tokens, twin picture included, ours and bertviz's."""
+    from bertviz import head_view
+
+    clf = al.load_classifier("movie-sentiment")
+    words = [
+        "it",
+        "was",
+        "a",
+        "good",
+        "film",
+        "and",
+        "then",
+        "it",
+        "was",
+        "not",
+        "so",
+        "good",
+        "any",
+        "more",
+        "but",
+        "the",
+        "end",
+        "made",
+        "up",
+        "for",
+        "it",
+        "all",
+    ]
+    maps = clf.attend(" ".join((words * 4)[:62]))
+    assert len(maps.tokens) == 64
+    ours = len(al.attention_view(maps, layers=[3])._repr_html_().encode())
+    theirs = head_view(
+        list(maps.weights[:, None]), maps.tokens, include_layers=[3], html_action="return"
+    )
+    everything = head_view(list(maps.weights[:, None]), maps.tokens, html_action="return")
+    return [
+        row("view.bytes_64_tokens", ours, "bytes, one layer, with libraries and still picture"),
+        row(
+            "view.bertviz_bytes_64_tokens",
+            len(theirs.data.encode()),
+            "bytes, one layer, libraries from the network",
+        ),
+        row(
+            "view.bertviz_bytes_64_tokens_all_layers",
+            len(everything.data.encode()),
+            "bytes, six layers, likewise",
+        ),
+    ]
+
+
+def measure_sweep() -> list[Row]:
+    """`Evaluator` against the plain loop, on a few heads: batches of 32 as they come, float32."""
+    clf = al.load_classifier("movie-sentiment")
+    data = al.datasets.load("movie-sentiment").dev
+    places = [(0, 3), (2, 7), (5, 1)]
+
+    def plain(settings: al.HeadSettings) -> np.ndarray:
+        logits = []
+        with torch.no_grad(), al.heads.applied(clf, settings):
+            for start in range(0, len(data), 32):
+                inputs = clf.tokenizer(
+                    data.texts[start : start + 32], padding=True, return_tensors="pt"
+                )
+                logits.append(clf.model(**inputs).logits)
+        return torch.cat(logits).numpy()
+
+    exact, fast = al.Evaluator(clf, data), al.Evaluator(clf, data, fast=True)
+    times: dict[str, list[float]] = {"plain": [], "exact": [], "fast": []}
+    agree: dict[str, list[float]] = {"exact": [], "fast": []}
+    for layer, head in places:
+        settings = clf.settings()
+        settings.scale[layer, head] = 0
+        start = time.perf_counter()
+        wanted = plain(settings).argmax(-1)
+        times["plain"].append(time.perf_counter() - start)
+        for name, evaluator in (("exact", exact), ("fast", fast)):
+            start = time.perf_counter()
+            score = evaluator.score(settings)
+            times[name].append(time.perf_counter() - start)
+            agree[name].append(float((score.predictions == wanted).mean()))
+    rows = []
+    for name in ("exact", "fast"):
+        ratios = [slow / quick for slow, quick in zip(times["plain"], times[name], strict=True)]
+        rows.append(
+            row(f"sweep.{name}.speedup", statistics.median(ratios), "x of the plain loop", ratios)
+        )
+        rows.append(
+            row(
+                f"sweep.{name}.agreement",
+                statistics.mean(agree[name]),
+                "share of predictions",
+                agree[name],
+            )
+        )
+    return rows
+
+
+_WATCH = """(selector) => { window.seen = {}; const root = document.querySelector('.attnlab-desk');
+new MutationObserver(() => { const at = n => document.querySelector(`.desk-${n}`).dataset;
+  for (const [name, ok] of [['answer', at('answer').stamp === root.dataset.stamp],
+      ['first', at('accuracy').stamp === root.dataset.stamp],
+      ['measured', at('accuracy').stamp === root.dataset.stamp && at('accuracy').state === 'measured']])
+    if (ok && window.pressed && !(name in window.seen)) window.seen[name] = performance.now() - window.pressed;
+}).observe(root, { subtree: true, childList: true, attributes: true, characterData: true });
+document.querySelector(selector).addEventListener('keydown', e => {
+  if (e.key.startsWith('Arrow')) { window.seen = {}; window.pressed = performance.now(); } }, true); }"""
+
+
+def measure_desk() -> list[Row]:
+    """From the key press on a fader to numbers on the screen, in JupyterLab in a real browser."""
+    import nbformat
+    from conftest import FLAGS, Notebook, chromium, free_port, server
+    from playwright.sync_api import sync_playwright
+
+    code = (
+        "import attnlab as al\nclf = al.load_classifier('movie-sentiment')\n"
+        "al.HeadMixer(clf, al.datasets.load('movie-sentiment').dev)"
+    )
+    times: dict[str, list[float]] = {"answer": [], "first": [], "measured": []}
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        notebook.metadata["kernelspec"] = {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        }
+        nbformat.write(notebook, folder / "desk.ipynb")
+        port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            f"--port={port}",
+            "--ip=127.0.0.1",
+        ]
+        command += ["--IdentityProvider.token=t", f"--ServerApp.root_dir={folder}", "--allow-root"]
+        command += ["--LabApp.expose_app_in_browser=True"]
+        with server(
+            command, f"http://127.0.0.1:{port}/api?token=t", folder, {"ATTNLAB_PROFILE": "cpu"}
+        ):
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+            context = browser.new_context(viewport={"width": 1280, "height": 720})
+            notebook = Notebook.open(
+                context, f"http://127.0.0.1:{port}/lab/tree/desk.ipynb?token=t"
+            )
+            notebook.run_all()
+            page = notebook.page
+            notebook.show(".attnlab-desk")
+            measured = "() => document.querySelector('.desk-accuracy').dataset.state === 'measured'"
+            page.wait_for_function(measured, timeout=120_000)
+            selector = "input[data-layer='5'][data-head='3']"
+            page.evaluate(_WATCH, selector)
+            page.locator(selector).focus()
+            page.wait_for_timeout(1500)
+            for press in range(20):  # from 0.95 to 0: never back to neutral, which is known already
+                page.keyboard.press("ArrowLeft")
+                last = "measured" if press % 4 == 0 else "first"
+                page.wait_for_function(
+                    f"() => '{last}' in seen && 'answer' in seen", timeout=60_000
+                )
+                for name, value in page.evaluate("() => window.seen").items():
+                    times[name].append(value)
+                page.wait_for_timeout(400)
+            browser.close()
+    rows = [
+        row(
+            "desk.first_number_ms",
+            statistics.median(times["first"]),
+            "ms, key press to first accuracy estimate",
+            times["first"],
+        ),
+        row(
+            "desk.first_number_p95_ms",
+            float(np.percentile(times["first"], 95)),
+            "ms, likewise, 95th percentile",
+            times["first"],
+        ),
+        row(
+            "desk.answer_ms",
+            statistics.median(times["answer"]),
+            "ms, key press to the sentence's new prediction",
+            times["answer"],
+        ),
+        row(
+            "desk.measured_ms",
+            statistics.median(times["measured"]),
+            "ms, key press to accuracy on 1,000 sentences",
+            times["measured"],
+        ),
+    ]
+    return rows
+
+
+def measure_accuracy() -> list[Row]:
+    """Test accuracy of our adapter and of a bag of words, on the same sentences."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    splits = al.datasets.load("movie-sentiment")
+    clf = al.load_classifier("movie-sentiment")
+    rows = []
+    words = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000),
+    )
+    words.fit(splits.train.texts, splits.train.labels)
+    for part in ("dev", "test"):
+        data = getattr(splits, part)
+        score = al.Evaluator(clf, data).score()
+        baseline = float((words.predict(data.texts) == np.array(data.labels)).mean())
+        for method, value in (("lora", score.accuracy), ("tfidf", baseline)):
+            half = 1.96 * (value * (1 - value) / len(data)) ** 0.5
+            rows.append(
+                row(
+                    f"movie-sentiment.{method}.{part}_accuracy",
+                    value,
+                    "share",
+                    low=value - half,
+                    high=value + half,
+                    n=len(data),
+                )
+            )
+    return rows
+
+
+AREAS = {
+    "import": measure_import,
+    "view": measure_view,
+    "sweep": measure_sweep,
+    "desk": measure_desk,
+    "accuracy": measure_accuracy,
+}
+
+
+def machine() -> Row:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists() and (found := re.search(r"model name\s*:\s*(.+)", info.read_text())):
+        cpu = found[1]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": cpu, "cores": psutil.cpu_count(logical=False) or os.cpu_count(), "gpu": gpu}
+
+
+def merge(rows: list[Row], area: str) -> None:
+    """Put these rows into results.json in place of older ones of the same name."""
+    versions = {
+        name: importlib.metadata.version(name).split("+")[0]
+        for name in ("torch", "transformers", "attnlab")
+    }
+    facts = {
+        "command": f"make bench AREA={area}",
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions,
+    }
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    names = {one["name"] for one in rows}
+    kept = [one for one in old if one["name"] not in names]
+    merged = sorted(kept + [one | facts for one in rows], key=lambda one: str(one["name"]))
+    write_whole(RESULTS, (json.dumps(merged, indent=1) + "\n").encode())
+
+
+def write_cards() -> None:
+    """Write each adapter's card from its record and from results.json."""
+    results = {one["name"]: one for one in json.loads(RESULTS.read_text())}
+    for name, folder in al.bert.adapters().items():
+        record = json.loads((folder / "attnlab.json").read_text())
+        lines = [
+            f"# {name}",
+            "",
+            f"A LoRA adapter of the bundled encoder `{record['base']}` (all-MiniLM-L6-v2) for the labels "
+            f"{', '.join(record['label_names'])}; {record['trainable_parameters']:,} trained parameters. "
+            f'Load it with `al.load_classifier("{name}")`.',
+            "",
+            "Made with",
+            "",
+            f"    {record['command']}",
+            "",
+            f"seed {record['seed']}, "
+            + ", ".join(f"{key} {value}" for key, value in record["versions"].items())
+            + ".",
+            "",
+            "| | dev | test |",
+            "| --- | --- | --- |",
+        ]
+        for method, label in (("lora", "this adapter"), ("tfidf", "tf-idf + logistic regression")):
+            cells = []
+            for part in ("dev", "test"):
+                one = results.get(f"{name}.{method}.{part}_accuracy")
+                cells.append(
+                    f"{one['value']:.1%} ± {(one['high'] - one['value']) / 1.96:.1%} (n = {one['n']:,})"
+                    if one
+                    else "not measured"
+                )
+            lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
+        lines += [
+            "",
+            "± is the standard error. The epoch kept is the best on dev; test was not looked at to choose.",
+            "",
+        ]
+        rounded = " ".join(
+            f"{row['epoch']:.0f}: {row['dev_accuracy']:.1%}" for row in record["history"]
+        )
+        lines += [f"Dev accuracy by epoch, as seen in training: {rounded}.", ""]
+        lines += ["Card written by `make bench AREA=accuracy`.", ""]
+        write_whole(folder / "README.md", "\n".join(lines).encode())
+
+
+def main() -> None:
+    areas = sys.argv[1:] or list(AREAS)
+    unknown = set(areas) - set(AREAS)
+    if unknown:
+        sys.exit(f"There is no area {', '.join(unknown)}. Areas: {', '.join(AREAS)}")
+    table = Table("figure", "value", "low", "high", "n", "unit", box=None)
+    for area in areas:
+        rows = AREAS[area]()
+        merge(rows, area)
+        for one in rows:
+            numbers = [f"{one[key]:.4g}" for key in ("value", "low", "high")]
+            table.add_row(str(one["name"]), *numbers, str(one["n"]), str(one["unit"]))
+    write_cards()
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()
