@@ -139,10 +139,12 @@ sweep.nlargest(5, "loss_delta")[["layer", "head", "delta", "loss_delta"]].round(
 # %% [markdown]
 # ## 5. Many heads at once
 #
-# If single heads are mostly noise, are heads useless? Silence whole layers.
+# If single heads are mostly noise, are heads useless? Silence whole layers. From here
+# on we measure on *test* sentences, which the sweep has not seen: heads will be chosen
+# by it, and a choice looks better on the sentences it was made with.
 
 # %%
-whole = al.Evaluator(clf, splits.dev.sample(size.sentences), fast=True)
+whole = al.Evaluator(clf, splits.test.sample(size.sentences), fast=True)
 neutral = whole.score()
 for layer in range(clf.layers):
     settings = clf.settings()

@@ -168,7 +168,7 @@ document.querySelector(selector).addEventListener('keydown', e => {
 def measure_desk() -> list[Row]:
     """From the key press on a fader to numbers on the screen, in JupyterLab in a real browser."""
     import nbformat
-    from conftest import FLAGS, Notebook, chromium, free_port, server
+    from jupyter_page import FLAGS, Notebook, chromium, free_port, server
     from playwright.sync_api import sync_playwright
 
     code = (

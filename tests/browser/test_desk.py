@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import FLAGS, ROOT, SHOTS, Notebook, free_port, server
+from jupyter_page import FLAGS, ROOT, SHOTS, Notebook, free_port, server
 
 LINES = "[...document.querySelectorAll('#vis line')].filter(l => l.getAttribute('stroke-opacity') > 0.01).length"
 
@@ -196,6 +196,9 @@ def test_everyone_can_use_the_desk(start_here, theme):
     if SHOTS.is_dir():
         page.screenshot(path=SHOTS / f"{theme.split()[1].lower()}.png")
     if os.environ.get("ATTNLAB_SAVE_PICTURE") and "Light" in theme:
+        page.add_style_tag(
+            content=".desk-flips li { filter: blur(4px) }"
+        )  # other people's sentences
         page.locator(".attnlab-desk").screenshot(path=Path(__file__).parent / "desk.png")
 
 

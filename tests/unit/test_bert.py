@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS, tiny
+from tiny_models import CONFIGS, tiny
 from transformers import BertTokenizerFast
 
 import attnlab as al

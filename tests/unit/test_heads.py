@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from conftest import CONFIGS, DEVICES, padded, tiny
+from tiny_models import CONFIGS, DEVICES, padded, tiny
 from transformers import AutoModel, AutoModelForTokenClassification, DebertaV2Config, MPNetConfig
 from transformers import AutoModelForSequenceClassification as ForSequences
 

@@ -1,0 +1,136 @@
+"""A Jupyter server, a browser, and a notebook worked as a person would."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHOTS = Path(__file__).parent / "shots"
+REQUIRED = os.environ.get("ATTNLAB_BROWSER_TESTS") == "required"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium() -> str:
+    """The browser's path; without one the tests are skipped loudly, or fail where they are required."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = os.environ.get("ATTNLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        message = "NO BROWSER: no Chromium found, browser tests did not run. Try: apt-get install chromium"
+        if REQUIRED:
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def server(command, url, folder, env=None):
+    """Run a Jupyter server with settings of its own, and end it with all its kernels."""
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "ATTNLAB_PROFILE": "ci",
+        **(env or {}),
+    }
+    log = (folder / "server.log").open("w")
+    process = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True
+    )
+    try:
+        for _ in range(300):
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                urllib.request.urlopen(url, timeout=2).read()
+                break
+            assert process.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.2)
+        else:
+            pytest.fail("the server did not answer: " + (folder / "server.log").read_text())
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+            os.killpg(process.pid, signal.SIGKILL)
+        log.close()
+
+
+class Notebook:
+    """One notebook in JupyterLab, worked as a person would."""
+
+    def __init__(self, page):
+        self.page = page
+
+    @classmethod
+    def open(cls, context, url):
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        notebook = cls(page)
+        notebook.wait_idle()
+        return notebook
+
+    def wait_idle(self):
+        self.page.wait_for_function(
+            "() => jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'"
+        )
+
+    def command(self, name):
+        # without the promise: page.evaluate has no time-out
+        self.page.evaluate(f"() => {{ jupyterapp.commands.execute('{name}'); }}")
+
+    def run_all(self, timeout=150):
+        """Run All, wait until every code cell has run, and fail with the first error."""
+        self.page.evaluate(
+            """() => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
+            jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ran = true; }); }"""
+        )
+        self.page.wait_for_function("() => window.ran", timeout=1000 * timeout)
+        errors = self.page.evaluate(
+            """() => jupyterapp.shell.currentWidget.content.widgets
+            .filter(c => c.model.type === 'code')
+            .flatMap(c => c.model.outputs.toJSON()).filter(o => o.output_type === 'error')
+            .map(o => `${o.ename}: ${o.evalue}`)"""
+        )
+        assert errors == []
+
+    def show(self, selector):
+        """Bring an output into view (cells outside the view are not drawn) and return its locator."""
+        found = self.page.locator(f".jp-OutputArea {selector}").first
+        count = self.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length")
+        for cell in range(count):
+            if found.count():
+                break
+            self.page.evaluate(
+                f"() => {{ const nb = jupyterapp.shell.currentWidget.content; nb.activeCellIndex = {cell};"
+                f" nb.scrollToItem({cell}); }}"
+            )
+            self.page.wait_for_timeout(100)
+        found.wait_for()
+        found.scroll_into_view_if_needed()
+        return found
