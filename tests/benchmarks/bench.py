@@ -168,7 +168,7 @@ document.querySelector(selector).addEventListener('keydown', e => {
 def measure_desk() -> list[Row]:
     """From the key press on a fader to numbers on the screen, in JupyterLab in a real browser."""
     import nbformat
-    from jupyter_page import FLAGS, Notebook, chromium, free_port, server
+    from jupyter_page import FLAGS, Notebook, chromium, jupyterlab
     from playwright.sync_api import sync_playwright
 
     code = (
@@ -185,25 +185,10 @@ def measure_desk() -> list[Row]:
             "name": "python3",
         }
         nbformat.write(notebook, folder / "desk.ipynb")
-        port = free_port()
-        command = [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            f"--port={port}",
-            "--ip=127.0.0.1",
-        ]
-        command += ["--IdentityProvider.token=t", f"--ServerApp.root_dir={folder}", "--allow-root"]
-        command += ["--LabApp.expose_app_in_browser=True"]
-        with server(
-            command, f"http://127.0.0.1:{port}/api?token=t", folder, {"ATTNLAB_PROFILE": "cpu"}
-        ):
+        with jupyterlab(folder, folder, {"ATTNLAB_PROFILE": "cpu"}) as url:
             browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
             context = browser.new_context(viewport={"width": 1280, "height": 720})
-            notebook = Notebook.open(
-                context, f"http://127.0.0.1:{port}/lab/tree/desk.ipynb?token=t"
-            )
+            notebook = Notebook.open(context, url("desk.ipynb"))
             notebook.run_all()
             page = notebook.page
             notebook.show(".attnlab-desk")

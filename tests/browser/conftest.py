@@ -1,12 +1,10 @@
 """A real JupyterLab in a real browser, cut off from every other machine."""
 
 import json
-import secrets
 import shutil
-import sys
 
 import pytest
-from jupyter_page import FLAGS, ROOT, Notebook, chromium, free_port, server
+from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyterlab
 
 
 @pytest.fixture(scope="session")
@@ -55,20 +53,8 @@ def lab_url(tmp_path_factory):
     (settings / "notification.jupyterlab-settings").write_text(
         json.dumps({"fetchNews": "false", "checkForUpdates": False})
     )
-    token, port = secrets.token_hex(8), free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        f"--port={port}",
-        "--ip=127.0.0.1",
-    ]
-    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'notebooks'}"]
-    command += ["--LabApp.expose_app_in_browser=True", "--allow-root", "--ServerApp.port_retries=0"]
-    base = f"http://127.0.0.1:{port}"
-    with server(command, f"{base}/api?token={token}", folder):
-        yield lambda path: f"{base}/lab/tree/{path}?token={token}&reset"
+    with jupyterlab(folder / "notebooks", folder) as url:
+        yield url
 
 
 @pytest.fixture

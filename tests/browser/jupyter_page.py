@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -78,6 +80,25 @@ def server(command, url, folder, env=None):
             process.wait(10)
             os.killpg(process.pid, signal.SIGKILL)
         log.close()
+
+
+@contextlib.contextmanager
+def jupyterlab(root, folder, env=None):
+    """Run JupyterLab on the notebooks in ``root``; yield what turns a path into an address."""
+    token, port = secrets.token_hex(8), free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        f"--port={port}",
+        "--ip=127.0.0.1",
+    ]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", "--allow-root"]
+    command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
+    base = f"http://127.0.0.1:{port}"
+    with server(command, f"{base}/api?token={token}", folder, env):
+        yield lambda path: f"{base}/lab/tree/{path}?token={token}&reset"
 
 
 class Notebook:

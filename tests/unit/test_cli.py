@@ -1,8 +1,14 @@
 """Commands as a shell sees them: output, exit code, and an error that is one message."""
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 import pandas as pd
 
@@ -85,6 +91,32 @@ def test_finetune_on_ones_own_csv(tmp_path, movies):
     mine = al.load_classifier(tmp_path / "out")
     assert mine.label_names == ["negative", "positive"]
     assert mine.history.rows[0]["epoch"] == 1
+
+
+def test_lab_opens_jupyterlab_on_the_first_notebook(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"JUPYTER_TOKEN": "t", "JUPYTER_CONFIG_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "attnlab", "lab", "--no-browser", "--port", str(port)]
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            assert process.poll() is None, process.stderr.read()
+            with contextlib.suppress(urllib.error.URLError):
+                urllib.request.urlopen(f"{base}/api")
+                break
+            time.sleep(0.2)
+        notebook = urllib.request.urlopen(f"{base}/api/contents/00_start_here.ipynb?token=t").read()
+        assert b"mixing desk" in notebook
+        page = urllib.request.urlopen(f"{base}/lab/tree/00_start_here.ipynb?token=t")
+        assert page.status == 200
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_lab_says_when_a_notebook_is_not_there():
