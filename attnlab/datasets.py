@@ -205,6 +205,11 @@ def from_csv(
             f"{path.name} is not a table that can be read: {error}. Expected a header line and one "
             f"line per text, separated by {separator!r}; quote texts that contain it."
         ) from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(
+            f"Rows of {path.name} have more fields than its header names. Quote texts that contain "
+            f'{separator!r}: "A warm, funny film",positive'
+        )
     return from_frame(frame, text, label, name or path.stem)
 
 
@@ -230,11 +235,9 @@ def from_frame(
             given % 1 != 0, "a label that is no class", "frame[label] = frame[label].round()"
         )
         given = given.astype(int)
-    values = (
-        sorted(given.unique())
-        if pd.api.types.is_numeric_dtype(given)
-        else sorted(set(map(str, given)))
-    )
+    if not pd.api.types.is_numeric_dtype(given):
+        given = given.astype(str).str.strip()
+    values = sorted(given.unique())
     label_names = [str(value) for value in values]
     number = {value: index for index, value in enumerate(label_names)}
     return TextDataset(texts.tolist(), [number[str(value)] for value in given], label_names, name)

@@ -28,7 +28,7 @@ class Profile:
 
 
 _PROFILES = {
-    "ci": Profile("ci", sentences=120, sweep_sentences=24),
+    "ci": Profile("ci", sentences=80, sweep_sentences=12),
     "cpu": Profile("cpu", sentences=1000, sweep_sentences=120),
     "gpu": Profile("gpu", sentences=1000, sweep_sentences=1000),
 }

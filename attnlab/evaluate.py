@@ -108,6 +108,10 @@ class Evaluator:
     """
 
     def __init__(self, clf: Classifier, dataset: TextDataset, fast: bool = False):
+        if not isinstance(dataset, TextDataset):
+            raise DataError(
+                f"{dataset!r} has no labels to measure against. Use a labelled data set."
+            )
         if len(dataset) == 0:
             raise DataError(
                 f"{dataset.name} has no texts in this part. Sets for testing only have all in .test."
@@ -127,7 +131,7 @@ class Evaluator:
         self,
         settings: HeadSettings | None = None,
         first: int = 16,
-        known: list[torch.Tensor] | None = None,
+        known: list[tuple[torch.Tensor, float]] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Iterator[Running]:
         """Evaluate in chunks, and yield the score so far after each.
@@ -139,8 +143,8 @@ class Evaluator:
         ----------
         settings : as for `score`
         first : texts in the first chunk; each further one is twice as long, up to 256
-        known : chunks' logits from a run that was stopped; they are not computed again, and what is
-            computed is added
+        known : chunks' logits and seconds from a run that was stopped; they are not computed again,
+            and what is computed is added
         stop : asked between batches; when it says True the run raises `bert.Stopped`
         """
         if settings is not None:
@@ -149,19 +153,21 @@ class Evaluator:
                 raise AttnlabError(
                     "The Evaluator takes one setting for all texts, not a stack. Pick one of them."
                 )
-        start, at, size = time.perf_counter(), 0, first
+        at, size = 0, first
         known = [] if known is None else known
         for step in itertools.count():
             end = min(at + size, len(self.dataset))
             if step == len(known):
-                chunk = self._order[at:end]
-                known.append(self.clf.logits(self.encoded, chunk, settings, self.fast, stop))
+                start, chunk = time.perf_counter(), self._order[at:end]
+                logits = self.clf.logits(self.encoded, chunk, settings, self.fast, stop)
+                known.append((logits, time.perf_counter() - start))
             at, size = end, min(2 * size, 256)
-            places, logits = self._order[:at], torch.cat(known[: step + 1])
+            places, done = self._order[:at], known[: step + 1]
+            logits = torch.cat([part for part, _ in done])
             if at == len(self.dataset):  # all seen: back into the order of the data set
                 back = np.argsort(places)
                 places, logits = places[back], logits[back]
-            score = _score(logits, self.labels[places], time.perf_counter() - start)
+            score = _score(logits, self.labels[places], sum(seconds for _, seconds in done))
             yield Running(score, places, len(self.dataset))
             if at == len(self.dataset):
                 return

@@ -8,6 +8,7 @@ model, in two threads, never see each other's.
 
 import contextlib
 import copy
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,14 +58,25 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
 
     before = model.config._attn_implementation
     attach(model)
+    _current.setdefault(base, []).append(settings)
     # prepended: of two nested blocks the inner one speaks first, and the outer finds it said
     hook = base.register_forward_pre_hook(add_settings, with_kwargs=True, prepend=True)
     try:
         yield target
     finally:
         hook.remove()
+        _current[base].pop()
         if before != NAME:
             model.set_attn_implementation(before)
+
+
+_current: weakref.WeakKeyDictionary[nn.Module, list[HeadSettings]] = weakref.WeakKeyDictionary()
+
+
+def current(target: Any) -> HeadSettings | None:
+    """The settings of the innermost `applied` block around this call; None outside of any."""
+    stack = _current.get(model_of(target).base_model)
+    return stack[-1] if stack else None
 
 
 def keywords(target: Any, settings: HeadSettings, record: bool = False) -> dict[str, "HeadControl"]:

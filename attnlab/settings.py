@@ -79,6 +79,11 @@ class HeadSettings:
 
     def validate(self, layers: int, heads: int, batch: int | None = None) -> Self:
         """Raise SettingsError unless both tensors fit the model and hold values that mean something."""
+        if getattr(self.scale, "shape", None) != getattr(self.temperature, "shape", None):
+            raise SettingsError(
+                f"scale has shape {tuple(self.scale.shape)}, temperature {tuple(self.temperature.shape)}. "
+                "Give both the same; HeadSettings.stack([...]) makes one setting per batch row."
+            )
         for name in ("scale", "temperature"):
             value = getattr(self, name)
             if not isinstance(value, Tensor):

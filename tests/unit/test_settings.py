@@ -88,3 +88,9 @@ def test_nothing_is_refused(make):
 def test_settings_of_different_sizes_do_not_stack():
     with pytest.raises(SettingsError, match="different sizes"):
         al.HeadSettings.stack([al.HeadSettings(1, 2), al.HeadSettings(2, 2)])
+
+
+def test_scale_and_temperature_must_have_the_same_shape():
+    mixed = al.HeadSettings.of(torch.ones(3, 4), torch.ones(2, 3, 4))
+    with pytest.raises(SettingsError, match=r"scale has shape \(3, 4\), temperature \(2, 3, 4\)"):
+        mixed.validate(3, 4)

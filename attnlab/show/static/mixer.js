@@ -309,11 +309,13 @@ function render({ model, el }) {
     }));
   }
 
+  let latest = 0; // pictures drawn; a frame that loads late must not replace a newer one
   function drawPicture() {
     const now = model.get("picture");
     picture.dataset.stamp = now.stamp ?? "";
     note.textContent = now.note ?? "";
-    if (now.kind === "bertviz") return drawFrame(now);
+    const serial = ++latest;
+    if (now.kind === "bertviz") return drawFrame(now, serial);
     if (now.kind !== "map") return picture.replaceChildren();
     picture.dataset.kind = "map";
     const n = now.tokens.length;
@@ -340,14 +342,14 @@ function render({ model, el }) {
     picture.replaceChildren(svg);
   }
 
-  function drawFrame(now) { // the new frame is put on top when it has drawn itself: no flicker
+  function drawFrame(now, serial) { // the new frame is put on top when it has drawn itself: no flicker
     const frame = make("iframe", { title: now.alt });
     frame.setAttribute("sandbox", "allow-scripts");
     frame.style.height = `${now.height}px`;
     frame.style.visibility = "hidden";
     frame.dataset.stamp = now.stamp;
     frame.onload = () => {
-      if (frame.dataset.stamp !== picture.dataset.stamp) return frame.remove();
+      if (serial !== latest) return frame.remove();
       frame.style.visibility = "visible";
       for (const other of [...picture.children]) if (other !== frame) other.remove();
       picture.dataset.kind = "bertviz";
