@@ -343,13 +343,14 @@ def write_cards() -> None:
             lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
         lines += [
             "",
-            "± is the standard error. The epoch kept is the best on dev; test was not looked at to choose.",
+            "± is the standard error. The epoch kept is the best on dev.",
             "",
         ]
         rounded = " ".join(
             f"{row['epoch']:.0f}: {row['dev_accuracy']:.1%}" for row in record["history"]
         )
         lines += [f"Dev accuracy by epoch, as seen in training: {rounded}.", ""]
+        lines += [record["remark"], ""] if record.get("remark") else []
         lines += ["Card written by `make bench AREA=accuracy`.", ""]
         write_whole(folder / "README.md", "\n".join(lines).encode())
 
