@@ -152,7 +152,7 @@ def library() -> str:
     shim = (
         "window.require=window.requirejs=(names,f)=>f(window.jQuery,window.d3);require.config=()=>{};"
         f"console.log=()=>{{}};d3.schemeCategory10={json.dumps(_COLOURS)};"
-        # numbers travel as thousandths, a third of the bytes
+        # numbers travel as whole thousandths, which are shorter
         "window.thousandths=p=>{const f=x=>Array.isArray(x)?x.map(f):x/1000;"
         "p.attention.forEach(a=>{a.attn=f(a.attn)});return p};"
     )

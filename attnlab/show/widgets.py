@@ -246,10 +246,8 @@ class HeadMixer(anywidget.AnyWidget):
         self._half_seed = itertools.count()
         self._tasks: dict[str, asyncio.Task] = {}
         self._complaints: dict[str, str] = {}
-        self._untouched: tuple[str, list[float]] = (
-            "",
-            [],
-        )  # a sentence, and the model's own answer
+        # a sentence, and the untouched model's answer to it
+        self._untouched: tuple[str, list[float]] = ("", [])
         self._format = ", bfloat16" if number_format(clf.device.type) == torch.bfloat16 else ""
         super().__init__(
             size={
@@ -286,7 +284,9 @@ class HeadMixer(anywidget.AnyWidget):
     def preset(self, name: str, place: tuple[int, int] | None = None) -> None:
         """Press a preset: "neutral", "silence", "keep-one" or "random-half"."""
         place = place or (self.look["layer"], self.look["head"])
-        self.settings = preset(name, self.settings, place, next(self._half_seed))
+        # only "silence" builds on the faders as they are; the others must work when those are broken
+        start = self.settings if name == "silence" else self._clf.settings()
+        self.settings = preset(name, start, place, next(self._half_seed))
 
     def reset(self) -> None:
         """Put every fader back to neutral. `undo` brings them back."""
