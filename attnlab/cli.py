@@ -1,6 +1,7 @@
 """Commands: thin over the package. ``attnlab --help`` lists them."""
 
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -98,12 +99,8 @@ def lab(
             f"There is no notebook {folder / notebook}. Run this in a clone of the course; notebooks "
             "are not part of the installed package."
         )
-    try:
-        import jupyterlab  # noqa: F401  (only whether it is there)
-    except ImportError:
-        raise AttnlabError(
-            "JupyterLab is not installed. Type: pip install 'attnlab[lab]'"
-        ) from None
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise AttnlabError("JupyterLab is not installed. Type: pip install 'attnlab[lab]'")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
     command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{notebook}"]
     command += [] if browser else ["--no-browser"]

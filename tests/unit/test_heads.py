@@ -266,10 +266,9 @@ def test_pruning_equals_silencing_and_drops_the_right_number_of_parameters(famil
         assert torch.allclose(
             logits(smaller, inputs), logits(model, inputs, silenced(model, places)), atol=1e-5
         )
-    count = lambda one: sum(parameter.numel() for parameter in one.parameters())  # noqa: E731
     per_head = 4 * 8 * 32 + 3 * 8  # query, key, value, output; three biases
     stored = len({(id(heads.sites(model)[layer].module), head) for layer, head in places})
-    assert count(model) - count(smaller) == stored * per_head
+    assert model.num_parameters() - smaller.num_parameters() == stored * per_head
     assert heads.removed(smaller) == sorted(places)
     assert heads.removed(model) == []
 

@@ -261,6 +261,18 @@ def test_what_goes_wrong_is_shown_at_the_desk_and_then_forgotten(clf, some):
     assert later == ""
 
 
+def test_all_neutral_mends_faders_that_make_no_sense(clf, some):
+    async def scenario(desk):
+        move(desk, 0, 0, -1.0)
+        desk._on_message(desk, {"action": "preset", "name": "neutral", "place": [0, 0]}, [])
+        await desk.settled()
+        return desk.error, desk.settings
+
+    error, settings = at_the_desk(clf, some, scenario)
+    assert error == ""
+    assert settings.is_neutral()
+
+
 def test_messages_of_the_view_are_understood(clf, some):
     async def scenario(desk):
         desk._on_message(desk, {"action": "preset", "name": "silence", "place": [3, 4]}, [])
