@@ -1,5 +1,6 @@
 """Pictures and views: what they hold, that they say it in words, and that they need nothing else."""
 
+import dataclasses
 import html
 import json
 import re
@@ -221,3 +222,13 @@ def test_what_cannot_be_drawn_says_why(maps, draw, words):
 def test_a_packages_file_that_is_missing_is_named():
     with pytest.raises(AttnlabError, match="no_such_package is missing"):
         views._packaged("no_such_package", "x.js")
+
+
+def test_a_token_that_is_a_tag_shows_as_text(maps):
+    """BERT cuts tags into pieces; other tokenizers keep them whole."""
+    tag = "</script><b>"
+    whole = dataclasses.replace(maps, tokens=[tag, *maps.tokens[1:]])
+    view = al.attention_view(whole, layers=[0])
+    assert numbers(view)["attention"][0]["left_text"][0] == tag
+    assert tag not in view._frame
+    assert view._frame.count("</script>") == 4
