@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULES = {
+    "attention",
     "bert",
     "datasets",
     "device",
@@ -27,8 +28,10 @@ _NAMES = {
     "Evaluator": "evaluate",
     "HeadMixer": "show.widgets",
     "HeadSettings": "settings",
+    "SoftmaxDesk": "show.softmax_desk",
     "TextDataset": "datasets",
     "attention_view": "show.views",
+    "checks": "course.checks",
     "finetune": "bert",
     "load_classifier": "bert",
     "plots": "show.plots",
@@ -36,7 +39,18 @@ _NAMES = {
 }
 
 if TYPE_CHECKING:
-    from attnlab import bert, datasets, device, errors, evaluate, heads, maps, settings, training
+    from attnlab import (
+        attention,
+        bert,
+        datasets,
+        device,
+        errors,
+        evaluate,
+        heads,
+        maps,
+        settings,
+        training,
+    )
     from attnlab.bert import Classifier, finetune, load_classifier
     from attnlab.datasets import TextDataset
     from attnlab.errors import AttnlabError
@@ -50,7 +64,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"attnlab.{name}")
     if name in _NAMES:
         module = importlib.import_module(f"attnlab.{_NAMES[name]}")
-        return module if name == "plots" else getattr(module, name)
+        return module if _NAMES[name].endswith(f".{name}") else getattr(module, name)
     raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
 
 

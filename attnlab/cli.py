@@ -200,7 +200,7 @@ def sweep(
     """
     from attnlab import bert, datasets
     from attnlab.evaluate import Evaluator
-    from attnlab.show.plots import write_whole
+    from attnlab.files import write_whole
 
     if Path(dataset).suffix:
         held_out = datasets.from_csv(dataset, text, label)

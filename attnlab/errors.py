@@ -20,6 +20,10 @@ class ModelError(AttnlabError):
     """A model that cannot be loaded, or that lacks what was asked of it."""
 
 
+class TensorError(AttnlabError):
+    """A tensor whose shape, type or device does not fit; the message shows them."""
+
+
 class AttnlabWarning(UserWarning):
     """Something was done that the caller may not expect, such as cutting a long text."""
 

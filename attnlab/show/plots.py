@@ -9,7 +9,6 @@ import contextlib
 import html
 import io
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attnlab.errors import AttnlabError
+from attnlab.files import write_whole
 from attnlab.maps import WHATS, AttentionMaps, What
 from attnlab.training import History
 
@@ -226,20 +226,6 @@ def learning_curve(history: History) -> Picture:
 def readable(tokens: Sequence[str]) -> list[str]:
     """Word pieces as people read them, without the marks that tokenizers use for spaces."""
     return format_special_chars(list(tokens))
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file through a temporary one beside it, so that nobody meets half of it."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise AttnlabError(f"There is no folder {path.parent}. Make it first, or choose another.")
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        file.write(data)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
-    return path
 
 
 def _matrix(maps: AttentionMaps, layer: int, head: int | None, what: What) -> np.ndarray:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from attnlab.errors import AttnlabError, suggest
+from attnlab.files import write_whole
 from attnlab.maps import WHATS, AttentionMaps, What
 from attnlab.show import plots
 
@@ -77,7 +78,7 @@ class AttentionView:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self._title)}'
             f"</title><body>{self._repr_html_()}</body></html>"
         )
-        return plots.write_whole(path, page.encode("utf-8"))
+        return write_whole(path, page.encode("utf-8"))
 
 
 def attention_view(

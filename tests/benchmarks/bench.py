@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import attnlab as al
-from attnlab.show.plots import write_whole
+from attnlab.files import write_whole
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "data" / "results.json"
