@@ -1,0 +1,125 @@
+"""The checks of all exercises: ``al.checks.softmax(softmax)`` says what is right or what went wrong.
+
+``al.checks.summary()`` prints what is done and keeps it in a small JSON file beside the notebook.
+"""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attnlab.course.checks import lesson_01, lesson_02
+from attnlab.course.checks.examiner import CheckFailed, Exercise, Unwritten
+from attnlab.errors import AttnlabError, suggest
+from attnlab.files import write_whole
+
+__all__ = ["EXERCISES", "CheckFailed", "Exercise", "Unwritten", "progress_file", "summary"]
+
+EXERCISES: dict[str, Exercise] = {
+    one.name: one for lesson in (lesson_01, lesson_02) for one in lesson.EXERCISES
+}
+
+_done: dict[str, bool] = {}  # what was checked since the kernel started
+
+
+class _PublicCheck:
+    """What ``al.checks.<exercise>`` is: call it with your answer.
+
+    Prints what held, or raises `CheckFailed` with what went wrong. An exercise that is still a hole only says
+    so, so that Run All goes on. Returns None.
+    """
+
+    def __init__(self, exercise: Exercise):
+        self.exercise = exercise
+        self.__name__ = exercise.name
+        self.__doc__ = exercise.check.__doc__
+
+    def __call__(self, answer: Any, *, seed: int | None = None) -> None:
+        exercise = self.exercise
+        _done[exercise.name] = False
+        try:
+            held = exercise.examine(answer, seed)
+        except Unwritten:
+            print(f"{exercise.name}: not written yet")
+            return
+        _done[exercise.name] = True
+        print(f"{exercise.name}: right, {exercise.points} of {exercise.points} points")
+        for line in held:
+            print(f"  ✓ {line}")
+
+    def __repr__(self) -> str:
+        return f"al.checks.{self.exercise.name}: {self.__doc__}"
+
+
+_CHECKS = {name: _PublicCheck(one) for name, one in EXERCISES.items()}
+
+
+def __getattr__(name: str) -> _PublicCheck:
+    if name in _CHECKS:
+        return _CHECKS[name]
+    raise AttributeError(f"There is no check {name!r}. {suggest(name, EXERCISES)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*EXERCISES, "summary"])
+
+
+def progress_file() -> Path:
+    """Where `summary` keeps what is done: beside the notebook, or where ATTNLAB_PROGRESS says."""
+    return Path(os.environ.get("ATTNLAB_PROGRESS", "attnlab-progress.json"))
+
+
+def summary(lesson: str | None = None) -> None:
+    """Print which exercises are done, with points, and keep it for the next time.
+
+    Parameters
+    ----------
+    lesson : number of the lesson, such as "01"; default every lesson with an exercise tried so far
+
+    What was checked since the kernel started counts; for the rest, what an earlier summary wrote down.
+    """
+    lessons = sorted({one.lesson for one in EXERCISES.values()})
+    if lesson is not None and lesson not in lessons:
+        raise AttnlabError(
+            f"There is no lesson {lesson!r} with exercises. {suggest(lesson, lessons)}"
+        )
+    record = _read(progress_file())
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for name, done in _done.items():
+        exercise = EXERCISES[name]
+        points = exercise.points if done else 0
+        known = record.get(name, {})
+        if known.get("points") != points:
+            known = {"when": now}
+        record[name] = {"lesson": exercise.lesson, "points": points, "of": exercise.points} | {
+            "when": known["when"]
+        }
+    tried = sorted({EXERCISES[name].lesson for name in record if name in EXERCISES})
+    for number in [lesson] if lesson else tried or lessons:
+        _print_lesson(number, record)
+    if record:
+        text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+        write_whole(progress_file(), text.encode())
+
+
+def _print_lesson(number: str, record: dict[str, dict[str, Any]]) -> None:
+    exercises = [one for one in EXERCISES.values() if one.lesson == number]
+    points = sum(record.get(one.name, {}).get("points", 0) for one in exercises)
+    print(f"Lesson {number}: {points} of {sum(one.points for one in exercises)} points")
+    for one in exercises:
+        entry = record.get(one.name)
+        sign, word = ("✓", "right") if entry and entry["points"] else ("·", "not yet")
+        print(f"  {sign} {one.name:24} {word if entry else 'not tried'}")
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {name: dict(entry) | {"when": entry["when"]} for name, entry in record.items()}
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise AttnlabError(
+            f"{path} is not a record of progress ({error}). Move it away or delete it, then call summary() again."
+        ) from error

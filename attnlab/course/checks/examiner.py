@@ -1,0 +1,358 @@
+"""How an answer is examined: safely, step by step, with a diagnosis when it fails.
+
+A check is a generator function ``check(answer, draw)``. It calls the learner's function through `Answer`,
+compares with a reference of its own, and yields one line for each thing that held. What goes wrong becomes a
+`CheckFailed` whose message names the likely mistake.
+"""
+
+import contextlib
+import ctypes
+import io
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attnlab.errors import AttnlabError
+
+SECONDS = 10.0  # for one check as a whole; a right answer needs a small part of one
+
+Check = Callable[["Answer", "Draw"], Generator[str, None, None]]
+
+
+class CheckFailed(AttnlabError):
+    """An answer that is not right yet; the message says what was seen and asks the likely question."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this instead of a traceback through the package."""
+        return f"CheckFailed: {self}".splitlines()
+
+
+class Unwritten(CheckFailed):
+    """The hole in the exercise has not been filled in."""
+
+
+class _TimeUp(BaseException):
+    """Raised inside an answer that takes too long; a BaseException, so that no ``except Exception`` ends it."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a lesson: what may be asked of an answer, and what it is worth.
+
+    Attributes
+    ----------
+    name : the name of the function or class to write
+    lesson : number of the notebook, "01"
+    points : what a right answer is worth
+    check : generator function that examines an answer
+    forbidden : names of library functions that would be the answer itself
+    """
+
+    name: str
+    lesson: str
+    points: int
+    check: Check
+    forbidden: frozenset[str] = frozenset()
+
+    def examine(self, answer: object, seed: int | None = None) -> list[str]:
+        """Return what held; raise `CheckFailed` with the first thing that did not."""
+        seed = int.from_bytes(os.urandom(2), "little") if seed is None else seed
+        held: list[str] = []
+        try:
+            with _still(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                examined = Answer(answer, self.name, self.forbidden)
+                for line in self.check(examined, Draw(seed)):
+                    held.append(line)
+        except Unwritten as problem:
+            raise Unwritten(f"{self.name}\n  {problem}") from None
+        except CheckFailed as problem:
+            raise CheckFailed(self._report(str(problem), held, seed)) from None
+        return held
+
+    def _report(self, problem: str, held: list[str], seed: int) -> str:
+        lines = [self.name, *("  " + line for line in problem.splitlines())]
+        if held:
+            lines.append(f"  Right so far: {'; '.join(held)}.")
+        lines.append(f"  The same numbers again: al.checks.{self.name}({self.name}, seed={seed})")
+        return "\n".join(lines)
+
+
+class Draw:
+    """Random inputs of a check, from a seed."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Numbers of mean 0 and variance 1."""
+        return torch.randn(*shape, generator=self.generator)
+
+    def weights(self, *shape: int) -> Tensor:
+        """Rows of positive numbers that sum to 1."""
+        return torch.softmax(self.normal(*shape), -1)
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+
+@dataclass
+class Answer:
+    """The learner's function or class, called with copies, in limited time, and with stderr put away.
+
+    Raises `CheckFailed` where it raises, ends without a result, takes too long, edits its inputs or calls what the
+    exercise asks to write.
+    """
+
+    given: Any
+    name: str
+    forbidden: frozenset[str] = frozenset()
+    seconds_left: float = field(default_factory=lambda: SECONDS)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Call it; the inputs must be the same afterwards."""
+        if not callable(self.given):
+            raise CheckFailed(
+                f"Expected the function {self.name} itself; this is {_kind(self.given)}.\n"
+                f"Did you pass its result, or forget to run the cell that defines it?"
+            )
+        copies = [_copy(one) for one in arguments]
+        result = self._run(lambda: self.given(*copies, **keywords))
+        for before, after in zip(arguments, copies, strict=True):
+            if isinstance(before, Tensor) and not torch.equal(
+                before.nan_to_num(), after.nan_to_num()
+            ):
+                raise CheckFailed(
+                    "Your function changes its input in place.\n"
+                    "Is there an assignment into it, `+=`, or a method that ends in `_`? Work on a new tensor."
+                )
+        return result
+
+    def tensor(
+        self, *arguments: Any, shape: tuple[int, ...], what: str = "result", **keywords: Any
+    ) -> Tensor:
+        """Call it; the result must be one tensor of this shape, without NaN."""
+        return a_tensor(self(*arguments, **keywords), shape, what)
+
+    def _run(self, call: Callable[[], Any]) -> Any:
+        started = time.monotonic()
+        try:
+            with _time_limit(self.seconds_left), _watched(self.forbidden):
+                return call()
+        except CheckFailed:
+            raise
+        except NotImplementedError:
+            raise Unwritten("Not written yet: the hole still raises NotImplementedError.") from None
+        except _TimeUp:
+            raise CheckFailed(
+                f"Your function did not end within {SECONDS:.0f} seconds on a small input.\n"
+                "Is there a loop whose condition never becomes false?"
+            ) from None
+        except (Exception, SystemExit) as error:
+            raise CheckFailed(_told(error)) from None
+        finally:
+            self.seconds_left = max(self.seconds_left - (time.monotonic() - started), 0.01)
+
+    def module(self, *arguments: Any, **keywords: Any) -> "Answer":
+        """Make the module that the learner's class describes; the result is called like a function."""
+        made = self._run(lambda: self.given(*arguments, **keywords))
+        if not isinstance(made, nn.Module):
+            raise CheckFailed(
+                f"{self.name}(...) gave {_kind(made)}, not a torch.nn.Module.\n"
+                f"Is it `class {self.name}(nn.Module)`?"
+            )
+        return Answer(made, self.name, self.forbidden, self.seconds_left)
+
+
+# --- What a check says ---------------------------------------------------------------------------
+
+
+def require(condition: bool | Tensor, problem: str) -> None:
+    """Fail with ``problem`` unless the condition holds."""
+    if not condition:
+        raise CheckFailed(problem)
+
+
+@contextlib.contextmanager
+def where(place: str) -> Iterator[None]:
+    """Put before every failure inside the block where it happens."""
+    try:
+        yield
+    except Unwritten:
+        raise
+    except CheckFailed as problem:
+        raise CheckFailed(f"{place}\n{problem}") from None
+
+
+def a_tensor(result: object, shape: tuple[int, ...], what: str = "result") -> Tensor:
+    """The result as a tensor of this shape without NaN, or a failure that says what it is instead."""
+    if result is None:
+        raise CheckFailed(
+            f"Your function returned None where {what} was expected.\nDoes it end in `return`?"
+        )
+    if result is Ellipsis:
+        raise Unwritten(f"Not written yet: {what} is still `...`.")
+    if isinstance(result, np.ndarray | np.generic):
+        raise CheckFailed(
+            f"The {what} is a numpy array; gradients cannot flow through numpy.\n"
+            "Can you write it with torch throughout?"
+        )
+    if not isinstance(result, Tensor):
+        raise CheckFailed(
+            f"The {what} is {_kind(result)}, not a tensor.\n"
+            "Does your function return just what the docstring says?"
+        )
+    if tuple(result.shape) != tuple(shape):
+        hint = "Is one axis summed or missing, or one too many?"
+        if sorted(result.shape) == sorted(shape):
+            hint = "The sizes are right, their order is not: which axis is which?"
+        raise CheckFailed(
+            f"The {what} has shape {tuple(result.shape)}; expected {tuple(shape)}.\n{hint}"
+        )
+    if result.is_floating_point() and result.isnan().any():
+        raise CheckFailed(
+            f"The {what} holds NaN.\nIs something 0 / 0, log(0), inf - inf, or an overflow?"
+        )
+    return result
+
+
+def same(result: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    """Whether two tensors have one shape and are equal up to rounding."""
+    if result.shape != expected.shape:
+        return False
+    return torch.allclose(result.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+def compare(
+    result: Tensor,
+    expected: Tensor,
+    mistakes: dict[str, Callable[[], Tensor]],
+    otherwise: str,
+    tolerance: float = 1e-5,
+    loosely: float | None = None,
+) -> None:
+    """Fail unless result and expected agree; the first mistake that gives this very result is named.
+
+    ``mistakes`` maps a diagnosis to a function that computes what that mistake would give, compared with the
+    tolerance ``loosely`` where rounding weighs more.
+    """
+    if same(result, expected, tolerance):
+        return
+    for diagnosis, mistaken in mistakes.items():
+        with contextlib.suppress(
+            RuntimeError, IndexError
+        ):  # a mistake may not even be possible here
+            if same(result, mistaken(), loosely or tolerance):
+                raise CheckFailed(diagnosis)
+    apart = (result.double() - expected.double()).abs().max().item()
+    raise CheckFailed(f"{otherwise}\nThe largest difference from the right result is {apart:.3g}.")
+
+
+# --- Safety ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _still() -> Iterator[None]:
+    """Nothing reaches stderr: a grader would take it for a failure."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `_TimeUp` in this thread after so many seconds."""
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+
+        def ring(*_: Any) -> None:
+            raise _TimeUp
+
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        return
+    thread = ctypes.c_ulong(threading.get_ident())  # elsewhere Python can only be asked to raise it
+    timer = threading.Timer(
+        seconds, ctypes.pythonapi.PyThreadState_SetAsyncExc, (thread, ctypes.py_object(_TimeUp))
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def _watched(forbidden: frozenset[str]) -> Iterator[None]:
+    """Fail when a library function of a forbidden name is called."""
+    if not forbidden:
+        yield
+        return
+
+    def watch(frame: Any, event: str, called: Any) -> None:
+        if event == "c_call":
+            name, module = getattr(called, "__name__", ""), "torch"
+        elif event == "call":
+            name, module = frame.f_code.co_name, str(frame.f_globals.get("__name__", ""))
+        else:
+            return
+        package = module.partition(".")[0]
+        if package in ("torch", "attnlab") and forbidden & {name, f"{package}.{name}"}:
+            raise CheckFailed(
+                f"Your answer calls a ready-made {name}; here the point is to write it.\n"
+                "Can you do it with sums, products and exponentials?"
+            )
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def _copy(one: Any) -> Any:
+    if not isinstance(one, Tensor):
+        return one
+    return one.clone() if one.requires_grad else one.detach().clone()
+
+
+def _told(error: BaseException) -> str:
+    """An exception inside the answer, with the line of the answer where it happened."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if "site-packages" not in frame.filename and frame.filename != __file__
+    ]
+    where = (
+        f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else "inside your function"
+    )
+    reason = " ".join(str(error).split()) or "no message"
+    reason = reason if len(reason) < 300 else reason[:300] + " ..."
+    return f"Your function raised {type(error).__name__}: {reason}\n({where})"
+
+
+def _kind(one: object) -> str:
+    if isinstance(one, Tensor):
+        return f"a tensor of shape {tuple(one.shape)}"
+    if isinstance(one, tuple | list):
+        return f"a {type(one).__name__} of {len(one)}"
+    return f"{type(one).__name__}" if one is None else f"a {type(one).__name__}"

@@ -1,0 +1,231 @@
+"""Every check lets right answers pass, names each mistake, and survives whatever it is given."""
+
+import io
+import json
+import re
+import sys
+import threading
+import warnings
+from contextlib import redirect_stderr
+
+import answers_01
+import answers_02
+import pytest
+import torch
+
+import attnlab as al
+from attnlab.course.checks import examiner
+from attnlab.errors import AttnlabError
+
+LESSONS = {"01": answers_01, "02": answers_02}
+RIGHT = [
+    pytest.param(name, answer, id=f"{name}-{answer.__name__}")
+    for answers in LESSONS.values()
+    for name, right in answers.RIGHT.items()
+    for answer in right
+]
+WRONG = [
+    pytest.param(name, answer, words, id=f"{name}-{words[:24]}")
+    for answers in LESSONS.values()
+    for name, wrong in answers.WRONG.items()
+    for answer, words in wrong
+]
+EXERCISES = list(al.checks.EXERCISES)
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(al.checks, "_done", {})
+    monkeypatch.setattr(examiner, "SECONDS", 1.5)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name, answer", RIGHT)
+def test_a_right_answer_passes_whatever_the_numbers(name, answer, capsys):
+    for seed in range(8):
+        assert getattr(al.checks, name)(answer, seed=seed) is None
+    out = capsys.readouterr()
+    assert f"{name}: right" in out.out
+    assert out.err == ""
+
+
+@pytest.mark.parametrize("name, answer, words", WRONG)
+def test_a_wrong_answer_fails_with_its_own_diagnosis(name, answer, words):
+    for seed in (3,) if "not end" in words else range(4):
+        with pytest.raises(al.checks.CheckFailed) as failure:
+            getattr(al.checks, name)(answer, seed=seed)
+        assert re.search(words, str(failure.value)), failure.value
+        assert f"seed={seed}" in str(failure.value)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_diagnoses_of_an_exercise_differ(name):
+    wrong = LESSONS[al.checks.EXERCISES[name].lesson].WRONG[name]
+    assert len(wrong) >= 5
+    said = []
+    for answer, words in wrong:
+        if "not end" in words:
+            continue
+        with pytest.raises(al.checks.CheckFailed) as failure:
+            getattr(al.checks, name)(answer, seed=0)
+        diagnosis = str(failure.value).splitlines()[1:3]
+        said.append(re.sub(r"-?\d+\.\d+\S*", "#", " ".join(diagnosis)))
+    allowed = sum("ready-made" in words for _, words in wrong)  # two ways to the same mistake
+    assert len(set(said)) >= len(said) - max(allowed - 1, 0), sorted(said)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize(
+    "strange",
+    [
+        None,
+        3,
+        "softmax",
+        lambda *a, **k: None,
+        lambda *a, **k: 7,
+        lambda *a, **k: "yes",
+        lambda *a, **k: torch.zeros(0),
+        lambda *a, **k: torch.tensor(float("nan")),
+        lambda *a, **k: (torch.zeros(2), torch.zeros(2)),
+        lambda *a, **k: 1 / 0,
+        lambda: None,
+    ],
+)
+def test_no_answer_is_strange_enough_to_break_a_check(name, strange):
+    with pytest.raises(al.checks.CheckFailed):
+        getattr(al.checks, name)(strange)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_hole_is_only_said_to_be_one_so_that_run_all_goes_on(name, capsys):
+    def hole(*arguments, **keywords):
+        raise NotImplementedError("your turn")
+
+    class Hole(answers_02.Given):
+        forward = hole
+
+    getattr(al.checks, name)(Hole if name == "MultiHead" else hole)
+    assert capsys.readouterr().out == f"{name}: not written yet\n"
+
+
+def test_what_an_answer_writes_to_stderr_or_warns_stays_out_of_the_notebook():
+    def chatty(weights):
+        print("working", file=sys.stderr)
+        warnings.warn("careful", stacklevel=1)
+        return answers_01.entropy_with_where(weights)
+
+    with redirect_stderr(io.StringIO()) as err, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        al.checks.entropy(chatty)
+    assert err.getvalue() == ""
+
+
+def test_an_answer_that_never_ends_is_stopped_in_another_thread_too():
+    caught = []
+
+    def work():
+        try:
+            al.checks.softmax(answers_01.never_ends)
+        except al.checks.CheckFailed as failure:
+            caught.append(str(failure))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(30)
+    assert caught
+    assert "did not end" in caught[0]
+
+
+def test_catching_every_exception_does_not_keep_an_answer_alive():
+    def stubborn(scores, temperature=1.0):
+        while True:
+            try:
+                scores.append(1)
+            except Exception:
+                continue
+
+    with pytest.raises(al.checks.CheckFailed, match="did not end"):
+        al.checks.softmax(stubborn)
+
+
+def test_a_check_leaves_no_trace():
+    state, profile = torch.random.get_rng_state(), sys.getprofile()
+    al.checks.softmax(answers_01.softmax_at_once)
+    with pytest.raises(al.checks.CheckFailed):
+        al.checks.softmax(torch.softmax)
+    assert torch.random.get_rng_state().equal(state)
+    assert sys.getprofile() is profile
+
+
+def test_a_failure_names_the_line_of_the_answer():
+    def broken(weights):
+        return weights @ torch.zeros(99)
+
+    with pytest.raises(
+        al.checks.CheckFailed, match=r"line \d+: return weights @ torch.zeros\(99\)"
+    ):
+        al.checks.entropy(broken)
+
+
+def test_a_notebook_shows_a_failure_as_a_few_lines_and_not_as_a_traceback():
+    with pytest.raises(al.checks.CheckFailed) as failure:
+        al.checks.entropy(lambda weights: weights.sum(-1))
+    shown = failure.value._render_traceback_()
+    assert shown[0] == "CheckFailed: entropy"
+    assert 3 <= len(shown) <= 6
+
+
+def test_summary_counts_points_and_remembers_them(capsys, folder_of_its_own, monkeypatch):
+    al.checks.entropy(answers_01.entropy_with_where)
+    with pytest.raises(al.checks.CheckFailed):
+        al.checks.softmax(lambda scores, temperature=1.0: scores)
+    capsys.readouterr()
+    al.checks.summary()
+    said = capsys.readouterr().out
+    assert "Lesson 01: 1 of 11 points" in said
+    assert "✓ entropy" in said
+    assert re.search(r"· softmax +not yet", said)
+    assert re.search(r"· additive_scores +not tried", said)
+    assert "Lesson 02" not in said
+    record = json.loads((folder_of_its_own / "attnlab-progress.json").read_text())
+    assert record["entropy"]["points"] == record["entropy"]["of"] == 1
+    assert record["softmax"]["points"] == 0
+
+    monkeypatch.setattr(al.checks, "_done", {})  # the next day
+    al.checks.causal_mask(answers_02.mask_by_loops)
+    al.checks.summary()
+    said = capsys.readouterr().out
+    assert "Lesson 01: 1 of 11" in said
+    assert "Lesson 02: 1 of 14" in said
+    assert (
+        json.loads((folder_of_its_own / "attnlab-progress.json").read_text())["entropy"]
+        == record["entropy"]
+    )
+
+
+def test_summary_of_a_named_lesson_and_of_nothing_yet(capsys, folder_of_its_own):
+    al.checks.summary()
+    assert "Lesson 01: 0 of 11" in capsys.readouterr().out
+    assert not (folder_of_its_own / "attnlab-progress.json").exists()
+    al.checks.summary("02")
+    assert "Lesson 01" not in capsys.readouterr().out
+    with pytest.raises(AttnlabError, match="no lesson '99'"):
+        al.checks.summary("99")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"softmax": 3}', '{"softmax": {}}'])
+def test_a_broken_record_is_not_overwritten(text, folder_of_its_own):
+    record = folder_of_its_own / "attnlab-progress.json"
+    record.write_text(text)
+    al.checks.entropy(answers_01.entropy_with_where)
+    with pytest.raises(AttnlabError, match="Move it away"):
+        al.checks.summary()
+    assert record.read_text() == text
+
+
+def test_every_exercise_can_be_listed_and_a_misspelt_one_is_suggested():
+    assert set(EXERCISES) <= set(dir(al.checks))
+    assert "weights that sum to 1" in repr(al.checks.softmax)
+    with pytest.raises(AttributeError, match="Did you mean 'softmax'"):
+        _ = al.checks.sofmax
