@@ -1,0 +1,226 @@
+// The view of the softmax desk. Controls go to Python as settings, a report comes back; this draws it.
+
+const same = (x) => x;
+const CONTROLS = [
+  // where a native range input stands, and what that means: it is linear, these are not
+  { name: "temperature", label: ["temperature"], min: -1, max: 1, step: 0.02, value: (x) => Number((10 ** x).toPrecision(3)), position: Math.log10 },
+  { name: "width", label: ["d", ["k"], ", width of a key"], min: 0, max: 9, step: 1, value: (x) => 2 ** x, position: Math.log2 },
+  { name: "keys", label: ["T, number of keys"], min: 2, max: 64, step: 1, value: same, position: same },
+];
+const EDGE = { left: 38, right: 6, top: 16, bottom: 8 }; // around a chart, in pixels
+const KEYS_ROOM = 18; // below the weights: numbers of the keys
+
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-") || name === "role" || name === "for") element.setAttribute(name, value);
+    else element[name] = value;
+  }
+  element.append(...children);
+  return element;
+}
+
+function drawn(tag, properties = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// "d", ["k"] reads d with a small k below
+const written = (parts) => parts.map((part) => (Array.isArray(part) ? make("sub", { textContent: part[0] }) : part));
+const short = (v) => String(Number(v.toPrecision(3)));
+const signed = (v) => short(v).replace("-", "−");
+
+function isDark(element) {
+  const [r, g, b] = (getComputedStyle(element).backgroundColor.match(/\d+/g) ?? [255, 255, 255]).map(Number);
+  return 0.3 * r + 0.6 * g + 0.1 * b < 110;
+}
+
+function panel(name, ...title) {
+  const note = make("span", { className: "note" });
+  const svg = drawn("svg", { class: name, role: "img" });
+  const head = make("div", { className: "head" }, make("b", {}, ...written(title)), note);
+  return { box: make("div", { className: "softmax-panel" }, head, svg), note, svg };
+}
+
+// Horizontal lines with their numbers; returns what turns a value into a height.
+function scaleOf({ svg, width, height }, low, high, ticks, bottom, label) {
+  const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - bottom - EDGE.top);
+  for (const tick of ticks) {
+    svg.append(drawn("line", { class: tick === 0 ? "axis" : "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(tick), y2: y(tick) }),
+      drawn("text", { x: EDGE.left - 5, y: y(tick) + 4, "text-anchor": "end" }, label(tick)));
+  }
+  return y;
+}
+
+function slots(width, count) {
+  const slot = (width - EDGE.left - EDGE.right) / count;
+  return { slot, bar: Math.min(40, 0.78 * slot), middle: (key) => EDGE.left + (key + 0.5) * slot };
+}
+
+function drawBars({ svg, width }, values, report, y) {
+  const { bar, middle } = slots(width, values.length);
+  values.forEach((value, key) => {
+    const [from, to] = [y(Math.max(0, value)), y(Math.min(0, value))];
+    const rect = drawn("rect", { class: key === report.largest ? "bar largest" : "bar", x: middle(key) - bar / 2, y: from, width: bar, height: Math.max(0.5, to - from) });
+    const words = `key ${key}: score ${signed(report.scores[key])}, weight ${short(report.weights[key])}`;
+    rect.append(drawn("title", {}, words));
+    svg.append(rect);
+  });
+}
+
+function drawScores(chart, report) {
+  const { limit, predicted, scores } = report;
+  const wide = chart.width - EDGE.left - EDGE.right;
+  const y = scaleOf(chart, -limit, limit, [-limit, -limit / 2, 0, limit / 2, limit], EDGE.bottom, (v) => String(v).replace("-", "−"));
+  chart.svg.prepend(drawn("rect", { class: "band", x: EDGE.left, width: wide, y: y(predicted), height: y(-predicted) - y(predicted) }));
+  drawBars(chart, scores, report, y);
+}
+
+function drawWeights(chart, report) {
+  const { svg, width, height } = chart;
+  const { weights, largest } = report;
+  const count = weights.length;
+  const y = scaleOf(chart, 0, 1, [0, 0.5, 1], KEYS_ROOM, String);
+  drawBars(chart, weights, report, y);
+  svg.append(drawn("line", { class: "uniform", x1: EDGE.left, x2: width - EDGE.right, y1: y(1 / count), y2: y(1 / count) }));
+  const { slot, middle } = slots(width, count);
+  const every = [1, 2, 4, 8].find((step) => step * slot > 20);
+  for (let key = 0; key < count; key += every) {
+    svg.append(drawn("text", { x: middle(key), y: height - 4, "text-anchor": "middle" }, String(key)));
+  }
+  svg.append(drawn("text", { x: EDGE.left - 5, y: height - 4, "text-anchor": "end" }, "key"));
+  const at = Math.min(Math.max(middle(largest), EDGE.left + 42), width - EDGE.right - 42);
+  svg.append(drawn("text", { class: "strong", x: at, y: y(weights[largest]) - 4, "text-anchor": "middle" }, `key ${largest}: ${weights[largest].toFixed(3)}`));
+}
+
+function drawCurve(chart, { curve, settings, meters }) {
+  const { svg, width, height } = chart;
+  const last = curve.widths.length - 1;
+  const x = (place) => EDGE.left + 8 + (place / last) * (width - EDGE.left - EDGE.right - 20);
+  const y = scaleOf(chart, 0, 1, [0, 0.5, 1], KEYS_ROOM, (share) => `${100 * share} %`);
+  curve.widths.forEach((value, place) => svg.append(drawn("text", { x: x(place), y: height - 4, "text-anchor": "middle" }, String(value))));
+  const here = curve.widths.indexOf(settings.width);
+  svg.append(drawn("line", { class: "grid", x1: x(here), x2: x(here), y1: y(0), y2: y(1) }));
+  const now = settings.scaled ? "divided" : "plain";
+  for (const name of ["plain", "divided"]) {
+    const edge = (sign) => curve[name].map((share, place) => [x(place), y(Math.max(0, share + 2 * sign * curve[`${name}_error`][place]))]);
+    svg.append(drawn("polygon", { class: `error ${name}`, points: [...edge(1), ...edge(-1).reverse()].join(" ") }),
+      drawn("polyline", { class: name === now ? `${name} now` : name, points: curve[name].map((share, place) => [x(place), y(share)]).join(" ") }));
+  }
+  svg.append(drawn("circle", { class: `dot ${now}`, cx: x(here), cy: y(curve[now][here]), r: 5 }),
+    drawn("circle", { class: "this-draw", cx: x(here), cy: y(meters.at(-1).share), r: 7 }));
+}
+
+function render({ model, el }) {
+  const cleanups = [];
+  const on = (name, callback) => {
+    model.on(`change:${name}`, callback);
+    cleanups.push(() => model.off(`change:${name}`, callback));
+    callback();
+  };
+  const root = make("div", { className: "attnlab-softmax", role: "group", "aria-label": "Softmax desk: temperature, width and number of keys" });
+  // JupyterLab's own shortcuts must not fire while somebody works a control
+  root.addEventListener("keydown", (event) => event.stopPropagation());
+
+  function send(settings) {
+    model.set("settings", settings);
+    model.save_changes();
+  }
+  const change = (part) => send({ ...model.get("settings"), ...part });
+
+  // ── the controls ─────────────────────────────────────────────────────────────────────────
+  const inputs = CONTROLS.map(({ name, label, min, max, step, value }) => {
+    const spoken = label.flat().join("").replace("dk", "d_k");
+    const input = make("input", { type: "range", name, min, max, step, "aria-label": spoken });
+    const output = make("output", {}, "");
+    input.oninput = () => change({ [name]: value(Number(input.value)) });
+    return { input, output, box: make("label", {}, make("span", {}, ...written(label)), output, input) };
+  });
+  const scaled = make("input", { type: "checkbox", name: "scaled", "aria-label": "divide scores by √d_k" });
+  scaled.setAttribute("role", "switch");
+  scaled.onchange = () => change({ scaled: scaled.checked });
+  const button = (action, label, onclick) => {
+    const made = make("button", { type: "button", textContent: label, onclick });
+    made.dataset.action = action;
+    return made;
+  };
+  const bar = make("div", { className: "softmax-bar" }, ...inputs.map(({ box }) => box),
+    make("label", { className: "switch" }, scaled, make("span", {}, ...written(["divide scores by √d", ["k"]]))),
+    make("div", { className: "buttons" },
+      button("draw", "New draw", () => change({ seed: model.get("settings").seed + 1 })),
+      button("reset", "Reset", () => send(model.get("start")))));
+
+  function drawControls() {
+    const settings = model.get("settings");
+    CONTROLS.forEach(({ name, step, position }, index) => {
+      const { input, output } = inputs[index];
+      if (Math.abs(Number(input.value) - position(settings[name])) > step / 2) input.value = position(settings[name]);
+      output.textContent = short(settings[name]);
+      input.setAttribute("aria-valuetext", short(settings[name]));
+    });
+    scaled.checked = settings.scaled;
+  }
+
+  // ── the pictures ─────────────────────────────────────────────────────────────────────────
+  const scores = panel("scores", "Scores");
+  const weights = panel("weights", "Weights, softmax of the scores");
+  const curve = panel("curve", "Gradient size over d", ["k"]);
+  const meters = model.get("report").meters.map(({ label }) => {
+    const [fill, value, note] = [make("i"), make("b"), make("span", { className: "note" })];
+    const track = make("div", { className: "track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 1 }, fill);
+    return { fill, value, note, track, box: make("div", { className: "meter" }, make("span", { textContent: label }), value, note, track) };
+  });
+  const legend = make("div", { className: "legend" },
+    make("span", { className: "divided", textContent: "divided" }), make("span", { className: "plain", textContent: "not divided" }),
+    make("span", { className: "mean", textContent: "mean" }), make("span", { className: "this-draw", textContent: "this draw" }));
+  curve.box.append(legend);
+  const remark = make("p", { className: "softmax-remark", "aria-live": "polite" });
+  const error = make("div", { className: "softmax-error", role: "alert" });
+
+  function drawPictures() {
+    const report = model.get("report");
+    const charts = [scores, weights, curve].map(({ svg }) => ({ svg, width: svg.clientWidth, height: svg.clientHeight }));
+    if (!charts[0].width) return; // not on the page yet
+    charts.forEach((chart, index) => {
+      chart.svg.replaceChildren();
+      chart.svg.setAttribute("aria-label", report.alt[chart.svg.getAttribute("class")]);
+      [drawScores, drawWeights, drawCurve][index](chart, report);
+    });
+    scores.note.replaceChildren(`${report.formula} · standard deviation ${short(report.std)}, predicted `, make("i", { className: "band" }), ` ${report.prediction}`);
+    weights.note.textContent = `line: all alike, 1/T = ${(1 / report.weights.length).toFixed(3)}`;
+    curve.note.textContent = `mean of ${report.curve.draws} draws`;
+    report.meters.forEach(({ value, note, share }, index) => {
+      const meter = meters[index];
+      meter.value.textContent = value;
+      meter.note.textContent = note;
+      meter.fill.style.width = `${100 * share}%`;
+      meter.track.setAttribute("aria-valuenow", share.toFixed(3));
+      meter.track.setAttribute("aria-valuetext", `${value}, ${note}`);
+    });
+    if (remark.textContent !== report.remark) remark.textContent = report.remark;
+    const { temperature, width, keys, scaled: divided, seed } = report.settings;
+    root.dataset.stamp = [temperature, width, keys, divided, seed].join(" "); // what is drawn now
+  }
+
+  // ── together ─────────────────────────────────────────────────────────────────────────────
+  root.append(bar, make("div", { className: "softmax-columns" },
+    make("div", {}, scores.box, weights.box),
+    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), remark, error);
+  el.append(root);
+  const recolour = () => { root.dataset.dark = String(isDark(root)); };
+  recolour();
+  const theme = new MutationObserver(recolour);
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const size = new ResizeObserver(drawPictures);
+  size.observe(scores.svg);
+  cleanups.push(() => theme.disconnect(), () => size.disconnect());
+
+  on("settings", drawControls);
+  on("report", drawPictures);
+  on("error", () => { error.textContent = model.get("error"); });
+  return () => cleanups.forEach((clean) => clean());
+}
+
+export default { render };
