@@ -21,14 +21,14 @@ lint: $(VENV)/.dev           ## style, layers, and notebooks that match their so
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m attnlab build --check
+	$(BIN)/python -m attnlab notebooks build --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-build: $(VENV)/.dev          ## notebooks from notebooks/src
-	$(BIN)/python -m attnlab build
+build: $(VENV)/.dev          ## student notebooks, and solutions that are run when their source changed
+	$(BIN)/python -m attnlab notebooks build
 
 bench: $(VENV)/.dev          ## measure, print a table, merge into data/results.json; AREA=desk for one part
 	@$(BIN)/python -m attnlab fetch

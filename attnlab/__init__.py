@@ -28,6 +28,7 @@ _NAMES = {
     "Evaluator": "evaluate",
     "HeadMixer": "show.widgets",
     "HeadSettings": "settings",
+    "MaskDesk": "show.mask_desk",
     "SoftmaxDesk": "show.softmax_desk",
     "TextDataset": "datasets",
     "attention_view": "show.views",
@@ -35,7 +36,6 @@ _NAMES = {
     "finetune": "bert",
     "load_classifier": "bert",
     "plots": "show.plots",
-    "show": "show.plots",
 }
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from attnlab.errors import AttnlabError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="attnlab: an interactive course on attention, and tools for the heads of BERT-family models.",
@@ -84,20 +87,24 @@ def lab(
     notebook: Annotated[
         str, typer.Argument(help="Which notebook to open.")
     ] = "00_start_here.ipynb",
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder with your notebooks, as attnlab start made it.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Where JupyterLab listens.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open JupyterLab on the course.
 
-    Examples: [bold]attnlab lab[/], [bold]attnlab lab 05_head_mixing.ipynb --no-browser[/]
+    Examples: [bold]attnlab lab[/], [bold]attnlab lab 05_head_mixing.ipynb --no-browser[/],
+    [bold]attnlab lab --folder my-course[/]
     """
-    folder = Path(__file__).parent.parent / "notebooks"
-    if not folder.is_dir():
-        folder = Path.cwd() / "notebooks" if (Path.cwd() / "notebooks").is_dir() else Path.cwd()
+    if folder is None:
+        own = Path(__file__).parent.parent / "notebooks"
+        folder = own if own.is_dir() else Path.cwd()
     if not (folder / notebook).exists():
         raise AttnlabError(
-            f"There is no notebook {folder / notebook}. Run this in a clone of the course; notebooks "
-            "are not part of the installed package."
+            f"There is no notebook {folder / notebook}. Type attnlab start my-course, then attnlab lab "
+            "--folder my-course."
         )
     if importlib.util.find_spec("jupyterlab") is None:
         raise AttnlabError("JupyterLab is not installed. Type: pip install 'attnlab[lab]'")
@@ -226,24 +233,136 @@ def sweep(
 
 
 @app.command()
+def start(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own, new or from before.")],
+) -> None:
+    """Copy the notebooks to a folder of your own; what is there is never overwritten.
+
+    Examples: [bold]attnlab start my-course[/], then [bold]attnlab lab --folder my-course[/]
+    """
+    from attnlab.course import notebooks
+
+    added, kept = notebooks.start(folder)
+    for path in added:
+        out.print(f"added: {path}", highlight=False)
+    if kept:
+        out.print(f"kept as they are: {', '.join(path.name for path in kept)}", highlight=False)
+    out.print(f"To begin: attnlab lab --folder {folder}", highlight=False)
+
+
+@app.command()
+def check(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with your answers.")],
+) -> None:
+    """Run a finished notebook in a fresh kernel and print the points of its exercises.
+
+    Example: [bold]attnlab check my-course/01_attention_maths.ipynb[/]
+    """
+    from attnlab.course import judging
+
+    _print_frame(judging.check(notebook))
+
+
+@app.command()
+def assignment(
+    lesson: Annotated[str, typer.Argument(help="Which lesson, such as 01.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the course.")],
+    only: Annotated[
+        str, typer.Option(help="Exercises to take, with commas between; default all.")
+    ] = "",
+    points: Annotated[
+        list[str] | None, typer.Option(help="Points of an exercise, as softmax=5; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the numbers answers are judged with.")
+    ] = None,
+) -> None:
+    """Make an nbgrader assignment from a lesson: source, release version, folder for submissions.
+
+    Examples: [bold]attnlab assignment 01 --out course[/],
+    [bold]attnlab assignment 02 --out course --only attention,masked_softmax --points attention=5[/]
+    """
+    from attnlab.course import grading
+
+    worth = {}
+    for entry in points or []:
+        name, _, number = entry.partition("=")
+        if not number.isdigit():
+            raise AttnlabError(f"--points {entry} is not understood. Write it as softmax=5.")
+        worth[name.strip()] = int(number)
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    made = grading.assignment(lesson, folder, only=names, points=worth, seed=seed)
+    table = Table("exercise", "points", box=None, pad_edge=False)
+    for name, number in made.points.items():
+        table.add_row(name, str(number))
+    out.print(table)
+    out.print(f"hand out: {made.release}", highlight=False, soft_wrap=True)
+    out.print(
+        f"collect into: {folder / 'submitted' / 'STUDENT' / made.lesson}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if made.submissions:
+        out.print(f"{made.submissions} submissions that were there are kept")
+    out.print(f"then: attnlab grade {folder}", highlight=False)
+
+
+@app.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="Folder of the course.")],
+    lesson: Annotated[str | None, typer.Option(help="Which lesson; default all.")] = None,
+) -> None:
+    """Run nbgrader over all submissions, print the scores, write them to CSV files.
+
+    Submissions run as code: do this where they can do no harm (see the README).
+
+    Example: [bold]attnlab grade course[/]
+    """
+    from attnlab.course import grading
+
+    _print_frame(grading.grade(folder, lesson=lesson))
+    out.print(f"written to {folder / 'scores.csv'}", highlight=False)
+
+
+notebook_commands = typer.Typer(help="Build the notebooks of the course from their source.")
+app.add_typer(notebook_commands, name="notebooks")
+
+
+@notebook_commands.callback()
+def notebooks_group() -> None:
+    """Build the notebooks of the course from their source."""
+
+
+@notebook_commands.command()
 def build(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Lessons, such as 01; executed again. Default: stale ones."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 if a notebook is stale.")
     ] = False,
 ) -> None:
-    """Build notebooks/*.ipynb from notebooks/src/*.py.
+    """Build notebooks/*.ipynb and the executed notebooks/solutions from notebooks/src/*.py.
 
-    Examples: [bold]attnlab build[/], [bold]attnlab build --check[/]
+    Examples: [bold]attnlab notebooks build[/], [bold]attnlab notebooks build 01[/],
+    [bold]attnlab notebooks build --check[/]
     """
     from attnlab.course import notebooks
 
-    stale = notebooks.build(check=check)
+    stale = notebooks.build(check=check, names=names or (), progress=err.print)
     for path in stale:
         out.print(f"{'stale' if check else 'built'}: {path}", highlight=False)
     if check and stale:
-        raise AttnlabError("Some notebooks do not match their source. Type: attnlab build")
+        raise AttnlabError(
+            "Some notebooks do not match their source. Type: attnlab notebooks build"
+        )
     if not stale:
         out.print("all notebooks match their source")
+
+
+def _print_frame(frame: "pd.DataFrame") -> None:
+    out.print(frame.to_string(index=False), highlight=False, soft_wrap=True, markup=False)
 
 
 def _bar(last_column: str) -> Progress:

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,17 +22,23 @@ class Profile:
     name : "ci", "cpu" or "gpu"
     sentences : held-out sentences the desk and the lessons evaluate on
     sweep_sentences : held-out sentences for experiments that repeat an evaluation for every head
+    lengths : numbers of tokens over which the cost of attention is measured
     """
 
     name: str
     sentences: int
     sweep_sentences: int
+    lengths: tuple[int, ...]
+
+
+def _lengths(largest_power: int) -> tuple[int, ...]:
+    return tuple(2**power for power in range(5, largest_power + 1))
 
 
 _PROFILES = {
-    "ci": Profile("ci", sentences=80, sweep_sentences=12),
-    "cpu": Profile("cpu", sentences=1000, sweep_sentences=120),
-    "gpu": Profile("gpu", sentences=1000, sweep_sentences=1000),
+    "ci": Profile("ci", 80, 12, _lengths(9)),
+    "cpu": Profile("cpu", 1000, 120, _lengths(12)),
+    "gpu": Profile("gpu", 1000, 1000, _lengths(12)),
 }
 
 
@@ -73,6 +81,16 @@ def number_format(device_type: str) -> torch.dtype:
     return (
         torch.bfloat16 if seconds(torch.float32) > 1.5 * seconds(torch.bfloat16) else torch.float32
     )
+
+
+def seconds(call: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median time of a call, after one that does not count."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:

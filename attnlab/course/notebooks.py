@@ -1,40 +1,141 @@
-"""Student notebooks, built from the percent-format files in notebooks/src."""
+"""Notebooks, built from the percent-format files in notebooks/src.
 
+One source gives three forms: the student's notebook (holes, hints, no outputs), the executed solution, and the
+start of an assignment. What a source cell is stands in its first line::
+
+    # %% exercise="softmax" points=2        code with a hole between ### BEGIN SOLUTION and ### END SOLUTION
+    # %% check="softmax"                    code that calls the check
+    # %% [markdown] hints="softmax"         hints, one after another, with --- between them
+"""
+
+import copy
 import hashlib
+import re
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from attnlab.errors import AttnlabError
-from attnlab.show.plots import write_whole
+from attnlab.errors import AttnlabError, suggest
+from attnlab.files import write_whole
 
-_FOLDER = Path(__file__).parent.parent.parent / "notebooks"
+Notebook = Any  # nbformat's NotebookNode
+
+_HERE = Path(__file__).parent.parent
+_REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", re.M | re.S)
+_STILL = re.compile(r"<img\b[^>]*>", re.S)
+MOVABLE = "*Here is something to move: run this cell.*"
 
 
-def build(folder: Path = _FOLDER, check: bool = False) -> list[Path]:
-    """Build every notebook of ``folder``/src into ``folder``; return those that had to change.
+def folder() -> Path:
+    """The notebooks of this clone, or those that came with the installed package."""
+    for place in (_HERE.parent / "notebooks", _HERE / "_notebooks"):
+        if (place / "src").is_dir():
+            return place
+    raise AttnlabError("The notebooks are not here. Install attnlab again, or run this in a clone.")
 
-    With ``check`` nothing is written. The result is the same byte for byte each time: cells are
-    numbered by position, and there are no outputs.
-    """
-    sources = sorted((folder / "src").glob("*.py"))
-    if not sources:
+
+def sources(notebooks: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The sources, or those whose name begins with one of ``names``, such as "01"."""
+    found = sorted((notebooks / "src").glob("*.py"))
+    if not found:
         raise AttnlabError(
-            f"There are no notebook sources in {folder / 'src'}. Run this in a clone."
+            f"There are no notebook sources in {notebooks / 'src'}. Run this in a clone."
         )
+    for name in names:
+        if not any(path.stem.startswith(name) for path in found):
+            raise AttnlabError(
+                f"There is no lesson {name!r}. {suggest(name, (path.stem for path in found))}"
+            )
+    return [path for path in found if not names or path.stem.startswith(tuple(names))]
+
+
+# --- Building ------------------------------------------------------------------------------------
+
+
+def build(
+    notebooks: Path | None = None,
+    check: bool = False,
+    names: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Build student notebooks and executed solutions; return those that had to change.
+
+    Parameters
+    ----------
+    notebooks : folder with ``src``; default `folder`
+    check : write nothing, execute nothing
+    names : lessons to build, such as "01"; a lesson that is named is executed again even if nothing changed
+    progress : called with a line before a notebook is executed, which takes a while
+
+    Student notebooks are the same byte for byte each time. A solution is stale when its source has changed since
+    it was executed; pictures and times in it differ from run to run, and are not compared.
+    """
+    notebooks = notebooks or folder()
     changed = []
-    for source in sources:
-        target = folder / f"{source.stem}.ipynb"
-        text = convert(source.read_text(encoding="utf-8"))
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            changed.append(target)
+    for source in sources(notebooks, names):
+        text = source.read_text(encoding="utf-8")
+        student_path = notebooks / f"{source.stem}.ipynb"
+        student_text = as_text(student(read(text)))
+        if not student_path.exists() or student_path.read_text(encoding="utf-8") != student_text:
+            changed.append(student_path)
             if not check:
-                write_whole(target, text.encode("utf-8"))
+                write_whole(student_path, student_text.encode())
+        solution_path = notebooks / "solutions" / student_path.name
+        if _hash_in(solution_path) != hash_of(text) or (names and not check):
+            changed.append(solution_path)
+            if not check:
+                progress(f"executing {solution_path.name}")
+                executed = execute(solution(read(text)), where=source.name)
+                solution_path.parent.mkdir(exist_ok=True)
+                write_whole(solution_path, as_text(without_scripts(executed)).encode())
     return changed
 
 
-def convert(source: str) -> str:
-    """One percent-format source as the text of a notebook without outputs."""
+def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> Notebook:
+    """Run every cell in a fresh kernel, in a folder of its own; AttnlabError names the cell that fails."""
+    import nbclient
+    from nbclient.exceptions import CellExecutionError
+
+    with tempfile.TemporaryDirectory() as place:
+        client = nbclient.NotebookClient(
+            notebook, timeout=seconds, resources={"metadata": {"path": place}}
+        )
+        try:
+            return client.execute()
+        except CellExecutionError as error:
+            raise AttnlabError(
+                f"{where} does not run: {error.ename}: {error.evalue}\n{error.traceback}"
+            ) from error
+
+
+def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list[Path]]:
+    """Copy the student notebooks to a folder of the learner's own.
+
+    Nothing that is there is overwritten. Returns what was added and what was kept as it is.
+    """
+    if target.exists() and not target.is_dir():
+        raise AttnlabError(f"{target} is a file. Choose a folder, new or with your notebooks.")
+    target.mkdir(parents=True, exist_ok=True)
+    added, kept = [], []
+    for notebook in sorted((notebooks or folder()).glob("*.ipynb")):
+        copied = target / notebook.name
+        if copied.exists():
+            kept.append(copied)
+        else:
+            added.append(write_whole(copied, notebook.read_bytes()))
+    return added, kept
+
+
+# --- The three forms -----------------------------------------------------------------------------
+
+
+def read(source: str) -> Notebook:
+    """One percent-format source as a notebook.
+
+    Cells keep in their metadata what the source says of them: ``exercise``, ``points``, ``check`` or ``hints``.
+    """
     import jupytext
-    import nbformat
 
     notebook = jupytext.reads(source, fmt="py:percent")
     notebook.metadata = {
@@ -44,10 +145,102 @@ def convert(source: str) -> str:
             "name": "python3",
         },
         "language_info": {"name": "python"},
-        "attnlab": {"source_sha256": hashlib.sha256(source.encode()).hexdigest()},
+        "attnlab": {"source_sha256": hash_of(source)},
     }
+    notebook.nbformat_minor = 5
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index:03d}"
-        cell.metadata = {}
-    notebook.nbformat_minor = 5
+        known = ("exercise", "points", "check", "hints")
+        cell.metadata = {name: cell.metadata[name] for name in known if name in cell.metadata}
+        if cell.metadata.get("exercise") and not _REGION.search(cell.source):
+            raise AttnlabError(
+                f"The exercise {cell.metadata['exercise']!r} has no solution to take out. Put it between "
+                "### BEGIN SOLUTION and ### END SOLUTION."
+            )
+    return notebook
+
+
+def student(notebook: Notebook, solutions: bool = True) -> Notebook:
+    """The student's form: holes, hints that unfold one by one and, unless told otherwise, the solution last."""
+    notebook = copy.deepcopy(notebook)
+    answers = {
+        cell.metadata["exercise"]: without_markers(cell.source)
+        for cell in notebook.cells
+        if "exercise" in cell.metadata
+    }
+    for cell in notebook.cells:
+        if "exercise" in cell.metadata:
+            cell.source = with_hole(cell.source)
+        elif "hints" in cell.metadata:
+            hints = re.split(r"^---$", cell.source, flags=re.M)
+            folded = [_folded(f"Hint {n}", hint.strip()) for n, hint in enumerate(hints, 1)]
+            if solutions:
+                code = f"```python\n{answers[cell.metadata['hints']]}\n```"
+                folded.append(_folded("Solution", code))
+            cell.source = "\n\n".join(folded)
+        cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
+    return notebook
+
+
+def solution(notebook: Notebook) -> Notebook:
+    """The solved form, not executed yet: exercises filled in, hints left out."""
+    notebook = copy.deepcopy(notebook)
+    notebook.cells = [cell for cell in notebook.cells if "hints" not in cell.metadata]
+    for cell in notebook.cells:
+        if "exercise" in cell.metadata:
+            cell.source = without_markers(cell.source)
+        cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
+    return notebook
+
+
+def with_hole(code: str) -> str:
+    """Code with its solution taken out."""
+    return _REGION.sub(r'\1raise NotImplementedError("your turn")\n', code).rstrip()
+
+
+def without_markers(code: str) -> str:
+    """Code with its solution in place."""
+    return _REGION.sub(r"\2", code).rstrip()
+
+
+def without_scripts(notebook: Notebook) -> Notebook:
+    """An executed notebook fit to be kept: pictures, tables and text, no widget state, no frames, no times."""
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            data = output.get("data")
+            if data and "application/vnd.jupyter.widget-view+json" in data:
+                output["data"] = {"text/markdown": MOVABLE, "text/plain": MOVABLE}
+            elif data and re.search(r"<(iframe|script)\b", data.get("text/html", "")):
+                page = re.sub(r"<iframe\b.*?</iframe>", "", data["text/html"], flags=re.S)
+                still = _STILL.search(page)
+                shown = still.group() if still else f"<em>{MOVABLE.strip('*')}</em>"
+                output["data"] = {"text/html": shown, "text/plain": data.get("text/plain", "")}
+    return notebook
+
+
+def as_text(notebook: Notebook) -> str:
+    """A notebook as the text of its file."""
+    import nbformat
+
     return nbformat.writes(notebook) + "\n"
+
+
+def hash_of(source: str) -> str:
+    """What is kept in a notebook to tell later whether its source has changed."""
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _hash_in(path: Path) -> str | None:
+    import nbformat
+
+    if not path.exists():
+        return None
+    metadata = nbformat.read(path, as_version=4).metadata
+    return metadata.get("attnlab", {}).get("source_sha256")
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"

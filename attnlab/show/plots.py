@@ -10,7 +10,7 @@ import html
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -221,6 +221,96 @@ def learning_curve(history: History) -> Picture:
         f"{best['epoch']:.0f}."
     )
     return Picture(figure, alt)
+
+
+def lines(
+    x: Sequence[float] | np.ndarray,
+    series: Mapping[str, Sequence[float] | np.ndarray],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    title: str | None = None,
+    log: str = "",
+    points: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Picture:
+    """Draw several curves over one axis, told apart by colour and by dashes.
+
+    Parameters
+    ----------
+    x : the places, shared by all curves
+    series : name of each curve, and its heights
+    xlabel, ylabel : what the axes show, with units
+    alt : one or two sentences on what there is to see
+    log : "x", "y" or "xy" for logarithmic axes
+    points : places and heights of dots to draw as well
+    """
+    with _style():
+        figure, axes = plt.subplots(figsize=(6.4, 3.4))
+        if points is not None:
+            axes.plot(*points, "o", color="0.45", markersize=5, zorder=1)
+        frame = pd.DataFrame({name: np.asarray(y, dtype=float) for name, y in series.items()})
+        frame.index = np.asarray(x, dtype=float)
+        sns.lineplot(frame, ax=axes, palette="colorblind", linewidth=2)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if "x" in log:
+            axes.set_xscale("log")
+        if "y" in log:
+            axes.set_yscale("log")
+        axes.legend(frameon=False, loc="best" if len(series) > 1 else "upper right")
+        if title:
+            axes.set_title(title, loc="left")
+        sns.despine(figure)
+    return show(figure, alt)
+
+
+def matrix(
+    values: np.ndarray,
+    *,
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    alt: str,
+    title: str | None = None,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Picture:
+    """Draw any matrix as a heat map, with its numbers where it is small.
+
+    Parameters
+    ----------
+    values : array (rows, columns); where it holds negative numbers the colours are centred at 0
+    xlabel, ylabel, label : what columns, rows and colours stand for
+    alt : one or two sentences on what there is to see
+    rows, columns : names to write at the axes
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2:
+        raise AttnlabError(f"matrix draws an array (rows, columns); this one is {values.shape}.")
+    signed = bool((values < 0).any())
+    limit = float(np.abs(values).max()) or 1.0
+    height, width = values.shape
+    cell = 0.5 if values.size <= 144 else 6.0 / max(values.shape)
+    with _style():
+        figure, axes = plt.subplots(figsize=(1.9 + cell * width, 1.1 + cell * height))
+        sns.heatmap(
+            values,
+            ax=axes,
+            cmap="vlag" if signed else "cividis",
+            vmin=-limit if signed else 0,
+            vmax=limit,
+            annot=values.size <= 144,
+            fmt=".2f",
+            annot_kws={"size": 9},
+            xticklabels="auto" if columns is None else list(columns),
+            yticklabels="auto" if rows is None else list(rows),
+            cbar_kws={"label": label, "pad": 0.03},
+        )
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.tick_params(axis="y", rotation=0)
+        if title:
+            axes.set_title(title, loc="left")
+    return show(figure, alt)
 
 
 def readable(tokens: Sequence[str]) -> list[str]:

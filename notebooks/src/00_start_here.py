@@ -96,7 +96,7 @@ desk
 
 # %%
 weights = maps.weights  # (layers, heads, tokens, tokens)
-entropy = -(weights * weights.clamp_min(1e-12).log()).sum(-1).mean(-1)
+entropy = al.attention.entropy(weights).mean(-1)
 al.plots.head_map(entropy, label="mean entropy, nats", title="How widely heads look")
 
 # %% [markdown]
@@ -133,11 +133,18 @@ for before, after in zip(answers.probabilities, changed.probabilities, strict=Tr
 # %% [markdown]
 # ## 6. Where to go from here
 #
+# - **[01 The mathematics of attention](01_attention_maths.ipynb)** derives what a head
+#   computes, from a look-up table to the last gradient.
+# - **[02 Attention from scratch](02_attention_from_scratch.ipynb)** writes it, and
+#   rebuilds this very BERT.
 # - **[05 Head mixing](05_head_mixing.ipynb)** asks which heads matter, and how one
 #   would know.
-# - The other lessons derive attention, build it from scratch, fine-tune BERT, and treat
-#   attention as something scarce: how evenly it is spread, what it costs, what can be
-#   taken away. The README says which of them are there.
+# - The other lessons train a translator, fine-tune BERT, and treat attention as
+#   something scarce: how evenly it is spread, what it costs, what can be taken away.
+#   The README says which of them are there.
+#
+# In the lessons you write code. A cell such as `al.checks.softmax(softmax)` says what is
+# right or what went wrong, and `al.checks.summary()` keeps the score.
 #
 # Each lesson is one notebook, and each has a module of the same subject in `attnlab`.
 # The settings at the desk are yours to keep:

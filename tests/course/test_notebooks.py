@@ -1,73 +1,264 @@
-"""Notebooks are built from their source, and every cell of them runs."""
+"""Notebooks are built from their source, every cell of them runs, and nothing of a learner's is lost."""
 
 import json
 import re
 from pathlib import Path
 
-import nbclient
 import nbformat
 import pytest
 
+import attnlab as al
 from attnlab.course import notebooks
 from attnlab.errors import AttnlabError
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
-sources = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+LESSONS = [path for path in SOURCES if 'exercise="' in path.read_text()]
+name_of = {"ids": lambda path: path.stem}
+sources = pytest.mark.parametrize("source", SOURCES, **name_of)
+lessons = pytest.mark.parametrize("source", LESSONS, **name_of)
+
+TINY = '''# %% [markdown]
+# # Title
+
+# %% exercise="entropy" points=1
+def entropy(weights):
+    """Spread."""
+    ### BEGIN SOLUTION
+    kept = weights.clamp_min(1e-12)
+    return -(weights * kept.log()).sum(-1)
+    ### END SOLUTION
+
+# %% check="entropy"
+import attnlab as al
+
+al.checks.entropy(entropy)
+
+# %% [markdown] hints="entropy"
+# A sum.
+#
+# ---
+# With a minus.
+'''
 
 
-def test_notebooks_match_their_source():
+def cells(source, form=notebooks.student):
+    return form(notebooks.read(source.read_text())).cells
+
+
+def outputs(notebook, kind):
+    return [
+        out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == kind
+    ]
+
+
+def said(notebook):
+    return "".join(out.text for out in outputs(notebook, "stream"))
+
+
+# --- Building ------------------------------------------------------------------------------------
+
+
+def test_notebooks_and_solutions_match_their_source():
     assert notebooks.build(FOLDER, check=True) == []
 
 
 def test_a_changed_source_is_noticed_and_built(tmp_path):
     (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "a.py").write_text("# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n")
-    assert notebooks.build(tmp_path, check=True) == [tmp_path / "a.ipynb"]
-    assert not (tmp_path / "a.ipynb").exists()
-    notebooks.build(tmp_path)
-    first = (tmp_path / "a.ipynb").read_bytes()
+    source = tmp_path / "src" / "01_a.py"
+    source.write_text(TINY)
+    both = [tmp_path / "01_a.ipynb", tmp_path / "solutions" / "01_a.ipynb"]
+    assert notebooks.build(tmp_path, check=True) == both
+    assert not any(path.exists() for path in both)
+    told = []
+    assert notebooks.build(tmp_path, progress=told.append) == both
+    assert told == ["executing 01_a.ipynb"]
     assert notebooks.build(tmp_path, check=True) == []
-    (tmp_path / "a.ipynb").unlink()
-    notebooks.build(tmp_path)
-    assert (tmp_path / "a.ipynb").read_bytes() == first
-    assert [cell["cell_type"] for cell in json.loads(first)["cells"]] == ["markdown", "code"]
+
+    first = both[0].read_bytes()
+    both[0].unlink()
+    assert notebooks.build(tmp_path) == both[:1]
+    assert both[0].read_bytes() == first, "a student notebook is the same byte for byte"
+
+    solved = nbformat.read(both[1], as_version=4)
+    assert "entropy: right" in said(solved)
+    assert "SOLUTION" not in both[1].read_text() + first.decode()
+
+    source.write_text(TINY + "\n# %%\nprint(1 / 0)\n")
+    with pytest.raises(AttnlabError, match=r"01_a.py does not run: ZeroDivisionError"):
+        notebooks.build(tmp_path)
+    assert notebooks.build(tmp_path, check=True) == both[1:], "a solution that fails is not kept"
+
+
+def test_names_pick_lessons_and_a_wrong_one_is_suggested(tmp_path):
+    assert [path.stem for path in notebooks.sources(FOLDER, ["01"])] == ["01_attention_maths"]
+    with pytest.raises(AttnlabError, match="no lesson '77'"):
+        notebooks.sources(FOLDER, ["77"])
     with pytest.raises(AttnlabError, match="no notebook sources"):
-        notebooks.build(tmp_path / "none")
+        notebooks.build(tmp_path)
+    assert notebooks.folder() == FOLDER
+
+
+def test_an_exercise_without_a_solution_is_refused():
+    with pytest.raises(AttnlabError, match="'entropy' has no solution"):
+        notebooks.read(TINY.replace("### BEGIN SOLUTION", "# begin"))
+
+
+def test_the_student_gets_a_hole_hints_one_by_one_and_the_solution_last():
+    notebook = notebooks.student(notebooks.read(TINY))
+    code = notebook.cells[1].source
+    assert code.endswith('raise NotImplementedError("your turn")')
+    assert "log()" not in code
+    assert notebook.cells[1].metadata["attnlab"] == {"exercise": "entropy", "points": 1}
+    folded = re.findall(r"<summary>(.*?)</summary>", notebook.cells[3].source)
+    assert folded == ["Hint 1", "Hint 2", "Solution"]
+    assert "kept.log()" in notebook.cells[3].source
+    exam = notebooks.student(notebooks.read(TINY), solutions=False)
+    assert "kept.log()" not in notebooks.as_text(exam)
+    assert "Hint 2" in notebooks.as_text(exam)
+
+
+def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_state():
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "Desk()"}
+    view = {
+        "text/html": "<div><iframe srcdoc='<img src=x>'></iframe><img alt='still'></div>",
+        "text/plain": "View",
+    }
+    script = {"text/html": "<script>1</script>", "text/plain": "Page"}
+    table = {"text/html": "<table></table>", "text/plain": "Table"}
+    made = [nbformat.v4.new_output("display_data", data) for data in (widget, view, script, table)]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("1", outputs=made, metadata={"execution": {"t": "1"}})],
+        metadata={"widgets": {"state": {}}},
+    )
+    kept = notebooks.without_scripts(notebook)
+    shown = [out.data for out in kept.cells[0].outputs]
+    assert shown[0]["text/markdown"] == notebooks.MOVABLE
+    assert shown[1]["text/html"] == "<img alt='still'>"
+    assert "run this cell" in shown[2]["text/html"]
+    assert shown[3] == table
+    assert "widgets" not in kept.metadata
+    assert kept.cells[0].metadata == {}
+
+
+# --- Every lesson --------------------------------------------------------------------------------
 
 
 @sources
-def test_every_cell_runs(source, tmp_path, monkeypatch):
+def test_every_cell_of_the_solution_runs(source, monkeypatch):
     monkeypatch.setenv("ATTNLAB_PROFILE", "ci")
-    notebook = nbformat.reads(notebooks.convert(source.read_text()), as_version=4)
-    client = nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": tmp_path}}
+    notebook = notebooks.execute(
+        notebooks.solution(notebooks.read(source.read_text())), source.name
     )
-    client.execute()
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            assert output.get("name") != "stderr", output["text"]
-    pictures = [
-        output
+    assert [out.text for out in outputs(notebook, "stream") if out.name == "stderr"] == []
+    exercises = [
+        cell.metadata["attnlab"]["exercise"]
         for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "<img" in output.get("data", {}).get("text/html", "")
+        if "exercise" in cell.metadata.get("attnlab", {})
     ]
+    for name in exercises:
+        assert f"{name}: right" in said(notebook)
+    pages = [out.data.get("text/html", "") for out in outputs(notebook, "execute_result")]
+    pictures = [page for page in pages if "<img" in page]
     assert pictures
-    assert all(
-        re.search(r'<img[^>]* alt="[^"]{20,}"', one["data"]["text/html"]) for one in pictures
-    )
+    assert all(re.search(r'<img[^>]* alt="[^"]{20,}"', page) for page in pictures)
+
+
+@lessons
+def test_run_all_goes_through_a_student_notebook_before_anything_is_written(source, monkeypatch):
+    monkeypatch.setenv("ATTNLAB_PROFILE", "ci")
+    notebook = notebooks.execute(notebooks.student(notebooks.read(source.read_text())), source.name)
+    assert [out.text for out in outputs(notebook, "stream") if out.name == "stderr"] == []
+    for cell in notebook.cells:
+        name = cell.metadata.get("attnlab", {}).get("check")
+        if name:
+            assert [out.text for out in cell.outputs] == [f"{name}: not written yet\n"]
+
+
+@lessons
+def test_every_exercise_has_its_check_hints_and_solution(source):
+    notebook = notebooks.read(source.read_text())
+    order = [
+        (kind, cell.metadata[kind])
+        for cell in notebook.cells
+        for kind in ("exercise", "check", "hints")
+        if kind in cell.metadata
+    ]
+    names = [name for kind, name in order if kind == "exercise"]
+    assert len(names) >= 5
+    assert order == [(kind, name) for name in names for kind in ("exercise", "check", "hints")]
+    lesson = source.stem[:2]
+    known = {one.name: one.points for one in al.checks.EXERCISES.values() if one.lesson == lesson}
+    assert set(names) == set(known)
+    minutes = 0
+    for index, cell in enumerate(notebook.cells):
+        if "exercise" in cell.metadata:
+            assert cell.metadata["points"] == known[cell.metadata["exercise"]]
+            title = notebook.cells[index - 1].source
+            assert re.search(r"### Exercise \d: ", title)
+            minutes += int(re.search(r"\*Difficulty [1-5] of 5, (\d+) minutes\.\*", title).group(1))
+        if "hints" in cell.metadata:
+            assert cell.source.count("\n---\n") >= 1, "hints come in steps"
+        if "check" in cell.metadata:
+            name = cell.metadata["check"]
+            assert cell.source == f"al.checks.{name}({name})"
+    assert 15 <= minutes <= 60
+    assert f'al.checks.summary("{lesson}")' in notebook.cells[-1].source
 
 
 @sources
 def test_the_style_of_a_lesson(source):
-    cells = nbformat.reads(notebooks.convert(source.read_text()), as_version=4).cells
-    words = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    student = cells(source)
+    words = [cell.source for cell in student if cell.cell_type == "markdown"]
     assert sum(bool(re.match(r"# ", text)) for text in words) == 1
-    for cell in cells:
-        if cell.cell_type == "code":
+    for cell in cells(source, notebooks.solution):
+        if cell.cell_type == "code" and "exercise" not in cell.metadata.get("attnlab", {}):
             assert len(cell.source.splitlines()) <= 15, cell.source
     for line in source.read_text().splitlines():
         assert len(line) <= 88, line
-    for link in re.findall(r"\]\(([^)#]+)\)", "\n".join(words)):
+    for link in re.findall(r"\]\(([^)#\s]+)\)", "\n".join(words)):
         assert link.startswith("http") or (FOLDER / link).exists(), link
+
+
+@sources
+def test_committed_solutions_hold_pictures_and_text_and_no_passages_of_the_data(source, movies):
+    text = (FOLDER / "solutions" / f"{source.stem}.ipynb").read_text()
+    notebook = json.loads(text)
+    assert len(text) < 3_000_000
+    assert "widgets" not in notebook["metadata"]
+    assert "<iframe" not in text
+    assert "<script" not in text
+    readable = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=\\n]+", "", text)
+    longer = [
+        one
+        for part in (movies.train, movies.dev, movies.test)
+        for one in part.texts
+        if len(one) > 40
+    ]
+    assert [one for one in longer if one in readable] == []
+    errors = [
+        out
+        for cell in notebook["cells"]
+        for out in cell.get("outputs", [])
+        if out["output_type"] == "error"
+    ]
+    assert errors == []
+
+
+# --- A folder of one's own -----------------------------------------------------------------------
+
+
+def test_start_copies_the_notebooks_and_never_overwrites_work(tmp_path):
+    own = tmp_path / "new" / "course"
+    added, kept = notebooks.start(own)
+    assert {path.name for path in added} == {f"{path.stem}.ipynb" for path in SOURCES}
+    assert kept == []
+    mine = own / "01_attention_maths.ipynb"
+    mine.write_text("my work")
+    (own / "02_attention_from_scratch.ipynb").unlink()
+    added, kept = notebooks.start(own)
+    assert [path.name for path in added] == ["02_attention_from_scratch.ipynb"]
+    assert mine in kept
+    assert mine.read_text() == "my work"
+    with pytest.raises(AttnlabError, match="is a file"):
+        notebooks.start(mine)

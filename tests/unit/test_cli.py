@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import urllib.request
 import pandas as pd
 
 import attnlab as al
+from attnlab.course import notebooks
 
 
 def attnlab(*arguments, **environment):
@@ -28,9 +30,11 @@ def attnlab(*arguments, **environment):
 def test_help_lists_the_commands_with_examples():
     overview = attnlab("--help")
     assert overview.returncode == 0
-    for command in ("doctor", "fetch", "lab", "finetune", "sweep", "build"):
+    commands = "doctor fetch lab finetune sweep start check assignment grade"
+    for command in commands.split():
         assert command in overview.stdout
         assert f"attnlab {command}" in attnlab(command, "--help").stdout
+    assert "attnlab notebooks build --check" in attnlab("notebooks", "build", "--help").stdout
 
 
 def test_doctor_finds_everything_here():
@@ -123,6 +127,51 @@ def test_lab_says_when_a_notebook_is_not_there():
     run = attnlab("lab", "99_nothing.ipynb")
     assert run.returncode == 1
     assert "no notebook" in run.stderr
+
+
+def test_a_folder_of_ones_own_is_made_and_kept(tmp_path):
+    own = tmp_path / "course"
+    run = attnlab("start", own)
+    assert run.returncode == 0, run.stderr
+    assert f"attnlab lab --folder {own}" in run.stdout
+    (own / "01_attention_maths.ipynb").write_text("mine")
+    run = attnlab("start", own)
+    assert "kept as they are: 00_start_here.ipynb, 01_attention_maths.ipynb" in run.stdout
+    assert "added" not in run.stdout
+    assert (own / "01_attention_maths.ipynb").read_text() == "mine"
+    assert "There is no notebook" in attnlab("lab", "--folder", tmp_path).stderr
+
+
+def test_points_of_a_finished_notebook_are_printed(tmp_path):
+    answers = (
+        '# %% exercise="entropy" points=1\ndef entropy(weights):\n    ### BEGIN SOLUTION\n'
+        "    return torch.special.entr(weights).sum(-1)\n    ### END SOLUTION\n\n"
+        '# %% check="entropy"\nal.checks.entropy(entropy)\n'
+    )
+    source = "# %%\nimport torch\nimport attnlab as al\n\n" + answers
+    finished = notebooks.solution(notebooks.read(source))
+    (tmp_path / "mine.ipynb").write_text(notebooks.as_text(finished))
+    run = attnlab("check", tmp_path / "mine.ipynb")
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"entropy +0 +1", run.stdout), "a ready-made function is no answer"
+    assert "ready-made" in run.stdout
+
+
+def test_an_assignment_is_made_and_its_options_are_checked(tmp_path):
+    run = attnlab(
+        "assignment", "01", "--out", tmp_path / "c", "--only", "entropy", "--points", "entropy=4"
+    )
+    assert run.returncode == 0, run.stderr
+    assert f"attnlab grade {tmp_path / 'c'}" in run.stdout
+    run = attnlab("assignment", "01", "--out", tmp_path / "d", "--points", "entropy")
+    assert run.returncode == 1
+    assert "softmax=5" in run.stderr
+
+
+def test_notebooks_that_match_are_said_to():
+    run = attnlab("notebooks", "build", "--check", "01")
+    assert run.returncode == 0, run.stderr
+    assert "all notebooks match" in run.stdout
 
 
 def test_cures_are_printed_whole(tmp_path):

@@ -192,6 +192,41 @@ def test_a_learning_curve_says_the_best_epoch():
     assert "best dev accuracy 80.0% at epoch 2" in plots.learning_curve(History(rows)).alt
 
 
+def test_lines_draw_every_curve_with_a_name_of_its_own():
+    picture = plots.lines(
+        [1, 10, 100],
+        {"plain": [1, 2, 3], "tiled": [3, 2, 1]},
+        points=([1], [2]),
+        xlabel="tokens",
+        ylabel="time, ms",
+        title="Cost",
+        log="xy",
+        alt="Two crossing lines.",
+    )
+    axes = picture.figure.axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["plain", "tiled"]
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("tokens", "time, ms")
+    assert len({line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 3}) == 2
+    assert picture.alt == "Two crossing lines."
+
+
+def test_a_matrix_shows_its_numbers_where_it_is_small_and_centres_signs_at_zero():
+    words = {"xlabel": "key", "ylabel": "query", "label": "weight", "alt": "A small matrix."}
+    signed = plots.matrix(
+        np.array([[1.0, -2.0]]), columns=["a", "b"], rows=["c"], title="T", **words
+    )
+    axes = signed.figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1.00", "-2.00"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b"]
+    assert axes.collections[0].get_clim() == (-2, 2)
+    large = plots.matrix(np.ones((20, 20)), **words).figure.axes[0]
+    assert not list(large.texts)
+    assert large.collections[0].get_clim() == (0, 1)
+    with pytest.raises(AttnlabError, match=r"\(3,\)"):
+        plots.matrix(np.ones(3), **words)
+
+
 def test_a_picture_is_an_image_with_words_and_shows_once(tmp_path):
     figure, axes = plt.subplots()
     axes.plot([1, 2])

@@ -1,0 +1,323 @@
+"""Answers judged out of reach of the notebook they stand in: one by one, or all of a finished notebook.
+
+`judge` is what the hidden tests of an assignment call; `check` is for learners who want to know their points.
+"""
+
+import contextlib
+import copy
+import importlib
+import importlib.util
+import inspect
+import io
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from attnlab.course import notebooks as sources
+from attnlab.errors import AttnlabError, suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SECONDS = 60  # for one cell of a notebook
+SEEDS = (1, 2, 3)
+DIED = "the kernel died while the notebook ran"
+STUCK = "timed out, and could not be stopped"
+JUDGED = """\
+import importlib, attnlab.course.judging
+importlib.reload(attnlab.course.judging).judge("{name}", {name}, seeds={seeds})
+"""
+
+
+# --- Judging one answer --------------------------------------------------------------------------
+
+
+def judge(name: str, answer: object, seeds: Sequence[int] = SEEDS) -> None:
+    """Examine an answer by the check as it is in the installed package; print one line if it is right.
+
+    All of attnlab is imported anew for it, so nothing that a notebook puts in place of a check, a reference or an
+    exception has an effect. Where ``al``, ``al.checks`` or the check itself was replaced, the answer fails.
+
+    Parameters
+    ----------
+    name : of the exercise
+    answer : what the learner wrote
+    seeds : the check draws its numbers once from each
+
+    Raises
+    ------
+    CheckFailed
+        with what is wrong. Nothing is written to stderr.
+
+    Notes
+    -----
+    This keeps out what happens by accident or in a minute's temptation, no more: answer and judge share one Python
+    process. Code that is set on it can reach torch, importlib or this module through the interpreter and change
+    what they do, look up the right result in the stack of its caller, or end the process. And a submission may do
+    with the machine what its owner may: files, network and other processes are open to it, unless a container
+    closes them.
+    """
+    problem = None
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        al = importlib.import_module("attnlab")
+        live = importlib.import_module("attnlab.course.checks")
+        replaced = _shadowed(al, live)
+        with _imported_anew() as fresh:
+            if name not in fresh.EXERCISES:
+                raise AttnlabError(
+                    f"There is no exercise {name!r}. {suggest(name, fresh.EXERCISES)}"
+                )
+            replaced = replaced or _rewritten(name, live, fresh)
+            try:
+                for seed in [] if replaced else seeds:
+                    fresh.EXERCISES[name].examine(answer, seed)
+            except fresh.CheckFailed as failed:
+                problem = str(failed)
+    if replaced:
+        problem = (
+            f"{name}\n  {replaced} was replaced in this notebook.\n"
+            "  Is there an assignment to it? Take it out and run the notebook again."
+        )
+    if problem:
+        raise live.CheckFailed(problem)
+    print(f"{name}: right")
+
+
+@contextlib.contextmanager
+def _imported_anew() -> Iterator[ModuleType]:
+    """The checks, with all of attnlab, from their files; afterwards everything is as it was."""
+
+    def ours() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] == "attnlab"]
+
+    held = {name: sys.modules.pop(name) for name in ours()}
+    try:
+        # from the folder of this file: no other attnlab on the path may answer
+        package = Path(__file__).parent.parent / "__init__.py"
+        spec = importlib.util.spec_from_file_location("attnlab", package)
+        sys.modules["attnlab"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["attnlab"])
+        yield importlib.import_module("attnlab.course.checks")
+    finally:
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(held)
+
+
+def _shadowed(al: ModuleType, live: ModuleType) -> str:
+    """Which of our names leads elsewhere in this notebook; an empty string if none does."""
+    if vars(sys.modules["__main__"]).get("al", al) is not al:
+        return "`al`"
+    return "" if getattr(al, "checks", None) is live else "`al.checks`"
+
+
+def _rewritten(name: str, live: ModuleType, fresh: ModuleType) -> str:
+    """What of our checks does something else than what is in their files; an empty string if nothing does."""
+    ours, found = fresh.EXERCISES[name].check, getattr(live, name, None)
+    found = getattr(getattr(found, "exercise", None), "check", None)
+    if name in vars(live) or _code(found) != _code(ours):
+        return f"`al.checks.{name}`"
+    for mine, theirs in ((fresh, live), (fresh.examiner, getattr(live, "examiner", None))):
+        now = _functions(theirs)
+        if any(now.get(function) != code for function, code in _functions(mine).items()):
+            return "`al.checks`"
+    return ""
+
+
+def _functions(module: object) -> dict[str, object]:
+    """The code of every function of a module and of its classes."""
+    things = dict(vars(module)) if isinstance(module, ModuleType) else {}
+    for name, kind in list(things.items()):
+        if isinstance(kind, type):
+            things |= {f"{name}.{method}": one for method, one in vars(kind).items()}
+    return {name: _code(one) for name, one in things.items() if isinstance(one, FunctionType)}
+
+
+def _code(function: object) -> object:
+    """What a function does, to compare; anything else is compared as it is."""
+
+    def parts(code: CodeType) -> tuple:
+        constants = (parts(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+        return code.co_code, code.co_names, code.co_varnames, *constants
+
+    function = inspect.unwrap(function) if callable(function) else function
+    return parts(function.__code__) if isinstance(function, FunctionType) else function
+
+
+# --- Checking one's own notebook -----------------------------------------------------------------
+
+
+def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
+    """Run a learner's notebook in a fresh kernel and judge its answers; the file stays as it is.
+
+    Parameters
+    ----------
+    notebook : a student notebook, or the release version of an assignment
+    seconds : for one cell; it is interrupted then, and the next one runs
+
+    Returns
+    -------
+    DataFrame with a row for each exercise: ``exercise, points, of, note``
+    """
+    import nbclient
+    import pandas as pd
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    book = read_notebook(notebook)
+    worth = _worth(book, notebook)
+    book, answers, judges = _with_judges(book, worth)
+    replies: dict[int, dict[str, Any]] = {}
+    ended = ""
+    with tempfile.TemporaryDirectory() as place, quiet():
+        client = nbclient.NotebookClient(
+            book,
+            timeout=seconds,
+            allow_errors=True,
+            interrupt_on_timeout=True,
+            error_on_timeout={"ename": "CellTimeoutError", "evalue": "", "traceback": []},
+            raise_on_iopub_timeout=True,
+            shutdown_kernel="immediate",
+            kernel_name="python3",  # the environment of this package, whatever the notebook was written in
+            resources={"metadata": {"path": place}},
+            on_cell_executed=lambda cell, cell_index, execute_reply: replies.update(
+                {cell_index: execute_reply["content"]}
+            ),
+            log=log_to(io.StringIO()),
+        )
+        try:
+            client.execute(stderr=subprocess.DEVNULL)
+        except DeadKernelError:
+            ended = DIED
+        except CellTimeoutError:
+            ended = STUCK
+    failed = {index: reply for index, reply in replies.items() if reply["status"] == "error"}
+    rows = []
+    for name, of in worth.items():
+        if name not in judges:
+            note = "its cells are gone from the notebook"
+        elif judges[name] not in replies:
+            note = ended
+        else:
+            note = why(name, failed.get(judges[name]), failed.get(answers.get(name)))
+        rows.append({"exercise": name, "points": 0 if note else of, "of": of, "note": note})
+    return pd.DataFrame(rows)
+
+
+def _worth(book: sources.Notebook, path: Path) -> dict[str, int]:
+    """The exercises that a notebook should hold, and their points."""
+    from attnlab.course.checks import EXERCISES
+
+    assigned = book.metadata.get("attnlab", {}).get("points", {})
+    names = {
+        _about(cell).get(kind) for cell in book.cells for kind in ("exercise", "check", "hints")
+    }
+    lessons = {EXERCISES[name].lesson for name in names if name in EXERCISES}
+    if not lessons:
+        raise AttnlabError(
+            f"{path} has none of our exercises. Is it a notebook of the course? Get a fresh one: attnlab start"
+        )
+    return {
+        name: assigned.get(name, one.points)
+        for name, one in EXERCISES.items()
+        if one.lesson in lessons and (not assigned or name in assigned)
+    }
+
+
+def _with_judges(
+    book: sources.Notebook, names: Iterable[str]
+) -> tuple[sources.Notebook, dict[str, int], dict[str, int]]:
+    """The notebook with a cell that judges after each exercise; where the answers are, and where the judges."""
+    import nbformat
+
+    def last(kind: str, cells: list[sources.Notebook]) -> dict[str, int]:
+        return {_about(cell).get(kind): index for index, cell in enumerate(cells)}
+
+    book = copy.deepcopy(book)
+    # after the check or, where that is gone, after the answer
+    place = {**last("exercise", book.cells), **last("check", book.cells)}
+    given, book.cells, judges = book.cells, [], {}
+    for index, cell in enumerate(given):
+        book.cells.append(cell)
+        for name in names:
+            if place.get(name) == index:
+                judges[name] = len(book.cells)
+                code = JUDGED.format(name=name, seeds=list(SEEDS))
+                book.cells.append(nbformat.v4.new_code_cell(code))
+    return book, last("exercise", book.cells), judges
+
+
+def _about(cell: sources.Notebook) -> dict[str, Any]:
+    """What the metadata of a cell say of it."""
+    return cell.metadata.get("attnlab", {})
+
+
+# --- What went wrong, in a line -------------------------------------------------------------------
+
+
+def error_of(cell: sources.Notebook | None) -> dict[str, str] | None:
+    """The error in the outputs of a cell, if there is one."""
+    outputs = cell.get("outputs", []) if cell else []
+    return next((one for one in outputs if one["output_type"] == "error"), None)
+
+
+def why(exercise: str, error: dict[str, str] | None, own: dict[str, str] | None) -> str:
+    """An error of the test in one line; where the answer is missing, the error of its own cell."""
+    if error and own and error["ename"] == "NameError":
+        return f"its cell did not run: {first_line(exercise, own)}"
+    return first_line(exercise, error) if error else ""
+
+
+def first_line(exercise: str, error: dict[str, str]) -> str:
+    """An error in one line; those of a check begin with the name of the exercise."""
+    kind = error["ename"]
+    if kind == "CellTimeoutError":
+        return "timed out"
+    lines = [line.strip() for line in error["evalue"].splitlines() if line.strip()]
+    if kind in ("CheckFailed", "Unwritten"):
+        return next((line for line in lines if line != exercise), kind)
+    return f"{kind}: {lines[0]}" if lines else kind
+
+
+# --- Reading and keeping still --------------------------------------------------------------------
+
+
+def read_notebook(path: Path) -> sources.Notebook:
+    """A notebook from its file; AttnlabError if it is none."""
+    import nbformat
+
+    try:
+        with quiet():
+            book = nbformat.read(path, as_version=4)
+            nbformat.validate(book)
+        return book
+    except OSError as error:
+        raise AttnlabError(f"Cannot read {path}: {error}") from error
+    except Exception as error:  # nbformat raises whatever a strange file leads it to
+        raise AttnlabError(f"{path} is not a notebook: {type(error).__name__}.") from error
+
+
+def log_to(said: io.StringIO) -> logging.Logger:
+    """A logger of one's own, which reaches nobody else."""
+    log = logging.Logger("nbgrader", logging.WARNING)
+    log.addHandler(logging.StreamHandler(said))
+    return log
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings, and no word of asyncio about what nbclient leaves behind when a kernel is lost."""
+    log = logging.getLogger("asyncio")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)

@@ -1,0 +1,686 @@
+"""What a teacher can rely on: submissions get through nbgrader's own autograder what they deserve."""
+
+import contextlib
+import copy
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import nbformat
+import pandas as pd
+import pytest
+import torch
+from nbclient.exceptions import CellTimeoutError
+
+import attnlab as al
+from attnlab.course import grading, judging, notebooks
+from attnlab.course.checks import CheckFailed
+from attnlab.errors import AttnlabError
+
+SOURCE = '''\
+# %% [markdown]
+# # A tiny lesson
+
+# %%
+import torch
+
+import attnlab as al
+
+# %% exercise="softmax" points=2
+def softmax(scores, temperature=1.0):
+    """Weights that sum to 1."""
+    ### BEGIN SOLUTION
+    scores = scores / temperature
+    powers = (scores - scores.amax(-1, keepdim=True)).exp()
+    return powers / powers.sum(-1, keepdim=True)
+    ### END SOLUTION
+
+# %% check="softmax"
+al.checks.softmax(softmax)
+
+# %% [markdown] hints="softmax"
+# What is exp(0)?
+# ---
+# And what overflows?
+
+# %% [markdown]
+# Now the entropy.
+
+# %% exercise="entropy" points=1
+def entropy(weights):
+    """How widely each row is spread."""
+    ### BEGIN SOLUTION
+    return -torch.xlogy(weights, weights).sum(-1)
+    ### END SOLUTION
+
+# %% check="entropy"
+al.checks.entropy(entropy)
+
+# %% [markdown] hints="entropy"
+# 0 log 0 is 0.
+
+# %% exercise="scaled_dot_scores" points=3
+def scaled_dot_scores(query, key):
+    """How well each key answers each query."""
+    ### BEGIN SOLUTION
+    return query @ key.transpose(-2, -1) / key.shape[-1] ** 0.5
+    ### END SOLUTION
+
+# %% check="scaled_dot_scores"
+al.checks.scaled_dot_scores(scaled_dot_scores)
+
+# %%
+al.checks.summary()
+'''
+LESSON = "09_tiny"
+POINTS = {"softmax": 2, "entropy": 1, "scaled_dot_scores": 3}
+Change = Callable[[nbformat.NotebookNode], None]
+
+UNSCALED = "def scaled_dot_scores(query, key):\n    return query @ key.transpose(-2, -1)"
+UNSTABLE = "def softmax(scores, temperature=1.0):\n    return scores.exp() / scores.exp().sum(-1, keepdim=True)"
+OVER_QUERIES = "def softmax(scores, temperature=1.0):\n    return torch.softmax(scores, -2)"
+UNIFORM = (
+    "def softmax(scores, temperature=1.0):\n    return torch.ones_like(scores) / scores.shape[-1]"
+)
+IN_BITS = "def entropy(weights):\n    return -(weights * weights.log2()).sum(-1)"
+ENDLESS = "def softmax(scores, temperature=1.0):\n    while True:\n        pass"
+STUBBORN = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
+LOUD = """
+import logging, os, sys
+logging.basicConfig(level="INFO")
+print("defined", file=sys.stderr)
+def softmax(scores, temperature=1.0):
+    print("called", file=sys.stderr)
+    logging.info("called")
+    os.write(2, b"called")
+    powers = ((scores - scores.amax(-1, keepdim=True)) / temperature).exp()
+    return powers / powers.sum(-1, keepdim=True)
+"""
+AWARDS_ITSELF = """
+def softmax(scores, temperature=1.0):
+    get_ipython().displayhook(2.0)
+    return scores
+"""
+
+
+def answer(name: str, code: str) -> Change:
+    """Write this in place of the answer."""
+
+    def change(book: nbformat.NotebookNode) -> None:
+        book.cells[where(book, "exercise", name)].source = code
+
+    return change
+
+
+def added(code: str) -> Change:
+    """Add a cell after the imports."""
+    return lambda book: book.cells.insert(2, nbformat.v4.new_code_cell(code))
+
+
+def deleted(kind: str, name: str) -> Change:
+    return lambda book: book.cells.pop(where(book, kind, name))
+
+
+def where(book: nbformat.NotebookNode, kind: str, name: str) -> int:
+    return [cell.metadata.get("attnlab", {}).get(kind) for cell in book.cells].index(name)
+
+
+def copied(book: nbformat.NotebookNode) -> None:
+    place = where(book, "exercise", "softmax")
+    book.cells.insert(place, copy.deepcopy(book.cells[place]))
+
+
+def edited_test(book: nbformat.NotebookNode) -> None:
+    book.cells[where(book, "check", "softmax")].source = "print('all fine')"
+
+
+def skipped_test(book: nbformat.NotebookNode) -> None:
+    book.cells[where(book, "check", "entropy")].metadata["tags"] = ["skip-execution"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A submission, what it deserves for softmax, entropy and scaled dot scores, and notes that say why."""
+
+    points: tuple[int, int, int]
+    changes: tuple[Change, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+    solved: bool = True
+
+
+REPLACED = "`al.checks.{}` was replaced in this notebook"
+CONTROLS = {
+    "reference": Control((2, 1, 3)),
+    "untouched": Control((0, 0, 0), notes={"entropy": "Not written yet"}, solved=False),
+    "unscaled": Control(
+        (2, 1, 0),
+        (answer("scaled_dot_scores", UNSCALED),),
+        {"scaled_dot_scores": "standard deviation"},
+    ),
+    "unstable_and_in_bits": Control(
+        (0, 0, 3),
+        (answer("softmax", UNSTABLE), answer("entropy", IN_BITS)),
+        {"softmax": "not finite", "entropy": "should give log"},
+    ),
+    "over_queries_and_broken": Control(
+        (0, 0, 3),
+        (answer("softmax", OVER_QUERIES), answer("entropy", "def entropy(weights)")),
+        {"softmax": "ready-made softmax", "entropy": "its cell did not run: SyntaxError"},
+    ),
+    "endless_inside": Control(
+        (0, 1, 3), (answer("softmax", ENDLESS),), {"softmax": "did not end within|timed out"}
+    ),
+    "endless_outside": Control(
+        (2, 0, 3),
+        (added("while True:\n    pass"), answer("entropy", "1 / 0")),
+        {"entropy": "its cell did not run: ZeroDivisionError"},
+    ),
+    "loud": Control((2, 1, 3), (answer("softmax", LOUD),)),
+    "deleted_cells": Control(
+        (0, 0, 3),
+        (deleted("check", "softmax"), deleted("exercise", "entropy")),
+        {"softmax": "^deleted test cell$", "entropy": "NameError.*entropy"},
+    ),
+    "replaced_check": Control(
+        (0, 0, 3),
+        (
+            added("al.checks.softmax = lambda f: None\nal.checks.entropy = lambda f: None"),
+            answer("softmax", UNIFORM),
+        ),
+        {"softmax": REPLACED.format("softmax"), "entropy": REPLACED.format("entropy")},
+    ),
+    "shadowed": Control(
+        (0, 0, 0), (added("al = 0.5"),), dict.fromkeys(POINTS, "`al` was replaced")
+    ),
+    "tampers_with_tests": Control(
+        (0, 0, 3),
+        (edited_test, answer("softmax", UNIFORM), skipped_test, answer("entropy", IN_BITS)),
+        {"softmax": "weights are wrong", "entropy": "should give log"},
+    ),
+    "awards_itself": Control(
+        (0, 1, 3), (answer("softmax", AWARDS_ITSELF),), {"softmax": "weights are wrong"}
+    ),
+    "careless_but_right": Control((2, 1, 3), (copied, edited_test)),
+    "exits": Control(
+        (0, 0, 0), (added("import os; os._exit(1)"),), dict.fromkeys(POINTS, "kernel died")
+    ),
+    "not_a_notebook": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook$")),
+    "broken_file": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook$")),
+    "misnamed": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "found: mine.ipynb")),
+    "absent": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not submitted$")),
+}
+
+
+@pytest.fixture(scope="module")
+def lessons(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / "src").mkdir()
+    (folder / "src" / f"{LESSON}.py").write_text(SOURCE)
+    (folder / "src" / "09_without.py").write_text("# %%\n1 + 1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fresh(lessons, tmp_path_factory):
+    """A course that was just made, to copy: a new gradebook takes seconds."""
+    folder = tmp_path_factory.mktemp("fresh") / "course"
+    grading.assignment(LESSON, folder, notebooks=lessons, seed=4)
+    return folder
+
+
+@pytest.fixture
+def new_course(fresh, tmp_path):
+    return Path(shutil.copytree(fresh, tmp_path / "course"))
+
+
+def submission(made: grading.Assignment, control: Control) -> str:
+    """The release version, filled in and changed."""
+    book = nbformat.read(made.release, as_version=4)
+    if control.solved:
+        for cell in nbformat.read(made.source, as_version=4).cells:
+            if name := cell.metadata.get("attnlab", {}).get("exercise"):
+                answer(name, notebooks.without_markers(cell.source))(book)
+    for change in control.changes:
+        change(book)
+    for number, cell in enumerate(book.cells):
+        cell.id = f"cell-{number}"
+    return nbformat.writes(book)
+
+
+def submit(course: Path, student: str, text: str, name: str = LESSON) -> Path:
+    folder = course / "submitted" / student / LESSON
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.ipynb").write_text(text)
+    return folder
+
+
+@contextlib.contextmanager
+def stderr_into(path: Path) -> Iterator[None]:
+    """All that this process and its children write to stderr."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+@pytest.fixture(scope="module")
+def course(lessons, fresh, tmp_path_factory):
+    """A course in which every control was submitted and graded, once."""
+    folder = Path(shutil.copytree(fresh, tmp_path_factory.mktemp("teacher") / "course"))
+    made = grading.assignment("09_t", folder, notebooks=lessons, seed=4)
+    for student, control in CONTROLS.items():
+        submit(folder, student, submission(made, control))
+    text = (folder / "submitted" / "reference" / LESSON / f"{LESSON}.ipynb").read_text()
+    submit(folder, "not_a_notebook", '"My answers are in the mail."')
+    submit(folder, "broken_file", text[: len(text) // 2])
+    (submit(folder, "misnamed", text, "mine") / f"{LESSON}.ipynb").unlink()
+    (folder / "submitted" / "absent" / LESSON / f"{LESSON}.ipynb").unlink()
+    (folder / "submitted" / "absent" / LESSON).rmdir()
+    (folder / "submitted" / "notes.txt").write_text("no student")
+    # a module beside the notebook must not answer for the real one
+    (
+        submit(folder, "untouched", submission(made, CONTROLS["untouched"])) / "attnlab.py"
+    ).write_text("import types\nchecks = types.SimpleNamespace()\n__path__ = []\n")
+    lines = []
+    with stderr_into(folder.parent / "stderr"):
+        table = grading.grade(folder, seconds=11, progress=lines.append)
+    return SimpleNamespace(
+        folder=folder, made=made, table=table, lines=lines, stderr=folder.parent / "stderr"
+    )
+
+
+def rows_of(table: pd.DataFrame, student: str) -> pd.DataFrame:
+    return table[table.student == student].set_index("exercise")
+
+
+# --- Through the real autograder -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("student", CONTROLS)
+def test_a_submission_gets_exactly_what_it_deserves(course, student):
+    rows = rows_of(course.table, student)
+    assert dict(rows.of) == POINTS
+    assert tuple(rows.points) == CONTROLS[student].points, rows.to_string()
+    for exercise, note in CONTROLS[student].notes.items():
+        assert pd.Series([rows.note[exercise]]).str.contains(note).all(), rows.note[exercise]
+
+
+def test_points_are_missing_exactly_where_a_note_says_why(course):
+    assert ((course.table.points < course.table.of) == (course.table.note != "")).all()
+    assert not course.table.note.str.contains("\n").any()
+
+
+def test_grading_writes_nothing_to_stderr_and_tells_how_far_it_is(course):
+    assert course.stderr.read_text() == ""
+    assert course.lines[0] == f"{LESSON}: absent"
+    assert len(course.lines) == len(CONTROLS)
+
+
+def test_scores_are_written_for_each_student_and_for_each_exercise(course):
+    scores = pd.read_csv(course.folder / "scores.csv", index_col="student")
+    assert list(scores.columns) == ["total", "of", *POINTS]
+    assert list(scores.loc["reference"]) == [6, 6, 2, 1, 3]
+    assert list(scores.loc["absent"]) == [0, 6, 0, 0, 0]
+    long = pd.read_csv(course.folder / "scores_by_exercise.csv", keep_default_na=False)
+    assert list(long.columns) == ["student", "lesson", "exercise", "points", "of", "note"]
+    assert (long.to_numpy() == course.table.to_numpy()).all()
+
+
+def test_the_gradebook_of_nbgrader_holds_the_same_scores(course):
+    with grading._gradebook(course.folder) as gradebook:
+        for student in CONTROLS.keys() - {"absent"}:
+            found = gradebook.find_submission(LESSON, student)
+            assert found.score == sum(CONTROLS[student].points), student
+            assert not found.needs_manual_grade
+        assert {one.id for one in gradebook.students} == CONTROLS.keys() - {"absent"}
+
+
+def test_making_a_graded_assignment_again_keeps_submissions_and_gradebook(
+    course, lessons, tmp_path
+):
+    again = Path(shutil.copytree(course.folder, tmp_path / "course"))
+    submitted = again / "submitted" / "unscaled" / LESSON / f"{LESSON}.ipynb"
+    before = submitted.read_bytes()
+    with pytest.raises(AttnlabError, match=r"were graded.*test-entropy"):
+        grading.assignment(LESSON, again, only=["softmax"], notebooks=lessons)
+    made = grading.assignment(LESSON, again, points={"entropy": 5}, notebooks=lessons)
+    assert made.submissions == len(CONTROLS) - 1
+    assert submitted.read_bytes() == before
+    with grading._gradebook(again) as gradebook:
+        assert gradebook.find_submission(LESSON, "unscaled").score == 3
+        assert gradebook.find_assignment(LESSON).max_score == 10
+
+
+def test_a_resubmission_is_graded_anew_and_a_score_by_hand_stays(lessons, new_course):
+    made = grading.assignment(LESSON, new_course, notebooks=lessons)
+    right = submission(made, CONTROLS["reference"])
+    submit(new_course, "007", right)
+    submit(new_course, "lin", submission(made, Control((0, 0, 0), (added(STUBBORN),))))
+    table = grading.grade(new_course, lesson="09", seconds=6)
+    assert rows_of(table, "007").points.sum() == 6
+    assert rows_of(table, "lin").points.sum() == 0
+    assert set(rows_of(table, "lin").note) == {"timed out, and could not be stopped"}
+    with grading._gradebook(new_course) as gradebook:
+        gradebook.find_grade("test-entropy", LESSON, LESSON, "007").manual_score = 0.5
+        gradebook.db.commit()
+
+    submit(new_course, "007", submission(made, CONTROLS["exits"]))
+    submit(new_course, "lin", submission(made, Control((2, 0, 3), (skipped_test,))))
+    settings = new_course / "nbgrader_config.py"
+    settings.write_text(settings.read_text().replace("secrets.token_hex()", '"skip-execution"'))
+    scores = new_course / "scores_by_exercise.csv"
+    earlier = pd.read_csv(scores, dtype={"student": str}).head(1)
+    earlier.assign(lesson="08_earlier", exercise="mask").to_csv(scores, index=False)
+    table = grading.grade(new_course)
+    assert list(rows_of(table, "007").points) == [0, 0.5, 0]
+    assert list(rows_of(table, "lin").points) == [2, 0, 3]
+    assert rows_of(table, "lin").note["entropy"] == "the test cell did not run"
+    wide = pd.read_csv(new_course / "scores.csv", dtype={"student": str}).set_index("student")
+    assert list(wide.columns) == ["total", "of", "mask", *POINTS]
+    assert wide.total["007"] == 2.5  # with the lesson that was graded before
+
+    shutil.rmtree(new_course / "submitted" / "lin")
+    (new_course / "submitted" / "007" / LESSON / f"{LESSON}.ipynb").unlink()
+    scores.write_text("a table of my own\n")
+    with pytest.raises(AttnlabError, match="Delete it, and grade all lessons again"):
+        grading.grade(new_course)
+
+
+# --- Making an assignment ------------------------------------------------------------------------
+
+
+def test_the_release_holds_no_solutions_and_no_hidden_tests(course):
+    assert course.made.release == course.folder / "release" / LESSON / f"{LESSON}.ipynb"
+    released = course.made.release.read_text()
+    assert "<summary>Hint 2" in released
+    for secret in ("<summary>Solution", "HIDDEN TESTS", "judge", "seeds", "SOLUTION", "amax"):
+        assert secret not in released, secret
+    for secret in ("BEGIN HIDDEN TESTS", "judge", "BEGIN SOLUTION", "amax"):
+        assert secret in course.made.source.read_text(), secret
+    hole = nbformat.read(course.made.release, as_version=4).cells
+    student = notebooks.student(notebooks.read(SOURCE), solutions=False).cells
+    assert [cell.source for cell in hole] == [cell.source for cell in student]
+
+
+def test_cells_are_named_after_exercises_and_all_but_answers_are_locked(course):
+    cells = nbformat.read(course.made.release, as_version=4).cells
+    marks = {cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader for cell in cells}
+    assert list(marks)[:6] == [
+        "start-1", "start-2", "softmax", "test-softmax", "hints-softmax", "softmax-1",
+    ]  # fmt: skip
+    for name, one in marks.items():
+        assert one.solution == (name in POINTS)
+        assert one.locked == (name not in POINTS)
+        assert one.grade == name.startswith("test-")
+    assert {name: marks[f"test-{name}"].points for name in POINTS} == POINTS
+
+
+def test_a_teacher_chooses_exercises_points_and_the_seed(lessons, new_course):
+    def make(only: list[str], seed: int | None, worth: int) -> grading.Assignment:
+        points = {"softmax": worth}
+        return grading.assignment(
+            LESSON, new_course, only=only, points=points, seed=seed, notebooks=lessons
+        )
+
+    made = make(["entropy", "softmax"], 1, 7)
+    assert made.points == {"softmax": 7, "entropy": 1}
+    assert "scaled_dot_scores" not in made.source.read_text()
+    first = made.source.read_bytes()
+    for others in ((None, 7), (2, 7), (1, 8)):
+        make(["softmax", "entropy"], *others)
+        assert made.source.read_bytes() != first
+    make(["softmax", "entropy"], 1, 7)
+    assert made.source.read_bytes() == first
+    with pytest.raises(AttnlabError, match="Nothing was submitted"):
+        grading.grade(new_course)
+
+
+def test_another_lesson_joins_the_course_and_settings_stay(new_course, tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "08_other.py").write_text(SOURCE)
+    settings = new_course / "nbgrader_config.py"
+    settings.write_text(settings.read_text() + "c.Execute.startup_timeout = 90\n")
+    grading.assignment("08", new_course, only=["entropy"], notebooks=tmp_path)
+    assert sorted(one.name for one in (new_course / "release").iterdir()) == ["08_other", LESSON]
+    assert "startup_timeout = 90" in settings.read_text()
+    with pytest.raises(AttnlabError, match=r"no assignment '07'\. Choose one of: 08_other"):
+        grading.grade(new_course, lesson="07")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lesson": "77"}, "no lesson '77'"),
+        ({"lesson": "09"}, "several lessons: 09_tiny, 09_without"),
+        ({"lesson": "09_without"}, "no exercises"),
+        ({"only": ["sofmax"]}, "no exercise 'sofmax'. Did you mean 'softmax'"),
+        ({"points": {"entrpy": 1}}, "Did you mean 'entropy'"),
+        ({"points": {"entropy": -1}}, "cannot be worth -1 points"),
+    ],
+)
+def test_what_cannot_be_assigned_is_refused_with_the_cure(lessons, tmp_path, arguments, message):
+    with pytest.raises(AttnlabError, match=message):
+        grading.assignment(**{"lesson": LESSON, "out": tmp_path, "notebooks": lessons} | arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exercise_without_a_check_is_refused(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / f"{LESSON}.py").write_text(SOURCE.replace('check="entropy"', ""))
+    with pytest.raises(AttnlabError, match="'entropy' of 09_tiny has no check"):
+        grading.assignment(LESSON, tmp_path / "course", notebooks=tmp_path)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(lessons, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("precious")
+    for folder, message in (
+        (tmp_path / "thesis", "holds something else"),
+        (tmp_path / "thesis" / "chapter.txt", "is a file"),
+        (tmp_path / "course [1]", "without"),
+    ):
+        with pytest.raises(AttnlabError, match=message):
+            grading.assignment(LESSON, folder, notebooks=lessons)
+    assert [one.name for one in tmp_path.rglob("*")] == ["thesis", "chapter.txt"]
+    with pytest.raises(AttnlabError, match="is not a course"):
+        grading.grade(tmp_path / "thesis")
+
+
+def test_without_nbgrader_the_error_says_what_to_install(lessons, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for call in (
+        lambda: grading.assignment(LESSON, tmp_path, notebooks=lessons),
+        lambda: grading.grade(tmp_path),
+    ):
+        with pytest.raises(AttnlabError, match=r"pip install 'attnlab\[grading\]'"):
+            call()
+
+
+def test_a_gradebook_that_cannot_be_used_is_named(new_course):
+    submit(new_course, "kim", "{}")
+    (new_course / "gradebook.db").unlink()
+    with pytest.raises(AttnlabError, match="does not know this assignment"):
+        grading.grade(new_course)
+    (new_course / "gradebook.db").write_text("no data base " * 100)
+    with pytest.raises(AttnlabError, match="cannot be used"):
+        grading.grade(new_course)
+
+
+def test_when_nbgrader_fails_its_words_are_shown(lessons, new_course):
+    settings = new_course / "nbgrader_config.py"
+    settings.write_text(settings.read_text() + 'c.IncludeHeaderFooter.header = "none.ipynb"\n')
+    with pytest.raises(AttnlabError, match=r"(?s)could not make the release.*none\.ipynb"):
+        grading.assignment(LESSON, new_course, notebooks=lessons)
+    settings.write_text('get_config().OverwriteCells.add_missing_cells = "perhaps"\n')
+    source = new_course / "source" / LESSON / f"{LESSON}.ipynb"
+    submit(new_course, "kim", source.read_text())
+    assert grading.grade(new_course).note.str.startswith("not graded: TraitError").all()
+
+
+# --- Judging -------------------------------------------------------------------------------------
+
+
+def softmax(scores, temperature=1.0):
+    powers = ((scores - scores.amax(-1, keepdim=True)) / temperature).exp()
+    return powers / powers.sum(-1, keepdim=True)
+
+
+def uniform(scores, temperature=1.0):
+    return torch.ones_like(scores) / scores.shape[-1]
+
+
+def test_the_judge_prints_one_line_for_a_right_answer_and_nothing_to_stderr(capfd):
+    def loud(scores, temperature=1.0):
+        print("called", file=sys.stderr)
+        return softmax(scores, temperature)
+
+    assert judging.judge("softmax", loud) is None
+    assert capfd.readouterr() == ("softmax: right\n", "")
+
+
+def test_the_judge_says_what_is_wrong_as_the_check_does(capfd):
+    with pytest.raises(CheckFailed, match=r"^softmax\n  For a single row"):
+        judging.judge("softmax", uniform)
+    with pytest.raises(CheckFailed, match="Not written yet"):
+        judging.judge("softmax", lambda scores: ...)
+    with pytest.raises(AttnlabError, match="Did you mean 'softmax'"):
+        judging.judge("sofmax", softmax)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_judge_leaves_all_modules_as_they_were():
+    before = {name: id(one) for name, one in sys.modules.items() if name.startswith("attnlab")}
+    judging.judge("softmax", softmax)
+    after = {name: id(one) for name, one in sys.modules.items() if name.startswith("attnlab")}
+    assert after == before
+    assert al.checks is sys.modules["attnlab.course.checks"]
+
+
+def nothing(*_: object, **__: object) -> list[str]:
+    return []
+
+
+def check_of_entropy():
+    return al.checks.EXERCISES["entropy"].check
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("__main__", "al", 0.5),
+        ("__main__", "al", None),
+        ("attnlab", "checks", ModuleType("checks")),
+        ("attnlab.course.checks", "softmax", nothing),
+        ("attnlab.course.checks", "_CHECKS", {}),
+        ("attnlab.course.checks", "_PublicCheck", type("_PublicCheck", (), {})),
+        ("attnlab.course.checks.examiner", "require", nothing),
+        ("attnlab.course.checks.examiner", "Exercise", type("Exercise", (), {"examine": nothing})),
+    ],
+)
+def test_a_replaced_check_gets_no_points_even_for_a_right_answer(monkeypatch, place, name, value):
+    monkeypatch.setattr(sys.modules[place], name, value, raising=False)
+    for given in (softmax, uniform):
+        with pytest.raises(CheckFailed, match=r"`al.*` was replaced in this notebook"):
+            judging.judge("softmax", given)
+
+
+def test_replacing_one_check_costs_no_other_exercise(monkeypatch):
+    monkeypatch.setattr(al.checks, "entropy", nothing, raising=False)
+    judging.judge("softmax", softmax)
+    monkeypatch.setattr(sys.modules["__main__"], "al", al, raising=False)
+    judging.judge("softmax", softmax)
+
+
+def test_patched_limits_and_errors_have_no_effect_on_the_judge(monkeypatch):
+    monkeypatch.setattr(al.checks.examiner, "SECONDS", 0.0)
+    monkeypatch.setitem(al.checks.EXERCISES, "softmax", al.checks.EXERCISES["entropy"])
+    judging.judge("softmax", softmax)
+    with pytest.raises(CheckFailed):
+        judging.judge("softmax", uniform)
+
+
+# --- Checking one's own notebook -----------------------------------------------------------------
+
+
+def learners_notebook(path: Path, *changes: Change) -> Path:
+    """A finished student notebook, and what was done to it."""
+    book = notebooks.student(notebooks.read(SOURCE))
+    for cell in notebooks.read(SOURCE).cells:
+        if "exercise" in cell.metadata:
+            answer(cell.metadata["exercise"], notebooks.without_markers(cell.source))(book)
+    for change in changes:
+        change(book)
+    path.write_text(notebooks.as_text(book))
+    return path
+
+
+def test_a_learner_gets_points_and_notes_for_each_exercise_of_the_lesson(tmp_path, capfd):
+    path = learners_notebook(
+        tmp_path / "mine.ipynb",
+        added("import sys; print('noise', file=sys.stderr)\n1 / 0"),
+        deleted("check", "softmax"),
+        answer("entropy", "while True:\n    pass"),
+        answer("scaled_dot_scores", UNSCALED),
+    )
+    before = path.read_bytes()
+    table = judging.check(path, seconds=6).set_index("exercise")
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.ipynb"]
+    assert capfd.readouterr().err == ""
+    assert list(table.points[list(POINTS)]) == [2, 0, 0]
+    assert list(table.of[list(POINTS)]) == [2, 1, 1]  # the points of the lesson
+    assert table.note["softmax"] == ""
+    assert table.note["entropy"] == "its cell did not run: timed out"
+    assert "standard deviation" in table.note["scaled_dot_scores"]
+    assert table.note["additive_scores"] == "its cells are gone from the notebook"
+    assert table.points["additive_scores"] == 0
+
+
+def test_the_release_of_an_assignment_can_be_checked_before_it_is_handed_in(
+    lessons, new_course, tmp_path
+):
+    made = grading.assignment(LESSON, new_course, only=["entropy"], notebooks=lessons)
+    path = tmp_path / "mine.ipynb"
+    path.write_text(submission(made, Control((2, 1, 3), (added("al = 0.5"),))))
+    table = judging.check(path)
+    assert list(table.exercise) == ["entropy"]
+    assert list(table.points) == [0]
+    assert table.note[0] == "`al` was replaced in this notebook."
+
+
+def test_what_was_judged_before_the_kernel_died_counts(tmp_path):
+    path = learners_notebook(tmp_path / "mine.ipynb", answer("entropy", "import os; os._exit(1)"))
+    table = judging.check(path).set_index("exercise")
+    assert list(table.points[list(POINTS)]) == [2, 0, 0]
+    assert list(table.note[list(POINTS)]) == ["", *["the kernel died while the notebook ran"] * 2]
+
+
+def test_a_kernel_that_does_not_listen_any_more_ends_the_check(tmp_path, monkeypatch):
+    def stuck(*_, **__):
+        raise CellTimeoutError("Timeout waiting for IOPub output")
+
+    monkeypatch.setattr("nbclient.NotebookClient.execute", stuck)
+    table = judging.check(learners_notebook(tmp_path / "mine.ipynb")).set_index("exercise")
+    assert table.points.sum() == 0
+    assert set(table.note[list(POINTS)]) == {"timed out, and could not be stopped"}
+
+
+def test_a_file_that_cannot_be_checked_is_named_with_the_cure(tmp_path):
+    (tmp_path / "text.ipynb").write_text("my answers")
+    (tmp_path / "other.ipynb").write_text(nbformat.writes(nbformat.v4.new_notebook()))
+    for name, message in (
+        ("none", "Cannot read"),
+        ("text", "is not a notebook"),
+        ("other", "none of our exercises"),
+    ):
+        with pytest.raises(AttnlabError, match=message):
+            judging.check(tmp_path / f"{name}.ipynb")
