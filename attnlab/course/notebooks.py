@@ -99,7 +99,10 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
 
     with tempfile.TemporaryDirectory() as place:
         client = nbclient.NotebookClient(
-            notebook, timeout=seconds, resources={"metadata": {"path": place}}
+            notebook,
+            timeout=seconds,
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": place}},
         )
         try:
             return client.execute()

@@ -7,18 +7,15 @@ to the view in static/softmax.js.
 import functools
 import math
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import torch
-import traitlets
 from torch import Tensor
 
 from attnlab.attention import dot_scores, effective_keys, entropy, softmax
-from attnlab.errors import AttnlabError, SettingsError
+from attnlab.errors import SettingsError
+from attnlab.show.desk import ReportDesk, script, style
 
-_STATIC = Path(__file__).parent / "static"
 SETTINGS = ("temperature", "width", "keys", "scaled", "seed")
 WIDTHS = tuple(2**power for power in range(10))  # 1 to 512
 MOST_KEYS = 64
@@ -306,7 +303,7 @@ def _is_number(given: object, kind: type) -> bool:
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
 
 
-class SoftmaxDesk(anywidget.AnyWidget):
+class SoftmaxDesk(ReportDesk):
     """A desk for the softmax of one query: scores, weights, entropy and gradient size.
 
     Parameters
@@ -328,14 +325,8 @@ class SoftmaxDesk(anywidget.AnyWidget):
     22.6
     """
 
-    _esm = _STATIC / "softmax.js"
-    _css = _STATIC / "softmax.css"
-
-    # one dictionary, so that several controls change together; ipywidgets has a `keys` of its own
-    settings = traitlets.Dict().tag(sync=True)
-    start = traitlets.Dict().tag(sync=True)
-    report = traitlets.Dict().tag(sync=True)
-    error = traitlets.Unicode().tag(sync=True)
+    _esm = script("softmax.js")
+    _css = style("softmax.css")
 
     def __init__(
         self,
@@ -345,34 +336,8 @@ class SoftmaxDesk(anywidget.AnyWidget):
         scaled: bool = True,
         seed: int = 11,  # an ordinary draw: in some, as in 0, two keys tie and hide what division is good for
     ):
-        report = softmax_report(temperature, width, keys, scaled, seed)
-        super().__init__(settings=report["settings"], start=report["settings"], report=report)
-        self.observe(self._redraw, "settings")
+        super().__init__(softmax_report(temperature, width, keys, scaled, seed))
 
-    def set(self, **changes: Any) -> None:
-        """Move some of the controls, as in ``desk.set(temperature=0.5, keys=32)``.
-
-        Raises
-        ------
-        SettingsError : if there is no such control, or it cannot stand there; nothing moves then
-        """
-        self.settings = _report_of(self.settings | changes)["settings"]
-
-    def reset(self) -> None:
-        """Put every control back to where it was at first."""
-        self.settings = self.start
-
-    def _redraw(self, _change: dict[str, Any]) -> None:
-        try:
-            self.report, self.error = _report_of(self.settings), ""
-        except AttnlabError as error:
-            self.error = f"{error} Or press “Reset”."
-
-
-def _report_of(settings: dict[str, Any]) -> dict[str, Any]:
-    if set(settings) != set(SETTINGS):
-        raise SettingsError(
-            f"The desk was given {', '.join(settings) or 'nothing'}; it needs exactly "
-            f"{', '.join(SETTINGS)}. To change one: desk.set(temperature=0.5)."
-        )
-    return softmax_report(**settings)
+    def compute(self, **settings: Any) -> dict[str, Any]:
+        """Return the `softmax_report` of these settings."""
+        return softmax_report(**settings)

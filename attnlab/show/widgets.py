@@ -10,7 +10,6 @@ import functools
 import itertools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -30,8 +29,8 @@ from attnlab.heads import removed
 from attnlab.maps import WHATS, AttentionMaps
 from attnlab.settings import HeadSettings
 from attnlab.show import plots, views
+from attnlab.show.desk import script, style
 
-_STATIC = Path(__file__).parent / "static"
 _FLIPS_SHOWN = 60
 PRESETS = ("neutral", "silence", "keep-one", "random-half")
 
@@ -210,8 +209,8 @@ class HeadMixer(anywidget.AnyWidget):
     all. Where the machine is faster in bfloat16 it is used, for both sides, and the desk says so.
     """
 
-    _esm = _STATIC / "mixer.js"
-    _css = _STATIC / "mixer.css"
+    _esm = script("mixer.js")
+    _css = style("mixer.css")
 
     size = traitlets.Dict().tag(sync=True)
     faders = traitlets.Dict().tag(sync=True)

@@ -155,3 +155,27 @@ class Notebook:
         found.wait_for()
         found.scroll_into_view_if_needed()
         return found
+
+    def run_cell(self, index, source=None):
+        """Run one cell, with another source if given; return the text of its outputs."""
+        self.page.evaluate(
+            """([index, source]) => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
+            if (source !== null) nb.widgets[index].model.sharedModel.setSource(source);
+            nb.deselectAll(); nb.activeCellIndex = index;
+            jupyterapp.commands.execute('notebook:run-cell').finally(() => { window.ran = true; }); }""",
+            [index, source],
+        )
+        self.page.wait_for_function("() => window.ran")
+        return self.page.evaluate(
+            """(index) => jupyterapp.shell.currentWidget.content.widgets[index].model.outputs.toJSON()
+            .map(o => o.text ?? (o.traceback ?? []).join('\\n')).join('')""",
+            index,
+        )
+
+    def cell(self, kind, name):
+        """The number of the cell that its source marks as the exercise, or the check, of this name."""
+        return self.page.evaluate(
+            """([kind, name]) => jupyterapp.shell.currentWidget.content.widgets
+            .findIndex(c => (c.model.sharedModel.metadata.attnlab ?? {})[kind] === name)""",
+            [kind, name],
+        )

@@ -256,4 +256,4 @@ def test_a_control_that_is_not_there_is_refused_and_nothing_moves():
             desk.set(**wrong)
     assert desk.settings == before
     desk.settings = {"temperature": 0.5}
-    assert "desk.set(temperature=0.5)" in desk.error
+    assert "desk.set(temperature=1.0)" in desk.error

@@ -19,48 +19,18 @@ const MODES = {
   temperature: { min: -3, max: 3, step: 0.1, value: (x) => 2 ** x, position: (v) => Math.log2(v) },
 };
 
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role" || name === "for") element.setAttribute(name, value);
-    else element[name] = value;
-  }
-  element.append(...children);
-  return element;
-}
-
-function drawn(tag, properties = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
 const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
 const points = (x) => `${x < 0 ? "−" : "+"}${Math.abs(100 * x).toFixed(1)}`;
 const short = (v) => (v >= 10 ? v.toFixed(0) : v.toFixed(2).replace(/\.?0+$/, ""));
 
-function isDark(element) {
-  const [r, g, b] = (getComputedStyle(element).backgroundColor.match(/\d+/g) ?? [255, 255, 255]).map(Number);
-  return 0.3 * r + 0.6 * g + 0.1 * b < 110;
-}
-
-function render({ model, el }) {
+function render(context) {
+  const { model } = context;
+  const { root, on, end } = begin(context, "attnlab-desk", "Mixing desk of attention heads");
   const { layers, heads, removed } = model.get("size");
   const gone = new Set(removed.map(([layer, head]) => `${layer},${head}`));
-  const cleanups = [];
-  const on = (name, callback) => {
-    model.on(`change:${name}`, callback);
-    cleanups.push(() => model.off(`change:${name}`, callback));
-    callback();
-  };
   let mode = "scale";
   let gesture = 0; // one undo step per drag or run of key presses
   let lastKey = 0;
-
-  const root = make("div", { className: "attnlab-desk", role: "group", "aria-label": "Mixing desk of attention heads" });
-  // JupyterLab's own shortcuts must not fire while somebody works a control
-  root.addEventListener("keydown", (event) => event.stopPropagation());
 
   // ── the bar ──────────────────────────────────────────────────────────────────────────────
   const bar = make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Desk" });
@@ -77,8 +47,7 @@ function render({ model, el }) {
     button.onclick = () => send("preset", { name, place: [look().layer, look().head] });
     return button;
   });
-  const undo = make("button", { type: "button", textContent: "Undo", onclick: () => send("undo") });
-  undo.dataset.action = "undo";
+  const undo = button("undo", "Undo", () => send("undo"));
   const code = make("button", { type: "button", textContent: "Copy as code", "aria-expanded": "false" });
   bar.append(...modes, make("span", { className: "gap" }), ...presets, make("span", { className: "gap" }), undo, code);
   const codeBox = make("div", { className: "desk-code", hidden: true });
@@ -175,7 +144,7 @@ function render({ model, el }) {
       fader.value.textContent = short(value);
       const away = (position(value) - position(1)) / (max - position(1));
       cell.classList.toggle("moved", value !== 1);
-      cell.style.setProperty("--tint", away === 0 ? "120, 120, 120" : away < 0 ? "var(--less)" : "var(--more)");
+      cell.style.setProperty("--tint", away === 0 ? "120, 120, 120" : away < 0 ? "var(--blue-parts)" : "var(--orange-parts)");
       cell.style.setProperty("--depth", away === 0 ? 0.07 : 0.12 + 0.38 * Math.min(1, Math.abs(away)));
       // the other table's changes must not hide behind this one
       const other = mode === "scale" ? "temperature" : "scale";
@@ -256,7 +225,7 @@ function render({ model, el }) {
     typing = setTimeout(() => { model.set("text", text.value); model.save_changes(); }, 250);
   });
   const answer = make("div", { className: "desk-answer", role: "group", "aria-label": "Prediction" });
-  const sentenceError = make("div", { className: "desk-error", role: "status" });
+  const sentenceError = make("div", { className: "complaint desk-error", role: "status" });
 
   function drawAnswer() {
     const now = model.get("sentence");
@@ -359,7 +328,7 @@ function render({ model, el }) {
   }
 
   // ── together ─────────────────────────────────────────────────────────────────────────────
-  const error = make("div", { className: "desk-error", role: "alert" });
+  const error = make("div", { className: "complaint desk-error", role: "alert" });
   root.append(bar, codeBox, error, make("div", { className: "desk-columns" },
     make("div", { className: "desk-left" }, grid, make("div", {
       className: "desk-hint",
@@ -367,11 +336,6 @@ function render({ model, el }) {
         + "the layer's own weights. Keys: arrows move a fader, 0 and 1 set it, Shift + arrows go to another.",
     }), accuracy),
     make("div", { className: "desk-sentence" }, text, answer, sentenceError, looks, picture, note)));
-  el.append(root);
-  root.dataset.dark = String(isDark(root));
-  const observer = new MutationObserver(() => { root.dataset.dark = String(isDark(root)); });
-  observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
-  cleanups.push(() => observer.disconnect());
 
   on("faders", () => { drawFaders(); drawAccuracy(); });
   on("look", drawLook);
@@ -385,7 +349,7 @@ function render({ model, el }) {
     codeText.value = model.get("code");
     codeText.rows = Math.min(8, model.get("code").split("\n").length);
   });
-  return () => cleanups.forEach((clean) => clean());
+  return end;
 }
 
 export default { render };

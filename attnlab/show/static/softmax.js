@@ -10,32 +10,8 @@ const CONTROLS = [
 const EDGE = { left: 38, right: 6, top: 16, bottom: 8 }; // around a chart, in pixels
 const KEYS_ROOM = 18; // below the weights: numbers of the keys
 
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role" || name === "for") element.setAttribute(name, value);
-    else element[name] = value;
-  }
-  element.append(...children);
-  return element;
-}
-
-function drawn(tag, properties = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-// "d", ["k"] reads d with a small k below
-const written = (parts) => parts.map((part) => (Array.isArray(part) ? make("sub", { textContent: part[0] }) : part));
 const short = (v) => String(Number(v.toPrecision(3)));
 const signed = (v) => short(v).replace("-", "−");
-
-function isDark(element) {
-  const [r, g, b] = (getComputedStyle(element).backgroundColor.match(/\d+/g) ?? [255, 255, 255]).map(Number);
-  return 0.3 * r + 0.6 * g + 0.1 * b < 110;
-}
 
 function panel(name, ...title) {
   const note = make("span", { className: "note" });
@@ -113,16 +89,9 @@ function drawCurve(chart, { curve, settings, meters }) {
     drawn("circle", { class: "this-draw", cx: x(here), cy: y(meters.at(-1).share), r: 7 }));
 }
 
-function render({ model, el }) {
-  const cleanups = [];
-  const on = (name, callback) => {
-    model.on(`change:${name}`, callback);
-    cleanups.push(() => model.off(`change:${name}`, callback));
-    callback();
-  };
-  const root = make("div", { className: "attnlab-softmax", role: "group", "aria-label": "Softmax desk: temperature, width and number of keys" });
-  // JupyterLab's own shortcuts must not fire while somebody works a control
-  root.addEventListener("keydown", (event) => event.stopPropagation());
+function render(context) {
+  const { model } = context;
+  const { root, on, onResize, end } = begin(context, "attnlab-softmax", "Softmax desk: temperature, width and number of keys");
 
   function send(settings) {
     model.set("settings", settings);
@@ -131,22 +100,11 @@ function render({ model, el }) {
   const change = (part) => send({ ...model.get("settings"), ...part });
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
-  const inputs = CONTROLS.map(({ name, label, min, max, step, value }) => {
-    const spoken = label.flat().join("").replace("dk", "d_k");
-    const input = make("input", { type: "range", name, min, max, step, "aria-label": spoken });
-    const output = make("output", {}, "");
-    input.oninput = () => change({ [name]: value(Number(input.value)) });
-    return { input, output, box: make("label", {}, make("span", {}, ...written(label)), output, input) };
-  });
+  const sliders = CONTROLS.map((control) => slider(control, (position) => change({ [control.name]: control.value(position) })));
   const scaled = make("input", { type: "checkbox", name: "scaled", "aria-label": "divide scores by √d_k" });
   scaled.setAttribute("role", "switch");
   scaled.onchange = () => change({ scaled: scaled.checked });
-  const button = (action, label, onclick) => {
-    const made = make("button", { type: "button", textContent: label, onclick });
-    made.dataset.action = action;
-    return made;
-  };
-  const bar = make("div", { className: "softmax-bar" }, ...inputs.map(({ box }) => box),
+  const bar = make("div", { className: "softmax-bar" }, ...sliders.map(({ box }) => box),
     make("label", { className: "switch" }, scaled, make("span", {}, ...written(["divide scores by √d", ["k"]]))),
     make("div", { className: "buttons" },
       button("draw", "New draw", () => change({ seed: model.get("settings").seed + 1 })),
@@ -154,12 +112,7 @@ function render({ model, el }) {
 
   function drawControls() {
     const settings = model.get("settings");
-    CONTROLS.forEach(({ name, step, position }, index) => {
-      const { input, output } = inputs[index];
-      if (Math.abs(Number(input.value) - position(settings[name])) > step / 2) input.value = position(settings[name]);
-      output.textContent = short(settings[name]);
-      input.setAttribute("aria-valuetext", short(settings[name]));
-    });
+    CONTROLS.forEach(({ name, position }, index) => sliders[index].show(position(settings[name]), short(settings[name])));
     scaled.checked = settings.scaled;
   }
 
@@ -176,8 +129,8 @@ function render({ model, el }) {
     make("span", { className: "divided", textContent: "divided" }), make("span", { className: "plain", textContent: "not divided" }),
     make("span", { className: "mean", textContent: "mean" }), make("span", { className: "this-draw", textContent: "this draw" }));
   curve.box.append(legend);
-  const remark = make("p", { className: "softmax-remark", "aria-live": "polite" });
-  const error = make("div", { className: "softmax-error", role: "alert" });
+  const remark = make("p", { className: "remark softmax-remark", "aria-live": "polite" });
+  const error = make("div", { className: "complaint softmax-error", role: "alert" });
 
   function drawPictures() {
     const report = model.get("report");
@@ -208,19 +161,11 @@ function render({ model, el }) {
   root.append(bar, make("div", { className: "softmax-columns" },
     make("div", {}, scores.box, weights.box),
     make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), remark, error);
-  el.append(root);
-  const recolour = () => { root.dataset.dark = String(isDark(root)); };
-  recolour();
-  const theme = new MutationObserver(recolour);
-  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
-  const size = new ResizeObserver(drawPictures);
-  size.observe(scores.svg);
-  cleanups.push(() => theme.disconnect(), () => size.disconnect());
-
+  onResize(scores.svg, drawPictures);
   on("settings", drawControls);
   on("report", drawPictures);
   on("error", () => { error.textContent = model.get("error"); });
-  return () => cleanups.forEach((clean) => clean());
+  return end;
 }
 
 export default { render };

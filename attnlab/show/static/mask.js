@@ -1,0 +1,219 @@
+// The view of the mask desk. Controls go to Python as settings, a report comes back; this draws it.
+
+const ROOM = { sum: 50, track: 56, number: 34, gap: 8, end: 8 }; // right of the grid, in pixels
+const TICKS = [0, 0.05, 0.25, 0.5, 1]; // of the colour scale
+const PLACES = [["before", "before the softmax (right)"], ["after", "after it (a common mistake)"]];
+const HINT = "Point at a row, or step through the rows with the arrow keys, to read it.";
+
+const cut = (token) => (token.length > 12 ? `${token.slice(0, 11)}…` : token);
+const part = (weight) => Math.sqrt(weight); // colours follow the root: small weights must be told apart
+const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+// Black or white, whichever reads better on a colour.
+function inkOn(colour) {
+  const [r, g, b] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#000" : "#fff";
+}
+
+function widest(texts, element) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `12px ${getComputedStyle(element).fontFamily}`;
+  return Math.ceil(Math.max(...texts.map((text) => pen.measureText(text).width)));
+}
+
+// Where everything stands, for a grid of so many tokens in so many pixels.
+function plan(width, tokens, element) {
+  const names = widest(tokens.map(cut), element);
+  const left = Math.max(56, names + 12);
+  const top = Math.max(40, names + 10);
+  const right = ROOM.sum + ROOM.gap + ROOM.track + ROOM.number + ROOM.end;
+  const cell = Math.min(72, (width - left - right) / tokens.length);
+  const row = Math.max(15, Math.min(44, Math.floor(322 / tokens.length)));
+  const end = left + cell * tokens.length;
+  const track = end + ROOM.sum + ROOM.gap;
+  return { available: width, left, top, cell, row, end, track, width: end + right, height: top + row * tokens.length + 2 };
+}
+
+function render(context) {
+  const { model } = context;
+  const { root, on, onResize, end } = begin(context, "attnlab-mask", "Mask desk: heads and masks");
+  const { layers, heads } = model.get("size");
+  const { tokens } = model.get("report");
+  const count = tokens.length;
+  const colours = model.get("palette");
+  const colourOf = (weight) => colours[Math.min(colours.length - 1, Math.round(part(weight) * (colours.length - 1)))];
+
+  function send(settings) {
+    model.set("settings", settings);
+    model.save_changes();
+  }
+  const change = (some) => send({ ...model.get("settings"), ...some });
+
+  // ── the controls ─────────────────────────────────────────────────────────────────────────
+  const CONTROLS = [
+    { name: "layer", label: ["layer"], max: layers - 1, text: String },
+    { name: "head", label: ["head"], max: heads - 1, text: String },
+    { name: "window", label: ["window, to either side"], max: count - 1, text: (n) => (n === count - 1 ? "no limit" : counted(n, "place")) },
+    { name: "padding", label: ["padding, at the end"], max: count, text: (n) => (n === 0 ? "none" : n === count ? `all ${n}` : counted(n, "token")) },
+  ];
+  const sliders = CONTROLS.map((control) => slider({ min: 0, step: 1, ...control }, (position) => change({ [control.name]: position })));
+  const [layer, head, windowed, padding] = sliders.map(({ box }) => box);
+  const causal = make("input", { type: "checkbox", name: "causal" });
+  causal.onchange = () => change({ causal: causal.checked });
+  const group = `place-${Math.random().toString(36).slice(2)}`; // several desks may be on the page
+  const places = PLACES.map(([value, label]) => {
+    const input = make("input", { type: "radio", name: group, value, onchange: () => change({ place: value }) });
+    return { input, box: make("label", { className: "choice" }, input, label) };
+  });
+  const section = (title, ...children) => make("fieldset", {}, make("legend", { textContent: title }), ...children);
+
+  function drawControls() {
+    const settings = model.get("settings");
+    CONTROLS.forEach(({ name, text }, index) => sliders[index].show(settings[name], text(settings[name])));
+    causal.checked = settings.causal;
+    for (const { input } of places) input.checked = input.value === settings.place;
+  }
+
+  const scale = make("div", { className: "scale" });
+  scale.style.background = `linear-gradient(to right, ${colours.join(",")})`;
+  const ticks = make("div", { className: "ticks" }, ...TICKS.map((tick) => {
+    const mark = make("span", { textContent: tick });
+    mark.style.setProperty("--at", part(tick));
+    return mark;
+  }));
+  const legend = make("div", { className: "mask-legend" }, make("span", { textContent: "weight" }), scale, ticks,
+    make("span", { className: "hidden-key" }, make("i"), "hidden by the mask"));
+
+  // ── the grid ─────────────────────────────────────────────────────────────────────────────
+  const svg = drawn("svg", { role: "figure" });
+  const readout = make("p", { className: "mask-row note", textContent: HINT });
+  const hatch = `hatch-${Math.random().toString(36).slice(2)}`;
+  let rows = []; // the parts of each row that a report changes
+  let columns = [];
+  let layout = {};
+  const frame = drawn("rect", { class: "frame", x: 1 });
+  let focused = null; // the row that the keyboard is at
+  let stop = 0; // the row that the Tab key comes back to
+  let pointed = null; // the row under the pointer
+
+  function point() {
+    const at = pointed ?? focused;
+    rows.forEach(({ group: row }, index) => {
+      row.setAttribute("aria-selected", String(index === focused));
+      row.setAttribute("tabindex", index === stop ? 0 : -1);
+      row.classList.toggle("at", index === at);
+    });
+    frame.style.display = at === null ? "none" : "";
+    frame.setAttribute("y", layout.top + layout.row * at);
+    readout.textContent = at === null ? HINT : model.get("report").rows[at];
+  }
+
+  function step(event, index) {
+    const to = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: count - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    rows[Math.max(0, Math.min(count - 1, to))].group.focus();
+  }
+
+  function layOut(width) {
+    layout = plan(width, tokens, root);
+    const { left, top, cell, row, end: edge, track, width: all, height } = layout;
+    frame.setAttribute("width", all - 2);
+    frame.setAttribute("height", row);
+    const write = (words, x, y, properties = {}) => drawn("text", { x, y, ...properties }, words);
+    const whole = (token) => drawn("title", {}, token);
+    svg.setAttribute("width", all);
+    svg.setAttribute("height", height);
+    const lines = drawn("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+      drawn("rect", { class: "hatch-paper", width: 6, height: 6 }), drawn("line", { class: "hatch-line", x1: 0, x2: 0, y1: 0, y2: 6 }));
+    columns = tokens.map((token, key) => {
+      const name = drawn("text", { class: "name", transform: `translate(${left + (key + 0.5) * cell + 4},${top - 6}) rotate(-90)` }, cut(token));
+      name.append(whole(token));
+      return name;
+    });
+    rows = tokens.map((token, index) => {
+      const y = top + index * row;
+      const base = y + row / 2 + 4;
+      const cells = tokens.map((_, key) => {
+        const box = drawn("rect", { class: "cell", x: left + key * cell + 0.5, y: y + 0.5, width: cell - 1, height: row - 1 });
+        const tip = drawn("title");
+        const number = cell >= 25 && row >= 17 ? write("", left + (key + 0.5) * cell, base, { class: "number", "text-anchor": "middle" }) : null;
+        box.append(tip);
+        return { box, tip, number };
+      });
+      const name = write(cut(token), left - 7, base, { class: "name", "text-anchor": "end" });
+      name.append(whole(token));
+      const sum = write("", edge + ROOM.sum - 2, base, { class: "sum", "text-anchor": "end" });
+      const bar = drawn("rect", { class: "bar", x: track, y: y + row / 2 - 4, height: 8, width: 0 });
+      const effective = write("", track + ROOM.track + ROOM.number - 2, base, { class: "effective", "text-anchor": "end" });
+      const made = drawn("g", { class: "row", role: "option", "aria-selected": "false" },
+        drawn("rect", { class: "catch", x: 0, y, width: all, height: row }), name, ...cells.map(({ box }) => box),
+        ...cells.flatMap(({ number }) => number ?? []), sum,
+        drawn("rect", { class: "track", x: track, y: y + row / 2 - 4, height: 8, width: ROOM.track }), bar, effective);
+      made.addEventListener("pointerenter", () => { pointed = index; point(); });
+      made.addEventListener("focus", () => { focused = stop = index; point(); });
+      made.addEventListener("blur", () => { focused = null; point(); });
+      made.addEventListener("keydown", (event) => step(event, index));
+      return { group: made, cells, sum, bar, effective };
+    });
+    const list = drawn("g", { role: "listbox", "aria-label": "Rows of the grid: one query each" }, ...rows.map(({ group: made }) => made));
+    list.addEventListener("pointerleave", () => { pointed = null; point(); });
+    const before = focused;
+    svg.replaceChildren(drawn("defs", {}, lines), write("key →", left - 7, top - 22, { "text-anchor": "end" }),
+      write("query ↓", left - 7, top - 7, { "text-anchor": "end" }), ...columns,
+      write("row", edge + ROOM.sum - 2, top - 21, { "text-anchor": "end" }), write("sum", edge + ROOM.sum - 2, top - 7, { "text-anchor": "end" }),
+      write("effective keys", track, top - 21), write(`of ${count}`, track, top - 7), list, frame);
+    if (before === null) point();
+    else rows[before].group.focus();
+  }
+
+  function drawCell({ box, tip, number }, weight, visible, query, key) {
+    box.style.fill = visible ? colourOf(weight) : `url(#${hatch})`;
+    box.classList.toggle("hidden", !visible);
+    tip.textContent = `${query} → ${key}: ${visible ? weight.toFixed(3) : "hidden"}`;
+    if (!number) return;
+    number.textContent = visible && weight >= 0.005 ? weight.toFixed(2).replace(/^0|\.00$/, "") : "";
+    number.style.fill = inkOn(colourOf(weight));
+  }
+
+  const remark = make("p", { className: "remark mask-remark", "aria-live": "polite" });
+  const error = make("div", { className: "complaint mask-error", role: "alert" });
+  const picture = make("div", { className: "mask-picture" }, svg, readout);
+
+  function drawPicture() {
+    const report = model.get("report");
+    const width = picture.clientWidth;
+    if (!width) return; // not on the page yet
+    if (width !== layout.available) layOut(width);
+    rows.forEach(({ group: row, cells, sum, bar, effective }, query) => {
+      cells.forEach((cell, key) => drawCell(cell, report.weights[query][key], report.visible[query][key], tokens[query], tokens[key]));
+      sum.textContent = report.sum_texts[query];
+      sum.classList.toggle("short", report.short[query]);
+      sum.classList.toggle("none", report.sums[query] === 0);
+      bar.setAttribute("width", (ROOM.track * report.effective[query]) / count);
+      effective.textContent = report.effective_texts[query];
+      row.setAttribute("aria-label", report.rows[query]);
+    });
+    columns.forEach((name, key) => name.classList.toggle("padding", key >= count - report.settings.padding));
+    svg.setAttribute("aria-label", report.alt);
+    if (remark.textContent !== report.remark) remark.textContent = report.remark;
+    point();
+    root.dataset.stamp = Object.values(report.settings).join(" "); // what is drawn now
+  }
+
+  // ── together ─────────────────────────────────────────────────────────────────────────────
+  root.append(make("div", { className: "mask-columns" },
+    make("div", { className: "mask-controls" },
+      section("Head", make("div", { className: "pair" }, layer, head)),
+      section("Masks", make("label", { className: "choice" }, causal, "causal: no token sees the future"), windowed, padding),
+      section("The mask is applied", ...places.map(({ box }) => box)),
+      button("reset", "Reset", () => send(model.get("start"))), legend),
+    picture), remark, error);
+  onResize(picture, drawPicture);
+  on("settings", drawControls);
+  on("report", drawPicture);
+  on("error", () => { error.textContent = model.get("error"); });
+  return end;
+}
+
+export default { render };

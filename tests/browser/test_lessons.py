@@ -1,0 +1,120 @@
+"""Lessons 01 and 02 as a learner meets them: something to move, and checks that answer."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from jupyter_page import SHOTS, Notebook
+
+
+@pytest.fixture
+def lesson(context, lab_url):
+    def opened(name):
+        notebook = Notebook.open(context, lab_url(f"{name}.ipynb"))
+        notebook.run_all()
+        return notebook
+
+    return opened
+
+
+def move(page, root, name, key, times=1):
+    """Press a key on a slider and wait until the desk has drawn the new setting."""
+    before = page.locator(root).first.get_attribute("data-stamp")
+    slider = page.locator(f"{root} input[name={name}]").first
+    slider.focus()
+    for _ in range(times):
+        slider.press(key)
+    page.wait_for_function(
+        "([root, before]) => document.querySelector(root).dataset.stamp !== before",
+        arg=[root, before],
+    )
+    page.wait_for_timeout(300)  # the last of several presses
+
+
+def wrong_then_right(notebook, name, wrong, words, right):
+    """A wrong answer fails with a diagnosis and no traceback, a right one passes."""
+    exercise, check = notebook.cell("exercise", name), notebook.cell("check", name)
+    assert "not written yet" in notebook.run_cell(check)
+    notebook.run_cell(exercise, wrong)
+    said = notebook.run_cell(check)
+    assert said.startswith(f"CheckFailed: {name}")
+    assert words in said
+    assert "Traceback" not in said
+    assert len(said.splitlines()) <= 6
+    notebook.run_cell(exercise, right)
+    assert f"{name}: right" in notebook.run_cell(check)
+
+
+def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context):
+    notebook = lesson("01_attention_maths")
+    page = notebook.page
+    desk = notebook.show(".attnlab-softmax")
+    assert desk.bounding_box()["height"] < 500
+    weights = page.locator(".attnlab-softmax svg.weights").first
+    before = weights.get_attribute("aria-label"), weights.inner_html()
+    move(page, ".attnlab-softmax", "temperature", "ArrowLeft", 20)
+    after = weights.get_attribute("aria-label"), weights.inner_html()
+    assert after[0] != before[0], "the words did not follow"
+    assert after[1] != before[1], "the picture did not follow"
+    desk.screenshot(path=SHOTS / "softmax-desk.png")
+
+    wrong_then_right(
+        notebook,
+        "softmax",
+        "def softmax(scores, temperature=1.0):\n    powers = (scores / temperature).exp()\n"
+        "    return powers / powers.sum()",
+        "All rows together",
+        "def softmax(scores, temperature=1.0):\n    scores = scores / temperature\n"
+        "    powers = (scores - scores.amax(-1, keepdim=True)).exp()\n"
+        "    return powers / powers.sum(-1, keepdim=True)",
+    )
+    last = page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1
+    assert "Lesson 01: 2 of 11 points" in notebook.run_cell(last)
+    assert context.strangers == []
+
+
+def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, context):
+    notebook = lesson("02_attention_from_scratch")
+    page = notebook.page
+    desk = notebook.show(".attnlab-mask")
+    stamp = desk.get_attribute("data-stamp")
+    page.locator(".attnlab-mask input[name=causal]").first.check()
+    page.wait_for_function(
+        "stamp => document.querySelector('.attnlab-mask').dataset.stamp !== stamp", arg=stamp
+    )
+    desk.screenshot(path=SHOTS / "mask-desk.png")
+    wrong_then_right(
+        notebook,
+        "split_heads",
+        "def split_heads(x, heads):\n    return x.reshape(len(x), heads, x.shape[1], -1)",
+        "pieces of several tokens",
+        "def split_heads(x, heads):\n    return x.unflatten(-1, (heads, -1)).transpose(1, 2)",
+    )
+    notebook.show("iframe[title^='Attention']")
+    assert context.strangers == []
+
+
+@pytest.mark.parametrize(
+    "name, root",
+    [("01_attention_maths", ".attnlab-softmax"), ("02_attention_from_scratch", ".attnlab-mask")],
+)
+def test_the_desks_of_the_lessons_can_be_used_by_everyone(lesson, name, root):
+    notebook = lesson(name)
+    notebook.show(root)
+    found = Axe().run(notebook.page, context=root)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_hints_unfold_one_by_one(lesson):
+    notebook = lesson("01_attention_maths")
+    page = notebook.page
+    page.evaluate(
+        f"() => {{ jupyterapp.shell.currentWidget.content.scrollToItem({notebook.cell('hints', 'softmax')}); }}"
+    )
+    hints = page.locator(".jp-RenderedMarkdown details")
+    hints.first.wait_for()
+    assert hints.first.get_attribute("open") is None
+    text = hints.first.locator("p").first
+    assert not text.is_visible()
+    hints.first.locator("summary").click()
+    assert text.is_visible()
+    titles = [hints.nth(n).locator("summary").inner_text() for n in range(3)]
+    assert titles == ["Hint 1", "Hint 2", "Solution"]
