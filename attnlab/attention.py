@@ -48,7 +48,10 @@ def scaled_dot_scores(query: Tensor, key: Tensor) -> Tensor:
 
     Shapes as in `dot_scores`. Source: Vaswani et al. 2017, section 3.2.1.
     """
-    return dot_scores(query, key) / math.sqrt(query.shape[-1])
+    _check_pair(query, key)
+    _check_width(query, key)
+    # divided before the product: in half precision the product itself could overflow
+    return dot_scores(query / math.sqrt(query.shape[-1]), key)
 
 
 def general_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
@@ -117,7 +120,9 @@ def softmax(
     overflows. Source: Goodfellow et al. 2016, section 4.1.
     """
     _check_float("scores", scores)
-    _check_temperature(temperature)
+    _check_temperature(temperature, scores)
+    if scores.shape[-1:] == (0,):
+        return torch.zeros_like(scores)  # no keys at all
     scores = scores / temperature
     if mask is not None:
         _check_mask(mask, scores.shape)
@@ -144,12 +149,17 @@ def padding_mask(lengths: Tensor, longest: int | None = None) -> Tensor:
     >>> padding_mask(torch.tensor([1, 3])).int().tolist()
     [[[1, 0, 0]], [[1, 1, 1]]]
     """
-    if lengths.dim() != 1 or lengths.is_floating_point() or (len(lengths) and lengths.min() < 0):
+    whole = isinstance(lengths, Tensor) and lengths.dim() == 1
+    whole = whole and not (lengths.is_floating_point() or lengths.dtype == torch.bool)
+    if not whole or (len(lengths) and lengths.min() < 0):
+        kind = getattr(lengths, "dtype", type(lengths).__name__)
         raise TensorError(
-            f"lengths has shape {_shape(lengths)} and type {lengths.dtype}; padding_mask needs whole "
+            f"lengths has shape {_shape(lengths)} and type {kind}; padding_mask needs whole "
             "numbers, one for each text, (B,). Did you pass a mask? It may already be what you want."
         )
-    longest = int(lengths.max()) if longest is None else longest
+    if longest is None:
+        longest = int(lengths.max()) if len(lengths) else 0
+    _check_count("longest", longest, 0)
     return (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, :]
 
 
@@ -175,8 +185,7 @@ def local_mask(
     >>> local_mask(4, window=1).int().tolist()
     [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
     """
-    if window < 0:
-        raise TensorError(f"window is {window}; it counts places to either side, so 0 or more.")
+    _check_count("window", window, 0)
     return _distances(queries, keys, device).abs() <= window
 
 
@@ -187,6 +196,8 @@ def combine_masks(*masks: Tensor | None) -> Tensor | None:
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
     given = [mask for mask in masks if mask is not None]
+    for mask in given:
+        _check_bool(mask)
     combined = given[0] if given else None
     for mask in given[1:]:
         try:
@@ -231,6 +242,7 @@ def scaled_dot_product_attention(
     scores = scaled_dot_scores(query, key)  # (..., T_q, T_k)
     _check_value(query, key, value)
     if bias is not None:
+        _check_addend("bias", bias, scores)
         scores = scores + bias
     weights = softmax(scores, mask, temperature)
     return weights @ value, weights
@@ -306,7 +318,7 @@ def hard_attention(
     weights = torch.zeros_like(soft).scatter(-1, choice, 1.0) * visible
     log_probability = torch.where(visible, soft.gather(-1, choice), 1.0).log().squeeze(-1)
     if method == "straight-through":
-        weights = weights + soft - soft.detach()  # forward the one, backward the other
+        weights = weights + (soft - soft.detach())  # forward the one, backward the other
     return HardAttention(weights @ value, weights, log_probability)
 
 
@@ -341,8 +353,7 @@ def top_k_attention(
     With ``k`` of at least T_k this is `scaled_dot_product_attention`, with 1 it is hard attention.
     Source: Gupta et al. 2021.
     """
-    if k < 1:
-        raise TensorError(f"k is {k}; each query needs at least one key.")
+    _check_count("k", k, 1)
     scores = scaled_dot_scores(query, key)
     _check_value(query, key, value)
     if mask is not None:
@@ -383,8 +394,7 @@ def tiled_attention(
     _check_pair(query, key)
     _check_width(query, key)
     _check_value(query, key, value)
-    if tile < 1:
-        raise TensorError(f"tile is {tile}; it counts tokens, so 1 or more.")
+    _check_count("tile", tile, 1)
     batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
     if mask is not None:
         _check_mask(mask, (*batch, query.shape[-2], key.shape[-2]))
@@ -392,7 +402,9 @@ def tiled_attention(
     needs_gradient = torch.is_grad_enabled() and any(
         one.requires_grad for one in (query, key, value)
     )
-    contexts = []
+    contexts = [
+        value.new_zeros(*torch.broadcast_shapes(batch, value.shape[:-2]), 0, value.shape[-1])
+    ]
     for start in range(0, query.shape[-2], tile):
         rows = slice(start, min(start + tile, query.shape[-2]))
         arguments = (query[..., rows, :], key, value, mask, causal, rows, query.shape[-2], tile)
@@ -415,13 +427,17 @@ def _tile_of_queries(
 ) -> Tensor:
     """Context of some queries, the keys taken tile by tile."""
     ahead = key.shape[-2] - queries  # how far the last keys lie beyond the last queries
-    largest = torch.full_like(query[..., :1], -math.inf)  # (..., rows, 1)
-    total = mixture = torch.zeros((), dtype=query.dtype, device=query.device)
+    exact = torch.promote_types(query.dtype, torch.float32)  # half precision would lose the sums
+    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    shape = (*batch, query.shape[-2])
+    largest = torch.full((*shape, 1), -math.inf, dtype=exact, device=query.device)
+    total = torch.zeros((*shape, 1), dtype=exact, device=query.device)
+    mixture = torch.zeros((*shape, value.shape[-1]), dtype=exact, device=query.device)
     for start in range(0, key.shape[-2], tile):
         columns = slice(start, min(start + tile, key.shape[-2]))
         if causal and columns.start > rows.stop - 1 + ahead:
             break
-        scores = query @ key[..., columns, :].transpose(-2, -1) / math.sqrt(query.shape[-1])
+        scores = scaled_dot_scores(query, key[..., columns, :]).to(exact)
         if mask is not None:
             scores = scores.masked_fill(~mask[..., rows, columns], -math.inf)
         if causal:
@@ -433,9 +449,9 @@ def _tile_of_queries(
         exponentials = (scores - safe).exp()
         fade = (largest - safe).exp()  # what was summed so far was measured from a smaller largest
         total = total * fade + exponentials.sum(-1, keepdim=True)
-        mixture = mixture * fade + exponentials @ value[..., columns, :]
+        mixture = mixture * fade + exponentials @ value[..., columns, :].to(exact)
         largest = new_largest
-    return mixture / total.masked_fill(total == 0, 1)
+    return (mixture / total.masked_fill(total == 0, 1)).to(value.dtype)
 
 
 # --- Heads and positions -----------------------------------------------------------------------
@@ -443,7 +459,8 @@ def _tile_of_queries(
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Cut the width into heads: (B, T, H * D) to (B, H, T, D)."""
-    if x.dim() < 2 or heads < 1 or x.shape[-1] % heads:
+    _check_count("heads", heads, 1)
+    if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[-1] % heads:
         raise TensorError(
             f"A tensor of shape {_shape(x)} cannot be split into {heads} heads. The last axis, "
             "the width, must be a "
@@ -454,7 +471,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 def merge_heads(x: Tensor) -> Tensor:
     """Put the heads side by side again: (B, H, T, D) to (B, T, H * D)."""
-    if x.dim() < 3:
+    if not isinstance(x, Tensor) or x.dim() < 3:
         raise TensorError(
             f"A tensor of shape {_shape(x)} has no heads to merge; it needs (B, H, T, D)."
         )
@@ -498,15 +515,20 @@ class MultiHeadAttention(nn.Module):
         d_source: int | None = None,
     ):
         super().__init__()
-        if heads < 1 or d_model < 1 or d_model % heads:
+        d_source = d_model if d_source is None else d_source
+        for name, count in (("d_model", d_model), ("heads", heads), ("d_source", d_source)):
+            _check_count(name, count, 1)
+        if not 0 <= dropout <= 1:
+            raise TensorError(f"dropout is {dropout}; it is a share of the weights, from 0 to 1.")
+        if d_model % heads:
             raise TensorError(
                 f"d_model = {d_model} cannot be shared by {heads} heads: the width must be a "
                 "multiple of their number."
             )
         self.heads, self.dropout = heads, dropout
         self.query = nn.Linear(d_model, d_model, bias)
-        self.key = nn.Linear(d_source or d_model, d_model, bias)
-        self.value = nn.Linear(d_source or d_model, d_model, bias)
+        self.key = nn.Linear(d_source, d_model, bias)
+        self.value = nn.Linear(d_source, d_model, bias)
         self.output = nn.Linear(d_model, d_model, bias)
 
     def forward(
@@ -546,30 +568,29 @@ class MultiHeadAttention(nn.Module):
             ("value", value, self.value),
         ):
             _check_input(name, given, layer)
-        if mask is not None and mask.dim() == 3:
-            mask = mask.unsqueeze(1)  # the same for every head
+        if mask is not None:
+            _check_bool(mask)
+            mask = mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
         q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
         k = split_heads(self.key(key), self.heads)  # (B, H, T_k, D)
         v = split_heads(self.value(value), self.heads)  # (B, H, T_k, D)
-        heat = 1.0 if temperature is None else self._per_head("temperature", temperature)
+        heat = 1.0 if temperature is None else self._per_head("temperature", temperature, q)
         context, weights = scaled_dot_product_attention(q, k, v, mask, heat, bias)
         if self.training and self.dropout:
             context = nn.functional.dropout(weights, self.dropout) @ v
         if scale is not None:
-            context = context * self._per_head("scale", scale)
+            context = context * self._per_head("scale", scale, q)
         output = self.output(merge_heads(context))
         return (output, weights) if return_weights else output
 
-    def _per_head(self, name: str, given: Tensor) -> Tensor:
-        if (
-            not isinstance(given, Tensor)
-            or given.dim() not in (1, 2)
-            or given.shape[-1] != self.heads
-        ):
+    def _per_head(self, name: str, given: Tensor, query: Tensor) -> Tensor:
+        shapes = ((self.heads,), (len(query), self.heads))
+        if not isinstance(given, Tensor) or tuple(given.shape) not in shapes:
             raise TensorError(
-                f"{name} has shape {_shape(given)}; with {self.heads} heads it needs ({self.heads},), or "
-                f"(B, {self.heads}) for one setting per row of the batch."
+                f"{name} has shape {_shape(given)}; with {self.heads} heads and a batch of {len(query)} it needs "
+                f"{shapes[0]}, or {shapes[1]} for one setting per row of the batch."
             )
+        _check_type(name, given, query)
         return given[..., None, None]  # (H, 1, 1) or (B, H, 1, 1)
 
 
@@ -581,7 +602,9 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    if length < 0 or width < 2 or width % 2:
+    _check_count("length", length, 0)
+    _check_count("width", width, 2)
+    if width % 2:
         raise TensorError(
             f"sinusoidal_positions({length}, {width}): sines and cosines come in pairs, so the width is even."
         )
@@ -604,6 +627,8 @@ class RelativeBias(nn.Module):
 
     def __init__(self, heads: int, reach: int):
         super().__init__()
+        _check_count("heads", heads, 1)
+        _check_count("reach", reach, 0)
         self.reach = reach
         self.table = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
 
@@ -622,7 +647,7 @@ def entropy(weights: Tensor, mask: Tensor | None = None, normalised: bool = Fals
     Parameters
     ----------
     weights : Tensor, shape (..., T_q, T_k), rows that sum to 1 (or hold zeros only)
-    mask : Tensor of bool, broadcastable to the weights: which keys could be seen
+    mask : Tensor of bool, broadcastable to the weights: which keys could be seen; the others have weight 0
     normalised : divide by the log of the number of visible keys, so that texts of different length compare.
         Where only one key is visible there is nothing to spread, and the result is 0.
 
@@ -635,7 +660,8 @@ def entropy(weights: Tensor, mask: Tensor | None = None, normalised: bool = Fals
     _check_float("weights", weights)
     if mask is not None:
         _check_mask(mask, weights.shape)
-    spread = torch.special.entr(weights).sum(-1)  # -w log w, which is 0 at 0
+    # 0 log 0 counts as 0; torch.special.entr says so too, but its gradient there is infinite
+    spread = -(weights * torch.where(weights > 0, weights, 1.0).log()).sum(-1)
     if not normalised:
         return spread
     visible = torch.ones_like(weights, dtype=torch.bool) if mask is None else mask
@@ -680,7 +706,7 @@ def _check_pair(query: Tensor, key: Tensor, names: str = "query key") -> None:
             )
     first, second = names.split()
     shapes = f"{first} {_shape(query)}, {second} {_shape(key)}"
-    if query.dtype != key.dtype:
+    if not _same_type(query, key):
         raise TensorError(
             f"{shapes}: types differ, {query.dtype} and {key.dtype}. Did one of them come from numpy (float64)?"
         )
@@ -702,7 +728,16 @@ def _check_batch(**given: Tensor) -> None:
         ) from None
 
 
+def _same_type(one: Tensor, other: Tensor) -> bool:
+    """Whether both have one type, or autocast will see to it."""
+    return one.dtype == other.dtype or torch.is_autocast_enabled(one.device.type)
+
+
 def _check_width(query: Tensor, key: Tensor) -> None:
+    if query.shape[-1] == 0:
+        raise TensorError(
+            f"query {_shape(query)}, key {_shape(key)}: vectors of width 0 say nothing."
+        )
     if query.shape[-1] != key.shape[-1]:
         raise TensorError(
             f"query {_shape(query)}, key {_shape(key)}: widths differ, {query.shape[-1]} and {key.shape[-1]}, so "
@@ -728,11 +763,7 @@ def _check_parameter(name: str, given: Tensor, shape: tuple[int, ...], query: Te
             f"{name} has shape {_shape(given)}; here it needs {shape}. Is it the weight of an nn.Linear? That is "
             "stored transposed: use .weight.T."
         )
-    if given.dtype != query.dtype or given.device != query.device:
-        raise TensorError(
-            f"{name} is {given.dtype} on {given.device}, query is {query.dtype} on "
-            f"{query.device}. Use {name}.to(query)."
-        )
+    _check_type(name, given, query)
 
 
 def _check_input(name: str, given: Tensor, layer: nn.Linear) -> None:
@@ -743,15 +774,10 @@ def _check_input(name: str, given: Tensor, layer: nn.Linear) -> None:
             f"{layer.in_features}). Is the batch "
             "axis missing (x[None]), or are heads split already?"
         )
-    if given.dtype != layer.weight.dtype or given.device != layer.weight.device:
-        raise TensorError(
-            f"{name} is {given.dtype} on {given.device}, the layer {layer.weight.dtype} on "
-            f"{layer.weight.device}. Move "
-            "one to the other with .to(...)."
-        )
+    _check_type(name, given, layer.weight)
 
 
-def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
+def _check_bool(mask: Tensor) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TensorError(
@@ -759,30 +785,68 @@ def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
             "zeros: mask.bool(). "
             "Zeros and -inf, to be added: mask == 0."
         )
+
+
+def _fits(given: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether it broadcasts to this shape without making it larger."""
     try:
-        fits = torch.broadcast_shapes(mask.shape, shape) == torch.Size(shape)
+        return torch.broadcast_shapes(given.shape, shape) == torch.Size(shape)
     except RuntimeError:
-        fits = False
-    if not fits:
+        return False
+
+
+def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
+    _check_bool(mask)
+    if not _fits(mask, shape):
         raise TensorError(
             f"The mask has shape {_shape(mask)}, the scores {tuple(shape)}. Is it one row per text, (B, T)? Then "
             "mask[:, None, :], and mask[:, None, None, :] where there are heads."
         )
 
 
-def _check_temperature(temperature: float | Tensor) -> None:
-    bad = (temperature <= 0).any() if isinstance(temperature, Tensor) else not temperature > 0
-    if bad:
+def _check_type(name: str, given: Tensor, beside: Tensor) -> None:
+    """A float tensor, of the type and on the device of what it meets."""
+    _check_float(name, given)
+    if not _same_type(given, beside) or given.device != beside.device:
         raise TensorError(
-            f"temperature is {temperature}; it divides the scores, so it must be positive. For the limit 0, the "
-            "best key alone, use hard_attention."
+            f"{name} is {given.dtype} on {given.device}, what it meets is {beside.dtype} on {beside.device}. Use "
+            f"{name}.to(...) with the other's."
         )
+
+
+def _check_addend(name: str, given: Tensor, scores: Tensor) -> None:
+    _check_type(name, given, scores)
+    if not _fits(given, tuple(scores.shape)):
+        raise TensorError(
+            f"{name} has shape {_shape(given)}, the scores {_shape(scores)}: it does not fit. Is "
+            "an axis missing, as "
+            f"in {name}[:, None, None]?"
+        )
+
+
+def _check_temperature(temperature: float | Tensor, scores: Tensor) -> None:
+    if isinstance(temperature, Tensor):
+        _check_addend("temperature", temperature, scores)
+        good = bool((temperature > 0).all())
+    else:
+        good = isinstance(temperature, int | float) and temperature > 0
+    if not good:
+        raise TensorError(
+            f"temperature is {temperature!r}; it divides the scores, so it must be a positive "
+            "number. For the limit "
+            "0, the best key alone, use hard_attention."
+        )
+
+
+def _check_count(name: str, given: int, least: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise TensorError(f"{name} is {given!r}; it is counted: a whole number, at least {least}.")
 
 
 def _distances(queries: int, keys: int | None, device: torch.device | str | None) -> Tensor:
     """How far each key lies ahead of each query, shape (queries, keys), the last ones meeting."""
     keys = queries if keys is None else keys
-    if queries < 0 or keys < 0:
-        raise TensorError(f"{queries} queries and {keys} keys: they are counted, so 0 or more.")
+    _check_count("queries", queries, 0)
+    _check_count("keys", keys, 0)
     position = torch.arange(queries, device=device)[:, None] + keys - queries
     return torch.arange(keys, device=device) - position

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -176,7 +177,7 @@ def finetune(
     if len(splits.test):
         score = Evaluator(clf, splits.test).score()
         out.print(f"test {score.accuracy:.1%} ± {score.stderr:.1%} ({score.n:,} texts)")
-    out.print(f"written to {out_folder}", highlight=False)
+    _say(f"written to {out_folder}")
 
 
 @app.command()
@@ -244,10 +245,10 @@ def start(
 
     added, kept = notebooks.start(folder)
     for path in added:
-        out.print(f"added: {path}", highlight=False)
+        _say(f"added: {path}")
     if kept:
-        out.print(f"kept as they are: {', '.join(path.name for path in kept)}", highlight=False)
-    out.print(f"To begin: attnlab lab --folder {folder}", highlight=False)
+        _say(f"kept as they are: {', '.join(path.name for path in kept)}")
+    _say(f"To begin: attnlab lab --folder {shlex.quote(str(folder))}")
 
 
 @app.command()
@@ -287,7 +288,7 @@ def assignment(
     worth = {}
     for entry in points or []:
         name, _, number = entry.partition("=")
-        if not number.isdigit():
+        if not (number.isascii() and number.isdigit()):
             raise AttnlabError(f"--points {entry} is not understood. Write it as softmax=5.")
         worth[name.strip()] = int(number)
     names = [name.strip() for name in only.split(",") if name.strip()]
@@ -296,12 +297,8 @@ def assignment(
     for name, number in made.points.items():
         table.add_row(name, str(number))
     out.print(table)
-    out.print(f"hand out: {made.release}", highlight=False, soft_wrap=True)
-    out.print(
-        f"collect into: {folder / 'submitted' / 'STUDENT' / made.lesson}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    _say(f"hand out: {made.release}")
+    _say(f"collect into: {folder / 'submitted' / 'STUDENT' / made.lesson}")
     if made.submissions:
         out.print(f"{made.submissions} submissions that were there are kept")
     out.print(f"then: attnlab grade {folder}", highlight=False)
@@ -321,7 +318,7 @@ def grade(
     from attnlab.course import grading
 
     _print_frame(grading.grade(folder, lesson=lesson))
-    out.print(f"written to {folder / 'scores.csv'}", highlight=False)
+    _say(f"written to {folder / 'scores.csv'}")
 
 
 notebook_commands = typer.Typer(help="Build the notebooks of the course from their source.")
@@ -352,7 +349,7 @@ def build(
 
     stale = notebooks.build(check=check, names=names or (), progress=err.print)
     for path in stale:
-        out.print(f"{'stale' if check else 'built'}: {path}", highlight=False)
+        _say(f"{'stale' if check else 'built'}: {path}")
     if check and stale:
         raise AttnlabError(
             "Some notebooks do not match their source. Type: attnlab notebooks build"
@@ -361,8 +358,13 @@ def build(
         out.print("all notebooks match their source")
 
 
+def _say(line: str) -> None:
+    """Print a line that may hold names of files: unbroken, and without markup."""
+    out.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
 def _print_frame(frame: "pd.DataFrame") -> None:
-    out.print(frame.to_string(index=False), highlight=False, soft_wrap=True, markup=False)
+    _say(frame.to_string(index=False))
 
 
 def _bar(last_column: str) -> Progress:

@@ -12,10 +12,15 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
     path = Path(path)
     if not path.parent.is_dir():
         raise AttnlabError(f"There is no folder {path.parent}. Make it first, or choose another.")
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        file.write(data)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}-", delete=False
+        ) as file:
+            file.write(data)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise AttnlabError(
+            f"{path} cannot be written: {error.strerror}. Choose another place."
+        ) from error
     return path

@@ -340,6 +340,8 @@ def _grade_one(
 
 def _unreadable(path: Path) -> str:
     """Why there is nothing to run, or an empty string."""
+    if glob.escape(path.parents[1].name) != path.parents[1].name:
+        return "nbgrader cannot open a folder with * ? or [ in its name: rename it"
     if not path.parent.is_dir():
         return "not submitted"
     if not path.is_file():

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import io
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -184,14 +185,17 @@ def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
             raise_on_iopub_timeout=True,
             shutdown_kernel="immediate",
             kernel_name="python3",  # the environment of this package, whatever the notebook was written in
-            resources={"metadata": {"path": place}},
+            resources={"metadata": {"path": str(notebook.resolve().parent)}},  # for what it imports
             on_cell_executed=lambda cell, cell_index, execute_reply: replies.update(
                 {cell_index: execute_reply["content"]}
             ),
             log=log_to(io.StringIO()),
         )
         try:
-            client.execute(stderr=subprocess.DEVNULL)
+            record = {
+                "ATTNLAB_PROGRESS": str(Path(place) / "progress.json")
+            }  # not the learner's own
+            client.execute(stderr=subprocess.DEVNULL, env=os.environ | record)
         except DeadKernelError:
             ended = DIED
         except CellTimeoutError:

@@ -10,6 +10,7 @@ start of an assignment. What a source cell is stands in its first line::
 
 import copy
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -69,20 +70,24 @@ def build(
     progress : called with a line before a notebook is executed, which takes a while
 
     Student notebooks are the same byte for byte each time. A solution is stale when its source has changed since
-    it was executed; pictures and times in it differ from run to run, and are not compared.
+    it was executed, or its cells are not those of the source; pictures and times in it differ from run to run, and
+    are not compared. A notebook whose source is gone is taken away.
     """
     notebooks = notebooks or folder()
-    changed = []
+    changed = [] if names else _orphans(notebooks)
+    if not check:
+        for path in changed:
+            path.unlink()
     for source in sources(notebooks, names):
         text = source.read_text(encoding="utf-8")
         student_path = notebooks / f"{source.stem}.ipynb"
-        student_text = as_text(student(read(text)))
-        if not student_path.exists() or student_path.read_text(encoding="utf-8") != student_text:
+        student_text = as_text(student(read(text))).encode()
+        if not student_path.exists() or student_path.read_bytes() != student_text:
             changed.append(student_path)
             if not check:
-                write_whole(student_path, student_text.encode())
+                write_whole(student_path, student_text)
         solution_path = notebooks / "solutions" / student_path.name
-        if _hash_in(solution_path) != hash_of(text) or (names and not check):
+        if not _is_solution_of(solution_path, text) or (names and not check):
             changed.append(solution_path)
             if not check:
                 progress(f"executing {solution_path.name}")
@@ -119,11 +124,16 @@ def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list
     """
     if target.exists() and not target.is_dir():
         raise AttnlabError(f"{target} is a file. Choose a folder, new or with your notebooks.")
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AttnlabError(
+            f"{target} cannot be made: {error.strerror}. Choose another place."
+        ) from error
     added, kept = [], []
     for notebook in sorted((notebooks or folder()).glob("*.ipynb")):
         copied = target / notebook.name
-        if copied.exists():
+        if os.path.lexists(copied):
             kept.append(copied)
         else:
             added.append(write_whole(copied, notebook.read_bytes()))
@@ -177,6 +187,8 @@ def student(notebook: Notebook, solutions: bool = True) -> Notebook:
         elif "hints" in cell.metadata:
             hints = re.split(r"^---$", cell.source, flags=re.M)
             folded = [_folded(f"Hint {n}", hint.strip()) for n, hint in enumerate(hints, 1)]
+            if cell.metadata["hints"] not in answers:
+                raise AttnlabError(f"Hints for {cell.metadata['hints']!r}, but no such exercise.")
             if solutions:
                 code = f"```python\n{answers[cell.metadata['hints']]}\n```"
                 folded.append(_folded("Solution", code))
@@ -236,13 +248,28 @@ def hash_of(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def _hash_in(path: Path) -> str | None:
+def _orphans(notebooks: Path) -> list[Path]:
+    """Notebooks that were built from a source that is there no more."""
+    names = {path.stem for path in sources(notebooks)}
+    built = [*notebooks.glob("*.ipynb"), *(notebooks / "solutions").glob("*.ipynb")]
+    return sorted(
+        path for path in built if path.stem not in names and b'"source_sha256"' in path.read_bytes()
+    )
+
+
+def _is_solution_of(path: Path, source: str) -> bool:
+    """Whether a file is the executed solution of this source."""
     import nbformat
 
     if not path.exists():
-        return None
-    metadata = nbformat.read(path, as_version=4).metadata
-    return metadata.get("attnlab", {}).get("source_sha256")
+        return False
+    try:
+        found = nbformat.read(path, as_version=4)
+    except (ValueError, OSError):  # half merged, or no notebook at all
+        return False
+    wanted = [cell.source for cell in solution(read(source)).cells]
+    same_source = found.metadata.get("attnlab", {}).get("source_sha256") == hash_of(source)
+    return same_source and [cell.source for cell in found.cells] == wanted
 
 
 def _folded(title: str, text: str) -> str:

@@ -43,7 +43,7 @@ class ReportDesk(anywidget.AnyWidget):
 
     def __init__(self, report: dict[str, Any], **traits: Any):
         first = report["settings"]
-        super().__init__(settings=first, start=first, report=report, **traits)
+        super().__init__(settings=dict(first), start=dict(first), report=report, **traits)
         self.observe(self._redraw, "settings")
 
     def compute(self, **settings: Any) -> dict[str, Any]:
@@ -57,11 +57,11 @@ class ReportDesk(anywidget.AnyWidget):
         ------
         AttnlabError : if there is no such control, or it cannot stand there; nothing moves then
         """
-        self.settings = self._report_of(self.settings | changes)["settings"]
+        self.settings = dict(self._report_of(self.report["settings"] | changes)["settings"])
 
     def reset(self) -> None:
         """Put every control back to where it was at first."""
-        self.settings = self.start
+        self.settings = dict(self.start)
 
     def _redraw(self, _change: dict[str, Any]) -> None:
         try:

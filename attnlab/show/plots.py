@@ -248,13 +248,14 @@ def lines(
     with _style():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))
         if points is not None:
-            axes.plot(*points, "o", color="0.45", markersize=5, zorder=1)
+            axes.plot(*points, "o", color="black", markersize=5, zorder=5)
         frame = pd.DataFrame({name: np.asarray(y, dtype=float) for name, y in series.items()})
         frame.index = np.asarray(x, dtype=float)
         sns.lineplot(frame, ax=axes, palette="colorblind", linewidth=2)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if "x" in log:
-            axes.set_xscale("log")
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
         if "y" in log:
             axes.set_yscale("log")
         axes.legend(frameon=False, loc="best" if len(series) > 1 else "upper right")
@@ -274,6 +275,7 @@ def matrix(
     title: str | None = None,
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    digits: int = 2,
 ) -> Picture:
     """Draw any matrix as a heat map, with its numbers where it is small.
 
@@ -283,6 +285,7 @@ def matrix(
     xlabel, ylabel, label : what columns, rows and colours stand for
     alt : one or two sentences on what there is to see
     rows, columns : names to write at the axes
+    digits : of the numbers in the cells
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 2:
@@ -300,7 +303,7 @@ def matrix(
             vmin=-limit if signed else 0,
             vmax=limit,
             annot=values.size <= 144,
-            fmt=".2f",
+            fmt=f".{digits}f",
             annot_kws={"size": 9},
             xticklabels="auto" if columns is None else list(columns),
             yticklabels="auto" if rows is None else list(rows),

@@ -143,8 +143,8 @@ for before, after in zip(answers.probabilities, changed.probabilities, strict=Tr
 #   something scarce: how evenly it is spread, what it costs, what can be taken away.
 #   The README says which of them are there.
 #
-# In the lessons you write code. A cell such as `al.checks.softmax(softmax)` says what is
-# right or what went wrong, and `al.checks.summary()` keeps the score.
+# In the lessons you write code. A cell such as `al.checks.softmax(softmax)` says what
+# is right or what went wrong, and `al.checks.summary()` keeps the score.
 #
 # Each lesson is one notebook, and each has a module of the same subject in `attnlab`.
 # The settings at the desk are yours to keep:

@@ -17,7 +17,7 @@
 # - tell soft from hard and additive from dot-product attention, and what each costs;
 # - explain why attention does not know the order of its tokens, and what repairs that.
 #
-# Time: about two hours, 45 minutes of them for six exercises. You need school calculus,
+# Time: about two hours, 50 minutes of them for six exercises. You need school calculus,
 # vectors and matrices, and a little PyTorch. Choose **Run → Run All Cells** first;
 # exercises that are not written yet only say so.
 
@@ -47,12 +47,13 @@ desk
 # ## 2. From a look-up table to a soft look-up
 #
 # A Python dictionary is attention in its crudest form: a query either equals a key, and
-# you get its value, or it does not, and you get an error.
+# you get its value, or it does not, and you get nothing. Here, the visitors of a museum
+# at some hours of the day:
 
 # %%
-temperature_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}  # °C
-print(temperature_at[12])
-print(temperature_at.get(13, "no such key"))
+visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
+print(visitors_at[12])
+print(visitors_at.get(13, "no such key"))
 
 # %% [markdown]
 # You would answer the question for 13 o'clock all the same: it is *near* 12 and not far
@@ -63,12 +64,12 @@ print(temperature_at.get(13, "no such key"))
 # 2. turn the scores into positive **weights** that sum to 1;
 # 3. return the **mean of the values**, weighted.
 #
-# Here the score is minus the squared distance in hours. The *temperature* says how far
-# around the query we look.
+# Here the score is minus the squared distance in hours, and a number called the
+# *temperature* says how far around the query you look.
 
 # %%
-keys = torch.tensor(list(temperature_at), dtype=torch.float32)
-values = torch.tensor(list(temperature_at.values()))
+keys = torch.tensor(list(visitors_at), dtype=torch.float32)
+values = torch.tensor(list(visitors_at.values()))
 
 
 def soft_lookup(hour, temperature):
@@ -77,7 +78,7 @@ def soft_lookup(hour, temperature):
     return weights @ values
 
 
-print(f"13 o'clock: {soft_lookup(13.0, temperature=4.0):.1f} °C")
+print(f"13 o'clock: {soft_lookup(13.0, temperature=4.0):.1f} visitors")
 
 # %%
 hours = torch.linspace(4, 23, 200)
@@ -90,14 +91,14 @@ al.plots.lines(
     curves,
     points=(keys, values),
     xlabel="hour of the day (query)",
-    ylabel="answer, °C",
+    ylabel="answer, visitors",
     alt="Soft look-up over the hours: steps from value to value at temperature 0.1, a "
     "smooth curve at 4, nearly a flat mean at 100.",
 )
 
 # %% [markdown]
 # At a low temperature the curve is a staircase: one key takes all, a **hard** look-up.
-# At a high one every key counts alike, and the answer hardly depends on the query. In
+# At a high one all keys count the same, and the answer hardly depends on the query. In
 # between is the useful part. And unlike a dictionary, the result changes *smoothly*
 # with the query, so that a gradient can say how to ask better.
 #
@@ -114,25 +115,29 @@ al.plots.lines(
 # may choose any weights $w_i \ge 0$ with $\sum_i w_i = 1$, and you want two things at
 # once: a high mean score, and not to bet everything on one key. Measure the second by
 # the **entropy** $H(w) = -\sum_i w_i \log w_i$, which is largest when all weights are
-# alike, and let $\tau > 0$ say how much it is worth:
+# equal, and let $\tau > 0$ say how much it is worth:
 #
 # $$ \max_w \;\; \sum_i w_i s_i + \tau H(w) \qquad \text{subject to} \sum_i w_i = 1 $$
 #
 # Without the bonus ($\tau = 0$) the best choice puts all weight on the largest score:
-# the arg-max. With it, follow Lagrange: add $\lambda (1 - \sum_i w_i)$ and set the
-# derivative for each $w_i$ to zero. As $\frac{d}{dw}(-w \log w) = -\log w - 1$,
+# the arg-max. With it, move a little weight $\varepsilon$ from key $j$ to key $i$. At
+# the maximum that gains nothing, so the slope of the objective is the same number, call
+# it $\lambda$, for every key (in other words: $\lambda$ is the Lagrange multiplier of
+# the constraint). As $\frac{d}{dw}(-w \log w) = -\log w - 1$, that says
 #
-# $$ s_i - \tau (\log w_i + 1) - \lambda = 0
+# $$ s_i - \tau (\log w_i + 1) = \lambda
 # \quad\Longrightarrow\quad w_i = e^{s_i / \tau} \cdot e^{-1 - \lambda / \tau} . $$
 #
 # The second factor is the same for all keys; that the weights sum to 1 fixes it:
 #
 # $$ \boxed{\; w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}} \;} $$
 #
-# That is the softmax, and $\tau$ is the **temperature** of the desk. The weights came
-# out positive by themselves, and as the entropy is concave there is only this one
-# maximum. Put them back in, and the value of the maximum is
-# $\tau \log \sum_j e^{s_j/\tau}$, a smooth version of $\max_j s_j$.
+# That is the softmax, and $\tau$ is the **temperature** of the desk. No weight stops at
+# 0, since the slope of $-w \log w$ is infinite there; and as the objective is concave
+# (a straight part plus a concave one), there is only this one maximum. Write $Z$ for
+# the sum in the denominator: then $\tau \log w_i = s_i - \tau \log Z$, and the value of
+# the maximum is $\sum_i w_i s_i - \tau \sum_i w_i \log w_i = \tau \log Z$, the
+# *log-sum-exp*, a smooth version of $\max_j s_j$.
 #
 # Now numerically: for two keys, draw what is maximised over all possible weights.
 
@@ -147,7 +152,7 @@ def objective(weights, tau):
 
 
 curves, best = {}, []
-for tau in (0.2, 0.5, 1.0):
+for tau in (0.4, 0.6, 1.0):
     curves[f"τ = {tau}"] = objective(both, tau)
     top = torch.softmax(scores / tau, -1)
     best.append((float(top[0]), float(objective(top, tau))))
@@ -180,7 +185,7 @@ assert searched < torch.logsumexp(scores, -1)
 # ### Exercise 1: softmax
 #
 # *Difficulty 2 of 5, 10 minutes.* Write the softmax over the last axis, with a
-# temperature. It must stand scores in the thousands, where a plain exponential
+# temperature. It must survive scores in the thousands, where a plain exponential
 # overflows: adding the same number to all scores of a row changes none of its weights,
 # so you are free to choose a better one.
 
@@ -212,7 +217,7 @@ al.checks.softmax(softmax)
 # ## 4. How widely is a query looking?
 #
 # The entropy that served as bonus is a measuring instrument as well. It is 0 when one
-# key has all the weight, and $\log T$ when all $T$ keys are alike. Two relatives are
+# key has all the weight, and $\log T$ when all $T$ weights are equal. Two relatives are
 # easier to read: $e^{H}$ is the **effective number of keys**, and $H / \log T$ runs
 # from 0 to 1 whatever the length of the text.
 
@@ -251,20 +256,23 @@ al.checks.entropy(entropy)
 # It is one sum over the last axis, with a minus sign in front.
 #
 # ---
-# The product `0 * log(0)` is NaN. Replace the 0 *before* the logarithm, by something
+# The product `0 * log(0)` is NaN. Keep the 0 away from the logarithm, by something
 # whose logarithm does no harm: `torch.where(weights > 0, weights, 1.0)`, or a clamp at
-# a tiny number.
+# a tiny number. (Mending the NaN afterwards gives the same value, but its gradient
+# stays NaN.)
 
 # %% [markdown]
 # ## 5. Why divide by $\sqrt{d_k}$?
 #
 # Query and key are vectors of width $d_k$, scored by $q \cdot k = \sum_{i=1}^{d_k} q_i
 # k_i$. How large is that, before anything is learned? Say all components are
-# independent with mean 0 and variance 1, as layer norms and the usual initialisation
-# roughly arrange. For one term
+# independent with mean 0 and variance 1. (A real layer starts with some other constant
+# variance; how scores grow with $d_k$ is the same.) For independent numbers the mean of
+# a product is the product of the means, and with mean 0 the variance is the mean of the
+# square. So for one term
 #
 # $$ E[q_i k_i] = E[q_i]\,E[k_i] = 0, \qquad
-# \text{Var}(q_i k_i) = E[q_i^2]\,E[k_i^2] - 0^2 = 1 . $$
+# \text{Var}(q_i k_i) = E[q_i^2 k_i^2] = E[q_i^2]\,E[k_i^2] = 1 . $$
 #
 # Variances of independent terms add, so $\text{Var}(q \cdot k) = d_k$, and the standard
 # deviation is $\sqrt{d_k}$. **Scores grow with the width of the vectors**, for no
@@ -315,8 +323,10 @@ al.plots.lines(
 # %% [markdown]
 # ### Exercise 3: scaled scores
 #
-# *Difficulty 1 of 5, 5 minutes.* Score every key for every query, with a variance that
-# does not depend on the width. Batches and heads may come before the last two axes.
+# *Difficulty 1 of 5, 5 minutes.* Stack queries as rows of a matrix $Q$, keys as rows of
+# $K$ and values as rows of $V$. Then row $i$ of $Q K^\top$ holds all scores of query
+# $i$. Score every key for every query, with a variance that does not depend on the
+# width. Batches and heads may come before the last two axes.
 
 
 # %% exercise="scaled_dot_scores" points=1
@@ -348,10 +358,11 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 # $$ \frac{\partial w_i}{\partial s_j} = \frac{[i = j]\, e^{s_i} Z - e^{s_i}
 # e^{s_j}}{Z^2} = w_i \left( [i = j] - w_j \right), $$
 #
-# where $[i = j]$ is 1 if $i = j$, else 0. As a matrix that is the **Jacobian**
-# $J = \text{diag}(w) - w w^\top$: on the diagonal $w_i (1 - w_i)$, elsewhere $-w_i
-# w_j$. Raise one score, and its own weight grows at the expense of all others; every
-# row sums to 0, since the weights go on summing to 1. Autograd agrees:
+# where $[i = j]$ is 1 if $i = j$, else 0. As a matrix that is the **Jacobian** $J =
+# \text{diag}(w) - w w^\top$: on the diagonal $w_i (1 - w_i)$, elsewhere $-w_i w_j$.
+# Raise one score, and its own weight grows at the expense of all others. Every column
+# sums to 0, since the weights go on summing to 1; every row too, since raising all
+# scores alike changes nothing. Autograd agrees:
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -364,44 +375,62 @@ al.plots.matrix(
     xlabel="score that is raised",
     ylabel="weight that answers",
     label="change of weight per score",
+    digits=3,
     alt="Jacobian of a softmax over four scores: positive on the diagonal, negative "
     "elsewhere, and small for the keys with little weight.",
 )
 
 # %% [markdown]
-# Now look at a saturated row, $w \approx (1, 0, 0, \dots)$. On the diagonal stands
-# $1 \cdot (1 - 1)$ and $0 \cdot (1 - 0)$, elsewhere $-1 \cdot 0$: **every entry is
-# nearly 0**. Whatever the loss asks for, next to nothing reaches the scores, and the
-# head cannot learn to look elsewhere. That is the harm done by scores that grow with
-# the width. The size of the Jacobian (its Frobenius norm) shows it:
+# Now look at a saturated row, $w \approx (1, 0, 0, \dots)$. On the diagonal stands $1
+# \cdot (1 - 1)$ and $0 \cdot (1 - 0)$, elsewhere $-1 \cdot 0$: **every entry is nearly
+# 0**. Whatever the loss asks for, next to nothing reaches the scores of that query, and
+# it cannot learn to look elsewhere. That is the harm done by scores that grow with the
+# width. Take the Frobenius norm of the Jacobian (the root of the sum of its squared
+# entries) as its size, for the typical query, that is, the median of many:
 
 # %%
 sizes = {"not divided": [], "divided by √d_k": []}
+stuck = []
 for d in widths:
     q = torch.randn(1000, 1, d, generator=generator)
     k = torch.randn(1000, 16, d, generator=generator)
     for name, scale in zip(sizes, (1, d**0.5), strict=True):
         w = torch.softmax(al.attention.dot_scores(q, k) / scale, -1)[:, 0]
         jacobians = torch.diag_embed(w) - w[:, :, None] * w[:, None, :]
-        sizes[name].append(float(jacobians.norm(dim=(1, 2)).mean()))
+        norms = jacobians.norm(dim=(1, 2))
+        sizes[name].append(float(norms.median()))
+        stuck.append((name, d, float((norms < 0.05).float().mean())))
 
 # %%
+for name, d, share in stuck:
+    if d in (8, 64, 512):
+        print(
+            f"d_k = {d:3}, {name}: {share:.0%} of queries below a tenth of the largest"
+        )
 al.plots.lines(
     widths,
     sizes,
     log="x",
     xlabel="width d_k of query and key",
-    ylabel="size of the Jacobian (Frobenius norm)",
-    alt="Mean size of the softmax Jacobian over d_k: it falls towards 0 without the "
-    "division and stays level with it.",
+    ylabel="median size of the Jacobian",
+    alt="Median size of the softmax Jacobian over d_k: undivided it rises a little at "
+    "first and then falls to 0; divided it stays level.",
 )
+
+# %% [markdown]
+# (The largest possible size is 1/2: two keys with half the weight each.) For narrow
+# vectors the division does no good: sharper scores even let a little more through.
+# Beyond that more and more queries are saturated without it, until the typical query
+# passes no gradient at all.
 
 # %% [markdown]
 # ### Exercise 4: the gradient of the softmax
 #
-# *Difficulty 3 of 5, 10 minutes.* In training nobody builds the Jacobian. What is
-# needed is $J^\top g$: given $g = \partial L / \partial w$, find $\partial L / \partial
-# s$. Multiply $\text{diag}(w) - w w^\top$ by $g$ on paper, and write what comes out; no
+# *Difficulty 3 of 5, 10 minutes.* In training nobody builds the Jacobian. Given $g =
+# \partial L / \partial w$, what is needed is $\partial L / \partial s$. The chain rule
+# adds up all ways from $s_j$ to the loss, $\partial L / \partial s_j = \sum_i g_i \,
+# \partial w_i / \partial s_j$, which is $J^\top g$, and $J g$ as $J$ is symmetric.
+# Multiply $\text{diag}(w) - w w^\top$ by $g$ on paper, and write what comes out; no
 # autograd, no matrix of size $T \times T$.
 
 
@@ -422,22 +451,29 @@ al.checks.softmax_gradient(softmax_gradient)
 # what is in brackets is a single number for each row.
 #
 # ---
-# Together $w_i (g_i - \bar g)$ with $\bar g = \sum_j w_j g_j$: a key's score should
-# rise if its gradient is better than the weighted mean. Keep the axis in the sum.
+# Together $w_i (g_i - \bar g)$ with $\bar g = \sum_j w_j g_j$. Keep the axis in the
+# sum.
 
 # %% [markdown]
+# Read it as an instruction: gradient descent raises the score of every key whose $g_i$
+# lies *below* the weighted mean, that is, whose weight raises the loss less than
+# average, and lowers the others.
+#
 # With that, all of attention can be differentiated. Write $S = Q K^\top / \sqrt{d_k}$,
 # $A = \text{softmax}(S)$, $C = A V$, and let $G = \partial L / \partial C$ come from
-# above. The rule for a matrix product, used three times, gives
+# above. For a product $Y = X W$ the rule is $\partial L / \partial X = (\partial L /
+# \partial Y) W^\top$ and $\partial L / \partial W = X^\top (\partial L / \partial Y)$.
+# Use it for $C = A V$, then exercise 4 row by row (the bar is its weighted mean, and
+# $\odot$ multiplies entry by entry), then the rule again for $S$:
 #
 # $$ \frac{\partial L}{\partial V} = A^\top G, \quad
 # \frac{\partial L}{\partial A} = G V^\top, \quad
 # \frac{\partial L}{\partial S} = A \odot \left( G V^\top - \overline{G V^\top} \right),
 # \quad \frac{\partial L}{\partial Q} = \frac{1}{\sqrt{d_k}}
 # \frac{\partial L}{\partial S} K, \quad \frac{\partial L}{\partial K} =
-# \frac{1}{\sqrt{d_k}} \Big(\frac{\partial L}{\partial S}\Big)^{\!\top} Q , $$
+# \frac{1}{\sqrt{d_k}} \Big(\frac{\partial L}{\partial S}\Big)^{\!\top} Q . $$
 #
-# where the bar is the weighted mean of exercise 4, row by row. Check all three:
+# Check the three that reach the inputs:
 
 # %%
 q, k, v = (torch.randn(5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
@@ -455,27 +491,29 @@ for name, mine, theirs in zip("qkv", by_hand, from_autograd, strict=True):
 # %% [markdown]
 # ## 7. Soft or hard?
 #
-# Soft attention reads *all* values to return one mixture. **Hard** attention picks one
-# key: cheaper to use, easier to explain ("it looked there"), sometimes just what is
-# wanted. But a choice has no useful gradient. Move the query a little, and the picked
-# key mostly stays the same (gradient 0), or jumps.
+# Soft attention reads *all* values to return one mixture. **Hard** attention takes the
+# value of one key: only one value is read (all keys must still be scored), and it is
+# easy to say where it looked. But a choice has no useful gradient. Move the query a
+# little, and the chosen key mostly stays the same (gradient 0), or jumps.
 #
-# Two ways round it *sample* the key from the softmax weights:
+# Two ways round it *sample* the key, key $i$ with probability $w_i$:
 #
 # - **straight-through**: go forward with the sampled key, and backward as if the soft
 #   weights had been used. Little noise, but the gradient is *biased*: it belongs to
 #   another function.
-# - **score function** (REINFORCE): the gradient of an expected loss
-#   $E[L] = \sum_i w_i L_i$ is $\sum_i L_i \nabla w_i = \sum_i w_i L_i \nabla \log w_i$
-#   (as $\nabla \log w = \nabla w / w$),
-#   which is again an expectation. So $L \, \nabla \log w$ of a sampled key is right on
-#   average: unbiased, but noisy. As $E[\nabla \log w] = \nabla \sum_i w_i = 0$, any
-#   constant **baseline** may be taken off $L$, which calms it.
+# - **score function** (REINFORCE): let $L_i$ be the loss if key $i$ is chosen, and
+#   $\nabla$ the gradient with respect to the query. The expected loss is $\sum_i w_i
+#   L_i$, its gradient $\sum_i L_i \nabla w_i = \sum_i w_i \, L_i \nabla \log w_i$, as
+#   $\nabla \log w = \nabla w / w$. That is again an expectation: $L_i \nabla \log w_i$
+#   of the sampled key is right on average, *unbiased*, but noisy. As $\sum_i w_i \nabla
+#   \log w_i = \nabla \sum_i w_i = \nabla 1 = 0$, a constant **baseline** may be taken
+#   off $L$ without changing the average; one near the mean loss calms it.
 #
-# Compare them where the truth can be computed, by summing over all keys.
+# Compare them where the truth can be computed, by summing over all keys. (The baseline
+# here is the true expected loss; in practice you would use the mean loss so far.)
 
 # %%
-torch.manual_seed(0)
+torch.manual_seed(3)
 query, key = torch.randn(1, 4), torch.randn(6, 4)
 value, target = torch.randn(6, 2), torch.tensor([1.0, 0.0])
 draws = 20_000
@@ -505,29 +543,33 @@ estimates = {
 }
 
 # %%
-print(f"{'truth':26}", np.round(truth.numpy(), 3))
+print(f"{'truth':26}", np.round(truth.numpy(), 2))
 for name, samples in estimates.items():
-    mean, noise = samples.mean(0), samples.std(0)
+    mean, noise = samples.mean(0), samples.std(0).norm() / truth.norm()
     error = (mean - truth).norm() / truth.norm()
-    print(f"{name:26} {np.round(mean.numpy(), 3)}  off by {error:.1%},", end=" ")
-    print(f"noise of one sample {noise.norm() / truth.norm():.1f} x the gradient")
+    print(f"{name:26} {np.round(mean.numpy(), 2)}  off by {error:.1%}; chance alone")
+    print(f"{'':26} gives about {noise / draws**0.5:.1%}; noise of one: {noise:.1f}")
 
 # %% [markdown]
-# Notice which estimates come near the truth on average, and which are calm. That is the
-# choice you have with hard attention: wrong but steady, or right but noisy. Soft
-# attention needs neither, which is one reason why it won.
+# Compare *off by* with what chance explains. Straight-through settles on a wrong value:
+# its error is many times what chance could do. The score function errs only by chance,
+# and pays with noise; a baseline removes a part of it. Soft attention needs neither,
+# which is one reason why it won.
 
 # %% [markdown]
 # ## 8. Another way to score: additive attention
 #
-# Attention came into translation (Bahdanau et al. 2015) with a small network as score:
+# Queries and keys need not even have the same width. A learned matrix between them,
+# $s(q, k) = q \, W k^\top$, compares vectors of any two widths (Luong et al. 2015 call
+# it *general*; in a Transformer the projections of query and key play its part). And
+# attention came into translation (Bahdanau et al. 2015) with a small network as score.
+# With $q$ and $k$ as rows, a hidden layer of width $a$, and a vector $u$:
 #
-# $$ s(q, k) = v^\top \tanh\!\left( W_q^\top q + W_k^\top k \right) $$
+# $$ s(q, k) = \tanh\!\left( q \, W_q + k \, W_k \right) \cdot u $$
 #
-# It can compare vectors of different widths, and being a network it can learn
-# comparisons that one dot product cannot. The price: the hidden layer exists for every
-# *pair* of query and key, $T_q \times T_k \times A$ numbers, where a dot product needs
-# $T_q \times T_k$ and runs as one matrix product.
+# Being a network, it can learn comparisons that one dot product cannot. The price: the
+# hidden layer exists for every *pair* of query and key, $T_q \times T_k \times a$
+# numbers, where a dot product needs $T_q \times T_k$ and runs as one matrix product.
 #
 # ### Exercise 5: additive scores
 #
@@ -539,12 +581,12 @@ for name, samples in estimates.items():
 def additive_scores(query, key, query_weight, key_weight, vector):
     """Scores (..., T_q, T_k).
 
-    query (..., T_q, D_q), key (..., T_k, D_k), query_weight (D_q, A),
-    key_weight (D_k, A), vector (A,)
+    query (..., T_q, D_q), key (..., T_k, D_k), query_weight (D_q, a),
+    key_weight (D_k, a), vector (a,)
     """
     ### BEGIN SOLUTION
-    from_query = (query @ query_weight).unsqueeze(-2)  # (..., T_q, 1, A)
-    from_key = (key @ key_weight).unsqueeze(-3)  # (..., 1, T_k, A)
+    from_query = (query @ query_weight).unsqueeze(-2)  # (..., T_q, 1, a)
+    from_key = (key @ key_weight).unsqueeze(-3)  # (..., 1, T_k, a)
     return torch.tanh(from_query + from_key) @ vector
     ### END SOLUTION
 
@@ -553,8 +595,8 @@ def additive_scores(query, key, query_weight, key_weight, vector):
 al.checks.additive_scores(additive_scores)
 
 # %% [markdown] hints="additive_scores"
-# The two projections have shapes (..., T_q, A) and (..., T_k, A). For every pair you
-# need their sum, of shape (..., T_q, T_k, A).
+# The two projections have shapes (..., T_q, a) and (..., T_k, a). For every pair you
+# need their sum, of shape (..., T_q, T_k, a).
 #
 # ---
 # Give the queries an axis of length 1 where the keys have T_k, and the other way round:
@@ -574,19 +616,20 @@ print(f"additive {1000 * additive:.2f} ms, {additive / dot:.0f} times as long")
 # ## 9. Heads: several soft look-ups side by side
 #
 # One softmax has one mean to give. If a token needs the subject of its sentence *and*
-# the word before it, a single head can only blend the two. So a layer holds $H$ heads.
-# Each projects the tokens $x$ into a narrow space of its own, attends there, and the
-# results are put side by side and projected back:
+# the word before it, a single head can only blend the two. So a layer holds several
+# heads. Head $h$ projects tokens $x$, vectors of width $d$, into a narrow space of its
+# own, attends there, and returns its context $C_h$. The contexts are put side by side
+# and projected back. Without biases, for $n$ heads of width $d_k = d / n$:
 #
 # $$ \text{score}_h(x, y) = \frac{(x W^Q_h)(y W^K_h)^\top}{\sqrt{d_k}}
 # = \frac{x \, \big[ W^Q_h W_h^{K\top} \big] \, y^\top}{\sqrt{d_k}}, \qquad
-# \text{output} = [C_1 \dots C_H]\, W^O = \sum_h C_h W^O_h . $$
+# \text{output} = [C_1 \dots C_n]\, W^O = \sum_h C_h W^O_h . $$
 #
-# In brackets stands a $d \times d$ matrix of rank at most $d_k = d / H$: a head
-# compares tokens in a **subspace** of few directions and is blind to the rest. The last
-# equation says that putting side by side and projecting is the same as *adding up* what
-# each head brings through its own slice of $W^O$. That is why a mixing desk with one
-# fader a head makes sense at all.
+# In brackets stands a $d \times d$ matrix of rank at most $d_k$: a head compares tokens
+# in a **subspace** of few directions and is blind to the rest. The last equation says
+# that putting side by side and projecting is the same as *adding up* what each head
+# brings through its own slice of $W^O$. That is why a mixing desk with one fader a head
+# makes sense at all.
 
 # %%
 d, heads = 48, 4
@@ -598,12 +641,13 @@ ranks = [torch.linalg.matrix_rank(w_q[:, h] @ w_k[:, h].T).item() for h in range
 print(f"{d} x {d} matrices, of rank {ranks}")
 alone = [layer(x, scale=torch.eye(heads)[h]) - layer.output.bias for h in range(heads)]
 together = sum(alone) + layer.output.bias
-print(f"sum of heads v layer: {(together - layer(x)).abs().max():.0e}")
+print(f"sum of heads against layer: {(together - layer(x)).abs().max():.0e}")
 assert torch.allclose(together, layer(x), atol=1e-6)
 
 # %% [markdown]
-# Heads do **not** make attention cheaper: each is $H$ times narrower, but there are $H$
-# of them. The order of cost stays what section 11 finds.
+# Heads do **not** make attention cheaper: each is $n$ times narrower, but there are $n$
+# of them, and they keep $n$ tables of weights instead of one. The order of cost stays
+# what section 11 finds.
 
 # %% [markdown]
 # ## 10. Attention does not know the order
@@ -616,7 +660,7 @@ assert torch.allclose(together, layer(x), atol=1e-6)
 # = P\, \text{softmax}(Q K^\top)\, P^\top P\, V = P \, A V , $$
 #
 # because the softmax works row by row and does not care about the order of columns, and
-# $P^\top P = 1$. The output is shuffled in the same way and *nothing else happens*:
+# $P^\top P = I$. The output is shuffled in the same way and *nothing else happens*:
 # self-attention is **permutation equivariant**. "Dog bites man" and "man bites dog"
 # give each word the same vector.
 
@@ -636,9 +680,11 @@ print(f"with positions:    {(shuffled - layer(x + places)[:, order]).abs().max()
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
-# Like the digits of a clock, fast waves tell neighbours apart and slow ones tell early
+# Like the hands of a clock, fast waves tell neighbours apart and slow ones tell early
 # from late. And as $\sin a \sin b + \cos a \cos b = \cos(a - b)$, the dot product of
-# two positions depends on their **distance** alone:
+# the vectors of two positions $s$ and $t$ is $\sum_i \cos\big((s -
+# t)\,/\,10000^{2i/d}\big)$, which depends on their **distance** alone. (What a head
+# then computes from them goes through $W^Q$ and $W^K$ first.)
 
 # %%
 positions = al.attention.sinusoidal_positions(64, 32)
@@ -650,6 +696,9 @@ al.plots.matrix(
     alt="Sinusoidal positions: the upper columns swing fast along the text, the lower "
     "ones hardly change.",
 )
+
+# %% [markdown]
+# The lower columns seem constant here; they move over thousands of tokens.
 
 # %%
 products = positions @ positions.T
@@ -700,9 +749,10 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # ## 11. What does it cost?
 #
 # $Q K^\top$ takes $T \cdot T$ dot products of width $d$, so $T^2 d$ multiplications and
-# as many additions; $A V$ the same again: $4 T^2 d$ operations, and tables of $T^2$
-# numbers that must be kept for going backward. **Twice the text, four times the cost**,
-# in time and in memory. Count what PyTorch really does, and what it really keeps:
+# as many additions; $A V$ the same again: $4 T^2 d$ operations. The softmax adds a few
+# for each of the $T^2$ scores, little beside that. And going backward needs tables of
+# $T^2$ numbers that must be kept. **Twice the text, four times the cost**, in time and
+# in memory. Let PyTorch count its matrix products, and what it keeps:
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -731,15 +781,16 @@ for t in (128, 256, 512):
     assert operations == 4 * t * t * 64
 
 # %% [markdown]
-# The operations are what the formula says, to the last one. And the clock? On a small
-# text it mostly measures the overhead of calling PyTorch; the square shows when $T$ is
-# large.
+# Two tables of $T^2$ numbers are kept, and beside them $3\,T d$ numbers of $Q$, $K$ and
+# $V$, which weigh less the longer the text. And the clock? On a small text it mostly
+# measures the overhead of calling PyTorch; the square shows when $T$ is large.
 #
-# The $T \times T$ matrix is not needed, by the way. The softmax can be computed in
-# **tiles**: keep, for each query, the largest score so far, the sum of exponentials and
-# the sum of weighted values, and rescale both sums whenever a larger score turns up.
-# That is `al.attention.tiled_attention`, the idea behind FlashAttention. It needs the
-# same operations and *linear* memory.
+# The $T \times T$ tables can be avoided. The softmax can be computed in **tiles**:
+# keep, for each query, the largest score so far, the sum of exponentials and the sum of
+# weighted values, and rescale both sums whenever a larger score turns up. That is
+# `al.attention.tiled_attention`, the idea behind FlashAttention. Forward it needs the
+# same matrix products; going backward it computes the scores once more, which buys
+# *linear* memory with a third more operations.
 
 
 # %%
@@ -753,6 +804,7 @@ lengths, times, memory = np.array(size.lengths), {}, {}
 for name, attend in {"plain": plain, "tiled": al.attention.tiled_attention}.items():
     times[name], memory[name] = zip(*(measure(attend, t) for t in lengths), strict=True)
 times["slope of T²"] = times["plain"][-1] * (lengths / lengths[-1]) ** 2
+memory["slope of T²"] = memory["plain"][-1] * (lengths / lengths[-1]) ** 2
 memory["slope of T"] = memory["tiled"][-1] * lengths / lengths[-1]
 
 # %%
@@ -788,8 +840,10 @@ al.plots.lines(
 # ## 12. What entropy says, and what it does not
 #
 # To end with, a real model. How widely do the heads of a BERT look? Raw entropy depends
-# on the length of the text, as there are more keys to look at; divided by $\log T$ it
-# can be compared.
+# on the length of the text, as there are more keys to look at. Divided by $\log T$ it
+# runs from 0 to 1 at any length. That makes texts easier to compare, but not free of
+# their length: a head that always shares its weight between three neighbours falls as
+# $T$ grows.
 
 # %%
 clf = al.load_classifier("movie-sentiment")
@@ -803,28 +857,33 @@ for text in (
     share = al.attention.entropy(weights, normalised=True).mean()
     print(f"{weights.shape[-1]} tokens: {raw:.2f} nats, {share:.0%} of the largest")
 
+# %% [markdown]
+# Head by head, for the longer text:
+
 # %%
 spread = al.attention.entropy(weights, normalised=True).mean(-1)  # (layers, heads)
 al.plots.head_map(spread, label="entropy / log T", title="How widely each head looks")
 
 # %% [markdown]
 # Careful with conclusions. Low entropy says that a head *points*, not that it matters:
-# a head that rests on `[SEP]` for lack of anything better to do is as pointed as one
-# that finds the subject of a sentence. And the same entropy can belong to quite
-# different patterns. Whether a head matters is a question about answers, not about
-# weights; [lesson 05](05_head_mixing.ipynb) asks it by silencing heads.
+# a head that rests on `[CLS]` for lack of anything better to do is as pointed as one
+# that finds the word before. (Which of the two is the darkest cell? Lesson 02 looks.)
+# And the same entropy can belong to quite different patterns. Whether a head matters is
+# a question about answers, not about weights; [lesson 05](05_head_mixing.ipynb) asks it
+# by silencing heads.
 
 # %% [markdown]
 # ## What to take along
 #
 # - Attention is a soft look-up: score, normalise, aggregate. The softmax is the arg-max
-#   with an entropy bonus; the temperature is the price of spreading.
+#   with an entropy bonus; the temperature says how much spreading is worth.
 # - Dot products of width $d_k$ have a standard deviation of $\sqrt{d_k}$. Without the
-#   division the softmax saturates, and its gradient vanishes.
-# - The gradient of a softmax is $w_i (g_i - \bar g)$: better than the weighted mean
-# goes up.
-# - Hard attention trades a right gradient for a choice. Additive scores are a network
-#   for each pair. Heads are subspaces whose contributions add up.
+#   division more and more queries saturate, and pass no gradient.
+# - The gradient of a softmax is $w_i (g_i - \bar g)$: descent moves weight to the keys
+#   that raise the loss less than the weighted mean.
+# - Hard attention makes a choice, and pays with a gradient that is biased or noisy.
+#   Additive scores are one small network, run for each pair. Heads are subspaces whose
+#   contributions add up.
 # - Attention is blind to order until positions are added, and its cost goes with $T^2$.
 #
 # **Sources.** Bahdanau et al. 2015 (additive attention) · Luong et al. 2015 (dot,

@@ -4,7 +4,7 @@
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
 # same numbers come out?** You write attention, masks and heads in plain PyTorch, a few
 # lines at a time, and each piece is checked before the next stands on it. In the end
-# your formula runs with BERT's own weights and gives BERT's own answer.
+# the same lines run with BERT's own weights and give BERT's own answer.
 #
 # Afterwards you can
 #
@@ -12,9 +12,9 @@
 # - hide the future and the padding, also where nothing is left to see;
 # - cut a layer into heads and put them together again, and say what a wrong reshape
 #   does;
-# - show that your layer equals PyTorch's, forward and backward.
+# - show that an attention layer equals PyTorch's, forward and backward.
 #
-# Time: about 90 minutes, 50 of them for six exercises. You need
+# Time: about 100 minutes, 55 of them for six exercises. You need
 # [lesson 01](01_attention_maths.ipynb), or its formula. Choose **Run → Run All Cells**
 # first; exercises that are not written yet only say so.
 
@@ -52,8 +52,9 @@ desk
 #
 # with one row of $Q$ for each query, one row of $K$ and one of $V$ for each key. In the
 # code of this course the last two axes of a tensor are always *tokens* and *width*:
-# `(..., T, D)`. Whatever stands before, batches or heads, just comes along. That is why
-# we count axes from the end, `-1` and `-2`.
+# `(..., T, D)`. Whatever stands before, batches or heads, just comes along, if you
+# count axes from the end, `-1` and `-2`. $A$ are the **weights**; the mixture $C$ is
+# the **context**.
 #
 # ### Exercise 1: attention
 #
@@ -89,7 +90,7 @@ al.checks.attention(attention)
 # If queries, keys and values come from the same text, that is **self-attention**; if
 # the queries come from one text and keys and values from another, **cross-attention**:
 # a translation asking its source, a question asking a document. The function is the
-# same, only the shapes tell:
+# same:
 
 # %%
 french, english = torch.randn(1, 4, 16), torch.randn(1, 7, 16)  # tokens as vectors
@@ -108,7 +109,8 @@ for name, source in (("self-attention", french), ("cross-attention", english)):
 # - **the future**: a model that learns to predict the next token must not see it;
 # - **padding**: texts of a batch are filled up to the same length, and the filling
 #   means nothing;
-# - **distance**: looking only at neighbours is cheaper, which lesson 09 uses.
+# - **distance**: looking only at neighbours is cheaper, if the rest is never computed
+#   (a mask alone saves nothing); lesson 09 does that.
 #
 # In this course a mask is a tensor of `bool`, **True where looking is allowed**.
 # (Beware: some libraries mean the opposite, `nn.MultiheadAttention` for one.) Masks
@@ -197,8 +199,8 @@ def masked_softmax(scores, mask):
 al.checks.masked_softmax(masked_softmax)
 
 # %% [markdown] hints="masked_softmax"
-# `scores.masked_fill(~mask, -torch.inf)` gives a new tensor; `masked_fill_` with an
-# underscore would change the input.
+# Which score has the exponential 0? `masked_fill` writes it where a mask is True, into
+# a new tensor; `masked_fill_` with an underscore would change the input.
 #
 # ---
 # After the softmax a row with nothing to see is NaN everywhere, and hidden everywhere.
@@ -228,20 +230,22 @@ assert not moved[:3].any()
 # ## 4. Queries, keys and values are learned
 #
 # A token comes in as one vector $x$. To ask, to be found and to tell are different
-# jobs, so each gets a matrix of its own: $Q = X W^Q$, $K = X W^K$, $V = X W^V$. With a
-# shared matrix every token would score highest with itself more often than not, and
-# "looks at" would have to be symmetric:
+# jobs, so each gets a matrix of its own: $Q = X W^Q$, $K = X W^K$, $V = X W^V$. With
+# one matrix for $Q$ and $K$ the *scores* would be symmetric: token 2 suits token 5 as 5
+# suits 2. And for random vectors most tokens would score highest with themselves:
 
 # %%
-x = torch.randn(1, 6, 16)
-w = torch.randn(16, 16) / 4
-shared = al.attention.scaled_dot_scores(x @ w, x @ w)[0]
-own = al.attention.scaled_dot_scores(x @ w, x @ torch.randn(16, 16) / 4)[0]
-for name, scores in (("shared matrix", shared), ("a matrix each", own)):
-    lopsided = (scores - scores.T).abs().max()
-    itself = (scores.argmax(-1) == torch.arange(6)).float().mean()
-    print(f"{name}: score and mirrored score differ by up to {lopsided:.2f}; ", end="")
-    print(f"{itself:.0%} of tokens score highest with themselves")
+x = torch.randn(200, 6, 16)  # 200 texts of 6 tokens
+w, another = torch.randn(2, 16, 16) / 4
+itself = torch.arange(6)
+for name, keys in (("one matrix", x @ w), ("a matrix each", x @ another)):
+    scores = al.attention.scaled_dot_scores(x @ w, keys)
+    lopsided = (scores - scores.transpose(-2, -1)).abs().mean()
+    share = (scores.argmax(-1) == itself).float().mean()
+    print(
+        f"{name:14}: scores and their mirror image differ by {lopsided:.2f} on average;"
+    )
+    print(f"{'':16}{share:.0%} of tokens score highest with themselves")
 
 # %% [markdown]
 # ## 5. Heads
@@ -270,18 +274,19 @@ wrong = x.reshape(heads, tokens, width)
 print("head 0 after a reshape alone:", *wrong[0].tolist(), sep="\n  ")
 
 # %% [markdown]
-# Head 0 now holds halves of tokens 0 and 1 as if they were tokens of their own, and
-# token 2 is missing. The model would even train, badly. This is the most common mistake
-# in attention code, because nothing complains.
+# Head 0 now holds both halves of token 0 and the first half of token 1, as if they were
+# three tokens; token 2 is missing. It is an easy mistake to make, because nothing
+# complains.
 #
 # ### Exercise 4: split heads
 #
-# *Difficulty 2 of 5, 5 minutes.*
+# *Difficulty 2 of 5, 5 minutes.* Cut the width into heads and move them before the
+# tokens, without a loop.
 
 
 # %% exercise="split_heads" points=2
 def split_heads(x, heads):
-    """(B, T, H * D) to (B, H, T, D); head h holds columns h D to (h + 1) D."""
+    """(B, T, H * D) to (B, H, T, D); head h holds columns h D to (h + 1) D - 1."""
     ### BEGIN SOLUTION
     batch, tokens, width = x.shape
     return x.reshape(batch, tokens, heads, width // heads).transpose(1, 2)
@@ -301,7 +306,8 @@ al.checks.split_heads(split_heads)
 # %% [markdown]
 # ### Exercise 5: merge heads
 #
-# *Difficulty 2 of 5, 5 minutes.* The way back.
+# *Difficulty 2 of 5, 5 minutes.* The way back: put the heads of each token side by
+# side.
 
 
 # %% exercise="merge_heads" points=2
@@ -326,7 +332,7 @@ al.checks.merge_heads(merge_heads)
 # %% [markdown]
 # ### Exercise 6: multi-head attention
 #
-# *Difficulty 4 of 5, 15 minutes.* Put it together: project, split, attend with the
+# *Difficulty 3 of 5, 15 minutes.* Put it together: project, split, attend with the
 # mask, merge, project. The layers are there; write `forward`. `mask` is None, `(T_q,
 # T_k)`, or `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. You may use
 # everything in `al.attention` but `MultiHeadAttention`.
@@ -355,13 +361,14 @@ class MultiHead(nn.Module):
 al.checks.MultiHead(MultiHead)
 
 # %% [markdown] hints="MultiHead"
-# Five lines: three projections and splits, attention, merge, output projection. A mask
-# `(B, 1, T_k)` needs an axis for the heads: `mask[:, None]` makes it `(B, 1, 1, T_k)`.
+# In this order: three projections, three splits, attention, one merge, the output
+# projection. `al.attention.scaled_dot_product_attention(q, k, v, mask)` returns context
+# and weights; it divides by the root of the width it is given, which after the split is
+# the width of one head, as it should be.
 #
 # ---
-# `al.attention.scaled_dot_product_attention(q, k, v, mask)` returns context and
-# weights. It divides by the root of the width it is given; after the split that is the
-# width of one head, as it should be.
+# Which masks fit the scores as they are? `(T_q, T_k)` does. `(B, 1, T_k)` has its batch
+# where the scores have their heads: `mask[:, None]` makes it `(B, 1, 1, T_k)`.
 
 # %% [markdown]
 # ## 6. Is it right? Ask PyTorch
@@ -438,7 +445,7 @@ mask = batch["attention_mask"].bool()[:, None]  # (B, 1, T): the padding of "A j
 with torch.no_grad():
     theirs = bert(**batch, output_hidden_states=True).hidden_states
     ours, _ = layer_of_ours(bert.encoder.layer[3], attentions[3], theirs[3], mask)
-real = mask[:, 0]  # what stands on padding is nobody's business
+real = mask[:, 0]  # outputs at padding are not used
 print(f"layer 3: largest difference {(ours - theirs[4])[real].abs().max():.0e}")
 
 # %% [markdown]
@@ -459,25 +466,40 @@ for row in logits.softmax(-1):
 assert torch.allclose(logits, expected, atol=1e-4)
 
 # %% [markdown]
-# The same answer, from attention you have written. Put your own `MultiHead` in the
-# place of `al.attention.MultiHeadAttention` if you like; it takes query, key and value.
-#
+# The same answer, from attention built as in exercise 6. Does your own `MultiHead` give
+# it too? Once it is written, this cell asks it for one layer:
+
+# %%
+try:
+    own = MultiHead(clf.model.config.hidden_size, clf.heads).to(clf.device)
+    own.load_state_dict(attentions[3].state_dict())
+    with torch.no_grad():
+        mine, built = (
+            own(hidden, hidden, hidden, mask),
+            attentions[3](hidden, mask=mask),
+        )
+    print(f"yours: largest difference {(mine - built).abs().max():.0e}")
+except Exception as problem:
+    print(f"not yet: {type(problem).__name__}: {problem}")
+
+# %% [markdown]
 # ## 8. What do its heads look at?
 #
-# The weights we computed on the way are BERT's: they equal what `clf.attend` reports.
-# Look at them. Choose a layer at the top, double-click a coloured square to see one
-# head, and point at a word. Can you find a head that looks at the word before, one that
-# looks at the word after, and one that rests on `[SEP]`?
+# The weights computed on the way are BERT's: they equal what `clf.attend` reports. Look
+# at them. The list *Layer* chooses a layer, a double click on a coloured square shows
+# one head alone, and pointing at a word shows its lines. Can you find a head that looks
+# at the word before, one that looks at the word after, and one that rests on `[CLS]`?
 
 # %%
 maps = clf.attend(text)
 ours = torch.stack([looked[0] for looked in weights]).cpu()  # (layers, heads, T, T)
 print(f"largest difference: {(ours - maps.weights).abs().max():.0e}")
-al.attention_view(maps, layers=[0, 3, 5])
+al.attention_view(maps, layers=[0, 1, 2])
 
 # %% [markdown]
-# A small search finds candidates: how much weight does each head put on the token
-# before, on average over this sentence?
+# A small search finds the first of them: how much weight does each head put on the
+# token before, on average over this sentence? (For the token after, take `offset=1`;
+# for `[CLS]`, the column `maps.weights[..., 0]`.)
 
 # %%
 before = maps.weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)  # (layers, heads)

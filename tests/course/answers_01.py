@@ -31,6 +31,16 @@ def in_place(scores, temperature=1.0):
     return softmax_at_once(scores, temperature)
 
 
+def denominator_detached(scores, temperature=1.0):
+    e = ((scores - scores.amax(-1, keepdim=True)) / temperature).exp()
+    return e / e.sum(-1, keepdim=True).detach()
+
+
+def scaled_too_late(scores, temperature=1.0):
+    e = (scores / temperature - scores.amax(-1, keepdim=True)).exp()
+    return e / e.sum(-1, keepdim=True)
+
+
 def never_ends(scores, temperature=1.0):
     while scores.sum() < math.inf:
         pass
@@ -203,6 +213,8 @@ WRONG = {
         (lambda s, temperature=1.0: stable(s * temperature, -1), "Multiply, or divide"),
         (lambda s, temperature=1.0: stable(s, -1) / temperature, "divide the weights"),
         (lambda s, temperature=1.0: softmax_at_once(s.detach(), temperature), "No gradient"),
+        (denominator_detached, "its gradient is not"),
+        (lambda s, temperature=1.0: scaled_too_late(s, temperature), "and then subtract"),
         (in_place, "in place"),
         (
             lambda s, temperature=1.0: softmax_at_once(s, temperature).detach().numpy(),
@@ -211,9 +223,9 @@ WRONG = {
         (lambda s, temperature=1.0: None, "returned None"),
         (
             lambda s, temperature=1.0: softmax_at_once(s, temperature).sum(-1),
-            r"shape \(\); expected \(6,\)",
+            r"Expected shape \(6,\)",
         ),
-        (lambda s, temperature=1.0: softmax_at_once(s, temperature) * math.nan, "holds NaN"),
+        (lambda s, temperature=1.0: softmax_at_once(s, temperature) * math.nan, "There is NaN"),
         (lambda s, temperature=1.0: softmax_at_once(s, temperature).tolist(), "a list of 6"),
         (lambda s, temperature=1.0: torch.softmax(s / temperature, -1), "ready-made softmax"),
         (lambda s, temperature=1.0: (s / temperature).softmax(-1), "ready-made softmax"),
@@ -236,7 +248,14 @@ WRONG = {
             "cosine",
         ),
         (lambda q, k: q @ k.T / q.shape[-1] ** 0.5, "all axes round"),
-        (lambda q, k: times(q, k).softmax(-1), "one dot product per pair"),
+        (lambda q, k: scores_by_einsum(q, k).softmax(-1), "These are weights"),
+        (lambda q, k: times(q, k) / q.shape[-1] ** 1 / 2, "binds before"),
+        (lambda q, k: times(q, k) / k.shape[1] ** 0.5, "another axis"),
+        (lambda q, k: times(q, k).tanh(), "one dot product per pair"),
+        (
+            lambda q, k: q @ (k.T if k.dim() == 2 else k.permute(0, 1, 3, 2)) / q.shape[-1] ** 0.5,
+            r"\(B, T, D\)",
+        ),
     ],
     "softmax_gradient": [
         (lambda w, g: w * g, "own score only"),
@@ -258,7 +277,7 @@ WRONG = {
         (lambda w: -(w * w.log2()).sum(-1), "in bits"),
         (lambda w: -(w * w.log()).mean(-1), "mean over the keys"),
         (lambda w: (w * w.log()).sum(-1), "is negative"),
-        (lambda w: entropy_with_where(w) / math.log(w.shape[-1]), "All weights alike give 1"),
+        (lambda w: entropy_with_where(w) / math.log(w.shape[-1]), "Equal weights give 1"),
         (lambda w: entropy_with_where(w).exp(), "effective number of keys"),
         (
             lambda w: -(w * w.log()).sum()[None] if len(w) == 1 else -(w * w.log()).sum(),
@@ -270,7 +289,9 @@ WRONG = {
         ),
         (lambda w: -(w * w.log()).sum(1), "wrong for a batch"),
         (lambda w: -(w * w.log()).sum(-1), "0 \\* -inf"),
-        (lambda w: -(w * (w + 1e-3).log()).sum(-1), "far smaller|should give log"),
+        (lambda w: -(w * (w + 1e-3).log()).sum(-1), "Did you add 0.001"),
+        (lambda w: torch.tensor(entropy_with_where(w.detach()).tolist()), "No gradient"),
+        (lambda w: torch.special.entr(w).sum(-1), "ready-made special_entr"),
     ],
     "additive_scores": [
         (additive(inner=lambda x: x), "tanh is missing"),

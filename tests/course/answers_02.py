@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import attnlab as al
+
 
 # --- attention ---
 def attention_by_loops(query, key, value):
@@ -72,6 +74,17 @@ def masked_by_where(scores, mask):
     return torch.where(mask, weights, 0.0)
 
 
+def assigned(scores, mask):
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    weights[~mask.expand_as(weights)] = 0
+    return weights
+
+
+def mended_for_matrices(scores, mask):
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    return weights.masked_fill(~mask, 0) if scores.dim() == 2 else weights
+
+
 def filled_in_place(scores, mask):
     return masked_by_filling(scores.masked_fill_(~mask, -math.inf), mask)
 
@@ -134,10 +147,12 @@ class HeadByHead(Given):
 class AllHeads(Given):
     """All heads at once, with parts that a mistake may exchange."""
 
+    far = -math.inf
     split = staticmethod(split_by_view)
     merge = staticmethod(merge_by_reshape)
 
     def inputs(self, query, key, value):
+        self.texts = len(query)
         return query, key, value
 
     def project(self, q, k, v):
@@ -160,7 +175,7 @@ class AllHeads(Given):
         q, k, v = (self.split(x, self.heads) for x in self.project(query, key, value))
         scores = torch.einsum("bhqd,bhkd->bhqk", q, k) / self.scale(q) ** 0.5
         if mask is not None:
-            scores = scores.masked_fill(self.hidden(mask), -math.inf)
+            scores = scores.masked_fill(self.hidden(mask), self.far)
         return self.last(self.merge(self.weigh(scores) @ v))
 
 
@@ -196,6 +211,22 @@ class OtherInit(nn.Module):
         self.everything = nn.Linear(width, 3 * width)
 
 
+class LateMask(AllHeads):
+    def hidden(self, mask):
+        self.kept = mask[:, None] if mask.dim() == 3 else mask
+        return torch.zeros_like(mask[..., :1, :1], dtype=torch.bool)
+
+    def weigh(self, scores):
+        weights = scores.softmax(-1)
+        return weights * self.kept if getattr(self, "kept", None) is not None else weights
+
+
+class WithoutGradients(AllHeads):
+    @torch.no_grad()
+    def forward(self, query, key, value, mask=None):
+        return AllHeads.forward(self, query, key, value, mask)
+
+
 def no_mask(self, query, key, value, mask=None):
     return AllHeads.forward(self, query, key, value)
 
@@ -225,6 +256,10 @@ WRONG = {
             "transposed weights",
         ),
         (attend(mix=lambda w, v, k: w @ (k if k.shape == v.shape else v)), "mix the keys"),
+        (
+            lambda q, k, v: (attention_by_einsum(q, k, k)[0], attention_by_einsum(q, k, v)[1]),
+            "as wide as a key",
+        ),
         (lambda q, k, v: attention_by_einsum(q, k, v)[0], "One tensor came back"),
         (lambda q, k, v: attention_by_einsum(q, k, v)[::-1], "weights come first"),
         (lambda q, k, v: (*attention_by_einsum(q, k, v), None), "Two tensors"),
@@ -233,6 +268,8 @@ WRONG = {
             "ready-made scaled_dot",
         ),
         (lambda q, k, v: None, "returned None"),
+        (lambda q, k, v: [one.detach() for one in attention_by_einsum(q, k, v)], "No gradient"),
+        (lambda q, k, v: al.attention.top_k_attention(q, k, v, 99), "ready-made top_k"),
     ],
     "causal_mask": [
         (lambda n: torch.ones(n, n).tril(-1).bool(), "look at itself, so the first"),
@@ -243,7 +280,7 @@ WRONG = {
         (lambda n: torch.eye(n).bool(), "itself only"),
         (lambda n: torch.ones(n, n).tril(), "float32"),
         (lambda n: torch.full((n, n), -math.inf).triu(1), "to be added"),
-        (lambda n: torch.ones(n).bool(), r"shape \(\d,\)"),
+        (lambda n: torch.ones(n).bool(), r"it is \(\d,\)"),
     ],
     "masked_softmax": [
         (lambda s, m: s.softmax(-1) * m, "after the softmax"),
@@ -258,6 +295,8 @@ WRONG = {
         (finite(-1e9), "evenly over hidden keys"),
         (lambda s, m: s.masked_fill(~m, -math.inf).softmax(-1), "0 / 0"),
         (with_log_of_the_mask, "gradient is NaN"),
+        (assigned, "going backward fails"),
+        (mended_for_matrices, r"(?s)mask \(B, 1, T_q, T_k\).*NaN"),
         (filled_in_place, "in place"),
         (lambda s, m: masked_by_filling(s.detach(), m), "No gradient"),
         (
@@ -277,7 +316,7 @@ WRONG = {
         (lambda x, h: split_by_view(x, h).transpose(0, 1), "before the batch"),
         (lambda x, h: split_by_view(x, x.shape[-1] // h), "4 heads of width 3"),
         (lambda x, h: split_by_view(x, h).flip(1), "reverse order"),
-        (lambda x, h: split_by_view(x, 3), r"\(3, 7, 24\)|with 12 heads|expected \(1, 1, 1, 6\)"),
+        (lambda x, h: split_by_view(x, 3), "Expected shape"),
     ],
     "merge_heads": [
         (reshaped_merge, "pieces of other tokens"),
@@ -298,6 +337,12 @@ WRONG = {
         ),
         (with_changes(scale=lambda self, q: q.shape[-1] * q.shape[1]), "whole width"),
         (with_changes(scale=lambda self, q: 1), "not scaled"),
+        (with_changes(scale=lambda self, q: q.shape[1]), "number of heads"),
+        (with_changes(hidden=lambda self, m: ~m[:, None]), "as it is"),
+        (
+            with_changes(hidden=lambda self, m: ~(m[:, None] if len(m) == self.texts else m)),
+            "as many texts as tokens",
+        ),
         (with_changes(merge=staticmethod(reshaped_merge)), "when the heads are merged"),
         (with_changes(split=staticmethod(reshaped_split)), "when the heads are split\\."),
         (
@@ -324,6 +369,14 @@ WRONG = {
             "mask is turned round",
         ),
         (with_changes(hidden=lambda self, m: ~m), "wrong with a padding mask"),
+        (
+            with_changes(hidden=lambda self, m: ~(m.mT if m.dim() == 2 else m[:, None])),
+            "mask is transposed",
+        ),
+        (with_changes(far=-100.0), "stays below all others"),
+        (with_changes(far=0.0), "exponential 0"),
+        (LateMask, "after the softmax"),
+        (WithoutGradients, "No gradient"),
         (OtherInit, "Leave __init__ as it is"),
         (UsesTorchs, "ready-made multi_head_attention_forward"),
         (lambda width, heads: AllHeads, "not a torch.nn.Module"),

@@ -1,5 +1,6 @@
 """Every check lets right answers pass, names each mistake, and survives whatever it is given."""
 
+import contextlib
 import io
 import json
 import re
@@ -43,7 +44,7 @@ def folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, answer", RIGHT)
 def test_a_right_answer_passes_whatever_the_numbers(name, answer, capsys):
-    for seed in range(8):
+    for seed in range(60):
         assert getattr(al.checks, name)(answer, seed=seed) is None
     out = capsys.readouterr()
     assert f"{name}: right" in out.out
@@ -149,6 +150,46 @@ def test_catching_every_exception_does_not_keep_an_answer_alive():
         al.checks.softmax(stubborn)
 
 
+def test_not_even_a_bare_except_keeps_an_answer_alive():
+    def stubborn(scores, temperature=1.0):
+        while True:
+            with contextlib.suppress(BaseException):
+                scores.append(1)
+
+    with pytest.raises(al.checks.CheckFailed, match="did not end"):
+        al.checks.softmax(stubborn)
+
+
+def test_what_torch_has_not_implemented_is_no_hole():
+    class Misspelt(answers_02.Given):
+        def foward(self, query, key, value, mask=None):
+            return self.output(query)
+
+    with pytest.raises(al.checks.CheckFailed, match="missing the required"):
+        al.checks.MultiHead(Misspelt)
+    with pytest.raises(al.checks.CheckFailed, match="NotImplementedError"):
+        al.checks.attention(lambda q, k, v: torch.arange(4).softmax(0))
+
+
+def test_right_answers_in_double_precision_pass_and_checks_work_without_gradients_around():
+    def doubled(query, key, value):
+        context, weights = answers_02.attention_by_einsum(
+            query.double(), key.double(), value.double()
+        )
+        return context, weights
+
+    al.checks.attention(doubled)
+    with torch.no_grad():
+        al.checks.attention(answers_02.attention_by_einsum)
+        al.checks.softmax_gradient(answers_01.gradient_at_once)
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, -1, 2**64, True])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(AttnlabError, match="whole number"):
+        al.checks.entropy(answers_01.entropy_with_where, seed=seed)
+
+
 def test_a_check_leaves_no_trace():
     state, profile = torch.random.get_rng_state(), sys.getprofile()
     al.checks.softmax(answers_01.softmax_at_once)
@@ -214,7 +255,10 @@ def test_summary_of_a_named_lesson_and_of_nothing_yet(capsys, folder_of_its_own)
         al.checks.summary("99")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"softmax": 3}', '{"softmax": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", '{"softmax": 3}', '{"softmax": {}}', '{"softmax": {"when": "x"}}', "\xff"],
+)
 def test_a_broken_record_is_not_overwritten(text, folder_of_its_own):
     record = folder_of_its_own / "attnlab-progress.json"
     record.write_text(text)

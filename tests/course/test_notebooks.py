@@ -90,6 +90,32 @@ def test_a_changed_source_is_noticed_and_built(tmp_path):
     assert notebooks.build(tmp_path, check=True) == both[1:], "a solution that fails is not kept"
 
 
+def test_what_does_not_belong_to_a_source_any_more_is_stale(tmp_path):
+    (tmp_path / "src").mkdir()
+    source = tmp_path / "src" / "01_a.py"
+    source.write_text(TINY)
+    student, solved = notebooks.build(tmp_path)
+    gone = tmp_path / "solutions" / "02_gone.ipynb"
+    gone.write_text(solved.read_text())
+    (tmp_path / "mine.ipynb").write_text("{}")  # nobody's but the learner's
+    assert notebooks.build(tmp_path, check=True) == [gone]
+    notebooks.build(tmp_path)
+    assert not gone.exists()
+    assert (tmp_path / "mine.ipynb").exists()
+    good = solved.read_text()
+    for text in (good.replace("entropy(entropy)", "entropy(1 / 0)"), "<<<<<<< ours", ""):
+        solved.write_text(text)
+        assert notebooks.build(tmp_path, check=True) == [solved]
+    solved.write_text(good)
+    student.write_bytes(b"\xff")
+    assert notebooks.build(tmp_path) == [student]
+
+
+def test_hints_for_nothing_are_refused():
+    with pytest.raises(AttnlabError, match="'entropi', but no such exercise"):
+        notebooks.student(notebooks.read(TINY.replace('hints="entropy"', 'hints="entropi"')))
+
+
 def test_names_pick_lessons_and_a_wrong_one_is_suggested(tmp_path):
     assert [path.stem for path in notebooks.sources(FOLDER, ["01"])] == ["01_attention_maths"]
     with pytest.raises(AttnlabError, match="no lesson '77'"):
@@ -262,3 +288,5 @@ def test_start_copies_the_notebooks_and_never_overwrites_work(tmp_path):
     assert mine.read_text() == "my work"
     with pytest.raises(AttnlabError, match="is a file"):
         notebooks.start(mine)
+    with pytest.raises(AttnlabError, match="cannot be made"):
+        notebooks.start(mine / "below")

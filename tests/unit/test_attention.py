@@ -359,6 +359,43 @@ def test_tiled_attention_never_holds_all_weights(gradients):
     assert tiled.numbers <= tokens * 32
 
 
+def test_tiled_attention_gives_zeros_where_the_first_queries_see_no_key():
+    query, key, value = torch.randn(2, 10, 4), torch.randn(4, 4), torch.randn(3, 1, 4, 5)
+    plain = att.scaled_dot_product_attention(query, key, value, att.causal_mask(10, 4))[0]
+    near(att.tiled_attention(query, key, value, causal=True, tile=2), plain, 1e-5)
+    assert not plain[..., :6, :].any()
+
+
+@pytest.mark.parametrize("queries, keys", [(0, 3), (3, 0)])
+def test_no_queries_and_no_keys_are_no_problem(queries, keys):
+    inputs = torch.randn(2, queries, 4), torch.randn(2, keys, 4), torch.randn(2, keys, 5)
+    for context in (
+        att.scaled_dot_product_attention(*inputs)[0],
+        att.tiled_attention(*inputs),
+        att.MultiHeadAttention(4, 2)(*inputs[:2], inputs[1]),
+    ):
+        assert context.shape[:2] == (2, queries)
+    assert not att.scaled_dot_product_attention(*inputs)[0].any()
+    assert not att.tiled_attention(*inputs).any()
+
+
+def test_half_precision_neither_overflows_nor_loses_the_sums():
+    torch.manual_seed(0)
+    large = [(torch.randn(6, 64) * 100).half() for _ in range(3)]
+    assert att.scaled_dot_product_attention(*large)[0].isfinite().all()
+    query, key, value = (torch.randn(n, 32) for n in (8, 4096, 4096))
+    exact = att.scaled_dot_product_attention(query, key, value)[0]
+    halves = [one.bfloat16() for one in (query, key, value)]
+    assert att.tiled_attention(*halves, tile=16).dtype == torch.bfloat16
+    near(att.tiled_attention(*halves, tile=16).float(), exact, 0.02)
+
+
+def test_layers_can_be_stacked_under_autocast():
+    layer, x = att.MultiHeadAttention(8, 2), torch.randn(1, 3, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near(layer(layer(x)).float(), layer(layer(x).float()).float(), 0.1)
+
+
 # --- The module ----------------------------------------------------------------------------------
 
 
@@ -448,6 +485,16 @@ def test_entropy_runs_from_a_single_key_to_all_alike():
     near(att.entropy(nats.probs), nats.entropy(), 1e-5)
 
 
+def test_entropy_has_finite_gradients_where_a_weight_is_zero():
+    scores = torch.tensor([[1.0, 2.0, 3.0], [0.0, 200.0, 3.0]], requires_grad=True)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    att.effective_keys(att.softmax(scores, mask)).sum().backward()
+    assert scores.grad.isfinite().all()
+    p = torch.sigmoid(torch.tensor(1.0))
+    expected = p * (1 - p) * torch.exp(torch.special.entr(torch.stack([p, 1 - p])).sum())
+    near(scores.grad[0, :2], torch.stack([expected, -expected]), 1e-4)
+
+
 def test_normalised_entropy_counts_the_keys_that_could_be_seen():
     weights = torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0.25] * 4])
     share = att.entropy(weights, att.causal_mask(4), normalised=True)
@@ -519,6 +566,41 @@ def test_what_does_not_fit_is_shown_with_the_likely_question(arguments, words):
         (lambda: att.padding_mask(torch.tensor([0.5])), "whole"),
         (lambda: att.padding_mask(torch.tensor([-1])), "whole"),
         (lambda: att.causal_mask(-1), "counted"),
+        (lambda: att.padding_mask([1, 2]), "list"),
+        (lambda: att.padding_mask(torch.tensor([True])), "bool"),
+        (lambda: att.padding_mask(torch.tensor([1]), -2), "longest is -2"),
+        (lambda: att.combine_masks(torch.zeros(2, 2)), "mask == 0"),
+        (lambda: att.softmax(torch.ones(3), temperature="warm"), "'warm'"),
+        (lambda: att.softmax(torch.ones(3), temperature=torch.ones(2, 1)), r"\(2, 1\).*\(3,\)"),
+        (lambda: att.softmax(torch.ones(3), temperature=torch.tensor(math.nan)), "positive"),
+        (lambda: att.softmax(torch.ones(3), temperature=torch.ones(3).double()), "float64"),
+        (lambda: att.softmax(torch.ones(3), temperature=torch.ones(3, device="meta")), "meta"),
+        (
+            lambda: att.scaled_dot_product_attention(*GOOD, bias=torch.zeros(3, 3)),
+            r"bias.*\(3, 3\)",
+        ),
+        (lambda: att.scaled_dot_product_attention(*GOOD, bias=torch.ones(5, 7).bool()), "bool"),
+        (
+            lambda: att.scaled_dot_product_attention(*GOOD, bias=torch.zeros(3, 1, 5, 7)),
+            "does not fit",
+        ),
+        (lambda: att.dot_scores(torch.zeros(2, 0), torch.zeros(3, 0)), "width 0"),
+        (lambda: att.MultiHeadAttention(8, 2)(torch.zeros(1, 5, 8), mask=[True]), "list"),
+        (
+            lambda: att.MultiHeadAttention(8, 2)(torch.zeros(1, 5, 8), scale=torch.ones(5, 2)),
+            r"\(1, 2\)",
+        ),
+        (
+            lambda: att.MultiHeadAttention(8, 2)(
+                torch.zeros(1, 5, 8), scale=torch.ones(2).double()
+            ),
+            "float64",
+        ),
+        (lambda: att.MultiHeadAttention(8, 2, dropout=1.5), "dropout is 1.5"),
+        (lambda: att.MultiHeadAttention(8, 2, d_source=0), "d_source is 0"),
+        (lambda: att.RelativeBias(2, -1), "reach is -1"),
+        (lambda: att.split_heads(np.zeros((1, 2, 4)), 2), "cannot be split"),
+        (lambda: att.split_heads(torch.zeros(1, 2, 4), 2.0), "heads is 2.0"),
         (lambda: att.local_mask(3, -1), "window"),
         (
             lambda: att.combine_masks(torch.ones(2, 1, 7).bool(), torch.ones(3, 5, 7).bool()),

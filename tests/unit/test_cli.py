@@ -142,6 +142,16 @@ def test_a_folder_of_ones_own_is_made_and_kept(tmp_path):
     assert "There is no notebook" in attnlab("lab", "--folder", tmp_path).stderr
 
 
+def test_strange_names_of_folders_are_said_as_they_are(tmp_path):
+    own = tmp_path / "my course [1]"
+    run = attnlab("start", own)
+    assert run.returncode == 0, run.stderr
+    assert f"attnlab lab --folder '{own}'" in run.stdout
+    run = attnlab("start", own / "00_start_here.ipynb" / "below")
+    assert run.returncode == 1
+    assert "cannot be made" in run.stderr
+
+
 def test_points_of_a_finished_notebook_are_printed(tmp_path):
     answers = (
         '# %% exercise="entropy" points=1\ndef entropy(weights):\n    ### BEGIN SOLUTION\n'

@@ -257,3 +257,15 @@ def test_a_control_that_is_not_there_is_refused_and_nothing_moves():
     assert desk.settings == before
     desk.settings = {"temperature": 0.5}
     assert "desk.set(temperature=1.0)" in desk.error
+
+
+def test_reset_brings_back_the_start_whatever_was_done_to_the_settings():
+    desk = SoftmaxDesk()
+    desk.settings["keys"] = 3
+    desk.reset()
+    assert desk.report["settings"]["keys"] == desk.start["keys"] == 12
+    desk.settings = {"keys": -1}
+    assert desk.error
+    desk.set(temperature=2.0)  # from what is drawn, not from what could not be
+    assert not desk.error
+    assert desk.report["settings"]["temperature"] == 2.0

@@ -118,8 +118,18 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return {name: dict(entry) | {"when": entry["when"]} for name, entry in record.items()}
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        return {
+            str(name): {
+                "lesson": str(entry["lesson"]),
+                "points": int(entry["points"]),
+                "of": int(entry["of"]),
+                "when": str(entry["when"]),
+            }
+            for name, entry in record.items()
+        }
+    except (ValueError, AttributeError, TypeError, KeyError, OSError) as error:
         raise AttnlabError(
-            f"{path} is not a record of progress ({error}). Move it away or delete it, then call summary() again."
+            f"{path} is not a record of progress ({type(error).__name__}: {error}). Move it away "
+            "or delete it, then "
+            "call summary() again."
         ) from error

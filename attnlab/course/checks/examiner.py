@@ -15,8 +15,9 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,13 @@ class Exercise:
     def examine(self, answer: object, seed: int | None = None) -> list[str]:
         """Return what held; raise `CheckFailed` with the first thing that did not."""
         seed = int.from_bytes(os.urandom(2), "little") if seed is None else seed
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise AttnlabError(
+                f"seed is {seed!r}; it is a whole number, 0 or more, as a failure printed it."
+            )
         held: list[str] = []
         try:
-            with _still(), torch.random.fork_rng(devices=[]):
+            with _still(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 examined = Answer(answer, self.name, self.forbidden)
                 for line in self.check(examined, Draw(seed)):
@@ -79,6 +84,9 @@ class Exercise:
             raise Unwritten(f"{self.name}\n  {problem}") from None
         except CheckFailed as problem:
             raise CheckFailed(self._report(str(problem), held, seed)) from None
+        except Exception as problem:  # a result so strange that it cannot even be compared
+            told = f"What came back cannot be examined. {_told(problem)}"
+            raise CheckFailed(self._report(told, held, seed)) from None
         return held
 
     def _report(self, problem: str, held: list[str], seed: int) -> str:
@@ -141,10 +149,48 @@ class Answer:
         return result
 
     def tensor(
-        self, *arguments: Any, shape: tuple[int, ...], what: str = "result", **keywords: Any
+        self,
+        *arguments: Any,
+        shape: tuple[int, ...],
+        what: str = "result",
+        may_be_nan: bool = False,
+        **keywords: Any,
     ) -> Tensor:
-        """Call it; the result must be one tensor of this shape, without NaN."""
-        return a_tensor(self(*arguments, **keywords), shape, what)
+        """Call it; the result must be one tensor of this shape, without NaN unless told otherwise."""
+        return a_tensor(self(*arguments, **keywords), shape, what, may_be_nan)
+
+    def gradients(
+        self,
+        reference: Callable[..., Tensor],
+        *arguments: Any,
+        pick: int | None = None,
+        **keywords: Any,
+    ) -> None:
+        """Going backward the answer must give what the reference gives, for every tensor of numbers.
+
+        ``pick`` says which of several results is meant.
+        """
+        leaves = [
+            one.detach().clone().requires_grad_() if _is_float(one) else one for one in arguments
+        ]
+        wanted = [one for one in leaves if _is_float(one)]
+        expected = reference(*leaves, **keywords)
+        result = self(*leaves, **keywords)
+        result = result if pick is None else result[pick]
+        result = a_tensor(result, tuple(expected.shape))
+        backwards = torch.randn_like(expected)
+        right = torch.autograd.grad(expected, wanted, backwards)
+        for mine, theirs in zip(backward(result, wanted, backwards), right, strict=True):
+            require(
+                mine is not None and mine.isfinite().all(),
+                "The result is right, but a gradient is NaN or infinite, or missing: one such row would ruin a "
+                "whole training.\nIs there a log(0), a 0 / 0 that is mended afterwards, or a detach()?",
+            )
+            require(
+                same(mine, theirs, 1e-3),
+                "The result is right, but its gradient is not.\n"
+                "Is a part of it computed under detach() or no_grad()?",
+            )
 
     def _run(self, call: Callable[[], Any]) -> Any:
         started = time.monotonic()
@@ -153,7 +199,9 @@ class Answer:
                 return call()
         except CheckFailed:
             raise
-        except NotImplementedError:
+        except NotImplementedError as error:
+            if not _is_hole(error):
+                raise CheckFailed(_told(error)) from None
             raise Unwritten("Not written yet: the hole still raises NotImplementedError.") from None
         except _TimeUp:
             raise CheckFailed(
@@ -196,7 +244,32 @@ def where(place: str) -> Iterator[None]:
         raise CheckFailed(f"{place}\n{problem}") from None
 
 
-def a_tensor(result: object, shape: tuple[int, ...], what: str = "result") -> Tensor:
+def backward(
+    result: Tensor, inputs: Sequence[Tensor], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the inputs, or a failure that says why there are none."""
+    require(
+        result.requires_grad,
+        "No gradient comes back through your result.\n"
+        "Is there a detach(), .data, .item(), no_grad() or torch.tensor(...) on the way?",
+    )
+    try:
+        return torch.autograd.grad(
+            result, inputs, gradient.to(result.dtype), allow_unused=True, retain_graph=True
+        )
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise CheckFailed(_told(error)) from None
+        raise CheckFailed(
+            "The result is right, but going backward fails: you change something in place that is still needed.\n"
+            "Is there an assignment such as w[...] = 0, or a method that ends in `_`? masked_fill and where "
+            "make a new tensor."
+        ) from None
+
+
+def a_tensor(
+    result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
+) -> Tensor:
     """The result as a tensor of this shape without NaN, or a failure that says what it is instead."""
     if result is None:
         raise CheckFailed(
@@ -206,12 +279,12 @@ def a_tensor(result: object, shape: tuple[int, ...], what: str = "result") -> Te
         raise Unwritten(f"Not written yet: {what} is still `...`.")
     if isinstance(result, np.ndarray | np.generic):
         raise CheckFailed(
-            f"The {what} is a numpy array; gradients cannot flow through numpy.\n"
+            f"A numpy array came back as {what}; gradients cannot flow through numpy.\n"
             "Can you write it with torch throughout?"
         )
     if not isinstance(result, Tensor):
         raise CheckFailed(
-            f"The {what} is {_kind(result)}, not a tensor.\n"
+            f"As {what} came {_kind(result)}, not a tensor.\n"
             "Does your function return just what the docstring says?"
         )
     if tuple(result.shape) != tuple(shape):
@@ -219,11 +292,11 @@ def a_tensor(result: object, shape: tuple[int, ...], what: str = "result") -> Te
         if sorted(result.shape) == sorted(shape):
             hint = "The sizes are right, their order is not: which axis is which?"
         raise CheckFailed(
-            f"The {what} has shape {tuple(result.shape)}; expected {tuple(shape)}.\n{hint}"
+            f"Expected shape {tuple(shape)} for the {what}; it is {tuple(result.shape)}.\n{hint}"
         )
-    if result.is_floating_point() and result.isnan().any():
+    if not may_be_nan and result.is_floating_point() and result.isnan().any():
         raise CheckFailed(
-            f"The {what} holds NaN.\nIs something 0 / 0, log(0), inf - inf, or an overflow?"
+            f"There is NaN in the {what}.\nIs something 0 / 0, log(0), inf - inf, or an overflow?"
         )
     return result
 
@@ -280,7 +353,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
             raise _TimeUp
 
         before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)  # again and again: it may be caught
         try:
             yield
         finally:
@@ -288,15 +361,19 @@ def _time_limit(seconds: float) -> Iterator[None]:
             signal.signal(signal.SIGALRM, before)
         return
     thread = ctypes.c_ulong(threading.get_ident())  # elsewhere Python can only be asked to raise it
-    timer = threading.Timer(
-        seconds, ctypes.pythonapi.PyThreadState_SetAsyncExc, (thread, ctypes.py_object(_TimeUp))
-    )
-    timer.daemon = True
-    timer.start()
+    ended = threading.Event()
+
+    def remind() -> None:
+        wait = seconds
+        while not ended.wait(wait):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeUp))
+            wait = 0.1
+
+    threading.Thread(target=remind, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
 
 
 @contextlib.contextmanager
@@ -334,20 +411,39 @@ def _copy(one: Any) -> Any:
     return one.clone() if one.requires_grad else one.detach().clone()
 
 
+def _is_float(one: Any) -> bool:
+    return isinstance(one, Tensor) and one.is_floating_point()
+
+
+def _is_hole(error: NotImplementedError) -> bool:
+    """Whether a person raised it; torch raises it too, for what it cannot do."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return str(error) == "your turn" or (
+        "raise NotImplementedError" in (last.line or "") and "site-packages" not in last.filename
+    )
+
+
 def _told(error: BaseException) -> str:
     """An exception inside the answer, with the line of the answer where it happened."""
+    package = str(Path(__file__).parents[2])
     frames = traceback.extract_tb(error.__traceback__)
     own = [
-        frame
-        for frame in frames
-        if "site-packages" not in frame.filename and frame.filename != __file__
+        one
+        for one in frames
+        if not one.filename.startswith(package) and "site-packages" not in one.filename
     ]
     where = (
         f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else "inside your function"
     )
-    reason = " ".join(str(error).split()) or "no message"
+    try:
+        reason = " ".join(str(error).split()) or "no message"
+    except Exception:
+        reason = "a message that cannot be shown"
     reason = reason if len(reason) < 300 else reason[:300] + " ..."
-    return f"Your function raised {type(error).__name__}: {reason}\n({where})"
+    hint = ""
+    if "must match" in reason or "cannot be multiplied" in reason:
+        hint = "\nWhich axes meet here? A sum loses its axis unless keepdim=True."
+    return f"Your function raised {type(error).__name__}: {reason}\n({where}){hint}"
 
 
 def _kind(one: object) -> str:

@@ -69,15 +69,15 @@ def softmax(answer: Answer, draw: Draw) -> Held:
     yield "each row by itself, in a batch too"
 
     large = torch.tensor([1000.0, 999.0, 900.0]) + draw.normal(3)
-    weights = answer(large)
+    weights = answer.tensor(large, shape=(3,), what="weights", may_be_nan=True)
     require(
-        isinstance(weights, Tensor) and weights.isfinite().all(),
+        weights.isfinite().all(),
         "With scores near 1000 your weights are not finite: exp(1000) overflows.\n"
         "Adding the same number to all scores changes no weight. Which number would help?",
     )
     require(same(weights, large.softmax(-1), 1e-3), "With scores near 1000 your weights are wrong.")
     apart = torch.tensor([[1000.0, 999.0], [-1000.0, -999.0]]) + draw.normal(2, 2)
-    weights = answer(apart)
+    weights = answer.tensor(apart, shape=(2, 2), what="weights", may_be_nan=True)
     require(
         weights.isfinite().all(),
         "Where one row has scores near 1000 and another near -1000, one of them is 0 / 0.\n"
@@ -89,12 +89,14 @@ def softmax(answer: Answer, draw: Draw) -> Held:
     )
     yield "stable at large scores"
 
-    scores, temperature = draw.normal(3, 5), 0.25 * draw.whole(6, 12)
+    scores, temperature = draw.normal(3, 5), 0.25 + 0.5 * draw.whole(3, 5)
     compare(
         answer.tensor(scores, temperature=temperature, shape=(3, 5), what="weights"),
         (scores / temperature).softmax(-1),
         {
-            "The temperature has no effect.\nDid you use it?": lambda: scores.softmax(-1),
+            "The temperature has no effect.\n"
+            "Does it cancel, or is it not used? Divide the scores, before the "
+            "exponential.": lambda: scores.softmax(-1),
             "A higher temperature makes your weights sharper; it should flatten them.\nMultiply, or divide?": (
                 lambda: (scores * temperature).softmax(-1)
             ),
@@ -106,13 +108,21 @@ def softmax(answer: Answer, draw: Draw) -> Held:
         f"With temperature {temperature} the weights are wrong.\n"
         "Did you divide the scores by it, before anything else?",
     )
+    for temperature in (0.25, 2.25):
+        weights = answer.tensor(
+            large, temperature=temperature, shape=(3,), what="weights", may_be_nan=True
+        )
+        require(
+            same(weights, (large / temperature).softmax(-1), 1e-3),
+            f"With scores near 1000 and temperature {temperature} the weights are wrong.\n"
+            "Do you divide by the temperature first, and then subtract the largest?",
+        )
     yield "temperature divides the scores"
 
-    scores = draw.normal(5).requires_grad_()
-    require(
-        answer(scores).requires_grad,
-        "No gradient comes back through your weights.\n"
-        "Is there a detach(), .data or torch.tensor(...) on the way?",
+    answer.gradients(
+        lambda scores, temperature: (scores / temperature).softmax(-1),
+        draw.normal(2, 5),
+        temperature=1.75,
     )
     yield "gradients pass through"
 
@@ -149,6 +159,12 @@ def scaled_dot_scores(answer: Answer, draw: Draw) -> Held:
             f"{seen}\nDid you divide by the root of the number of queries? The sum runs over the width.": (
                 lambda: product / math.sqrt(queries)
             ),
+            "These are weights: their rows sum to 1.\nScores come before the softmax.": (
+                lambda: right.softmax(-1)
+            ),
+            f"{seen}\n`d**1/2` is d / 2, as `**` binds before `/`. The root is `d**0.5`.": (
+                lambda: product / width**1 / 2
+            ),
             "Your scores do not change if a query is twice as long.\n"
             "Did you normalise the vectors (cosine)? Only their "
             "width matters here.": lambda: torch.cosine_similarity(
@@ -171,14 +187,27 @@ def scaled_dot_scores(answer: Answer, draw: Draw) -> Held:
             },
             f"Right at d = 64, wrong at d = {width}.\nDo you take the width from the shape of the key?",
         )
-    query, key = draw.normal(2, 3, 4, 8), draw.normal(2, 3, 5, 8)
-    with where("Right for matrices, wrong for batches (B, H, T, D): .T turns all axes round."):
-        compare(
-            answer.tensor(query, key, shape=(2, 3, 4, 5), what="scores"),
-            query @ key.transpose(-2, -1) / math.sqrt(8),
-            {},
-            "The scores differ.\nWhich two axes should change places?",
+    for batch in ((2,), (2, 3)):
+        query, key = draw.normal(*batch, 4, 8), draw.normal(*batch, 5, 8)
+        names = "(B, T, D)" if len(batch) == 1 else "(B, H, T, D)"
+        with where(f"Right for matrices, wrong for batches {names}: .T turns all axes round."):
+            scores = answer.tensor(query, key, shape=(*batch, 4, 5), what="scores")
+        product = query @ key.transpose(-2, -1)
+        other = (
+            "Right for matrices, but in a batch you scale by another axis.\nThe width is shape[-1]."
         )
+        compare(
+            scores,
+            product / math.sqrt(8),
+            {
+                f"{other} (Yours: {size})": (
+                    lambda size=size, product=product: product / math.sqrt(size)
+                )
+                for size in (2, 3, 4, 5)
+            },
+            f"Right for matrices, wrong for batches {names}.\nDo you count the axes from the end?",
+        )
+    answer.gradients(lambda q, k: q @ k.mT / math.sqrt(8), query, key)
     yield "any width, and batches"
 
 
@@ -258,7 +287,7 @@ def entropy(answer: Answer, draw: Draw) -> Held:
         right
         / keys: "You take the mean over the keys.\nThe weights already weigh: is a sum not enough?",
         -right: "It is negative: log w is below 0 for weights below 1.\nWhere does the minus sign go?",
-        1.0: "All weights alike give 1: you divide by the largest value it can have.\n"
+        1.0: "Equal weights give 1: you divide by the largest value it can have.\n"
         "That is a good measure, but here the "
         "raw entropy is asked for.",
         float(
@@ -268,15 +297,22 @@ def entropy(answer: Answer, draw: Draw) -> Held:
     for wrong, diagnosis in units.items():
         require(
             abs(value - right) < 1e-4 or abs(value - wrong) > 1e-4,
-            f"{keys} keys looked at alike should give log({keys}) = {right:.3f}; yours is {value:.3f}.\n"
+            f"{keys} equal weights should give log({keys}) = {right:.3f}; yours is {value:.3f}.\n"
             f"{diagnosis}",
+        )
+    for extra in (1e-1, 1e-2, 1e-3, 1e-4):
+        added = -(uniform * (uniform + extra).log()).sum().item()
+        require(
+            abs(value - right) < 1e-4 or abs(value - added) > 1e-6,
+            f"{keys} equal weights should give log({keys}) = {right:.4f}; yours is {value:.4f}.\n"
+            f"Did you add {extra:g} to the weights to save the logarithm? It must be far smaller.",
         )
     require(
         abs(value - right) < 1e-4,
-        f"{keys} keys looked at alike should give log({keys}) = {right:.3f}; yours is {value:.3f}.\n"
+        f"{keys} equal weights should give log({keys}) = {right:.3f}; yours is {value:.3f}.\n"
         "Is it -sum(w log w)?",
     )
-    yield f"{keys} keys alike give log({keys})"
+    yield f"{keys} equal weights give log({keys})"
 
     weights = draw.weights(4, 6)
     right = torch.special.entr(weights).sum(-1)
@@ -294,6 +330,7 @@ def entropy(answer: Answer, draw: Draw) -> Held:
         right,
         {},
         "For rows of different weights the entropy is wrong.",
+        tolerance=1e-4,
     )
     weights = draw.weights(2, 3, 5)
     with where("Right for a matrix, wrong for a batch: the last axis is -1."):
@@ -306,12 +343,11 @@ def entropy(answer: Answer, draw: Draw) -> Held:
     yield "one number for each query"
 
     sure = torch.eye(4)
-    result = answer(sure)
+    result = answer.tensor(sure, shape=(4,), what="entropy", may_be_nan=True)
     require(
-        isinstance(result, Tensor) and not result.isnan().any(),
+        not result.isnan().any(),
         "With a weight of exactly 0 your entropy is NaN: 0 * log(0) is 0 * -inf.\n"
-        "What should 0 log 0 be, and how do you "
-        "keep the logarithm away from 0?",
+        "What should 0 log 0 be, and how do you keep the logarithm away from 0?",
     )
     require(
         same(result, torch.zeros(4), 1e-4),
@@ -319,6 +355,8 @@ def entropy(answer: Answer, draw: Draw) -> Held:
         "Did you add something to the weights to save the logarithm? Then it must be far smaller.",
     )
     yield "a single key gives 0, without NaN"
+    answer.gradients(lambda w: torch.special.entr(w).sum(-1), draw.weights(3, 5))
+    yield "gradients pass through"
 
 
 def additive_scores(answer: Answer, draw: Draw) -> Held:
@@ -337,8 +375,10 @@ def additive_scores(answer: Answer, draw: Draw) -> Held:
             draw.normal(hidden),
         ]
 
-    query, key, u, w, v = shapes(1, 1, 4, 4, 6)
-    a, b = query @ u, key @ w
+    a = b = torch.zeros(1, 6)
+    while not 1 <= (a + b < 0).sum() <= 5:  # hidden sums of both signs, or ReLU could hide
+        query, key, u, w, v = shapes(1, 1, 4, 4, 6)
+        a, b = query @ u, key @ w
     v = 2 * v / ((a + b) @ v).abs()  # not so small that tanh does nothing
     inputs = query, key, u, w, v
     compare(
@@ -394,19 +434,20 @@ def additive_scores(answer: Answer, draw: Draw) -> Held:
     )
     query, key, u, w, v = shapes(3, 4, 6, 6, 5)
     batch = torch.stack([query, query.flip(0)]), torch.stack([key, key.flip(0)])
+    right = torch.stack([reference(q, k, u, w, v) for q, k in zip(*batch, strict=True)])
     with where("Right for matrices, wrong for a batch: do you count the axes from the end?"):
-        compare(
-            answer.tensor(*batch, u, w, v, shape=(2, 3, 4), what="scores"),
-            torch.stack([reference(q, k, u, w, v) for q, k in zip(*batch, strict=True)]),
-            {},
-            "The scores differ.",
-        )
+        scores = answer.tensor(*batch, u, w, v, shape=(2, 3, 4), what="scores")
+        compare(scores, right, {}, "The scores differ.")
+        heads = [one[:, None] for one in batch]
+        scores = answer.tensor(*heads, u, w, v, shape=(2, 1, 3, 4), what="scores")
+        compare(scores, right[:, None], {}, "The scores differ for (B, H, T, D).")
+    answer.gradients(reference, query, key, u, w, v)
     yield "different widths, and batches"
 
 
 def sinusoidal_positions(answer: Answer, draw: Draw) -> Held:
     """``sinusoidal_positions(length, width)``: sines in even columns, cosines in odd ones."""
-    length, width = draw.whole(5, 9), 2 * draw.whole(2, 5)
+    length, width = 2 * draw.whole(2, 4) + 1, 2 * draw.whole(2, 5)  # never the same
     rows = []
     for position in range(length):
         row = []
@@ -490,9 +531,11 @@ EXERCISES = [
         "01",
         3,
         softmax_gradient,
-        frozenset({"grad", "backward", "jacobian", "vjp", "_softmax_backward_data"}),
+        frozenset(
+            {"grad", "backward", "jacobian", "vjp", "jvp", "make_dual", "_softmax_backward_data"}
+        ),
     ),
-    Exercise("entropy", "01", 1, entropy, frozenset({"entropy", "entr"})),
+    Exercise("entropy", "01", 1, entropy, frozenset({"entropy", "entr", "special_entr"})),
     Exercise("additive_scores", "01", 2, additive_scores, frozenset({"additive_scores"})),
     Exercise(
         "sinusoidal_positions",

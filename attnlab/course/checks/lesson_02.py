@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from attnlab.course.checks.examiner import (
     Draw,
     Exercise,
     a_tensor,
+    backward,
     compare,
     require,
     same,
@@ -26,7 +27,12 @@ Held = Generator[str, None, None]
 def attention(answer: Answer, draw: Draw) -> Held:
     """``attention(query, key, value)``: context and weights, for any batch."""
     query, key, value = draw.normal(1, 8), draw.normal(1, 8), draw.normal(1, 3)
-    context, weights = _pair(answer(query, key, value), (1, 3), (1, 1))
+    result = answer(query, key, value)
+    if isinstance(result, tuple) and getattr(result[0], "shape", None) == (1, 8):
+        raise CheckFailed(
+            "The context is as wide as a key.\nDid you mix the keys instead of the values?"
+        )
+    context, weights = _pair(result, (1, 3), (1, 1))
     compare(
         weights,
         torch.ones(1, 1),
@@ -36,7 +42,8 @@ def attention(answer: Answer, draw: Draw) -> Held:
                 torch.ones(1, 1) / math.sqrt(8)
             ),
         },
-        f"A single key should get the weight 1; yours gets {weights.item():.3g}.\nIs there a softmax?",
+        f"A single key should get the weight 1; yours gets {weights.item():.3g}.\n"
+        "Is there a softmax, and do you return what comes out of it?",
     )
     require(
         same(context, value),
@@ -89,6 +96,7 @@ def attention(answer: Answer, draw: Draw) -> Held:
 
     query, key, value = draw.normal(5, 8), draw.normal(5, 8), draw.normal(5, 8)
     context, weights = _pair(answer(query, key, value), (5, 8), (5, 5))
+    weights = weights.to(value.dtype)
     compare(
         context,
         weights @ value,
@@ -100,30 +108,28 @@ def attention(answer: Answer, draw: Draw) -> Held:
         },
         "With as many queries as keys the context is wrong.",
     )
-    shape = (2, 3)
-    query, key, value = (
-        draw.normal(*shape, 4, 8),
-        draw.normal(*shape, 6, 8),
-        draw.normal(*shape, 6, 5),
-    )
-    context, weights = _pair(answer(query, key, value), (*shape, 4, 5), (*shape, 4, 6))
-    right = (query @ key.transpose(-2, -1) / math.sqrt(8)).softmax(-1)
-    compare(
-        weights,
-        right,
-        {
-            "Right for matrices, but in a batch your softmax runs over axis 1.\nThe last axis is -1.": (
-                lambda: (query @ key.transpose(-2, -1) / math.sqrt(8)).softmax(1)
-            ),
-            "Right for matrices, but in a batch you scale by another axis.\n"
-            "The width is the last one, shape[-1].": (
-                lambda: (query @ key.transpose(-2, -1) / math.sqrt(query.shape[1])).softmax(-1)
-            ),
-        },
-        "Right for matrices, wrong for a batch (B, H, T, D).\nDo you count the axes from the end?",
-    )
-    expected = F.scaled_dot_product_attention(query, key, value)
-    compare(context, expected, {}, "Right for matrices, but in a batch the context is wrong.")
+    for shape in ((2,), (2, 3)):
+        query = draw.normal(*shape, 4, 8)
+        key, value = draw.normal(*shape, 6, 8), draw.normal(*shape, 6, 5)
+        context, weights = _pair(answer(query, key, value), (*shape, 4, 5), (*shape, 4, 6))
+        product = query @ key.transpose(-2, -1)
+        compare(
+            weights,
+            (product / math.sqrt(8)).softmax(-1),
+            {
+                "Right for matrices, but in a batch your softmax runs over axis 1.\nThe last axis is -1.": (
+                    lambda product=product: (product / math.sqrt(8)).softmax(1)
+                ),
+                "Right for matrices, but in a batch you scale by another axis.\n"
+                "The width is the last one, shape[-1].": (
+                    lambda product=product: (product / math.sqrt(product.shape[1])).softmax(-1)
+                ),
+            },
+            "Right for matrices, wrong for a batch.\nDo you count the axes from the end?",
+        )
+        expected = F.scaled_dot_product_attention(query, key, value)
+        compare(context, expected, {}, "Right for matrices, but in a batch the context is wrong.")
+    answer.gradients(F.scaled_dot_product_attention, query, key, value, pick=0)
     yield "equal to torch's own, in a batch with heads"
 
 
@@ -226,14 +232,15 @@ def masked_softmax(answer: Answer, draw: Draw) -> Held:
         low.masked_fill(~mask, -math.inf).softmax(-1),
         {},
         "With very low scores the weights are wrong.",
+        tolerance=1e-2,
     )
     yield "whatever the scores, hidden is hidden"
 
     mask = torch.tensor([[True, True, False], [False, False, False]])
     scores = draw.normal(2, 3)
-    weights = answer(scores, mask)
+    weights = answer.tensor(scores, mask, shape=(2, 3), what="weights", may_be_nan=True)
     require(
-        isinstance(weights, Tensor) and not weights[1].isnan().any(),
+        not weights[1].isnan().any(),
         "The second query may look nowhere, and its weights are NaN: 0 / 0.\n"
         "A padded query is like that. What should "
         "its weights be, so that it takes nothing from anywhere?",
@@ -254,26 +261,23 @@ def masked_softmax(answer: Answer, draw: Draw) -> Held:
     )
     yield "a query that may look nowhere gets zeros"
 
-    scores, mask = draw.normal(2, 3, 4, 5), torch.rand(2, 1, 1, 5, generator=draw.generator) < 0.5
-    mask[..., 0] = True
-    compare(
-        answer.tensor(scores, mask, shape=(2, 3, 4, 5), what="weights"),
-        scores.masked_fill(~mask, -math.inf).softmax(-1),
-        {},
-        "With heads and a padding mask (B, 1, 1, T_k) the weights are wrong.\nDo you let the mask broadcast?",
-    )
-    scores = draw.normal(2, 3).requires_grad_()
-    weights = answer(scores, torch.tensor([[True, True, False], [False, False, False]]))
-    require(
-        weights.requires_grad,
-        "No gradient comes back through your weights.\nIs there a detach() on the way?",
-    )
-    weights.square().sum().backward()
-    require(
-        scores.grad is not None and scores.grad.isfinite().all(),
-        "The weights are right, but a gradient is NaN: one such row would ruin the whole training.\n"
-        "Do you add log(mask), or divide 0 by 0 and mend it afterwards?",
-    )
+    def reference(scores: Tensor, mask: Tensor) -> Tensor:
+        return scores.masked_fill(~mask, -math.inf).softmax(-1).masked_fill(~mask, 0)
+
+    scores, mask = draw.normal(2, 3, 4, 5), torch.rand(2, 1, 4, 5, generator=draw.generator) < 0.5
+    mask[..., 0], mask[1, :, 2] = True, False  # one query of the second text may look nowhere
+    for name, one in (
+        ("padding mask (B, 1, 1, T_k)", mask[:, :, :1]),
+        ("mask (B, 1, T_q, T_k)", mask),
+    ):
+        with where(f"With heads and a {name}:"):
+            compare(
+                answer.tensor(scores, one, shape=(2, 3, 4, 5), what="weights"),
+                reference(scores, one),
+                {},
+                "The weights are wrong.\nDo you let the mask broadcast?",
+            )
+    answer.gradients(reference, scores, mask)
     yield "broadcasts over heads, with finite gradients"
 
 
@@ -328,6 +332,7 @@ def split_heads(answer: Answer, draw: Draw) -> Held:
         },
         "The shape is right, the numbers are not in their places.\nHead h should hold columns h D to (h + 1) D.",
     )
+    answer.gradients(lambda x, heads: torch.stack(x.chunk(heads, -1), 1), x, heads)
     yield "head h holds slice h of every token"
     for batch, tokens, heads, width in ((1, 1, 1, 6), (3, 7, 12, 2)):
         x = draw.normal(batch, tokens, heads * width)
@@ -394,6 +399,7 @@ def merge_heads(answer: Answer, draw: Draw) -> Held:
         "The shape is right, the numbers are not in their places.\n"
         "Columns h D to (h + 1) D should come from head h.",
     )
+    answer.gradients(lambda x: torch.cat(list(x.unbind(1)), -1), x)
     yield "head h becomes slice h of every token"
     for batch, heads, tokens, width in ((1, 1, 1, 6), (3, 12, 7, 2)):
         x = draw.normal(batch, heads, tokens, width)
@@ -415,10 +421,12 @@ def multi_head(answer: Answer, draw: Draw) -> Held:
     x, source = draw.normal(batch, queries, width), draw.normal(batch, keys, width)
     shape = (batch, queries, width)
     first = mine.tensor(x, x, x, shape=shape, what="output")
-    first.sum().backward()
-    for name in _LAYERS:
+    weights = [getattr(mine.given, name).weight for name in _LAYERS]
+    for name, gradient in zip(
+        _LAYERS, backward(first, weights, torch.ones_like(first)), strict=True
+    ):
         require(
-            getattr(mine.given, name).weight.grad is not None,
+            gradient is not None,
             f"The layer `{name}` gets no gradient: your forward does not use it.\n"
             "Is a new Linear made inside forward? That one is random at every call and never trains.",
         )
@@ -442,6 +450,8 @@ def multi_head(answer: Answer, draw: Draw) -> Held:
             "Each head has queries and keys of its own, narrower width.": (
                 lambda: variant(x, x, x, scale=width)
             ),
+            "The scores are scaled by the root of the number of heads.\n"
+            "It is the width of one head that counts.": (lambda: variant(x, x, x, scale=heads)),
             "The scores are not scaled.\nBy the root of which width?": lambda: variant(
                 x, x, x, scale=1
             ),
@@ -485,20 +495,21 @@ def multi_head(answer: Answer, draw: Draw) -> Held:
     )
     yield "cross-attention equals torch's"
 
-    place = torch.arange(queries)
-    chessboard = (place[:, None] + place) % 2 == 0
-    compare(
-        mine.tensor(x, x, x, chessboard, shape=shape, what="output"),
-        variant(x, x, x, chessboard),
-        {
-            "The mask has no effect.\nIs it used before the softmax?": lambda: variant(x, x, x),
-            "The mask is turned round.\nTrue means that looking is allowed.": (
-                lambda: variant(x, x, x, ~chessboard)
-            ),
-        },
-        "With a mask (T_q, T_k) the output is wrong.",
-        tolerance=1e-4,
-    )
+    causal = torch.ones(queries, queries, dtype=torch.bool).tril()
+    crossed = torch.ones(queries, keys, dtype=torch.bool).tril(1)
+    square = draw.normal(queries, queries, width)
+    one = other = x
+    for _ in range(200):  # until a finite mask would be seen to leak
+        one, other = 30 * draw.normal(*x.shape), 30 * draw.normal(*source.shape)
+        if not same(
+            variant(one, other, other, crossed), variant(one, other, other, crossed, far=-100)
+        ):
+            break
+    fits = "With a mask (T_q, T_k), which fits the scores of all heads as it is:"
+    equal = "With a mask (T_q, T_k) and as many texts as tokens:"
+    _masked(mine, variant, (x, x, causal), fits)
+    _masked(mine, variant, (square, square, causal), equal)
+    _masked(mine, variant, (one, other, crossed), "With large scores and a mask:")
     padding = torch.arange(keys) < torch.tensor([[[keys]], [[keys - 3]]])  # (B, 1, T_k)
     with where("Right with a mask (T_q, T_k), wrong with a padding mask (B, 1, T_k)."):
         compare(
@@ -509,6 +520,45 @@ def multi_head(answer: Answer, draw: Draw) -> Held:
             tolerance=1e-4,
         )
     yield "masks: one for all (T_q, T_k), and one per text (B, 1, T_k)"
+
+
+def _masked(
+    mine: Answer,
+    variant: Callable[..., Tensor],
+    inputs: tuple[Tensor, Tensor, Tensor],
+    place: str,
+) -> None:
+    """Compare under one mask (T_q, T_k) that every query sees something through."""
+    query, key, mask = inputs
+    run = functools.partial(variant, query, key, key)
+    with where(place):
+        output = mine.tensor(
+            query, key, key, mask, shape=tuple(query.shape), what="output", may_be_nan=True
+        )
+        compare(
+            output.nan_to_num(),
+            run(mask),
+            {
+                "The mask has no effect.\nIs it used before the softmax?": run,
+                "The mask is turned round.\nTrue means that looking is allowed.": (
+                    lambda: run(~mask).nan_to_num()
+                ),
+                "The mask is transposed.\nRows are queries, columns are keys.": lambda: run(
+                    mask.mT
+                ),
+                "The mask is applied after the softmax, so rows no longer sum to 1.\nWhere does it belong?": (
+                    lambda: run(mask, late=True)
+                ),
+                "Hidden keys count as keys with the score 0.\nWhich score has the exponential 0?": (
+                    lambda: run(mask, far=0.0)
+                ),
+                "Hidden keys get weight: they have a finite score.\nWhich score stays below all others?": (
+                    lambda: run(mask, far=-100)
+                ),
+            },
+            "The output is wrong.\nDo you tell the two kinds of mask apart by their number of axes?",
+            tolerance=1e-3,
+        )
 
 
 _LAYERS = ("query", "key", "value", "output")
@@ -572,6 +622,8 @@ def _reference(
     merge: str = "transpose",
     axis: int = -1,
     output: bool = True,
+    late: bool = False,
+    far: float = -math.inf,
 ) -> Tensor:
     """Multi-head attention with torch's weights, right by default, or with one mistake."""
     heads = module.num_heads
@@ -592,8 +644,9 @@ def _reference(
     scores = q @ k.transpose(-2, -1) / math.sqrt(scale or d)
     if mask is not None:
         mask = mask[:, None] if mask.dim() == 3 else mask
-        scores = scores.masked_fill(~mask, -math.inf)
-    context = scores.softmax(axis) @ v
+        scores = scores if late else scores.masked_fill(~mask, far)
+    weights = scores.softmax(axis)
+    context = (weights * mask if late else weights) @ v
     if merge == "reshape":
         merged = context.reshape(len(query), -1, heads * d)
     else:
@@ -612,7 +665,15 @@ EXERCISES = [
         "02",
         2,
         attention,
-        frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"}),
+        frozenset(
+            {
+                "scaled_dot_product_attention",
+                "multi_head_attention_forward",
+                "top_k_attention",
+                "tiled_attention",
+                "hard_attention",
+            }
+        ),
     ),
     Exercise("causal_mask", "02", 1, causal_mask, frozenset({"causal_mask"})),
     Exercise("masked_softmax", "02", 3, masked_softmax, frozenset({"attnlab.softmax"})),
