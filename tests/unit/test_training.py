@@ -1,0 +1,362 @@
+"""Training: the loop against its oracles, and runs that are stopped, killed or short of memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import get_linear_schedule_with_warmup
+
+from attnlab.errors import AttnlabError, AttnlabWarning
+from attnlab.training import (
+    CHECKPOINT,
+    History,
+    Interrupted,
+    Recipe,
+    linear_schedule,
+    parameter_groups,
+    shuffled_batches,
+    train,
+)
+
+
+class Tiny(nn.Module):
+    """A model that learns whether the first number is positive, with dropout."""
+
+    def __init__(self, dropout=0.2):
+        super().__init__()
+        torch.manual_seed(1)
+        self.inner, self.norm = nn.Linear(4, 8), nn.LayerNorm(8)
+        self.dropout, self.outer = nn.Dropout(dropout), nn.Linear(8, 2)
+
+    def forward(self, x, labels):
+        logits = self.outer(self.dropout(self.norm(self.inner(x)).relu()))
+        return SimpleNamespace(loss=nn.functional.cross_entropy(logits, labels), logits=logits)
+
+
+DATA = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+LABELS = (DATA[:, 0] > 0).long()
+LENGTHS = [3 + index % 7 for index in range(50)]
+
+
+def batch(places):
+    return {"x": DATA[places], "labels": LABELS[places]}
+
+
+def measure(model):
+    def measured():
+        with torch.no_grad():
+            output = model(DATA, LABELS)
+        right = (output.logits.argmax(-1) == LABELS).float().mean()
+        return {"dev_accuracy": float(right), "dev_loss": float(output.loss)}
+
+    return measured
+
+
+def run(model=None, recipe=None, **options):
+    model = model or Tiny()
+    recipe = recipe or Recipe(epochs=3, batch_size=8, learning_rate=1e-2)
+    return model, train(model, LENGTHS, batch, measure(model), recipe, **options)
+
+
+def same_weights(one, other):
+    return all(a.equal(b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+# --- The loop ------------------------------------------------------------------------------------
+
+
+def test_it_learns_and_tells_what_it_saw():
+    told = []
+    _, history = run(
+        recipe=Recipe(epochs=8, batch_size=8, learning_rate=1e-2),
+        progress=lambda *a: told.append(a),
+    )
+    assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
+    assert [row["epoch"] for row in history.rows] == list(range(1, 9))
+    assert told[-1][:2] == (56, 56)
+    assert "epoch 8 of 8, loss" in told[-1][2]
+    steps = history.steps_frame()
+    assert list(steps.columns) == [
+        "step",
+        "loss",
+        "learning_rate",
+        "tokens_per_second",
+        "memory_mb",
+        "seconds",
+    ]
+    assert len(steps) == 56
+    assert (steps["memory_mb"] > 10).all()
+    assert steps["seconds"].is_monotonic_increasing
+
+
+def test_one_step_is_what_it_says_by_hand():
+    """AdamW with clipping and weight decay on matrices only, written out with PyTorch's parts."""
+    recipe = Recipe(
+        epochs=1, batch_size=50, learning_rate=0.1, warmup=0, weight_decay=0.3, max_grad_norm=0.05
+    )
+    model, _ = run(Tiny(dropout=0), recipe)
+    reference = Tiny(dropout=0)
+    reference(DATA, LABELS).loss.backward()
+    nn.utils.clip_grad_norm_(reference.parameters(), 0.05)
+    matrices = [one for one in reference.parameters() if one.dim() > 1]
+    rest = [one for one in reference.parameters() if one.dim() == 1]
+    torch.optim.AdamW(matrices, lr=0.1, weight_decay=0.3).step()
+    torch.optim.AdamW(rest, lr=0.1, weight_decay=0).step()
+    for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    groups = parameter_groups(model, 0.3)
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
+def test_the_learning_rate_rises_to_the_top_and_falls_to_nothing_after_the_last_step(warmup):
+    steps = 40
+    rates = [linear_schedule(step, steps, warmup) for step in range(steps)]
+    assert max(rates) == 1.0
+    assert all(rate > 0 for rate in rates), "no step is wasted"
+    assert linear_schedule(steps, steps, warmup) == 0
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
+    for step, rate in enumerate(rates):  # the same but for the warm-up, which starts one step on
+        if step >= round(warmup * steps):
+            assert rate == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
+def test_batches_hold_every_text_once_and_are_of_like_length():
+    lengths = np.random.default_rng(0).integers(3, 60, 1000)
+    batches = shuffled_batches(lengths, 32, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches)) == list(range(1000))
+    padding = sum(len(one) * lengths[one].max() for one in batches) / lengths.sum()
+    assert padding < 1.1  # batches in random order would pad by about 1.8
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    recipes = [Recipe(epochs=1, batch_size=8, seed=seed) for seed in (3, 3, 4)]
+    one, two, other = (run(recipe=recipe)[0] for recipe in recipes)
+    assert same_weights(one, two)
+    assert not same_weights(one, other)
+
+
+def test_accumulation_is_the_same_step_in_parts():
+    whole, _ = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=12))
+    parts, _ = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=12, accumulation=5))
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_a_run_that_gets_worse():
+    model, scores, seen = Tiny(), iter([0.5, 0.9, 0.6, 0.7, 0.8, 0.8]), []
+
+    def fading():
+        seen.append([one.clone() for one in model.parameters()])
+        return {"dev_accuracy": next(scores), "dev_loss": 0.0}
+
+    history = train(model, LENGTHS, batch, fading, Recipe(epochs=6, batch_size=8, patience=2))
+    assert len(history.rows) == 4
+    assert history.best["epoch"] == 2
+    assert all(a.equal(b) for a, b in zip(model.parameters(), seen[1], strict=True))
+
+
+# --- Stopped, killed, short of memory ------------------------------------------------------------
+
+
+def test_a_run_that_is_stopped_at_any_step_ends_as_if_it_never_had_been(tmp_path):
+    whole, whole_history = run()
+    for stop in (1, 7, 8, 20):
+        folder = tmp_path / str(stop)
+
+        def ctrl_c(step, steps, text, stop=stop):
+            if step == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(Interrupted, match=rf"after step {stop} of 21.*resume=True"):
+            run(folder=folder, progress=ctrl_c)
+        model, history = run(folder=folder, resume=True)
+        assert same_weights(model, whole)
+        for mine, theirs in zip(history.rows, whole_history.rows, strict=True):
+            assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+        assert [row["loss"] for row in history.steps] == [
+            row["loss"] for row in whole_history.steps
+        ]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_weights(tmp_path):
+    """A real process, SIGKILL at some moment, again and again until one run gets through."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\n"
+        "import torch\n"
+        "from pathlib import Path\n"
+        "from safetensors.torch import save_file\n"
+        "from test_training import CHECKPOINT, Recipe, run\n"
+        "folder = Path(sys.argv[1])\n"
+        "resume = (folder / CHECKPOINT).exists()\n"
+        "print('from a checkpoint' if resume else 'from the start', flush=True)\n"
+        "recipe = Recipe(epochs=6, batch_size=4, learning_rate=1e-2)\n"
+        "model, _ = run(recipe=recipe, folder=folder, resume=resume, checkpoint_seconds=0,\n"
+        "               progress=lambda *a: time.sleep(0.02))\n"
+        "save_file(model.state_dict(), folder / 'end.safetensors')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    began, killed = [], 0
+    for attempt in range(20):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / "run")],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        began.append(process.stdout.readline().strip())
+        if attempt < 3:
+            time.sleep(0.3 + 0.25 * attempt)
+            process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        if (tmp_path / "run" / "end.safetensors").exists():
+            break
+    assert killed >= 2
+    assert "from a checkpoint" in began
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    whole, _ = run(recipe=Recipe(epochs=6, batch_size=4, learning_rate=1e-2))
+    torch.set_num_threads(threads)
+    ended = load_file(tmp_path / "run" / "end.safetensors")
+    assert all(one.equal(ended[name]) for name, one in whole.state_dict().items())
+    left = sorted(
+        path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")
+    )
+    assert left == [CHECKPOINT, "end.safetensors"]
+
+
+def test_another_run_is_not_taken_for_this_one(tmp_path):
+    recipe = Recipe(epochs=2, batch_size=8)
+    run(recipe=recipe, folder=tmp_path)
+    with pytest.raises(AttnlabError, match=r"unfinished run.*resume=True"):
+        run(recipe=recipe, folder=tmp_path)
+    with pytest.raises(AttnlabError, match=r"batch_size was 8, is 4"):
+        run(recipe=Recipe(epochs=2, batch_size=4), folder=tmp_path, resume=True)
+    with pytest.raises(AttnlabError, match="to go on from"):
+        run(recipe=recipe, folder=tmp_path / "elsewhere", resume=True)
+
+
+def test_out_of_memory_halves_what_is_computed_at_once_and_says_so():
+    class Small(Tiny):
+        most = 3
+
+        def forward(self, x, labels):
+            if self.training and len(x) > self.most:
+                raise torch.OutOfMemoryError("too many")
+            return super().forward(x, labels)
+
+    recipe = Recipe(epochs=1, batch_size=8)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        small, _ = run(Small(dropout=0), recipe)
+    said = [str(one.message) for one in told if issubclass(one.category, AttnlabWarning)]
+    assert len(said) == 2
+    assert "in 4 parts, same steps" in said[-1]
+    plain, _ = run(Tiny(dropout=0), recipe)
+    for one, other in zip(small.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    Small.most = 0
+    with (
+        pytest.raises(AttnlabError, match="Out of memory with 1 texts at a time"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        run(Small(), recipe)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_what_to_try():
+    def broken(places):
+        return {"x": DATA[places] * float("nan"), "labels": LABELS[places]}
+
+    model = Tiny()
+    with pytest.raises(AttnlabError, match=r"nan at step 1 of 7 .*learning rate below 0.01"):
+        train(
+            model,
+            LENGTHS,
+            broken,
+            measure(model),
+            Recipe(epochs=1, batch_size=8, learning_rate=1e-2),
+        )
+    assert same_weights(model, Tiny())
+
+
+def test_two_processes_train_like_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, torch\n"
+        "torch.set_num_threads(1)\n"
+        "from accelerate import PartialState\n"
+        "from safetensors.torch import save_file\n"
+        "from test_training import Recipe, Tiny, run\n"
+        "model, history = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=7, learning_rate=1e-2))\n"
+        "if PartialState().is_main_process:\n"
+        "    save_file(model.state_dict(), sys.argv[1])\n"
+        "    print('processes', PartialState().num_processes, 'loss', history.rows[-1]['train_loss'])\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "1",
+    }
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path / "two.safetensors")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "processes 2" in done.stdout
+    one, history = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=7, learning_rate=1e-2))
+    two = load_file(tmp_path / "two.safetensors")
+    for name, tensor in one.state_dict().items():
+        assert torch.allclose(tensor, two[name], atol=1e-4), name
+    assert float(done.stdout.split()[-1]) == pytest.approx(history.rows[-1]["train_loss"], abs=1e-4)
+
+
+# --- What is written down ------------------------------------------------------------------------
+
+
+def test_a_history_is_saved_and_read_again(tmp_path):
+    _, history = run()
+    again = History.load(history.save(tmp_path / "history.json"))
+    assert again == history
+    table = history.save(tmp_path / "history.csv").read_text().splitlines()
+    assert table[0] == "epoch,train_loss,dev_accuracy,dev_loss,seconds"
+    assert len(table) == 4
+    with pytest.raises(AttnlabError, match=r"neither .csv nor .json"):
+        history.save(tmp_path / "history.xls")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"accumulation": 0}, "accumulation is 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"warmup": 2}, "warmup 2"),
+        ({"patience": 0}, "patience is 0"),
+    ],
+)
+def test_a_recipe_without_sense_is_refused(settings, words):
+    with pytest.raises(AttnlabError, match=words):
+        Recipe(**settings)
