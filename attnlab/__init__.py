@@ -19,6 +19,7 @@ _MODULES = {
     "finetuning",
     "heads",
     "maps",
+    "reports",
     "settings",
     "training",
 }
@@ -37,6 +38,7 @@ _NAMES = {
     "finetune": "finetuning",
     "load_classifier": "bert",
     "plots": "show.plots",
+    "report": "reports",
 }
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         finetuning,
         heads,
         maps,
+        reports,
         settings,
         training,
     )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from attnlab import shapes
 from attnlab.errors import TensorError, suggest
 
 # --- Scores: how well does each key answer each query? -----------------------------------------
@@ -38,8 +39,8 @@ def dot_scores(query: Tensor, key: Tensor) -> Tensor:
 
     Source: Luong et al. 2015, eq. 8 ("dot").
     """
-    _check_pair(query, key)
-    _check_width(query, key)
+    shapes.check_pair(query, key)
+    shapes.check_width(query, key)
     return query @ key.transpose(-2, -1)  # (..., T_q, D) @ (..., D, T_k)
 
 
@@ -48,8 +49,8 @@ def scaled_dot_scores(query: Tensor, key: Tensor) -> Tensor:
 
     Shapes as in `dot_scores`. Source: Vaswani et al. 2017, section 3.2.1.
     """
-    _check_pair(query, key)
-    _check_width(query, key)
+    shapes.check_pair(query, key)
+    shapes.check_width(query, key)
     # divided before the product: in half precision the product itself could overflow
     return dot_scores(query / math.sqrt(query.shape[-1]), key)
 
@@ -65,8 +66,8 @@ def general_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
 
     Source: Luong et al. 2015, eq. 8 ("general").
     """
-    _check_pair(query, key)
-    _check_parameter("weight", weight, (query.shape[-1], key.shape[-1]), query)
+    shapes.check_pair(query, key)
+    shapes.check_parameter("weight", weight, (query.shape[-1], key.shape[-1]), query)
     return query @ weight @ key.transpose(-2, -1)
 
 
@@ -86,14 +87,14 @@ def additive_scores(
     Memory grows with T_q x T_k x A, where a dot product needs T_q x T_k.
     Source: Bahdanau et al. 2015, section 3.1 and appendix A.1.2.
     """
-    _check_pair(query, key)
+    shapes.check_pair(query, key)
     if not isinstance(vector, Tensor) or vector.dim() != 1:
         raise TensorError(
-            f"vector has shape {_shape(vector)}; additive scores need one axis, (A,)."
+            f"vector has shape {shapes.shown(vector)}; additive scores need one axis, (A,)."
         )
-    _check_parameter("query_weight", query_weight, (query.shape[-1], len(vector)), query)
-    _check_parameter("key_weight", key_weight, (key.shape[-1], len(vector)), query)
-    _check_parameter("vector", vector, (len(vector),), query)
+    shapes.check_parameter("query_weight", query_weight, (query.shape[-1], len(vector)), query)
+    shapes.check_parameter("key_weight", key_weight, (key.shape[-1], len(vector)), query)
+    shapes.check_parameter("vector", vector, (len(vector),), query)
     hidden = (query @ query_weight).unsqueeze(-2) + (key @ key_weight).unsqueeze(-3)
     return hidden.tanh() @ vector  # (..., T_q, T_k, A) @ (A,)
 
@@ -119,13 +120,13 @@ def softmax(
     The largest score of a row is subtracted first: the weights stay the same, and no exponential
     overflows. Source: Goodfellow et al. 2016, section 4.1.
     """
-    _check_float("scores", scores)
-    _check_temperature(temperature, scores)
+    shapes.check_float("scores", scores)
+    shapes.check_temperature(temperature, scores)
     if scores.shape[-1:] == (0,):
         return torch.zeros_like(scores)  # no keys at all
     scores = scores / temperature
     if mask is not None:
-        _check_mask(mask, scores.shape)
+        shapes.check_mask(mask, scores.shape)
         scores = scores.masked_fill(~mask, -math.inf)
     largest = scores.detach().amax(-1, keepdim=True)
     largest = largest.masked_fill(largest == -math.inf, 0)  # nothing visible: -inf - -inf is NaN
@@ -154,12 +155,12 @@ def padding_mask(lengths: Tensor, longest: int | None = None) -> Tensor:
     if not whole or (len(lengths) and lengths.min() < 0):
         kind = getattr(lengths, "dtype", type(lengths).__name__)
         raise TensorError(
-            f"lengths has shape {_shape(lengths)} and type {kind}; padding_mask needs whole "
+            f"lengths has shape {shapes.shown(lengths)} and type {kind}; padding_mask needs whole "
             "numbers, one for each text, (B,). Did you pass a mask? It may already be what you want."
         )
     if longest is None:
         longest = int(lengths.max()) if len(lengths) else 0
-    _check_count("longest", longest, 0)
+    shapes.check_count("longest", longest, 0)
     return (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, :]
 
 
@@ -185,7 +186,7 @@ def local_mask(
     >>> local_mask(4, window=1).int().tolist()
     [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
     """
-    _check_count("window", window, 0)
+    shapes.check_count("window", window, 0)
     return _distances(queries, keys, device).abs() <= window
 
 
@@ -197,14 +198,14 @@ def combine_masks(*masks: Tensor | None) -> Tensor | None:
     """
     given = [mask for mask in masks if mask is not None]
     for mask in given:
-        _check_bool(mask)
+        shapes.check_bool(mask)
     combined = given[0] if given else None
     for mask in given[1:]:
         try:
             combined = combined & mask
         except RuntimeError:
             raise TensorError(
-                f"These masks do not fit together: {', '.join(_shape(one) for one in given)}. Does a mask "
+                f"These masks do not fit together: {', '.join(shapes.shown(one) for one in given)}. Does a mask "
                 "(B, 1, T) meet one with a head axis? Give it one too: mask[:, None]."
             ) from None
     return combined
@@ -240,9 +241,9 @@ def scaled_dot_product_attention(
     Source: Vaswani et al. 2017, eq. 1.
     """
     scores = scaled_dot_scores(query, key)  # (..., T_q, T_k)
-    _check_value(query, key, value)
+    shapes.check_value(query, key, value)
     if bias is not None:
-        _check_addend("bias", bias, scores)
+        shapes.check_addend("bias", bias, scores)
         scores = scores + bias
     weights = softmax(scores, mask, temperature)
     return weights @ value, weights
@@ -262,7 +263,7 @@ def additive_attention(
     Source: Bahdanau et al. 2015, eqs. 5 and 6.
     """
     weights = softmax(additive_scores(query, key, query_weight, key_weight, vector), mask)
-    _check_value(query, key, value)
+    shapes.check_value(query, key, value)
     return weights @ value, weights
 
 
@@ -308,7 +309,7 @@ def hard_attention(
     if method not in methods:
         raise TensorError(f"There is no method {method!r}. {suggest(method, methods)}")
     soft = softmax(scaled_dot_scores(query, key), mask)  # (..., T_q, T_k)
-    _check_value(query, key, value)
+    shapes.check_value(query, key, value)
     visible = soft.detach().sum(-1, keepdim=True) > 0
     if method == "argmax":
         choice = soft.argmax(-1, keepdim=True)
@@ -338,8 +339,8 @@ def score_function_loss(
     """
     if log_probability.shape[:-1] != loss.shape:
         raise TensorError(
-            f"loss has shape {_shape(loss)} and log_probability {_shape(log_probability)}; they need (...) and "
-            "(..., T_q). Did you average the loss already? Keep one loss for each example."
+            f"loss has shape {shapes.shown(loss)} and log_probability {shapes.shown(log_probability)}; they "
+            "need (...) and (..., T_q). Did you average the loss already? Keep one loss for each example."
         )
     surprise = (loss.detach() - baseline) * log_probability.sum(-1)
     return (loss + surprise - surprise.detach()).mean()
@@ -353,11 +354,11 @@ def top_k_attention(
     With ``k`` of at least T_k this is `scaled_dot_product_attention`, with 1 it is hard attention.
     Source: Gupta et al. 2021.
     """
-    _check_count("k", k, 1)
+    shapes.check_count("k", k, 1)
     scores = scaled_dot_scores(query, key)
-    _check_value(query, key, value)
+    shapes.check_value(query, key, value)
     if mask is not None:
-        _check_mask(mask, scores.shape)
+        shapes.check_mask(mask, scores.shape)
         scores = scores.masked_fill(~mask, -math.inf)
     best = scores.topk(min(k, scores.shape[-1]), dim=-1).indices
     keep = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, best, True)
@@ -391,13 +392,13 @@ def tiled_attention(
 
     Source: Milakov and Gimelshein 2018 (online softmax); Dao et al. 2022, algorithm 1.
     """
-    _check_pair(query, key)
-    _check_width(query, key)
-    _check_value(query, key, value)
-    _check_count("tile", tile, 1)
+    shapes.check_pair(query, key)
+    shapes.check_width(query, key)
+    shapes.check_value(query, key, value)
+    shapes.check_count("tile", tile, 1)
     batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
     if mask is not None:
-        _check_mask(mask, (*batch, query.shape[-2], key.shape[-2]))
+        shapes.check_mask(mask, (*batch, query.shape[-2], key.shape[-2]))
         mask = mask.expand(*mask.shape[:-2], query.shape[-2], key.shape[-2])  # a view, no memory
     needs_gradient = torch.is_grad_enabled() and any(
         one.requires_grad for one in (query, key, value)
@@ -459,10 +460,10 @@ def _tile_of_queries(
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Cut the width into heads: (B, T, H * D) to (B, H, T, D)."""
-    _check_count("heads", heads, 1)
+    shapes.check_count("heads", heads, 1)
     if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[-1] % heads:
         raise TensorError(
-            f"A tensor of shape {_shape(x)} cannot be split into {heads} heads. The last axis, "
+            f"A tensor of shape {shapes.shown(x)} cannot be split into {heads} heads. The last axis, "
             "the width, must be a "
             "multiple of the number of heads; is it (B, T, width)?"
         )
@@ -473,7 +474,7 @@ def merge_heads(x: Tensor) -> Tensor:
     """Put the heads side by side again: (B, H, T, D) to (B, T, H * D)."""
     if not isinstance(x, Tensor) or x.dim() < 3:
         raise TensorError(
-            f"A tensor of shape {_shape(x)} has no heads to merge; it needs (B, H, T, D)."
+            f"A tensor of shape {shapes.shown(x)} has no heads to merge; it needs (B, H, T, D)."
         )
     return x.transpose(-3, -2).flatten(-2)
 
@@ -517,7 +518,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         d_source = d_model if d_source is None else d_source
         for name, count in (("d_model", d_model), ("heads", heads), ("d_source", d_source)):
-            _check_count(name, count, 1)
+            shapes.check_count(name, count, 1)
         if not 0 <= dropout <= 1:
             raise TensorError(f"dropout is {dropout}; it is a share of the weights, from 0 to 1.")
         if d_model % heads:
@@ -567,9 +568,9 @@ class MultiHeadAttention(nn.Module):
             ("key", key, self.key),
             ("value", value, self.value),
         ):
-            _check_input(name, given, layer)
+            shapes.check_input(name, given, layer)
         if mask is not None:
-            _check_bool(mask)
+            shapes.check_bool(mask)
             mask = mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
         q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
         k = split_heads(self.key(key), self.heads)  # (B, H, T_k, D)
@@ -584,13 +585,13 @@ class MultiHeadAttention(nn.Module):
         return (output, weights) if return_weights else output
 
     def _per_head(self, name: str, given: Tensor, query: Tensor) -> Tensor:
-        shapes = ((self.heads,), (len(query), self.heads))
-        if not isinstance(given, Tensor) or tuple(given.shape) not in shapes:
+        allowed = ((self.heads,), (len(query), self.heads))
+        if not isinstance(given, Tensor) or tuple(given.shape) not in allowed:
             raise TensorError(
-                f"{name} has shape {_shape(given)}; with {self.heads} heads and a batch of {len(query)} it needs "
-                f"{shapes[0]}, or {shapes[1]} for one setting per row of the batch."
+                f"{name} has shape {shapes.shown(given)}; with {self.heads} heads and a batch of {len(query)} it "
+                f"needs {allowed[0]}, or {allowed[1]} for one setting per row of the batch."
             )
-        _check_type(name, given, query)
+        shapes.check_type(name, given, query)
         return given[..., None, None]  # (H, 1, 1) or (B, H, 1, 1)
 
 
@@ -602,8 +603,8 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    _check_count("length", length, 0)
-    _check_count("width", width, 2)
+    shapes.check_count("length", length, 0)
+    shapes.check_count("width", width, 2)
     if width % 2:
         raise TensorError(
             f"sinusoidal_positions({length}, {width}): sines and cosines come in pairs, so the width is even."
@@ -627,8 +628,8 @@ class RelativeBias(nn.Module):
 
     def __init__(self, heads: int, reach: int):
         super().__init__()
-        _check_count("heads", heads, 1)
-        _check_count("reach", reach, 0)
+        shapes.check_count("heads", heads, 1)
+        shapes.check_count("reach", reach, 0)
         self.reach = reach
         self.table = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
 
@@ -657,9 +658,9 @@ def entropy(weights: Tensor, mask: Tensor | None = None, normalised: bool = Fals
 
     Source: Shannon 1948.
     """
-    _check_float("weights", weights)
+    shapes.check_float("weights", weights)
     if mask is not None:
-        _check_mask(mask, weights.shape)
+        shapes.check_mask(mask, weights.shape)
     # 0 log 0 counts as 0; torch.special.entr says so too, but its gradient there is infinite
     spread = -(weights * torch.where(weights > 0, weights, 1.0).log()).sum(-1)
     if not normalised:
@@ -674,179 +675,10 @@ def effective_keys(weights: Tensor) -> Tensor:
     return entropy(weights).exp()
 
 
-# --- Errors that show the shapes ---------------------------------------------------------------
-
-
-def _shape(given: object) -> str:
-    return str(tuple(given.shape)) if hasattr(given, "shape") else type(given).__name__
-
-
-def _check_float(name: str, given: Tensor) -> None:
-    if not isinstance(given, Tensor):
-        raise TensorError(
-            f"{name} is a {type(given).__module__}.{type(given).__name__}, not a torch tensor. "
-            "Use torch.as_tensor."
-        )
-    if not given.is_floating_point():
-        raise TensorError(
-            f"{name} is of type {given.dtype}, shape {_shape(given)}; attention needs floating-point numbers. Are "
-            "these token ids? Embed them first. Otherwise: .float()."
-        )
-
-
-def _check_pair(query: Tensor, key: Tensor, names: str = "query key") -> None:
-    """Both are (..., T, D), of one type, on one device, with batch axes that fit."""
-    for name, given in zip(names.split(), (query, key), strict=True):
-        _check_float(name, given)
-        if given.dim() < 2:
-            raise TensorError(
-                f"{name} has shape {_shape(given)}; it needs at least (tokens, width). Is it a "
-                "single vector? Give "
-                f"it a token axis: {name}[None]."
-            )
-    first, second = names.split()
-    shapes = f"{first} {_shape(query)}, {second} {_shape(key)}"
-    if not _same_type(query, key):
-        raise TensorError(
-            f"{shapes}: types differ, {query.dtype} and {key.dtype}. Did one of them come from numpy (float64)?"
-        )
-    if query.device != key.device:
-        raise TensorError(
-            f"{shapes}: devices differ, {query.device} and {key.device}. Did you forget .to(device) for one?"
-        )
-    _check_batch(**{first: query, second: key})
-
-
-def _check_batch(**given: Tensor) -> None:
-    try:
-        torch.broadcast_shapes(*(one.shape[:-2] for one in given.values()))
-    except RuntimeError:
-        shapes = ", ".join(f"{name} {_shape(one)}" for name, one in given.items())
-        raise TensorError(
-            f"{shapes}: the axes before (tokens, width) do not fit together. Do all have the heads before the "
-            "tokens, (B, H, T, D)?"
-        ) from None
-
-
-def _same_type(one: Tensor, other: Tensor) -> bool:
-    """Whether both have one type, or autocast will see to it."""
-    return one.dtype == other.dtype or torch.is_autocast_enabled(one.device.type)
-
-
-def _check_width(query: Tensor, key: Tensor) -> None:
-    if query.shape[-1] == 0:
-        raise TensorError(
-            f"query {_shape(query)}, key {_shape(key)}: vectors of width 0 say nothing."
-        )
-    if query.shape[-1] != key.shape[-1]:
-        raise TensorError(
-            f"query {_shape(query)}, key {_shape(key)}: widths differ, {query.shape[-1]} and {key.shape[-1]}, so "
-            "there is no dot product. Is the key transposed already, or one of them not projected?"
-        )
-
-
-def _check_value(query: Tensor, key: Tensor, value: Tensor) -> None:
-    _check_pair(key, value, "key value")
-    _check_batch(query=query, key=key, value=value)
-    if key.shape[-2] != value.shape[-2]:
-        raise TensorError(
-            f"key {_shape(key)}, value {_shape(value)}: {key.shape[-2]} keys but "
-            f"{value.shape[-2]} values; each key "
-            "has one value. Did query and value change places?"
-        )
-
-
-def _check_parameter(name: str, given: Tensor, shape: tuple[int, ...], query: Tensor) -> None:
-    _check_float(name, given)
-    if tuple(given.shape) != shape:
-        raise TensorError(
-            f"{name} has shape {_shape(given)}; here it needs {shape}. Is it the weight of an nn.Linear? That is "
-            "stored transposed: use .weight.T."
-        )
-    _check_type(name, given, query)
-
-
-def _check_input(name: str, given: Tensor, layer: nn.Linear) -> None:
-    _check_float(name, given)
-    if given.dim() != 3 or given.shape[-1] != layer.in_features:
-        raise TensorError(
-            f"{name} has shape {_shape(given)}; this layer needs (batch, tokens, "
-            f"{layer.in_features}). Is the batch "
-            "axis missing (x[None]), or are heads split already?"
-        )
-    _check_type(name, given, layer.weight)
-
-
-def _check_bool(mask: Tensor) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TensorError(
-            f"The mask is of type {kind}; it needs bool, True where looking is allowed. Ones and "
-            "zeros: mask.bool(). "
-            "Zeros and -inf, to be added: mask == 0."
-        )
-
-
-def _fits(given: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether it broadcasts to this shape without making it larger."""
-    try:
-        return torch.broadcast_shapes(given.shape, shape) == torch.Size(shape)
-    except RuntimeError:
-        return False
-
-
-def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
-    _check_bool(mask)
-    if not _fits(mask, shape):
-        raise TensorError(
-            f"The mask has shape {_shape(mask)}, the scores {tuple(shape)}. Is it one row per text, (B, T)? Then "
-            "mask[:, None, :], and mask[:, None, None, :] where there are heads."
-        )
-
-
-def _check_type(name: str, given: Tensor, beside: Tensor) -> None:
-    """A float tensor, of the type and on the device of what it meets."""
-    _check_float(name, given)
-    if not _same_type(given, beside) or given.device != beside.device:
-        raise TensorError(
-            f"{name} is {given.dtype} on {given.device}, what it meets is {beside.dtype} on {beside.device}. Use "
-            f"{name}.to(...) with the other's."
-        )
-
-
-def _check_addend(name: str, given: Tensor, scores: Tensor) -> None:
-    _check_type(name, given, scores)
-    if not _fits(given, tuple(scores.shape)):
-        raise TensorError(
-            f"{name} has shape {_shape(given)}, the scores {_shape(scores)}: it does not fit. Is "
-            "an axis missing, as "
-            f"in {name}[:, None, None]?"
-        )
-
-
-def _check_temperature(temperature: float | Tensor, scores: Tensor) -> None:
-    if isinstance(temperature, Tensor):
-        _check_addend("temperature", temperature, scores)
-        good = bool((temperature > 0).all())
-    else:
-        good = isinstance(temperature, int | float) and temperature > 0
-    if not good:
-        raise TensorError(
-            f"temperature is {temperature!r}; it divides the scores, so it must be a positive "
-            "number. For the limit "
-            "0, the best key alone, use hard_attention."
-        )
-
-
-def _check_count(name: str, given: int, least: int) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        raise TensorError(f"{name} is {given!r}; it is counted: a whole number, at least {least}.")
-
-
 def _distances(queries: int, keys: int | None, device: torch.device | str | None) -> Tensor:
     """How far each key lies ahead of each query, shape (queries, keys), the last ones meeting."""
     keys = queries if keys is None else keys
-    _check_count("queries", queries, 0)
-    _check_count("keys", keys, 0)
+    shapes.check_count("queries", queries, 0)
+    shapes.check_count("keys", keys, 0)
     position = torch.arange(queries, device=device)[:, None] + keys - queries
     return torch.arange(keys, device=device) - position

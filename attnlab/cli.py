@@ -141,6 +141,9 @@ def finetune(
     seed: Annotated[int, typer.Option()] = 0,
     text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
     ] = False,
@@ -162,6 +165,7 @@ def finetune(
     command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
     command += [f"--base {base}"] if base != "minilm" else []
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
+    command += ["--balanced"] if balanced else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
     with _progress("fine-tuning") as progress:
         clf = finetuning.finetune(
@@ -173,6 +177,7 @@ def finetune(
             learning_rate=learning_rate,
             batch_size=batch_size,
             seed=seed,
+            class_weights="balanced" if balanced else None,
             resume=resume,
             command=" ".join(command),
             progress=progress,

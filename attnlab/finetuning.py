@@ -48,6 +48,7 @@ def finetune(
     batch_size: int = 32,
     rank: int = 8,
     seed: int = 0,
+    class_weights: Literal["balanced"] | None = None,
     gradient_checkpointing: bool = False,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
@@ -71,6 +72,8 @@ def finetune(
         it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
+    class_weights : "balanced" gives every label the same say in the loss, however rare it is; by default every
+        text has the same
     gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, a third
         more time
     resume : go on from the checkpoint in ``out``
@@ -86,6 +89,7 @@ def finetune(
     if method not in LEARNING_RATES:
         raise ModelError(f"There is no method {method!r}. {suggest(method, LEARNING_RATES)}")
     splits = _usable(splits)
+    weights = _weights(splits.train, class_weights)
     if out is not None:
         check_target(out)  # before the work, not after it
     elif resume:
@@ -121,6 +125,7 @@ def finetune(
         folder=None if out is None or method == "adalora" else out,
         resume=resume,
         checkpoint_seconds=checkpoint_seconds,
+        objective=None if weights is None else _weighted(weights.to(clf.device)),
         after_step=after_step,
         progress=progress,
     )
@@ -160,7 +165,35 @@ def _usable(splits: Splits | None) -> Splits:
         )
     if not isinstance(splits.train, TextDataset):
         raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
+    seen = {splits.train.label_names[label] for label in splits.train.labels}
+    if len(seen) < 2:
+        raise DataError(
+            f"All {len(splits.train)} training texts have the label {seen.pop()!r}, so there is "
+            "nothing to tell apart. "
+            "Add texts with other labels."
+        )
     return splits
+
+
+def _weights(train: TextDataset, kind: str | None) -> torch.Tensor | None:
+    """A weight for each label, with mean 1 over the texts."""
+    if kind is None:
+        return None
+    if kind != "balanced":
+        raise ModelError(f"There are no class weights {kind!r}. Use 'balanced', or leave them out.")
+    counts = torch.bincount(torch.tensor(train.labels), minlength=len(train.label_names))
+    return len(train) / ((counts > 0).sum() * counts.clamp_min(1))
+
+
+def _weighted(weights: torch.Tensor) -> Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]:
+    """The loss with a weight for each label."""
+
+    def objective(outputs: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        labels = inputs["labels"]
+        losses = nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="none")
+        return (weights[labels] * losses).mean()
+
+    return objective
 
 
 def _measuring(clf: Classifier, dev: TextDataset) -> Callable[[], dict[str, float]]:

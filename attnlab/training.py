@@ -172,6 +172,7 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
+    objective: Callable[[Any, dict[str, Tensor]], Tensor] | None = None,
     after_step: Callable[[int], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> History:
@@ -188,6 +189,8 @@ def train(
     number_format : of what is computed; weights stay float32
     folder : where a checkpoint is kept, after every epoch and every ``checkpoint_seconds``
     resume : go on from the checkpoint in ``folder``; the result is that of a run that was never stopped
+    objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
+        ``.loss`` of what it returns
     after_step : called with the number of the step, before gradients are forgotten
     progress : called as progress(step, steps, text)
 
@@ -198,7 +201,8 @@ def train(
     """
     recipe = recipe or Recipe()
     accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-    run = _Run(model, lengths, recipe, accelerator, number_format, after_step)
+    objective = objective or (lambda outputs, inputs: outputs.loss)
+    run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step)
     path = None if folder is None else Path(folder) / CHECKPOINT
     if path is not None and resume:
         run.load(path)
@@ -238,6 +242,7 @@ class _Run:
         recipe: Recipe,
         accelerator: Accelerator,
         number_format: torch.dtype,
+        objective: Callable[[Any, dict[str, Tensor]], Tensor],
         after_step: Callable[[int], None] | None,
     ):
         self.model, self.lengths, self.recipe = model, lengths, recipe
@@ -246,6 +251,7 @@ class _Run:
             number_format,
             after_step,
         )
+        self.objective = objective
         self.device = next(model.parameters()).device
         self.trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
         several = accelerator.num_processes > 1
@@ -314,7 +320,7 @@ class _Run:
             waits = contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)
             with waits:
                 with autocast(self.device, self.number_format):
-                    mean = self.wrapped(**inputs).loss
+                    mean = self.objective(self.wrapped(**inputs), inputs)
                 # gradients are averaged over processes, so each counts for its share of the batch
                 weighted = mean * (len(share) * processes / len(places))
                 weighted.backward()

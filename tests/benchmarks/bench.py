@@ -238,18 +238,10 @@ def measure_desk() -> list[Row]:
 
 def measure_accuracy() -> list[Row]:
     """Test accuracy of our adapter and of a bag of words, on the same sentences."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
     splits = al.datasets.load("movie-sentiment")
     clf = al.load_classifier("movie-sentiment")
     rows = []
-    words = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        LogisticRegression(C=10, max_iter=1000),
-    )
-    words.fit(splits.train.texts, splits.train.labels)
+    words = al.reports.bag_of_words(splits.train)
     for part in ("dev", "test"):
         data = getattr(splits, part)
         score = al.Evaluator(clf, data).score()

@@ -104,6 +104,39 @@ def test_other_families_are_fine_tuned_too(family, method, clf, little, tmp_path
     )
 
 
+def test_balanced_weights_give_a_rare_label_its_say(movies):
+    """Nine of ten texts are positive; recall of the rare label is what balancing is for."""
+    texts = movies.train.sample(3000)
+    positive = [place for place, label in enumerate(texts.labels) if label == 1][:270]
+    negative = [place for place, label in enumerate(texts.labels) if label == 0][:30]
+    train = texts.select(positive + negative)
+    splits = Splits(train, movies.dev.sample(100), movies.test.sample(100))
+    recalls = {}
+    for weights in (None, "balanced"):
+        clf = al.finetune("minilm", splits, "frozen", epochs=4, class_weights=weights)
+        recalls[weights] = al.report(clf, splits.dev).classes.set_index("label").recall["negative"]
+    assert recalls["balanced"] > recalls[None] + 0.1
+    with pytest.raises(ModelError, match="'balanced'"):
+        al.finetune("minilm", splits, class_weights="heavy")
+
+
+def test_balanced_weights_are_scikit_learns():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    from attnlab.finetuning import _weights
+
+    labels = [0] * 7 + [1] * 2 + [2]
+    data = al.TextDataset([str(one) for one in labels], labels, ["a", "b", "c"], "some")
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    np.testing.assert_allclose(_weights(data, "balanced"), expected, rtol=1e-6)
+
+
+def test_one_label_only_is_nothing_to_learn(little):
+    praise = [place for place, label in enumerate(little.train.labels) if label == 1]
+    with pytest.raises(DataError, match="have the label 'positive'"):
+        al.finetune("minilm", Splits(little.train.select(praise), little.dev, little.test))
+
+
 def test_gradient_checkpointing_changes_memory_and_not_the_result(little):
     plain, checkpointed = (
         al.finetune("minilm", little, "frozen-embeddings", epochs=1, gradient_checkpointing=one)

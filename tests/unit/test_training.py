@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_models import tiny
 from torch import nn
-from transformers import get_linear_schedule_with_warmup
+from transformers import Trainer, TrainingArguments, get_linear_schedule_with_warmup
 
 from attnlab.errors import AttnlabError, AttnlabWarning
 from attnlab.training import (
@@ -117,6 +118,71 @@ def test_one_step_is_what_it_says_by_hand():
     groups = parameter_groups(model, 0.3)
     assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_a_run_is_the_one_of_hugging_faces_trainer(tmp_path):
+    """The same batches through Trainer and through our loop end in the same weights."""
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(5, 60, (40, 9), generator=generator)
+    labels = torch.randint(0, 3, (40,), generator=generator)
+
+    def take(places):
+        return {
+            "input_ids": ids[places],
+            "attention_mask": (ids[places] > 0).long(),
+            "labels": labels[places],
+        }
+
+    recipe = Recipe(
+        epochs=2, batch_size=8, learning_rate=1e-3, warmup=0.0, weight_decay=0.1, seed=5
+    )
+    mine, theirs = (without_dropout(tiny("bert")) for _ in range(2))
+    history = train(mine, [9] * 40, take, rising(), recipe)
+    orders = [
+        shuffled_batches([9] * 40, 8, np.random.default_rng([5, epoch])) for epoch in range(2)
+    ]
+
+    class InOurOrder(Trainer):
+        def get_train_dataloader(self):
+            return [take(places) for epoch in orders for places in epoch]
+
+    arguments = TrainingArguments(
+        output_dir=tmp_path,
+        num_train_epochs=1,  # both epochs, as one row of batches
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        max_grad_norm=1.0,
+        warmup_steps=0,
+        lr_scheduler_type="linear",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    done = InOurOrder(theirs, arguments).train()
+    losses = [row["loss"] for row in history.steps]
+    assert done.training_loss == pytest.approx(np.mean(losses), rel=1e-4)
+    for name, one in mine.named_parameters():
+        if not name.endswith(
+            "key.bias"
+        ):  # shifts all scores of a query alike: its gradient is rounding
+            assert torch.allclose(one, theirs.get_parameter(name), atol=1e-5), name
+
+
+def rising():
+    """A measure by which every epoch is better than the one before, so that the last is kept."""
+    count = iter(range(99))
+    return lambda: {"dev_accuracy": float(next(count)), "dev_loss": 0.0}
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
+    return model
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])

@@ -1,0 +1,187 @@
+"""The report on a finished classifier: by class, with its calibration, between floors and a ceiling."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from attnlab.bert import Classifier
+from attnlab.datasets import TextDataset
+from attnlab.errors import DataError
+from attnlab.evaluate import Evaluator, Score, mcnemar, paired_interval
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+BINS = 10  # of the calibration curve
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What there is to say about a classifier on a test set.
+
+    Attributes
+    ----------
+    score : Score
+    classes : DataFrame with a row per label: precision, recall, f1, texts. A class that is never predicted has
+        precision NaN, one that never occurs recall NaN.
+    confusion : DataFrame, true labels down, predicted ones across, counts
+    calibration : DataFrame with a row per bin of confidence that holds texts: confidence, accuracy, texts
+    calibration_error : mean distance of confidence from accuracy over the bins, weighted by texts, 0 to 1
+        (expected calibration error: Naeini et al. 2015; Guo et al. 2017)
+    comparison : DataFrame: the classifier beside what needs no neural network, on the same texts: name, accuracy,
+        stderr; and for each of the others delta (classifier minus other), ci_low, ci_high (95 %, paired) and
+        p_value (exact McNemar)
+    ceiling : share of single raters who agree with the label, where the data say how raters differed; else NaN.
+        From mean and standard deviation of the ratings, taken to be normal.
+    """
+
+    score: Score
+    classes: pd.DataFrame
+    confusion: pd.DataFrame
+    calibration: pd.DataFrame
+    calibration_error: float
+    comparison: pd.DataFrame
+    ceiling: float
+
+    def __repr__(self) -> str:
+        best = self.comparison.iloc[1:].nlargest(1, "accuracy").iloc[0]
+        return (
+            f"Report({self.score}; {100 * best.delta:+.1f} points on {best['name']}, p = {best.p_value:.2g}; "
+            f"calibration error {self.calibration_error:.1%})"
+        )
+
+
+def report(clf: Classifier, test: TextDataset, train: TextDataset | None = None) -> Report:
+    """Measure a classifier on a test set, class by class, and beside simpler ones.
+
+    Parameters
+    ----------
+    clf : Classifier
+    test : what it never saw
+    train : what it learned from. With it the simpler ones are trained: the majority label, and tf-idf of words and
+        pairs of words with a logistic regression. Without it the majority is that of ``test``.
+
+    Raises
+    ------
+    DataError : no texts or no labels, or labels that the classifier does not know
+    """
+    evaluator = Evaluator(clf, test)
+    logits = clf.logits(evaluator.encoded).float()
+    probabilities = torch.softmax(logits, -1).numpy()
+    predictions, labels = probabilities.argmax(-1), evaluator.labels
+    score = evaluator.score()
+    curve, error = calibration(probabilities, labels)
+    return Report(
+        score=score,
+        classes=by_class(predictions, labels, clf.label_names),
+        confusion=confusion(predictions, labels, clf.label_names),
+        calibration=curve,
+        calibration_error=error,
+        comparison=_comparison(clf, test, train, predictions == labels),
+        ceiling=rater_agreement(test),
+    )
+
+
+def by_class(predictions: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Precision, recall, F1 and number of texts of every class."""
+    rows = []
+    for index, name in enumerate(names):
+        hits = int(((predictions == index) & (labels == index)).sum())
+        predicted, texts = int((predictions == index).sum()), int((labels == index).sum())
+        precision = hits / predicted if predicted else math.nan
+        recall = hits / texts if texts else math.nan
+        f1 = 2 * hits / (predicted + texts) if predicted + texts else math.nan
+        rows.append(
+            {"label": name, "precision": precision, "recall": recall, "f1": f1, "texts": texts}
+        )
+    return pd.DataFrame(rows)
+
+
+def confusion(predictions: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """How often each label (down) was taken for each other (across)."""
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (labels, predictions), 1)
+    return pd.DataFrame(
+        counts, index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted")
+    )
+
+
+def calibration(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS
+) -> tuple[pd.DataFrame, float]:
+    """The calibration curve, and the expected calibration error.
+
+    Parameters
+    ----------
+    probabilities : array (N, C)
+    labels : int array (N,)
+    bins : of equal width, over the confidence in the answer given
+    """
+    confidence, correct = probabilities.max(-1), probabilities.argmax(-1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    table = (
+        pd.DataFrame({"place": place, "confidence": confidence, "accuracy": correct})
+        .groupby("place")
+        .agg(
+            confidence=("confidence", "mean"),
+            accuracy=("accuracy", "mean"),
+            texts=("accuracy", "size"),
+        )
+        .reset_index(drop=True)
+    )
+    gaps = (table["confidence"] - table["accuracy"]).abs() * table["texts"]
+    return table, float(gaps.sum() / len(labels))
+
+
+def rater_agreement(data: TextDataset) -> float:
+    """Share of single raters who agree with the label, from the mean and spread of the ratings; NaN without."""
+    if data.ratings is None or not {"mean", "std"} <= set(data.ratings.columns):
+        return math.nan
+    distance = data.ratings["mean"].abs() / data.ratings["std"].clip(lower=1e-9)
+    return float(stats.norm.cdf(distance).mean())
+
+
+def bag_of_words(train: TextDataset) -> "Pipeline":
+    """A tf-idf vector of words and pairs of words with a logistic regression: what every network has to beat."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    if len(set(train.labels)) < 2:
+        raise DataError(
+            f"{train.name} has texts of one label only, so there is nothing to tell apart. Add texts of others."
+        )
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000),
+    )
+    return model.fit(train.texts, train.labels)
+
+
+def _comparison(
+    clf: Classifier, test: TextDataset, train: TextDataset | None, correct: np.ndarray
+) -> pd.DataFrame:
+    labels = np.array(test.labels)
+    counts = np.bincount((train or test).labels, minlength=len(test.label_names))
+    others = {"majority": labels == counts.argmax()}
+    if train is not None:
+        others["tf-idf + logistic regression"] = bag_of_words(train).predict(test.texts) == labels
+    rows = [_entry("this classifier", correct)]
+    for name, right in others.items():
+        gained, lost = int((correct & ~right).sum()), int((right & ~correct).sum())
+        low, high = paired_interval(gained, lost, len(labels))
+        delta = float(correct.mean() - right.mean())
+        row = {"delta": delta, "ci_low": low, "ci_high": high, "p_value": mcnemar(gained, lost)}
+        rows.append(_entry(name, right) | row)
+    return pd.DataFrame(rows)
+
+
+def _entry(name: str, right: np.ndarray) -> dict[str, float | str]:
+    accuracy = float(right.mean())
+    stderr = math.sqrt(accuracy * (1 - accuracy) / len(right))
+    return {"name": name, "accuracy": accuracy, "stderr": stderr}
