@@ -20,6 +20,7 @@ _MODULES = {
     "heads",
     "maps",
     "reports",
+    "search",
     "settings",
     "training",
 }
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         heads,
         maps,
         reports,
+        search,
         settings,
         training,
     )

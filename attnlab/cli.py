@@ -21,6 +21,8 @@ from attnlab.errors import AttnlabError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnlab.datasets import Splits
+
 app = typer.Typer(
     help="attnlab: an interactive course on attention, and tools for the heads of BERT-family models.",
     no_args_is_help=True,
@@ -138,6 +140,7 @@ def finetune(
         float | None, typer.Option(help="Default: what suits the method.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    rank: Annotated[int, typer.Option(min=1, help="Of the updates of lora and adalora.")] = 8,
     seed: Annotated[int, typer.Option()] = 0,
     text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
@@ -155,16 +158,14 @@ def finetune(
 
     Ctrl-C stops after the step at hand; the same command with --resume goes on.
     """
-    from attnlab import datasets, finetuning
+    from attnlab import finetuning
     from attnlab.evaluate import Evaluator
 
-    if Path(dataset).suffix:
-        splits = datasets.split(datasets.from_csv(dataset, text, label))
-    else:
-        splits = datasets.load(dataset)
+    splits = _splits(dataset, text, label)
     command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
     command += [f"--base {base}"] if base != "minilm" else []
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
+    command += [f"--rank {rank}"] if rank != 8 else []
     command += ["--balanced"] if balanced else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
     with _progress("fine-tuning") as progress:
@@ -176,6 +177,7 @@ def finetune(
             epochs=epochs,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            rank=rank,
             seed=seed,
             class_weights="balanced" if balanced else None,
             resume=resume,
@@ -191,6 +193,53 @@ def finetune(
         score = Evaluator(clf, splits.test).score()
         out.print(f"test {score.accuracy:.1%} ± {score.stderr:.1%} ({score.n:,} texts)")
     _say(f"written to {out_folder}")
+
+
+@app.command()
+def search(
+    dataset: Annotated[
+        str, typer.Argument(help="A named data set, or a CSV file with text and label.")
+    ],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Where trials are kept; the same folder goes on.")
+    ],
+    minutes: Annotated[float, typer.Option(min=0.1, help="No trial begins after this time.")] = 10,
+    methods: Annotated[
+        str, typer.Option(help="Which methods to try, with commas between.")
+    ] = "lora,frozen-embeddings",
+    texts: Annotated[int, typer.Option(min=2, help="Training texts for each trial.")] = 2000,
+    epochs: Annotated[int, typer.Option(min=1)] = 2,
+    base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
+    seed: Annotated[int, typer.Option()] = 0,
+    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+) -> None:
+    """Search for a method, learning rate, batch size and rank that do well on dev.
+
+    Ctrl-C ends the search and prints what was found; called again with the same folder it goes on.
+
+    Example: [bold]attnlab search movie-sentiment --minutes 30 --out runs/search[/]
+    """
+    from attnlab.search import search as look
+
+    splits = _splits(dataset, text, label)
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    with _progress("searching") as progress:
+        found = look(
+            splits,
+            base,
+            minutes=minutes,
+            methods=names,
+            texts=texts,
+            epochs=epochs,
+            folder=folder,
+            seed=seed,
+            progress=progress,
+        )
+    _say(found.trials.to_string(index=False, float_format="{:.4g}".format))
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in found.best.items())
+    _say(f"best on dev: {found.dev_accuracy:.1%}. To train with it on all texts:")
+    _say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
 
 
 @app.command()
@@ -378,6 +427,15 @@ def _say(line: str) -> None:
 
 def _print_frame(frame: "pd.DataFrame") -> None:
     _say(frame.to_string(index=False))
+
+
+def _splits(dataset: str, text: str, label: str) -> "Splits":
+    """A named data set, or a CSV file split into its three parts."""
+    from attnlab import datasets
+
+    if Path(dataset).suffix:
+        return datasets.split(datasets.from_csv(dataset, text, label))
+    return datasets.load(dataset)
 
 
 def _bar(last_column: str) -> Progress:

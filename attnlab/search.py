@@ -1,0 +1,172 @@
+"""A search for a good recipe within so many minutes, which can be stopped and goes on: Optuna over `finetune`.
+
+Choosing happens on dev. The test part is not touched, so that it can still tell how good the choice is.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnlab.bert import BUNDLED
+from attnlab.datasets import Splits
+from attnlab.errors import AttnlabError, suggest
+from attnlab.finetuning import LEARNING_RATES, finetune
+from attnlab.training import Interrupted
+
+RANKS = (4, 8, 16, 32)
+BATCH_SIZES = (16, 32, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a search found.
+
+    Attributes
+    ----------
+    best : keywords for `finetune`: method, learning_rate, batch_size and, for adapters, rank
+    dev_accuracy : what they reached. The best of many looks better than it is; measure it on test.
+    trials : DataFrame with a row per trial: number, state, dev_accuracy, seconds and what was tried
+    """
+
+    best: dict[str, Any]
+    dev_accuracy: float
+    trials: pd.DataFrame
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.best.items())
+        return (
+            f"Search({len(self.trials)} trials, best dev accuracy {self.dev_accuracy:.1%}: {told})"
+        )
+
+
+def search(
+    splits: Splits,
+    base: str | os.PathLike[str] = BUNDLED,
+    *,
+    minutes: float = 10.0,
+    methods: Sequence[str] = ("lora", "frozen-embeddings"),
+    texts: int | None = 2000,
+    epochs: int = 2,
+    most_trials: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Search:
+    """Try recipes for so many minutes, each where the ones before promise most (TPE: Bergstra et al. 2011).
+
+    Parameters
+    ----------
+    splits : as for `finetune`; trials learn from train and are compared on dev
+    base : as for `finetune`
+    minutes : no trial begins after this time; the one under way is finished
+    methods : which methods may be tried
+    texts : how many training texts a trial learns from, drawn at random; None for all. Fewer are faster, and
+        prefer methods that learn fast.
+    epochs : of each trial
+    most_trials : stop after so many, however fast
+    folder : where the trials are written down; called again with the same folder, the search goes on with them
+    seed : of the texts drawn, of what is tried and of every trial
+    progress : called as progress(step, steps, text) while a trial trains
+
+    Raises
+    ------
+    AttnlabError : unknown methods, no time, or a search in which every trial failed
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    for name in methods:
+        if name not in LEARNING_RATES:
+            raise AttnlabError(f"There is no method {name!r}. {suggest(name, LEARNING_RATES)}")
+    if not methods or not minutes > 0:
+        raise AttnlabError(f"minutes is {minutes}, methods {list(methods)}: both are needed.")
+    few = splits if texts is None else replace(splits, train=splits.train.sample(texts, seed))
+
+    def trial_accuracy(trial: optuna.Trial) -> float:
+        chosen = _suggested(trial, methods)
+        trial.set_user_attr("chosen", chosen)
+        began = time.perf_counter()
+        try:
+            clf = finetune(base, few, epochs=epochs, seed=seed, progress=progress, **chosen)
+        except Interrupted:  # Ctrl-C ends the search; what was found is not lost
+            trial.study.stop()
+            raise optuna.TrialPruned from None
+        trial.set_user_attr("seconds", time.perf_counter() - began)
+        return clf.history.best["dev_accuracy"]
+
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        storage = None
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            backend = JournalFileBackend(str(Path(folder) / "search.log"))
+            storage = optuna.storages.JournalStorage(backend)
+        study = optuna.create_study(
+            storage=storage, study_name="search", load_if_exists=True, direction="maximize"
+        )
+        _same_search(
+            study,
+            {
+                "base": str(base),
+                "data": splits.train.name,
+                "texts": texts,
+                "epochs": epochs,
+                "methods": list(methods),
+            },
+        )
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        study.optimize(
+            trial_accuracy, timeout=60 * minutes, n_trials=most_trials, catch=(AttnlabError,)
+        )
+    finally:
+        optuna.logging.set_verbosity(level)
+    done = study.get_trials(states=(TrialState.COMPLETE,))
+    if not done:
+        raise AttnlabError(
+            "No trial came to an end. Give the search more minutes, fewer texts, or other methods."
+        )
+    rows = [
+        {
+            "number": trial.number,
+            "state": trial.state.name.lower(),
+            "dev_accuracy": trial.value,
+            "seconds": trial.user_attrs.get("seconds"),
+            **trial.user_attrs.get("chosen", {}),
+        }
+        for trial in study.trials
+    ]
+    return Search(study.best_trial.user_attrs["chosen"], study.best_value, pd.DataFrame(rows))
+
+
+def _suggested(trial: Any, methods: Sequence[str]) -> dict[str, Any]:
+    """What a trial tries: a learning rate within ten times of the method's usual one, either way."""
+    method = trial.suggest_categorical("method", list(methods))
+    factor = trial.suggest_float("times the usual learning rate", 0.1, 10, log=True)
+    chosen = {
+        "method": method,
+        "learning_rate": float(f"{LEARNING_RATES[method] * factor:.2g}"),
+        "batch_size": trial.suggest_categorical("batch_size", list(BATCH_SIZES)),
+    }
+    if method in ("lora", "adalora"):
+        chosen["rank"] = trial.suggest_categorical("rank", list(RANKS))
+    return chosen
+
+
+def _same_search(study: Any, about: dict[str, Any]) -> None:
+    """Note what is searched, or refuse to mix it with another search."""
+    known = study.user_attrs
+    other = {name: known[name] for name in about if name in known and known[name] != about[name]}
+    if other:
+        told = ", ".join(f"{name} was {old!r}, is {about[name]!r}" for name, old in other.items())
+        raise AttnlabError(
+            f"The search in this folder is another one: {told}. Choose a new folder."
+        )
+    for name, value in about.items():
+        study.set_user_attr(name, value)
