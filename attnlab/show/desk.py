@@ -33,6 +33,7 @@ class ReportDesk(anywidget.AnyWidget):
     settings : dict, what the controls say now. `set` changes some of them.
     report : dict, what is drawn; its ``settings`` are those it was made from
     error : str, why the settings cannot be drawn; empty if they can
+    code : str, the settings as Python code
     """
 
     # one dictionary, so that several controls change together; ipywidgets has a `keys` of its own
@@ -40,9 +41,11 @@ class ReportDesk(anywidget.AnyWidget):
     start = traitlets.Dict().tag(sync=True)
     report = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
+    code = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, report: dict[str, Any], **traits: Any):
         first = report["settings"]
+        traits["code"] = _as_code(first)
         super().__init__(settings=dict(first), start=dict(first), report=report, **traits)
         self.observe(self._redraw, "settings")
 
@@ -66,6 +69,7 @@ class ReportDesk(anywidget.AnyWidget):
     def _redraw(self, _change: dict[str, Any]) -> None:
         try:
             self.report, self.error = self._report_of(self.settings), ""
+            self.code = _as_code(self.settings)
         except AttnlabError as error:
             self.error = f"{error} Or press “Reset”."
 
@@ -77,3 +81,8 @@ class ReportDesk(anywidget.AnyWidget):
                 f"{', '.join(known)}. To change one: desk.set({known[0]}={self.start[known[0]]!r})."
             )
         return self.compute(**settings)
+
+
+def _as_code(settings: dict[str, Any]) -> str:
+    """A call that puts a desk to these settings."""
+    return f"desk.set({', '.join(f'{name}={value!r}' for name, value in settings.items())})"

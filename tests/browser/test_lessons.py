@@ -54,6 +54,13 @@ def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context)
     after = weights.get_attribute("aria-label"), weights.inner_html()
     assert after[0] != before[0], "the words did not follow"
     assert after[1] != before[1], "the picture did not follow"
+    undo = page.locator(".attnlab-softmax [data-action=undo]").first
+    undo.click()
+    page.wait_for_function(
+        "alt => document.querySelector('.attnlab-softmax svg.weights').ariaLabel === alt",
+        arg=before[0],
+    )
+    assert undo.is_disabled(), "a run of key presses is one step"
     desk.screenshot(path=SHOTS / "softmax-desk.png")
 
     wrong_then_right(

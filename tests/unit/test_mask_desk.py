@@ -347,3 +347,10 @@ def test_each_desk_keeps_its_own_maps():
     one.set(causal=True)
     other.set(causal=True)
     assert one.report["weights"] != other.report["weights"]
+
+
+def test_the_settings_as_code_bring_another_desk_to_the_same_place():
+    desk, other = MaskDesk(some_maps()), MaskDesk(some_maps())
+    desk.set(causal=True, window=1)
+    exec(desk.code, {"desk": other})
+    assert other.settings == desk.settings != other.start

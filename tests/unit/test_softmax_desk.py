@@ -269,3 +269,10 @@ def test_reset_brings_back_the_start_whatever_was_done_to_the_settings():
     desk.set(temperature=2.0)  # from what is drawn, not from what could not be
     assert not desk.error
     assert desk.report["settings"]["temperature"] == 2.0
+
+
+def test_the_settings_as_code_bring_another_desk_to_the_same_place():
+    desk, other = SoftmaxDesk(), SoftmaxDesk()
+    desk.set(temperature=0.5, keys=7)
+    exec(desk.code, {"desk": other})
+    assert other.settings == desk.settings != other.start

@@ -1,4 +1,4 @@
-// What the views of all widgets are made of. scripts.py puts this before each view's own script.
+// What the views of all widgets are made of. desk.py puts this before each view's own script.
 
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -39,6 +39,35 @@ function slider({ name, label, min, max, step }, moved) {
     input.setAttribute("aria-valuetext", text);
   };
   return { box: make("label", { className: "slider" }, make("span", {}, ...written(label)), output, input), show };
+}
+
+// The settings of a desk: how to change them, and buttons that take a change back and give them as code.
+function controlled(model) {
+  const past = [];
+  let last = 0;
+  const send = (settings) => {
+    model.set("settings", settings);
+    model.save_changes();
+    undo.disabled = !past.length;
+  };
+  const undo = button("undo", "Undo", () => { last = 0; send(past.pop()); });
+  undo.disabled = true;
+  const change = (settings) => {
+    // a drag or a run of key presses is one step
+    if (Date.now() - last > 700) past.push(model.get("settings"));
+    last = Date.now();
+    send(settings);
+  };
+  const code = button("code", "Copy as code", async () => {
+    try {
+      await navigator.clipboard.writeText(model.get("code"));
+      code.textContent = "Copied";
+      setTimeout(() => { code.textContent = "Copy as code"; }, 1500);
+    } catch { // not allowed here
+      window.prompt("These settings as Python code:", model.get("code"));
+    }
+  });
+  return { change, keep: make("div", { className: "keep" }, undo, code) };
 }
 
 function isDark(element) {

@@ -43,11 +43,8 @@ function render(context) {
   const colours = model.get("palette");
   const colourOf = (weight) => colours[Math.min(colours.length - 1, Math.round(part(weight) * (colours.length - 1)))];
 
-  function send(settings) {
-    model.set("settings", settings);
-    model.save_changes();
-  }
-  const change = (some) => send({ ...model.get("settings"), ...some });
+  const desk = controlled(model);
+  const change = (some) => desk.change({ ...model.get("settings"), ...some });
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
   const CONTROLS = [
@@ -207,8 +204,8 @@ function render(context) {
       section("Head", make("div", { className: "pair" }, layer, head)),
       section("Masks", make("label", { className: "choice" }, causal, "causal: no token sees the future"), windowed, padding),
       section("The mask is applied", ...places.map(({ box }) => box)),
-      button("reset", "Reset", () => send(model.get("start"))), legend),
-    picture), remark, error);
+      button("reset", "Reset", () => desk.change(model.get("start"))), legend),
+    picture), make("div", { className: "last" }, remark, desk.keep), error);
   onResize(picture, drawPicture);
   on("settings", drawControls);
   on("report", drawPicture);

@@ -93,11 +93,8 @@ function render(context) {
   const { model } = context;
   const { root, on, onResize, end } = begin(context, "attnlab-softmax", "Softmax desk: temperature, width and number of keys");
 
-  function send(settings) {
-    model.set("settings", settings);
-    model.save_changes();
-  }
-  const change = (part) => send({ ...model.get("settings"), ...part });
+  const desk = controlled(model);
+  const change = (part) => desk.change({ ...model.get("settings"), ...part });
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
   const sliders = CONTROLS.map((control) => slider(control, (position) => change({ [control.name]: control.value(position) })));
@@ -108,7 +105,7 @@ function render(context) {
     make("label", { className: "switch" }, scaled, make("span", {}, ...written(["divide scores by √d", ["k"]]))),
     make("div", { className: "buttons" },
       button("draw", "New draw", () => change({ seed: model.get("settings").seed + 1 })),
-      button("reset", "Reset", () => send(model.get("start")))));
+      button("reset", "Reset", () => desk.change(model.get("start")))));
 
   function drawControls() {
     const settings = model.get("settings");
@@ -160,7 +157,7 @@ function render(context) {
   // ── together ─────────────────────────────────────────────────────────────────────────────
   root.append(bar, make("div", { className: "softmax-columns" },
     make("div", {}, scores.box, weights.box),
-    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), remark, error);
+    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), make("div", { className: "last" }, remark, desk.keep), error);
   onResize(scores.svg, drawPictures);
   on("settings", drawControls);
   on("report", drawPictures);
