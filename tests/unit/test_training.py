@@ -29,6 +29,9 @@ from attnlab.training import (
     train,
 )
 
+HERE = Path(__file__).parent
+MODULES = os.pathsep.join([str(HERE), str(HERE.parent)])  # what other processes import from
+
 
 class Tiny(nn.Module):
     """A model that learns whether the first number is positive, with dropout."""
@@ -277,7 +280,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_weights(tmp_path):
         "               progress=lambda *a: time.sleep(0.02))\n"
         "save_file(model.state_dict(), folder / 'end.safetensors')\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": MODULES, "OMP_NUM_THREADS": "1"}
     began, killed = [], 0
     for attempt in range(20):
         process = subprocess.Popen(
@@ -377,7 +380,7 @@ def test_two_processes_train_like_one(tmp_path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": MODULES,
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "1",
     }
