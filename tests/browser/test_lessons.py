@@ -46,7 +46,7 @@ def wrong_then_right(notebook, name, wrong, words, right):
 def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context):
     notebook = lesson("01_attention_maths")
     page = notebook.page
-    desk = notebook.show(".attnlab-softmax")
+    desk = notebook.show(".attnlab-softmax[data-stamp]")  # once it is drawn
     assert desk.bounding_box()["height"] < 500
     weights = page.locator(".attnlab-softmax svg.weights").first
     before = weights.get_attribute("aria-label"), weights.inner_html()
@@ -84,7 +84,7 @@ def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context)
 def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, context):
     notebook = lesson("02_attention_from_scratch")
     page = notebook.page
-    desk = notebook.show(".attnlab-mask")
+    desk = notebook.show(".attnlab-mask[data-stamp]")
     stamp = desk.get_attribute("data-stamp")
     page.locator(".attnlab-mask input[name=causal]").first.check()
     page.wait_for_function(
