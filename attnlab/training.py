@@ -436,7 +436,8 @@ class _Run:
             raise AttnlabError(f"There is no {path} to go on from. Leave resume out to begin.")
         with safe_open(path, "pt") as file:
             state = json.loads(file.metadata()["attnlab"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
         other = {
             name: (value, self._identity().get(name))
             for name, value in state["identity"].items()

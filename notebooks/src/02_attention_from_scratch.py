@@ -479,7 +479,7 @@ try:
             attentions[3](hidden, mask=mask),
         )
     print(f"yours: largest difference {(mine - built).abs().max():.0e}")
-except Exception as problem:
+except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
 
 # %% [markdown]

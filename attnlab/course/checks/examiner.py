@@ -437,7 +437,7 @@ def _told(error: BaseException) -> str:
     )
     try:
         reason = " ".join(str(error).split()) or "no message"
-    except Exception:
+    except Exception:  # an answer may raise an exception of its own, whose text raises again
         reason = "a message that cannot be shown"
     reason = reason if len(reason) < 300 else reason[:300] + " ..."
     hint = ""
