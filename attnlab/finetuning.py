@@ -74,8 +74,8 @@ def finetune(
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
     class_weights : "balanced" gives every label the same say in the loss, however rare it is; by default every
         text has the same
-    gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, a third
-        more time
+    gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, and the
+        forward pass is paid twice
     resume : go on from the checkpoint in ``out``
     checkpoint_seconds : how often a checkpoint is written between the ends of epochs
     command : noted beside an adapter as the way to make it again
