@@ -364,6 +364,7 @@ def _load_adapter(folder: Path) -> Classifier:
     record = json.loads(record_path.read_text(encoding="utf-8"))
     with _explained(folder), quietly():
         model, tokenizer, _ = load_base(record["base"], len(record["label_names"]))
+        tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     return Classifier(merged, tokenizer, record["label_names"], History(record.get("history", [])))
 

@@ -141,6 +141,9 @@ def finetune(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     rank: Annotated[int, typer.Option(min=1, help="Of the updates of lora and adalora.")] = 8,
+    max_length: Annotated[
+        int | None, typer.Option(help="Cut texts to so many tokens; default: what the encoder takes.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
@@ -166,6 +169,7 @@ def finetune(
     command += [f"--base {base}"] if base != "minilm" else []
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
     command += [f"--rank {rank}"] if rank != 8 else []
+    command += [f"--max-length {max_length}"] if max_length else []
     command += ["--balanced"] if balanced else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
     with _progress("fine-tuning") as progress:
@@ -178,6 +182,7 @@ def finetune(
             learning_rate=learning_rate,
             batch_size=batch_size,
             rank=rank,
+            max_length=max_length,
             seed=seed,
             class_weights="balanced" if balanced else None,
             resume=resume,

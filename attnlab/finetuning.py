@@ -47,6 +47,7 @@ def finetune(
     learning_rate: float | None = None,
     batch_size: int = 32,
     rank: int = 8,
+    max_length: int | None = None,
     seed: int = 0,
     class_weights: Literal["balanced"] | None = None,
     gradient_checkpointing: bool = False,
@@ -72,6 +73,8 @@ def finetune(
         it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
+    max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the result
+        is used. Default: as many as the encoder takes.
     class_weights : "balanced" gives every label the same say in the loss, however rare it is; by default every
         text has the same
     gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, and the
@@ -109,6 +112,8 @@ def finetune(
     label_names = splits.train.label_names
     model, tokenizer, fresh = load_base(base, len(label_names))
     model.to(default_device())
+    if max_length is not None:
+        _limit(tokenizer, model, max_length)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     steps = epochs * -(-len(splits.train) // batch_size)
@@ -145,6 +150,7 @@ def finetune(
             "method": method,
             "command": command,
             "seed": seed,
+            "max_length": max_length,
             "trainable_parameters": trainable,
             "versions": {
                 "torch": torch.__version__.split("+")[0],
@@ -154,6 +160,16 @@ def finetune(
         }
         _save_adapter(trained, str(base), record, out)
     return Classifier(trained.merge_and_unload(), tokenizer, label_names, clf.history)
+
+
+def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
+    """Let texts have at most so many tokens; saved with the tokenizer."""
+    most = Classifier(model, tokenizer, []).max_length
+    if not 3 <= max_length <= most:
+        raise ModelError(
+            f"max_length is {max_length}; this encoder takes from 3 to {most} tokens, [CLS] and [SEP] included."
+        )
+    tokenizer.model_max_length = max_length
 
 
 def _usable(splits: Splits | None) -> Splits:

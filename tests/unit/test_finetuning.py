@@ -220,3 +220,17 @@ def test_finetuning_does_not_start_from_a_pruned_model(clf, little, tmp_path):
     al.heads.prune(clf, [(0, 0)]).save(tmp_path / "model")
     with pytest.raises(ModelError, match="Fine-tune first, then prune"):
         al.finetune(tmp_path / "model", little)
+
+
+@pytest.mark.parametrize("method", ["lora", "frozen"])
+def test_texts_are_cut_where_you_say_then_and_afterwards(little, tmp_path, method):
+    with pytest.warns(al.errors.AttnlabWarning, match="longer than 16 tokens"):
+        mine = al.finetune("minilm", little, method, tmp_path / "out", epochs=1, max_length=16)
+    again = al.load_classifier(tmp_path / "out")
+    assert mine.max_length == again.max_length == 16
+    text = " ".join(["word"] * 30)
+    with pytest.warns(al.errors.AttnlabWarning, match="longer than 16 tokens"):
+        same = again.predict([text, text[: 14 * 5]]).probabilities
+    assert np.array_equal(same[0], same[1])
+    with pytest.raises(ModelError, match="from 3 to 512"):
+        al.finetune("minilm", little, method, epochs=1, max_length=513)
