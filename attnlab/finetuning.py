@@ -23,7 +23,7 @@ from attnlab.datasets import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import DataError, ModelError, suggest
-from attnlab.training import Recipe, train
+from attnlab.training import History, Recipe, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora"]
 
@@ -55,6 +55,7 @@ def finetune(
     checkpoint_seconds: float = 60.0,
     command: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    watch: Callable[[History, int], None] | None = None,
     **recipe: Any,
 ) -> Classifier:
     """Fine-tune a BERT-family encoder on labelled texts; return it at its best epoch on dev.
@@ -82,7 +83,8 @@ def finetune(
     resume : go on from the checkpoint in ``out``
     checkpoint_seconds : how often a checkpoint is written between the ends of epochs
     command : noted beside an adapter as the way to make it again
-    progress : called as progress(step, steps, text)
+    progress : called as progress(step, steps, text) after every step
+    watch : called as watch(history, steps) whenever the history has grown
     **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation, patience
 
     Returns
@@ -133,6 +135,7 @@ def finetune(
         objective=None if weights is None else _weighted(weights.to(clf.device)),
         after_step=after_step,
         progress=progress,
+        watch=watch,
     )
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()

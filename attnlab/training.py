@@ -175,6 +175,7 @@ def train(
     objective: Callable[[Any, dict[str, Tensor]], Tensor] | None = None,
     after_step: Callable[[int], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    watch: Callable[[History, int], None] | None = None,
 ) -> History:
     """Train ``model`` in place, leave it at its best epoch, and return what was seen.
 
@@ -192,7 +193,8 @@ def train(
     objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
         ``.loss`` of what it returns
     after_step : called with the number of the step, before gradients are forgotten
-    progress : called as progress(step, steps, text)
+    progress : called as progress(step, steps, text) after every step
+    watch : called as watch(history, steps) whenever the history has grown: a live curve, or a tracker of experiments
 
     Raises
     ------
@@ -203,6 +205,8 @@ def train(
     accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
     objective = objective or (lambda outputs, inputs: outputs.loss)
     run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step)
+    if watch is None or not accelerator.is_main_process:
+        watch = _unseen
     path = None if folder is None else Path(folder) / CHECKPOINT
     if path is not None and resume:
         run.load(path)
@@ -216,7 +220,8 @@ def train(
             batches = run.batches()
             model.train()
             while run.place < len(batches):
-                run.step(batches[run.place], batch)
+                if run.step(batches[run.place], batch):
+                    watch(run.history, run.steps)
                 if progress:
                     progress(run.done, run.steps, run.words)
                 if path is not None and time.perf_counter() - saved >= checkpoint_seconds:
@@ -226,10 +231,15 @@ def train(
                     raise Interrupted(run.farewell(path))
             model.eval()
             run.finish_epoch(evaluate())
+            watch(run.history, run.steps)
             if path is not None:
                 run.save(path)
     run.restore_best()
     return run.history
+
+
+def _unseen(history: History, steps: int) -> None:
+    """Nobody watches."""
 
 
 class _Run:
@@ -274,8 +284,8 @@ class _Run:
         generator = np.random.default_rng([self.recipe.seed, self.epoch])
         return shuffled_batches(self.lengths, self.recipe.batch_size, generator)
 
-    def step(self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]) -> None:
-        """One step over one batch, in as many parts as memory asks for."""
+    def step(self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]) -> bool:
+        """One step over one batch, in as many parts as memory asks for; says whether it was noted."""
         began = time.perf_counter()
         while True:
             try:
@@ -301,7 +311,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.done, self.place = self.done + 1, self.place + 1
         self.loss_sum += loss * len(places)
-        self._note(loss, rate, sum(self.lengths[at] for at in places), time.perf_counter() - began)
+        return self._note(loss, rate, sum(self.lengths[at] for at in places), time.perf_counter() - began)
 
     def _gradients(
         self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]
@@ -342,10 +352,10 @@ class _Run:
             stacklevel=4,
         )
 
-    def _note(self, loss: float, rate: float, tokens: int, seconds: float) -> None:
+    def _note(self, loss: float, rate: float, tokens: int, seconds: float) -> bool:
         self.words = f"epoch {self.epoch + 1} of {self.recipe.epochs}, loss {loss:.3f}"
         if (self.done - 1) % max(1, self.steps // 200):
-            return
+            return False
         cuda = self.device.type == "cuda"
         memory = torch.cuda.max_memory_allocated() if cuda else psutil.Process().memory_info().rss
         self.history.steps.append(
@@ -358,6 +368,7 @@ class _Run:
                 "seconds": time.perf_counter() - self.started,
             }
         )
+        return True
 
     # --- epochs ----------------------------------------------------------------------------------
 
