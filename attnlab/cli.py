@@ -21,7 +21,7 @@ from attnlab.errors import AttnlabError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnlab.datasets import Splits
+    from attnlab.datasets import Missing, Splits
 
 app = typer.Typer(
     help="attnlab: an interactive course on attention, and tools for the heads of BERT-family models.",
@@ -142,11 +142,15 @@ def finetune(
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     rank: Annotated[int, typer.Option(min=1, help="Of the updates of lora and adalora.")] = 8,
     max_length: Annotated[
-        int | None, typer.Option(help="Cut texts to so many tokens; default: what the encoder takes.")
+        int | None,
+        typer.Option(help="Cut texts to so many tokens; default: what the encoder takes."),
     ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out CSV rows without text or label.")
+    ] = False,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
     ] = False,
@@ -164,12 +168,13 @@ def finetune(
     from attnlab import finetuning
     from attnlab.evaluate import Evaluator
 
-    splits = _splits(dataset, text, label)
+    splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
     command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
     command += [f"--base {base}"] if base != "minilm" else []
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
     command += [f"--rank {rank}"] if rank != 8 else []
     command += [f"--max-length {max_length}"] if max_length else []
+    command += ["--drop-missing"] if drop_missing else []
     command += ["--balanced"] if balanced else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
     with _progress("fine-tuning") as progress:
@@ -434,12 +439,12 @@ def _print_frame(frame: "pd.DataFrame") -> None:
     _say(frame.to_string(index=False))
 
 
-def _splits(dataset: str, text: str, label: str) -> "Splits":
+def _splits(dataset: str, text: str, label: str, missing: "Missing" = "refuse") -> "Splits":
     """A named data set, or a CSV file split into its three parts."""
     from attnlab import datasets
 
     if Path(dataset).suffix:
-        return datasets.split(datasets.from_csv(dataset, text, label))
+        return datasets.split(datasets.from_csv(dataset, text, label, missing=missing))
     return datasets.load(dataset)
 
 

@@ -17,17 +17,21 @@ import sys
 import tarfile
 import tempfile
 import unicodedata
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import filelock
 import numpy as np
 import pandas as pd
 import platformdirs
 
-from attnlab.errors import DataError, suggest
+from attnlab.errors import AttnlabWarning, DataError, suggest
+
+Missing = Literal["refuse", "drop"]  # what to do with rows that lack text or label
 
 # ── what a data set is ─────────────────────────────────────────────────────────────────────────
 
@@ -170,6 +174,7 @@ def from_csv(
     label: str = "label",
     encoding: str = "utf-8",
     name: str | None = None,
+    missing: Missing = "refuse",
 ) -> TextDataset:
     """Read your own labelled texts from a CSV file with a header line.
 
@@ -178,10 +183,15 @@ def from_csv(
     path : the file; tab-separated if it ends in .tsv or .tab
     text, label : the names of the two columns. Labels may be words or whole numbers.
     encoding : how the file is encoded
+    missing : "drop" leaves out rows without text or label, with a warning that says how many
 
     Raises
     ------
     DataError : no such file, wrong encoding, no such column, an empty text, a missing label
+
+    Notes
+    -----
+    A text that occurs with different labels is kept, with a warning.
     """
     path = Path(path)
     separator = "\t" if path.suffix in (".tsv", ".tab") else ","
@@ -210,11 +220,15 @@ def from_csv(
             f"Rows of {path.name} have more fields than its header names. Quote texts that contain "
             f'{separator!r}: "A warm, funny film",positive'
         )
-    return from_frame(frame, text, label, name or path.stem)
+    return from_frame(frame, text, label, name or path.stem, missing)
 
 
 def from_frame(
-    frame: pd.DataFrame, text: str = "text", label: str = "label", name: str = "own"
+    frame: pd.DataFrame,
+    text: str = "text",
+    label: str = "label",
+    name: str = "own",
+    missing: Missing = "refuse",
 ) -> TextDataset:
     """Make a data set of a DataFrame; see `from_csv` for columns and errors."""
     for column in (text, label):
@@ -225,14 +239,18 @@ def from_frame(
             )
     if frame.empty:
         raise DataError("The table has no rows. Give at least one text and its label.")
-    texts = frame[text].map(lambda value: "" if pd.isna(value) else str(value).strip())
-    _refuse_rows(texts == "", "an empty text", f"frame = frame[frame[{text!r}].str.strip() != '']")
-    given = frame[label]
-    missing = given.isna() | (given.astype(str).str.strip() == "")
-    _refuse_rows(missing, "no label", f"frame = frame.dropna(subset=[{label!r}])")
+    if missing not in get_args(Missing):
+        raise DataError(f"missing is {missing!r}. Write 'refuse' or 'drop'.")
+    rows = len(frame)
+    frame = _complete(frame.reset_index(drop=True), text, label, missing)
+    texts, given = frame[text].map(lambda value: str(value).strip()), frame[label]
+    if len(frame) < rows:  # numbers in a column that had gaps were read as words
+        given = _numbers(given)
     if pd.api.types.is_float_dtype(given):
         _refuse_rows(
-            given % 1 != 0, "a label that is no class", "frame[label] = frame[label].round()"
+            given % 1 != 0,
+            "a number with decimals as label, which is no class",
+            "Sort numbers into classes first, such as 0 and 1.",
         )
         given = given.astype(int)
     if not pd.api.types.is_numeric_dtype(given):
@@ -240,7 +258,15 @@ def from_frame(
     values = sorted(given.unique())
     label_names = [str(value) for value in values]
     number = {value: index for index, value in enumerate(label_names)}
-    return TextDataset(texts.tolist(), [number[str(value)] for value in given], label_names, name)
+    labels = [number[str(value)] for value in given]
+    both = texts.map(normalise).groupby(labels, sort=False).unique().explode().duplicated().sum()
+    if both:
+        warnings.warn(
+            f"{both} texts of {name} occur more than once, with different labels. Nothing can learn those.",
+            AttnlabWarning,
+            stacklevel=2,
+        )
+    return TextDataset(texts.tolist(), labels, label_names, name)
 
 
 def split(dataset: TextDataset, dev: int | float = 0.1, test: int | float = 0.1) -> Splits:
@@ -302,12 +328,39 @@ def _hash(text: str) -> str:
     return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
+def _complete(frame: pd.DataFrame, text: str, label: str, missing: Missing) -> pd.DataFrame:
+    """The rows that have both text and label; DataError or a warning if some have not."""
+    empty = {
+        column: frame[column].isna() | (frame[column].astype(str).str.strip() == "")
+        for column in (text, label)
+    }
+    bad = empty[text] | empty[label]
+    if missing == "refuse":
+        cure = "Give them one, or leave such rows out with missing='drop' (--drop-missing)."
+        _refuse_rows(empty[text], "an empty text", cure)
+        _refuse_rows(empty[label], "no label", cure)
+    elif bad.all():
+        raise DataError("No row has both a text and a label. Check which columns you named.")
+    elif bad.any():
+        told = f"{bad.sum()} of {len(frame)} rows without text or label are left out."
+        warnings.warn(told, AttnlabWarning, stacklevel=3)
+    return frame[~bad]
+
+
+def _numbers(labels: pd.Series) -> pd.Series:
+    """Labels as numbers if all of them are."""
+    try:
+        return pd.to_numeric(labels)
+    except (ValueError, TypeError):
+        return labels
+
+
 def _refuse_rows(bad: pd.Series, what: str, cure: str) -> None:
     """Raise DataError naming the first rows (counted from 1, below the header) that are bad."""
-    rows = np.flatnonzero(bad.to_numpy())
+    rows = bad.index[bad]
     if len(rows):
         some = ", ".join(str(row + 1) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-        raise DataError(f"{len(rows)} rows have {what} (row {some}). Leave them out: {cure}")
+        raise DataError(f"{len(rows)} rows have {what} (row {some}). {cure}")
 
 
 # ── fetching ───────────────────────────────────────────────────────────────────────────────────

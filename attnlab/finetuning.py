@@ -2,10 +2,12 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -22,7 +24,7 @@ from attnlab.bert import (
 from attnlab.datasets import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
-from attnlab.errors import DataError, ModelError, suggest
+from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.training import History, Recipe, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora"]
@@ -74,8 +76,8 @@ def finetune(
         it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
-    max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the result
-        is used. Default: as many as the encoder takes.
+    max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the
+        result is used. Default: as many as the encoder takes.
     class_weights : "balanced" gives every label the same say in the loss, however rare it is; by default every
         text has the same
     gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, and the
@@ -177,20 +179,35 @@ def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
 
 def _usable(splits: Splits | None) -> Splits:
     """The splits, or an error that says what is missing."""
-    if splits is None or not len(splits.train) or not len(splits.dev):
+    if splits is None or not len(splits.train) + len(splits.dev):
         raise DataError(
             "finetune needs texts to train on and texts for dev. Use a set that has both, such as "
             "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data)."
         )
     if not isinstance(splits.train, TextDataset):
         raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
-    seen = {splits.train.label_names[label] for label in splits.train.labels}
+    names = np.array(splits.train.label_names)
+    for part in ("train", "dev"):
+        if not len(getattr(splits, part)):
+            raise DataError(
+                f"{splits!r} leaves nothing for {part}. A split needs some ten texts of a label, with "
+                "no copies; for fewer say how many you want, as in al.datasets.split(data, dev=1, test=0)."
+            )
+    seen = set(splits.train.labels)
     if len(seen) < 2:
         raise DataError(
-            f"All {len(splits.train)} training texts have the label {seen.pop()!r}, so there is "
-            "nothing to tell apart. "
-            "Add texts with other labels."
+            f"All {len(splits.train)} training texts have the label {str(names[seen.pop()])!r}, so there "
+            "is nothing to tell apart. Add texts with other labels."
         )
+    for part, trouble in (("train", "cannot be learned"), ("dev", "are not measured")):
+        absent = sorted(set(range(len(names))) - set(getattr(splits, part).labels))
+        if absent:
+            some = ", ".join(names[absent[:3]]) + (", ..." if len(absent) > 3 else "")
+            warnings.warn(
+                f"{len(absent)} of {len(names)} labels have no text in {part} and {trouble}: {some}",
+                AttnlabWarning,
+                stacklevel=3,
+            )
     return splits
 
 

@@ -194,7 +194,8 @@ def train(
         ``.loss`` of what it returns
     after_step : called with the number of the step, before gradients are forgotten
     progress : called as progress(step, steps, text) after every step
-    watch : called as watch(history, steps) whenever the history has grown: a live curve, or a tracker of experiments
+    watch : called as watch(history, steps) whenever the history has grown: by a live curve, or a tracker of
+        experiments
 
     Raises
     ------
@@ -311,7 +312,9 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.done, self.place = self.done + 1, self.place + 1
         self.loss_sum += loss * len(places)
-        return self._note(loss, rate, sum(self.lengths[at] for at in places), time.perf_counter() - began)
+        return self._note(
+            loss, rate, sum(self.lengths[at] for at in places), time.perf_counter() - began
+        )
 
     def _gradients(
         self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]

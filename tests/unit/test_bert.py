@@ -1,7 +1,9 @@
+import copy
 import json
 import socket
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -342,3 +344,33 @@ def test_a_text_may_be_asked_for_twice(clf, some):
     twice = clf.logits(encoded, [3, 0, 3])
     assert torch.equal(twice[0], twice[2])
     assert torch.allclose(twice[1], clf.logits(encoded, [0])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("paired", [False, True])
+def test_batches_are_what_the_tokenizer_itself_would_pad(clf, some, side, paired):
+    tokenizer = copy.deepcopy(clf.tokenizer)
+    tokenizer.padding_side = side
+    mine = bert.Classifier(clf.model, tokenizer, clf.label_names)
+    texts = list(zip(some.texts, some.texts[::-1], strict=True)) if paired else some.texts
+    places = [5, 0, 3, 3, 8]
+    batch = mine.encode(texts).batch(places)
+    rows = [dict(tokenizer(*(texts[at] if paired else [texts[at]]))) for at in places]
+    expected = tokenizer.pad(rows, return_tensors="pt")
+    assert set(batch) == set(expected)
+    for name, tensor in expected.items():
+        assert batch[name].equal(tensor), name
+
+
+def test_a_token_costs_the_bytes_of_its_numbers(clf, movies):
+    """So that a hundred thousand texts fit beside a model, also while they are tokenised."""
+    texts = movies.train.texts
+    clf.encode(texts[:10])
+    tracemalloc.start()
+    encoded = clf.encode(texts)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    tokens = encoded.starts[-1]
+    assert sum(one.nbytes for one in encoded.columns.values()) == 5 * tokens
+    assert kept < 6 * tokens + 50 * len(texts)
+    assert peak < 40 * tokens

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import attnlab as al
 from attnlab import datasets
-from attnlab.errors import DataError
+from attnlab.errors import AttnlabWarning, DataError
 
 FRENCH = datasets.source("interface-fr")
 
@@ -130,7 +131,10 @@ def test_the_text_nan_is_a_text(tmp_path):
         ("txt,label\na,1\n", {}, "Did you mean 'txt'"),
         ("text,label\n ,1\nb,2\n", {}, r"1 rows have an empty text \(row 1\)"),
         ("text,label\na,\nb,2\n", {}, r"no label \(row 1\)"),
-        ("text,label\na,1.5\nb,2\n", {}, "a label that is no class"),
+        ("text,label\na,1.5\nb,2\n", {}, "decimals as label"),
+        ("text,label\na,\n,2\n", {"missing": "drop"}, "No row has both"),
+        ("text,label\na,\n,2\nc,1.5\n", {"missing": "drop"}, r"decimals as label.* \(row 3\)"),
+        ("text,label\na,1\n", {"missing": "skip"}, "Write 'refuse' or 'drop'"),
         ("text,label\nDull, slow,bad\n", {}, "more fields than its header"),
         ("text,label\n", {}, "no rows"),
         ("", {}, "not a table"),
@@ -138,8 +142,23 @@ def test_the_text_nan_is_a_text(tmp_path):
     ],
 )
 def test_a_csv_that_cannot_be_used_says_why(tmp_path, content, options, words):
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=words), warnings.catch_warnings():
+        warnings.simplefilter("ignore", AttnlabWarning)
         al.datasets.from_csv(write(tmp_path / "a.csv", content), **options)
+
+
+def test_rows_that_lack_something_are_left_out_on_request(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\ngood,10\n ,2\npoor,2\nfine,\n")
+    with pytest.warns(AttnlabWarning, match="2 of 4 rows"):
+        data = al.datasets.from_csv(path, missing="drop")
+    assert (data.texts, data.labels, data.label_names) == (["good", "poor"], [1, 0], ["2", "10"])
+
+
+def test_a_text_with_two_labels_is_pointed_at(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\nWell made,1\nwell  made,0\nWell made,1\nslow,0\n")
+    with pytest.warns(AttnlabWarning, match="1 texts of a occur more than once, with different"):
+        data = al.datasets.from_csv(path)
+    assert len(data) == 4
 
 
 def test_a_wrong_encoding_names_likely_ones(tmp_path):

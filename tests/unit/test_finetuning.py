@@ -234,3 +234,46 @@ def test_texts_are_cut_where_you_say_then_and_afterwards(little, tmp_path, metho
     assert np.array_equal(same[0], same[1])
     with pytest.raises(ModelError, match="from 3 to 512"):
         al.finetune("minilm", little, method, epochs=1, max_length=513)
+
+
+def table(tmp_path, rows):
+    """A CSV file of numbered texts with these labels, read and split."""
+    lines = [f"film number {number},{label}" for number, label in enumerate(rows)]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *lines, ""]))
+    return al.datasets.split(al.datasets.from_csv(tmp_path / "mine.csv"))
+
+
+@pytest.mark.parametrize("labels", [["good", "bad"], ["good", "good"], range(30)])
+def test_a_table_too_small_to_split_says_what_it_would_take(tmp_path, labels):
+    with pytest.raises(DataError, match=r"nothing for dev.*ten texts of a label"):
+        al.finetune("minilm", table(tmp_path, labels))
+
+
+def test_labels_that_are_not_learned_or_not_measured_are_named(tmp_path):
+    splits = table(tmp_path, ["rare" if number == 7 else "usual" for number in range(60)])
+    with pytest.warns(al.errors.AttnlabWarning, match="in dev and are not measured: rare"):
+        al.finetune("minilm", splits, "frozen", epochs=1)
+    turned = Splits(splits.dev, splits.train, splits.test)
+    with pytest.raises(DataError, match="have the label 'usual'"):
+        al.finetune("minilm", turned)
+
+
+def test_a_hundred_thousand_rows_are_read_and_trained_on(tmp_path):
+    """Tokenised a thousand at a time into 5 bytes a token; stopped after a few steps here."""
+    splits = table(tmp_path, ["even" if number % 2 == 0 else "odd" for number in range(100_000)])
+    assert [len(part) for part in (splits.train, splits.dev, splits.test)] == [
+        80_000,
+        10_000,
+        10_000,
+    ]
+
+    class Enough(Exception):
+        pass
+
+    def enough(step, steps, text):
+        assert steps == 2500
+        if step == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        al.finetune("minilm", splits, "frozen", epochs=1, progress=enough)

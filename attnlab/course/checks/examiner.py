@@ -8,6 +8,8 @@ compares with a reference of its own, and yields one line for each thing that he
 import contextlib
 import ctypes
 import io
+import math
+import numbers
 import os
 import signal
 import sys
@@ -139,12 +141,13 @@ class Answer:
         copies = [_copy(one) for one in arguments]
         result = self._run(lambda: self.given(*copies, **keywords))
         for before, after in zip(arguments, copies, strict=True):
-            if isinstance(before, Tensor) and not torch.equal(
-                before.nan_to_num(), after.nan_to_num()
-            ):
+            if not _unchanged(before, after):
                 raise CheckFailed(
                     "Your function changes its input in place.\n"
                     "Is there an assignment into it, `+=`, or a method that ends in `_`? Work on a new tensor."
+                    if isinstance(before, Tensor)
+                    else "Your function changes a list that it was given.\n"
+                    "Is there an append, pop, sort or `+=` on it, or on what it holds? Make a new list."
                 )
         return result
 
@@ -271,12 +274,7 @@ def a_tensor(
     result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
 ) -> Tensor:
     """The result as a tensor of this shape without NaN, or a failure that says what it is instead."""
-    if result is None:
-        raise CheckFailed(
-            f"Your function returned None where {what} was expected.\nDoes it end in `return`?"
-        )
-    if result is Ellipsis:
-        raise Unwritten(f"Not written yet: {what} is still `...`.")
+    _something(result, what)
     if isinstance(result, np.ndarray | np.generic):
         raise CheckFailed(
             f"A numpy array came back as {what}; gradients cannot flow through numpy.\n"
@@ -299,6 +297,35 @@ def a_tensor(
             f"There is NaN in the {what}.\nIs something 0 / 0, log(0), inf - inf, or an overflow?"
         )
     return result
+
+
+def a_number(result: object, what: str = "result") -> float:
+    """The result as a plain finite number, or a failure that says what it is instead."""
+    _something(result, what)
+    if isinstance(result, Tensor) and result.requires_grad:
+        raise CheckFailed(
+            f"As {what} came a tensor with its graph: who keeps it keeps everything it was computed from.\n"
+            "A plain number is asked for: which method of a tensor gives one?"
+        )
+    if isinstance(result, bool) or not isinstance(result, numbers.Real):
+        raise CheckFailed(
+            f"As {what} came {_kind(result)}, not a plain number.\n"
+            "Is there an .item() or float() missing, or is more returned than the docstring says?"
+        )
+    number = float(result)
+    if not math.isfinite(number):
+        raise CheckFailed(f"The {what} is {number}.\nIs something 0 / 0, or an overflow?")
+    return number
+
+
+def _something(result: object, what: str) -> None:
+    """Fail where nothing was returned, or the dots of a hole."""
+    if result is None:
+        raise CheckFailed(
+            f"Your function returned None where {what} was expected.\nDoes it end in `return`?"
+        )
+    if result is Ellipsis:
+        raise Unwritten(f"Not written yet: {what} is still `...`.")
 
 
 def same(result: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
@@ -406,9 +433,25 @@ def _watched(forbidden: frozenset[str]) -> Iterator[None]:
 
 
 def _copy(one: Any) -> Any:
+    """A copy of a tensor, or of a list or tuple with what it holds; anything else is given as it is."""
+    if type(one) in (list, tuple):
+        return type(one)(_copy(part) for part in one)
     if not isinstance(one, Tensor):
         return one
     return one.clone() if one.requires_grad else one.detach().clone()
+
+
+def _unchanged(before: Any, after: Any) -> bool:
+    """Whether a copy that was given away is still what it was."""
+    if type(before) in (list, tuple):
+        return (
+            type(before) is type(after)
+            and len(before) == len(after)
+            and all(map(_unchanged, before, after))
+        )
+    if isinstance(before, Tensor):
+        return isinstance(after, Tensor) and torch.equal(before.nan_to_num(), after.nan_to_num())
+    return before is after
 
 
 def _is_float(one: Any) -> bool:
