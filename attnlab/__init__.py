@@ -22,6 +22,7 @@ _MODULES = {
     "reports",
     "search",
     "settings",
+    "tracking",
     "training",
 }
 _NAMES = {
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         reports,
         search,
         settings,
+        tracking,
         training,
     )
     from attnlab.bert import Classifier, load_classifier

@@ -122,7 +122,8 @@ class Classifier:
 
     Attributes
     ----------
-    model : the plain Transformers model in float32 (adapters merged), usable on its own
+    model : the plain Transformers model in float32 (adapters merged), usable on its own; after prefix tuning,
+        which cannot be merged, peft's wrapper around it
     tokenizer : its tokenizer
     label_names : list of C str
     layers, heads : size of its attention; heads removed for good still count
@@ -148,7 +149,7 @@ class Classifier:
             positions -= (
                 model.config.pad_token_id + 1
             )  # their positions start behind the padding index
-        self.max_length = min(positions, tokenizer.model_max_length)
+        self.max_length = min(positions - _heads.prefix(model), tokenizer.model_max_length)
 
     @property
     def device(self) -> torch.device:
@@ -304,7 +305,7 @@ class Classifier:
                 "attend takes one setting for one text, not a stack. Pick one of them."
             )
         inputs = {name: one.to(self.device) for name, one in encoded.batch([0, 0]).items()}
-        weights, norms = _heads.record(self.model, inputs, HeadSettings.stack([settings, neutral]))
+        weights, norms = _heads.record(self, inputs, HeadSettings.stack([settings, neutral]))
         special = torch.tensor(
             self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
         )
@@ -330,6 +331,11 @@ class Classifier:
         """Write model and tokenizer to a folder that `load_classifier` reads; whole or not at all."""
         self.model.config.id2label = dict(enumerate(self.label_names))
         self.model.config.label2id = {name: index for index, name in enumerate(self.label_names)}
+        if _heads.prefix(self.model):
+            base = self.model.peft_config["default"].base_model_name_or_path
+            record = {"base": base, "label_names": self.label_names, "max_length": self.max_length}
+            save_adapter(self.model, record, folder)
+            return Path(folder)
         with whole_folder(folder) as partial, quietly():
             self.model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
@@ -417,8 +423,19 @@ def _load_adapter(folder: Path) -> Classifier:
     with _explained(folder), quietly():
         model, tokenizer, _ = load_base(record["base"], len(record["label_names"]))
         tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
-        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    return Classifier(merged, tokenizer, record["label_names"], History(record.get("history", [])))
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        model = adapted if _heads.prefix(adapted) else adapted.merge_and_unload()
+    return Classifier(model, tokenizer, record["label_names"], History(record.get("history", [])))
+
+
+def save_adapter(adapted: Any, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:
+    """Write what an adapter adds to its base, and our record beside it, whole or not at all."""
+    with whole_folder(folder) as partial, quietly():
+        adapted.peft_config["default"].base_model_name_or_path = record["base"]
+        adapted.save_pretrained(str(partial), save_embedding_layers=False)
+        (partial / "README.md").unlink(missing_ok=True)  # peft's template
+        text = json.dumps(record, indent=1) + "\n"
+        Path(partial / RECORD).write_text(text, encoding="utf-8")
 
 
 def load_base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedModel, Any, list[str]]:
@@ -470,6 +487,7 @@ def quietly() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+            warnings.filterwarnings("ignore", "The following rank_pattern", RuntimeWarning)  # AdaLoRA
             yield
     finally:
         transformers.logging.set_verbosity(level)

@@ -132,7 +132,7 @@ def finetune(
     ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
     method: Annotated[
-        str, typer.Option(help="full, frozen-embeddings, frozen, lora or adalora")
+        str, typer.Option(help="full, frozen-embeddings, frozen, lora, adalora or prefix")
     ] = "lora",
     base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
     epochs: Annotated[int, typer.Option(min=1)] = 3,
@@ -154,6 +154,9 @@ def finetune(
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write the run to this folder, for TensorBoard.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
     ] = False,
@@ -167,6 +170,7 @@ def finetune(
     """
     from attnlab import finetuning
     from attnlab.evaluate import Evaluator
+    from attnlab.tracking import TensorBoard
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
     command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
@@ -193,6 +197,7 @@ def finetune(
             resume=resume,
             command=" ".join(command),
             progress=progress,
+            watch=None if tensorboard is None else TensorBoard(tensorboard),
         )
     out.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
     best = clf.history.best

@@ -1,10 +1,8 @@
 """Fine-tuning: a BERT-family encoder learns from labelled texts, by the method of your choice."""
 
-import json
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +12,11 @@ from torch import nn
 
 from attnlab.bert import (
     BUNDLED,
-    RECORD,
     Classifier,
     check_target,
     load_base,
     quietly,
-    whole_folder,
+    save_adapter,
 )
 from attnlab.datasets import Splits, TextDataset
 from attnlab.device import device as default_device
@@ -27,7 +24,7 @@ from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.training import History, Recipe, train
 
-Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora"]
+Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 
 # the highest learning rate of each method, where none is given
 LEARNING_RATES = {
@@ -36,6 +33,7 @@ LEARNING_RATES = {
     "frozen": 1e-2,
     "lora": 1e-3,
     "adalora": 2e-3,
+    "prefix": 1e-2,
 }
 
 
@@ -49,6 +47,7 @@ def finetune(
     learning_rate: float | None = None,
     batch_size: int = 32,
     rank: int = 8,
+    virtual_tokens: int = 16,
     max_length: int | None = None,
     seed: int = 0,
     class_weights: Literal["balanced"] | None = None,
@@ -71,11 +70,14 @@ def finetune(
         - "frozen-embeddings" every weight but the word embeddings, which are half of a small BERT;
         - "frozen" the classification layer alone, a probe of what the encoder knows already;
         - "lora" low-rank updates of all attention and feed-forward matrices (Hu et al. 2021);
-        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023).
-    out : folder for the result (an adapter for "lora" and "adalora"); `load_classifier` reads it. While training
+        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023);
+        - "prefix" keys and values before those of the tokens, in every layer (Li and Liang 2021). They cannot be
+          merged into the weights, so attention maps and `heads.prune` are not for such a classifier.
+    out : folder for the result (an adapter for the last three); `load_classifier` reads it. While training
         it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
+    virtual_tokens : keys and values that "prefix" adds to each layer; texts may have so many tokens less
     max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the
         result is used. Default: as many as the encoder takes.
     class_weights : "balanced" gives every label the same say in the loss, however rare it is; by default every
@@ -121,8 +123,11 @@ def finetune(
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     steps = epochs * -(-len(splits.train) // batch_size)
-    trained, after_step = _prepared(model, method, rank, steps, fresh)
-    clf = Classifier(model, tokenizer, label_names)
+    if method == "prefix":
+        trained, after_step = _prefixed(model, virtual_tokens, fresh), None
+    else:
+        trained, after_step = _prepared(model, method, rank, steps, fresh)
+    clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
     data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
     clf.history = train(
         trained,
@@ -163,7 +168,9 @@ def finetune(
             },
             "history": clf.history.rows,
         }
-        _save_adapter(trained, str(base), record, out)
+        save_adapter(trained, record, out)
+    if method == "prefix":
+        return clf
     return Classifier(trained.merge_and_unload(), tokenizer, label_names, clf.history)
 
 
@@ -295,12 +302,27 @@ def _top(name: str) -> str:
     return "pooler" if "pooler" in parts else parts[0]
 
 
-def _save_adapter(
-    trained: Any, base: str, record: dict[str, Any], out: str | os.PathLike[str]
-) -> None:
-    with whole_folder(out) as partial:
-        trained.peft_config["default"].base_model_name_or_path = base
-        trained.save_pretrained(str(partial), save_embedding_layers=False)
-        (partial / "README.md").unlink(missing_ok=True)  # peft's template
-        text = json.dumps(record, indent=1) + "\n"
-        Path(partial / RECORD).write_text(text, encoding="utf-8")
+def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str]) -> nn.Module:
+    """The model behind peft's prefix; only the prefix and the classification layer train."""
+    from peft import PrefixTuningConfig, get_peft_model
+
+    family = model.config.model_type
+    if family not in _TAKES_PREFIX or model.is_gradient_checkpointing:
+        raise ModelError(
+            f"Prefix tuning needs an encoder that takes keys from outside ({', '.join(_TAKES_PREFIX)}; this "
+            f"is {family}), without gradient_checkpointing. Use 'lora'."
+        )
+    if any(not name.startswith("classifier") for name in fresh):
+        raise ModelError(
+            "This encoder comes without its pooler, and a prefix leaves everything but the last layer as it "
+            "is: a random pooler would stay random. Use 'lora', which trains it."
+        )
+    most = model.config.max_position_embeddings // 2
+    if not 1 <= virtual_tokens <= most:
+        raise ModelError(f"virtual_tokens is {virtual_tokens}; take from 1 to {most}.")
+    config = PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=virtual_tokens)
+    with quietly():
+        return get_peft_model(model, config)
+
+
+_TAKES_PREFIX = ("bert", "roberta", "xlm-roberta", "camembert", "electra")

@@ -104,6 +104,21 @@ def size(target: Any) -> tuple[int, int]:
     return len(sites(model)), model.config.num_attention_heads
 
 
+def prefix(target: Any) -> int:
+    """Keys that prefix tuning puts before those of the tokens, in every layer; 0 for other models."""
+    wrapper = target if hasattr(target, "active_peft_config") else getattr(target, "model", None)
+    config = getattr(wrapper, "active_peft_config", None)
+    return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0
+
+
+def _refuse_prefix(target: Any, what: str) -> None:
+    if count := prefix(target):
+        raise ModelError(
+            f"{what} is not for a model with a prefix: each of its layers also looks at {count} keys that "
+            "are no tokens. Fine-tune with another method, such as 'lora'."
+        )
+
+
 def removed(target: Any) -> list[tuple[int, int]]:
     """The (layer, head) places that were taken out for good, in order."""
     table = getattr(model_of(target).config, PRUNED, None) or {}
@@ -125,8 +140,9 @@ def prune(target: Any, heads: Iterable[tuple[int, int]]) -> Any:
     Raises
     ------
     ModelError : a head the model does not have; an ALBERT layer that others share, unless the head
-        goes from all of them
+        goes from all of them; a model with a prefix
     """
+    _refuse_prefix(target, "Removing heads")
     model = model_of(target)
     layers, per_layer = size(model)
     wanted = {(int(layer), int(head)) for layer, head in heads}
@@ -217,8 +233,10 @@ def record(
     """Run one forward pass; return each layer's weights (B, H, T, T) and value norms (B, H, T).
 
     The norm is that of a head's value vector after the output projection: the length of what the
-    head adds when it looks at that token with weight 1. Heads removed for good give zeros.
+    head adds when it looks at that token with weight 1. Heads removed for good give zeros. ModelError for a
+    model with a prefix.
     """
+    _refuse_prefix(target, "A map of token to token")
     model = model_of(target)
     with torch.no_grad():
         control = HeadControl(model, settings, record=True)

@@ -187,7 +187,8 @@ def train(
     batch : makes the tensors of one batch, ``labels`` included, from the places of its texts
     evaluate : measures on dev after every epoch; returns at least ``dev_accuracy``
     recipe : default `Recipe()`
-    number_format : of what is computed; weights stay float32
+    number_format : of what is computed; weights stay float32. In float16 gradients are scaled, so that small ones
+        are not lost, and a step that overflows is left out.
     folder : where a checkpoint is kept, after every epoch and every ``checkpoint_seconds``
     resume : go on from the checkpoint in ``folder``; the result is that of a run that was never stopped
     objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
@@ -269,6 +270,9 @@ class _Run:
         self.wrapped = accelerator.prepare_model(model) if several else model
         groups = parameter_groups(model, recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        # float16 has so short a range that small gradients would be lost: they are made larger, then smaller
+        half = number_format == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half, init_scale=2.0**12)
         self.steps = recipe.epochs * math.ceil(len(lengths) / recipe.batch_size)
         self.parts = recipe.accumulation
         self.done = self.epoch = self.place = (
@@ -300,13 +304,17 @@ class _Run:
                 f"{places[:4].tolist()}, ...). Try "
                 f"a learning rate below {self.recipe.learning_rate:g}, or train in float32."
             )
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.max_grad_norm)
         rate = self.recipe.learning_rate * linear_schedule(
             self.done, self.steps, self.recipe.warmup
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
+        self.scaler.step(
+            self.optimizer
+        )  # leaves a step out whose gradients are too large for float16
+        self.scaler.update()
         if self.after_step:
             self.after_step(self.done)
         self.optimizer.zero_grad(set_to_none=True)
@@ -336,7 +344,7 @@ class _Run:
                     mean = self.objective(self.wrapped(**inputs), inputs)
                 # gradients are averaged over processes, so each counts for its share of the batch
                 weighted = mean * (len(share) * processes / len(places))
-                weighted.backward()
+                self.scaler.scale(weighted).backward()
             loss += weighted.detach()
         return float(self.accelerator.reduce(loss, "mean")) if processes > 1 else float(loss)
 
@@ -437,6 +445,7 @@ class _Run:
             "place": self.place,
             "parts": self.parts,
             "loss_sum": self.loss_sum,
+            "scaler": self.scaler.state_dict(),
             "seconds": time.perf_counter() - self.started,
             "history": asdict(self.history),
         }
@@ -478,6 +487,8 @@ class _Run:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
         self.done, self.epoch, self.place = state["done"], state["epoch"], state["place"]
         self.parts, self.loss_sum = state["parts"], state["loss_sum"]
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.history = History(**state["history"])
         self.started = time.perf_counter() - state["seconds"]
 

@@ -89,12 +89,19 @@ def test_sweep_writes_a_table(tmp_path):
 def test_finetune_on_ones_own_csv(tmp_path, movies):
     few = movies.train.sample(80)
     few.to_frame()[["text", "label"]].to_csv(tmp_path / "mine.csv", index=False)
-    run = attnlab("finetune", tmp_path / "mine.csv", "--epochs", 1, "--out", tmp_path / "out")
+    with (tmp_path / "mine.csv").open("a") as file:
+        file.write(",positive\n")
+    command = ["finetune", tmp_path / "mine.csv", "--epochs", 1, "--out", tmp_path / "out"]
+    assert "--drop-missing" in attnlab(*command).stderr
+    more = ["--max-length", 16, "--tensorboard", tmp_path / "board", "--drop-missing"]
+    run = attnlab(*command, *more)
     assert run.returncode == 0, run.stderr
     assert "test" in run.stdout
     mine = al.load_classifier(tmp_path / "out")
     assert mine.label_names == ["negative", "positive"]
     assert mine.history.rows[0]["epoch"] == 1
+    assert mine.max_length == 16
+    assert list((tmp_path / "board").glob("events.*"))
 
 
 def test_lab_opens_jupyterlab_on_the_first_notebook(tmp_path):

@@ -46,9 +46,10 @@ def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
         again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
     )
     assert not (tmp_path / "out" / CHECKPOINT).exists()
-    if method in ("lora", "adalora"):
+    if method in ("lora", "adalora", "prefix"):
         record = json.loads((tmp_path / "out" / "attnlab.json").read_text())
-        assert record["trainable_parameters"] == 338_690 or method == "adalora"
+        counts = {"lora": 338_690, "prefix": 2 * 6 * 16 * 384 + 770}
+        assert record["trainable_parameters"] == counts.get(method, record["trainable_parameters"])
         assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
 
 
@@ -87,16 +88,22 @@ def test_a_layer_that_was_not_in_the_base_is_trained_and_saved_with_the_rest(
     assert np.allclose(
         again.predict(TEXTS).probabilities, mine.predict(TEXTS).probabilities, atol=1e-5
     )
+    with pytest.raises(ModelError, match="a random pooler would stay random"):
+        al.finetune(tmp_path / "base", little, "prefix")
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert"])
-@pytest.mark.parametrize("method", ["lora", "frozen"])
+@pytest.mark.parametrize("method", ["lora", "frozen", "prefix"])
 def test_other_families_are_fine_tuned_too(family, method, clf, little, tmp_path):
     config = CONFIGS[family]()
     config.vocab_size, config.max_position_embeddings = len(clf.tokenizer), 300
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(tmp_path / "base")
     clf.tokenizer.save_pretrained(tmp_path / "base")
+    if method == "prefix" and family in ("distilbert", "albert"):
+        with pytest.raises(ModelError, match=f"this is {family}"):
+            al.finetune(tmp_path / "base", little, method)
+        return
     mine = al.finetune(tmp_path / "base", little, method, tmp_path / "out", epochs=1)
     again = al.load_classifier(tmp_path / "out")
     assert np.allclose(
@@ -277,3 +284,30 @@ def test_a_hundred_thousand_rows_are_read_and_trained_on(tmp_path):
 
     with pytest.raises(Enough):
         al.finetune("minilm", splits, "frozen", epochs=1, progress=enough)
+
+
+def test_a_prefix_is_kept_with_its_classifier_and_nothing_pretends_it_is_not_there(
+    little, tmp_path
+):
+    mine = al.finetune("minilm", little, "prefix", epochs=1, virtual_tokens=4)
+    assert mine.max_length == 512 - 4
+    expected = mine.predict(TEXTS).probabilities
+    again = al.load_classifier(mine.save(tmp_path / "out"))
+    assert np.allclose(again.predict(TEXTS).probabilities, expected, atol=1e-6)
+    assert again.max_length == mine.max_length
+    long = " ".join(["word"] * 600)
+    with pytest.warns(al.errors.AttnlabWarning, match="longer than 508"):
+        again.predict([long])
+    silent = again.settings()
+    silent.scale[:] = 0
+    assert not np.allclose(again.predict(TEXTS, silent).probabilities, expected, atol=1e-3)
+    assert np.allclose(again.predict(TEXTS, again.settings()).probabilities, expected, atol=1e-6)
+    for call in (lambda: again.attend(TEXTS[0]), lambda: al.heads.prune(again, [(0, 0)])):
+        with pytest.raises(ModelError, match="4 keys that are no tokens"):
+            call()
+
+
+@pytest.mark.parametrize("wish", [{"virtual_tokens": 0}, {"gradient_checkpointing": True}])
+def test_a_prefix_that_cannot_be_is_refused(little, wish):
+    with pytest.raises(ModelError):
+        al.finetune("minilm", little, "prefix", **wish)

@@ -123,6 +123,44 @@ def test_one_step_is_what_it_says_by_hand():
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
+def test_in_float16_it_learns_the_same_and_small_gradients_are_not_lost():
+    recipe = Recipe(epochs=8, batch_size=8, learning_rate=1e-2)
+    exact, half = (
+        run(Tiny(dropout=0), recipe, number_format=one)[1] for one in (torch.float32, torch.float16)
+    )
+    assert half.rows[-1]["train_loss"] == pytest.approx(exact.rows[-1]["train_loss"], rel=0.05)
+    shrunk = Tiny(dropout=0)
+    before = shrunk.inner.weight.clone()
+
+    def tiny_loss(outputs, inputs):  # its gradients are below what float16 can hold
+        return 1e-5 * outputs.loss
+
+    run(shrunk, recipe, number_format=torch.float16, objective=tiny_loss)
+    assert not shrunk.inner.weight.allclose(before, atol=1e-3)
+
+
+def test_a_step_too_large_for_float16_is_left_out():
+    calls = []
+
+    def huge_first(outputs, inputs):
+        calls.append(1)
+        return outputs.loss * (1e4 if len(calls) == 1 else 1)
+
+    weights = []
+    model = Tiny(dropout=0)
+    start = model.inner.weight.detach().clone()
+    run(
+        model,
+        Recipe(epochs=1, batch_size=8, learning_rate=1e-2),
+        number_format=torch.float16,
+        objective=huge_first,
+        after_step=lambda step: weights.append(model.inner.weight.detach().clone()),
+    )
+    assert weights[0].equal(start)
+    assert not weights[1].equal(start)
+    assert all(one.isfinite().all() for one in weights)
+
+
 def test_a_run_is_the_one_of_hugging_faces_trainer(tmp_path):
     """The same batches through Trainer and through our loop end in the same weights."""
     generator = torch.Generator().manual_seed(2)
