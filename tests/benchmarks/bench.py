@@ -1,7 +1,8 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, sweep, desk, accuracy. Ratios compare both sides in the same run. Rows are merged
-into data/results.json by name, and the cards of our adapters are written anew from it.
+Areas: import, view, sweep, desk, accuracy, finetune, gpu, and scores (two hours; only when named). Ratios compare both
+sides in the same run. Rows are merged into data/results.json by name, and the cards of our adapters are written
+anew from it.
 """
 
 import datetime
@@ -17,11 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import finetuning
 import numpy as np
 import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
+from rows import Row, accuracy, row
 
 import attnlab as al
 from attnlab.files import write_whole
@@ -29,17 +32,6 @@ from attnlab.files import write_whole
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "data" / "results.json"
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
-
-Row = dict[str, object]
-
-
-def row(
-    name: str, value: float, unit: str, runs: list[float] | None = None, n: int = 1, **more: object
-) -> Row:
-    """One figure; ``low`` and ``high`` are the spread over the runs unless given."""
-    runs = runs or [value]
-    spread = {"low": min(runs), "high": max(runs)} | more
-    return {"name": name, "value": value, "unit": unit, **spread, "n": n if n > 1 else len(runs)}
 
 
 def measure_import() -> list[Row]:
@@ -237,27 +229,19 @@ def measure_desk() -> list[Row]:
 
 
 def measure_accuracy() -> list[Row]:
-    """Test accuracy of our adapter and of a bag of words, on the same sentences."""
+    """Accuracy of our adapter and of a bag of words, on the same sentences."""
     splits = al.datasets.load("movie-sentiment")
     clf = al.load_classifier("movie-sentiment")
     rows = []
     words = al.reports.bag_of_words(splits.train)
     for part in ("dev", "test"):
         data = getattr(splits, part)
-        score = al.Evaluator(clf, data).score()
-        baseline = float((words.predict(data.texts) == np.array(data.labels)).mean())
-        for method, value in (("lora", score.accuracy), ("tfidf", baseline)):
-            half = 1.96 * (value * (1 - value) / len(data)) ** 0.5
-            rows.append(
-                row(
-                    f"movie-sentiment.{method}.{part}_accuracy",
-                    value,
-                    "share",
-                    low=value - half,
-                    high=value + half,
-                    n=len(data),
-                )
-            )
+        for name, answers in (
+            ("adapter", al.Evaluator(clf, data).score().predictions),
+            ("tfidf", words.predict(data.texts)),
+        ):
+            right = (np.array(answers) == np.array(data.labels)).astype(float)
+            rows.append(accuracy(f"movie-sentiment.{name}.{part}_accuracy", right))
     return rows
 
 
@@ -267,7 +251,11 @@ AREAS = {
     "sweep": measure_sweep,
     "desk": measure_desk,
     "accuracy": measure_accuracy,
+    "finetune": finetuning.measure_speed,
+    "gpu": finetuning.measure_gpu,
+    "scores": finetuning.measure_scores,
 }
+LONG = ("scores",)
 
 
 def machine() -> Row:
@@ -323,12 +311,15 @@ def write_cards() -> None:
             "| | dev | test |",
             "| --- | --- | --- |",
         ]
-        for method, label in (("lora", "this adapter"), ("tfidf", "tf-idf + logistic regression")):
+        for method, label in (
+            ("adapter", "this adapter"),
+            ("tfidf", "tf-idf + logistic regression"),
+        ):
             cells = []
             for part in ("dev", "test"):
                 one = results.get(f"{name}.{method}.{part}_accuracy")
                 cells.append(
-                    f"{one['value']:.1%} ± {(one['high'] - one['value']) / 1.96:.1%} (n = {one['n']:,})"
+                    f"{one['value']:.1%} ± {one['stderr']:.1%} (n = {one['n']:,})"
                     if one
                     else "not measured"
                 )
@@ -348,7 +339,7 @@ def write_cards() -> None:
 
 
 def main() -> None:
-    areas = sys.argv[1:] or list(AREAS)
+    areas = sys.argv[1:] or [name for name in AREAS if name not in LONG]
     unknown = set(areas) - set(AREAS)
     if unknown:
         sys.exit(f"There is no area {', '.join(unknown)}. Areas: {', '.join(AREAS)}")
@@ -357,8 +348,11 @@ def main() -> None:
         rows = AREAS[area]()
         merge(rows, area)
         for one in rows:
-            numbers = [f"{one[key]:.4g}" for key in ("value", "low", "high")]
-            table.add_row(str(one["name"]), *numbers, str(one["n"]), str(one["unit"]))
+            keys = ("value", "low", "high")
+            numbers = [f"{one[key]:.4g}" if one.get(key) is not None else "–" for key in keys]
+            table.add_row(
+                str(one["name"]), *numbers, str(one.get("n", one.get("why"))), str(one["unit"])
+            )
     write_cards()
     Console(width=160).print(table)
 
