@@ -11,6 +11,8 @@ from contextlib import redirect_stderr
 
 import answers_01
 import answers_02
+import answers_04
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ import attnlab as al
 from attnlab.course.checks import examiner
 from attnlab.errors import AttnlabError
 
-LESSONS = {"01": answers_01, "02": answers_02}
+LESSONS = {"01": answers_01, "02": answers_02, "04": answers_04}
 RIGHT = [
     pytest.param(name, answer, id=f"{name}-{answer.__name__}")
     for answers in LESSONS.values()
@@ -169,6 +171,66 @@ def test_what_torch_has_not_implemented_is_no_hole():
         al.checks.MultiHead(Misspelt)
     with pytest.raises(al.checks.CheckFailed, match="NotImplementedError"):
         al.checks.attention(lambda q, k, v: torch.arange(4).softmax(0))
+
+
+@pytest.mark.parametrize(
+    "edit, told",
+    [
+        (lambda rows, pair: rows.append([0]), "changes a list"),
+        (lambda rows, pair: rows[1].pop(), "changes a list"),
+        (lambda rows, pair: rows.sort(reverse=True), "changes a list"),
+        (lambda rows, pair: pair[0].add_(1), "changes a list"),
+    ],
+)
+def test_inputs_within_lists_stay_as_they_are_and_an_answer_that_edits_them_is_told(edit, told):
+    rows, pair = [[1, 2], [3]], (torch.ones(2), None)
+    answer = examiner.Answer(edit, "edit")
+    with pytest.raises(al.checks.CheckFailed, match=told):
+        answer(rows, pair)
+    assert rows == [[1, 2], [3]]
+    assert pair[0].equal(torch.ones(2))
+    examiner.Answer(lambda rows, pair: [*rows, pair], "reads")(rows, pair)
+
+
+@pytest.mark.parametrize("number", [0.5, 1, np.float32(0.5), np.int64(3)])
+def test_a_number_may_come_from_python_or_numpy(number):
+    assert examiner.a_number(number) == number
+
+
+@pytest.mark.parametrize(
+    "strange, told",
+    [
+        (None, "returned None"),
+        (True, "came a bool"),
+        (float("inf"), "is inf"),
+        (np.ones(1), "came a ndarray"),
+        (torch.tensor(0.5), "not a plain number"),
+        (torch.tensor(0.5, requires_grad=True), "with its graph"),
+        ((0.5, 0.5), "tuple of 2"),
+    ],
+)
+def test_what_is_no_number_is_told_with_a_question(strange, told):
+    with pytest.raises(al.checks.CheckFailed, match=told) as failure:
+        examiner.a_number(strange, "accuracy")
+    assert str(failure.value).endswith("?")
+
+
+def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
+    assert examiner.a_list((1, 2)) == examiner.a_list(torch.tensor([1, 2])) == [1, 2]
+    assert examiner.a_pair([1, 2], "one", "other") == (1, 2)
+    for strange in (None, 3, "ab", torch.zeros(2, 2), {1: 2}):
+        with pytest.raises(al.checks.CheckFailed, match=r"expected|came"):
+            examiner.a_list(strange)
+        with pytest.raises(al.checks.CheckFailed, match=r"expected|two things"):
+            examiner.a_pair(strange, "one", "other")
+    with pytest.raises(al.checks.CheckFailed, match="tuple of 3"):
+        examiner.a_pair((1, 2, 3), "one", "other")
+
+
+@pytest.mark.parametrize("name", answers_04.RIGHT)
+def test_dots_are_a_hole_too(name, capsys):
+    getattr(al.checks, name)(lambda *arguments: ...)
+    assert capsys.readouterr().out == f"{name}: not written yet\n"
 
 
 def test_right_answers_in_double_precision_pass_and_checks_work_without_gradients_around():

@@ -318,6 +318,36 @@ def a_number(result: object, what: str = "result") -> float:
     return number
 
 
+def a_list(result: object, what: str = "result") -> list[Any]:
+    """The result as a list, which a tuple or tensor may become, or a failure that says what it is instead."""
+    _something(result, what)
+    if isinstance(result, Tensor) and result.dim() == 1:
+        return result.tolist()
+    if not isinstance(result, list | tuple):
+        raise CheckFailed(
+            f"As {what} came {_kind(result)}, not a list.\n"
+            "Does your function return just what the docstring says?"
+        )
+    return list(result)
+
+
+def a_pair(result: object, first: str, second: str) -> tuple[Any, Any]:
+    """The result as two things, or a failure that says what came instead."""
+    both = f"{first} and {second}"
+    _something(result, both)
+    if not isinstance(result, list | tuple):
+        raise CheckFailed(
+            f"As {both} came {_kind(result)}; two things are asked for.\n"
+            "Does it end in `return ..., ...`?"
+        )
+    if len(result) != 2:
+        raise CheckFailed(
+            f"As {both} came {_kind(result)}; two things are asked for.\n"
+            "Does your function return just what the docstring says?"
+        )
+    return result[0], result[1]
+
+
 def _something(result: object, what: str) -> None:
     """Fail where nothing was returned, or the dots of a hole."""
     if result is None:
