@@ -425,7 +425,8 @@ def _load_adapter(folder: Path) -> Classifier:
         tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
         adapted = PeftModel.from_pretrained(model, str(folder))
         model = adapted if _heads.prefix(adapted) else adapted.merge_and_unload()
-    return Classifier(model, tokenizer, record["label_names"], History(record.get("history", [])))
+    history = History(record.get("history", []), trainable=record.get("trainable_parameters", 0))
+    return Classifier(model, tokenizer, record["label_names"], history)
 
 
 def save_adapter(adapted: Any, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:

@@ -108,6 +108,10 @@ class ParallelDataset:
             targets=[self.targets[place] for place in places],
         )
 
+    def sample(self, n: int, seed: int = 0) -> "ParallelDataset":
+        """At most ``n`` pairs, drawn at random from a seed; all of them if there are fewer."""
+        return self.select(np.random.default_rng(seed).permutation(len(self))[:n])
+
     def __repr__(self) -> str:
         return f"ParallelDataset({self.name!r}, {len(self):,} pairs)"
 
@@ -119,6 +123,20 @@ class Splits:
     train: TextDataset | ParallelDataset
     dev: TextDataset | ParallelDataset
     test: TextDataset | ParallelDataset
+
+    def sample(
+        self,
+        train: int | None = None,
+        dev: int | None = None,
+        test: int | None = None,
+        seed: int = 0,
+    ) -> "Splits":
+        """At most so many of each part, drawn at random from a seed; None for all of them."""
+        wanted = {"train": train, "dev": dev, "test": test}
+        parts = {
+            name: getattr(self, name).sample(n, seed) for name, n in wanted.items() if n is not None
+        }
+        return replace(self, **parts)
 
     def __repr__(self) -> str:
         return (

@@ -23,12 +23,20 @@ class Profile:
     sentences : held-out sentences the desk and the lessons evaluate on
     sweep_sentences : held-out sentences for experiments that repeat an evaluation for every head
     lengths : numbers of tokens over which the cost of attention is measured
+    quick_sentences : to train on while you wait a few seconds
+    training_sentences : to train on where methods are compared
+    tagged_sentences : likewise, where words are labelled
+    epochs : how often they are seen
     """
 
     name: str
     sentences: int
     sweep_sentences: int
     lengths: tuple[int, ...]
+    quick_sentences: int
+    training_sentences: int
+    tagged_sentences: int
+    epochs: int
 
 
 def _lengths(largest_power: int) -> tuple[int, ...]:
@@ -36,9 +44,9 @@ def _lengths(largest_power: int) -> tuple[int, ...]:
 
 
 _PROFILES = {
-    "ci": Profile("ci", 80, 12, _lengths(9)),
-    "cpu": Profile("cpu", 1000, 120, _lengths(12)),
-    "gpu": Profile("gpu", 1000, 1000, _lengths(12)),
+    "ci": Profile("ci", 80, 12, _lengths(9), 32, 40, 40, 1),
+    "cpu": Profile("cpu", 1000, 120, _lengths(12), 320, 1000, 600, 2),
+    "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3),
 }
 
 

@@ -153,7 +153,6 @@ def finetune(
     )
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()
-    trainable = sum(one.numel() for one in trained.parameters() if one.requires_grad)
     model.requires_grad_(True)
     if trained is model:
         if out is not None:
@@ -168,7 +167,7 @@ def finetune(
             "command": command,
             "seed": seed,
             "max_length": max_length,
-            "trainable_parameters": trainable,
+            "trainable_parameters": clf.history.trainable,
             "versions": {
                 "torch": torch.__version__.split("+")[0],
                 "transformers": transformers.__version__,

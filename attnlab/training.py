@@ -91,10 +91,12 @@ class History:
         the start
     steps : one every few steps: ``step`` (from 1), ``loss``, ``learning_rate``, ``tokens_per_second``,
         ``memory_mb`` and ``seconds``
+    trainable : number of weights that were trained
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     steps: list[dict[str, float]] = field(default_factory=list)
+    trainable: int = 0
 
     def to_frame(self) -> pd.DataFrame:
         """The epochs as a table."""
@@ -279,7 +281,7 @@ class _Run:
             0  # steps, epochs, and steps in this epoch that are over
         )
         self.loss_sum, self.words = 0.0, ""
-        self.history, self.best = History(), {}
+        self.history, self.best = History(trainable=self._trainable()), {}
         self.started = time.perf_counter()
 
     # --- one step --------------------------------------------------------------------------------
@@ -427,8 +429,11 @@ class _Run:
         return asdict(self.recipe) | {
             "texts": len(self.lengths),
             "tokens": int(sum(self.lengths)),
-            "trainable_parameters": sum(one.numel() for one in self.trainable.values()),
+            "trainable_parameters": self._trainable(),
         }
+
+    def _trainable(self) -> int:
+        return sum(one.numel() for one in self.trainable.values())
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""

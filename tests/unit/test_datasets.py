@@ -316,3 +316,12 @@ def test_the_data_page_names_every_set_with_its_hash():
         assert f"`{name}`" in page
         for fact in ("requirement", "sha256", "licence"):
             assert str(dataclasses.asdict(datasets.source(name))[fact]) in page
+
+
+def test_splits_are_made_smaller_part_by_part(movies):
+    few = movies.sample(train=50, test=20)
+    assert [len(part) for part in (few.train, few.dev, few.test)] == [50, 1000, 20]
+    assert set(few.train.texts) <= set(movies.train.texts)
+    assert few.train.texts == movies.sample(train=50).train.texts
+    assert few.train.texts != movies.sample(train=50, seed=1).train.texts
+    assert len(al.datasets.load("interface-fr").sample(dev=5).dev) == 5
