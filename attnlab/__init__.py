@@ -19,9 +19,13 @@ _MODULES = {
     "finetuning",
     "heads",
     "maps",
+    "movement",
     "reports",
     "search",
     "settings",
+    "synthetic",
+    "tagged",
+    "tagging",
     "tracking",
     "training",
 }
@@ -34,11 +38,16 @@ _NAMES = {
     "HeadSettings": "settings",
     "MaskDesk": "show.mask_desk",
     "SoftmaxDesk": "show.softmax_desk",
+    "TaggedDataset": "tagged",
+    "Tagger": "tagging",
     "TextDataset": "datasets",
+    "TrainingCurve": "show.training_curve",
     "attention_view": "show.views",
     "checks": "course.checks",
     "finetune": "finetuning",
+    "finetune_tagger": "tagging",
     "load_classifier": "bert",
+    "load_tagger": "tagging",
     "plots": "show.plots",
     "report": "reports",
 }
@@ -54,9 +63,13 @@ if TYPE_CHECKING:
         finetuning,
         heads,
         maps,
+        movement,
         reports,
         search,
         settings,
+        synthetic,
+        tagged,
+        tagging,
         tracking,
         training,
     )
@@ -67,6 +80,8 @@ if TYPE_CHECKING:
     from attnlab.finetuning import finetune
     from attnlab.maps import AttentionMaps
     from attnlab.settings import HeadSettings
+    from attnlab.tagged import TaggedDataset
+    from attnlab.tagging import Tagger, finetune_tagger, load_tagger
 
 
 def __getattr__(name: str) -> Any:

@@ -110,6 +110,8 @@ def finetune(
             f"Method {method!r} keeps weights as they are, which random ones are not worth. "
             "Use method='full' with pretrained=False."
         )
+    if method == "prefix" and gradient_checkpointing:
+        raise ModelError("A prefix does not go with gradient_checkpointing. Leave one of them out.")
     if resume and method == "adalora":
         raise ModelError(
             "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
@@ -313,10 +315,10 @@ def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str]) -> nn.Mod
     from peft import PrefixTuningConfig, get_peft_model
 
     family = model.config.model_type
-    if family not in _TAKES_PREFIX or model.is_gradient_checkpointing:
+    if family not in _TAKES_PREFIX:
         raise ModelError(
             f"Prefix tuning needs an encoder that takes keys from outside ({', '.join(_TAKES_PREFIX)}; this "
-            f"is {family}), without gradient_checkpointing. Use 'lora'."
+            f"is {family}). Use 'lora'."
         )
     if any(not name.startswith("classifier") for name in fresh):
         raise ModelError(

@@ -92,11 +92,13 @@ class History:
     steps : one every few steps: ``step`` (from 1), ``loss``, ``learning_rate``, ``tokens_per_second``,
         ``memory_mb`` and ``seconds``
     trainable : number of weights that were trained
+    epochs : how many were planned
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     steps: list[dict[str, float]] = field(default_factory=list)
     trainable: int = 0
+    epochs: int = 0
 
     def to_frame(self) -> pd.DataFrame:
         """The epochs as a table."""
@@ -281,7 +283,7 @@ class _Run:
             0  # steps, epochs, and steps in this epoch that are over
         )
         self.loss_sum, self.words = 0.0, ""
-        self.history, self.best = History(trainable=self._trainable()), {}
+        self.history, self.best = History(trainable=self._trainable(), epochs=recipe.epochs), {}
         self.started = time.perf_counter()
 
     # --- one step --------------------------------------------------------------------------------

@@ -1,17 +1,22 @@
 """Pictures and views: what they hold, that they say it in words, and that they need nothing else."""
 
+import copy
 import dataclasses
 import html
 import json
 import re
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from tiny_models import tiny
 
 import attnlab as al
 from attnlab.errors import AttnlabError
+from attnlab.reports import Report
 from attnlab.show import plots, views
 from attnlab.training import History
 
@@ -192,6 +197,172 @@ def test_a_learning_curve_says_the_best_epoch():
     assert "best dev accuracy 80.0% at epoch 2" in plots.learning_curve(History(rows)).alt
 
 
+def steps_of(losses):
+    return [
+        {"step": at, "loss": loss, "learning_rate": 1e-3 / at, "seconds": float(at)}
+        for at, loss in enumerate(losses, 1)
+    ]
+
+
+def epoch_row(epoch, accuracy, seconds):
+    measured = {"dev_loss": 0.5, "dev_accuracy": accuracy, "seconds": seconds}
+    return {"epoch": epoch, "train_loss": 0.4, **measured}
+
+
+def test_a_learning_curve_of_steps_draws_them_all_and_the_smoothed_line():
+    losses = [0.9, 0.5, float("nan"), 0.4]
+    history = History([epoch_row(1, 0.8, 2.5), epoch_row(2, 0.9, 4.5)], steps_of(losses))
+    picture = plots.learning_curve(history, dev_texts=100)
+    left, right, below = picture.figure.axes
+    raw, smooth, dev = left.lines
+    np.testing.assert_array_equal(raw.get_ydata(), losses)
+    assert smooth.get_ydata()[0] == 0.9
+    assert list(dev.get_xdata()) == [2, 4], "epochs do not end where their steps do"
+    assert left.get_ylim()[0] == 0
+    assert [text.get_text() for text in right.texts][:2] == ["80.0", "90.0"]
+    assert right.get_ylim()[1] - right.get_ylim()[0] >= 5
+    bar = right.collections[0].get_segments()[0]
+    assert bar[1, 1] - bar[0, 1] == pytest.approx(8)  # two standard errors of 4 points
+    assert [text.get_text() for text in below.get_yticklabels()] == ["0", "1e-3"]
+    assert "90.0% ± 3.0 points at epoch 2" in picture.alt
+
+
+def test_learning_curves_of_several_runs_look_different_and_say_their_names():
+    runs = {
+        name: History([epoch_row(1, 0.8, 9.0)], steps_of([0.5, 0.4])) for name in ("lora", "a $1")
+    }
+    picture = plots.learning_curve(runs)
+    left, right, below = picture.figure.axes
+    looks = {(line.get_color(), line.get_linestyle()) for line in left.lines[1::3]}
+    assert len(looks) == 2
+    names = [text.get_text() for text in right.get_legend().get_texts()]
+    assert names == ["lora", r"a \$1"]
+    assert below.get_ylim()[1] >= 100
+    assert picture.png()
+    assert "lora: over 1 epoch training" in picture.alt
+
+
+def test_a_run_before_its_first_epoch_and_one_without_steps_can_be_drawn():
+    begun = History([], steps_of([0.7]))
+    assert "no epoch has ended; last loss 0.70" in plots.learning_curve(begun).alt
+    read = History([epoch_row(1, 0.8, 9.0)])  # as an adapter's card keeps it
+    mixed = plots.learning_curve({"begun": begun, "read": read})
+    assert "over 1 epoch" in mixed.alt
+    assert len(mixed.figure.axes) == 2
+
+
+def a_report(counts, ceiling=float("nan"), calibration=None):
+    """A report with these confusions."""
+    names = [f"label {place}" for place in range(len(counts))]
+    table = calibration or {"confidence": [0.55, 0.95], "accuracy": [0.5, 1.0], "texts": [20, 80]}
+    rows = [
+        {"name": "this classifier", "accuracy": 0.9, "stderr": 0.03},
+        {
+            "name": "majority",
+            "accuracy": 0.5,
+            "stderr": 0.05,
+            "delta": 0.4,
+            "ci_low": 0.3,
+            "ci_high": 0.5,
+        },
+    ]
+    return Report(
+        score=SimpleNamespace(n=100),
+        classes=pd.DataFrame(),
+        confusion=pd.DataFrame(counts, index=names, columns=names),
+        calibration=pd.DataFrame(table),
+        calibration_error=0.05,
+        comparison=pd.DataFrame(rows),
+        ceiling=ceiling,
+    )
+
+
+def test_calibration_draws_intervals_the_diagonal_and_how_many_texts_there_are():
+    picture = plots.calibration(a_report([[50, 0], [0, 50]]))
+    above, below = picture.figure.axes
+    assert "5.0%" in above.get_title(loc="left")
+    diagonal = above.lines[0]
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    low, high = above.collections[0].get_segments()[1][:, 1]
+    assert (low, high) == pytest.approx((95.42, 100), abs=0.01)  # Wilson, 80 of 80
+    assert [(bar.get_x(), bar.get_height()) for bar in below.patches] == [(50, 20), (90, 80)]
+    assert "mean confidence of 95%, of which 100% are right" in picture.alt
+
+
+def test_calibration_of_an_answer_that_is_always_certain_can_be_drawn():
+    sure = {"confidence": [1.0], "accuracy": [0.9], "texts": [10]}
+    picture = plots.calibration(a_report([[5, 5], [0, 0]], calibration=sure))
+    assert picture.figure.axes[1].patches[0].get_x() == 90
+    assert picture.png()
+
+
+def test_confusions_are_counts_coloured_by_the_share_of_their_row():
+    picture = plots.confusion(a_report([[30, 10], [0, 60]]))
+    axes = picture.figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["30", "10", "", "60"]
+    np.testing.assert_allclose(axes.collections[0].get_array(), [[75, 25], [0, 100]])
+    assert "90 of 100 texts are right" in picture.alt
+    assert "'label 0' for 'label 1' 10 times" in picture.alt
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+
+
+def test_of_many_labels_the_most_confused_are_drawn_and_the_rest_as_one():
+    counts = np.diag(np.full(52, 7))
+    counts[3, 40], counts[40, 5], counts[11, 12] = 9, 8, 1
+    picture = plots.confusion(a_report(counts), most=4)
+    axes = picture.figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["label 3", "label 5", "label 40", "49 others"]
+    shown = [int(text.get_text() or 0) for text in axes.texts]
+    assert sum(shown) == counts.sum()
+    assert shown[2] == 9  # label 3 for label 40
+    assert shown[-1] == 49 * 7 + 1
+    assert "most confused of 52" in axes.get_title(loc="left")
+
+
+def test_a_label_that_no_text_has_leaves_an_empty_row():
+    shares = plots.confusion(a_report([[0, 0], [4, 4]])).figure.axes[0].collections[0].get_array()
+    np.testing.assert_allclose(shares, [[0, 0], [50, 50]])
+
+
+def test_comparison_draws_intervals_and_the_raters_where_there_are_some():
+    picture = plots.comparison(a_report([[45, 5], [5, 45]], ceiling=0.95))
+    axes = picture.figure.axes[0]
+    low, high = axes.collections[0].get_segments()[0][:, 0]
+    assert (low, high) == pytest.approx((90 - 5.88, 90 + 5.88))
+    words = [text.get_text() for text in axes.texts]
+    assert "+40.0 points, [+30.0, +50.0]" in words
+    assert "single raters agree with the label: 95.0%" in words
+    assert "majority 50.0%" in picture.alt
+    none = plots.comparison(a_report([[45, 5], [5, 45]]))
+    assert not any("raters" in text.get_text() for text in none.figure.axes[0].texts)
+    assert "raters" not in none.alt
+
+
+def test_movement_draws_every_layer_and_kind_in_percent():
+    before = tiny("bert")
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        after.bert.encoder.layer[2].attention.self.value.weight.mul_(1.5)
+    picture = plots.movement(before, after)
+    axes = picture.figure.axes[0]
+    values = np.asarray(axes.collections[0].get_array())
+    assert values.shape == (3, 6)
+    assert values[2, 2] == pytest.approx(50)
+    assert values.sum() == pytest.approx(50)
+    assert "most 50 % for value of layer 2" in picture.alt
+    assert "word embeddings 0.0 %" in axes.get_xlabel()
+    assert plots.movement(before, before).png()
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(1e-4, "1e-4"), (2.5e-05, "2.5e-5"), (0.1, "1e-1"), (0.0, "0"), (2.0, "2e0")],
+)
+def test_learning_rates_are_written_briefly(rate, words):
+    assert plots.brief(rate) == words
+
+
 def test_lines_draw_every_curve_with_a_name_of_its_own():
     picture = plots.lines(
         [1, 10, 100],
@@ -245,6 +416,8 @@ def test_a_picture_is_an_image_with_words_and_shows_once(tmp_path):
         (lambda maps: plots.head_map(np.zeros(3)), r"shape \(3,\)"),
         (lambda maps: plots.head_map(sweep_table(), column="x"), "no column 'x'"),
         (lambda maps: plots.learning_curve(History()), "history is empty"),
+        (lambda maps: plots.learning_curve({}), "history is empty"),
+        (lambda maps: plots.confusion(a_report([[1, 0], [0, 1]]), most=1), "at least 2 labels"),
         (lambda maps: plots.show(plt.figure(), alt=" "), "alt text"),
     ],
 )

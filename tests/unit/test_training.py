@@ -99,6 +99,7 @@ def test_it_learns_and_tells_what_it_saw():
         "seconds",
     ]
     assert len(steps) == 56
+    assert history.epochs == 8
     assert history.trainable == sum(one.numel() for one in Tiny().parameters())
     assert (steps["memory_mb"] > 10).all()
     assert steps["seconds"].is_monotonic_increasing

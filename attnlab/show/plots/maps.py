@@ -1,75 +1,19 @@
-"""Figures with seaborn and matplotlib, each with its text alternative.
+"""Pictures of attention: one map, two of them, and one number for every head."""
 
-Every function returns a `Picture`, which a notebook shows as an image with alt text (Jupyter's own
-output of a figure has none). ``picture.figure`` is the matplotlib figure, yours to change.
-"""
-
-import base64
-import contextlib
-import html
-import io
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from bertviz.util import format_special_chars
-from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from attnlab.errors import AttnlabError
-from attnlab.files import write_whole
 from attnlab.maps import WHATS, AttentionMaps, What
-from attnlab.training import History
+from attnlab.show.plots.picture import Picture, style
 
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read
-
-
-class Picture:
-    """A figure with its text alternative.
-
-    Attributes
-    ----------
-    figure : matplotlib Figure
-    alt : str, what the figure shows, for those who cannot see it
-    """
-
-    def __init__(self, figure: Figure, alt: str):
-        self.figure, self.alt = figure, alt
-        plt.close(figure)  # or Jupyter would show it a second time, without alt text
-
-    def png(self, dpi: int = 110) -> bytes:
-        """The picture as PNG."""
-        buffer = io.BytesIO()
-        with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            self.figure.savefig(
-                buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white"
-            )
-        return buffer.getvalue()
-
-    def _repr_html_(self) -> str:
-        data = base64.b64encode(self.png()).decode()
-        return f'<img alt="{html.escape(self.alt, quote=True)}" src="data:image/png;base64,{data}">'
-
-    def __repr__(self) -> str:
-        return f"Picture({self.alt})"
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a PNG file, whole or not at all."""
-        return write_whole(path, self.png(dpi=160))
-
-
-def show(figure: Figure, alt: str) -> Picture:
-    """Show any matplotlib figure with a text alternative, which says what there is to see in it."""
-    if not alt.strip():
-        raise AttnlabError("show needs an alt text: one sentence on what the figure shows.")
-    return Picture(figure, alt)
 
 
 def head_map(
@@ -113,7 +57,7 @@ def head_map(
     if band:
         limit = max(limit, 1.3 * band)
     rows, columns = table.shape
-    with _style():
+    with style():
         figure, axes = plt.subplots(figsize=(1.6 + 0.62 * columns, 1.3 + 0.42 * rows))
         sns.heatmap(
             table,
@@ -164,7 +108,7 @@ def attention_map(
 ) -> Picture:
     """Draw where each token (down) looks (across), for one head, or the mean over a layer's heads."""
     maps.check_place(layer, head)
-    with _style():
+    with style():
         side = _side(maps)
         figure, axes = plt.subplots(figsize=(side + 1.6, side))
         _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
@@ -183,7 +127,7 @@ def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Pi
             "These maps are of neutral settings, so there is nothing to compare. Use "
             "clf.attend(text, settings) with settings that change a head."
         )
-    with _style():
+    with style():
         side = _side(maps)
         figure, axes = plt.subplots(1, 3, figsize=(3 * side + 2.5, side + 0.4), sharey=True)
         _draw_map(axes[0], maps, _matrix(maps.neutral, layer, head, "scaled"), "scaled")
@@ -195,125 +139,6 @@ def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Pi
             one.set_ylabel("")
     alt = f"Before, after and difference. {_describe(maps, layer, head, 'difference')}"
     return Picture(figure, alt)
-
-
-def learning_curve(history: History) -> Picture:
-    """Draw training loss, dev loss and dev accuracy over epochs."""
-    frame = history.to_frame()
-    if frame.empty:
-        raise AttnlabError(
-            "This history is empty. Train first: clf = al.finetune(...); then clf.history."
-        )
-    with _style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-        for column, name in (("train_loss", "training"), ("dev_loss", "dev")):
-            sns.lineplot(frame, x="epoch", y=column, marker="o", label=name, ax=left)
-        sns.lineplot(
-            x=frame["epoch"], y=100 * frame["dev_accuracy"], marker="o", ax=right, color="C1"
-        )
-        left.set(xlabel="epoch", ylabel="loss, nats", xticks=frame["epoch"])
-        right.set(xlabel="epoch", ylabel="dev accuracy, %", xticks=frame["epoch"])
-        figure.tight_layout()
-    best = history.best
-    alt = (
-        f"Learning curve over {len(frame)} epochs: training loss from {frame['train_loss'].iloc[0]:.2f} to "
-        f"{frame['train_loss'].iloc[-1]:.2f}; best dev accuracy {best['dev_accuracy']:.1%} at epoch "
-        f"{best['epoch']:.0f}."
-    )
-    return Picture(figure, alt)
-
-
-def lines(
-    x: Sequence[float] | np.ndarray,
-    series: Mapping[str, Sequence[float] | np.ndarray],
-    *,
-    xlabel: str,
-    ylabel: str,
-    alt: str,
-    title: str | None = None,
-    log: str = "",
-    points: tuple[Sequence[float], Sequence[float]] | None = None,
-) -> Picture:
-    """Draw several curves over one axis, told apart by colour and by dashes.
-
-    Parameters
-    ----------
-    x : the places, shared by all curves
-    series : name of each curve, and its heights
-    xlabel, ylabel : what the axes show, with units
-    alt : one or two sentences on what there is to see
-    log : "x", "y" or "xy" for logarithmic axes
-    points : places and heights of dots to draw as well
-    """
-    with _style():
-        figure, axes = plt.subplots(figsize=(6.4, 3.4))
-        if points is not None:
-            axes.plot(*points, "o", color="black", markersize=5, zorder=5)
-        frame = pd.DataFrame({name: np.asarray(y, dtype=float) for name, y in series.items()})
-        frame.index = np.asarray(x, dtype=float)
-        sns.lineplot(frame, ax=axes, palette="colorblind", linewidth=2)
-        axes.set(xlabel=xlabel, ylabel=ylabel)
-        if "x" in log:
-            axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
-        if "y" in log:
-            axes.set_yscale("log")
-        axes.legend(frameon=False, loc="best" if len(series) > 1 else "upper right")
-        if title:
-            axes.set_title(title, loc="left")
-        sns.despine(figure)
-    return show(figure, alt)
-
-
-def matrix(
-    values: np.ndarray,
-    *,
-    xlabel: str,
-    ylabel: str,
-    label: str,
-    alt: str,
-    title: str | None = None,
-    rows: Sequence[str] | None = None,
-    columns: Sequence[str] | None = None,
-    digits: int = 2,
-) -> Picture:
-    """Draw any matrix as a heat map, with its numbers where it is small.
-
-    Parameters
-    ----------
-    values : array (rows, columns); where it holds negative numbers the colours are centred at 0
-    xlabel, ylabel, label : what columns, rows and colours stand for
-    alt : one or two sentences on what there is to see
-    rows, columns : names to write at the axes
-    digits : of the numbers in the cells
-    """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2:
-        raise AttnlabError(f"matrix draws an array (rows, columns); this one is {values.shape}.")
-    signed = bool((values < 0).any())
-    limit = float(np.abs(values).max()) or 1.0
-    height, width = values.shape
-    cell = 0.5 if values.size <= 144 else 6.0 / max(values.shape)
-    with _style():
-        figure, axes = plt.subplots(figsize=(1.9 + cell * width, 1.1 + cell * height))
-        sns.heatmap(
-            values,
-            ax=axes,
-            cmap="vlag" if signed else "cividis",
-            vmin=-limit if signed else 0,
-            vmax=limit,
-            annot=values.size <= 144,
-            fmt=f".{digits}f",
-            annot_kws={"size": 9},
-            xticklabels="auto" if columns is None else list(columns),
-            yticklabels="auto" if rows is None else list(rows),
-            cbar_kws={"label": label, "pad": 0.03},
-        )
-        axes.set(xlabel=xlabel, ylabel=ylabel)
-        axes.tick_params(axis="y", rotation=0)
-        if title:
-            axes.set_title(title, loc="left")
-    return show(figure, alt)
 
 
 def readable(tokens: Sequence[str]) -> list[str]:
@@ -381,15 +206,3 @@ def _describe(maps: AttentionMaps, layer: int, head: int | None, what: What) -> 
         f"Heat map of {WHATS[what]}, {_place(layer, head)}, {len(tokens)} tokens. Strongest: "
         f"{tokens[row]!r} to {tokens[column]!r}, {values[row, column]:.2f}."
     )
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    """Our looks, for the figures made inside the block and nothing else."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    fallback = [
-        name for name in ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans") if name in installed
-    ]
-    settings = {"font.family": ["DejaVu Sans", *fallback], "font.size": 10, "axes.titlesize": 11}
-    with sns.axes_style("white"), plt.rc_context(settings):
-        yield

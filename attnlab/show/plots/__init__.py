@@ -1,0 +1,41 @@
+"""Figures with seaborn and matplotlib, each with its text alternative.
+
+Every function returns a `Picture`, which a notebook shows as an image with alt text (Jupyter's own
+output of a figure has none). ``picture.figure`` is the matplotlib figure, yours to change.
+"""
+
+from attnlab.show.plots.judging import calibration, comparison, confusion, movement
+from attnlab.show.plots.learning import (
+    RUN_COLOURS,
+    RUN_DASHES,
+    RUN_MARKERS,
+    brief,
+    epoch_ends,
+    learning_curve,
+    smoothed,
+)
+from attnlab.show.plots.maps import MAX_TOKENS, attention_map, before_after, head_map, readable
+from attnlab.show.plots.picture import Picture, lines, matrix, show
+
+__all__ = [
+    "MAX_TOKENS",
+    "RUN_COLOURS",
+    "RUN_DASHES",
+    "RUN_MARKERS",
+    "Picture",
+    "attention_map",
+    "before_after",
+    "brief",
+    "calibration",
+    "comparison",
+    "confusion",
+    "epoch_ends",
+    "head_map",
+    "learning_curve",
+    "lines",
+    "matrix",
+    "movement",
+    "readable",
+    "show",
+    "smoothed",
+]

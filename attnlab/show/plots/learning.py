@@ -1,0 +1,212 @@
+"""Learning curves: what one run saw, or several."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from attnlab.errors import AttnlabError
+from attnlab.show.plots.picture import HALO, Picture, plain, style
+from attnlab.training import History
+
+# Runs in one picture. The colours stay apart for colour-blind readers too: at least 20 CIELAB units under
+# simulated protanopia, deuteranopia and tritanopia (Machado et al. 2009), and 3:1 on white. See also curve.css.
+RUN_COLOURS = ("#1f5fa8", "#e06000", "#1b1b24", "#2f9e78", "#7a0000", "#8f1fff")
+RUN_DASHES = ((), (4, 1.6), (1, 1.2), (5, 1.2, 1, 1.2), (8, 2), (2, 1.4))
+RUN_MARKERS = ("o", "s", "^", "v", "D", "P")
+
+
+def learning_curve(
+    history: History | Mapping[str, History], dev_texts: int | None = None
+) -> Picture:
+    """Draw how one run learned, or several: losses, learning rate and dev accuracy.
+
+    Parameters
+    ----------
+    history : of one run, or a name for each of several
+    dev_texts : how many texts the accuracy was measured on; with it goes one standard error
+
+    The loss of single steps is drawn thin, and thick as `smoothed`. Without steps in every history, as in one read
+    from an adapter's card, losses are those of whole epochs.
+    """
+    histories = {"training": history} if isinstance(history, History) else dict(history)
+    histories = {name: one for name, one in histories.items() if one.rows or one.steps}
+    if not histories:
+        raise AttnlabError(
+            "This history is empty. Train first: clf = al.finetune(...); then clf.history."
+        )
+    by_step = all(one.steps for one in histories.values())
+    if not by_step:
+        histories = {name: one for name, one in histories.items() if one.rows}
+    with style():
+        figure = plt.figure(figsize=(9.4, 4), layout="constrained")
+        grid = figure.add_gridspec(2, 2, height_ratios=(4, 1), width_ratios=(3, 2))
+        left = figure.add_subplot(grid[0, 0] if by_step else grid[:, 0])
+        right = figure.add_subplot(grid[:, 1])
+        (_draw_steps if by_step else _draw_epochs)(left, histories)
+        _draw_accuracies(right, histories, dev_texts)
+        if by_step:
+            left.tick_params(labelbottom=False)
+            _draw_rates(figure.add_subplot(grid[1, 0], sharex=left), histories)
+        sns.despine(figure)
+    return Picture(figure, _describe_runs(histories, dev_texts))
+
+
+def smoothed(step: np.ndarray, values: np.ndarray, steps: int) -> np.ndarray:
+    """Return a moving mean of the values so far, in which a value counts e times less every 1/30 of the run.
+
+    Parameters
+    ----------
+    step : array (N,), at which step each value was seen, rising
+    values : array (N,); what is not a number is left out
+    steps : of the whole run
+
+    What is drawn does not change when more values come.
+    """
+    gaps = np.diff(step, prepend=2 * step[0] - step[1] if len(step) > 1 else 0)
+    shares = 1 - np.exp(-np.maximum(gaps, 1e-9) * 30 / max(steps, 1))
+    total = weight = 0.0
+    means = np.full(len(values), np.nan)
+    for place, (value, share) in enumerate(zip(values, shares, strict=True)):
+        if np.isfinite(value):
+            total += share * (value - total)
+            weight += share * (1 - weight)
+        if weight:
+            means[place] = total / weight
+    return means
+
+
+def epoch_ends(history: History) -> list[float]:
+    """After which step each epoch ended: the last one noted by then, so perhaps 1/200 of the run early."""
+    clock = np.array([one["seconds"] for one in history.steps])
+    step = [0.0, *(float(one["step"]) for one in history.steps)]
+    return [step[int(np.searchsorted(clock, row["seconds"], "right"))] for row in history.rows]
+
+
+def brief(rate: float) -> str:
+    """A learning rate as people write it: 1e-4, 2.5e-5."""
+    digits, power = f"{rate:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}" if rate else "0"
+
+
+def _looks(histories: Mapping[str, History]) -> Iterator[tuple[History, dict[str, Any]]]:
+    """Each run with how its lines look: told apart by colour, dashes and marker."""
+    kinds = itertools.cycle(zip(RUN_COLOURS, RUN_DASHES, RUN_MARKERS, strict=True))
+    for history, (colour, dashes, marker) in zip(histories.values(), kinds, strict=False):
+        line = (0, dashes) if dashes else "-"
+        yield history, {"color": colour, "linestyle": line, "marker": marker}
+
+
+def _draw_steps(axes: Axes, histories: Mapping[str, History]) -> None:
+    """Loss of the steps, thin and smoothed, and dev loss at the ends of epochs."""
+    highest = 0.0
+    for history, looks in _looks(histories):
+        frame = history.steps_frame()
+        step, loss = frame["step"].to_numpy(float), frame["loss"].to_numpy(float)
+        mean = smoothed(step, loss, int(step.max()))
+        axes.plot(step, loss, color=looks["color"], linewidth=0.8, alpha=0.35)
+        axes.plot(step, mean, linewidth=2, **looks | {"marker": "" if len(step) > 1 else "o"})
+        dev = [row.get("dev_loss", np.nan) for row in history.rows]
+        axes.plot(epoch_ends(history), dev, "D", mfc="white", mec=looks["color"], mew=1.6)
+        highest = max([highest, *mean[np.isfinite(mean)], *(one for one in dev if one > 0)])
+    axes.set(ylim=(0, 1.08 * highest or 1), ylabel="loss, nats")
+    _legend_above(axes, _loss_legend("each step", "smoothed"))
+
+
+def _draw_epochs(axes: Axes, histories: Mapping[str, History]) -> None:
+    """Mean training loss of each epoch, and dev loss."""
+    for history, looks in _looks(histories):
+        frame = history.to_frame()
+        axes.plot(frame["epoch"], frame["train_loss"], **looks | {"marker": ""}, linewidth=2)
+        if "dev_loss" in frame:
+            axes.plot(frame["epoch"], frame["dev_loss"], "D", mfc="white", mec=looks["color"])
+    axes.set(xlabel="epoch", ylabel="loss, nats", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend_above(axes, _loss_legend(None, "training"))
+
+
+def _loss_legend(thin: str | None, thick: str) -> list[Line2D]:
+    grey = {"color": "0.35"}
+    diamond = {"marker": "D", "linestyle": "", "mfc": "white", "mec": "0.35", "mew": 1.6}
+    raw = [Line2D([], [], linewidth=0.8, alpha=0.6, label=thin, **grey)] if thin else []
+    mean = Line2D([], [], linewidth=2, label=thick, **grey)
+    return [*raw, mean, Line2D([], [], label="dev", **diamond)]
+
+
+def _legend_above(axes: Axes, handles: Sequence[Any], names: Sequence[str] | None = None) -> None:
+    """A legend in one row above the axes, where no line can run through it."""
+    names = [one.get_label() for one in handles] if names is None else names
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
+    axes.legend(handles, names, frameon=False, ncols=3, fontsize=9, columnspacing=1.4, **place)
+
+
+def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: int | None) -> None:
+    """Dev accuracy at the end of every epoch, with one standard error."""
+    handles = []
+    shifts = np.linspace(-0.06, 0.06, len(histories)) if len(histories) > 1 else [0.0]
+    for (history, looks), shift in zip(_looks(histories), shifts, strict=True):
+        epoch = np.array([row["epoch"] for row in history.rows])
+        share = np.array([row["dev_accuracy"] for row in history.rows])
+        error = None if dev_texts is None else 100 * np.sqrt(share * (1 - share) / dev_texts)
+        drawn = axes.errorbar(epoch + shift, 100 * share, error, capsize=3, linewidth=1.2, **looks)
+        handles.append(drawn)
+        if len(histories) == 1 and len(epoch) <= 6:
+            for at, one in zip(epoch, 100 * share, strict=True):
+                place = {"xytext": (7, 4), "textcoords": "offset points", "path_effects": [HALO]}
+                axes.annotate(f"{one:.1f}", (at, one), fontsize=9, zorder=5, **place)
+    low, high = axes.get_ylim()
+    room = max(
+        0.1 * (high - low), 2.5 - (high - low) / 2
+    )  # below 5 points, differences look like much
+    axes.set(xlabel="epoch", ylabel="dev accuracy, %", ylim=(low - room, high + room))
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    if dev_texts is not None:
+        note = f"± one standard error, {dev_texts:,} texts"
+        axes.annotate(note, (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=9)
+    if len(histories) > 1:
+        _legend_above(axes, handles, [plain(name, 14) for name in histories])
+
+
+def _draw_rates(axes: Axes, histories: Mapping[str, History]) -> None:
+    """The learning rate; of several runs, each as a share of its highest."""
+    several = len(histories) > 1
+    for history, looks in _looks(histories):
+        frame = history.steps_frame()
+        rate = frame["learning_rate"] / (frame["learning_rate"].max() / 100 if several else 1)
+        axes.plot(frame["step"], rate, linewidth=1.5, **looks | {"marker": ""})
+    label = "% of highest\nrate" if several else "learning\nrate"
+    axes.set(xlabel="step", ylabel=label, ylim=(0, None))
+    top = 100.0 if several else float(frame["learning_rate"].max())
+    axes.set_yticks([0, top], ["0", "100" if several else brief(top)])
+
+
+def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> str:
+    """Alt text of a learning curve: for each run where its loss went and how good it became."""
+    told = []
+    for name, one in histories.items():
+        words = f"{name}: " if len(histories) > 1 else ""
+        if not one.rows:
+            words += f"no epoch has ended; last loss {one.steps[-1]['loss']:.2f}"
+            told.append(words)
+            continue
+        first, last, best = one.rows[0], one.rows[-1], one.best
+        error = ""
+        if dev_texts is not None:
+            share = best["dev_accuracy"]
+            error = f" ± {100 * math.sqrt(share * (1 - share) / dev_texts):.1f} points"
+        epochs = f"{len(one.rows)} epoch{'s' if len(one.rows) > 1 else ''}"
+        words += (
+            f"over {epochs} training loss from {first['train_loss']:.2f} to {last['train_loss']:.2f}; "
+            f"best dev accuracy {best['dev_accuracy']:.1%}{error} at epoch {best['epoch']:.0f}"
+        )
+        told.append(words)
+    return f"Learning curve. {'. '.join(told)}."

@@ -1,0 +1,193 @@
+"""A figure with its text alternative, and the kinds of figure that have no subject of their own."""
+
+import base64
+import contextlib
+import html
+import io
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from attnlab.errors import AttnlabError
+from attnlab.files import write_whole
+
+
+class Picture:
+    """A figure with its text alternative.
+
+    Attributes
+    ----------
+    figure : matplotlib Figure
+    alt : str, what the figure shows, for those who cannot see it
+    """
+
+    def __init__(self, figure: Figure, alt: str):
+        self.figure, self.alt = figure, alt
+        plt.close(figure)  # or Jupyter would show it a second time, without alt text
+
+    def png(self, dpi: int = 110) -> bytes:
+        """The picture as PNG."""
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
+            self.figure.savefig(
+                buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white"
+            )
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.png()).decode()
+        return f'<img alt="{html.escape(self.alt, quote=True)}" src="data:image/png;base64,{data}">'
+
+    def __repr__(self) -> str:
+        return f"Picture({self.alt})"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG file, whole or not at all."""
+        return write_whole(path, self.png(dpi=160))
+
+
+def show(figure: Figure, alt: str) -> Picture:
+    """Show any matplotlib figure with a text alternative, which says what there is to see in it."""
+    if not alt.strip():
+        raise AttnlabError("show needs an alt text: one sentence on what the figure shows.")
+    return Picture(figure, alt)
+
+
+def lines(
+    x: Sequence[float] | np.ndarray,
+    series: Mapping[str, Sequence[float] | np.ndarray],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    title: str | None = None,
+    log: str = "",
+    points: tuple[Sequence[float], Sequence[float]] | None = None,
+    errors: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+) -> Picture:
+    """Draw several curves over one axis, told apart by colour and by dashes.
+
+    Parameters
+    ----------
+    x : the places, shared by all curves
+    series : name of each curve, and its heights
+    xlabel, ylabel : what the axes show, with units
+    alt : one or two sentences on what there is to see
+    log : "x", "y" or "xy" for logarithmic axes
+    points : places and heights of dots to draw as well
+    errors : half the length of the error bars of each curve, said what they are in the text beside it
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 3.4))
+        if points is not None:
+            axes.plot(*points, "o", color="black", markersize=5, zorder=5)
+        frame = pd.DataFrame({name: np.asarray(y, dtype=float) for name, y in series.items()})
+        frame.index = np.asarray(x, dtype=float)
+        sns.lineplot(frame, ax=axes, palette="colorblind", linewidth=2)
+        for line, name in zip(list(axes.lines), frame.columns, strict=False):
+            if errors and name in errors:
+                axes.errorbar(
+                    frame.index,
+                    frame[name],
+                    errors[name],
+                    fmt="o",
+                    color=line.get_color(),
+                    capsize=3,
+                )
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if "x" in log:
+            doublings = np.allclose(np.log2(frame.index) % 1, 0)
+            axes.set_xscale("log", base=2 if doublings else 10)
+            if doublings:
+                axes.xaxis.set_major_formatter("{x:g}")
+        if "y" in log:
+            axes.set_yscale("log")
+        handles = [line for line in axes.lines if line.get_label() in frame.columns]
+        axes.legend(
+            handles=handles, frameon=False, loc="best" if len(series) > 1 else "upper right"
+        )
+        if title:
+            axes.set_title(title, loc="left")
+        sns.despine(figure)
+    return show(figure, alt)
+
+
+def matrix(
+    values: np.ndarray,
+    *,
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    alt: str,
+    title: str | None = None,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    digits: int = 2,
+) -> Picture:
+    """Draw any matrix as a heat map, with its numbers where it is small.
+
+    Parameters
+    ----------
+    values : array (rows, columns); where it holds negative numbers the colours are centred at 0
+    xlabel, ylabel, label : what columns, rows and colours stand for
+    alt : one or two sentences on what there is to see
+    rows, columns : names to write at the axes
+    digits : of the numbers in the cells
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2:
+        raise AttnlabError(f"matrix draws an array (rows, columns); this one is {values.shape}.")
+    signed = bool((values < 0).any())
+    limit = float(np.abs(values).max()) or 1.0
+    height, width = values.shape
+    cell = 0.5 if values.size <= 144 else 6.0 / max(values.shape)
+    with style():
+        figure, axes = plt.subplots(figsize=(1.9 + cell * width, 1.1 + cell * height))
+        sns.heatmap(
+            values,
+            ax=axes,
+            cmap="vlag" if signed else "cividis",
+            vmin=-limit if signed else 0,
+            vmax=limit,
+            annot=values.size <= 144,
+            fmt=f".{digits}f",
+            annot_kws={"size": 9},
+            xticklabels="auto" if columns is None else list(columns),
+            yticklabels="auto" if rows is None else list(rows),
+            cbar_kws={"label": label, "pad": 0.03},
+        )
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.tick_params(axis="y", rotation=0)
+        if title:
+            axes.set_title(title, loc="left")
+    return show(figure, alt)
+
+
+HALO = withStroke(linewidth=3, foreground="white")  # keeps a number legible on a line
+
+
+def plain(name: str, most: int = 28) -> str:
+    """A name for a label: cut if long; a dollar sign would start a formula."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Our looks, for the figures made inside the block and nothing else."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fallback = [
+        name for name in ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans") if name in installed
+    ]
+    settings = {"font.family": ["DejaVu Sans", *fallback], "font.size": 10, "axes.titlesize": 11}
+    with sns.axes_style("white"), plt.rc_context(settings):
+        yield

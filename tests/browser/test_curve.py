@@ -1,0 +1,183 @@
+"""The training curve in a real JupyterLab: it moves while the cell is running, and stands still in its place."""
+
+import json
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from jupyter_page import SHOTS, Notebook, chromium, jupyterlab
+
+DATA = """import attnlab as al
+movies = al.datasets.load("movie-sentiment")
+few = al.datasets.Splits(movies.train.sample(160), movies.dev.sample(100), movies.test)"""
+ONE = """curve = al.TrainingCurve(len(few.dev))
+display(curve)
+clf = al.finetune("minilm", few, epochs=2, batch_size=8, watch=curve)"""
+TWO = """both = al.TrainingCurve(len(few.dev))
+display(both)
+for method in ("lora", "frozen"):
+    al.finetune("minilm", few, method=method, epochs=2, batch_size=8, watch=both.run(method))"""
+STOPPED = """late = al.TrainingCurve()
+display(late)
+def stop_in_the_second_epoch(history, steps):
+    late(history, steps)
+    if len(history.steps) > 14:
+        raise RuntimeError("no more")
+try:
+    al.finetune("minilm", few, epochs=2, batch_size=16, watch=stop_in_the_second_epoch)
+except RuntimeError:
+    pass"""
+
+# What was on the page whenever something was drawn, and whether its cell was running: "[*]" stands before it then.
+# The kernel's own status would not tell: messages of widgets are answered beside the cell, and set it to idle.
+RECORD = """() => { window.seen = [];
+  const look = () => { const root = document.querySelector('.jp-OutputArea .attnlab-curve');
+    if (!root?.dataset.state && !root?.querySelector('.empty')) return;
+    const place = (name) => { const box = root.querySelector(name).getBoundingClientRect();
+      return [box.x, box.y - root.getBoundingClientRect().y, box.width, box.height].map(Math.round); };
+    window.seen.push({ stamp: root.dataset.stamp, state: root.dataset.state,
+      running: root.closest('.jp-Cell').querySelector('.jp-InputPrompt').textContent.includes('*') && !window.ran,
+      empty: root.querySelector('svg.loss .empty')?.textContent ?? '',
+      ticks: [...root.querySelectorAll('svg.loss > text, svg.rate > text')].map(t => t.textContent).join(' '),
+      columns: [...root.querySelectorAll('thead th')].map(t => Math.round(t.getBoundingClientRect().x)),
+      places: ['svg.loss', 'svg.rate', 'svg.accuracy', '.curve-table', '.curve-remark'].map(place) }); };
+  new MutationObserver(look).observe(document.body,
+    { subtree: true, childList: true, attributes: true, attributeFilter: ['data-stamp', 'data-state'] }); }"""
+CUT = """root => { const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), cut = [];
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    if (text.parentElement.closest('svg') || !text.data.trim()) continue;
+    let frame = text.parentElement;
+    while (getComputedStyle(frame).display === 'inline') frame = frame.parentElement;
+    const range = document.createRange();
+    range.selectNode(text);
+    const [inner, outer] = [range.getBoundingClientRect(), frame.getBoundingClientRect()];
+    if (inner.right > outer.right + 1 || inner.left < outer.left - 1) cut.push(text.data); }
+  return cut; }"""
+OUTSIDE = """root => { const edge = root.getBoundingClientRect();
+  return [...root.querySelectorAll('svg text')].filter(one => { const box = one.getBoundingClientRect();
+    return box.width && (box.left < edge.left || box.right > edge.right || box.bottom > edge.bottom); })
+  .map(one => one.textContent); }"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """JupyterLab on a notebook of our own."""
+    chromium()
+    folder = tmp_path_factory.mktemp("curve")
+    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
+    cells = [nbformat.v4.new_code_cell(source) for source in (DATA, "", "")]
+    (folder / "notebooks").mkdir()
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)  # without, JupyterLab would ask
+    nbformat.write(made, folder / "notebooks" / "curve.ipynb")
+    with jupyterlab(folder / "notebooks", folder) as url:
+        yield url("curve.ipynb")
+
+
+@pytest.fixture
+def notebook(context, address):
+    """The notebook with its data loaded and the recorder running."""
+    opened = Notebook.open(context, address)
+    assert opened.run_cell(0) == ""
+    opened.page.evaluate(RECORD)
+    return opened
+
+
+def choose_theme(page, theme):
+    page.evaluate(
+        f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
+    )
+    page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
+    page.wait_for_timeout(500)
+
+
+def moved(page):
+    """What was seen, each different drawing once."""
+    seen = page.evaluate("() => window.seen")
+    return [one for at, one in enumerate(seen) if at == 0 or one != seen[at - 1]]
+
+
+def wait_for_states(page, states):
+    page.wait_for_function(
+        "states => document.querySelector('.jp-OutputArea .attnlab-curve')?.dataset.state === states",
+        arg=states,
+    )
+
+
+def everyone_can_read(page, shot):
+    """Nothing is cut or sticks out, and axe finds nothing, in both themes."""
+    root = page.locator(".jp-OutputArea .attnlab-curve").first
+    root.evaluate("one => one.scrollIntoView({ block: 'start' })")
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        choose_theme(page, theme)
+        assert root.get_attribute("data-dark") == str("Dark" in theme).lower()
+        found = Axe().run(page, context=".attnlab-curve")
+        assert found.violations_count == 0, found.generate_report()
+        if SHOTS.is_dir():
+            root.screenshot(path=SHOTS / f"{shot}-{theme.split()[1].lower()}.png")
+    assert root.evaluate(CUT) == []
+    assert root.evaluate(OUTSIDE) == []
+    box = root.bounding_box()
+    assert box["height"] <= 470
+    assert box["width"] <= 1280 - 300
+
+
+def test_the_curve_moves_while_the_cell_is_running_and_ends_in_the_last_state(notebook, context):
+    page = notebook.page
+    assert "Error" not in notebook.run_cell(1, ONE)
+    wait_for_states(page, "finished")
+    seen = moved(page)
+    busy = [one for one in seen if one["running"]]
+    assert busy[0]["empty"] == "waiting for the first step", "the first paint came too late"
+    steps = [int(one["stamp"]) for one in busy if one["stamp"]]
+    assert steps == sorted(steps)
+    assert len(set(steps)) >= 5, f"drawn only at steps {steps} while the cell was running"
+    assert {one["state"] for one in busy} >= {"", "training"}
+    places = {json.dumps([one["places"], one["columns"]]) for one in seen}
+    assert len(places) == 1, "something jumped"
+    started = [one for one in seen if one["state"] == "training"]
+    assert len({one["ticks"] for one in started}) <= 2, "the axes jumped"
+
+    remark = page.locator(".curve-remark").first
+    assert remark.text_content().startswith("Finished after 2 epochs: best dev accuracy")
+    assert remark.get_attribute("role") == "status"
+    assert page.locator(".attnlab-curve svg.accuracy path.mark").count() == 2
+    cells = page.locator(".attnlab-curve tbody tr").first.locator("th, td").all_text_contents()
+    assert cells[:3] == ["training", "2 of 2", "40 of 40"]
+    assert cells[-1] == "finished"
+    words = page.locator(".attnlab-curve svg.loss").first.get_attribute("aria-label")
+    assert "at step 40 of 40" in words
+    everyone_can_read(page, "curve")
+    assert context.strangers == []
+
+
+def test_runs_are_compared_in_one_curve_and_the_picture_stays(notebook):
+    page = notebook.page
+    assert "Error" not in notebook.run_cell(1, TWO)
+    wait_for_states(page, "finished finished")
+    names = page.locator(".attnlab-curve tbody th").all_text_contents()
+    assert names == ["lora", "frozen"]
+    colours = page.evaluate(
+        "() => [...document.querySelectorAll('.attnlab-curve svg.loss .smooth')]"
+        ".map(one => getComputedStyle(one)).map(one => one.stroke + one.strokeDasharray)"
+    )
+    assert len(set(colours)) == 2
+    heights = {json.dumps(one["places"][:3]) for one in moved(page)}
+    assert len(heights) == 1, "the second run moved the pictures of the first"
+    everyone_can_read(page, "curves")
+    notebook.run_cell(2, "both.picture()")
+    picture = notebook.show("img[alt*='Learning curve. lora: over 2 epochs']")
+    if SHOTS.is_dir():
+        picture.screenshot(path=SHOTS / "curve-picture.png")
+
+
+def test_a_run_that_stops_early_says_so_when_its_cell_has_ended(notebook):
+    page = notebook.page
+    assert "Error" not in notebook.run_cell(1, STOPPED)
+    wait_for_states(page, "stopped")
+    assert "topped at step 15 of 20" in page.locator(".curve-remark").first.text_content()
+    assert page.locator(".attnlab-curve tbody td").last.text_content() == "stopped"
