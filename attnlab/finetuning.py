@@ -135,7 +135,7 @@ def finetune(
     if method == "prefix":
         trained, after_step = _prefixed(model, virtual_tokens, fresh), None
     else:
-        trained, after_step = _prepared(model, method, rank, steps, fresh)
+        trained, after_step = prepared(model, method, rank, steps, fresh)
     clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
     data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
     clf.history = train(
@@ -261,7 +261,7 @@ def _measuring(clf: Classifier, dev: TextDataset) -> Callable[[], dict[str, floa
     return measure
 
 
-def _prepared(
+def prepared(
     model: nn.Module, method: Method, rank: int, steps: int, fresh: list[str]
 ) -> tuple[nn.Module, Callable[[int], None] | None]:
     """The model with what the method trains set free, and what is to be done after each step."""

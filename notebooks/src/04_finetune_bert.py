@@ -1,10 +1,93 @@
 # %% [markdown]
 # # 04 Fine-tune BERT
+#
+# **How does a model that has only read become one that answers your question, what does
+# each choice on the way cost, and how do you know that it is any good?** You take BERT
+# through single steps of training, let it run, compare six ways to do it, and then look
+# hard at the result: where it fails, how sure it is, and what changed inside.
+#
+# Afterwards you can
+#
+# - follow one step of training from text to changed weights, and write its parts;
+# - say what pretraining, learning rate and method are worth, with the noise of each
+#   figure;
+# - report on a classifier so that others can trust it: classes, calibration, floors and
+#   ceiling, other domains;
+# - label single words, and train on your own table.
+#
+# Time: about 110 minutes, 50 of them for six exercises. The cells together compute for
+# some ten minutes on two processor cores (on a GPU: on all sentences). You need
+# [lesson 02](02_attention_from_scratch.ipynb), or to have seen attention. Choose **Run
+# → Run All Cells** first; exercises that are not written yet only say so.
 
 # %%
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
 import torch
+from torch import nn
 
 import attnlab as al
+
+size = al.device.profile()  # how large the experiments are: ci, cpu or gpu
+splits = al.datasets.load("movie-sentiment")
+print(splits, "| profile", size.name, "on", al.device.device())
+
+# %% [markdown]
+# ## 1. Move something first
+#
+# `al.finetune` takes a BERT that has read a lot of English and knows nothing of film
+# reviews, puts a layer of random weights on top, and trains both on labelled sentences.
+# Here it gets only a few hundred, so it takes seconds. Watch the curve while it runs.
+#
+# Then change `learning_rate` and run the second cell again, several times: `1e-3`,
+# `1e-5`, `1e-2`. Each run is drawn over the ones before. Which rate learns fastest?
+# Which one learns nothing at all, and what does its loss look like?
+
+# %%
+curve = al.TrainingCurve()
+curve
+
+# %%
+learning_rate = 1e-4
+few = splits.sample(size.quick_sentences, size.sentences // 2)
+clf = al.finetune(
+    "minilm",
+    few,
+    "full",
+    epochs=size.epochs,
+    learning_rate=learning_rate,
+    watch=curve.run(f"rate {learning_rate:g}"),
+)
+curve.picture()
+
+# %% [markdown]
+# The thin line is the loss of each batch, the thick one its trend. An untrained layer
+# on top guesses, and the loss of guessing between two classes is $\ln 2 \approx 0.69$:
+# that is where every curve begins. The points are accuracy on **dev**, sentences that
+# are not trained on, measured after each pass over the training sentences, an
+# **epoch**. Their bars are standard errors: with few dev sentences they are wide.
+
+# %% [markdown]
+# ## 2. One step in slow motion
+#
+# Four sentences of ours, two of praise and two of complaint. BERT has read such
+# sentences; the layer on top has never seen one. First the text becomes a batch.
+
+# %%
+torch.manual_seed(0)
+learner = al.bert.fresh_classifier("minilm", ["negative", "positive"])
+texts = [
+    "A warm, funny film.",
+    "Dull, and far too long for what it has to say.",
+    "I laughed from start to finish.",
+    "The plot makes no sense.",
+]
+batch = learner.encode(texts).batch(range(4))  # a dictionary of tensors (B, T)
+for row in batch["input_ids"]:
+    print(" ".join(learner.tokenizer.convert_ids_to_tokens(row)))
 
 # %% [markdown]
 # A batch is a table of whole numbers, one row for each text, but texts differ in
@@ -48,6 +131,99 @@ al.checks.pad_batch(pad_batch)
 # `torch.tensor` makes a table of them.
 
 # %% [markdown]
+# What if the mask is forgotten? Nothing breaks, and that is the trouble: the answers
+# are merely others, and depend on the company a sentence is in.
+
+# %%
+inputs = {name: one.to(learner.device) for name, one in batch.items()}
+blind = inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])}
+with torch.no_grad():
+    seen, unseen = (learner.model(**one).logits[0] for one in (inputs, blind))
+print("first sentence, with its mask:   ", seen.cpu().numpy().round(4))
+print("first sentence, mask forgotten:  ", unseen.cpu().numpy().round(4))
+assert not torch.allclose(seen, unseen, atol=1e-4)
+
+# %% [markdown]
+# **Forward.** BERT turns each text into the vector of its `[CLS]` token, and the layer
+# on top into one number for each class, the **logits** $z$. The loss of a text is minus
+# the logarithm of the probability that its right class got, and the loss of a batch the
+# mean:
+#
+# $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
+# L = \frac{1}{n} \sum_i \ell_i . $$
+
+# %%
+labels = torch.tensor([1, 0, 1, 0], device=learner.device)  # 1 is praise
+model = learner.model
+logits = model(**inputs).logits  # (B, 2)
+loss = nn.functional.cross_entropy(logits, labels)
+right = logits.softmax(-1)[range(4), labels]  # probability of the right class
+print("right classes got", right.detach().cpu().numpy().round(3))
+print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2):.4f}")
+assert torch.allclose(loss, -right.log().mean(), atol=1e-6)
+
+# %% [markdown]
+# **Backward.** For every weight: how would the loss change, if the weight did? These
+# are the gradients. Here is how long they are, layer by layer.
+
+# %%
+model.zero_grad()
+loss.backward()
+
+
+def part_of(name):
+    """The part of BERT that a parameter belongs to."""
+    parts = name.split(".")
+    return f"layer {parts[3]}" if "layer" in parts else parts[1].split("_")[0]
+
+
+sizes = {}
+for name, weights in model.named_parameters():
+    part = part_of(name) if name.startswith("bert") else "classification layer"
+    sizes[part] = math.hypot(sizes.get(part, 0), weights.grad.norm())
+pd.Series(sizes, name="length of the gradient").to_frame().style.format("{:.2f}")
+
+# %% [markdown]
+# Every layer is told what to change, down to the word embeddings. If gradients are very
+# long, as they can be when a random layer is on top, they are **clipped** to a length
+# of 1: a bound on the harm that one strange batch can do.
+#
+# **The step.** The optimizer, AdamW, moves every weight against its gradient, by about
+# the learning rate, however long the gradient is: it divides by a running measure of
+# its size. So the learning rate says directly how far weights move. Too little, and
+# nothing happens; too much, and what BERT has learned is overwritten. One step from the
+# same start, with several rates, and the loss of the same four sentences afterwards:
+
+# %%
+start = {name: one.clone() for name, one in model.state_dict().items()}
+rates = [1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
+after = []
+for rate in rates:
+    model.load_state_dict(start)
+    optimizer = torch.optim.AdamW(al.training.parameter_groups(model, 0.01), lr=rate)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    with torch.no_grad():
+        after.append(float(nn.functional.cross_entropy(model(**inputs).logits, labels)))
+model.load_state_dict(start)
+
+# %%
+al.plots.lines(
+    rates,
+    {"after one step": after, "before": [loss.item()] * len(rates)},
+    xlabel="learning rate",
+    ylabel="loss of the four sentences",
+    log="x",
+    alt="The loss after one step: hardly changed by the lowest rates, lower in between, "
+    "higher than before with the highest.",
+)
+
+# %% [markdown]
+# Notice the valley. To its left the step is too timid, to its right it goes too far.
+# Four sentences are no judge of the best rate for thousands, but the picture is the
+# same there, and section 4 draws it.
+
+# %% [markdown]
 # The first gradients of a fine-tuning are large and point here and there: the layer on
 # top is random, and AdamW has only begun to learn how large gradients are. Full steps
 # would throw away what BERT knows. So the learning rate rises over a short **warm-up**,
@@ -89,6 +265,22 @@ al.checks.learning_rate_at(learning_rate_at)
 # ---
 # While `step < warmup`, `step + 1` of `warmup` parts are reached. After that, `steps -
 # step` of `steps - warmup` are left. What must not become negative, and what not 0?
+
+# %% [markdown]
+# The rate is not the same at every step. Here is the rule as `attnlab` uses it; yours
+# is to be the same.
+
+# %%
+steps = 100
+share = [al.training.linear_schedule(step, steps, warmup=0.06) for step in range(steps)]
+al.plots.lines(
+    range(steps),
+    {"6 % warm-up": share},
+    xlabel="step",
+    ylabel="share of the learning rate",
+    alt="The rate rises in a straight line over the first 6 steps, then falls in a "
+    "straight line until the last.",
+)
 
 # %% [markdown]
 # A batch of $n$ texts has the loss $L = \frac{1}{n} \sum_{i=1}^{n} \ell_i$. If memory
@@ -140,6 +332,84 @@ al.checks.accumulate(accumulate)
 # from; `.item()` is only its number.
 
 # %% [markdown]
+# ## 3. The whole loop
+#
+# All parts are there. What follows is a complete fine-tuning, in three cells. First,
+# what has to be ready: data, optimizer, and how many steps there will be. Weight decay
+# draws *matrices* a little towards 0 at every step; biases and the scales of layer
+# norms are left alone, because small is no virtue there.
+
+# %%
+recipe = al.training.Recipe(epochs=size.epochs, learning_rate=1e-4)
+train, dev = few.train, few.dev
+data, targets = learner.encode(train.texts), torch.tensor(train.labels)
+groups = al.training.parameter_groups(model, recipe.weight_decay)
+optimizer = torch.optim.AdamW(groups)
+steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
+number_format = al.device.number_format(learner.device.type)
+print(f"{len(train)} sentences, {steps} steps, computed in {number_format}")
+
+# %% [markdown]
+# `number_format` is worth a word. Many processors and GPUs multiply 16-bit numbers
+# several times faster than 32-bit ones. `bfloat16` keeps the range of float32 and gives
+# up digits, which training hardly notices. **Mixed precision** computes the products in
+# it and keeps weights and sums in float32. Whether this machine gains from it was
+# measured, once, a moment ago.
+
+
+# %%
+def take_step(places, number):
+    """Forward, backward, clip, move the weights; return the loss."""
+    inputs = {name: one.to(learner.device) for name, one in data.batch(places).items()}
+    with al.device.autocast(learner.device, number_format):
+        logits = model(**inputs).logits
+    right = targets[places].to(learner.device)
+    loss = nn.functional.cross_entropy(logits.float(), right)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+    share = al.training.linear_schedule(number, steps, recipe.warmup)
+    for group in optimizer.param_groups:
+        group["lr"] = share * recipe.learning_rate
+    optimizer.step()
+    return float(loss.detach())
+
+
+# %%
+generator, number = np.random.default_rng(0), 0
+for epoch in range(recipe.epochs):
+    losses = []
+    model.train()  # dropout on
+    order = al.training.shuffled_batches(data.lengths, recipe.batch_size, generator)
+    for places in order:
+        losses.append(take_step(places, number))
+        number += 1
+    model.eval()  # dropout off
+    score = al.Evaluator(learner, dev).score()
+    print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f}, dev {score.accuracy:.1%}")
+
+# %% [markdown]
+# That is all there is to it. One thing in it is for speed: `shuffled_batches` puts
+# sentences of *like length* into a batch, so that little is padding. Against filling
+# every sentence up to one fixed length that alone is worth a factor:
+
+# %%
+lengths = data.lengths
+together = sum(len(places) * lengths[places].max() for places in order)
+shuffled = generator.permutation(len(lengths))
+as_they_come = sum(
+    len(part) * lengths[part].max()
+    for part in np.array_split(shuffled, math.ceil(len(lengths) / recipe.batch_size))
+)
+for name, tokens in {
+    "real tokens": lengths.sum(),
+    "batches of like length": together,
+    "batches as they come": as_they_come,
+    "everything filled up to 128": 128 * len(lengths),
+}.items():
+    print(f"{name:28} {tokens:7,} tokens to compute")
+
+# %% [markdown]
 # How good is the model? The figure is simple: the share of texts whose class with the
 # highest score is the right one,
 #
@@ -189,6 +459,107 @@ al.checks.evaluate(evaluate)
 # no graph is built, and after it everything is as before.
 
 # %% [markdown]
+# `al.finetune` runs this loop, with what a real run needs around it, and each piece of
+# it is tested:
+#
+# - it keeps the best epoch on dev, and stops early if you ask for `patience`;
+# - a **checkpoint** is written every minute. Ctrl-C (or *Interrupt Kernel*) finishes
+#   the step, saves, and says how to go on. With `resume=True` a run that was stopped or
+#   killed ends with the very weights of one that never was;
+# - if a GPU runs out of memory, the batch is computed in two parts (exercise 3), then
+#   in four; the steps stay the same;
+# - a loss that is not a number stops the run and says what to try;
+# - several GPUs or machines share each batch under `accelerate launch`, same code.
+#
+# For text that does not fit, `gradient_checkpointing=True` forgets intermediate results
+# and computes them again going backward. Everything that was seen is in `clf.history`:
+
+# %%
+clf.history.steps_frame().tail(3).round(4)
+
+# %% [markdown]
+# ## 4. What is worth what
+#
+# ### Pretraining
+#
+# Where does the ability come from: from our sentences, or from all that BERT read
+# before? Three runs on the same sentences tell:
+#
+# - **random**: the same architecture, all weights random, everything trained;
+# - **probe**: BERT as it is, frozen; only the layer on top is trained;
+# - **fine-tuned**: BERT, everything trained.
+
+# %%
+part = splits.sample(size.training_sentences, size.sentences // 2)
+curve = al.TrainingCurve(dev_texts=len(part.dev))
+curve
+
+# %%
+kinds = {
+    "random": {"method": "full", "pretrained": False},
+    "probe": {"method": "frozen"},
+    "fine-tuned": {"method": "full"},
+}
+runs = {}
+for name, kind in kinds.items():
+    watch = curve.run(name)
+    runs[name] = al.finetune("minilm", part, epochs=size.epochs, watch=watch, **kind)
+curve.picture()
+
+# %% [markdown]
+# The probe shows what is in BERT already: its `[CLS]` vector knows a good deal about
+# praise and complaint, though nobody told it to. The random model shows what these
+# sentences teach on their own. The way from the probe to the top is what fine-tuning
+# adds. Is that more than noise? The same dev sentences answered by two models can be
+# compared in pairs, which is much sharper than comparing two accuracies:
+
+# %%
+answers = {name: al.Evaluator(one, part.dev).score() for name, one in runs.items()}
+right = {
+    name: score.predictions == np.array(part.dev.labels)
+    for name, score in answers.items()
+}
+for a, b in (("probe", "random"), ("fine-tuned", "probe")):
+    gained, lost = (right[a] & ~right[b]).sum(), (right[b] & ~right[a]).sum()
+    p = al.evaluate.mcnemar(int(gained), int(lost))
+    print(f"{a} against {b}: {gained} gained, {lost} lost, p = {p:.1g}")
+
+# %% [markdown]
+# (That is McNemar's exact test: if both were equally good, gains and losses would be
+# tosses of a coin.)
+#
+# ### The learning rate
+#
+# Now the valley of section 2, for real: the same few sentences, five rates, measured on
+# dev.
+
+# %%
+rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3]
+models = {
+    rate: al.finetune("minilm", few, "full", epochs=size.epochs, learning_rate=rate)
+    for rate in rates
+}
+scores = [al.Evaluator(models[rate], part.dev).score() for rate in rates]
+values = 100 * np.array([score.accuracy for score in scores])
+errors = 100 * np.array([score.stderr for score in scores])
+
+# %%
+al.plots.lines(
+    rates,
+    {"dev": values},
+    errors={"dev": errors},
+    xlabel="learning rate",
+    ylabel="accuracy on dev, %",
+    log="x",
+    alt=f"Accuracy on dev for five learning rates, highest at {rates[values.argmax()]:g}.",
+)
+
+# %% [markdown]
+# The band is one standard error either way. The best rate is not sharply defined:
+# neighbours are within the noise. But being off by a factor of ten hurts, and no other
+# setting hurts as much. So this is the one to search first.
+
+# %% [markdown]
 # Which learning rate is best? Train with each and compare them on **dev**. The winner
 # is the best, but also a bit lucky: of several noisy figures the highest tends to be
 # too high. So its dev accuracy promises too much, and an honest figure needs texts that
@@ -222,6 +593,325 @@ al.checks.choose(choose)
 # `max(candidates, key=...)` compares candidates by what a function says of them. A loop
 # that keeps the best so far does it as well; of equals it keeps the first if a later
 # one has to be *better*.
+
+# %%
+chosen = rates[int(values.argmax())]
+test_score = al.Evaluator(models[chosen], splits.test.sample(size.sentences)).score()
+print(f"chosen on dev: rate {chosen:g}, dev {values.max():.1f} %, test {test_score}")
+
+# %% [markdown]
+# For more than one knob there is `al.search.search(splits, minutes=30, folder=...)`, on
+# the command line `attnlab search`: it tries methods, rates and batch sizes, each where
+# earlier trials promise most (Optuna's TPE), can be stopped and goes on, and never
+# looks at test.
+
+# %% [markdown]
+# ### Six methods
+#
+# Training everything is not the only way, and for a large model often not a possible
+# one: AdamW keeps two numbers for every weight it trains.
+#
+# - **full**: every weight;
+# - **frozen-embeddings**: all but the word embeddings, half of this small BERT;
+# - **frozen**: the layer on top alone, the probe;
+# - **lora**: each matrix $W$ stays as it is, and learns a correction of low rank $r$
+#   (Hu et al. 2021): $W + \frac{\alpha}{r} B A$, with $B$ of shape $(D, r)$ and $A$ of
+#   $(r, D)$. Afterwards the correction is added into $W$, and costs nothing;
+# - **adalora**: the same, but the rank is taken from matrices that need little and left
+#   to those that need much (Zhang et al. 2023);
+# - **prefix**: nothing in BERT changes; each layer gets a few extra keys and values to
+#   look at, and those are learned (Li and Liang 2021).
+#
+# Lesson 02 makes it plain why a prefix can do anything at all: whatever is among the
+# keys and values takes part in the mixture.
+
+# %%
+curve = al.TrainingCurve(dev_texts=len(part.dev))
+curve
+
+# %%
+tuned = {}
+for method in al.finetuning.LEARNING_RATES:
+    watch = curve.run(method)
+    tuned[method] = al.finetune("minilm", part, method, epochs=size.epochs, watch=watch)
+curve.picture()
+
+# %%
+rows = {}
+for method, one in tuned.items():
+    score = al.Evaluator(one, part.dev).score()
+    rows[method] = {
+        "trained weights": one.history.trainable,
+        "MB to train them": 12 * one.history.trainable / 1e6,
+        "seconds": one.history.rows[-1]["seconds"],
+        "dev accuracy, %": 100 * score.accuracy,
+        "standard error": 100 * score.stderr,
+    }
+table = pd.DataFrame(rows).T
+table.style.format("{:.1f}").format("{:,.0f}", subset="trained weights")
+
+# %% [markdown]
+# *MB to train them* is 12 bytes for each trained weight: 4 for its gradient, 8 for what
+# AdamW remembers. Weights themselves and intermediate results come on top.
+#
+# Read the last two columns together. With this few sentences and epochs, methods that
+# differ by less than about twice the error cannot be told apart; on all sentences, and
+# with three seeds, the figures stand in
+# [data/results.json](../data/results.json). What is certain is the second column: a
+# hundredth of the weights comes close. On a processor that saves memory and
+# disk, but little time, because the forward and backward pass still go through all of
+# BERT.
+
+# %% [markdown]
+# ## 5. Is it any good?
+#
+# From here on we look at the classifier that comes with the course: the same BERT, the
+# same method as above (LoRA), on all training sentences. A single accuracy says little.
+# What would a model without any understanding reach? What is the most one could hope
+# for? A report puts the figure between its floors and its ceiling.
+
+# %%
+clf = al.load_classifier("movie-sentiment")
+test = splits.test.sample(size.sentences)
+report = al.report(clf, test, splits.train)
+al.plots.comparison(report)
+
+# %% [markdown]
+# - **majority**: always the more frequent label;
+# - **tf-idf + logistic regression**: counts of words and pairs of words, no order
+#   beyond that, no pretraining, trained in a second. Whatever is more expensive has to
+#   beat this first;
+# - **the raters**: twenty people rated each sentence. The line is the share of single
+#   ratings that agree with the label, which is their common judgement. Nobody, machine
+#   or human, can be expected to do much better than a careful reader agrees with the
+#   others.
+
+# %%
+report.classes.round(3)
+
+# %% [markdown]
+# **Precision**: of the sentences called positive, how many are? **Recall**: of those
+# that are positive, how many were found? **F1** is their harmonic mean. With two
+# classes of equal size they say little more than accuracy. With eight classes of very
+# unequal size they are what you must look at, since a model may be right nearly always
+# and still hardly ever find a rare class. The bag of words on news, for instance:
+
+# %%
+news = al.datasets.load("reuters-r8").sample(size.training_sentences)
+words = al.reports.bag_of_words(news.train)
+predictions, labels = words.predict(news.test.texts), np.array(news.test.labels)
+by_class = al.reports.by_class(predictions, labels, news.test.label_names)
+print(f"tf-idf on eight topics of news: accuracy {(predictions == labels).mean():.1%},")
+print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
+by_class.sort_values("texts", ascending=False).round(2)
+
+# %% [markdown]
+# ### Is it as sure as it should be?
+#
+# A model that says "90 %" should be right nine times out of ten. Put the answers into
+# bins by confidence, and compare with how often each bin was right: points on the
+# diagonal are **calibrated**, points below it are overconfident.
+
+# %%
+al.plots.calibration(report)
+
+# %% [markdown]
+# Fine-tuned networks are often too sure: the loss goes on falling when all answers are
+# right already and only confidence grows. There is a cure of one number (Guo et al.
+# 2017): divide the logits by a **temperature**, the same as in lesson 01, chosen on
+# dev. It changes no answer, only how sure each is.
+
+# %%
+dev = splits.dev.sample(size.sentences)
+dev_logits = clf.logits(clf.encode(dev.texts))
+temperatures = np.linspace(0.5, 3, 51)
+losses = [
+    float(nn.functional.cross_entropy(dev_logits / one, torch.tensor(dev.labels)))
+    for one in temperatures
+]
+best = temperatures[int(np.argmin(losses))]
+cooler = (clf.logits(clf.encode(test.texts)) / best).softmax(-1).numpy()
+_, error = al.reports.calibration(cooler, np.array(test.labels))
+print(f"temperature {best:.2f}, chosen on dev; calibration error on test:")
+print(f"{report.calibration_error:.1%} before, {error:.1%} after")
+
+# %% [markdown]
+# ## 6. Where it fails
+#
+# ### Other domains
+#
+# It learned from film reviews. Here it reads product reviews, tweets and opinion pages
+# of a newspaper, rated by the same kind of people.
+
+# %%
+domains = {"movie (test)": test}
+for name in ("product", "tweet", "editorial"):
+    domains[name] = al.datasets.load(f"{name}-sentiment").test.sample(size.sentences)
+rows = {}
+for name, texts in domains.items():
+    score = al.Evaluator(clf, texts).score()
+    positive = np.mean(texts.labels)
+    rows[name] = {
+        "accuracy, %": 100 * score.accuracy,
+        "standard error": 100 * score.stderr,
+        "majority, %": 100 * max(positive, 1 - positive),
+    }
+pd.DataFrame(rows).T.style.format("{:.1f}")
+
+# %% [markdown]
+# Compare each row with its own majority, not with the first row: where most texts are
+# of one label, a constant answer looks good. How much is lost depends on how far the
+# language is from film reviews. A figure from one domain is no promise for another.
+#
+# ### Negation, contrast, and what stands between the lines
+#
+# Sentences of ours. Read them first and decide what *you* would say.
+
+# %%
+sentences = """
+plain             | The acting is good.                                   | positive
+negated           | The acting is not good.                               | negative
+negated twice     | It is not true that the acting is not good.           | positive
+negated from afar | Nobody in their right mind would call this good.      | negative
+contrast          | A weak start, but the ending is wonderful.            | positive
+contrast turned   | A wonderful ending, but the rest is weak.             | negative
+comparison        | I have seen better films on a broken television.      | negative
+irony             | Just what the world needed: another talking dog.      | negative
+expectation       | It should have been great.                            | negative
+question          | Who could possibly dislike this film?                 | positive
+"""
+
+# %%
+entries = [line.split("|") for line in sentences.strip().splitlines()]
+table = pd.DataFrame(entries, columns=["kind", "sentence", "we say"])
+table = table.map(str.strip).set_index("kind")
+answers = clf.predict(table["sentence"].tolist())
+table["it says"] = answers.labels
+table["sure, %"] = (100 * answers.probabilities.max(-1)).round().astype(int)
+
+
+def bold(row):
+    """Mark the rows in which it is wrong."""
+    return ["font-weight: bold" * (row["we say"] != row["it says"])] * len(row)
+
+
+table.style.apply(bold, axis=1)
+
+# %% [markdown]
+# Bold rows are mistakes, if there are any. Notice how sure it is in them. Ten sentences prove nothing
+# about all negations; they are a place to look. Write some of your own.
+#
+# ### Long texts
+#
+# BERT reads a limited number of tokens, and attention costs with their square, so long
+# texts are **cut**. What is lost depends on where the answer stands. News reports say
+# it in the first line; postings to a discussion group may not. Here a probe learns the
+# topics of twenty groups from more and more of each posting:
+
+# %%
+groups = al.datasets.load("newsgroups-20")
+groups = groups.sample(size.training_sentences, size.sentences // 2, size.sentences)
+warnings.simplefilter("ignore", al.errors.AttnlabWarning)  # it says how many were cut
+whole = clf.encode(groups.train.texts).lengths
+scores, lengths = [], [8, 16, 32, 64, 128]
+for longest in lengths:
+    probe = al.finetune(
+        "minilm", groups, "frozen", epochs=size.epochs, max_length=longest
+    )
+    scores.append(al.Evaluator(probe, groups.dev).score())
+print(f"half of the postings have more than {np.median(whole):.0f} tokens,")
+print(f"and {np.mean(whole >= 512):.0%} reach the limit of 512")
+
+# %%
+values = 100 * np.array([score.accuracy for score in scores])
+errors = 100 * np.array([score.stderr for score in scores])
+al.plots.lines(
+    lengths,
+    {"dev": values},
+    errors={"dev": errors},
+    xlabel="tokens read of each posting",
+    ylabel="accuracy on dev, %",
+    log="x",
+    alt="Accuracy on dev against the number of tokens read, from "
+    f"{values[0]:.0f} to {values[-1]:.0f} %.",
+)
+
+# %% [markdown]
+# Reading more helps as long as it brings something new, and costs more all the while.
+# If the answer may stand anywhere, cut the text into windows, answer each, and average;
+# `attnlab` leaves that to you, but it says how many texts it had to cut.
+
+# %% [markdown]
+# ## 7. What changed inside?
+#
+# Compare the weights before and after fine-tuning: how far did each matrix move,
+# relative to its size?
+
+# %%
+before = al.bert.fresh_classifier("minilm", splits.train.label_names)
+al.plots.movement(before, clf)
+
+# %% [markdown]
+# The numbers are percent: the moves are small against what was there. Fine-tuning does
+# not build a new model, it turns what BERT knows towards the task. (LoRA leaves the
+# embeddings alone.) Notice what moved most, and what least. Now attention itself. For every head: how much weight
+# sits elsewhere than before, on average over sentences? (Half the sum of the absolute
+# differences: 0 if nothing moved, 1 if everything did.)
+
+# %%
+sentences = splits.dev.sample(size.sweep_sentences).texts
+moved = np.zeros((clf.layers, clf.heads))
+for sentence in sentences:
+    old, new = before.attend(sentence).weights, clf.attend(sentence).weights
+    moved += (new - old).abs().sum(-1).mean(-1).numpy() / 2 / len(sentences)
+al.plots.head_map(moved, title="Attention moved by fine-tuning", label="share moved")
+
+# %% [markdown]
+# The head that moved most, on a sentence of ours, before and after:
+
+# %%
+layer, head = (int(at) for at in np.unravel_index(moved.argmax(), moved.shape))
+text = "The second half is slow, but the ending stays with you."
+old, new = before.attend(text), clf.attend(text)
+print(f"layer {layer}, head {head}, before:")
+al.plots.attention_map(old, layer, head)
+
+# %%
+print(f"layer {layer}, head {head}, after:")
+al.plots.attention_map(new, layer, head)
+
+# %% [markdown]
+# And all heads of that layer in bertviz, after fine-tuning. Point at a token to see
+# where it looks.
+
+# %%
+al.attention_view(new, layers=[layer])
+
+# %% [markdown]
+# Look whether more weight goes to words that decide, such as *slow* or *but*, and then
+# be careful: that a head looks at a word does not mean that the answer hangs on it.
+# Lesson 05 tests that, by silencing heads.
+
+# %% [markdown]
+# ## 8. A label for each word
+#
+# So far a text got one label. Many tasks want to know *where*: names, places, dates,
+# amounts. The change is small: the layer on top is applied to every token, not to
+# `[CLS]` alone, and the loss is the mean over tokens. The data need care, though. Ours
+# are **synthetic**: financial news made from templates, with dates and amounts of money
+# written in many ways by Babel, and things that look like them and are not. Labels are
+# `B-` for the first word of an entity, `I-` for each further one, `O` for all others.
+
+# %%
+newswire = al.synthetic.splits(train=size.tagged_sentences)
+for place in range(3):
+    words, tags = newswire.train.words[place], newswire.train.tags[place]
+    names = [newswire.train.tag_names[tag] for tag in tags]
+    print(
+        " ".join(
+            f"{w}/{t}" if t != "O" else w for w, t in zip(words, names, strict=True)
+        )
+    )
 
 # %% [markdown]
 # Some tasks want a label for each *word*: is it part of a person's name, of a place's,
@@ -267,6 +957,85 @@ al.checks.align_labels(align_labels)
 # A token is the first piece of a word if its number is not None and differs from the
 # one before. Its label is `labels[word]`: the number says which. Beware of `if word:`,
 # since word 0 counts as false.
+
+# %%
+tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
+patterns = al.tagging.baseline(newswire.train)
+for name, one in (("patterns", patterns), ("BERT", tagger)):
+    for part in ("test", "unseen"):
+        print(f"{name:8} {part:6} {al.tagging.score(one, getattr(newswire, part))}")
+
+# %% [markdown]
+# *test* is written like the training sentences, *unseen* in templates and with forms of
+# dates and amounts that they never show. *patterns* is the floor: the shapes of dates
+# and amounts in the training sentences, learned by heart. A list of patterns is as good
+# as its list. Scores count whole **entities**: a date of which one word is missing is
+# wrong. (Counted by word, almost everything is `O`, and a model that finds nothing
+# looks good.)
+
+# %%
+text = "Sales rose to $4.2 million on 3 March, the firm said, lifting 120,000 shares."
+for found in tagger.tag([text])[0]:
+    print(f"{found.kind:7} {found.text!r}, {found.probability:.0%} sure")
+
+# %% [markdown]
+# ## 9. Your own texts
+#
+# A table with a column of texts and one of labels is all it takes. On the command line:
+#
+# ```
+# attnlab finetune reviews.csv --text comment --label topic --out runs/mine
+# ```
+#
+# and in Python the same in three lines. Here a little table of ours, made on the spot:
+
+# %%
+ours = pd.DataFrame(
+    {
+        "comment": [
+            f"The {thing} is {how}."
+            for thing in ("box", "cable", "lid", "lamp", "screen", "strap")
+            for how in ("broken", "scratched", "fine", "perfect")
+        ],
+        "topic": ["fault", "fault", "praise", "praise"] * 6,
+    }
+)
+mine = al.datasets.from_frame(ours, text="comment", label="topic")
+own = al.datasets.split(mine, dev=4, test=4)
+helper = al.finetune("minilm", own, "frozen", epochs=20)
+helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
+
+# %% [markdown]
+# What `from_csv` and `finetune` look after: rows without text or label, a wrong
+# encoding, copies of one text with different labels, labels too rare to be measured
+# (they warn, or stop and say what to do); `class_weights="balanced"` gives rare labels
+# as much say as common ones; a hundred thousand rows are tokenised a thousand at a
+# time. Splits are stratified, the same on every machine, and keep copies together.
+#
+# ## 10. On larger machines
+#
+# The same notebook on a GPU takes the profile `gpu`: all sentences, more epochs.
+# Several GPUs, or several machines:
+#
+# ```
+# accelerate launch --num_processes 4 -m attnlab finetune movie-sentiment \
+#     --method full --out runs/full
+# ```
+#
+# Every process takes its share of each batch, so the steps are those of one process.
+# `--tensorboard runs/board` writes the run where TensorBoard shows it beside others;
+# `--resume` goes on after a power cut.
+#
+# ## What you know now
+#
+# - A step of training is: batch with its mask, forward, loss, backward, clip, move.
+# - Pretraining brings most of the ability, the learning rate decides whether it
+#   survives, and a hundredth of the weights can be enough to tune it.
+# - A figure needs its error, its floors and its ceiling, and sentences that had no part
+#   in any choice. It holds for its domain.
+# - Fine-tuning moves weights a little, and attention with them.
+#
+# Which of the heads does the work? That is [lesson 05](05_head_mixing.ipynb).
 
 # %%
 al.checks.summary("04")
