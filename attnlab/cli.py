@@ -171,6 +171,7 @@ def finetune(
     from attnlab import finetuning
     from attnlab.evaluate import Evaluator
     from attnlab.tracking import TensorBoard
+    from attnlab.training import leads
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
     command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
@@ -199,6 +200,8 @@ def finetune(
             progress=progress,
             watch=None if tensorboard is None else TensorBoard(tensorboard),
         )
+    if not leads():  # under accelerate launch or torchrun the first process speaks for all
+        return
     out.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
     best = clf.history.best
     out.print(
@@ -465,7 +468,12 @@ def _bar(last_column: str) -> Progress:
 
 @contextlib.contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar, and the function that moves it: (step, steps, text)."""
+    """A progress bar, and the function that moves it: (step, steps, text). One for all processes."""
+    from attnlab.training import leads
+
+    if not leads():
+        yield lambda step, steps, text: None
+        return
     with _bar("{task.completed:.0f}/{task.total:.0f}") as bar:
         task = bar.add_task(title, total=1)
         yield lambda step, steps, text: bar.update(

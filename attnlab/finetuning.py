@@ -22,7 +22,7 @@ from attnlab.datasets import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.training import History, Recipe, train
+from attnlab.training import History, Recipe, leads, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 
@@ -156,11 +156,12 @@ def finetune(
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()
     model.requires_grad_(True)
+    writes = out is not None and leads()
     if trained is model:
-        if out is not None:
+        if writes:
             clf.save(out)
         return clf
-    if out is not None:
+    if writes:
         record = {
             "base": str(base),
             "label_names": label_names,

@@ -31,7 +31,7 @@ from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.finetuning import prepared
 from attnlab.settings import HeadSettings
 from attnlab.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
-from attnlab.training import History, Recipe, train
+from attnlab.training import History, Recipe, leads, train
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -482,7 +482,7 @@ def finetune_tagger(
     if trained is not model:
         model = trained.merge_and_unload()
     tagger = Tagger(model, tokenizer, tag_names, history)
-    if out is not None:
+    if out is not None and leads():
         tagger.save(out)
     return tagger
 

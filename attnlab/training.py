@@ -211,7 +211,7 @@ def train(
     accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
     objective = objective or (lambda outputs, inputs: outputs.loss)
     run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step)
-    if watch is None or not accelerator.is_main_process:
+    if watch is None or not leads():
         watch = _unseen
     path = None if folder is None else Path(folder) / CHECKPOINT
     if path is not None and resume:
@@ -242,6 +242,11 @@ def train(
                 run.save(path)
     run.restore_best()
     return run.history
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes and speaks: the only one, or the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _unseen(history: History, steps: int) -> None:
@@ -439,7 +444,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
-        if not self.accelerator.is_main_process:
+        if not leads():
             return
         tensors = {f"model/{name}": one.detach() for name, one in self.trainable.items()}
         tensors |= {f"best/{name}": one for name, one in self.best.items()}

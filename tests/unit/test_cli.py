@@ -10,8 +10,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import attnlab as al
 from attnlab.course import notebooks
@@ -102,6 +104,50 @@ def test_finetune_on_ones_own_csv(tmp_path, movies):
     assert mine.history.rows[0]["epoch"] == 1
     assert mine.max_length == 16
     assert list((tmp_path / "board").glob("events.*"))
+
+
+def test_two_processes_fine_tune_together_and_one_of_them_speaks(tmp_path, movies):
+    """The same command under torchrun: every process takes its share of each batch."""
+    few = movies.train.sample(80)
+    few.to_frame()[["text", "label"]].to_csv(tmp_path / "mine.csv", index=False)
+    command = [
+        "-m",
+        "attnlab",
+        "finetune",
+        "mine.csv",
+        "--method",
+        "frozen",
+        "--epochs",
+        "2",
+        "--out",
+    ]
+    torchrun = Path(sys.executable).with_name("torchrun")
+    losses = []
+    for launcher, folder in (
+        ([sys.executable], "one"),
+        ([torchrun, "--nproc_per_node", "2"], "two"),
+    ):
+        run = subprocess.run(
+            [*launcher, *command, folder],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.count("kept epoch") == 1
+        assert run.stdout.count("written to") == 1
+        rows = [
+            line.split() for line in run.stdout.splitlines() if line.strip()[:2] in ("1 ", "2 ")
+        ]
+        losses.append([float(row[1]) for row in rows])
+    assert len(losses[0]) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # dropout draws differ
+    one, two = (al.load_classifier(tmp_path / name) for name in ("one", "two"))
+    text = ["A joy from start to finish."]
+    assert two.predict(text).probabilities == pytest.approx(
+        one.predict(text).probabilities, abs=0.03
+    )
 
 
 def test_lab_opens_jupyterlab_on_the_first_notebook(tmp_path):
