@@ -1,4 +1,4 @@
-"""Lessons 01 and 02 as a learner meets them: something to move, and checks that answer."""
+"""The lessons as a learner meets them: something to move, and checks that answer."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -99,6 +99,32 @@ def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, context):
         "def split_heads(x, heads):\n    return x.unflatten(-1, (heads, -1)).transpose(1, 2)",
     )
     notebook.show("iframe[title^='Attention']")
+    assert context.strangers == []
+
+
+def test_lesson_04_draws_its_curve_shows_attention_and_checks_answers(lesson, context):
+    notebook = lesson("04_finetune_bert")
+    page = notebook.page
+    curve = notebook.show(".attnlab-curve[data-state=finished]")
+    assert "best dev accuracy" in curve.inner_text()
+    curve.screenshot(path=SHOTS / "training-curve.png")
+    notebook.show("iframe[title^='Attention']")
+    wrong_then_right(
+        notebook,
+        "accumulate",
+        "def accumulate(model, loss_function, parts):\n    model.zero_grad()\n    mean = 0.0\n"
+        "    for inputs, labels in parts:\n"
+        "        loss = loss_function(model(inputs), labels) / len(parts)\n"
+        "        loss.backward()\n        mean += loss.item()\n    return mean",
+        "mean of the parts' means",
+        "def accumulate(model, loss_function, parts):\n    model.zero_grad()\n"
+        "    texts, mean = sum(len(labels) for _, labels in parts), 0.0\n"
+        "    for inputs, labels in parts:\n"
+        "        loss = loss_function(model(inputs), labels) * len(labels) / texts\n"
+        "        loss.backward()\n        mean += loss.item()\n    return mean",
+    )
+    last = page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1
+    assert "Lesson 04: 3 of 13 points" in notebook.run_cell(last)
     assert context.strangers == []
 
 
