@@ -32,8 +32,8 @@ LEARNING_RATES = {
     "frozen-embeddings": 1e-4,
     "frozen": 1e-2,
     "lora": 1e-3,
-    "adalora": 2e-3,
-    "prefix": 1e-2,
+    "adalora": 2e-2,
+    "prefix": 3e-2,
 }
 
 
