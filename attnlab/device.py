@@ -61,8 +61,13 @@ def profile() -> Profile:
 
 
 def device() -> torch.device:
-    """Return the device models are loaded to: the first GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device models are loaded to: the first GPU where there is one, else the CPU.
+
+    Of several processes, each takes its own GPU.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @cache

@@ -313,12 +313,7 @@ def _score(logits: torch.Tensor, labels: np.ndarray, seconds: float) -> Score:
 def _labels_of(clf: Classifier, dataset: TextDataset) -> list[int]:
     """The data set's labels in the classifier's numbering, matched by name."""
     ours, theirs = clf.label_names, dataset.label_names
-    if set(theirs) <= set(ours):
-        return [ours.index(theirs[label]) for label in dataset.labels]
     unnamed = all(name.startswith("LABEL_") for name in ours)
-    if unnamed and len(ours) == len(theirs):
+    if unnamed and len(ours) == len(theirs) and not set(theirs) <= set(ours):
         return list(dataset.labels)
-    raise DataError(
-        f"{dataset.name} has labels {theirs}, the classifier knows {ours}. If they mean the same in the "
-        "same order, write clf.label_names = dataset.label_names."
-    )
+    return dataset.labels_in(ours)

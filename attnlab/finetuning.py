@@ -1,8 +1,11 @@
 """Fine-tuning: a BERT-family encoder learns from labelled texts, by the method of your choice."""
 
+import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch import nn
 
 from attnlab.bert import (
     BUNDLED,
+    RECORD,
     Classifier,
     check_target,
     load_base,
@@ -22,7 +26,7 @@ from attnlab.datasets import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.training import History, Recipe, leads, train
+from attnlab.training import CHECKPOINT, History, Recipe, leads, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 
@@ -71,7 +75,8 @@ def finetune(
         - "frozen-embeddings" every weight but the word embeddings, which are half of a small BERT;
         - "frozen" the classification layer alone, a probe of what the encoder knows already;
         - "lora" low-rank updates of all attention and feed-forward matrices (Hu et al. 2021);
-        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023);
+        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023). Its loss holds
+          a penalty, and the last epoch is kept, when the ranks are settled;
         - "prefix" keys and values before those of the tokens, in every layer (Li and Liang 2021). They cannot be
           merged into the weights, so attention maps and `heads.prune` are not for such a classifier.
     out : folder for the result (an adapter for the last three); `load_classifier` reads it. While training
@@ -82,8 +87,8 @@ def finetune(
     virtual_tokens : keys and values that "prefix" adds to each layer; texts may have so many tokens less
     max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the
         result is used. Default: as many as the encoder takes.
-    class_weights : "balanced" gives every label the same say in the loss, however rare it is; by default every
-        text has the same
+    class_weights : "balanced" gives every label the same say in the loss, however rare it is, and the best epoch
+        is chosen by the mean recall of the labels (``dev_recall``); by default every text has the same
     gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, and the
         forward pass is paid twice
     resume : go on from the checkpoint in ``out``
@@ -102,7 +107,16 @@ def finetune(
     splits = _usable(splits)
     weights = _weights(splits.train, class_weights)
     if out is not None:
-        check_target(out)  # before the work, not after it
+        target = check_target(out)  # before the work, not after it
+        if Path(base).exists() and Path(base).resolve() == target:
+            raise ModelError(
+                f"The result would take the place of its own base, {base}. Name another folder."
+            )
+        finished = any((target / one).exists() for one in (RECORD, "config.json"))
+        if resume and finished and not (target / CHECKPOINT).exists():
+            raise ModelError(
+                f"The run in {out} is finished. al.load_classifier({str(out)!r}) loads it."
+            )
     elif resume:
         raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
     if not pretrained and method != "full":
@@ -133,21 +147,31 @@ def finetune(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     steps = epochs * -(-len(splits.train) // batch_size)
     if method == "prefix":
-        trained, after_step = _prefixed(model, virtual_tokens, fresh), None
+        trained, after_step = _prefixed(model, virtual_tokens, fresh, _lasting(base)), None
     else:
         trained, after_step = prepared(model, method, rank, steps, fresh)
     clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
     data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
+    balanced = class_weights is not None
     clf.history = train(
         trained,
         data.lengths,
         lambda places: data.batch(places) | {"labels": labels[places]},
-        _measuring(clf, splits.dev),
+        _measuring(clf, splits.dev, balanced),
         recipe,
         number_format=number_format(clf.device.type),
         folder=None if out is None or method == "adalora" else out,
         resume=resume,
         checkpoint_seconds=checkpoint_seconds,
+        choose_by="epoch" if method == "adalora" else "dev_recall" if balanced else "dev_accuracy",
+        identity={
+            "method": method,
+            "base": str(base),
+            "class_weights": class_weights,
+            "max_length": clf.max_length,
+            "training_texts": _fingerprint(splits.train),
+            "dev_texts": _fingerprint(splits.dev),
+        },
         objective=None if weights is None else _weighted(weights.to(clf.device)),
         after_step=after_step,
         progress=progress,
@@ -163,7 +187,7 @@ def finetune(
         return clf
     if writes:
         record = {
-            "base": str(base),
+            "base": _lasting(base),
             "label_names": label_names,
             "dataset": splits.train.name,
             "method": method,
@@ -185,6 +209,7 @@ def finetune(
 
 def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     """Let texts have at most so many tokens; saved with the tokenizer."""
+    tokenizer.model_max_length = int(1e9)  # a limit of an earlier fine-tuning can be lifted
     most = Classifier(model, tokenizer, []).max_length
     if not 3 <= max_length <= most:
         raise ModelError(
@@ -216,7 +241,8 @@ def _usable(splits: Splits | None) -> Splits:
             "is nothing to tell apart. Add texts with other labels."
         )
     for part, trouble in (("train", "cannot be learned"), ("dev", "are not measured")):
-        absent = sorted(set(range(len(names))) - set(getattr(splits, part).labels))
+        present = getattr(splits, part).labels_in(splits.train.label_names)
+        absent = sorted(set(range(len(names))) - set(present))
         if absent:
             some = ", ".join(names[absent[:3]]) + (", ..." if len(absent) > 3 else "")
             warnings.warn(
@@ -243,21 +269,38 @@ def _weighted(weights: torch.Tensor) -> Callable[[Any, dict[str, torch.Tensor]],
     def objective(outputs: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         labels = inputs["labels"]
         losses = nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="none")
-        return (weights[labels] * losses).mean()
+        penalty = outputs.loss - losses.mean()  # what AdaLoRA adds; else 0
+        return (weights.to(labels.device)[labels] * losses).mean() + penalty
 
     return objective
 
 
-def _measuring(clf: Classifier, dev: TextDataset) -> Callable[[], dict[str, float]]:
-    """What is measured after every epoch."""
-    encoded, labels = clf.encode(dev.texts), torch.tensor(dev.labels)
+def _lasting(base: str | os.PathLike[str]) -> str:
+    """A name of the base that holds wherever the result is loaded: of a folder its whole path."""
+    return str(Path(base).resolve()) if Path(base).is_dir() else str(base)
+
+
+def _fingerprint(data: TextDataset) -> str:
+    """A hash of texts and labels, to know them again."""
+    content = json.dumps([data.texts, data.labels, data.label_names])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _measuring(clf: Classifier, dev: TextDataset, balanced: bool) -> Callable[[], dict[str, float]]:
+    """What is measured after every epoch; with balanced weights the mean recall of the labels, too."""
+    encoded, labels = clf.encode(dev.texts), torch.tensor(dev.labels_in(clf.label_names))
 
     def measure() -> dict[str, float]:
         logits = clf.logits(encoded, fast=True)
-        return {
-            "dev_accuracy": float((logits.argmax(-1) == labels).float().mean()),
+        right = (logits.argmax(-1) == labels).double()
+        measured = {
+            "dev_accuracy": float(right.mean()),
             "dev_loss": float(nn.functional.cross_entropy(logits, labels)),
         }
+        if balanced:
+            recalls = [float(right[labels == one].mean()) for one in labels.unique()]
+            measured["dev_recall"] = sum(recalls) / len(recalls)
+        return measured
 
     return measure
 
@@ -272,8 +315,9 @@ def prepared(
         model.get_input_embeddings().requires_grad_(False)
         return model, None
     if method == "frozen":
+        layer = ("classifier.", "pre_classifier.")  # of a base that was fine-tuned before, too
         for name, one in model.named_parameters():
-            one.requires_grad_(name in fresh)
+            one.requires_grad_(name in fresh or name.startswith(layer))
         return model, None
 
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
@@ -311,7 +355,7 @@ def _top(name: str) -> str:
     return "pooler" if "pooler" in parts else parts[0]
 
 
-def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str]) -> nn.Module:
+def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str], base: str) -> nn.Module:
     """The model behind peft's prefix; only the prefix and the classification layer train."""
     from peft import PrefixTuningConfig, get_peft_model
 
@@ -331,7 +375,9 @@ def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str]) -> nn.Mod
         raise ModelError(f"virtual_tokens is {virtual_tokens}; take from 1 to {most}.")
     config = PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=virtual_tokens)
     with quietly():
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = base
+    return adapted
 
 
 _TAKES_PREFIX = ("bert", "roberta", "xlm-roberta", "camembert", "electra")

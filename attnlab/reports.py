@@ -1,7 +1,7 @@
 """The report on a finished classifier: by class, with its calibration, between floors and a ceiling."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -156,7 +156,9 @@ def bag_of_words(train: TextDataset) -> "Pipeline":
         raise DataError(
             f"{train.name} has texts of one label only, so there is nothing to tell apart. Add texts of others."
         )
-    rarest = 2 if len(train) >= 500 else 1  # what occurs in one text only teaches little and costs much
+    rarest = (
+        2 if len(train) >= 500 else 1
+    )  # what occurs in one text only teaches little and costs much
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rarest),
         LogisticRegression(C=10, max_iter=1000),
@@ -167,11 +169,13 @@ def bag_of_words(train: TextDataset) -> "Pipeline":
 def _comparison(
     clf: Classifier, test: TextDataset, train: TextDataset | None, correct: np.ndarray
 ) -> pd.DataFrame:
-    labels = np.array(test.labels)
-    counts = np.bincount((train or test).labels, minlength=len(test.label_names))
-    others = {"majority": labels == counts.argmax()}
+    names = clf.label_names
+    labels = np.array(test.labels_in(names))
+    known = (train or test).labels_in(names)
+    others = {"majority": labels == np.bincount(known).argmax()}
     if train is not None:
-        others["tf-idf + logistic regression"] = bag_of_words(train).predict(test.texts) == labels
+        answers = bag_of_words(replace(train, labels=known, label_names=names)).predict(test.texts)
+        others["tf-idf + logistic regression"] = answers == labels
     rows = [_entry("this classifier", correct)]
     for name, right in others.items():
         gained, lost = int((correct & ~right).sum()), int((right & ~correct).sum())

@@ -3,6 +3,7 @@
 Choosing happens on dev. The test part is not touched, so that it can still tell how good the choice is.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -122,9 +123,12 @@ def search(
             },
         )
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-        study.optimize(
-            trial_accuracy, timeout=60 * minutes, n_trials=most_trials, catch=(AttnlabError,)
-        )
+        with contextlib.suppress(
+            KeyboardInterrupt
+        ):  # outside of training; what was found is not lost
+            study.optimize(
+                trial_accuracy, timeout=60 * minutes, n_trials=most_trials, catch=(AttnlabError,)
+            )
     finally:
         optuna.logging.set_verbosity(level)
     done = study.get_trials(states=(TrialState.COMPLETE,))

@@ -225,6 +225,7 @@ class Tagger:
         What lies behind ``max_length`` pieces is cut off, with an AttnlabWarning; these words get the tag O, so
         anything named there counts as missed.
         """
+        words = words if isinstance(words, str) else list(words)
         if isinstance(words, str) or any(isinstance(one, str) for one in words):
             raise DataError(
                 "Expected lists of words, such as [['On', 'March', '3']], and got a text. Use tag([text])."
@@ -402,7 +403,7 @@ def finetune_tagger(
     watch: Callable[[History, int], None] | None = None,
     **recipe: Any,
 ) -> Tagger:
-    """Fine-tune a BERT-family encoder on tagged sentences; return it at the epoch with the best dev accuracy.
+    """Fine-tune a BERT-family encoder on tagged sentences; return it at the epoch with the best F1 on dev.
 
     Parameters
     ----------
@@ -473,6 +474,7 @@ def finetune_tagger(
         folder=out,
         resume=resume,
         checkpoint_seconds=checkpoint_seconds,
+        choose_by="dev_f1",
         objective=mean_over_words(words / len(labels)),
         after_step=after_step,
         progress=progress,

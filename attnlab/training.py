@@ -48,6 +48,9 @@ class Recipe:
     weight_decay : on matrices only, not on biases and norms
     max_grad_norm : longer gradients are cut to this length
     accumulation : in how many parts a batch is computed: less memory, the same step
+    pool : so many batches are ordered by length together. More leave less padding, fewer mix better what is in a
+        batch: where length tells the label (news in topics), take 1, and ``accumulation=4``, which computes each
+        batch in parts of like length.
     patience : stop after so many epochs without a better dev accuracy; None for never
     seed : of everything that is drawn
     """
@@ -59,11 +62,12 @@ class Recipe:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     accumulation: int = 1
+    pool: int = 32
     patience: int | None = None
     seed: int = 0
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulation", 1)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulation", 1), ("pool", 1)):
             if getattr(self, name) < least:
                 raise AttnlabError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if not self.learning_rate > 0 or not 0 <= self.warmup <= 1:
@@ -93,12 +97,14 @@ class History:
         ``memory_mb`` and ``seconds``
     trainable : number of weights that were trained
     epochs : how many were planned
+    chosen_by : the column of ``rows`` by which the best epoch is chosen
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     steps: list[dict[str, float]] = field(default_factory=list)
     trainable: int = 0
     epochs: int = 0
+    chosen_by: str = "dev_accuracy"
 
     def to_frame(self) -> pd.DataFrame:
         """The epochs as a table."""
@@ -110,10 +116,10 @@ class History:
 
     @property
     def best(self) -> dict[str, float]:
-        """The row of the epoch with the best dev accuracy, the first of equals."""
+        """The row of the epoch that is best by ``chosen_by``, the first of equals."""
         if not self.rows:
             raise AttnlabError("This history is empty: nothing was trained.")
-        return max(self.rows, key=lambda row: row["dev_accuracy"])
+        return max(self.rows, key=lambda row: row[self.chosen_by])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write epochs and steps to a .json file, or the epochs to a .csv file."""
@@ -131,20 +137,20 @@ class History:
 
 
 def shuffled_batches(
-    lengths: Sequence[int], batch_size: int, generator: np.random.Generator
+    lengths: Sequence[int], batch_size: int, generator: np.random.Generator, pool: int = 32
 ) -> list[np.ndarray]:
     """Batches in random order, each of texts of like length, so that little is padding.
 
-    Texts are shuffled, cut into pools of 32 batches, ordered by length inside a pool, cut into
+    Texts are shuffled, cut into pools of so many batches, ordered by length inside a pool, cut into
     batches, and the batches shuffled. Every text appears once.
     """
     order = generator.permutation(len(lengths))
     by_length = np.asarray(lengths)
     batches = []
-    for start in range(0, len(order), 32 * batch_size):
-        pool = order[start : start + 32 * batch_size]
-        pool = pool[np.argsort(by_length[pool], kind="stable")]
-        batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+    for start in range(0, len(order), pool * batch_size):
+        some = order[start : start + pool * batch_size]
+        some = some[np.argsort(by_length[some], kind="stable")]
+        batches += [some[at : at + batch_size] for at in range(0, len(some), batch_size)]
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
@@ -176,6 +182,8 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
+    choose_by: str = "dev_accuracy",
+    identity: dict[str, Any] | None = None,
     objective: Callable[[Any, dict[str, Tensor]], Tensor] | None = None,
     after_step: Callable[[int], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -195,6 +203,8 @@ def train(
         are not lost, and a step that overflows is left out.
     folder : where a checkpoint is kept, after every epoch and every ``checkpoint_seconds``
     resume : go on from the checkpoint in ``folder``; the result is that of a run that was never stopped
+    choose_by : which of the figures of ``evaluate`` decides on the best epoch; "epoch" keeps the last
+    identity : what else must be the same for a run to go on: base, data, method, whatever JSON can hold
     objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
         ``.loss`` of what it returns
     after_step : called with the number of the step, before gradients are forgotten
@@ -211,6 +221,7 @@ def train(
     accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
     objective = objective or (lambda outputs, inputs: outputs.loss)
     run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step)
+    run.history.chosen_by, run.others = choose_by, identity or {}
     if watch is None or not leads():
         watch = _unseen
     path = None if folder is None else Path(folder) / CHECKPOINT
@@ -288,6 +299,7 @@ class _Run:
             0  # steps, epochs, and steps in this epoch that are over
         )
         self.loss_sum, self.words = 0.0, ""
+        self.others: dict[str, Any] = {}
         self.history, self.best = History(trainable=self._trainable(), epochs=recipe.epochs), {}
         self.started = time.perf_counter()
 
@@ -296,7 +308,7 @@ class _Run:
     def batches(self) -> list[np.ndarray]:
         """The batches of this epoch, from its seed."""
         generator = np.random.default_rng([self.recipe.seed, self.epoch])
-        return shuffled_batches(self.lengths, self.recipe.batch_size, generator)
+        return shuffled_batches(self.lengths, self.recipe.batch_size, generator, self.recipe.pool)
 
     def step(self, places: np.ndarray, batch: Callable[[np.ndarray], dict[str, Tensor]]) -> bool:
         """One step over one batch, in as many parts as memory asks for; says whether it was noted."""
@@ -314,7 +326,7 @@ class _Run:
                 f"a learning rate below {self.recipe.learning_rate:g}, or train in float32."
             )
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.max_grad_norm)
         rate = self.recipe.learning_rate * linear_schedule(
             self.done, self.steps, self.recipe.warmup
         )
@@ -324,7 +336,8 @@ class _Run:
             self.optimizer
         )  # leaves a step out whose gradients are too large for float16
         self.scaler.update()
-        if self.after_step:
+        left_out = self.scaler.is_enabled() and not bool(norm.isfinite())
+        if self.after_step and not left_out:
             self.after_step(self.done)
         self.optimizer.zero_grad(set_to_none=True)
         self.done, self.place = self.done + 1, self.place + 1
@@ -433,11 +446,15 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on: the recipe, the data and what is trained."""
-        return asdict(self.recipe) | {
-            "texts": len(self.lengths),
-            "tokens": int(sum(self.lengths)),
-            "trainable_parameters": self._trainable(),
-        }
+        return (
+            asdict(self.recipe)
+            | self.others
+            | {
+                "texts": len(self.lengths),
+                "tokens": int(sum(self.lengths)),
+                "trainable_parameters": self._trainable(),
+            }
+        )
 
     def _trainable(self) -> int:
         return sum(one.numel() for one in self.trainable.values())

@@ -16,7 +16,7 @@
 # - label single words, and train on your own table.
 #
 # Time: about 110 minutes, 50 of them for six exercises. The cells together compute for
-# some ten minutes on two processor cores (on a GPU: on all sentences). You need
+# some ten minutes on two processor cores; on a GPU they use all sentences. You need
 # [lesson 02](02_attention_from_scratch.ipynb), or to have seen attention. Choose **Run
 # → Run All Cells** first; exercises that are not written yet only say so.
 
@@ -42,35 +42,40 @@ print(splits, "| profile", size.name, "on", al.device.device())
 #
 # `al.finetune` takes a BERT that has read a lot of English and knows nothing of film
 # reviews, puts a layer of random weights on top, and trains both on labelled sentences.
-# Here it gets only a few hundred, so it takes seconds. Watch the curve while it runs.
+# (Ours is all-MiniLM-L6-v2: a small BERT that was taught by a larger one, and then to
+# place sentences of like meaning near each other.) Here it gets only a few sentences,
+# so it does not take long. Watch the curve while it runs.
 #
 # Then change `learning_rate` and run the second cell again, several times: `1e-3`,
-# `1e-5`, `1e-2`. Each run is drawn over the ones before. Which rate learns fastest?
-# Which one learns nothing at all, and what does its loss look like?
+# `1e-5`, `1e-2`. Each run is drawn over the ones before. Which rate learns fastest? Two
+# of them learn hardly anything, for opposite reasons: how do their losses differ?
 
 # %%
-curve = al.TrainingCurve()
-curve
+few = splits.sample(size.quick_sentences, size.sentences // 2)
+quick_curve = al.TrainingCurve(dev_texts=len(few.dev))
+quick_curve
 
 # %%
 learning_rate = 1e-4
-few = splits.sample(size.quick_sentences, size.sentences // 2)
-clf = al.finetune(
+quick = al.finetune(
     "minilm",
     few,
     "full",
     epochs=size.epochs,
     learning_rate=learning_rate,
-    watch=curve.run(f"rate {learning_rate:g}"),
+    watch=quick_curve.run(f"rate {learning_rate:g}"),
 )
-curve.picture()
+quick_curve.picture()
 
 # %% [markdown]
-# The thin line is the loss of each batch, the thick one its trend. An untrained layer
-# on top guesses, and the loss of guessing between two classes is $\ln 2 \approx 0.69$:
-# that is where every curve begins. The points are accuracy on **dev**, sentences that
-# are not trained on, measured after each pass over the training sentences, an
-# **epoch**. Their bars are standard errors: with few dev sentences they are wide.
+# The line is the loss of each batch, drawn as its trend. An untrained layer on top
+# guesses, and the loss of guessing between two classes is $\ln 2 \approx 0.69$: that is
+# about where the curve begins. The points are accuracy on **dev**, sentences that are
+# not trained on, measured after each pass over the training sentences, an **epoch**.
+# Their bars are standard errors: with few dev sentences they are wide. Too low a rate
+# falls, but slowly; too high a rate jumps up, then stays near 0.69, and all answers are
+# the same. (In the profile `ci`, which only tests the notebooks, all runs are too short
+# to learn.)
 
 # %% [markdown]
 # ## 2. One step in slow motion
@@ -134,7 +139,7 @@ al.checks.pad_batch(pad_batch)
 
 # %% [markdown]
 # What if the mask is forgotten? Nothing breaks, and that is the trouble: the answers
-# are merely others, and depend on the company a sentence is in.
+# are only different, and depend on the company a sentence is in.
 
 # %%
 inputs = {name: one.to(learner.device) for name, one in batch.items()}
@@ -146,10 +151,10 @@ print("first sentence, mask forgotten:  ", unseen.cpu().numpy().round(4))
 assert not torch.allclose(seen, unseen, atol=1e-4)
 
 # %% [markdown]
-# **Forward.** BERT turns each text into the vector of its `[CLS]` token, and the layer
-# on top into one number for each class, the **logits** $z$. The loss of a text is minus
-# the logarithm of the probability that its right class got, and the loss of a batch the
-# mean:
+# **Forward.** BERT turns each text into the vector of its `[CLS]` token, sends it
+# through one more matrix, the **pooler**, and the layer on top makes of it one number
+# for each class, the **logits** $z$. The loss of a text is minus the logarithm of the
+# probability that its right class got, and the loss of a batch the mean:
 #
 # $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
 # L = \frac{1}{n} \sum_i \ell_i . $$
@@ -186,9 +191,10 @@ for name, weights in model.named_parameters():
 pd.Series(sizes, name="length of the gradient").to_frame().style.format("{:.2f}")
 
 # %% [markdown]
-# Every layer is told what to change, down to the word embeddings. If gradients are very
-# long, as they can be when a random layer is on top, they are **clipped** to a length
-# of 1: a bound on the harm that one strange batch can do.
+# Notice: the gradient is longest near the top and fades on the way down, but every
+# layer is told what to change, down to the word embeddings. All gradients together are
+# one long vector. If it is longer than 1 it is **clipped** to 1, so that one strange
+# batch does not spoil the averages that the optimizer keeps.
 #
 # **The step.** The optimizer, AdamW, moves every weight against its gradient, by about
 # the learning rate, however long the gradient is: it divides by a running measure of
@@ -222,14 +228,14 @@ al.plots.lines(
 
 # %% [markdown]
 # Notice the valley. To its left the step is too timid, to its right it goes too far.
-# Four sentences are no judge of the best rate for thousands, but the picture is the
-# same there, and section 4 draws it.
+# Four sentences and one step are no judge of the best rate for a whole run. Section 4
+# draws the picture for that; watch where its best rate is.
 
 # %% [markdown]
-# The first gradients of a fine-tuning are large and point here and there: the layer on
-# top is random, and AdamW has only begun to learn how large gradients are. Full steps
-# would throw away what BERT knows. So the learning rate rises over a short **warm-up**,
-# and then falls in a straight line, to come to rest. Where exactly does it begin and
+# In its first steps AdamW knows the size of each gradient from one batch or two, so
+# nearly every weight moves by the full learning rate, whether its direction is certain
+# or not. Full steps would throw away what BERT knows. So the learning rate rises over a
+# short **warm-up**, and then falls in a straight line. Where exactly does it begin and
 # end? Computing gradients and then stepping with a rate of 0 is a step wasted. So the
 # first step should move already, and the last one still. With 8 steps, 3 of them
 # warm-up, these are the shares of the highest rate:
@@ -241,8 +247,8 @@ al.plots.lines(
 # ### Exercise 2: the learning rate
 #
 # *Difficulty 2 of 5, 10 minutes.* Steps count from 0 to `steps - 1`; the first `warmup`
-# of them are the warm-up, and there may be none, or nothing else. Whoever goes on after
-# the last step gets 0.
+# of them are the warm-up; there may be no warm-up, or nothing but warm-up. At any later
+# step the rate is 0.
 
 
 # %% exercise="learning_rate_at" points=2
@@ -269,8 +275,7 @@ al.checks.learning_rate_at(learning_rate_at)
 # step` of `steps - warmup` are left. What must not become negative, and what not 0?
 
 # %% [markdown]
-# The rate is not the same at every step. Here is the rule as `attnlab` uses it; yours
-# is to be the same.
+# Here is the rule as `attnlab` uses it, with the warm-up as a share of all steps.
 
 # %%
 steps = 100
@@ -289,8 +294,8 @@ al.plots.lines(
 # does not hold it, it goes through the model in parts: for each one forward, backward,
 # and its intermediate results are forgotten. `backward()` *adds* to the `.grad` of
 # every parameter, so the parts' gradients collect there, and then one step is taken. It
-# should be the very step of the whole batch. But the loss function gives the mean over
-# one part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$, and the parts need not be
+# should be exactly the step of the whole batch. But the loss function gives the mean
+# over one part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$, and the parts need not be
 # equally large: the last one of an epoch rarely is. How do you get the gradient of $L$
 # from those of the $L_k$?
 #
@@ -299,7 +304,8 @@ al.plots.lines(
 # *Difficulty 3 of 5, 15 minutes.* `parts` is a list of pairs `(inputs, labels)`;
 # `loss_function(model(inputs), labels)` is the mean loss over one of them. Forget old
 # gradients, leave in `.grad` those of the mean over all texts, and return this mean, a
-# plain number. Only one part at a time may be held in memory. No step is taken here.
+# plain number. Only one part's intermediate results may be held in memory at a time. No
+# step is taken here.
 
 
 # %% exercise="accumulate" points=3
@@ -339,7 +345,7 @@ al.checks.accumulate(accumulate)
 # All parts are there. What follows is a complete fine-tuning, in three cells. First,
 # what has to be ready: data, optimizer, and how many steps there will be. Weight decay
 # draws *matrices* a little towards 0 at every step; biases and the scales of layer
-# norms are left alone, because small is no virtue there.
+# norms are left alone, because nothing is gained by making those small.
 
 # %%
 recipe = al.training.Recipe(epochs=size.epochs, learning_rate=1e-4)
@@ -365,8 +371,8 @@ def take_step(places, number):
     inputs = {name: one.to(learner.device) for name, one in data.batch(places).items()}
     with al.device.autocast(learner.device, number_format):
         logits = model(**inputs).logits
-    right = targets[places].to(learner.device)
-    loss = nn.functional.cross_entropy(logits.float(), right)
+    wanted = targets[places].to(learner.device)
+    loss = nn.functional.cross_entropy(logits.float(), wanted)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
@@ -417,11 +423,11 @@ for name, tokens in {
 #
 # $$ \text{accuracy} = \frac{\text{texts that are right}}{\text{texts}} . $$
 #
-# What goes wrong is around it. **Dropout** sets random numbers to 0 while training; a
+# Mistakes happen around it. **Dropout** sets random numbers to 0 while training; a
 # model that is measured like that answers worse than it could, and differently each
 # time. `model.eval()` switches it off; and if nobody switches it on again, the rest of
-# the training runs without. **Gradients** are not needed, and what torch keeps for
-# them only costs memory. And the last batch is smaller than the others.
+# the training runs without. **Gradients** are not needed, and what torch keeps for them
+# only costs memory. And the last batch is smaller than the others.
 #
 # ### Exercise 4: measure and leave no trace
 #
@@ -465,21 +471,44 @@ al.checks.evaluate(evaluate)
 # it is tested:
 #
 # - it keeps the best epoch on dev, and stops early if you ask for `patience`;
-# - a **checkpoint** is written every minute. Ctrl-C (or *Interrupt Kernel*) finishes
-#   the step, saves, and says how to go on. With `resume=True` a run that was stopped or
-#   killed ends with the very weights of one that never was;
+# - with a folder, `out=...`, a **checkpoint** is written every minute, and Ctrl-C (or
+#   *Interrupt Kernel*) finishes the step, saves, and says how to go on. With
+#   `resume=True` a run that was stopped or killed ends with the very weights of one
+#   that never was (not for AdaLoRA, below);
 # - if a GPU runs out of memory, the batch is computed in two parts (exercise 3), then
-#   in four; the steps stay the same;
-# - a loss that is not a number stops the run and says what to try;
-# - several GPUs or machines share each batch under `accelerate launch`, same code.
+#   in four; the steps stay the same. A loss that is not a number stops the run and says
+#   what to try.
 #
 # For text that does not fit, `gradient_checkpointing=True` forgets intermediate results
-# and computes them again going backward. Everything that was seen is in `clf.history`:
+# and computes them again going backward. Everything that was seen is in
+# `quick.history`:
 
 # %%
-clf.history.steps_frame().tail(3).round(4)
+quick.history.steps_frame().tail(3).style.format("{:.3g}")
 
 # %% [markdown]
+# One thing differs from run to run even with the same recipe and the same sentences:
+# the **seed**, from which the weights of the layer on top, the order of the batches and
+# the dropout are drawn. How much does that alone change?
+
+# %%
+by_seed = [
+    al.finetune("minilm", few, "full", epochs=size.epochs, seed=seed).history.best
+    for seed in (1, 2, 3)
+]
+found = np.array([100 * row["dev_accuracy"] for row in by_seed])
+error = 100 * (found.mean() / 100 * (1 - found.mean() / 100) / len(few.dev)) ** 0.5
+print(
+    f"dev accuracy with three seeds: {found.round(1)}, spread {found.std(ddof=1):.1f}"
+)
+print(
+    f"standard error of one figure, from {len(few.dev)} sentences: {error:.1f} points"
+)
+
+# %% [markdown]
+# So there are two kinds of noise: another dev set, and another run. The bars in this
+# lesson show the first only. One run each ranks no methods.
+#
 # ## 4. What is worth what
 #
 # ### Pretraining
@@ -493,8 +522,8 @@ clf.history.steps_frame().tail(3).round(4)
 
 # %%
 part = splits.sample(size.training_sentences, size.sentences // 2)
-curve = al.TrainingCurve(dev_texts=len(part.dev))
-curve
+kinds_curve = al.TrainingCurve(dev_texts=len(part.dev))
+kinds_curve
 
 # %%
 kinds = {
@@ -504,16 +533,17 @@ kinds = {
 }
 runs = {}
 for name, kind in kinds.items():
-    watch = curve.run(name)
+    watch = kinds_curve.run(name)
     runs[name] = al.finetune("minilm", part, epochs=size.epochs, watch=watch, **kind)
-curve.picture()
+kinds_curve.picture()
 
 # %% [markdown]
-# The probe shows what is in BERT already: its `[CLS]` vector knows a good deal about
-# praise and complaint, though nobody told it to. The random model shows what these
-# sentences teach on their own. The way from the probe to the top is what fine-tuning
-# adds. Is that more than noise? The same dev sentences answered by two models can be
-# compared in pairs, which is much sharper than comparing two accuracies:
+# The probe shows how much of the answer can be read off the `[CLS]` vector as it is: a
+# lower bound on what BERT knows, which may be kept elsewhere. The random model shows
+# what these sentences teach on their own. The way from the probe to the top is what
+# fine-tuning adds *to this way of reading*. Is that more than noise? The same dev
+# sentences answered by two models can be compared in pairs, which is much sharper than
+# comparing two accuracies:
 
 # %%
 answers = {name: al.Evaluator(one, part.dev).score() for name, one in runs.items()}
@@ -527,13 +557,50 @@ for a, b in (("probe", "random"), ("fine-tuned", "probe")):
     print(f"{a} against {b}: {gained} gained, {lost} lost, p = {p:.1g}")
 
 # %% [markdown]
-# (That is McNemar's exact test: if both were equally good, gains and losses would be
-# tosses of a coin.)
+# (That is McNemar's exact test: if both models were equally good, gains and losses
+# would be tosses of a coin. It compares two *trained models*, not two methods.)
+#
+# Does BERT keep more than its `[CLS]` vector says? Read it off elsewhere: the mean of
+# the last layer over all tokens, nothing trained, and a logistic regression on it. And
+# beside it a bag of words, which every probe has to beat.
+
+# %%
+base = al.bert.fresh_classifier("minilm")
+
+
+def mean_vectors(texts):
+    """The mean over tokens of BERT's last layer, for each text: (N, D)."""
+    rows = []
+    for text in texts:
+        inputs = base.tokenizer(text, return_tensors="pt").to(base.device)
+        with torch.no_grad():
+            hidden = base.model.bert(**inputs).last_hidden_state[0]  # (T, D)
+        rows.append(hidden.mean(0).cpu().numpy())
+    return rows
+
+
+# %%
+from sklearn.linear_model import LogisticRegression
+
+probe = LogisticRegression(max_iter=1000)
+probe.fit(mean_vectors(part.train.texts), part.train.labels)
+words = al.reports.bag_of_words(part.train)
+told = np.array(part.dev.labels)
+for name, guesses in {
+    "[CLS] vector, trained layer": answers["probe"].predictions,
+    "mean vector, logistic regression": probe.predict(mean_vectors(part.dev.texts)),
+    "bag of words, no BERT": words.predict(part.dev.texts),
+}.items():
+    print(f"{name:34} {(guesses == told).mean():.1%} on dev")
+
+# %% [markdown]
+# Where you read a frozen model decides what you find. A probe that fails says nothing
+# about the model before you have looked elsewhere.
 #
 # ### The learning rate
 #
-# Now the valley of section 2, for real: the same few sentences, five rates, measured on
-# dev.
+# Now for whole runs, in accuracy, so the valley is a hill: the same few sentences, five
+# rates, measured on dev.
 
 # %%
 rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3]
@@ -557,22 +624,24 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# The band is one standard error either way. The best rate is not sharply defined:
-# neighbours are within the noise. But being off by a factor of ten hurts, and no other
-# setting hurts as much. So this is the one to search first.
+# The bars are one standard error either way. Near the top a step to the next rate may
+# change little; further off it costs a lot, and beyond some rate nothing is learned at
+# all. Compare with section 2: the rate that was best for *one* step is not the one that
+# is best for many, since many large steps add up. Of all settings this is the one to
+# search first.
 
 # %% [markdown]
 # Which learning rate is best? Train with each and compare them on **dev**. The winner
 # is the best, but also a bit lucky: of several noisy figures the highest tends to be
 # too high. So its dev accuracy promises too much, and an honest figure needs texts that
 # had no part in the choice. That is what **test** is for, and why it is looked at once,
-# for the winner alone: figures that are there have a way of being used.
+# for the winner alone: a figure once seen gets used.
 #
 # ### Exercise 5: choose on dev, report on test
 #
 # *Difficulty 1 of 5, 5 minutes.* `dev_accuracy(candidate)` and
 # `test_accuracy(candidate)` measure one candidate. Return the one that is best on dev,
-# the first of equals, and its accuracy on test.
+# the first of equals, and its accuracy on test. Ask `test_accuracy` once.
 
 
 # %% exercise="choose" points=1
@@ -616,27 +685,28 @@ print(f"chosen on dev: rate {chosen:g}, dev {values.max():.1f} %, test {test_sco
 # - **full**: every weight;
 # - **frozen-embeddings**: all but the word embeddings, half of this small BERT;
 # - **frozen**: the layer on top alone, the probe;
-# - **lora**: each matrix $W$ stays as it is, and learns a correction of low rank $r$
-#   (Hu et al. 2021): $W + \frac{\alpha}{r} B A$, with $B$ of shape $(D, r)$ and $A$ of
-#   $(r, D)$. Afterwards the correction is added into $W$, and costs nothing;
+# - **lora**: each matrix $W$, of shape $(m, n)$, stays as it is and learns a correction
+#   of low rank $r$ (Hu et al. 2021): $W + \frac{\alpha}{r} B A$, with $B$ of shape $(m,
+#   r)$ and $A$ of $(r, n)$; $r$ is small, 8 here. Afterwards the correction is added
+#   into $W$, and costs nothing;
 # - **adalora**: the same, but the rank is taken from matrices that need little and left
 #   to those that need much (Zhang et al. 2023);
 # - **prefix**: nothing in BERT changes; each layer gets a few extra keys and values to
 #   look at, and those are learned (Li and Liang 2021).
 #
-# Lesson 02 makes it plain why a prefix can do anything at all: whatever is among the
-# keys and values takes part in the mixture.
+# All six train the layer on top. Lesson 02 makes it plain why a prefix can do anything
+# at all: whatever is among the keys and values takes part in the mixture.
 
 # %%
-curve = al.TrainingCurve(dev_texts=len(part.dev))
-curve
+methods_curve = al.TrainingCurve(dev_texts=len(part.dev))
+methods_curve
 
 # %%
 tuned = {}
 for method in al.finetuning.LEARNING_RATES:
-    watch = curve.run(method)
+    watch = methods_curve.run(method)
     tuned[method] = al.finetune("minilm", part, method, epochs=size.epochs, watch=watch)
-curve.picture()
+methods_curve.picture()
 
 # %%
 rows = {}
@@ -657,13 +727,14 @@ table.style.format("{:.1f}").format("{:,.0f}", subset="trained weights")
 # AdamW remembers. Weights themselves and intermediate results come on top. (The loss of
 # adalora starts higher because it holds a penalty, which keeps its corrections tidy.)
 #
-# Read the last two columns together. With this few sentences and epochs, methods that
-# differ by less than about twice the error cannot be told apart; on all sentences, and
-# with three seeds, the figures stand in
-# [data/results.json](../data/results.json). What is certain is the second column: a
-# hundredth of the weights comes close. On a processor that saves memory and
-# disk, but little time, because the forward and backward pass still go through all of
-# BERT.
+# Read accuracy together with what it cost. For a difference of two rows the error is
+# larger than either, $\sqrt{a^2 + b^2}$, and twice that is the least to believe. Look
+# at *full*, *frozen-embeddings* and *lora* first: can you tell them apart? Then at how
+# many weights each trained: *lora* about a hundredth. (On all sentences, with three
+# seeds, the first and the third stand in [data/results.json](../data/results.json).)
+# Methods that stay near the probe have not failed for good: more steps or another rate
+# may help them. On a processor training few weights saves memory and disk, but little
+# time, because the forward and backward pass still go through all of BERT.
 
 # %% [markdown]
 # ## 5. Is it any good?
@@ -684,10 +755,12 @@ al.plots.comparison(report)
 # - **tf-idf + logistic regression**: counts of words and pairs of words, no order
 #   beyond that, no pretraining, trained in a second. Whatever is more expensive has to
 #   beat this first;
-# - **the raters**: twenty people rated each sentence. The line is the share of single
-#   ratings that agree with the label, which is their common judgement. Nobody, machine
-#   or human, can be expected to do much better than a careful reader agrees with the
-#   others.
+# - **the raters**: some twenty people rated each sentence; the label is their common
+#   judgement, and sentences on which it was undecided were left out. The line is how
+#   often one of them agrees with it, estimated from mean and spread of the ratings. It
+#   is a yardstick, not a wall: what many agree on is easier to hit than what one says.
+#
+# The intervals here are 95 %, about two standard errors.
 
 # %%
 report.classes.round(3)
@@ -706,9 +779,13 @@ predictions, labels = words.predict(news.test.texts), np.array(news.test.labels)
 by_class = al.reports.by_class(predictions, labels, news.test.label_names)
 print(f"tf-idf on eight topics of news: accuracy {(predictions == labels).mean():.1%},")
 print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
-by_class.sort_values("texts", ascending=False).round(2)
+by_class.sort_values("texts", ascending=False).set_index("label").round(2)
 
 # %% [markdown]
+# NaN stands where a class was never predicted. A rare class is found seldom, and what
+# is called so is then mostly right: it takes strong evidence to leave the frequent
+# ones.
+#
 # ### Is it as sure as it should be?
 #
 # A model that says "90 %" should be right nine times out of ten. Put the answers into
@@ -719,10 +796,10 @@ by_class.sort_values("texts", ascending=False).round(2)
 al.plots.calibration(report)
 
 # %% [markdown]
-# Fine-tuned networks are often too sure: the loss goes on falling when all answers are
-# right already and only confidence grows. There is a cure of one number (Guo et al.
-# 2017): divide the logits by a **temperature**, the same as in lesson 01, chosen on
-# dev. It changes no answer, only how sure each is.
+# Fine-tuned networks are often too sure: the training loss goes on falling when all
+# answers are right already and only confidence grows. There is a cure of one number
+# (Guo et al. 2017): divide the logits by a **temperature**, the same as in lesson 01,
+# chosen on dev. It changes no answer, only how sure each is.
 
 # %%
 dev = splits.dev.sample(size.sentences)
@@ -739,6 +816,21 @@ print(f"temperature {best:.2f}, chosen on dev; calibration error on test:")
 print(f"{report.calibration_error:.1%} before, {error:.1%} after")
 
 # %% [markdown]
+# No error is ever 0 on so few texts. What would a model show that is calibrated
+# perfectly? Draw labels with just the probabilities that it states, and measure:
+
+# %%
+generator = np.random.default_rng(0)
+honest = [
+    al.reports.calibration(cooler, (generator.random(len(cooler)) < cooler[:, 1]) * 1)[
+        1
+    ]
+    for _ in range(200)
+]
+print(f"a perfectly calibrated model shows {np.mean(honest):.1%} on average,")
+print(f"and more than {np.quantile(honest, 0.95):.1%} in one case of twenty")
+
+# %% [markdown]
 # ## 6. Where it fails
 #
 # ### Other domains
@@ -750,21 +842,28 @@ print(f"{report.calibration_error:.1%} before, {error:.1%} after")
 domains = {"movie (test)": test}
 for name in ("product", "tweet", "editorial"):
     domains[name] = al.datasets.load(f"{name}-sentiment").test.sample(size.sentences)
+
+# %%
 rows = {}
 for name, texts in domains.items():
-    score = al.Evaluator(clf, texts).score()
-    positive = np.mean(texts.labels)
+    shares = clf.logits(clf.encode(texts.texts)).softmax(-1).numpy()
+    answers, labels = shares.argmax(-1), np.array(texts.labels)
     rows[name] = {
-        "accuracy, %": 100 * score.accuracy,
-        "standard error": 100 * score.stderr,
-        "majority, %": 100 * max(positive, 1 - positive),
+        "accuracy, %": 100 * (answers == labels).mean(),
+        "standard error": 100 * (answers == labels).std() / len(labels) ** 0.5,
+        "majority, %": 100 * np.bincount(labels).max() / len(labels),
+        "are positive, %": 100 * labels.mean(),
+        "called positive, %": 100 * answers.mean(),
+        "calibration error, %": 100 * al.reports.calibration(shares, labels)[1],
     }
 pd.DataFrame(rows).T.style.format("{:.1f}")
 
 # %% [markdown]
-# Compare each row with its own majority, not with the first row: where most texts are
-# of one label, a constant answer looks good. How much is lost depends on how far the
-# language is from film reviews. A figure from one domain is no promise for another.
+# Compare each accuracy with the majority of its own domain, not with the first row:
+# where most texts are of one label, a constant answer looks good. Then compare *are*
+# with *called positive*: away from film, does it lean to one side? And the last column:
+# where it is wrong more often it should be less sure, and is it? A model does not know
+# that it has left its domain, and a figure from one domain is no promise for another.
 #
 # ### Negation, contrast, and what stands between the lines
 #
@@ -804,29 +903,44 @@ table.style.apply(bold, axis=1)
 # Bold rows are mistakes, if there are any. Notice how sure it is in them. Ten sentences
 # prove nothing about all negations; they are a place to look. Write some of your own.
 #
+# A sentence on which it is wrong *and* sure is worse than one near 50 %: a threshold
+# catches only the second kind.
+#
 # Whether a suspicion holds, real sentences must say. Here are the test sentences,
 # divided by what is in them:
 
 # %%
-right = report.score.predictions == np.array(test.labels)
+hits = report.score.predictions == np.array(test.labels)
 suspects = {
-    "negation": r"\b(not|no|never|nothing|hardly)\b|n't",
-    "contrast": r"\b(but|although|though|yet)\b",
-    "a 25th word": r"(\S+\s+){24,}\S",
+    "a negation": r"\b(not|no|never|nothing|hardly)\b|n't",
+    "a contrast": r"\b(but|although|though|yet)\b",
+    "25 words or more": r"(\S+\s+){24,}\S",
 }
-rows = {"all": right}
+rows = {}
 for name, pattern in suspects.items():
     inside = np.array([bool(re.search(pattern, one.lower())) for one in test.texts])
-    rows[f"with {name}"], rows[f"without {name}"] = right[inside], right[~inside]
-table = pd.DataFrame({name: {"sentences": len(one)} for name, one in rows.items()}).T
-table["accuracy, %"] = [100 * one.mean() for one in rows.values()]
-table["standard error"] = [100 * one.std() / len(one) ** 0.5 for one in rows.values()]
-table.style.format("{:.1f}").format("{:.0f}", subset="sentences")
+    groups = {"with": hits[inside], "without": hits[~inside]}
+    rows[name] = {f"{k}, %": 100 * one.mean() for k, one in groups.items()}
+    rows[name]["difference"] = rows[name]["with, %"] - rows[name]["without, %"]
+    errors = [one.var() / max(len(one), 1) for one in groups.values()]
+    rows[name]["its error"] = 100 * sum(errors) ** 0.5
+pd.DataFrame(rows).T.style.format("{:.1f}")
 
 # %% [markdown]
-# A difference within twice its error is no finding. To read the mistakes themselves:
-# `[text for text, ok in zip(test.texts, right) if not ok]`.
+# A difference within twice its error is no finding, and of three suspects one may
+# exceed that by chance. Is negation among those that do? A handful of hand-picked
+# sentences can make anything look bad.
 #
+# To read mistakes, take **dev**: whoever reads those on test and then mends the model
+# has used test up.
+
+# %%
+dev = splits.dev.sample(size.sentences)
+wrong = al.Evaluator(clf, dev).score().predictions != np.array(dev.labels)
+mistakes = [text for text, bad in zip(dev.texts, wrong, strict=True) if bad]
+print(f"{len(mistakes)} mistakes of {len(dev)}; read them with mistakes[:10]")
+
+# %% [markdown]
 # ### Long texts
 #
 # BERT reads a limited number of tokens, and attention costs with their square. Longer
@@ -839,17 +953,18 @@ news, postings = (
     one.sample(size.training_sentences, None, size.sentences)
     for one in (news, postings)
 )
-warnings.simplefilter("ignore", al.errors.AttnlabWarning)  # of cut texts, known by now
 for one in (news, postings):
-    tokens = clf.encode(one.train.texts).lengths
+    with warnings.catch_warnings(action="ignore", category=al.errors.AttnlabWarning):
+        tokens = clf.encode(one.train.texts).lengths  # it would say how many it cuts
     most = (tokens >= 512).mean()
     print(
         f"{one.train.name}: median {np.median(tokens):.0f} tokens, {most:.0%} reach 512"
     )
 
 # %% [markdown]
-# What is lost depends on where the answer stands. A bag of words can tell, since it
-# trains in a second: cut all texts after so many words, train, measure.
+# What is lost depends on where the answer stands. A bag of words can tell what it loses
+# itself, since it trains in a second: cut all texts after so many words, train,
+# measure.
 
 
 # %%
@@ -858,22 +973,22 @@ def cut(data, words):
     return replace(data, texts=[" ".join(one.split()[:words]) for one in data.texts])
 
 
-longest = [4, 8, 16, 32, 64, 128, 256]
-right = {one.test.name: [] for one in (news, postings)}
+longest = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
+learned = {one.test.name: [] for one in (news, postings)}
 for one in (news, postings):
     for words in longest:
         model = al.reports.bag_of_words(cut(one.train, words))
         answers = model.predict(cut(one.test, words).texts)
-        right[one.test.name].append(answers == np.array(one.test.labels))
+        learned[one.test.name].append(answers == np.array(one.test.labels))
 
 # %%
-shares = {name: [100 * one.mean() for one in hits] for name, hits in right.items()}
+shares = {name: [100 * one.mean() for one in row] for name, row in learned.items()}
 al.plots.lines(
     longest,
     shares,
     errors={
-        name: [100 * one.std() / len(one) ** 0.5 for one in hits]
-        for name, hits in right.items()
+        name: [100 * one.std() / len(one) ** 0.5 for one in row]
+        for name, row in learned.items()
     },
     xlabel="words read of each text",
     ylabel="accuracy on test, %",
@@ -882,9 +997,9 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# News reports say in the first line what they are about; postings keep giving more.
-# So cutting is cheap for the one and dear for the other. If the answer may stand
-# anywhere, cut a text into windows, answer each, and average the probabilities.
+# Where does each line become flat? News reports say in their first lines what they are
+# about, so little is lost by cutting them, and much time is won. If the answer may
+# stand anywhere, cut a text into windows, answer each, and average the probabilities.
 
 # %% [markdown]
 # ## 7. What changed inside?
@@ -897,11 +1012,14 @@ before = al.bert.fresh_classifier("minilm", splits.train.label_names)
 al.plots.movement(before, clf)
 
 # %% [markdown]
-# The numbers are percent: the moves are small against what was there. Fine-tuning does
-# not build a new model, it turns what BERT knows towards the task. (LoRA leaves the
-# embeddings alone.) Notice what moved most, and what least. Now attention itself. For
-# every head: how much weight sits elsewhere than before, on average over sentences?
-# (Half the sum of the absolute differences: 0 if nothing moved, 1 if everything did.)
+# The numbers are percent. Inside the layers each matrix moved by some percent of its
+# size, and not much more in one layer than in another. The exception stands below the
+# picture: the **pooler**, the matrix between the vector of `[CLS]` and the layer on
+# top. (LoRA leaves the embeddings alone.)
+#
+# Now attention itself. For every head: how much weight sits elsewhere than before, on
+# average over sentences? (Half the sum of the absolute differences: 0 if nothing moved,
+# 1 if everything did.)
 
 # %%
 sentences = splits.dev.sample(size.sweep_sentences).texts
@@ -912,7 +1030,12 @@ for sentence in sentences:
 al.plots.head_map(moved, title="Attention moved by fine-tuning", label="share moved")
 
 # %% [markdown]
-# The head that moved most, on a sentence of ours, before and after:
+# Notice the rows: weights moved about as much in every layer, but attention moves more
+# the deeper you look. A layer gets what all layers before it have changed, and adds to
+# it.
+#
+# The head that moved most (the largest of all, so no typical one), on a sentence of
+# ours, before, after, and the difference:
 
 # %%
 layer, head = (int(at) for at in np.unravel_index(moved.argmax(), moved.shape))
@@ -925,24 +1048,39 @@ al.plots.attention_map(old, layer, head)
 print(f"layer {layer}, head {head}, after:")
 al.plots.attention_map(new, layer, head)
 
+# %%
+change = (new.weights - old.weights)[layer, head].numpy()
+al.plots.matrix(
+    change,
+    rows=new.tokens,
+    columns=new.tokens,
+    xlabel="is looked at",
+    ylabel="looks",
+    label="weight, after − before",
+    alt="Where this head looks more after fine-tuning, and where less.",
+)
+
 # %% [markdown]
-# And all heads of that layer in bertviz, after fine-tuning. Point at a token to see
+# And all heads of that layer in bertviz, before and after. Point at a token to see
 # where it looks.
+
+# %%
+al.attention_view(old, layers=[layer])
 
 # %%
 al.attention_view(new, layers=[layer])
 
 # %% [markdown]
-# Look whether more weight goes to words that decide, such as *slow* or *but*, and then
-# be careful: that a head looks at a word does not mean that the answer hangs on it.
-# Lesson 05 tests that, by silencing heads.
+# See which words gain. Some decide, such as *slow*, and some do not. And be careful:
+# that a head looks at a word does not mean that the answer hangs on it. Lesson 05 tests
+# that, by silencing heads.
 
 # %% [markdown]
 # ## 8. A label for each word
 #
 # So far a text got one label. Many tasks want to know *where*: names, places, dates,
 # amounts. The change is small: the layer on top is applied to every token, not to
-# `[CLS]` alone, and the loss is the mean over tokens. The data need care, though. Ours
+# `[CLS]` alone, and the loss is the mean over words. The data need care, though. Ours
 # are **synthetic**: financial news made from templates, with dates and amounts of money
 # written in many ways by Babel, and things that look like them and are not. Labels are
 # `B-` for the first word of an entity, `I-` for each further one, `O` for all others.
@@ -959,10 +1097,9 @@ for place in range(3):
     )
 
 # %% [markdown]
-# Some tasks want a label for each *word*: is it part of a person's name, of a place's,
-# or neither? But BERT reads **pieces**, and a long or rare word is cut into several.
-# For each token `word_ids` says which word it belongs to, and None for `[CLS]`, `[SEP]`
-# and padding:
+# BERT reads **pieces**, not words: a long or rare word is cut into several. For each
+# token `word_ids` says which word it belongs to, and None for `[CLS]`, `[SEP]` and
+# padding:
 #
 # | token | `[CLS]` | from | zu | `##gs` | `##pit` | `##ze` | on | `[SEP]` |
 # | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -1035,6 +1172,9 @@ for found in tagger.tag([text])[0]:
     print(f"{found.kind:7} {found.text!r}, {found.probability:.0%} sure")
 
 # %% [markdown]
+# Were the 120,000 shares left alone? They look like money and are none.
+
+# %% [markdown]
 # ## 9. Your own texts
 #
 # A table with a column of texts and one of labels is all it takes. On the command line:
@@ -1062,6 +1202,9 @@ helper = al.finetune("minilm", own, "frozen", epochs=20)
 helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
 
 # %% [markdown]
+# A table this small shows that it runs, no more: with four sentences to test on, any
+# accuracy would be ± 25 points, and the sentences are all made alike.
+#
 # What `from_csv` and `finetune` look after: rows without text or label, a wrong
 # encoding, copies of one text with different labels, labels too rare to be measured
 # (they warn, or stop and say what to do); `class_weights="balanced"` gives rare labels
@@ -1089,7 +1232,8 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 #   survives, and a hundredth of the weights can be enough to tune it.
 # - A figure needs its error, its floors and its ceiling, and sentences that had no part
 #   in any choice. It holds for its domain.
-# - Fine-tuning moves weights a little, and attention with them.
+# - Fine-tuning moves weights by some percent, and attention by more, the deeper the
+#   more.
 #
 # Which of the heads does the work? That is [lesson 05](05_head_mixing.ipynb).
 

@@ -118,6 +118,15 @@ def both_lines_at_once(step, steps, warmup, highest):
     return max(0, highest * min((step + 1) / warmup_or_one, 1, (steps - step) / (steps - warmup)))
 
 
+def rate_by_slopes(step, steps, warmup, highest):
+    """What rounding leaves at the end is no mistake."""
+    if step < warmup:
+        return highest / warmup * (step + 1)
+    if warmup >= steps:
+        return 0.0
+    return max(0.0, highest - highest / (steps - warmup) * (step - warmup))
+
+
 # --- accumulate ---
 def accumulated_by_shares(model, loss_function, parts):
     texts, total = sum(len(labels) for _, labels in parts), 0.0
@@ -141,6 +150,17 @@ def accumulated_by_hand(model, loss_function, parts):
     for parameter, one in zip(parameters, sums, strict=True):
         parameter.grad = one / texts
     return total / texts
+
+
+def accumulated_after_a_look(model, loss_function, parts):
+    """The mean first, without gradients; then part by part."""
+    texts = sum(len(labels) for _, labels in parts)
+    with torch.no_grad():
+        losses = [loss_function(model(inputs), labels) * len(labels) for inputs, labels in parts]
+    model.zero_grad()
+    for inputs, labels in parts:
+        (loss_function(model(inputs), labels) * len(labels) / texts).backward()
+    return float(sum(losses) / texts)
 
 
 def accumulating(
@@ -238,6 +258,10 @@ def evaluating(
 
 def only_the_flag(model):
     model.training = False
+
+
+def the_flag_again(model, was):
+    model.training = was
 
 
 def switch_off_for_good(model, batches):
@@ -450,8 +474,8 @@ def never_ends(*arguments):
 
 RIGHT = {
     "pad_batch": [padded_by_lists, padded_by_lengths, padded_by_torch],
-    "learning_rate_at": [rate_in_two_pieces, rate_as_the_lower_of_two_lines],
-    "accumulate": [accumulated_by_shares, accumulated_by_hand],
+    "learning_rate_at": [rate_in_two_pieces, rate_as_the_lower_of_two_lines, rate_by_slopes],
+    "accumulate": [accumulated_by_shares, accumulated_by_hand, accumulated_after_a_look],
     "evaluate": [evaluated_with_no_grad, evaluated_at_once],
     "choose": [chosen_by_max, chosen_by_a_loop, chosen_by_torch],
     "align_labels": [aligned_by_neighbours, aligned_by_first_places],
@@ -479,6 +503,10 @@ WRONG = {
         (lambda rows, pad: [one.tolist() for one in padded_by_lists(rows, pad)], "not a tensor"),
     ],
     "learning_rate_at": [
+        (
+            lambda s, n, w, h: h * (s + 1) / w if s < w else h * max(0, n - s) / (n - w),
+            "ZeroDivisionError",
+        ),
         (rate(up=lambda s, w: s / w), "Step 0 has the rate 0"),
         (rate(up=lambda s, w: (s + 1) / (w + 1)), "ends below the highest"),
         (rate(up=lambda s, w: (s + 1) // w), "0 until its last step"),
@@ -543,6 +571,7 @@ WRONG = {
             evaluating(after=lambda model, was: model.train()),
             "is in training mode afterwards",
         ),
+        (evaluating(after=the_flag_again), "its layers are still in eval mode"),
         (
             evaluating(
                 result=lambda counts, sizes: (

@@ -245,13 +245,6 @@ def test_a_model_of_every_family_loads_from_a_folder(family, tokenizer, tmp_path
     al.heads.self_check(mine)
 
 
-def test_saving_over_an_older_model_replaces_it_whole(clf, tmp_path):
-    clf.save(tmp_path / "model")
-    (tmp_path / "model" / "left-over.bin").write_text("old")
-    clf.save(tmp_path / "model")
-    assert not (tmp_path / "model" / "left-over.bin").exists()
-
-
 def test_a_save_that_fails_leaves_the_old_model(clf, tmp_path, monkeypatch):
     clf.save(tmp_path / "model")
     before = sorted(file.name for file in (tmp_path / "model").iterdir())
@@ -346,20 +339,43 @@ def test_a_text_may_be_asked_for_twice(clf, some):
     assert torch.allclose(twice[1], clf.logits(encoded, [0])[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("paired", [False, True])
-def test_batches_are_what_the_tokenizer_itself_would_pad(clf, some, side, paired):
-    tokenizer = copy.deepcopy(clf.tokenizer)
-    tokenizer.padding_side = side
-    mine = bert.Classifier(clf.model, tokenizer, clf.label_names)
+def test_batches_are_what_the_tokenizer_itself_would_pad(clf, some, paired):
     texts = list(zip(some.texts, some.texts[::-1], strict=True)) if paired else some.texts
     places = [5, 0, 3, 3, 8]
-    batch = mine.encode(texts).batch(places)
-    rows = [dict(tokenizer(*(texts[at] if paired else [texts[at]]))) for at in places]
-    expected = tokenizer.pad(rows, return_tensors="pt")
+    batch = clf.encode(texts).batch(places)
+    rows = [dict(clf.tokenizer(*(texts[at] if paired else [texts[at]]))) for at in places]
+    expected = clf.tokenizer.pad(rows, return_tensors="pt")
     assert set(batch) == set(expected)
     for name, tensor in expected.items():
         assert batch[name].equal(tensor), name
+
+
+def test_answers_do_not_hang_on_where_a_tokenizer_pads(clf, some):
+    tokenizer = copy.deepcopy(clf.tokenizer)
+    tokenizer.padding_side = "left"  # BERT's positions count from the start of a text
+    other = bert.Classifier(clf.model, tokenizer, clf.label_names)
+    expected = clf.predict(some.texts).probabilities
+    assert np.allclose(other.predict(some.texts).probabilities, expected, atol=1e-6)
+
+
+def test_the_second_text_of_a_pair_that_was_cut_begins_where_it_does(clf):
+    with pytest.warns(AttnlabWarning, match="longer than"):
+        maps = clf.attend(("word " * 600, "short one"))
+    assert maps.tokens[maps.second_start :] == ["short", "one", "[SEP]"]
+
+
+def test_saving_a_model_keeps_what_else_is_in_its_folder(clf, tmp_path):
+    clf.save(tmp_path / "other")
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    (tmp_path / "other" / "board").mkdir()
+    (tmp_path / "other" / "board" / "events").write_text("mine too")
+    (tmp_path / "other" / "adapter_config.json").write_text("{}")  # of an older adapter
+    clf.save(tmp_path / "other")
+    assert (tmp_path / "other" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "other" / "board" / "events").read_text() == "mine too"
+    assert not (tmp_path / "other" / "adapter_config.json").exists()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["other"]
 
 
 def test_a_token_costs_the_bytes_of_its_numbers(clf, movies):

@@ -154,6 +154,24 @@ def test_rows_that_lack_something_are_left_out_on_request(tmp_path):
     assert (data.texts, data.labels, data.label_names) == (["good", "poor"], [1, 0], ["2", "10"])
 
 
+def test_leaving_rows_out_does_not_change_what_labels_mean(tmp_path):
+    whole, gaps = "text,label\na,007\nb,012\n", "text,label\na,007\nb,012\nc,\n"
+    expected = al.datasets.from_csv(write(tmp_path / "a.csv", whole)).label_names
+    with pytest.warns(AttnlabWarning, match="1 of 3 rows"):
+        data = al.datasets.from_csv(write(tmp_path / "b.csv", gaps), missing="drop")
+    assert data.label_names == expected
+    words = pd.DataFrame({"text": ["a", "b", "c"], "label": ["1", "01", None]})
+    with pytest.warns(AttnlabWarning, match="1 of 3 rows"):
+        assert al.datasets.from_frame(words, missing="drop").label_names == ["01", "1"]
+
+
+def test_labels_are_matched_by_name():
+    data = al.TextDataset(["a", "b"], [0, 1], ["no", "yes"], "toy")
+    assert data.labels_in(["maybe", "yes", "no"]) == [2, 1]
+    with pytest.raises(DataError, match="expected are"):
+        data.labels_in(["yes", "maybe"])
+
+
 def test_a_text_with_two_labels_is_pointed_at(tmp_path):
     path = write(tmp_path / "a.csv", "text,label\nWell made,1\nwell  made,0\nWell made,1\nslow,0\n")
     with pytest.warns(AttnlabWarning, match="1 texts of a occur more than once, with different"):

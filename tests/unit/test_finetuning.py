@@ -341,3 +341,73 @@ def test_a_fresh_classifier_is_the_encoder_with_a_layer_on_top():
         theirs = encoder(**{name: one.cpu() for name, one in inputs.items()}).last_hidden_state
     assert torch.allclose(mine, theirs, atol=1e-5)
     assert fresh.predict(TEXTS).probabilities.shape == (2, 3)
+
+
+def renumbered(data, names):
+    """The same data with other numbers for its labels."""
+    return al.TextDataset(data.texts, data.labels_in(names), list(names), data.name)
+
+
+def test_dev_and_test_labels_are_matched_by_name(little):
+    other = Splits(
+        little.train,
+        renumbered(little.dev, ["positive", "negative"]),
+        renumbered(little.test, ["positive", "negative"]),
+    )
+    one, two = (al.finetune("minilm", splits, "frozen", epochs=1) for splits in (little, other))
+    assert one.history.rows[0]["dev_accuracy"] == two.history.rows[0]["dev_accuracy"]
+    plain, turned = (al.report(one, splits.test, little.train) for splits in (little, other))
+    assert plain.comparison.accuracy.tolist() == turned.comparison.accuracy.tolist()
+
+
+def test_with_balanced_weights_the_epoch_is_chosen_by_recall_of_all_labels(little):
+    clf = al.finetune("minilm", little, "frozen", epochs=3, class_weights="balanced")
+    rows = clf.history.rows
+    assert clf.history.best["dev_recall"] == max(row["dev_recall"] for row in rows)
+    plain = al.finetune("minilm", little, "frozen", epochs=1)
+    assert "dev_recall" not in plain.history.rows[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class_weights": "balanced"}, "class_weights was None"),
+        ({"max_length": 40}, "max_length was 512"),
+        ({"method": "full"}, "method was frozen"),
+        ({"splits": "other"}, "training_texts was"),
+    ],
+)
+def test_another_run_is_not_taken_for_the_one_that_was_stopped(little, tmp_path, change, words):
+    def stop(step, steps, text):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    options = {"splits": little, "method": "frozen", "epochs": 1, "out": tmp_path}
+    with pytest.raises(Interrupted):
+        al.finetune("minilm", **options, progress=stop)
+    if "splits" in change:
+        change = {"splits": Splits(little.train.select(range(95, -1, -1)), little.dev, little.test)}
+    with pytest.raises(al.AttnlabError, match=words):
+        al.finetune("minilm", **options | change, resume=True)
+    al.finetune("minilm", **options, resume=True)
+    with pytest.raises(ModelError, match=r"is finished.*load_classifier"):
+        al.finetune("minilm", **options, resume=True)
+
+
+def test_a_finished_classifier_can_be_fine_tuned_on(little, tmp_path):
+    with pytest.warns(al.errors.AttnlabWarning, match="longer than 16"):
+        al.finetune("minilm", little, "frozen", tmp_path / "base", epochs=1, max_length=16)
+    before = al.load_classifier(tmp_path / "base").model.classifier.weight.clone()
+    again = al.finetune(tmp_path / "base", little, "frozen", epochs=1, max_length=64)
+    assert again.max_length == 64
+    assert not again.model.classifier.weight.allclose(before)
+    with pytest.raises(ModelError, match="place of its own base"):
+        al.finetune(tmp_path / "base", little, "lora", tmp_path / "base")
+    with pytest.raises(ModelError, match="is an adapter"):
+        al.finetune("movie-sentiment", little)
+
+
+def test_a_folder_nothing_can_be_written_to_is_said_before_the_work(little, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="Nothing can be written"):
+        al.finetune("minilm", little, out=tmp_path / "file" / "run")

@@ -265,14 +265,19 @@ def learning_rate_at(answer: Answer, draw: Draw) -> Held:
     for beyond in (steps, steps + draw.whole(1, 9)):
         rate = a_number(answer(beyond, steps, warmup, highest), "learning rate")
         require(
-            rate >= 0,
+            rate >= -1e-9 * highest,
             f"At step {beyond} of {steps}, after the last one, the rate is {rate:.3g}: below 0, it would climb "
             "the loss.\nWhat keeps a number from falling below 0?",
         )
         require(
-            rate == 0,
+            abs(rate) <= 1e-9 * highest,
             f"At step {beyond} of {steps}, after the last one, the rate is {rate:.3g}.\nShould it not stay 0?",
         )
+    after = a_number(answer(warmup, warmup, warmup, highest), "learning rate")
+    require(
+        abs(after) <= 1e-9 * highest,
+        f"After a run that is all warm-up the rate is {after:.3g}.\nShould it not be 0 there, too?",
+    )
     yield "0 after the last step, never less"
 
 
@@ -434,8 +439,8 @@ def _accumulated(
     before = [one.detach().clone() for one in model.parameters()]
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        events.append(("forward", len(outputs)))
         if outputs.requires_grad:
+            events.append(("forward", len(outputs)))
             outputs.register_hook(lambda _: events.append(("backward", 0)))
 
     with model.register_forward_hook(watch):
@@ -542,6 +547,11 @@ def evaluate(answer: Answer, draw: Draw) -> Held:
         "Which mode must it have when you return?",
     )
     require(
+        not measured.split,
+        "The model says that it is in training mode again, but its layers are still in eval mode.\n"
+        "Did you set model.training? Which method tells the layers, too?",
+    )
+    require(
         not _measured(answer, batches, training=False).training,
         "The model was in eval mode and is in training mode afterwards: its next answer would be random.\n"
         "How can you know which mode it was in?",
@@ -560,6 +570,7 @@ class _Measured:
     thawed: bool  # parameters that were frozen before
     changed: bool
     training: bool
+    split: bool  # the model says one mode, some of its layers another
 
 
 def _measured(answer: Answer, batches: list[Part], training: bool = True) -> _Measured:
@@ -606,6 +617,7 @@ def _measured(answer: Answer, batches: list[Part], training: bool = True) -> _Me
         any(now and not was for was, now in zip(wanted, after, strict=True)),
         any(not torch.equal(was, now) for was, now in zip(before, _state(model), strict=True)),
         model.training,
+        any(part.training != model.training for part in model.modules()),
     )
 
 
