@@ -54,7 +54,7 @@ def measure_scores() -> list[Row]:
             score = al.Evaluator(al.load_classifier(folder), splits.test).score()
             right.append(score.predictions == np.array(splits.test.labels))
             seen.append(score.accuracy)
-        told = {"seeds": list(seeds), "runs": seen, "options": options}
+        told = {"seeds": list(seeds), "by_seed": seen, "options": options}
         rows.append(accuracy(f"{name}.{method}.test_accuracy", np.mean(right, axis=0), **told))
         if name.startswith("reuters"):
             words = al.reports.bag_of_words(splits.train).predict(splits.test.texts)
@@ -110,6 +110,7 @@ def _trainer_seconds(few: Splits, padding: str | bool, bf16: bool = False) -> fl
             disable_tqdm=True,
             logging_strategy="no",
             bf16=bf16,
+            use_cpu=not torch.cuda.is_available(),
         )
         trainer = Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer)
         began = time.perf_counter()
@@ -121,7 +122,9 @@ def measure_gpu() -> list[Row]:
     """Share of the card's own bfloat16 matrix rate that training reaches, on a BERT-base of random weights."""
     name, unit = "finetune.gpu.mfu", "share of the measured bfloat16 matrix rate"
     if not torch.cuda.is_available():
-        return [not_measured(name, unit, "no CUDA GPU at hand")]
+        why = "no CUDA GPU at hand"
+        lesson = not_measured("lesson-04.gpu_seconds", "s, all cells in profile gpu", why)
+        return [not_measured(name, unit, why), lesson]
     reached = training_rate(
         BertConfig(num_labels=2), "cuda", texts=4096, tokens=128, batch_size=128
     )
