@@ -148,7 +148,7 @@ def test_a_step_too_large_for_float16_is_left_out():
         calls.append(1)
         return outputs.loss * (1e4 if len(calls) == 1 else 1)
 
-    weights = []
+    weights, taken = [], []
     model = Tiny(dropout=0)
     start = model.inner.weight.detach().clone()
     run(
@@ -156,8 +156,10 @@ def test_a_step_too_large_for_float16_is_left_out():
         Recipe(epochs=1, batch_size=8, learning_rate=1e-2),
         number_format=torch.float16,
         objective=huge_first,
-        after_step=lambda step: weights.append(model.inner.weight.detach().clone()),
+        after_step=taken.append,
+        progress=lambda *_: weights.append(model.inner.weight.detach().clone()),
     )
+    assert taken == [1, 2, 3, 4, 5, 6]  # what is done after a step is not done after none
     assert weights[0].equal(start)
     assert not weights[1].equal(start)
     assert all(one.isfinite().all() for one in weights)
