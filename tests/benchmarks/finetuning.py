@@ -25,7 +25,7 @@ TRAINED = [
         "reuters-r52",
         "full",
         (0,),
-        {"epochs": 4, "max_length": 128, "pool": 1, "accumulation": 2},
+        {"epochs": 4, "batch_size": 16, "pool": 4, "max_length": 128},
     ),
 ]
 
