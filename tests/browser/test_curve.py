@@ -74,7 +74,8 @@ def address(tmp_path_factory):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)  # without, JupyterLab would ask
     nbformat.write(made, folder / "notebooks" / "curve.ipynb")
-    with jupyterlab(folder / "notebooks", folder) as url:
+    # one thread: two that wait for each other crawl when something else needs the processor
+    with jupyterlab(folder / "notebooks", folder, {"OMP_NUM_THREADS": "1"}) as url:
         yield url("curve.ipynb")
 
 
