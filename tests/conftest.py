@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("ATTNLAB_PROFILE", "ci")
+# threads that wait for each other without spinning: on a busy machine spinning ones make everything crawl
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import matplotlib
 import pytest
