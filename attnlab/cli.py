@@ -201,7 +201,7 @@ def finetune(
             resume=resume,
             command=" ".join(command),
             progress=progress,
-            watch=None if tensorboard is None else TensorBoard(tensorboard),
+            watch=TensorBoard(tensorboard) if tensorboard and leads() else None,
         )
     if not leads():  # under accelerate launch or torchrun the first process speaks for all
         return

@@ -169,8 +169,8 @@ def finetune(
             "base": str(base),
             "class_weights": class_weights,
             "max_length": clf.max_length,
-            "training_texts": _fingerprint(splits.train),
-            "dev_texts": _fingerprint(splits.dev),
+            "training_texts": fingerprint(vars(splits.train)),
+            "dev_texts": fingerprint(vars(splits.dev)),
         },
         objective=None if weights is None else _weighted(weights.to(clf.device)),
         after_step=after_step,
@@ -280,9 +280,9 @@ def _lasting(base: str | os.PathLike[str]) -> str:
     return str(Path(base).resolve()) if Path(base).is_dir() else str(base)
 
 
-def _fingerprint(data: TextDataset) -> str:
-    """A hash of texts and labels, to know them again."""
-    content = json.dumps([data.texts, data.labels, data.label_names])
+def fingerprint(data: dict[str, Any]) -> str:
+    """A hash of a data set's fields, texts and labels among them, to know it again."""
+    content = json.dumps({name: one for name, one in data.items() if isinstance(one, list)})
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ from attnlab.datasets import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.finetuning import prepared
+from attnlab.finetuning import fingerprint, prepared
 from attnlab.settings import HeadSettings
 from attnlab.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
 from attnlab.training import History, Recipe, leads, train
@@ -475,6 +475,12 @@ def finetune_tagger(
         resume=resume,
         checkpoint_seconds=checkpoint_seconds,
         choose_by="dev_f1",
+        identity={
+            "method": method,
+            "base": str(base),
+            "training_sentences": fingerprint(vars(splits.train)),
+            "dev_sentences": fingerprint(vars(splits.dev)),
+        },
         objective=mean_over_words(words / len(labels)),
         after_step=after_step,
         progress=progress,

@@ -27,5 +27,14 @@ def test_a_short_number_format_is_taken_where_it_is_faster(
     assert device.number_format.__wrapped__(kind) == expected
 
 
+def test_each_of_several_processes_takes_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.device() == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert device.device() == torch.device("cuda", 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.device() == torch.device("cpu")
+
+
 def test_the_measurement_runs_here():
     assert device.number_format("cpu") in (torch.bfloat16, torch.float32)

@@ -411,3 +411,16 @@ def test_a_folder_nothing_can_be_written_to_is_said_before_the_work(little, tmp_
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="Nothing can be written"):
         al.finetune("minilm", little, out=tmp_path / "file" / "run")
+
+
+def test_label_weights_leave_what_a_method_adds_to_the_loss():
+    """AdaLoRA's loss holds a penalty; weights are for the labels' part of it."""
+    from types import SimpleNamespace
+
+    from attnlab.finetuning import _weighted
+
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    plain = torch.nn.functional.cross_entropy(logits, labels)
+    outputs = SimpleNamespace(logits=logits, loss=plain + 0.7)
+    weighted = _weighted(torch.tensor([3.0, 1.0]))(outputs, {"labels": labels})
+    assert torch.allclose(weighted, 3 * plain + 0.7)

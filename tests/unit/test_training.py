@@ -254,6 +254,19 @@ def test_batches_hold_every_text_once_and_are_of_like_length():
     assert padding < 1.1  # batches in random order would pad by about 1.8
 
 
+def test_a_pool_of_one_mixes_batches_and_orders_each_by_length():
+    lengths = np.random.default_rng(0).integers(3, 60, 640)
+    spread = {}
+    for pool in (1, 32):
+        batches = shuffled_batches(lengths, 32, np.random.default_rng(1), pool)
+        assert sorted(np.concatenate(batches)) == list(range(640))
+        assert all((np.diff(lengths[one]) >= 0).all() for one in batches)
+        spread[pool] = np.std([lengths[one].mean() for one in batches])
+    assert spread[1] < spread[32] / 4  # every batch is like the whole
+    recipes = [Recipe(epochs=1, batch_size=8, pool=pool) for pool in (1, 32)]
+    assert not same_weights(*(run(recipe=recipe)[0] for recipe in recipes))
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     recipes = [Recipe(epochs=1, batch_size=8, seed=seed) for seed in (3, 3, 4)]
     one, two, other = (run(recipe=recipe)[0] for recipe in recipes)
