@@ -39,6 +39,7 @@ LEARNING_RATES = {
     "adalora": 2e-2,
     "prefix": 3e-2,
 }
+TOP_RATE = 10  # how many times faster pooler and classification layer learn than the encoder, with many labels
 
 
 def finetune(
@@ -96,7 +97,9 @@ def finetune(
     command : noted beside an adapter as the way to make it again
     progress : called as progress(step, steps, text) after every step
     watch : called as watch(history, steps) whenever the history has grown
-    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation, patience
+    **recipe : other fields of `training.Recipe`: top_rate, warmup, weight_decay, max_grad_norm, accumulation,
+        pool, patience. By default ``top_rate`` is `TOP_RATE` where more than two labels are to be told apart
+        while the encoder learns slowly, else 1.
 
     Returns
     -------
@@ -130,6 +133,8 @@ def finetune(
         raise ModelError(
             "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
         )
+    slow = method in ("full", "frozen-embeddings") and pretrained
+    recipe.setdefault("top_rate", TOP_RATE if slow and len(splits.train.label_names) > 2 else 1)
     recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -172,6 +177,7 @@ def finetune(
             "training_texts": fingerprint(vars(splits.train)),
             "dev_texts": fingerprint(vars(splits.dev)),
         },
+        top=_above(trained),
         objective=None if weights is None else _weighted(weights.to(clf.device)),
         after_step=after_step,
         progress=progress,
@@ -347,6 +353,12 @@ def prepared(
         )
         trained = get_peft_model(model, config)
     return trained, lambda step: trained.base_model.update_and_allocate(step)
+
+
+def _above(model: nn.Module) -> list[str]:
+    """Names of the parameters above the encoder: the pooler and the classification layer."""
+    above = {"pooler", "classifier", "pre_classifier"}
+    return [name for name, _ in model.named_parameters() if above & set(name.split("."))]
 
 
 def _top(name: str) -> str:

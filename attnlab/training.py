@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Recipe:
     epochs : how often every text is seen
     batch_size : texts to a step
     learning_rate : at its highest
+    top_rate : how many times faster the layers above the encoder learn
     warmup : share of the steps over which the learning rate rises; then it falls to 0 linearly
     weight_decay : on matrices only, not on biases and norms
     max_grad_norm : longer gradients are cut to this length
@@ -58,6 +59,7 @@ class Recipe:
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 1e-4
+    top_rate: float = 1.0
     warmup: float = 0.06
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -74,6 +76,10 @@ class Recipe:
             raise AttnlabError(
                 f"learning_rate is {self.learning_rate}, warmup {self.warmup}. The first must be positive, "
                 "such as 1e-4, the second a share of the steps, from 0 to 1."
+            )
+        if not self.top_rate > 0:
+            raise AttnlabError(
+                f"top_rate is {self.top_rate}; it multiplies the learning rate, so it must be above 0, such as 10."
             )
         if self.patience is not None and self.patience < 1:
             raise AttnlabError(
@@ -162,12 +168,20 @@ def linear_schedule(step: int, steps: int, warmup: float) -> float:
     return (steps - step) / max(steps - rising, 1)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """What trains, for an optimizer: matrices with weight decay, biases and norms without."""
-    trainable = [one for one in model.parameters() if one.requires_grad]
+def parameter_groups(
+    model: nn.Module, weight_decay: float, top: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """What trains, for an optimizer: matrices with weight decay, biases and norms without.
+
+    Parameters named in ``top`` stand in groups of their own, marked ``"top": True``.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, one in model.named_parameters():
+        if one.requires_grad:
+            groups.setdefault((name in top, one.dim() > 1), []).append(one)
     return [
-        {"params": [one for one in trainable if one.dim() > 1], "weight_decay": weight_decay},
-        {"params": [one for one in trainable if one.dim() <= 1], "weight_decay": 0.0},
+        {"params": some, "weight_decay": weight_decay if matrices else 0.0, "top": above}
+        for (above, matrices), some in groups.items()
     ]
 
 
@@ -184,6 +198,7 @@ def train(
     checkpoint_seconds: float = 60.0,
     choose_by: str = "dev_accuracy",
     identity: dict[str, Any] | None = None,
+    top: Collection[str] = (),
     objective: Callable[[Any, dict[str, Tensor]], Tensor] | None = None,
     after_step: Callable[[int], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -205,6 +220,7 @@ def train(
     resume : go on from the checkpoint in ``folder``; the result is that of a run that was never stopped
     choose_by : which of the figures of ``evaluate`` decides on the best epoch; "epoch" keeps the last
     identity : what else must be the same for a run to go on: base, data, method, whatever JSON can hold
+    top : names of the parameters above the encoder; they learn ``recipe.top_rate`` times faster
     objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
         ``.loss`` of what it returns
     after_step : called with the number of the step, before gradients are forgotten
@@ -220,7 +236,7 @@ def train(
     recipe = recipe or Recipe()
     accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
     objective = objective or (lambda outputs, inputs: outputs.loss)
-    run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step)
+    run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step, top)
     run.history.chosen_by, run.others = choose_by, identity or {}
     if watch is None or not leads():
         watch = _unseen
@@ -276,6 +292,7 @@ class _Run:
         number_format: torch.dtype,
         objective: Callable[[Any, dict[str, Tensor]], Tensor],
         after_step: Callable[[int], None] | None,
+        top: Collection[str],
     ):
         self.model, self.lengths, self.recipe = model, lengths, recipe
         self.accelerator, self.number_format, self.after_step = (
@@ -288,7 +305,7 @@ class _Run:
         self.trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
         several = accelerator.num_processes > 1
         self.wrapped = accelerator.prepare_model(model) if several else model
-        groups = parameter_groups(model, recipe.weight_decay)
+        groups = parameter_groups(model, recipe.weight_decay, top)
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
         # float16 has so short a range that small gradients would be lost: they are made larger, then smaller
         half = number_format == torch.float16
@@ -331,7 +348,7 @@ class _Run:
             self.done, self.steps, self.recipe.warmup
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * (self.recipe.top_rate if group["top"] else 1)
         self.scaler.step(
             self.optimizer
         )  # leaves a step out whose gradients are too large for float16

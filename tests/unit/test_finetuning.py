@@ -26,6 +26,29 @@ def little(movies):
     return Splits(movies.train.sample(96), movies.dev.sample(32), movies.test.sample(32))
 
 
+def test_with_many_labels_what_stands_above_the_encoder_learns_faster(movies):
+    """Adam's first step is the learning rate: a step of one batch shows what each layer had."""
+    some = movies.train.sample(16)
+
+    def moved(labels, **options):
+        data = al.TextDataset(
+            some.texts, [place % len(labels) for place in range(16)], labels, "some"
+        )
+        torch.manual_seed(0)
+        before = al.bert.fresh_classifier(label_names=labels).model
+        after = al.finetune(
+            "minilm", Splits(data, data, data), "full", epochs=1, warmup=0, **options
+        ).model
+        names = ("classifier.weight", "bert.pooler.dense.weight", "bert.embeddings.LayerNorm.bias")
+        pairs = [(before.get_parameter(name), after.get_parameter(name)) for name in names]
+        return [float((one - other).abs().max()) for one, other in pairs]
+
+    three = ["bad", "fair", "good"]
+    assert moved(three) == pytest.approx([1e-3, 1e-3, 1e-4], rel=0.1)
+    assert moved(three, top_rate=1) == pytest.approx([1e-4, 1e-4, 1e-4], rel=0.1)
+    assert moved(["bad", "good"]) == pytest.approx([1e-4, 1e-4, 1e-4], rel=0.1)
+
+
 @pytest.mark.parametrize("method", list(LEARNING_RATES))
 def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
     steps = []
