@@ -18,7 +18,7 @@ from transformers import AutoModel, RobertaTokenizer
 import attnlab as al
 from attnlab import synthetic, tagging
 from attnlab.datasets import Splits
-from attnlab.errors import AttnlabWarning, DataError, ModelError
+from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.settings import HeadSettings
 from attnlab.tagged import TaggedDataset, spans
 from attnlab.training import CHECKPOINT, Interrupted
@@ -175,6 +175,9 @@ def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tmp_path)
 
     with pytest.raises(Interrupted, match="after step 4 of 6"):
         al.finetune_tagger("minilm", little, "lora", tmp_path, epochs=2, progress=ctrl_c)
+    others = Splits(little.dev, little.dev, little.test)
+    with pytest.raises(AttnlabError, match="training_sentences was"):
+        al.finetune_tagger("minilm", others, "lora", tmp_path, epochs=2, resume=True)
     mine = al.finetune_tagger("minilm", little, "lora", tmp_path, epochs=2, resume=True)
     for one, other in zip(mine.model.parameters(), whole.model.parameters(), strict=True):
         assert one.equal(other)
