@@ -38,6 +38,7 @@ Text = str | tuple[str, str]  # one text, or a pair
 BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
 RECORD = "attnlab.json"  # what we note beside an adapter
 _TOKENS_PER_BATCH = 1024
+_PADDING_PER_BATCH = 64
 _TEXTS_AT_A_TIME = 1000  # tokenised
 
 
@@ -99,16 +100,19 @@ class Encoded:
     ) -> Iterator[np.ndarray]:
         """Cut the texts at these places into batches of like length, at most ``max_tokens`` each.
 
-        Yields positions in ``places``, so that a text may be asked for twice.
+        A batch also ends where one more text would bring more padding than a batch of its own costs. Yields
+        positions in ``places``, so that a text may be asked for twice.
         """
         lengths = self.lengths if places is None else self.lengths[np.asarray(places, dtype=int)]
         order = np.argsort(lengths, kind="stable")
-        start = 0
+        start = tokens = 0
         for end in range(1, len(order) + 1):
-            full = end < len(order) and (end + 1 - start) * lengths[order[end]] > max_tokens
-            if full or end == len(order):
+            tokens += lengths[order[end - 1]]
+            longest = lengths[order[end]] if end < len(order) else np.inf
+            padded = (end + 1 - start) * longest
+            if padded > max_tokens or padded - longest - tokens > _PADDING_PER_BATCH:
                 yield order[start:end]
-                start = end
+                start, tokens = end, 0
 
 
 class Stopped(Exception):

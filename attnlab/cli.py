@@ -307,9 +307,11 @@ def sweep(
     if not isinstance(held_out, datasets.TextDataset):
         raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
     evaluator = Evaluator(bert.load_classifier(model), held_out.sample(sentences))
-    with _progress("heads") as progress:
+    with _progress("sentences") as progress:
         table = evaluator.sweep(
-            scale, mode, lambda done, all_: progress(done, all_, f"{done} of {all_} heads")
+            scale,
+            mode,
+            progress=lambda done, all_: progress(done, all_, f"{done} of {all_} batches"),
         )
     if to:
         write_whole(to, table.to_csv(index=False).encode())

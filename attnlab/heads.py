@@ -345,7 +345,7 @@ def _partners(model: PreTrainedModel, layer: int) -> list[int]:
     return [index for index, module in enumerate(modules) if module is modules[layer]]
 
 
-def _kept(model: PreTrainedModel, layer: int) -> list[int]:
+def kept(model: PreTrainedModel, layer: int) -> list[int]:
     """The heads of a layer that were not removed, in order."""
     gone = {head for at, head in removed(model) if at == layer}
     return [head for head in range(model.config.num_attention_heads) if head not in gone]
@@ -354,7 +354,7 @@ def _kept(model: PreTrainedModel, layer: int) -> list[int]:
 def _columns(model: PreTrainedModel, site: Site, layer: int, head: int) -> slice:
     """The input columns of the output projection that belong to one head."""
     width = site.module.attention_head_size
-    start = _kept(model, layer).index(head) * width
+    start = kept(model, layer).index(head) * width
     return slice(start, start + width)
 
 
@@ -373,7 +373,7 @@ class HeadControl:
     def __post_init__(self):
         self.sites = sites(self.model)
         self.settings.validate(len(self.sites), self.model.config.num_attention_heads)
-        self.kept = [_kept(self.model, layer) for layer in range(len(self.sites))]
+        self.kept = [kept(self.model, layer) for layer in range(len(self.sites))]
         modules = [id(site.module) for site in self.sites]
         # layers that share their module (ALBERT) are told apart by the order of the calls
         self._by_module = (
@@ -495,7 +495,7 @@ def _remove(model: PreTrainedModel, heads: set[tuple[int, int]]) -> None:
     """Cut these heads out of the model, in place, and note it in the configuration."""
     done: set[int] = set()
     all_sites = sites(model)
-    before = [_kept(model, layer) for layer in range(len(all_sites))]
+    before = [kept(model, layer) for layer in range(len(all_sites))]
     after = [[h for h in kept if (layer, h) not in heads] for layer, kept in enumerate(before)]
     for layer in range(len(all_sites)):
         partners = _partners(model, layer)

@@ -12,7 +12,8 @@ from scipy import stats
 from attnlab.bert import Classifier
 from attnlab.datasets import TextDataset
 from attnlab.errors import DataError
-from attnlab.evaluate import Evaluator, Score, mcnemar, paired_interval
+from attnlab.evaluate import Evaluator, Score
+from attnlab.significance import mcnemar, paired_interval
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

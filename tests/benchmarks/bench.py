@@ -1,6 +1,6 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, sweep, desk, accuracy, finetune, gpu, and scores (two hours; only when named). Ratios
+Areas: import, view, engine, desk, accuracy, finetune, gpu, and scores (two hours; only when named). Ratios
 compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of our
 adapters are written anew from it.
 """
@@ -15,9 +15,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+import engine
 import finetuning
 import numpy as np
 import psutil
@@ -96,53 +96,6 @@ def measure_view() -> list[Row]:
             "bytes, six layers, likewise",
         ),
     ]
-
-
-def measure_sweep() -> list[Row]:
-    """`Evaluator` against the plain loop, on a few heads: batches of 32 as they come, float32."""
-    clf = al.load_classifier("movie-sentiment")
-    data = al.datasets.load("movie-sentiment").dev
-    places = [(0, 3), (2, 7), (5, 1)]
-
-    def plain(settings: al.HeadSettings) -> np.ndarray:
-        logits = []
-        with torch.no_grad(), al.heads.applied(clf, settings):
-            for start in range(0, len(data), 32):
-                inputs = clf.tokenizer(
-                    data.texts[start : start + 32], padding=True, return_tensors="pt"
-                )
-                logits.append(clf.model(**inputs).logits)
-        return torch.cat(logits).numpy()
-
-    exact, fast = al.Evaluator(clf, data), al.Evaluator(clf, data, fast=True)
-    times: dict[str, list[float]] = {"plain": [], "exact": [], "fast": []}
-    agree: dict[str, list[float]] = {"exact": [], "fast": []}
-    for layer, head in places:
-        settings = clf.settings()
-        settings.scale[layer, head] = 0
-        start = time.perf_counter()
-        wanted = plain(settings).argmax(-1)
-        times["plain"].append(time.perf_counter() - start)
-        for name, evaluator in (("exact", exact), ("fast", fast)):
-            start = time.perf_counter()
-            score = evaluator.score(settings)
-            times[name].append(time.perf_counter() - start)
-            agree[name].append(float((score.predictions == wanted).mean()))
-    rows = []
-    for name in ("exact", "fast"):
-        ratios = [slow / quick for slow, quick in zip(times["plain"], times[name], strict=True)]
-        rows.append(
-            row(f"sweep.{name}.speedup", statistics.median(ratios), "x of the plain loop", ratios)
-        )
-        rows.append(
-            row(
-                f"sweep.{name}.agreement",
-                statistics.mean(agree[name]),
-                "share of predictions",
-                agree[name],
-            )
-        )
-    return rows
 
 
 _WATCH = """(selector) => { window.seen = {}; const root = document.querySelector('.attnlab-desk');
@@ -248,11 +201,11 @@ def measure_accuracy() -> list[Row]:
 AREAS = {
     "import": measure_import,
     "view": measure_view,
-    "sweep": measure_sweep,
+    "engine": engine.measure,
     "desk": measure_desk,
     "accuracy": measure_accuracy,
     "finetune": finetuning.measure_speed,
-    "gpu": finetuning.measure_gpu,
+    "gpu": lambda: finetuning.measure_gpu() + engine.measure_gpu(),
     "scores": finetuning.measure_scores,
 }
 LONG = ("scores",)

@@ -20,12 +20,17 @@ RUNS = Path(__file__).parents[2] / "runs" / "bench"
 TRAINED = [
     ("movie-sentiment", "full", (0, 1, 2), {"epochs": 3}),
     ("movie-sentiment", "lora", (0, 1, 2), {"epochs": 4, "rank": 32}),
-    ("reuters-r8", "full", (0,), {"epochs": 2, "learning_rate": 3e-4, "max_length": 128}),
+    (
+        "reuters-r8",
+        "full",
+        (0,),
+        {"epochs": 2, "learning_rate": 3e-4, "top_rate": 1, "max_length": 128},
+    ),
     (
         "reuters-r52",
         "full",
         (0,),
-        {"epochs": 4, "batch_size": 16, "pool": 4, "max_length": 128},
+        {"epochs": 4, "learning_rate": 2e-4, "batch_size": 16, "pool": 4, "max_length": 128},
     ),
 ]
 

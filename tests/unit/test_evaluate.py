@@ -1,17 +1,12 @@
-import itertools
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss
 
 import attnlab as al
-from attnlab import evaluate
 from attnlab.bert import Stopped
 from attnlab.errors import AttnlabError, DataError, SettingsError
 
@@ -111,70 +106,6 @@ def test_scores_of_different_texts_are_not_compared(clf, some, ev):
     other = al.Evaluator(clf, some.select(range(10))).score()
     with pytest.raises(AttnlabError, match="40 and 10 texts"):
         ev.compare(ev.score(), other)
-
-
-@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 200))
-def test_the_interval_holds_the_change_mirrors_and_never_has_no_width(gained, lost, same):
-    n = gained + lost + same
-    if n == 0:
-        return
-    low, high = evaluate.paired_interval(gained, lost, n)
-    assert -1 <= low < high <= 1
-    centre = (gained - lost) / (n + 2)
-    assert low - 1e-12 <= centre <= high + 1e-12
-    mirrored = evaluate.paired_interval(lost, gained, n)
-    assert mirrored == pytest.approx((-high, -low))
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    truth = 0.05 - 0.08
-    draws = rng.multinomial(500, [0.05, 0.08, 0.87], size=2000)
-    hits = [
-        low <= truth <= high
-        for low, high in (evaluate.paired_interval(up, down, 500) for up, down, _ in draws)
-    ]
-    assert 0.935 <= np.mean(hits) <= 0.97
-
-
-def test_a_sweep_changes_one_head_at_a_time(clf, some):
-    few = al.Evaluator(clf, some.select(range(6)))
-    seen = []
-    table = few.sweep(scale=0.0, progress=lambda done, total: seen.append((done, total)))
-    assert list(table.columns) == [
-        *(
-            "layer",
-            "head",
-            "accuracy",
-            "delta",
-            "ci_low",
-            "ci_high",
-            "p_value",
-            "loss",
-            "loss_delta",
-        )
-    ]
-    assert list(zip(table["layer"], table["head"], strict=True)) == list(
-        itertools.product(range(6), range(12))
-    )
-    assert seen[-1] == (72, 72)
-    for layer, head in [(0, 0), (3, 7), (5, 11)]:
-        settings = clf.settings()
-        settings.scale[layer, head] = 0
-        row = table[(table["layer"] == layer) & (table["head"] == head)].iloc[0]
-        assert row["loss"] == pytest.approx(few.score(settings).loss, abs=1e-6)
-        assert row["loss_delta"] == pytest.approx(row["loss"] - few.score().loss, abs=1e-5)
-    assert table["loss_delta"].abs().max() > 1e-4
-    assert isinstance(table, pd.DataFrame)
-
-
-def test_a_sweep_to_one_changes_nothing_and_leaves_removed_heads_out(clf, some):
-    smaller = al.heads.prune(clf, [(layer, head) for layer in range(5) for head in range(12)])
-    table = al.Evaluator(smaller, some.select(range(4))).sweep(scale=1.0)
-    assert len(table) == 12
-    assert (table["layer"] == 5).all()
-    assert (table["delta"] == 0).all()
-    assert table["loss_delta"].abs().max() == 0
 
 
 def test_labels_are_matched_by_name(clf, some):

@@ -4,6 +4,15 @@ Every function returns a `Picture`, which a notebook shows as an image with alt 
 output of a figure has none). ``picture.figure`` is the matplotlib figure, yours to change.
 """
 
+from attnlab.show.plots.heads import (
+    agreement,
+    effects,
+    entropy,
+    explanations,
+    importances,
+    pruning,
+    special_shares,
+)
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
@@ -23,19 +32,26 @@ __all__ = [
     "RUN_DASHES",
     "RUN_MARKERS",
     "Picture",
+    "agreement",
     "attention_map",
     "before_after",
     "brief",
     "calibration",
     "comparison",
     "confusion",
+    "effects",
+    "entropy",
     "epoch_ends",
+    "explanations",
     "head_map",
+    "importances",
     "learning_curve",
     "lines",
     "matrix",
     "movement",
+    "pruning",
     "readable",
     "show",
     "smoothed",
+    "special_shares",
 ]

@@ -1,0 +1,92 @@
+"""Is a difference more than chance? Intervals and tests for two sets of answers to the same questions."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from attnlab.errors import AttnlabError
+
+_Z = float(stats.norm.ppf(0.975))  # all intervals are 95 %
+
+
+def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """95 % interval of a difference of paired proportions (Agresti and Min 2005: half a count added).
+
+    Unlike a bootstrap it does not shrink to nothing where no answer changed.
+
+    >>> low, high = paired_interval(0, 0, 1000)   # no change seen is not proof of no change
+    >>> low < 0 < high
+    True
+    """
+    b, c, size = gained + 0.5, lost + 0.5, n + 2
+    centre = (b - c) / size
+    half = _Z * math.sqrt(max(b + c - (b - c) ** 2 / size, 0)) / size
+    return max(centre - half, -1.0), min(centre + half, 1.0)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided McNemar p-value from the numbers of answers gained and lost.
+
+    >>> mcnemar(0, 0)
+    1.0
+    """
+    if gained + lost == 0:
+        return 1.0
+    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def paired_bootstrap(
+    differences: np.ndarray, draws: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of a mean difference: the texts are drawn again and again, with replacement.
+
+    Parameters
+    ----------
+    differences : float array (N,), after minus before for each text, or (N, K) for K comparisons on the same
+        texts, which then are drawn together
+    draws : how often
+    seed : of the draws
+
+    Returns
+    -------
+    low, high : arrays of shape (), or (K,)
+
+    Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    differences = np.asarray(differences, dtype=float)
+    if differences.ndim not in (1, 2) or len(differences) == 0 or draws < 1:
+        raise AttnlabError(
+            f"A bootstrap needs differences of shape (N,) or (N, K), N at least 1, and draws; got "
+            f"{differences.shape} and {draws} draws."
+        )
+    n = len(differences)
+    generator, chunk = np.random.default_rng(seed), max(1, 4_000_000 // n)
+    equal = np.full(n, 1 / n)
+    means = [
+        generator.multinomial(n, equal, size=min(chunk, draws - start)) @ differences / n
+        for start in range(0, draws, chunk)
+    ]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
+    return low, high
+
+
+def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """P-values adjusted for how many there are: calling all below q real, a share q of the calls is false at most.
+
+    Parameters
+    ----------
+    p_values : K numbers from 0 to 1
+
+    Returns
+    -------
+    array (K,), in the same order. Source: Benjamini and Hochberg 1995.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.04, 0.04]
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
+        raise AttnlabError("p_values must be a list of numbers from 0 to 1.")
+    return stats.false_discovery_control(p_values, method="bh") if len(p_values) else p_values

@@ -1,0 +1,190 @@
+"""The written-out forward pass answers as the model does: every family, every change, every setting."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import CONFIGS, tiny
+
+from attnlab import heads
+from attnlab.bert import Encoded
+from attnlab.engine import Change, Engine
+from attnlab.errors import ModelError
+from attnlab.settings import HeadSettings
+
+
+class Wordless:
+    """What the engine asks of a Classifier, around a model that has no tokenizer."""
+
+    def __init__(self, model):
+        self.model = heads.attach(model)
+        self.layers, self.heads = heads.size(model)
+
+    @property
+    def device(self):
+        return self.model.device
+
+
+def texts(model, lengths=(11, 7, 4, 11), seed=1):
+    ids = np.random.default_rng(seed).integers(5, 60, sum(lengths)).astype(np.int32)
+    starts = np.cumsum([0, *lengths])
+    return Encoded({"input_ids": ids}, starts, {"input_ids": model.config.pad_token_id or 0})
+
+
+def plain(model, encoded, places, one):
+    batch = encoded.batch(places)
+    with torch.no_grad():
+        return model(**batch, **heads.keywords(model, one)).logits
+
+
+def drawn(seed, layers=3, per_layer=4, batch=()):
+    generator = torch.Generator().manual_seed(seed)
+    scale = 2 * torch.rand(*batch, layers, per_layer, generator=generator)
+    scale = scale * (torch.rand(scale.shape, generator=generator) > 0.2)
+    temperature = torch.exp(torch.randn(*batch, layers, per_layer, generator=generator))
+    return HeadSettings.of(scale, temperature)
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def family(request):
+    clf = Wordless(tiny(request.param))
+    return clf, Engine(clf, torch.float32)
+
+
+def test_every_family_answers_as_its_model_with_any_settings(family):
+    clf, engine = family
+    encoded, places = texts(clf.model), [0, 1, 2, 3]
+    for one in [HeadSettings(3, 4), *(drawn(seed) for seed in range(5)), drawn(9, batch=(4,))]:
+        with torch.no_grad():
+            mine = engine.logits(*engine.start(encoded, places), one)
+        assert torch.allclose(mine, plain(clf.model, encoded, places, one), atol=2e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.lists(st.integers(3, 20), min_size=1, max_size=5),
+    st.integers(0, 3),
+)
+def test_starting_above_what_did_not_change_gives_the_same(seed, lengths, start):
+    clf = Wordless(_bert())
+    engine, encoded = Engine(clf, torch.float32), texts(_bert(), lengths, seed)
+    one = drawn(seed)
+    one.scale[:start], one.temperature[:start] = 1, 1
+    places = range(len(lengths))
+    with torch.no_grad():
+        hidden, mask = engine.start(encoded, places)
+        for at in range(min(start, 2)):
+            hidden = engine.layer(at, hidden, mask, None)
+        mine = engine.logits(hidden, mask, one, start=min(start, 2))
+    assert torch.allclose(mine, plain(clf.model, encoded, places, one), atol=2e-5)
+
+
+_models = {}
+
+
+def _bert():
+    return _models.setdefault("bert", tiny("bert"))
+
+
+def setter(change, one, layer, changed):
+    if change.how == "uniform":
+        one.temperature[layer, changed] = 1e9
+    else:
+        one.scale[layer, changed] = change.scale
+        one.temperature[layer, changed] = change.temperature
+
+
+@pytest.mark.parametrize("which", ["head", "layer", "others"])
+@pytest.mark.parametrize(
+    "change", [Change(), Change(scale=1.5, temperature=0.4), Change("uniform")], ids=str
+)
+def test_a_sweep_is_what_settings_give_one_by_one(family, which, change):
+    clf, engine = family
+    encoded, places = texts(clf.model), [0, 1, 2, 3]
+    seen = []
+    with torch.no_grad():
+        found = list(engine.sweep(*engine.start(encoded, places), change, which, most_rows=60))
+    for layer, answers in found[:-1]:
+        for row in range(len(answers)):
+            changed = torch.arange(4) == row
+            changed = {"head": changed, "others": ~changed, "layer": torch.ones(4).bool()}[which]
+            one = HeadSettings(3, 4)
+            setter(change, one, layer, changed)
+            wanted = plain(clf.model, encoded, places, one)
+            assert torch.allclose(answers[row], wanted, atol=3e-5)
+            seen.append(
+                float((wanted - plain(clf.model, encoded, places, HeadSettings(3, 4))).abs().max())
+            )
+    layer, (neutral,) = found[-1]
+    assert layer == 3
+    assert torch.allclose(neutral, plain(clf.model, encoded, places, HeadSettings(3, 4)), atol=2e-5)
+    assert len(seen) == (3 if which == "layer" else 12)
+    assert min(seen) > 3e-5  # every one of them does change the answer
+
+
+def test_means_are_put_in_place_of_what_a_head_brings():
+    """Against a model whose attention function is told to do just that."""
+    model = _bert()
+    clf = Wordless(model)
+    engine, encoded = Engine(clf, torch.float32), texts(model)
+    generator = torch.Generator().manual_seed(3)
+    means = tuple(torch.randn(2, 4, 8, generator=generator) for _ in range(3))
+    with torch.no_grad():
+        hidden, mask = engine.start(encoded, [0, 1])
+        found = dict(
+            list(engine.sweep(hidden, mask, Change("mean", means=means), "head", 1000))[:-1]
+        )
+    for layer, head in [(0, 1), (1, 3), (2, 0)]:
+        module = heads.sites(model)[layer].output
+
+        def put(_module, args, layer=layer, head=head):
+            context = args[0].unflatten(-1, (4, 8)).clone()
+            context[:, 0, head], context[:, 1:, head] = means[layer][0, head], means[layer][1, head]
+            return (context.flatten(-2),)
+
+        hook = module.register_forward_pre_hook(put)
+        wanted = plain(model, encoded, [0, 1], HeadSettings(3, 4))
+        hook.remove()
+        assert torch.allclose(found[layer][head], wanted, atol=3e-5)
+
+
+def test_gradients_reach_the_settings_of_every_text(family):
+    clf, engine = family
+    encoded, places = texts(clf.model), [0, 1, 2]
+    knobs = [torch.ones(3, 3, 4, requires_grad=True) for _ in range(2)]
+    value = engine.logits(*engine.start(encoded, places), HeadSettings.of(*knobs))[:, 0].sum()
+    mine = torch.autograd.grad(value, knobs)
+    again = [torch.ones(3, 3, 4, requires_grad=True) for _ in range(2)]
+    batch = encoded.batch(places)
+    keywords = heads.keywords(clf.model, HeadSettings.of(*again))
+    theirs = torch.autograd.grad(clf.model(**batch, **keywords).logits[:, 0].sum(), again)
+    for one, other in zip(mine, theirs, strict=True):
+        assert other.abs().max() > 1e-3
+        assert torch.allclose(one, other, atol=1e-4 * float(1 + other.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", "albert-shared"])
+def test_heads_that_were_removed_stay_removed(name):
+    gone = [(layer, head) for layer in range(3) for head in (0, 2)]
+    gone += [] if name == "albert-shared" else [(1, 1), (1, 3)]  # the middle layer has none left
+    model = heads.prune(tiny(name), gone)
+    clf = Wordless(model)
+    engine, encoded = Engine(clf, torch.float32), texts(model)
+    one = drawn(4)
+    with torch.no_grad():
+        mine = engine.logits(*engine.start(encoded, [0, 1]), one)
+        found = list(engine.sweep(*engine.start(encoded, [0, 1]), Change(), "head", 1000))
+    assert torch.allclose(mine, plain(model, encoded, [0, 1], one), atol=2e-5)
+    for layer, answers in found[:-1]:
+        for row, head in enumerate(heads.kept(model, layer)):
+            one = HeadSettings(3, 4)
+            one.scale[layer, head] = 0
+            assert torch.allclose(answers[row], plain(model, encoded, [0, 1], one), atol=2e-5)
+
+
+def test_a_model_made_of_other_parts_is_refused(clf, movies):
+    quantised = torch.ao.quantization.quantize_dynamic(tiny("bert"), {torch.nn.Linear})
+    with pytest.raises(ModelError, match="where a Linear was expected"):
+        Engine(Wordless(quantised), torch.float32)

@@ -1,0 +1,377 @@
+"""Sweeps, gradients, previews and pruning paths of an Evaluator."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import attnlab as al
+from attnlab import heads, sweeps
+from attnlab.bert import Stopped
+from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, SettingsError
+from attnlab.sweeps import weight_sizes
+
+COLUMNS = (
+    "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high margin_delta"
+)
+
+
+@pytest.fixture(scope="module")
+def ev(clf, some):
+    return al.Evaluator(clf, some)
+
+
+@pytest.fixture(scope="module")
+def few(clf, some):
+    return al.Evaluator(clf, some.select(range(6)))
+
+
+@pytest.fixture(scope="module")
+def swept(few):
+    return few.sweep()
+
+
+def silent(clf, *places):
+    settings = clf.settings()
+    for layer, head in places:
+        settings.scale[layer, head] = 0
+    return settings
+
+
+# ── sweeps ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sweep_changes_one_head_at_a_time(clf, few, swept):
+    assert list(swept.columns) == ["layer", "head", *COLUMNS.split()]
+    places = list(zip(swept["layer"], swept["head"], strict=True))
+    assert places == list(itertools.product(range(6), range(12)))
+    neutral = few.score()
+    for layer, head in [(0, 0), (3, 7), (5, 11)]:
+        score = few.score(silent(clf, (layer, head)))
+        change = few.compare(neutral, score)
+        row = swept[(swept["layer"] == layer) & (swept["head"] == head)].iloc[0]
+        assert row["accuracy"] == score.accuracy
+        assert row["loss"] == pytest.approx(score.loss, abs=1e-6)
+        assert (row["delta"], row["p_value"]) == (change.delta, change.p_value)
+        assert (row["ci_low"], row["ci_high"]) == change.ci
+        assert row["loss_delta"] == pytest.approx(change.loss_delta, abs=1e-6)
+        assert (row["loss_low"], row["loss_high"]) == pytest.approx(change.loss_ci, abs=1e-5)
+        assert row["margin_delta"] == pytest.approx(change.margin_delta, abs=1e-5)
+    assert swept["loss_delta"].abs().max() > 1e-4
+    assert (swept["q_value"] >= swept["p_value"]).all()
+    assert swept.attrs["n"] == 6
+    assert swept.attrs["accuracy"] == neutral.accuracy
+
+
+def test_layers_and_all_but_one(clf, few):
+    layers = few.sweep_layers(scale=0.5)
+    assert list(layers.columns) == ["layer", *COLUMNS.split()]
+    settings = clf.settings()
+    settings.scale[4] = 0.5
+    assert layers["loss"][4] == pytest.approx(few.score(settings).loss, abs=1e-6)
+    others = few.keep_one()
+    assert len(others) == 72
+    settings = clf.settings()
+    settings.scale[2] = 0
+    settings.scale[2, 5] = 1
+    assert others["loss"][2 * 12 + 5] == pytest.approx(few.score(settings).loss, abs=1e-6)
+
+
+def test_several_values_make_a_row_each(clf, few, swept):
+    table = few.sweep(scale=[0.0, 2.0], temperature=[1.0, 0.5])
+    assert len(table) == 4 * 72
+    assert list(table.columns[:4]) == ["layer", "head", "scale", "temperature"]
+    asked = table[(table["scale"] == 2) & (table["temperature"] == 0.5)]
+    row = asked[(asked["layer"] == 3) & (asked["head"] == 2)].iloc[0]
+    settings = clf.settings()
+    settings.scale[3, 2], settings.temperature[3, 2] = 2, 0.5
+    assert row["loss"] == pytest.approx(few.score(settings).loss, abs=1e-6)
+    silenced = table[(table["scale"] == 0) & (table["temperature"] == 1)]
+    assert np.allclose(silenced["loss"], swept["loss"], atol=1e-6)
+
+
+def test_uniform_weights_are_a_very_high_temperature(clf, few):
+    table = few.sweep(how="uniform")
+    for layer, head in [(1, 4), (5, 0)]:
+        settings = clf.settings()
+        settings.temperature[layer, head] = 1e9
+        row = table[(table["layer"] == layer) & (table["head"] == head)].iloc[0]
+        assert row["loss"] == pytest.approx(few.score(settings).loss, abs=1e-5)
+
+
+def test_a_mean_context_is_that_of_these_texts(clf, few):
+    """One text alone: at [CLS] its own context is the mean, so the last layer loses nothing."""
+    alone = al.Evaluator(clf, few.dataset.select([0])).sweep(how="mean")
+    assert alone[alone["layer"] == 5]["loss_delta"].abs().max() < 1e-5
+    assert alone[alone["layer"] < 5]["loss_delta"].abs().max() > 1e-4
+    several = few.sweep(how="mean")
+    assert several[several["layer"] == 5]["loss_delta"].abs().max() > 1e-4
+
+
+def test_a_sweep_to_one_changes_nothing_and_leaves_removed_heads_out(clf, some):
+    smaller = al.heads.prune(clf, [(layer, head) for layer in range(5) for head in range(12)])
+    table = al.Evaluator(smaller, some.select(range(4))).sweep(scale=1.0)
+    assert len(table) == 12
+    assert (table["layer"] == 5).all()
+    assert (table["delta"] == 0).all()
+    assert table["loss_delta"].abs().max() < 1e-6
+
+
+def test_the_fast_mode_says_how_often_it_agrees(few, swept):
+    fast = few.sweep(mode="fast")
+    assert 0.5 < fast.attrs["agreement"] <= 1
+    assert fast.attrs["mode"] == "fast"
+    assert "agreement" not in swept.attrs
+    assert np.corrcoef(fast["loss_delta"], swept["loss_delta"])[0, 1] > 0.9
+
+
+def test_what_cannot_be_swept_is_refused(few):
+    with pytest.raises(SettingsError, match="scale is -1"):
+        few.sweep(scale=-1)
+    with pytest.raises(SettingsError, match="temperature is 0"):
+        few.sweep(temperature=[1, 0])
+    with pytest.raises(AttnlabError, match="Did you mean 'uniform'"):
+        few.sweep(how="unifrom")
+
+
+# ── stopped, resumed, shared ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stopped_sweep_goes_on_and_does_nothing_twice(clf, few, swept, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "_at_once", lambda _: 60)
+    file, asked = tmp_path / "sweep.safetensors", []
+
+    def stop():
+        asked.append(True)
+        return len(asked) > 1
+
+    with pytest.raises(Stopped):
+        few.sweep(stop=stop, resume=file)
+    steps, asked = [], []
+    again = few.sweep(
+        resume=file, progress=lambda *step: steps.append(step), stop=lambda: asked.append(True)
+    )
+    assert len(asked) == len(steps) - 1 > 0
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    assert np.allclose(again["loss"], swept["loss"], atol=1e-6)
+    assert (again["accuracy"] == swept["accuracy"]).all()
+    few.sweep(resume=file, stop=lambda: True)  # all is there: nothing is asked for
+    with pytest.raises(AttnlabError, match="another sweep"):
+        few.sweep(scale=0.5, resume=file)
+    with pytest.raises(AttnlabError, match="another sweep"):
+        al.Evaluator(clf, few.dataset.select(range(5))).sweep(resume=file)
+    file.write_bytes(b"something else")
+    with pytest.raises(AttnlabError, match="is no sweep"):
+        few.sweep(resume=file)
+
+
+def test_two_processes_share_a_sweep(few, swept, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, torch\n"
+        "torch.set_num_threads(1)\n"
+        "import attnlab as al\n"
+        "al.sweeps._at_once = lambda clf: 60\n"
+        "some = al.datasets.load('movie-sentiment').dev.sample(40).select(range(6))\n"
+        "few = al.Evaluator(al.load_classifier('movie-sentiment'), some)\n"
+        "steps = []\n"
+        "table = few.sweep(progress=lambda *step: steps.append(step))\n"
+        "import torch.distributed as d\n"
+        "table.to_csv(sys.argv[1] + f'{d.get_rank()}.csv', index=False)\n"
+        "print('rank', d.get_rank(), 'computed', len(steps))\n"
+        "d.destroy_process_group()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path / "table")],
+        env=os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "1",
+            "PYTHONPATH": str(Path(al.__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    computed = [int(line.split()[-1]) for line in done.stdout.splitlines() if "computed" in line]
+    assert len(computed) == 2
+    assert min(computed) > 0
+    for rank in range(2):
+        table = pd.read_csv(tmp_path / f"table{rank}.csv")
+        assert np.allclose(table["loss"], swept["loss"], atol=1e-6)
+        assert (table["accuracy"] == swept["accuracy"]).all()
+
+
+# ── gradients and previews ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("of", ["scale", "temperature"])
+def test_gradients_are_the_slope_of_the_loss(clf, few, of):
+    gradients = few.gradients(of)
+    assert gradients.shape == (6, 12)
+    for layer, head in [(0, 3), (4, 1), (5, 7)]:
+        ends = []
+        for step in (-0.05, 0.05):
+            settings = clf.settings()
+            getattr(settings, of)[layer, head] += step
+            ends.append(few.score(settings).loss)
+        assert gradients[layer, head] == pytest.approx(
+            -(ends[1] - ends[0]) / 0.1, abs=2e-4, rel=0.05
+        )
+
+
+def test_each_text_has_its_gradients_and_their_mean_is_the_importance(few):
+    each = few.gradients(per_sentence=True)
+    assert each.shape == (6, 6, 12)
+    assert np.allclose(each.mean(0), few.gradients())
+    alone = al.Evaluator(few.clf, few.dataset.select([2])).gradients()
+    assert np.allclose(each[2], alone, atol=1e-4)
+
+
+def test_of_two_labels_the_loss_follows_from_the_margin(few):
+    """loss = log(1 + exp(-margin)), so its gradient is that of the margin times sigmoid(-margin)."""
+    margins = few.score().margins
+    weight = 1 / (1 + np.exp(margins))
+    expected = weight[:, None, None] * few.gradients(objective="margin", per_sentence=True)
+    assert np.allclose(few.gradients(per_sentence=True), expected, atol=1e-5)
+
+
+def test_importances_foretell_what_silencing_does(ev):
+    table = ev.sweep(mode="fast")
+    rank = stats.spearmanr(ev.gradients().ravel(), table["loss_delta"]).statistic
+    assert rank > 0.6
+
+
+def test_a_preview_moves_every_margin_along_its_gradient(clf, ev):
+    neutral = ev.score()
+    assert ev.preview(clf.settings()) == neutral.accuracy
+    settings = clf.settings()
+    settings.scale[5], settings.temperature[4] = 0.3, 2.0
+    slopes = {
+        of: ev.gradients(of, objective="margin", per_sentence=True).reshape(
+            len(neutral.margins), -1
+        )
+        for of in ("scale", "temperature")
+    }
+    margins = neutral.margins + slopes["scale"] @ (settings.scale.numpy().ravel() - 1)
+    margins += slopes["temperature"] @ np.log(settings.temperature.numpy().ravel())
+    assert ev.preview(settings) == pytest.approx((margins > 0).mean(), abs=1 / len(margins))
+    small = clf.settings()
+    small.scale[:] = 0.97
+    assert ev.preview(small) == pytest.approx(ev.score(small).accuracy, abs=1 / len(margins))
+
+
+def test_gradients_of_heads_that_are_gone_are_zero(clf, some):
+    smaller = al.heads.prune(clf, [(3, 1), (5, 0)])
+    found = al.Evaluator(smaller, some.select(range(4))).gradients()
+    assert found[3, 1] == found[5, 0] == 0
+    assert np.count_nonzero(found) == 70
+
+
+def test_unknown_gradients_are_refused(few):
+    with pytest.raises(AttnlabError, match="Did you mean 'scale'"):
+        few.gradients("scales")
+    with pytest.raises(AttnlabError, match="Did you mean 'margin'"):
+        few.gradients(objective="margins")
+
+
+# ── pruning paths ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_path_takes_heads_away_one_after_the_other(clf, few):
+    order = [(5, head) for head in range(12)] + [(0, 0)]
+    path = few.prune_path(order, steps=4, mode="exact")
+    assert path["heads_off"].tolist() == [0, 3, 6, 10, 13]
+    assert (path["heads_on"] + path["heads_off"] == 72).all()
+    for count, loss in zip(path["heads_off"], path["loss"], strict=True):
+        assert loss == pytest.approx(few.score(silent(clf, *order[:count])).loss, abs=1e-6)
+
+
+def test_orders_put_the_least_important_first(few, swept):
+    one_by_one = few.prune_path("ablation", steps=72, mode="exact")
+    least = swept["loss_delta"].min()
+    assert one_by_one["loss"][1] - one_by_one["loss"][0] == pytest.approx(least, abs=2e-3)
+    by_gradient = few.prune_path("gradient", steps=2)
+    assert by_gradient["heads_off"].tolist() == [0, 36, 72]
+    by_weight = few.prune_path("weights", steps=1)
+    assert by_weight["loss"].iloc[-1] == pytest.approx(by_gradient["loss"].iloc[-1])  # all are gone
+    random = few.prune_path("random", seeds=(0, 1, 2), steps=2)
+    assert random.groupby("seed").size().tolist() == [3, 3, 3]
+    assert random[random["heads_off"] == 36]["loss"].nunique() == 3
+
+
+def test_an_order_can_be_chosen_on_other_texts(clf, few, movies):
+    other = al.Evaluator(clf, movies.train.sample(20))
+    path = few.prune_path("gradient", chosen_on=other, steps=6, mode="exact")
+    gradients = other.gradients()
+    least = np.unravel_index(np.argsort(gradients, axis=None)[:12], gradients.shape)
+    settings = silent(clf, *zip(*least, strict=True))
+    assert path["loss"][1] == pytest.approx(few.score(settings).loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [[(0, 99)], [(0, 1), (0, 1)], []])
+def test_strange_orders_are_refused(few, wrong):
+    with pytest.raises(AttnlabError, match="each once"):
+        few.prune_path(wrong)
+
+
+def test_the_size_of_a_head_is_that_of_its_value_and_output_matrices(clf):
+    sizes = weight_sizes(clf)
+    attention = clf.model.bert.encoder.layer[2].attention
+    value = attention.self.value.weight[3 * 32 : 4 * 32]
+    output = attention.output.dense.weight[:, 3 * 32 : 4 * 32]
+    assert sizes[2, 3] == pytest.approx(float((output @ value).detach().norm()), rel=1e-5)
+
+
+# ── what is kept ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_kept_has_a_limit_and_never_changes_an_answer(clf, some):
+    settings = silent(clf, (3, 4), (5, 1))
+    whole, none = al.Evaluator(clf, some), al.Evaluator(clf, some, cache_mb=0)
+    little = al.Evaluator(clf, some, cache_mb=1.5)
+    scores = [one.score(settings) for one in (none, little, whole, whole)]
+    for score in scores[1:]:
+        assert np.allclose(score.losses, scores[0].losses, atol=1e-5)
+    whole.score()
+    tokens = int(whole.encoded.lengths.sum())
+    assert none.cache_bytes == 0 < little.cache_bytes <= 1.5 * 2**20
+    assert whole.cache_bytes <= 1.5 * 6 * tokens * 384 * 4
+
+
+def test_new_weights_are_noticed(clf, some):
+    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    ev = al.Evaluator(own, some)
+    before, importance = ev.score(), ev.gradients()
+    own.model.bert.encoder.layer[1].output.dense.weight.data[:, :200] = 0  # behind torch's back
+    fresh = al.Evaluator(own, some)
+    assert np.array_equal(ev.score().losses, fresh.score().losses)
+    assert ev.score().loss != before.loss
+    assert not np.allclose(ev.gradients(), importance)
+
+
+def test_a_model_the_engine_does_not_know_is_measured_all_the_same(clf, some, tmp_path):
+    splits = al.datasets.Splits(some, some.sample(8), some)
+    own = al.finetune("minilm", splits, "prefix", epochs=1, virtual_tokens=3)
+    ev = al.Evaluator(own, some.select(range(4)))
+    with pytest.warns(AttnlabWarning, match="plain forward pass, which is slower"):
+        score = ev.score()
+    answers = own.predict(some.texts[:4]).probabilities
+    assert np.allclose(score.losses, -np.log(answers[range(4), ev.labels]), atol=1e-4)
+    table = ev.sweep()
+    settings = silent(own, (4, 4))
+    assert table["loss"][4 * 12 + 4] == pytest.approx(ev.score(settings).loss, abs=1e-5)
+    step = own.settings()
+    step.scale[4, 4] = 0.9
+    slope = (ev.score(step).loss - score.loss) / 0.1
+    assert ev.gradients()[4, 4] == pytest.approx(slope, abs=1e-3, rel=0.2)
+    with pytest.raises(ModelError, match="how='scale'"):
+        ev.sweep(how="mean")
