@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ class Comparison:
     ci : its 95 % interval for paired answers (Agresti and Min 2005)
     p_value : exact McNemar test that neither is better
     flips : DataFrame with a row per text whose prediction changed: text, label, before, after
+    loss_change, margin_change : float arrays (N,), for each text
     loss_delta, loss_ci : change of the mean loss with its 95 % interval (paired bootstrap)
     margin_delta, margin_ci : likewise of the mean margin
     """
@@ -85,10 +87,30 @@ class Comparison:
     ci: tuple[float, float]
     p_value: float
     flips: pd.DataFrame
-    loss_delta: float
-    loss_ci: tuple[float, float]
-    margin_delta: float
-    margin_ci: tuple[float, float]
+    loss_change: np.ndarray
+    margin_change: np.ndarray
+
+    @property
+    def loss_delta(self) -> float:
+        """Change of the mean loss, nats."""
+        return float(self.loss_change.mean())
+
+    @property
+    def margin_delta(self) -> float:
+        """Change of the mean margin, logits."""
+        return float(self.margin_change.mean())
+
+    @cached_property
+    def loss_ci(self) -> tuple[float, float]:
+        """95 % interval of `loss_delta`."""
+        low, high = paired_bootstrap(self.loss_change)
+        return float(low), float(high)
+
+    @cached_property
+    def margin_ci(self) -> tuple[float, float]:
+        """95 % interval of `margin_delta`."""
+        low, high = paired_bootstrap(self.margin_change)
+        return float(low), float(high)
 
     def __repr__(self) -> str:
         low, high = (100 * end for end in self.ci)
@@ -226,18 +248,13 @@ class Evaluator:
             },
             index=places[changed],
         )
-        moved = np.stack([b.losses - a.losses, b.margins - a.margins], axis=1)
-        loss, margin = moved.mean(0)
-        low, high = paired_bootstrap(moved)
         return Comparison(
             delta=(gained - lost) / a.n,
             ci=paired_interval(gained, lost, a.n),
             p_value=mcnemar(gained, lost),
             flips=flips,
-            loss_delta=float(loss),
-            loss_ci=(float(low[0]), float(high[0])),
-            margin_delta=float(margin),
-            margin_ci=(float(low[1]), float(high[1])),
+            loss_change=b.losses - a.losses,
+            margin_change=b.margins - a.margins,
         )
 
     def agreement(self) -> float:

@@ -63,11 +63,12 @@ def paired_bootstrap(
         )
     n = len(differences)
     generator, chunk = np.random.default_rng(seed), max(1, 4_000_000 // n)
-    equal = np.full(n, 1 / n)
-    means = [
-        generator.multinomial(n, equal, size=min(chunk, draws - start)) @ differences / n
-        for start in range(0, draws, chunk)
-    ]
+    means = []
+    for start in range(0, draws, chunk):
+        rows = min(chunk, draws - start)
+        drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)  # how often each
+        means.append(counts @ differences / n)
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
     return low, high
 

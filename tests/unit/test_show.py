@@ -159,6 +159,13 @@ def test_a_map_of_a_sweep_marks_its_noise_and_what_is_outside():
     assert "lowest -5.00 at layer 1 head 2" in picture.alt
 
 
+def test_small_numbers_of_heads_stay_legible():
+    picture = plots.head_map(np.array([[0.004, -0.0123], [0.0, 0.001]]), label="loss, nats")
+    axes, bar = picture.figure.axes
+    assert [text.get_text() for text in axes.texts] == ["4.0", "-12.3", "0.0", "1.0"]
+    assert bar.get_ylabel() == "loss, nats, thousandths"
+
+
 def test_a_map_of_heads_draws_every_number():
     values = np.arange(6.0).reshape(2, 3)
     axes = plots.head_map(values, label="x").figure.axes[0]

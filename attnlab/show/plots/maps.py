@@ -54,6 +54,8 @@ def head_map(
     label = label or column.replace("_", " ")
     signed = bool((table.to_numpy() < 0).any())
     limit = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
+    if limit < 0.1:  # two decimals would say nothing of them
+        table, limit, label = 1000 * table, 1000 * limit, f"{label}, thousandths"
     if band:
         limit = max(limit, 1.3 * band)
     rows, columns = table.shape
