@@ -282,6 +282,9 @@ def sweep(
         int, typer.Option(min=1, help="How many of the sentences, at random.")
     ] = 200,
     scale: Annotated[float, typer.Option(help="What each head is set to in turn.")] = 0.0,
+    how: Annotated[
+        str, typer.Option(help="scale, or put in a head's place: uniform weights, or its mean")
+    ] = "scale",
     mode: Annotated[
         str, typer.Option(help="exact (float32) or fast (bfloat16 where it pays)")
     ] = "fast",
@@ -289,6 +292,10 @@ def sweep(
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
     to: Annotated[
         Path | None, typer.Option("--to", help="Write the table to this CSV file.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Keep what is finished in this file, and go on from it."),
     ] = None,
 ) -> None:
     """Silence one head at a time and measure what held-out accuracy and loss do.
@@ -298,6 +305,7 @@ def sweep(
     from attnlab import bert, datasets
     from attnlab.evaluate import Evaluator
     from attnlab.files import write_whole
+    from attnlab.training import leads
 
     if Path(dataset).suffix:
         held_out = datasets.from_csv(dataset, text, label)
@@ -311,8 +319,12 @@ def sweep(
         table = evaluator.sweep(
             scale,
             mode,
+            how=how,
             progress=lambda done, all_: progress(done, all_, f"{done} of {all_} batches"),
+            resume=resume,
         )
+    if not leads():
+        return
     if to:
         write_whole(to, table.to_csv(index=False).encode())
         out.print(f"{len(table)} heads written to {to}", highlight=False)

@@ -276,7 +276,7 @@ class Evaluator:
         *,
         temperature: float | Sequence[float] = 1.0,
         how: How = "scale",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool = False,
         stop: Callable[[], bool] | None = None,
         resume: str | os.PathLike[str] | None = None,
     ) -> pd.DataFrame:
@@ -290,7 +290,7 @@ class Evaluator:
         how : "scale" uses the two above. "uniform" makes a head look at all tokens alike, and "mean" replaces
             what it brings by its mean over these texts ([CLS] and other tokens apart): what then is missing is
             only what the head says about *this* text.
-        progress : called as progress(batches done, batches in all)
+        progress : True for a bar; or called as progress(batches done, batches in all)
         stop : asked between batches; when it says True the sweep raises `bert.Stopped`
         resume : a file, such as "sweep.safetensors", in which finished batches are kept: the same sweep goes on
             there after it was stopped
@@ -316,7 +316,7 @@ class Evaluator:
         *,
         temperature: float | Sequence[float] = 1.0,
         how: How = "scale",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool = False,
         stop: Callable[[], bool] | None = None,
         resume: str | os.PathLike[str] | None = None,
     ) -> pd.DataFrame:
@@ -328,7 +328,7 @@ class Evaluator:
         mode: Mode = "exact",
         *,
         how: How = "scale",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool = False,
         stop: Callable[[], bool] | None = None,
         resume: str | os.PathLike[str] | None = None,
     ) -> pd.DataFrame:
@@ -395,7 +395,7 @@ class Evaluator:
         steps: int = 12,
         chosen_on: "Evaluator | None" = None,
         mode: Mode = "fast",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool = False,
     ) -> pd.DataFrame:
         """Accuracy as heads go, one after the other.
 
@@ -409,7 +409,7 @@ class Evaluator:
         chosen_on : Evaluator that "gradient" and "ablation" ask; a choice looks better on the texts it was made
             with, so give one of other texts. Default: this one.
         mode : "exact" or "fast"
-        progress : called as progress(measured, to be measured)
+        progress : True for a bar; or called as progress(measured, to be measured)
 
         Returns
         -------
@@ -434,7 +434,7 @@ class Evaluator:
             paths = [path]
         if steps < 1:
             raise AttnlabError(f"steps is {steps}; it must be at least 1.")
-        rows = []
+        rows, tell = [], _shown(progress)
         for seed, path in zip(seeds, paths, strict=False):
             counts = np.unique(np.linspace(0, len(path), steps + 1).round().astype(int))
             settings, done = self.clf.settings(), 0
@@ -454,8 +454,8 @@ class Evaluator:
                         "loss": score.loss,
                     }
                 )
-                if progress:
-                    progress(len(rows), len(counts) * len(paths))
+                if tell:
+                    tell(len(rows), len(counts) * len(paths))
         return pd.DataFrame(rows)
 
     def _chunks(self, first: int = _FIRST) -> Iterator[np.ndarray]:
@@ -640,7 +640,7 @@ class Evaluator:
         mode: Mode,
         temperatures: float | Sequence[float],
         how: How,
-        progress: Callable[[int, int], None] | None,
+        progress: Callable[[int, int], None] | bool,
         stop: Callable[[], bool] | None,
         resume: str | os.PathLike[str] | None,
     ) -> pd.DataFrame:
@@ -668,7 +668,7 @@ class Evaluator:
             found = sweeps.means(engine, self.encoded) if how == "mean" else ()
             changes = [Change(how, means=found)]
         plan = sweeps.Sweep(self.clf, self.encoded, engine, worker.fast, which, changes)
-        logits = plan.logits(progress, stop, resume)
+        logits = plan.logits(_shown(progress), stop, resume)
         table = sweeps.compared(logits, self.labels, plan.rows * len(changes))
         for at, name in enumerate(("scale", "temperature")):
             values = np.repeat([one[at] for one in knobs], len(plan.rows))
@@ -696,6 +696,25 @@ def _score(logits: Tensor, labels: np.ndarray, seconds: float) -> Score:
         losses=losses,
         margins=margins,
     )
+
+
+def _shown(progress: Callable[[int, int], None] | bool) -> Callable[[int, int], None] | None:
+    """What is to be told of progress: to the caller's function, to a bar, or nothing."""
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return None
+    from tqdm.auto import tqdm
+
+    bar = tqdm()
+
+    def show(done: int, in_all: int) -> None:
+        bar.total = in_all
+        bar.update(done - bar.n)
+        if done == in_all:
+            bar.close()
+
+    return show
 
 
 def _objective(logits: Tensor, labels: Tensor, objective: str) -> Tensor:

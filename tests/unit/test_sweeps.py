@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 import attnlab as al
@@ -140,10 +141,27 @@ def test_what_cannot_be_swept_is_refused(few):
         few.sweep(how="unifrom")
 
 
+def test_answers_are_those_of_the_plain_forward_pass(clf, ev):
+    generator = torch.Generator().manual_seed(0)
+    for lowest in (0, 2, 4, 5):
+        settings = clf.settings()
+        shape = settings.scale[lowest:].shape
+        settings.scale[lowest:] = 2 * torch.rand(shape, generator=generator)
+        settings.temperature[lowest:] = torch.exp(torch.randn(shape, generator=generator))
+        logits = clf.logits(ev.encoded, settings=settings).numpy()
+        plain = logits[range(40), ev.labels] - logits[range(40), 1 - ev.labels]
+        score = ev.score(settings)
+        assert np.abs(score.margins - plain).max() < 5e-5
+        assert ((score.margins > 0) == score.correct).all()
+        assert ((score.predictions == logits.argmax(-1)) | (np.abs(plain) < 1e-4)).all()
+
+
 # ── stopped, resumed, shared ─────────────────────────────────────────────────────────────────────────
 
 
-def test_a_stopped_sweep_goes_on_and_does_nothing_twice(clf, few, swept, tmp_path, monkeypatch):
+def test_a_stopped_sweep_goes_on_and_does_nothing_twice(
+    clf, few, swept, tmp_path, monkeypatch, capfd
+):
     monkeypatch.setattr(sweeps, "_at_once", lambda _: 60)
     file, asked = tmp_path / "sweep.safetensors", []
 
@@ -158,6 +176,9 @@ def test_a_stopped_sweep_goes_on_and_does_nothing_twice(clf, few, swept, tmp_pat
         resume=file, progress=lambda *step: steps.append(step), stop=lambda: asked.append(True)
     )
     assert len(asked) == len(steps) - 1 > 0
+    capfd.readouterr()
+    few.sweep(resume=file, progress=True)
+    assert "100%" in capfd.readouterr().err
     assert steps[-1][0] == steps[-1][1] == len(steps)
     assert np.allclose(again["loss"], swept["loss"], atol=1e-6)
     assert (again["accuracy"] == swept["accuracy"]).all()
