@@ -11,9 +11,9 @@ from attnlab.errors import AttnlabError, SettingsError
 _STATIC = Path(__file__).parent / "static"
 
 
-def script(name: str) -> str:
-    """Return elements.js and then the script of that name: one module, as anywidget needs it."""
-    return _read("elements.js") + _read(name)
+def script(*names: str) -> str:
+    """Return elements.js and then the scripts of these names: one module, as anywidget needs it."""
+    return "".join(map(_read, ("elements.js", *names)))
 
 
 def style(name: str) -> str:

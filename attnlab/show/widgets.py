@@ -1,181 +1,50 @@
 """The mixing desk: one fader per attention head, and what moving it does.
 
-What faders, presets and results mean is in plain functions, tested without a browser. `HeadMixer`
-connects them to the view in static/mixer.js and decides what is computed when: the newest setting
-always wins, and work for an older one is dropped.
+`HeadMixer` connects the plain functions of `attnlab.show.mixing` to the view in static/mixer.js and decides
+what is computed when: the newest setting always wins, and work for an older one is dropped.
 """
 
 import asyncio
 import functools
 import itertools
+import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import anywidget
-import matplotlib
 import numpy as np
 import torch
 import traitlets
-from matplotlib.colors import to_hex
-from seaborn import color_palette
 
 from attnlab.bert import Classifier, Stopped
 from attnlab.datasets import TextDataset
 from attnlab.device import number_format
-from attnlab.errors import AttnlabError, SettingsError, suggest
-from attnlab.evaluate import Comparison, Evaluator, Running
+from attnlab.errors import AttnlabError
+from attnlab.evaluate import Evaluator
 from attnlab.heads import removed
-from attnlab.maps import WHATS, AttentionMaps
 from attnlab.settings import HeadSettings
-from attnlab.show import plots, views
+from attnlab.show import views
 from attnlab.show.desk import script, style
+from attnlab.show.mixing import (
+    Measurement,
+    accuracy_report,
+    bertviz_report,
+    by_importance,
+    fitting,
+    fitting_settings,
+    from_faders,
+    importance_of,
+    map_report,
+    packed,
+    palettes,
+    preset,
+    to_faders,
+)
 
-_FLIPS_SHOWN = 60
-PRESETS = ("neutral", "silence", "keep-one", "random-half")
-
-
-# ── what faders and presets mean ───────────────────────────────────────────────────────────────
-
-
-def to_faders(settings: HeadSettings) -> dict[str, list[list[float]]]:
-    """Settings as the desk's tables of numbers."""
-    return {
-        name: [[round(value, 4) for value in row] for row in getattr(settings, name).tolist()]
-        for name in ("scale", "temperature")
-    }
-
-
-def from_faders(faders: dict[str, Any], layers: int, heads: int) -> HeadSettings:
-    """The desk's tables as settings; SettingsError if they do not fit a model of this size."""
-    try:
-        tables = [
-            torch.tensor(faders[name], dtype=torch.float32) for name in ("scale", "temperature")
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise SettingsError(
-            f"The desk's faders cannot be read: {error}. Press “All neutral”."
-        ) from error
-    return HeadSettings.of(*tables).validate(layers, heads)
-
-
-def preset(
-    name: str, settings: HeadSettings, place: tuple[int, int], seed: int = 0
-) -> HeadSettings:
-    """The settings after a preset was pressed.
-
-    Parameters
-    ----------
-    name : "neutral"; "silence" sets the head at ``place`` to 0 and leaves the others; "keep-one"
-        silences all but one head of every layer, the one whose number ``place`` names;
-        "random-half" silences half of all heads, drawn from ``seed``
-    """
-    if name not in PRESETS:
-        raise AttnlabError(f"There is no preset {name!r}. {suggest(name, PRESETS)}")
-    new = settings.copy()
-    layer, head = place
-    if name == "silence":
-        new.scale[layer, head] = 0
-        return new
-    new.reset()
-    if name == "keep-one":
-        new.scale[:] = 0
-        new.scale[:, head] = 1
-    elif name == "random-half":
-        count = new.scale.numel()
-        silent = np.random.default_rng(seed).permutation(count)[: count // 2]
-        new.scale.view(-1)[torch.as_tensor(silent)] = 0
-    return new
-
-
-# ── what results look like ─────────────────────────────────────────────────────────────────────
-
-
-def accuracy_report(
-    running: Running, change: Comparison | None, right: np.ndarray
-) -> dict[str, Any]:
-    """The accuracy panel: the score so far and, unless neutral, its change from neutral.
-
-    ``right`` says for each row of ``change.flips`` whether the new answer is the right one.
-    """
-    score = running.score
-    report = {
-        "state": "measured" if running.finished else "estimate",
-        "accuracy": score.accuracy,
-        "stderr": score.stderr,
-        "n": score.n,
-        "total": running.total,
-        "seconds": score.seconds,
-        "delta": None,
-    }
-    if change is None:
-        return report
-    flips = change.flips
-    shown = [
-        {"text": text, "after": after, "right": bool(good)}
-        for text, after, good in zip(flips["text"], flips["after"], right, strict=True)
-    ][:_FLIPS_SHOWN]
-    return report | {
-        "delta": change.delta,
-        "low": change.ci[0],
-        "high": change.ci[1],
-        "p": change.p_value,
-        "gained": int(right.sum()),
-        "lost": int((flips["before"] == flips["label"]).sum()),
-        "flips": sorted(shown, key=lambda flip: flip["right"]),
-    }
-
-
-def map_report(maps: AttentionMaps, layer: int, head: int, what: str) -> dict[str, Any]:
-    """One head's map for the desk: its numbers, limits and text alternative."""
-    shown = min(len(maps.tokens), plots.MAX_TOKENS)
-    values = maps.of(what)[layer, head, :shown, :shown]
-    limit = float(values.abs().max())
-    least = 0.05 if what == "difference" else 0.5 if what != "contributions" else 1e-6
-    cut = f"The first {shown} of {len(maps.tokens)} tokens." if shown < len(maps.tokens) else ""
-    return {
-        "kind": "map",
-        "tokens": plots.readable(maps.tokens[:shown]),
-        "values": [[round(value, 4) for value in row] for row in values.tolist()],
-        "signed": what == "difference",
-        "limit": max(limit, least),
-        "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
-        "note": f"Rows look at columns. {cut}",
-    }
-
-
-def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: str) -> dict[str, Any]:
-    """One head of a layer, or all, for bertviz: the part of its frame that changes."""
-    views.check_budget(maps, "head", [layer])
-    whose = "all heads" if head is None else f"head {head}"
-    return {
-        "kind": "bertviz",
-        "drawing": views.drawing(
-            maps, "head", [layer], what, layer, None if head is None else [head]
-        ),
-        "height": round(22.5 * len(maps.tokens) + 50),
-        "alt": f"bertviz: {WHATS[what]} of {whose} of layer {layer}",
-        "note": "A colour per head. Point at a word to see its lines alone.",
-    }
-
-
-def fitting(clf: Classifier, text: str) -> str:
-    """The text, or as much of its beginning as the model can read."""
-    encoded = clf.tokenizer(text, return_offsets_mapping=True, verbose=False)
-    if len(encoded["input_ids"]) <= clf.max_length:
-        return text
-    return text[: encoded["offset_mapping"][clf.max_length - 3][1]]
-
-
-@functools.cache
-def palettes() -> dict[str, list[str]]:
-    """The colours of maps, as the figures use them: from low to high, 128 steps."""
-    plain = matplotlib.colormaps["cividis"](np.linspace(0, 1, 128))
-    signed = color_palette("vlag", as_cmap=True)(np.linspace(0, 1, 128))
-    return {"plain": [to_hex(one) for one in plain], "signed": [to_hex(one) for one in signed]}
-
-
-# ── the desk ───────────────────────────────────────────────────────────────────────────────────
+_ESTIMATED_ON = 1000  # sentences whose gradients the view gets: half a megabyte for 72 heads
+_GRADIENTS_AT_ONCE = 64  # sentences; a fader moved meanwhile waits for no more than these
+_REMEMBERED = 12  # settings whose measured accuracy is kept, so that going back costs nothing
 
 
 def _cancel(task: asyncio.Task) -> None:
@@ -205,11 +74,18 @@ class HeadMixer(anywidget.AnyWidget):
 
     Notes
     -----
-    Numbers marked "estimate" are of the sentences evaluated so far, a random sample; "measured" is of
-    all. Where the machine is faster in bfloat16 it is used, for both sides, and the desk says so.
+    Accuracy comes in three states, and the desk names the one it shows. *First-order estimate*: at once, in
+    the browser, from the gradients of at most 1,000 sentences at neutral; good near neutral, a guess far from
+    it. *Measured so far*: on a random sample that grows. *Measured*: on all. The gradients are taken in the
+    background, once the untouched model is measured; until then, and where they cannot be had, the desk works
+    without estimate and importances. Where the machine is faster in bfloat16 measurements use it, for
+    both sides, and the desk says so.
+
+    Two settings can be compared: `keep_as_a` keeps the faders as A and goes on as B; results are then B against
+    A, sentence by sentence, and `switch` goes from one to the other.
     """
 
-    _esm = script("mixer.js")
+    _esm = script("mixer-faders.js", "mixer-accuracy.js", "mixer-sentence.js", "mixer.js")
     _css = style("mixer.css")
 
     size = traitlets.Dict().tag(sync=True)
@@ -219,6 +95,10 @@ class HeadMixer(anywidget.AnyWidget):
     sentence = traitlets.Dict().tag(sync=True)
     picture = traitlets.Dict().tag(sync=True)
     accuracy = traitlets.Dict().tag(sync=True)
+    first_order = traitlets.Dict().tag(sync=True)
+    slopes = traitlets.Bytes().tag(sync=True)
+    side = traitlets.Unicode().tag(sync=True)
+    other = traitlets.Dict().tag(sync=True)
     palette = traitlets.Dict().tag(sync=True)
     library = traitlets.Unicode().tag(sync=True)
     code = traitlets.Unicode().tag(sync=True)
@@ -232,27 +112,30 @@ class HeadMixer(anywidget.AnyWidget):
         text: str = "A warm, funny and beautifully acted film.",
         sentences: int | None = None,
     ):
+        self._tasks: dict[str, asyncio.Task] = {}
+        self._closed = False
         self._clf = clf
         self._evaluator = Evaluator(
             clf, dataset.sample(sentences) if sentences else dataset, fast=True
         )
-        self._neutral: list[Running] = []  # the model as it is, chunk by chunk
-        self._neutral_logits: list[tuple[torch.Tensor, float]] = []
+        self._neutral = Measurement(self._evaluator, clf.settings())
+        self._measured: list[Measurement] = []  # the newest last
+        self._removed = set(removed(clf))
         self._history: list[dict[str, Any]] = []
+        self._other_history: list[dict[str, Any]] = []
         self._before = to_faders(clf.settings())
         self._gesture: int | None = None
         self._stamps = itertools.count(1)
         self._half_seed = itertools.count()
-        self._tasks: dict[str, asyncio.Task] = {}
         self._complaints: dict[str, str] = {}
-        # a sentence, and the untouched model's answer to it
-        self._untouched: tuple[str, list[float]] = ("", [])
+        # a sentence, settings, and the answer the sentence's new one is shown against
+        self._answered: tuple[str, HeadSettings | None, list[float]] = ("", None, [])
         self._format = ", bfloat16" if number_format(clf.device.type) == torch.bfloat16 else ""
         super().__init__(
             size={
                 "layers": clf.layers,
                 "heads": clf.heads,
-                "removed": [list(p) for p in removed(clf)],
+                "removed": [list(place) for place in sorted(self._removed)],
             },
             faders=self._before | {"stamp": 0},
             text=text,
@@ -267,6 +150,7 @@ class HeadMixer(anywidget.AnyWidget):
         self.on_msg(self._on_message)
         self._start("sentence", self._update_sentence)
         self._start("accuracy", self._update_accuracy)
+        self._start("first order", self._update_first_order)
 
     # What a cell may do with a desk
 
@@ -277,15 +161,29 @@ class HeadMixer(anywidget.AnyWidget):
 
     @settings.setter
     def settings(self, settings: HeadSettings) -> None:
-        settings.validate(self._clf.layers, self._clf.heads)
-        self._set_faders(to_faders(settings))
+        self._set_faders(to_faders(fitting_settings(settings, self._clf.layers, self._clf.heads)))
 
-    def preset(self, name: str, place: tuple[int, int] | None = None) -> None:
-        """Press a preset: "neutral", "silence", "keep-one" or "random-half"."""
+    def preset(self, name: str, place: tuple[int, int] | None = None, count: int = 20) -> None:
+        """Press a preset.
+
+        Parameters
+        ----------
+        name : "neutral", "silence", "keep-one", "random-half" or "least-important"
+        place : (layer, head) for "silence" and "keep-one"; default the head shown
+        count : for "least-important", how many heads to silence: those whose silence, by the gradients,
+            raises the loss least
+
+        Raises
+        ------
+        AttnlabError : an unknown name, a count of heads there are not, or gradients that are not there yet
+        """
         place = place or (self.look["layer"], self.look["head"])
+        order = (
+            by_importance(self._importance(), self._removed) if name == "least-important" else ()
+        )
         # only "silence" builds on the faders as they are; the others must work when those are broken
         start = self.settings if name == "silence" else self._clf.settings()
-        self.settings = preset(name, start, place, next(self._half_seed))
+        self.settings = preset(name, start, place, next(self._half_seed), order, count)
 
     def reset(self) -> None:
         """Put every fader back to neutral. `undo` brings them back."""
@@ -297,6 +195,40 @@ class HeadMixer(anywidget.AnyWidget):
             self._set_faders(self._history.pop(), remember=False)
             self.can_undo = bool(self._history)
 
+    def keep_as_a(self) -> None:
+        """Keep what the faders say as A and go on as B: results are B against A from now on."""
+        kept = to_faders(self.settings)
+        self._other_history = []
+        with self.hold_sync():
+            self.other, self.side = kept, "B"
+            self._set_faders(kept, remember=False)
+
+    def switch(self, side: Literal["A", "B"]) -> None:
+        """Show the other of A and B on the faders. Each keeps its own undo.
+
+        Raises
+        ------
+        AttnlabError : there is no A yet
+        """
+        if side not in ("A", "B") or not self.side:
+            raise AttnlabError(f"There is no {side} to switch to. Press “Keep as A” first.")
+        if side == self.side:
+            return
+        shown = to_faders(self.settings)
+        self._history, self._other_history = self._other_history, self._history
+        with self.hold_sync():
+            shown, self.other = dict(self.other), shown
+            self.side = side
+            self._set_faders(shown, remember=False)
+            self.can_undo = bool(self._history)
+
+    def stop_comparing(self) -> None:
+        """Forget the one of A and B that the faders do not show; results are against neutral again."""
+        self._other_history = []
+        with self.hold_sync():
+            self.other, self.side = {}, ""
+            self._set_faders(self._before, remember=False)
+
     async def settled(self) -> None:
         """Wait until everything shown belongs to the faders as they stand."""
         while any(not task.done() for task in self._tasks.values()):
@@ -304,6 +236,7 @@ class HeadMixer(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Remove the desk and stop its work."""
+        self._closed = True
         for task in self._tasks.values():
             _cancel(task)
         super().close()
@@ -333,18 +266,31 @@ class HeadMixer(anywidget.AnyWidget):
 
     def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         try:
-            if content.get("action") == "undo":
-                self.undo()
-            elif content.get("action") == "preset":
-                self.preset(content["name"], tuple(content["place"]))
+            match content:
+                case {"action": "undo"}:
+                    self.undo()
+                case {"action": "preset", "name": name, "place": place}:
+                    self.preset(name, tuple(place), content.get("count", 0))
+                case {"action": "keep"}:
+                    self.keep_as_a()
+                case {"action": "switch", "side": side}:
+                    self.switch(side)
+                case {"action": "end"}:
+                    self.stop_comparing()
+                case {"action": "load", "text": text}:
+                    self.settings = HeadSettings.from_json(text)
             self._say("message", "")
         except AttnlabError as error:
             self._say("message", str(error))
+        except Exception as error:  # text that somebody pasted can hold anything
+            self._say("message", f"That did not work. {type(error).__name__}: {error}")
 
     def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin this work, and drop what was under way for older settings."""
         if name in self._tasks:
             _cancel(self._tasks[name])
+        if self._closed:
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a plain script: there is no one to keep waiting
@@ -373,8 +319,11 @@ class HeadMixer(anywidget.AnyWidget):
     async def _compute(self, function: Callable, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(_worker(), function, *args)
 
+    # The sentence
+
     async def _update_sentence(self) -> None:
         stamp, settings, text, look = self.faders.get("stamp"), self.settings, self.text, self.look
+        reference = self._reference()
         if not text.strip():
             self.sentence = {"error": "Type a sentence.", "stamp": stamp}
             return
@@ -382,24 +331,30 @@ class HeadMixer(anywidget.AnyWidget):
         def now() -> bool:
             return (stamp, text, look) == (self.faders.get("stamp"), self.text, self.look)
 
-        answer = await self._compute(self._answer, text, settings)
+        answer = await self._compute(self._answer, text, settings, reference)
         if now():
             self.sentence = answer | {"stamp": stamp}
             picture = await self._compute(self._draw, text, settings, look)
             if now():
                 self.picture = picture | {"stamp": stamp}
 
-    def _answer(self, text: str, settings: HeadSettings) -> dict[str, Any]:
+    def _reference(self) -> HeadSettings:
+        """What results are shown against: the other one of A and B, or the untouched model."""
+        if self.side:
+            return from_faders(self.other, self._clf.layers, self._clf.heads)
+        return self._neutral.settings
+
+    def _answer(self, text: str, settings: HeadSettings, reference: HeadSettings) -> dict[str, Any]:
         shown = fitting(self._clf, text)
-        if self._untouched[0] != shown:  # asked once a sentence, not at every move
-            answer = self._clf.predict([shown], self._clf.settings())
-            self._untouched = (shown, answer.probabilities[0].tolist())
+        if self._answered[:2] != (shown, reference):  # asked once a sentence, not at every move
+            before = self._clf.predict([shown], reference).probabilities[0].tolist()
+            self._answered = (shown, reference, before)
         after = self._clf.predict([shown], settings).probabilities[0].tolist()
         cut = f"Only the first {self._clf.max_length} tokens of this sentence count."
         return {
             "labels": self._clf.label_names,
             "after": after,
-            "before": self._untouched[1],
+            "before": self._answered[2],
             "error": "" if shown == text else cut,
         }
 
@@ -416,36 +371,94 @@ class HeadMixer(anywidget.AnyWidget):
             report = map_report(maps, layer, look["head"], what)
             return report | {"note": f"Too long for bertviz. {report['note']}"}
 
+    # Held-out accuracy
+
     async def _update_accuracy(self) -> None:
-        stamp, settings = self.faders.get("stamp"), self.settings
-        neutral = settings.is_neutral()
+        stamp, side = self.faders.get("stamp"), self.side
+        mine, other = self._measurement(self.settings), self._measurement(self._reference())
 
         def stale() -> bool:
-            return self.faders.get("stamp") != stamp
+            return self._closed or self.faders.get("stamp") != stamp
 
-        runs = None if neutral else self._evaluator.running(settings, stop=stale)
-        for step in itertools.count():
-            if step == len(self._neutral):
-                await self._compute(self._extend_neutral, step, stale)
-            base = self._neutral[step]
-            if neutral and not base.finished and step + 1 < len(self._neutral):
-                continue  # known already: go straight to the newest
-            running = base if neutral else await self._compute(next, runs)
-            change, right = None, np.zeros(0, bool)
-            if not neutral:
-                change = self._evaluator.compare_on(running.places, base.score, running.score)
-                right = (change.flips["after"] == change.flips["label"]).to_numpy()
+        def measure(step: int) -> dict[str, Any]:
+            other.at(step, stale)
+            mine.at(step, stale)
+            return accuracy_report(mine, other, step, side)
+
+        # what is known already is not shown again chunk by chunk
+        for step in itertools.count(max(0, min(len(mine.done), len(other.done)) - 1)):
+            report = await self._compute(measure, step)
             if stale():
                 return
-            self.accuracy = accuracy_report(running, change, right) | {
-                "stamp": stamp,
-                "format": self._format,
-            }
-            if running.finished:
+            self.accuracy = report | {"stamp": stamp, "format": self._format}
+            if report["state"] == "measured":
                 return
 
-    def _extend_neutral(self, step: int, stale: Callable[[], bool]) -> None:
-        """Evaluate the next chunk of the untouched model; what was done before is kept."""
-        runs = self._evaluator.running(self._clf.settings(), known=self._neutral_logits, stop=stale)
-        if step == len(self._neutral):
-            self._neutral.append(next(itertools.islice(runs, step, None)))
+    def _measurement(self, settings: HeadSettings) -> Measurement:
+        """What is known of these settings; that of the last few stays known."""
+        known = (one for one in (self._neutral, *self._measured) if one.settings == settings)
+        found = next(known, None) or Measurement(self._evaluator, settings)
+        if found is not self._neutral:
+            rest = [one for one in self._measured if one is not found]
+            self._measured = [*rest, found][-_REMEMBERED:]
+        return found
+
+    # First order
+
+    def _importance(self) -> np.ndarray:
+        """Importances (L, H) of all heads, or an AttnlabError if they are not known."""
+        if "importance" in self.first_order:
+            return np.array(self.first_order["importance"])
+        raise AttnlabError(
+            self.first_order.get("error")
+            or "How much each head matters is still being computed. Try again in a few seconds, or first "
+            "`await desk.settled()`."
+        )
+
+    async def _update_first_order(self) -> None:
+        """Take the gradients in small parts, whenever nothing else is to be done."""
+        data = self._evaluator.dataset
+        places = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
+        # of like length, so that little is padded
+        places = np.array(sorted(places, key=lambda place: len(data.texts[place])))
+        try:
+            for step in itertools.count():
+                if (await self._compute(self._neutral.at, step, lambda: self._closed)).finished:
+                    break
+            margins, found = self._neutral.score.margins[places], []
+            for part in np.array_split(places, math.ceil(len(places) / _GRADIENTS_AT_ONCE)):
+                while any(not self._idle(name) for name in ("sentence", "accuracy")):
+                    await asyncio.sleep(0.02)
+                found.append(await self._compute(self._gradients_at, part))
+        except Stopped:
+            raise
+        except Exception as error:  # the desk does without
+            self.first_order = {"error": f"The heads of this model have no gradients here: {error}"}
+            return
+        scale, temperature, losses = (
+            None if parts[0] is None else np.concatenate(parts)
+            for parts in zip(*found, strict=True)
+        )
+        importance = importance_of(margins, scale, losses)
+        with self.hold_sync():
+            self.slopes = packed(margins, scale, temperature)
+            self.first_order = {
+                "importance": [[float(f"{one:.4g}") for one in row] for row in importance.tolist()],
+                "accuracy": self._neutral.score.accuracy,
+                "n": len(places),
+            }
+
+    def _idle(self, name: str) -> bool:
+        return name not in self._tasks or self._tasks[name].done()
+
+    def _gradients_at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Gradients (N, L, H) of the margins by scale and temperature, and of the losses if they must be."""
+        if self._closed:
+            raise Stopped
+        part = Evaluator(self._clf, self._evaluator.dataset.select(places), cache_mb=0)
+        scale = part.gradients("scale", "margin", per_sentence=True)
+        temperature = part.gradients("temperature", "margin", per_sentence=True)
+        losses = None
+        if len(self._clf.label_names) != 2:
+            losses = part.gradients("scale", "loss", per_sentence=True)
+        return scale, temperature, losses

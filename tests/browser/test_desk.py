@@ -159,23 +159,6 @@ def test_every_control_does_what_it_says(start_here):
         page.locator(".attnlab-desk").screenshot(path=SHOTS / "map.png")
 
 
-def test_many_fast_key_presses_end_in_the_last_setting(start_here):
-    page = start_here.page
-    start_here.show(".attnlab-desk")
-    wait_measured(page)
-    before = reading(page)
-    fader = page.locator("input[data-layer='5'][data-head='0']")
-    fader.focus()
-    for _ in range(60):
-        page.keyboard.press("ArrowLeft")
-    wait_measured(page)
-    assert fader.input_value() == "0"
-    assert "points" in reading(page)["change"]
-    page.locator("[data-action=undo]").click()  # one run of presses, one step back
-    wait_measured(page)
-    assert reading(page) == before
-
-
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_everyone_can_use_the_desk(start_here, theme):
     page = start_here.page
@@ -185,6 +168,7 @@ def test_everyone_can_use_the_desk(start_here, theme):
         f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
     )
     page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
+    page.wait_for_selector(".attnlab-desk[data-estimates=ready]")  # the heat map is there
     page.locator("[data-preset=random-half]").click()
     wait_measured(page)
     page.wait_for_timeout(500)

@@ -8,10 +8,23 @@ import pytest
 import torch
 
 import attnlab as al
+from attnlab.bert import Stopped
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.show import widgets
+from attnlab.evaluate import Evaluator
+from attnlab.show import mixing, widgets
 
 TEXT = "A warm, funny film."
+
+
+@pytest.fixture(autouse=True)
+def few_gradients(monkeypatch):
+    """Most tests are not about the estimate: its gradients need not take their time."""
+    monkeypatch.setattr(widgets, "_ESTIMATED_ON", 8)
+
+
+@pytest.fixture
+def all_gradients(few_gradients, monkeypatch):
+    monkeypatch.setattr(widgets, "_ESTIMATED_ON", 1000)
 
 
 def at_the_desk(clf, data, scenario, **options):
@@ -41,30 +54,48 @@ def move(desk, layer, head, value, table="scale", gesture=None):
 def test_faders_and_settings_are_the_same_thing():
     settings = al.HeadSettings(2, 3)
     settings.scale[1, 2], settings.temperature[0, 0] = 0.35, 2.5
-    assert widgets.from_faders(widgets.to_faders(settings), 2, 3) == settings
+    assert mixing.from_faders(mixing.to_faders(settings), 2, 3) == settings
 
 
 @pytest.mark.parametrize("faders", [{}, {"scale": [[1]]}, {"scale": "x", "temperature": [[1]]}])
 def test_faders_that_make_no_sense_are_refused(faders):
     with pytest.raises(SettingsError):
-        widgets.from_faders(faders, 1, 1)
+        mixing.from_faders(faders, 1, 1)
 
 
 def test_presets():
     start = al.HeadSettings(3, 4)
     start.temperature[0, 0] = 2
-    silence = widgets.preset("silence", start, (1, 2))
+    silence = mixing.preset("silence", start, (1, 2))
     assert silence.changed() == [(0, 0), (1, 2)]
-    keep = widgets.preset("keep-one", start, (1, 2))
+    keep = mixing.preset("keep-one", start, (1, 2))
     assert keep.scale.tolist() == [[0, 0, 1, 0]] * 3
     assert (keep.temperature == 1).all()
-    halves = [widgets.preset("random-half", start, (0, 0), seed) for seed in (0, 0, 1)]
+    halves = [mixing.preset("random-half", start, (0, 0), seed) for seed in (0, 0, 1)]
     assert [int((half.scale == 0).sum()) for half in halves] == [6, 6, 6]
     assert halves[0] == halves[1] != halves[2]
-    assert widgets.preset("neutral", start, (0, 0)).is_neutral()
+    assert mixing.preset("neutral", start, (0, 0)).is_neutral()
     assert start.changed() == [(0, 0)]  # presets make new settings
+    order = [(2, 3), (0, 1), (1, 1)]
+    least = mixing.preset("least-important", start, (0, 0), order=order, count=2)
+    assert least.changed() == [(0, 1), (2, 3)]
+    for count in (4, -1, 1.5, None):
+        with pytest.raises(AttnlabError, match="there are 3"):
+            mixing.preset("least-important", start, (0, 0), order=order, count=count)
     with pytest.raises(AttnlabError, match="Did you mean 'silence'"):
-        widgets.preset("silense", start, (0, 0))
+        mixing.preset("silense", start, (0, 0))
+
+
+def test_importances_of_two_labels_follow_from_their_margins():
+    rng = np.random.default_rng(0)
+    margins, gradients = rng.normal(size=5) * 3, rng.normal(size=(5, 2, 3))
+    knobs = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    moved = torch.tensor(margins) + (torch.tensor(gradients) * (knobs - 1)).sum((1, 2))
+    logits = torch.stack([moved, torch.zeros(5)], dim=1)  # the first label is right
+    torch.nn.functional.cross_entropy(logits, torch.zeros(5, dtype=torch.long)).backward()
+    found = mixing.importance_of(margins, gradients, None)
+    assert found == pytest.approx(-knobs.grad.numpy())
+    assert mixing.importance_of(margins, gradients, gradients) == pytest.approx(gradients.mean(0))
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
@@ -112,19 +143,23 @@ def test_a_moved_fader_changes_answer_picture_and_accuracy_as_measured_apart(clf
     assert np.abs(picture["values"]).max() == 0
 
 
-def test_an_estimate_comes_first_and_tightens(clf, movies):
+def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):
     seen = []
 
     async def scenario(desk):
+        neutral = desk.accuracy
         desk.observe(lambda change: seen.append(change["new"]), "accuracy")
         move(desk, 5, 0, 0.0)
         await desk.settled()
+        return neutral
 
-    at_the_desk(clf, movies.dev, scenario, sentences=100)
-    assert [one["state"] for one in seen] == ["estimate", "estimate", "measured"]
+    neutral = at_the_desk(clf, movies.dev, scenario, sentences=100)
+    assert [one["state"] for one in seen] == ["partial", "partial", "measured"]
     assert [one["n"] for one in seen] == [16, 48, 100]
     widths = [one["high"] - one["low"] for one in seen]
     assert widths == sorted(widths, reverse=True)
+    for one in seen:  # the untouched model is known on all: the change is what is uncertain
+        assert one["accuracy"] == pytest.approx(neutral["accuracy"] + one["delta"])
 
 
 def test_the_newest_setting_wins_however_fast_faders_move(clf, movies):
@@ -337,3 +372,271 @@ def test_a_desk_is_not_disturbed_by_what_other_cells_do_to_the_model(clf, some):
     assert desk.sentence["after"] == pytest.approx(
         clf.predict([TEXT], desk.settings).probabilities[0].tolist(), abs=1e-5
     )
+
+
+# ── first order ────────────────────────────────────────────────────────────────────────────────
+
+
+def shares_right(desk, settings):
+    """What the view computes from the desk's bytes, in numpy."""
+    table = np.frombuffer(desk.slopes, "<f4").reshape(-1, desk.first_order["n"])
+    steps = torch.cat([(settings.scale - 1).ravel(), settings.temperature.log().ravel()]).numpy()
+    return [float((margins > 0).mean()) for margins in (table[0], table[0] + steps @ table[1:])]
+
+
+def test_the_view_can_estimate_what_preview_estimates(clf, movies, all_gradients):
+    data = movies.dev.sample(100)
+
+    async def scenario(desk):
+        return desk
+
+    desk = at_the_desk(clf, data, scenario)
+    evaluator = Evaluator(clf, data)
+    rng = np.random.default_rng(0)
+    for heads in (1, 5, 20):
+        settings = clf.settings()
+        places = torch.as_tensor(rng.permutation(72)[:heads])
+        settings.scale.view(-1)[places] = 0
+        settings.temperature.view(-1)[places.flip(0) // 2] = 2
+        neutral, moved = shares_right(desk, settings)
+        # margins are of the fast number format here: a sentence on the edge may fall to the other side
+        assert moved == pytest.approx(evaluator.preview(settings), abs=0.021)
+        assert neutral == pytest.approx(desk.first_order["accuracy"])
+    assert np.array(desk.first_order["importance"]) == pytest.approx(
+        evaluator.gradients(), abs=5e-4
+    )
+
+
+def test_at_most_so_many_sentences_are_estimated_on(clf, some, monkeypatch):
+    monkeypatch.setattr(widgets, "_ESTIMATED_ON", 16)
+
+    async def scenario(desk):
+        return desk.first_order["n"], len(desk.slopes)
+
+    assert at_the_desk(clf, some, scenario) == (16, 16 * 4 * (1 + 2 * 72))
+
+
+def test_the_least_important_heads_are_silenced(clf, some, all_gradients):
+    smaller = al.heads.prune(clf, [(2, 5)])
+
+    async def scenario(desk):
+        message = {"action": "preset", "name": "least-important", "place": [0, 0], "count": 7}
+        desk._on_message(desk, message, [])
+        seven = desk.settings.changed()
+        desk.preset("least-important", count=71)
+        all_there = desk.settings.changed()
+        with pytest.raises(AttnlabError, match="there are 71"):
+            desk.preset("least-important", count=72)
+        await desk.settled()
+        return seven, all_there
+
+    seven, all_there = at_the_desk(smaller, some, scenario)
+    importance = Evaluator(smaller, some).gradients()
+    importance[2, 5] = np.inf
+    lowest = np.argsort(importance.ravel())[:7]
+    assert seven == sorted(divmod(int(place), 12) for place in lowest)
+    assert len(all_there) == 71
+    assert (2, 5) not in all_there
+
+
+def test_before_the_gradients_are_there_the_desk_says_so(clf, movies):
+    async def session():
+        desk = al.HeadMixer(clf, movies.dev, TEXT, sentences=200)
+        with pytest.raises(AttnlabError, match="still being computed"):
+            desk.preset("least-important")
+        desk.close()
+
+    asyncio.run(session())
+
+
+def test_without_gradients_the_desk_works_as_before(clf, some, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no way back through this model")
+
+    monkeypatch.setattr(Evaluator, "gradients", refuse)
+
+    async def scenario(desk):
+        desk.preset("silence", (5, 0))
+        await desk.settled()
+        assert desk.error == ""
+        desk._on_message(
+            desk, {"action": "preset", "name": "least-important", "place": [0, 0], "count": 3}, []
+        )
+        return desk
+
+    desk = at_the_desk(clf, some, scenario)
+    assert desk.accuracy["state"] == "measured"
+    assert desk.slopes == b""
+    assert "no way back through this model" in desk.first_order["error"]
+    assert "no way back through this model" in desk.error
+
+
+# ── A and B ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_b_is_shown_against_a_whichever_is_on_the_faders(clf, some):
+    async def scenario(desk):
+        desk.preset("keep-one", (0, 3))
+        desk.keep_as_a()
+        await desk.settled()
+        same = desk.accuracy
+        move(desk, 5, 3, 0.0)
+        await desk.settled()
+        b = desk.settings, desk.accuracy, desk.sentence
+        desk.switch("A")
+        await desk.settled()
+        a = desk.settings, desk.accuracy, desk.sentence
+        return same, a, b
+
+    same, a, b = at_the_desk(clf, some, scenario)
+    assert same["delta"] is None
+    evaluator = Evaluator(clf, some, fast=True)
+    wanted = evaluator.compare(a[0], b[0])
+    for _, accuracy, _ in (a, b):
+        assert accuracy["delta"] == pytest.approx(wanted.delta)
+        assert (accuracy["low"], accuracy["high"]) == pytest.approx(wanted.ci)
+        assert len(accuracy["flips"]) == len(wanted.flips)
+    for settings, accuracy, _ in (a, b):
+        assert accuracy["accuracy"] == pytest.approx(evaluator.score(settings).accuracy)
+    assert a[2]["after"] == pytest.approx(b[2]["before"], abs=1e-5)
+    assert a[2]["before"] == pytest.approx(b[2]["after"], abs=1e-5)
+
+
+def test_going_back_to_what_was_measured_costs_nothing(clf, some, monkeypatch):
+    computed = []
+    plain = Evaluator._logits
+
+    def counted(self, places, settings, stop=None):
+        computed.append(len(places))
+        return plain(self, places, settings, stop)
+
+    monkeypatch.setattr(Evaluator, "_logits", counted)
+
+    async def scenario(desk):
+        desk.keep_as_a()
+        move(desk, 5, 3, 0.0)
+        await desk.settled()
+        computed.clear()
+        desk.switch("A")
+        await desk.settled()
+        desk.switch("B")
+        await desk.settled()
+        desk.reset()
+        await desk.settled()
+        desk.undo()
+        await desk.settled()
+        return desk.accuracy["state"]
+
+    assert at_the_desk(clf, some, scenario) == "measured"
+    assert computed == []
+
+
+def test_each_side_has_its_own_undo(clf, some):
+    async def scenario(desk):
+        move(desk, 0, 0, 0.0)
+        desk.keep_as_a()
+        move(desk, 1, 1, 0.0)
+        desk.switch("A")
+        assert not desk.can_undo
+        move(desk, 2, 2, 0.0)
+        desk.switch("B")
+        desk.undo()
+        assert desk.settings.changed() == [(0, 0)]
+        desk.switch("A")
+        assert desk.settings.changed() == [(0, 0), (2, 2)]
+        desk.undo()
+        assert desk.settings.changed() == [(0, 0)]
+        desk.stop_comparing()
+        await desk.settled()
+        return desk.settings.changed(), desk.side, desk.other
+
+    assert at_the_desk(clf, some, scenario) == ([(0, 0)], "", {})
+
+
+def test_there_is_nothing_to_switch_to_before_a_is_kept(clf, some):
+    async def scenario(desk):
+        desk._on_message(desk, {"action": "switch", "side": "A"}, [])
+        return desk.error
+
+    assert "Press “Keep as A” first" in at_the_desk(clf, some, scenario)
+
+
+# ── settings as text ───────────────────────────────────────────────────────────────────────────
+
+
+def test_json_of_settings_can_be_loaded_and_taken_back(clf, some):
+    settings = clf.settings()
+    settings.scale[1, 2], settings.temperature[3, 4] = 0.35, 2.5
+
+    async def scenario(desk):
+        desk._on_message(desk, {"action": "load", "text": settings.to_json()}, [])
+        loaded = desk.settings
+        desk.undo()
+        await desk.settled()
+        return loaded, desk.settings, desk.error
+
+    loaded, undone, error = at_the_desk(clf, some, scenario)
+    assert loaded == settings
+    assert undone.is_neutral()
+    assert error == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "These are no head settings"),
+        ("{'scale': 1}", "These are no head settings"),
+        ("[]", "These are no head settings"),
+        ('{"scale": [[1]], "temperature": [[1]]}', "6 layers of 12 heads"),
+        ('{"scale": [[1], [1, 2]], "temperature": [[1]]}', "These are no head settings"),
+        (al.HeadSettings.stack([al.HeadSettings(6, 12)] * 2).to_json(), "A desk shows one setting"),
+        (al.HeadSettings(6, 12).to_json().replace("1.0", "-1.0"), "must be 0 (silent) or more"),
+        (al.HeadSettings(6, 12).to_json().replace("1.0", "NaN"), "not a finite number"),
+        (al.HeadSettings(6, 12).to_json().replace("1.0", "1" * 400), "These are no head settings"),
+        (None, "These are no head settings"),
+    ],
+)
+def test_bad_json_gives_a_clear_error_and_moves_nothing(clf, some, text, words):
+    async def scenario(desk):
+        desk._on_message(desk, {"action": "load", "text": text}, [])
+        return desk.settings, desk.error, desk.can_undo
+
+    settings, error, can_undo = at_the_desk(clf, some, scenario)
+    assert error != ""
+    assert words in error
+    assert settings.is_neutral()
+    assert not can_undo
+
+
+# ── the end ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_desk_closed_during_an_evaluation_stops_working(clf, some, monkeypatch):
+    def endless(self, places, settings, stop=None):
+        for _ in range(300):
+            if stop():
+                raise Stopped
+            time.sleep(0.01)
+        raise AssertionError("nobody stopped it")
+
+    monkeypatch.setattr(Evaluator, "_logits", endless)
+
+    async def session():
+        desk = al.HeadMixer(clf, some, TEXT)
+        while not desk.sentence:  # then accuracy is under way
+            await asyncio.sleep(0.01)
+        desk.close()
+        closed = time.perf_counter()
+        await desk.settled()
+        await desk._compute(lambda: None)  # the worker has come to the end of what it was at
+        took, sentence = time.perf_counter() - closed, desk.sentence
+        move(desk, 0, 0, 0.0)  # a message that was under way
+        await asyncio.sleep(0.3)
+        await desk._compute(lambda: None)
+        return took, desk.sentence == sentence, desk.accuracy, desk.error
+
+    took, same, accuracy, error = asyncio.run(session())
+    assert took < 1
+    assert same
+    assert accuracy == {}
+    assert error == ""

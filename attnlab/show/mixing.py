@@ -1,0 +1,291 @@
+"""What the mixing desk's faders, presets and results mean: plain functions, tested without a browser."""
+
+import functools
+import itertools
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.colors import to_hex
+from seaborn import color_palette
+
+from attnlab.bert import Classifier
+from attnlab.errors import AttnlabError, SettingsError, suggest
+from attnlab.evaluate import Evaluator, Running, Score
+from attnlab.maps import WHATS, AttentionMaps
+from attnlab.settings import HeadSettings
+from attnlab.show import plots, views
+from attnlab.significance import mcnemar, paired_interval
+
+Place = tuple[int, int]
+PRESETS = ("neutral", "silence", "keep-one", "random-half", "least-important")
+_FLIPS_SHOWN = 60
+
+
+# ── faders and presets ─────────────────────────────────────────────────────────────────────────
+
+
+def to_faders(settings: HeadSettings) -> dict[str, list[list[float]]]:
+    """Settings as the desk's tables of numbers."""
+    return {
+        name: [[round(value, 4) for value in row] for row in getattr(settings, name).tolist()]
+        for name in ("scale", "temperature")
+    }
+
+
+def from_faders(faders: dict[str, Any], layers: int, heads: int) -> HeadSettings:
+    """The desk's tables as settings; SettingsError if they do not fit a model of this size."""
+    try:
+        tables = [
+            torch.tensor(faders[name], dtype=torch.float32) for name in ("scale", "temperature")
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"The desk's faders cannot be read: {error}. Press “All neutral”."
+        ) from error
+    return fitting_settings(HeadSettings.of(*tables), layers, heads)
+
+
+def fitting_settings(settings: HeadSettings, layers: int, heads: int) -> HeadSettings:
+    """The settings, if a desk of this size can show them; SettingsError otherwise."""
+    settings.validate(layers, heads)
+    if settings.scale.dim() != 2:
+        raise SettingsError(
+            f"A desk shows one setting, and these are {len(settings.scale)}, one per text. Give one of them."
+        )
+    return settings
+
+
+def preset(
+    name: str,
+    settings: HeadSettings,
+    place: Place,
+    seed: int = 0,
+    order: Sequence[Place] = (),
+    count: int = 0,
+) -> HeadSettings:
+    """The settings after a preset was pressed.
+
+    Parameters
+    ----------
+    name : "neutral"; "silence" sets the head at ``place`` to 0 and leaves the others; "keep-one"
+        silences all but one head of every layer, the one whose number ``place`` names;
+        "random-half" silences half of all heads, drawn from ``seed``; "least-important" silences
+        the first ``count`` heads of ``order``
+    order : the heads (layer, head) that are there, the least important first
+
+    Raises
+    ------
+    AttnlabError : an unknown name, or more heads to silence than there are
+    """
+    if name not in PRESETS:
+        raise AttnlabError(f"There is no preset {name!r}. {suggest(name, PRESETS)}")
+    new = settings.copy()
+    layer, head = place
+    if name == "silence":
+        new.scale[layer, head] = 0
+        return new
+    new.reset()
+    if name == "keep-one":
+        new.scale[:] = 0
+        new.scale[:, head] = 1
+    elif name == "random-half":
+        number = new.scale.numel()
+        silent = np.random.default_rng(seed).permutation(number)[: number // 2]
+        new.scale.view(-1)[torch.as_tensor(silent)] = 0
+    elif name == "least-important":
+        if not isinstance(count, int) or not 0 <= count <= len(order):
+            raise AttnlabError(
+                f"{count!r} heads cannot be silenced: there are {len(order)}. Give a whole number up to that."
+            )
+        for layer, head in order[:count]:
+            new.scale[layer, head] = 0
+    return new
+
+
+# ── first order ────────────────────────────────────────────────────────────────────────────────
+
+
+def importance_of(
+    margins: np.ndarray, gradients: np.ndarray, losses: np.ndarray | None
+) -> np.ndarray:
+    """How much the mean loss rises, to first order, when a head is silenced: (L, H), nats.
+
+    Parameters
+    ----------
+    margins : (N,), logit of the right label minus that of the other
+    gradients : (N, L, H), of the margins by the scales
+    losses : (N, L, H), minus the gradients of the losses; None with two labels, where they follow
+        from the margins: the loss is log(1 + exp(-margin))
+    """
+    if losses is None:
+        losses = gradients / (1 + np.exp(margins))[:, None, None]
+    return losses.mean(0)
+
+
+def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> bytes:
+    """What the view needs to estimate accuracy by itself, as float32, little-endian.
+
+    Parameters
+    ----------
+    margins : (N,); scale, temperature : (N, L, H), gradients of the margins by scale and log temperature
+
+    Returns
+    -------
+    A row of N numbers for the margins, then one for each head's scale, then for each one's temperature.
+    """
+    columns = [margins[:, None], scale.reshape(len(scale), -1), temperature.reshape(len(scale), -1)]
+    return np.concatenate(columns, axis=1).T.astype("<f4").tobytes()
+
+
+def by_importance(importance: np.ndarray, removed: Collection[Place]) -> list[Place]:
+    """The heads that are there, the least important first: silencing it lowers the loss most."""
+    places = itertools.product(*map(range, importance.shape))
+    return sorted((p for p in places if p not in removed), key=lambda place: importance[place])
+
+
+# ── results ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Measurement:
+    """The evaluation of one setting, chunk by chunk. What was computed is kept."""
+
+    def __init__(self, evaluator: Evaluator, settings: HeadSettings):
+        self.evaluator, self.settings = evaluator, settings
+        self.done: list[Running] = []
+        self._logits: list[tuple[torch.Tensor, float]] = []
+
+    def at(self, step: int, stop: Callable[[], bool] | None = None) -> Running:
+        """The score after so many chunks and one more; `bert.Stopped` if it was stopped before."""
+        while len(self.done) <= step:
+            runs = self.evaluator.running(self.settings, known=self._logits, stop=stop)
+            self.done.append(next(itertools.islice(runs, len(self.done), None)))
+        return self.done[step]
+
+    @property
+    def score(self) -> Score | None:
+        """The score on all texts, once it is known."""
+        return self.done[-1].score if self.done and self.done[-1].finished else None
+
+
+def accuracy_report(
+    mine: Measurement, other: Measurement, step: int, side: str = ""
+) -> dict[str, Any]:
+    """The accuracy panel after a chunk that both have seen: the score and the change between them.
+
+    Parameters
+    ----------
+    mine : of what the faders say
+    other : what it is compared with: the untouched model, or the other one of A and B
+    step : number of the chunk
+    side : "A" or "B", the one the faders show, if two are compared; the change is always B against A
+
+    Notes
+    -----
+    A change is known much better than an accuracy, since both answer the same texts. So before all
+    are measured, and where the other's accuracy on all is known, the accuracy is that, plus the
+    change so far.
+    """
+    running, before, same = mine.done[step], other.done[step], mine is other
+    score = running.score
+    report = {
+        "state": "measured" if running.finished else "partial",
+        "accuracy": score.accuracy,
+        "stderr": score.stderr,
+        "n": score.n,
+        "total": running.total,
+        "seconds": score.seconds,
+        "side": side,
+        "delta": None,
+    }
+    if same:
+        return report
+    pair = (score, before.score) if side == "A" else (before.score, score)
+    change = _change(*pair, running.places, mine.evaluator)
+    if not running.finished and other.score:
+        moved = score.accuracy - before.score.accuracy
+        report["accuracy"] = min(1.0, max(0.0, other.score.accuracy + moved))
+        report["stderr"] = float(
+            np.hypot(other.score.stderr, (change["high"] - change["low"]) / (2 * 1.96))
+        )
+    return report | change
+
+
+def _change(a: Score, b: Score, places: np.ndarray, evaluator: Evaluator) -> dict[str, Any]:
+    """What changed from score ``a`` to ``b`` on the texts at these places."""
+    gained = int((b.correct & ~a.correct).sum())
+    lost = int((a.correct & ~b.correct).sum())
+    low, high = paired_interval(gained, lost, a.n)
+    flipped = np.flatnonzero(a.predictions != b.predictions)[:_FLIPS_SHOWN]
+    texts, names = evaluator.dataset.texts, evaluator.clf.label_names
+    flips = [
+        {
+            "text": texts[places[index]],
+            "after": names[b.predictions[index]],
+            "right": bool(b.correct[index]),
+        }
+        for index in flipped
+    ]
+    return {
+        "delta": (gained - lost) / a.n,
+        "low": low,
+        "high": high,
+        "p": mcnemar(gained, lost),
+        "gained": gained,
+        "lost": lost,
+        "flips": sorted(flips, key=lambda flip: flip["right"]),
+    }
+
+
+# ── pictures ───────────────────────────────────────────────────────────────────────────────────
+
+
+def map_report(maps: AttentionMaps, layer: int, head: int, what: str) -> dict[str, Any]:
+    """One head's map for the desk: its numbers, limits and text alternative."""
+    shown = min(len(maps.tokens), plots.MAX_TOKENS)
+    values = maps.of(what)[layer, head, :shown, :shown]
+    limit = float(values.abs().max())
+    least = 0.05 if what == "difference" else 0.5 if what != "contributions" else 1e-6
+    cut = f"The first {shown} of {len(maps.tokens)} tokens." if shown < len(maps.tokens) else ""
+    return {
+        "kind": "map",
+        "tokens": plots.readable(maps.tokens[:shown]),
+        "values": [[round(value, 4) for value in row] for row in values.tolist()],
+        "signed": what == "difference",
+        "limit": max(limit, least),
+        "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
+        "note": f"Rows look at columns. {cut}",
+    }
+
+
+def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: str) -> dict[str, Any]:
+    """One head of a layer, or all, for bertviz: the part of its frame that changes."""
+    views.check_budget(maps, "head", [layer])
+    whose = "all heads" if head is None else f"head {head}"
+    return {
+        "kind": "bertviz",
+        "drawing": views.drawing(
+            maps, "head", [layer], what, layer, None if head is None else [head]
+        ),
+        "height": round(22.5 * len(maps.tokens) + 50),
+        "alt": f"bertviz: {WHATS[what]} of {whose} of layer {layer}",
+        "note": "A colour per head. Point at a word for its lines.",
+    }
+
+
+def fitting(clf: Classifier, text: str) -> str:
+    """The text, or as much of its beginning as the model can read."""
+    encoded = clf.tokenizer(text, return_offsets_mapping=True, verbose=False)
+    if len(encoded["input_ids"]) <= clf.max_length:
+        return text
+    return text[: encoded["offset_mapping"][clf.max_length - 3][1]]
+
+
+@functools.cache
+def palettes() -> dict[str, list[str]]:
+    """The colours of maps, as the figures use them: from low to high, 128 steps."""
+    plain = matplotlib.colormaps["cividis"](np.linspace(0, 1, 128))
+    signed = color_palette("vlag", as_cmap=True)(np.linspace(0, 1, 128))
+    return {"plain": [to_hex(one) for one in plain], "signed": [to_hex(one) for one in signed]}

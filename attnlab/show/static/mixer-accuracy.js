@@ -1,0 +1,139 @@
+// The mixing desk's accuracy panel: a first-order estimate at once, then what is measured.
+
+const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
+const points = (x) => signed(100 * x);
+
+// Share of right answers when every margin moves along its gradients. `slopes` holds rows of n numbers: the
+// margins, then their gradients by each head's scale, then by the logarithm of each one's temperature.
+function firstOrder(slopes, n, { scale, temperature }) {
+  const margins = slopes.slice(0, n);
+  const steps = [...scale.flat().map((v) => v - 1), ...temperature.flat().map(Math.log)];
+  steps.forEach((step, knob) => {
+    if (step === 0) return;
+    const row = slopes.subarray((knob + 1) * n, (knob + 2) * n);
+    for (let i = 0; i < n; i++) margins[i] += step * row[i];
+  });
+  let right = 0;
+  for (const margin of margins) right += margin > 0;
+  return right / n;
+}
+
+function accuracyPanel(desk) {
+  const { model } = desk;
+  const title = make("div", { className: "desk-title" });
+  const big = make("div", { className: "desk-big" });
+  const status = make("div", { className: "desk-status" });
+  const bar = make("progress", { max: 1, value: 0, "aria-label": "sentences evaluated" });
+  const interval = drawn("svg", { class: "desk-interval", viewBox: "0 0 190 34", role: "img" });
+  const change = make("div", { className: "desk-change" });
+  const flips = make("ul", { className: "desk-flips", tabIndex: 0, "aria-label": "Sentences whose answer changed" });
+  const panel = make("div", { className: "desk-panel desk-accuracy" },
+    make("div", {}, title, big, bar, status, interval), make("div", {}, change, flips));
+
+  let slopes = new Float32Array(0);
+  let neutral = 0; // the share that is right at neutral, of those the gradients are of
+  function readSlopes() {
+    const bytes = model.get("slopes");
+    const { n, accuracy } = model.get("first_order");
+    slopes = n && bytes?.byteLength ? new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)) : new Float32Array(0);
+    desk.root.dataset.estimates = slopes.length ? "ready" : "none";
+    if (slopes.length) neutral = accuracy - firstOrder(slopes, n, { scale: [], temperature: [] });
+  }
+
+  // what the gradients expect of the faders, and of the change; null while they are not there
+  function estimated() {
+    if (!slopes.length) return null;
+    const { n } = model.get("first_order");
+    const of = (faders) => (faders.scale ? firstOrder(slopes, n, faders) + neutral : model.get("first_order").accuracy);
+    const mine = of(model.get("faders"));
+    const moved = mine - of(model.get("other"));
+    return { accuracy: Math.min(1, Math.max(0, mine)), delta: model.get("side") === "A" ? -moved : moved };
+  }
+
+  function draw() {
+    const now = model.get("accuracy");
+    const { stamp } = model.get("faders");
+    const side = model.get("side");
+    const stale = now.stamp !== stamp;
+    const guess = stale ? estimated() : null;
+    panel.dataset.stamp = (guess ? stamp : now.stamp) ?? "";
+    panel.dataset.state = guess ? "estimate" : stale ? "stale" : now.state ?? "waiting";
+    status.title = guess
+      ? "Every sentence's margin is moved along its gradients at neutral. Near neutral that is close; far from it, with many "
+        + "heads moved, it is a guess. The measured value replaces it."
+      : now.state === "partial" ? "A random sample that grows. Where accuracy on all is known without this change, it is that plus the change so far." : "";
+    title.textContent = side ? `Held-out accuracy of ${side}` : "Held-out accuracy";
+    if (guess) return drawGuess(guess, side);
+    if (now.accuracy === undefined) {
+      big.textContent = "…";
+      status.textContent = "The first evaluation is under way.";
+      change.textContent = "";
+      return;
+    }
+    big.replaceChildren(percent(now.accuracy), make("small", { textContent: ` ± ${(100 * now.stderr).toFixed(1)}` }));
+    bar.value = stale ? 0 : now.n / now.total;
+    const count = now.n.toLocaleString("en");
+    const label = now.state === "measured"
+      ? [make("b", { textContent: "measured" }), ` on all ${count} sentences, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
+      : [make("b", { textContent: "measured so far" }), ` on ${count} of ${now.total.toLocaleString("en")} sentences`];
+    status.replaceChildren(...(stale ? ["measuring …"] : label));
+    if (now.delta === null) {
+      change.textContent = `${side ? "A and B are the same." : "Neutral."} Move a fader: the change shows here.`;
+      flips.replaceChildren();
+      interval.replaceChildren();
+      interval.setAttribute("aria-label", "no change");
+      return;
+    }
+    const range = `[${points(now.low)}, ${points(now.high)}]`;
+    const p = now.p < 0.001 ? "< 0.001" : `= ${now.p.toFixed(now.p < 0.1 ? 3 : 2)}`;
+    change.replaceChildren(
+      make("div", {}, make("b", { textContent: `${points(now.delta)} points` }), ` ${against(now.side)}`),
+      make("div", { textContent: `95 % ${range}, p ${p}` }),
+      make("div", {}, make("span", { className: "gained", textContent: `${now.gained} gained` }), ", ",
+        make("span", { className: "lost", textContent: `${now.lost} lost` })),
+    );
+    const colour = now.low > 0 ? "var(--good)" : now.high < 0 ? "var(--bad)" : "var(--soft)";
+    const x = drawAxis(Math.max(Math.abs(now.low), Math.abs(now.high)));
+    interval.append(
+      drawn("line", { x1: x(now.low), x2: x(now.high), y1: 10, y2: 10, stroke: colour, "stroke-width": 4 }),
+      drawn("circle", { cx: x(now.delta), cy: 10, r: 5, fill: colour }),
+    );
+    interval.setAttribute("aria-label", `change ${points(now.delta)} points, interval ${range}`);
+    flips.replaceChildren(...now.flips.map((flip) => make("li", {},
+      make("span", { className: flip.right ? "gained" : "lost", textContent: flip.right ? "✓ " : "✗ ", title: flip.right ? "now right" : "now wrong" }),
+      `${flip.after}: `, make("bdi", { textContent: flip.text }))));
+  }
+
+  const against = (side) => (side ? "B against A" : "against neutral");
+
+  function drawGuess(guess, side) {
+    big.replaceChildren(percent(guess.accuracy), make("small", { textContent: " estimate" }));
+    bar.value = 0;
+    status.replaceChildren(make("b", { textContent: "first-order estimate" }), ", measuring …");
+    change.replaceChildren(
+      make("div", {}, make("b", { textContent: `≈ ${points(guess.delta)} points` }), ` ${against(side)}`),
+      make("div", { textContent: "by the gradients at neutral;" }),
+      make("div", { textContent: "far from neutral a guess" }),
+    );
+    const x = drawAxis(Math.abs(guess.delta));
+    interval.append(drawn("circle", { cx: x(guess.delta), cy: 10, r: 4.5, fill: "none", stroke: "var(--soft)", "stroke-width": 1.5 }));
+    interval.setAttribute("aria-label", `estimated change ${points(guess.delta)} points`);
+  }
+
+  function drawAxis(most) { // from a change to its place on the axis
+    const reach = Math.max(0.02, most) * 1.1;
+    const x = (v) => 95 + (85 * v) / reach;
+    interval.replaceChildren(
+      drawn("line", { x1: 5, x2: 185, y1: 10, y2: 10, stroke: "var(--line)" }),
+      drawn("line", { x1: 95, x2: 95, y1: 2, y2: 18, stroke: "var(--soft)" }),
+    );
+    for (const [at, anchor] of [[-reach, "start"], [0, "middle"], [reach, "end"]]) {
+      const text = drawn("text", { x: x(at) + (at < 0 ? -5 : at > 0 ? 5 : 0), y: 31, "text-anchor": anchor });
+      text.textContent = at === 0 ? "0" : points(at);
+      interval.append(text);
+    }
+    return x;
+  }
+
+  return { panel, draw, readSlopes };
+}
