@@ -64,9 +64,13 @@ al.attention_view(maps, layer=clf.layers - 1)
 # - the **attention picture** of the layer you touched (weights × scale, which is what
 #   the next layer receives);
 # - the **answer** for your sentence, beside the answer of the untouched model;
-# - **accuracy on held-out reviews**: first an estimate from a few sentences, then from
-#   more and more, until all are measured. The bar under it is the 95 % interval of the
-#   change: as long as it reaches across 0, chance alone could explain it.
+# - **accuracy on held-out reviews**: at once a first-order estimate, which is a guess
+#   far from neutral, then measured on more and more reviews, until all are. The bar
+#   under it is the 95 % interval of the change: as long as it reaches across 0, chance
+#   alone could explain it.
+#
+# After some seconds colours appear behind the faders: how much the loss depends on each
+# head, to first order (lesson 05 says how one knows).
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
