@@ -32,9 +32,13 @@ from attnlab.significance import mcnemar, paired_bootstrap, paired_interval
 
 Mode = Literal["exact", "fast"]
 Place = tuple[int, int]
+OBJECTIVES = ("loss", "margin", "log_odds")
 HOWS = ("scale", "uniform", "mean")
-ORDERS = ("gradient", "ablation", "weights", "random")
+ORDERS = ("use", "gradient", "ablation", "weights", "random")
 _FIRST = 16  # texts in the first chunk of a running estimate
+_TOKENS_PER_BATCH = (
+    2048  # in smaller batches the products are too small for a processor's matrix units
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +345,7 @@ class Evaluator:
     def gradients(
         self,
         of: Literal["scale", "temperature"] = "scale",
-        objective: Literal["loss", "margin"] = "loss",
+        objective: Literal["loss", "margin", "log_odds"] = "loss",
         per_sentence: bool = False,
     ) -> np.ndarray:
         """First-order importance of every head, from one pass forward and one back.
@@ -349,8 +353,8 @@ class Evaluator:
         Parameters
         ----------
         of : the knob whose gradient is taken, at neutral settings
-        objective : "loss" gives minus the gradient of the loss, "margin" the gradient of the margin: either way a
-            positive number says that the head helps
+        objective : "loss" gives minus the gradient of the loss, "margin" that of the margin, "log_odds" that of
+            the right label's log-odds: always a positive number says that the head helps
         per_sentence : with True one for every text
 
         Returns
@@ -363,11 +367,29 @@ class Evaluator:
         Michel et al. 2019 average absolute values over the texts, which says how much a head is *used*; signed, it
         tells how silencing changes the loss, to first order.
         """
-        for value, allowed in ((of, ("scale", "temperature")), (objective, ("loss", "margin"))):
+        for value, allowed in ((of, ("scale", "temperature")), (objective, OBJECTIVES)):
             if value not in allowed:
                 raise AttnlabError(f"There is no {value!r} here. {suggest(value, allowed)}")
         found = self._gradients(objective)[of]
         return (found if per_sentence else found.mean(0)).copy()
+
+    def estimate(self) -> np.ndarray:
+        """Say how much the mean loss would rise if a head alone were silenced, without silencing any.
+
+        Returns
+        -------
+        array (L, H), nats: near the ``loss_delta`` of `sweep`, from one pass forward and one back
+
+        Notes
+        -----
+        The loss bends while a head is turned down; the right label's log-odds o hardly do. So each text's o is
+        moved along its gradient to scale 0, and the loss, log(1 + exp(-o)), is taken there. Following the loss's
+        own gradient (`gradients`) ranks heads less well; data/results.json has both.
+        """
+        found = self._gradients("log_odds")
+        odds = found["value"][:, None, None]
+        moved = np.logaddexp(0, found["scale"] - odds) - np.logaddexp(0, -odds)
+        return moved.mean(0)
 
     def preview(self, settings: HeadSettings) -> float:
         """Accuracy to first order: every margin moved along its gradient. Milliseconds, once that is known.
@@ -389,7 +411,7 @@ class Evaluator:
 
     def prune_path(
         self,
-        order: str | Sequence[Place] = "gradient",
+        order: str | Sequence[Place] = "use",
         *,
         seeds: Sequence[int] = (0,),
         steps: int = 12,
@@ -401,12 +423,13 @@ class Evaluator:
 
         Parameters
         ----------
-        order : which goes first: "gradient" and "ablation", the one that helps least by `gradients` or by `sweep`;
-            "weights", the one with the smallest value and output matrices; "random"; or a list of all or some
-            places (layer, head)
+        order : which goes first: "use", the one with the smallest mean of absolute gradients (Michel et al.
+            2019); "gradient" and "ablation", the one that helps least by `gradients` or by `sweep`; "weights",
+            the one with the smallest value and output matrices; "random"; or a list of all or some places
+            (layer, head)
         seeds : for "random": an order for each
         steps : at how many numbers of heads it is measured, beside all of them there
-        chosen_on : Evaluator that "gradient" and "ablation" ask; a choice looks better on the texts it was made
+        chosen_on : Evaluator that the first three ask; a choice looks better on the texts it was made
             with, so give one of other texts. Default: this one.
         mode : "exact" or "fast"
         progress : True for a bar; or called as progress(measured, to be measured)
@@ -464,12 +487,6 @@ class Evaluator:
         while at < len(self._order):
             yield self._order[at : at + size]
             at, size = at + size, min(2 * size, 256)
-
-    def _batches(self) -> Iterator[np.ndarray]:
-        """The batches that `score` computes, so that what is kept of them serves others too."""
-        for chunk in self._chunks():
-            for group in self.encoded.batches(chunk):
-                yield chunk[group]
 
     # --- what is computed once -----------------------------------------------------------------------
 
@@ -544,7 +561,7 @@ class Evaluator:
         changed = self._first_change(engine, settings)
         result = torch.empty(len(places), len(self.clf.label_names))
         with torch.no_grad():
-            for group in self.encoded.batches(places):
+            for group in self.encoded.batches(places, _TOKENS_PER_BATCH):
                 if stop is not None and stop():
                     raise Stopped
                 mask, kept = self._kept(engine, places[group], changed)
@@ -591,7 +608,7 @@ class Evaluator:
             "temperature": np.empty((len(self.dataset), layers, per_layer), np.float32),
         }
         labels = torch.as_tensor(self.labels)
-        for group in self._batches():
+        for group in self.encoded.batches(max_tokens=_TOKENS_PER_BATCH):
             knobs = [
                 torch.ones(len(group), layers, per_layer, requires_grad=True) for _ in range(2)
             ]
@@ -601,7 +618,7 @@ class Evaluator:
                     logits = self._plain_logits(group, settings)
                 else:
                     with torch.no_grad():
-                        mask, (hidden, *_) = self._kept(engine, group, 0)
+                        hidden, mask = engine.start(self.encoded, group)
                     logits = engine.logits(hidden, mask, settings).cpu()
                 value = _objective(logits, labels[group], objective)
                 gradients = torch.autograd.grad(value.sum(), knobs)
@@ -623,7 +640,9 @@ class Evaluator:
         present = _present(self.clf)
         if order == "random":
             return [present[one] for one in np.random.default_rng(seed).permutation(len(present))]
-        if order == "gradient":
+        if order == "use":
+            value = np.abs(chooser.gradients(per_sentence=True)).mean(0)
+        elif order == "gradient":
             value = chooser.gradients()
         elif order == "weights":
             value = sweeps.weight_sizes(self.clf)
@@ -718,11 +737,12 @@ def _shown(progress: Callable[[int, int], None] | bool) -> Callable[[int, int], 
 
 
 def _objective(logits: Tensor, labels: Tensor, objective: str) -> Tensor:
-    """Per text what is differentiated (B,): minus the loss, or the margin."""
+    """Per text what is differentiated (B,): minus the loss, the margin, or the log-odds of the right label."""
     if objective == "loss":
         return -F.cross_entropy(logits, labels, reduction="none")
     own = logits.gather(1, labels[:, None])[:, 0]
-    return own - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return own - (others.amax(1) if objective == "margin" else others.logsumexp(1))
 
 
 def _present(clf: Classifier) -> list[Place]:

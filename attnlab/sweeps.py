@@ -103,7 +103,7 @@ class Sweep:
         if self.engine is None:
             return self._plain(group)
         hidden, mask = self.engine.start(self.encoded, group)
-        most, found, neutral = 4 * _at_once(self.clf), [], hidden
+        most, found, neutral = 2 * _at_once(self.clf), [], hidden
         for change in self.changes:
             for layer, answers in self.engine.sweep(hidden, mask, change, self.which, most):
                 if layer < len(self.engine.layers):
@@ -212,8 +212,8 @@ def measures(logits: Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _at_once(clf: Classifier) -> int:
-    """Tokens to a batch: what the caches of a processor hold, or what fills a GPU."""
-    return 16384 if clf.device.type == "cuda" else 768
+    """Tokens to a batch: enough for large products, on a GPU for full use, and little enough for memory."""
+    return 16384 if clf.device.type == "cuda" else 2048
 
 
 class _Kept:

@@ -108,21 +108,26 @@ def preset(
 # ── first order ────────────────────────────────────────────────────────────────────────────────
 
 
-def importance_of(
-    margins: np.ndarray, gradients: np.ndarray, losses: np.ndarray | None
-) -> np.ndarray:
-    """How much the mean loss rises, to first order, when a head is silenced: (L, H), nats.
+def importances(losses: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much silencing each head would raise the mean loss, and how much each is used: (L, H) both, nats.
 
     Parameters
     ----------
-    margins : (N,), logit of the right label minus that of the other
-    gradients : (N, L, H), of the margins by the scales
-    losses : (N, L, H), minus the gradients of the losses; None with two labels, where they follow
-        from the margins: the loss is log(1 + exp(-margin))
+    losses : (N,), with all heads neutral
+    odds : (N, L, H), gradients of the right label's log-odds by the scales
+
+    The first is `Evaluator.estimate`; the second the mean size of the gradients of the loss (Michel et al. 2019).
     """
-    if losses is None:
-        losses = gradients / (1 + np.exp(margins))[:, None, None]
-    return losses.mean(0)
+    wrong = -np.expm1(-losses)[:, None, None]  # probability of the other labels
+    before = np.log(np.maximum(np.expm1(losses), 1e-9))[:, None, None]  # minus the log-odds
+    return (np.logaddexp(0, before + odds) - np.logaddexp(0, before)).mean(0), np.abs(
+        wrong * odds
+    ).mean(0)
+
+
+def brief(table: np.ndarray) -> list[list[float]]:
+    """Numbers to four digits, for the view."""
+    return [[float(f"{one:.4g}") for one in row] for row in table.tolist()]
 
 
 def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> bytes:
@@ -140,10 +145,14 @@ def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> b
     return np.concatenate(columns, axis=1).T.astype("<f4").tobytes()
 
 
-def by_importance(importance: np.ndarray, removed: Collection[Place]) -> list[Place]:
-    """The heads that are there, the least important first: silencing it lowers the loss most."""
-    places = itertools.product(*map(range, importance.shape))
-    return sorted((p for p in places if p not in removed), key=lambda place: importance[place])
+def least_first(use: np.ndarray, removed: Collection[Place]) -> list[Place]:
+    """The heads that are there, the least used first.
+
+    Use is the mean size of a text's gradient (Michel et al. 2019). A head that helps some texts and harms others
+    has much of it, though its mean effect may be 0; many of those cannot go together.
+    """
+    places = itertools.product(*map(range, use.shape))
+    return sorted((p for p in places if p not in removed), key=lambda place: use[place])
 
 
 # ── results ────────────────────────────────────────────────────────────────────────────────────

@@ -30,11 +30,12 @@ from attnlab.show.mixing import (
     Measurement,
     accuracy_report,
     bertviz_report,
-    by_importance,
+    brief,
     fitting,
     fitting_settings,
     from_faders,
-    importance_of,
+    importances,
+    least_first,
     map_report,
     packed,
     palettes,
@@ -170,17 +171,15 @@ class HeadMixer(anywidget.AnyWidget):
         ----------
         name : "neutral", "silence", "keep-one", "random-half" or "least-important"
         place : (layer, head) for "silence" and "keep-one"; default the head shown
-        count : for "least-important", how many heads to silence: those whose silence, by the gradients,
-            raises the loss least
+        count : for "least-important", how many heads to silence: those that are used least, by the mean size
+            of their gradients
 
         Raises
         ------
         AttnlabError : an unknown name, a count of heads there are not, or gradients that are not there yet
         """
         place = place or (self.look["layer"], self.look["head"])
-        order = (
-            by_importance(self._importance(), self._removed) if name == "least-important" else ()
-        )
+        order = least_first(self._use(), self._removed) if name == "least-important" else ()
         # only "silence" builds on the faders as they are; the others must work when those are broken
         start = self.settings if name == "silence" else self._clf.settings()
         self.settings = preset(name, start, place, next(self._half_seed), order, count)
@@ -405,10 +404,10 @@ class HeadMixer(anywidget.AnyWidget):
 
     # First order
 
-    def _importance(self) -> np.ndarray:
-        """Importances (L, H) of all heads, or an AttnlabError if they are not known."""
-        if "importance" in self.first_order:
-            return np.array(self.first_order["importance"])
+    def _use(self) -> np.ndarray:
+        """How much each head is used (L, H), or an AttnlabError if that is not known."""
+        if "use" in self.first_order:
+            return np.array(self.first_order["use"])
         raise AttnlabError(
             self.first_order.get("error")
             or "How much each head matters is still being computed. Try again in a few seconds, or first "
@@ -425,7 +424,10 @@ class HeadMixer(anywidget.AnyWidget):
             for step in itertools.count():
                 if (await self._compute(self._neutral.at, step, lambda: self._closed)).finished:
                     break
-            margins, found = self._neutral.score.margins[places], []
+            margins, losses = (
+                one[places] for one in (self._neutral.score.margins, self._neutral.score.losses)
+            )
+            found = []
             for part in np.array_split(places, math.ceil(len(places) / _GRADIENTS_AT_ONCE)):
                 while any(not self._idle(name) for name in ("sentence", "accuracy")):
                     await asyncio.sleep(0.02)
@@ -435,15 +437,13 @@ class HeadMixer(anywidget.AnyWidget):
         except Exception as error:  # the desk does without
             self.first_order = {"error": f"The heads of this model have no gradients here: {error}"}
             return
-        scale, temperature, losses = (
-            None if parts[0] is None else np.concatenate(parts)
-            for parts in zip(*found, strict=True)
-        )
-        importance = importance_of(margins, scale, losses)
+        scale, temperature, odds = map(np.concatenate, zip(*found, strict=True))
+        importance, use = importances(losses, odds)
         with self.hold_sync():
             self.slopes = packed(margins, scale, temperature)
             self.first_order = {
-                "importance": [[float(f"{one:.4g}") for one in row] for row in importance.tolist()],
+                "importance": brief(importance),
+                "use": brief(use),
                 "accuracy": self._neutral.score.accuracy,
                 "n": len(places),
             }
@@ -451,14 +451,13 @@ class HeadMixer(anywidget.AnyWidget):
     def _idle(self, name: str) -> bool:
         return name not in self._tasks or self._tasks[name].done()
 
-    def _gradients_at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Gradients (N, L, H) of the margins by scale and temperature, and of the losses if they must be."""
+    def _gradients_at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gradients (N, L, H) of the margins by scale and by temperature, and of the log-odds by scale."""
         if self._closed:
             raise Stopped
         part = Evaluator(self._clf, self._evaluator.dataset.select(places), cache_mb=0)
         scale = part.gradients("scale", "margin", per_sentence=True)
         temperature = part.gradients("temperature", "margin", per_sentence=True)
-        losses = None
-        if len(self._clf.label_names) != 2:
-            losses = part.gradients("scale", "loss", per_sentence=True)
-        return scale, temperature, losses
+        if len(self._clf.label_names) == 2:  # the two are one
+            return scale, temperature, scale
+        return scale, temperature, part.gradients("scale", "log_odds", per_sentence=True)

@@ -2,29 +2,52 @@
 # # 05 Head mixing: which heads matter?
 #
 # **If you silence an attention head and the model still answers well, was the head of
-# no use?** You scale, sharpen and silence heads of a fine-tuned BERT, measure on
-# sentences it never saw, and learn to tell an effect from chance.
+# no use?** You scale, sharpen and silence the heads of a fine-tuned BERT, measure on
+# sentences it never saw, and learn to tell an effect from chance. At the end you take
+# half of the heads out for good.
 #
 # Afterwards you can
 #
 # - write down where scale and temperature enter the formula of attention, and predict
 #   what each can and cannot move;
-# - sweep over all heads of a model and read the result with its noise;
-# - take heads out for good, and say what that saves.
+# - rank heads in four ways, say how far the rankings agree, and what each one asks;
+# - attach an honest uncertainty to "this head matters", for one head and for many;
+# - say what attention weights do and do not explain.
 #
-# Time: 40 minutes. You need: [Start here](00_start_here.ipynb).
+# Time: about 100 minutes, 50 of them for six exercises. The cells together compute for
+# a few minutes on two processor cores. You need [lesson
+# 02](02_attention_from_scratch.ipynb), or to have seen multi-head attention. Choose
+# **Run → Run All Cells** first; exercises that are not written yet only say so.
 
 # %%
 import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
 
 import attnlab as al
 
 clf = al.load_classifier("movie-sentiment")
 splits = al.datasets.load("movie-sentiment")
 size = al.device.profile()
+print(clf, "| profile", size.name, "on", al.device.device())
 
 # %% [markdown]
-# ## 1. Two knobs in one formula
+# ## 1. Move something first
+#
+# A fader for each head. Arrow keys move the one you clicked; 0 silences it. A coloured
+# cell says what an estimate expects of silencing that head (section 6 derives it).
+#
+# Silence a head that looks important, then the least important twenty, then a whole
+# layer, and watch the interval of the change. Which of the three is different?
+
+# %%
+text = "A slow start, yet the ending is worth every minute."
+desk = al.HeadMixer(clf, splits.dev, text, sentences=size.sentences)
+desk
+
+# %% [markdown]
+# ## 2. Two knobs in one formula
 #
 # Head $h$ mixes value vectors with weights that come from a softmax, and the layer adds
 # up what its heads bring, each through its own slice $W^O_h$ of the output projection:
@@ -44,165 +67,697 @@ size = al.device.profile()
 # input, so their weights may move. Temperature changes its own layer's weights at once.
 
 # %%
-text = "A slow start, yet the ending is worth every minute."
-settings = clf.settings()
-settings.scale[2, 4] = 0
+silent, flat = clf.settings(), clf.settings()
+silent.scale[2, 4] = 0
+flat.temperature[2, 4] = 4
 
-maps = clf.attend(text, settings)
-moved = (maps.weights - maps.neutral.weights).abs().amax(dim=(1, 2, 3))
-for layer, change in enumerate(moved):
-    print(f"layer {layer}: weights moved by at most {change:.4f}")
-assert (moved[:3] == 0).all()  # up to and with the layer of the silenced head
-assert (moved[3:] > 0).all()
-
-# %% [markdown]
-# Now temperature, at the same place. The row for layer 2 is no longer 0.
-
-# %%
-settings = clf.settings()
-settings.temperature[2, 4] = 4
-
-maps = clf.attend(text, settings)
-moved = (maps.weights - maps.neutral.weights).abs().amax(dim=(1, 2, 3))
-for layer, change in enumerate(moved):
-    print(f"layer {layer}: weights moved by at most {change:.4f}")
-assert moved[2] > 0
+moved = {}
+for name, settings in (("scale 0", silent), ("temperature 4", flat)):
+    maps = clf.attend(text, settings)
+    moved[name] = (maps.weights - maps.neutral.weights).abs().amax(dim=(1, 2, 3))
+print("largest change of a weight, layer by layer, after a move in layer 2")
+for name, change in moved.items():
+    print(f"{name:>13}:", "  ".join(f"{one:.4f}" for one in change))
+assert (moved["scale 0"][:3] == 0).all()  # up to and with its own layer
+assert (moved["scale 0"][3:] > 0).all() and moved["temperature 4"][2] > 0
 
 # %%
 al.plots.before_after(maps, layer=2, head=4)
 
 # %% [markdown]
-# ## 2. Weight is not contribution
+# The layer is a *sum* over heads. Usually nobody writes it as one: the contexts of all
+# heads are put side by side and go through one matrix, $W^O$. But a matrix that meets
+# things side by side is a sum over its slices. In `nn.Linear` the weight is stored as
+# `(E, H * D)`, one row for each number that comes out, so head $h$ owns the *columns*
+# $hD$ to $(h + 1)D - 1$. Only as a sum is there a place to turn each head up or down by
+# itself.
 #
-# A large weight on a token matters little if the vector fetched from there is short.
-# Kobayashi et al. (2020) therefore look at the length of what is really added,
-# $\lVert s_h A_{h,ij} \, v_j W^O_h \rVert$. Compare the two for one layer: much weight
-# on `[CLS]`, `[SEP]` or a full stop often contributes less than it seems to.
+# ### Exercise 1: one layer on the mixing desk
+#
+# *Difficulty 3 of 5, 10 minutes.* Return the output of the layer, `(B, T, E)`, with
+# $s_h$ and $\tau_h$ where the formula has them. There is no mask. A loop over heads is
+# fine.
 
-# %%
-al.attention_view(maps.neutral, layers=[3], what="weights")
 
-# %%
-al.attention_view(maps.neutral, layers=[3], what="contributions")
+# %% exercise="mix_heads" points=3
+def mix_heads(query, key, value, output_weight, output_bias, scale, temperature):
+    """A layer's output (B, T, E): the sum of what its heads bring, and the bias.
 
-# %%
-special = maps.special
-for what in ("weights", "contributions"):
-    picture = maps.neutral.of(what)
-    share = picture[..., special].sum() / picture.sum()
-    print(f"{what}: {share:.0%} falls on [CLS] and [SEP]")
+    query, key, value (B, H, T, D), output_weight (E, H * D), output_bias (E,), scale
+    (H,), temperature (H,)
+    """
+    ### BEGIN SOLUTION
+    width, output = query.shape[-1], output_bias
+    for head in range(query.shape[1]):
+        scores = query[:, head] @ key[:, head].transpose(-2, -1) / width**0.5
+        weights = (scores / temperature[head]).softmax(dim=-1)  # (B, T, T)
+        columns = output_weight[:, head * width : (head + 1) * width]  # (E, D)
+        output = output + scale[head] * (weights @ value[:, head]) @ columns.T
+    return output
+    ### END SOLUTION
+
+
+# %% check="mix_heads"
+al.checks.mix_heads(mix_heads)
+
+# %% [markdown] hints="mix_heads"
+# Take one head: `query[:, head]` is `(B, T, D)`. Scores, weights, context as in lesson
+# 02; the temperature divides the *scores*. What comes out is `(B, T, D)`.
+#
+# ---
+# Then the head's own slice of the projection: `D` columns of `output_weight`, turned
+# round, take `(B, T, D)` to `(B, T, E)`. There the scale is a plain factor. Add up over
+# the heads.
+#
+# ---
+# The bias belongs to the layer, not to a head: it comes once, and no scale touches it.
+# `output += ...` would write into the tensor you began with; `output = output + ...`
+# does not.
 
 # %% [markdown]
-# ## 3. The desk
+# In the package the two knobs are a few lines in the attention function that every
+# model of BERT's family is made to use. `clf.logits`, `clf.predict` and the desk take
+# settings for a single call; `al.heads.applied(clf, settings)` is for a whole block.
 #
-# Silence heads one at a time and watch the interval of the change. Then silence a whole
-# layer. What is different?
+# ## 3. Louder, softer, and whole layers
+#
+# Before single heads, the large moves. All heads at once, times a factor. Every score
+# comes from the same held-out sentences, so the changes are *paired*: only sentences
+# whose answer changed count, and the interval is narrower than that of two scores.
 
 # %%
-desk = al.HeadMixer(clf, splits.dev, text, sentences=size.sentences)
-desk
+dev = al.Evaluator(clf, splits.dev.sample(size.sentences), fast=True)
+neutral = dev.score()
+print("as trained", neutral)
+for factor in (0.25, 0.5, 2, 3):
+    settings = clf.settings()
+    settings.scale[:] = factor
+    print(f"all heads x {factor:<4g}", dev.compare(neutral, settings))
 
 # %% [markdown]
+# Twice as loud is not twice as good: every later layer was trained on sums of a certain
+# size. Now silence one whole layer at a time, and next to it the opposite: keep one
+# single head of a layer and silence the others.
+
+# %%
+layers = dev.sweep_layers(mode="fast")
+one_left = dev.keep_one(mode="fast")
+best = one_left.loc[one_left.groupby("layer")["accuracy"].idxmax()].set_index("layer")
+table = pd.DataFrame({
+    "layer silent": 100 * layers.set_index("layer")["delta"],
+    "best head kept": best["head"],
+    "with that head alone": 100 * best["delta"],
+})  # fmt: skip
+table.style.format("{:+.1f}", subset=["layer silent", "with that head alone"])
+
+# %% [markdown]
+# The numbers are changes of accuracy in points. Where one head does nearly as well as
+# twelve, the layer has spare heads: Michel et al. (2019) found most layers of BERT and
+# of a translator to be like that, with a few that are not. (The best of twelve was
+# picked on the sentences it is measured on, which flatters it a little.)
+#
 # ## 4. One head at a time
 #
-# Now systematically: silence each head in turn and measure. For every head the same
-# sentences are used, so the change is *paired*, and its interval is narrower than that
-# of two separate scores.
+# Now systematically: silence each head in turn. This is 72 evaluations, so it matters
+# how they are made. What lies below a silenced head does not change, and is computed
+# once; a head is a summand of its layer, so the others are not computed again; and of
+# the last layer only [CLS] is read. The answers are those of a plain loop.
 
 # %%
 ev = al.Evaluator(clf, splits.dev.sample(size.sweep_sentences))
-print(ev.score())
 sweep = ev.sweep(scale=0.0, mode="fast")
+print(f"{len(sweep)} heads on {sweep.attrs['n']} sentences each")
+print(f"bfloat16 or float32, the answers agree on {sweep.attrs['agreement']:.1%}")
 
 # %%
 al.plots.head_map(sweep, title="Silencing one head at a time")
 
 # %% [markdown]
-# Count before you believe. With this many heads, some would fall outside a 95 %
-# interval even if none of them did anything.
+# Frames mark heads whose interval excludes 0. Before you believe a frame, count how
+# many you would see if no head did anything.
+
+# %% [markdown]
+# A score on $N$ sentences would come out differently on $N$ others. How differently?
+# There are no others, but the ones at hand stand for all that could have been drawn. So
+# draw $N$ of them **with replacement**, some twice, some never, take the mean, and do
+# that a few thousand times: this **bootstrap** (Efron 1979) shows how the mean varies.
+# The middle 95 % of the means are an interval.
+#
+# To compare two settings, keep the sentences **paired**. A hard sentence is hard before
+# and after, and so hardness cancels in the difference. If you drew separately for each
+# side, it would not, and the interval would be far too wide.
+#
+# ### Exercise 4: is the change more than luck?
+#
+# *Difficulty 2 of 5, 5 minutes.* `before` and `after` hold a number for each sentence,
+# in the same order: its loss, or 1.0 where the answer is right and 0.0 where it is
+# wrong. Return the ends of the interval of the mean change, after minus before. Take
+# all random numbers from `generator`, which is NumPy's.
+
+
+# %% exercise="paired_bootstrap" points=2
+def paired_bootstrap(before, after, draws, generator):
+    """(low, high): quantiles 2.5 % and 97.5 % of the means of resampled changes."""
+    ### BEGIN SOLUTION
+    change = after - before  # (N,)
+    places = generator.integers(0, len(change), (draws, len(change)))
+    means = change[places].mean(axis=1)  # (draws,)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return low, high
+    ### END SOLUTION
+
+
+# %% check="paired_bootstrap"
+al.checks.paired_bootstrap(paired_bootstrap)
+
+# %% [markdown] hints="paired_bootstrap"
+# First one number for each sentence: its change. Then it is these that are drawn, `len`
+# of them each time, and `draws` times.
+#
+# ---
+# `generator.integers(0, n, (draws, n))` gives `draws` rows of places. An array can be
+# indexed with them, `change[places]`. Along which axis is the mean of one draw?
+#
+# ---
+# 95 % inside leave 5 % outside, half of it on each side. `np.quantile` wants shares of
+# 1, `np.percentile` per cent.
+
+# %% [markdown]
+# An interval of 95 % misses in one case of twenty, so with 72 heads some will look
+# special by chance. Two ways to say how strict you want to be:
+#
+# - **Bonferroni** multiplies each p-value by their number $m$. Then even *one* false
+#   find is unlikely; but many true ones are lost.
+# - **Benjamini and Hochberg** (1995) allow a share. If you keep all heads with an
+#   adjusted value of at most 0.05, then at most 5 % of those you keep are false, on
+#   average. (That is proved for tests that are independent or lean the same way.) They
+#   sort the p-values, multiply the one of rank $i$ by $m / i$, and see to it that no
+#   value exceeds that of a larger p-value:
+#
+# $$ q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)} $$
+#
+# | p-value | 0.010 | 0.030 | 0.032 | 0.600 |
+# | --- | --- | --- | --- | --- |
+# | rank $i$ | 1 | 2 | 3 | 4 |
+# | $p \, m / i$ | 0.040 | 0.060 | 0.043 | 0.600 |
+# | adjusted | 0.040 | 0.043 | 0.043 | 0.600 |
+#
+# ### Exercise 5: many heads, many looks
+#
+# *Difficulty 3 of 5, 10 minutes.* `p_values` come in any order, and each adjusted value
+# belongs in the place of its p-value. The array that you are given stays as it is.
+
+
+# %% exercise="adjust_for_many" points=2
+def adjust_for_many(p_values):
+    """Adjusted values (N,) of p-values (N,), by Benjamini and Hochberg."""
+    ### BEGIN SOLUTION
+    count = len(p_values)
+    order = np.argsort(p_values)
+    raw = p_values[order] * count / np.arange(1, count + 1)
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum.accumulate(raw[::-1])[::-1]  # from the largest down
+    return adjusted
+    ### END SOLUTION
+
+
+# %% check="adjust_for_many"
+al.checks.adjust_for_many(adjust_for_many)
+
+# %% [markdown] hints="adjust_for_many"
+# `order = np.argsort(p_values)` says where the smallest stands, the second, and so on;
+# `p_values[order]` is sorted. Ranks begin at 1.
+#
+# ---
+# The minimum of a value and all that come *after* it: `np.minimum.accumulate` runs from
+# the left, so turn the array round with `[::-1]`, and turn the result round again.
+#
+# ---
+# `result[order] = ...` writes into the places from which `x[order]` reads.
 
 # %%
 heads = len(sweep)
 outside = ((sweep["ci_low"] > 0) | (sweep["ci_high"] < 0)).sum()
-print(f"{outside} of {heads} intervals exclude 0; chance alone gives about")
-print(f"{0.05 * heads:.1f} on average (fewer with few sentences: answers come whole)")
-print(f"smallest p {sweep['p_value'].min():.3f}; for {heads} looks it should be below")
-print(f"{0.05 / heads:.4f} (Bonferroni) before we call any head special")
+print(f"{outside} of {heads} intervals exclude 0; if no head did anything,")
+print(f"some {0.05 * heads:.0f} would (fewer with few sentences: answers come whole)")
+print(f"p below 0.05: {(sweep['p_value'] < 0.05).sum()}")
+print(f"still, after Benjamini-Hochberg: {(sweep['q_value'] < 0.05).sum()}")
 
 # %% [markdown]
-# Accuracy moves in whole answers, so small effects hide in its noise. The *loss* moves
-# with every probability and sees more. Which heads raise it?
+# Accuracy moves in whole answers, so small effects hide in its noise. The **loss**
+# moves with every probability and sees more: here are all heads, sorted, with their
+# intervals (bootstrap, as in exercise 4) and the band in which sorted changes would lie
+# if they were nothing but noise.
 
 # %%
-sweep.nlargest(5, "loss_delta")[["layer", "head", "delta", "loss_delta"]].round(4)
+al.plots.effects(sweep, "loss_delta")
 
 # %% [markdown]
-# ## 5. Many heads at once
+# Colour would mark heads that stay significant after the correction. Are there any? The
+# note below counts intervals that exclude 0, beside how many chance alone would give.
 #
-# If single heads are mostly noise, are heads useless? Silence whole layers. From here
-# on we measure on *test* sentences, which the sweep has not seen: heads will be chosen
-# by it, and a choice looks better on the sentences it was made with.
+# Whether few or many heads pass, one question is stricter than any test on one set of
+# sentences: do heads that look important *stay* important on others? The same sweep on
+# test sentences:
 
 # %%
-whole = al.Evaluator(clf, splits.test.sample(size.sentences), fast=True)
-neutral = whole.score()
-for layer in range(clf.layers):
-    settings = clf.settings()
-    settings.scale[layer] = 0
-    print(f"layer {layer} silent:", whole.compare(neutral, settings))
+test = al.Evaluator(clf, splits.test.sample(size.sweep_sentences))
+again = test.sweep(scale=0.0, mode="fast")
+for column in ("delta", "loss_delta"):
+    rank = stats.spearmanr(sweep[column], again[column]).statistic
+    print(f"rank correlation of {column}, dev with test sentences: {rank:.2f}")
 
 # %% [markdown]
-# The last layer is a different matter from any single head: heads cover for each other,
-# layers cannot always. A head that is *redundant given the others* is not the same as a
-# head that *does nothing*.
+# A correlation of 1 would be the same order, 0 none. If accuracy hardly repeats itself
+# and the loss does so a little, then a list of "the five most important heads" made
+# from one sweep like this is mostly a list of accidents. More sentences help: the noise
+# falls with the square root of their number, the effects stay. (On a GPU this notebook
+# takes all of them.)
 #
-# And louder is not better, either:
+# ## 5. What does it mean to take a head away?
+#
+# Something has to stand where the head was, and there are at least three honest
+# choices:
+#
+# - **zero**: the head brings nothing. Later layers never met such a sum in training, so
+#   part of the damage may come from the strange sum, not from what is missing.
+# - **uniform**: the head still reads the text but has no choice, since all real tokens
+#   get the same weight. This asks whether *where it looks* matters (Wiegreffe and
+#   Pinter 2019 use it as a baseline).
+# - **mean**: the head always brings what it brings on average over many texts. The sum
+#   stays where it usually is; gone is only what the head tells about *this* text.
+#
+# If the three disagree about a head, that is no fault of the measurement: they are
+# three questions.
+#
+# ### Exercise 2: three ways to take a head away
+#
+# *Difficulty 2 of 5, 10 minutes.* Return the contexts with one head replaced. All other
+# heads stay as they are, and so does the tensor that you were given. What stands at
+# padding does not matter, but what is *read* there does.
+
+
+# %% exercise="ablate" points=2
+def ablate(context, value, real, mean, head, how):
+    """Contexts (B, H, T, D) with one head replaced; how: "zero", "uniform" or "mean".
+
+    context and value (B, H, T, D), real (B, T), bool, False at padding, mean (H, D)
+    """
+    ### BEGIN SOLUTION
+    context = context.clone()
+    if how == "zero":
+        context[:, head] = 0
+    elif how == "uniform":
+        weights = real / real.sum(-1, keepdim=True)  # (B, T), the same for every query
+        context[:, head] = weights[:, None] @ value[:, head]  # (B, 1, D)
+    else:
+        context[:, head] = mean[head]
+    return context
+    ### END SOLUTION
+
+
+# %% check="ablate"
+al.checks.ablate(ablate)
+
+# %% [markdown] hints="ablate"
+# Begin with `context.clone()`: into a copy you may write. The head is on axis 1, so
+# `context[:, head]` is `(B, T, D)`.
+#
+# ---
+# Uniform weights over $n$ real tokens are $1/n$ there and 0 at padding, for every
+# query. So each text has one mixture of *values*, its mean over real tokens, and every
+# token of the text gets it. Texts of a batch have different $n$.
+#
+# ---
+# `mean` has a row for each head, measured beforehand on many texts. Nothing of this
+# batch should go into it.
 
 # %%
-for factor in (0.25, 0.5, 1, 2, 3):
+ways = {"zero": sweep["loss_delta"]}
+for how in ("uniform", "mean"):
+    ways[how] = ev.sweep(mode="fast", how=how)["loss_delta"]
+ways = pd.DataFrame(ways)
+print(ways.describe().loc[["mean", "std", "max"]].round(4))
+al.plots.agreement(ways)
+
+# %% [markdown]
+# Read the table first: how much does the loss rise on average, and at worst? You might
+# expect zero to do the most damage, since it is the strangest sum, and uniform the
+# least, since the head still reads the text. Is it so here? Then the correlations: how
+# much of "which heads matter" depends on what stands in their place?
+#
+# ## 6. Which heads matter? Four measures
+#
+# Silencing every head in turn takes one run over the data for each of them. Is there a
+# cheaper way? The loss $L$ depends on the scales as smoothly as on any weight, and near
+# $s = 1$ it is nearly a straight line:
+#
+# $$
+# L(s_h = 0) - L(s_h = 1) \;\approx\; - \frac{\partial L}{\partial s_h}\Big|_{s=1},
+# \qquad L = \frac{1}{N} \sum_{i=1}^{N} \ell_i
+# $$
+#
+# The left side is what silencing the head costs. The right side comes for *all* heads
+# out of one pass forward and one backward. Positive: the head helps. Negative: the
+# model would be better off without it, at least on these sentences. Michel et al.
+# (2019) average *absolute* values, sentence by sentence. Then a head that helps here
+# and harms there looks important, though silencing it would cost nothing on average; we
+# keep the sign.
+#
+# ### Exercise 3: all heads in one pass
+#
+# *Difficulty 3 of 5, 10 minutes.* `loss_of(scale, batch)` runs a model whose heads are
+# scaled by `scale (layers, heads)`, and returns the mean loss of the `len(batch)`
+# sentences, as a tensor that gradients flow through. Batches need not be equally large.
+# Call it once for each.
+
+
+# %% exercise="head_importance" points=3
+def head_importance(loss_of, batches, layers, heads):
+    """What silencing each head would cost, to first order: (layers, heads), signed."""
+    ### BEGIN SOLUTION
+    sentences = sum(len(batch) for batch in batches)
+    importance = torch.zeros(layers, heads)
+    for batch in batches:
+        scale = torch.ones(layers, heads, requires_grad=True)
+        (gradient,) = torch.autograd.grad(loss_of(scale, batch), scale)
+        importance -= gradient * len(batch) / sentences
+    return importance
+    ### END SOLUTION
+
+
+# %% check="head_importance"
+al.checks.head_importance(head_importance)
+
+# %% [markdown] hints="head_importance"
+# The scales are a tensor of ones that requires gradients. After `loss_of(scale,
+# batch).backward()` the gradient is in `scale.grad`; `torch.autograd.grad(loss, scale)`
+# returns it instead.
+#
+# ---
+# Which way does the loss go if the scale goes *down*, from 1 to 0? And by what must a
+# batch's mean be multiplied so that all sentences count the same?
+#
+# ---
+# `backward()` *adds* to `.grad`. Either let everything collect there, or begin each
+# batch with a new tensor of scales; not half of each.
+
+# %%
+importance = ev.gradients()  # (layers, heads), signed, nats
+rank = stats.spearmanr(importance.ravel(), sweep["loss_delta"]).statistic
+print(f"rank correlation with the sweep: {rank:.2f}")
+al.plots.head_map(importance, title="First-order importance", label="loss, nats")
+
+# %% [markdown]
+# How far from $s = 1$ does a straight line hold? The loss bends: it can rise without
+# end, but it cannot fall below 0. What bends less is the **log-odds** of the right
+# label, from which the loss follows, $\ell = \log(1 + e^{-o})$. So let every sentence's
+# $o$ move along its own gradient, and take the loss *there*. It costs the same one
+# pass.
+
+# %%
+estimate = ev.estimate()  # the loss after moving each sentence's log-odds
+rank = stats.spearmanr(estimate.ravel(), sweep["loss_delta"]).statistic
+print(f"rank correlation with the sweep: {rank:.2f}")
+
+# %% [markdown]
+# This is what the desk draws behind its faders. Its first estimate of accuracy is made
+# the same way: each sentence's margin moves along its gradients, and those that fall
+# below 0 count as wrong. How good is that for large moves, of all heads at once?
+
+# %%
+rows = []
+for factor in (0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0):
     settings = clf.settings()
     settings.scale[:] = factor
-    print(f"all heads x {factor:<4g}", whole.score(settings))
+    rows.append((factor, dev.preview(settings), dev.score(settings).accuracy))
+factors, guessed, measured = map(list, zip(*rows, strict=True))
+al.plots.lines(
+    factors,
+    {"first-order estimate": guessed, "measured": measured},
+    xlabel="scale of all heads",
+    ylabel="accuracy",
+    alt="Estimate and measurement of accuracy part as all heads grow softer.",
+)
 
 # %% [markdown]
-# ## 6. From fader to real structure
+# Two more measures are read off the attention maps, without asking for any answer:
+#
+# - **attention mass**: how much [CLS], from which the answer is read, looks at the
+#   *text* through this head, instead of at itself and [SEP];
+# - **contribution**: how long the vectors are that the head adds, $\lVert A_{ij} \, v_j
+#   W^O_h \rVert$ (Kobayashi et al. 2020).
+
+# %%
+profile = al.measures.profiles(clf, ev.dataset.texts)
+measures = profile[["layer", "head"]].assign(
+    attention=profile["reads"],
+    contribution=profile["contribution"],
+    gradient=importance[profile["layer"], profile["head"]],
+    silencing=sweep["loss_delta"],
+)
+al.plots.importances(measures, title="Four rankings of the same heads")
+
+# %%
+al.plots.agreement(measures)
+
+# %% [markdown]
+# Gradient and silencing ask the same question, one at a distance, and should agree
+# best. The other two ask something else: *where* a head looks and *how much* it writes.
+# Much is not the same as useful. Whoever says "the important heads" has to say by which
+# measure.
+#
+# ## 7. A place to rest
+#
+# What do heads look at? Clark et al. (2019) drew two pictures of BERT-base that are
+# easily drawn again: how much weight falls on special tokens, and how widely each head
+# spreads its weight (entropy, in nats).
+
+# %%
+al.plots.special_shares(profile)
+
+# %%
+al.plots.entropy(profile)
+
+# %% [markdown]
+# Clark et al. found that in BERT-base more than half of the weight of the layers in the
+# middle falls on [SEP], and took it for a place to look at when there is nothing to
+# fetch. Theirs has twelve layers, read pairs of long passages in training, and was not
+# fine-tuned. Ours has six, was made from single sentences, and was fine-tuned to answer
+# from [CLS]. So compare:
+#
+# - Which special token gets the weight here, and in which layers?
+# - Do special tokens *contribute* as much as they are looked at? If the value vectors
+#   fetched there are short, much weight is little effect (Kobayashi et al. 2020).
+# - In which layer do heads look most narrowly? Clark et al. found wide heads in the
+#   lowest layers.
+
+# %%
+shares = profile.groupby("layer")[
+    ["cls", "sep", "special", "contribution_special"]
+].mean()
+shares.style.format("{:.0%}")
+
+# %% [markdown]
+# If looking at such a token is resting, then heads that mostly look there should cost
+# little when they are silenced:
+
+# %%
+resting = profile["special"]
+rank = stats.spearmanr(resting, sweep["loss_delta"].abs())
+print(f"share on [CLS] and [SEP] against size of effect: {rank.statistic:+.2f}")
+print(f"p = {rank.pvalue:.2g}, over {len(profile)} heads")
+
+# %% [markdown]
+# ## 8. Attention is not explanation?
+#
+# Looking at a map one is tempted to read off *why* the model answered. Test it: for one
+# sentence, four answers to "which words decided?".
+#
+# - **attention**: what [CLS] looks at in the last layer, heads averaged;
+# - **rollout**: the same followed through all layers, which is your exercise below;
+# - **gradient**: how the answer's margin moves with each word's vector, times it;
+# - **ablation**: how the answer's probability falls when the word is masked.
+
+# %%
+frame = al.measures.explanations(clf, text)
+print(f"{frame.attrs['label']}, {frame.attrs['probability']:.0%} sure")
+al.plots.explanations(frame)
+
+# %% [markdown]
+# The weights of a late layer say at which *tokens of that layer* a token looks. But
+# those are no words any more: each was mixed out of many in the layers before. How much
+# of each word is in them? **Attention rollout** (Abnar and Zuidema 2020) follows it
+# through, roughly. The heads of a layer are averaged. A layer adds what its heads bring
+# to what was there, so half is taken to come through the weights and half straight from
+# the token itself. How long the values are, and what the feed-forward part does, is
+# left out:
+#
+# $$
+# A_l = \frac{1}{2} \Big( \frac{1}{H} \sum_h W_{l,h} \Big) + \frac{1}{2} I,
+# \qquad \text{rollout} = A_L \cdots A_2 A_1
+# $$
+#
+# Row $i$ of the result says out of which input tokens token $i$ of the last layer is
+# made. The first layer, which looks at the input, stands on the right.
+#
+# ### Exercise 6: attention rollout
+#
+# *Difficulty 2 of 5, 5 minutes.* Each row of the result sums to 1 again. Can you see
+# why?
+
+
+# %% exercise="rollout" points=1
+def rollout(weights):
+    """(T, T): the share of each input token (column) in each last token (row).
+
+    weights (L, H, T, T), every row of which sums to 1
+    """
+    ### BEGIN SOLUTION
+    itself = torch.eye(weights.shape[-1])
+    result = itself
+    for layer in weights:
+        result = (layer.mean(0) + itself) / 2 @ result
+    return result
+    ### END SOLUTION
+
+
+# %% check="rollout"
+al.checks.rollout(rollout)
+
+# %% [markdown] hints="rollout"
+# One matrix for each layer: the mean over its heads, half of it, and half of
+# `torch.eye(T)`.
+#
+# ---
+# Before the first layer every token is only itself: begin with `torch.eye(T)`. Each
+# layer is then multiplied *from the left*, since its columns are the rows of what was
+# there before.
+
+# %% [markdown]
+# One sentence proves nothing. Over many: how far do the four rank the words alike?
+# (Gradients and ablations by size, since attention has no sign.) *Removal* is ablation
+# done another way, by closing the gap; how far two versions of *one* question agree is
+# the yardstick for all others.
+
+# %%
+texts = splits.test.sample(max(size.sweep_sentences // 5, 8)).texts
+alike = al.measures.agreement(clf, texts)
+al.plots.agreement(alike)
+
+# %% [markdown]
+# Jain and Wallace (2019) called this disagreement *Attention is not explanation*;
+# Wiegreffe and Pinter (2019) replied *Attention is not not explanation*: that other
+# measures disagree does not make them right, and a model that must do with uniform
+# weights is the better test. That one you can run at once:
+
+# %%
+settings = clf.settings()
+for layer in range(clf.layers):
+    settings.temperature[:] = 1
+    settings.temperature[layer] = 1e6  # all weights of this layer alike
+    print(f"uniform weights in layer {layer}:", dev.compare(neutral, settings))
+settings.temperature[:] = 1e6
+print("uniform weights everywhere:  ", dev.compare(neutral, settings))
+
+# %% [markdown]
+# Compare each interval with 0. Where uniform weights cost next to nothing, no story
+# about *what the layer looks at* can explain the answers. Where they cost much, looking
+# matters. And the costs do not add up: everywhere at once is another matter than the
+# sum of the layers, so no single map shows what attention does.
+#
+# ## 9. Many heads at once
+#
+# If most single heads can go, how many can go *together*? Take them away one after the
+# other, in an order chosen on *dev* sentences, and measure on *test* sentences, which
+# had no part in the choice. The yardstick is random order, several times.
+
+# %%
+by_sweep = sweep.sort_values("loss_delta")[["layer", "head"]].to_numpy()
+
+# %%
+judge = al.Evaluator(clf, splits.test.sample(size.sweep_sentences), fast=True)
+seeds = range(3 if size.name == "ci" else 5)
+paths = [
+    judge.prune_path("gradient", chosen_on=ev),
+    judge.prune_path(by_sweep).replace({"order": {"given": "silencing"}}),
+    judge.prune_path("use", chosen_on=ev),  # mean |gradient|
+    judge.prune_path("weights"),
+    judge.prune_path("random", seeds=seeds),
+]
+path = pd.concat(paths)
+al.plots.pruning(
+    path, judge.score(), chance=max(np.bincount(judge.labels)) / judge.score().n
+)
+
+# %% [markdown]
+# Michel et al. (2019) drew this for BERT-base on pairs of sentences, in the order of
+# *use*, the mean of absolute gradients, and found that about two fifths of the heads
+# can go "without noticeable loss". Look at four things here:
+#
+# - where the curves leave the grey band of the untouched model's own error;
+# - how much better any order is than *random*. That is the yardstick, and it is high;
+# - whether *gradient*, which keeps the sign, does better or worse than *use*. A sign
+#   says what happens if one head goes while all others stay. Take thirty away together,
+#   and that question is no longer the one you asked;
+# - that every order ends low, though hardly a head on the way was worth anything alone.
+#   Heads cover for each other: *redundant given the others* is not *useless*.
+
+# %%
+half = path[path["heads_off"] == path["heads_off"].max() // 2]
+ends = half.groupby("order", sort=False)["accuracy"].agg(["min", "max"])
+(100 * ends).style.format("{:.1f}")
+
+# %% [markdown]
+# ## 10. From fader to structure
 #
 # A head at scale 0 still costs its multiplications. `al.heads.prune` cuts it out of the
-# weight matrices: the same answers, fewer parameters. Here the half of the heads whose
-# silence raises the loss least goes.
+# weight matrices: the same answers, fewer parameters. Here the half goes that is used
+# least, on dev sentences; the comparison is on test sentences. Is it faster, too?
 
 # %%
-least = sweep.nsmallest(heads // 2, "loss_delta")[["layer", "head"]]
-places = [tuple(map(int, place)) for place in least.to_numpy()]
-smaller = al.heads.prune(clf, places)
-
+use = np.abs(ev.gradients(per_sentence=True)).mean(axis=0)  # (layers, heads)
+order = use.ravel().argsort()
+least = [divmod(int(one), clf.heads) for one in order[: heads // 2]]
+smaller = al.heads.prune(clf, least)
 settings = clf.settings()
-for layer, head in places:
+for layer, head in least:
     settings.scale[layer, head] = 0
-silenced = clf.predict(splits.dev.texts[:20], settings).probabilities
-cut = smaller.predict(splits.dev.texts[:20]).probabilities
-print(f"silenced v cut out: largest difference {np.abs(silenced - cut).max():.1e}")
-print(f"parameters: {clf.parameters():,} before, {smaller.parameters():,} after")
+some = splits.test.sample(64).texts
+silenced, cut = clf.predict(some, settings), smaller.predict(some)
+difference = np.abs(silenced.probabilities - cut.probabilities).max()
+print(f"silenced against cut out: largest difference {difference:.1e}")
+assert difference < 1e-4
+print(judge.compare(judge.score(), settings))
 
 # %%
-print(whole.compare(neutral, settings))
+encoded = smaller.encode(some)
+seconds = {
+    name: al.device.seconds(lambda one=one: one.logits(encoded))
+    for name, one in (("all heads", clf), ("half of them", smaller))
+}
+for name, one in (("all heads", clf), ("half of them", smaller)):
+    print(f"{name:>12}: {one.parameters():,} parameters, {1000 * seconds[name]:.0f} ms")
+print(f"faster by a factor of {seconds['all heads'] / seconds['half of them']:.2f}")
 
 # %% [markdown]
-# Was the choice any good? A random half is the yardstick: if it does as well, the order
-# of the sweep was worth little.
-
-# %%
-rng = np.random.default_rng(0)
-for trial in range(3):
-    settings = clf.settings()
-    gone = rng.permutation(clf.layers * clf.heads)[: heads // 2]
-    settings.scale.view(-1)[gone] = 0
-    print(f"random half {trial}:", whole.compare(neutral, settings))
-
-# %% [markdown]
-# ## What to take along
+# Half of the heads are not half of the model: feed-forward layers and word embeddings
+# stay. Michel et al. gained 17.5 % speed from half of BERT-base's heads at large
+# batches. What else can be taken away, and what it saves, is lesson 08's subject.
+#
+# ## What you know now
 #
 # - Scale acts on what leaves a head, temperature on where it looks.
-# - One head silenced is mostly noise. Say so, with the interval; look at the loss as
-#   well; count how many heads you looked at.
-# - Redundant is not useless, and a large weight is not a large contribution.
+# - One head silenced is mostly noise in accuracy. Say so, with the interval; look at
+#   the loss as well; count how many heads you looked at; look again on other sentences.
+# - One gradient a sentence foretells what silencing any head would do, if you follow
+#   something that hardly bends. Many heads at once are another question.
+# - "Important" has at least four meanings, and they rank heads differently. Gradient
+#   and silencing ask for the effect on the answer, the maps do not.
+# - Redundant is not useless: half of the heads can often go, all cannot. Compare every
+#   clever order with a random one.
+# - A large weight is not a large contribution, and a map is not an explanation until it
+#   has been tested.
+
+# %%
+al.checks.summary("05")

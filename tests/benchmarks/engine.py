@@ -39,7 +39,9 @@ def measure() -> list[Row]:
             agree[mode].append(_agreement(clf, data, mode, layer, head, wanted))
         ev = al.Evaluator(clf, data, fast=True)
         seconds, gradients = _timed(ev.gradients)
+        ready, estimate = _timed(ev.estimate)
         times.setdefault("gradients", []).append(seconds)
+        times.setdefault("estimate", []).append(ready)
     rows = []
     for mode in ("exact", "fast"):
         rows += [
@@ -54,11 +56,15 @@ def measure() -> list[Row]:
                 agree[mode],
             ),
         ]
-    rows.append(_ratio("gradients.speedup", with_plain, times["gradients"]))
-    rank = stats.spearmanr(gradients.ravel(), exact["loss_delta"]).statistic
-    rows.append(row("gradients.spearman", rank, "rank correlation with exact changes of the loss"))
+    for name, found in (("estimate", estimate), ("gradients", gradients)):
+        rank = stats.spearmanr(found.ravel(), exact["loss_delta"]).statistic
+        unit = f"rank correlation of Evaluator.{name} with exact changes of the loss"
+        rows += [
+            _ratio(f"{name}.speedup", with_plain, times[name]),
+            row(f"{name}.spearman", rank, unit),
+        ]
     rows += _preview(ev) + _memory(clf, data)
-    rows.append(_nnsight(clf, data))
+    rows.append(_nnsight(clf, data, times["exact"]))
     return rows
 
 
@@ -117,7 +123,7 @@ def _memory(clf: Classifier, data: TextDataset) -> list[Row]:
     ]
 
 
-def _nnsight(clf: Classifier, data: TextDataset) -> Row:
+def _nnsight(clf: Classifier, data: TextDataset, ours: list[float]) -> Row:
     """The exact sweep against the same with nnsight, as its users would write it."""
     name, unit = "sweep.nnsight.speedup", "x of nnsight, one head at a time, batches of 32"
     try:
@@ -133,18 +139,17 @@ def _nnsight(clf: Classifier, data: TextDataset) -> Row:
                 data.texts[start : start + 32], padding=True, truncation=True, return_tensors="pt"
             )
             with torch.inference_mode(), watched.trace(**inputs.to(clf.device)):
-                output = watched.bert.encoder.layer[layer].attention.output.dense
-                output.input[..., head * width : (head + 1) * width] = 0
+                context = watched.bert.encoder.layer[layer].attention.self.output[0]
+                context[..., head * width : (head + 1) * width] = 0
                 logits = watched.classifier.output.save()
             answers.append(logits.argmax(-1).cpu())
         return torch.cat(answers).numpy()
 
-    theirs, ours = [], []
+    theirs = []
     for layer, head in TIMED:
         seconds, found = _timed(lambda at=layer, one=head: silenced(at, one))
         assert (found == plain(clf, data, layer, head)).mean() > 0.999
         theirs.append(seconds * clf.layers * clf.heads)
-        ours.append(_timed(lambda: al.Evaluator(clf, data).sweep())[0])
     return _ratio(name, theirs, ours, unit)
 
 

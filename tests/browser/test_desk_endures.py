@@ -165,7 +165,7 @@ def test_the_least_important_heads_go_and_the_budget_counts_them(page):
     silent, others = page.evaluate("""() => {
         const cells = [...document.querySelectorAll('.fader:not(.gone)')];
         const of = (wanted) => cells.filter(c => c.classList.contains('silent') === wanted)
-          .map(c => Number(c.dataset.importance));
+          .map(c => Number(c.dataset.use));
         return [of(true), of(false)]; }""")
     assert len(silent) == 11
     assert max(silent) <= min(others)

@@ -267,8 +267,12 @@ def test_of_two_labels_the_loss_follows_from_the_margin(few):
 
 def test_importances_foretell_what_silencing_does(ev):
     table = ev.sweep(mode="fast")
-    rank = stats.spearmanr(ev.gradients().ravel(), table["loss_delta"]).statistic
-    assert rank > 0.6
+    linear, moved = (
+        stats.spearmanr(one.ravel(), table["loss_delta"]).statistic
+        for one in (ev.gradients(), ev.estimate())
+    )
+    assert linear > 0.6
+    assert moved > 0.9
 
 
 def test_a_preview_moves_every_margin_along_its_gradient(clf, ev):
@@ -288,6 +292,13 @@ def test_a_preview_moves_every_margin_along_its_gradient(clf, ev):
     small = clf.settings()
     small.scale[:] = 0.97
     assert ev.preview(small) == pytest.approx(ev.score(small).accuracy, abs=1 / len(margins))
+
+
+def test_an_estimate_moves_the_log_odds_and_takes_the_loss_there(few):
+    """With two labels log-odds are margins."""
+    score, slopes = few.score(), few.gradients(objective="margin", per_sentence=True)
+    moved = np.log1p(np.exp(-(score.margins[:, None, None] - slopes)))
+    assert few.estimate() == pytest.approx(moved.mean(0) - score.loss, abs=1e-5)
 
 
 def test_gradients_of_heads_that_are_gone_are_zero(clf, some):
@@ -322,6 +333,11 @@ def test_orders_put_the_least_important_first(few, swept):
     assert one_by_one["loss"][1] - one_by_one["loss"][0] == pytest.approx(least, abs=2e-3)
     by_gradient = few.prune_path("gradient", steps=2)
     assert by_gradient["heads_off"].tolist() == [0, 36, 72]
+    used = np.abs(few.gradients(per_sentence=True)).mean(0)
+    least = np.unravel_index(np.argsort(used, axis=None)[:36], used.shape)
+    by_use = few.prune_path("use", steps=2, mode="exact")
+    settings = silent(few.clf, *zip(*least, strict=True))
+    assert by_use["loss"][1] == pytest.approx(few.score(settings).loss, abs=1e-5)
     by_weight = few.prune_path("weights", steps=1)
     assert by_weight["loss"].iloc[-1] == pytest.approx(by_gradient["loss"].iloc[-1])  # all are gone
     random = few.prune_path("random", seeds=(0, 1, 2), steps=2)

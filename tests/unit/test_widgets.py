@@ -86,16 +86,17 @@ def test_presets():
         mixing.preset("silense", start, (0, 0))
 
 
-def test_importances_of_two_labels_follow_from_their_margins():
-    rng = np.random.default_rng(0)
-    margins, gradients = rng.normal(size=5) * 3, rng.normal(size=(5, 2, 3))
-    knobs = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
-    moved = torch.tensor(margins) + (torch.tensor(gradients) * (knobs - 1)).sum((1, 2))
-    logits = torch.stack([moved, torch.zeros(5)], dim=1)  # the first label is right
-    torch.nn.functional.cross_entropy(logits, torch.zeros(5, dtype=torch.long)).backward()
-    found = mixing.importance_of(margins, gradients, None)
-    assert found == pytest.approx(-knobs.grad.numpy())
-    assert mixing.importance_of(margins, gradients, gradients) == pytest.approx(gradients.mean(0))
+def test_importances_are_those_of_the_evaluator(clf, some):
+    """With three labels, where log-odds and margin differ."""
+    model = type(clf.model)(
+        type(clf.model.config)(**(clf.model.config.to_dict() | {"num_labels": 3}))
+    )
+    three = al.Classifier(model.eval(), clf.tokenizer, ["negative", "so-so", "positive"])
+    ev = Evaluator(three, some)
+    odds = ev.gradients(objective="log_odds", per_sentence=True)
+    importance, use = mixing.importances(ev.score().losses, odds)
+    assert importance == pytest.approx(ev.estimate(), abs=1e-5)
+    assert use == pytest.approx(np.abs(ev.gradients(per_sentence=True)).mean(0), abs=1e-5)
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
@@ -402,9 +403,7 @@ def test_the_view_can_estimate_what_preview_estimates(clf, movies, all_gradients
         # margins are of the fast number format here: a sentence on the edge may fall to the other side
         assert moved == pytest.approx(evaluator.preview(settings), abs=0.021)
         assert neutral == pytest.approx(desk.first_order["accuracy"])
-    assert np.array(desk.first_order["importance"]) == pytest.approx(
-        evaluator.gradients(), abs=5e-4
-    )
+    assert np.array(desk.first_order["importance"]) == pytest.approx(evaluator.estimate(), abs=5e-4)
 
 
 def test_at_most_so_many_sentences_are_estimated_on(clf, some, monkeypatch):
@@ -431,9 +430,9 @@ def test_the_least_important_heads_are_silenced(clf, some, all_gradients):
         return seven, all_there
 
     seven, all_there = at_the_desk(smaller, some, scenario)
-    importance = Evaluator(smaller, some).gradients()
-    importance[2, 5] = np.inf
-    lowest = np.argsort(importance.ravel())[:7]
+    use = np.abs(Evaluator(smaller, some).gradients(per_sentence=True)).mean(0)
+    use[2, 5] = np.inf
+    lowest = np.argsort(use.ravel())[:7]
     assert seven == sorted(divmod(int(place), 12) for place in lowest)
     assert len(all_there) == 71
     assert (2, 5) not in all_there

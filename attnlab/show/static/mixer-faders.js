@@ -99,7 +99,7 @@ function faderGrid(desk) {
   heat.onchange = drawHeat;
 
   function drawHeat() {
-    const { importance, error } = model.get("first_order");
+    const { importance, use, error } = model.get("first_order");
     const shown = importance !== undefined && heat.checked;
     heat.disabled = importance === undefined;
     legend.hidden = !shown;
@@ -117,6 +117,7 @@ function faderGrid(desk) {
       cell.style.setProperty("--hue", part < 0 ? colours[0] : colours[colours.length - 1]);
       cell.style.setProperty("--part", Math.abs(part).toFixed(3));
       cell.dataset.importance = importance ? importance[layer][head] : "";
+      cell.dataset.use = use ? use[layer][head] : "";
     });
     draw();
   }
@@ -149,7 +150,7 @@ function faderGrid(desk) {
       ghost.style.setProperty("--at", share(kept));
       sounding += state.scale[layer][head] > 0;
       const remarks = [`layer ${layer}, head ${head}`];
-      if (importance) remarks.push(`silencing it: loss ${signed(1000 * importance[layer][head])}/1000 nat (first order)`);
+      if (importance) remarks.push(`silencing it: loss ${signed(1000 * importance[layer][head])}/1000 nat (estimated)`);
       // the other table's changes must not hide behind this one
       if (state[second][layer][head] !== 1) remarks.push(`${second} ${short(state[second][layer][head])}`);
       if (!ghost.hidden) remarks.push(`${model.get("side") === "A" ? "B" : "A"}: ${short(kept)}`);

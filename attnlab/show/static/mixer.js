@@ -85,7 +85,7 @@ function render(context) {
     const { importance, error } = model.get("first_order");
     least.disabled = importance === undefined;
     least.title = error ?? (importance
-      ? "By the gradients at neutral: those whose silence raises the loss least. The others go to neutral."
+      ? "By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral."
       : "The importances are being computed.");
   }
 
