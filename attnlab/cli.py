@@ -325,6 +325,11 @@ def sweep(
         )
     if not leads():
         return
+    facts = table.attrs
+    alike = f", answers as in float32: {facts['agreement']:.1%}" if "agreement" in facts else ""
+    _say(
+        f"{facts['n']} sentences, untouched {facts['accuracy']:.1%} ± {facts['stderr']:.1%}; mode {mode}{alike}"
+    )
     if to:
         write_whole(to, table.to_csv(index=False).encode())
         out.print(f"{len(table)} heads written to {to}", highlight=False)

@@ -43,7 +43,7 @@ class Layer:
 
 
 class Engine:
-    """A classifier's forward pass, in one number format, from a snapshot of its weights.
+    """A classifier's forward pass, in one number format, from a copy of its encoder layers' weights.
 
     Parameters
     ----------
@@ -289,13 +289,16 @@ def _normed(hidden: Tensor, norm: tuple[Tensor, Tensor, float]) -> Tensor:
 def _layers(model: nn.Module, dtype: torch.dtype) -> list[Layer]:
     """The encoder layers, their weights copied in ``dtype``."""
 
+    def copied(one: Tensor) -> Tensor:
+        return one.detach().to(dtype, copy=True)
+
     def linear(one: nn.Module) -> tuple[Tensor, Tensor]:
-        if type(one) is not nn.Linear:
-            raise ModelError(f"A {type(one).__name__} stands where a Linear was expected.")
-        return one.weight.detach().to(dtype), one.bias.detach().to(dtype)
+        if type(one) is not nn.Linear or one.bias is None:
+            raise ModelError(f"{one} stands where a Linear with a bias was expected.")
+        return copied(one.weight), copied(one.bias)
 
     def norm(one: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
-        return one.weight.detach().to(dtype), one.bias.detach().to(dtype), one.eps
+        return copied(one.weight), copied(one.bias), one.eps
 
     layers = []
     for at, (site, rest) in enumerate(zip(heads.sites(model), _feed_forwards(model), strict=True)):
@@ -308,7 +311,7 @@ def _layers(model: nn.Module, dtype: torch.dtype) -> list[Layer]:
             ]
             outward, outward_bias = linear(site.output)
         else:  # all heads were removed: the bias is left
-            outward_bias = site.output.bias.detach().to(dtype)
+            outward_bias = copied(site.output.bias)
             outward = outward_bias.new_zeros(len(outward_bias), 0)
             inward = [(outward.T, outward_bias[:0])] * 3
         layers.append(

@@ -26,7 +26,14 @@ from attnlab.bert import Classifier, Stopped
 from attnlab.datasets import TextDataset
 from attnlab.device import number_format
 from attnlab.engine import Change, Engine, How, Which
-from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError, suggest
+from attnlab.errors import (
+    AttnlabError,
+    AttnlabWarning,
+    DataError,
+    ModelError,
+    SettingsError,
+    suggest,
+)
 from attnlab.settings import HeadSettings
 from attnlab.significance import mcnemar, paired_bootstrap, paired_interval
 
@@ -157,7 +164,8 @@ class Evaluator:
 
     Notes
     -----
-    Changing the model's weights is noticed, and nothing computed before is used any more.
+    Changing the model's weights is noticed, and nothing computed before is used any more. Hooks of your own on the
+    model are not: the forward pass is `attnlab.engine`'s. One Evaluator serves one thread at a time.
     """
 
     def __init__(
@@ -209,9 +217,11 @@ class Evaluator:
             and what is computed is added
         stop : asked between batches; when it says True the run raises `bert.Stopped`
         """
-        if settings is not None:
-            settings.validate(self.clf.layers, self.clf.heads)
-            _refuse_stack(settings)
+        settings = (settings or heads.current(self.clf) or self.clf.settings()).copy()
+        settings.validate(self.clf.layers, self.clf.heads)
+        _refuse_stack(settings)
+        if first < 1:
+            raise AttnlabError(f"first is {first}; a chunk holds at least 1 text.")
         at, known = 0, [] if known is None else known
         for step, chunk in enumerate(self._chunks(first)):
             if step == len(known):
@@ -263,6 +273,7 @@ class Evaluator:
 
     def agreement(self) -> float:
         """Share of texts on which the fast number format answers as float32 does, heads untouched."""
+        self._ready()  # forgets what was of other weights
         if "agreement" not in self._known:
             neutral = self.clf.settings()
             fast, exact = (
@@ -444,7 +455,7 @@ class Evaluator:
             if order not in ORDERS:
                 raise AttnlabError(f"There is no order {order!r}. {suggest(order, ORDERS)}")
             paths = [
-                self._ordered(order, seed, chosen_on or self)
+                self._ordered(order, seed, chosen_on or self, mode)
                 for seed in (seeds if order == "random" else seeds[:1])
             ]
         else:
@@ -455,8 +466,10 @@ class Evaluator:
                     f"An order names heads that are there, (layer, head), each once; {strange or path} does not."
                 )
             paths = [path]
-        if steps < 1:
-            raise AttnlabError(f"steps is {steps}; it must be at least 1.")
+        if steps < 1 or not len(seeds):
+            raise AttnlabError(
+                f"It takes at least 1 step and 1 seed, not {steps} and {len(seeds)}."
+            )
         rows, tell = [], _shown(progress)
         for seed, path in zip(seeds, paths, strict=False):
             counts = np.unique(np.linspace(0, len(path), steps + 1).round().astype(int))
@@ -495,6 +508,7 @@ class Evaluator:
         self._known: dict[object, object] = {}
         self._weights: tuple[object, ...] = ()
         self._engine: Engine | None = None
+        self._why = ""  # there is no engine
 
     @property
     def cache_bytes(self) -> int:
@@ -518,6 +532,10 @@ class Evaluator:
 
     def _ready(self) -> Engine | None:
         """The engine for the weights as they are now; None where the plain forward pass has to do."""
+        if self.clf.model.training:
+            raise ModelError(
+                "This model is in training mode, and its dropout would be measured with it. Call clf.model.eval()."
+            )
         weights = _weights_now(self.clf)
         if weights != self._weights:
             if self._weights:
@@ -527,36 +545,30 @@ class Evaluator:
         return self._engine
 
     def _checked(self) -> Engine | None:
-        """An engine that answers as the model does on a few of the texts, or None, with a warning."""
+        """An engine that answers as the model does on a few of the texts; None if there is none, and why."""
         try:
-            engine = Engine(self.clf, self._dtype())
             places = np.unique(np.linspace(0, len(self.dataset) - 1, 3).astype(int))
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():
+                engine = Engine(self.clf, self._dtype())
                 mine = engine.logits(*engine.start(self.encoded, places)).cpu()
             theirs = self.clf.logits(self.encoded, places, self.clf.settings())
             off = float((mine - theirs).abs().max() / (1 + theirs.abs().max()))
-            if off > (1e-4 if engine.dtype == torch.float32 else 0.2):
+            if not off <= (1e-4 if engine.dtype == torch.float32 else 0.2):  # nor may it be NaN
                 raise ModelError(f"Its answers differ by {off:.2g} from what was expected.")
         except ModelError as error:
-            warnings.warn(
-                f"The heads of this model are measured by its plain forward pass, which is slower: {error}",
-                AttnlabWarning,
-                stacklevel=5,
-            )
+            self._why = str(error)
             return None
         return engine
 
     def _logits(
         self,
         places: np.ndarray,
-        settings: HeadSettings | None,
+        settings: HeadSettings,
         stop: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Logits (N, C) of the texts at these places; nothing below the first change is computed again."""
         engine = self._ready()
-        if settings is None:
-            settings = heads.current(self.clf) or self.clf.settings()
-        if engine is None or settings.scale.dim() == 3:
+        if engine is None:
             return self.clf.logits(self.encoded, places, settings, self.fast, stop)
         changed = self._first_change(engine, settings)
         result = torch.empty(len(places), len(self.clf.label_names))
@@ -621,6 +633,8 @@ class Evaluator:
                         hidden, mask = engine.start(self.encoded, group)
                     logits = engine.logits(hidden, mask, settings).cpu()
                 value = _objective(logits, labels[group], objective)
+                if not value.requires_grad:  # every head was removed
+                    value = value + 0 * sum(knob.sum() for knob in knobs)
                 gradients = torch.autograd.grad(value.sum(), knobs)
             found["value"][group] = value.detach().numpy()
             for name, one in zip(("scale", "temperature"), gradients, strict=True):
@@ -635,7 +649,7 @@ class Evaluator:
 
     # --- sweeps --------------------------------------------------------------------------------------
 
-    def _ordered(self, order: str, seed: int, chooser: "Evaluator") -> list[Place]:
+    def _ordered(self, order: str, seed: int, chooser: "Evaluator", mode: Mode) -> list[Place]:
         """All heads, the least important first."""
         present = _present(self.clf)
         if order == "random":
@@ -647,7 +661,7 @@ class Evaluator:
         elif order == "weights":
             value = sweeps.weight_sizes(self.clf)
         else:
-            table = chooser.sweep(mode="fast")
+            table = chooser.sweep(mode=mode)
             value = np.zeros((self.clf.layers, self.clf.heads))
             value[table["layer"], table["head"]] = table["loss_delta"]
         return sorted(present, key=lambda place: value[place])
@@ -666,8 +680,22 @@ class Evaluator:
         """The table of a sweep: for every value of the knobs a row per head or layer."""
         if how not in HOWS:
             raise AttnlabError(f"There is no way {how!r} to change a head. {suggest(how, HOWS)}")
+        if how != "scale" and not (
+            np.size(scales) == np.size(temperatures) == 1 == temperatures and scales == 0
+        ):
+            raise AttnlabError(
+                f"how={how!r} has no use for a scale or a temperature. Leave them out."
+            )
+        if not np.size(scales) or not np.size(temperatures):
+            raise SettingsError("There is no value to set a head to. Give a scale, such as 0.")
         worker = self._like(mode)
         engine = worker._ready()
+        if engine is None:
+            warnings.warn(
+                f"This sweep takes the model's plain forward pass, which is slower: {worker._why}",
+                AttnlabWarning,
+                stacklevel=3,
+            )
         knobs = [
             (float(scale), float(temperature))
             for scale, temperature in itertools.product(
@@ -753,11 +781,11 @@ def _present(clf: Classifier) -> list[Place]:
 
 
 def _weights_now(clf: Classifier) -> tuple[object, ...]:
-    """Numbers that change when any weight does: the versions torch counts, and a sum of each tensor."""
-    parameters = list(heads.model_of(clf).parameters())
+    """Numbers that change when a weight or buffer does: the versions torch counts, and a sum of each tensor."""
+    tensors = [*clf.model.parameters(), *clf.model.buffers()]
     with torch.no_grad():
-        sums = torch.stack([one.sum() for one in parameters]).tolist()
-    return tuple(sums), tuple(one._version for one in parameters), str(clf.device)
+        sums = torch.stack([one.sum().float() for one in tensors]).tolist()
+    return tuple(sums), tuple(one._version for one in tensors), str(clf.device)
 
 
 def _refuse_stack(settings: HeadSettings) -> None:

@@ -64,6 +64,10 @@ class Sweep:
         What is finished is kept in ``file``, and the same sweep goes on from there. Of several processes each
         computes a part, and all get the whole.
         """
+        if not self.rows:
+            raise ModelError(
+                "Every head of this model was removed; there is nothing to sweep over."
+            )
         processes = _processes()
         rank, several = processes if processes else (0, 1)
         groups = list(self.encoded.batches(max_tokens=_at_once(self.clf)))[rank::several]
@@ -82,13 +86,24 @@ class Sweep:
                     progress(count, len(groups))
         finally:
             kept.save()
-        return _added(kept.logits) if several > 1 else kept.logits
+        if several == 1:
+            return kept.logits
+        others = np.ones(len(self.encoded), bool)
+        others[np.concatenate([[], *groups]).astype(int)] = False
+        kept.logits[:, others] = 0  # a file may hold texts that another process computes now
+        return _added(kept.logits)
 
     def _identity(self) -> str:
         """What a file must have been made with to be of use here: weights, texts, format, and what is changed."""
-        content = hashlib.sha256(repr((self.which, self.changes, self.fast)).encode())
-        for name, one in heads.model_of(self.clf).named_parameters():
-            content.update(name.encode() + one.detach().cpu().numpy().tobytes())
+        numbers = self.engine.dtype if self.engine else ("plain", self.fast)
+        what = [(one.how, one.scale, one.temperature) for one in self.changes]
+        batches = (_at_once(self.clf), self.clf.device.type)
+        content = hashlib.sha256(repr((self.which, what, numbers, batches)).encode())
+        for name, one in self.clf.model.state_dict().items():
+            whole = isinstance(one, Tensor) and not one.is_quantized
+            value = one.detach().cpu().contiguous().view(-1).view(torch.uint8) if whole else None
+            content.update(name.encode())
+            content.update(str(one).encode() if value is None else value.numpy().tobytes())
         for column in (self.encoded.starts, *self.encoded.columns.values()):
             content.update(column.tobytes())
         return content.hexdigest()
@@ -200,6 +215,11 @@ def compared(logits: Tensor, labels: np.ndarray, rows: Sequence[Row]) -> pd.Data
 
 def measures(logits: Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Losses, margins and whether the answer is right, of logits (..., N, C): arrays (..., N)."""
+    if not torch.isfinite(logits).all():
+        raise AttnlabError(
+            "The model's answers are not all numbers: weights or number format let them overflow. Measure in "
+            "float32 (fast=False, mode='exact')."
+        )
     wanted = torch.as_tensor(labels)
     index = wanted.expand(logits.shape[:-1])[..., None]
     own = logits.gather(-1, index)[..., 0]
@@ -233,6 +253,10 @@ class _Kept:
         self.identity = identity
         self.logits, self.has = torch.zeros(shape), np.zeros(shape[1], bool)
         self.saved, self.new = time.perf_counter(), False
+        if self.path is not None and not self.path.parent.is_dir():
+            raise AttnlabError(
+                f"There is no folder {self.path.parent}. Make it first, or choose another."
+            )
         if self.path is not None and self.path.exists():
             self._load()
 

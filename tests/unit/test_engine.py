@@ -186,5 +186,5 @@ def test_heads_that_were_removed_stay_removed(name):
 
 def test_a_model_made_of_other_parts_is_refused(clf, movies):
     quantised = torch.ao.quantization.quantize_dynamic(tiny("bert"), {torch.nn.Linear})
-    with pytest.raises(ModelError, match="where a Linear was expected"):
+    with pytest.raises(ModelError, match="where a Linear with a bias was expected"):
         Engine(Wordless(quantised), torch.float32)

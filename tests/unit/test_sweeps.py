@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from torch.nn.utils.prune import l1_unstructured
 
 import attnlab as al
 from attnlab import heads, sweeps
@@ -399,11 +400,11 @@ def test_a_model_the_engine_does_not_know_is_measured_all_the_same(clf, some, tm
     splits = al.datasets.Splits(some, some.sample(8), some)
     own = al.finetune("minilm", splits, "prefix", epochs=1, virtual_tokens=3)
     ev = al.Evaluator(own, some.select(range(4)))
-    with pytest.warns(AttnlabWarning, match="plain forward pass, which is slower"):
-        score = ev.score()
+    score = ev.score()
     answers = own.predict(some.texts[:4]).probabilities
     assert np.allclose(score.losses, -np.log(answers[range(4), ev.labels]), atol=1e-4)
-    table = ev.sweep()
+    with pytest.warns(AttnlabWarning, match="plain forward pass, which is slower: A model with"):
+        table = ev.sweep()
     settings = silent(own, (4, 4))
     assert table["loss"][4 * 12 + 4] == pytest.approx(ev.score(settings).loss, abs=1e-5)
     step = own.settings()
@@ -412,3 +413,91 @@ def test_a_model_the_engine_does_not_know_is_measured_all_the_same(clf, some, tm
     assert ev.gradients()[4, 4] == pytest.approx(slope, abs=1e-3, rel=0.2)
     with pytest.raises(ModelError, match="how='scale'"):
         ev.sweep(how="mean")
+
+
+# ── nothing wrong is said silently ───────────────────────────────────────────────────────────────────
+
+
+def test_texts_that_another_process_computes_now_are_not_counted_twice(
+    clf, few, swept, tmp_path, monkeypatch
+):
+    """Each of two ranks has a file that holds everything, as after a change of how texts are shared."""
+    plan = sweeps.Sweep(clf, few.encoded, few._ready(), False, "head", [sweeps.Change()])
+    monkeypatch.setattr(sweeps, "_at_once", lambda _: 60)
+    plan.logits(file=tmp_path / "sweep")
+    parts = []
+    monkeypatch.setattr(sweeps, "_added", lambda logits: parts.append(logits.clone()) or logits)
+    for rank in range(2):
+        (tmp_path / f"sweep.{rank}-of-2").write_bytes((tmp_path / "sweep").read_bytes())
+        monkeypatch.setattr(sweeps, "_processes", lambda rank=rank: (rank, 2))
+        plan.logits(file=tmp_path / "sweep")
+    whole = sweeps.compared(sum(parts), few.labels, plan.rows)
+    assert np.allclose(whole["loss"], swept["loss"], atol=1e-6)
+
+
+def test_answers_that_are_no_numbers_are_not_scored(clf, some):
+    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    own.model.classifier.bias.data[0] = torch.nan
+    ev = al.Evaluator(own, some)
+    with pytest.raises(AttnlabError, match="not all numbers"):
+        ev.score()
+
+
+def test_a_stack_around_the_call_is_refused_like_one_in_it(clf, few):
+    stack = al.HeadSettings.stack([clf.settings()] * 6)
+    with al.heads.applied(clf, stack), pytest.raises(AttnlabError, match="not a stack"):
+        few.score()
+
+
+def test_agreement_is_that_of_the_weights_as_they_are(clf, some, monkeypatch):
+    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    ev = al.Evaluator(own, some)
+    ev.agreement()
+    ev._known["agreement"] = 0.123
+    own.model.classifier.weight.data *= -1
+    assert ev.agreement() > 0.5
+
+
+def test_a_mask_of_torchs_own_pruning_is_noticed(clf, some):
+    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    layer = own.model.bert.encoder.layer[3].output.dense
+    l1_unstructured(layer, "weight", 0.3)
+    ev = al.Evaluator(own, some)
+    ev.score()
+    l1_unstructured(layer, "weight", 0.8)
+    own.model(**own.tokenizer("a film", return_tensors="pt"))  # applies the mask
+    assert np.allclose(ev.score().losses, al.Evaluator(own, some).score().losses, atol=1e-5)
+
+
+def test_a_model_in_training_is_not_measured(clf, few):
+    clf.model.train()
+    try:
+        with pytest.raises(ModelError, match="training mode"):
+            few.score()
+    finally:
+        clf.model.eval()
+
+
+def test_an_evaluator_first_used_in_inference_mode_has_gradients_all_the_same(clf, some):
+    ev = al.Evaluator(clf, some.select(range(4)))
+    with torch.inference_mode():
+        ev.score()
+    assert np.count_nonzero(ev.gradients()) == 72
+
+
+def test_what_would_be_ignored_or_lost_is_refused(clf, few, tmp_path):
+    with pytest.raises(AttnlabError, match="no use for a scale"):
+        few.sweep(scale=[0, 0.5], how="uniform")
+    with pytest.raises(SettingsError, match="no value"):
+        few.sweep(scale=[])
+    with pytest.raises(AttnlabError, match="There is no folder"):
+        few.sweep(resume=tmp_path / "nowhere" / "sweep.safetensors")
+    with pytest.raises(AttnlabError, match="at least 1 text"):
+        next(few.running(first=0))
+    with pytest.raises(AttnlabError, match="1 seed"):
+        few.prune_path("random", seeds=())
+    bare = al.heads.prune(clf, list(itertools.product(range(6), range(12))))
+    ev = al.Evaluator(bare, few.dataset)
+    assert not ev.gradients().any()
+    with pytest.raises(ModelError, match="Every head"):
+        ev.sweep()

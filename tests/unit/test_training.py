@@ -315,6 +315,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_run_that_gets_worse():
 
 
 def test_a_run_that_is_stopped_at_any_step_ends_as_if_it_never_had_been(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
     whole, whole_history = run()
     for stop in (1, 7, 8, 20):
         folder = tmp_path / str(stop)
@@ -332,7 +333,7 @@ def test_a_run_that_is_stopped_at_any_step_ends_as_if_it_never_had_been(tmp_path
         assert [row["loss"] for row in history.steps] == [
             row["loss"] for row in whole_history.steps
         ]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_weights(tmp_path):

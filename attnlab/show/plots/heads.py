@@ -64,7 +64,9 @@ def pruning(
     total = int((path["heads_off"] + path["heads_on"]).max())
     with style():
         figure, axes = plt.subplots(figsize=(8.2, 4.4), layout="constrained")
-        axes.axhspan(100 * (start - error), 100 * (start + error), color="0.92", lw=0)
+        axes.axhspan(
+            100 * (start - error), 100 * (start + error), fc="none", ec="0.6", hatch="////", lw=0.5
+        )
         for name, table, looks in _orders(path):
             places, mean = table.index.to_numpy(), 100 * table["mean"]
             if (table["seeds"] > 1).any():
