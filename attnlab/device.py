@@ -44,7 +44,7 @@ def _lengths(largest_power: int) -> tuple[int, ...]:
 
 
 _PROFILES = {
-    "ci": Profile("ci", 40, 12, _lengths(9), 16, 24, 24, 1),
+    "ci": Profile("ci", 40, 12, _lengths(9), 16, 40, 24, 1),
     "cpu": Profile("cpu", 1000, 500, _lengths(12), 320, 1000, 600, 2),
     "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3),
 }
