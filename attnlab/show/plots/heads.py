@@ -74,7 +74,10 @@ def pruning(
                 axes.fill_between(places, low, high, color=looks["color"], alpha=0.22, lw=0)
             axes.plot(places, mean, label=name, linewidth=2, markersize=5, **looks)
         words = f"all heads on, {100 * start:.1f} ± {100 * error:.1f} (one standard error)"
-        handles = [*axes.get_legend_handles_labels()[0], Patch(color="0.92", label=words)]
+        handles = [
+            *axes.get_legend_handles_labels()[0],
+            Patch(fc="none", ec="0.6", hatch="////", label=words),
+        ]
         if chance is not None:
             axes.axhline(100 * chance, color="0.35", linestyle=":", linewidth=1.4)
             line = {"color": "0.35", "linestyle": ":", "linewidth": 1.4}
