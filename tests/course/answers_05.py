@@ -385,7 +385,7 @@ def generator_of_its_own(before, after, draws, generator):
 def numpys_global_state(before, after, draws, generator):
     change = after - before
     return np.quantile(
-        np.random.choice(change, (draws, len(change))).mean(1),  # noqa: NPY002
+        np.random.choice(change, (draws, len(change))).mean(1),  # noqa: NPY002 - this is the mistake: the old global state instead of the generator
         [0.025, 0.975],
     )
 
