@@ -5,13 +5,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CONFIGS, tiny
+from tiny_models import CONFIGS
+from tiny_models import tiny as without_biases
 
 from attnlab import heads
 from attnlab.bert import Encoded
 from attnlab.engine import Change, Engine
 from attnlab.errors import ModelError
 from attnlab.settings import HeadSettings
+
+_OF_HEADS = tuple(f"{one}.bias" for one in ("query", "key", "value", "q_lin", "k_lin", "v_lin"))
+
+
+def tiny(family):
+    """A tiny model whose heads have biases, which in a new one are 0."""
+    model = without_biases(family)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            if name.endswith(_OF_HEADS):
+                one.add_(0.3 * torch.randn(one.shape, generator=generator))
+    return model
 
 
 class Wordless:

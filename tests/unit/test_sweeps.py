@@ -155,6 +155,12 @@ def test_answers_are_those_of_the_plain_forward_pass(clf, ev):
         assert np.abs(score.margins - plain).max() < 5e-5
         assert ((score.margins > 0) == score.correct).all()
         assert ((score.predictions == logits.argmax(-1)) | (np.abs(plain) < 1e-4)).all()
+    sharp = clf.settings()  # and where nothing but a temperature is moved
+    sharp.temperature[3, 2] = 0.1
+    logits = clf.logits(ev.encoded, settings=sharp).numpy()
+    plain = logits[range(40), ev.labels] - logits[range(40), 1 - ev.labels]
+    assert np.abs(ev.score(sharp).margins - plain).max() < 5e-5
+    assert np.abs(ev.score().margins - plain).max() > 1e-3
 
 
 # ── stopped, resumed, shared ─────────────────────────────────────────────────────────────────────────
