@@ -8,6 +8,7 @@ model, in two threads, never see each other's.
 
 import contextlib
 import copy
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
     target : Classifier, or a Transformers model (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT and
         their like, with any head on top or none)
     settings : HeadSettings of shape (L, H), or (B, L, H) with one setting per batch row.
-        Gradients reach both tensors. Inside another block the inner settings hold.
+        Gradients reach both tensors. Inside another block the inner settings hold. A block holds for
+        calls of its own thread: a desk that measures meanwhile is not disturbed, nor does it disturb.
 
     Raises
     ------
@@ -49,34 +51,35 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
     """
     model = model_of(target)
     settings.validate(*size(model))
-    base = model.base_model
+    base, thread = model.base_model, threading.get_ident()
 
     def add_settings(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        if KEYWORD not in kwargs:
+        if KEYWORD not in kwargs and threading.get_ident() == thread:
             kwargs[KEYWORD] = HeadControl(model, settings)
         return args, kwargs
 
-    before = model.config._attn_implementation
-    attach(model)
-    _current.setdefault(base, []).append(settings)
+    blocks = _blocks.setdefault(base, {}).setdefault(thread, [])
+    blocks.append(settings)
     # prepended: of two nested blocks the inner one speaks first, and the outer finds it said
     hook = base.register_forward_pre_hook(add_settings, with_kwargs=True, prepend=True)
     try:
-        yield target
+        with _attached(model):
+            yield target
     finally:
         hook.remove()
-        _current[base].pop()
-        if before != NAME:
-            model.set_attn_implementation(before)
+        blocks.pop()
 
 
-_current: weakref.WeakKeyDictionary[nn.Module, list[HeadSettings]] = weakref.WeakKeyDictionary()
+# for each model, the settings of the blocks that each thread is in, the innermost last
+_blocks: weakref.WeakKeyDictionary[nn.Module, dict[int, list[HeadSettings]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def current(target: Any) -> HeadSettings | None:
-    """The settings of the innermost `applied` block around this call; None outside of any."""
-    stack = _current.get(model_of(target).base_model)
-    return stack[-1] if stack else None
+    """The settings of the innermost `applied` block of this thread around this call; None outside of any."""
+    blocks = _blocks.get(model_of(target).base_model, {}).get(threading.get_ident())
+    return blocks[-1] if blocks else None
 
 
 def keywords(target: Any, settings: HeadSettings, record: bool = False) -> dict[str, "HeadControl"]:
@@ -96,6 +99,17 @@ def attach(target: Any) -> Any:
     if model.config._attn_implementation != NAME:
         model.set_attn_implementation(NAME)
     return target
+
+
+@contextlib.contextmanager
+def _attached(model: PreTrainedModel) -> Iterator[None]:
+    before = model.config._attn_implementation
+    attach(model)
+    try:
+        yield
+    finally:
+        if before != NAME:
+            model.set_attn_implementation(before)
 
 
 def size(target: Any) -> tuple[int, int]:
@@ -240,7 +254,7 @@ def record(
     model = model_of(target)
     with torch.no_grad():
         control = HeadControl(model, settings, record=True)
-        with applied(model, settings):  # brings the attention function; the control wins
+        with _attached(model):
             model(**inputs, **{KEYWORD: control})
     weights, norms = [], []
     heads = size(model)[1]

@@ -188,6 +188,33 @@ def test_settings_of_a_call_are_not_seen_by_another_thread():
     assert not any(wrong)
 
 
+def test_a_block_holds_in_its_own_thread_only():
+    """A desk reads heads in its own thread while a cell measures: neither takes the other's settings."""
+    model = heads.attach(tiny("bert"))
+    inputs, settings = padded(model), silenced(model, [(0, 0), (1, 1)])
+    plain, wanted = logits(model, inputs), logits(model, inputs, settings)
+    inside, done, seen = threading.Event(), threading.Event(), {}
+
+    def other():
+        with al.heads.applied(model, settings):
+            inside.set()
+            assert done.wait(30)
+            seen["settings"], seen["logits"] = heads.current(model), logits(model, inputs)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(30)
+    assert heads.current(model) is None
+    assert torch.equal(logits(model, inputs), plain)
+    with al.heads.applied(model, neutral(model)):  # leaves before the other block does
+        done.set()
+        thread.join()
+        assert heads.current(model).is_neutral
+    assert seen["settings"] is settings
+    assert torch.equal(seen["logits"], wanted)
+    assert heads.current(model) is None
+
+
 @families
 def test_scale_leaves_its_own_layers_weights_and_temperature_moves_them(family):
     model = tiny(family)
