@@ -63,6 +63,7 @@ def finetune(
     command: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     watch: Callable[[History, int], None] | None = None,
+    after_step: Callable[[Classifier, int], None] | None = None,
     **recipe: Any,
 ) -> Classifier:
     """Fine-tune a BERT-family encoder on labelled texts; return it at its best epoch on dev.
@@ -97,6 +98,8 @@ def finetune(
     command : noted beside an adapter as the way to make it again
     progress : called as progress(step, steps, text) after every step
     watch : called as watch(history, steps) whenever the history has grown
+    after_step : called as after_step(clf, step), with 0 before the first step and then after every one, when the
+        gradients that made it are still there: by a `balance.Recorder`, for one
     **recipe : other fields of `training.Recipe`: top_rate, warmup, weight_decay, max_grad_norm, accumulation,
         pool, patience. By default ``top_rate`` is `TOP_RATE` where more than two labels are to be told apart
         while the encoder learns slowly, else 1.
@@ -152,12 +155,21 @@ def finetune(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     steps = epochs * -(-len(splits.train) // batch_size)
     if method == "prefix":
-        trained, after_step = _prefixed(model, virtual_tokens, fresh, _lasting(base)), None
+        trained, shift_ranks = _prefixed(model, virtual_tokens, fresh, _lasting(base)), None
     else:
-        trained, after_step = prepared(model, method, rank, steps, fresh)
+        trained, shift_ranks = prepared(model, method, rank, steps, fresh)
     clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
     data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
     balanced = class_weights is not None
+
+    def stepped(done: int) -> None:
+        if shift_ranks:
+            shift_ranks(done)
+        if after_step:
+            after_step(clf, done + 1)
+
+    if after_step and not resume:
+        after_step(clf, 0)
     clf.history = train(
         trained,
         data.lengths,
@@ -179,7 +191,7 @@ def finetune(
         },
         top=_above(trained),
         objective=None if weights is None else _weighted(weights.to(clf.device)),
-        after_step=after_step,
+        after_step=stepped,
         progress=progress,
         watch=watch,
     )

@@ -223,7 +223,7 @@ def train(
     top : names of the parameters above the encoder; they learn ``recipe.top_rate`` times faster
     objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
         ``.loss`` of what it returns
-    after_step : called with the number of the step, before gradients are forgotten
+    after_step : called with the number of the step, from 0, before its gradients are forgotten
     progress : called as progress(step, steps, text) after every step
     watch : called as watch(history, steps) whenever the history has grown: by a live curve, or a tracker of
         experiments

@@ -447,3 +447,16 @@ def test_label_weights_leave_what_a_method_adds_to_the_loss():
     outputs = SimpleNamespace(logits=logits, loss=plain + 0.7)
     weighted = _weighted(torch.tensor([3.0, 1.0]))(outputs, {"labels": labels})
     assert torch.allclose(weighted, 3 * plain + 0.7)
+
+
+@pytest.mark.parametrize("method", ["full", "adalora"])
+def test_after_step_sees_the_model_before_the_first_step_and_its_gradients_after_each(
+    little, method
+):
+    seen = []
+
+    def look(clf, step):
+        seen.append((step, any(one.grad is not None for one in clf.model.parameters())))
+
+    al.finetune("minilm", little, method, epochs=1, after_step=look)
+    assert seen == [(0, False), (1, True), (2, True), (3, True)]
