@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "attention",
+    "balance",
     "bert",
     "datasets",
     "device",
@@ -35,6 +36,7 @@ _MODULES = {
 _NAMES = {
     "AttentionMaps": "maps",
     "AttnlabError": "errors",
+    "BalanceMeter": "show.balance_meter",
     "Classifier": "bert",
     "Evaluator": "evaluate",
     "HeadMixer": "show.widgets",
@@ -45,6 +47,7 @@ _NAMES = {
     "Tagger": "tagging",
     "TextDataset": "datasets",
     "TrainingCurve": "show.training_curve",
+    "TrainingMonitor": "show.training_monitor",
     "attention_view": "show.views",
     "checks": "course.checks",
     "finetune": "finetuning",
@@ -58,6 +61,7 @@ _NAMES = {
 if TYPE_CHECKING:
     from attnlab import (
         attention,
+        balance,
         bert,
         datasets,
         device,

@@ -306,15 +306,15 @@ class Classifier:
                 "attend takes one setting for one text, not a stack. Pick one of them."
             )
         inputs = {name: one.to(self.device) for name, one in encoded.batch([0, 0]).items()}
-        weights, norms = _heads.record(self, inputs, HeadSettings.stack([settings, neutral]))
+        records = _heads.record(self, inputs, HeadSettings.stack([settings, neutral]))
         special = torch.tensor(
             self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
         )
         second = self._second_start(text) if isinstance(text, tuple) else None
 
         def maps(row: int, one: HeadSettings, before: AttentionMaps | None) -> AttentionMaps:
-            weight = torch.stack([layer[row] for layer in weights]).float().cpu()  # (L, H, T, T)
-            norm = torch.stack([layer[row] for layer in norms]).float().cpu()  # (L, H, T)
+            weight = torch.stack([layer.weights[row] for layer in records]).float().cpu()
+            norm = torch.stack([layer.norms[row] for layer in records]).float().cpu()  # (L, H, T)
             return AttentionMaps(
                 tokens=self.tokenizer.convert_ids_to_tokens(ids),
                 weights=weight,

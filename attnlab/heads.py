@@ -229,7 +229,7 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
     difference("scale 0 - columns removed", answer(silent), without, at_most=1e-5)
     difference("scale 0 - neutral", answer(silent), own, above=0)
     maps = {
-        name: record(model, inputs, one)[0][layer]
+        name: record(model, inputs, one)[layer].weights
         for name, one in (("neutral", neutral), ("silent", silent), ("sharp", sharp))
     }
     if partners == [layer]:
@@ -241,34 +241,57 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
     return report
 
 
-def record(
-    target: Any, inputs: dict[str, Tensor], settings: HeadSettings
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Run one forward pass; return each layer's weights (B, H, T, T) and value norms (B, H, T).
+@dataclass(frozen=True, eq=False)
+class LayerRecord:
+    """What one layer's heads did in a forward pass; zeros for heads removed for good.
 
-    The norm is that of a head's value vector after the output projection: the length of what the
-    head adds when it looks at that token with weight 1. Heads removed for good give zeros. ModelError for a
-    model with a prefix.
+    Attributes
+    ----------
+    weights : Tensor, shape (B, H, T, T)
+    values : Tensor, shape (B, H, T, D)
+    norms : Tensor, shape (B, H, T), of the value vectors after the output projection: the length of what a head
+        adds when it looks at that token with weight 1
     """
+
+    weights: Tensor
+    values: Tensor
+    norms: Tensor
+
+
+def record(target: Any, inputs: dict[str, Tensor], settings: HeadSettings) -> list[LayerRecord]:
+    """Run one forward pass and return what each layer's heads did. ModelError for a model with a prefix."""
     _refuse_prefix(target, "A map of token to token")
     model = model_of(target)
     with torch.no_grad():
         control = HeadControl(model, settings, record=True)
-        with _attached(model):
+        with _attached(model), contextlib.suppress(_Recorded):
             model(**inputs, **{KEYWORD: control})
-    weights, norms = [], []
-    heads = size(model)[1]
-    for layer, (weight, value) in enumerate(control.records):  # (B, h, T, T), (B, h, T, D)
-        site, kept = control.sites[layer], control.kept[layer]
-        all_weights = weight.new_zeros(weight.shape[0], heads, *weight.shape[2:])
-        all_norms = weight.new_zeros(weight.shape[0], heads, weight.shape[-1])
-        if kept:
-            project = site.output.weight.detach().float().unflatten(1, (len(kept), -1))  # (E, h, D)
-            all_weights[:, kept] = weight
-            all_norms[:, kept] = torch.einsum("bhtd,ehd->bhte", value.float(), project).norm(dim=-1)
-        weights.append(all_weights)
-        norms.append(all_norms)
-    return weights, norms
+        places = zip(control.records, control.sites, control.kept, strict=True)
+        count = size(model)[1]
+        return [_layer_record(*attended, *place, count) for attended, *place in places]
+
+
+def _layer_record(
+    weights: Tensor, values: Tensor, site: "Site", kept: list[int], heads: int
+) -> LayerRecord:
+    """The record of a layer from the weights (B, h, T, T) and values (B, h, T, D) of the heads that are there."""
+    if kept:
+        project = site.output.weight.detach().float().unflatten(1, (len(kept), -1))  # (E, h, D)
+        # |v W|² = v (W Wᵀ) v: D numbers a vector instead of E
+        gram = torch.einsum("ehc,ehd->hcd", project, project)
+        squares = (values.float() @ gram * values).sum(-1)  # (B, h, T)
+        norms = squares.clamp_min(0).sqrt()
+        if len(kept) == heads:
+            return LayerRecord(weights, values, norms)
+    else:
+        values = values.new_zeros(weights.shape[0], 0, weights.shape[-1], 1)
+        norms = values.new_zeros(values.shape[:-1])
+    whole = []
+    for some in (weights, values, norms):
+        filled = some.new_zeros(some.shape[0], heads, *some.shape[2:])
+        filled[:, kept] = some
+        whole.append(filled)
+    return LayerRecord(*whole)
 
 
 # ── where a model keeps its attention ──────────────────────────────────────────────────────────
@@ -404,6 +427,12 @@ class HeadControl:
         self._calls += 1
         return (self._calls - 1) % len(self.sites)
 
+    def note(self, weights: Tensor, values: Tensor) -> None:
+        """Keep what a layer did; after the last one the rest of the pass is not wanted."""
+        self.records.append((weights, values))
+        if len(self.records) == len(self.sites):
+            raise _Recorded
+
     def factors(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and 1 / temperature of a layer's heads, shape (1 or B, h), as `like` is stored."""
         scale = self.settings.scale[..., layer, :][..., self.kept[layer]]
@@ -416,6 +445,10 @@ class HeadControl:
                 )
         shape = (-1, len(self.kept[layer]))
         return scale.to(like).view(shape), (1 / temperature).to(like).view(shape)
+
+
+class _Recorded(Exception):
+    """All layers are on record."""
 
 
 def _attention(
@@ -436,9 +469,8 @@ def _attention(
         scale, keep = None, ask
     else:
         if not head_control.kept[layer]:  # all heads gone: a zero that the bias-only output ignores
-            head_control.records.append(
-                (query.new_zeros(query.shape[0], 0, *[query.shape[2]] * 2), value)
-            )
+            if head_control.record:
+                head_control.note(query.new_zeros(query.shape[0], 0, *[query.shape[2]] * 2), value)
             return query.transpose(1, 2), None
         scale, sharpness = head_control.factors(layer, query)
         query = query * sharpness[:, :, None, None]
@@ -452,7 +484,7 @@ def _attention(
     if scale is not None:
         context = context * scale[:, None, :, None]  # (B, T, h, D)
     if layer is not None and head_control.record:
-        head_control.records.append((weights, value))
+        head_control.note(weights, value)
     return context, weights
 
 
@@ -471,7 +503,11 @@ def _with_weights(
         scores = (
             scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         )
-    weights = scores.softmax(-1).nan_to_num().to(value.dtype)  # a row that sees nothing: zeros
+    weights = scores.softmax(-1).to(value.dtype)
+    if mask is not None:
+        visible = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+        if not visible.any(-1).all():
+            weights = weights.nan_to_num()  # a row that sees nothing: zeros
     dropped = nn.functional.dropout(weights, p=dropout, training=dropout > 0)
     return (dropped @ value).transpose(1, 2), weights
 

@@ -63,14 +63,14 @@ def profiles(
     -----
     Texts run in batches of like length, and nothing of a batch is kept but sums. Padding counts nowhere.
     """
-    encoded = _encoded(clf, texts)
-    settings = _settings(clf, settings)
+    encoded = tokenised(clf, texts)
+    settings = one_setting(clf, settings)
     scale = settings.scale.detach().double()
     sums: dict[str, Tensor] = {}  # name to (L, H)
-    for places, ids, weights, norms in _recorded(clf, encoded, settings):
-        kinds = _kinds(clf, ids)
-        for layer, maps in enumerate(zip(weights, norms, strict=True)):
-            for name, part in _sums(*maps, encoded.lengths[places], *kinds).items():
+    for places, ids, records in recorded(clf, encoded, settings):
+        lengths, kinds = encoded.lengths[places], _kinds(clf, ids)
+        for layer, one in enumerate(records):
+            for name, part in _sums(one.weights, one.norms, lengths, *kinds).items():
                 total = sums.setdefault(name, torch.zeros_like(scale))
                 total[layer] += part.cpu().double()
     tokens, count = int(encoded.lengths.sum()), len(encoded)
@@ -200,7 +200,7 @@ def token_gradients(clf: Classifier, text: Text) -> np.ndarray:
 
     Source: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods".
     """
-    return _gradients(clf, _encoded(clf, [text]))[0]
+    return _gradients(clf, tokenised(clf, [text]))[0]
 
 
 def token_ablation(
@@ -225,7 +225,7 @@ def token_ablation(
 
     Source: Li et al. 2016, "Understanding neural networks through representation erasure".
     """
-    return _ablation(clf, _encoded(clf, [text]), how)[0][0]
+    return _ablation(clf, tokenised(clf, [text]), how)[0][0]
 
 
 def explanations(clf: Classifier, text: Text) -> pd.DataFrame:
@@ -244,7 +244,7 @@ def explanations(clf: Classifier, text: Text) -> pd.DataFrame:
     the others are positive where a token speaks for the answer. ``attrs`` hold the predicted ``label`` and its
     ``probability``.
     """
-    return next(_explained(clf, _encoded(clf, [text])))
+    return next(_explained(clf, tokenised(clf, [text])))
 
 
 def agreement(
@@ -275,7 +275,7 @@ def agreement(
     ------
     DataError : no text with enough tokens
     """
-    encoded = _encoded(clf, texts)
+    encoded = tokenised(clf, texts)
     removal, _ = _ablation(clf, encoded, "remove")
     names = [*EXPLANATIONS, "removal"]
     found = []
@@ -302,13 +302,14 @@ def agreement(
 
 def _explained(clf: Classifier, encoded: Encoded) -> Iterator[pd.DataFrame]:
     """`explanations` of each text, in order."""
-    settings = _settings(clf, None)
+    settings = one_setting(clf, None)
     scale = settings.scale.detach()[:, :, None, None]
     attention: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for places, _, weights, _ in _recorded(clf, encoded, settings):
+    for places, _, records in recorded(clf, encoded, settings):
         for row, place in enumerate(places.tolist()):
             size = encoded.lengths[place]
-            each = torch.stack([layer[row, :, :size, :size] for layer in weights]).cpu() * scale
+            maps = [layer.weights[row, :, :size, :size] for layer in records]
+            each = torch.stack(maps).cpu() * scale
             attention[place] = (raw_attention(each).numpy(), rollout(each)[0].numpy())
     gradients = _gradients(clf, encoded)
     falls, answers = _ablation(clf, encoded, "mask")
@@ -317,7 +318,7 @@ def _explained(clf: Classifier, encoded: Encoded) -> Iterator[pd.DataFrame]:
         columns = (*attention[place], gradients[place], falls[place])
         frame = pd.DataFrame(dict(zip(EXPLANATIONS, columns, strict=True)))
         frame.insert(0, "token", clf.tokenizer.convert_ids_to_tokens(ids))
-        frame = frame[~_is_special(clf, np.array(ids))]
+        frame = frame[~is_special(clf, np.array(ids))]
         best = int(answers[place].argmax())
         probability = float(np.exp(answers[place][best]))
         frame.attrs = {"label": clf.label_names[best], "probability": probability}
@@ -356,9 +357,7 @@ def _ablation(
     for start in range(0, len(encoded), _TEXTS_AT_A_TIME):
         places = range(start, min(start + _TEXTS_AT_A_TIME, len(encoded)))
         variants: dict[str, list[np.ndarray]] = {name: [] for name in encoded.columns}
-        words = [
-            np.flatnonzero(~_is_special(clf, np.array(encoded.ids(place)))) for place in places
-        ]
+        words = [np.flatnonzero(~is_special(clf, np.array(encoded.ids(place)))) for place in places]
         for place, left_out in zip(places, words, strict=True):
             text = slice(encoded.starts[place], encoded.starts[place + 1])
             for name, column in encoded.columns.items():
@@ -387,23 +386,24 @@ def _ablation(
 # ── shared ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _recorded(
+def recorded(
     clf: Classifier, encoded: Encoded, settings: HeadSettings
-) -> Iterator[tuple[np.ndarray, Tensor, list[Tensor], list[Tensor]]]:
-    """Run the texts in batches: their places, ids (B, T), and each layer's weights and value norms."""
+) -> Iterator[tuple[np.ndarray, Tensor, list[_heads.LayerRecord]]]:
+    """Run the texts in batches: their places, ids (B, T), and what each layer's heads did."""
     for places in encoded.batches():
         inputs = {name: one.to(clf.device) for name, one in encoded.batch(places).items()}
-        yield places, inputs["input_ids"], *_heads.record(clf, inputs, settings)
+        yield places, inputs["input_ids"], _heads.record(clf, inputs, settings)
 
 
-def _encoded(clf: Classifier, texts: Sequence[Text]) -> Encoded:
+def tokenised(clf: Classifier, texts: Sequence[Text]) -> Encoded:
+    """The texts in tokens; DataError if there are none."""
     encoded = clf.encode(texts)
     if not len(encoded):
         raise DataError("There are no texts to measure on. Give at least one.")
     return encoded
 
 
-def _settings(clf: Classifier, settings: HeadSettings | None) -> HeadSettings:
+def one_setting(clf: Classifier, settings: HeadSettings | None) -> HeadSettings:
     """One setting for all texts: the one given, that of a block around the call, or the neutral one."""
     settings = (settings or _heads.current(clf) or clf.settings()).copy()
     settings.validate(clf.layers, clf.heads)
@@ -417,11 +417,11 @@ def _settings(clf: Classifier, settings: HeadSettings | None) -> HeadSettings:
 
 def _kinds(clf: Classifier, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which tokens are [CLS], which [SEP], which special at all, each (B, T)."""
-    special = torch.from_numpy(_is_special(clf, ids.cpu().numpy())).to(ids.device)
+    special = torch.from_numpy(is_special(clf, ids.cpu().numpy())).to(ids.device)
     return ids == clf.tokenizer.cls_token_id, ids == clf.tokenizer.sep_token_id, special
 
 
-def _is_special(clf: Classifier, ids: np.ndarray) -> np.ndarray:
+def is_special(clf: Classifier, ids: np.ndarray) -> np.ndarray:
     """Which tokens the tokenizer put around the text; one that stands for an unknown word is text."""
     words = {clf.tokenizer.unk_token_id, clf.tokenizer.mask_token_id}
     return np.isin(ids, [one for one in clf.tokenizer.all_special_ids if one not in words])

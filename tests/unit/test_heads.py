@@ -219,11 +219,15 @@ def test_a_block_holds_in_its_own_thread_only():
 def test_scale_leaves_its_own_layers_weights_and_temperature_moves_them(family):
     model = tiny(family)
     inputs = padded(model)
-    base = heads.record(model, inputs, neutral(model))[0]
-    scaled = heads.record(model, inputs, silenced(model, [(1, 0)]))[0]
+
+    def weights(settings):
+        return [layer.weights for layer in heads.record(model, inputs, settings)]
+
+    base = weights(neutral(model))
+    scaled = weights(silenced(model, [(1, 0)]))
     settings = neutral(model)
     settings.temperature[1, 0] = 3
-    warm = heads.record(model, inputs, settings)[0]
+    warm = weights(settings)
     assert torch.equal(scaled[1], base[1])
     assert not torch.equal(scaled[2], base[2])
     assert not torch.equal(warm[1][:, 0], base[1][:, 0])
