@@ -48,6 +48,7 @@ _NAMES = {
     "TextDataset": "datasets",
     "TrainingCurve": "show.training_curve",
     "TrainingMonitor": "show.training_monitor",
+    "TunerDesk": "show.tuner_desk",
     "attention_view": "show.views",
     "checks": "course.checks",
     "finetune": "finetuning",

@@ -27,6 +27,8 @@ class Profile:
     training_sentences : to train on where methods are compared
     tagged_sentences : likewise, where words are labelled
     epochs : how often they are seen
+    passes : over the sentences that knobs of heads are tuned on
+    trials : random settings that tuning is compared with
     """
 
     name: str
@@ -37,6 +39,8 @@ class Profile:
     training_sentences: int
     tagged_sentences: int
     epochs: int
+    passes: int
+    trials: int
 
 
 def _lengths(largest_power: int) -> tuple[int, ...]:
@@ -44,9 +48,9 @@ def _lengths(largest_power: int) -> tuple[int, ...]:
 
 
 _PROFILES = {
-    "ci": Profile("ci", 40, 12, _lengths(9), 16, 40, 24, 1),
-    "cpu": Profile("cpu", 1000, 500, _lengths(12), 320, 1000, 600, 2),
-    "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3),
+    "ci": Profile("ci", 40, 12, _lengths(9), 16, 40, 24, 1, 1, 2),
+    "cpu": Profile("cpu", 1000, 500, _lengths(12), 320, 1000, 600, 2, 8, 40),
+    "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3, 8, 80),
 }
 
 

@@ -16,9 +16,9 @@ def script(*names: str) -> str:
     return "".join(map(_read, ("elements.js", *names)))
 
 
-def style(name: str) -> str:
-    """Return elements.css and then the style sheet of that name."""
-    return _read("elements.css") + _read(name)
+def style(*names: str) -> str:
+    """Return elements.css and then the style sheets of these names."""
+    return "".join(map(_read, ("elements.css", *names)))
 
 
 def _read(name: str) -> str:

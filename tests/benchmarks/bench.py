@@ -1,8 +1,8 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, gpu, and scores (two hours; only when named). Ratios
-compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of our
-adapters are written anew from it.
+Areas: import, view, engine, desk, accuracy, finetune, balance, gpu, and scores (two hours; only when named).
+Ratios compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of
+our adapters are written anew from it.
 """
 
 import datetime
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import balancing
 import engine
 import finetuning
 import numpy as np
@@ -209,6 +210,7 @@ AREAS = {
     "desk": measure_desk,
     "accuracy": measure_accuracy,
     "finetune": finetuning.measure_speed,
+    "balance": balancing.measure,
     "gpu": lambda: finetuning.measure_gpu() + engine.measure_gpu(),
     "scores": finetuning.measure_scores,
 }

@@ -13,6 +13,7 @@ import answers_01
 import answers_02
 import answers_04
 import answers_05
+import answers_06
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ import attnlab as al
 from attnlab.course.checks import examiner
 from attnlab.errors import AttnlabError
 
-LESSONS = {"01": answers_01, "02": answers_02, "04": answers_04, "05": answers_05}
+LESSONS = {"01": answers_01, "02": answers_02, "04": answers_04, "05": answers_05, "06": answers_06}
 RIGHT = [
     pytest.param(name, answer, id=f"{name}-{answer.__name__}")
     for answers in LESSONS.values()
@@ -228,7 +229,7 @@ def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
         examiner.a_pair((1, 2, 3), "one", "other")
 
 
-@pytest.mark.parametrize("name", [*answers_04.RIGHT, *answers_05.RIGHT])
+@pytest.mark.parametrize("name", [*answers_04.RIGHT, *answers_05.RIGHT, *answers_06.RIGHT])
 def test_dots_are_a_hole_too(name, capsys):
     getattr(al.checks, name)(lambda *arguments: ...)
     assert capsys.readouterr().out == f"{name}: not written yet\n"

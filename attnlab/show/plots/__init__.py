@@ -4,6 +4,16 @@ Every function returns a `Picture`, which a notebook shows as an image with alt 
 output of a figure has none). ``picture.figure`` is the matplotlib figure, yours to change.
 """
 
+from attnlab.show.plots.balance import (
+    AnomalyTable,
+    anomaly_table,
+    balance,
+    clusters,
+    episodes,
+    recording,
+    similarity,
+    tuning,
+)
 from attnlab.show.plots.heads import (
     agreement,
     effects,
@@ -31,16 +41,21 @@ __all__ = [
     "RUN_COLOURS",
     "RUN_DASHES",
     "RUN_MARKERS",
+    "AnomalyTable",
     "Picture",
     "agreement",
+    "anomaly_table",
     "attention_map",
+    "balance",
     "before_after",
     "brief",
     "calibration",
+    "clusters",
     "comparison",
     "confusion",
     "effects",
     "entropy",
+    "episodes",
     "epoch_ends",
     "explanations",
     "head_map",
@@ -51,7 +66,10 @@ __all__ = [
     "movement",
     "pruning",
     "readable",
+    "recording",
     "show",
+    "similarity",
     "smoothed",
     "special_shares",
+    "tuning",
 ]

@@ -1,0 +1,110 @@
+"""A short retraining with head settings in force, and, if wanted, with balance in the loss."""
+
+import copy
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlab import heads
+from attnlab.balance.evenness import listened
+from attnlab.bert import Classifier
+from attnlab.datasets import TextDataset
+from attnlab.device import number_format
+from attnlab.errors import AttnlabError, DataError
+from attnlab.evaluate import Evaluator
+from attnlab.finetuning import fingerprint, prepared
+from attnlab.measures import one_setting
+from attnlab.settings import HeadSettings
+from attnlab.training import Recipe, train
+
+
+def retrain(
+    clf: Classifier,
+    train_data: TextDataset,
+    dev: TextDataset,
+    settings: HeadSettings | None = None,
+    *,
+    texts: int | None = 2000,
+    epochs: int = 1,
+    learning_rate: float = 3e-5,
+    batch_size: int = 32,
+    balance: float = 0.0,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Classifier:
+    """Train every weight but the word embeddings a little further, with these settings in force.
+
+    Parameters
+    ----------
+    clf : Classifier, which stays as it is
+    train_data, dev : texts to learn from, and texts on which the best epoch is chosen
+    settings : what the heads are set to, then and afterwards; it is not put into the weights. None takes those of
+        an `applied` block, else neutral ones.
+    texts : how many texts are learned from, drawn at random; None for all
+    epochs, learning_rate, batch_size, seed : as in `training.Recipe`
+    balance : weight in the loss of 1 - ``overall`` of the balance meter, over each batch
+    folder, resume, checkpoint_seconds, progress : as for `training.train`
+
+    Returns
+    -------
+    Classifier with ``.history``; it is to be used with the same settings
+    """
+    if not balance >= 0:
+        raise AttnlabError(f"balance is {balance}; it is a weight in the loss, so 0 or more.")
+    for name, part in (("train", train_data), ("dev", dev)):
+        if not isinstance(part, TextDataset) or not len(part):
+            raise DataError(f"Retraining needs labelled texts in {name}; got {part!r}.")
+    settings = one_setting(clf, settings)
+    few = train_data if texts is None else train_data.sample(texts, seed)
+    model = copy.deepcopy(clf.model).requires_grad_(True)
+    prepared(heads.model_of(model), "frozen-embeddings", 0, 0, [])
+    trained = clf.with_model(model)
+    learned, held = Evaluator(trained, few), Evaluator(trained, dev, fast=True)
+    data, labels = learned.encoded, torch.from_numpy(learned.labels)
+
+    def measured() -> dict[str, float]:
+        score = held.score(settings)
+        return {"dev_accuracy": score.accuracy, "dev_loss": score.loss}
+
+    trained.history = train(
+        _InForce(model, settings, balance),
+        data.lengths,
+        lambda places: data.batch(places) | {"labels": labels[places]},
+        measured,
+        Recipe(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed),
+        number_format=number_format(clf.device.type),
+        folder=folder,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        identity={
+            "settings": settings.to_json(),
+            "balance": balance,
+            "training_texts": fingerprint(vars(few)),
+            "dev_texts": fingerprint(vars(dev)),
+        },
+        progress=progress,
+    )
+    model.requires_grad_(True).eval()
+    return trained
+
+
+class _InForce(nn.Module):
+    """A model with head settings in every call, and balance in its loss."""
+
+    def __init__(self, model: nn.Module, settings: HeadSettings, balance: float):
+        super().__init__()
+        self.model, self.settings, self.balance = model, settings, balance
+
+    def forward(self, **batch: Tensor) -> Any:
+        """The model's outputs; ``.loss`` holds the term for balance."""
+        if not self.balance:
+            return self.model(**batch, **heads.keywords(self.model, self.settings))
+        outputs, evenness = listened(self.model, batch, self.settings)
+        outputs.loss = outputs.loss + self.balance * (1 - evenness)
+        return outputs

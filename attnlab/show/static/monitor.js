@@ -1,0 +1,185 @@
+// The view of the training monitor. A report comes from Python, also while a cell is running; this draws it.
+
+const EDGE = { left: 46, right: 8, top: 8 }; // around a chart, in pixels
+const LANE = 14;
+
+function panel(name, title) {
+  const note = make("span", { className: "note" });
+  const svg = drawn("svg", { class: name, role: "img" });
+  return { box: make("div", {}, make("div", { className: "monitor-head" }, make("b", { textContent: title }), note), svg), note, svg };
+}
+
+function scales(svg, across, up, bottomRoom) {
+  const [right, bottom] = [svg.clientWidth - EDGE.right, svg.clientHeight - bottomRoom];
+  const x = (value) => EDGE.left + ((value - across.from) / (across.to - across.from)) * (right - EDGE.left);
+  const y = (value) => bottom - ((value - up.from) / (up.to - up.from)) * (bottom - EDGE.top);
+  return { x, y, right, bottom };
+}
+
+function grid({ x, y, right, bottom }, across, up, words) {
+  const parts = up.ticks.flatMap(([tick, name]) => [
+    drawn("line", { class: tick === up.from ? "axis" : "grid", x1: EDGE.left, x2: right, y1: y(tick), y2: y(tick) }),
+    drawn("text", { x: EDGE.left - 6, y: y(tick) + 4, "text-anchor": "end" }, name)]);
+  if (!words) return parts;
+  across.ticks.forEach(([tick, name], at) => {
+    const last = at === across.ticks.length - 1 && x(tick) > right - 12;
+    parts.push(drawn("text", { x: last ? right + EDGE.right : x(tick), y: bottom + 16, "text-anchor": last ? "end" : "middle" }, name));
+  });
+  return [...parts, drawn("text", { x: EDGE.left - 12, y: bottom + 16, "text-anchor": "end" }, "step")];
+}
+
+function path(className, steps, values, { x, y }) {
+  let pen = "M";
+  const d = values.map((value, at) => {
+    if (value === null) { pen = "M"; return ""; }
+    const piece = `${pen}${x(steps[at]).toFixed(1)},${y(value).toFixed(1)}`;
+    pen = "L";
+    return piece;
+  });
+  return drawn("path", { class: className, d: `${d.join("")}${steps.length === 1 && d[0] ? "h0" : ""}` }); // a dot
+}
+
+function area({ low, high }, steps, { x, y }) { // where the head was expected; a piece for each stretch that was judged
+  const pieces = [];
+  let piece = [];
+  steps.forEach((step, at) => {
+    if (low[at] !== null && high[at] !== null) piece.push(at);
+    else if (piece.length) { pieces.push(piece); piece = []; }
+  });
+  if (piece.length) pieces.push(piece);
+  const point = (value, at) => `${x(steps[at]).toFixed(1)},${y(value).toFixed(1)}`;
+  return pieces.map((one) => drawn("path", { class: "band",
+    d: `M${one.map((at) => point(high[at], at)).join("L")}L${[...one].reverse().map((at) => point(low[at], at)).join("L")}Z` }));
+}
+
+const kindClass = (kind) => `kind-${kind.replace(" ", "-")}`;
+
+function drawLines(svg, report) {
+  const { step, axes } = report;
+  const at = scales(svg, axes.step, axes.value, 4);
+  const inside = drawn("svg", { class: "inside", x: 0, y: EDGE.top - 2, width: svg.clientWidth, height: at.bottom - EDGE.top + 4 });
+  const parts = [];
+  for (const span of report.spans.filter(({ looked }) => looked)) {
+    parts.push(drawn("rect", { class: `span ${kindClass(span.kind)}`, x: at.x(span.start), y: EDGE.top, width: Math.max(2, at.x(Math.min(span.end, axes.step.to)) - at.x(span.start)), height: at.bottom - EDGE.top }));
+  }
+  if (report.band) parts.push(...area(report.band, step, at));
+  parts.push(...report.faint.map((line) => path("faint", step, line, at)));
+  [...report.strong].reverse().forEach(({ line }, index) => parts.push(path(`strong run-${report.strong.length - 1 - index}`, step, line, at)));
+  inside.append(drawn("g", { transform: `translate(0,${2 - EDGE.top})` }, ...parts));
+  svg.replaceChildren(...grid(at, axes.step, axes.value, false), inside);
+  if (!step.length) svg.append(drawn("text", { class: "empty", x: (EDGE.left + at.right) / 2, y: at.bottom / 2, "text-anchor": "middle" }, "waiting for the first measurement"));
+}
+
+function drawSpans(svg, report) {
+  const { axes, spans, lanes } = report;
+  const at = scales(svg, axes.step, { from: 0, to: 1 }, 0);
+  const parts = lanes.map(([lane, name]) => drawn("text", { x: EDGE.left - 6, y: lane * LANE + 13, "text-anchor": "end" }, name));
+  for (const span of spans) {
+    const rect = drawn("rect", { class: `span solid ${kindClass(span.kind)}`, x: at.x(span.start), y: span.lane * LANE + 4, height: LANE - 4,
+      width: Math.max(3, at.x(Math.min(span.end, axes.step.to)) - at.x(span.start)), rx: 2 });
+    rect.append(drawn("title", {}, span.words));
+    parts.push(rect);
+  }
+  parts.push(drawn("line", { class: "axis", x1: EDGE.left, x2: at.right, y1: svg.clientHeight - 1, y2: svg.clientHeight - 1 }));
+  if (!spans.length) parts.push(drawn("text", { class: "empty", x: (EDGE.left + at.right) / 2, y: svg.clientHeight / 2 + 4, "text-anchor": "middle" }, "nothing out of line"));
+  svg.replaceChildren(...parts);
+}
+
+function drawOverall(svg, { step, axes, overall }) {
+  const at = scales(svg, axes.step, axes.overall, 20);
+  svg.replaceChildren(...grid(at, axes.step, axes.overall, true),
+    path("part tokens", step, overall.tokens, at), path("part heads", step, overall.heads, at), path("whole", step, overall.balance, at));
+}
+
+function render(context) {
+  const { model } = context;
+  const { root, on, onResize, end } = begin(context, "attnlab-monitor", "Training monitor");
+  const { change, keep } = controlled(model);
+  const set = (changes) => change({ ...model.get("settings"), ...changes });
+  keep.prepend(button("reset", "Reset", () => change({ ...model.get("start") })));
+
+  const measure = menu("Measure", (value) => set({ measure: value }));
+  const layers = menu("Which layers", (value) => set({ layers: value === "all" ? value : Number(value) }));
+  const menus = make("div", { className: "monitor-menus" }, measure.box, layers.box);
+  const lines = panel("lines", "Heads");
+  const spans = panel("spans", "Out of line");
+  const overall = panel("overall", "Overall balance");
+  overall.note.textContent = "dashed: over tokens · dotted: over heads";
+  const kinds = ["collapse", "spread", "jump", "dead gradient"].map((kind) => make("span", { className: "kind" }, make("i", { className: kindClass(kind) }), kind));
+  spans.note.append(...kinds);
+
+  const looked = make("b");
+  const gridPlace = make("div", { className: "monitor-grid" });
+  let heads = null;
+  const pin = button("pin", "Pin", () => {
+    const { pinned, layer, head } = model.get("settings");
+    set({ pinned: [...pinned, [layer, head]] });
+  });
+  const unpin = button("unpin", "Unpin all", () => set({ pinned: [] }));
+  const pins = make("div", { className: "monitor-pins" }, looked, pin, unpin);
+  const key = make("div", { className: "monitor-strong" });
+
+  const rows = make("tbody");
+  const head = make("tr", {}, ...["what", "head", "measure", "steps"].map((textContent) => make("th", { scope: "col", textContent })));
+  const scroll = make("div", { className: "monitor-table", tabIndex: 0, role: "region", "aria-label": "What was out of line" },
+    make("table", { "aria-label": "Anomalies" }, make("thead", {}, head), rows));
+  const remark = make("p", { className: "remark", role: "status" });
+  const error = make("div", { className: "complaint", role: "alert" });
+
+  const left = make("div", {}, lines.box, spans.box, overall.box);
+  const right = make("div", { className: "monitor-right" }, pins, gridPlace, key, scroll, remark, keep);
+  root.append(menus, make("div", { className: "monitor-columns" }, left, right), error);
+
+  function row({ cells, place, measure: name, words }, now) {
+    const [kind, who, ...others] = cells;
+    const show = make("button", { type: "button", textContent: kind, title: `Show ${words}`,
+      onclick: () => set({ measure: name, layer: place[0], head: place[1], layers: "all" }) });
+    const line = make("tr", {}, make("th", { scope: "row" }, make("i", { className: kindClass(kind) }), show),
+      ...[who, ...others].map((textContent) => make("td", { textContent })));
+    line.classList.toggle("now", place[0] === now.layer && place[1] === now.head && name === now.measure);
+    return line;
+  }
+
+  let listed = "";
+  function draw() {
+    const report = model.get("report");
+    const { settings, alt } = report;
+    if (!lines.svg.clientWidth) return; // not on the page yet
+    for (const [{ svg }, name, how] of [[lines, "lines", drawLines], [spans, "spans", drawSpans], [overall, "overall", drawOverall]]) {
+      how(svg, report);
+      svg.setAttribute("aria-label", alt[name]);
+    }
+    measure.draw(report.menus.measure, settings.measure);
+    layers.draw(report.menus.layers, String(settings.layers));
+    lines.note.textContent = report.band ? `${report.label} · blue area: expected of ${report.strong[0].name}` : report.label;
+    looked.textContent = `Layer ${settings.layer}, head ${settings.head}`;
+    if (report.map && !heads) {
+      const [l, h] = [report.map.values.length, report.map.values[0].length];
+      heads = headGrid({ layers: l, heads: h, dense: true, label: "Heads: the last value of each", choose: (layer, one) => set({ layer, head: one }) });
+      gridPlace.replaceChildren(heads.box);
+    }
+    if (heads && report.map) heads.draw(report.map, model.get("palette").plain, [settings.layer, settings.head]);
+    pin.disabled = settings.pinned.length >= 5 || settings.pinned.some(([l, h]) => l === settings.layer && h === settings.head);
+    unpin.disabled = !settings.pinned.length;
+    key.replaceChildren(...report.strong.map(({ name }, index) => make("span", {},
+      drawn("svg", { class: "swatch", "aria-hidden": "true" }, drawn("path", { class: `strong run-${index}`, d: "M1,6H25" })), name)));
+    const said = JSON.stringify([report.rows, settings.layer, settings.head, settings.measure]);
+    if (said !== listed) { // the button somebody is on must stay
+      const at = [...rows.querySelectorAll("button")].indexOf(root.getRootNode().activeElement);
+      rows.replaceChildren(...report.rows.map((one) => row(one, settings)));
+      if (at >= 0) rows.querySelectorAll("button")[at]?.focus({ preventScroll: true });
+      listed = said;
+    }
+    if (remark.textContent !== report.remark) remark.textContent = report.remark; // read out once
+    root.dataset.stamp = report.stamp;
+    root.dataset.state = report.state;
+    root.dataset.shown = [settings.measure, settings.layers, settings.layer, settings.head].join(" ");
+  }
+
+  onResize(root, draw);
+  on("report", draw);
+  on("error", () => { error.textContent = model.get("error"); });
+  return end;
+}
+
+export default { render };
