@@ -284,12 +284,11 @@ class _Chart:
             if at == len(self.steps) - 1:
                 over += [(head, at + 1) for head in np.flatnonzero(away)]
             for head, end in over:
-                strengths, start = peak[:, head], left[peak[:, head] > 1, head].min()
+                strengths, start = peak[:, head], left[:, head].min()
                 self.stretches.append((head, strengths.argmax(), strengths.max(), start, end))
 
-            outside = peak > 1
-            inside = np.isfinite(value) & ~(away & outside)
-            departures = _pushed(departures, np.abs(value - centre), inside & ~(back & outside))
+            inside = np.isfinite(value) & ~(away & (peak > 1))
+            departures = _pushed(departures, np.abs(value - centre), inside)
             recent, seen = _pushed(recent, value, inside), seen + inside
             peak = np.where(away, peak, 0.0)
 

@@ -255,8 +255,7 @@ class _Callback(TrainerCallback):
             )
         plain = model if heads.prefix(model) else heads.model_of(model)
         names = [plain.config.id2label[one] for one in sorted(plain.config.id2label)]
-        with evaluating(model):
-            self.clf = Classifier(plain, processing_class, names)
+        self.clf = Classifier(plain, processing_class, names)
         if not state.global_step:  # else a run goes on, and this step was recorded before
             self.recorder(self.clf, 0)
 

@@ -145,7 +145,7 @@ class Tuner:
         out: str | os.PathLike[str] | None = None,
         watch: "Callable[[Tuner], None] | None" = None,
     ):
-        for way in ways:
+        for way in () if isinstance(ways, str) else ways:
             if way not in WAYS:
                 raise AttnlabError(f"There is no way {way!r} to adjust heads. {suggest(way, WAYS)}")
         if isinstance(ways, str) or not (ways or retrain) or rounds < 1:

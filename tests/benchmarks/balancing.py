@@ -108,7 +108,9 @@ def _anomalies() -> list[Row]:
         "ends_within": "share of starts and ends within one measurement",
         "flagged_untouched": "share of heads named in untouched runs",
     }
-    return [row(f"balance.anomalies.{name}", found[name], units[name], n=found["n"]) for name in units]
+    return [
+        row(f"balance.anomalies.{name}", found[name], units[name], n=found["n"]) for name in units
+    ]
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -124,19 +124,14 @@ def test_every_choice_of_every_menu_can_be_drawn(read, before):
     for name, choices in menus.items():
         for one, _, _ in choices:
             made = report(read, before, **{name: one})
-            assert (
-                made["shown"][name] == one
-                or not {c[0]: c[2] for c in made["menus"][name]}[one]
-            )
+            assert made["shown"][name] == one or not {c[0]: c[2] for c in made["menus"][name]}[one]
 
 
 def test_the_head_looked_at_has_all_its_numbers(read):
     made = report(read, layer=2, head=1)["head"]
     assert made["name"] == "Layer 2, head 1"
     entropy = read.map()[2, 1]
-    assert {row[0]: row[1] for row in made["rows"]}["entropy share"].startswith(
-        f"{entropy:.2f} ±"
-    )
+    assert {row[0]: row[1] for row in made["rows"]}["entropy share"].startswith(f"{entropy:.2f} ±")
     rank = int((read.map() < entropy).sum()) + 1
     assert made["note"].startswith(f"rank {rank} of 72")
 

@@ -159,7 +159,9 @@ def test_sharp_heads_are_far_from_uniform_and_lower_the_overall_figure(clf):
     sharp, neutral = measure(clf, TEXTS, settings), measure(clf, TEXTS)
     for name, there in (("entropy", 0.1), ("js_uniform", 0.7), ("largest", 0.95)):
         assert (sharp.map(name, "all").mean() > there) == (name != "entropy")
-        assert (sharp.map(name, "all").mean() > neutral.map(name, "all").mean()) == (name != "entropy")
+        assert (sharp.map(name, "all").mean() > neutral.map(name, "all").mean()) == (
+            name != "entropy"
+        )
     assert sharp.parts["tokens"] < 0.5 * neutral.parts["tokens"] and sharp.overall < neutral.overall
 
 

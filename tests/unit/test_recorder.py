@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -111,16 +110,22 @@ def test_it_measures_every_so_many_steps_and_the_model_as_a_whole():
     assert "3 measurements to step 6" in repr(recorder)
 
 
-def test_the_overhead_is_its_own_time_as_a_share_of_the_rest():
+def test_the_overhead_is_its_own_time_as_a_share_of_the_rest(monkeypatch):
+    clock, measure = [100.0], Recorder._measured
+
+    def measured(self, clf, step):
+        clock[0] += 3  # seconds
+        return measure(self, clf, step)
+
+    monkeypatch.setattr(balance.recorder.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Recorder, "_measured", measured)
     clf, recorder = tiny_classifier("bert"), Recorder(PROBE, every=2)
     assert np.isnan(recorder.overhead)
-    own = 0.0
-    for step in range(4):
-        start = time.perf_counter()
-        recorder(clf, step)
-        own += time.perf_counter() - start
-        time.sleep(0.1 if step < 3 else 0)
-    assert recorder.overhead == pytest.approx(own / 0.3, rel=0.2)
+    for run in (20, 50):  # seconds a step; a run that begins anew counts anew
+        for step in range(5):
+            recorder(clf, step)
+            clock[0] += run
+        assert recorder.overhead == pytest.approx(3 * 3 / (4 * run))
 
 
 # ── training is not disturbed ──────────────────────────────────────────────────────────────────
