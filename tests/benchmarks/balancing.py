@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import recovery
 import torch
 from planted import judged, planted
 from rows import Row, row
@@ -26,7 +27,7 @@ SEEDS = range(5)
 
 def measure() -> list[Row]:
     """All of it."""
-    return [*_meter(), *_recorder(), *_anomalies()]
+    return [*_meter(), *_recorder(), *_anomalies(), *recovery.measure()]
 
 
 def _meter() -> list[Row]:
