@@ -22,7 +22,7 @@ from attnlab.datasets import Splits
 
 REPEATS = 5
 ORACLE_TEXTS = 8
-SEEDS = range(5)
+SEEDS = range(15, 20)  # none of them was used to make the rules
 
 
 def measure() -> list[Row]:

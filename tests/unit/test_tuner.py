@@ -15,6 +15,7 @@ from attnlab.datasets import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, ModelError
 from attnlab.training import Interrupted
 
+CHANCE = {"random": {"trials": 5}}
 QUICK = {"gradient": {"epochs": 3}, "random": {"trials": 5}}
 
 
@@ -112,25 +113,25 @@ def test_a_harmful_adjustment_is_rolled_back(task, monkeypatch):
     assert found.verdict.startswith("It did not pay: of 2 steps none")
 
 
-def test_an_adjustment_that_fitted_few_texts_only_is_rolled_back(task):
-    """Labels drawn by lot can be fitted, and nothing is learned from that."""
+def test_a_change_within_the_noise_is_rolled_back(task, monkeypatch):
     clf, splits, _ = task
-    dev = splits.dev
-    labels = np.random.default_rng(3).integers(0, 3, len(dev)).tolist()
-    dev = TextDataset(dev.texts, labels, dev.label_names, "by lot")
-    start = damage(clf, sigma=0.3)
-    # a sharper model errs more surely: begin with one that is unsure
-    options = {"gradient": {"epochs": 6, "scale_spread": 5.0, "temperature_spread": 5.0}}
-    one = Tuner(clf, Splits(splits.train, dev, Untouched()), start, options=options | QUICK)
-    assert one._judged(one.guard_before, one._guard.compare(None, None), one._figures_now) == (
-        False,
-        "Not better beyond noise: guard loss +0.000, 95 % interval +0.000 to +0.000.",
+    near = damage(clf, sigma=0.01)
+    monkeypatch.setattr(
+        tuner, "adjust", lambda *arguments, **_: Adjustment("gradient", near, None, 0.0)
     )
+    one = Tuner(clf, splits)
+    found = one.run()
+    low, high = found.rounds[0].loss_ci
+    assert low < high
+    assert high >= 0
+    assert found.rounds[0].ci[0] < 0 < found.rounds[0].ci[1]
+    assert "Not better beyond noise" in found.rounds[0].why
+    assert found.settings.is_neutral()
 
 
 def test_it_stops_when_nothing_is_to_be_gained(task):
     clf, splits, unused = task
-    found = Tuner(clf, splits, rounds=6, ways=("even", "least-squares"), options=QUICK).run()
+    found = Tuner(clf, splits, rounds=6, ways=("even", "least-squares"), options=CHANCE).run()
     assert len(found.rounds) == 2
     assert not any(one.accepted for one in found.rounds)
     assert found.settings.is_neutral()
@@ -189,7 +190,7 @@ def test_fewer_heads_can_be_the_objective(task):
         ways=("greedy",),
         objective=Objective(loss=0.01, heads=1),
         rounds=1,
-        options={"greedy": {"most": 2, "candidates": 2}} | QUICK,
+        options={"greedy": {"most": 2, "candidates": 2}} | CHANCE,
     ).run()
     assert found.rounds[0].heads_on < 12
     kept = found.rounds[0].accepted
@@ -199,10 +200,12 @@ def test_fewer_heads_can_be_the_objective(task):
 
 @pytest.mark.parametrize("family", ["distilbert", "roberta"])
 def test_other_families_with_heads_removed_are_tuned(family):
-    clf, data = answering(family, count=200)
+    clf, data = answering(family, count=300)
     smaller = heads.prune(clf, [(0, 1), (1, 2)])
-    splits = Splits(data, data.select(range(160)), Untouched())
-    found = Tuner(smaller, splits, damage(clf), rounds=1, options=QUICK).run()
+    splits = Splits(data, data.select(range(260)), Untouched())
+    found = Tuner(
+        smaller, splits, damage(clf), rounds=1, options={**QUICK, "gradient": {"epochs": 6}}
+    ).run()
     assert found.rounds[0].accepted
     assert found.rounds[0].heads_on == 10
 
@@ -214,10 +217,10 @@ def test_retraining_learns_with_the_settings_in_force_and_leaves_the_model_given
     clf, splits, unused = task
     before = {name: one.clone() for name, one in clf.model.state_dict().items()}
     start = damage(clf, sigma=1.0)
-    found = retrain(clf, splits.train, splits.dev, start, epochs=3, learning_rate=1e-3)
+    found = retrain(clf, splits.train, splits.dev, start, epochs=5, learning_rate=1e-4)
     assert all(torch.equal(one, before[name]) for name, one in clf.model.state_dict().items())
     one, two = (al.Evaluator(each, unused).score(start).loss for each in (clf, found))
-    assert two < one - 0.1
+    assert two < 0.5 * one
     words = "bert.embeddings.word_embeddings.weight"
     assert torch.equal(found.model.state_dict()[words], before[words])
     assert all(one.requires_grad for one in found.model.parameters())
@@ -225,12 +228,13 @@ def test_retraining_learns_with_the_settings_in_force_and_leaves_the_model_given
 
 def test_balance_in_the_loss_makes_a_retrained_model_more_even(task):
     clf, splits, unused = task
+    start = damage(clf)
     found = [
-        retrain(clf, splits.train, splits.dev, epochs=3, learning_rate=1e-3, balance=weight)
-        for weight in (0.0, 20.0)
+        retrain(clf, splits.train, splits.dev, start, epochs=4, learning_rate=3e-3, balance=weight)
+        for weight in (0.0, 100.0)
     ]
-    plain, even = (balance.measure(one, unused.texts).overall for one in found)
-    assert even > plain + 0.005
+    plain, even = (balance.measure(one, unused.texts, start).overall for one in found)
+    assert even > plain + 0.01
 
 
 @pytest.fixture(scope="module")
@@ -240,10 +244,10 @@ def retrained(task):
 
 
 def _with_retraining(clf, splits, out=None, **more):
-    recipe = {"texts": 96, "epochs": 2, "learning_rate": 1e-3, "checkpoint_seconds": 0.0}
-    return Tuner(
-        clf, splits, damage(clf), rounds=2, retrain=recipe, options=QUICK, out=out, seed=2, **more
-    )
+    recipe = {"texts": 96, "epochs": 5, "learning_rate": 1e-4, "checkpoint_seconds": 0.0}
+    start = damage(clf, sigma=1.0)
+    options = {"ways": ("even",), "options": CHANCE, "rounds": 2, "seed": 2}
+    return Tuner(clf, splits, start, retrain=recipe, out=out, **options, **more)
 
 
 def test_the_same_retraining_without_tuning_is_in_the_report(task, retrained):
@@ -253,7 +257,7 @@ def test_the_same_retraining_without_tuning_is_in_the_report(task, retrained):
     assert retrained.clf is not clf
     report = retrained.report(unused)
     assert report["name"].tolist()[-1] == "retrained only"
-    score = al.Evaluator(retrained.alone, unused).score(damage(clf))
+    score = al.Evaluator(retrained.alone, unused).score(damage(clf, sigma=1.0))
     assert report["accuracy"].iloc[-1] == score.accuracy
 
 
