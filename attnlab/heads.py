@@ -276,7 +276,7 @@ def _layer_record(
 ) -> LayerRecord:
     """The record of a layer from the weights (B, h, T, T) and values (B, h, T, D) of the heads that are there."""
     if kept:
-        project = site.output.weight.detach().float().unflatten(1, (len(kept), -1))  # (E, h, D)
+        project = _weight(site.output).float().unflatten(1, (len(kept), -1))  # (E, h, D)
         # |v W|² = v (W Wᵀ) v: D numbers a vector instead of E
         gram = torch.einsum("ehc,ehd->hcd", project, project)
         squares = (values.float() @ gram * values).sum(-1)  # (B, h, T)
@@ -292,6 +292,15 @@ def _layer_record(
         filled[:, kept] = some
         whole.append(filled)
     return LayerRecord(*whole)
+
+
+def _weight(linear: nn.Module) -> Tensor:
+    """The matrix that a linear layer multiplies by, an adapter that is not merged included."""
+    weight = linear.weight.detach()
+    if hasattr(linear, "get_delta_weight") and not linear.merged:
+        for name in linear.active_adapters:
+            weight = weight + linear.get_delta_weight(name).detach()
+    return weight
 
 
 # ── where a model keeps its attention ──────────────────────────────────────────────────────────

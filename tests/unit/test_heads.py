@@ -354,3 +354,21 @@ def test_self_check_finds_a_model_whose_control_is_broken(monkeypatch):
     monkeypatch.setattr(heads.HeadControl, "factors", forgetful)
     with pytest.raises(AttnlabError, match="not to be trusted"):
         al.heads.self_check(model)
+
+
+def test_an_adapter_that_is_not_merged_counts_in_what_a_head_adds():
+    """While LoRA trains, recorded norms are those of the model as it answers."""
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny("bert")
+    inputs = padded(model)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["dense"]))
+    with torch.no_grad():
+        for name, one in adapted.named_parameters():
+            if "lora_B" in name:
+                one.normal_(generator=torch.Generator().manual_seed(0))
+    before = heads.record(adapted, inputs, neutral(adapted))
+    merged = adapted.merge_and_unload()
+    after = heads.record(merged, inputs, neutral(merged))
+    for one, other in zip(before, after, strict=True):
+        assert torch.allclose(one.norms, other.norms, rtol=1e-3)
