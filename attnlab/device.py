@@ -49,8 +49,8 @@ def _lengths(largest_power: int) -> tuple[int, ...]:
 
 _PROFILES = {
     "ci": Profile("ci", 40, 12, _lengths(9), 16, 40, 24, 1, 1, 2),
-    "cpu": Profile("cpu", 1000, 500, _lengths(12), 320, 1000, 600, 2, 8, 40),
-    "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3, 8, 80),
+    "cpu": Profile("cpu", 1000, 500, _lengths(12), 320, 1000, 600, 2, 8, 20),
+    "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3, 8, 40),
 }
 
 
