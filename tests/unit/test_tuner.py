@@ -1,6 +1,11 @@
 """The tuner keeps what helps, rolls back what does not, can be stopped anywhere, and says it as it is."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,6 +187,20 @@ def test_settings_of_ones_own_are_judged_like_all_others(task):
     assert not one.finished  # rounds by hand do not end a run
 
 
+def test_small_losses_of_accuracy_do_not_add_up_unseen(task):
+    """Each step may be within the noise of the last one; the sum is held against the start."""
+    clf, splits, _ = task
+    one, settings = Tuner(clf, splits, objective=Objective(0.0, balance=1.0)), clf.settings()
+    for _ in range(60):
+        settings.temperature *= 1.03
+        if not one.propose(settings.copy()).accepted:
+            break
+    assert len(one.rounds) > 2 and "below that at the start" in one.rounds[-1].why
+    score = al.Evaluator(clf, one.guard).score
+    change = al.Evaluator(clf, one.guard).compare(score(clf.settings()), score(one.settings))
+    assert change.ci[1] >= 0
+
+
 def test_fewer_heads_can_be_the_objective(task):
     clf, splits, _ = task
     found = Tuner(
@@ -303,6 +322,29 @@ def test_a_run_stopped_between_rounds_and_in_a_retraining_ends_as_if_it_never_ha
     again = _with_retraining(clf, splits, tmp_path)  # a finished run is read, not made again
     monkeypatch.setattr(tuner, "adjust", None)
     assert shown(again.run().rounds) == shown(retrained.rounds)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_run_that_was_killed_goes_on_to_the_same_end(task, tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from test_tuner import QUICK, Splits, Tuner, Untouched, answering, damage\n"
+        "clf, data = answering('bert', count=420)\n"
+        "splits = Splits(data.select(range(100)), data.select(range(100, 340)), Untouched())\n"
+        "def kill(tuner): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Tuner(clf, splits, damage(clf), rounds=2, options=QUICK, out=sys.argv[1], watch=kill).run()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    run = subprocess.run(command, cwd=Path(__file__).parent, env=environment, timeout=240)
+    assert run.returncode == -signal.SIGKILL
+    clf, splits, _ = task
+    options = {"rounds": 2, "options": QUICK}
+    one = Tuner(clf, splits, damage(clf), out=tmp_path, **options)
+    assert len(one.rounds) == 1
+    found, wanted = one.run(), Tuner(clf, splits, damage(clf), **options).run()
+    assert torch.allclose(found.settings.scale, wanted.settings.scale, rtol=1e-3)
+    assert [each.accepted for each in found.rounds] == [each.accepted for each in wanted.rounds]
 
 
 def test_a_folder_of_another_run_is_refused(task, tmp_path):
