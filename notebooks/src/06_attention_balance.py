@@ -779,10 +779,9 @@ plans = {
     "thinned, retrained": (sparse, [], retraining, 1),
 }
 for name, (start, ways, retrain, rounds) in plans.items():
-    tuner = balance.Tuner(
-        clf, parts, start, ways=ways, retrain=retrain, rounds=rounds, options=effort
-    )
-    results[name] = tuner.run()
+    plan = {"ways": ways, "retrain": retrain, "rounds": rounds}
+    plan["options"] = {one: effort[one] for one in [*ways, "random"] if one in effort}
+    results[name] = balance.Tuner(clf, parts, start, **plan).run()
     print(f"{name}: {results[name].verdict}")
 
 # %%
