@@ -1,7 +1,7 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, balance, gpu, and scores (two hours; only when named).
-Ratios compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of
+Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, gpu, and scores (two hours; only when
+named). Ratios compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of
 our adapters are written anew from it.
 """
 
@@ -22,6 +22,7 @@ import engine
 import finetuning
 import numpy as np
 import psutil
+import recovery
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -211,6 +212,7 @@ AREAS = {
     "accuracy": measure_accuracy,
     "finetune": finetuning.measure_speed,
     "balance": balancing.measure,
+    "tuner": recovery.measure,
     "gpu": lambda: finetuning.measure_gpu() + engine.measure_gpu(),
     "scores": finetuning.measure_scores,
 }

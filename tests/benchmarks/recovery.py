@@ -38,10 +38,10 @@ def measure() -> list[Row]:
     test = al.Evaluator(clf, splits.test)
     whole = test.score()
     plans: dict[str, tuple[Callable[[Classifier, int], HeadSettings], list[str], dict | None]] = {
-        "spun.gradient": (spun, ["gradient"], None),
-        "thinned.least-squares": (thinned, ["least-squares"], None),
-        "thinned.knobs": (thinned, ["least-squares", "gradient"], None),
-        "thinned.retrained": (thinned, ["least-squares", "gradient"], {}),
+        "": (spun, ["gradient"], None),
+        "thinned.least_squares.": (thinned, ["least-squares"], None),
+        "thinned.": (thinned, ["gradient"], None),
+        "thinned.retrained.": (thinned, [], {}),
     }
     rows = []
     for name, (damage, ways, retrain) in plans.items():
@@ -67,13 +67,13 @@ def measure() -> list[Row]:
             before.append(hurt)
         rows += [
             row(
-                f"balance.tuner.{name}.recovered_share",
+                f"balance.tuner.{name}recovered_share",
                 statistics.mean(shares),
                 "share of the lost test accuracy, mean and range over seeds",
                 shares,
                 accuracy_before=before,
             ),
-            row(f"balance.tuner.{name}.seconds", statistics.median(times), "s", times),
+            row(f"balance.tuner.{name}seconds", statistics.median(times), "s", times),
         ]
     changes = []
     for seed in SEEDS:
