@@ -106,10 +106,11 @@ def _anomalies() -> list[Row]:
         "recall": "share of planted anomalies found",
         "precision": "share of what is found that was planted",
         "ends_within": "share of starts and ends within one measurement",
+        "kinds_right": "share of kinds that are named as planted",
         "flagged_untouched": "share of heads named in untouched runs",
     }
     return [
-        row(f"balance.anomalies.{name}", found[name], units[name], n=found["n"]) for name in units
+        row(f"balance.anomalies.{name}", found[name], units[name], n=len(SEEDS)) for name in units
     ]
 
 
