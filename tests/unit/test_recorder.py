@@ -138,12 +138,12 @@ def test_modes_random_numbers_and_gradients_stay_as_they_were_also_after_an_erro
     learn(clf)
     before = [module.training for module in clf.model.modules()]
     gradients = [one.grad.clone() for one in clf.model.parameters()]
-    drawn = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    drawn = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002 - the state that must not be touched
     wide = recorded(clf)
     assert [module.training for module in clf.model.modules()] == before
     assert all(a.equal(b.grad) for a, b in zip(gradients, clf.model.parameters(), strict=True))
     assert torch.get_rng_state().equal(drawn[0])
-    assert (np.random.get_state()[1] == drawn[1]).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == drawn[1]).all()  # noqa: NPY002 - likewise
     assert random.getstate() == drawn[2]
     pd.testing.assert_frame_equal(wide, recorded(clf))  # dropout would differ
 
