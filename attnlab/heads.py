@@ -279,8 +279,9 @@ def _layer_record(
         project = _weight(site.output).float().unflatten(1, (len(kept), -1))  # (E, h, D)
         # |v W|² = v (W Wᵀ) v: D numbers a vector instead of E
         gram = torch.einsum("ehc,ehd->hcd", project, project)
-        squares = (values.float() @ gram * values).sum(-1)  # (B, h, T)
-        norms = squares.clamp_min(0).sqrt()
+        flat = values.float().transpose(0, 1).flatten(1, 2)  # (h, B T, D)
+        squares = (flat @ gram).mul_(flat).sum(-1).unflatten(1, values.shape[::2])  # (h, B, T)
+        norms = squares.clamp_min(0).sqrt().transpose(0, 1)  # (B, h, T)
         if len(kept) == heads:
             return LayerRecord(weights, values, norms)
     else:
