@@ -148,7 +148,7 @@ class Tuner:
         for way in () if isinstance(ways, str) else ways:
             if way not in WAYS:
                 raise AttnlabError(f"There is no way {way!r} to adjust heads. {suggest(way, WAYS)}")
-        if isinstance(ways, str) or not (ways or retrain) or rounds < 1:
+        if isinstance(ways, str) or not (ways or retrain is not None) or rounds < 1:
             raise AttnlabError(
                 f"ways is {ways!r}, rounds {rounds}: give a list of ways, or retrain, and at least 1 round."
             )

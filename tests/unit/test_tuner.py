@@ -269,6 +269,13 @@ def _with_retraining(clf, splits, out=None, **more):
     return Tuner(clf, splits, start, retrain=recipe, out=out, **options, **more)
 
 
+def test_retraining_with_nothing_but_its_defaults_is_a_plan(task):
+    clf, splits, _ = task
+    assert Tuner(clf, splits, damage(clf), ways=[], retrain={}, rounds=1).retrain == {}
+    with pytest.raises(al.AttnlabError, match="give a list of ways, or retrain"):
+        Tuner(clf, splits, damage(clf), ways=[], rounds=1)
+
+
 def test_the_same_retraining_without_tuning_is_in_the_report(task, retrained):
     clf, _, unused = task
     assert [one.retrained for one in retrained.rounds] == [False, True]
