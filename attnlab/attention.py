@@ -240,13 +240,17 @@ def scaled_dot_product_attention(
 
     Source: Vaswani et al. 2017, eq. 1.
     """
-    scores = scaled_dot_scores(query, key)  # (..., T_q, T_k)
+    scores = _biased(scaled_dot_scores(query, key), bias)  # (..., T_q, T_k)
     shapes.check_value(query, key, value)
-    if bias is not None:
-        shapes.check_addend("bias", bias, scores)
-        scores = scores + bias
     weights = softmax(scores, mask, temperature)
     return weights @ value, weights
+
+
+def _biased(scores: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None:
+        return scores
+    shapes.check_addend("bias", bias, scores)
+    return scores + bias
 
 
 def additive_attention(
@@ -489,6 +493,7 @@ class MultiHeadAttention(nn.Module):
     dropout : share of the weights set to 0 while training
     bias : whether the four projections add a bias
     d_source : width of what comes in as key and value, where it differs from ``d_model``
+    fused : use torch's fused attention wherever no weights are asked for: the same numbers, no (T_q, T_k) table
 
     Attributes
     ----------
@@ -514,6 +519,7 @@ class MultiHeadAttention(nn.Module):
         dropout: float = 0.0,
         bias: bool = True,
         d_source: int | None = None,
+        fused: bool = False,
     ):
         super().__init__()
         d_source = d_model if d_source is None else d_source
@@ -526,11 +532,27 @@ class MultiHeadAttention(nn.Module):
                 f"d_model = {d_model} cannot be shared by {heads} heads: the width must be a "
                 "multiple of their number."
             )
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout, self.fused = heads, dropout, fused
         self.query = nn.Linear(d_model, d_model, bias)
         self.key = nn.Linear(d_source, d_model, bias)
         self.value = nn.Linear(d_source, d_model, bias)
         self.output = nn.Linear(d_model, d_model, bias)
+
+    def project(self, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of each head, for `forward` to use as often as wanted.
+
+        Parameters
+        ----------
+        key, value : Tensor, shape (B, T_k, d_source); the value is the key by default
+
+        Returns
+        -------
+        keys, values : Tensor, shape (B, H, T_k, D)
+        """
+        value = key if value is None else value
+        shapes.check_input("key", key, self.key)
+        shapes.check_input("value", value, self.value)
+        return split_heads(self.key(key), self.heads), split_heads(self.value(value), self.heads)
 
     def forward(
         self,
@@ -539,6 +561,7 @@ class MultiHeadAttention(nn.Module):
         value: Tensor | None = None,
         mask: Tensor | None = None,
         *,
+        projected: tuple[Tensor, Tensor] | None = None,
         scale: Tensor | None = None,
         temperature: Tensor | None = None,
         bias: Tensor | None = None,
@@ -551,6 +574,7 @@ class MultiHeadAttention(nn.Module):
         query : Tensor, shape (B, T_q, d_model)
         key, value : Tensor, shape (B, T_k, d_source); default the query, and the key
         mask : Tensor of bool, shape (T_q, T_k), (B, 1 or T_q, T_k) or (B, 1 or H, 1 or T_q, T_k)
+        projected : keys and values as `project` returns them, in place of key and value
         scale : Tensor, shape (H,) or (B, H): multiplies what each head says; 0 silences it
         temperature : Tensor, shape (H,) or (B, H): divides each head's scores
         bias : Tensor, added to the scores, broadcastable to (B, H, T_q, T_k)
@@ -561,28 +585,57 @@ class MultiHeadAttention(nn.Module):
         output : Tensor, shape (B, T_q, d_model)
         weights : Tensor, shape (B, H, T_q, T_k), before dropout; only if asked for
         """
-        key = query if key is None else key
-        value = key if value is None else value
-        for name, given, layer in (
-            ("query", query, self.query),
-            ("key", key, self.key),
-            ("value", value, self.value),
-        ):
-            shapes.check_input(name, given, layer)
+        shapes.check_input("query", query, self.query)
+        if projected is None:
+            projected = self.project(query if key is None else key, value)
+        elif key is not None or value is not None:
+            raise TensorError(
+                "Keys came twice: as key or value, and projected. Give one of them; "
+                "projected holds what project(key, value) returned."
+            )
         if mask is not None:
             shapes.check_bool(mask)
             mask = mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
         q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
-        k = split_heads(self.key(key), self.heads)  # (B, H, T_k, D)
-        v = split_heads(self.value(value), self.heads)  # (B, H, T_k, D)
+        k, v = projected  # (B, H, T_k, D)
         heat = 1.0 if temperature is None else self._per_head("temperature", temperature, q)
-        context, weights = scaled_dot_product_attention(q, k, v, mask, heat, bias)
-        if self.training and self.dropout:
+        weights = None
+        if self.fused and not return_weights:
+            context = self._fused(q, k, v, mask, heat, bias)
+        elif self.training and self.dropout:
+            weights = softmax(_biased(scaled_dot_scores(q, k), bias), mask, heat)
             context = nn.functional.dropout(weights, self.dropout) @ v
+        else:
+            context, weights = scaled_dot_product_attention(q, k, v, mask, heat, bias)
         if scale is not None:
             context = context * self._per_head("scale", scale, q)
         output = self.output(merge_heads(context))
         return (output, weights) if return_weights else output
+
+    def _fused(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        temperature: float | Tensor,
+        bias: Tensor | None,
+    ) -> Tensor:
+        """Context by torch's fused attention, shape (B, H, T_q, D)."""
+        shapes.check_pair(query, key)
+        shapes.check_value(query, key, value)
+        scores = (*query.shape[:-1], key.shape[-2])
+        if mask is not None:
+            shapes.check_mask(mask, scores)
+        if isinstance(temperature, Tensor):
+            shapes.check_temperature(temperature, query)
+            query = query / temperature
+        if bias is not None:
+            shapes.check_type("bias", bias, query)
+            bias = bias / temperature
+            mask = bias if mask is None else bias.masked_fill(~mask, -math.inf)
+        dropout = self.dropout if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)
 
     def _per_head(self, name: str, given: Tensor, query: Tensor) -> Tensor:
         allowed = ((self.heads,), (len(query), self.heads))

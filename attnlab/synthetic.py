@@ -47,14 +47,19 @@ class NewsSplits(Splits):
 
 
 def splits(
-    train: int = 800, dev: int = 200, test: int = 400, unseen: int = 400, seed: int = 0
+    train: int = 800,
+    dev: int | None = None,
+    test: int | None = None,
+    unseen: int | None = None,
+    seed: int = 0,
 ) -> NewsSplits:
     """Synthetic news to train and test a tagger on; no sentence occurs twice.
 
     Parameters
     ----------
     train, dev, test : how many sentences with templates and forms that are ``seen`` in training
-    unseen : how many with neither a template nor a form of date or amount that occurs in training
+    unseen : how many with neither a template nor a form of date or amount that occurs in training. By default
+        dev has 200, test and unseen have 400, but none more than twice as many as train.
     seed : the same seed gives the same sentences on every machine that has the same release of Babel
 
     Raises
@@ -66,6 +71,10 @@ def splits(
     >>> splits(80, 20, 40, 40)
     NewsSplits('synthetic-news': 80 train, 20 dev, 40 test, 40 unseen)
     """
+    dev, test, unseen = (
+        min(usual, 2 * max(train, 0)) if size is None else size
+        for size, usual in ((dev, 200), (test, 400), (unseen, 400))
+    )
     sizes = {"train": train, "dev": dev, "test": test, "unseen": unseen}
     for name, size in sizes.items():
         if size < 0:

@@ -28,10 +28,10 @@ from attnlab.datasets import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.finetuning import fingerprint, prepared
+from attnlab.finetuning import prepared
 from attnlab.settings import HeadSettings
 from attnlab.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
-from attnlab.training import History, Recipe, leads, train
+from attnlab.training import History, Recipe, fingerprint, leads, train
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

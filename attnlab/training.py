@@ -7,6 +7,7 @@ to be remembered.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -271,6 +272,12 @@ def train(
     return run.history
 
 
+def fingerprint(data: dict[str, Any]) -> str:
+    """A hash of a data set's fields, texts and labels among them, to know it again."""
+    content = json.dumps({name: one for name, one in data.items() if isinstance(one, list)})
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
 def leads() -> bool:
     """Whether this process is the one that writes and speaks: the only one, or the first of several."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -306,7 +313,9 @@ class _Run:
         several = accelerator.num_processes > 1
         self.wrapped = accelerator.prepare_model(model) if several else model
         groups = parameter_groups(model, recipe.weight_decay, top)
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        # one pass over each weight's numbers instead of ten: on a processor four times faster
+        fused = True if self.device.type in ("cpu", "cuda") else None
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
         # float16 has so short a range that small gradients would be lost: they are made larger, then smaller
         half = number_format == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half, init_scale=2.0**12)

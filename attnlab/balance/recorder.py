@@ -18,9 +18,8 @@ from attnlab.balance.meter import Balance, Meter
 from attnlab.bert import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError
 from attnlab.files import write_whole
-from attnlab.finetuning import fingerprint
 from attnlab.measures import one_setting, tokenised
-from attnlab.training import leads
+from attnlab.training import fingerprint, leads
 
 _KINDS = {"step": int, "layer": "Int64", "head": "Int64", "measure": str, "value": float}
 _WHOLE = ("balance", "tokens", "heads")  # measured of the model as a whole

@@ -15,10 +15,10 @@ from attnlab.datasets import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluate import Evaluator
-from attnlab.finetuning import fingerprint, prepared
+from attnlab.finetuning import prepared
 from attnlab.measures import one_setting
 from attnlab.settings import HeadSettings
-from attnlab.training import Recipe, train
+from attnlab.training import Recipe, fingerprint, train
 
 
 def retrain(

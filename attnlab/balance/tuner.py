@@ -31,10 +31,9 @@ from attnlab.datasets import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, suggest
 from attnlab.evaluate import Comparison, Evaluator, Score
 from attnlab.files import write_whole
-from attnlab.finetuning import fingerprint
 from attnlab.measures import one_setting
 from attnlab.settings import HeadSettings
-from attnlab.training import CHECKPOINT, Interrupted
+from attnlab.training import CHECKPOINT, Interrupted, fingerprint
 
 RETRAIN = "retrain"  # the name of a step that trains weights, in `Round.way`
 BY_HAND = "by hand"

@@ -1,8 +1,8 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, gpu, and scores (two hours; only when
-named). Ratios compare both sides in the same run. Rows are merged into data/results.json by name, and the cards of
-our adapters are written anew from it.
+Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu, and scores (two hours;
+only when named). Ratios compare both sides in the same run. Rows are merged into data/results.json by name, and
+the cards of our adapters are written anew from it.
 """
 
 import datetime
@@ -24,6 +24,8 @@ import numpy as np
 import psutil
 import recovery
 import torch
+import translating
+import translators
 from rich.console import Console
 from rich.table import Table
 from rows import Row, accuracy, row
@@ -213,6 +215,7 @@ AREAS = {
     "finetune": finetuning.measure_speed,
     "balance": balancing.measure,
     "tuner": recovery.measure,
+    "translation": lambda: [*translating.measure(), *translators.measure()],
     "gpu": lambda: finetuning.measure_gpu() + engine.measure_gpu(),
     "scores": finetuning.measure_scores,
 }

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab as al
-from attnlab import datasets
+from attnlab import datasets, pairs
 from attnlab.errors import AttnlabWarning, DataError
 
 FRENCH = datasets.source("interface-fr")
@@ -37,12 +38,15 @@ FRENCH = datasets.source("interface-fr")
         ("newsgroups-20", 10164, 1129, 7528),
         ("interface-fr", 2695, 219, 219),
         ("interface-zh", 2695, 219, 219),
+        ("dates", 20_000, 1000, 1000),
+        ("dates-held-out", 0, 0, 1000),
     ],
 )
 def test_every_set_has_its_published_size(name, train, dev, test):
     splits = al.datasets.load(name)
     assert (len(splits.train), len(splits.dev), len(splits.test)) == (train, dev, test)
-    assert name in al.datasets.names()
+    assert (name in al.datasets.names()) != (name in al.datasets.MADE)
+    assert splits.test.name == name
 
 
 def test_movie_sentences_are_balanced_disjoint_and_rated(movies):
@@ -58,7 +62,7 @@ def test_movie_sentences_are_balanced_disjoint_and_rated(movies):
 
 
 def test_the_split_is_the_same_on_every_machine(movies):
-    digest = datasets._hash("\n".join(movies.test.texts))
+    digest = datasets.text_hash("\n".join(movies.test.texts))
     assert digest.startswith(GOLDEN), "the test sentences changed: published scores no longer hold"
 
 
@@ -207,6 +211,257 @@ def test_an_unknown_name_suggests_the_nearest():
     for call in (al.datasets.load, datasets.fetch, datasets.source):
         with pytest.raises(DataError, match="Did you mean 'movie-sentiment'"):
             call("movie-sentimant")
+
+
+# ── texts with translations ────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def strings():
+    return {name: al.datasets.load(name) for name in ("interface-fr", "interface-zh")}
+
+
+def test_no_string_has_a_near_duplicate_in_another_part(strings):
+    splits = strings["interface-fr"]  # the Chinese ones are split alike
+    parts = [
+        [pairs.fold(text) for text in part.sources]
+        for part in (splits.train, splits.dev, splits.test)
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not set(parts[one]) & set(parts[other])
+        likest = max(cosine(a, b) for a, b in likely(parts[one], parts[other]))
+        assert 0.5 < likest < 0.7
+    texts = [
+        datasets.normalise(text) for part in (splits.train, splits.test) for text in part.sources
+    ]
+    assert len(set(texts)) == len(texts)
+
+
+@functools.cache
+def trigrams(text):
+    padded = f" {text} "
+    return {padded[at : at + 3] for at in range(len(padded) - 2)}
+
+
+def cosine(text, other):
+    first, second = trigrams(text), trigrams(other)
+    return len(first & second) / (len(first) * len(second)) ** 0.5
+
+
+def likely(texts, others):
+    """Pairs of texts that share two of their words, or one if they are short."""
+    holders = {}
+    for other in others:
+        for word in set(other.split()):
+            holders.setdefault(word, []).append(other)
+    for text in texts:
+        for word in set(text.split()):
+            for other in holders.get(word, [])[:150]:
+                yield text, other
+
+
+def test_both_languages_are_split_alike(strings):
+    french, chinese = strings["interface-fr"], strings["interface-zh"]
+    for part in ("train", "dev", "test"):
+        assert set(getattr(french, part).sources) == set(getattr(chinese, part).sources)
+    assert french.test.targets != chinese.test.targets
+
+
+def test_the_split_of_the_strings_is_the_same_on_every_machine(strings):
+    digest = datasets.text_hash("\n".join(strings["interface-fr"].test.sources))
+    assert digest.startswith(GOLDEN_STRINGS), (
+        "the test strings changed: published scores no longer hold"
+    )
+
+
+GOLDEN_STRINGS = "3a387da7deeb8856"
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("Delete %1 files?", "delete {0} FILES"),
+        ("&Open…", "Open"),
+        ("Cell 1", "Cell 22"),
+        ("Stage the changes of selected files", "Unstage the changes of selected file"),
+    ],
+)
+def test_near_duplicates_have_one_key(text, other):
+    keys = pairs.near_duplicates([text, "Something else entirely", other])
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_near_duplicates_of_near_duplicates_have_one_key_in_every_order():
+    chain = ["open the left panel", "open the left panels now", "open left panels now please"]
+    assert cosine(chain[0], chain[2]) < 0.7 < min(cosine(*chain[:2]), cosine(*chain[1:]))
+    keys = pairs.near_duplicates(chain)
+    assert len(set(keys)) == 1
+    texts = [*chain, "something else", "%1", "42"]
+    there = dict(zip(texts, pairs.near_duplicates(texts), strict=True))
+    back = dict(zip(texts[::-1], pairs.near_duplicates(texts[::-1]), strict=True))
+    assert there == back
+    assert there["%1"] == there["42"] != there["something else"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text("abc A", min_size=1, max_size=4), min_size=5, max_size=60),
+    st.floats(0.05, 0.3),
+)
+def test_pairs_are_split_by_their_source_without_leaks(sources, share):
+    data = al.ParallelDataset(sources, [f"{text}!" for text in sources], "toy")
+    splits = datasets.split(data, dev=share, test=share)
+    parts = [splits.train, splits.dev, splits.test]
+    assert sorted(text for part in parts for text in part.sources) == sorted(sources)
+    assert all(
+        f"{a}!" == b for part in parts for a, b in zip(part.sources, part.targets, strict=True)
+    )
+    keys = [{datasets.normalise(text) for text in part.sources} for part in parts]
+    assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    if len(set(map(datasets.normalise, sources))) == len(sources):
+        assert len(splits.test) == round(share * len(sources))
+        again = datasets.split(data.select(range(len(data))[::-1]), dev=share, test=share)
+        assert sorted(again.test.sources) == sorted(splits.test.sources)
+
+
+def test_spans_and_kinds_go_with_their_pairs():
+    data = al.dates.make(40, held_out=True)
+    for part, places in ((data.select([5, 2]), [5, 2]), (data.sample(3, seed=1), None)):
+        places = places or [data.sources.index(source) for source in part.sources]
+        assert part.spans == [data.spans[place] for place in places]
+        assert part.kinds == [data.kinds[place] for place in places]
+    assert al.ParallelDataset(["a"], ["b"], "toy").select([0]).spans is None
+
+
+def test_a_pair_without_its_translation_is_refused():
+    with pytest.raises(DataError, match="toy has 2 sources, 1 targets"):
+        al.ParallelDataset(["a", "b"], ["c"], "toy")
+
+
+def test_own_pairs_are_read_with_or_without_a_header(tmp_path):
+    plain = datasets.pairs_from_file(
+        write(tmp_path / "own.csv", '"Yes, please","Oui, merci"\n\nNo , Non\n')
+    )
+    assert plain.sources == ["Yes, please", "No"]
+    assert plain.targets == ["Oui, merci", "Non"]
+    assert plain.name == "own"
+    named = datasets.pairs_from_file(
+        write(tmp_path / "a.tsv", '\ufeffid\tfr\ten\n1\t"Oui\tYes\n2\tNon\tNo, no\n'),
+        source="en",
+        target="fr",
+        name="mine",
+    )
+    assert (named.sources, named.targets) == (["Yes", "No, no"], ['"Oui', "Non"])
+    assert named.name == "mine"
+
+
+def test_a_header_that_is_taken_as_a_pair_is_pointed_at(tmp_path):
+    path = write(tmp_path / "a.csv", "en,fr\nYes,Oui\n")
+    with pytest.warns(AttnlabWarning, match="source='en', target='fr'"):
+        assert len(datasets.pairs_from_file(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        (
+            "a.csv",
+            "Yes\nNo,Non\n",
+            {},
+            r"do not have 2 columns \(row 1; the first has 1 column\).*comma",
+        ),
+        ("a.tsv", "Yes,Oui\n", {}, "Put a tab between"),
+        (
+            "a.csv",
+            "Yes,Oui\nWell, no,Non\n",
+            {},
+            r"\(row 2; the first has 3 columns\).*into quotes",
+        ),
+        ("a.tsv", "a\tb\tc\n", {}, "3 columns.*name the columns"),
+        ("a.csv", "Yes,Oui\nNo, \n,Non\n", {}, r"2 rows of a.csv have an empty cell \(row 2, 3\)"),
+        ("a.csv", "en,fr\nYes,\n", {"source": "en", "target": "fr"}, r"empty cell \(row 1\)"),
+        (
+            "a.csv",
+            "english,fr\nYes,Oui\n",
+            {"source": "englsh", "target": "fr"},
+            "Did you mean 'english'",
+        ),
+        ("a.csv", "en,fr\n", {"source": "en", "target": "fr"}, "no pairs"),
+        ("a.csv", "\n\n", {}, "no pairs"),
+        ("a.csv", "", {"source": "en", "target": "fr"}, "no column 'en'"),
+        ("a.csv", "en,fr\nYes,Oui\n", {"source": "en"}, "Name both columns"),
+        ("a.txt", "Yes,Oui\n", {}, r"Give a \.csv or a \.tsv"),
+        ("a.csv", 'Yes,"Oui\n', {}, "not a table.*into quotes"),
+    ],
+)
+def test_pairs_that_cannot_be_used_say_why(tmp_path, name, content, options, words):
+    with pytest.raises(DataError, match=words):
+        datasets.pairs_from_file(write(tmp_path / name, content), **options)
+
+
+def test_pairs_that_are_not_utf8_name_the_cure(tmp_path):
+    path = write(tmp_path / "a.csv", "coffee,café\n", encoding="cp1252")
+    with pytest.raises(DataError, match=r"not UTF-8 \(byte 0xe9.*CSV UTF-8"):
+        datasets.pairs_from_file(path)
+    with pytest.raises(DataError, match="no file"):
+        datasets.pairs_from_file(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataError, match="Give a file"):
+        datasets.pairs_from_file(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize("name", ["dates", "dates-held-out", "multi30k-de-en"])
+def test_what_is_not_fetched_says_how_to_load_it(name):
+    with pytest.raises(DataError, match=f"Write load.'{name}'"):
+        datasets.fetch(name)
+    with pytest.raises(DataError, match="split of its own"):
+        al.datasets.load(name, test_only=True)
+    page = (Path(__file__).parents[2] / "data" / "README.md").read_text()
+    assert f"`{name}`" in page
+
+
+def captions(folder, **changed):
+    rows = '{"de": "Ein Hund. ", "en": "A dog."}\n{"en": "A cat.", "de": "Eine Katze."}\n'
+    for file in ("train.jsonl", "val.jsonl", "test.jsonl"):
+        write(folder / file, changed.get(file.split(".")[0], rows))
+    return folder
+
+
+def test_captions_are_read_from_a_folder(tmp_path):
+    splits = datasets.multi30k(captions(tmp_path, val='{"de": "Ja", "en": "Yes"}\n'))
+    assert splits.train.sources == ["Ein Hund.", "Eine Katze."]
+    assert splits.test.targets == ["A dog.", "A cat."]
+    assert splits.dev.targets == ["Yes"]
+    assert splits.train.name == "multi30k-de-en"
+
+
+@pytest.mark.parametrize("bad", ['{"de": "Ja"}\n', "nothing\n", "[1]\n", '{"de": 1, "en": 2}\n'])
+def test_captions_of_another_form_are_refused(tmp_path, bad):
+    with pytest.raises(DataError, match=r"val\.jsonl is not a file of Multi30k.*Each line must be"):
+        datasets.multi30k(captions(tmp_path, val=bad))
+
+
+def test_captions_that_lack_a_file_say_which(tmp_path):
+    (captions(tmp_path) / "test.jsonl").unlink()
+    with pytest.raises(DataError, match=r"no file .*test\.jsonl"):
+        datasets.multi30k(tmp_path)
+
+
+def test_without_a_hub_captions_say_what_to_do(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"could not be fetched.*multi30k\(folder\)"):
+        al.datasets.load("multi30k-de-en")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(DataError, match=r"could not be fetched.*multi30k\(folder\)"):
+        al.datasets.load("multi30k-de-en")
+
+
+def test_captions_from_the_hub_are_read_as_from_a_folder(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    folder = captions(tmp_path)
+    monkeypatch.setattr(hub, "hf_hub_download", lambda _, file, **__: str(folder / file))
+    assert len(al.datasets.load("multi30k-de-en").train) == 2
 
 
 # ── faults of fetching, with the real pip ──────────────────────────────────────────────────────

@@ -94,3 +94,74 @@ def test_scale_and_temperature_must_have_the_same_shape():
     mixed = al.HeadSettings.of(torch.ones(3, 4), torch.ones(2, 3, 4))
     with pytest.raises(SettingsError, match=r"scale has shape \(3, 4\), temperature \(2, 3, 4\)"):
         mixed.validate(3, 4)
+
+
+# --- Three kinds of heads ------------------------------------------------------------------------
+
+
+@st.composite
+def some_settings_of_three_kinds(draw):
+    return al.Seq2SeqSettings(draw(some_settings()), draw(some_settings()), draw(some_settings()))
+
+
+@given(some_settings_of_three_kinds())
+def test_settings_of_three_kinds_survive_json_and_code(settings):
+    assert al.Seq2SeqSettings.from_json(settings.to_json()) == settings
+    names = {"al": al}
+    exec(settings.to_code(), names)
+    for one, other in zip(names["settings"], settings, strict=True):
+        assert torch.allclose(one.scale, other.scale, rtol=1e-3, atol=1e-4)
+        assert torch.allclose(one.temperature, other.temperature, rtol=1e-3)
+
+
+@given(some_settings_of_three_kinds())
+def test_a_copy_of_three_kinds_keeps_its_values_when_the_first_is_reset(settings):
+    copy, changed = settings.copy(), settings.changed()
+    assert settings.reset().is_neutral()
+    assert copy.changed() == changed
+    assert settings.changed() == []
+
+
+def test_changes_name_their_kind_and_equality_sees_each_of_them():
+    settings = al.Seq2SeqSettings.neutral(3, 2, 4)
+    assert settings.encoder.scale.shape == (3, 4)
+    assert settings.decoder.scale.shape == settings.cross.scale.shape == (2, 4)
+    for kind in ("encoder", "decoder", "cross"):
+        other = settings.copy()
+        getattr(other, kind).temperature[1, 2] = 2
+        assert other.changed() == [(kind, 1, 2)]
+        assert other != settings
+        assert not other.is_neutral()
+        assert repr(other).count("1 changed") == 1
+    assert settings == al.Seq2SeqSettings.neutral(3, 2, 4)
+
+
+def test_a_stack_of_three_kinds_has_a_setting_per_row():
+    one, other = (al.Seq2SeqSettings.neutral(3, 2, 4) for _ in range(2))
+    other.decoder.scale[1, 3] = 0
+    stack = al.Seq2SeqSettings.stack([one, other])
+    assert stack.changed() == [("decoder", 1, 1, 3)]
+    assert stack.validate(3, 2, 4, batch=2) is stack
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])
+def test_a_kind_that_does_not_fit_is_named(kind):
+    settings = al.Seq2SeqSettings.neutral(3, 2, 4)
+    getattr(settings, kind).scale[0, 1] = -1
+    with pytest.raises(SettingsError, match=rf"{kind}: scale is -1 at \(0, 1\)"):
+        settings.validate(3, 2, 4)
+    setattr(settings, kind, al.HeadSettings(5, 4))
+    with pytest.raises(SettingsError, match=f"{kind}: scale has shape"):
+        settings.validate(3, 2, 4)
+    setattr(settings, kind, torch.ones(2, 4))
+    with pytest.raises(SettingsError, match=f"{kind} is a Tensor"):
+        settings.validate(3, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", al.HeadSettings(2, 4).to_json(), '{"encoder": 1, "decoder": 1, "cross": 1}'],
+)
+def test_what_is_no_settings_of_three_kinds_is_not_read(text):
+    with pytest.raises(SettingsError, match=r"no settings of an encoder-decoder|no head settings"):
+        al.Seq2SeqSettings.from_json(text)

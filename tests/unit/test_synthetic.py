@@ -29,6 +29,13 @@ def every():
 # ── synthetic news ─────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize(("train", "others"), [(24, [48, 48, 48]), (150, [200, 300, 300])])
+def test_beside_few_sentences_to_train_on_there_are_few_to_measure_on(train, others):
+    splits = synthetic.splits(train)
+    assert [len(part) for part in (splits.dev, splits.test, splits.unseen)] == others
+    assert len(synthetic.splits(train, unseen=7).unseen) == 7
+
+
 def test_splits_have_the_sizes_asked_for_and_say_that_they_are_synthetic():
     splits = synthetic.splits(30, 10, 20, 15)
     assert [len(one) for one in (splits.train, splits.dev, splits.test, splits.unseen)] == [

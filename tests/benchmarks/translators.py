@@ -1,0 +1,94 @@
+"""Figures on translators trained from nothing, of dates and of interface strings; writes that of dates."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rows import Row, accuracy, row
+
+import attnlab as al
+from attnlab import translation
+from attnlab import translation_scores as scores
+from attnlab.files import write_whole
+from attnlab.translation_scores import TranslationScore
+
+DATES = Path("data/translators/dates")
+RECIPE = {"epochs": 6, "learning_rate": 2e-3, "dropout": 0.0}
+STRINGS = {"epochs": 30, "learning_rate": 1e-3, "dropout": 0.3, "label_smoothing": 0.1}
+
+
+def measure() -> list[Row]:
+    """Train both, and judge them on test."""
+    return [*_dates(), *_strings("interface-fr")]
+
+
+def _dates() -> list[Row]:
+    splits, held_out = (al.datasets.load(one) for one in ("dates", "dates-held-out"))
+    began = time.perf_counter()
+    translator = al.train_translator(splits, **RECIPE)
+    seconds = time.perf_counter() - began
+    right = translation.exact(translator, splits.test)
+    others = translation.exact(translator, held_out.test)
+    kinds = pd.Series(others).groupby(held_out.test.kinds).mean().to_dict()
+    others = others[
+        np.array(held_out.test.kinds) != "either-order"
+    ]  # whose readings nothing tells apart
+    DATES.mkdir(parents=True, exist_ok=True)
+    translator.save(DATES / translation.FILE)
+    rows = [
+        accuracy("dates.exact_match", right),
+        row("dates.train_seconds", seconds, "s, sub-words and dev measurements included"),
+        accuracy("dates.unseen_formats.exact_match", others, kinds=kinds),
+    ]
+    write_whole(DATES / "README.md", _card(translator, right, others, kinds).encode())
+    return rows
+
+
+def _card(translator: al.Translator, right: np.ndarray, others: np.ndarray, kinds: dict) -> str:
+    options = ", ".join(f"{name}={value!r}" for name, value in RECIPE.items())
+    lines = [
+        "# dates",
+        "",
+        f'{translator!r}, trained on `al.datasets.load("dates")`: dates of {len(al.dates.LOCALES)} languages to '
+        'ISO 8601. Load it with `al.load_translator("dates")`.',
+        "",
+        "Made with `make bench AREA=translation`, which runs",
+        "",
+        f'    al.train_translator(al.datasets.load("dates"), {options}).save("{DATES}/{translation.FILE}")',
+        "",
+        "| | exact match |",
+        "| --- | --- |",
+        f"| test, ways of writing that training has | {right.mean():.1%} (n = {len(right):,}) |",
+        f"| ways that it lacks | {others.mean():.1%} (n = {len(others):,}) |",
+        *(f"| – {kind} | {share:.1%} |" for kind, share in kinds.items()),
+        "",
+        "What the kinds are stands in `attnlab/dates.py`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _strings(name: str) -> list[Row]:
+    splits = al.datasets.load(name)
+    translator = al.train_translator(splits, **STRINGS)
+    found = {
+        "": translator.translate(splits.test.sources),
+        "beam.": translator.translate(splits.test.sources, width=4),
+        "copy.": scores.copy_source(splits),
+        "nearest.": scores.nearest_string(splits),
+    }
+    rows = []
+    for system, texts in found.items():
+        rows += _scored(f"{name}.{system}", scores.score(texts, splits.test.targets))
+    return rows
+
+
+def _scored(name: str, one: TranslationScore) -> list[Row]:
+    rows = []
+    for measure, unit in (("bleu", "BLEU"), ("chrf", "chrF"), ("exact", "share, exact match")):
+        low, high = getattr(one, f"{measure}_ci")
+        more = {"signature": one.signature[measure]} if measure in one.signature else {}
+        value = getattr(one, measure)
+        rows.append(row(name + measure, value, unit, n=one.n, low=low, high=high, **more))
+    return rows
