@@ -29,6 +29,10 @@ class Profile:
     epochs : how often they are seen
     passes : over the sentences that knobs of heads are tuned on
     trials : random settings that tuning is compared with
+    pairs : dates to learn to translate
+    pair_epochs : how often they are seen
+    strings : pairs of real strings, likewise
+    string_epochs : how often they are seen
     """
 
     name: str
@@ -41,6 +45,10 @@ class Profile:
     epochs: int
     passes: int
     trials: int
+    pairs: int
+    pair_epochs: int
+    strings: int
+    string_epochs: int
 
 
 def _lengths(largest_power: int) -> tuple[int, ...]:
@@ -48,9 +56,12 @@ def _lengths(largest_power: int) -> tuple[int, ...]:
 
 
 _PROFILES = {
-    "ci": Profile("ci", 40, 12, _lengths(9), 16, 40, 24, 1, 1, 2),
-    "cpu": Profile("cpu", 1000, 500, _lengths(12), 320, 1000, 600, 2, 8, 20),
-    "gpu": Profile("gpu", 1000, 1000, _lengths(12), 2000, 10_000, 4000, 3, 8, 40),
+    name: Profile(name, sentences, sweep, _lengths(power), *rest)
+    for name, sentences, sweep, power, *rest in (
+        ("ci", 16, 12, 9, 8, 32, 24, 1, 1, 2, 64, 1, 64, 2),
+        ("cpu", 1000, 500, 12, 320, 1000, 600, 2, 8, 20, 20_000, 6, 10_000, 30),
+        ("gpu", 1000, 1000, 12, 2000, 10_000, 4000, 3, 8, 40, 20_000, 12, 10_000, 60),
+    )
 }
 
 

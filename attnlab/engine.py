@@ -142,11 +142,22 @@ class Engine:
     def contexts(self, hidden: Tensor, mask: Tensor | None) -> Iterator[tuple[int, Tensor]]:
         """(layer, what its heads bring (B, T, h, D)); of the last layer only the row for [CLS]."""
         for at in range(len(self.layers)):
-            context, _ = self._contexts(at, hidden, mask, None)
+            context = self.brought(at, hidden, mask)
             yield at, context
             hidden = self._finish(at, hidden, self._project(at, context))
 
     # --- parts of a layer --------------------------------------------------------------------------
+
+    def brought(
+        self, at: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None = None
+    ) -> Tensor:
+        """What each head of a layer brings, (B, T, h, D), at its temperature and before it is scaled.
+
+        Of the last layer only the row for [CLS], T = 1.
+        """
+        _, sharpness = self._factors(at, settings)
+        context, _ = self._contexts(at, hidden, mask, sharpness)
+        return context
 
     def _factors(
         self, at: int, settings: HeadSettings | None

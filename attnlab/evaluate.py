@@ -273,7 +273,7 @@ class Evaluator:
 
     def agreement(self) -> float:
         """Share of texts on which the fast number format answers as float32 does, heads untouched."""
-        self._ready()  # forgets what was of other weights
+        self.current_engine()  # forgets what was of other weights
         if "agreement" not in self._known:
             neutral = self.clf.settings()
             fast, exact = (
@@ -510,6 +510,34 @@ class Evaluator:
         self._engine: Engine | None = None
         self._why = ""  # there is no engine
 
+    def current_engine(self) -> Engine | None:
+        """The engine for the weights as they are now, checked against the model's own answers.
+
+        Returns
+        -------
+        Engine; None where only the model's own forward pass will do, and `why_no_engine` says why
+
+        Raises
+        ------
+        ModelError : a model in training mode
+        """
+        if self.clf.model.training:
+            raise ModelError(
+                "This model is in training mode, and its dropout would be measured with it. Call clf.model.eval()."
+            )
+        weights = _weights_now(self.clf)
+        if weights != self._weights:
+            if self._weights:
+                self._forget()
+            self._weights = weights
+            self._engine = self._checked()
+        return self._engine
+
+    @property
+    def why_no_engine(self) -> str:
+        """Why `current_engine` gave None, a sentence; empty if it did not."""
+        return self._why
+
     @property
     def cache_bytes(self) -> int:
         """Bytes of the hidden states kept now."""
@@ -529,20 +557,6 @@ class Evaluator:
         if "other" not in self._known:
             self._known["other"] = Evaluator(self.clf, self.dataset, not self.fast, self.cache_mb)
         return self._known["other"]
-
-    def _ready(self) -> Engine | None:
-        """The engine for the weights as they are now; None where the plain forward pass has to do."""
-        if self.clf.model.training:
-            raise ModelError(
-                "This model is in training mode, and its dropout would be measured with it. Call clf.model.eval()."
-            )
-        weights = _weights_now(self.clf)
-        if weights != self._weights:
-            if self._weights:
-                self._forget()
-            self._weights = weights
-            self._engine = self._checked()
-        return self._engine
 
     def _checked(self) -> Engine | None:
         """An engine that answers as the model does on a few of the texts; None if there is none, and why."""
@@ -567,7 +581,7 @@ class Evaluator:
         stop: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Logits (N, C) of the texts at these places; nothing below the first change is computed again."""
-        engine = self._ready()
+        engine = self.current_engine()
         if engine is None:
             return self.clf.logits(self.encoded, places, settings, self.fast, stop)
         changed = self._first_change(engine, settings)
@@ -610,7 +624,7 @@ class Evaluator:
 
     def _gradients(self, objective: str) -> dict[str, np.ndarray]:
         """Per text: the objective's value (N,) and its gradients "scale" and "temperature" (N, L, H)."""
-        engine = self._ready()
+        engine = self.current_engine()
         if objective in self._known:
             return self._known[objective]
         layers, per_layer = self.clf.layers, self.clf.heads
@@ -689,10 +703,10 @@ class Evaluator:
         if not np.size(scales) or not np.size(temperatures):
             raise SettingsError("There is no value to set a head to. Give a scale, such as 0.")
         worker = self._like(mode)
-        engine = worker._ready()
+        engine = worker.current_engine()
         if engine is None:
             warnings.warn(
-                f"This sweep takes the model's plain forward pass, which is slower: {worker._why}",
+                f"This sweep takes the model's plain forward pass, which is slower: {worker.why_no_engine}",
                 AttnlabWarning,
                 stacklevel=3,
             )

@@ -8,6 +8,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import matplotlib
 import pytest
+import torch
+from tiny_models import CONFIGS
 
 import attnlab as al
 
@@ -28,3 +30,19 @@ def movies():
 def some(movies):
     """A few held-out sentences."""
     return movies.dev.sample(40)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(clf, tmp_path_factory):
+    """A folder with a tiny encoder and the real tokenizer, to fine-tune in no time."""
+    config = CONFIGS["bert"]()
+    config.vocab_size, config.max_position_embeddings = len(clf.tokenizer), 300
+    folder = tmp_path_factory.mktemp("tiny-base")
+    torch.manual_seed(0)
+    model = type(clf.model)(config).bert
+    with torch.no_grad():  # large enough that every head looks somewhere
+        for one in model.encoder.parameters():
+            one.mul_(6 if one.dim() > 1 else 1)
+    model.save_pretrained(folder)
+    clf.tokenizer.save_pretrained(folder)
+    return folder

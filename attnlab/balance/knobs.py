@@ -34,6 +34,7 @@ from attnlab.training import shuffled_batches
 
 Way = Literal["gradient", "even", "least-squares", "greedy", "optuna", "random"]
 WAYS: tuple[Way, ...] = ("gradient", "even", "least-squares", "greedy", "optuna", "random")
+# These and the priors below were chosen on dev sentences, of other random damage than the figures are of.
 _SAMPLE = 256  # texts that are enough for statistics of heads and to compare far-apart settings
 _POOL = 8  # batches that are ordered by length together
 _FACTORS = (1 / 1.5, 1.0, 1.5, 1.5**2)  # of all scales, where gradient descent may begin
@@ -186,7 +187,7 @@ class _Task:
             self.evaluator.encoded,
             torch.as_tensor(self.evaluator.labels),
         )
-        self.whole: Engine | None = self.evaluator._ready()
+        self.whole: Engine | None = self.evaluator.current_engine()
         self.there = torch.ones(clf.layers, clf.heads, dtype=torch.bool)
         for place in heads.removed(clf):
             self.there[place] = False
@@ -270,7 +271,7 @@ class _Task:
         """The engine, or an error that says that this way needs one."""
         if self.engine is None:
             raise ModelError(
-                f"The way {way!r} needs a model whose forward pass we know: {self.evaluator._why} 'gradient' and "
+                f"The way {way!r} needs a model whose forward pass we know: {self.evaluator.why_no_engine} 'gradient' and "
                 "the ways that search work with any."
             )
         return self.engine
@@ -307,8 +308,7 @@ def _brought(
 
     Of the last layer only that of [CLS]; and which of its tokens these are, (B, T).
     """
-    _, sharpness = engine._factors(at, settings)
-    context, _ = engine._contexts(at, hidden, mask, sharpness)  # (B, T, h, D)
+    context = engine.brought(at, hidden, mask, settings)  # (B, T, h, D)
     real = torch.ones(context.shape[:2], dtype=torch.bool, device=context.device)
     if mask is not None:
         real = mask[:, 0, 0, : context.shape[1]]

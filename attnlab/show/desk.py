@@ -1,13 +1,18 @@
-"""What all our desks share: script, style sheet, and controls whose setting is drawn as a report."""
+"""What our desks share: script, style sheet, controls whose setting is drawn, drawing while a cell trains."""
 
+import math
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+from IPython import get_ipython
 
 from attnlab.errors import AttnlabError, SettingsError
 
+PAUSE = 0.2  # seconds from one message of a `Live` view to the next, at least
 _STATIC = Path(__file__).parent / "static"
 
 
@@ -81,6 +86,76 @@ class ReportDesk(anywidget.AnyWidget):
                 f"{', '.join(known)}. To change one: desk.set({known[0]}={self.start[known[0]]!r})."
             )
         return self.compute(**settings)
+
+
+class Live:
+    """Mix-in of a widget drawn while a cell trains: a few times a second at most, and last when it has ended.
+
+    A subclass draws in `_draw` and says in `_end` what the end of the cell means. Training calls `_ask`, and
+    `_hear_of_the_cells_end` where there is nothing new to draw; both, and `_draw`, hold `_lock`.
+    """
+
+    error: str  # a trait of the widget
+
+    def __init__(self, *args: Any, **traits: Any):
+        self._lock = threading.RLock()
+        self._sent, self._took = -math.inf, 0.0  # when something was drawn last, and its seconds
+        self._timer: threading.Timer | None = None
+        self._waits_for_cell = False
+        super().__init__(*args, **traits)
+
+    def _draw(self) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    def _ask(self) -> None:
+        """Draw what is the newest now, or soon if something was drawn just before."""
+        with self._lock:
+            self._hear_of_the_cells_end()
+            if self._timer is not None:
+                return
+            wait = self._sent + max(PAUSE, 10 * self._took) - time.monotonic()
+            if wait <= 0:
+                self._publish()
+                return
+            self._timer = threading.Timer(wait, self._publish_later)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _hear_of_the_cells_end(self) -> None:
+        """Nobody says that a run was stopped; but with the cell all training in it is over."""
+        shell = get_ipython()
+        if shell is None or self._waits_for_cell:
+            return
+        if threading.current_thread() is threading.main_thread():
+            shell.events.register("post_run_cell", self._cell_ended)
+            self._waits_for_cell = True
+
+    def _cell_ended(self, *_: Any) -> None:
+        get_ipython().events.unregister("post_run_cell", self._cell_ended)
+        with self._lock:
+            self._waits_for_cell = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._end()
+            self._publish()
+
+    def _publish_later(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._publish()
+
+    def _publish(self) -> None:
+        began = time.monotonic()
+        try:
+            self._draw()
+        except Exception as error:  # a picture that fails must not end a training of hours
+            self.error = f"This cannot be drawn: {type(error).__name__}: {error}. Training goes on."
+        self._sent = time.monotonic()
+        self._took = self._sent - began
 
 
 def _as_code(settings: dict[str, Any]) -> str:

@@ -5,8 +5,6 @@ static/curve.js, a few times a second at most, and its picture to notebooks that
 """
 
 import math
-import threading
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,18 +14,16 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
-from IPython import get_ipython
 from matplotlib.ticker import MaxNLocator
 
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
-from attnlab.show.desk import script, style
+from attnlab.show.desk import Live, script, style
 from attnlab.training import History, Recipe
 
 POINTS = 400  # of one line, at most: what is sent stays small however long a run is
 EPOCHS = 200  # drawn, at most
 MOST_RUNS = len(plots.RUN_COLOURS)
-PAUSE = 0.2  # seconds from one message to the next, at least
 COLUMNS = (
     "run",
     "epoch",
@@ -399,7 +395,7 @@ def _short(value: float) -> float | None:
 # ── the curve ──────────────────────────────────────────────────────────────────────────────────
 
 
-class TrainingCurve(anywidget.AnyWidget):
+class TrainingCurve(Live, anywidget.AnyWidget):
     """A live curve of training loss, learning rate and dev accuracy, of one run or several.
 
     Parameters
@@ -423,8 +419,8 @@ class TrainingCurve(anywidget.AnyWidget):
     an exported page, nothing is drawn: end with ``curve.picture()``, which stays.
     """
 
-    _esm = script("curve.js")
-    _css = style("curve.css")
+    _esm = script("charts.js", "curve.js")
+    _css = style("charts.css", "curve.css")
 
     report = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
@@ -439,13 +435,6 @@ class TrainingCurve(anywidget.AnyWidget):
         self._histories: dict[str, History] = {}
         self._steps: dict[str, int] = {}
         self._stopped: set[str] = set()
-        self._lock = threading.RLock()
-        self._sent, self._took = (
-            -math.inf,
-            0.0,
-        )  # when the last message went out, and its seconds of work
-        self._timer: threading.Timer | None = None
-        self._waits_for_cell = False
         super().__init__(report=curve_report({}, dev_texts=dev_texts))
 
     def __repr__(self) -> str:
@@ -483,49 +472,11 @@ class TrainingCurve(anywidget.AnyWidget):
                 self._stopped = set(self._histories)  # one run at a time: this one has just begun
             self._histories[name], self._steps[name] = history, steps
             self._stopped.discard(name)
-            self._hear_of_the_cells_end()
-            if self._timer is not None:
-                return  # it will send what is the newest then
-            wait = self._sent + max(PAUSE, 10 * self._took) - time.monotonic()
-            if wait <= 0:
-                self._publish()
-                return
-            self._timer = threading.Timer(wait, self._publish_later)
-            self._timer.daemon = True
-            self._timer.start()
+            self._ask()
 
-    def _publish_later(self) -> None:
-        with self._lock:
-            self._timer = None
-            self._publish()
+    def _draw(self) -> None:
+        self.report = curve_report(self._histories, self._steps, self._dev_texts, self._stopped)
+        self.error = ""
 
-    def _publish(self) -> None:
-        began = time.monotonic()
-        try:
-            self.report = curve_report(self._histories, self._steps, self._dev_texts, self._stopped)
-            self.error = ""
-        except Exception as error:  # a picture that fails must not end a training of hours
-            self.error = (
-                f"The curve cannot be drawn: {type(error).__name__}: {error}. Training goes on."
-            )
-        self._sent = time.monotonic()
-        self._took = self._sent - began
-
-    def _hear_of_the_cells_end(self) -> None:
-        """No history says that its run was stopped; but with the cell all training in it is over."""
-        shell = get_ipython()
-        if shell is None or self._waits_for_cell:
-            return
-        if threading.current_thread() is threading.main_thread():
-            shell.events.register("post_run_cell", self._cell_ended)
-            self._waits_for_cell = True
-
-    def _cell_ended(self, *_: Any) -> None:
-        get_ipython().events.unregister("post_run_cell", self._cell_ended)
-        with self._lock:
-            self._waits_for_cell = False
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._stopped |= set(self._histories)
-            self._publish()
+    def _end(self) -> None:
+        self._stopped |= set(self._histories)

@@ -5,14 +5,11 @@ Recorder, and what was recorded to the view in static/monitor.js, a few times a 
 """
 
 import math
-import threading
-import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import traitlets
-from IPython import get_ipython
 from matplotlib.ticker import MaxNLocator
 from transformers import TrainerCallback
 
@@ -22,13 +19,12 @@ from attnlab.balance.recorder import Recorder
 from attnlab.bert import Classifier
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.show import plots
-from attnlab.show.desk import ReportDesk, script, style
+from attnlab.show.desk import Live, ReportDesk, script, style
 from attnlab.show.mixing import palettes
 from attnlab.show.plots.balance import BOUNDED, counted, digits_of, in_words, limits_of, short
 from attnlab.training import History
 
 POINTS = 120  # of one line, at most
-PAUSE = 0.25  # seconds from one message to the next, at least
 MOST_PINNED = 5
 MOST_ROWS = 40  # episodes in the table, the strongest
 _GRADIENT = "gradient"
@@ -376,7 +372,7 @@ def _short(value: float) -> float | None:
 # ── the monitor ────────────────────────────────────────────────────────────────────────────────
 
 
-class TrainingMonitor(ReportDesk):
+class TrainingMonitor(Live, ReportDesk):
     """A live picture of attention in training: measures of all heads, and what is out of line.
 
     Parameters
@@ -405,20 +401,16 @@ class TrainingMonitor(ReportDesk):
     ``callbacks=[monitor.callback()]``. Where no kernel runs, nothing is drawn: end with ``monitor.picture()``.
     """
 
-    _esm = script("grids.js", "monitor.js")
-    _css = style("grids.css", "monitor.css")
+    _esm = script("grids.js", "charts.js", "monitor.js")
+    _css = style("grids.css", "charts.css", "monitor.css")
 
     palette = traitlets.Dict().tag(sync=True)
 
     def __init__(self, recorder: Recorder | list[str], measure: str = "entropy"):
         self.recorder = recorder if isinstance(recorder, Recorder) else Recorder(recorder)
-        self._lock = threading.RLock()
         self._table, self._overall = self.recorder.table, self.recorder.overall
         self._total: int | None = None
         self._state = "training" if self._table.empty else "finished"
-        self._sent, self._took = -math.inf, 0.0
-        self._timer: threading.Timer | None = None
-        self._waits_for_cell = False
         if measure not in (*MEASURES, _GRADIENT):
             raise AttnlabError(
                 f"There is no measure {measure!r}. {suggest(measure, (*MEASURES, _GRADIENT))}"
@@ -490,53 +482,14 @@ class TrainingMonitor(ReportDesk):
     def _report(self, settings: dict[str, Any]) -> dict[str, Any]:
         return monitor_report(self._table, self._overall, settings, self._total, self._state)
 
-    def _ask(self) -> None:
-        """Draw what is the newest now, or soon if something was drawn just before."""
-        if self._timer is not None:
-            return
-        wait = self._sent + max(PAUSE, 10 * self._took) - time.monotonic()
-        if wait <= 0:
-            self._publish()
-            return
-        self._timer = threading.Timer(wait, self._publish_later)
-        self._timer.daemon = True
-        self._timer.start()
+    def _draw(self) -> None:
+        self._redraw({})
 
-    def _publish_later(self) -> None:
-        with self._lock:
-            self._timer = None
-            self._publish()
-
-    def _publish(self) -> None:
-        began = time.monotonic()
-        try:
-            self._redraw({})
-        except Exception as error:  # a picture that fails must not end a training of hours
-            self.error = f"This cannot be drawn: {type(error).__name__}: {error}. Training goes on."
-        self._sent = time.monotonic()
-        self._took = self._sent - began
+    def _end(self) -> None:
+        if self._state == "training":
+            self._state = "finished" if self._total is None else "stopped"
+        self._table, self._overall = self.recorder.table, self.recorder.overall
 
     def _redraw(self, change: dict[str, Any]) -> None:
         with self._lock:
             super()._redraw(change)
-
-    def _hear_of_the_cells_end(self) -> None:
-        """Nobody says that a run was stopped; but with the cell all training in it is over."""
-        shell = get_ipython()
-        if shell is None or self._waits_for_cell:
-            return
-        if threading.current_thread() is threading.main_thread():
-            shell.events.register("post_run_cell", self._cell_ended)
-            self._waits_for_cell = True
-
-    def _cell_ended(self, *_: Any) -> None:
-        get_ipython().events.unregister("post_run_cell", self._cell_ended)
-        with self._lock:
-            self._waits_for_cell = False
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if self._state == "training":
-                self._state = "finished" if self._total is None else "stopped"
-            self._table, self._overall = self.recorder.table, self.recorder.overall
-            self._publish()

@@ -174,7 +174,7 @@ def _axes(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> dict[st
     low = max(0, min(math.floor(20 * min(ends) - 0.2), high - 2))
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(5 * low, 5 * high)
     last = max(6, *(one.number for one in rounds)) if rounds else 6
-    stride = max(1, math.ceil(last / 12))
+    stride = math.ceil(last / 8)
     return {
         "round": {
             "from": -0.4,
@@ -288,8 +288,8 @@ class TunerDesk(ReportDesk):
     a cell, too. Where no kernel runs, nothing is drawn: end with ``desk.picture()``, which stays.
     """
 
-    _esm = script("grids.js", "tuner.js")
-    _css = style("grids.css", "tuner.css")
+    _esm = script("grids.js", "charts.js", "tuner.js")
+    _css = style("grids.css", "charts.css", "tuner.css")
 
     sentence = traitlets.Dict().tag(sync=True)
     palette = traitlets.Dict().tag(sync=True)

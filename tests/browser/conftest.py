@@ -1,10 +1,9 @@
 """A real JupyterLab in a real browser, cut off from every other machine."""
 
-import json
 import shutil
 
 import pytest
-from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyterlab
+from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyterlab, without_news
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +47,7 @@ def lab_url(tmp_path_factory):
     shutil.copytree(
         ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("src", ".*")
     )
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
+    without_news(folder)
     with jupyterlab(folder / "notebooks", folder) as url:
         yield url
 

@@ -1,6 +1,7 @@
 """A Jupyter server, a browser, and a notebook worked as a person would."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +30,21 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Texts that stick out of their own frame, and words of charts that stick out of the widget.
+CUT = """root => { const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), cut = [];
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    if (text.parentElement.closest('svg, option, details:not([open]) > div') || !text.data.trim()) continue;
+    let frame = text.parentElement;
+    while (getComputedStyle(frame).display === 'inline') frame = frame.parentElement;
+    const range = document.createRange();
+    range.selectNode(text);
+    const [inner, outer] = [range.getBoundingClientRect(), frame.getBoundingClientRect()];
+    if (inner.right > outer.right + 1 || inner.left < outer.left - 1) cut.push(text.data); }
+  return cut; }"""
+OUTSIDE = """root => { const edge = root.getBoundingClientRect();
+  return [...root.querySelectorAll('svg text')].filter(one => { const box = one.getBoundingClientRect();
+    return box.width && (box.left < edge.left || box.right > edge.right
+      || box.bottom > edge.bottom); }).map(one => one.textContent); }"""
 
 
 def chromium() -> str:
@@ -99,6 +116,39 @@ def jupyterlab(root, folder, env=None):
     base = f"http://127.0.0.1:{port}"
     with server(command, f"{base}/api?token={token}", folder, env):
         yield lambda path: f"{base}/lab/tree/{path}?token={token}&reset"
+
+
+def without_news(folder):
+    """Settings, in this folder, with which JupyterLab asks no other machine for news or updates."""
+    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
+
+
+@contextlib.contextmanager
+def lab_on_cells(folder, sources):
+    """Run JupyterLab on a notebook of our own with code cells of these sources; yield its address."""
+    chromium()
+    without_news(folder)
+    (folder / "notebooks").mkdir()
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)  # without, JupyterLab would ask
+    nbformat.write(made, folder / "notebooks" / "ours.ipynb")
+    # one thread: two that wait for each other crawl when something else needs the processor
+    with jupyterlab(folder / "notebooks", folder, {"OMP_NUM_THREADS": "1"}) as address_of:
+        yield address_of("ours.ipynb")
+
+
+def choose_theme(page, theme):
+    """Switch JupyterLab to a theme such as "JupyterLab Dark"."""
+    page.evaluate(
+        f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
+    )
+    page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
+    page.wait_for_timeout(500)
 
 
 class Notebook:

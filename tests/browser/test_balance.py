@@ -2,10 +2,9 @@
 
 import json
 
-import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import SHOTS, Notebook, chromium, jupyterlab
+from jupyter_page import CUT, OUTSIDE, SHOTS, Notebook, choose_theme, lab_on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -51,22 +50,8 @@ class Slow:  # rounds as a Tuner makes them, without its work
 desk = al.TunerDesk(Slow())
 desk"""
 
-CUT = """root => { const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), cut = [];
-  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
-    if (text.parentElement.closest('svg, option, details:not([open]) > div') || !text.data.trim()) continue;
-    let frame = text.parentElement;
-    while (getComputedStyle(frame).display === 'inline') frame = frame.parentElement;
-    const range = document.createRange();
-    range.selectNode(text);
-    const [inner, outer] = [range.getBoundingClientRect(), frame.getBoundingClientRect()];
-    if (inner.right > outer.right + 1 || inner.left < outer.left - 1) cut.push(text.data); }
-  return cut; }"""
 SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(one => one.scrollWidth > one.clientWidth + 1
   && one.clientWidth > 0 && getComputedStyle(one).overflowX !== 'visible').map(one => one.className)"""
-OUTSIDE = """root => { const edge = root.getBoundingClientRect();
-  return [...root.querySelectorAll('svg text')].filter(one => { const box = one.getBoundingClientRect();
-    return box.width && (box.left < edge.left - 1 || box.right > edge.right + 1
-      || box.bottom > edge.bottom + 1); }).map(one => one.textContent); }"""
 # Where the parts of a widget stood whenever it said something new.
 RECORD = """([selector, parts]) => { window.seen = [];
   const look = () => { const root = document.querySelector(`.jp-OutputArea ${selector}`);
@@ -83,20 +68,8 @@ RECORD = """([selector, parts]) => { window.seen = [];
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """JupyterLab on a notebook of our own."""
-    chromium()
-    folder = tmp_path_factory.mktemp("balance")
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
-    cells = [nbformat.v4.new_code_cell(source) for source in (DATA, "", "")]
-    (folder / "notebooks").mkdir()
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
-    nbformat.write(made, folder / "notebooks" / "balance.ipynb")
-    with jupyterlab(folder / "notebooks", folder, {"OMP_NUM_THREADS": "1"}) as url:
-        yield url("balance.ipynb")
+    with lab_on_cells(tmp_path_factory.mktemp("balance"), [DATA, "", ""]) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +113,7 @@ def everyone_can_read(page, root, shot):
     selector = "." + root.get_attribute("class").split()[1]
     root.evaluate("one => one.scrollIntoView({ block: 'start' })")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        page.evaluate(
-            f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
-        )
-        page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
-        page.wait_for_timeout(400)
+        choose_theme(page, theme)
         assert root.get_attribute("data-dark") == str("Dark" in theme).lower()
         found = Axe().run(page, context=selector)
         assert found.violations_count == 0, found.generate_report()

@@ -2,10 +2,9 @@
 
 import json
 
-import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import SHOTS, Notebook, chromium, jupyterlab
+from jupyter_page import CUT, OUTSIDE, SHOTS, Notebook, choose_theme, lab_on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -43,40 +42,13 @@ RECORD = """() => { window.seen = [];
       places: ['svg.loss', 'svg.rate', 'svg.accuracy', '.curve-table', '.curve-remark'].map(place) }); };
   new MutationObserver(look).observe(document.body,
     { subtree: true, childList: true, attributes: true, attributeFilter: ['data-stamp', 'data-state'] }); }"""
-CUT = """root => { const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), cut = [];
-  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
-    if (text.parentElement.closest('svg') || !text.data.trim()) continue;
-    let frame = text.parentElement;
-    while (getComputedStyle(frame).display === 'inline') frame = frame.parentElement;
-    const range = document.createRange();
-    range.selectNode(text);
-    const [inner, outer] = [range.getBoundingClientRect(), frame.getBoundingClientRect()];
-    if (inner.right > outer.right + 1 || inner.left < outer.left - 1) cut.push(text.data); }
-  return cut; }"""
-OUTSIDE = """root => { const edge = root.getBoundingClientRect();
-  return [...root.querySelectorAll('svg text')].filter(one => { const box = one.getBoundingClientRect();
-    return box.width && (box.left < edge.left || box.right > edge.right || box.bottom > edge.bottom); })
-  .map(one => one.textContent); }"""
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """JupyterLab on a notebook of our own."""
-    chromium()
-    folder = tmp_path_factory.mktemp("curve")
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
-    cells = [nbformat.v4.new_code_cell(source) for source in (DATA, "", "")]
-    (folder / "notebooks").mkdir()
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)  # without, JupyterLab would ask
-    nbformat.write(made, folder / "notebooks" / "curve.ipynb")
-    # one thread: two that wait for each other crawl when something else needs the processor
-    with jupyterlab(folder / "notebooks", folder, {"OMP_NUM_THREADS": "1"}) as url:
-        yield url("curve.ipynb")
+    with lab_on_cells(tmp_path_factory.mktemp("curve"), [DATA, "", ""]) as url:
+        yield url
 
 
 @pytest.fixture
@@ -86,14 +58,6 @@ def notebook(context, address):
     assert opened.run_cell(0) == ""
     opened.page.evaluate(RECORD)
     return opened
-
-
-def choose_theme(page, theme):
-    page.evaluate(
-        f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
-    )
-    page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
-    page.wait_for_timeout(500)
 
 
 def moved(page):

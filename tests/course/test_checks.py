@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 
 import answers_01
 import answers_02
+import answers_03
 import answers_04
 import answers_05
 import answers_06
@@ -22,7 +23,14 @@ import attnlab as al
 from attnlab.course.checks import examiner
 from attnlab.errors import AttnlabError
 
-LESSONS = {"01": answers_01, "02": answers_02, "04": answers_04, "05": answers_05, "06": answers_06}
+LESSONS = {
+    "01": answers_01,
+    "02": answers_02,
+    "03": answers_03,
+    "04": answers_04,
+    "05": answers_05,
+    "06": answers_06,
+}
 RIGHT = [
     pytest.param(name, answer, id=f"{name}-{answer.__name__}")
     for answers in LESSONS.values()
@@ -229,7 +237,9 @@ def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
         examiner.a_pair((1, 2, 3), "one", "other")
 
 
-@pytest.mark.parametrize("name", [*answers_04.RIGHT, *answers_05.RIGHT, *answers_06.RIGHT])
+@pytest.mark.parametrize(
+    "name", [*answers_03.RIGHT, *answers_04.RIGHT, *answers_05.RIGHT, *answers_06.RIGHT]
+)
 def test_dots_are_a_hole_too(name, capsys):
     getattr(al.checks, name)(lambda *arguments: ...)
     assert capsys.readouterr().out == f"{name}: not written yet\n"

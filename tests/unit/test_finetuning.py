@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -24,6 +25,13 @@ TEXTS = ["A joy from start to finish.", "Dull, and far too long."]
 @pytest.fixture(scope="session")
 def little(movies):
     return Splits(movies.train.sample(96), movies.dev.sample(32), movies.test.sample(32))
+
+
+@pytest.fixture(scope="session")
+def untrained(little):
+    """Weights as fine-tuning finds them."""
+    clf = al.finetune("minilm", little, "frozen", epochs=1, learning_rate=1e-12)
+    return clf.model.state_dict()
 
 
 def test_with_many_labels_what_stands_above_the_encoder_learns_faster(movies):
@@ -84,10 +92,8 @@ def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
         ("frozen", {"classifier"}),
     ],
 )
-def test_a_method_trains_what_it_says_and_nothing_else(little, method, moved):
-    start = al.finetune(
-        "minilm", little, "frozen", epochs=1, learning_rate=1e-12
-    ).model.state_dict()
+def test_a_method_trains_what_it_says_and_nothing_else(little, untrained, method, moved):
+    start = untrained
     end = al.finetune("minilm", little, method, epochs=1, learning_rate=1e-3).model.state_dict()
     changed = {name for name, one in end.items() if not torch.allclose(one, start[name], atol=1e-9)}
     parts = ("embeddings", "encoder", "pooler", "classifier")
@@ -167,9 +173,9 @@ def test_one_label_only_is_nothing_to_learn(little):
         al.finetune("minilm", Splits(little.train.select(praise), little.dev, little.test))
 
 
-def test_gradient_checkpointing_changes_memory_and_not_the_result(little):
+def test_gradient_checkpointing_changes_memory_and_not_the_result(little, tiny_base):
     plain, checkpointed = (
-        al.finetune("minilm", little, "frozen-embeddings", epochs=1, gradient_checkpointing=one)
+        al.finetune(tiny_base, little, "frozen-embeddings", epochs=1, gradient_checkpointing=one)
         for one in (False, True)
     )
     assert np.allclose(
@@ -179,40 +185,42 @@ def test_gradient_checkpointing_changes_memory_and_not_the_result(little):
 
 
 @pytest.mark.parametrize("method", ["lora", "frozen-embeddings"])
-def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tmp_path, method):
-    whole = al.finetune("minilm", little, method, epochs=2, patience=2)
+def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tiny_base, tmp_path, method):
+    whole = al.finetune(tiny_base, little, method, epochs=2, patience=2)
 
     def ctrl_c(step, steps, text):
         if step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="after step 4 of 6"):
-        al.finetune("minilm", little, method, tmp_path, epochs=2, patience=2, progress=ctrl_c)
+        al.finetune(tiny_base, little, method, tmp_path, epochs=2, patience=2, progress=ctrl_c)
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     with pytest.raises(al.AttnlabError, match="unfinished run"):
-        al.finetune("minilm", little, method, tmp_path, epochs=2, patience=2)
-    mine = al.finetune("minilm", little, method, tmp_path, epochs=2, patience=2, resume=True)
+        al.finetune(tiny_base, little, method, tmp_path, epochs=2, patience=2)
+    mine = al.finetune(tiny_base, little, method, tmp_path, epochs=2, patience=2, resume=True)
     for one, other in zip(mine.model.parameters(), whole.model.parameters(), strict=True):
         assert one.equal(other)
 
 
-def test_on_the_command_line_a_stopped_run_goes_on_too(little, tmp_path):
+def test_on_the_command_line_a_stopped_run_goes_on_too(little, tiny_base, tmp_path):
     few = little.train.to_frame()[["text", "label"]]
     few.to_csv(tmp_path / "mine.csv", index=False)
-    command = [sys.executable, "-m", "attnlab", "finetune", "mine.csv", "--out", "out", "--epochs"]
-    process = subprocess.Popen([*command, "60"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "attnlab", "finetune", "mine.csv", "--out", "out"]
+    command += ["--base", str(tiny_base), "--epochs"]
+    process = subprocess.Popen([*command, "600"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "out" / CHECKPOINT).exists():  # the end of the first epoch
         assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "--resume" in told
     assert "Traceback" not in told
     again = subprocess.run(
-        [*command, "60", "--epochs", "61", "--resume"], cwd=tmp_path, capture_output=True, text=True
+        [*command, "601", "--resume"], cwd=tmp_path, capture_output=True, text=True
     )
     assert again.returncode == 1
-    assert "epochs was 60, is 61" in again.stderr
+    assert "epochs was 600, is 601" in again.stderr
 
 
 def test_what_cannot_be_resumed_says_so(little, tmp_path):
@@ -222,9 +230,9 @@ def test_what_cannot_be_resumed_says_so(little, tmp_path):
         al.finetune("minilm", little, "adalora", tmp_path, resume=True)
 
 
-def test_the_same_seed_gives_the_same_adapter(little):
+def test_the_same_seed_gives_the_same_adapter(little, tiny_base):
     one, two, other = (
-        al.finetune("minilm", little, epochs=1, seed=seed).predict(TEXTS).probabilities
+        al.finetune(tiny_base, little, epochs=1, seed=seed).predict(TEXTS).probabilities
         for seed in (3, 3, 4)
     )
     assert np.array_equal(one, two)
@@ -337,9 +345,10 @@ def test_a_prefix_that_cannot_be_is_refused(little, wish):
 
 
 def test_without_pretraining_every_weight_begins_at_random(little):
+    few = Splits(little.train.select(range(16)), little.dev, little.test)
     one, other = (
         al.finetune(
-            "minilm", little, "full", epochs=1, pretrained=False, learning_rate=1e-12, seed=seed
+            "minilm", few, "full", epochs=1, pretrained=False, learning_rate=1e-12, seed=seed
         )
         for seed in (0, 1)
     )
@@ -451,12 +460,12 @@ def test_label_weights_leave_what_a_method_adds_to_the_loss():
 
 @pytest.mark.parametrize("method", ["full", "adalora"])
 def test_after_step_sees_the_model_before_the_first_step_and_its_gradients_after_each(
-    little, method
+    little, tiny_base, method
 ):
     seen = []
 
     def look(clf, step):
         seen.append((step, any(one.grad is not None for one in clf.model.parameters())))
 
-    al.finetune("minilm", little, method, epochs=1, after_step=look)
+    al.finetune(tiny_base, little, method, epochs=1, after_step=look)
     assert seen == [(0, False), (1, True), (2, True), (3, True)]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from test_measures import LITTLE, random_settings, tiny_classifier, words_to_ids
-from tiny_models import CONFIGS, tiny
+from tiny_models import tiny
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import attnlab as al
@@ -156,22 +156,6 @@ def test_modes_random_numbers_and_gradients_stay_as_they_were_also_after_an_erro
     assert [module.training for module in clf.model.modules()] == before
 
 
-@pytest.fixture(scope="module")
-def base(clf, tmp_path_factory):
-    """A tiny encoder with the real tokenizer, to fine-tune in no time."""
-    config = CONFIGS["bert"]()
-    config.vocab_size, config.max_position_embeddings = len(clf.tokenizer), 300
-    folder = tmp_path_factory.mktemp("base")
-    torch.manual_seed(0)
-    model = type(clf.model)(config).bert
-    with torch.no_grad():  # large enough that every head looks somewhere
-        for one in model.encoder.parameters():
-            one.mul_(6 if one.dim() > 1 else 1)
-    model.save_pretrained(folder)
-    clf.tokenizer.save_pretrained(folder)
-    return folder
-
-
 def little_splits():
     movies = al.datasets.load("movie-sentiment")
     short = [at for at, text in enumerate(movies.train.texts) if len(text) < 60]
@@ -188,15 +172,17 @@ def finetuned(base, after_step, out=None, **options):
 
 
 @pytest.fixture(scope="module")
-def whole(base, tmp_path_factory):
+def whole(tiny_base, tmp_path_factory):
     """A recorded run that was never stopped."""
     recorder = Recorder(TEXTS, 2, tmp_path_factory.mktemp("whole") / "run.csv")
-    return finetuned(base, recorder), recorder
+    return finetuned(tiny_base, recorder), recorder
 
 
-def test_a_recorded_run_ends_as_it_would_have_without(base, whole):
+def test_a_recorded_run_ends_as_it_would_have_without(tiny_base, whole):
     watched, recorder = whole
-    pairs = zip(finetuned(base, None).model.parameters(), watched.model.parameters(), strict=True)
+    pairs = zip(
+        finetuned(tiny_base, None).model.parameters(), watched.model.parameters(), strict=True
+    )
     assert all(a.equal(b) for a, b in pairs)
     wide = recorder.table.pivot_table(index="step", columns="measure", values="value", dropna=False)
     assert wide.index.tolist() == list(range(0, 17, 2))
@@ -206,16 +192,16 @@ def test_a_recorded_run_ends_as_it_would_have_without(base, whole):
 
 
 def test_adapters_are_recorded_without_gradients_since_heads_own_weights_do_not_train(
-    base, tmp_path
+    tiny_base, tmp_path
 ):
     recorder = Recorder(["A dull film."], 4)
-    al.finetune(base, little_splits(), "lora", epochs=1, batch_size=8, after_step=recorder)
+    al.finetune(tiny_base, little_splits(), "lora", epochs=1, batch_size=8, after_step=recorder)
     wide = recorder.table.pivot_table(index="step", columns="measure", values="value", dropna=False)
     assert wide.index.tolist() == [0, 4, 8]
     assert wide["gradient"].isna().all()
     assert not wide.drop(columns="gradient").isna().any(axis=None)
     with pytest.raises(ModelError, match="prefix"):
-        al.finetune(base, little_splits(), "prefix", epochs=1, after_step=recorder)
+        al.finetune(tiny_base, little_splits(), "prefix", epochs=1, after_step=recorder)
 
 
 # ── killed, and going on ───────────────────────────────────────────────────────────────────────
@@ -234,11 +220,11 @@ finetuned(base, after_step, out)
 
 
 def test_a_run_that_was_killed_and_went_on_leaves_the_table_of_one_that_never_stopped(
-    base, whole, tmp_path
+    tiny_base, whole, tmp_path
 ):
     path = tmp_path / "killed.csv"
     modules = os.pathsep.join([str(HERE), str(HERE.parent)])
-    command = [sys.executable, "-c", KILLED, str(base), str(tmp_path / "killed"), str(path)]
+    command = [sys.executable, "-c", KILLED, str(tiny_base), str(tmp_path / "killed"), str(path)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, check=False)
     assert done.returncode == -signal.SIGKILL
     before = pd.read_csv(path)
@@ -248,7 +234,7 @@ def test_a_run_that_was_killed_and_went_on_leaves_the_table_of_one_that_never_st
     before.to_csv(path, index=False)
     again = Recorder(TEXTS, 2, path)
     assert again.overall["step"].tolist() == [0, 2, 4, 6, 8, 10]
-    finetuned(base, again, tmp_path / "killed", resume=True)
+    finetuned(tiny_base, again, tmp_path / "killed", resume=True)
     never_stopped = whole[1]
     pd.testing.assert_frame_equal(again.table, never_stopped.table)
     pd.testing.assert_frame_equal(again.overall, never_stopped.overall)

@@ -97,6 +97,7 @@ def test_the_wheel_carries_the_adapters(tmp_path):
         "attnlab/show/static/softmax.js",
         "attnlab/show/static/mask.js",
         "attnlab/show/static/grids.js",
+        "attnlab/show/static/charts.js",
         "attnlab/show/static/tuner.css",
         "attnlab/_notebooks/01_attention_maths.ipynb",
         "attnlab/_notebooks/src/01_attention_maths.py",

@@ -428,7 +428,7 @@ def test_texts_that_another_process_computes_now_are_not_counted_twice(
     clf, few, swept, tmp_path, monkeypatch
 ):
     """Each of two ranks has a file that holds everything, as after a change of how texts are shared."""
-    plan = sweeps.Sweep(clf, few.encoded, few._ready(), False, "head", [sweeps.Change()])
+    plan = sweeps.Sweep(clf, few.encoded, few.current_engine(), False, "head", [sweeps.Change()])
     monkeypatch.setattr(sweeps, "_at_once", lambda _: 60)
     plan.logits(file=tmp_path / "sweep")
     parts = []

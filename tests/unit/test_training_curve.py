@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import attnlab as al
 from attnlab.errors import AttnlabError
-from attnlab.show import plots, training_curve
+from attnlab.show import desk, plots
 from attnlab.show.training_curve import (
     COLUMNS,
     EPOCHS,
@@ -323,8 +323,8 @@ def test_five_messages_a_second_at_most_and_the_last_state_always():
     curve(seen, 240)
     wait_until(lambda: curve.report["runs"][0]["state"] == "finished")
     assert len(sent) >= 3, "it did not move"
-    assert len(sent) <= 2 + (sent[-1] - began) / training_curve.PAUSE
-    assert min(np.diff(sent)) > 0.9 * training_curve.PAUSE
+    assert len(sent) <= 2 + (sent[-1] - began) / desk.PAUSE
+    assert min(np.diff(sent)) > 0.9 * desk.PAUSE
 
 
 def test_the_first_step_is_sent_at_once():
@@ -357,7 +357,7 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
     events = SimpleNamespace(
         register=lambda name, call: heard.append(call), unregister=lambda name, call: None
     )
-    monkeypatch.setattr(training_curve, "get_ipython", lambda: SimpleNamespace(events=events))
+    monkeypatch.setattr(desk, "get_ipython", lambda: SimpleNamespace(events=events))
     curve = TrainingCurve()
     for until in (10, 11, 12):
         curve(history(until=until), 60)

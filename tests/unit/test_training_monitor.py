@@ -14,7 +14,7 @@ import attnlab as al
 from attnlab.balance import anomalies
 from attnlab.balance.recorder import Recorder
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.show import training_monitor
+from attnlab.show import desk, training_monitor
 from attnlab.show.training_monitor import POINTS, TrainingMonitor, monitor_report
 from attnlab.training import History
 
@@ -204,8 +204,8 @@ def test_a_few_messages_a_second_at_most():
         monitor(None, step)
         time.sleep(0.005)
     wait_until(lambda: monitor.report["stamp"] == 290)
-    assert 2 <= len(sent) <= 3 + (sent[-1] - sent[0]) / training_monitor.PAUSE
-    assert min(np.diff(sent)) > 0.9 * training_monitor.PAUSE
+    assert 2 <= len(sent) <= 3 + (sent[-1] - sent[0]) / desk.PAUSE
+    assert min(np.diff(sent)) > 0.9 * desk.PAUSE
 
 
 def test_as_watch_it_learns_how_long_the_run_is():
@@ -222,7 +222,7 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
     events = SimpleNamespace(
         register=lambda name, call: heard.append(call), unregister=lambda name, call: None
     )
-    monkeypatch.setattr(training_monitor, "get_ipython", lambda: SimpleNamespace(events=events))
+    monkeypatch.setattr(desk, "get_ipython", lambda: SimpleNamespace(events=events))
     monitor = TrainingMonitor(FakeRecorder())
     monitor(History(), 500)
     for step in (0, 10, 20):

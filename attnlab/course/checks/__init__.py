@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attnlab.course.checks import lesson_01, lesson_02, lesson_04, lesson_05, lesson_06
+from attnlab.course.checks import (
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+)
 from attnlab.course.checks.examiner import CheckFailed, Exercise, Unwritten
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import write_whole
@@ -18,7 +25,7 @@ __all__ = ["EXERCISES", "CheckFailed", "Exercise", "Unwritten", "progress_file",
 
 EXERCISES: dict[str, Exercise] = {
     one.name: one
-    for lesson in (lesson_01, lesson_02, lesson_04, lesson_05, lesson_06)
+    for lesson in (lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06)
     for one in lesson.EXERCISES
 }
 

@@ -299,6 +299,17 @@ def a_tensor(
     return result
 
 
+def some_numbers(
+    result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
+) -> Tensor:
+    """The result as `a_tensor` in float64, whether it came as a tensor, an array, lists or a plain number."""
+    plain = isinstance(result, numbers.Real) and not isinstance(result, bool)
+    if plain or isinstance(result, np.ndarray | list | tuple):
+        with contextlib.suppress(ValueError, TypeError, RuntimeError):
+            result = torch.from_numpy(np.array(result, dtype=float))
+    return a_tensor(result, shape, what, may_be_nan).detach().double()
+
+
 def a_number(result: object, what: str = "result") -> float:
     """The result as a plain finite number, or a failure that says what it is instead."""
     _something(result, what)

@@ -1,6 +1,5 @@
 """Checks of lesson 05, head mixing."""
 
-import contextlib
 import math
 from collections.abc import Callable, Generator, Sequence
 
@@ -20,6 +19,7 @@ from attnlab.course.checks.examiner import (
     compare,
     require,
     same,
+    some_numbers,
     where,
 )
 
@@ -612,7 +612,7 @@ def _importance(
             "The loss knows nothing of the scales: no gradient comes back to them.\n"
             "Do they have requires_grad=True, and is there a no_grad() or detach() around?"
         ) from None
-    return _values(result, (layers, heads), "importance"), calls
+    return some_numbers(result, (layers, heads), "importance"), calls
 
 
 def _once(calls: int, batches: int) -> str:
@@ -973,7 +973,7 @@ def _same_values(
         return made
 
     compare(
-        _values(result, p_values.shape, "adjusted values"),
+        some_numbers(result, p_values.shape, "adjusted values"),
         torch.from_numpy(_adjusted(p_values)),
         {diagnosis: tensor(mistaken) for diagnosis, mistaken in mistakes.items()},
         otherwise,
@@ -1098,14 +1098,6 @@ def rollout(answer: Answer, draw: Draw) -> Held:
 
 
 # --- What several checks need ----------------------------------------------------------------------
-
-
-def _values(result: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """The result as numbers of this shape, whether it came as a tensor, an array or lists."""
-    if isinstance(result, np.ndarray | list | tuple):
-        with contextlib.suppress(ValueError, TypeError, RuntimeError):
-            result = torch.from_numpy(np.array(result, dtype=float))
-    return a_tensor(result, shape, what).detach().double()
 
 
 def _from_arrays(answer: Answer, arrays: Sequence[np.ndarray], *rest: object) -> object:

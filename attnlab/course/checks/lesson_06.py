@@ -1,6 +1,5 @@
 """Checks of lesson 06, attention balance."""
 
-import contextlib
 import functools
 import math
 import numbers
@@ -22,6 +21,7 @@ from attnlab.course.checks.examiner import (
     compare,
     require,
     same,
+    some_numbers,
     where,
 )
 
@@ -221,7 +221,7 @@ def _of_heads(answer: Answer, weights: Tensor, mask: Tensor) -> Tensor:
     shapes.pop((heads,), None)
     told = shapes.get(_shape(result))
     require(told is None, f"The result has shape {_shape(result)}. {told}")
-    return _numbers(result, (heads,), "normalised entropy", may_be_nan=True)
+    return some_numbers(result, (heads,), "normalised entropy", may_be_nan=True)
 
 
 # --- without_special -----------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def _words(
     shapes.pop((heads, words, words), None)
     told = shapes.get(_shape(result))
     require(told is None, f"The result has shape {_shape(result)}. {told}")
-    return _numbers(result, (heads, words, words), "weights among words", may_be_nan)
+    return some_numbers(result, (heads, words, words), "weights among words", may_be_nan)
 
 
 # --- js_divergence -------------------------------------------------------------------------------
@@ -596,7 +596,7 @@ def _divergence(answer: Answer, p: Tensor, q: Tensor) -> Tensor:
     told = shapes.get(_shape(result))
     require(told is None, f"The result has shape {_shape(result)}. {told}")
     zeros = bool((p == 0).any() or (q == 0).any())
-    return _numbers(result, tuple(p.shape[:-1]), "divergence", may_be_nan=zeros)
+    return some_numbers(result, tuple(p.shape[:-1]), "divergence", may_be_nan=zeros)
 
 
 # --- robust_outliers -----------------------------------------------------------------------------
@@ -1430,15 +1430,6 @@ def _number(answer: Answer, model: _Model, draw: Draw, rounds: int) -> int:
 
 def _shape(result: object) -> tuple[int, ...] | None:
     return tuple(result.shape) if isinstance(result, Tensor | np.ndarray | np.generic) else None
-
-
-def _numbers(result: object, shape: tuple[int, ...], what: str, may_be_nan: bool = False) -> Tensor:
-    """The result as numbers of this shape, whether it came as a tensor, an array, lists or a plain number."""
-    plain = isinstance(result, numbers.Real) and not isinstance(result, bool)
-    if plain or isinstance(result, np.ndarray | list | tuple):
-        with contextlib.suppress(ValueError, TypeError, RuntimeError):
-            result = torch.from_numpy(np.array(result, dtype=float))
-    return a_tensor(result, shape, what, may_be_nan).detach().double()
 
 
 EXERCISES = [

@@ -1,43 +1,6 @@
 // The view of the training monitor. A report comes from Python, also while a cell is running; this draws it.
 
-const EDGE = { left: 46, right: 8, top: 8 }; // around a chart, in pixels
 const LANE = 14;
-
-function panel(name, title) {
-  const note = make("span", { className: "note" });
-  const svg = drawn("svg", { class: name, role: "img" });
-  return { box: make("div", {}, make("div", { className: "monitor-head" }, make("b", { textContent: title }), note), svg), note, svg };
-}
-
-function scales(svg, across, up, bottomRoom) {
-  const [right, bottom] = [svg.clientWidth - EDGE.right, svg.clientHeight - bottomRoom];
-  const x = (value) => EDGE.left + ((value - across.from) / (across.to - across.from)) * (right - EDGE.left);
-  const y = (value) => bottom - ((value - up.from) / (up.to - up.from)) * (bottom - EDGE.top);
-  return { x, y, right, bottom };
-}
-
-function grid({ x, y, right, bottom }, across, up, words) {
-  const parts = up.ticks.flatMap(([tick, name]) => [
-    drawn("line", { class: tick === up.from ? "axis" : "grid", x1: EDGE.left, x2: right, y1: y(tick), y2: y(tick) }),
-    drawn("text", { x: EDGE.left - 6, y: y(tick) + 4, "text-anchor": "end" }, name)]);
-  if (!words) return parts;
-  across.ticks.forEach(([tick, name], at) => {
-    const last = at === across.ticks.length - 1 && x(tick) > right - 12;
-    parts.push(drawn("text", { x: last ? right + EDGE.right : x(tick), y: bottom + 16, "text-anchor": last ? "end" : "middle" }, name));
-  });
-  return [...parts, drawn("text", { x: EDGE.left - 12, y: bottom + 16, "text-anchor": "end" }, "step")];
-}
-
-function path(className, steps, values, { x, y }) {
-  let pen = "M";
-  const d = values.map((value, at) => {
-    if (value === null) { pen = "M"; return ""; }
-    const piece = `${pen}${x(steps[at]).toFixed(1)},${y(value).toFixed(1)}`;
-    pen = "L";
-    return piece;
-  });
-  return drawn("path", { class: className, d: `${d.join("")}${steps.length === 1 && d[0] ? "h0" : ""}` }); // a dot
-}
 
 function area({ low, high }, steps, { x, y }) { // where the head was expected; a piece for each stretch that was judged
   const pieces = [];
@@ -56,18 +19,16 @@ const kindClass = (kind) => `kind-${kind.replace(" ", "-")}`;
 
 function drawLines(svg, report) {
   const { step, axes } = report;
-  const at = scales(svg, axes.step, axes.value, 4);
-  const inside = drawn("svg", { class: "inside", x: 0, y: EDGE.top - 2, width: svg.clientWidth, height: at.bottom - EDGE.top + 4 });
+  const at = plane(svg, axes.step, axes.value, "", 4);
   const parts = [];
   for (const span of report.spans.filter(({ looked }) => looked)) {
     parts.push(drawn("rect", { class: `span ${kindClass(span.kind)}`, x: at.x(span.start), y: EDGE.top, width: Math.max(2, at.x(Math.min(span.end, axes.step.to)) - at.x(span.start)), height: at.bottom - EDGE.top }));
   }
   if (report.band) parts.push(...area(report.band, step, at));
-  parts.push(...report.faint.map((line) => path("faint", step, line, at)));
-  [...report.strong].reverse().forEach(({ line }, index) => parts.push(path(`strong run-${report.strong.length - 1 - index}`, step, line, at)));
-  inside.append(drawn("g", { transform: `translate(0,${2 - EDGE.top})` }, ...parts));
-  svg.replaceChildren(...grid(at, axes.step, axes.value, false), inside);
-  if (!step.length) svg.append(drawn("text", { class: "empty", x: (EDGE.left + at.right) / 2, y: at.bottom / 2, "text-anchor": "middle" }, "waiting for the first measurement"));
+  parts.push(...report.faint.map((one) => line("faint", step, one, at)));
+  [...report.strong].reverse().forEach((one, index) => parts.push(line(`strong run-${report.strong.length - 1 - index}`, step, one.line, at)));
+  at.inside.append(...parts);
+  if (!step.length) empty(svg, at, "waiting for the first measurement");
 }
 
 function drawSpans(svg, report) {
@@ -81,14 +42,13 @@ function drawSpans(svg, report) {
     parts.push(rect);
   }
   parts.push(drawn("line", { class: "axis", x1: EDGE.left, x2: at.right, y1: svg.clientHeight - 1, y2: svg.clientHeight - 1 }));
-  if (!spans.length) parts.push(drawn("text", { class: "empty", x: (EDGE.left + at.right) / 2, y: svg.clientHeight / 2 + 4, "text-anchor": "middle" }, "nothing out of line"));
   svg.replaceChildren(...parts);
+  if (!spans.length) empty(svg, at, "nothing out of line");
 }
 
 function drawOverall(svg, { step, axes, overall }) {
-  const at = scales(svg, axes.step, axes.overall, 20);
-  svg.replaceChildren(...grid(at, axes.step, axes.overall, true),
-    path("part tokens", step, overall.tokens, at), path("part heads", step, overall.heads, at), path("whole", step, overall.balance, at));
+  const at = plane(svg, axes.step, axes.overall, "step");
+  at.inside.append(line("part tokens", step, overall.tokens, at), line("part heads", step, overall.heads, at), line("whole", step, overall.balance, at));
 }
 
 function render(context) {

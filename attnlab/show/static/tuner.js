@@ -1,16 +1,8 @@
 // The view of the tuner's desk. A report comes from Python; this draws it and sends what is chosen.
 
-const EDGE = { left: 46, right: 8, top: 10, bottom: 20 }; // around the chart, in pixels
-
 function drawRounds(svg, { points, start, axes, looked }, choose) {
-  const [right, bottom] = [svg.clientWidth - EDGE.right, svg.clientHeight - EDGE.bottom];
-  const { round, accuracy } = axes;
-  const x = (value) => EDGE.left + ((value - round.from) / (round.to - round.from)) * (right - EDGE.left);
-  const y = (value) => bottom - ((value - accuracy.from) / (accuracy.to - accuracy.from)) * (bottom - EDGE.top);
-  const parts = accuracy.ticks.flatMap(([tick, words]) => [
-    drawn("line", { class: tick === accuracy.from ? "axis" : "grid", x1: EDGE.left, x2: right, y1: y(tick), y2: y(tick) }),
-    drawn("text", { x: EDGE.left - 6, y: y(tick) + 4, "text-anchor": "end" }, words)]);
-  parts.push(...round.ticks.map(([tick, words]) => drawn("text", { x: x(tick), y: bottom + 16, "text-anchor": "middle" }, words)));
+  const { x, y } = plane(svg, axes.round, axes.accuracy, "round");
+  const parts = [];
   let kept = `M${x(0)},${y(start)}`;
   for (const one of points) kept += `H${x(one.number)}${one.accepted ? `V${y(one.accuracy)}` : ""}`;
   parts.push(drawn("path", { class: "kept", d: kept }), drawn("circle", { class: "point start", cx: x(0), cy: y(start), r: 4 }));
@@ -30,7 +22,7 @@ function drawRounds(svg, { points, start, axes, looked }, choose) {
     parts.push(group);
   }
   parts.find((one) => one.classList.contains("start")).addEventListener("click", () => choose(0));
-  svg.replaceChildren(...parts);
+  svg.append(...parts); // not cut at the edges: a point may stand on one
 }
 
 function render(context) {
@@ -58,12 +50,11 @@ function render(context) {
   };
   const undo = keep.querySelector("[data-action=undo]");
   const code = keep.querySelector("[data-action=code]");
-  const bar = make("div", { className: "tuner-bar" }, ...Object.values(asks), byHand, doing, make("span", { className: "gap" }),
+  const bar = make("div", { className: "tuner-bar" }, ...Object.values(asks), byHand, doing,
     button("reset", "Reset", () => change({ ...model.get("start") })), undo, code, copied("Copy as JSON", "json"));
 
-  const note = make("span", { className: "note" });
-  const svg = drawn("svg", { class: "rounds", role: "img" });
-  const chart = make("div", {}, make("div", { className: "tuner-head" }, make("b", { textContent: "Guard accuracy" }), note), svg, make("div", { className: "note", textContent: "● accepted   ✖ refused   ◆ random knobs" }));
+  const { box: chart, note, svg } = panel("rounds", "Guard accuracy");
+  chart.append(make("div", { className: "note", textContent: "● accepted   ✖ refused   ◆ random knobs" }));
   const head = make("tr");
   const rows = make("tbody");
   const scroll = make("div", { className: "tuner-table", tabIndex: 0, role: "region", "aria-label": "Rounds" },
