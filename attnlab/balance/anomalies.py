@@ -207,7 +207,8 @@ def bands(
 ) -> pd.DataFrame:
     """Return what `episodes` judged one measure of one head by: ``step``, ``value``, ``low`` and ``high``.
 
-    The last two are NaN where nothing was judged. AttnlabError for what the table does not hold.
+    The last two are NaN where nothing was judged. The band of a share or a divergence ends at 0 and 1, as the
+    measure does. AttnlabError for what the table does not hold.
     """
     chart = _Chart(table, z)
     if measure not in chart.measures or (layer, head) not in chart.places:
@@ -220,6 +221,8 @@ def bands(
     low, high = centre - half, centre + half
     if measure in _RATIOS:
         low, high = np.exp(low), np.exp(high)
+    else:
+        low, high = low.clip(0, 1), high.clip(0, 1)
     return pd.DataFrame({"step": chart.steps, "value": chart.raw[at], "low": low, "high": high})
 
 

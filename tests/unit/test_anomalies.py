@@ -298,6 +298,17 @@ def test_a_band_is_where_the_head_would_be_if_it_went_on_and_for_gradients_the_m
     assert (band["low"], band["high"]) == pytest.approx((usual / 50, usual * 50))
 
 
+def test_the_band_of_a_share_stays_between_0_and_1():
+    values = series()
+    noise = np.random.default_rng(3).normal(0, 0.02, values["largest"][:, 1, 3].shape)
+    values["largest"][:, 1, 3] = (0.97 + noise).clip(0, 1)
+    values["cls"][:, 1, 3] = (0.03 + noise).clip(0, 1)
+    for name in ("largest", "cls"):
+        band = bands(tidy(values), 1, 3, name).dropna()
+        assert len(band)
+        assert band[["low", "high"]].stack().between(0, 1).all()
+
+
 def test_a_gradient_is_dead_only_beside_those_of_its_layer_too():
     values = series()
     values["gradient"][:, 2, 2] *= 500

@@ -168,7 +168,7 @@ def test_clusters_are_told_apart_by_colour_and_marker_and_typical_heads_are_name
     assert len({tuple(one.get_facecolor()[0]) for one in points}) == 2
     assert len({len(one.get_paths()[0].vertices) for one in points}) == 2
     typical = kinds.table[kinds.table["typical"]]
-    named = [f"{row.layer}.{row.head}" for row in typical.itertuples()]
+    named = [f"L{row.layer} H{row.head}" for row in typical.itertuples()]
     assert sorted(texts(picture.figure)[:2]) == sorted(named)
     assert "24 heads in 2 clusters (silhouette" in picture.alt
     bars = picture.figure.axes[1].patches
@@ -207,6 +207,30 @@ def test_where_nothing_is_out_of_line_the_picture_says_so():
     found = anomalies.episodes(table)
     assert "no head left its band" in plots.episodes(table, found).alt
     assert plots.anomaly_table(found, table)._repr_html_() == "<p>No head left its band.</p>"
+
+
+def test_spans_say_of_how_many_heads_the_strongest_are_drawn():
+    table = recorded()
+    found = pd.concat([anomalies.episodes(table)] * 8, ignore_index=True)
+    found = found.assign(layer=[0, 0, 0, 0, 1, 1, 1, 1], head=[0, 1, 2, 3] * 2)
+    spans = plots.recording(table, "entropy", found).figure.axes[1]
+    assert spans.get_legend().get_title().get_text() == "the strongest 6\nof 8 heads"
+    assert len(spans.get_yticks()) == 6
+
+
+def test_the_overall_balance_of_all_runs_is_drawn_on_one_axis():
+    table = recorded()
+    steps = sorted(set(table["step"]))
+    ends = [(0.84, 0.85), (0.55, 0.95)]
+    limits = [
+        plots.recording(
+            table, overall=pd.DataFrame({"step": steps, "balance": np.linspace(*two, len(steps))})
+        )
+        .figure.axes[-1]
+        .get_ylim()
+        for two in ends
+    ]
+    assert limits == [(0.5, 1)] * 2
 
 
 def test_only_the_strongest_episodes_are_drawn():
@@ -253,7 +277,8 @@ def test_a_recording_draws_every_head_and_the_chosen_ones_strong():
         "layer 1 head 2"
     ]
     assert (
-        "Overall balance from 0.50 to 0.60. 1 anomaly, the strongest: layer 1 head 2" in picture.alt
+        "Overall balance from 0.50 to 0.60. 1 anomaly of 1 head, the strongest: layer 1 head 2"
+        in picture.alt
     )
     assert len(plots.recording(table, layer=0).figure.axes[0].lines) == 3
     with pytest.raises(AttnlabError, match="was not recorded"):
@@ -314,6 +339,19 @@ def test_rounds_are_drawn_by_what_became_of_them_with_their_intervals():
         in picture.alt
     )
     assert "before 55.0% ± 1.6%" in picture.alt
+
+
+def test_what_is_said_of_test_accuracies_ends_inside_the_axes_and_nothing_done_is_grey():
+    figure = plots.tuning(rounds(), REPORT.assign(accuracy=[0.603, 0.845, 0.642])).figure
+    figure.canvas.draw()
+    right = figure.axes[1]
+    inside = right.get_window_extent()
+    for words in right.texts:
+        box = words.get_window_extent()
+        assert inside.x0 <= box.x0
+        assert box.x1 <= inside.x1
+    first, second, _ = (one.lines[0].get_color() for one in right.containers)
+    assert first != second
 
 
 def test_a_tuner_without_rounds_has_a_picture():

@@ -343,7 +343,7 @@ def clusters(clusters: Clusters, clf: Classifier | None = None, text: str | None
     clusters : of `balance.clusters`
     clf, text : both, to draw beside it how the most typical head of each cluster reads the text
 
-    Names are layer.head of the typical members. The small panel is why there are so many clusters: the
+    Named are the typical members, as in "L3 H8". The small panel is why there are so many clusters: the
     number with the highest silhouette is taken.
     """
     if (clf is None) != (text is None):
@@ -397,7 +397,7 @@ def _draw_clusters(axes: Axes, clusters: Clusters) -> None:
         axes.scatter(part["x"], part["y"], label=label, **looks, **_looks(group))
         for row in part[part["typical"].astype(bool)].itertuples():
             axes.annotate(
-                f"{row.layer:.0f}.{row.head:.0f}",
+                f"L{row.layer:.0f} H{row.head:.0f}",
                 (row.x, row.y),
                 xytext=(5, 3),
                 textcoords="offset points",
@@ -446,7 +446,9 @@ def _draw_small_map(axes: Axes, maps: AttentionMaps, group: int, head: tuple[int
         yticklabels=labels if shown <= 16 else False,
     )
     axes.tick_params(axis="y", rotation=0, labelsize=8, length=0)
-    title = f"layer {head[0]} head {head[1]}"
+    axes.set_xlabel("is looked at", fontsize=8)
+    axes.set_ylabel("looks", fontsize=8)
+    title = f"L{head[0]} H{head[1]}, the most typical"
     axes.set_title(title, fontsize=9, loc="left", color=_looks(group)["color"])
 
 
@@ -602,7 +604,9 @@ def recording(
             axes = left.pop(0)
             axes.plot(overall["step"], overall["balance"], color=_BLUE, linewidth=2)
             axes.set_ylabel("balance")
-            axes.yaxis.set_major_locator(MaxNLocator(3))
+            # two runs side by side must not differ by their axes
+            low = 0.5 if overall["balance"].min() >= 0.5 else 0.0
+            axes.set(ylim=(low, 1), yticks=[low, (1 + low) / 2, 1])
         panels[-1, 0].set_xlabel("step")
         panels[-1, 0].xaxis.set_major_locator(MaxNLocator(10, integer=True))
         sns.despine(figure)
@@ -616,13 +620,16 @@ def recording(
         alt += f" Overall balance from {ends.iloc[0]:.2f} to {ends.iloc[1]:.2f}."
     if found is not None:
         most = next(found.nlargest(1, "strength").itertuples())
-        alt += f" {counted(len(found))}, the strongest: {in_words(most)}."
+        heads = len(found.groupby(["layer", "head"]))
+        of = f"{heads} head{'' if heads == 1 else 's'}"
+        alt += f" {counted(len(found))} of {of}, the strongest: {in_words(most)}."
     return Picture(figure, alt)
 
 
 def _draw_spans(axes: Axes, found: pd.DataFrame, steps: pd.Index) -> None:
     """When the heads that were strongest out of line were so: a row per head."""
-    order = found.groupby(["layer", "head"])["strength"].max().nlargest(6).index
+    strongest = found.groupby(["layer", "head"])["strength"].max()
+    order = strongest.nlargest(6).index
     half = float(np.median(np.diff(steps))) / 2 if len(steps) > 1 else 0.5
     drawn = set()
     for place, (layer, head) in enumerate(order):
@@ -642,11 +649,21 @@ def _draw_spans(axes: Axes, found: pd.DataFrame, steps: pd.Index) -> None:
     kinds = [one for one in KIND_COLOURS if one in drawn]
     axes.legend(
         handles=[Patch(fc=KIND_COLOURS[one], label=one) for one in kinds],
+        title=_some_of(len(order), len(strongest)),
+        title_fontsize=9,
+        alignment="left",
         frameon=False,
         fontsize=9,
         loc="upper left",
-        bbox_to_anchor=(1.0, 1.1),
+        bbox_to_anchor=(1.0, 1.2),
     )
+
+
+def _some_of(shown: int, heads: int) -> str:
+    """How many of the heads that left their band are drawn."""
+    if shown < heads:
+        return f"the strongest {shown}\nof {heads} heads"
+    return f"{heads} head{'' if heads == 1 else 's'}"
 
 
 def short(measure: str) -> str:
@@ -768,7 +785,7 @@ def _episode_picture(table: pd.DataFrame, one: Any) -> Picture:
     band = bands(table, int(one.layer), int(one.head), one.measure)
     inside = band[(band["step"] >= one.start) & ~(band["step"] > one.end)]
     alt = f"{in_words(one)}: {short(one.measure)} {inside['value'].min():.3g} to {inside['value'].max():.3g}"
-    low, high = band["low"].median(), band["high"].median()
+    low, high = inside["low"].median(), inside["high"].median()
     return Picture(figure, f"{alt}, expected {low:.3g} to {high:.3g}.")
 
 
@@ -895,7 +912,9 @@ def _draw_rounds(axes: Axes, rounds: pd.DataFrame) -> None:
             handletextpad=0.4,
             columnspacing=1.2,
         )
-    axes.set(xlabel="round", ylabel="accuracy on the guard part, %")
+    axes.set(
+        xlabel="round", ylabel="accuracy on the guard part, %\n(bars: 95 % interval of the change)"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     low, high = axes.get_ylim()
     room = max(0.06 * (high - low), 1.5 - (high - low) / 2)
@@ -907,9 +926,12 @@ def _draw_rounds(axes: Axes, rounds: pd.DataFrame) -> None:
 def _draw_report(axes: Axes, report: pd.DataFrame) -> None:
     """A row for each thing compared: accuracy on test with one standard error, and its change."""
     table = report.reset_index(drop=True)
+    low, high = 100 * table["accuracy"].min(), 100 * table["accuracy"].max()
+    room = max(0.4 * (high - low), 3 - (high - low) / 2)
+    axes.set_xlim(low - room, high + room)
     for place, row in table.iterrows():
         looks = {
-            "color": "0.35" if "random" in str(row["name"]) else _BLUE,
+            "color": _BLUE if place and "random" not in str(row["name"]) else "0.35",
             "fmt": "o",
             "capsize": 3,
         }
@@ -917,12 +939,15 @@ def _draw_report(axes: Axes, report: pd.DataFrame) -> None:
         words = f"{100 * row['accuracy']:.1f}"
         if np.isfinite(row["delta"]) and row["name"] != table["name"][0]:
             words += f"  ({_signed(row['delta'])}, {_signed(row['ci_low'])} to {_signed(row['ci_high'])})"
+        # long words grow towards the middle, so that they end inside
+        along = (100 * row["accuracy"] - low + room) / (high - low + 2 * room)
+        side = "left" if along < 0.4 else "right" if along > 0.6 else "center"
         axes.annotate(
             words,
             (100 * row["accuracy"], place),
-            xytext=(0, 9),
+            xytext=({"left": -12, "center": 0, "right": 12}[side], 9),
             textcoords="offset points",
-            ha="center",
+            ha=side,
             fontsize=9,
             path_effects=[HALO],
         )
@@ -930,10 +955,8 @@ def _draw_report(axes: Axes, report: pd.DataFrame) -> None:
     axes.axvline(start, color="0.6", linewidth=1, linestyle=":")
     names = ["\n".join(_folded(plain(str(name), 40), 16)) for name in table["name"]]
     axes.set_yticks(range(len(table)), names)
-    axes.set(ylim=(len(table) - 0.5, -0.7), xlabel="accuracy on test, % ± standard error")
-    low, high = axes.get_xlim()
-    room = max(0.28 * (high - low), 3 - (high - low) / 2)
-    axes.set_xlim(low - room, high + room)
+    axes.set_ylim(len(table) - 0.5, -0.7)
+    axes.set_xlabel("accuracy on test, %\n(bars: ± one standard error)")
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
