@@ -14,6 +14,8 @@ _MODULES = {
     "balance",
     "bert",
     "datasets",
+    "dates",
+    "decoding",
     "device",
     "errors",
     "evaluate",
@@ -22,32 +24,45 @@ _MODULES = {
     "maps",
     "measures",
     "movement",
+    "pairs",
     "reports",
     "search",
     "settings",
     "significance",
+    "subwords",
     "sweeps",
     "synthetic",
     "tagged",
     "tagging",
     "tracking",
     "training",
+    "transformer",
+    "translation",
+    "translation_scores",
 }
 _NAMES = {
     "AttentionMaps": "maps",
     "AttnlabError": "errors",
     "BalanceMeter": "show.balance_meter",
     "Classifier": "bert",
+    "CrossMaps": "maps",
     "Evaluator": "evaluate",
     "HeadMixer": "show.widgets",
     "HeadSettings": "settings",
     "MaskDesk": "show.mask_desk",
+    "ParallelDataset": "pairs",
+    "Seq2SeqMaps": "maps",
+    "Seq2SeqSettings": "settings",
+    "Seq2SeqTransformer": "transformer",
     "SoftmaxDesk": "show.softmax_desk",
+    "Subwords": "subwords",
     "TaggedDataset": "tagged",
     "Tagger": "tagging",
     "TextDataset": "datasets",
     "TrainingCurve": "show.training_curve",
     "TrainingMonitor": "show.training_monitor",
+    "TranslationDesk": "show.translation_desk",
+    "Translator": "translation",
     "TunerDesk": "show.tuner_desk",
     "attention_view": "show.views",
     "checks": "course.checks",
@@ -55,8 +70,11 @@ _NAMES = {
     "finetune_tagger": "tagging",
     "load_classifier": "bert",
     "load_tagger": "tagging",
+    "load_translator": "translation",
     "plots": "show.plots",
     "report": "reports",
+    "train_translator": "translation",
+    "translation_view": "show.views",
 }
 
 if TYPE_CHECKING:
@@ -65,6 +83,8 @@ if TYPE_CHECKING:
         balance,
         bert,
         datasets,
+        dates,
+        decoding,
         device,
         errors,
         evaluate,
@@ -73,26 +93,35 @@ if TYPE_CHECKING:
         maps,
         measures,
         movement,
+        pairs,
         reports,
         search,
         settings,
         significance,
+        subwords,
         sweeps,
         synthetic,
         tagged,
         tagging,
         tracking,
         training,
+        transformer,
+        translation,
+        translation_scores,
     )
     from attnlab.bert import Classifier, load_classifier
     from attnlab.datasets import TextDataset
     from attnlab.errors import AttnlabError
     from attnlab.evaluate import Evaluator
     from attnlab.finetuning import finetune
-    from attnlab.maps import AttentionMaps
-    from attnlab.settings import HeadSettings
+    from attnlab.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
+    from attnlab.pairs import ParallelDataset
+    from attnlab.settings import HeadSettings, Seq2SeqSettings
+    from attnlab.subwords import Subwords
     from attnlab.tagged import TaggedDataset
     from attnlab.tagging import Tagger, finetune_tagger, load_tagger
+    from attnlab.transformer import Seq2SeqTransformer
+    from attnlab.translation import Translator, load_translator, train_translator
 
 
 def __getattr__(name: str) -> Any:

@@ -12,13 +12,13 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import write_whole
-from attnlab.maps import WHATS, AttentionMaps, What
+from attnlab.maps import WHATS, AttentionMaps, CrossMaps, Seq2SeqMaps, What
 from attnlab.show import plots
 
 Kind = Literal["head", "model"]
@@ -122,15 +122,59 @@ def attention_view(
     if what == "difference":
         return AttentionView(None, twin, 0, 0, title)
     check_budget(maps, kind, layers)
-    tokens = len(maps.tokens)
-    if kind == "head":
-        width, height = 360, round(22.5 * tokens + 30 + 50)
-    else:
-        thumbnail = tokens * 7 * 12 / maps.heads + 10
-        detail = tokens * 18 + 55
-        width, height = 1000, round(max(len(layers) * thumbnail + 38, detail) + 40)
+    width, height = _size(kind, len(maps.tokens), len(layers), maps.heads)
     frame = library() + drawing(maps, kind, layers, what, layer, heads)
     return AttentionView(frame, twin, width, min(height, 900), title)
+
+
+def translation_view(maps: Seq2SeqMaps, kind: Kind = "head") -> AttentionView:
+    """Show the attention of an encoder-decoder model in bertviz: cross-attention first, the others to choose.
+
+    Parameters
+    ----------
+    maps : from translator.attend(source)
+    kind : "head" draws the heads of one layer over each other, with a layer to choose; "model" draws
+        all heads of all layers as thumbnails
+
+    Cross-attention has the predicted tokens on the left and the source on the right; the decoder's own
+    attention is between the tokens that are fed to it.
+
+    Raises
+    ------
+    AttnlabError : unknown kind; texts so long that the browser would choke on them
+    """
+    if kind not in ("head", "model"):
+        raise AttnlabError(f"There is no kind {kind!r}. {suggest(kind, ('head', 'model'))}")
+    parts = {  # rows look at columns
+        "cross: output → source": (maps.cross, maps.cross.target, maps.cross.source),
+        "decoder: fed → fed": (maps.decoder, maps.decoder.tokens, maps.decoder.tokens),
+        "encoder: source → source": (maps.encoder, maps.encoder.tokens, maps.encoder.tokens),
+    }
+    source, target = maps.cross.source, maps.cross.target
+    lines = max(
+        one.heads * len(rows) * len(columns) * (one.layers if kind == "model" else 1)
+        for one, rows, columns in parts.values()
+    )
+    if lines > MAX_LINES:
+        raise AttnlabError(
+            f"{len(source)} source and {len(target)} output tokens make {lines:,} lines, too many for a browser. "
+            "Shorten the text, or draw one head with al.plots.alignment(maps, layer, head)."
+        )
+    layers = max(maps.encoder.layers, maps.cross.layers)
+    heads = min(one.heads for one, _, _ in parts.values())
+    width, height = _size(kind, max(len(source), len(target)), layers, heads)
+    title = f"Attention of a translation, {len(source)} to {len(target)} tokens"
+    frame = library() + _chosen_drawing(parts, kind)
+    return AttentionView(frame, plots.alignment(maps), width, min(height + 24, 900), title)
+
+
+def _size(kind: Kind, tokens: int, layers: int, heads: int) -> tuple[int, int]:
+    """Width and height in pixels of what bertviz draws."""
+    if kind == "head":
+        return 360, round(22.5 * tokens + 30 + 50)
+    thumbnail = tokens * 7 * 12 / heads + 10
+    detail = tokens * 18 + 55
+    return 1000, round(max(layers * thumbnail + 38, detail) + 40)
 
 
 def check_budget(maps: AttentionMaps, kind: Kind, layers: list[int]) -> None:
@@ -176,7 +220,7 @@ def drawing(
     values = maps.of(what)[layers].double().numpy()
     if what == "contributions":
         values = values / max(values.max(), 1e-12)
-    values = np.rint(1000 * values).astype(int)
+    values = _in_thousandths(values)
     tokens = plots.readable(maps.tokens)
     parts = {"All": (slice(None), slice(None))}
     if maps.second_start is not None:
@@ -187,39 +231,17 @@ def drawing(
             "Text B → Text A": (second, first),
             "Text B → Text B": (second, second),
         }
-    params = {
-        "attention": [
-            {
-                "name": name,
-                "attn": values[:, :, rows, columns].tolist(),
-                "left_text": tokens[rows],
-                "right_text": tokens[columns],
-            }
-            for name, (rows, columns) in parts.items()
-        ],
-        "default_filter": "0",
-        "root_div_id": "view",
-        "layer": layer,
-        "heads": heads,
-        "include_layers": layers,
-        "include_heads": list(range(maps.heads)),
-        "total_heads": maps.heads,
-        "display_mode": "light",
-    }
-    # a token may hold "</script>"; "<" never occurs outside strings in JSON
-    data = json.dumps(params, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    data = data.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    script, count = re.subn(
-        r"const params = PYTHON_PARAMS;.*",
-        lambda _: f"const params = thousandths({data});",
-        _packaged("bertviz", f"{kind}_view.js"),
-        count=1,
-    )
-    if count != 1:
-        raise AttnlabError(
-            "This version of bertviz has another script than the one attnlab knows. "
-            "Install the pinned one: pip install bertviz==1.4.1."
-        )
+    attention = [
+        {
+            "name": name,
+            "attn": values[:, :, rows, columns].tolist(),
+            "left_text": tokens[rows],
+            "right_text": tokens[columns],
+        }
+        for name, (rows, columns) in parts.items()
+    ]
+    params = _params(attention, layers, maps.heads, layer, heads)
+    script = _script(kind, f"thousandths({_embedded(params)})")
     choices = "".join(
         f'<option value="{index}">{name}</option>' for index, name in enumerate(parts)
     )
@@ -230,6 +252,74 @@ def drawing(
     )
     choose = 'Layer: <select id="layer" aria-label="Layer"></select> ' if kind == "head" else ""
     return f'<body><div id="view"><span>{choose}{select}</span><div id="vis"></div></div><script>{script}</script>'
+
+
+def _chosen_drawing(
+    parts: dict[str, tuple[AttentionMaps | CrossMaps, list[str], list[str]]], kind: Kind
+) -> str:
+    """As `drawing`, of one part at a time: bertviz's own choice needs parts of the same depth."""
+    all_params = []
+    for name, (maps, rows, columns) in parts.items():
+        values = _in_thousandths(maps.weights.double().numpy()).tolist()
+        one = {"name": name, "attn": values, "left_text": rows, "right_text": columns}
+        all_params.append(_params([one], list(range(maps.layers)), maps.heads, 0, None))
+    choices = "".join(f'<option value="{at}">{name}</option>' for at, name in enumerate(parts))
+    choose = 'Layer: <select id="layer" aria-label="Layer"></select>' if kind == "head" else ""
+    return (
+        f'<body><span>Attention: <select id="part" aria-label="Attention">{choices}</select></span>'
+        f'<div id="view"></div><script>const parts = {_embedded(all_params)}.map(thousandths);'
+        f"const bertviz = shown => {{{_script(kind, 'shown')}}};"
+        "const draw = at => {document.getElementById('view').innerHTML = "
+        f"'<span>{choose}</span><div id=\"vis\"></div>'; bertviz(parts[at]);}};"
+        "document.getElementById('part').onchange = event => draw(event.target.value); draw(0);</script>"
+    )
+
+
+def _params(
+    attention: list[dict[str, Any]],
+    layers: list[int],
+    total_heads: int,
+    layer: int,
+    heads: list[int] | None,
+) -> dict[str, Any]:
+    """What bertviz's script reads."""
+    return {
+        "attention": attention,
+        "default_filter": "0",
+        "root_div_id": "view",
+        "layer": layer,
+        "heads": heads,
+        "include_layers": layers,
+        "include_heads": list(range(total_heads)),
+        "total_heads": total_heads,
+        "display_mode": "light",
+    }
+
+
+def _in_thousandths(values: np.ndarray) -> np.ndarray:
+    return np.rint(1000 * values).astype(int)
+
+
+def _embedded(data: Any) -> str:
+    """JSON that may stand in a script: a token may hold "</script>"; "<" never occurs outside strings."""
+    data = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return data.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _script(kind: Kind, params: str) -> str:
+    """bertviz's script, which gets its numbers from this expression."""
+    script, count = re.subn(
+        r"const params = PYTHON_PARAMS;.*",
+        lambda _: f"const params = {params};",
+        _packaged("bertviz", f"{kind}_view.js"),
+        count=1,
+    )
+    if count != 1:
+        raise AttnlabError(
+            "This version of bertviz has another script than the one attnlab knows. "
+            "Install the pinned one: pip install bertviz==1.4.1."
+        )
+    return script
 
 
 @functools.cache

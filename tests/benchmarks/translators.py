@@ -14,7 +14,7 @@ from attnlab.files import write_whole
 from attnlab.translation_scores import TranslationScore
 
 DATES = Path("data/translators/dates")
-RECIPE = {"epochs": 6, "learning_rate": 2e-3, "dropout": 0.0}
+RECIPE = {"epochs": 8, "learning_rate": 2e-3, "dropout": 0.0}
 STRINGS = {"epochs": 30, "learning_rate": 1e-3, "dropout": 0.3, "label_smoothing": 0.1}
 
 

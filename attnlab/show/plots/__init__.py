@@ -35,6 +35,7 @@ from attnlab.show.plots.learning import (
 )
 from attnlab.show.plots.maps import MAX_TOKENS, attention_map, before_after, head_map, readable
 from attnlab.show.plots.picture import Picture, lines, matrix, show
+from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
 
 __all__ = [
     "MAX_TOKENS",
@@ -44,6 +45,9 @@ __all__ = [
     "AnomalyTable",
     "Picture",
     "agreement",
+    "alignment",
+    "alignment_accuracy",
+    "alignments",
     "anomaly_table",
     "attention_map",
     "balance",
@@ -64,6 +68,7 @@ __all__ = [
     "lines",
     "matrix",
     "movement",
+    "next_tokens",
     "pruning",
     "readable",
     "recording",

@@ -1,0 +1,271 @@
+"""Pictures of translation: where each output token looks in the source, and what the model considers next."""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from attnlab.errors import AttnlabError
+from attnlab.maps import CrossMaps, Seq2SeqMaps
+from attnlab.show.plots.maps import MAX_TOKENS
+from attnlab.show.plots.picture import Picture, plain, style
+
+_CHOSEN, _OTHER = "#1f5fa8", "0.72"
+
+
+def alignment(maps: Seq2SeqMaps, layer: int | None = None, head: int | None = None) -> Picture:
+    """Draw where the model looks in the source (across) when it predicts each output token (down).
+
+    Parameters
+    ----------
+    maps : from translator.attend(source)
+    layer, head : of the cross-attention; without a head the mean over heads, without a layer over layers too
+
+    What is drawn is weights × scale: a head that is silenced is dark.
+
+    Raises
+    ------
+    AttnlabError : a layer or head that there is not; a head without its layer
+    """
+    values = aligned(maps.cross, layer, head)
+    with style():
+        rows, columns = (min(one, MAX_TOKENS) for one in values.shape)
+        figure, axes = plt.subplots(figsize=(2.6 + 0.24 * columns, 1.5 + 0.24 * rows))
+        limits = Normalize(0, max(0.5, float(values.max())))
+        _draw(axes, maps.cross, values, limits)
+        bar = figure.colorbar(axes.collections[0], ax=axes, shrink=0.8, pad=0.02)
+        bar.set_label("weight × scale")
+        axes.set(xlabel=_cut("source token", values.shape[1]))
+        axes.set(ylabel=_cut("predicted token", values.shape[0]))
+        axes.set_title(f"Cross-attention, {place(layer, head)}", loc="left")
+    return Picture(figure, described(maps, layer, head))
+
+
+def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
+    """Draw `alignment` for every head of a layer, with the same colours.
+
+    Raises
+    ------
+    AttnlabError : a layer that there is not
+    """
+    cross = maps.cross
+    cross.check_place(layer)
+    values = cross.of("scaled")[layer].detach().numpy()  # (H, T, S)
+    rows, columns = (min(one, MAX_TOKENS) for one in values.shape[1:])
+    across, down = _grid(cross.heads, 0.6 + 0.19 * columns)
+    limits = Normalize(0, max(0.5, float(values.max())))
+    with style():
+        size = across * (0.6 + 0.19 * columns) + 2, down * (0.5 + 0.19 * rows) + 1.2
+        figure, grid = plt.subplots(
+            down,
+            across,
+            figsize=size,
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            layout="constrained",
+        )
+        for head, axes in enumerate(grid.flat):
+            if head >= cross.heads:
+                axes.axis("off")
+                continue
+            _draw(axes, cross, values[head], limits)
+            axes.set_title(f"head {head}", loc="left", fontsize=10)
+        bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, shrink=0.7, pad=0.01)
+        bar.set_label("weight × scale")
+        figure.suptitle(f"Cross-attention, layer {layer}", fontsize=11)
+        figure.supxlabel(_cut("source token", values.shape[2]), fontsize=10)
+        figure.supylabel(_cut("predicted token", values.shape[1]), fontsize=10)
+    told = "; ".join(f"head {head}: {_strongest(cross, one)}" for head, one in enumerate(values))
+    return Picture(figure, f"Heat maps of cross-attention, layer {layer}. Strongest cells: {told}.")
+
+
+def alignment_accuracy(frame: pd.DataFrame) -> Picture:
+    """Draw how often each head looks most where the answer stands, one heat map for each field.
+
+    Parameters
+    ----------
+    frame : with columns ``layer``, ``head``, ``field``, ``accuracy`` and ``chance`` (shares), as
+        `translation.alignment_accuracy` returns it
+
+    Raises
+    ------
+    AttnlabError : a table without rows or without one of these columns
+    """
+    missing = [one for one in _COLUMNS if one not in frame]
+    if missing or frame.empty:
+        lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
+        raise AttnlabError(
+            f"This table {lack}. Give that of al.translation.alignment_accuracy(translator, data)."
+        )
+    fields = list(dict.fromkeys(frame["field"]))
+    tables = {
+        field: 100 * part.pivot(index="layer", columns="head", values="accuracy")
+        for field, part in frame.groupby("field", sort=False)
+    }
+    chance = 100 * frame.groupby("field", sort=False)["chance"].mean()
+    layers, heads = tables[fields[0]].shape
+    told = []
+    with style():
+        across, down = _grid(len(fields), 0.6 + 0.52 * heads)
+        size = across * (0.6 + 0.52 * heads) + 1.4, down * (1.2 + 0.42 * layers) + 0.3
+        figure, grid = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+        for rest in grid.flat[len(fields) :]:
+            rest.axis("off")
+        for field, axes in zip(fields, grid.flat, strict=False):
+            table = tables[field]
+            sns.heatmap(
+                table,
+                ax=axes,
+                cmap="cividis",
+                vmin=0,
+                vmax=100,
+                annot=layers * heads <= 160,
+                fmt=".0f",
+                annot_kws={"size": 9},
+                linewidths=0.5,
+                cbar=False,
+            )
+            axes.set(xlabel="head", ylabel="layer")
+            axes.tick_params(axis="both", rotation=0)
+            axes.set_title(f"{plain(field)}\nchance {chance[field]:.0f} %", loc="left", fontsize=10)
+            layer, head = table.stack().idxmax()
+            told.append(
+                f"{field}: best is layer {layer} head {head} with {table.loc[layer, head]:.0f} %, "
+                f"chance {chance[field]:.0f} %"
+            )
+        bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, pad=0.02)
+        bar.set_label("right place, %")
+    return Picture(figure, f"Alignment accuracy of {layers * heads} heads. {'; '.join(told)}.")
+
+
+def next_tokens(maps: Seq2SeqMaps, step: int, k: int = 5) -> Picture:
+    """Draw what the model considers at one step: the ``k`` likeliest tokens, and the one that came.
+
+    Parameters
+    ----------
+    step : the output position, 0 for the first; what came at earlier ones is fed
+
+    Raises
+    ------
+    AttnlabError : a step that there is not; k below 1
+    """
+    found = considered(maps, k)
+    if not 0 <= step < len(found):
+        raise AttnlabError(f"There is no step {step}; steps are 0 to {len(found) - 1}.")
+    fed = " ".join(maps.decoder.tokens[: step + 1])
+    names = [plain(one["token"], 16) for one in found[step]]
+    shares = [100 * one["share"] for one in found[step]]
+    colours = [_CHOSEN if one["chosen"] else _OTHER for one in found[step]]
+    with style():
+        figure, axes = plt.subplots(figsize=(5.2, 0.9 + 0.32 * len(names)))
+        bars = axes.barh(range(len(names)), shares, color=colours, height=0.72)
+        notes = [
+            f"{share:.1f}{' chosen' if one['chosen'] else ''}"
+            for share, one in zip(shares, found[step], strict=True)
+        ]
+        axes.bar_label(bars, notes, padding=4, fontsize=9)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 118), xlabel="probability, %", xticks=range(0, 101, 25))
+        shown = fed if len(fed) <= 46 else f"…{fed[-45:]}"
+        axes.set_title("after  " + shown.replace("$", r"\$"), loc="left", fontsize=10)
+        sns.despine(figure)
+    told = ", ".join(f"{one['token']!r} {one['share']:.1%}" for one in found[step])
+    came = maps.cross.target[step]
+    alt = f"Bars: the likeliest tokens at step {step}, after {fed!r}: {told}. Chosen: {came!r}."
+    return Picture(figure, alt)
+
+
+# ── shared with the desk ───────────────────────────────────────────────────────────────────────
+
+
+def aligned(cross: CrossMaps, layer: int | None, head: int | None) -> np.ndarray:
+    """Weights × scale of one head, or the mean over what is not given, (T, S).
+
+    Raises
+    ------
+    AttnlabError : as `alignment`
+    """
+    if layer is None and head is not None:
+        raise AttnlabError(f"Of which layer is head {head}? Give the layer too, or leave both out.")
+    if layer is not None:
+        cross.check_place(layer, head)
+    values = cross.of("scaled").detach().float()
+    values = values.mean(0) if layer is None else values[layer]  # (H, T, S)
+    return (values.mean(0) if head is None else values[head]).numpy()
+
+
+def considered(maps: Seq2SeqMaps, k: int = 5) -> list[list[dict[str, str | float | bool]]]:
+    """The k likeliest tokens of every step with their shares, and the one that came if it is not among them."""
+    found = []
+    for row, came, chances in zip(
+        maps.top(k), maps.cross.target, maps.probabilities.tolist(), strict=True
+    ):
+        one = [
+            {"token": token, "share": float(f"{share:.4g}"), "chosen": token == came}
+            for token, share in row
+        ]
+        if not any(each["chosen"] for each in one) and came in maps.vocabulary:
+            share = float(f"{chances[maps.vocabulary.index(came)]:.4g}")
+            one.append({"token": came, "share": share, "chosen": True})
+        found.append(one)
+    return found
+
+
+def place(layer: int | None, head: int | None) -> str:
+    """Which heads, in words."""
+    if layer is None:
+        return "mean over all heads"
+    return f"layer {layer}, " + ("mean over heads" if head is None else f"head {head}")
+
+
+def described(maps: Seq2SeqMaps, layer: int | None, head: int | None) -> str:
+    """Alt text of an alignment: what it is, and its strongest cell."""
+    values = aligned(maps.cross, layer, head)
+    return (
+        f"Heat map of cross-attention, {place(layer, head)}: {len(values)} predicted tokens down, "
+        f"{values.shape[1]} source tokens across. Strongest: {_strongest(maps.cross, values)}."
+    )
+
+
+_COLUMNS = ("layer", "head", "field", "accuracy", "chance")
+
+
+def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -> None:
+    rows, columns = (min(one, MAX_TOKENS) for one in values.shape)
+    with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        sns.heatmap(
+            values[:rows, :columns],
+            ax=axes,
+            cmap="cividis",
+            vmin=limits.vmin,
+            vmax=limits.vmax,
+            xticklabels=[plain(one, 12) for one in cross.source[:columns]],
+            yticklabels=[plain(one, 12) for one in cross.target[:rows]],
+            cbar=False,
+        )
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+
+
+def _grid(count: int, width: float) -> tuple[int, int]:
+    """How many pictures of this width go side by side on nine inches, and how many rows that makes."""
+    across = min(count, 4, max(1, int(9 / width)))
+    if across == 3 and count == 4:
+        across = 2
+    return across, -(-count // across)
+
+
+def _cut(words: str, count: int) -> str:
+    return words if count <= MAX_TOKENS else f"{words} (first {MAX_TOKENS} of {count})"
+
+
+def _strongest(cross: CrossMaps, values: np.ndarray) -> str:
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    return f"{cross.target[row]!r} to {cross.source[column]!r}, {values[row, column]:.2f}"

@@ -1,0 +1,264 @@
+// The view of the translation desk. Reports come from Python; this draws them and sends what is chosen. A step
+// needs nothing from Python: the report holds all of them.
+
+const KINDS = [
+  ["encoder", "Encoder: source → source"],
+  ["decoder", "Decoder: output → output before it"],
+  ["cross", "Cross: output → source"],
+];
+const whole = (share) => `${(100 * share).toFixed(0)} %`;
+const cut = (token, most) => (token.length > most ? `${token.slice(0, most - 1)}…` : token);
+
+// One layers x heads table of the mixing desk's faders, for one kind of attention.
+function faderTable({ kind, title, size: [layers, heads], read, write }) {
+  const ones = Array.from({ length: layers }, () => Array(heads).fill(1));
+  const model = { // what the mixing desk's faders ask for
+    get: (name) => (name === "faders" ? { scale: read(), temperature: ones } : name === "side" ? "" : {}),
+    set: (_, { scale }) => write(scale),
+    save_changes() {},
+  };
+  const { grid, draw } = faderGrid({ model, layers, heads, removed: new Set(), mode: "scale", select() {} });
+  let pressed = 1; // where the fader stood before a double click, whose first click moves it
+  const at = ({ target: { dataset } }) => (dataset.layer === undefined ? null : [Number(dataset.layer), Number(dataset.head)]);
+  grid.addEventListener("mousedown", (event) => {
+    const place = at(event);
+    if (place && event.detail === 1) pressed = read()[place[0]][place[1]];
+  }, true);
+  grid.addEventListener("dblclick", (event) => {
+    const place = at(event);
+    if (!place) return;
+    event.stopPropagation();
+    const scale = structuredClone(read());
+    scale[place[0]][place[1]] = pressed === 0 ? 1 : 0;
+    write(scale);
+  }, true);
+  const name = `${kind} faders`;
+  return {
+    box: make("div", {}, make("div", { className: "note", textContent: title }), grid),
+    draw() {
+      draw();
+      grid.setAttribute("aria-label", name);
+      for (const input of grid.querySelectorAll("input")) {
+        input.setAttribute("aria-label", `${kind} layer ${input.dataset.layer} head ${input.dataset.head}`);
+      }
+    },
+  };
+}
+
+// The map of where each output token looks, as large as its place allows; a click on a row chooses it.
+function alignmentMap(choose) {
+  const place = make("div", { className: "align-map", tabIndex: 0, role: "region", "aria-label": "Alignment map" });
+  let frame = null;
+  let top = 0;
+  let high = 0;
+  function draw({ tokens, target, weights, limit, alt }, colours) {
+    const widest = (words, most) => 10 + 7.4 * Math.min(most, Math.max(...words.map((word) => word.length)));
+    const left = widest(target, 8);
+    top = widest(tokens, 8);
+    const width = Math.max(11, Math.min(24, Math.floor((place.clientWidth - left - 4) / tokens.length)));
+    high = Math.max(13, Math.min(20, Math.floor((place.clientHeight - top - 4) / target.length)));
+    const [w, h] = [left + width * tokens.length + 2, top + high * target.length + 2];
+    const svg = drawn("svg", { width: w, height: h, viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": alt });
+    weights.forEach((line, row) => line.forEach((value, column) => {
+      const rect = drawn("rect", {
+        x: left + column * width, y: top + row * high, width, height: high, fill: colourOf(value, { low: 0, high: limit }, colours),
+      });
+      rect.dataset.row = row;
+      rect.append(drawn("title", {}, `${target[row]} → ${tokens[column]}: ${value.toFixed(3)}`));
+      svg.append(rect);
+    }));
+    tokens.forEach((token, column) => svg.append(
+      drawn("text", { transform: `translate(${left + (column + 0.5) * width + 4},${top - 4}) rotate(-90)` }, cut(token, 8))));
+    target.forEach((token, row) => {
+      const label = drawn("text", { x: left - 5, y: top + (row + 0.5) * high + 4, "text-anchor": "end" }, cut(token, 8));
+      label.dataset.row = row;
+      svg.append(label);
+    });
+    frame = drawn("rect", { class: "frame", x: left, width: width * tokens.length, height: high });
+    svg.append(frame);
+    svg.addEventListener("click", ({ target: { dataset } }) => { if (dataset.row !== undefined) choose(Number(dataset.row)); });
+    place.replaceChildren(svg);
+  }
+  function mark(step) {
+    frame.setAttribute("y", top + step * high);
+    frame.dataset.step = step;
+    for (const label of place.querySelectorAll("text[data-row]")) label.classList.toggle("here", Number(label.dataset.row) === step);
+    const over = top + step * high - place.scrollTop; // a row that is out of sight comes into it
+    if (over < 0 || over + high > place.clientHeight) place.scrollTop = top + step * high - place.clientHeight / 2;
+  }
+  return { place, draw, mark };
+}
+
+// Exact match now and at the start: two points with their intervals on one scale.
+function scorePanel() {
+  const big = make("b");
+  const interval = make("span", { className: "note" });
+  const state = make("span", { className: "note" });
+  const svg = drawn("svg", { class: "score-lines", viewBox: "0 0 320 50", role: "img" });
+  const words = make("div", { className: "score-words", role: "status" });
+  const box = make("div", { className: "score", role: "group", "aria-label": "Exact match" },
+    make("div", { className: "score-head" }, make("span", { textContent: "Exact match" }), big, interval, state), svg, words);
+  const x = (share) => 42 + 270 * share;
+  function line(y, name, { share, low, high }) {
+    return drawn("g", { class: name },
+      drawn("text", { x: 32, y: y + 4, "text-anchor": "end" }, name),
+      drawn("line", { class: "bar", x1: x(low), x2: x(high), y1: y, y2: y }),
+      drawn("circle", { cx: x(share), cy: y, r: 4.5 }));
+  }
+  function draw(score, stale) {
+    box.dataset.state = stale ? "stale" : score.state ?? "waiting";
+    state.textContent = stale || !score.state ? "measuring …" : score.state === "partial" ? `so far: ${score.n} of ${score.total} texts` : `on ${score.n} texts`;
+    if (!score.state) return;
+    const { now, start } = score;
+    big.textContent = whole(now.share);
+    interval.textContent = `(${(100 * now.low).toFixed(0)} to ${whole(now.high)})`;
+    svg.replaceChildren(
+      ...[0, 0.5, 1].flatMap((share) => [
+        drawn("line", { class: "grid", x1: x(share), x2: x(share), y1: 3, y2: 35 }),
+        drawn("text", { x: x(share), y: 47, "text-anchor": share === 1 ? "end" : "middle" }, whole(share))]),
+      line(10, "start", start), line(27, "now", now));
+    svg.setAttribute("aria-label", `Exact match at the start ${whole(start.share)}, now ${whole(now.share)}, with 95 % intervals`);
+    if (words.textContent !== score.words) words.textContent = score.words; // read out once
+  }
+  return { box, draw };
+}
+
+function render(context) {
+  const { model } = context;
+  const { root, on, onResize, end } = begin(context, "attnlab-translation attnlab-desk", "Translation desk");
+  const { change, keep } = controlled(model);
+  const set = (changes) => change({ ...model.get("settings"), ...changes });
+  const look = (changes) => { // looking elsewhere is no step to take back
+    model.set("settings", { ...model.get("settings"), ...changes });
+    model.save_changes();
+  };
+  const size = model.get("size");
+
+  // ── the sentence, and the way through it ─────────────────────────────────────────────────
+  const source = make("input", { type: "text", "aria-label": "Text to translate", spellcheck: false, dir: "auto" });
+  let typing;
+  source.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => set({ source: source.value, step: 0 }), 300);
+  });
+  const translation = make("output", { className: "said", "aria-label": "Translation", dir: "auto" });
+  const step = slider({ name: "step", label: ["Output position"], min: 0, max: 1, step: 1 }, (position) => look({ step: position }));
+  const input = step.box.querySelector("input");
+  const go = (by) => look({ step: Math.max(0, Math.min(Number(input.max), at() + by)) });
+  const [previous, next] = [["previous", "‹", -1], ["next", "›", 1]].map(([action, label, by]) => {
+    const made = button(action, label, () => go(by));
+    made.setAttribute("aria-label", `${action === "next" ? "Next" : "Previous"} position`);
+    return made;
+  });
+  const fed = make("div", { className: "chips fed", tabIndex: 0, role: "group", "aria-label": "Fed so far" });
+  const numbers = (n) => Array.from({ length: n }, (_, one) => [String(one), `${one}`, true]);
+  const layer = menu("Layer of the cross-attention", (value) => look(value === "all" ? { layer: null, head: null } : { layer: Number(value) }));
+  const head = menu("Head of the cross-attention", (value) => look({ head: value === "all" ? null : Number(value) }));
+  const read = make("div", { className: "chips read", tabIndex: 0, role: "group", "aria-label": "Source, shaded by attention" });
+  const note = make("span", { className: "note" });
+  const map = alignmentMap((row) => look({ step: row }));
+  const bars = make("div", { className: "bars", role: "table", "aria-label": "What the model considers next" });
+  const words = make("div", { className: "words", role: "status" });
+
+  // ── the faders and exact match ───────────────────────────────────────────────────────────
+  const tables = KINDS.map(([kind, title]) => faderTable({
+    kind, title, size: size[kind],
+    read: () => model.get("settings").faders[kind],
+    write: (scale) => set({ faders: { ...model.get("settings").faders, [kind]: scale } }),
+  }));
+  const layers = KINDS.reduce((sum, [kind]) => sum + size[kind][0], 0);
+  const faders = make("div", { className: `faders${layers > 6 ? " many" : ""}` }, ...tables.map(({ box }) => box));
+  const score = scorePanel();
+  const reset = button("reset", "Reset", () => change({ ...model.get("start") }));
+  const error = make("div", { className: "complaint", role: "alert" });
+
+  root.append(
+    make("div", { className: "top" }, source, make("span", { className: "arrow", textContent: "→", "aria-hidden": "true" }), translation),
+    make("div", { className: "columns" },
+      make("div", { className: "left" },
+        make("div", { className: "stepper" }, previous, step.box, next),
+        make("div", { className: "strip" }, make("span", { className: "note", textContent: "fed" }), fed),
+        make("div", { className: "strip" }, make("span", { className: "note", textContent: "looks at" }), read),
+        make("div", { className: "looks" }, make("span", { className: "note", textContent: "cross-attention:" }),
+          make("label", {}, "layer ", layer.box), make("label", {}, "head ", head.box), note),
+        make("div", { className: "both" }, map.place, make("div", {}, make("div", { className: "note", textContent: "considers next" }), bars)),
+        words),
+      make("div", { className: "right" },
+        make("div", { className: "fader-bar" }, make("span", { className: "note", textContent: "Silence: double click, or key 0. Back: again, or key 1." })),
+        faders, make("div", { className: "fader-bar" }, reset, keep), score.box)),
+    error);
+
+  const at = () => Math.min(model.get("settings").step, model.get("report").steps.length - 1);
+  const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+  function drawStep() {
+    const report = model.get("report");
+    const now = at();
+    const { candidates, words: told } = report.steps[now];
+    input.max = report.steps.length - 1;
+    step.show(now, `${now} of 0–${report.steps.length - 1}`);
+    previous.disabled = now === 0;
+    next.disabled = now === report.steps.length - 1;
+    fed.replaceChildren(...[report.start, ...report.target].map((token, place) => make("span", {
+      className: place <= now ? "past" : place === now + 1 ? "now" : "later", textContent: token,
+    })));
+    fed.querySelector(".now")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const weights = report.weights[now];
+    read.replaceChildren(...report.tokens.map((token, place) => {
+      const share = Math.min(1, Math.max(0, weights[place] / report.limit));
+      const chip = make("span", { textContent: token, title: `${weights[place].toFixed(3)}` });
+      chip.style.setProperty("--share", (0.6 * share).toFixed(3));
+      return chip;
+    }));
+    bars.replaceChildren(...candidates.map(({ token, share, chosen }) => {
+      const fill = make("i");
+      fill.style.width = `${100 * share}%`;
+      const line = make("div", { role: "row", className: chosen ? "chosen" : "" },
+        make("span", { role: "rowheader", textContent: token, title: token }),
+        make("span", { role: "cell", className: "track", "aria-hidden": "true" }, fill),
+        make("span", { role: "cell", textContent: `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %${chosen ? " ✓" : ""}` }));
+      return line;
+    }));
+    map.mark(now);
+    if (words.textContent !== told) words.textContent = told; // read out once
+    root.dataset.step = now;
+  }
+
+  function drawFaders() {
+    for (const table of tables) table.draw();
+    drawScore();
+  }
+  function drawScore() {
+    const now = model.get("score");
+    score.draw(now, !same(now.faders, model.get("settings").faders));
+  }
+  function drawReport() {
+    const report = model.get("report");
+    const { settings } = report;
+    if (!map.place.clientWidth) return; // not on the page yet
+    translation.textContent = report.translation || "(nothing)";
+    translation.title = report.translation;
+    const all = settings.layer === null;
+    layer.draw([["all", "mean", true], ...numbers(size.cross[0])], all ? "all" : String(settings.layer));
+    head.draw([["all", "mean", true], ...numbers(size.cross[1]).map(([one, name]) => [one, name, !all])], settings.head === null ? "all" : String(settings.head));
+    map.draw(report, model.get("palette").plain);
+    note.textContent = note.title = report.note;
+    drawStep();
+    root.dataset.shown = [settings.layer ?? "all", settings.head ?? "all"].join(" ");
+    root.dataset.state = "shown";
+  }
+  function drawSettings() {
+    if (root.getRootNode().activeElement !== source) source.value = model.get("settings").source;
+    if (root.dataset.state) drawStep();
+    drawFaders();
+  }
+
+  on("report", drawReport);
+  on("settings", drawSettings);
+  on("score", drawScore);
+  onResize(map.place, drawReport);
+  on("error", () => { error.textContent = model.get("error"); });
+  return end;
+}
+
+export default { render };
