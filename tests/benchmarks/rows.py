@@ -21,7 +21,7 @@ def accuracy(name: str, right: np.ndarray, **more: object) -> Row:
     """
     value = float(right.mean())
     error = float(right.std() / len(right) ** 0.5)
-    interval = {"low": value - 1.96 * error, "high": value + 1.96 * error}
+    interval = {"low": max(0.0, value - 1.96 * error), "high": min(1.0, value + 1.96 * error)}
     return row(name, value, "share", n=len(right), stderr=error, **interval, **more)
 
 

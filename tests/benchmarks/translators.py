@@ -15,7 +15,7 @@ from attnlab.translation_scores import TranslationScore
 
 DATES = Path("data/translators/dates")
 RECIPE = {"epochs": 8, "learning_rate": 2e-3, "dropout": 0.0}
-STRINGS = {"epochs": 30, "learning_rate": 1e-3, "dropout": 0.3, "label_smoothing": 0.1}
+STRINGS = {"epochs": 20, "batch_size": 16, "learning_rate": 2e-3, "label_smoothing": 0.1}
 
 
 def measure() -> list[Row]:

@@ -33,7 +33,7 @@ class Slow:  # rounds as a Tuner makes them, without its work
             self.step()
         self.doing = ""
     def step(self):
-        time.sleep(0.4)
+        time.sleep(0.8)
         self.add(("gradient", "random", "greedy", "least-squares")[len(self.rounds) % 4], clf.settings())
     def stop(self):
         self.going = False

@@ -92,6 +92,7 @@ def test_the_wheel_carries_the_adapters(tmp_path):
     for name in (
         "attnlab/_adapters/movie-sentiment/adapter_model.safetensors",
         "attnlab/_adapters/movie-sentiment/attnlab.json",
+        "attnlab/_translators/dates/translator.safetensors",
         "attnlab/show/static/mixer.js",
         "attnlab/show/static/mixer.css",
         "attnlab/show/static/softmax.js",

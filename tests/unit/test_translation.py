@@ -159,6 +159,12 @@ def test_a_saved_translator_comes_back_the_same(translator, splits, tmp_path):
     assert (again.name, again.model.size) == (translator.name, translator.model.size)
 
 
+def test_the_translator_that_comes_along_translates_dates_of_many_languages():
+    ready = al.load_translator("dates")
+    texts = ["de: 24. Dezember 1987", "ja: 1987年12月24日", "en-US: 12/24/1987", "en-GB: 24/12/1987"]
+    assert ready.translate(texts) == ["1987-12-24"] * 4
+
+
 def test_what_is_no_translator_is_refused(tmp_path):
     (tmp_path / "some.safetensors").write_bytes(b"nothing")
     with pytest.raises(al.AttnlabError, match="holds no translator"):
