@@ -216,7 +216,11 @@ AREAS = {
     "balance": balancing.measure,
     "tuner": recovery.measure,
     "translation": lambda: [*translating.measure(), *translators.measure()],
-    "gpu": lambda: finetuning.measure_gpu() + engine.measure_gpu(),
+    "gpu": lambda: [
+        *finetuning.measure_gpu(),
+        *engine.measure_gpu(),
+        *translators.measure_gpu(),
+    ],
     "scores": finetuning.measure_scores,
 }
 LONG = ("scores",)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rows import Row, accuracy, row
+import torch
+from rows import Row, accuracy, not_measured, row
 
 import attnlab as al
 from attnlab import translation
@@ -16,11 +17,30 @@ from attnlab.translation_scores import TranslationScore
 DATES = Path("data/translators/dates")
 RECIPE = {"epochs": 8, "learning_rate": 2e-3, "dropout": 0.0}
 STRINGS = {"epochs": 20, "batch_size": 16, "learning_rate": 2e-3, "label_smoothing": 0.1}
+LARGE = {
+    "d_model": 256,
+    "heads": 8,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "feed_forward": 2048,
+    "epochs": 3,
+    "number_format": torch.bfloat16,
+}
 
 
 def measure() -> list[Row]:
     """Train both, and judge them on test."""
     return [*_dates(), *_strings("interface-fr")]
+
+
+def measure_gpu() -> list[Row]:
+    """The speed of a larger Transformer in bfloat16 on a card, over an epoch of the interface strings."""
+    name, unit = "translation.gpu.tokens_per_second", "source and target tokens a second, median"
+    if not torch.cuda.is_available():
+        return [not_measured(name, unit, "no CUDA GPU at hand")]
+    translator = al.train_translator(al.datasets.load("interface-fr"), **LARGE)
+    speeds = translator.history.steps_frame()["tokens_per_second"].iloc[10:]
+    return [row(name, float(speeds.median()), unit, speeds.tolist(), model=repr(translator))]
 
 
 def _dates() -> list[Row]:
