@@ -8,7 +8,6 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -353,8 +352,14 @@ def change_report(
 # ── work beside the cell ───────────────────────────────────────────────────────────────────────
 
 
+Work = Callable[[Callable[[], bool]], None]  # told by a function whether it is still the newest
+
+
 class Newest:
     """Threads for a desk's work: of each kind one, in which newer work takes the place of older.
+
+    A thread ends when it has nothing to do. One that waits would keep its share of torch's threads, and small
+    steps of training in another cell would take nearly twice as long.
 
     Parameters
     ----------
@@ -363,22 +368,35 @@ class Newest:
 
     def __init__(self, complain: Callable[[str, str], None]):
         self._complain = complain
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._waiting: dict[str, tuple[int, Work]] = {}  # of each kind the newest
         self._serial: dict[str, int] = {}
         self._count = itertools.count(1)
-        self._open = 0
+        self._busy: set[str] = set()  # kinds that have a thread
         self._idle = threading.Condition()
 
-    def start(self, kind: str, work: Callable[[Callable[[], bool]], None]) -> None:
+    def start(self, kind: str, work: Work) -> None:
         """Do this work in the kind's thread; it is told by a function whether it is still the newest."""
-        serial = self._serial[kind] = next(self._count)
-        if kind not in self._pools:
-            self._pools[kind] = ThreadPoolExecutor(1, thread_name_prefix=f"attnlab-{kind}")
         with self._idle:
-            self._open += 1
-        self._pools[kind].submit(self._run, kind, serial, work)
+            serial = self._serial[kind] = next(self._count)
+            self._waiting[kind] = serial, work
+            if kind in self._busy:
+                return
+            self._busy.add(kind)
+        threading.Thread(
+            target=self._work_off, args=(kind,), name=f"attnlab-{kind}", daemon=True
+        ).start()
 
-    def _run(self, kind: str, serial: int, work: Callable[[Callable[[], bool]], None]) -> None:
+    def _work_off(self, kind: str) -> None:
+        while True:
+            with self._idle:
+                if kind not in self._waiting:
+                    self._busy.discard(kind)
+                    self._idle.notify_all()
+                    return
+                serial, work = self._waiting.pop(kind)
+            self._run(kind, serial, work)
+
+    def _run(self, kind: str, serial: int, work: Work) -> None:
         def current() -> bool:
             return self._serial[kind] == serial
 
@@ -390,22 +408,18 @@ class Newest:
             self._complain(kind, str(error))
         except Exception as error:  # whatever it is, the person at the desk must see it
             self._complain(kind, f"That did not work. {type(error).__name__}: {error}")
-        finally:
-            with self._idle:
-                self._open -= 1
-                self._idle.notify_all()
 
     def wait(self, seconds: float) -> bool:
         """Wait until nothing is under way, so many seconds at most; whether it is so."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._open == 0, seconds)
+            return self._idle.wait_for(lambda: not self._busy, seconds)
 
     def end(self) -> None:
         """Drop what is under way at its next chance."""
-        for kind in self._serial:
-            self._serial[kind] = next(self._count)
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+        with self._idle:
+            self._waiting.clear()
+            for kind in self._serial:
+                self._serial[kind] = next(self._count)
 
 
 # ── the meter ──────────────────────────────────────────────────────────────────────────────────

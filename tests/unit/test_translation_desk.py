@@ -276,6 +276,14 @@ def test_a_desk_translates_and_measures(desk):
     assert desk.error == ""
 
 
+def test_a_desk_at_rest_keeps_no_thread(desk):
+    desk.wait()
+    for thread in threading.enumerate():
+        if thread.name.startswith("attnlab-score"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
 def test_without_a_source_the_first_of_the_dataset_is_shown():
     data = pairs(3)
     made = TranslationDesk(FakeTranslator(), data)
