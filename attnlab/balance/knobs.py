@@ -271,8 +271,8 @@ class _Task:
         """The engine, or an error that says that this way needs one."""
         if self.engine is None:
             raise ModelError(
-                f"The way {way!r} needs a model whose forward pass we know: {self.evaluator.why_no_engine} 'gradient' and "
-                "the ways that search work with any."
+                f"The way {way!r} needs a model whose forward pass we know: {self.evaluator.why_no_engine} "
+                "'gradient' and the ways that search work with any."
             )
         return self.engine
 
