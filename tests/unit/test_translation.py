@@ -161,7 +161,12 @@ def test_a_saved_translator_comes_back_the_same(translator, splits, tmp_path):
 
 def test_the_translator_that_comes_along_translates_dates_of_many_languages():
     ready = al.load_translator("dates")
-    texts = ["de: 24. Dezember 1987", "ja: 1987年12月24日", "en-US: 12/24/1987", "en-GB: 24/12/1987"]
+    texts = [
+        "de: 24. Dezember 1987",
+        "ja: 1987年12月24日",
+        "en-US: 12/24/1987",
+        "en-GB: 24/12/1987",
+    ]
     assert ready.translate(texts) == ["1987-12-24"] * 4
 
 
