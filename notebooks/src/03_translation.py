@@ -272,11 +272,12 @@ def decoder_layer(x, memory, layer, target_mask, source_mask):
     (three), attention, cross_attention and feed_forward, each of them called like f(x).
     """
     ### BEGIN SOLUTION
-    y = layer.norms[0](x)
+    first, second, third = layer.norms
+    y = first(x)
     x = x + layer.attention(y, y, y, mask=target_mask)
-    y = layer.norms[1](x)
+    y = second(x)
     x = x + layer.cross_attention(y, memory, memory, mask=source_mask)
-    return x + layer.feed_forward(layer.norms[2](x))
+    return x + layer.feed_forward(third(x))
     ### END SOLUTION
 
 
@@ -405,7 +406,7 @@ kinds.groupby("kind", sort=False)["exact"].agg(["mean", "size"]).round(3)
 # day above 12 where the tag puts the month, comes out wrong nearly always, though a
 # person would see at once that there is no month 28. The model has learned the habits
 # that go with each tag, not what a date is. (In *either-order* a low figure is the good
-# one: nothing but the tag can tell.) Most failures of learned systems are of this kind,
+# one: nothing but the tag can tell.) Many failures of learned systems are of this kind,
 # and a test set that looks like the training set cannot show them.
 #
 # ## 7. Where it looks
@@ -476,8 +477,8 @@ needed[["field", "layer", "head", "accuracy", "delta", "ci_low", "ci_high"]].rou
 # Compare this with the table of the dearest heads above. A head can point at the right
 # place nearly always and hardly be missed, because another one points there too: to
 # look is not to be needed, as lesson 05 shows for BERT. And a head that no alignment
-# would ever show can be worth half of all dates: those of the *decoder* see only what
-# is written already, and without them the model does not know how far it has come.
+# would ever show can be worth half of all dates: the heads of the *decoder* see only
+# what is written already.
 #
 # ## 9. A real task, and too little data
 #
@@ -727,3 +728,6 @@ pd.DataFrame(costs).T.round({"MFLOPs a pair": 1, "tokens / s": -2, "exact match"
 #
 # In [lesson 04](04_finetune_bert.ipynb) nothing starts from nothing: a model that has
 # read a lot is taught a task.
+
+# %%
+al.checks.summary("03")

@@ -102,7 +102,7 @@ def test_on_the_command_line_it_prints_how_to_train_with_the_best(tmp_path, movi
     few = movies.train.sample(60).to_frame()[["text", "label"]]
     few.to_csv(tmp_path / "mine.csv", index=False)
     command = [sys.executable, "-m", "attnlab", "search", "mine.csv", "--out", "found"]
-    command += ["--minutes", "0.02", "--methods", "frozen", "--epochs", "1"]
+    command += ["--minutes", "0.1", "--methods", "frozen", "--epochs", "1"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert run.returncode == 0, run.stderr
     assert "attnlab finetune mine.csv --method frozen --learning-rate" in run.stdout
