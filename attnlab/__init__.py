@@ -4,134 +4,80 @@
 the package costs next to nothing.
 """
 
+import ast
 import importlib
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = {
-    "attention",
-    "balance",
-    "bert",
-    "datasets",
-    "dates",
-    "decoding",
-    "device",
-    "errors",
-    "evaluate",
-    "finetuning",
-    "heads",
-    "maps",
-    "measures",
-    "movement",
-    "pairs",
-    "reports",
-    "search",
-    "settings",
-    "significance",
-    "subwords",
-    "sweeps",
-    "synthetic",
-    "tagged",
-    "tagging",
-    "tracking",
-    "training",
-    "transformer",
-    "translation",
-    "translation_scores",
-}
-_NAMES = {
-    "AttentionMaps": "maps",
-    "AttnlabError": "errors",
-    "BalanceMeter": "show.balance_meter",
-    "Classifier": "bert",
-    "CrossMaps": "maps",
-    "Evaluator": "evaluate",
-    "HeadMixer": "show.widgets",
-    "HeadSettings": "settings",
-    "MaskDesk": "show.mask_desk",
-    "ParallelDataset": "pairs",
-    "Seq2SeqMaps": "maps",
-    "Seq2SeqSettings": "settings",
-    "Seq2SeqTransformer": "transformer",
-    "SoftmaxDesk": "show.softmax_desk",
-    "Subwords": "subwords",
-    "TaggedDataset": "tagged",
-    "Tagger": "tagging",
-    "TextDataset": "datasets",
-    "TrainingCurve": "show.training_curve",
-    "TrainingMonitor": "show.training_monitor",
-    "TranslationDesk": "show.translation_desk",
-    "Translator": "translation",
-    "TunerDesk": "show.tuner_desk",
-    "attention_view": "show.views",
-    "checks": "course.checks",
-    "finetune": "finetuning",
-    "finetune_tagger": "tagging",
-    "load_classifier": "bert",
-    "load_tagger": "tagging",
-    "load_translator": "translation",
-    "plots": "show.plots",
-    "report": "reports",
-    "train_translator": "translation",
-    "translation_view": "show.views",
-}
+if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of what is public
+    from attnlab import attention as attention
+    from attnlab import balance as balance
+    from attnlab import classification as classification
+    from attnlab import datasets as datasets
+    from attnlab import device as device
+    from attnlab import errors as errors
+    from attnlab import evaluation as evaluation
+    from attnlab import heads as heads
+    from attnlab import statistics as statistics
+    from attnlab import tagging as tagging
+    from attnlab import training as training
+    from attnlab import transformer as transformer
+    from attnlab import translation as translation
+    from attnlab.classification.classifier import Classifier as Classifier
+    from attnlab.classification.classifier import load_classifier as load_classifier
+    from attnlab.classification.finetuning import finetune as finetune
+    from attnlab.course import checks as checks
+    from attnlab.datasets.pairs import ParallelDataset as ParallelDataset
+    from attnlab.datasets.tagged import TaggedDataset as TaggedDataset
+    from attnlab.datasets.texts import TextDataset as TextDataset
+    from attnlab.errors import AttnlabError as AttnlabError
+    from attnlab.evaluation.evaluator import Evaluator as Evaluator
+    from attnlab.evaluation.report import report as report
+    from attnlab.heads.maps import AttentionMaps as AttentionMaps
+    from attnlab.heads.maps import CrossMaps as CrossMaps
+    from attnlab.heads.maps import Seq2SeqMaps as Seq2SeqMaps
+    from attnlab.heads.settings import HeadSettings as HeadSettings
+    from attnlab.heads.settings import Seq2SeqSettings as Seq2SeqSettings
+    from attnlab.show import plots as plots
+    from attnlab.show.views import attention_view as attention_view
+    from attnlab.show.views import translation_view as translation_view
+    from attnlab.show.widgets.balance_meter import BalanceMeter as BalanceMeter
+    from attnlab.show.widgets.head_mixer import HeadMixer as HeadMixer
+    from attnlab.show.widgets.mask_desk import MaskDesk as MaskDesk
+    from attnlab.show.widgets.softmax_desk import SoftmaxDesk as SoftmaxDesk
+    from attnlab.show.widgets.training_curve import TrainingCurve as TrainingCurve
+    from attnlab.show.widgets.training_monitor import TrainingMonitor as TrainingMonitor
+    from attnlab.show.widgets.translation_desk import TranslationDesk as TranslationDesk
+    from attnlab.show.widgets.tuner_desk import TunerDesk as TunerDesk
+    from attnlab.tagging.tagger import Tagger as Tagger
+    from attnlab.tagging.tagger import finetune_tagger as finetune_tagger
+    from attnlab.tagging.tagger import load_tagger as load_tagger
+    from attnlab.transformer.encoder_decoder import Seq2SeqTransformer as Seq2SeqTransformer
+    from attnlab.transformer.subwords import Subwords as Subwords
+    from attnlab.translation.translator import Translator as Translator
+    from attnlab.translation.translator import load_translator as load_translator
+    from attnlab.translation.translator import train_translator as train_translator
 
-if TYPE_CHECKING:
-    from attnlab import (
-        attention,
-        balance,
-        bert,
-        datasets,
-        dates,
-        decoding,
-        device,
-        errors,
-        evaluate,
-        finetuning,
-        heads,
-        maps,
-        measures,
-        movement,
-        pairs,
-        reports,
-        search,
-        settings,
-        significance,
-        subwords,
-        sweeps,
-        synthetic,
-        tagged,
-        tagging,
-        tracking,
-        training,
-        transformer,
-        translation,
-        translation_scores,
-    )
-    from attnlab.bert import Classifier, load_classifier
-    from attnlab.datasets import TextDataset
-    from attnlab.errors import AttnlabError
-    from attnlab.evaluate import Evaluator
-    from attnlab.finetuning import finetune
-    from attnlab.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
-    from attnlab.pairs import ParallelDataset
-    from attnlab.settings import HeadSettings, Seq2SeqSettings
-    from attnlab.subwords import Subwords
-    from attnlab.tagged import TaggedDataset
-    from attnlab.tagging import Tagger, finetune_tagger, load_tagger
-    from attnlab.transformer import Seq2SeqTransformer
-    from attnlab.translation import Translator, load_translator, train_translator
+
+@cache
+def _exports() -> dict[str, str]:
+    """Every public name and the module it comes from, read off the imports above."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    lines = [line for line in block.body if isinstance(line, ast.ImportFrom)]
+    return {name.name: str(line.module) for line in lines for name in line.names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"attnlab.{name}")
-    if name in _NAMES:
-        module = importlib.import_module(f"attnlab.{_NAMES[name]}")
-        return module if _NAMES[name].endswith(f".{name}") else getattr(module, name)
-    raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
+    if name.startswith("__") or name not in _exports():
+        raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
+    module = importlib.import_module(_exports()[name])
+    found = vars(module).get(name)
+    return importlib.import_module(f"{module.__name__}.{name}") if found is None else found
 
 
 def __dir__() -> list[str]:
-    return sorted([*_MODULES, *_NAMES, "__version__"])
+    return sorted([*_exports(), "__version__"])

@@ -17,11 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from attnlab.errors import AttnlabError
+from attnlab.files import bundled, checkout
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnlab.datasets import Missing, Splits
+    from attnlab.datasets.texts import Missing, Splits
 
 app = typer.Typer(
     help="attnlab: an interactive course on attention, and tools for the heads of BERT-family models.",
@@ -71,7 +72,7 @@ def fetch(
 
     Examples: [bold]attnlab fetch[/], [bold]attnlab fetch movie-sentiment reuters-r8[/]
     """
-    from attnlab import datasets
+    from attnlab.datasets import texts as datasets
 
     names = names or datasets.names()
     files = {datasets.source(name).file: name for name in names}  # several sets may share a file
@@ -98,12 +99,11 @@ def lab(
 ) -> None:
     """Open JupyterLab on the course.
 
-    Examples: [bold]attnlab lab[/], [bold]attnlab lab 05_head_mixing.ipynb --no-browser[/],
+    Examples: [bold]attnlab lab[/], [bold]attnlab lab 06_head_mixing.ipynb --no-browser[/],
     [bold]attnlab lab --folder my-course[/]
     """
     if folder is None:
-        own = Path(__file__).parent.parent / "notebooks"
-        folder = own if own.is_dir() else Path.cwd()
+        folder = Path.cwd() if checkout() is None else bundled("notebooks")
     if not (folder / notebook).exists():
         raise AttnlabError(
             f"There is no notebook {folder / notebook}. Type attnlab start my-course, then attnlab lab "
@@ -168,10 +168,10 @@ def finetune(
 
     Ctrl-C stops after the step at hand; the same command with --resume goes on.
     """
-    from attnlab import finetuning
-    from attnlab.evaluate import Evaluator
-    from attnlab.tracking import TensorBoard
-    from attnlab.training import leads
+    from attnlab.classification import finetuning
+    from attnlab.evaluation.evaluator import Evaluator
+    from attnlab.training.loop import leads
+    from attnlab.training.tracking import TensorBoard
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
     command = [f"attnlab finetune {shlex.quote(dataset)} --method {method}"]
@@ -241,7 +241,7 @@ def search(
 
     Example: [bold]attnlab search movie-sentiment --minutes 30 --out runs/search[/]
     """
-    from attnlab.search import search as look
+    from attnlab.classification.search import search as look
 
     splits = _splits(dataset, text, label)
     names = [name.strip() for name in methods.split(",") if name.strip()]
@@ -302,10 +302,11 @@ def sweep(
 
     Example: [bold]attnlab sweep movie-sentiment --sentences 1000 --to sweep.csv[/]
     """
-    from attnlab import bert, datasets
-    from attnlab.evaluate import Evaluator
+    from attnlab.classification import classifier as bert
+    from attnlab.datasets import texts as datasets
+    from attnlab.evaluation.evaluator import Evaluator
     from attnlab.files import write_whole
-    from attnlab.training import leads
+    from attnlab.training.loop import leads
 
     if Path(dataset).suffix:
         held_out = datasets.from_csv(dataset, text, label)
@@ -477,7 +478,7 @@ def _print_frame(frame: "pd.DataFrame") -> None:
 
 def _splits(dataset: str, text: str, label: str, missing: "Missing" = "refuse") -> "Splits":
     """A named data set, or a CSV file split into its three parts."""
-    from attnlab import datasets
+    from attnlab.datasets import texts as datasets
 
     if Path(dataset).suffix:
         return datasets.split(datasets.from_csv(dataset, text, label, missing=missing))
@@ -497,7 +498,7 @@ def _bar(last_column: str) -> Progress:
 @contextlib.contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar, and the function that moves it: (step, steps, text). One for all processes."""
-    from attnlab.training import leads
+    from attnlab.training.loop import leads
 
     if not leads():
         yield lambda step, steps, text: None

@@ -1,10 +1,28 @@
-"""Files written whole or not at all."""
+"""Where the package keeps its own files, and files written whole or not at all."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from attnlab.errors import AttnlabError
+
+PACKAGE = Path(__file__).parent  # the only path that depends on where a module lies
+
+
+def checkout() -> Path | None:
+    """Return the clone that this package is run from; None when it was installed as a wheel."""
+    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else None
+
+
+def bundled(name: str) -> Path:
+    """Return a folder that comes with attnlab: "notebooks", "adapters" or "translators".
+
+    In a clone they lie beside the package; a wheel carries them inside it.
+    """
+    clone = checkout()
+    if clone is None:
+        return PACKAGE / f"_{name}"
+    return clone / name if name == "notebooks" else clone / "data" / name
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:

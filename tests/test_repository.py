@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SIX = {"torch", "transformers", "jupyterlab", "ipywidgets", "bertviz", "seaborn"}
 
 project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

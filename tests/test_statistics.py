@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from attnlab import significance
+from attnlab import statistics as significance
 from attnlab.errors import AttnlabError
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from attnlab import shapes
+from attnlab.attention import shapes
 from attnlab.errors import TensorError, suggest
 
 # --- Scores: how well does each key answer each query? -----------------------------------------

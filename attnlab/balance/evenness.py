@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnlab import heads
 from attnlab.errors import ModelError
-from attnlab.settings import HeadSettings
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
 
 _LEAST = 1e-12
 

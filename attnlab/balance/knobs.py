@@ -20,17 +20,17 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnlab import heads
 from attnlab.balance.evenness import listened
 from attnlab.balance.meter import measure
-from attnlab.bert import Classifier, Encoded
-from attnlab.datasets import TextDataset
-from attnlab.engine import Engine
+from attnlab.classification.classifier import Classifier, Encoded
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, ModelError, suggest
-from attnlab.evaluate import Evaluator
-from attnlab.measures import one_setting
-from attnlab.settings import HeadSettings
-from attnlab.training import shuffled_batches
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.evaluation.forward import Engine
+from attnlab.evaluation.measures import one_setting
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
+from attnlab.training.loop import shuffled_batches
 
 Way = Literal["gradient", "even", "least-squares", "greedy", "optuna", "random"]
 WAYS: tuple[Way, ...] = ("gradient", "even", "least-squares", "greedy", "optuna", "random")
@@ -143,7 +143,7 @@ def adjust(
     Raises
     ------
     AttnlabError : an unknown way or option
-    ModelError : "even" and "least-squares" with a model whose forward pass `attnlab.engine` does not know; a model
+    ModelError : "even" and "least-squares" with a model that `evaluation.forward` does not know; a model
         whose heads were all removed or are off
     """
     if way not in WAYS:

@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from attnlab import heads as _heads
-from attnlab.bert import Classifier, Encoded, Text
+from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, ModelError, suggest
-from attnlab.measures import is_special, one_setting, recorded, tokenised
-from attnlab.settings import HeadSettings
+from attnlab.evaluation.measures import is_special, one_setting, recorded, tokenised
+from attnlab.heads import control as _heads
+from attnlab.heads.settings import HeadSettings
 
 Tokens = Literal["all", "text"]
 By = Literal["weights", "contributions"]

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from attnlab import heads
 from attnlab.balance.meter import Balance, Meter
-from attnlab.bert import Classifier, Encoded, Text
+from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError
+from attnlab.evaluation.measures import one_setting, tokenised
 from attnlab.files import write_whole
-from attnlab.measures import one_setting, tokenised
-from attnlab.training import fingerprint, leads
+from attnlab.heads import control as heads
+from attnlab.training.loop import fingerprint, leads
 
 _KINDS = {"step": int, "layer": "Int64", "head": "Int64", "measure": str, "value": float}
 _WHOLE = ("balance", "tokens", "heads")  # measured of the model as a whole

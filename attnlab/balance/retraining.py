@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnlab import heads
 from attnlab.balance.evenness import listened
-from attnlab.bert import Classifier
-from attnlab.datasets import TextDataset
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.finetuning import prepared
+from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError, DataError
-from attnlab.evaluate import Evaluator
-from attnlab.finetuning import prepared
-from attnlab.measures import one_setting
-from attnlab.settings import HeadSettings
-from attnlab.training import Recipe, fingerprint, train
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.evaluation.measures import one_setting
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
+from attnlab.training.loop import Recipe, fingerprint, train
 
 
 def retrain(

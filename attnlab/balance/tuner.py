@@ -21,19 +21,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attnlab import heads
 from attnlab.balance.anomalies import outliers
 from attnlab.balance.knobs import WAYS, Objective, Way, adjust
 from attnlab.balance.meter import Balance, measure
 from attnlab.balance.retraining import retrain
-from attnlab.bert import Classifier, load_classifier
-from attnlab.datasets import Splits, TextDataset
+from attnlab.classification.classifier import Classifier, load_classifier
+from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, suggest
-from attnlab.evaluate import Comparison, Evaluator, Score
+from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
+from attnlab.evaluation.measures import one_setting
 from attnlab.files import write_whole
-from attnlab.measures import one_setting
-from attnlab.settings import HeadSettings
-from attnlab.training import CHECKPOINT, Interrupted, fingerprint
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
+from attnlab.training.loop import CHECKPOINT, Interrupted, fingerprint
 
 RETRAIN = "retrain"  # the name of a step that trains weights, in `Round.way`
 BY_HAND = "by hand"

@@ -25,13 +25,14 @@ from transformers import (
     PreTrainedModel,
 )
 
-from attnlab import heads as _heads
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.maps import AttentionMaps
-from attnlab.settings import HeadSettings
-from attnlab.training import CHECKPOINT, History
+from attnlab.files import bundled
+from attnlab.heads import control as _heads
+from attnlab.heads.maps import AttentionMaps
+from attnlab.heads.settings import HeadSettings
+from attnlab.training.loop import CHECKPOINT, History
 
 Text = str | tuple[str, str]  # one text, or a pair
 
@@ -362,11 +363,8 @@ class Classifier:
 
 def adapters() -> dict[str, Path]:
     """The adapters that come with attnlab, by name."""
-    here = Path(__file__).parent
-    for folder in (here / "_adapters", here.parent / "data" / "adapters"):
-        if folder.is_dir():
-            return {one.parent.name: one.parent for one in sorted(folder.glob(f"*/{RECORD}"))}
-    return {}
+    records = sorted(bundled("adapters").glob(f"*/{RECORD}"))
+    return {record.parent.name: record.parent for record in records}
 
 
 def load_classifier(

@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import nn
 
-from attnlab.bert import (
+from attnlab.classification.classifier import (
     BUNDLED,
     RECORD,
     Classifier,
@@ -20,11 +20,11 @@ from attnlab.bert import (
     quietly,
     save_adapter,
 )
-from attnlab.datasets import Splits, TextDataset
+from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.training import CHECKPOINT, History, Recipe, fingerprint, leads, train
+from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, leads, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 

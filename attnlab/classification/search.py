@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from attnlab.bert import BUNDLED
-from attnlab.datasets import Splits
+from attnlab.classification.classifier import BUNDLED
+from attnlab.classification.finetuning import LEARNING_RATES, finetune
+from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError, suggest
-from attnlab.finetuning import LEARNING_RATES, finetune
-from attnlab.training import Interrupted
+from attnlab.training.loop import Interrupted
 
 RANKS = (4, 8, 16, 32)
 BATCH_SIZES = (16, 32, 64)

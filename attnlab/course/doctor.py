@@ -91,7 +91,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from attnlab import datasets
+    from attnlab.datasets import texts as datasets
 
     there = [name for name in datasets.names() if datasets.is_cached(name)]
     lacking = [name for name in datasets.names() if name not in there]
@@ -105,9 +105,9 @@ def _data() -> Iterator[Finding]:
 
 
 def _model() -> Iterator[Finding]:
-    from attnlab.bert import load_classifier
+    from attnlab.classification.classifier import load_classifier
     from attnlab.errors import AttnlabError
-    from attnlab.heads import self_check
+    from attnlab.heads.control import self_check
 
     try:
         clf = load_classifier("movie-sentiment")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.course import notebooks as sources
 from attnlab.errors import AttnlabError, suggest
+from attnlab.files import PACKAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,7 @@ def _imported_anew() -> Iterator[ModuleType]:
     held = {name: sys.modules.pop(name) for name in ours()}
     try:
         # from the folder of this file: no other attnlab on the path may answer
-        package = Path(__file__).parent.parent / "__init__.py"
+        package = PACKAGE / "__init__.py"
         spec = importlib.util.spec_from_file_location("attnlab", package)
         sys.modules["attnlab"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules["attnlab"])

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import AttnlabError, suggest
-from attnlab.files import write_whole
+from attnlab.files import bundled, write_whole
 
 Notebook = Any  # nbformat's NotebookNode
 
-_HERE = Path(__file__).parent.parent
 _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", re.M | re.S)
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
 MOVABLE = "*Here is something to move: run this cell.*"
@@ -30,9 +29,8 @@ MOVABLE = "*Here is something to move: run this cell.*"
 
 def folder() -> Path:
     """The notebooks of this clone, or those that came with the installed package."""
-    for place in (_HERE.parent / "notebooks", _HERE / "_notebooks"):
-        if (place / "src").is_dir():
-            return place
+    if (bundled("notebooks") / "src").is_dir():
+        return bundled("notebooks")
     raise AttnlabError("The notebooks are not here. Install attnlab again, or run this in a clone.")
 
 

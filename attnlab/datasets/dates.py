@@ -40,8 +40,8 @@ from dataclasses import dataclass
 from babel import Locale
 from babel.dates import tokenize_pattern
 
+from attnlab.datasets.pairs import ParallelDataset, Span
 from attnlab.errors import DataError, suggest
-from attnlab.pairs import ParallelDataset, Span
 
 LOCALES = (
     "en-GB",

@@ -23,9 +23,9 @@ from typing import Any, Literal
 from babel.dates import format_date
 from babel.numbers import format_compact_currency, format_currency
 
-from attnlab.datasets import Splits, normalise
+from attnlab.datasets.tagged import TaggedDataset, iob2_names, words_of
+from attnlab.datasets.texts import Splits, normalise
 from attnlab.errors import DataError, suggest
-from attnlab.tagged import TaggedDataset, iob2_names, words_of
 
 TAG_NAMES = iob2_names(["DATE", "AMOUNT"])
 NAME = "synthetic-news"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attnlab.datasets import Splits, normalise
+from attnlab.datasets.texts import Splits, normalise
 from attnlab.errors import DataError
 
 # a word: an abbreviation with its dots; or letters and digits, held together by what may stand inside a word or a

@@ -28,15 +28,16 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
-from attnlab import dates
-from attnlab.errors import AttnlabWarning, DataError, suggest
-from attnlab.pairs import (
+from attnlab.datasets import dates
+from attnlab.datasets.pairs import (
     ParallelDataset,
     near_duplicates,
     normalise,
     text_hash,
 )
-from attnlab.pairs import pairs_from_file as pairs_from_file  # found beside from_csv
+from attnlab.datasets.pairs import pairs_from_file as pairs_from_file  # found beside from_csv
+from attnlab.errors import AttnlabWarning, DataError, suggest
+from attnlab.files import checkout
 
 Missing = Literal["refuse", "drop"]  # what to do with rows that lack text or label
 
@@ -153,7 +154,7 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     Parameters
     ----------
     name : one of `names()`, or of those for which nothing is fetched through pip: "dates" (20,000 to train
-        on, 1,000 dev, 1,000 test, no text twice), "dates-held-out" (1,000 to test on, see `attnlab.dates`), and
+        on, 1,000 dev, 1,000 test, no text twice), "dates-held-out" (1,000 to test on, see `datasets.dates`), and
         "multi30k-de-en" (see `multi30k`)
     test_only : put every text into the test part. By default that holds for product-, tweet- and
         editorial-sentiment, which are there to test a model trained on another domain. With False
@@ -170,7 +171,7 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     published test sets; a tenth of the published training set becomes dev. Membership is decided by
     a hash of the normalised text, stratified by label, so it is the same everywhere, and copies of
     one text never stand on two sides. Of interface strings, near-duplicates do not either
-    (`attnlab.pairs.near_duplicates`): dev and test have 7 % each.
+    (`attnlab.datasets.pairs.near_duplicates`): dev and test have 7 % each.
     """
     if name in MADE and test_only is None:
         return MADE[name]()
@@ -438,9 +439,8 @@ def cache_dir() -> Path:
     """Where downloads are kept: ``ATTNLAB_CACHE``, else data/cache of a checkout, else the user's cache."""
     if os.environ.get("ATTNLAB_CACHE"):
         return Path(os.environ["ATTNLAB_CACHE"]).expanduser()
-    checkout = Path(__file__).parent.parent
-    if (checkout / "pyproject.toml").exists():
-        return checkout / "data" / "cache"
+    if clone := checkout():
+        return clone / "data" / "cache"
     return Path(platformdirs.user_cache_dir("attnlab"))
 
 

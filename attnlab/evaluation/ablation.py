@@ -14,12 +14,12 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from attnlab import heads
-from attnlab.bert import Classifier, Encoded, Stopped
-from attnlab.engine import Change, Engine, Which
+from attnlab.classification.classifier import Classifier, Encoded, Stopped
 from attnlab.errors import AttnlabError, ModelError
+from attnlab.evaluation.forward import Change, Engine, Which
 from attnlab.files import write_whole
-from attnlab.significance import benjamini_hochberg, mcnemar, paired_bootstrap, paired_interval
+from attnlab.heads import control as heads
+from attnlab.statistics import benjamini_hochberg, mcnemar, paired_bootstrap, paired_interval
 
 Row = tuple[int, int | None]  # layer and head; no head where a whole layer is meant
 _SAVED_EVERY = 20.0  # seconds

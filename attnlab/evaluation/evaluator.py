@@ -1,6 +1,6 @@
 """How well a classifier does on held-out texts, with its uncertainty, as its heads are moved.
 
-`Evaluator` asks "what does this head do to accuracy?" fast enough to play with: `attnlab.engine` computes once
+`Evaluator` asks "what does this head do to accuracy?" fast enough to play with: `evaluation.forward` computes once
 what many settings share. Where a model is not one the engine knows, the plain forward pass answers, and that is
 said.
 """
@@ -21,11 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnlab import heads, sweeps
-from attnlab.bert import Classifier, Stopped
-from attnlab.datasets import TextDataset
+from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
-from attnlab.engine import Change, Engine, How, Which
 from attnlab.errors import (
     AttnlabError,
     AttnlabWarning,
@@ -34,8 +32,11 @@ from attnlab.errors import (
     SettingsError,
     suggest,
 )
-from attnlab.settings import HeadSettings
-from attnlab.significance import mcnemar, paired_bootstrap, paired_interval
+from attnlab.evaluation import ablation as sweeps
+from attnlab.evaluation.forward import Change, Engine, How, Which
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
+from attnlab.statistics import mcnemar, paired_bootstrap, paired_interval
 
 Mode = Literal["exact", "fast"]
 Place = tuple[int, int]
@@ -165,7 +166,7 @@ class Evaluator:
     Notes
     -----
     Changing the model's weights is noticed, and nothing computed before is used any more. Hooks of your own on the
-    model are not: the forward pass is `attnlab.engine`'s. One Evaluator serves one thread at a time.
+    model are not: the forward pass is `attnlab.evaluation.forward`'s. One Evaluator serves one thread at a time.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnlab import heads
-from attnlab.bert import Classifier, Encoded
+from attnlab.classification.classifier import Classifier, Encoded
 from attnlab.errors import ModelError
-from attnlab.settings import HeadSettings
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
 
 How = Literal["scale", "uniform", "mean"]
 Which = Literal["head", "layer", "others"]

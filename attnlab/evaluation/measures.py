@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attnlab import heads as _heads
-from attnlab.attention import entropy
-from attnlab.bert import Classifier, Encoded, Text
+from attnlab.attention.functions import entropy
+from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError, suggest
-from attnlab.maps import AttentionMaps
-from attnlab.settings import HeadSettings
-from attnlab.significance import paired_bootstrap
+from attnlab.heads import control as _heads
+from attnlab.heads.maps import AttentionMaps
+from attnlab.heads.settings import HeadSettings
+from attnlab.statistics import paired_bootstrap
 
 EXPLANATIONS = ("attention", "rollout", "gradient", "ablation")
 FEWEST_TOKENS = 3  # two tokens can only be ranked alike or the other way round

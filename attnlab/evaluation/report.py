@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from attnlab.bert import Classifier
-from attnlab.datasets import TextDataset
+from attnlab.classification.classifier import Classifier
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
-from attnlab.evaluate import Evaluator, Score
-from attnlab.significance import mcnemar, paired_interval
+from attnlab.evaluation.evaluator import Evaluator, Score
+from attnlab.statistics import mcnemar, paired_interval
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

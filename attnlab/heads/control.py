@@ -22,7 +22,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import prune_linear_layer
 
 from attnlab.errors import AttnlabError, ModelError, SettingsError
-from attnlab.settings import HeadSettings
+from attnlab.heads.settings import HeadSettings
 
 NAME = "attnlab"
 KEYWORD = "head_control"  # how one forward pass hands its settings to the attention function

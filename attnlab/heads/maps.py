@@ -6,7 +6,7 @@ from typing import Literal, Self
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, suggest
-from attnlab.settings import HeadSettings
+from attnlab.heads.settings import HeadSettings
 
 What = Literal["weights", "scaled", "contributions", "difference"]
 WHATS: dict[str, str] = {

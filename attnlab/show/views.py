@@ -18,7 +18,7 @@ import numpy as np
 
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import write_whole
-from attnlab.maps import WHATS, AttentionMaps, CrossMaps, Seq2SeqMaps, What
+from attnlab.heads.maps import WHATS, AttentionMaps, CrossMaps, Seq2SeqMaps, What
 from attnlab.show import plots
 
 Kind = Literal["head", "model"]

@@ -22,16 +22,23 @@ from transformers import (
     PreTrainedModel,
 )
 
-from attnlab import heads as _heads
-from attnlab.bert import BUNDLED, Classifier, Encoded, check_target, load_base, load_model
-from attnlab.datasets import Splits
+from attnlab.classification.classifier import (
+    BUNDLED,
+    Classifier,
+    Encoded,
+    check_target,
+    load_base,
+    load_model,
+)
+from attnlab.classification.finetuning import prepared
+from attnlab.datasets.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
+from attnlab.datasets.texts import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.finetuning import prepared
-from attnlab.settings import HeadSettings
-from attnlab.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
-from attnlab.training import History, Recipe, fingerprint, leads, train
+from attnlab.heads import control as _heads
+from attnlab.heads.settings import HeadSettings
+from attnlab.training.loop import History, Recipe, fingerprint, leads, train
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -361,7 +368,7 @@ def load_tagger(name: str | os.PathLike[str], device: torch.device | str | None 
     if not folder.exists() and ("/" not in str(name) or str(name).startswith((".", "/", "~"))):
         raise ModelError(
             f"There is no tagger {str(name)!r}: no folder of that name here. Make one with "
-            "al.finetune_tagger(splits=al.synthetic.splits(), out=...), or give a hub name such as "
+            "al.finetune_tagger(splits=al.datasets.news.splits(), out=...), or give a hub name such as "
             "'owner/model'."
         )
     model, tokenizer, missing = load_model(name, AutoModelForTokenClassification)
@@ -515,8 +522,8 @@ def _usable(splits: Splits | None) -> Splits:
     """The splits, or an error that says what is missing."""
     if splits is None or not len(splits.train) or not len(splits.dev):
         raise DataError(
-            "finetune_tagger needs sentences to train on and sentences for dev. Use al.synthetic.splits(), or "
-            "al.tagged.split(your_data)."
+            "finetune_tagger needs sentences to train on and sentences for dev. Use al.datasets.news.splits(), or "
+            "al.datasets.tagged.split(your_data)."
         )
     for part in (splits.train, splits.dev):
         if not isinstance(part, TaggedDataset):

@@ -1,6 +1,6 @@
 """One training loop, for every lesson: batches, schedule, history, checkpoints, and the best epoch kept.
 
-`train` is the loop that lesson 04 shows, on Accelerate, with what a real run needs around it: it can be stopped
+`train` is the loop that lesson 05 shows, on Accelerate, with what a real run needs around it: it can be stopped
 or killed at any step and goes on as if it never had been, and it makes do with less memory when there is not
 enough. Everything random in a step is drawn from the seed and the number of the step, so nothing but numbers has
 to be remembered.

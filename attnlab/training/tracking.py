@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from attnlab.errors import AttnlabError
-from attnlab.training import History
+from attnlab.training.loop import History
 
 MISSING = "TensorBoard is not installed. Type: pip install 'attnlab[tracking]'"
 

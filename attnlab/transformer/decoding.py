@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attnlab import shapes
+from attnlab.attention import shapes
 from attnlab.errors import AttnlabError
-from attnlab.settings import Seq2SeqSettings
-from attnlab.transformer import Memory, Seq2SeqTransformer
+from attnlab.heads.settings import Seq2SeqSettings
+from attnlab.transformer.encoder_decoder import Memory, Seq2SeqTransformer
 
 
 @dataclass(frozen=True)

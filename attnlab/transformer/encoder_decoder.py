@@ -18,10 +18,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from attnlab import shapes
-from attnlab.attention import MultiHeadAttention, causal_mask, combine_masks, sinusoidal_positions
+from attnlab.attention import shapes
+from attnlab.attention.functions import (
+    MultiHeadAttention,
+    causal_mask,
+    combine_masks,
+    sinusoidal_positions,
+)
 from attnlab.errors import ModelError, TensorError, suggest
-from attnlab.settings import KINDS, HeadSettings, Seq2SeqSettings
+from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
 
 Knobs = dict[str, Tensor]
 Seen = list[tuple[Tensor, Tensor]]

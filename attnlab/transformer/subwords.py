@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from attnlab.datasets.pairs import PLACEHOLDER, Span
 from attnlab.errors import DataError
-from attnlab.pairs import PLACEHOLDER, Span
 
 SPECIAL = ("[padding]", "[unknown]", "[start]", "[end]")
 

@@ -13,10 +13,10 @@ import pandas as pd
 from sacrebleu.metrics import BLEU, CHRF
 from scipy import stats
 
-from attnlab.datasets import Splits
+from attnlab.datasets.pairs import ParallelDataset, normalise, trigram_cosine
+from attnlab.datasets.texts import Splits
 from attnlab.errors import DataError, suggest
-from attnlab.pairs import ParallelDataset, normalise, trigram_cosine
-from attnlab.significance import mcnemar, paired_interval
+from attnlab.statistics import mcnemar, paired_interval
 
 Tokenizer = Literal["13a", "zh", "intl", "char", "none"]  # how sacrebleu finds the words for BLEU
 

@@ -20,20 +20,20 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from attnlab import decoding
-from attnlab.attention import MultiHeadAttention
-from attnlab.datasets import Splits
+from attnlab.attention.functions import MultiHeadAttention
+from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.texts import Splits
 from attnlab.device import device as default_device
 from attnlab.device import number_format as fastest_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.files import write_whole
-from attnlab.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
-from attnlab.pairs import ParallelDataset
-from attnlab.settings import KINDS, Seq2SeqSettings
-from attnlab.significance import mcnemar, paired_interval
-from attnlab.subwords import Subwords
-from attnlab.training import CHECKPOINT, History, Recipe, fingerprint, leads, train
-from attnlab.transformer import Seq2SeqTransformer
+from attnlab.files import bundled, write_whole
+from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
+from attnlab.heads.settings import KINDS, Seq2SeqSettings
+from attnlab.statistics import mcnemar, paired_interval
+from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, leads, train
+from attnlab.transformer import decoding
+from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+from attnlab.transformer.subwords import Subwords
 
 FILE = "translator.safetensors"
 MARKS = (Subwords.padding, Subwords.start, Subwords.end)
@@ -262,11 +262,7 @@ class Translator:
 
 def translators() -> dict[str, Path]:
     """The translators that come with attnlab, by name."""
-    here = Path(__file__).parent
-    for folder in (here / "_translators", here.parent / "data" / "translators"):
-        if folder.is_dir():
-            return {one.parent.name: one for one in sorted(folder.glob(f"*/{FILE}"))}
-    return {}
+    return {file.parent.name: file for file in sorted(bundled("translators").glob(f"*/{FILE}"))}
 
 
 def load_translator(name: str | os.PathLike[str]) -> Translator:

@@ -70,7 +70,7 @@ al.attention_view(maps, layer=clf.layers - 1)
 #   alone could explain it.
 #
 # After some seconds colours appear behind the faders: how much the loss depends on each
-# head, to first order (lesson 05 says how one knows).
+# head, to first order (lesson 06 says how one knows).
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -141,7 +141,7 @@ for before, after in zip(answers.probabilities, changed.probabilities, strict=Tr
 #   computes, from a look-up table to the last gradient.
 # - **[02 Attention from scratch](02_attention_from_scratch.ipynb)** writes it, and
 #   rebuilds this very BERT.
-# - **[05 Head mixing](05_head_mixing.ipynb)** asks which heads matter, and how one
+# - **[06 Head mixing](06_head_mixing.ipynb)** asks which heads matter, and how one
 #   would know.
 # - The other lessons train a translator, fine-tune BERT, and treat attention as
 #   something scarce: how evenly it is spread, what it costs, what can be taken away.

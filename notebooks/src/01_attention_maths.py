@@ -869,7 +869,7 @@ al.plots.head_map(spread, label="entropy / log T", title="How widely each head l
 # a head that rests on `[CLS]` for lack of anything better to do is as pointed as one
 # that finds the word before. (Which of the two is the darkest cell? Lesson 02 looks.)
 # And the same entropy can belong to quite different patterns. Whether a head matters is
-# a question about answers, not about weights; [lesson 05](05_head_mixing.ipynb) asks it
+# a question about answers, not about weights; [lesson 06](06_head_mixing.ipynb) asks it
 # by silencing heads.
 
 # %% [markdown]
@@ -892,4 +892,4 @@ al.plots.head_map(spread, label="entropy / log T", title="How widely each head l
 # Milakov and Gimelshein 2018, Dao et al. 2022 (tiles).
 
 # %%
-al.checks.summary("01")
+al.checks.summary("attention_maths")

@@ -110,7 +110,7 @@ for name, source in (("self-attention", french), ("cross-attention", english)):
 # - **padding**: texts of a batch are filled up to the same length, and the filling
 #   means nothing;
 # - **distance**: looking only at neighbours is cheaper, if the rest is never computed
-#   (a mask alone saves nothing); lesson 09 does that.
+#   (a mask alone saves nothing); lesson 11 does that.
 #
 # In this course a mask is a tensor of `bool`, **True where looking is allowed**.
 # (Beware: some libraries mean the opposite, `nn.MultiheadAttention` for one.) Masks
@@ -525,11 +525,11 @@ al.plots.attention_map(maps, layer, head)
 #   reshape alone mixes tokens and nothing complains.
 # - With BERT's weights this is BERT, to rounding.
 #
-# Next: [05 Head mixing](05_head_mixing.ipynb) takes hold of these heads, one fader
+# Next: [06 Head mixing](06_head_mixing.ipynb) takes hold of these heads, one fader
 # each.
 #
 # **Sources.** Vaswani et al. 2017 (sections 3.1 and 3.2) · Devlin et al. 2019 (BERT) ·
 # Vig 2019 (bertviz).
 
 # %%
-al.checks.summary("02")
+al.checks.summary("attention_from_scratch")

@@ -348,7 +348,7 @@ al.checks.sequence_loss(sequence_loss)
 # %% [markdown]
 # ## 6. Train it
 #
-# Everything is there: batches of pairs, the model, the loss, and the loop of lesson 04,
+# Everything is there: batches of pairs, the model, the loss, and the loop of lesson 05,
 # which is the same for every model of this course. Dropout is off, since there are more
 # dates than anyone could learn by heart. Watch the curve. What is easy comes first: how
 # a date looks, hyphens and all, and that brings the loss far below $\ln V$ while no
@@ -374,7 +374,7 @@ curve.picture()
 
 # %%
 answers = translator.translate(part.test.sources)
-report = al.translation_scores.score(answers, part.test.targets)
+report = al.translation.scores.score(answers, part.test.targets)
 low, high = report.exact_ci
 print(f"exact match on {report.n:,} new dates: {report.exact:.1%}")
 print(f"95 % interval {low:.1%} to {high:.1%}")
@@ -421,7 +421,7 @@ al.plots.alignment(maps)
 # %% [markdown]
 # The bright cells need no legend: year, month and day are fetched from where they
 # stand, in an order that is not the source's. Some weight is left over at every step,
-# and much of it goes to a mark that says nothing, the colon here; lesson 05 finds the
+# and much of it goes to a mark that says nothing, the colon here; lesson 06 finds the
 # same in BERT, whose heads turn to [SEP].
 #
 # But a picture of one date is an anecdote. For dates the truth is known: when the model
@@ -438,7 +438,7 @@ best[["field", "layer", "head", "accuracy", "chance", "n"]].round(2)
 
 # %% [markdown]
 # Different heads for different fields, and nobody assigned them. (A head may look at a
-# field and not use it, as lesson 05 shows for BERT; so silence it.) The same maps work
+# field and not use it, as lesson 06 shows for BERT; so silence it.) The same maps work
 # with bertviz: choose *cross*, and hover over the target.
 
 # %%
@@ -456,7 +456,7 @@ silent.sort_values("delta").head(6).round(3)
 
 # %%
 whole = {"nothing silenced": translator.settings()}
-for kind in al.settings.KINDS:
+for kind in al.heads.settings.KINDS:
     whole[f"all of {kind}"] = translator.settings()
     getattr(whole[f"all of {kind}"], kind).scale[:] = 0
 for name, settings in whole.items():
@@ -476,7 +476,7 @@ needed[["field", "layer", "head", "accuracy", "delta", "ci_low", "ci_high"]].rou
 # %% [markdown]
 # Compare this with the table of the dearest heads above. A head can point at the right
 # place nearly always and hardly be missed, because another one points there too: to
-# look is not to be needed, as lesson 05 shows for BERT. And a head that no alignment
+# look is not to be needed, as lesson 06 shows for BERT. And a head that no alignment
 # would ever show can be worth half of all dates: the heads of the *decoder* see only
 # what is written already.
 #
@@ -523,13 +523,13 @@ history.iloc[:: max(1, len(history) // 6)].round(3)
 
 # %%
 found = {
-    "copy the source": al.translation_scores.copy_source(real),
-    "nearest string": al.translation_scores.nearest_string(real),
+    "copy the source": al.translation.scores.copy_source(real),
+    "nearest string": al.translation.scores.nearest_string(real),
     "ours, greedy": french.translate(real.test.sources),
     "ours, 4 beams": french.translate(real.test.sources, width=4),
 }
 scored = {
-    name: al.translation_scores.score(texts, real.test.targets)
+    name: al.translation.scores.score(texts, real.test.targets)
     for name, texts in found.items()
 }
 tables = {name: one.to_frame() for name, one in scored.items()}
@@ -638,13 +638,13 @@ al.checks.beam_search(beam_search)
 # %% [markdown]
 # Since each token makes a sentence less likely, the likeliest one tends to be short, so
 # in practice scores are divided by a power of the length (Wu et al. 2016);
-# `al.decoding.beam` does. More beams find likelier sentences. Whether these are
+# `al.transformer.beam` does. More beams find likelier sentences. Whether these are
 # *better* is another question, and it can be asked:
 
 # %%
 pairs = {width: french.translate(real.test.sources, width) for width in (1, 2, 4, 8)}
 compared = {
-    width: al.translation_scores.compare(pairs[1], pairs[width], real.test.targets).loc[
+    width: al.translation.scores.compare(pairs[1], pairs[width], real.test.targets).loc[
         "chrf"
     ]
     for width in (2, 4, 8)
@@ -664,7 +664,7 @@ batch = al.translation.padded(translator.encode(part.test.sources[:100]))
 marks = (translator.target_words.start, translator.target_words.end)
 for cache in (False, True):
     began = time.perf_counter()
-    al.decoding.greedy(translator.model, batch, *marks, longest=12, cache=cache)
+    al.transformer.greedy(translator.model, batch, *marks, longest=12, cache=cache)
     print(f"cache {cache!s:5}: {1000 * (time.perf_counter() - began):.0f} ms")
 
 # %% [markdown]
@@ -710,7 +710,7 @@ pd.DataFrame(costs).T.round({"MFLOPs a pair": 1, "tokens / s": -2, "exact match"
 # Compare *1 head* with *16 heads*: the same parameters, the same operations. What
 # differs is what they can learn in so short a time, and one run each is an anecdote:
 # change `seed=` before you believe it. Look also at what *1 + 1 layers* loses, or wins,
-# for half the work. Lesson 07 puts such a model under a budget.
+# for half the work. Lesson 08 puts such a model under a budget.
 #
 # ## What you have seen
 #
@@ -726,8 +726,8 @@ pd.DataFrame(costs).T.round({"MFLOPs a pair": 1, "tokens / s": -2, "exact match"
 # - Beams find likelier sentences, a cache saves most of the work of decoding, and the
 #   number of heads is free.
 #
-# In [lesson 04](04_finetune_bert.ipynb) nothing starts from nothing: a model that has
+# In [lesson 05](05_finetune_bert.ipynb) nothing starts from nothing: a model that has
 # read a lot is taught a task.
 
 # %%
-al.checks.summary("03")
+al.checks.summary("translation")

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 04 Fine-tune BERT
+# # 05 Fine-tune BERT
 #
 # **How does a model that has only read become one that answers your question, what does
 # each choice on the way cost, and how do you know that it is any good?** You take BERT
@@ -85,7 +85,7 @@ quick_curve.picture()
 
 # %%
 torch.manual_seed(0)
-learner = al.bert.fresh_classifier("minilm", ["negative", "positive"])
+learner = al.classification.fresh_classifier("minilm", ["negative", "positive"])
 texts = [
     "A warm, funny film.",
     "Dull, and far too long for what it has to say.",
@@ -553,7 +553,7 @@ right = {
 }
 for a, b in (("probe", "random"), ("fine-tuned", "probe")):
     gained, lost = (right[a] & ~right[b]).sum(), (right[b] & ~right[a]).sum()
-    p = al.significance.mcnemar(int(gained), int(lost))
+    p = al.statistics.mcnemar(int(gained), int(lost))
     print(f"{a} against {b}: {gained} gained, {lost} lost, p = {p:.1g}")
 
 # %% [markdown]
@@ -565,7 +565,7 @@ for a, b in (("probe", "random"), ("fine-tuned", "probe")):
 # beside it a bag of words, which every probe has to beat.
 
 # %%
-base = al.bert.fresh_classifier("minilm")
+base = al.classification.fresh_classifier("minilm")
 
 
 def mean_vectors(texts):
@@ -584,7 +584,7 @@ from sklearn.linear_model import LogisticRegression
 
 probe = LogisticRegression(max_iter=1000)
 probe.fit(mean_vectors(part.train.texts), part.train.labels)
-words = al.reports.bag_of_words(part.train)
+words = al.evaluation.bag_of_words(part.train)
 told = np.array(part.dev.labels)
 for name, guesses in {
     "[CLS] vector, trained layer": answers["probe"].predictions,
@@ -671,7 +671,7 @@ test_score = al.Evaluator(models[chosen], splits.test.sample(size.sentences)).sc
 print(f"chosen on dev: rate {chosen:g}, dev {values.max():.1f} %, test {test_score}")
 
 # %% [markdown]
-# For more than one knob there is `al.search.search(splits, minutes=30, folder=...)`, on
+# For more than one knob there is `al.classification.search(splits, minutes=30, folder=...)`, on
 # the command line `attnlab search`: it tries methods, rates and batch sizes, each where
 # earlier trials promise most (Optuna's TPE), can be stopped and goes on, and never
 # looks at test.
@@ -703,7 +703,7 @@ methods_curve
 
 # %%
 tuned = {}
-for method in al.finetuning.LEARNING_RATES:
+for method in al.classification.LEARNING_RATES:
     watch = methods_curve.run(method)
     tuned[method] = al.finetune("minilm", part, method, epochs=size.epochs, watch=watch)
 methods_curve.picture()
@@ -775,9 +775,9 @@ report.classes.round(3)
 
 # %%
 news = al.datasets.load("reuters-r8").sample(size.training_sentences)
-words = al.reports.bag_of_words(news.train)
+words = al.evaluation.bag_of_words(news.train)
 predictions, labels = words.predict(news.test.texts), np.array(news.test.labels)
-by_class = al.reports.by_class(predictions, labels, news.test.label_names)
+by_class = al.evaluation.by_class(predictions, labels, news.test.label_names)
 print(f"tf-idf on eight topics of news: accuracy {(predictions == labels).mean():.1%},")
 print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
 by_class.sort_values("texts", ascending=False).set_index("label").round(2)
@@ -812,7 +812,7 @@ losses = [
 ]
 best = temperatures[int(np.argmin(losses))]
 cooler = (clf.logits(clf.encode(test.texts)) / best).softmax(-1).numpy()
-_, error = al.reports.calibration(cooler, np.array(test.labels))
+_, error = al.evaluation.calibration(cooler, np.array(test.labels))
 print(f"temperature {best:.2f}, chosen on dev; calibration error on test:")
 print(f"{report.calibration_error:.1%} before, {error:.1%} after")
 
@@ -823,9 +823,9 @@ print(f"{report.calibration_error:.1%} before, {error:.1%} after")
 # %%
 generator = np.random.default_rng(0)
 honest = [
-    al.reports.calibration(cooler, (generator.random(len(cooler)) < cooler[:, 1]) * 1)[
-        1
-    ]
+    al.evaluation.calibration(
+        cooler, (generator.random(len(cooler)) < cooler[:, 1]) * 1
+    )[1]
     for _ in range(200)
 ]
 print(f"a perfectly calibrated model shows {np.mean(honest):.1%} on average,")
@@ -855,7 +855,7 @@ for name, texts in domains.items():
         "majority, %": 100 * np.bincount(labels).max() / len(labels),
         "are positive, %": 100 * labels.mean(),
         "called positive, %": 100 * answers.mean(),
-        "calibration error, %": 100 * al.reports.calibration(shares, labels)[1],
+        "calibration error, %": 100 * al.evaluation.calibration(shares, labels)[1],
     }
 pd.DataFrame(rows).T.style.format("{:.1f}")
 
@@ -978,7 +978,7 @@ longest = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
 learned = {one.test.name: [] for one in (news, postings)}
 for one in (news, postings):
     for words in longest:
-        model = al.reports.bag_of_words(cut(one.train, words))
+        model = al.evaluation.bag_of_words(cut(one.train, words))
         answers = model.predict(cut(one.test, words).texts)
         learned[one.test.name].append(answers == np.array(one.test.labels))
 
@@ -1009,7 +1009,7 @@ al.plots.lines(
 # relative to its size?
 
 # %%
-before = al.bert.fresh_classifier("minilm", splits.train.label_names)
+before = al.classification.fresh_classifier("minilm", splits.train.label_names)
 al.plots.movement(before, clf)
 
 # %% [markdown]
@@ -1073,7 +1073,7 @@ al.attention_view(new, layers=[layer])
 
 # %% [markdown]
 # See which words gain. Some decide, such as *slow*, and some do not. And be careful:
-# that a head looks at a word does not mean that the answer hangs on it. Lesson 05 tests
+# that a head looks at a word does not mean that the answer hangs on it. Lesson 06 tests
 # that, by silencing heads.
 
 # %% [markdown]
@@ -1087,7 +1087,7 @@ al.attention_view(new, layers=[layer])
 # `B-` for the first word of an entity, `I-` for each further one, `O` for all others.
 
 # %%
-newswire = al.synthetic.splits(train=size.tagged_sentences)
+newswire = al.datasets.news.splits(train=size.tagged_sentences)
 for place in range(3):
     words, tags = newswire.train.words[place], newswire.train.tags[place]
     names = [newswire.train.tag_names[tag] for tag in tags]
@@ -1236,7 +1236,7 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # - Fine-tuning moves weights by some percent, and attention by more, the deeper the
 #   more.
 #
-# Which of the heads does the work? That is [lesson 05](05_head_mixing.ipynb).
+# Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
 
 # %%
-al.checks.summary("04")
+al.checks.summary("finetune_bert")

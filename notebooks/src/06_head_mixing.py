@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 05 Head mixing: which heads matter?
+# # 06 Head mixing: which heads matter?
 #
 # **If you silence an attention head and the model still answers well, was the head of
 # no use?** You scale, sharpen and silence the heads of a fine-tuned BERT, measure on
@@ -39,7 +39,7 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# The classifier of lesson 04, and a fader for each of its heads. Arrow keys move the
+# The classifier of lesson 05, and a fader for each of its heads. Arrow keys move the
 # one you clicked; 0 silences it. A coloured cell says what an estimate expects of
 # silencing that head (section 6 derives it).
 #
@@ -156,7 +156,7 @@ al.checks.mix_heads(mix_heads)
 # Behind ± stands one standard error, in brackets a 95 % interval. And *p*: had the
 # change no effect, each changed answer would be a coin toss, from right to wrong or
 # from wrong to right; p is how often tosses come out this lopsided or more (McNemar's
-# exact test, as in lesson 04).
+# exact test, as in lesson 05).
 
 # %%
 dev = al.Evaluator(clf, splits.dev.sample(size.sentences), fast=True)
@@ -564,7 +564,7 @@ al.plots.lines(
 #   W^O_h \rVert$ (Kobayashi et al. 2020).
 
 # %%
-profile = al.measures.profiles(clf, ev.dataset.texts)
+profile = al.evaluation.profiles(clf, ev.dataset.texts)
 measures = profile[["layer", "head"]].assign(
     attention=profile["reads"],
     contribution=profile["contribution"],
@@ -703,7 +703,7 @@ al.checks.rollout(rollout)
 
 # %%
 clear = "The plot is thin, but the acting is a joy."
-frame = al.measures.explanations(clf, clear)
+frame = al.evaluation.explanations(clf, clear)
 print(f"{frame.attrs['label']}, {frame.attrs['probability']:.0%} sure")
 al.plots.explanations(frame)
 
@@ -717,7 +717,7 @@ al.plots.explanations(frame)
 
 # %%
 texts = splits.test.sample(max(size.sweep_sentences // 5, 8)).texts
-alike = al.measures.agreement(clf, texts)
+alike = al.evaluation.agreement(clf, texts)
 al.plots.agreement(alike)
 
 # %% [markdown]
@@ -835,7 +835,7 @@ for name, one in models.items():
 # If the ranges overlap, you have not measured a gain. Half of the heads are not half of
 # the model: feed-forward layers and word embeddings stay. Michel et al. gained up to
 # 17.5 % speed from half of BERT-base's heads at large batches, and almost nothing for
-# one sentence at a time. What else can be taken away, and what it saves, is lesson 08's
+# one sentence at a time. What else can be taken away, and what it saves, is lesson 09's
 # subject.
 #
 # ## What you know now
@@ -854,4 +854,4 @@ for name, one in models.items():
 #   has been tested.
 
 # %%
-al.checks.summary("05")
+al.checks.summary("head_mixing")

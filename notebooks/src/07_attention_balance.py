@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 06 Attention balance: is even good?
+# # 07 Attention balance: is even good?
 #
 # **Attention is shared out: what one token gets, another does not. Should it be shared
 # out evenly, and what do you do with a head that does not?** You build a meter for it,
@@ -17,7 +17,7 @@
 #
 # Time: about 140 minutes, 55 of them for six exercises. The cells together compute for
 # some ten minutes on two processor cores. You need lessons
-# [01](01_attention_maths.ipynb) and [05](05_head_mixing.ipynb). Choose **Run → Run All
+# [01](01_attention_maths.ipynb) and [06](06_head_mixing.ipynb). Choose **Run → Run All
 # Cells** first; exercises that are not written yet only say so.
 
 # %%
@@ -37,7 +37,7 @@ from attnlab import balance
 
 # %%
 clf = al.load_classifier("movie-sentiment")
-pretrained = al.bert.fresh_classifier(label_names=clf.label_names)
+pretrained = al.classification.fresh_classifier(label_names=clf.label_names)
 splits = al.datasets.load("movie-sentiment")
 size = al.device.profile()
 print(clf, "| profile", size.name, "on", al.device.device())
@@ -45,7 +45,7 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# The meter, on the classifier of lesson 04. Choose a measure; click a head, or move
+# The meter, on the classifier of lesson 05. Choose a measure; click a head, or move
 # with the arrow keys, to see its numbers and where it looks in the sentence. Then
 # switch to *difference*: what fine-tuning changed.
 #
@@ -180,7 +180,7 @@ for measure in ("entropy", "keys", "distance"):
 # ## 3. Where the rest goes
 #
 # A softmax has to look somewhere. A head with nothing to find puts its weight where it
-# does no harm, often on [CLS] or [SEP] (Clark et al. 2019; lesson 05). Is that
+# does no harm, often on [CLS] or [SEP] (Clark et al. 2019; lesson 06). Is that
 # unbalanced attention, or none at all? Two questions make the difference:
 #
 # - what is left *among words*, if special tokens are taken out, as queries and as keys,
@@ -365,7 +365,7 @@ picture
 #
 # Suppose even attention were better. Then heads with high entropy should matter more
 # than heads with low. `ev.estimate()` says from one backward pass how much the loss
-# would rise without each head (lesson 05).
+# would rise without each head (lesson 06).
 
 # %%
 ev = al.Evaluator(clf, splits.dev.sample(size.sentences), fast=True)
@@ -397,7 +397,7 @@ al.plots.show(
 # %% [markdown]
 # If the interval holds 0, no such rule can be seen among so few heads, which is not the
 # same as no relation. Now take the two ends. One head at a time moves too little to
-# tell it from noise (lesson 05), so silence several: the sharpest ones, and as many of
+# tell it from noise (lesson 06), so silence several: the sharpest ones, and as many of
 # the most even.
 
 
@@ -745,7 +745,7 @@ for seed in (0, 1):
 
 # %% [markdown]
 # You have a model, its start, and candidates for better settings, each fitted in
-# another way. The best of many is partly the luckiest (lesson 04): chosen on some
+# another way. The best of many is partly the luckiest (lesson 05): chosen on some
 # sentences, it looks better there than it is, and may even be *worse than the start*.
 # So cut the development sentences in two. On **tune** the candidates compete. **Guard**
 # has had no part in that, and is asked one question: is the winner better than the
@@ -967,4 +967,4 @@ pd.DataFrame(rows).T.round(3)
 # Kwon et al. 2022, *A fast post-training pruning framework for Transformers.*
 
 # %%
-al.checks.summary("06")
+al.checks.summary("attention_balance")

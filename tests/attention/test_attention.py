@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import attnlab as al
-from attnlab import attention as att
+from attnlab.attention import functions as att
 from attnlab.errors import TensorError
 
 sizes = st.integers(1, 6)

@@ -6,38 +6,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import lsq_linear
-from test_measures import WORDS, tiny_classifier
+from tiny_classifiers import answering, damage
 from tiny_models import CONFIGS
 
 import attnlab as al
-from attnlab import heads
 from attnlab.balance import knobs, measure
 from attnlab.balance.evenness import listened
 from attnlab.balance.knobs import WAYS, Objective, adjust
-from attnlab.datasets import TextDataset
 from attnlab.errors import AttnlabError, ModelError, SettingsError
-
-
-def answering(family, count=240, seed=0):
-    """A tiny classifier, and texts that it answers rightly: they are labelled with its own answers."""
-    clf, generator = tiny_classifier(family), np.random.default_rng(seed)
-    texts = [" ".join(generator.choice(WORDS, generator.integers(3, 14))) for _ in range(count)]
-    logits = clf.logits(clf.encode(texts))
-    linear = [one for one in clf.model.modules() if isinstance(one, torch.nn.Linear)]
-    (last,) = [one for one in linear if one.out_features == 3]
-    with torch.no_grad():  # all three answers are given, and surely
-        gain = 1.5 / logits.std(0)
-        last.weight.mul_(gain[:, None])
-        last.bias.copy_((last.bias - logits.mean(0)) * gain)
-    labels = clf.logits(clf.encode(texts)).argmax(-1).tolist()
-    return clf, TextDataset(texts, labels, clf.label_names, "made up")
-
-
-def damage(clf, seed=1, sigma=1.5):
-    settings = clf.settings()
-    drawn = np.random.default_rng(seed).standard_normal(settings.scale.shape)
-    settings.scale = torch.from_numpy(np.exp(sigma * drawn)).float()
-    return settings
+from attnlab.heads import control as heads
 
 
 @pytest.fixture(scope="module")

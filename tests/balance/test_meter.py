@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_measures import LITTLE, TEXTS, random_settings, tiny_classifier
+from tiny_classifiers import LITTLE, TEXTS, random_settings, tiny_classifier
 from tiny_models import CONFIGS
 
 import attnlab as al
@@ -108,7 +108,7 @@ def compared(balance, each):
 
 
 def test_every_measure_of_the_real_model_equals_the_plain_computation(clf):
-    before = al.bert.fresh_classifier(label_names=clf.label_names)
+    before = al.classification.fresh_classifier(label_names=clf.label_names)
     balance = measure(clf, [*TEXTS[:3], *LONG], against=before)
     compared(balance, [of_one_text(clf, text, against=before) for text in [*TEXTS[:3], *LONG]])
 

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_measures import LITTLE, random_settings, tiny_classifier, words_to_ids
+from tiny_classifiers import LITTLE, random_settings, tiny_classifier, words_to_ids
 from tiny_models import tiny
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import attnlab as al
-from attnlab import balance, heads
+from attnlab import balance
 from attnlab.balance.recorder import Recorder
-from attnlab.datasets import Splits
+from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError, DataError, ModelError
+from attnlab.heads import control as heads
 
 HERE = Path(__file__).parent
 PROBE = LITTLE
@@ -223,7 +224,7 @@ def test_a_run_that_was_killed_and_went_on_leaves_the_table_of_one_that_never_st
     tiny_base, whole, tmp_path
 ):
     path = tmp_path / "killed.csv"
-    modules = os.pathsep.join([str(HERE), str(HERE.parent)])
+    modules = os.pathsep.join([str(HERE), *filter(None, sys.path)])
     command = [sys.executable, "-c", KILLED, str(tiny_base), str(tmp_path / "killed"), str(path)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, check=False)
     assert done.returncode == -signal.SIGKILL

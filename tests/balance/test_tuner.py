@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_knobs import answering, damage
+from tiny_classifiers import answering, damage
 
 import attnlab as al
-from attnlab import balance, heads
+from attnlab import balance
 from attnlab.balance import Tuned, Tuner, retrain, tuner
 from attnlab.balance.knobs import Adjustment, Objective
-from attnlab.datasets import Splits, TextDataset
+from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, ModelError
-from attnlab.training import Interrupted
+from attnlab.heads import control as heads
+from attnlab.training.loop import Interrupted
 
 CHANCE = {"random": {"trials": 5}}
 QUICK = {"gradient": {"epochs": 3}, "random": {"trials": 5}}

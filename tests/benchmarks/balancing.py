@@ -16,8 +16,8 @@ from scipy import stats
 
 import attnlab as al
 from attnlab import balance
-from attnlab.bert import Classifier
-from attnlab.datasets import Splits
+from attnlab.classification.classifier import Classifier
+from attnlab.datasets.texts import Splits
 
 REPEATS = 5
 ORACLE_TEXTS = 8

@@ -194,7 +194,7 @@ def measure_accuracy() -> list[Row]:
     splits = al.datasets.load("movie-sentiment")
     clf = al.load_classifier("movie-sentiment")
     rows = []
-    words = al.reports.bag_of_words(splits.train)
+    words = al.evaluation.bag_of_words(splits.train)
     for part in ("dev", "test"):
         data = getattr(splits, part)
         for name, answers in (
@@ -259,7 +259,7 @@ def merge(rows: list[Row], area: str) -> None:
 def write_cards() -> None:
     """Write each adapter's card from its record and from results.json."""
     results = {one["name"]: one for one in json.loads(RESULTS.read_text())}
-    for name, folder in al.bert.adapters().items():
+    for name, folder in al.classification.adapters().items():
         record = json.loads((folder / "attnlab.json").read_text())
         lines = [
             f"# {name}",

@@ -11,8 +11,8 @@ from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
 import attnlab as al
-from attnlab.bert import Classifier
-from attnlab.datasets import TextDataset
+from attnlab.classification.classifier import Classifier
+from attnlab.datasets.texts import TextDataset
 
 TIMED = [(0, 3), (2, 7), (5, 1)]  # heads of the plain loop that are timed; each costs the same
 REPEATS = 3

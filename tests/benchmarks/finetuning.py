@@ -11,8 +11,8 @@ from rows import Row, accuracy, not_measured, row
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 import attnlab as al
-from attnlab.datasets import Splits
-from attnlab.training import CHECKPOINT, Recipe, train
+from attnlab.datasets.texts import Splits
+from attnlab.training.loop import CHECKPOINT, Recipe, train
 
 RUNS = Path(__file__).parents[2] / "runs" / "bench"
 
@@ -46,7 +46,9 @@ def measure_scores() -> list[Row]:
         right, seen = [], []
         for seed in seeds:
             folder = RUNS / f"{name}.{method}.{seed}"
-            if not any((folder / file).exists() for file in ("config.json", al.bert.RECORD)):
+            if not any(
+                (folder / file).exists() for file in ("config.json", al.classification.RECORD)
+            ):
                 al.finetune(
                     "minilm",
                     splits,
@@ -62,7 +64,7 @@ def measure_scores() -> list[Row]:
         told = {"seeds": list(seeds), "by_seed": seen, "options": options}
         rows.append(accuracy(f"{name}.{method}.test_accuracy", np.mean(right, axis=0), **told))
         if name.startswith("reuters"):
-            words = al.reports.bag_of_words(splits.train).predict(splits.test.texts)
+            words = al.evaluation.bag_of_words(splits.train).predict(splits.test.texts)
             hits = (words == np.array(splits.test.labels)).astype(float)
             rows.append(accuracy(f"{name}.tfidf.test_accuracy", hits))
     return rows
@@ -99,7 +101,7 @@ def _our_seconds(few: Splits) -> float:
 
 def _trainer_seconds(few: Splits, padding: str | bool, bf16: bool = False) -> float:
     """Trainer as it comes (float32, batches as they fall), but for the batch size."""
-    model, tokenizer, _ = al.bert.load_base("minilm", 2)
+    model, tokenizer, _ = al.classification.load_base("minilm", 2)
     model.to(al.device.device())
     encoded = tokenizer(few.train.texts, padding=padding, truncation=True, max_length=128)
     rows = [

@@ -10,10 +10,10 @@ from rows import Row, row
 
 import attnlab as al
 from attnlab import balance
-from attnlab.bert import Classifier
-from attnlab.datasets import Splits
-from attnlab.evaluate import Score
-from attnlab.settings import HeadSettings
+from attnlab.classification.classifier import Classifier
+from attnlab.datasets.texts import Splits
+from attnlab.evaluation.evaluator import Score
+from attnlab.heads.settings import HeadSettings
 
 SEEDS = (0, 1, 2)
 SIGMA, SHARE = 1.5, 0.6  # of the spread of random factors, and of the heads that are taken away

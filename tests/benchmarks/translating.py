@@ -8,9 +8,9 @@ import torch
 from rows import Row, row
 from torch import Tensor, nn
 
-from attnlab import decoding
-from attnlab.attention import sinusoidal_positions
-from attnlab.transformer import Seq2SeqTransformer
+from attnlab.attention.functions import sinusoidal_positions
+from attnlab.transformer import decoding
+from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 
 REPEATS = 15
 BATCH, SOURCE, TARGET, VOCABULARY = 64, 15, 12, 1000

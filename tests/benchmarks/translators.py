@@ -9,10 +9,10 @@ import torch
 from rows import Row, accuracy, not_measured, row
 
 import attnlab as al
-from attnlab import translation
-from attnlab import translation_scores as scores
 from attnlab.files import write_whole
-from attnlab.translation_scores import TranslationScore
+from attnlab.translation import scores
+from attnlab.translation import translator as translation
+from attnlab.translation.scores import TranslationScore
 
 DATES = Path("data/translators/dates")
 RECIPE = {"epochs": 8, "learning_rate": 2e-3, "dropout": 0.0}
@@ -70,8 +70,8 @@ def _card(translator: al.Translator, right: np.ndarray, others: np.ndarray, kind
     lines = [
         "# dates",
         "",
-        f'{translator!r}, trained on `al.datasets.load("dates")`: dates of {len(al.dates.LOCALES)} languages to '
-        'ISO 8601. Load it with `al.load_translator("dates")`.',
+        f'{translator!r}, trained on `al.datasets.load("dates")`: dates of {len(al.datasets.dates.LOCALES)} '
+        'languages to ISO 8601. Load it with `al.load_translator("dates")`.',
         "",
         "Made with `make bench AREA=translation`, which runs",
         "",

@@ -229,3 +229,7 @@ class Notebook:
             .findIndex(c => (c.model.sharedModel.metadata.attnlab ?? {})[kind] === name)""",
             [kind, name],
         )
+
+
+SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(one => one.scrollWidth > one.clientWidth + 1
+  && one.clientWidth > 0 && getComputedStyle(one).overflowX !== 'visible').map(one => one.className)"""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import CUT, OUTSIDE, SHOTS, Notebook, choose_theme, lab_on_cells
+from jupyter_page import CUT, OUTSIDE, SCROLLS, SHOTS, Notebook, choose_theme, lab_on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -50,8 +50,6 @@ class Slow:  # rounds as a Tuner makes them, without its work
 desk = al.TunerDesk(Slow())
 desk"""
 
-SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(one => one.scrollWidth > one.clientWidth + 1
-  && one.clientWidth > 0 && getComputedStyle(one).overflowX !== 'visible').map(one => one.className)"""
 # Where the parts of a widget stood whenever it said something new.
 RECORD = """([selector, parts]) => { window.seen = [];
   const look = () => { const root = document.querySelector(`.jp-OutputArea ${selector}`);

@@ -103,7 +103,7 @@ def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, context):
 
 
 def test_lesson_04_draws_its_curve_shows_attention_and_checks_answers(lesson, context):
-    notebook = lesson("04_finetune_bert")
+    notebook = lesson("05_finetune_bert")
     page = notebook.page
     curve = notebook.show(".attnlab-curve[data-state=finished]")
     assert "best dev accuracy" in curve.locator(".curve-remark").text_content()
@@ -123,7 +123,7 @@ def test_lesson_04_draws_its_curve_shows_attention_and_checks_answers(lesson, co
         "        loss.backward()\n        mean += loss.item()\n    return mean",
     )
     last = page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1
-    assert "Lesson 04: 3 of 13 points" in notebook.run_cell(last)
+    assert "Lesson 05: 3 of 13 points" in notebook.run_cell(last)
     assert context.strangers == []
 
 

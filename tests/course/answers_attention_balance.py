@@ -1,4 +1,4 @@
-"""Answers to lesson 06: right ones in several styles, and the mistakes people make, each with its diagnosis."""
+"""Answers to lesson 07: right ones in several styles, and the mistakes people make, each with its diagnosis."""
 
 import math
 
@@ -9,7 +9,7 @@ from scipy import special, stats
 from scipy.spatial import distance
 from torch.nn import functional as F
 
-from attnlab import attention
+from attnlab.attention import functions as attention
 
 
 # --- normalised_entropy ---

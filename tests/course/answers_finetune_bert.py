@@ -1,4 +1,4 @@
-"""Answers to lesson 04: right ones in two styles, and the mistakes people make, each with its diagnosis."""
+"""Answers to lesson 05: right ones in two styles, and the mistakes people make, each with its diagnosis."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from attnlab import training
+from attnlab.training import loop as training
 
 
 # --- pad_batch ---

@@ -1,4 +1,4 @@
-"""Answers to lesson 05: right ones in several styles, and the mistakes people make, each with its diagnosis."""
+"""Answers to lesson 06: right ones in several styles, and the mistakes people make, each with its diagnosis."""
 
 import math
 
@@ -7,7 +7,8 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from attnlab import measures, significance
+from attnlab import statistics as significance
+from attnlab.evaluation import measures
 
 
 # --- mix_heads ---

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from attnlab import attention
+from attnlab.attention import functions as attention
 
 
 # --- teacher_forcing ---

@@ -9,12 +9,12 @@ import threading
 import warnings
 from contextlib import redirect_stderr
 
-import answers_01
-import answers_02
-import answers_03
-import answers_04
-import answers_05
-import answers_06
+import answers_attention_balance
+import answers_attention_from_scratch
+import answers_attention_maths
+import answers_finetune_bert
+import answers_head_mixing
+import answers_translation
 import numpy as np
 import pytest
 import torch
@@ -24,12 +24,12 @@ from attnlab.course.checks import examiner
 from attnlab.errors import AttnlabError
 
 LESSONS = {
-    "01": answers_01,
-    "02": answers_02,
-    "03": answers_03,
-    "04": answers_04,
-    "05": answers_05,
-    "06": answers_06,
+    "attention_maths": answers_attention_maths,
+    "attention_from_scratch": answers_attention_from_scratch,
+    "translation": answers_translation,
+    "finetune_bert": answers_finetune_bert,
+    "head_mixing": answers_head_mixing,
+    "attention_balance": answers_attention_balance,
 }
 RIGHT = [
     pytest.param(name, answer, id=f"{name}-{answer.__name__}")
@@ -115,7 +115,7 @@ def test_a_hole_is_only_said_to_be_one_so_that_run_all_goes_on(name, capsys):
     def hole(*arguments, **keywords):
         raise NotImplementedError("your turn")
 
-    class Hole(answers_02.Given):
+    class Hole(answers_attention_from_scratch.Given):
         forward = hole
 
     getattr(al.checks, name)(Hole if name == "MultiHead" else hole)
@@ -126,7 +126,7 @@ def test_what_an_answer_writes_to_stderr_or_warns_stays_out_of_the_notebook():
     def chatty(weights):
         print("working", file=sys.stderr)
         warnings.warn("careful", stacklevel=1)
-        return answers_01.entropy_with_where(weights)
+        return answers_attention_maths.entropy_with_where(weights)
 
     with redirect_stderr(io.StringIO()) as err, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -139,7 +139,7 @@ def test_an_answer_that_never_ends_is_stopped_in_another_thread_too():
 
     def work():
         try:
-            al.checks.softmax(answers_01.never_ends)
+            al.checks.softmax(answers_attention_maths.never_ends)
         except al.checks.CheckFailed as failure:
             caught.append(str(failure))
 
@@ -173,7 +173,7 @@ def test_not_even_a_bare_except_keeps_an_answer_alive():
 
 
 def test_what_torch_has_not_implemented_is_no_hole():
-    class Misspelt(answers_02.Given):
+    class Misspelt(answers_attention_from_scratch.Given):
         def foward(self, query, key, value, mask=None):
             return self.output(query)
 
@@ -238,7 +238,13 @@ def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
 
 
 @pytest.mark.parametrize(
-    "name", [*answers_03.RIGHT, *answers_04.RIGHT, *answers_05.RIGHT, *answers_06.RIGHT]
+    "name",
+    [
+        *answers_translation.RIGHT,
+        *answers_finetune_bert.RIGHT,
+        *answers_head_mixing.RIGHT,
+        *answers_attention_balance.RIGHT,
+    ],
 )
 def test_dots_are_a_hole_too(name, capsys):
     getattr(al.checks, name)(lambda *arguments: ...)
@@ -247,26 +253,26 @@ def test_dots_are_a_hole_too(name, capsys):
 
 def test_right_answers_in_double_precision_pass_and_checks_work_without_gradients_around():
     def doubled(query, key, value):
-        context, weights = answers_02.attention_by_einsum(
+        context, weights = answers_attention_from_scratch.attention_by_einsum(
             query.double(), key.double(), value.double()
         )
         return context, weights
 
     al.checks.attention(doubled)
     with torch.no_grad():
-        al.checks.attention(answers_02.attention_by_einsum)
-        al.checks.softmax_gradient(answers_01.gradient_at_once)
+        al.checks.attention(answers_attention_from_scratch.attention_by_einsum)
+        al.checks.softmax_gradient(answers_attention_maths.gradient_at_once)
 
 
 @pytest.mark.parametrize("seed", ["a", 1.5, -1, 2**64, True])
 def test_a_seed_that_is_none_is_refused(seed):
     with pytest.raises(AttnlabError, match="whole number"):
-        al.checks.entropy(answers_01.entropy_with_where, seed=seed)
+        al.checks.entropy(answers_attention_maths.entropy_with_where, seed=seed)
 
 
 def test_a_check_leaves_no_trace():
     state, profile = torch.random.get_rng_state(), sys.getprofile()
-    al.checks.softmax(answers_01.softmax_at_once)
+    al.checks.softmax(answers_attention_maths.softmax_at_once)
     with pytest.raises(al.checks.CheckFailed):
         al.checks.softmax(torch.softmax)
     assert torch.random.get_rng_state().equal(state)
@@ -292,7 +298,7 @@ def test_a_notebook_shows_a_failure_as_a_few_lines_and_not_as_a_traceback():
 
 
 def test_summary_counts_points_and_remembers_them(capsys, folder_of_its_own, monkeypatch):
-    al.checks.entropy(answers_01.entropy_with_where)
+    al.checks.entropy(answers_attention_maths.entropy_with_where)
     with pytest.raises(al.checks.CheckFailed):
         al.checks.softmax(lambda scores, temperature=1.0: scores)
     capsys.readouterr()
@@ -308,7 +314,7 @@ def test_summary_counts_points_and_remembers_them(capsys, folder_of_its_own, mon
     assert record["softmax"]["points"] == 0
 
     monkeypatch.setattr(al.checks, "_done", {})  # the next day
-    al.checks.causal_mask(answers_02.mask_by_loops)
+    al.checks.causal_mask(answers_attention_from_scratch.mask_by_loops)
     al.checks.summary()
     said = capsys.readouterr().out
     assert "Lesson 01: 1 of 11" in said
@@ -336,7 +342,7 @@ def test_summary_of_a_named_lesson_and_of_nothing_yet(capsys, folder_of_its_own)
 def test_a_broken_record_is_not_overwritten(text, folder_of_its_own):
     record = folder_of_its_own / "attnlab-progress.json"
     record.write_text(text)
-    al.checks.entropy(answers_01.entropy_with_where)
+    al.checks.entropy(answers_attention_maths.entropy_with_where)
     with pytest.raises(AttnlabError, match="Move it away"):
         al.checks.summary()
     assert record.read_text() == text

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab as al
-from attnlab import datasets, pairs
+from attnlab.datasets import pairs
+from attnlab.datasets import texts as datasets
 from attnlab.errors import AttnlabWarning, DataError
 
 FRENCH = datasets.source("interface-fr")
@@ -325,7 +326,7 @@ def test_pairs_are_split_by_their_source_without_leaks(sources, share):
 
 
 def test_spans_and_kinds_go_with_their_pairs():
-    data = al.dates.make(40, held_out=True)
+    data = al.datasets.dates.make(40, held_out=True)
     for part, places in ((data.select([5, 2]), [5, 2]), (data.sample(3, seed=1), None)):
         places = places or [data.sources.index(source) for source in part.sources]
         assert part.spans == [data.spans[place] for place in places]

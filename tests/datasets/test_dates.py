@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import attnlab as al
-from attnlab import dates
+from attnlab.datasets import dates
 from attnlab.errors import DataError
 
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab as al
-from attnlab import synthetic, tagged
-from attnlab.datasets import normalise
+from attnlab.datasets import news as synthetic
+from attnlab.datasets import tagged
+from attnlab.datasets.tagged import TaggedDataset, from_conll, spans, words_of
+from attnlab.datasets.texts import normalise
 from attnlab.errors import DataError
-from attnlab.tagged import TaggedDataset, from_conll, spans, words_of
 
 PARTS = [(a, b) for a in ("seen", "unseen") for b in ("seen", "unseen")]
 
@@ -370,5 +371,5 @@ def test_a_file_that_is_not_there_and_an_encoding_that_is_none_say_so(tmp_path):
 
 
 def test_the_names_are_there():
-    assert al.synthetic.news(2).kinds == ["AMOUNT", "DATE"]
-    assert isinstance(al.synthetic.news(2), al.TaggedDataset)
+    assert al.datasets.news.news(2).kinds == ["AMOUNT", "DATE"]
+    assert isinstance(al.datasets.news.news(2), al.TaggedDataset)

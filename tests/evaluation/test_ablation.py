@@ -14,10 +14,11 @@ from scipy import stats
 from torch.nn.utils.prune import l1_unstructured
 
 import attnlab as al
-from attnlab import heads, sweeps
-from attnlab.bert import Stopped
+from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, SettingsError
-from attnlab.sweeps import weight_sizes
+from attnlab.evaluation import ablation as sweeps
+from attnlab.evaluation.ablation import weight_sizes
+from attnlab.heads import control as heads
 
 COLUMNS = (
     "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high margin_delta"
@@ -205,7 +206,7 @@ def test_two_processes_share_a_sweep(few, swept, tmp_path):
         "import sys, torch\n"
         "torch.set_num_threads(1)\n"
         "import attnlab as al\n"
-        "al.sweeps._at_once = lambda clf: 60\n"
+        "al.evaluation.ablation._at_once = lambda clf: 60\n"
         "some = al.datasets.load('movie-sentiment').dev.sample(40).select(range(6))\n"
         "few = al.Evaluator(al.load_classifier('movie-sentiment'), some)\n"
         "steps = []\n"

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tiny_models import CONFIGS
 from tiny_models import tiny as without_biases
 
-from attnlab import heads
-from attnlab.bert import Encoded
-from attnlab.engine import Change, Engine
+from attnlab.classification.classifier import Encoded
 from attnlab.errors import ModelError
-from attnlab.settings import HeadSettings
+from attnlab.evaluation.forward import Change, Engine
+from attnlab.heads import control as heads
+from attnlab.heads.settings import HeadSettings
 
 _OF_HEADS = tuple(f"{one}.bias" for one in ("query", "key", "value", "q_lin", "k_lin", "v_lin"))
 

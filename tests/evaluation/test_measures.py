@@ -9,59 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from tiny_models import CONFIGS, tiny
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tiny_classifiers import LITTLE, TEXTS, random_settings, tiny_classifier
+from tiny_models import CONFIGS
 
 import attnlab as al
-from attnlab import heads, measures
-from attnlab.bert import Classifier
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
+from attnlab.evaluation import measures
+from attnlab.heads import control as heads
 
-TEXTS = [  # of like length, so that they share padded batches; and a short one
-    "A slow start, yet the ending is worth every minute.",
-    "Clumsy, loud and far too long.",
-    "What a film: funny, warm and sad at once, and never false.",
-    "Dull.",
-]
-WORDS = ["a", "slow", "start", "but", "what", "an", "ending", "the", "film", "is", "worth", "it"]
-WORDS += ["never", "dull", "and", "loud"]
-
-
-def words_to_ids(pad):
-    """A tokenizer of whole words, with this id for padding."""
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    names[0], names[pad] = names[pad], names[0]
-    tokenizer = Tokenizer(
-        models.WordLevel({word: at for at, word in enumerate([*names, *WORDS])}, "[UNK]")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    around = [(name, names.index(name)) for name in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.BertProcessing(around[1], around[0])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_input_names=["input_ids", "attention_mask"],
-        model_max_length=40,
-        **{f"{name.strip('[]').lower()}_token": name for name in names},
-    )
-
-
-def tiny_classifier(family):
-    model = tiny(family)
-    tokenizer = words_to_ids(model.config.pad_token_id or 0)
-    return Classifier(model, tokenizer, ["bad", "fair", "good"])
-
-
-LITTLE = ["a slow start", "what an ending the film is worth it", "but never dull and loud", "dull"]
 families = pytest.mark.parametrize("family", list(CONFIGS))
-
-
-def random_settings(clf, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    settings = clf.settings()
-    settings.scale[:] = 2 * torch.rand(settings.scale.shape, generator=generator)
-    settings.temperature[:] = 0.5 + torch.rand(settings.scale.shape, generator=generator)
-    return settings
 
 
 def slow_profiles(clf, texts, settings=None):

@@ -9,9 +9,9 @@ import torch
 from tiny_models import CONFIGS, tiny
 
 import attnlab as al
-from attnlab.bert import load_base
+from attnlab.classification.classifier import load_base
 from attnlab.errors import ModelError
-from attnlab.movement import KINDS, layer_movement
+from attnlab.evaluation.movement import KINDS, layer_movement
 
 LAYERS = {"albert-shared": 1}  # its layers share their weights; the others have 3
 
@@ -146,4 +146,4 @@ def test_a_matrix_of_zeros_has_no_relative_change(two):
 
 
 def test_the_name_is_public():
-    assert al.movement.layer_movement is layer_movement
+    assert al.evaluation.layer_movement is layer_movement

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 import attnlab as al
-from attnlab import reports
-from attnlab.datasets import TextDataset
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
+from attnlab.evaluation import report as reports
 
 
 @settings(deadline=None, max_examples=40)

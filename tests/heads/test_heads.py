@@ -9,8 +9,8 @@ from transformers import AutoModel, AutoModelForTokenClassification, DebertaV2Co
 from transformers import AutoModelForSequenceClassification as ForSequences
 
 import attnlab as al
-from attnlab import heads
 from attnlab.errors import AttnlabError, ModelError, SettingsError
+from attnlab.heads import control as heads
 
 families = pytest.mark.parametrize("family", list(CONFIGS))
 devices = pytest.mark.parametrize("device", DEVICES)

@@ -16,9 +16,9 @@ from tiny_models import tiny
 
 import attnlab as al
 from attnlab.errors import AttnlabError
-from attnlab.reports import Report
+from attnlab.evaluation.report import Report
 from attnlab.show import plots, views
-from attnlab.training import History
+from attnlab.training.loop import History
 
 TEXT = "A slow start, but what an ending."
 

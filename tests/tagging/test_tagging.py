@@ -16,12 +16,13 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModel, RobertaTokenizer
 
 import attnlab as al
-from attnlab import synthetic, tagging
-from attnlab.datasets import Splits
+from attnlab.datasets import news as synthetic
+from attnlab.datasets.tagged import TaggedDataset, spans
+from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
-from attnlab.settings import HeadSettings
-from attnlab.tagged import TaggedDataset, spans
-from attnlab.training import CHECKPOINT, Interrupted
+from attnlab.heads.settings import HeadSettings
+from attnlab.tagging import tagger as tagging
+from attnlab.training.loop import CHECKPOINT, Interrupted
 
 TAGS = ["O", "B-DATE", "I-DATE", "B-AMOUNT", "I-AMOUNT"]
 

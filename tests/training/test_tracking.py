@@ -3,10 +3,11 @@
 import sys
 
 import pytest
-from test_training import Recipe, run
+from tiny_training import run
 
 from attnlab.errors import AttnlabError
-from attnlab.tracking import TensorBoard
+from attnlab.training.loop import Recipe
+from attnlab.training.tracking import TensorBoard
 
 
 def read(folder):

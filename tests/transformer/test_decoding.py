@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import attnlab as al
-from attnlab import decoding
 from attnlab.errors import AttnlabError
+from attnlab.transformer import decoding
 
 START, END = 2, 3
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import attnlab as al
 from attnlab import Subwords
+from attnlab.datasets.pairs import PLACEHOLDER
 from attnlab.errors import DataError
-from attnlab.pairs import PLACEHOLDER
 
 SETS = ("interface-fr", "interface-zh", "dates")
 

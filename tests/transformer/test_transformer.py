@@ -8,9 +8,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import attnlab as al
-from attnlab import decoding, transformer
 from attnlab.errors import ModelError, SettingsError, TensorError
-from attnlab.settings import KINDS
+from attnlab.heads.settings import KINDS
+from attnlab.transformer import decoding
+from attnlab.transformer import encoder_decoder as transformer
 
 PADDING, START, END = 0, 2, 3
 SMALL = {

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import attnlab as al
-from attnlab import translation
-from attnlab.datasets import Splits
-from attnlab.pairs import ParallelDataset
+from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.texts import Splits
+from attnlab.translation import translator as translation
 
 SMALL = {"d_model": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 64}
 
@@ -38,7 +38,7 @@ def translator(splits):
 @pytest.fixture(scope="module")
 def dates():
     """A translator of dates that has hardly learned anything, with the data."""
-    made = al.dates.make(120, locales=["de", "fr", "ja"])
+    made = al.datasets.dates.make(120, locales=["de", "fr", "ja"])
     splits = Splits(
         made.select(range(80)), made.select(range(80, 100)), made.select(range(100, 120))
     )
@@ -142,7 +142,7 @@ def test_maps_with_settings_carry_the_neutral_ones_of_the_same_pair(dates):
     settings.encoder.temperature[0, 0] = 5.0
     maps = translator.attend(splits.test.sources[0], "2021-03-03", settings)
     assert plain.cross.neutral is None
-    for kind in al.settings.KINDS:
+    for kind in al.heads.settings.KINDS:
         before, now = getattr(plain, kind), getattr(maps, kind)
         assert torch.equal(now.neutral.weights, before.weights)
         assert not torch.equal(now.weights, before.weights)

@@ -5,10 +5,10 @@ from sacrebleu.significance import PairedTest
 from scipy import stats
 
 import attnlab as al
-from attnlab import translation_scores
-from attnlab.datasets import Splits
+from attnlab.datasets.texts import Splits
 from attnlab.errors import DataError
-from attnlab.translation_scores import compare, copy_source, nearest_string, score
+from attnlab.translation import scores as translation_scores
+from attnlab.translation.scores import compare, copy_source, nearest_string, score
 
 
 @pytest.fixture(scope="module")

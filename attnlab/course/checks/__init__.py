@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.course.checks import (
-    lesson_01,
-    lesson_02,
-    lesson_03,
-    lesson_04,
-    lesson_05,
-    lesson_06,
+    attention_balance,
+    attention_from_scratch,
+    attention_maths,
+    finetune_bert,
+    head_mixing,
+    translation,
 )
 from attnlab.course.checks.examiner import CheckFailed, Exercise, Unwritten
 from attnlab.errors import AttnlabError, suggest
@@ -23,9 +23,24 @@ from attnlab.files import write_whole
 
 __all__ = ["EXERCISES", "CheckFailed", "Exercise", "Unwritten", "progress_file", "summary"]
 
+LESSONS = {  # the order of the course; everything else names a lesson by its topic
+    "attention_maths": "01",
+    "attention_from_scratch": "02",
+    "translation": "03",
+    "finetune_bert": "05",
+    "head_mixing": "06",
+    "attention_balance": "07",
+}
 EXERCISES: dict[str, Exercise] = {
     one.name: one
-    for lesson in (lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06)
+    for lesson in (
+        attention_maths,
+        attention_from_scratch,
+        translation,
+        finetune_bert,
+        head_mixing,
+        attention_balance,
+    )
     for one in lesson.EXERCISES
 }
 
@@ -84,14 +99,16 @@ def summary(lesson: str | None = None) -> None:
 
     Parameters
     ----------
-    lesson : number of the lesson, such as "01"; default every lesson with an exercise tried so far
+    lesson : its topic, such as "attention_maths", or its number, such as "01"; default every
+        lesson with an exercise tried so far
 
     What was checked since the kernel started counts; for the rest, what an earlier summary wrote down.
     """
-    lessons = sorted({one.lesson for one in EXERCISES.values()})
-    if lesson is not None and lesson not in lessons:
+    topics = {number: topic for topic, number in LESSONS.items()}
+    lesson = topics.get(lesson or "", lesson)
+    if lesson is not None and lesson not in LESSONS:
         raise AttnlabError(
-            f"There is no lesson {lesson!r} with exercises. {suggest(lesson, lessons)}"
+            f"There is no lesson {lesson!r} with exercises. {suggest(lesson, LESSONS)}"
         )
     record = _read(progress_file())
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -104,18 +121,18 @@ def summary(lesson: str | None = None) -> None:
         record[name] = {"lesson": exercise.lesson, "points": points, "of": exercise.points} | {
             "when": known["when"]
         }
-    tried = sorted({EXERCISES[name].lesson for name in record if name in EXERCISES})
-    for number in [lesson] if lesson else tried or lessons:
-        _print_lesson(number, record)
+    tried = {EXERCISES[name].lesson for name in record if name in EXERCISES}
+    for topic in [lesson] if lesson else [one for one in LESSONS if one in tried] or LESSONS:
+        _print_lesson(topic, record)
     if record:
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
         write_whole(progress_file(), text.encode())
 
 
-def _print_lesson(number: str, record: dict[str, dict[str, Any]]) -> None:
-    exercises = [one for one in EXERCISES.values() if one.lesson == number]
+def _print_lesson(topic: str, record: dict[str, dict[str, Any]]) -> None:
+    exercises = [one for one in EXERCISES.values() if one.lesson == topic]
     points = sum(record.get(one.name, {}).get("points", 0) for one in exercises)
-    print(f"Lesson {number}: {points} of {sum(one.points for one in exercises)} points")
+    print(f"Lesson {LESSONS[topic]}: {points} of {sum(one.points for one in exercises)} points")
     for one in exercises:
         entry = record.get(one.name)
         sign, word = ("✓", "right") if entry and entry["points"] else ("·", "not yet")

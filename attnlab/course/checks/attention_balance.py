@@ -1,4 +1,4 @@
-"""Checks of lesson 06, attention balance."""
+"""Checks of lesson 07, attention balance."""
 
 import functools
 import math
@@ -1433,10 +1433,16 @@ def _shape(result: object) -> tuple[int, ...] | None:
 
 
 EXERCISES = [
-    Exercise("normalised_entropy", "06", 3, normalised_entropy, frozenset({"attnlab.entropy"})),
-    Exercise("without_special", "06", 2, without_special),
-    Exercise("js_divergence", "06", 2, js_divergence),
-    Exercise("robust_outliers", "06", 2, robust_outliers),
-    Exercise("guarded_choice", "06", 2, guarded_choice),
-    Exercise("tune_rounds", "06", 3, tune_rounds),
+    Exercise(
+        "normalised_entropy",
+        "attention_balance",
+        3,
+        normalised_entropy,
+        frozenset({"attnlab.entropy"}),
+    ),
+    Exercise("without_special", "attention_balance", 2, without_special),
+    Exercise("js_divergence", "attention_balance", 2, js_divergence),
+    Exercise("robust_outliers", "attention_balance", 2, robust_outliers),
+    Exercise("guarded_choice", "attention_balance", 2, guarded_choice),
+    Exercise("tune_rounds", "attention_balance", 3, tune_rounds),
 ]

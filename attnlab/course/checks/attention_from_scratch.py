@@ -662,7 +662,7 @@ def _one_head(module: nn.MultiheadAttention, x: Tensor) -> Tensor:
 EXERCISES = [
     Exercise(
         "attention",
-        "02",
+        "attention_from_scratch",
         2,
         attention,
         frozenset(
@@ -675,13 +675,19 @@ EXERCISES = [
             }
         ),
     ),
-    Exercise("causal_mask", "02", 1, causal_mask, frozenset({"causal_mask"})),
-    Exercise("masked_softmax", "02", 3, masked_softmax, frozenset({"attnlab.softmax"})),
-    Exercise("split_heads", "02", 2, split_heads, frozenset({"split_heads"})),
-    Exercise("merge_heads", "02", 2, merge_heads, frozenset({"merge_heads"})),
+    Exercise("causal_mask", "attention_from_scratch", 1, causal_mask, frozenset({"causal_mask"})),
+    Exercise(
+        "masked_softmax",
+        "attention_from_scratch",
+        3,
+        masked_softmax,
+        frozenset({"attnlab.softmax"}),
+    ),
+    Exercise("split_heads", "attention_from_scratch", 2, split_heads, frozenset({"split_heads"})),
+    Exercise("merge_heads", "attention_from_scratch", 2, merge_heads, frozenset({"merge_heads"})),
     Exercise(
         "MultiHead",
-        "02",
+        "attention_from_scratch",
         4,
         multi_head,
         frozenset({"multi_head_attention_forward", "attnlab.forward"}),

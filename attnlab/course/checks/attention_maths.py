@@ -524,22 +524,34 @@ def sinusoidal_positions(answer: Answer, draw: Draw) -> Held:
 
 
 EXERCISES = [
-    Exercise("softmax", "01", 2, softmax, frozenset({"softmax", "log_softmax", "softmin"})),
-    Exercise("scaled_dot_scores", "01", 1, scaled_dot_scores, frozenset({"scaled_dot_scores"})),
+    Exercise(
+        "softmax", "attention_maths", 2, softmax, frozenset({"softmax", "log_softmax", "softmin"})
+    ),
+    Exercise(
+        "scaled_dot_scores",
+        "attention_maths",
+        1,
+        scaled_dot_scores,
+        frozenset({"scaled_dot_scores"}),
+    ),
     Exercise(
         "softmax_gradient",
-        "01",
+        "attention_maths",
         3,
         softmax_gradient,
         frozenset(
             {"grad", "backward", "jacobian", "vjp", "jvp", "make_dual", "_softmax_backward_data"}
         ),
     ),
-    Exercise("entropy", "01", 1, entropy, frozenset({"entropy", "entr", "special_entr"})),
-    Exercise("additive_scores", "01", 2, additive_scores, frozenset({"additive_scores"})),
+    Exercise(
+        "entropy", "attention_maths", 1, entropy, frozenset({"entropy", "entr", "special_entr"})
+    ),
+    Exercise(
+        "additive_scores", "attention_maths", 2, additive_scores, frozenset({"additive_scores"})
+    ),
     Exercise(
         "sinusoidal_positions",
-        "01",
+        "attention_maths",
         2,
         sinusoidal_positions,
         frozenset({"sinusoidal_positions"}),

@@ -19,7 +19,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.errors import AttnlabError
+from attnlab.files import PACKAGE
 
 SECONDS = 10.0  # for one check as a whole; a right answer needs a small part of one
 
@@ -509,7 +509,7 @@ def _is_hole(error: NotImplementedError) -> bool:
 
 def _told(error: BaseException) -> str:
     """An exception inside the answer, with the line of the answer where it happened."""
-    package = str(Path(__file__).parents[2])
+    package = str(PACKAGE)
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         one

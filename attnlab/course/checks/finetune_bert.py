@@ -1,4 +1,4 @@
-"""Checks of lesson 04, fine-tuning BERT."""
+"""Checks of lesson 05, fine-tuning BERT."""
 
 import contextlib
 import functools
@@ -964,10 +964,12 @@ def _same_labels(
 
 
 EXERCISES = [
-    Exercise("pad_batch", "04", 2, pad_batch),
-    Exercise("learning_rate_at", "04", 2, learning_rate_at, frozenset({"linear_schedule"})),
-    Exercise("accumulate", "04", 3, accumulate),
-    Exercise("evaluate", "04", 3, evaluate),
-    Exercise("choose", "04", 1, choose),
-    Exercise("align_labels", "04", 2, align_labels),
+    Exercise("pad_batch", "finetune_bert", 2, pad_batch),
+    Exercise(
+        "learning_rate_at", "finetune_bert", 2, learning_rate_at, frozenset({"linear_schedule"})
+    ),
+    Exercise("accumulate", "finetune_bert", 3, accumulate),
+    Exercise("evaluate", "finetune_bert", 3, evaluate),
+    Exercise("choose", "finetune_bert", 1, choose),
+    Exercise("align_labels", "finetune_bert", 2, align_labels),
 ]

@@ -1,4 +1,4 @@
-"""Checks of lesson 05, head mixing."""
+"""Checks of lesson 06, head mixing."""
 
 import math
 from collections.abc import Callable, Generator, Sequence
@@ -1114,10 +1114,14 @@ def _from_arrays(answer: Answer, arrays: Sequence[np.ndarray], *rest: object) ->
 
 
 EXERCISES = [
-    Exercise("mix_heads", "05", 3, mix_heads),
-    Exercise("ablate", "05", 2, ablate),
-    Exercise("head_importance", "05", 3, head_importance),
-    Exercise("paired_bootstrap", "05", 2, paired_bootstrap, frozenset({"paired_bootstrap"})),
-    Exercise("adjust_for_many", "05", 2, adjust_for_many, frozenset({"benjamini_hochberg"})),
-    Exercise("rollout", "05", 1, rollout, frozenset({"rollout"})),
+    Exercise("mix_heads", "head_mixing", 3, mix_heads),
+    Exercise("ablate", "head_mixing", 2, ablate),
+    Exercise("head_importance", "head_mixing", 3, head_importance),
+    Exercise(
+        "paired_bootstrap", "head_mixing", 2, paired_bootstrap, frozenset({"paired_bootstrap"})
+    ),
+    Exercise(
+        "adjust_for_many", "head_mixing", 2, adjust_for_many, frozenset({"benjamini_hochberg"})
+    ),
+    Exercise("rollout", "head_mixing", 1, rollout, frozenset({"rollout"})),
 ]

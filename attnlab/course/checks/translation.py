@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnlab.attention import MultiHeadAttention
+from attnlab.attention.functions import MultiHeadAttention
 from attnlab.course.checks.examiner import (
     Answer,
     CheckFailed,
@@ -1179,10 +1179,10 @@ def _key(result: Result) -> tuple[tuple[int, ...], float]:
 
 
 EXERCISES = [
-    Exercise("teacher_forcing", "03", 1, teacher_forcing),
-    Exercise("decoder_mask", "03", 2, decoder_mask),
-    Exercise("embed", "03", 1, embed),
-    Exercise("decoder_layer", "03", 3, decoder_layer),
-    Exercise("sequence_loss", "03", 2, sequence_loss),
-    Exercise("beam_search", "03", 4, beam_search),
+    Exercise("teacher_forcing", "translation", 1, teacher_forcing),
+    Exercise("decoder_mask", "translation", 2, decoder_mask),
+    Exercise("embed", "translation", 1, embed),
+    Exercise("decoder_layer", "translation", 3, decoder_layer),
+    Exercise("sequence_loss", "translation", 2, sequence_loss),
+    Exercise("beam_search", "translation", 4, beam_search),
 ]

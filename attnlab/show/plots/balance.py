@@ -18,9 +18,9 @@ from matplotlib.ticker import MaxNLocator
 
 from attnlab.balance.anomalies import Clusters, bands
 from attnlab.balance.meter import MEASURES, Balance, Similarity
-from attnlab.bert import Classifier
+from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, suggest
-from attnlab.maps import AttentionMaps
+from attnlab.heads.maps import AttentionMaps
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES, RUN_MARKERS
 from attnlab.show.plots.maps import readable
 from attnlab.show.plots.picture import HALO, Picture, plain, style

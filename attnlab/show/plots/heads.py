@@ -15,11 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from attnlab.errors import AttnlabError, suggest
-from attnlab.evaluate import Score
+from attnlab.evaluation.evaluator import Score
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES, RUN_MARKERS
 from attnlab.show.plots.maps import MAX_TOKENS, readable
 from attnlab.show.plots.picture import HALO, Picture, plain, style
-from attnlab.significance import benjamini_hochberg
+from attnlab.statistics import benjamini_hochberg
 
 Value = Literal["loss_delta", "delta"]
 _BLUE, _ORANGE, _GREEN = RUN_COLOURS[0], RUN_COLOURS[1], RUN_COLOURS[3]

@@ -10,8 +10,8 @@ from matplotlib.colors import PowerNorm
 from scipy import stats
 
 from attnlab.errors import AttnlabError
-from attnlab.movement import KINDS, layer_movement
-from attnlab.reports import BINS, Report
+from attnlab.evaluation.movement import KINDS, layer_movement
+from attnlab.evaluation.report import BINS, Report
 from attnlab.show.plots.learning import RUN_COLOURS
 from attnlab.show.plots.picture import Picture, plain, style
 

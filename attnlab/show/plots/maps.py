@@ -10,7 +10,7 @@ from bertviz.util import format_special_chars
 from matplotlib.axes import Axes
 
 from attnlab.errors import AttnlabError
-from attnlab.maps import WHATS, AttentionMaps, What
+from attnlab.heads.maps import WHATS, AttentionMaps, What
 from attnlab.show.plots.picture import Picture, style
 
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from attnlab.errors import AttnlabError
-from attnlab.maps import CrossMaps, Seq2SeqMaps
+from attnlab.heads.maps import CrossMaps, Seq2SeqMaps
 from attnlab.show.plots.maps import MAX_TOKENS
 from attnlab.show.plots.picture import Picture, plain, style
 

@@ -15,15 +15,15 @@ import pandas as pd
 import traitlets
 
 from attnlab.balance.meter import MEASURES, Balance, Meter
-from attnlab.bert import Classifier
-from attnlab.datasets import TextDataset
+from attnlab.classification.classifier import Classifier
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, SettingsError, suggest
-from attnlab.maps import AttentionMaps
-from attnlab.measures import one_setting, tokenised
+from attnlab.evaluation.measures import one_setting, tokenised
+from attnlab.heads.maps import AttentionMaps
 from attnlab.show import plots
-from attnlab.show.desk import ReportDesk, script, style
-from attnlab.show.mixing import fitting, map_report, palettes
 from attnlab.show.plots.balance import BY, TOKENS, VALUES, digits_of, extremes, limits_of, short
+from attnlab.show.widgets.desk import ReportDesk, script, style
+from attnlab.show.widgets.mixing import fitting, map_report, palettes
 
 FIRST = 16  # texts before the first reading: a fraction of a second
 CHUNK = 96  # texts from one reading to the next

@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -11,9 +10,9 @@ import traitlets
 from IPython import get_ipython
 
 from attnlab.errors import AttnlabError, SettingsError
+from attnlab.files import PACKAGE
 
 PAUSE = 0.2  # seconds from one message of a `Live` view to the next, at least
-_STATIC = Path(__file__).parent / "static"
 
 
 def script(*names: str) -> str:
@@ -27,7 +26,7 @@ def style(*names: str) -> str:
 
 
 def _read(name: str) -> str:
-    return (_STATIC / name).read_text(encoding="utf-8") + "\n"
+    return (PACKAGE / "show" / "static" / name).read_text(encoding="utf-8") + "\n"
 
 
 class ReportDesk(anywidget.AnyWidget):

@@ -1,6 +1,6 @@
 """The mixing desk: one fader per attention head, and what moving it does.
 
-`HeadMixer` connects the plain functions of `attnlab.show.mixing` to the view in static/mixer.js and decides
+`HeadMixer` connects the plain functions of `mixing` to the view in static/mixer.js and decides
 what is computed when: the newest setting always wins, and work for an older one is dropped.
 """
 
@@ -17,16 +17,16 @@ import numpy as np
 import torch
 import traitlets
 
-from attnlab.bert import Classifier, Stopped
-from attnlab.datasets import TextDataset
+from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError
-from attnlab.evaluate import Evaluator
-from attnlab.heads import removed
-from attnlab.settings import HeadSettings
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.heads.control import removed
+from attnlab.heads.settings import HeadSettings
 from attnlab.show import views
-from attnlab.show.desk import script, style
-from attnlab.show.mixing import (
+from attnlab.show.widgets.desk import script, style
+from attnlab.show.widgets.mixing import (
     Measurement,
     accuracy_report,
     bertviz_report,

@@ -11,7 +11,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from attnlab.attention import (
+from attnlab.attention.functions import (
     causal_mask,
     combine_masks,
     effective_keys,
@@ -20,10 +20,10 @@ from attnlab.attention import (
     softmax,
 )
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.maps import AttentionMaps
+from attnlab.heads.maps import AttentionMaps
 from attnlab.show import plots
-from attnlab.show.desk import ReportDesk, script, style
-from attnlab.show.widgets import palettes
+from attnlab.show.widgets.desk import ReportDesk, script, style
+from attnlab.show.widgets.head_mixer import palettes
 
 SETTINGS = ("layer", "head", "causal", "window", "padding", "place")
 PLACES = ("before", "after")

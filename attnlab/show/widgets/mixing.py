@@ -11,13 +11,13 @@ import torch
 from matplotlib.colors import to_hex
 from seaborn import color_palette
 
-from attnlab.bert import Classifier
+from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, SettingsError, suggest
-from attnlab.evaluate import Evaluator, Running, Score
-from attnlab.maps import WHATS, AttentionMaps
-from attnlab.settings import HeadSettings
+from attnlab.evaluation.evaluator import Evaluator, Running, Score
+from attnlab.heads.maps import WHATS, AttentionMaps
+from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots, views
-from attnlab.significance import mcnemar, paired_interval
+from attnlab.statistics import mcnemar, paired_interval
 
 Place = tuple[int, int]
 PRESETS = ("neutral", "silence", "keep-one", "random-half", "least-important")

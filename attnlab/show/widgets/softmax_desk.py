@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnlab.attention import dot_scores, effective_keys, entropy, softmax
+from attnlab.attention.functions import dot_scores, effective_keys, entropy, softmax
 from attnlab.errors import SettingsError
-from attnlab.show.desk import ReportDesk, script, style
+from attnlab.show.widgets.desk import ReportDesk, script, style
 
 SETTINGS = ("temperature", "width", "keys", "scaled", "seed")
 WIDTHS = tuple(2**power for power in range(10))  # 1 to 512

@@ -18,8 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
-from attnlab.show.desk import Live, script, style
-from attnlab.training import History, Recipe
+from attnlab.show.widgets.desk import Live, script, style
+from attnlab.training.loop import History, Recipe
 
 POINTS = 400  # of one line, at most: what is sent stays small however long a run is
 EPOCHS = 200  # drawn, at most

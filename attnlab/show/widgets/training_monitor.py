@@ -16,13 +16,13 @@ from transformers import TrainerCallback
 from attnlab.balance.anomalies import bands, episodes
 from attnlab.balance.meter import MEASURES
 from attnlab.balance.recorder import Recorder
-from attnlab.bert import Classifier
+from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.show import plots
-from attnlab.show.desk import Live, ReportDesk, script, style
-from attnlab.show.mixing import palettes
 from attnlab.show.plots.balance import BOUNDED, counted, digits_of, in_words, limits_of, short
-from attnlab.training import History
+from attnlab.show.widgets.desk import Live, ReportDesk, script, style
+from attnlab.show.widgets.mixing import palettes
+from attnlab.training.loop import History
 
 POINTS = 120  # of one line, at most
 MOST_PINNED = 5

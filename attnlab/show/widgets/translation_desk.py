@@ -14,19 +14,19 @@ import torch
 import traitlets
 from scipy import stats
 
+from attnlab.datasets.pairs import ParallelDataset
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.maps import Seq2SeqMaps
-from attnlab.pairs import ParallelDataset
-from attnlab.settings import KINDS, HeadSettings, Seq2SeqSettings
+from attnlab.heads.maps import Seq2SeqMaps
+from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
 from attnlab.show import plots
-from attnlab.show.balance_meter import Newest
-from attnlab.show.desk import ReportDesk, script, style
-from attnlab.show.mixing import palettes
 from attnlab.show.plots.translation import aligned, considered, described, place
-from attnlab.significance import paired_interval
+from attnlab.show.widgets.balance_meter import Newest
+from attnlab.show.widgets.desk import ReportDesk, script, style
+from attnlab.show.widgets.mixing import palettes
+from attnlab.statistics import paired_interval
 
 if TYPE_CHECKING:
-    from attnlab.translation import Translator
+    from attnlab.translation.translator import Translator
 
 CANDIDATES = 5  # shown at each step
 _CHUNK = 25  # texts translated before the panel shows more, and before older work is dropped

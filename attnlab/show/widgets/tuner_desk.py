@@ -14,14 +14,20 @@ import numpy as np
 import traitlets
 from matplotlib.ticker import MaxNLocator
 
-from attnlab.bert import Classifier
+from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.settings import HeadSettings
+from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots, views
-from attnlab.show.balance_meter import Newest, change_report
-from attnlab.show.desk import ReportDesk, script, style
-from attnlab.show.mixing import bertviz_report, fitting, fitting_settings, map_report, palettes
-from attnlab.training import Interrupted
+from attnlab.show.widgets.balance_meter import Newest, change_report
+from attnlab.show.widgets.desk import ReportDesk, script, style
+from attnlab.show.widgets.mixing import (
+    bertviz_report,
+    fitting,
+    fitting_settings,
+    map_report,
+    palettes,
+)
+from attnlab.training.loop import Interrupted
 
 if TYPE_CHECKING:
     from attnlab.balance.tuner import Round, Tuner

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from attnlab import measures
 from attnlab.errors import AttnlabError
+from attnlab.evaluation import measures
 from attnlab.show import plots
 from attnlab.show.plots.learning import RUN_COLOURS
 

@@ -11,8 +11,8 @@ import torch
 
 import attnlab as al
 from attnlab.errors import AttnlabError
-from attnlab.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
-from attnlab.settings import Seq2SeqSettings
+from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
+from attnlab.heads.settings import Seq2SeqSettings
 from attnlab.show import plots, views
 
 SOURCE = ["fr", ":", "▁3", "▁mars", "</script><b>", "[end]"]

@@ -10,8 +10,8 @@ import pytest
 import attnlab as al
 from attnlab.balance.meter import MEASURES, measure
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.show import balance_meter
-from attnlab.show.balance_meter import BalanceMeter, Newest, meter_report
+from attnlab.show.widgets import balance_meter
+from attnlab.show.widgets.balance_meter import BalanceMeter, Newest, meter_report
 
 TEXT = "A warm, funny film."
 START = {

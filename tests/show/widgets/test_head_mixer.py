@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import attnlab as al
-from attnlab.bert import Stopped
+from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.evaluate import Evaluator
-from attnlab.show import mixing, widgets
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.show.widgets import head_mixer as widgets
+from attnlab.show.widgets import mixing
 
 TEXT = "A warm, funny film."
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.maps import AttentionMaps
-from attnlab.settings import HeadSettings
-from attnlab.show.mask_desk import MOST_TOKENS, PLACES, MaskDesk, mask_report
+from attnlab.heads.maps import AttentionMaps
+from attnlab.heads.settings import HeadSettings
+from attnlab.show.widgets.mask_desk import MOST_TOKENS, PLACES, MaskDesk, mask_report
 
 LAYERS, HEADS = 2, 3
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import SettingsError
-from attnlab.show.softmax_desk import (
+from attnlab.show.widgets.softmax_desk import (
     DRAWS,
     WIDTHS,
     SoftmaxDesk,

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import attnlab as al
 from attnlab.errors import AttnlabError
-from attnlab.show import desk, plots
-from attnlab.show.training_curve import (
+from attnlab.show import plots
+from attnlab.show.widgets import desk
+from attnlab.show.widgets.training_curve import (
     COLUMNS,
     EPOCHS,
     MOST_RUNS,
@@ -23,7 +24,7 @@ from attnlab.show.training_curve import (
     TrainingCurve,
     curve_report,
 )
-from attnlab.training import History, linear_schedule
+from attnlab.training.loop import History, linear_schedule
 
 
 def history(steps=60, epochs=3, until=None, every=None, loss=None, accuracy=None, rate=1e-3):

@@ -14,9 +14,9 @@ import attnlab as al
 from attnlab.balance import anomalies
 from attnlab.balance.recorder import Recorder
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.show import desk, training_monitor
-from attnlab.show.training_monitor import POINTS, TrainingMonitor, monitor_report
-from attnlab.training import History
+from attnlab.show.widgets import desk, training_monitor
+from attnlab.show.widgets.training_monitor import POINTS, TrainingMonitor, monitor_report
+from attnlab.training.loop import History
 
 START = {"measure": "entropy", "layers": "all", "layer": 1, "head": 2, "pinned": []}
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import attnlab as al
+from attnlab.datasets.pairs import ParallelDataset
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
-from attnlab.pairs import ParallelDataset
-from attnlab.settings import HeadSettings, Seq2SeqSettings
+from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
+from attnlab.heads.settings import HeadSettings, Seq2SeqSettings
 from attnlab.show import plots
-from attnlab.show.translation_desk import (
+from attnlab.show.widgets.translation_desk import (
     CANDIDATES,
     TranslationDesk,
     from_faders,
@@ -22,7 +22,7 @@ from attnlab.show.translation_desk import (
     to_faders,
     translation_report,
 )
-from attnlab.significance import paired_interval
+from attnlab.statistics import paired_interval
 
 LETTERS = "abcdefgh"
 VOCABULARY = ["[padding]", "[unknown]", "[start]", "[end]", *LETTERS.upper()]

@@ -11,10 +11,10 @@ import pytest
 import attnlab as al
 from attnlab.balance.tuner import Tuner
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.settings import HeadSettings
+from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots
-from attnlab.show.tuner_desk import KINDS, TunerDesk, tuner_report
-from attnlab.training import Interrupted
+from attnlab.show.widgets.tuner_desk import KINDS, TunerDesk, tuner_report
+from attnlab.training.loop import Interrupted
 
 TEXT = "A warm, funny film."
 START = {"round": "newest", "layer": 2, "head": 1, "kind": "change", "text": TEXT}

@@ -1,0 +1,1 @@
+"""Desks: widgets that move a model and show what happens."""
