@@ -170,7 +170,7 @@ def finetune(
     """
     from attnlab.classification import finetuning
     from attnlab.evaluation.evaluator import Evaluator
-    from attnlab.training.loop import leads
+    from attnlab.training.loop import is_main_process
     from attnlab.training.tracking import TensorBoard
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
@@ -201,9 +201,11 @@ def finetune(
             resume=resume,
             command=" ".join(command),
             progress=progress,
-            watch=TensorBoard(tensorboard) if tensorboard and leads() else None,
+            watch=TensorBoard(tensorboard) if tensorboard and is_main_process() else None,
         )
-    if not leads():  # under accelerate launch or torchrun the first process speaks for all
+    if (
+        not is_main_process()
+    ):  # under accelerate launch or torchrun the first process speaks for all
         return
     out.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
     best = clf.history.best
@@ -305,8 +307,8 @@ def sweep(
     from attnlab.classification import classifier as bert
     from attnlab.datasets import texts as datasets
     from attnlab.evaluation.evaluator import Evaluator
-    from attnlab.files import write_whole
-    from attnlab.training.loop import leads
+    from attnlab.files import atomic_write
+    from attnlab.training.loop import is_main_process
 
     if Path(dataset).suffix:
         held_out = datasets.from_csv(dataset, text, label)
@@ -324,7 +326,7 @@ def sweep(
             progress=lambda done, all_: progress(done, all_, f"{done} of {all_} batches"),
             resume=resume,
         )
-    if not leads():
+    if not is_main_process():
         return
     facts = table.attrs
     alike = f", answers as in float32: {facts['agreement']:.1%}" if "agreement" in facts else ""
@@ -332,7 +334,7 @@ def sweep(
         f"{facts['n']} sentences, untouched {facts['accuracy']:.1%} ± {facts['stderr']:.1%}; mode {mode}{alike}"
     )
     if to:
-        write_whole(to, table.to_csv(index=False).encode())
+        atomic_write(to, table.to_csv(index=False).encode())
         out.print(f"{len(table)} heads written to {to}", highlight=False)
     else:
         out.print(
@@ -498,9 +500,9 @@ def _bar(last_column: str) -> Progress:
 @contextlib.contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar, and the function that moves it: (step, steps, text). One for all processes."""
-    from attnlab.training.loop import leads
+    from attnlab.training.loop import is_main_process
 
-    if not leads():
+    if not is_main_process():
         yield lambda step, steps, text: None
         return
     with _bar("{task.completed:.0f}/{task.total:.0f}") as bar:

@@ -25,7 +25,7 @@ def bundled(name: str) -> Path:
     return clone / name if name == "notebooks" else clone / "data" / name
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write a file through a temporary one beside it, so that nobody meets half of it."""
     path = Path(path)
     if not path.parent.is_dir():

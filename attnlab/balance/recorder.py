@@ -17,9 +17,9 @@ from attnlab.balance.meter import Balance, Meter
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.measures import one_setting, tokenised
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 from attnlab.heads import control as heads
-from attnlab.training.loop import fingerprint, leads
+from attnlab.training.loop import fingerprint, is_main_process
 
 _KINDS = {"step": int, "layer": "Int64", "head": "Int64", "measure": str, "value": float}
 _WHOLE = ("balance", "tokens", "heads")  # measured of the model as a whole
@@ -73,7 +73,7 @@ class Recorder:
 
     def __call__(self, clf: Classifier, step: int) -> None:
         """Measure, if it is time: after step number ``step``, or with 0 before the first."""
-        if not leads():
+        if not is_main_process():
             return
         began = _now(clf)
         if step == 0 or not self._first:
@@ -173,7 +173,7 @@ class Recorder:
     def _write(self) -> None:
         if self.path is not None:
             text = ",".join(_KINDS) + "\n" + "".join(self._lines.values())
-            write_whole(self.path, text.encode())
+            atomic_write(self.path, text.encode())
 
     def _read(self, path: Path) -> None:
         if path.suffix != ".csv" or path.is_dir():

@@ -30,7 +30,7 @@ from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, suggest
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
 from attnlab.evaluation.measures import one_setting
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 from attnlab.heads import control as heads
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import CHECKPOINT, Interrupted, fingerprint
@@ -405,7 +405,7 @@ class Tuner:
                 state[name] = f"{name}-after-{trained}"
                 if not (self.out / _WEIGHTS / state[name]).exists():
                     clf.save(self.out / _WEIGHTS / state[name])
-        write_whole(self.out / _UNDER_WAY, (json.dumps(state, indent=1) + "\n").encode())
+        atomic_write(self.out / _UNDER_WAY, (json.dumps(state, indent=1) + "\n").encode())
         for old in (self.out / _WEIGHTS).glob("*"):
             if old.name not in (state["model"], state["alone"]):
                 shutil.rmtree(old, ignore_errors=True)
@@ -543,7 +543,7 @@ class Tuned:
                 "guard": self.guard,
                 "rounds": [_to_record(one) for one in self.rounds],
             }
-            write_whole(partial / _FILE, (json.dumps(record, indent=1) + "\n").encode())
+            atomic_write(partial / _FILE, (json.dumps(record, indent=1) + "\n").encode())
             partial.chmod(0o755)
             if folder.exists():
                 old = partial.with_name(partial.name + "-old")

@@ -24,7 +24,7 @@ from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, leads, train
+from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 
@@ -37,7 +37,8 @@ LEARNING_RATES = {
     "adalora": 2e-2,
     "prefix": 3e-2,
 }
-TOP_RATE = 10  # how many times faster pooler and classification layer learn than the encoder, with many labels
+# with many labels pooler and classification layer learn so many times faster than the encoder
+HEAD_LR_MULTIPLIER = 10
 
 
 def finetune(
@@ -98,9 +99,9 @@ def finetune(
     watch : called as watch(history, steps) whenever the history has grown
     after_step : called as after_step(clf, step), with 0 before the first step and then after every one, when the
         gradients that made it are still there: by a `balance.Recorder`, for one
-    **recipe : other fields of `training.Recipe`: top_rate, warmup, weight_decay, max_grad_norm, accumulation,
-        pool, patience. By default ``top_rate`` is `TOP_RATE` where more than two labels are to be told apart
-        while the encoder learns slowly, else 1.
+    **recipe : other fields of `training.Recipe`: head_lr_multiplier, warmup, weight_decay,
+        max_grad_norm, accumulation, pool, patience. By default ``head_lr_multiplier`` is
+        `HEAD_LR_MULTIPLIER` where more than two labels are to be told apart while the encoder learns slowly, else 1.
 
     Returns
     -------
@@ -135,7 +136,10 @@ def finetune(
             "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
         )
     slow = method in ("full", "frozen-embeddings") and pretrained
-    recipe.setdefault("top_rate", TOP_RATE if slow and len(splits.train.label_names) > 2 else 1)
+    recipe.setdefault(
+        "head_lr_multiplier",
+        HEAD_LR_MULTIPLIER if slow and len(splits.train.label_names) > 2 else 1,
+    )
     recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -196,7 +200,7 @@ def finetune(
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()
     model.requires_grad_(True)
-    writes = out is not None and leads()
+    writes = out is not None and is_main_process()
     if trained is model:
         if writes:
             clf.save(out)

@@ -42,7 +42,7 @@ from attnlab.course.judging import (
     why,
 )
 from attnlab.errors import AttnlabError, suggest
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +136,7 @@ def assignment(
     _same_cells_if_graded(course, name, book)
     source = course / "source" / name / f"{name}.ipynb"
     source.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(source, sources.as_text(book).encode())
+    atomic_write(source, sources.as_text(book).encode())
     if problem := _nbgrader("GenerateAssignment", course, name):
         raise AttnlabError(f"nbgrader could not make the release version:\n{problem}")
     submissions = len(list((course / "submitted").glob(f"*/{name}")))
@@ -220,7 +220,7 @@ def _course_folder(out: Path) -> Path:
         raise AttnlabError(f"{course} holds something else than a course. Choose a new folder.")
     (course / "submitted").mkdir(parents=True, exist_ok=True)
     if not config.exists():
-        write_whole(config, _CONFIG.encode())
+        atomic_write(config, _CONFIG.encode())
     return course
 
 
@@ -394,8 +394,8 @@ def _write_scores(course: Path, table: "pd.DataFrame") -> None:
     wide = table.pivot_table(index="student", columns="exercise", values="points", aggfunc="sum")
     wide = wide[list(dict.fromkeys(table.exercise))]
     sums = table.groupby("student")[["points", "of"]].sum().rename(columns={"points": "total"})
-    write_whole(course / "scores.csv", sums.join(wide).to_csv(float_format="%g").encode())
-    write_whole(path, table.to_csv(index=False, float_format="%g").encode())
+    atomic_write(course / "scores.csv", sums.join(wide).to_csv(float_format="%g").encode())
+    atomic_write(path, table.to_csv(index=False, float_format="%g").encode())
 
 
 # --- nbgrader --------------------------------------------------------------------------------------

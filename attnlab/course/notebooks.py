@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import AttnlabError, suggest
-from attnlab.files import bundled, write_whole
+from attnlab.files import atomic_write, bundled
 
 Notebook = Any  # nbformat's NotebookNode
 
@@ -83,7 +83,7 @@ def build(
         if not student_path.exists() or student_path.read_bytes() != student_text:
             changed.append(student_path)
             if not check:
-                write_whole(student_path, student_text)
+                atomic_write(student_path, student_text)
         solution_path = notebooks / "solutions" / student_path.name
         if not _is_solution_of(solution_path, text) or (names and not check):
             changed.append(solution_path)
@@ -91,7 +91,7 @@ def build(
                 progress(f"executing {solution_path.name}")
                 executed = execute(solution(read(text)), where=source.name)
                 solution_path.parent.mkdir(exist_ok=True)
-                write_whole(solution_path, as_text(without_scripts(executed)).encode())
+                atomic_write(solution_path, as_text(without_scripts(executed)).encode())
     return changed
 
 
@@ -134,7 +134,7 @@ def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list
         if os.path.lexists(copied):
             kept.append(copied)
         else:
-            added.append(write_whole(copied, notebook.read_bytes()))
+            added.append(atomic_write(copied, notebook.read_bytes()))
     return added, kept
 
 

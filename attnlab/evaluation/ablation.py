@@ -17,7 +17,7 @@ from torch import Tensor
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
 from attnlab.errors import AttnlabError, ModelError
 from attnlab.evaluation.forward import Change, Engine, Which
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 from attnlab.heads import control as heads
 from attnlab.statistics import benjamini_hochberg, mcnemar, paired_bootstrap, paired_interval
 
@@ -282,7 +282,7 @@ class _Kept:
         if self.path is None or not self.new or time.perf_counter() - self.saved < every:
             return
         tensors = {"logits": self.logits, "has": torch.from_numpy(self.has.astype(np.uint8))}
-        write_whole(self.path, to_safetensors(tensors, metadata={"identity": self.identity}))
+        atomic_write(self.path, to_safetensors(tensors, metadata={"identity": self.identity}))
         self.saved, self.new = time.perf_counter(), False
 
 

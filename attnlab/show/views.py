@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from attnlab.errors import AttnlabError, suggest
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 from attnlab.heads.maps import WHATS, AttentionMaps, CrossMaps, Seq2SeqMaps, What
 from attnlab.show import plots
 
@@ -78,7 +78,7 @@ class AttentionView:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self._title)}'
             f"</title><body>{self._repr_html_()}</body></html>"
         )
-        return write_whole(path, page.encode("utf-8"))
+        return atomic_write(path, page.encode("utf-8"))
 
 
 def attention_view(

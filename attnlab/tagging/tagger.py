@@ -38,7 +38,7 @@ from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.heads import control as _heads
 from attnlab.heads.settings import HeadSettings
-from attnlab.training.loop import History, Recipe, fingerprint, leads, train
+from attnlab.training.loop import History, Recipe, fingerprint, is_main_process, train
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -497,7 +497,7 @@ def finetune_tagger(
     if trained is not model:
         model = trained.merge_and_unload()
     tagger = Tagger(model, tokenizer, tag_names, history)
-    if out is not None and leads():
+    if out is not None and is_main_process():
         tagger.save(out)
     return tagger
 

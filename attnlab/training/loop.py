@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from attnlab.device import autocast
 from attnlab.errors import AttnlabError, AttnlabWarning
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -45,7 +45,7 @@ class Recipe:
     epochs : how often every text is seen
     batch_size : texts to a step
     learning_rate : at its highest
-    top_rate : how many times faster the layers above the encoder learn
+    head_lr_multiplier : how many times faster the layers above the encoder learn
     warmup : share of the steps over which the learning rate rises; then it falls to 0 linearly
     weight_decay : on matrices only, not on biases and norms
     max_grad_norm : longer gradients are cut to this length
@@ -60,7 +60,7 @@ class Recipe:
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 1e-4
-    top_rate: float = 1.0
+    head_lr_multiplier: float = 1.0
     warmup: float = 0.06
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -78,9 +78,10 @@ class Recipe:
                 f"learning_rate is {self.learning_rate}, warmup {self.warmup}. The first must be positive, "
                 "such as 1e-4, the second a share of the steps, from 0 to 1."
             )
-        if not self.top_rate > 0:
+        if not self.head_lr_multiplier > 0:
             raise AttnlabError(
-                f"top_rate is {self.top_rate}; it multiplies the learning rate, so it must be above 0, such as 10."
+                f"head_lr_multiplier is {self.head_lr_multiplier}; it multiplies the learning rate, "
+                "so it must be above 0, such as 10."
             )
         if self.patience is not None and self.patience < 1:
             raise AttnlabError(
@@ -132,9 +133,9 @@ class History:
         """Write epochs and steps to a .json file, or the epochs to a .csv file."""
         path = Path(path)
         if path.suffix == ".csv":
-            return write_whole(path, self.to_frame().to_csv(index=False).encode())
+            return atomic_write(path, self.to_frame().to_csv(index=False).encode())
         if path.suffix == ".json":
-            return write_whole(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+            return atomic_write(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
         raise AttnlabError(f"{path} is neither .csv nor .json. Choose one of the two.")
 
     @classmethod
@@ -221,7 +222,7 @@ def train(
     resume : go on from the checkpoint in ``folder``; the result is that of a run that was never stopped
     choose_by : which of the figures of ``evaluate`` decides on the best epoch; "epoch" keeps the last
     identity : what else must be the same for a run to go on: base, data, method, whatever JSON can hold
-    top : names of the parameters above the encoder; they learn ``recipe.top_rate`` times faster
+    top : names of the parameters above the encoder; they learn ``recipe.head_lr_multiplier`` times faster
     objective : the loss, a mean over the texts of a batch, from what the model returns and its inputs; default
         ``.loss`` of what it returns
     after_step : called with the number of the step, from 0, before its gradients are forgotten
@@ -239,7 +240,7 @@ def train(
     objective = objective or (lambda outputs, inputs: outputs.loss)
     run = _Run(model, lengths, recipe, accelerator, number_format, objective, after_step, top)
     run.history.chosen_by, run.others = choose_by, identity or {}
-    if watch is None or not leads():
+    if watch is None or not is_main_process():
         watch = _unseen
     path = None if folder is None else Path(folder) / CHECKPOINT
     if path is not None and resume:
@@ -278,7 +279,7 @@ def fingerprint(data: dict[str, Any]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes and speaks: the only one, or the first of several."""
     return int(os.environ.get("RANK", "0")) == 0
 
@@ -357,7 +358,7 @@ class _Run:
             self.done, self.steps, self.recipe.warmup
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * (self.recipe.top_rate if group["top"] else 1)
+            group["lr"] = rate * (self.recipe.head_lr_multiplier if group["top"] else 1)
         self.scaler.step(
             self.optimizer
         )  # leaves a step out whose gradients are too large for float16
@@ -487,7 +488,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
-        if not leads():
+        if not is_main_process():
             return
         tensors = {f"model/{name}": one.detach() for name, one in self.trainable.items()}
         tensors |= {f"best/{name}": one for name, one in self.best.items()}
@@ -506,7 +507,7 @@ class _Run:
         }
         whole = {name: one.cpu().contiguous() for name, one in tensors.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, to_safetensors(whole, {"attnlab": json.dumps(state)}))
+        atomic_write(path, to_safetensors(whole, {"attnlab": json.dumps(state)}))
 
     def load(self, path: Path) -> None:
         """Take everything from a file that `save` wrote."""

@@ -26,11 +26,11 @@ from attnlab.datasets.texts import Splits
 from attnlab.device import device as default_device
 from attnlab.device import number_format as fastest_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.files import bundled, write_whole
+from attnlab.files import atomic_write, bundled
 from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
 from attnlab.heads.settings import KINDS, Seq2SeqSettings
 from attnlab.statistics import mcnemar, paired_interval
-from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, leads, train
+from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
 from attnlab.transformer import decoding
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords
@@ -249,7 +249,7 @@ class Translator:
             {name: one.contiguous() for name, one in tensors.items()},
             {"translator": json.dumps(about)},
         )
-        return write_whole(path, data)
+        return atomic_write(path, data)
 
     def __repr__(self) -> str:
         size = self.model.size
@@ -393,7 +393,7 @@ def train_translator(
         watch=watch,
     )
     network.eval()
-    if folder is not None and leads():
+    if folder is not None and is_main_process():
         translator.save(folder / FILE)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return translator

@@ -404,7 +404,7 @@ def test_saving_is_whole_or_not_at_all(tuned, tmp_path, monkeypatch):
     with pytest.raises(AttnlabError, match=r"has no tuned\.json"):
         Tuned.load(tmp_path / "mine")
     tuned.save(tmp_path / "kept")
-    monkeypatch.setattr(tuner, "write_whole", fails)
+    monkeypatch.setattr(tuner, "atomic_write", fails)
     for name in ("new", "kept"):
         with pytest.raises(OSError, match="disk full"):
             tuned.save(tmp_path / name)

@@ -31,7 +31,7 @@ from rich.table import Table
 from rows import Row, accuracy, row
 
 import attnlab as al
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "data" / "results.json"
@@ -253,7 +253,7 @@ def merge(rows: list[Row], area: str) -> None:
     names = {one["name"] for one in rows}
     kept = [one for one in kept if one["name"] not in names]
     merged = sorted(kept + [one | facts for one in rows], key=lambda one: str(one["name"]))
-    write_whole(RESULTS, (json.dumps(merged, indent=1) + "\n").encode())
+    atomic_write(RESULTS, (json.dumps(merged, indent=1) + "\n").encode())
 
 
 def write_cards() -> None:
@@ -303,7 +303,7 @@ def write_cards() -> None:
         lines += [f"Dev accuracy by epoch, as seen in training: {rounded}.", ""]
         lines += [record["remark"], ""] if record.get("remark") else []
         lines += ["Card written by `make bench AREA=accuracy`.", ""]
-        write_whole(folder / "README.md", "\n".join(lines).encode())
+        atomic_write(folder / "README.md", "\n".join(lines).encode())
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ TRAINED = [
         "reuters-r8",
         "full",
         (0,),
-        {"epochs": 2, "learning_rate": 3e-4, "top_rate": 1, "max_length": 128},
+        {"epochs": 2, "learning_rate": 3e-4, "head_lr_multiplier": 1, "max_length": 128},
     ),
     (
         "reuters-r52",

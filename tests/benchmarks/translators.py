@@ -9,7 +9,7 @@ import torch
 from rows import Row, accuracy, not_measured, row
 
 import attnlab as al
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 from attnlab.translation import scores
 from attnlab.translation import translator as translation
 from attnlab.translation.scores import TranslationScore
@@ -61,7 +61,7 @@ def _dates() -> list[Row]:
         row("dates.train_seconds", seconds, "s, sub-words and dev measurements included"),
         accuracy("dates.unseen_formats.exact_match", others, kinds=kinds),
     ]
-    write_whole(DATES / "README.md", _card(translator, right, others, kinds).encode())
+    atomic_write(DATES / "README.md", _card(translator, right, others, kinds).encode())
     return rows
 
 

@@ -53,7 +53,7 @@ def test_with_many_labels_what_stands_above_the_encoder_learns_faster(movies):
 
     three = ["bad", "fair", "good"]
     assert moved(three) == pytest.approx([1e-3, 1e-3, 1e-4], rel=0.1)
-    assert moved(three, top_rate=1) == pytest.approx([1e-4, 1e-4, 1e-4], rel=0.1)
+    assert moved(three, head_lr_multiplier=1) == pytest.approx([1e-4, 1e-4, 1e-4], rel=0.1)
     assert moved(["bad", "good"]) == pytest.approx([1e-4, 1e-4, 1e-4], rel=0.1)
 
 

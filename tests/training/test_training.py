@@ -85,7 +85,7 @@ def test_one_step_is_what_it_says_by_hand():
 def test_layers_on_top_learn_as_many_times_faster_as_asked():
     """The first step of Adam moves every weight by the learning rate, whatever its gradient."""
     recipe = Recipe(
-        epochs=1, batch_size=50, learning_rate=1e-3, top_rate=10, warmup=0, weight_decay=0
+        epochs=1, batch_size=50, learning_rate=1e-3, head_lr_multiplier=10, warmup=0, weight_decay=0
     )
     model, before = Tiny(dropout=0), Tiny(dropout=0)
     run(model, recipe, top=["outer.weight", "outer.bias"])
@@ -96,7 +96,7 @@ def test_layers_on_top_learn_as_many_times_faster_as_asked():
     for name, distance in moved.items():
         assert distance == pytest.approx(1e-2 if "outer" in name else 1e-3, rel=0.02), name
     with pytest.raises(AttnlabError, match="above 0"):
-        Recipe(top_rate=0)
+        Recipe(head_lr_multiplier=0)
 
 
 def test_in_float16_it_learns_the_same_and_small_gradients_are_not_lost():

@@ -19,7 +19,7 @@ from attnlab.course.checks import (
 )
 from attnlab.course.checks.examiner import CheckFailed, Exercise, Unwritten
 from attnlab.errors import AttnlabError, suggest
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 
 __all__ = ["EXERCISES", "CheckFailed", "Exercise", "Unwritten", "progress_file", "summary"]
 
@@ -126,7 +126,7 @@ def summary(lesson: str | None = None) -> None:
         _print_lesson(topic, record)
     if record:
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-        write_whole(progress_file(), text.encode())
+        atomic_write(progress_file(), text.encode())
 
 
 def _print_lesson(topic: str, record: dict[str, dict[str, Any]]) -> None:

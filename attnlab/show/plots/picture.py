@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from attnlab.errors import AttnlabError
-from attnlab.files import write_whole
+from attnlab.files import atomic_write
 
 
 class Picture:
@@ -53,7 +53,7 @@ class Picture:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a PNG file, whole or not at all."""
-        return write_whole(path, self.png(dpi=160))
+        return atomic_write(path, self.png(dpi=160))
 
 
 def show(figure: Figure, alt: str) -> Picture:
