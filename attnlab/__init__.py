@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.datasets.texts import TextDataset as TextDataset
     from attnlab.errors import AttnlabError as AttnlabError
     from attnlab.evaluation.evaluator import Evaluator as Evaluator
-    from attnlab.evaluation.report import report as report
+    from attnlab.evaluation.reports import report as report
     from attnlab.heads.maps import AttentionMaps as AttentionMaps
     from attnlab.heads.maps import CrossMaps as CrossMaps
     from attnlab.heads.maps import Seq2SeqMaps as Seq2SeqMaps

@@ -243,7 +243,7 @@ def search(
 
     Example: [bold]attnlab search movie-sentiment --minutes 30 --out runs/search[/]
     """
-    from attnlab.classification.search import search as look
+    from attnlab.classification.hyperparameters import search as look
 
     splits = _splits(dataset, text, label)
     names = [name.strip() for name in methods.split(",") if name.strip()]

@@ -7,7 +7,7 @@ from attnlab.classification.classifier import (
     load_classifier,
 )
 from attnlab.classification.finetuning import LEARNING_RATES, finetune
-from attnlab.classification.search import Search, search
+from attnlab.classification.hyperparameters import Search, search
 
 __all__ = [
     "LEARNING_RATES",

@@ -101,7 +101,8 @@ def finetune(
         gradients that made it are still there: by a `balance.Recorder`, for one
     **recipe : other fields of `training.Recipe`: head_lr_multiplier, warmup, weight_decay,
         max_grad_norm, accumulation, pool, patience. By default ``head_lr_multiplier`` is
-        `HEAD_LR_MULTIPLIER` where more than two labels are to be told apart while the encoder learns slowly, else 1.
+        `HEAD_LR_MULTIPLIER` where more than two labels are to be told apart while the
+        encoder learns slowly, else 1.
 
     Returns
     -------

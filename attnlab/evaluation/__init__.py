@@ -11,7 +11,7 @@ from attnlab.evaluation.measures import (
     token_gradients,
 )
 from attnlab.evaluation.movement import layer_movement
-from attnlab.evaluation.report import (
+from attnlab.evaluation.reports import (
     Report,
     bag_of_words,
     by_class,

@@ -14,6 +14,7 @@ from tiny_models import CONFIGS
 import attnlab as al
 from attnlab.balance import measure, meter, relative_difference, similarity
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
+from attnlab.heads import control as heads
 
 LONG = [
     "A slow start, yet the ending is worth every minute, and then it stays with you for days.",
@@ -131,7 +132,7 @@ def test_every_family_and_setting_is_measured_as_it_is(family):
 def with_weights(clf, change):
     """A copy of a classifier whose query matrices were changed: what a head looks at follows them."""
     model = copy.deepcopy(clf.model)
-    for site in al.heads.sites(model):
+    for site in heads.sites(model):
         with torch.no_grad():
             change(getattr(site.module, site.query))
     return clf.with_model(model)
@@ -244,7 +245,7 @@ def test_texts_in_one_batch_or_alone_measure_the_same(clf):
 
 def test_doubles_show(clf):
     model = copy.deepcopy(clf.model)
-    site = al.heads.sites(model)[2]
+    site = heads.sites(model)[2]
     with torch.no_grad():
         for name in (site.query, site.key, site.value):
             for one in (getattr(site.module, name).weight, getattr(site.module, name).bias):
@@ -272,7 +273,7 @@ def test_similarity_is_that_of_the_maps_and_contexts(clf):
     contexts = {one: [] for one in ((0, 1), (3, 2))}
     for place in range(len(TEXTS)):
         inputs = encoded.batch([place])
-        records = al.heads.record(clf, inputs, clf.settings())
+        records = heads.record(clf, inputs, clf.settings())
         for layer, head in contexts:
             one = records[layer]
             contexts[layer, head].append((one.weights @ one.values)[0, head].double())

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from attnlab.classification.search import search
+from attnlab.classification.hyperparameters import search
 from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError
 
@@ -65,7 +65,7 @@ def test_no_trial_begins_after_its_time_and_ctrl_c_keeps_what_was_found(little):
 
 
 def test_a_trial_that_fails_does_not_end_the_search(little, monkeypatch):
-    import attnlab.search as module
+    from attnlab.classification import hyperparameters as module
 
     real, calls = module.finetune, []
 

@@ -46,7 +46,7 @@ FRENCH = datasets.source("interface-fr")
 def test_every_set_has_its_published_size(name, train, dev, test):
     splits = al.datasets.load(name)
     assert (len(splits.train), len(splits.dev), len(splits.test)) == (train, dev, test)
-    assert (name in al.datasets.names()) != (name in al.datasets.MADE)
+    assert (name in al.datasets.names()) != (name in datasets.MADE)
     assert splits.test.name == name
 
 

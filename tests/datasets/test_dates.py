@@ -115,7 +115,7 @@ def test_years_months_and_days_are_drawn_evenly(splits):
 
 def test_the_same_seed_gives_the_same_dates_in_every_process():
     code = (
-        "import hashlib; from attnlab import dates\n"
+        "import hashlib; from attnlab.datasets import dates\n"
         "for held in (False, True):\n"
         "    data = dates.make(300, 7, held_out=held)\n"
         "    print(hashlib.sha256(repr((data.sources, data.targets, data.spans, data.kinds))"

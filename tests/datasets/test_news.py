@@ -58,7 +58,7 @@ GOLDEN = "906d14dcc096b695"
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_the_sentences_are_the_same_in_every_process(hash_seed):
     code = (
-        "import hashlib; from attnlab import synthetic; s = synthetic.splits(200, 50, 50, 200);"
+        "import hashlib; from attnlab.datasets import news; s = news.splits(200, 50, 50, 200);"
         "all_of = [one.texts + one.tags for one in (s.train, s.dev, s.test, s.unseen)];"
         "print(hashlib.sha256(repr(all_of).encode()).hexdigest())"
     )

@@ -11,7 +11,7 @@ from sklearn import metrics
 import attnlab as al
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
-from attnlab.evaluation import report as reports
+from attnlab.evaluation import reports
 
 
 @settings(deadline=None, max_examples=40)

@@ -16,7 +16,7 @@ from tiny_models import tiny
 
 import attnlab as al
 from attnlab.errors import AttnlabError
-from attnlab.evaluation.report import Report
+from attnlab.evaluation.reports import Report
 from attnlab.show import plots, views
 from attnlab.training.loop import History
 

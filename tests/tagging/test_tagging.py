@@ -401,7 +401,7 @@ def test_data_that_cannot_be_scored_says_why(tagger, movies):
 def test_what_cannot_be_trained_on_is_refused(little, movies, tmp_path):
     with pytest.raises(ModelError, match="Did you mean 'lora'"):
         al.finetune_tagger("minilm", little, "lorra")
-    with pytest.raises(DataError, match=r"al\.synthetic\.splits\(\)"):
+    with pytest.raises(DataError, match=r"al\.datasets\.news\.splits\(\)"):
         al.finetune_tagger()
     with pytest.raises(DataError, match=r"al\.finetune"):
         al.finetune_tagger("minilm", movies)

@@ -7,7 +7,6 @@ from scipy import stats
 import attnlab as al
 from attnlab.datasets.texts import Splits
 from attnlab.errors import DataError
-from attnlab.translation import scores as translation_scores
 from attnlab.translation.scores import compare, copy_source, nearest_string, score
 
 
@@ -192,7 +191,3 @@ def test_baselines_need_pairs_and_a_training_part():
     texts = al.TextDataset(["a"], [0], ["x"], "toy")
     with pytest.raises(DataError, match="no translations"):
         copy_source(Splits(texts, texts, texts))
-
-
-def test_the_module_is_found_in_the_package():
-    assert al.translation_scores is translation_scores

@@ -11,7 +11,7 @@ from scipy import stats
 
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.movement import KINDS, layer_movement
-from attnlab.evaluation.report import BINS, Report
+from attnlab.evaluation.reports import BINS, Report
 from attnlab.show.plots.learning import RUN_COLOURS
 from attnlab.show.plots.picture import Picture, plain, style
 
