@@ -1,0 +1,24 @@
+"""Checks of lesson 07, attention balance: a file per exercise."""
+
+from attnlab.course.checks.attention_balance import (
+    guarded_choice,
+    js_divergence,
+    normalised_entropy,
+    robust_outliers,
+    tune_rounds,
+    without_special,
+)
+
+__all__ = ["EXERCISES"]
+
+EXERCISES = [
+    exercise.EXERCISE
+    for exercise in (
+        normalised_entropy,
+        without_special,
+        js_divergence,
+        robust_outliers,
+        guarded_choice,
+        tune_rounds,
+    )
+]
