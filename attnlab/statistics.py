@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -9,6 +10,54 @@ from scipy import stats
 from attnlab.errors import AttnlabError
 
 _Z = float(stats.norm.ppf(0.975))  # all intervals are 95 %
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """How the share of right answers changed on the same N questions.
+
+    Attributes
+    ----------
+    gained, lost : numbers of answers that became right, and that became wrong
+    n : number of questions N
+    delta : change of the share, (gained - lost) / N
+    low, high : 95 % interval of the change, see `paired_interval`
+    p_value : exact McNemar test that neither is better, see `mcnemar`
+    """
+
+    gained: int
+    lost: int
+    n: int
+    delta: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_test(before: np.ndarray, after: np.ndarray) -> PairedTest:
+    """Compare two sets of answers to the same questions.
+
+    Parameters
+    ----------
+    before, after : bool arrays (N,), whether each answer is right
+
+    Raises
+    ------
+    AttnlabError : no answers, or not as many after as before
+
+    >>> test = paired_test(np.array([True, False, False]), np.array([True, True, True]))
+    >>> test.gained, test.lost, round(test.delta, 2), test.p_value
+    (2, 0, 0.67, 0.5)
+    """
+    before, after = np.asarray(before, bool), np.asarray(after, bool)
+    if before.shape != after.shape or before.ndim != 1 or not len(before):
+        raise AttnlabError(
+            f"A paired test needs answers to the same questions, arrays of one shape (N,), N at "
+            f"least 1; got {before.shape} and {after.shape}."
+        )
+    n, gained, lost = len(before), int((after & ~before).sum()), int((before & ~after).sum())
+    low, high = paired_interval(gained, lost, n)
+    return PairedTest(gained, lost, n, (gained - lost) / n, low, high, mcnemar(gained, lost))
 
 
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
@@ -40,12 +89,12 @@ def mcnemar(gained: int, lost: int) -> float:
 def paired_bootstrap(
     differences: np.ndarray, draws: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of a mean difference: the texts are drawn again and again, with replacement.
+    """95 % percentile interval of a mean difference: texts are drawn again, with replacement.
 
     Parameters
     ----------
-    differences : float array (N,), after minus before for each text, or (N, K) for K comparisons on the same
-        texts, which then are drawn together
+    differences : float array (N,), after minus before for each text, or (N, K) for K comparisons
+        on the same texts, which then are drawn together
     draws : how often
     seed : of the draws
 
@@ -58,8 +107,8 @@ def paired_bootstrap(
     differences = np.asarray(differences, dtype=float)
     if differences.ndim not in (1, 2) or len(differences) == 0 or draws < 1:
         raise AttnlabError(
-            f"A bootstrap needs differences of shape (N,) or (N, K), N at least 1, and draws; got "
-            f"{differences.shape} and {draws} draws."
+            f"A bootstrap needs differences of shape (N,) or (N, K), N at least 1, and draws; "
+            f"got {differences.shape} and {draws} draws."
         )
     n = len(differences)
     generator, chunk = np.random.default_rng(seed), max(1, 4_000_000 // n)
@@ -74,7 +123,7 @@ def paired_bootstrap(
 
 
 def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """P-values adjusted for how many there are: calling all below q real, a share q of the calls is false at most.
+    """P-values adjusted for their number: of all called real below q, at most a share q is not.
 
     Parameters
     ----------

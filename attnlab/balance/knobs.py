@@ -27,8 +27,8 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, ModelError, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.forward import Engine
-from attnlab.evaluation.measures import one_setting
 from attnlab.heads import control as heads
+from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import shuffled_batches
 

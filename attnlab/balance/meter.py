@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, ModelError, suggest
-from attnlab.evaluation.measures import is_special, one_setting, recorded, tokenised
+from attnlab.evaluation.measures import is_special, recorded, tokenised
 from attnlab.heads import control as _heads
+from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 
 Tokens = Literal["all", "text"]

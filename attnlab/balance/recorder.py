@@ -16,9 +16,10 @@ from transformers import TrainerCallback
 from attnlab.balance.meter import Balance, Meter
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError
-from attnlab.evaluation.measures import one_setting, tokenised
+from attnlab.evaluation.measures import tokenised
 from attnlab.files import atomic_write
 from attnlab.heads import control as heads
+from attnlab.heads import one_setting
 from attnlab.training.loop import fingerprint, is_main_process
 
 _KINDS = {"step": int, "layer": "Int64", "head": "Int64", "measure": str, "value": float}

@@ -15,8 +15,8 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.evaluator import Evaluator
-from attnlab.evaluation.measures import one_setting
 from attnlab.heads import control as heads
+from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import Recipe, fingerprint, train
 

@@ -29,9 +29,9 @@ from attnlab.classification.classifier import Classifier, load_classifier
 from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, suggest
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
-from attnlab.evaluation.measures import one_setting
 from attnlab.files import atomic_write
 from attnlab.heads import control as heads
+from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import CHECKPOINT, Interrupted, fingerprint
 

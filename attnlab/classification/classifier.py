@@ -300,12 +300,7 @@ class Classifier:
         encoded = self.encode([text])
         ids = encoded.ids(0)
         neutral = self.settings()
-        settings = (settings or _heads.current(self.model) or neutral).copy()
-        settings.validate(self.layers, self.heads)
-        if settings.scale.dim() != 2:
-            raise ModelError(
-                "attend takes one setting for one text, not a stack. Pick one of them."
-            )
+        settings = _heads.one_setting(self, settings)
         inputs = {name: one.to(self.device) for name, one in encoded.batch([0, 0]).items()}
         records = _heads.record(self, inputs, HeadSettings.stack([settings, neutral]))
         special = torch.tensor(

@@ -19,7 +19,7 @@ from attnlab.errors import AttnlabError, ModelError
 from attnlab.evaluation.forward import Change, Engine, Which
 from attnlab.files import atomic_write
 from attnlab.heads import control as heads
-from attnlab.statistics import benjamini_hochberg, mcnemar, paired_bootstrap, paired_interval
+from attnlab.statistics import benjamini_hochberg, paired_bootstrap, paired_test
 
 Row = tuple[int, int | None]  # layer and head; no head where a whole layer is meant
 _SAVED_EVERY = 20.0  # seconds
@@ -188,19 +188,16 @@ def compared(logits: Tensor, labels: np.ndarray, rows: Sequence[Row]) -> pd.Data
     losses, margins, right = measures(logits, labels)
     moved = (losses[:-1] - losses[-1]).T  # (N, V)
     low, high = paired_bootstrap(moved)
-    gained = (right[:-1] & ~right[-1]).sum(1)
-    lost = (~right[:-1] & right[-1]).sum(1)
-    pairs = list(zip(gained.tolist(), lost.tolist(), strict=True))
-    intervals = np.array([paired_interval(*pair, len(labels)) for pair in pairs])
-    p_values = np.array([mcnemar(*pair) for pair in pairs])
+    tests = [paired_test(right[-1], changed) for changed in right[:-1]]
+    p_values = np.array([test.p_value for test in tests])
     table = pd.DataFrame(
         {
             "layer": [layer for layer, _ in rows],
             "head": [head for _, head in rows],
             "accuracy": right[:-1].mean(1),
-            "delta": (gained - lost) / len(labels),
-            "ci_low": intervals[:, 0],
-            "ci_high": intervals[:, 1],
+            "delta": [test.delta for test in tests],
+            "ci_low": [test.low for test in tests],
+            "ci_high": [test.high for test in tests],
             "p_value": p_values,
             "q_value": benjamini_hochberg(p_values),
             "loss": losses[:-1].mean(1),

@@ -36,7 +36,7 @@ from attnlab.evaluation import ablation as sweeps
 from attnlab.evaluation.forward import Change, Engine, How, Which
 from attnlab.heads import control as heads
 from attnlab.heads.settings import HeadSettings
-from attnlab.statistics import mcnemar, paired_bootstrap, paired_interval
+from attnlab.statistics import paired_bootstrap, paired_test
 
 Mode = Literal["exact", "fast"]
 Place = tuple[int, int]
@@ -218,9 +218,7 @@ class Evaluator:
             and what is computed is added
         stop : asked between batches; when it says True the run raises `bert.Stopped`
         """
-        settings = (settings or heads.current(self.clf) or self.clf.settings()).copy()
-        settings.validate(self.clf.layers, self.clf.heads)
-        _refuse_stack(settings)
+        settings = heads.one_setting(self.clf, settings)
         if first < 1:
             raise AttnlabError(f"first is {first}; a chunk holds at least 1 text.")
         at, known = 0, [] if known is None else known
@@ -250,8 +248,7 @@ class Evaluator:
                 f"These scores are of {a.n} and {b.n} texts; to compare them pairwise, score both on the "
                 f"same {len(places)}."
             )
-        gained = int((b.correct & ~a.correct).sum())
-        lost = int((a.correct & ~b.correct).sum())
+        test = paired_test(a.correct, b.correct)
         names = self.clf.label_names
         changed = np.flatnonzero(a.predictions != b.predictions)
         flips = pd.DataFrame(
@@ -264,9 +261,9 @@ class Evaluator:
             index=places[changed],
         )
         return Comparison(
-            delta=(gained - lost) / a.n,
-            ci=paired_interval(gained, lost, a.n),
-            p_value=mcnemar(gained, lost),
+            delta=test.delta,
+            ci=(test.low, test.high),
+            p_value=test.p_value,
             flips=flips,
             loss_change=b.losses - a.losses,
             margin_change=b.margins - a.margins,
@@ -408,8 +405,7 @@ class Evaluator:
 
         The first call takes the gradients, as `gradients` does. Far from neutral it is a guess: measure.
         """
-        settings.validate(self.clf.layers, self.clf.heads)
-        _refuse_stack(settings)
+        settings.validate_single(self.clf.layers, self.clf.heads)
         found = self._gradients("margin")
         steps = {
             "scale": settings.scale.detach().cpu().numpy() - 1,
@@ -801,13 +797,6 @@ def _weights_now(clf: Classifier) -> tuple[object, ...]:
     with torch.no_grad():
         sums = torch.stack([one.sum().float() for one in tensors]).tolist()
     return tuple(sums), tuple(one._version for one in tensors), str(clf.device)
-
-
-def _refuse_stack(settings: HeadSettings) -> None:
-    if settings.scale.dim() != 2:
-        raise AttnlabError(
-            "The Evaluator takes one setting for all texts, not a stack. Pick one of them."
-        )
 
 
 def _labels_of(clf: Classifier, dataset: TextDataset) -> list[int]:

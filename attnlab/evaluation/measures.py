@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attnlab.attention.functions import entropy
 from attnlab.classification.classifier import Classifier, Encoded, Text
-from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError, suggest
+from attnlab.errors import AttnlabError, DataError, ModelError, suggest
 from attnlab.heads import control as _heads
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
@@ -64,7 +64,7 @@ def profiles(
     Texts run in batches of like length, and nothing of a batch is kept but sums. Padding counts nowhere.
     """
     encoded = tokenised(clf, texts)
-    settings = one_setting(clf, settings)
+    settings = _heads.one_setting(clf, settings)
     scale = settings.scale.detach().double()
     sums: dict[str, Tensor] = {}  # name to (L, H)
     for places, ids, records in recorded(clf, encoded, settings):
@@ -302,7 +302,7 @@ def agreement(
 
 def _explained(clf: Classifier, encoded: Encoded) -> Iterator[pd.DataFrame]:
     """`explanations` of each text, in order."""
-    settings = one_setting(clf, None)
+    settings = _heads.one_setting(clf, None)
     scale = settings.scale.detach()[:, :, None, None]
     attention: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for places, _, records in recorded(clf, encoded, settings):
@@ -401,18 +401,6 @@ def tokenised(clf: Classifier, texts: Sequence[Text]) -> Encoded:
     if not len(encoded):
         raise DataError("There are no texts to measure on. Give at least one.")
     return encoded
-
-
-def one_setting(clf: Classifier, settings: HeadSettings | None) -> HeadSettings:
-    """One setting for all texts: the one given, that of a block around the call, or the neutral one."""
-    settings = (settings or _heads.current(clf) or clf.settings()).copy()
-    settings.validate(clf.layers, clf.heads)
-    if settings.scale.dim() != 2:
-        raise SettingsError(
-            f"Got a stack of {settings.scale.shape[0]} settings; attention is measured with one for all texts. "
-            "Pick one of them."
-        )
-    return settings
 
 
 def _kinds(clf: Classifier, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

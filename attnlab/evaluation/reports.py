@@ -14,7 +14,7 @@ from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
 from attnlab.evaluation.evaluator import Evaluator, Score
-from attnlab.statistics import mcnemar, paired_interval
+from attnlab.statistics import paired_test
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -91,23 +91,21 @@ def report(clf: Classifier, test: TextDataset, train: TextDataset | None = None)
 
 def by_class(predictions: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
     """Precision, recall, F1 and number of texts of every class."""
-    rows = []
-    for index, name in enumerate(names):
-        hits = int(((predictions == index) & (labels == index)).sum())
-        predicted, texts = int((predictions == index).sum()), int((labels == index).sum())
-        precision = hits / predicted if predicted else math.nan
-        recall = hits / texts if texts else math.nan
-        f1 = 2 * hits / (predicted + texts) if predicted + texts else math.nan
-        rows.append(
-            {"label": name, "precision": precision, "recall": recall, "f1": f1, "texts": texts}
-        )
-    return pd.DataFrame(rows)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(
+        labels, predictions, labels=range(len(names)), zero_division=math.nan
+    )
+    table = pd.DataFrame(dict(zip(("precision", "recall", "f1", "texts"), columns, strict=True)))
+    table.insert(0, "label", names)
+    return table
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, names: list[str]) -> pd.DataFrame:
     """How often each label (down) was taken for each other (across)."""
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(counts, (labels, predictions), 1)
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(labels, predictions, labels=range(len(names)))
     return pd.DataFrame(
         counts, index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted")
     )
@@ -183,10 +181,9 @@ def _comparison(
         others["tf-idf + logistic regression"] = answers == labels
     rows = [_entry("this classifier", correct)]
     for name, right in others.items():
-        gained, lost = int((correct & ~right).sum()), int((right & ~correct).sum())
-        low, high = paired_interval(gained, lost, len(labels))
-        delta = float(correct.mean() - right.mean())
-        row = {"delta": delta, "ci_low": low, "ci_high": high, "p_value": mcnemar(gained, lost)}
+        test = paired_test(right, correct)
+        row = {"delta": test.delta, "ci_low": test.low, "ci_high": test.high}
+        row["p_value"] = test.p_value
         rows.append(_entry(name, right) | row)
     return pd.DataFrame(rows)
 

@@ -1,6 +1,15 @@
 """Attention heads of Transformers models: a scale and a temperature for each, pruning, maps."""
 
-from attnlab.heads.control import applied, attach, current, prune, removed, self_check, size
+from attnlab.heads.control import (
+    applied,
+    attach,
+    current,
+    one_setting,
+    prune,
+    removed,
+    self_check,
+    size,
+)
 from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
 from attnlab.heads.settings import HeadSettings, Seq2SeqSettings
 
@@ -13,6 +22,7 @@ __all__ = [
     "applied",
     "attach",
     "current",
+    "one_setting",
     "prune",
     "removed",
     "self_check",

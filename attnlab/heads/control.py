@@ -82,6 +82,24 @@ def current(target: Any) -> HeadSettings | None:
     return blocks[-1] if blocks else None
 
 
+def one_setting(target: Any, settings: HeadSettings | None) -> HeadSettings:
+    """A copy of the one setting for all texts that holds: given, of a block, or neutral.
+
+    Parameters
+    ----------
+    target : Classifier or Transformers model
+    settings : HeadSettings; None takes those of the `applied` block around the call, if any, and
+        otherwise neutral ones
+
+    Raises
+    ------
+    SettingsError : settings of another size, or a stack with one setting per text
+    """
+    layers, heads = size(target)
+    found = settings or current(target) or HeadSettings(layers, heads)
+    return found.copy().validate_single(layers, heads)
+
+
 def keywords(target: Any, settings: HeadSettings, record: bool = False) -> dict[str, "HeadControl"]:
     """Keyword arguments that make one forward call use these settings, and no other call.
 

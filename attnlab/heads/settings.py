@@ -122,6 +122,16 @@ class HeadSettings:
             )
         return self
 
+    def validate_single(self, layers: int, heads: int) -> Self:
+        """As `validate`, and raise SettingsError for a stack, which has one setting per text."""
+        self.validate(layers, heads)
+        if self.scale.dim() != 2:
+            raise SettingsError(
+                f"Expected one setting for all texts, not a stack of {len(self.scale)}, one per "
+                "text. Pick one of them."
+            )
+        return self
+
     def is_neutral(self) -> bool:
         """Whether these settings leave a model as it is."""
         return not self.changed()

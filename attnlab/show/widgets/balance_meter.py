@@ -18,7 +18,8 @@ from attnlab.balance.meter import MEASURES, Balance, Meter
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, SettingsError, suggest
-from attnlab.evaluation.measures import one_setting, tokenised
+from attnlab.evaluation.measures import tokenised
+from attnlab.heads import one_setting
 from attnlab.heads.maps import AttentionMaps
 from attnlab.show import plots
 from attnlab.show.plots.balance import BY, TOKENS, VALUES, digits_of, extremes, limits_of, short

@@ -32,7 +32,6 @@ from attnlab.show.widgets.mixing import (
     bertviz_report,
     brief,
     fitting,
-    fitting_settings,
     from_faders,
     importances,
     least_first,
@@ -162,7 +161,7 @@ class HeadMixer(anywidget.AnyWidget):
 
     @settings.setter
     def settings(self, settings: HeadSettings) -> None:
-        self._set_faders(to_faders(fitting_settings(settings, self._clf.layers, self._clf.heads)))
+        self._set_faders(to_faders(settings.validate_single(self._clf.layers, self._clf.heads)))
 
     def preset(self, name: str, place: tuple[int, int] | None = None, count: int = 20) -> None:
         """Press a preset.

@@ -17,7 +17,7 @@ from attnlab.evaluation.evaluator import Evaluator, Running, Score
 from attnlab.heads.maps import WHATS, AttentionMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots, views
-from attnlab.statistics import mcnemar, paired_interval
+from attnlab.statistics import paired_test
 
 Place = tuple[int, int]
 PRESETS = ("neutral", "silence", "keep-one", "random-half", "least-important")
@@ -45,17 +45,7 @@ def from_faders(faders: dict[str, Any], layers: int, heads: int) -> HeadSettings
         raise SettingsError(
             f"The desk's faders cannot be read: {error}. Press “All neutral”."
         ) from error
-    return fitting_settings(HeadSettings.of(*tables), layers, heads)
-
-
-def fitting_settings(settings: HeadSettings, layers: int, heads: int) -> HeadSettings:
-    """The settings, if a desk of this size can show them; SettingsError otherwise."""
-    settings.validate(layers, heads)
-    if settings.scale.dim() != 2:
-        raise SettingsError(
-            f"A desk shows one setting, and these are {len(settings.scale)}, one per text. Give one of them."
-        )
-    return settings
+    return HeadSettings.of(*tables).validate_single(layers, heads)
 
 
 def preset(
@@ -224,9 +214,7 @@ def accuracy_report(
 
 def _change(a: Score, b: Score, places: np.ndarray, evaluator: Evaluator) -> dict[str, Any]:
     """What changed from score ``a`` to ``b`` on the texts at these places."""
-    gained = int((b.correct & ~a.correct).sum())
-    lost = int((a.correct & ~b.correct).sum())
-    low, high = paired_interval(gained, lost, a.n)
+    test = paired_test(a.correct, b.correct)
     flipped = np.flatnonzero(a.predictions != b.predictions)[:_FLIPS_SHOWN]
     texts, names = evaluator.dataset.texts, evaluator.clf.label_names
     flips = [
@@ -238,12 +226,12 @@ def _change(a: Score, b: Score, places: np.ndarray, evaluator: Evaluator) -> dic
         for index in flipped
     ]
     return {
-        "delta": (gained - lost) / a.n,
-        "low": low,
-        "high": high,
-        "p": mcnemar(gained, lost),
-        "gained": gained,
-        "lost": lost,
+        "delta": test.delta,
+        "low": test.low,
+        "high": test.high,
+        "p": test.p_value,
+        "gained": test.gained,
+        "lost": test.lost,
         "flips": sorted(flips, key=lambda flip: flip["right"]),
     }
 

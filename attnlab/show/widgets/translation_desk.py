@@ -23,7 +23,7 @@ from attnlab.show.plots.translation import aligned, considered, described, place
 from attnlab.show.widgets.balance_meter import Newest
 from attnlab.show.widgets.desk import ReportDesk, script, style
 from attnlab.show.widgets.mixing import palettes
-from attnlab.statistics import paired_interval
+from attnlab.statistics import paired_test
 
 if TYPE_CHECKING:
     from attnlab.translation.translator import Translator
@@ -193,12 +193,11 @@ def score_report(
         "words": "All faders at 1. Move one: what it does to exact match shows here.",
     }
     if moved:
-        gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
-        low, high = paired_interval(gained, lost, n)
-        report["change"] = (gained - lost) / n
+        test = paired_test(before, right)
+        report["change"] = test.delta
         report["words"] = (
-            f"{_points((gained - lost) / n)} points ({_points(low)} to {_points(high)}): "
-            f"{gained} gained, {lost} lost."
+            f"{_points(test.delta)} points ({_points(test.low)} to {_points(test.high)}): "
+            f"{test.gained} gained, {test.lost} lost."
         )
     return report
 

@@ -23,7 +23,6 @@ from attnlab.show.widgets.desk import ReportDesk, script, style
 from attnlab.show.widgets.mixing import (
     bertviz_report,
     fitting,
-    fitting_settings,
     map_report,
     palettes,
 )
@@ -353,7 +352,7 @@ class TunerDesk(ReportDesk):
         ------
         AttnlabError : the tuner runs already; settings of another size, or a stack
         """
-        fitting_settings(settings, *self._size)
+        settings.validate_single(*self._size)
         self._begin(lambda: self.tuner.propose(settings))
 
     def stop(self) -> None:
