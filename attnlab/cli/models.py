@@ -1,0 +1,238 @@
+"""Commands that train a classifier and measure its heads."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attnlab.cli.output import OUT, progress, say
+from attnlab.errors import AttnlabError
+
+if TYPE_CHECKING:
+    from attnlab.datasets.texts import Missing, Splits
+
+
+def finetune(
+    dataset: Annotated[
+        str, typer.Argument(help="A named data set, or a CSV file with text and label.")
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
+    method: Annotated[
+        str, typer.Option(help="full, frozen-embeddings, frozen, lora, adalora or prefix")
+    ] = "lora",
+    base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
+    epochs: Annotated[int, typer.Option(min=1)] = 3,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Default: what suits the method.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    rank: Annotated[int, typer.Option(min=1, help="Of the updates of lora and adalora.")] = 8,
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Cut texts to so many tokens; default: what the encoder takes."),
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out CSV rows without text or label.")
+    ] = False,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write the run to this folder, for TensorBoard.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+    ] = False,
+) -> None:
+    """Fine-tune a BERT-family encoder; the result loads with al.load_classifier(FOLDER).
+
+    Examples: [bold]attnlab finetune movie-sentiment --out runs/movies[/],
+    [bold]attnlab finetune reviews.csv --method full --out runs/mine[/]
+
+    Ctrl-C stops after the step at hand; the same command with --resume goes on.
+    """
+    from attnlab.classification import finetuning
+    from attnlab.evaluation.evaluator import Evaluator
+    from attnlab.training.loop import is_main_process
+    from attnlab.training.tracking import TensorBoard
+
+    splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
+    command = [f"attnlab finetune {shlex.quote(dataset)} --method {method}"]
+    command += [f"--out {shlex.quote(out_folder.as_posix())}"]
+    command += [f"--text {shlex.quote(text)}"] if text != "text" else []
+    command += [f"--label {shlex.quote(label)}"] if label != "label" else []
+    command += [f"--base {shlex.quote(base)}"] if base != "minilm" else []
+    command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
+    command += [f"--rank {rank}"] if rank != 8 else []
+    command += [f"--max-length {max_length}"] if max_length else []
+    command += ["--drop-missing"] if drop_missing else []
+    command += ["--balanced"] if balanced else []
+    command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
+    with progress("fine-tuning") as advance:
+        clf = finetuning.finetune(
+            base,
+            splits,
+            method,
+            out_folder,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            rank=rank,
+            max_length=max_length,
+            seed=seed,
+            class_weights="balanced" if balanced else None,
+            resume=resume,
+            command=" ".join(command),
+            progress=advance,
+            watch=TensorBoard(tensorboard) if tensorboard and is_main_process() else None,
+        )
+    if (
+        not is_main_process()
+    ):  # under accelerate launch or torchrun the first process speaks for all
+        return
+    OUT.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
+    best = clf.history.best
+    OUT.print(
+        f"kept epoch {best['epoch']:.0f}: dev {best['dev_accuracy']:.1%} ({len(splits.dev):,} texts)"
+    )
+    if len(splits.test):
+        score = Evaluator(clf, splits.test).score()
+        OUT.print(f"test {score.accuracy:.1%} ± {score.stderr:.1%} ({score.n:,} texts)")
+    say(f"written to {out_folder}")
+
+
+def search(
+    dataset: Annotated[
+        str, typer.Argument(help="A named data set, or a CSV file with text and label.")
+    ],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Where trials are kept; the same folder goes on.")
+    ],
+    minutes: Annotated[float, typer.Option(min=0.1, help="No trial begins after this time.")] = 10,
+    methods: Annotated[
+        str, typer.Option(help="Which methods to try, with commas between.")
+    ] = "lora,frozen-embeddings",
+    texts: Annotated[int, typer.Option(min=2, help="Training texts for each trial.")] = 2000,
+    epochs: Annotated[int, typer.Option(min=1)] = 2,
+    base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
+    seed: Annotated[int, typer.Option()] = 0,
+    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+) -> None:
+    """Search for a method, learning rate, batch size and rank that do well on dev.
+
+    Ctrl-C ends the search and prints what was found; called again with the same folder it goes on.
+
+    Example: [bold]attnlab search movie-sentiment --minutes 30 --out runs/search[/]
+    """
+    from attnlab.classification.hyperparameters import search as run_search
+
+    splits = _splits(dataset, text, label)
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    with progress("searching") as advance:
+        found = run_search(
+            splits,
+            base,
+            minutes=minutes,
+            methods=names,
+            texts=texts,
+            epochs=epochs,
+            folder=folder,
+            seed=seed,
+            progress=advance,
+        )
+    say(found.trials.to_string(index=False, float_format="{:.4g}".format))
+    chosen = found.best | {"base": base, "seed": seed, "text": text, "label": label}
+    usual = {"base": "minilm", "seed": 0, "text": "text", "label": "label"}
+    options = " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in chosen.items()
+        if usual.get(name) != value
+    )
+    say(f"best on dev: {found.dev_accuracy:.1%}. To train with it on all texts:")
+    say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
+
+
+def sweep(
+    model: Annotated[
+        str, typer.Argument(help="One of ours, a folder, or a hub name.")
+    ] = "movie-sentiment",
+    dataset: Annotated[
+        str,
+        typer.Option("--data", help="A data set (its dev part), or a CSV file of held-out texts."),
+    ] = "movie-sentiment",
+    sentences: Annotated[
+        int, typer.Option(min=1, help="How many of the sentences, at random.")
+    ] = 200,
+    scale: Annotated[float, typer.Option(help="What each head is set to in turn.")] = 0.0,
+    how: Annotated[
+        str, typer.Option(help="scale, or put in a head's place: uniform weights, or its mean")
+    ] = "scale",
+    mode: Annotated[
+        str, typer.Option(help="exact (float32) or fast (bfloat16 where it pays)")
+    ] = "fast",
+    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write the table to this CSV file.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Keep what is finished in this file, and go on from it."),
+    ] = None,
+) -> None:
+    """Silence one head at a time and measure what held-out accuracy and loss do.
+
+    Example: [bold]attnlab sweep movie-sentiment --sentences 1000 --to sweep.csv[/]
+    """
+    from attnlab.classification import classifier as bert
+    from attnlab.datasets import texts as datasets
+    from attnlab.evaluation.evaluator import Evaluator
+    from attnlab.files import atomic_write
+    from attnlab.training.loop import is_main_process
+
+    if Path(dataset).suffix:
+        held_out = datasets.from_csv(dataset, text, label)
+    else:
+        splits = datasets.load(dataset)
+        held_out = splits.dev if len(splits.dev) else splits.test
+    if not isinstance(held_out, datasets.TextDataset):
+        raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
+    evaluator = Evaluator(bert.load_classifier(model), held_out.sample(sentences))
+    with progress("sentences") as advance:
+        table = evaluator.sweep(
+            scale,
+            mode,
+            how=how,
+            progress=lambda done, total: advance(done, total, f"{done} of {total} batches"),
+            resume=resume,
+        )
+    if not is_main_process():
+        return
+    facts = table.attrs
+    alike = f", answers as in float32: {facts['agreement']:.1%}" if "agreement" in facts else ""
+    say(
+        f"{facts['n']} sentences, untouched {facts['accuracy']:.1%} ± {facts['stderr']:.1%}; mode {mode}{alike}"
+    )
+    if to:
+        atomic_write(to, table.to_csv(index=False).encode())
+        OUT.print(f"{len(table)} heads written to {to}", highlight=False)
+    else:
+        OUT.print(
+            table.sort_values("loss_delta", ascending=False).to_string(
+                index=False, float_format="{:.4f}".format
+            )
+        )
+
+
+def _splits(dataset: str, text: str, label: str, missing: "Missing" = "refuse") -> "Splits":
+    """A named data set, or a CSV file split into its three parts."""
+    from attnlab.datasets import texts as datasets
+
+    if Path(dataset).suffix:
+        return datasets.split(datasets.from_csv(dataset, text, label, missing=missing))
+    return datasets.load(dataset)
