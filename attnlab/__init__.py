@@ -57,9 +57,9 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.tagging.tagger import load_tagger as load_tagger
     from attnlab.transformer.encoder_decoder import Seq2SeqTransformer as Seq2SeqTransformer
     from attnlab.transformer.subwords import Subwords as Subwords
+    from attnlab.translation.training import train_translator as train_translator
     from attnlab.translation.translator import Translator as Translator
     from attnlab.translation.translator import load_translator as load_translator
-    from attnlab.translation.translator import train_translator as train_translator
 
 
 @cache

@@ -1,21 +1,24 @@
-"""A translator trained from nothing: train it, translate, see where it looks, score it."""
+"""A translator trained from nothing: train it, translate, see what it attends to, score it.
 
-from attnlab.translation.translator import (
-    Translator,
-    alignment_accuracy,
-    exact,
-    load_translator,
-    silence_each,
-    train_translator,
-    translators,
-)
+Texts become padded batches (`batches`), a `Translator` translates and attends, `training` makes
+one, `alignment` and `ablation` ask what its heads do, `scores` computes BLEU, chrF and exact match.
+"""
+
+from attnlab.translation import scores
+from attnlab.translation.ablation import ablate_heads, exact_match
+from attnlab.translation.alignment import alignment_accuracy
+from attnlab.translation.batches import padded
+from attnlab.translation.training import train_translator
+from attnlab.translation.translator import Translator, load_translator, translators
 
 __all__ = [
     "Translator",
+    "ablate_heads",
     "alignment_accuracy",
-    "exact",
+    "exact_match",
     "load_translator",
-    "silence_each",
+    "padded",
+    "scores",
     "train_translator",
     "translators",
 ]

@@ -395,7 +395,7 @@ pd.DataFrame(wrong[:8], columns=["source", "found", "wanted"])
 
 # %%
 held_out = al.datasets.load("dates-held-out").test
-right = al.translation.exact(translator, held_out)
+right = al.translation.exact_match(translator, held_out)
 kinds = pd.DataFrame({"kind": held_out.kinds, "exact": right})
 kinds.groupby("kind", sort=False)["exact"].agg(["mean", "size"]).round(3)
 
@@ -451,7 +451,7 @@ al.translation_view(maps)
 
 # %%
 few = part.test.sample(size.sweep_sentences)
-silent = al.translation.silence_each(translator, few)
+silent = al.translation.ablate_heads(translator, few)
 silent.sort_values("delta").head(6).round(3)
 
 # %%
@@ -460,7 +460,7 @@ for kind in al.heads.settings.KINDS:
     whole[f"all of {kind}"] = translator.settings()
     getattr(whole[f"all of {kind}"], kind).scale[:] = 0
 for name, settings in whole.items():
-    share = al.translation.exact(translator, few, settings).mean()
+    share = al.translation.exact_match(translator, few, settings).mean()
     print(f"{name:18} exact match {share:.1%}")
 
 # %% [markdown]
@@ -526,7 +526,7 @@ found = {
     "copy the source": al.translation.scores.copy_source(real),
     "nearest string": al.translation.scores.nearest_string(real),
     "ours, greedy": french.translate(real.test.sources),
-    "ours, 4 beams": french.translate(real.test.sources, width=4),
+    "ours, 4 beams": french.translate(real.test.sources, num_beams=4),
 }
 scored = {
     name: al.translation.scores.score(texts, real.test.targets)

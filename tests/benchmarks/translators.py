@@ -11,8 +11,8 @@ from rows import Row, accuracy, not_measured, row
 import attnlab as al
 from attnlab.files import atomic_write
 from attnlab.translation import scores
-from attnlab.translation import translator as translation
 from attnlab.translation.scores import TranslationScore
+from attnlab.translation.translator import FILE
 
 DATES = Path("data/translators/dates")
 RECIPE = {"epochs": 8, "learning_rate": 2e-3, "dropout": 0.0}
@@ -48,14 +48,14 @@ def _dates() -> list[Row]:
     began = time.perf_counter()
     translator = al.train_translator(splits, **RECIPE)
     seconds = time.perf_counter() - began
-    right = translation.exact(translator, splits.test)
-    others = translation.exact(translator, held_out.test)
+    right = al.translation.exact_match(translator, splits.test)
+    others = al.translation.exact_match(translator, held_out.test)
     kinds = pd.Series(others).groupby(held_out.test.kinds).mean().to_dict()
     others = others[
         np.array(held_out.test.kinds) != "either-order"
     ]  # whose readings nothing tells apart
     DATES.mkdir(parents=True, exist_ok=True)
-    translator.save(DATES / translation.FILE)
+    translator.save(DATES / FILE)
     rows = [
         accuracy("dates.exact_match", right),
         row("dates.train_seconds", seconds, "s, sub-words and dev measurements included"),
@@ -75,7 +75,7 @@ def _card(translator: al.Translator, right: np.ndarray, others: np.ndarray, kind
         "",
         "Made with `make bench AREA=translation`, which runs",
         "",
-        f'    al.train_translator(al.datasets.load("dates"), {options}).save("{DATES}/{translation.FILE}")',
+        f'    al.train_translator(al.datasets.load("dates"), {options}).save("{DATES}/{FILE}")',
         "",
         "| | exact match |",
         "| --- | --- |",
@@ -94,7 +94,7 @@ def _strings(name: str) -> list[Row]:
     translator = al.train_translator(splits, **STRINGS)
     found = {
         "": translator.translate(splits.test.sources),
-        "beam.": translator.translate(splits.test.sources, width=4),
+        "beam.": translator.translate(splits.test.sources, num_beams=4),
         "copy.": scores.copy_source(splits),
         "nearest.": scores.nearest_string(splits),
     }

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import attnlab as al
+from attnlab import translation
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.texts import Splits
-from attnlab.translation import translator as translation
+from attnlab.translation.batches import PairBatches
 
 SMALL = {"d_model": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 64}
 
@@ -46,7 +47,7 @@ def dates():
 
 
 def test_a_translator_learns_what_is_to_be_learned(translator, splits):
-    assert translation.exact(translator, splits.test).mean() > 0.9
+    assert translation.exact_match(translator, splits.test).mean() > 0.9
     assert translator.history.best["dev_accuracy"] > 0.9
     assert translator.history.chosen_by == "dev_chrf"
 
@@ -54,10 +55,10 @@ def test_a_translator_learns_what_is_to_be_learned(translator, splits):
 def test_the_answer_to_a_text_depends_on_no_other_text(dates):
     translator, splits = dates
     texts = splits.test.sources
-    for width in (1, 3):
-        alone = [translator.translate([one], width)[0] for one in texts]
-        assert translator.translate(texts, width) == alone
-        assert translator.translate(texts[::-1], width) == alone[::-1]
+    for num_beams in (1, 3):
+        alone = [translator.translate([text], num_beams)[0] for text in texts]
+        assert translator.translate(texts, num_beams) == alone
+        assert translator.translate(texts[::-1], num_beams) == alone[::-1]
 
 
 def test_more_texts_than_a_batch_come_back_in_their_order(translator):
@@ -83,7 +84,7 @@ def test_a_text_that_is_too_long_is_cut_and_said_so(splits):
 
 
 def test_the_decoder_is_fed_the_answer_one_place_late(translator, splits):
-    batch = translation._Pairs(translator, splits.dev).batch([0, 1, 2])
+    batch = PairBatches(translator, splits.dev).batch([0, 1, 2])
     words = translator.target_words
     assert (batch["target"][:, 0] == words.start).all()
     for fed, labels, text in zip(
@@ -205,20 +206,20 @@ def test_labelled_texts_are_refused_with_the_cure():
 # ── heads ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_silencing_each_head_equals_silencing_it_by_hand(translator, splits):
+def test_ablating_each_head_equals_silencing_it_by_hand(translator, splits):
     few = splits.test.select(range(25))
-    table = translation.silence_each(translator, few)
+    table = translation.ablate_heads(translator, few)
     assert len(table) == (1 + 2 + 2) * 2
-    before = translation.exact(translator, few).mean()
+    before = translation.exact_match(translator, few).mean()
     for row in table.itertuples():
         settings = translator.settings()
         getattr(settings, row.kind).scale[row.layer, row.head] = 0
-        after = translation.exact(translator, few, settings).mean()
+        after = translation.exact_match(translator, few, settings).mean()
         assert row.exact == pytest.approx(after)
         assert row.delta == pytest.approx(after - before)
         assert row.ci_low <= row.delta <= row.ci_high
     assert table["delta"].min() < -0.2
-    unchanged = translation.silence_each(translator, few, scale=1.0)
+    unchanged = translation.ablate_heads(translator, few, scale=1.0)
     assert not unchanged["delta"].any()
 
 
@@ -257,5 +258,5 @@ def test_pairs_without_spans_have_no_alignment_to_compare_with(translator, split
 def test_training_and_translating_say_nothing_on_the_side(splits, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        al.train_translator(splits, epochs=1, **SMALL).translate(["1 2"], width=2)
+        al.train_translator(splits, epochs=1, **SMALL).translate(["1 2"], num_beams=2)
     assert capsys.readouterr() == ("", "")

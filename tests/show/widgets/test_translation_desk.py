@@ -42,7 +42,7 @@ class FakeTranslator:
     def settings(self):
         return Seq2SeqSettings.neutral(3, 2, 2)
 
-    def translate(self, texts, width=1, settings=None, longest=None):
+    def translate(self, texts, num_beams=1, settings=None, max_length=None):
         settings = settings or self.settings()
         if len(texts) > 1 or self.gate is None:
             self.asked.append((len(texts), settings))

@@ -1,0 +1,93 @@
+"""Attention maps of a translator over one pair of texts."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from attnlab.attention import MultiHeadAttention
+from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
+from attnlab.heads.settings import Seq2SeqSettings
+from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+from attnlab.transformer.subwords import Subwords
+
+if TYPE_CHECKING:
+    from attnlab.translation.translator import Translator
+
+MARKS = (Subwords.padding, Subwords.start, Subwords.end)
+
+
+def attention_maps(
+    translator: "Translator",
+    source: list[int],
+    target: list[int],
+    settings: Seq2SeqSettings,
+    neutral: Seq2SeqMaps | None = None,
+) -> Seq2SeqMaps:
+    """Read one pair and return the attention of every kind, layer and head.
+
+    Parameters
+    ----------
+    translator : Translator
+    source, target : ids of the pair, both with the end mark
+    settings : of the heads
+    neutral : maps of the same pair with neutral settings, which the result carries along
+    """
+    source_words, target_words = translator.source_words, translator.target_words
+    decoder_input = [target_words.start, *target[:-1]]
+    ids = [torch.tensor([row], device=translator.device) for row in (source, decoder_input)]
+    with torch.no_grad():
+        output = translator.model(*ids, settings=settings, return_weights=True)
+    never_written = [translator.model.padding, target_words.start]
+    output.logits[..., never_written] = -torch.inf
+
+    source_tokens, target_tokens = source_words.tokens(source), target_words.tokens(target)
+    special = [torch.tensor([token in MARKS for token in row]) for row in (source, decoder_input)]
+    pictures = {}
+    for kind, modules in attention_modules(translator.model).items():
+        heads = getattr(settings, kind)
+        weights = torch.stack([layer[0][0] for layer in output.attention[kind]]).float().cpu()
+        norms = torch.stack(
+            [
+                value_norms(module.output.weight, layer[1])[0]
+                for module, layer in zip(modules, output.attention[kind], strict=True)
+            ]
+        ).cpu()  # (L, H, keys)
+        contributions = weights * heads.scale.detach()[:, :, None, None] * norms[:, :, None]
+        pictures[kind] = (weights, contributions, heads)
+
+    (encoder, decoder, cross) = (pictures[kind] for kind in ("encoder", "decoder", "cross"))
+    input_tokens = [target_words.tokens([decoder_input[0]])[0], *target_tokens[:-1]]
+    before = [None] * 3 if neutral is None else [neutral.encoder, neutral.decoder, neutral.cross]
+    return Seq2SeqMaps(
+        encoder=AttentionMaps(source_tokens, *encoder[:2], special[0], encoder[2], before[0]),
+        decoder=AttentionMaps(input_tokens, *decoder[:2], special[1], decoder[2], before[1]),
+        cross=CrossMaps(source_tokens, target_tokens, *cross, before[2]),
+        probabilities=output.logits[0].float().softmax(-1).cpu(),
+        vocabulary=target_words.vocabulary,
+    )
+
+
+def attention_modules(model: Seq2SeqTransformer) -> dict[str, list[MultiHeadAttention]]:
+    """The attention of every layer, by kind: "encoder", "decoder" and "cross"."""
+    return {
+        "encoder": [layer.attention for layer in model.encoder],
+        "decoder": [layer.attention for layer in model.decoder],
+        "cross": [layer.cross_attention for layer in model.decoder],
+    }
+
+
+def value_norms(output: Tensor, values: Tensor) -> Tensor:
+    """Norm of each value vector after the output projection: what a weight of 1 would add.
+
+    Parameters
+    ----------
+    output : Tensor, shape (d_model, H D), weight of the output projection
+    values : Tensor, shape (B, H, T, D)
+
+    Returns
+    -------
+    norms : Tensor, shape (B, H, T). Source: Kobayashi et al. 2020, section 2.
+    """
+    project = output.detach().float().unflatten(1, (values.shape[1], -1))  # (E, H, D)
+    return torch.einsum("bhtd,ehd->bhte", values.float(), project).norm(dim=-1)

@@ -1,0 +1,172 @@
+"""Train a translator from nothing on pairs of texts."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sacrebleu.metrics import CHRF
+from torch import nn
+
+from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.texts import Splits
+from attnlab.device import device as default_device
+from attnlab.device import number_format as fastest_format
+from attnlab.errors import DataError, ModelError
+from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
+from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+from attnlab.transformer.subwords import Subwords
+from attnlab.translation.batches import PairBatches
+from attnlab.translation.translator import FILE, Translator
+
+
+def train_translator(
+    splits: Splits,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    vocabulary: int = 1000,
+    d_model: int = 128,
+    heads: int = 4,
+    encoder_layers: int = 2,
+    decoder_layers: int = 2,
+    feed_forward: int = 512,
+    dropout: float = 0.1,
+    label_smoothing: float = 0.0,
+    model: dict[str, Any] | None = None,
+    epochs: int = 8,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    number_format: torch.dtype | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    progress: Callable[[int, int, str], None] | None = None,
+    watch: Callable[[History, int], None] | None = None,
+    after_step: Callable[[Translator, int], None] | None = None,
+    **recipe: Any,
+) -> Translator:
+    """Train a Transformer from nothing on pairs of texts; return it at its best epoch on dev.
+
+    Parameters
+    ----------
+    splits : of `ParallelDataset`, with train and dev parts
+    out : folder for the result and, while training, a checkpoint
+    vocabulary : sub-words of each language, at most; they are learned from the training texts alone
+    d_model, heads, encoder_layers, decoder_layers, feed_forward, dropout, label_smoothing : of the model
+    model : other keywords of `Seq2SeqTransformer`: norm, positions, longest, tie, fused (True here: faster)
+    learning_rate : at its highest; it rises over the first 6 % of the steps and falls to 0 linearly
+    number_format : of what is computed; default bfloat16 on a GPU that has it, else float32
+    resume : go on from the checkpoint in ``out``
+    progress : called as progress(step, steps, text) after every step
+    watch : called as watch(history, steps) whenever the history has grown
+    after_step : called as after_step(translator, step) after every step, with 0 before the first
+    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation, pool, patience
+
+    Returns
+    -------
+    Translator with ``.history``. An epoch's row has ``dev_accuracy``, the share of dev texts whose translation is
+    right to the letter, ``dev_chrf`` (0-100), by which the best epoch is chosen, and ``dev_loss`` in nats a token.
+    """
+    _check(splits)
+    if resume and out is None:
+        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
+    words = [
+        Subwords.train(texts, vocabulary) for texts in (splits.train.sources, splits.train.targets)
+    ]
+    torch.manual_seed(seed)
+    network = Seq2SeqTransformer(
+        *map(len, words),
+        d_model=d_model,
+        heads=heads,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        feed_forward=feed_forward,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        **{"fused": True} | (model or {}),
+    )
+    translator = Translator(network.to(default_device()), *words, splits.train.name)
+    data = PairBatches(translator, splits.train)
+    translator.default_max_length = max(map(len, data.labels))
+    if number_format is None:
+        cuda = translator.device.type == "cuda"
+        number_format = fastest_format("cuda") if cuda else torch.float32
+    if after_step and not resume:
+        after_step(translator, 0)
+    translator.history = train(
+        network,
+        data.lengths,
+        data.batch,
+        _measuring(translator, splits.dev),
+        recipe,
+        number_format=number_format,
+        folder=folder,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        choose_by="dev_chrf",
+        identity={
+            "size": network.size,
+            "training_texts": fingerprint(vars(splits.train)),
+            "dev_texts": fingerprint(vars(splits.dev)),
+        },
+        after_step=None if after_step is None else lambda done: after_step(translator, done + 1),
+        progress=progress,
+        watch=watch,
+    )
+    network.eval()
+    if folder is not None and is_main_process():
+        translator.save(folder / FILE)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return translator
+
+
+def _measuring(translator: Translator, dev: ParallelDataset) -> Callable[[], dict[str, float]]:
+    """What to measure after every epoch."""
+    pairs = PairBatches(translator, dev)
+
+    def measure() -> dict[str, float]:
+        found = translator.translate(dev.sources)
+        right = np.mean([a == b for a, b in zip(found, dev.targets, strict=True)])
+        chrf = CHRF().corpus_score(found, [dev.targets]).score
+        return {
+            "dev_accuracy": float(right),
+            "dev_chrf": chrf,
+            "dev_loss": _loss(translator, pairs),
+        }
+
+    return measure
+
+
+def _loss(translator: Translator, pairs: PairBatches) -> float:
+    """Mean loss of a token, nats, without label smoothing."""
+    total = count = 0.0
+    for batch in pairs.batches():
+        inputs = {name: one.to(translator.device) for name, one in batch.items()}
+        with torch.no_grad():
+            logits = translator.model(inputs["source"], inputs["target"]).logits
+        labels = inputs["labels"]
+        total += float(
+            nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), labels.flatten(), ignore_index=0, reduction="sum"
+            )
+        )
+        count += float((labels != 0).sum())
+    return total / count
+
+
+def _check(splits: Splits) -> None:
+    for part in ("train", "dev"):
+        data = getattr(splits, part)
+        if not isinstance(data, ParallelDataset):
+            raise DataError(
+                f"{data!r} has labels and no translations. Use al.datasets.load('dates'), or pairs of your own: "
+                "al.datasets.pairs_from_file."
+            )
+        if not len(data):
+            raise DataError(f"{splits!r} leaves nothing for {part}.")
