@@ -1,37 +1,32 @@
-"""Attention from scratch, as lessons 01 and 02 derive it: scores and softmax, masks, soft and hard attention,
-many heads, positions."""
+"""Attention from scratch, as lessons 01 and 02 derive it.
 
-from attnlab.attention.functions import (
+`scores` rates each key for each query, `soft` turns scores into weights and mixes the values,
+`masks` says who may attend to whom; then `hard` and `tiled` attention, `multi_head`, `positions`,
+and `spread` (entropy). In comments B is batch, H heads, T tokens (T_q queries, T_k keys), D width.
+"""
+
+from attnlab.attention.hard import (
     HardAttention,
-    MultiHeadAttention,
-    RelativeBias,
-    additive_attention,
-    additive_scores,
-    causal_mask,
-    combine_masks,
-    dot_scores,
-    effective_keys,
-    entropy,
-    general_scores,
     hard_attention,
-    local_mask,
-    merge_heads,
-    padding_mask,
-    scaled_dot_product_attention,
-    scaled_dot_scores,
     score_function_loss,
-    sinusoidal_positions,
-    softmax,
-    split_heads,
-    tiled_attention,
     top_k_attention,
 )
+from attnlab.attention.masks import causal_mask, combine_masks, local_mask, padding_mask
+from attnlab.attention.multi_head import MultiHeadAttention, merge_heads, split_heads
+from attnlab.attention.positions import sinusoidal_positions
+from attnlab.attention.scores import (
+    additive_scores,
+    dot_scores,
+    general_scores,
+    scaled_dot_scores,
+)
+from attnlab.attention.soft import scaled_dot_product_attention, softmax
+from attnlab.attention.spread import effective_keys, entropy
+from attnlab.attention.tiled import tiled_attention
 
 __all__ = [
     "HardAttention",
     "MultiHeadAttention",
-    "RelativeBias",
-    "additive_attention",
     "additive_scores",
     "causal_mask",
     "combine_masks",

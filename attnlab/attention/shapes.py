@@ -20,8 +20,8 @@ def check_float(name: str, given: Tensor) -> None:
         )
     if not given.is_floating_point():
         raise TensorError(
-            f"{name} is of type {given.dtype}, shape {shown(given)}; attention needs floating-point numbers. Are "
-            "these token ids? Embed them first. Otherwise: .float()."
+            f"{name} is of type {given.dtype}, shape {shown(given)}; attention needs "
+            "floating-point numbers. Are these token ids? Embed them first. Otherwise: .float()."
         )
 
 
@@ -32,18 +32,19 @@ def check_pair(query: Tensor, key: Tensor, names: str = "query key") -> None:
         if given.dim() < 2:
             raise TensorError(
                 f"{name} has shape {shown(given)}; it needs at least (tokens, width). Is it a "
-                "single vector? Give "
-                f"it a token axis: {name}[None]."
+                f"single vector? Give it a token axis: {name}[None]."
             )
     first, second = names.split()
     shapes = f"{first} {shown(query)}, {second} {shown(key)}"
     if not same_type(query, key):
         raise TensorError(
-            f"{shapes}: types differ, {query.dtype} and {key.dtype}. Did one of them come from numpy (float64)?"
+            f"{shapes}: types differ, {query.dtype} and {key.dtype}. Did one of them come from "
+            "numpy (float64)?"
         )
     if query.device != key.device:
         raise TensorError(
-            f"{shapes}: devices differ, {query.device} and {key.device}. Did you forget .to(device) for one?"
+            f"{shapes}: devices differ, {query.device} and {key.device}. Did you forget "
+            ".to(device) for one?"
         )
     check_batch(**{first: query, second: key})
 
@@ -57,8 +58,8 @@ def check_batch(**given: Tensor) -> None:
     except RuntimeError:
         shapes = ", ".join(f"{name} {shown(one)}" for name, one in given.items())
         raise TensorError(
-            f"{shapes}: the axes before (tokens, width) do not fit together. Do all have the heads before the "
-            "tokens, (B, H, T, D)?"
+            f"{shapes}: the axes before (tokens, width) do not fit together. Do all have the "
+            "heads before the tokens, (B, H, T, D)?"
         ) from None
 
 
@@ -75,8 +76,9 @@ def check_width(query: Tensor, key: Tensor) -> None:
         )
     if query.shape[-1] != key.shape[-1]:
         raise TensorError(
-            f"query {shown(query)}, key {shown(key)}: widths differ, {query.shape[-1]} and {key.shape[-1]}, so "
-            "there is no dot product. Is the key transposed already, or one of them not projected?"
+            f"query {shown(query)}, key {shown(key)}: widths differ, {query.shape[-1]} and "
+            f"{key.shape[-1]}, so there is no dot product. Is the key transposed already, or one "
+            "of them not projected?"
         )
 
 
@@ -86,9 +88,8 @@ def check_value(query: Tensor, key: Tensor, value: Tensor) -> None:
     check_batch(query=query, key=key, value=value)
     if key.shape[-2] != value.shape[-2]:
         raise TensorError(
-            f"key {shown(key)}, value {shown(value)}: {key.shape[-2]} keys but "
-            f"{value.shape[-2]} values; each key "
-            "has one value. Did query and value change places?"
+            f"key {shown(key)}, value {shown(value)}: {key.shape[-2]} keys but {value.shape[-2]} "
+            "values; each key has one value. Did query and value change places?"
         )
 
 
@@ -97,8 +98,8 @@ def check_parameter(name: str, given: Tensor, shape: tuple[int, ...], query: Ten
     check_float(name, given)
     if tuple(given.shape) != shape:
         raise TensorError(
-            f"{name} has shape {shown(given)}; here it needs {shape}. Is it the weight of an nn.Linear? That is "
-            "stored transposed: use .weight.T."
+            f"{name} has shape {shown(given)}; here it needs {shape}. Is it the weight of an "
+            "nn.Linear? That is stored transposed: use .weight.T."
         )
     check_type(name, given, query)
 
@@ -109,8 +110,8 @@ def check_input(name: str, given: Tensor, layer: nn.Linear) -> None:
     if given.dim() != 3 or given.shape[-1] != layer.in_features:
         raise TensorError(
             f"{name} has shape {shown(given)}; this layer needs (batch, tokens, "
-            f"{layer.in_features}). Is the batch "
-            "axis missing (x[None]), or are heads split already?"
+            f"{layer.in_features}). Is the batch axis missing (x[None]), or are heads split "
+            "already?"
         )
     check_type(name, given, layer.weight)
 
@@ -121,8 +122,7 @@ def check_bool(mask: Tensor) -> None:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TensorError(
             f"The mask is of type {kind}; it needs bool, True where looking is allowed. Ones and "
-            "zeros: mask.bool(). "
-            "Zeros and -inf, to be added: mask == 0."
+            "zeros: mask.bool(). Zeros and -inf, to be added: mask == 0."
         )
 
 
@@ -139,8 +139,9 @@ def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
     check_bool(mask)
     if not fits(mask, shape):
         raise TensorError(
-            f"The mask has shape {shown(mask)}, the scores {tuple(shape)}. Is it one row per text, (B, T)? Then "
-            "mask[:, None, :], and mask[:, None, None, :] where there are heads."
+            f"The mask has shape {shown(mask)}, the scores {tuple(shape)}. Is it one row per "
+            "text, (B, T)? Then mask[:, None, :], and mask[:, None, None, :] where there are "
+            "heads."
         )
 
 
@@ -149,8 +150,8 @@ def check_type(name: str, given: Tensor, beside: Tensor) -> None:
     check_float(name, given)
     if not same_type(given, beside) or given.device != beside.device:
         raise TensorError(
-            f"{name} is {given.dtype} on {given.device}, what it meets is {beside.dtype} on {beside.device}. Use "
-            f"{name}.to(...) with the other's."
+            f"{name} is {given.dtype} on {given.device}, what it meets is {beside.dtype} on "
+            f"{beside.device}. Use {name}.to(...) with the other's."
         )
 
 
@@ -159,9 +160,8 @@ def check_addend(name: str, given: Tensor, scores: Tensor) -> None:
     check_type(name, given, scores)
     if not fits(given, tuple(scores.shape)):
         raise TensorError(
-            f"{name} has shape {shown(given)}, the scores {shown(scores)}: it does not fit. Is "
-            "an axis missing, as "
-            f"in {name}[:, None, None]?"
+            f"{name} has shape {shown(given)}, the scores {shown(scores)}: it does not fit. Is an "
+            f"axis missing, as in {name}[:, None, None]?"
         )
 
 
@@ -175,8 +175,7 @@ def check_temperature(temperature: float | Tensor, scores: Tensor) -> None:
     if not good:
         raise TensorError(
             f"temperature is {temperature!r}; it divides the scores, so it must be a positive "
-            "number. For the limit "
-            "0, the best key alone, use hard_attention."
+            "number. For the limit 0, the best key alone, use hard_attention."
         )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attnlab.attention.functions import entropy
+from attnlab.attention import entropy
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError, ModelError, suggest
 from attnlab.heads import control as _heads

@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention import shapes
-from attnlab.attention.functions import (
+from attnlab.attention import (
     MultiHeadAttention,
     causal_mask,
     combine_masks,
+    shapes,
     sinusoidal_positions,
 )
 from attnlab.errors import ModelError, TensorError, suggest

@@ -56,13 +56,22 @@ def attention_maps(
         contributions = weights * heads.scale.detach()[:, :, None, None] * norms[:, :, None]
         pictures[kind] = (weights, contributions, heads)
 
-    (encoder, decoder, cross) = (pictures[kind] for kind in ("encoder", "decoder", "cross"))
     input_tokens = [target_words.tokens([decoder_input[0]])[0], *target_tokens[:-1]]
-    before = [None] * 3 if neutral is None else [neutral.encoder, neutral.decoder, neutral.cross]
+
+    def within(kind: str, tokens: list[str], special: Tensor) -> AttentionMaps:
+        weights, contributions, heads = pictures[kind]
+        before = None if neutral is None else getattr(neutral, kind)
+        return AttentionMaps(tokens, weights, contributions, special, heads, before)
+
     return Seq2SeqMaps(
-        encoder=AttentionMaps(source_tokens, *encoder[:2], special[0], encoder[2], before[0]),
-        decoder=AttentionMaps(input_tokens, *decoder[:2], special[1], decoder[2], before[1]),
-        cross=CrossMaps(source_tokens, target_tokens, *cross, before[2]),
+        encoder=within("encoder", source_tokens, special[0]),
+        decoder=within("decoder", input_tokens, special[1]),
+        cross=CrossMaps(
+            source_tokens,
+            target_tokens,
+            *pictures["cross"],
+            None if neutral is None else neutral.cross,
+        ),
         probabilities=output.logits[0].float().softmax(-1).cpu(),
         vocabulary=target_words.vocabulary,
     )

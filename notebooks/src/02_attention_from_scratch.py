@@ -120,7 +120,7 @@ for name, source in (("self-attention", french), ("cross-attention", english)):
 # %%
 causal = al.attention.causal_mask(5)
 local = al.attention.local_mask(5, window=1)
-padding = al.attention.padding_mask(torch.tensor([3]), longest=5)  # 3 real tokens
+padding = al.attention.padding_mask(torch.tensor([3]), max_length=5)  # 3 real tokens
 for name, mask in {
     "causal": causal,
     "local": local,

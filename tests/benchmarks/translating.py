@@ -8,7 +8,7 @@ import torch
 from rows import Row, row
 from torch import Tensor, nn
 
-from attnlab.attention.functions import sinusoidal_positions
+from attnlab.attention import sinusoidal_positions
 from attnlab.transformer import decoding
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 

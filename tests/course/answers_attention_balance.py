@@ -9,7 +9,7 @@ from scipy import special, stats
 from scipy.spatial import distance
 from torch.nn import functional as F
 
-from attnlab.attention import functions as attention
+from attnlab import attention
 
 
 # --- normalised_entropy ---

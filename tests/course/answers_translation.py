@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from attnlab.attention import functions as attention
+from attnlab import attention
 
 
 # --- teacher_forcing ---

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnlab.attention.functions import MultiHeadAttention
+from attnlab.attention import MultiHeadAttention
 from attnlab.course.checks.examiner import (
     Answer,
     CheckFailed,

@@ -11,7 +11,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from attnlab.attention.functions import (
+from attnlab.attention import (
     causal_mask,
     combine_masks,
     effective_keys,

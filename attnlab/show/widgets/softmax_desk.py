@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnlab.attention.functions import dot_scores, effective_keys, entropy, softmax
+from attnlab.attention import dot_scores, effective_keys, entropy, softmax
 from attnlab.errors import SettingsError
 from attnlab.show.widgets.desk import ReportDesk, script, style
 

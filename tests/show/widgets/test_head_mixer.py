@@ -589,7 +589,10 @@ def test_json_of_settings_can_be_loaded_and_taken_back(clf, some):
         ("[]", "These are no head settings"),
         ('{"scale": [[1]], "temperature": [[1]]}', "6 layers of 12 heads"),
         ('{"scale": [[1], [1, 2]], "temperature": [[1]]}', "These are no head settings"),
-        (al.HeadSettings.stack([al.HeadSettings(6, 12)] * 2).to_json(), "one setting for all texts, not a stack"),
+        (
+            al.HeadSettings.stack([al.HeadSettings(6, 12)] * 2).to_json(),
+            "one setting for all texts, not a stack",
+        ),
         (al.HeadSettings(6, 12).to_json().replace("1.0", "-1.0"), "must be 0 (silent) or more"),
         (al.HeadSettings(6, 12).to_json().replace("1.0", "NaN"), "not a finite number"),
         (al.HeadSettings(6, 12).to_json().replace("1.0", "1" * 400), "These are no head settings"),

@@ -1,0 +1,191 @@
+"""Multi-head attention: split the width into heads, attend in each, merge and project."""
+
+from torch import Tensor, nn
+
+from attnlab.attention import shapes
+from attnlab.attention.scores import scaled_dot_scores
+from attnlab.attention.soft import scaled_dot_product_attention, softmax
+from attnlab.errors import TensorError
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Cut the width into heads: (B, T, H * D) to (B, H, T, D)."""
+    shapes.check_count("heads", heads, 1)
+    if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[-1] % heads:
+        raise TensorError(
+            f"A tensor of shape {shapes.shown(x)} cannot be split into {heads} heads. The last "
+            "axis, the width, must be a multiple of the number of heads; is it (B, T, width)?"
+        )
+    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Put the heads side by side again: (B, H, T, D) to (B, T, H * D)."""
+    if not isinstance(x, Tensor) or x.dim() < 3:
+        raise TensorError(
+            f"A tensor of shape {shapes.shown(x)} has no heads to merge; it needs (B, H, T, D)."
+        )
+    return x.transpose(-3, -2).flatten(-2)
+
+
+class MultiHeadAttention(nn.Module):
+    """Several attentions side by side, each in its own slice of the width.
+
+    Parameters
+    ----------
+    d_model : width of what comes in as query and of what goes out
+    heads : number of heads; must divide ``d_model``
+    dropout : share of the weights set to 0 while training
+    bias : whether the four projections add a bias
+    d_source : width of what comes in as key and value, where it differs from ``d_model``
+    fused : use torch's fused attention wherever no weights are asked for: the same numbers, no
+        (T_q, T_k) table
+
+    Attributes
+    ----------
+    query, key, value, output : nn.Linear, the four projections
+
+    Example
+    -------
+    >>> attention = MultiHeadAttention(d_model=16, heads=4)
+    >>> x, source = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
+    >>> attention(x).shape  # self-attention
+    torch.Size([2, 5, 16])
+    >>> output, weights = attention(x, source, return_weights=True)  # cross-attention
+    >>> weights.shape
+    torch.Size([2, 4, 5, 7])
+
+    Source: Vaswani et al. 2017, section 3.2.2.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        d_source: int | None = None,
+        fused: bool = False,
+    ):
+        super().__init__()
+        d_source = d_model if d_source is None else d_source
+        for name, count in (("d_model", d_model), ("heads", heads), ("d_source", d_source)):
+            shapes.check_count(name, count, 1)
+        if not 0 <= dropout <= 1:
+            raise TensorError(f"dropout is {dropout}; it is a share of the weights, from 0 to 1.")
+        if d_model % heads:
+            raise TensorError(
+                f"d_model = {d_model} cannot be shared by {heads} heads: the width must be a "
+                "multiple of their number."
+            )
+        self.heads, self.dropout, self.fused = heads, dropout, fused
+        self.query = nn.Linear(d_model, d_model, bias)
+        self.key = nn.Linear(d_source, d_model, bias)
+        self.value = nn.Linear(d_source, d_model, bias)
+        self.output = nn.Linear(d_model, d_model, bias)
+
+    def project(self, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of each head, for `forward` to use as often as wanted.
+
+        Parameters
+        ----------
+        key, value : Tensor, shape (B, T_k, d_source); the value is the key by default
+
+        Returns
+        -------
+        keys, values : Tensor, shape (B, H, T_k, D)
+        """
+        value = key if value is None else value
+        shapes.check_input("key", key, self.key)
+        shapes.check_input("value", value, self.value)
+        return split_heads(self.key(key), self.heads), split_heads(self.value(value), self.heads)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        projected: tuple[Tensor, Tensor] | None = None,
+        scale: Tensor | None = None,
+        temperature: Tensor | None = None,
+        return_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Attend from ``query`` to ``key``; to itself if no key is given.
+
+        Parameters
+        ----------
+        query : Tensor, shape (B, T_q, d_model)
+        key, value : Tensor, shape (B, T_k, d_source); default the query, and the key
+        mask : Tensor of bool, shape (T_q, T_k), (B, 1 or T_q, T_k) or (B, 1 or H, 1 or T_q, T_k)
+        projected : keys and values as `project` returns them, in place of key and value
+        scale : Tensor, shape (H,) or (B, H): multiplies each head's output; 0 silences it
+        temperature : Tensor, shape (H,) or (B, H): divides each head's scores
+        return_weights : return the weights as well
+
+        Returns
+        -------
+        output : Tensor, shape (B, T_q, d_model)
+        weights : Tensor, shape (B, H, T_q, T_k), before dropout; only if asked for
+        """
+        shapes.check_input("query", query, self.query)
+        if projected is None:
+            projected = self.project(query if key is None else key, value)
+        elif key is not None or value is not None:
+            raise TensorError(
+                "Keys came twice: as key or value, and projected. Give one of them; "
+                "projected holds what project(key, value) returned."
+            )
+        if mask is not None:
+            shapes.check_bool(mask)
+            mask = mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
+        q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
+        k, v = projected  # (B, H, T_k, D)
+        divisor = 1.0 if temperature is None else self._per_head("temperature", temperature, q)
+        weights: Tensor | None = None
+        if self.fused and not return_weights:
+            context = self._fused(q, k, v, mask, divisor)
+        elif self.training and self.dropout:
+            weights = softmax(scaled_dot_scores(q, k), mask, divisor)
+            context = nn.functional.dropout(weights, self.dropout) @ v
+        else:
+            context, weights = scaled_dot_product_attention(q, k, v, mask, divisor)
+        if scale is not None:
+            context = context * self._per_head("scale", scale, q)
+        output = self.output(merge_heads(context))
+        if not return_weights:
+            return output
+        assert weights is not None  # fused attention ran only if nobody asked for them
+        return output, weights
+
+    def _fused(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        temperature: float | Tensor,
+    ) -> Tensor:
+        """Context by torch's fused attention, shape (B, H, T_q, D)."""
+        shapes.check_pair(query, key)
+        shapes.check_value(query, key, value)
+        scores = (*query.shape[:-1], key.shape[-2])
+        if mask is not None:
+            shapes.check_mask(mask, scores)
+        if isinstance(temperature, Tensor):
+            shapes.check_temperature(temperature, query)
+            query = query / temperature
+        dropout = self.dropout if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+
+    def _per_head(self, name: str, given: Tensor, query: Tensor) -> Tensor:
+        allowed = ((self.heads,), (len(query), self.heads))
+        if not isinstance(given, Tensor) or tuple(given.shape) not in allowed:
+            raise TensorError(
+                f"{name} has shape {shapes.shown(given)}; with {self.heads} heads and a batch of "
+                f"{len(query)} it needs {allowed[0]}, or {allowed[1]} for one setting per row of "
+                "the batch."
+            )
+        shapes.check_type(name, given, query)
+        return given[..., None, None]  # (H, 1, 1) or (B, H, 1, 1)
