@@ -1,4 +1,4 @@
-"""Is a difference more than chance? Intervals and tests for two sets of answers to the same questions."""
+"""Is a difference more than chance? Intervals and tests for answers to the same questions."""
 
 import math
 from collections.abc import Sequence
@@ -61,7 +61,9 @@ def paired_test(before: np.ndarray, after: np.ndarray) -> PairedTest:
 
 
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
-    """95 % interval of a difference of paired proportions (Agresti and Min 2005: half a count added).
+    """95 % interval of a difference of paired proportions.
+
+    Source: Agresti and Min 2005, who add half a count.
 
     Unlike a bootstrap it does not shrink to nothing where no answer changed.
 

@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnlab import heads
 from attnlab.errors import ModelError
-from attnlab.heads import control as heads
+from attnlab.heads.control import KEYWORD, HeadControl
 from attnlab.heads.settings import HeadSettings
 
 _LEAST = 1e-12
 
 
-class Listening(heads.HeadControl):
+class Listening(HeadControl):
     """What one forward pass does to its heads, and what they did; the pass goes on to its end."""
 
     def note(self, weights: Tensor, values: Tensor) -> None:
@@ -41,7 +42,7 @@ def listened(model: Any, batch: dict[str, Tensor], settings: HeadSettings) -> tu
     if heads.prefix(model):
         raise ModelError("A model with a prefix looks at keys that are no tokens. Leave balance=0.")
     control = Listening(heads.model_of(model), settings, record=True)
-    outputs = model(**batch, **{heads.KEYWORD: control})
+    outputs = model(**batch, **{KEYWORD: control})
     return outputs, _evenness(control, batch["attention_mask"].bool())
 
 
@@ -49,7 +50,7 @@ def _evenness(control: Listening, real: Tensor) -> Tensor:
     """√(tokens × heads) as in `meter.Balance`, from what a pass has recorded; real tokens are (B, T)."""
     pairs = []
     for layer, (weights, values) in enumerate(control.records):
-        kept = control.kept[layer]
+        kept = control.active_heads[layer]
         if kept:
             project = control.sites[layer].output.weight.unflatten(1, (len(kept), -1))  # (E, h, D)
             scale = control.settings.scale[layer, kept].to(weights.device)

@@ -20,6 +20,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn import functional as F
 
+from attnlab import heads
 from attnlab.balance.evenness import listened
 from attnlab.balance.meter import measure
 from attnlab.classification.classifier import Classifier, Encoded
@@ -27,7 +28,6 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, ModelError, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.forward import Engine
-from attnlab.heads import control as heads
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import shuffled_batches

@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from attnlab import heads as _heads
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, ModelError, suggest
 from attnlab.evaluation.measures import is_special, recorded, tokenised
-from attnlab.heads import control as _heads
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from attnlab import heads
 from attnlab.balance.meter import Balance, Meter
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.measures import tokenised
 from attnlab.files import atomic_write
-from attnlab.heads import control as heads
 from attnlab.heads import one_setting
 from attnlab.training.loop import fingerprint, is_main_process
 
@@ -218,7 +218,7 @@ def _gradients(clf: Classifier) -> np.ndarray:
     """Length of the gradient of each head's own weights (L, H); NaN where there is none."""
     found = np.full((clf.layers, clf.heads), np.nan)
     for layer, site in enumerate(heads.sites(heads.model_of(clf))):
-        present = heads.kept(heads.model_of(clf), layer)
+        present = heads.active_heads(heads.model_of(clf), layer)
         if not present:
             continue
         linears = [getattr(site.module, one) for one in (site.query, site.key, site.value)]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnlab import heads
 from attnlab.balance.evenness import listened
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.finetuning import prepared
@@ -15,7 +16,6 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.evaluator import Evaluator
-from attnlab.heads import control as heads
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import Recipe, fingerprint, train

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from attnlab import heads
 from attnlab.balance.anomalies import outliers
 from attnlab.balance.knobs import WAYS, Objective, Way, adjust
 from attnlab.balance.meter import Balance, measure
@@ -30,7 +31,6 @@ from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, suggest
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
 from attnlab.files import atomic_write
-from attnlab.heads import control as heads
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import CHECKPOINT, Interrupted, fingerprint

@@ -25,11 +25,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from attnlab import heads as _heads
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.files import bundled
-from attnlab.heads import control as _heads
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import CHECKPOINT, History

@@ -107,7 +107,7 @@ def _data() -> Iterator[Finding]:
 def _model() -> Iterator[Finding]:
     from attnlab.classification.classifier import load_classifier
     from attnlab.errors import AttnlabError
-    from attnlab.heads.control import self_check
+    from attnlab.heads import self_check
 
     try:
         clf = load_classifier("movie-sentiment")

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
 from attnlab.errors import AttnlabError, ModelError
 from attnlab.evaluation.forward import Change, Engine, Which
 from attnlab.files import atomic_write
-from attnlab.heads import control as heads
 from attnlab.statistics import benjamini_hochberg, paired_bootstrap, paired_test
 
 Row = tuple[int, int | None]  # layer and head; no head where a whole layer is meant
@@ -48,7 +48,9 @@ class Sweep:
     @property
     def rows(self) -> list[Row]:
         """The rows of each change, in order."""
-        there = [heads.kept(heads.model_of(self.clf), layer) for layer in range(self.clf.layers)]
+        there = [
+            heads.active_heads(heads.model_of(self.clf), layer) for layer in range(self.clf.layers)
+        ]
         if self.which == "layer":
             return [(layer, None) for layer, kept in enumerate(there) if kept]
         return [(layer, head) for layer, kept in enumerate(there) for head in kept]
@@ -175,7 +177,7 @@ def weight_sizes(clf: Classifier) -> np.ndarray:
     sizes = np.zeros((clf.layers, clf.heads))
     model = heads.model_of(clf)
     for layer, site in enumerate(heads.sites(model)):
-        kept = heads.kept(model, layer)
+        kept = heads.active_heads(model, layer)
         if kept:
             value = getattr(site.module, site.value).weight.detach().unflatten(0, (len(kept), -1))
             output = site.output.weight.detach().unflatten(1, (len(kept), -1)).transpose(0, 1)

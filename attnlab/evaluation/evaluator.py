@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attnlab import heads
 from attnlab.classification.classifier import Classifier, Stopped
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
@@ -34,7 +35,6 @@ from attnlab.errors import (
 )
 from attnlab.evaluation import ablation as sweeps
 from attnlab.evaluation.forward import Change, Engine, How, Which
-from attnlab.heads import control as heads
 from attnlab.heads.settings import HeadSettings
 from attnlab.statistics import paired_bootstrap, paired_test
 

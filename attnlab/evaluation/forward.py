@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded
 from attnlab.errors import ModelError
-from attnlab.heads import control as heads
 from attnlab.heads.settings import HeadSettings
 
 How = Literal["scale", "uniform", "mean"]
@@ -313,7 +313,7 @@ def _layers(model: nn.Module, dtype: torch.dtype) -> list[Layer]:
 
     layers = []
     for at, (site, rest) in enumerate(zip(heads.sites(model), _feed_forwards(model), strict=True)):
-        kept = heads.kept(model, at)
+        kept = heads.active_heads(model, at)
         width = site.module.attention_head_size
         after, up, activation, down, last = rest
         if kept:

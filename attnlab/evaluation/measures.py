@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from attnlab import heads as _heads
 from attnlab.attention import entropy
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError, ModelError, suggest
-from attnlab.heads import control as _heads
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.statistics import paired_bootstrap

@@ -1,30 +1,51 @@
-"""Attention heads of Transformers models: a scale and a temperature for each, pruning, maps."""
+"""Attention heads of Transformers models: a scale and a temperature for each, pruning, maps.
 
-from attnlab.heads.control import (
-    applied,
-    attach,
-    current,
-    one_setting,
-    prune,
+`applied` changes a model's heads inside a block, `prune` removes them for good, `record` tells what
+they did, and `self_check` proves on a model of yours that all of this is real.
+"""
+
+from attnlab.heads.control import applied, attach, current, keywords, one_setting
+from attnlab.heads.families import (
+    PRUNED,
+    Site,
+    active_heads,
+    model_of,
+    prefix,
     removed,
-    self_check,
+    sites,
     size,
 )
-from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
-from attnlab.heads.settings import HeadSettings, Seq2SeqSettings
+from attnlab.heads.maps import WHATS, AttentionMaps, CrossMaps, Seq2SeqMaps, What
+from attnlab.heads.pruning import prune, restore_structure
+from attnlab.heads.recording import LayerRecord, record
+from attnlab.heads.selfcheck import self_check
+from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
 
 __all__ = [
+    "KINDS",
+    "PRUNED",
+    "WHATS",
     "AttentionMaps",
     "CrossMaps",
     "HeadSettings",
+    "LayerRecord",
     "Seq2SeqMaps",
     "Seq2SeqSettings",
+    "Site",
+    "What",
+    "active_heads",
     "applied",
     "attach",
     "current",
+    "keywords",
+    "model_of",
     "one_setting",
+    "prefix",
     "prune",
+    "record",
     "removed",
+    "restore_structure",
     "self_check",
+    "sites",
     "size",
 ]

@@ -101,7 +101,8 @@ class CrossMaps(_Maps):
     target : list of T str; row t is the step that predicts ``target[t]``
     weights : Tensor, shape (L, H, T, S); row t says where step t looks, and sums to 1
     contributions : Tensor, shape (L, H, T, S)
-        Length of the vector that source token j adds to step t through this head, as in `AttentionMaps`.
+        Length of the vector that source token j adds to step t through this head, as in
+        `AttentionMaps`.
     settings : HeadSettings of this kind that were in force
     neutral : CrossMaps of the same pair with neutral settings; None if these are neutral
     """
@@ -127,7 +128,8 @@ class Seq2SeqMaps:
     Attributes
     ----------
     encoder : AttentionMaps of the source
-    decoder : AttentionMaps of what is fed to the decoder: the start mark first, rows lower triangular
+    decoder : AttentionMaps of what is fed to the decoder: the start mark first, rows lower
+        triangular
     cross : CrossMaps, from the target to the source
     probabilities : Tensor, shape (T, V); row t is over the token that step t predicts
     vocabulary : list of V str, the target tokens as people read them
@@ -140,17 +142,18 @@ class Seq2SeqMaps:
     vocabulary: list[str]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """Return, for each of the T steps, the ``k`` likeliest tokens with their probabilities, best first."""
+        """For each of the T steps the ``k`` likeliest tokens with probabilities, best first."""
         if k < 1:
             raise AttnlabError(f"k is {k}; at least one candidate is needed. Write top(5).")
         best = self.probabilities.topk(min(k, len(self.vocabulary)), dim=-1)
         return [
-            [(self.vocabulary[place], chance) for place, chance in zip(*one, strict=True)]
-            for one in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            [(self.vocabulary[token], chance) for token, chance in zip(*step, strict=True)]
+            for step in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
     def __repr__(self) -> str:
         return (
-            f"Seq2SeqMaps({len(self.cross.source)} source and {len(self.cross.target)} target tokens, "
-            f"{self.encoder.layers} + {self.decoder.layers} layers x {self.cross.heads} heads)"
+            f"Seq2SeqMaps({len(self.cross.source)} source and {len(self.cross.target)} target "
+            f"tokens, {self.encoder.layers} + {self.decoder.layers} layers x "
+            f"{self.cross.heads} heads)"
         )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -58,11 +58,11 @@ class HeadSettings:
             raise SettingsError("HeadSettings.stack got an empty list. Give one setting per text.")
         try:
             return cls.of(
-                torch.stack([one.scale for one in settings]),
-                torch.stack([one.temperature for one in settings]),
+                torch.stack([setting.scale for setting in settings]),
+                torch.stack([setting.temperature for setting in settings]),
             )
         except RuntimeError as error:
-            shapes = sorted({tuple(one.scale.shape) for one in settings})
+            shapes = sorted({tuple(setting.scale.shape) for setting in settings})
             raise SettingsError(
                 f"HeadSettings.stack got settings of different sizes {shapes}. "
                 "Make them all for the same model."
@@ -80,11 +80,12 @@ class HeadSettings:
         return self
 
     def validate(self, layers: int, heads: int, batch: int | None = None) -> Self:
-        """Raise SettingsError unless both tensors fit the model and hold values that mean something."""
+        """Raise SettingsError unless both tensors fit the model and hold meaningful values."""
         if getattr(self.scale, "shape", None) != getattr(self.temperature, "shape", None):
             raise SettingsError(
-                f"scale has shape {tuple(self.scale.shape)}, temperature {tuple(self.temperature.shape)}. "
-                "Give both the same; HeadSettings.stack([...]) makes one setting per batch row."
+                f"scale has shape {tuple(self.scale.shape)}, temperature "
+                f"{tuple(self.temperature.shape)}. Give both the same; "
+                "HeadSettings.stack([...]) makes one setting per batch row."
             )
         for name in ("scale", "temperature"):
             value = getattr(self, name)
@@ -96,8 +97,8 @@ class HeadSettings:
             if tuple(value.shape[-2:]) != (layers, heads) or value.dim() not in (2, 3):
                 raise SettingsError(
                     f"{name} has shape {tuple(value.shape)}; this model has {layers} layers of "
-                    f"{heads} heads, so it needs ({layers}, {heads}), or (batch, {layers}, {heads}). "
-                    f"Start from HeadSettings({layers}, {heads})."
+                    f"{heads} heads, so it needs ({layers}, {heads}), or (batch, {layers}, "
+                    f"{heads}). Start from HeadSettings({layers}, {heads})."
                 )
             if value.dim() == 3 and batch is not None and value.shape[0] != batch:
                 raise SettingsError(
@@ -137,7 +138,7 @@ class HeadSettings:
         return not self.changed()
 
     def changed(self) -> list[tuple[int, ...]]:
-        """The (layer, head) places that are not neutral; (row, layer, head) for a stack."""
+        """The heads (layer, head) that are not neutral; (row, layer, head) for a stack."""
         return [
             tuple(place)
             for place in ((self.scale != 1) | (self.temperature != 1)).nonzero().tolist()
@@ -194,8 +195,6 @@ class HeadSettings:
             self.temperature, other.temperature
         )
 
-    __hash__ = None  # mutable
-
     def __repr__(self) -> str:
         count = len(self.changed())
         size = " x ".join(map(str, self.scale.shape))
@@ -231,13 +230,16 @@ class Seq2SeqSettings:
     def neutral(cls, encoder_layers: int, decoder_layers: int, heads: int) -> Self:
         """Settings that leave a model of this size as it is."""
         layers = (encoder_layers, decoder_layers, decoder_layers)
-        return cls(*(HeadSettings(one, heads) for one in layers))
+        return cls(*(HeadSettings(count, heads) for count in layers))
 
     @classmethod
     def stack(cls, settings: list[Self]) -> Self:
         """One setting per batch row."""
         return cls(
-            *(HeadSettings.stack([getattr(one, kind) for one in settings]) for kind in KINDS)
+            *(
+                HeadSettings.stack([getattr(setting, kind) for setting in settings])
+                for kind in KINDS
+            )
         )
 
     def __iter__(self) -> Iterator[HeadSettings]:
@@ -245,27 +247,27 @@ class Seq2SeqSettings:
 
     def copy(self) -> Self:
         """An independent copy, cut from any gradient."""
-        return type(self)(*(one.copy() for one in self))
+        return type(self)(*(part.copy() for part in self))
 
     def reset(self) -> Self:
         """Put every fader of every kind back to neutral, in place."""
-        for one in self:
-            one.reset()
+        for part in self:
+            part.reset()
         return self
 
     def validate(
         self, encoder_layers: int, decoder_layers: int, heads: int, batch: int | None = None
     ) -> Self:
-        """Raise SettingsError, naming the kind, unless all three fit the model and mean something."""
+        """Raise SettingsError, naming the kind, unless all three fit the model."""
         layers = (encoder_layers, decoder_layers, decoder_layers)
-        for kind, one, count in zip(KINDS, self, layers, strict=True):
-            if not isinstance(one, HeadSettings):
+        for kind, part, count in zip(KINDS, self, layers, strict=True):
+            if not isinstance(part, HeadSettings):
                 raise SettingsError(
-                    f"{kind} is a {type(one).__name__}, not HeadSettings. "
+                    f"{kind} is a {type(part).__name__}, not HeadSettings. "
                     "Start from model.neutral_settings()."
                 )
             try:
-                one.validate(count, heads, batch)
+                part.validate(count, heads, batch)
             except SettingsError as error:
                 raise SettingsError(f"{kind}: {error}") from error
         return self
@@ -274,14 +276,16 @@ class Seq2SeqSettings:
         """Whether these settings leave a model as it is."""
         return not self.changed()
 
-    def changed(self) -> list[tuple[str, int, int]]:
-        """The (kind, layer, head) places that are not neutral; (kind, row, layer, head) for a stack."""
-        return [(kind, *at) for kind, one in zip(KINDS, self, strict=True) for at in one.changed()]
+    def changed(self) -> list[tuple[Any, ...]]:
+        """The heads (kind, layer, head) that are not neutral; of a stack with the row second."""
+        return [
+            (kind, *head) for kind, part in zip(KINDS, self, strict=True) for head in part.changed()
+        ]
 
     def to_json(self) -> str:
         """Text that `from_json` turns back into equal settings."""
         return json.dumps(
-            {kind: json.loads(one.to_json()) for kind, one in zip(KINDS, self, strict=True)}
+            {kind: json.loads(part.to_json()) for kind, part in zip(KINDS, self, strict=True)}
         )
 
     @classmethod
@@ -299,18 +303,21 @@ class Seq2SeqSettings:
 
     def to_code(self) -> str:
         """Python that makes these settings, one line per head that is not neutral."""
-        sizes = (tuple(one.scale.shape[-2:]) for one in self)
-        made = ", ".join(f"al.HeadSettings(layers={one}, heads={heads})" for one, heads in sizes)
+        sizes = (tuple(part.scale.shape[-2:]) for part in self)
+        made = ", ".join(
+            f"al.HeadSettings(layers={layers}, heads={heads})" for layers, heads in sizes
+        )
         lines = [f"settings = al.Seq2SeqSettings({made})"]
-        for kind, one in zip(KINDS, self, strict=True):
+        for kind, part in zip(KINDS, self, strict=True):
             lines += [
                 line.replace("settings.", f"settings.{kind}.", 1)
-                for line in one.to_code().splitlines()[1:]
+                for line in part.to_code().splitlines()[1:]
             ]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"Seq2SeqSettings({', '.join(f'{kind}: {one}' for kind, one in zip(KINDS, self, strict=True))})"
+        parts = (f"{kind}: {part}" for kind, part in zip(KINDS, self, strict=True))
+        return f"Seq2SeqSettings({', '.join(parts)})"
 
 
 def _first(where: Tensor) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from attnlab import heads as _heads
 from attnlab.classification.classifier import (
     BUNDLED,
     Classifier,
@@ -36,7 +37,6 @@ from attnlab.datasets.texts import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
-from attnlab.heads import control as _heads
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import History, Recipe, fingerprint, is_main_process, train
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 import attnlab as al
-from attnlab import balance
+from attnlab import balance, heads
 from attnlab.balance.anomalies import bands, clusters, episodes, outliers
 from attnlab.balance.meter import Balance
 from attnlab.balance.recorder import Recorder
 from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError
-from attnlab.heads import control as heads
 
 LAYERS, HEADS, STEPS, EVERY = 6, 12, 40, 5
 

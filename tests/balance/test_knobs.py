@@ -10,11 +10,11 @@ from tiny_classifiers import answering, damage
 from tiny_models import CONFIGS
 
 import attnlab as al
+from attnlab import heads
 from attnlab.balance import knobs, measure
 from attnlab.balance.evenness import listened
 from attnlab.balance.knobs import WAYS, Objective, adjust
 from attnlab.errors import AttnlabError, ModelError, SettingsError
-from attnlab.heads import control as heads
 
 
 @pytest.fixture(scope="module")

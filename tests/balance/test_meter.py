@@ -12,9 +12,9 @@ from tiny_classifiers import LITTLE, TEXTS, random_settings, tiny_classifier
 from tiny_models import CONFIGS
 
 import attnlab as al
+from attnlab import heads
 from attnlab.balance import measure, meter, relative_difference, similarity
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
-from attnlab.heads import control as heads
 
 LONG = [
     "A slow start, yet the ending is worth every minute, and then it stays with you for days.",

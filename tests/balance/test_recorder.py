@@ -16,11 +16,10 @@ from tiny_models import tiny
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import attnlab as al
-from attnlab import balance
+from attnlab import balance, heads
 from attnlab.balance.recorder import Recorder
 from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError, DataError, ModelError
-from attnlab.heads import control as heads
 
 HERE = Path(__file__).parent
 PROBE = LITTLE

@@ -13,12 +13,11 @@ import torch
 from tiny_classifiers import answering, damage
 
 import attnlab as al
-from attnlab import balance
+from attnlab import balance, heads
 from attnlab.balance import Tuned, Tuner, retrain, tuner
 from attnlab.balance.knobs import Adjustment, Objective
 from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.errors import AttnlabError, DataError, ModelError
-from attnlab.heads import control as heads
 from attnlab.training.loop import Interrupted
 
 CHANCE = {"random": {"trials": 5}}

@@ -8,11 +8,11 @@ import pandas as pd
 from torch import Tensor
 
 import attnlab as al
+from attnlab import heads
 from attnlab.balance.anomalies import episodes
 from attnlab.balance.recorder import Recorder
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import Splits
-from attnlab.heads import control as heads
 
 EVERY = 2
 STEPS = 80

@@ -12,10 +12,10 @@ from tiny_models import CONFIGS, tiny
 from transformers import BertTokenizerFast
 
 import attnlab as al
+from attnlab import heads
 from attnlab.classification import classifier as bert
 from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError
-from attnlab.heads import control as heads
 
 TEXTS = ["A warm and funny film.", "Dull.", "Not one joke lands, and it is two hours long, alas."]
 

@@ -1,5 +1,6 @@
 """Sweeps, gradients, previews and pruning paths of an Evaluator."""
 
+import copy
 import itertools
 import os
 import subprocess
@@ -18,7 +19,6 @@ from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, SettingsError
 from attnlab.evaluation import ablation as sweeps
 from attnlab.evaluation.ablation import weight_sizes
-from attnlab.heads import control as heads
 
 COLUMNS = (
     "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high margin_delta"
@@ -393,7 +393,7 @@ def test_what_is_kept_has_a_limit_and_never_changes_an_answer(clf, some):
 
 
 def test_new_weights_are_noticed(clf, some):
-    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    own = clf.with_model(copy.deepcopy(clf.model))
     ev = al.Evaluator(own, some)
     before, importance = ev.score(), ev.gradients()
     own.model.bert.encoder.layer[1].output.dense.weight.data[:, :200] = 0  # behind torch's back
@@ -443,7 +443,7 @@ def test_texts_that_another_process_computes_now_are_not_counted_twice(
 
 
 def test_answers_that_are_no_numbers_are_not_scored(clf, some):
-    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    own = clf.with_model(copy.deepcopy(clf.model))
     own.model.classifier.bias.data[0] = torch.nan
     ev = al.Evaluator(own, some)
     with pytest.raises(AttnlabError, match="not all numbers"):
@@ -457,7 +457,7 @@ def test_a_stack_around_the_call_is_refused_like_one_in_it(clf, few):
 
 
 def test_agreement_is_that_of_the_weights_as_they_are(clf, some, monkeypatch):
-    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    own = clf.with_model(copy.deepcopy(clf.model))
     ev = al.Evaluator(own, some)
     ev.agreement()
     ev._known["agreement"] = 0.123
@@ -466,7 +466,7 @@ def test_agreement_is_that_of_the_weights_as_they_are(clf, some, monkeypatch):
 
 
 def test_a_mask_of_torchs_own_pruning_is_noticed(clf, some):
-    own = clf.with_model(heads.copy.deepcopy(clf.model))
+    own = clf.with_model(copy.deepcopy(clf.model))
     layer = own.model.bert.encoder.layer[3].output.dense
     l1_unstructured(layer, "weight", 0.3)
     ev = al.Evaluator(own, some)

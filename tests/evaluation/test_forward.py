@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tiny_models import CONFIGS
 from tiny_models import tiny as without_biases
 
+from attnlab import heads
 from attnlab.classification.classifier import Encoded
 from attnlab.errors import ModelError
 from attnlab.evaluation.forward import Change, Engine
-from attnlab.heads import control as heads
 from attnlab.heads.settings import HeadSettings
 
 _OF_HEADS = tuple(f"{one}.bias" for one in ("query", "key", "value", "q_lin", "k_lin", "v_lin"))
@@ -192,7 +192,7 @@ def test_heads_that_were_removed_stay_removed(name):
         found = list(engine.sweep(*engine.start(encoded, [0, 1]), Change(), "head", 1000))
     assert torch.allclose(mine, plain(model, encoded, [0, 1], one), atol=2e-5)
     for layer, answers in found[:-1]:
-        for row, head in enumerate(heads.kept(model, layer)):
+        for row, head in enumerate(heads.active_heads(model, layer)):
             one = HeadSettings(3, 4)
             one.scale[layer, head] = 0
             assert torch.allclose(answers[row], plain(model, encoded, [0, 1], one), atol=2e-5)

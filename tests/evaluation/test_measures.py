@@ -13,9 +13,9 @@ from tiny_classifiers import LITTLE, TEXTS, random_settings, tiny_classifier
 from tiny_models import CONFIGS
 
 import attnlab as al
+from attnlab import heads
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
 from attnlab.evaluation import measures
-from attnlab.heads import control as heads
 
 families = pytest.mark.parametrize("family", list(CONFIGS))
 

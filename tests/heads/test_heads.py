@@ -9,8 +9,10 @@ from transformers import AutoModel, AutoModelForTokenClassification, DebertaV2Co
 from transformers import AutoModelForSequenceClassification as ForSequences
 
 import attnlab as al
+from attnlab import heads
 from attnlab.errors import AttnlabError, ModelError, SettingsError
-from attnlab.heads import control as heads
+from attnlab.heads import control
+from attnlab.heads.families import sharing_layers
 
 families = pytest.mark.parametrize("family", list(CONFIGS))
 devices = pytest.mark.parametrize("device", DEVICES)
@@ -74,7 +76,7 @@ def test_the_library_with_its_own_eager_attention_agrees(family):
     inputs = padded(model)
     settings = neutral(model)
     layer, head = 1, 2
-    partners = heads._partners(model, layer)
+    partners = sharing_layers(model, layer)
     settings.scale[partners, head] = 1.7
     settings.temperature[partners, head] = 0.4
     wanted = logits(model, inputs, settings)
@@ -292,7 +294,7 @@ def test_pruning_equals_silencing_and_drops_the_right_number_of_parameters(famil
         ]
     inputs = padded(model)
     smaller = al.heads.prune(model, places)
-    for implementation in ("sdpa", "eager", heads.NAME):
+    for implementation in ("sdpa", "eager", control.NAME):
         smaller.set_attn_implementation(implementation)
         assert torch.allclose(
             logits(smaller, inputs), logits(model, inputs, silenced(model, places)), atol=1e-5
@@ -345,13 +347,13 @@ def test_a_shared_layer_cannot_lose_a_head_alone():
 
 def test_self_check_finds_a_model_whose_control_is_broken(monkeypatch):
     model = tiny("bert")
-    honest = heads.HeadControl.factors
+    honest = control.HeadControl.factors
 
     def forgetful(self, layer, like):
         scale, sharpness = honest(self, layer, like)
         return torch.ones_like(scale), sharpness
 
-    monkeypatch.setattr(heads.HeadControl, "factors", forgetful)
+    monkeypatch.setattr(control.HeadControl, "factors", forgetful)
     with pytest.raises(AttnlabError, match="not to be trusted"):
         al.heads.self_check(model)
 

@@ -22,7 +22,7 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator
-from attnlab.heads.control import removed
+from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
 from attnlab.show import views
 from attnlab.show.widgets.desk import script, style

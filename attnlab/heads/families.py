@@ -1,0 +1,142 @@
+"""Where each family of Transformers models keeps its attention, and which heads are still there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from attnlab.errors import ModelError
+
+PRUNED = "attnlab_pruned_heads"  # where a model's configuration keeps what was removed for good
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention layer: the module that attends, and where its four projections are."""
+
+    module: Any
+    query: str
+    key: str
+    value: str
+    output_parent: Any
+    output_name: str
+
+    @property
+    def output(self) -> Any:
+        """The output projection, a Linear unless a model has been quantised or has an adapter."""
+        return getattr(self.output_parent, self.output_name)
+
+
+def model_of(target: Any) -> PreTrainedModel:
+    """The Transformers model in a Classifier or an adapter wrapper, or the model itself."""
+    model: Any = target
+    if not isinstance(model, PreTrainedModel) and hasattr(model, "get_base_model"):
+        model = model.get_base_model()  # a peft wrapper
+    elif not isinstance(model, PreTrainedModel):
+        model = getattr(target, "model", None)
+        if hasattr(model, "get_base_model"):
+            model = model.get_base_model()
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(
+            f"Expected a Classifier or a Transformers model, got {type(target).__name__}. "
+            "Load one with al.load_classifier(...)."
+        )
+    return model
+
+
+def sites(model: PreTrainedModel) -> list[Site]:
+    """Where each layer's attention is; ModelError for a family whose attention we cannot reach."""
+    family = getattr(model.config, "model_type", "?")
+    if family not in _FAMILIES:
+        raise ModelError(
+            f"The heads of a {family!r} model cannot be reached: its attention does not go through "
+            f"Transformers' attention interface in a way we know. Works: {', '.join(_FAMILIES)}."
+        )
+    return _FAMILIES[family](model.base_model)
+
+
+def size(target: Any) -> tuple[int, int]:
+    """Layers and heads per layer (heads removed for good still count: numbers never shift)."""
+    model = model_of(target)
+    return len(sites(model)), model.config.num_attention_heads
+
+
+def prefix(target: Any) -> int:
+    """Keys that prefix tuning puts before those of the tokens in every layer; else 0."""
+    wrapper = target if hasattr(target, "active_peft_config") else getattr(target, "model", None)
+    config = getattr(wrapper, "active_peft_config", None)
+    return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0
+
+
+def refuse_prefix(target: Any, what: str) -> None:
+    """Raise ModelError for a model with a prefix, which ``what`` is not for."""
+    if count := prefix(target):
+        raise ModelError(
+            f"{what} is not for a model with a prefix: each of its layers also looks at {count} "
+            "keys that are no tokens. Fine-tune with another method, such as 'lora'."
+        )
+
+
+def removed(target: Any) -> list[tuple[int, int]]:
+    """The heads (layer, head) that were removed for good, in order."""
+    table = getattr(model_of(target).config, PRUNED, None) or {}
+    return sorted((int(layer), head) for layer, heads in table.items() for head in heads)
+
+
+def sharing_layers(model: PreTrainedModel, layer: int) -> list[int]:
+    """The layers that share this layer's parameters (in ALBERT, several), itself among them."""
+    modules = [site.module for site in sites(model)]
+    return [index for index, module in enumerate(modules) if module is modules[layer]]
+
+
+def active_heads(model: PreTrainedModel, layer: int) -> list[int]:
+    """The heads of a layer that were not removed, in order."""
+    gone = {head for gone_from, head in removed(model) if gone_from == layer}
+    return [head for head in range(model.config.num_attention_heads) if head not in gone]
+
+
+def columns(model: PreTrainedModel, site: Site, layer: int, head: int) -> slice:
+    """The input columns of the output projection that belong to one head."""
+    width = site.module.attention_head_size
+    start = active_heads(model, layer).index(head) * width
+    return slice(start, start + width)
+
+
+# ── family by family ───────────────────────────────────────────────────────────────────────────
+
+
+def _like_bert(base: Any) -> list[Site]:
+    return [
+        Site(layer.attention.self, "query", "key", "value", layer.attention.output, "dense")
+        for layer in base.encoder.layer
+    ]
+
+
+def _like_distilbert(base: Any) -> list[Site]:
+    attentions = [layer.attention for layer in base.transformer.layer]
+    return [
+        Site(attention, "q_lin", "k_lin", "v_lin", attention, "out_lin") for attention in attentions
+    ]
+
+
+def _like_albert(base: Any) -> list[Site]:
+    config, groups = base.config, base.encoder.albert_layer_groups
+    return [
+        Site(layer.attention, "query", "key", "value", layer.attention, "dense")
+        for index in range(config.num_hidden_layers)
+        for layer in groups[
+            index * config.num_hidden_groups // config.num_hidden_layers
+        ].albert_layers
+    ]
+
+
+_FAMILIES: dict[str, Callable[[Any], list[Site]]] = {
+    "bert": _like_bert,
+    "roberta": _like_bert,
+    "xlm-roberta": _like_bert,
+    "camembert": _like_bert,
+    "electra": _like_bert,
+    "distilbert": _like_distilbert,
+    "albert": _like_albert,
+}
