@@ -47,6 +47,7 @@ class MultiHeadAttention(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> attention = MultiHeadAttention(d_model=16, heads=4)
     >>> x, source = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
     >>> attention(x).shape  # self-attention

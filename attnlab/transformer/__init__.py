@@ -1,19 +1,21 @@
-"""The encoder-decoder Transformer of lesson 03, its key-value cache, decoding, and sub-words."""
+"""The encoder-decoder Transformer of lesson 03, its key-value cache, decoding, and sub-words.
 
+`layers` and `encoder_decoder` are the model, `cache` what the decoder keeps between steps,
+`decoding` turns probabilities into sentences, `sizes` counts parameters and FLOPs.
+"""
+
+from attnlab.transformer.cache import KVCache
 from attnlab.transformer.decoding import Hypothesis, beam, greedy, sample
-from attnlab.transformer.encoder_decoder import (
-    DecoderLayer,
-    EncoderLayer,
-    Seq2SeqTransformer,
-    flops_of,
-    parameters_of,
-)
+from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+from attnlab.transformer.layers import DecoderLayer, EncoderLayer
+from attnlab.transformer.sizes import flops_of, parameters_of
 from attnlab.transformer.subwords import Subwords
 
 __all__ = [
     "DecoderLayer",
     "EncoderLayer",
     "Hypothesis",
+    "KVCache",
     "Seq2SeqTransformer",
     "Subwords",
     "beam",

@@ -1,7 +1,7 @@
 """Sub-words: pieces of words that occur often, so that a small vocabulary can write any text.
 
-Byte pair encoding merges the pair of neighbours that occurs most often, again and again (Sennrich et al. 2016);
-the `tokenizers` library does it. Train it on the training split only.
+Byte pair encoding merges the pair of neighbours that occurs most often, again and again (Sennrich
+et al. 2016); the `tokenizers` library does it. Train it on the training split only.
 """
 
 import json
@@ -20,10 +20,10 @@ SPECIAL = ("[padding]", "[unknown]", "[start]", "[end]")
 class Subwords:
     """A vocabulary of sub-words, and the way from text to their ids and back.
 
-    A piece never reaches over the end of a word; a space belongs to the word behind it, and is shown as
-    ``▁``. Every digit is a piece of its own, and so is every placeholder that training saw, such as ``%1``;
-    one that it did not see is written by its characters. Other characters that training never saw become
-    ``[unknown]``. Text is normalised to NFC first.
+    A piece never reaches over the end of a word; a space belongs to the word behind it, and is
+    shown as ``▁``. Every digit is a piece of its own, and so is every placeholder that training
+    saw, such as ``%1``; one that it did not see is written by its characters. Other characters that
+    training never saw become ``[unknown]``. Text is normalised to NFC first.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Subwords:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         found = tokenizer.get_vocab()
-        self._pieces = sorted(found, key=found.get)
+        self._pieces = sorted(found, key=lambda piece: found[piece])
         self.vocabulary = [_readable(piece) for piece in self._pieces]
 
     @classmethod
@@ -56,13 +56,14 @@ class Subwords:
         Parameters
         ----------
         texts : str
-        size : how many tokens at most, the four special ones, placeholders and single characters included.
-            A vocabulary holds all characters of the texts, even if that makes it larger.
+        size : how many tokens at most, the four special ones, placeholders and single characters
+            included. A vocabulary holds all characters of the texts, even if that makes it larger.
         protect : regular expression of what stays whole; "" for nothing
 
         Raises
         ------
-        DataError : no texts, a size that is too small to hold anything, or a regular expression that is none
+        DataError : no texts, a size that is too small to hold anything, or a regular expression
+            that is none
         """
         if isinstance(texts, str):
             raise DataError("texts is one text. Give a list of texts.")
@@ -76,7 +77,8 @@ class Subwords:
             whole = re.compile(protect)
         except re.error as error:
             raise DataError(
-                f"protect={protect!r} is no regular expression: {error}. Escape (, [, {{ and + with \\."
+                f"protect={protect!r} is no regular expression: {error}. Escape (, [, "
+                f"{{ and + with \\."
             ) from error
         if whole.fullmatch(""):
             raise DataError(
@@ -119,14 +121,15 @@ class Subwords:
         DataError : an id that the vocabulary does not have
         """
         silent = {self.padding, self.start, self.end}
-        return "".join(self._pieces[one] for one in self._checked(ids) if one not in silent)
+        return "".join(self._pieces[token] for token in self._checked(ids) if token not in silent)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """The tokens of ids as people read them, a space as ``▁``; errors as `decode`."""
-        return [self.vocabulary[one] for one in self._checked(ids)]
+        return [self.vocabulary[token] for token in self._checked(ids)]
 
     def spans(self, text: str) -> list[Span]:
-        """Where each token of `encode` stands in the text: its first character, and the one behind its last."""
+        """Where each token of `encode` stands in the text: its first character, and the one behind
+        its last."""
         return self._tokenizer.encode(text).offsets
 
     def to_json(self) -> str:
@@ -149,18 +152,18 @@ class Subwords:
             ) from error
         if tuple(words._pieces[: len(SPECIAL)]) != SPECIAL:
             raise DataError(
-                f"This vocabulary starts with {words._pieces[: len(SPECIAL)]}, not with {list(SPECIAL)}. "
-                "Give the text that to_json() wrote."
+                f"This vocabulary starts with {words._pieces[: len(SPECIAL)]}, not with "
+                f"{list(SPECIAL)}. Give the text that to_json() wrote."
             )
         return words
 
     def _checked(self, ids: Iterable[int]) -> list[int]:
-        ids = [int(one) for one in ids]
-        for one in ids:
-            if not 0 <= one < len(self):
+        ids = [int(token) for token in ids]
+        for token in ids:
+            if not 0 <= token < len(self):
                 raise DataError(
-                    f"There is no token {one}: this vocabulary has {len(self)}, counted from 0. Decode "
-                    "with the sub-words that encoded."
+                    f"There is no token {token}: this vocabulary has {len(self)}, counted from 0. "
+                    "Decode with the sub-words that encoded."
                 )
         return ids
 
@@ -169,19 +172,20 @@ class Subwords:
 
 
 def _words(protect: str) -> str:
-    """The pieces within which merges are learned; a space goes with the word or the marks behind it."""
+    """The pieces within which merges are learned; a space goes with the word or the marks behind
+    it."""
     letters, marks = r"[\p{L}\p{M}]", r"[^\s\p{L}\p{M}\p{N}]"
-    runs = "|".join(f" ?(?:(?!{protect}){one})+" for one in (letters, marks))
+    runs = "|".join(f" ?(?:(?!{protect}){kind})+" for kind in (letters, marks))
     return rf"{protect}|\p{{N}}|{runs}|\s"
 
 
 def _between(whole: re.Pattern[str], text: str) -> Iterator[str]:
     """The stretches of a text between its placeholders, from which merges are learned."""
-    at = 0
+    start = 0
     for found in whole.finditer(text):
-        yield text[at : found.start()]
-        at = found.end()
-    yield text[at:]
+        yield text[start : found.start()]
+        start = found.end()
+    yield text[start:]
 
 
 def _readable(piece: str) -> str:

@@ -1,6 +1,7 @@
 """How good are translations? BLEU, chrF and exact match, with intervals, and two baselines.
 
-BLEU and chrF are sacrebleu's own (Post 2018), with its signatures, so they can be compared with published ones.
+BLEU and chrF are sacrebleu's own (Post 2018), with its signatures, so they can be compared with
+published ones.
 """
 
 import unicodedata
@@ -29,8 +30,10 @@ class TranslationScore:
 
     Attributes
     ----------
-    bleu, chrf : float, 0 to 100, and their intervals ``bleu_ci``, ``chrf_ci`` (low, high) by bootstrap
-    exact : float, 0 to 1, share of translations that are the reference to the letter; ``exact_ci`` by Wilson
+    bleu, chrf : float, 0 to 100, and their intervals ``bleu_ci``, ``chrf_ci`` (low, high) by
+        bootstrap
+    exact : float, 0 to 1, share of translations that are the reference to the letter; ``exact_ci``
+        by Wilson
     n : int, translations
     signature : dict from "bleu" and "chrf" to what sacrebleu calls the way of counting
     """
@@ -74,8 +77,8 @@ def score(
 
     Notes
     -----
-    The intervals are those between which 95 % of 1,000 resampled sets of sentences score, as sacrebleu's
-    ``--confidence`` finds them with ``SACREBLEU_SEED`` set to the seed.
+    The intervals are those between which 95 % of 1,000 resampled sets of sentences score, as
+    sacrebleu's ``--confidence`` finds them with ``SACREBLEU_SEED`` set to the seed.
 
     Examples
     --------
@@ -114,7 +117,8 @@ def compare(
     seed: int = 0,
     tokenize: Tokenizer = "13a",
 ) -> pd.DataFrame:
-    """Is ``b`` better than ``a``, by more than chance? Both are scored on the same resampled sentences.
+    """Is ``b`` better than ``a``, by more than chance? Both are scored on the same resampled
+    sentences.
 
     Parameters
     ----------
@@ -123,9 +127,11 @@ def compare(
 
     Returns
     -------
-    DataFrame with rows bleu, chrf, exact and columns a, b, difference (b minus a), low, high (95 % interval of
-        the difference) and p_value: for bleu and chrf by the paired bootstrap of sacrebleu (but 1, not
-        1/1001, where both are the same), for exact by McNemar's exact test with the interval of Agresti and Min
+    DataFrame with rows bleu, chrf, exact and columns a, b, difference (b minus a), low,
+    high (95 % interval of
+        the difference) and p_value: for bleu and chrf by the paired bootstrap of sacrebleu (but 1,
+        not 1/1001, where both are the same), for exact by McNemar's exact test with the interval of
+        Agresti and Min
 
     Source: Koehn 2004, *Statistical Significance Tests for Machine Translation Evaluation*.
     """
@@ -160,10 +166,11 @@ def copy_source(splits: Splits) -> list[str]:
 
 
 def nearest_string(splits: Splits) -> list[str]:
-    """For each source of the test part, the translation of the training source that is most like it.
+    """For each source of the test part, the translation of the training source that is most like
+    it.
 
-    Likeness is the cosine of the sets of character trigrams, case and spacing aside. Of several training
-    sources that are equally near, the first.
+    Likeness is the cosine of the sets of character trigrams, case and spacing aside. Of several
+    training sources that are equally near, the first.
 
     Raises
     ------
@@ -172,8 +179,8 @@ def nearest_string(splits: Splits) -> list[str]:
     train, test = _pairs(splits.train), _pairs(splits.test)
     if not len(train):
         raise DataError(
-            f"{train.name} has no training part to look in. Take test from it and train from the set that "
-            "the model learned from: Splits(train, dev, test)."
+            f"{train.name} has no training part to look in. Take test from it and train from the "
+            "set that the model learned from: Splits(train, dev, test)."
         )
     known = [normalise(text) for text in train.sources]
     found = []
@@ -233,7 +240,8 @@ def _value(metric: BLEU | CHRF, statistics: np.ndarray) -> float:
 
 
 def _exact(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """Whether each prediction is its reference, (N,) bool; the two ways to write an accent are one."""
+    """Whether each prediction is its reference, (N,) bool; the two ways to write an accent are
+    one."""
 
     def form(text: str) -> str:
         return unicodedata.normalize("NFC", text).strip()

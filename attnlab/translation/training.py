@@ -54,20 +54,24 @@ def train_translator(
     splits : of `ParallelDataset`, with train and dev parts
     out : folder for the result and, while training, a checkpoint
     vocabulary : sub-words of each language, at most; they are learned from the training texts alone
-    d_model, heads, encoder_layers, decoder_layers, feed_forward, dropout, label_smoothing : of the model
-    model : other keywords of `Seq2SeqTransformer`: norm, positions, longest, tie, fused (True here: faster)
+    d_model, heads, encoder_layers, decoder_layers, feed_forward, dropout, label_smoothing : of the
+        model
+    model : other keywords of `Seq2SeqTransformer`: norm, positions, max_length, tie, fused (True
+        here: faster)
     learning_rate : at its highest; it rises over the first 6 % of the steps and falls to 0 linearly
     number_format : of what is computed; default bfloat16 on a GPU that has it, else float32
     resume : go on from the checkpoint in ``out``
     progress : called as progress(step, steps, text) after every step
     watch : called as watch(history, steps) whenever the history has grown
     after_step : called as after_step(translator, step) after every step, with 0 before the first
-    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation, pool, patience
+    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation,
+        pool, patience
 
     Returns
     -------
-    Translator with ``.history``. An epoch's row has ``dev_accuracy``, the share of dev texts whose translation is
-    right to the letter, ``dev_chrf`` (0-100), by which the best epoch is chosen, and ``dev_loss`` in nats a token.
+    Translator with ``.history``. An epoch's row has ``dev_accuracy``, the share of dev texts whose
+    translation is right to the letter, ``dev_chrf`` (0-100), by which the best epoch is chosen, and
+    ``dev_loss`` in nats a token.
     """
     _check(splits)
     if resume and out is None:
@@ -75,13 +79,13 @@ def train_translator(
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
-    words = [
-        Subwords.train(texts, vocabulary) for texts in (splits.train.sources, splits.train.targets)
-    ]
+    full_recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
+    source_words = Subwords.train(splits.train.sources, vocabulary)
+    target_words = Subwords.train(splits.train.targets, vocabulary)
     torch.manual_seed(seed)
     network = Seq2SeqTransformer(
-        *map(len, words),
+        len(source_words),
+        len(target_words),
         d_model=d_model,
         heads=heads,
         encoder_layers=encoder_layers,
@@ -91,7 +95,9 @@ def train_translator(
         label_smoothing=label_smoothing,
         **{"fused": True} | (model or {}),
     )
-    translator = Translator(network.to(default_device()), *words, splits.train.name)
+    translator = Translator(
+        network.to(default_device()), source_words, target_words, splits.train.name
+    )
     data = PairBatches(translator, splits.train)
     translator.default_max_length = max(map(len, data.labels))
     if number_format is None:
@@ -104,7 +110,7 @@ def train_translator(
         data.lengths,
         data.batch,
         _measuring(translator, splits.dev),
-        recipe,
+        full_recipe,
         number_format=number_format,
         folder=folder,
         resume=resume,
@@ -165,8 +171,8 @@ def _check(splits: Splits) -> None:
         data = getattr(splits, part)
         if not isinstance(data, ParallelDataset):
             raise DataError(
-                f"{data!r} has labels and no translations. Use al.datasets.load('dates'), or pairs of your own: "
-                "al.datasets.pairs_from_file."
+                f"{data!r} has labels and no translations. Use al.datasets.load('dates'), or "
+                "pairs of your own: al.datasets.pairs_from_file."
             )
         if not len(data):
             raise DataError(f"{splits!r} leaves nothing for {part}.")

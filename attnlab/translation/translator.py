@@ -73,7 +73,7 @@ class Translator:
     @property
     def max_length(self) -> int:
         """Tokens a text may have, the end mark included."""
-        return self.model.size["longest"]
+        return self.model.size["max_length"]
 
     def settings(self) -> Seq2SeqSettings:
         """Neutral settings of every head: encoder, decoder and cross-attention."""
@@ -121,7 +121,8 @@ class Translator:
         """Ids of source texts with the end mark; errors as for `translate`."""
         if isinstance(texts, str) or not isinstance(texts, Sequence):
             raise DataError(
-                f"Expected a list of texts, got {type(texts).__name__}. Write [text] for a single one."
+                f"Expected a list of texts, got {type(texts).__name__}. Write [text] for a single "
+                "one."
             )
         for index, text in enumerate(texts):
             if not isinstance(text, str):
@@ -131,7 +132,8 @@ class Translator:
         return self._with_end(self.source_words.encode_all(list(texts)), "texts")
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of translations with the end mark; those that are too long are cut, with a warning."""
+        """Ids of translations with the end mark; those that are too long are cut, with a
+        warning."""
         return self._with_end(self.target_words.encode_all(list(texts)), "translations")
 
     def attend(
@@ -245,27 +247,42 @@ def load_translator(name: str | os.PathLike[str]) -> Translator:
         )
     try:
         with safe_open(path, "pt") as file:
-            metadata = _renamed(json.loads((file.metadata() or {})["translator"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            metadata = json.loads((file.metadata() or {})["translator"])
+            names = file.keys()  # a list: the file is no dict
+            tensors = {name: file.get_tensor(name) for name in names}
+        metadata, tensors = _with_todays_names(metadata, tensors)
     except Exception as error:
         raise ModelError(
             f"{path} holds no translator: {error}. Give a file of Translator.save."
         ) from error
     model = Seq2SeqTransformer(**metadata["size"])
+    parameters = {name for name, _ in model.named_parameters()}  # a tied weight has one name
+    if differing := parameters ^ tensors.keys():
+        raise ModelError(
+            f"The weights in {path} are not those of the model it describes: {min(differing)} is "
+            "missing or unexpected. Save the translator again with Translator.save."
+        )
     model.load_state_dict(tensors, strict=False)
-    words = [Subwords.from_json(metadata[side]) for side in ("source_words", "target_words")]
-    history = None if metadata["history"] is None else History(**metadata["history"])
     return Translator(
         model.to(default_device()),
-        *words,
+        Subwords.from_json(metadata["source_words"]),
+        Subwords.from_json(metadata["target_words"]),
         metadata["name"],
         metadata["default_max_length"],
-        history,
+        None if metadata["history"] is None else History(**metadata["history"]),
     )
 
 
-def _renamed(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata under today's names: files written before they were renamed are still read."""
+def _with_todays_names(
+    metadata: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Rename what older files call otherwise: the bundled translator of dates is such a file."""
     if "usual" in metadata:
         metadata["default_max_length"] = metadata.pop("usual")
-    return metadata
+    if "longest" in metadata["size"]:
+        metadata["size"]["max_length"] = metadata["size"].pop("longest")
+    tensors = {
+        name.replace("embedding.places", "embedding.positions"): tensor
+        for name, tensor in tensors.items()
+    }
+    return metadata, tensors

@@ -664,7 +664,7 @@ batch = al.translation.padded(translator.encode(part.test.sources[:100]))
 marks = (translator.target_words.start, translator.target_words.end)
 for cache in (False, True):
     began = time.perf_counter()
-    al.transformer.greedy(translator.model, batch, *marks, longest=12, cache=cache)
+    al.transformer.greedy(translator.model, batch, *marks, max_length=12, cache=cache)
     print(f"cache {cache!s:5}: {1000 * (time.perf_counter() - began):.0f} ms")
 
 # %% [markdown]

@@ -111,7 +111,7 @@ def _cache() -> Row:
     for length in LENGTHS:
         calls = {
             cache: lambda cache=cache, length=length: decoding.greedy(
-                model, source, START, END, longest=length, cache=cache
+                model, source, START, END, max_length=length, cache=cache
             )
             for cache in (True, False)
         }

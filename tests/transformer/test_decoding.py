@@ -13,7 +13,7 @@ START, END = 2, 3
 def small(words=9, seed=1, strength=4.0, **changes):
     """A model that ends its sentences at different lengths, none of them certain."""
     torch.manual_seed(seed)
-    size = {"d_model": 16, "heads": 2, "feed_forward": 32, "dropout": 0.2, "longest": 30}
+    size = {"d_model": 16, "heads": 2, "feed_forward": 32, "dropout": 0.2, "max_length": 30}
     model = al.Seq2SeqTransformer(words, words, tie="none", **size | changes)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -59,12 +59,12 @@ def model(request):
 def test_with_cache_and_without_the_same_tokens_are_written(norm, positions, seed):
     model = small(seed=seed, norm=norm, positions=positions)
     source = sources(rows=20)
-    cached = decoding.greedy(model, source, START, END, longest=25)
-    assert cached == decoding.greedy(model, source, START, END, longest=25, cache=False)
+    cached = decoding.greedy(model, source, START, END, max_length=25)
+    assert cached == decoding.greedy(model, source, START, END, max_length=25, cache=False)
 
 
 def test_the_sentences_of_these_tests_end_at_different_lengths(model):
-    written = decoding.greedy(model, sources(30), START, END, longest=25)
+    written = decoding.greedy(model, sources(30), START, END, max_length=25)
     assert len({len(ids) for ids in written}) > 3
     assert len({tuple(ids) for ids in written}) > 10
 
@@ -75,7 +75,7 @@ def test_cached_logits_are_those_of_the_whole_sentence_step_by_step_or_some_at_o
     with torch.no_grad():
         whole = model(source, target).logits
         for steps in ([1] * 20, [3, 1, 7, 9], [20]):
-            memory, parts = model.encode(source).remember(), []
+            memory, parts = model.encode(source).with_cache(), []
             for part in target.split(steps, dim=1):
                 parts.append(model.decode(part, memory))
             assert (torch.cat(parts, 1) - whole).abs().max() < 1e-4
@@ -85,7 +85,7 @@ def test_cached_logits_are_those_of_the_whole_sentence_step_by_step_or_some_at_o
 def test_greedy_takes_the_likeliest_token_at_every_step(model):
     source = sources(6)
     model.eval()
-    for row, ids in enumerate(decoding.greedy(model, source, START, END, longest=12)):
+    for row, ids in enumerate(decoding.greedy(model, source, START, END, max_length=12)):
         with torch.no_grad():
             logits = model(source[row : row + 1], torch.tensor([[START, *ids]])).logits[0]
         logits[:, [0, START]] = -torch.inf
@@ -96,13 +96,13 @@ def test_greedy_takes_the_likeliest_token_at_every_step(model):
 
 def test_a_batch_is_written_as_each_sentence_by_itself(model):
     source = sources(12)
-    together = decoding.greedy(model, source, START, END, longest=20)
-    beams = decoding.beam(model, source, START, END, width=3, longest=20)
+    together = decoding.greedy(model, source, START, END, max_length=20)
+    beams = decoding.beam(model, source, START, END, num_beams=3, max_length=20)
     for row in range(12):
         alone = source[row : row + 1]
         alone = alone[:, : int((alone != 0).sum())]  # without its padding
-        assert decoding.greedy(model, alone, START, END, longest=20) == [together[row]]
-        hypotheses = decoding.beam(model, alone, START, END, width=3, longest=20)[0]
+        assert decoding.greedy(model, alone, START, END, max_length=20) == [together[row]]
+        hypotheses = decoding.beam(model, alone, START, END, num_beams=3, max_length=20)[0]
         assert [one.ids for one in hypotheses] == [one.ids for one in beams[row]]
 
 
@@ -117,7 +117,7 @@ def test_settings_apply_to_writing_and_may_differ_by_row(model):
     mixed = [heard[row] if row % 2 == 0 else unheard[row] for row in range(12)]
     assert decoding.greedy(model, source, START, END, settings=stack) == mixed
     assert decoding.greedy(model, source, START, END, settings=stack, cache=False) == mixed
-    beams = decoding.beam(model, source, START, END, width=1, settings=stack)
+    beams = decoding.beam(model, source, START, END, num_beams=1, settings=stack)
     assert [one[0].ids for one in beams] == mixed
     stack.encoder = neutral.encoder  # one kind may be the same for all rows
     assert decoding.greedy(model, source, START, END, settings=stack) == mixed
@@ -130,11 +130,11 @@ def test_finished_rows_cost_nothing_and_the_source_is_read_once(model, monkeypat
         model, "decode", lambda ids, *rest: rows.append(len(ids)) or decode(ids, *rest)
     )
     monkeypatch.setattr(model, "encode", lambda *given: reads.append(1) or encode(*given))
-    written = decoding.greedy(model, sources(20), START, END, longest=25)
+    written = decoding.greedy(model, sources(20), START, END, max_length=25)
     assert rows == [sum(len(ids) >= step for ids in written) for step in range(len(rows))]
     assert len(rows) == min(25, max(map(len, written)) + 1)
     rows.clear()
-    decoding.beam(model, sources(20), START, END, width=4, longest=25)
+    decoding.beam(model, sources(20), START, END, num_beams=4, max_length=25)
     assert rows == sorted(rows, reverse=True)
     assert rows[0] == 80
     assert rows[-1] < 80
@@ -169,17 +169,17 @@ def test_neither_padding_nor_the_start_mark_is_written_however_likely(model, way
         return logits
 
     monkeypatch.setattr(model, "decode", tempted)
-    written = WAYS[way](model, sources(), START, END, longest=8)
+    written = WAYS[way](model, sources(), START, END, max_length=8)
     assert any(written)
     assert not {0, START, END} & {token for ids in written for token in ids}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_writing_stops_at_the_longest_that_is_allowed_and_that_the_model_has_places_for(way):
-    model = small(longest=10)
+def test_writing_stops_at_max_length_and_where_the_model_has_no_more_positions(way):
+    model = small(max_length=10)
     source = sources(30)
     for longest, most in ((1, 1), (5, 5), (64, 10)):
-        written = WAYS[way](model, source, START, END, longest=longest)
+        written = WAYS[way](model, source, START, END, max_length=longest)
         assert len(written) == 30
         assert max(map(len, written)) == most
 
@@ -195,9 +195,11 @@ def test_nothing_to_translate_gives_nothing(model, way):
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_a_beam_of_one_is_greedy(seed):
     model, source = small(seed=seed), sources(20)
-    beams = decoding.beam(model, source, START, END, width=1, longest=20)
+    beams = decoding.beam(model, source, START, END, num_beams=1, max_length=20)
     assert all(len(one) == 1 for one in beams)
-    assert [one[0].ids for one in beams] == decoding.greedy(model, source, START, END, longest=20)
+    assert [one[0].ids for one in beams] == decoding.greedy(
+        model, source, START, END, max_length=20
+    )
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 3.0])
@@ -206,7 +208,7 @@ def test_a_beam_wide_enough_ranks_all_sentences_as_exhaustive_search_does(length
     source = sources(2, words=6)
     words = (1, 4, 5)
     found = decoding.beam(
-        model, source, START, END, width=150, longest=4, length_penalty=length_penalty
+        model, source, START, END, num_beams=150, max_length=4, length_penalty=length_penalty
     )
     for row in range(2):
         every = [
@@ -249,7 +251,7 @@ def plain_beam(model, source, width, longest):
 @pytest.mark.parametrize("width", [2, 4])
 def test_beams_are_those_of_a_search_written_with_plain_lists(model, width):
     source = sources(8)
-    found = decoding.beam(model, source, START, END, width, longest=12, length_penalty=0.0)
+    found = decoding.beam(model, source, START, END, width, max_length=12, length_penalty=0.0)
     model.eval()
     for row in range(8):
         expected = sorted(plain_beam(model, source[row : row + 1], width, 12), reverse=True)
@@ -262,7 +264,7 @@ def test_beams_are_those_of_a_search_written_with_plain_lists(model, width):
 def test_each_hypothesis_has_the_probability_that_the_model_gives_it(model, length_penalty):
     source = sources(8)
     found = decoding.beam(
-        model, source, START, END, width=4, longest=15, length_penalty=length_penalty
+        model, source, START, END, num_beams=4, max_length=15, length_penalty=length_penalty
     )
     for row, hypotheses in enumerate(found):
         assert 1 <= len(hypotheses) <= 4
@@ -283,7 +285,7 @@ def test_wider_beams_find_likelier_sentences_on_average():
         best = [
             max(one.log_probability for one in hypotheses)
             for hypotheses in decoding.beam(
-                small(), source, START, END, width=width, longest=12, length_penalty=0.0
+                small(), source, START, END, num_beams=width, max_length=12, length_penalty=0.0
             )
         ]
         means.append(sum(best) / len(best))
@@ -341,10 +343,10 @@ def test_what_a_row_draws_does_not_depend_on_when_others_end(model):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda m, s: decoding.beam(m, s, START, END, width=0), "width is 0"),
+        (lambda m, s: decoding.beam(m, s, START, END, num_beams=0), "num_beams is 0"),
         (lambda m, s: decoding.sample(m, s, START, END, temperature=0.0), "use greedy"),
         (lambda m, s: decoding.sample(m, s, START, END, top_k=0), "top_k is 0"),
-        (lambda m, s: decoding.greedy(m, s, START, END, longest=0), "longest is 0"),
+        (lambda m, s: decoding.greedy(m, s, START, END, max_length=0), "max_length is 0"),
         (lambda m, s: decoding.greedy(m, s[0], START, END), "source has shape"),
     ],
 )

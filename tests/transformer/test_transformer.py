@@ -8,10 +8,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import attnlab as al
+from attnlab import transformer
 from attnlab.errors import ModelError, SettingsError, TensorError
 from attnlab.heads.settings import KINDS
 from attnlab.transformer import decoding
-from attnlab.transformer import encoder_decoder as transformer
+from attnlab.transformer.layers import Embedding
 
 PADDING, START, END = 0, 2, 3
 SMALL = {
@@ -23,7 +24,7 @@ SMALL = {
     "decoder_layers": 3,
     "feed_forward": 24,
     "dropout": 0.0,
-    "longest": 12,
+    "max_length": 12,
 }
 
 
@@ -142,7 +143,7 @@ def test_equals_torchs_transformer_with_the_same_weights_forward_and_backward(
     model = small(dtype, norm=norm, fused=fused)
     if dtype == torch.float64:  # to the last digit: ours are kept in single precision
         for embedding in (model.source_embedding, model.target_embedding):
-            embedding.places = waves(12, 16).to(dtype)
+            embedding.positions = waves(12, 16).to(dtype)
     theirs = torchs(model)
     source, target, labels = batch()
     words = [
@@ -197,15 +198,15 @@ def test_fused_attention_gives_the_same_as_the_one_written_out(norm):
     assert len(asked.attention["cross"]) == 3
 
 
-def test_fused_attention_takes_a_bias_as_the_one_written_out_does():
+def test_fused_attention_takes_a_temperature_as_the_one_written_out_does():
     torch.manual_seed(0)
     written = al.attention.MultiHeadAttention(8, 2)
     fused = al.attention.MultiHeadAttention(8, 2, fused=True)
     fused.load_state_dict(written.state_dict())
-    x, bias = torch.randn(2, 5, 8), torch.randn(2, 5, 5)
-    knobs = {"temperature": torch.tensor([0.5, 2.0]), "bias": bias}
+    x, temperature = torch.randn(2, 5, 8), torch.tensor([0.5, 2.0])
     for mask in (None, al.attention.causal_mask(5)):
-        assert off(fused(x, mask=mask, **knobs), written(x, mask=mask, **knobs)) < 1e-5
+        expected = written(x, mask=mask, temperature=temperature)
+        assert off(fused(x, mask=mask, temperature=temperature), expected) < 1e-5
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -321,7 +322,7 @@ def test_a_source_of_padding_alone_gives_numbers(fused):
 
 
 def test_an_embedding_is_its_token_times_the_root_of_the_width_plus_its_place():
-    embedding = transformer.Embedding(9, 16, dropout=0.0)
+    embedding = Embedding(9, 16, dropout=0.0)
     ids = torch.tensor([[3, 8, 3]])
     expected = embedding.tokens.weight[ids] * 4 + waves(3, 16)
     assert off(embedding(ids), expected) < 1e-6
@@ -333,14 +334,14 @@ def test_learned_positions_are_learned_and_sinusoidal_ones_are_not_kept():
     model = small(positions="learned")
     source, target, labels = batch()
     model(source, target, labels).loss.backward()
-    places = model.source_embedding.places
-    assert places.grad[:7].any(-1).all()
-    assert not places.grad[7:].any()
-    assert "source_embedding.places" in model.state_dict()
-    assert "source_embedding.places" not in small().state_dict()
+    positions = model.source_embedding.positions
+    assert positions.grad[:7].any(-1).all()
+    assert not positions.grad[7:].any()
+    assert "source_embedding.positions" in model.state_dict()
+    assert "source_embedding.positions" not in small().state_dict()
     with torch.no_grad():
         before = model(source, target).logits
-        places[0] += 1
+        positions[0] += 1
         assert not model(source, target).logits.equal(before)
 
 
@@ -536,7 +537,7 @@ SIZES = [
     {"norm": "post", "tie": "none"},
     {"positions": "learned", "encoder_layers": 1, "heads": 2},
     {"tie": "all", "source_vocabulary": 13, "d_model": 24, "feed_forward": 7},
-    {"decoder_layers": 1, "fused": True, "positions": "learned", "tie": "none", "longest": 40},
+    {"decoder_layers": 1, "fused": True, "positions": "learned", "tie": "none", "max_length": 40},
 ]
 
 
@@ -597,7 +598,7 @@ def test_a_size_survives_json_and_builds_the_same_model():
         (
             lambda: small()(torch.ones(1, 13).long(), torch.ones(1, 3).long()),
             TensorError,
-            "13 tokens does not fit.*longest=13",
+            "13 tokens does not fit.*max_length=13",
         ),
         (
             lambda: small()(*[torch.ones(1, n).long() for n in (3, 3, 4)]),

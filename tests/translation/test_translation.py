@@ -76,7 +76,7 @@ def test_what_is_no_text_is_refused_with_the_cure(translator, texts, words):
 
 
 def test_a_text_that_is_too_long_is_cut_and_said_so(splits):
-    model = {"longest": 12}
+    model = {"max_length": 12}
     translator = al.train_translator(splits, epochs=1, model=model, **SMALL)
     with pytest.warns(UserWarning, match="1 of 2 texts are longer than 11 tokens"):
         found = translator.translate(["1 2 3 4 5 6 7 8 9 1 2 3 4 5", "1 2"])

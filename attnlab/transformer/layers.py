@@ -1,0 +1,216 @@
+"""The layers of the Transformer: embedding, feed-forward, residual, encoder and decoder layer.
+
+In comments B is batch, S source tokens, T target tokens, H heads, D head width, E d_model. A mask
+is bool everywhere and True where attention is allowed.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.attention import MultiHeadAttention, sinusoidal_positions
+from attnlab.errors import TensorError
+from attnlab.transformer.cache import KVCache, Seen
+
+HeadTensors = dict[str, Tensor]  # "scale" and "temperature", as `MultiHeadAttention` takes them
+
+
+class Embedding(nn.Module):
+    """A vector for each token plus one for its position.
+
+    Parameters
+    ----------
+    vocabulary : number of tokens
+    d_model : width of the vectors
+    dropout : share of the numbers set to 0 while training
+    positions : "sinusoidal", which needs no training, or "learned"
+    max_length : number of positions
+
+    Token vectors are multiplied by the square root of the width, so that they are as large as the
+    position vectors. Source: Vaswani et al. 2017, sections 3.4 and 3.5.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        vocabulary: int,
+        d_model: int,
+        dropout: float = 0.1,
+        positions: Literal["sinusoidal", "learned"] = "sinusoidal",
+        max_length: int = 512,
+    ):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, d_model)
+        self.dropout = nn.Dropout(dropout)
+        if positions == "learned":
+            self.positions = nn.Parameter(torch.randn(max_length, d_model) / math.sqrt(d_model))
+        else:
+            waves = sinusoidal_positions(max_length, d_model)
+            self.register_buffer("positions", waves, persistent=False)
+        nn.init.normal_(self.tokens.weight, std=1 / math.sqrt(d_model))
+
+    def forward(self, ids: Tensor, first: int = 0) -> Tensor:
+        """Embed ids, shape (B, T), the first of which has position ``first``; returns (B, T, E)."""
+        max_length, d_model = self.positions.shape
+        end = first + ids.shape[1]
+        if end > max_length:
+            raise TensorError(
+                f"A text of {end} tokens does not fit: this model has {max_length} positions. Cut "
+                f"the text, or make the model with max_length={end}."
+            )
+        return self.dropout(self.tokens(ids) * math.sqrt(d_model) + self.positions[first:end])
+
+
+class FeedForward(nn.Sequential):
+    """Two linear maps with a ReLU between, for each token by itself.
+
+    Source: Vaswani et al. 2017, section 3.3.
+    """
+
+    def __init__(self, d_model: int, width: int, dropout: float = 0.1):
+        super().__init__(
+            nn.Linear(d_model, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, d_model)
+        )
+
+
+class Residual(nn.Module):
+    """Adds a sublayer's output to its input; with a norm before it ("pre") or after the sum
+    ("post").
+
+    "post" is the paper's. "pre" leaves a path from the loss to every layer that no norm rescales,
+    and so trains without a careful warm-up. Source: Vaswani et al. 2017, section 3.1; Xiong et al.
+    2020.
+    """
+
+    def __init__(self, d_model: int, dropout: float = 0.1, norm: Literal["pre", "post"] = "pre"):
+        super().__init__()
+        self.pre = norm == "pre"
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return x with the sublayer's output added, shape of x."""
+        if self.pre:
+            return x + self.dropout(sublayer(self.norm(x)))
+        return self.norm(x + self.dropout(sublayer(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then a feed-forward network, each with its residual."""
+
+    def __init__(
+        self,
+        d_model: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.1,
+        norm: Literal["pre", "post"] = "pre",
+        fused: bool = False,
+    ):
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, heads, dropout, fused=fused)
+        self.feed_forward = FeedForward(d_model, feed_forward, dropout)
+        self.around_attention = Residual(d_model, dropout, norm)
+        self.around_feed_forward = Residual(d_model, dropout, norm)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        heads: HeadTensors | None = None,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        """Return x of the next layer, shape (B, S, E).
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, S, E)
+        mask : Tensor of bool, shape (B, 1, S), False at padding
+        heads : scale and temperature of the heads, as `MultiHeadAttention` takes them
+        seen : a list that weights (B, H, S, S) and values (B, H, S, D) are added to
+        """
+
+        def self_attention(y: Tensor) -> Tensor:
+            return attend(self.attention, y, self.attention.project(y), mask, heads, seen)
+
+        x = self.around_attention(x, self_attention)
+        return self.around_feed_forward(x, self.feed_forward)
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, cross-attention to the source, then a feed-forward network."""
+
+    def __init__(
+        self,
+        d_model: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.1,
+        norm: Literal["pre", "post"] = "pre",
+        fused: bool = False,
+    ):
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, heads, dropout, fused=fused)
+        self.cross_attention = MultiHeadAttention(d_model, heads, dropout, fused=fused)
+        self.feed_forward = FeedForward(d_model, feed_forward, dropout)
+        self.around_attention = Residual(d_model, dropout, norm)
+        self.around_cross_attention = Residual(d_model, dropout, norm)
+        self.around_feed_forward = Residual(d_model, dropout, norm)
+
+    def forward(
+        self,
+        x: Tensor,
+        source: tuple[Tensor, Tensor],
+        mask: Tensor | None = None,
+        source_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        heads: tuple[HeadTensors | None, HeadTensors | None] = (None, None),
+        seen: tuple[Seen | None, Seen | None] = (None, None),
+    ) -> Tensor:
+        """Return x of the next layer, shape (B, T, E).
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, T, E)
+        source : keys and values of the source, ``cross_attention.project(memory)``, shape
+            (B, H, S, D)
+        mask : Tensor of bool, broadcastable to (B, T, T_k), T_k counting cached tokens as well; see
+            `causal_mask`
+        source_mask : Tensor of bool, shape (B, 1, S), False at padding
+        cache : keys and values of earlier tokens; those of x are appended
+        heads : scale and temperature of the heads, of self-attention and of cross-attention
+        seen : lists, likewise, that weights and values are added to
+        """
+
+        def self_attention(y: Tensor) -> Tensor:
+            own = self.attention.project(y)
+            own = own if cache is None else cache.extend(*own)
+            return attend(self.attention, y, own, mask, heads[0], seen[0])
+
+        def cross_attention(y: Tensor) -> Tensor:
+            return attend(self.cross_attention, y, source, source_mask, heads[1], seen[1])
+
+        x = self.around_attention(x, self_attention)
+        x = self.around_cross_attention(x, cross_attention)
+        return self.around_feed_forward(x, self.feed_forward)
+
+
+def attend(
+    attention: MultiHeadAttention,
+    query: Tensor,
+    projected: tuple[Tensor, Tensor],
+    mask: Tensor | None = None,
+    heads: HeadTensors | None = None,
+    seen: Seen | None = None,
+) -> Tensor:
+    """Attend to projected keys and values; add weights and values to ``seen`` if it is given."""
+    heads = heads or {}
+    if seen is None:
+        return attention(query, projected=projected, mask=mask, **heads)
+    output, weights = attention(query, projected=projected, mask=mask, return_weights=True, **heads)
+    seen.append((weights, projected[1]))
+    return output

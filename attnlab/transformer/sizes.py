@@ -1,0 +1,84 @@
+"""What a Transformer costs, by formula: parameters and floating-point operations of each part."""
+
+from typing import Any
+
+import pandas as pd
+
+
+def parameters_of(size: dict[str, Any]) -> pd.DataFrame:
+    """Count the parameters of a model of this size by formula.
+
+    Parameters
+    ----------
+    size : dict, as ``model.size`` holds it
+
+    Returns
+    -------
+    frame with columns part, parameters; they add up to what the model has
+    """
+    d, wide = size["d_model"], size["feed_forward"]
+    encoders, decoders = size["encoder_layers"], size["decoder_layers"]
+    attention = 4 * (d * d + d)  # query, key, value, output, each with its bias
+    network = d * wide + wide + wide * d + d
+    norm = 2 * d
+    positions = size["max_length"] * d if size["positions"] == "learned" else 0
+    last = norm if size["norm"] == "pre" else 0
+    source, target = size["source_vocabulary"] * d, size["target_vocabulary"] * d
+    return _frame(
+        "parameters",
+        {
+            "source embedding": (0 if size["tie"] == "all" else source) + positions,
+            "target embedding": target + positions,
+            "encoder self-attention": encoders * attention,
+            "encoder feed-forward": encoders * network,
+            "decoder self-attention": decoders * attention,
+            "decoder cross-attention": decoders * attention,
+            "decoder feed-forward": decoders * network,
+            "norms": (2 * encoders + 3 * decoders) * norm + 2 * last,
+            "output": target if size["tie"] == "none" else 0,
+        },
+    )
+
+
+def flops_of(
+    size: dict[str, Any], source_tokens: int, target_tokens: int, batch: int = 1
+) -> pd.DataFrame:
+    """Count the floating-point operations of matrix products in one forward pass by formula.
+
+    Parameters
+    ----------
+    size : dict, as ``model.size`` holds it
+    source_tokens, target_tokens : S and T
+    batch : B
+
+    Returns
+    -------
+    frame with columns part, flops; a multiplication with its addition counts as 2
+
+    torch's FlopCounterMode gives the same sum, except that it does not see a CPU's fused attention
+    kernel.
+    """
+    d, wide = size["d_model"], size["feed_forward"]
+    encoders, decoders = size["encoder_layers"], size["decoder_layers"]
+    s, t = source_tokens, target_tokens
+
+    def attention(queries: int, keys: int) -> int:
+        projections = 2 * queries * d * d + 2 * keys * d * d  # query and output; key and value
+        return 2 * (projections + 2 * queries * keys * d)  # scores, and weights times values
+
+    def network(tokens: int) -> int:
+        return 2 * 2 * tokens * d * wide
+
+    counts = {
+        "encoder self-attention": encoders * attention(s, s),
+        "encoder feed-forward": encoders * network(s),
+        "decoder self-attention": decoders * attention(t, t),
+        "decoder cross-attention": decoders * attention(t, s),
+        "decoder feed-forward": decoders * network(t),
+        "output": 2 * t * d * size["target_vocabulary"],
+    }
+    return _frame("flops", {part: batch * count for part, count in counts.items()})
+
+
+def _frame(column: str, counts: dict[str, int]) -> pd.DataFrame:
+    return pd.DataFrame({"part": list(counts), column: list(counts.values())})
