@@ -125,11 +125,19 @@ def _rewritten(name: str, live: ModuleType, fresh: ModuleType) -> str:
     found = getattr(getattr(found, "exercise", None), "check", None)
     if name in vars(live) or _code(found) != _code(ours):
         return f"`al.checks.{name}`"
-    for mine, theirs in ((fresh, live), (fresh.examiner, getattr(live, "examiner", None))):
-        now = _functions(theirs)
-        if any(now.get(function) != code for function, code in _functions(mine).items()):
+    found = _modules(live)
+    for place, module in _modules(fresh).items():
+        now = _functions(found.get(place))
+        if any(now.get(function) != code for function, code in _functions(module).items()):
             return "`al.checks`"
     return ""
+
+
+def _modules(checks: ModuleType) -> dict[str, object]:
+    """The checks, the examiner and what it consists of, by name."""
+    examiner = getattr(checks, "examiner", None)
+    parts = {name: one for name, one in vars(examiner).items() if isinstance(one, ModuleType)}
+    return {"checks": checks, "examiner": examiner, **parts}
 
 
 def _functions(module: object) -> dict[str, object]:

@@ -43,6 +43,11 @@ WRONG = [
     for name, wrong in answers.WRONG.items()
     for answer, words in wrong
 ]
+MISTAKES = [
+    pytest.param(name, mistake, id=f"{name}-{index}-{mistake.diagnosis[:24]}")
+    for name, exercise in al.checks.EXERCISES.items()
+    for index, mistake in enumerate(exercise.mistakes)
+]
 EXERCISES = list(al.checks.EXERCISES)
 
 
@@ -50,7 +55,7 @@ EXERCISES = list(al.checks.EXERCISES)
 def folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(al.checks, "_done", {})
-    monkeypatch.setattr(examiner, "SECONDS", 1.5)
+    monkeypatch.setattr(examiner.answer, "SECONDS", 1.5)
     return tmp_path
 
 
@@ -72,11 +77,21 @@ def test_a_wrong_answer_fails_with_its_own_diagnosis(name, answer, words):
         assert f"seed={seed}" in str(failure.value)
 
 
+@pytest.mark.parametrize("name, mistake", MISTAKES)
+def test_a_mistake_is_named_by_its_own_diagnosis(name, mistake):
+    for seed in range(4):
+        with pytest.raises(al.checks.CheckFailed) as failure:
+            getattr(al.checks, name)(mistake.wrong, seed=seed)
+        assert mistake.is_named_in(str(failure.value)), failure.value
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_diagnoses_of_an_exercise_differ(name):
-    wrong = LESSONS[al.checks.EXERCISES[name].lesson].WRONG[name]
-    assert len(wrong) >= 5
+    said = [mistake.diagnosis for mistake in al.checks.EXERCISES[name].mistakes]
+    said = [diagnosis for diagnosis in said if diagnosis != examiner.READY_MADE]
+    assert len(set(said)) == len(said)
     said = []
+    wrong = LESSONS[al.checks.EXERCISES[name].lesson].WRONG[name]
     for answer, words in wrong:
         if "not end" in words:
             continue
@@ -86,6 +101,15 @@ def test_the_diagnoses_of_an_exercise_differ(name):
         said.append(re.sub(r"-?\d+\.\d+\S*", "#", " ".join(diagnosis)))
     allowed = sum("ready-made" in words for _, words in wrong)  # two ways to the same mistake
     assert len(set(said)) >= len(said) - max(allowed - 1, 0), sorted(said)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_exercise_knows_mistakes_and_is_tried_with_answers_that_know_nothing_of_it(name):
+    exercise = al.checks.EXERCISES[name]
+    answers = LESSONS[exercise.lesson]
+    assert len(exercise.mistakes) + len(answers.WRONG[name]) >= 8
+    assert len(answers.RIGHT[name]) >= 2
+    assert len(answers.WRONG[name]) >= 2
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -1,0 +1,19 @@
+"""Checks of the lesson on the mathematics of attention: a module for each exercise."""
+
+from attnlab.course.checks.attention_maths import (
+    additive_scores,
+    entropy,
+    scaled_dot_scores,
+    sinusoidal_positions,
+    softmax,
+    softmax_gradient,
+)
+
+EXERCISES = [
+    softmax.EXERCISE,
+    scaled_dot_scores.EXERCISE,
+    softmax_gradient.EXERCISE,
+    entropy.EXERCISE,
+    additive_scores.EXERCISE,
+    sinusoidal_positions.EXERCISE,
+]

@@ -1,0 +1,148 @@
+"""The learner's function or class, called safely."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.course.checks.examiner.failures import (
+    BACKWARD_FAILS,
+    CHANGES_LIST,
+    CHANGES_TENSOR,
+    GRADIENT_LOST,
+    NO_GRADIENT,
+    WRONG_GRADIENT,
+    CheckFailed,
+    Unwritten,
+    require,
+)
+from attnlab.course.checks.examiner.results import a_tensor, kind_of, same
+from attnlab.course.checks.examiner.safety import (
+    TimeUp,
+    copy_of,
+    exception_text,
+    is_hole,
+    time_limit,
+    unchanged,
+    watched,
+)
+
+SECONDS = 10.0  # for one check as a whole; a right answer needs a small part of one
+
+
+@dataclass
+class Answer:
+    """The learner's function or class, called with copies and in limited time.
+
+    Raises `CheckFailed` where it raises, ends without a result, takes too long, edits its inputs
+    or calls what the exercise asks to write.
+    """
+
+    given: Any
+    name: str
+    forbidden: frozenset[str] = frozenset()
+    seconds_left: float = field(default_factory=lambda: SECONDS)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Call it; the inputs must be the same afterwards."""
+        if not callable(self.given):
+            raise CheckFailed(
+                f"Expected the function {self.name} itself; this is {kind_of(self.given)}.\n"
+                f"Did you pass its result, or forget to run the cell that defines it?"
+            )
+        copies = [copy_of(one) for one in arguments]
+        result = self._run(lambda: self.given(*copies, **keywords))
+        for before, after in zip(arguments, copies, strict=True):
+            if not unchanged(before, after):
+                raise CheckFailed(CHANGES_TENSOR if isinstance(before, Tensor) else CHANGES_LIST)
+        return result
+
+    def tensor(
+        self,
+        *arguments: Any,
+        shape: tuple[int, ...],
+        what: str = "result",
+        may_be_nan: bool = False,
+        **keywords: Any,
+    ) -> Tensor:
+        """Call it; the result must be one tensor of this shape, without NaN unless allowed."""
+        return a_tensor(self(*arguments, **keywords), shape, what, may_be_nan)
+
+    def gradients(
+        self,
+        reference: Callable[..., Tensor],
+        *arguments: Any,
+        pick: int | None = None,
+        **keywords: Any,
+    ) -> None:
+        """Require the reference's gradients, for every tensor of numbers among the arguments.
+
+        ``pick`` says which of several results is meant.
+        """
+        leaves = [
+            one.detach().clone().requires_grad_() if _is_float(one) else one for one in arguments
+        ]
+        wanted = [one for one in leaves if _is_float(one)]
+        expected = reference(*leaves, **keywords)
+        result = self(*leaves, **keywords)
+        result = result if pick is None else result[pick]
+        result = a_tensor(result, tuple(expected.shape))
+        backwards = torch.randn_like(expected)
+        right = torch.autograd.grad(expected, wanted, backwards)
+        for mine, theirs in zip(backward(result, wanted, backwards), right, strict=True):
+            if mine is None or not mine.isfinite().all():
+                raise CheckFailed(GRADIENT_LOST)
+            require(same(mine, theirs, 1e-3), WRONG_GRADIENT)
+
+    def _run(self, call: Callable[[], Any]) -> Any:
+        started = time.monotonic()
+        try:
+            with time_limit(self.seconds_left), watched(self.forbidden):
+                return call()
+        except CheckFailed:
+            raise
+        except NotImplementedError as error:
+            if not is_hole(error):
+                raise CheckFailed(exception_text(error)) from None
+            raise Unwritten("Not written yet: the hole still raises NotImplementedError.") from None
+        except TimeUp:
+            raise CheckFailed(
+                f"Your function did not end within {SECONDS:.0f} seconds on a small input.\n"
+                "Is there a loop whose condition never becomes false?"
+            ) from None
+        except (Exception, SystemExit) as error:
+            raise CheckFailed(exception_text(error)) from None
+        finally:
+            self.seconds_left = max(self.seconds_left - (time.monotonic() - started), 0.01)
+
+    def module(self, *arguments: Any, **keywords: Any) -> "Answer":
+        """Make the module that the learner's class describes, to be called like a function."""
+        made = self._run(lambda: self.given(*arguments, **keywords))
+        if not isinstance(made, nn.Module):
+            raise CheckFailed(
+                f"{self.name}(...) gave {kind_of(made)}, not a torch.nn.Module.\n"
+                f"Is it `class {self.name}(nn.Module)`?"
+            )
+        return Answer(made, self.name, self.forbidden, self.seconds_left)
+
+
+def backward(
+    result: Tensor, inputs: Sequence[Tensor], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the inputs, or a failure that says why there are none."""
+    require(result.requires_grad, NO_GRADIENT)
+    try:
+        return torch.autograd.grad(
+            result, inputs, gradient.to(result.dtype), allow_unused=True, retain_graph=True
+        )
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise CheckFailed(exception_text(error)) from None
+        raise CheckFailed(BACKWARD_FAILS) from None
+
+
+def _is_float(one: Any) -> bool:
+    return isinstance(one, Tensor) and one.is_floating_point()

@@ -1,0 +1,72 @@
+"""How an answer fails: the exceptions, and what is said of mistakes that any exercise may meet."""
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from attnlab.errors import AttnlabError
+
+# Sentences that stand here are also the diagnoses of mistakes that the examiner finds by itself.
+NO_GRADIENT = (
+    "No gradient comes back through your result.\n"
+    "Is there a detach(), .data, .item(), no_grad() or torch.tensor(...) on the way?"
+)
+GRADIENT_LOST = (
+    "The result is right, but a gradient is NaN or infinite, or missing: one such row would ruin "
+    "a whole training.\nIs there a log(0), a 0 / 0 that is mended afterwards, or a detach()?"
+)
+WRONG_GRADIENT = (
+    "The result is right, but its gradient is not.\n"
+    "Is a part of it computed under detach() or no_grad()?"
+)
+BACKWARD_FAILS = (
+    "The result is right, but going backward fails: you change something in place that is still "
+    "needed.\nIs there an assignment such as w[...] = 0, or a method that ends in `_`? "
+    "masked_fill and where make a new tensor."
+)
+CHANGES_TENSOR = (
+    "Your function changes its input in place.\n"
+    "Is there an assignment into it, `+=`, or a method that ends in `_`? Work on a new tensor."
+)
+CHANGES_LIST = (
+    "Your function changes a list that it was given.\n"
+    "Is there an append, pop, sort or `+=` on it, or on what it holds? Make a new list."
+)
+FROM_NUMPY = (
+    "A numpy array came back as {what}; gradients cannot flow through numpy.\n"
+    "Can you write it with torch throughout?"
+)
+READY_MADE = (
+    "Your answer calls a ready-made {name}; here the point is to write it.\n"
+    "Can you do it with sums, products and exponentials?"
+)
+
+
+class CheckFailed(AttnlabError):
+    """An answer that is not right yet: what was seen, and a question about the likely cause."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this instead of a traceback through the package."""
+        return f"CheckFailed: {self}".splitlines()
+
+
+class Unwritten(CheckFailed):
+    """The hole in the exercise has not been filled in."""
+
+
+def require(condition: bool | Tensor, problem: str) -> None:
+    """Fail with ``problem`` unless the condition holds."""
+    if not condition:
+        raise CheckFailed(problem)
+
+
+@contextlib.contextmanager
+def where(place: str) -> Iterator[None]:
+    """Put before every failure inside the block where it happens."""
+    try:
+        yield
+    except Unwritten:
+        raise
+    except CheckFailed as problem:
+        raise CheckFailed(f"{place}\n{problem}") from None

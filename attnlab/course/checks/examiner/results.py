@@ -1,0 +1,125 @@
+"""What an answer returned, as the kind of thing that was asked for, or a failure."""
+
+import contextlib
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnlab.course.checks.examiner.failures import FROM_NUMPY, CheckFailed, Unwritten
+
+
+def a_tensor(
+    result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
+) -> Tensor:
+    """The result as a tensor of this shape without NaN, or a failure that says what it is."""
+    _something(result, what)
+    if isinstance(result, np.ndarray | np.generic):
+        raise CheckFailed(FROM_NUMPY.format(what=what))
+    if not isinstance(result, Tensor):
+        raise CheckFailed(
+            f"As {what} came {kind_of(result)}, not a tensor.\n"
+            "Does your function return just what the docstring says?"
+        )
+    if tuple(result.shape) != tuple(shape):
+        hint = "Is one axis summed or missing, or one too many?"
+        if sorted(result.shape) == sorted(shape):
+            hint = "The sizes are right, their order is not: which axis is which?"
+        raise CheckFailed(
+            f"Expected shape {tuple(shape)} for the {what}; it is {tuple(result.shape)}.\n{hint}"
+        )
+    if not may_be_nan and result.is_floating_point() and result.isnan().any():
+        raise CheckFailed(
+            f"There is NaN in the {what}.\nIs something 0 / 0, log(0), inf - inf, or an overflow?"
+        )
+    return result
+
+
+def some_numbers(
+    result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
+) -> Tensor:
+    """The result as `a_tensor` in float64; an array, lists or a plain number will do."""
+    plain = isinstance(result, numbers.Real) and not isinstance(result, bool)
+    if plain or isinstance(result, np.ndarray | list | tuple):
+        with contextlib.suppress(ValueError, TypeError, RuntimeError):
+            result = torch.from_numpy(np.array(result, dtype=float))
+    return a_tensor(result, shape, what, may_be_nan).detach().double()
+
+
+def a_number(result: object, what: str = "result") -> float:
+    """The result as a plain finite number, or a failure that says what it is instead."""
+    _something(result, what)
+    if isinstance(result, Tensor) and result.requires_grad:
+        raise CheckFailed(
+            f"As {what} came a tensor with its graph: who keeps it keeps everything it was "
+            "computed from.\n"
+            "A plain number is asked for: which method of a tensor gives one?"
+        )
+    if isinstance(result, bool) or not isinstance(result, numbers.Real):
+        raise CheckFailed(
+            f"As {what} came {kind_of(result)}, not a plain number.\n"
+            "Is there an .item() or float() missing, or is more returned than the docstring says?"
+        )
+    number = float(result)
+    if not math.isfinite(number):
+        raise CheckFailed(f"The {what} is {number}.\nIs something 0 / 0, or an overflow?")
+    return number
+
+
+def a_list(result: object, what: str = "result") -> list[Any]:
+    """The result as a list (a tuple or tensor will do), or a failure that says what it is."""
+    _something(result, what)
+    if isinstance(result, Tensor) and result.dim() == 1:
+        return result.tolist()
+    if not isinstance(result, list | tuple):
+        raise CheckFailed(
+            f"As {what} came {kind_of(result)}, not a list.\n"
+            "Does your function return just what the docstring says?"
+        )
+    return list(result)
+
+
+def a_pair(result: object, first: str, second: str) -> tuple[Any, Any]:
+    """The result as two things, or a failure that says what came instead."""
+    both = f"{first} and {second}"
+    _something(result, both)
+    if not isinstance(result, list | tuple):
+        raise CheckFailed(
+            f"As {both} came {kind_of(result)}; two things are asked for.\n"
+            "Does it end in `return ..., ...`?"
+        )
+    if len(result) != 2:
+        raise CheckFailed(
+            f"As {both} came {kind_of(result)}; two things are asked for.\n"
+            "Does your function return just what the docstring says?"
+        )
+    return result[0], result[1]
+
+
+def _something(result: object, what: str) -> None:
+    """Fail where nothing was returned, or the dots of a hole."""
+    if result is None:
+        raise CheckFailed(
+            f"Your function returned None where {what} was expected.\nDoes it end in `return`?"
+        )
+    if result is Ellipsis:
+        raise Unwritten(f"Not written yet: {what} is still `...`.")
+
+
+def same(result: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    """Whether two tensors have one shape and are equal up to rounding."""
+    if result.shape != expected.shape:
+        return False
+    return torch.allclose(result.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+def kind_of(one: object) -> str:
+    """What something is, in words: "a tensor of shape (2, 3)"."""
+    if isinstance(one, Tensor):
+        return f"a tensor of shape {tuple(one.shape)}"
+    if isinstance(one, tuple | list):
+        return f"a {type(one).__name__} of {len(one)}"
+    return f"{type(one).__name__}" if one is None else f"a {type(one).__name__}"
