@@ -5,7 +5,11 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: setup lab test lint format build bench
+WORKERS ?= 2
+# Workers with one thread each: threads that wait for each other cost more than they bring.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: setup lab check test lint format build bench
 
 setup: $(VENV)/.lab          ## .venv with the course, and its data, verified
 	@$(BIN)/python -m attnlab fetch
@@ -13,14 +17,20 @@ setup: $(VENV)/.lab          ## .venv with the course, and its data, verified
 lab: setup                   ## JupyterLab on the first notebook
 	$(BIN)/python -m attnlab lab
 
-test: $(VENV)/.dev           ## every test; browser tests need a Chromium
+check: lint                  ## lint and the quick tests: before every commit
 	@$(BIN)/python -m attnlab fetch
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not browser"
 
-lint: $(VENV)/.dev           ## style, layers, and notebooks that match their source
+test: $(VENV)/.dev           ## every test; browser tests need a Chromium, and the machine to themselves
+	@$(BIN)/python -m attnlab fetch
+	$(PYTEST) -m "not browser"
+	$(BIN)/python -m pytest tests/browser
+
+lint: $(VENV)/.dev           ## style, layers, types, and notebooks that match their source
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
 	$(BIN)/python -m attnlab notebooks build --check
 
 format: $(VENV)/.dev

@@ -26,9 +26,10 @@ from transformers import (
 )
 
 from attnlab import heads as _heads
+from attnlab.classification.adapters import is_plain_lora, merge_lora
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
-from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
+from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
 from attnlab.files import bundled
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
@@ -426,8 +427,6 @@ def _tokenizer(name: str | os.PathLike[str], config: Any, kind: type) -> Any:
 
 
 def _load_adapter(folder: Path) -> Classifier:
-    from peft import PeftModel
-
     record_path = folder / RECORD
     if not record_path.exists() or not (folder / "adapter_model.safetensors").exists():
         raise ModelError(
@@ -438,10 +437,22 @@ def _load_adapter(folder: Path) -> Classifier:
     with explained(folder), quietly():
         model, tokenizer, _ = load_base(record["base"], len(record["label_names"]))
         tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
-        adapted = PeftModel.from_pretrained(model, str(folder))
-        model = adapted if _heads.prefix(adapted) else adapted.merge_and_unload()
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        if is_plain_lora(config):
+            merge_lora(model, folder, config)
+        else:
+            model = _with_peft(model, folder)
     history = History(record.get("history", []), trainable=record.get("trainable_parameters", 0))
     return Classifier(model, tokenizer, record["label_names"], history)
+
+
+def _with_peft(model: PreTrainedModel, folder: Path) -> Any:
+    """Return the model with an adapter of any kind: merged, or wrapped if it cannot be."""
+    needs("peft")
+    from peft import PeftModel
+
+    adapted = PeftModel.from_pretrained(model, str(folder))
+    return adapted if _heads.prefix(adapted) else adapted.merge_and_unload()
 
 
 def save_adapter(adapted: Any, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:

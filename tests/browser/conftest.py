@@ -1,9 +1,18 @@
 """A real JupyterLab in a real browser, cut off from every other machine."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyterlab, without_news
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")

@@ -391,3 +391,32 @@ def test_a_token_costs_the_bytes_of_its_numbers(clf, movies):
     assert sum(one.nbytes for one in encoded.columns.values()) == 5 * tokens
     assert kept < 6 * tokens + 50 * len(texts)
     assert peak < 40 * tokens
+
+
+def test_a_lora_adapter_is_merged_to_the_same_bits_as_by_peft():
+    from peft import PeftModel
+
+    from attnlab.classification.classifier import adapters, load_base
+
+    folder = adapters()["movie-sentiment"]
+    ours = al.load_classifier("movie-sentiment", device="cpu").model
+    base, _, _ = load_base("minilm", 2)
+    theirs = PeftModel.from_pretrained(base, folder).merge_and_unload()
+    expected = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        assert parameter.equal(expected[name]), name
+        assert parameter.requires_grad == expected[name].requires_grad, name
+    assert len(list(ours.parameters())) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"use_dora": True}, {"bias": "all"}, {"rank_pattern": {"key": 4}}, {"peft_type": "ADALORA"}],
+)
+def test_only_plain_lora_is_merged_without_peft(change):
+    from attnlab.classification.adapters import is_plain_lora
+    from attnlab.classification.classifier import adapters
+
+    config = json.loads((adapters()["movie-sentiment"] / "adapter_config.json").read_text())
+    assert is_plain_lora(config)
+    assert not is_plain_lora(config | change)
