@@ -74,9 +74,12 @@ def _exports() -> dict[str, str]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__") or name not in _exports():
         raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
-    module = importlib.import_module(_exports()[name])
-    found = vars(module).get(name)
-    return importlib.import_module(f"{module.__name__}.{name}") if found is None else found
+    from attnlab.errors import needs
+
+    with needs("lab"):
+        module = importlib.import_module(_exports()[name])
+        found = vars(module).get(name)
+        return importlib.import_module(f"{module.__name__}.{name}") if found is None else found
 
 
 def __dir__() -> list[str]:

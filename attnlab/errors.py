@@ -1,10 +1,8 @@
 """What can go wrong, said so that the reader knows what to do next."""
 
+import contextlib
 import difflib
-import importlib.metadata
-import importlib.util
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class AttnlabError(Exception):
@@ -46,40 +44,32 @@ def suggest(name: object, choices: Iterable[object]) -> str:
     return f"Did you mean {near[0]!r}?" if near else f"Choose one of: {', '.join(names)}."
 
 
-def needs(*modules: str) -> None:
-    """Check that optional packages are installed; call it just before importing them.
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Say which line installs a package that is missing; put around the import of an optional one.
 
     Parameters
     ----------
-    modules : names as they are imported, such as "peft"
+    extra : the extra of attnlab that brings what the block imports, such as "lab"
 
     Raises
     ------
-    MissingPackage : one of them is not installed; the message names the extra that brings it
+    MissingPackage : a package is not installed
 
     Examples
     --------
-    >>> needs("numpy")
-    >>> needs("no_such_package")
+    >>> with needs("lab"):
+    ...     import no_such_package
     Traceback (most recent call last):
         ...
     attnlab.errors.MissingPackage: no_such_package is not installed. Type: pip install "attnlab[lab]"
     """
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise MissingPackage(
-                f'{module} is not installed. Type: pip install "attnlab[{_extra(module)}]"'
-            )
-
-
-def _extra(module: str) -> str:
-    """Name the extra that brings a module, as the metadata of the installed attnlab has it."""
     try:
-        requirements = importlib.metadata.requires("attnlab") or []
-    except importlib.metadata.PackageNotFoundError:
-        requirements = []
-    for requirement in requirements:
-        found = re.match(r"([\w.-]+).*; extra == ['\"](\w+)['\"]", requirement)
-        if found and found[1].replace("-", "_").lower() == module.lower():
-            return found[2]
-    return "lab"
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package == "attnlab":
+            raise
+        raise MissingPackage(
+            f'{package} is not installed. Type: pip install "attnlab[{extra}]"'
+        ) from error

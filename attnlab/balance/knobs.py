@@ -25,7 +25,7 @@ from attnlab.balance.evenness import listened
 from attnlab.balance.meter import measure
 from attnlab.classification.classifier import Classifier, Encoded
 from attnlab.datasets.texts import TextDataset
-from attnlab.errors import AttnlabError, ModelError, suggest
+from attnlab.errors import AttnlabError, ModelError, needs, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.forward import Engine
 from attnlab.heads import one_setting
@@ -545,7 +545,8 @@ def _expected_changes(task: _Task, settings: HeadSettings) -> Tensor:
 
 
 def _by_optuna(task: _Task, trials: int = 40) -> HeadSettings:
-    import optuna
+    with needs("lab"):
+        import optuna
 
     _at_least_one(trials)
     found: list[tuple[float, HeadSettings]] = []

@@ -448,8 +448,8 @@ def _load_adapter(folder: Path) -> Classifier:
 
 def _with_peft(model: PreTrainedModel, folder: Path) -> Any:
     """Return the model with an adapter of any kind: merged, or wrapped if it cannot be."""
-    needs("peft")
-    from peft import PeftModel
+    with needs("lab"):
+        from peft import PeftModel
 
     adapted = PeftModel.from_pretrained(model, str(folder))
     return adapted if _heads.prefix(adapted) else adapted.merge_and_unload()

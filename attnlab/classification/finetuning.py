@@ -23,7 +23,7 @@ from attnlab.classification.classifier import (
 from attnlab.datasets.texts import Splits, TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
-from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
+from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
 from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
@@ -335,7 +335,8 @@ def prepared(
             one.requires_grad_(name in fresh or name.startswith(layer))
         return model, None
 
-    from peft import AdaLoraConfig, LoraConfig, get_peft_model
+    with needs("lab"):
+        from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
     new = {name.rpartition(".")[0] for name in fresh}  # modules that start from nothing train whole
     linear = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
@@ -378,7 +379,8 @@ def _top(name: str) -> str:
 
 def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str], base: str) -> nn.Module:
     """The model behind peft's prefix; only the prefix and the classification layer train."""
-    from peft import PrefixTuningConfig, get_peft_model
+    with needs("lab"):
+        from peft import PrefixTuningConfig, get_peft_model
 
     family = model.config.model_type
     if family not in _TAKES_PREFIX:

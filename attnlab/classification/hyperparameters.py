@@ -16,7 +16,7 @@ import pandas as pd
 from attnlab.classification.classifier import BUNDLED
 from attnlab.classification.finetuning import LEARNING_RATES, finetune
 from attnlab.datasets.texts import Splits
-from attnlab.errors import AttnlabError, suggest
+from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.training.loop import Interrupted
 
 RANKS = (4, 8, 16, 32)
@@ -78,9 +78,10 @@ def search(
     ------
     AttnlabError : unknown methods, no time, or a search in which every trial failed
     """
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-    from optuna.trial import TrialState
+    with needs("lab"):
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+        from optuna.trial import TrialState
 
     for name in methods:
         if name not in LEARNING_RATES:

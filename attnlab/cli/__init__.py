@@ -13,7 +13,7 @@ from rich.markup import escape
 import attnlab
 from attnlab.cli import course, models, teaching
 from attnlab.cli.output import ERR, say
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, needs
 
 __all__ = ["app", "main"]
 
@@ -23,7 +23,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 def main() -> None:
     """Run a command; an `AttnlabError` is printed as one message, with exit code 1."""
     try:
-        app()
+        with needs("lab"):
+            app()
     except AttnlabError as error:
         ERR.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(1)

@@ -1,7 +1,6 @@
 """Commands of the course: what is installed, data, JupyterLab, a folder of one's own, points."""
 
 import contextlib
-import importlib.util
 import os
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from attnlab.cli.output import OUT, print_frame, progress_bar, say
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, needs
 from attnlab.files import bundled, checkout
 
 
@@ -30,11 +29,11 @@ def doctor() -> None:
     signs = {"ok": "[green]ok[/]", "warn": "[yellow]optional[/]", "fail": "[red]missing[/]"}
     table = Table("what", "state", "found", box=None, pad_edge=False)
     findings = list(examine())
-    for one in findings:
-        cure = f"\n[bold]{escape(one.cure)}[/]" if one.cure else ""
-        table.add_row(one.what, signs[one.state], escape(one.found) + cure)
+    for finding in findings:
+        cure = f"\n[bold]{escape(finding.cure)}[/]" if finding.cure else ""
+        table.add_row(finding.what, signs[finding.state], escape(finding.found) + cure)
     OUT.print(table)
-    if any(one.state == "fail" for one in findings):
+    if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)
 
 
@@ -81,8 +80,8 @@ def lab(
             f"There is no notebook {folder / notebook}. Type attnlab start my-course, then attnlab lab "
             "--folder my-course."
         )
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise AttnlabError("JupyterLab is not installed. Type: pip install 'attnlab[lab]'")
+    with needs("lab"):
+        import jupyterlab  # noqa: F401 (it runs in a process of its own)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
     command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{notebook}"]
     command += [] if browser else ["--no-browser"]

@@ -12,7 +12,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: ``state`` is "ok", "warn" (an optional part) or "fail"."""
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    what : name of the thing
+    state : "ok", "warn" (an optional part is missing) or "fail"
+    found : version, place or number
+    cure : what to type if it is missing
+    """
 
     what: str
     state: Literal["ok", "warn", "fail"]
@@ -20,11 +28,22 @@ class Finding:
     cure: str = ""
 
 
-_NEEDED = ("torch", "transformers", "peft", "bertviz", "seaborn", "ipywidgets", "anywidget")
+_LAB = 'pip install "attnlab[lab]"'
+_NEEDED = {  # package and what installs it
+    "torch": "pip install attnlab",
+    "transformers": "pip install attnlab",
+    "accelerate": _LAB,
+    "peft": _LAB,
+    "psutil": _LAB,
+    "bertviz": _LAB,
+    "seaborn": _LAB,
+    "ipywidgets": _LAB,
+    "anywidget": _LAB,
+}
 _OPTIONAL = {
-    "jupyterlab": "pip install 'attnlab[lab]'",
-    "voila": "pip install 'attnlab[lab]'",
-    "nbgrader": "pip install 'attnlab[grading]'   (for teachers)",
+    "jupyterlab": _LAB,
+    "voila": _LAB,
+    "nbgrader": 'pip install "attnlab[grading]"   (for teachers)',
 }
 
 
@@ -32,28 +51,21 @@ def examine() -> Iterator[Finding]:
     """Look at everything the course needs, in the order in which it is needed."""
     version = platform.python_version()
     yield Finding("Python", "ok", f"{version} at {sys.executable}")
-    missing = False
-    for package in _NEEDED:
+    complete = True
+    for package, cure in (_NEEDED | _OPTIONAL).items():
         found = _version(package)
-        missing |= found is None
-        yield (
-            Finding(package, "ok", found)
-            if found
-            else Finding(package, "fail", "not installed", "pip install -e . -c constraints.txt")
-        )
-    for package, cure in _OPTIONAL.items():
-        found = _version(package)
-        yield (
-            Finding(package, "ok", found)
-            if found
-            else Finding(package, "warn", "not installed", cure)
-        )
-    if missing:
-        return
-    yield from _machine()
-    yield from _data()
-    yield from _model()
-    yield _browser()
+        if found:
+            yield Finding(package, "ok", found)
+        elif package in _OPTIONAL:
+            yield Finding(package, "warn", "not installed", cure)
+        else:
+            complete = False
+            yield Finding(package, "fail", "not installed", cure)
+    if complete:
+        yield from _machine()
+        yield from _data()
+        yield from _model()
+        yield _browser()
 
 
 def _version(package: str) -> str | None:
@@ -86,20 +98,20 @@ def _machine() -> Iterator[Finding]:
         yield Finding("memory", "ok", f"{free:.0f} GB free")
     else:
         yield Finding(
-            "memory", "warn", f"{free:.1f} GB free", "Close other programs; 2 GB are comfortable."
+            "memory", "warn", f"{free:.1f} GB free", "Close other programs; 2 GB is comfortable."
         )
 
 
 def _data() -> Iterator[Finding]:
     from attnlab.datasets import texts as datasets
 
-    there = [name for name in datasets.names() if datasets.is_cached(name)]
-    lacking = [name for name in datasets.names() if name not in there]
-    where = f"{len(there)} of {len(datasets.names())} data sets in {datasets.cache_dir()}"
-    if "movie-sentiment" in lacking:
+    names = datasets.names()
+    missing = [name for name in names if not datasets.is_cached(name)]
+    where = f"{len(names) - len(missing)} of {len(names)} data sets in {datasets.cache_dir()}"
+    if "movie-sentiment" in missing:
         yield Finding("data", "fail", where, "attnlab fetch   (needs a network once)")
-    elif lacking:
-        yield Finding("data", "warn", where, f"attnlab fetch {' '.join(lacking)}")
+    elif missing:
+        yield Finding("data", "warn", where, f"attnlab fetch {' '.join(missing)}")
     else:
         yield Finding("data", "ok", f"{where}, all verified")
 

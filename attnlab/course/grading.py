@@ -14,8 +14,6 @@ A submission is code, and runs. What `judging.judge` cannot protect against is s
 
 import contextlib
 import glob
-import importlib
-import importlib.util
 import io
 import logging
 import os
@@ -41,7 +39,7 @@ from attnlab.course.judging import (
     read_notebook,
     why,
 )
-from attnlab.errors import AttnlabError, suggest
+from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.files import atomic_write
 
 if TYPE_CHECKING:
@@ -402,8 +400,8 @@ def _write_scores(course: Path, table: "pd.DataFrame") -> None:
 
 
 def _need_nbgrader() -> None:
-    if importlib.util.find_spec("nbgrader") is None:
-        raise AttnlabError("nbgrader is not installed. Type: pip install 'attnlab[grading]'")
+    with needs("grading"):
+        import nbgrader  # noqa: F401
 
 
 def _nbgrader(

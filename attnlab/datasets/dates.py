@@ -37,11 +37,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from babel import Locale
-from babel.dates import tokenize_pattern
-
 from attnlab.datasets.pairs import ParallelDataset, Span
-from attnlab.errors import DataError, suggest
+from attnlab.errors import DataError, needs, suggest
+
+with needs("lab"):
+    from babel import Locale
+    from babel.dates import tokenize_pattern
 
 LOCALES = (
     "en-GB",

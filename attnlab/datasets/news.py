@@ -20,12 +20,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from babel.dates import format_date
-from babel.numbers import format_compact_currency, format_currency
-
 from attnlab.datasets.tagged import TaggedDataset, iob2_names, words_of
 from attnlab.datasets.texts import Splits, normalise
-from attnlab.errors import DataError, suggest
+from attnlab.errors import DataError, needs, suggest
+
+with needs("lab"):
+    from babel.dates import format_date
+    from babel.numbers import format_compact_currency, format_currency
 
 TAG_NAMES = iob2_names(["DATE", "AMOUNT"])
 NAME = "synthetic-news"

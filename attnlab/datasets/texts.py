@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
-from attnlab.datasets import dates
 from attnlab.datasets.pairs import (
     ParallelDataset,
     near_duplicates,
@@ -738,6 +737,8 @@ def _captions(path: Path) -> ParallelDataset:
 
 def _dates() -> Splits:
     """Dates in three parts: 20,000 to train on, 1,000 for dev, 1,000 for test."""
+    from attnlab.datasets import dates  # needs Babel
+
     data = dates.make(22_000)
     return Splits(
         data.select(range(20_000)),
@@ -749,6 +750,8 @@ def _dates() -> Splits:
 def _dates_held_out() -> Splits:
     """1,000 dates to test on, written in ways that the training part of "dates" never shows."""
     known = set(_dates().train.sources)  # an ambiguous text may stand there with its other reading
+    from attnlab.datasets import dates
+
     data = dates.make(1_100, held_out=True)
     new = [place for place, source in enumerate(data.sources) if source not in known]
     return Splits(data.select([]), data.select([]), data.select(new[:1_000]))

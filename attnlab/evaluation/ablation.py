@@ -16,7 +16,7 @@ from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
-from attnlab.errors import AttnlabError, ModelError
+from attnlab.errors import AttnlabError, ModelError, needs
 from attnlab.evaluation.forward import Change, Engine, Which
 from attnlab.files import atomic_write
 from attnlab.statistics import benjamini_hochberg, paired_bootstrap, paired_test
@@ -289,7 +289,8 @@ def _processes() -> tuple[int, int] | None:
     """Which process this is, of how many; None for the only one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
-    from accelerate import PartialState
+    with needs("lab"):
+        from accelerate import PartialState
 
     state = PartialState()
     return state.process_index, state.num_processes

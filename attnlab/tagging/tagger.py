@@ -36,7 +36,7 @@ from attnlab.datasets.tagged import TaggedDataset, check_tag_names, kinds_of, sp
 from attnlab.datasets.texts import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
-from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
+from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.loop import History, Recipe, fingerprint, is_main_process, train
 
@@ -555,8 +555,9 @@ def _known(data: TaggedDataset, tag_names: Sequence[str], who: str) -> None:
 
 def _measuring(tagger: Tagger, dev: TaggedDataset) -> Callable[[], dict[str, float]]:
     """What is measured after every epoch."""
-    from seqeval.metrics import f1_score
-    from seqeval.scheme import IOB2
+    with needs("lab"):
+        from seqeval.metrics import f1_score
+        from seqeval.scheme import IOB2
 
     encoded = tagger.encode(dev.words)
     truth = [dev.named(place) for place in range(len(dev))]
@@ -647,8 +648,9 @@ def score(tagger: Predicts, data: TaggedDataset) -> TagScore:
     ------
     DataError : no sentences, nothing named in them, or kinds that the tagger does not know
     """
-    from seqeval.metrics import classification_report
-    from seqeval.scheme import IOB2
+    with needs("lab"):
+        from seqeval.metrics import classification_report
+        from seqeval.scheme import IOB2
 
     if not isinstance(data, TaggedDataset):
         raise DataError(f"{data!r} has no tags on its words to measure against.")

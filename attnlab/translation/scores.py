@@ -7,16 +7,15 @@ published ones.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from sacrebleu.metrics import BLEU, CHRF
 from scipy import stats
 
 from attnlab.datasets.pairs import ParallelDataset, normalise, trigram_cosine
 from attnlab.datasets.texts import Splits
-from attnlab.errors import DataError, suggest
+from attnlab.errors import DataError, needs, suggest
 from attnlab.statistics import mcnemar, paired_interval
 
 Tokenizer = Literal["13a", "zh", "intl", "char", "none"]  # how sacrebleu finds the words for BLEU
@@ -218,7 +217,10 @@ def _check(predictions: Sequence[str], references: Sequence[str], tokenize: str)
         )
 
 
-def _metrics(tokenize: str) -> dict[str, BLEU | CHRF]:
+def _metrics(tokenize: str) -> dict[str, Any]:
+    with needs("lab"):
+        from sacrebleu.metrics import BLEU, CHRF
+
     return {"bleu": BLEU(tokenize=tokenize, force=True), "chrf": CHRF()}
 
 
@@ -227,15 +229,13 @@ def _resampled(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(n, size=(DRAWS, n), replace=True)
 
 
-def _statistics(
-    metric: BLEU | CHRF, predictions: Sequence[str], references: Sequence[str]
-) -> np.ndarray:
+def _statistics(metric: Any, predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """What sacrebleu counts in each sentence, (N, K): their sum is what a score is made of."""
     found = metric._extract_corpus_statistics(list(predictions), [list(references)])
     return np.array(found, dtype=float)
 
 
-def _value(metric: BLEU | CHRF, statistics: np.ndarray) -> float:
+def _value(metric: Any, statistics: np.ndarray) -> float:
     return float(metric._compute_score_from_stats(statistics.sum(axis=0)).score)
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sacrebleu.metrics import CHRF
 from torch import nn
 
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.texts import Splits
 from attnlab.device import device as default_device
 from attnlab.device import number_format as fastest_format
-from attnlab.errors import DataError, ModelError
+from attnlab.errors import DataError, ModelError, needs
 from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords
@@ -134,6 +133,9 @@ def train_translator(
 
 def _measuring(translator: Translator, dev: ParallelDataset) -> Callable[[], dict[str, float]]:
     """What to measure after every epoch."""
+    with needs("lab"):
+        from sacrebleu.metrics import CHRF
+
     pairs = PairBatches(translator, dev)
 
     def measure() -> dict[str, float]:
