@@ -2,16 +2,11 @@
 
 from attnlab.balance.anomalies import Clusters, bands, clusters, episodes, outliers
 from attnlab.balance.knobs import Adjustment, Objective, adjust
-from attnlab.balance.meter import (
-    MEASURES,
-    Balance,
-    Similarity,
-    measure,
-    relative_difference,
-    similarity,
-)
+from attnlab.balance.meter import measure, relative_difference
+from attnlab.balance.reading import MEASURES, Balance
 from attnlab.balance.recorder import Recorder
 from attnlab.balance.retraining import retrain
+from attnlab.balance.similarities import Similarity, similarity
 from attnlab.balance.tuner import Round, Tuned, Tuner
 
 __all__ = [

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
-from attnlab.balance.meter import Balance
+from attnlab.balance.reading import Balance
 from attnlab.errors import AttnlabError
 
 KINDS = ("collapse", "spread", "dead gradient", "jump")

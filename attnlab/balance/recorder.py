@@ -14,7 +14,8 @@ from torch import nn
 from transformers import TrainerCallback
 
 from attnlab import heads
-from attnlab.balance.meter import Balance, Meter
+from attnlab.balance.meter import Meter
+from attnlab.balance.reading import Balance
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.measures import tokenised
@@ -151,8 +152,7 @@ class Recorder:
             self._encoded = clf.tokenizer, clf.max_length, tokenised(clf, self.texts)
         with evaluating(clf.model):
             meter = Meter(clf, one_setting(clf, None))
-            for _ in meter.feed(self._encoded[2]):
-                pass
+            meter.feed_all(self._encoded[2])
         return meter.read()
 
     def _note(self, step: int, rows: pd.DataFrame) -> None:

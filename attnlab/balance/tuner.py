@@ -24,7 +24,8 @@ from torch import Tensor
 from attnlab import heads
 from attnlab.balance.anomalies import outliers
 from attnlab.balance.knobs import WAYS, Objective, Way, adjust
-from attnlab.balance.meter import Balance, measure
+from attnlab.balance.meter import measure
+from attnlab.balance.reading import Balance
 from attnlab.balance.retraining import retrain
 from attnlab.classification.classifier import Classifier, load_classifier
 from attnlab.datasets.texts import Splits, TextDataset

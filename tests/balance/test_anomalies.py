@@ -8,7 +8,7 @@ import torch
 import attnlab as al
 from attnlab import balance, heads
 from attnlab.balance.anomalies import bands, clusters, episodes, outliers
-from attnlab.balance.meter import Balance
+from attnlab.balance.reading import Balance
 from attnlab.balance.recorder import Recorder
 from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError

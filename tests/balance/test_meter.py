@@ -13,7 +13,9 @@ from tiny_models import CONFIGS
 
 import attnlab as al
 from attnlab import heads
-from attnlab.balance import measure, meter, relative_difference, similarity
+from attnlab.balance import measure, relative_difference, similarity
+from attnlab.balance.meter import Meter
+from attnlab.balance.reading import VARIANTS
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
 
 LONG = [
@@ -52,7 +54,7 @@ def of_one_text(clf, text, settings=None, against=None):
     }
     scale = maps.settings.scale.numpy()
     found = {}
-    for tokens, by in meter.VARIANTS:
+    for tokens, by in VARIANTS:
         at = [i for i in range(len(ids)) if tokens == "all" or not special[i]]
         for layer, head in itertools.product(range(clf.layers), range(clf.heads)):
             source = maps.contributions if by == "contributions" else maps.weights
@@ -226,7 +228,7 @@ def test_a_head_that_always_looks_alike_is_near_its_average(clf):
 
 
 def test_nothing_grows_with_the_number_of_texts_but_sums(clf, some):
-    machine = meter.Meter(clf, clf.settings())
+    machine = Meter(clf, clf.settings())
     encoded, sizes = clf.encode(some.texts), []
     for _ in machine.feed(encoded):
         sizes.append(sum(one.numel() for one in machine._sums.values()))
@@ -266,7 +268,7 @@ def test_similarity_is_that_of_the_maps_and_contexts(clf):
     maps = [clf.attend(text).weights.double().numpy() for text in TEXTS]
     for one, other in (((0, 1), (3, 2)), ((5, 5), (5, 6))):
         rows = [js(p, q) for m in maps for p, q in zip(m[one], m[other], strict=True)]
-        assert found.js[found.places.index(one), found.places.index(other)] == pytest.approx(
+        assert found.js[found.heads.index(one), found.places.index(other)] == pytest.approx(
             np.mean(rows), abs=1e-5
         )
     encoded = clf.encode(TEXTS)

@@ -4,25 +4,13 @@ Every function returns a `Picture`, which a notebook shows as an image with alt 
 output of a figure has none). ``picture.figure`` is the matplotlib figure, yours to change.
 """
 
-from attnlab.show.plots.balance import (
-    AnomalyTable,
-    anomaly_table,
-    balance,
-    clusters,
-    episodes,
-    recording,
-    similarity,
-    tuning,
-)
-from attnlab.show.plots.heads import (
-    agreement,
-    effects,
-    entropy,
-    explanations,
-    importances,
-    pruning,
-    special_shares,
-)
+from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
+from attnlab.show.plots.balance_meter import balance
+from attnlab.show.plots.explained_tokens import explanations
+from attnlab.show.plots.head_effects import effects, pruning
+from attnlab.show.plots.head_focus import entropy, special_shares
+from attnlab.show.plots.head_importance import agreement, importances
+from attnlab.show.plots.head_kinds import clusters, similarity
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
@@ -35,7 +23,9 @@ from attnlab.show.plots.learning import (
 )
 from attnlab.show.plots.maps import MAX_TOKENS, attention_map, before_after, head_map, readable
 from attnlab.show.plots.picture import Picture, lines, matrix, show
+from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
+from attnlab.show.plots.tuner_rounds import tuning
 
 __all__ = [
     "MAX_TOKENS",

@@ -13,7 +13,8 @@ from attnlab.errors import AttnlabError
 from attnlab.evaluation.movement import KINDS, layer_movement
 from attnlab.evaluation.reports import BINS, Report
 from attnlab.show.plots.learning import RUN_COLOURS
-from attnlab.show.plots.picture import Picture, plain, style
+from attnlab.show.plots.picture import Picture, style
+from attnlab.show.wording import plain
 
 
 def calibration(report: Report) -> Picture:

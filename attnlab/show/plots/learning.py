@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from attnlab.errors import AttnlabError
-from attnlab.show.plots.picture import HALO, Picture, plain, style
+from attnlab.show.plots.picture import HALO, Picture, style
+from attnlab.show.wording import plain
 from attnlab.training.loop import History
 
 # Runs in one picture. The colours stay apart for colour-blind readers too: at least 20 CIELAB units under
@@ -133,8 +134,14 @@ def _draw_epochs(axes: Axes, histories: Mapping[str, History]) -> None:
 
 
 def _loss_legend(thin: str | None, thick: str) -> list[Line2D]:
-    grey = {"color": "0.35"}
-    diamond = {"marker": "D", "linestyle": "", "mfc": "white", "mec": "0.35", "mew": 1.6}
+    grey: dict[str, Any] = {"color": "0.35"}
+    diamond: dict[str, Any] = {
+        "marker": "D",
+        "linestyle": "",
+        "mfc": "white",
+        "mec": "0.35",
+        "mew": 1.6,
+    }
     raw = [Line2D([], [], linewidth=0.8, alpha=0.6, label=thin, **grey)] if thin else []
     mean = Line2D([], [], linewidth=2, label=thick, **grey)
     return [*raw, mean, Line2D([], [], label="dev", **diamond)]
@@ -143,8 +150,17 @@ def _loss_legend(thin: str | None, thick: str) -> list[Line2D]:
 def _legend_above(axes: Axes, handles: Sequence[Any], names: Sequence[str] | None = None) -> None:
     """A legend in one row above the axes, where no line can run through it."""
     names = [one.get_label() for one in handles] if names is None else names
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
-    axes.legend(handles, names, frameon=False, ncols=3, fontsize=9, columnspacing=1.4, **place)
+    axes.legend(
+        handles,
+        names,
+        frameon=False,
+        ncols=3,
+        fontsize=9,
+        columnspacing=1.4,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        borderaxespad=0.2,
+    )
 
 
 def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: int | None) -> None:
@@ -159,8 +175,15 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
         handles.append(drawn)
         if len(histories) == 1 and len(epoch) <= 6:
             for at, one in zip(epoch, 100 * share, strict=True):
-                place = {"xytext": (7, 4), "textcoords": "offset points", "path_effects": [HALO]}
-                axes.annotate(f"{one:.1f}", (at, one), fontsize=9, zorder=5, **place)
+                axes.annotate(
+                    f"{one:.1f}",
+                    (at, one),
+                    fontsize=9,
+                    zorder=5,
+                    xytext=(7, 4),
+                    textcoords="offset points",
+                    path_effects=[HALO],
+                )
     low, high = axes.get_ylim()
     room = max(
         0.1 * (high - low), 2.5 - (high - low) / 2

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -176,9 +177,19 @@ def matrix(
 HALO = withStroke(linewidth=3, foreground="white")  # keeps a number legible on a line
 
 
-def plain(name: str, most: int = 28) -> str:
-    """A name for a label: cut if long; a dollar sign would start a formula."""
-    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+def need(table: Any, columns: Sequence[str], source: str, rows: bool = True) -> None:
+    """Raise AttnlabError unless a table has these columns and, if asked for, rows.
+
+    ``source`` is what returns such a table.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise AttnlabError(
+            f"Expected the table of {source}, a DataFrame, got {type(table).__name__}."
+        )
+    missing = [name for name in columns if name not in table]
+    if missing or (rows and table.empty):
+        why = f"lacks {', '.join(map(repr, missing))}" if missing else "has no rows"
+        raise AttnlabError(f"This table {why}. Pass the one that {source} returns.")
 
 
 @contextlib.contextmanager
@@ -188,6 +199,10 @@ def style() -> Iterator[None]:
     fallback = [
         name for name in ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans") if name in installed
     ]
-    settings = {"font.family": ["DejaVu Sans", *fallback], "font.size": 10, "axes.titlesize": 11}
+    settings: dict[Any, Any] = {
+        "font.family": ["DejaVu Sans", *fallback],
+        "font.size": 10,
+        "axes.titlesize": 11,
+    }
     with sns.axes_style("white"), plt.rc_context(settings):
         yield

@@ -12,7 +12,8 @@ from matplotlib.colors import Normalize
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import CrossMaps, Seq2SeqMaps
 from attnlab.show.plots.maps import MAX_TOKENS
-from attnlab.show.plots.picture import Picture, plain, style
+from attnlab.show.plots.picture import Picture, style
+from attnlab.show.wording import plain
 
 _CHOSEN, _OTHER = "#1f5fa8", "0.72"
 

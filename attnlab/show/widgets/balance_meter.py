@@ -5,7 +5,6 @@ sample first, and hands what is known so far to the view in static/balance.js.
 """
 
 import itertools
-import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,8 @@ import numpy as np
 import pandas as pd
 import traitlets
 
-from attnlab.balance.meter import MEASURES, Balance, Meter
+from attnlab.balance.meter import Meter
+from attnlab.balance.reading import MEASURES, Balance
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, SettingsError, suggest
@@ -22,9 +22,21 @@ from attnlab.evaluation.measures import tokenised
 from attnlab.heads import one_setting
 from attnlab.heads.maps import AttentionMaps
 from attnlab.show import plots
-from attnlab.show.plots.balance import BY, TOKENS, VALUES, digits_of, extremes, limits_of, short
 from attnlab.show.widgets.desk import ReportDesk, script, style
 from attnlab.show.widgets.mixing import fitting, map_report, palettes
+from attnlab.show.wording import (
+    BY,
+    TOKENS,
+    VALUES,
+    colour_limits,
+    decimals_between,
+    decimals_of,
+    extremes,
+    number,
+    short,
+    significant,
+    with_minus,
+)
 
 FIRST = 16  # texts before the first reading: a fraction of a second
 CHUNK = 96  # texts from one reading to the next
@@ -221,15 +233,15 @@ def _dial(balance: Balance | None, before: Balance | None) -> dict[str, Any]:
 
 def _map(values: np.ndarray, shown: dict[str, Any]) -> dict[str, Any]:
     signed = shown["value"] in ("change", "slope")
-    low, high = limits_of(shown["measure"], "slope" if signed else shown["value"], values)
+    low, high = colour_limits(shown["measure"], "slope" if signed else shown["value"], values)
     label = _label(shown)
     told = extremes(values, "+.2f" if signed else ".2f") if np.isfinite(values).any() else "empty"
     return {
-        "values": [[_short(one) for one in row] for row in values.tolist()],
+        "values": [[significant(one, 4) for one in row] for row in values.tolist()],
         "low": low,
         "high": high,
         "signed": signed,
-        "digits": digits_of((low, high)),
+        "digits": decimals_between((low, high)),
         "label": label,
         "alt": f"Map of {label}, {values.shape[0]} layers by {values.shape[1]} heads: {told}.",
     }
@@ -268,10 +280,10 @@ def _head(
     rows = []
     for name, here in _rows_of(balance, place, shown).iterrows():
         was = None if before is None else _rows_of(before, place, shown).get("mean", {}).get(name)
-        digits = _digits(here["mean"])
-        cells = [f"{_number(here['mean'], digits)} ± {_number(here['std'], digits)}"]
+        digits = decimals_of(here["mean"])
+        cells = [f"{number(here['mean'], digits)} ± {number(here['std'], digits)}"]
         if before is not None:
-            cells.append("–" if was is None else _number(was, digits))
+            cells.append("–" if was is None else number(was, digits))
         rows.append([short(name), *cells])
     columns = ["measure", "mean ± texts", *(["before"] if before is not None else [])]
     if not np.isfinite(values[place]):
@@ -306,7 +318,7 @@ def _remark(values: np.ndarray, shown: dict[str, Any], settings: dict[str, Any])
     if not np.isfinite(values).any():
         return "This was not measured of the model before."
     told = extremes(values, "+.2f" if shown["value"] in ("change", "slope") else ".2f")
-    words = f"{told[0].upper()}{told[1:]}. ".replace("-", "−")
+    words = with_minus(f"{told[0].upper()}{told[1:]}. ")
     moved = [
         _MENUS[name][shown[name]] for name in ("tokens", "by") if shown[name] != settings[name]
     ]
@@ -317,19 +329,6 @@ def _remark(values: np.ndarray, shown: dict[str, Any], settings: dict[str, Any])
     else:
         words += "Even is not the same as good: see what happens without a head on the mixing desk."
     return words
-
-
-def _digits(value: float) -> int:
-    return 1 if abs(value) >= 10 else 2 if abs(value) >= 0.0995 else 3
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def _short(value: float) -> float | None:
-    """A number with four digits; None for what is none."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def change_report(

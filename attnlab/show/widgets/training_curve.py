@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
 from attnlab.show.widgets.desk import Live, script, style
+from attnlab.show.wording import significant
 from attnlab.training.loop import History, Recipe
 
 POINTS = 400  # of one line, at most: what is sent stays small however long a run is
@@ -112,7 +113,7 @@ def _run(
         **_lines(history, total),
     }
     highest = run["highest_rate"] or 1.0
-    run["rate"] = [None if one is None else _short(one / highest) for one in run["rate"]]
+    run["rate"] = [None if one is None else significant(one / highest) for one in run["rate"]]
     return run | {"cells": _cells(run, history)}
 
 
@@ -133,7 +134,7 @@ def _lines(history: History, total: int) -> dict[str, list[float | None]]:
         columns[name] = np.array([one[key] for one in history.steps], dtype=float)
     thin = {name: _means(values, place) for name, values in columns.items()}
     thin["smooth"] = plots.smoothed(thin["step"], thin["loss"], total)
-    return {name: [_short(one) for one in values.tolist()] for name, values in thin.items()}
+    return {name: [significant(one) for one in values.tolist()] for name, values in thin.items()}
 
 
 def _means(values: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -168,9 +169,9 @@ def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
             {
                 "epoch": int(row["epoch"]),
                 "step": step,
-                "accuracy": _short(share),
-                "error": None if error is None else _short(error),
-                "loss": _short(float(row.get("dev_loss", math.nan))),
+                "accuracy": significant(share),
+                "error": None if error is None else significant(error),
+                "loss": significant(float(row.get("dev_loss", math.nan))),
                 "text": _percent(share, error),
                 "label": "",
             }
@@ -385,11 +386,6 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _short(value: float) -> float | None:
-    """A number with five digits, as little is sent as can be seen; None for what is none."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 # ── the curve ──────────────────────────────────────────────────────────────────────────────────

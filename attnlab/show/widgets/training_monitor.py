@@ -14,14 +14,22 @@ from matplotlib.ticker import MaxNLocator
 from transformers import TrainerCallback
 
 from attnlab.balance.anomalies import bands, episodes
-from attnlab.balance.meter import MEASURES
+from attnlab.balance.reading import MEASURES
 from attnlab.balance.recorder import Recorder
 from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.show import plots
-from attnlab.show.plots.balance import BOUNDED, counted, digits_of, in_words, limits_of, short
 from attnlab.show.widgets.desk import Live, ReportDesk, script, style
 from attnlab.show.widgets.mixing import palettes
+from attnlab.show.wording import (
+    BOUNDED,
+    colour_limits,
+    counted,
+    decimals_between,
+    episode_in_words,
+    short,
+    significant,
+)
 from attnlab.training.loop import History
 
 POINTS = 120  # of one line, at most
@@ -104,7 +112,7 @@ def monitor_report(
         ],
         "band": _band(table, settings, keep, up, log),
         "overall": {
-            name: [_short(one) for one in overall[name].to_numpy()[keep]]
+            name: [significant(one, 4) for one in overall[name].to_numpy()[keep]]
             for name in ("balance", "tokens", "heads")
         },
         "spans": spans,
@@ -197,7 +205,7 @@ def _thin(count: int) -> np.ndarray:
 
 
 def _line(values: np.ndarray, log: bool) -> list[float | None]:
-    return [_short(one) for one in (_logarithm(values) if log else values)]
+    return [significant(one, 4) for one in (_logarithm(values) if log else values)]
 
 
 def _logarithm(values: np.ndarray) -> np.ndarray:
@@ -213,7 +221,7 @@ def _band(
     for name in ("low", "high"):
         values = band[name].to_numpy(float)
         values = _logarithm(values) if log else values
-        cut[name] = [_short(one) for one in np.clip(values, up["from"], up["to"])]
+        cut[name] = [significant(one, 4) for one in np.clip(values, up["from"], up["to"])]
     return cut
 
 
@@ -288,7 +296,7 @@ def _spans(
                     "name": f"L{one.layer} H{one.head}",
                     "lane": order.index(place),
                     "looked": place == looked,
-                    "words": in_words(one),
+                    "words": episode_in_words(one),
                 }
             )
     return spans
@@ -307,7 +315,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
             ],
             "place": [int(one.layer), int(one.head)],
             "measure": one.measure,
-            "words": f"{in_words(one)}, {one.strength:.1f} half bands away",
+            "words": f"{episode_in_words(one)}, {one.strength:.1f} half bands away",
         }
         for one in strongest.itertuples()
     ]
@@ -316,13 +324,13 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
 def _map(wide: pd.DataFrame, measure: str) -> dict[str, Any]:
     """The last value of every head."""
     last = wide.iloc[:, -1].unstack().to_numpy(float)
-    low, high = limits_of(measure, "mean", last)
+    low, high = colour_limits(measure, "mean", last)
     return {
-        "values": [[_short(one) for one in row] for row in last.tolist()],
+        "values": [[significant(one, 4) for one in row] for row in last.tolist()],
         "low": low,
         "high": high,
         "signed": False,
-        "digits": digits_of((low, high)),
+        "digits": decimals_between((low, high)),
         "label": "now",
         "alt": f"Last {short(measure)} of every head.",
     }
@@ -335,7 +343,7 @@ def _remark(found: pd.DataFrame, steps: np.ndarray, total: int | None, state: st
         last = next(found[-1:].itertuples())
         kinds = found["kind"].value_counts()
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        return f"{over}: out of line {told}. The latest: {in_words(last)}."
+        return f"{over}: out of line {told}. The latest: {episode_in_words(last)}."
     if len(steps) <= 6:
         return "Bands need six measurements; from then on heads are judged."
     where = f" after {total or steps[-1]:,} steps" if state in ("finished", "stopped") else ""
@@ -355,18 +363,13 @@ def _alternatives(
         f"Strong: layer {place[0]} head {place[1]}, from {looked.iloc[0]:.3g} to {looked.iloc[-1]:.3g}.",
         "overall": f"Line: overall balance from {first['balance']:.2f} to {last['balance']:.2f}; over tokens "
         f"{last['tokens']:.2f}, over heads {last['heads']:.2f}.",
-        "spans": f"Spans: {counted(len(found))}"
+        "spans": f"Spans: {counted(len(found), 'anomaly', 'anomalies')}"
         + (
-            f": {'; '.join(in_words(one) for one in found[:6].itertuples())}."
+            f": {'; '.join(episode_in_words(one) for one in found[:6].itertuples())}."
             if len(found)
             else "."
         ),
     }
-
-
-def _short(value: float) -> float | None:
-    """A number with four digits; None for what is none."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 # ── the monitor ────────────────────────────────────────────────────────────────────────────────

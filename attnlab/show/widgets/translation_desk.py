@@ -23,6 +23,7 @@ from attnlab.show.plots.translation import aligned, considered, described, place
 from attnlab.show.widgets.balance_meter import Newest
 from attnlab.show.widgets.desk import ReportDesk, script, style
 from attnlab.show.widgets.mixing import palettes
+from attnlab.show.wording import signed_points
 from attnlab.statistics import paired_test
 
 if TYPE_CHECKING:
@@ -195,9 +196,9 @@ def score_report(
     if moved:
         test = paired_test(before, right)
         report["change"] = test.delta
+        delta, low, high = (signed_points(share) for share in (test.delta, test.low, test.high))
         report["words"] = (
-            f"{_points(test.delta)} points ({_points(test.low)} to {_points(test.high)}): "
-            f"{test.gained} gained, {test.lost} lost."
+            f"{delta} points ({low} to {high}): {test.gained} gained, {test.lost} lost."
         )
     return report
 
@@ -209,11 +210,6 @@ def _share(right: np.ndarray) -> dict[str, float]:
         "low": float(f"{interval.low:.4g}"),
         "high": float(f"{interval.high:.4g}"),
     }
-
-
-def _points(share: float) -> str:
-    """A change in points with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────

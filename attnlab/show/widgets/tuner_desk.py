@@ -26,6 +26,7 @@ from attnlab.show.widgets.mixing import (
     map_report,
     palettes,
 )
+from attnlab.show.wording import signed_points, significant
 from attnlab.training.loop import Interrupted
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def tuner_report(
         "columns": list(COLUMNS),
         "rows": [_first_row(guard), *map(_row, rounds)],
         "points": points,
-        "start": _short(guard[0]),
+        "start": significant(guard[0]),
         "axes": axes,
         "looked": 0 if looked is None else int(looked.number),
         "name": "Before the first round" if looked is None else f"Round {looked.number}",
@@ -149,7 +150,7 @@ def _row(one: "Round") -> dict[str, Any]:
             str(one.way) + (" + retraining" if one.retrained else ""),
             "accepted" if one.accepted else "refused",
             f"{100 * one.accuracy:.1f}\u00a0%",
-            f"{_points(one.delta)} ({_points(low)} to {_points(high)})",
+            f"{signed_points(one.delta)} ({signed_points(low)} to {signed_points(high)})",
         ],
     }
 
@@ -161,9 +162,9 @@ def _point(one: "Round") -> dict[str, Any]:
         "number": int(one.number),
         "kind": kind,
         "accepted": bool(one.accepted),
-        "accuracy": _short(one.accuracy),
-        "low": _short(before + one.ci[0]),
-        "high": _short(before + one.ci[1]),
+        "accuracy": significant(one.accuracy),
+        "low": significant(before + one.ci[0]),
+        "high": significant(before + one.ci[1]),
         "words": f"Round {one.number}, {one.way}: {100 * one.accuracy:.1f}\u00a0%, "
         f"{'accepted' if one.accepted else 'refused'}",
     }
@@ -205,7 +206,7 @@ def _knobs(settings: HeadSettings, name: str) -> dict[str, Any]:
     off = values == 0
     return {
         "values": [
-            [None if silent else _short(one) for one, silent in zip(row, gone, strict=True)]
+            [None if silent else significant(one) for one, silent in zip(row, gone, strict=True)]
             for row, gone in zip(shown, off, strict=True)
         ],
         "words": [["off" if one == 0 else _factor(one) for one in row] for row in values.tolist()],
@@ -256,16 +257,6 @@ def _remark(rounds: Sequence["Round"], guard: tuple[float, float, int], state: s
 def _alternative(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> str:
     told = "; ".join(_point(one)["words"] for one in rounds[-12:])
     return f"Points: accuracy on the guard part after each round, from {guard[0]:.1%}: {told or 'none yet'}."
-
-
-def _points(share: float) -> str:
-    """A change in points with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def _short(value: float) -> float | None:
-    """A number with five digits; None for what is none."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from attnlab.balance import anomalies
-from attnlab.balance.meter import Balance, Similarity
+from attnlab.balance.reading import Balance
+from attnlab.balance.similarities import Similarity
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
 
@@ -263,7 +264,7 @@ def test_outliers_over_heads_have_a_table_too():
     shown = plots.anomaly_table(found, b)
     assert shown.frame.iloc[0]["head"] == "L2 H1"
     assert "layer 2 head 1 has 0.9" in shown.pictures[0].alt
-    with pytest.raises(AttnlabError, match="lack 'z'"):
+    with pytest.raises(AttnlabError, match="lacks 'z'"):
         plots.anomaly_table(found.drop(columns="z"), b)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import attnlab as al
-from attnlab.balance.meter import MEASURES, measure
+from attnlab.balance.meter import measure
+from attnlab.balance.reading import MEASURES
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.show.widgets import balance_meter
 from attnlab.show.widgets.balance_meter import BalanceMeter, Newest, meter_report

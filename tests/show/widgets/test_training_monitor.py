@@ -89,7 +89,7 @@ def test_what_is_out_of_line_is_a_span_on_the_time_axis_and_a_row():
 
 
 def plots_name(measure):
-    from attnlab.show.plots.balance import short
+    from attnlab.show.wording import short
 
     return short(measure)
 

@@ -1,0 +1,146 @@
+"""Numbers, names and sentences as plots and widgets write them: one of each."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+BOUNDED = ("entropy", "largest", "gini")  # drawn from 0 to 1, whatever the numbers are
+UNBOUNDED = ("keys", "distance", "contribution", "gradient")
+VALUES = {
+    "mean": "mean over texts",
+    "std": "standard deviation over texts",
+    "adjusted": "at a text of 16 keys",
+    "slope": "change per doubling of length",
+}
+TOKENS = {"text": "without special tokens", "all": "all tokens"}
+BY = {"weights": "weights", "contributions": "contributions"}
+SHORT = {
+    "entropy": "entropy share",
+    "keys": "effective keys",
+    "largest": "largest share",
+    "gini": "Gini received",
+    "cls": "on [CLS]",
+    "sep": "on [SEP]",
+    "punctuation": "on punctuation",
+    "self": "on itself",
+    "previous": "on previous",
+    "next": "on next",
+    "distance": "distance",
+    "js_uniform": "from uniform",
+    "js_average": "from average",
+    "js_before": "from before",
+    "contribution": "contribution",
+    "gradient": "gradient",
+}
+
+
+# ── numbers ────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_minus(text: str) -> str:
+    """The text with a minus sign for every hyphen."""
+    return text.replace("-", "−")
+
+
+def signed_points(share: float) -> str:
+    """A change of a share in percentage points, with its sign.
+
+    >>> signed_points(0.012), signed_points(-0.005)
+    ('+1.2', '−0.5')
+    """
+    return with_minus(f"{100 * share:+.1f}")
+
+
+def significant(value: float, digits: int = 5) -> float | None:
+    """The value to so many significant digits, which is all that can be seen; None if not finite."""
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def decimals_of(value: float) -> int:
+    """How many decimals a single number is written with."""
+    return 1 if abs(value) >= 10 else 2 if abs(value) >= 0.0995 else 3
+
+
+def decimals_between(limits: tuple[float, float]) -> int:
+    """How many decimals tell numbers between these limits apart."""
+    largest = max(abs(limit) for limit in limits)
+    return 1 if largest >= 3 else 2 if largest >= 0.1 else 3
+
+
+def number(value: float, decimals: int) -> str:
+    """A number with its minus sign, or a dash if there is none."""
+    return with_minus(f"{value:.{decimals}f}") if math.isfinite(value) else "–"
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "head"), counted(2, "anomaly", "anomalies")
+    ('1 head', '2 anomalies')
+    """
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+# ── measures of heads ──────────────────────────────────────────────────────────────────────────
+
+
+def short(measure: str) -> str:
+    """The name of a measure in two or three words."""
+    return SHORT.get(measure, measure.replace("_", " "))
+
+
+def colour_limits(
+    measure: str, value: str, values: np.ndarray, other: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Ends of the colours: 0 to 1 for a measure bounded so, symmetric about 0 for a signed one."""
+    both = values if other is None else np.stack([values, other])
+    largest = float(np.nanmax(np.abs(both))) if np.isfinite(both).any() else 1.0
+    if value == "slope":
+        return -(largest or 1.0), largest or 1.0
+    if value != "std" and measure in BOUNDED:
+        return 0.0, 1.0
+    return 0.0, largest or 1.0
+
+
+def extremes(values: np.ndarray, form: str = ".2f") -> str:
+    """Where a map of heads (L, H) is lowest and highest, in words."""
+    low, high = (
+        np.unravel_index(pick(values), values.shape) for pick in (np.nanargmin, np.nanargmax)
+    )
+    return (
+        f"lowest {values[low]:{form}} at layer {low[0]} head {low[1]}, "
+        f"highest {values[high]:{form}} at layer {high[0]} head {high[1]}"
+    )
+
+
+def episode_in_words(episode: Any) -> str:
+    """A row of `balance.episodes` in words: the head, the kind, and from when to when."""
+    until = "the end" if not math.isfinite(episode.end) else f"{episode.end:.0f}"
+    return (
+        f"layer {episode.layer:.0f} head {episode.head:.0f}, {episode.kind}, "
+        f"step {episode.start:.0f} to {until}"
+    )
+
+
+# ── text in a figure ───────────────────────────────────────────────────────────────────────────
+
+
+def head_name(head: Any) -> str:
+    """A row with ``layer`` and ``head`` as a short name: L3 H8."""
+    return f"L{head.layer:.0f} H{head.head:.0f}"
+
+
+def plain(name: str, most: int = 28) -> str:
+    """A name for a label: cut if long; a dollar sign would start a formula."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+
+
+def folded(text: str, width: int) -> str:
+    """The text in lines of at most so many characters, as far as its words allow."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
