@@ -268,7 +268,7 @@ def test_similarity_is_that_of_the_maps_and_contexts(clf):
     maps = [clf.attend(text).weights.double().numpy() for text in TEXTS]
     for one, other in (((0, 1), (3, 2)), ((5, 5), (5, 6))):
         rows = [js(p, q) for m in maps for p, q in zip(m[one], m[other], strict=True)]
-        assert found.js[found.heads.index(one), found.places.index(other)] == pytest.approx(
+        assert found.js[found.heads.index(one), found.heads.index(other)] == pytest.approx(
             np.mean(rows), abs=1e-5
         )
     encoded = clf.encode(TEXTS)
