@@ -28,7 +28,8 @@ from attnlab.balance.meter import measure
 from attnlab.balance.reading import Balance
 from attnlab.balance.retraining import retrain
 from attnlab.classification.classifier import Classifier, load_classifier
-from attnlab.datasets.texts import Splits, TextDataset
+from attnlab.datasets.splits import Splits
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, DataError, suggest
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
 from attnlab.files import atomic_write

@@ -20,7 +20,8 @@ from attnlab.classification.classifier import (
     quietly,
     save_adapter,
 )
-from attnlab.datasets.texts import Splits, TextDataset
+from attnlab.datasets.splits import Splits
+from attnlab.datasets.texts import TextDataset
 from attnlab.device import device as default_device
 from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest

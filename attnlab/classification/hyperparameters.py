@@ -15,7 +15,7 @@ import pandas as pd
 
 from attnlab.classification.classifier import BUNDLED
 from attnlab.classification.finetuning import LEARNING_RATES, finetune
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.training.loop import Interrupted
 

@@ -44,7 +44,7 @@ def fetch(
 
     Examples: [bold]attnlab fetch[/], [bold]attnlab fetch movie-sentiment reuters-r8[/]
     """
-    from attnlab.datasets import texts as datasets
+    from attnlab import datasets
 
     names = names or datasets.names()
     files = {datasets.source(name).file: name for name in names}  # several sets may share a file

@@ -10,7 +10,8 @@ from attnlab.cli.output import OUT, progress, say
 from attnlab.errors import AttnlabError
 
 if TYPE_CHECKING:
-    from attnlab.datasets.texts import Missing, Splits
+    from attnlab.datasets.own_files import Missing
+    from attnlab.datasets.splits import Splits
 
 
 def finetune(
@@ -189,8 +190,8 @@ def sweep(
 
     Example: [bold]attnlab sweep movie-sentiment --sentences 1000 --to sweep.csv[/]
     """
+    from attnlab import datasets
     from attnlab.classification import classifier as bert
-    from attnlab.datasets import texts as datasets
     from attnlab.evaluation.evaluator import Evaluator
     from attnlab.files import atomic_write
     from attnlab.training.loop import is_main_process
@@ -231,7 +232,7 @@ def sweep(
 
 def _splits(dataset: str, text: str, label: str, missing: "Missing" = "refuse") -> "Splits":
     """A named data set, or a CSV file split into its three parts."""
-    from attnlab.datasets import texts as datasets
+    from attnlab import datasets
 
     if Path(dataset).suffix:
         return datasets.split(datasets.from_csv(dataset, text, label, missing=missing))

@@ -103,7 +103,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from attnlab.datasets import texts as datasets
+    from attnlab import datasets
 
     names = datasets.names()
     missing = [name for name in names if not datasets.is_cached(name)]

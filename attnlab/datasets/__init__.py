@@ -1,21 +1,26 @@
-"""Data sets by name, and people's own files: texts with labels, pairs, tagged words, dates, news."""
+"""Data sets by name and people's own files: labelled texts, pairs, tagged words, dates, news.
 
-from attnlab.datasets.pairs import ParallelDataset, near_duplicates, normalise, pairs_from_file
+`texts`, `pairs` and `tagged` say what a data set is, `named` loads one by name (`fetching` brings
+the file, `parsers` read it), `own_files` and `conll` read yours, `splits` makes train, dev and
+test.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from attnlab.datasets.captions import multi30k
+from attnlab.datasets.conll import from_conll
+from attnlab.datasets.duplicates import near_duplicates
+from attnlab.datasets.fetching import cache_dir
+from attnlab.datasets.named import fetch, is_cached, load, names, source
+from attnlab.datasets.own_files import from_csv, from_frame, pairs_from_file
+from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.splits import Splits, split
 from attnlab.datasets.tagged import Entity, TaggedDataset
-from attnlab.datasets.texts import (
-    Splits,
-    TextDataset,
-    cache_dir,
-    fetch,
-    from_csv,
-    from_frame,
-    is_cached,
-    load,
-    multi30k,
-    names,
-    source,
-    split,
-)
+from attnlab.datasets.texts import TextDataset, normalise
+
+if TYPE_CHECKING:
+    from attnlab.datasets import dates, news
 
 __all__ = [
     "Entity",
@@ -24,7 +29,9 @@ __all__ = [
     "TaggedDataset",
     "TextDataset",
     "cache_dir",
+    "dates",
     "fetch",
+    "from_conll",
     "from_csv",
     "from_frame",
     "is_cached",
@@ -32,8 +39,15 @@ __all__ = [
     "multi30k",
     "names",
     "near_duplicates",
+    "news",
     "normalise",
     "pairs_from_file",
     "source",
     "split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("dates", "news"):  # loaded when used: they need Babel
+        return importlib.import_module(f"attnlab.datasets.{name}")
+    raise AttributeError(f"module 'attnlab.datasets' has no attribute {name!r}")

@@ -1,33 +1,36 @@
 """Dates as people of many countries write them, and the same dates as ISO 8601 writes them.
 
-A task that looks like translation and has one right answer: ``"fr: mardi 3 mars 2021"`` means ``"2021-03-03"``.
-Everything is made from a seed with Babel, which carries the patterns and the names of months and weekdays that
-Unicode's CLDR collects. The word before the colon names the locale (BCP 47). The calendar is Gregorian, digits
-are 0 to 9, years have four digits, 1900 to 2099, and all days of these years are equally likely.
+A task that looks like translation and has one right answer: ``"fr: mardi 3 mars 2021"`` means
+``"2021-03-03"``. Everything is made from a seed with Babel, which carries the patterns and the
+names of months and weekdays that Unicode's CLDR collects. The word before the colon names the
+locale (BCP 47). The calendar is Gregorian, digits are 0 to 9, years have four digits, 1900 to 2099,
+and all days of these years are equally likely.
 
-Patterns that training shows, for each locale: those of CLDR (full, long, medium, short, and shorter weekdays
-and months), numbers with ``/``, ``.`` or ``-`` between them, and mixes of long names with short ones. Numbers
-alone stand in the order that CLDR gives for the locale, so the tag tells what ``03/04/2021`` means: 3 April
-after ``en-GB:``, 4 March after ``en-US:``.
+Patterns that training shows, for each locale: those of CLDR (full, long, medium, short, and shorter
+weekdays and months), numbers with ``/``, ``.`` or ``-`` between them, and mixes of long names with
+short ones. Numbers alone stand in the order that CLDR gives for the locale, so the tag tells what
+``03/04/2021`` means: 3 April after ``en-GB:``, 4 March after ``en-US:``.
 
-Patterns held out of training (``make(..., held_out=True)``), by `KINDS`; a fifth of the examples is of each kind:
+Patterns held out of training (``make(..., held_out=True)``), by `KINDS`; a fifth of the examples is
+of each kind:
 
 left-out
-    ways of this locale that only its training lacks: one of CLDR's full, long and medium patterns, and one of
-    the three separators of numbers with another filling. Which one goes round from locale to locale, and each
-    name of a month still occurs in training.
+    ways of this locale that only its training lacks: one of CLDR's full, long and medium patterns,
+    and one of the three separators of numbers with another filling. Which one goes round from
+    locale to locale, and each name of a month still occurs in training.
 borrowed
-    numbers with the year first, ``2021-03-03``, after the tag of a locale that never writes them so in training.
+    numbers with the year first, ``2021-03-03``, after the tag of a locale that never writes them so
+    in training.
 new
     no locale has them in training: ``3-Mar-2021``, ``3 March 2021 (Tue)``, ``03 / 03 / 2021``.
 other-order
-    day and month the other way round than the tag says, and the day above 12, so that only one reading is a
-    date: ``en-GB: 04/28/2021``. The target is that date.
+    day and month the other way round than the tag says, and the day above 12, so that only one
+    reading is a date: ``en-GB: 04/28/2021``. The target is that date.
 either-order
-    the same with a day up to 12, and day and month different: both readings are dates, and nothing tells which
-    is meant. *The target is the reading that the tag does not tell*: whoever follows the tag, as training
-    teaches, scores 0 here, and 1 minus the score is at most how far the tag is followed. No score here is
-    good or bad; it says what was learned.
+    the same with a day up to 12, and day and month different: both readings are dates, and nothing
+    tells which is meant. *The target is the reading that the tag does not tell*: whoever follows
+    the tag, as training teaches, scores 0 here, and 1 minus the score is at most how far the tag is
+    followed. No score here is good or bad; it says what was learned.
 """
 
 import datetime
@@ -85,12 +88,13 @@ def make(
     n : how many
     seed : the same seed gives the same dates on every machine that has the same release of Babel
     locales : some of `LOCALES`, equally often
-    held_out : write them in ways that training never shows; the module says which, and what is asked
+    held_out : write them in ways that training never shows; the module says which, and what is
+        asked
 
     Returns
     -------
-    ParallelDataset with ``spans`` (characters of year, month and day in the source; a month's name is
-    its span) and ``kinds`` ("seen", or one of `KINDS`)
+    ParallelDataset with ``spans`` (characters of year, month and day in the source; a month's name
+    is its span) and ``kinds`` ("seen", or one of `KINDS`)
 
     Raises
     ------
@@ -105,8 +109,8 @@ def make(
     locales = _known(locales)
     if not 0 <= n <= 100_000 * len(locales):
         raise DataError(
-            f"n is {n}. Give a number of dates from 0 to {100_000 * len(locales):,}, which is 100,000 "
-            "for each locale."
+            f"n is {n}. Give a number of dates from 0 to {100_000 * len(locales):,}, which is "
+            "100,000 for each locale."
         )
     draw = random.Random(f"dates {seed} {held_out} {' '.join(locales)}")
     choices = _choices(locales, held_out)
@@ -136,7 +140,8 @@ def make(
 
 
 def patterns(locale: str) -> dict[str, list[str]]:
-    """The patterns of a locale by kind, as CLDR writes them (``d`` day, ``M`` month, ``E`` weekday, ``y`` year).
+    """The patterns of a locale by kind, as CLDR writes them (``d`` day, ``M`` month, ``E`` weekday,
+    ``y`` year).
 
     >>> patterns("en-GB")["new"]
     ['d-MMM-y', 'd MMMM y (EEE)', 'dd / MM / y']

@@ -32,8 +32,8 @@ from attnlab.classification.classifier import (
     load_model,
 )
 from attnlab.classification.finetuning import prepared
+from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
-from attnlab.datasets.texts import Splits
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
@@ -523,7 +523,7 @@ def _usable(splits: Splits | None) -> Splits:
     if splits is None or not len(splits.train) or not len(splits.dev):
         raise DataError(
             "finetune_tagger needs sentences to train on and sentences for dev. Use al.datasets.news.splits(), or "
-            "al.datasets.tagged.split(your_data)."
+            "al.datasets.split(your_data)."
         )
     for part in (splits.train, splits.dev):
         if not isinstance(part, TaggedDataset):

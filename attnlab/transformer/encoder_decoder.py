@@ -246,5 +246,6 @@ def _check_size(size: dict[str, Any]) -> None:
     if size["tie"] == "all" and size["source_vocabulary"] != size["target_vocabulary"]:
         raise ModelError(
             'tie="all" needs one vocabulary for both languages, not '
-            f'{size["source_vocabulary"]} and {size["target_vocabulary"]} tokens. Train the sub-words on both, or use tie="output".'
+            f"{size['source_vocabulary']} and {size['target_vocabulary']} tokens. Train the "
+            'sub-words on both, or use tie="output".'
         )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.heads.settings import KINDS, Seq2SeqSettings
-from attnlab.statistics import mcnemar, paired_interval
+from attnlab.statistics import paired_test
 
 if TYPE_CHECKING:
     from attnlab.translation.translator import Translator
@@ -44,18 +44,17 @@ def ablate_heads(
             settings = translator.settings()
             getattr(settings, kind).scale[layer, head] = scale
             after = exact_match(translator, pairs, settings)
-            gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-            low, high = paired_interval(gained, lost, len(pairs))
+            change = paired_test(before, after)
             rows.append(
                 {
                     "kind": kind,
                     "layer": layer,
                     "head": head,
                     "exact": after.mean(),
-                    "delta": (gained - lost) / len(pairs),
-                    "ci_low": low,
-                    "ci_high": high,
-                    "p_value": mcnemar(gained, lost),
+                    "delta": change.delta,
+                    "ci_low": change.low,
+                    "ci_high": change.high,
+                    "p_value": change.p_value,
                 }
             )
     return pd.DataFrame(rows)

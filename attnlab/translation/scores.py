@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from attnlab.datasets.pairs import ParallelDataset, normalise, trigram_cosine
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.duplicates import trigram_cosine
+from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.splits import Splits
+from attnlab.datasets.texts import normalise
 from attnlab.errors import DataError, needs, suggest
-from attnlab.statistics import mcnemar, paired_interval
+from attnlab.statistics import paired_test
 
 Tokenizer = Literal["13a", "zh", "intl", "char", "none"]  # how sacrebleu finds the words for BLEU
 
@@ -91,7 +93,7 @@ def score(
     for name, metric in _metrics(tokenize).items():
         statistics = _statistics(metric, predictions, references)
         values[name] = _value(metric, statistics)
-        scores = np.sort([_value(metric, statistics[places]) for places in chosen])
+        scores = np.sort([_value(metric, statistics[sentences]) for sentences in chosen])
         intervals[name] = (float(scores[DRAWS // 40]), float(scores[-DRAWS // 40 - 1]))
         metric.n_bootstrap, metric.seed = DRAWS, str(seed)  # its signature says so
         signature[name] = str(metric.get_signature())
@@ -116,8 +118,7 @@ def compare(
     seed: int = 0,
     tokenize: Tokenizer = "13a",
 ) -> pd.DataFrame:
-    """Is ``b`` better than ``a``, by more than chance? Both are scored on the same resampled
-    sentences.
+    """Is ``b`` better than ``a``, by more than chance? Both are scored on the same resamples.
 
     Parameters
     ----------
@@ -126,11 +127,10 @@ def compare(
 
     Returns
     -------
-    DataFrame with rows bleu, chrf, exact and columns a, b, difference (b minus a), low,
-    high (95 % interval of
-        the difference) and p_value: for bleu and chrf by the paired bootstrap of sacrebleu (but 1,
-        not 1/1001, where both are the same), for exact by McNemar's exact test with the interval of
-        Agresti and Min
+    DataFrame with rows bleu, chrf, exact and columns a, b, difference (b minus a), low, high (95 %
+    interval of the difference) and p_value: for bleu and chrf by the paired bootstrap of sacrebleu
+    (but 1, not 1/1001, where both are the same), for exact by McNemar's exact test with the
+    interval of Agresti and Min
 
     Source: Koehn 2004, *Statistical Significance Tests for Machine Translation Evaluation*.
     """
@@ -139,19 +139,24 @@ def compare(
     chosen = _resampled(len(references), seed)
     rows = {}
     for name, metric in _metrics(tokenize).items():
-        both = [_statistics(metric, some, references) for some in (predictions_a, predictions_b)]
+        both = [_statistics(metric, texts, references) for texts in (predictions_a, predictions_b)]
         a, b = (_value(metric, statistics) for statistics in both)
-        drawn = [[_value(metric, some[places]) for places in chosen] for some in both]
+        drawn = [[_value(metric, counts[sentences]) for sentences in chosen] for counts in both]
         differences = np.subtract(drawn[1], drawn[0])
         sizes = np.abs(differences)
         as_large = int((sizes - sizes.mean() >= abs(b - a)).sum())
         low, high = np.sort(differences)[[DRAWS // 40, -DRAWS // 40 - 1]]
         rows[name] = (a, b, b - a, low, high, (as_large + 1) / (DRAWS + 1))
-    hits_a, hits_b = (_exact(some, references) for some in (predictions_a, predictions_b))
-    gained, lost = int((hits_b & ~hits_a).sum()), int((hits_a & ~hits_b).sum())
-    low, high = paired_interval(gained, lost, len(hits_a))
-    difference = (gained - lost) / len(hits_a)
-    rows["exact"] = (hits_a.mean(), hits_b.mean(), difference, low, high, mcnemar(gained, lost))
+    hits_a, hits_b = (_exact(texts, references) for texts in (predictions_a, predictions_b))
+    change = paired_test(hits_a, hits_b)
+    rows["exact"] = (
+        hits_a.mean(),
+        hits_b.mean(),
+        change.delta,
+        change.low,
+        change.high,
+        change.p_value,
+    )
     columns = ["a", "b", "difference", "low", "high", "p_value"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("measure")
 
@@ -186,7 +191,7 @@ def nearest_string(splits: Splits) -> list[str]:
     for start in range(0, len(test), 256):  # all at once would need memory for each pair
         texts = [normalise(text) for text in test.sources[start : start + 256]]
         near = np.asarray(trigram_cosine(texts, known).argmax(axis=1)).ravel()
-        found += [train.targets[place] for place in near]
+        found += [train.targets[index] for index in near]
     return found
 
 
@@ -207,9 +212,9 @@ def _check(predictions: Sequence[str], references: Sequence[str], tokenize: str)
     for name, texts in (("predictions", predictions), ("references", references)):
         if isinstance(texts, str):
             raise DataError(f"{name} is one text. Give a list of texts.")
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise DataError(f"{name}[{place}] is {text!r}, which is no text. Give '' for none.")
+                raise DataError(f"{name}[{index}] is {text!r}, which is no text. Give '' for none.")
     if len(predictions) != len(references) or not len(references):
         raise DataError(
             f"There are {len(predictions)} predictions and {len(references)} references. Give one "
@@ -225,7 +230,7 @@ def _metrics(tokenize: str) -> dict[str, Any]:
 
 
 def _resampled(n: int, seed: int) -> np.ndarray:
-    """Places of the sentences of each resampled set, (DRAWS, N), drawn as sacrebleu draws them."""
+    """Indices of the sentences of each resampled set, (DRAWS, N), drawn as sacrebleu does."""
     return np.random.default_rng(seed).choice(n, size=(DRAWS, n), replace=True)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attnlab.datasets.pairs import ParallelDataset
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.device import device as default_device
 from attnlab.device import number_format as fastest_format
 from attnlab.errors import DataError, ModelError, needs

@@ -10,7 +10,7 @@ from attnlab import balance, heads
 from attnlab.balance.anomalies import bands, clusters, episodes, outliers
 from attnlab.balance.reading import Balance
 from attnlab.balance.recorder import Recorder
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError
 
 LAYERS, HEADS, STEPS, EVERY = 6, 12, 40, 5

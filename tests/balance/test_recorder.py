@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 import attnlab as al
 from attnlab import balance, heads
 from attnlab.balance.recorder import Recorder
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, DataError, ModelError
 
 HERE = Path(__file__).parent

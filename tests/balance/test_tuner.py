@@ -16,7 +16,8 @@ import attnlab as al
 from attnlab import balance, heads
 from attnlab.balance import Tuned, Tuner, retrain, tuner
 from attnlab.balance.knobs import Adjustment, Objective
-from attnlab.datasets.texts import Splits, TextDataset
+from attnlab.datasets.splits import Splits
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, DataError, ModelError
 from attnlab.training.loop import Interrupted
 

@@ -17,7 +17,7 @@ from scipy import stats
 import attnlab as al
 from attnlab import balance
 from attnlab.classification.classifier import Classifier
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 
 REPEATS = 5
 ORACLE_TEXTS = 8

@@ -11,7 +11,7 @@ from rows import Row, accuracy, not_measured, row
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 import attnlab as al
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.training.loop import CHECKPOINT, Recipe, train
 
 RUNS = Path(__file__).parents[2] / "runs" / "bench"

@@ -12,7 +12,7 @@ from attnlab import heads
 from attnlab.balance.anomalies import episodes
 from attnlab.balance.recorder import Recorder
 from attnlab.classification.classifier import Classifier
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 
 EVERY = 2
 STEPS = 80

@@ -11,7 +11,7 @@ from rows import Row, row
 import attnlab as al
 from attnlab import balance
 from attnlab.classification.classifier import Classifier
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.evaluation.evaluator import Score
 from attnlab.heads.settings import HeadSettings
 

@@ -14,7 +14,7 @@ from transformers import BertTokenizerFast
 import attnlab as al
 from attnlab import heads
 from attnlab.classification import classifier as bert
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError
 
 TEXTS = ["A warm and funny film.", "Dull.", "Not one joke lands, and it is two hours long, alas."]

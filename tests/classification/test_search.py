@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from attnlab.classification.hyperparameters import search
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError
 
 

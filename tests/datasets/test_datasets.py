@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab as al
-from attnlab.datasets import pairs
-from attnlab.datasets import texts as datasets
+from attnlab import datasets
+from attnlab.datasets import duplicates, fetching, named
+from attnlab.datasets.duplicates import near_duplicates
+from attnlab.datasets.texts import text_hash
 from attnlab.errors import AttnlabWarning, DataError
 
 FRENCH = datasets.source("interface-fr")
@@ -46,7 +48,7 @@ FRENCH = datasets.source("interface-fr")
 def test_every_set_has_its_published_size(name, train, dev, test):
     splits = al.datasets.load(name)
     assert (len(splits.train), len(splits.dev), len(splits.test)) == (train, dev, test)
-    assert (name in al.datasets.names()) != (name in datasets.MADE)
+    assert (name in al.datasets.names()) != (name in named.MADE)
     assert splits.test.name == name
 
 
@@ -63,7 +65,7 @@ def test_movie_sentences_are_balanced_disjoint_and_rated(movies):
 
 
 def test_the_split_is_the_same_on_every_machine(movies):
-    digest = datasets.text_hash("\n".join(movies.test.texts))
+    digest = text_hash("\n".join(movies.test.texts))
     assert digest.startswith(GOLDEN), "the test sentences changed: published scores no longer hold"
 
 
@@ -225,7 +227,7 @@ def strings():
 def test_no_string_has_a_near_duplicate_in_another_part(strings):
     splits = strings["interface-fr"]  # the Chinese ones are split alike
     parts = [
-        [pairs.fold(text) for text in part.sources]
+        [duplicates.fold(text) for text in part.sources]
         for part in (splits.train, splits.dev, splits.test)
     ]
     for one, other in ((0, 1), (0, 2), (1, 2)):
@@ -269,7 +271,7 @@ def test_both_languages_are_split_alike(strings):
 
 
 def test_the_split_of_the_strings_is_the_same_on_every_machine(strings):
-    digest = datasets.text_hash("\n".join(strings["interface-fr"].test.sources))
+    digest = text_hash("\n".join(strings["interface-fr"].test.sources))
     assert digest.startswith(GOLDEN_STRINGS), (
         "the test strings changed: published scores no longer hold"
     )
@@ -288,18 +290,18 @@ GOLDEN_STRINGS = "3a387da7deeb8856"
     ],
 )
 def test_near_duplicates_have_one_key(text, other):
-    keys = pairs.near_duplicates([text, "Something else entirely", other])
+    keys = near_duplicates([text, "Something else entirely", other])
     assert keys[0] == keys[2] != keys[1]
 
 
 def test_near_duplicates_of_near_duplicates_have_one_key_in_every_order():
     chain = ["open the left panel", "open the left panels now", "open left panels now please"]
     assert cosine(chain[0], chain[2]) < 0.7 < min(cosine(*chain[:2]), cosine(*chain[1:]))
-    keys = pairs.near_duplicates(chain)
+    keys = near_duplicates(chain)
     assert len(set(keys)) == 1
     texts = [*chain, "something else", "%1", "42"]
-    there = dict(zip(texts, pairs.near_duplicates(texts), strict=True))
-    back = dict(zip(texts[::-1], pairs.near_duplicates(texts[::-1]), strict=True))
+    there = dict(zip(texts, near_duplicates(texts), strict=True))
+    back = dict(zip(texts[::-1], near_duplicates(texts[::-1]), strict=True))
     assert there == back
     assert there["%1"] == there["42"] != there["something else"]
 
@@ -525,7 +527,7 @@ def test_no_network_says_so_and_how_to_do_without(shelf, monkeypatch, tmp_path):
 
 def test_a_full_disk_is_said_before_anything_is_written(shelf, monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(datasets.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"no room.*ATTNLAB_CACHE"):
         datasets.fetch("interface-fr")
     assert_clean(tmp_path / "cache")
@@ -538,9 +540,9 @@ def test_a_cache_that_is_no_folder_names_the_setting(shelf, monkeypatch, tmp_pat
 
 
 def test_a_python_without_pip_is_told_how_to_get_it(shelf, monkeypatch):
-    monkeypatch.setattr(datasets.sys, "executable", "/bin/false")
+    monkeypatch.setattr(fetching.sys, "executable", "/bin/false")
     run = subprocess.CompletedProcess([], 1, "", "/usr/bin/python3: No module named pip")
-    monkeypatch.setattr(datasets.subprocess, "run", lambda *_, **__: run)
+    monkeypatch.setattr(fetching.subprocess, "run", lambda *_, **__: run)
     with pytest.raises(DataError, match="ensurepip"):
         datasets.fetch("interface-fr")
 
@@ -580,7 +582,7 @@ def test_a_file_that_is_whole_is_used_where_nothing_can_be_written(tmp_path, mon
     cache.mkdir()
     shutil.copy(datasets.fetch("interface-fr"), cache)
     monkeypatch.setenv("ATTNLAB_CACHE", str(cache))
-    monkeypatch.setattr(datasets.filelock, "FileLock", lambda *_, **__: pytest.fail("wrote a lock"))
+    monkeypatch.setattr(fetching.filelock, "FileLock", lambda *_, **__: pytest.fail("wrote a lock"))
     assert datasets.fetch("interface-fr").parent == cache
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import attnlab as al
 from attnlab.datasets import news as synthetic
-from attnlab.datasets import tagged
-from attnlab.datasets.tagged import TaggedDataset, from_conll, spans, words_of
+from attnlab.datasets.conll import from_conll
+from attnlab.datasets.splits import split
+from attnlab.datasets.tagged import TaggedDataset, iob2_names, spans, words_of
 from attnlab.datasets.texts import normalise
 from attnlab.errors import DataError
 
@@ -232,7 +233,7 @@ def two():
     return TaggedDataset(
         [["Paid", "$", "5", "on", "May", "3"], ["Nothing"]],
         [[0, 3, 4, 0, 1, 2], [0]],
-        tagged.iob2_names(["DATE", "AMOUNT"]),
+        iob2_names(["DATE", "AMOUNT"]),
         "two",
     )
 
@@ -278,7 +279,7 @@ def test_a_split_keeps_every_sentence_once_and_copies_together(letters, dev):
     data = TaggedDataset(
         [[one, "x"] for one in letters], [[0, 1]] * len(letters), ["O", "B-X", "I-X"], "own"
     )
-    parts = tagged.split(data, dev / 100, 0.2)
+    parts = split(data, dev / 100, 0.2)
     words = [{one[0] for one in part.words} for part in (parts.train, parts.dev, parts.test)]
     assert not words[0] & words[1] | words[0] & words[2] | words[1] & words[2]
     assert sorted(
@@ -288,7 +289,7 @@ def test_a_split_keeps_every_sentence_once_and_copies_together(letters, dev):
 
 def test_a_split_that_leaves_nothing_to_train_on_is_refused(two):
     with pytest.raises(DataError, match="leave something for training"):
-        tagged.split(two, 1, 1)
+        split(two, 1, 1)
 
 
 # ── your own files ─────────────────────────────────────────────────────────────────────────────

@@ -17,8 +17,8 @@ from transformers import AutoModel, RobertaTokenizer
 
 import attnlab as al
 from attnlab.datasets import news as synthetic
+from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset, spans
-from attnlab.datasets.texts import Splits
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.heads.settings import HeadSettings
 from attnlab.tagging import tagger as tagging

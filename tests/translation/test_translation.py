@@ -9,7 +9,7 @@ import torch
 import attnlab as al
 from attnlab import translation
 from attnlab.datasets.pairs import ParallelDataset
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.translation.batches import PairBatches
 
 SMALL = {"d_model": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 64}

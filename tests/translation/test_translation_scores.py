@@ -5,7 +5,7 @@ from sacrebleu.significance import PairedTest
 from scipy import stats
 
 import attnlab as al
-from attnlab.datasets.texts import Splits
+from attnlab.datasets.splits import Splits
 from attnlab.errors import DataError
 from attnlab.translation.scores import compare, copy_source, nearest_string, score
 
