@@ -583,6 +583,7 @@ def check_of_entropy():
         ("attnlab.course.checks", "_CHECKS", {}),
         ("attnlab.course.checks", "_PublicCheck", type("_PublicCheck", (), {})),
         ("attnlab.course.checks.examiner", "require", nothing),
+        ("attnlab.course.checks.examiner.mistakes", "agree", nothing),
         ("attnlab.course.checks.examiner", "Exercise", type("Exercise", (), {"examine": nothing})),
     ],
 )
@@ -601,7 +602,7 @@ def test_replacing_one_check_costs_no_other_exercise(monkeypatch):
 
 
 def test_patched_limits_and_errors_have_no_effect_on_the_judge(monkeypatch):
-    monkeypatch.setattr(al.checks.examiner, "SECONDS", 0.0)
+    monkeypatch.setattr(al.checks.examiner.answer, "SECONDS", 0.0)
     monkeypatch.setitem(al.checks.EXERCISES, "softmax", al.checks.EXERCISES["entropy"])
     judging.judge("softmax", softmax)
     with pytest.raises(CheckFailed):

@@ -39,7 +39,7 @@ FROM_NUMPY = (
 )
 READY_MADE = (
     "Your answer calls a ready-made {name}; here the point is to write it.\n"
-    "Can you do it with sums, products and exponentials?"
+    "Which simpler operations does it consist of?"
 )
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -85,9 +85,9 @@ class Comparison:
         loosely: float | None = None,
     ):
         self.answer, self.reference, self.mistakes = answer, reference, mistakes
-        self.what, self.read = what, read
+        self.read = read or (lambda result, right: a_tensor(result, tuple(right.shape), what))
         self.tolerance, self.loosely = tolerance, loosely
-        self._right: list[tuple[Call, Any, float]] = []  # right results, and to what tolerance
+        self._right: list[_Seen] = []
 
     def on(
         self,
@@ -95,6 +95,7 @@ class Comparison:
         otherwise: str,
         *,
         facts: Callable[[Call, Any], Mapping[str, Any]] | None = None,
+        read: Callable[[Any, Any], Any] | None = None,
         tolerance: float | None = None,
     ) -> Any:
         """Return the answer's result for what ``draw_call`` draws; fail unless it is right.
@@ -105,70 +106,74 @@ class Comparison:
         otherwise : what is said where no mistake explains the difference
         facts : of a call and the answer's result, what is filled in where ``otherwise`` and the
             diagnoses have {braces}
-        tolerance : for this input, if not the comparison's
+        read, tolerance : for this kind of input, if not the comparison's
         """
-        call = draw_call()
-        right = call.of(self.reference)
-        expected = self._read(right, right)
-        result = call.of(self.answer)
-        problem, found = None, result
+        seen = _Seen(draw_call(), read or self.read, tolerance or self.tolerance)
+        right = seen.call.of(self.reference)
+        expected = seen.read(right, right)
+        result = seen.result = seen.call.of(self.answer)
+        problem = None
         try:
-            found = self._read(result, right)
+            seen.result = seen.read(result, right)
         except Unwritten:
             raise
         except CheckFailed as failure:
             problem = failure
-        tolerance = tolerance or self.tolerance
-        if problem is None and agree(found, expected, tolerance):
-            self._right.append((call, found, tolerance))
-            return found
-        wrong = [(call, found), *self._further(draw_call)]
+        if problem is None and agree(seen.result, expected, seen.tolerance):
+            self._right.append(seen)
+            return seen.result
 
         def filled(text: str) -> str:
-            return text.format_map(facts(call, result)) if facts else text
+            return text.format_map(facts(seen.call, result)) if facts else text
 
+        wrong = [seen, *self._further(seen, draw_call)]
         for mistake in self.mistakes:
-            if mistake.compared and self._explains(mistake, wrong, tolerance):
+            if mistake.compared and self._explains(mistake, wrong):
                 raise CheckFailed(filled(mistake.diagnosis))
-        raise problem or CheckFailed(filled(otherwise) + _difference(found, expected))
+        raise problem or CheckFailed(filled(otherwise) + _difference(seen.result, expected))
 
-    def _read(self, result: Any, right: Any) -> Any:
-        if self.read is not None:
-            return self.read(result, right)
-        return a_tensor(result, tuple(right.shape), self.what)
-
-    def _further(self, draw_call: Callable[[], Call]) -> list[tuple[Call, Any]]:
+    def _further(self, first: "_Seen", draw_call: Callable[[], Call]) -> Iterator["_Seen"]:
         """Further draws, with what the answer makes of them; an exception fits no mistake."""
-        draws: list[tuple[Call, Any]] = []
         for _ in range(FURTHER_DRAWS):
-            call = draw_call()
+            seen = replace(first, call=draw_call())
             try:
-                draws.append((call, self._read_if_possible(call, self.answer)))
+                seen.result = self._of(self.answer, seen)
             except CheckFailed as failure:
-                draws.append((call, failure))
-        return draws
+                seen.result = failure
+            yield seen
 
-    def _read_if_possible(self, call: Call, function: Callable[..., Any]) -> Any:
-        result = call.of(function)
+    def _of(self, function: Callable[..., Any], seen: "_Seen") -> Any:
+        """A function's result for the same call, as it is read where that is possible."""
+        result = seen.call.of(function)
         with contextlib.suppress(CheckFailed):
-            return self._read(result, call.of(self.reference))
+            return seen.read(result, seen.call.of(self.reference))
         return result
 
-    def _explains(self, mistake: Mistake, wrong: list[tuple[Call, Any]], tolerance: float) -> bool:
-        """Whether a mistake gives what the answer gave, everywhere."""
+    def _explains(self, mistake: Mistake, wrong: Sequence["_Seen"]) -> bool:
+        """Whether a mistake gives what the answer gave, where it was wrong and where it was right."""
 
-        def alike_at(call: Call, result: Any, tolerance: float, alike: Alike | None) -> bool:
-            mistaken = self._read_if_possible(call, mistake.wrong)
+        def fits(seen: _Seen, alike: Alike | None) -> bool:
+            mistaken = self._of(mistake.wrong, seen)
             if alike is not None:
-                return alike(result, mistaken)
-            return agree(result, mistaken, self.loosely or tolerance)
+                return alike(seen.result, mistaken)
+            return agree(seen.result, mistaken, self.loosely or seen.tolerance)
 
         try:
-            return all(
-                alike_at(call, result, tolerance, mistake.alike) for call, result in wrong
-            ) and all(alike_at(*case, None) for case in self._right)
+            return all(fits(seen, mistake.alike) for seen in wrong) and all(
+                fits(seen, None) for seen in self._right
+            )
         except Exception:  # a mistake may not even be possible here
             return False
+
+
+@dataclass
+class _Seen:
+    """A call, how its results are read and compared, and what the answer gave."""
+
+    call: Call
+    read: Callable[[Any, Any], Any]
+    tolerance: float
+    result: Any = None
 
 
 # --- What is alike --------------------------------------------------------------------------------
