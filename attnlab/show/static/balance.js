@@ -1,5 +1,9 @@
 // The view of the balance meter. A report comes from Python; this draws it and sends what is chosen.
 
+import { begin, cells, controlled, drawn, headings, make, menu, say, textBox } from "./elements.js";
+import { headGrid, ramp } from "./grids.js";
+import { attentionPicture } from "./pictures.js";
+
 function arc(radius, share) { // from the left over the top
   const turn = Math.PI * (1 - share);
   return `M${-radius},0A${radius},${radius} 0 0,1 ${(radius * Math.cos(turn)).toFixed(2)},${(-radius * Math.sin(turn)).toFixed(2)}`;
@@ -40,10 +44,9 @@ function dialPanel() {
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, end } = begin(context, "attnlab-balance", "Balance meter");
-  const { change, keep } = controlled(model);
-  keep.prepend(button("reset", "Reset", () => change({ ...model.get("start") })));
-  const set = (changes) => change({ ...model.get("settings"), ...changes });
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-balance", "Balance meter");
+  const { set, reset, keep } = controlled(model);
+  keep.prepend(reset);
   const [layers, heads] = model.get("report").size;
 
   const menus = Object.fromEntries([["measure", "Measure"], ["tokens", "Which tokens"], ["by", "Weights or contributions"], ["value", "What is shown"]]
@@ -59,22 +62,17 @@ function render(context) {
   const columns = make("tr");
   const rows = make("tbody");
   const table = make("table", { "aria-label": "What was measured of this head" }, make("thead", {}, columns), rows);
-  const text = make("input", { type: "text", "aria-label": "Sentence whose attention is shown", spellcheck: false, dir: "auto" });
-  let typing;
-  text.addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(() => set({ text: text.value }), 300);
-  });
+  const text = textBox("Sentence whose attention is shown", (words) => set({ text: words }));
   const picture = make("div", { className: "balance-picture", tabIndex: 0, role: "region", "aria-label": "Attention of this head on the sentence" });
+  const drawAttention = attentionPicture(picture, model);
   const told = make("div", { className: "note balance-note" });
   const remark = make("p", { className: "remark", role: "status" });
-  const error = make("div", { className: "complaint", role: "alert" });
 
   const left = make("div", { className: "balance-left" }, dial.box, remark, progress, keep);
   const numbers = make("div", { className: "balance-numbers" }, make("div", { className: "balance-name" }, name, note), table);
-  const sentence = make("div", { className: "balance-sentence" }, text, picture, told);
+  const sentence = make("div", { className: "balance-sentence" }, text.box, picture, told);
   const right = make("div", {}, grid.box, legend.box, make("div", { className: "balance-closely" }, numbers, sentence));
-  root.append(bar, make("div", { className: "balance-columns" }, left, right), error);
+  root.append(bar, make("div", { className: "balance-columns" }, left, right), complaint);
 
   function draw() {
     const report = model.get("report");
@@ -87,29 +85,25 @@ function render(context) {
     progress.textContent = report.progress;
     name.textContent = head.name;
     note.textContent = head.note;
-    columns.replaceChildren(...head.columns.map((textContent) => make("th", { scope: "col", textContent })));
-    rows.replaceChildren(...head.rows.map(([first, ...cells]) => make("tr", {},
-      make("th", { scope: "row", textContent: first }), ...cells.map((textContent) => make("td", { textContent })))));
-    if (remark.textContent !== report.remark) remark.textContent = report.remark; // read out once
+    columns.replaceChildren(...headings(head.columns));
+    rows.replaceChildren(...head.rows.map(([first, ...others]) => make("tr", {},
+      make("th", { scope: "row", textContent: first }), ...cells(others))));
+    say(remark, report.remark);
     root.dataset.state = report.state;
     root.dataset.shown = [shown.measure, shown.tokens, shown.by, shown.value, settings.layer, settings.head].join(" ");
-  }
-  function drawText() {
-    if (root.getRootNode().activeElement !== text) text.value = model.get("settings").text;
   }
   function drawPicture() {
     const map = model.get("sentence");
     if (!picture.clientWidth) return; // not on the page yet
-    drawAttention(picture, map, model.get("palette"));
+    drawAttention(map);
     told.textContent = map.note ?? "";
     picture.dataset.stamp = (map.stamp ?? []).slice(0, 2).join(" ");
   }
 
   on("report", draw);
-  on("settings", drawText);
+  on("settings", () => text.show(model.get("settings").text));
   on("sentence", drawPicture);
   onResize(picture, drawPicture);
-  on("error", () => { error.textContent = model.get("error"); });
   return end;
 }
 

@@ -1,19 +1,13 @@
 // The view of the training curve. A report comes from Python, also while a cell is running; this draws it.
 
-const DODGE = 7; // between points of different runs at one epoch
-const MARKS = [ // as the pictures have them: circle, square, triangles, diamond, plus
-  (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0z`,
-  (r) => `M${-r},${-r}h${2 * r}v${2 * r}h${-2 * r}z`,
-  (r) => `M0,${-r}l${r},${1.9 * r}h${-2 * r}z`,
-  (r) => `M0,${r}l${r},${-1.9 * r}h${-2 * r}z`,
-  (r) => `M0,${-1.2 * r}l${r},${1.2 * r}l${-r},${1.2 * r}l${-r},${-1.2 * r}z`,
-  (r) => `M${-r},${-r / 2.5}h${0.6 * r}v${-0.6 * r}h${0.8 * r}v${0.6 * r}h${0.6 * r}v${0.8 * r}h${-0.6 * r}v${0.6 * r}h${-0.8 * r}v${-0.6 * r}h${-0.6 * r}z`,
-];
+import { begin, cells, drawn, headings, make, say } from "./elements.js";
+import { MARKS, empty, line, panel, plane } from "./charts.js";
 
+const DODGE = 7; // between points of different runs at one epoch
 const mark = (index, x, y, r = 4.5) => drawn("path", { class: `mark run-${index}`, d: MARKS[index](r), transform: `translate(${x},${y})` });
 
 function drawLoss(svg, { runs, axes }) {
-  const at = plane(svg, axes.step, axes.loss, "", 4);
+  const at = plane(svg, axes.step, axes.loss, { room: 4 });
   const { x, y, inside } = at;
   runs.forEach((run, index) => inside.append(line(`raw run-${index}`, run.step, run.loss, at)));
   runs.forEach((run, index) => {
@@ -28,12 +22,12 @@ function drawLoss(svg, { runs, axes }) {
 }
 
 function drawRate(svg, { runs, axes }) {
-  const at = plane(svg, axes.step, axes.rate, "step");
+  const at = plane(svg, axes.step, axes.rate, { name: "step" });
   runs.forEach((run, index) => at.inside.append(line(`rate run-${index}`, run.step, run.rate, at)));
 }
 
 function drawAccuracy(svg, { runs, axes }) {
-  const chart = plane(svg, axes.epoch, axes.accuracy, "epoch");
+  const chart = plane(svg, axes.epoch, axes.accuracy, { name: "epoch" });
   const { x, y } = chart;
   runs.forEach((run, index) => {
     const shift = (index - (runs.length - 1) / 2) * DODGE;
@@ -56,25 +50,24 @@ function drawAccuracy(svg, { runs, axes }) {
 function row(run, index) {
   const swatch = drawn("svg", { class: "swatch", "aria-hidden": "true" },
     drawn("path", { class: `smooth run-${index}`, d: "M1,7H33" }), mark(index, 17, 7, 4));
-  const [name, ...cells] = run.cells;
+  const [name, ...others] = run.cells;
   return make("tr", {},
     make("th", { scope: "row", title: name }, swatch, make("span", { textContent: name })),
-    ...cells.map((textContent) => make("td", { textContent })));
+    ...cells(others));
 }
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, end } = begin(context, "attnlab-curve", "Training curve");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-curve", "Training curve");
   const loss = panel("loss", "Training loss, nats");
   const rate = panel("rate", "Learning rate");
   const accuracy = panel("accuracy", "Dev accuracy");
   loss.note.textContent = "thin: each step · thick: smoothed · ◇ dev";
   const body = make("tbody");
-  const head = make("tr", {}, ...model.get("report").columns.map((textContent) => make("th", { scope: "col", textContent })));
+  const head = make("tr", {}, ...headings(model.get("report").columns));
   const table = make("table", { "aria-label": "Runs" }, make("thead", {}, head), body);
   const scroll = make("div", { className: "curve-table" }, table);
   const remark = make("p", { className: "remark curve-remark", role: "status" });
-  const error = make("div", { className: "complaint", role: "alert" });
 
   function draw() {
     const report = model.get("report");
@@ -87,17 +80,16 @@ function render(context) {
     accuracy.note.textContent = report.note;
     root.classList.toggle("many", report.runs.length > 2);
     body.replaceChildren(...report.runs.map(row));
-    if (remark.textContent !== report.remark) remark.textContent = report.remark; // read out once
+    say(remark, report.remark);
     if (scroll.scrollWidth > scroll.clientWidth) scroll.tabIndex = 0;
     else scroll.removeAttribute("tabindex");
     root.dataset.stamp = report.runs.map(({ done }) => done).join(" "); // what is drawn now
     root.dataset.state = report.runs.map(({ state }) => state).join(" ");
   }
 
-  root.append(make("div", { className: "curve-columns" }, make("div", {}, loss.box, rate.box), accuracy.box), scroll, remark, error);
+  root.append(make("div", { className: "curve-columns" }, make("div", {}, loss.box, rate.box), accuracy.box), scroll, remark, complaint);
   onResize(root, draw);
   on("report", draw);
-  on("error", () => { error.textContent = model.get("error"); });
   return end;
 }
 

@@ -1,6 +1,6 @@
-// What the views of all widgets are made of. desk.py puts this before each view's own script.
+// What the views of all widgets are made of: elements, controls, and the root with its beginning and end.
 
-function make(tag, properties = {}, ...children) {
+export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.includes("-") || name === "role" || name === "for") element.setAttribute(name, value);
@@ -10,7 +10,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-function drawn(tag, properties = {}, ...children) {
+export function drawn(tag, properties = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
   element.append(...children);
@@ -18,17 +18,17 @@ function drawn(tag, properties = {}, ...children) {
 }
 
 // ["d", ["k"]] reads d with a small k below, and is spoken d_k
-const written = (parts) => parts.map((part) => (Array.isArray(part) ? make("sub", { textContent: part[0] }) : part));
+export const written = (parts) => parts.map((part) => (Array.isArray(part) ? make("sub", { textContent: part[0] }) : part));
 const spoken = (parts) => parts.map((part) => (Array.isArray(part) ? `_${part[0]}` : part)).join("");
 
-function button(action, label, onclick) {
+export function button(action, label, onclick) {
   const made = make("button", { type: "button", textContent: label, onclick });
   made.dataset.action = action;
   return made;
 }
 
 // A range input with its label and, at the right, what its position means.
-function slider({ name, label, min, max, step }, moved) {
+export function slider({ name, label, min, max, step }, moved) {
   const input = make("input", { type: "range", name, min, max, step, "aria-label": spoken(label) });
   const output = make("output");
   input.oninput = () => moved(Number(input.value));
@@ -41,8 +41,56 @@ function slider({ name, label, min, max, step }, moved) {
   return { box: make("label", { className: "slider" }, make("span", {}, ...written(label)), output, input), show };
 }
 
-// The settings of a desk: how to change them, and buttons that take a change back and give them as code.
-function controlled(model) {
+// A menu; draw takes its choices as [value, text, whether it can be chosen].
+export function menu(label, changed) {
+  const box = make("select", { "aria-label": label, onchange: () => changed(box.value) });
+  let known = "";
+  const draw = (choices, value) => {
+    if (known !== JSON.stringify(choices)) {
+      known = JSON.stringify(choices);
+      box.replaceChildren(...choices.map(([choice, words, can]) => make("option", { value: choice, textContent: words, disabled: !can })));
+    }
+    box.value = value;
+  };
+  return { box, draw };
+}
+
+// A line of text that is heard when whoever types makes a pause.
+export function textBox(label, changed, pause = 300) {
+  const box = make("input", { type: "text", "aria-label": label, spellcheck: false, dir: "auto" });
+  let typing;
+  box.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => changed(box.value), pause);
+  });
+  // what is being typed must not be disturbed by the echo of what was
+  const show = (text) => { if (box.getRootNode().activeElement !== box) box.value = text; };
+  return { box, show };
+}
+
+// Copy a text; whether that is allowed here.
+export async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// A button that copies what `read` returns, or shows it to be copied by hand.
+export function copyButton(action, label, read, asked = `${label}:`) {
+  const made = button(action, label, async () => {
+    if (!await copied(read())) return window.prompt(asked, read());
+    made.textContent = "Copied";
+    setTimeout(() => { made.textContent = label; }, 1500);
+  });
+  return made;
+}
+
+// The settings of a desk: how to change all or some of them, and buttons that take a change back, put everything back
+// to the start, and give the settings as code.
+export function controlled(model) {
   const past = [];
   let last = 0;
   const send = (settings) => {
@@ -58,17 +106,27 @@ function controlled(model) {
     last = Date.now();
     send(settings);
   };
-  const code = button("code", "Copy as code", async () => {
-    try {
-      await navigator.clipboard.writeText(model.get("code"));
-      code.textContent = "Copied";
-      setTimeout(() => { code.textContent = "Copy as code"; }, 1500);
-    } catch { // not allowed here
-      window.prompt("These settings as Python code:", model.get("code"));
-    }
-  });
-  return { change, keep: make("div", { className: "keep" }, undo, code) };
+  const set = (changes) => change({ ...model.get("settings"), ...changes });
+  const reset = button("reset", "Reset", () => change({ ...model.get("start") }));
+  const code = copyButton("code", "Copy as code", () => model.get("code"), "These settings as Python code:");
+  return { change, set, undo, reset, code, keep: make("div", { className: "keep" }, undo, code) };
 }
+
+// Write words that screen readers read out: only when they are new.
+export function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+// Put new rows into a table; the button that somebody is on keeps the keyboard. Returns whether there is one.
+export function refill(rows, lines) {
+  const at = [...rows.querySelectorAll("button")].indexOf(rows.getRootNode().activeElement);
+  rows.replaceChildren(...lines);
+  if (at >= 0) rows.querySelectorAll("button")[at]?.focus({ preventScroll: true });
+  return at >= 0;
+}
+
+export const headings = (columns) => columns.map((textContent) => make("th", { scope: "col", textContent }));
+export const cells = (texts) => texts.map((textContent) => make("td", { textContent }));
 
 function isDark(element) {
   const [r, g, b] = (getComputedStyle(element).backgroundColor.match(/\d+/g) ?? [255, 255, 255]).map(Number);
@@ -76,7 +134,7 @@ function isDark(element) {
 }
 
 // The root of a view, what follows the model and the page, and what ends it all.
-function begin({ model, el }, name, label) {
+export function begin({ model, el }, name, label) {
   const root = make("div", { className: `attnlab-widget ${name}`, role: "group", "aria-label": label });
   // JupyterLab's own shortcuts must not fire while somebody works a control
   root.addEventListener("keydown", (event) => event.stopPropagation());
@@ -98,5 +156,7 @@ function begin({ model, el }, name, label) {
   const theme = new MutationObserver(recolour);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   cleanups.push(() => theme.disconnect());
-  return { root, on, onResize, end: () => cleanups.forEach((clean) => clean()) };
+  const complaint = make("div", { className: "complaint", role: "alert" });
+  on("error", () => { complaint.textContent = model.get("error"); });
+  return { root, on, onResize, complaint, end: () => cleanups.forEach((clean) => clean()) };
 }

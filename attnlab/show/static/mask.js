@@ -1,19 +1,17 @@
 // The view of the mask desk. Controls go to Python as settings, a report comes back; this draws it.
 
+import { begin, controlled, drawn, make, say, slider } from "./elements.js";
+import { colourOf, inkOn } from "./colours.js";
+import { clamp, cut } from "./pictures.js";
+
 const ROOM = { sum: 50, track: 56, number: 34, gap: 8, end: 8 }; // right of the grid, in pixels
 const TICKS = [0, 0.05, 0.25, 0.5, 1]; // of the colour scale
 const PLACES = [["before", "before the softmax (right)"], ["after", "after it (a common mistake)"]];
 const HINT = "Point at a row, or step through the rows with the arrow keys, to read it.";
 
-const cut = (token) => (token.length > 12 ? `${token.slice(0, 11)}…` : token);
+const named = (token) => cut(token, 12);
 const part = (weight) => Math.sqrt(weight); // colours follow the root: small weights must be told apart
 const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-
-// Black or white, whichever reads better on a colour.
-function inkOn(colour) {
-  const [r, g, b] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#000" : "#fff";
-}
 
 function widest(texts, element) {
   const pen = document.createElement("canvas").getContext("2d");
@@ -23,7 +21,7 @@ function widest(texts, element) {
 
 // Where everything stands, for a grid of so many tokens in so many pixels.
 function plan(width, tokens, element) {
-  const names = widest(tokens.map(cut), element);
+  const names = widest(tokens.map(named), element);
   const left = Math.max(56, names + 12);
   const top = Math.max(40, names + 10);
   const right = ROOM.sum + ROOM.gap + ROOM.track + ROOM.number + ROOM.end;
@@ -36,15 +34,14 @@ function plan(width, tokens, element) {
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, end } = begin(context, "attnlab-mask", "Mask desk: heads and masks");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-mask", "Mask desk: heads and masks");
   const { layers, heads } = model.get("size");
   const { tokens } = model.get("report");
   const count = tokens.length;
   const colours = model.get("palette");
-  const colourOf = (weight) => colours[Math.min(colours.length - 1, Math.round(part(weight) * (colours.length - 1)))];
+  const colour = (weight) => colourOf(part(weight), { low: 0, high: 1 }, colours);
 
-  const desk = controlled(model);
-  const change = (some) => desk.change({ ...model.get("settings"), ...some });
+  const { set, reset, keep } = controlled(model);
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
   const CONTROLS = [
@@ -53,13 +50,13 @@ function render(context) {
     { name: "window", label: ["window, to either side"], max: count - 1, text: (n) => (n === count - 1 ? "no limit" : counted(n, "place")) },
     { name: "padding", label: ["padding, at the end"], max: count, text: (n) => (n === 0 ? "none" : n === count ? `all ${n}` : counted(n, "token")) },
   ];
-  const sliders = CONTROLS.map((control) => slider({ min: 0, step: 1, ...control }, (position) => change({ [control.name]: position })));
+  const sliders = CONTROLS.map((control) => slider({ min: 0, step: 1, ...control }, (position) => set({ [control.name]: position })));
   const [layer, head, windowed, padding] = sliders.map(({ box }) => box);
   const causal = make("input", { type: "checkbox", name: "causal" });
-  causal.onchange = () => change({ causal: causal.checked });
+  causal.onchange = () => set({ causal: causal.checked });
   const group = `place-${Math.random().toString(36).slice(2)}`; // several desks may be on the page
   const places = PLACES.map(([value, label]) => {
-    const input = make("input", { type: "radio", name: group, value, onchange: () => change({ place: value }) });
+    const input = make("input", { type: "radio", name: group, value, onchange: () => set({ place: value }) });
     return { input, box: make("label", { className: "choice" }, input, label) };
   });
   const section = (title, ...children) => make("fieldset", {}, make("legend", { textContent: title }), ...children);
@@ -109,7 +106,7 @@ function render(context) {
     const to = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: count - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    rows[Math.max(0, Math.min(count - 1, to))].group.focus();
+    rows[clamp(0, to, count - 1)].group.focus();
   }
 
   function layOut(width) {
@@ -124,7 +121,7 @@ function render(context) {
     const lines = drawn("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
       drawn("rect", { class: "hatch-paper", width: 6, height: 6 }), drawn("line", { class: "hatch-line", x1: 0, x2: 0, y1: 0, y2: 6 }));
     columns = tokens.map((token, key) => {
-      const name = drawn("text", { class: "name", transform: `translate(${left + (key + 0.5) * cell + 4},${top - 6}) rotate(-90)` }, cut(token));
+      const name = drawn("text", { class: "name", transform: `translate(${left + (key + 0.5) * cell + 4},${top - 6}) rotate(-90)` }, named(token));
       name.append(whole(token));
       return name;
     });
@@ -138,7 +135,7 @@ function render(context) {
         box.append(tip);
         return { box, tip, number };
       });
-      const name = write(cut(token), left - 7, base, { class: "name", "text-anchor": "end" });
+      const name = write(named(token), left - 7, base, { class: "name", "text-anchor": "end" });
       name.append(whole(token));
       const sum = write("", edge + ROOM.sum - 2, base, { class: "sum", "text-anchor": "end" });
       const bar = drawn("rect", { class: "bar", x: track, y: y + row / 2 - 4, height: 8, width: 0 });
@@ -165,16 +162,15 @@ function render(context) {
   }
 
   function drawCell({ box, tip, number }, weight, visible, query, key) {
-    box.style.fill = visible ? colourOf(weight) : `url(#${hatch})`;
+    box.style.fill = visible ? colour(weight) : `url(#${hatch})`;
     box.classList.toggle("hidden", !visible);
     tip.textContent = `${query} → ${key}: ${visible ? weight.toFixed(3) : "hidden"}`;
     if (!number) return;
     number.textContent = visible && weight >= 0.005 ? weight.toFixed(2).replace(/^0|\.00$/, "") : "";
-    number.style.fill = inkOn(colourOf(weight));
+    number.style.fill = inkOn(colour(weight));
   }
 
-  const remark = make("p", { className: "remark mask-remark", "aria-live": "polite" });
-  const error = make("div", { className: "complaint mask-error", role: "alert" });
+  const remark = make("p", { className: "remark", "aria-live": "polite" });
   const picture = make("div", { className: "mask-picture" }, svg, readout);
 
   function drawPicture() {
@@ -193,7 +189,7 @@ function render(context) {
     });
     columns.forEach((name, key) => name.classList.toggle("padding", key >= count - report.settings.padding));
     svg.setAttribute("aria-label", report.alt);
-    if (remark.textContent !== report.remark) remark.textContent = report.remark;
+    say(remark, report.remark);
     point();
     root.dataset.stamp = Object.values(report.settings).join(" "); // what is drawn now
   }
@@ -204,12 +200,11 @@ function render(context) {
       section("Head", make("div", { className: "pair" }, layer, head)),
       section("Masks", make("label", { className: "choice" }, causal, "causal: no token sees the future"), windowed, padding),
       section("The mask is applied", ...places.map(({ box }) => box)),
-      button("reset", "Reset", () => desk.change(model.get("start"))), legend),
-    picture), make("div", { className: "last" }, remark, desk.keep), error);
+      reset, legend),
+    picture), make("div", { className: "last" }, remark, keep), complaint);
   onResize(picture, drawPicture);
   on("settings", drawControls);
   on("report", drawPicture);
-  on("error", () => { error.textContent = model.get("error"); });
   return end;
 }
 

@@ -1,6 +1,9 @@
 // The mixing desk's accuracy panel: a first-order estimate at once, then what is measured.
 
-const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
+import { drawn, make } from "./elements.js";
+import { signed } from "./mixer-faders.js";
+
+export const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
 const points = (x) => signed(100 * x);
 
 // Share of right answers when every margin moves along its gradients. `slopes` holds rows of n numbers: the
@@ -18,7 +21,7 @@ function firstOrder(slopes, n, { scale, temperature }) {
   return right / n;
 }
 
-function accuracyPanel(desk) {
+export function accuracyPanel(desk) {
   const { model } = desk;
   const title = make("div", { className: "desk-title" });
   const big = make("div", { className: "desk-big" });

@@ -1,6 +1,8 @@
 // The mixing desk's faders, the importances behind them, and how many heads are on.
 
-const MODES = {
+import { make } from "./elements.js";
+
+export const MODES = {
   // what a fader's position means: native range inputs are linear, temperature is not
   scale: { min: 0, max: 2, step: 0.05, value: (x) => x, position: (v) => v },
   temperature: { min: -3, max: 3, step: 0.1, value: (x) => 2 ** x, position: (v) => Math.log2(v) },
@@ -10,9 +12,9 @@ const HINTS = {
   temperature: "Temperature: the layer's own weights move. Left sharpens, right flattens.",
 };
 const short = (v) => (v >= 10 ? v.toFixed(0) : v.toFixed(2).replace(/\.?0+$/, ""));
-const signed = (v, digits = 1) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(digits)}`;
+export const signed = (v, digits = 1) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(digits)}`;
 
-function faderGrid(desk) {
+export function faderGrid(desk) {
   const { model, layers, heads } = desk;
   let gesture = 0; // one undo step per drag or run of key presses
   let lastKey = 0;

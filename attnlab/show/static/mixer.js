@@ -1,6 +1,11 @@
 // The view of the mixing desk. It holds no state of its own but what is being dragged:
 // faders go to Python, numbers and pictures come back. Python decides; this draws.
 
+import { begin, button, copied, make } from "./elements.js";
+import { accuracyPanel } from "./mixer-accuracy.js";
+import { MODES, faderGrid } from "./mixer-faders.js";
+import { sentencePanel } from "./mixer-sentence.js";
+
 const PRESETS = [
   ["neutral", "All neutral", "Every fader back to 1"],
   ["silence", "Silence head", "The head that is shown, to 0"],
@@ -10,7 +15,7 @@ const PRESETS = [
 
 function render(context) {
   const { model } = context;
-  const { root, on, end } = begin(context, "attnlab-desk", "Mixing desk of attention heads");
+  const { root, on, complaint, end } = begin(context, "attnlab-desk", "Mixing desk of attention heads");
   const { layers, heads, removed } = model.get("size");
   const desk = {
     model, root, layers, heads,
@@ -90,14 +95,14 @@ function render(context) {
   }
 
   // ── together ─────────────────────────────────────────────────────────────────────────────
-  const error = make("div", { className: "complaint desk-error", role: "alert" });
+  complaint.classList.add("desk-error");
   root.append(
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Desk" },
       make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes),
       undo, ...texts.buttons, make("span", { className: "gap" }), keep, switches, leave),
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Presets" },
       ...presets, make("span", { className: "joined" }, least, count)),
-    texts.box, error,
+    texts.box, complaint,
     make("div", { className: "desk-columns" },
       make("div", { className: "desk-left" }, faders.grid, faders.below, accuracy.panel), sentence.box));
 
@@ -113,7 +118,6 @@ function render(context) {
   on("picture", sentence.drawPicture);
   on("text", sentence.drawText);
   on("can_undo", () => { undo.disabled = !model.get("can_undo"); });
-  on("error", () => { error.textContent = model.get("error"); });
   on("code", texts.draw);
   return end;
 }
@@ -124,7 +128,7 @@ function settingsText(desk, send) {
   let shown = ""; // "code", "json" or nothing
   let edited = false;
   const area = make("textarea", { spellcheck: false });
-  const copy = button("copy", "Copy", () => copied());
+  const copy = button("copy", "Copy", copyArea);
   const load = button("load", "Load this JSON", () => { edited = false; send("load", { text: area.value }); });
   const said = make("span", { className: "note", role: "status" });
   const box = make("div", { className: "desk-code", hidden: true }, area, make("div", { className: "desk-bar" }, copy, load, said));
@@ -135,14 +139,9 @@ function settingsText(desk, send) {
     return made;
   });
 
-  async function copied() {
+  async function copyArea() {
     area.select();
-    try {
-      await navigator.clipboard.writeText(area.value);
-      said.textContent = "Copied.";
-    } catch { // not allowed here
-      said.textContent = "Selected: Ctrl-C copies it.";
-    }
+    said.textContent = await copied(area.value) ? "Copied." : "Selected: Ctrl-C copies it.";
   }
 
   function toggle(name) {
@@ -155,7 +154,7 @@ function settingsText(desk, send) {
     for (const one of buttons) one.setAttribute("aria-expanded", String(one.dataset.action === shown));
     said.textContent = shown === "json" ? "Or paste settings here and load them." : "";
     draw();
-    if (shown === "code") copied();
+    if (shown === "code") copyArea();
   }
 
   const rows = (table) => `[\n  ${table.map((row) => `[${row.join(", ")}]`).join(",\n  ")}\n]`;

@@ -1,5 +1,9 @@
 // The view of the training monitor. A report comes from Python, also while a cell is running; this draws it.
 
+import { begin, button, cells, controlled, drawn, headings, make, menu, refill, say } from "./elements.js";
+import { EDGE, empty, line, panel, plane, scales } from "./charts.js";
+import { headGrid } from "./grids.js";
+
 const LANE = 14;
 
 function area({ low, high }, steps, { x, y }) { // where the head was expected; a piece for each stretch that was judged
@@ -19,7 +23,7 @@ const kindClass = (kind) => `kind-${kind.replace(" ", "-")}`;
 
 function drawLines(svg, report) {
   const { step, axes } = report;
-  const at = plane(svg, axes.step, axes.value, "", 4);
+  const at = plane(svg, axes.step, axes.value, { room: 4 });
   const parts = [];
   for (const span of report.spans.filter(({ looked }) => looked)) {
     parts.push(drawn("rect", { class: `span ${kindClass(span.kind)}`, x: at.x(span.start), y: EDGE.top, width: Math.max(2, at.x(Math.min(span.end, axes.step.to)) - at.x(span.start)), height: at.bottom - EDGE.top }));
@@ -33,7 +37,7 @@ function drawLines(svg, report) {
 
 function drawSpans(svg, report) {
   const { axes, spans, lanes } = report;
-  const at = scales(svg, axes.step, { from: 0, to: 1 }, 0);
+  const at = scales(svg, axes.step, { from: 0, to: 1 }, { room: 0 });
   const parts = lanes.map(([lane, name]) => drawn("text", { x: EDGE.left - 6, y: lane * LANE + 13, "text-anchor": "end" }, name));
   for (const span of spans) {
     const rect = drawn("rect", { class: `span solid ${kindClass(span.kind)}`, x: at.x(span.start), y: span.lane * LANE + 4, height: LANE - 4,
@@ -47,16 +51,15 @@ function drawSpans(svg, report) {
 }
 
 function drawOverall(svg, { step, axes, overall }) {
-  const at = plane(svg, axes.step, axes.overall, "step");
+  const at = plane(svg, axes.step, axes.overall, { name: "step" });
   at.inside.append(line("part tokens", step, overall.tokens, at), line("part heads", step, overall.heads, at), line("whole", step, overall.balance, at));
 }
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, end } = begin(context, "attnlab-monitor", "Training monitor");
-  const { change, keep } = controlled(model);
-  const set = (changes) => change({ ...model.get("settings"), ...changes });
-  keep.prepend(button("reset", "Reset", () => change({ ...model.get("start") })));
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-monitor", "Training monitor");
+  const { set, reset, keep } = controlled(model);
+  keep.prepend(reset);
 
   const measure = menu("Measure", (value) => set({ measure: value }));
   const layers = menu("Which layers", (value) => set({ layers: value === "all" ? value : Number(value) }));
@@ -80,22 +83,21 @@ function render(context) {
   const key = make("div", { className: "monitor-strong" });
 
   const rows = make("tbody");
-  const head = make("tr", {}, ...["what", "head", "measure", "steps"].map((textContent) => make("th", { scope: "col", textContent })));
-  const scroll = make("div", { className: "monitor-table", tabIndex: 0, role: "region", "aria-label": "What was out of line" },
+  const head = make("tr", {}, ...headings(["what", "head", "measure", "steps"]));
+  const scroll = make("div", { className: "monitor-table scrolls", tabIndex: 0, role: "region", "aria-label": "What was out of line" },
     make("table", { "aria-label": "Anomalies" }, make("thead", {}, head), rows));
   const remark = make("p", { className: "remark", role: "status" });
-  const error = make("div", { className: "complaint", role: "alert" });
 
   const left = make("div", {}, lines.box, spans.box, overall.box);
   const right = make("div", { className: "monitor-right" }, pins, gridPlace, key, scroll, remark, keep);
-  root.append(menus, make("div", { className: "monitor-columns" }, left, right), error);
+  root.append(menus, make("div", { className: "monitor-columns" }, left, right), complaint);
 
-  function row({ cells, place, measure: name, words }, now) {
-    const [kind, who, ...others] = cells;
+  function row({ cells: texts, place, measure: name, words }, now) {
+    const [kind, ...others] = texts;
     const show = make("button", { type: "button", textContent: kind, title: `Show ${words}`,
       onclick: () => set({ measure: name, layer: place[0], head: place[1], layers: "all" }) });
     const line = make("tr", {}, make("th", { scope: "row" }, make("i", { className: kindClass(kind) }), show),
-      ...[who, ...others].map((textContent) => make("td", { textContent })));
+      ...cells(others));
     line.classList.toggle("now", place[0] === now.layer && place[1] === now.head && name === now.measure);
     return line;
   }
@@ -124,13 +126,9 @@ function render(context) {
     key.replaceChildren(...report.strong.map(({ name }, index) => make("span", {},
       drawn("svg", { class: "swatch", "aria-hidden": "true" }, drawn("path", { class: `strong run-${index}`, d: "M1,6H25" })), name)));
     const said = JSON.stringify([report.rows, settings.layer, settings.head, settings.measure]);
-    if (said !== listed) { // the button somebody is on must stay
-      const at = [...rows.querySelectorAll("button")].indexOf(root.getRootNode().activeElement);
-      rows.replaceChildren(...report.rows.map((one) => row(one, settings)));
-      if (at >= 0) rows.querySelectorAll("button")[at]?.focus({ preventScroll: true });
-      listed = said;
-    }
-    if (remark.textContent !== report.remark) remark.textContent = report.remark; // read out once
+    if (said !== listed) refill(rows, report.rows.map((found) => row(found, settings)));
+    listed = said;
+    say(remark, report.remark);
     root.dataset.stamp = report.stamp;
     root.dataset.state = report.state;
     root.dataset.shown = [settings.measure, settings.layers, settings.layer, settings.head].join(" ");
@@ -138,7 +136,6 @@ function render(context) {
 
   onResize(root, draw);
   on("report", draw);
-  on("error", () => { error.textContent = model.get("error"); });
   return end;
 }
 

@@ -1,5 +1,8 @@
 // The view of the softmax desk. Controls go to Python as settings, a report comes back; this draws it.
 
+import { begin, button, controlled, drawn, make, say, slider, written } from "./elements.js";
+import { panel, plane } from "./charts.js";
+
 const same = (x) => x;
 const CONTROLS = [
   // where a native range input stands, and what that means: it is linear, these are not
@@ -7,27 +10,18 @@ const CONTROLS = [
   { name: "width", label: ["d", ["k"], ", width of a key"], min: 0, max: 9, step: 1, value: (x) => 2 ** x, position: Math.log2 },
   { name: "keys", label: ["T, number of keys"], min: 2, max: 64, step: 1, value: same, position: same },
 ];
-const EDGE = { left: 38, right: 6, top: 16, bottom: 8 }; // around a chart, in pixels
+const EDGE = { left: 38, right: 6, top: 16 }; // around a chart, in pixels
+const BOTTOM = 8;
 const KEYS_ROOM = 18; // below the weights: numbers of the keys
+const HALVES = [0, 0.5, 1];
 
 const short = (v) => String(Number(v.toPrecision(3)));
 const signed = (v) => short(v).replace("-", "−");
 
-function panel(name, ...title) {
-  const note = make("span", { className: "note" });
-  const svg = drawn("svg", { class: name, role: "img" });
-  const head = make("div", { className: "head" }, make("b", {}, ...written(title)), note);
-  return { box: make("div", { className: "softmax-panel" }, head, svg), note, svg };
-}
-
-// Horizontal lines with their numbers; returns what turns a value into a height.
-function scaleOf({ svg, width, height }, low, high, ticks, bottom, label) {
-  const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - bottom - EDGE.top);
-  for (const tick of ticks) {
-    svg.append(drawn("line", { class: tick === 0 ? "axis" : "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(tick), y2: y(tick) }),
-      drawn("text", { x: EDGE.left - 5, y: y(tick) + 4, "text-anchor": "end" }, label(tick)));
-  }
-  return y;
+// The upward axis, and what turns a value into a height.
+function upward({ svg }, from, to, ticks, room) {
+  const up = { from, to, ticks, zero: 0 };
+  return plane(svg, { from: 0, to: 1, ticks: [] }, up, { room, edge: EDGE }).y;
 }
 
 function slots(width, count) {
@@ -49,7 +43,8 @@ function drawBars({ svg, width }, values, report, y) {
 function drawScores(chart, report) {
   const { limit, predicted, scores } = report;
   const wide = chart.width - EDGE.left - EDGE.right;
-  const y = scaleOf(chart, -limit, limit, [-limit, -limit / 2, 0, limit / 2, limit], EDGE.bottom, (v) => String(v).replace("-", "−"));
+  const ticks = [-limit, -limit / 2, 0, limit / 2, limit].map((tick) => [tick, String(tick).replace("-", "−")]);
+  const y = upward(chart, -limit, limit, ticks, BOTTOM);
   chart.svg.prepend(drawn("rect", { class: "band", x: EDGE.left, width: wide, y: y(predicted), height: y(-predicted) - y(predicted) }));
   drawBars(chart, scores, report, y);
 }
@@ -58,7 +53,7 @@ function drawWeights(chart, report) {
   const { svg, width, height } = chart;
   const { weights, largest } = report;
   const count = weights.length;
-  const y = scaleOf(chart, 0, 1, [0, 0.5, 1], KEYS_ROOM, String);
+  const y = upward(chart, 0, 1, HALVES.map((tick) => [tick, String(tick)]), KEYS_ROOM);
   drawBars(chart, weights, report, y);
   svg.append(drawn("line", { class: "uniform", x1: EDGE.left, x2: width - EDGE.right, y1: y(1 / count), y2: y(1 / count) }));
   const { slot, middle } = slots(width, count);
@@ -75,7 +70,7 @@ function drawCurve(chart, { curve, settings, meters }) {
   const { svg, width, height } = chart;
   const last = curve.widths.length - 1;
   const x = (place) => EDGE.left + 8 + (place / last) * (width - EDGE.left - EDGE.right - 20);
-  const y = scaleOf(chart, 0, 1, [0, 0.5, 1], KEYS_ROOM, (share) => `${100 * share} %`);
+  const y = upward(chart, 0, 1, HALVES.map((share) => [share, `${100 * share} %`]), KEYS_ROOM);
   curve.widths.forEach((value, place) => svg.append(drawn("text", { x: x(place), y: height - 4, "text-anchor": "middle" }, String(value))));
   const here = curve.widths.indexOf(settings.width);
   svg.append(drawn("line", { class: "grid", x1: x(here), x2: x(here), y1: y(0), y2: y(1) }));
@@ -91,21 +86,21 @@ function drawCurve(chart, { curve, settings, meters }) {
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, end } = begin(context, "attnlab-softmax", "Softmax desk: temperature, width and number of keys");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-softmax", "Softmax desk: temperature, width and number of keys");
 
   const desk = controlled(model);
-  const change = (part) => desk.change({ ...model.get("settings"), ...part });
+  const { set } = desk;
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
-  const sliders = CONTROLS.map((control) => slider(control, (position) => change({ [control.name]: control.value(position) })));
+  const sliders = CONTROLS.map((control) => slider(control, (position) => set({ [control.name]: control.value(position) })));
   const scaled = make("input", { type: "checkbox", name: "scaled", "aria-label": "divide scores by √d_k" });
   scaled.setAttribute("role", "switch");
-  scaled.onchange = () => change({ scaled: scaled.checked });
+  scaled.onchange = () => set({ scaled: scaled.checked });
   const bar = make("div", { className: "softmax-bar" }, ...sliders.map(({ box }) => box),
     make("label", { className: "switch" }, scaled, make("span", {}, ...written(["divide scores by √d", ["k"]]))),
     make("div", { className: "buttons" },
-      button("draw", "New draw", () => change({ seed: model.get("settings").seed + 1 })),
-      button("reset", "Reset", () => desk.change(model.get("start")))));
+      button("draw", "New draw", () => set({ seed: model.get("settings").seed + 1 })),
+      desk.reset));
 
   function drawControls() {
     const settings = model.get("settings");
@@ -126,15 +121,13 @@ function render(context) {
     make("span", { className: "divided", textContent: "divided" }), make("span", { className: "plain", textContent: "not divided" }),
     make("span", { className: "mean", textContent: "mean" }), make("span", { className: "this-draw", textContent: "this draw" }));
   curve.box.append(legend);
-  const remark = make("p", { className: "remark softmax-remark", "aria-live": "polite" });
-  const error = make("div", { className: "complaint softmax-error", role: "alert" });
+  const remark = make("p", { className: "remark", "aria-live": "polite" });
 
   function drawPictures() {
     const report = model.get("report");
     const charts = [scores, weights, curve].map(({ svg }) => ({ svg, width: svg.clientWidth, height: svg.clientHeight }));
     if (!charts[0].width) return; // not on the page yet
     charts.forEach((chart, index) => {
-      chart.svg.replaceChildren();
       chart.svg.setAttribute("aria-label", report.alt[chart.svg.getAttribute("class")]);
       [drawScores, drawWeights, drawCurve][index](chart, report);
     });
@@ -149,7 +142,7 @@ function render(context) {
       meter.track.setAttribute("aria-valuenow", share.toFixed(3));
       meter.track.setAttribute("aria-valuetext", `${value}, ${note}`);
     });
-    if (remark.textContent !== report.remark) remark.textContent = report.remark;
+    say(remark, report.remark);
     const { temperature, width, keys, scaled: divided, seed } = report.settings;
     root.dataset.stamp = [temperature, width, keys, divided, seed].join(" "); // what is drawn now
   }
@@ -157,11 +150,10 @@ function render(context) {
   // ── together ─────────────────────────────────────────────────────────────────────────────
   root.append(bar, make("div", { className: "softmax-columns" },
     make("div", {}, scores.box, weights.box),
-    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), make("div", { className: "last" }, remark, desk.keep), error);
+    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), make("div", { className: "last" }, remark, desk.keep), complaint);
   onResize(scores.svg, drawPictures);
   on("settings", drawControls);
   on("report", drawPictures);
-  on("error", () => { error.textContent = model.get("error"); });
   return end;
 }
 

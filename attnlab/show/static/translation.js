@@ -1,13 +1,16 @@
 // The view of the translation desk. Reports come from Python; this draws them and sends what is chosen. A step
 // needs nothing from Python: the report holds all of them.
 
+import { begin, button, controlled, drawn, make, menu, say, slider, textBox } from "./elements.js";
+import { faderGrid } from "./mixer-faders.js";
+import { clamp, heatMap } from "./pictures.js";
+
 const KINDS = [
   ["encoder", "Encoder: source → source"],
   ["decoder", "Decoder: output → output before it"],
   ["cross", "Cross: output → source"],
 ];
 const whole = (share) => `${(100 * share).toFixed(0)} %`;
-const cut = (token, most) => (token.length > most ? `${token.slice(0, most - 1)}…` : token);
 
 // One layers x heads table of the mixing desk's faders, for one kind of attention.
 function faderTable({ kind, title, size: [layers, heads], read, write }) {
@@ -52,32 +55,18 @@ function alignmentMap(choose) {
   let top = 0;
   let high = 0;
   function draw({ tokens, target, weights, limit, alt }, colours) {
-    const widest = (words, most) => 10 + 7.4 * Math.min(most, Math.max(...words.map((word) => word.length)));
-    const left = widest(target, 8);
-    top = widest(tokens, 8);
-    const width = Math.max(11, Math.min(24, Math.floor((place.clientWidth - left - 4) / tokens.length)));
-    high = Math.max(13, Math.min(20, Math.floor((place.clientHeight - top - 4) / target.length)));
-    const [w, h] = [left + width * tokens.length + 2, top + high * target.length + 2];
-    const svg = drawn("svg", { width: w, height: h, viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": alt });
-    weights.forEach((line, row) => line.forEach((value, column) => {
-      const rect = drawn("rect", {
-        x: left + column * width, y: top + row * high, width, height: high, fill: colourOf(value, { low: 0, high: limit }, colours),
-      });
-      rect.dataset.row = row;
-      rect.append(drawn("title", {}, `${target[row]} → ${tokens[column]}: ${value.toFixed(3)}`));
-      svg.append(rect);
-    }));
-    tokens.forEach((token, column) => svg.append(
-      drawn("text", { transform: `translate(${left + (column + 0.5) * width + 4},${top - 4}) rotate(-90)` }, cut(token, 8))));
-    target.forEach((token, row) => {
-      const label = drawn("text", { x: left - 5, y: top + (row + 0.5) * high + 4, "text-anchor": "end" }, cut(token, 8));
-      label.dataset.row = row;
-      svg.append(label);
+    const map = heatMap({
+      rows: target, columns: tokens, values: weights, limits: { low: 0, high: limit }, colours, alt, most: 8, letter: 7.4,
+      cell: (left, above) => [
+        clamp(11, Math.floor((place.clientWidth - left - 4) / tokens.length), 24),
+        clamp(13, Math.floor((place.clientHeight - above - 4) / target.length), 20),
+      ],
     });
-    frame = drawn("rect", { class: "frame", x: left, width: width * tokens.length, height: high });
-    svg.append(frame);
-    svg.addEventListener("click", ({ target: { dataset } }) => { if (dataset.row !== undefined) choose(Number(dataset.row)); });
-    place.replaceChildren(svg);
+    [top, high] = [map.top, map.height];
+    frame = drawn("rect", { class: "frame", x: map.left, width: map.width * tokens.length, height: high });
+    map.svg.append(frame);
+    map.svg.addEventListener("click", ({ target: { dataset } }) => { if (dataset.row !== undefined) choose(Number(dataset.row)); });
+    place.replaceChildren(map.svg);
   }
   function mark(step) {
     frame.setAttribute("y", top + step * high);
@@ -118,16 +107,15 @@ function scorePanel() {
         drawn("text", { x: x(share), y: 47, "text-anchor": share === 1 ? "end" : "middle" }, whole(share))]),
       line(10, "start", start), line(27, "now", now));
     svg.setAttribute("aria-label", `Exact match at the start ${whole(start.share)}, now ${whole(now.share)}, with 95 % intervals`);
-    if (words.textContent !== score.words) words.textContent = score.words; // read out once
+    say(words, score.words);
   }
   return { box, draw };
 }
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, end } = begin(context, "attnlab-translation attnlab-desk", "Translation desk");
-  const { change, keep } = controlled(model);
-  const set = (changes) => change({ ...model.get("settings"), ...changes });
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-translation attnlab-desk", "Translation desk");
+  const { set, reset, keep } = controlled(model);
   const look = (changes) => { // looking elsewhere is no step to take back
     model.set("settings", { ...model.get("settings"), ...changes });
     model.save_changes();
@@ -135,16 +123,11 @@ function render(context) {
   const size = model.get("size");
 
   // ── the sentence, and the way through it ─────────────────────────────────────────────────
-  const source = make("input", { type: "text", "aria-label": "Text to translate", spellcheck: false, dir: "auto" });
-  let typing;
-  source.addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(() => set({ source: source.value, step: 0 }), 300);
-  });
+  const source = textBox("Text to translate", (text) => set({ source: text, step: 0 }));
   const translation = make("output", { className: "said", "aria-label": "Translation", dir: "auto" });
   const step = slider({ name: "step", label: ["Output position"], min: 0, max: 1, step: 1 }, (position) => look({ step: position }));
   const input = step.box.querySelector("input");
-  const go = (by) => look({ step: Math.max(0, Math.min(Number(input.max), at() + by)) });
+  const go = (by) => look({ step: clamp(0, at() + by, Number(input.max)) });
   const [previous, next] = [["previous", "‹", -1], ["next", "›", 1]].map(([action, label, by]) => {
     const made = button(action, label, () => go(by));
     made.setAttribute("aria-label", `${action === "next" ? "Next" : "Previous"} position`);
@@ -169,11 +152,9 @@ function render(context) {
   const layers = KINDS.reduce((sum, [kind]) => sum + size[kind][0], 0);
   const faders = make("div", { className: `faders${layers > 6 ? " many" : ""}` }, ...tables.map(({ box }) => box));
   const score = scorePanel();
-  const reset = button("reset", "Reset", () => change({ ...model.get("start") }));
-  const error = make("div", { className: "complaint", role: "alert" });
 
   root.append(
-    make("div", { className: "top" }, source, make("span", { className: "arrow", textContent: "→", "aria-hidden": "true" }), translation),
+    make("div", { className: "top" }, source.box, make("span", { className: "arrow", textContent: "→", "aria-hidden": "true" }), translation),
     make("div", { className: "columns" },
       make("div", { className: "left" },
         make("div", { className: "stepper" }, previous, step.box, next),
@@ -186,7 +167,7 @@ function render(context) {
       make("div", { className: "right" },
         make("div", { className: "fader-bar" }, make("span", { className: "note", textContent: "Silence: double click, or key 0. Back: again, or key 1." })),
         faders, make("div", { className: "fader-bar" }, reset, keep), score.box)),
-    error);
+    complaint);
 
   const at = () => Math.min(model.get("settings").step, model.get("report").steps.length - 1);
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -220,7 +201,7 @@ function render(context) {
       return line;
     }));
     map.mark(now);
-    if (words.textContent !== told) words.textContent = told; // read out once
+    say(words, told);
     root.dataset.step = now;
   }
 
@@ -248,7 +229,7 @@ function render(context) {
     root.dataset.state = "shown";
   }
   function drawSettings() {
-    if (root.getRootNode().activeElement !== source) source.value = model.get("settings").source;
+    source.show(model.get("settings").source);
     if (root.dataset.state) drawStep();
     drawFaders();
   }
@@ -257,7 +238,6 @@ function render(context) {
   on("settings", drawSettings);
   on("score", drawScore);
   onResize(map.place, drawReport);
-  on("error", () => { error.textContent = model.get("error"); });
   return end;
 }
 

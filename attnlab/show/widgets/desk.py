@@ -1,35 +1,114 @@
-"""What our desks share: script, style sheet, controls whose setting is drawn, drawing while a cell trains."""
+"""What all desks have: complaints, work beside the cell, settings with a report, a still picture."""
 
-import math
+import contextlib
 import threading
-import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import anywidget
 import traitlets
-from IPython import get_ipython
 
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.files import PACKAGE
-
-PAUSE = 0.2  # seconds from one message of a `Live` view to the next, at least
-
-
-def script(*names: str) -> str:
-    """Return elements.js and then the scripts of these names: one module, as anywidget needs it."""
-    return "".join(map(_read, ("elements.js", *names)))
+from attnlab.show import plots
+from attnlab.show.widgets.worker import Current, Worker
 
 
-def style(*names: str) -> str:
-    """Return elements.css and then the style sheets of these names."""
-    return "".join(map(_read, ("elements.css", *names)))
+class Desk(anywidget.AnyWidget):
+    """A widget that says itself what goes wrong, works beside the cell, and leaves a picture behind.
+
+    Attributes
+    ----------
+    error : str, what went wrong; empty if nothing did
+    """
+
+    error = traitlets.Unicode().tag(sync=True)
+
+    _kinds: ClassVar[Sequence[str]] = ()  # of work beside the cell, the most urgent first
+    _unforeseen: ClassVar[str] = "That did not work. {}"  # how an error is shown that is no advice
+
+    def __init__(self, **traits: Any):
+        self._lock = threading.RLock()  # held while what the view shows is changed
+        self._complaints: dict[str, str] = {}
+        self._work = Worker(self._status, self._kinds)
+        super().__init__(**traits)
+        self.on_msg(self._on_message)
+
+    def picture(self) -> plots.Picture:
+        """What the desk shows as a picture with its text alternative, which needs no kernel.
+
+        Raises
+        ------
+        AttnlabError : there is nothing to show yet
+        """
+        raise AttnlabError("This desk has no picture.")
+
+    def wait(self, seconds: float = 600) -> Self:
+        """Wait until everything shown belongs to the settings, so many seconds at most; return the desk."""
+        self._work.wait(seconds)
+        return self
+
+    def close(self) -> None:
+        """Remove the desk and stop its work."""
+        if hasattr(self, "_work"):  # it was not refused while it was being made
+            self._stop()
+        super().close()
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take what the view sends: not while a thread changes what is shown."""
+        with self._lock:
+            super().set_state(sync_data)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget and, where there is one, its picture for pages without a kernel."""
+        shown = super()._repr_mimebundle_(**kwargs)
+        if shown is not None:
+            with contextlib.suppress(AttnlabError):  # nothing to show yet
+                shown[0]["text/html"] = self.picture()._repr_html_()
+        return shown
+
+    # What a subclass uses
+
+    def _stop(self) -> None:
+        """Stop the work beside the cell."""
+        self._work.end()
+
+    def _obey(self, content: dict[str, Any]) -> None:
+        """Do what a button of the view asks for."""
+
+    def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        self._attempt("message", lambda: self._obey(content))
+
+    def _attempt(self, kind: str, action: Callable[[], None]) -> bool:
+        """Do this, show what goes wrong with it, and return whether it went well."""
+        try:
+            action()
+        except Exception as error:  # text that somebody pasted can hold anything
+            self._status(kind, error)
+            return False
+        self._status(kind)
+        return True
+
+    def _status(self, kind: str, error: Exception | None = None) -> None:
+        """Show what is wrong with one kind of work, or that nothing is; the others' complaints stay."""
+        words = "" if error is None else str(error)
+        if error is not None and not isinstance(error, AttnlabError):
+            words = self._unforeseen.format(f"{type(error).__name__}: {error}")
+        with self._lock:
+            self._complaints[kind] = words
+            self.error = " ".join(dict.fromkeys(filter(None, self._complaints.values())))
+
+    def _publish(self, current: Current, **traits: Any) -> bool:
+        """Show what was computed, unless there is a newer request; return whether it was shown."""
+        with self._lock:
+            if not current():
+                return False
+            with self.hold_sync():
+                for name, value in traits.items():
+                    setattr(self, name, value)
+        return True
 
 
-def _read(name: str) -> str:
-    return (PACKAGE / "show" / "static" / name).read_text(encoding="utf-8") + "\n"
-
-
-class ReportDesk(anywidget.AnyWidget):
+class ReportDesk(Desk):
     """A desk that draws a report of its settings; a subclass says what is in it.
 
     Attributes
@@ -44,13 +123,12 @@ class ReportDesk(anywidget.AnyWidget):
     settings = traitlets.Dict().tag(sync=True)
     start = traitlets.Dict().tag(sync=True)
     report = traitlets.Dict().tag(sync=True)
-    error = traitlets.Unicode().tag(sync=True)
     code = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, report: dict[str, Any], **traits: Any):
         first = report["settings"]
-        traits["code"] = _as_code(first)
         super().__init__(settings=dict(first), start=dict(first), report=report, **traits)
+        self.code = self._as_code()
         self.observe(self._redraw, "settings")
 
     def compute(self, **settings: Any) -> dict[str, Any]:
@@ -70,12 +148,28 @@ class ReportDesk(anywidget.AnyWidget):
         """Put every control back to where it was at first."""
         self.settings = dict(self.start)
 
-    def _redraw(self, _change: dict[str, Any]) -> None:
+    def _redraw(self, _change: Any = None) -> None:
+        """Draw the report of the settings as they are, and what follows from it."""
+        with self._lock:
+            before = self.report
+            if self._attempt("settings", self._draw):
+                self._follow(before)
+
+    def _draw(self) -> None:
         try:
-            self.report, self.error = self._report_of(self.settings), ""
-            self.code = _as_code(self.settings)
+            self.report = self._report_of(self.settings)
         except AttnlabError as error:
-            self.error = f"{error} Or press “Reset”."
+            raise AttnlabError(f"{error} Or press “Reset”.") from error
+        self.code = self._as_code()
+
+    def _follow(self, before: dict[str, Any]) -> None:
+        """Start what follows from a new report; ``before`` is the one that it takes the place of."""
+
+    def _as_code(self) -> str:
+        """A call that puts the desk to its settings."""
+        return (
+            f"desk.set({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+        )
 
     def _report_of(self, settings: dict[str, Any]) -> dict[str, Any]:
         known = list(self.start)
@@ -85,78 +179,3 @@ class ReportDesk(anywidget.AnyWidget):
                 f"{', '.join(known)}. To change one: desk.set({known[0]}={self.start[known[0]]!r})."
             )
         return self.compute(**settings)
-
-
-class Live:
-    """Mix-in of a widget drawn while a cell trains: a few times a second at most, and last when it has ended.
-
-    A subclass draws in `_draw` and says in `_end` what the end of the cell means. Training calls `_ask`, and
-    `_hear_of_the_cells_end` where there is nothing new to draw; both, and `_draw`, hold `_lock`.
-    """
-
-    error: str  # a trait of the widget
-
-    def __init__(self, *args: Any, **traits: Any):
-        self._lock = threading.RLock()
-        self._sent, self._took = -math.inf, 0.0  # when something was drawn last, and its seconds
-        self._timer: threading.Timer | None = None
-        self._waits_for_cell = False
-        super().__init__(*args, **traits)
-
-    def _draw(self) -> None:
-        raise NotImplementedError
-
-    def _end(self) -> None:
-        raise NotImplementedError
-
-    def _ask(self) -> None:
-        """Draw what is the newest now, or soon if something was drawn just before."""
-        with self._lock:
-            self._hear_of_the_cells_end()
-            if self._timer is not None:
-                return
-            wait = self._sent + max(PAUSE, 10 * self._took) - time.monotonic()
-            if wait <= 0:
-                self._publish()
-                return
-            self._timer = threading.Timer(wait, self._publish_later)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _hear_of_the_cells_end(self) -> None:
-        """Nobody says that a run was stopped; but with the cell all training in it is over."""
-        shell = get_ipython()
-        if shell is None or self._waits_for_cell:
-            return
-        if threading.current_thread() is threading.main_thread():
-            shell.events.register("post_run_cell", self._cell_ended)
-            self._waits_for_cell = True
-
-    def _cell_ended(self, *_: Any) -> None:
-        get_ipython().events.unregister("post_run_cell", self._cell_ended)
-        with self._lock:
-            self._waits_for_cell = False
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._end()
-            self._publish()
-
-    def _publish_later(self) -> None:
-        with self._lock:
-            self._timer = None
-            self._publish()
-
-    def _publish(self) -> None:
-        began = time.monotonic()
-        try:
-            self._draw()
-        except Exception as error:  # a picture that fails must not end a training of hours
-            self.error = f"This cannot be drawn: {type(error).__name__}: {error}. Training goes on."
-        self._sent = time.monotonic()
-        self._took = self._sent - began
-
-
-def _as_code(settings: dict[str, Any]) -> str:
-    """A call that puts a desk to these settings."""
-    return f"desk.set({', '.join(f'{name}={value!r}' for name, value in settings.items())})"

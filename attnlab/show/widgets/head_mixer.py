@@ -25,19 +25,16 @@ from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
 from attnlab.show import views
-from attnlab.show.widgets.desk import script, style
+from attnlab.show.widgets.assets import script, style
+from attnlab.show.widgets.attention_report import bertviz_report, fitting, map_report, palettes
 from attnlab.show.widgets.mixing import (
     Measurement,
     accuracy_report,
-    bertviz_report,
     brief,
-    fitting,
     from_faders,
     importances,
     least_first,
-    map_report,
     packed,
-    palettes,
     preset,
     to_faders,
 )
@@ -85,8 +82,8 @@ class HeadMixer(anywidget.AnyWidget):
     A, sentence by sentence, and `switch` goes from one to the other.
     """
 
-    _esm = script("mixer-faders.js", "mixer-accuracy.js", "mixer-sentence.js", "mixer.js")
-    _css = style("mixer.css")
+    _esm = script("mixer")
+    _css = style("mixer")
 
     size = traitlets.Dict().tag(sync=True)
     faders = traitlets.Dict().tag(sync=True)

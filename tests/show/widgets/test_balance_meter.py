@@ -1,7 +1,6 @@
 """The balance meter without a browser: what is drawn and said, and that it measures what `measure` does."""
 
 import json
-import threading
 import time
 
 import numpy as np
@@ -12,7 +11,8 @@ from attnlab.balance.meter import measure
 from attnlab.balance.reading import MEASURES
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.show.widgets import balance_meter
-from attnlab.show.widgets.balance_meter import BalanceMeter, Newest, meter_report
+from attnlab.show.widgets.balance_meter import BalanceMeter
+from attnlab.show.widgets.balance_report import meter_report
 
 TEXT = "A warm, funny film."
 START = {
@@ -234,41 +234,6 @@ def test_models_of_another_size_and_no_texts_are_refused(clf, some):
         BalanceMeter(clf, some, before=SimpleNamespace(layers=2, heads=12))
     with pytest.raises(AttnlabError, match="no texts"):
         BalanceMeter(clf, [])
-
-
-# ── work beside the cell ───────────────────────────────────────────────────────────────────────
-
-
-def test_the_newest_work_wins_and_older_work_is_dropped():
-    done, hold = [], threading.Event()
-    work = Newest(lambda kind, message: None)
-    work.start("draw", lambda current: hold.wait(5))
-    for number in range(5):
-        work.start("draw", lambda current, number=number: done.append(number))
-    hold.set()
-    assert work.wait(5)
-    assert done == [4]
-
-
-def test_work_of_one_kind_does_not_wait_for_another():
-    work = Newest(lambda kind, message: None)
-    hold, drawn = threading.Event(), threading.Event()
-    work.start("measure", lambda current: hold.wait(5))
-    work.start("draw", lambda current: drawn.set())
-    assert drawn.wait(2)
-    hold.set()
-    assert work.wait(5)
-
-
-def test_work_that_fails_is_said_and_does_not_end_the_thread():
-    said = []
-    work = Newest(lambda kind, message: said.append(message))
-    work.start("draw", lambda current: 1 / 0)
-    work.wait(5)
-    work.start("draw", lambda current: None)
-    work.wait(5)
-    assert "ZeroDivisionError" in said[0]
-    assert said[1] == ""
 
 
 def test_the_meter_answers_while_it_measures(clf, movies):

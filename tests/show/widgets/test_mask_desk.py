@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
-from attnlab.show.widgets.mask_desk import MOST_TOKENS, PLACES, MaskDesk, mask_report
+from attnlab.show.widgets.mask_desk import MaskDesk
+from attnlab.show.widgets.mask_report import MOST_TOKENS, PLACES, mask_report
 
 LAYERS, HEADS = 2, 3
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import SettingsError
-from attnlab.show.widgets.softmax_desk import (
+from attnlab.show.widgets.softmax_desk import SoftmaxDesk
+from attnlab.show.widgets.softmax_report import (
     DRAWS,
     WIDTHS,
-    SoftmaxDesk,
     gradient_size,
     softmax_report,
 )

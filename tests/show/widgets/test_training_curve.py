@@ -15,15 +15,9 @@ from hypothesis import strategies as st
 import attnlab as al
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
-from attnlab.show.widgets import desk
-from attnlab.show.widgets.training_curve import (
-    COLUMNS,
-    EPOCHS,
-    MOST_RUNS,
-    POINTS,
-    TrainingCurve,
-    curve_report,
-)
+from attnlab.show.widgets import live
+from attnlab.show.widgets.curve_report import COLUMNS, EPOCHS, POINTS, curve_report
+from attnlab.show.widgets.training_curve import MOST_RUNS, TrainingCurve
 from attnlab.training.loop import History, linear_schedule
 
 
@@ -324,8 +318,8 @@ def test_five_messages_a_second_at_most_and_the_last_state_always():
     curve(seen, 240)
     wait_until(lambda: curve.report["runs"][0]["state"] == "finished")
     assert len(sent) >= 3, "it did not move"
-    assert len(sent) <= 2 + (sent[-1] - began) / desk.PAUSE
-    assert min(np.diff(sent)) > 0.9 * desk.PAUSE
+    assert len(sent) <= 2 + (sent[-1] - began) / live.PAUSE
+    assert min(np.diff(sent)) > 0.9 * live.PAUSE
 
 
 def test_the_first_step_is_sent_at_once():
@@ -358,7 +352,7 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
     events = SimpleNamespace(
         register=lambda name, call: heard.append(call), unregister=lambda name, call: None
     )
-    monkeypatch.setattr(desk, "get_ipython", lambda: SimpleNamespace(events=events))
+    monkeypatch.setattr(live, "get_ipython", lambda: SimpleNamespace(events=events))
     curve = TrainingCurve()
     for until in (10, 11, 12):
         curve(history(until=until), 60)

@@ -14,8 +14,9 @@ import attnlab as al
 from attnlab.balance import anomalies
 from attnlab.balance.recorder import Recorder
 from attnlab.errors import AttnlabError, SettingsError
-from attnlab.show.widgets import desk, training_monitor
-from attnlab.show.widgets.training_monitor import POINTS, TrainingMonitor, monitor_report
+from attnlab.show.widgets import live, training_monitor
+from attnlab.show.widgets.monitor_report import POINTS, monitor_report
+from attnlab.show.widgets.training_monitor import TrainingMonitor
 from attnlab.training.loop import History
 
 START = {"measure": "entropy", "layers": "all", "layer": 1, "head": 2, "pinned": []}
@@ -204,8 +205,8 @@ def test_a_few_messages_a_second_at_most():
         monitor(None, step)
         time.sleep(0.005)
     wait_until(lambda: monitor.report["stamp"] == 290)
-    assert 2 <= len(sent) <= 3 + (sent[-1] - sent[0]) / desk.PAUSE
-    assert min(np.diff(sent)) > 0.9 * desk.PAUSE
+    assert 2 <= len(sent) <= 3 + (sent[-1] - sent[0]) / live.PAUSE
+    assert min(np.diff(sent)) > 0.9 * live.PAUSE
 
 
 def test_as_watch_it_learns_how_long_the_run_is():
@@ -222,7 +223,7 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
     events = SimpleNamespace(
         register=lambda name, call: heard.append(call), unregister=lambda name, call: None
     )
-    monkeypatch.setattr(desk, "get_ipython", lambda: SimpleNamespace(events=events))
+    monkeypatch.setattr(live, "get_ipython", lambda: SimpleNamespace(events=events))
     monitor = TrainingMonitor(FakeRecorder())
     monitor(History(), 500)
     for step in (0, 10, 20):

@@ -14,9 +14,9 @@ from attnlab.errors import AttnlabError, SettingsError
 from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
 from attnlab.heads.settings import HeadSettings, Seq2SeqSettings
 from attnlab.show import plots
-from attnlab.show.widgets.translation_desk import (
+from attnlab.show.widgets.translation_desk import TranslationDesk
+from attnlab.show.widgets.translation_report import (
     CANDIDATES,
-    TranslationDesk,
     from_faders,
     score_report,
     to_faders,
@@ -279,7 +279,7 @@ def test_a_desk_translates_and_measures(desk):
 def test_a_desk_at_rest_keeps_no_thread(desk):
     desk.wait()
     for thread in threading.enumerate():
-        if thread.name.startswith("attnlab-score"):
+        if thread.name.startswith("attnlab-desk"):
             thread.join(10)
             assert not thread.is_alive()
 

@@ -13,7 +13,8 @@ from attnlab.balance.tuner import Tuner
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots
-from attnlab.show.widgets.tuner_desk import KINDS, TunerDesk, tuner_report
+from attnlab.show.widgets.tuner_desk import TunerDesk
+from attnlab.show.widgets.tuner_report import KINDS, tuner_report
 from attnlab.training.loop import Interrupted
 
 TEXT = "A warm, funny film."

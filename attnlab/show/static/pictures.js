@@ -1,0 +1,70 @@
+// Attention to a sentence: a heat map, or bertviz in a frame.
+
+import { drawn, make } from "./elements.js";
+import { colourOf, withSign } from "./colours.js";
+
+export const cut = (token, most) => (token.length > most ? `${token.slice(0, most - 1)}…` : token);
+export const clamp = (low, value, high) => Math.max(low, Math.min(high, value));
+
+// A map of weights, rows look at columns. `cell` says how wide and high a cell is, from the room that the tokens take
+// at the left and at the top; of a longer token `most` letters are shown.
+export function heatMap({ rows, columns, values, limits, colours, signed = false, alt, most = 11, letter = 6.6, cell }) {
+  const room = (tokens) => 10 + letter * Math.min(most, Math.max(...tokens.map((token) => token.length)));
+  const [left, top] = [room(rows), room(columns)];
+  const [width, height] = cell(left, top);
+  const [w, h] = [left + width * columns.length + 4, top + height * rows.length + 4];
+  const svg = drawn("svg", { width: w, height: h, viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": alt });
+  values.forEach((line, row) => line.forEach((value, column) => {
+    const rect = drawn("rect", { x: left + column * width, y: top + row * height, width, height, fill: colourOf(value, limits, colours) });
+    rect.dataset.row = row;
+    rect.append(drawn("title", {}, `${rows[row]} → ${columns[column]}: ${withSign(value, 3, signed)}`));
+    svg.append(rect);
+  }));
+  columns.forEach((token, column) => svg.append(
+    drawn("text", { transform: `translate(${left + (column + 0.5) * width + 4},${top - 4}) rotate(-90)` }, cut(token, most))));
+  rows.forEach((token, row) => {
+    const label = drawn("text", { x: left - 4, y: top + (row + 0.5) * height + 4, "text-anchor": "end" }, cut(token, most));
+    label.dataset.row = row;
+    svg.append(label);
+  });
+  return { svg, left, top, width, height };
+}
+
+// Where the attention of one head, or of a layer in bertviz, is drawn; `fit` says how large a map may be.
+export function attentionPicture(place, model, fit = () => Math.min(place.clientWidth, place.clientHeight) - 8) {
+  let latest = 0; // a frame that loads late must not replace a newer picture
+
+  function drawMap({ tokens, values, signed, limit, alt }) {
+    const { svg } = heatMap({
+      rows: tokens, columns: tokens, values, signed, alt,
+      limits: { low: signed ? -limit : 0, high: limit },
+      colours: model.get("palette")[signed ? "signed" : "plain"],
+      cell: (left) => Array(2).fill(clamp(11, Math.floor((fit() - left) / tokens.length), 26)),
+    });
+    place.replaceChildren(svg);
+  }
+
+  function drawFrame({ alt, height, drawing }, serial, done) { // put on top when it has drawn itself: no flicker
+    const frame = make("iframe", { title: alt });
+    frame.setAttribute("sandbox", "allow-scripts");
+    frame.style.height = `${height}px`;
+    frame.style.visibility = "hidden";
+    frame.onload = () => {
+      if (serial !== latest) return frame.remove();
+      frame.style.visibility = "visible";
+      for (const other of [...place.children]) if (other !== frame) other.remove();
+      done();
+    };
+    frame.srcdoc = `${model.get("library")}<style>#view > span { display: none }</style>${drawing}`; // the desk has that choice
+    place.append(frame);
+  }
+
+  // `done` is called when the picture can be seen
+  return function draw(picture, done = () => {}) {
+    const serial = ++latest;
+    if (picture.kind === "bertviz") return drawFrame(picture, serial, done);
+    if (picture.kind === "map") drawMap(picture);
+    else place.replaceChildren();
+    done();
+  };
+}

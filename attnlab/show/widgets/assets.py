@@ -1,0 +1,57 @@
+"""The browser's side of the widgets: scripts and style sheets of the folder static, each as one text."""
+
+import re
+
+from attnlab.files import PACKAGE
+
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+
+
+def script(name: str) -> str:
+    """Return a script and all that it imports as one module, which is what anywidget takes.
+
+    Every imported module becomes the value of a function of its own, so none can redefine another's
+    names. Understood are lines such as ``import { make, line as drawLine } from "./elements.js";`` and
+    ``export`` before a function, constant or class.
+    """
+    bundled: list[str] = []
+    whole = _resolved(name, bundled, [])
+    return "".join(bundled) + whole
+
+
+def style(*names: str) -> str:
+    """Return elements.css and then the style sheets of these names."""
+    return "".join(_read(f"{name}.css") for name in ("elements", *names))
+
+
+def _resolved(name: str, bundled: list[str], above: list[str]) -> str:
+    """A module's text with constants in place of its imports; what it imports is added to ``bundled``."""
+    if name in above:
+        raise ValueError(f"Modules import each other: {' → '.join([*above, name])}.")
+    source = _read(f"{name}.js")
+    for imported in _IMPORT.findall(source):
+        _bundle(imported[1], bundled, [*above, name])
+    return _IMPORT.sub(
+        lambda found: f"const {{{found[1].replace(' as ', ': ')}}} = {_variable(found[2])};\n",
+        source,
+    )
+
+
+def _bundle(name: str, bundled: list[str], above: list[str]) -> None:
+    """Add a module, once, as the constant that holds what it exports."""
+    opening = f"const {_variable(name)} = (() => {{\n"
+    if any(text.startswith(opening) for text in bundled):
+        return
+    source = _resolved(name, bundled, above)
+    exports = ", ".join(_EXPORT.findall(source))
+    bundled.append(f"{opening}{_EXPORT.sub('', source)}return {{ {exports} }};\n}})();\n\n")
+
+
+def _variable(name: str) -> str:
+    """The name of a module's constant, which no module uses itself."""
+    return "$" + name.replace("-", "_")
+
+
+def _read(name: str) -> str:
+    return (PACKAGE / "show" / "static" / name).read_text(encoding="utf-8") + "\n"

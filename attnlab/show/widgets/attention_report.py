@@ -1,0 +1,95 @@
+"""One head's attention to a sentence, as the desks draw it: a map, the change of one, bertviz."""
+
+import functools
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_hex
+from seaborn import color_palette
+
+from attnlab.classification.classifier import Classifier
+from attnlab.errors import AttnlabError
+from attnlab.heads.maps import WHATS, AttentionMaps, What
+from attnlab.show import plots, views
+
+
+def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[str, Any]:
+    """One head's map for the desk: its numbers, limits and text alternative."""
+    shown = min(len(maps.tokens), plots.MAX_TOKENS)
+    values = maps.of(what)[layer, head, :shown, :shown]
+    limit = float(values.abs().max())
+    least = 0.05 if what == "difference" else 0.5 if what != "contributions" else 1e-6
+    cut = f"The first {shown} of {len(maps.tokens)} tokens." if shown < len(maps.tokens) else ""
+    return {
+        "kind": "map",
+        "tokens": plots.readable(maps.tokens[:shown]),
+        "values": [[round(value, 4) for value in row] for row in values.tolist()],
+        "signed": what == "difference",
+        "limit": max(limit, least),
+        "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
+        "note": f"Rows look at columns. {cut}",
+    }
+
+
+def change_report(
+    maps: AttentionMaps, before: AttentionMaps, layer: int, head: int, what: What
+) -> dict[str, Any]:
+    """One head's map minus that of the same head before, for the view."""
+    shown = min(len(maps.tokens), plots.MAX_TOKENS)
+    now, was = (side.of(what)[layer, head, :shown, :shown] for side in (maps, before))
+    values = now - was
+    limit = max(float(values.abs().max()), 0.05)
+    report = map_report(maps, layer, head, what)
+    return report | {
+        "values": [[round(value, 4) for value in row] for row in values.tolist()],
+        "signed": True,
+        "limit": limit,
+        "alt": f"Heat map of the change of {what} since before, layer {layer}, head {head}. "
+        "Rows look at columns.",
+        "note": f"Now minus before. {report['note']}",
+    }
+
+
+def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What) -> dict[str, Any]:
+    """One head of a layer, or all, for bertviz: the part of its frame that changes."""
+    views.check_budget(maps, "head", [layer])
+    whose = "all heads" if head is None else f"head {head}"
+    return {
+        "kind": "bertviz",
+        "drawing": views.drawing(
+            maps, "head", [layer], what, layer, None if head is None else [head]
+        ),
+        "height": round(22.5 * len(maps.tokens) + 50),
+        "alt": f"bertviz: {WHATS[what]} of {whose} of layer {layer}",
+        "note": "A colour per head. Point at a word for its lines.",
+    }
+
+
+def bertviz_or_map(
+    maps: AttentionMaps, layer: int, head: int, what: What, whole_layer: bool = False
+) -> dict[str, Any]:
+    """A bertviz picture of a head, or of all of its layer; of a text too long for it, the head's map."""
+    try:
+        return bertviz_report(maps, layer, None if whole_layer else head, what)
+    except AttnlabError:  # a map of the beginning says more than an error
+        return map_report(maps, layer, head, what)
+
+
+def fitting(clf: Classifier, text: str) -> str:
+    """The text, or as much of its beginning as the model can read."""
+    encoded = clf.tokenizer(text, return_offsets_mapping=True, verbose=False)
+    if len(encoded["input_ids"]) <= clf.max_length:
+        return text
+    return text[: encoded["offset_mapping"][clf.max_length - 3][1]]
+
+
+@functools.cache
+def palettes() -> dict[str, list[str]]:
+    """The colours of maps, as the figures use them: from low to high, 128 steps."""
+    plain = matplotlib.colormaps["cividis"](np.linspace(0, 1, 128))
+    signed = color_palette("vlag", as_cmap=True)(np.linspace(0, 1, 128))
+    return {
+        "plain": [to_hex(colour) for colour in plain],
+        "signed": [to_hex(colour) for colour in signed],
+    }
