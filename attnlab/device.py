@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -51,6 +52,10 @@ class Profile:
     string_epochs: int
 
 
+NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_TORCH_KNOWS = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+
+
 def _lengths(largest_power: int) -> tuple[int, ...]:
     return tuple(2**power for power in range(5, largest_power + 1))
 
@@ -66,7 +71,7 @@ _PROFILES = {
 
 
 def profile() -> Profile:
-    """Return the size profile: ``ATTNLAB_PROFILE``, else ``gpu`` where CUDA answers, else ``cpu``."""
+    """Return the size profile: ``ATTNLAB_PROFILE``, else "gpu" where CUDA answers, else "cpu"."""
     name = os.environ.get("ATTNLAB_PROFILE") or ("gpu" if torch.cuda.is_available() else "cpu")
     if name not in _PROFILES:
         raise AttnlabError(
@@ -85,35 +90,71 @@ def device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def is_main_process() -> bool:
+    """Whether this process writes and speaks: it is the only one, or the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @cache
 def number_format(device_type: str) -> torch.dtype:
-    """Return the fastest number format a model may run in here: bfloat16, float16 or float32.
+    """Return the number format a model may run in here where speed counts.
 
-    A short one is taken where a large product is at least 1.5 times faster in it than in float32. That is
-    measured once a process (about 20 ms), since units without the right circuits are slower in it. Among
-    the short ones it is bfloat16, which has the range of float32; float16 is for GPUs that lack it.
+    It depends on what the processor can do and on nothing else: not on how busy the machine is, nor
+    on how long anything took. So the same command on the same kind of machine gives the same bits,
+    and a run that was stopped goes on in the format it began in. Training notes the format in its
+    checkpoint; ``dtype=`` of `finetune`, `finetune_tagger` and `train_translator` overrides it.
+
+    Parameters
+    ----------
+    device_type : "cpu", "cuda" or another of torch's
+
+    Returns
+    -------
+    torch.dtype
+        - on a GPU bfloat16 where it has circuits for it, which have the range of float32; else
+          float16;
+        - on a CPU bfloat16 where it has AMX or AVX512_BF16; else float32, as products in bfloat16
+          are slower without them;
+        - float32 on all other devices.
     """
-    if device_type not in ("cpu", "cuda"):
-        return torch.float32
-    old_gpu = device_type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    short = torch.float16 if old_gpu else torch.bfloat16
-    faster = _product_seconds(device_type, torch.float32) / _product_seconds(device_type, short)
-    return short if faster > 1.5 else torch.float32
+    if device_type == "cuda":
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    if device_type == "cpu" and _cpu_multiplies_bfloat16():
+        return torch.bfloat16
+    return torch.float32
 
 
-def _product_seconds(device_type: str, dtype: torch.dtype) -> float:
-    """Time of one product of the size of a feed-forward layer's: of a small BERT's, or on a GPU a large one's."""
-    size = 3072 if device_type == "cuda" else 384
-    a = torch.ones(size + 128, size, dtype=dtype, device=device_type)
-    b = torch.ones(size, 4 * size, dtype=dtype, device=device_type)
-    runs = []
-    for _ in range(6):
-        start = time.perf_counter()
-        product = a @ b
-        if product.is_cuda:
-            torch.cuda.synchronize()
-        runs.append(time.perf_counter() - start)
-    return min(runs)
+def as_number_format(dtype: torch.dtype | str | None, device_type: str) -> torch.dtype:
+    """Return a number format that was asked for, or with None the one that `number_format` names.
+
+    Parameters
+    ----------
+    dtype : "float32", "bfloat16" or "float16", as a name or torch's; or None
+    device_type : as for `number_format`
+
+    Raises
+    ------
+    AttnlabError : another format
+    """
+    if dtype is None:
+        return number_format(device_type)
+    name = str(dtype).removeprefix("torch.")
+    if name not in NUMBER_FORMATS:
+        raise AttnlabError(
+            f"dtype is {dtype!r}, which is no number format. {suggest(name, NUMBER_FORMATS)}"
+        )
+    return NUMBER_FORMATS[name]
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has circuits for products of bfloat16, by torch or else by Linux."""
+    if all(hasattr(torch.cpu, name) for name in _TORCH_KNOWS):
+        return any(getattr(torch.cpu, name)() for name in _TORCH_KNOWS)
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        return "amx_bf16" in flags or "avx512_bf16" in flags
+    return False
 
 
 def seconds(call: Callable[[], object], repeats: int = 5) -> float:

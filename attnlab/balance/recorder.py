@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,23 @@ from attnlab import heads
 from attnlab.balance.meter import Meter
 from attnlab.balance.reading import Balance
 from attnlab.classification.classifier import Classifier, Encoded, Text
+from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.measures import tokenised
 from attnlab.files import atomic_write
 from attnlab.heads import one_setting
-from attnlab.training.loop import fingerprint, is_main_process
+from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import fingerprint
 
 _KINDS = {"step": int, "layer": "Int64", "head": "Int64", "measure": str, "value": float}
 _WHOLE = ("balance", "tokens", "heads")  # measured of the model as a whole
 _PROBE = "probe"  # a number by which the texts are known again
 
 
-class Recorder:
-    """Measures a fixed set of texts, the probe, every few steps: ``finetune(..., after_step=Recorder(texts))``.
+class Recorder(Callback):
+    """Measures a fixed set of texts, the probe, every few steps of a training.
+
+    Give it to a training: ``finetune(..., callbacks=[Recorder(texts)])``.
 
     Dropout is off meanwhile, no random number is drawn and gradients stay as they are: the run ends as it would
     have without. In an `applied` block the settings hold. Of several processes the first one measures.
@@ -90,7 +95,17 @@ class Recorder:
 
     def callback(self) -> TrainerCallback:
         """The same for `transformers.Trainer`, which must know the tokenizer (``processing_class=``)."""
-        return _Callback(self)
+        return ForTrainer(self)
+
+    def on_start(self, run: Any) -> None:
+        """Measure before the first step; of a run that goes on this was recorded before."""
+        if run.step == 0:
+            self(run.learner, 0)
+
+    def on_step(self, run: Any) -> None:
+        """Measure after a step, if it is time."""
+        if not run.left_out:
+            self(run.learner, run.step)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -239,25 +254,34 @@ def _now(clf: Classifier) -> float:
     return time.perf_counter()
 
 
-class _Callback(TrainerCallback):
-    """Calls a Recorder when Trainer has made a step and its gradients are still there."""
+class ForTrainer(TrainerCallback):
+    """Tells one of our callbacks of the steps of `transformers.Trainer`.
 
-    def __init__(self, recorder: Recorder):
-        self.recorder = recorder
-        self.clf: Classifier | None = None
+    Parameters
+    ----------
+    callback : is told of the start and, while its gradients are still there, of every step; it is
+        shown ``learner``, ``step``, ``steps`` and ``left_out`` of the run
+    """
+
+    def __init__(self, callback: Callback):
+        self.callback = callback
+        self.run = SimpleNamespace(learner=None, step=0, steps=0, left_out=False)
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any, processing_class: Any, **kwargs: Any
     ) -> None:
+        """Make a Classifier of what is trained."""
         if processing_class is None:
             raise AttnlabError(
                 "A Recorder needs the tokenizer. Give it to Trainer: processing_class=tokenizer."
             )
         plain = model if heads.prefix(model) else heads.model_of(model)
-        names = [plain.config.id2label[one] for one in sorted(plain.config.id2label)]
-        self.clf = Classifier(plain, processing_class, names)
-        if not state.global_step:  # else a run goes on, and this step was recorded before
-            self.recorder(self.clf, 0)
+        names = [plain.config.id2label[index] for index in sorted(plain.config.id2label)]
+        self.run.learner = Classifier(plain, processing_class, names)
+        self.run.step, self.run.steps = state.global_step, state.max_steps
+        self.callback.on_start(self.run)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.recorder(self.clf, state.global_step + 1)
+        """Tell of a step."""
+        self.run.step = state.global_step + 1
+        self.callback.on_step(self.run)

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,10 @@ from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
-from attnlab.training.loop import Recipe, fingerprint, train
+from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import fingerprint
+from attnlab.training.loop import train
+from attnlab.training.recipe import Recipe
 
 
 def retrain(
@@ -35,8 +38,7 @@ def retrain(
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = 60.0,
-    progress: Callable[[int, int, str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Classifier:
     """Train every weight but the word embeddings a little further, with these settings in force.
 
@@ -49,7 +51,7 @@ def retrain(
     texts : how many texts are learned from, drawn at random; None for all
     epochs, learning_rate, batch_size, seed : as in `training.Recipe`
     balance : weight in the loss of 1 - ``overall`` of the balance meter, over each batch
-    folder, resume, checkpoint_seconds, progress : as for `training.train`
+    folder, resume, callbacks : as for `training.train`
 
     Returns
     -------
@@ -75,20 +77,20 @@ def retrain(
     trained.history = train(
         _InForce(model, settings, balance),
         data.lengths,
-        lambda places: data.batch(places) | {"labels": labels[places]},
+        lambda indices: data.batch(indices) | {"labels": labels[indices]},
         measured,
         Recipe(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed),
-        number_format=number_format(clf.device.type),
+        dtype=number_format(clf.device.type),
         folder=folder,
         resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
         identity={
             "settings": settings.to_json(),
             "balance": balance,
             "training_texts": fingerprint(vars(few)),
             "dev_texts": fingerprint(vars(dev)),
         },
-        progress=progress,
+        callbacks=callbacks,
+        learner=trained,
     )
     model.requires_grad_(True).eval()
     return trained

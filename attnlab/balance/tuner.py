@@ -35,7 +35,10 @@ from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
 from attnlab.files import atomic_write
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
-from attnlab.training.loop import CHECKPOINT, Interrupted, fingerprint
+from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import CHECKPOINT, fingerprint
+from attnlab.training.loop import Interrupted
+from attnlab.training.run import Run
 
 RETRAIN = "retrain"  # the name of a step that trains weights, in `Round.way`
 BY_HAND = "by hand"
@@ -347,7 +350,7 @@ class Tuner:
             **{"seed": 1000 * self.seed + number} | (self.retrain or {}),
             folder=folder,
             resume=folder is not None and (folder / CHECKPOINT).exists(),
-            progress=self._progress,
+            callbacks=[_Telling(self._progress)],
         )
 
     def _compare(self) -> None:
@@ -587,6 +590,17 @@ class Tuned:
 
 
 # ── parts ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Telling(Callback):
+    """Tells the tuner of each step of a retraining."""
+
+    def __init__(self, tell: Callable[[int, int, str], None]):
+        self.tell = tell
+
+    def on_step(self, run: Run) -> None:
+        """Tell it how far the retraining is."""
+        self.tell(run.step, run.steps, run.status)
 
 
 def _cut(dev: TextDataset, seed: int) -> tuple[TextDataset, TextDataset]:

@@ -33,7 +33,8 @@ from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
 from attnlab.files import bundled
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
-from attnlab.training.loop import CHECKPOINT, History
+from attnlab.training.checkpoint import CHECKPOINT
+from attnlab.training.history import History
 
 Text = str | tuple[str, str]  # one text, or a pair
 

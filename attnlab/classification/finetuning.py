@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +22,14 @@ from attnlab.classification.classifier import (
 )
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
+from attnlab.device import as_number_format, autocast, is_main_process
 from attnlab.device import device as default_device
-from attnlab.device import number_format
 from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
-from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
+from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import CHECKPOINT, fingerprint
+from attnlab.training.loop import train
+from attnlab.training.recipe import Recipe
+from attnlab.training.run import Run
 
 Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
 
@@ -58,12 +62,10 @@ def finetune(
     seed: int = 0,
     class_weights: Literal["balanced"] | None = None,
     gradient_checkpointing: bool = False,
+    dtype: torch.dtype | str | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = 60.0,
     command: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-    watch: Callable[[History, int], None] | None = None,
-    after_step: Callable[[Classifier, int], None] | None = None,
+    callbacks: Sequence[Callback] = (),
     **recipe: Any,
 ) -> Classifier:
     """Fine-tune a BERT-family encoder on labelled texts; return it at its best epoch on dev.
@@ -93,17 +95,17 @@ def finetune(
         is chosen by the mean recall of the labels (``dev_recall``); by default every text has the same
     gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, and the
         forward pass is paid twice
+    dtype : number format of what is computed, such as "float32"; weights stay float32. Default:
+        what this kind of processor computes fastest, `device.number_format`. A run goes on in the
+        format it began in.
     resume : go on from the checkpoint in ``out``
-    checkpoint_seconds : how often a checkpoint is written between the ends of epochs
     command : noted beside an adapter as the way to make it again
-    progress : called as progress(step, steps, text) after every step
-    watch : called as watch(history, steps) whenever the history has grown
-    after_step : called as after_step(clf, step), with 0 before the first step and then after every one, when the
-        gradients that made it are still there: by a `balance.Recorder`, for one
+    callbacks : of `training.Callback`, told how the run goes on, with the classifier as
+        ``run.learner``: a `TrainingCurve`, a `balance.Recorder`
     **recipe : other fields of `training.Recipe`: head_lr_multiplier, warmup, weight_decay,
-        max_grad_norm, accumulation, pool, patience. By default ``head_lr_multiplier`` is
-        `HEAD_LR_MULTIPLIER` where more than two labels are to be told apart while the
-        encoder learns slowly, else 1.
+        max_grad_norm, micro_batches, bucket_batches, patience. By default ``head_lr_multiplier`` is
+        `HEAD_LR_MULTIPLIER` where more than two labels are to be told apart while the encoder
+        learns slowly, else 1.
 
     Returns
     -------
@@ -159,31 +161,22 @@ def finetune(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     steps = epochs * -(-len(splits.train) // batch_size)
     if method == "prefix":
-        trained, shift_ranks = _prefixed(model, virtual_tokens, fresh, _lasting(base)), None
+        trained, own = _prefixed(model, virtual_tokens, fresh, _lasting(base)), []
     else:
-        trained, shift_ranks = prepared(model, method, rank, steps, fresh)
+        trained, own = prepared(model, method, rank, steps, fresh)
     clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
     data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
     balanced = class_weights is not None
-
-    def stepped(done: int) -> None:
-        if shift_ranks:
-            shift_ranks(done)
-        if after_step:
-            after_step(clf, done + 1)
-
-    if after_step and not resume:
-        after_step(clf, 0)
+    dtype = as_number_format(dtype, clf.device.type)
     clf.history = train(
         trained,
         data.lengths,
-        lambda places: data.batch(places) | {"labels": labels[places]},
-        _measuring(clf, splits.dev, balanced),
+        lambda indices: data.batch(indices) | {"labels": labels[indices]},
+        _measuring(clf, splits.dev, balanced, dtype),
         recipe,
-        number_format=number_format(clf.device.type),
+        dtype=dtype,
         folder=None if out is None or method == "adalora" else out,
         resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
         choose_by="epoch" if method == "adalora" else "dev_recall" if balanced else "dev_accuracy",
         identity={
             "method": method,
@@ -195,9 +188,8 @@ def finetune(
         },
         top=_above(trained),
         objective=None if weights is None else _weighted(weights.to(clf.device)),
-        after_step=stepped,
-        progress=progress,
-        watch=watch,
+        callbacks=[*own, *callbacks],
+        learner=clf,
     )
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()
@@ -302,12 +294,15 @@ def _lasting(base: str | os.PathLike[str]) -> str:
     return str(Path(base).resolve()) if Path(base).is_dir() else str(base)
 
 
-def _measuring(clf: Classifier, dev: TextDataset, balanced: bool) -> Callable[[], dict[str, float]]:
+def _measuring(
+    clf: Classifier, dev: TextDataset, balanced: bool, dtype: torch.dtype
+) -> Callable[[], dict[str, float]]:
     """What is measured after every epoch; with balanced weights the mean recall of the labels, too."""
     encoded, labels = clf.encode(dev.texts), torch.tensor(dev.labels_in(clf.label_names))
 
     def measure() -> dict[str, float]:
-        logits = clf.logits(encoded, fast=True)
+        with autocast(clf.device, dtype):
+            logits = clf.logits(encoded)
         right = (logits.argmax(-1) == labels).double()
         measured = {
             "dev_accuracy": float(right.mean()),
@@ -323,18 +318,18 @@ def _measuring(clf: Classifier, dev: TextDataset, balanced: bool) -> Callable[[]
 
 def prepared(
     model: nn.Module, method: Method, rank: int, steps: int, fresh: list[str]
-) -> tuple[nn.Module, Callable[[int], None] | None]:
+) -> tuple[nn.Module, list[Callback]]:
     """The model with what the method trains set free, and what is to be done after each step."""
     if method == "full":
-        return model, None
+        return model, []
     if method == "frozen-embeddings":
         model.get_input_embeddings().requires_grad_(False)
-        return model, None
+        return model, []
     if method == "frozen":
         layer = ("classifier.", "pre_classifier.")  # of a base that was fine-tuned before, too
         for name, one in model.named_parameters():
             one.requires_grad_(name in fresh or name.startswith(layer))
-        return model, None
+        return model, []
 
     with needs("lab"):
         from peft import AdaLoraConfig, LoraConfig, get_peft_model
@@ -352,7 +347,7 @@ def prepared(
     }
     with quietly():
         if method == "lora":
-            return get_peft_model(model, LoraConfig(r=rank, **settings)), None
+            return get_peft_model(model, LoraConfig(r=rank, **settings)), []
         # ranks are taken away over the middle of the run, then stay as they are
         config = AdaLoraConfig(
             init_r=rank + rank // 2,
@@ -363,7 +358,19 @@ def prepared(
             **settings,
         )
         trained = get_peft_model(model, config)
-    return trained, lambda step: trained.base_model.update_and_allocate(step)
+    return trained, [_RankAllocation(trained)]
+
+
+class _RankAllocation(Callback):
+    """AdaLoRA's step after each step: ranks move to where gradients say they help most."""
+
+    def __init__(self, adapted: Any):
+        self.adapted = adapted
+
+    def on_step(self, run: Run) -> None:
+        """Hand out the ranks anew."""
+        if not run.left_out:
+            self.adapted.base_model.update_and_allocate(run.step - 1)
 
 
 def _above(model: nn.Module) -> list[str]:

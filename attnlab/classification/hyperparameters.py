@@ -6,7 +6,7 @@ Choosing happens on dev. The test part is not touched, so that it can still tell
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from attnlab.classification.classifier import BUNDLED
 from attnlab.classification.finetuning import LEARNING_RATES, finetune
 from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, needs, suggest
+from attnlab.training.callbacks import Callback
 from attnlab.training.loop import Interrupted
 
 RANKS = (4, 8, 16, 32)
@@ -56,7 +57,7 @@ def search(
     most_trials: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    progress: Callable[[int, int, str], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Search:
     """Try recipes for so many minutes, each where the ones before promise most (TPE: Bergstra et al. 2011).
 
@@ -72,7 +73,7 @@ def search(
     most_trials : stop after so many, however fast
     folder : where the trials are written down; called again with the same folder, the search goes on with them
     seed : of the texts drawn, of what is tried and of every trial
-    progress : called as progress(step, steps, text) while a trial trains
+    callbacks : of `training.Callback`, told how each trial goes on
 
     Raises
     ------
@@ -95,7 +96,7 @@ def search(
         trial.set_user_attr("chosen", chosen)
         began = time.perf_counter()
         try:
-            clf = finetune(base, few, epochs=epochs, seed=seed, progress=progress, **chosen)
+            clf = finetune(base, few, epochs=epochs, seed=seed, callbacks=callbacks, **chosen)
         except Interrupted:  # Ctrl-C ends the search; what was found is not lost
             trial.study.stop()
             raise optuna.TrialPruned from None

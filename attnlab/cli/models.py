@@ -42,6 +42,10 @@ def finetune(
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
     ] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16; default: what suits this processor."),
+    ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Write the run to this folder, for TensorBoard.")
     ] = None,
@@ -57,9 +61,9 @@ def finetune(
     Ctrl-C stops after the step at hand; the same command with --resume goes on.
     """
     from attnlab.classification import finetuning
+    from attnlab.device import is_main_process
     from attnlab.evaluation.evaluator import Evaluator
-    from attnlab.training.loop import is_main_process
-    from attnlab.training.tracking import TensorBoard
+    from attnlab.training import Callback, ProgressBar, TensorBoard
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
     command = [f"attnlab finetune {shlex.quote(dataset)} --method {method}"]
@@ -72,28 +76,30 @@ def finetune(
     command += [f"--max-length {max_length}"] if max_length else []
     command += ["--drop-missing"] if drop_missing else []
     command += ["--balanced"] if balanced else []
+    command += [f"--dtype {dtype}"] if dtype else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
-    with progress("fine-tuning") as advance:
-        clf = finetuning.finetune(
-            base,
-            splits,
-            method,
-            out_folder,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            rank=rank,
-            max_length=max_length,
-            seed=seed,
-            class_weights="balanced" if balanced else None,
-            resume=resume,
-            command=" ".join(command),
-            progress=advance,
-            watch=TensorBoard(tensorboard) if tensorboard and is_main_process() else None,
-        )
-    if (
-        not is_main_process()
-    ):  # under accelerate launch or torchrun the first process speaks for all
+    callbacks: list[Callback] = [ProgressBar("fine-tuning")]
+    if tensorboard:
+        callbacks.append(TensorBoard(tensorboard))
+    clf = finetuning.finetune(
+        base,
+        splits,
+        method,
+        out_folder,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        rank=rank,
+        max_length=max_length,
+        seed=seed,
+        class_weights="balanced" if balanced else None,
+        dtype=dtype,
+        resume=resume,
+        command=" ".join(command),
+        callbacks=callbacks,
+    )
+    # under accelerate launch or torchrun the first process speaks for all
+    if not is_main_process():
         return
     OUT.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
     best = clf.history.best
@@ -131,21 +137,21 @@ def search(
     Example: [bold]attnlab search movie-sentiment --minutes 30 --out runs/search[/]
     """
     from attnlab.classification.hyperparameters import search as run_search
+    from attnlab.training import ProgressBar
 
     splits = _splits(dataset, text, label)
     names = [name.strip() for name in methods.split(",") if name.strip()]
-    with progress("searching") as advance:
-        found = run_search(
-            splits,
-            base,
-            minutes=minutes,
-            methods=names,
-            texts=texts,
-            epochs=epochs,
-            folder=folder,
-            seed=seed,
-            progress=advance,
-        )
+    found = run_search(
+        splits,
+        base,
+        minutes=minutes,
+        methods=names,
+        texts=texts,
+        epochs=epochs,
+        folder=folder,
+        seed=seed,
+        callbacks=[ProgressBar("searching")],
+    )
     say(found.trials.to_string(index=False, float_format="{:.4g}".format))
     chosen = found.best | {"base": base, "seed": seed, "text": text, "label": label}
     usual = {"base": "minilm", "seed": 0, "text": "text", "label": "label"}
@@ -192,9 +198,9 @@ def sweep(
     """
     from attnlab import datasets
     from attnlab.classification import classifier as bert
+    from attnlab.device import is_main_process
     from attnlab.evaluation.evaluator import Evaluator
     from attnlab.files import atomic_write
-    from attnlab.training.loop import is_main_process
 
     if Path(dataset).suffix:
         held_out = datasets.from_csv(dataset, text, label)

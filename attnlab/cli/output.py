@@ -41,7 +41,7 @@ def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
 
     Of several processes only the main one shows it.
     """
-    from attnlab.training.loop import is_main_process
+    from attnlab.device import is_main_process
 
     if not is_main_process():
         yield lambda step, steps, text: None

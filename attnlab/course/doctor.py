@@ -89,7 +89,7 @@ def _machine() -> Iterator[Finding]:
     )
     yield Finding("device", "ok", f"{where.type}: {name}")
     number_format = str(device.number_format(where.type)).removeprefix("torch.")
-    yield Finding("number format", "ok", f"{number_format} is fastest here (measured)")
+    yield Finding("number format", "ok", f"{number_format}, by what this processor can do")
     yield Finding(
         "profile", "ok", f"{device.profile().name} (ATTNLAB_PROFILE=ci|cpu|gpu changes it)"
     )

@@ -34,11 +34,15 @@ from attnlab.classification.classifier import (
 from attnlab.classification.finetuning import prepared
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset, check_tag_names, kinds_of, spans, words_of
-from attnlab.device import autocast, number_format
+from attnlab.device import as_number_format, autocast, is_main_process, number_format
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
 from attnlab.heads.settings import HeadSettings
-from attnlab.training.loop import History, Recipe, fingerprint, is_main_process, train
+from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import fingerprint
+from attnlab.training.history import History
+from attnlab.training.loop import train
+from attnlab.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -404,10 +408,9 @@ def finetune_tagger(
     batch_size: int = 16,
     rank: int = 8,
     seed: int = 0,
+    dtype: torch.dtype | str | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = 60.0,
-    progress: Callable[[int, int, str], None] | None = None,
-    watch: Callable[[History, int], None] | None = None,
+    callbacks: Sequence[Callback] = (),
     **recipe: Any,
 ) -> Tagger:
     """Fine-tune a BERT-family encoder on tagged sentences; return it at the epoch with the best F1 on dev.
@@ -421,11 +424,11 @@ def finetune_tagger(
         merged into it. While training it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
     rank : rank of the updates of "lora"
+    dtype : number format of what is computed; default what this kind of processor computes fastest
     resume : go on from the checkpoint in ``out``
-    checkpoint_seconds : how often a checkpoint is written between the ends of epochs
-    progress : called as progress(step, steps, text) after every step
-    watch : called as watch(history, steps) whenever the history has grown
-    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation, patience
+    callbacks : of `training.Callback`, with the tagger as ``run.learner``
+    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm,
+        micro_batches, patience
 
     Returns
     -------
@@ -464,23 +467,23 @@ def finetune_tagger(
     labels = data.labels(splits.train.tags)
     words = sum(int((one != IGNORED).sum()) for one in labels)
     steps = epochs * -(-len(splits.train) // batch_size)
-    trained, after_step = prepared(model, method, rank, steps, fresh)
+    trained, own = prepared(model, method, rank, steps, fresh)
+    dtype = as_number_format(dtype, tagger.device.type)
 
-    def batch(places: np.ndarray) -> dict[str, Tensor]:
-        own = [labels[int(place)] for place in places]
-        padded = nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=IGNORED)
-        return data.pieces.batch(places) | {"labels": padded}  # (B, T)
+    def batch(indices: np.ndarray) -> dict[str, Tensor]:
+        rows = [labels[int(index)] for index in indices]
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+        return data.pieces.batch(indices) | {"labels": padded}  # (B, T)
 
     history = train(
         trained,
         data.pieces.lengths,
         batch,
-        _measuring(tagger, splits.dev),
+        _measuring(tagger, splits.dev, dtype),
         recipe,
-        number_format=number_format(tagger.device.type),
+        dtype=dtype,
         folder=out,
         resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
         choose_by="dev_f1",
         identity={
             "method": method,
@@ -489,9 +492,8 @@ def finetune_tagger(
             "dev_sentences": fingerprint(vars(splits.dev)),
         },
         objective=mean_over_words(words / len(labels)),
-        after_step=after_step,
-        progress=progress,
-        watch=watch,
+        callbacks=[*own, *callbacks],
+        learner=tagger,
     )
     model.requires_grad_(True)
     if trained is not model:
@@ -553,7 +555,9 @@ def _known(data: TaggedDataset, tag_names: Sequence[str], who: str) -> None:
         )
 
 
-def _measuring(tagger: Tagger, dev: TaggedDataset) -> Callable[[], dict[str, float]]:
+def _measuring(
+    tagger: Tagger, dev: TaggedDataset, dtype: torch.dtype
+) -> Callable[[], dict[str, float]]:
     """What is measured after every epoch."""
     with needs("lab"):
         from seqeval.metrics import f1_score
@@ -565,7 +569,8 @@ def _measuring(tagger: Tagger, dev: TaggedDataset) -> Callable[[], dict[str, flo
     places = [np.array([number[tag] for tag in tags]) for tags in truth]
 
     def measure() -> dict[str, float]:
-        answers = tagger.log_probabilities(encoded, fast=True)
+        with autocast(tagger.device, dtype):
+            answers = tagger.log_probabilities(encoded)
         guess = [
             [tagger.tag_names[tag] for tag in best_tags(one, tagger.tag_names)] for one in answers
         ]

@@ -1,21 +1,23 @@
-"""The training loop that every model here goes through, its recipe, its history and its checkpoints."""
+"""Training: the loop that every model here goes through, its recipe, history and callbacks.
 
-from attnlab.training.loop import (
-    CHECKPOINT,
-    History,
-    Interrupted,
-    Recipe,
-    linear_schedule,
-    parameter_groups,
-    shuffled_batches,
-    train,
-)
+`train` reads like the loop of lesson 05; a checkpoint lets a run that was stopped go on to the same
+bits.
+"""
+
+from attnlab.training.callbacks import Callback, ProgressBar
+from attnlab.training.checkpoint import CHECKPOINT
+from attnlab.training.history import History
+from attnlab.training.loop import Interrupted, linear_schedule, shuffled_batches, train
+from attnlab.training.recipe import Recipe
+from attnlab.training.run import parameter_groups
 from attnlab.training.tracking import TensorBoard
 
 __all__ = [
     "CHECKPOINT",
+    "Callback",
     "History",
     "Interrupted",
+    "ProgressBar",
     "Recipe",
     "TensorBoard",
     "linear_schedule",

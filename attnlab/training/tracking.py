@@ -1,19 +1,23 @@
-"""Experiment tracking: a run written down where TensorBoard shows it beside others, while it goes on."""
+"""Experiment tracking: a run written for TensorBoard while it goes on."""
 
 import os
 from pathlib import Path
+from typing import Any
 
+from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError
-from attnlab.training.loop import History
+from attnlab.training.callbacks import Callback
+from attnlab.training.history import History
+from attnlab.training.run import Run
 
 MISSING = "TensorBoard is not installed. Type: pip install 'attnlab[tracking]'"
 
 
-class TensorBoard:
-    """Writes a history for TensorBoard: ``finetune(..., watch=TensorBoard("runs/lora"))``.
+class TensorBoard(Callback):
+    """Writes a history for TensorBoard: ``finetune(..., callbacks=[TensorBoard("runs/lora")])``.
 
-    ``tensorboard --logdir runs`` shows all runs under that folder. What an earlier run left in the same folder is
-    hidden, so a run that is resumed shows once.
+    ``tensorboard --logdir runs`` shows all runs under that folder. What an earlier run left in the
+    same folder is hidden, so a run that is resumed shows once.
 
     Parameters
     ----------
@@ -30,11 +34,35 @@ class TensorBoard:
         except ImportError as error:
             raise AttnlabError(MISSING) from error
         self.folder = Path(folder)
-        self._writer = SummaryWriter(str(self.folder), purge_step=0)
+        self._new_writer = SummaryWriter
+        self._writer: Any = None
         self._steps = self._rows = 0
 
-    def __call__(self, history: History, steps: int) -> None:
+    def on_start(self, run: Run) -> None:
+        """Open a file; of what an earlier run left in the folder nothing is shown."""
+        if is_main_process():
+            self._writer = self._new_writer(str(self.folder), purge_step=0)
+            self._steps = self._rows = 0
+
+    def on_step(self, run: Run) -> None:
+        """Write a step that was noted."""
+        if run.noted:
+            self._write(run.history)
+
+    def on_epoch(self, run: Run) -> None:
+        """Write an epoch."""
+        self._write(run.history)
+
+    def on_end(self, run: Run) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self, history: History) -> None:
         """Write what is new in the history: steps by their number, epochs by theirs."""
+        if self._writer is None:
+            return
         for row in history.steps[self._steps :]:
             for name in set(row) - {"step", "seconds"}:
                 self._writer.add_scalar(f"step/{name}", row[name], int(row["step"]))

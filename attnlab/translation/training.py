@@ -1,7 +1,7 @@
 """Train a translator from nothing on pairs of texts."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from torch import nn
 
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
+from attnlab.device import as_number_format, is_main_process
 from attnlab.device import device as default_device
-from attnlab.device import number_format as fastest_format
 from attnlab.errors import DataError, ModelError, needs
-from attnlab.training.loop import CHECKPOINT, History, Recipe, fingerprint, is_main_process, train
+from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import CHECKPOINT, fingerprint
+from attnlab.training.loop import train
+from attnlab.training.recipe import Recipe
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords
 from attnlab.translation.batches import PairBatches
@@ -37,13 +40,10 @@ def train_translator(
     epochs: int = 8,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
-    number_format: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     seed: int = 0,
     resume: bool = False,
-    checkpoint_seconds: float = 60.0,
-    progress: Callable[[int, int, str], None] | None = None,
-    watch: Callable[[History, int], None] | None = None,
-    after_step: Callable[[Translator, int], None] | None = None,
+    callbacks: Sequence[Callback] = (),
     **recipe: Any,
 ) -> Translator:
     """Train a Transformer from nothing on pairs of texts; return it at its best epoch on dev.
@@ -58,13 +58,12 @@ def train_translator(
     model : other keywords of `Seq2SeqTransformer`: norm, positions, max_length, tie, fused (True
         here: faster)
     learning_rate : at its highest; it rises over the first 6 % of the steps and falls to 0 linearly
-    number_format : of what is computed; default bfloat16 on a GPU that has it, else float32
+    dtype : number format of what is computed; default that of `device.number_format` on a GPU,
+        float32 on a CPU
     resume : go on from the checkpoint in ``out``
-    progress : called as progress(step, steps, text) after every step
-    watch : called as watch(history, steps) whenever the history has grown
-    after_step : called as after_step(translator, step) after every step, with 0 before the first
-    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm, accumulation,
-        pool, patience
+    callbacks : of `training.Callback`, with the translator as ``run.learner``
+    **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm,
+        micro_batches, bucket_batches, patience
 
     Returns
     -------
@@ -99,30 +98,25 @@ def train_translator(
     )
     data = PairBatches(translator, splits.train)
     translator.default_max_length = max(map(len, data.labels))
-    if number_format is None:
-        cuda = translator.device.type == "cuda"
-        number_format = fastest_format("cuda") if cuda else torch.float32
-    if after_step and not resume:
-        after_step(translator, 0)
+    if dtype is None and translator.device.type != "cuda":
+        dtype = torch.float32
     translator.history = train(
         network,
         data.lengths,
         data.batch,
         _measuring(translator, splits.dev),
         full_recipe,
-        number_format=number_format,
+        dtype=as_number_format(dtype, translator.device.type),
         folder=folder,
         resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
         choose_by="dev_chrf",
         identity={
             "size": network.size,
             "training_texts": fingerprint(vars(splits.train)),
             "dev_texts": fingerprint(vars(splits.dev)),
         },
-        after_step=None if after_step is None else lambda done: after_step(translator, done + 1),
-        progress=progress,
-        watch=watch,
+        callbacks=callbacks,
+        learner=translator,
     )
     network.eval()
     if folder is not None and is_main_process():

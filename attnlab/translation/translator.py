@@ -22,7 +22,7 @@ from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.files import atomic_write, bundled
 from attnlab.heads.maps import Seq2SeqMaps
 from attnlab.heads.settings import Seq2SeqSettings
-from attnlab.training.loop import History
+from attnlab.training.history import History
 from attnlab.transformer import decoding
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords

@@ -367,7 +367,7 @@ translator = al.train_translator(
     epochs=size.pair_epochs,
     learning_rate=2e-3,
     dropout=0.0,
-    watch=curve.run("dates"),
+    callbacks=[curve.run("dates")],
 )
 print(f"{translator} after {time.perf_counter() - began:.0f} s")
 curve.picture()
@@ -497,7 +497,9 @@ string_curve
 # %%
 recipe = {"batch_size": 16, "learning_rate": 2e-3, "label_smoothing": 0.1}
 recipe["epochs"] = size.string_epochs
-french = al.train_translator(real, watch=string_curve.run("interface-fr"), **recipe)
+french = al.train_translator(
+    real, callbacks=[string_curve.run("interface-fr")], **recipe
+)
 string_curve.picture()
 
 # %% [markdown]

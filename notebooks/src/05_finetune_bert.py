@@ -63,7 +63,7 @@ quick = al.finetune(
     "full",
     epochs=size.epochs,
     learning_rate=learning_rate,
-    watch=quick_curve.run(f"rate {learning_rate:g}"),
+    callbacks=[quick_curve.run(f"rate {learning_rate:g}")],
 )
 quick_curve.picture()
 
@@ -361,8 +361,8 @@ print(f"{len(train)} sentences, {steps} steps, computed in {number_format}")
 # `number_format` is worth a word. Many processors and GPUs multiply 16-bit numbers
 # several times faster than 32-bit ones. `bfloat16` keeps the range of float32 and gives
 # up digits, which training hardly notices. **Mixed precision** computes the products in
-# it and keeps weights and sums in float32. Whether this machine gains from it was
-# measured, once, a moment ago.
+# it and keeps weights and sums in float32. Whether this machine has circuits for it,
+# `number_format` has asked the processor.
 
 
 # %%
@@ -533,8 +533,8 @@ kinds = {
 }
 runs = {}
 for name, kind in kinds.items():
-    watch = kinds_curve.run(name)
-    runs[name] = al.finetune("minilm", part, epochs=size.epochs, watch=watch, **kind)
+    live = [kinds_curve.run(name)]
+    runs[name] = al.finetune("minilm", part, epochs=size.epochs, callbacks=live, **kind)
 kinds_curve.picture()
 
 # %% [markdown]
@@ -704,8 +704,10 @@ methods_curve
 # %%
 tuned = {}
 for method in al.classification.LEARNING_RATES:
-    watch = methods_curve.run(method)
-    tuned[method] = al.finetune("minilm", part, method, epochs=size.epochs, watch=watch)
+    live = [methods_curve.run(method)]
+    tuned[method] = al.finetune(
+        "minilm", part, method, epochs=size.epochs, callbacks=live
+    )
 methods_curve.picture()
 
 # %%

@@ -622,7 +622,7 @@ healthy = al.TrainingMonitor(balance.Recorder(probe, every=2))
 healthy
 
 # %%
-good = al.finetune("minilm", little, "full", after_step=healthy, **run)
+good = al.finetune("minilm", little, "full", callbacks=[healthy], **run)
 print(good.history.to_frame()[["epoch", "train_loss", "dev_accuracy"]].round(3))
 healthy.picture()
 
@@ -636,7 +636,7 @@ warned
 
 # %%
 reckless = {"learning_rate": 2e-3, "warmup": 0.9, **run}
-bad = al.finetune("minilm", little, "full", after_step=warned, **reckless)
+bad = al.finetune("minilm", little, "full", callbacks=[warned], **reckless)
 print(bad.history.to_frame()[["epoch", "train_loss", "dev_accuracy"]].round(3))
 
 # %%

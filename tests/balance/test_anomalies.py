@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from each_step import EachStep
 
 import attnlab as al
 from attnlab import balance, heads
@@ -418,7 +419,8 @@ def test_heads_tampered_with_in_a_real_training_are_caught(movies):
     recorder, was = Recorder(short, 2), {}
     tampering = {(1, 4): 40.0, (3, 8): 0.0}
 
-    def after_step(clf, step):
+    def tamper(run):
+        clf, step = run.learner, run.step
         for (layer, head), factor in tampering.items():
             query = heads.sites(clf.model)[layer].module.query
             rows = slice(head * 32, (head + 1) * 32)
@@ -429,10 +431,10 @@ def test_heads_tampered_with_in_a_real_training_are_caught(movies):
                         one[rows] *= factor
                     elif step == 30:
                         one[rows] = was[layer, one is query.bias]
-        recorder(clf, step)
 
     data = Splits(movies.train.sample(144), movies.dev.sample(8), movies.test.sample(8))
-    al.finetune("minilm", data, "frozen-embeddings", epochs=1, batch_size=4, after_step=after_step)
+    both = [EachStep(tamper), recorder]
+    al.finetune("minilm", data, "frozen-embeddings", epochs=1, batch_size=4, callbacks=both)
     found = episodes(recorder.table).set_index(["layer", "head"])
     assert found.loc[(1, 4), ["kind", "start", "end"]].tolist() == ["collapse", 22, 30]
     assert found.loc[(3, 8), ["kind", "start", "end"]].tolist() == ["spread", 22, 30]

@@ -163,12 +163,9 @@ def little_splits():
     return Splits(train, movies.dev.select(range(8)), movies.test.select(range(8)))
 
 
-def finetuned(base, after_step, out=None, **options):
-    fixed = {"epochs": 2, "batch_size": 8, "checkpoint_seconds": 0}
-    splits = little_splits()
-    return al.finetune(
-        base, splits, "frozen-embeddings", out, after_step=after_step, **fixed, **options
-    )
+def finetuned(base, *callbacks, out=None, **options):
+    fixed = {"epochs": 2, "batch_size": 8, "callbacks": callbacks}
+    return al.finetune(base, little_splits(), "frozen-embeddings", out, **fixed, **options)
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +177,7 @@ def whole(tiny_base, tmp_path_factory):
 
 def test_a_recorded_run_ends_as_it_would_have_without(tiny_base, whole):
     watched, recorder = whole
-    pairs = zip(
-        finetuned(tiny_base, None).model.parameters(), watched.model.parameters(), strict=True
-    )
+    pairs = zip(finetuned(tiny_base).model.parameters(), watched.model.parameters(), strict=True)
     assert all(a.equal(b) for a, b in pairs)
     wide = recorder.table.pivot_table(index="step", columns="measure", values="value", dropna=False)
     assert wide.index.tolist() == list(range(0, 17, 2))
@@ -195,27 +190,28 @@ def test_adapters_are_recorded_without_gradients_since_heads_own_weights_do_not_
     tiny_base, tmp_path
 ):
     recorder = Recorder(["A dull film."], 4)
-    al.finetune(tiny_base, little_splits(), "lora", epochs=1, batch_size=8, after_step=recorder)
+    al.finetune(tiny_base, little_splits(), "lora", epochs=1, batch_size=8, callbacks=[recorder])
     wide = recorder.table.pivot_table(index="step", columns="measure", values="value", dropna=False)
     assert wide.index.tolist() == [0, 4, 8]
     assert wide["gradient"].isna().all()
     assert not wide.drop(columns="gradient").isna().any(axis=None)
     with pytest.raises(ModelError, match="prefix"):
-        al.finetune(tiny_base, little_splits(), "prefix", epochs=1, after_step=recorder)
+        al.finetune(tiny_base, little_splits(), "prefix", epochs=1, callbacks=[recorder])
 
 
 # ── killed, and going on ───────────────────────────────────────────────────────────────────────
 
 KILLED = """
 import os, signal, sys
+from attnlab.training import checkpoint
+from each_step import EachStep
 from test_recorder import Recorder, TEXTS, finetuned
 base, out, path = sys.argv[1:]
-recorder = Recorder(TEXTS, 2, path)
-def after_step(clf, step):
-    recorder(clf, step)
-    if step == 10:  # measured, but not yet in the checkpoint
+checkpoint.CHECKPOINT_SECONDS = 0.0
+def kill(run):
+    if run.step == 10:  # measured, but not yet in the checkpoint
         os.kill(os.getpid(), signal.SIGKILL)
-finetuned(base, after_step, out)
+finetuned(base, Recorder(TEXTS, 2, path), EachStep(kill), out=out)
 """
 
 
@@ -234,7 +230,7 @@ def test_a_run_that_was_killed_and_went_on_leaves_the_table_of_one_that_never_st
     before.to_csv(path, index=False)
     again = Recorder(TEXTS, 2, path)
     assert again.overall["step"].tolist() == [0, 2, 4, 6, 8, 10]
-    finetuned(tiny_base, again, tmp_path / "killed", resume=True)
+    finetuned(tiny_base, again, out=tmp_path / "killed", resume=True)
     never_stopped = whole[1]
     pd.testing.assert_frame_equal(again.table, never_stopped.table)
     pd.testing.assert_frame_equal(again.overall, never_stopped.overall)

@@ -19,7 +19,8 @@ from attnlab.balance.knobs import Adjustment, Objective
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, DataError, ModelError
-from attnlab.training.loop import Interrupted
+from attnlab.training import Interrupted
+from attnlab.training import checkpoint as checkpoints
 
 CHANCE = {"random": {"trials": 5}}
 QUICK = {"gradient": {"epochs": 3}, "random": {"trials": 5}}
@@ -264,7 +265,7 @@ def retrained(task):
 
 
 def _with_retraining(clf, splits, out=None, **more):
-    recipe = {"texts": 96, "epochs": 5, "learning_rate": 1e-4, "checkpoint_seconds": 0.0}
+    recipe = {"texts": 96, "epochs": 5, "learning_rate": 1e-4}
     start = damage(clf, sigma=1.0)
     options = {"ways": ("even",), "options": CHANCE, "rounds": 2, "seed": 2}
     return Tuner(clf, splits, start, retrain=recipe, out=out, **options, **more)
@@ -311,6 +312,7 @@ def test_a_run_stopped_between_rounds_and_in_a_retraining_ends_as_if_it_never_ha
         if text and step == 4:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(one, "_progress", stop_in_training)
     with pytest.raises(Interrupted):
         one.run()

@@ -90,7 +90,7 @@ def _recorder() -> list[Row]:
     shares = []
     for seed in range(3):
         recorder = balance.Recorder(movies.dev.sample(32, seed).texts)
-        al.finetune("minilm", some, "full", epochs=1, seed=seed, after_step=recorder)
+        al.finetune("minilm", some, "full", epochs=1, seed=seed, callbacks=[recorder])
         shares.append(recorder.overhead)
     name, unit = "balance.recorder.overhead", "extra share of training time"
     return [row(name, statistics.median(shares), unit, shares)]

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 
 import attnlab as al
 from attnlab.datasets.splits import Splits
-from attnlab.training.loop import CHECKPOINT, Recipe, train
+from attnlab.training import CHECKPOINT, Recipe, train
 
 RUNS = Path(__file__).parents[2] / "runs" / "bench"
 
@@ -30,7 +30,13 @@ TRAINED = [
         "reuters-r52",
         "full",
         (0,),
-        {"epochs": 4, "learning_rate": 2e-4, "batch_size": 16, "pool": 4, "max_length": 128},
+        {
+            "epochs": 4,
+            "learning_rate": 2e-4,
+            "batch_size": 16,
+            "bucket_batches": 4,
+            "max_length": 128,
+        },
     ),
 ]
 
@@ -157,7 +163,7 @@ def training_rate(
         lambda places: {"input_ids": ids[places], "labels": labels[places]},
         lambda: {"dev_accuracy": 0.0},
         Recipe(epochs=2, batch_size=batch_size),
-        number_format=al.device.number_format(device),
+        dtype=al.device.number_format(device),
     )
     seconds = history.rows[1]["seconds"] - history.rows[0]["seconds"]  # the first warms up
     weights = sum(one.numel() for one in model.bert.encoder.parameters())

@@ -13,6 +13,7 @@ from attnlab.balance.anomalies import episodes
 from attnlab.balance.recorder import Recorder
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.splits import Splits
+from attnlab.training.run import Run
 
 EVERY = 2
 STEPS = 80
@@ -51,17 +52,18 @@ def planted(seed: int, tampered: bool = True) -> tuple[pd.DataFrame, pd.DataFram
     truth = _drawn(seed) if tampered else _drawn(seed).iloc[:0]
     working: dict[int, _Tampering] = {}
 
-    def after_step(clf: Classifier, step: int) -> None:
-        for at, row in enumerate(truth.itertuples()):
-            if step == row.start:
-                working[at] = _Tampering(clf, row.layer, row.head, row.way, row.other)
-            if step == row.end and at in working:
-                working.pop(at).undo()
-        for one in working.values():
-            one.hold()
-        recorder(clf, step)
+    class Tamper(al.training.Callback):
+        def on_step(self, run: Run) -> None:
+            for at, row in enumerate(truth.itertuples()):
+                if run.step == row.start:
+                    working[at] = _Tampering(run.learner, row.layer, row.head, row.way, row.other)
+                if run.step == row.end and at in working:
+                    working.pop(at).undo()
+            for one in working.values():
+                one.hold()
 
-    al.finetune("minilm", splits, "full", epochs=2, batch_size=8, seed=seed, after_step=after_step)
+    both = [Tamper(), recorder]
+    al.finetune("minilm", splits, "full", epochs=2, batch_size=8, seed=seed, callbacks=both)
     return recorder.table, truth.drop(columns=["way", "other"])
 
 

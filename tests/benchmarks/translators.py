@@ -24,7 +24,7 @@ LARGE = {
     "decoder_layers": 6,
     "feed_forward": 2048,
     "epochs": 3,
-    "number_format": torch.bfloat16,
+    "dtype": torch.bfloat16,
 }
 
 

@@ -20,7 +20,7 @@ few = al.datasets.Splits(movies.train.sample(200), movies.dev.sample(20), movies
 monitor = al.TrainingMonitor(Recorder(few.dev.texts[:6], every=2))
 display(monitor)
 trained = al.finetune("minilm", few, "full", epochs=1, batch_size=8, learning_rate=6e-3,
-                      after_step=monitor, watch=monitor)"""
+                      callbacks=[monitor])"""
 TUNER = """import time, types
 class Slow:  # rounds as a Tuner makes them, without its work
     clf, now, start, rounds, doing = clf, clf, clf.settings(), [], ""

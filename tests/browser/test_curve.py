@@ -11,19 +11,19 @@ movies = al.datasets.load("movie-sentiment")
 few = al.datasets.Splits(movies.train.sample(160), movies.dev.sample(100), movies.test)"""
 ONE = """curve = al.TrainingCurve(len(few.dev))
 display(curve)
-clf = al.finetune("minilm", few, epochs=2, batch_size=8, watch=curve)"""
+clf = al.finetune("minilm", few, epochs=2, batch_size=8, callbacks=[curve])"""
 TWO = """both = al.TrainingCurve(len(few.dev))
 display(both)
 for method in ("lora", "frozen"):
-    al.finetune("minilm", few, method=method, epochs=2, batch_size=8, watch=both.run(method))"""
+    al.finetune("minilm", few, method=method, epochs=2, batch_size=8, callbacks=[both.run(method)])"""
 STOPPED = """late = al.TrainingCurve()
 display(late)
-def stop_in_the_second_epoch(history, steps):
-    late(history, steps)
-    if len(history.steps) > 14:
-        raise RuntimeError("no more")
+class Stop(al.training.Callback):
+    def on_step(self, run):
+        if run.step > 14:
+            raise RuntimeError("no more")
 try:
-    al.finetune("minilm", few, epochs=2, batch_size=16, watch=stop_in_the_second_epoch)
+    al.finetune("minilm", few, epochs=2, batch_size=16, callbacks=[late, Stop()])
 except RuntimeError:
     pass"""
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from each_step import EachStep
 from tiny_models import CONFIGS
 from transformers import AutoModel, AutoTokenizer, BertModel
 
@@ -17,7 +18,7 @@ import attnlab as al
 from attnlab.classification.finetuning import LEARNING_RATES
 from attnlab.datasets.splits import Splits
 from attnlab.errors import DataError, ModelError
-from attnlab.training.loop import CHECKPOINT, Interrupted
+from attnlab.training import CHECKPOINT, Interrupted
 
 TEXTS = ["A joy from start to finish.", "Dull, and far too long."]
 
@@ -66,11 +67,11 @@ def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
         method,
         tmp_path / "out",
         epochs=2,
-        progress=lambda *step: steps.append(step),
+        callbacks=[EachStep(lambda run: steps.append((run.step, run.steps)))],
     )
     assert len(mine.history.rows) == 2
     assert mine.history.rows[1]["train_loss"] < mine.history.rows[0]["train_loss"]
-    assert steps[-1][:2] == (6, 6)
+    assert steps[-1] == (6, 6)
     assert all(one.requires_grad for one in mine.model.parameters())
     again = al.load_classifier(tmp_path / "out")
     assert np.allclose(
@@ -188,12 +189,14 @@ def test_gradient_checkpointing_changes_memory_and_not_the_result(little, tiny_b
 def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tiny_base, tmp_path, method):
     whole = al.finetune(tiny_base, little, method, epochs=2, patience=2)
 
-    def ctrl_c(step, steps, text):
-        if step == 4:
+    def ctrl_c(run):
+        if run.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="after step 4 of 6"):
-        al.finetune(tiny_base, little, method, tmp_path, epochs=2, patience=2, progress=ctrl_c)
+        al.finetune(
+            tiny_base, little, method, tmp_path, epochs=2, patience=2, callbacks=[EachStep(ctrl_c)]
+        )
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     with pytest.raises(al.AttnlabError, match="unfinished run"):
         al.finetune(tiny_base, little, method, tmp_path, epochs=2, patience=2)
@@ -308,13 +311,13 @@ def test_a_hundred_thousand_rows_are_read_and_trained_on(tmp_path):
     class Enough(Exception):
         pass
 
-    def enough(step, steps, text):
-        assert steps == 2500
-        if step == 3:
+    def enough(run):
+        assert run.steps == 2500
+        if run.step == 3:
             raise Enough
 
     with pytest.raises(Enough):
-        al.finetune("minilm", splits, "frozen", epochs=1, progress=enough)
+        al.finetune("minilm", splits, "frozen", epochs=1, callbacks=[EachStep(enough)])
 
 
 def test_a_prefix_is_kept_with_its_classifier_and_nothing_pretends_it_is_not_there(
@@ -410,13 +413,13 @@ def test_with_balanced_weights_the_epoch_is_chosen_by_recall_of_all_labels(littl
     ],
 )
 def test_another_run_is_not_taken_for_the_one_that_was_stopped(little, tmp_path, change, words):
-    def stop(step, steps, text):
-        if step == 2:
+    def stop(run):
+        if run.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     options = {"splits": little, "method": "frozen", "epochs": 1, "out": tmp_path}
     with pytest.raises(Interrupted):
-        al.finetune("minilm", **options, progress=stop)
+        al.finetune("minilm", **options, callbacks=[EachStep(stop)])
     if "splits" in change:
         change = {"splits": Splits(little.train.select(range(95, -1, -1)), little.dev, little.test)}
     with pytest.raises(al.AttnlabError, match=words):
@@ -459,13 +462,14 @@ def test_label_weights_leave_what_a_method_adds_to_the_loss():
 
 
 @pytest.mark.parametrize("method", ["full", "adalora"])
-def test_after_step_sees_the_model_before_the_first_step_and_its_gradients_after_each(
+def test_a_callback_sees_the_model_before_the_first_step_and_its_gradients_after_each(
     little, tiny_base, method
 ):
     seen = []
 
-    def look(clf, step):
-        seen.append((step, any(one.grad is not None for one in clf.model.parameters())))
+    def look(run):
+        moved = any(one.grad is not None for one in run.learner.model.parameters())
+        seen.append((run.step, moved))
 
-    al.finetune(tiny_base, little, method, epochs=1, after_step=look)
+    al.finetune(tiny_base, little, method, epochs=1, callbacks=[EachStep(look, start=True)])
     assert seen == [(0, False), (1, True), (2, True), (3, True)]

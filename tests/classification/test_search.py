@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from each_step import EachStep
 
 from attnlab.classification.hyperparameters import search
 from attnlab.datasets.splits import Splits
@@ -54,12 +55,12 @@ def test_no_trial_begins_after_its_time_and_ctrl_c_keeps_what_was_found(little):
 
     seen = []
 
-    def ctrl_c(step, steps, text):
-        seen.append(step)
+    def ctrl_c(run):
+        seen.append(run.step)
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    found = search(little, texts=16, epochs=1, methods=["frozen"], progress=ctrl_c)
+    found = search(little, texts=16, epochs=1, methods=["frozen"], callbacks=[EachStep(ctrl_c)])
     assert found.trials["state"].tolist()[-1] == "pruned"
     assert found.trials["state"].tolist()[0] == "complete"
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from attnlab.training.loop import Recipe, train
+from attnlab.training import Recipe, train
 
 
 class Tiny(nn.Module):
@@ -29,8 +29,8 @@ LABELS = (DATA[:, 0] > 0).long()
 LENGTHS = [3 + index % 7 for index in range(50)]
 
 
-def batch(places):
-    return {"x": DATA[places], "labels": LABELS[places]}
+def batch(indices):
+    return {"x": DATA[indices], "labels": LABELS[indices]}
 
 
 def measure(model):

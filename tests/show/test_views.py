@@ -18,7 +18,7 @@ import attnlab as al
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.reports import Report
 from attnlab.show import plots, views
-from attnlab.training.loop import History
+from attnlab.training import History
 
 TEXT = "A slow start, but what an ending."
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from each_step import EachStep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CONFIGS
@@ -22,7 +23,7 @@ from attnlab.datasets.tagged import TaggedDataset, spans
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.heads.settings import HeadSettings
 from attnlab.tagging import tagger as tagging
-from attnlab.training.loop import CHECKPOINT, Interrupted
+from attnlab.training import CHECKPOINT, Interrupted
 
 TAGS = ["O", "B-DATE", "I-DATE", "B-AMOUNT", "I-AMOUNT"]
 
@@ -117,21 +118,19 @@ def test_a_batch_in_parts_weighted_by_texts_has_the_loss_of_the_whole():
 
 @pytest.mark.parametrize("method", list(tagging.LEARNING_RATES))
 def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
-    steps, seen = [], []
+    steps = []
     mine = al.finetune_tagger(
         "minilm",
         little,
         method,
         tmp_path / "out",
         epochs=2,
-        progress=lambda *step: steps.append(step),
-        watch=lambda history, total: seen.append(total),
+        callbacks=[EachStep(lambda run: steps.append((run.step, run.steps)))],
     )
     rows = mine.history.rows
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
     assert {"dev_accuracy", "dev_loss", "dev_f1"} <= {*rows[0]}
-    assert steps[-1][:2] == (6, 6)
-    assert seen
+    assert steps[-1] == (6, 6)
     assert all(one.requires_grad for one in mine.model.parameters())
     again = al.load_tagger(tmp_path / "out")
     assert again.tag_names == mine.tag_names == little.train.tag_names
@@ -170,12 +169,14 @@ def test_the_same_seed_gives_the_same_tagger(little):
 def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tmp_path):
     whole = al.finetune_tagger("minilm", little, "lora", epochs=2)
 
-    def ctrl_c(step, steps, text):
-        if step == 4:
+    def ctrl_c(run):
+        if run.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="after step 4 of 6"):
-        al.finetune_tagger("minilm", little, "lora", tmp_path, epochs=2, progress=ctrl_c)
+        al.finetune_tagger(
+            "minilm", little, "lora", tmp_path, epochs=2, callbacks=[EachStep(ctrl_c)]
+        )
     others = Splits(little.dev, little.dev, little.test)
     with pytest.raises(AttnlabError, match="training_sentences was"):
         al.finetune_tagger("minilm", others, "lora", tmp_path, epochs=2, resume=True)

@@ -3,11 +3,11 @@
 import sys
 
 import pytest
+from each_step import EachStep
 from tiny_training import run
 
 from attnlab.errors import AttnlabError
-from attnlab.training.loop import Recipe
-from attnlab.training.tracking import TensorBoard
+from attnlab.training import Recipe, TensorBoard
 
 
 def read(folder):
@@ -22,7 +22,7 @@ def read(folder):
 
 
 def test_tensorboard_shows_every_noted_step_and_epoch(tmp_path):
-    _, history = run(watch=TensorBoard(tmp_path))
+    _, history = run(callbacks=[TensorBoard(tmp_path)])
     seen = read(tmp_path)
     assert seen["step/loss"] == [(row["step"], pytest.approx(row["loss"])) for row in history.steps]
     assert seen["epoch/dev_accuracy"] == [
@@ -37,14 +37,20 @@ def test_a_run_that_went_on_shows_once(tmp_path):
     class Killed(Exception):
         pass
 
-    def kill(step, steps, text):
-        if step == 16:
+    def kill(run):
+        if run.step == 16:
             raise Killed
 
     board = tmp_path / "board"
     with pytest.raises(Killed):
-        run(recipe=recipe, folder=tmp_path / "run", watch=TensorBoard(board), progress=kill)
-    _, history = run(recipe=recipe, folder=tmp_path / "run", resume=True, watch=TensorBoard(board))
+        run(
+            recipe=recipe,
+            folder=tmp_path / "run",
+            callbacks=[TensorBoard(board), EachStep(kill)],
+        )
+    _, history = run(
+        recipe=recipe, folder=tmp_path / "run", resume=True, callbacks=[TensorBoard(board)]
+    )
     assert [step for step, _ in read(board)["step/loss"]] == [row["step"] for row in history.steps]
 
 

@@ -1,9 +1,11 @@
 """Training: the loop against its oracles, and runs that are stopped, killed or short of memory."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from each_step import EachStep
 from safetensors.torch import load_file
 from tiny_models import tiny
 from tiny_training import DATA, LABELS, LENGTHS, Tiny, batch, measure, run, same_weights
@@ -18,10 +21,12 @@ from torch import nn
 from transformers import Trainer, TrainingArguments, get_linear_schedule_with_warmup
 
 from attnlab.errors import AttnlabError, AttnlabWarning
-from attnlab.training.loop import (
+from attnlab.training import (
     CHECKPOINT,
+    Callback,
     History,
     Interrupted,
+    ProgressBar,
     Recipe,
     linear_schedule,
     parameter_groups,
@@ -40,7 +45,7 @@ def test_it_learns_and_tells_what_it_saw():
     told = []
     _, history = run(
         recipe=Recipe(epochs=8, batch_size=8, learning_rate=1e-2),
-        progress=lambda *a: told.append(a),
+        callbacks=[EachStep(lambda run: told.append((run.step, run.steps, run.status)))],
     )
     assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
     assert [row["epoch"] for row in history.rows] == list(range(1, 9))
@@ -60,6 +65,45 @@ def test_it_learns_and_tells_what_it_saw():
     assert history.trainable == sum(one.numel() for one in Tiny().parameters())
     assert (steps["memory_mb"] > 10).all()
     assert steps["seconds"].is_monotonic_increasing
+
+
+def test_callbacks_are_told_in_their_order_and_of_the_end_even_of_a_run_that_fails(capsys):
+    told = []
+
+    class Noting(Callback):
+        def on_start(self, run):
+            told.append(("start", run.step))
+
+        def on_step(self, run):
+            told.append(("step", run.step))
+
+        def on_epoch(self, run):
+            told.append(("epoch", run.epoch))
+
+        def on_end(self, run):
+            told.append(("end", run.epoch))
+
+    def fail(run):
+        if run.step == 3:
+            raise ZeroDivisionError
+
+    recipe = Recipe(epochs=2, batch_size=25)
+    run(recipe=recipe, callbacks=[Noting(), ProgressBar()])
+    assert told == [
+        ("start", 0),
+        ("step", 1),
+        ("step", 2),
+        ("epoch", 1),
+        ("step", 3),
+        ("step", 4),
+        ("epoch", 2),
+        ("end", 2),
+    ]
+    assert "epoch 2 of 2, loss" in capsys.readouterr().err
+    told.clear()
+    with pytest.raises(ZeroDivisionError):
+        run(recipe=recipe, callbacks=[Noting(), ProgressBar(), EachStep(fail)])
+    assert told[-2:] == [("step", 3), ("end", 1)]
 
 
 def test_one_step_is_what_it_says_by_hand():
@@ -102,7 +146,7 @@ def test_layers_on_top_learn_as_many_times_faster_as_asked():
 def test_in_float16_it_learns_the_same_and_small_gradients_are_not_lost():
     recipe = Recipe(epochs=8, batch_size=8, learning_rate=1e-2)
     exact, half = (
-        run(Tiny(dropout=0), recipe, number_format=one)[1] for one in (torch.float32, torch.float16)
+        run(Tiny(dropout=0), recipe, dtype=one)[1] for one in (torch.float32, torch.float16)
     )
     assert half.rows[-1]["train_loss"] == pytest.approx(exact.rows[-1]["train_loss"], rel=0.05)
     shrunk = Tiny(dropout=0)
@@ -111,7 +155,7 @@ def test_in_float16_it_learns_the_same_and_small_gradients_are_not_lost():
     def tiny_loss(outputs, inputs):  # its gradients are below what float16 can hold
         return 1e-5 * outputs.loss
 
-    run(shrunk, recipe, number_format=torch.float16, objective=tiny_loss)
+    run(shrunk, recipe, dtype=torch.float16, objective=tiny_loss)
     assert not shrunk.inner.weight.allclose(before, atol=1e-3)
 
 
@@ -125,15 +169,20 @@ def test_a_step_too_large_for_float16_is_left_out():
     weights, taken = [], []
     model = Tiny(dropout=0)
     start = model.inner.weight.detach().clone()
+
+    def seen(run):
+        weights.append(model.inner.weight.detach().clone())
+        if not run.left_out:
+            taken.append(run.step)
+
     run(
         model,
         Recipe(epochs=1, batch_size=8, learning_rate=1e-2),
-        number_format=torch.float16,
+        dtype=torch.float16,
         objective=huge_first,
-        after_step=taken.append,
-        progress=lambda *_: weights.append(model.inner.weight.detach().clone()),
+        callbacks=[EachStep(seen)],
     )
-    assert taken == [1, 2, 3, 4, 5, 6]  # what is done after a step is not done after none
+    assert taken == [2, 3, 4, 5, 6, 7]
     assert weights[0].equal(start)
     assert not weights[1].equal(start)
     assert all(one.isfinite().all() for one in weights)
@@ -145,11 +194,11 @@ def test_a_run_is_the_one_of_hugging_faces_trainer(tmp_path):
     ids = torch.randint(5, 60, (40, 9), generator=generator)
     labels = torch.randint(0, 3, (40,), generator=generator)
 
-    def take(places):
+    def take(indices):
         return {
-            "input_ids": ids[places],
-            "attention_mask": (ids[places] > 0).long(),
-            "labels": labels[places],
+            "input_ids": ids[indices],
+            "attention_mask": (ids[indices] > 0).long(),
+            "labels": labels[indices],
         }
 
     recipe = Recipe(
@@ -163,7 +212,7 @@ def test_a_run_is_the_one_of_hugging_faces_trainer(tmp_path):
 
     class InOurOrder(Trainer):
         def get_train_dataloader(self):
-            return [take(places) for epoch in orders for places in epoch]
+            return [take(indices) for epoch in orders for indices in epoch]
 
     arguments = TrainingArguments(
         output_dir=tmp_path,
@@ -228,16 +277,16 @@ def test_batches_hold_every_text_once_and_are_of_like_length():
     assert padding < 1.1  # batches in random order would pad by about 1.8
 
 
-def test_a_pool_of_one_mixes_batches_and_orders_each_by_length():
+def test_buckets_of_one_batch_mix_batches_and_order_each_by_length():
     lengths = np.random.default_rng(0).integers(3, 60, 640)
     spread = {}
-    for pool in (1, 32):
-        batches = shuffled_batches(lengths, 32, np.random.default_rng(1), pool)
+    for bucket in (1, 32):
+        batches = shuffled_batches(lengths, 32, np.random.default_rng(1), bucket)
         assert sorted(np.concatenate(batches)) == list(range(640))
         assert all((np.diff(lengths[one]) >= 0).all() for one in batches)
-        spread[pool] = np.std([lengths[one].mean() for one in batches])
+        spread[bucket] = np.std([lengths[one].mean() for one in batches])
     assert spread[1] < spread[32] / 4  # every batch is like the whole
-    recipes = [Recipe(epochs=1, batch_size=8, pool=pool) for pool in (1, 32)]
+    recipes = [Recipe(epochs=1, batch_size=8, bucket_batches=bucket) for bucket in (1, 32)]
     assert not same_weights(*(run(recipe=recipe)[0] for recipe in recipes))
 
 
@@ -248,9 +297,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not same_weights(one, other)
 
 
-def test_accumulation_is_the_same_step_in_parts():
+def test_micro_batches_are_the_same_step_in_parts():
     whole, _ = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=12))
-    parts, _ = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=12, accumulation=5))
+    parts, _ = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=12, micro_batches=5))
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
@@ -277,12 +326,12 @@ def test_a_run_that_is_stopped_at_any_step_ends_as_if_it_never_had_been(tmp_path
     for stop in (1, 7, 8, 20):
         folder = tmp_path / str(stop)
 
-        def ctrl_c(step, steps, text, stop=stop):
-            if step == stop:
+        def ctrl_c(run, stop=stop):
+            if run.step == stop:
                 os.kill(os.getpid(), signal.SIGINT)
 
         with pytest.raises(Interrupted, match=rf"after step {stop} of 21.*resume=True"):
-            run(folder=folder, progress=ctrl_c)
+            run(folder=folder, callbacks=[EachStep(ctrl_c)])
         model, history = run(folder=folder, resume=True)
         assert same_weights(model, whole)
         for mine, theirs in zip(history.rows, whole_history.rows, strict=True):
@@ -301,13 +350,16 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_weights(tmp_path):
         "import torch\n"
         "from pathlib import Path\n"
         "from safetensors.torch import save_file\n"
+        "from each_step import EachStep\n"
+        "from attnlab.training import checkpoint\n"
         "from test_training import CHECKPOINT, Recipe, run\n"
+        "checkpoint.CHECKPOINT_SECONDS = 0.0\n"
         "folder = Path(sys.argv[1])\n"
         "resume = (folder / CHECKPOINT).exists()\n"
         "print('from a checkpoint' if resume else 'from the start', flush=True)\n"
         "recipe = Recipe(epochs=6, batch_size=4, learning_rate=1e-2)\n"
-        "model, _ = run(recipe=recipe, folder=folder, resume=resume, checkpoint_seconds=0,\n"
-        "               progress=lambda *a: time.sleep(0.02))\n"
+        "slow = EachStep(lambda run: time.sleep(0.02))\n"
+        "model, _ = run(recipe=recipe, folder=folder, resume=resume, callbacks=[slow])\n"
         "save_file(model.state_dict(), folder / 'end.safetensors')\n"
     )
     environment = os.environ | {"PYTHONPATH": MODULES, "OMP_NUM_THREADS": "1"}
@@ -351,6 +403,53 @@ def test_another_run_is_not_taken_for_this_one(tmp_path):
         run(recipe=recipe, folder=tmp_path / "elsewhere", resume=True)
 
 
+def test_a_run_goes_on_in_the_number_format_it_began_in(tmp_path):
+    run(folder=tmp_path, dtype="bfloat16")
+    with pytest.raises(AttnlabError, match=r"in bfloat16.*in float32.*dtype='bfloat16'.*--dtype"):
+        run(folder=tmp_path, dtype="float32", resume=True)
+    run(folder=tmp_path, dtype=torch.bfloat16, resume=True)
+
+
+def test_a_run_that_goes_on_while_the_machine_is_busy_ends_in_the_same_bits(tmp_path, monkeypatch):
+    """Other work takes the processor and every look at the clock takes long."""
+    from attnlab import device
+
+    device.number_format.cache_clear()
+    idle = device.number_format("cpu")
+    whole, history = run(dtype=idle)
+
+    def stop(run):
+        if run.step == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(folder=tmp_path, dtype=idle, callbacks=[EachStep(stop)])
+    clock = time.perf_counter
+    busy = threading.Event()
+
+    def spin():
+        while not busy.is_set():
+            sum(range(1000))
+
+    def slow():
+        time.sleep(0.002 * random.random())
+        return clock()
+
+    monkeypatch.setattr(time, "perf_counter", slow)
+    others = [threading.Thread(target=spin, daemon=True) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    try:
+        device.number_format.cache_clear()
+        model, again = run(folder=tmp_path, dtype=device.number_format("cpu"), resume=True)
+    finally:
+        busy.set()
+        for thread in others:
+            thread.join()
+    assert same_weights(model, whole)
+    assert [row["dev_loss"] for row in again.rows] == [row["dev_loss"] for row in history.rows]
+
+
 def test_out_of_memory_halves_what_is_computed_at_once_and_says_so():
     class Small(Tiny):
         most = 3
@@ -380,8 +479,8 @@ def test_out_of_memory_halves_what_is_computed_at_once_and_says_so():
 
 
 def test_a_loss_that_is_not_a_number_stops_with_what_to_try():
-    def broken(places):
-        return {"x": DATA[places] * float("nan"), "labels": LABELS[places]}
+    def broken(indices):
+        return {"x": DATA[indices] * float("nan"), "labels": LABELS[indices]}
 
     model = Tiny()
     with pytest.raises(AttnlabError, match=r"nan at step 1 of 7 .*learning rate below 0.01"):
@@ -449,7 +548,7 @@ def test_a_history_is_saved_and_read_again(tmp_path):
     [
         ({"epochs": 0}, "epochs is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"accumulation": 0}, "accumulation is 0"),
+        ({"micro_batches": 0}, "micro_batches is 0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"warmup": 2}, "warmup 2"),

@@ -5,11 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from each_step import EachStep
 
 import attnlab as al
 from attnlab import translation
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
+from attnlab.training import checkpoint
 from attnlab.translation.batches import PairBatches
 
 SMALL = {"d_model": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 64}
@@ -179,18 +181,17 @@ def test_what_is_no_translator_is_refused(tmp_path):
         al.load_translator(tmp_path / "none.safetensors")
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(splits, tmp_path):
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     options = {"epochs": 2, "batch_size": 100, **SMALL}
     whole = al.train_translator(splits, **options)
 
-    def stop(step, steps, text):
-        if step == 8:
+    def stop(run):
+        if run.step == 8:
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        al.train_translator(
-            splits, tmp_path / "run", progress=stop, checkpoint_seconds=0.0, **options
-        )
+        al.train_translator(splits, tmp_path / "run", callbacks=[EachStep(stop)], **options)
     resumed = al.train_translator(splits, tmp_path / "run", resume=True, **options)
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import HALO, Picture, style
 from attnlab.show.wording import plain
-from attnlab.training.loop import History
+from attnlab.training.history import History
 
 # Runs in one picture. The colours stay apart for colour-blind readers too: at least 20 CIELAB units under
 # simulated protanopia, deuteranopia and tritanopia (Machado et al. 2009), and 3:1 on white. See also curve.css.

@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from attnlab.show import plots
 from attnlab.show.wording import significant
-from attnlab.training.loop import History, Recipe
+from attnlab.training.history import History
+from attnlab.training.recipe import Recipe
 
 POINTS = 400  # of one line, at most: what is sent stays small however long a run is
 EPOCHS = 200  # drawn, at most

@@ -3,23 +3,24 @@
 The view is in static/curve.js; what it draws is made in curve_report.py.
 """
 
-from collections.abc import Callable
-from functools import partial
 from numbers import Integral
 
 import traitlets
 
+from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.curve_report import curve_report
 from attnlab.show.widgets.live import LiveDesk
-from attnlab.training.loop import History
+from attnlab.training.callbacks import Callback
+from attnlab.training.history import History
+from attnlab.training.run import Run
 
 MOST_RUNS = len(plots.RUN_COLOURS)
 
 
-class TrainingCurve(LiveDesk):
+class TrainingCurve(LiveDesk, Callback):
     """A live curve of training loss, learning rate and dev accuracy, of one run or several.
 
     Parameters
@@ -33,14 +34,15 @@ class TrainingCurve(LiveDesk):
 
     Notes
     -----
-    Show it in the cell that trains, and give it as ``watch``::
+    Show it in the cell that trains, and give it as a callback::
 
         curve = al.TrainingCurve(len(splits.dev))
         display(curve)
-        clf = al.finetune("minilm", splits, watch=curve)
+        clf = al.finetune("minilm", splits, callbacks=[curve])
 
-    or, to compare, ``watch=curve.run("lora")`` and then ``watch=curve.run("full")``. Where no kernel runs, as in
-    an exported page, nothing is drawn: end with ``curve.picture()``, which stays.
+    or, to compare, ``callbacks=[curve.run("lora")]`` and then ``callbacks=[curve.run("full")]``.
+    Where no kernel runs, as in an exported page, nothing is drawn: end with ``curve.picture()``,
+    which stays.
     """
 
     _esm = script("curve")
@@ -63,12 +65,17 @@ class TrainingCurve(LiveDesk):
     def __repr__(self) -> str:
         return f"TrainingCurve({self.report['remark']})"
 
-    def __call__(self, history: History, steps: int) -> None:
-        """Show how a run goes on: what `finetune` calls. A new run takes the place of the one before."""
-        self._watch("training", history, steps)
+    def on_step(self, run: Run) -> None:
+        """Show how a run goes on. A new one takes the place of the one before."""
+        if run.noted:
+            self.show("training", run)
 
-    def run(self, name: str) -> Callable[[History, int], None]:
-        """Return what watches one of several runs, under this name; a run of the same name is replaced.
+    def on_epoch(self, run: Run) -> None:
+        """Show what was measured."""
+        self.show("training", run)
+
+    def run(self, name: str) -> Callback:
+        """Return the callback of one of several runs; an earlier run of this name is replaced.
 
         Raises
         ------
@@ -81,7 +88,7 @@ class TrainingCurve(LiveDesk):
                 f"This curve has {MOST_RUNS} runs already: {', '.join(self._histories)}. More could not be told "
                 "apart. Begin another: al.TrainingCurve()."
             )
-        return partial(self._watch, name)
+        return _NamedRun(self, name)
 
     def picture(self) -> plots.Picture:
         """The curve as a picture with its text alternative, which needs no kernel."""
@@ -89,11 +96,14 @@ class TrainingCurve(LiveDesk):
 
     # What happens when a history grows
 
-    def _watch(self, name: str, history: History, steps: int) -> None:
+    def show(self, name: str, run: Run) -> None:
+        """Draw a run under this name."""
+        if not is_main_process():
+            return
         with self._lock:
-            if history is not self._histories.get(name):
+            if run.history is not self._histories.get(name):
                 self._stopped = set(self._histories)  # one run at a time: this one has just begun
-            self._histories[name], self._steps[name] = history, steps
+            self._histories[name], self._steps[name] = run.history, run.steps
             self._stopped.discard(name)
             self._ask()
 
@@ -102,3 +112,19 @@ class TrainingCurve(LiveDesk):
 
     def _end(self) -> None:
         self._stopped |= set(self._histories)
+
+
+class _NamedRun(Callback):
+    """One of several runs of a curve."""
+
+    def __init__(self, curve: TrainingCurve, name: str):
+        self.curve, self.name = curve, name
+
+    def on_step(self, run: Run) -> None:
+        """Show a step."""
+        if run.noted:
+            self.curve.show(self.name, run)
+
+    def on_epoch(self, run: Run) -> None:
+        """Show what was measured."""
+        self.curve.show(self.name, run)

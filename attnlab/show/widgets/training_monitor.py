@@ -11,8 +11,7 @@ from transformers import TrainerCallback
 
 from attnlab.balance.anomalies import episodes
 from attnlab.balance.reading import MEASURES
-from attnlab.balance.recorder import Recorder
-from attnlab.classification.classifier import Classifier
+from attnlab.balance.recorder import ForTrainer, Recorder
 from attnlab.errors import AttnlabError, suggest
 from attnlab.show import plots
 from attnlab.show.widgets.assets import script, style
@@ -20,10 +19,10 @@ from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.live import LiveDesk
 from attnlab.show.widgets.monitor_report import GRADIENT, monitor_report
-from attnlab.training.loop import History
+from attnlab.training.callbacks import Callback
 
 
-class TrainingMonitor(LiveDesk, ReportDesk):
+class TrainingMonitor(LiveDesk, ReportDesk, Callback):
     """A live picture of attention in training: measures of all heads, and what is out of line.
 
     Parameters
@@ -42,14 +41,14 @@ class TrainingMonitor(LiveDesk, ReportDesk):
 
     Notes
     -----
-    Show it in the cell that trains, and give it as ``after_step``; it calls the recorder itself::
+    Show it in the cell that trains, and give it as a callback; it calls the recorder itself::
 
         monitor = al.TrainingMonitor(al.balance.Recorder(splits.dev.sample(32).texts))
         display(monitor)
-        clf = al.finetune("minilm", splits, after_step=monitor)
+        clf = al.finetune("minilm", splits, callbacks=[monitor])
 
-    With ``watch=monitor`` as well it knows how long the run will be. For `transformers.Trainer` pass
-    ``callbacks=[monitor.callback()]``. Where no kernel runs, nothing is drawn: end with ``monitor.picture()``.
+    For `transformers.Trainer` pass ``callbacks=[monitor.callback()]``. Where no kernel runs,
+    nothing is drawn: end with ``monitor.picture()``.
     """
 
     _esm = script("monitor")
@@ -74,16 +73,22 @@ class TrainingMonitor(LiveDesk, ReportDesk):
         """Return the report of these settings on what was recorded so far."""
         return self._report(settings)
 
-    def __call__(self, first: Classifier | History, step: int) -> None:
-        """Record and show a step: ``after_step`` of `finetune`. As ``watch`` it learns how many there will be."""
-        if isinstance(first, History):
-            self._total = step
-            return
-        self.recorder(first, step)
+    def on_start(self, run: Any) -> None:
+        """Record and show what there is before the first step."""
+        self._total = run.steps
+        self.recorder.on_start(run)
+        self._show(run)
+
+    def on_step(self, run: Any) -> None:
+        """Record and show a step."""
+        self.recorder.on_step(run)
+        self._show(run)
+
+    def _show(self, run: Any) -> None:
         with self._lock:
-            self._state = "finished" if step == self._total else "training"
+            self._state = "finished" if run.step == self._total else "training"
             self._hear_of_the_cells_end()
-            if step % self.recorder.every and self._state == "training":
+            if run.step % self.recorder.every and self._state == "training":
                 return
             # here and not in the thread that draws: the recorder may add to it meanwhile
             self._table, self._overall = self.recorder.table, self.recorder.overall
@@ -91,7 +96,7 @@ class TrainingMonitor(LiveDesk, ReportDesk):
 
     def callback(self) -> TrainerCallback:
         """Record and show the steps of `transformers.Trainer`, which must know the tokenizer."""
-        return Recorder.callback(self)
+        return ForTrainer(self)
 
     @property
     def found(self) -> pd.DataFrame:
@@ -108,7 +113,7 @@ class TrainingMonitor(LiveDesk, ReportDesk):
         table = self.recorder.table
         if table.empty:
             raise AttnlabError(
-                "Nothing is recorded yet. Train with it first: al.finetune(..., after_step=monitor)."
+                "Nothing is recorded yet. Train with it first: al.finetune(..., callbacks=[monitor])."
             )
         settings = self.report["settings"]
         heads = [(settings["layer"], settings["head"]), *map(tuple, settings["pinned"])]

@@ -18,7 +18,7 @@ from attnlab.show import plots
 from attnlab.show.widgets import live
 from attnlab.show.widgets.curve_report import COLUMNS, EPOCHS, POINTS, curve_report
 from attnlab.show.widgets.training_curve import MOST_RUNS, TrainingCurve
-from attnlab.training.loop import History, linear_schedule
+from attnlab.training import History, linear_schedule
 
 
 def history(steps=60, epochs=3, until=None, every=None, loss=None, accuracy=None, rate=1e-3):
@@ -298,6 +298,11 @@ def contrast_is_enough(colours, paper):
 # ── the curve ──────────────────────────────────────────────────────────────────────────────────
 
 
+def seen(history, steps=60):
+    """A run as callbacks see it."""
+    return SimpleNamespace(history=history, steps=steps, noted=True)
+
+
 def wait_until(holds, seconds=3):
     end = time.monotonic() + seconds
     while not holds():
@@ -308,14 +313,14 @@ def wait_until(holds, seconds=3):
 def test_five_messages_a_second_at_most_and_the_last_state_always():
     curve, sent = TrainingCurve(), []
     curve.observe(lambda change: sent.append(time.monotonic()), "report")
-    whole, seen = history(240, 3), History(epochs=3)
+    whole, so_far = history(240, 3), History(epochs=3)
     began = time.monotonic()
     for row in whole.steps:
-        seen.steps.append(row)
-        curve(seen, 240)
+        so_far.steps.append(row)
+        curve.on_step(seen(so_far, 240))
         time.sleep(0.005)
-    seen.rows.extend(whole.rows)
-    curve(seen, 240)
+    so_far.rows.extend(whole.rows)
+    curve.on_epoch(seen(so_far, 240))
     wait_until(lambda: curve.report["runs"][0]["state"] == "finished")
     assert len(sent) >= 3, "it did not move"
     assert len(sent) <= 2 + (sent[-1] - began) / live.PAUSE
@@ -324,15 +329,15 @@ def test_five_messages_a_second_at_most_and_the_last_state_always():
 
 def test_the_first_step_is_sent_at_once():
     curve = TrainingCurve()
-    curve(history(until=1), 60)
+    curve.on_step(seen(history(until=1)))
     assert cells(curve.report)["step"] == "1 of 60"
 
 
 def test_a_resumed_run_begins_with_its_old_points():
     curve = TrainingCurve()
-    curve(history(until=20), 60)
+    curve.on_epoch(seen(history(until=20)))
     resumed = history(until=33)  # read from a checkpoint: another object, with what was seen before
-    curve(resumed, 60)
+    curve.on_epoch(seen(resumed))
     wait_until(lambda: curve.report["runs"][0]["done"] == 33)
     assert len(curve.report["runs"]) == 1
     assert curve.report["runs"][0]["step"][:3] == [1, 2, 3]
@@ -341,8 +346,8 @@ def test_a_resumed_run_begins_with_its_old_points():
 
 def test_a_run_is_over_when_the_next_begins():
     curve = TrainingCurve()
-    curve.run("lora")(history(until=40), 60)  # out of patience after two epochs
-    curve.run("full")(history(until=5), 60)
+    curve.run("lora").on_epoch(seen(history(until=40)))  # out of patience after two epochs
+    curve.run("full").on_epoch(seen(history(until=5)))
     wait_until(lambda: len(curve.report["runs"]) == 2)
     assert [run["state"] for run in curve.report["runs"]] == ["stopped", "training"]
 
@@ -355,18 +360,18 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
     monkeypatch.setattr(live, "get_ipython", lambda: SimpleNamespace(events=events))
     curve = TrainingCurve()
     for until in (10, 11, 12):
-        curve(history(until=until), 60)
+        curve.on_epoch(seen(history(until=until)))
     assert len(heard) == 1
     heard[0]()
     assert curve.report["runs"][0]["state"] == "stopped"
     assert curve.report["runs"][0]["done"] == 12  # the last state, at once
-    curve(history(until=13), 60)
+    curve.on_epoch(seen(history(until=13)))
     assert len(heard) == 2
 
 
 def test_a_training_in_another_thread_is_watched_too():
     curve = TrainingCurve()
-    thread = threading.Thread(target=curve, args=(history(until=9), 60))
+    thread = threading.Thread(target=curve.on_epoch, args=(seen(history(until=9)),))
     thread.start()
     thread.join()
     assert curve.report["runs"][0]["done"] == 9
@@ -374,18 +379,18 @@ def test_a_training_in_another_thread_is_watched_too():
 
 def test_a_curve_that_cannot_be_drawn_does_not_end_the_training(monkeypatch):
     curve = TrainingCurve()
-    curve(History([], [{"step": 1}]), 60)
+    curve.on_epoch(seen(History([], [{"step": 1}])))
     assert "Training goes on" in curve.error
     assert "KeyError" in curve.error
     monkeypatch.setattr(curve, "_sent", -math.inf)
-    curve(history(until=2), 60)
+    curve.on_epoch(seen(history(until=2)))
     assert curve.error == ""
 
 
 def test_its_picture_shows_the_same_runs_and_stays():
     curve = TrainingCurve(400)
-    curve.run("lora")(history(), 60)
-    curve.run("full $1")(history(until=30), 60)
+    curve.run("lora").on_epoch(seen(history()))
+    curve.run("full $1").on_epoch(seen(history(until=30)))
     picture = curve.picture()
     assert "lora: over 3 epochs" in picture.alt
     assert "86.0% ± 1.7 points at epoch 3" in picture.alt
@@ -397,7 +402,7 @@ def test_its_picture_shows_the_same_runs_and_stays():
 def test_it_watches_what_finetune_tells(movies):
     few = al.datasets.Splits(movies.train.sample(24), movies.dev.sample(12), movies.test)
     curve = al.TrainingCurve(len(few.dev))
-    clf = al.finetune("minilm", few, method="frozen", epochs=2, batch_size=8, watch=curve)
+    clf = al.finetune("minilm", few, method="frozen", epochs=2, batch_size=8, callbacks=[curve])
     wait_until(lambda: curve.report["runs"][0]["state"] == "finished")
     run = curve.report["runs"][0]
     assert run["step"] == [1, 2, 3, 4, 5, 6]
@@ -418,7 +423,7 @@ def test_runs_without_a_name_and_more_than_can_be_told_apart_are_refused():
     with pytest.raises(AttnlabError, match="Give it a text"):
         curve.run("")
     for number in range(MOST_RUNS):
-        curve.run(f"run {number}")(history(until=2), 60)
+        curve.run(f"run {number}").on_epoch(seen(history(until=2)))
     curve.run("run 0")  # again
     with pytest.raises(AttnlabError, match="has 6 runs already"):
         curve.run("one more")

@@ -17,7 +17,6 @@ from attnlab.errors import AttnlabError, SettingsError
 from attnlab.show.widgets import live, training_monitor
 from attnlab.show.widgets.monitor_report import POINTS, monitor_report
 from attnlab.show.widgets.training_monitor import TrainingMonitor
-from attnlab.training.loop import History
 
 START = {"measure": "entropy", "layers": "all", "layer": 1, "head": 2, "pinned": []}
 
@@ -168,9 +167,12 @@ class FakeRecorder(Recorder):
         super().__init__(["A fine film."], every)
         self.whole, self.parts, self.until = *recorded(), -1
 
-    def __call__(self, clf, step):
-        if step % self.every == 0:
-            self.until = step
+    def on_start(self, run):
+        self.on_step(run)
+
+    def on_step(self, run):
+        if run.step % self.every == 0:
+            self.until = run.step
 
     @property
     def table(self):
@@ -179,6 +181,11 @@ class FakeRecorder(Recorder):
     @property
     def overall(self):
         return self.parts[self.parts["step"] <= self.until]
+
+
+def at_step(step, steps=0):
+    """A run as callbacks see it."""
+    return SimpleNamespace(step=step, steps=steps)
 
 
 def wait_until(holds, seconds=3):
@@ -190,10 +197,10 @@ def wait_until(holds, seconds=3):
 
 def test_the_first_measurement_is_shown_at_once_and_the_last_always():
     monitor = TrainingMonitor(FakeRecorder())
-    monitor(None, 0)
+    monitor.on_step(at_step(0))
     assert monitor.report["stamp"] == 0
     for step in range(1, 291):
-        monitor(None, step)
+        monitor.on_step(at_step(step))
     wait_until(lambda: monitor.report["stamp"] == 290)
     assert monitor.report["count"] == 1
 
@@ -202,19 +209,18 @@ def test_a_few_messages_a_second_at_most():
     monitor, sent = TrainingMonitor(FakeRecorder()), []
     monitor.observe(lambda change: sent.append(time.monotonic()), "report")
     for step in range(0, 291, 2):
-        monitor(None, step)
+        monitor.on_step(at_step(step))
         time.sleep(0.005)
     wait_until(lambda: monitor.report["stamp"] == 290)
     assert 2 <= len(sent) <= 3 + (sent[-1] - sent[0]) / live.PAUSE
     assert min(np.diff(sent)) > 0.9 * live.PAUSE
 
 
-def test_as_watch_it_learns_how_long_the_run_is():
+def test_from_the_start_it_knows_how_long_the_run_is():
     monitor = TrainingMonitor(FakeRecorder())
-    monitor(History(), 290)
-    monitor(None, 0)
+    monitor.on_start(at_step(0, 290))
     assert monitor.report["axes"]["step"]["to"] == 290
-    monitor(None, 290)
+    monitor.on_step(at_step(290))
     wait_until(lambda: monitor.report["state"] == "finished")
 
 
@@ -225,9 +231,9 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
     )
     monkeypatch.setattr(live, "get_ipython", lambda: SimpleNamespace(events=events))
     monitor = TrainingMonitor(FakeRecorder())
-    monitor(History(), 500)
-    for step in (0, 10, 20):
-        monitor(None, step)
+    monitor.on_start(at_step(0, 500))
+    for step in (10, 20):
+        monitor.on_step(at_step(step))
     assert len(heard) == 1
     heard[0]()
     assert monitor.report["state"] == "stopped"
@@ -237,7 +243,7 @@ def test_with_the_cell_all_its_training_is_over(monkeypatch):
 def test_controls_work_before_during_and_after():
     monitor = TrainingMonitor(FakeRecorder())
     monitor.set(measure="largest")
-    monitor(None, 0)
+    monitor.on_step(at_step(0))
     assert monitor.report["settings"]["measure"] == "largest"
     monitor.set(layer=0, head=1, pinned=[[1, 2]])
     assert monitor.report["strong"][0]["name"] == "L0 H1"
@@ -262,14 +268,14 @@ def test_a_monitor_that_cannot_be_drawn_does_not_end_the_training(monkeypatch):
 
     monitor = TrainingMonitor(FakeRecorder())
     monkeypatch.setattr(training_monitor, "monitor_report", fail)
-    monitor(None, 0)
+    monitor.on_step(at_step(0))
     assert "no ink" in monitor.error
     assert "Training goes on" in monitor.error
 
 
 def test_it_can_be_called_from_another_thread():
     monitor = TrainingMonitor(FakeRecorder())
-    thread = threading.Thread(target=monitor, args=(None, 0))
+    thread = threading.Thread(target=monitor.on_step, args=(at_step(0),))
     thread.start()
     thread.join()
     assert monitor.report["stamp"] == 0
@@ -280,7 +286,7 @@ def test_its_picture_shows_the_same_and_stays():
     with pytest.raises(AttnlabError, match="Train with it first"):
         monitor.picture()
     for step in range(0, 291, 10):
-        monitor(None, step)
+        monitor.on_step(at_step(step))
     monitor.set(layer=1, head=2)
     assert "the strongest: layer 1 head 2, collapse" in monitor.picture().alt
     assert "text/html" in monitor._repr_mimebundle_()[0]
@@ -294,7 +300,7 @@ def test_a_measure_that_is_none_is_refused():
 def test_it_records_and_shows_a_real_training(movies):
     few = al.datasets.Splits(movies.train.sample(24), movies.dev.sample(12), movies.test)
     monitor = al.TrainingMonitor(Recorder(few.dev.texts[:4], every=2))
-    al.finetune("minilm", few, "frozen", epochs=2, batch_size=8, after_step=monitor, watch=monitor)
+    al.finetune("minilm", few, "frozen", epochs=2, batch_size=8, callbacks=[monitor])
     wait_until(lambda: monitor.report["state"] == "finished")
     assert monitor.report["step"] == [0, 2, 4, 6]
     assert math.isfinite(monitor.report["overall"]["balance"][-1])

@@ -1,0 +1,62 @@
+"""What was seen while training: a row an epoch, and a row every few steps."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from attnlab.errors import AttnlabError
+from attnlab.files import atomic_write
+
+
+@dataclass
+class History:
+    """What was seen while training.
+
+    Attributes
+    ----------
+    rows : one an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_accuracy``, ``dev_loss`` and
+        ``seconds`` since the start
+    steps : one every few steps: ``step`` (from 1), ``loss``, ``learning_rate``,
+        ``tokens_per_second``, ``memory_mb`` and ``seconds``
+    trainable : number of weights that were trained
+    epochs : how many were planned
+    chosen_by : the column of ``rows`` by which the best epoch is chosen
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    steps: list[dict[str, float]] = field(default_factory=list)
+    trainable: int = 0
+    epochs: int = 0
+    chosen_by: str = "dev_accuracy"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the epochs as a table."""
+        return pd.DataFrame(self.rows)
+
+    def steps_frame(self) -> pd.DataFrame:
+        """Return the steps as a table."""
+        return pd.DataFrame(self.steps)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the epoch that is best by ``chosen_by``, the first of equals."""
+        if not self.rows:
+            raise AttnlabError("This history is empty: nothing was trained.")
+        return max(self.rows, key=lambda row: row[self.chosen_by])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write epochs and steps to a .json file, or the epochs to a .csv file."""
+        path = Path(path)
+        if path.suffix == ".csv":
+            return atomic_write(path, self.to_frame().to_csv(index=False).encode())
+        if path.suffix == ".json":
+            return atomic_write(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        raise AttnlabError(f"{path} is neither .csv nor .json. Choose one of the two.")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "History":
+        """Read what `save` wrote as .json."""
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
