@@ -1,9 +1,13 @@
 """The repository agrees with itself: dependencies, layers, README and the commands it names."""
 
+import ast
+import importlib
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -12,7 +16,22 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import attnlab as al
+
 ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/engineers.md",
+        "docs/teachers.md",
+        "docs/design.md",
+        "data/README.md",
+    )
+]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 SIX = {"torch", "transformers", "jupyterlab", "ipywidgets", "bertviz", "seaborn"}
 
 project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -32,7 +51,9 @@ environment = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 def wanted():
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
-    return [Requirement(one) for group in lists for one in group if not one.startswith("attnlab")]
+    return [
+        Requirement(line) for group in lists for line in group if not line.startswith("attnlab")
+    ]
 
 
 @pytest.mark.parametrize("requirement", wanted(), ids=str)
@@ -62,10 +83,101 @@ def test_the_conda_environment_names_the_six_and_installs_the_same_set():
     assert "-c constraints.txt" in pip
     assert "-e .[lab]" in pip
     assert {line for line in pip if not line.startswith("-")} == SIX
-    known = {canonicalize_name(one.name) for one in wanted()}
+    known = {canonicalize_name(requirement.name) for requirement in wanted()}
     assert known >= SIX
     assert project["requires-python"] == ">=3.11"
     assert "python>=3.11" in environment["dependencies"]
+
+
+def test_the_version_is_stated_once_and_has_its_changes():
+    assert project["dynamic"] == ["version"]
+    release = al.__version__.partition(".dev")[0]
+    assert f"## [{release}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_ls_shows_the_plan():
+    entries = [path for path in (ROOT / "attnlab").iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 20
+    readme = (ROOT / "README.md").read_text()
+    for room in entries:
+        if room.is_dir():
+            assert f"`{room.name}/`" in readme, f"{room.name} is not on the README's map"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+def optional_imports(tree, guard=None):
+    """Names of packages that are imported, with the extra of the ``needs`` block around them."""
+    for node in ast.iter_child_nodes(tree):
+        inner = guard
+        if isinstance(node, ast.With):
+            call = node.items[0].context_expr
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "needs":
+                inner = call.args[0].value
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((name.name, guard) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module, guard
+        yield from optional_imports(node, inner)
+
+
+def test_extras_bring_what_their_imports_say():
+    extras = {
+        name: {Requirement(line).name for line in lines}
+        for name, lines in project["optional-dependencies"].items()
+    }
+    for path in (ROOT / "attnlab").rglob("*.py"):
+        for module, extra in optional_imports(ast.parse(path.read_text())):
+            if extra:
+                package = {"torch": "tensorboard"}.get(module.split(".")[0], module.split(".")[0])
+                assert package in extras[extra], f"{path.name}: {module} is not in [{extra}]"
+
+
+ONLY_THE_CORE = """
+import importlib.machinery, importlib.metadata, sys
+EXTRAS = set(sys.argv[1:])
+
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in EXTRAS else super().find_spec(name, path, target)
+
+def version(name, found=importlib.metadata.version):
+    if name in EXTRAS:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+
+sys.meta_path = [
+    Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path
+]
+importlib.metadata.version = version
+import attnlab as al
+
+for name in dir(al):
+    try:
+        getattr(al, name)
+    except al.errors.MissingPackage as error:
+        assert 'Type: pip install "attnlab[' in str(error), error
+        print(name)
+"""
+
+
+def test_without_the_extras_every_public_name_loads_or_names_the_line_to_type():
+    """The quick half; `test_the_core_is_enough_for_the_engineers_example` installs for real."""
+    extras = {requirement.name for requirement in wanted()} | {"traitlets", "IPython", "nbformat"}
+    extras -= {Requirement(line).name for line in project["dependencies"]} | {"tokenizers"}
+    run = subprocess.run(
+        [sys.executable, "-c", ONLY_THE_CORE, *extras], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    missing = set(run.stdout.split())
+    assert {"HeadMixer", "plots", "attention_view"} <= missing
+    for name in ("load_classifier", "Evaluator", "heads", "datasets", "attention", "checks"):
+        assert name not in missing
 
 
 def test_the_layers_hold():
@@ -74,72 +186,157 @@ def test_the_layers_hold():
     assert run.returncode == 0, run.stdout
 
 
-def test_the_wheel_carries_the_adapters(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", folder]
+    subprocess.run([*map(str, build), "."], cwd=ROOT, check=True, timeout=240)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_models_notebooks_and_scripts(wheel):
     """A plain pip install must be able to load our classifier."""
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--quiet",
-        "--wheel-dir",
-        str(tmp_path),
-        ".",
-    ]
-    subprocess.run(build, cwd=ROOT, check=True, timeout=240)
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "attnlab/_adapters/movie-sentiment/adapter_model.safetensors",
         "attnlab/_adapters/movie-sentiment/attnlab.json",
         "attnlab/_translators/dates/translator.safetensors",
-        "attnlab/show/static/mixer.js",
-        "attnlab/show/static/mixer.css",
-        "attnlab/show/static/softmax.js",
-        "attnlab/show/static/mask.js",
-        "attnlab/show/static/grids.js",
-        "attnlab/show/static/charts.js",
-        "attnlab/show/static/tuner.css",
+        "attnlab/py.typed",
         "attnlab/_notebooks/01_attention_maths.ipynb",
         "attnlab/_notebooks/src/01_attention_maths.py",
     ):
         assert name in names
+    for path in (ROOT / "attnlab" / "show" / "static").iterdir():
+        assert f"attnlab/show/static/{path.name}" in names
 
 
-def test_every_make_target_of_the_readme_exists():
-    readme = (ROOT / "README.md").read_text()
+def python_examples(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+
+
+@pytest.mark.slow
+def test_the_core_is_enough_for_the_engineers_example(wheel, tmp_path):
+    """In a new environment that has nothing but `pip install attnlab`, and whatever pip brings."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    scripts = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    install = [scripts / "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel]
+    subprocess.run([*map(str, install)], check=True, timeout=540)
+
+    environment = os.environ | {"ATTNLAB_CACHE": str(al.datasets.cache_dir())}
+    environment.pop("PYTHONPATH", None)
+
+    def run(*command):
+        return subprocess.run(
+            [str(scripts / command[0]), *command[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    done = run("python", "-c", python_examples(ROOT / "docs/engineers.md")[0])
+    assert done.returncode == 0, done.stderr
+    assert "array" in done.stdout or "[" in done.stdout
+    for package in ("peft", "accelerate", "matplotlib", "jupyterlab"):
+        assert run("python", "-c", f"import {package}").returncode == 1
+
+    line = 'pip install "attnlab[lab]"'
+    assert line in run("python", "-c", "import attnlab as al; al.HeadMixer").stderr
+    for command in (
+        ["attnlab", "finetune", "movie-sentiment", "--out", "runs"],
+        ["attnlab", "start", "mine"],
+        ["attnlab", "check", "mine/01_attention_maths.ipynb"],
+        ["attnlab", "doctor"],
+        ["attnlab", "assignment", "01", "--out", "course"],
+    ):
+        done = run(*command)
+        assert "Traceback" not in done.stderr, done.stderr
+        if command[1] != "start":
+            assert done.returncode == 1
+            said = done.stdout + done.stderr
+            assert line in said or 'pip install "attnlab[grading]"' in said, said
+
+
+@pytest.mark.parametrize("page", PAGES[:-1], ids=lambda page: page.name)
+def test_every_make_target_of_a_page_exists(page):
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"(?:^|`)make\s([a-z]+)", readme, re.M))
-    assert targets >= {"lab", "test"}
+    targets = set(re.findall(r"(?:^|`)make\s([a-z]+)", page.read_text(), re.M))
+    if page.name == "README.md":
+        assert targets >= {"lab", "test"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M), f"make {target}"
 
 
-def test_every_command_of_the_readme_exists():
-    readme = (ROOT / "README.md").read_text()
-    commands = set(re.findall(r"(?:^|[`/ ])attnlab ((?:notebooks )?[a-z]+)\b", readme, re.M))
-    commands -= {"as", "is"}  # import attnlab as al
+def commands_of(page):
+    blocks = re.findall(r"```\n(.*?)```|`([^`\n]+)`", page.read_text(), re.S)
+    code = "\n".join(block or span for block, span in blocks)
+    return set(re.findall(r"(?:^|[/ ])attnlab ((?:notebooks )?[a-z]+)\b", code, re.M)) - {
+        "is",
+        "as",
+    }
+
+
+def test_every_command_of_the_pages_exists():
+    from typer.testing import CliRunner
+
+    from attnlab.cli import app
+
+    commands = set().union(*map(commands_of, PAGES))
     assert commands >= {"doctor", "fetch", "lab", "start", "check", "assignment", "grade"}
     for command in commands:
-        run = subprocess.run(
-            [sys.executable, "-m", "attnlab", *command.split(), "--help"], capture_output=True
-        )
-        assert run.returncode == 0, command
+        run = CliRunner().invoke(app, [*command.split(), "--help"])
+        assert run.exit_code == 0, command
 
 
-def test_the_readmes_python_example_runs():
-    readme = (ROOT / "README.md").read_text()
-    for example in re.findall(r"```python\n(.*?)```", readme, re.S):
-        exec(compile(example, "README.md", "exec"), {})
+@pages
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for example in python_examples(page):
+        exec(compile(example, page.name, "exec"), {})
 
 
-def test_links_of_the_readme_lead_somewhere():
-    readme = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+@pages
+def test_names_of_the_package_in_the_pages_exist(page):
+    """``al.heads.prune`` in running text is a name that exists."""
+    for package, path in set(re.findall(r"`(al|attnlab)\.([a-z]\w*[\w.]*)", page.read_text())):
+        found = al
+        for name in path.rstrip(".").split("."):
+            if package == "attnlab" and not hasattr(found, name):  # a module, to be imported first
+                importlib.import_module(f"{found.__name__}.{name}")
+            assert hasattr(found, name), f"{package}.{path}"
+            found = getattr(found, name)
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            assert (page.parent / target).exists(), target
+
+
+def test_files_on_the_map_exist():
+    """Every `module` that the README's map names beside a folder is in that folder."""
+    for row in re.findall(r"^\| (`\w+/`.*?) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M):
+        rooms = [ROOT / "attnlab" / room for room in re.findall(r"`(\w+)/`", row[0])]
+        assert all(room.is_dir() for room in rooms), row[0]
+        for name in re.findall(r"`(\w+)/?`", row[1]):
+            assert any(
+                (room / name).is_dir() or list(room.rglob(f"{name}.py")) for room in rooms
+            ), f"{row[0]}: {name}"
 
 
 def test_ci_runs_the_readmes_own_test_command():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_hooks_before_a_commit_use_the_tools_of_make_lint():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    makefile = (ROOT / "Makefile").read_text().replace("$(BIN)", ".venv/bin")
+    for repository in config["repos"]:
+        assert repository["repo"] == "local", "the versions are those of constraints.txt"
+        for hook in repository["hooks"]:
+            assert hook["entry"].split(" --")[0].replace(" check", "") in makefile.replace(
+                " check", ""
+            ), hook["id"]
