@@ -85,8 +85,8 @@ def combine_masks(*masks: Tensor | None) -> Tensor | None:
         except RuntimeError:
             raise TensorError(
                 "These masks do not fit together: "
-                f"{', '.join(shapes.shown(mask) for mask in given)}. Does a mask (B, 1, T) meet one "
-                "with a head axis? Give it one too: mask[:, None]."
+                f"{', '.join(shapes.shown(mask) for mask in given)}. Does a mask (B, 1, T) meet "
+                "one with a head axis? Give it one too: mask[:, None]."
             ) from None
     return combined
 

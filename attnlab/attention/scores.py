@@ -28,8 +28,7 @@ def dot_scores(query: Tensor, key: Tensor) -> Tensor:
 
 
 def scaled_dot_scores(query: Tensor, key: Tensor) -> Tensor:
-    """Dot products divided by the square root of the width, so that their variance does not grow
-    with it.
+    """Score by the dot product over the square root of the width, which keeps the variance at 1.
 
     Shapes as in `dot_scores`. Source: Vaswani et al. 2017, section 3.2.1.
     """

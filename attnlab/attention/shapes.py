@@ -51,21 +51,21 @@ def check_pair(query: Tensor, key: Tensor, names: str = "query key") -> None:
 
 def check_batch(**given: Tensor) -> None:
     """Axes before (tokens, width) that broadcast together."""
-    if len({one.shape[:-2] for one in given.values()}) == 1:
+    if len({tensor.shape[:-2] for tensor in given.values()}) == 1:
         return
     try:
-        torch.broadcast_shapes(*(one.shape[:-2] for one in given.values()))
+        torch.broadcast_shapes(*(tensor.shape[:-2] for tensor in given.values()))
     except RuntimeError:
-        shapes = ", ".join(f"{name} {shown(one)}" for name, one in given.items())
+        shapes = ", ".join(f"{name} {shown(tensor)}" for name, tensor in given.items())
         raise TensorError(
             f"{shapes}: the axes before (tokens, width) do not fit together. Do all have the "
             "heads before the tokens, (B, H, T, D)?"
         ) from None
 
 
-def same_type(one: Tensor, other: Tensor) -> bool:
+def same_type(first: Tensor, second: Tensor) -> bool:
     """Whether both have one type, or autocast will see to it."""
-    return one.dtype == other.dtype or torch.is_autocast_enabled(one.device.type)
+    return first.dtype == second.dtype or torch.is_autocast_enabled(first.device.type)
 
 
 def check_width(query: Tensor, key: Tensor) -> None:
@@ -121,7 +121,7 @@ def check_bool(mask: Tensor) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TensorError(
-            f"The mask is of type {kind}; it needs bool, True where looking is allowed. Ones and "
+            f"The mask is of type {kind}; it needs bool, True where attention is allowed. Ones and "
             "zeros: mask.bool(). Zeros and -inf, to be added: mask == 0."
         )
 

@@ -71,8 +71,8 @@ def scaled_dot_product_attention(
     Returns
     -------
     context : Tensor, shape (..., T_q, D_v)
-    weights : Tensor, shape (..., T_q, T_k); every row sums to 1. A query that may look nowhere gets
-        zeros.
+    weights : Tensor, shape (..., T_q, T_k); every row sums to 1. A query whose keys are all masked
+        gets zeros.
 
     Source: Vaswani et al. 2017, eq. 1.
     """

@@ -28,7 +28,7 @@ def tiled_attention(
     Parameters
     ----------
     query, key, value, mask : as in `scaled_dot_product_attention`
-    causal : let no query look past itself, as `causal_mask` does, without building that mask
+    causal : let no query attend past itself, as `causal_mask` does, without building that mask
     tile : queries and keys at a time
 
     Returns

@@ -10,8 +10,7 @@ from attnlab.errors import DataError
 
 
 def multi30k(folder: str | os.PathLike[str] | None = None) -> Splits:
-    """Captions of pictures in German with their English: 29,000 pairs to train on, 1,014 dev, 1,000
-    test.
+    """Captions of pictures in German and English: 29,000 pairs to train on, 1,014 dev, 1,000 test.
 
     Parameters
     ----------

@@ -11,8 +11,7 @@ from attnlab.errors import DataError
 def from_conll(
     path: str | os.PathLike[str], encoding: str = "utf-8", name: str | None = None
 ) -> TaggedDataset:
-    """Read your own tagged sentences: a word and its tag on each line, an empty line between
-    sentences.
+    """Read your own tagged sentences: a word and its tag a line, empty lines between sentences.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ def _sentences(lines: list[str], name: str) -> list[list[tuple[str, str]]]:
         if line.startswith("-DOCSTART-") or not line.strip():
             sentences.append([])
             continue
-        columns = [one.strip() for one in line.split("\t")] if "\t" in line else line.split()
+        columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if len(columns) < 2 or not columns[0] or not columns[-1]:
             raise DataError(
                 f"Line {number} of {name} is {line.strip()!r}: a word and its tag were expected, "
@@ -85,7 +84,7 @@ def _sentences(lines: list[str], name: str) -> list[list[tuple[str, str]]]:
 def _to_iob2(tags: list[str]) -> list[str]:
     """An ``I-`` that continues nothing of its kind begins something."""
     fixed: list[str] = []
-    for place, tag in enumerate(tags):
-        begins = tag.startswith("I-") and (place == 0 or tags[place - 1][2:] != tag[2:])
+    for index, tag in enumerate(tags):
+        begins = tag.startswith("I-") and (index == 0 or tags[index - 1][2:] != tag[2:])
         fixed.append(f"B-{tag[2:]}" if begins else tag)
     return fixed

@@ -39,6 +39,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from attnlab.datasets.pairs import ParallelDataset, Span
 from attnlab.errors import DataError, needs, suggest
@@ -140,8 +141,9 @@ def make(
 
 
 def patterns(locale: str) -> dict[str, list[str]]:
-    """The patterns of a locale by kind, as CLDR writes them (``d`` day, ``M`` month, ``E`` weekday,
-    ``y`` year).
+    """The patterns of a locale by kind, as CLDR writes them.
+
+    Letters are ``d`` for the day, ``M`` month, ``E`` weekday and ``y`` year.
 
     >>> patterns("en-GB")["new"]
     ['d-MMM-y', 'd MMMM y (EEE)', 'dd / MM / y']
@@ -165,7 +167,7 @@ def _choices(locales: list[str], held_out: bool) -> dict[str, list[tuple[str, li
         kind: [(locale, _ways(locale)[kind]) for locale in locales if _ways(locale)[kind]]
         for kind in (KINDS if held_out else [SEEN])
     }
-    return {kind: some for kind, some in choices.items() if some}
+    return {kind: locales_with for kind, locales_with in choices.items() if locales_with}
 
 
 def _asks(kind: str, date: datetime.date) -> bool:
@@ -187,11 +189,15 @@ def _training_texts(locale: str, date: datetime.date) -> set[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """A pattern of a locale, taken apart once, because Babel would do so for every date."""
+    """A pattern of a locale, taken apart once, because Babel would do so for every date.
+
+    Each part is a letter of CLDR with the number of digits, or with the names by number; or "" with
+    a text that is written as it is.
+    """
 
     tag: str
     pattern: str
-    parts: tuple[tuple[str, str | int | dict[int, str]], ...]
+    parts: tuple[tuple[str, Any], ...]
 
     def write(self, date: datetime.date) -> tuple[str, dict[str, Span]]:
         """The date as text, and where its year, month and day stand."""
@@ -217,8 +223,9 @@ def _field(letter: str, how: int | dict[int, str], date: datetime.date) -> str:
 def _way(locale: str, pattern: str) -> _Way:
     """Take a pattern apart; names come from CLDR, as Babel carries it."""
     names = Locale.parse(locale, sep="-")
-    parts = []
-    for kind, value in tokenize_pattern(pattern):
+    parts: list[tuple[str, Any]] = []
+    tokens: list[Any] = tokenize_pattern(pattern)
+    for kind, value in tokens:
         if kind == "chars":
             parts.append(("", value))
             continue

@@ -2,9 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
@@ -48,22 +47,16 @@ def near_duplicates(texts: Sequence[str]) -> list[str]:
     return [text_hash(first[number]) for number in group.tolist()]
 
 
-def trigram_cosine(texts: Sequence[str], others: Sequence[str]) -> sparse.csr_array:
-    """Cosines of the sets of character trigrams of N texts and M others, a sparse array (N, M)."""
-    column: dict[str, int] = {}
-    first, second = (_trigrams(some, column) for some in (texts, others))
-    first.resize(len(texts), len(column))
-    return first @ second.T
+def trigram_cosine(texts: Sequence[str], others: Sequence[str]) -> sparse.csr_matrix:
+    """Cosines of the sets of character trigrams of N texts and M others, a sparse matrix (N, M)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
+
+    vectorizer = TfidfVectorizer(analyzer=_trigrams, binary=True, use_idf=False)
+    vectorizer.fit([*texts, *others])
+    return vectorizer.transform(texts) @ vectorizer.transform(others).T
 
 
-def _trigrams(texts: Sequence[str], column: dict[str, int]) -> sparse.csr_array:
-    """Rows of length 1, one for each text; new trigrams get new columns."""
-    grams = [{*_threes(f" {text} ")} for text in texts]
-    rows = np.repeat(np.arange(len(texts)), [len(some) for some in grams])
-    columns = [column.setdefault(gram, len(column)) for some in grams for gram in sorted(some)]
-    values = np.repeat([len(some) ** -0.5 for some in grams], [len(some) for some in grams])
-    return sparse.csr_array((values, (rows, columns)), shape=(len(texts), len(column)))
-
-
-def _threes(text: str) -> Iterator[str]:
-    return (text[start : start + 3] for start in range(max(len(text) - 2, 1)))
+def _trigrams(text: str) -> list[str]:
+    """The trigrams of a text with a space on either side; that of an empty text is two spaces."""
+    text = f" {text} "
+    return [text[start : start + 3] for start in range(max(len(text) - 2, 1))]

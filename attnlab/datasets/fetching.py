@@ -34,8 +34,10 @@ class Source:
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: ``ATTNLAB_CACHE``, else data/cache of a checkout, else the user's
-    cache."""
+    """Where downloads are kept.
+
+    That is ``ATTNLAB_CACHE``, else data/cache of a checkout, else the user's cache.
+    """
     if os.environ.get("ATTNLAB_CACHE"):
         return Path(os.environ["ATTNLAB_CACHE"]).expanduser()
     if clone := checkout():
@@ -79,8 +81,7 @@ _known: dict[Path, tuple[int, int]] = {}  # files that this process has verified
 
 
 def is_verified(path: Path, wanted: Source) -> bool:
-    """Whether the file at ``path`` is the one wanted; hashed once in a process unless it
-    changes."""
+    """Whether the file at ``path`` is the right one; hashed once a process unless it changes."""
     try:
         status = path.stat()
         if _known.get(path) == (status.st_size, status.st_mtime_ns):

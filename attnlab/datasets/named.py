@@ -47,7 +47,7 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     if name not in _DATASETS and name not in MADE:
         raise DataError(f"There is no data set {name!r}. {suggest(name, [*_DATASETS, *MADE])}")
     spec = _DATASETS.get(name)
-    if test_only is not None and not (spec and spec.other_domain):
+    if spec is None or (test_only is not None and not spec.other_domain):
         raise DataError(
             f"test_only is for sentiment sets of other domains; {name} has a split of its own. "
             f"Write load({name!r})."
@@ -149,11 +149,12 @@ def _dates_held_out() -> Splits:
     from attnlab.datasets import dates
 
     data = dates.make(1_100, held_out=True)
-    new = [place for place, source in enumerate(data.sources) if source not in known]
+    new = [index for index, source in enumerate(data.sources) if source not in known]
     return Splits(data.select([]), data.select([]), data.select(new[:1_000]))
 
 
-MADE = {  # nothing is fetched for dates; Multi30k is not delivered by pip
+# nothing is fetched for dates; Multi30k is not delivered by pip
+MADE = {
     "dates": _dates,
     "dates-held-out": _dates_held_out,
     "multi30k-de-en": multi30k,

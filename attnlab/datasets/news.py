@@ -1,5 +1,4 @@
-"""Synthetic data: short financial news of our own making, in which dates and sums of money are
-tagged.
+"""Synthetic news: short financial news of our own making, with dates and sums of money tagged.
 
 Nothing here was ever printed. Sentences come from templates in the manner of a newswire; companies
 and people are made up, and the numbers are drawn. What is drawn with care is how a date or a sum of
@@ -16,6 +15,7 @@ looks alike and is neither: numbers of shares, tonnes, percentages, bonds priced
 """
 
 import datetime
+import functools
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -52,8 +52,7 @@ Part = Literal["seen", "unseen"]  # in training, or kept out of it
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NewsSplits(Splits):
-    """Synthetic news in parts: test is written as train is, ``unseen`` in ways that train never
-    shows."""
+    """Synthetic news: test is written as train is, ``unseen`` in ways that train never shows."""
 
     unseen: TaggedDataset
 
@@ -131,7 +130,9 @@ def news(n: int, seed: int = 0, templates: Part = "seen", forms: Part = "seen") 
     if n < 0:
         raise DataError(f"n is {n}. Give the number of sentences.")
     draw = _Draw(f"{seed} {templates} {forms}")
-    texts, words, tags = [], [], []
+    texts: list[str] = []
+    words: list[list[str]] = []
+    tags: list[list[int]] = []
     seen: set[str] = set()
     tries = 0
     while len(texts) < n:
@@ -166,8 +167,7 @@ def _tags(text: str, entities: list[tuple[str, int, int]]) -> list[int]:
 
 
 class _Draw:
-    """Chance from a seed. Only `random.random` is used: its stream is the same in all versions of
-    Python."""
+    """Chance from a seed, by `random.random` alone: the same stream in all versions of Python."""
 
     def __init__(self, seed: str):
         self._random = random.Random(seed)
@@ -201,11 +201,11 @@ class _Story:
         """The sentence, and kind, start and end of what is tagged in it."""
         if self.draw.whole(1, 8) == 1 and "{today}" not in template:
             template = f"{self.slots['city']().upper()}, {{today}} - {template}"
-        template = re.sub(r"\[(.*?)\]", lambda one: self.draw.one(one[1].split("|")), template)
+        template = re.sub(r"\[(.*?)\]", lambda found: self.draw.one(found[1].split("|")), template)
         text, entities = "", []
-        for place, piece in enumerate(re.split(r"\{(\w+)\}", template)):
-            written = self.slots[piece]() if place % 2 else piece
-            if place % 2 and piece in _DAYS + _SUMS:
+        for index, piece in enumerate(re.split(r"\{(\w+)\}", template)):
+            written = self.slots[piece]() if index % 2 else piece
+            if index % 2 and piece in _DAYS + _SUMS:
                 kind = "DATE" if piece in _DAYS else "AMOUNT"
                 entities.append((kind, len(text), len(text) + len(written)))
             text += written
@@ -236,7 +236,7 @@ class _Story:
     def _money(self) -> dict[str, Callable[[], str]]:
         """Sums and prices in one currency, all written in one way."""
         draw = self.draw
-        write = draw.one([one for one in MONEY[self.forms] if self.era in one.eras])
+        write = draw.one([style for style in MONEY[self.forms] if self.era in style.eras])
         size = draw.one((1, 10, 100))
         million = draw.whole(1200, 9900) * size / 1000 * write.per_dollar
         self.less = draw.whole(55, 95) / 100
@@ -317,7 +317,7 @@ class _Story:
             "airline": lambda: f"{first} Airlines {theirs[1]}",
             "maker": lambda: f"{first} Aerospace {theirs[1]}",
             "driller": lambda: f"{first} Petroleum {theirs[1]}",
-            "trade": lambda: draw.one([one for one in TRADES if one not in theirs]).lower(),
+            "trade": lambda: draw.one([trade for trade in TRADES if trade not in theirs]).lower(),
             "person": lambda: draw.one(PEOPLE),
             "broker": lambda: draw.one(BROKERS),
             "city": lambda: draw.one(CITIES),
@@ -326,7 +326,7 @@ class _Story:
             "contract": lambda: f"{draw.one(CONTRACTS)} {draw.one(CROPS)}",
             "law": lambda: draw.one(LAWS),
             **{
-                name: lambda choices=choices: draw.one(choices)
+                name: functools.partial(draw.one, choices)
                 for name, choices in OF_THEIR_TIME[self.era].items()
             },
         }

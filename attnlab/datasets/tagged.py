@@ -22,8 +22,7 @@ _WORD = re.compile(
 
 @dataclass(frozen=True)
 class Entity:
-    """Something named in a sentence: ``kind``, and its words ``start`` to ``end`` (behind the
-    last)."""
+    """Something named in a sentence: its kind, first word, and the word behind its last."""
 
     kind: str
     start: int
@@ -58,16 +57,16 @@ class TaggedDataset:
                 f"There are {len(self.words)} sentences and {len(self.tags)} lists of tags. "
                 "Give each sentence one."
             )
-        for place, (words, tags) in enumerate(zip(self.words, self.tags, strict=True)):
+        for index, (words, tags) in enumerate(zip(self.words, self.tags, strict=True)):
             if len(words) != len(tags):
                 raise DataError(
-                    f"Sentence {place} has {len(words)} words and {len(tags)} tags. Give each "
+                    f"Sentence {index} has {len(words)} words and {len(tags)} tags. Give each "
                     "word one."
                 )
             if any(not 0 <= tag < len(self.tag_names) for tag in tags):
                 raise DataError(
-                    f"Sentence {place} has a tag outside of 0 to {len(self.tag_names) - 1}, the "
-                    f"places in tag_names {self.tag_names}."
+                    f"Sentence {index} has a tag outside of 0 to {len(self.tag_names) - 1}, the "
+                    f"indices into tag_names {self.tag_names}."
                 )
 
     def __len__(self) -> int:
@@ -78,20 +77,20 @@ class TaggedDataset:
         """What is tagged, in alphabetical order."""
         return kinds_of(self.tag_names)
 
-    def named(self, place: int) -> list[str]:
+    def named(self, index: int) -> list[str]:
         """The tags of one sentence, by name."""
-        return [self.tag_names[tag] for tag in self.tags[place]]
+        return [self.tag_names[tag] for tag in self.tags[index]]
 
-    def entities(self, place: int) -> list[Entity]:
+    def entities(self, index: int) -> list[Entity]:
         """What is named in one sentence, from left to right."""
-        words, text = self.words[place], None if self.texts is None else self.texts[place]
+        words, text = self.words[index], None if self.texts is None else self.texts[index]
         found = []
-        for kind, start, end in spans(self.named(place)):
+        for kind, start, end in spans(self.named(index)):
             if text is None:
                 shown = " ".join(words[start:end])
             else:
-                at = [(match.start(), match.end()) for match in _WORD.finditer(text)]
-                shown = text[at[start][0] : at[end - 1][1]]
+                characters = [match.span() for match in _WORD.finditer(text)]
+                shown = text[characters[start][0] : characters[end - 1][1]]
             found.append(Entity(kind, start, end, shown))
         return found
 
@@ -111,7 +110,7 @@ class TaggedDataset:
         return self.select(order[:n])
 
     def __repr__(self) -> str:
-        named = sum(len(spans(self.named(place))) for place in range(len(self)))
+        named = sum(len(spans(self.named(index))) for index in range(len(self)))
         return (
             f"TaggedDataset({self.name!r}, {len(self):,} sentences, {named:,} entities of "
             f"{', '.join(self.kinds[:8])})"
@@ -141,13 +140,13 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """
     found: list[tuple[str, int, int]] = []
     inside = False
-    for place, tag in enumerate(tags):
+    for index, tag in enumerate(tags):
         if tag.startswith("B-"):
-            found.append((tag[2:], place, place + 1))
+            found.append((tag[2:], index, index + 1))
             inside = True
         elif inside and tag == f"I-{found[-1][0]}":
             kind, start, _ = found[-1]
-            found[-1] = (kind, start, place + 1)
+            found[-1] = (kind, start, index + 1)
         else:
             inside = False
     return found

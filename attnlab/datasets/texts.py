@@ -80,8 +80,7 @@ class TextDataset:
 
 
 def normalise(text: str) -> str:
-    """The form of a text that decides whether two texts are the same: case and spacing do not
-    matter.
+    """The form that decides whether two texts are the same: case and spacing do not matter.
 
     >>> normalise("  A  good\\tFILM ")
     'a good film'
@@ -90,6 +89,5 @@ def normalise(text: str) -> str:
 
 
 def text_hash(text: str) -> str:
-    """The sha256 of a normalised text, in hexadecimal: an order of texts that is the same
-    everywhere."""
+    """The sha256 of a normalised text, in hexadecimal: it orders texts alike everywhere."""
     return hashlib.sha256(normalise(text).encode()).hexdigest()

@@ -1,5 +1,4 @@
-"""What the decoder keeps between steps: the encoded source, and a key-value cache for each
-layer."""
+"""What the decoder keeps between steps: the encoded source and the key-value caches."""
 
 from dataclasses import dataclass, replace
 

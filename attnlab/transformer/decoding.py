@@ -98,7 +98,7 @@ def sample(
         )
     if top_k is not None:
         shapes.check_count("top_k", top_k, 1)
-    chances = torch.rand(
+    uniform = torch.rand(
         len(source), max_length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
 
@@ -106,8 +106,8 @@ def sample(
         few = logits.shape[-1] if top_k is None else min(top_k, logits.shape[-1])
         best, ids = logits.cpu().double().topk(few, dim=-1)  # not every device has double precision
         sums = (best / temperature).softmax(-1).cumsum(-1)  # (rows, few), from 0 to 1
-        place = torch.searchsorted(sums, chances[rows.cpu(), step, None] * sums[:, -1:], right=True)
-        return ids.gather(-1, place.clamp_max(few - 1)).squeeze(-1).to(logits.device)
+        rank = torch.searchsorted(sums, uniform[rows.cpu(), step, None] * sums[:, -1:], right=True)
+        return ids.gather(-1, rank.clamp_max(few - 1)).squeeze(-1).to(logits.device)
 
     return _write(model, source, start, end, max_length, settings, True, drawn)
 
@@ -142,60 +142,102 @@ def beam(
     Source: Wu et al. 2016, eq. 14.
     """
     shapes.check_count("num_beams", num_beams, 1)
-    found: list[list[Hypothesis]] = [[] for _ in source]
     with _evaluating(model):
-        memory = model.encode(source, settings)
-        rows = torch.arange(len(source), device=source.device)  # R rows that go on
-        memory = memory.select(
-            rows.repeat_interleave(num_beams)
-        ).with_cache()  # R x W beams, W = num_beams
-        ids = torch.full((len(rows), num_beams, 1), start, device=source.device)
-        total = torch.full((len(rows), num_beams), -math.inf, device=source.device)
-        total[:, 0] = 0  # all beams of a row begin alike: one is enough
+        beams = _Beams(model, source, start, end, num_beams, length_penalty, settings)
         for _ in range(_steps(model, max_length)):
-            if not len(rows):
+            if not len(beams.rows):
                 break
-            step = _logits(model, ids.flatten(0, 1)[:, -1:], memory, start, normalise=True)
-            words = step.shape[-1]
-            candidates = (total[..., None] + step.unflatten(0, (-1, num_beams))).flatten(1)
-            # each beam can end in one way only, so of twice as many at least enough go on
-            best, places = candidates.topk(2 * num_beams, dim=-1)
-            parents, tokens = places // words, places % words  # (R, 2 W)
-            ended = tokens == end
-            for row, rank in (ended & (best > -math.inf))[:, :num_beams].nonzero().tolist():
-                written = ids[row, parents[row, rank], 1:].tolist()
-                found[rows[row]].append(
-                    _hypothesis(written, float(best[row, rank]), length_penalty)
-                )
-            order = ended.int().argsort(dim=-1, stable=True)[
-                :, :num_beams
-            ]  # those that go on first
-            total = best.gather(-1, order)
-            parents, tokens = parents.gather(-1, order), tokens.gather(-1, order)
-            ids = ids.gather(1, parents[..., None].expand(-1, -1, ids.shape[-1]))
-            ids = torch.cat([ids, tokens[..., None]], -1)
-            full = torch.tensor([len(found[row]) >= num_beams for row in rows.tolist()])
-            on = ~full.to(total.device) & (total > -math.inf).any(-1)
-            first = torch.arange(len(rows), device=source.device)[:, None] * num_beams
-            if on.all():
-                memory = memory.reorder((first + parents).flatten())
-            else:
-                memory = memory.select((first + parents)[on].flatten())
-                rows, ids, total = rows[on], ids[on], total[on]
-    for row, beams, logs in zip(rows.tolist(), ids.tolist(), total.tolist(), strict=True):
-        found[row] += [
-            _hypothesis(beam_ids[1:], log, length_penalty, finished=False)
-            for beam_ids, log in zip(beams, logs, strict=True)
-            if log > -math.inf
+            beams.step()
+    return beams.ranked()
+
+
+class _Beams:
+    """Beginnings of R rows that go on, W of each, and the hypotheses that were found.
+
+    Attributes
+    ----------
+    rows : Tensor, shape (R,), which rows of the batch go on
+    ids : Tensor of int, shape (R, W, tokens), the start mark first
+    total : Tensor, shape (R, W), log-probability of each beginning; -inf for none
+    memory : Memory of the R x W beginnings
+    found : for each of the B rows the hypotheses that reached the end mark
+    """
+
+    def __init__(
+        self,
+        model: Seq2SeqTransformer,
+        source: Tensor,
+        start: int,
+        end: int,
+        num_beams: int,
+        length_penalty: float,
+        settings: Seq2SeqSettings | None,
+    ):
+        self.model, self.start, self.end = model, start, end
+        self.num_beams, self.length_penalty = num_beams, length_penalty
+        self.found: list[list[Hypothesis]] = [[] for _ in source]
+        self.rows = torch.arange(len(source), device=source.device)
+        memory = model.encode(source, settings)
+        self.memory = memory.select(self.rows.repeat_interleave(num_beams)).with_cache()
+        self.ids = torch.full((len(source), num_beams, 1), start, device=source.device)
+        self.total = torch.full((len(source), num_beams), -math.inf, device=source.device)
+        self.total[:, 0] = 0  # all beams of a row begin alike: one is enough
+
+    def step(self) -> None:
+        """Write one more token."""
+        newest = self.ids.flatten(0, 1)[:, -1:]
+        logs = _logits(self.model, newest, self.memory, self.start, normalise=True)
+        vocabulary = logs.shape[-1]
+        candidates = self.total[..., None] + logs.unflatten(0, (-1, self.num_beams))
+        # each beam can end in one way only, so of twice as many at least enough go on
+        best, flat = candidates.flatten(1).topk(2 * self.num_beams, dim=-1)
+        parents, tokens = flat // vocabulary, flat % vocabulary  # (R, 2 W)
+        self._note_ended(best, parents, tokens)
+        # those that go on first
+        order = (tokens == self.end).int().argsort(dim=-1, stable=True)[:, : self.num_beams]
+        self.total = best.gather(-1, order)
+        parents, tokens = parents.gather(-1, order), tokens.gather(-1, order)
+        self.ids = self.ids.gather(1, parents[..., None].expand(-1, -1, self.ids.shape[-1]))
+        self.ids = torch.cat([self.ids, tokens[..., None]], -1)
+        self._drop_done(parents)
+
+    def _note_ended(self, best: Tensor, parents: Tensor, tokens: Tensor) -> None:
+        """Keep those of the best candidates that have reached the end mark."""
+        ended = (tokens == self.end) & (best > -math.inf)
+        for row, rank in ended[:, : self.num_beams].nonzero().tolist():
+            ids = self.ids[row, parents[row, rank], 1:].tolist()
+            hypothesis = _hypothesis(ids, float(best[row, rank]), self.length_penalty)
+            self.found[self.rows[row]].append(hypothesis)
+
+    def _drop_done(self, parents: Tensor) -> None:
+        """Give each beginning its parent's cache; rows with enough hypotheses leave the batch."""
+        enough = [len(self.found[row]) >= self.num_beams for row in self.rows.tolist()]
+        full = torch.tensor(enough).to(self.total.device)
+        on = ~full & (self.total > -math.inf).any(-1)
+        first = torch.arange(len(self.rows), device=parents.device)[:, None] * self.num_beams
+        if on.all():
+            self.memory = self.memory.reorder((first + parents).flatten())
+        else:
+            self.memory = self.memory.select((first + parents)[on].flatten())
+            self.rows, self.ids, self.total = self.rows[on], self.ids[on], self.total[on]
+
+    def ranked(self) -> list[list[Hypothesis]]:
+        """The hypotheses of each of the B rows, best first; unfinished ones last."""
+        unfinished = zip(self.rows.tolist(), self.ids.tolist(), self.total.tolist(), strict=True)
+        for row, beams, logs in unfinished:
+            self.found[row] += [
+                _hypothesis(ids[1:], log, self.length_penalty, finished=False)
+                for ids, log in zip(beams, logs, strict=True)
+                if log > -math.inf
+            ]
+        return [
+            sorted(
+                hypotheses,
+                key=lambda hypothesis: (hypothesis.finished, hypothesis.score),
+                reverse=True,
+            )[: self.num_beams]
+            for hypotheses in self.found
         ]
-    return [
-        sorted(
-            hypotheses,
-            key=lambda hypothesis: (hypothesis.finished, hypothesis.score),
-            reverse=True,
-        )[:num_beams]
-        for hypotheses in found
-    ]
 
 
 def _hypothesis(
@@ -216,8 +258,10 @@ def _write(
     cache: bool,
     choose: Callable[[Tensor, Tensor, int], Tensor],
 ) -> list[list[int]]:
-    """Write one token a step, as ``choose`` picks it from (logits, rows, step), until every row has
-    ended."""
+    """Write one token a step until every row has ended.
+
+    ``choose`` picks the tokens from (logits, rows, step).
+    """
     written: list[list[int]] = [[] for _ in source]
     with _evaluating(model):
         memory = model.encode(source, settings)
@@ -247,8 +291,7 @@ def _logits(
     start: int,
     normalise: bool = False,
 ) -> Tensor:
-    """Logits, or log-probabilities, of the next token, shape (rows, V); marks that must not be
-    written at -inf."""
+    """Logits, or log-probabilities, of the next token, shape (rows, V); -inf for forbidden marks."""
     logits = model.decode(decoder_input, memory)[:, -1].float()
     logits = logits.log_softmax(-1) if normalise else logits
     logits[:, [model.padding, start]] = -math.inf

@@ -78,12 +78,11 @@ class FeedForward(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """Adds a sublayer's output to its input; with a norm before it ("pre") or after the sum
-    ("post").
+    """Adds a sublayer's output to its input, with a norm before it or after the sum.
 
-    "post" is the paper's. "pre" leaves a path from the loss to every layer that no norm rescales,
-    and so trains without a careful warm-up. Source: Vaswani et al. 2017, section 3.1; Xiong et al.
-    2020.
+    The norm after the sum, "post", is the paper's. "pre" leaves a path from the loss to every layer
+    that no norm rescales, and so trains without a careful warm-up. Source: Vaswani et al. 2017,
+    section 3.1; Xiong et al. 2020.
     """
 
     def __init__(self, d_model: int, dropout: float = 0.1, norm: Literal["pre", "post"] = "pre"):

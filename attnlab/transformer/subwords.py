@@ -128,8 +128,7 @@ class Subwords:
         return [self.vocabulary[token] for token in self._checked(ids)]
 
     def spans(self, text: str) -> list[Span]:
-        """Where each token of `encode` stands in the text: its first character, and the one behind
-        its last."""
+        """Where each token of `encode` stands: its first character, and the one behind its last."""
         return self._tokenizer.encode(text).offsets
 
     def to_json(self) -> str:
@@ -172,8 +171,7 @@ class Subwords:
 
 
 def _words(protect: str) -> str:
-    """The pieces within which merges are learned; a space goes with the word or the marks behind
-    it."""
+    """The pieces within which merges are learned; a space goes with what stands behind it."""
     letters, marks = r"[\p{L}\p{M}]", r"[^\s\p{L}\p{M}\p{N}]"
     runs = "|".join(f" ?(?:(?!{protect}){kind})+" for kind in (letters, marks))
     return rf"{protect}|\p{{N}}|{runs}|\s"

@@ -1,4 +1,4 @@
-"""Does cross-attention align? How often a head looks at the part of the source being written."""
+"""Does cross-attention align? How often a head attends to the field being written."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ ISO_FIELDS = {"year": (0, 4), "month": (5, 7), "day": (8, 10)}  # characters of 
 def alignment_accuracy(
     translator: "Translator", pairs: ParallelDataset, settings: Seq2SeqSettings | None = None
 ) -> pd.DataFrame:
-    """How often a head of the cross-attention looks at the field that is being written.
+    """How often a cross-attention head attends most to the field that is being written.
 
     For every token of a year, month or day that the decoder is to say next, the head is right if
     the source token with its largest weight lies in that field of the source. The decoder reads

@@ -165,13 +165,12 @@ def compare(
 
 
 def copy_source(splits: Splits) -> list[str]:
-    """The sources of the test part themselves: what is won by translating nothing."""
+    """The sources of the test part themselves: the score of translating nothing."""
     return list(_pairs(splits.test).sources)
 
 
 def nearest_string(splits: Splits) -> list[str]:
-    """For each source of the test part, the translation of the training source that is most like
-    it.
+    """For each test source, the translation of the training source that is most like it.
 
     Likeness is the cosine of the sets of character trigrams, case and spacing aside. Of several
     training sources that are equally near, the first.
@@ -245,8 +244,7 @@ def _value(metric: Any, statistics: np.ndarray) -> float:
 
 
 def _exact(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """Whether each prediction is its reference, (N,) bool; the two ways to write an accent are
-    one."""
+    """Whether each prediction equals its reference in NFC, bool array (N,)."""
 
     def form(text: str) -> str:
         return unicodedata.normalize("NFC", text).strip()

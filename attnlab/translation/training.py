@@ -149,7 +149,7 @@ def _loss(translator: Translator, pairs: PairBatches) -> float:
     """Mean loss of a token, nats, without label smoothing."""
     total = count = 0.0
     for batch in pairs.batches():
-        inputs = {name: one.to(translator.device) for name, one in batch.items()}
+        inputs = {name: ids.to(translator.device) for name, ids in batch.items()}
         with torch.no_grad():
             logits = translator.model(inputs["source"], inputs["target"]).logits
         labels = inputs["labels"]

@@ -132,8 +132,7 @@ class Translator:
         return self._with_end(self.source_words.encode_all(list(texts)), "texts")
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of translations with the end mark; those that are too long are cut, with a
-        warning."""
+        """Ids of translations with the end mark; cut, with a warning, if they are too long."""
         return self._with_end(self.target_words.encode_all(list(texts)), "translations")
 
     def attend(
