@@ -296,7 +296,7 @@ def test_two_desks_on_one_model_answer_for_themselves(page, notebook):
         1,
         "second = al.HeadMixer(clf, data, 'A dull film.')\ndisplay(second)\n"
         "desk.preset('silence', (5, 0)); second.preset('keep-one', (0, 1))\n"
-        "await desk.settled(); await second.settled()\n"
+        "desk.wait(); second.wait()\n"
         "ev = al.Evaluator(clf, data, fast=True)\n"
         "print([one.accuracy['accuracy'] == ev.score(one.settings).accuracy for one in (desk, second)])",
     )
@@ -315,7 +315,7 @@ def test_a_desk_closed_during_an_evaluation_leaves_nothing_behind(page, notebook
         1,
         "third = al.HeadMixer(clf, data)\ndisplay(third)\nawait asyncio.sleep(0.5)\n"
         "third.preset('random-half'); await asyncio.sleep(0.05); third.close()\n"
-        "await third.settled(); await asyncio.sleep(0.5); print('quiet')",
+        "third.wait(); await asyncio.sleep(0.5); print('quiet')",
     )
     assert "quiet" in printed
     assert "Error" not in printed

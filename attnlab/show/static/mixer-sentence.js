@@ -63,7 +63,7 @@ export function sentencePanel(desk) {
   }
 
   function drawPicture() {
-    const now = model.get("picture");
+    const now = model.get("attention");
     picture.dataset.stamp = now.stamp ?? "";
     note.textContent = now.note ?? "";
     drawAttention(now, () => { picture.dataset.kind = now.kind ?? ""; });

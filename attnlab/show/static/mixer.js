@@ -115,7 +115,7 @@ function render(context) {
   on("look", () => { faders.drawLook(); sentence.drawLook(); });
   on("accuracy", accuracy.draw);
   on("sentence", sentence.drawAnswer);
-  on("picture", sentence.drawPicture);
+  on("attention", sentence.drawPicture);
   on("text", sentence.drawText);
   on("can_undo", () => { undo.disabled = !model.get("can_undo"); });
   on("code", texts.draw);

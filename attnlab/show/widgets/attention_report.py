@@ -76,6 +76,22 @@ def bertviz_or_map(
         return map_report(maps, layer, head, what)
 
 
+def look_report(maps: AttentionMaps, look: dict[str, Any]) -> dict[str, Any]:
+    """What the mixing desk shows of a sentence.
+
+    Parameters
+    ----------
+    look : ``layer``, ``head``, ``what``, and ``kind``: "map", or bertviz of the "head" or the "layer"
+    """
+    layer, head, what, kind = (look[name] for name in ("layer", "head", "what", "kind"))
+    if kind == "map" or what == "difference":
+        return map_report(maps, layer, head, what)
+    report = bertviz_or_map(maps, layer, head, what, whole_layer=kind == "layer")
+    if report["kind"] == "map":
+        report["note"] = f"Too long for bertviz. {report['note']}"
+    return report
+
+
 def fitting(clf: Classifier, text: str) -> str:
     """The text, or as much of its beginning as the model can read."""
     encoded = clf.tokenizer(text, return_offsets_mapping=True, verbose=False)

@@ -1,18 +1,14 @@
 """The mixing desk: one fader per attention head, and what moving it does.
 
-`HeadMixer` connects the plain functions of `mixing` to the view in static/mixer.js and decides
-what is computed when: the newest setting always wins, and work for an older one is dropped.
+`HeadMixer` connects the plain functions of `mixing`, `first_order` and `attention_report` to the view in
+static/mixer.js. The newest setting always wins, and work for an older one is dropped.
 """
 
-import asyncio
 import functools
 import itertools
-import math
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any, Literal
 
-import anywidget
 import numpy as np
 import torch
 import traitlets
@@ -26,37 +22,21 @@ from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
 from attnlab.show import views
 from attnlab.show.widgets.assets import script, style
-from attnlab.show.widgets.attention_report import bertviz_report, fitting, map_report, palettes
+from attnlab.show.widgets.attention_report import fitting, look_report, palettes
+from attnlab.show.widgets.desk import Desk
+from attnlab.show.widgets.fader_history import FaderHistory, Tables
+from attnlab.show.widgets.first_order import first_order, least_first
 from attnlab.show.widgets.mixing import (
-    Measurement,
+    Measurements,
     accuracy_report,
-    brief,
     from_faders,
-    importances,
-    least_first,
-    packed,
     preset,
     to_faders,
 )
-
-_ESTIMATED_ON = 1000  # sentences whose gradients the view gets: half a megabyte for 72 heads
-_GRADIENTS_AT_ONCE = 64  # sentences; a fader moved meanwhile waits for no more than these
-_REMEMBERED = 12  # settings whose measured accuracy is kept, so that going back costs nothing
+from attnlab.show.widgets.worker import Current
 
 
-def _cancel(task: asyncio.Task) -> None:
-    """Cancel a task from any thread: JupyterLab delivers messages in another than it runs cells in."""
-    if not task.done():
-        task.get_loop().call_soon_threadsafe(task.cancel)
-
-
-@functools.cache
-def _worker() -> ThreadPoolExecutor:
-    """One thread for all desks: two at once would only make each other slow."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="attnlab-desk")
-
-
-class HeadMixer(anywidget.AnyWidget):
+class HeadMixer(Desk):
     """A mixing desk for the attention heads of a classifier.
 
     Moving a fader changes the heads for the desk's own evaluations, and only there: other cells see
@@ -84,13 +64,15 @@ class HeadMixer(anywidget.AnyWidget):
 
     _esm = script("mixer")
     _css = style("mixer")
+    _kinds = ("sentence", "accuracy", "first order")
+    _unforeseen = "That did not work. {}. Press “All neutral”, or start anew."
 
     size = traitlets.Dict().tag(sync=True)
     faders = traitlets.Dict().tag(sync=True)
     text = traitlets.Unicode().tag(sync=True)
     look = traitlets.Dict().tag(sync=True)
     sentence = traitlets.Dict().tag(sync=True)
-    picture = traitlets.Dict().tag(sync=True)
+    attention = traitlets.Dict().tag(sync=True)
     accuracy = traitlets.Dict().tag(sync=True)
     first_order = traitlets.Dict().tag(sync=True)
     slopes = traitlets.Bytes().tag(sync=True)
@@ -99,7 +81,6 @@ class HeadMixer(anywidget.AnyWidget):
     palette = traitlets.Dict().tag(sync=True)
     library = traitlets.Unicode().tag(sync=True)
     code = traitlets.Unicode().tag(sync=True)
-    error = traitlets.Unicode().tag(sync=True)
     can_undo = traitlets.Bool(False).tag(sync=True)
 
     def __init__(
@@ -109,24 +90,16 @@ class HeadMixer(anywidget.AnyWidget):
         text: str = "A warm, funny and beautifully acted film.",
         sentences: int | None = None,
     ):
-        self._tasks: dict[str, asyncio.Task] = {}
-        self._closed = False
         self._clf = clf
-        self._evaluator = Evaluator(
-            clf, dataset.sample(sentences) if sentences else dataset, fast=True
-        )
-        self._neutral = Measurement(self._evaluator, clf.settings())
-        self._measured: list[Measurement] = []  # the newest last
         self._removed = set(removed(clf))
-        self._history: list[dict[str, Any]] = []
-        self._other_history: list[dict[str, Any]] = []
-        self._before = to_faders(clf.settings())
-        self._gesture: int | None = None
+        self._measurements = Measurements(
+            Evaluator(clf, dataset.sample(sentences) if sentences else dataset, fast=True)
+        )
+        neutral = to_faders(clf.settings())
+        self._history = FaderHistory(neutral)
         self._stamps = itertools.count(1)
         self._half_seed = itertools.count()
-        self._complaints: dict[str, str] = {}
-        # a sentence, settings, and the answer the sentence's new one is shown against
-        self._answered: tuple[str, HeadSettings | None, list[float]] = ("", None, [])
+        self._shares = functools.lru_cache(maxsize=1)(self._predicted)
         self._format = ", bfloat16" if number_format(clf.device.type) == torch.bfloat16 else ""
         super().__init__(
             size={
@@ -134,7 +107,7 @@ class HeadMixer(anywidget.AnyWidget):
                 "heads": clf.heads,
                 "removed": [list(place) for place in sorted(self._removed)],
             },
-            faders=self._before | {"stamp": 0},
+            faders=neutral | {"stamp": 0},
             text=text,
             look={"layer": clf.layers - 1, "head": 0, "kind": "layer", "what": "scaled"},
             palette=palettes(),
@@ -142,12 +115,10 @@ class HeadMixer(anywidget.AnyWidget):
             code=clf.settings().to_code(),
         )
         self.observe(self._on_faders, "faders")
-        self.observe(lambda _: self._start("sentence", self._update_sentence), "text")
-        self.observe(lambda _: self._start("sentence", self._update_sentence), "look")
-        self.on_msg(self._on_message)
-        self._start("sentence", self._update_sentence)
-        self._start("accuracy", self._update_accuracy)
-        self._start("first order", self._update_first_order)
+        self.observe(self._ask_for_sentence, ["text", "look"])
+        self._ask_for_sentence()
+        self._ask_for_accuracy()
+        self._work.start("first order", self._update_first_order)
 
     # What a cell may do with a desk
 
@@ -158,7 +129,7 @@ class HeadMixer(anywidget.AnyWidget):
 
     @settings.setter
     def settings(self, settings: HeadSettings) -> None:
-        self._set_faders(to_faders(settings.validate_single(self._clf.layers, self._clf.heads)))
+        self._show(to_faders(settings.validate_single(self._clf.layers, self._clf.heads)))
 
     def preset(self, name: str, place: tuple[int, int] | None = None, count: int = 20) -> None:
         """Press a preset.
@@ -186,17 +157,18 @@ class HeadMixer(anywidget.AnyWidget):
 
     def undo(self) -> None:
         """Take the last change back, if there was one; a whole drag counts as one."""
-        if self._history:
-            self._set_faders(self._history.pop(), remember=False)
-            self.can_undo = bool(self._history)
+        before = self._history.back()
+        if before is not None:
+            self._show(before)
 
     def keep_as_a(self) -> None:
         """Keep what the faders say as A and go on as B: results are B against A from now on."""
         kept = to_faders(self.settings)
-        self._other_history = []
+        self._history.forget_other()
+        self._history.now = kept
         with self.hold_sync():
             self.other, self.side = kept, "B"
-            self._set_faders(kept, remember=False)
+            self._show(kept)
 
     def switch(self, side: Literal["A", "B"]) -> None:
         """Show the other of A and B on the faders. Each keeps its own undo.
@@ -209,194 +181,107 @@ class HeadMixer(anywidget.AnyWidget):
             raise AttnlabError(f"There is no {side} to switch to. Press “Keep as A” first.")
         if side == self.side:
             return
-        shown = to_faders(self.settings)
-        self._history, self._other_history = self._other_history, self._history
+        shown, hidden = to_faders(self.settings), dict(self.other)
+        self._history.switch(hidden)
         with self.hold_sync():
-            shown, self.other = dict(self.other), shown
-            self.side = side
-            self._set_faders(shown, remember=False)
-            self.can_undo = bool(self._history)
+            self.other, self.side = shown, side
+            self._show(hidden)
 
     def stop_comparing(self) -> None:
         """Forget the one of A and B that the faders do not show; results are against neutral again."""
-        self._other_history = []
+        self._history.forget_other()
         with self.hold_sync():
             self.other, self.side = {}, ""
-            self._set_faders(self._before, remember=False)
-
-    async def settled(self) -> None:
-        """Wait until everything shown belongs to the faders as they stand."""
-        while any(not task.done() for task in self._tasks.values()):
-            await asyncio.sleep(0.01)  # they may belong to the loop of another thread
-
-    def close(self) -> None:
-        """Remove the desk and stop its work."""
-        self._closed = True
-        for task in self._tasks.values():
-            _cancel(task)
-        super().close()
+            self._show(self._history.now)
 
     # What happens when something moves
 
-    def _set_faders(self, tables: dict[str, Any], remember: bool = True) -> None:
-        if not remember:
-            self._before = tables
+    def _show(self, tables: Tables) -> None:
+        """Put the faders there; a state that is in the history already adds nothing to it."""
         self.faders = tables | {"stamp": -next(self._stamps)}  # the view's own stamps are positive
 
-    def _on_faders(self, change: dict[str, Any]) -> None:
+    def _on_faders(self, _change: Any) -> None:
         now = {name: self.faders.get(name) for name in ("scale", "temperature")}
-        gesture = self.faders.get("gesture")
-        if now != self._before and (gesture is None or gesture != self._gesture):
-            self._history = [*self._history[-99:], self._before]
-            self.can_undo = True
-        self._before, self._gesture = now, gesture
-        try:
-            self.code = self.settings.to_code()
-            self._say("faders", "")
-        except AttnlabError as error:
-            self._say("faders", str(error))
-            return
-        self._start("sentence", self._update_sentence)
-        self._start("accuracy", self._update_accuracy)
+        self._history.note(now, self.faders.get("gesture"))
+        self.can_undo = self._history.can_undo
+        if self._attempt("faders", self._write_code):
+            self._ask_for_sentence()
+            self._ask_for_accuracy()
 
-    def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
-        try:
-            match content:
-                case {"action": "undo"}:
-                    self.undo()
-                case {"action": "preset", "name": name, "place": place}:
-                    self.preset(name, tuple(place), content.get("count", 0))
-                case {"action": "keep"}:
-                    self.keep_as_a()
-                case {"action": "switch", "side": side}:
-                    self.switch(side)
-                case {"action": "end"}:
-                    self.stop_comparing()
-                case {"action": "load", "text": text}:
-                    self.settings = HeadSettings.from_json(text)
-            self._say("message", "")
-        except AttnlabError as error:
-            self._say("message", str(error))
-        except Exception as error:  # text that somebody pasted can hold anything
-            self._say("message", f"That did not work. {type(error).__name__}: {error}")
+    def _write_code(self) -> None:
+        self.code = self.settings.to_code()
 
-    def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin this work, and drop what was under way for older settings."""
-        if name in self._tasks:
-            _cancel(self._tasks[name])
-        if self._closed:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # a plain script: there is no one to keep waiting
-            asyncio.run(self._guarded(name, work))
-            return
-        self._tasks[name] = loop.create_task(self._guarded(name, work))
-
-    async def _guarded(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Show what goes wrong in the desk itself; a log would be read by nobody."""
-        try:
-            await work()
-            self._say(name, "")
-        except Stopped:
-            pass  # a newer setting is on its way
-        except AttnlabError as error:
-            self._say(name, str(error))
-        except Exception as error:  # whatever it is, the person at the desk must see it
-            self._say(name, f"{type(error).__name__}: {error}. Press “All neutral”, or start anew.")
-            raise
-
-    def _say(self, name: str, message: str) -> None:
-        """Show what one kind of work has to complain of; the others' complaints stay."""
-        self._complaints = {**self._complaints, name: message}
-        self.error = " ".join(dict.fromkeys(filter(None, self._complaints.values())))
-
-    async def _compute(self, function: Callable, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(_worker(), function, *args)
-
-    # The sentence
-
-    async def _update_sentence(self) -> None:
-        stamp, settings, text, look = self.faders.get("stamp"), self.settings, self.text, self.look
-        reference = self._reference()
-        if not text.strip():
-            self.sentence = {"error": "Type a sentence.", "stamp": stamp}
-            return
-
-        def now() -> bool:
-            return (stamp, text, look) == (self.faders.get("stamp"), self.text, self.look)
-
-        answer = await self._compute(self._answer, text, settings, reference)
-        if now():
-            self.sentence = answer | {"stamp": stamp}
-            picture = await self._compute(self._draw, text, settings, look)
-            if now():
-                self.picture = picture | {"stamp": stamp}
+    def _obey(self, content: dict[str, Any]) -> None:
+        match content:
+            case {"action": "undo"}:
+                self.undo()
+            case {"action": "preset", "name": name, "place": place}:
+                self.preset(name, tuple(place), content.get("count", 0))
+            case {"action": "keep"}:
+                self.keep_as_a()
+            case {"action": "switch", "side": side}:
+                self.switch(side)
+            case {"action": "end"}:
+                self.stop_comparing()
+            case {"action": "load", "text": text}:
+                self.settings = HeadSettings.from_json(text)
 
     def _reference(self) -> HeadSettings:
         """What results are shown against: the other one of A and B, or the untouched model."""
         if self.side:
             return from_faders(self.other, self._clf.layers, self._clf.heads)
-        return self._neutral.settings
+        return self._clf.settings()
 
-    def _answer(self, text: str, settings: HeadSettings, reference: HeadSettings) -> dict[str, Any]:
-        shown = fitting(self._clf, text)
-        if self._answered[:2] != (shown, reference):  # asked once a sentence, not at every move
-            before = self._clf.predict([shown], reference).probabilities[0].tolist()
-            self._answered = (shown, reference, before)
-        after = self._clf.predict([shown], settings).probabilities[0].tolist()
+    # The sentence
+
+    def _ask_for_sentence(self, _change: Any = None) -> None:
+        self._work.start("sentence", self._update_sentence)
+
+    def _update_sentence(self, current: Current) -> Iterator[None]:
+        stamp, settings, text, look = self.faders.get("stamp"), self.settings, self.text, self.look
+        if not text.strip():
+            empty = {"error": "Type a sentence.", "stamp": stamp}
+            self._publish(current, sentence=empty)
+            return
+        shown, reference = fitting(self._clf, text), self._reference().to_json()
         cut = f"Only the first {self._clf.max_length} tokens of this sentence count."
-        return {
+        answer = {
             "labels": self._clf.label_names,
-            "after": after,
-            "before": self._answered[2],
+            "after": self._clf.predict([shown], settings).probabilities[0].tolist(),
+            "before": self._shares(shown, reference),  # asked once a sentence, not at every move
             "error": "" if shown == text else cut,
+            "stamp": stamp,
         }
+        if self._publish(current, sentence=answer):
+            yield
+            attention = look_report(self._clf.attend(shown, settings), look)
+            self._publish(current, attention=attention | {"stamp": stamp})
 
-    def _draw(self, text: str, settings: HeadSettings, look: dict[str, Any]) -> dict[str, Any]:
-        maps = self._clf.attend(fitting(self._clf, text), settings)
-        layer, what = look["layer"], look["what"]
-        if look["kind"] == "map" or what == "difference":
-            return map_report(maps, layer, look["head"], what)
-        try:
-            return bertviz_report(
-                maps, layer, look["head"] if look["kind"] == "head" else None, what
-            )
-        except AttnlabError:  # too long for bertviz: a map of the beginning says more than an error
-            report = map_report(maps, layer, look["head"], what)
-            return report | {"note": f"Too long for bertviz. {report['note']}"}
+    def _predicted(self, text: str, settings: str) -> list[float]:
+        return self._clf.predict([text], HeadSettings.from_json(settings)).probabilities[0].tolist()
 
     # Held-out accuracy
 
-    async def _update_accuracy(self) -> None:
+    def _ask_for_accuracy(self) -> None:
+        self._work.start("accuracy", self._update_accuracy)
+
+    def _update_accuracy(self, current: Current) -> Iterator[None]:
         stamp, side = self.faders.get("stamp"), self.side
-        mine, other = self._measurement(self.settings), self._measurement(self._reference())
+        mine = self._measurements.of(self.settings)
+        other = self._measurements.of(self._reference())
 
         def stale() -> bool:
-            return self._closed or self.faders.get("stamp") != stamp
-
-        def measure(step: int) -> dict[str, Any]:
-            other.at(step, stale)
-            mine.at(step, stale)
-            return accuracy_report(mine, other, step, side)
+            return not current()
 
         # what is known already is not shown again chunk by chunk
         for step in itertools.count(max(0, min(len(mine.done), len(other.done)) - 1)):
-            report = await self._compute(measure, step)
-            if stale():
+            other.at(step, stale)
+            mine.at(step, stale)
+            report = accuracy_report(mine, other, step, side)
+            shown = report | {"stamp": stamp, "format": self._format}
+            if not self._publish(current, accuracy=shown) or report["state"] == "measured":
                 return
-            self.accuracy = report | {"stamp": stamp, "format": self._format}
-            if report["state"] == "measured":
-                return
-
-    def _measurement(self, settings: HeadSettings) -> Measurement:
-        """What is known of these settings; that of the last few stays known."""
-        known = (one for one in (self._neutral, *self._measured) if one.settings == settings)
-        found = next(known, None) or Measurement(self._evaluator, settings)
-        if found is not self._neutral:
-            rest = [one for one in self._measured if one is not found]
-            self._measured = [*rest, found][-_REMEMBERED:]
-        return found
+            yield
 
     # First order
 
@@ -406,54 +291,19 @@ class HeadMixer(anywidget.AnyWidget):
             return np.array(self.first_order["use"])
         raise AttnlabError(
             self.first_order.get("error")
-            or "How much each head matters is still being computed. Try again in a few seconds, or first "
-            "`await desk.settled()`."
+            or "How much each head matters is still being computed. Try again in a few seconds, or "
+            "first `desk.wait()`."
         )
 
-    async def _update_first_order(self) -> None:
-        """Take the gradients in small parts, whenever nothing else is to be done."""
-        data = self._evaluator.dataset
-        places = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
-        # of like length, so that little is padded
-        places = np.array(sorted(places, key=lambda place: len(data.texts[place])))
+    def _update_first_order(self, current: Current) -> Iterator[None]:
+        """Take the gradients whenever nothing else is to be done."""
+        neutral, evaluator = self._measurements.neutral, self._measurements.evaluator
         try:
-            for step in itertools.count():
-                if (await self._compute(self._neutral.at, step, lambda: self._closed)).finished:
-                    break
-            margins, losses = (
-                one[places] for one in (self._neutral.score.margins, self._neutral.score.losses)
-            )
-            found = []
-            for part in np.array_split(places, math.ceil(len(places) / _GRADIENTS_AT_ONCE)):
-                while any(not self._idle(name) for name in ("sentence", "accuracy")):
-                    await asyncio.sleep(0.02)
-                found.append(await self._compute(self._gradients_at, part))
+            slopes, report = yield from first_order(evaluator, neutral, lambda: not current())
         except Stopped:
             raise
         except Exception as error:  # the desk does without
-            self.first_order = {"error": f"The heads of this model have no gradients here: {error}"}
-            return
-        scale, temperature, odds = map(np.concatenate, zip(*found, strict=True))
-        importance, use = importances(losses, odds)
-        with self.hold_sync():
-            self.slopes = packed(margins, scale, temperature)
-            self.first_order = {
-                "importance": brief(importance),
-                "use": brief(use),
-                "accuracy": self._neutral.score.accuracy,
-                "n": len(places),
-            }
-
-    def _idle(self, name: str) -> bool:
-        return name not in self._tasks or self._tasks[name].done()
-
-    def _gradients_at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gradients (N, L, H) of the margins by scale and by temperature, and of the log-odds by scale."""
-        if self._closed:
-            raise Stopped
-        part = Evaluator(self._clf, self._evaluator.dataset.select(places), cache_mb=0)
-        scale = part.gradients("scale", "margin", per_sentence=True)
-        temperature = part.gradients("temperature", "margin", per_sentence=True)
-        if len(self._clf.label_names) == 2:  # the two are one
-            return scale, temperature, scale
-        return scale, temperature, part.gradients("scale", "log_odds", per_sentence=True)
+            report = {"error": f"The heads of this model have no gradients here: {error}"}
+            self._publish(current, first_order=report)
+        else:
+            self._publish(current, slopes=slopes, first_order=report)

@@ -1,7 +1,7 @@
 """What the mixing desk's faders, presets and results mean: plain functions, tested without a browser."""
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from attnlab.statistics import paired_test
 Place = tuple[int, int]
 PRESETS = ("neutral", "silence", "keep-one", "random-half", "least-important")
 _FLIPS_SHOWN = 60
+_REMEMBERED = 12  # settings whose measured accuracy is kept, so that going back costs nothing
 
 
 # ── faders and presets ─────────────────────────────────────────────────────────────────────────
@@ -88,56 +89,6 @@ def preset(
     return new
 
 
-# ── first order ────────────────────────────────────────────────────────────────────────────────
-
-
-def importances(losses: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much silencing each head would raise the mean loss, and how much each is used: (L, H) both, nats.
-
-    Parameters
-    ----------
-    losses : (N,), with all heads neutral
-    odds : (N, L, H), gradients of the right label's log-odds by the scales
-
-    The first is `Evaluator.estimate`; the second the mean size of the gradients of the loss (Michel et al. 2019).
-    """
-    wrong = -np.expm1(-losses)[:, None, None]  # probability of the other labels
-    before = np.log(np.maximum(np.expm1(losses), 1e-9))[:, None, None]  # minus the log-odds
-    return (np.logaddexp(0, before + odds) - np.logaddexp(0, before)).mean(0), np.abs(
-        wrong * odds
-    ).mean(0)
-
-
-def brief(table: np.ndarray) -> list[list[float]]:
-    """Numbers to four digits, for the view."""
-    return [[float(f"{one:.4g}") for one in row] for row in table.tolist()]
-
-
-def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> bytes:
-    """What the view needs to estimate accuracy by itself, as float32, little-endian.
-
-    Parameters
-    ----------
-    margins : (N,); scale, temperature : (N, L, H), gradients of the margins by scale and log temperature
-
-    Returns
-    -------
-    A row of N numbers for the margins, then one for each head's scale, then for each one's temperature.
-    """
-    columns = [margins[:, None], scale.reshape(len(scale), -1), temperature.reshape(len(scale), -1)]
-    return np.concatenate(columns, axis=1).T.astype("<f4").tobytes()
-
-
-def least_first(use: np.ndarray, removed: Collection[Place]) -> list[Place]:
-    """The heads that are there, the least used first.
-
-    Use is the mean size of a text's gradient (Michel et al. 2019). A head that helps some texts and harms others
-    has much of it, though its mean effect may be 0; many of those cannot go together.
-    """
-    places = itertools.product(*map(range, use.shape))
-    return sorted((p for p in places if p not in removed), key=lambda place: use[place])
-
-
 # ── results ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -160,6 +111,28 @@ class Measurement:
     def score(self) -> Score | None:
         """The score on all texts, once it is known."""
         return self.done[-1].score if self.done and self.done[-1].finished else None
+
+
+class Measurements:
+    """What is known of an evaluator's texts: of the untouched model for good, of the last few settings."""
+
+    def __init__(self, evaluator: Evaluator):
+        self.evaluator = evaluator
+        self.neutral = Measurement(evaluator, evaluator.clf.settings())
+        self._latest: list[Measurement] = []  # the newest last
+
+    def of(self, settings: HeadSettings) -> Measurement:
+        """The measurement of these settings, as far as it is."""
+        known = (
+            measurement
+            for measurement in (self.neutral, *self._latest)
+            if measurement.settings == settings
+        )
+        found = next(known, None) or Measurement(self.evaluator, settings)
+        if found is not self.neutral:
+            others = (measurement for measurement in self._latest if measurement is not found)
+            self._latest = [*others, found][-_REMEMBERED:]
+        return found
 
 
 def accuracy_report(

@@ -36,11 +36,13 @@ class Worker:
         self._serials: dict[str, int] = {}
         self._count = itertools.count(1)
         self._changed = threading.Condition()
-        self._runs = False
+        self._runs = self._ended = False
 
     def start(self, kind: str, work: Work) -> None:
         """Ask for this work; an older request of the same kind is dropped."""
         with self._changed:
+            if self._ended:
+                return
             serial = self._serials[kind] = next(self._count)
             self._order.setdefault(kind, len(self._order))
             self._requests[kind] = _Request(serial, self._steps(kind, serial, work))
@@ -60,8 +62,9 @@ class Worker:
             return self._changed.wait_for(lambda: not self._runs, seconds)
 
     def end(self) -> None:
-        """Drop all requests; what is under way stops at its next chance."""
+        """Drop all requests, now and later; what is under way stops at its next chance."""
         with self._changed:
+            self._ended = True
             self._requests.clear()
             for kind in self._serials:
                 self._serials[kind] = next(self._count)

@@ -1,6 +1,5 @@
 """The mixing desk without a browser: what faders mean, what is computed, and what is dropped."""
 
-import asyncio
 import time
 
 import numpy as np
@@ -11,8 +10,7 @@ import attnlab as al
 from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.evaluation.evaluator import Evaluator
-from attnlab.show.widgets import head_mixer as widgets
-from attnlab.show.widgets import mixing
+from attnlab.show.widgets import first_order, mixing
 
 TEXT = "A warm, funny film."
 
@@ -20,23 +18,17 @@ TEXT = "A warm, funny film."
 @pytest.fixture(autouse=True)
 def few_gradients(monkeypatch):
     """Most tests are not about the estimate: its gradients need not take their time."""
-    monkeypatch.setattr(widgets, "_ESTIMATED_ON", 8)
+    monkeypatch.setattr(first_order, "_ESTIMATED_ON", 8)
 
 
 @pytest.fixture
 def all_gradients(few_gradients, monkeypatch):
-    monkeypatch.setattr(widgets, "_ESTIMATED_ON", 1000)
+    monkeypatch.setattr(first_order, "_ESTIMATED_ON", 1000)
 
 
-def at_the_desk(clf, data, scenario, **options):
-    """Run ``await scenario(desk)`` as in a kernel, and return what it returns."""
-
-    async def session():
-        desk = al.HeadMixer(clf, data, TEXT, **options)
-        await desk.settled()
-        return await scenario(desk)
-
-    return asyncio.run(session())
+def at_the_desk(clf, data, **options):
+    """A desk at which everything is drawn and measured."""
+    return al.HeadMixer(clf, data, TEXT, **options).wait()
 
 
 def move(desk, layer, head, value, table="scale", gesture=None):
@@ -95,7 +87,7 @@ def test_importances_are_those_of_the_evaluator(clf, some):
     three = al.Classifier(model.eval(), clf.tokenizer, ["negative", "so-so", "positive"])
     ev = Evaluator(three, some)
     odds = ev.gradients(objective="log_odds", per_sentence=True)
-    importance, use = mixing.importances(ev.score().losses, odds)
+    importance, use = first_order.importances(ev.score().losses, odds)
     assert importance == pytest.approx(ev.estimate(), abs=1e-5)
     assert use == pytest.approx(np.abs(ev.gradients(per_sentence=True)).mean(0), abs=1e-5)
 
@@ -104,10 +96,8 @@ def test_importances_are_those_of_the_evaluator(clf, some):
 
 
 def test_a_fresh_desk_shows_the_model_as_it_is(clf, some):
-    async def scenario(desk):
-        return desk.accuracy, desk.sentence, desk.picture
-
-    accuracy, sentence, picture = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    accuracy, sentence, picture = desk.accuracy, desk.sentence, desk.attention
     score = al.Evaluator(clf, some, fast=True).score()
     assert accuracy["state"] == "measured"
     assert accuracy["accuracy"] == pytest.approx(score.accuracy)
@@ -122,13 +112,11 @@ def test_a_moved_fader_changes_answer_picture_and_accuracy_as_measured_apart(clf
     settings = clf.settings()
     settings.scale[5] = 0
 
-    async def scenario(desk):
-        desk.look = desk.look | {"layer": 5, "head": 2, "kind": "map", "what": "scaled"}
-        desk.settings = settings
-        await desk.settled()
-        return desk.accuracy, desk.sentence, desk.picture
-
-    accuracy, sentence, picture = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk.look = desk.look | {"layer": 5, "head": 2, "kind": "map", "what": "scaled"}
+    desk.settings = settings
+    desk.wait()
+    accuracy, sentence, picture = desk.accuracy, desk.sentence, desk.attention
     evaluator = al.Evaluator(clf, some, fast=True)
     change = evaluator.compare(clf.settings(), settings)
     assert accuracy["delta"] == pytest.approx(change.delta)
@@ -148,14 +136,11 @@ def test_a_moved_fader_changes_answer_picture_and_accuracy_as_measured_apart(clf
 def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):
     seen = []
 
-    async def scenario(desk):
-        neutral = desk.accuracy
-        desk.observe(lambda change: seen.append(change["new"]), "accuracy")
-        move(desk, 5, 0, 0.0)
-        await desk.settled()
-        return neutral
-
-    neutral = at_the_desk(clf, movies.dev, scenario, sentences=100)
+    desk = at_the_desk(clf, movies.dev, sentences=100)
+    neutral = desk.accuracy
+    desk.observe(lambda change: seen.append(change["new"]), "accuracy")
+    move(desk, 5, 0, 0.0)
+    desk.wait()
     assert [one["state"] for one in seen] == ["partial", "partial", "measured"]
     assert [one["n"] for one in seen] == [16, 48, 100]
     widths = [one["high"] - one["low"] for one in seen]
@@ -167,17 +152,14 @@ def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):
 def test_the_newest_setting_wins_however_fast_faders_move(clf, movies):
     stamps = []
 
-    async def scenario(desk):
-        desk.observe(lambda change: stamps.append(change["new"]["stamp"]), "accuracy")
-        for step in range(40):
-            move(desk, 5, step % 12, step / 20)
-            await asyncio.sleep(0.005)
-        last = desk.faders["stamp"]
-        await desk.settled()
-        return desk, last
-
-    desk, last = at_the_desk(clf, movies.dev, scenario, sentences=200)
-    assert desk.accuracy["stamp"] == desk.sentence["stamp"] == desk.picture["stamp"] == last
+    desk = at_the_desk(clf, movies.dev, sentences=200)
+    desk.observe(lambda change: stamps.append(change["new"]["stamp"]), "accuracy")
+    for step in range(40):
+        move(desk, 5, step % 12, step / 20)
+        time.sleep(0.005)
+    last = desk.faders["stamp"]
+    desk.wait()
+    assert desk.accuracy["stamp"] == desk.sentence["stamp"] == desk.attention["stamp"] == last
     assert stamps == sorted(stamps), "a stale result came after a newer one"
     assert desk.accuracy["state"] == "measured"
     wanted = al.Evaluator(clf, movies.dev.sample(200), fast=True).score(desk.settings)
@@ -185,65 +167,54 @@ def test_the_newest_setting_wins_however_fast_faders_move(clf, movies):
 
 
 def test_faders_moved_before_the_first_evaluation_is_done_lose_nothing(clf, movies):
-    async def session():
-        desk = al.HeadMixer(clf, movies.dev, TEXT, sentences=200)
-        for value in (0.5, 0.2, 0.0):
-            move(desk, 5, 0, value)
-            await asyncio.sleep(0.05)
-        desk.reset()
-        await desk.settled()
-        return desk.accuracy
-
-    accuracy = asyncio.run(session())
+    desk = al.HeadMixer(clf, movies.dev, TEXT, sentences=200)
+    for value in (0.5, 0.2, 0.0):
+        move(desk, 5, 0, value)
+        time.sleep(0.05)
+    desk.reset()
+    desk.wait()
+    accuracy = desk.accuracy
     assert accuracy["n"] == 200
     wanted = al.Evaluator(clf, movies.dev.sample(200), fast=True).score()
     assert accuracy["accuracy"] == pytest.approx(wanted.accuracy)
 
 
 def test_undo_takes_back_gestures_and_presets_one_by_one(clf, some):
-    async def scenario(desk):
-        assert not desk.can_undo
-        for value in (0.9, 0.5, 0.1):  # one drag
-            move(desk, 2, 3, value, gesture=1)
-        move(desk, 4, 4, 0.0, gesture=2)
-        desk.preset("random-half")
-        assert len(desk.settings.changed()) == 36
-        desk.undo()
-        assert desk.settings.changed() == [(2, 3), (4, 4)]
-        desk.undo()
-        assert desk.settings.changed() == [(2, 3)]
-        desk.undo()
-        assert desk.settings.is_neutral()
-        assert not desk.can_undo
-        desk.undo()  # nothing left: nothing happens
-        await desk.settled()
-        return desk.accuracy
-
-    assert at_the_desk(clf, some, scenario)["delta"] is None
+    desk = at_the_desk(clf, some)
+    assert not desk.can_undo
+    for value in (0.9, 0.5, 0.1):  # one drag
+        move(desk, 2, 3, value, gesture=1)
+    move(desk, 4, 4, 0.0, gesture=2)
+    desk.preset("random-half")
+    assert len(desk.settings.changed()) == 36
+    desk.undo()
+    assert desk.settings.changed() == [(2, 3), (4, 4)]
+    desk.undo()
+    assert desk.settings.changed() == [(2, 3)]
+    desk.undo()
+    assert desk.settings.is_neutral()
+    assert not desk.can_undo
+    desk.undo()  # nothing left: nothing happens
+    desk.wait()
+    assert desk.accuracy["delta"] is None
 
 
 def test_the_desk_never_changes_what_other_cells_see(clf, some, movies):
-    async def scenario(desk):
-        before = clf.predict([TEXT]).probabilities
-        desk.preset("random-half")
-        await asyncio.sleep(0.01)
-        assert np.array_equal(clf.predict([TEXT]).probabilities, before)
-        await desk.settled()
-        return np.array_equal(clf.predict([TEXT]).probabilities, before)
-
-    assert at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    before = clf.predict([TEXT]).probabilities
+    desk.preset("random-half")
+    time.sleep(0.01)
+    assert np.array_equal(clf.predict([TEXT]).probabilities, before)
+    desk.wait()
+    assert np.array_equal(clf.predict([TEXT]).probabilities, before)
 
 
 def test_two_desks_on_one_model_keep_apart(clf, some):
-    async def session():
-        one, two = al.HeadMixer(clf, some, TEXT), al.HeadMixer(clf, some, TEXT)
-        one.preset("keep-one", (0, 0))
-        two.preset("silence", (5, 5))
-        await one.settled()
-        await two.settled()
-        return one, two
-
-    one, two = asyncio.run(session())
+    one, two = al.HeadMixer(clf, some, TEXT), al.HeadMixer(clf, some, TEXT)
+    one.preset("keep-one", (0, 0))
+    two.preset("silence", (5, 5))
+    one.wait()
+    two.wait()
     evaluator = al.Evaluator(clf, some, fast=True)
     for desk in (one, two):
         assert desk.accuracy["accuracy"] == pytest.approx(evaluator.score(desk.settings).accuracy)
@@ -252,14 +223,12 @@ def test_two_desks_on_one_model_keep_apart(clf, some):
 @pytest.mark.parametrize("kind", ["layer", "head", "map"])
 @pytest.mark.parametrize("what", ["weights", "scaled", "contributions", "difference"])
 def test_every_picture_can_be_chosen(clf, some, kind, what):
-    async def scenario(desk):
-        desk.look = {"layer": 1, "head": 7, "kind": kind, "what": what}
-        move(desk, 1, 7, 2.0, "temperature")
-        await desk.settled()
-        assert desk.error == ""
-        return desk.picture
-
-    picture = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk.look = {"layer": 1, "head": 7, "kind": kind, "what": what}
+    move(desk, 1, 7, 2.0, "temperature")
+    desk.wait()
+    assert desk.error == ""
+    picture = desk.attention
     assert picture["kind"] == ("map" if kind == "map" or what == "difference" else "bertviz")
     assert "layer 1" in picture["alt"]
 
@@ -274,100 +243,84 @@ def test_every_picture_can_be_chosen(clf, some, kind, what):
     ],
 )
 def test_any_sentence_is_answered_or_explained(clf, some, text, words):
-    async def scenario(desk):
-        desk.text = text
-        await desk.settled()
-        return desk.sentence, desk.error
-
-    sentence, error = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk.text = text
+    desk.wait()
+    sentence, error = desk.sentence, desk.error
     assert words in sentence["error"]
     assert error == ""
 
 
 def test_what_goes_wrong_is_shown_at_the_desk_and_then_forgotten(clf, some):
-    async def scenario(desk):
-        move(desk, 0, 0, -1.0)
-        await desk.settled()
-        shown = desk.error
-        desk.undo()
-        await desk.settled()
-        return shown, desk.error
-
-    shown, later = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    move(desk, 0, 0, -1.0)
+    desk.wait()
+    shown = desk.error
+    desk.undo()
+    desk.wait()
+    later = desk.error
     assert "scale is -1 at (0, 0)" in shown
     assert later == ""
 
 
 def test_all_neutral_mends_faders_that_make_no_sense(clf, some):
-    async def scenario(desk):
-        move(desk, 0, 0, -1.0)
-        desk._on_message(desk, {"action": "preset", "name": "neutral", "place": [0, 0]}, [])
-        await desk.settled()
-        return desk.error, desk.settings
-
-    error, settings = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    move(desk, 0, 0, -1.0)
+    desk._on_message(desk, {"action": "preset", "name": "neutral", "place": [0, 0]}, [])
+    desk.wait()
+    error, settings = desk.error, desk.settings
     assert error == ""
     assert settings.is_neutral()
 
 
 def test_messages_of_the_view_are_understood(clf, some):
-    async def scenario(desk):
-        desk._on_message(desk, {"action": "preset", "name": "silence", "place": [3, 4]}, [])
-        assert desk.settings.changed() == [(3, 4)]
-        assert "settings.scale[3, 4] = 0" in desk.code
-        desk._on_message(desk, {"action": "undo"}, [])
-        assert desk.settings.is_neutral()
-        desk._on_message(desk, {"action": "preset", "name": "nothing", "place": [0, 0]}, [])
-        return desk.error
-
-    assert "no preset 'nothing'" in at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk._on_message(desk, {"action": "preset", "name": "silence", "place": [3, 4]}, [])
+    assert desk.settings.changed() == [(3, 4)]
+    assert "settings.scale[3, 4] = 0" in desk.code
+    desk._on_message(desk, {"action": "undo"}, [])
+    assert desk.settings.is_neutral()
+    desk._on_message(desk, {"action": "preset", "name": "nothing", "place": [0, 0]}, [])
+    assert "no preset 'nothing'" in desk.error
 
 
 def test_removed_heads_have_no_fader(clf, some):
-    async def scenario(desk):
-        return desk.size
-
     smaller = al.heads.prune(clf, [(2, 5)])
-    assert at_the_desk(smaller, some, scenario) == {"layers": 6, "heads": 12, "removed": [[2, 5]]}
+    desk = at_the_desk(smaller, some)
+    assert desk.size == {"layers": 6, "heads": 12, "removed": [[2, 5]]}
 
 
 def test_a_desk_works_in_a_plain_script(clf, some):
     desk = al.HeadMixer(clf, some, TEXT)
     desk.preset("silence", (5, 0))
+    desk.wait()
     assert desk.accuracy["state"] == "measured"
     assert desk.accuracy["stamp"] == desk.faders["stamp"]
 
 
 def test_settings_can_be_put_on_the_desk(clf, some):
-    async def scenario(desk):
-        settings = clf.settings()
-        settings.scale[0, 0] = 1.5
-        desk.settings = settings
-        with pytest.raises(SettingsError):
-            desk.settings = al.HeadSettings(2, 2)
-        return desk.settings
-
-    assert at_the_desk(clf, some, scenario).scale[0, 0] == torch.tensor(1.5)
+    desk = at_the_desk(clf, some)
+    settings = clf.settings()
+    settings.scale[0, 0] = 1.5
+    desk.settings = settings
+    with pytest.raises(SettingsError):
+        desk.settings = al.HeadSettings(2, 2)
+    assert desk.settings.scale[0, 0] == torch.tensor(1.5)
 
 
 def test_a_desk_is_not_disturbed_by_what_other_cells_do_to_the_model(clf, some):
     """self_check and applied() run in the kernel's main thread while a desk evaluates in its own."""
-
-    async def session():
-        desk = al.HeadMixer(clf, some, TEXT)
-        silent = clf.settings()
-        silent.scale[:] = 0
-        for step in range(4):
-            move(desk, 5, step, 0.0)
-            await asyncio.sleep(0.01)
-            al.heads.self_check(clf)
-            with al.heads.applied(clf, silent):
-                clf.predict([TEXT])
-                await asyncio.sleep(0.05)
-        await desk.settled()
-        return desk
-
-    desk = asyncio.run(session())
+    desk = al.HeadMixer(clf, some, TEXT)
+    silent = clf.settings()
+    silent.scale[:] = 0
+    for step in range(4):
+        move(desk, 5, step, 0.0)
+        time.sleep(0.01)
+        al.heads.self_check(clf)
+        with al.heads.applied(clf, silent):
+            clf.predict([TEXT])
+            time.sleep(0.05)
+    desk.wait()
     assert desk.error == ""
     wanted = al.Evaluator(clf, some, fast=True).score(desk.settings)
     assert desk.accuracy["accuracy"] == pytest.approx(wanted.accuracy)
@@ -389,10 +342,7 @@ def shares_right(desk, settings):
 def test_the_view_can_estimate_what_preview_estimates(clf, movies, all_gradients):
     data = movies.dev.sample(100)
 
-    async def scenario(desk):
-        return desk
-
-    desk = at_the_desk(clf, data, scenario)
+    desk = at_the_desk(clf, data)
     evaluator = Evaluator(clf, data)
     rng = np.random.default_rng(0)
     for heads in (1, 5, 20):
@@ -408,29 +358,24 @@ def test_the_view_can_estimate_what_preview_estimates(clf, movies, all_gradients
 
 
 def test_at_most_so_many_sentences_are_estimated_on(clf, some, monkeypatch):
-    monkeypatch.setattr(widgets, "_ESTIMATED_ON", 16)
+    monkeypatch.setattr(first_order, "_ESTIMATED_ON", 16)
 
-    async def scenario(desk):
-        return desk.first_order["n"], len(desk.slopes)
-
-    assert at_the_desk(clf, some, scenario) == (16, 16 * 4 * (1 + 2 * 72))
+    desk = at_the_desk(clf, some)
+    assert (desk.first_order["n"], len(desk.slopes)) == (16, 16 * 4 * (1 + 2 * 72))
 
 
 def test_the_least_important_heads_are_silenced(clf, some, all_gradients):
     smaller = al.heads.prune(clf, [(2, 5)])
 
-    async def scenario(desk):
-        message = {"action": "preset", "name": "least-important", "place": [0, 0], "count": 7}
-        desk._on_message(desk, message, [])
-        seven = desk.settings.changed()
-        desk.preset("least-important", count=71)
-        all_there = desk.settings.changed()
-        with pytest.raises(AttnlabError, match="there are 71"):
-            desk.preset("least-important", count=72)
-        await desk.settled()
-        return seven, all_there
-
-    seven, all_there = at_the_desk(smaller, some, scenario)
+    desk = at_the_desk(smaller, some)
+    message = {"action": "preset", "name": "least-important", "place": [0, 0], "count": 7}
+    desk._on_message(desk, message, [])
+    seven = desk.settings.changed()
+    desk.preset("least-important", count=71)
+    all_there = desk.settings.changed()
+    with pytest.raises(AttnlabError, match="there are 71"):
+        desk.preset("least-important", count=72)
+    desk.wait()
     use = np.abs(Evaluator(smaller, some).gradients(per_sentence=True)).mean(0)
     use[2, 5] = np.inf
     lowest = np.argsort(use.ravel())[:7]
@@ -440,13 +385,10 @@ def test_the_least_important_heads_are_silenced(clf, some, all_gradients):
 
 
 def test_before_the_gradients_are_there_the_desk_says_so(clf, movies):
-    async def session():
-        desk = al.HeadMixer(clf, movies.dev, TEXT, sentences=200)
-        with pytest.raises(AttnlabError, match="still being computed"):
-            desk.preset("least-important")
-        desk.close()
-
-    asyncio.run(session())
+    desk = al.HeadMixer(clf, movies.dev, TEXT, sentences=200)
+    with pytest.raises(AttnlabError, match="still being computed"):
+        desk.preset("least-important")
+    desk.close()
 
 
 def test_without_gradients_the_desk_works_as_before(clf, some, monkeypatch):
@@ -455,16 +397,13 @@ def test_without_gradients_the_desk_works_as_before(clf, some, monkeypatch):
 
     monkeypatch.setattr(Evaluator, "gradients", refuse)
 
-    async def scenario(desk):
-        desk.preset("silence", (5, 0))
-        await desk.settled()
-        assert desk.error == ""
-        desk._on_message(
-            desk, {"action": "preset", "name": "least-important", "place": [0, 0], "count": 3}, []
-        )
-        return desk
-
-    desk = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk.preset("silence", (5, 0))
+    desk.wait()
+    assert desk.error == ""
+    desk._on_message(
+        desk, {"action": "preset", "name": "least-important", "place": [0, 0], "count": 3}, []
+    )
     assert desk.accuracy["state"] == "measured"
     assert desk.slopes == b""
     assert "no way back through this model" in desk.first_order["error"]
@@ -475,20 +414,17 @@ def test_without_gradients_the_desk_works_as_before(clf, some, monkeypatch):
 
 
 def test_b_is_shown_against_a_whichever_is_on_the_faders(clf, some):
-    async def scenario(desk):
-        desk.preset("keep-one", (0, 3))
-        desk.keep_as_a()
-        await desk.settled()
-        same = desk.accuracy
-        move(desk, 5, 3, 0.0)
-        await desk.settled()
-        b = desk.settings, desk.accuracy, desk.sentence
-        desk.switch("A")
-        await desk.settled()
-        a = desk.settings, desk.accuracy, desk.sentence
-        return same, a, b
-
-    same, a, b = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk.preset("keep-one", (0, 3))
+    desk.keep_as_a()
+    desk.wait()
+    same = desk.accuracy
+    move(desk, 5, 3, 0.0)
+    desk.wait()
+    b = desk.settings, desk.accuracy, desk.sentence
+    desk.switch("A")
+    desk.wait()
+    a = desk.settings, desk.accuracy, desk.sentence
     assert same["delta"] is None
     evaluator = Evaluator(clf, some, fast=True)
     wanted = evaluator.compare(a[0], b[0])
@@ -512,53 +448,47 @@ def test_going_back_to_what_was_measured_costs_nothing(clf, some, monkeypatch):
 
     monkeypatch.setattr(Evaluator, "_logits", counted)
 
-    async def scenario(desk):
-        desk.keep_as_a()
-        move(desk, 5, 3, 0.0)
-        await desk.settled()
-        computed.clear()
-        desk.switch("A")
-        await desk.settled()
-        desk.switch("B")
-        await desk.settled()
-        desk.reset()
-        await desk.settled()
-        desk.undo()
-        await desk.settled()
-        return desk.accuracy["state"]
-
-    assert at_the_desk(clf, some, scenario) == "measured"
+    desk = at_the_desk(clf, some)
+    desk.keep_as_a()
+    move(desk, 5, 3, 0.0)
+    desk.wait()
+    computed.clear()
+    desk.switch("A")
+    desk.wait()
+    desk.switch("B")
+    desk.wait()
+    desk.reset()
+    desk.wait()
+    desk.undo()
+    desk.wait()
+    assert desk.accuracy["state"] == "measured"
     assert computed == []
 
 
 def test_each_side_has_its_own_undo(clf, some):
-    async def scenario(desk):
-        move(desk, 0, 0, 0.0)
-        desk.keep_as_a()
-        move(desk, 1, 1, 0.0)
-        desk.switch("A")
-        assert not desk.can_undo
-        move(desk, 2, 2, 0.0)
-        desk.switch("B")
-        desk.undo()
-        assert desk.settings.changed() == [(0, 0)]
-        desk.switch("A")
-        assert desk.settings.changed() == [(0, 0), (2, 2)]
-        desk.undo()
-        assert desk.settings.changed() == [(0, 0)]
-        desk.stop_comparing()
-        await desk.settled()
-        return desk.settings.changed(), desk.side, desk.other
-
-    assert at_the_desk(clf, some, scenario) == ([(0, 0)], "", {})
+    desk = at_the_desk(clf, some)
+    move(desk, 0, 0, 0.0)
+    desk.keep_as_a()
+    move(desk, 1, 1, 0.0)
+    desk.switch("A")
+    assert not desk.can_undo
+    move(desk, 2, 2, 0.0)
+    desk.switch("B")
+    desk.undo()
+    assert desk.settings.changed() == [(0, 0)]
+    desk.switch("A")
+    assert desk.settings.changed() == [(0, 0), (2, 2)]
+    desk.undo()
+    assert desk.settings.changed() == [(0, 0)]
+    desk.stop_comparing()
+    desk.wait()
+    assert (desk.settings.changed(), desk.side, desk.other) == ([(0, 0)], "", {})
 
 
 def test_there_is_nothing_to_switch_to_before_a_is_kept(clf, some):
-    async def scenario(desk):
-        desk._on_message(desk, {"action": "switch", "side": "A"}, [])
-        return desk.error
-
-    assert "Press “Keep as A” first" in at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk._on_message(desk, {"action": "switch", "side": "A"}, [])
+    assert "Press “Keep as A” first" in desk.error
 
 
 # ── settings as text ───────────────────────────────────────────────────────────────────────────
@@ -568,14 +498,12 @@ def test_json_of_settings_can_be_loaded_and_taken_back(clf, some):
     settings = clf.settings()
     settings.scale[1, 2], settings.temperature[3, 4] = 0.35, 2.5
 
-    async def scenario(desk):
-        desk._on_message(desk, {"action": "load", "text": settings.to_json()}, [])
-        loaded = desk.settings
-        desk.undo()
-        await desk.settled()
-        return loaded, desk.settings, desk.error
-
-    loaded, undone, error = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk._on_message(desk, {"action": "load", "text": settings.to_json()}, [])
+    loaded = desk.settings
+    desk.undo()
+    desk.wait()
+    loaded, undone, error = loaded, desk.settings, desk.error
     assert loaded == settings
     assert undone.is_neutral()
     assert error == ""
@@ -600,11 +528,9 @@ def test_json_of_settings_can_be_loaded_and_taken_back(clf, some):
     ],
 )
 def test_bad_json_gives_a_clear_error_and_moves_nothing(clf, some, text, words):
-    async def scenario(desk):
-        desk._on_message(desk, {"action": "load", "text": text}, [])
-        return desk.settings, desk.error, desk.can_undo
-
-    settings, error, can_undo = at_the_desk(clf, some, scenario)
+    desk = at_the_desk(clf, some)
+    desk._on_message(desk, {"action": "load", "text": text}, [])
+    settings, error, can_undo = desk.settings, desk.error, desk.can_undo
     assert error != ""
     assert words in error
     assert settings.is_neutral()
@@ -624,21 +550,18 @@ def test_a_desk_closed_during_an_evaluation_stops_working(clf, some, monkeypatch
 
     monkeypatch.setattr(Evaluator, "_logits", endless)
 
-    async def session():
-        desk = al.HeadMixer(clf, some, TEXT)
-        while not desk.sentence:  # then accuracy is under way
-            await asyncio.sleep(0.01)
-        desk.close()
-        closed = time.perf_counter()
-        await desk.settled()
-        await desk._compute(lambda: None)  # the worker has come to the end of what it was at
-        took, sentence = time.perf_counter() - closed, desk.sentence
-        move(desk, 0, 0, 0.0)  # a message that was under way
-        await asyncio.sleep(0.3)
-        await desk._compute(lambda: None)
-        return took, desk.sentence == sentence, desk.accuracy, desk.error
-
-    took, same, accuracy, error = asyncio.run(session())
+    desk = al.HeadMixer(clf, some, TEXT)
+    while not desk.sentence:  # then accuracy is under way
+        time.sleep(0.01)
+    desk.close()
+    closed = time.perf_counter()
+    desk.wait()
+    desk.wait()  # the worker has come to the end of what it was at
+    took, sentence = time.perf_counter() - closed, desk.sentence
+    move(desk, 0, 0, 0.0)  # a message that was under way
+    time.sleep(0.3)
+    desk.wait()
+    took, same, accuracy, error = took, desk.sentence == sentence, desk.accuracy, desk.error
     assert took < 1
     assert same
     assert accuracy == {}

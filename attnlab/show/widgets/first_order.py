@@ -1,0 +1,118 @@
+"""What a gradient at neutral says of every head, for the mixing desk: estimates and importances."""
+
+import itertools
+import math
+from collections.abc import Callable, Collection, Generator
+from typing import Any
+
+import numpy as np
+
+from attnlab.classification.classifier import Stopped
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.show.widgets.mixing import Measurement
+
+_ESTIMATED_ON = 1000  # sentences whose gradients the view gets: half a megabyte for 72 heads
+_GRADIENTS_AT_ONCE = 64  # sentences; a fader moved meanwhile waits for no more than these
+
+Place = tuple[int, int]
+
+
+def first_order(
+    evaluator: Evaluator, neutral: Measurement, stop: Callable[[], bool]
+) -> Generator[None, None, tuple[bytes, dict[str, Any]]]:
+    """Take the gradients in small parts, giving way after each.
+
+    Parameters
+    ----------
+    neutral : measurement of the untouched model, which is finished first
+    stop : whether nobody wants them any more
+
+    Returns
+    -------
+    slopes : bytes, as `packed` makes them
+    report : dict of ``importance`` and ``use`` of every head, ``accuracy`` at neutral, and ``n`` sentences
+    """
+    data = evaluator.dataset
+    indices = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
+    # of like length, so that little is padded
+    indices = np.array(sorted(indices, key=lambda index: len(data.texts[index])))
+    for step in itertools.count():
+        if neutral.at(step, stop).finished:
+            break
+        yield
+    found = []
+    for part in np.array_split(indices, math.ceil(len(indices) / _GRADIENTS_AT_ONCE)):
+        yield
+        if stop():
+            raise Stopped
+        found.append(_gradients(evaluator, part))
+    scale, temperature, odds = map(np.concatenate, zip(*found, strict=True))
+    score = neutral.done[-1].score
+    importance, use = importances(score.losses[indices], odds)
+    report = {
+        "importance": brief(importance),
+        "use": brief(use),
+        "accuracy": score.accuracy,
+        "n": len(indices),
+    }
+    return packed(score.margins[indices], scale, temperature), report
+
+
+def _gradients(
+    evaluator: Evaluator, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients (N, L, H) of the margins by scale and by temperature, and of the log-odds by scale."""
+    part = Evaluator(evaluator.clf, evaluator.dataset.select(indices), cache_mb=0)
+    scale = part.gradients("scale", "margin", per_sentence=True)
+    temperature = part.gradients("temperature", "margin", per_sentence=True)
+    if len(evaluator.clf.label_names) == 2:  # the two are one
+        return scale, temperature, scale
+    return scale, temperature, part.gradients("scale", "log_odds", per_sentence=True)
+
+
+def importances(losses: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much silencing each head would raise the mean loss, and how much each is used: (L, H) both, nats.
+
+    Parameters
+    ----------
+    losses : (N,), with all heads neutral
+    odds : (N, L, H), gradients of the right label's log-odds by the scales
+
+    The first is `Evaluator.estimate`; the second the mean size of the gradients of the loss (Michel et al. 2019).
+    """
+    wrong = -np.expm1(-losses)[:, None, None]  # probability of the other labels
+    before = np.log(np.maximum(np.expm1(losses), 1e-9))[:, None, None]  # minus the log-odds
+    return (np.logaddexp(0, before + odds) - np.logaddexp(0, before)).mean(0), np.abs(
+        wrong * odds
+    ).mean(0)
+
+
+def brief(table: np.ndarray) -> list[list[float]]:
+    """Numbers to four digits, for the view."""
+    return [[float(f"{value:.4g}") for value in row] for row in table.tolist()]
+
+
+def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> bytes:
+    """What the view needs to estimate accuracy by itself, as float32, little-endian.
+
+    Parameters
+    ----------
+    margins : (N,); scale, temperature : (N, L, H), gradients of the margins by scale and log temperature
+
+    Returns
+    -------
+    A row of N numbers for the margins, then one for each head's scale, then for each one's temperature.
+    """
+    columns = [margins[:, None], scale.reshape(len(scale), -1), temperature.reshape(len(scale), -1)]
+    return np.concatenate(columns, axis=1).T.astype("<f4").tobytes()
+
+
+def least_first(use: np.ndarray, removed: Collection[Place]) -> list[Place]:
+    """The heads that are there, the least used first.
+
+    Use is the mean size of a text's gradient (Michel et al. 2019). A head that helps some texts and harms others
+    has much of it, though its mean effect may be 0; many of those cannot go together.
+    """
+    layers, heads = use.shape
+    places = itertools.product(range(layers), range(heads))
+    return sorted((place for place in places if place not in removed), key=lambda place: use[place])
