@@ -1,8 +1,8 @@
 """bertviz in a self-contained frame: drawn the first time, with no network, wherever HTML is shown.
 
-bertviz loads its JavaScript libraries from the network and hands them over through require.js, which
-JupyterLab does not have. Here its script runs unchanged inside a frame that already holds d3 and
-jQuery, taken from packages that carry them.
+bertviz loads its JavaScript libraries from the network and hands them over through require.js,
+which JupyterLab does not have. Here its script runs unchanged inside a frame that already holds d3
+and jQuery, taken from packages that carry them.
 """
 
 import functools
@@ -64,7 +64,8 @@ class AttentionView:
         return (
             '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start">'
             f'<iframe title="{html.escape(self._title)}" sandbox="allow-scripts" '
-            f'style="border:0;background:#fff;width:{self._width}px;max-width:100%;height:{self._height}px" '
+            f'style="border:0;background:#fff;width:{self._width}px;max-width:100%;'
+            f'height:{self._height}px" '
             f"srcdoc='{page}'></iframe>"
             f'<div style="flex:1 1 320px;max-width:560px">{still}</div></div>'
         )
@@ -75,8 +76,8 @@ class AttentionView:
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write a page that any browser opens, with no network."""
         page = (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self._title)}'
-            f"</title><body>{self._repr_html_()}</body></html>"
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            f"<title>{html.escape(self._title)}</title><body>{self._repr_html_()}</body></html>"
         )
         return atomic_write(path, page.encode("utf-8"))
 
@@ -94,8 +95,8 @@ def attention_view(
     Parameters
     ----------
     maps : from clf.attend(text)
-    kind : "head" draws the heads of one layer over each other, with a layer to choose; "model" draws
-        all heads of the layers as thumbnails
+    kind : "head" draws the heads of one layer over each other, with a layer to choose; "model"
+        draws all heads of the layers as thumbnails
     layers : which layers to put in; default all. Fewer make a smaller notebook.
     what : "weights", "scaled" (weights × scale), "contributions" (strongest drawn as 1), or
         "difference", which has a sign and is therefore drawn as a heat map only
@@ -112,8 +113,8 @@ def attention_view(
     layers = list(range(maps.layers)) if layers is None else list(layers)
     if not layers:
         raise AttnlabError("layers is an empty list. Name at least one layer, or leave it out.")
-    for one in layers:
-        maps.check_place(one)
+    for number in layers:
+        maps.check_place(number)
     layer = layers[0] if layer is None else layer
     if layer not in layers:
         raise AttnlabError(f"Layer {layer} is not among the layers put in, {layers}.")
@@ -128,16 +129,16 @@ def attention_view(
 
 
 def translation_view(maps: Seq2SeqMaps, kind: Kind = "head") -> AttentionView:
-    """Show the attention of an encoder-decoder model in bertviz: cross-attention first, the others to choose.
+    """Show the attention of an encoder-decoder model in bertviz, cross-attention first.
 
     Parameters
     ----------
     maps : from translator.attend(source)
-    kind : "head" draws the heads of one layer over each other, with a layer to choose; "model" draws
-        all heads of all layers as thumbnails
+    kind : "head" draws the heads of one layer over each other, with a layer to choose; "model"
+        draws all heads of all layers as thumbnails
 
-    Cross-attention has the predicted tokens on the left and the source on the right; the decoder's own
-    attention is between the tokens that are fed to it.
+    Cross-attention has the predicted tokens on the left and the source on the right; the decoder's
+    own attention is between the tokens that are fed to it.
 
     Raises
     ------
@@ -145,23 +146,25 @@ def translation_view(maps: Seq2SeqMaps, kind: Kind = "head") -> AttentionView:
     """
     if kind not in ("head", "model"):
         raise AttnlabError(f"There is no kind {kind!r}. {suggest(kind, ('head', 'model'))}")
-    parts = {  # rows look at columns
+    # rows look at columns
+    parts: dict[str, tuple[AttentionMaps | CrossMaps, list[str], list[str]]] = {
         "cross: output → source": (maps.cross, maps.cross.target, maps.cross.source),
         "decoder: fed → fed": (maps.decoder, maps.decoder.tokens, maps.decoder.tokens),
         "encoder: source → source": (maps.encoder, maps.encoder.tokens, maps.encoder.tokens),
     }
     source, target = maps.cross.source, maps.cross.target
     lines = max(
-        one.heads * len(rows) * len(columns) * (one.layers if kind == "model" else 1)
-        for one, rows, columns in parts.values()
+        part.heads * len(rows) * len(columns) * (part.layers if kind == "model" else 1)
+        for part, rows, columns in parts.values()
     )
     if lines > MAX_LINES:
         raise AttnlabError(
-            f"{len(source)} source and {len(target)} output tokens make {lines:,} lines, too many for a browser. "
+            f"{len(source)} source and {len(target)} output tokens make {lines:,} lines, too many "
+            "for a browser. "
             "Shorten the text, or draw one head with al.plots.alignment(maps, layer, head)."
         )
     layers = max(maps.encoder.layers, maps.cross.layers)
-    heads = min(one.heads for one, _, _ in parts.values())
+    heads = min(part.heads for part, _, _ in parts.values())
     width, height = _size(kind, max(len(source), len(target)), layers, heads)
     title = f"Attention of a translation, {len(source)} to {len(target)} tokens"
     frame = library() + _chosen_drawing(parts, kind)
@@ -183,7 +186,8 @@ def check_budget(maps: AttentionMaps, kind: Kind, layers: list[int]) -> None:
     if drawn > MAX_LINES:
         most = int((MAX_LINES / (drawn / len(maps.tokens) ** 2)) ** 0.5)
         raise AttnlabError(
-            f"{len(maps.tokens)} tokens make {drawn:,} lines, too many for a browser; about {most} tokens "
+            f"{len(maps.tokens)} tokens make {drawn:,} lines, too many for a browser; about "
+            f"{most} tokens "
             "would do. Shorten the text, name fewer layers, or draw one head with "
             "al.plots.attention_map(maps, layer, head)."
         )
@@ -191,7 +195,7 @@ def check_budget(maps: AttentionMaps, kind: Kind, layers: list[int]) -> None:
 
 @functools.cache
 def library() -> str:
-    """The part of a frame that is always the same: d3, jQuery, and the shim that hands them over."""
+    """The part of a frame that never changes: d3, jQuery, and the shim that hands them over."""
     d3 = _packaged("mpld3", "js/d3.v5.min.js")
     jquery = _packaged("sphinxcontrib.jquery", "jquery.js")
     shim = (
@@ -251,7 +255,10 @@ def drawing(
         else ""
     )
     choose = 'Layer: <select id="layer" aria-label="Layer"></select> ' if kind == "head" else ""
-    return f'<body><div id="view"><span>{choose}{select}</span><div id="vis"></div></div><script>{script}</script>'
+    return (
+        f'<body><div id="view"><span>{choose}{select}</span><div id="vis"></div></div>'
+        f"<script>{script}</script>"
+    )
 
 
 def _chosen_drawing(
@@ -271,7 +278,8 @@ def _chosen_drawing(
         f"const bertviz = shown => {{{_script(kind, 'shown')}}};"
         "const draw = at => {document.getElementById('view').innerHTML = "
         f"'<span>{choose}</span><div id=\"vis\"></div>'; bertviz(parts[at]);}};"
-        "document.getElementById('part').onchange = event => draw(event.target.value); draw(0);</script>"
+        "document.getElementById('part').onchange = event => draw(event.target.value); "
+        "draw(0);</script>"
     )
 
 
@@ -301,7 +309,7 @@ def _in_thousandths(values: np.ndarray) -> np.ndarray:
 
 
 def _embedded(data: Any) -> str:
-    """JSON that may stand in a script: a token may hold "</script>"; "<" never occurs outside strings."""
+    """JSON that may stand in a script: a token may hold "</script>", and only strings hold "<"."""
     data = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     return data.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

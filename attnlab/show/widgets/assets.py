@@ -1,4 +1,4 @@
-"""The browser's side of the widgets: scripts and style sheets of the folder static, each as one text."""
+"""The browser's side of the widgets: scripts and style sheets of static/, each as one text."""
 
 import re
 
@@ -12,8 +12,8 @@ def script(name: str) -> str:
     """Return a script and all that it imports as one module, which is what anywidget takes.
 
     Every imported module becomes the value of a function of its own, so none can redefine another's
-    names. Understood are lines such as ``import { make, line as drawLine } from "./elements.js";`` and
-    ``export`` before a function, constant or class.
+    names. Understood are lines such as ``import { make, line as drawLine } from "./elements.js";``
+    and ``export`` before a function, constant or class.
     """
     bundled: list[str] = []
     whole = _resolved(name, bundled, [])
@@ -26,7 +26,7 @@ def style(*names: str) -> str:
 
 
 def _resolved(name: str, bundled: list[str], above: list[str]) -> str:
-    """A module's text with constants in place of its imports; what it imports is added to ``bundled``."""
+    """A module's text with constants for its imports; those modules are added to ``bundled``."""
     if name in above:
         raise ValueError(f"Modules import each other: {' → '.join([*above, name])}.")
     source = _read(f"{name}.js")

@@ -69,7 +69,7 @@ def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What
 def bertviz_or_map(
     maps: AttentionMaps, layer: int, head: int, what: What, whole_layer: bool = False
 ) -> dict[str, Any]:
-    """A bertviz picture of a head, or of all of its layer; of a text too long for it, the head's map."""
+    """A bertviz picture of a head or of its whole layer; for too long a text the head's map."""
     try:
         return bertviz_report(maps, layer, None if whole_layer else head, what)
     except AttnlabError:  # a map of the beginning says more than an error
@@ -81,7 +81,8 @@ def look_report(maps: AttentionMaps, look: dict[str, Any]) -> dict[str, Any]:
 
     Parameters
     ----------
-    look : ``layer``, ``head``, ``what``, and ``kind``: "map", or bertviz of the "head" or the "layer"
+    look : ``layer``, ``head``, ``what``, and ``kind``: "map", or bertviz of the "head" or the
+        "layer"
     """
     layer, head, what, kind = (look[name] for name in ("layer", "head", "what", "kind"))
     if kind == "map" or what == "difference":

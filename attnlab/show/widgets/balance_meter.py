@@ -1,4 +1,4 @@
-"""The balance meter: a dial for the whole model, a map of its heads, and one head looked at closely.
+"""The balance meter: a dial for the whole model, a map of its heads, and one head closely.
 
 The view is in static/balance.js; what it draws is made in balance_report.py.
 """
@@ -30,29 +30,30 @@ CHUNK = 96  # texts from one reading to the next
 
 
 class BalanceMeter(ReportDesk):
-    """A meter of how evenly a classifier's heads attend: a dial, a map of heads, and one head closely.
+    """A meter of how evenly a classifier's heads attend: a dial, a map, and one head closely.
 
     Parameters
     ----------
     clf : Classifier
     data : TextDataset, or list of texts, to measure on
     text : the sentence whose attention is shown; by default a sentence of ours
-    before : the classifier before it was fine-tuned, or damaged: measured in the same way, its overall figure is
-        marked on the dial, the map can show the change, and ``js_before`` how far rows of attention have moved
+    before : the classifier before it was fine-tuned, or damaged: measured in the same way, its
+        overall figure is marked on the dial, the map can show the change, and ``js_before`` how far
+        rows of attention have moved
 
     Attributes
     ----------
-    settings : dict of ``measure``, ``tokens``, ``by``, ``value``, ``layer``, ``head`` and ``text``; `set` changes
-        some of them, as in ``meter.set(measure="distance", layer=2)``
+    settings : dict of ``measure``, ``tokens``, ``by``, ``value``, ``layer``, ``head`` and ``text``;
+        `set` changes some of them, as in ``meter.set(measure="distance", layer=2)``
     balance : Balance, what was read so far; None before the first reading
     report : dict, what is drawn: the `meter_report`
     error : str, what went wrong; empty if nothing did
 
     Notes
     -----
-    Measured in a thread of its own: a random sample of 16 texts first, then more and more, until all are. An
-    `applied` block does not reach into it; give settings to `balance.measure` for that. Where no kernel runs,
-    nothing is drawn: end with ``meter.picture()``, which stays.
+    Measured in a thread of its own: a random sample of 16 texts first, then more and more, until
+    all are. An `applied` block does not reach into it; give settings to `balance.measure` for that.
+    Where no kernel runs, nothing is drawn: end with ``meter.picture()``, which stays.
     """
 
     _esm = script("balance")
@@ -75,7 +76,8 @@ class BalanceMeter(ReportDesk):
         self._size = clf.layers, clf.heads
         if before is not None and (before.layers, before.heads) != self._size:
             raise AttnlabError(
-                f"The model before has {before.layers} layers of {before.heads} heads, this one {clf.layers} of "
+                f"The model before has {before.layers} layers of {before.heads} heads, this one "
+                f"{clf.layers} of "
                 f"{clf.heads}. Compare models of one size."
             )
         self._texts = list(data.texts if isinstance(data, TextDataset) else data)

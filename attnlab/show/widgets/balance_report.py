@@ -45,7 +45,8 @@ def meter_report(
     Parameters
     ----------
     balance : what was read so far; None before the first reading
-    settings : ``measure``, ``tokens``, ``by`` and ``value`` of the map, ``layer`` and ``head`` looked at, ``text``
+    settings : ``measure``, ``tokens``, ``by`` and ``value`` of the map, ``layer`` and ``head``
+        looked at, ``text``
     size : layers and heads of the model
     before : the same reading of the model before fine-tuning
     total : how many texts there are to measure
@@ -55,11 +56,12 @@ def meter_report(
     -------
     report : dict of plain numbers, lists and texts
 
-        - ``settings``, and ``shown``, what is drawn: where a measure was not taken so, the nearest that was
+        - ``settings``, and ``shown``, what is drawn: where a measure was not taken so, the nearest
+          that was
         - ``menus``: for each menu the choices, as [value, text, whether it can be chosen]
         - ``dial``: ``overall``, ``parts`` and those of the model before
-        - ``map``: ``values`` (L, H), None for heads that are not there, ``low`` and ``high`` end of the colours,
-          ``signed``, ``digits``, ``label``, ``alt``
+        - ``map``: ``values`` (L, H), None for heads that are not there, ``low`` and ``high`` end of
+          the colours, ``signed``, ``digits``, ``label``, ``alt``
         - ``head``: its name and a row per measure, each a list of texts
         - ``state`` ("waiting", "partial" or "measured"), ``progress``, ``remark``
 
@@ -134,7 +136,7 @@ def _taken(balance: Balance, measure: str) -> set[tuple[str, str]]:
 
 
 def _nearest(balance: Balance, settings: dict[str, Any]) -> dict[str, Any]:
-    """What is shown: the settings, with tokens and by changed where the measure was not taken so."""
+    """The settings, with tokens and by changed where the measure was not taken so."""
     shown = {name: settings[name] for name in ("measure", "tokens", "by", "value")}
     taken = _taken(balance, shown["measure"])
     if not taken:
@@ -197,7 +199,8 @@ def _dial(balance: Balance | None, before: Balance | None) -> dict[str, Any]:
     told = "Dial: not measured yet."
     if balance is not None:
         told = (
-            f"Dial: overall balance {overall:.2f} of 1, {balance.parts['tokens']:.2f} over tokens and "
+            f"Dial: overall balance {overall:.2f} of 1, {balance.parts['tokens']:.2f} over tokens "
+            "and "
             f"{balance.parts['heads']:.2f} over heads."
         )
     if before is not None:
@@ -295,7 +298,10 @@ def _progress(balance: Balance, total: int) -> str:
 
 
 def _remark(values: np.ndarray, shown: dict[str, Any], settings: dict[str, Any]) -> str:
-    """What is to be noticed. Read out by screen readers, so it changes with the map and not with every text."""
+    """What is to be noticed.
+
+    Read out by screen readers, so it changes with the map and not with every text.
+    """
     if not np.isfinite(values).any():
         return "This was not measured of the model before."
     told = extremes(values, "+.2f" if shown["value"] in ("change", "slope") else ".2f")

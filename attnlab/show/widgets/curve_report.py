@@ -51,11 +51,13 @@ def curve_report(
     -------
     report : dict of plain numbers, lists and texts
 
-        - ``runs``, for each: ``name``, ``state`` ("waiting", "training", "finished" or "stopped"), lines ``step``,
-          ``loss``, ``smooth`` and ``rate`` (as a share of the highest), of `POINTS` points at most, ``epochs``
-          that have ended, and ``cells``, its row in the table under ``columns``
+        - ``runs``, for each: ``name``, ``state`` ("waiting", "training", "finished" or "stopped"),
+          lines ``step``, ``loss``, ``smooth`` and ``rate`` (as a share of the highest), of `POINTS`
+          points at most, ``epochs`` that have ended, and ``cells``, its row in the table under
+          ``columns``
         - ``axes``: for step, loss, rate, epoch and accuracy the limits, and ticks with their texts
-        - ``remark``: how it stands, in words; ``alt``: each picture in words; ``note``: what its marks are
+        - ``remark``: how it stands, in words; ``alt``: each picture in words; ``note``: what its
+          marks are
 
     Limits only ever grow while a history grows, so that nothing jumps.
     """
@@ -116,7 +118,7 @@ def _state(history: History, planned: int | None, stopped: bool) -> str:
 
 
 def _lines(history: History, total: int) -> dict[str, list[float | None]]:
-    """Loss, smoothed loss and learning rate over steps, each as means of at most `POINTS` stretches of the run."""
+    """Loss, smoothed loss and learning rate, as means over at most `POINTS` stretches of steps."""
     step = np.array([one["step"] for one in history.steps], dtype=float)
     place = ((step - 1) * POINTS // max(total, POINTS)).astype(int)
     columns = {"step": step}
@@ -147,7 +149,8 @@ def _highest_rate(history: History, total: int) -> float:
 
 
 def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
-    """What was measured after each epoch, with one standard error where the number of texts is known."""
+    """What was measured after each epoch, with a standard error where the number of texts is "
+    "known."""
     ends = plots.epoch_ends(history)
     measured = []
     for row, step in zip(history.rows, ends, strict=True):
@@ -282,7 +285,10 @@ def _left(run: dict[str, Any], history: History) -> str:
 
 
 def _remark(runs: list[dict[str, Any]]) -> str:
-    """How it stands. Read out by screen readers, so it changes when something has happened, not all the time."""
+    """How it stands.
+
+    Read out by screen readers, so it changes when something has happened, not all the time.
+    """
     begun = [run for run in runs if run["state"] != "waiting"]
     if not begun:
         return "Waiting for the first step."
@@ -345,7 +351,10 @@ def _alternatives(runs: list[dict[str, Any]]) -> dict[str, str]:
     for run in begun:
         known = [one for one in run["smooth"] if one is not None]
         if known:
-            now = f"from {known[0]:.2f} to {known[-1]:.2f} at step {run['done']:,} of {run['total']:,}"
+            now = (
+                f"from {known[0]:.2f} to {known[-1]:.2f} at step {run['done']:,} of "
+                f"{run['total']:,}"
+            )
             losses.append(f"{run['name']} {now}")
         rates.append(f"{run['name']} up to {plots.brief(run['highest_rate'])}")
         measured = ", ".join(

@@ -1,4 +1,4 @@
-"""What all desks have: complaints, work beside the cell, settings with a report, a still picture."""
+"""What all desks have: complaints, work beside the cell, settings, and a still picture."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ from attnlab.show.widgets.worker import Current, Worker
 
 
 class Desk(anywidget.AnyWidget):
-    """A widget that says itself what goes wrong, works beside the cell, and leaves a picture behind.
+    """A widget that says what goes wrong, works beside the cell, and leaves a picture behind.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Desk(anywidget.AnyWidget):
         raise AttnlabError("This desk has no picture.")
 
     def wait(self, seconds: float = 600) -> Self:
-        """Wait until everything shown belongs to the settings, so many seconds at most; return the desk."""
+        """Wait until everything shown belongs to the settings; return the desk."""
         self._work.wait(seconds)
         return self
 
@@ -89,7 +89,7 @@ class Desk(anywidget.AnyWidget):
         return True
 
     def _status(self, kind: str, error: Exception | None = None) -> None:
-        """Show what is wrong with one kind of work, or that nothing is; the others' complaints stay."""
+        """Show what is wrong with one kind of work, or that nothing is; other complaints stay."""
         words = "" if error is None else str(error)
         if error is not None and not isinstance(error, AttnlabError):
             words = self._unforeseen.format(f"{type(error).__name__}: {error}")
@@ -163,7 +163,7 @@ class ReportDesk(Desk):
         self.code = self._as_code()
 
     def _follow(self, before: dict[str, Any]) -> None:
-        """Start what follows from a new report; ``before`` is the one that it takes the place of."""
+        """Start what follows from a new report, which took the place of ``before``."""
 
     def _as_code(self) -> str:
         """A call that puts the desk to its settings."""

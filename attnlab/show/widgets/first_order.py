@@ -30,7 +30,8 @@ def first_order(
     Returns
     -------
     slopes : bytes, as `packed` makes them
-    report : dict of ``importance`` and ``use`` of every head, ``accuracy`` at neutral, and ``n`` sentences
+    report : dict of ``importance`` and ``use`` of every head, ``accuracy`` at neutral, and ``n``
+        sentences
     """
     data = evaluator.dataset
     indices = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
@@ -61,7 +62,7 @@ def first_order(
 def _gradients(
     evaluator: Evaluator, indices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gradients (N, L, H) of the margins by scale and by temperature, and of the log-odds by scale."""
+    """Gradients (N, L, H): margins by scale and by temperature, log-odds by scale."""
     part = Evaluator(evaluator.clf, evaluator.dataset.select(indices), cache_mb=0)
     scale = part.gradients("scale", "margin", per_sentence=True)
     temperature = part.gradients("temperature", "margin", per_sentence=True)
@@ -71,14 +72,15 @@ def _gradients(
 
 
 def importances(losses: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much silencing each head would raise the mean loss, and how much each is used: (L, H) both, nats.
+    """How much silencing a head would raise the mean loss, and how much it is used: (L, H), nats.
 
     Parameters
     ----------
     losses : (N,), with all heads neutral
     odds : (N, L, H), gradients of the right label's log-odds by the scales
 
-    The first is `Evaluator.estimate`; the second the mean size of the gradients of the loss (Michel et al. 2019).
+    The first is `Evaluator.estimate`; the second the mean size of the gradients of the loss (Michel
+    et al. 2019).
     """
     wrong = -np.expm1(-losses)[:, None, None]  # probability of the other labels
     before = np.log(np.maximum(np.expm1(losses), 1e-9))[:, None, None]  # minus the log-odds
@@ -97,11 +99,13 @@ def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> b
 
     Parameters
     ----------
-    margins : (N,); scale, temperature : (N, L, H), gradients of the margins by scale and log temperature
+    margins : (N,); scale, temperature : (N, L, H), gradients of the margins by scale and log
+        temperature
 
     Returns
     -------
-    A row of N numbers for the margins, then one for each head's scale, then for each one's temperature.
+    A row of N numbers for the margins, then one for each head's scale, then for each one's
+    temperature.
     """
     columns = [margins[:, None], scale.reshape(len(scale), -1), temperature.reshape(len(scale), -1)]
     return np.concatenate(columns, axis=1).T.astype("<f4").tobytes()
@@ -110,8 +114,8 @@ def packed(margins: np.ndarray, scale: np.ndarray, temperature: np.ndarray) -> b
 def least_first(use: np.ndarray, removed: Collection[Place]) -> list[Place]:
     """The heads that are there, the least used first.
 
-    Use is the mean size of a text's gradient (Michel et al. 2019). A head that helps some texts and harms others
-    has much of it, though its mean effect may be 0; many of those cannot go together.
+    Use is the mean size of a text's gradient (Michel et al. 2019). A head that helps some texts and
+    harms others has much of it, though its mean effect may be 0; many of those cannot go together.
     """
     layers, heads = use.shape
     places = itertools.product(range(layers), range(heads))

@@ -1,7 +1,7 @@
 """The mixing desk: one fader per attention head, and what moving it does.
 
-`HeadMixer` connects the plain functions of `mixing`, `first_order` and `attention_report` to the view in
-static/mixer.js. The newest setting always wins, and work for an older one is dropped.
+`HeadMixer` connects the plain functions of `mixing`, `first_order` and `attention_report` to the
+view in static/mixer.js. The newest setting always wins, and work for an older one is dropped.
 """
 
 import functools
@@ -51,15 +51,15 @@ class HeadMixer(Desk):
 
     Notes
     -----
-    Accuracy comes in three states, and the desk names the one it shows. *First-order estimate*: at once, in
-    the browser, from the gradients of at most 1,000 sentences at neutral; good near neutral, a guess far from
-    it. *Measured so far*: on a random sample that grows. *Measured*: on all. The gradients are taken in the
-    background, once the untouched model is measured; until then, and where they cannot be had, the desk works
-    without estimate and importances. Where the machine is faster in bfloat16 measurements use it, for
-    both sides, and the desk says so.
+    Accuracy comes in three states, and the desk names the one it shows. *First-order estimate*: at
+    once, in the browser, from the gradients of at most 1,000 sentences at neutral; good near
+    neutral, a guess far from it. *Measured so far*: on a random sample that grows. *Measured*: on
+    all. The gradients are taken in the background, once the untouched model is measured; until
+    then, and where they cannot be had, the desk works without estimate and importances. Where the
+    machine is faster in bfloat16 measurements use it, for both sides, and the desk says so.
 
-    Two settings can be compared: `keep_as_a` keeps the faders as A and goes on as B; results are then B against
-    A, sentence by sentence, and `switch` goes from one to the other.
+    Two settings can be compared: `keep_as_a` keeps the faders as A and goes on as B; results are
+    then B against A, sentence by sentence, and `switch` goes from one to the other.
     """
 
     _esm = script("mixer")
@@ -138,16 +138,17 @@ class HeadMixer(Desk):
         ----------
         name : "neutral", "silence", "keep-one", "random-half" or "least-important"
         place : (layer, head) for "silence" and "keep-one"; default the head shown
-        count : for "least-important", how many heads to silence: those that are used least, by the mean size
-            of their gradients
+        count : for "least-important", how many heads to silence: those that are used least, by the
+            mean size of their gradients
 
         Raises
         ------
-        AttnlabError : an unknown name, a count of heads there are not, or gradients that are not there yet
+        AttnlabError : an unknown name, a count of heads there are not, or gradients that are not
+            there yet
         """
         place = place or (self.look["layer"], self.look["head"])
         order = least_first(self._use(), self._removed) if name == "least-important" else ()
-        # only "silence" builds on the faders as they are; the others must work when those are broken
+        # only "silence" builds on the faders as they are; the others must work with broken ones
         start = self.settings if name == "silence" else self._clf.settings()
         self.settings = preset(name, start, place, next(self._half_seed), order, count)
 
@@ -188,7 +189,7 @@ class HeadMixer(Desk):
             self._show(hidden)
 
     def stop_comparing(self) -> None:
-        """Forget the one of A and B that the faders do not show; results are against neutral again."""
+        """Forget the one of A and B not on the faders; results are against neutral again."""
         self._history.forget_other()
         with self.hold_sync():
             self.other, self.side = {}, ""

@@ -1,4 +1,4 @@
-"""Drawing while a cell trains: a few times a second at most, and once more when the cell has ended."""
+"""Drawing while a cell trains: a few times a second at most, and again when it has ended."""
 
 import math
 import threading
@@ -15,9 +15,9 @@ PAUSE = 0.2  # seconds from one message of a `LiveDesk` to the next, at least
 class LiveDesk(Desk):
     """A desk that is drawn while a cell trains.
 
-    A subclass draws in `_draw_newest` and says in `_end` what the end of the cell means. Training calls
-    `_ask`, and `_hear_of_the_cells_end` where there is nothing new to draw; both, and `_draw_newest`,
-    hold `_lock`.
+    A subclass draws in `_draw_newest` and says in `_end` what the end of the cell means. Training
+    calls `_ask`, and `_hear_of_the_cells_end` where there is nothing new to draw; both, and
+    `_draw_newest`, hold `_lock`.
     """
 
     # a picture that fails must not end a training of hours

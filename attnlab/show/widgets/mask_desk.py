@@ -19,13 +19,14 @@ class MaskDesk(ReportDesk):
 
     Parameters
     ----------
-    maps : AttentionMaps of one text of at most `MOST_TOKENS` tokens, as `Classifier.attend` gives them
+    maps : AttentionMaps of one text of at most `MOST_TOKENS` tokens, as `Classifier.attend` gives
+        them
     layer, head : whose weights are shown at first, and after "reset"
 
     Attributes
     ----------
-    settings : dict, what the controls say now: ``layer``, ``head``, ``causal``, ``window``, ``padding``
-        and ``place``, as in `mask_report`. `set` changes some of them.
+    settings : dict, what the controls say now: ``layer``, ``head``, ``causal``, ``window``,
+        ``padding`` and ``place``, as in `mask_report`. `set` changes some of them.
     report : dict, what is drawn: the `mask_report` of these settings
     error : str, why the settings cannot be drawn; empty if they can
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from attnlab.attention import (
     causal_mask,
-    combine_masks,
     effective_keys,
     local_mask,
     padding_mask,
@@ -47,10 +46,10 @@ def mask_report(
 
         - ``settings``: the six parameters that are not ``maps``
         - ``weights`` and ``visible``: T rows of T numbers and of T booleans
-        - for each row ``sums``, and ``effective``: the number of keys over which what is left of the row is
-          spread, 0 where nothing is left
-        - ``sum_texts`` and ``effective_texts``: the same as they are written; ``short``: whether a row
-          that may look somewhere has lost weight
+        - for each row ``sums``, and ``effective``: the number of keys over which what is left of
+          the row is spread, 0 where nothing is left
+        - ``sum_texts`` and ``effective_texts``: the same as they are written; ``short``: whether a
+          row that may look somewhere has lost weight
         - ``rows``: each row in words; ``alt``: the whole picture; ``remark``: what is to be noticed
 
     Raises
@@ -60,19 +59,18 @@ def mask_report(
 
     Notes
     -----
-    Maps hold weights, and masks belong on scores. The logarithm of the weights serves as scores: it differs
-    from the true ones by a constant in each row, the log of the sum of their exponentials, and softmax takes
-    no notice of such a constant, with a mask or without. So softmax(log w) = w, and masking log w is masking
-    the true scores. Only a weight so small that it was stored as 0 stays 0, whatever the mask.
+    Maps hold weights, and masks belong on scores. The logarithm of the weights serves as scores: it
+    differs from the true ones by a constant in each row, the log of the sum of their exponentials,
+    and softmax takes no notice of such a constant, with a mask or without. So softmax(log w) = w,
+    and masking log w is masking the true scores. Only a weight so small that it was stored as 0
+    stays 0, whatever the mask.
     """
     _check(maps, layer, head, causal, window, padding, place)
     count = len(maps.tokens)
     scores = maps.weights[layer, head].detach().double().log()  # (T, T)
-    mask = combine_masks(
-        causal_mask(count) if causal else None,
-        local_mask(count, int(window)),
-        padding_mask(torch.tensor([count - padding]), count)[0],
-    )
+    mask = local_mask(count, int(window)) & padding_mask(torch.tensor([count - padding]), count)[0]
+    if causal:
+        mask = mask & causal_mask(count)
     unmasked, masked = softmax(scores), softmax(scores, mask)  # (T, T)
     weights = masked if place == "before" else unmasked * mask  # (T, T)
     sums = weights.sum(-1)  # (T,)
@@ -137,7 +135,8 @@ def _alternative(report: dict[str, Any]) -> str:
     peak = f" The largest weight is {_said(largest)}, “{tokens[row]}” at “{tokens[key]}”."
     return (
         f"Grid of the weights of layer {settings['layer']}, head {settings['head']}, {how}. "
-        f"{count} rows, the queries, look at {count} columns, the keys; {hidden} of {count * count} cells "
+        f"{count} rows, the queries, look at {count} columns, the keys; {hidden} of "
+        f"{count * count} cells "
         f"are hidden. Rows sum to {_said(min(sums))} at least and {_said(max(sums))} at most."
         f"{peak if largest else ''}"
     )
@@ -154,7 +153,10 @@ def _remark(report: dict[str, Any], unmasked: Tensor) -> str:
         where = f"layer {settings['layer']}, head {settings['head']}"
         return f"There is nothing to mask: all weights of {where} are 0. Was this head removed?"
     if blind == count:
-        return f"All {count} tokens are hidden as keys: nobody may look anywhere. Every row gets zeros, not NaN."
+        return (
+            f"All {count} tokens are hidden as keys: nobody may look anywhere. "
+            "Every row gets zeros, not NaN."
+        )
     if not _masks(settings, count):
         return _unmasked_remark(report)
     nowhere = f"{blind} token{' may look' if blind == 1 else 's may look'} nowhere"
@@ -164,7 +166,8 @@ def _remark(report: dict[str, Any], unmasked: Tensor) -> str:
             return "The mask hides no weight here: every row still sums to 1."
         also = f" {nowhere}; their rows sum to 0." if blind else ""
         return (
-            f"Row sums fall to {_said(least[0])} (“{tokens[least[1]]}”): a mask after the softmax throws "
+            f"Row sums fall to {_said(least[0])} (“{tokens[least[1]]}”): a mask after the softmax "
+            "throws "
             f"weight away.{also}"
         )
     if blind:
@@ -181,7 +184,10 @@ def _remark(report: dict[str, Any], unmasked: Tensor) -> str:
         )
     if settings["window"] < count - 1:
         most = max(row.count(True) for row in report["visible"])
-        return f"Window {settings['window']}: no token sees more than {most} keys. {share}; the others share it."
+        return (
+            f"Window {settings['window']}: no token sees more than {most} keys. {share}; "
+            "the others share it."
+        )
     last = "token is" if settings["padding"] == 1 else f"{settings['padding']} tokens are"
     return (
         f"The last {last} hidden as keys, yet still asked as queries. {share}; the others share it."
@@ -196,7 +202,8 @@ def _unmasked_remark(report: dict[str, Any]) -> str:
     rows = range(len(tokens))
     widest, narrowest = max(rows, key=effective.__getitem__), min(rows, key=effective.__getitem__)
     return (
-        f"No mask: every token may look at all {len(tokens)}, and every row sums to 1. “{tokens[widest]}” "
+        f"No mask: every token may look at all {len(tokens)}, and every row sums to 1. "
+        f"“{tokens[widest]}” "
         f"looks most widely, as over {effective[widest]:.1f} keys, “{tokens[narrowest]}” least, "
         f"{effective[narrowest]:.1f}."
     )
@@ -223,14 +230,17 @@ def check_maps(maps: AttentionMaps) -> None:
     """Raise an AttnlabError unless these are maps of one text that the desk can draw."""
     if not isinstance(maps, AttentionMaps):
         raise SettingsError(
-            f"The mask desk was given a {type(maps).__name__}; it needs attention maps of one text: "
+            f"The mask desk was given a {type(maps).__name__}; it needs attention maps of one "
+            "text: "
             "MaskDesk(clf.attend('A warm and funny film.'))."
         )
     if len(maps.tokens) > MOST_TOKENS:
         raise AttnlabError(
-            f"This text has {len(maps.tokens)} tokens; the mask desk draws {MOST_TOKENS} at most, so that the "
+            f"This text has {len(maps.tokens)} tokens; the mask desk draws {MOST_TOKENS} at most, "
+            "so that the "
             "grid can be read. Take a shorter text, of about "
-            f"{2 * MOST_TOKENS // 3} words: clf.attend(' '.join(text.split()[:{2 * MOST_TOKENS // 3}]))."
+            f"{2 * MOST_TOKENS // 3} words: clf.attend(' "
+            f"'.join(text.split()[:{2 * MOST_TOKENS // 3}]))."
         )
 
 
@@ -255,12 +265,14 @@ def _check(
         )
     if not _is_whole(window) or not 0 <= window < count:
         raise SettingsError(
-            f"window is {window!r}; it counts places to either side, a whole number from 0 to {count - 1} in "
+            f"window is {window!r}; it counts places to either side, a whole number from 0 to "
+            f"{count - 1} in "
             f"this text of {count} tokens. {count - 1} hides nothing."
         )
     if not _is_whole(padding) or not 0 <= padding <= count:
         raise SettingsError(
-            f"padding is {padding!r}; it counts the last tokens that are hidden, a whole number from 0 to "
+            f"padding is {padding!r}; it counts the last tokens that are hidden, a whole number "
+            "from 0 to "
             f"{count} in this text of {count} tokens."
         )
     if place not in PLACES:

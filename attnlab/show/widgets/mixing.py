@@ -1,4 +1,4 @@
-"""What the mixing desk's faders, presets and results mean: plain functions, tested without a browser."""
+"""What the mixing desk's faders, presets and results mean, as plain functions."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -82,7 +82,8 @@ def preset(
     elif name == "least-important":
         if not isinstance(count, int) or not 0 <= count <= len(order):
             raise AttnlabError(
-                f"{count!r} heads cannot be silenced: there are {len(order)}. Give a whole number up to that."
+                f"{count!r} heads cannot be silenced: there are {len(order)}. Give a whole number "
+                "up to that."
             )
         for layer, head in order[:count]:
             new.scale[layer, head] = 0
@@ -114,7 +115,7 @@ class Measurement:
 
 
 class Measurements:
-    """What is known of an evaluator's texts: of the untouched model for good, of the last few settings."""
+    """What was measured: of the untouched model for good, and of the last few settings."""
 
     def __init__(self, evaluator: Evaluator):
         self.evaluator = evaluator
@@ -145,7 +146,8 @@ def accuracy_report(
     mine : of what the faders say
     other : what it is compared with: the untouched model, or the other one of A and B
     step : number of the chunk
-    side : "A" or "B", the one the faders show, if two are compared; the change is always B against A
+    side : "A" or "B", the one the faders show, if two are compared; the change is always B against
+        A
 
     Notes
     -----

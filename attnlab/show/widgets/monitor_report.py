@@ -41,8 +41,8 @@ def monitor_report(
     Parameters
     ----------
     table, overall : of a Recorder
-    settings : ``measure``; ``layers``, "all" or the number of the one shown; ``layer`` and ``head`` looked at; and
-        ``pinned``, [layer, head] of others drawn strong
+    settings : ``measure``; ``layers``, "all" or the number of the one shown; ``layer`` and ``head``
+        looked at; and ``pinned``, [layer, head] of others drawn strong
     total : how many steps the run will have, if that is known
     state : "waiting", "training", "finished" or "stopped"
 
@@ -51,8 +51,9 @@ def monitor_report(
     report : dict of plain numbers, lists and texts
 
         - ``settings``, ``state``, ``menus``, each choice as [value, text, whether it can be chosen]
-        - ``step``, of `POINTS` points at most; ``faint``, a line for each head; ``strong``, name and line of those
-          looked at; ``band`` of the first of them, ``low`` and ``high``; ``overall``, a line for each part
+        - ``step``, of `POINTS` points at most; ``faint``, a line for each head; ``strong``, name
+          and line of those looked at; ``band`` of the first of them, ``low`` and ``high``;
+          ``overall``, a line for each part
         - ``spans`` and ``lanes``: when which head was out of line, and of what kind
         - ``rows`` of the table of anomalies, with the measure and place that a click shows
         - ``axes``: limits, and ticks with their texts; ``map``: the last value of every head
@@ -148,7 +149,8 @@ def _checked(table: pd.DataFrame, settings: dict[str, Any]) -> dict[str, Any]:
     measures = list(dict.fromkeys(table["measure"]))
     if settings["measure"] not in measures:
         raise SettingsError(
-            f"{settings['measure']!r} was not recorded. {suggest(str(settings['measure']), measures)}"
+            f"{settings['measure']!r} was not recorded. "
+            f"{suggest(str(settings['measure']), measures)}"
         )
     layers, heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
     if settings["layers"] != "all" and settings["layers"] not in range(layers):
@@ -158,12 +160,14 @@ def _checked(table: pd.DataFrame, settings: dict[str, Any]) -> dict[str, Any]:
     places = [(settings["layer"], settings["head"]), *map(tuple, settings["pinned"])]
     if len(settings["pinned"]) > MOST_PINNED:
         raise SettingsError(
-            f"{len(settings['pinned'])} heads are pinned; {MOST_PINNED} can be told apart. Unpin some."
+            f"{len(settings['pinned'])} heads are pinned; {MOST_PINNED} can be told apart. Unpin "
+            "some."
         )
     for place in places:
         if len(place) != 2 or place[0] not in range(layers) or place[1] not in range(heads):
             raise SettingsError(
-                f"There is no head {place!r} in {layers} layers of {heads} heads. Write layer and head from 0."
+                f"There is no head {place!r} in {layers} layers of {heads} heads. Write layer and "
+                "head from 0."
             )
     return settings | {"pinned": [list(place) for place in settings["pinned"]]}
 
@@ -214,7 +218,8 @@ def _band(
 
 
 def _across(steps: np.ndarray, total: int | None) -> dict[str, Any]:
-    """The axis of steps: as long as the run, or where that is not known half as long again as it must be."""
+    """The axis of steps: as long as the run, or where that is not known somewhat longer than so "
+    "far."""
     last = max(int(steps[-1]), 1)
     if total is None and len(steps) == 1:  # nothing to go by
         return {"from": 0.0, "to": 1.0, "ticks": []}
@@ -325,7 +330,10 @@ def _map(wide: pd.DataFrame, measure: str) -> dict[str, Any]:
 
 
 def _remark(found: pd.DataFrame, steps: np.ndarray, total: int | None, state: str) -> str:
-    """How it stands. Read out by screen readers, so it changes when something has happened, not all the time."""
+    """How it stands.
+
+    Read out by screen readers, so it changes when something has happened, not all the time.
+    """
     over = {"finished": "Finished", "stopped": "Stopped"}.get(state, "So far")
     if len(found):
         last = next(found[-1:].itertuples())
@@ -348,9 +356,10 @@ def _alternatives(
     first, last = overall.iloc[0], overall.iloc[-1]
     return {
         "lines": f"Lines: {name} of {len(wide)} heads over steps {steps[0]} to {steps[-1]}. "
-        f"Strong: layer {place[0]} head {place[1]}, from {looked.iloc[0]:.3g} to {looked.iloc[-1]:.3g}.",
-        "overall": f"Line: overall balance from {first['balance']:.2f} to {last['balance']:.2f}; over tokens "
-        f"{last['tokens']:.2f}, over heads {last['heads']:.2f}.",
+        f"Strong: layer {place[0]} head {place[1]}, from {looked.iloc[0]:.3g} to "
+        f"{looked.iloc[-1]:.3g}.",
+        "overall": f"Line: overall balance from {first['balance']:.2f} to {last['balance']:.2f}; "
+        f"over tokens {last['tokens']:.2f}, over heads {last['heads']:.2f}.",
         "spans": f"Spans: {counted(len(found), 'anomaly', 'anomalies')}"
         + (
             f": {'; '.join(episode_in_words(one) for one in found[:6].itertuples())}."

@@ -15,8 +15,8 @@ class SoftmaxDesk(ReportDesk):
 
     Parameters
     ----------
-    temperature, width, keys, scaled, seed : what the controls stand at first, and after "reset"; see
-        `softmax_report`
+    temperature, width, keys, scaled, seed : what the controls stand at first, and after "reset";
+        see `softmax_report`
 
     Attributes
     ----------

@@ -34,18 +34,19 @@ def softmax_report(
     width : d_k, how many components query and keys have; a power of two, 1 to 512
     keys : T, how many keys there are; 2 to 64
     scaled : whether the scores are divided by the square root of ``width``
-    seed : of the draw. All components are independent, with mean 0 and variance 1. A wider or longer draw
-        of the same seed continues the narrower or shorter one.
+    seed : of the draw. All components are independent, with mean 0 and variance 1. A wider or
+        longer draw of the same seed continues the narrower or shorter one.
 
     Returns
     -------
     report : dict of plain numbers, lists and texts
 
         - ``settings``: the five parameters
-        - ``scores``, their ``std`` and the one ``predicted`` over many draws, ``limit`` of their axis
+        - ``scores``, their ``std`` and the one ``predicted`` over many draws, ``limit`` of their
+          axis
         - ``weights``, ``largest``: the place of the largest
-        - ``entropy`` in nats, ``effective_keys``, ``gradient``, and their shares of the largest possible
-          in ``meters``, each with its texts
+        - ``entropy`` in nats, ``effective_keys``, ``gradient``, and their shares of the largest
+          possible in ``meters``, each with its texts
         - ``curve``: mean gradient size at each of ``WIDTHS``, as a share of the largest possible
         - ``remark``: what is to be noticed; ``alt``: the pictures in words
 
@@ -102,7 +103,7 @@ def gradient_size(weights: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=DRAWS)
 def _dot_products(seed: int) -> Tensor:
-    """One query's raw scores at every width, for as many keys as there can be: (widths, MOST_KEYS)."""
+    """One query's raw scores at every width, for all keys there can be: (widths, MOST_KEYS)."""
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(1, WIDTHS[-1], generator=generator).double()
     key = torch.randn(MOST_KEYS, WIDTHS[-1], generator=generator).double()
@@ -199,7 +200,8 @@ def _remark(report: dict[str, Any]) -> str:
         low, high = min(report["weights"]), max(report["weights"])
         return (
             f"The weights are nearly alike, {low:.2g} to {high:.2g}: attention "
-            f"averages {'both' if keys == 2 else f'all {keys}'} keys and hardly prefers any.{advice}"
+            f"averages {'both' if keys == 2 else f'all {keys}'} keys and hardly prefers "
+            f"any.{advice}"
         )
     passes = f"{_percent(share)} of the largest gradient passes"
     curve = report["curve"]["divided" if settings["scaled"] else "plain"]
@@ -245,9 +247,9 @@ def _alternatives(report: dict[str, Any]) -> dict[str, str]:
         f"Standard deviation {report['std']:.3g}, predicted {report['prediction']}.",
         "weights": f"Bars: weights of {keys} keys. Key {largest} has the largest, "
         f"{report['weights'][largest]:.3f}; alike, each would have {1 / keys:.3f}.",
-        "curve": f"Lines: mean gradient size over d_k, as a share of the largest possible, {keys} keys, "
-        f"temperature {settings['temperature']:.3g}. At d_k = 1, {width} and {WIDTHS[-1]}: divided by √d_k "
-        f"{', '.join(divided)}; not divided {', '.join(plain)}.",
+        "curve": f"Lines: mean gradient size over d_k, as a share of the largest possible, {keys} "
+        f"keys, temperature {settings['temperature']:.3g}. At d_k = 1, {width} and {WIDTHS[-1]}: "
+        f"divided by √d_k {', '.join(divided)}; not divided {', '.join(plain)}.",
     }
 
 
@@ -268,7 +270,8 @@ def _check(temperature: float, width: int, keys: int, scaled: bool, seed: int) -
     low, high = TEMPERATURES
     if not _is_number(temperature, Real) or not low <= temperature <= high:
         raise SettingsError(
-            f"temperature is {temperature!r}; here it is a number from {low} to {high:g}. It divides the scores: "
+            f"temperature is {temperature!r}; here it is a number from {low} to {high:g}. It "
+            "divides the scores: "
             "below 1 it sharpens, above 1 it flattens."
         )
     if not _is_number(width, Integral) or width not in WIDTHS:
@@ -278,7 +281,8 @@ def _check(temperature: float, width: int, keys: int, scaled: bool, seed: int) -
         )
     if not _is_number(keys, Integral) or not 2 <= keys <= MOST_KEYS:
         raise SettingsError(
-            f"keys is {keys!r}; here it is a whole number from 2 to {MOST_KEYS}. A single key would always get "
+            f"keys is {keys!r}; here it is a whole number from 2 to {MOST_KEYS}. A single key "
+            "would always get "
             "the whole weight."
         )
     if not isinstance(scaled, bool):
@@ -287,7 +291,8 @@ def _check(temperature: float, width: int, keys: int, scaled: bool, seed: int) -
         )
     if not _is_number(seed, Integral) or not 0 <= seed <= _LARGEST_SEED:
         raise SettingsError(
-            f"seed is {seed!r}; it is a whole number from 0 to {_LARGEST_SEED}. Any will do: it picks the draw."
+            f"seed is {seed!r}; it is a whole number from 0 to {_LARGEST_SEED}. Any will do: it "
+            "picks the draw."
         )
 
 

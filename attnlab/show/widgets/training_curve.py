@@ -25,7 +25,8 @@ class TrainingCurve(LiveDesk, Callback):
 
     Parameters
     ----------
-    dev_texts : how many texts dev accuracy is measured on, as in ``len(splits.dev)``; adds its standard error
+    dev_texts : how many texts dev accuracy is measured on, as in ``len(splits.dev)``; adds its
+        standard error
 
     Attributes
     ----------
@@ -53,8 +54,8 @@ class TrainingCurve(LiveDesk, Callback):
     def __init__(self, dev_texts: int | None = None):
         if dev_texts is not None and not (isinstance(dev_texts, Integral) and dev_texts > 0):
             raise AttnlabError(
-                f"dev_texts is {dev_texts!r}; it is how many texts dev accuracy is measured on, such as "
-                "len(splits.dev)."
+                f"dev_texts is {dev_texts!r}; it is how many texts dev accuracy is measured on, "
+                "such as len(splits.dev)."
             )
         self._dev_texts = dev_texts
         self._histories: dict[str, History] = {}
@@ -85,8 +86,8 @@ class TrainingCurve(LiveDesk, Callback):
             raise AttnlabError(f"The name of a run is {name!r}. Give it a text, such as 'lora'.")
         if name not in self._histories and len(self._histories) >= MOST_RUNS:
             raise AttnlabError(
-                f"This curve has {MOST_RUNS} runs already: {', '.join(self._histories)}. More could not be told "
-                "apart. Begin another: al.TrainingCurve()."
+                f"This curve has {MOST_RUNS} runs already: {', '.join(self._histories)}. More could "
+                "not be told apart. Begin another: al.TrainingCurve()."
             )
         return _NamedRun(self, name)
 

@@ -1,4 +1,4 @@
-"""A monitor of attention while a cell trains: measures of every head over steps, and what is out of line.
+"""A monitor of attention while a cell trains: every head over steps, and what is out of line.
 
 The view is in static/monitor.js; what it draws is made in monitor_report.py.
 """
@@ -32,8 +32,8 @@ class TrainingMonitor(LiveDesk, ReportDesk, Callback):
 
     Attributes
     ----------
-    settings : dict of ``measure``, ``layers``, ``layer``, ``head`` and ``pinned``; `set` changes some of them, as
-        in ``monitor.set(measure="largest", layer=5, head=4)``
+    settings : dict of ``measure``, ``layers``, ``layer``, ``head`` and ``pinned``; `set` changes
+        some of them, as in ``monitor.set(measure="largest", layer=5, head=4)``
     recorder : what it shows
     found : DataFrame, of `balance.episodes`
     report : dict, what is drawn: the `monitor_report`
@@ -113,7 +113,8 @@ class TrainingMonitor(LiveDesk, ReportDesk, Callback):
         table = self.recorder.table
         if table.empty:
             raise AttnlabError(
-                "Nothing is recorded yet. Train with it first: al.finetune(..., callbacks=[monitor])."
+                "Nothing is recorded yet. Train with it first: "
+                "al.finetune(..., callbacks=[monitor])."
             )
         settings = self.report["settings"]
         heads = [(settings["layer"], settings["head"]), *map(tuple, settings["pinned"])]

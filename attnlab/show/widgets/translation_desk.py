@@ -36,8 +36,9 @@ _REMEMBERED = 12  # settings whose answers are kept, so that going back costs no
 class TranslationDesk(ReportDesk):
     """A desk for a translator: step through what it says, and turn its heads down.
 
-    Moving a fader changes the heads for the desk's own translations, and only there: other cells see the model as
-    it is. ``desk.head_settings`` is what the faders say, for `Translator.translate` and `Translator.attend`.
+    Moving a fader changes the heads for the desk's own translations, and only there: other cells
+    see the model as it is. ``desk.head_settings`` is what the faders say, for
+    `Translator.translate` and `Translator.attend`.
 
     Parameters
     ----------
@@ -48,8 +49,8 @@ class TranslationDesk(ReportDesk):
 
     Attributes
     ----------
-    settings : dict of ``source``, ``step``, ``layer``, ``head`` and ``faders``; `set` changes some of them, as in
-        ``desk.set(step=3, layer=1, head=None)``
+    settings : dict of ``source``, ``step``, ``layer``, ``head`` and ``faders``; `set` changes some
+        of them, as in ``desk.set(step=3, layer=1, head=None)``
     head_settings : Seq2SeqSettings that the faders say; assign to move them
     report : dict, what is drawn of the sentence: the `translation_report`
     score : dict, what is drawn of exact match: the `score_report`
@@ -58,8 +59,8 @@ class TranslationDesk(ReportDesk):
 
     Notes
     -----
-    The sentence is translated at once; exact match is measured in a thread of its own, the newest faders first.
-    Where no kernel runs, nothing is drawn: end with ``desk.picture()``, which stays.
+    The sentence is translated at once; exact match is measured in a thread of its own, the newest
+    faders first. Where no kernel runs, nothing is drawn: end with ``desk.picture()``, which stays.
     """
 
     _esm = script("translation")

@@ -1,4 +1,4 @@
-"""What the translation desk shows of a sentence and of exact match, as plain numbers, lists and texts."""
+"""What the translation desk shows of a sentence and of exact match, as plain numbers and texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,11 +33,13 @@ def to_faders(settings: Seq2SeqSettings) -> Faders:
     for kind, one in zip(KINDS, settings, strict=True):
         if one.scale.dim() != 2:
             raise SettingsError(
-                f"A desk shows one setting, and {kind} has {len(one.scale)}, one per text. Give one of them."
+                f"A desk shows one setting, and {kind} has {len(one.scale)}, one per text. Give "
+                "one of them."
             )
         if (one.temperature != 1).any():
             raise SettingsError(
-                f"{kind} has temperatures that are not 1, and this desk has faders for scales alone. "
+                f"{kind} has temperatures that are not 1, and this desk has faders for scales "
+                "alone. "
                 "Give such settings to translator.translate or translator.attend."
             )
     return {
@@ -63,7 +65,8 @@ def from_faders(faders: Faders, size: Mapping[str, Sequence[int]]) -> Seq2SeqSet
             scale = torch.tensor(faders[kind], dtype=torch.float32)
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(
-                f"The faders cannot be read: {type(error).__name__}: {error}. Give a table for each of {KINDS}."
+                f"The faders cannot be read: {type(error).__name__}: {error}. Give a table for "
+                f"each of {KINDS}."
             ) from error
         one = HeadSettings.of(scale, torch.ones_like(scale))
         try:
@@ -82,17 +85,18 @@ def translation_report(
     ----------
     maps : of the source and the translation
     translation : in words
-    settings : ``source``; ``step``, the output position looked at; ``layer`` and ``head`` of the cross-attention,
-        None for the mean over them; ``faders``
+    settings : ``source``; ``step``, the output position looked at; ``layer`` and ``head`` of the
+        cross-attention, None for the mean over them; ``faders``
 
     Returns
     -------
     report : dict of plain numbers, lists and texts
 
         - ``tokens`` of the source, ``target`` tokens, and the ``start`` mark that is fed first
-        - ``weights`` (T, S), weights × scale of the heads ``looked`` at; ``limit`` of their colours; ``alt``
-        - ``steps``: for each position its ``candidates`` (token, share, chosen), likeliest first, and in ``words``
-          what happens there; ``step``, the position looked at, not beyond the last
+        - ``weights`` (T, S), weights × scale of the heads ``looked`` at; ``limit`` of their
+          colours; ``alt``
+        - ``steps``: for each position its ``candidates`` (token, share, chosen), likeliest first,
+          and in ``words`` what happens there; ``step``, the position looked at, not beyond the last
         - ``note``: what is not shown
 
     Raises
@@ -155,20 +159,20 @@ def score_report(
 
     Parameters
     ----------
-    now, start : for each text whether its translation is right to the letter, with the faders as they are and with
-        all at 1; as many of each as are translated so far, of the same texts
+    now, start : for each text whether its translation is right to the letter, with the faders as
+        they are and with all at 1; as many of each as are translated so far, of the same texts
     total : how many there will be
     moved : whether a fader is moved
 
     Returns
     -------
-    report : dict with ``state`` ("partial" or "measured"), ``n``, ``total``, ``now`` and ``start`` (each with
-        ``share``, ``low`` and ``high``, the 95 % interval by Wilson 1927), ``words``, and ``change``, None where
-        nothing is moved
+    report : dict with ``state`` ("partial" or "measured"), ``n``, ``total``, ``now`` and ``start``
+        (each with ``share``, ``low`` and ``high``, the 95 % interval by Wilson 1927), ``words``,
+        and ``change``, None where nothing is moved
     """
     right, before = np.asarray(now, bool), np.asarray(start, bool)
     n = len(right)
-    report = {
+    report: dict[str, Any] = {
         "state": "measured" if n == total else "partial",
         "n": n,
         "total": total,

@@ -1,4 +1,4 @@
-"""The tuner's desk: rounds as they come, kept or refused and why, and what their knobs do to a sentence.
+"""The tuner's desk: rounds as they come, kept or refused, and what they do to a sentence.
 
 The view is in static/tuner.js; what it draws is made in tuner_report.py.
 """
@@ -34,7 +34,7 @@ PAUSE = 0.25  # seconds between two looks at the tuner
 
 
 class TunerDesk(ReportDesk):
-    """A desk for a Tuner: run it, watch its rounds, look at their knobs, and hand in settings of your own.
+    """A desk for a Tuner: run it, watch its rounds, and hand in settings of your own.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ class TunerDesk(ReportDesk):
 
     Attributes
     ----------
-    settings : dict of ``round``, ``layer``, ``head``, ``kind`` and ``text``; `set` changes some of them
+    settings : dict of ``round``, ``layer``, ``head``, ``kind`` and ``text``; `set` changes some of
+        them
     round_settings : HeadSettings of the round looked at
     report : dict, what is drawn: the `tuner_report`
     code, json : the settings of the round looked at, as Python code and as JSON
@@ -51,8 +52,9 @@ class TunerDesk(ReportDesk):
 
     Notes
     -----
-    Runs the tuner in a thread of its own and looks at its rounds four times a second, so it shows one that runs in
-    a cell, too. Where no kernel runs, nothing is drawn: end with ``desk.picture()``, which stays.
+    Runs the tuner in a thread of its own and looks at its rounds four times a second, so it shows
+    one that runs in a cell, too. Where no kernel runs, nothing is drawn: end with
+    ``desk.picture()``, which stays.
     """
 
     _esm = script("tuner")
@@ -105,7 +107,7 @@ class TunerDesk(ReportDesk):
         self._begin(self.tuner.step)
 
     def propose(self, settings: HeadSettings) -> None:
-        """Hand in settings of your own, such as those of a mixing desk, as a round that the guard judges.
+        """Hand in settings of your own, such as a mixing desk's, as a round that the guard judges.
 
         Raises
         ------
@@ -124,7 +126,7 @@ class TunerDesk(ReportDesk):
         self._look()
 
     def wait(self, seconds: float = 600) -> "TunerDesk":
-        """Wait until the tuner has ended and all is drawn, at most so many seconds; return the desk."""
+        """Wait until the tuner has ended and all is drawn; return the desk."""
         self._runner.wait(seconds)
         self._look()
         return super().wait(seconds)

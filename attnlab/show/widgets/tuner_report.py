@@ -43,8 +43,8 @@ def tuner_report(
     Parameters
     ----------
     rounds : of the tuner, so far
-    settings : ``round``, the number of the one looked at, 0 for the start, or "newest"; ``layer`` and ``head``;
-        ``kind`` of picture; ``text``
+    settings : ``round``, the number of the one looked at, 0 for the start, or "newest"; ``layer``
+        and ``head``; ``kind`` of picture; ``text``
     size : layers and heads
     start : what the knobs said before the first round
     guard : accuracy at the start on the guard part, its standard error, and how many texts that is
@@ -54,8 +54,9 @@ def tuner_report(
 
     Returns
     -------
-    report : dict of plain numbers, lists and texts: ``rows`` of the table, ``points`` and ``axes`` of the chart,
-        ``knobs`` of the round looked at (maps of scale and temperature), ``looked``, ``why``, ``remark``, ``alt``
+    report : dict of plain numbers, lists and texts: ``rows`` of the table, ``points`` and ``axes``
+        of the chart, ``knobs`` of the round looked at (maps of scale and temperature), ``looked``,
+        ``why``, ``remark``, ``alt``
 
     Raises
     ------
@@ -94,7 +95,8 @@ def _checked(
     numbers = [0, *(one.number for one in rounds)]
     if settings["round"] != "newest" and settings["round"] not in numbers:
         raise SettingsError(
-            f"There is no round {settings['round']!r}. There are {numbers[0]} to {numbers[-1]}, or 'newest'."
+            f"There is no round {settings['round']!r}. There are {numbers[0]} to {numbers[-1]}, "
+            "or 'newest'."
         )
     for name, count in zip(("layer", "head"), size, strict=True):
         place = settings[name]
@@ -112,9 +114,9 @@ def _checked(
 def looked_at(rounds: Sequence["Round"], number: int | str) -> "Round | None":
     """The round looked at; None for the start. The newest is the last one accepted, or the last."""
     if number == "newest":
-        kept = [one for one in rounds if one.accepted]
-        return (kept or list(rounds) or [None])[-1]
-    return next((one for one in rounds if one.number == number), None)
+        kept = [done for done in rounds if done.accepted]
+        return next(reversed(kept or list(rounds)), None)
+    return next((done for done in rounds if done.number == number), None)
 
 
 def _first_row(guard: tuple[float, float, int]) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def _point(one: "Round") -> dict[str, Any]:
 
 
 def _axes(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> dict[str, Any]:
-    """Accuracy by steps of 5 %, at least 10 wide; rounds at least to the sixth, so that little jumps."""
+    """Accuracy by steps of 5 %, at least 10 wide; rounds at least to the sixth: little jumps."""
     ends = [guard[0] - guard[1], guard[0] + guard[1]]
     for one in rounds:
         before = one.accuracy - one.delta
@@ -196,7 +198,10 @@ def _knobs(settings: HeadSettings, name: str) -> dict[str, Any]:
         "signed": True,
         "digits": 2,
         "label": f"{name}, 1 is neutral",
-        "alt": f"{name} of {values.size} heads, from {_factor(values.min())} to {_factor(values.max())}"
+        "alt": (
+            f"{name} of {values.size} heads, from {_factor(values.min())} to "
+            f"{_factor(values.max())}"
+        )
         + (f", {int(off.sum())} off." if off.any() else "."),
     }
 
@@ -217,7 +222,10 @@ def _why(looked: "Round | None", guard: tuple[float, float, int]) -> str:
 
 
 def _remark(rounds: Sequence["Round"], guard: tuple[float, float, int], state: str) -> str:
-    """How it stands. Read out by screen readers, so it changes with a round and not all the time."""
+    """How it stands.
+
+    Read out by screen readers, so it changes with a round and not all the time.
+    """
     kept = [one for one in rounds if one.accepted]
     now = kept[-1].accuracy if kept else guard[0]
     doing = {
@@ -230,11 +238,16 @@ def _remark(rounds: Sequence["Round"], guard: tuple[float, float, int], state: s
     if not rounds:
         return f"{doing}. On the guard part {100 * guard[0]:.1f} ± {100 * guard[1]:.1f}\u00a0%."
     return (
-        f"{doing}. {len(rounds)} round{'s' if len(rounds) > 1 else ''}, {len(kept)} accepted: on the guard part "
-        f"from {100 * guard[0]:.1f} to {100 * now:.1f}\u00a0%. What it is worth only test data can say."
+        f"{doing}. {len(rounds)} round{'s' if len(rounds) > 1 else ''}, {len(kept)} accepted: on "
+        "the guard part "
+        f"from {100 * guard[0]:.1f} to {100 * now:.1f}\u00a0%. What it is worth only test data "
+        "can say."
     )
 
 
 def _alternative(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> str:
     told = "; ".join(_point(one)["words"] for one in rounds[-12:])
-    return f"Points: accuracy on the guard part after each round, from {guard[0]:.1%}: {told or 'none yet'}."
+    return (
+        f"Points: accuracy on the guard part after each round, from {guard[0]:.1%}: "
+        f"{told or 'none yet'}."
+    )

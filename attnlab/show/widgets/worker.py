@@ -1,4 +1,4 @@
-"""A desk's work beside the cell, in one thread: of each kind the newest request, the urgent kinds first."""
+"""A desk's work beside the cell: of each kind the newest request, the urgent kinds first."""
 
 import itertools
 import threading
@@ -19,9 +19,9 @@ class _Request(NamedTuple):
 class Worker:
     """A thread that does the newest request of each kind and drops older ones.
 
-    Between two steps of one kind (the yields of a generator) the more urgent kinds get their turn. The
-    thread ends when it has nothing to do. One that waited would keep its share of torch's threads, and
-    small steps of training in another cell would take nearly twice as long.
+    Between two steps of one kind (the yields of a generator) the more urgent kinds get their turn.
+    The thread ends when it has nothing to do. One that waited would keep its share of torch's
+    threads, and small steps of training in another cell would take nearly twice as long.
 
     Parameters
     ----------
