@@ -1,13 +1,19 @@
-"""Attention as something that can be in or out of balance: measure it, find what is out of line, adjust."""
+"""Attention balance: measure how evenly heads attend, find what is out of line, and adjust it.
+
+`measure` reads a model, a `Recorder` a training; `outliers`, `clusters` and `episodes` find what is
+unusual; `adjust` and `retrain` change it, and a `Tuner` keeps only what helps on other texts.
+"""
 
 from attnlab.balance.anomalies import Clusters, bands, clusters, episodes, outliers
-from attnlab.balance.knobs import Adjustment, Objective, adjust
+from attnlab.balance.knobs import Adjustment, adjust
 from attnlab.balance.meter import measure, relative_difference
 from attnlab.balance.reading import MEASURES, Balance
 from attnlab.balance.recorder import Recorder
 from attnlab.balance.retraining import retrain
 from attnlab.balance.similarities import Similarity, similarity
-from attnlab.balance.tuner import Round, Tuned, Tuner
+from attnlab.balance.task import Objective
+from attnlab.balance.tuned import Round, Tuned
+from attnlab.balance.tuner import Tuner
 
 __all__ = [
     "MEASURES",

@@ -1,4 +1,4 @@
-"""A short retraining with head settings in force, and, if wanted, with balance in the loss."""
+"""A short retraining with head settings in force."""
 
 import copy
 import os
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from attnlab import heads
-from attnlab.balance.evenness import listened
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.finetuning import prepared
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
-from attnlab.errors import AttnlabError, DataError
+from attnlab.errors import DataError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import one_setting
 from attnlab.heads.settings import HeadSettings
@@ -34,7 +33,6 @@ def retrain(
     epochs: int = 1,
     learning_rate: float = 3e-5,
     batch_size: int = 32,
-    balance: float = 0.0,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -46,19 +44,16 @@ def retrain(
     ----------
     clf : Classifier, which stays as it is
     train_data, dev : texts to learn from, and texts on which the best epoch is chosen
-    settings : what the heads are set to, then and afterwards; it is not put into the weights. None takes those of
-        an `applied` block, else neutral ones.
+    settings : what the heads are set to, then and afterwards; it is not put into the weights. None
+        takes those of an `applied` block, else neutral ones.
     texts : how many texts are learned from, drawn at random; None for all
     epochs, learning_rate, batch_size, seed : as in `training.Recipe`
-    balance : weight in the loss of 1 - ``overall`` of the balance meter, over each batch
     folder, resume, callbacks : as for `training.train`
 
     Returns
     -------
     Classifier with ``.history``; it is to be used with the same settings
     """
-    if not balance >= 0:
-        raise AttnlabError(f"balance is {balance}; it is a weight in the loss, so 0 or more.")
     for name, part in (("train", train_data), ("dev", dev)):
         if not isinstance(part, TextDataset) or not len(part):
             raise DataError(f"Retraining needs labelled texts in {name}; got {part!r}.")
@@ -75,7 +70,7 @@ def retrain(
         return {"dev_accuracy": score.accuracy, "dev_loss": score.loss}
 
     trained.history = train(
-        _InForce(model, settings, balance),
+        _InForce(model, settings),
         data.lengths,
         lambda indices: data.batch(indices) | {"labels": labels[indices]},
         measured,
@@ -85,7 +80,6 @@ def retrain(
         resume=resume,
         identity={
             "settings": settings.to_json(),
-            "balance": balance,
             "training_texts": fingerprint(vars(few)),
             "dev_texts": fingerprint(vars(dev)),
         },
@@ -97,16 +91,12 @@ def retrain(
 
 
 class _InForce(nn.Module):
-    """A model with head settings in every call, and balance in its loss."""
+    """A model with head settings in every call."""
 
-    def __init__(self, model: nn.Module, settings: HeadSettings, balance: float):
+    def __init__(self, model: nn.Module, settings: HeadSettings):
         super().__init__()
-        self.model, self.settings, self.balance = model, settings, balance
+        self.model, self.settings = model, settings
 
     def forward(self, **batch: Tensor) -> Any:
-        """The model's outputs; ``.loss`` holds the term for balance."""
-        if not self.balance:
-            return self.model(**batch, **heads.keywords(self.model, self.settings))
-        outputs, evenness = listened(self.model, batch, self.settings)
-        outputs.loss = outputs.loss + self.balance * (1 - evenness)
-        return outputs
+        """The model's outputs."""
+        return self.model(**batch, **heads.keywords(self.model, self.settings))
