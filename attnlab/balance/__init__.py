@@ -4,7 +4,8 @@
 unusual; `adjust` and `retrain` change it, and a `Tuner` keeps only what helps on other texts.
 """
 
-from attnlab.balance.anomalies import Clusters, bands, clusters, episodes, outliers
+from attnlab.balance.anomalies import Clusters, clusters, outliers
+from attnlab.balance.control_chart import bands, episodes
 from attnlab.balance.knobs import Adjustment, adjust
 from attnlab.balance.meter import measure, relative_difference
 from attnlab.balance.reading import MEASURES, Balance

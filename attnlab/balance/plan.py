@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from attnlab.balance.knobs import WAYS, Way
 from attnlab.balance.task import Objective
 from attnlab.balance.tuned import Round
 from attnlab.errors import AttnlabError, suggest
 
-RETRAIN = "retrain"  # the name of a step that trains weights, in `Round.way`
-BY_HAND = "by hand"
+Step = Way | Literal["retrain"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ class Plan:
                 raise AttnlabError(f"There are options for {way!r}, which is none of {self.ways}.")
 
     @property
-    def steps(self) -> list[str]:
+    def steps(self) -> list[Step]:
         """The ways and, at the end, the retraining."""
-        return [*self.ways, *([RETRAIN] if self.retrain is not None else [])]
+        return [*self.ways] if self.retrain is None else [*self.ways, "retrain"]
 
-    def next_way(self, rounds: list[Round]) -> str:
+    def next_step(self, rounds: list[Round]) -> Step:
         """What comes after these rounds."""
         return self.steps[len(_own(rounds)) % len(self.steps)]
 
@@ -76,4 +75,4 @@ class Plan:
 
 def _own(rounds: list[Round]) -> list[Round]:
     """The rounds that were not made by hand."""
-    return [each for each in rounds if each.way != BY_HAND]
+    return [each for each in rounds if each.way != "by hand"]

@@ -73,7 +73,7 @@ class Recorder(Callback):
         self._known_by = int(fingerprint({"texts": self.texts})[:12], 16)
         self._rows: dict[int, pd.DataFrame] = {}  # step to what was measured
         self._lines: dict[int, str] = {}  # the same as it is written
-        self._encoded: tuple[Any, int, Encoded] | None = None  # for which tokenizer, and its limit
+        self._encoded: tuple[Any, Encoded] | None = None  # for which tokenizer and limit
         self._own = self._first = self._last = 0.0  # seconds
         if self.path is not None:
             self._read(self.path)
@@ -162,12 +162,12 @@ class Recorder(Callback):
 
     def _balance(self, clf: Classifier) -> Balance:
         """What the meter reads on the probe, with dropout switched off."""
-        same = self._encoded is not None and self._encoded[:2] == (clf.tokenizer, clf.max_length)
-        if not same:
-            self._encoded = clf.tokenizer, clf.max_length, tokenised(clf, self.texts)
+        key = clf.tokenizer, clf.max_length
+        if self._encoded is None or self._encoded[0] != key:
+            self._encoded = key, tokenised(clf, self.texts)
         with evaluating(clf.model):
             meter = Meter(clf, one_setting(clf, None))
-            meter.feed_all(self._encoded[2])
+            meter.feed_all(self._encoded[1])
         return meter.read()
 
     def _note(self, step: int, rows: pd.DataFrame) -> None:
@@ -265,17 +265,16 @@ class ForTrainer(TrainerCallback):
 
     def __init__(self, callback: Callback):
         self.callback = callback
-        self.run = SimpleNamespace(learner=None, step=0, steps=0, left_out=False)
+        self.run: Any = SimpleNamespace(learner=None, step=0, steps=0, left_out=False)
 
-    def on_train_begin(
-        self, args: Any, state: Any, control: Any, model: Any, processing_class: Any, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Make a Classifier of what is trained."""
+        model, processing_class = kwargs["model"], kwargs["processing_class"]
         if processing_class is None:
             raise AttnlabError(
                 "A Recorder needs the tokenizer. Give it to Trainer: processing_class=tokenizer."
             )
-        plain = model if heads.prefix(model) else heads.model_of(model)
+        plain: Any = model if heads.prefix(model) else heads.model_of(model)
         names = [plain.config.id2label[index] for index in sorted(plain.config.id2label)]
         self.run.learner = Classifier(plain, processing_class, names)
         self.run.step, self.run.steps = state.global_step, state.max_steps

@@ -28,7 +28,8 @@ class Round:
     Attributes
     ----------
     number : from 1
-    way : how heads were adjusted, one of `knobs.WAYS`; "retrain" where weights were
+    way : how heads were adjusted, one of `knobs.WAYS`; "retrain" where weights were, "by hand"
+        where the settings came from a person
     settings : what was proposed
     accepted : whether it was kept
     why : the reason, a sentence

@@ -15,7 +15,7 @@ from attnlab.balance.anomalies import outliers
 from attnlab.balance.guard import Guard, count_on, cut
 from attnlab.balance.knobs import Way, adjust
 from attnlab.balance.meter import measure
-from attnlab.balance.plan import BY_HAND, RETRAIN, Plan
+from attnlab.balance.plan import Plan
 from attnlab.balance.retraining import retrain
 from attnlab.balance.run_folder import RunFolder, State, weights_hash
 from attnlab.balance.task import Objective
@@ -159,10 +159,10 @@ class Tuner:
     def step(self) -> Round:
         """Make one more round, whether the last ones paid or not."""
         began, number = time.perf_counter(), len(self.rounds) + 1
-        way = self.plan.next_way(self.rounds)
+        way = self.plan.next_step(self.rounds)
         self.doing = f"round {number}: {way}"
         clf, settings = self.now, self.settings
-        if way == RETRAIN:
+        if way == "retrain":
             clf = self._retrained(clf, settings, number, f"retraining-{number}")
         else:
             settings = self._adjusted(clf, way, settings, number)
@@ -171,7 +171,7 @@ class Tuner:
     def propose(self, settings: HeadSettings) -> Round:
         """Judge settings of your own, such as those of a `HeadMixer`, as a round "by hand"."""
         settings = one_setting(self.now, settings)
-        return self._judge(BY_HAND, self.now, settings, time.perf_counter())
+        return self._judge("by hand", self.now, settings, time.perf_counter())
 
     def stop(self) -> None:
         """Let a run in another thread end soon; what is under way is lost, finished rounds kept."""
@@ -208,7 +208,7 @@ class Tuner:
             balance=balance,
             heads_on=heads_on,
             anomalies=anomalies,
-            retrained=way == RETRAIN,
+            retrained=way == "retrain",
             seconds=time.perf_counter() - began,
         )
         self.rounds.append(finished)
@@ -217,7 +217,7 @@ class Tuner:
         return finished
 
     def _adjusted(
-        self, clf: Classifier, way: str, settings: HeadSettings, number: int
+        self, clf: Classifier, way: Way, settings: HeadSettings, number: int
     ) -> HeadSettings:
         """What a way of adjusting proposes."""
         return adjust(

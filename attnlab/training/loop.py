@@ -38,7 +38,7 @@ class Interrupted(AttnlabError):
 
 def train(
     model: nn.Module,
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     batch: Batch,
     evaluate: Callable[[], dict[str, float]],
     recipe: Recipe | None = None,

@@ -38,7 +38,7 @@ class Run:
     def __init__(
         self,
         model: nn.Module,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray,
         recipe: Recipe,
         objective: Callable[[Any, dict[str, Tensor]], Tensor],
         *,

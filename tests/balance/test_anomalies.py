@@ -8,7 +8,8 @@ from each_step import EachStep
 
 import attnlab as al
 from attnlab import balance, heads
-from attnlab.balance.anomalies import bands, clusters, episodes, outliers
+from attnlab.balance.anomalies import clusters, outliers
+from attnlab.balance.control_chart import bands, episodes
 from attnlab.balance.reading import Balance
 from attnlab.balance.recorder import Recorder
 from attnlab.datasets.splits import Splits

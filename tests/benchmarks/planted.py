@@ -9,7 +9,7 @@ from torch import Tensor
 
 import attnlab as al
 from attnlab import heads
-from attnlab.balance.anomalies import episodes
+from attnlab.balance.control_chart import episodes
 from attnlab.balance.recorder import Recorder
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.splits import Splits

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from attnlab.balance.anomalies import bands
+from attnlab.balance.control_chart import bands
 from attnlab.balance.reading import Balance, By
 from attnlab.show.plots.learning import RUN_COLOURS
 from attnlab.show.plots.picture import HALO, Picture, need, style

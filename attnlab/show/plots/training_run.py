@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from attnlab.balance.anomalies import bands
+from attnlab.balance.control_chart import bands
 from attnlab.balance.reading import MEASURES
 from attnlab.errors import AttnlabError, suggest
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES

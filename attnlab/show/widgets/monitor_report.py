@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from attnlab.balance.anomalies import bands, episodes
+from attnlab.balance.control_chart import bands, episodes
 from attnlab.balance.reading import MEASURES
 from attnlab.errors import SettingsError, suggest
 from attnlab.show.wording import (

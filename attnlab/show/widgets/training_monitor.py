@@ -9,7 +9,7 @@ import pandas as pd
 import traitlets
 from transformers import TrainerCallback
 
-from attnlab.balance.anomalies import episodes
+from attnlab.balance.control_chart import episodes
 from attnlab.balance.reading import MEASURES
 from attnlab.balance.recorder import ForTrainer, Recorder
 from attnlab.errors import AttnlabError, suggest

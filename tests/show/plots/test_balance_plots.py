@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attnlab.balance import anomalies
+from attnlab import balance
 from attnlab.balance.reading import Balance
 from attnlab.balance.similarities import Similarity
 from attnlab.errors import AttnlabError
@@ -159,7 +159,7 @@ def kinds():
     b = balance_of(layers=4, heads=6)
     near = b.table["head"] < 3
     b.table["mean"] = np.where(near, 0.2, 0.8) + rng.normal(0, 0.02, len(near))
-    return anomalies.clusters(b)
+    return balance.clusters(b)
 
 
 def test_clusters_are_told_apart_by_colour_and_marker_and_typical_heads_are_named(kinds):
@@ -189,7 +189,7 @@ def test_typical_heads_are_shown_at_work(clf, kinds):
 
 def test_an_episode_is_drawn_with_its_band_and_said_in_words():
     table = recorded()
-    found = anomalies.episodes(table)
+    found = balance.episodes(table)
     picture = plots.episodes(table, found)
     assert "layer 1 head 2, collapse, step 150 to 200" in picture.alt
     (axes,) = [one for one in picture.figure.axes if one.get_title(loc="left")]
@@ -205,14 +205,14 @@ def test_an_episode_is_drawn_with_its_band_and_said_in_words():
 
 def test_where_nothing_is_out_of_line_the_picture_says_so():
     table = recorded(planted=None)
-    found = anomalies.episodes(table)
+    found = balance.episodes(table)
     assert "no head left its band" in plots.episodes(table, found).alt
     assert plots.anomaly_table(found, table)._repr_html_() == "<p>No head left its band.</p>"
 
 
 def test_spans_say_of_how_many_heads_the_strongest_are_drawn():
     table = recorded()
-    found = pd.concat([anomalies.episodes(table)] * 8, ignore_index=True)
+    found = pd.concat([balance.episodes(table)] * 8, ignore_index=True)
     found = found.assign(layer=[0, 0, 0, 0, 1, 1, 1, 1], head=[0, 1, 2, 3] * 2)
     spans = plots.recording(table, "entropy", found).figure.axes[1]
     assert spans.get_legend().get_title().get_text() == "the strongest 6\nof 8 heads"
@@ -236,7 +236,7 @@ def test_the_overall_balance_of_all_runs_is_drawn_on_one_axis():
 
 def test_only_the_strongest_episodes_are_drawn():
     table = recorded()
-    found = pd.concat([anomalies.episodes(table)] * 9, ignore_index=True)
+    found = pd.concat([balance.episodes(table)] * 9, ignore_index=True)
     picture = plots.episodes(table, found, most=4)
     assert len([one for one in picture.figure.axes if one.get_title(loc="left")]) == 4
     assert "the 4 strongest of 9" in picture.alt
@@ -244,7 +244,7 @@ def test_only_the_strongest_episodes_are_drawn():
 
 def test_the_table_of_anomalies_is_plain_html_with_a_picture_in_every_row():
     table = recorded()
-    shown = plots.anomaly_table(anomalies.episodes(table), table)
+    shown = plots.anomaly_table(balance.episodes(table), table)
     page = shown._repr_html_()
     assert len(shown) == page.count("<details>") == page.count('<img alt="layer 1 head 2') == 1
     assert "<script" not in page
@@ -260,7 +260,7 @@ def test_outliers_over_heads_have_a_table_too():
     b.table["mean"] = 0.5 + 0.01 * np.random.default_rng(0).normal(size=len(b.table))
     odd = (b.table["layer"] == 2) & (b.table["head"] == 1) & (b.table["measure"] == "distance")
     b.table.loc[odd, "mean"] = 0.9
-    found = anomalies.outliers(b)
+    found = balance.outliers(b)
     shown = plots.anomaly_table(found, b)
     assert shown.frame.iloc[0]["head"] == "L2 H1"
     assert "layer 2 head 1 has 0.9" in shown.pictures[0].alt
@@ -271,7 +271,7 @@ def test_outliers_over_heads_have_a_table_too():
 def test_a_recording_draws_every_head_and_the_chosen_ones_strong():
     table = recorded()
     whole = pd.DataFrame({"step": sorted(set(table["step"])), "balance": np.linspace(0.5, 0.6, 30)})
-    picture = plots.recording(table, "entropy", anomalies.episodes(table), [(1, 2)], whole)
+    picture = plots.recording(table, "entropy", balance.episodes(table), [(1, 2)], whole)
     lines = picture.figure.axes[0].lines
     assert len(lines) == 6
     assert [one.get_label() for one in lines if not one.get_label().startswith("_")] == [

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import attnlab as al
-from attnlab.balance import anomalies
+from attnlab import balance
 from attnlab.balance.recorder import Recorder
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.show.widgets import live, training_monitor
@@ -103,7 +103,7 @@ def test_a_span_that_still_lasts_reaches_to_the_last_measurement():
 def test_the_band_is_the_one_heads_are_judged_by():
     table, overall = recorded(collapse=(99, 99))
     made = report(table, overall)
-    band = anomalies.bands(table, 1, 2, "entropy")
+    band = balance.bands(table, 1, 2, "entropy")
     assert made["band"]["low"][:6] == [None] * 6
     assert made["band"]["low"][10:] == pytest.approx(band["low"][10:].tolist(), rel=1e-3)
 
