@@ -1,1 +1,5 @@
-"""What people look at and touch: figures, attention views, and the mixing desk."""
+"""What people look at and touch.
+
+`plots` are figures, `views` attention in bertviz, and `widgets` the desks; their scripts are in
+static/. Words and numbers that they share are in `wording`.
+"""

@@ -173,11 +173,11 @@ def _menus(
     }
     for place, name in enumerate(("tokens", "by")):
         there = set(_MENUS[name]) if taken is None else {way[place] for way in taken}
-        menus[name] = [[one, words, one in there] for one, words in _MENUS[name].items()]
+        menus[name] = [[choice, words, choice in there] for choice, words in _MENUS[name].items()]
     menus["value"] = [
-        [one, words, one != "change" or changes]
-        for one, words in SHOWS.items()
-        if comparing or one != "change"
+        [value, words, value != "change" or changes]
+        for value, words in SHOWS.items()
+        if comparing or value != "change"
     ]
     return menus
 
@@ -221,7 +221,7 @@ def _map(values: np.ndarray, shown: dict[str, Any]) -> dict[str, Any]:
     label = _label(shown)
     told = extremes(values, "+.2f" if signed else ".2f") if np.isfinite(values).any() else "empty"
     return {
-        "values": [[significant(one, 4) for one in row] for row in values.tolist()],
+        "values": [[significant(value, 4) for value in row] for row in values.tolist()],
         "low": low,
         "high": high,
         "signed": signed,

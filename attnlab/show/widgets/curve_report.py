@@ -88,8 +88,8 @@ def _run(
     total = max(steps or 0, noted)
     planned = history.epochs or None
     epochs = _epochs(history, dev_texts)
-    known = [one for one in epochs if one["accuracy"] is not None]
-    best = max(known, key=lambda one: one["accuracy"], default=None)
+    known = [epoch for epoch in epochs if epoch["accuracy"] is not None]
+    best = max(known, key=lambda epoch: epoch["accuracy"], default=None)
     stride = math.ceil(len(epochs) / EPOCHS) or 1
     run: dict[str, Any] = {
         "name": name,
@@ -99,13 +99,15 @@ def _run(
         "planned": planned,
         "ended": len(epochs),
         "best": best,
-        "missing": sum(not math.isfinite(one["loss"]) for one in history.steps),
+        "missing": sum(not math.isfinite(step["loss"]) for step in history.steps),
         "highest_rate": _highest_rate(history, total),
-        "epochs": [one for at, one in enumerate(epochs, 1) if at % stride == 0 or one is best],
+        "epochs": [
+            epoch for number, epoch in enumerate(epochs, 1) if number % stride == 0 or epoch is best
+        ],
         **_lines(history, total),
     }
     highest = run["highest_rate"] or 1.0
-    run["rate"] = [None if one is None else significant(one / highest) for one in run["rate"]]
+    run["rate"] = [None if rate is None else significant(rate / highest) for rate in run["rate"]]
     return run | {"cells": _cells(run, history)}
 
 
@@ -119,14 +121,16 @@ def _state(history: History, planned: int | None, stopped: bool) -> str:
 
 def _lines(history: History, total: int) -> dict[str, list[float | None]]:
     """Loss, smoothed loss and learning rate, as means over at most `POINTS` stretches of steps."""
-    step = np.array([one["step"] for one in history.steps], dtype=float)
+    step = np.array([noted["step"] for noted in history.steps], dtype=float)
     place = ((step - 1) * POINTS // max(total, POINTS)).astype(int)
     columns = {"step": step}
     for name, key in (("loss", "loss"), ("rate", "learning_rate")):
-        columns[name] = np.array([one[key] for one in history.steps], dtype=float)
+        columns[name] = np.array([noted[key] for noted in history.steps], dtype=float)
     thin = {name: _means(values, place) for name, values in columns.items()}
     thin["smooth"] = plots.smoothed(thin["step"], thin["loss"], total)
-    return {name: [significant(one) for one in values.tolist()] for name, values in thin.items()}
+    return {
+        name: [significant(value) for value in values.tolist()] for name, values in thin.items()
+    }
 
 
 def _means(values: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -140,7 +144,8 @@ def _means(values: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 def _highest_rate(history: History, total: int) -> float:
     """The highest learning rate, while it still rises as a usual warm-up would let us expect."""
-    rates = [one["learning_rate"] for one in history.steps if math.isfinite(one["learning_rate"])]
+    rates = [step["learning_rate"] for step in history.steps]
+    rates = [rate for rate in rates if math.isfinite(rate)]
     if not rates:
         return 0.0
     rises = len(rates) == 1 or rates[-1] > rates[-2]
@@ -149,8 +154,7 @@ def _highest_rate(history: History, total: int) -> float:
 
 
 def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
-    """What was measured after each epoch, with a standard error where the number of texts is "
-    "known."""
+    """What was measured after each epoch, with a standard error if the number of texts is known."""
     ends = plots.epoch_ends(history)
     measured = []
     for row, step in zip(history.rows, ends, strict=True):
@@ -174,9 +178,10 @@ def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
 
 def _choose_labels(run: dict[str, Any]) -> None:
     """Give points their number in the picture: all if there is room, else the best and the last."""
-    for one in run["epochs"]:
-        if run["ended"] <= 6 or one is run["best"] or one is run["epochs"][-1]:
-            one["label"] = "" if one["accuracy"] is None else f"{100 * one['accuracy']:.1f}"
+    for epoch in run["epochs"]:
+        if run["ended"] <= 6 or epoch is run["best"] or epoch is run["epochs"][-1]:
+            known = epoch["accuracy"] is not None
+            epoch["label"] = f"{100 * epoch['accuracy']:.1f}" if known else ""
 
 
 # ── axes ───────────────────────────────────────────────────────────────────────────────────────
@@ -185,7 +190,7 @@ def _choose_labels(run: dict[str, Any]) -> None:
 def _axes(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Limits and ticks."""
     total = max((run["total"] for run in runs), default=0)
-    losses = [one for run in runs for one in run["smooth"] if one is not None]
+    losses = [loss for run in runs for loss in run["smooth"] if loss is not None]
     epochs = [epoch for run in runs for epoch in run["epochs"]]
     losses += [epoch["loss"] for epoch in epochs if epoch["loss"] is not None]
     rate = max((run["highest_rate"] for run in runs), default=0.0)
@@ -214,11 +219,11 @@ def _loss_axis(highest: float) -> dict[str, Any]:
 
 def _accuracy_axis(epochs: list[dict[str, Any]]) -> dict[str, Any]:
     """Wide enough for all epochs with their errors, by steps of 5 %, and never less than 10 %."""
-    known = [one for one in epochs if one["accuracy"] is not None]
+    known = [epoch for epoch in epochs if epoch["accuracy"] is not None]
     if not known:
         return {"from": 0.0, "to": 1.0, "ticks": [[tick / 4, ""] for tick in range(5)]}
-    low = min(one["accuracy"] - (one["error"] or 0) for one in known)
-    high = max(one["accuracy"] + (one["error"] or 0) for one in known)
+    low = min(epoch["accuracy"] - (epoch["error"] or 0) for epoch in known)
+    high = max(epoch["accuracy"] + (epoch["error"] or 0) for epoch in known)
     high = min(20, max(math.ceil(20 * high + 0.2), 2))
     low = max(0, min(math.floor(20 * low - 0.2), high - 2))
     ticks = _nice(5 * low, 5 * high, 5)
@@ -226,18 +231,19 @@ def _accuracy_axis(epochs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "from": low / 20,
         "to": high / 20,
-        "ticks": [[at / 100, words] for at, words in axis["ticks"]],
+        "ticks": [[percent / 100, words] for percent, words in axis["ticks"]],
     }
 
 
 def _nice(low: float, high: float, most: int) -> list[float]:
-    return [float(one) for one in MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    places = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(place) for place in places]
 
 
 def _whole(last: int) -> list[float]:
     """Some whole numbers up to the last."""
     stride = max(1, math.ceil(last / 10))
-    return [float(one) for one in range(stride, last + 1, stride)]
+    return [float(number) for number in range(stride, last + 1, stride)]
 
 
 # ── what is said ───────────────────────────────────────────────────────────────────────────────
@@ -251,8 +257,8 @@ def _cells(run: dict[str, Any], history: History) -> list[str]:
     ended, best = run["ended"], run["best"]
     current = ended if run["state"] == "finished" else ended + (run["state"] == "training")
     planned = f" of {run['planned']}" if run["planned"] else ""
-    smooth = next((one for one in reversed(run["smooth"]) if one is not None), None)
-    speeds = [one["tokens_per_second"] for one in history.steps[-10:]]
+    smooth = next((loss for loss in reversed(run["smooth"]) if loss is not None), None)
+    speeds = [step["tokens_per_second"] for step in history.steps[-10:]]
     return [
         run["name"],
         f"{current}{planned}",
@@ -268,7 +274,9 @@ def _cells(run: dict[str, Any], history: History) -> list[str]:
 
 
 def _elapsed(history: History) -> float:
-    return max((one["seconds"] for one in (*history.rows[-1:], *history.steps[-1:])), default=0.0)
+    return max(
+        (latest["seconds"] for latest in (*history.rows[-1:], *history.steps[-1:])), default=0.0
+    )
 
 
 def _left(run: dict[str, Any], history: History) -> str:
@@ -349,7 +357,7 @@ def _alternatives(runs: list[dict[str, Any]]) -> dict[str, str]:
         }
     losses, rates, accuracies = [], [], []
     for run in begun:
-        known = [one for one in run["smooth"] if one is not None]
+        known = [loss for loss in run["smooth"] if loss is not None]
         if known:
             now = (
                 f"from {known[0]:.2f} to {known[-1]:.2f} at step {run['done']:,} of "
@@ -358,7 +366,7 @@ def _alternatives(runs: list[dict[str, Any]]) -> dict[str, str]:
             losses.append(f"{run['name']} {now}")
         rates.append(f"{run['name']} up to {plots.brief(run['highest_rate'])}")
         measured = ", ".join(
-            f"{one['text']} after epoch {one['epoch']}" for one in run["epochs"][-12:]
+            f"{epoch['text']} after epoch {epoch['epoch']}" for epoch in run["epochs"][-12:]
         )
         accuracies.append(f"{run['name']} {measured or 'not measured yet'}")
     return {

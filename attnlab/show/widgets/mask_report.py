@@ -84,9 +84,9 @@ def mask_report(
         # a mask after the softmax leaves the same proportions as one before it
         "effective": torch.where(masked.sum(-1) > 0, effective_keys(masked), 0).tolist(),
         "short": (mask.any(-1) & (sums < _ALL)).tolist(),
-        "sum_texts": [_amount(one) for one in sums.tolist()],
+        "sum_texts": [_amount(total) for total in sums.tolist()],
     }
-    report["effective_texts"] = [f"{one:.1f}" if one else "–" for one in report["effective"]]
+    report["effective_texts"] = [f"{keys:.1f}" if keys else "–" for keys in report["effective"]]
     return report | {
         "rows": [_row(report, row) for row in range(count)],
         "alt": _alternative(report),

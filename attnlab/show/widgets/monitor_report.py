@@ -86,7 +86,7 @@ def monitor_report(
         "state": state,
         "menus": _menus(table),
         "stamp": int(steps[-1]),
-        "step": [int(one) for one in steps[keep]],
+        "step": steps[keep].astype(int).tolist(),
         "faint": [
             _line(values[keep], log)
             for place, values in zip(shown.index, shown.to_numpy(), strict=True)
@@ -101,7 +101,7 @@ def monitor_report(
         ],
         "band": _band(table, settings, keep, up, log),
         "overall": {
-            name: [significant(one, 4) for one in overall[name].to_numpy()[keep]]
+            name: [significant(share, 4) for share in overall[name].to_numpy()[keep]]
             for name in ("balance", "tokens", "heads")
         },
         "spans": spans,
@@ -181,7 +181,7 @@ def _menus(table: pd.DataFrame) -> dict[str, list[list[Any]]]:
         "measure": [[name, MEASURES.get(name, _label(name)), True] for name in measures],
         "layers": [
             ["all", "all layers", True],
-            *([one, f"layer {one}", True] for one in range(layers)),
+            *([layer, f"layer {layer}", True] for layer in range(layers)),
         ],
     }
 
@@ -197,7 +197,7 @@ def _thin(count: int) -> np.ndarray:
 
 
 def _line(values: np.ndarray, log: bool) -> list[float | None]:
-    return [significant(one, 4) for one in (_logarithm(values) if log else values)]
+    return [significant(value, 4) for value in (_logarithm(values) if log else values)]
 
 
 def _logarithm(values: np.ndarray) -> np.ndarray:
@@ -213,23 +213,26 @@ def _band(
     for name in ("low", "high"):
         values = band[name].to_numpy(float)
         values = _logarithm(values) if log else values
-        cut[name] = [significant(one, 4) for one in np.clip(values, up["from"], up["to"])]
+        cut[name] = [significant(value, 4) for value in np.clip(values, up["from"], up["to"])]
     return cut
 
 
 def _across(steps: np.ndarray, total: int | None) -> dict[str, Any]:
-    """The axis of steps: as long as the run, or where that is not known somewhat longer than so "
-    "far."""
+    """The axis of steps: as long as the run, or while that is unknown a little longer than so far."""
     last = max(int(steps[-1]), 1)
     if total is None and len(steps) == 1:  # nothing to go by
         return {"from": 0.0, "to": 1.0, "ticks": []}
     end = max(total or 0, last)
     if total is None:  # grows seldom
         power = 10 ** math.floor(math.log10(last))
-        end = next(one * power for one in (1, 1.5, 2, 3, 5, 7.5, 10) if one * power >= last)
+        end = next(times * power for times in (1, 1.5, 2, 3, 5, 7.5, 10) if times * power >= last)
     places = MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]).tick_values(0, end)
-    ticks = [one for one in places if 0 <= one <= end]
-    return {"from": 0.0, "to": float(end), "ticks": [[float(one), f"{one:,.0f}"] for one in ticks]}
+    ticks = [tick for tick in places if 0 <= tick <= end]
+    return {
+        "from": 0.0,
+        "to": float(end),
+        "ticks": [[float(tick), f"{tick:,.0f}"] for tick in ticks],
+    }
 
 
 def _up(measure: str, values: np.ndarray, log: bool) -> dict[str, Any]:
@@ -240,7 +243,7 @@ def _up(measure: str, values: np.ndarray, log: bool) -> dict[str, Any]:
         low, high = math.floor(np.nanmin(known)), math.ceil(np.nanmax(known) + 1e-9)
         low = max(low, high - 8)  # what is 0 but for rounding must not press the rest flat
         stride = 1 if high - low <= 5 else 2
-        ticks = [[float(one), f"1e{one}"] for one in range(low, high + 1, stride)]
+        ticks = [[float(power), f"1e{power}"] for power in range(low, high + 1, stride)]
         return {"from": float(low), "to": float(high), "ticks": ticks}
     if measure in BOUNDED:
         return _axis(1.0)
@@ -251,12 +254,12 @@ def _up(measure: str, values: np.ndarray, log: bool) -> dict[str, Any]:
 def _axis(largest: float) -> dict[str, Any]:
     """From 0 to a round number above."""
     ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, max(largest, 1e-6))
-    ticks = [one for one in ticks if one >= 0]
-    digits = next(n for n in range(7) if all(abs(one - round(one, n)) < 1e-9 for one in ticks))
+    ticks = [tick for tick in ticks if tick >= 0]
+    digits = next(n for n in range(7) if all(abs(tick - round(tick, n)) < 1e-9 for tick in ticks))
     return {
         "from": 0.0,
         "to": float(ticks[-1]),
-        "ticks": [[float(one), f"{one:.{digits}f}"] for one in ticks],
+        "ticks": [[float(tick), f"{tick:.{digits}f}"] for tick in ticks],
     }
 
 
@@ -264,7 +267,7 @@ def _overall_axis(overall: pd.DataFrame) -> dict[str, Any]:
     low = float(overall[["balance", "tokens", "heads"]].min().min())
     low = min(0.5, math.floor(4 * low) / 4) if math.isfinite(low) else 0.0
     ticks = [low, (1 + low) / 2, 1.0]
-    return {"from": low, "to": 1.0, "ticks": [[one, f"{one:.2f}"] for one in ticks]}
+    return {"from": low, "to": 1.0, "ticks": [[tick, f"{tick:.2f}"] for tick in ticks]}
 
 
 def _spans(
@@ -278,18 +281,18 @@ def _spans(
     order = found.groupby(["layer", "head"])["strength"].max().nlargest(6).index.tolist()
     looked = settings["layer"], settings["head"]
     spans = []
-    for one in found.itertuples():
-        place = (one.layer, one.head)
+    for episode in found.itertuples():
+        place = (episode.layer, episode.head)
         if place in order:
             spans.append(
                 {
-                    "start": float(one.start - half),
-                    "end": float(one.end - half if math.isfinite(one.end) else last),
-                    "kind": one.kind,
-                    "name": f"L{one.layer} H{one.head}",
+                    "start": float(episode.start - half),
+                    "end": float(episode.end - half if math.isfinite(episode.end) else last),
+                    "kind": episode.kind,
+                    "name": f"L{episode.layer} H{episode.head}",
                     "lane": order.index(place),
                     "looked": place == looked,
-                    "words": episode_in_words(one),
+                    "words": episode_in_words(episode),
                 }
             )
     return spans
@@ -301,16 +304,18 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "cells": [
-                one.kind,
-                f"L{one.layer} H{one.head}",
-                short(one.measure),
-                f"{one.start:.0f} on" if math.isnan(one.end) else f"{one.start:.0f}–{one.end:.0f}",
+                episode.kind,
+                f"L{episode.layer} H{episode.head}",
+                short(episode.measure),
+                f"{episode.start:.0f} on"
+                if math.isnan(episode.end)
+                else f"{episode.start:.0f}–{episode.end:.0f}",
             ],
-            "place": [int(one.layer), int(one.head)],
-            "measure": one.measure,
-            "words": f"{episode_in_words(one)}, {one.strength:.1f} half bands away",
+            "place": [int(episode.layer), int(episode.head)],
+            "measure": episode.measure,
+            "words": f"{episode_in_words(episode)}, {episode.strength:.1f} half bands away",
         }
-        for one in strongest.itertuples()
+        for episode in strongest.itertuples()
     ]
 
 
@@ -319,7 +324,7 @@ def _map(wide: pd.DataFrame, measure: str) -> dict[str, Any]:
     last = wide.iloc[:, -1].unstack().to_numpy(float)
     low, high = colour_limits(measure, "mean", last)
     return {
-        "values": [[significant(one, 4) for one in row] for row in last.tolist()],
+        "values": [[significant(value, 4) for value in row] for row in last.tolist()],
         "low": low,
         "high": high,
         "signed": False,
@@ -361,9 +366,5 @@ def _alternatives(
         "overall": f"Line: overall balance from {first['balance']:.2f} to {last['balance']:.2f}; "
         f"over tokens {last['tokens']:.2f}, over heads {last['heads']:.2f}.",
         "spans": f"Spans: {counted(len(found), 'anomaly', 'anomalies')}"
-        + (
-            f": {'; '.join(episode_in_words(one) for one in found[:6].itertuples())}."
-            if len(found)
-            else "."
-        ),
+        + (f": {'; '.join(map(episode_in_words, found[:6].itertuples()))}." if len(found) else "."),
     }

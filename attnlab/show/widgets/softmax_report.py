@@ -146,8 +146,8 @@ def _axis_limit(largest: float) -> float:
 def _formula(report: dict[str, Any]) -> str:
     settings = report["settings"]
     root = f" / √{settings['width']}" if settings["scaled"] else ""
-    heat = f" / {settings['temperature']:.3g}" if settings["temperature"] != 1 else ""
-    return f"q · k{root}{heat}"
+    by_temperature = f" / {settings['temperature']:.3g}" if settings["temperature"] != 1 else ""
+    return f"q · k{root}{by_temperature}"
 
 
 def _prediction(report: dict[str, Any]) -> str:
@@ -225,9 +225,9 @@ def _cure(report: dict[str, Any]) -> str:
     if not cures:
         return ""
     shares = {
-        words: float(gradient_size(softmax(_scores(width, keys, division, seed) / heat)))
+        words: float(gradient_size(softmax(_scores(width, keys, division, seed) / other)))
         / LARGEST_GRADIENT
-        for words, (division, heat) in cures.items()
+        for words, (division, other) in cures.items()
     }
     best = max(shares, key=shares.__getitem__)
     return f" {best}, the same scores would let {_percent(shares[best])} of the largest pass."

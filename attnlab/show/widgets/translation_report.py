@@ -30,20 +30,20 @@ def to_faders(settings: Seq2SeqSettings) -> Faders:
     ------
     SettingsError : temperatures, for which this desk has no faders; one setting per text
     """
-    for kind, one in zip(KINDS, settings, strict=True):
-        if one.scale.dim() != 2:
+    for kind, heads in zip(KINDS, settings, strict=True):
+        if heads.scale.dim() != 2:
             raise SettingsError(
-                f"A desk shows one setting, and {kind} has {len(one.scale)}, one per text. Give "
+                f"A desk shows one setting, and {kind} has {len(heads.scale)}, one per text. Give "
                 "one of them."
             )
-        if (one.temperature != 1).any():
+        if (heads.temperature != 1).any():
             raise SettingsError(
                 f"{kind} has temperatures that are not 1, and this desk has faders for scales "
                 "alone. "
                 "Give such settings to translator.translate or translator.attend."
             )
     return {
-        kind: [[round(one, 4) for one in row] for row in getattr(settings, kind).scale.tolist()]
+        kind: [[round(scale, 4) for scale in row] for row in getattr(settings, kind).scale.tolist()]
         for kind in KINDS
     }
 
@@ -68,9 +68,9 @@ def from_faders(faders: Faders, size: Mapping[str, Sequence[int]]) -> Seq2SeqSet
                 f"The faders cannot be read: {type(error).__name__}: {error}. Give a table for "
                 f"each of {KINDS}."
             ) from error
-        one = HeadSettings.of(scale, torch.ones_like(scale))
+        heads = HeadSettings.of(scale, torch.ones_like(scale))
         try:
-            made[kind] = one.validate(*size[kind])
+            made[kind] = heads.validate(*size[kind])
         except SettingsError as error:
             raise SettingsError(f"{kind}: {error}") from error
     return Seq2SeqSettings(**made)
@@ -121,8 +121,11 @@ def translation_report(
     ]
     tokens, said = maps.cross.source[:most], maps.cross.target[:most]
     steps = [
-        {"candidates": one, "words": _step_words(at, said[at], one, tokens, shown[at])}
-        for at, one in enumerate(considered(maps, CANDIDATES)[:most])
+        {
+            "candidates": candidates,
+            "words": _step_words(position, said[position], candidates, tokens, shown[position]),
+        }
+        for position, candidates in enumerate(considered(maps, CANDIDATES)[:most])
     ]
     return {
         "settings": settings,
@@ -130,7 +133,7 @@ def translation_report(
         "tokens": tokens,
         "target": said,
         "start": maps.decoder.tokens[0],
-        "weights": [[round(one, 3) for one in row] for row in shown.tolist()],
+        "weights": [[round(weight, 3) for weight in row] for row in shown.tolist()],
         "limit": max(0.5, round(float(shown.max()), 3)),
         "steps": steps,
         "step": min(step, len(said) - 1),
@@ -141,15 +144,19 @@ def translation_report(
 
 
 def _step_words(
-    at: int, came: str, candidates: list[dict[str, Any]], tokens: list[str], weights: np.ndarray
+    position: int,
+    came: str,
+    candidates: list[dict[str, Any]],
+    tokens: list[str],
+    weights: np.ndarray,
 ) -> str:
     """One position in words."""
-    share = next((one["share"] for one in candidates if one["chosen"]), 0.0)
+    share = next((candidate["share"] for candidate in candidates if candidate["chosen"]), 0.0)
     most = int(weights.argmax())
     where = f"looks most at “{tokens[most]}” ({weights[most]:.2f})"
     if weights[most] == 0:
         where = "the heads looked at are silent"
-    return f"Position {at}: “{came}” with {100 * share:.0f}\u00a0%; {where}."
+    return f"Position {position}: “{came}” with {100 * share:.0f}\u00a0%; {where}."
 
 
 def score_report(

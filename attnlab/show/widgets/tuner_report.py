@@ -65,7 +65,7 @@ def tuner_report(
     settings = _checked(rounds, settings, size)
     looked = looked_at(rounds, settings["round"])
     knobs = start if looked is None else looked.settings
-    points = [_point(one) for one in rounds]
+    points = list(map(_point, rounds))
     axes = _axes(rounds, guard)
     return {
         "settings": settings,
@@ -92,7 +92,7 @@ def tuner_report(
 def _checked(
     rounds: Sequence["Round"], settings: dict[str, Any], size: tuple[int, int]
 ) -> dict[str, Any]:
-    numbers = [0, *(one.number for one in rounds)]
+    numbers = [0, *(done.number for done in rounds)]
     if settings["round"] != "newest" and settings["round"] not in numbers:
         raise SettingsError(
             f"There is no round {settings['round']!r}. There are {numbers[0]} to {numbers[-1]}, "
@@ -124,45 +124,45 @@ def _first_row(guard: tuple[float, float, int]) -> dict[str, Any]:
     return {"number": 0, "accepted": None, "cells": ["as it was", "start", *told]}
 
 
-def _row(one: "Round") -> dict[str, Any]:
-    low, high = one.ci
+def _row(done: "Round") -> dict[str, Any]:
+    low, high = done.ci
     return {
-        "number": int(one.number),
-        "accepted": bool(one.accepted),
+        "number": int(done.number),
+        "accepted": bool(done.accepted),
         "cells": [
-            str(one.way) + (" + retraining" if one.retrained else ""),
-            "accepted" if one.accepted else "refused",
-            f"{100 * one.accuracy:.1f}\u00a0%",
-            f"{signed_points(one.delta)} ({signed_points(low)} to {signed_points(high)})",
+            str(done.way) + (" + retraining" if done.retrained else ""),
+            "accepted" if done.accepted else "refused",
+            f"{100 * done.accuracy:.1f}\u00a0%",
+            f"{signed_points(done.delta)} ({signed_points(low)} to {signed_points(high)})",
         ],
     }
 
 
-def _point(one: "Round") -> dict[str, Any]:
-    before = one.accuracy - one.delta
-    kind = "random" if one.way == "random" else "accepted" if one.accepted else "refused"
+def _point(done: "Round") -> dict[str, Any]:
+    before = done.accuracy - done.delta
+    kind = "random" if done.way == "random" else "accepted" if done.accepted else "refused"
     return {
-        "number": int(one.number),
+        "number": int(done.number),
         "kind": kind,
-        "accepted": bool(one.accepted),
-        "accuracy": significant(one.accuracy),
-        "low": significant(before + one.ci[0]),
-        "high": significant(before + one.ci[1]),
-        "words": f"Round {one.number}, {one.way}: {100 * one.accuracy:.1f}\u00a0%, "
-        f"{'accepted' if one.accepted else 'refused'}",
+        "accepted": bool(done.accepted),
+        "accuracy": significant(done.accuracy),
+        "low": significant(before + done.ci[0]),
+        "high": significant(before + done.ci[1]),
+        "words": f"Round {done.number}, {done.way}: {100 * done.accuracy:.1f}\u00a0%, "
+        f"{'accepted' if done.accepted else 'refused'}",
     }
 
 
 def _axes(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> dict[str, Any]:
     """Accuracy by steps of 5 %, at least 10 wide; rounds at least to the sixth: little jumps."""
     ends = [guard[0] - guard[1], guard[0] + guard[1]]
-    for one in rounds:
-        before = one.accuracy - one.delta
-        ends += [one.accuracy, before + one.ci[0], before + one.ci[1]]
+    for done in rounds:
+        before = done.accuracy - done.delta
+        ends += [done.accuracy, before + done.ci[0], before + done.ci[1]]
     high = min(20, max(2, math.ceil(20 * max(ends) + 0.2)))
     low = max(0, min(math.floor(20 * min(ends) - 0.2), high - 2))
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(5 * low, 5 * high)
-    last = max(6, *(one.number for one in rounds)) if rounds else 6
+    last = max(6, *(done.number for done in rounds)) if rounds else 6
     stride = math.ceil(last / 8)
     return {
         "round": {
@@ -175,7 +175,9 @@ def _axes(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> dict[st
         "accuracy": {
             "from": low / 20,
             "to": high / 20,
-            "ticks": [[one / 100, f"{one:.0f} %"] for one in ticks if 5 * low <= one <= 5 * high],
+            "ticks": [
+                [tick / 100, f"{tick:.0f} %"] for tick in ticks if 5 * low <= tick <= 5 * high
+            ],
         },
     }
 
@@ -189,10 +191,15 @@ def _knobs(settings: HeadSettings, name: str) -> dict[str, Any]:
     off = values == 0
     return {
         "values": [
-            [None if silent else significant(one) for one, silent in zip(row, gone, strict=True)]
+            [
+                None if silent else significant(value)
+                for value, silent in zip(row, gone, strict=True)
+            ]
             for row, gone in zip(shown, off, strict=True)
         ],
-        "words": [["off" if one == 0 else _factor(one) for one in row] for row in values.tolist()],
+        "words": [
+            ["off" if value == 0 else _factor(value) for value in row] for row in values.tolist()
+        ],
         "low": -_WIDEST,
         "high": _WIDEST,
         "signed": True,
@@ -226,7 +233,7 @@ def _remark(rounds: Sequence["Round"], guard: tuple[float, float, int], state: s
 
     Read out by screen readers, so it changes with a round and not all the time.
     """
-    kept = [one for one in rounds if one.accepted]
+    kept = [done for done in rounds if done.accepted]
     now = kept[-1].accuracy if kept else guard[0]
     doing = {
         "running": "Running",
@@ -246,7 +253,7 @@ def _remark(rounds: Sequence["Round"], guard: tuple[float, float, int], state: s
 
 
 def _alternative(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> str:
-    told = "; ".join(_point(one)["words"] for one in rounds[-12:])
+    told = "; ".join(_point(done)["words"] for done in rounds[-12:])
     return (
         f"Points: accuracy on the guard part after each round, from {guard[0]:.1%}: "
         f"{told or 'none yet'}."
