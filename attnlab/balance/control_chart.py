@@ -7,7 +7,8 @@ from attnlab.errors import AttnlabError
 
 _SIGMA = 1.4826  # from the median distance to the standard deviation of a normal distribution
 
-# measurements that say where a band's centre is, where it goes, how wide it is, and that a head can be judged
+# measurements that say where a band's centre is, where it goes, how wide it is, and that a head
+# can be judged
 _RECENT, _TREND, _WIDTH, _FEWEST = 5, 4, 20, 6
 _RATIOS = ("keys", "distance", "contribution", "gradient")  # judged by their logarithm
 _DEAD = float(np.log(50))  # so far below the usual a gradient is dead

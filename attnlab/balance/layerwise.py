@@ -16,7 +16,7 @@ RIDGE = 1e-3  # of the mean diagonal of the normal equations
 def evened(task: Task, engine: Engine) -> HeadSettings:
     """Scales at which every head of a layer that is on adds as much.
 
-    The geometric mean of a layer stays as it was; each layer is computed from the evened ones below.
+    The geometric mean of a layer stays as it was. Layers are computed from the evened ones below.
     """
     settings = task.start.copy()
     batches = task.batches(task.sample())

@@ -36,26 +36,28 @@ class Recorder(Callback):
 
     Give it to a training: ``finetune(..., callbacks=[Recorder(texts)])``.
 
-    Dropout is off meanwhile, no random number is drawn and gradients stay as they are: the run ends as it would
-    have without. In an `applied` block the settings hold. Of several processes the first one measures.
+    Dropout is off meanwhile, no random number is drawn and gradients stay as they are: the run ends
+    as it would have without. In an `applied` block the settings hold. Of several processes the
+    first one measures.
 
     Parameters
     ----------
     texts : list of str, or of (str, str); some 32 do
     every : steps between two measurements
-    path : a .csv file that is written anew, whole, after each measurement, and read again if it is there. It holds
-        `table` and, without layer and head, what `overall` is made of.
+    path : a .csv file that is written anew, whole, after each measurement, and read again if it is
+        there. It holds `table` and, without layer and head, what `overall` is made of.
 
     Raises
     ------
     DataError : no texts
-    AttnlabError : ``every`` below 1; a path without a folder, or with something else in it, or the table of
-        another probe
+    AttnlabError : ``every`` below 1; a path without a folder, or with something else in it, or the
+        table of another probe
 
     Notes
     -----
-    A call for a step takes away what was recorded at that step or later. So a run that goes on from its last
-    checkpoint leaves the table of one that was never stopped, and one that begins anew begins a new table.
+    A call for a step takes away what was recorded at that step or later. So a run that goes on from
+    its last checkpoint leaves the table of one that was never stopped, and one that begins anew
+    begins a new table.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Recorder(Callback):
         began = _now(clf)
         if step == 0 or not self._first:
             self._first, self._own = began, 0.0
-        for later in [one for one in self._rows if one >= step]:
+        for later in [known for known in self._rows if known >= step]:
             del self._rows[later], self._lines[later]
         if step % self.every == 0:
             self._note(step, self._measured(clf, step))
@@ -94,7 +96,7 @@ class Recorder(Callback):
         self._own += self._last - began
 
     def callback(self) -> TrainerCallback:
-        """The same for `transformers.Trainer`, which must know the tokenizer (``processing_class=``)."""
+        """The same for `transformers.Trainer`, which must be given ``processing_class=``."""
         return ForTrainer(self)
 
     def on_start(self, run: Any) -> None:
@@ -111,18 +113,19 @@ class Recorder(Callback):
     def table(self) -> pd.DataFrame:
         """What was recorded: ``step``, ``layer``, ``head``, ``measure`` and ``value``.
 
-        The measures are those of the meter over all tokens, by weights; ``contribution``; and ``gradient``, the
-        length of the gradient of the last step with respect to a head's own weights, rows of query, key and value
-        and columns of the output projection. It is NaN where those do not train, as with LoRA, and at step 0; and
-        everything is NaN for heads removed for good.
+        The measures are those of the meter over all tokens, by weights; ``contribution``; and
+        ``gradient``, the length of the gradient of the last step with respect to a head's own
+        weights, rows of query, key and value and columns of the output projection. It is NaN where
+        those do not train, as with LoRA, and at step 0; and everything is NaN for heads removed for
+        good.
         """
         rows = self._all()
-        places = rows["layer"].notna()
-        return rows[places].astype({"layer": int, "head": int}).reset_index(drop=True)
+        of_heads = rows["layer"].notna()
+        return rows[of_heads].astype({"layer": int, "head": int}).reset_index(drop=True)
 
     @property
     def overall(self) -> pd.DataFrame:
-        """The whole model: ``step``, ``balance`` (`Balance.overall`) and its parts ``tokens`` and ``heads``."""
+        """The whole model: ``step``, ``balance`` (`Balance.overall`), ``tokens`` and ``heads``."""
         rows = self._all()
         rows = rows[rows["layer"].isna()]
         wide = rows.pivot(index="step", columns="measure", values="value")
@@ -130,7 +133,7 @@ class Recorder(Callback):
 
     @property
     def overhead(self) -> float:
-        """Seconds spent here, as a share of the others from the first call to the last; NaN at first."""
+        """Seconds spent here, as a share of the others from first to last call; NaN at first."""
         others = self._last - self._first - self._own
         return self._own / others if others > 0 else float("nan")
 
@@ -173,8 +176,8 @@ class Recorder(Callback):
     def _note(self, step: int, rows: pd.DataFrame) -> None:
         if self._rows and len(rows) != len(other := next(iter(self._rows.values()))):
             raise AttnlabError(
-                f"What is recorded has {len(other)} figures a step, this model {len(rows)}: it has another size. "
-                "Take a Recorder of its own for each model, with another path."
+                f"What is recorded has {len(other)} figures a step, this model {len(rows)}: it has "
+                "another size. Take a Recorder of its own for each model, with another path."
             )
         self._rows[step] = rows
         self._lines[step] = rows.to_csv(index=False, header=False)
@@ -211,7 +214,8 @@ class Recorder(Callback):
             ) from error
         if probes != [self._known_by]:
             raise AttnlabError(
-                f"{path} was recorded with other texts. Give the same ones to go on with it, or another path."
+                f"{path} was recorded with other texts. Give the same ones to go on with it, or "
+                "another path."
             )
         for step, some in rows.groupby("step"):
             self._note(int(step), some.reset_index(drop=True))
@@ -219,7 +223,7 @@ class Recorder(Callback):
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout and the like off inside the block; afterwards every module is in the mode it was in."""
+    """Switch dropout and the like off inside the block; afterwards modules are as they were."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -14,7 +14,7 @@ _SPREAD = 0.5  # of random factors, standard deviation of their logarithms
 
 
 def by_greed(task: Task, most: int | None = None) -> HeadSettings:
-    """One head after another goes off, or on again, as long as the objective falls: see `adjust`."""
+    """Heads go off, or on again, one by one as long as the objective falls: see `adjust`."""
     settings, steps = task.start, int(task.there.sum()) if most is None else most
     loss, value = task.measure(settings)
     task.note(loss, value, steps + 1)
@@ -37,7 +37,7 @@ def by_greed(task: Task, most: int | None = None) -> HeadSettings:
 
 
 def _expected_changes(task: Task, settings: HeadSettings) -> Tensor:
-    """First-order change of the objective when a head is switched, (L, H); infinite where none is."""
+    """First-order change of the objective when a head is switched, (L, H); infinite if removed."""
     scale = settings.scale.clone().requires_grad_()
     gradient, indices = torch.zeros_like(scale), task.sample()
     for batch in task.batches(indices):

@@ -1,4 +1,4 @@
-"""What a tuner did and came to: its rounds, its result, a report on test, and a folder to keep it."""
+"""What a tuner did and came to: its rounds, its result, a report, and a folder to keep it."""
 
 import json
 import os
@@ -90,8 +90,8 @@ class Tuned:
     alone : the classifier after the same retraining without tuning, to compare; None if no
         retraining was kept
     guard : on the guard part: ``n`` texts, accuracy ``before`` and ``after``, ``delta`` with
-        ``ci_low`` and ``ci_high``. The guard chose among steps, so the gain may look a little better
-        than it is; `report` asks other texts.
+        ``ci_low`` and ``ci_high``. The guard chose among steps, so the gain may look a little
+        better than it is; `report` asks other texts.
     """
 
     clf: Classifier

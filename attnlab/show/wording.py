@@ -53,7 +53,7 @@ def signed_points(share: float) -> str:
 
 
 def significant(value: float, digits: int = 5) -> float | None:
-    """The value to so many significant digits, which is all that can be seen; None if not finite."""
+    """The value to so many significant digits, all that can be seen; None if not finite."""
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 

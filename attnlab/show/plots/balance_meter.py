@@ -1,14 +1,16 @@
 """Picture of the balance meter: the overall figure, its two parts, and a measure of every head."""
 
 import math
+from typing import cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle, Wedge
 
-from attnlab.balance.reading import MEASURES, Balance
+from attnlab.balance.reading import MEASURES, Balance, By, Tokens
 from attnlab.errors import AttnlabError, suggest
 from attnlab.show.plots.learning import RUN_COLOURS
 from attnlab.show.plots.picture import Picture, style
@@ -56,11 +58,12 @@ def balance(
     height = max(0.9 + 0.36 * len(now), 1.5)
     with style():
         figure = plt.figure(figsize=(9.4, maps * height + 0.5), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr]  # it has one
+        cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(w_pad=0.1)
         grid = figure.add_gridspec(1, 2, width_ratios=(1.9, 7))
         left = grid[0].subgridspec(3 if maps == 2 else 2, 1, height_ratios=(1.5, 1, 1)[: maps + 1])
         right = grid[1].subgridspec(maps, 1)
-        _draw_dial(figure.add_subplot(left[0]), b.overall, reference and reference.overall)
+        mark = None if reference is None else reference.overall
+        _draw_dial(figure.add_subplot(left[0]), b.overall, mark)
         _draw_parts(figure.add_subplot(left[1]), b, reference)
         axes = figure.add_subplot(right[0])
         _draw_heads(axes, now, colour_limits(measure, value, now, before), label)
@@ -91,7 +94,7 @@ def _map_of(b: Balance, measure: str, tokens: str, by: str, value: str) -> np.nd
     ):
         if given not in known:
             raise AttnlabError(f"There is no {name} {given!r}. {suggest(given, known)}")
-    values = np.asarray(b.map(measure, tokens, by, value), dtype=float)  # type: ignore[arg-type]
+    values = b.map(measure, cast(Tokens, tokens), cast(By, by), value).astype(float)
     if not np.isfinite(values).any():
         why = " [CLS] and [SEP] are left out there: use tokens='all'." if tokens == "text" else ""
         raise AttnlabError(f"{measure!r} was not measured with tokens={tokens!r}, by={by!r}.{why}")
@@ -162,7 +165,7 @@ def _draw_heads(axes: Axes, values: np.ndarray, limits: tuple[float, float], lab
         linewidths=0.5,
         cbar_kws={"label": folded(label, 30), "pad": 0.015},
     )
-    colours = axes.collections[0].get_facecolors()[np.isfinite(values).ravel()]
+    colours = np.asarray(axes.collections[0].get_facecolor())[np.isfinite(values).ravel()]
     for text, colour in zip(axes.texts, colours, strict=len(axes.texts) > 0):
         text.set_color("white" if _luminance(colour) < 0.179 else "black")
         text.set_text(with_minus(text.get_text()))

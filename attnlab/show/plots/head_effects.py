@@ -1,4 +1,4 @@
-"""Pictures of what becomes of a model without heads: one taken away at a time, or one after another."""
+"""Pictures of what becomes of a model without heads, one at a time or one after another."""
 
 import itertools
 from collections.abc import Iterator

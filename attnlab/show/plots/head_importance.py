@@ -57,7 +57,7 @@ def importances(table: pd.DataFrame, title: str | None = None) -> Picture:
             axes.set_ylabel("layer")
         bar = figure.colorbar(drawn[0].collections[0], ax=panels, pad=0.02, shrink=0.8)
         bar.ax.invert_yaxis()
-        bar.outline.set_visible(False)  # type: ignore[operator]  # a spine, which can be hidden
+        bar.outline.set_visible(False)
         bar.set_label(f"rank among {len(table)} heads, 1 is the most important")
         bar.set_ticks([1, len(table)])
         if title:

@@ -64,7 +64,7 @@ def similarity(sim: Similarity, which: Literal["js", "cka"] = "js") -> Picture:
 
 def _rule_off_layers(axes: Axes, layer: np.ndarray) -> None:
     """Lines between layers, and their numbers, where ``layer`` (P,) is the layer of each head."""
-    ends = np.flatnonzero(np.diff(layer)) + 1
+    ends = (np.flatnonzero(np.diff(layer)) + 1).tolist()
     starts = [0, *ends]
     for end in ends:
         axes.axhline(end, color="white", linewidth=1.6)
@@ -132,8 +132,15 @@ def _looks(group: int) -> dict[str, Any]:
 def _draw_clusters(axes: Axes, clusters: Clusters) -> None:
     """The heads as points, the typical ones with their names."""
     for group, part in clusters.table.groupby("cluster"):
-        looks = {"s": 34, "linewidths": 0.6, "edgecolors": "white"} | _looks(group)
-        axes.scatter(part["x"], part["y"], label=f"{len(part)}: {clusters.names[group]}", **looks)
+        axes.scatter(
+            part["x"],
+            part["y"],
+            label=f"{len(part)}: {clusters.names[group]}",
+            s=34,
+            linewidths=0.6,
+            edgecolors="white",
+            **_looks(group),
+        )
         for head in part[part["typical"].astype(bool)].itertuples():
             axes.annotate(
                 head_name(head),

@@ -18,7 +18,7 @@ from attnlab.show.wording import plain
 
 
 def calibration(report: Report) -> Picture:
-    """Draw how often a classifier is right when it is so sure of itself, with 95 % intervals (Wilson).
+    """Draw how often a classifier is right when it is so sure, with 95 % intervals (Wilson).
 
     Parameters
     ----------
@@ -60,14 +60,15 @@ def calibration(report: Report) -> Picture:
     worst = (gap.abs() * table["texts"]).idxmax()
     alt = (
         f"Reliability diagram of {table['texts'].sum():,} texts: expected calibration error "
-        f"{report.calibration_error:.1%}. Most of it comes from the {table['texts'][worst]:,} answers with a mean "
-        f"confidence of {table['confidence'][worst]:.0%}, of which {table['accuracy'][worst]:.0%} are right."
+        f"{report.calibration_error:.1%}. Most of it comes from the "
+        f"{table['texts'][worst]:,} answers with a mean confidence of "
+        f"{table['confidence'][worst]:.0%}, of which {table['accuracy'][worst]:.0%} are right."
     )
     return Picture(figure, alt)
 
 
 def confusion(report: Report, most: int = 12) -> Picture:
-    """Draw which labels are taken for which: counts, coloured by their share of the true label's texts.
+    """Draw which labels are taken for which: counts, coloured by their share of the true label.
 
     Parameters
     ----------
@@ -116,20 +117,24 @@ def confusion(report: Report, most: int = 12) -> Picture:
 
 
 def comparison(report: Report) -> Picture:
-    """Draw the accuracy of a classifier beside that of simpler ones, and below the raters' agreement if known.
+    """Draw the accuracy of a classifier beside that of simpler ones and, if known, of raters.
 
     Parameters
     ----------
     report : of `al.report`
 
-    Bars are 95 % intervals of each one alone. What stands to the right compares on the same texts, which is
-    sharper.
+    Bars are 95 % intervals of each one alone. What stands to the right compares on the same texts,
+    which is sharper.
     """
     table = report.comparison
     with style():
         figure, axes = plt.subplots(figsize=(8.4, 1.5 + 0.42 * len(table)), layout="constrained")
         for place, row in enumerate(table.itertuples()):
-            looks = {"color": RUN_COLOURS[min(place, 1)], "fmt": "os"[min(place, 1)], "capsize": 4}
+            looks: dict[str, Any] = {
+                "color": RUN_COLOURS[min(place, 1)],
+                "fmt": "os"[min(place, 1)],
+                "capsize": 4,
+            }
             axes.errorbar(100 * row.accuracy, place, xerr=196 * row.stderr, markersize=7, **looks)
             axes.annotate(
                 f"{100 * row.accuracy:.1f}",
@@ -157,7 +162,7 @@ def comparison(report: Report) -> Picture:
 
 
 def movement(before: Any, after: Any) -> Picture:
-    """Draw how far training moved each matrix of an encoder, as a share of its norm: see `layer_movement`.
+    """Draw how far training moved each matrix, as a share of its norm: see `layer_movement`.
 
     Parameters
     ----------
@@ -200,7 +205,7 @@ def _wilson(hits: int, texts: int) -> tuple[float, float]:
 
 
 def _most_confused(counts: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The table of confusions, of so many labels at most: the most confused ones, and the others as one."""
+    """Confusions of so many labels at most: the most confused ones, and the others as one."""
     if len(counts) <= most:
         return counts
     values = counts.to_numpy()
@@ -253,6 +258,6 @@ def _describe_movement(inside: pd.DataFrame, note: str) -> str:
     )
     size = f"{inside['layer'].nunique()} layers by {inside['kind'].nunique()} kinds"
     return (
-        f"How far training moved each matrix, as a share of its norm, {size}: most {most}, least {least}."
-        + (f" Outside the layers: {note}." if note else "")
+        f"How far training moved each matrix, as a share of its norm, {size}: most {most}, least "
+        f"{least}." + (f" Outside the layers: {note}." if note else "")
     )

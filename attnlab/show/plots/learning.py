@@ -17,8 +17,9 @@ from attnlab.show.plots.picture import HALO, Picture, style
 from attnlab.show.wording import plain
 from attnlab.training.history import History
 
-# Runs in one picture. The colours stay apart for colour-blind readers too: at least 20 CIELAB units under
-# simulated protanopia, deuteranopia and tritanopia (Machado et al. 2009), and 3:1 on white. See also curve.css.
+# Runs in one picture. The colours stay apart for colour-blind readers too: at least 20 CIELAB
+# units under simulated protanopia, deuteranopia and tritanopia (Machado et al. 2009), and 3:1 on
+# white. See also curve.css.
 RUN_COLOURS = ("#1f5fa8", "#e06000", "#1b1b24", "#2f9e78", "#7a0000", "#8f1fff")
 RUN_DASHES = ((), (4, 1.6), (1, 1.2), (5, 1.2, 1, 1.2), (8, 2), (2, 1.4))
 RUN_MARKERS = ("o", "s", "^", "v", "D", "P")
@@ -34,8 +35,9 @@ def learning_curve(
     history : of one run, or a name for each of several
     dev_texts : how many texts the accuracy was measured on; with it goes one standard error
 
-    The loss of single steps is drawn thin, and thick as `smoothed`. Without steps in every history, as in one read
-    from an adapter's card, losses are those of whole epochs.
+    The loss of single steps is drawn thin, and thick as `smoothed`. Without steps in every history,
+    as in one read from an adapter's card, losses are those of whole epochs. Of a translator the
+    accuracy is the share of exact matches, and chrF is drawn thin beside it.
     """
     histories = {"training": history} if isinstance(history, History) else dict(history)
     histories = {name: one for name, one in histories.items() if one.rows or one.steps}
@@ -61,7 +63,7 @@ def learning_curve(
 
 
 def smoothed(step: np.ndarray, values: np.ndarray, steps: int) -> np.ndarray:
-    """Return a moving mean of the values so far, in which a value counts e times less every 1/30 of the run.
+    """Return a moving mean in which a value counts e times less every 1/30 of the run.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def smoothed(step: np.ndarray, values: np.ndarray, steps: int) -> np.ndarray:
 
 
 def epoch_ends(history: History) -> list[float]:
-    """After which step each epoch ended: the last one noted by then, so perhaps 1/200 of the run early."""
+    """After which step each epoch ended: the last one noted by then, or a little early."""
     clock = np.array([one["seconds"] for one in history.steps])
     step = [0.0, *(float(one["step"]) for one in history.steps)]
     return [step[int(np.searchsorted(clock, row["seconds"], "right"))] for row in history.rows]
@@ -184,11 +186,15 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
                     textcoords="offset points",
                     path_effects=[HALO],
                 )
+        if _translates(history):
+            chrf = [row["dev_chrf"] for row in history.rows]
+            axes.plot(epoch + shift, chrf, linewidth=0.8, color=looks["color"])
     low, high = axes.get_ylim()
-    room = max(
-        0.1 * (high - low), 2.5 - (high - low) / 2
-    )  # below 5 points, differences look like much
-    axes.set(xlabel="epoch", ylabel="dev accuracy, %", ylim=(low - room, high + room))
+    # below 5 points, differences look like much
+    room = max(0.1 * (high - low), 2.5 - (high - low) / 2)
+    translated = all(_translates(history) for history in histories.values())
+    label = "dev exact match, % (thin: chrF)" if translated else "dev accuracy, %"
+    axes.set(xlabel="epoch", ylabel=label, ylim=(low - room, high + room))
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -197,6 +203,19 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
         axes.annotate(note, (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=9)
     if len(histories) > 1:
         _legend_above(axes, handles, [plain(name, 14) for name in histories])
+
+
+def _translates(history: History) -> bool:
+    """Whether a history is that of a translator, whose best epoch is chosen by chrF."""
+    return history.chosen_by == "dev_chrf"
+
+
+def _quality(history: History) -> str:
+    """How good the best epoch is, in words."""
+    best = history.best
+    if _translates(history):
+        return f"chrF {best['dev_chrf']:.1f} and exact match {best['dev_accuracy']:.1%}"
+    return f"accuracy {best['dev_accuracy']:.1%}"
 
 
 def _draw_rates(axes: Axes, histories: Mapping[str, History]) -> None:
@@ -228,8 +247,9 @@ def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> s
             error = f" ± {100 * math.sqrt(share * (1 - share) / dev_texts):.1f} points"
         epochs = f"{len(one.rows)} epoch{'s' if len(one.rows) > 1 else ''}"
         words += (
-            f"over {epochs} training loss from {first['train_loss']:.2f} to {last['train_loss']:.2f}; "
-            f"best dev accuracy {best['dev_accuracy']:.1%}{error} at epoch {best['epoch']:.0f}"
+            f"over {epochs} training loss from {first['train_loss']:.2f} to "
+            f"{last['train_loss']:.2f}; best dev {_quality(one)}{error} at epoch "
+            f"{best['epoch']:.0f}"
         )
         told.append(words)
     return f"Learning curve. {'. '.join(told)}."

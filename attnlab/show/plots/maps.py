@@ -1,6 +1,7 @@
 """Pictures of attention: one map, two of them, and one number for every head."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,30 +28,17 @@ def head_map(
     Parameters
     ----------
     values : array (L, H), or the table of `Evaluator.sweep`
-    column : which column of the table: "delta" (drawn in points) with its noise marked, "loss_delta", ...
+    column : which column of the table: "delta" (drawn in points) with its noise marked,
+        "loss_delta", ...
     label : what the number is, with its unit
 
-    With a sweep's ``delta`` a frame marks heads whose 95 % interval excludes 0, and the band beside the
-    colour bar is what heads that do nothing would still show, half of the mean interval's width.
+    With a table's ``delta`` a frame marks heads whose 95 % interval excludes 0, and the band beside
+    the colour bar is what heads that do nothing would still show, half of the mean interval's
+    width.
     """
-    band, outside = None, np.zeros(0)
-    if isinstance(values, pd.DataFrame):
-        if column not in values:
-            raise AttnlabError(f"The table has no column {column!r}: {', '.join(values.columns)}.")
-        table = values.pivot(index="layer", columns="head", values=column)
-        if column == "delta":
-            table, label = 100 * table, label or "change of accuracy, points"
-            band = 100 * float((values["ci_high"] - values["ci_low"]).mean()) / 2
-            marked = (values["ci_low"] > 0) | (values["ci_high"] < 0)
-            outside = values.assign(marked=marked).pivot(
-                index="layer", columns="head", values="marked"
-            )
-            outside = np.argwhere(outside.to_numpy(dtype=float, na_value=0) > 0)
-    else:
-        array = np.asarray(values, dtype=float)
-        if array.ndim != 2:
-            raise AttnlabError(f"head_map draws an array (L, H); this one has shape {array.shape}.")
-        table = pd.DataFrame(array)
+    table, band, outside = _numbers_of_heads(values, column)
+    if column == "delta" and isinstance(values, pd.DataFrame):
+        label = label or "change of accuracy, points"
     label = label or column.replace("_", " ")
     signed = bool((table.to_numpy() < 0).any())
     limit = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
@@ -75,40 +63,61 @@ def head_map(
         )
         axes.set(xlabel="head", ylabel="layer")
         axes.tick_params(axis="y", rotation=0)
-        for row, col in outside:
-            axes.add_patch(plt.Rectangle((col, row), 1, 1, fill=False, edgecolor="black", lw=2.2))
         if band:
-            bar = axes.collections[0].colorbar.ax
-            bar.axhspan(-band, band, facecolor="none", edgecolor="0.25", hatch="////", lw=1)
-            note = f"hatched: noise of ±{band:.1f} points"
-            note += (
-                "; framed: 95 % interval excludes 0" if len(outside) else "; no head is outside it"
-            )
-            axes.text(
-                1,
-                -0.32 / max(rows / 6, 0.5),
-                note,
-                transform=axes.transAxes,
-                ha="right",
-                fontsize=9,
-            )
+            _mark_noise(axes, band, outside, rows)
         if title:
             axes.set_title(title, loc="left")
     low, high = table.stack().idxmin(), table.stack().idxmax()
     alt = (
         f"{title or 'Map of heads'}: {label} for {rows} layers by {columns} heads, lowest "
-        f"{table.loc[low]:.2f} at layer {low[0]} head {low[1]}, highest {table.loc[high]:.2f} at layer "
-        f"{high[0]} head {high[1]}."
+        f"{table.loc[low]:.2f} at layer {low[0]} head {low[1]}, highest {table.loc[high]:.2f} at "
+        f"layer {high[0]} head {high[1]}."
     )
     if band:
         alt += f" {len(outside)} heads have an interval that excludes 0."
     return Picture(figure, alt)
 
 
+def _numbers_of_heads(
+    values: pd.DataFrame | np.ndarray, column: str
+) -> tuple[pd.DataFrame, float | None, np.ndarray]:
+    """A map of heads; of changes of accuracy, in points, also their noise and what exceeds it.
+
+    The last is an array (N, 2) of the layers and heads whose interval excludes 0.
+    """
+    nowhere = np.zeros((0, 2), dtype=int)
+    if not isinstance(values, pd.DataFrame):
+        array = np.asarray(values, dtype=float)
+        if array.ndim != 2:
+            raise AttnlabError(f"head_map draws an array (L, H); this one has shape {array.shape}.")
+        return pd.DataFrame(array), None, nowhere
+    if column not in values:
+        raise AttnlabError(f"The table has no column {column!r}: {', '.join(values.columns)}.")
+    table = values.pivot(index="layer", columns="head", values=column)
+    if column != "delta":
+        return table, None, nowhere
+    band = 100 * float((values["ci_high"] - values["ci_low"]).mean()) / 2
+    marked = values.assign(marked=(values["ci_low"] > 0) | (values["ci_high"] < 0))
+    marks = marked.pivot(index="layer", columns="head", values="marked")
+    return 100 * table, band, np.argwhere(marks.to_numpy(dtype=float, na_value=0) > 0)
+
+
+def _mark_noise(axes: Axes, band: float, outside: np.ndarray, rows: int) -> None:
+    """Hatch the noise on the colour bar, and frame the heads that are outside it."""
+    for row, column in outside:
+        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="black", lw=2.2))
+    bar: Any = axes.collections[0].colorbar
+    bar.ax.axhspan(-band, band, facecolor="none", edgecolor="0.25", hatch="////", lw=1)
+    note = f"hatched: noise of ±{band:.1f} points"
+    note += "; framed: 95 % interval excludes 0" if len(outside) else "; no head is outside it"
+    below = -0.32 / max(rows / 6, 0.5)
+    axes.text(1, below, note, transform=axes.transAxes, ha="right", fontsize=9)
+
+
 def attention_map(
     maps: AttentionMaps, layer: int, head: int | None = None, what: What = "weights"
 ) -> Picture:
-    """Draw where each token (down) looks (across), for one head, or the mean over a layer's heads."""
+    """Draw where each token (down) looks (across), for one head or the mean of a layer."""
     maps.check_place(layer, head)
     with style():
         side = _side(maps)

@@ -86,7 +86,7 @@ def lines(
     alt : one or two sentences on what there is to see
     log : "x", "y" or "xy" for logarithmic axes
     points : places and heights of dots to draw as well
-    errors : half the length of the error bars of each curve, said what they are in the text beside it
+    errors : half the length of the error bars of each curve; say in the text what they are
     """
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))

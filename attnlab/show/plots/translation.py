@@ -1,6 +1,7 @@
-"""Pictures of translation: where each output token looks in the source, and what the model considers next."""
+"""Pictures of translation: where output tokens look in the source, and what may come next."""
 
 import warnings
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +25,8 @@ def alignment(maps: Seq2SeqMaps, layer: int | None = None, head: int | None = No
     Parameters
     ----------
     maps : from translator.attend(source)
-    layer, head : of the cross-attention; without a head the mean over heads, without a layer over layers too
+    layer, head : of the cross-attention; without a head the mean over heads, without a layer over
+        layers too
 
     What is drawn is weights × scale: a head that is silenced is dark.
 
@@ -159,9 +161,9 @@ def next_tokens(maps: Seq2SeqMaps, step: int, k: int = 5) -> Picture:
     if not 0 <= step < len(found):
         raise AttnlabError(f"There is no step {step}; steps are 0 to {len(found) - 1}.")
     fed = " ".join(maps.decoder.tokens[: step + 1])
-    names = [plain(one["token"], 16) for one in found[step]]
-    shares = [100 * one["share"] for one in found[step]]
-    colours = [_CHOSEN if one["chosen"] else _OTHER for one in found[step]]
+    names = [plain(choice["token"], 16) for choice in found[step]]
+    shares = [100 * choice["share"] for choice in found[step]]
+    colours = [_CHOSEN if choice["chosen"] else _OTHER for choice in found[step]]
     with style():
         figure, axes = plt.subplots(figsize=(5.2, 0.9 + 0.32 * len(names)))
         bars = axes.barh(range(len(names)), shares, color=colours, height=0.72)
@@ -201,20 +203,20 @@ def aligned(cross: CrossMaps, layer: int | None, head: int | None) -> np.ndarray
     return (values.mean(0) if head is None else values[head]).numpy()
 
 
-def considered(maps: Seq2SeqMaps, k: int = 5) -> list[list[dict[str, str | float | bool]]]:
-    """The k likeliest tokens of every step with their shares, and the one that came if it is not among them."""
+def considered(maps: Seq2SeqMaps, k: int = 5) -> list[list[dict[str, Any]]]:
+    """The k likeliest tokens of every step with their shares, and the one that came in any case."""
     found = []
     for row, came, chances in zip(
         maps.top(k), maps.cross.target, maps.probabilities.tolist(), strict=True
     ):
-        one = [
+        choices: list[dict[str, Any]] = [
             {"token": token, "share": float(f"{share:.4g}"), "chosen": token == came}
             for token, share in row
         ]
-        if not any(each["chosen"] for each in one) and came in maps.vocabulary:
+        if not any(choice["chosen"] for choice in choices) and came in maps.vocabulary:
             share = float(f"{chances[maps.vocabulary.index(came)]:.4g}")
-            one.append({"token": came, "share": share, "chosen": True})
-        found.append(one)
+            choices.append({"token": came, "share": share, "chosen": True})
+        found.append(choices)
     return found
 
 
@@ -256,7 +258,7 @@ def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -
 
 
 def _grid(count: int, width: float) -> tuple[int, int]:
-    """How many pictures of this width go side by side on nine inches, and how many rows that makes."""
+    """How many pictures of this width go side by side on nine inches, and in how many rows."""
     across = min(count, 4, max(1, int(9 / width)))
     if across == 3 and count == 4:
         across = 2

@@ -1,5 +1,6 @@
 """Pictures of balance: they draw the numbers they are given, and their alt text says the finding."""
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -264,6 +265,11 @@ def test_outliers_over_heads_have_a_table_too():
     shown = plots.anomaly_table(found, b)
     assert shown.frame.iloc[0]["head"] == "L2 H1"
     assert "layer 2 head 1 has 0.9" in shown.pictures[0].alt
+    odd = found.assign(measure="contribution", value=2.0)  # measured by contributions alone
+    rows = b.table[b.table["measure"] == "distance"]
+    rows = rows.assign(measure="contribution", by="contributions")
+    other = dataclasses.replace(b, table=pd.concat([b.table, rows], ignore_index=True))
+    assert "contribution of all heads" in plots.anomaly_table(odd, other).pictures[0].alt
     with pytest.raises(AttnlabError, match="lacks 'z'"):
         plots.anomaly_table(found.drop(columns="z"), b)
 

@@ -14,6 +14,7 @@ from attnlab.errors import AttnlabError
 from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
 from attnlab.heads.settings import Seq2SeqSettings
 from attnlab.show import plots, views
+from attnlab.training import History
 
 SOURCE = ["fr", ":", "▁3", "▁mars", "</script><b>", "[end]"]
 TARGET = ["0", "3", "$", "[end]"]
@@ -239,3 +240,16 @@ def test_a_view_that_a_browser_would_choke_on_is_refused(maps):
     with pytest.raises(AttnlabError, match="Did you mean 'model'"):
         al.translation_view(maps, "modell")
     assert views.MAX_LINES < 240_000
+
+
+def test_a_translators_learning_curve_says_exact_match_and_draws_chrf_by_which_it_is_chosen():
+    rows = [
+        {"epoch": epoch, "train_loss": 1.0, "dev_loss": 1.0, "seconds": epoch}
+        | {"dev_accuracy": 0.1 * epoch, "dev_chrf": 20.0 + epoch}
+        for epoch in (1, 2, 3)
+    ]
+    picture = plots.learning_curve(History(rows=rows, epochs=3, chosen_by="dev_chrf"))
+    right = picture.figure.axes[1]
+    assert right.get_ylabel() == "dev exact match, % (thin: chrF)"
+    assert right.lines[-1].get_ydata().tolist() == [21, 22, 23]
+    assert "best dev chrF 23.0 and exact match 30.0% at epoch 3" in picture.alt
