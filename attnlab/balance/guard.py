@@ -52,6 +52,18 @@ class Guard:
         """The change from one score to another, text by text."""
         return self._evaluator.compare(before, after)
 
+    def gain(self, before: Score, after: Score) -> dict[str, float]:
+        """What became of accuracy: ``n, before, after, delta, ci_low`` and ``ci_high``."""
+        change = self.compare(before, after)
+        return {
+            "n": len(self.data),
+            "before": before.accuracy,
+            "after": after.accuracy,
+            "delta": change.delta,
+            "ci_low": change.ci[0],
+            "ci_high": change.ci[1],
+        }
+
     def judged(
         self,
         start: Score,

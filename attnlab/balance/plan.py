@@ -63,7 +63,7 @@ class Plan:
         return 1000 * self.seed + number
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on; it may be longer than it was."""
+        """What must be the same for a run to go on; it may make more rounds."""
         return {
             "ways": list(self.ways),
             "objective": asdict(self.objective),

@@ -14,7 +14,7 @@ import pandas as pd
 from attnlab.classification.classifier import Classifier, load_classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
-from attnlab.evaluation.evaluator import Evaluator
+from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
 from attnlab.files import atomic_write
 from attnlab.heads import HeadSettings
 
@@ -60,6 +60,19 @@ class Round:
     anomalies: int
     retrained: bool
     seconds: float
+
+    @classmethod
+    def of(cls, score: Score, change: Comparison, **others: Any) -> "Round":
+        """Make a Round of the guard's score, its change, and all other attributes."""
+        return cls(
+            accuracy=score.accuracy,
+            loss=score.loss,
+            delta=change.delta,
+            ci=change.ci,
+            loss_delta=change.loss_delta,
+            loss_ci=change.loss_ci,
+            **others,
+        )
 
     def to_record(self) -> dict[str, Any]:
         """The round as it is written to a JSON file."""

@@ -92,7 +92,7 @@ class Tuner:
         self._guard = Guard(clf, self.guard, self.plan.objective)
         self._state, self._folder = State(clf, self.start), None
         if out is not None:
-            self._folder = RunFolder(out, self._identity())
+            self._folder = RunFolder(out, _identity(self))
             self._state = self._folder.load(clf) or self._state
         self.guard_before = self._guard.score(clf, self.start)
         self.guard_now = self._guard.score(self.now, self.settings)
@@ -137,7 +137,6 @@ class Tuner:
             raise Interrupted(f"Stopped in {self.doing}. {where}") from error
         finally:
             self.doing = ""
-        change = self._guard.compare(self.guard_before, self.guard_now)
         return Tuned(
             clf=self.now,
             settings=self.settings.copy(),
@@ -146,14 +145,7 @@ class Tuner:
             start=self.start.copy(),
             random=random.copy(),
             alone=self._state.alone,
-            guard={
-                "n": len(self.guard),
-                "before": self.guard_before.accuracy,
-                "after": self.guard_now.accuracy,
-                "delta": change.delta,
-                "ci_low": change.ci[0],
-                "ci_high": change.ci[1],
-            },
+            guard=self._guard.gain(self.guard_before, self.guard_now),
         )
 
     def step(self) -> Round:
@@ -193,18 +185,14 @@ class Tuner:
             accepted, why = False, "Nothing was changed."
         if accepted:
             self._state.clf, self._state.settings, self.guard_now = clf, settings, score
-        finished = Round(
+        finished = Round.of(
+            score,
+            change,
             number=number,
             way=way,
             settings=settings,
             accepted=accepted,
             why=why,
-            accuracy=score.accuracy,
-            loss=score.loss,
-            delta=change.delta,
-            ci=change.ci,
-            loss_delta=change.loss_delta,
-            loss_ci=change.loss_ci,
             balance=balance,
             heads_on=heads_on,
             anomalies=anomalies,
@@ -263,16 +251,6 @@ class Tuner:
         self._save()
         return state.random
 
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
-        train = None if self.plan.retrain is None else self.splits.train
-        return {
-            "weights": weights_hash(self.clf),
-            "start": self.start.to_json(),
-            "dev": fingerprint(vars(self.splits.dev)),
-            "train": "" if train is None else fingerprint(vars(train)),
-        } | self.plan.identity()
-
     def _save(self) -> None:
         if self._folder is not None:
             self._folder.save(self._state, self.clf)
@@ -281,6 +259,17 @@ class Tuner:
         self.doing = f"{self.doing.partition(', step')[0]}, step {step} of {steps}"
         if self._stopped:
             raise Interrupted("Stopped.")
+
+
+def _identity(tuner: Tuner) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    train = None if tuner.plan.retrain is None else tuner.splits.train
+    return {
+        "weights": weights_hash(tuner.clf),
+        "start": tuner.start.to_json(),
+        "dev": fingerprint(vars(tuner.splits.dev)),
+        "train": "" if train is None else fingerprint(vars(train)),
+    } | tuner.plan.identity()
 
 
 class _StepTold(Callback):
