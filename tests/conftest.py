@@ -1,6 +1,7 @@
 """What many tests share: the bundled classifier and its data."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("ATTNLAB_PROFILE", "ci")
 # threads that wait for each other without spinning: on a busy machine spinning ones make everything crawl
@@ -14,6 +15,33 @@ from tiny_models import CONFIGS
 import attnlab as al
 
 matplotlib.use("agg")
+
+HERE = Path(__file__).parent
+SLOW = {  # files whose tests train models, run notebooks or start other processes
+    "balance/test_knobs.py",
+    "balance/test_recorder.py",
+    "balance/test_tuner.py",
+    "classification/test_finetuning.py",
+    "classification/test_search.py",
+    "course/test_checks.py",
+    "course/test_grading.py",
+    "course/test_notebooks.py",
+    "datasets/test_datasets.py",
+    "datasets/test_news.py",
+    "evaluation/test_ablation.py",
+    "evaluation/test_forward.py",
+    "show/widgets/test_head_mixer.py",
+    "tagging/test_tagging.py",
+    "test_cli.py",
+    "training/test_training.py",
+    "translation/test_translation.py",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix() in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,7 @@ for name in dir(al):
 """
 
 
+@pytest.mark.slow
 def test_without_the_extras_every_public_name_loads_or_names_the_line_to_type():
     """The quick half; `test_the_core_is_enough_for_the_engineers_example` installs for real."""
     extras = {requirement.name for requirement in wanted()} | {"traitlets", "IPython", "nbformat"}
@@ -289,6 +290,7 @@ def test_every_command_of_the_pages_exists():
         assert run.exit_code == 0, command
 
 
+@pytest.mark.slow
 @pages
 def test_python_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
