@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab import transformer as transformer
     from attnlab import translation as translation
     from attnlab.classification.classifier import Classifier as Classifier
-    from attnlab.classification.classifier import load_classifier as load_classifier
     from attnlab.classification.finetuning import finetune as finetune
+    from attnlab.classification.loading import load_classifier as load_classifier
     from attnlab.course import checks as checks
     from attnlab.datasets.pairs import ParallelDataset as ParallelDataset
     from attnlab.datasets.tagged import TaggedDataset as TaggedDataset
@@ -53,8 +53,8 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.show.widgets.translation_desk import TranslationDesk as TranslationDesk
     from attnlab.show.widgets.tuner_desk import TunerDesk as TunerDesk
     from attnlab.tagging.tagger import Tagger as Tagger
-    from attnlab.tagging.tagger import finetune_tagger as finetune_tagger
     from attnlab.tagging.tagger import load_tagger as load_tagger
+    from attnlab.tagging.training import finetune_tagger as finetune_tagger
     from attnlab.transformer.encoder_decoder import Seq2SeqTransformer as Seq2SeqTransformer
     from attnlab.transformer.subwords import Subwords as Subwords
     from attnlab.translation.training import train_translator as train_translator

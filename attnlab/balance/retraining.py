@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.finetuning import prepared
+from attnlab.classification.methods import prepared
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import DataError

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from attnlab.balance.tuned import Round
-from attnlab.classification.classifier import Classifier, load_classifier
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.loading import load_classifier
 from attnlab.errors import AttnlabError
 from attnlab.files import atomic_write
 from attnlab.heads import HeadSettings

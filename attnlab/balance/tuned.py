@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attnlab.classification.classifier import Classifier, load_classifier
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.loading import load_classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score

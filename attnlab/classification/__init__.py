@@ -1,13 +1,14 @@
-"""Sentence classifiers of the BERT family: load one, fine-tune one, search for a recipe."""
+"""Sentence classifiers of the BERT family: load one, fine-tune one, search for a recipe.
 
-from attnlab.classification.classifier import (
-    Classifier,
-    adapters,
-    fresh_classifier,
-    load_classifier,
-)
-from attnlab.classification.finetuning import LEARNING_RATES, finetune
+A `Classifier` predicts, shows its attention, and is saved; `loading` makes one from a name, `methods`
+has the ways to train one.
+"""
+
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.finetuning import finetune
 from attnlab.classification.hyperparameters import Search, search
+from attnlab.classification.loading import adapters, fresh_classifier, load_classifier
+from attnlab.classification.methods import LEARNING_RATES
 
 __all__ = [
     "LEARNING_RATES",

@@ -11,37 +11,27 @@ import torch
 import transformers
 from torch import nn
 
-from attnlab.classification.classifier import (
-    BUNDLED,
-    RECORD,
-    Classifier,
-    check_target,
-    load_base,
-    quietly,
-    save_adapter,
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.encoding import Encoded
+from attnlab.classification.loading import BUNDLED, load_base
+from attnlab.classification.methods import (
+    LEARNING_RATES,
+    Method,
+    parameters_on_top,
+    prefixed,
+    prepared,
 )
+from attnlab.classification.saving import RECORD, check_target, save_adapter
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import as_number_format, autocast, is_main_process
 from attnlab.device import device as default_device
-from attnlab.errors import AttnlabWarning, DataError, ModelError, needs, suggest
+from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
 from attnlab.training.callbacks import Callback
 from attnlab.training.checkpoint import CHECKPOINT, fingerprint
 from attnlab.training.loop import train
 from attnlab.training.recipe import Recipe
-from attnlab.training.run import Run
 
-Method = Literal["full", "frozen-embeddings", "frozen", "lora", "adalora", "prefix"]
-
-# the highest learning rate of each method, where none is given
-LEARNING_RATES = {
-    "full": 1e-4,
-    "frozen-embeddings": 1e-4,
-    "frozen": 1e-2,
-    "lora": 1e-3,
-    "adalora": 2e-2,
-    "prefix": 3e-2,
-}
 # with many labels pooler and classification layer learn so many times faster than the encoder
 HEAD_LR_MULTIPLIER = 10
 
@@ -79,22 +69,26 @@ def finetune(
         - "frozen-embeddings" every weight but the word embeddings, which are half of a small BERT;
         - "frozen" the classification layer alone, a probe of what the encoder knows already;
         - "lora" low-rank updates of all attention and feed-forward matrices (Hu et al. 2021);
-        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023). Its loss holds
-          a penalty, and the last epoch is kept, when the ranks are settled;
-        - "prefix" keys and values before those of the tokens, in every layer (Li and Liang 2021). They cannot be
-          merged into the weights, so attention maps and `heads.prune` are not for such a classifier.
-    out : folder for the result (an adapter for the last three); `load_classifier` reads it. While training
-        it holds a checkpoint.
+        - "adalora" the same, with the ranks handed out to where they help most (Zhang et al. 2023).
+          Its loss holds a penalty, and the last epoch is kept, when the ranks are settled;
+        - "prefix" keys and values before those of the tokens, in every layer (Li and Liang 2021).
+          They cannot be merged into the weights, so attention maps and `heads.prune` are not for
+          such a classifier.
+    out : folder for the result (an adapter for the last three); `load_classifier` reads it. While
+        training it holds a checkpoint.
     learning_rate : default `LEARNING_RATES` of the method
-    pretrained : with False every weight begins at random ("full" only), to see what pretraining gives
+    pretrained : with False every weight begins at random ("full" only), to see what pretraining
+        gives
     rank : rank of the updates; for "adalora" the mean rank that is left in the end
-    virtual_tokens : keys and values that "prefix" adds to each layer; texts may have so many tokens less
-    max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and whenever the
-        result is used. Default: as many as the encoder takes.
-    class_weights : "balanced" gives every label the same say in the loss, however rare it is, and the best epoch
-        is chosen by the mean recall of the labels (``dev_recall``); by default every text has the same
-    gradient_checkpointing : compute activations again going backward instead of keeping them: less memory, and the
-        forward pass is paid twice
+    virtual_tokens : keys and values that "prefix" adds to each layer; texts may have so many tokens
+        less
+    max_length : tokens a text may have, [CLS] and [SEP] included; longer ones are cut, then and
+        whenever the result is used. Default: as many as the encoder takes.
+    class_weights : "balanced" gives every label the same say in the loss, however rare it is, and
+        the best epoch is chosen by the mean recall of the labels (``dev_recall``); by default every
+        text has the same
+    gradient_checkpointing : compute activations again going backward instead of keeping them: less
+        memory, and the forward pass is paid twice
     dtype : number format of what is computed, such as "float32"; weights stay float32. Default:
         what this kind of processor computes fastest, `device.number_format`. A run goes on in the
         format it began in.
@@ -110,41 +104,20 @@ def finetune(
     Returns
     -------
     Classifier with ``.history``; adapters are merged
+
+    Raises
+    ------
+    DataError : no texts to train on or for dev, no labels, or one label only
+    ModelError : wishes that do not go together; a base that cannot be trained; a folder that holds
+        something else
     """
-    if method not in LEARNING_RATES:
-        raise ModelError(f"There is no method {method!r}. {suggest(method, LEARNING_RATES)}")
     splits = _usable(splits)
+    _refuse_what_cannot_be(method, base, out, resume, pretrained, gradient_checkpointing)
     weights = _weights(splits.train, class_weights)
-    if out is not None:
-        target = check_target(out)  # before the work, not after it
-        if Path(base).exists() and Path(base).resolve() == target:
-            raise ModelError(
-                f"The result would take the place of its own base, {base}. Name another folder."
-            )
-        finished = any((target / one).exists() for one in (RECORD, "config.json"))
-        if resume and finished and not (target / CHECKPOINT).exists():
-            raise ModelError(
-                f"The run in {out} is finished. al.load_classifier({str(out)!r}) loads it."
-            )
-    elif resume:
-        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
-    if not pretrained and method != "full":
-        raise ModelError(
-            f"Method {method!r} keeps weights as they are, which random ones are not worth. "
-            "Use method='full' with pretrained=False."
-        )
-    if method == "prefix" and gradient_checkpointing:
-        raise ModelError("A prefix does not go with gradient_checkpointing. Leave one of them out.")
-    if resume and method == "adalora":
-        raise ModelError(
-            "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
-        )
     slow = method in ("full", "frozen-embeddings") and pretrained
-    recipe.setdefault(
-        "head_lr_multiplier",
-        HEAD_LR_MULTIPLIER if slow and len(splits.train.label_names) > 2 else 1,
-    )
-    recipe = Recipe(
+    many = len(splits.train.label_names) > 2
+    recipe.setdefault("head_lr_multiplier", HEAD_LR_MULTIPLIER if slow and many else 1)
+    full_recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=LEARNING_RATES[method] if learning_rate is None else learning_rate,
@@ -159,23 +132,23 @@ def finetune(
         _limit(tokenizer, model, max_length)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    steps = epochs * -(-len(splits.train) // batch_size)
+    own: list[Callback] = []
     if method == "prefix":
-        trained, own = _prefixed(model, virtual_tokens, fresh, _lasting(base)), []
+        trained = prefixed(model, virtual_tokens, fresh, _lasting(base))
     else:
+        steps = epochs * -(-len(splits.train) // batch_size)
         trained, own = prepared(model, method, rank, steps, fresh)
     clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
     data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
-    balanced = class_weights is not None
-    dtype = as_number_format(dtype, clf.device.type)
+    balanced, number_format = weights is not None, as_number_format(dtype, clf.device.type)
     clf.history = train(
         trained,
         data.lengths,
-        lambda indices: data.batch(indices) | {"labels": labels[indices]},
-        _measuring(clf, splits.dev, balanced, dtype),
-        recipe,
-        dtype=dtype,
-        folder=None if out is None or method == "adalora" else out,
+        _labelled(data, labels),
+        _measuring(clf, splits.dev, balanced, number_format),
+        full_recipe,
+        dtype=number_format,
+        folder=None if method == "adalora" else out,
         resume=resume,
         choose_by="epoch" if method == "adalora" else "dev_recall" if balanced else "dev_accuracy",
         identity={
@@ -186,7 +159,7 @@ def finetune(
             "training_texts": fingerprint(vars(splits.train)),
             "dev_texts": fingerprint(vars(splits.dev)),
         },
-        top=_above(trained),
+        top=parameters_on_top(trained),
         objective=None if weights is None else _weighted(weights.to(clf.device)),
         callbacks=[*own, *callbacks],
         learner=clf,
@@ -194,31 +167,83 @@ def finetune(
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()
     model.requires_grad_(True)
-    writes = out is not None and is_main_process()
-    if trained is model:
-        if writes:
+    if out is not None and is_main_process():
+        if trained is model:
             clf.save(out)
-        return clf
-    if writes:
-        record = {
-            "base": _lasting(base),
-            "label_names": label_names,
-            "dataset": splits.train.name,
-            "method": method,
-            "command": command,
-            "seed": seed,
-            "max_length": max_length,
-            "trainable_parameters": clf.history.trainable,
-            "versions": {
-                "torch": torch.__version__.split("+")[0],
-                "transformers": transformers.__version__,
-            },
-            "history": clf.history.rows,
-        }
-        save_adapter(trained, record, out)
-    if method == "prefix":
+        else:
+            about = {"method": method, "command": command, "seed": seed, "max_length": max_length}
+            save_adapter(trained, _record(base, splits.train, clf, about), out)
+    if trained is model or method == "prefix":
         return clf
     return Classifier(trained.merge_and_unload(), tokenizer, label_names, clf.history)
+
+
+def _refuse_what_cannot_be(
+    method: str,
+    base: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    resume: bool,
+    pretrained: bool,
+    gradient_checkpointing: bool,
+) -> None:
+    """Raise ModelError for wishes that do not go together, before the work and not after it."""
+    if method not in LEARNING_RATES:
+        raise ModelError(f"There is no method {method!r}. {suggest(method, LEARNING_RATES)}")
+    if out is not None:
+        _refuse_folder(base, out, resume)
+    elif resume:
+        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
+    if not pretrained and method != "full":
+        raise ModelError(
+            f"Method {method!r} keeps weights as they are, which random ones are not worth. "
+            "Use method='full' with pretrained=False."
+        )
+    if method == "prefix" and gradient_checkpointing:
+        raise ModelError("A prefix does not go with gradient_checkpointing. Leave one of them out.")
+    if resume and method == "adalora":
+        raise ModelError(
+            "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
+        )
+
+
+def _refuse_folder(base: str | os.PathLike[str], out: str | os.PathLike[str], resume: bool) -> None:
+    """Raise ModelError if the result does not belong there, or is there already."""
+    target = check_target(out)
+    if Path(base).exists() and Path(base).resolve() == target:
+        raise ModelError(
+            f"The result would take the place of its own base, {base}. Name another folder."
+        )
+    finished = any((target / name).exists() for name in (RECORD, "config.json"))
+    if resume and finished and not (target / CHECKPOINT).exists():
+        raise ModelError(
+            f"The run in {out} is finished. al.load_classifier({str(out)!r}) loads it."
+        )
+
+
+def _labelled(
+    data: Encoded, labels: torch.Tensor
+) -> Callable[[np.ndarray], dict[str, torch.Tensor]]:
+    """The function that makes a batch of texts with their labels from their indices."""
+    return lambda indices: data.batch(indices) | {"labels": labels[indices]}
+
+
+def _record(
+    base: str | os.PathLike[str], train_data: TextDataset, clf: Classifier, about: dict[str, Any]
+) -> dict[str, Any]:
+    """What is noted beside an adapter."""
+    assert clf.history is not None
+    return {
+        "base": _lasting(base),
+        "label_names": clf.label_names,
+        "dataset": train_data.name,
+        **about,
+        "trainable_parameters": clf.history.trainable,
+        "versions": {
+            "torch": torch.__version__.split("+")[0],
+            "transformers": transformers.__version__,
+        },
+        "history": clf.history.rows,
+    }
 
 
 def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
@@ -227,7 +252,8 @@ def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     most = Classifier(model, tokenizer, []).max_length
     if not 3 <= max_length <= most:
         raise ModelError(
-            f"max_length is {max_length}; this encoder takes from 3 to {most} tokens, [CLS] and [SEP] included."
+            f"max_length is {max_length}; this encoder takes from 3 to {most} tokens, [CLS] and "
+            "[SEP] included."
         )
     tokenizer.model_max_length = max_length
 
@@ -245,22 +271,23 @@ def _usable(splits: Splits | None) -> Splits:
     for part in ("train", "dev"):
         if not len(getattr(splits, part)):
             raise DataError(
-                f"{splits!r} leaves nothing for {part}. A split needs some ten texts of a label, with "
-                "no copies; for fewer say how many you want, as in al.datasets.split(data, dev=1, test=0)."
+                f"{splits!r} leaves nothing for {part}. A split needs some ten texts of a label, "
+                "with no copies; for fewer say how many you want, as in "
+                "al.datasets.split(data, dev=1, test=0)."
             )
     seen = set(splits.train.labels)
     if len(seen) < 2:
         raise DataError(
-            f"All {len(splits.train)} training texts have the label {str(names[seen.pop()])!r}, so there "
-            "is nothing to tell apart. Add texts with other labels."
+            f"All {len(splits.train)} training texts have the label {str(names[seen.pop()])!r}, so "
+            "there is nothing to tell apart. Add texts with other labels."
         )
     for part, trouble in (("train", "cannot be learned"), ("dev", "are not measured")):
         present = getattr(splits, part).labels_in(splits.train.label_names)
         absent = sorted(set(range(len(names))) - set(present))
         if absent:
-            some = ", ".join(names[absent[:3]]) + (", ..." if len(absent) > 3 else "")
+            few = ", ".join(names[absent[:3]]) + (", ..." if len(absent) > 3 else "")
             warnings.warn(
-                f"{len(absent)} of {len(names)} labels have no text in {part} and {trouble}: {some}",
+                f"{len(absent)} of {len(names)} labels have no text in {part} and {trouble}: {few}",
                 AttnlabWarning,
                 stacklevel=3,
             )
@@ -309,106 +336,8 @@ def _measuring(
             "dev_loss": float(nn.functional.cross_entropy(logits, labels)),
         }
         if balanced:
-            recalls = [float(right[labels == one].mean()) for one in labels.unique()]
+            recalls = [float(right[labels == label].mean()) for label in labels.unique()]
             measured["dev_recall"] = sum(recalls) / len(recalls)
         return measured
 
     return measure
-
-
-def prepared(
-    model: nn.Module, method: Method, rank: int, steps: int, fresh: list[str]
-) -> tuple[nn.Module, list[Callback]]:
-    """The model with what the method trains set free, and what is to be done after each step."""
-    if method == "full":
-        return model, []
-    if method == "frozen-embeddings":
-        model.get_input_embeddings().requires_grad_(False)
-        return model, []
-    if method == "frozen":
-        layer = ("classifier.", "pre_classifier.")  # of a base that was fine-tuned before, too
-        for name, one in model.named_parameters():
-            one.requires_grad_(name in fresh or name.startswith(layer))
-        return model, []
-
-    with needs("lab"):
-        from peft import AdaLoraConfig, LoraConfig, get_peft_model
-
-    new = {name.rpartition(".")[0] for name in fresh}  # modules that start from nothing train whole
-    linear = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
-    head = ("classifier", "pre_classifier")
-    kinds = {name.rpartition(".")[2] for name in linear if not name.startswith(head)}
-    settings: dict[str, Any] = {
-        "target_modules": sorted(kinds),
-        "exclude_modules": sorted(name for name in linear if name in new),
-        "modules_to_save": sorted({_top(name) for name in new} - {"classifier"}) or None,
-        "lora_alpha": 2 * rank,
-        "task_type": "SEQ_CLS",
-    }
-    with quietly():
-        if method == "lora":
-            return get_peft_model(model, LoraConfig(r=rank, **settings)), []
-        # ranks are taken away over the middle of the run, then stay as they are
-        config = AdaLoraConfig(
-            init_r=rank + rank // 2,
-            target_r=rank,
-            tinit=steps // 10,
-            tfinal=steps // 3,
-            total_step=steps,
-            **settings,
-        )
-        trained = get_peft_model(model, config)
-    return trained, [_RankAllocation(trained)]
-
-
-class _RankAllocation(Callback):
-    """AdaLoRA's step after each step: ranks move to where gradients say they help most."""
-
-    def __init__(self, adapted: Any):
-        self.adapted = adapted
-
-    def on_step(self, run: Run) -> None:
-        """Hand out the ranks anew."""
-        if not run.left_out:
-            self.adapted.base_model.update_and_allocate(run.step - 1)
-
-
-def _above(model: nn.Module) -> list[str]:
-    """Names of the parameters above the encoder: the pooler and the classification layer."""
-    above = {"pooler", "classifier", "pre_classifier"}
-    return [name for name, _ in model.named_parameters() if above & set(name.split("."))]
-
-
-def _top(name: str) -> str:
-    """Of a fresh module the part that is saved whole: "bert.pooler.dense" is part of "pooler"."""
-    parts = name.split(".")
-    return "pooler" if "pooler" in parts else parts[0]
-
-
-def _prefixed(model: nn.Module, virtual_tokens: int, fresh: list[str], base: str) -> nn.Module:
-    """The model behind peft's prefix; only the prefix and the classification layer train."""
-    with needs("lab"):
-        from peft import PrefixTuningConfig, get_peft_model
-
-    family = model.config.model_type
-    if family not in _TAKES_PREFIX:
-        raise ModelError(
-            f"Prefix tuning needs an encoder that takes keys from outside ({', '.join(_TAKES_PREFIX)}; this "
-            f"is {family}). Use 'lora'."
-        )
-    if any(not name.startswith("classifier") for name in fresh):
-        raise ModelError(
-            "This encoder comes without its pooler, and a prefix leaves everything but the last layer as it "
-            "is: a random pooler would stay random. Use 'lora', which trains it."
-        )
-    most = model.config.max_position_embeddings // 2
-    if not 1 <= virtual_tokens <= most:
-        raise ModelError(f"virtual_tokens is {virtual_tokens}; take from 1 to {most}.")
-    config = PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=virtual_tokens)
-    with quietly():
-        adapted = get_peft_model(model, config)
-    adapted.peft_config["default"].base_model_name_or_path = base
-    return adapted
-
-
-_TAKES_PREFIX = ("bert", "roberta", "xlm-roberta", "camembert", "electra")

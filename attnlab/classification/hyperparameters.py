@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from attnlab.classification.classifier import BUNDLED
-from attnlab.classification.finetuning import LEARNING_RATES, finetune
+from attnlab.classification.finetuning import finetune
+from attnlab.classification.loading import BUNDLED
+from attnlab.classification.methods import LEARNING_RATES
 from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.training.callbacks import Callback
@@ -101,6 +102,7 @@ def search(
             trial.study.stop()
             raise optuna.TrialPruned from None
         trial.set_user_attr("seconds", time.perf_counter() - began)
+        assert clf.history is not None
         return clf.history.best["dev_accuracy"]
 
     level = optuna.logging.get_verbosity()

@@ -197,7 +197,7 @@ def sweep(
     Example: [bold]attnlab sweep movie-sentiment --sentences 1000 --to sweep.csv[/]
     """
     from attnlab import datasets
-    from attnlab.classification import classifier as bert
+    from attnlab.classification import load_classifier
     from attnlab.device import is_main_process
     from attnlab.evaluation.evaluator import Evaluator
     from attnlab.files import atomic_write
@@ -209,7 +209,7 @@ def sweep(
         held_out = splits.dev if len(splits.dev) else splits.test
     if not isinstance(held_out, datasets.TextDataset):
         raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
-    evaluator = Evaluator(bert.load_classifier(model), held_out.sample(sentences))
+    evaluator = Evaluator(load_classifier(model), held_out.sample(sentences))
     with progress("sentences") as advance:
         table = evaluator.sweep(
             scale,

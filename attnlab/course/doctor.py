@@ -117,7 +117,7 @@ def _data() -> Iterator[Finding]:
 
 
 def _model() -> Iterator[Finding]:
-    from attnlab.classification.classifier import load_classifier
+    from attnlab.classification.loading import load_classifier
     from attnlab.errors import AttnlabError
     from attnlab.heads import self_check
 

@@ -11,6 +11,8 @@ from rows import Row, accuracy, not_measured, row
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 import attnlab as al
+from attnlab.classification.loading import load_base
+from attnlab.classification.saving import RECORD
 from attnlab.datasets.splits import Splits
 from attnlab.training import CHECKPOINT, Recipe, train
 
@@ -52,9 +54,7 @@ def measure_scores() -> list[Row]:
         right, seen = [], []
         for seed in seeds:
             folder = RUNS / f"{name}.{method}.{seed}"
-            if not any(
-                (folder / file).exists() for file in ("config.json", al.classification.RECORD)
-            ):
+            if not any((folder / file).exists() for file in ("config.json", RECORD)):
                 al.finetune(
                     "minilm",
                     splits,
@@ -107,7 +107,7 @@ def _our_seconds(few: Splits) -> float:
 
 def _trainer_seconds(few: Splits, padding: str | bool, bf16: bool = False) -> float:
     """Trainer as it comes (float32, batches as they fall), but for the batch size."""
-    model, tokenizer, _ = al.classification.load_base("minilm", 2)
+    model, tokenizer, _ = load_base("minilm", 2)
     model.to(al.device.device())
     encoded = tokenizer(few.train.texts, padding=padding, truncation=True, max_length=128)
     rows = [

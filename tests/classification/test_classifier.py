@@ -12,8 +12,7 @@ from tiny_models import CONFIGS, tiny
 from transformers import BertTokenizerFast
 
 import attnlab as al
-from attnlab import heads
-from attnlab.classification import classifier as bert
+from attnlab import classification, heads
 from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError
 
@@ -305,7 +304,7 @@ def test_adapters_that_are_not_whole_are_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="Make it again with"):
         al.load_classifier(tmp_path)
-    assert bert.adapters().keys() >= {"movie-sentiment"}
+    assert classification.adapters().keys() >= {"movie-sentiment"}
 
 
 def test_saving_never_deletes_other_files(clf, little, tmp_path):
@@ -355,7 +354,7 @@ def test_batches_are_what_the_tokenizer_itself_would_pad(clf, some, paired):
 def test_answers_do_not_hang_on_where_a_tokenizer_pads(clf, some):
     tokenizer = copy.deepcopy(clf.tokenizer)
     tokenizer.padding_side = "left"  # BERT's positions count from the start of a text
-    other = bert.Classifier(clf.model, tokenizer, clf.label_names)
+    other = classification.Classifier(clf.model, tokenizer, clf.label_names)
     expected = clf.predict(some.texts).probabilities
     assert np.allclose(other.predict(some.texts).probabilities, expected, atol=1e-6)
 
@@ -396,7 +395,7 @@ def test_a_token_costs_the_bytes_of_its_numbers(clf, movies):
 def test_a_lora_adapter_is_merged_to_the_same_bits_as_by_peft():
     from peft import PeftModel
 
-    from attnlab.classification.classifier import adapters, load_base
+    from attnlab.classification.loading import adapters, load_base
 
     folder = adapters()["movie-sentiment"]
     ours = al.load_classifier("movie-sentiment", device="cpu").model
@@ -415,7 +414,7 @@ def test_a_lora_adapter_is_merged_to_the_same_bits_as_by_peft():
 )
 def test_only_plain_lora_is_merged_without_peft(change):
     from attnlab.classification.adapters import is_plain_lora
-    from attnlab.classification.classifier import adapters
+    from attnlab.classification.loading import adapters
 
     config = json.loads((adapters()["movie-sentiment"] / "adapter_config.json").read_text())
     assert is_plain_lora(config)

@@ -15,7 +15,7 @@ from tiny_models import CONFIGS
 from transformers import AutoModel, AutoTokenizer, BertModel
 
 import attnlab as al
-from attnlab.classification.finetuning import LEARNING_RATES
+from attnlab.classification import LEARNING_RATES
 from attnlab.datasets.splits import Splits
 from attnlab.errors import DataError, ModelError
 from attnlab.training import CHECKPOINT, Interrupted

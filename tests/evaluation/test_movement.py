@@ -9,7 +9,7 @@ import torch
 from tiny_models import CONFIGS, tiny
 
 import attnlab as al
-from attnlab.classification.classifier import load_base
+from attnlab.classification.loading import load_base
 from attnlab.errors import ModelError
 from attnlab.evaluation.movement import KINDS, layer_movement
 

@@ -17,12 +17,12 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModel, RobertaTokenizer
 
 import attnlab as al
+from attnlab import tagging
 from attnlab.datasets import news as synthetic
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset, spans
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.heads.settings import HeadSettings
-from attnlab.tagging import tagger as tagging
 from attnlab.training import CHECKPOINT, Interrupted
 
 TAGS = ["O", "B-DATE", "I-DATE", "B-AMOUNT", "I-AMOUNT"]

@@ -1,0 +1,113 @@
+"""Folders of models: checked before the work, written whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from attnlab.errors import ModelError
+from attnlab.training.checkpoint import CHECKPOINT
+
+RECORD = "attnlab.json"  # what we note beside an adapter
+_MODEL_FILES = {  # what makes up a model or an adapter, and goes when another one takes its place
+    "config.json",
+    "model.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    RECORD,
+    CHECKPOINT,
+}
+
+
+def check_target(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder as an absolute path, if a model can be written there and belongs there.
+
+    Raises
+    ------
+    ModelError : a file, a place where nothing can be written, or a folder of other files
+    """
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder} is a file. Give the name of a folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise ModelError(f"Nothing can be written to {folder.parent}: {error}.") from error
+    ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT)
+    if (
+        folder.exists()
+        and any(folder.iterdir())
+        and not any((folder / name).exists() for name in ours)
+    ):
+        raise ModelError(
+            f"{folder} holds other files and no model. Give the name of a new folder, or of one that "
+            "holds a model."
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write into a temporary folder beside ``folder``, and put it in place when all is written.
+
+    An older model goes; other files that are in the folder stay.
+    """
+    folder = check_target(folder)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if folder.exists():
+            old = partial.with_name(partial.name + "-old")
+            folder.rename(old)
+            partial.rename(folder)
+            for file in old.iterdir():
+                if file.name not in _MODEL_FILES and not (folder / file.name).exists():
+                    file.rename(folder / file.name)
+            shutil.rmtree(old)
+        else:
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_adapter(adapted: Any, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:
+    """Write what an adapter adds to its base, and our record beside it, whole or not at all."""
+    with whole_folder(folder) as partial, quietly():
+        adapted.peft_config["default"].base_model_name_or_path = record["base"]
+        adapted.save_pretrained(str(partial), save_embedding_layers=False)
+        (partial / "README.md").unlink(missing_ok=True)  # peft's template
+        text = json.dumps(record, indent=1) + "\n"
+        Path(partial / RECORD).write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Hold back Transformers' remarks while a model is loaded."""
+    level = transformers.logging.get_verbosity()
+    bar = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+            # of AdaLoRA
+            warnings.filterwarnings("ignore", "The following rank_pattern", RuntimeWarning)
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bar:
+            transformers.logging.enable_progress_bar()
