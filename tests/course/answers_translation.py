@@ -1,7 +1,6 @@
 """Answers to lesson 03: right ones in several styles, and the mistakes people make, each with its diagnosis."""
 
 import heapq
-import itertools
 import math
 
 import torch
@@ -35,10 +34,6 @@ def appended(ids, start, end):
     return fed, ids
 
 
-def forced_unless_empty(ids, start, end):
-    return ([start, *ids], [*ids, end]) if ids else ([], [])
-
-
 # --- decoder_mask ---
 def mask_by_loops(target, padding):
     batch, tokens = target.shape
@@ -64,16 +59,6 @@ def mask_by_hiding(target, padding):
 def mask_by_lengths(target, padding):
     lengths = (target != padding).sum(-1)[:, None, None]
     return past_of(target) & (torch.arange(target.shape[1]) < lengths)
-
-
-def joined(causal=lambda ones: ones.tril(), real=lambda target, padding: target != padding):
-    """The mask with a part exchanged."""
-
-    def answer(target, padding):
-        ones = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool)
-        return causal(ones) & real(target, padding)[:, None]
-
-    return answer
 
 
 def past_of(target):
@@ -102,20 +87,8 @@ def embed_by_loops(ids, table, positions):
     )
 
 
-def embed_in_place(ids, table, positions):
-    return table.mul_(table.shape[1] ** 0.5)[ids] + positions[: ids.shape[1]]
-
-
-def embed_written_sizes(ids, table, positions):
-    return table[ids] * 8**0.5 + positions[: ids.shape[1]]
-
-
 def scaled(ids, table):
     return table[ids] * table.shape[1] ** 0.5
-
-
-def table_plus(embedded, positions):
-    return embedded + positions[: embedded.shape[1]]
 
 
 # --- decoder_layer ---
@@ -158,73 +131,24 @@ def layer_by_torchs(x, memory, layer, target_mask, source_mask):
     return x + layer.feed_forward(normed(2, x))
 
 
-def own(layer, y, mask):
-    return layer.attention(y, mask=mask)
+def post_norm(x, memory, layer, target_mask, source_mask):
+    first, second, third = layer.norms
+    x = first(x + layer.attention(x, mask=target_mask))
+    x = second(x + layer.cross_attention(x, memory, mask=source_mask))
+    return third(x + layer.feed_forward(x))
 
 
-def across(layer, y, memory, mask):
-    return layer.cross_attention(y, memory, mask=mask)
+def masks_swapped(x, memory, layer, target_mask, source_mask):
+    if memory.shape != x.shape:
+        return layer_step_by_step(x, memory, layer, target_mask, source_mask)
+    return layer_by_a_loop(x, memory, layer, source_mask, target_mask)
 
 
-def forward(layer, y):
-    return layer.feed_forward(y)
-
-
-def layered(own=own, across=across, forward=forward, norms=(0, 1, 2), masks=lambda t, s: (t, s)):
-    """Pre-norm with a part exchanged; None leaves it out."""
-
-    def answer(x, memory, layer, target_mask, source_mask):
-        first, second, third = (layer.norms[place] for place in norms)
-        target_mask, source_mask = masks(target_mask, source_mask)
-        x = x + own(layer, first(x), target_mask) if own else x
-        x = x + across(layer, second(x), memory, source_mask) if across else x
-        return x + forward(layer, third(x)) if forward else x
-
-    return answer
-
-
-def ordered(order):
-    """The three parts in another order."""
-
-    def answer(x, memory, layer, target_mask, source_mask):
-        parts = {
-            0: lambda y: own(layer, y, target_mask),
-            1: lambda y: across(layer, y, memory, source_mask),
-            2: lambda y: forward(layer, y),
-        }
-        for place in order:
-            x = x + parts[place](layer.norms[place](x))
-        return x
-
-    return answer
-
-
-def around(step):
-    """What a step does with x, its norm and its part, exchanged; x0 is what the layer was given."""
-
-    def answer(x, memory, layer, target_mask, source_mask):
-        first = x
-        for norm, part in zip(
-            layer.norms,
-            (
-                lambda y: own(layer, y, target_mask),
-                lambda y: across(layer, y, memory, source_mask),
-                lambda y: forward(layer, y),
-            ),
-            strict=True,
-        ):
-            x = step(x, norm, part, first)
-        return x
-
-    return answer
-
-
-def memory_normed(x, memory, layer, target_mask, source_mask):
-    return layer_step_by_step(x, layer.norms[1](memory), layer, target_mask, source_mask)
-
-
-def source_and_target_swapped(layer, y, memory, mask):
-    return layer.cross_attention(memory, y, mask=mask)
+def source_asks(x, memory, layer, target_mask, source_mask):
+    first, second, third = layer.norms
+    x = x + layer.attention(first(x), mask=target_mask)
+    x = x + layer.cross_attention(memory, second(x), mask=source_mask)
+    return x + layer.feed_forward(third(x))
 
 
 # --- sequence_loss ---
@@ -251,23 +175,6 @@ def loss_by_loops(logits, labels, padding=0):
         if one != padding
     ]
     return sum(found) / len(found)
-
-
-def nats_of(logits, labels):
-    return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-
-
-def real_mean(values, labels, padding):
-    return values[labels != padding].mean()
-
-
-def picked(values, labels):
-    return values.gather(-1, labels[..., None])[..., 0]
-
-
-def mean_of_means(logits, labels, padding=0):
-    real = labels != padding
-    return ((nats_of(logits, labels) * real).sum(1) / real.sum(1)).mean()
 
 
 # --- beam_search ---
@@ -324,79 +231,24 @@ def beam_by_topk(next_log_probabilities, start, end, width, longest):
     return max([*ended, *((ids[1:], total) for ids, total in ways)], key=lambda one: one[1])
 
 
-def searched(
-    add=lambda total, log: total + log,
-    begin=0.0,
-    order=lambda total, ids: total,
-    last_order=None,
-    cut=None,
-    worst=False,
-    lowest_at_the_end=False,
-    keep_ended=True,
-    stop=lambda beams, ended: False,
-    result=lambda ids, total, logs, marks: ([one for one in ids if one not in marks], total),
-    goes_on=lambda ids, end: ids[-1] != end,
-    limit=lambda longest: longest,
-    last=lambda beams, end: beams,
-):
-    """Beam search with a part exchanged; each beam is (total, ids, the logs of its tokens)."""
-
-    def answer(next_log_probabilities, start, end, width, longest):
-        def key(one):
-            return order(one[0], one[1][1:])
-
-        beams = [(begin, [start], [])]
-        for step in range(limit(longest)):
-            alive = [one for one in beams if goes_on(one[1], end)]
-            if not alive:
-                break
-            rows = next_log_probabilities([ids for _, ids, _ in alive]).tolist()
-            ways = [
-                sorted(
-                    [
-                        (add(total, log), [*ids, token], [*logs, log])
-                        for token, log in enumerate(row)
-                        if keep_ended or token != end
-                    ],
-                    key=key,
-                    reverse=not worst,
-                )
-                for (total, ids, logs), row in zip(alive, rows, strict=True)
-            ]
-            ended = [one for one in beams if not goes_on(one[1], end)]
-            if cut == "one of each":
-                ways = (
-                    [list(itertools.chain(*ways))[:width]]
-                    if not step
-                    else [one[:1] for one in ways]
-                )
-                beams = sorted(ended + list(itertools.chain(*ways)), key=key, reverse=True)
-            elif cut == "width of each":
-                beams = ended + [way for one in ways for way in one[:width]]
-            else:
-                beams = sorted(ended + list(itertools.chain(*ways)), key=key, reverse=not worst)[
-                    :width
-                ]
-            if stop(beams, [one for one in beams if one[1][-1] == end]):
-                break
-        beams = last(beams, end)
-        choose = min if worst or lowest_at_the_end else max
-        best = choose(beams, key=lambda one: (last_order or order)(one[0], one[1][1:]))
-        return result(best[1], best[0], best[2], (start, end))
-
-    return answer
-
-
-def per_token(total, ids):
-    return total / max(len(ids), 1)
-
-
 def greedy(next_log_probabilities, start, end, width, longest):
     return beam_by_sorting(next_log_probabilities, start, end, 1, longest)
 
 
-def first_that_ends(beams, end):
-    return [one for one in beams if one[1][-1] == end][:1] or beams
+def stops_at_the_first_end(next_log_probabilities, start, end, width, longest):
+    beams = [(0.0, [start])]
+    for _ in range(longest):
+        rows = next_log_probabilities([ids for _, ids in beams]).tolist()
+        ways = [
+            (total + log, [*ids, token])
+            for (total, ids), row in zip(beams, rows, strict=True)
+            for token, log in enumerate(row)
+        ]
+        beams = heapq.nlargest(width, ways)
+        for total, ids in beams:
+            if ids[-1] == end:
+                return ids[1:-1], total
+    return beams[0][1][1:], beams[0][0]
 
 
 def flat_index(next_log_probabilities, start, end, width, longest):
@@ -429,306 +281,67 @@ def never_ends(next_log_probabilities, start, end, width, longest):
 
 RIGHT = {
     "teacher_forcing": [forced_by_lists, forced_by_slices, forced_step_by_step],
-    "decoder_mask": [mask_by_loops, mask_by_joining, mask_by_hiding, joined()],
+    "decoder_mask": [mask_by_loops, mask_by_joining, mask_by_hiding],
     "embed": [embed_at_once, embed_by_torch, embed_by_loops],
-    "decoder_layer": [layer_step_by_step, layer_by_a_loop, layer_by_torchs, layered()],
+    "decoder_layer": [layer_step_by_step, layer_by_a_loop, layer_by_torchs],
     "sequence_loss": [loss_by_torch, loss_by_axes, loss_by_picking, loss_by_loops],
-    "beam_search": [beam_by_sorting, beam_one_by_one, beam_by_topk, searched()],
+    "beam_search": [beam_by_sorting, beam_one_by_one, beam_by_topk],
 }
 
+# wrong answers that know nothing of the checks, and words of what they are told; the mistakes that
+# the checks know stand beside them, in attnlab/course/checks
 WRONG = {
     "teacher_forcing": [
-        (lambda ids, s, e: ([s, *ids], [s, *ids]), "copying is all"),
-        (lambda ids, s, e: ([*ids, e], [s, *ids]), "the token before the one"),
-        (lambda ids, s, e: ([e, *ids], [*ids, s]), "Start and end have changed places"),
-        (lambda ids, s, e: ([s, *ids[:-1]], ids), "never asked for the end mark"),
-        (lambda ids, s, e: ([s, *ids], [s, *ids, e]), "labels hold the start mark"),
-        (lambda ids, s, e: ([s, *ids[:-1]], [*ids[:-1], e]), "last token is lost"),
-        (lambda ids, s, e: ([s, *ids, e], [*ids, e]), "reads the end mark"),
-        (lambda ids, s, e: (ids, [*ids, e]), "does not read the start mark"),
-        (lambda ids, s, e: ([s, *ids], [*ids[1:], e]), "shifted twice"),
-        (lambda ids, s, e: ([s, *ids[:-1]], [*ids, e]), "missing in what the decoder reads"),
         (lambda ids, s, e: ([s, *ids[::-1]], [*ids, e]), "Before each of the tokens"),
         (lambda ids, s, e: ([s, *ids], [*ids[::-1], e]), "After each token it reads"),
         (lambda ids, s, e: ([s, ids], [ids, e]), "there is a list among the ids"),
         (lambda ids, s, e: [s, *ids, e], "a list of 7; two things"),
         (appended, "changes a list"),
-        (forced_unless_empty, "wrong for 0"),
+        (lambda ids, s, e: tuple(forced_by_slices(ids, s, e)[::-1]), "the token before the one"),
     ],
     "decoder_mask": [
-        (joined(causal=lambda ones: ones.tril(-1)), "may not look at itself"),
-        (joined(causal=lambda ones: ones.tril(1)), "one place ahead"),
-        (joined(causal=lambda ones: ones.triu()), "itself and the future"),
-        (lambda t, p: ~mask_by_joining(t, p), "turned round: True marks what is hidden"),
-        (joined(causal=lambda ones: ones), "looks everywhere"),
-        (joined(real=lambda target, padding: target == padding), "No token may look anywhere"),
-        (lambda t, p: past_of(t), "padding is seen as any token"),
-        (
-            lambda t, p: past_of(t) & (t != p)[:, :, None],
-            "Padding as a query is hidden, and as a key",
-        ),
-        (
-            lambda t, p: mask_by_joining(t, p) & (t != p)[:, :, None],
-            "hidden as a key, as asked, but as a query too",
-        ),
         (mask_by_lengths, "taken to stand behind"),
-        (joined(real=lambda target, padding: target != 0), "id 0 is taken for padding"),
-        (
-            lambda t, p: past_of(t) | ((t != p)[:, None] & (t == p).any()),
-            "one of the two masks allows it",
-        ),
-        (
-            lambda t, p: (
-                (t != p)[:, None].expand(-1, t.shape[1], -1) if (t == p).any() else past_of(t)
-            ),
-            "the future is seen where it is no padding",
-        ),
-        (lambda t, p: past_of(t)[0], "one mask for all sentences"),
-        (lambda t, p: (t != p)[:, None], "for all queries alike"),
-        (lambda t, p: t != p, "Where is the axis of the queries"),
-        (lambda t, p: mask_by_joining(t, p)[:, None], "an axis of heads"),
-        (lambda t, p: past_of(t) * (t != p)[:, None].float(), "float32"),
-        (
-            lambda t, p: torch.zeros(past_of(t).shape).masked_fill(
-                ~mask_by_joining(t, p), -math.inf
-            ),
-            "-inf",
-        ),
-        (lambda t, p: mask_by_joining(t, p).numpy(), "numpy array"),
+        (lambda t, p: ~mask_by_hiding(t, p), "turned round: True marks what is hidden"),
+        (lambda t, p: mask_by_loops(t, p).any(0), "one mask for all sentences"),
+        (lambda t, p: mask_by_loops(t, p).long(), "int64"),
     ],
     "embed": [
-        (lambda i, t, p: table_plus(t[i], p), "not scaled"),
-        (lambda i, t, p: table_plus(t[i] / t.shape[1] ** 0.5, p), "divided by the root"),
-        (lambda i, t, p: table_plus(t[i] * t.shape[1], p), "multiplied by the width"),
-        (lambda i, t, p: table_plus(t[i] / t.shape[1], p), "divided by the width"),
-        (lambda i, t, p: table_plus(t[i] * len(t) ** 0.5, p), "size of the vocabulary"),
-        (lambda i, t, p: table_plus(t[i] * i.shape[1] ** 0.5, p), "root of the number of tokens"),
-        (lambda i, t, p: scaled(i, t) + 2 * p[: i.shape[1]], "added twice"),
-        (lambda i, t, p: (t[i] + p[: i.shape[1]]) * t.shape[1] ** 0.5, "multiplied as well"),
-        (lambda i, t, p: scaled(i, t), "positions are missing"),
-        (lambda i, t, p: scaled(i, t) + p[: len(i), None], "Each \\*sentence\\*"),
-        (lambda i, t, p: scaled(i, t) + p[1 : i.shape[1] + 1], "first token has position 1"),
-        (lambda i, t, p: scaled(i, t) + p[i % len(p)], "position that its id names"),
-        (lambda i, t, p: scaled(i, t) + p[-i.shape[1] :], "last rows"),
-        (lambda i, t, p: scaled(i, t) + p[0], "All tokens have position 0"),
-        (lambda i, t, p: scaled(i, t) - p[: i.shape[1]], "subtracted"),
-        (
-            lambda i, t, p: scaled(i, t) * p[: i.shape[1]],
-            "embeddings are multiplied with them",
-        ),
-        (lambda i, t, p: scaled(i, t) + p[: i.shape[1]].flip(0), "reverse order"),
+        (lambda i, t, p: F.embedding(i, t).div(math.sqrt(8)) + p[:5], "divided by the root"),
+        (lambda i, t, p: embed_by_torch(i, t, p.roll(-1, 0)), "first token has position 1"),
         (lambda i, t, p: scaled(i, t) + p, "RuntimeError"),
-        (
-            lambda i, t, p: scaled(i, t.detach()) + p[: i.shape[1]],
-            "gradient is NaN or infinite, or missing",
-        ),
         (lambda i, t, p: embed_at_once(i, t, p).transpose(0, 1), "their order is not"),
-        (embed_in_place, "in place"),
-        (embed_written_sizes, "size written as a number"),
+        (lambda i, t, p: scaled(i, t.detach()) + p[: i.shape[1]], "infinite, or missing"),
     ],
     "decoder_layer": [
-        (around(lambda x, norm, part, x0: part(norm(x))), "residuals are missing"),
-        (around(lambda x, norm, part, x0: norm(x + part(x))), "It is post-norm"),
-        (around(lambda x, norm, part, x0: norm(x + part(norm(x)))), "another one after the sum"),
-        (around(lambda x, norm, part, x0: x + part(x)), "There is no norm"),
-        (around(lambda x, norm, part, x0: norm(x) + part(norm(x))), "x itself is lost"),
-        (around(lambda x, norm, part, x0: x0 + part(norm(x))), "do not build on each other"),
-        (around(lambda x, norm, part, x0: x + part(norm(x0))), "side by side"),
-        (layered(forward=None), "feed-forward network is missing"),
-        (layered(own=None), "Self-attention is missing"),
-        (layered(across=None), "Cross-attention is missing"),
-        (ordered((1, 0, 2)), "Cross-attention comes before"),
-        (ordered((2, 0, 1)), "feed-forward network comes first"),
-        (ordered((0, 2, 1)), "between the two attentions"),
-        (layered(across=source_and_target_swapped), "the source asks, the target answers"),
-        (
-            layered(across=lambda la, y, m, mask: la.cross_attention(y, m, y, mask)),
-            "values of cross-attention come from the target",
-        ),
-        (
-            layered(across=lambda la, y, m, mask: la.cross_attention(y, y, m, mask)),
-            "keys of cross-attention come from the target",
-        ),
-        (
-            layered(across=lambda la, y, m, mask: la.cross_attention(y, mask=mask)),
-            "self-attention again",
-        ),
-        (
-            layered(across=lambda la, y, m, mask: la.cross_attention(m, mask=mask)),
-            "the memory as queries, too",
-        ),
-        (memory_normed, "memory is normalised, too"),
-        (layered(norms=(0, 0, 0)), "same norm is used three times"),
-        (layered(norms=(2, 1, 0)), "norms come in reverse"),
-        (layered(norms=(1, 0, 2)), "norms of the two attentions"),
-        (layered(norms=(0, 2, 1)), "norms of cross-attention and feed-forward"),
-        (layered(norms=(0, 0, 2)), "shares its norm"),
-        (layered(masks=lambda t, s: (None, None)), "No mask is used"),
-        (layered(masks=lambda t, s: (None, s)), "Self-attention has no mask"),
-        (layered(masks=lambda t, s: (t, None)), "Cross-attention has no mask"),
-        (layered(masks=lambda t, s: (s, t)), "masks have changed places"),
-        (layered(masks=lambda t, s: (t, t)), "`target_mask` is used in both"),
-        (layered(masks=lambda t, s: (s, s)), "`source_mask` is used in both"),
-        (
-            layered(masks=lambda t, s: (t, s) if t.all() else (~t, ~s)),
-            "masks are turned round",
-        ),
+        (post_norm, "It is post-norm"),
+        (masks_swapped, "masks have changed places"),
+        (source_asks, "the source asks, the target answers"),
         (
             lambda x, m, layer, t, s: (
-                layer_step_by_step(x, m, layer, t, s) + (m.shape != x.shape) * m.mean()
+                layer_by_torchs(x, m, layer, t, s) + (m.shape != x.shape) * m.mean()
             ),
             "wrong with more source tokens",
         ),
     ],
     "sequence_loss": [
-        (lambda x, y, p=0: nats_of(x, y)[y != p].sum(), "tokens are added up: a large"),
-        (lambda x, y, p=0: loss_by_torch(x, y, p) / math.log(2), "in bits"),
-        (lambda x, y, p=0: loss_by_torch(x.softmax(-1), y, p), "softmax is taken twice"),
-        (lambda x, y, p=0: -real_mean(picked(x.softmax(-1), y), y, p), "logarithm is missing"),
-        (lambda x, y, p=0: -loss_by_torch(x, y, p), "It is negative"),
-        (lambda x, y, p=0: -real_mean(picked(x, y), y, p), "softmax is missing"),
-        (
-            lambda x, y, p=0: -real_mean(picked(x.log_softmax(1), y), y, p),
-            "softmax runs over the tokens",
-        ),
-        (
-            lambda x, y, p=0: F.cross_entropy(x.reshape(len(x), -1, x.shape[1]), y, ignore_index=p),
-            r"reshaped to \(B, V, T\)",
-        ),
-        (lambda x, y, p=0: loss_by_torch(x, y, p).exp(), "perplexity"),
-        (lambda x, y, p=0: loss_by_torch(x, y, p) / x.shape[-1], "tokens times words"),
-        (lambda x, y, p=0: -x.log_softmax(-1).mean(), "right ones and wrong ones"),
-        (lambda x, y, p=0: nats_of(x, y)[y != p].sum() / len(y), "mean is over sentences"),
-        (lambda x, y, p=0: nats_of(x, y)[y != p].sum() / y.shape[1], "sentences are added up"),
+        (lambda x, y, p=0: F.cross_entropy(x.mT, y, reduction="sum", ignore_index=p), "added up"),
+        (lambda x, y, p=0: loss_by_torch(x.log_softmax(-1).exp(), y, p), "softmax is taken twice"),
         (
             lambda x, y, p=0: F.cross_entropy(
-                x.transpose(0, 1).reshape(-1, x.shape[-1]), y.flatten(), ignore_index=p
+                x.transpose(0, 1).flatten(0, 1), y.flatten(), ignore_index=p
             ),
             "flattened in different orders",
         ),
-        (
-            lambda x, y, p=0: -real_mean(picked(x.log_softmax(0), y), y, p),
-            "softmax runs over the sentences",
-        ),
-        (
-            lambda x, y, p=0: loss_by_torch(x.index_fill(-1, torch.tensor(p), -1e9), y, p),
-            "taken out of the softmax",
-        ),
-        (lambda x, y, p=0: loss_by_torch(x[:1], y[:1], p), "Only the first sentence"),
-        (lambda x, y, p=0: nats_of(x, y).mean(), "Padding counts like any token"),
-        (
-            lambda x, y, p=0: (
-                F.cross_entropy(x.transpose(1, 2), y, ignore_index=p, reduction="sum") / y.numel()
-            ),
-            "divided by the number of all",
-        ),
-        (mean_of_means, "mean of the means"),
-        (lambda x, y, p=0: loss_by_torch(x, y, 0), "id 0 is taken for padding"),
-        (
-            lambda x, y, p=0: nats_of(x * (y != p)[..., None], y).mean(),
-            "logits of padding are set to 0",
-        ),
-        (
-            lambda x, y, p=0: (
-                loss_by_torch(x, y, p) if (y != p).all() else nats_of(x, y)[y == p].mean()
-            ),
-            "padding that counts",
-        ),
-        (
-            lambda x, y, p=0: nats_of(x, y).sum() / (y != p).sum(),
-            "divided by the number of real ones",
-        ),
-        (
-            lambda x, y, p=0: (
-                -real_mean(picked(x.exp() / x.exp().sum(-1, keepdim=True), y).log(), y, p)
-            ),
-            "With large logits",
-        ),
-        (
-            lambda x, y, p=0: -real_mean(picked((x.softmax(-1) + 1e-9).log(), y), y, p),
-            "something added inside a logarithm",
-        ),
-        (lambda x, y, p=0: nats_of(x, y), "a number for each token"),
-        (lambda x, y, p=0: loss_by_torch(x, y, p).item(), "an .item\\(\\) too many"),
-        (lambda x, y, p=0: loss_by_torch(x.detach(), y, p), "No gradient"),
-        (lambda x, y, p=0: loss_by_torch(x, y, p).detach().numpy(), "numpy array"),
+        (lambda x, y, p=0: (x.softmax(-1) + 1e-9).log().mul(0).sum() + 1, "which step differs"),
     ],
     "beam_search": [
         (greedy, "It is greedy"),
-        (searched(add=lambda total, log: log), "Only the last step's"),
-        (searched(add=lambda total, log: total * log, begin=1.0), "are multiplied"),
-        (searched(add=lambda total, log: total * log), "From where do you begin"),
-        (searched(add=lambda total, log: total + math.exp(log)), "It is the probability"),
-        (searched(add=lambda total, log: total - log, worst=True), "lost its minus sign"),
-        (searched(worst=True), "Which end of the order do you take"),
-        (searched(lowest_at_the_end=True), "The last of those kept"),
-        (searched(keep_ended=False), "ended is thrown away"),
-        (
-            searched(
-                stop=lambda beams, ended: bool(ended),
-                last=first_that_ends,
-            ),
-            "better one is still being written",
-        ),
-        (searched(stop=lambda beams, ended: bool(ended)), "only have begun"),
-        (searched(cut="one of each"), "each stays a greedy search"),
-        (searched(cut="width of each"), "Does each beam keep"),
-        (searched(order=per_token), "Beginnings are compared by log-probability per token"),
-        (searched(last_order=per_token), "In the end sequences are compared"),
-        (
-            searched(last=lambda beams, end: [one for one in beams if one[1][-1] == end] or beams),
-            "not ended after `longest`",
-        ),
-        (searched(goes_on=lambda ids, end: True), "A sequence that has ended is extended"),
-        (searched(limit=lambda longest: longest + 1), "a sequence that long is extended"),
-        (
-            searched(
-                result=lambda ids, total, logs, marks: (
-                    [one for one in ids if one not in marks],
-                    sum(logs[:-1] if ids[-1] == marks[1] else logs),
-                )
-            ),
-            "Does a sentence end for nothing",
-        ),
-        (
-            searched(
-                result=lambda ids, total, logs, marks: (
-                    [one for one in ids if one not in marks],
-                    total / len(logs),
-                )
-            ),
-            "divided by the length",
-        ),
-        (
-            searched(
-                result=lambda ids, total, logs, marks: (
-                    [one for one in ids if one not in marks],
-                    total + 0.1 * (len(logs) - 1),
-                )
-            ),
-            "sequences are right, but",
-        ),
-        (searched(result=lambda ids, total, logs, marks: (ids, total)), "holds the start mark"),
-        (searched(result=lambda ids, total, logs, marks: (ids[1:], total)), "holds the end mark"),
-        (
-            searched(result=lambda ids, total, logs, marks: (ids[1:-1], total)),
-            "what has not ended not count",
-        ),
-        (
-            lambda *inputs: beam_by_sorting(*inputs)[::-1],
-            "comes first and the sequence second",
-        ),
-        (
-            lambda ask, *rest: beam_by_sorting(lambda prefixes: ask(prefixes[0]), *rest),
-            "Is one beginning given",
-        ),
+        (stops_at_the_first_end, "better one is still being written"),
         (flat_index, "index into all candidates"),
         (without_start, "without the start mark"),
         (
-            lambda ask, s, e, w, n: (
-                beam_by_sorting(ask, s, e, w, n) if w < 9 else beam_by_sorting(ask, s, e, 3, n)
-            ),
-            "Is anything thrown away",
+            lambda *inputs: beam_by_topk(*inputs)[::-1],
+            "comes first and the sequence second",
         ),
         (never_ends, "did not end"),
     ],

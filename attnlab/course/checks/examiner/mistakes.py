@@ -150,7 +150,7 @@ class Comparison:
         return result
 
     def _explains(self, mistake: Mistake, wrong: Sequence["_Seen"]) -> bool:
-        """Whether a mistake gives what the answer gave, where it was wrong and where it was right."""
+        """Whether a mistake gives what the answer gave, where that was wrong and where right."""
 
         def fits(seen: _Seen, alike: Alike | None) -> bool:
             mistaken = self._of(mistake.wrong, seen)
@@ -158,9 +158,14 @@ class Comparison:
                 return alike(seen.result, mistaken)
             return agree(seen.result, mistaken, self.loosely or seen.tolerance)
 
+        def is_right(seen: _Seen) -> bool:
+            return agree(self._of(mistake.wrong, seen), self._of(self.reference, seen))
+
         try:
-            return all(fits(seen, mistake.alike) for seen in wrong) and all(
-                fits(seen, None) for seen in self._right
+            return (
+                all(fits(seen, mistake.alike) for seen in wrong)
+                and all(fits(seen, None) for seen in self._right)
+                and not is_right(wrong[0])  # where the answer is right but for its type
             )
         except Exception:  # a mistake may not even be possible here
             return False
