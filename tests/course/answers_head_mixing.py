@@ -626,7 +626,7 @@ WRONG = {
         ),
         (mixed_without_changing_places, "Heads and tokens get mixed up"),
         (contexts_only, "These are the contexts"),
-        (side_by_side_only, "side by side"),
+        (side_by_side_only, "heads are concatenated"),
         (mixing(add=lambda brought: torch.stack(brought, 1)), "one output for each head"),
         (mixing(outside=lambda s, t: 0 * s + 1), "scale has no effect"),
         (
@@ -638,7 +638,7 @@ WRONG = {
         (mixing(outside=lambda s, t: len(s) * s / s.sum()), "scale is normalised"),
         (
             mixing(inside=lambda s, t: 1 / s, outside=lambda s, t: t),
-            "Scale and temperature have changed places",
+            "Scale and temperature are swapped",
         ),
         (scaled_along_the_width, "RuntimeError"),
         (mixing(inside=lambda s, t: t), "makes the weights sharper"),
@@ -714,7 +714,7 @@ WRONG = {
             "All heads have their mean",
         ),
         (ablating(mean=lambda c, v, r, m, h: c + m[:, None]), "mean is added"),
-        (ablating(mean=lambda c, v, r, m, h: c - m[:, None]), "mean is taken off"),
+        (ablating(mean=lambda c, v, r, m, h: c - m[:, None]), "mean is subtracted"),
         (ablating(mean=lambda c, v, r, m, h: m[0]), "mean of head 0"),
         (
             lambda c, v, r, m, h, how: ablated_by_where(
@@ -847,7 +847,7 @@ WRONG = {
         (adjusting(adjust=holm, smooth=as_it_is), "Holm"),
         (yekutieli, "Yekutieli"),
         (lambda p: p, "Nothing is adjusted"),
-        (adjusting(adjust=lambda p, count, rank: p * rank / count), "have changed places"),
+        (adjusting(adjust=lambda p, count, rank: p * rank / count), "number are swapped"),
         (adjusting(adjust=lambda p, count, rank: p / rank), "number of values is missing"),
         (adjusting(rank=lambda count: np.arange(count, 0, -1)), "largest p-value has rank 1"),
         (adjusting(rank=np.arange), "have rank 0, or 1"),
@@ -864,7 +864,7 @@ WRONG = {
         (adjusting(back=lambda smooth, order: smooth[::-1]), "sorted, the largest first"),
         (
             adjusting(order=lambda p: np.arange(len(p))),
-            "place in the list, and the minimum",
+            "index in the list, and the minimum",
         ),
         (
             lambda p: (
@@ -872,7 +872,7 @@ WRONG = {
                 if (np.diff(p) > 0).all()
                 else p * len(p) / np.arange(1, len(p) + 1)
             ),
-            "rank is the place in the list\\.",
+            "rank is the index in the list\\.",
         ),
         (with_ranks_of_ties("average"), "mean of their ranks"),
         (with_ranks_of_ties("min"), "lowest of their ranks"),

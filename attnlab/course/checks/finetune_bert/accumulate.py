@@ -1,6 +1,8 @@
-"""Check of ``accumulate``."""
+"""Exercise ``accumulate``: the gradients of a large batch, computed in parts."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,116 +10,139 @@ from torch.nn import functional as F
 
 from attnlab.course.checks.examiner import (
     Answer,
+    Call,
     CheckFailed,
+    Comparison,
     Draw,
     Exercise,
+    Held,
+    Mistake,
     a_number,
-    compare,
     require,
-    same,
 )
 
 Part = tuple[Tensor, Tensor]
+Parts = Sequence[Part]
+
+WEIGHTS_CHANGED = (
+    "The weights of the model have changed.\n"
+    "Gradients are asked for, no step: who calls the optimizer, and when?"
+)
+NO_GRADIENTS_LEFT = (
+    "Parameters of the model have no gradient afterwards.\n"
+    "Is backward() called, and are gradients left alone after it?"
+)
+ALL_AT_ONCE = (
+    "The gradients are right, but the model sees {texts} texts at once, and needs memory for all "
+    "of them.\nThe parts are there to save it: can each go through the model by itself?"
+)
+ALL_WAIT = (
+    "The gradients are right, but {waiting} parts wait in memory for one backward() at the end.\n"
+    "The parts are there to save memory: what may be forgotten as soon as a part went backward?"
+)
 
 
-def check(answer: Answer, draw: Draw) -> Generator[str, None, None]:
+@dataclass(frozen=True)
+class Run:
+    """What a function returned, and what it did to the model."""
+
+    loss: Any
+    gradients: list[Tensor | None]
+    changed: bool  # the weights
+    events: list[tuple[str, int]]  # passes forward, with their number of texts, and backward
+
+
+class Batch(Call):
+    """A batch in parts, for a model that may have gradients from before."""
+
+    def __init__(self, parts: Parts, old: Sequence[Tensor] = ()):
+        super().__init__(parts)
+        self.parts, self.old = parts, old
+
+    def of(self, function: Callable[..., Any]) -> Run:
+        """What a function does with a model of its own."""
+        model, events = _model(), []
+        for parameter, gradient in zip(model.parameters(), self.old, strict=False):
+            parameter.grad = gradient.clone()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+
+        def watch(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+            if outputs.requires_grad:
+                events.append(("forward", len(outputs)))
+                outputs.register_hook(lambda _: events.append(("backward", 0)))
+
+        with model.register_forward_hook(watch):
+            loss = function(model, F.cross_entropy, self.parts)
+        parameters = list(model.parameters())
+        changed = any(map(lambda now, was: not torch.equal(now, was), parameters, before))
+        return Run(loss, [parameter.grad for parameter in parameters], changed, events)
+
+
+def check(answer: Answer, draw: Draw) -> Held:
     """``accumulate(model, loss_function, parts)``: gradients of a batch, computed in parts."""
-    parts = _parts(draw, [draw.whole(3, 6)])
-    texts = len(parts[0][1])
-    mean, gradients, loss, _ = _accumulated(answer, parts)
-    compare(
-        gradients,
-        mean,
-        {
-            "The gradients are those of the sum over the texts: larger batches would take larger "
-            "steps.\n"
-            "A mean is asked for: by what must a sum be divided, and when?": lambda: mean * texts,
-        },
+    gradients = Comparison(answer, reference, MISTAKES, read=_gradients, tolerance=1e-4)
+    both = Comparison(answer, reference, MISTAKES, read=_gradients_and_loss, tolerance=1e-4)
+
+    def batch(*sizes: int) -> Callable[[], Batch]:
+        return lambda: Batch(_parts(draw, sizes))
+
+    size = draw.whole(3, 6)
+    gradients.on(
+        batch(size),
         "For a batch in one part the gradients are wrong.\n"
         "Do you call backward() on the mean loss, once for each part?",
     )
-    require(
-        abs(loss - _mean_loss(parts)) < 1e-4,
-        f"For a batch in one part you return {loss:.4f}; the mean loss is "
-        f"{_mean_loss(parts):.4f}.\n"
+    both.on(
+        batch(size),
+        "For a batch in one part you return {loss:.4f}; the mean loss is {right:.4f}.\n"
         "Is it the mean over the texts?",
+        facts=_loss_facts,
     )
     yield "one part: the gradients of the mean loss"
 
-    parts = _parts(draw, [4, 4, 4])
-    mean, gradients, loss, _ = _accumulated(answer, parts)
-    last = _gradients(parts[-1:])
-    compare(
-        gradients,
-        mean,
-        {
-            "With three parts of equal size the gradients are three times too large.\n"
-            "backward() adds: what share of the mean does each part have?": lambda: 3 * mean,
-            "Only the last part is left in the gradients: they are cleared between the parts.\n"
-            "When must old gradients be forgotten, and when not?": lambda: last,
-            "Only the last part is left in the gradients, and only its share of them: they are "
-            "cleared between "
-            "the parts.\nWhen must old gradients be forgotten, and when not?": lambda: last / 3,
-        },
+    gradients.on(
+        batch(4, 4, 4),
         "With parts of equal size the gradients are wrong.\n"
         "The mean over all texts: what does each part add to it?",
     )
     yield "equal parts"
 
-    parts = _parts(draw, [7, 2, 4])
-    mean, gradients, loss, events = _accumulated(answer, parts)
-    shares = [len(labels) / 13 for _, labels in parts]
-    compare(
-        gradients,
-        mean,
-        {
-            "With parts of unequal size the gradients are the mean of the parts' means: in a "
-            "small part each text "
-            "counts for more.\nWhat share of all texts does each part hold?": (
-                lambda: sum(_gradients([part]) for part in parts) / 3
-            ),
-        },
-        "With parts of unequal size the gradients are wrong.\nWhat share of all texts does each "
-        "part hold?",
+    gradients.on(
+        batch(7, 2, 4),
+        "With parts of unequal size the gradients are wrong.\n"
+        "What share of all texts does each part hold?",
     )
-    means = [_mean_loss([part]) for part in parts]
-    figures = {
-        "the loss of the last part": means[-1],
-        "the mean of the parts' means": sum(means) / 3,
-        "the sum of the parts' means": sum(means),
-        "the sum over all texts": 13 * _mean_loss(parts),
-        "the last part's share of the loss": means[-1] * shares[-1],
-    }
-    named = next((name for name, one in figures.items() if abs(loss - one) < 1e-4), "wrong")
-    require(
-        abs(loss - _mean_loss(parts)) < 1e-4,
-        f"The gradients are right, but the loss you return is {named}.\n"
-        "It should be the mean over all texts: do you add it up as you add up the gradients?",
-    )
+    both.on(batch(7, 2, 4), _wrong_loss("{loss:.4f}, not {right:.4f}"), facts=_loss_facts)
     yield "unequal parts: every text counts the same"
 
-    _accumulated(answer, parts, old=True)
+    gradients.on(
+        lambda: Batch(
+            _parts(draw, [7, 2, 4]), [draw.normal(*p.shape) for p in _model().parameters()]
+        ),
+        "Where the model has gradients from before, they are wrong afterwards.\n"
+        "backward() adds to .grad: what must happen before the first part?",
+    )
     yield "old gradients are forgotten first"
 
-    largest = max((count for _, count in events), default=0)
-    require(
-        largest <= 7,
-        f"The gradients are right, but the model sees {largest} texts at once, and needs memory "
-        f"for all of them.\n"
-        "The parts are there to save it: can each go through the model by itself?",
-    )
+    events = Batch(_parts(draw, [7, 2, 4])).of(answer).events
+    largest = max((texts for _, texts in events), default=0)
+    require(largest <= 7, ALL_AT_ONCE.format(texts=largest))
     waiting = open_graphs = 0
     for kind, _ in events:
         open_graphs += 1 if kind == "forward" else -1
         waiting = max(waiting, open_graphs)
-    require(
-        waiting <= 1,
-        f"The gradients are right, but {waiting} parts wait in memory for one backward() at the "
-        f"end.\n"
-        "The parts are there to save memory: what may be forgotten as soon as a part went "
-        "backward?",
-    )
+    require(waiting <= 1, ALL_WAIT.format(waiting=waiting))
     yield "only one part at a time is held in memory"
+
+
+def reference(model: nn.Module, loss_function: Callable[..., Tensor], parts: Parts) -> float:
+    """The mean loss over all texts at once."""
+    inputs, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    loss = loss_function(model(inputs), labels)
+    parameters = list(model.parameters())
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    return loss.item()
 
 
 def _model() -> nn.Module:
@@ -130,65 +155,148 @@ def _model() -> nn.Module:
 def _parts(draw: Draw, sizes: Sequence[int]) -> list[Part]:
     """Parts of a batch; the classes are unequally hard, so that the means of the parts differ."""
     return [
-        (draw.normal(size, 5) + place, torch.full((size,), place % 3))
-        for place, size in enumerate(sizes)
+        (draw.normal(size, 5) + index, torch.full((size,), index % 3))
+        for index, size in enumerate(sizes)
     ]
 
 
-def _loss(parts: Sequence[Part], model: nn.Module) -> Tensor:
-    inputs, labels = (torch.cat(one) for one in zip(*parts, strict=True))
-    return F.cross_entropy(model(inputs), labels)
+def _gradients(run: Run, right: Run) -> Tensor:
+    """The gradients in one row; weights must be as before."""
+    require(not run.changed, WEIGHTS_CHANGED)
+    found = [gradient for gradient in run.gradients if gradient is not None]
+    if len(found) < len(run.gradients):
+        a_number(run.loss, "loss")
+        raise CheckFailed(NO_GRADIENTS_LEFT)
+    return torch.cat([gradient.flatten() for gradient in found])
 
 
-def _mean_loss(parts: Sequence[Part]) -> float:
-    return _loss(parts, _model()).item()
+def _gradients_and_loss(run: Run, right: Run) -> list[Any]:
+    return [_gradients(run, right), a_number(run.loss, "loss")]
 
 
-def _gradients(parts: Sequence[Part]) -> Tensor:
-    """The gradients of the mean loss over all parts, in one row."""
-    model = _model()
-    gradients = torch.autograd.grad(_loss(parts, model), list(model.parameters()))
-    return torch.cat([one.flatten() for one in gradients])
+def _loss_facts(call: Call, run: Run) -> dict[str, Any]:
+    return {"loss": run.loss, "right": call.of(reference).loss}
 
 
-def _accumulated(
-    answer: Answer, parts: list[Part], old: bool = False
-) -> tuple[Tensor, Tensor, float, list[tuple[str, int]]]:
-    """The right gradients, the answer's, its loss, and when the model was run forward and "
-    "backward."""
-    right, model, events = _gradients(parts), _model(), []
-    if old:
-        for one in model.parameters():
-            one.grad = torch.randn_like(one)
-    before = [one.detach().clone() for one in model.parameters()]
+# --- What learners write instead -----------------------------------------------------------------
 
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        if outputs.requires_grad:
-            events.append(("forward", len(outputs)))
-            outputs.register_hook(lambda _: events.append(("backward", 0)))
 
-    with model.register_forward_hook(watch):
-        result = answer(model, F.cross_entropy, parts)
-    require(
-        all(torch.equal(one, was) for one, was in zip(model.parameters(), before, strict=True)),
-        "The weights of the model have changed.\n"
-        "Gradients are asked for, no step: who calls the optimizer, and when?",
+def _sum_over_texts(losses: list[float], sizes: list[int]) -> float:
+    return sum(loss * size for loss, size in zip(losses, sizes, strict=True))
+
+
+def _accumulating(
+    share: Callable[[int, int, int], float] = lambda size, texts, parts: size / texts,
+    before: Callable[[nn.Module], object] = nn.Module.zero_grad,
+    between: Callable[[nn.Module], object] = lambda model: None,
+    after: Callable[[nn.Module], object] = lambda model: None,
+    loss_of: Callable[[list[float], list[int]], float] = lambda losses, sizes: (
+        _sum_over_texts(losses, sizes) / sum(sizes)
+    ),
+) -> Callable[..., float]:
+    """Accumulation with a part exchanged."""
+
+    def answer(model: nn.Module, loss_function: Callable[..., Tensor], parts: Parts) -> float:
+        sizes, losses = [len(labels) for _, labels in parts], []
+        before(model)
+        for inputs, labels in parts:
+            between(model)
+            loss = loss_function(model(inputs), labels)
+            (loss * share(len(labels), sum(sizes), len(parts))).backward()
+            losses.append(loss.item())
+        after(model)
+        return loss_of(losses, sizes)
+
+    return answer
+
+
+def _all_at_once(model: nn.Module, loss_function: Callable[..., Tensor], parts: Parts) -> float:
+    model.zero_grad()
+    inputs, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    loss = loss_function(model(inputs), labels)
+    loss.backward()
+    return loss.item()
+
+
+def _backward_at_the_end(
+    model: nn.Module, loss_function: Callable[..., Tensor], parts: Parts
+) -> float:
+    model.zero_grad()
+    losses = [len(labels) * loss_function(model(inputs), labels) for inputs, labels in parts]
+    loss = torch.stack(losses).sum() / sum(len(labels) for _, labels in parts)
+    loss.backward()
+    return loss.item()
+
+
+def _stepping(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.sub_(0.1 * parameter.grad)
+
+
+def _wrong_loss(figure: str) -> str:
+    return (
+        f"The gradients are right, but the loss you return is {figure}.\n"
+        "It should be the mean over all texts: do you add it up as you add up the gradients?"
     )
-    found = [one.grad for one in model.parameters()]
-    if any(one is None for one in found):
-        a_number(result, "loss")
-        raise CheckFailed(
-            "Parameters of the model have no gradient afterwards.\n"
-            "Is backward() called, and are gradients left alone after it?"
-        )
-    gradients = torch.cat([one.flatten() for one in found])
-    if old:
-        require(
-            same(gradients, right, 1e-4),
-            "The gradients that were there before are still in it.\n"
-            "backward() adds to .grad: what must happen before the first part?",
-        )
-    return right, gradients, a_number(result, "loss"), events
 
 
-EXERCISE = Exercise("accumulate", "finetune_bert", 3, check)
+MISTAKES = [
+    Mistake(
+        _accumulating(share=lambda size, texts, parts: size),
+        "The gradients are those of the sum over the texts: larger batches would take larger "
+        "steps.\nA mean is asked for: by what must a sum be divided, and when?",
+    ),
+    Mistake(
+        _accumulating(share=lambda size, texts, parts: 1),
+        "With three parts of equal size the gradients are three times too large.\n"
+        "backward() adds: what share of the mean does each part have?",
+    ),
+    Mistake(
+        _accumulating(between=nn.Module.zero_grad, share=lambda size, texts, parts: 1),
+        "Only the last part is left in the gradients: they are cleared between the parts.\n"
+        "When must old gradients be forgotten, and when not?",
+    ),
+    Mistake(
+        _accumulating(between=nn.Module.zero_grad),
+        "Only the last part is left in the gradients, and only its share of them: they are cleared "
+        "between the parts.\nWhen must old gradients be forgotten, and when not?",
+    ),
+    Mistake(
+        _accumulating(share=lambda size, texts, parts: 1 / parts),
+        "With parts of unequal size the gradients are the mean of the parts' means: in a small "
+        "part each text counts for more.\nWhat share of all texts does each part hold?",
+    ),
+    Mistake(
+        _accumulating(before=lambda model: None),
+        "The gradients that were there before are still in it.\n"
+        "backward() adds to .grad: what must happen before the first part?",
+    ),
+    Mistake(
+        _accumulating(loss_of=lambda losses, sizes: losses[-1]),
+        _wrong_loss("the loss of the last part"),
+    ),
+    Mistake(
+        _accumulating(loss_of=lambda losses, sizes: sum(losses) / len(losses)),
+        _wrong_loss("the mean of the parts' means"),
+    ),
+    Mistake(
+        _accumulating(loss_of=lambda losses, sizes: sum(losses)),
+        _wrong_loss("the sum of the parts' means"),
+    ),
+    Mistake(
+        _accumulating(loss_of=_sum_over_texts),
+        _wrong_loss("the sum over all texts"),
+    ),
+    Mistake(
+        _accumulating(loss_of=lambda losses, sizes: losses[-1] * sizes[-1] / sum(sizes)),
+        _wrong_loss("the last part's share of the loss"),
+    ),
+    Mistake(_accumulating(after=_stepping), WEIGHTS_CHANGED, compared=False),
+    Mistake(_accumulating(after=nn.Module.zero_grad), NO_GRADIENTS_LEFT, compared=False),
+    Mistake(_all_at_once, ALL_AT_ONCE, compared=False),
+    Mistake(_backward_at_the_end, ALL_WAIT, compared=False),
+]
+
+EXERCISE = Exercise("accumulate", "finetune_bert", 3, check, mistakes=MISTAKES)

@@ -1,171 +1,250 @@
-"""Check of ``align_labels``."""
+"""Exercise ``align_labels``: a label for each token, made from a label for each word."""
 
 import numbers
-from collections.abc import Generator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from attnlab.course.checks.examiner import (
+    CHANGES_LIST,
     Answer,
-    CheckFailed,
+    Call,
+    Comparison,
     Draw,
     Exercise,
+    Held,
+    Mistake,
     a_list,
     require,
 )
 
+WordIds = Sequence[int | None]
+Aligned = list[Any]
 
-def check(answer: Answer, draw: Draw) -> Generator[str, None, None]:
-    """``align_labels(word_ids, labels)``: one label per token; -100 but for the first piece of "
-    "each word."""
-    labels = _labels(draw, 4)
-    words = [None, 0, 1, 2, 3, None]
-    found = _aligned(answer, words, labels)
-    _same_labels(
-        found,
-        words,
-        labels,
-        {
-            "The labels begin at [CLS], so each stands one token too early.\n"
-            "What does word_ids say of the first token?": [*labels, -100, -100],
-            "[CLS] and [SEP] get the label 0, which is a class like any other.\n"
-            "Which number does the loss leave out?": [0, *labels, 0],
-            "[CLS] and [SEP] get the label -1, which the loss does not leave out.\n"
-            "Which number does it leave out, if nothing else is said?": [-1, *labels, -1],
-            "The first word gets no label. Its number is 0, and 0 counts as false.\n"
-            "How do you ask whether something is None?": [-100, -100, *labels[1:], -100],
-        },
-        "Where each word is one token the labels are wrong.\nWhich word does each token belong to?",
-    )
-    yield "whole words get their labels, special tokens none"
-
-    labels = _labels(draw, 4)
-    pieces = [draw.whole(1, 3), 3, draw.whole(1, 2), 2]
-    words = [None, *(word for word, count in enumerate(pieces) for _ in range(count)), None]
-    found = _aligned(answer, words, labels)
-    inside = words[1:-1]
-    last = [a != b for a, b in zip(inside, [*inside[1:], None], strict=True)]
-    in_turn = [*labels, *[-100] * len(words)][: len(inside)]
-    first = _reference_labels(words, labels)
-    _same_labels(
-        found,
-        words,
-        labels,
-        {
-            "Every piece of a word gets its label: a word in three pieces counts three times.\n"
-            "Which piece is to stand for the word?": [-100, *(labels[w] for w in inside), -100],
-            "The last piece of a word gets its label, not the first.\n"
-            "With which neighbour do you compare a token?": [
-                -100,
-                *(labels[w] if yes else -100 for w, yes in zip(inside, last, strict=True)),
-                -100,
-            ],
-            "The labels are dealt out token by token, as if no word were cut into pieces.\n"
-            "Which word does a token belong to?": [-100, *in_turn, -100],
-            "Later pieces of a word get the label 0, which is a class like any other.\n"
-            "Which number does the loss leave out?": [
-                -100,
-                *(0 if one == -100 else one for one in first[1:-1]),
-                -100,
-            ],
-        },
-        "Where words are cut into pieces the labels are wrong.\nWhich piece of a word is its "
-        "first?",
-    )
-    yield "of a word in pieces, the first one"
-
-    label = draw.whole(1, 9)
-    labels, words = [label, label, label, 0, 0], [None, 0, 1, 1, 2, 3, 3, 4, None]
-    merged = [-100, label, -100, -100, -100, 0, -100, -100, -100]
-    _same_labels(
-        _aligned(answer, words, labels),
-        words,
-        labels,
-        {
-            "Neighbouring words with the same label are taken for one word.\n"
-            "What tells you that a new word begins: its label, or its number?": merged,
-        },
-        "Where neighbouring words have the same label the labels are wrong.\n"
-        "What tells you that a new word begins?",
-    )
-    yield "neighbours with the same label stay two words"
-
-    labels, start = _labels(draw, 9), draw.whole(2, 4)
-    words = [None, start, start, start + 1, start + 3, start + 3, None, None, None]
-    dealt = iter(labels)
-    in_order = [-100 if one == -100 else next(dealt) for one in _reference_labels(words, labels)]
-    _same_labels(
-        _aligned(answer, words, labels),
-        words,
-        labels,
-        {
-            f"This is a later window of a long text: it begins with word {start}, and one word "
-            f"has no token. You "
-            "deal the labels out from the first on.\n"
-            "Where do the numbers of the words come in?": in_order,
-        },
-        f"In a later window of a long text, which begins with word {start}, the labels are wrong.\n"
-        "Where do the numbers of the words come in?",
-    )
-    yield "the numbers of the words count, in a window of a longer text, too"
+PER_WORD = (
+    "For {tokens} tokens there are {found} labels: as many as there are words, and two special "
+    "tokens.\nWhat if a word is cut into pieces?"
+)
+NO_SPECIAL = (
+    "For {tokens} tokens there are {found} labels: special tokens are left out.\n"
+    "Which number marks a token that should not count?"
+)
+NONE_INSIDE = (
+    "There is None among the labels; they have to fit into a tensor of whole numbers.\n"
+    "Which number does the loss leave out?"
+)
 
 
-def _labels(draw: Draw, words: int) -> list[int]:
-    """A label for each word, all different, none 0 or equal to a place."""
-    return (torch.randperm(30, generator=draw.generator)[:words] + 20).tolist()
+def check(answer: Answer, draw: Draw) -> Held:
+    """``align_labels(word_ids, labels)``: labels of tokens; -100 but for first pieces."""
+
+    def whole_words() -> Call:
+        return Call([None, 0, 1, 2, 3, None], _labels(draw, 4))
+
+    def words_in_pieces() -> Call:
+        pieces = [draw.whole(1, 3), 3, draw.whole(1, 2), 2]
+        words = [word for word, count in enumerate(pieces) for _ in range(count)]
+        return Call([None, *words, None], _labels(draw, 4))
+
+    def neighbours_alike() -> Call:
+        label = draw.whole(1, 9)
+        return Call([None, 0, 1, 1, 2, 3, 3, 4, None], [label, label, label, 0, 0])
+
+    def later_window() -> Call:
+        start = draw.whole(2, 4)
+        words = [None, start, start, start + 1, start + 3, start + 3, None, None, None]
+        return Call(words, _labels(draw, 9))
+
+    compared = Comparison(answer, reference, MISTAKES, read=_read)
+    for situation, otherwise, held in (
+        (
+            whole_words,
+            "Where each word is one token the labels are wrong.\nWhich word does each belong to?",
+            "whole words get their labels, special tokens none",
+        ),
+        (
+            words_in_pieces,
+            "Where words are cut into pieces the labels are wrong.\n"
+            "Which piece of a word is its first?",
+            "of a word in pieces, the first one",
+        ),
+        (
+            neighbours_alike,
+            "Where neighbouring words have the same label the labels are wrong.\n"
+            "What tells you that a new word begins?",
+            "neighbours with the same label stay two words",
+        ),
+        (
+            later_window,
+            "In a later window of a long text, which begins with word {start}, the labels are "
+            "wrong.\nWhere do the numbers of the words come in?",
+            "the numbers of the words count, in a window of a longer text, too",
+        ),
+    ):
+        given = "\nword_ids {words}, labels {labels}: it should be {right}; you return {found}."
+        compared.on(situation, otherwise + given, facts=_facts)
+        yield held
 
 
-def _reference_labels(words: list[int | None], labels: list[int]) -> list[int]:
+def reference(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+    """A label wherever a word occurs for the first time."""
     return [
-        -100 if word is None or word in words[:place] else labels[word]
-        for place, word in enumerate(words)
+        -100 if word is None or word in word_ids[:token] else labels[word]
+        for token, word in enumerate(word_ids)
     ]
 
 
-def _aligned(answer: Answer, words: list[int | None], labels: list[int]) -> list[int]:
-    """The answer's labels, whole numbers, one for each token."""
-    found = a_list(answer(words, labels), "labels")
-    real = [word for word in words if word is not None]
-    shorter = {
-        len(labels) + 2: "as many as there are words, and two special tokens.\n"
-        "What if a word is cut into pieces?",
-        len(
-            real
-        ): "special tokens are left out.\nWhich number marks a token that should not count?",
-    }
+def _labels(draw: Draw, words: int) -> list[int]:
+    """A label for each word, all different, none 0 or the index of a token."""
+    return (torch.randperm(30, generator=draw.generator)[:words] + 20).tolist()
+
+
+def _read(result: Any, right: Aligned) -> Aligned:
+    """The labels, whole numbers, one for each token."""
+    found = a_list(result, "labels")
+    sizes = {"tokens": len(right), "found": len(found)}
+    special = right.index(-100) == 0 and right[-1] == -100
+    words = sum(label != -100 for label in right)
+    require(len(found) != words + 2 or len(found) == len(right), PER_WORD.format(**sizes))
+    require(not special or len(found) != len(right) - 2, NO_SPECIAL.format(**sizes))
     require(
-        len(found) == len(words),
-        f"For {len(words)} tokens there are {len(found)} labels: "
-        + shorter.get(len(found), "one for each token is asked for.\nWhich ones have none?"),
+        len(found) == len(right),
+        f"For {len(right)} tokens there are {len(found)} labels: one for each token is asked for.\n"
+        "Which ones have none?",
     )
+    require(not any(label is None for label in found), NONE_INSIDE)
     require(
-        not any(one is None for one in found),
-        "There is None among the labels; they have to fit into a tensor of whole numbers.\n"
-        "Which number does the loss leave out?",
-    )
-    require(
-        all(isinstance(one, numbers.Integral) for one in found),
+        all(isinstance(label, numbers.Integral) for label in found),
         f"The labels are {found}; each should be a whole number.\nWhat do you put into the list?",
     )
-    return found
+    return [int(label) for label in found]
 
 
-def _same_labels(
-    found: list[int],
-    words: list[int | None],
-    labels: list[int],
-    mistakes: dict[str, list[int]],
-    otherwise: str,
-) -> None:
-    """Fail unless the labels are right; the mistake that gives these very labels is named."""
-    right = _reference_labels(words, labels)
-    if found == right:
-        return
-    for diagnosis, mistaken in mistakes.items():
-        require(found != mistaken, diagnosis)
-    raise CheckFailed(
-        f"{otherwise}\nword_ids {words}, labels {labels}: it should be {right}; you return {found}."
-    )
+def _facts(call: Call, result: Any) -> dict[str, Any]:
+    words, labels = call.arguments
+    return {
+        "words": words,
+        "labels": labels,
+        "start": min(word for word in words if word is not None),
+        "found": result,
+        "right": call.of(reference),
+    }
 
 
-EXERCISE = Exercise("align_labels", "finetune_bert", 2, check)
+# --- What learners write instead -----------------------------------------------------------------
+
+
+def _aligning(
+    special: int | None = -100,
+    later: Callable[[int], int] = lambda label: -100,
+    first: bool = True,
+    is_special: Callable[[int | None], bool] = lambda word: word is None,
+) -> Callable[..., Aligned]:
+    """Alignment with a part exchanged."""
+
+    def answer(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+        aligned: Aligned = []
+        for token, word in enumerate(word_ids):
+            if word is None or is_special(word):
+                aligned.append(special)
+            elif word != word_ids[token - 1 if first else token + 1]:
+                aligned.append(labels[word])
+            else:
+                aligned.append(later(labels[word]))
+        return aligned
+
+    return answer
+
+
+_right = _aligning()
+
+
+def _from_cls_on(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+    aligned = _right(word_ids, labels)
+    return aligned[1:] + aligned[:1]
+
+
+def _label_by_token(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+    rest = iter(labels)
+    return [-100 if word is None else next(rest, -100) for word in word_ids]
+
+
+def _label_by_word(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+    rest = iter(labels)
+    return [-100 if label == -100 else next(rest) for label in _right(word_ids, labels)]
+
+
+def _new_label_new_word(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+    aligned: Aligned = []
+    before = None
+    for word in word_ids:
+        label = None if word is None else labels[word]
+        aligned.append(-100 if label in (None, before) else label)
+        before = label
+    return aligned
+
+
+def _taken_from_the_list(word_ids: WordIds, labels: list[int]) -> Aligned:
+    return [-100 if label == -100 else labels.pop(0) for label in _right(word_ids, list(labels))]
+
+
+MISTAKES = [
+    Mistake(
+        _from_cls_on,
+        "The labels begin at [CLS], so each stands one token too early.\n"
+        "What does word_ids say of the first token?",
+    ),
+    Mistake(
+        _aligning(special=0),
+        "[CLS] and [SEP] get the label 0, which is a class like any other.\n"
+        "Which number does the loss leave out?",
+    ),
+    Mistake(
+        _aligning(special=-1),
+        "[CLS] and [SEP] get the label -1, which the loss does not leave out.\n"
+        "Which number does it leave out, if nothing else is said?",
+    ),
+    Mistake(
+        _aligning(is_special=lambda word: not word),
+        "The first word gets no label. Its number is 0, and 0 counts as false.\n"
+        "How do you ask whether something is None?",
+    ),
+    Mistake(
+        _aligning(later=lambda label: label),
+        "Every piece of a word gets its label: a word in three pieces counts three times.\n"
+        "Which piece is to stand for the word?",
+    ),
+    Mistake(
+        _aligning(first=False),
+        "The last piece of a word gets its label, not the first.\n"
+        "With which neighbour do you compare a token?",
+    ),
+    Mistake(
+        _label_by_token,
+        "The labels are assigned token by token, as if no word were cut into pieces.\n"
+        "Which word does a token belong to?",
+    ),
+    Mistake(
+        _aligning(later=lambda label: 0),
+        "Later pieces of a word get the label 0, which is a class like any other.\n"
+        "Which number does the loss leave out?",
+    ),
+    Mistake(
+        _new_label_new_word,
+        "Neighbouring words with the same label are taken for one word.\n"
+        "What tells you that a new word begins: its label, or its number?",
+    ),
+    Mistake(
+        _label_by_word,
+        "This is a later window of a long text: it begins with word {start}, and one word has no "
+        "token. You assign the labels from the first on.\n"
+        "Where do the numbers of the words come in?",
+    ),
+    Mistake(lambda word_ids, labels: [-100, *labels, -100], PER_WORD, compared=False),
+    Mistake(lambda word_ids, labels: _right(word_ids, labels)[1:-1], NO_SPECIAL, compared=False),
+    Mistake(_aligning(special=None), NONE_INSIDE, compared=False),
+    Mistake(_taken_from_the_list, CHANGES_LIST, compared=False),
+]
+
+EXERCISE = Exercise("align_labels", "finetune_bert", 2, check, mistakes=MISTAKES)

@@ -1,165 +1,134 @@
-"""Check of ``learning_rate_at``."""
+"""Exercise ``learning_rate_at``: a warm-up, then a straight line down to 0."""
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
     Answer,
+    Call,
     CheckFailed,
+    Comparison,
     Draw,
     Exercise,
+    Held,
+    Mistake,
     Unwritten,
+    a_list,
     a_number,
-    compare,
     require,
     where,
 )
 
+Rate = Callable[[int, int, int, float], float]
 
-def check(answer: Answer, draw: Draw) -> Generator[str, None, None]:
-    """``learning_rate_at(step, steps, warmup, highest)``: up over the warm-up, then down to 0 "
-    "after the end."""
-    steps, warmup, highest = draw.whole(14, 24), draw.whole(4, 6), draw.whole(2, 90) / 1000
-    left = steps - warmup
-    rates = _rates(answer, steps, warmup, highest)
-    at = torch.arange(steps, dtype=torch.float64)
-    up, down = at[:warmup], at[warmup:]
-    compare(
-        rates[:warmup],
-        torch.linspace(1 / warmup, 1, warmup),
-        {
-            "Step 0 has the rate 0: gradients are computed, and nothing is learned from them.\n"
-            "Steps count from 0: how many have been taken when step 0 is over?": lambda: (
-                up / warmup
-            ),
-            "The warm-up ends below the highest rate.\n"
-            "Its last step should have it: by what do you divide?": lambda: (up + 1) / (warmup + 1),
-            "There is no warm-up: the rate falls from the first step on.\n"
-            "What happens while step < warmup?": lambda: (steps - up) / steps,
-            "The result is a share of the highest rate, not a rate.\nWhere does `highest` come "
-            "in?": (lambda: (up + 1) / warmup / highest),
-            "The warm-up takes too long: you multiply its length by the number of steps.\n"
-            "Here warmup is a number of steps, not a share: is there anything to multiply?": (
-                lambda: (up + 1) / (warmup * steps)
-            ),
-            "During the warm-up the rate is 0 until its last step.\n"
-            "Which division gives whole numbers only?": lambda: (up + 1) // warmup,
-        },
+NO_WARMUP = "How many steps does a warm-up of none have? Is there a division by it?"
+ONLY_WARMUP = "How many steps are left for the fall? Is there a division by their number?"
+BELOW_ZERO = (
+    "At step {step} of {steps}, after the last one, the rate is {rate:.3g}: below 0, it would "
+    "climb the loss.\nWhat keeps a number from falling below 0?"
+)
+NOT_ZERO = (
+    "At step {step} of {steps}, after the last one, the rate is {rate:.3g}.\nShould it not stay 0?"
+)
+
+
+class Steps(Call):
+    """Several steps of one run: the rate of each."""
+
+    def __init__(self, steps: range, *arguments: Any):
+        super().__init__(*arguments)
+        self.steps = steps
+
+    def of(self, function: Callable[..., Any]) -> list[Any]:
+        """The result of a function for each step."""
+        return [function(step, *self.arguments) for step in self.steps]
+
+
+def check(answer: Answer, draw: Draw) -> Held:
+    """``learning_rate_at(step, steps, warmup, highest)``: up over the warm-up, then down to 0."""
+    highest = draw.whole(2, 90) / 1000
+
+    def shares(result: Any, right: Any) -> Tensor:
+        """The rates as shares of the highest."""
+        rates = [a_number(rate, "learning rate") for rate in a_list(result)]
+        return torch.tensor(rates, dtype=torch.float64) / highest
+
+    def part(first: bool) -> Callable[[], Steps]:
+        """The warm-up of a run, or what follows it."""
+
+        def call() -> Steps:
+            steps, warmup = draw.whole(14, 24), draw.whole(4, 6)
+            return Steps(range(warmup) if first else range(warmup, steps), steps, warmup, highest)
+
+        return call
+
+    compared = Comparison(answer, reference, MISTAKES, read=shares, tolerance=1e-4)
+    compared.on(
+        part(first=True),
         "The rates of the warm-up are wrong.\n"
         "Step 0 should have highest / warmup, step 1 twice that, and so on. Which step is off?",
-        tolerance=1e-4,
+        facts=_facts,
     )
-    yield (
-        "the warm-up: from the first step on something is learned, its last step has the "
-        "highest rate"
-    )
+    yield "the warm-up: something is learned from the first step on, the last has the highest rate"
 
-    require(
-        rates.max() < 1 + 1e-6,
-        f"At step {int(rates.argmax())} the rate is {rates.max():.3g} times the highest.\n"
-        f"The warm-up is steps 0 to {warmup - 1}: is there a <= where a < should be?",
-    )
-    compare(
-        rates[warmup:],
-        torch.linspace(1, 0, left + 1)[:-1],
-        {
-            "After the warm-up the rate jumps down at once.\n"
-            "Does it fall over all steps, or over those that are left after the warm-up?": lambda: (
-                (steps - down) / steps
-            ),
-            f"The fall begins a step early: step {warmup}, the first after the warm-up, should "
-            f"have the highest "
-            "rate, and the last step one that is not 0.\nHow many steps are left when a step "
-            "begins?": (lambda: (steps - 1 - down) / left),
-            "The last step has the rate 0: gradients are computed, and nothing is learned from "
-            "them.\n"
-            "After which step should 0 be reached?": lambda: (steps - 1 - down) / (left - 1),
-            "After the warm-up the rate never falls.\nWhat should be left of it in the end?": (
-                lambda: torch.ones(left)
-            ),
-            "The rate goes below 0, and such a step climbs the loss.\n"
-            "You divide by the number of steps after the warm-up: do you also count from its end?": (
-                lambda: (left - down) / left
-            ),
-            "After the warm-up the rate begins near 0 and rises again.\n"
-            "Is it the share of steps that are over, or of those that are left?": lambda: (
-                (down - warmup) / left
-            ),
-            f"After step {warmup} the rate is 0.\nWhich division gives whole numbers only?": (
-                lambda: (steps - down) // left
-            ),
-        },
-        f"After the warm-up the rates are wrong.\nStep {warmup} has the highest rate, step "
-        f"{steps} would have "
-        "0, and between them is a straight line: which point is off?",
-        tolerance=1e-4,
+    compared.on(
+        part(first=False),
+        "After the warm-up the rates are wrong.\n"
+        "Step {warmup} has the highest rate, step {steps} would have 0, and between them is a "
+        "straight line: which point is off?",
+        facts=_facts,
     )
     yield "the fall: a straight line, which reaches 0 only after the last step"
 
-    with _if_it_raises(
-        "With warmup=0:", "How many steps does a warm-up of none have? Is there a division by it?"
-    ):
-        compare(
-            _rates(answer, steps, 0, highest),
-            torch.linspace(1, 0, steps + 1)[:-1],
-            {
-                "The rate falls as if there were a warm-up of one step.\n"
-                "Is a 1 that keeps you from dividing by 0 used elsewhere, too?": (
-                    lambda: ((steps - at) / (steps - 1)).clamp(max=1)
-                ),
-            },
+    steps, warmup = draw.whole(14, 24), draw.whole(4, 6)
+    with _if_it_raises("With warmup=0:", NO_WARMUP):
+        compared.on(
+            lambda: Steps(range(steps), steps, 0, highest),
             "The rates are wrong.\nShould step 0 have the highest rate, and step `steps` 0?",
-            tolerance=1e-4,
+            facts=_facts,
         )
-    with _if_it_raises(
-        "With a warm-up of all steps:", "How many are left for the fall? Is there a division by it?"
-    ):
-        compare(
-            _rates(answer, warmup, warmup, highest),
-            torch.linspace(1 / warmup, 1, warmup),
-            {},
+    with _if_it_raises("With a warm-up of all steps:", ONLY_WARMUP):
+        compared.on(
+            lambda: Steps(range(warmup), warmup, warmup, highest),
             "The rates are wrong.\nShould it rise to the last step?",
-            tolerance=1e-4,
+            facts=_facts,
         )
     yield "with no warm-up, and with nothing else"
 
     for beyond in (steps, steps + draw.whole(1, 9)):
         rate = a_number(answer(beyond, steps, warmup, highest), "learning rate")
+        known = {"step": beyond, "steps": steps, "rate": rate}
+        require(rate >= -1e-9 * highest, BELOW_ZERO.format(**known))
+        require(abs(rate) <= 1e-9 * highest, NOT_ZERO.format(**known))
+    with _if_it_raises("After a run that is all warm-up:", ONLY_WARMUP):
+        after = a_number(answer(warmup, warmup, warmup, highest), "learning rate")
         require(
-            rate >= -1e-9 * highest,
-            f"At step {beyond} of {steps}, after the last one, the rate is {rate:.3g}: below 0, "
-            f"it would climb "
-            "the loss.\nWhat keeps a number from falling below 0?",
+            abs(after) <= 1e-9 * highest,
+            f"The rate is {after:.3g}.\nShould it not be 0 there, too?",
         )
-        require(
-            abs(rate) <= 1e-9 * highest,
-            f"At step {beyond} of {steps}, after the last one, the rate is {rate:.3g}.\nShould it "
-            f"not stay 0?",
-        )
-    after = a_number(answer(warmup, warmup, warmup, highest), "learning rate")
-    require(
-        abs(after) <= 1e-9 * highest,
-        f"After a run that is all warm-up the rate is {after:.3g}.\nShould it not be 0 there, too?",
-    )
     yield "0 after the last step, never less"
 
 
-def _rates(answer: Answer, steps: int, warmup: int, highest: float) -> Tensor:
-    """The answer's rates of all steps, as shares of the highest."""
-    rates = [
-        a_number(answer(step, steps, warmup, highest), "learning rate") for step in range(steps)
-    ]
-    return torch.tensor(rates, dtype=torch.float64) / highest
+def reference(step: int, steps: int, warmup: int, highest: float) -> float:
+    """A point of the two lines, by torch."""
+    up = torch.linspace(0, 1, warmup + 1)[1:]
+    down = torch.linspace(1, 0, steps - warmup + 1)[:-1]
+    return highest * float(torch.cat([up, down])[step])
+
+
+def _facts(call: Call, result: Any) -> dict[str, int]:
+    return {"steps": call.arguments[0], "warmup": call.arguments[1]}
 
 
 @contextlib.contextmanager
-def _if_it_raises(place: str, hint: str) -> Iterator[None]:
+def _if_it_raises(situation: str, hint: str) -> Iterator[None]:
     """Say where a failure inside the block happens; an exception of the answer gets a hint."""
     try:
-        with where(place):
+        with where(situation):
             yield
     except Unwritten:
         raise
@@ -168,4 +137,134 @@ def _if_it_raises(place: str, hint: str) -> Iterator[None]:
         raise CheckFailed(f"{problem}{asked}") from None
 
 
-EXERCISE = Exercise("learning_rate_at", "finetune_bert", 2, check, frozenset({"linear_schedule"}))
+# --- What learners write instead -----------------------------------------------------------------
+
+
+def _rate(
+    up: Callable[[int, int], float] = lambda step, warmup: (step + 1) / warmup,
+    down: Callable[[int, int, int], float] = lambda step, steps, warmup: (
+        (steps - step) / max(steps - warmup, 1)
+    ),
+    rising: Callable[[int, int], bool] = lambda step, warmup: step < warmup,
+    highest_step: Callable[[int, int], int] = lambda step, steps: step,
+) -> Rate:
+    """The learning rate with a part exchanged."""
+
+    def answer(step: int, steps: int, warmup: int, highest: float) -> float:
+        step = highest_step(step, steps)
+        share = up(step, warmup) if rising(step, warmup) else down(step, steps, warmup)
+        return highest * (max(0, share) if step >= steps else share)
+
+    return answer
+
+
+_right = _rate()
+
+
+def _without_a_floor(step: int, steps: int, warmup: int, highest: float) -> float:
+    if step < warmup:
+        return highest * (step + 1) / warmup
+    return highest * (steps - step) / max(steps - warmup, 1)
+
+
+def _both_lines_at_once(step: int, steps: int, warmup: int, highest: float) -> float:
+    up, down = (step + 1) / max(warmup, 1), (steps - step) / (steps - warmup)
+    return max(0, highest * min(up, 1, down))
+
+
+def _first_above_highest(result: Any, mistaken: Any) -> bool:
+    """Whether both have more than the highest rate right after the warm-up."""
+    return bool(result[0] > 1 + 1e-6 and mistaken[0] > 1 + 1e-6)
+
+
+MISTAKES = [
+    Mistake(
+        _rate(up=lambda step, warmup: step / warmup),
+        "Step 0 has the rate 0: gradients are computed, and nothing is learned from them.\n"
+        "Steps count from 0: how many have been taken when step 0 is over?",
+    ),
+    Mistake(
+        _rate(up=lambda step, warmup: (step + 1) / (warmup + 1)),
+        "The warm-up ends below the highest rate.\n"
+        "Its last step should have it: by what do you divide?",
+    ),
+    Mistake(
+        lambda step, steps, warmup, highest: highest * max(0, steps - step) / steps,
+        "There is no warm-up: the rate falls from the first step on.\n"
+        "What happens while step < warmup?",
+    ),
+    Mistake(
+        lambda step, steps, warmup, highest: _right(step, steps, warmup, 1.0),
+        "The result is a share of the highest rate, not a rate.\nWhere does `highest` come in?",
+    ),
+    Mistake(
+        lambda step, steps, warmup, highest: _right(step, steps, warmup * steps, highest),
+        "The warm-up takes too long: you multiply its length by the number of steps.\n"
+        "Here warmup is a number of steps, not a share: is there anything to multiply?",
+    ),
+    Mistake(
+        _rate(up=lambda step, warmup: (step + 1) // warmup),
+        "During the warm-up the rate is 0 until its last step.\n"
+        "Which division gives whole numbers only?",
+    ),
+    Mistake(
+        _rate(rising=lambda step, warmup: step <= warmup),
+        "At step {warmup} the rate is above the highest.\n"
+        "The warm-up is the steps below {warmup}: is there a <= where a < should be?",
+        alike=_first_above_highest,
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: (steps - step) / steps),
+        "After the warm-up the rate jumps down at once.\n"
+        "Does it fall over all steps, or over those that are left after the warm-up?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: (steps - 1 - step) / (steps - warmup)),
+        "The fall begins a step early: step {warmup}, the first after the warm-up, should have the "
+        "highest rate, and the last step one that is not 0.\n"
+        "How many steps are left when a step begins?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: (steps - 1 - step) / (steps - 1 - warmup)),
+        "The last step has the rate 0: gradients are computed, and nothing is learned from them.\n"
+        "After which step should 0 be reached?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: 1),
+        "After the warm-up the rate never falls.\nWhat should be left of it in the end?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: 1 - step / (steps - warmup)),
+        "The rate goes below 0, and such a step climbs the loss.\n"
+        "You divide by the number of steps after the warm-up: do you also count from its end?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: (step - warmup) / (steps - warmup)),
+        "After the warm-up the rate begins near 0 and rises again.\n"
+        "Is it the share of steps that are over, or of those that are left?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: (steps - step) // (steps - warmup)),
+        "After step {warmup} the rate is 0.\nWhich division gives whole numbers only?",
+    ),
+    Mistake(
+        lambda step, steps, warmup, highest: _right(step, steps, max(warmup, 1), highest),
+        "The rate falls as if there were a warm-up of one step.\n"
+        "Is a 1 that keeps you from dividing by 0 used elsewhere, too?",
+    ),
+    Mistake(
+        _rate(rising=lambda step, warmup: step < warmup or warmup == 0), NO_WARMUP, compared=False
+    ),
+    Mistake(_both_lines_at_once, ONLY_WARMUP, compared=False),
+    Mistake(_without_a_floor, BELOW_ZERO, compared=False),
+    Mistake(_rate(highest_step=lambda step, steps: step % steps), NOT_ZERO, compared=False),
+]
+
+EXERCISE = Exercise(
+    "learning_rate_at",
+    "finetune_bert",
+    2,
+    check,
+    frozenset({"linear_schedule"}),
+    MISTAKES,
+)

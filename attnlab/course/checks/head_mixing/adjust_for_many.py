@@ -1,226 +1,307 @@
-"""Check of ``adjust_for_many``."""
+"""Exercise ``adjust_for_many``: Benjamini and Hochberg's adjustment of p-values."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
     Answer,
+    Call,
     CheckFailed,
+    Comparison,
     Draw,
     Exercise,
-    compare,
+    Held,
+    Mistake,
     some_numbers,
 )
-from attnlab.course.checks.head_mixing.arrays import from_arrays
+from attnlab.course.checks.head_mixing.arrays import CHANGES_ARRAY, ArrayCall
+
+Values = npt.NDArray[Any]
+
+DECISIONS = (
+    "These are decisions, true or false; adjusted values are asked for.\n"
+    "With what would each p-value have to be multiplied, so that it can be compared with 0.05?"
+)
 
 
-def check(answer: Answer, draw: Draw) -> Generator[str, None, None]:
+def check(answer: Answer, draw: Draw) -> Held:
     """``adjust_for_many(p_values)``: Benjamini-Hochberg adjusted values, in the order given."""
-    p = np.array([draw.whole(10, 90) / 1000])
-    _same_values(
-        answer,
-        p,
-        {
-            "For a single p-value the result is infinite.\nDoes the smallest have rank 0, or 1?": (
-                lambda: p / 0.0
-            ),
-        },
-        "A single look needs no adjustment.\nWhat are the number of values and the rank here?",
-    )
-    yield "a single p-value stays as it is"
-
     count = 8
-    rank = np.arange(1, count + 1)
-    p = np.sort(_uniform(draw, count)) * rank / count  # p * count / rank rises: no minimum needed
-    _same_values(
-        answer,
-        p,
-        {
-            "Each p-value is multiplied by the number of values. That is Bonferroni's adjustment, "
-            "against a "
-            "single false find; here a share of false finds is allowed.\nWhat is divided by the "
-            "rank?": (lambda: np.minimum(p * count, 1)),
-            "Each p-value is multiplied by the number of values, even beyond 1. That is "
-            "Bonferroni's adjustment; "
-            "here a share of false finds is allowed.\nWhat is divided by the rank?": lambda: (
-                p * count
-            ),
-            "Each p-value is multiplied by the number of those from it on. That is Holm's "
-            "adjustment, against a "
-            "single false find.\nWhat is divided by the rank?": (
-                lambda: np.minimum(np.maximum.accumulate(p * (count + 1 - rank)), 1)
-            ),
-            "Nothing is adjusted.\nHow many values were looked at?": lambda: p,
-            "Rank and number have changed places.\nWhich of the two multiplies?": lambda: (
-                p * rank / count
-            ),
-            "The number of values is missing.\np times what, divided by the rank?": lambda: (
-                p / rank
-            ),
-            "The largest p-value has rank 1 here.\nWhich of them should have it?": lambda: (
-                np.minimum.accumulate((p * count / rank[::-1])[::-1])[::-1]
-            ),
-            "The running minimum begins at the smallest p-value, so all that follow are pulled "
-            "down to it.\n"
-            "From which end must it run?": lambda: np.full(count, p[0] * count),
-            "The values come back sorted, the largest first.\n"
-            "How do you put each back into the place of its p-value?": lambda: _adjusted(p)[::-1],
-            "All values are too large by the same factor. That is Benjamini and Yekutieli's "
-            "adjustment, which "
-            "is for any dependence.\nWhere does the sum 1 + 1/2 + 1/3 + ... come from?": lambda: (
-                np.minimum(_adjusted(p) * (1 / rank).sum(), 1)
-            ),
-        },
-        "For sorted p-values the result is wrong.\nIs it p times their number, divided by the "
-        "rank?",
-    )
-    yield "p times the number of values, divided by the rank"
 
-    p, raw = _crossing(draw, count)
-    _same_values(
-        answer,
-        p,
-        {
-            "Some values are above 1, and a larger p-value has a smaller result than one before "
-            "it.\n"
-            "A value may not exceed those of larger p-values: where do you take the minimum?": (
-                lambda: raw
-            ),
-            "A larger p-value has a smaller result than one before it; cutting at 1 does not mend "
-            "that.\n"
-            "A value may not exceed those of larger p-values: where do you take the minimum?": (
-                lambda: np.minimum(raw, 1)
-            ),
-            "Results are pulled up to those of smaller p-values.\n"
-            "Is it a running maximum from the smallest, or a running minimum from the largest?": (
-                lambda: np.maximum.accumulate(np.minimum(raw, 1))
-            ),
-            "Results are pulled up to those of smaller p-values, even beyond 1.\n"
-            "Is it a running maximum from the smallest, or a running minimum from the largest?": (
-                lambda: np.maximum.accumulate(raw)
-            ),
-        },
-        "For sorted p-values, where p times number by rank falls and rises, the result is wrong.\n"
-        "Is it the smallest such value of this p-value and all larger ones?",
-    )
-    yield "never more than the value of a larger p-value"
+    def single() -> ArrayCall:
+        return ArrayCall(np.array([draw.whole(10, 90) / 1000]))
 
-    p = np.sort(_uniform(draw, count)) * rank / count  # all adjusted values differ
-    right = _adjusted(p)
-    while True:
-        mixed = torch.randperm(count, generator=draw.generator).numpy()
-        order = np.argsort(p[mixed])
-        ours = right[mixed]
-        sorted_back = right[order]  # the wrong way
-        if not np.allclose(sorted_back, ours, atol=1e-3) and not np.allclose(
-            right, ours, atol=1e-3
-        ):
-            break
-    p = p[mixed]
-    in_turn = p * count / rank
-    _same_values(
-        answer,
-        p,
-        {
-            "The values are right, but they come back sorted, the smallest first.\n"
-            "How do you put each back into the place of its p-value?": lambda: right,
-            "The values come back in a wrong order: the sorting is done once more, not undone.\n"
-            "Into which places must result[order] be written?": lambda: sorted_back,
-            "The rank is the place in the list.\nWhich p-value has rank 1?": lambda: in_turn,
-            "The rank is the place in the list, and the minimum runs over places.\n"
-            "Which p-value has rank 1?": lambda: np.minimum.accumulate(in_turn[::-1])[::-1],
-        },
-        "Right for sorted p-values, wrong for others.\nDoes each value stand where its p-value "
-        "stood?",
-    )
-    yield "each in the place of its p-value"
+    def rising() -> ArrayCall:
+        """Sorted, and p times number by rank rises too: no minimum is needed."""
+        return ArrayCall(np.sort(_uniform(draw, count)) * np.arange(1, count + 1) / count)
 
-    low, high = 0.01 * (1 + _uniform(draw, 1)[0]), 0.5 + 0.4 * _uniform(draw, 1)[0]
-    p = np.array([high, low, 0.0, low, high, low])
-    average = np.array([5.5, 3, 1, 3, 5.5, 3])
-    _same_values(
-        answer,
-        p,
-        {
-            "Equal p-values share the mean of their ranks.\n"
-            "How many p-values are as small as each of them, or smaller?": (
-                lambda: p * len(p) / average
-            ),
-            "Equal p-values have the lowest of their ranks.\n"
-            "How many p-values are as small as each of them, or smaller?": (
-                lambda: p * len(p) / np.array([5, 2, 1, 2, 5, 2])
-            ),
-        },
-        "Where p-values are equal, or 0, the result is wrong.\nShould equal ones not have equal "
-        "values?",
-    )
-    yield "equal p-values alike"
+    def falling_and_rising() -> ArrayCall:
+        return _telling(SMOOTHING, lambda: ArrayCall(np.sort(_uniform(draw, count))))
+
+    def shuffled() -> ArrayCall:
+        def call() -> ArrayCall:
+            order = torch.randperm(count, generator=draw.generator).numpy()
+            return ArrayCall(rising().arguments[0][order])
+
+        return _telling(ORDER, call)
+
+    def ties() -> ArrayCall:
+        low, high = 0.01 * (1 + _uniform(draw, 1)[0]), 0.5 + 0.4 * _uniform(draw, 1)[0]
+        return ArrayCall(np.array([high, low, 0.0, low, high, low]))
+
+    compared = Comparison(answer, reference, MISTAKES, read=_read)
+    situations: list[tuple[Callable[[], Call], str, str]] = [
+        (
+            single,
+            "A single look needs no adjustment.\nWhat are the number of values and the rank here?",
+            "a single p-value stays as it is",
+        ),
+        (
+            rising,
+            "For sorted p-values the result is wrong.\n"
+            "Is it p times their number, divided by the rank?",
+            "p times the number of values, divided by the rank",
+        ),
+        (
+            falling_and_rising,
+            "For sorted p-values, where p times number by rank falls and rises, the result is "
+            "wrong.\nIs it the smallest such value of this p-value and all larger ones?",
+            "never more than the value of a larger p-value",
+        ),
+        (
+            shuffled,
+            "Right for sorted p-values, wrong for others.\nIs each value where its p-value was?",
+            "each where its p-value was",
+        ),
+        (
+            ties,
+            "Where p-values are equal, or 0, the result is wrong.\n"
+            "Should equal ones not have equal values?",
+            "equal p-values alike",
+        ),
+    ]
+    for situation, otherwise, held in situations:
+        compared.on(situation, otherwise)
+        yield held
 
 
-def _uniform(draw: Draw, count: int) -> np.ndarray:
-    """Numbers from 0.05 to 0.95, at least 0.01 apart."""
-    places = torch.randperm(91, generator=draw.generator)[:count]
-    return (places.double().numpy() + 5) / 100
-
-
-def _crossing(draw: Draw, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted p-values, and p times number by rank, which falls and rises and goes beyond 1."""
-    rank = np.arange(1, count + 1)
-    while True:
-        p = np.sort(_uniform(draw, count))
-        raw = p * count / rank
-        ways = [
-            _adjusted(p),
-            raw,
-            np.minimum(raw, 1),
-            np.maximum.accumulate(np.minimum(raw, 1)),
-            np.maximum.accumulate(raw),
-        ]
-        gaps = [
-            np.abs(one - other).max() for at, one in enumerate(ways) for other in ways[at + 1 :]
-        ]
-        if min(gaps) > 0.01:
-            return p, raw
-
-
-def _adjusted(p: np.ndarray) -> np.ndarray:
+def reference(p_values: Values) -> Values:
     """Straight from the definition: the smallest p_j m / #{k: p_k <= p_j} of all p_j >= p_i."""
-    raw = p * len(p) / (p[None, :] <= p[:, None]).sum(1)
-    return np.array([raw[p >= one].min() for one in p])
+    raw = p_values * len(p_values) / (p_values[None, :] <= p_values[:, None]).sum(1)
+    return np.array([raw[p_values >= p].min() for p in p_values])
 
 
-def _same_values(
-    answer: Answer,
-    p_values: np.ndarray,
-    mistakes: dict[str, Callable[[], np.ndarray]],
-    otherwise: str,
-) -> None:
-    """Compare the answer's adjusted values with the right ones, and with what mistakes would "
-    "give."""
-    result = from_arrays(answer, [p_values])
+def _uniform(draw: Draw, count: int) -> Values:
+    """Numbers from 0.05 to 0.95, at least 0.01 apart."""
+    hundredths = torch.randperm(91, generator=draw.generator)[:count]
+    return (hundredths.double().numpy() + 5) / 100
+
+
+def _telling(mistakes: list[Mistake], draw_call: Callable[[], ArrayCall]) -> ArrayCall:
+    """P-values for which these mistakes differ from the right answer and from each other."""
+    while True:
+        call = draw_call()
+        results = [call.of(reference), *(call.of(mistake.wrong) for mistake in mistakes)]
+        gaps = [
+            np.abs(result - other).max()
+            for index, result in enumerate(results)
+            for other in results[index + 1 :]
+        ]
+        if min(gaps) > 0.005:
+            return call
+
+
+def _read(result: Any, right: Values) -> Tensor:
     if getattr(result, "dtype", None) in (torch.bool, np.dtype(bool)):
-        raise CheckFailed(
-            "These are decisions, true or false; adjusted values are asked for.\n"
-            "With what would each p-value have to be multiplied, so that it can be compared with "
-            "0.05?"
-        )
-
-    def tensor(mistaken: Callable[[], np.ndarray]) -> Callable[[], Tensor]:
-        def made() -> Tensor:
-            with np.errstate(all="ignore"):
-                return torch.from_numpy(np.ascontiguousarray(mistaken()))
-
-        return made
-
-    compare(
-        some_numbers(result, p_values.shape, "adjusted values"),
-        torch.from_numpy(_adjusted(p_values)),
-        {diagnosis: tensor(mistaken) for diagnosis, mistaken in mistakes.items()},
-        otherwise,
-    )
+        raise CheckFailed(DECISIONS)
+    return some_numbers(result, right.shape, "adjusted values")
 
 
-EXERCISE = Exercise("adjust_for_many", "head_mixing", 2, check, frozenset({"benjamini_hochberg"}))
+# --- What learners write instead -----------------------------------------------------------------
+
+
+def _minimum_from_the_largest(values: Values) -> Values:
+    return np.minimum.accumulate(values[::-1])[::-1]
+
+
+def _adjusting(
+    rank: Callable[[int], Values] = lambda count: np.arange(1, count + 1),
+    adjust: Callable[[Values, int, Values], Values] = lambda p, count, rank: p * count / rank,
+    smooth: Callable[[Values], Values] = _minimum_from_the_largest,
+    back: Callable[[Values, Any], Values] = lambda smooth, order: smooth[np.argsort(order)],
+    order_of: Callable[[Values], Any] = lambda p: np.argsort(p, kind="stable"),
+) -> Callable[[Values], Values]:
+    """Benjamini and Hochberg's adjustment with a part exchanged."""
+
+    def answer(p_values: Values) -> Values:
+        order, count = order_of(p_values), len(p_values)
+        with np.errstate(all="ignore"):
+            return back(smooth(adjust(p_values[order], count, rank(count))), order)
+
+    return answer
+
+
+_right = _adjusting()
+
+
+def _unchanged(values: Values, *_: Any) -> Values:
+    return values
+
+
+def _holm(p: Values, count: int, rank: Values) -> Values:
+    return np.minimum(np.maximum.accumulate(p * (count + 1 - rank)), 1)
+
+
+def _without_sorting(p_values: Values) -> Values:
+    """The rank is the index, and nothing is smoothed, unless the values are sorted."""
+    if (np.diff(p_values) > 0).all():
+        return _right(p_values)
+    return p_values * len(p_values) / np.arange(1, len(p_values) + 1)
+
+
+def _with_ranks_of_ties(share: float) -> Callable[[Values], Values]:
+    """Equal values have their lowest rank, or a share between it and the highest."""
+
+    def answer(p_values: Values) -> Values:
+        lowest = (p_values[None, :] < p_values[:, None]).sum(1) + 1
+        highest = (p_values[None, :] <= p_values[:, None]).sum(1)
+        if (lowest == highest).all():
+            return _right(p_values)
+        return p_values * len(p_values) / (lowest + share * (highest - lowest))
+
+    return answer
+
+
+def _sorted_in_place(p_values: Values) -> Values:
+    right = _right(p_values)
+    p_values.sort()
+    return right
+
+
+SMOOTHING = [  # mistakes that show where p times number by rank falls and rises
+    Mistake(
+        _adjusting(smooth=_unchanged),
+        "Some values are above 1, and a larger p-value has a smaller result than one before it.\n"
+        "A value may not exceed those of larger p-values: where do you take the minimum?",
+    ),
+    Mistake(
+        _adjusting(smooth=lambda raw: np.minimum(raw, 1)),
+        "A larger p-value has a smaller result than one before it; cutting at 1 does not mend "
+        "that.\nA value may not exceed those of larger p-values: where do you take the minimum?",
+    ),
+    Mistake(
+        _adjusting(smooth=lambda raw: np.maximum.accumulate(np.minimum(raw, 1))),
+        "Results are pulled up to those of smaller p-values.\n"
+        "Is it a running maximum from the smallest, or a running minimum from the largest?",
+    ),
+    Mistake(
+        _adjusting(smooth=np.maximum.accumulate),
+        "Results are pulled up to those of smaller p-values, even beyond 1.\n"
+        "Is it a running maximum from the smallest, or a running minimum from the largest?",
+    ),
+]
+ORDER = [  # mistakes that show where p-values come in no order
+    Mistake(
+        _adjusting(back=_unchanged),
+        "The values are right, but they come back sorted, the smallest first.\n"
+        "How do you put each back where its p-value was?",
+    ),
+    Mistake(
+        _adjusting(back=lambda smooth, order: smooth[order]),
+        "The values come back in a wrong order: the sorting is done once more, not undone.\n"
+        "To which indices must result[order] be written?",
+    ),
+    Mistake(
+        _without_sorting,
+        "The rank is the index in the list.\nWhich p-value has rank 1?",
+    ),
+    Mistake(
+        _adjusting(order_of=lambda p: np.arange(len(p))),
+        "The rank is the index in the list, and the minimum runs over indices.\n"
+        "Which p-value has rank 1?",
+    ),
+]
+MISTAKES = [
+    Mistake(
+        _adjusting(rank=np.arange),
+        "For a single p-value the result is infinite.\nDoes the smallest have rank 0, or 1?",
+    ),
+    Mistake(
+        lambda p_values: np.minimum(p_values * len(p_values), 1),
+        "Each p-value is multiplied by the number of values. That is Bonferroni's adjustment, "
+        "against a single false find; here a share of false finds is allowed.\n"
+        "What is divided by the rank?",
+    ),
+    Mistake(
+        lambda p_values: p_values * len(p_values),
+        "Each p-value is multiplied by the number of values, even beyond 1. That is Bonferroni's "
+        "adjustment; here a share of false finds is allowed.\nWhat is divided by the rank?",
+    ),
+    Mistake(
+        _adjusting(adjust=_holm, smooth=_unchanged),
+        "Each p-value is multiplied by the number of those from it on. That is Holm's adjustment, "
+        "against a single false find.\nWhat is divided by the rank?",
+    ),
+    Mistake(
+        lambda p_values: p_values.copy(),
+        "Nothing is adjusted.\nHow many values were looked at?",
+    ),
+    Mistake(
+        _adjusting(adjust=lambda p, count, rank: p * rank / count),
+        "Rank and number are swapped.\nWhich of the two multiplies?",
+    ),
+    Mistake(
+        _adjusting(adjust=lambda p, count, rank: p / rank),
+        "The number of values is missing.\np times what, divided by the rank?",
+    ),
+    Mistake(
+        _adjusting(rank=lambda count: np.arange(count, 0, -1)),
+        "The largest p-value has rank 1 here.\nWhich of them should have it?",
+    ),
+    Mistake(
+        _adjusting(smooth=np.minimum.accumulate),
+        "The running minimum begins at the smallest p-value, so all that follow are pulled down to "
+        "it.\nFrom which end must it run?",
+    ),
+    Mistake(
+        _adjusting(back=lambda smooth, order: smooth[::-1]),
+        "The values come back sorted, the largest first.\n"
+        "How do you put each back where its p-value was?",
+    ),
+    Mistake(
+        lambda p_values: np.minimum(
+            _right(p_values) * sum(1 / rank for rank in range(1, len(p_values) + 1)), 1
+        ),
+        "All values are too large by the same factor. That is Benjamini and Yekutieli's "
+        "adjustment, which is for any dependence.\n"
+        "Where does the sum 1 + 1/2 + 1/3 + ... come from?",
+    ),
+    *SMOOTHING,
+    *ORDER,
+    Mistake(
+        _with_ranks_of_ties(0.5),
+        "Equal p-values share the mean of their ranks.\n"
+        "How many p-values are as small as each of them, or smaller?",
+    ),
+    Mistake(
+        _with_ranks_of_ties(0),
+        "Equal p-values have the lowest of their ranks.\n"
+        "How many p-values are as small as each of them, or smaller?",
+    ),
+    Mistake(lambda p_values: _right(p_values) < 0.05, DECISIONS, compared=False),
+    Mistake(_sorted_in_place, CHANGES_ARRAY, compared=False),
+]
+
+EXERCISE = Exercise(
+    "adjust_for_many",
+    "head_mixing",
+    2,
+    check,
+    frozenset({"benjamini_hochberg"}),
+    MISTAKES,
+)

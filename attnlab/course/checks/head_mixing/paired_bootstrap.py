@@ -1,187 +1,329 @@
-"""Check of ``paired_bootstrap``."""
+"""Exercise ``paired_bootstrap``: the interval of a change, measured on the same sentences."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
     Answer,
+    Call,
     CheckFailed,
+    Comparison,
     Draw,
     Exercise,
+    Held,
+    Mistake,
     a_number,
     a_pair,
     require,
 )
-from attnlab.course.checks.head_mixing.arrays import from_arrays
+from attnlab.course.checks.head_mixing.arrays import CHANGES_ARRAY, ArrayCall
+
+Values = npt.NDArray[Any]
+Generator = np.random.Generator
+
+TOLERANCE = 0.055  # as a share of the right interval's width; chance is below 0.01 in 6000 draws
+DRAWS = 6000
+
+OUT_OF_REACH = (
+    "{changed} of {n} answers got better and none worse, but your interval begins at {low:.3f}: no "
+    "resample can have such a mean.\n"
+    "Is it mean ± 1.96 standard deviations? Which quantiles should it be?"
+)
+NOT_REPEATED = (
+    "With the same generator, begun anew, another interval comes out.\n"
+    "Do all random numbers come from `generator`?"
+)
+ALWAYS_THE_SAME = (
+    "With another generator exactly the same interval comes out.\n"
+    "Do the random numbers come from `generator`, or from one that you make?"
+)
+WITHOUT_DRAWS = (
+    "With draws = 1 there is a single mean, and both ends should be this one; yours differ.\n"
+    "Where does `draws` come in?"
+)
 
 
-def check(answer: Answer, draw: Draw) -> Generator[str, None, None]:
-    """``paired_bootstrap(before, after, draws, generator)``: 95 % interval of a change on the "
-    "same sentences."""
-    n, draws = 120, 4000
-    side = draw.whole(0, 1) * 2 - 1
-    before = 3 + 3 * draw.normal(n).double().numpy()  # hard sentences and easy ones
-    after = before + side * 0.25 + 0.5 * draw.normal(n).double().numpy()
-    _same_interval(
-        _interval(answer, before, after, draws, draw.whole(0, 999)), before, after, draws
+class Resampling(ArrayCall):
+    """Measurements before and after, to be resampled with a generator of a given seed."""
+
+    def __init__(self, before: Values, after: Values, draws: int, seed: int):
+        super().__init__(before, after, draws)
+        self.seed = seed
+
+    def of(self, function: Callable[..., Any]) -> Any:
+        """The result of a function with a generator of its own."""
+        generator = np.random.default_rng(self.seed)
+        return super().of(lambda *arguments: function(*arguments, generator))
+
+    def ends(self, answer: Answer) -> tuple[float, float]:
+        """The two ends of the answer's interval."""
+        return _ends(self.of(answer))
+
+
+def check(answer: Answer, draw: Draw) -> Held:
+    """``paired_bootstrap(before, after, draws, generator)``: a 95 % interval of a change."""
+
+    def hard_and_easy_sentences() -> Resampling:
+        n, side = 120, draw.whole(0, 1) * 2 - 1
+        before = 3 + 3 * draw.normal(n).double().numpy()
+        after = before + side * 0.25 + 0.5 * draw.normal(n).double().numpy()
+        return Resampling(before, after, DRAWS, draw.whole(0, 999))
+
+    Comparison(answer, reference, MISTAKES, read=_relative, tolerance=TOLERANCE).on(
+        hard_and_easy_sentences,
+        "It should be about {low:.3f} to {high:.3f}; yours is {found}.\n"
+        "Sentences drawn with replacement, the mean of their changes, again and again: which step "
+        "differs?",
+        facts=_facts,
     )
     yield "the middle 95 % of the means of resampled differences"
 
     changed, n = draw.whole(2, 3), 50
-    before = np.zeros(n)
-    after = np.arange(n) < changed
-    low, _ = _interval(answer, before, after.astype(float), 1000, draw.whole(0, 999))
-    require(
-        low >= -1e-9,
-        f"{changed} of {n} answers got better and none worse, but your interval begins at "
-        f"{low:.3f}: no resample "
-        "can have such a mean.\nIs it mean ± 1.96 standard deviations? Which quantiles should it "
-        "be?",
-    )
+    before, after = np.zeros(n), (np.arange(n) < changed).astype(float)
+    low, _ = Resampling(before, after, 1000, draw.whole(0, 999)).ends(answer)
+    require(low >= -1e-9, OUT_OF_REACH.format(changed=changed, n=n, low=low))
     yield "quantiles, which stay where means can be"
 
     before, after = 3 * draw.normal(2, 40).double().numpy()
     seed = draw.whole(0, 999)
-    first, again = (_interval(answer, before, after, 50, seed) for _ in range(2))
-    require(
-        first == again,
-        "With the same generator, begun anew, another interval comes out.\n"
-        "Do all random numbers come from `generator`?",
-    )
-    other = _interval(answer, before, after, 50, seed + 1)
-    require(
-        first != other,
-        "With another generator exactly the same interval comes out.\n"
-        "Do the random numbers come from `generator`, or from one that you make?",
-    )
+    first, again = (Resampling(before, after, 50, seed).ends(answer) for _ in range(2))
+    require(first == again, NOT_REPEATED)
+    other = Resampling(before, after, 50, seed + 1).ends(answer)
+    require(first != other, ALWAYS_THE_SAME)
     yield "random numbers from the generator, and from nowhere else"
 
-    low, high = _interval(answer, before, after, 1, seed)
-    require(
-        abs(high - low) < 1e-9,
-        "With draws = 1 there is a single mean, and both ends should be this one; yours differ.\n"
-        "Where does `draws` come in?",
-    )
+    low, high = Resampling(before, after, 1, seed).ends(answer)
+    require(abs(high - low) < 1e-9, WITHOUT_DRAWS)
     yield "as many draws as asked for"
 
 
-def _interval(
-    answer: Answer, before: np.ndarray, after: np.ndarray, draws: int, seed: int
+def reference(
+    before: Values, after: Values, draws: int, generator: Generator
 ) -> tuple[float, float]:
-    """The answer's two ends, finite numbers."""
-    result = from_arrays(answer, [before, after], draws, np.random.default_rng(seed))
+    """What resampling comes to for many sentences: the mean change ± 1.96 standard errors."""
+    change = after - before
+    mean, error = float(change.mean()), float(change.std()) / math.sqrt(len(change))
+    return mean - 1.96 * error, mean + 1.96 * error
+
+
+def _ends(result: Any) -> tuple[float, float]:
+    """The two ends, finite numbers."""
     if isinstance(result, Tensor | np.ndarray):
         result = result.tolist()
     if isinstance(result, float):
         raise CheckFailed(
             "One number came back; an interval has two ends.\nDoes it end in `return low, high`?"
         )
-    ends = [
-        one.item() if isinstance(one, Tensor | np.ndarray) and one.shape == () else one
-        for one in a_pair(result, "low", "high")
-    ]
-    return a_number(ends[0], "low"), a_number(ends[1], "high")
-
-
-def _same_interval(
-    found: tuple[float, float], before: np.ndarray, after: np.ndarray, draws: int
-) -> None:
-    """Fail unless the ends are those of a paired bootstrap, up to chance; name what else they "
-    "are."""
-    low, high = found
-    change = after - before
-    n, mean = len(change), float(change.mean())
-    error = float(change.std()) / math.sqrt(n)  # standard deviation of a resample's mean
-    apart = math.sqrt((before.var() + after.var()) / n)
-    require(
-        low <= high,
-        "The upper end comes first.\nIn which order does the docstring name the two?",
+    low, high = (
+        end.item() if isinstance(end, Tensor | np.ndarray) and end.shape == () else end
+        for end in a_pair(result, "low", "high")
     )
-    exactly = {
-        "These are quantiles of the sentences' own changes; of one sentence you would expect "
-        "that. The mean of "
-        "many varies less.\nOf what should the quantiles be taken?": np.quantile(
-            change, [0.025, 0.975]
-        ),
+    return a_number(low, "low"), a_number(high, "high")
+
+
+def _relative(result: Any, right: tuple[float, float]) -> list[float]:
+    """The ends on a scale on which the right interval goes from 0 to 1."""
+    return [(end - right[0]) / (right[1] - right[0]) for end in _ends(result)]
+
+
+def _facts(call: Call, result: Any) -> dict[str, Any]:
+    low, high = call.of(reference)
+    try:
+        found = "{:.3f} to {:.3f}".format(*_ends(result))
+    except CheckFailed:
+        found = "something else"
+    return {"low": low, "high": high, "found": found, "draws": DRAWS}
+
+
+# --- What learners write instead -----------------------------------------------------------------
+
+
+def _resampled_means(change: Values, draws: int, generator: Generator) -> Values:
+    return generator.choice(change, (draws, len(change))).mean(1)
+
+
+def _drawing(
+    change: Callable[[Values, Values], Values] = lambda before, after: after - before,
+    means_of: Callable[[Values, int, Generator], Values] = _resampled_means,
+    ends: Callable[[Values, Values], Any] = lambda means, change: np.quantile(
+        means, [0.025, 0.975]
+    ),
+) -> Callable[..., Any]:
+    """The bootstrap with a part exchanged."""
+
+    def answer(before: Values, after: Values, draws: int, generator: Generator) -> Any:
+        changes = change(before, after)
+        return ends(means_of(changes, draws, generator), changes)
+
+    return answer
+
+
+_right = _drawing()
+
+
+def _quantiles(low: float, high: float) -> Callable[..., Any]:
+    return _drawing(ends=lambda means, change: np.quantile(means, [low, high]))
+
+
+def _around_the_mean(deviations: float) -> Callable[..., Any]:
+    """The mean change, give or take so many standard deviations of the sentences' changes."""
+    return _drawing(
+        ends=lambda means, change: change.mean() + deviations * change.std() * np.array([-1, 1])
+    )
+
+
+def _drawn_apart(before: Values, after: Values, draws: int, generator: Generator) -> Any:
+    shape = (draws, len(before))
+    first, second = (generator.choice(values, shape).mean(1) for values in (before, after))
+    return np.quantile(second - first, [0.025, 0.975])
+
+
+def _shuffled(change: Values, draws: int, generator: Generator) -> Values:
+    return np.array([generator.permutation(change).mean() for _ in range(draws)])
+
+
+def _global_state(before: Values, after: Values, draws: int, generator: Generator) -> Any:
+    # the old global state is the mistake
+    seed = np.random.randint(1000)  # noqa: NPY002
+    return _right(before, after, draws, np.random.default_rng(seed))
+
+
+def _subtracted_in_place(before: Values, after: Values, draws: int, generator: Generator) -> Any:
+    after -= before
+    return _right(0 * after, after, draws, generator)
+
+
+def _roughly(tolerance: float) -> Callable[[Any, Any], bool]:
+    """Ends that are alike up to a share of the right interval's width; for wilder mistakes."""
+    return lambda result, mistaken: bool(np.allclose(result, mistaken, rtol=0.1, atol=tolerance))
+
+
+MISTAKES = [
+    Mistake(
+        _quantiles(0.975, 0.025),
+        "The upper end comes first.\nIn which order does the docstring name the two?",
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: np.quantile(change, [0.025, 0.975])),
+        "These are quantiles of the sentences' own changes; of one sentence you would expect that. "
+        "The mean of many varies less.\nOf what should the quantiles be taken?",
+    ),
+    Mistake(
+        _around_the_mean(1.96),
         "The interval is as wide as the changes of single sentences vary, mean ± 1.96 standard "
-        "deviations. The "
-        "mean of many varies less.\nWhere are the means of resampled sentences?": (
-            mean + 1.96 * change.std() * np.array([-1, 1])
-        ),
+        "deviations. The mean of many varies less.\n"
+        "Where are the means of resampled sentences?",
+    ),
+    Mistake(
+        _around_the_mean(1),
         "The interval is the mean change ± one standard deviation of the sentences. The mean of "
-        "many varies "
-        "less.\nWhere are the means of resampled sentences?": (
-            mean + change.std() * np.array([-1, 1])
-        ),
-    }
-    for diagnosis, ends in exactly.items():
-        require(not np.allclose(found, ends, rtol=0, atol=0.02 * change.std()), diagnosis)
-    centre, width = (low + high) / 2, (high - low) / error
-    require(
-        high - low > 1e-9,
+        "many varies less.\nWhere are the means of resampled sentences?",
+    ),
+    Mistake(
+        _drawing(means_of=_shuffled),
         "The interval has no width: all resamples have the same mean.\n"
         "Without replacement each holds all sentences, once: how do you draw?",
-    )
-    places = {
+    ),
+    Mistake(
+        _drawing(change=lambda before, after: before - after),
         "The sign is turned: it is the change from after to before.\n"
-        "Which of the two is taken off the other?": (-mean, error),
+        "Which of the two is subtracted from the other?",
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: np.quantile(means - change.mean(), [0.025, 0.975])),
         "The interval lies around 0, not around the change that was measured.\n"
-        "That would test for chance: is the mean taken off, or are before and after swapped at "
-        "random?": (
-            0.0,
-            error,
+        "That would test for chance: is the mean subtracted, or are before and after swapped at "
+        "random?",
+        alike=_roughly(0.15),
+    ),
+    Mistake(
+        _drawing(
+            means_of=lambda change, draws, generator: (
+                len(change) * _resampled_means(change, draws, generator)
+            )
         ),
-        "It is the sum over the sentences that is in the interval.\nWhat is accuracy, a sum or a "
-        "mean?": (
-            n * mean,
-            n * error,
-        ),
-        "The interval is in per cent; shares are asked for.\nWhere does the 100 come from?": (
-            100 * mean,
-            100 * error,
-        ),
-    }
-    for diagnosis, (place, unit) in places.items():
-        wide = (high - low) / unit
-        require(abs(centre - place) > 0.5 * unit or not 3.5 < wide < 4.4, diagnosis)
-    require(
-        high > mean - 1.2 * error,
+        "It is the sum over the sentences that is in the interval.\n"
+        "What is accuracy, a sum or a mean?",
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: 100 * np.quantile(means, [0.025, 0.975])),
+        "The interval is in per cent; shares are asked for.\nWhere does the 100 come from?",
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: np.percentile(means, [0.025, 0.975])),
         "Both ends lie below the change that was measured.\n"
         "np.percentile counts to 100, np.quantile to 1: which of them do you call, and with what?",
-    )
-    widths = {
+        alike=_roughly(0.35),
+    ),
+    Mistake(
+        _drawn_apart,
         "before and after are resampled apart, as if they were measured on different sentences. A "
-        "hard "
-        "sentence is hard for both, and that is lost.\nWhich sentences must be drawn for after, "
-        "if these are "
-        "drawn for before?": 3.92 * apart / error,
+        "hard sentence is hard for both, and that is lost.\n"
+        "Which sentences must be drawn for after, if these are drawn for before?",
+        alike=_roughly(0.5),
+    ),
+    Mistake(
+        _quantiles(0.05, 0.95),
         "These are the quantiles 5 % and 95 %, with 90 % between them.\n"
-        "How much should lie outside on each side, if 95 % lie inside?": 3.29,
+        "How much should lie outside on each side, if 95 % lie inside?",
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: means.mean() + means.std() * np.array([-1, 1])),
         "The interval is the mean ± one standard error, which holds 68 %.\n"
-        "Which quantiles have 95 % between them?": 2.0,
+        "Which quantiles have 95 % between them?",
+    ),
+    Mistake(
+        _quantiles(0.25, 0.75),
         "Half of the means lie in the interval: these are the quantiles 25 % and 75 %.\n"
-        "What is 2.5 % as a share of 1?": 1.35,
+        "What is 2.5 % as a share of 1?",
+    ),
+    Mistake(
+        _quantiles(0.005, 0.995),
         "The interval holds 99 % of the means.\n"
-        "How much should lie outside on each side, if 95 % lie inside?": 5.15,
-    }
-    for diagnosis, one in widths.items():
-        require(abs(width / one - 1) > 0.08, diagnosis)
-    require(
-        abs(width / (3.92 * math.sqrt(n / draws)) - 1) > 0.5,
-        f"The interval is far too narrow, as if each resample held {draws} sentences.\n"
-        f"Each of {draws} resamples has as many sentences as there are: over which axis is the "
-        f"mean taken?",
-    )
-    require(
-        abs(width - 3.92) < 0.3 and abs(centre - mean) < 0.3 * error,
-        f"It should be about {mean - 1.96 * error:.3f} to {mean + 1.96 * error:.3f}; "
-        f"yours is {low:.3f} to {high:.3f}.\n"
-        "Sentences drawn with replacement, the mean of their changes, again and again: which step "
-        "differs?",
-    )
+        "How much should lie outside on each side, if 95 % lie inside?",
+        alike=_roughly(0.1),
+    ),
+    Mistake(
+        _drawing(
+            means_of=lambda change, draws, generator: generator.choice(
+                change, (draws, len(change))
+            ).mean(0)
+        ),
+        "The interval is far too narrow, as if each resample held {draws} sentences.\n"
+        "Each of {draws} resamples has as many sentences as there are: over which axis is the mean "
+        "taken?",
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: means.mean() + 1.96 * means.std() * np.array([-1, 1])),
+        OUT_OF_REACH,
+        compared=False,
+    ),
+    Mistake(_global_state, NOT_REPEATED, compared=False),
+    Mistake(
+        lambda before, after, draws, generator: _right(
+            before, after, draws, np.random.default_rng(0)
+        ),
+        ALWAYS_THE_SAME,
+        compared=False,
+    ),
+    Mistake(
+        lambda before, after, draws, generator: _right(before, after, 10_000, generator),
+        WITHOUT_DRAWS,
+        compared=False,
+    ),
+    Mistake(_subtracted_in_place, CHANGES_ARRAY, compared=False),
+]
 
-
-EXERCISE = Exercise("paired_bootstrap", "head_mixing", 2, check, frozenset({"paired_bootstrap"}))
+EXERCISE = Exercise(
+    "paired_bootstrap",
+    "head_mixing",
+    2,
+    check,
+    frozenset({"paired_bootstrap"}),
+    MISTAKES,
+)
