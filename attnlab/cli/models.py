@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -84,7 +84,7 @@ def finetune(
     clf = finetuning.finetune(
         base,
         splits,
-        method,
+        cast("finetuning.Method", method),  # checked there
         out_folder,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -101,6 +101,7 @@ def finetune(
     # under accelerate launch or torchrun the first process speaks for all
     if not is_main_process():
         return
+    assert clf.history is not None  # it was trained just now
     OUT.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
     best = clf.history.best
     OUT.print(
