@@ -39,8 +39,8 @@ def assignment(
     names = [name.strip() for name in only.split(",") if name.strip()]
     made = grading.assignment(lesson, folder, only=names, points=worth, seed=seed)
     table = Table("exercise", "points", box=None, pad_edge=False)
-    for exercise, number in made.points.items():
-        table.add_row(exercise, str(number))
+    for exercise, worth_points in made.points.items():
+        table.add_row(exercise, str(worth_points))
     OUT.print(table)
     say(f"hand out: {made.release}")
     say(f"collect into: {folder / 'submitted' / 'STUDENT' / made.lesson}")
