@@ -32,7 +32,7 @@ def attnlab(*arguments, **environment):
 def test_help_lists_the_commands_with_examples():
     overview = attnlab("--help")
     assert overview.returncode == 0
-    commands = "doctor fetch lab finetune search sweep start check assignment grade"
+    commands = "doctor fetch lab finetune search ablate start check assignment grade"
     for command in commands.split():
         assert command in overview.stdout
         assert f"attnlab {command}" in attnlab(command, "--help").stdout
@@ -73,7 +73,7 @@ def test_an_error_is_one_message_and_exit_code_1():
 
 
 def test_a_wrong_option_is_exit_code_2():
-    assert attnlab("sweep", "--sentences", "none").returncode == 2
+    assert attnlab("ablate", "--sentences", "none").returncode == 2
 
 
 def test_a_broken_profile_says_what_there_is():
@@ -82,10 +82,10 @@ def test_a_broken_profile_says_what_there_is():
     assert "Did you mean 'cpu'" in run.stderr
 
 
-def test_sweep_writes_a_table(tmp_path):
-    run = attnlab("sweep", "--sentences", 4, "--to", tmp_path / "sweep.csv")
+def test_ablate_writes_a_table(tmp_path):
+    run = attnlab("ablate", "--sentences", 4, "--to", tmp_path / "ablation.csv")
     assert run.returncode == 0, run.stderr
-    assert len(pd.read_csv(tmp_path / "sweep.csv")) == 72
+    assert len(pd.read_csv(tmp_path / "ablation.csv")) == 72
 
 
 def test_finetune_on_ones_own_csv(tmp_path, movies):
@@ -238,7 +238,7 @@ def test_notebooks_that_match_are_said_to():
 
 
 def test_cures_are_printed_whole(tmp_path):
-    run = attnlab("sweep", "--data", tmp_path / "[bold]mine.csv")
+    run = attnlab("ablate", "--data", tmp_path / "[bold]mine.csv")
     assert run.returncode == 1
     assert "[bold]mine.csv" in run.stderr  # brackets are no mark-up here
-    assert "no labels" in attnlab("sweep", "--data", "interface-fr").stderr
+    assert "no labels" in attnlab("ablate", "--data", "interface-fr").stderr

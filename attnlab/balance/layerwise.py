@@ -22,20 +22,20 @@ def evened(task: Task, engine: Engine) -> HeadSettings:
     batches = task.batches(task.sample())
     states = [engine.start(task.encoded, batch) for batch in batches]
     for layer, parts in enumerate(engine.layers):
-        squares, tokens = torch.zeros(len(parts.kept), device=task.clf.device), 0
+        squares, tokens = torch.zeros(len(parts.active_heads), device=task.clf.device), 0
         project = _out_proj(engine, layer)
         gram = project @ project.transpose(1, 2)  # |c W|² = c (W Wᵀ) c
         for hidden, mask in states:
             outputs, _ = _head_outputs(engine, layer, hidden, mask, settings)
             squares += torch.einsum("nhd,hde,nhe->h", outputs, gram, outputs)
             tokens += len(outputs)
-        scale = settings.scale[layer, parts.kept]
+        scale = settings.scale[layer, parts.active_heads]
         added = scale * (squares / tokens).sqrt().cpu()  # (h,)
         heard = added > 0
         if heard.any():
             mean = added[heard].log().mean().exp()
             factors = torch.where(heard, mean / added.clamp_min(1e-30), 1.0)
-            settings.scale[layer, parts.kept] = scale * factors
+            settings.scale[layer, parts.active_heads] = scale * factors
         # those of the last layer are not used
         states = [(engine.layer(layer, hidden, mask, settings), mask) for hidden, mask in states]
     return settings
@@ -66,9 +66,11 @@ def _nearest(task: Task, engine: Engine, target: Engine) -> HeadSettings:
     ours = [engine.start(task.encoded, batch) for batch in batches]
     theirs = [target.start(task.encoded, batch) for batch in batches]
     for layer, parts in enumerate(engine.layers):
-        if parts.kept:
-            products = torch.zeros(len(parts.kept), len(parts.kept), dtype=torch.float64)
-            wanted = torch.zeros(len(parts.kept), dtype=torch.float64)
+        if parts.active_heads:
+            products = torch.zeros(
+                len(parts.active_heads), len(parts.active_heads), dtype=torch.float64
+            )
+            wanted = torch.zeros(len(parts.active_heads), dtype=torch.float64)
             for (hidden, mask), (goal, _) in zip(ours, theirs, strict=True):
                 outputs, real = _head_outputs(engine, layer, hidden, mask, settings)
                 added = torch.einsum("nhd,hde->nhe", outputs, _out_proj(engine, layer))
@@ -77,9 +79,9 @@ def _nearest(task: Task, engine: Engine, target: Engine) -> HeadSettings:
                 lacking = (goal - hidden)[:, : real.shape[1]][real].float()  # from layers below
                 products += torch.einsum("nhe,nge->hg", added, added).double().cpu()
                 wanted += torch.einsum("nhe,ne->h", added, attended + lacking).double().cpu()
-            before = settings.scale[layer, parts.kept].double()
+            before = settings.scale[layer, parts.active_heads].double()
             found = _non_negative(products, wanted, before)
-            settings.scale[layer, parts.kept] = found.float()
+            settings.scale[layer, parts.active_heads] = found.float()
         ours = [(engine.layer(layer, hidden, mask, settings), mask) for hidden, mask in ours]
         theirs = [(target.layer(layer, goal, mask, neutral), mask) for goal, mask in theirs]
     return settings
@@ -103,7 +105,7 @@ def _head_outputs(
 
     Of the last layer only that of [CLS]; and which of its tokens these are, (B, T).
     """
-    outputs = engine.brought(layer, hidden, mask, settings)  # (B, T, h, D)
+    outputs = engine.head_outputs(layer, hidden, mask, settings)  # (B, T, h, D)
     real = torch.ones(outputs.shape[:2], dtype=torch.bool, device=outputs.device)
     if mask is not None:
         real = mask[:, 0, 0, : outputs.shape[1]]
@@ -113,4 +115,8 @@ def _head_outputs(
 def _out_proj(engine: Engine, layer: int) -> Tensor:
     """The output projection of each head of a layer, (h, D, E)."""
     parts = engine.layers[layer]
-    return parts.outward.float().unflatten(1, (len(parts.kept), parts.width)).permute(1, 2, 0)
+    return (
+        parts.out_proj.float()
+        .unflatten(1, (len(parts.active_heads), parts.head_dim))
+        .permute(1, 2, 0)
+    )

@@ -17,7 +17,7 @@ from attnlab.balance.reading import Balance, from_sums
 from attnlab.balance.rows import BatchRows
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.errors import ModelError
-from attnlab.evaluation.measures import is_special, tokenised
+from attnlab.evaluation.inputs import is_special, tokenised
 from attnlab.heads import HeadSettings, LayerRecord, one_setting, record, removed
 
 

@@ -20,7 +20,7 @@ from attnlab.balance.reading import Balance
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError, DataError
-from attnlab.evaluation.measures import tokenised
+from attnlab.evaluation.inputs import tokenised
 from attnlab.files import atomic_write
 from attnlab.heads import one_setting
 from attnlab.training.callbacks import Callback

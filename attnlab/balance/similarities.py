@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attnlab.balance.divergence import sum_of_logs
 from attnlab.classification.classifier import Classifier, Text
-from attnlab.evaluation.measures import recorded, tokenised
+from attnlab.evaluation.inputs import recorded, tokenised
 from attnlab.heads import HeadSettings, one_setting, removed
 
 _TOKENS = 2048  # pairs of heads are compared on so many, or the texts' if those are fewer

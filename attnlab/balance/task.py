@@ -162,15 +162,15 @@ def _narrowed(engine: Engine, on: Tensor) -> Engine:
     narrow = copy.copy(engine)
     narrow.layers = []
     for layer, parts in zip(on, engine.layers, strict=True):
-        present = [index for index, head in enumerate(parts.kept) if layer[head]]
-        shape = (len(parts.kept), parts.width)
+        present = [index for index, head in enumerate(parts.active_heads) if layer[head]]
+        shape = (len(parts.active_heads), parts.head_dim)
         narrow.layers.append(
             replace(
                 parts,
-                inward=parts.inward.unflatten(0, (3, *shape))[:, present].flatten(0, 2),
-                inward_bias=parts.inward_bias.unflatten(0, (3, *shape))[:, present].flatten(),
-                outward=parts.outward.unflatten(1, shape)[:, present].flatten(1),
-                kept=[parts.kept[index] for index in present],
+                qkv_weight=parts.qkv_weight.unflatten(0, (3, *shape))[:, present].flatten(0, 2),
+                qkv_bias=parts.qkv_bias.unflatten(0, (3, *shape))[:, present].flatten(),
+                out_proj=parts.out_proj.unflatten(1, shape)[:, present].flatten(1),
+                active_heads=[parts.active_heads[index] for index in present],
             )
         )
     return narrow

@@ -50,7 +50,7 @@ def options(
 
 for _panel, _commands in (
     ("The course", (course.doctor, course.fetch, course.lab, course.start, course.check)),
-    ("Models", (models.finetune, models.search, models.sweep)),
+    ("Models", (models.finetune, models.search, models.ablate)),
     ("Teaching", (teaching.assignment, teaching.grade)),
 ):
     for _command in _commands:

@@ -165,7 +165,7 @@ def search(
     say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
 
 
-def sweep(
+def ablate(
     model: Annotated[
         str, typer.Argument(help="One of ours, a folder, or a hub name.")
     ] = "movie-sentiment",
@@ -176,13 +176,18 @@ def sweep(
     sentences: Annotated[
         int, typer.Option(min=1, help="How many of the sentences, at random.")
     ] = 200,
-    scale: Annotated[float, typer.Option(help="What each head is set to in turn.")] = 0.0,
-    how: Annotated[
-        str, typer.Option(help="scale, or put in a head's place: uniform weights, or its mean")
-    ] = "scale",
-    mode: Annotated[
-        str, typer.Option(help="exact (float32) or fast (bfloat16 where it pays)")
-    ] = "fast",
+    target: Annotated[
+        str, typer.Option(help="What is changed together: head, layer or all_but_one.")
+    ] = "head",
+    method: Annotated[
+        str, typer.Option(help="How: zero, mean, uniform, scale or temperature.")
+    ] = "zero",
+    value: Annotated[
+        float | None, typer.Option(help="What scale or temperature is set to.")
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option(help="Compute in bfloat16 where that pays, or in float32.")
+    ] = True,
     text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
     label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
     to: Annotated[
@@ -195,12 +200,13 @@ def sweep(
 ) -> None:
     """Silence one head at a time and measure what held-out accuracy and loss do.
 
-    Example: [bold]attnlab sweep movie-sentiment --sentences 1000 --to sweep.csv[/]
+    Example: [bold]attnlab ablate movie-sentiment --sentences 1000 --to ablation.csv[/]
     """
     from attnlab import datasets
     from attnlab.classification import load_classifier
     from attnlab.device import is_main_process
-    from attnlab.evaluation.evaluator import Evaluator
+    from attnlab.evaluation import Evaluator
+    from attnlab.evaluation import ablate as measure
     from attnlab.files import atomic_write
 
     if Path(dataset).suffix:
@@ -210,12 +216,13 @@ def sweep(
         held_out = splits.dev if len(splits.dev) else splits.test
     if not isinstance(held_out, datasets.TextDataset):
         raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
-    evaluator = Evaluator(load_classifier(model), held_out.sample(sentences))
+    evaluator = Evaluator(load_classifier(model), held_out.sample(sentences), fast)
     with progress("sentences") as advance:
-        table = evaluator.sweep(
-            scale,
-            mode,
-            how=how,
+        table = measure(
+            evaluator,
+            target,  # type: ignore[arg-type]  # ablate itself says what there is
+            method,  # type: ignore[arg-type]
+            value,
             progress=lambda done, total: advance(done, total, f"{done} of {total} batches"),
             resume=resume,
         )
@@ -224,11 +231,12 @@ def sweep(
     facts = table.attrs
     alike = f", answers as in float32: {facts['agreement']:.1%}" if "agreement" in facts else ""
     say(
-        f"{facts['n']} sentences, untouched {facts['accuracy']:.1%} ± {facts['stderr']:.1%}; mode {mode}{alike}"
+        f"{facts['n']} sentences, untouched {facts['accuracy']:.1%} ± {facts['stderr']:.1%}; "
+        f"{facts['number_format']}{alike}"
     )
     if to:
         atomic_write(to, table.to_csv(index=False).encode())
-        OUT.print(f"{len(table)} heads written to {to}", highlight=False)
+        OUT.print(f"{len(table)} rows written to {to}", highlight=False)
     else:
         OUT.print(
             table.sort_values("loss_delta", ascending=False).to_string(

@@ -1,16 +1,24 @@
-"""How good a classifier is and which heads matter, with its uncertainty."""
+"""How good a classifier is and which heads matter, with its uncertainty.
 
-from attnlab.evaluation.evaluator import Comparison, Evaluator, Running, Score
-from attnlab.evaluation.measures import (
+`Evaluator` scores, compares and streams; `ablate` and `pruning_curve` are functions of it. The rest
+measures heads (`profiles`), explains answers (`explanations`) and reports on a finished classifier.
+"""
+
+from attnlab.evaluation.ablation import ablate
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.evaluation.explaining import (
     agreement,
     explanations,
-    profiles,
     raw_attention,
     rollout,
     token_ablation,
     token_gradients,
 )
+from attnlab.evaluation.forward import AblationMethod, AblationTarget
+from attnlab.evaluation.measurement import Measurement, Snapshot
 from attnlab.evaluation.movement import layer_movement
+from attnlab.evaluation.profiling import profiles
+from attnlab.evaluation.pruning import pruning_curve
 from attnlab.evaluation.reports import (
     Report,
     bag_of_words,
@@ -20,13 +28,18 @@ from attnlab.evaluation.reports import (
     rater_agreement,
     report,
 )
+from attnlab.evaluation.scores import Comparison, Score
 
 __all__ = [
+    "AblationMethod",
+    "AblationTarget",
     "Comparison",
     "Evaluator",
+    "Measurement",
     "Report",
-    "Running",
     "Score",
+    "Snapshot",
+    "ablate",
     "agreement",
     "bag_of_words",
     "by_class",
@@ -35,6 +48,7 @@ __all__ = [
     "explanations",
     "layer_movement",
     "profiles",
+    "pruning_curve",
     "rater_agreement",
     "raw_attention",
     "report",

@@ -1,193 +1,285 @@
-"""Many changes to one model on the same texts: computed batch by batch, kept in a file, shared among processes."""
+"""Change one head, one layer, or all of a layer but one head at a time, and measure."""
 
 import hashlib
 import os
-import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
-from attnlab.errors import AttnlabError, ModelError, needs
-from attnlab.evaluation.forward import Change, Engine, Which
-from attnlab.files import atomic_write
+from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, SettingsError, suggest
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.evaluation.forward import Ablation, AblationMethod, AblationTarget, Engine
+from attnlab.evaluation.resuming import PartialLogits, rank_and_processes, summed_over_processes
+from attnlab.evaluation.scores import Score, per_text
+from attnlab.heads.settings import HeadSettings
 from attnlab.statistics import benjamini_hochberg, paired_bootstrap, paired_test
 
 Row = tuple[int, int | None]  # layer and head; no head where a whole layer is meant
+Progress = Callable[[int, int], None]
+METHODS: tuple[AblationMethod, ...] = get_args(AblationMethod)
+TARGETS: tuple[AblationTarget, ...] = get_args(AblationTarget)
+_WITH_VALUE = ("scale", "temperature")
 _SAVED_EVERY = 20.0  # seconds
 
 
+def ablate(
+    evaluator: Evaluator,
+    target: AblationTarget = "head",
+    method: AblationMethod = "zero",
+    value: float | Sequence[float] | None = None,
+    *,
+    progress: Progress | bool = False,
+    stop: Callable[[], bool] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """Change heads in turn and measure; every other head stays neutral.
+
+    Parameters
+    ----------
+    evaluator : Evaluator; its number format is used, see its ``fast``
+    target : what is changed together: each "head" alone, all heads of a "layer", or "all_but_one"
+        of a layer (Michel et al. 2019, "Are sixteen heads really better than one?", section 3.3),
+        a row for each head that stays
+    method : "zero" silences. "mean" replaces a head's output by its mean over these texts ([CLS]
+        and other tokens apart): what then is missing is only what the head says about *this* text.
+        "uniform" makes a head look at all tokens alike. "scale" multiplies its output by ``value``,
+        "temperature" divides its scores by ``value``.
+    value : for "scale" and "temperature"; with several values each is measured, and the table has
+        a column for them
+    progress : True for a bar; or called as progress(batches done, batches in all)
+    stop : asked between batches; when it says True `classification.classifier.Stopped` is raised
+    resume : a file, such as "ablation.safetensors", in which finished batches are kept: the same
+        ablation goes on there after it was stopped
+
+    Returns
+    -------
+    DataFrame, a row per head or layer: layer, head, accuracy, delta, ci_low, ci_high, p_value
+    (exact McNemar), q_value (the same, adjusted for the number of rows by Benjamini and Hochberg),
+    loss, loss_delta, loss_low, loss_high (paired bootstrap), margin_delta. Changes are against
+    neutral settings, in shares of 1 and nats. Heads removed for good are left out. ``.attrs`` says
+    n, accuracy, stderr and loss of the untouched model, target, method, number_format and, of a
+    fast evaluator, its agreement with float32.
+
+    Raises
+    ------
+    AttnlabError : an unknown target or method; a value that the method has no use for
+    SettingsError : no value where the method needs one, or one out of range
+    ModelError : "mean" or "uniform" with a model whose forward pass we do not know; no heads left
+
+    Notes
+    -----
+    Of several processes (``accelerate launch``, ``torchrun``) each takes a part, and all get the
+    whole table.
+    """
+    values = _checked_values(target, method, value)
+    engine = evaluator.current_engine()
+    if engine is None:
+        if method in ("mean", "uniform"):
+            raise ModelError(
+                f"method={method!r} needs a model whose forward pass we know; method='zero' works. "
+                f"{evaluator.why_no_engine}"
+            )
+        warnings.warn(
+            "This ablation takes the model's plain forward pass, which is slower: "
+            f"{evaluator.why_no_engine}",
+            AttnlabWarning,
+            stacklevel=2,
+        )
+    means = mean_head_outputs(engine, evaluator.encoded) if engine and method == "mean" else ()
+    ablations = [Ablation(method, number, means) for number in values]
+    run = AblationRun(evaluator.clf, evaluator.encoded, engine, evaluator.fast, target, ablations)
+    logits = run.logits(progress_callback(progress), stop, resume)
+    table = compared(logits, evaluator.labels, run.rows * len(ablations))
+    if len(set(values)) > 1:
+        column = np.repeat(values, len(run.rows))
+        table.insert(int(table.columns.get_indexer(["accuracy"])[0]), method, column)
+    neutral = Score.of(logits[-1], evaluator.labels)
+    table.attrs = {
+        "n": neutral.n,
+        "accuracy": neutral.accuracy,
+        "stderr": neutral.stderr,
+        "loss": neutral.loss,
+        "target": target,
+        "method": method,
+        "number_format": str(evaluator.dtype).removeprefix("torch."),
+    }
+    if evaluator.fast:
+        table.attrs["agreement"] = evaluator.agreement()
+    return table
+
+
+def _checked_values(
+    target: AblationTarget, method: AblationMethod, value: float | Sequence[float] | None
+) -> list[float]:
+    """The values that are measured, one for a method that takes none; an error with its cure."""
+    if target not in TARGETS:
+        raise AttnlabError(f"There is no target {target!r}. {suggest(target, TARGETS)}")
+    if method not in METHODS:
+        raise AttnlabError(f"There is no method {method!r}. {suggest(method, METHODS)}")
+    if method not in _WITH_VALUE:
+        if value is not None:
+            raise AttnlabError(
+                f"method={method!r} has no use for value={value!r}. Leave it out, or choose "
+                "method='scale' or 'temperature'."
+            )
+        return [0.0]
+    if value is None or not np.size(value):
+        raise SettingsError(
+            f"method={method!r} needs a value to set the {method} to, or several: such as "
+            f"ablate(ev, method={method!r}, value=0.5)."
+        )
+    values = [float(number) for number in np.atleast_1d(value)]
+    for number in values:
+        settings = HeadSettings(1, 1)
+        getattr(settings, method)[:] = number
+        settings.validate(1, 1)
+    return values
+
+
 @dataclass(frozen=True)
-class Sweep:
-    """What is to be measured: for every change each row, on all texts.
+class AblationRun:
+    """What is to be measured: each row of every ablation, on all texts.
 
     Attributes
     ----------
     clf, encoded : the model and the texts
     engine : of the model; None for its plain forward pass
     fast : number format of the plain forward pass
-    which : "head" changes one at a time, "layer" all of a layer, "others" all of a layer but the one named
-    changes : what happens to the heads that are changed
+    target : what is changed together
+    ablations : what happens to the heads that are changed
     """
 
     clf: Classifier
     encoded: Encoded
     engine: Engine | None
     fast: bool
-    which: Which
-    changes: list[Change]
+    target: AblationTarget
+    ablations: list[Ablation]
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of each change, in order."""
-        there = [
-            heads.active_heads(heads.model_of(self.clf), layer) for layer in range(self.clf.layers)
-        ]
-        if self.which == "layer":
-            return [(layer, None) for layer, kept in enumerate(there) if kept]
-        return [(layer, head) for layer, kept in enumerate(there) for head in kept]
+        """The rows of each ablation, in order."""
+        model = heads.model_of(self.clf)
+        active = [heads.active_heads(model, layer) for layer in range(self.clf.layers)]
+        if self.target == "layer":
+            return [(layer, None) for layer, there in enumerate(active) if there]
+        return [(layer, head) for layer, there in enumerate(active) for head in there]
 
     def logits(
         self,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
         file: str | os.PathLike[str] | None = None,
     ) -> Tensor:
-        """Logits (V + 1, N, C): of every change and row, and last of the untouched model.
+        """Logits (V + 1, N, C): of every ablation and row, and last of the untouched model.
 
-        What is finished is kept in ``file``, and the same sweep goes on from there. Of several processes each
-        computes a part, and all get the whole.
+        What is finished is kept in ``file``, and the same ablation goes on from there. Of several
+        processes each computes a part, and all get the whole.
         """
-        if not self.rows:
-            raise ModelError(
-                "Every head of this model was removed; there is nothing to sweep over."
-            )
-        processes = _processes()
-        rank, several = processes if processes else (0, 1)
-        groups = list(self.encoded.batches(max_tokens=_at_once(self.clf)))[rank::several]
-        shape = (len(self.changes) * len(self.rows) + 1, len(self.encoded), self.classes)
-        kept = _Kept(file, rank, several, self._identity() if file else "", shape)
+        rows, classes = len(self.rows), len(self.clf.label_names)
+        if not rows:
+            raise ModelError("Every head of this model was removed; there is nothing to ablate.")
+        rank, processes = rank_and_processes()
+        groups = list(self.encoded.batches(max_tokens=tokens_per_batch(self.clf)))[rank::processes]
+        shape = (len(self.ablations) * rows + 1, len(self.encoded), classes)
+        found = PartialLogits(file, rank, processes, self._identity() if file else "", shape)
         try:
             for count, group in enumerate(groups, start=1):
-                if not kept.has[group].all():
+                if not found.finished[group].all():
                     if stop is not None and stop():
                         raise Stopped
                     with torch.no_grad():
-                        kept.logits[:, group] = self._of(group)
-                    kept.has[group] = True
-                    kept.save(every=_SAVED_EVERY)
+                        found.add(group, self._of_batch(group), every=_SAVED_EVERY)
                 if progress:
                     progress(count, len(groups))
         finally:
-            kept.save()
-        if several == 1:
-            return kept.logits
+            found.save()
+        if processes == 1:
+            return found.logits
         others = np.ones(len(self.encoded), bool)
         others[np.concatenate([[], *groups]).astype(int)] = False
-        kept.logits[:, others] = 0  # a file may hold texts that another process computes now
-        return _added(kept.logits)
+        found.logits[:, others] = 0  # a file may hold texts that another process computes now
+        return summed_over_processes(found.logits)
 
     def _identity(self) -> str:
-        """What a file must have been made with to be of use here: weights, texts, format, and what is changed."""
-        numbers = self.engine.dtype if self.engine else ("plain", self.fast)
-        what = [(one.how, one.scale, one.temperature) for one in self.changes]
-        batches = (_at_once(self.clf), self.clf.device.type)
-        content = hashlib.sha256(repr((self.which, what, numbers, batches)).encode())
-        for name, one in self.clf.model.state_dict().items():
-            whole = isinstance(one, Tensor) and not one.is_quantized
-            value = one.detach().cpu().contiguous().view(-1).view(torch.uint8) if whole else None
+        """What a file must have been made with: weights, texts, format, and what is changed."""
+        number_format = self.engine.dtype if self.engine else ("plain", self.fast)
+        ablations = [(ablation.method, ablation.value) for ablation in self.ablations]
+        batches = (tokens_per_batch(self.clf), self.clf.device.type)
+        content = hashlib.sha256(repr((self.target, ablations, number_format, batches)).encode())
+        for name, entry in self.clf.model.state_dict().items():
+            plain = isinstance(entry, Tensor) and not entry.is_quantized
             content.update(name.encode())
-            content.update(str(one).encode() if value is None else value.numpy().tobytes())
+            if plain:
+                flat = entry.detach().cpu().contiguous().view(-1).view(torch.uint8)
+                content.update(flat.numpy().tobytes())
+            else:
+                content.update(str(entry).encode())
         for column in (self.encoded.starts, *self.encoded.columns.values()):
             content.update(column.tobytes())
         return content.hexdigest()
 
-    @property
-    def classes(self) -> int:
-        """Number of labels C."""
-        return len(self.clf.label_names)
-
-    def _of(self, group: np.ndarray) -> Tensor:
+    def _of_batch(self, group: np.ndarray) -> Tensor:
         """Logits (V + 1, B, C) of one batch."""
         if self.engine is None:
             return self._plain(group)
         hidden, mask = self.engine.start(self.encoded, group)
-        most, found, neutral = 2 * _at_once(self.clf), [], hidden
-        for change in self.changes:
-            for layer, answers in self.engine.sweep(hidden, mask, change, self.which, most):
+        most, found, neutral = 2 * tokens_per_batch(self.clf), [], hidden
+        for ablation in self.ablations:
+            for layer, logits in self.engine.ablate(hidden, mask, ablation, self.target, most):
                 if layer < len(self.engine.layers):
-                    found.append(answers)
+                    found.append(logits)
                 else:
-                    neutral = answers
+                    neutral = logits
         return torch.cat([*found, neutral]).cpu()
 
     def _plain(self, group: np.ndarray) -> Tensor:
         """The same through the model's own forward pass, a setting at a time."""
         found = []
-        for change in self.changes:
-            if change.how != "scale":
-                raise ModelError(
-                    f"how={change.how!r} needs a model whose forward pass we know. Use how='scale'."
-                )
+        for ablation in self.ablations:
+            knob = "temperature" if ablation.method == "temperature" else "scale"
             for layer, head in self.rows:
-                settings = self.clf.settings()
                 changed = torch.ones(self.clf.heads, dtype=torch.bool)
                 if head is not None:
                     changed = torch.arange(self.clf.heads) == head
-                    changed = ~changed if self.which == "others" else changed
-                settings.scale[layer, changed] = change.scale
-                settings.temperature[layer, changed] = change.temperature
+                    changed = ~changed if self.target == "all_but_one" else changed
+                settings = self.clf.settings()
+                getattr(settings, knob)[layer, changed] = ablation.value
                 found.append(self.clf.logits(self.encoded, group, settings, self.fast))
         neutral = self.clf.logits(self.encoded, group, self.clf.settings(), self.fast)
         return torch.stack([*found, neutral])
 
 
-def means(engine: Engine, encoded: Encoded) -> tuple[Tensor, ...]:
-    """For each layer what its heads bring on average: (2, h, D), to [CLS] and to other tokens.
+def mean_head_outputs(engine: Engine, encoded: Encoded) -> tuple[Tensor, ...]:
+    """For each layer its heads' mean outputs before W_O: (2, h, D), at [CLS] and at other tokens.
 
     Of the last layer nothing but [CLS] is used, and the second is 0.
     """
-    sums, counts = [0.0] * len(engine.layers), torch.zeros(2)
+    sums: list[Tensor | float] = [0.0] * len(engine.layers)
+    counts = torch.zeros(2)
     for group in encoded.batches():
         with torch.no_grad():
             hidden, mask = engine.start(encoded, group)
             real = torch.ones(hidden.shape[:2]) if mask is None else mask[:, 0, 0].cpu().float()
             counts += torch.stack([real[:, 0].sum(), real[:, 1:].sum()])
-            for at, context in engine.contexts(hidden, mask):
-                seen = context.float().cpu() * real[:, : context.shape[1], None, None]
-                sums[at] = sums[at] + torch.stack([seen[:, 0].sum(0), seen[:, 1:].sum((0, 1))])
-    return tuple(one / counts.clamp(min=1)[:, None, None] for one in sums)
-
-
-def weight_sizes(clf: Classifier) -> np.ndarray:
-    """How large each head's map from hidden state to what it adds is: the norm of its value times output matrix.
-
-    Returns
-    -------
-    array (L, H); 0 for heads removed for good
-    """
-    sizes = np.zeros((clf.layers, clf.heads))
-    model = heads.model_of(clf)
-    for layer, site in enumerate(heads.sites(model)):
-        kept = heads.active_heads(model, layer)
-        if kept:
-            value = getattr(site.module, site.value).weight.detach().unflatten(0, (len(kept), -1))
-            output = site.output.weight.detach().unflatten(1, (len(kept), -1)).transpose(0, 1)
-            sizes[layer, kept] = (output @ value).flatten(1).norm(dim=1).cpu().numpy()  # (h, E, E)
-    return sizes
+            for layer, outputs in enumerate(engine.all_head_outputs(hidden, mask)):
+                seen = outputs.float().cpu() * real[:, : outputs.shape[1], None, None]
+                added = torch.stack([seen[:, 0].sum(0), seen[:, 1:].sum((0, 1))])
+                sums[layer] = sums[layer] + added
+    return tuple(total / counts.clamp(min=1)[:, None, None] for total in sums)
 
 
 def compared(logits: Tensor, labels: np.ndarray, rows: Sequence[Row]) -> pd.DataFrame:
-    """The table of a sweep: what each row's logits (V, N, C) do against the last of them, the neutral ones."""
-    losses, margins, right = measures(logits, labels)
+    """The table of an ablation: each row's logits (V, N, C) against the last, the neutral ones."""
+    losses, margins, right = per_text(logits, labels)
     moved = (losses[:-1] - losses[-1]).T  # (N, V)
     low, high = paired_bootstrap(moved)
     tests = [paired_test(right[-1], changed) for changed in right[:-1]]
@@ -212,94 +304,25 @@ def compared(logits: Tensor, labels: np.ndarray, rows: Sequence[Row]) -> pd.Data
     return table.drop(columns="head") if all(head is None for _, head in rows) else table
 
 
-def measures(logits: Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses, margins and whether the answer is right, of logits (..., N, C): arrays (..., N)."""
-    if not torch.isfinite(logits).all():
-        raise AttnlabError(
-            "The model's answers are not all numbers: weights or number format let them overflow. Measure in "
-            "float32 (fast=False, mode='exact')."
-        )
-    wanted = torch.as_tensor(labels)
-    index = wanted.expand(logits.shape[:-1])[..., None]
-    own = logits.gather(-1, index)[..., 0]
-    others = logits.scatter(-1, index, -torch.inf).amax(-1)
-    losses = logits.logsumexp(-1) - own
-    return losses.numpy(), (own - others).numpy(), (logits.argmax(-1) == wanted).numpy()
-
-
-# ── large sweeps ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _at_once(clf: Classifier) -> int:
-    """Tokens to a batch: enough for large products, on a GPU for full use, and little enough for memory."""
-    return 16384 if clf.device.type == "cuda" else 2048
-
-
-class _Kept:
-    """What is finished of a sweep, in a file if one is named."""
-
-    def __init__(
-        self,
-        file: str | os.PathLike[str] | None,
-        rank: int,
-        several: int,
-        identity: str,
-        shape: tuple[int, ...],
-    ):
-        self.path = None if file is None else Path(file)
-        if self.path is not None and several > 1:
-            self.path = self.path.with_name(f"{self.path.name}.{rank}-of-{several}")
-        self.identity = identity
-        self.logits, self.has = torch.zeros(shape), np.zeros(shape[1], bool)
-        self.saved, self.new = time.perf_counter(), False
-        if self.path is not None and not self.path.parent.is_dir():
-            raise AttnlabError(
-                f"There is no folder {self.path.parent}. Make it first, or choose another."
-            )
-        if self.path is not None and self.path.exists():
-            self._load()
-
-    def _load(self) -> None:
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                same = (file.metadata() or {}).get("identity") == self.identity
-                if same:
-                    self.logits = file.get_tensor("logits")
-                    self.has = file.get_tensor("has").bool().numpy()
-        except Exception as error:  # safetensors has an error class of its own for each version
-            raise AttnlabError(f"{self.path} is no sweep: {error}. Name another file.") from error
-        if not same:
-            raise AttnlabError(
-                f"{self.path} holds another sweep: of other weights, texts or values. Name another file, or "
-                "delete it."
-            )
-
-    def save(self, every: float = 0.0) -> None:
-        """Write the file, if there is something new and the last time is long enough ago."""
-        if every:
-            self.new = True
-        if self.path is None or not self.new or time.perf_counter() - self.saved < every:
-            return
-        tensors = {"logits": self.logits, "has": torch.from_numpy(self.has.astype(np.uint8))}
-        atomic_write(self.path, to_safetensors(tensors, metadata={"identity": self.identity}))
-        self.saved, self.new = time.perf_counter(), False
-
-
-def _processes() -> tuple[int, int] | None:
-    """Which process this is, of how many; None for the only one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+def progress_callback(progress: Progress | bool) -> Progress | None:
+    """What is to be told of progress: the caller's function, a bar, or nothing."""
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
         return None
-    with needs("lab"):
-        from accelerate import PartialState
+    from tqdm.auto import tqdm
 
-    state = PartialState()
-    return state.process_index, state.num_processes
+    bar = tqdm()
+
+    def show(done: int, in_all: int) -> None:
+        bar.total = in_all
+        bar.update(done - bar.n)
+        if done == in_all:
+            bar.close()
+
+    return show
 
 
-def _added(logits: Tensor) -> Tensor:
-    """The sum over all processes: each has zeros where another has computed."""
-    from accelerate import PartialState
-
-    there = logits.to(PartialState().device)
-    torch.distributed.all_reduce(there)
-    return there.cpu()
+def tokens_per_batch(clf: Classifier) -> int:
+    """Tokens to a batch: enough for large products, on a GPU for full use, and few for memory."""
+    return 16384 if clf.device.type == "cuda" else 2048

@@ -1,49 +1,37 @@
-"""The forward pass of BERT and its family, written out, so that what many settings share is computed once.
+"""The forward pass of BERT and its family, written out: what many settings share is computed once.
 
-Three savings, none of which changes an answer. *What lies below a change stays*: moving a head of layer l leaves
-the hidden states up to l as they were. *A head is a summand*: the attention output is a sum over heads, so a layer
-with one head changed is the old sum plus a difference of one head's width. *Only [CLS] answers*: of the last layer
-one row is needed, and for one query neither keys nor values have to be projected: ``q · (W h) = (Wᵀ q) · h``.
+Three savings, none of which changes an answer. *What lies below a change stays*: moving a head of
+layer l leaves the hidden states up to l as they were. *A head is a summand*: the attention output
+is a sum over heads, so a layer with one head changed is the old sum plus a difference of one head's
+width. *Only [CLS] answers*: of the last layer one row is needed, and for one query neither keys nor
+values have to be projected: ``q · (W h) = (Wᵀ q) · h``.
 
-In comments B is batch, T tokens, E width, h heads that are there, D head width, V variants.
+In comments B is batch, T tokens, E width, h active heads, D head width, V variants.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded
 from attnlab.errors import ModelError
+from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
 from attnlab.heads.settings import HeadSettings
 
-How = Literal["scale", "uniform", "mean"]
-Which = Literal["head", "layer", "others"]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One encoder layer: its weights in the number format of the engine, and the heads it has."""
-
-    inward: Tensor  # query, key and value, one above the other, (3 h D, E)
-    inward_bias: Tensor
-    outward: Tensor  # (E, h D)
-    outward_bias: Tensor
-    norm: tuple[Tensor, Tensor, float]
-    up: tuple[Tensor, Tensor]
-    activation: Callable[[Tensor], Tensor]
-    down: tuple[Tensor, Tensor]
-    last_norm: tuple[Tensor, Tensor, float]
-    kept: list[int]
-    width: int  # D
+AblationMethod = Literal["zero", "mean", "uniform", "scale", "temperature"]
+AblationTarget = Literal["head", "layer", "all_but_one"]
+Attend = Callable[[Tensor | None], Tensor]  # from inverse temperatures to head outputs
+TOKENS_PER_BATCH = 2048  # in smaller ones the products are too small for a processor's matrix units
 
 
 class Engine:
-    """A classifier's forward pass, in one number format, from a copy of its encoder layers' weights.
+    """A classifier's forward pass, in one number format, from a copy of its layers' weights.
 
     Parameters
     ----------
@@ -52,8 +40,8 @@ class Engine:
 
     Raises
     ------
-    ModelError : a model whose parts are not those of BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT with a sentence
-        classifier on top, such as one with a prefix or with quantised weights
+    ModelError : a model whose parts are not those of BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT
+        with a sentence classifier on top, such as one with a prefix or with quantised weights
     """
 
     def __init__(self, clf: Classifier, dtype: torch.dtype):
@@ -62,27 +50,32 @@ class Engine:
             raise ModelError("A model with a prefix looks at keys that are no tokens.")
         self.model = heads.model_of(clf)
         with torch.no_grad():
-            self.layers = _layers(self.model, dtype)
-        self._answer = _answer(self.model)
+            self.layers = copied_layers(self.model, dtype)
+        self._classification_head = classification_head(self.model)
 
-    # --- one text after another --------------------------------------------------------------------
+    # --- one setting ----------------------------------------------------------------------------
 
-    def start(self, encoded: Encoded, places: Any) -> tuple[Tensor, Tensor | None]:
-        """Hidden states before the first layer (B, T, E), and where the tokens are (B, 1, 1, T), None if all."""
-        batch = {name: one.to(self.clf.device) for name, one in encoded.batch(places).items()}
+    def start(self, encoded: Encoded, indices: Any) -> tuple[Tensor, Tensor | None]:
+        """Hidden states before the first layer (B, T, E), and where the tokens are.
+
+        The second is (B, 1, 1, T), None where there is no padding.
+        """
+        batch = {
+            name: column.to(self.clf.device) for name, column in encoded.batch(indices).items()
+        }
         real = batch.pop("attention_mask").bool()[:, None, None, :]
-        hidden = _embedded(self.model.base_model, batch).to(self.dtype)
+        hidden = embedded(self.model.base_model, batch).to(self.dtype)
         return hidden, None if real.all() else real
 
     def layer(
-        self, at: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
+        self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
     ) -> Tensor:
-        """Hidden states after a layer: (B, T, E), after the last one only those of [CLS], (B, 1, E)."""
-        scale, sharpness = self._factors(at, settings)
-        context, _ = self._contexts(at, hidden, mask, sharpness)
+        """Hidden states after a layer: (B, T, E), after the last one only of [CLS], (B, 1, E)."""
+        scale, inverse_temperature = self._factors(layer, settings)
+        outputs = self._attention(layer, hidden, mask)(inverse_temperature)
         if scale is not None:
-            context = context * scale[:, None, :, None]
-        return self._finish(at, hidden, self._project(at, context))
+            outputs = outputs * scale[:, None, :, None]
+        return self._finish(layer, hidden, self._project(layer, outputs))
 
     def logits(
         self,
@@ -92,194 +85,224 @@ class Engine:
         start: int = 0,
     ) -> Tensor:
         """Logits (B, C), float32, from the hidden states before layer ``start``."""
-        for at in range(start, len(self.layers)):
-            hidden = self.layer(at, hidden, mask, settings)
+        for layer in range(start, len(self.layers)):
+            hidden = self.layer(layer, hidden, mask, settings)
         return self.answer(hidden)
 
     def answer(self, hidden: Tensor) -> Tensor:
         """Logits (B, C), float32, from the last layer's row for [CLS], (B, 1, E)."""
-        return self._answer(hidden.float())
+        return self._classification_head(hidden.float())
 
-    # --- one head after another --------------------------------------------------------------------
+    def first_change(self, settings: HeadSettings) -> int:
+        """The lowest layer with a head that is not neutral; if there is none, the layers' number."""
+        moved = (settings.scale != 1) | (settings.temperature != 1)  # (L, H)
+        for index, layer in enumerate(self.layers):
+            if moved[index, layer.active_heads].any():
+                return index
+        return len(self.layers)
 
-    def sweep(
+    # --- one head after another -----------------------------------------------------------------
+
+    def ablate(
         self,
         hidden: Tensor,
         mask: Tensor | None,
-        change: "Change",
-        which: Which,
+        ablation: "Ablation",
+        target: AblationTarget,
         most_rows: int,
     ) -> Iterator[tuple[int, Tensor]]:
         """Change every head, every layer, or all of a layer but one head, in turn.
 
-        Yields (layer, logits (V, B, C)), V the heads of the layer or 1, and last (L, neutral logits (1, B, C)).
-        At most ``most_rows`` tokens are computed at once.
+        Yields (layer, logits (V, B, C)), V the heads of the layer or 1, and last (L, neutral logits
+        (1, B, C)). At most ``most_rows`` tokens are computed at once.
         """
-        for at, layer in enumerate(self.layers):
-            context, changed = self._contexts(at, hidden, mask, None, change)
-            base = self._project(at, context)
-            if layer.kept:
-                difference = (changed - context).permute(2, 0, 1, 3)  # (h, B, T, D)
-                parts = difference.flatten(1, 2) @ layer.outward.T.unflatten(0, (-1, layer.width))
-                parts = parts.unflatten(1, base.shape[:2])  # (h, B, T, E)
-                if which == "layer":
+        for index, layer in enumerate(self.layers):
+            attend = self._attention(index, hidden, mask)
+            outputs = attend(None)
+            base = self._project(index, outputs)
+            if layer.active_heads:
+                changed = ablation.outputs(index, outputs, attend)
+                difference = (changed - outputs).permute(2, 0, 1, 3)  # (h, B, T, D)
+                per_head = layer.out_proj.T.unflatten(0, (-1, layer.head_dim))
+                parts = (difference.flatten(1, 2) @ per_head).unflatten(1, base.shape[:2])
+                if target == "layer":  # parts are (h, B, T, E)
                     parts = parts.sum(0, keepdim=True)
-                elif which == "others":
+                elif target == "all_but_one":
                     parts = parts.sum(0) - parts
                 size = max(1, most_rows // (hidden.shape[0] * hidden.shape[1]))
-                answers = [self._above(at, hidden, mask, base + some) for some in parts.split(size)]
-                yield at, torch.cat(answers)
-            hidden = self._finish(at, hidden, base)
+                answers = [
+                    self._above(index, hidden, mask, base + part) for part in parts.split(size)
+                ]
+                yield index, torch.cat(answers)
+            hidden = self._finish(index, hidden, base)
         yield len(self.layers), self.answer(hidden)[None]
 
-    def _above(self, at: int, hidden: Tensor, mask: Tensor | None, attended: Tensor) -> Tensor:
+    def _above(self, layer: int, hidden: Tensor, mask: Tensor | None, attended: Tensor) -> Tensor:
         """Logits (V, B, C) for several attention outputs (V, B, T, E) of a layer."""
         count = len(attended)
-        several = self._finish(at, hidden, attended).flatten(0, 1)  # (V B, T, E)
+        several = self._finish(layer, hidden, attended).flatten(0, 1)  # (V B, T, E)
         mask = None if mask is None else mask.repeat(count, 1, 1, 1)
-        return self.logits(several, mask, start=at + 1).unflatten(0, (count, -1))
+        return self.logits(several, mask, start=layer + 1).unflatten(0, (count, -1))
 
-    def contexts(self, hidden: Tensor, mask: Tensor | None) -> Iterator[tuple[int, Tensor]]:
-        """(layer, what its heads bring (B, T, h, D)); of the last layer only the row for [CLS]."""
-        for at in range(len(self.layers)):
-            context = self.brought(at, hidden, mask)
-            yield at, context
-            hidden = self._finish(at, hidden, self._project(at, context))
+    # --- parts of a layer -----------------------------------------------------------------------
 
-    # --- parts of a layer --------------------------------------------------------------------------
-
-    def brought(
-        self, at: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None = None
+    def head_outputs(
+        self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None = None
     ) -> Tensor:
-        """What each head of a layer brings, (B, T, h, D), at its temperature and before it is scaled.
+        """Each head's output before W_O, (B, T, h, D), at its temperature and not yet scaled.
 
         Of the last layer only the row for [CLS], T = 1.
         """
-        _, sharpness = self._factors(at, settings)
-        context, _ = self._contexts(at, hidden, mask, sharpness)
-        return context
+        _, inverse_temperature = self._factors(layer, settings)
+        return self._attention(layer, hidden, mask)(inverse_temperature)
+
+    def all_head_outputs(self, hidden: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
+        """`head_outputs` of one layer after the other, heads neutral."""
+        for layer in range(len(self.layers)):
+            outputs = self.head_outputs(layer, hidden, mask)
+            yield outputs
+            hidden = self._finish(layer, hidden, self._project(layer, outputs))
 
     def _factors(
-        self, at: int, settings: HeadSettings | None
+        self, layer: int, settings: HeadSettings | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Scale and 1 / temperature of the heads that are there, (1 or B, h); None where neutral."""
-        kept = self.layers[at].kept
-        if settings is None or not kept:
+        """Scale and 1 / temperature of the active heads, (1 or B, h); None where neutral."""
+        active = self.layers[layer].active_heads
+        if settings is None or not active:
             return None, None
-        shape = (-1, len(kept))
-        scale = settings.scale[..., at, :][..., kept].reshape(shape)
-        sharpness = 1 / settings.temperature[..., at, :][..., kept].reshape(shape)
-        return tuple(
-            None
-            if not one.requires_grad and bool((one == 1).all())
-            else one.to(self.clf.device, self.dtype)
-            for one in (scale, sharpness)
-        )
 
-    def _contexts(
-        self,
-        at: int,
-        hidden: Tensor,
-        mask: Tensor | None,
-        sharpness: Tensor | None,
-        change: "Change | None" = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """What each head brings, (B, T, h, D), and what it brings when it is changed.
+        def unless_neutral(factor: Tensor) -> Tensor | None:
+            if not factor.requires_grad and bool((factor == 1).all()):
+                return None
+            return factor.to(self.clf.device, self.dtype)
+
+        shape = (-1, len(active))
+        scale = settings.scale[..., layer, :][..., active].reshape(shape)
+        inverse_temperature = 1 / settings.temperature[..., layer, :][..., active].reshape(shape)
+        return unless_neutral(scale), unless_neutral(inverse_temperature)
+
+    def _attention(self, index: int, hidden: Tensor, mask: Tensor | None) -> Attend:
+        """From inverse temperatures (1 or B, h), None where neutral, to head outputs (B, T, h, D).
 
         Of the last layer only the row for [CLS], T = 1.
         """
-        layer = self.layers[at]
-        if not layer.kept:
-            return hidden.new_zeros(*hidden.shape[:2], 0, layer.width), None
-        last = at == len(self.layers) - 1
-        look = self._first_row(layer, hidden, mask) if last else self._rows(layer, hidden, mask)
-        context = look(sharpness)
-        return context, None if change is None else change.of(at, context, look)
+        layer = self.layers[index]
+        if not layer.active_heads:
+            return lambda _: hidden.new_zeros(*hidden.shape[:2], 0, layer.head_dim)
+        last = index == len(self.layers) - 1
+        return (_attention_of_cls if last else _attention_of_all)(layer, hidden, mask)
 
-    def _rows(
-        self, layer: Layer, hidden: Tensor, mask: Tensor | None
-    ) -> Callable[[Tensor | None], Tensor]:
-        """Attention of all tokens, for any sharpness of the heads."""
-        inward = F.linear(hidden, layer.inward, layer.inward_bias)
-        query, key, value = inward.unflatten(-1, (3, -1, layer.width)).permute(2, 0, 3, 1, 4)
+    def _project(self, layer: int, outputs: Tensor) -> Tensor:
+        """The attention output (B, T, E) from the head outputs (B, T, h, D)."""
+        weights = self.layers[layer]
+        return F.linear(outputs.flatten(-2), weights.out_proj, weights.out_proj_bias)
 
-        def look(sharpness: Tensor | None) -> Tensor:
-            asked = query if sharpness is None else query * sharpness[:, :, None, None]
-            return _attention(asked, key, value, mask).transpose(1, 2)
-
-        return look
-
-    def _first_row(
-        self, layer: Layer, hidden: Tensor, mask: Tensor | None
-    ) -> Callable[[Tensor | None], Tensor]:
-        """Attention of [CLS] alone: its query goes to the hidden states, instead of their keys to it.
-
-        The bias of the keys adds the same to all scores of a head, so softmax does not see it; the weights sum to
-        1, so the bias of the values is added whole.
-        """
-        weights = layer.inward.unflatten(0, (3, -1, layer.width))  # (3, h, D, E)
-        biases = layer.inward_bias.unflatten(0, (3, -1, layer.width))
-        query = torch.einsum("be,hde->bhd", hidden[:, 0], weights[0]) + biases[0]
-        toward = torch.einsum("bhd,hde->bhe", query, weights[1]) * layer.width**-0.5
-        scores = (toward @ hidden.transpose(1, 2)).float()  # (B, h, T)
-
-        def look(sharpness: Tensor | None) -> Tensor:
-            asked = scores if sharpness is None else scores * sharpness[:, :, None]
-            if mask is not None:
-                asked = asked.masked_fill(~mask[:, 0], -torch.inf)
-            mixed = asked.softmax(-1).to(hidden.dtype) @ hidden  # (B, h, E)
-            return (torch.einsum("bhe,hde->bhd", mixed, weights[2]) + biases[2])[:, None]
-
-        return look
-
-    def _project(self, at: int, context: Tensor) -> Tensor:
-        """The attention output (B, T, E) of what the heads bring (B, T, h, D)."""
-        layer = self.layers[at]
-        return F.linear(context.flatten(-2), layer.outward, layer.outward_bias)
-
-    def _finish(self, at: int, hidden: Tensor, attended: Tensor) -> Tensor:
+    def _finish(self, layer: int, hidden: Tensor, attended: Tensor) -> Tensor:
         """The rest of a layer, from its input and its attention output."""
-        layer = self.layers[at]
-        between = _normed(hidden[:, : attended.shape[-2]] + attended, layer.norm)
-        inner = layer.activation(F.linear(between, *layer.up))
-        return _normed(between + F.linear(inner, *layer.down), layer.last_norm)
+        weights = self.layers[layer]
+        between = _normed(hidden[:, : attended.shape[-2]] + attended, weights.attention_norm)
+        inner = weights.activation(F.linear(between, *weights.ffn_up))
+        return _normed(between + F.linear(inner, *weights.ffn_down), weights.ffn_norm)
 
 
 @dataclass(frozen=True)
-class Change:
+class Ablation:
     """What happens to a head that is changed.
 
     Attributes
     ----------
-    how : "scale" multiplies what it brings by ``scale``, after dividing its scores by ``temperature``; "uniform"
-        lets it look at all tokens alike; "mean" replaces what it brings by its mean
-    means : for "mean": for each layer what its heads bring on average to [CLS] and to other tokens, (2, h, D)
+    method : "zero" silences it; "scale" multiplies its output by ``value``; "temperature" divides
+        its scores by ``value``; "uniform" lets it look at all tokens alike; "mean" replaces its
+        output by its mean
+    value : for "scale" and "temperature"
+    means : for "mean": for each layer the mean head outputs at [CLS] and at other tokens, (2, h, D)
     """
 
-    how: How = "scale"
-    scale: float = 0.0
-    temperature: float = 1.0
+    method: AblationMethod = "zero"
+    value: float = 0.0
     means: tuple[Tensor, ...] = ()
 
-    def of(self, at: int, context: Tensor, look: Callable[[Tensor | None], Tensor]) -> Tensor:
-        """What the changed heads of a layer bring, (B, T, h, D)."""
-        heads_there = context.shape[2]
-        if self.how == "scale":
-            if self.temperature != 1 and self.scale != 0:
-                context = look(context.new_full((1, heads_there), 1 / self.temperature))
-            return context * self.scale
-        if self.how == "uniform":
-            return look(context.new_zeros(1, heads_there))
-        cls, others = self.means[at].to(context)
-        return torch.cat([cls[None], others.expand(context.shape[1] - 1, -1, -1)]).expand_as(
-            context
+    def outputs(self, layer: int, outputs: Tensor, attend: Attend) -> Tensor:
+        """The changed head outputs of a layer, (B, T, h, D)."""
+        count = outputs.shape[2]
+        if self.method == "zero":
+            return outputs * 0.0
+        if self.method == "scale":
+            return outputs * self.value
+        if self.method == "temperature":
+            return attend(outputs.new_full((1, count), 1 / self.value))
+        if self.method == "uniform":
+            return attend(outputs.new_zeros(1, count))
+        cls, others = self.means[layer].to(outputs)
+        return torch.cat([cls[None], others.expand(outputs.shape[1] - 1, -1, -1)]).expand_as(
+            outputs
         )
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention (B, h, T, D): torch's own, but written out where a gradient has to come back on a processor.
+def checked_engine(
+    clf: Classifier, encoded: Encoded, dtype: torch.dtype
+) -> tuple[Engine | None, str]:
+    """An engine that answers as the model does on three of the texts; else None, and why."""
+    try:
+        indices = np.unique(np.linspace(0, len(encoded) - 1, 3).astype(int))
+        with torch.inference_mode(False), torch.no_grad():
+            engine = Engine(clf, dtype)
+            mine = engine.logits(*engine.start(encoded, indices)).cpu()
+        theirs = clf.logits(encoded, indices, clf.settings())
+        difference = float((mine - theirs).abs().max() / (1 + theirs.abs().max()))
+        tolerance = 1e-4 if dtype == torch.float32 else 0.2
+        if not difference <= tolerance:  # nor may it be NaN
+            raise ModelError(
+                f"The fast forward pass differs from the model's own by {difference:.2g} "
+                f"(relative); the tolerance is {tolerance:g}."
+            )
+    except ModelError as error:
+        return None, str(error)
+    return engine, ""
 
-    There the fused kernel's way back is up to 20 times slower in bfloat16.
+
+def _attention_of_all(layer: Layer, hidden: Tensor, mask: Tensor | None) -> Attend:
+    """Attention of all tokens, for any temperatures of the heads."""
+    qkv = F.linear(hidden, layer.qkv_weight, layer.qkv_bias)
+    query, key, value = qkv.unflatten(-1, (3, -1, layer.head_dim)).permute(2, 0, 3, 1, 4)
+
+    def attend(inverse_temperature: Tensor | None) -> Tensor:
+        asked = query
+        if inverse_temperature is not None:
+            asked = query * inverse_temperature[:, :, None, None]
+        return _scaled_dot_product(asked, key, value, mask).transpose(1, 2)
+
+    return attend
+
+
+def _attention_of_cls(layer: Layer, hidden: Tensor, mask: Tensor | None) -> Attend:
+    """Attention of [CLS] alone: its query goes to the hidden states, instead of their keys to it.
+
+    The bias of the keys adds the same to all scores of a head, so softmax does not see it; the
+    weights sum to 1, so the bias of the values is added whole.
+    """
+    weights = layer.qkv_weight.unflatten(0, (3, -1, layer.head_dim))  # (3, h, D, E)
+    biases = layer.qkv_bias.unflatten(0, (3, -1, layer.head_dim))
+    query = torch.einsum("be,hde->bhd", hidden[:, 0], weights[0]) + biases[0]
+    toward = torch.einsum("bhd,hde->bhe", query, weights[1]) * layer.head_dim**-0.5
+    scores = (toward @ hidden.transpose(1, 2)).float()  # (B, h, T)
+
+    def attend(inverse_temperature: Tensor | None) -> Tensor:
+        asked = scores
+        if inverse_temperature is not None:
+            asked = scores * inverse_temperature[:, :, None]
+        if mask is not None:
+            asked = asked.masked_fill(~mask[:, 0], -torch.inf)
+        mixed = asked.softmax(-1).to(hidden.dtype) @ hidden  # (B, h, E)
+        return (torch.einsum("bhe,hde->bhd", mixed, weights[2]) + biases[2])[:, None]
+
+    return attend
+
+
+def _scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention (B, h, T, D): torch's own, but written out where a gradient has to come back.
+
+    On a processor the fused kernel's way back is up to 20 times slower in bfloat16.
     """
     if query.device.type != "cpu" or not query.requires_grad:
         return F.scaled_dot_product_attention(query, key, value, mask)
@@ -289,111 +312,6 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -
     return scores.softmax(-1) @ value
 
 
-def _normed(hidden: Tensor, norm: tuple[Tensor, Tensor, float]) -> Tensor:
+def _normed(hidden: Tensor, norm: Norm) -> Tensor:
     weight, bias, epsilon = norm
     return F.layer_norm(hidden, weight.shape, weight, bias, epsilon)
-
-
-# ── where each family keeps its parts ──────────────────────────────────────────────────────────────
-
-
-def _layers(model: nn.Module, dtype: torch.dtype) -> list[Layer]:
-    """The encoder layers, their weights copied in ``dtype``."""
-
-    def copied(one: Tensor) -> Tensor:
-        return one.detach().to(dtype, copy=True)
-
-    def linear(one: nn.Module) -> tuple[Tensor, Tensor]:
-        if type(one) is not nn.Linear or one.bias is None:
-            raise ModelError(f"{one} stands where a Linear with a bias was expected.")
-        return copied(one.weight), copied(one.bias)
-
-    def norm(one: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
-        return copied(one.weight), copied(one.bias), one.eps
-
-    layers = []
-    for at, (site, rest) in enumerate(zip(heads.sites(model), _feed_forwards(model), strict=True)):
-        kept = heads.active_heads(model, at)
-        width = site.module.attention_head_size
-        after, up, activation, down, last = rest
-        if kept:
-            inward = [
-                linear(getattr(site.module, name)) for name in (site.query, site.key, site.value)
-            ]
-            outward, outward_bias = linear(site.output)
-        else:  # all heads were removed: the bias is left
-            outward_bias = copied(site.output.bias)
-            outward = outward_bias.new_zeros(len(outward_bias), 0)
-            inward = [(outward.T, outward_bias[:0])] * 3
-        layers.append(
-            Layer(
-                torch.cat([weight for weight, _ in inward]),
-                torch.cat([bias for _, bias in inward]),
-                outward,
-                outward_bias,
-                norm(after),
-                linear(up),
-                activation,
-                linear(down),
-                norm(last),
-                kept,
-                width,
-            )
-        )
-    return layers
-
-
-def _feed_forwards(model: Any) -> list[tuple[Any, ...]]:
-    """For each layer: norm after attention, first linear, activation, second linear, last norm."""
-    base, family = model.base_model, model.config.model_type
-    if family == "distilbert":
-        return [
-            (
-                one.sa_layer_norm,
-                one.ffn.lin1,
-                one.ffn.activation,
-                one.ffn.lin2,
-                one.output_layer_norm,
-            )
-            for one in base.transformer.layer
-        ]
-    if family == "albert":
-        found = []
-        for index in range(base.config.num_hidden_layers):
-            group = index * base.config.num_hidden_groups // base.config.num_hidden_layers
-            for one in base.encoder.albert_layer_groups[group].albert_layers:
-                norm, last = one.attention.LayerNorm, one.full_layer_layer_norm
-                found.append((norm, one.ffn, one.activation, one.ffn_output, last))
-        return found
-    return [
-        (
-            one.attention.output.LayerNorm,
-            one.intermediate.dense,
-            one.intermediate.intermediate_act_fn,
-            one.output.dense,
-            one.output.LayerNorm,
-        )
-        for one in base.encoder.layer
-    ]
-
-
-def _embedded(base: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Hidden states before the first layer."""
-    if base.config.model_type == "distilbert":
-        inputs = {"input_ids": inputs["input_ids"]}
-    hidden = base.embeddings(**inputs)
-    if base.config.model_type == "albert":
-        return base.encoder.embedding_hidden_mapping_in(hidden)
-    return base.embeddings_project(hidden) if hasattr(base, "embeddings_project") else hidden
-
-
-def _answer(model: Any) -> Callable[[Tensor], Tensor]:
-    """From the last hidden state of [CLS], (B, 1, E), to the logits (B, C)."""
-    base, family, classifier = model.base_model, model.config.model_type, model.classifier
-    if family == "distilbert":
-        return lambda hidden: classifier(F.relu(model.pre_classifier(hidden[:, 0])))
-    if family == "albert":
-        return lambda hidden: classifier(base.pooler_activation(base.pooler(hidden[:, 0])))
-    if family == "bert":
-        return lambda hidden: classifier(base.pooler(hidden))
-    return classifier  # RoBERTa and ELECTRA: it takes [CLS] itself

@@ -181,10 +181,16 @@ def _comparison(
         others["tf-idf + logistic regression"] = answers == labels
     rows = [_entry("this classifier", correct)]
     for name, right in others.items():
-        test = paired_test(right, correct)
-        row = {"delta": test.delta, "ci_low": test.low, "ci_high": test.high}
-        row["p_value"] = test.p_value
-        rows.append(_entry(name, right) | row)
+        paired = paired_test(right, correct)
+        rows.append(
+            {
+                **_entry(name, right),
+                "delta": paired.delta,
+                "ci_low": paired.low,
+                "ci_high": paired.high,
+                "p_value": paired.p_value,
+            }
+        )
     return pd.DataFrame(rows)
 
 

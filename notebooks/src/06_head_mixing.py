@@ -178,7 +178,7 @@ for factor in (0.25, 0.5, 2, 3):
 # flatter itself.
 
 # %%
-one_left = dev.keep_one(mode="fast")
+one_left = al.ablate(dev, target="all_but_one")
 best = one_left.loc[one_left.groupby("layer")["accuracy"].idxmax()]
 
 # %%
@@ -208,13 +208,14 @@ for layer, head in best[["layer", "head"]].to_numpy():
 # Now systematically: silence each head in turn. This is 72 evaluations, so it matters
 # how they are made. What lies below a silenced head does not change, and is computed
 # once; a head is a summand of its layer, so the others are not computed again; and of
-# the last layer only [CLS] is read. In exact mode the answers are those of a plain
-# loop. Fast mode, used here, computes in a shorter number format where that pays; how
+# the last layer only [CLS] is read. The answers are those of a plain loop. With
+# `fast=True`, used here, it computes in a shorter number format where that pays; how
 # often the untouched model then answers the same is printed.
 
 # %%
 ev = al.Evaluator(clf, splits.dev.sample(size.sweep_sentences))
-sweep = ev.sweep(scale=0.0, mode="fast")
+fast = al.Evaluator(clf, ev.dataset, fast=True)
+sweep = al.ablate(fast)
 print(f"{len(sweep)} heads on {sweep.attrs['n']} sentences each")
 print(f"bfloat16 or float32, the answers agree on {sweep.attrs['agreement']:.1%}")
 
@@ -368,8 +369,8 @@ al.plots.effects(sweep, "loss_delta")
 # test sentences:
 
 # %%
-test = al.Evaluator(clf, splits.test.sample(size.sweep_sentences))
-again = test.sweep(scale=0.0, mode="fast")
+test = al.Evaluator(clf, splits.test.sample(size.sweep_sentences), fast=True)
+again = al.ablate(test)
 for column in ("delta", "loss_delta"):
     rank = stats.spearmanr(sweep[column], again[column]).statistic
     print(f"rank correlation of {column}, dev with test sentences: {rank:+.2f}")
@@ -442,8 +443,8 @@ al.checks.ablate(ablate)
 
 # %%
 ways = {"zero": sweep["loss_delta"]}
-for how in ("uniform", "mean"):
-    ways[how] = ev.sweep(mode="fast", how=how)["loss_delta"]
+for method in ("uniform", "mean"):
+    ways[method] = al.ablate(fast, method=method)["loss_delta"]
 ways = pd.DataFrame(ways)
 error = ways.std() / np.sqrt(heads)
 print(pd.DataFrame({"mean": ways.mean(), "± over heads": error, "worst": ways.max()}))
@@ -760,11 +761,11 @@ by_sweep = sweep.sort_values("loss_delta")[["layer", "head"]].to_numpy()
 judge = al.Evaluator(clf, splits.test.sample(size.sweep_sentences), fast=True)
 seeds = range(3 if size.name == "ci" else 5)
 paths = [
-    judge.prune_path("gradient", chosen_on=ev),
-    judge.prune_path(by_sweep).assign(order="silencing"),
-    judge.prune_path("use", chosen_on=ev),  # mean |gradient|
-    judge.prune_path("weights"),
-    judge.prune_path("random", seeds=seeds),
+    al.pruning_curve(judge, "gradient", chosen_on=ev),
+    al.pruning_curve(judge, by_sweep).assign(order="silencing"),
+    al.pruning_curve(judge, "use", chosen_on=ev),  # mean |gradient|
+    al.pruning_curve(judge, "weights"),
+    al.pruning_curve(judge, "random", seeds=seeds),
 ]
 path = pd.concat(paths)
 whole = judge.score()

@@ -91,7 +91,7 @@ def test_leaving_out_heads_that_are_off_changes_no_answer(task):
     settings = damage(clf, seed=4)
     settings.scale[:, 1] = settings.scale[1] = 0
     narrow = tasks._narrowed(task.whole, settings.scale > 0)
-    assert [len(layer.kept) for layer in narrow.layers] == [3, 0, 3]
+    assert [len(layer.active_heads) for layer in narrow.layers] == [3, 0, 3]
     places = np.arange(40)
     with torch.no_grad():
         one, two = (task.of_batch(places, settings, engine) for engine in (task.whole, narrow))

@@ -31,8 +31,8 @@ def measure() -> list[Row]:
         seconds, wanted = _timed(lambda at=layer, one=head: plain(clf, data, at, one))
         with_plain.append(seconds * heads)
         for mode in ("exact", "fast"):
-            ev = al.Evaluator(clf, data)
-            seconds, table = _timed(lambda ev=ev, mode=mode: ev.sweep(mode=mode))
+            ev = al.Evaluator(clf, data, fast=mode == "fast")
+            seconds, table = _timed(lambda ev=ev: al.ablate(ev))
             times.setdefault(mode, []).append(seconds)
             if mode == "exact":
                 exact = table
@@ -118,8 +118,8 @@ def _memory(clf: Classifier, data: TextDataset) -> list[Row]:
     tokens = int(ev.encoded.lengths.sum())
     least = 4 * tokens * clf.layers * clf.model.config.hidden_size
     return [
-        row("cache.share", ev.cache_bytes / least, "x of the hidden states before all layers"),
-        row("cache.mb", ev.cache_bytes / 2**20, "MB, 1,000 sentences in float32"),
+        row("cache.share", ev.cache.nbytes / least, "x of the hidden states before all layers"),
+        row("cache.mb", ev.cache.nbytes / 2**20, "MB, 1,000 sentences in float32"),
     ]
 
 
@@ -169,7 +169,7 @@ def measure_gpu() -> list[Row]:
     data = al.datasets.load("movie-sentiment").dev.sample(872)
     plain(clf, data, 0, 0)
     loop = [_timed(lambda at=at: plain(clf, data, at, 3))[0] * 144 for at in (0, 6, 11)]
-    ours = [_timed(lambda: al.Evaluator(clf, data).sweep())[0] for _ in range(REPEATS)]
+    ours = [_timed(lambda: al.ablate(al.Evaluator(clf, data)))[0] for _ in range(REPEATS)]
     return [
         _ratio(name, loop, ours, unit),
         row("sweep.gpu.seconds", statistics.median(ours), "s, float32", ours),

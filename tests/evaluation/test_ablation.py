@@ -1,4 +1,4 @@
-"""Sweeps, gradients, previews and pruning paths of an Evaluator."""
+"""Ablations, gradients, previews and pruning curves of an Evaluator."""
 
 import copy
 import itertools
@@ -16,9 +16,11 @@ from torch.nn.utils.prune import l1_unstructured
 
 import attnlab as al
 from attnlab.classification.classifier import Stopped
-from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, SettingsError
-from attnlab.evaluation import ablation as sweeps
-from attnlab.evaluation.ablation import weight_sizes
+from attnlab.errors import AttnlabError, AttnlabWarning, ModelError
+from attnlab.evaluation import ablation
+from attnlab.evaluation.forward import Ablation
+from attnlab.evaluation.gradients import TextGradients, text_gradients
+from attnlab.evaluation.pruning import weight_sizes
 
 COLUMNS = (
     "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high margin_delta"
@@ -36,8 +38,8 @@ def few(clf, some):
 
 
 @pytest.fixture(scope="module")
-def swept(few):
-    return few.sweep()
+def silenced(few):
+    return al.ablate(few)
 
 
 def silent(clf, *places):
@@ -47,18 +49,18 @@ def silent(clf, *places):
     return settings
 
 
-# ── sweeps ─────────────────────────────────────────────────────────────────────────────────────────
+# ── ablations ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_sweep_changes_one_head_at_a_time(clf, few, swept):
-    assert list(swept.columns) == ["layer", "head", *COLUMNS.split()]
-    places = list(zip(swept["layer"], swept["head"], strict=True))
+def test_an_ablation_changes_one_head_at_a_time(clf, few, silenced):
+    assert list(silenced.columns) == ["layer", "head", *COLUMNS.split()]
+    places = list(zip(silenced["layer"], silenced["head"], strict=True))
     assert places == list(itertools.product(range(6), range(12)))
     neutral = few.score()
     for layer, head in [(0, 0), (3, 7), (5, 11)]:
         score = few.score(silent(clf, (layer, head)))
         change = few.compare(neutral, score)
-        row = swept[(swept["layer"] == layer) & (swept["head"] == head)].iloc[0]
+        row = silenced[(silenced["layer"] == layer) & (silenced["head"] == head)].iloc[0]
         assert row["accuracy"] == score.accuracy
         assert row["loss"] == pytest.approx(score.loss, abs=1e-6)
         assert (row["delta"], row["p_value"]) == (change.delta, change.p_value)
@@ -66,19 +68,19 @@ def test_a_sweep_changes_one_head_at_a_time(clf, few, swept):
         assert row["loss_delta"] == pytest.approx(change.loss_delta, abs=1e-6)
         assert (row["loss_low"], row["loss_high"]) == pytest.approx(change.loss_ci, abs=1e-5)
         assert row["margin_delta"] == pytest.approx(change.margin_delta, abs=1e-5)
-    assert swept["loss_delta"].abs().max() > 1e-4
-    assert (swept["q_value"] >= swept["p_value"]).all()
-    assert swept.attrs["n"] == 6
-    assert swept.attrs["accuracy"] == neutral.accuracy
+    assert silenced["loss_delta"].abs().max() > 1e-4
+    assert (silenced["q_value"] >= silenced["p_value"]).all()
+    assert silenced.attrs["n"] == 6
+    assert silenced.attrs["accuracy"] == neutral.accuracy
 
 
 def test_layers_and_all_but_one(clf, few):
-    layers = few.sweep_layers(scale=0.5)
+    layers = al.ablate(few, "layer", "scale", 0.5)
     assert list(layers.columns) == ["layer", *COLUMNS.split()]
     settings = clf.settings()
     settings.scale[4] = 0.5
     assert layers["loss"][4] == pytest.approx(few.score(settings).loss, abs=1e-6)
-    others = few.keep_one()
+    others = al.ablate(few, "all_but_one")
     assert len(others) == 72
     settings = clf.settings()
     settings.scale[2] = 0
@@ -86,21 +88,26 @@ def test_layers_and_all_but_one(clf, few):
     assert others["loss"][2 * 12 + 5] == pytest.approx(few.score(settings).loss, abs=1e-6)
 
 
-def test_several_values_make_a_row_each(clf, few, swept):
-    table = few.sweep(scale=[0.0, 2.0], temperature=[1.0, 0.5])
-    assert len(table) == 4 * 72
-    assert list(table.columns[:4]) == ["layer", "head", "scale", "temperature"]
-    asked = table[(table["scale"] == 2) & (table["temperature"] == 0.5)]
-    row = asked[(asked["layer"] == 3) & (asked["head"] == 2)].iloc[0]
+def test_several_values_make_a_row_each(clf, few, silenced):
+    table = al.ablate(few, method="scale", value=[0.0, 2.0])
+    assert len(table) == 2 * 72
+    assert list(table.columns[:3]) == ["layer", "head", "scale"]
+    row = table[(table["scale"] == 2) & (table["layer"] == 3) & (table["head"] == 2)].iloc[0]
     settings = clf.settings()
-    settings.scale[3, 2], settings.temperature[3, 2] = 2, 0.5
+    settings.scale[3, 2] = 2
     assert row["loss"] == pytest.approx(few.score(settings).loss, abs=1e-6)
-    silenced = table[(table["scale"] == 0) & (table["temperature"] == 1)]
-    assert np.allclose(silenced["loss"], swept["loss"], atol=1e-6)
+    assert np.allclose(table[table["scale"] == 0]["loss"], silenced["loss"], atol=1e-6)
+    sharper = al.ablate(few, method="temperature", value=[1.0, 0.5])
+    assert list(sharper.columns[:3]) == ["layer", "head", "temperature"]
+    row = sharper[(sharper["temperature"] == 0.5) & (sharper["layer"] == 3)].iloc[2]
+    settings = clf.settings()
+    settings.temperature[3, 2] = 0.5
+    assert row["loss"] == pytest.approx(few.score(settings).loss, abs=1e-6)
+    assert sharper[sharper["temperature"] == 1]["loss_delta"].abs().max() < 1e-6
 
 
 def test_uniform_weights_are_a_very_high_temperature(clf, few):
-    table = few.sweep(how="uniform")
+    table = al.ablate(few, method="uniform")
     for layer, head in [(1, 4), (5, 0)]:
         settings = clf.settings()
         settings.temperature[layer, head] = 1e9
@@ -110,37 +117,49 @@ def test_uniform_weights_are_a_very_high_temperature(clf, few):
 
 def test_a_mean_context_is_that_of_these_texts(clf, few):
     """One text alone: at [CLS] its own context is the mean, so the last layer loses nothing."""
-    alone = al.Evaluator(clf, few.dataset.select([0])).sweep(how="mean")
+    alone = al.ablate(al.Evaluator(clf, few.dataset.select([0])), method="mean")
     assert alone[alone["layer"] == 5]["loss_delta"].abs().max() < 1e-5
     assert alone[alone["layer"] < 5]["loss_delta"].abs().max() > 1e-4
-    several = few.sweep(how="mean")
+    several = al.ablate(few, method="mean")
     assert several[several["layer"] == 5]["loss_delta"].abs().max() > 1e-4
 
 
-def test_a_sweep_to_one_changes_nothing_and_leaves_removed_heads_out(clf, some):
+def test_a_scale_of_one_changes_nothing_and_leaves_removed_heads_out(clf, some):
     smaller = al.heads.prune(clf, [(layer, head) for layer in range(5) for head in range(12)])
-    table = al.Evaluator(smaller, some.select(range(4))).sweep(scale=1.0)
+    table = al.ablate(al.Evaluator(smaller, some.select(range(4))), method="scale", value=1.0)
     assert len(table) == 12
     assert (table["layer"] == 5).all()
     assert (table["delta"] == 0).all()
     assert table["loss_delta"].abs().max() < 1e-6
 
 
-def test_the_fast_mode_says_how_often_it_agrees(few, swept):
-    fast = few.sweep(mode="fast")
+def test_a_fast_table_says_so_and_how_often_it_agrees(clf, few, silenced):
+    evaluator = al.Evaluator(clf, few.dataset, fast=True)
+    fast = al.ablate(evaluator)
     assert 0.5 < fast.attrs["agreement"] <= 1
-    assert fast.attrs["mode"] == "fast"
-    assert "agreement" not in swept.attrs
-    assert np.corrcoef(fast["loss_delta"], swept["loss_delta"])[0, 1] > 0.9
+    assert f"torch.{fast.attrs['number_format']}" == str(evaluator.dtype)
+    assert silenced.attrs["number_format"] == "float32"
+    assert (silenced.attrs["target"], silenced.attrs["method"]) == ("head", "zero")
+    assert "agreement" not in silenced.attrs
+    assert np.corrcoef(fast["loss_delta"], silenced["loss_delta"])[0, 1] > 0.9
 
 
-def test_what_cannot_be_swept_is_refused(few):
-    with pytest.raises(SettingsError, match="scale is -1"):
-        few.sweep(scale=-1)
-    with pytest.raises(SettingsError, match="temperature is 0"):
-        few.sweep(temperature=[1, 0])
-    with pytest.raises(AttnlabError, match="Did you mean 'uniform'"):
-        few.sweep(how="unifrom")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"target": "heads"}, "Did you mean 'head'"),
+        ({"method": "unifrom"}, "Did you mean 'uniform'"),
+        ({"method": "scale"}, "needs a value"),
+        ({"method": "temperature", "value": []}, "needs a value"),
+        ({"method": "scale", "value": -1}, "scale is -1"),
+        ({"method": "temperature", "value": [1, 0]}, "temperature is 0"),
+        ({"value": 0.5}, "no use for value=0.5.*method='scale'"),
+        ({"method": "uniform", "value": [0, 0.5]}, "no use for value"),
+    ],
+)
+def test_what_cannot_be_ablated_is_refused_with_its_cure(few, arguments, words):
+    with pytest.raises(AttnlabError, match=words):
+        al.ablate(few, **arguments)
 
 
 def test_answers_are_those_of_the_plain_forward_pass(clf, ev):
@@ -167,50 +186,51 @@ def test_answers_are_those_of_the_plain_forward_pass(clf, ev):
 # ── stopped, resumed, shared ─────────────────────────────────────────────────────────────────────────
 
 
-def test_a_stopped_sweep_goes_on_and_does_nothing_twice(
-    clf, few, swept, tmp_path, monkeypatch, capfd
+def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
+    clf, few, silenced, tmp_path, monkeypatch, capfd
 ):
-    monkeypatch.setattr(sweeps, "_at_once", lambda _: 60)
-    file, asked = tmp_path / "sweep.safetensors", []
+    monkeypatch.setattr(ablation, "tokens_per_batch", lambda _: 60)
+    file, asked = tmp_path / "ablation.safetensors", []
 
     def stop():
         asked.append(True)
         return len(asked) > 1
 
     with pytest.raises(Stopped):
-        few.sweep(stop=stop, resume=file)
+        al.ablate(few, stop=stop, resume=file)
     steps, asked = [], []
-    again = few.sweep(
-        resume=file, progress=lambda *step: steps.append(step), stop=lambda: asked.append(True)
+    again = al.ablate(
+        few, resume=file, progress=lambda *step: steps.append(step), stop=lambda: asked.append(True)
     )
     assert len(asked) == len(steps) - 1 > 0
     capfd.readouterr()
-    few.sweep(resume=file, progress=True)
+    al.ablate(few, resume=file, progress=True)
     assert "100%" in capfd.readouterr().err
     assert steps[-1][0] == steps[-1][1] == len(steps)
-    assert np.allclose(again["loss"], swept["loss"], atol=1e-6)
-    assert (again["accuracy"] == swept["accuracy"]).all()
-    few.sweep(resume=file, stop=lambda: True)  # all is there: nothing is asked for
-    with pytest.raises(AttnlabError, match="another sweep"):
-        few.sweep(scale=0.5, resume=file)
-    with pytest.raises(AttnlabError, match="another sweep"):
-        al.Evaluator(clf, few.dataset.select(range(5))).sweep(resume=file)
+    assert np.allclose(again["loss"], silenced["loss"], atol=1e-6)
+    assert (again["accuracy"] == silenced["accuracy"]).all()
+    al.ablate(few, resume=file, stop=lambda: True)  # all is there: nothing is asked for
+    with pytest.raises(AttnlabError, match="another ablation"):
+        al.ablate(few, method="scale", value=0.5, resume=file)
+    with pytest.raises(AttnlabError, match="another ablation"):
+        al.ablate(al.Evaluator(clf, few.dataset.select(range(5))), resume=file)
     file.write_bytes(b"something else")
-    with pytest.raises(AttnlabError, match="is no sweep"):
-        few.sweep(resume=file)
+    with pytest.raises(AttnlabError, match="holds no ablation"):
+        al.ablate(few, resume=file)
 
 
-def test_two_processes_share_a_sweep(few, swept, tmp_path):
+def test_two_processes_share_an_ablation(few, silenced, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, torch\n"
         "torch.set_num_threads(1)\n"
         "import attnlab as al\n"
-        "al.evaluation.ablation._at_once = lambda clf: 60\n"
+        "from attnlab.evaluation import ablation\n"
+        "ablation.tokens_per_batch = lambda clf: 60\n"
         "some = al.datasets.load('movie-sentiment').dev.sample(40).select(range(6))\n"
         "few = al.Evaluator(al.load_classifier('movie-sentiment'), some)\n"
         "steps = []\n"
-        "table = few.sweep(progress=lambda *step: steps.append(step))\n"
+        "table = al.ablate(few, progress=lambda *step: steps.append(step))\n"
         "import torch.distributed as d\n"
         "table.to_csv(sys.argv[1] + f'{d.get_rank()}.csv', index=False)\n"
         "print('rank', d.get_rank(), 'computed', len(steps))\n"
@@ -235,8 +255,8 @@ def test_two_processes_share_a_sweep(few, swept, tmp_path):
     assert min(computed) > 0
     for rank in range(2):
         table = pd.read_csv(tmp_path / f"table{rank}.csv")
-        assert np.allclose(table["loss"], swept["loss"], atol=1e-6)
-        assert (table["accuracy"] == swept["accuracy"]).all()
+        assert np.allclose(table["loss"], silenced["loss"], atol=1e-6)
+        assert (table["accuracy"] == silenced["accuracy"]).all()
 
 
 # ── gradients and previews ───────────────────────────────────────────────────────────────────────────
@@ -274,7 +294,7 @@ def test_of_two_labels_the_loss_follows_from_the_margin(few):
 
 
 def test_importances_foretell_what_silencing_does(ev):
-    table = ev.sweep(mode="fast")
+    table = al.ablate(al.Evaluator(ev.clf, ev.dataset, fast=True))
     linear, moved = (
         stats.spearmanr(one.ravel(), table["loss_delta"]).statistic
         for one in (ev.gradients(), ev.estimate())
@@ -309,6 +329,22 @@ def test_an_estimate_moves_the_log_odds_and_takes_the_loss_there(few):
     assert few.estimate() == pytest.approx(moved.mean(0) - score.loss, abs=1e-5)
 
 
+def test_estimate_and_use_follow_from_the_log_odds_in_small_parts(clf, some):
+    """With three labels, where log-odds and margin differ."""
+    model = type(clf.model)(
+        type(clf.model.config)(**(clf.model.config.to_dict() | {"num_labels": 3}))
+    )
+    three = al.Classifier(model.eval(), clf.tokenizer, ["negative", "so-so", "positive"])
+    ev = al.Evaluator(three, some.select(range(10)))
+    parts = [text_gradients(ev, "log_odds", part) for part in np.array_split(np.arange(10), 3)]
+    log_odds = TextGradients.joined(parts)
+    assert log_odds.loss_rise() == pytest.approx(ev.estimate(), abs=1e-5)
+    losses = np.log1p(np.exp(-log_odds.value))
+    assert losses == pytest.approx(ev.score().losses, abs=1e-4)
+    wanted = np.abs(ev.gradients(per_sentence=True)).mean(0)
+    assert log_odds.use() == pytest.approx(wanted, abs=1e-5)
+
+
 def test_gradients_of_heads_that_are_gone_are_zero(clf, some):
     smaller = al.heads.prune(clf, [(3, 1), (5, 0)])
     found = al.Evaluator(smaller, some.select(range(4))).gradients()
@@ -323,39 +359,39 @@ def test_unknown_gradients_are_refused(few):
         few.gradients(objective="margins")
 
 
-# ── pruning paths ────────────────────────────────────────────────────────────────────────────────────
+# ── pruning curves ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_path_takes_heads_away_one_after_the_other(clf, few):
     order = [(5, head) for head in range(12)] + [(0, 0)]
-    path = few.prune_path(order, steps=4, mode="exact")
+    path = al.pruning_curve(few, order, steps=4)
     assert path["heads_off"].tolist() == [0, 3, 6, 10, 13]
     assert (path["heads_on"] + path["heads_off"] == 72).all()
     for count, loss in zip(path["heads_off"], path["loss"], strict=True):
         assert loss == pytest.approx(few.score(silent(clf, *order[:count])).loss, abs=1e-6)
 
 
-def test_orders_put_the_least_important_first(few, swept):
-    one_by_one = few.prune_path("ablation", steps=72, mode="exact")
-    least = swept["loss_delta"].min()
+def test_orders_put_the_least_important_first(few, silenced):
+    one_by_one = al.pruning_curve(few, "ablation", steps=72)
+    least = silenced["loss_delta"].min()
     assert one_by_one["loss"][1] - one_by_one["loss"][0] == pytest.approx(least, abs=2e-3)
-    by_gradient = few.prune_path("gradient", steps=2)
+    by_gradient = al.pruning_curve(few, "gradient", steps=2)
     assert by_gradient["heads_off"].tolist() == [0, 36, 72]
     used = np.abs(few.gradients(per_sentence=True)).mean(0)
     least = np.unravel_index(np.argsort(used, axis=None)[:36], used.shape)
-    by_use = few.prune_path("use", steps=2, mode="exact")
+    by_use = al.pruning_curve(few, "use", steps=2)
     settings = silent(few.clf, *zip(*least, strict=True))
     assert by_use["loss"][1] == pytest.approx(few.score(settings).loss, abs=1e-5)
-    by_weight = few.prune_path("weights", steps=1)
+    by_weight = al.pruning_curve(few, "weights", steps=1)
     assert by_weight["loss"].iloc[-1] == pytest.approx(by_gradient["loss"].iloc[-1])  # all are gone
-    random = few.prune_path("random", seeds=(0, 1, 2), steps=2)
+    random = al.pruning_curve(few, "random", seeds=(0, 1, 2), steps=2)
     assert random.groupby("seed").size().tolist() == [3, 3, 3]
     assert random[random["heads_off"] == 36]["loss"].nunique() == 3
 
 
 def test_an_order_can_be_chosen_on_other_texts(clf, few, movies):
     other = al.Evaluator(clf, movies.train.sample(20))
-    path = few.prune_path("gradient", chosen_on=other, steps=6, mode="exact")
+    path = al.pruning_curve(few, "gradient", chosen_on=other, steps=6)
     gradients = other.gradients()
     least = np.unravel_index(np.argsort(gradients, axis=None)[:12], gradients.shape)
     settings = silent(clf, *zip(*least, strict=True))
@@ -365,7 +401,7 @@ def test_an_order_can_be_chosen_on_other_texts(clf, few, movies):
 @pytest.mark.parametrize("wrong", [[(0, 99)], [(0, 1), (0, 1)], []])
 def test_strange_orders_are_refused(few, wrong):
     with pytest.raises(AttnlabError, match="each once"):
-        few.prune_path(wrong)
+        al.pruning_curve(few, wrong)
 
 
 def test_the_size_of_a_head_is_that_of_its_value_and_output_matrices(clf):
@@ -388,8 +424,8 @@ def test_what_is_kept_has_a_limit_and_never_changes_an_answer(clf, some):
         assert np.allclose(score.losses, scores[0].losses, atol=1e-5)
     whole.score()
     tokens = int(whole.encoded.lengths.sum())
-    assert none.cache_bytes == 0 < little.cache_bytes <= 1.5 * 2**20
-    assert whole.cache_bytes <= 1.5 * 6 * tokens * 384 * 4
+    assert none.cache.nbytes == 0 < little.cache.nbytes <= 1.5 * 2**20
+    assert whole.cache.nbytes <= 1.5 * 6 * tokens * 384 * 4
 
 
 def test_new_weights_are_noticed(clf, some):
@@ -411,35 +447,38 @@ def test_a_model_the_engine_does_not_know_is_measured_all_the_same(clf, some, tm
     answers = own.predict(some.texts[:4]).probabilities
     assert np.allclose(score.losses, -np.log(answers[range(4), ev.labels]), atol=1e-4)
     with pytest.warns(AttnlabWarning, match="plain forward pass, which is slower: A model with"):
-        table = ev.sweep()
+        table = al.ablate(ev)
     settings = silent(own, (4, 4))
     assert table["loss"][4 * 12 + 4] == pytest.approx(ev.score(settings).loss, abs=1e-5)
     step = own.settings()
     step.scale[4, 4] = 0.9
     slope = (ev.score(step).loss - score.loss) / 0.1
     assert ev.gradients()[4, 4] == pytest.approx(slope, abs=1e-3, rel=0.2)
-    with pytest.raises(ModelError, match="how='scale'"):
-        ev.sweep(how="mean")
+    with pytest.raises(ModelError, match="method='zero' works"):
+        al.ablate(ev, method="mean")
 
 
 # ── nothing wrong is said silently ───────────────────────────────────────────────────────────────────
 
 
 def test_texts_that_another_process_computes_now_are_not_counted_twice(
-    clf, few, swept, tmp_path, monkeypatch
+    clf, few, silenced, tmp_path, monkeypatch
 ):
     """Each of two ranks has a file that holds everything, as after a change of how texts are shared."""
-    plan = sweeps.Sweep(clf, few.encoded, few.current_engine(), False, "head", [sweeps.Change()])
-    monkeypatch.setattr(sweeps, "_at_once", lambda _: 60)
-    plan.logits(file=tmp_path / "sweep")
+    engine = few.current_engine()
+    run = ablation.AblationRun(clf, few.encoded, engine, False, "head", [Ablation()])
+    monkeypatch.setattr(ablation, "tokens_per_batch", lambda _: 60)
+    run.logits(file=tmp_path / "run")
     parts = []
-    monkeypatch.setattr(sweeps, "_added", lambda logits: parts.append(logits.clone()) or logits)
+    monkeypatch.setattr(
+        ablation, "summed_over_processes", lambda logits: parts.append(logits.clone()) or logits
+    )
     for rank in range(2):
-        (tmp_path / f"sweep.{rank}-of-2").write_bytes((tmp_path / "sweep").read_bytes())
-        monkeypatch.setattr(sweeps, "_processes", lambda rank=rank: (rank, 2))
-        plan.logits(file=tmp_path / "sweep")
-    whole = sweeps.compared(sum(parts), few.labels, plan.rows)
-    assert np.allclose(whole["loss"], swept["loss"], atol=1e-6)
+        (tmp_path / f"run.{rank}-of-2").write_bytes((tmp_path / "run").read_bytes())
+        monkeypatch.setattr(ablation, "rank_and_processes", lambda rank=rank: (rank, 2))
+        run.logits(file=tmp_path / "run")
+    whole = ablation.compared(sum(parts), few.labels, run.rows)
+    assert np.allclose(whole["loss"], silenced["loss"], atol=1e-6)
 
 
 def test_answers_that_are_no_numbers_are_not_scored(clf, some):
@@ -460,7 +499,7 @@ def test_agreement_is_that_of_the_weights_as_they_are(clf, some, monkeypatch):
     own = clf.with_model(copy.deepcopy(clf.model))
     ev = al.Evaluator(own, some)
     ev.agreement()
-    ev._known["agreement"] = 0.123
+    ev._remembered["agreement"] = 0.123
     own.model.classifier.weight.data *= -1
     assert ev.agreement() > 0.5
 
@@ -493,18 +532,14 @@ def test_an_evaluator_first_used_in_inference_mode_has_gradients_all_the_same(cl
 
 
 def test_what_would_be_ignored_or_lost_is_refused(clf, few, tmp_path):
-    with pytest.raises(AttnlabError, match="no use for a scale"):
-        few.sweep(scale=[0, 0.5], how="uniform")
-    with pytest.raises(SettingsError, match="no value"):
-        few.sweep(scale=[])
     with pytest.raises(AttnlabError, match="There is no folder"):
-        few.sweep(resume=tmp_path / "nowhere" / "sweep.safetensors")
+        al.ablate(few, resume=tmp_path / "nowhere" / "ablation.safetensors")
     with pytest.raises(AttnlabError, match="at least 1 text"):
-        next(few.running(first=0))
+        few.stream(first=0)
     with pytest.raises(AttnlabError, match="1 seed"):
-        few.prune_path("random", seeds=())
+        al.pruning_curve(few, "random", seeds=())
     bare = al.heads.prune(clf, list(itertools.product(range(6), range(12))))
     ev = al.Evaluator(bare, few.dataset)
     assert not ev.gradients().any()
     with pytest.raises(ModelError, match="Every head"):
-        ev.sweep()
+        al.ablate(ev)

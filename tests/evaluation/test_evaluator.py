@@ -48,32 +48,69 @@ def test_applied_settings_and_settings_of_a_call_agree(clf, ev, damaged):
     assert np.allclose(neutral.losses, ev.score().losses, atol=1e-6)
 
 
-def test_a_running_estimate_ends_in_the_score_and_samples_at_random(ev, some, damaged):
-    parts = list(ev.running(damaged, first=8))
+def test_a_stream_ends_in_the_score_and_samples_at_random(ev, some, damaged):
+    stream = ev.stream(damaged, first=8)
+    assert stream.score is None
+    parts = list(stream)
     assert [part.score.n for part in parts] == [8, 24, 40]
     assert [part.finished for part in parts] == [False, False, True]
-    assert np.allclose(parts[-1].score.losses, ev.score(damaged).losses, atol=1e-5)
+    assert stream.finished
+    assert stream.score is stream.advance().score  # nothing more to do
+    assert np.allclose(stream.score.losses, ev.score(damaged).losses, atol=1e-5)
     lengths = np.array([len(text) for text in some.texts])
-    first = lengths[parts[0].places]
+    first = lengths[parts[0].indices]
     assert first.min() < np.median(lengths) < first.max()  # not the short ones first
-    again = [part.places for part in ev.running(None, first=8)]
-    assert all(np.array_equal(one.places, other) for one, other in zip(parts, again, strict=True))
+    again = [part.indices for part in ev.stream(first=8)]
+    assert all(
+        np.array_equal(mine.indices, other) for mine, other in zip(parts, again, strict=True)
+    )
 
 
-def test_a_run_can_be_stopped_and_taken_up_again(ev, damaged):
-    asked, known = [], []
+def test_a_stream_can_be_stopped_and_taken_up_again(ev, damaged):
+    asked, stream = [], ev.stream(damaged, first=8)
 
     def stop():
         asked.append(True)
         return len(asked) > 2
 
     with pytest.raises(Stopped):
-        list(ev.running(damaged, first=8, known=known, stop=stop))
-    assert 1 <= len(known) < 3
-    before = len(known)
-    parts = list(ev.running(damaged, first=8, known=known))
-    assert len(parts) == len(known) == 3 > before
-    assert np.allclose(parts[-1].score.losses, ev.score(damaged).losses, atol=1e-5)
+        while True:
+            stream.advance(stop)
+    assert 1 <= len(stream.snapshots) < 3
+    before = list(stream.snapshots)
+    parts = list(stream)
+    assert parts[: len(before)] == before  # not measured again
+    assert len(parts) == 3
+    assert np.allclose(stream.score.losses, ev.score(damaged).losses, atol=1e-5)
+
+
+def test_streams_are_compared_on_the_texts_both_have_seen(ev, damaged):
+    neutral, moved = ev.stream(first=8), ev.stream(damaged, first=8)
+    with pytest.raises(AttnlabError, match="both have seen"):
+        neutral.compare(moved)
+    list(neutral)
+    moved.advance()
+    change = neutral.compare(moved)
+    assert change.test.n == 8
+    seen = moved.snapshots[0].indices
+    assert set(change.flips.index) <= set(seen)
+    first = neutral.snapshots[0].score
+    assert change.delta == pytest.approx(moved.score.accuracy - first.accuracy)
+    list(moved)
+    whole, wanted = neutral.compare(moved), ev.compare(None, damaged)
+    assert (whole.delta, whole.ci, whole.p_value) == (wanted.delta, wanted.ci, wanted.p_value)
+    assert whole.flips.equals(wanted.flips)
+    with pytest.raises(AttnlabError, match="one Evaluator"):
+        other = al.Evaluator(ev.clf, ev.dataset).stream()
+        other.advance()
+        neutral.compare(other)
+
+
+def test_logits_are_those_of_the_classifier(clf, ev, damaged):
+    indices = np.array([3, 0, 17])
+    wanted = clf.logits(ev.encoded, indices, damaged)
+    assert torch.allclose(ev.logits(damaged, indices), wanted, atol=5e-5)
+    assert ev.logits().shape == (40, 2)
 
 
 def test_fast_mode_answers_nearly_alike(clf, some, ev):
@@ -137,8 +174,6 @@ def test_settings_that_cannot_be_scored_are_refused(clf, ev):
         ev.score(al.HeadSettings(2, 2))
     with pytest.raises(AttnlabError, match="not a stack"):
         ev.score(al.HeadSettings.stack([clf.settings()] * 3))
-    with pytest.raises(AttnlabError, match="Did you mean 'exact'"):
-        ev.sweep(mode="exakt")
     broken = clf.settings()
     broken.scale[0, 0] = torch.nan
     with pytest.raises(SettingsError, match="not a finite number"):

@@ -11,7 +11,7 @@ from tiny_models import tiny as without_biases
 from attnlab import heads
 from attnlab.classification.classifier import Encoded
 from attnlab.errors import ModelError
-from attnlab.evaluation.forward import Change, Engine
+from attnlab.evaluation.forward import Ablation, Engine
 from attnlab.heads.settings import HeadSettings
 
 _OF_HEADS = tuple(f"{one}.bias" for one in ("query", "key", "value", "q_lin", "k_lin", "v_lin"))
@@ -102,30 +102,35 @@ def _bert():
     return _models.setdefault("bert", tiny("bert"))
 
 
-def setter(change, one, layer, changed):
-    if change.how == "uniform":
+def setter(ablation, one, layer, changed):
+    if ablation.method == "uniform":
         one.temperature[layer, changed] = 1e9
+    elif ablation.method == "temperature":
+        one.temperature[layer, changed] = ablation.value
     else:
-        one.scale[layer, changed] = change.scale
-        one.temperature[layer, changed] = change.temperature
+        one.scale[layer, changed] = ablation.value
 
 
-@pytest.mark.parametrize("which", ["head", "layer", "others"])
+@pytest.mark.parametrize("target", ["head", "layer", "all_but_one"])
 @pytest.mark.parametrize(
-    "change", [Change(), Change(scale=1.5, temperature=0.4), Change("uniform")], ids=str
+    "ablation",
+    [Ablation(), Ablation("scale", 1.5), Ablation("temperature", 0.4), Ablation("uniform")],
+    ids=str,
 )
-def test_a_sweep_is_what_settings_give_one_by_one(family, which, change):
+def test_an_ablation_is_what_settings_give_one_by_one(family, target, ablation):
     clf, engine = family
     encoded, places = texts(clf.model), [0, 1, 2, 3]
     seen = []
     with torch.no_grad():
-        found = list(engine.sweep(*engine.start(encoded, places), change, which, most_rows=60))
+        found = list(engine.ablate(*engine.start(encoded, places), ablation, target, most_rows=60))
     for layer, answers in found[:-1]:
         for row in range(len(answers)):
             changed = torch.arange(4) == row
-            changed = {"head": changed, "others": ~changed, "layer": torch.ones(4).bool()}[which]
+            changed = {"head": changed, "all_but_one": ~changed, "layer": torch.ones(4).bool()}[
+                target
+            ]
             one = HeadSettings(3, 4)
-            setter(change, one, layer, changed)
+            setter(ablation, one, layer, changed)
             wanted = plain(clf.model, encoded, places, one)
             assert torch.allclose(answers[row], wanted, atol=3e-5)
             seen.append(
@@ -134,11 +139,11 @@ def test_a_sweep_is_what_settings_give_one_by_one(family, which, change):
     layer, (neutral,) = found[-1]
     assert layer == 3
     assert torch.allclose(neutral, plain(clf.model, encoded, places, HeadSettings(3, 4)), atol=2e-5)
-    assert len(seen) == (3 if which == "layer" else 12)
+    assert len(seen) == (3 if target == "layer" else 12)
     assert min(seen) > 3e-5  # every one of them does change the answer
 
 
-def test_means_are_put_in_place_of_what_a_head_brings():
+def test_means_are_put_in_place_of_a_heads_output():
     """Against a model whose attention function is told to do just that."""
     model = _bert()
     clf = Wordless(model)
@@ -148,7 +153,7 @@ def test_means_are_put_in_place_of_what_a_head_brings():
     with torch.no_grad():
         hidden, mask = engine.start(encoded, [0, 1])
         found = dict(
-            list(engine.sweep(hidden, mask, Change("mean", means=means), "head", 1000))[:-1]
+            list(engine.ablate(hidden, mask, Ablation("mean", means=means), "head", 1000))[:-1]
         )
     for layer, head in [(0, 1), (1, 3), (2, 0)]:
         module = heads.sites(model)[layer].output
@@ -189,7 +194,7 @@ def test_heads_that_were_removed_stay_removed(name):
     one = drawn(4)
     with torch.no_grad():
         mine = engine.logits(*engine.start(encoded, [0, 1]), one)
-        found = list(engine.sweep(*engine.start(encoded, [0, 1]), Change(), "head", 1000))
+        found = list(engine.ablate(*engine.start(encoded, [0, 1]), Ablation(), "head", 1000))
     assert torch.allclose(mine, plain(model, encoded, [0, 1], one), atol=2e-5)
     for layer, answers in found[:-1]:
         for row, head in enumerate(heads.active_heads(model, layer)):

@@ -13,9 +13,9 @@ from tiny_classifiers import LITTLE, TEXTS, random_settings, tiny_classifier
 from tiny_models import CONFIGS
 
 import attnlab as al
-from attnlab import heads
+from attnlab import evaluation, heads
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
-from attnlab.evaluation import measures
+from attnlab.evaluation import explaining
 
 families = pytest.mark.parametrize("family", list(CONFIGS))
 
@@ -72,14 +72,14 @@ def assert_equal_profiles(table, oracle, rows=slice(None)):
 def test_batches_measure_what_one_text_at_a_time_does(family):
     clf = tiny_classifier(family)
     settings = random_settings(clf)
-    assert_equal_profiles(measures.profiles(clf, LITTLE), slow_profiles(clf, LITTLE))
+    assert_equal_profiles(evaluation.profiles(clf, LITTLE), slow_profiles(clf, LITTLE))
     assert_equal_profiles(
-        measures.profiles(clf, LITTLE, settings), slow_profiles(clf, LITTLE, settings)
+        evaluation.profiles(clf, LITTLE, settings), slow_profiles(clf, LITTLE, settings)
     )
 
 
 def test_profiles_of_the_bundled_classifier_are_those_of_its_maps(clf):
-    table = measures.profiles(clf, TEXTS)
+    table = evaluation.profiles(clf, TEXTS)
     assert_equal_profiles(table, slow_profiles(clf, TEXTS))
     assert table[["layer", "head"]].to_numpy().tolist() == [
         [i, j] for i in range(6) for j in range(12)
@@ -93,7 +93,7 @@ def test_profiles_of_the_bundled_classifier_are_those_of_its_maps(clf):
 def test_very_flat_heads_come_to_uniform_attention(clf):
     settings = clf.settings()
     settings.temperature[2, 3] = 1e6
-    head = measures.profiles(clf, TEXTS[:1], settings).query("layer == 2 and head == 3").iloc[0]
+    head = evaluation.profiles(clf, TEXTS[:1], settings).query("layer == 2 and head == 3").iloc[0]
     size = len(clf.attend(TEXTS[0]).tokens)
     assert head["entropy_share"] == pytest.approx(1, abs=1e-6)
     assert head["entropy"] == pytest.approx(np.log(size), abs=1e-5)
@@ -108,7 +108,7 @@ def test_heads_removed_for_good_have_no_profile_and_the_others_have_that_of_sile
     silent = clf.settings()
     for place in gone:
         silent.scale[place] = 0
-    table = measures.profiles(heads.prune(clf, gone), TEXTS)
+    table = evaluation.profiles(heads.prune(clf, gone), TEXTS)
     missing = table["entropy"].isna().to_numpy()
     assert [tuple(place) for place in table.loc[missing, ["layer", "head"]].to_numpy()] == gone
     assert table[missing].drop(columns=["layer", "head"]).isna().all(axis=None)
@@ -119,7 +119,7 @@ def test_heads_removed_for_good_have_no_profile_and_the_others_have_that_of_sile
 def test_a_silent_head_still_looks_but_adds_nothing(clf):
     settings = clf.settings()
     settings.scale[2, 5] = 0
-    neutral, table = measures.profiles(clf, TEXTS), measures.profiles(clf, TEXTS, settings)
+    neutral, table = evaluation.profiles(clf, TEXTS), evaluation.profiles(clf, TEXTS, settings)
     head = 2 * 12 + 5
     assert table["contribution"][head] == 0
     assert np.isnan(table["contribution_special"][head])
@@ -130,18 +130,18 @@ def test_a_silent_head_still_looks_but_adds_nothing(clf):
 def test_settings_of_a_block_hold_as_they_do_for_maps(clf):
     settings = random_settings(clf)
     with al.heads.applied(clf, settings):
-        inside = measures.profiles(clf, TEXTS)
-        frame = measures.explanations(clf, TEXTS[0])
+        inside = evaluation.profiles(clf, TEXTS)
+        frame = evaluation.explanations(clf, TEXTS[0])
         maps = clf.attend(TEXTS[0])
-    pd.testing.assert_frame_equal(inside, measures.profiles(clf, TEXTS, settings))
-    expected = measures.raw_attention(maps).numpy()[~maps.special.numpy()]
+    pd.testing.assert_frame_equal(inside, evaluation.profiles(clf, TEXTS, settings))
+    expected = evaluation.raw_attention(maps).numpy()[~maps.special.numpy()]
     np.testing.assert_allclose(frame["attention"], expected, rtol=1e-4)
     assert frame.attrs["label"] == clf.predict(TEXTS[:1], settings).labels[0]
 
 
 def test_pairs_can_be_measured_and_both_separators_count(clf):
     pair = ("A slow start.", "What an ending!")
-    table, maps = measures.profiles(clf, [pair]), clf.attend(pair)
+    table, maps = evaluation.profiles(clf, [pair]), clf.attend(pair)
     separators = torch.tensor([token == "[SEP]" for token in maps.tokens])
     assert separators.sum() == 2
     expected = maps.weights[..., separators].sum(-1).mean(-1).flatten()
@@ -150,8 +150,8 @@ def test_pairs_can_be_measured_and_both_separators_count(clf):
 
 def test_a_word_the_tokenizer_does_not_know_is_text():
     clf = tiny_classifier("bert")
-    assert measures.explanations(clf, "a zebra film")["token"].tolist() == ["a", "[UNK]", "film"]
-    table, maps = measures.profiles(clf, ["a zebra film"]), clf.attend("a zebra film")
+    assert evaluation.explanations(clf, "a zebra film")["token"].tolist() == ["a", "[UNK]", "film"]
+    table, maps = evaluation.profiles(clf, ["a zebra film"]), clf.attend("a zebra film")
     np.testing.assert_allclose(
         table["reads"], maps.weights[:, :, 0, 1:4].sum(-1).flatten(), rtol=1e-4
     )
@@ -159,8 +159,8 @@ def test_a_word_the_tokenizer_does_not_know_is_text():
 
 def test_measuring_leaves_nothing_behind(clf):
     before = clf.predict(TEXTS).probabilities
-    measures.profiles(clf, TEXTS, random_settings(clf))
-    measures.agreement(clf, TEXTS, draws=10)
+    evaluation.profiles(clf, TEXTS, random_settings(clf))
+    evaluation.agreement(clf, TEXTS, draws=10)
     assert np.array_equal(clf.predict(TEXTS).probabilities, before)
     assert all(parameter.grad is None for parameter in clf.model.parameters())
     assert not clf.model.training
@@ -175,14 +175,14 @@ def test_rollout_of_two_layers_by_hand():
     high = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     # low mixed: [[.5, .5], [.25, .75]]; high mixed: [[1, 0], [.5, .5]]
     expected = torch.tensor([[0.5, 0.5], [0.375, 0.625]])
-    assert torch.allclose(measures.rollout(torch.stack([low, high])[:, None]), expected)
-    swapped = measures.rollout(torch.stack([high, low])[:, None])
+    assert torch.allclose(evaluation.rollout(torch.stack([low, high])[:, None]), expected)
+    swapped = evaluation.rollout(torch.stack([high, low])[:, None])
     assert not torch.allclose(swapped, expected)
 
 
 def test_heads_that_look_at_themselves_keep_every_token_where_it_is():
     itself = torch.eye(5).expand(4, 3, 5, 5)
-    assert torch.allclose(measures.rollout(itself), torch.eye(5))
+    assert torch.allclose(evaluation.rollout(itself), torch.eye(5))
 
 
 @given(
@@ -194,7 +194,7 @@ def test_heads_that_look_at_themselves_keep_every_token_where_it_is():
 def test_rollout_hands_on_shares_that_sum_to_one(layers, count, size, seed):
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(layers, count, size, size, generator=generator).softmax(-1)
-    flow = measures.rollout(weights)
+    flow = evaluation.rollout(weights)
     assert flow.shape == (size, size)
     assert torch.allclose(flow.sum(-1), torch.ones(size), atol=1e-5)
     assert (flow.diagonal() >= 0.5**layers - 1e-6).all()  # the residual connection's own part
@@ -202,34 +202,38 @@ def test_rollout_hands_on_shares_that_sum_to_one(layers, count, size, seed):
 
 def test_maps_roll_out_like_their_weights_and_a_head_counts_by_its_scale(clf):
     maps = clf.attend(TEXTS[0])
-    assert torch.allclose(measures.rollout(maps), measures.rollout(maps.weights), atol=1e-6)
+    assert torch.allclose(evaluation.rollout(maps), evaluation.rollout(maps.weights), atol=1e-6)
     settings = clf.settings()
     settings.scale[:] = 0
     settings.scale[:, 7] = 2
     only = clf.attend(TEXTS[0], settings)
-    assert torch.allclose(measures.rollout(only), measures.rollout(only.weights[:, 7:8]), atol=1e-5)
-    assert torch.allclose(measures.raw_attention(only, 2), only.weights[2, 7, 0], atol=1e-6)
+    assert torch.allclose(
+        evaluation.rollout(only), evaluation.rollout(only.weights[:, 7:8]), atol=1e-5
+    )
+    assert torch.allclose(evaluation.raw_attention(only, 2), only.weights[2, 7, 0], atol=1e-6)
 
 
 def test_removed_heads_and_layers_do_not_look(clf):
     smaller = heads.prune(clf, [(5, 0), *((2, head) for head in range(12))])
     maps = smaller.attend(TEXTS[0])
-    assert torch.allclose(measures.raw_attention(maps), maps.weights[5, 1:, 0].mean(0), atol=1e-6)
-    assert (measures.raw_attention(maps, 2) == 0).all()
-    others = measures.rollout(maps.weights[[0, 1, 3, 4]][:, 1:])
-    five = measures.rollout(maps.weights[[0, 1, 3, 4, 5]][:, 1:])
+    assert torch.allclose(evaluation.raw_attention(maps), maps.weights[5, 1:, 0].mean(0), atol=1e-6)
+    assert (evaluation.raw_attention(maps, 2) == 0).all()
+    others = evaluation.rollout(maps.weights[[0, 1, 3, 4]][:, 1:])
+    five = evaluation.rollout(maps.weights[[0, 1, 3, 4, 5]][:, 1:])
     assert not torch.allclose(five, others, atol=1e-3)
-    whole = measures.rollout(maps)
+    whole = evaluation.rollout(maps)
     assert torch.allclose(whole.sum(-1), torch.ones(len(maps.tokens)), atol=1e-5)
     without = torch.cat([maps.weights[:2], maps.weights[3:]])
-    assert torch.allclose(whole, measures.rollout(without), atol=1e-6)
+    assert torch.allclose(whole, evaluation.rollout(without), atol=1e-6)
 
 
 def test_raw_attention_is_the_last_layers_first_row(clf):
     maps = clf.attend(TEXTS[0])
-    assert torch.allclose(measures.raw_attention(maps), maps.weights[5, :, 0].mean(0), atol=1e-6)
-    assert torch.allclose(measures.raw_attention(maps, 1), maps.weights[1, :, 0].mean(0), atol=1e-6)
-    assert measures.raw_attention(maps).sum() == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(evaluation.raw_attention(maps), maps.weights[5, :, 0].mean(0), atol=1e-6)
+    assert torch.allclose(
+        evaluation.raw_attention(maps, 1), maps.weights[1, :, 0].mean(0), atol=1e-6
+    )
+    assert evaluation.raw_attention(maps).sum() == pytest.approx(1, abs=1e-5)
 
 
 # ── gradients and ablation ─────────────────────────────────────────────────────────────────────
@@ -239,7 +243,7 @@ def test_raw_attention_is_the_last_layers_first_row(clf):
 def test_gradients_say_how_the_margin_grows_with_a_token(family):
     """The oracle: make one token's embedding a little longer, and look at the margin."""
     clf, text = tiny_classifier(family), LITTLE[1]
-    found = measures.token_gradients(clf, text)
+    found = evaluation.token_gradients(clf, text)
     exact = copy.deepcopy(clf.model).double()
     ids = torch.tensor([clf.encode([text]).ids(0)])
     words = exact.get_input_embeddings()(ids).detach()
@@ -267,7 +271,7 @@ def test_ablation_is_the_fall_of_the_answers_log_probability(family):
 
     whole = answer(ids)
     best = whole.argmax()
-    masked, removed = (measures.token_ablation(clf, text, how) for how in ("mask", "remove"))
+    masked, removed = (evaluation.token_ablation(clf, text, how) for how in ("mask", "remove"))
     for found in (masked, removed):
         assert np.isnan(found[[0, -1]]).all()
     for at in range(1, len(ids) - 1):
@@ -279,7 +283,7 @@ def test_ablation_is_the_fall_of_the_answers_log_probability(family):
 
 
 def test_removing_a_word_is_leaving_it_out(clf):
-    found = measures.token_ablation(clf, "A wonderful film.", "remove")
+    found = evaluation.token_ablation(clf, "A wonderful film.", "remove")
     with_it, without = clf.predict(["A wonderful film.", "A film."]).probabilities
     best = with_it.argmax()
     assert found[2] == pytest.approx(np.log(with_it[best] / without[best]), abs=1e-4)
@@ -287,7 +291,7 @@ def test_removing_a_word_is_leaving_it_out(clf):
 
 def test_the_only_word_can_be_left_out():
     clf = tiny_classifier("bert")
-    assert np.isfinite(measures.token_ablation(clf, "dull", "remove")).tolist() == [
+    assert np.isfinite(evaluation.token_ablation(clf, "dull", "remove")).tolist() == [
         False,
         True,
         False,
@@ -295,7 +299,7 @@ def test_the_only_word_can_be_left_out():
 
 
 def test_a_word_that_carries_the_answer_stands_out(clf):
-    frame = measures.explanations(clf, "The film was wonderful on a Tuesday.").set_index("token")
+    frame = evaluation.explanations(clf, "The film was wonderful on a Tuesday.").set_index("token")
     assert frame["ablation"].idxmax() == "wonderful"
     assert frame.loc["wonderful", "ablation"] > 0
 
@@ -304,16 +308,16 @@ def test_a_word_that_carries_the_answer_stands_out(clf):
 
 
 def test_explanations_are_the_four_measures_on_the_tokens_of_the_text(clf):
-    frame, maps = measures.explanations(clf, TEXTS[0]), clf.attend(TEXTS[0])
+    frame, maps = evaluation.explanations(clf, TEXTS[0]), clf.attend(TEXTS[0])
     places = (~maps.special).nonzero().flatten()
     assert frame.index.tolist() == places.tolist()
     assert frame["token"].tolist() == [maps.tokens[place] for place in places]
-    assert list(frame.columns[1:]) == list(measures.EXPLANATIONS)
+    assert list(frame.columns[1:]) == list(explaining.EXPLANATIONS)
     expected = {
-        "attention": measures.raw_attention(maps).numpy(),
-        "rollout": measures.rollout(maps)[0].numpy(),
-        "gradient": measures.token_gradients(clf, TEXTS[0]),
-        "ablation": measures.token_ablation(clf, TEXTS[0]),
+        "attention": evaluation.raw_attention(maps).numpy(),
+        "rollout": evaluation.rollout(maps)[0].numpy(),
+        "gradient": evaluation.token_gradients(clf, TEXTS[0]),
+        "ablation": evaluation.token_ablation(clf, TEXTS[0]),
     }
     for name, values in expected.items():
         np.testing.assert_allclose(frame[name], values[places], rtol=1e-3, atol=1e-5, err_msg=name)
@@ -325,27 +329,27 @@ def test_explanations_are_the_four_measures_on_the_tokens_of_the_text(clf):
 @families
 def test_texts_explained_together_are_explained_as_alone(family):
     clf = tiny_classifier(family)
-    together = list(measures._explained(clf, clf.encode(LITTLE)))
+    together = list(explaining._explained(clf, clf.encode(LITTLE)))
     for text, frame in zip(LITTLE, together, strict=True):
         pd.testing.assert_frame_equal(
-            frame, measures.explanations(clf, text), rtol=1e-3, atol=1e-4, obj=text
+            frame, evaluation.explanations(clf, text), rtol=1e-3, atol=1e-4, obj=text
         )
 
 
 def test_more_texts_than_fit_into_one_go_are_all_told(clf, monkeypatch):
-    monkeypatch.setattr(measures, "_TEXTS_AT_A_TIME", 2)
-    falls, _ = measures._ablation(clf, clf.encode(TEXTS), "mask")
+    monkeypatch.setattr(explaining, "_TEXTS_AT_A_TIME", 2)
+    falls, _ = explaining._ablation(clf, clf.encode(TEXTS), "mask")
     for text, fall in zip(TEXTS, falls, strict=True):
-        np.testing.assert_allclose(fall, measures.token_ablation(clf, text), atol=1e-4)
+        np.testing.assert_allclose(fall, evaluation.token_ablation(clf, text), atol=1e-4)
 
 
 def test_agreement_is_the_mean_of_scipys_correlations(clf):
-    table = measures.agreement(clf, TEXTS)
+    table = evaluation.agreement(clf, TEXTS)
     assert len(table) == 10
     frames = []
     for text in TEXTS[:3]:
-        frame = measures.explanations(clf, text)
-        removal = measures.token_ablation(clf, text, "remove")
+        frame = evaluation.explanations(clf, text)
+        removal = evaluation.token_ablation(clf, text, "remove")
         frames.append(frame.assign(removal=removal[frame.index]))
     for row in table.itertuples():
         each = [
@@ -359,16 +363,16 @@ def test_agreement_is_the_mean_of_scipys_correlations(clf):
 
 
 def test_agreement_is_the_same_at_every_call_and_its_draws_follow_the_seed(clf):
-    first, again = (measures.agreement(clf, TEXTS[:3], draws=20) for _ in range(2))
+    first, again = (evaluation.agreement(clf, TEXTS[:3], draws=20) for _ in range(2))
     pd.testing.assert_frame_equal(first, again)
-    other = measures.agreement(clf, TEXTS[:3], draws=20, seed=1)
+    other = evaluation.agreement(clf, TEXTS[:3], draws=20, seed=1)
     assert other["correlation"].equals(first["correlation"])
     assert not other["ci_low"].equals(first["ci_low"])
 
 
 def test_two_ablations_agree_better_than_attention_agrees_with_either(clf, some):
     """The yardstick: what one may hope for, and what attention reaches."""
-    table = measures.agreement(clf, some.texts[:20], draws=100)
+    table = evaluation.agreement(clf, some.texts[:20], draws=100)
     value = table.set_index(["first", "second"])["correlation"]
     assert value["ablation", "removal"] > value["attention", "ablation"] + 0.1
 
@@ -379,31 +383,33 @@ def test_two_ablations_agree_better_than_attention_agrees_with_either(clf, some)
 @pytest.mark.parametrize(
     ("ask", "error", "words"),
     [
-        (lambda clf: measures.profiles(clf, []), DataError, "no texts to measure"),
-        (lambda clf: measures.profiles(clf, "one text"), DataError, "list of texts"),
-        (lambda clf: measures.profiles(clf, ["a", " "]), DataError, "Text 1 is empty"),
+        (lambda clf: evaluation.profiles(clf, []), DataError, "no texts to measure"),
+        (lambda clf: evaluation.profiles(clf, "one text"), DataError, "list of texts"),
+        (lambda clf: evaluation.profiles(clf, ["a", " "]), DataError, "Text 1 is empty"),
         (
-            lambda clf: measures.profiles(clf, ["a"], al.HeadSettings(2, 2)),
+            lambda clf: evaluation.profiles(clf, ["a"], al.HeadSettings(2, 2)),
             SettingsError,
             "6 layers of 12 heads",
         ),
         (
-            lambda clf: measures.profiles(clf, ["a"], al.HeadSettings.stack([clf.settings()] * 2)),
+            lambda clf: evaluation.profiles(
+                clf, ["a"], al.HeadSettings.stack([clf.settings()] * 2)
+            ),
             SettingsError,
             "stack of 2 settings",
         ),
-        (lambda clf: measures.agreement(clf, ["Dull."]), DataError, "has 3 tokens or more"),
-        (lambda clf: measures.agreement(clf, []), DataError, "no texts"),
-        (lambda clf: measures.rollout(torch.ones(3, 3)), AttnlabError, r"got \(3, 3\)"),
-        (lambda clf: measures.rollout("text"), AttnlabError, "got str"),
-        (lambda clf: measures.rollout(torch.ones(1, 1, 2, 3)), AttnlabError, r"\(1, 1, 2, 3\)"),
+        (lambda clf: evaluation.agreement(clf, ["Dull."]), DataError, "has 3 tokens or more"),
+        (lambda clf: evaluation.agreement(clf, []), DataError, "no texts"),
+        (lambda clf: evaluation.rollout(torch.ones(3, 3)), AttnlabError, r"got \(3, 3\)"),
+        (lambda clf: evaluation.rollout("text"), AttnlabError, "got str"),
+        (lambda clf: evaluation.rollout(torch.ones(1, 1, 2, 3)), AttnlabError, r"\(1, 1, 2, 3\)"),
         (
-            lambda clf: measures.raw_attention(clf.attend("a"), 6),
+            lambda clf: evaluation.raw_attention(clf.attend("a"), 6),
             AttnlabError,
             "no layer 6: layers are 0 to 5",
         ),
         (
-            lambda clf: measures.token_ablation(clf, "a", "masks"),
+            lambda clf: evaluation.token_ablation(clf, "a", "masks"),
             AttnlabError,
             "Did you mean 'mask'",
         ),
@@ -417,6 +423,6 @@ def test_what_cannot_be_measured_says_why(clf, ask, error, words):
 def test_a_tokenizer_without_a_mask_says_what_else_there_is():
     clf = tiny_classifier("bert")
     clf.tokenizer.mask_token = None
-    with pytest.raises(ModelError, match="how='remove'"):
-        measures.token_ablation(clf, "a slow start")
-    assert np.isfinite(measures.token_ablation(clf, "a slow start", "remove")[1:-1]).all()
+    with pytest.raises(ModelError, match="method='remove'"):
+        evaluation.token_ablation(clf, "a slow start")
+    assert np.isfinite(evaluation.token_ablation(clf, "a slow start", "remove")[1:-1]).all()

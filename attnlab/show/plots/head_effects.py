@@ -42,7 +42,7 @@ def pruning(
 
     Parameters
     ----------
-    path : of `Evaluator.prune_path`, or several of them, one below the other (``pd.concat``). Of an
+    path : of `pruning_curve`, or several of them, one below the other (``pd.concat``). Of an
         order with several seeds the mean is drawn, and a band from the lowest to the highest.
     neutral : Score with all heads on; by default the row of the table where none is off
     chance : accuracy of always giving the most frequent answer, 0 to 1
@@ -51,7 +51,7 @@ def pruning(
     is one standard error to both sides of the neutral accuracy.
     """
     columns = ("order", "seed", "heads_off", "heads_on", "accuracy", "stderr")
-    need(path, columns, "Evaluator.prune_path")
+    need(path, columns, "pruning_curve")
     whole = path[path["heads_off"] == 0]
     if neutral is None and whole.empty:
         raise AttnlabError(
@@ -140,12 +140,12 @@ def _describe_pruning(path: pd.DataFrame, start: float, error: float, total: int
 # ── heads taken away one at a time ─────────────────────────────────────────────────────────────
 
 
-def effects(sweep: pd.DataFrame, value: Value = "loss_delta") -> Picture:
+def effects(table: pd.DataFrame, value: Value = "loss_delta") -> Picture:
     """Draw the change that each head makes, sorted, and where heads that do nothing would lie.
 
     Parameters
     ----------
-    sweep : of `Evaluator.sweep`, with one scale and one temperature
+    table : of `ablate`, with one value
     value : "loss_delta" in nats, or "delta", accuracy in points
 
     Bars are 95 % intervals. The band is where the sorted changes of so many heads would lie, 95
@@ -157,13 +157,13 @@ def effects(sweep: pd.DataFrame, value: Value = "loss_delta") -> Picture:
     ends = {"loss_delta": ("loss_low", "loss_high"), "delta": ("ci_low", "ci_high")}
     if value not in ends:
         raise AttnlabError(f"effects cannot draw {value!r}. {suggest(value, ends)}")
-    need(sweep, ("layer", "head", value, *ends[value], "q_value"), "Evaluator.sweep")
-    if sweep.duplicated(["layer", "head"]).any():
+    need(table, ("layer", "head", value, *ends[value], "q_value"), "ablate")
+    if table.duplicated(["layer", "head"]).any():
         raise AttnlabError(
-            "This sweep has several rows for a head. Draw one scale and temperature at a time: "
-            "sweep[sweep['scale'] == 0]."
+            "This table has several rows for a head. Draw one scale or temperature at a time: "
+            "table[table['scale'] == 0.5]."
         )
-    table = _sorted_effects(sweep, value, ends[value])
+    table = _sorted_effects(table, value, ends[value])
     outside = int(((table["low"] > 0) | (table["high"] < 0)).sum())
     name, unit = ("accuracy", "points") if value == "delta" else ("the loss", "nats")
     by_chance = f"{outside} intervals exclude 0, and chance alone makes that about"
@@ -192,10 +192,10 @@ def effects(sweep: pd.DataFrame, value: Value = "loss_delta") -> Picture:
     return Picture(figure, alt.replace("+-", "-"))
 
 
-def _sorted_effects(sweep: pd.DataFrame, value: Value, ends: tuple[str, str]) -> pd.DataFrame:
+def _sorted_effects(table: pd.DataFrame, value: Value, ends: tuple[str, str]) -> pd.DataFrame:
     """A row per head, by change: ``change, low, high, error``, and whether it is real and worse."""
     unit = 100 if value == "delta" else 1
-    table = sweep.sort_values(value, ignore_index=True)
+    table = table.sort_values(value, ignore_index=True)
     change, low, high = (unit * table[name].to_numpy(float) for name in (value, *ends))
     error = (high - low) / (2 * stats.norm.ppf(0.975))
     if value == "delta":

@@ -27,7 +27,7 @@ def head_map(
 
     Parameters
     ----------
-    values : array (L, H), or the table of `Evaluator.sweep`
+    values : array (L, H), or the table of `ablate`
     column : which column of the table: "delta" (drawn in points) with its noise marked,
         "loss_delta", ...
     label : what the number is, with its unit

@@ -15,7 +15,7 @@ from attnlab.balance.reading import Balance
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
-from attnlab.evaluation.measures import tokenised
+from attnlab.evaluation.inputs import tokenised
 from attnlab.heads import one_setting
 from attnlab.heads.maps import What
 from attnlab.show import plots

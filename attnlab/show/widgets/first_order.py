@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from attnlab.classification.classifier import Stopped
-from attnlab.evaluation.evaluator import Evaluator
-from attnlab.show.widgets.mixing import Measurement
+from attnlab.evaluation import Evaluator, Measurement
+from attnlab.evaluation.gradients import TextGradients, text_gradients
 
 _ESTIMATED_ON = 1000  # sentences whose gradients the view gets: half a megabyte for 72 heads
 _GRADIENTS_AT_ONCE = 64  # sentences; a fader moved meanwhile waits for no more than these
@@ -41,52 +41,29 @@ def first_order(
         if neutral.at(step, stop).finished:
             break
         yield
-    found = []
-    for part in np.array_split(indices, math.ceil(len(indices) / _GRADIENTS_AT_ONCE)):
+    # in float32, whatever the number format of the measurements
+    exact = Evaluator(evaluator.clf, data.select(indices), cache_mb=0)
+    margins, log_odds = [], []
+    for part in np.array_split(
+        np.arange(len(indices)), math.ceil(len(indices) / _GRADIENTS_AT_ONCE)
+    ):
         yield
         if stop():
             raise Stopped
-        found.append(_gradients(evaluator, part))
-    scale, temperature, odds = map(np.concatenate, zip(*found, strict=True))
-    score = neutral.done[-1].score
-    importance, use = importances(score.losses[indices], odds)
+        margins.append(text_gradients(exact, "margin", part))
+        if len(evaluator.clf.label_names) == 2:  # the two are one
+            log_odds.append(margins[-1])
+        else:
+            log_odds.append(text_gradients(exact, "log_odds", part))
+    slopes, odds = TextGradients.joined(margins), TextGradients.joined(log_odds)
+    score = neutral.snapshots[-1].score
     report = {
-        "importance": brief(importance),
-        "use": brief(use),
+        "importance": brief(odds.loss_rise()),
+        "use": brief(odds.use()),
         "accuracy": score.accuracy,
         "n": len(indices),
     }
-    return packed(score.margins[indices], scale, temperature), report
-
-
-def _gradients(
-    evaluator: Evaluator, indices: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gradients (N, L, H): margins by scale and by temperature, log-odds by scale."""
-    part = Evaluator(evaluator.clf, evaluator.dataset.select(indices), cache_mb=0)
-    scale = part.gradients("scale", "margin", per_sentence=True)
-    temperature = part.gradients("temperature", "margin", per_sentence=True)
-    if len(evaluator.clf.label_names) == 2:  # the two are one
-        return scale, temperature, scale
-    return scale, temperature, part.gradients("scale", "log_odds", per_sentence=True)
-
-
-def importances(losses: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much silencing a head would raise the mean loss, and how much it is used: (L, H), nats.
-
-    Parameters
-    ----------
-    losses : (N,), with all heads neutral
-    odds : (N, L, H), gradients of the right label's log-odds by the scales
-
-    The first is `Evaluator.estimate`; the second the mean size of the gradients of the loss (Michel
-    et al. 2019).
-    """
-    wrong = -np.expm1(-losses)[:, None, None]  # probability of the other labels
-    before = np.log(np.maximum(np.expm1(losses), 1e-9))[:, None, None]  # minus the log-odds
-    return (np.logaddexp(0, before + odds) - np.logaddexp(0, before)).mean(0), np.abs(
-        wrong * odds
-    ).mean(0)
+    return packed(score.margins[indices], slopes.scale, slopes.temperature), report
 
 
 def brief(table: np.ndarray) -> list[list[float]]:

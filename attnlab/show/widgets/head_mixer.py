@@ -275,7 +275,7 @@ class HeadMixer(Desk):
             return not current()
 
         # what is known already is not shown again chunk by chunk
-        for step in itertools.count(max(0, min(len(mine.done), len(other.done)) - 1)):
+        for step in itertools.count(max(0, min(len(mine.snapshots), len(other.snapshots)) - 1)):
             other.at(step, stale)
             mine.at(step, stale)
             report = accuracy_report(mine, other, step, side)

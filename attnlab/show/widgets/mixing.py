@@ -1,16 +1,14 @@
 """What the mixing desk's faders, presets and results mean, as plain functions."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from attnlab.errors import AttnlabError, SettingsError, suggest
-from attnlab.evaluation.evaluator import Evaluator, Running, Score
+from attnlab.evaluation import Comparison, Evaluator, Measurement
 from attnlab.heads.settings import HeadSettings
-from attnlab.statistics import paired_test
 
 Place = tuple[int, int]
 PRESETS = ("neutral", "silence", "keep-one", "random-half", "least-important")
@@ -93,33 +91,12 @@ def preset(
 # ── results ────────────────────────────────────────────────────────────────────────────────────
 
 
-class Measurement:
-    """The evaluation of one setting, chunk by chunk. What was computed is kept."""
-
-    def __init__(self, evaluator: Evaluator, settings: HeadSettings):
-        self.evaluator, self.settings = evaluator, settings
-        self.done: list[Running] = []
-        self._logits: list[tuple[torch.Tensor, float]] = []
-
-    def at(self, step: int, stop: Callable[[], bool] | None = None) -> Running:
-        """The score after so many chunks and one more; `bert.Stopped` if it was stopped before."""
-        while len(self.done) <= step:
-            runs = self.evaluator.running(self.settings, known=self._logits, stop=stop)
-            self.done.append(next(itertools.islice(runs, len(self.done), None)))
-        return self.done[step]
-
-    @property
-    def score(self) -> Score | None:
-        """The score on all texts, once it is known."""
-        return self.done[-1].score if self.done and self.done[-1].finished else None
-
-
 class Measurements:
     """What was measured: of the untouched model for good, and of the last few settings."""
 
     def __init__(self, evaluator: Evaluator):
         self.evaluator = evaluator
-        self.neutral = Measurement(evaluator, evaluator.clf.settings())
+        self.neutral = evaluator.stream(evaluator.clf.settings())
         self._latest: list[Measurement] = []  # the newest last
 
     def of(self, settings: HeadSettings) -> Measurement:
@@ -129,7 +106,7 @@ class Measurements:
             for measurement in (self.neutral, *self._latest)
             if measurement.settings == settings
         )
-        found = next(known, None) or Measurement(self.evaluator, settings)
+        found = next(known, None) or self.evaluator.stream(settings)
         if found is not self.neutral:
             others = (measurement for measurement in self._latest if measurement is not found)
             self._latest = [*others, found][-_REMEMBERED:]
@@ -155,23 +132,22 @@ def accuracy_report(
     are measured, and where the other's accuracy on all is known, the accuracy is that, plus the
     change so far.
     """
-    running, before, same = mine.done[step], other.done[step], mine is other
-    score = running.score
+    snapshot, before = mine.snapshots[step], other.snapshots[step]
+    score = snapshot.score
     report = {
-        "state": "measured" if running.finished else "partial",
+        "state": "measured" if snapshot.finished else "partial",
         "accuracy": score.accuracy,
         "stderr": score.stderr,
         "n": score.n,
-        "total": running.total,
+        "total": snapshot.total,
         "seconds": score.seconds,
         "side": side,
         "delta": None,
     }
-    if same:
+    if mine is other:
         return report
-    pair = (score, before.score) if side == "A" else (before.score, score)
-    change = _change(*pair, running.places, mine.evaluator)
-    if not running.finished and other.score:
+    change = _change(mine.compare(other, step) if side == "A" else other.compare(mine, step))
+    if not snapshot.finished and other.finished and other.score:
         moved = score.accuracy - before.score.accuracy
         report["accuracy"] = min(1.0, max(0.0, other.score.accuracy + moved))
         report["stderr"] = float(
@@ -180,19 +156,14 @@ def accuracy_report(
     return report | change
 
 
-def _change(a: Score, b: Score, places: np.ndarray, evaluator: Evaluator) -> dict[str, Any]:
-    """What changed from score ``a`` to ``b`` on the texts at these places."""
-    test = paired_test(a.correct, b.correct)
-    flipped = np.flatnonzero(a.predictions != b.predictions)[:_FLIPS_SHOWN]
-    texts, names = evaluator.dataset.texts, evaluator.clf.label_names
+def _change(comparison: Comparison) -> dict[str, Any]:
+    """What changed, for the view: the numbers, and the first answers that flipped."""
+    shown = comparison.flips.head(_FLIPS_SHOWN)
     flips = [
-        {
-            "text": texts[places[index]],
-            "after": names[b.predictions[index]],
-            "right": bool(b.correct[index]),
-        }
-        for index in flipped
+        {"text": text, "after": after, "right": bool(after == label)}
+        for text, label, after in zip(shown["text"], shown["label"], shown["after"], strict=True)
     ]
+    test = comparison.test
     return {
         "delta": test.delta,
         "low": test.low,

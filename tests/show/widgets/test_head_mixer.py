@@ -79,19 +79,6 @@ def test_presets():
         mixing.preset("silense", start, (0, 0))
 
 
-def test_importances_are_those_of_the_evaluator(clf, some):
-    """With three labels, where log-odds and margin differ."""
-    model = type(clf.model)(
-        type(clf.model.config)(**(clf.model.config.to_dict() | {"num_labels": 3}))
-    )
-    three = al.Classifier(model.eval(), clf.tokenizer, ["negative", "so-so", "positive"])
-    ev = Evaluator(three, some)
-    odds = ev.gradients(objective="log_odds", per_sentence=True)
-    importance, use = first_order.importances(ev.score().losses, odds)
-    assert importance == pytest.approx(ev.estimate(), abs=1e-5)
-    assert use == pytest.approx(np.abs(ev.gradients(per_sentence=True)).mean(0), abs=1e-5)
-
-
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -395,7 +382,7 @@ def test_without_gradients_the_desk_works_as_before(clf, some, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("no way back through this model")
 
-    monkeypatch.setattr(Evaluator, "gradients", refuse)
+    monkeypatch.setattr(first_order, "text_gradients", refuse)
 
     desk = at_the_desk(clf, some)
     desk.preset("silence", (5, 0))
@@ -440,13 +427,13 @@ def test_b_is_shown_against_a_whichever_is_on_the_faders(clf, some):
 
 def test_going_back_to_what_was_measured_costs_nothing(clf, some, monkeypatch):
     computed = []
-    plain = Evaluator._logits
+    plain = Evaluator.logits
 
-    def counted(self, places, settings, stop=None):
-        computed.append(len(places))
-        return plain(self, places, settings, stop)
+    def counted(self, settings=None, indices=None, stop=None):
+        computed.append(len(indices))
+        return plain(self, settings, indices, stop)
 
-    monkeypatch.setattr(Evaluator, "_logits", counted)
+    monkeypatch.setattr(Evaluator, "logits", counted)
 
     desk = at_the_desk(clf, some)
     desk.keep_as_a()
@@ -541,14 +528,14 @@ def test_bad_json_gives_a_clear_error_and_moves_nothing(clf, some, text, words):
 
 
 def test_a_desk_closed_during_an_evaluation_stops_working(clf, some, monkeypatch):
-    def endless(self, places, settings, stop=None):
+    def endless(self, settings=None, indices=None, stop=None):
         for _ in range(300):
             if stop():
                 raise Stopped
             time.sleep(0.01)
         raise AssertionError("nobody stopped it")
 
-    monkeypatch.setattr(Evaluator, "_logits", endless)
+    monkeypatch.setattr(Evaluator, "logits", endless)
 
     desk = al.HeadMixer(clf, some, TEXT)
     while not desk.sentence:  # then accuracy is under way

@@ -1,0 +1,34 @@
+"""Texts for measures of attention: tokenised, run in batches, and which tokens are special."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from attnlab import heads
+from attnlab.classification.classifier import Classifier, Encoded, Text
+from attnlab.errors import DataError
+from attnlab.heads.settings import HeadSettings
+
+
+def tokenised(clf: Classifier, texts: Sequence[Text]) -> Encoded:
+    """The texts in tokens; DataError if there are none."""
+    encoded = clf.encode(texts)
+    if not len(encoded):
+        raise DataError("There are no texts to measure on. Give at least one.")
+    return encoded
+
+
+def recorded(
+    clf: Classifier, encoded: Encoded, settings: HeadSettings
+) -> Iterator[tuple[np.ndarray, Tensor, list[heads.LayerRecord]]]:
+    """Run the texts in batches: their indices, ids (B, T), and what each layer's heads did."""
+    for indices in encoded.batches():
+        inputs = {name: column.to(clf.device) for name, column in encoded.batch(indices).items()}
+        yield indices, inputs["input_ids"], heads.record(clf, inputs, settings)
+
+
+def is_special(clf: Classifier, ids: np.ndarray) -> np.ndarray:
+    """Which tokens the tokenizer put around the text; one that stands for an unknown word is text."""
+    words = {clf.tokenizer.unk_token_id, clf.tokenizer.mask_token_id}
+    return np.isin(ids, [id_ for id_ in clf.tokenizer.all_special_ids if id_ not in words])

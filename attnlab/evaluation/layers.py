@@ -1,0 +1,138 @@
+"""The encoder layers of each model family as plain matrices, for `evaluation.forward`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnlab import heads
+from attnlab.errors import ModelError
+
+Linear = tuple[Tensor, Tensor]  # weight and bias
+Norm = tuple[Tensor, Tensor, float]  # weight, bias and epsilon
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One encoder layer: its weights in the number format of the engine, and the heads it has.
+
+    E is the model's width, h the number of active heads and D the width of a head.
+    """
+
+    qkv_weight: Tensor  # query, key and value, one above the other, (3 h D, E)
+    qkv_bias: Tensor
+    out_proj: Tensor  # (E, h D)
+    out_proj_bias: Tensor
+    attention_norm: Norm
+    ffn_up: Linear
+    activation: Callable[[Tensor], Tensor]
+    ffn_down: Linear
+    ffn_norm: Norm
+    active_heads: list[int]
+    head_dim: int  # D
+
+
+def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
+    """The encoder layers, their weights copied in ``dtype``; ModelError for other parts."""
+
+    def copied(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(dtype, copy=True)
+
+    def linear(module: nn.Module) -> Linear:
+        if type(module) is not nn.Linear or module.bias is None:
+            raise ModelError(f"{module} stands where a Linear with a bias was expected.")
+        return copied(module.weight), copied(module.bias)
+
+    def norm(module: nn.LayerNorm) -> Norm:
+        return copied(module.weight), copied(module.bias), module.eps
+
+    layers = []
+    for index, (site, feed_forward) in enumerate(
+        zip(heads.sites(model), _feed_forwards(model), strict=True)
+    ):
+        active = heads.active_heads(model, index)
+        attention_norm, up, activation, down, ffn_norm = feed_forward
+        if active:
+            qkv = [
+                linear(getattr(site.module, name)) for name in (site.query, site.key, site.value)
+            ]
+            out_proj, out_proj_bias = linear(site.output)
+        else:  # all heads were removed: the bias is left
+            out_proj_bias = copied(site.output.bias)
+            out_proj = out_proj_bias.new_zeros(len(out_proj_bias), 0)
+            qkv = [(out_proj.T, out_proj_bias[:0])] * 3
+        layers.append(
+            Layer(
+                qkv_weight=torch.cat([weight for weight, _ in qkv]),
+                qkv_bias=torch.cat([bias for _, bias in qkv]),
+                out_proj=out_proj,
+                out_proj_bias=out_proj_bias,
+                attention_norm=norm(attention_norm),
+                ffn_up=linear(up),
+                activation=activation,
+                ffn_down=linear(down),
+                ffn_norm=norm(ffn_norm),
+                active_heads=active,
+                head_dim=site.module.attention_head_size,
+            )
+        )
+    return layers
+
+
+def embedded(base: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Hidden states before the first layer (B, T, E)."""
+    if base.config.model_type == "distilbert":
+        inputs = {"input_ids": inputs["input_ids"]}
+    hidden = base.embeddings(**inputs)
+    if base.config.model_type == "albert":
+        return base.encoder.embedding_hidden_mapping_in(hidden)
+    return base.embeddings_project(hidden) if hasattr(base, "embeddings_project") else hidden
+
+
+def classification_head(model: Any) -> Callable[[Tensor], Tensor]:
+    """From the last hidden state of [CLS], (B, 1, E), to the logits (B, C)."""
+    base, family, classifier = model.base_model, model.config.model_type, model.classifier
+    if family == "distilbert":
+        return lambda hidden: classifier(F.relu(model.pre_classifier(hidden[:, 0])))
+    if family == "albert":
+        return lambda hidden: classifier(base.pooler_activation(base.pooler(hidden[:, 0])))
+    if family == "bert":
+        return lambda hidden: classifier(base.pooler(hidden))
+    return classifier  # RoBERTa and ELECTRA: it takes [CLS] itself
+
+
+def _feed_forwards(model: Any) -> list[tuple[Any, ...]]:
+    """For each layer: norm after attention, first linear, activation, second linear, last norm."""
+    base, family = model.base_model, model.config.model_type
+    if family == "distilbert":
+        return [
+            (
+                layer.sa_layer_norm,
+                layer.ffn.lin1,
+                layer.ffn.activation,
+                layer.ffn.lin2,
+                layer.output_layer_norm,
+            )
+            for layer in base.transformer.layer
+        ]
+    if family == "albert":
+        found = []
+        for index in range(base.config.num_hidden_layers):
+            group = index * base.config.num_hidden_groups // base.config.num_hidden_layers
+            for layer in base.encoder.albert_layer_groups[group].albert_layers:
+                norm, last = layer.attention.LayerNorm, layer.full_layer_layer_norm
+                found.append((norm, layer.ffn, layer.activation, layer.ffn_output, last))
+        return found
+    return [
+        (
+            layer.attention.output.LayerNorm,
+            layer.intermediate.dense,
+            layer.intermediate.intermediate_act_fn,
+            layer.output.dense,
+            layer.output.LayerNorm,
+        )
+        for layer in base.encoder.layer
+    ]
