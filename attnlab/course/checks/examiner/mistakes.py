@@ -159,7 +159,9 @@ class Comparison:
             return agree(seen.result, mistaken, self.loosely or seen.tolerance)
 
         def is_right(seen: _Seen) -> bool:
-            return agree(self._of(mistake.wrong, seen), self._of(self.reference, seen))
+            return agree(
+                self._of(mistake.wrong, seen), self._of(self.reference, seen), seen.tolerance
+            )
 
         try:
             return (
