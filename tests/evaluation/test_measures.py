@@ -396,7 +396,7 @@ def test_two_ablations_agree_better_than_attention_agrees_with_either(clf, some)
                 clf, ["a"], al.HeadSettings.stack([clf.settings()] * 2)
             ),
             SettingsError,
-            "stack of 2 settings",
+            "not a stack of 2",
         ),
         (lambda clf: evaluation.agreement(clf, ["Dull."]), DataError, "has 3 tokens or more"),
         (lambda clf: evaluation.agreement(clf, []), DataError, "no texts"),
