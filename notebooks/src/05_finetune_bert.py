@@ -361,8 +361,8 @@ print(f"{len(train)} sentences, {steps} steps, computed in {number_format}")
 # `number_format` is worth a word. Many processors and GPUs multiply 16-bit numbers
 # several times faster than 32-bit ones. `bfloat16` keeps the range of float32 and gives
 # up digits, which training hardly notices. **Mixed precision** computes the products in
-# it and keeps weights and sums in float32. Whether this machine has circuits for it,
-# `number_format` has asked the processor.
+# it and keeps weights and sums in float32. `al.device.number_format` asks what the
+# processor can do, and takes bfloat16 where it has circuits for it.
 
 
 # %%
