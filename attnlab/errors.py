@@ -59,10 +59,10 @@ def needs(extra: str) -> Iterator[None]:
     Examples
     --------
     >>> with needs("lab"):
-    ...     import no_such_package
+    ...     import no_package
     Traceback (most recent call last):
         ...
-    attnlab.errors.MissingPackage: no_such_package is not installed. Type: pip install "attnlab[lab]"
+    attnlab.errors.MissingPackage: no_package is not installed. Type: pip install "attnlab[lab]"
     """
     try:
         yield

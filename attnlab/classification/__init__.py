@@ -1,7 +1,7 @@
 """Sentence classifiers of the BERT family: load one, fine-tune one, search for a recipe.
 
-A `Classifier` predicts, shows its attention, and is saved; `loading` makes one from a name, `methods`
-has the ways to train one.
+A `Classifier` predicts, shows its attention, and is saved; `loading` makes one from a name,
+`methods` has the ways to train one.
 """
 
 from attnlab.classification.classifier import Classifier

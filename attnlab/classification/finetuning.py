@@ -324,7 +324,7 @@ def _lasting(base: str | os.PathLike[str]) -> str:
 def _measuring(
     clf: Classifier, dev: TextDataset, balanced: bool, dtype: torch.dtype
 ) -> Callable[[], dict[str, float]]:
-    """What is measured after every epoch; with balanced weights the mean recall of the labels, too."""
+    """What is measured after every epoch; with balanced weights also the mean recall of labels."""
     encoded, labels = clf.encode(dev.texts), torch.tensor(dev.labels_in(clf.label_names))
 
     def measure() -> dict[str, float]:

@@ -1,6 +1,7 @@
-"""A search for a good recipe within so many minutes, which can be stopped and goes on: Optuna over `finetune`.
+"""A search for a good recipe within so many minutes, by Optuna over `finetune`; it can be resumed.
 
-Choosing happens on dev. The test part is not touched, so that it can still tell how good the choice is.
+Choosing happens on dev. The test part is not touched, so that it can still tell how good the choice
+is.
 """
 
 import contextlib
@@ -60,7 +61,9 @@ def search(
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> Search:
-    """Try recipes for so many minutes, each where the ones before promise most (TPE: Bergstra et al. 2011).
+    """Try recipes for so many minutes, each where the ones before promise most.
+
+    The next recipe is chosen by a tree-structured Parzen estimator (TPE: Bergstra et al. 2011).
 
     Parameters
     ----------
@@ -68,11 +71,12 @@ def search(
     base : as for `finetune`
     minutes : no trial begins after this time; the one under way is finished
     methods : which methods may be tried
-    texts : how many training texts a trial learns from, drawn at random; None for all. Fewer are faster, and
-        prefer methods that learn fast.
+    texts : how many training texts a trial learns from, drawn at random; None for all. Fewer are
+        faster, and prefer methods that learn fast.
     epochs : of each trial
     most_trials : stop after so many, however fast
-    folder : where the trials are written down; called again with the same folder, the search goes on with them
+    folder : where the trials are written down; called again with the same folder, the search goes
+        on with them
     seed : of the texts drawn, of what is tried and of every trial
     callbacks : of `training.Callback`, told how each trial goes on
 
@@ -127,9 +131,8 @@ def search(
             },
         )
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-        with contextlib.suppress(
-            KeyboardInterrupt
-        ):  # outside of training; what was found is not lost
+        # Ctrl+C outside of training: what was found is not lost
+        with contextlib.suppress(KeyboardInterrupt):
             study.optimize(
                 trial_accuracy, timeout=60 * minutes, n_trials=most_trials, catch=(AttnlabError,)
             )
@@ -154,7 +157,7 @@ def search(
 
 
 def _suggested(trial: Any, methods: Sequence[str]) -> dict[str, Any]:
-    """What a trial tries: a learning rate within ten times of the method's usual one, either way."""
+    """What a trial tries: a learning rate within a factor of ten of the method's usual one."""
     method = trial.suggest_categorical("method", list(methods))
     factor = trial.suggest_float("times the usual learning rate", 0.1, 10, log=True)
     chosen = {

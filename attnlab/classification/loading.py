@@ -1,4 +1,4 @@
-"""Classifiers by name: one of ours, a folder, or the Hugging Face hub; what training starts from."""
+"""Classifiers by name: ours, a folder's or from the Hugging Face hub; what training starts from."""
 
 import contextlib
 import json
@@ -178,9 +178,9 @@ def explained(name: object) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"Could not load {str(name)!r}: {first} Give a folder with config.json, tokenizer files "
-            "and model.safetensors (other weight formats are not read), or, with a network, a hub "
-            "name."
+            f"Could not load {str(name)!r}: {first} Give a folder with config.json, tokenizer "
+            "files and model.safetensors (other weight formats are not read), or, with a network, "
+            "a hub name."
         ) from error
 
 

@@ -53,8 +53,8 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
         and not any((folder / name).exists() for name in ours)
     ):
         raise ModelError(
-            f"{folder} holds other files and no model. Give the name of a new folder, or of one that "
-            "holds a model."
+            f"{folder} holds other files and no model. Give the name of a new folder, or of one "
+            "that holds a model."
         )
     return folder
 

@@ -45,7 +45,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """attnlab: an interactive course on attention, and tools for the heads of BERT-family models."""
+    """attnlab: an interactive course on attention, and tools for heads of BERT-family models."""
 
 
 for _panel, _commands in (

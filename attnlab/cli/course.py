@@ -20,7 +20,8 @@ from attnlab.files import bundled, checkout
 def doctor() -> None:
     """Say what is installed, what is missing, and what to type.
 
-    Exit code 0 if the course can run, 1 if something it needs is missing. What is optional only warns.
+    Exit code 0 if the course can run, 1 if something it needs is missing. What is optional only
+    warns.
 
     Example: [bold]attnlab doctor[/]
     """
@@ -77,8 +78,8 @@ def lab(
         folder = Path.cwd() if checkout() is None else bundled("notebooks")
     if not (folder / notebook).exists():
         raise AttnlabError(
-            f"There is no notebook {folder / notebook}. Type attnlab start my-course, then attnlab lab "
-            "--folder my-course."
+            f"There is no notebook {folder / notebook}. Type attnlab start my-course, then "
+            "attnlab lab --folder my-course."
         )
     with needs("lab"):
         import jupyterlab  # noqa: F401 (it runs in a process of its own)

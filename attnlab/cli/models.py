@@ -105,7 +105,8 @@ def finetune(
     OUT.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
     best = clf.history.best
     OUT.print(
-        f"kept epoch {best['epoch']:.0f}: dev {best['dev_accuracy']:.1%} ({len(splits.dev):,} texts)"
+        f"kept epoch {best['epoch']:.0f}: dev {best['dev_accuracy']:.1%} "
+        f"({len(splits.dev):,} texts)"
     )
     if len(splits.test):
         score = Evaluator(clf, splits.test).score()

@@ -158,7 +158,7 @@ class Evaluator:
         return head_gradients.gradients(self, of, objective, per_sentence)
 
     def estimate(self) -> np.ndarray:
-        """How much silencing each head would raise the loss; see `evaluation.gradients.estimate`."""
+        """How much silencing each head would raise the loss: `evaluation.gradients.estimate`."""
         return head_gradients.estimate(self)
 
     def preview(self, settings: HeadSettings) -> float:

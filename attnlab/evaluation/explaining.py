@@ -144,8 +144,9 @@ def explanations(clf: Classifier, text: Text) -> pd.DataFrame:
     -------
     DataFrame, a row per token of the text (special ones are left out), its index the position among
     all tokens: ``token``, ``attention`` (see `raw_attention`), ``rollout`` (to [CLS]), ``gradient``
-    (see `token_gradients`) and ``ablation`` (see `token_ablation`). The first two are shares of what
-    [CLS] looks at and have no sign; the others are positive where a token speaks for the answer.
+    (see `token_gradients`) and ``ablation`` (see `token_ablation`). The first two are shares of
+    what [CLS] looks at and have no sign; the others are positive where a token speaks for the
+    answer.
     ``attrs`` hold the predicted ``label`` and its ``probability``.
     """
     return next(_explained(clf, tokenised(clf, [text])))
@@ -189,8 +190,8 @@ def agreement(
             found.append(measured.abs().corr(method="spearman").to_numpy())
     if not found:
         raise DataError(
-            f"None of these {len(texts)} texts has {FEWEST_TOKENS} tokens or more, and fewer cannot "
-            "be ranked. Give longer ones."
+            f"None of these {len(texts)} texts has {FEWEST_TOKENS} tokens or more, and fewer "
+            "cannot be ranked. Give longer ones."
         )
     each = np.stack(found)  # (N, 5, 5)
     rows = []

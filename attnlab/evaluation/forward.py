@@ -94,7 +94,7 @@ class Engine:
         return self._classification_head(hidden.float())
 
     def first_change(self, settings: HeadSettings) -> int:
-        """The lowest layer with a head that is not neutral; if there is none, the layers' number."""
+        """The lowest layer with a head that is not neutral; if none is, the number of layers."""
         moved = (settings.scale != 1) | (settings.temperature != 1)  # (L, H)
         for index, layer in enumerate(self.layers):
             if moved[index, layer.active_heads].any():

@@ -124,7 +124,7 @@ class TextGradients:
         return moved.mean(0)
 
     def use(self) -> np.ndarray:
-        """How much each head is used (L, H), nats: the mean |gradient| of the loss; of log-odds only.
+        """How much each head is used (L, H), nats: the mean |gradient| of the loss; log-odds only.
 
         A head that helps some texts and harms others is much used, though its mean effect may be 0.
         The loss is log(1 + exp(-o)), so its gradient is that of o times the wrong labels' share.

@@ -29,6 +29,6 @@ def recorded(
 
 
 def is_special(clf: Classifier, ids: np.ndarray) -> np.ndarray:
-    """Which tokens the tokenizer put around the text; one that stands for an unknown word is text."""
+    """Which tokens the tokenizer put around the text; the one for an unknown word is text."""
     words = {clf.tokenizer.unk_token_id, clf.tokenizer.mask_token_id}
     return np.isin(ids, [id_ for id_ in clf.tokenizer.all_special_ids if id_ not in words])

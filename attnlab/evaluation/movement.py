@@ -35,14 +35,15 @@ def layer_movement(before: Any, after: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    before, after : a Classifier, a model of the BERT family, or a state dict; adapters merged. They may have
-        different heads on top, as an encoder and a classifier made from it have: what both have is compared.
+    before, after : a Classifier, a model of the BERT family, or a state dict; adapters merged. They
+        may have different heads on top, as an encoder and a classifier made from it have: what both
+        have is compared.
 
     Returns
     -------
-    DataFrame with a row per matrix: ``layer`` (from 0; missing for embeddings and pooler), ``kind`` (one of
-    `KINDS` or `OUTSIDE`), ``norm`` (Frobenius norm before), ``moved`` (norm of the change) and ``relative``, the
-    second divided by the first
+    DataFrame with a row per matrix: ``layer`` (from 0; missing for embeddings and pooler), ``kind``
+    (one of `KINDS` or `OUTSIDE`), ``norm`` (Frobenius norm before), ``moved`` (norm of the change)
+    and ``relative``, the second divided by the first
 
     Raises
     ------
@@ -50,9 +51,8 @@ def layer_movement(before: Any, after: Any) -> pd.DataFrame:
     """
     first, second = _matrices(before), _matrices(after)
     both = sorted(first.keys() & second.keys(), key=_order)
-    if all(
-        layer is None for layer, _ in both
-    ):  # or adapters that are not merged would seem to move nothing
+    # or adapters that are not merged would seem to move nothing
+    if all(layer is None for layer, _ in both):
         raise ModelError(
             "These two have no layer of a BERT-family encoder in common. Give two models such as "
             "al.load_classifier('movie-sentiment') and what it was trained from, adapters merged."
@@ -62,10 +62,10 @@ def layer_movement(before: Any, after: Any) -> pd.DataFrame:
         old, new = first[place], second[place]
         if old.shape != new.shape:
             raise ModelError(
-                f"{_words(*place)} has the shape {tuple(old.shape)} before and {tuple(new.shape)} after. Compare "
-                "models of one size, with all their heads."
+                f"{_words(*place)} has the shape {tuple(old.shape)} before and {tuple(new.shape)} "
+                "after. Compare models of one size, with all their heads."
             )
-        old, new = (one.detach().double().cpu() for one in (old, new))
+        old, new = (matrix.detach().double().cpu() for matrix in (old, new))
         norm, moved = float(old.norm()), float((new - old).norm())
         relative = moved / norm if norm else float("nan")
         rows.append((*place, norm, moved, relative))
@@ -79,7 +79,8 @@ def _matrices(given: Any) -> dict[tuple[int | None, str], Tensor]:
         model = given if isinstance(given, nn.Module) else getattr(given, "model", None)
         if not isinstance(model, nn.Module):
             raise ModelError(
-                f"{type(given).__name__} has no weights to compare. Give a Classifier, a model or a state dict."
+                f"{type(given).__name__} has no weights to compare. Give a Classifier, a model or "
+                "a state dict."
             )
         given = model.state_dict()
     placed = ((_place(name), tensor) for name, tensor in given.items())

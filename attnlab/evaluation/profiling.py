@@ -23,7 +23,8 @@ def profiles(
     ----------
     clf : Classifier
     texts : list of str, or of (str, str)
-    settings : HeadSettings, one for all texts; None takes those of an `applied` block, else neutral ones
+    settings : HeadSettings, one for all texts; None takes those of an `applied` block, else neutral
+        ones
 
     Returns
     -------
@@ -50,7 +51,8 @@ def profiles(
 
     Notes
     -----
-    Texts run in batches of like length, and nothing of a batch is kept but sums. Padding counts nowhere.
+    Texts run in batches of like length, and nothing of a batch is kept but sums. Padding counts
+    nowhere.
     """
     encoded = tokenised(clf, texts)
     settings = heads.one_setting(clf, settings)

@@ -1,4 +1,4 @@
-"""The report on a finished classifier: by class, with its calibration, between floors and a ceiling."""
+"""The report on a finished classifier: by class, calibrated, and between floors and a ceiling."""
 
 import math
 import warnings
@@ -29,17 +29,18 @@ class Report:
     Attributes
     ----------
     score : Score
-    classes : DataFrame with a row per label: precision, recall, f1, texts. A class that is never predicted has
-        precision NaN, one that never occurs recall NaN.
+    classes : DataFrame with a row per label: precision, recall, f1, texts. A class that is never
+        predicted has precision NaN, one that never occurs recall NaN.
     confusion : DataFrame, true labels down, predicted ones across, counts
-    calibration : DataFrame with a row per bin of confidence that holds texts: confidence, accuracy, texts
-    calibration_error : mean distance of confidence from accuracy over the bins, weighted by texts, 0 to 1
-        (expected calibration error: Naeini et al. 2015; Guo et al. 2017)
-    comparison : DataFrame: the classifier beside what needs no neural network, on the same texts: name, accuracy,
-        stderr; and for each of the others delta (classifier minus other), ci_low, ci_high (95 %, paired) and
-        p_value (exact McNemar)
-    ceiling : share of single raters who agree with the label, where the data say how raters differed; else NaN.
-        From mean and standard deviation of the ratings, taken to be normal.
+    calibration : DataFrame with a row per bin of confidence that holds texts: confidence, accuracy,
+        texts
+    calibration_error : mean distance of confidence from accuracy over the bins, weighted by texts,
+        0 to 1 (expected calibration error: Naeini et al. 2015; Guo et al. 2017)
+    comparison : DataFrame: the classifier beside what needs no neural network, on the same texts:
+        name, accuracy, stderr; and for each of the others delta (classifier minus other), ci_low,
+        ci_high (95 %, paired) and p_value (exact McNemar)
+    ceiling : share of single raters who agree with the label, where the data say how raters
+        differed; else NaN. From mean and standard deviation of the ratings, taken to be normal.
     """
 
     score: Score
@@ -53,8 +54,8 @@ class Report:
     def __repr__(self) -> str:
         best = self.comparison.iloc[1:].nlargest(1, "accuracy").iloc[0]
         return (
-            f"Report({self.score}; {100 * best.delta:+.1f} points on {best['name']}, p = {best.p_value:.2g}; "
-            f"calibration error {self.calibration_error:.1%})"
+            f"Report({self.score}; {100 * best.delta:+.1f} points on {best['name']}, "
+            f"p = {best.p_value:.2g}; calibration error {self.calibration_error:.1%})"
         )
 
 
@@ -65,8 +66,9 @@ def report(clf: Classifier, test: TextDataset, train: TextDataset | None = None)
     ----------
     clf : Classifier
     test : what it never saw
-    train : what it learned from. With it the simpler ones are trained: the majority label, and tf-idf of words and
-        pairs of words with a logistic regression. Without it the majority is that of ``test``.
+    train : what it learned from. With it the simpler ones are trained: the majority label, and
+        tf-idf of words and pairs of words with a logistic regression. Without it the majority is
+        that of ``test``.
 
     Raises
     ------
@@ -139,7 +141,10 @@ def calibration(
 
 
 def rater_agreement(data: TextDataset) -> float:
-    """Share of single raters who agree with the label, from the mean and spread of the ratings; NaN without."""
+    """Share of single raters who agree with the label, from the mean and spread of the ratings.
+
+    NaN without ratings.
+    """
     if data.ratings is None or not {"mean", "std"} <= set(data.ratings.columns):
         return math.nan
     distance = data.ratings["mean"].abs() / data.ratings["std"].clip(lower=1e-9)
@@ -147,18 +152,18 @@ def rater_agreement(data: TextDataset) -> float:
 
 
 def bag_of_words(train: TextDataset) -> "Pipeline":
-    """A tf-idf vector of words and pairs of words with a logistic regression: what every network has to beat."""
+    """Tf-idf of words and pairs of words with a logistic regression: what networks have to beat."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     if len(set(train.labels)) < 2:
         raise DataError(
-            f"{train.name} has texts of one label only, so there is nothing to tell apart. Add texts of others."
+            f"{train.name} has texts of one label only, so there is nothing to tell apart. "
+            "Add texts of others."
         )
-    rarest = (
-        2 if len(train) >= 500 else 1
-    )  # what occurs in one text only teaches little and costs much
+    # what occurs in one text only teaches little and costs much
+    rarest = 2 if len(train) >= 500 else 1
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rarest),
         LogisticRegression(C=10, max_iter=1000),

@@ -85,11 +85,8 @@ def best_tags(log_probabilities: np.ndarray, tag_names: Sequence[str]) -> list[i
     list of int, indices into tag_names. Where the most probable tag of each word gives a valid
     sequence, it is that; else it is found by the Viterbi algorithm.
     """
-    scores = np.where(
-        np.isnan(log_probabilities),
-        np.where(np.array(tag_names) == "O", 0.0, -np.inf),
-        log_probabilities,
-    )  # (words, C)
+    outside = np.where(np.array(tag_names) == "O", 0.0, -np.inf)  # (C,)
+    scores = np.where(np.isnan(log_probabilities), outside, log_probabilities)  # (words, C)
     follows = np.array([[_may_follow(now, then) for now in tag_names] for then in tag_names])
     begins = np.array([_may_follow(now, "O") for now in tag_names])
     tags = scores.argmax(-1)

@@ -77,7 +77,7 @@ class Run:
         self.started = time.perf_counter()
 
     def finish_step(self, loss: float, rate: float, indices: np.ndarray, seconds: float) -> None:
-        """Count a step over the texts with these indices; note every so many steps in the history."""
+        """Count a step over the texts with these indices; note some steps in the history."""
         self.step, self.batch = self.step + 1, self.batch + 1
         self.loss_sum += loss * len(indices)
         self.status = f"epoch {self.epoch + 1} of {self.recipe.epochs}, loss {loss:.3f}"

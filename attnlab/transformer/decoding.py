@@ -291,7 +291,7 @@ def _logits(
     start: int,
     normalise: bool = False,
 ) -> Tensor:
-    """Logits, or log-probabilities, of the next token, shape (rows, V); -inf for forbidden marks."""
+    """Logits (or log-probabilities) of the next token, (rows, V); -inf for forbidden marks."""
     logits = model.decode(decoder_input, memory)[:, -1].float()
     logits = logits.log_softmax(-1) if normalise else logits
     logits[:, [model.padding, start]] = -math.inf

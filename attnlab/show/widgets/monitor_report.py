@@ -218,7 +218,7 @@ def _band(
 
 
 def _across(steps: np.ndarray, total: int | None) -> dict[str, Any]:
-    """The axis of steps: as long as the run, or while that is unknown a little longer than so far."""
+    """The axis of steps: as long as the run; while that is unknown, a little longer than so far."""
     last = max(int(steps[-1]), 1)
     if total is None and len(steps) == 1:  # nothing to go by
         return {"from": 0.0, "to": 1.0, "ticks": []}

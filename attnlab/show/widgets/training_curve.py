@@ -86,8 +86,8 @@ class TrainingCurve(LiveDesk, Callback):
             raise AttnlabError(f"The name of a run is {name!r}. Give it a text, such as 'lora'.")
         if name not in self._histories and len(self._histories) >= MOST_RUNS:
             raise AttnlabError(
-                f"This curve has {MOST_RUNS} runs already: {', '.join(self._histories)}. More could "
-                "not be told apart. Begin another: al.TrainingCurve()."
+                f"This curve has {MOST_RUNS} runs already: {', '.join(self._histories)}. More "
+                "could not be told apart. Begin another: al.TrainingCurve()."
             )
         return _NamedRun(self, name)
 
