@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.errors import AttnlabError as AttnlabError
     from attnlab.evaluation.ablation import ablate as ablate
     from attnlab.evaluation.evaluator import Evaluator as Evaluator
-    from attnlab.evaluation.pruning import pruning_curve as pruning_curve
+    from attnlab.evaluation.pruning_curves import pruning_curve as pruning_curve
     from attnlab.evaluation.reports import report as report
     from attnlab.heads.maps import AttentionMaps as AttentionMaps
     from attnlab.heads.maps import CrossMaps as CrossMaps

@@ -18,7 +18,7 @@ from attnlab.evaluation.forward import AblationMethod, AblationTarget
 from attnlab.evaluation.measurement import Measurement, Snapshot
 from attnlab.evaluation.movement import layer_movement
 from attnlab.evaluation.profiling import profiles
-from attnlab.evaluation.pruning import pruning_curve
+from attnlab.evaluation.pruning_curves import pruning_curve
 from attnlab.evaluation.reports import (
     Report,
     bag_of_words,

@@ -20,7 +20,7 @@ from attnlab.errors import AttnlabError, AttnlabWarning, ModelError
 from attnlab.evaluation import ablation
 from attnlab.evaluation.forward import Ablation
 from attnlab.evaluation.gradients import TextGradients, text_gradients
-from attnlab.evaluation.pruning import weight_sizes
+from attnlab.evaluation.pruning_curves import weight_sizes
 
 COLUMNS = (
     "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high margin_delta"
