@@ -1,6 +1,7 @@
-"""Answers judged out of reach of the notebook they stand in: one by one, or all of a finished notebook.
+"""Judging answers beyond the reach of the notebook that holds them.
 
-`judge` is what the hidden tests of an assignment call; `check` is for learners who want to know their points.
+`judge` examines one answer: the hidden tests of an assignment call it. `check` runs a finished
+notebook, for learners who want to know their points.
 """
 
 import contextlib
@@ -41,29 +42,32 @@ importlib.reload(attnlab.course.judging).judge("{name}", {name}, seeds={seeds})
 
 
 def judge(name: str, answer: object, seeds: Sequence[int] = SEEDS) -> None:
-    """Examine an answer by the check as it is in the installed package; print one line if it is right.
+    """Examine an answer with the installed package's own check; print one line if it is right.
 
-    All of attnlab is imported anew for it, so nothing that a notebook puts in place of a check, a reference or an
-    exception has an effect. Where ``al``, ``al.checks`` or the check itself was replaced, the answer fails.
+    All of attnlab is imported anew for this, so nothing that a notebook puts in place of a check, a
+    reference or an exception has an effect. Where ``al``, ``al.checks`` or the check itself was
+    replaced, the answer fails. Nothing is written to stderr.
 
     Parameters
     ----------
-    name : of the exercise
+    name : name of the exercise
     answer : what the learner wrote
-    seeds : the check draws its numbers once from each
+    seeds : the check runs once with the random numbers of each
 
     Raises
     ------
     CheckFailed
-        with what is wrong. Nothing is written to stderr.
+        If the answer is wrong; the message says what is wrong.
+    AttnlabError
+        If there is no such exercise.
 
     Notes
     -----
-    This keeps out what happens by accident or in a minute's temptation, no more: answer and judge share one Python
-    process. Code that is set on it can reach torch, importlib or this module through the interpreter and change
-    what they do, look up the right result in the stack of its caller, or end the process. And a submission may do
-    with the machine what its owner may: files, network and other processes are open to it, unless a container
-    closes them.
+    This guards against accidents and passing temptation, no more: answer and judge share one Python
+    process. Code that is determined to cheat can reach torch, importlib or this module through the
+    interpreter and change what they do, look up the right result on its caller's stack, or end the
+    process. A submission may also do whatever the user who grades it may do: files, network and
+    other processes are open to it, unless a container closes them.
     """
     problem = None
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
@@ -93,7 +97,7 @@ def judge(name: str, answer: object, seeds: Sequence[int] = SEEDS) -> None:
 
 @contextlib.contextmanager
 def _imported_anew() -> Iterator[ModuleType]:
-    """The checks, with all of attnlab, from their files; afterwards everything is as it was."""
+    """Import the checks and all of attnlab anew, from their files; restore the modules after."""
 
     def ours() -> list[str]:
         return [name for name in sys.modules if name.partition(".")[0] == "attnlab"]
@@ -103,6 +107,8 @@ def _imported_anew() -> Iterator[ModuleType]:
         # from the folder of this file: no other attnlab on the path may answer
         package = PACKAGE / "__init__.py"
         spec = importlib.util.spec_from_file_location("attnlab", package)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"attnlab cannot be imported from {package}")
         sys.modules["attnlab"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules["attnlab"])
         yield importlib.import_module("attnlab.course.checks")
@@ -113,47 +119,50 @@ def _imported_anew() -> Iterator[ModuleType]:
 
 
 def _shadowed(al: ModuleType, live: ModuleType) -> str:
-    """Which of our names leads elsewhere in this notebook; an empty string if none does."""
+    """Which of our names stands for something else in this notebook; an empty string if none."""
     if vars(sys.modules["__main__"]).get("al", al) is not al:
         return "`al`"
     return "" if getattr(al, "checks", None) is live else "`al.checks`"
 
 
 def _rewritten(name: str, live: ModuleType, fresh: ModuleType) -> str:
-    """What of our checks does something else than what is in their files; an empty string if nothing does."""
-    ours, found = fresh.EXERCISES[name].check, getattr(live, name, None)
-    found = getattr(getattr(found, "exercise", None), "check", None)
-    if name in vars(live) or _code(found) != _code(ours):
+    """Which of our checks differs from its file; an empty string if none does."""
+    public = getattr(live, name, None)
+    check = getattr(getattr(public, "exercise", None), "check", None)
+    if name in vars(live) or _code(check) != _code(fresh.EXERCISES[name].check):
         return f"`al.checks.{name}`"
-    found = _modules(live)
-    for place, module in _modules(fresh).items():
-        now = _functions(found.get(place))
+    live_modules = _modules(live)
+    for module_name, module in _modules(fresh).items():
+        now = _functions(live_modules.get(module_name))
         if any(now.get(function) != code for function, code in _functions(module).items()):
             return "`al.checks`"
     return ""
 
 
 def _modules(checks: ModuleType) -> dict[str, object]:
-    """The checks, the examiner and what it consists of, by name."""
+    """The checks, the examiner and the examiner's modules, by name."""
     examiner = getattr(checks, "examiner", None)
-    parts = {name: one for name, one in vars(examiner).items() if isinstance(one, ModuleType)}
+    parts = {name: part for name, part in vars(examiner).items() if isinstance(part, ModuleType)}
     return {"checks": checks, "examiner": examiner, **parts}
 
 
 def _functions(module: object) -> dict[str, object]:
     """The code of every function of a module and of its classes."""
-    things = dict(vars(module)) if isinstance(module, ModuleType) else {}
-    for name, kind in list(things.items()):
-        if isinstance(kind, type):
-            things |= {f"{name}.{method}": one for method, one in vars(kind).items()}
-    return {name: _code(one) for name, one in things.items() if isinstance(one, FunctionType)}
+    found = dict(vars(module)) if isinstance(module, ModuleType) else {}
+    for name, value in list(found.items()):
+        if isinstance(value, type):
+            found |= {f"{name}.{attribute}": method for attribute, method in vars(value).items()}
+    return {name: _code(value) for name, value in found.items() if isinstance(value, FunctionType)}
 
 
 def _code(function: object) -> object:
     """What a function does, to compare; anything else is compared as it is."""
 
     def parts(code: CodeType) -> tuple:
-        constants = (parts(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+        constants = (
+            parts(constant) if isinstance(constant, CodeType) else constant
+            for constant in code.co_consts
+        )
         return code.co_code, code.co_names, code.co_varnames, *constants
 
     function = inspect.unwrap(function) if callable(function) else function
@@ -169,21 +178,49 @@ def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
     Parameters
     ----------
     notebook : a student notebook, or the release version of an assignment
-    seconds : for one cell; it is interrupted then, and the next one runs
+    seconds : limit for one cell, which is then interrupted; the next cell runs
 
     Returns
     -------
-    DataFrame with a row for each exercise: ``exercise, points, of, note``
+    DataFrame with a row for each exercise and the columns ``exercise, points, of, note``
+
+    Raises
+    ------
+    AttnlabError
+        If the file cannot be read, is no notebook, or has no exercise of the course.
     """
-    import nbclient
     import pandas as pd
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     book = read_notebook(notebook)
     worth = _worth(book, notebook)
     book, answers, judges = _with_judges(book, worth)
+    replies, ended = _run(book, notebook.resolve().parent, seconds)
+    failed = {index: reply for index, reply in replies.items() if reply["status"] == "error"}
+    rows = []
+    for name, of in worth.items():
+        if name not in judges:
+            note = "its cells are gone from the notebook"
+        elif judges[name] not in replies:
+            note = ended
+        else:
+            own = failed.get(answers[name]) if name in answers else None
+            note = why(name, failed.get(judges[name]), own)
+        rows.append({"exercise": name, "points": 0 if note else of, "of": of, "note": note})
+    return pd.DataFrame(rows)
+
+
+def _run(
+    book: sources.Notebook, folder: Path, seconds: int
+) -> tuple[dict[int, dict[str, Any]], str]:
+    """Run a notebook in a fresh kernel, with a record of progress that is not the learner's own.
+
+    Returns the kernel's reply to each cell that ran, by its index, and why the run ended early, or
+    an empty string.
+    """
+    import nbclient
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
     replies: dict[int, dict[str, Any]] = {}
-    ended = ""
     with tempfile.TemporaryDirectory() as place, quiet():
         client = nbclient.NotebookClient(
             book,
@@ -193,33 +230,21 @@ def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
             error_on_timeout={"ename": "CellTimeoutError", "evalue": "", "traceback": []},
             raise_on_iopub_timeout=True,
             shutdown_kernel="immediate",
-            kernel_name="python3",  # the environment of this package, whatever the notebook was written in
-            resources={"metadata": {"path": str(notebook.resolve().parent)}},  # for what it imports
+            kernel_name="python3",  # this environment, whatever the notebook was written in
+            resources={"metadata": {"path": str(folder)}},  # for what it imports
             on_cell_executed=lambda cell, cell_index, execute_reply: replies.update(
                 {cell_index: execute_reply["content"]}
             ),
             log=log_to(io.StringIO()),
         )
         try:
-            record = {
-                "ATTNLAB_PROGRESS": str(Path(place) / "progress.json")
-            }  # not the learner's own
+            record = {"ATTNLAB_PROGRESS": str(Path(place) / "progress.json")}
             client.execute(stderr=subprocess.DEVNULL, env=os.environ | record)
         except DeadKernelError:
-            ended = DIED
+            return replies, DIED
         except CellTimeoutError:
-            ended = STUCK
-    failed = {index: reply for index, reply in replies.items() if reply["status"] == "error"}
-    rows = []
-    for name, of in worth.items():
-        if name not in judges:
-            note = "its cells are gone from the notebook"
-        elif judges[name] not in replies:
-            note = ended
-        else:
-            note = why(name, failed.get(judges[name]), failed.get(answers.get(name)))
-        rows.append({"exercise": name, "points": 0 if note else of, "of": of, "note": note})
-    return pd.DataFrame(rows)
+            return replies, STUCK
+    return replies, ""
 
 
 def _worth(book: sources.Notebook, path: Path) -> dict[str, int]:
@@ -233,23 +258,29 @@ def _worth(book: sources.Notebook, path: Path) -> dict[str, int]:
     lessons = {EXERCISES[name].lesson for name in names if name in EXERCISES}
     if not lessons:
         raise AttnlabError(
-            f"{path} has none of our exercises. Is it a notebook of the course? Get a fresh one: attnlab start"
+            f"{path} has none of our exercises. Is it a notebook of the course? "
+            "Get a fresh one: attnlab start"
         )
     return {
-        name: assigned.get(name, one.points)
-        for name, one in EXERCISES.items()
-        if one.lesson in lessons and (not assigned or name in assigned)
+        name: assigned.get(name, exercise.points)
+        for name, exercise in EXERCISES.items()
+        if exercise.lesson in lessons and (not assigned or name in assigned)
     }
 
 
 def _with_judges(
     book: sources.Notebook, names: Iterable[str]
 ) -> tuple[sources.Notebook, dict[str, int], dict[str, int]]:
-    """The notebook with a cell that judges after each exercise; where the answers are, and where the judges."""
+    """A copy of the notebook with a cell after each exercise that judges it.
+
+    Returns the notebook, the index of each answer's cell, and the index of each judging cell, both
+    by the name of the exercise.
+    """
     import nbformat
 
     def last(kind: str, cells: list[sources.Notebook]) -> dict[str, int]:
-        return {_about(cell).get(kind): index for index, cell in enumerate(cells)}
+        marks = enumerate(map(_about, cells))
+        return {about[kind]: index for index, about in marks if kind in about}
 
     book = copy.deepcopy(book)
     # after the check or, where that is gone, after the answer
@@ -266,7 +297,7 @@ def _with_judges(
 
 
 def _about(cell: sources.Notebook) -> dict[str, Any]:
-    """What the metadata of a cell say of it."""
+    """What the metadata of a cell say about it."""
     return cell.metadata.get("attnlab", {})
 
 
@@ -276,18 +307,25 @@ def _about(cell: sources.Notebook) -> dict[str, Any]:
 def error_of(cell: sources.Notebook | None) -> dict[str, str] | None:
     """The error in the outputs of a cell, if there is one."""
     outputs = cell.get("outputs", []) if cell else []
-    return next((one for one in outputs if one["output_type"] == "error"), None)
+    return next((output for output in outputs if output["output_type"] == "error"), None)
 
 
 def why(exercise: str, error: dict[str, str] | None, own: dict[str, str] | None) -> str:
-    """An error of the test in one line; where the answer is missing, the error of its own cell."""
+    """Describe an error of the test in one line, or, where the answer is missing, that of its cell.
+
+    Parameters
+    ----------
+    exercise : name of the exercise
+    error : error of the test, if it failed
+    own : error of the answer's own cell, if that failed
+    """
     if error and own and error["ename"] == "NameError":
         return f"its cell did not run: {first_line(exercise, own)}"
     return first_line(exercise, error) if error else ""
 
 
 def first_line(exercise: str, error: dict[str, str]) -> str:
-    """An error in one line; those of a check begin with the name of the exercise."""
+    """An error in one line, without the name of the exercise that a check puts first."""
     kind = error["ename"]
     if kind == "CellTimeoutError":
         return "timed out"
@@ -297,11 +335,11 @@ def first_line(exercise: str, error: dict[str, str]) -> str:
     return f"{kind}: {lines[0]}" if lines else kind
 
 
-# --- Reading and keeping still --------------------------------------------------------------------
+# --- Reading, and staying silent ------------------------------------------------------------------
 
 
 def read_notebook(path: Path) -> sources.Notebook:
-    """A notebook from its file; AttnlabError if it is none."""
+    """A notebook from its file; `AttnlabError` if it cannot be read or is no notebook."""
     import nbformat
 
     try:
@@ -316,7 +354,7 @@ def read_notebook(path: Path) -> sources.Notebook:
 
 
 def log_to(said: io.StringIO) -> logging.Logger:
-    """A logger of one's own, which reaches nobody else."""
+    """A logger that writes to this text alone."""
     log = logging.Logger("nbgrader", logging.WARNING)
     log.addHandler(logging.StreamHandler(said))
     return log
@@ -324,7 +362,7 @@ def log_to(said: io.StringIO) -> logging.Logger:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, and no word of asyncio about what nbclient leaves behind when a kernel is lost."""
+    """Silence warnings, and asyncio about what nbclient leaves behind when a kernel is lost."""
     log = logging.getLogger("asyncio")
     before = log.level
     log.setLevel(logging.CRITICAL + 1)

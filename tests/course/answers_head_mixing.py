@@ -8,7 +8,7 @@ from scipy import stats
 from torch.nn import functional as F
 
 from attnlab import statistics as significance
-from attnlab.evaluation import measures
+from attnlab.evaluation import explaining
 
 
 # --- mix_heads ---
@@ -920,7 +920,7 @@ WRONG = {
         (first_layer_twice, "first layer is there twice"),
         (sum_grows, "With six layers a row sums to"),
         (added_in_place, "in place"),
-        (measures.rollout, "ready-made rollout"),
+        (explaining.rollout, "ready-made rollout"),
         (three_layers_typed_in, "typed in"),
     ],
 }

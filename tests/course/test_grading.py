@@ -19,6 +19,7 @@ from nbclient.exceptions import CellTimeoutError
 import attnlab as al
 from attnlab.course import grading, judging, notebooks
 from attnlab.course.checks import CheckFailed
+from attnlab.course.grading.autograder import open_gradebook
 from attnlab.errors import AttnlabError
 
 SOURCE = '''\
@@ -336,7 +337,7 @@ def test_scores_are_written_for_each_student_and_for_each_exercise(course):
 
 
 def test_the_gradebook_of_nbgrader_holds_the_same_scores(course):
-    with grading._gradebook(course.folder) as gradebook:
+    with open_gradebook(course.folder) as gradebook:
         for student in CONTROLS.keys() - {"absent"}:
             found = gradebook.find_submission(LESSON, student)
             assert found.score == sum(CONTROLS[student].points), student
@@ -355,7 +356,7 @@ def test_making_a_graded_assignment_again_keeps_submissions_and_gradebook(
     made = grading.assignment(LESSON, again, points={"entropy": 5}, notebooks=lessons)
     assert made.submissions == len(CONTROLS) - 1
     assert submitted.read_bytes() == before
-    with grading._gradebook(again) as gradebook:
+    with open_gradebook(again) as gradebook:
         assert gradebook.find_submission(LESSON, "unscaled").score == 3
         assert gradebook.find_assignment(LESSON).max_score == 10
 
@@ -369,7 +370,7 @@ def test_a_resubmission_is_graded_anew_and_a_score_by_hand_stays(lessons, new_co
     assert rows_of(table, "007").points.sum() == 6
     assert rows_of(table, "lin").points.sum() == 0
     assert set(rows_of(table, "lin").note) == {"timed out, and could not be stopped"}
-    with grading._gradebook(new_course) as gradebook:
+    with open_gradebook(new_course) as gradebook:
         gradebook.find_grade("test-entropy", LESSON, LESSON, "007").manual_score = 0.5
         gradebook.db.commit()
 

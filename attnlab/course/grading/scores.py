@@ -1,0 +1,40 @@
+"""The tables of scores, as CSV files in the folder of the course."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnlab.errors import AttnlabError
+from attnlab.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_scores(course: Path, table: "pd.DataFrame") -> None:
+    """Write both tables, and keep the scores of lessons that were not graded this time.
+
+    Parameters
+    ----------
+    course : folder of the course
+    table : a row for each student and exercise, as `grade` returns it
+    """
+    import pandas as pd
+
+    path = course / "scores_by_exercise.csv"
+    if path.exists():
+        try:
+            known = pd.read_csv(path, dtype={"student": str}, keep_default_na=False)
+            known = known[list(table.columns)].astype({"points": float, "of": float})
+        except (ValueError, KeyError) as error:
+            raise AttnlabError(
+                f"{path} is not as it was written ({error}). "
+                "Delete it, and grade all lessons again."
+            ) from error
+        known = known[~known.lesson.isin(table.lesson)]
+        table = pd.concat([known, table]) if len(known) else table
+        table = table.sort_values(["lesson", "student"], kind="stable")
+    wide = table.pivot_table(index="student", columns="exercise", values="points", aggfunc="sum")
+    wide = wide[list(dict.fromkeys(table.exercise))]
+    sums = table.groupby("student")[["points", "of"]].sum().rename(columns={"points": "total"})
+    atomic_write(course / "scores.csv", sums.join(wide).to_csv(float_format="%g").encode())
+    atomic_write(path, table.to_csv(index=False, float_format="%g").encode())
