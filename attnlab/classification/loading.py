@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from attnlab import heads
-from attnlab.classification.adapters import is_plain_lora, merge_lora
 from attnlab.classification.classifier import Classifier
+from attnlab.classification.merging_adapters import is_plain_lora, merge_lora
 from attnlab.classification.saving import RECORD, quietly
 from attnlab.device import device as default_device
 from attnlab.errors import ModelError, needs, suggest

@@ -304,7 +304,7 @@ def test_adapters_that_are_not_whole_are_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="Make it again with"):
         al.load_classifier(tmp_path)
-    assert classification.adapters().keys() >= {"movie-sentiment"}
+    assert classification.merging_adapters().keys() >= {"movie-sentiment"}
 
 
 def test_saving_never_deletes_other_files(clf, little, tmp_path):
@@ -413,8 +413,8 @@ def test_a_lora_adapter_is_merged_to_the_same_bits_as_by_peft():
     [{"use_dora": True}, {"bias": "all"}, {"rank_pattern": {"key": 4}}, {"peft_type": "ADALORA"}],
 )
 def test_only_plain_lora_is_merged_without_peft(change):
-    from attnlab.classification.adapters import is_plain_lora
     from attnlab.classification.loading import adapters
+    from attnlab.classification.merging_adapters import is_plain_lora
 
     config = json.loads((adapters()["movie-sentiment"] / "adapter_config.json").read_text())
     assert is_plain_lora(config)
