@@ -25,6 +25,7 @@ from attnlab.course.checks.examiner import (
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Number = float | np.floating[Any]
 
 THRESHOLD = 3.5
 FACTOR = 1.4826  # the standard deviation of a normal distribution, in units of its MAD
@@ -216,11 +217,11 @@ def _mad(values: Values) -> float:
 
 
 def _judging(
-    centre: Callable[[Values], float] = np.nanmedian,
-    centre_of_unit: Callable[[Values], float] | None = None,
-    unit: Callable[[Values], float] = lambda distances: FACTOR * np.nanmedian(distances),
-    if_zero: Callable[[Values], float] = lambda distances: OF_MEAN * np.nanmean(distances),
-    spread: Callable[[Values], float] | None = None,
+    centre: Callable[[Values], Number] = np.nanmedian,
+    centre_of_unit: Callable[[Values], Number] | None = None,
+    unit: Callable[[Values], Number] = lambda distances: FACTOR * np.nanmedian(distances),
+    if_zero: Callable[[Values], Number] = lambda distances: OF_MEAN * np.nanmean(distances),
+    spread: Callable[[Values], Number] | None = None,
     distance: Callable[[Values], Values] = np.abs,
     flag: Callable[[Values, float], Flags] = np.greater,
     limit: Callable[[float], float] = lambda threshold: threshold,
