@@ -989,7 +989,7 @@ WRONG = {
                 candidates.index(guarded_by_max(start, candidates, score)[0]),
                 0.5,
             ),
-            "place of a candidate came back",
+            "index of a candidate came back",
         ),
         (
             lambda start, candidates, score: guarded_by_max(

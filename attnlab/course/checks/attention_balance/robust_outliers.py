@@ -230,8 +230,8 @@ def _judging(
 
     def answer(values: Values, threshold: float = THRESHOLD) -> Flags:
         distances = np.abs(values - (centre_of_unit or centre)(values))
-        one = spread(values) if spread else unit(distances) or if_zero(distances)
-        return flag(distance(values - centre(values)), limit(threshold) * one)
+        scale = float(spread(values) if spread else unit(distances) or if_zero(distances))
+        return flag(distance(values - centre(values)), limit(threshold) * scale)
 
     return answer
 
