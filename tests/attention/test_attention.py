@@ -1,4 +1,4 @@
-"""The attention room says and does what PyTorch's own attention does, and tells people what does not fit."""
+"""The attention room does what PyTorch's own attention does, and tells people what does not fit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Anomalies: unlike heads, kinds of heads, and planted stretches that are found where they were planted."""
+"""Anomalies: unlike heads, kinds of heads, and planted stretches, found where they were planted."""
 
 import numpy as np
 import pandas as pd
@@ -231,7 +231,7 @@ def test_a_head_that_begins_to_move_as_the_others_do_is_in_line():
 
 
 def test_what_moves_a_whole_layer_is_not_put_down_to_each_of_its_heads():
-    """As when a head further below is tampered with; those that collapse or lose their gradient are named."""
+    """A lower head tampered with does so; heads that collapse or lose their gradient are named."""
     values, generator = series(), np.random.default_rng(3)
     values["entropy"][20:30, 0, 5] -= 0.25  # the cause
     for layer in (1, 2, 3):
@@ -415,7 +415,7 @@ def test_a_table_of_another_kind_is_refused():
 
 
 def test_heads_tampered_with_in_a_real_training_are_caught(movies):
-    """One head's query is made large, another's 0, for a few steps; tests/benchmarks/planted.py has more."""
+    """One head's query is made large, another's 0, for a few steps; see benchmarks/planted.py."""
     short = sorted(movies.dev.texts[:300], key=len)[40:52]
     recorder, was = Recorder(short, 2), {}
     tampering = {(1, 4): 40.0, (3, 8): 0.0}

@@ -23,7 +23,7 @@ def task():
     return answering("bert")
 
 
-# ── gradient ───────────────────────────────────────────────────────────────────────────────────────
+# ── gradient ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "albert-shared"])
@@ -121,11 +121,11 @@ def test_progress_is_told_at_each_step(task, way, options):
     assert told == [(step, len(told)) for step in range(1, len(told) + 1)]
 
 
-# ── without labels ─────────────────────────────────────────────────────────────────────────────────
+# ── without labels ───────────────────────────────────────────────────────────────────────────────
 
 
 def brought(clf, texts, settings):
-    """For each layer what each head brings to every real token, (N, h, D), by hooks on the model itself."""
+    """What each head brings to every real token, (N, h, D) a layer, by hooks on the model."""
     inputs = clf.encode(texts).batch(range(len(texts)))
     real, found = inputs["attention_mask"].bool(), []
     hooks = [
@@ -221,7 +221,7 @@ def test_least_squares_finds_what_scipy_finds_on_the_written_out_problem(monkeyp
     assert (found.scale >= 0).all()
 
 
-# ── search ─────────────────────────────────────────────────────────────────────────────────────────
+# ── search ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_greed_takes_heads_away_as_long_as_the_objective_falls(task):
@@ -258,7 +258,7 @@ def test_a_search_is_never_worse_than_where_it_began(task, way):
         assert ev.score(found.settings).loss <= ev.score(start).loss + 1e-6
 
 
-# ── objectives ─────────────────────────────────────────────────────────────────────────────────────
+# ── objectives ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_objective_is_a_weighted_sum_and_needs_a_weight():
@@ -268,7 +268,7 @@ def test_an_objective_is_a_weighted_sum_and_needs_a_weight():
             Objective(*weights)
 
 
-# ── refusals ───────────────────────────────────────────────────────────────────────────────────────
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_every_family_and_setting_is_measured_as_it_is(family):
 
 
 def with_weights(clf, change):
-    """A copy of a classifier whose query matrices were changed: what a head looks at follows them."""
+    """A copy of a classifier with other query matrices: what a head looks at follows them."""
     model = copy.deepcopy(clf.model)
     for site in heads.sites(model):
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The Recorder: what it writes down while a model trains, without disturbing it, and through a kill."""
+"""The Recorder: what it notes while a model trains, without disturbing it, and through a kill."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The tuner keeps what helps, rolls back what does not, can be stopped anywhere, and says it as it is."""
+"""The tuner keeps what helps, rolls back what does not, can be stopped anywhere, and is honest."""
 
 import dataclasses
 import os
@@ -54,7 +54,7 @@ def shown(rounds):
     return [vars(one) | {"seconds": 0} for one in rounds]
 
 
-# ── what is kept, and what is rolled back ──────────────────────────────────────────────────────────
+# ── what is kept, and what is rolled back ────────────────────────────────────────────────────────
 
 
 def test_damage_is_made_good_on_texts_that_were_not_tuned_on(task, tuned):
@@ -232,7 +232,7 @@ def test_other_families_with_heads_removed_are_tuned(family):
     assert found.rounds[0].heads_on == 10
 
 
-# ── retraining ─────────────────────────────────────────────────────────────────────────────────────
+# ── retraining ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_retraining_learns_with_the_settings_in_force_and_leaves_the_model_given(task):
@@ -279,7 +279,7 @@ def test_the_same_retraining_without_tuning_is_in_the_report(task, retrained):
     assert report["accuracy"].iloc[-1] == score.accuracy
 
 
-# ── stopping and going on ──────────────────────────────────────────────────────────────────────────
+# ── stopping and going on ────────────────────────────────────────────────────────────────────────
 
 
 def test_a_run_stopped_between_rounds_and_in_a_retraining_ends_as_if_it_never_had_been(
@@ -364,7 +364,7 @@ def test_a_run_in_another_thread_can_be_stopped(task, monkeypatch):
     assert len(one.run().rounds) > 1
 
 
-# ── saving ─────────────────────────────────────────────────────────────────────────────────────────
+# ── saving ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_what_was_tuned_is_saved_and_read_again(task, tuned, retrained, tmp_path):
@@ -399,7 +399,7 @@ def test_saving_is_whole_or_not_at_all(tuned, tmp_path, monkeypatch):
     assert Tuned.load(tmp_path / "kept").settings == tuned.settings
 
 
-# ── refusals ───────────────────────────────────────────────────────────────────────────────────────
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def measure() -> list[Row]:
 
 
 def _meter() -> list[Row]:
-    """The meter on 1,000 movie sentences against a forward pass that returns attentions, in the same batches."""
+    """The meter on 1,000 movie sentences against a forward pass that returns attentions."""
     clf = al.load_classifier("movie-sentiment")
     texts = al.datasets.load("movie-sentiment").dev.texts[:1000]
     encoded = clf.encode(texts)
@@ -84,7 +84,7 @@ def _off(clf: Classifier, texts: list[str]) -> float:
 
 
 def _recorder() -> list[Row]:
-    """What recording costs while a model trains, at its default: 32 sentences every 25 steps of 32."""
+    """What recording costs while a model trains, by default 32 sentences every 25 steps of 32."""
     movies = al.datasets.load("movie-sentiment")
     some = Splits(movies.train.sample(2400), movies.dev.sample(100), movies.test.sample(100))
     shares = []
@@ -97,7 +97,7 @@ def _recorder() -> list[Row]:
 
 
 def _anomalies() -> list[Row]:
-    """Heads tampered with in real training, five seeds pooled; and as many runs that nobody touched."""
+    """Heads tampered with in real training, five seeds pooled; and as many untouched runs."""
     found = judged(
         [planted(seed) for seed in SEEDS],
         [planted(seed, tampered=False)[0] for seed in SEEDS],

@@ -1,8 +1,8 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu, and scores (two hours;
-only when named). Ratios compare both sides in the same run. Rows are merged into data/results.json by name, and
-the cards of our adapters are written anew from it.
+Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu, and scores
+(two hours; only when named). Ratios compare both sides in the same run. Rows are merged into
+data/results.json by name, and the cards of our adapters are written anew from it.
 """
 
 import datetime
@@ -40,7 +40,10 @@ sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
 def measure_import() -> list[Row]:
     """What importing attnlab adds to importing torch, each time in a process of its own."""
-    code = "import time, torch; start = time.perf_counter(); import attnlab; print(time.perf_counter() - start)"
+    code = (
+        "import time, torch; start = time.perf_counter(); import attnlab; "
+        "print(time.perf_counter() - start)"
+    )
     runs = [
         1000
         * float(
@@ -106,7 +109,8 @@ _WATCH = """(selector) => { window.seen = {}; const root = document.querySelecto
 new MutationObserver(() => { const at = n => document.querySelector(`.desk-${n}`).dataset;
   for (const [name, ok] of [['answer', at('answer').stamp === root.dataset.stamp],
       ['first', at('accuracy').stamp === root.dataset.stamp],
-      ['measured', at('accuracy').stamp === root.dataset.stamp && at('accuracy').state === 'measured']])
+      ['measured', at('accuracy').stamp === root.dataset.stamp
+        && at('accuracy').state === 'measured']])
     if (ok && window.pressed && !(name in window.seen)) {
       const { seen, pressed } = window;
       seen[name] = null; // until it is painted
@@ -114,7 +118,8 @@ new MutationObserver(() => { const at = n => document.querySelector(`.desk-${n}`
     }
 }).observe(root, { subtree: true, childList: true, attributes: true, characterData: true });
 document.querySelector(selector).addEventListener('keydown', e => {
-  if (e.key.startsWith('Arrow')) { window.seen = {}; window.pressed = performance.now(); } }, true); }"""
+  if (e.key.startsWith('Arrow')) { window.seen = {}; window.pressed = performance.now(); }
+}, true); }"""
 
 
 def measure_desk() -> list[Row]:
@@ -264,9 +269,9 @@ def write_cards() -> None:
         lines = [
             f"# {name}",
             "",
-            f"A LoRA adapter of the bundled encoder `{record['base']}` (all-MiniLM-L6-v2) for the labels "
-            f"{', '.join(record['label_names'])}; {record['trainable_parameters']:,} trained parameters. "
-            f'Load it with `al.load_classifier("{name}")`.',
+            f"A LoRA adapter of the bundled encoder `{record['base']}` (all-MiniLM-L6-v2) for the "
+            f"labels {', '.join(record['label_names'])}; {record['trainable_parameters']:,} "
+            f'trained parameters. Load it with `al.load_classifier("{name}")`.',
             "",
             "Made with",
             "",

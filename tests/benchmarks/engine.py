@@ -69,7 +69,7 @@ def measure() -> list[Row]:
 
 
 def plain(clf: Classifier, data: TextDataset, layer: int, head: int) -> np.ndarray:
-    """Answers with one head silenced as a good user would do it: a hook, batches of 32 as they come, float32."""
+    """Answers with one head silenced as a good user would do it: a hook, batches of 32, float32."""
     output = clf.model.bert.encoder.layer[layer].attention.output.dense
     width = clf.model.config.hidden_size // clf.heads
 

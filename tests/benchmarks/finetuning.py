@@ -44,9 +44,10 @@ TRAINED = [
 
 
 def measure_scores() -> list[Row]:
-    """Test accuracy after training on all texts; two hours on two cores. A run that was stopped goes on.
+    """Test accuracy after training on all texts; two hours on two cores.
 
-    Finished runs are kept in runs/bench and not trained again: delete it to begin anew.
+    A run that was stopped goes on. Finished runs are kept in runs/bench and not trained again:
+    delete it to begin anew.
     """
     rows = []
     for name, method, seeds, options in TRAINED:
@@ -77,7 +78,7 @@ def measure_scores() -> list[Row]:
 
 
 def measure_speed(sentences: int = 512, repeats: int = 3) -> list[Row]:
-    """Sentences a second of `finetune`, and of Hugging Face's Trainer on the same sentences and batch size."""
+    """Sentences a second of `finetune`, and of Hugging Face's Trainer on the same batches."""
     splits = al.datasets.load("movie-sentiment")
     few = Splits(splits.train.sample(sentences), splits.dev.sample(8), splits.test.sample(8))
     ways = {
@@ -132,7 +133,7 @@ def _trainer_seconds(few: Splits, padding: str | bool, bf16: bool = False) -> fl
 
 
 def measure_gpu() -> list[Row]:
-    """Share of the card's own bfloat16 matrix rate that training reaches, on a BERT-base of random weights."""
+    """Share of the card's own bfloat16 matrix rate that training a random BERT-base reaches."""
     name, unit = "finetune.gpu.mfu", "share of the measured bfloat16 matrix rate"
     if not torch.cuda.is_available():
         why = "no CUDA GPU at hand"
@@ -152,7 +153,7 @@ def measure_gpu() -> list[Row]:
 def training_rate(
     config: BertConfig, device: str, texts: int, tokens: int, batch_size: int
 ) -> float:
-    """Floating-point operations a second of `train`: 6 a weight and token, and 12 L T d for attention."""
+    """Floating-point operations a second: 6 a weight and token, 12 L T d for attention."""
     model = BertForSequenceClassification(config).to(device)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, config.vocab_size, (texts, tokens), generator=generator)

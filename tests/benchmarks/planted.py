@@ -1,4 +1,4 @@
-"""Anomalies planted in real training, to see how many are found: heads tampered with over known spans."""
+"""Anomalies planted in real training, to see how many are found: heads tampered with a while."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,14 +23,16 @@ _EARLIEST, _LATEST, _SHORTEST, _LONGEST = 20, 50, 8, 20  # steps
 
 
 def planted(seed: int, tampered: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fine-tune the bundled BERT while heads are tampered with; return what was recorded, and what was done.
+    """Fine-tune the bundled BERT while heads are tampered with; return the record, and the truth.
 
-    Seven heads of 72, drawn from the seed, each over a span of 8 to 20 steps; one span lasts to the end. The ways:
+    Seven heads of 72, drawn from the seed, each over a span of 8 to 20 steps; one span lasts to the
+    end. The ways:
 
     - larger: query times 30, so that the head looks at one token ("collapse");
     - zero: query times 0, so that it looks at all alike ("spread");
     - other: query and key of another head of the layer ("jump");
-    - silent: its gradient is taken away, going backward, or its value and output set to 0 ("dead gradient").
+    - silent: its gradient is taken away, going backward, or its value and output set to 0 ("dead
+      gradient").
 
     Afterwards the weights are put back.
 
@@ -39,7 +41,8 @@ def planted(seed: int, tampered: bool = True) -> tuple[pd.DataFrame, pd.DataFram
     Returns
     -------
     table : what a `balance.Recorder` saw, every two steps
-    truth : DataFrame, a row per tampered head: ``layer``, ``head``, ``kind``, ``start``, ``end`` (NaN if it lasts)
+    truth : DataFrame, a row per tampered head: ``layer``, ``head``, ``kind``, ``start``, ``end``
+        (NaN if it lasts)
     """
     movies = al.datasets.load("movie-sentiment")
     splits = Splits(
@@ -82,8 +85,10 @@ def judged(
 
     Returns
     -------
-    recall : share of the planted stretches that a row of their head overlaps (give or take an interval)
-    precision : share of the rows that stand for a planted stretch; a second row for the same one does not
+    recall : share of the planted stretches that a row of their head overlaps (give or take an
+        interval)
+    precision : share of the rows that stand for a planted stretch; a second row for the same one
+        does not
     ends_within : of those found, the share whose start and end are both right to one interval
     kinds_right : likewise, the share whose kind is the one planted
     flagged_untouched : share of heads with a row although nothing was done

@@ -35,7 +35,7 @@ def thinned(clf: Classifier, seed: int) -> HeadSettings:
 
 
 def measure() -> list[Row]:
-    """The share of lost test accuracy that comes back, and the seconds it takes, three seeds each."""
+    """The share of lost test accuracy that comes back, and the seconds it takes; three seeds."""
     clf, splits = (one("movie-sentiment") for one in (al.load_classifier, al.datasets.load))
     test = al.Evaluator(clf, splits.test)
     whole = test.score()

@@ -17,7 +17,8 @@ def row(
 def accuracy(name: str, right: np.ndarray, **more: object) -> Row:
     """A mean accuracy with its standard error over texts and 95 % interval.
 
-    ``right`` says for each text whether it was answered correctly, or in which share of several runs.
+    ``right`` says for each text whether it was answered correctly, or in which share of several
+    runs.
     """
     value = float(right.mean())
     error = float(right.std() / len(right) ** 0.5)

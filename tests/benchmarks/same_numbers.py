@@ -1,9 +1,10 @@
 """Do two runs of the notebooks print the same numbers?
 
-``python tests/benchmarks/same_numbers.py OLD NEW`` compares two folders of executed notebooks, such as
-``notebooks/solutions`` of two checkouts. Notebooks are matched by topic, so that a renumbered lesson meets its
-former self. Every number of every text output is compared, in order; what differs is printed with its line, times
-and memory apart, which differ from run to run. The exit status says whether anything else differed.
+``python tests/benchmarks/same_numbers.py OLD NEW`` compares two folders of executed notebooks, such
+as ``notebooks/solutions`` of two checkouts. Notebooks are matched by topic, so that a renumbered
+lesson meets its former self. Every number of every text output is compared, in order; what differs
+is printed with its line, times and memory apart, which differ from run to run. The exit status says
+whether anything else differed.
 """
 
 import difflib
@@ -30,7 +31,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def differences(old: Path, new: Path) -> tuple[int, list[str], list[str]]:
-    """How many numbers agree, and the lines that differ: of measurements, and of everything else."""
+    """How many numbers agree, and the lines that differ: of measurements, and of all else."""
     before, after = lines_of(old), lines_of(new)
     numbers = [[" ".join(NUMBER.findall(line)) for line in lines] for lines in (before, after)]
     same, timed, other = 0, [], []

@@ -1,4 +1,4 @@
-"""Figures on translation: speed of training against torch.nn.Transformer, and what the cache saves."""
+"""Figures on translation: training speed against torch.nn.Transformer, and what the cache saves."""
 
 import statistics
 import time
@@ -59,7 +59,7 @@ class TorchTransformer(nn.Module):
 
 
 def _training() -> list[Row]:
-    """Forward and backward of one batch; the three models take turns, and a ratio is made in each turn."""
+    """Forward and backward of one batch; three models take turns, with a ratio for each turn."""
     ratios: dict[str, list[float]] = {}
     source, target, labels = _batch()
     for width in WIDTHS:

@@ -1,4 +1,4 @@
-"""Figures on translators trained from nothing, of dates and of interface strings; writes that of dates."""
+"""Figures on translators trained from nothing, of dates and interface strings; saves the former."""
 
 import time
 from pathlib import Path
@@ -34,7 +34,7 @@ def measure() -> list[Row]:
 
 
 def measure_gpu() -> list[Row]:
-    """The speed of a larger Transformer in bfloat16 on a card, over an epoch of the interface strings."""
+    """The speed of a larger Transformer in bfloat16 on a GPU: an epoch of interface strings."""
     name, unit = "translation.gpu.tokens_per_second", "source and target tokens a second, median"
     if not torch.cuda.is_available():
         return [not_measured(name, unit, "no CUDA GPU at hand")]
@@ -51,9 +51,8 @@ def _dates() -> list[Row]:
     right = al.translation.exact_match(translator, splits.test)
     others = al.translation.exact_match(translator, held_out.test)
     kinds = pd.Series(others).groupby(held_out.test.kinds).mean().to_dict()
-    others = others[
-        np.array(held_out.test.kinds) != "either-order"
-    ]  # whose readings nothing tells apart
+    # nothing tells the readings of these apart
+    others = others[np.array(held_out.test.kinds) != "either-order"]
     DATES.mkdir(parents=True, exist_ok=True)
     translator.save(DATES / FILE)
     rows = [
@@ -70,8 +69,9 @@ def _card(translator: al.Translator, right: np.ndarray, others: np.ndarray, kind
     lines = [
         "# dates",
         "",
-        f'{translator!r}, trained on `al.datasets.load("dates")`: dates of {len(al.datasets.dates.LOCALES)} '
-        'languages to ISO 8601. Load it with `al.load_translator("dates")`.',
+        f'{translator!r}, trained on `al.datasets.load("dates")`: dates of '
+        f"{len(al.datasets.dates.LOCALES)} languages to ISO 8601. Load it with "
+        '`al.load_translator("dates")`.',
         "",
         "Made with `make bench AREA=translation`, which runs",
         "",

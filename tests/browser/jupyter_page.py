@@ -33,7 +33,8 @@ FLAGS = [
 # Texts that stick out of their own frame, and words of charts that stick out of the widget.
 CUT = """root => { const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), cut = [];
   for (let text = texts.nextNode(); text; text = texts.nextNode()) {
-    if (text.parentElement.closest('svg, option, details:not([open]) > div') || !text.data.trim()) continue;
+    if (!text.data.trim()) continue;
+    if (text.parentElement.closest('svg, option, details:not([open]) > div')) continue;
     let frame = text.parentElement;
     while (getComputedStyle(frame).display === 'inline') frame = frame.parentElement;
     const range = document.createRange();
@@ -42,17 +43,21 @@ CUT = """root => { const texts = document.createTreeWalker(root, NodeFilter.SHOW
     if (inner.right > outer.right + 1 || inner.left < outer.left - 1) cut.push(text.data); }
   return cut; }"""
 OUTSIDE = """root => { const edge = root.getBoundingClientRect();
-  return [...root.querySelectorAll('svg text')].filter(one => { const box = one.getBoundingClientRect();
+  return [...root.querySelectorAll('svg text')].filter(text => {
+    const box = text.getBoundingClientRect();
     return box.width && (box.left < edge.left || box.right > edge.right
-      || box.bottom > edge.bottom); }).map(one => one.textContent); }"""
+      || box.bottom > edge.bottom); }).map(text => text.textContent); }"""
 
 
 def chromium() -> str:
-    """The browser's path; without one the tests are skipped loudly, or fail where they are required."""
+    """The browser's path; without one the tests are skipped loudly, or fail where required."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     path = os.environ.get("ATTNLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        message = "NO BROWSER: no Chromium found, browser tests did not run. Try: apt-get install chromium"
+        message = (
+            "NO BROWSER: no Chromium found, browser tests did not run. "
+            "Try: apt-get install chromium"
+        )
         if REQUIRED:
             pytest.fail(message)
         pytest.skip(message)
@@ -129,7 +134,7 @@ def without_news(folder):
 
 @contextlib.contextmanager
 def lab_on_cells(folder, sources):
-    """Run JupyterLab on a notebook of our own with code cells of these sources; yield its address."""
+    """Run JupyterLab on a notebook with code cells of these sources; yield its address."""
     chromium()
     without_news(folder)
     (folder / "notebooks").mkdir()
@@ -168,7 +173,8 @@ class Notebook:
 
     def wait_idle(self):
         self.page.wait_for_function(
-            "() => jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'"
+            "() => jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status"
+            " === 'idle'"
         )
 
     def command(self, name):
@@ -179,7 +185,8 @@ class Notebook:
         """Run All, wait until every code cell has run, and fail with the first error."""
         self.page.evaluate(
             """() => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
-            jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ran = true; }); }"""
+            jupyterapp.commands.execute('notebook:run-all-cells')
+              .finally(() => { window.ran = true; }); }"""
         )
         self.page.wait_for_function("() => window.ran", timeout=1000 * timeout)
         errors = self.page.evaluate(
@@ -191,15 +198,15 @@ class Notebook:
         assert errors == []
 
     def show(self, selector):
-        """Bring an output into view (cells outside the view are not drawn) and return its locator."""
+        """Bring an output into view (cells outside are not drawn) and return its locator."""
         found = self.page.locator(f".jp-OutputArea {selector}").first
         count = self.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length")
         for cell in range(count):
             if found.count():
                 break
             self.page.evaluate(
-                f"() => {{ const nb = jupyterapp.shell.currentWidget.content; nb.activeCellIndex = {cell};"
-                f" nb.scrollToItem({cell}); }}"
+                f"() => {{ const nb = jupyterapp.shell.currentWidget.content;"
+                f" nb.activeCellIndex = {cell}; nb.scrollToItem({cell}); }}"
             )
             self.page.wait_for_timeout(100)
         found.wait_for()
@@ -209,21 +216,23 @@ class Notebook:
     def run_cell(self, index, source=None):
         """Run one cell, with another source if given; return the text of its outputs."""
         self.page.evaluate(
-            """([index, source]) => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
+            """([index, source]) => { const nb = jupyterapp.shell.currentWidget.content;
+            window.ran = false;
             if (source !== null) nb.widgets[index].model.sharedModel.setSource(source);
             nb.deselectAll(); nb.activeCellIndex = index;
-            jupyterapp.commands.execute('notebook:run-cell').finally(() => { window.ran = true; }); }""",
+            jupyterapp.commands.execute('notebook:run-cell')
+              .finally(() => { window.ran = true; }); }""",
             [index, source],
         )
         self.page.wait_for_function("() => window.ran")
         return self.page.evaluate(
-            """(index) => jupyterapp.shell.currentWidget.content.widgets[index].model.outputs.toJSON()
-            .map(o => o.text ?? (o.traceback ?? []).join('\\n')).join('')""",
+            """(index) => jupyterapp.shell.currentWidget.content.widgets[index]
+            .model.outputs.toJSON().map(o => o.text ?? (o.traceback ?? []).join('\\n')).join('')""",
             index,
         )
 
     def cell(self, kind, name):
-        """The number of the cell that its source marks as the exercise, or the check, of this name."""
+        """The number of the cell whose source marks it as the exercise, or check, of this name."""
         return self.page.evaluate(
             """([kind, name]) => jupyterapp.shell.currentWidget.content.widgets
             .findIndex(c => (c.model.sharedModel.metadata.attnlab ?? {})[kind] === name)""",
@@ -231,5 +240,6 @@ class Notebook:
         )
 
 
-SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(one => one.scrollWidth > one.clientWidth + 1
-  && one.clientWidth > 0 && getComputedStyle(one).overflowX !== 'visible').map(one => one.className)"""
+SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(element =>
+  element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0
+  && getComputedStyle(element).overflowX !== 'visible').map(element => element.className)"""

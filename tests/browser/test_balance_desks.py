@@ -34,7 +34,8 @@ class Slow:  # rounds as a Tuner makes them, without its work
         self.doing = ""
     def step(self):
         time.sleep(0.8)
-        self.add(("gradient", "random", "greedy", "least-squares")[len(self.rounds) % 4], clf.settings())
+        ways = ("gradient", "random", "greedy", "least-squares")
+        self.add(ways[len(self.rounds) % 4], clf.settings())
     def stop(self):
         self.going = False
     def propose(self, settings):
@@ -44,8 +45,9 @@ class Slow:  # rounds as a Tuner makes them, without its work
         settings.scale[:, number] *= 2
         accuracy = (0.7, 0.5, 0.74, 0.73, 0.6, 0.6)[number - 1]
         self.rounds.append(types.SimpleNamespace(
-            number=number, way=way, settings=settings, accepted=number in (1, 3), accuracy=accuracy, delta=0.05,
-            ci=(0.01, 0.09), balance=0.8, heads_on=72, anomalies=2, retrained=False, seconds=1.0,
+            number=number, way=way, settings=settings, accepted=number in (1, 3), accuracy=accuracy,
+            delta=0.05, ci=(0.01, 0.09), balance=0.8, heads_on=72, anomalies=2, retrained=False,
+            seconds=1.0,
             why="the change on the guard part is 5.0 points, its interval above 0."))
 desk = al.TunerDesk(Slow())
 desk"""
@@ -93,7 +95,8 @@ def notebook(shared):
 def shown(page, selector, states):
     """Wait for the widget to be in one of these states, and return it."""
     page.wait_for_function(
-        "([one, states]) => states.includes(document.querySelector(`.jp-OutputArea ${one}`)?.dataset.state)",
+        "([selector, states]) => states.includes("
+        "document.querySelector(`.jp-OutputArea ${selector}`)?.dataset.state)",
         arg=[selector, states],
     )
     return page.locator(f".jp-OutputArea {selector}").first
@@ -101,7 +104,8 @@ def shown(page, selector, states):
 
 def wait_shown(page, selector, words):
     page.wait_for_function(
-        "([selector, words]) => document.querySelector(`.jp-OutputArea ${selector}`).dataset.shown === words",
+        "([selector, words]) => "
+        "document.querySelector(`.jp-OutputArea ${selector}`).dataset.shown === words",
         arg=[selector, words],
     )
 
@@ -157,7 +161,8 @@ def test_the_meter_shows_a_sample_then_all_and_is_worked_by_keyboard(notebook):
     )
     page.get_by_label("Sentence whose attention is shown").fill("")
     page.wait_for_function(
-        "() => document.querySelector('.attnlab-balance .complaint').textContent.includes('Type one')"
+        "() => document.querySelector('.attnlab-balance .complaint')"
+        ".textContent.includes('Type one')"
     )
     page.locator("[data-action=reset]").click()
     wait_shown(page, ".attnlab-balance", "entropy text weights mean 5 0")
@@ -251,7 +256,8 @@ def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     page.get_by_label("Settings as JSON").fill("nothing")
     page.locator("[data-action=propose]").click()
     page.wait_for_function(
-        "() => document.querySelector('.attnlab-tuner .complaint').textContent.includes('no head settings')"
+        "() => document.querySelector('.attnlab-tuner .complaint')"
+        ".textContent.includes('no head settings')"
     )
     table = [[1.0] * 12] * 6
     page.get_by_label("Settings as JSON").fill(json.dumps({"scale": table, "temperature": table}))

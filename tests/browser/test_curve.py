@@ -1,4 +1,4 @@
-"""The training curve in a real JupyterLab: it moves while the cell is running, and stands still in its place."""
+"""The training curve in a real JupyterLab: it moves while the cell is running, in its place."""
 
 import json
 
@@ -15,7 +15,8 @@ clf = al.finetune("minilm", few, epochs=2, batch_size=8, callbacks=[curve])"""
 TWO = """both = al.TrainingCurve(len(few.dev))
 display(both)
 for method in ("lora", "frozen"):
-    al.finetune("minilm", few, method=method, epochs=2, batch_size=8, callbacks=[both.run(method)])"""
+    al.finetune("minilm", few, method=method, epochs=2, batch_size=8,
+        callbacks=[both.run(method)])"""
 STOPPED = """late = al.TrainingCurve()
 display(late)
 class Stop(al.training.Callback):
@@ -27,21 +28,28 @@ try:
 except RuntimeError:
     pass"""
 
-# What was on the page whenever something was drawn, and whether its cell was running: "[*]" stands before it then.
-# The kernel's own status would not tell: messages of widgets are answered beside the cell, and set it to idle.
+# What was on the page whenever something was drawn, and whether its cell was running: "[*]" stands
+# before it then. The kernel's own status would not tell: messages of widgets are answered beside
+# the cell, and set it to idle.
 RECORD = """() => { window.seen = [];
   const look = () => { const root = document.querySelector('.jp-OutputArea .attnlab-curve');
     if (!root?.dataset.state && !root?.querySelector('.empty')) return;
     const place = (name) => { const box = root.querySelector(name).getBoundingClientRect();
-      return [box.x, box.y - root.getBoundingClientRect().y, box.width, box.height].map(Math.round); };
+      const top = root.getBoundingClientRect().y;
+      return [box.x, box.y - top, box.width, box.height].map(Math.round); };
+    const prompt = root.closest('.jp-Cell').querySelector('.jp-InputPrompt').textContent;
     window.seen.push({ stamp: root.dataset.stamp, state: root.dataset.state,
-      running: root.closest('.jp-Cell').querySelector('.jp-InputPrompt').textContent.includes('*') && !window.ran,
+      running: prompt.includes('*') && !window.ran,
       empty: root.querySelector('svg.loss .empty')?.textContent ?? '',
-      ticks: [...root.querySelectorAll('svg.loss > text, svg.rate > text')].map(t => t.textContent).join(' '),
-      columns: [...root.querySelectorAll('thead th')].map(t => Math.round(t.getBoundingClientRect().x)),
-      places: ['svg.loss', 'svg.rate', 'svg.accuracy', '.curve-table', '.curve-remark'].map(place) }); };
+      ticks: [...root.querySelectorAll('svg.loss > text, svg.rate > text')]
+        .map(text => text.textContent).join(' '),
+      columns: [...root.querySelectorAll('thead th')]
+        .map(heading => Math.round(heading.getBoundingClientRect().x)),
+      places: ['svg.loss', 'svg.rate', 'svg.accuracy', '.curve-table', '.curve-remark']
+        .map(place) }); };
   new MutationObserver(look).observe(document.body,
-    { subtree: true, childList: true, attributes: true, attributeFilter: ['data-stamp', 'data-state'] }); }"""
+    { subtree: true, childList: true, attributes: true,
+      attributeFilter: ['data-stamp', 'data-state'] }); }"""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,8 @@ def moved(page):
 
 def wait_for_states(page, states):
     page.wait_for_function(
-        "states => document.querySelector('.jp-OutputArea .attnlab-curve')?.dataset.state === states",
+        "states => "
+        "document.querySelector('.jp-OutputArea .attnlab-curve')?.dataset.state === states",
         arg=states,
     )
 

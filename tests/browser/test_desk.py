@@ -1,4 +1,4 @@
-"""What the README promises, in a real browser: everything draws the first time, and the desk is real."""
+"""What the README promises, in a real browser: all draws the first time, and the desk is real."""
 
 import os
 import shutil
@@ -9,7 +9,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from jupyter_page import ROOT, SHOTS, Notebook, free_port, server
 
-LINES = "[...document.querySelectorAll('#vis line')].filter(l => l.getAttribute('stroke-opacity') > 0.01).length"
+LINES = (
+    "[...document.querySelectorAll('#vis line')]"
+    ".filter(line => line.getAttribute('stroke-opacity') > 0.01).length"
+)
 
 
 def lines_drawn(page, iframe):
@@ -24,7 +27,8 @@ def wait_measured(page):
     page.wait_for_function(
         """() => { const at = (name) => document.querySelector(name)?.dataset;
         return at('.desk-accuracy')?.state === 'measured'
-          && ['accuracy', 'answer', 'picture'].every(n => at(`.desk-${n}`).stamp === at('.attnlab-desk').stamp)
+          && ['accuracy', 'answer', 'picture'].every(
+            name => at(`.desk-${name}`).stamp === at('.attnlab-desk').stamp)
           && document.querySelector('.desk-picture iframe')?.style.visibility !== 'hidden'; }""",
         timeout=60_000,
     )
@@ -59,8 +63,9 @@ def test_run_all_shows_everything_the_first_time_with_no_network(start_here, con
     assert box["width"] <= 900
     assert box["height"] <= 590, "the desk does not fit a screen of 1280 x 720"
     overflow = desk.evaluate(
-        "e => [...e.querySelectorAll('*')].filter(x => x.scrollWidth > x.clientWidth + 2 && x.clientWidth > 0"
-        " && getComputedStyle(x).overflowX === 'visible' && getComputedStyle(x).display !== 'inline'"
+        "e => [...e.querySelectorAll('*')].filter(x => x.scrollWidth > x.clientWidth + 2"
+        " && x.clientWidth > 0 && getComputedStyle(x).overflowX === 'visible'"
+        " && getComputedStyle(x).display !== 'inline'"
         " && !x.closest('svg')).map(x => x.className)"
     )
     assert overflow == [], "something is cut or sticks out"
@@ -82,9 +87,8 @@ def test_a_fader_moved_with_the_keyboard_changes_the_model_and_undo_brings_it_ba
     assert page.locator(".desk-flips li").count() > 0
     frame = page.locator(".desk-picture iframe").first
     page.wait_for_function("() => document.querySelectorAll('.desk-picture iframe').length === 1")
-    assert (
-        lines_drawn(page, frame) == 0
-    )  # weights × scale of a silent layer: nothing reaches the next
+    # weights × scale of a silent layer: nothing reaches the next
+    assert lines_drawn(page, frame) == 0
     undo = page.locator("[data-action=undo]")
     for _ in range(12):  # presses that came while the kernel was busy are one step
         if undo.is_enabled():
@@ -125,11 +129,13 @@ def test_every_control_does_what_it_says(start_here):
     wait_measured(page)
     page.locator("[data-preset=random-half]").click()
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 36"
+        "() => [...document.querySelectorAll('.fader input')]"
+        ".filter(input => input.value === '0').length === 36"
     )
     page.locator("[data-preset=keep-one]").click()
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.fader input')].filter(i => i.value === '0').length === 66"
+        "() => [...document.querySelectorAll('.fader input')]"
+        ".filter(input => input.value === '0').length === 66"
     )
     page.locator("[data-preset=neutral]").click()
     page.locator("[data-mode=temperature]").click()
@@ -144,7 +150,8 @@ def test_every_control_does_what_it_says(start_here):
     assert "layer 1, head 1" in picture.get_attribute("aria-label")
     page.get_by_role("button", name="Copy as code").click()
     page.wait_for_function(
-        "() => document.querySelector('.desk-code textarea').value.includes('settings.temperature[1, 1] = 8')"
+        "() => document.querySelector('.desk-code textarea')"
+        ".value.includes('settings.temperature[1, 1] = 8')"
     )
     text = page.get_by_label("Sentence to classify")
     text.fill("A boring, endless </script><b>mess</b>.")
@@ -183,9 +190,8 @@ def test_everyone_can_use_the_desk(start_here, theme):
     if SHOTS.is_dir():
         page.screenshot(path=SHOTS / f"{theme.split()[1].lower()}.png")
     if os.environ.get("ATTNLAB_SAVE_PICTURE") and "Light" in theme:
-        page.add_style_tag(
-            content=".desk-flips li { filter: blur(4px) }"
-        )  # other people's sentences
+        # other people's sentences
+        page.add_style_tag(content=".desk-flips li { filter: blur(4px) }")
         page.locator(".attnlab-desk").screenshot(path=Path(__file__).parent / "desk.png")
 
 
@@ -198,9 +204,8 @@ def test_after_save_reload_and_run_all_it_works_again(start_here, context):
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     again = Notebook(page)
     again.wait_idle()
-    again.show(
-        "img[alt*='How widely heads look']"
-    )  # the still pictures are there before anything runs
+    # the still pictures are there before anything runs
+    again.show("img[alt*='How widely heads look']")
     again.run_all()
     assert lines_drawn(page, again.show("iframe[title^='Attention']")) > 100
     again.show(".attnlab-desk")
@@ -243,7 +248,8 @@ def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):
         cells=[
             nbformat.v4.new_code_cell(
                 "import attnlab as al\nclf = al.load_classifier('movie-sentiment')\n"
-                "al.attention_view(clf.attend('A fine </script><b> film.'), kind='model', layers=[0, 5])"
+                "maps = clf.attend('A fine </script><b> film.')\n"
+                "al.attention_view(maps, kind='model', layers=[0, 5])"
             )
         ]
     )

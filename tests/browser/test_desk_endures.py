@@ -75,7 +75,8 @@ def measured(page):
         """() => { const root = document.querySelector('.attnlab-desk');
         const own = (name) => root.querySelector(`.desk-${name}`).dataset;
         return own('accuracy').state === 'measured'
-          && ['accuracy', 'answer', 'picture'].every(name => own(name).stamp === root.dataset.stamp); }"""
+          && ['accuracy', 'answer', 'picture']
+            .every(name => own(name).stamp === root.dataset.stamp); }"""
     )
 
 
@@ -95,11 +96,14 @@ def test_the_estimate_is_there_before_the_key_is_up_and_the_measured_value_takes
     page, notebook
 ):
     page.evaluate("""() => {
-        const root = document.querySelector('.attnlab-desk'), panel = root.querySelector('.desk-accuracy');
+        const root = document.querySelector('.attnlab-desk');
+        const panel = root.querySelector('.desk-accuracy');
         window.sizes = [];
-        const note = () => window.sizes.push([panel.dataset.state, panel.querySelector('.desk-status').textContent,
+        const note = () => window.sizes.push([
+          panel.dataset.state, panel.querySelector('.desk-status').textContent,
           ...['.desk-accuracy', '.desk-grid', '.desk-flips', '.desk-sentence', '.desk-change']
-            .map(name => Math.round(root.querySelector(name).getBoundingClientRect().top)), root.offsetHeight]);
+            .map(name => Math.round(root.querySelector(name).getBoundingClientRect().top)),
+          root.offsetHeight]);
         window.watch = new MutationObserver(note);
         window.watch.observe(panel, { attributes: true, childList: true, subtree: true }); }""")
     at_once = page.evaluate("""() => {
@@ -134,7 +138,8 @@ def test_200_key_presses_one_upon_the_other_end_in_the_last_setting(page):
     before = said(page, "big"), said(page, "answer")
     fader = press(page, 5, 0)
     page.evaluate(
-        """() => { window.states = new Set(); const panel = document.querySelector('.desk-accuracy');
+        """() => { window.states = new Set();
+        const panel = document.querySelector('.desk-accuracy');
         window.watch = new MutationObserver(() => window.states.add(panel.dataset.state));
         window.watch.observe(panel, { attributes: true }); }"""
     )
@@ -250,7 +255,8 @@ def test_any_sentence_is_drawn_or_explained(page, sentence, token):
     text.fill(sentence)
     if not sentence:
         page.wait_for_function(
-            "() => document.querySelector('.desk-sentence').textContent.includes('Type a sentence.')"
+            "() => document.querySelector('.desk-sentence')"
+            ".textContent.includes('Type a sentence.')"
         )
         text.fill("A fine film.")
         page.wait_for_function(
@@ -275,14 +281,16 @@ def test_an_interrupt_during_an_evaluation_leaves_the_desk_working(page, noteboo
     page.evaluate(
         """(source) => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
         nb.widgets[1].model.sharedModel.setSource(source); nb.deselectAll(); nb.activeCellIndex = 1;
-        jupyterapp.commands.execute('notebook:run-cell').finally(() => { window.ran = true; }); }""",
+        jupyterapp.commands.execute('notebook:run-cell')
+          .finally(() => { window.ran = true; }); }""",
         cell,
     )
     page.wait_for_timeout(300)
     press(page, 4, 4, "0", "ArrowRight")
     page.wait_for_timeout(100)
     page.evaluate(
-        "() => { jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.interrupt(); }"
+        "() => { const { sessionContext } = jupyterapp.shell.currentWidget.context;"
+        " sessionContext.session.kernel.interrupt(); }"
     )
     page.wait_for_function("() => window.ran", timeout=15_000)
     measured(page)  # what was under way is finished
@@ -298,13 +306,15 @@ def test_two_desks_on_one_model_answer_for_themselves(page, notebook):
         "desk.preset('silence', (5, 0)); second.preset('keep-one', (0, 1))\n"
         "desk.wait(); second.wait()\n"
         "ev = al.Evaluator(clf, data, fast=True)\n"
-        "print([one.accuracy['accuracy'] == ev.score(one.settings).accuracy for one in (desk, second)])",
+        "print([mixer.accuracy['accuracy'] == ev.score(mixer.settings).accuracy\n"
+        "       for mixer in (desk, second)])",
     )
     assert "[True, True]" in printed
     for cell, heads_on in ((1, 6), (0, 71)):  # the page draws what is in view
         page.evaluate(f"() => {{ jupyterapp.shell.currentWidget.content.scrollToItem({cell}); }}")
         page.wait_for_function(
-            "(words) => [...document.querySelectorAll('.desk-budget')].some(e => e.textContent === words)",
+            "(words) => [...document.querySelectorAll('.desk-budget')]"
+            ".some(budget => budget.textContent === words)",
             arg=f"heads on: {heads_on} of 72",
         )
     notebook.run_cell(1, "second.close()")

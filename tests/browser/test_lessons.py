@@ -61,7 +61,8 @@ def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context)
             undo.click()
             page.wait_for_timeout(100)
     page.wait_for_function(
-        "alt => document.querySelector('.attnlab-softmax svg.weights').getAttribute('aria-label') === alt",
+        "alt => document.querySelector('.attnlab-softmax svg.weights')"
+        ".getAttribute('aria-label') === alt",
         arg=before[0],
     )
     desk.screenshot(path=SHOTS / "softmax-desk.png")
@@ -141,9 +142,8 @@ def test_the_desks_of_the_lessons_can_be_used_by_everyone(lesson, name, root):
 def test_hints_unfold_one_by_one(lesson):
     notebook = lesson("01_attention_maths")
     page = notebook.page
-    page.evaluate(
-        f"() => {{ jupyterapp.shell.currentWidget.content.scrollToItem({notebook.cell('hints', 'softmax')}); }}"
-    )
+    cell = notebook.cell("hints", "softmax")
+    page.evaluate(f"() => {{ jupyterapp.shell.currentWidget.content.scrollToItem({cell}); }}")
     hints = page.locator(".jp-RenderedMarkdown details")
     hints.first.wait_for()
     assert hints.first.get_attribute("open") is None

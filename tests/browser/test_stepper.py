@@ -7,8 +7,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from jupyter_page import CUT, OUTSIDE, SCROLLS, SHOTS, Notebook, chromium, jupyterlab
 
-# An untrained model whose cross-attention is loud says much and learns nothing; the data are its own answers, so
-# that every text is right until a head is silenced. The seed is the first whose answers have a middling length.
+# An untrained model whose cross-attention is loud says much and learns nothing; the data are its
+# own answers, so that every text is right until a head is silenced. The seed is the first whose
+# answers have a middling length.
 DATA = """import torch
 import attnlab as al
 from attnlab.translation import Translator
@@ -17,7 +18,8 @@ words = al.transformer.Subwords.train(texts, 40)
 def made(seed):
     torch.manual_seed(seed)
     model = al.transformer.Seq2SeqTransformer(
-        len(words), len(words), d_model=32, heads=4, encoder_layers=3, decoder_layers=2, feed_forward=64)
+        len(words), len(words), d_model=32, heads=4, encoder_layers=3, decoder_layers=2,
+        feed_forward=64)
     with torch.no_grad():
         for name, one in model.named_parameters():
             if "cross" in name and one.dim() == 2:
@@ -228,14 +230,16 @@ def test_another_text_is_translated_and_an_empty_one_is_said_to_be_empty(noteboo
     text = page.get_by_label("Text to translate")
     text.fill("14.12.1987 </script><b>")
     page.wait_for_function(
-        "() => document.querySelector('.attnlab-translation .read').textContent.includes('14.12.1987')"
+        "() => document.querySelector('.attnlab-translation .read')"
+        ".textContent.includes('14.12.1987')"
     )
     wanted = of_python(notebook, "translator.translate(['14.12.1987 </script><b>'])[0]")
     assert desk.locator(".said").text_content() == wanted
     at_step(page, 0)
     text.fill("")
     page.wait_for_function(
-        "() => document.querySelector('.attnlab-translation .complaint').textContent.includes('Type one')"
+        "() => document.querySelector('.attnlab-translation .complaint')"
+        ".textContent.includes('Type one')"
     )
     text.fill("1.1.2021")
     page.wait_for_function(
@@ -251,7 +255,8 @@ def test_everyone_can_read_and_work_it_in_both_themes(notebook, desk):
     desk.evaluate("one => one.scrollIntoView({ block: 'start' })")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         page.evaluate(
-            f"() => {{ jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{theme}' }}); }}"
+            "() => { jupyterapp.commands.execute('apputils:change-theme', "
+            f"{{ theme: '{theme}' }}); }}"
         )
         page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
         page.wait_for_timeout(400)
@@ -270,7 +275,8 @@ def test_everyone_can_read_and_work_it_in_both_themes(notebook, desk):
 
 def test_a_picture_with_words_stays_where_no_kernel_runs(notebook, desk):
     saved = notebook.page.evaluate(
-        "() => jupyterapp.shell.currentWidget.content.widgets[1].model.outputs.toJSON()[0].data['text/html']"
+        "() => jupyterapp.shell.currentWidget.content.widgets[1]"
+        ".model.outputs.toJSON()[0].data['text/html']"
     )
     assert "becomes “" in "".join(saved)
     assert "Heat map of cross-attention" in "".join(saved)

@@ -73,7 +73,10 @@ def test_loading_opens_no_connection(monkeypatch):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    code = "import attnlab, sys; print([m for m in ('torch', 'transformers', 'ipywidgets') if m in sys.modules])"
+    code = (
+        "import attnlab, sys; heavy = ('torch', 'transformers', 'ipywidgets'); "
+        "print([name for name in heavy if name in sys.modules])"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
         == "[]\n"
@@ -176,7 +179,7 @@ def test_weights_are_those_of_the_librarys_eager_attention(clf):
 
 
 def test_contributions_add_up_to_what_the_layer_adds(clf):
-    """The oracle: head by head, the vectors whose norms we report, summed, are the layer's output."""
+    """The oracle: the vectors whose norms we report, summed over heads, are the layer's output."""
     layer, text = 2, TEXTS[0]
     attention = clf.model.bert.encoder.layer[layer].attention
     seen = {}

@@ -49,7 +49,7 @@ def silent(clf, *places):
     return settings
 
 
-# ── ablations ─────────────────────────────────────────────────────────────────────────────────────────
+# ── ablations ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_ablation_changes_one_head_at_a_time(clf, few, silenced):
@@ -183,7 +183,7 @@ def test_answers_are_those_of_the_plain_forward_pass(clf, ev):
     assert np.abs(ev.score().margins - plain).max() > 1e-3
 
 
-# ── stopped, resumed, shared ─────────────────────────────────────────────────────────────────────────
+# ── stopped, resumed, shared ─────────────────────────────────────────────────────────────────────
 
 
 def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
@@ -259,7 +259,7 @@ def test_two_processes_share_an_ablation(few, silenced, tmp_path):
         assert (table["accuracy"] == silenced["accuracy"]).all()
 
 
-# ── gradients and previews ───────────────────────────────────────────────────────────────────────────
+# ── gradients and previews ───────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("of", ["scale", "temperature"])
@@ -286,7 +286,7 @@ def test_each_text_has_its_gradients_and_their_mean_is_the_importance(few):
 
 
 def test_of_two_labels_the_loss_follows_from_the_margin(few):
-    """loss = log(1 + exp(-margin)), so its gradient is that of the margin times sigmoid(-margin)."""
+    """loss = log(1 + exp(-margin)): its gradient is that of the margin times sigmoid(-margin)."""
     margins = few.score().margins
     weight = 1 / (1 + np.exp(margins))
     expected = weight[:, None, None] * few.gradients(objective="margin", per_sentence=True)
@@ -359,7 +359,7 @@ def test_unknown_gradients_are_refused(few):
         few.gradients(objective="margins")
 
 
-# ── pruning curves ────────────────────────────────────────────────────────────────────────────────────
+# ── pruning curves ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_path_takes_heads_away_one_after_the_other(clf, few):
@@ -412,7 +412,7 @@ def test_the_size_of_a_head_is_that_of_its_value_and_output_matrices(clf):
     assert sizes[2, 3] == pytest.approx(float((output @ value).detach().norm()), rel=1e-5)
 
 
-# ── what is kept ─────────────────────────────────────────────────────────────────────────────────────
+# ── what is kept ─────────────────────────────────────────────────────────────────────────────────
 
 
 def test_what_is_kept_has_a_limit_and_never_changes_an_answer(clf, some):
@@ -458,13 +458,13 @@ def test_a_model_the_engine_does_not_know_is_measured_all_the_same(clf, some, tm
         al.ablate(ev, method="mean")
 
 
-# ── nothing wrong is said silently ───────────────────────────────────────────────────────────────────
+# ── nothing wrong is said silently ───────────────────────────────────────────────────────────────
 
 
 def test_texts_that_another_process_computes_now_are_not_counted_twice(
     clf, few, silenced, tmp_path, monkeypatch
 ):
-    """Each of two ranks has a file that holds everything, as after a change of how texts are shared."""
+    """Each of two ranks has a file with everything, as after a change of how texts are shared."""
     engine = few.current_engine()
     run = ablation.AblationRun(clf, few.encoded, engine, False, "head", [Ablation()])
     monkeypatch.setattr(ablation, "tokens_per_batch", lambda _: 60)

@@ -1,4 +1,4 @@
-"""The written-out forward pass answers as the model does: every family, every change, every setting."""
+"""The written-out forward pass answers as the model does: every family, change and setting."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is measured on attention maps: each number against a slow computation on one text at a time."""
+"""What is measured on attention maps: each number against a slow computation, text by text."""
 
 import copy
 

@@ -57,7 +57,7 @@ def test_every_family_has_every_kind_in_every_layer(family):
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_each_kind_is_the_matrix_of_that_name(family):
-    """Every matrix of an encoder layer is scaled by its own factor, which must come back under its kind."""
+    """Each matrix of a layer is scaled by its own factor, which must return under its kind."""
     words = {
         "query": ("query", "q_lin"),
         "key": ("key", "k_lin"),

@@ -191,7 +191,7 @@ def test_settings_of_a_call_are_not_seen_by_another_thread():
 
 
 def test_a_block_holds_in_its_own_thread_only():
-    """A desk reads heads in its own thread while a cell measures: neither takes the other's settings."""
+    """A desk reads heads in its own thread while a cell measures: their settings stay apart."""
     model = heads.attach(tiny("bert"))
     inputs, settings = padded(model), silenced(model, [(0, 0), (1, 1)])
     plain, wanted = logits(model, inputs), logits(model, inputs, settings)

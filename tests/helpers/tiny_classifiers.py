@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 
-TEXTS = [  # of like length, so that they share padded batches; and a short one
+# of like length, so that they share padded batches; and a short one
+TEXTS = [
     "A slow start, yet the ending is worth every minute.",
     "Clumsy, loud and far too long.",
     "What a film: funny, warm and sad at once, and never false.",
@@ -57,7 +58,7 @@ def random_settings(clf, seed=0):
 
 
 def answering(family, count=240, seed=0):
-    """A tiny classifier, and texts that it answers rightly: they are labelled with its own answers."""
+    """A tiny classifier, and texts that it answers rightly: their labels are its own answers."""
     clf, generator = tiny_classifier(family), np.random.default_rng(seed)
     texts = [" ".join(generator.choice(WORDS, generator.integers(3, 14))) for _ in range(count)]
     logits = clf.logits(clf.encode(texts))

@@ -1,4 +1,4 @@
-"""Pictures and views: what they hold, that they say it in words, and that they need nothing else."""
+"""Pictures and views: what they hold, that they say it, and that they need nothing else."""
 
 import copy
 import dataclasses

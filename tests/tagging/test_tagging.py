@@ -1,4 +1,4 @@
-"""Tagging words: one label a word, scores of whole entities, and taggers that can be saved and used."""
+"""Tagging words: one label a word, scores of whole entities, and taggers to save and use."""
 
 import itertools
 import os

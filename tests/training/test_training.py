@@ -231,11 +231,10 @@ def test_a_run_is_the_one_of_hugging_faces_trainer(tmp_path):
     done = InOurOrder(theirs, arguments).train()
     losses = [row["loss"] for row in history.steps]
     assert done.training_loss == pytest.approx(np.mean(losses), rel=1e-4)
-    for name, one in mine.named_parameters():
-        if not name.endswith(
-            "key.bias"
-        ):  # shifts all scores of a query alike: its gradient is rounding
-            assert torch.allclose(one, theirs.get_parameter(name), atol=1e-5), name
+    for name, parameter in mine.named_parameters():
+        # a key's bias shifts all scores of a query alike: its gradient is rounding
+        if not name.endswith("key.bias"):
+            assert torch.allclose(parameter, theirs.get_parameter(name), atol=1e-5), name
 
 
 def rising():
@@ -502,10 +501,12 @@ def test_two_processes_train_like_one(tmp_path):
         "from accelerate import PartialState\n"
         "from safetensors.torch import save_file\n"
         "from test_training import Recipe, Tiny, run\n"
-        "model, history = run(Tiny(dropout=0), Recipe(epochs=2, batch_size=7, learning_rate=1e-2))\n"
+        "recipe = Recipe(epochs=2, batch_size=7, learning_rate=1e-2)\n"
+        "model, history = run(Tiny(dropout=0), recipe)\n"
         "if PartialState().is_main_process:\n"
         "    save_file(model.state_dict(), sys.argv[1])\n"
-        "    print('processes', PartialState().num_processes, 'loss', history.rows[-1]['train_loss'])\n"
+        "    loss = history.rows[-1]['train_loss']\n"
+        "    print('processes', PartialState().num_processes, 'loss', loss)\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     environment = os.environ | {

@@ -189,7 +189,7 @@ def test_nothing_to_translate_gives_nothing(model, way):
     assert WAYS[way](model, sources()[:0], START, END) == []
 
 
-# --- Beams -----------------------------------------------------------------------------------------
+# --- Beams ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(1, 4))
@@ -292,7 +292,7 @@ def test_wider_beams_find_likelier_sentences_on_average():
     assert means[0] < means[1] < means[2]
 
 
-# --- Samples ---------------------------------------------------------------------------------------
+# --- Samples -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

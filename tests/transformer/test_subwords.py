@@ -168,7 +168,8 @@ def test_it_is_the_same_after_writing_and_reading(trained):
 def test_the_same_texts_give_the_same_vocabulary_in_every_process():
     code = (
         "import hashlib; from attnlab import Subwords\nfrom attnlab.datasets import dates\n"
-        "print(hashlib.sha256(Subwords.train(dates.make(800).sources, 300).to_json().encode()).hexdigest())"
+        "vocabulary = Subwords.train(dates.make(800).sources, 300).to_json()\n"
+        "print(hashlib.sha256(vocabulary.encode()).hexdigest())"
     )
     runs = {
         subprocess.run(

@@ -1,4 +1,4 @@
-"""Pictures of balance: they draw the numbers they are given, and their alt text says the finding."""
+"""Pictures of balance: they draw the numbers they are given; their alt text says the finding."""
 
 import dataclasses
 import re
@@ -305,9 +305,9 @@ def rounds():
     for number, (way, accepted, accuracy, delta) in enumerate(told, 1):
         made.append(
             SimpleNamespace(
-                number=number, way=way, settings=None, accepted=accepted, why="because", accuracy=accuracy,
-                delta=delta, ci=(delta - 0.03, delta + 0.03), balance=0.8, heads_on=70, anomalies=3,
-                retrained=False, seconds=2.0,
+                number=number, way=way, settings=None, accepted=accepted, why="because",
+                accuracy=accuracy, delta=delta, ci=(delta - 0.03, delta + 0.03), balance=0.8,
+                heads_on=70, anomalies=3, retrained=False, seconds=2.0,
             )
         )  # fmt: skip
     return made

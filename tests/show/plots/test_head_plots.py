@@ -1,4 +1,4 @@
-"""Pictures of many heads: they draw the numbers they are given, their noise, and say what there is to see."""
+"""Pictures of many heads: they draw the numbers given and their noise, and say what is to see."""
 
 import types
 
@@ -298,8 +298,8 @@ def test_entropy_draws_every_head_the_mean_of_layers_and_uniform_attention(profi
     uniform = profiles.attrs["uniform_entropy"]
     assert [uniform, uniform] in [list(line.get_ydata()) for line in axes.lines]
     lowest = profiles.loc[profiles["entropy"].idxmin()]
-    words = f"most pointed layer {lowest['layer']:.0f} head {lowest['head']:.0f} with {lowest['entropy']:.2f}"
-    assert words in picture.alt
+    head = f"layer {lowest['layer']:.0f} head {lowest['head']:.0f}"
+    assert f"most pointed {head} with {lowest['entropy']:.2f}" in picture.alt
     assert f"alike would be {uniform:.2f}" in picture.alt
 
 

@@ -1,4 +1,4 @@
-"""Pictures and views of translation: they hold the numbers, say them in words, and name what is wrong."""
+"""Pictures and views of translation: they hold the numbers, say them, and name what is wrong."""
 
 import html
 import json

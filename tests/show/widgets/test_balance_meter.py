@@ -1,4 +1,4 @@
-"""The balance meter without a browser: what is drawn and said, and that it measures what `measure` does."""
+"""The balance meter without a browser: what is drawn and said, as `measure` measures it."""
 
 import json
 import time

@@ -296,7 +296,7 @@ def test_settings_can_be_put_on_the_desk(clf, some):
 
 
 def test_a_desk_is_not_disturbed_by_what_other_cells_do_to_the_model(clf, some):
-    """self_check and applied() run in the kernel's main thread while a desk evaluates in its own."""
+    """self_check and applied() run in the main thread while a desk evaluates in its own."""
     desk = al.HeadMixer(clf, some, TEXT)
     silent = clf.settings()
     silent.scale[:] = 0
@@ -338,7 +338,7 @@ def test_the_view_can_estimate_what_preview_estimates(clf, movies, all_gradients
         settings.scale.view(-1)[places] = 0
         settings.temperature.view(-1)[places.flip(0) // 2] = 2
         neutral, moved = shares_right(desk, settings)
-        # margins are of the fast number format here: a sentence on the edge may fall to the other side
+        # margins are of the fast number format here: a sentence on the edge may change sides
         assert moved == pytest.approx(evaluator.preview(settings), abs=0.021)
         assert neutral == pytest.approx(desk.first_order["accuracy"])
     assert np.array(desk.first_order["importance"]) == pytest.approx(evaluator.estimate(), abs=5e-4)

@@ -1,4 +1,4 @@
-"""The training monitor without a browser: what is drawn and said, how often, and what it survives."""
+"""The training monitor without a browser: what is drawn and said, how often; what it survives."""
 
 import json
 import math

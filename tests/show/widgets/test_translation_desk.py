@@ -1,4 +1,4 @@
-"""The translation desk without a browser: what is drawn and said, what is measured when, and what it survives."""
+"""The translation desk without a browser: what it draws and says, measures when, and survives."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The tuner's desk without a browser: what is drawn and said, who runs when, and what it survives."""
+"""The tuner's desk without a browser: what it draws and says, who runs when, what it survives."""
 
 import json
 import threading
