@@ -25,13 +25,13 @@ def explanations(frame: pd.DataFrame) -> Picture:
 
     Parameters
     ----------
-    frame : of `measures.explanations`
+    frame : of `evaluation.explanations`
 
     Attention has no sign. Gradients and ablation have one: red speaks for the answer, blue against
     it. The largest of each column is framed.
     """
     names = (*_UNSIGNED, *_SIGNED)
-    need(frame, ("token", *names), "measures.explanations")
+    need(frame, ("token", *names), "evaluation.explanations")
     shown = min(len(frame), MAX_TOKENS)
     with style():
         figure, (left, right) = plt.subplots(

@@ -17,9 +17,9 @@ def entropy(profiles: pd.DataFrame) -> Picture:
 
     Parameters
     ----------
-    profiles : of `measures.profiles`
+    profiles : of `evaluation.profiles`
     """
-    need(profiles, ("layer", "head", "entropy"), "measures.profiles")
+    need(profiles, ("layer", "head", "entropy"), "evaluation.profiles")
     table = profiles.dropna(subset="entropy")
     means = table.groupby("layer")["entropy"].mean()
     low, high = table.loc[table["entropy"].idxmin()], table.loc[table["entropy"].idxmax()]
@@ -87,13 +87,13 @@ def special_shares(profiles: pd.DataFrame) -> Picture:
 
     Parameters
     ----------
-    profiles : of `measures.profiles`
+    profiles : of `evaluation.profiles`
 
     Beside it stands how much special tokens contribute, which is less where their value vectors are
     short (Kobayashi et al. 2020).
     """
     needed = ("layer", "head", "cls", "sep", "special", "contribution_special")
-    need(profiles, needed, "measures.profiles")
+    need(profiles, needed, "evaluation.profiles")
     table = profiles.dropna(subset="special").assign(rest=lambda rows: 1 - rows["special"])
     shares = ["cls", "sep", "rest", "contribution_special"]
     means = 100 * table.groupby("layer")[shares].mean()

@@ -95,8 +95,8 @@ def agreement(table: pd.DataFrame) -> Picture:
     Parameters
     ----------
     table : a column for each measure and a row for each head (columns ``layer`` and ``head`` may
-        stand beside them); or the result of `measures.agreement`, whose intervals then are written
-        too
+        stand beside them); or the result of `evaluation.agreement`, whose intervals then are
+        written too
     """
     pairwise = {"first", "second", "correlation", "ci_low", "ci_high"} <= set(table.columns)
     matrix, notes, about = _given(table) if pairwise else _correlated(table)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from attnlab import evaluation
 from attnlab.errors import AttnlabError
-from attnlab.evaluation import measures
+from attnlab.evaluation.explaining import EXPLANATIONS
 from attnlab.show import plots
 from attnlab.show.plots.learning import RUN_COLOURS
 
@@ -25,7 +26,7 @@ def closed():
 
 @pytest.fixture(scope="module")
 def profiles(clf, some):
-    return measures.profiles(clf, some.texts[:8])
+    return evaluation.profiles(clf, some.texts[:8])
 
 
 def curves(axes):
@@ -331,7 +332,7 @@ def test_removed_heads_leave_gaps_and_no_more(profiles):
 
 
 def test_explanations_colour_each_column_by_its_own_largest_and_write_its_numbers(clf):
-    frame = measures.explanations(clf, TEXT)
+    frame = evaluation.explanations(clf, TEXT)
     picture = plots.explanations(frame)
     left, right = picture.figure.axes
     for axes, names in ((left, ["attention", "rollout"]), (right, ["gradient", "ablation"])):
@@ -350,7 +351,7 @@ def test_explanations_colour_each_column_by_its_own_largest_and_write_its_number
 
 def some_explanation(**columns):
     size = len(next(iter(columns.values())))
-    even = {name: np.full(size, 0.5) for name in measures.EXPLANATIONS}
+    even = {name: np.full(size, 0.5) for name in EXPLANATIONS}
     return pd.DataFrame({"token": [f"w{at}" for at in range(size)], **even} | columns)
 
 
@@ -389,7 +390,7 @@ def test_no_measure_at_all_can_be_drawn():
         (lambda: plots.agreement(measured_heads().assign(name="x")), "'name' holds no numbers"),
         (lambda: plots.importances(measured_heads().assign(same=1)), "'same' is the same"),
         (lambda: plots.importances(measured_heads().drop(columns="head")), "lacks 'head'"),
-        (lambda: plots.entropy(measured_heads()), "measures.profiles returns"),
+        (lambda: plots.entropy(measured_heads()), "evaluation.profiles returns"),
         (lambda: plots.special_shares(measured_heads()), "lacks 'cls'"),
         (lambda: plots.explanations(measured_heads()), "lacks 'token'"),
     ],
