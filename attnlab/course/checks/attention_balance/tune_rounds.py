@@ -1,307 +1,464 @@
-"""Check of ``tune_rounds``."""
+"""Exercise ``tune_rounds``: several rounds of tuning, with rollback."""
 
-import functools
 import math
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
+    CHANGES_TENSOR,
     Answer,
+    Call,
     CheckFailed,
+    Comparison,
     Draw,
     Exercise,
+    Held,
+    Mistake,
     a_tensor,
     require,
     same,
 )
 
+Settings = Any  # a tensor; checks only compare them
+Propose = Callable[[Settings], Settings]
+Compare = Callable[[Settings, Settings], tuple[float, float, float]]
 Event = tuple[str, int] | tuple[str, int, int]
 
+NOT_SETTINGS = (
+    "propose and compare take settings as they are, the start or something proposed.\n"
+    "What do you call them with?"
+)
+UNKNOWN = (
+    "There are settings at work that were neither the start nor ever proposed.\n"
+    "Do you change or mix settings yourself?"
+)
+NO_END = (
+    "For rounds={rounds} propose was called {count} times, and there is no end.\n"
+    "What makes your loop stop?"
+)
+ASKED_AGAIN = (
+    "The result is right, but compare is asked more than once about the same proposal, and every "
+    "time it runs the model on all sentences.\nWhere can you keep its three numbers?"
+)
+MORE_THAN_SETTINGS = (
+    "A {kind} of {count} came back; only the settings that are kept are asked for.\n"
+    "Does your function return just what the docstring says?"
+)
+NO_ROUNDS = "With rounds=0 a proposal is made.\nIs the number of rounds asked only after the first?"
 
-def check(answer: Answer, draw: Draw) -> Generator[str, None, None]:
+
+@dataclass(frozen=True)
+class Run:
+    """Which settings were kept, by number, 0 for the start, and what was asked."""
+
+    kept: int
+    events: list[Event]
+
+    @property
+    def once(self) -> list[Event]:
+        """What was asked, without repetitions."""
+        before: list[Event | None] = [None, *self.events]
+        return [event for event, last in zip(self.events, before, strict=False) if event != last]
+
+
+class Rounds(Call):
+    """What each proposal does to accuracy, in thousandths, and half the width of the intervals."""
+
+    def __init__(self, changes: list[int], noise: int, rounds: int, settings: list[Tensor]):
+        super().__init__(changes, noise, rounds, settings)
+        self.changes, self.noise, self.rounds, self.settings = changes, noise, rounds, settings
+
+    def of(self, function: Callable[..., Any]) -> Run:
+        """What a function keeps, and what it asks."""
+        accuracies = [0]
+        events: list[Event] = []
+
+        def propose(settings: Settings) -> Tensor:
+            made = len(accuracies)
+            if made == len(self.settings):
+                raise CheckFailed(NO_END.format(rounds=self.rounds, count=made - 1))
+            base = self._number(settings, made)
+            events.append(("propose", base))
+            accuracies.append(accuracies[base] + self.changes[(made - 1) % len(self.changes)])
+            return self.settings[made].clone()
+
+        def compare(before: Settings, after: Settings) -> tuple[float, float, float]:
+            first, second = (self._number(each, len(accuracies)) for each in (before, after))
+            events.append(("compare", first, second))
+            change = accuracies[second] - accuracies[first]
+            return change / 1000, (change - self.noise) / 1000, (change + self.noise) / 1000
+
+        result = function(self.settings[0].clone(), propose, compare, self.rounds)
+        if isinstance(result, tuple | list):
+            told = MORE_THAN_SETTINGS.format(kind=type(result).__name__, count=len(result))
+            raise CheckFailed(told)
+        result = a_tensor(result, tuple(self.settings[0].shape), "settings")
+        return Run(self._number(result, len(accuracies)), events)
+
+    def _number(self, settings: Settings, made: int) -> int:
+        """The number of settings, 0 for the start, among the ``made`` ones that there are."""
+        known = self.settings[:made]
+        if not isinstance(settings, Tensor) or settings.shape != known[0].shape:
+            raise CheckFailed(NOT_SETTINGS)
+        for number in reversed(range(made)):
+            if same(settings, known[number], 1e-6):
+                return number
+        raise CheckFailed(UNKNOWN)
+
+
+def check(answer: Answer, draw: Draw) -> Held:
     """``tune_rounds(start, propose, compare, rounds)``: several rounds of tuning, with rollback."""
-    run = functools.partial(_same_run, answer, draw)
-    run(
-        "G",
-        {
-            "One round, and a gain: the start came back.\n"
-            "Is the gain refused, or kept under another name than the one you return?": {
-                "result": "start"
-            },
-            "compare got its two settings in the wrong order, so every change has the wrong sign.\n"
-            "Which of them comes first?": {"swapped": True},
-            "What is kept is not what was compared: propose is asked once more, and makes "
-            "something new.\n"
-            "Where can you keep the proposal until you know?": {"again": True},
-            "One round is asked for, and two are made.\nHow often does range(rounds) run?": {
-                "extra": 1
-            },
-            "One round is asked for, and none is made.\nHow often does range(rounds) run?": {
-                "extra": -1
-            },
-            "One proposal was asked for and never compared.\nWhat tells you whether to keep it?": {
-                "blind": True
-            },
-        },
-        "One round, and a gain beyond noise: what comes back is wrong.",
-    )
+    compared = Comparison(answer, reference, MISTAKES)
+
+    def on(kinds: str, otherwise: str) -> None:
+        call = _rounds(draw, kinds)
+        right = call.of(reference)
+
+        def read(run: Run, _: Run) -> list[Any]:
+            return [run.kept, run.once]
+
+        compared.on(lambda: call, otherwise + OF_THESE, facts=_facts, read=read)
+        require(call.of(answer).events == right.events, ASKED_AGAIN)
+
+    on("G", "One round, and a gain beyond noise: what comes back is wrong.")
     yield "one round, one gain: kept"
 
-    run(
+    on(
         "GWBWGW",
-        {
-            "Every proposal is made from the start, so nothing adds up.\n"
-            "What does propose change once there has been a gain?": {"base": "start"},
-            "Proposals are compared with the start, not with what is kept: a loss hides behind an "
-            "earlier gain.\n"
-            "What would the model be without this proposal?": {"against": "start"},
-            "Nothing is rolled back: what is worse beyond noise is kept.\n"
-            "Which end of the interval tells that a proposal is better?": {"keep": lambda *_: True},
-            "The last proposal comes back, though it was refused.\n"
-            "Are there two names, for what is kept and for what is tried?": {"result": "last"},
-            "The settings with the largest change come back.\n"
-            "It was measured against what was kept then; what has been added since?": {
-                "result": "best"
-            },
-            "The settings of the first round come back.\nWhich name do you return?": {
-                "result": "first"
-            },
-            "After a refusal the next proposal begins from the refused settings.\n"
-            "From what should propose begin?": {"base": "last"},
-            "After a refusal you go on from the start, and an earlier gain is lost.\n"
-            "To what should you roll back?": {"back": "start"},
-            "After a refusal the next proposal is compared with the refused settings; to beat "
-            "those is easy.\n"
-            "With what is it to be compared?": {"against": "last"},
-            "You stop at the first refusal.\nCould the next proposal not be a better one?": {
-                "patience": 1
-            },
-            "You stop at the second refusal, but there was a gain between the two.\n"
-            "When must the count begin again at 0?": {"resets": False},
-            "You stop after the first round.\nIs `return` inside the loop?": {"only": 1},
-        },
         "Gains and losses by turns: the rounds do not follow on each other as they should.",
     )
     yield "several: each begins from what is kept and is compared with it, losses are rolled back"
 
-    run(
-        "-",
-        {
-            "A loss inside the noise is kept, because it might be none.\n"
-            "Only what is *better* beyond noise is kept: which end of the interval tells?": {
-                "keep": lambda delta, low, high: high >= 0
-            },
-        },
-        "One round, and a loss inside the noise: what comes back is wrong.",
-    )
-    run(
-        "+",
-        {
-            "A change upwards is kept, though it is inside the noise: `delta` is judged, not its "
-            "interval.\n"
-            "Only what is better *beyond* noise is kept: which end of the interval tells?": {
-                "keep": lambda delta, low, high: delta > 0
-            },
-        },
-        "One round, and a change inside the noise: what comes back is wrong.",
-    )
-    run(
-        "E",
-        {
-            "An interval that begins at 0 counts as a gain; it still holds 0.\nIs there a >= for "
-            ">?": {"keep": lambda delta, low, high: low >= 0},
-        },
-        "One round, and an interval that begins at 0: what comes back is wrong.",
-    )
+    on("-", "One round, and a loss inside the noise: what comes back is wrong.")
+    on("+", "One round, and a change inside the noise: what comes back is wrong.")
+    on("E", "One round, and an interval that begins at 0: what comes back is wrong.")
     yield "what is inside the noise is rolled back, too"
 
-    run(
-        "GWWWGG",
-        {
-            "Two refusals in a row, and you go on to the last round.\n"
-            "What do you count, and when do you stop?": {"patience": 99},
-            "You stop after three refusals in a row.\nHow many are asked for?": {"patience": 3},
-        },
-        "Two refusals in a row: what you do then is wrong.",
-    )
-    run(
-        "G+--GWWG",
-        {
-            "Only losses beyond noise are counted as refusals; inside the noise nothing is "
-            "gained, either.\n"
-            "Which rounds are refused?": {"counts": lambda delta, low, high: high < 0},
-            "Only changes downwards are counted as refusals.\nWhich rounds are refused?": {
-                "counts": lambda delta, low, high: delta < 0
-            },
-        },
-        "Two refusals in a row, inside the noise: what you do then is wrong.",
-    )
+    on("GWWWGG", "Two refusals in a row: what you do then is wrong.")
+    on("G+--GWWG", "Two refusals in a row, inside the noise: what you do then is wrong.")
     yield "the end: two refusals in a row"
 
-    model = _Model([25], 10)
-    kept = _number(answer, model, draw, 0)
-    require(
-        kept == 0 and not model.events,
-        "With rounds=0 a proposal is made.\nIs the number of rounds asked only after the first?",
-    )
+    run = _rounds(draw, "").of(answer)
+    require(run.kept == 0 and not run.events, NO_ROUNDS)
     yield "none, where no round is asked for"
 
 
+def reference(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    """From a stack of what was kept, and a text of gains and refusals."""
+    kept, outcomes = [start], ""
+    while len(outcomes) < rounds and not outcomes.endswith("rr"):
+        proposal = propose(kept[-1])
+        _, low, _ = compare(kept[-1], proposal)
+        outcomes += "g" if low > 0 else "r"
+        kept += [proposal] * (low > 0)
+    return kept[-1]
+
+
+def _rounds(draw: Draw, kinds: str) -> Rounds:
+    """A proposal of each kind.
+
+    B and G gain, W loses, + and - stay inside the noise, and E just touches its edge.
+    """
+    noise = draw.whole(9, 12)
+    sizes = {"B": 60, "G": draw.whole(20, 40), "W": -draw.whole(20, 40), "E": noise}
+    sizes |= {"+": draw.whole(2, 6), "-": -draw.whole(2, 6)}
+    changes = [sizes[kind] for kind in kinds or "G"]
+    settings = list(draw.normal(3 * len(kinds) + 5, 6))
+    return Rounds(changes, noise, len(kinds), settings)
+
+
+OF_THESE = (
+    "\nThe changes are {changes}, each ± {noise:.3f}: of {rounds} rounds {made} should be made, "
+    "and {right} kept; you made {found_made} proposals and kept {found}.\n"
+    "Which round goes another way than it should?"
+)
+
+
+def _facts(call: Call, run: Run) -> dict[str, Any]:
+    assert isinstance(call, Rounds)
+    right = call.of(reference)
+
+    def name(number: int) -> str:
+        return f"proposal {number}" if number else "the start"
+
+    made, found_made = (
+        sum(event[0] == "propose" for event in each.events) for each in (right, run)
+    )
+    return {
+        "changes": ", ".join(f"{change / 1000:+.3f}" for change in call.changes[:made]),
+        "noise": call.noise / 1000,
+        "rounds": call.rounds,
+        "made": made,
+        "found_made": found_made,
+        "right": name(right.kept),
+        "found": name(run.kept),
+    }
+
+
+# --- What learners write instead -----------------------------------------------------------------
+
+
 @dataclass
-class _Model:
-    """What is tuned: settings by number, 0 for the start, their accuracy, and what was asked "
-    "about them."""
+class _State:
+    """Settings that learners might hold on to, and the refusals since the last gain."""
 
-    changes: list[int]  # of accuracy, in thousandths, by each proposal
-    noise: int  # half of an interval
-    accuracy: list[int] = field(default_factory=lambda: [0])
-    events: list[Event] = field(default_factory=list)
-
-    def propose(self, base: int) -> int:
-        """The number of new settings, made from those with the number ``base``."""
-        self.events.append(("propose", base))
-        made = len(self.accuracy)
-        change = self.changes[(made - 1) % len(self.changes)]
-        self.accuracy.append(self.accuracy[base] + change)
-        return made
-
-    def compare(self, before: int, after: int) -> tuple[float, float, float]:
-        """How accuracy changes, and the ends of its interval."""
-        self.events.append(("compare", before, after))
-        change = self.accuracy[after] - self.accuracy[before]
-        return change / 1000, (change - self.noise) / 1000, (change + self.noise) / 1000
+    start: Settings
+    kept: Settings
+    last: Settings
+    best: Settings
+    first: Settings
+    refusals: int = 0
 
 
+Choose = Callable[[_State], Settings]
 Judge = Callable[[float, float, float], bool]
 
 
-def _tuned(
-    model: _Model,
-    rounds: int,
+def _kept(state: _State) -> Settings:
+    return state.kept
+
+
+def _tuning(
+    base: Choose = _kept,
+    against: Choose = _kept,
+    back: Choose = _kept,
+    result: Choose = _kept,
     keep: Judge = lambda delta, low, high: low > 0,
     counts: Judge = lambda delta, low, high: True,
-    base: str = "kept",
-    against: str = "kept",
-    back: str = "kept",
-    result: str = "kept",
     patience: int = 2,
     resets: bool = True,
-    only: int = 99,
-    extra: int = 0,
-    swapped: bool = False,
-    again: bool = False,
-    blind: bool = False,
-) -> int:
-    """The number of the settings that tuning comes to, right by default, or with one mistake."""
-    at = {"start": 0, "kept": 0, "last": 0, "best": 0, "first": 1}
-    refused, highest = 0, -math.inf
-    for _ in range(min(rounds + extra, only)):
-        new = model.propose(at[base])
-        if blind:
-            return new
-        pair = (at[against], new)
-        change = model.compare(*(pair[::-1] if swapped else pair))
-        at["last"] = new
-        if change[0] > highest:
-            at["best"], highest = new, change[0]
-        if keep(*change):
-            at["kept"] = model.propose(at["kept"]) if again else new
-            refused = 0 if resets else refused
+    rounds_of: Callable[[int], Iterable[int]] = range,
+) -> Callable[..., Settings]:
+    """Tuning with a part exchanged."""
+
+    def answer(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+        state = _State(start, start, start, start, start)
+        highest = -math.inf
+        for number in rounds_of(rounds):
+            proposal = propose(base(state))
+            delta, low, high = compare(against(state), proposal)
+            state.last = proposal
+            if number == 0:
+                state.first = proposal
+            if delta > highest:
+                state.best, highest = proposal, delta
+            if keep(delta, low, high):
+                state.kept = proposal
+                state.refusals = 0 if resets else state.refusals
+            else:
+                state.kept = back(state)
+                state.refusals += counts(delta, low, high)
+            if state.refusals >= patience:
+                break
+        return result(state)
+
+    return answer
+
+
+_right = _tuning()
+
+
+def _swapped(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    return _right(start, propose, lambda before, after: compare(after, before), rounds)
+
+
+def _proposes_again(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    kept, refusals = start, 0
+    for _ in range(rounds):
+        _, low, _ = compare(kept, propose(kept))
+        if low > 0:
+            kept, refusals = propose(kept), 0
         else:
-            at["kept"] = at[back]
-            refused += counts(*change)
-        if refused >= patience:
+            refusals += 1
+        if refusals == 2:
             break
-    return at[result]
+    return kept
 
 
-def _same_run(
-    answer: Answer, draw: Draw, kinds: str, mistakes: dict[str, dict], otherwise: str
-) -> None:
-    """Fail unless the answer asks and keeps what it should; the mistake that does this very thing is named.
-
-    ``kinds`` says what each proposal does to accuracy: B and G gain, W loses, + and - stay inside the noise, E
-    just touches its edge.
-    """
-    noise, rounds = draw.whole(9, 12), len(kinds)
-    sizes = {"B": 60, "G": draw.whole(20, 40), "W": -draw.whole(20, 40), "E": noise}
-    sizes |= {"+": draw.whole(2, 6), "-": -draw.whole(2, 6)}
-    changes = [sizes[kind] for kind in kinds]
-    model = _Model(changes, noise)
-    kept = _number(answer, model, draw, rounds)
-    once = [
-        event for place, event in enumerate(model.events) if event not in model.events[:place][-1:]
-    ]
-
-    right = _Model(changes, noise)
-    wanted = _tuned(right, rounds)
-    if (kept, model.events) == (wanted, right.events):
-        return
-    require(
-        (kept, once) != (wanted, right.events) or once == model.events,
-        "The result is right, but compare is asked more than once about the same proposal, and "
-        "every time it runs "
-        "the model on all sentences.\nWhere can you keep its three numbers?",
-    )
-    for diagnosis, mistake in mistakes.items():
-        other = _Model(changes, noise)
-        require((kept, once) != (_tuned(other, rounds, **mistake), other.events), diagnosis)
-    made = len(right.accuracy) - 1
-    told = ", ".join(f"{change / 1000:+.3f}" for change in changes[:made])
-    proposals = max(len(model.accuracy), len(right.accuracy))
-    names = ["the start", *(f"proposal {one}" for one in range(1, proposals))]
-    raise CheckFailed(
-        f"{otherwise}\nThe changes are {told}, each ± {noise / 1000:.3f}: of {rounds} rounds "
-        f"{made} should be "
-        f"made, and {names[wanted]} kept; you made {len(model.accuracy) - 1} proposals and kept "
-        f"{names[kept]}.\n"
-        "Which round goes another way than it should?"
-    )
+def _compares_nothing(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    return propose(start)
 
 
-def _number(answer: Answer, model: _Model, draw: Draw, rounds: int) -> int:
-    """Which settings the answer keeps: 0 for the start, or the number of the proposal."""
-    known = [draw.normal(6)]
-    most = 3 * rounds + 4
+def _compares_for_each_number(
+    start: Settings, propose: Propose, compare: Compare, rounds: int
+) -> Settings:
+    def change(before: Settings, after: Settings) -> tuple[float, ...]:
+        return tuple(compare(before, after)[index] for index in range(3))
 
-    def number(settings: object) -> int:
-        require(
-            isinstance(settings, Tensor) and settings.shape == known[0].shape,
-            "propose and compare take settings as they are, the start or something proposed.\n"
-            "What do you call them with?",
-        )
-        for place in reversed(range(len(known))):
-            if same(settings, known[place], 1e-6):
-                return place
-        raise CheckFailed(
-            "There are settings at work that were neither the start nor ever proposed.\n"
-            "Do you change or mix settings yourself?"
-        )
-
-    def propose(settings: Tensor) -> Tensor:
-        require(
-            len(known) <= most,
-            f"For rounds={rounds} propose was called {most} times, and there is no end.\n"
-            "What makes your loop stop?",
-        )
-        model.propose(number(settings))
-        known.append(draw.normal(6))
-        return known[-1].clone()
-
-    def compare(before: Tensor, after: Tensor) -> tuple[float, float, float]:
-        return model.compare(number(before), number(after))
-
-    result = answer(known[0], propose, compare, rounds)
-    if isinstance(result, tuple | list):
-        raise CheckFailed(
-            f"A {type(result).__name__} of {len(result)} came back; only the settings that are "
-            f"kept are asked "
-            "for.\n"
-            "Does your function return just what the docstring says?"
-        )
-    return number(a_tensor(result, tuple(known[0].shape), "settings"))
+    return _right(start, propose, change, rounds)
 
 
-EXERCISE = Exercise("tune_rounds", "attention_balance", 3, check)
+def _copies_into_the_start(
+    start: Settings, propose: Propose, compare: Compare, rounds: int
+) -> Settings:
+    kept = start
+    for _ in range(rounds):
+        proposal = propose(kept)
+        if compare(kept, proposal)[1] > 0:
+            kept.copy_(proposal)
+    return kept
+
+
+def _averages(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    proposal = propose(start)
+    compare(start, proposal)
+    return (start + proposal) / 2
+
+
+def _numbers_them(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    """Proposes from the number of a round."""
+    proposals = [propose(number) for number in range(rounds)]
+    return proposals[-1] if proposals else start
+
+
+def _asks_for_rounds_at_the_end(
+    start: Settings, propose: Propose, compare: Compare, rounds: int
+) -> Settings:
+    return _right(start, propose, compare, max(rounds, 1))
+
+
+def _goes_on_and_on(start: Settings, propose: Propose, compare: Compare, rounds: int) -> Settings:
+    while True:
+        proposal = propose(start)
+        if compare(start, proposal)[1] > 1:
+            return proposal
+
+
+def _with_the_number_of_rounds(
+    start: Settings, propose: Propose, compare: Compare, rounds: int
+) -> tuple[Settings, int]:
+    return _right(start, propose, compare, rounds), rounds
+
+
+WHICH_ROUNDS = "Which rounds are refused?"
+HOW_OFTEN = "How often does range(rounds) run?"
+MISTAKES = [
+    Mistake(
+        _tuning(result=lambda state: state.start),
+        "One round, and a gain: the start came back.\n"
+        "Is the gain refused, or kept under another name than the one you return?",
+    ),
+    Mistake(
+        _swapped,
+        "compare got its two settings in the wrong order, so every change has the wrong sign.\n"
+        "Which of them comes first?",
+    ),
+    Mistake(
+        _proposes_again,
+        "What is kept is not what was compared: propose is asked once more, and makes something "
+        "new.\nWhere can you keep the proposal until you know?",
+    ),
+    Mistake(
+        _tuning(rounds_of=lambda rounds: range(rounds + 1)),
+        f"One round is asked for, and two are made.\n{HOW_OFTEN}",
+    ),
+    Mistake(
+        _tuning(rounds_of=lambda rounds: range(1, rounds)),
+        f"One round is asked for, and none is made.\n{HOW_OFTEN}",
+    ),
+    Mistake(
+        _compares_nothing,
+        "One proposal was asked for and never compared.\nWhat tells you whether to keep it?",
+    ),
+    Mistake(
+        _tuning(base=lambda state: state.start),
+        "Every proposal is made from the start, so nothing adds up.\n"
+        "What does propose change once there has been a gain?",
+    ),
+    Mistake(
+        _tuning(against=lambda state: state.start),
+        "Proposals are compared with the start, not with what is kept: a loss hides behind an "
+        "earlier gain.\nWhat would the model be without this proposal?",
+    ),
+    Mistake(
+        _tuning(keep=lambda delta, low, high: True),
+        "Nothing is rolled back: what is worse beyond noise is kept.\n"
+        "Which end of the interval tells that a proposal is better?",
+    ),
+    Mistake(
+        _tuning(result=lambda state: state.last),
+        "The last proposal comes back, though it was refused.\n"
+        "Are there two names, for what is kept and for what is tried?",
+    ),
+    Mistake(
+        _tuning(result=lambda state: state.best),
+        "The settings with the largest change come back.\n"
+        "It was measured against what was kept then; what has been added since?",
+    ),
+    Mistake(
+        _tuning(result=lambda state: state.first),
+        "The settings of the first round come back.\nWhich name do you return?",
+    ),
+    Mistake(
+        _tuning(base=lambda state: state.last),
+        "After a refusal the next proposal begins from the refused settings.\n"
+        "From what should propose begin?",
+    ),
+    Mistake(
+        _tuning(back=lambda state: state.start),
+        "After a refusal you go on from the start, and an earlier gain is lost.\n"
+        "To what should you roll back?",
+    ),
+    Mistake(
+        _tuning(against=lambda state: state.last),
+        "After a refusal the next proposal is compared with the refused settings; to beat those is "
+        "easy.\nWith what is it to be compared?",
+    ),
+    Mistake(
+        _tuning(patience=1),
+        "You stop at the first refusal.\nCould the next proposal not be a better one?",
+    ),
+    Mistake(
+        _tuning(resets=False),
+        "You stop at the second refusal, but there was a gain between the two.\n"
+        "When must the count begin again at 0?",
+    ),
+    Mistake(
+        _tuning(rounds_of=lambda rounds: range(min(rounds, 1))),
+        "You stop after the first round.\nIs `return` inside the loop?",
+    ),
+    Mistake(
+        _tuning(keep=lambda delta, low, high: high >= 0),
+        "A loss inside the noise is kept, because it might be none.\n"
+        "Only what is *better* beyond noise is kept: which end of the interval tells?",
+    ),
+    Mistake(
+        _tuning(keep=lambda delta, low, high: delta > 0),
+        "A change upwards is kept, though it is inside the noise: `delta` is judged, not its "
+        "interval.\nOnly what is better *beyond* noise is kept: which end of the interval tells?",
+    ),
+    Mistake(
+        _tuning(keep=lambda delta, low, high: low >= 0),
+        "An interval that begins at 0 counts as a gain; it still holds 0.\nIs there a >= for >?",
+    ),
+    Mistake(
+        _tuning(patience=99),
+        "Two refusals in a row, and you go on to the last round.\n"
+        "What do you count, and when do you stop?",
+    ),
+    Mistake(
+        _tuning(patience=3),
+        "You stop after three refusals in a row.\nHow many are asked for?",
+    ),
+    Mistake(
+        _tuning(counts=lambda delta, low, high: high < 0),
+        "Only losses beyond noise are counted as refusals; inside the noise nothing is gained, "
+        f"either.\n{WHICH_ROUNDS}",
+    ),
+    Mistake(
+        _tuning(counts=lambda delta, low, high: delta < 0),
+        f"Only changes downwards are counted as refusals.\n{WHICH_ROUNDS}",
+    ),
+    Mistake(_compares_for_each_number, ASKED_AGAIN, compared=False),
+    Mistake(_copies_into_the_start, CHANGES_TENSOR, compared=False),
+    Mistake(_averages, UNKNOWN, compared=False),
+    Mistake(_numbers_them, NOT_SETTINGS, compared=False),
+    Mistake(_asks_for_rounds_at_the_end, NO_ROUNDS, compared=False),
+    Mistake(_goes_on_and_on, NO_END, compared=False),
+    Mistake(_with_the_number_of_rounds, MORE_THAN_SETTINGS, compared=False),
+]
+
+EXERCISE = Exercise("tune_rounds", "attention_balance", 3, check, mistakes=MISTAKES)
