@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("ATTNLAB_PROFILE", "ci")
-# threads that wait for each other without spinning: on a busy machine spinning ones make everything crawl
+# threads wait for each other without spinning: spinning ones slow a busy machine down
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import matplotlib
@@ -23,7 +23,6 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "balance/test_tuner.py",
     "classification/test_finetuning.py",
     "classification/test_search.py",
-    "course/test_checks.py",
     "course/test_grading.py",
     "course/test_notebooks.py",
     "datasets/test_datasets.py",
@@ -69,8 +68,8 @@ def tiny_base(clf, tmp_path_factory):
     torch.manual_seed(0)
     model = type(clf.model)(config).bert
     with torch.no_grad():  # large enough that every head looks somewhere
-        for one in model.encoder.parameters():
-            one.mul_(6 if one.dim() > 1 else 1)
+        for parameter in model.encoder.parameters():
+            parameter.mul_(6 if parameter.dim() > 1 else 1)
     model.save_pretrained(folder)
     clf.tokenizer.save_pretrained(folder)
     return folder

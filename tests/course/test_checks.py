@@ -43,13 +43,33 @@ WRONG = [
     for answers in LESSONS.values()
     for name, wrong in answers.WRONG.items()
     for answer, words in wrong
+    if "not end" not in words
 ]
+ENDLESS = [
+    pytest.param(name, answer, id=name)
+    for answers in LESSONS.values()
+    for name, wrong in answers.WRONG.items()
+    for answer, words in wrong
+    if "not end" in words
+]
+HEAVY = {"decoder_layer", "evaluate", "head_importance", "paired_bootstrap"}  # much to compute
 MISTAKES = [
-    pytest.param(name, mistake, id=f"{name}-{index}-{mistake.diagnosis[:24]}")
+    pytest.param(
+        name,
+        mistake,
+        id=f"{name}-{index}-{mistake.diagnosis[:24]}",
+        marks=[pytest.mark.slow] if name in HEAVY else [],
+    )
     for name, exercise in al.checks.EXERCISES.items()
     for index, mistake in enumerate(exercise.mistakes)
 ]
 EXERCISES = list(al.checks.EXERCISES)
+
+
+def first_and_slow_seeds(count: int) -> pytest.MarkDecorator:
+    """Parametrize a test with seed 0, and in the slow tests with the other ``count - 1`` seeds."""
+    others = pytest.param(range(1, count), id=f"seeds-1-to-{count - 1}", marks=pytest.mark.slow)
+    return pytest.mark.parametrize("seeds", [pytest.param([0], id="seed-0"), others])
 
 
 @pytest.fixture(autouse=True)
@@ -60,32 +80,49 @@ def folder_of_its_own(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def brief(monkeypatch, folder_of_its_own):
+    """Give answers that never end less time."""
+    monkeypatch.setattr(examiner.answer, "SECONDS", 0.3)
+
+
+@first_and_slow_seeds(60)
 @pytest.mark.parametrize("name, answer", RIGHT)
-def test_a_right_answer_passes_whatever_the_numbers(name, answer, capsys):
-    for seed in range(60):
+def test_a_right_answer_passes_whatever_the_numbers(name, answer, seeds, capsys):
+    for seed in seeds:
         assert getattr(al.checks, name)(answer, seed=seed) is None
     out = capsys.readouterr()
     assert f"{name}: right" in out.out
     assert out.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, answer, words", WRONG)
 def test_a_wrong_answer_fails_with_its_own_diagnosis(name, answer, words):
-    for seed in (3,) if "not end" in words else range(4):
+    for seed in range(4):
         with pytest.raises(al.checks.CheckFailed) as failure:
             getattr(al.checks, name)(answer, seed=seed)
         assert re.search(words, str(failure.value)), failure.value
         assert f"seed={seed}" in str(failure.value)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name, answer", ENDLESS)
+def test_an_answer_that_never_ends_is_told_so(name, answer, brief):
+    with pytest.raises(al.checks.CheckFailed, match=r"(?s)did not end within .*seed=3"):
+        getattr(al.checks, name)(answer, seed=3)
+
+
+@first_and_slow_seeds(4)
 @pytest.mark.parametrize("name, mistake", MISTAKES)
-def test_a_mistake_is_named_by_its_own_diagnosis(name, mistake):
-    for seed in range(4):
+def test_a_mistake_is_named_by_its_own_diagnosis(name, mistake, seeds):
+    for seed in seeds:
         with pytest.raises(al.checks.CheckFailed) as failure:
             getattr(al.checks, name)(mistake.wrong, seed=seed)
         assert mistake.is_named_in(str(failure.value)), failure.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_diagnoses_of_an_exercise_differ(name):
     mistakes = al.checks.EXERCISES[name].mistakes
@@ -160,7 +197,7 @@ def test_what_an_answer_writes_to_stderr_or_warns_stays_out_of_the_notebook():
     assert err.getvalue() == ""
 
 
-def test_an_answer_that_never_ends_is_stopped_in_another_thread_too():
+def test_an_answer_that_never_ends_is_stopped_in_another_thread_too(brief):
     caught = []
 
     def work():
@@ -176,7 +213,7 @@ def test_an_answer_that_never_ends_is_stopped_in_another_thread_too():
     assert "did not end" in caught[0]
 
 
-def test_catching_every_exception_does_not_keep_an_answer_alive():
+def test_catching_every_exception_does_not_keep_an_answer_alive(brief):
     def stubborn(scores, temperature=1.0):
         while True:
             try:
@@ -188,7 +225,7 @@ def test_catching_every_exception_does_not_keep_an_answer_alive():
         al.checks.softmax(stubborn)
 
 
-def test_not_even_a_bare_except_keeps_an_answer_alive():
+def test_not_even_a_bare_except_keeps_an_answer_alive(brief):
     def stubborn(scores, temperature=1.0):
         while True:
             with contextlib.suppress(BaseException):
