@@ -12,11 +12,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of the examination.
 
     Attributes
     ----------
-    what : name of the thing
+    what : what was examined, such as a package
     state : "ok", "warn" (an optional part is missing) or "fail"
     found : version, place or number
     cure : what to type if it is missing
@@ -48,7 +48,7 @@ _OPTIONAL = {
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything the course needs, in the order in which it is needed."""
+    """Examine everything the course needs, in the order in which it is needed."""
     version = platform.python_version()
     yield Finding("Python", "ok", f"{version} at {sys.executable}")
     complete = True

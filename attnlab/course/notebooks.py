@@ -1,11 +1,11 @@
 """Notebooks, built from the percent-format files in notebooks/src.
 
-One source gives three forms: the student's notebook (holes, hints, no outputs), the executed solution, and the
-start of an assignment. What a source cell is stands in its first line::
+One source gives three forms: the student's notebook (holes, hints, no outputs), the executed
+solution, and the start of an assignment. The first line of a source cell says what the cell is::
 
-    # %% exercise="softmax" points=2        code with a hole between ### BEGIN SOLUTION and ### END SOLUTION
-    # %% check="softmax"                    code that calls the check
-    # %% [markdown] hints="softmax"         hints, one after another, with --- between them
+    # %% exercise="softmax" points=2    code; ### BEGIN SOLUTION and ### END SOLUTION bound the hole
+    # %% check="softmax"                code that calls the check
+    # %% [markdown] hints="softmax"     hints, separated by ---
 """
 
 import copy
@@ -60,16 +60,16 @@ def build(
 ) -> list[Path]:
     """Build student notebooks and executed solutions; return those that had to change.
 
+    Student notebooks are the same byte for byte each time. A solution is stale when its source has
+    changed since it was executed, or when its cells are not those of the source; pictures and times
+    in it differ from run to run, and are not compared. A notebook whose source is gone is deleted.
+
     Parameters
     ----------
     notebooks : folder with ``src``; default `folder`
     check : write nothing, execute nothing
-    names : lessons to build, such as "01"; a lesson that is named is executed again even if nothing changed
+    names : lessons to build, such as "01"; they are executed again even if nothing changed
     progress : called with a line before a notebook is executed, which takes a while
-
-    Student notebooks are the same byte for byte each time. A solution is stale when its source has changed since
-    it was executed, or its cells are not those of the source; pictures and times in it differ from run to run, and
-    are not compared. A notebook whose source is gone is taken away.
     """
     notebooks = notebooks or folder()
     changed = [] if names else _orphans(notebooks)
@@ -96,7 +96,19 @@ def build(
 
 
 def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> Notebook:
-    """Run every cell in a fresh kernel, in a folder of its own; AttnlabError names the cell that fails."""
+    """Run every cell in a fresh kernel, in a folder of its own.
+
+    Parameters
+    ----------
+    notebook : the notebook to run; its outputs are filled in
+    where : its name, for the error
+    seconds : limit for one cell
+
+    Raises
+    ------
+    AttnlabError
+        If a cell fails; the message shows its traceback.
+    """
     import nbclient
     from nbclient.exceptions import CellExecutionError
 
@@ -116,9 +128,21 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
 
 
 def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list[Path]]:
-    """Copy the student notebooks to a folder of the learner's own.
+    """Copy the student notebooks to a folder of the learner's own; overwrite nothing.
 
-    Nothing that is there is overwritten. Returns what was added and what was kept as it is.
+    Parameters
+    ----------
+    target : the learner's folder, new or existing
+    notebooks : folder with the notebooks; default `folder`
+
+    Returns
+    -------
+    The files that were added, and those that were there and kept
+
+    Raises
+    ------
+    AttnlabError
+        If the target is a file or cannot be made.
     """
     if target.exists() and not target.is_dir():
         raise AttnlabError(f"{target} is a file. Choose a folder, new or with your notebooks.")
@@ -144,7 +168,13 @@ def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list
 def read(source: str) -> Notebook:
     """One percent-format source as a notebook.
 
-    Cells keep in their metadata what the source says of them: ``exercise``, ``points``, ``check`` or ``hints``.
+    Cells keep in their metadata what the source says about them: ``exercise``, ``points``,
+    ``check`` or ``hints``.
+
+    Raises
+    ------
+    AttnlabError
+        If an exercise has no solution to take out.
     """
     import jupytext
 
@@ -165,14 +195,25 @@ def read(source: str) -> Notebook:
         cell.metadata = {name: cell.metadata[name] for name in known if name in cell.metadata}
         if cell.metadata.get("exercise") and not _REGION.search(cell.source):
             raise AttnlabError(
-                f"The exercise {cell.metadata['exercise']!r} has no solution to take out. Put it between "
-                "### BEGIN SOLUTION and ### END SOLUTION."
+                f"The exercise {cell.metadata['exercise']!r} has no solution to take out. "
+                "Put it between ### BEGIN SOLUTION and ### END SOLUTION."
             )
     return notebook
 
 
 def student(notebook: Notebook, solutions: bool = True) -> Notebook:
-    """The student's form: holes, hints that unfold one by one and, unless told otherwise, the solution last."""
+    """The student's form: holes, and hints that unfold one by one.
+
+    Parameters
+    ----------
+    notebook : as `read` returns it
+    solutions : whether the solution unfolds after the last hint
+
+    Raises
+    ------
+    AttnlabError
+        If hints belong to no exercise.
+    """
     notebook = copy.deepcopy(notebook)
     answers = {
         cell.metadata["exercise"]: without_markers(cell.source)
@@ -196,7 +237,7 @@ def student(notebook: Notebook, solutions: bool = True) -> Notebook:
 
 
 def solution(notebook: Notebook) -> Notebook:
-    """The solved form, not executed yet: exercises filled in, hints left out."""
+    """The solved form, not yet executed: exercises filled in, hints left out."""
     notebook = copy.deepcopy(notebook)
     notebook.cells = [cell for cell in notebook.cells if "hints" not in cell.metadata]
     for cell in notebook.cells:
@@ -217,7 +258,7 @@ def without_markers(code: str) -> str:
 
 
 def without_scripts(notebook: Notebook) -> Notebook:
-    """An executed notebook fit to be kept: pictures, tables and text, no widget state, no frames, no times."""
+    """An executed notebook as it is kept: pictures, tables, text; no widgets, frames or times."""
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -242,12 +283,12 @@ def as_text(notebook: Notebook) -> str:
 
 
 def hash_of(source: str) -> str:
-    """What is kept in a notebook to tell later whether its source has changed."""
+    """The hash kept in a notebook, to tell later whether its source has changed."""
     return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _orphans(notebooks: Path) -> list[Path]:
-    """Notebooks that were built from a source that is there no more."""
+    """Notebooks that were built from a source that no longer exists."""
     names = {path.stem for path in sources(notebooks)}
     built = [*notebooks.glob("*.ipynb"), *(notebooks / "solutions").glob("*.ipynb")]
     return sorted(

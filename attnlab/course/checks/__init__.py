@@ -1,4 +1,4 @@
-"""The checks of all exercises: ``al.checks.softmax(softmax)`` says what is right or what went wrong.
+"""The checks of all exercises: ``al.checks.softmax(softmax)`` says what is right or wrong.
 
 ``al.checks.summary()`` prints what is done and keeps it in a small JSON file beside the notebook.
 """
@@ -32,7 +32,7 @@ LESSONS = {  # the order of the course; everything else names a lesson by its to
     "attention_balance": "07",
 }
 EXERCISES: dict[str, Exercise] = {
-    one.name: one
+    exercise.name: exercise
     for lesson in (
         attention_maths,
         attention_from_scratch,
@@ -41,7 +41,7 @@ EXERCISES: dict[str, Exercise] = {
         head_mixing,
         attention_balance,
     )
-    for one in lesson.EXERCISES
+    for exercise in lesson.EXERCISES
 }
 
 _done: dict[str, bool] = {}  # what was checked since the kernel started
@@ -50,8 +50,8 @@ _done: dict[str, bool] = {}  # what was checked since the kernel started
 class _PublicCheck:
     """What ``al.checks.<exercise>`` is: call it with your answer.
 
-    Prints what held, or raises `CheckFailed` with what went wrong. An exercise that is still a hole only says
-    so, so that Run All goes on. Returns None.
+    Prints what held, or raises `CheckFailed` with what went wrong. For an exercise that is not
+    written yet it only prints so, and Run All goes on.
     """
 
     def __init__(self, exercise: Exercise):
@@ -76,7 +76,7 @@ class _PublicCheck:
         return f"al.checks.{self.exercise.name}: {self.__doc__}"
 
 
-_CHECKS = {name: _PublicCheck(one) for name, one in EXERCISES.items()}
+_CHECKS = {name: _PublicCheck(exercise) for name, exercise in EXERCISES.items()}
 
 
 def __getattr__(name: str) -> _PublicCheck:
@@ -90,19 +90,24 @@ def __dir__() -> list[str]:
 
 
 def progress_file() -> Path:
-    """Where `summary` keeps what is done: beside the notebook, or where ATTNLAB_PROGRESS says."""
+    """Where `summary` keeps the record: beside the notebook, or where ATTNLAB_PROGRESS says."""
     return Path(os.environ.get("ATTNLAB_PROGRESS", "attnlab-progress.json"))
 
 
 def summary(lesson: str | None = None) -> None:
-    """Print which exercises are done, with points, and keep it for the next time.
+    """Print which exercises are done, with their points, and keep a record of them.
+
+    What was checked since the kernel started counts; the rest comes from the record.
 
     Parameters
     ----------
     lesson : its topic, such as "attention_maths", or its number, such as "01"; default every
-        lesson with an exercise tried so far
+        lesson of which an exercise was tried, or all lessons
 
-    What was checked since the kernel started counts; for the rest, what an earlier summary wrote down.
+    Raises
+    ------
+    AttnlabError
+        If there is no such lesson, or the record cannot be read.
     """
     topics = {number: topic for topic, number in LESSONS.items()}
     lesson = topics.get(lesson or "", lesson)
@@ -122,7 +127,7 @@ def summary(lesson: str | None = None) -> None:
             "when": known["when"]
         }
     tried = {EXERCISES[name].lesson for name in record if name in EXERCISES}
-    for topic in [lesson] if lesson else [one for one in LESSONS if one in tried] or LESSONS:
+    for topic in [lesson] if lesson else [topic for topic in LESSONS if topic in tried] or LESSONS:
         _print_lesson(topic, record)
     if record:
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
@@ -130,13 +135,14 @@ def summary(lesson: str | None = None) -> None:
 
 
 def _print_lesson(topic: str, record: dict[str, dict[str, Any]]) -> None:
-    exercises = [one for one in EXERCISES.values() if one.lesson == topic]
-    points = sum(record.get(one.name, {}).get("points", 0) for one in exercises)
-    print(f"Lesson {LESSONS[topic]}: {points} of {sum(one.points for one in exercises)} points")
-    for one in exercises:
-        entry = record.get(one.name)
+    exercises = [exercise for exercise in EXERCISES.values() if exercise.lesson == topic]
+    points = sum(record.get(exercise.name, {}).get("points", 0) for exercise in exercises)
+    total = sum(exercise.points for exercise in exercises)
+    print(f"Lesson {LESSONS[topic]}: {points} of {total} points")
+    for exercise in exercises:
+        entry = record.get(exercise.name)
         sign, word = ("✓", "right") if entry and entry["points"] else ("·", "not yet")
-        print(f"  {sign} {one.name:24} {word if entry else 'not tried'}")
+        print(f"  {sign} {exercise.name:24} {word if entry else 'not tried'}")
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -155,7 +161,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         }
     except (ValueError, AttributeError, TypeError, KeyError, OSError) as error:
         raise AttnlabError(
-            f"{path} is not a record of progress ({type(error).__name__}: {error}). Move it away "
-            "or delete it, then "
-            "call summary() again."
+            f"{path} is not a record of progress ({type(error).__name__}: {error}). "
+            "Move it away or delete it, then call summary() again."
         ) from error

@@ -48,7 +48,6 @@ from attnlab.course.checks.examiner.mistakes import (
     Comparison,
     Mistake,
     agree,
-    compare,
     not_finite,
     same_shape,
 )
@@ -86,7 +85,6 @@ __all__ = [
     "a_tensor",
     "agree",
     "backward",
-    "compare",
     "not_finite",
     "require",
     "same",

@@ -53,7 +53,7 @@ class Answer:
                 f"Expected the function {self.name} itself; this is {kind_of(self.given)}.\n"
                 f"Did you pass its result, or forget to run the cell that defines it?"
             )
-        copies = [copy_of(one) for one in arguments]
+        copies = [copy_of(argument) for argument in arguments]
         result = self._run(lambda: self.given(*copies, **keywords))
         for before, after in zip(arguments, copies, strict=True):
             if not unchanged(before, after):
@@ -83,9 +83,10 @@ class Answer:
         ``pick`` says which of several results is meant.
         """
         leaves = [
-            one.detach().clone().requires_grad_() if _is_float(one) else one for one in arguments
+            argument.detach().clone().requires_grad_() if _is_float(argument) else argument
+            for argument in arguments
         ]
-        wanted = [one for one in leaves if _is_float(one)]
+        wanted = [leaf for leaf in leaves if _is_float(leaf)]
         expected = reference(*leaves, **keywords)
         result = self(*leaves, **keywords)
         result = result if pick is None else result[pick]
@@ -144,5 +145,5 @@ def backward(
         raise CheckFailed(BACKWARD_FAILS) from None
 
 
-def _is_float(one: Any) -> bool:
-    return isinstance(one, Tensor) and one.is_floating_point()
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()

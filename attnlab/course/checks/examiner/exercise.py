@@ -19,12 +19,12 @@ Check = Callable[[Answer, "Draw"], Held]
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a lesson: what may be asked of an answer, and what it is worth.
+    """One exercise of a lesson: how an answer is examined, and what it is worth.
 
     Attributes
     ----------
     name : the name of the function or class to write
-    lesson : number of the notebook, "01"
+    lesson : its topic, such as "attention_maths"
     points : what a right answer is worth
     check : generator function that examines an answer
     forbidden : names of library functions that would be the answer itself

@@ -63,14 +63,14 @@ class Comparison:
 
     Parameters
     ----------
-    answer : of the learner
+    answer : the learner's answer
     reference : a right implementation, independent of what learners import
     mistakes : in the order in which they are tried
     what : the result in a word
-    read : makes of a result, given the right one too, what is compared, or fails in words; default
-        `a_tensor` with the right shape
+    read : ``read(result, right)`` turns a result into what is compared, or raises `CheckFailed`;
+        default `a_tensor` with the shape of the right result
     tolerance : relative and absolute, between answer and reference
-    loosely : the same between answer and mistake, where rounding weighs more
+    loosely : the same between answer and mistake, where rounding matters more
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class Comparison:
 
         Parameters
         ----------
-        draw_call : draws the input; in case of a difference it is called again, for further draws
+        draw_call : draws the input; where results differ it is called again, for further draws
         otherwise : what is said where no mistake explains the difference
-        facts : of a call and the answer's result, what is filled in where ``otherwise`` and the
-            diagnoses have {braces}
-        read, tolerance : for this kind of input, if not the comparison's
+        facts : ``facts(call, result)`` gives what fills the {braces} in ``otherwise`` and in the
+            diagnoses
+        read, tolerance : for this kind of input, in place of the comparison's own
         """
         seen = _Seen(draw_call(), read or self.read, tolerance or self.tolerance)
         right = seen.call.of(self.reference)
@@ -221,27 +221,3 @@ def _difference(found: Any, expected: Any) -> str:
         return ""
     apart = (found.double() - expected.double()).abs().max().item()
     return f"\nThe largest difference from the right result is {apart:.3g}."
-
-
-def compare(
-    result: Tensor,
-    expected: Tensor,
-    mistakes: dict[str, Callable[[], Tensor]],
-    otherwise: str,
-    tolerance: float = 1e-5,
-    loosely: float | None = None,
-) -> None:
-    """Fail unless result and expected agree; name the first mistake that gives this result.
-
-    ``mistakes`` maps a diagnosis to a function that computes what that mistake would give, compared
-    with the tolerance ``loosely`` where rounding weighs more.
-    """
-    if same(result, expected, tolerance):
-        return
-    for diagnosis, mistaken in mistakes.items():
-        # a mistake may not even be possible here
-        with contextlib.suppress(RuntimeError, IndexError):
-            if same(result, mistaken(), loosely or tolerance):
-                raise CheckFailed(diagnosis)
-    apart = (result.double() - expected.double()).abs().max().item()
-    raise CheckFailed(f"{otherwise}\nThe largest difference from the right result is {apart:.3g}.")

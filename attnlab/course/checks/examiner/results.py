@@ -41,7 +41,7 @@ def a_tensor(
 def some_numbers(
     result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
 ) -> Tensor:
-    """The result as `a_tensor` in float64; an array, lists or a plain number will do."""
+    """The result as a tensor in float64; an array, lists or a plain number will do."""
     plain = isinstance(result, numbers.Real) and not isinstance(result, bool)
     if plain or isinstance(result, np.ndarray | list | tuple):
         with contextlib.suppress(ValueError, TypeError, RuntimeError):
@@ -50,7 +50,7 @@ def some_numbers(
 
 
 def a_number(result: object, what: str = "result") -> float:
-    """The result as a plain finite number, or a failure that says what it is instead."""
+    """The result as a plain finite number, or a failure that says what came instead."""
     _something(result, what)
     if isinstance(result, Tensor) and result.requires_grad:
         raise CheckFailed(
@@ -116,10 +116,10 @@ def same(result: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
     return torch.allclose(result.double(), expected.double(), rtol=tolerance, atol=tolerance)
 
 
-def kind_of(one: object) -> str:
-    """What something is, in words: "a tensor of shape (2, 3)"."""
-    if isinstance(one, Tensor):
-        return f"a tensor of shape {tuple(one.shape)}"
-    if isinstance(one, tuple | list):
-        return f"a {type(one).__name__} of {len(one)}"
-    return f"{type(one).__name__}" if one is None else f"a {type(one).__name__}"
+def kind_of(value: object) -> str:
+    """What a value is, in words: "a tensor of shape (2, 3)"."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__}" if value is None else f"a {type(value).__name__}"

@@ -24,7 +24,7 @@ class TimeUp(BaseException):
 
 @contextlib.contextmanager
 def no_stderr() -> Iterator[None]:
-    """Nothing reaches stderr: a grader would take it for a failure."""
+    """Keep everything off stderr: a grader would take it for a failure."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
@@ -88,17 +88,17 @@ def watched(forbidden: frozenset[str]) -> Iterator[None]:
         sys.setprofile(before)
 
 
-def copy_of(one: Any) -> Any:
+def copy_of(value: Any) -> Any:
     """A copy of a tensor, or of a list or tuple with what it holds; anything else as it is."""
-    if type(one) in (list, tuple):
-        return type(one)(copy_of(part) for part in one)
-    if not isinstance(one, Tensor):
-        return one
-    return one.clone() if one.requires_grad else one.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(copy_of(part) for part in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.clone() if value.requires_grad else value.detach().clone()
 
 
 def unchanged(before: Any, after: Any) -> bool:
-    """Whether a copy that was given away is still what it was."""
+    """Whether a copy that was passed to an answer still equals what it was."""
     if type(before) in (list, tuple):
         return (
             type(before) is type(after)
@@ -123,9 +123,9 @@ def exception_text(error: BaseException) -> str:
     package = str(PACKAGE)
     frames = traceback.extract_tb(error.__traceback__)
     own = [
-        one
-        for one in frames
-        if not one.filename.startswith(package) and "site-packages" not in one.filename
+        frame
+        for frame in frames
+        if not frame.filename.startswith(package) and "site-packages" not in frame.filename
     ]
     where = (
         f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else "inside your function"
