@@ -52,7 +52,13 @@ ENDLESS = [
     for answer, words in wrong
     if "not end" in words
 ]
-HEAVY = {"decoder_layer", "evaluate", "head_importance", "paired_bootstrap"}  # much to compute
+HEAVY = {  # checks with much to compute
+    "decoder_layer",
+    "evaluate",
+    "head_importance",
+    "paired_bootstrap",
+    "robust_outliers",
+}
 MISTAKES = [
     pytest.param(
         name,
