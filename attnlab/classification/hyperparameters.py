@@ -173,9 +173,9 @@ def _suggested(trial: Any, methods: Sequence[str]) -> dict[str, Any]:
 def _same_search(study: Any, about: dict[str, Any]) -> None:
     """Note what is searched, or refuse to mix it with another search."""
     known = study.user_attrs
-    other = {name: known[name] for name in about if name in known and known[name] != about[name]}
-    if other:
-        told = ", ".join(f"{name} was {old!r}, is {about[name]!r}" for name, old in other.items())
+    changed = {name: known[name] for name in about if name in known and known[name] != about[name]}
+    if changed:
+        told = ", ".join(f"{name} was {old!r}, is {about[name]!r}" for name, old in changed.items())
         raise AttnlabError(
             f"The search in this folder is another one: {told}. Choose a new folder."
         )

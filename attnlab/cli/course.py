@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnlab.cli.output import OUT, print_frame, progress_bar, say
+from attnlab.cli.output import OUT, print_frame, say
 from attnlab.errors import AttnlabError, needs
 from attnlab.files import bundled, checkout
 
@@ -46,6 +46,7 @@ def fetch(
     Examples: [bold]attnlab fetch[/], [bold]attnlab fetch movie-sentiment reuters-r8[/]
     """
     from attnlab import datasets
+    from attnlab.training.callbacks import progress_bar
 
     names = names or datasets.names()
     files = {datasets.source(name).file: name for name in names}  # several sets may share a file

@@ -1,11 +1,10 @@
-"""What commands print: lines, tables and progress bars."""
+"""What commands print: lines, tables and how far they are."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,17 +23,6 @@ def print_frame(frame: "pd.DataFrame") -> None:
     say(frame.to_string(index=False))
 
 
-def progress_bar(last_column: str) -> Progress:
-    """Return a progress bar on stderr that ends with ``last_column`` and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(last_column),
-        TimeRemainingColumn(),
-        console=ERR,
-    )
-
-
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a progress bar; yield the function ``(step, steps, text)`` that moves it.
@@ -42,11 +30,12 @@ def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     Of several processes only the main one shows it.
     """
     from attnlab.device import is_main_process
+    from attnlab.training.callbacks import progress_bar
 
     if not is_main_process():
         yield lambda step, steps, text: None
         return
-    with progress_bar("{task.completed:.0f}/{task.total:.0f}") as bar:
+    with progress_bar() as bar:
         task = bar.add_task(title, total=1)
         yield lambda step, steps, text: bar.update(
             task, completed=step, total=steps, description=text

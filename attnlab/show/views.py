@@ -268,16 +268,18 @@ def _chosen_drawing(
     all_params = []
     for name, (maps, rows, columns) in parts.items():
         values = _in_thousandths(maps.weights.double().numpy()).tolist()
-        one = {"name": name, "attn": values, "left_text": rows, "right_text": columns}
-        all_params.append(_params([one], list(range(maps.layers)), maps.heads, 0, None))
-    choices = "".join(f'<option value="{at}">{name}</option>' for at, name in enumerate(parts))
+        part = {"name": name, "attn": values, "left_text": rows, "right_text": columns}
+        all_params.append(_params([part], list(range(maps.layers)), maps.heads, 0, None))
+    choices = "".join(
+        f'<option value="{index}">{name}</option>' for index, name in enumerate(parts)
+    )
     choose = 'Layer: <select id="layer" aria-label="Layer"></select>' if kind == "head" else ""
     return (
         f'<body><span>Attention: <select id="part" aria-label="Attention">{choices}</select></span>'
         f'<div id="view"></div><script>const parts = {_embedded(all_params)}.map(thousandths);'
         f"const bertviz = shown => {{{_script(kind, 'shown')}}};"
-        "const draw = at => {document.getElementById('view').innerHTML = "
-        f"'<span>{choose}</span><div id=\"vis\"></div>'; bertviz(parts[at]);}};"
+        "const draw = index => {document.getElementById('view').innerHTML = "
+        f"'<span>{choose}</span><div id=\"vis\"></div>'; bertviz(parts[index]);}};"
         "document.getElementById('part').onchange = event => draw(event.target.value); "
         "draw(0);</script>"
     )

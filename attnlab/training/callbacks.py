@@ -1,7 +1,7 @@
 """Callbacks: what is told how a run goes on, such as a progress bar, a live curve or a recorder."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnlab.device import is_main_process
 
@@ -89,7 +89,7 @@ class ProgressBar(Callback):
     def on_start(self, run: "Run") -> None:
         """Begin a bar as long as the run."""
         if is_main_process():
-            self._bar = progress()
+            self._bar = progress_bar()
             self._task = self._bar.add_task(self.title, total=run.steps, completed=run.step)
             self._bar.start()
 
@@ -105,15 +105,15 @@ class ProgressBar(Callback):
             self._bar = None
 
 
-def progress(count: str = "{task.completed:.0f}/{task.total:.0f}") -> Any:
-    """Return a progress bar of rich on standard error, in the style of all our commands."""
+def progress_bar(last_column: str = "{task.completed:.0f}/{task.total:.0f}") -> "Progress":
+    """Return a progress bar on stderr that ends with ``last_column`` and the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn(count),
+        TextColumn(last_column),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )

@@ -62,8 +62,8 @@ class Checkpoint:
         """Write everything to one file, whole or not at all."""
         if self.path is None or not is_main_process():
             return
-        tensors = {f"model/{name}": one.detach() for name, one in run.trainable.items()}
-        tensors |= {f"best/{name}": one for name, one in run.best.items()}
+        tensors = {f"model/{name}": weight.detach() for name, weight in run.trainable.items()}
+        tensors |= {f"best/{name}": weight for name, weight in run.best.items()}
         for index, memory in run.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": value for key, value in memory.items()}
         state = {

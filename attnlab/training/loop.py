@@ -148,7 +148,9 @@ def shuffled_batches(
     for start in range(0, len(order), bucket_batches * batch_size):
         bucket = order[start : start + bucket_batches * batch_size]
         bucket = bucket[np.argsort(by_length[bucket], kind="stable")]
-        batches += [bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size)]
+        batches += [
+            bucket[first : first + batch_size] for first in range(0, len(bucket), batch_size)
+        ]
     return [batches[index] for index in generator.permutation(len(batches))]
 
 

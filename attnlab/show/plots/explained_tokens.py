@@ -45,9 +45,9 @@ def explanations(frame: pd.DataFrame) -> Picture:
             answer = f"Answer: {frame.attrs['label']} ({frame.attrs['probability']:.0%})"
             figure.suptitle(answer, x=0.01, ha="left", fontsize=11)
     firsts = [f"{frame.loc[frame[name].abs().idxmax(), 'token']!r} by {name}" for name in names]
-    some = f"the first {shown} of " if shown < len(frame) else ""
+    cut = f"the first {shown} of " if shown < len(frame) else ""
     alt = (
-        f"Four measures of {some}{len(frame)} tokens"
+        f"Four measures of {cut}{len(frame)} tokens"
         + (f", answer {frame.attrs['label']!r}" if "label" in frame.attrs else "")
         + f". Largest is {', '.join(firsts)}."
     )

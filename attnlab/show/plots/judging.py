@@ -168,7 +168,7 @@ def movement(before: Any, after: Any) -> Picture:
     ----------
     before, after : Classifiers, models or state dicts of one architecture
     """
-    table = layer_movement(before, after).assign(percent=lambda one: 100 * one["relative"])
+    table = layer_movement(before, after).assign(percent=lambda moved: 100 * moved["relative"])
     inside = table.dropna(subset="layer").astype({"layer": int})
     grid = inside.pivot(index="layer", columns="kind", values="percent")
     grid = grid[[kind for kind in KINDS if kind in grid]]
@@ -223,7 +223,7 @@ def _describe_confusion(report: Report, counts: pd.DataFrame) -> str:
     """Alt text: how much was right, and which labels were taken for which most often."""
     table = report.confusion
     off = table.to_numpy() * (1 - np.eye(len(table), dtype=int))
-    worst = [np.unravel_index(at, off.shape) for at in np.argsort(-off, axis=None)[:3]]
+    worst = [np.unravel_index(cell, off.shape) for cell in np.argsort(-off, axis=None)[:3]]
     told = [
         f"{table.index[row]!r} for {table.index[column]!r} {off[row, column]:,} times"
         for row, column in worst
@@ -254,7 +254,8 @@ def _describe_comparison(report: Report) -> str:
 def _describe_movement(inside: pd.DataFrame, note: str) -> str:
     ends = (inside.loc[inside["percent"].agg(which)] for which in ("idxmax", "idxmin"))
     most, least = (
-        f"{one['percent']:.2g} % for {one['kind']} of layer {one['layer']}" for one in ends
+        f"{matrix['percent']:.2g} % for {matrix['kind']} of layer {matrix['layer']}"
+        for matrix in ends
     )
     size = f"{inside['layer'].nunique()} layers by {inside['kind'].nunique()} kinds"
     return (

@@ -40,14 +40,14 @@ def learning_curve(
     accuracy is the share of exact matches, and chrF is drawn thin beside it.
     """
     histories = {"training": history} if isinstance(history, History) else dict(history)
-    histories = {name: one for name, one in histories.items() if one.rows or one.steps}
+    histories = {name: run for name, run in histories.items() if run.rows or run.steps}
     if not histories:
         raise AttnlabError(
             "This history is empty. Train first: clf = al.finetune(...); then clf.history."
         )
-    by_step = all(one.steps for one in histories.values())
+    by_step = all(run.steps for run in histories.values())
     if not by_step:
-        histories = {name: one for name, one in histories.items() if one.rows}
+        histories = {name: run for name, run in histories.items() if run.rows}
     with style():
         figure = plt.figure(figsize=(9.4, 4), layout="constrained")
         grid = figure.add_gridspec(2, 2, height_ratios=(4, 1), width_ratios=(3, 2))
@@ -88,8 +88,8 @@ def smoothed(step: np.ndarray, values: np.ndarray, steps: int) -> np.ndarray:
 
 def epoch_ends(history: History) -> list[float]:
     """After which step each epoch ended: the last one noted by then, or a little early."""
-    clock = np.array([one["seconds"] for one in history.steps])
-    step = [0.0, *(float(one["step"]) for one in history.steps)]
+    clock = np.array([noted["seconds"] for noted in history.steps])
+    step = [0.0, *(float(noted["step"]) for noted in history.steps)]
     return [step[int(np.searchsorted(clock, row["seconds"], "right"))] for row in history.rows]
 
 
@@ -118,7 +118,7 @@ def _draw_steps(axes: Axes, histories: Mapping[str, History]) -> None:
         axes.plot(step, mean, linewidth=2, **looks | {"marker": "" if len(step) > 1 else "o"})
         dev = [row.get("dev_loss", np.nan) for row in history.rows]
         axes.plot(epoch_ends(history), dev, "D", mfc="white", mec=looks["color"], mew=1.6)
-        highest = max([highest, *mean[np.isfinite(mean)], *(one for one in dev if one > 0)])
+        highest = max([highest, *mean[np.isfinite(mean)], *(loss for loss in dev if loss > 0)])
     axes.set(ylim=(0, 1.08 * highest or 1), ylabel="loss, nats")
     _legend_above(axes, _loss_legend("each step", "smoothed"))
 
@@ -151,7 +151,7 @@ def _loss_legend(thin: str | None, thick: str) -> list[Line2D]:
 
 def _legend_above(axes: Axes, handles: Sequence[Any], names: Sequence[str] | None = None) -> None:
     """A legend in one row above the axes, where no line can run through it."""
-    names = [one.get_label() for one in handles] if names is None else names
+    names = [handle.get_label() for handle in handles] if names is None else names
     axes.legend(
         handles,
         names,
@@ -176,10 +176,10 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
         drawn = axes.errorbar(epoch + shift, 100 * share, error, capsize=3, linewidth=1.2, **looks)
         handles.append(drawn)
         if len(histories) == 1 and len(epoch) <= 6:
-            for at, one in zip(epoch, 100 * share, strict=True):
+            for number, percent in zip(epoch, 100 * share, strict=True):
                 axes.annotate(
-                    f"{one:.1f}",
-                    (at, one),
+                    f"{percent:.1f}",
+                    (number, percent),
                     fontsize=9,
                     zorder=5,
                     xytext=(7, 4),
@@ -234,21 +234,21 @@ def _draw_rates(axes: Axes, histories: Mapping[str, History]) -> None:
 def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> str:
     """Alt text of a learning curve: for each run where its loss went and how good it became."""
     told = []
-    for name, one in histories.items():
+    for name, history in histories.items():
         words = f"{name}: " if len(histories) > 1 else ""
-        if not one.rows:
-            words += f"no epoch has ended; last loss {one.steps[-1]['loss']:.2f}"
+        if not history.rows:
+            words += f"no epoch has ended; last loss {history.steps[-1]['loss']:.2f}"
             told.append(words)
             continue
-        first, last, best = one.rows[0], one.rows[-1], one.best
+        first, last, best = history.rows[0], history.rows[-1], history.best
         error = ""
         if dev_texts is not None:
             share = best["dev_accuracy"]
             error = f" ± {100 * math.sqrt(share * (1 - share) / dev_texts):.1f} points"
-        epochs = f"{len(one.rows)} epoch{'s' if len(one.rows) > 1 else ''}"
+        epochs = f"{len(history.rows)} epoch{'s' if len(history.rows) > 1 else ''}"
         words += (
             f"over {epochs} training loss from {first['train_loss']:.2f} to "
-            f"{last['train_loss']:.2f}; best dev {_quality(one)}{error} at epoch "
+            f"{last['train_loss']:.2f}; best dev {_quality(history)}{error} at epoch "
             f"{best['epoch']:.0f}"
         )
         told.append(words)

@@ -144,10 +144,10 @@ def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Pi
         _draw_map(axes[0], maps, _matrix(maps.neutral, layer, head, "scaled"), "scaled")
         _draw_map(axes[1], maps, _matrix(maps, layer, head, "scaled"), "scaled")
         _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
-        for one, name in zip(axes, ("neutral", "with settings", "difference"), strict=True):
-            one.set_title(f"{_place(layer, head)}: {name}", loc="left", fontsize=10)
-        for one in axes[1:]:
-            one.set_ylabel("")
+        for panel, name in zip(axes, ("neutral", "with settings", "difference"), strict=True):
+            panel.set_title(f"{_place(layer, head)}: {name}", loc="left", fontsize=10)
+        for panel in axes[1:]:
+            panel.set_ylabel("")
     alt = f"Before, after and difference. {_describe(maps, layer, head, 'difference')}"
     return Picture(figure, alt)
 

@@ -36,7 +36,7 @@ def alignment(maps: Seq2SeqMaps, layer: int | None = None, head: int | None = No
     """
     values = aligned(maps.cross, layer, head)
     with style():
-        rows, columns = (min(one, MAX_TOKENS) for one in values.shape)
+        rows, columns = (min(size, MAX_TOKENS) for size in values.shape)
         figure, axes = plt.subplots(figsize=(2.6 + 0.24 * columns, 1.5 + 0.24 * rows))
         limits = Normalize(0, max(0.5, float(values.max())))
         _draw(axes, maps.cross, values, limits)
@@ -58,7 +58,7 @@ def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
     cross = maps.cross
     cross.check_place(layer)
     values = cross.of("scaled")[layer].detach().numpy()  # (H, T, S)
-    rows, columns = (min(one, MAX_TOKENS) for one in values.shape[1:])
+    rows, columns = (min(size, MAX_TOKENS) for size in values.shape[1:])
     across, down = _grid(cross.heads, 0.6 + 0.19 * columns)
     limits = Normalize(0, max(0.5, float(values.max())))
     with style():
@@ -83,7 +83,9 @@ def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
         figure.suptitle(f"Cross-attention, layer {layer}", fontsize=11)
         figure.supxlabel(_cut("source token", values.shape[2]), fontsize=10)
         figure.supylabel(_cut("predicted token", values.shape[1]), fontsize=10)
-    told = "; ".join(f"head {head}: {_strongest(cross, one)}" for head, one in enumerate(values))
+    told = "; ".join(
+        f"head {head}: {_strongest(cross, weights)}" for head, weights in enumerate(values)
+    )
     return Picture(figure, f"Heat maps of cross-attention, layer {layer}. Strongest cells: {told}.")
 
 
@@ -99,7 +101,7 @@ def alignment_accuracy(frame: pd.DataFrame) -> Picture:
     ------
     AttnlabError : a table without rows or without one of these columns
     """
-    missing = [one for one in _COLUMNS if one not in frame]
+    missing = [column for column in _COLUMNS if column not in frame]
     if missing or frame.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise AttnlabError(
@@ -168,8 +170,8 @@ def next_tokens(maps: Seq2SeqMaps, step: int, k: int = 5) -> Picture:
         figure, axes = plt.subplots(figsize=(5.2, 0.9 + 0.32 * len(names)))
         bars = axes.barh(range(len(names)), shares, color=colours, height=0.72)
         notes = [
-            f"{share:.1f}{' chosen' if one['chosen'] else ''}"
-            for share, one in zip(shares, found[step], strict=True)
+            f"{share:.1f}{' chosen' if choice['chosen'] else ''}"
+            for share, choice in zip(shares, found[step], strict=True)
         ]
         axes.bar_label(bars, notes, padding=4, fontsize=9)
         axes.set_yticks(range(len(names)), names)
@@ -178,7 +180,7 @@ def next_tokens(maps: Seq2SeqMaps, step: int, k: int = 5) -> Picture:
         shown = fed if len(fed) <= 46 else f"…{fed[-45:]}"
         axes.set_title("after  " + shown.replace("$", r"\$"), loc="left", fontsize=10)
         sns.despine(figure)
-    told = ", ".join(f"{one['token']!r} {one['share']:.1%}" for one in found[step])
+    told = ", ".join(f"{choice['token']!r} {choice['share']:.1%}" for choice in found[step])
     came = maps.cross.target[step]
     alt = f"Bars: the likeliest tokens at step {step}, after {fed!r}: {told}. Chosen: {came!r}."
     return Picture(figure, alt)
@@ -240,7 +242,7 @@ _COLUMNS = ("layer", "head", "field", "accuracy", "chance")
 
 
 def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -> None:
-    rows, columns = (min(one, MAX_TOKENS) for one in values.shape)
+    rows, columns = (min(size, MAX_TOKENS) for size in values.shape)
     with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         sns.heatmap(
@@ -249,8 +251,8 @@ def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -
             cmap="cividis",
             vmin=limits.vmin,
             vmax=limits.vmax,
-            xticklabels=[plain(one, 12) for one in cross.source[:columns]],
-            yticklabels=[plain(one, 12) for one in cross.target[:rows]],
+            xticklabels=[plain(token, 12) for token in cross.source[:columns]],
+            yticklabels=[plain(token, 12) for token in cross.target[:rows]],
             cbar=False,
         )
     axes.tick_params(axis="x", rotation=90)

@@ -23,8 +23,8 @@ export function scales(svg, across, up, { room = XROOM, edge = EDGE } = {}) {
 // Lines and numbers of the axes, without a name only of the upward one; returns the scales, and a group cut at the
 // edges. The axis is drawn at `up.zero`, or at the lower end.
 export function plane(svg, across, up, { name = "", room = XROOM, edge = EDGE } = {}) {
-  const at = scales(svg, across, up, { room, edge });
-  const { x, y, right, bottom } = at;
+  const axes = scales(svg, across, up, { room, edge });
+  const { x, y, right, bottom } = axes;
   const [width, height] = [svg.clientWidth, svg.clientHeight];
   const parts = up.ticks.flatMap(([tick, words]) => [
     drawn("line", { class: tick === (up.zero ?? up.from) ? "axis" : "grid", x1: edge.left, x2: right, y1: y(tick), y2: y(tick) }),
@@ -40,15 +40,15 @@ export function plane(svg, across, up, { name = "", room = XROOM, edge = EDGE } 
   const shifted = drawn("g", { transform: `translate(${-corner},0)` });
   inside.append(shifted);
   svg.replaceChildren(...parts, inside);
-  return { ...at, inside: shifted };
+  return { ...axes, inside: shifted };
 }
 
 // A line, with a gap where there is no number; a lone number is a dot.
 export function line(className, xs, ys, { x, y }) {
   let pen = "M";
-  const d = ys.map((value, at) => {
+  const d = ys.map((value, index) => {
     if (value === null) { pen = "M"; return ""; }
-    const piece = `${pen}${x(xs[at]).toFixed(1)},${y(value).toFixed(1)}`;
+    const piece = `${pen}${x(xs[index]).toFixed(1)},${y(value).toFixed(1)}`;
     pen = "L";
     return piece;
   });

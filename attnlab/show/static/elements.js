@@ -119,10 +119,10 @@ export function say(element, words) {
 
 // Put new rows into a table; the button that somebody is on keeps the keyboard. Returns whether there is one.
 export function refill(rows, lines) {
-  const at = [...rows.querySelectorAll("button")].indexOf(rows.getRootNode().activeElement);
+  const index = [...rows.querySelectorAll("button")].indexOf(rows.getRootNode().activeElement);
   rows.replaceChildren(...lines);
-  if (at >= 0) rows.querySelectorAll("button")[at]?.focus({ preventScroll: true });
-  return at >= 0;
+  if (index >= 0) rows.querySelectorAll("button")[index]?.focus({ preventScroll: true });
+  return index >= 0;
 }
 
 export const headings = (columns) => columns.map((textContent) => make("th", { scope: "col", textContent }));

@@ -91,15 +91,15 @@ function render(context) {
   let pointed = null; // the row under the pointer
 
   function point() {
-    const at = pointed ?? focused;
+    const shown = pointed ?? focused;
     rows.forEach(({ group: row }, index) => {
       row.setAttribute("aria-selected", String(index === focused));
       row.setAttribute("tabindex", index === stop ? 0 : -1);
-      row.classList.toggle("at", index === at);
+      row.classList.toggle("at", index === shown);
     });
-    frame.style.display = at === null ? "none" : "";
-    frame.setAttribute("y", layout.top + layout.row * at);
-    readout.textContent = at === null ? HINT : model.get("report").rows[at];
+    frame.style.display = shown === null ? "none" : "";
+    frame.setAttribute("y", layout.top + layout.row * shown);
+    readout.textContent = shown === null ? HINT : model.get("report").rows[shown];
   }
 
   function step(event, index) {

@@ -48,7 +48,7 @@ export function faderGrid(desk) {
     input.addEventListener("input", () => move(layer, head, MODES[desk.mode].value(Number(input.value))));
     input.addEventListener("dblclick", () => move(layer, head, 1));
     input.addEventListener("focus", () => {
-      each((one) => { one.input.tabIndex = -1; });
+      each((fader) => { fader.input.tabIndex = -1; });
       input.tabIndex = 0;
       desk.select(layer, head);
     });

@@ -43,7 +43,7 @@ function render(context) {
     return made;
   });
   function drawModes() {
-    for (const one of modes) one.setAttribute("aria-pressed", String(one.dataset.mode === desk.mode));
+    for (const mode of modes) mode.setAttribute("aria-pressed", String(mode.dataset.mode === desk.mode));
   }
   const undo = button("undo", "Undo", () => send("undo"));
   const texts = settingsText(desk, send);
@@ -65,7 +65,7 @@ function render(context) {
     keep.hidden = side === "A"; // what is shown is A already
     keep.textContent = side ? "Keep as new A" : "Keep as A";
     switches.hidden = leave.hidden = !side;
-    for (const one of sides) one.setAttribute("aria-pressed", String(one.dataset.side === side));
+    for (const choice of sides) choice.setAttribute("aria-pressed", String(choice.dataset.side === side));
   }
 
   // ── presets ──────────────────────────────────────────────────────────────────────────────
@@ -151,7 +151,7 @@ function settingsText(desk, send) {
     load.hidden = shown !== "json";
     area.readOnly = shown !== "json";
     area.setAttribute("aria-label", shown === "json" ? "These settings as JSON; paste others to load them" : "These settings as Python code");
-    for (const one of buttons) one.setAttribute("aria-expanded", String(one.dataset.action === shown));
+    for (const opener of buttons) opener.setAttribute("aria-expanded", String(opener.dataset.action === shown));
     said.textContent = shown === "json" ? "Or paste settings here and load them." : "";
     draw();
     if (shown === "code") copyArea();

@@ -9,14 +9,14 @@ const LANE = 14;
 function area({ low, high }, steps, { x, y }) { // where the head was expected; a piece for each stretch that was judged
   const pieces = [];
   let piece = [];
-  steps.forEach((step, at) => {
-    if (low[at] !== null && high[at] !== null) piece.push(at);
+  steps.forEach((step, index) => {
+    if (low[index] !== null && high[index] !== null) piece.push(index);
     else if (piece.length) { pieces.push(piece); piece = []; }
   });
   if (piece.length) pieces.push(piece);
-  const point = (value, at) => `${x(steps[at]).toFixed(1)},${y(value).toFixed(1)}`;
-  return pieces.map((one) => drawn("path", { class: "band",
-    d: `M${one.map((at) => point(high[at], at)).join("L")}L${[...one].reverse().map((at) => point(low[at], at)).join("L")}Z` }));
+  const edge = (limits, indices) => indices.map((index) => `${x(steps[index]).toFixed(1)},${y(limits[index]).toFixed(1)}`).join("L");
+  return pieces.map((indices) => drawn("path", { class: "band",
+    d: `M${edge(high, indices)}L${edge(low, [...indices].reverse())}Z` }));
 }
 
 const kindClass = (kind) => `kind-${kind.replace(" ", "-")}`;
@@ -29,8 +29,8 @@ function drawLines(svg, report) {
     parts.push(drawn("rect", { class: `span ${kindClass(span.kind)}`, x: at.x(span.start), y: EDGE.top, width: Math.max(2, at.x(Math.min(span.end, axes.step.to)) - at.x(span.start)), height: at.bottom - EDGE.top }));
   }
   if (report.band) parts.push(...area(report.band, step, at));
-  parts.push(...report.faint.map((one) => line("faint", step, one, at)));
-  [...report.strong].reverse().forEach((one, index) => parts.push(line(`strong run-${report.strong.length - 1 - index}`, step, one.line, at)));
+  parts.push(...report.faint.map((values) => line("faint", step, values, at)));
+  [...report.strong].reverse().forEach((head, index) => parts.push(line(`strong run-${report.strong.length - 1 - index}`, step, head.line, at)));
   at.inside.append(...parts);
   if (!step.length) empty(svg, at, "waiting for the first measurement");
 }

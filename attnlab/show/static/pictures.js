@@ -52,7 +52,7 @@ export function attentionPicture(place, model, fit = () => Math.min(place.client
     frame.onload = () => {
       if (serial !== latest) return frame.remove();
       frame.style.visibility = "visible";
-      for (const other of [...place.children]) if (other !== frame) other.remove();
+      for (const child of [...place.children]) if (child !== frame) child.remove();
       done();
     };
     frame.srcdoc = `${model.get("library")}<style>#view > span { display: none }</style>${drawing}`; // the desk has that choice

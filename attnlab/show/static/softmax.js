@@ -62,8 +62,8 @@ function drawWeights(chart, report) {
     svg.append(drawn("text", { x: middle(key), y: height - 4, "text-anchor": "middle" }, String(key)));
   }
   svg.append(drawn("text", { x: EDGE.left - 5, y: height - 4, "text-anchor": "end" }, "key"));
-  const at = Math.min(Math.max(middle(largest), EDGE.left + 42), width - EDGE.right - 42);
-  svg.append(drawn("text", { class: "strong", x: at, y: y(weights[largest]) - 4, "text-anchor": "middle" }, `key ${largest}: ${weights[largest].toFixed(3)}`));
+  const centre = Math.min(Math.max(middle(largest), EDGE.left + 42), width - EDGE.right - 42);
+  svg.append(drawn("text", { class: "strong", x: centre, y: y(weights[largest]) - 4, "text-anchor": "middle" }, `key ${largest}: ${weights[largest].toFixed(3)}`));
 }
 
 function drawCurve(chart, { curve, settings, meters }) {

@@ -22,13 +22,13 @@ function faderTable({ kind, title, size: [layers, heads], read, write }) {
   };
   const { grid, draw } = faderGrid({ model, layers, heads, removed: new Set(), mode: "scale", select() {} });
   let pressed = 1; // where the fader stood before a double click, whose first click moves it
-  const at = ({ target: { dataset } }) => (dataset.layer === undefined ? null : [Number(dataset.layer), Number(dataset.head)]);
+  const placeOf = ({ target: { dataset } }) => (dataset.layer === undefined ? null : [Number(dataset.layer), Number(dataset.head)]);
   grid.addEventListener("mousedown", (event) => {
-    const place = at(event);
+    const place = placeOf(event);
     if (place && event.detail === 1) pressed = read()[place[0]][place[1]];
   }, true);
   grid.addEventListener("dblclick", (event) => {
-    const place = at(event);
+    const place = placeOf(event);
     if (!place) return;
     event.stopPropagation();
     const scale = structuredClone(read());
@@ -127,7 +127,7 @@ function render(context) {
   const translation = make("output", { className: "said", "aria-label": "Translation", dir: "auto" });
   const step = slider({ name: "step", label: ["Output position"], min: 0, max: 1, step: 1 }, (position) => look({ step: position }));
   const input = step.box.querySelector("input");
-  const go = (by) => look({ step: clamp(0, at() + by, Number(input.max)) });
+  const go = (by) => look({ step: clamp(0, currentStep() + by, Number(input.max)) });
   const [previous, next] = [["previous", "‹", -1], ["next", "›", 1]].map(([action, label, by]) => {
     const made = button(action, label, () => go(by));
     made.setAttribute("aria-label", `${action === "next" ? "Next" : "Previous"} position`);
@@ -169,12 +169,12 @@ function render(context) {
         faders, make("div", { className: "fader-bar" }, reset, keep), score.box)),
     complaint);
 
-  const at = () => Math.min(model.get("settings").step, model.get("report").steps.length - 1);
+  const currentStep = () => Math.min(model.get("settings").step, model.get("report").steps.length - 1);
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
   function drawStep() {
     const report = model.get("report");
-    const now = at();
+    const now = currentStep();
     const { candidates, words: told } = report.steps[now];
     input.max = report.steps.length - 1;
     step.show(now, `${now} of 0–${report.steps.length - 1}`);

@@ -11,19 +11,19 @@ function drawRounds(svg, { points, start, axes, looked }, choose) {
   const { x, y } = plane(svg, axes.round, axes.accuracy, { name: "round" });
   const parts = [];
   let kept = `M${x(0)},${y(start)}`;
-  for (const one of points) kept += `H${x(one.number)}${one.accepted ? `V${y(one.accuracy)}` : ""}`;
+  for (const round of points) kept += `H${x(round.number)}${round.accepted ? `V${y(round.accuracy)}` : ""}`;
   parts.push(drawn("path", { class: "kept", d: kept }), drawn("circle", { class: "point start", cx: x(0), cy: y(start), r: 4 }));
-  for (const one of points) {
-    const here = one.number === looked;
-    const group = drawn("g", { class: one.kind });
-    group.append(drawn("title", {}, one.words),
-      drawn("path", { class: "bar", d: `M${x(one.number)},${y(one.low)}V${y(one.high)}` }));
-    if (here) group.append(drawn("circle", { class: "here", cx: x(one.number), cy: y(one.accuracy), r: 9 }));
-    group.append(drawn("path", { class: "point", d: SHAPES[one.kind](5), transform: `translate(${x(one.number)},${y(one.accuracy)})` }));
-    group.addEventListener("click", () => choose(one.number));
+  for (const round of points) {
+    const here = round.number === looked;
+    const group = drawn("g", { class: round.kind });
+    group.append(drawn("title", {}, round.words),
+      drawn("path", { class: "bar", d: `M${x(round.number)},${y(round.low)}V${y(round.high)}` }));
+    if (here) group.append(drawn("circle", { class: "here", cx: x(round.number), cy: y(round.accuracy), r: 9 }));
+    group.append(drawn("path", { class: "point", d: SHAPES[round.kind](5), transform: `translate(${x(round.number)},${y(round.accuracy)})` }));
+    group.addEventListener("click", () => choose(round.number));
     parts.push(group);
   }
-  parts.find((one) => one.classList.contains("start")).addEventListener("click", () => choose(0));
+  parts.find((part) => part.classList.contains("start")).addEventListener("click", () => choose(0));
   svg.append(...parts); // not cut at the edges: a point may stand on one
 }
 
