@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -91,6 +91,24 @@ def epoch_ends(history: History) -> list[float]:
     clock = np.array([noted["seconds"] for noted in history.steps])
     step = [0.0, *(float(noted["step"]) for noted in history.steps)]
     return [step[int(np.searchsorted(clock, row["seconds"], "right"))] for row in history.rows]
+
+
+def accuracy_name(histories: Iterable[History]) -> str:
+    """What the dev accuracy of runs is: "accuracy", or "exact match" if all are of translators."""
+    translated = [_translates(history) for history in histories]
+    return "exact match" if translated and all(translated) else "accuracy"
+
+
+def quality(history: History, row: Mapping[str, float], share: str) -> str:
+    """How good an epoch was on dev, in words.
+
+    Parameters
+    ----------
+    row : of ``history.rows``
+    share : its accuracy, written out
+    """
+    words = f"{accuracy_name([history])} {share}"
+    return f"chrF {row['dev_chrf']:.1f} and {words}" if _translates(history) else words
 
 
 def brief(rate: float) -> str:
@@ -192,8 +210,8 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
     low, high = axes.get_ylim()
     # below 5 points, differences look like much
     room = max(0.1 * (high - low), 2.5 - (high - low) / 2)
-    translated = all(_translates(history) for history in histories.values())
-    label = "dev exact match, % (thin: chrF)" if translated else "dev accuracy, %"
+    name = accuracy_name(histories.values())
+    label = f"dev {name}, %" + (" (thin: chrF)" if name == "exact match" else "")
     axes.set(xlabel="epoch", ylabel=label, ylim=(low - room, high + room))
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -208,14 +226,6 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
 def _translates(history: History) -> bool:
     """Whether a history is that of a translator, whose best epoch is chosen by chrF."""
     return history.chosen_by == "dev_chrf"
-
-
-def _quality(history: History) -> str:
-    """How good the best epoch is, in words."""
-    best = history.best
-    if _translates(history):
-        return f"chrF {best['dev_chrf']:.1f} and exact match {best['dev_accuracy']:.1%}"
-    return f"accuracy {best['dev_accuracy']:.1%}"
 
 
 def _draw_rates(axes: Axes, histories: Mapping[str, History]) -> None:
@@ -248,7 +258,8 @@ def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> s
         epochs = f"{len(history.rows)} epoch{'s' if len(history.rows) > 1 else ''}"
         words += (
             f"over {epochs} training loss from {first['train_loss']:.2f} to "
-            f"{last['train_loss']:.2f}; best dev {_quality(history)}{error} at epoch "
+            f"{last['train_loss']:.2f}; best dev "
+            f"{quality(history, best, format(best['dev_accuracy'], '.1%'))}{error} at epoch "
             f"{best['epoch']:.0f}"
         )
         told.append(words)

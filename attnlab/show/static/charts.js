@@ -6,10 +6,11 @@ export const EDGE = { left: 52, right: 8, top: 9 }; // around a chart, in pixels
 const XROOM = 19; // below it: numbers of the horizontal axis
 
 // A title, a note beside it, and below both the chart.
-export function panel(name, ...title) {
+export function panel(name, ...words) {
+  const title = make("b", {}, ...written(words));
   const note = make("span", { className: "note" });
   const svg = drawn("svg", { class: name, role: "img" });
-  return { box: make("div", {}, make("div", { className: "panel-head" }, make("b", {}, ...written(title)), note), svg), note, svg };
+  return { box: make("div", {}, make("div", { className: "panel-head" }, title, note), svg), title, note, svg };
 }
 
 // Limits { from, to } of both axes as what turns values into pixels.

@@ -61,7 +61,7 @@ function render(context) {
   const { root, on, onResize, complaint, end } = begin(context, "attnlab-curve", "Training curve");
   const loss = panel("loss", "Training loss, nats");
   const rate = panel("rate", "Learning rate");
-  const accuracy = panel("accuracy", "Dev accuracy");
+  const accuracy = panel("accuracy", model.get("report").measured);
   loss.note.textContent = "thin: each step · thick: smoothed · ◇ dev";
   const body = make("tbody");
   const head = make("tr", {}, ...headings(model.get("report").columns));
@@ -77,7 +77,9 @@ function render(context) {
       svg.setAttribute("aria-label", report.alt[name]);
     }
     rate.note.textContent = report.runs.length > 1 ? "share of each run's highest" : "";
+    accuracy.title.textContent = report.measured; // a translator's is exact match
     accuracy.note.textContent = report.note;
+    head.replaceChildren(...headings(report.columns));
     root.classList.toggle("many", report.runs.length > 2);
     body.replaceChildren(...report.runs.map(row));
     say(remark, report.remark);

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from attnlab.show import plots
+from attnlab.show.plots.learning import accuracy_name, quality
 from attnlab.show.wording import significant
 from attnlab.training.history import History
 from attnlab.training.recipe import Recipe
@@ -20,7 +21,7 @@ COLUMNS = (
     "epoch",
     "step",
     "loss",
-    "dev accuracy",
+    "dev {}",  # accuracy, or exact match
     "best (epoch)",
     "tokens/s",
     "memory",
@@ -44,7 +45,8 @@ def curve_report(
     ----------
     histories : a name and what was seen so far, for each run
     steps : how many steps each run will have; default those it has had
-    dev_texts : how many texts dev accuracy is measured on; its standard error needs it
+    dev_texts : how many texts dev accuracy (a translator's exact match) is measured on; its
+        standard error needs it
     stopped : names of runs that no longer train, whether they came to their end or not
 
     Returns
@@ -55,6 +57,7 @@ def curve_report(
           lines ``step``, ``loss``, ``smooth`` and ``rate`` (as a share of the highest), of `POINTS`
           points at most, ``epochs`` that have ended, and ``cells``, its row in the table under
           ``columns``
+        - ``measured``: what is measured on dev, in words
         - ``axes``: for step, loss, rate, epoch and accuracy the limits, and ticks with their texts
         - ``remark``: how it stands, in words; ``alt``: each picture in words; ``note``: what its
           marks are
@@ -68,12 +71,14 @@ def curve_report(
     ]
     if len(runs) == 1:
         _choose_labels(runs[0])
+    name = accuracy_name(histories.values())
     return {
-        "columns": list(COLUMNS),
+        "columns": [column.format(name) for column in COLUMNS],
         "runs": runs,
+        "measured": f"Dev {name}",
         "axes": _axes(runs),
-        "remark": _remark(runs),
-        "alt": _alternatives(runs),
+        "remark": _remark(runs, name),
+        "alt": _alternatives(runs, name),
         "note": "" if dev_texts is None else f"± standard error, {dev_texts:,} texts",
     }
 
@@ -88,11 +93,16 @@ def _run(
     total = max(steps or 0, noted)
     planned = history.epochs or None
     epochs = _epochs(history, dev_texts)
-    known = [epoch for epoch in epochs if epoch["accuracy"] is not None]
-    best = max(known, key=lambda epoch: epoch["accuracy"], default=None)
+    known = [
+        (row[history.chosen_by], epoch)
+        for row, epoch in zip(history.rows, epochs, strict=True)
+        if epoch["accuracy"] is not None
+    ]
+    _, best = max(known, key=lambda chosen: chosen[0], default=(None, None))
     stride = math.ceil(len(epochs) / EPOCHS) or 1
     run: dict[str, Any] = {
         "name": name,
+        "measured": accuracy_name([history]),
         "state": _state(history, planned, stopped),
         "total": total,
         "done": max(noted, total * len(epochs) // planned if planned else 0),
@@ -162,6 +172,7 @@ def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
         error = None
         if dev_texts is not None and math.isfinite(share):
             error = math.sqrt(share * (1 - share) / dev_texts)
+        text = _percent(share, error)
         measured.append(
             {
                 "epoch": int(row["epoch"]),
@@ -169,7 +180,8 @@ def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
                 "accuracy": significant(share),
                 "error": None if error is None else significant(error),
                 "loss": significant(float(row.get("dev_loss", math.nan))),
-                "text": _percent(share, error),
+                "text": text,
+                "quality": quality(history, row, text),
                 "label": "",
             }
         )
@@ -292,8 +304,8 @@ def _left(run: dict[str, Any], history: History) -> str:
     return _clock(left) if math.isfinite(left) else "–"
 
 
-def _remark(runs: list[dict[str, Any]]) -> str:
-    """How it stands.
+def _remark(runs: list[dict[str, Any]], name: str) -> str:
+    """How it stands, with this name for what is measured on dev.
 
     Read out by screen readers, so it changes when something has happened, not all the time.
     """
@@ -307,7 +319,7 @@ def _remark(runs: list[dict[str, Any]]) -> str:
     elif busy:
         told = [f"{run['name']}: {_told(run)}" for run in busy]
     else:
-        told = [f"Best dev accuracy: {', '.join(_shortly(run) for run in begun)}."]
+        told = [f"Best dev {name}: {', '.join(_shortly(run) for run in begun)}."]
     missing = sum(run["missing"] for run in runs)
     if missing:
         those = (
@@ -320,7 +332,7 @@ def _remark(runs: list[dict[str, Any]]) -> str:
 def _told(run: dict[str, Any]) -> str:
     """What there is to say of one run."""
     best, ended = run["best"], run["ended"]
-    reached = f"best dev accuracy {best['text']} at epoch {best['epoch']}" if best else ""
+    reached = f"best dev {best['quality']} at epoch {best['epoch']}" if best else ""
     if run["state"] == "finished":
         count = f"{ended} epoch{'s' if ended > 1 else ''}"
         return f"finished after {count}{': ' if best else ''}{reached}."
@@ -328,15 +340,16 @@ def _told(run: dict[str, Any]) -> str:
         words = f"stopped at step {run['done']:,} of {run['total']:,}"
         return f"{words}{'; ' if best else ''}{reached}."
     if not ended:
-        return "training; dev accuracy follows at the end of each epoch."
+        return f"training; dev {run['measured']} follows at the end of each epoch."
     latest = run["epochs"][-1]
     of = f" of {run['planned']}" if run["planned"] else ""
-    words = f"epoch {latest['epoch']}{of} has ended with dev accuracy {latest['text']}"
+    words = f"epoch {latest['epoch']}{of} has ended with dev {latest['quality']}"
     if ended == 1 or not best:
         return f"{words}."
     if best is latest:
         return f"{words}, the best so far."
-    return f"{words}; the best was {best['text']} at epoch {best['epoch']}."
+    reached = best["quality"].removeprefix("accuracy ")
+    return f"{words}; the best was {reached} at epoch {best['epoch']}."
 
 
 def _shortly(run: dict[str, Any]) -> str:
@@ -345,15 +358,15 @@ def _shortly(run: dict[str, Any]) -> str:
     return f"{run['name']} {reached}" + (" (stopped)" if run["state"] == "stopped" else "")
 
 
-def _alternatives(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Each picture in words, with its numbers."""
+def _alternatives(runs: list[dict[str, Any]], name: str) -> dict[str, str]:
+    """Each picture in words, with its numbers and this name for what is measured on dev."""
     begun = [run for run in runs if run["state"] != "waiting"]
     if not begun:
         nothing = "Empty: waiting for the first step."
         return {
             "loss": f"Training loss over steps. {nothing}",
             "rate": f"Learning rate over steps. {nothing}",
-            "accuracy": f"Dev accuracy after each epoch. {nothing}",
+            "accuracy": f"Dev {name} after each epoch. {nothing}",
         }
     losses, rates, accuracies = [], [], []
     for run in begun:
@@ -372,7 +385,7 @@ def _alternatives(runs: list[dict[str, Any]]) -> dict[str, str]:
     return {
         "loss": f"Lines: training loss, smoothed: {'; '.join(losses) or 'none that is a number'}.",
         "rate": f"Lines: learning rate over steps: {'; '.join(rates)}.",
-        "accuracy": f"Points: dev accuracy: {'; '.join(accuracies)}.",
+        "accuracy": f"Points: dev {name}: {'; '.join(accuracies)}.",
     }
 
 

@@ -23,6 +23,8 @@ MOST_RUNS = len(plots.RUN_COLOURS)
 class TrainingCurve(LiveDesk, Callback):
     """A live curve of training loss, learning rate and dev accuracy, of one run or several.
 
+    Of a translator the accuracy is the share of exact matches.
+
     Parameters
     ----------
     dev_texts : how many texts dev accuracy is measured on, as in ``len(splits.dev)``; adds its

@@ -247,6 +247,22 @@ def test_a_history_without_steps_as_a_card_keeps_it_can_be_reported():
     json.dumps(report, allow_nan=False)
 
 
+def test_of_a_translator_it_says_exact_match_and_the_epoch_with_the_best_chrf():
+    translator = history(accuracy=lambda epoch: 0.4 - 0.1 * epoch)
+    translator.chosen_by = "dev_chrf"
+    for row in translator.rows:
+        row["dev_chrf"] = 50.0 + row["epoch"]
+    report = curve_report({"training": translator}, {"training": 60})
+    assert report["measured"] == "Dev exact match"
+    assert cells(report)["dev exact match"] == "10.0\u00a0%"
+    best = "best dev chrF 53.0 and exact match 10.0\u00a0% at epoch 3"
+    assert report["remark"] == f"Finished after 3 epochs: {best}."
+    assert best.replace("\u00a0", "") in plots.learning_curve(translator).alt
+    assert report["alt"]["accuracy"].startswith("Points: dev exact match: ")
+    beside = curve_report({"translator": translator, "classifier": history()})
+    assert beside["measured"] == "Dev accuracy"  # of several kinds of run, what both have
+
+
 def test_a_run_that_stopped_early_is_not_called_finished():
     report = curve_report({"training": history(until=40)}, {"training": 60}, stopped=["training"])
     assert report["runs"][0]["state"] == "stopped"
