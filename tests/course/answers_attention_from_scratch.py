@@ -1,4 +1,4 @@
-"""Answers to lesson 02: right ones in two styles, and the mistakes people make, each with its diagnosis."""
+"""Answers to lesson 02: right ones in two styles, and wrong ones that know nothing of the check."""
 
 import math
 

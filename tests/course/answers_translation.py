@@ -1,4 +1,4 @@
-"""Answers to lesson 03: right ones in several styles, and the mistakes people make, each with its diagnosis."""
+"""Answers to lesson 03: right ones in several styles, wrong ones that know nothing of the check."""
 
 import heapq
 import math
@@ -194,7 +194,7 @@ def beam_by_sorting(next_log_probabilities, start, end, width, longest):
 
 
 def beam_one_by_one(next_log_probabilities, start, end, width, longest):
-    """Asks for one beginning at a time, and stops once the best has ended: nothing can overtake it."""
+    """Asks for one beginning at a time; stops once the best has ended: nothing overtakes it."""
     best = [((), 0.0, False)]
     for _ in range(longest):
         if best[0][2]:

@@ -1,4 +1,4 @@
-"""What a teacher can rely on: submissions get through nbgrader's own autograder what they deserve."""
+"""What a teacher can rely on: through nbgrader's own autograder, submissions get their due."""
 
 import contextlib
 import copy
@@ -82,14 +82,20 @@ POINTS = {"softmax": 2, "entropy": 1, "scaled_dot_scores": 3}
 Change = Callable[[nbformat.NotebookNode], None]
 
 UNSCALED = "def scaled_dot_scores(query, key):\n    return query @ key.transpose(-2, -1)"
-UNSTABLE = "def softmax(scores, temperature=1.0):\n    return scores.exp() / scores.exp().sum(-1, keepdim=True)"
+UNSTABLE = (
+    "def softmax(scores, temperature=1.0):\n"
+    "    return scores.exp() / scores.exp().sum(-1, keepdim=True)"
+)
 OVER_QUERIES = "def softmax(scores, temperature=1.0):\n    return torch.softmax(scores, -2)"
 UNIFORM = (
     "def softmax(scores, temperature=1.0):\n    return torch.ones_like(scores) / scores.shape[-1]"
 )
 IN_BITS = "def entropy(weights):\n    return -(weights * weights.log2()).sum(-1)"
 ENDLESS = "def softmax(scores, temperature=1.0):\n    while True:\n        pass"
-STUBBORN = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
+STUBBORN = (
+    "while True:\n    try:\n        while True:\n            pass\n"
+    "    except BaseException:\n        pass"
+)
 LOUD = """
 import logging, os, sys
 logging.basicConfig(level="INFO")
@@ -145,7 +151,7 @@ def skipped_test(book: nbformat.NotebookNode) -> None:
 
 @dataclass(frozen=True)
 class Control:
-    """A submission, what it deserves for softmax, entropy and scaled dot scores, and notes that say why."""
+    """A submission, its points for softmax, entropy and scaled dot scores, and why, in notes."""
 
     points: tuple[int, int, int]
     changes: tuple[Change, ...] = ()

@@ -1,4 +1,4 @@
-"""Notebooks are built from their source, every cell of them runs, and nothing of a learner's is lost."""
+"""Notebooks are built from their source, all cells run, and nothing of a learner's is lost."""
 
 import json
 import re

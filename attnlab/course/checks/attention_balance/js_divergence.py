@@ -255,7 +255,8 @@ MISTAKES = [
     ),
     Mistake(
         _comparing(part=lambda p, m: _kl(m, p)),
-        f"The middle is compared with p and q, instead of each of these with the middle.\n{IN_FRONT}",
+        "The middle is compared with p and q, instead of each of these with the middle.\n"
+        f"{IN_FRONT}",
     ),
     Mistake(
         _comparing(part=lambda p, m: _nats(_kl(m, p))),
