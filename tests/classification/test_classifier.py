@@ -307,7 +307,7 @@ def test_adapters_that_are_not_whole_are_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="Make it again with"):
         al.load_classifier(tmp_path)
-    assert classification.merging_adapters().keys() >= {"movie-sentiment"}
+    assert classification.adapters().keys() >= {"movie-sentiment"}
 
 
 def test_saving_never_deletes_other_files(clf, little, tmp_path):
