@@ -264,7 +264,7 @@ def merge(rows: list[Row], area: str) -> None:
 def write_cards() -> None:
     """Write each adapter's card from its record and from results.json."""
     results = {one["name"]: one for one in json.loads(RESULTS.read_text())}
-    for name, folder in al.classification.merging_adapters().items():
+    for name, folder in al.classification.adapters().items():
         record = json.loads((folder / "attnlab.json").read_text())
         lines = [
             f"# {name}",
