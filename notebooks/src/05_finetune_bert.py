@@ -671,10 +671,10 @@ test_score = al.Evaluator(models[chosen], splits.test.sample(size.sentences)).sc
 print(f"chosen on dev: rate {chosen:g}, dev {values.max():.1f} %, test {test_score}")
 
 # %% [markdown]
-# For more than one knob there is `al.classification.search(splits, minutes=30, folder=...)`, on
-# the command line `attnlab search`: it tries methods, rates and batch sizes, each where
-# earlier trials promise most (Optuna's TPE), can be stopped and goes on, and never
-# looks at test.
+# For more than one knob there is
+# `al.classification.search(splits, minutes=30, folder=...)`, on the command line
+# `attnlab search`: it tries methods, rates and batch sizes, each where earlier trials
+# promise most (Optuna's TPE), can be stopped and goes on, and never looks at test.
 
 # %% [markdown]
 # ### Six methods

@@ -213,8 +213,8 @@ def test_every_exercise_has_its_check_hints_and_solution(source):
     names = [name for kind, name in order if kind == "exercise"]
     assert len(names) >= 5
     assert order == [(kind, name) for name in names for kind in ("exercise", "check", "hints")]
-    lesson = source.stem[:2]
-    known = {one.name: one.points for one in al.checks.EXERCISES.values() if one.lesson == lesson}
+    topic = source.stem[3:]
+    known = {one.name: one.points for one in al.checks.EXERCISES.values() if one.lesson == topic}
     assert set(names) == set(known)
     minutes = 0
     for index, cell in enumerate(notebook.cells):
@@ -229,7 +229,7 @@ def test_every_exercise_has_its_check_hints_and_solution(source):
             name = cell.metadata["check"]
             assert cell.source == f"al.checks.{name}({name})"
     assert 15 <= minutes <= 60
-    assert f'al.checks.summary("{lesson}")' in notebook.cells[-1].source
+    assert f'al.checks.summary("{topic}")' in notebook.cells[-1].source
 
 
 @sources
