@@ -7,7 +7,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP
 
 WORKERS ?= 2
 # Workers with one thread each: threads that wait for each other cost more than they bring.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: setup lab check test lint format build bench
 

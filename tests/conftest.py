@@ -18,9 +18,12 @@ matplotlib.use("agg")
 
 HERE = Path(__file__).parent
 SLOW = {  # files whose tests train models, run notebooks or start other processes
+    "balance/test_anomalies.py",
     "balance/test_knobs.py",
+    "balance/test_meter.py",
     "balance/test_recorder.py",
     "balance/test_tuner.py",
+    "classification/test_classifier.py",
     "classification/test_finetuning.py",
     "classification/test_search.py",
     "course/test_grading.py",
@@ -29,10 +32,15 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "datasets/test_news.py",
     "evaluation/test_ablation.py",
     "evaluation/test_forward.py",
+    "evaluation/test_measures.py",
+    "evaluation/test_report.py",
+    "show/widgets/test_balance_meter.py",
     "show/widgets/test_head_mixer.py",
+    "show/widgets/test_training_monitor.py",
     "tagging/test_tagging.py",
     "test_cli.py",
     "training/test_training.py",
+    "transformer/test_subwords.py",
     "translation/test_translation.py",
 }
 
