@@ -219,9 +219,10 @@ def ablate(
         raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
     evaluator = Evaluator(load_classifier(model), held_out.sample(sentences), fast)
     with progress("sentences") as advance:
+        # any word may be typed: `al.ablate` refuses what it does not know, and lists what there is
         table = measure(
             evaluator,
-            target,  # type: ignore[arg-type]  # ablate itself says what there is
+            target,  # type: ignore[arg-type]
             method,  # type: ignore[arg-type]
             value,
             progress=lambda done, total: advance(done, total, f"{done} of {total} batches"),
