@@ -124,6 +124,19 @@ def paired_bootstrap(
     return low, high
 
 
+def p_text(p_value: float) -> str:
+    """A p-value as papers write it: never as 0, and with no digits that mean nothing.
+
+    >>> p_text(1.5e-13), p_text(0.0349), p_text(0.37), p_text(1.0), p_text(math.nan)
+    ('p < 0.001', 'p = 0.035', 'p = 0.37', 'p = 1.00', 'p not known')
+    """
+    if not math.isfinite(p_value):
+        return "p not known"
+    if p_value < 0.001:
+        return "p < 0.001"
+    return f"p = {p_value:.3f}" if p_value < 0.0995 else f"p = {p_value:.2f}"
+
+
 def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """P-values adjusted for their number: of all called real below q, at most a share q is not.
 

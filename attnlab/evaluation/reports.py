@@ -14,7 +14,7 @@ from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
 from attnlab.evaluation.evaluator import Evaluator, Score
-from attnlab.statistics import paired_test
+from attnlab.statistics import p_text, paired_test
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -55,7 +55,7 @@ class Report:
         best = self.comparison.iloc[1:].nlargest(1, "accuracy").iloc[0]
         return (
             f"Report({self.score}; {100 * best.delta:+.1f} points on {best['name']}, "
-            f"p = {best.p_value:.2g}; calibration error {self.calibration_error:.1%})"
+            f"{p_text(best.p_value)}; calibration error {self.calibration_error:.1%})"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
-from attnlab.statistics import PairedTest, paired_bootstrap, paired_test
+from attnlab.statistics import PairedTest, p_text, paired_bootstrap, paired_test
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Comparison:
         low, high = (100 * end for end in self.ci)
         return (
             f"Comparison({100 * self.delta:+.1f} points, 95 % interval [{low:+.1f}, {high:+.1f}], "
-            f"p = {self.p_value:.2g}, {len(self.flips)} answers changed)"
+            f"{p_text(self.p_value)}, {len(self.flips)} answers changed)"
         )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from attnlab.balance.reading import MEASURES
+
 BOUNDED = ("entropy", "largest", "gini")  # drawn from 0 to 1, whatever the numbers are
 UNBOUNDED = ("keys", "distance", "contribution", "gradient")
 VALUES = {
@@ -46,10 +48,10 @@ def with_minus(text: str) -> str:
 def signed_points(share: float) -> str:
     """A change of a share in percentage points, with its sign.
 
-    >>> signed_points(0.012), signed_points(-0.005)
-    ('+1.2', '−0.5')
+    >>> signed_points(0.012), signed_points(-0.005), signed_points(-0.0001)
+    ('+1.2', '−0.5', '+0.0')
     """
-    return with_minus(f"{100 * share:+.1f}")
+    return number(100 * share, 1, signed=True)
 
 
 def significant(value: float, digits: int = 5) -> float | None:
@@ -68,9 +70,22 @@ def decimals_between(limits: tuple[float, float]) -> int:
     return 1 if largest >= 3 else 2 if largest >= 0.1 else 3
 
 
-def number(value: float, decimals: int) -> str:
-    """A number with its minus sign, or a dash if there is none."""
-    return with_minus(f"{value:.{decimals}f}") if math.isfinite(value) else "–"
+def number(value: float, decimals: int, signed: bool = False) -> str:
+    """A number with its minus sign, or a dash if there is none; what rounds to 0 has no minus.
+
+    Parameters
+    ----------
+    value : the number
+    decimals : how many to write
+    signed : write a plus before what is not negative
+
+    >>> number(-0.004, 2), number(1234.5, 1), number(0.25, 1, signed=True), number(math.nan, 2)
+    ('0.00', '1,234.5', '+0.2', '–')
+    """
+    if not math.isfinite(value):
+        return "–"
+    rounded = round(float(value), decimals) + 0.0  # adding 0 turns −0 into 0
+    return with_minus(f"{rounded:{'+' if signed else ''},.{decimals}f}")
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
@@ -83,6 +98,21 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 
 
 # ── measures of heads ──────────────────────────────────────────────────────────────────────────
+
+
+def label_of(measure: str, bounded: bool = True) -> str:
+    """What the numbers of a measure are; from 0 to 1 only where these numbers are bounded so.
+
+    Parameters
+    ----------
+    measure : one of `balance.MEASURES`
+    bounded : False for changes, slopes and spreads of a measure
+
+    >>> label_of("gini"), label_of("gini", bounded=False)
+    ('Gini of what tokens receive, 0 to 1', 'Gini of what tokens receive')
+    """
+    name = MEASURES.get(measure, measure.replace("_", " "))
+    return name if bounded else name.removesuffix(", 0 to 1")
 
 
 def short(measure: str) -> str:

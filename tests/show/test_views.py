@@ -155,14 +155,14 @@ def test_a_map_of_a_sweep_marks_its_noise_and_what_is_outside():
     frames = [patch for patch in axes.patches if not patch.get_fill()]
     assert [(patch.get_x(), patch.get_y()) for patch in frames] == [(2, 1)]
     assert "noise of ±0.5 points" in axes.texts[-1].get_text()
-    assert "1 heads have an interval that excludes 0" in picture.alt
+    assert "1 head has an interval that excludes 0" in picture.alt
     assert "lowest -5.00 at layer 1 head 2" in picture.alt
 
 
 def test_small_numbers_of_heads_stay_legible():
     picture = plots.head_map(np.array([[0.004, -0.0123], [0.0, 0.001]]), label="loss, nats")
     axes, bar = picture.figure.axes
-    assert [text.get_text() for text in axes.texts] == ["4.0", "-12.3", "0.0", "1.0"]
+    assert [text.get_text() for text in axes.texts] == ["4.0", "−12.3", "0.0", "1.0"]
     assert bar.get_ylabel() == "loss, nats, thousandths"
 
 
@@ -395,7 +395,7 @@ def test_a_matrix_shows_its_numbers_where_it_is_small_and_centres_signs_at_zero(
         np.array([[1.0, -2.0]]), columns=["a", "b"], rows=["c"], title="T", **words
     )
     axes = signed.figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["1.00", "-2.00"]
+    assert [text.get_text() for text in axes.texts] == ["1.00", "−2.00"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b"]
     assert axes.collections[0].get_clim() == (-2, 2)
     large = plots.matrix(np.ones((20, 20)), **words).figure.axes[0]

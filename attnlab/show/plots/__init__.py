@@ -22,6 +22,7 @@ from attnlab.show.plots.learning import (
     smoothed,
 )
 from attnlab.show.plots.maps import MAX_TOKENS, attention_map, before_after, head_map, readable
+from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, lines, matrix, show
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
@@ -66,5 +67,6 @@ __all__ = [
     "similarity",
     "smoothed",
     "special_shares",
+    "table",
     "tuning",
 ]

@@ -1,4 +1,4 @@
-"""What is out of line as a table that people can read, each row with a picture to open."""
+"""What is out of line as a table that people can read, below each row a picture to open."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ _OUTLIER_COLUMNS = ("layer", "head", "measure", "value", "median", "z")
 def anomaly_table(
     found: pd.DataFrame, source: pd.DataFrame | Balance, most: int = 30
 ) -> "AnomalyTable":
-    """Show what is out of line as a table, the strongest first, each row with a picture to open.
+    """Show what is out of line as a table, the strongest first, with pictures to open.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def anomaly_table(
 
 
 class AnomalyTable:
-    """What is out of line as a table that people can read, each row with a picture to open.
+    """What is out of line as a table that people can read, below each row a picture to open.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class AnomalyTable:
         head = "".join(
             '<th scope="col" style="text-align:left;white-space:nowrap">'
             f"{html.escape(str(name))}</th>"
-            for name in (*self.frame.columns, "picture")
+            for name in self.frame.columns
         )
         rows = []
         for row, picture in zip(self.frame.itertuples(index=False), self.pictures, strict=True):
@@ -89,8 +89,8 @@ class AnomalyTable:
                 for cell in row
             )
             rows.append(
-                f'<tr>{cells}<td style="text-align:left;vertical-align:top;min-width:410px">'
-                f"<details><summary>show</summary>{_image(picture)}</details></td></tr>"
+                f'<tr>{cells}</tr><tr><td colspan="{len(row)}" style="text-align:left">'
+                f"<details><summary>picture</summary>{_image(picture)}</details></td></tr>"
             )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -98,7 +98,7 @@ class AnomalyTable:
 def _image(picture: Picture) -> str:
     data = base64.b64encode(picture.png(dpi=90)).decode()
     alt = html.escape(picture.alt, quote=True)
-    return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">'
 
 
 def _strongest(found: pd.DataFrame, column: str, most: int) -> list[Any]:

@@ -5,15 +5,14 @@ from typing import cast
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle, Wedge
 
-from attnlab.balance.reading import MEASURES, Balance, By, Tokens
+from attnlab.balance.reading import Balance, By, Tokens
 from attnlab.errors import AttnlabError, suggest
 from attnlab.show.plots.learning import RUN_COLOURS
-from attnlab.show.plots.picture import Picture, style
+from attnlab.show.plots.picture import Picture, heatmap, style
 from attnlab.show.wording import (
     BY,
     TOKENS,
@@ -22,7 +21,7 @@ from attnlab.show.wording import (
     decimals_between,
     extremes,
     folded,
-    with_minus,
+    label_of,
 )
 
 
@@ -70,7 +69,8 @@ def balance(
         name = "" if before is None else "this model: "
         axes.set_title(f"{name}{TOKENS[tokens]}, {BY[by]}", loc="left", fontsize=10)
         if before is not None:
-            _draw_change(figure.add_subplot(right[1]), now - before, label)
+            changed = _label(measure, value, change=True)
+            _draw_change(figure.add_subplot(right[1]), now - before, changed)
     return Picture(figure, _described(b, reference, now, before, label))
 
 
@@ -101,9 +101,10 @@ def _map_of(b: Balance, measure: str, tokens: str, by: str, value: str) -> np.nd
     return values
 
 
-def _label(measure: str, value: str = "mean") -> str:
-    name = MEASURES.get(measure, measure.replace("_", " "))
-    return name if value == "mean" else f"{name}, {VALUES[value]}"
+def _label(measure: str, value: str = "mean", change: bool = False) -> str:
+    name = label_of(measure, bounded=not change and value not in ("slope", "std"))
+    name = name if value == "mean" else f"{name}, {VALUES[value]}"
+    return f"change of {name}" if change else name
 
 
 def _draw_dial(axes: Axes, overall: float, reference: float | None) -> None:
@@ -142,7 +143,7 @@ def _draw_parts(axes: Axes, b: Balance, reference: Balance | None) -> None:
 def _draw_change(axes: Axes, change: np.ndarray, label: str) -> None:
     """The change of every head, colours centred at 0."""
     limit = float(np.nanmax(np.abs(change))) or 1.0
-    _draw_heads(axes, change, (-limit, limit), f"change of {label}")
+    _draw_heads(axes, change, (-limit, limit), label)
     axes.set_title("change: this model minus the reference", loc="left", fontsize=10)
 
 
@@ -152,9 +153,9 @@ def _draw_heads(axes: Axes, values: np.ndarray, limits: tuple[float, float], lab
     axes.set_facecolor("white")
     for row, column in np.argwhere(~np.isfinite(values)):
         axes.add_patch(Rectangle((column, row), 1, 1, fc="white", ec="0.6", hatch="////", lw=0))
-    sns.heatmap(
+    heatmap(
         values,
-        ax=axes,
+        axes,
         cmap="vlag" if signed else "cividis",
         vmin=limits[0],
         vmax=limits[1],
@@ -165,19 +166,8 @@ def _draw_heads(axes: Axes, values: np.ndarray, limits: tuple[float, float], lab
         linewidths=0.5,
         cbar_kws={"label": folded(label, 30), "pad": 0.015},
     )
-    colours = np.asarray(axes.collections[0].get_facecolor())[np.isfinite(values).ravel()]
-    for text, colour in zip(axes.texts, colours, strict=len(axes.texts) > 0):
-        text.set_color("white" if _luminance(colour) < 0.179 else "black")
-        text.set_text(with_minus(text.get_text()))
     axes.set(xlabel="head", ylabel="layer")
     axes.tick_params(axis="y", rotation=0)
-
-
-def _luminance(colour: np.ndarray) -> float:
-    """Relative luminance; below 0.179 white has more contrast on it than black (WCAG 2.1)."""
-    shares = colour[:3]
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _described(

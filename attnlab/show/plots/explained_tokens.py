@@ -3,13 +3,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from attnlab.show.plots.maps import MAX_TOKENS, readable
-from attnlab.show.plots.picture import Picture, need, style
-from attnlab.show.wording import with_minus
+from attnlab.show.plots.picture import Picture, heatmap, need, style
+from attnlab.show.wording import number
 
 _UNSIGNED, _SIGNED = ("attention", "rollout"), ("gradient", "ablation")
 _HEADINGS = {
@@ -62,9 +61,9 @@ def _draw_columns(axes: Axes, frame: pd.DataFrame, names: tuple[str, ...]) -> No
     share = values / np.maximum(np.abs(columns).max(0), 1e-12)
     written = [_written(column if signed else 100 * column) for column in values.T]
     tokens = [token.replace("$", r"\$") for token in readable(list(frame["token"][:MAX_TOKENS]))]
-    sns.heatmap(
+    heatmap(
         share,
-        ax=axes,
+        axes,
         cmap="vlag" if signed else "cividis",
         vmin=-1 if signed else 0,
         vmax=1,
@@ -88,6 +87,4 @@ def _written(values: np.ndarray) -> np.ndarray:
     """The numbers of a column as text, with as many decimals as its largest needs."""
     largest = float(np.abs(values).max()) or 1.0
     decimals = int(np.clip(1 - np.floor(np.log10(largest)), 1, 4))
-    # adding 0 turns −0 into 0
-    rounded = [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]
-    return np.array([with_minus(text) for text in rounded])
+    return np.array([number(value, decimals) for value in values])

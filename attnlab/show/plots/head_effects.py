@@ -18,12 +18,11 @@ from scipy import stats
 from attnlab.errors import AttnlabError, suggest
 from attnlab.evaluation.evaluator import Score
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES, RUN_MARKERS
-from attnlab.show.plots.picture import Picture, need, style
+from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, need, style
 from attnlab.show.wording import head_name, plain
 from attnlab.statistics import benjamini_hochberg
 
 Value = Literal["loss_delta", "delta"]
-_BLUE, _ORANGE = RUN_COLOURS[:2]
 _ORDERS = {
     "gradient": "by gradient",
     "ablation": "by ablation",
@@ -227,8 +226,8 @@ def _draw_effects(axes: Axes, table: pd.DataFrame) -> None:
     real, worse = table["real"], table["worse"]
     kinds = {
         "not significant, 95 % interval": (~real, "0.45"),
-        "significant: the model gets worse": (real & worse, _ORANGE),
-        "significant: the model gets better": (real & ~worse, _BLUE),
+        "significant: needed": (real & worse, NEEDED),
+        "significant: better without": (real & ~worse, BETTER_WITHOUT),
     }
     for label, (which, colour) in kinds.items():
         part = table[which]

@@ -3,13 +3,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from scipy import stats
 
 from attnlab.errors import AttnlabError
-from attnlab.show.plots.picture import Picture, need, style
-from attnlab.show.wording import plain, with_minus
+from attnlab.show.plots.picture import Picture, heatmap, need, style
+from attnlab.show.wording import number, plain
 
 _MOST_NAMED = 5  # ranks that are written
 
@@ -74,9 +73,9 @@ def importances(table: pd.DataFrame, title: str | None = None) -> Picture:
 def _draw_ranks(axes: Axes, rank: np.ndarray, heads: int) -> None:
     """A map of ranks (L, H), NaN where there is no head; the first ones are written."""
     written = np.where(rank <= _MOST_NAMED, np.nan_to_num(rank).astype(int).astype(str), "")
-    sns.heatmap(
+    heatmap(
         rank,
-        ax=axes,
+        axes,
         cmap="cividis_r",
         vmin=1,
         vmax=heads,
@@ -107,9 +106,9 @@ def agreement(table: pd.DataFrame) -> Picture:
     with style():
         size = (2.4 + cell * (len(names) - 1), 1.4 + 0.62 * (len(names) - 1))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        sns.heatmap(
+        heatmap(
             matrix.iloc[1:, :-1],
-            ax=axes,
+            axes,
             mask=~below,
             cmap="vlag",
             vmin=-1,
@@ -144,10 +143,10 @@ def _given(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     matrix = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
     notes = matrix.astype(object)
     for row in table.to_dict("records"):
-        interval = f"[{_rounded(row['ci_low'])}, {_rounded(row['ci_high'])}]"
+        interval = f"[{number(row['ci_low'], 2)}, {number(row['ci_high'], 2)}]"
         for cell in ((row["first"], row["second"]), (row["second"], row["first"])):
             matrix.loc[cell] = row["correlation"]
-            notes.loc[cell] = f"{_rounded(row['correlation'])}\n{interval}"
+            notes.loc[cell] = f"{number(row['correlation'], 2)}\n{interval}"
     return matrix, notes, f"mean over {table['texts'].max()} texts, with 95 % interval"
 
 
@@ -159,7 +158,7 @@ def _correlated(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     student = stats.t.ppf(0.975, count - 2) if count > 2 else np.inf
     limit = student / np.sqrt(count - 2 + student**2) if np.isfinite(student) else 1
     about = f"{count} heads; by chance alone up to ±{limit:.2f}, 95 times in 100"
-    return matrix, matrix.map(_rounded), about
+    return matrix, matrix.map(lambda share: number(share, 2)), about
 
 
 def _measures(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
@@ -179,10 +178,6 @@ def _measures(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[list[str],
                 f"{name!r} is the same for every head, so it ranks none. Leave it out."
             )
     return names, values
-
-
-def _rounded(number: float) -> str:
-    return with_minus(f"{round(number, 2) + 0.0:.2f}")  # no −0.00
 
 
 def _label(name: str) -> str:

@@ -15,7 +15,7 @@ from attnlab.errors import AttnlabError, suggest
 from attnlab.heads.maps import AttentionMaps
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_MARKERS
 from attnlab.show.plots.maps import readable
-from attnlab.show.plots.picture import HALO, Picture, style
+from attnlab.show.plots.picture import HALO, Picture, heatmap, style
 from attnlab.show.wording import head_name
 
 _MOST_TOKENS = 24  # of a small map
@@ -39,9 +39,9 @@ def similarity(sim: Similarity, which: Literal["js", "cka"] = "js") -> Picture:
     label = _SIMILARITIES[which]
     with style():
         figure, axes = plt.subplots(figsize=(6.9, 5.7), layout="constrained")
-        sns.heatmap(
+        heatmap(
             others,
-            ax=axes,
+            axes,
             cmap="cividis_r" if which == "js" else "cividis",  # light is alike in both
             vmin=0,
             vmax=float(np.nanmax(others)) or 1.0,
@@ -182,9 +182,9 @@ def _draw_small_map(axes: Axes, maps: AttentionMaps, group: int, head: tuple[int
     shown = min(len(maps.tokens), _MOST_TOKENS)
     values = maps.of("weights")[head][:shown, :shown].detach().numpy()
     labels = [token.replace("$", r"\$") for token in readable(maps.tokens[:shown])]
-    sns.heatmap(
+    heatmap(
         values,
-        ax=axes,
+        axes,
         cmap="cividis",
         vmin=0,
         vmax=max(float(values.max()), 0.5),

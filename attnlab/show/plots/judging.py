@@ -13,8 +13,8 @@ from attnlab.errors import AttnlabError
 from attnlab.evaluation.movement import KINDS, layer_movement
 from attnlab.evaluation.reports import BINS, Report
 from attnlab.show.plots.learning import RUN_COLOURS
-from attnlab.show.plots.picture import Picture, style
-from attnlab.show.wording import plain
+from attnlab.show.plots.picture import Picture, heatmap, style
+from attnlab.show.wording import plain, signed_points
 
 
 def calibration(report: Report) -> Picture:
@@ -87,9 +87,9 @@ def confusion(report: Report, most: int = 12) -> Picture:
     with style():
         width, height = cell * len(labels) + 2.8, cell * len(labels) * 0.8 + 1.8
         figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-        sns.heatmap(
+        heatmap(
             shares,
-            ax=axes,
+            axes,
             cmap="cividis",
             norm=PowerNorm(0.5, 0, 100),  # by the root: small shares must be told from none
             annot=numbers,
@@ -177,9 +177,9 @@ def movement(before: Any, after: Any) -> Picture:
     with style():
         size = (1.9 + 1.0 * grid.shape[1], 1.6 + 0.4 * len(grid))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        sns.heatmap(
+        heatmap(
             grid,
-            ax=axes,
+            axes,
             cmap="cividis",
             vmin=0,
             vmax=largest or 1.0,
@@ -241,8 +241,8 @@ def _ahead(row: Any) -> str:
     """By how much the classifier is ahead of a row of the comparison, on the same texts."""
     if not np.isfinite(row.delta):
         return ""
-    low, high = 100 * row.ci_low, 100 * row.ci_high
-    return f"{100 * row.delta:+.1f} points, [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    delta, low, high = (signed_points(share) for share in (row.delta, row.ci_low, row.ci_high))
+    return f"{delta} points, [{low}, {high}]"
 
 
 def _describe_comparison(report: Report) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from bertviz.util import format_special_chars
 from matplotlib.axes import Axes
 
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
-from attnlab.show.plots.picture import Picture, style
+from attnlab.show.plots.picture import Picture, heatmap, style
+from attnlab.show.wording import counted
 
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read
 
@@ -32,14 +32,18 @@ def head_map(
         "loss_delta", ...
     label : what the number is, with its unit
 
+    Red heads are needed, blue ones are those without which the model does better: a table's
+    ``delta`` and ``margin_delta`` are red where they fall, all other numbers where they rise.
+
     With a table's ``delta`` a frame marks heads whose 95 % interval excludes 0, and the band beside
     the colour bar is what heads that do nothing would still show, half of the mean interval's
     width.
     """
     table, band, outside = _numbers_of_heads(values, column)
     if column == "delta" and isinstance(values, pd.DataFrame):
-        label = label or "change of accuracy, points"
+        label = label or "change of accuracy, points\n(red: needed, blue: better without)"
     label = label or column.replace("_", " ")
+    needed_is_low = isinstance(values, pd.DataFrame) and column in _FALLING
     signed = bool((table.to_numpy() < 0).any())
     limit = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
     if limit < 0.1:  # two decimals would say nothing of them
@@ -49,10 +53,10 @@ def head_map(
     rows, columns = table.shape
     with style():
         figure, axes = plt.subplots(figsize=(1.6 + 0.62 * columns, 1.3 + 0.42 * rows))
-        sns.heatmap(
+        heatmap(
             table,
-            ax=axes,
-            cmap="vlag" if signed else "cividis",
+            axes,
+            cmap=_colours(signed, needed_is_low),
             vmin=-limit if signed else None,
             vmax=limit if signed else None,
             annot=rows * columns <= 160,
@@ -68,14 +72,24 @@ def head_map(
         if title:
             axes.set_title(title, loc="left")
     low, high = table.stack().idxmin(), table.stack().idxmax()
+    about = f"{title or 'Map of heads'}: {label.splitlines()[0]}"
     alt = (
-        f"{title or 'Map of heads'}: {label} for {rows} layers by {columns} heads, lowest "
-        f"{table.loc[low]:.2f} at layer {low[0]} head {low[1]}, highest {table.loc[high]:.2f} at "
-        f"layer {high[0]} head {high[1]}."
+        f"{about} for {rows} layers by {columns} heads, lowest {table.loc[low]:.2f} at layer "
+        f"{low[0]} head {low[1]}, highest {table.loc[high]:.2f} at layer {high[0]} head {high[1]}."
     )
     if band:
-        alt += f" {len(outside)} heads have an interval that excludes 0."
+        alt += f" {counted(len(outside), 'head has', 'heads have')} an interval that excludes 0."
     return Picture(figure, alt)
+
+
+_FALLING = ("delta", "margin_delta")  # what falls without a head that is needed
+
+
+def _colours(signed: bool, needed_is_low: bool) -> str:
+    """A colour map in which a needed head is red."""
+    if not signed:
+        return "cividis"
+    return "vlag_r" if needed_is_low else "vlag"
 
 
 def _numbers_of_heads(
@@ -168,9 +182,9 @@ def _draw_map(axes: Axes, maps: AttentionMaps, values: np.ndarray, what: What) -
     shown = min(len(maps.tokens), MAX_TOKENS)
     # "$" would start a formula
     labels = [token.replace("$", r"\$") for token in readable(maps.tokens[:shown])]
-    sns.heatmap(
+    heatmap(
         values[:shown, :shown],
-        ax=axes,
+        axes,
         cmap="vlag" if signed else "cividis",
         vmin=-limit if signed else 0,
         vmax=limit if signed or what == "contributions" else max(limit, 0.5),

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import CrossMaps, Seq2SeqMaps
 from attnlab.show.plots.maps import MAX_TOKENS
-from attnlab.show.plots.picture import Picture, style
+from attnlab.show.plots.picture import Picture, heatmap, style
 from attnlab.show.wording import plain
 
 _CHOSEN, _OTHER = "#1f5fa8", "0.72"
@@ -123,9 +123,9 @@ def alignment_accuracy(frame: pd.DataFrame) -> Picture:
             rest.axis("off")
         for field, axes in zip(fields, grid.flat, strict=False):
             table = tables[field]
-            sns.heatmap(
+            heatmap(
                 table,
-                ax=axes,
+                axes,
                 cmap="cividis",
                 vmin=0,
                 vmax=100,
@@ -245,9 +245,9 @@ def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -
     rows, columns = (min(size, MAX_TOKENS) for size in values.shape)
     with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        sns.heatmap(
+        heatmap(
             values[:rows, :columns],
-            ax=axes,
+            axes,
             cmap="cividis",
             vmin=limits.vmin,
             vmax=limits.vmax,

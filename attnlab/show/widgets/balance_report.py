@@ -15,6 +15,7 @@ from attnlab.show.wording import (
     decimals_between,
     decimals_of,
     extremes,
+    label_of,
     number,
     short,
     significant,
@@ -244,7 +245,8 @@ def _empty_map(size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _label(shown: dict[str, Any]) -> str:
-    name = MEASURES[shown["measure"]]
+    bounded = shown["value"] not in ("change", "slope", "std")
+    name = label_of(shown["measure"], bounded)
     return name if shown["value"] == "mean" else f"{name}: {SHOWS[shown['value']]}"
 
 

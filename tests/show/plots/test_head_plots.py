@@ -12,9 +12,8 @@ from attnlab import evaluation
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.explaining import EXPLANATIONS
 from attnlab.show import plots
-from attnlab.show.plots.learning import RUN_COLOURS
+from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED
 
-BLUE, ORANGE = RUN_COLOURS[0], RUN_COLOURS[1]
 TEXT = "The plot is thin, but the two leads are warm and funny."
 
 
@@ -154,9 +153,9 @@ def test_heads_that_stay_significant_are_coloured_by_what_they_do_and_named():
     picture = plots.effects(sweep_of(changes, 0.02))
     axes = picture.figure.axes[0]
     points = drawn_points(axes)
-    worse, better = (points[f"significant: the model gets {how}"] for how in ("worse", "better"))
-    assert (list(worse[0]), worse[1]) == ([0.09], ORANGE)
-    assert (list(better[0]), better[1]) == ([-0.08], BLUE)
+    worse, better = (points[f"significant: {how}"] for how in ("needed", "better without"))
+    assert (list(worse[0]), worse[1]) == ([0.09], NEEDED)
+    assert (list(better[0]), better[1]) == ([-0.08], BETTER_WITHOUT)
     assert len(points["not significant, 95 % interval"][0]) == 14
     names = {text.get_text(): text.xy for text in axes.texts}
     assert names["L1 H2"] == pytest.approx((16, 0.11))  # above its bar
@@ -173,9 +172,9 @@ def test_for_accuracy_the_tables_q_values_decide_and_a_fall_is_worse():
     table = sweep_of([0, 0.002, 0, -0.04, 0, 0, 0.03, 0], 0.02, q_values, "delta")
     picture = plots.effects(table, "delta")
     points = drawn_points(picture.figure.axes[0])
-    heights, colour, _ = points["significant: the model gets worse"]
-    assert (list(heights), colour) == ([-4.0], ORANGE)  # in points
-    assert "significant: the model gets better" not in points
+    heights, colour, _ = points["significant: needed"]
+    assert (list(heights), colour) == ([-4.0], NEEDED)  # in points
+    assert "significant: better without" not in points
     assert "1 are significant" in picture.alt
     assert "-4 points for layer 0 head 3" in picture.alt
 

@@ -1,0 +1,59 @@
+"""Tables whose numbers people can read: as many digits as mean something, and no more."""
+
+import html
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from attnlab.show.plots.picture import need
+from attnlab.show.wording import number
+from attnlab.statistics import p_text
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+_P_VALUES = ("p", "p_value", "q_value")
+
+
+def table(frame: pd.DataFrame, **decimals: int) -> "Styler":
+    """A table with its numbers formatted column by column.
+
+    Parameters
+    ----------
+    frame : what to show
+    decimals : for columns that are to have so many decimals; a name with spaces goes in as
+        ``table(frame, **{"F1, %": 1})``
+
+    Whole numbers have none and are grouped by thousands; others have as many as their largest
+    needs to show three or four digits. p-values are never 0, and what is missing is a dash.
+    """
+    need(frame, (), "your numbers", rows=False)
+    need(frame, tuple(decimals), "your numbers", rows=False)
+    formats = {}
+    for column in frame:
+        if pd.api.types.is_bool_dtype(frame[column]):
+            continue
+        if str(column) in _P_VALUES:
+            formats[column] = _p_value
+        elif pd.api.types.is_numeric_dtype(frame[column]):
+            values = frame[column].to_numpy(float)
+            formats[column] = _writer(values, decimals.get(str(column)))
+    return frame.style.format(formats, na_rep="–", escape="html")
+
+
+def _p_value(value: float) -> str:
+    return html.escape(p_text(value).removeprefix("p ").removeprefix("= "))
+
+
+def _writer(values: np.ndarray, decimals: int | None) -> Any:
+    """How to write the numbers of a column."""
+    values = np.abs(values[np.isfinite(values)])
+    if decimals is None:
+        largest = float(values.max(initial=0))
+        if 0 < largest < 1e-3:
+            return lambda value: f"{value:.1e}".replace("e-0", "e-") if value else "0"
+        whole = bool((values == values.round()).all())
+        decimals = 0 if whole else int(np.clip(2 - math.floor(math.log10(largest)), 0, 3))
+    return lambda value: number(value, decimals)

@@ -1,0 +1,166 @@
+"""What all pictures and tables share: numbers that can be read, and one convention for colours."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from attnlab.balance.reading import MEASURES
+from attnlab.errors import AttnlabError
+from attnlab.show import plots
+from attnlab.show.plots import picture
+from attnlab.show.wording import label_of, number, signed_points
+
+PLOTS = Path(plots.__file__).parent
+
+
+def luminance(colour):
+    shares = np.asarray(colour[:3], dtype=float)
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrasts(axes):
+    """The contrast of every written number with its cell, in one heat map."""
+    mesh = axes.collections[0]
+    width = mesh.get_coordinates().shape[1] - 1
+    for text in axes.texts:
+        column, row = (int(place) for place in text.get_position())
+        paper = luminance(mesh.get_facecolor()[row * width + column])
+        ink = luminance(plt.matplotlib.colors.to_rgb(text.get_color()))
+        yield (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
+
+
+@pytest.mark.parametrize("colours", ["cividis", "cividis_r", "vlag", "vlag_r"])
+def test_numbers_are_legible_on_every_colour_of_a_map(colours):
+    _, axes = plt.subplots()
+    picture.heatmap(np.linspace(-1, 1, 400).reshape(20, 20), axes, cmap=colours, annot=True)
+    plt.close("all")
+    found = list(contrasts(axes))
+    assert len(found) == 400
+    assert min(found) >= 4.5
+
+
+def test_numbers_are_legible_beside_masked_cells_and_other_texts():
+    _, axes = plt.subplots()
+    axes.text(0.5, 0.5, "mine", color="tab:red")
+    values = np.linspace(0, 1, 9).reshape(3, 3)
+    picture.heatmap(values, axes, mask=np.eye(3, dtype=bool), cmap="cividis", annot=True)
+    plt.close("all")
+    first, *numbers = axes.texts
+    assert first.get_color() == "tab:red"
+    assert len(numbers) == 6
+    first.remove()
+    assert min(contrasts(axes)) >= 4.5
+
+
+def test_every_picture_of_heads_has_legible_numbers():
+    spread = np.linspace(-1, 1, 72).reshape(6, 12)
+    layer, head = np.divmod(np.arange(72), 12)
+    measures = pd.DataFrame({"layer": layer, "head": head, "a": spread.ravel(), "b": -layer})
+    drawn = [
+        plots.head_map(spread, label="x"),
+        plots.head_map(np.abs(spread), label="x"),
+        plots.matrix(spread, xlabel="x", ylabel="y", label="z", alt="Numbers."),
+        plots.agreement(measures),
+        plots.importances(measures),
+    ]
+    for each in drawn:
+        maps = [axes for axes in each.figure.axes if axes.texts and axes.collections]
+        assert maps
+        for axes in maps:
+            notes = [text for text in axes.texts if text.get_transform() == axes.transAxes]
+            for note in notes:
+                note.remove()
+            assert min(contrasts(axes)) >= 4.5, each.alt
+
+
+def test_no_picture_draws_a_map_past_the_one_function_that_minds_contrast():
+    past = [
+        path.name
+        for path in PLOTS.glob("*.py")
+        if "sns.heatmap(" in path.read_text() and path.name != "picture.py"
+    ]
+    assert past == []
+
+
+def test_a_map_writes_minus_signs_and_no_minus_before_0():
+    _, axes = plt.subplots()
+    picture.heatmap(np.array([[-0.001, -0.31, 0.2]]), axes, annot=True, fmt=".2f")
+    plt.close("all")
+    assert [text.get_text() for text in axes.texts] == ["0.00", "−0.31", "0.20"]
+
+
+# ── one convention for colours ─────────────────────────────────────────────────────────────────
+
+
+def sweep(**columns):
+    table = {"layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], "delta": np.zeros(4)}
+    table |= {"ci_low": np.full(4, -0.01), "ci_high": np.full(4, 0.01), "q_value": np.ones(4)}
+    return pd.DataFrame(table | columns)
+
+
+@pytest.mark.parametrize(
+    ("column", "needed"), [("delta", -0.02), ("margin_delta", -0.5), ("loss_delta", 0.5)]
+)
+def test_a_needed_head_is_red_and_one_better_gone_blue_whatever_is_drawn(column, needed):
+    drawn = plots.head_map(sweep(**{column: np.array([needed, -needed, 0, 0])}), column)
+    mesh = drawn.figure.axes[0].collections[0]
+    mesh.update_scalarmappable()
+    (red, _, blue, _), (red_gone, _, blue_gone, _) = mesh.get_facecolor()[:2]
+    assert red > blue
+    assert blue_gone > red_gone
+
+
+def test_the_map_of_accuracy_says_what_its_colours_mean():
+    drawn = plots.head_map(sweep(delta=np.array([-0.02, 0.01, 0, 0])))
+    labels = [axes.get_ylabel() for axes in drawn.figure.axes]
+    assert any("red: needed, blue: better without" in label for label in labels)
+    assert "\n" not in drawn.alt
+    assert "1 heads" not in drawn.alt
+
+
+# ── numbers, p-values, names ───────────────────────────────────────────────────────────────────
+
+
+def test_what_rounds_to_0_has_no_minus_and_thousands_are_grouped():
+    assert [number(value, 1) for value in (-0.04, 1056128.0, -2.25, np.inf)] == [
+        "0.0",
+        "1,056,128.0",
+        "−2.2",
+        "–",
+    ]
+    assert signed_points(-0.0004) == "+0.0"
+
+
+def cells(styler):
+    return re.findall(r"<td[^>]*>([^<]*)</td>", styler.to_html())
+
+
+def test_a_table_writes_whole_numbers_shares_and_p_values_as_people_do():
+    frame = pd.DataFrame(
+        {
+            "parameters": [1056128.0, 12.0],
+            "accuracy": [0.8512345, np.nan],
+            "seconds": [412.53, 0.2],
+            "learning_rate": [1.58e-05, 0.0],
+            "p_value": [1.5e-13, 0.0349],
+            "name": ["a", "b"],
+        }
+    )
+    assert cells(plots.table(frame)) == [
+        *("1,056,128", "0.851", "413", "1.6e-5", "&lt; 0.001", "a"),
+        *("12", "–", "0", "0", "0.035", "b"),
+    ]
+    assert cells(plots.table(frame[["seconds"]], seconds=1)) == ["412.5", "0.2"]
+    with pytest.raises(AttnlabError, match="lacks 'minutes'"):
+        plots.table(frame, minutes=1)
+
+
+def test_only_numbers_that_are_bounded_are_said_to_be_from_0_to_1():
+    for measure in MEASURES:
+        assert "0 to 1" not in label_of(measure, bounded=False)
+    assert label_of("gini").endswith("0 to 1")
