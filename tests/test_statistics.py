@@ -23,6 +23,20 @@ def test_the_interval_holds_the_change_mirrors_and_never_has_no_width(gained, lo
     assert mirrored == pytest.approx((-high, -low))
 
 
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (40, 40), (0, 40), (149, 200), (1, 3)])
+def test_the_interval_of_a_share_is_scipys_and_never_has_no_width(right, n):
+    low, high = significance.share_interval(right, n)
+    known = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((known.low, known.high), abs=1e-12)
+    assert 0 <= low < high <= 1
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_a_share_of_nothing_is_refused(right, n):
+    with pytest.raises(AttnlabError, match="n at least 1"):
+        significance.share_interval(right, n)
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     truth = 0.05 - 0.08

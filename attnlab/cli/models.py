@@ -63,6 +63,7 @@ def finetune(
     from attnlab.classification import finetuning
     from attnlab.device import is_main_process
     from attnlab.evaluation.evaluator import Evaluator
+    from attnlab.show.wording import with_interval
     from attnlab.training import Callback, ProgressBar, TensorBoard
 
     splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
@@ -110,7 +111,7 @@ def finetune(
     )
     if len(splits.test):
         score = Evaluator(clf, splits.test).score()
-        OUT.print(f"test {score.accuracy:.1%} ± {score.stderr:.1%} ({score.n:,} texts)")
+        OUT.print(f"test {with_interval(score.accuracy, score.ci)}, {score.n:,} texts")
     say(f"written to {out_folder}")
 
 
@@ -209,6 +210,8 @@ def ablate(
     from attnlab.evaluation import Evaluator
     from attnlab.evaluation import ablate as measure
     from attnlab.files import atomic_write
+    from attnlab.show.wording import with_interval
+    from attnlab.statistics import share_interval
 
     if Path(dataset).suffix:
         held_out = datasets.from_csv(dataset, text, label)
@@ -231,9 +234,10 @@ def ablate(
     if not is_main_process():
         return
     facts = table.attrs
+    interval = share_interval(round(facts["accuracy"] * facts["n"]), facts["n"])
     alike = f", answers as in float32: {facts['agreement']:.1%}" if "agreement" in facts else ""
     say(
-        f"{facts['n']} sentences, untouched {facts['accuracy']:.1%} ± {facts['stderr']:.1%}; "
+        f"{facts['n']} sentences, untouched {with_interval(facts['accuracy'], interval)}; "
         f"{facts['number_format']}{alike}"
     )
     if to:

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
-from attnlab.statistics import PairedTest, p_text, paired_bootstrap, paired_test
+from attnlab.statistics import (
+    PairedTest,
+    p_text,
+    paired_bootstrap,
+    paired_test,
+    share_interval,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +66,17 @@ class Score:
             margins=margins,
         )
 
+    @property
+    def ci(self) -> tuple[float, float]:
+        """95 % interval of the accuracy, see `statistics.share_interval`."""
+        return share_interval(round(self.accuracy * self.n), self.n)
+
     def __repr__(self) -> str:
-        return f"Score({self.accuracy:.1%} ± {self.stderr:.1%}, loss {self.loss:.3f}, n {self.n:,})"
+        low, high = self.ci
+        return (
+            f"Score({self.accuracy:.1%} (95 %: {low:.1%} to {high:.1%}), loss {self.loss:.3f}, "
+            f"n {self.n:,})"
+        )
 
 
 @dataclass(frozen=True, eq=False)

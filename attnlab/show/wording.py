@@ -54,6 +54,16 @@ def signed_points(share: float) -> str:
     return number(100 * share, 1, signed=True)
 
 
+def with_interval(share: float, interval: tuple[float, float]) -> str:
+    """A share in percent with its 95 % interval.
+
+    >>> with_interval(0.745, (0.681, 0.8))
+    '74.5\xa0% (95\xa0%: 68.1 to 80.0)'
+    """
+    low, high = interval
+    return f"{100 * share:.1f}\u00a0% (95\u00a0%: {100 * low:.1f} to {100 * high:.1f})"
+
+
 def significant(value: float, digits: int = 5) -> float | None:
     """The value to so many significant digits, all that can be seen; None if not finite."""
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None

@@ -11,14 +11,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from attnlab.datasets.duplicates import trigram_cosine
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import normalise
 from attnlab.errors import DataError, needs, suggest
-from attnlab.statistics import paired_test
+from attnlab.statistics import paired_test, share_interval
 
 Tokenizer = Literal["13a", "zh", "intl", "char", "none"]  # how sacrebleu finds the words for BLEU
 
@@ -98,14 +97,13 @@ def score(
         metric.n_bootstrap, metric.seed = DRAWS, str(seed)  # its signature says so
         signature[name] = str(metric.get_signature())
     hits = _exact(predictions, references)
-    wilson = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     return TranslationScore(
         values["bleu"],
         intervals["bleu"],
         values["chrf"],
         intervals["chrf"],
         float(hits.mean()),
-        (float(wilson.low), float(wilson.high)),
+        share_interval(int(hits.sum()), len(hits)),
         len(hits),
         signature,
     )

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss
 import attnlab as al
 from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, DataError, SettingsError
+from attnlab.evaluation.scores import Score
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,12 @@ def test_a_score_is_what_scikit_learn_says(clf, some, ev, damaged):
             math.sqrt(score.accuracy * (1 - score.accuracy) / score.n)
         )
         assert score.seconds > 0
+
+
+def test_all_answers_right_is_not_said_to_be_certain():
+    score = Score.of(torch.tensor([[3.0, 0.0]] * 40), np.zeros(40, dtype=int))
+    assert score.ci == pytest.approx((0.912, 1), abs=1e-3)
+    assert "100.0% (95 %: 91.2% to 100.0%)" in repr(score)
 
 
 def test_applied_settings_and_settings_of_a_call_agree(clf, ev, damaged):

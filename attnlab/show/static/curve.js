@@ -35,12 +35,12 @@ function drawAccuracy(svg, { runs, axes }) {
     const known = run.epochs.filter(({ accuracy }) => accuracy !== null);
     const size = known.length > 30 ? 2.5 : 4.5;
     svg.append(line(`between run-${index}`, known.map(({ epoch }) => epoch), known.map(({ accuracy }) => accuracy), { x: at, y }));
-    for (const { epoch, accuracy, error, label, text } of known) {
-      if (error) svg.append(drawn("path", { class: `error run-${index}`, d: `M${at(epoch)},${y(accuracy - error)}V${y(accuracy + error)}` }));
+    for (const { epoch, accuracy, low, high, label, text } of known) {
+      if (low !== null) svg.append(drawn("path", { class: `error run-${index}`, d: `M${at(epoch)},${y(low)}V${y(high)}` }));
       const point = mark(index, at(epoch), y(accuracy), size);
       point.append(drawn("title", {}, `${run.name}, epoch ${epoch}: ${text}`));
       const tight = at(epoch) + 40 > svg.clientWidth; // no room beside the point
-      const place = tight ? { x: svg.clientWidth, y: y(accuracy + (error ?? 0)) - 8, "text-anchor": "end" } : { x: at(epoch) + 8, y: y(accuracy) - 6 };
+      const place = tight ? { x: svg.clientWidth, y: y(high ?? accuracy) - 8, "text-anchor": "end" } : { x: at(epoch) + 8, y: y(accuracy) - 6 };
       svg.append(point, drawn("text", { class: "value", ...place }, label));
     }
   });

@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from attnlab.show import plots
 from attnlab.show.plots.learning import accuracy_name, quality
-from attnlab.show.wording import significant
+from attnlab.show.wording import significant, with_interval
+from attnlab.statistics import share_interval
 from attnlab.training.history import History
 from attnlab.training.recipe import Recipe
 
@@ -46,7 +47,7 @@ def curve_report(
     histories : a name and what was seen so far, for each run
     steps : how many steps each run will have; default those it has had
     dev_texts : how many texts dev accuracy (a translator's exact match) is measured on; its
-        standard error needs it
+        95 % interval needs it
     stopped : names of runs that no longer train, whether they came to their end or not
 
     Returns
@@ -79,7 +80,7 @@ def curve_report(
         "axes": _axes(runs),
         "remark": _remark(runs, name),
         "alt": _alternatives(runs, name),
-        "note": "" if dev_texts is None else f"± standard error, {dev_texts:,} texts",
+        "note": "" if dev_texts is None else f"95\u00a0% bars, {dev_texts:,} texts",
     }
 
 
@@ -164,23 +165,25 @@ def _highest_rate(history: History, total: int) -> float:
 
 
 def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
-    """What was measured after each epoch, with a standard error if the number of texts is known."""
+    """What was measured after each epoch, with an interval if the number of texts is known."""
     ends = plots.epoch_ends(history)
     measured = []
     for row, step in zip(history.rows, ends, strict=True):
         share = float(row["dev_accuracy"])
-        error = None
+        interval = None
         if dev_texts is not None and math.isfinite(share):
-            error = math.sqrt(share * (1 - share) / dev_texts)
-        text = _percent(share, error)
+            interval = share_interval(round(share * dev_texts), dev_texts)
+        text = _percent(share, interval)
         measured.append(
             {
                 "epoch": int(row["epoch"]),
                 "step": step,
                 "accuracy": significant(share),
-                "error": None if error is None else significant(error),
+                "low": None if interval is None else significant(interval[0]),
+                "high": None if interval is None else significant(interval[1]),
                 "loss": significant(float(row.get("dev_loss", math.nan))),
                 "text": text,
+                "short": _percent(share, None),
                 "quality": quality(history, row, text),
                 "label": "",
             }
@@ -234,8 +237,8 @@ def _accuracy_axis(epochs: list[dict[str, Any]]) -> dict[str, Any]:
     known = [epoch for epoch in epochs if epoch["accuracy"] is not None]
     if not known:
         return {"from": 0.0, "to": 1.0, "ticks": [[tick / 4, ""] for tick in range(5)]}
-    low = min(epoch["accuracy"] - (epoch["error"] or 0) for epoch in known)
-    high = max(epoch["accuracy"] + (epoch["error"] or 0) for epoch in known)
+    low = min((epoch["accuracy"] if epoch["low"] is None else epoch["low"]) for epoch in known)
+    high = max((epoch["high"] or epoch["accuracy"]) for epoch in known)
     high = min(20, max(math.ceil(20 * high + 0.2), 2))
     low = max(0, min(math.floor(20 * low - 0.2), high - 2))
     ticks = _nice(5 * low, 5 * high, 5)
@@ -276,7 +279,7 @@ def _cells(run: dict[str, Any], history: History) -> list[str]:
         f"{current}{planned}",
         f"{run['done']:,} of {run['total']:,}" if run["total"] else "–",
         "–" if smooth is None else f"{smooth:.3f}",
-        run["epochs"][-1]["text"] if run["epochs"] else "–",
+        run["epochs"][-1]["short"] if run["epochs"] else "–",
         f"{_percent(best['accuracy'], None)} ({best['epoch']})" if best else "–",
         f"{np.median(speeds):,.0f}" if speeds else "–",
         _memory(last.get("memory_mb")),
@@ -389,10 +392,10 @@ def _alternatives(runs: list[dict[str, Any]], name: str) -> dict[str, str]:
     }
 
 
-def _percent(share: float, error: float | None) -> str:
+def _percent(share: float, interval: tuple[float, float] | None) -> str:
     if not math.isfinite(share):
         return "not a number"
-    return f"{100 * share:.1f}" + ("" if error is None else f" ± {100 * error:.1f}") + "\u00a0%"
+    return f"{100 * share:.1f}\u00a0%" if interval is None else with_interval(share, interval)
 
 
 def _memory(megabytes: float | None) -> str:

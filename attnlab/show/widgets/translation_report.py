@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.heads.maps import Seq2SeqMaps
@@ -13,7 +12,7 @@ from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
 from attnlab.show import plots
 from attnlab.show.plots.translation import aligned, considered, described, place
 from attnlab.show.wording import signed_points
-from attnlab.statistics import paired_test
+from attnlab.statistics import paired_test, share_interval
 
 CANDIDATES = 5  # shown at each step
 
@@ -199,9 +198,9 @@ def score_report(
 
 
 def _share(right: np.ndarray) -> dict[str, float]:
-    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    low, high = share_interval(int(right.sum()), len(right))
     return {
         "share": float(right.mean()),
-        "low": float(f"{interval.low:.4g}"),
-        "high": float(f"{interval.high:.4g}"),
+        "low": float(f"{low:.4g}"),
+        "high": float(f"{high:.4g}"),
     }

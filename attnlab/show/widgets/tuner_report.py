@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from attnlab.errors import SettingsError
 from attnlab.heads.settings import HeadSettings
-from attnlab.show.wording import signed_points, significant
+from attnlab.show.wording import signed_points, significant, with_interval
+from attnlab.statistics import share_interval
 
 if TYPE_CHECKING:
     from attnlab.balance.tuner import Round
@@ -120,8 +121,13 @@ def looked_at(rounds: Sequence["Round"], number: int | str) -> "Round | None":
 
 
 def _first_row(guard: tuple[float, float, int]) -> dict[str, Any]:
-    told = [f"{100 * guard[0]:.1f}\u00a0%", f"± {100 * guard[1]:.1f} standard error"]
+    low, high = _interval(guard)
+    told = [f"{100 * guard[0]:.1f}\u00a0%", f"95\u00a0%: {100 * low:.1f} to {100 * high:.1f}"]
     return {"number": 0, "accepted": None, "cells": ["as it was", "start", *told]}
+
+
+def _interval(guard: tuple[float, float, int]) -> tuple[float, float]:
+    return share_interval(round(guard[0] * guard[2]), guard[2])
 
 
 def _row(done: "Round") -> dict[str, Any]:
@@ -155,7 +161,7 @@ def _point(done: "Round") -> dict[str, Any]:
 
 def _axes(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> dict[str, Any]:
     """Accuracy by steps of 5 %, at least 10 wide; rounds at least to the sixth: little jumps."""
-    ends = [guard[0] - guard[1], guard[0] + guard[1]]
+    ends = list(_interval(guard))
     for done in rounds:
         before = done.accuracy - done.delta
         ends += [done.accuracy, before + done.ci[0], before + done.ci[1]]
@@ -219,7 +225,7 @@ def _factor(value: float) -> str:
 
 def _why(looked: "Round | None", guard: tuple[float, float, int]) -> str:
     if looked is None:
-        return f"Accuracy on the guard part {100 * guard[0]:.1f} ± {100 * guard[1]:.1f}\u00a0%."
+        return f"Accuracy on the guard part {with_interval(guard[0], _interval(guard))}."
     out = "1 anomaly" if looked.anomalies == 1 else f"{looked.anomalies} anomalies"
     verdict = "Accepted" if looked.accepted else "Refused"
     told = [f"{looked.heads_on} heads on", f"{looked.seconds:.0f} s"]
@@ -243,7 +249,7 @@ def _remark(rounds: Sequence["Round"], guard: tuple[float, float, int], state: s
         "ready": "Ready",
     }[state]
     if not rounds:
-        return f"{doing}. On the guard part {100 * guard[0]:.1f} ± {100 * guard[1]:.1f}\u00a0%."
+        return f"{doing}. On the guard part {with_interval(guard[0], _interval(guard))}."
     return (
         f"{doing}. {len(rounds)} round{'s' if len(rounds) > 1 else ''}, {len(kept)} accepted: on "
         "the guard part "

@@ -69,12 +69,14 @@ def test_in_the_middle_of_a_run_it_says_where_the_run_is():
     assert run["state"] == "training"
     assert said["epoch"] == "2 of 3"
     assert said["step"] == "30 of 60"
-    assert said["dev accuracy"] == "82.0 ± 1.9\u00a0%"
+    assert said["dev accuracy"] == "82.0\u00a0%"
     assert said["tokens/s"] == "1,000"
     assert said["memory"] == "600 MB"
     assert said["elapsed"] == "1:00"
     assert said["left, about"] == "1:00"
-    assert report["remark"] == "Epoch 1 of 3 has ended with dev accuracy 82.0 ± 1.9\u00a0%."
+    assert report["remark"] == (
+        "Epoch 1 of 3 has ended with dev accuracy 82.0\u00a0% (95\u00a0%: 77.9 to 85.5)."
+    )
     assert report["axes"]["step"]["to"] == 60
     assert report["axes"]["epoch"]["ticks"] == [[1.0, "1"], [2.0, "2"], [3.0, "3"]]
 

@@ -119,7 +119,7 @@ def report(rounds=ROUNDS, **changes):
 
 def test_before_the_first_round_the_start_is_shown():
     made = report([])
-    assert made["remark"] == "Ready. On the guard part 55.0 ± 3.0\u00a0%."
+    assert made["remark"] == "Ready. On the guard part 55.0\u00a0% (95\u00a0%: 49.0 to 61.2)."
     assert made["name"] == "Before the first round"
     assert made["knobs"]["scale"]["words"][0][0] == "0.25"
     assert [row["number"] for row in made["rows"]] == [0]
