@@ -1,6 +1,7 @@
 """Commands as a shell sees them: output, exit code, and an error that is one message."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -150,36 +151,56 @@ def test_two_processes_fine_tune_together_and_one_of_them_speaks(tmp_path, movie
     )
 
 
-def test_lab_opens_jupyterlab_on_the_first_notebook(tmp_path):
+@pytest.fixture
+def lab(tmp_path):
+    """``attnlab lab`` on this clone: its process, and what fetches from it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"JUPYTER_TOKEN": "t", "JUPYTER_CONFIG_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "attnlab", "lab", "--no-browser", "--port", str(port)]
     process = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
     )
+
+    def fetch(path):
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}?token=t").read().decode()
+
     try:
-        base = f"http://127.0.0.1:{port}"
         for _ in range(300):
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None
             with contextlib.suppress(urllib.error.URLError):
-                urllib.request.urlopen(f"{base}/api")
+                fetch("api")
                 break
             time.sleep(0.2)
-        notebook = urllib.request.urlopen(f"{base}/api/contents/00_start_here.ipynb?token=t").read()
-        assert b"mixing desk" in notebook
-        page = urllib.request.urlopen(f"{base}/lab/tree/00_start_here.ipynb?token=t")
-        assert page.status == 200
+        yield process, fetch
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def test_lab_opens_jupyterlab_on_the_first_notebook_and_ends_with_its_process(lab):
+    process, fetch = lab
+    assert "mixing desk" in fetch("api/contents/00_start_here.ipynb")
+    page = fetch("lab/tree/00_start_here.ipynb")
+    assert '"news": {"disabled": true}' in page, "a pop-up asks about news"
+    listed = {entry["name"] for entry in json.loads(fetch("api/contents"))["content"]}
+    assert "00_start_here.ipynb" in listed
+    assert not listed & {"solutions", "src"}, "the solutions lie on top of a learner's list"
+
+    process.terminate()  # this process alone, as whoever knows its number would
+    process.wait(20)
+    with pytest.raises(urllib.error.URLError):
+        fetch("api")
 
 
 def test_lab_says_when_a_notebook_is_not_there():
     run = attnlab("lab", "99_nothing.ipynb")
     assert run.returncode == 1
-    assert "no notebook" in run.stderr
+    said = " ".join(run.stderr.split())
+    assert "There is no notebook" in said
+    assert "There are: 00_start_here.ipynb, 01_attention_maths.ipynb, " in said
 
 
 def test_a_folder_of_ones_own_is_made_and_kept(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.markup import escape
@@ -15,6 +16,9 @@ from rich.table import Table
 from attnlab.cli.output import OUT, print_frame, say
 from attnlab.errors import AttnlabError, needs
 from attnlab.files import bundled, checkout
+
+# what JupyterLab hides anyway, and the two folders of a clone that would spoil the exercises
+_NOT_A_STUDENTS = ("__pycache__", "*.pyc", "*.pyo", ".DS_Store", "*~", "solutions", "src")
 
 
 def doctor() -> None:
@@ -75,26 +79,45 @@ def lab(
     Examples: [bold]attnlab lab[/], [bold]attnlab lab 06_head_mixing.ipynb --no-browser[/],
     [bold]attnlab lab --folder my-course[/]
     """
+    own = folder is None and checkout() is not None
     if folder is None:
-        folder = Path.cwd() if checkout() is None else bundled("notebooks")
-    if not (folder / notebook).exists():
-        raise AttnlabError(
-            f"There is no notebook {folder / notebook}. Type attnlab start my-course, then "
-            "attnlab lab --folder my-course."
-        )
+        folder = bundled("notebooks") if own else Path.cwd()
+    if not (folder / notebook).is_file():
+        raise AttnlabError(_no_notebook(folder, notebook))
     with needs("lab"):
-        import jupyterlab  # noqa: F401 (it runs in a process of its own)
+        import jupyterlab  # noqa: F401 (it takes the place of this process)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
-    command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{notebook}"]
+    command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{quote(notebook)}"]
     command += [] if browser else ["--no-browser"]
     # the news pop-up asks the network, and stands in the way of the first look
     command += [
-        "--LabApp.news_url=",
+        "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
+    if own:  # a clone's folder also holds the solutions, and what the notebooks are made of
+        command += [f"--ContentsManager.hide_globs={name}" for name in _NOT_A_STUDENTS]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
-    with contextlib.suppress(KeyboardInterrupt):
+    _become(command)
+
+
+def _no_notebook(folder: Path, notebook: str) -> str:
+    there = sorted(path.name for path in folder.glob("*.ipynb"))
+    if not there:
+        return (
+            f"There is no notebook in {folder}. Type attnlab start my-course, then attnlab lab "
+            "--folder my-course."
+        )
+    return f"There is no notebook {folder / notebook}. There are: {', '.join(there)}."
+
+
+def _become(command: list[str]) -> None:
+    """Run a command in the place of this process: whoever ends this one ends that one."""
+    if os.name == "posix":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(command[0], command)
+    with contextlib.suppress(KeyboardInterrupt):  # elsewhere a command would run on without us
         raise typer.Exit(subprocess.call(command))
 
 
