@@ -53,7 +53,7 @@ function render(context) {
     .map(([name, label]) => [name, menu(label, (value) => set({ [name]: value }))]));
   const bar = make("div", { className: "balance-menus" }, ...Object.values(menus).map(({ box }) => box));
   const dial = dialPanel();
-  const progress = make("div", { className: "balance-done note" });
+  const progress = make("div", { className: "balance-done note", "data-progress": "" });
   const grid = headGrid({ layers, heads, label: "Heads: layers down, heads across", choose: (layer, head) => set({ layer, head }) });
   const legend = ramp();
 

@@ -1,5 +1,8 @@
 // What the views of all widgets are made of: elements, controls, and the root with its beginning and end.
 
+import { keepKeys } from "./keys.js";
+import { watchKernel } from "./kernel.js";
+
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -133,18 +136,42 @@ function isDark(element) {
   return 0.3 * r + 0.6 * g + 0.1 * b < 110;
 }
 
+// A view whose kernel is gone says so: it cannot be worked, only its settings can be copied, and nothing in it claims to
+// be under way. If the kernel answers after all, everything is drawn anew.
+function withKernel(model, root, redraw) {
+  const words = make("span");
+  const code = copyButton("rescue", "Copy its settings", () => model.get("code"), "These settings as Python code:");
+  const notice = make("div", { className: "kernel-gone", role: "alert", hidden: true }, words, code);
+  root.append(notice);
+  const close = (closed) => {
+    notice.hidden = !closed;
+    root.dataset.kernel = closed ? "gone" : "there";
+    for (const child of root.children) child.inert = closed && child !== notice;
+  };
+  const gone = (said) => {
+    words.textContent = said;
+    code.hidden = !model.get("code");
+    close(true);
+    for (const claim of root.querySelectorAll("[data-progress]")) claim.textContent = "";
+  };
+  const { ask, end } = watchKernel(model, gone, () => { close(false); redraw(); });
+  for (const type of ["input", "change", "click"]) root.addEventListener(type, ask, true);
+  return end;
+}
+
 // The root of a view, what follows the model and the page, and what ends it all.
 export function begin({ model, el }, name, label) {
   const root = make("div", { className: `attnlab-widget ${name}`, role: "group", "aria-label": label });
-  // JupyterLab's own shortcuts must not fire while somebody works a control
-  root.addEventListener("keydown", (event) => event.stopPropagation());
   el.append(root);
-  const cleanups = [];
+  const cleanups = [keepKeys(root)];
+  const drawings = [];
   const on = (trait, callback) => {
     model.on(`change:${trait}`, callback);
     cleanups.push(() => model.off(`change:${trait}`, callback));
+    drawings.push(callback);
     callback();
   };
+  cleanups.push(withKernel(model, root, () => drawings.forEach((draw) => draw())));
   const onResize = (element, callback) => {
     const observer = new ResizeObserver(callback);
     observer.observe(element);

@@ -1,6 +1,7 @@
 // A map of heads to choose from, and what its colours stand for: balance meter, training monitor, tuner's desk.
 
 import { make } from "./elements.js";
+import { onKey } from "./keys.js";
 import { colourOf, inkOn, withSign } from "./colours.js";
 
 // Layers down, heads across; one head is chosen, by a click or the arrow keys.
@@ -26,7 +27,7 @@ export function headGrid({ layers, heads, label, choose, dense = heads > 16 || l
     cells[layer][head].focus({ preventScroll: true });
     if (layer !== chosen[0] || head !== chosen[1]) choose(layer, head);
   }
-  grid.addEventListener("keydown", (event) => {
+  onKey(grid, (event) => {
     const { layer, head } = event.target.dataset;
     if (layer === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -heads], End: [0, heads], PageUp: [-layers, 0], PageDown: [layers, 0] };

@@ -1,6 +1,7 @@
 // The view of the mask desk. Controls go to Python as settings, a report comes back; this draws it.
 
 import { begin, controlled, drawn, make, say, slider } from "./elements.js";
+import { onKey } from "./keys.js";
 import { colourOf, inkOn } from "./colours.js";
 import { clamp, cut } from "./pictures.js";
 
@@ -147,7 +148,7 @@ function render(context) {
       made.addEventListener("pointerenter", () => { pointed = index; point(); });
       made.addEventListener("focus", () => { focused = stop = index; point(); });
       made.addEventListener("blur", () => { focused = null; point(); });
-      made.addEventListener("keydown", (event) => step(event, index));
+      onKey(made, (event) => step(event, index));
       return { group: made, cells, sum, bar, effective };
     });
     const list = drawn("g", { role: "listbox", "aria-label": "Rows of the grid: one query each" }, ...rows.map(({ group: made }) => made));

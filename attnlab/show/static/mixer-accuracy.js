@@ -25,7 +25,7 @@ export function accuracyPanel(desk) {
   const { model } = desk;
   const title = make("div", { className: "desk-title" });
   const big = make("div", { className: "desk-big" });
-  const status = make("div", { className: "desk-status" });
+  const status = make("div", { className: "desk-status", "data-progress": "" });
   const bar = make("progress", { max: 1, value: 0, "aria-label": "sentences evaluated" });
   const interval = drawn("svg", { class: "desk-interval", viewBox: "0 0 190 34", role: "img" });
   const change = make("div", { className: "desk-change" });

@@ -1,6 +1,7 @@
 // The mixing desk's faders, the importances behind them, and how many heads are on.
 
 import { make } from "./elements.js";
+import { onKey } from "./keys.js";
 
 export const MODES = {
   // what a fader's position means: native range inputs are linear, temperature is not
@@ -52,7 +53,7 @@ export function faderGrid(desk) {
       input.tabIndex = 0;
       desk.select(layer, head);
     });
-    input.addEventListener("keydown", (event) => key(event, layer, head));
+    onKey(input, (event) => key(event, layer, head));
     return { cell, input, value, ghost };
   }
 
@@ -88,7 +89,7 @@ export function faderGrid(desk) {
   const heat = make("input", { type: "checkbox", checked: true });
   const scale = make("i", { className: "ramp" });
   const legend = make("span", { className: "legend" }, "silencing lowers", scale, "raises the loss");
-  const wait = make("span", { className: "wait" });
+  const wait = make("span", { className: "wait", "data-progress": "" });
   const on = make("b");
   const budget = make("span", { className: "desk-budget" }, "heads on: ", on, ` of ${faders.flat().filter(Boolean).length}`);
   const hint = make("span");

@@ -2,6 +2,7 @@
 // faders go to Python, numbers and pictures come back. Python decides; this draws.
 
 import { begin, button, copied, make } from "./elements.js";
+import { onKey } from "./keys.js";
 import { accuracyPanel } from "./mixer-accuracy.js";
 import { MODES, faderGrid } from "./mixer-faders.js";
 import { sentencePanel } from "./mixer-sentence.js";
@@ -84,7 +85,7 @@ function render(context) {
     count.value = Math.min(most, Math.max(0, Math.round(Number(count.value)) || 0));
     send("preset", { name: "least-important", place: place(), count: Number(count.value) });
   };
-  count.addEventListener("keydown", (event) => { if (event.key === "Enter" && !least.disabled) least.click(); });
+  onKey(count, (event) => { if (event.key === "Enter" && !least.disabled) least.click(); });
 
   function drawLeast() {
     const { importance, error } = model.get("first_order");

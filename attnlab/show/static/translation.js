@@ -82,7 +82,7 @@ function alignmentMap(choose) {
 function scorePanel() {
   const big = make("b");
   const interval = make("span", { className: "note" });
-  const state = make("span", { className: "note" });
+  const state = make("span", { className: "note", "data-progress": "" });
   const svg = drawn("svg", { class: "score-lines", viewBox: "0 0 320 50", role: "img" });
   const words = make("div", { className: "score-words", role: "status" });
   const box = make("div", { className: "score", role: "group", "aria-label": "Exact match" },

@@ -38,7 +38,7 @@ function render(context) {
   const pasted = make("textarea", { rows: 3, spellcheck: false, placeholder: "JSON of a mixing desk, or of a round", "aria-label": "Settings as JSON" });
   const hand = button("propose", "Let the guard judge it", () => model.send({ action: "propose", text: pasted.value }));
   const byHand = make("details", { className: "tuner-hand" }, make("summary", { textContent: "By hand" }), make("div", {}, pasted, hand));
-  const doing = make("span", { className: "note" });
+  const doing = make("span", { className: "note", "data-progress": "" });
   const bar = make("div", { className: "tuner-bar" }, ...Object.values(asks), byHand, doing,
     reset, undo, code, copyButton("json", "Copy as JSON", () => model.get("json")));
 

@@ -76,7 +76,10 @@ class Desk(anywidget.AnyWidget):
         """Do what a button of the view asks for."""
 
     def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
-        self._attempt("message", lambda: self._obey(content))
+        if content == {"action": "ping"}:  # a view asks whether its kernel is still there
+            self.send({"pong": True})
+        else:
+            self._attempt("message", lambda: self._obey(content))
 
     def _attempt(self, kind: str, action: Callable[[], None]) -> bool:
         """Do this, show what goes wrong with it, and return whether it went well."""

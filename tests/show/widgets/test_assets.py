@@ -67,6 +67,13 @@ def test_modules_cannot_redefine_each_others_names(scripts):
     assert run.stdout.split() == ["1", "2", "3"], run.stderr
 
 
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.stem)
+def test_only_one_module_listens_to_keys(path):
+    """Another's listener would never be called: keys go to handlers that `onKey` was given."""
+    listens = re.search(r"onkey(?:down|press|up)|Listener\(\s*[\"']key", path.read_text())
+    assert path.stem == "keys" or not listens
+
+
 def test_the_linter_finds_nothing_in_the_scripts_and_would_find_an_unknown_name(tmp_path):
     lint = [
         str(Path(sys.executable).parent / "oxlint"),

@@ -1,0 +1,67 @@
+// Whether the kernel that made a view still answers it. Front ends tell what they know in several ways, some not at
+// all; so whoever works the view without an answer is told, too.
+
+const PATIENCE = 10_000; // milliseconds for an answer
+const HICCUP = 3_000; // and for a connection to come back
+const WORDS = {
+  restarted: "The kernel was restarted. Run this cell again.",
+  stopped: "The kernel has stopped. Run this cell again.",
+  lost: "The connection to the kernel was lost. Run this cell again.",
+  silent: "The kernel does not answer. If it was restarted: Run this cell again.",
+};
+const STATUS = { restarting: "restarted", autorestarting: "restarted", terminating: "stopped", dead: "stopped" };
+
+// Call `gone` with words when the kernel is gone, and `back` if it answers after all. Returns `ask`, to be called when
+// an answer is expected, and `end`.
+export function watchKernel(model, gone, back) {
+  const layout = model.get("layout"); // a model whose manager is in reach, where the front end has one
+  const kernel = layout?.widget_manager?.kernel;
+  let state = ""; // a name of WORDS, or nothing
+  let waiting; // for an answer
+  let connecting; // for the connection
+
+  const turn = (name) => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    const before = state;
+    state = name;
+    if (name && before !== name) gone(WORDS[name]);
+    if (!name && before) back();
+  };
+  const ask = () => {
+    if (waiting !== undefined) return;
+    waiting = setTimeout(unanswered, PATIENCE);
+    try {
+      model.send({ action: "ping" });
+    } catch { // there is nothing to send to
+      turn(state || "silent");
+    }
+  };
+  const unanswered = () => {
+    waiting = undefined;
+    if (kernel?.status === "busy") waiting = setTimeout(unanswered, PATIENCE); // it will, later
+    else turn(state && state !== "lost" ? state : kernel ? "restarted" : "silent");
+  };
+
+  const cleanups = [() => clearTimeout(waiting), () => clearTimeout(connecting)];
+  const hear = (name, callback) => {
+    model.on(name, callback);
+    cleanups.push(() => model.off(name, callback));
+  };
+  const follow = (signal, callback) => {
+    if (!signal?.connect) return;
+    signal.connect(callback);
+    cleanups.push(() => signal.disconnect(callback));
+  };
+  hear("msg:custom", (content) => { if (content?.pong) turn(""); });
+  hear("comm_live_update", () => { if (layout?.comm_live === false) turn(state || "restarted"); });
+  follow(kernel?.statusChanged, (_, status) => { if (STATUS[status]) turn(STATUS[status]); });
+  follow(kernel?.disposed, () => turn(state || "stopped"));
+  follow(kernel?.connectionStatusChanged, (_, status) => {
+    clearTimeout(connecting);
+    if (status === "connected") { if (state) ask(); }
+    else connecting = setTimeout(() => turn(state || "lost"), status === "connecting" ? HICCUP : 0);
+  });
+  if (layout?.comm_live === false) turn("restarted");
+  return { ask, end: () => cleanups.forEach((clean) => clean()) };
+}
