@@ -2,14 +2,20 @@
 
 import contextlib
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from attnlab.errors import AttnlabError, suggest
 
@@ -168,7 +174,119 @@ def seconds(call: Callable[[], object], repeats: int = 5) -> float:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
-    """Run the block in ``dtype`` where that is not float32 already; weights stay float32."""
+    """Run the block in ``dtype``; weights stay float32.
+
+    In float32 its linear layers are `linear`'s: equal to torch's own but for rounding.
+    """
     if dtype == torch.float32:
-        return contextlib.nullcontext()
+        return float32_products(device)
     return torch.autocast(device.type, dtype=dtype)
+
+
+# --- products in float32 --------------------------------------------------------------------------
+
+
+@cache
+def float32_kernel() -> str:
+    """Return the library for products of float32 matrices on this CPU, "onednn" or "torch".
+
+    torch leaves them to MKL, which keeps to AVX2 on processors that are not Intel's. Where such a
+    one has AVX512, oneDNN, which torch has aboard, computes the same about twice as fast. Like
+    `number_format` this depends on what the processor is and on nothing else; the environment
+    variable ``ATTNLAB_FLOAT32`` overrides it.
+
+    Raises
+    ------
+    AttnlabError : ``ATTNLAB_FLOAT32`` is neither, or names what this torch does not have
+    """
+    has_onednn = torch.backends.mkldnn.is_available() and hasattr(
+        torch.ops.mkldnn, "_linear_pointwise"
+    )
+    wanted = os.environ.get("ATTNLAB_FLOAT32")
+    if wanted == "onednn" and not has_onednn:
+        raise AttnlabError("ATTNLAB_FLOAT32 is 'onednn', which this torch was built without.")
+    if wanted in ("onednn", "torch"):
+        return wanted
+    if wanted:
+        raise AttnlabError(f"ATTNLAB_FLOAT32 is {wanted!r}; it can be 'onednn' or 'torch'.")
+    throttled = torch.backends.mkl.is_available() and not _is_intel()
+    has_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return "onednn" if has_onednn and has_avx512 and throttled else "torch"
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, by the quickest exact kernel: see `float32_kernel`.
+
+    Parameters
+    ----------
+    input : (..., I)
+    weight : (O, I)
+    bias : (O,), optional
+
+    Returns
+    -------
+    Tensor (..., O), equal to torch's but for rounding; gradients flow, once
+    """
+    operands = (input, weight) if bias is None else (input, weight, bias)
+    plain = all(
+        type(operand) in (Tensor, torch.nn.Parameter)
+        and operand.dtype == torch.float32
+        and operand.device.type == "cpu"
+        for operand in operands
+    )
+    if not plain or float32_kernel() == "torch" or not input.numel() or not weight.numel():
+        return F.linear(input, weight, bias)
+    if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+        return _OneDNNLinear.apply(input, weight, bias)
+    return _onednn(input, weight, bias)
+
+
+def float32_products(device: torch.device) -> contextlib.AbstractContextManager:
+    """In the block every linear layer on a CPU is `linear`'s; for models that are not ours."""
+    if device.type != "cpu" or float32_kernel() == "torch":
+        return contextlib.nullcontext()
+    return _LinearLayers()
+
+
+def _is_intel() -> bool:
+    """Whether the CPU is Intel's, by Linux, else by what Python's platform module knows."""
+    with contextlib.suppress(OSError):
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return "GenuineIntel" in platform.processor()  # such as "Intel64 Family 6 ..., GenuineIntel"
+
+
+class _LinearLayers(TorchFunctionMode):
+    """Sends calls of `torch.nn.functional.linear` to `linear`."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        called = linear if func is F.linear and not torch.compiler.is_compiling() else func
+        return called(*args, **(kwargs or {}))
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """A linear layer whose three products, forward and backward, are oneDNN's."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _onednn(input, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        rows = gradient.flatten(0, -2) if gradient.dim() > 1 else gradient[None]  # (N, O)
+        to_input, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            _onednn(gradient, weight.T.contiguous()) if to_input else None,
+            _onednn(rows.T, input.reshape(len(rows), -1).T) if to_weight else None,
+            rows.sum(0) if to_bias else None,
+        )
+
+
+def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(
+        input.contiguous(), weight.contiguous(), bias, "none", [], ""
+    )

@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from attnlab import device
 from attnlab.errors import AttnlabError
@@ -62,3 +63,67 @@ def test_each_of_several_processes_takes_its_own_gpu(monkeypatch):
     assert device.device() == torch.device("cuda", 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.device() == torch.device("cpu")
+
+
+@pytest.fixture
+def onednn(monkeypatch):
+    monkeypatch.setenv("ATTNLAB_FLOAT32", "onednn")
+    device.float32_kernel.cache_clear()
+    yield
+    device.float32_kernel.cache_clear()
+
+
+@pytest.mark.parametrize("intel", [True, False])
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_onednn_multiplies_where_mkl_keeps_to_avx2(monkeypatch, intel, capability):
+    monkeypatch.delenv("ATTNLAB_FLOAT32", raising=False)
+    monkeypatch.setattr(device, "_is_intel", lambda: intel)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    expected = "onednn" if not intel and capability == "AVX512" else "torch"
+    assert device.float32_kernel.__wrapped__() == expected
+
+
+def test_another_float32_kernel_is_refused(monkeypatch):
+    monkeypatch.setenv("ATTNLAB_FLOAT32", "blas")
+    with pytest.raises(AttnlabError, match="ATTNLAB_FLOAT32 is 'blas'"):
+        device.float32_kernel.__wrapped__()
+
+
+@pytest.mark.parametrize("shape", [(8,), (5, 8), (2, 3, 8), (0, 8), (2, 1, 3, 8)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_linear_equals_torch_with_its_gradients(onednn, shape, has_bias):
+    torch.manual_seed(0)
+    operands = [torch.randn(shape), torch.randn(6, 8), torch.randn(6) if has_bias else None]
+
+    def outcome(linear):
+        copies = [None if one is None else one.clone().requires_grad_() for one in operands]
+        result = linear(*copies)
+        result.square().sum().backward()
+        return [result.detach(), *(one.grad for one in copies if one is not None)]
+
+    for mine, torchs in zip(outcome(device.linear), outcome(F.linear), strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-5, atol=1e-5)
+
+
+def test_linear_takes_views_and_leaves_other_formats_to_torch(onednn):
+    view = torch.randn(8, 2, 5).permute(1, 2, 0)  # (2, 5, 8), not contiguous
+    weight = torch.randn(8, 6).T
+    torch.testing.assert_close(device.linear(view, weight), F.linear(view, weight))
+    for dtype in (torch.float64, torch.bfloat16):
+        mine = device.linear(view.to(dtype), weight.to(dtype))
+        assert torch.equal(mine, F.linear(view.to(dtype), weight.to(dtype)))
+
+
+def test_models_in_float32_use_the_quick_kernel_and_answer_alike(onednn, monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 2))
+    texts = torch.randn(4, 8)
+    wanted, calls = model(texts), []
+    kernel = device._onednn
+    monkeypatch.setattr(device, "_onednn", lambda *args: calls.append(1) or kernel(*args))
+    with device.autocast(torch.device("cpu"), torch.float32):
+        answers = model(texts)
+        answers.sum().backward()
+    torch.testing.assert_close(answers, wanted, rtol=1e-5, atol=1e-6)
+    assert len(calls) == 2 + 3  # forward; backward to both weights and to the hidden layer

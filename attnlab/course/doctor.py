@@ -90,6 +90,9 @@ def _machine() -> Iterator[Finding]:
     yield Finding("device", "ok", f"{where.type}: {name}")
     number_format = str(device.number_format(where.type)).removeprefix("torch.")
     yield Finding("number format", "ok", f"{number_format}, by what this processor can do")
+    if where.type == "cpu":
+        kernel = f"{device.float32_kernel()} (ATTNLAB_FLOAT32=onednn|torch changes it)"
+        yield Finding("float32 products", "ok", kernel)
     yield Finding(
         "profile", "ok", f"{device.profile().name} (ATTNLAB_PROFILE=ci|cpu|gpu changes it)"
     )

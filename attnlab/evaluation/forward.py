@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded
+from attnlab.device import linear
 from attnlab.errors import ModelError
 from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
 from attnlab.heads.settings import HeadSettings
@@ -195,14 +196,14 @@ class Engine:
     def _project(self, layer: int, outputs: Tensor) -> Tensor:
         """The attention output (B, T, E) from the head outputs (B, T, h, D)."""
         weights = self.layers[layer]
-        return F.linear(outputs.flatten(-2), weights.out_proj, weights.out_proj_bias)
+        return linear(outputs.flatten(-2), weights.out_proj, weights.out_proj_bias)
 
     def _finish(self, layer: int, hidden: Tensor, attended: Tensor) -> Tensor:
         """The rest of a layer, from its input and its attention output."""
         weights = self.layers[layer]
         between = _normed(hidden[:, : attended.shape[-2]] + attended, weights.attention_norm)
-        inner = weights.activation(F.linear(between, *weights.ffn_up))
-        return _normed(between + F.linear(inner, *weights.ffn_down), weights.ffn_norm)
+        inner = weights.activation(linear(between, *weights.ffn_up))
+        return _normed(between + linear(inner, *weights.ffn_down), weights.ffn_norm)
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def checked_engine(
 
 def _attention_of_all(layer: Layer, hidden: Tensor, mask: Tensor | None) -> Attend:
     """Attention of all tokens, for any temperatures of the heads."""
-    qkv = F.linear(hidden, layer.qkv_weight, layer.qkv_bias)
+    qkv = linear(hidden, layer.qkv_weight, layer.qkv_bias)
     query, key, value = qkv.unflatten(-1, (3, -1, layer.head_dim)).permute(2, 0, 3, 1, 4)
 
     def attend(inverse_temperature: Tensor | None) -> Tensor:

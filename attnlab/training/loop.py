@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnlab.device import as_number_format, autocast
+from attnlab.device import as_number_format, autocast, float32_products
 from attnlab.errors import AttnlabError, AttnlabWarning
 from attnlab.training.callbacks import Callback, CallbackList
 from attnlab.training.checkpoint import Checkpoint
@@ -208,7 +208,8 @@ def _forward_and_backward(run: Run, indices: np.ndarray, batch: Batch) -> float:
         inputs = {name: tensor.to(run.device) for name, tensor in batch(mine).items()}
         last = number == len(parts) - 1
         waits = contextlib.nullcontext() if last else run.accelerator.no_sync(run.wrapped)
-        with waits:
+        # the block's second half matters where activations are computed again going backward
+        with waits, float32_products(run.device):
             with autocast(run.device, run.dtype):
                 mean = run.objective(run.wrapped(**inputs), inputs)
             # gradients are averaged over processes, so each counts for its share of the batch
