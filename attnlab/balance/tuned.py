@@ -151,7 +151,7 @@ class Tuned:
         DataFrame: name, accuracy, stderr, delta, ci_low, ci_high, p_value, loss. Rows: "nothing
         done", "tuned", "random knobs", and "retrained only" if weights were changed. Changes are
         against "nothing done", with 95 % intervals for paired answers and exact McNemar tests.
-        ``.attrs["verdict"]`` says in a sentence whether it paid.
+        ``.attrs`` hold ``n``, the number of texts, and ``verdict``, a sentence on whether it paid.
         """
         evaluator = Evaluator(self.before, test)
         nothing = evaluator.score(self.start)
@@ -175,7 +175,7 @@ class Tuned:
         told = _told({"before": nothing.accuracy, "after": tuned["accuracy"]} | change_of_tuned)
         columns = ["name", "accuracy", "stderr", "delta", "ci_low", "ci_high", "p_value", "loss"]
         table = table[columns]
-        table.attrs["verdict"] = f"{told} ({nothing.n:,} test texts)."
+        table.attrs |= {"n": nothing.n, "verdict": f"{told} ({nothing.n:,} test texts)."}
         return table
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

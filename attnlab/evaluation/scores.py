@@ -139,9 +139,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         low, high = (100 * end for end in self.ci)
+        answers = f"{len(self.flips)} answer{'' if len(self.flips) == 1 else 's'}"
         return (
             f"Comparison({100 * self.delta:+.1f} points, 95 % interval [{low:+.1f}, {high:+.1f}], "
-            f"{p_text(self.p_value)}, {len(self.flips)} answers changed)"
+            f"{p_text(self.p_value)}, {answers} changed)"
         )
 
 

@@ -49,7 +49,7 @@ def signed_points(share: float) -> str:
     """A change of a share in percentage points, with its sign.
 
     >>> signed_points(0.012), signed_points(-0.005), signed_points(-0.0001)
-    ('+1.2', '−0.5', '+0.0')
+    ('+1.2', '−0.5', '0.0')
     """
     return number(100 * share, 1, signed=True)
 
@@ -87,7 +87,8 @@ def number(value: float, decimals: int, signed: bool = False) -> str:
     ----------
     value : the number
     decimals : how many to write
-    signed : write a plus before what is not negative
+    signed : write a plus before what is positive; what rounds to 0 has no sign at all, since
+        either would say more than is known
 
     >>> number(-0.004, 2), number(1234.5, 1), number(0.25, 1, signed=True), number(math.nan, 2)
     ('0.00', '1,234.5', '+0.2', '–')
@@ -95,7 +96,8 @@ def number(value: float, decimals: int, signed: bool = False) -> str:
     if not math.isfinite(value):
         return "–"
     rounded = round(float(value), decimals) + 0.0  # adding 0 turns −0 into 0
-    return with_minus(f"{rounded:{'+' if signed else ''},.{decimals}f}")
+    sign = "+" if signed and rounded else ""
+    return with_minus(f"{rounded:{sign},.{decimals}f}")
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:

@@ -229,9 +229,9 @@ def test_a_learning_curve_of_steps_draws_them_all_and_the_smoothed_line():
     assert [text.get_text() for text in right.texts][:2] == ["80.0", "90.0"]
     assert right.get_ylim()[1] - right.get_ylim()[0] >= 5
     bar = right.collections[0].get_segments()[0]
-    assert bar[1, 1] - bar[0, 1] == pytest.approx(8)  # two standard errors of 4 points
+    assert tuple(bar[:, 1]) == pytest.approx((71.1, 86.7), abs=0.1)  # Wilson, 80 of 100
     assert [text.get_text() for text in below.get_yticklabels()] == ["0", "1e-3"]
-    assert "90.0% ± 3.0 points at epoch 2" in picture.alt
+    assert "90.0% (95 %: 82.6 to 94.5) at epoch 2" in picture.alt
 
 
 def test_learning_curves_of_several_runs_look_different_and_say_their_names():
@@ -336,7 +336,7 @@ def test_comparison_draws_intervals_and_the_raters_where_there_are_some():
     picture = plots.comparison(a_report([[45, 5], [5, 45]], ceiling=0.95))
     axes = picture.figure.axes[0]
     low, high = axes.collections[0].get_segments()[0][:, 0]
-    assert (low, high) == pytest.approx((90 - 5.88, 90 + 5.88))
+    assert (low, high) == pytest.approx((82.56, 94.48), abs=0.01)  # Wilson, 90 of 100
     words = [text.get_text() for text in axes.texts]
     assert "+40.0 points, [+30.0, +50.0]" in words
     assert "single raters agree with the label: 95.0%" in words

@@ -19,7 +19,7 @@ from attnlab.errors import AttnlabError, suggest
 from attnlab.evaluation.evaluator import Score
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES, RUN_MARKERS
 from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, need, style
-from attnlab.show.wording import head_name, plain
+from attnlab.show.wording import counted, head_name, plain
 from attnlab.statistics import benjamini_hochberg
 
 Value = Literal["loss_delta", "delta"]
@@ -43,11 +43,11 @@ def pruning(
     ----------
     path : of `pruning_curve`, or several of them, one below the other (``pd.concat``). Of an
         order with several seeds the mean is drawn, and a band from the lowest to the highest.
-    neutral : Score with all heads on; by default the row of the table where none is off
+    neutral : Score with all heads on, drawn with its 95 % interval; by default the row of the table
+        where none is off
     chance : accuracy of always giving the most frequent answer, 0 to 1
 
-    As in Michel et al. 2019 ("Are sixteen heads really better than one?"), section 4. The grey band
-    is one standard error to both sides of the neutral accuracy.
+    As in Michel et al. 2019 ("Are sixteen heads really better than one?"), section 4.
     """
     columns = ("order", "seed", "heads_off", "heads_on", "accuracy", "stderr")
     need(path, columns, "pruning_curve")
@@ -58,11 +58,12 @@ def pruning(
             "Pass neutral=ev.score()."
         )
     reference = whole.iloc[0] if neutral is None else neutral
-    start, error = reference.accuracy, reference.stderr
+    start, error = reference.accuracy, 1.96 * reference.stderr
+    noise = (start - error, start + error) if neutral is None else neutral.ci
     total = int((path["heads_off"] + path["heads_on"]).max())
     with style():
         figure, axes = plt.subplots(figsize=(8.2, 4.4), layout="constrained")
-        band = _draw_neutral(axes, start, error)
+        band = _draw_neutral(axes, start, *noise)
         for name, table, looks in _orders(path):
             if (table["seeds"] > 1).any():
                 low, high = 100 * table["min"], 100 * table["max"]
@@ -86,14 +87,14 @@ def pruning(
         axes.xaxis.set_major_locator(MaxNLocator(9, integer=True, steps=[1, 2, 3, 4, 6, 10]))
         axes.grid(axis="y", color="0.93")
         sns.despine(figure)
-    return Picture(figure, _describe_pruning(path, start, error, total))
+    return Picture(figure, _describe_pruning(path, start, *noise, total))
 
 
-def _draw_neutral(axes: Axes, start: float, error: float) -> Artist:
-    """A band of one standard error around the accuracy with all heads; return its legend entry."""
+def _draw_neutral(axes: Axes, start: float, low: float, high: float) -> Artist:
+    """A band from low to high around the accuracy with all heads; return its legend entry."""
     looks: dict[str, Any] = {"fc": "none", "ec": "0.6", "hatch": "////"}
-    axes.axhspan(100 * (start - error), 100 * (start + error), lw=0.5, **looks)
-    label = f"all heads on, {100 * start:.1f} ± {100 * error:.1f} (one standard error)"
+    axes.axhspan(100 * low, 100 * high, lw=0.5, **looks)
+    label = f"all heads on, {100 * start:.1f} (95 %: {100 * low:.1f} to {100 * high:.1f})"
     return Patch(label=label, **looks)
 
 
@@ -122,17 +123,17 @@ def _orders(path: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, A
         yield name, table, {"color": colour, "linestyle": line, "marker": marker}
 
 
-def _describe_pruning(path: pd.DataFrame, start: float, error: float, total: int) -> str:
-    """Alt text: for each order, when more than the noise is lost, and what is left at the end."""
+def _describe_pruning(path: pd.DataFrame, start: float, low: float, high: float, total: int) -> str:
+    """Alt text: for each order, where it leaves the band, and what is left at the end."""
     told = []
     for name, table, _ in _orders(path):
-        lost = table.index[table["mean"] < start - 2 * error]
+        lost = table.index[table["mean"] < low]
         fall = f"from {lost[0]} heads off" if len(lost) else "never"
         last = table.iloc[-1]
         told.append(f"{name}: {fall}, and {last['mean']:.1%} with {table.index[-1]} off")
     return (
-        f"Accuracy as heads are taken away, {total} in all: {start:.1%} ± {error:.1%} with all on. "
-        f"More than two standard errors are lost {'; '.join(told)}."
+        f"Accuracy as heads are taken away, {total} in all: {start:.1%} with all on "
+        f"(95 %: {low:.1%} to {high:.1%}). Below that are {'; '.join(told)}."
     )
 
 
@@ -165,7 +166,8 @@ def effects(table: pd.DataFrame, value: Value = "loss_delta") -> Picture:
     table = _sorted_effects(table, value, ends[value])
     outside = int(((table["low"] > 0) | (table["high"] < 0)).sum())
     name, unit = ("accuracy", "points") if value == "delta" else ("the loss", "nats")
-    by_chance = f"{outside} intervals exclude 0, and chance alone makes that about"
+    excluded = counted(outside, "interval excludes", "intervals exclude")
+    by_chance = f"{excluded} 0, and chance alone makes that about"
     with style():
         figure, axes = plt.subplots(figsize=(9.4, 4.4), layout="constrained")
         _draw_noise(axes, table["error"].to_numpy())
@@ -181,12 +183,12 @@ def effects(table: pd.DataFrame, value: Value = "loss_delta") -> Picture:
         )
         sns.despine(figure, bottom=True)
     strongest = table.iloc[int(table["change"].abs().argmax())]
+    real, some = counted(table["real"].sum(), "is", "are"), counted(outside, "has", "have")
     alt = (
-        f"Change of {name} for {len(table)} heads, sorted: {table['real'].sum()} are significant "
-        f"after correction for their number; {outside} have an interval that excludes 0, and "
-        f"chance alone makes that about {0.05 * len(table):.1f}. The largest is "
-        f"{strongest['change']:+.3g} {unit} for layer {strongest['layer']:.0f} head "
-        f"{strongest['head']:.0f}."
+        f"Change of {name} for {len(table)} heads, sorted: {real} significant after correction for "
+        f"their number; {some} an interval that excludes 0, and chance alone makes that about "
+        f"{0.05 * len(table):.1f}. The largest is {strongest['change']:+.3g} {unit} for layer "
+        f"{strongest['layer']:.0f} head {strongest['head']:.0f}."
     )
     return Picture(figure, alt.replace("+-", "-"))
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.colors import PowerNorm
-from scipy import stats
 
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.movement import KINDS, layer_movement
 from attnlab.evaluation.reports import BINS, Report
-from attnlab.show.plots.learning import RUN_COLOURS
+from attnlab.show.plots.learning import RUN_COLOURS, bars
 from attnlab.show.plots.picture import Picture, heatmap, style
 from attnlab.show.wording import plain, signed_points
+from attnlab.statistics import share_interval
 
 
 def calibration(report: Report) -> Picture:
@@ -30,7 +30,7 @@ def calibration(report: Report) -> Picture:
     hits = (table["accuracy"] * table["texts"]).round().astype(int)
     places = 100 * table["confidence"].to_numpy()
     accuracy = 100 * table["accuracy"].to_numpy()
-    ends = 100 * np.array([_wilson(k, n) for k, n in zip(hits, table["texts"], strict=True)])
+    ends = 100 * np.array([share_interval(k, n) for k, n in zip(hits, table["texts"], strict=True)])
     with style():
         figure, (above, below) = plt.subplots(
             2, 1, figsize=(5.6, 5.2), sharex=True, height_ratios=(4, 1), layout="constrained"
@@ -135,7 +135,8 @@ def comparison(report: Report) -> Picture:
                 "fmt": "os"[min(place, 1)],
                 "capsize": 4,
             }
-            axes.errorbar(100 * row.accuracy, place, xerr=196 * row.stderr, markersize=7, **looks)
+            reach = 100 * bars([row.accuracy], report.score.n)
+            axes.errorbar(100 * row.accuracy, place, xerr=reach, markersize=7, **looks)
             axes.annotate(
                 f"{100 * row.accuracy:.1f}",
                 (100 * row.accuracy, place),
@@ -196,12 +197,6 @@ def movement(before: Any, after: Any) -> Picture:
         axes.tick_params(axis="both", rotation=0)
         axes.set_title("How far training moved each matrix", loc="left")
     return Picture(figure, _describe_movement(inside, note))
-
-
-def _wilson(hits: int, texts: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    interval = stats.binomtest(int(hits), int(texts)).proportion_ci(method="wilson")
-    return interval.low, interval.high
 
 
 def _most_confused(counts: pd.DataFrame, most: int) -> pd.DataFrame:

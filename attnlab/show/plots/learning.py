@@ -1,7 +1,6 @@
 """Learning curves: what one run saw, or several."""
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import HALO, Picture, style
 from attnlab.show.wording import plain
+from attnlab.statistics import share_interval
 from attnlab.training.history import History
 
 # Runs in one picture. The colours stay apart for colour-blind readers too: at least 20 CIELAB
@@ -33,7 +33,7 @@ def learning_curve(
     Parameters
     ----------
     history : of one run, or a name for each of several
-    dev_texts : how many texts the accuracy was measured on; with it goes one standard error
+    dev_texts : how many texts the accuracy was measured on; with it goes a 95 % interval
 
     The loss of single steps is drawn thin, and thick as `smoothed`. Without steps in every history,
     as in one read from an adapter's card, losses are those of whole epochs. Of a translator the
@@ -97,6 +97,16 @@ def accuracy_name(histories: Iterable[History]) -> str:
     """What the dev accuracy of runs is: "accuracy", or "exact match" if all are of translators."""
     translated = [_translates(history) for history in histories]
     return "exact match" if translated and all(translated) else "accuracy"
+
+
+def bars(shares: Sequence[float] | np.ndarray, texts: int) -> np.ndarray:
+    """How far the 95 % intervals of shares of so many texts reach below and above: (2, N).
+
+    >>> bars([1.0], 40).round(3).tolist()
+    [[0.088], [0.0]]
+    """
+    ends = np.array([share_interval(round(share * texts), texts) for share in shares])
+    return np.abs(ends - np.asarray(shares, dtype=float)[:, None]).T
 
 
 def quality(history: History, row: Mapping[str, float], share: str) -> str:
@@ -184,13 +194,13 @@ def _legend_above(axes: Axes, handles: Sequence[Any], names: Sequence[str] | Non
 
 
 def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: int | None) -> None:
-    """Dev accuracy at the end of every epoch, with one standard error."""
+    """Dev accuracy at the end of every epoch, with its 95 % interval."""
     handles = []
     shifts = np.linspace(-0.06, 0.06, len(histories)) if len(histories) > 1 else [0.0]
     for (history, looks), shift in zip(_looks(histories), shifts, strict=True):
         epoch = np.array([row["epoch"] for row in history.rows])
         share = np.array([row["dev_accuracy"] for row in history.rows])
-        error = None if dev_texts is None else 100 * np.sqrt(share * (1 - share) / dev_texts)
+        error = None if dev_texts is None else 100 * bars(share, dev_texts)
         drawn = axes.errorbar(epoch + shift, 100 * share, error, capsize=3, linewidth=1.2, **looks)
         handles.append(drawn)
         if len(histories) == 1 and len(epoch) <= 6:
@@ -217,7 +227,7 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     if dev_texts is not None:
-        note = f"± one standard error, {dev_texts:,} texts"
+        note = f"95 % intervals, {dev_texts:,} texts"
         axes.annotate(note, (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=9)
     if len(histories) > 1:
         _legend_above(axes, handles, [plain(name, 14) for name in histories])
@@ -251,15 +261,15 @@ def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> s
             told.append(words)
             continue
         first, last, best = history.rows[0], history.rows[-1], history.best
-        error = ""
+        interval = ""
         if dev_texts is not None:
-            share = best["dev_accuracy"]
-            error = f" ± {100 * math.sqrt(share * (1 - share) / dev_texts):.1f} points"
+            low, high = share_interval(round(best["dev_accuracy"] * dev_texts), dev_texts)
+            interval = f" (95 %: {100 * low:.1f} to {100 * high:.1f})"
         epochs = f"{len(history.rows)} epoch{'s' if len(history.rows) > 1 else ''}"
         words += (
             f"over {epochs} training loss from {first['train_loss']:.2f} to "
             f"{last['train_loss']:.2f}; best dev "
-            f"{quality(history, best, format(best['dev_accuracy'], '.1%'))}{error} at epoch "
+            f"{quality(history, best, format(best['dev_accuracy'], '.1%'))}{interval} at epoch "
             f"{best['epoch']:.0f}"
         )
         told.append(words)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from attnlab.show.plots.learning import RUN_COLOURS
+from attnlab.show.plots.learning import RUN_COLOURS, bars
 from attnlab.show.plots.picture import HALO, Picture, style
 from attnlab.show.wording import counted, folded, plain, signed_points
 
@@ -26,8 +26,8 @@ def tuning(tuned: Any, report: pd.DataFrame | None = None) -> Picture:
     report : of `Tuned.report`: before and after on data that nobody tuned on
 
     Left, accuracy on the guard part after each round, with the 95 % interval of its change; the
-    line is the accuracy that was kept. Right, accuracy on test with one standard error, and the
-    change with its 95 % interval.
+    line is the accuracy that was kept. Right, accuracy on test and its change, each with its 95 %
+    interval.
     """
     rounds = _rounds_frame(tuned)
     if report is not None and report.empty:
@@ -128,7 +128,7 @@ def _draw_proposals(axes: Axes, rounds: pd.DataFrame) -> list[Line2D]:
 
 
 def _draw_report(axes: Axes, report: pd.DataFrame) -> None:
-    """A row for each thing compared: accuracy on test with one standard error, and its change."""
+    """A row for each thing compared: accuracy on test with its 95 % interval, and its change."""
     low, high = 100 * report["accuracy"].min(), 100 * report["accuracy"].max()
     room = max(0.4 * (high - low), 3 - (high - low) / 2)
     axes.set_xlim(low - room, high + room)
@@ -136,7 +136,7 @@ def _draw_report(axes: Axes, report: pd.DataFrame) -> None:
     for place, row in enumerate(report.to_dict("records")):
         accuracy = 100 * row["accuracy"]
         color = _BLUE if place and "random" not in str(row["name"]) else _GREY
-        error = 100 * row["stderr"]
+        error = 100 * bars([row["accuracy"]], _texts(report))
         axes.errorbar(accuracy, place, xerr=error, markersize=7, color=color, fmt="o", capsize=3)
         text = f"{accuracy:.1f}"
         if np.isfinite(row["delta"]) and row["name"] != start["name"]:
@@ -158,8 +158,16 @@ def _draw_report(axes: Axes, report: pd.DataFrame) -> None:
     names = [folded(plain(str(name), 40), 16) for name in report["name"]]
     axes.set_yticks(range(len(report)), names)
     axes.set_ylim(len(report) - 0.5, -0.7)
-    axes.set_xlabel("accuracy on test, %\n(bars: ± one standard error)")
+    axes.set_xlabel("accuracy on test, %\n(bars: 95 % intervals)")
     axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _texts(report: pd.DataFrame) -> int:
+    """On how many texts a report was measured; from its standard errors, if it does not say."""
+    if "n" in report.attrs:
+        return int(report.attrs["n"])
+    row = report.loc[report["stderr"].idxmax()]
+    return max(round(row["accuracy"] * (1 - row["accuracy"]) / max(row["stderr"], 1e-9) ** 2), 1)
 
 
 def _describe_tuning(rounds: pd.DataFrame, report: pd.DataFrame | None) -> str:
@@ -175,9 +183,6 @@ def _describe_tuning(rounds: pd.DataFrame, report: pd.DataFrame | None) -> str:
             f"guard part from {start:.1%} to {now:.1%}."
         )
     if report is not None:
-        rows = [
-            f"{row['name']} {row['accuracy']:.1%} ± {row['stderr']:.1%}"
-            for row in report.to_dict("records")
-        ]
-        told += f" On test, with one standard error: {', '.join(rows)}."
+        rows = [f"{row['name']} {row['accuracy']:.1%}" for row in report.to_dict("records")]
+        told += f" On {_texts(report):,} test texts: {', '.join(rows)}."
     return told

@@ -345,7 +345,7 @@ def test_rounds_are_drawn_by_what_became_of_them_with_their_intervals():
         "3 rounds of the tuner, 1 accepted: accuracy on the guard part from 55.0% to 70.0%"
         in picture.alt
     )
-    assert "before 55.0% ± 1.6%" in picture.alt
+    assert "On 967 test texts: before 55.0%" in picture.alt
 
 
 def test_what_is_said_of_test_accuracies_ends_inside_the_axes_and_nothing_done_is_grey():

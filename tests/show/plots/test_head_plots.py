@@ -78,22 +78,22 @@ def test_pruning_draws_each_order_and_a_band_for_the_random_one():
     assert len(axes.collections) == 1, "an order of one seed has no band"
     assert "heads taken away, of 8" in axes.get_xlabel()
     assert "by gradient: from 6 heads off" in picture.alt
-    assert "lowest to highest): from 4 heads off" in picture.alt
-    assert "85.0% ± 1.0% with all on" in picture.alt
+    assert "lowest to highest): from 2 heads off" in picture.alt
+    assert "85.0% with all on (95 %: 83.0% to 87.0%)" in picture.alt
 
 
-def test_the_neutral_band_is_one_standard_error_to_both_sides():
+def test_the_neutral_band_is_its_95_percent_interval():
     path = path_of("weights", [0.85, 0.85, 0.84, 0.7, 0.5])
-    neutral = types.SimpleNamespace(accuracy=0.86, stderr=0.02)
+    neutral = types.SimpleNamespace(accuracy=0.86, stderr=0.02, ci=(0.81, 0.9))
     picture = plots.pruning(path[path["heads_off"] > 0], neutral, chance=0.55)
     axes = picture.figure.axes[0]
     band = axes.patches[0]
-    assert (band.get_y(), band.get_height()) == pytest.approx((84, 4))
-    assert "all heads on, 86.0 ± 2.0 (one standard error)" in legend(axes)
+    assert (band.get_y(), band.get_height()) == pytest.approx((81, 9))
+    assert "all heads on, 86.0 (95 %: 81.0 to 90.0)" in legend(axes)
     assert "always the most frequent answer, 55.0" in legend(axes)
     assert list(axes.lines[-1].get_ydata()) == pytest.approx([55, 55])
     alone = plots.pruning(path).figure.axes[0]
-    assert alone.patches[0].get_y() == pytest.approx(84)  # of the row with all heads on
+    assert alone.patches[0].get_y() == pytest.approx(83.04)  # of the row with all heads on
     assert not any("frequent" in words for words in legend(alone))
 
 
@@ -175,7 +175,7 @@ def test_for_accuracy_the_tables_q_values_decide_and_a_fall_is_worse():
     heights, colour, _ = points["significant: needed"]
     assert (list(heights), colour) == ([-4.0], NEEDED)  # in points
     assert "significant: better without" not in points
-    assert "1 are significant" in picture.alt
+    assert "1 is significant" in picture.alt
     assert "-4 points for layer 0 head 3" in picture.alt
 
 

@@ -13,6 +13,7 @@ from attnlab.errors import AttnlabError
 from attnlab.show import plots
 from attnlab.show.plots import picture
 from attnlab.show.wording import label_of, number, signed_points
+from attnlab.training import History
 
 PLOTS = Path(plots.__file__).parent
 
@@ -133,7 +134,7 @@ def test_what_rounds_to_0_has_no_minus_and_thousands_are_grouped():
         "−2.2",
         "–",
     ]
-    assert signed_points(-0.0004) == "+0.0"
+    assert signed_points(-0.0004) == signed_points(0.0004) == "0.0"
 
 
 def cells(styler):
@@ -164,3 +165,11 @@ def test_only_numbers_that_are_bounded_are_said_to_be_from_0_to_1():
     for measure in MEASURES:
         assert "0 to 1" not in label_of(measure, bounded=False)
     assert label_of("gini").endswith("0 to 1")
+
+
+def test_all_right_is_not_drawn_as_certain():
+    history = History([{"epoch": 1, "train_loss": 0.4, "dev_loss": 0.1, "dev_accuracy": 1.0}])
+    picture = plots.learning_curve(history, dev_texts=40)
+    assert "100.0% (95 %: 91.2 to 100.0)" in picture.alt
+    bar = picture.figure.axes[1].collections[0].get_segments()[0]
+    assert tuple(bar[:, 1]) == pytest.approx((91.2, 100), abs=0.1)
