@@ -30,6 +30,14 @@ export function button(action, label, onclick) {
   return made;
 }
 
+// Turn a control off and say why, or on where there is no reason.
+export function turnOff(control, why) {
+  control.disabled = Boolean(why);
+  control.title = why || "";
+}
+
+export const NOTHING_TO_UNDO = "There is nothing to take back.";
+
 // A range input with its label and, at the right, what its position means.
 export function slider({ name, label, min, max, step }, moved) {
   const input = make("input", { type: "range", name, min, max, step, "aria-label": spoken(label) });
@@ -99,10 +107,10 @@ export function controlled(model) {
   const send = (settings) => {
     model.set("settings", settings);
     model.save_changes();
-    undo.disabled = !past.length;
+    turnOff(undo, !past.length && NOTHING_TO_UNDO);
   };
   const undo = button("undo", "Undo", () => { last = 0; send(past.pop()); });
-  undo.disabled = true;
+  turnOff(undo, NOTHING_TO_UNDO);
   const change = (settings) => {
     // a drag or a run of key presses is one step
     if (Date.now() - last > 700) past.push(model.get("settings"));

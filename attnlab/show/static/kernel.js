@@ -16,6 +16,7 @@ const STATUS = { restarting: "restarted", autorestarting: "restarted", terminati
 export function watchKernel(model, gone, back) {
   const layout = model.get("layout"); // a model whose manager is in reach, where the front end has one
   const kernel = layout?.widget_manager?.kernel;
+  if (layout?.comm_live === false && !kernel) return { ask() {}, end() {} }; // a saved page, which never had one
   let state = ""; // a name of WORDS, or nothing
   let waiting; // for an answer
   let connecting; // for the connection

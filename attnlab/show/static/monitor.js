@@ -1,6 +1,6 @@
 // The view of the training monitor. A report comes from Python, also while a cell is running; this draws it.
 
-import { begin, button, cells, controlled, drawn, headings, make, menu, refill, say } from "./elements.js";
+import { begin, button, cells, controlled, drawn, headings, make, menu, refill, say, turnOff } from "./elements.js";
 import { EDGE, empty, line, panel, plane, scales } from "./charts.js";
 import { headGrid } from "./grids.js";
 
@@ -121,8 +121,9 @@ function render(context) {
       gridPlace.replaceChildren(heads.box);
     }
     if (heads && report.map) heads.draw(report.map, model.get("palette").plain, [settings.layer, settings.head]);
-    pin.disabled = settings.pinned.length >= 5 || settings.pinned.some(([l, h]) => l === settings.layer && h === settings.head);
-    unpin.disabled = !settings.pinned.length;
+    turnOff(pin, settings.pinned.length >= 5 ? "Five heads are pinned. Unpin them first."
+      : settings.pinned.some(([l, h]) => l === settings.layer && h === settings.head) && "This head is pinned.");
+    turnOff(unpin, !settings.pinned.length && "No head is pinned.");
     key.replaceChildren(...report.strong.map(({ name }, index) => make("span", {},
       drawn("svg", { class: "swatch", "aria-hidden": "true" }, drawn("path", { class: `strong run-${index}`, d: "M1,6H25" })), name)));
     const said = JSON.stringify([report.rows, settings.layer, settings.head, settings.measure]);

@@ -1,7 +1,7 @@
 // The view of the translation desk. Reports come from Python; this draws them and sends what is chosen. A step
 // needs nothing from Python: the report holds all of them.
 
-import { begin, button, controlled, drawn, make, menu, say, slider, textBox } from "./elements.js";
+import { begin, button, controlled, drawn, make, menu, say, slider, textBox, turnOff } from "./elements.js";
 import { faderGrid } from "./mixer-faders.js";
 import { clamp, heatMap } from "./pictures.js";
 
@@ -178,8 +178,8 @@ function render(context) {
     const { candidates, words: told } = report.steps[now];
     input.max = report.steps.length - 1;
     step.show(now, `${now} of 0–${report.steps.length - 1}`);
-    previous.disabled = now === 0;
-    next.disabled = now === report.steps.length - 1;
+    turnOff(previous, now === 0 && "This is the first position.");
+    turnOff(next, now === report.steps.length - 1 && "This is the last position.");
     fed.replaceChildren(...[report.start, ...report.target].map((token, place) => make("span", {
       className: place <= now ? "past" : place === now + 1 ? "now" : "later", textContent: token,
     })));

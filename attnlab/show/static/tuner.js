@@ -1,11 +1,17 @@
 // The view of the tuner's desk. A report comes from Python; this draws it and sends what is chosen.
 
-import { begin, button, cells as tableCells, controlled, copyButton, drawn, headings, make, menu, refill, say, textBox } from "./elements.js";
+import { begin, button, cells as tableCells, controlled, copyButton, drawn, headings, make, menu, refill, say, textBox, turnOff } from "./elements.js";
 import { MARKS, panel, plane } from "./charts.js";
 import { headGrid } from "./grids.js";
 import { attentionPicture } from "./pictures.js";
 
 const SHAPES = { accepted: MARKS[0], refused: (r) => `M${-r},${-r}L${r},${r}M${-r},${r}L${r},${-r}`, random: MARKS[4] };
+
+const WHY_NOT = {
+  running: "The tuner runs. Wait for it, or stop it.",
+  stopping: "The tuner ends with the round that is under way.",
+  finished: "All its rounds are done.",
+};
 
 function drawRounds(svg, { points, start, axes, looked }, choose) {
   const { x, y } = plane(svg, axes.round, axes.accuracy, { name: "round" });
@@ -83,9 +89,10 @@ function render(context) {
     const report = model.get("report");
     const { settings } = report;
     if (!svg.clientWidth) return; // not on the page yet
-    for (const [action, one] of Object.entries(asks)) one.disabled = !report.can.includes(action);
+    const why = (action) => !report.can.includes(action) && (action === "stop" ? "It does not run." : WHY_NOT[report.state]);
+    for (const [action, one] of Object.entries(asks)) turnOff(one, why(action));
     doing.textContent = report.doing;
-    hand.disabled = !report.can.includes("propose");
+    turnOff(hand, why("propose"));
     drawRounds(svg, report, (round) => set({ round }));
     svg.setAttribute("aria-label", report.alt);
     note.textContent = report.note;

@@ -31,6 +31,7 @@ class Desk(anywidget.AnyWidget):
         self._complaints: dict[str, str] = {}
         self._work = Worker(self._status, self._kinds)
         super().__init__(**traits)
+        _answer_beside_the_cell(self.comm)
         self.on_msg(self._on_message)
 
     def picture(self) -> plots.Picture:
@@ -109,6 +110,16 @@ class Desk(anywidget.AnyWidget):
                 for name, value in traits.items():
                     setattr(self, name, value)
         return True
+
+
+def _answer_beside_the_cell(channel: Any) -> None:
+    """Take the view's messages in the thread that the front end has chosen for widgets.
+
+    ipykernel from 7.4 on sends them to whichever thread spoke to the view last. That is the cell's
+    own, once the desk has been shown, and a view would wait for the next cell to end.
+    """
+    if hasattr(channel, "_reply_subshell_for"):
+        channel._reply_subshell_for = lambda _data, chosen: chosen
 
 
 class ReportDesk(Desk):

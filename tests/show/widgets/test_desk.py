@@ -1,0 +1,23 @@
+"""What every desk does for its view."""
+
+import attnlab as al
+
+
+def test_a_desk_answers_a_view_that_asks_whether_its_kernel_is_there(monkeypatch):
+    desk = al.SoftmaxDesk()
+    sent = []
+    monkeypatch.setattr(desk, "send", sent.append)
+    desk._on_message(desk, {"action": "ping"}, [])
+    assert sent == [{"pong": True}]
+    assert desk.error == ""
+
+
+def test_messages_of_the_view_never_wait_for_the_cell_that_showed_the_desk(monkeypatch):
+    """ipykernel routes them to the thread that spoke last, unless a desk says otherwise."""
+    from ipykernel.comm.comm import BaseComm
+
+    channel = BaseComm(target_name="jupyter.widget")
+    channel._reply_subshell_id = None  # the cell's own thread has spoken last
+    monkeypatch.setattr("ipywidgets.widgets.widget.comm.create_comm", lambda **_: channel)
+    al.SoftmaxDesk()
+    assert channel._reply_subshell_for({"method": "update"}, "of widgets") == "of widgets"
