@@ -3,6 +3,7 @@
 
 const PATIENCE = 10_000; // milliseconds for an answer
 const HICCUP = 3_000; // and for a connection to come back
+const FRESH = 2_000; // so long after an answer none is asked for
 const WORDS = {
   restarted: "The kernel was restarted. Run this cell again.",
   stopped: "The kernel has stopped. Run this cell again.",
@@ -18,6 +19,7 @@ export function watchKernel(model, gone, back) {
   const kernel = layout?.widget_manager?.kernel;
   if (layout?.comm_live === false && !kernel) return { ask() {}, end() {} }; // a saved page, which never had one
   let state = ""; // a name of WORDS, or nothing
+  let heard = 0; // when it answered
   let waiting; // for an answer
   let connecting; // for the connection
 
@@ -30,7 +32,7 @@ export function watchKernel(model, gone, back) {
     if (!name && before) back();
   };
   const ask = () => {
-    if (waiting !== undefined) return;
+    if (waiting !== undefined || (!state && Date.now() - heard < FRESH)) return;
     waiting = setTimeout(unanswered, PATIENCE);
     try {
       model.send({ action: "ping" });
@@ -54,7 +56,7 @@ export function watchKernel(model, gone, back) {
     signal.connect(callback);
     cleanups.push(() => signal.disconnect(callback));
   };
-  hear("msg:custom", (content) => { if (content?.pong) turn(""); });
+  hear("msg:custom", (content) => { if (content?.pong) { heard = Date.now(); turn(""); } });
   hear("comm_live_update", () => { if (layout?.comm_live === false) turn(state || "restarted"); });
   follow(kernel?.statusChanged, (_, status) => { if (STATUS[status]) turn(STATUS[status]); });
   follow(kernel?.disposed, () => turn(state || "stopped"));

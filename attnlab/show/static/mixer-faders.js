@@ -102,11 +102,12 @@ export function faderGrid(desk) {
   heat.onchange = drawHeat;
 
   function drawHeat() {
-    const { importance, use, error } = model.get("first_order");
+    const { importance, use, error, n, done, total } = model.get("first_order");
     const shown = importance !== undefined && heat.checked;
     heat.disabled = importance === undefined;
     legend.hidden = !shown;
-    wait.textContent = error ? "not available" : importance ? "" : "being computed …";
+    wait.textContent = error ? "not available" : !importance ? `being computed: ${done ?? 0} of ${total ?? "…"} sentences`
+      : n < total ? `from ${n} of ${total} sentences so far` : "";
     wait.title = error ?? "";
     const limit = importance ? Math.max(...importance.flat().map(Math.abs), 1e-9) : 1;
     const colours = model.get("palette").signed;

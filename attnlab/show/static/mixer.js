@@ -1,7 +1,7 @@
 // The view of the mixing desk. It holds no state of its own but what is being dragged:
 // faders go to Python, numbers and pictures come back. Python decides; this draws.
 
-import { begin, button, copied, make } from "./elements.js";
+import { NOTHING_TO_UNDO, begin, button, copied, make, turnOff } from "./elements.js";
 import { onKey } from "./keys.js";
 import { accuracyPanel } from "./mixer-accuracy.js";
 import { MODES, faderGrid } from "./mixer-faders.js";
@@ -87,12 +87,12 @@ function render(context) {
   };
   onKey(count, (event) => { if (event.key === "Enter" && !least.disabled) least.click(); });
 
+  const whyOff = make("span", { className: "note", "data-progress": "" });
   function drawLeast() {
-    const { importance, error } = model.get("first_order");
-    least.disabled = importance === undefined;
-    least.title = error ?? (importance
-      ? "By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral."
-      : "The importances are being computed.");
+    const { importance, error, done, total } = model.get("first_order");
+    turnOff(least, error ?? (!importance && `The importances are being computed: ${done ?? 0} of ${total ?? "…"} sentences.`));
+    if (importance) least.title = "By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral.";
+    whyOff.textContent = error ? "not available" : importance ? "" : `needs the importances: ${done ?? 0} of ${total ?? "…"}`;
   }
 
   // ── together ─────────────────────────────────────────────────────────────────────────────
@@ -102,7 +102,7 @@ function render(context) {
       make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes),
       undo, ...texts.buttons, make("span", { className: "gap" }), keep, switches, leave),
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Presets" },
-      ...presets, make("span", { className: "joined" }, least, count)),
+      ...presets, make("span", { className: "joined" }, least, count), whyOff),
     texts.box, complaint,
     make("div", { className: "desk-columns" },
       make("div", { className: "desk-left" }, faders.grid, faders.below, accuracy.panel), sentence.box));
@@ -118,7 +118,7 @@ function render(context) {
   on("sentence", sentence.drawAnswer);
   on("attention", sentence.drawPicture);
   on("text", sentence.drawText);
-  on("can_undo", () => { undo.disabled = !model.get("can_undo"); });
+  on("can_undo", () => { turnOff(undo, !model.get("can_undo") && NOTHING_TO_UNDO); });
   on("code", texts.draw);
   return end;
 }

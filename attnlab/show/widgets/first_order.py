@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from attnlab.evaluation import Evaluator, Measurement
 from attnlab.evaluation.gradients import TextGradients, text_gradients
 
 _ESTIMATED_ON = 1000  # sentences whose gradients the view gets: half a megabyte for 72 heads
+_SHOWN_FIRST = 192  # of them are done, and shown, before the others
 _GRADIENTS_AT_ONCE = 64  # sentences; a fader moved meanwhile waits for no more than these
 
 Place = tuple[int, int]
@@ -19,51 +20,68 @@ Place = tuple[int, int]
 
 def first_order(
     evaluator: Evaluator, neutral: Measurement, stop: Callable[[], bool]
-) -> Generator[None, None, tuple[bytes, dict[str, Any]]]:
-    """Take the gradients in small parts, giving way after each.
+) -> Iterator[dict[str, Any] | None]:
+    """Take the gradients in small parts, of a few sentences first, giving way after each part.
 
     Parameters
     ----------
     neutral : measurement of the untouched model, which is finished first
     stop : whether nobody wants them any more
 
-    Returns
-    -------
-    slopes : bytes, as `packed` makes them
-    report : dict of ``importance`` and ``use`` of every head, ``accuracy`` at neutral, and ``n``
-        sentences
+    Yields
+    ------
+    None where something else may have its turn, and otherwise what is new, as a dict of
+
+    - ``first_order`` : how many sentences are ``done`` of how many in ``total``; and once those of
+      a stage are, ``importance`` and ``use`` of every head, ``accuracy`` at neutral, and ``n``, how
+      many sentences these come from
+    - ``slopes`` : with those, bytes as `packed` makes them
     """
     data = evaluator.dataset
-    indices = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
-    # of like length, so that little is padded
-    indices = np.array(sorted(indices, key=lambda index: len(data.texts[index])))
+    drawn = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
+    # in each stage those of like length together, so that little is padded
+    stages = [
+        sorted(stage, key=lambda index: len(data.texts[index]))
+        for stage in (drawn[:_SHOWN_FIRST], drawn[_SHOWN_FIRST:])
+        if len(stage)
+    ]
+    indices = np.array([index for stage in stages for index in stage])
+    yield {"first_order": {"done": 0, "total": len(indices)}}
     for step in itertools.count():
         if neutral.at(step, stop).finished:
             break
-        yield
+        yield None
     # in float32, whatever the number format of the measurements
     exact = Evaluator(evaluator.clf, data.select(indices), cache_mb=0)
     margins, log_odds = [], []
-    for part in np.array_split(
-        np.arange(len(indices)), math.ceil(len(indices) / _GRADIENTS_AT_ONCE)
-    ):
-        yield
-        if stop():
-            raise Stopped
-        margins.append(text_gradients(exact, "margin", part))
-        if len(evaluator.clf.label_names) == 2:  # the two are one
-            log_odds.append(margins[-1])
-        else:
-            log_odds.append(text_gradients(exact, "log_odds", part))
-    slopes, odds = TextGradients.joined(margins), TextGradients.joined(log_odds)
-    score = neutral.snapshots[-1].score
-    report = {
-        "importance": brief(odds.loss_rise()),
-        "use": brief(odds.use()),
-        "accuracy": score.accuracy,
-        "n": len(indices),
-    }
-    return packed(score.margins[indices], slopes.scale, slopes.temperature), report
+    known: dict[str, Any] = {}
+    done = 0
+    for stage in stages:
+        for part in np.array_split(
+            np.arange(done, done + len(stage)), math.ceil(len(stage) / _GRADIENTS_AT_ONCE)
+        ):
+            yield None
+            if stop():
+                raise Stopped
+            margins.append(text_gradients(exact, "margin", part))
+            if len(evaluator.clf.label_names) == 2:  # the two are one
+                log_odds.append(margins[-1])
+            else:
+                log_odds.append(text_gradients(exact, "log_odds", part))
+            done += len(part)
+            yield {"first_order": known | {"done": done, "total": len(indices)}}
+        slopes, odds = TextGradients.joined(margins), TextGradients.joined(log_odds)
+        score = neutral.snapshots[-1].score
+        known = {
+            "importance": brief(odds.loss_rise()),
+            "use": brief(odds.use()),
+            "accuracy": score.accuracy,
+            "n": done,
+        }
+        yield {
+            "first_order": known | {"done": done, "total": len(indices)},
+            "slopes": packed(score.margins[indices[:done]], slopes.scale, slopes.temperature),
+        }
 
 
 def brief(table: np.ndarray) -> list[list[float]]:

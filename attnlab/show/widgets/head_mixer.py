@@ -292,19 +292,24 @@ class HeadMixer(Desk):
             return np.array(self.first_order["use"])
         raise AttnlabError(
             self.first_order.get("error")
-            or "How much each head matters is still being computed. Try again in a few seconds, or "
-            "first `desk.wait()`."
+            or f"How much each head matters is still being computed{self._so_far()}. Try again in "
+            "a few seconds, or first `desk.wait()`."
         )
+
+    def _so_far(self) -> str:
+        done = self.first_order.get("done")
+        return f" ({done} of {self.first_order['total']:,} sentences)" if done else ""
 
     def _update_first_order(self, current: Current) -> Iterator[None]:
         """Take the gradients whenever nothing else is to be done."""
         neutral, evaluator = self._measurements.neutral, self._measurements.evaluator
         try:
-            slopes, report = yield from first_order(evaluator, neutral, lambda: not current())
+            for found in first_order(evaluator, neutral, lambda: not current()):
+                if found is not None:
+                    self._publish(current, **found)
+                yield
         except Stopped:
             raise
         except Exception as error:  # the desk does without
             report = {"error": f"The heads of this model have no gradients here: {error}"}
             self._publish(current, first_order=report)
-        else:
-            self._publish(current, slopes=slopes, first_order=report)

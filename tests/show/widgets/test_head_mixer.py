@@ -351,6 +351,22 @@ def test_at_most_so_many_sentences_are_estimated_on(clf, some, monkeypatch):
     assert (desk.first_order["n"], len(desk.slopes)) == (16, 16 * 4 * (1 + 2 * 72))
 
 
+def test_importances_of_a_few_sentences_are_shown_while_the_others_follow(clf, some, monkeypatch):
+    for name, number in (("_ESTIMATED_ON", 30), ("_SHOWN_FIRST", 10), ("_GRADIENTS_AT_ONCE", 8)):
+        monkeypatch.setattr(first_order, name, number)
+    evaluator = Evaluator(clf, some)
+    neutral = evaluator.stream(clf.settings())
+    steps = list(first_order.first_order(evaluator, neutral, lambda: False))
+    assert None in steps, "it never gives way"
+    reports = [step["first_order"] for step in steps if step]
+    assert [report["done"] for report in reports] == [0, 5, 10, 10, 17, 24, 30, 30]
+    assert {report["total"] for report in reports} == {30}
+    assert [report.get("n") for report in reports] == [None, None, None, 10, 10, 10, 10, 30]
+    few, all_ = (step for step in steps if step and "slopes" in step)
+    assert few["first_order"]["importance"] != all_["first_order"]["importance"]
+    assert [len(step["slopes"]) for step in (few, all_)] == [n * 4 * (1 + 2 * 72) for n in (10, 30)]
+
+
 def test_the_least_important_heads_are_silenced(clf, some, all_gradients):
     smaller = al.heads.prune(clf, [(2, 5)])
 
