@@ -19,6 +19,21 @@ from torch.overrides import TorchFunctionMode
 
 from attnlab.errors import AttnlabError, suggest
 
+__all__ = [
+    "NUMBER_FORMATS",
+    "Profile",
+    "as_number_format",
+    "autocast",
+    "device",
+    "float32_kernel",
+    "float32_products",
+    "is_main_process",
+    "linear",
+    "number_format",
+    "profile",
+    "seconds",
+]
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -290,3 +305,7 @@ def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return torch.ops.mkldnn._linear_pointwise(
         input.contiguous(), weight.contiguous(), bias, "none", [], ""
     )
+
+
+def __dir__() -> list[str]:
+    return __all__

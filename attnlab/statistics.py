@@ -9,6 +9,15 @@ from scipy import stats
 
 from attnlab.errors import AttnlabError
 
+__all__ = [
+    "PairedTest",
+    "benjamini_hochberg",
+    "mcnemar",
+    "paired_bootstrap",
+    "paired_interval",
+    "paired_test",
+]
+
 _Z = float(stats.norm.ppf(0.975))  # all intervals are 95 %
 
 
@@ -175,3 +184,7 @@ def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
         raise AttnlabError("p_values must be a list of numbers from 0 to 1.")
     return stats.false_discovery_control(p_values, method="bh") if len(p_values) else p_values
+
+
+def __dir__() -> list[str]:
+    return __all__

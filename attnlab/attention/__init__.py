@@ -47,3 +47,7 @@ __all__ = [
     "tiled_attention",
     "top_k_attention",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -20,3 +20,7 @@ __all__ = [
     "load_classifier",
     "search",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,12 +3,14 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import transformers
+from scipy import stats
 from torch import nn
 
 from attnlab.classification.classifier import Classifier
@@ -21,14 +23,22 @@ from attnlab.classification.methods import (
     prefixed,
     prepared,
 )
-from attnlab.classification.saving import RECORD, check_target, save_adapter
+from attnlab.classification.saving import check_target, refuse_finished, save_adapter
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import as_number_format, autocast, is_main_process
 from attnlab.device import device as default_device
-from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
+from attnlab.errors import (
+    AttnlabWarning,
+    DataError,
+    ModelError,
+    option,
+    suggest,
+    worded,
+)
 from attnlab.training.callbacks import Callback
-from attnlab.training.checkpoint import CHECKPOINT, fingerprint
+from attnlab.training.checkpoint import fingerprint
+from attnlab.training.history import History
 from attnlab.training.loop import train
 from attnlab.training.recipe import Recipe
 
@@ -54,6 +64,7 @@ def finetune(
     gradient_checkpointing: bool = False,
     dtype: torch.dtype | str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     command: str | None = None,
     callbacks: Sequence[Callback] = (),
     **recipe: Any,
@@ -93,6 +104,7 @@ def finetune(
         what this kind of processor computes fastest, `device.number_format`. A run goes on in the
         format it began in.
     resume : go on from the checkpoint in ``out``
+    overwrite : put the result in place of one that is in ``out`` already
     command : noted beside an adapter as the way to make it again
     callbacks : of `training.Callback`, told how the run goes on, with the classifier as
         ``run.learner``: a `TrainingCurve`, a `balance.Recorder`
@@ -103,16 +115,17 @@ def finetune(
 
     Returns
     -------
-    Classifier with ``.history``; adapters are merged
+    Classifier with ``.history``; adapters are merged. Whether it has learned anything say
+    `majority` and `has_learned`.
 
     Raises
     ------
     DataError : no texts to train on or for dev, no labels, or one label only
     ModelError : wishes that do not go together; a base that cannot be trained; a folder that holds
-        something else
+        something else, or a finished result
     """
-    splits = _usable(splits)
-    _refuse_what_cannot_be(method, base, out, resume, pretrained, gradient_checkpointing)
+    splits = usable(splits)
+    _refuse_what_cannot_be(method, base, out, resume, overwrite, pretrained, gradient_checkpointing)
     weights = _weights(splits.train, class_weights)
     slow = method in ("full", "frozen-embeddings") and pretrained
     many = len(splits.train.label_names) > 2
@@ -178,11 +191,40 @@ def finetune(
     return Classifier(trained.merge_and_unload(), tokenizer, label_names, clf.history)
 
 
+@dataclass(frozen=True)
+class Majority:
+    """Always answering the most frequent training label, and how often that is right on dev."""
+
+    label: str
+    accuracy: float
+
+
+def majority(splits: Splits) -> Majority:
+    """The baseline that knows no text: the most frequent training label, whatever is asked."""
+    counts = np.bincount(splits.train.labels, minlength=len(splits.train.label_names))
+    label = int(counts.argmax())
+    dev = splits.dev.labels_in(splits.train.label_names)
+    return Majority(splits.train.label_names[label], dev.count(label) / max(len(dev), 1))
+
+
+def has_learned(history: History, splits: Splits) -> bool:
+    """Whether the best epoch beats always answering one label on dev, by more than chance (5 %).
+
+    After balanced training that is the mean recall of the labels, else accuracy.
+    """
+    balanced = history.chosen_by == "dev_recall"
+    alone = 1 / len(splits.train.label_names) if balanced else majority(splits).accuracy
+    n = len(splits.dev)
+    right = round(n * history.best["dev_recall" if balanced else "dev_accuracy"])
+    return bool(stats.binomtest(right, n, alone, alternative="greater").pvalue < 0.05)
+
+
 def _refuse_what_cannot_be(
     method: str,
     base: str | os.PathLike[str],
     out: str | os.PathLike[str] | None,
     resume: bool,
+    overwrite: bool,
     pretrained: bool,
     gradient_checkpointing: bool,
 ) -> None:
@@ -190,9 +232,12 @@ def _refuse_what_cannot_be(
     if method not in LEARNING_RATES:
         raise ModelError(f"There is no method {method!r}. {suggest(method, LEARNING_RATES)}")
     if out is not None:
-        _refuse_folder(base, out, resume)
+        _refuse_folder(base, out, resume, overwrite)
     elif resume:
-        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
+        raise ModelError(
+            f"There is nothing to go on from: {option('resume', True)} needs the folder, "
+            f"{option('out')}"
+        )
     if not pretrained and method != "full":
         raise ModelError(
             f"Method {method!r} keeps weights as they are, which random ones are not worth. "
@@ -206,18 +251,16 @@ def _refuse_what_cannot_be(
         )
 
 
-def _refuse_folder(base: str | os.PathLike[str], out: str | os.PathLike[str], resume: bool) -> None:
+def _refuse_folder(
+    base: str | os.PathLike[str], out: str | os.PathLike[str], resume: bool, overwrite: bool
+) -> None:
     """Raise ModelError if the result does not belong there, or is there already."""
     target = check_target(out)
     if Path(base).exists() and Path(base).resolve() == target:
         raise ModelError(
             f"The result would take the place of its own base, {base}. Name another folder."
         )
-    finished = any((target / name).exists() for name in (RECORD, "config.json"))
-    if resume and finished and not (target / CHECKPOINT).exists():
-        raise ModelError(
-            f"The run in {out} is finished. al.load_classifier({str(out)!r}) loads it."
-        )
+    refuse_finished(out, resume, overwrite)
 
 
 def _labelled(
@@ -258,12 +301,15 @@ def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     tokenizer.model_max_length = max_length
 
 
-def _usable(splits: Splits | None) -> Splits:
+def usable(splits: Splits | None) -> Splits:
     """The splits, or an error that says what is missing."""
     if splits is None or not len(splits.train) + len(splits.dev):
         raise DataError(
             "finetune needs texts to train on and texts for dev. Use a set that has both, such as "
-            "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data)."
+            + worded(
+                "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data).",
+                "movie-sentiment, or a file of your own.",
+            )
         )
     if not isinstance(splits.train, TextDataset):
         raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
@@ -272,8 +318,12 @@ def _usable(splits: Splits | None) -> Splits:
         if not len(getattr(splits, part)):
             raise DataError(
                 f"{splits!r} leaves nothing for {part}. A split needs some ten texts of a label, "
-                "with no copies; for fewer say how many you want, as in "
-                "al.datasets.split(data, dev=1, test=0)."
+                "with no copies"
+                + worded(
+                    "; for fewer say how many you want, as in al.datasets.split(data, dev=1, "
+                    "test=0).",
+                    ". Bring more texts.",
+                )
             )
     seen = set(splits.train.labels)
     if len(seen) < 2:
@@ -281,6 +331,8 @@ def _usable(splits: Splits | None) -> Splits:
             f"All {len(splits.train)} training texts have the label {str(names[seen.pop()])!r}, so "
             "there is nothing to tell apart. Add texts with other labels."
         )
+    if len(splits.test):
+        splits.test.labels_in(splits.train.label_names)  # said before the work, not after it
     for part, trouble in (("train", "cannot be learned"), ("dev", "are not measured")):
         present = getattr(splits, part).labels_in(splits.train.label_names)
         absent = sorted(set(range(len(names))) - set(present))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnlab.classification.finetuning import finetune
+from attnlab.classification.finetuning import finetune, usable
 from attnlab.classification.loading import BUNDLED
 from attnlab.classification.methods import LEARNING_RATES
 from attnlab.datasets.splits import Splits
@@ -82,6 +82,7 @@ def search(
 
     Raises
     ------
+    DataError : as `finetune`
     AttnlabError : unknown methods, no time, or a search in which every trial failed
     """
     with needs("lab"):
@@ -94,6 +95,7 @@ def search(
             raise AttnlabError(f"There is no method {name!r}. {suggest(name, LEARNING_RATES)}")
     if not methods or not minutes > 0:
         raise AttnlabError(f"minutes is {minutes}, methods {list(methods)}: both are needed.")
+    usable(splits)  # said once, and not by every trial
     few = splits if texts is None else replace(splits, train=splits.train.sample(texts, seed))
 
     def trial_accuracy(trial: optuna.Trial) -> float:

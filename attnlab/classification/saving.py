@@ -12,7 +12,7 @@ from typing import Any
 
 import transformers
 
-from attnlab.errors import ModelError
+from attnlab.errors import ModelError, option
 from attnlab.training.checkpoint import CHECKPOINT
 
 RECORD = "attnlab.json"  # what we note beside an adapter
@@ -57,6 +57,21 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
             "that holds a model."
         )
     return folder
+
+
+def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: bool) -> None:
+    """Raise ModelError if the result of a run is there, unless it is to be overwritten."""
+    finished = any((Path(folder) / name).exists() for name in (RECORD, "config.json"))
+    unfinished = (Path(folder) / CHECKPOINT).exists()
+    if resume and finished and not unfinished:
+        raise ModelError(
+            f"The run in {folder} is finished. al.load_classifier({str(folder)!r}) loads it."
+        )
+    if finished and not resume and not overwrite:
+        raise ModelError(
+            f"{folder} holds a finished model, which would be lost. Add "
+            f"{option('overwrite', True)} to put the new one in its place, or name another folder."
+        )
 
 
 @contextlib.contextmanager

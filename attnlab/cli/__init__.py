@@ -5,7 +5,8 @@ teachers and authors of notebooks.
 """
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,21 +14,41 @@ from rich.markup import escape
 import attnlab
 from attnlab.cli import course, models, teaching
 from attnlab.cli.output import ERR, say
-from attnlab.errors import AttnlabError, needs
+from attnlab.errors import AttnlabError, AttnlabWarning, needs, on_the_command_line
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
 
-def main() -> None:
-    """Run a command; an `AttnlabError` is printed as one message, with exit code 1."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; an `AttnlabError` is printed as one message, with exit code 1.
+
+    Parameters
+    ----------
+    arguments : what was typed behind ``attnlab``; default that of this process
+    """
     try:
-        with needs("lab"):
-            app()
+        with needs("lab"), on_the_command_line(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            app(arguments)
     except AttnlabError as error:
-        ERR.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
+        _say_aloud(error, "red")
         sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print a warning of ours as a message; others as Python does."""
+    if isinstance(message, AttnlabWarning):
+        _say_aloud(message, "yellow")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+
+
+def _say_aloud(message: Exception, colour: str) -> None:
+    """Print an error or a warning to stderr, unbroken, so that its cures can be copied."""
+    kind = f"[bold {colour}]{type(message).__name__}[/]"
+    ERR.print(f"{kind}: {escape(str(message))}", highlight=False, soft_wrap=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,3 +81,7 @@ _notebooks = typer.Typer(help="Build the notebooks of the course from their sour
 _notebooks.callback()(lambda: None)  # so that `build` stays a command of its own
 _notebooks.command()(teaching.build)
 app.add_typer(_notebooks, name="notebooks", rich_help_panel="Teaching")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -50,7 +50,7 @@ def fetch(
     Examples: [bold]attnlab fetch[/], [bold]attnlab fetch movie-sentiment reuters-r8[/]
     """
     from attnlab import datasets
-    from attnlab.training.callbacks import progress_bar
+    from attnlab.progress import progress_bar
 
     names = names or datasets.names()
     files = {datasets.source(name).file: name for name in names}  # several sets may share a file

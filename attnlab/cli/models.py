@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from attnlab.cli.data import (
+    DATASET,
+    Dataset,
+    Delimiter,
+    DropMissing,
+    Encoding,
+    Label,
+    OwnFile,
+    Text,
+    is_file,
+)
 from attnlab.cli.output import OUT, progress, say
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, DataError
 
 if TYPE_CHECKING:
-    from attnlab.datasets.own_files import Missing
     from attnlab.datasets.splits import Splits
+    from attnlab.training.history import History
+
+FEW = 10  # texts of dev below which no accuracy says much
 
 
 def finetune(
-    dataset: Annotated[
-        str, typer.Argument(help="A named data set, or a CSV file with text and label.")
-    ],
+    dataset: Dataset,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
     method: Annotated[
         str, typer.Option(help="full, frozen-embeddings, frozen, lora, adalora or prefix")
@@ -34,11 +45,11 @@ def finetune(
         typer.Option(help="Cut texts to so many tokens; default: what the encoder takes."),
     ] = None,
     seed: Annotated[int, typer.Option()] = 0,
-    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
-    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
-    drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Leave out CSV rows without text or label.")
-    ] = False,
+    text: Text = "text",
+    label: Label = "label",
+    encoding: Encoding = "utf-8",
+    delimiter: Delimiter = None,
+    drop_missing: DropMissing = False,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
     ] = False,
@@ -51,6 +62,9 @@ def finetune(
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Put the result in place of one in the folder.")
     ] = False,
 ) -> None:
     """Fine-tune a BERT-family encoder; the result loads with al.load_classifier(FOLDER).
@@ -66,16 +80,17 @@ def finetune(
     from attnlab.show.wording import with_interval
     from attnlab.training import Callback, ProgressBar, TensorBoard
 
-    splits = _splits(dataset, text, label, "drop" if drop_missing else "refuse")
+    own = OwnFile(text, label, encoding, delimiter, drop_missing)
+    splits = own.splits(dataset)
+    if is_main_process():
+        _say_what_was_read(dataset, splits)
     command = [f"attnlab finetune {shlex.quote(dataset)} --method {method}"]
     command += [f"--out {shlex.quote(out_folder.as_posix())}"]
-    command += [f"--text {shlex.quote(text)}"] if text != "text" else []
-    command += [f"--label {shlex.quote(label)}"] if label != "label" else []
+    command += own.options()
     command += [f"--base {shlex.quote(base)}"] if base != "minilm" else []
     command += [f"--learning-rate {learning_rate:g}"] if learning_rate else []
     command += [f"--rank {rank}"] if rank != 8 else []
     command += [f"--max-length {max_length}"] if max_length else []
-    command += ["--drop-missing"] if drop_missing else []
     command += ["--balanced"] if balanced else []
     command += [f"--dtype {dtype}"] if dtype else []
     command += [f"--epochs {epochs}", f"--batch-size {batch_size}", f"--seed {seed}"]
@@ -96,6 +111,7 @@ def finetune(
         class_weights="balanced" if balanced else None,
         dtype=dtype,
         resume=resume,
+        overwrite=overwrite,
         command=" ".join(command),
         callbacks=callbacks,
     )
@@ -104,11 +120,13 @@ def finetune(
         return
     assert clf.history is not None  # it was trained just now
     OUT.print(clf.history.to_frame().to_string(index=False, float_format="{:.4f}".format))
-    best = clf.history.best
-    OUT.print(
+    best, majority = clf.history.best, finetuning.majority(splits)
+    say(
         f"kept epoch {best['epoch']:.0f}: dev {best['dev_accuracy']:.1%} "
-        f"({len(splits.dev):,} texts)"
+        f"({len(splits.dev):,} texts); always {majority.label!r}: {majority.accuracy:.1%}"
     )
+    if not finetuning.has_learned(clf.history, splits):
+        _say_what_to_try(clf.history, splits, batch_size, majority.label)
     if len(splits.test):
         score = Evaluator(clf, splits.test).score()
         OUT.print(f"test {with_interval(score.accuracy, score.ci)}, {score.n:,} texts")
@@ -116,9 +134,7 @@ def finetune(
 
 
 def search(
-    dataset: Annotated[
-        str, typer.Argument(help="A named data set, or a CSV file with text and label.")
-    ],
+    dataset: Dataset,
     folder: Annotated[
         Path, typer.Option("--out", help="Where trials are kept; the same folder goes on.")
     ],
@@ -130,8 +146,11 @@ def search(
     epochs: Annotated[int, typer.Option(min=1)] = 2,
     base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
     seed: Annotated[int, typer.Option()] = 0,
-    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
-    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    text: Text = "text",
+    label: Label = "label",
+    encoding: Encoding = "utf-8",
+    delimiter: Delimiter = None,
+    drop_missing: DropMissing = False,
 ) -> None:
     """Search for a method, learning rate, batch size and rank that do well on dev.
 
@@ -142,7 +161,8 @@ def search(
     from attnlab.classification.hyperparameters import search as run_search
     from attnlab.training import ProgressBar
 
-    splits = _splits(dataset, text, label)
+    own = OwnFile(text, label, encoding, delimiter, drop_missing)
+    splits = own.splits(dataset)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     found = run_search(
         splits,
@@ -156,12 +176,15 @@ def search(
         callbacks=[ProgressBar("searching")],
     )
     say(found.trials.to_string(index=False, float_format="{:.4g}".format))
-    chosen = found.best | {"base": base, "seed": seed, "text": text, "label": label}
-    usual = {"base": "minilm", "seed": 0, "text": "text", "label": "label"}
+    chosen = found.best | {"base": base, "seed": seed}
+    usual = {"base": "minilm", "seed": 0}
     options = " ".join(
-        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
-        for name, value in chosen.items()
-        if usual.get(name) != value
+        [
+            f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+            for name, value in chosen.items()
+            if usual.get(name) != value
+        ]
+        + own.options()
     )
     say(f"best on dev: {found.dev_accuracy:.1%}. To train with it on all texts:")
     say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
@@ -173,7 +196,7 @@ def ablate(
     ] = "movie-sentiment",
     dataset: Annotated[
         str,
-        typer.Option("--data", help="A data set (its dev part), or a CSV file of held-out texts."),
+        typer.Option("--data", help=f"{DATASET} Of a named one, its dev part."),
     ] = "movie-sentiment",
     sentences: Annotated[
         int, typer.Option(min=1, help="How many of the sentences, at random.")
@@ -190,11 +213,17 @@ def ablate(
     fast: Annotated[
         bool, typer.Option(help="Compute in bfloat16 where that pays, or in float32.")
     ] = True,
-    text: Annotated[str, typer.Option(help="CSV column of texts")] = "text",
-    label: Annotated[str, typer.Option(help="CSV column of labels")] = "label",
+    text: Text = "text",
+    label: Label = "label",
+    encoding: Encoding = "utf-8",
+    delimiter: Delimiter = None,
+    drop_missing: DropMissing = False,
     to: Annotated[
         Path | None, typer.Option("--to", help="Write the table to this CSV file.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over the file of --to if it is there.")
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(help="Keep what is finished in this file, and go on from it."),
@@ -213,13 +242,18 @@ def ablate(
     from attnlab.show.wording import with_interval
     from attnlab.statistics import share_interval
 
-    if Path(dataset).suffix:
-        held_out = datasets.from_csv(dataset, text, label)
+    if to is not None and to.exists() and not overwrite:
+        raise AttnlabError(
+            f"{to} is there already. Add --overwrite to put the new table in its place, or name "
+            "another file."
+        )
+    if is_file(dataset):
+        held_out = OwnFile(text, label, encoding, delimiter, drop_missing).texts(dataset)
     else:
         splits = datasets.load(dataset)
         held_out = splits.dev if len(splits.dev) else splits.test
     if not isinstance(held_out, datasets.TextDataset):
-        raise AttnlabError(f"{dataset} has no labels to measure against. Use a labelled data set.")
+        raise DataError(f"{dataset} has no labels to measure against. Use a labelled data set.")
     evaluator = Evaluator(load_classifier(model), held_out.sample(sentences), fast)
     with progress("sentences") as advance:
         # any word may be typed: `al.ablate` refuses what it does not know, and lists what there is
@@ -251,10 +285,31 @@ def ablate(
         )
 
 
-def _splits(dataset: str, text: str, label: str, missing: "Missing" = "refuse") -> "Splits":
-    """A named data set, or a CSV file split into its three parts."""
-    from attnlab import datasets
+def _say_what_was_read(dataset: str, splits: "Splits") -> None:
+    """Print how many texts there are, of which labels."""
+    parts = [splits.train, splits.dev, splits.test]
+    if not all(hasattr(part, "label_names") for part in parts):
+        return  # `finetune` says that there are no labels
+    names = splits.train.label_names
+    counts = {name: sum(part.labels.count(names.index(name)) for part in parts) for name in names}
+    few = ", ".join(f"{count:,} {name!r}" for name, count in list(counts.items())[:6])
+    say(
+        f"{dataset}: {sum(map(len, parts)):,} texts ({few}{', ...' if len(counts) > 6 else ''}); "
+        f"train {len(splits.train):,}, dev {len(splits.dev):,}, test {len(splits.test):,}"
+    )
 
-    if Path(dataset).suffix:
-        return datasets.split(datasets.from_csv(dataset, text, label, missing=missing))
-    return datasets.load(dataset)
+
+def _say_what_to_try(history: "History", splits: "Splits", batch_size: int, label: str) -> None:
+    """Print that nothing was learned that dev shows, and what might help."""
+    steps = -(-len(splits.train) // batch_size) * len(history.rows)
+    if len(splits.dev) < FEW:
+        why = f"dev has {len(splits.dev)} texts, too few to tell whether anything was learned"
+        cure = "Bring more texts."
+    else:
+        why = f"by more than chance, this is no better than always answering {label!r}"
+        cure = (
+            f"Try more steps (there were {steps:,}) with --epochs {10 * len(history.rows)}"
+            f"{' or --batch-size 8' if batch_size > 8 else ''}; another --learning-rate; --method "
+            "full; or bring more texts."
+        )
+    say(f"Careful: {why}. {cure}")

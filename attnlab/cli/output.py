@@ -30,7 +30,7 @@ def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     Of several processes only the main one shows it.
     """
     from attnlab.device import is_main_process
-    from attnlab.training.callbacks import progress_bar
+    from attnlab.progress import progress_bar
 
     if not is_main_process():
         yield lambda step, steps, text: None

@@ -13,7 +13,8 @@ from attnlab.datasets.conll import from_conll
 from attnlab.datasets.duplicates import near_duplicates
 from attnlab.datasets.fetching import cache_dir
 from attnlab.datasets.named import fetch, is_cached, load, names, source
-from attnlab.datasets.own_files import from_csv, from_frame, pairs_from_file
+from attnlab.datasets.own_files import from_csv, from_frame
+from attnlab.datasets.own_pairs import pairs_from_file
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits, split
 from attnlab.datasets.tagged import Entity, TaggedDataset
@@ -51,3 +52,7 @@ def __getattr__(name: str) -> Any:
     if name in ("dates", "news"):  # loaded when used: they need Babel
         return importlib.import_module(f"attnlab.datasets.{name}")
     raise AttributeError(f"module 'attnlab.datasets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
-from attnlab.errors import DataError
+from attnlab.errors import DataError, worded
 
 
 def multi30k(folder: str | os.PathLike[str] | None = None) -> Splits:
@@ -50,10 +50,14 @@ def _from_hub(file: str) -> Path:
     except Exception as error:  # the library and what it stands on raise many kinds
         last = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{file} of {_HUB} could not be fetched from the Hugging Face hub ({last}). Where "
-            "there is a network, get the three .jsonl files of it, put them into one folder, and "
-            "write datasets.multi30k(folder). Without them, load('interface-fr') is a small set "
-            "of real pairs."
+            f"{file} of {_HUB} could not be fetched from the Hugging Face hub ({last}). "
+            + worded(
+                "Where there is a network, get the three .jsonl files of it, put them into one "
+                "folder, and write datasets.multi30k(folder). Without them, load('interface-fr') "
+                "is a small set of real pairs.",
+                "Try again where there is a network, or use interface-fr, a small set of real "
+                "pairs.",
+            )
         ) from error
 
 

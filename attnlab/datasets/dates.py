@@ -48,6 +48,8 @@ with needs("lab"):
     from babel import Locale
     from babel.dates import tokenize_pattern
 
+__all__ = ["FIELDS", "KINDS", "LOCALES", "SEEN", "make", "patterns"]
+
 LOCALES = (
     "en-GB",
     "en-US",
@@ -308,3 +310,7 @@ def _separator(pattern: str) -> str:
 def _numbers(order: str, separator: str, filled: bool) -> str:
     """A pattern of numbers alone, filled with zeros to two digits or not."""
     return separator.join(letter if letter == "y" or not filled else 2 * letter for letter in order)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,7 +8,7 @@ from attnlab.datasets.captions import multi30k
 from attnlab.datasets.fetching import Source, cache_dir, fetch_source, is_verified
 from attnlab.datasets.parsers import interface_strings, newswire, sentiment
 from attnlab.datasets.splits import Splits
-from attnlab.errors import DataError, suggest
+from attnlab.errors import DataError, suggest, worded
 
 
 def names() -> list[str]:
@@ -58,7 +58,10 @@ def load(name: str, test_only: bool | None = None) -> Splits:
 def source(name: str) -> Source:
     """The file that a data set is read from."""
     if name in MADE:
-        raise DataError(f"Nothing is fetched through pip for {name}. Write load({name!r}).")
+        raise DataError(
+            f"Nothing is fetched through pip for {name}. "
+            + worded(f"Write load({name!r}).", "It needs no fetching.")
+        )
     if name not in _DATASETS:
         raise DataError(f"There is no data set {name!r}. {suggest(name, _DATASETS)}")
     return _DATASETS[name].source

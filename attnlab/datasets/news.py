@@ -44,6 +44,8 @@ from attnlab.datasets.tagged import TaggedDataset, iob2_names, words_of
 from attnlab.datasets.texts import normalise
 from attnlab.errors import DataError, suggest
 
+__all__ = ["NAME", "TAG_NAMES", "NewsSplits", "Part", "news", "splits"]
+
 TAG_NAMES = iob2_names(["DATE", "AMOUNT"])
 NAME = "synthetic-news"
 
@@ -341,3 +343,7 @@ def _months(day: datetime.date, months: int) -> datetime.date:
     """The same day so many months away, at most the 28th."""
     number = day.year * 12 + day.month - 1 + months
     return datetime.date(number // 12, number % 12 + 1, min(day.day, 28))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,19 +1,27 @@
-"""Your own files: labelled texts, or pairs of texts, from a table."""
+"""Your own labelled texts, from a file or a DataFrame."""
 
-import csv
-import io
+import json
 import os
-import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from attnlab.datasets.pairs import ParallelDataset
-from attnlab.datasets.reading import reading
+from attnlab.datasets.labels import numbered, says_nothing, with_decimals, written
+from attnlab.datasets.reading import ending_of, local_file, name_of, read_text
+from attnlab.datasets.tables import (
+    Row,
+    Rows,
+    leaving_out,
+    read_rows,
+    some_rows,
+    told_width,
+    warn_of_quotes,
+)
 from attnlab.datasets.texts import TextDataset, normalise
-from attnlab.errors import AttnlabWarning, DataError, suggest
+from attnlab.errors import AttnlabWarning, DataError, MissingPackage, option, suggest, worded
 
 Missing = Literal["refuse", "drop"]  # what to do with rows that lack text or label
 
@@ -25,47 +33,50 @@ def from_csv(
     encoding: str = "utf-8",
     name: str | None = None,
     missing: Missing = "refuse",
+    *,
+    delimiter: str | None = None,
 ) -> TextDataset:
-    """Read your own labelled texts from a CSV file with a header line.
+    """Read your own labelled texts from a table with a header line.
 
     Parameters
     ----------
-    path : the file; tab-separated if it ends in .tsv or .tab
+    path : the file. ``.jsonl`` and ``.json`` hold JSON records, ``.parquet`` is read with pyarrow;
+        everything else is a table as text. It may be packed: .gz, .bz2, .xz, .zip.
     text, label : the names of the two columns. Labels may be words or whole numbers.
     encoding : how the file is encoded
     missing : "drop" leaves out rows without text or label, with a warning that says how many
+    delimiter : what separates the cells; by default a comma, tab, semicolon or bar is recognised
+
+    Returns
+    -------
+    TextDataset. Labels are named as they are written, ``007`` too; only ``1.0`` becomes ``1`` where
+    all are whole numbers.
 
     Raises
     ------
-    DataError : no such file, wrong encoding, no such column, an empty text, a missing label
+    DataError : no such file, wrong encoding, no table, no such column, an empty text, a missing
+        label, quotes that do not close, rows with more or fewer cells than the header
 
     Notes
     -----
-    A text that occurs with different labels is kept, with a warning.
+    Where tabs separate cells, quotation marks are text; else the file is CSV, read strictly. An
+    empty label is missing, and so are NaN, NULL, N/A, None and their like; as texts they are texts.
+    A text that occurs with different labels is kept, with a warning; so are labels that differ only
+    in case, spaces or number format.
     """
-    path = Path(path)
-    separator = "\t" if path.suffix in (".tsv", ".tab") else ","
-    try:
-        with reading(path, encoding):
-            frame = pd.read_csv(path, sep=separator, encoding=encoding, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(
-            f"{path.name} is not a table that can be read: {error}. Expected a header line and one "
-            f"line per text, separated by {separator!r}; quote texts that contain it."
-        ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(
-            f"Rows of {path.name} have more fields than its header names. Quote texts that contain "
-            f'{separator!r}: "A warm, funny film",positive'
-        )
-    if missing == "drop" and {text, label} <= set(frame.columns):
-        whole = _complete(frame, text, label, missing)
-        if len(whole) < len(frame):  # numbers in a column with gaps were read as words
-            again = io.StringIO(whole[[label]].to_csv(index=False))
-            frame = whole.assign(
-                **{label: pd.read_csv(again, keep_default_na=False)[label].to_numpy()}
-            )
-    return _labelled(frame, text, label, name or path.stem, missing)
+    path = local_file(path)
+    ending = ending_of(path)
+    data_name = name or name_of(path)
+    if ending == ".parquet":
+        return from_frame(_parquet(path), text, label, data_name, missing)
+    content = read_text(path, encoding)
+    lines: Sequence[int] | None
+    if ending in (".json", ".jsonl", ".ndjson"):
+        frame, lines = _records(content, path.name)
+    else:
+        rows = read_rows(content, path.name, ending, delimiter, (text, label))
+        frame, lines = _two_columns(rows, text, label, missing)
+    return _labelled(frame, text, label, data_name, missing, lines)
 
 
 def from_frame(
@@ -75,195 +86,234 @@ def from_frame(
     name: str = "own",
     missing: Missing = "refuse",
 ) -> TextDataset:
-    """Make a data set of a DataFrame; see `from_csv` for columns and errors."""
+    """Make a data set of a DataFrame; see `from_csv` for columns, labels and errors."""
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"Expected a pandas DataFrame, got {type(frame).__name__}.")
     return _labelled(frame.reset_index(drop=True), text, label, name, missing)
 
 
 def _labelled(
-    frame: pd.DataFrame, text: str, label: str, name: str, missing: Missing
+    frame: pd.DataFrame,
+    text: str,
+    label: str,
+    name: str,
+    missing: Missing,
+    lines: Sequence[int] | None = None,
 ) -> TextDataset:
-    """The data set of a table whose index counts its rows from 0."""
-    for column in (text, label):
-        if column not in frame.columns:
-            raise DataError(
-                f"There is no column {column!r}. {suggest(column, frame.columns)} "
-                "Name it with text=... or label=..."
-            )
-    if frame.empty:
-        raise DataError("The table has no rows. Give at least one text and its label.")
+    """The data set of a table whose index counts its rows from 0, on these lines of its file."""
+    _check_columns(list(frame.columns), text, label, name)
     if missing not in get_args(Missing):
         raise DataError(f"missing is {missing!r}. Write 'refuse' or 'drop'.")
-    frame = _complete(frame, text, label, missing)
-    texts, given = frame[text].map(lambda value: str(value).strip()), frame[label]
-    if pd.api.types.is_float_dtype(given):
-        _refuse_rows(
-            given % 1 != 0,
-            "a number with decimals as label, which is no class",
-            "Sort numbers into classes first, such as 0 and 1.",
-        )
-        given = given.astype(int)
-    if not pd.api.types.is_numeric_dtype(given):
-        given = given.astype(str).str.strip()
-    values = sorted(given.unique())
-    label_names = [str(value) for value in values]
-    number = {value: index for index, value in enumerate(label_names)}
-    labels = [number[str(value)] for value in given]
-    both = texts.map(normalise).groupby(labels, sort=False).unique().explode().duplicated().sum()
+    if frame.empty:
+        raise DataError("The table has no rows. Give at least one text and its label.")
+    frame = pd.DataFrame(
+        {column: [written(cell, column) for cell in frame[column]] for column in (text, label)},
+        dtype=object,
+    )
+    _warn_of_gaps(frame[text], name)
+    frame = _complete(frame, text, label, missing, lines)
+    _refuse_rows(
+        pd.Series(with_decimals(frame[label].tolist()), frame.index),
+        "a number with decimals as label, which is no class",
+        "Sort numbers into classes first, such as 0 and 1.",
+        lines,
+    )
+    texts = frame[text].tolist()
+    labels, label_names = numbered(frame[label].tolist(), name)
+    keys = pd.Series([normalise(one) for one in texts])
+    both = keys.groupby(labels, sort=False).unique().explode().duplicated().sum()
     if both:
         warnings.warn(
             f"{both} texts of {name} occur more than once, with different labels. Nothing can "
             "learn those.",
             AttnlabWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return TextDataset(texts.tolist(), labels, label_names, name)
+    return TextDataset(texts, labels, label_names, name)
 
 
-def _complete(frame: pd.DataFrame, text: str, label: str, missing: Missing) -> pd.DataFrame:
+def _check_columns(columns: list[Any], text: str, label: str, name: str) -> None:
+    """Raise DataError unless text and label are two columns, each there once."""
+    for role, column in (("text", text), ("label", label)):
+        if column not in columns:
+            raise DataError(
+                f"There is no column {column!r} in {name}. {suggest(column, columns)} "
+                f"Name it with {option(role)}"
+            )
+        if columns.count(column) > 1:
+            raise DataError(
+                f"{name} has {columns.count(column)} columns named {column!r}. Give each a name of "
+                "its own."
+            )
+    if text == label:
+        raise DataError(
+            f"Text and label are both the column {text!r}. Name two: {option('text')} "
+            f"{option('label')}"
+        )
+
+
+def _warn_of_gaps(texts: pd.Series, name: str) -> None:
+    """Point at texts such as "NaN", which are kept as texts."""
+    odd = [text for text in texts if text is not None and says_nothing(text)]
+    if odd:
+        warnings.warn(
+            f"{len(odd)} texts of {name} are {', '.join(map(repr, sorted(set(odd))[:3]))} and are "
+            "kept as texts. If they stand for no text, take these rows out.",
+            AttnlabWarning,
+            stacklevel=4,
+        )
+
+
+def _complete(
+    frame: pd.DataFrame, text: str, label: str, missing: Missing, lines: Sequence[int] | None
+) -> pd.DataFrame:
     """The rows that have both text and label; DataError or a warning if some have not."""
-    empty = {
-        column: frame[column].isna() | (frame[column].astype(str).str.strip() == "")
-        for column in (text, label)
-    }
-    bad = empty[text] | empty[label]
+    no_text, no_label = frame[text].isna(), frame[label].map(says_nothing)
+    bad = no_text | no_label
+    words = sorted({cell for cell in frame[label][no_label] if cell})
+    spelled = f" ({', '.join(map(repr, words[:4]))} is read as no label)" if words else ""
     if missing == "refuse":
-        cure = "Give them one, or leave such rows out with missing='drop' (--drop-missing)."
-        _refuse_rows(empty[text], "an empty text", cure)
-        _refuse_rows(empty[label], "no label", cure)
+        cure = f"Give them one, or leave such rows out: {leaving_out()}."
+        _refuse_rows(no_text, "an empty text", cure, lines)
+        if words:
+            cure += f" If {words[0]!r} is a label of its own, give it another name in the file."
+        _refuse_rows(no_label, f"no label{spelled}", cure, lines)
     elif bad.all():
         raise DataError("No row has both a text and a label. Check which columns you named.")
     elif bad.any():
-        told = f"{bad.sum()} of {len(frame)} rows without text or label are left out."
-        warnings.warn(told, AttnlabWarning, stacklevel=3)
+        warnings.warn(
+            f"{bad.sum()} of {len(frame)} rows without text or label are left out{spelled}.",
+            AttnlabWarning,
+            stacklevel=4,
+        )
     return frame[~bad]
 
 
-def _refuse_rows(bad: pd.Series, what: str, cure: str) -> None:
+def _refuse_rows(bad: pd.Series, what: str, cure: str, lines: Sequence[int] | None) -> None:
     """Raise DataError naming the first rows (counted from 1, below the header) that are bad."""
     rows = bad.index[bad]
     if len(rows):
-        some = _some([row + 1 for row in rows])
-        raise DataError(f"{len(rows)} rows have {what} ({some}). {cure}")
+        where = some_rows([row + 1 for row in rows])
+        line = "" if lines is None else f" The first is line {lines[rows[0]]} of the file."
+        raise DataError(f"{len(rows)} rows have {what} ({where}).{line} {cure}")
 
 
-def pairs_from_file(
-    path: str | os.PathLike[str],
-    source: str | None = None,
-    target: str | None = None,
-    name: str | None = None,
-) -> ParallelDataset:
-    """Read your own pairs from a file with two columns, in UTF-8.
-
-    Parameters
-    ----------
-    path : a .csv file (cells with a comma in quotes), or a .tsv file (a tab between the cells;
-        quotes are text)
-    source, target : the names of the two columns, if the first line names them. Without them every
-        line is a pair, the source first.
-    name : of the data set; that of the file if not given
-
-    Raises
-    ------
-    DataError : no such file, another ending, not UTF-8, other than two columns, no such column, an
-        empty cell, no rows. Rows are counted from 1, below the header if there is one; empty lines
-        are passed over.
-    """
-    path = Path(path)
-    separators = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-    if path.suffix.lower() not in separators:
-        raise DataError(f"{path.name} ends in {path.suffix!r}. Give a .csv or a .tsv file.")
-    separator = separators[path.suffix.lower()]
-    if (source is None) != (target is None):
-        raise DataError(
-            f"source is {source!r} and target is {target!r}. Name both columns, or neither if the "
-            "first line is a pair."
-        )
-    rows = [row for row in _rows(path, separator) if any(cell.strip() for cell in row)]
-    columns, width = (0, 1), 2
-    if source is not None and target is not None:
-        header = [cell.strip() for cell in rows.pop(0)] if rows else []
-        columns, width = _named_columns(path.name, header, source, target), len(header)
-    pairs = _checked_pairs(path.name, rows, columns, width, separator)
-    if source is None and _is_header(pairs[0]):
-        warnings.warn(
-            f"The first line of {path.name} is {pairs[0]}. If that names the columns, write "
-            f"source={pairs[0][0]!r}, target={pairs[0][1]!r}; now it is taken as a pair.",
-            AttnlabWarning,
-            stacklevel=2,
-        )
-    sources, targets = zip(*pairs, strict=True)
-    return ParallelDataset(list(sources), list(targets), name or path.stem)
+# --- Tables as text -------------------------------------------------------------------------------
 
 
-def _named_columns(name: str, header: list[str], source: str, target: str) -> tuple[int, int]:
-    for column in (source, target):
-        if column not in header:
+def _two_columns(
+    rows: Rows, text: str, label: str, missing: Missing
+) -> tuple[pd.DataFrame, list[int]]:
+    """The columns of texts and labels as they are written, and the line of each row."""
+    header = [cell.strip() for cell in rows.rows[0].cells]
+    if len(header) == 1 and text != label and {text, label} - set(header):
+        raise DataError(_told_one_column(rows, header[0], text, label))
+    _check_columns(header, text, label, rows.name)
+    places = {column: header.index(column) for column in (text, label)}
+    found: list[Row] = []
+    for row in rows.rows[1:]:
+        cells = list(row.cells)
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) > len(header) or (len(cells) < len(header) and missing != "drop"):
+            raise DataError(told_width(rows, row, len(header)))
+        whole = len(cells) == len(header)  # of a row that is cut off nothing is sure
+        found.append(Row(cells if whole else [""] * len(header), row.line, row.height))
+    _refuse_swallowed(rows, found, len(header), places[label])
+    warn_of_quotes(rows)
+    frame = pd.DataFrame(
+        {column: [row.cells[place] for row in found] for column, place in places.items()},
+        dtype=object,
+    )
+    return frame, [row.line for row in found]
+
+
+def _told_one_column(rows: Rows, header: str, text: str, label: str) -> str:
+    missing = text if text != header else label
+    return (
+        f"There is no column {missing!r} in {rows.name}: its first line, {header[:60]!r}, is one "
+        "column. Expected a header line that names a column of texts and one of labels, with a "
+        f"comma, tab, semicolon or bar between; another one is named with {option('delimiter')}"
+    )
+
+
+def _refuse_swallowed(rows: Rows, found: list[Row], width: int, label: int) -> None:
+    """Raise DataError where a cell over several lines holds rows: its quotes close too late."""
+    known = {row.cells[label].strip() for row in found}
+    for row in found:
+        if row.height == 1:
+            continue
+        if "\n" in row.cells[label].strip():
             raise DataError(
-                f"{name} has no column {column!r}. {suggest(column, header) if header else ''} "
-                "The first line must name the columns."
+                f"The label in {row.lines} of {rows.name} goes over several lines. Is a quotation "
+                "mark not closed there?"
             )
-    return header.index(source), header.index(target)
+        for cell in row.cells:
+            for line in cell.splitlines():
+                inside = line.split(rows.delimiter)
+                if len(inside) == width and inside[label].strip(' "') in known:
+                    raise DataError(
+                        f"A cell in {row.lines} of {rows.name} holds what looks like a row: "
+                        f"{line[:60]!r}. A quotation mark that opens it closes too late; write a "
+                        'mark that is text twice, and quotes around its cell: """Great"" film"'
+                    )
 
 
-def _checked_pairs(
-    name: str, rows: list[list[str]], columns: tuple[int, int], width: int, separator: str
-) -> list[tuple[str, str]]:
-    """Source and target of each row; DataError unless every row has all columns, both filled."""
-    if not rows:
-        raise DataError(f"{name} has no pairs. Give at least one.")
-    wrong = [row for row, cells in enumerate(rows, 1) if len(cells) != width]
-    if wrong:
-        raise DataError(_told_width(name, separator, width, wrong, len(rows[wrong[0] - 1])))
-    pairs = [(cells[columns[0]].strip(), cells[columns[1]].strip()) for cells in rows]
-    empty = [row for row, cells in enumerate(pairs, 1) if not all(cells)]
-    if empty:
-        raise DataError(
-            f"{len(empty)} rows of {name} have an empty cell ({_some(empty)}). A pair needs "
-            "both texts: fill it in, or take the row out."
-        )
-    return pairs
+# --- JSON and Parquet -----------------------------------------------------------------------------
 
 
-def _rows(path: Path, separator: str) -> list[list[str]]:
-    cure = "Save it as UTF-8: a spreadsheet offers 'CSV UTF-8'."
+def _records(content: str, name: str) -> tuple[pd.DataFrame, list[int] | None]:
+    """A table of JSON records, and the line of each; None if all are in one list.
+
+    Numbers and booleans stay as they are written.
+    """
+    lines: list[int] | None = None
+    if content.lstrip().startswith("["):
+        records = _parsed(content, name, "")
+    else:
+        numbered_lines = [
+            (number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()
+        ]
+        lines = [number for number, _ in numbered_lines]
+        records = [_parsed(line, name, f"Line {number} of ") for number, line in numbered_lines]
+    if not records:
+        raise DataError(f"{name} is empty. Expected a record on each line.")
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise DataError(
+                f"Record {number} of {name} is {record!r:.60}. Expected an object such as "
+                '{"text": "A warm film.", "label": "positive"}.'
+            )
+    columns = list(dict.fromkeys(column for record in records for column in record))
+    table = {
+        column: [_as_json_writes(record.get(column)) for record in records] for column in columns
+    }
+    return pd.DataFrame(table, dtype=object), lines
+
+
+def _parsed(content: str, name: str, where: str) -> Any:
     try:
-        with (
-            reading(path, "UTF-8", cure),
-            path.open(encoding="utf-8-sig", newline="") as file,
-        ):
-            if separator == ",":
-                return list(csv.reader(file, strict=True))
-            return list(csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE, strict=True))
-    except csv.Error as error:
+        return json.loads(content, parse_int=str, parse_float=str, parse_constant=str)
+    except ValueError as error:
         raise DataError(
-            f"{path.name} is not a table that can be read: {error}. Put a cell that holds a comma "
-            'or a quote into quotes, and write its own quotes twice: "say ""yes"""'
+            f"{where}{name} is no JSON ({error}). Expected one record on each line, such as "
+            '{"text": "A warm film.", "label": "positive"}, or a list of them.'
         ) from error
 
 
-def _told_width(name: str, separator: str, width: int, wrong: list[int], found: int) -> str:
-    between = "a comma" if separator == "," else "a tab"
-    if found == 1:
-        cure = f"Put {between} between the source and its translation."
-    elif separator == ",":
-        cure = (
-            "Put texts that hold a comma into quotes, or name the columns with source= and target=."
-        )
-    else:
-        cure = "Leave two, or name the columns with source= and target=."
-    columns = "1 column" if found == 1 else f"{found} columns"
-    return (
-        f"{len(wrong)} rows of {name} do not have {width} columns ({_some(wrong)}; the first has "
-        f"{columns}). {cure}"
-    )
+def _as_json_writes(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
-def _some(rows: list[int]) -> str:
-    return "row " + ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-
-
-def _is_header(cells: tuple[str, str]) -> bool:
-    """Whether a first line looks like names of columns: language codes, or source and target."""
-    return all(
-        re.fullmatch(r"[a-z]{2}([-_][A-Za-z]{2,4})?|source|target|src|tgt", cell) for cell in cells
-    )
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise MissingPackage(
+            f"Reading {path.name} needs pyarrow, which is not installed. Type: pip install pyarrow"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path.name} cannot be read as Parquet ({str(error).splitlines()[0]}). "
+            + worded("Read it yourself, and give from_frame the table.", "Save it as CSV.")
+        ) from error

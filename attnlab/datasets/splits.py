@@ -9,7 +9,7 @@ import numpy as np
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.tagged import TaggedDataset
 from attnlab.datasets.texts import TextDataset, text_hash
-from attnlab.errors import DataError
+from attnlab.errors import DataError, worded
 
 Dataset = TextDataset | ParallelDataset | TaggedDataset
 
@@ -75,8 +75,11 @@ def split_by(keys: Sequence[str], dataset: Dataset, dev: int | float, test: int 
     }
     if min(wanted.values()) < 0 or sum(wanted.values()) >= len(dataset):
         raise DataError(
-            f"dev={dev} and test={test} do not fit {len(dataset)} texts. Give numbers of texts, or "
-            "shares below 1, that leave something for training."
+            f"dev={dev} and test={test} do not fit {len(dataset)} texts. "
+            + worded(
+                "Give numbers of texts, or shares below 1, that leave something for training.",
+                "Bring more texts.",
+            )
         )
     labels = dataset.labels if isinstance(dataset, TextDataset) else [0] * len(dataset)
     classes = len(dataset.label_names) if isinstance(dataset, TextDataset) else 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from attnlab.errors import DataError
+from attnlab.errors import DataError, worded
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +62,13 @@ class TextDataset:
         unknown = [name for name in self.label_names if name not in label_names]
         if unknown:
             raise DataError(
-                f"{self.name} has labels {self.label_names}, expected are {list(label_names)}. If "
-                "they mean the same in the same order, give one the names of the other: "
-                "clf.label_names = data.label_names."
+                f"{self.name} has labels {self.label_names}, expected are {list(label_names)}; "
+                f"{', '.join(map(repr, unknown[:5]))} is not among them. If they mean the same, "
+                + worded(
+                    "in the same order, give one the names of the other: clf.label_names = "
+                    "data.label_names.",
+                    "give them the same names in the file.",
+                )
             )
         return [label_names.index(self.label_names[label]) for label in self.labels]
 

@@ -56,3 +56,7 @@ __all__ = [
     "token_ablation",
     "token_gradients",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -23,3 +23,7 @@ __all__ = [
     "mean_over_words",
     "score",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,7 +11,7 @@ from transformers import AutoModelForTokenClassification
 
 from attnlab.classification.loading import BUNDLED, load_base
 from attnlab.classification.methods import prepared
-from attnlab.classification.saving import check_target
+from attnlab.classification.saving import check_target, refuse_finished
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset
 from attnlab.device import as_number_format, autocast, is_main_process
@@ -45,6 +45,7 @@ def finetune_tagger(
     seed: int = 0,
     dtype: torch.dtype | str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
     **recipe: Any,
 ) -> Tagger:
@@ -62,6 +63,7 @@ def finetune_tagger(
     rank : rank of the updates of "lora"
     dtype : number format of what is computed; default what this kind of processor computes fastest
     resume : go on from the checkpoint in ``out``
+    overwrite : put the result in place of one that is in ``out`` already
     callbacks : of `training.Callback`, with the tagger as ``run.learner``
     **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm,
         micro_batches, patience
@@ -87,6 +89,7 @@ def finetune_tagger(
     splits = _usable(splits)
     if out is not None:
         check_target(out)  # before the work, not after it
+        refuse_finished(out, resume, overwrite)
     elif resume:
         raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
     full_recipe = Recipe(

@@ -25,3 +25,7 @@ __all__ = [
     "shuffled_batches",
     "train",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

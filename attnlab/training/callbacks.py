@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attnlab.device import is_main_process
+from attnlab.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -103,17 +104,3 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def progress_bar(last_column: str = "{task.completed:.0f}/{task.total:.0f}") -> "Progress":
-    """Return a progress bar on stderr that ends with ``last_column`` and the time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(last_column),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

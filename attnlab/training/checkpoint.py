@@ -14,7 +14,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab.device import is_main_process
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, option, worded
 from attnlab.files import atomic_write
 from attnlab.training.history import History
 from attnlab.training.run import Run
@@ -48,8 +48,8 @@ class Checkpoint:
             self.load(run)
         elif self.path is not None and self.path.exists():
             raise AttnlabError(
-                f"There is an unfinished run in {self.path.parent}. Add resume=True to go on with "
-                f"it, or delete {self.path}."
+                f"There is an unfinished run in {self.path.parent}. Add {option('resume', True)} "
+                f"to go on with it, or delete {self.path}."
             )
 
     def save_now_and_then(self, run: Run) -> None:
@@ -104,12 +104,12 @@ class Checkpoint:
         if self.path is None:
             return (
                 f"{stopped}the model is as it was then. Nothing is on disk: give finetune a "
-                "folder, out=..., and a stopped run can go on."
+                f"folder, {option('out')}, and a stopped run can go on."
             )
         self.save(run)
         return (
-            f"{stopped}everything is in {self.path}. To go on, call the same again with "
-            "resume=True (on the command line: --resume)."
+            f"{stopped}everything is in {self.path}. To go on, "
+            f"{worded('call', 'type')} the same again with {option('resume', True)}."
         )
 
     def _refuse_another(self, was: dict[str, Any], now: dict[str, Any]) -> None:
@@ -119,8 +119,8 @@ class Checkpoint:
         if other == ["dtype"]:
             raise AttnlabError(
                 f"The run in {self.path.parent} was computed in {was['dtype']}, and here it would "
-                f"be in {now['dtype']}. To go on with it, add dtype={was['dtype']!r} (on the "
-                f"command line: --dtype {was['dtype']}), or choose another folder."
+                f"be in {now['dtype']}. To go on with it, add {option('dtype', was['dtype'])}, or "
+                "choose another folder."
             )
         if other:
             told = ", ".join(f"{name} was {was[name]}, is {now.get(name)}" for name in other)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.device import as_number_format, autocast, float32_products
-from attnlab.errors import AttnlabError, AttnlabWarning
+from attnlab.errors import AttnlabError, AttnlabWarning, option, worded
 from attnlab.training.callbacks import Callback, CallbackList
 from attnlab.training.checkpoint import Checkpoint
 from attnlab.training.history import History
@@ -189,7 +189,7 @@ def _step(run: Run, indices: np.ndarray, batch: Batch) -> None:
         raise AttnlabError(
             f"The loss is {loss} at step {run.step + 1} of {run.steps} (texts "
             f"{indices[:4].tolist()}, ...). Try a learning rate below "
-            f"{run.recipe.learning_rate:g}, or train in float32."
+            f"{run.recipe.learning_rate:g}, or train in float32: {option('dtype', 'float32')}."
         )
     rate = _update(run)
     run.finish_step(loss, rate, indices, time.perf_counter() - began)
@@ -238,7 +238,10 @@ def _make_do_with_less(run: Run, indices: np.ndarray) -> None:
         at_a_time = math.ceil(len(indices) / run.micro_batches)
         raise AttnlabError(
             f"Out of memory with {at_a_time} texts at a time. Try shorter texts, a smaller model, "
-            "gradient_checkpointing=True, or micro_batches= more parts."
+            + worded(
+                "gradient_checkpointing=True, or micro_batches= more parts.",
+                "or a smaller --batch-size.",
+            )
         ) from None
     run.micro_batches = min(2 * run.micro_batches, len(indices))
     if run.device.type == "cuda":

@@ -24,3 +24,7 @@ __all__ = [
     "parameters_of",
     "sample",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,3 +22,7 @@ __all__ = [
     "train_translator",
     "translators",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

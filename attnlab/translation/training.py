@@ -43,6 +43,7 @@ def train_translator(
     dtype: torch.dtype | str | None = None,
     seed: int = 0,
     resume: bool = False,
+    overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
     **recipe: Any,
 ) -> Translator:
@@ -61,6 +62,7 @@ def train_translator(
     dtype : number format of what is computed; default that of `device.number_format` on a GPU,
         float32 on a CPU
     resume : go on from the checkpoint in ``out``
+    overwrite : put the result in place of one that is in ``out`` already
     callbacks : of `training.Callback`, with the translator as ``run.learner``
     **recipe : other fields of `training.Recipe`: warmup, weight_decay, max_grad_norm,
         micro_batches, bucket_batches, patience
@@ -77,6 +79,7 @@ def train_translator(
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_finished(folder, resume, overwrite)
     full_recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
     source_words = Subwords.train(splits.train.sources, vocabulary)
     target_words = Subwords.train(splits.train.targets, vocabulary)
@@ -123,6 +126,18 @@ def train_translator(
         translator.save(folder / FILE)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return translator
+
+
+def _refuse_finished(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Raise ModelError if the result of a run is there, unless it is to be overwritten."""
+    finished = (folder / FILE).exists()
+    if finished and resume and not (folder / CHECKPOINT).exists():
+        raise ModelError(f"The run in {folder} is finished. al.load_translator loads it.")
+    if finished and not resume and not overwrite:
+        raise ModelError(
+            f"{folder} holds a finished translator, which would be lost. Add overwrite=True to put "
+            "the new one in its place, or name another folder."
+        )
 
 
 def _measuring(translator: Translator, dev: ParallelDataset) -> Callable[[], dict[str, float]]:

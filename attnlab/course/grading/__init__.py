@@ -17,3 +17,7 @@ from attnlab.course.grading.assignments import Assignment, assignment
 from attnlab.course.grading.submissions import grade
 
 __all__ = ["Assignment", "assignment", "grade"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,3 +22,7 @@ EXERCISES = [
         tune_rounds,
     )
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -92,3 +92,7 @@ __all__ = [
     "some_numbers",
     "where",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

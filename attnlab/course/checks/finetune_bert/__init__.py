@@ -22,3 +22,7 @@ EXERCISES = [
         align_labels,
     )
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,3 +22,7 @@ EXERCISES = [
         rollout,
     )
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
