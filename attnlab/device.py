@@ -308,4 +308,4 @@ def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -149,4 +149,4 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

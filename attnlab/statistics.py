@@ -187,4 +187,4 @@ def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -104,6 +104,63 @@ def test_ls_shows_the_plan():
             assert f"`{room.name}/`" in readme, f"{room.name} is not on the README's map"
 
 
+def test_exercises_stand_in_the_order_of_their_lesson():
+    """So `checks.summary()` and `attnlab check` count them as the notebook asks them."""
+    from attnlab.course.checks import EXERCISES, LESSONS
+
+    for topic, number in LESSONS.items():
+        (source,) = (ROOT / "notebooks" / "src").glob(f"{number}_*.py")
+        asked = re.findall(r'exercise="(\w+)"', source.read_text())
+        assert [name for name in EXERCISES if EXERCISES[name].lesson == topic] == asked
+
+
+PUBLIC_MODULES = """
+import types
+import attnlab as al
+
+def walk(module):
+    yield module
+    for name in dir(module):
+        value = getattr(module, name)
+        if isinstance(value, types.ModuleType) and value.__name__.startswith("attnlab."):
+            yield from walk(value)
+
+for module in {found.__name__: found for found in walk(al)}.values():
+    for name in dir(module):
+        value = getattr(module, name)
+        where = value.__name__ if isinstance(value, types.ModuleType) else getattr(
+            value, "__module__", None if isinstance(value, type) else "attnlab"
+        )
+        ours = where is None or where.startswith("attnlab") or name == "__version__"
+        ours = ours or name in getattr(module, "__all__", ())
+        if not ours or name.startswith("_") and name != "__version__":
+            print(module.__name__, name)
+"""
+
+
+@pytest.mark.slow
+def test_completion_lists_what_is_public_and_nothing_else():
+    """Behind the dot stand neither imported modules nor other people's functions."""
+    run = subprocess.run([sys.executable, "-c", PUBLIC_MODULES], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        path
+        for path in (ROOT / "attnlab").rglob("__init__.py")
+        if "__all__ = " in path.read_text() and path.parent.name != "checks"
+    ],
+    ids=lambda path: path.parent.name,
+)
+def test_every_package_lists_its_public_names(package):
+    name = ".".join(package.parent.relative_to(ROOT).parts)
+    module = importlib.import_module(name)
+    assert dir(module) == sorted(module.__all__)
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 900
 

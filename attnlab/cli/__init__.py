@@ -84,4 +84,4 @@ app.add_typer(_notebooks, name="notebooks", rich_help_panel="Teaching")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnlab.cli.output import OUT, print_frame, say
+from attnlab.cli.output import OUT, print_frame, progress, say
 from attnlab.errors import AttnlabError, needs
 from attnlab.files import bundled, checkout
 
@@ -147,4 +147,7 @@ def check(
     """
     from attnlab.course import judging
 
-    print_frame(judging.check(notebook))
+    with progress("cells") as advance:
+        points = judging.check(notebook, progress=advance)
+    print_frame(points)
+    say(f"{points['points'].sum()} of {points['of'].sum()} points")

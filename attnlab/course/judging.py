@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -172,13 +172,18 @@ def _code(function: object) -> object:
 # --- Checking one's own notebook -----------------------------------------------------------------
 
 
-def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
+def check(
+    notebook: Path,
+    seconds: int = SECONDS,
+    progress: Callable[[int, int, str], None] = lambda done, cells, text: None,
+) -> "pd.DataFrame":
     """Run a learner's notebook in a fresh kernel and judge its answers; the file stays as it is.
 
     Parameters
     ----------
     notebook : a student notebook, or the release version of an assignment
     seconds : limit for one cell, which is then interrupted; the next cell runs
+    progress : called before each cell with how many are over, how many there are, and what runs now
 
     Returns
     -------
@@ -194,7 +199,18 @@ def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
     book = read_notebook(notebook)
     worth = _worth(book, notebook)
     book, answers, judges = _with_judges(book, worth)
-    replies, ended = _run(book, notebook.resolve().parent, seconds)
+    names = {index: name for name, index in judges.items()}
+    replies, ended = _run(
+        book,
+        notebook.resolve().parent,
+        seconds,
+        lambda index: progress(
+            index,
+            len(book.cells),
+            f"judging {names[index]}" if index in names else f"cell {index + 1}",
+        ),
+    )
+    progress(len(book.cells), len(book.cells), "done")
     failed = {index: reply for index, reply in replies.items() if reply["status"] == "error"}
     rows = []
     for name, of in worth.items():
@@ -210,9 +226,11 @@ def check(notebook: Path, seconds: int = SECONDS) -> "pd.DataFrame":
 
 
 def _run(
-    book: sources.Notebook, folder: Path, seconds: int
+    book: sources.Notebook, folder: Path, seconds: int, before: Callable[[int], None]
 ) -> tuple[dict[int, dict[str, Any]], str]:
     """Run a notebook in a fresh kernel, with a record of progress that is not the learner's own.
+
+    ``before`` is called with the index of each cell before it runs.
 
     Returns the kernel's reply to each cell that ran, by its index, and why the run ended early, or
     an empty string.
@@ -232,6 +250,7 @@ def _run(
             shutdown_kernel="immediate",
             kernel_name="python3",  # this environment, whatever the notebook was written in
             resources={"metadata": {"path": str(folder)}},  # for what it imports
+            on_cell_start=lambda cell, cell_index: before(cell_index),
             on_cell_executed=lambda cell, cell_index, execute_reply: replies.update(
                 {cell_index: execute_reply["content"]}
             ),

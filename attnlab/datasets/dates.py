@@ -313,4 +313,4 @@ def _numbers(order: str, separator: str, filled: bool) -> str:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -346,4 +346,4 @@ def _months(day: datetime.date, months: int) -> datetime.date:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

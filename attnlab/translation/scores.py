@@ -4,7 +4,9 @@ BLEU and chrF are sacrebleu's own (Post 2018), with its signatures, so they can 
 published ones.
 """
 
+import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -16,10 +18,26 @@ from attnlab.datasets.duplicates import trigram_cosine
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import normalise
-from attnlab.errors import DataError, needs, suggest
+from attnlab.errors import AttnlabWarning, DataError, needs, suggest
 from attnlab.statistics import paired_test, share_interval
 
+__all__ = [
+    "DRAWS",
+    "Tokenizer",
+    "TranslationScore",
+    "compare",
+    "copy_source",
+    "nearest_string",
+    "score",
+]
+
 Tokenizer = Literal["13a", "zh", "intl", "char", "none"]  # how sacrebleu finds the words for BLEU
+
+_SCRIPTS = {  # in which no spaces stand between words, and how BLEU can count there
+    "zh": r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]",
+    # Japanese kana; Thai, Lao, Tibetan, Burmese, Khmer
+    "char": r"[\u3040-\u30ff\uff66-\uff9f\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]",
+}
 
 DRAWS = 1000  # of the bootstrap, as sacrebleu does
 
@@ -61,7 +79,7 @@ def score(
     predictions: Sequence[str],
     references: Sequence[str],
     seed: int = 0,
-    tokenize: Tokenizer = "13a",
+    tokenize: Tokenizer | None = None,
 ) -> TranslationScore:
     """Compare translations with references, one for each.
 
@@ -69,7 +87,9 @@ def score(
     ----------
     predictions, references : N texts each
     seed : of the bootstrap
-    tokenize : how BLEU finds words; "zh" for Chinese, in which no spaces stand between words
+    tokenize : how BLEU finds words. Default: by the script of the references, "zh" for Chinese and
+        "char" for Japanese, Thai and others in which no spaces stand between words, else "13a"; the
+        signature says which it was.
 
     Raises
     ------
@@ -77,6 +97,9 @@ def score(
 
     Notes
     -----
+    Where hardly any reference has four words, BLEU is 0 even for perfect translations, as it counts
+    sequences of up to four; that is said with an AttnlabWarning.
+
     The intervals are those between which 95 % of 1,000 resampled sets of sentences score, as
     sacrebleu's ``--confidence`` finds them with ``SACREBLEU_SEED`` set to the seed.
 
@@ -87,6 +110,7 @@ def score(
     (0.5, 2, 'nrefs:1|bs:1000|seed:0|case:mixed|eff:no|tok:13a|smooth:exp')
     """
     _check(predictions, references, tokenize)
+    tokenize = _tokenizer(references, tokenize)
     chosen = _resampled(len(references), seed)
     values, intervals, signature = {}, {}, {}
     for name, metric in _metrics(tokenize).items():
@@ -114,7 +138,7 @@ def compare(
     predictions_b: Sequence[str],
     references: Sequence[str],
     seed: int = 0,
-    tokenize: Tokenizer = "13a",
+    tokenize: Tokenizer | None = None,
 ) -> pd.DataFrame:
     """Is ``b`` better than ``a``, by more than chance? Both are scored on the same resamples.
 
@@ -134,6 +158,7 @@ def compare(
     """
     _check(predictions_a, references, tokenize)
     _check(predictions_b, references, tokenize)
+    tokenize = _tokenizer(references, tokenize)
     chosen = _resampled(len(references), seed)
     rows = {}
     for name, metric in _metrics(tokenize).items():
@@ -201,8 +226,8 @@ def _pairs(dataset: object) -> ParallelDataset:
 # ── with sacrebleu ─────────────────────────────────────────────────────────────────────────────
 
 
-def _check(predictions: Sequence[str], references: Sequence[str], tokenize: str) -> None:
-    if tokenize not in get_args(Tokenizer):
+def _check(predictions: Sequence[str], references: Sequence[str], tokenize: str | None) -> None:
+    if tokenize is not None and tokenize not in get_args(Tokenizer):
         raise DataError(
             f"There is no tokenizer {tokenize!r}. {suggest(tokenize, get_args(Tokenizer))}"
         )
@@ -217,6 +242,35 @@ def _check(predictions: Sequence[str], references: Sequence[str], tokenize: str)
             f"There are {len(predictions)} predictions and {len(references)} references. Give one "
             "reference for each prediction, and at least one."
         )
+
+
+def _tokenizer(references: Sequence[str], tokenize: Tokenizer | None) -> Tokenizer:
+    """The tokenizer asked for, or the one for the script; a warning where BLEU means nothing."""
+    text = "".join(references)
+    letters = max(sum(map(str.isalpha, text)), 1)
+    counts = {name: len(re.findall(signs, text)) for name, signs in _SCRIPTS.items()}
+    fitting: Tokenizer = "13a"
+    if sum(counts.values()) > letters / 5:  # beside names and terms in Latin letters
+        fitting = "zh" if counts["char"] < counts["zh"] / 20 else "char"  # kana: Japanese
+    chosen = tokenize or fitting
+    whole = chosen in ("13a", "intl", "none") and fitting != "13a"
+    metric = _metrics(chosen)["bleu"]
+    perfect = _value(metric, _statistics(metric, references, references))
+    if whole or perfect < 99:
+        why = (
+            f"{chosen!r} finds no words in a script without spaces: write tokenize={fitting!r}, or "
+            "leave it out"
+            if whole
+            else "hardly any reference has four words, and BLEU counts sequences of up to four: "
+            "compare chrF and exact matches"
+        )
+        warnings.warn(
+            f"BLEU of a perfect translation would be {perfect:.0f} here, so it says nothing; "
+            f"{why}.",
+            AttnlabWarning,
+            stacklevel=3,
+        )
+    return chosen
 
 
 def _metrics(tokenize: str) -> dict[str, Any]:
@@ -248,3 +302,7 @@ def _exact(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
         return unicodedata.normalize("NFC", text).strip()
 
     return np.array([form(a) == form(b) for a, b in zip(predictions, references, strict=True)])
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

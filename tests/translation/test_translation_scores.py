@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
@@ -6,7 +8,7 @@ from scipy import stats
 
 import attnlab as al
 from attnlab.datasets.splits import Splits
-from attnlab.errors import DataError
+from attnlab.errors import AttnlabWarning, DataError
 from attnlab.translation.scores import compare, copy_source, nearest_string, score
 
 
@@ -75,6 +77,39 @@ def test_scores_make_a_table(french, nearest):
     assert list(frame.index) == ["bleu", "chrf", "exact"]
     assert frame.loc["bleu"].tolist() == [found.bleu, *found.bleu_ci]
     assert frame.loc["exact"].tolist() == [found.exact, *found.exact_ci]
+
+
+SCRIPTS = {
+    "zh": ["今天天气很好。", "我喜欢在公园里散步。", "打开文件 README.md"],
+    "char": ["今日は天気がいいです。", "ファイルを開く", "วันนี้อากาศดีมาก"],
+    "13a": [
+        "Il fait beau aujourd'hui.",
+        "오늘은 날씨가 아주 좋습니다 .",
+        "Он открыл файл 文件 вчера .",
+    ],
+}
+
+
+@pytest.mark.parametrize("tokenize", list(SCRIPTS))
+def test_a_perfect_translation_has_100_in_every_script(tokenize):
+    texts = SCRIPTS[tokenize]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score(texts, texts)
+        assert compare(texts, texts, texts).loc["bleu", "b"] == pytest.approx(100)
+    assert found.bleu == pytest.approx(100)
+    assert f"tok:{tokenize}" in found.signature["bleu"]
+
+
+def test_the_script_is_that_of_the_references():
+    assert "tok:zh" in score(["nothing here"] * 3, SCRIPTS["zh"]).signature["bleu"]
+
+
+def test_where_bleu_says_nothing_that_is_said():
+    with pytest.warns(AttnlabWarning, match="would be 0 here.*tokenize='zh'"):
+        score(["今天天气很好"], ["今天天气很好"], tokenize="13a")
+    with pytest.warns(AttnlabWarning, match="would be 0 here.*four words"):
+        score(["Open", "Close it"], ["Open", "Close it"])
 
 
 # ── comparing ──────────────────────────────────────────────────────────────────────────────────

@@ -20,4 +20,4 @@ __all__ = ["Assignment", "assignment", "grade"]
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -25,4 +25,4 @@ EXERCISES = [
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

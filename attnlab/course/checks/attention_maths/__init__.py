@@ -11,9 +11,9 @@ from attnlab.course.checks.attention_maths import (
 
 EXERCISES = [
     softmax.EXERCISE,
+    entropy.EXERCISE,
     scaled_dot_scores.EXERCISE,
     softmax_gradient.EXERCISE,
-    entropy.EXERCISE,
     additive_scores.EXERCISE,
     sinusoidal_positions.EXERCISE,
 ]

@@ -15,14 +15,14 @@ EXERCISES = [
     exercise.EXERCISE
     for exercise in (
         mix_heads,
-        ablate,
-        head_importance,
         paired_bootstrap,
         adjust_for_many,
+        ablate,
+        head_importance,
         rollout,
     )
 ]
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)
