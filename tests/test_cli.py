@@ -66,6 +66,15 @@ def test_fetch_verifies_and_counts():
     assert "2 data sets, 2 MB, verified" in run.stdout
 
 
+def test_fetching_waits_for_no_torch():
+    """Its import takes seconds, and the first command of a newcomer needs none of it."""
+    code = "import sys; sys.modules['torch'] = None\nfrom attnlab.cli import main\nmain({})"
+    for arguments in (["fetch", "movie-sentiment"], ["--help"], ["fetch", "--help"]):
+        command = [sys.executable, "-c", code.format(arguments)]
+        run = subprocess.run(command, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+
+
 def test_an_error_is_one_message_and_exit_code_1():
     run = attnlab("fetch", "movie-sentimant")
     assert run.returncode == 1
@@ -87,6 +96,9 @@ def test_ablate_writes_a_table(tmp_path):
     run = attnlab("ablate", "--sentences", 4, "--to", tmp_path / "ablation.csv")
     assert run.returncode == 0, run.stderr
     assert len(pd.read_csv(tmp_path / "ablation.csv")) == 72
+    run = attnlab("ablate", "--sentences", 4, "--to", tmp_path / "ablation.csv")
+    assert run.returncode == 1
+    assert "--overwrite" in run.stderr
 
 
 def test_finetune_on_ones_own_csv(tmp_path, movies):
@@ -105,6 +117,26 @@ def test_finetune_on_ones_own_csv(tmp_path, movies):
     assert mine.history.rows[0]["epoch"] == 1
     assert mine.max_length == 16
     assert list((tmp_path / "board").glob("events.*"))
+
+
+def test_finetune_says_what_was_read_and_when_nothing_was_learned(tmp_path, tiny_base):
+    lines = [f"film {row},{'good' if row % 8 else 'bad'}" for row in range(160)]
+    (tmp_path / "mine.csv").write_text("\n".join(["text;label", *lines]).replace(",", ";"))
+    command = ["finetune", tmp_path / "mine.csv", "--epochs", 1, "--out", tmp_path / "out"]
+    command += ["--base", tiny_base, "--method", "frozen"]
+    run = attnlab(*command)
+    assert run.returncode == 0, run.stderr
+    assert "160 texts (20 'bad', 140 'good'); train 128, dev 16, test 16" in run.stdout
+    assert "dev 87.5% (16 texts); always 'good': 87.5%" in run.stdout
+    assert "no better than always answering 'good'" in run.stdout
+    assert "--epochs 10" in run.stdout
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    run = attnlab(*command)
+    assert run.returncode == 1
+    assert "finished model" in run.stderr
+    assert "--overwrite" in run.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert attnlab(*command, "--overwrite").returncode == 0
 
 
 def test_two_processes_fine_tune_together_and_one_of_them_speaks(tmp_path, movies):
@@ -239,6 +271,8 @@ def test_points_of_a_finished_notebook_are_printed(tmp_path):
     assert run.returncode == 0, run.stderr
     assert re.search(r"entropy +0 +1", run.stdout), "a ready-made function is no answer"
     assert "ready-made" in run.stdout
+    assert re.search(r"^0 of \d+ points$", run.stdout, re.M)
+    assert "100" in run.stderr or "done" in run.stderr, "how far it is"
 
 
 def test_an_assignment_is_made_and_its_options_are_checked(tmp_path):

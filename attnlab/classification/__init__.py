@@ -5,7 +5,7 @@ A `Classifier` predicts, shows its attention, and is saved; `loading` makes one 
 """
 
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.finetuning import finetune
+from attnlab.classification.finetuning import finetune, has_learned, majority
 from attnlab.classification.hyperparameters import Search, search
 from attnlab.classification.loading import adapters, fresh_classifier, load_classifier
 from attnlab.classification.methods import LEARNING_RATES
@@ -17,7 +17,9 @@ __all__ = [
     "adapters",
     "finetune",
     "fresh_classifier",
+    "has_learned",
     "load_classifier",
+    "majority",
     "search",
 ]
 

@@ -6,6 +6,7 @@ how pandas writes whole numbers in a column with gaps.
 """
 
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -141,4 +142,5 @@ def _meaning(label: str) -> str:
     """
     if _NUMBER.fullmatch(label):
         return str(Decimal(label).normalize())
-    return " ".join(re.split(r"[-_\s]+", normalise(label)))
+    visible = "".join(sign for sign in label if unicodedata.category(sign) != "Cf")
+    return " ".join(re.split(r"[-_\s]+", normalise(visible)))

@@ -1,16 +1,15 @@
 """Your own labelled texts, from a file or a DataFrame."""
 
-import json
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from attnlab.datasets.labels import numbered, says_nothing, with_decimals, written
 from attnlab.datasets.reading import ending_of, local_file, name_of, read_text
+from attnlab.datasets.records import RECORDS, read_records
 from attnlab.datasets.tables import (
     Row,
     Rows,
@@ -21,7 +20,7 @@ from attnlab.datasets.tables import (
     warn_of_quotes,
 )
 from attnlab.datasets.texts import TextDataset, normalise
-from attnlab.errors import AttnlabWarning, DataError, MissingPackage, option, suggest, worded
+from attnlab.errors import AttnlabWarning, DataError, option, suggest
 
 Missing = Literal["refuse", "drop"]  # what to do with rows that lack text or label
 
@@ -65,18 +64,14 @@ def from_csv(
     in case, spaces or number format.
     """
     path = local_file(path)
-    ending = ending_of(path)
-    data_name = name or name_of(path)
-    if ending == ".parquet":
-        return from_frame(_parquet(path), text, label, data_name, missing)
-    content = read_text(path, encoding)
     lines: Sequence[int] | None
-    if ending in (".json", ".jsonl", ".ndjson"):
-        frame, lines = _records(content, path.name)
+    if ending_of(path) in RECORDS:
+        frame, lines = read_records(path, encoding)
     else:
-        rows = read_rows(content, path.name, ending, delimiter, (text, label))
+        content = read_text(path, encoding)
+        rows = read_rows(content, path.name, ending_of(path), delimiter, (text, label))
         frame, lines = _two_columns(rows, text, label, missing)
-    return _labelled(frame, text, label, data_name, missing, lines)
+    return _labelled(frame, text, label, name or name_of(path), missing, lines)
 
 
 def from_frame(
@@ -257,63 +252,3 @@ def _refuse_swallowed(rows: Rows, found: list[Row], width: int, label: int) -> N
                         f"{line[:60]!r}. A quotation mark that opens it closes too late; write a "
                         'mark that is text twice, and quotes around its cell: """Great"" film"'
                     )
-
-
-# --- JSON and Parquet -----------------------------------------------------------------------------
-
-
-def _records(content: str, name: str) -> tuple[pd.DataFrame, list[int] | None]:
-    """A table of JSON records, and the line of each; None if all are in one list.
-
-    Numbers and booleans stay as they are written.
-    """
-    lines: list[int] | None = None
-    if content.lstrip().startswith("["):
-        records = _parsed(content, name, "")
-    else:
-        numbered_lines = [
-            (number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()
-        ]
-        lines = [number for number, _ in numbered_lines]
-        records = [_parsed(line, name, f"Line {number} of ") for number, line in numbered_lines]
-    if not records:
-        raise DataError(f"{name} is empty. Expected a record on each line.")
-    for number, record in enumerate(records, 1):
-        if not isinstance(record, dict):
-            raise DataError(
-                f"Record {number} of {name} is {record!r:.60}. Expected an object such as "
-                '{"text": "A warm film.", "label": "positive"}.'
-            )
-    columns = list(dict.fromkeys(column for record in records for column in record))
-    table = {
-        column: [_as_json_writes(record.get(column)) for record in records] for column in columns
-    }
-    return pd.DataFrame(table, dtype=object), lines
-
-
-def _parsed(content: str, name: str, where: str) -> Any:
-    try:
-        return json.loads(content, parse_int=str, parse_float=str, parse_constant=str)
-    except ValueError as error:
-        raise DataError(
-            f"{where}{name} is no JSON ({error}). Expected one record on each line, such as "
-            '{"text": "A warm film.", "label": "positive"}, or a list of them.'
-        ) from error
-
-
-def _as_json_writes(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except ImportError as error:
-        raise MissingPackage(
-            f"Reading {path.name} needs pyarrow, which is not installed. Type: pip install pyarrow"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path.name} cannot be read as Parquet ({str(error).splitlines()[0]}). "
-            + worded("Read it yourself, and give from_frame the table.", "Save it as CSV.")
-        ) from error

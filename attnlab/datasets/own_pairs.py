@@ -4,126 +4,30 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
+from attnlab.datasets.labels import written
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.reading import ending_of, local_file, name_of, read_text
+from attnlab.datasets.records import RECORDS, read_records
 from attnlab.datasets.tables import Rows, read_rows, some_rows, warn_of_quotes
 from attnlab.errors import AttnlabWarning, DataError, suggest
 
-# what the first line says where it names the columns: the languages, or the roles of the texts
-_LANGUAGES = [
-    "arabic",
-    "bulgarian",
-    "catalan",
-    "chinese",
-    "czech",
-    "danish",
-    "dutch",
-    "english",
-    "estonian",
-    "finnish",
-    "french",
-    "german",
-    "greek",
-    "hebrew",
-    "hindi",
-    "hungarian",
-    "indonesian",
-    "italian",
-    "japanese",
-    "korean",
-    "latin",
-    "mandarin",
-    "norwegian",
-    "persian",
-    "polish",
-    "portuguese",
-    "romanian",
-    "russian",
-    "serbian",
-    "slovak",
-    "slovenian",
-    "spanish",
-    "swedish",
-    "tamil",
-    "thai",
-    "turkish",
-    "ukrainian",
-    "urdu",
-    "vietnamese",
-    "deutsch",
-    "englisch",
-    "französisch",
-    "spanisch",
-    "italienisch",
-    "français",
-    "anglais",
-    "allemand",
-    "espagnol",
-    "español",
-    "inglés",
-    "francés",
-    "alemán",
-    "italiano",
-    "português",
-]
-_CODES = [
-    "ar",
-    "bg",
-    "ca",
-    "cs",
-    "da",
-    "de",
-    "el",
-    "en",
-    "es",
-    "et",
-    "fa",
-    "fi",
-    "fr",
-    "he",
-    "hi",
-    "hr",
-    "hu",
-    "id",
-    "it",
-    "ja",
-    "ko",
-    "lt",
-    "lv",
-    "nl",
-    "no",
-    "pl",
-    "pt",
-    "ro",
-    "ru",
-    "sk",
-    "sl",
-    "sr",
-    "sv",
-    "ta",
-    "th",
-    "tr",
-    "uk",
-    "ur",
-    "vi",
-    "zh",
-    "deu",
-    "eng",
-    "fra",
-    "spa",
-    "ita",
-    "nld",
-    "por",
-    "rus",
-    "zho",
-    "jpn",
-    "pol",
-    "ukr",
-]
-_ROLES = re.compile(
-    r"(source|target|src|tgt|trg|input|output|original|translation|translated|reference|text|"
-    r"sentence|phrase|question|answer)s?[ _-]?([ab12]|text|sentence|lang(uage)?)?"
+# what the first line says where it names the columns: the languages, their codes, or roles
+_LANGUAGES = (
+    "arabic bulgarian catalan chinese czech danish dutch english estonian finnish french german "
+    "greek hebrew hindi hungarian indonesian italian japanese korean latin mandarin norwegian "
+    "persian polish portuguese romanian russian serbian slovak slovenian spanish swedish tamil "
+    "thai turkish ukrainian urdu vietnamese deutsch englisch französisch spanisch italienisch "
+    "français anglais allemand espagnol español inglés francés alemán italiano português"
+)
+_CODES = (
+    "ar bg ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl "
+    "sr sv ta th tr uk ur vi zh deu eng fra spa ita nld por rus zho jpn pol ukr"
+)
+_ROLES = (
+    "source target src tgt trg input output original translation translated reference text "
+    "sentence phrase question answer language lang id"
 )
 
 
@@ -142,7 +46,7 @@ def pairs_from_file(
     Parameters
     ----------
     path : a table as text, packed or not: CSV (cells with a comma in quotes), or a tab between the
-        cells (quotes are text)
+        cells (quotes are text); or records with two named columns (.jsonl, .json, .parquet)
     source, target : the names of the two columns, if the first line names them. Without them every
         line is a pair, the source first.
     name : of the data set; that of the file if not given
@@ -167,6 +71,8 @@ def pairs_from_file(
             f"source is {source!r} and target is {target!r}. Name both columns, or neither if the "
             "first line is a pair."
         )
+    if ending_of(path) in RECORDS:
+        return _from_records(path, encoding, source, target, name or name_of(path))
     content = read_text(path, encoding)
     wanted = [column for column in (source, target) if column is not None]
     ending = ending_of(path)
@@ -183,13 +89,33 @@ def pairs_from_file(
         first = [cell.strip() for cell in cells[0]] if cells else []
         if header or (header is None and _is_header(first)):
             cells = cells[1:]
-            if header is None:
-                _warn_of_header(path.name, first)
         columns, width = _two_columns(path.name, cells)
+        if header is None and len(cells) < len(rows.rows):
+            _warn_of_header(path.name, [first[column] for column in columns])
     pairs = _checked_pairs(rows, cells, columns, width)
     warn_of_quotes(rows)
     sources, targets = zip(*pairs, strict=True)
     return ParallelDataset(list(sources), list(targets), name or name_of(path))
+
+
+def _from_records(
+    path: Path, encoding: str, source: str | None, target: str | None, name: str
+) -> ParallelDataset:
+    """The pairs in a table whose columns have names of their own."""
+    frame, _ = read_records(path, encoding)
+    names = [str(column) for column in frame.columns]
+    if source is None or target is None:
+        if len(names) != 2:
+            raise DataError(
+                f"{path.name} has the columns {', '.join(names)}. Name two with source= and "
+                "target=."
+            )
+        source, target = names
+    _named_columns(path.name, names, source, target)
+    rows = Rows(path.name, ",", [])
+    cells = [[written(cell, column) or "" for cell in frame[column]] for column in (source, target)]
+    pairs = _checked_pairs(rows, [list(pair) for pair in zip(*cells, strict=True)], (0, 1), 2)
+    return ParallelDataset([a for a, _ in pairs], [b for _, b in pairs], name)
 
 
 def _named_columns(name: str, header: list[str], source: str, target: str) -> tuple[int, int]:
@@ -213,13 +139,14 @@ def _is_header(cells: list[str]) -> bool:
 
 def _names_a_column(cell: str) -> bool:
     """Whether this names a language or a role, and is no text."""
+    codes, words = set(_CODES.split()), set(f"{_LANGUAGES} {_ROLES}".split())
     word = cell.casefold()
     code = re.fullmatch(r"([a-z]{2,3})([-_][a-z]{2,4})?", word)
-    return (
-        word in _LANGUAGES
-        or (code is not None and code[1] in _CODES and not cell.istitle())
-        or _ROLES.fullmatch(word) is not None
-    )
+    if code is not None and code[1] in codes and not cell.istitle():
+        return True
+    parts = re.split(r"[\s_-]+", re.sub(r"([\s_-][ab]|[\s_-]?[12])$", "", word))
+    known = words | codes if len(parts) > 1 else words
+    return all(part in known or part.removesuffix("s") in known for part in parts)
 
 
 def _warn_of_header(name: str, cells: list[str]) -> None:

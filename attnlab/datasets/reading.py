@@ -82,6 +82,13 @@ def read_text(path: Path, encoding: str) -> str:
     if raw[257:262] == b"ustar":
         raise DataError(f"{path.name} is an archive. Unpack it, and give one file.")
     text = _decoded(raw, path.name, encoding)
+    if "\ufffd" in text:
+        warnings.warn(
+            f"{path.name} holds {text.count(chr(0xFFFD)):,} signs \ufffd: characters that an "
+            "earlier conversion lost. They stay as they are.",
+            AttnlabWarning,
+            stacklevel=3,
+        )
     if text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
         raise DataError(f"{path.name} is a web page, not a table. Download the file itself.")
     return text

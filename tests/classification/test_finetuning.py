@@ -15,10 +15,10 @@ from tiny_models import CONFIGS
 from transformers import AutoModel, AutoTokenizer, BertModel
 
 import attnlab as al
-from attnlab.classification import LEARNING_RATES
+from attnlab.classification import LEARNING_RATES, finetuning
 from attnlab.datasets.splits import Splits
 from attnlab.errors import DataError, ModelError
-from attnlab.training import CHECKPOINT, Interrupted
+from attnlab.training import CHECKPOINT, History, Interrupted
 
 TEXTS = ["A joy from start to finish.", "Dull, and far too long."]
 
@@ -427,6 +427,55 @@ def test_another_run_is_not_taken_for_the_one_that_was_stopped(little, tmp_path,
     al.finetune("minilm", **options, resume=True)
     with pytest.raises(ModelError, match=r"is finished.*load_classifier"):
         al.finetune("minilm", **options, resume=True)
+
+
+@pytest.mark.parametrize("method", ["frozen", "lora"])
+def test_a_result_is_not_lost_to_a_second_run(little, tiny_base, tmp_path, method):
+    out = tmp_path / "out"
+    al.finetune(tiny_base, little, method, out, epochs=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ModelError, match=r"finished model.*overwrite=True"):
+        al.finetune(tiny_base, little, method, out, epochs=1, seed=1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    al.finetune(tiny_base, little, method, out, epochs=1, seed=1, overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} != before
+
+
+def measured(accuracies, chosen_by="dev_accuracy"):
+    rows = [
+        {"epoch": epoch, chosen_by: accuracy, "dev_loss": 1.0}
+        for epoch, accuracy in enumerate(accuracies, 1)
+    ]
+    return History(rows=rows, epochs=len(rows), chosen_by=chosen_by)
+
+
+def counted(labels, names=("bad", "good")):
+    return al.TextDataset([f"text {index}" for index in range(len(labels))], labels, names, "own")
+
+
+def test_having_learned_is_beating_one_answer_by_more_than_chance():
+    dev = counted([1] * 24 + [0] * 16)
+    splits = Splits(counted([1] * 30 + [0] * 20), dev, dev)
+    assert finetuning.majority(splits) == finetuning.Majority("good", 0.6)
+    assert not finetuning.has_learned(measured([0.375, 0.6]), splits)
+    assert not finetuning.has_learned(measured([0.65]), splits)
+    assert finetuning.has_learned(measured([0.9, 0.2]), splits)
+    few = Splits(splits.train, dev.select([0, 39]), dev)
+    assert not finetuning.has_learned(measured([1.0]), few), "two texts prove nothing"
+    assert finetuning.has_learned(measured([0.75], "dev_recall"), splits)
+    assert not finetuning.has_learned(measured([0.5], "dev_recall"), splits)
+
+
+def test_the_majority_is_that_of_training_by_name():
+    dev = counted([0, 0, 0, 1], ["good", "bad"])
+    splits = Splits(counted([0, 0, 1]), dev, dev)
+    assert finetuning.majority(splits) == finetuning.Majority("bad", 0.25)
+
+
+def test_labels_of_dev_that_training_does_not_know_are_refused_before_the_work(little):
+    other = al.TextDataset(["a"], [0], ["neutral"], "other")
+    with pytest.raises(DataError, match="'neutral' is not among them"):
+        al.finetune("minilm", Splits(little.train, other, little.test))
 
 
 def test_a_finished_classifier_can_be_fine_tuned_on(little, tmp_path):

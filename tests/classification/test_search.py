@@ -10,7 +10,7 @@ from each_step import EachStep
 
 from attnlab.classification.hyperparameters import search
 from attnlab.datasets.splits import Splits
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,12 @@ def test_a_search_keeps_its_trials_goes_on_and_names_the_best(little, tmp_path):
     assert "4 trials" in repr(again)
     with pytest.raises(AttnlabError, match=r"another one: texts was 48, is 64"):
         search(little, most_trials=1, **options | {"texts": 64})
+
+
+def test_data_that_nothing_can_learn_is_refused_before_the_first_trial(little):
+    alone = little.train.select([row for row, label in enumerate(little.train.labels) if label])
+    with pytest.raises(DataError, match=r"All .* training texts have the label"):
+        search(Splits(alone, little.dev, little.test), minutes=10, methods=["frozen"])
 
 
 def test_the_same_seed_tries_the_same(little):

@@ -224,6 +224,7 @@ def test_labels_and_texts_stay_as_they_are_written(tmp_path, labels):
         ("not-bad", "not_bad"),
         ("1", "1.0"),
         ("7", "007"),
+        ("good", "go\u200bod"),
     ],
 )
 def test_labels_that_mean_the_same_stay_apart_and_are_pointed_at(tmp_path, one, other):
@@ -231,6 +232,11 @@ def test_labels_that_mean_the_same_stay_apart_and_are_pointed_at(tmp_path, one, 
     with pytest.warns(AttnlabWarning, match="differ only in case, spaces"):
         data = read(tmp_path, content)
     assert named(data) == [one, other, one, "0"]
+
+
+def test_characters_that_were_lost_before_are_pointed_at(tmp_path):
+    with pytest.warns(AttnlabWarning, match="1 signs"):
+        assert read(tmp_path, "text,label\ncaf\ufffd,x\nb,y\n").texts == ["caf\ufffd", "b"]
 
 
 def test_spaces_around_a_label_are_no_part_of_it(tmp_path):

@@ -27,6 +27,8 @@ def read(folder, content, name="a.tsv", encoding="utf-8", **options):
         "source_text\ttarget_text",
         "sentence1\tsentence2",
         "Sentence A\tTranslation",
+        "English sentence\tGerman_sentence",
+        "text_en\ttext_de",
     ],
 )
 def test_a_header_is_no_pair(tmp_path, header):
@@ -87,6 +89,22 @@ def test_quotes_between_tabs_are_text_and_broken_ones_in_csv_are_refused(tmp_pat
         read(tmp_path, 'Yes,Oui\n"No,Non\n', "a.csv")
     with pytest.warns(AttnlabWarning, match="2 rows were read from 3 lines"):
         assert len(read(tmp_path, '"Yes\nsir",Oui\nNo,Non\n', "a.csv")) == 2
+
+
+def test_records_are_pairs_too(tmp_path):
+    content = '{"en": "Yes", "fr": "Oui"}\n{"fr": "Non", "en": "No"}\n'
+    assert read(tmp_path, content, "a.jsonl").sources == ["Yes", "No"]
+    assert read(tmp_path, content, "a.jsonl", source="fr", target="en").sources == ["Oui", "Non"]
+    with pytest.raises(DataError, match="columns id, a, b"):
+        read(tmp_path, '[{"id": 1, "a": "x", "b": "y"}]', "a.json")
+    with pytest.raises(DataError, match="empty cell"):
+        read(tmp_path, '[{"a": "x", "b": null}]', "a.json")
+
+
+def test_the_columns_named_in_a_header_are_those_of_the_texts(tmp_path):
+    with pytest.warns(AttnlabWarning, match="source='de', target='en'"):
+        data = read(tmp_path, "id,de,en\n1,Ja,Yes\n2,Nein,No\n", "a.csv")
+    assert data.sources == ["Ja", "Nein"]
 
 
 def test_encodings_and_places_are_as_for_labelled_texts(tmp_path):

@@ -141,6 +141,8 @@ def test_every_method_learns_and_its_result_loads(little, tmp_path, method):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert again.predict(little.dev.words) == mine.predict(little.dev.words)
     assert not (tmp_path / "out" / CHECKPOINT).exists()
+    with pytest.raises(ModelError, match=r"finished model.*overwrite=True"):
+        al.finetune_tagger("minilm", little, method, tmp_path / "out")
 
 
 def test_a_tagger_learns_forms_it_was_shown_and_some_that_it_was_not(tagger, news):

@@ -316,6 +316,30 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_run_that_gets_worse():
     assert all(a.equal(b) for a, b in zip(model.parameters(), seen[1], strict=True))
 
 
+@pytest.mark.parametrize(
+    ("losses", "best"), [([1.46, 1.3, 1.22], 3), ([0.9, 0.7, 0.8], 2), ([1.0, 1.0, 1.0], 1)]
+)
+@pytest.mark.parametrize("choose_by", ["dev_accuracy", "dev_f1", "dev_chrf"])
+def test_of_epochs_as_accurate_the_one_of_the_lowest_loss_is_kept(losses, best, choose_by):
+    """Eight dev texts leave accuracy on a plateau while the model goes on learning."""
+    model, left, seen = Tiny(), iter(losses), []
+
+    def level():
+        seen.append([one.clone() for one in model.parameters()])
+        return {"dev_accuracy": 0.375, choose_by: 0.375, "dev_loss": next(left)}
+
+    history = train(
+        model, LENGTHS, batch, level, Recipe(epochs=3, batch_size=8), choose_by=choose_by
+    )
+    assert history.best["epoch"] == best
+    assert all(a.equal(b) for a, b in zip(model.parameters(), seen[best - 1], strict=True))
+
+
+def test_without_a_dev_loss_the_first_of_equals_is_best():
+    rows = [{"epoch": epoch, "dev_accuracy": 0.5} for epoch in (1, 2)]
+    assert History(rows=rows).best["epoch"] == 1
+
+
 # --- Stopped, killed, short of memory ------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import attnlab as al
 from attnlab import translation
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
+from attnlab.errors import ModelError
 from attnlab.training import checkpoint
 from attnlab.translation.batches import PairBatches
 
@@ -196,6 +197,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(splits, tmp_path, 
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
     kept = al.load_translator(tmp_path / "run")
+    with pytest.raises(ModelError, match=r"finished translator.*overwrite=True"):
+        al.train_translator(splits, tmp_path / "run", **options)
     assert kept.translate(splits.test.sources) == whole.translate(splits.test.sources)
 
 
