@@ -13,9 +13,11 @@ __all__ = [
     "PairedTest",
     "benjamini_hochberg",
     "mcnemar",
+    "p_text",
     "paired_bootstrap",
     "paired_interval",
     "paired_test",
+    "share_interval",
 ]
 
 _Z = float(stats.norm.ppf(0.975))  # all intervals are 95 %

@@ -146,6 +146,30 @@ def test_completion_lists_what_is_public_and_nothing_else():
     assert run.stdout == ""
 
 
+MODULES = [path for path in (ROOT / "attnlab").rglob("*.py") if path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if re.search("^__all__ = ", path.read_text(), re.M)],
+    ids=lambda path: path.stem,
+)
+def test_what_a_module_defines_is_on_its_list(path):
+    tree = ast.parse(path.read_text())
+    defined = {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
+    }
+    (listed,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    assert defined <= {*listed}
+    assert any(getattr(node, "name", "") == "__dir__" for node in tree.body)
+
+
 @pytest.mark.parametrize(
     "package",
     [

@@ -6,7 +6,7 @@ teachers and authors of notebooks.
 
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 from rich.markup import escape
@@ -37,12 +37,19 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning of ours as a message; others as Python does."""
     if isinstance(message, AttnlabWarning):
         _say_aloud(message, "yellow")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _say_aloud(message: Exception, colour: str) -> None:
