@@ -20,6 +20,7 @@ from attnlab.classification.methods import LEARNING_RATES
 from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.training.callbacks import Callback
+from attnlab.training.checkpoint import fingerprint
 from attnlab.training.loop import Interrupted
 
 RANKS = (4, 8, 16, 32)
@@ -127,6 +128,8 @@ def search(
             {
                 "base": str(base),
                 "data": splits.train.name,
+                "training_texts": fingerprint(vars(splits.train)),
+                "dev_texts": fingerprint(vars(splits.dev)),
                 "texts": texts,
                 "epochs": epochs,
                 "methods": list(methods),

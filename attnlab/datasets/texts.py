@@ -32,6 +32,19 @@ class TextDataset:
     name: str
     ratings: pd.DataFrame | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.labels):
+            raise DataError(
+                f"{self.name} has {len(self.texts)} texts and {len(self.labels)} labels. Give each "
+                "text one."
+            )
+        wrong = [label for label in self.labels if not 0 <= label < len(self.label_names)]
+        if wrong:
+            raise DataError(
+                f"{self.name} has the label {wrong[0]!r}, which is no index into its label names "
+                f"{list(self.label_names)[:8]}. Labels are numbers from 0."
+            )
+
     def __len__(self) -> int:
         return len(self.texts)
 

@@ -49,7 +49,11 @@ class History:
         """
         if not self.rows:
             raise AttnlabError("This history is empty: nothing was trained.")
-        return max(self.rows, key=lambda row: (row[self.chosen_by], -row.get("dev_loss", 0.0)))
+        return max(self.rows, key=self.merit)
+
+    def merit(self, row: dict[str, float]) -> tuple[float, float]:
+        """What makes one row better than another: the higher, the better; see `best`."""
+        return row[self.chosen_by], -row.get("dev_loss", 0.0)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write epochs and steps to a .json file, or the epochs to a .csv file."""

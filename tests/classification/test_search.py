@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from each_step import EachStep
@@ -38,6 +39,9 @@ def test_a_search_keeps_its_trials_goes_on_and_names_the_best(little, tmp_path):
     assert "4 trials" in repr(again)
     with pytest.raises(AttnlabError, match=r"another one: texts was 48, is 64"):
         search(little, most_trials=1, **options | {"texts": 64})
+    turned = replace(little, train=little.train.select(range(63, -1, -1)))
+    with pytest.raises(AttnlabError, match=r"another one: training_texts was"):
+        search(turned, most_trials=1, **options)
 
 
 def test_data_that_nothing_can_learn_is_refused_before_the_first_trial(little):

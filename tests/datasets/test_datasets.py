@@ -172,6 +172,15 @@ def test_leaving_rows_out_does_not_change_what_labels_mean(tmp_path):
         assert al.datasets.from_frame(words, missing="drop").label_names == ["01", "1"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [([0], "2 texts and 1 labels"), ([0, 2], "label 2"), ([0, -1], "label -1")],
+)
+def test_labels_that_belong_to_no_text_or_name_are_refused(labels, words):
+    with pytest.raises(DataError, match=words):
+        al.TextDataset(["a", "b"], labels, ["x", "y"], "toy")
+
+
 def test_labels_are_matched_by_name():
     data = al.TextDataset(["a", "b"], [0, 1], ["no", "yes"], "toy")
     assert data.labels_in(["maybe", "yes", "no"]) == [2, 1]

@@ -95,7 +95,7 @@ def _run(
     planned = history.epochs or None
     epochs = _epochs(history, dev_texts)
     known = [
-        (row[history.chosen_by], epoch)
+        (history.merit(row), epoch)
         for row, epoch in zip(history.rows, epochs, strict=True)
         if epoch["accuracy"] is not None
     ]

@@ -54,6 +54,16 @@ def cells(report, run=0):
 # ── what is drawn ──────────────────────────────────────────────────────────────────────────────
 
 
+def test_the_best_of_equal_epochs_is_the_one_that_is_kept():
+    rows = [
+        {"epoch": epoch, "train_loss": 1.0, "dev_accuracy": 0.5, "dev_loss": loss, "seconds": 1.0}
+        for epoch, loss in enumerate((0.9, 0.7, 0.8), 1)
+    ]
+    level = History(rows=rows, epochs=3)
+    run = curve_report({"run": level})["runs"][0]
+    assert run["best"]["epoch"] == level.best["epoch"] == 2
+
+
 def test_before_the_first_step_there_are_axes_and_a_word():
     for report in (curve_report({}), curve_report({"lora": History()}, {"lora": 60})):
         assert report["remark"] == "Waiting for the first step."
