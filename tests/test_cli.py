@@ -128,7 +128,7 @@ def test_finetune_says_what_was_read_and_when_nothing_was_learned(tmp_path, tiny
     assert run.returncode == 0, run.stderr
     assert "160 texts (20 'bad', 140 'good'); train 128, dev 16, test 16" in run.stdout
     assert "dev 87.5% (16 texts); always 'good': 87.5%" in run.stdout
-    assert "no better than always answering 'good'" in run.stdout
+    assert "no better than always answering 'good': it has learned nothing" in run.stdout
     assert "--epochs 10" in run.stdout
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     run = attnlab(*command)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from attnlab.datasets.splits import Splits
     from attnlab.training.history import History
 
-FEW = 10  # texts of dev below which no accuracy says much
-
 
 def finetune(
     dataset: Dataset,
@@ -301,15 +299,18 @@ def _say_what_was_read(dataset: str, splits: "Splits") -> None:
 
 def _say_what_to_try(history: "History", splits: "Splits", batch_size: int, label: str) -> None:
     """Print that nothing was learned that dev shows, and what might help."""
+    from attnlab.classification import majority
+
     steps = -(-len(splits.train) // batch_size) * len(history.rows)
-    if len(splits.dev) < FEW:
-        why = f"dev has {len(splits.dev)} texts, too few to tell whether anything was learned"
-        cure = "Bring more texts."
+    if history.best["dev_accuracy"] <= majority(splits).accuracy:
+        why = f"this is no better than always answering {label!r}: it has learned nothing yet"
     else:
-        why = f"by more than chance, this is no better than always answering {label!r}"
-        cure = (
-            f"Try more steps (there were {steps:,}) with --epochs {10 * len(history.rows)}"
-            f"{' or --batch-size 8' if batch_size > 8 else ''}; another --learning-rate; --method "
-            "full; or bring more texts."
+        why = (
+            f"{len(splits.dev):,} dev texts do not show that this is better than always answering "
+            f"{label!r}; it may be chance"
         )
-    say(f"Careful: {why}. {cure}")
+    say(
+        f"Careful: {why}. Try more steps (there were {steps:,}) with --epochs "
+        f"{10 * len(history.rows)}{' or --batch-size 8' if batch_size > 8 else ''}; another "
+        "--learning-rate; --method full; or bring more texts."
+    )
