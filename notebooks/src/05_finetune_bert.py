@@ -29,10 +29,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import nn
 
 import attnlab as al
 
+# %%
 size = al.device.profile()  # how large the experiments are: ci, cpu or gpu
 splits = al.datasets.load("movie-sentiment")
 print(splits, "| profile", size.name, "on", al.device.device())
@@ -72,10 +74,10 @@ quick_curve.picture()
 # guesses, and the loss of guessing between two classes is $\ln 2 \approx 0.69$: that is
 # about where the curve begins. The points are accuracy on **dev**, sentences that are
 # not trained on, measured after each pass over the training sentences, an **epoch**.
-# Their bars are standard errors: with few dev sentences they are wide. Too low a rate
-# falls, but slowly; too high a rate jumps up, then stays near 0.69, and all answers are
-# the same. (In the profile `ci`, which only tests the notebooks, all runs are too short
-# to learn.)
+# Their bars are 95 % intervals: with few dev sentences they are wide. Too low a rate
+# falls, but slowly; with too high a rate the loss jumps up and then stays near 0.69,
+# since the model gives nearly the same answer to everything. (In the profile `ci`,
+# which only tests the notebooks, all runs are too short to learn.)
 
 # %% [markdown]
 # ## 2. One step in slow motion
@@ -191,10 +193,10 @@ for name, weights in model.named_parameters():
 pd.Series(sizes, name="length of the gradient").to_frame().style.format("{:.2f}")
 
 # %% [markdown]
-# Notice: the gradient is longest near the top and fades on the way down, but every
-# layer is told what to change, down to the word embeddings. All gradients together are
-# one long vector. If it is longer than 1 it is **clipped** to 1, so that one strange
-# batch does not spoil the averages that the optimizer keeps.
+# Notice: the gradient is longest near the top and short further down, but every layer
+# is told what to change, down to the word embeddings. All gradients together are one
+# long vector. If it is longer than 1 it is **clipped** to 1, so that one strange batch
+# does not spoil the averages that the optimizer keeps.
 #
 # **The step.** The optimizer, AdamW, moves every weight against its gradient, by about
 # the learning rate, however long the gradient is: it divides by a running measure of
@@ -213,6 +215,8 @@ for rate in rates:
     optimizer.step()
     with torch.no_grad():
         after.append(float(nn.functional.cross_entropy(model(**inputs).logits, labels)))
+best_first = rates[int(np.argmin(after))]
+brief = al.plots.brief  # 1e-4 and not 0.0001
 _ = model.load_state_dict(start)  # back to the beginning
 
 # %%
@@ -222,8 +226,8 @@ al.plots.lines(
     xlabel="learning rate",
     ylabel="loss of the four sentences",
     log="x",
-    alt="The loss after one step: hardly changed by the lowest rates, lower in between,"
-    " higher than before with the highest.",
+    alt=f"The loss was {loss.item():.2f}; after one step it is lowest with rate"
+    f" {brief(best_first)}, {min(after):.2f}, and {after[-1]:.2f} with the highest.",
 )
 
 # %% [markdown]
@@ -398,8 +402,9 @@ for epoch in range(recipe.epochs):
 
 # %% [markdown]
 # That is all there is to it. One thing in it is for speed: `shuffled_batches` puts
-# sentences of *like length* into a batch, so that little is padding. Against filling
-# every sentence up to one fixed length that alone is worth a factor:
+# sentences of *like length* into a batch, so that little is padding. How much does that
+# save, compared with batches as they come, and with filling every sentence up to one
+# fixed length?
 
 # %%
 lengths = data.lengths
@@ -415,7 +420,7 @@ for name, tokens in {
     "batches as they come": as_they_come,
     "everything filled up to 128": 128 * len(lengths),
 }.items():
-    print(f"{name:28} {tokens:7,} tokens to compute")
+    print(f"{name:28} {tokens:7,} tokens to compute, {tokens / together:.1f} x")
 
 # %% [markdown]
 # How good is the model? The figure is simple: the share of texts whose class with the
@@ -484,7 +489,7 @@ al.checks.evaluate(evaluate)
 # `quick.history`:
 
 # %%
-quick.history.steps_frame().tail(3).style.format("{:.3g}")
+al.plots.table(quick.history.steps_frame().tail(3), seconds=1)
 
 # %% [markdown]
 # One thing differs from run to run even with the same recipe and the same sentences:
@@ -493,21 +498,19 @@ quick.history.steps_frame().tail(3).style.format("{:.3g}")
 
 # %%
 by_seed = [
-    al.finetune("minilm", few, "full", epochs=size.epochs, seed=seed).history.best
+    al.finetune("minilm", few, "full", epochs=size.epochs, seed=seed)
     for seed in (1, 2, 3)
 ]
-found = np.array([100 * row["dev_accuracy"] for row in by_seed])
-error = 100 * (found.mean() / 100 * (1 - found.mean() / 100) / len(few.dev)) ** 0.5
-print(
-    f"dev accuracy with three seeds: {found.round(1)}, spread {found.std(ddof=1):.1f}"
-)
-print(
-    f"standard error of one figure, from {len(few.dev)} sentences: {error:.1f} points"
-)
+found = 100 * np.array([one.history.best["dev_accuracy"] for one in by_seed])
+share = found.mean() / 100
+error = 100 * (share * (1 - share) / len(few.dev)) ** 0.5
+print(f"dev accuracy with three seeds: {found.round(1)}", end=", ")
+print(f"standard deviation {found.std(ddof=1):.1f}")
+print(f"standard error of one, from {len(few.dev)} sentences: {error:.1f} points")
 
 # %% [markdown]
-# So there are two kinds of noise: another dev set, and another run. The bars in this
-# lesson show the first only. One run each ranks no methods.
+# So there are two kinds of noise: another dev set, and another run. Where nothing else
+# is said, bars in this lesson show the first only. One run each ranks no methods.
 #
 # ## 4. What is worth what
 #
@@ -540,10 +543,13 @@ kinds_curve.picture()
 # %% [markdown]
 # The probe shows how much of the answer can be read off the `[CLS]` vector as it is: a
 # lower bound on what BERT knows, which may be kept elsewhere. The random model shows
-# what these sentences teach on their own. The way from the probe to the top is what
-# fine-tuning adds *to this way of reading*. Is that more than noise? The same dev
-# sentences answered by two models can be compared in pairs, which is much sharper than
-# comparing two accuracies:
+# how far so few steps get *this architecture* without pretraining. That is not all
+# these sentences have to teach, as a bag of words will show in a moment. The way from
+# the probe to the top is what fine-tuning adds *to this way of reading*. Is that more
+# than noise? The same dev sentences answered by two models can be compared in pairs,
+# which is much sharper than comparing two accuracies. (`Evaluator` computes in float32,
+# training and the points in the picture in the format printed in section 3. So the same
+# model may differ between the two by an answer or two.)
 
 # %%
 answers = {name: al.Evaluator(one, part.dev).score() for name, one in runs.items()}
@@ -551,91 +557,122 @@ right = {
     name: score.predictions == np.array(part.dev.labels)
     for name, score in answers.items()
 }
+
+
+# %%
+def ahead(a, b):
+    """By how much right answers a are ahead of b, in points, with a 95 % interval."""
+    test = al.statistics.paired_test(b, a)
+    low, high, p = 100 * test.low, 100 * test.high, al.statistics.p_text(test.p_value)
+    return f"{100 * test.delta:+.1f} points [{low:+.1f}, {high:+.1f}], {p}"
+
+
 for a, b in (("probe", "random"), ("fine-tuned", "probe")):
-    gained, lost = (right[a] & ~right[b]).sum(), (right[b] & ~right[a]).sum()
-    p = al.statistics.mcnemar(int(gained), int(lost))
-    print(f"{a} against {b}: {gained} gained, {lost} lost, p = {p:.1g}")
+    print(f"{a} ahead of {b}: {ahead(right[a], right[b])}")
 
 # %% [markdown]
-# (That is McNemar's exact test: if both models were equally good, gains and losses
-# would be tosses of a coin. It compares two *trained models*, not two methods.)
+# (p is McNemar's exact test: if both models were equally good, gains and losses would
+# be tosses of a coin. It compares two *trained models*, not two methods.)
 #
 # Does BERT keep more than its `[CLS]` vector says? Read it off elsewhere: the mean of
-# the last layer over all tokens, nothing trained, and a logistic regression on it. And
-# beside it a bag of words, which every probe has to beat.
+# the last layer over all tokens. The reader is the same for both, a logistic
+# regression, so that only the place differs. And beside them a bag of words: whatever
+# is trained on these sentences has to beat it.
 
 # %%
 base = al.classification.fresh_classifier("minilm")
 
 
-def mean_vectors(texts):
-    """The mean over tokens of BERT's last layer, for each text: (N, D)."""
+def vectors(texts):
+    """BERT's last layer for each text, at [CLS] and its mean over tokens: (N, 2, D)."""
     rows = []
     for text in texts:
         inputs = base.tokenizer(text, return_tensors="pt").to(base.device)
         with torch.no_grad():
             hidden = base.model.bert(**inputs).last_hidden_state[0]  # (T, D)
-        rows.append(hidden.mean(0).cpu().numpy())
-    return rows
+        rows.append(torch.stack([hidden[0], hidden.mean(0)]).cpu())
+    return torch.stack(rows).numpy()
 
 
 # %%
 from sklearn.linear_model import LogisticRegression
 
-probe = LogisticRegression(max_iter=1000)
-probe.fit(mean_vectors(part.train.texts), part.train.labels)
+learned, asked = vectors(part.train.texts), vectors(part.dev.texts)
 words = al.evaluation.bag_of_words(part.train)
 told = np.array(part.dev.labels)
-for name, guesses in {
-    "[CLS] vector, trained layer": answers["probe"].predictions,
-    "mean vector, logistic regression": probe.predict(mean_vectors(part.dev.texts)),
-    "bag of words, no BERT": words.predict(part.dev.texts),
-}.items():
-    print(f"{name:34} {(guesses == told).mean():.1%} on dev")
+right["bag of words"] = words.predict(part.dev.texts) == told
+for place, name in enumerate(("[CLS]", "mean")):
+    probe = LogisticRegression(max_iter=1000)
+    probe.fit(learned[:, place], part.train.labels)
+    right[f"{name}, regression"] = probe.predict(asked[:, place]) == told
+for name, one in right.items():
+    line = "" if name == "bag of words" else ahead(one, right["bag of words"])
+    print(f"{name:18} {one.mean():.1%} on dev  {line}")
 
 # %% [markdown]
-# Where you read a frozen model decides what you find. A probe that fails says nothing
-# about the model before you have looked elsewhere.
+# Beside each stands its lead over the bag of words on the same sentences. Look at
+# *random* first: a model that is behind a bag of words has not shown what the sentences
+# teach, only that it has hardly begun. Then at the two regressions: where you read a
+# frozen model decides what you find. A probe that fails says nothing about the model
+# before you have looked elsewhere.
 #
 # ### The learning rate
 #
 # Now for whole runs, in accuracy, so the valley is a hill: the same few sentences, five
-# rates, measured on dev.
+# rates, three seeds each, measured on dev.
 
 # %%
-rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3]
-models = {
-    rate: al.finetune("minilm", few, "full", epochs=size.epochs, learning_rate=rate)
-    for rate in rates
-}
-scores = [al.Evaluator(models[rate], part.dev).score() for rate in rates]
-values = 100 * np.array([score.accuracy for score in scores])
-errors = 100 * np.array([score.stderr for score in scores])
+rates, seeds = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3], (1, 2, 3)
+scores, firsts = np.zeros((len(rates), len(seeds))), {}
+for row, rate in enumerate(rates):
+    for column, seed in enumerate(seeds):
+        recipe = {"epochs": size.epochs, "learning_rate": rate, "seed": seed}
+        have = rate == 1e-4  # from section 3
+        one = by_seed[column] if have else al.finetune("minilm", few, **recipe)
+        scores[row, column] = 100 * al.Evaluator(one, part.dev).score().accuracy
+        if not column:
+            firsts[rate] = one
+values, spread = scores.mean(1), scores.std(1, ddof=1)  # over seeds
 
 # %%
+order = np.argsort(-values)
+best, second, worst = (rates[place] for place in order[[0, 1, -1]])
 al.plots.lines(
     rates,
-    {"dev": values},
-    errors={"dev": errors},
+    {"mean of three seeds": values},
+    errors={"mean of three seeds": spread},
+    points=(np.repeat(rates, len(seeds)), scores.ravel()),
     xlabel="learning rate",
-    ylabel="accuracy on dev, %",
+    ylabel="accuracy on dev, %\n(dots: runs, bars: ± standard deviation)",
     log="x",
-    alt=f"Accuracy on dev for five rates, highest at {rates[values.argmax()]:g}.",
+    alt=f"Accuracy on dev for five rates, in the mean highest at {brief(best)} with"
+    f" {values.max():.0f} %, lowest at {brief(worst)} with {values.min():.0f} %.",
 )
 
+# %%
+gaps = scores[order[0]] - scores[order[1]]  # the same seeds
+half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5
+low, high = gaps.mean() - half, gaps.mean() + half
+print(f"best rate after one step {brief(best_first)}, for whole runs {brief(best)},")
+print(
+    f"ahead of {brief(second)} by {gaps.mean():.1f} points [{low:.1f}, {high:.1f}]:",
+    end="",
+)
+print(" clearly" if low > 0 else " not clearly")
+
 # %% [markdown]
-# The bars are one standard error either way. Near the top a step to the next rate may
-# change little; further off it costs a lot, and beyond some rate nothing is learned at
-# all. Compare with section 2: the rate that was best for *one* step is not the one that
-# is best for many, since many large steps add up. Of all settings this is the one to
-# search first.
+# Each dot is a run, and runs of one rate differ by nothing but the seed. In brackets
+# stands the 95 % interval of the lead, over seeds. Three runs each say little about
+# neighbours at the top; far from it they leave no doubt. And compare with section 2:
+# the rate that is best for *one* step need not be best for many, since large steps add
+# up. Of all settings this is the one to search first.
 
 # %% [markdown]
 # Which learning rate is best? Train with each and compare them on **dev**. The winner
 # is the best, but also a bit lucky: of several noisy figures the highest tends to be
 # too high. So its dev accuracy promises too much, and an honest figure needs texts that
 # had no part in the choice. That is what **test** is for, and why it is looked at once,
-# for the winner alone: a figure once seen gets used.
+# for the winner alone: once you have seen a test score, it sways later choices.
 #
 # ### Exercise 5: choose on dev, report on test
 #
@@ -666,9 +703,10 @@ al.checks.choose(choose)
 # one has to be *better*.
 
 # %%
-chosen = rates[int(values.argmax())]
-test_score = al.Evaluator(models[chosen], splits.test.sample(size.sentences)).score()
-print(f"chosen on dev: rate {chosen:g}, dev {values.max():.1f} %, test {test_score}")
+test = splits.test.sample(size.sentences)
+score = al.Evaluator(firsts[best], test).score()  # the first seed, not the luckiest
+print(f"chosen on dev: rate {brief(best)}; with seed {seeds[0]} it has", end=" ")
+print(f"{scores[order[0], 0]:.1f} % on dev, on test {score}")
 
 # %% [markdown]
 # For more than one knob there is
@@ -695,49 +733,65 @@ print(f"chosen on dev: rate {chosen:g}, dev {values.max():.1f} %, test {test_sco
 #   look at, and those are learned (Li and Liang 2021).
 #
 # All six train the layer on top. Lesson 02 makes it plain why a prefix can do anything
-# at all: whatever is among the keys and values takes part in the mixture.
+# at all: whatever is among the keys and values takes part in the mixture. Two of them
+# you have: *full* is the fine-tuned model from above, *frozen* the probe. Each method
+# runs with a learning rate of its own, which the table shows: one rate for all would
+# suit some and ruin others.
 
 # %%
 methods_curve = al.TrainingCurve(dev_texts=len(part.dev))
 methods_curve
 
 # %%
-tuned = {}
+tuned = {"full": runs["fine-tuned"], "frozen": runs["probe"]}
 for method in al.classification.LEARNING_RATES:
-    live = [methods_curve.run(method)]
-    tuned[method] = al.finetune(
-        "minilm", part, method, epochs=size.epochs, callbacks=live
-    )
-methods_curve.picture()
+    if method not in tuned:
+        live = [methods_curve.run(method)]
+        tuned[method] = al.finetune(
+            "minilm", part, method, epochs=size.epochs, callbacks=live
+        )
+histories = {name: one.history for name, one in tuned.items()}
+al.plots.learning_curve(histories, dev_texts=len(part.dev))
 
 # %%
 rows = {}
 for method, one in tuned.items():
-    score = al.Evaluator(one, part.dev).score()
+    hits = al.Evaluator(one, part.dev).score().correct
+    gap = al.statistics.paired_test(right["fine-tuned"], hits)
     rows[method] = {
+        "learning rate": brief(al.classification.LEARNING_RATES[method]),
         "trained weights": one.history.trainable,
+        "share, %": 100 * one.history.trainable / runs["fine-tuned"].parameters(),
         "MB to train them": 12 * one.history.trainable / 1e6,
         "seconds": one.history.rows[-1]["seconds"],
-        "dev accuracy, %": 100 * score.accuracy,
-        "standard error": 100 * score.stderr,
+        "dev, %": 100 * hits.mean(),
+        "minus full": 100 * gap.delta,
+        "95 % interval": f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}",
     }
-table = pd.DataFrame(rows).T
-table.style.format("{:.1f}").format("{:,.0f}", subset="trained weights")
+
+# %%
+rows["full"]["95 % interval"] = "–"  # of a model with itself
+table = pd.DataFrame(rows).T.infer_objects()
+al.plots.table(table, **{"share, %": 2, "MB to train them": 1, "seconds": 0})
 
 # %% [markdown]
 # *MB to train them* is 12 bytes for each trained weight: 4 for its gradient, 8 for what
 # AdamW remembers. Weights themselves and intermediate results come on top. (The loss of
 # adalora starts higher because it holds a penalty, which keeps its corrections tidy.)
 #
-# Read accuracy together with what it cost. For a difference of two rows the error is
-# larger than either, $\sqrt{a^2 + b^2}$, and twice that is the least to believe. Look
-# at *full*, *frozen-embeddings* and *lora* first: can you tell them apart? Then at how
-# many weights each trained: *lora* about a hundredth. (What *full*, and *lora* of rank
-# 32, reach on all sentences, with three seeds, stands in
-# [data/results.json](../data/results.json).) Methods that stay near the probe have not
-# failed for good: more steps or another rate may help them. On a processor training few
-# weights saves memory and disk, but little time, because the forward and backward pass
-# still go through all of BERT.
+# Read accuracy together with what it cost. *minus full* compares with *full* sentence
+# by sentence, and the interval is of this difference: whose interval holds 0 cannot be
+# told from *full* here. (It knows of other sentences only. Another seed would add its
+# own noise, and another rate more; this is one run each, so it ranks no methods. What
+# *full*, and *lora* of rank 32, reach on all sentences, with three seeds, stands in
+# [data/results.json](../data/results.json).) Then look at how many weights each
+# trained. Methods that stay near the probe have not failed for good: more steps or
+# another rate may help them.
+#
+# On a processor training few weights saves memory and disk, but not always time.
+# *frozen* needs no backward pass through BERT; *lora* and its relatives do, and compute
+# more on the way forward. (The seconds are of one run each, and count whatever else the
+# machine did.)
 
 # %% [markdown]
 # ## 5. Is it any good?
@@ -746,12 +800,24 @@ table.style.format("{:.1f}").format("{:,.0f}", subset="trained weights")
 # same method as above (LoRA), on all training sentences. A single accuracy says little.
 # What would a model without any understanding reach? What is the most one could hope
 # for? A report puts the figure between its floors and its ceiling.
+#
+# From here on the test sentences are read more than once: for this report, for
+# calibration, beside other domains, and in search of weak spots. All of it *describes*
+# one finished classifier; nothing is chosen by it. Whoever changes the model because of
+# what stands there needs new sentences for the next report.
 
 # %%
 clf = al.load_classifier("movie-sentiment")
-test = splits.test.sample(size.sentences)
 report = al.report(clf, test, splits.train)
 al.plots.comparison(report)
+
+# %%
+print(f"ahead of a bag of words, {len(part.train):,} sentences, fine-tuned as above:")
+print(f"  {ahead(right['fine-tuned'], right['bag of words'])} (dev)")
+row = report.comparison.iloc[-1]  # the bag of words
+low, high = 100 * row["ci_low"], 100 * row["ci_high"]
+print(f"ahead of a bag of words, {len(splits.train):,} sentences, this classifier:")
+print(f"  {100 * row['delta']:+.1f} points [{low:+.1f}, {high:+.1f}] (test)")
 
 # %% [markdown]
 # - **majority**: always the more frequent label;
@@ -763,10 +829,12 @@ al.plots.comparison(report)
 #   often one of them agrees with it, estimated from mean and spread of the ratings. It
 #   is a yardstick, not a wall: what many agree on is easier to hit than what one says.
 #
-# The intervals here are 95 %, about two standard errors.
+# The intervals here are 95 %. Below stands what pretraining is worth, measured against
+# the bag of words, which has none: once with few sentences, once with all. The fewer
+# labels there are, the more of the answer has to come from what was read before.
 
 # %%
-report.classes.round(3)
+al.plots.table(report.classes)
 
 # %% [markdown]
 # **Precision**: of the sentences called positive, how many are? **Recall**: of those
@@ -782,12 +850,12 @@ predictions, labels = words.predict(news.test.texts), np.array(news.test.labels)
 by_class = al.evaluation.by_class(predictions, labels, news.test.label_names)
 print(f"tf-idf on eight topics of news: accuracy {(predictions == labels).mean():.1%},")
 print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
-by_class.sort_values("texts", ascending=False).set_index("label").round(2)
+al.plots.table(by_class.sort_values("texts", ascending=False), f1=2)
 
 # %% [markdown]
-# NaN stands where a class was never predicted. A rare class is found seldom, and what
-# is called so is then mostly right: it takes strong evidence to leave the frequent
-# ones.
+# A dash stands where a class was never predicted. Compare precision and recall in the
+# rows below the first two. A rare class is easily missed, since it takes strong
+# evidence to leave the frequent ones. (With ten texts, recall moves in steps of .1.)
 #
 # ### Is it as sure as it should be?
 #
@@ -813,25 +881,37 @@ losses = [
     for one in temperatures
 ]
 best = temperatures[int(np.argmin(losses))]
-cooler = (clf.logits(clf.encode(test.texts)) / best).softmax(-1).numpy()
-_, error = al.evaluation.calibration(cooler, np.array(test.labels))
-print(f"temperature {best:.2f}, chosen on dev; calibration error on test:")
-print(f"{report.calibration_error:.1%} before, {error:.1%} after")
+logits, labels = clf.logits(clf.encode(test.texts)), np.array(test.labels)
+shares = {
+    "before": logits.softmax(-1).numpy(),
+    "after": (logits / best).softmax(-1).numpy(),
+}
+print(f"temperature {best:.2f}, chosen on dev")
 
 # %% [markdown]
 # No error is ever 0 on so few texts. What would a model show that is calibrated
-# perfectly? Draw labels with just the probabilities that it states, and measure:
+# perfectly? Draw labels with just the probabilities that it states, many times, and
+# measure:
 
 # %%
 generator = np.random.default_rng(0)
-honest = [
-    al.evaluation.calibration(
-        cooler, (generator.random(len(cooler)) < cooler[:, 1]) * 1
-    )[1]
-    for _ in range(200)
-]
-print(f"a perfectly calibrated model shows {np.mean(honest):.1%} on average,")
-print(f"and more than {np.quantile(honest, 0.95):.1%} in one case of twenty")
+for name, stated in shares.items():
+    _, error = al.evaluation.calibration(stated, labels)
+    honest = [
+        al.evaluation.calibration(
+            stated, (generator.random(len(stated)) < stated[:, 1]) * 1
+        )[1]
+        for _ in range(200)
+    ]
+    limit = np.quantile(honest, 0.95)
+    verdict = "more than chance explains" if error > limit else "no more than chance"
+    print(f"{name:>6}: calibration error {error:.1%} on test,", end=" ")
+    print(f"by chance {np.mean(honest):.1%}, seldom above {limit:.1%}: {verdict}")
+
+# %% [markdown]
+# *By chance* is what a perfectly calibrated model of the same confidence shows on
+# average, and *seldom* means one case in twenty. Only an error above that is a finding.
+# Had both errors stayed below it, there would have been nothing to cure.
 
 # %% [markdown]
 # ## 6. Where it fails
@@ -846,6 +926,14 @@ domains = {"movie (test)": test}
 for name in ("product", "tweet", "editorial"):
     domains[name] = al.datasets.load(f"{name}-sentiment").test.sample(size.sentences)
 
+
+# %%
+def interval(hits, texts):
+    """The 95 % interval of a share, in percent, as text."""
+    low, high = al.statistics.share_interval(int(hits), texts)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
 # %%
 rows = {}
 for name, texts in domains.items():
@@ -853,13 +941,15 @@ for name, texts in domains.items():
     answers, labels = shares.argmax(-1), np.array(texts.labels)
     rows[name] = {
         "accuracy, %": 100 * (answers == labels).mean(),
-        "standard error": 100 * (answers == labels).std() / len(labels) ** 0.5,
+        "95 % interval": interval((answers == labels).sum(), len(labels)),
         "majority, %": 100 * np.bincount(labels).max() / len(labels),
         "are positive, %": 100 * labels.mean(),
         "called positive, %": 100 * answers.mean(),
         "calibration error, %": 100 * al.evaluation.calibration(shares, labels)[1],
     }
-pd.DataFrame(rows).T.style.format("{:.1f}")
+
+# %%
+al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %% [markdown]
 # Compare each accuracy with the majority of its own domain, not with the first row:
@@ -931,8 +1021,9 @@ pd.DataFrame(rows).T.style.format("{:.1f}")
 
 # %% [markdown]
 # A difference within twice its error is no finding, and of three suspects one may
-# exceed that by chance. Is negation among those that do? A handful of hand-picked
-# sentences can make anything look bad.
+# easily exceed that by chance; with three looks ask for 2.4 errors (that is
+# Bonferroni's rule: 5 % shared out among three). Which suspects pass? Is negation among
+# them? A handful of hand-picked sentences can make anything look bad.
 #
 # To read mistakes, take **dev**: whoever reads those on test and then mends the model
 # has used test up.
@@ -994,15 +1085,18 @@ al.plots.lines(
         for name, row in learned.items()
     },
     xlabel="words read of each text",
-    ylabel="accuracy on test, %",
+    ylabel="accuracy on test, %\n(bars: ± one standard error)",
     log="x",
-    alt="Accuracy against words read, for news and for postings.",
+    alt="Accuracy from 4 to 1,024 words read: "
+    + "; ".join(f"{k} {row[0]:.0f} to {row[-1]:.0f} %" for k, row in shares.items()),
 )
 
 # %% [markdown]
-# Where does each line become flat? News reports say in their first lines what they are
-# about, so little is lost by cutting them, and much time is won. If the answer may
-# stand anywhere, cut a text into windows, answer each, and average the probabilities.
+# Where does each line become flat? What stands behind that point can be cut without
+# loss for this reader, and BERT would save the time, since attention costs with the
+# square of the length. (BERT itself may use more words or fewer; measure that before
+# you cut.) If the answer may stand anywhere, cut a text into windows, answer each, and
+# average the probabilities.
 
 # %% [markdown]
 # ## 7. What changed inside?
@@ -1015,10 +1109,10 @@ before = al.classification.fresh_classifier("minilm", splits.train.label_names)
 al.plots.movement(before, clf)
 
 # %% [markdown]
-# The numbers are percent. Inside the layers each matrix moved by some percent of its
-# size, and not much more in one layer than in another. The exception stands below the
-# picture: the **pooler**, the matrix between the vector of `[CLS]` and the layer on
-# top. (LoRA leaves the embeddings alone.)
+# The numbers are percent of each matrix's own size. Inside the layers it is some
+# percent for most. The exception stands below the picture: the **pooler**, the matrix
+# between the vector of `[CLS]` and the layer on top. (LoRA leaves the embeddings
+# alone.)
 #
 # Now attention itself. For every head: how much weight sits elsewhere than before, on
 # average over sentences? (Half the sum of the absolute differences: 0 if nothing moved,
@@ -1032,10 +1126,18 @@ for sentence in sentences:
     moved += (new - old).abs().sum(-1).mean(-1).numpy() / 2 / len(sentences)
 al.plots.head_map(moved, title="Attention moved by fine-tuning", label="share moved")
 
+# %%
+matrices = al.evaluation.layer_movement(before, clf).groupby("layer")["relative"].mean()
+columns = {
+    "matrices, % of their size": 100 * matrices.to_numpy(),
+    "attention, % of the weight": 100 * moved.mean(1),
+}
+al.plots.table(pd.DataFrame(columns).rename_axis("layer"))
+
 # %% [markdown]
-# Notice the rows: weights moved about as much in every layer, but attention moves more
-# the deeper you look. A layer gets what all layers before it have changed, and adds to
-# it.
+# Two columns with two units, so compare each with itself, from the first layer to the
+# last. Do the matrices move more the deeper you look? Does attention? A layer's
+# attention depends on its own matrices and on what all layers before it have changed.
 #
 # The head that moved most (the largest of all, so no typical one), on a sentence of
 # ours, before, after, and the difference:
@@ -1060,7 +1162,9 @@ al.plots.matrix(
     xlabel="is looked at",
     ylabel="looks",
     label="weight, after − before",
-    alt="Where this head looks more after fine-tuning, and where less.",
+    alt=f"Change of attention, from {change.min():+.2f} to {change.max():+.2f}. Most is"
+    f" won by {new.tokens[change.sum(0).argmax()]!r}, most lost by"
+    f" {new.tokens[change.sum(0).argmin()]!r}.",
 )
 
 # %% [markdown]
@@ -1074,9 +1178,9 @@ al.attention_view(old, layers=[layer])
 al.attention_view(new, layers=[layer])
 
 # %% [markdown]
-# See which words gain. Some decide, such as *slow*, and some do not. And be careful:
-# that a head looks at a word does not mean that the answer hangs on it. Lesson 06 tests
-# that, by silencing heads.
+# See which words gain. Do they decide what the sentence says? And be careful: that a
+# head looks at a word does not mean that the answer hangs on it. Lesson 06 tests that,
+# by silencing heads.
 
 # %% [markdown]
 # ## 8. A label for each word
@@ -1147,27 +1251,32 @@ al.checks.align_labels(align_labels)
 tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
 shapes = al.tagging.baseline(newswire.train)
 rows = {}
-for name, one in (("shapes of words", shapes), ("BERT", tagger)):
-    for kind in ("test", "unseen"):
-        score = al.tagging.score(one, getattr(newswire, kind))
-        rows[name, kind] = {
+for kind in ("test", "unseen"):
+    data = getattr(newswire, kind)
+    nothing = np.concatenate(data.tags) == data.tag_names.index("O")
+    rows[kind, "nothing"] = {"F1, %": 0.0, "right words, %": 100 * nothing.mean()}
+    for name, one in (("shapes of words", shapes), ("BERT", tagger)):
+        score = al.tagging.score(one, data)
+        rows[kind, name] = {
             "F1, %": 100 * score.f1,
             "standard error": 100 * score.stderr,
+            "right words, %": 100 * score.accuracy,
         }
-        rows[name, kind] |= {"right words, %": 100 * score.accuracy}
-pd.DataFrame(rows).T.style.format("{:.1f}")
+al.plots.table(pd.DataFrame(rows).T[["F1, %", "standard error", "right words, %"]])
 
 # %% [markdown]
 # *test* is written like the training sentences; *unseen* has templates and ways of
-# writing that they never show. *Shapes of words* is the floor: a logistic regression
-# that sees of each word and its neighbours only what they look like, such as `00/00/00`
-# or `$0.0`. Where everything is written as in training, that is enough, and BERT adds
-# nothing. What it adds shows where something is new. So ask of every good score: how
-# far from the training data was it measured?
+# writing that they never show. *Nothing* calls every word O. *Shapes of words* is the
+# floor: a logistic regression that sees of each word and its neighbours only what they
+# look like, such as `00/00/00` or `$0.0`. Where everything is written as in training,
+# there is little left for BERT to add; what it adds shows where something is new. So
+# ask of every good score: how far from the training data was it measured?
 #
 # Scores count whole **entities**: a date of which one word is missing is wrong. The
-# last column shows why: most words belong to nothing, so by words a model looks good
-# that finds hardly anything.
+# last column and the first row of each kind show why: most words belong to nothing, so
+# by words a model looks good that finds nothing at all. (And an error of 0 beside 100 %
+# is no certainty: if there is no mistake among $n$ entities, up to $3 / n$ of all may
+# still be wrong, the *rule of three*.)
 
 # %%
 text = "Sales rose to $4.2 million on 3 March, the firm said, lifting 120,000 shares."
@@ -1220,8 +1329,8 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # Several GPUs, or several machines:
 #
 # ```
-# accelerate launch --num_processes 4 -m attnlab finetune movie-sentiment \
-#     --method full --out runs/full
+# accelerate launch --num_processes 4 -m attnlab finetune movie-sentiment \ --method
+# full --out runs/full
 # ```
 #
 # Every process takes its share of each batch, so the steps are those of one process.
@@ -1231,12 +1340,13 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # ## What you know now
 #
 # - A step of training is: batch with its mask, forward, loss, backward, clip, move.
-# - Pretraining brings most of the ability, the learning rate decides whether it
-#   survives, and a hundredth of the weights can be enough to tune it.
+# - What pretraining is worth depends on how many labels you have: much with a thousand
+#   sentences, less with all of them. The learning rate decides whether it survives, and
+#   one or two percent of the weights can be enough to tune it.
 # - A figure needs its error, its floors and its ceiling, and sentences that had no part
 #   in any choice. It holds for its domain.
-# - Fine-tuning moves weights by some percent, and attention by more, the deeper the
-#   more.
+# - Fine-tuning moves most matrices by some percent of their size. What that does to
+#   attention is another unit, and adds up from layer to layer.
 #
 # Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
 
