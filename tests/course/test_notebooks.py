@@ -271,6 +271,18 @@ def test_committed_solutions_hold_pictures_and_text_and_no_passages_of_the_data(
     assert errors == []
 
 
+@sources
+def test_committed_solutions_hold_no_warnings_and_no_paths_of_the_machine(source):
+    notebook = nbformat.read(FOLDER / "solutions" / f"{source.stem}.ipynb", as_version=4)
+    streams = outputs(notebook, "stream")
+    assert [out.text for out in streams if out.name == "stderr"] == []
+    shown = [str(out.data) for out in outputs(notebook, "execute_result")]
+    shown += [str(out.data) for out in outputs(notebook, "display_data")]
+    said = "\n".join([*(out.text for out in streams), *shown])
+    path = r"(?<![\w.:/])/(home|root|tmp|work|usr|opt|Users)/\w|site-packages|[A-Z]:\\\\\w"
+    assert re.findall(path, re.sub(r"base64,[A-Za-z0-9+/=]+", "", said)) == []
+
+
 # --- A folder of one's own -----------------------------------------------------------------------
 
 
