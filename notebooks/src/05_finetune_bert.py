@@ -663,7 +663,7 @@ print(" clearly" if low > 0 else " not clearly")
 # %% [markdown]
 # Each dot is a run, and runs of one rate differ by nothing but the seed. In brackets
 # stands the 95 % interval of the lead, over seeds. Three runs each say little about
-# neighbours at the top; far from it they leave no doubt. And compare with section 2:
+# neighbours at the top: trust them where the gap is wide. And compare with section 2:
 # the rate that is best for *one* step need not be best for many, since large steps add
 # up. Of all settings this is the one to search first.
 
@@ -709,10 +709,10 @@ print(f"chosen on dev: rate {brief(best)}; with seed {seeds[0]} it has", end=" "
 print(f"{scores[order[0], 0]:.1f} % on dev, on test {score}")
 
 # %% [markdown]
-# For more than one knob there is
-# `al.classification.search(splits, minutes=30, folder=...)`, on the command line
-# `attnlab search`: it tries methods, rates and batch sizes, each where earlier trials
-# promise most (Optuna's TPE), can be stopped and goes on, and never looks at test.
+# For more than one knob there is `al.classification.search(splits, minutes=30,
+# folder=...)`, on the command line `attnlab search`: it tries methods, rates and batch
+# sizes, each where earlier trials promise most (Optuna's TPE), can be stopped and goes
+# on, and never looks at test.
 
 # %% [markdown]
 # ### Six methods
@@ -850,7 +850,8 @@ predictions, labels = words.predict(news.test.texts), np.array(news.test.labels)
 by_class = al.evaluation.by_class(predictions, labels, news.test.label_names)
 print(f"tf-idf on eight topics of news: accuracy {(predictions == labels).mean():.1%},")
 print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
-al.plots.table(by_class.sort_values("texts", ascending=False), f1=2)
+by_class = by_class.sort_values("texts", ascending=False).set_index("label")
+al.plots.table(by_class, precision=2, recall=2, f1=2)
 
 # %% [markdown]
 # A dash stands where a class was never predicted. Compare precision and recall in the
