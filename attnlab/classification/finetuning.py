@@ -295,8 +295,8 @@ def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     most = Classifier(model, tokenizer, []).max_length
     if not 3 <= max_length <= most:
         raise ModelError(
-            f"max_length is {max_length}; this encoder takes from 3 to {most} tokens, [CLS] and "
-            "[SEP] included."
+            f"{option('max_length', max_length)} does not fit: this encoder takes from 3 to {most} "
+            "tokens, [CLS] and [SEP] included."
         )
     tokenizer.model_max_length = max_length
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import transformers
 
-from attnlab.errors import ModelError, option
+from attnlab.errors import ModelError, option, worded
 from attnlab.training.checkpoint import CHECKPOINT
 
 RECORD = "attnlab.json"  # what we note beside an adapter
@@ -65,7 +65,11 @@ def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: boo
     unfinished = (Path(folder) / CHECKPOINT).exists()
     if resume and finished and not unfinished:
         raise ModelError(
-            f"The run in {folder} is finished. al.load_classifier({str(folder)!r}) loads it."
+            f"The run in {folder} is finished. "
+            + worded(
+                f"al.load_classifier({str(folder)!r}) loads it.",
+                "Add --overwrite to train anew, without --resume.",
+            )
         )
     if finished and not resume and not overwrite:
         raise ModelError(

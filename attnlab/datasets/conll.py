@@ -249,6 +249,14 @@ def _word_column(rows: list[_Row], name: str, tag: int, counted: bool) -> int:
             f"{name} counts in column 0 and has tags in column {tag}, and no words. If column 0 "
             "holds words, write word=0."
         )
+    words = [re.search(r"[^\W\d_]", "".join(columns[column])) is not None for column in others]
+    if len(others) > 1 and not words[0] and any(words):
+        likely = others[words.index(True)]
+        raise DataError(
+            f"Column {others[0]} of {name} holds no letters, only the like of "
+            f"{columns[others[0]][0]!r}; column {likely} does. Say which are the words: "
+            f"word={others[0]} or word={likely}."
+        )
     varied = [len({cell.casefold() for cell in columns[column]}) for column in others]
     if 2 * varied[0] < max(varied) and 5 * varied[0] < len(rows) and varied[0] < 60:
         likely = others[varied.index(max(varied))]

@@ -88,6 +88,7 @@ def test_blanks_of_other_kinds_belong_to_words(tmp_path):
         (lines("word", "tag", "tag"), "tags in several columns: column 1 .*tag=1 or tag=2"),
         (lines("word", "B-NP", "tag", "B-X"), "column 2 .*column 3 .*tag=2 or tag=3"),
         (lines("count", "tag"), "no words.*word=0"),
+        (lines("17", "word", "tag"), "holds no letters.*word=0 or word=1"),
         (lines("word", "tag").replace("saw\tO", "saw\tNN\tO"), "Line 2 .*has 3 columns"),
         (lines("word", "tag", between=" ").replace("saw", "s a w"), "Line 2 .*has 4 columns"),
         (lines("word", "B-NP", "tag").replace("I-LOC", "LOC"), "Line 4 .*tag 'LOC'"),

@@ -467,13 +467,16 @@ def test_parts_with_other_labels_are_matched_by_name_or_refused(tmp_path):
         other.labels_in(train.label_names)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
-    st.binary(max_size=80) | st.text('text,label\t;"\n\rab1.0é', max_size=80).map(str.encode),
+    st.binary(max_size=80)
+    | st.text('text,label\t;"\n\rab1.0é{}', max_size=80).map(str.encode)
+    | st.text("12-. \t\nabO#B-I-X", max_size=80).map(str.encode),
     st.sampled_from(["a.csv", "a.tsv", "a.jsonl", "a.txt"]),
+    st.sampled_from([datasets.from_csv, datasets.pairs_from_file, datasets.from_conll]),
 )
-def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory, content, name):
+def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory, content, name, reader):
     path = write(tmp_path_factory.mktemp("any") / name, content)
     with warnings.catch_warnings(), contextlib.suppress(AttnlabError):
         warnings.simplefilter("ignore", AttnlabWarning)
-        datasets.from_csv(path)
+        reader(path)
