@@ -62,7 +62,8 @@ BAD = {
 def test_errors_name_only_what_can_be_typed(capsys, monkeypatch, tmp_path, command):
     for name, content in BAD.items():
         (tmp_path / name).write_bytes(content)
-    for name in [*BAD, "none.csv", "https://example.org/a.csv", ".", "movie-sentimant"]:
+    others = ["none.csv", "https://example.org/a.csv", ".", "movie-sentimant", "interface-fr"]
+    for name in [*BAD, *others]:
         if command == "ablate" and name in ("few.csv", "alone.csv"):
             continue  # nothing is wrong there with texts that are only measured
         said, code = typed(capsys, monkeypatch, tmp_path, command, name)
@@ -96,6 +97,14 @@ def test_the_cure_is_named_and_works(capsys, monkeypatch, tmp_path, name, cure, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(own.texts(str(tmp_path / name)))
+
+
+def test_what_needs_no_fetching_says_so_without_python(capsys):
+    with pytest.raises(SystemExit):
+        main(["fetch", "dates"])
+    said = capsys.readouterr().err
+    assert "needs no fetching" in said
+    assert not PYTHON.search(said)
 
 
 def test_every_reading_command_has_every_option_of_a_file():

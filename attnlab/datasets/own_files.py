@@ -71,6 +71,7 @@ def from_csv(
         content = read_text(path, encoding)
         rows = read_rows(content, path.name, ending_of(path), delimiter, (text, label))
         frame, lines = _two_columns(rows, text, label, missing)
+        warn_of_quotes(rows)
     return _labelled(frame, text, label, name or name_of(path), missing, lines)
 
 
@@ -215,7 +216,6 @@ def _two_columns(
         whole = len(cells) == len(header)  # of a row that is cut off nothing is sure
         found.append(Row(cells if whole else [""] * len(header), row.line, row.height))
     _refuse_swallowed(rows, found, len(header), places[label])
-    warn_of_quotes(rows)
     frame = pd.DataFrame(
         {column: [row.cells[place] for row in found] for column, place in places.items()},
         dtype=object,

@@ -192,7 +192,7 @@ def _doubt(raw: bytes, name: str, encoding: str) -> None:
             f"{name} is read as {encoding}, but its bytes are valid UTF-8. If words look strange, "
             f"give {option('encoding', 'utf-8')}.",
             AttnlabWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
 
 

@@ -26,13 +26,16 @@ def read_records(path: Path, encoding: str) -> tuple[pd.DataFrame, list[int] | N
 
 
 def _json(content: str, name: str) -> tuple[pd.DataFrame, list[int] | None]:
-    """A table of JSON records, and the line of each; None if all are in one list.
+    """A table of JSON records, and the line of each; None if all are in one list or in columns.
 
     Numbers and booleans stay as they are written.
     """
     lines: list[int] | None = None
-    if content.lstrip().startswith("["):
-        records = _parsed(content, name, "")
+    whole = _whole(content)
+    if isinstance(whole, dict):
+        whole = _of_columns(whole)
+    if isinstance(whole, list):
+        records = whole
     else:
         numbered_lines = [
             (number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()
@@ -54,10 +57,35 @@ def _json(content: str, name: str) -> tuple[pd.DataFrame, list[int] | None]:
     return pd.DataFrame(table, dtype=object), lines
 
 
+def _whole(content: str) -> Any:
+    """What a file holds that is one piece of JSON; None if it is a record on each line."""
+    try:
+        return _loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _of_columns(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a table kept column by column, as pandas writes it; else it is a record."""
+    columns = [
+        list(column.values()) if isinstance(column, dict) else column for column in table.values()
+    ]
+    kinds = {type(column) for column in table.values()}
+    if kinds not in ({dict}, {list}) or len({len(column) for column in columns}) != 1:
+        return [table]
+    if kinds == {dict} and len({tuple(column) for column in table.values()}) != 1:
+        return [table]  # cells that belong to other rows
+    return [dict(zip(table, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _loads(content: str) -> Any:
+    return json.loads(content, parse_int=str, parse_float=str, parse_constant=str)
+
+
 def _parsed(content: str, name: str, where: str) -> Any:
     try:
-        return json.loads(content, parse_int=str, parse_float=str, parse_constant=str)
-    except ValueError as error:
+        return _loads(content)
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{where}{name} is no JSON ({error}). Expected one record on each line, such as "
             '{"text": "A warm film.", "label": "positive"}, or a list of them.'
@@ -76,7 +104,8 @@ def _parquet(path: Path) -> pd.DataFrame:
             f"Reading {path.name} needs pyarrow, which is not installed. Type: pip install pyarrow"
         ) from error
     except (OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
-            f"{path.name} cannot be read as Parquet ({str(error).splitlines()[0]}). "
+            f"{path.name} cannot be read as Parquet ({reason}). "
             + worded("Read it yourself, and give from_frame the table.", "Save it as CSV.")
         ) from error

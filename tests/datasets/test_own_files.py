@@ -367,7 +367,7 @@ def test_a_zip_of_one_table_is_read(tmp_path):
         ("a.jsonl", "", "empty"),
         ("a.jsonl", '{"text": "a", "label": ["x", "y"]}', "'label' holds"),
         ("a.jsonl", '{"text": "a", "label": null}', "no label"),
-        ("a.json", '{"data": []}', "no column 'text'"),
+        ("a.json", '{"data": []}', "empty"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path, name, content, words):
@@ -399,6 +399,21 @@ def test_json_records_are_read(tmp_path, as_list):
     assert (data.texts, data.labels) == (['A "good" one', "Bad, é"], [1, 0])
     bools = [{"text": "a", "label": True}, {"text": "b", "label": False}]
     assert read(tmp_path, json.dumps(bools), "a.json").label_names == ["false", "true"]
+
+
+@pytest.mark.parametrize("orient", ["records", "columns", "index", "split", "values", "table"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_of_pandas_is_read_or_refused(tmp_path, orient, indent):
+    frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]})
+    content = frame.to_json(orient=orient, indent=indent)
+    if orient in ("records", "columns"):
+        data = read(tmp_path, content, "a.json")
+        assert (data.texts, named(data)) == (["a", "b"], ["x", "y"])
+        as_lists = json.dumps(frame.to_dict(orient="list"), indent=indent)
+        assert read(tmp_path, as_lists, "a.json").texts == ["a", "b"]
+    else:
+        with pytest.raises(DataError, match=r"a.json|column"):
+            read(tmp_path, content, "a.json")
 
 
 def test_parquet_is_read_or_names_what_is_missing(tmp_path, monkeypatch):
