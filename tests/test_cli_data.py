@@ -148,8 +148,28 @@ def messages(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["reading", "tables", "labels", "own_files", "texts", "splits", "fetching"]
+    "module", ["reading", "tables", "records", "labels", "own_files", "texts", "splits", "fetching"]
 )
 def test_no_message_of_reading_speaks_python_alone(module):
     for message in messages(ROOT / "datasets" / f"{module}.py"):
         assert not PYTHON.search(message.replace("dev= and test=", "")), message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "scale"], "--method scale needs a value .* --value 0.5"),
+        (["--method", "zero", "--value", "2"], "--method zero has no use for --value 2.0"),
+        (["--method", "zeor"], "Did you mean 'zero'"),
+        (["--target", "haed"], "Did you mean 'head'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named_as_options(
+    capsys, monkeypatch, tmp_path, options, words
+):
+    content = "text,label\na joy,positive\ndull,negative\n"
+    (tmp_path / "a.csv").write_text(content)
+    said, code = typed(capsys, monkeypatch, tmp_path, "ablate", "a.csv", *options)
+    assert code == 1
+    assert re.search(words, said)
+    assert not PYTHON.search(said), said

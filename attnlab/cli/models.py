@@ -156,7 +156,8 @@ def search(
 
     Example: [bold]attnlab search movie-sentiment --minutes 30 --out runs/search[/]
     """
-    from attnlab.classification.hyperparameters import search as run_search
+    from attnlab.classification import majority
+    from attnlab.classification import search as run_search
     from attnlab.training import ProgressBar
 
     own = OwnFile(text, label, encoding, delimiter, drop_missing)
@@ -184,7 +185,11 @@ def search(
         ]
         + own.options()
     )
-    say(f"best on dev: {found.dev_accuracy:.1%}. To train with it on all texts:")
+    usual_answer = majority(splits)
+    say(
+        f"best on dev: {found.dev_accuracy:.1%}; always {usual_answer.label!r}: "
+        f"{usual_answer.accuracy:.1%}. To train with it on all texts:"
+    )
     say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
 
 

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
-from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, SettingsError, suggest
+from attnlab.errors import (
+    AttnlabError,
+    AttnlabWarning,
+    ModelError,
+    SettingsError,
+    option,
+    suggest,
+    worded,
+)
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.forward import Ablation, AblationMethod, AblationTarget, Engine
 from attnlab.evaluation.resuming import PartialLogits, rank_and_processes, summed_over_processes
@@ -84,8 +92,8 @@ def ablate(
     if engine is None:
         if method in ("mean", "uniform"):
             raise ModelError(
-                f"method={method!r} needs a model whose forward pass we know; method='zero' works. "
-                f"{evaluator.why_no_engine}"
+                f"{option('method', method)} needs a model whose forward pass we know; "
+                f"{option('method', 'zero')} works. {evaluator.why_no_engine}"
             )
         warnings.warn(
             "This ablation takes the model's plain forward pass, which is slower: "
@@ -127,14 +135,17 @@ def _checked_values(
     if method not in _WITH_VALUE:
         if value is not None:
             raise AttnlabError(
-                f"method={method!r} has no use for value={value!r}. Leave it out, or choose "
-                "method='scale' or 'temperature'."
+                f"{option('method', method)} has no use for {option('value', value)}. Leave it "
+                f"out, or choose {option('method', 'scale')} or 'temperature'."
             )
         return [0.0]
     if value is None or not np.size(value):
         raise SettingsError(
-            f"method={method!r} needs a value to set the {method} to, or several: such as "
-            f"ablate(ev, method={method!r}, value=0.5)."
+            f"{option('method', method)} needs a value to set the {method} to"
+            + worded(
+                f", or several: such as ablate(ev, method={method!r}, value=0.5).",
+                ", such as --value 0.5.",
+            )
         )
     values = [float(number) for number in np.atleast_1d(value)]
     for number in values:

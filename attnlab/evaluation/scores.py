@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attnlab.datasets.texts import TextDataset
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, worded
 from attnlab.statistics import (
     PairedTest,
     p_text,
@@ -197,7 +197,7 @@ def per_text(logits: Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray
     if not torch.isfinite(logits).all():
         raise AttnlabError(
             "The model's answers are not all numbers: weights or number format let them overflow. "
-            "Measure in float32, with Evaluator(..., fast=False)."
+            + worded("Measure in float32, with Evaluator(..., fast=False).", "Add --no-fast.")
         )
     wanted = torch.as_tensor(labels)
     index = wanted.expand(logits.shape[:-1])[..., None]
