@@ -156,32 +156,37 @@ function withKernel(model, root, redraw) {
     root.dataset.kernel = closed ? "gone" : "there";
     for (const child of root.children) child.inert = closed && child !== notice;
   };
+  const hush = () => {
+    if (notice.hidden) return;
+    for (const claim of root.querySelectorAll("[data-progress]")) claim.textContent = "";
+  };
   const gone = (said) => {
     words.textContent = said;
     code.hidden = !model.get("code");
     close(true);
-    for (const claim of root.querySelectorAll("[data-progress]")) claim.textContent = "";
+    hush();
   };
   const { ask, end } = watchKernel(model, gone, () => { close(false); redraw(); });
   for (const type of ["input", "change", "click"]) root.addEventListener(type, ask, true);
-  return end;
+  return { hush, end };
 }
 
 // The root of a view, what follows the model and the page, and what ends it all.
 export function begin({ model, el }, name, label) {
   const root = make("div", { className: `attnlab-widget ${name}`, role: "group", "aria-label": label });
   el.append(root);
-  const cleanups = [keepKeys(root)];
   const drawings = [];
+  const kernel = withKernel(model, root, () => drawings.forEach((draw) => draw()));
+  const cleanups = [keepKeys(root), kernel.end];
   const on = (trait, callback) => {
-    model.on(`change:${trait}`, callback);
-    cleanups.push(() => model.off(`change:${trait}`, callback));
-    drawings.push(callback);
-    callback();
+    const draw = () => { callback(); kernel.hush(); };
+    model.on(`change:${trait}`, draw);
+    cleanups.push(() => model.off(`change:${trait}`, draw));
+    drawings.push(draw);
+    draw();
   };
-  cleanups.push(withKernel(model, root, () => drawings.forEach((draw) => draw())));
   const onResize = (element, callback) => {
-    const observer = new ResizeObserver(callback);
+    const observer = new ResizeObserver(() => { callback(); kernel.hush(); });
     observer.observe(element);
     cleanups.push(() => observer.disconnect());
   };

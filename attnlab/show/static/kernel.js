@@ -65,6 +65,6 @@ export function watchKernel(model, gone, back) {
     if (status === "connected") { if (state) ask(); }
     else connecting = setTimeout(() => turn(state || "lost"), status === "connecting" ? HICCUP : 0);
   });
-  if (layout?.comm_live === false) turn("restarted");
+  if (layout?.comm_live === false) setTimeout(() => turn(state || "restarted")); // once the view is drawn
   return { ask, end: () => cleanups.forEach((clean) => clean()) };
 }

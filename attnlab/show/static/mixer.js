@@ -87,12 +87,12 @@ function render(context) {
   };
   onKey(count, (event) => { if (event.key === "Enter" && !least.disabled) least.click(); });
 
-  const whyOff = make("span", { className: "note", "data-progress": "" });
   function drawLeast() {
     const { importance, error, done, total } = model.get("first_order");
     turnOff(least, error ?? (!importance && `The importances are being computed: ${done ?? 0} of ${total ?? "…"} sentences.`));
     if (importance) least.title = "By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral.";
-    whyOff.textContent = error ? "not available" : importance ? "" : `needs the importances: ${done ?? 0} of ${total ?? "…"}`;
+    // about as wide: nothing may jump when it is there
+    least.textContent = error || importance ? "Silence the least important" : `(Importances: ${done ?? 0} of ${total ?? "…"})`;
   }
 
   // ── together ─────────────────────────────────────────────────────────────────────────────
@@ -102,7 +102,7 @@ function render(context) {
       make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes),
       undo, ...texts.buttons, make("span", { className: "gap" }), keep, switches, leave),
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Presets" },
-      ...presets, make("span", { className: "joined" }, least, count), whyOff),
+      ...presets, make("span", { className: "joined" }, least, count)),
     texts.box, complaint,
     make("div", { className: "desk-columns" },
       make("div", { className: "desk-left" }, faders.grid, faders.below, accuracy.panel), sentence.box));
