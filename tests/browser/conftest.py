@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyterlab, without_news
+from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyter, without_news
 
 HERE = Path(__file__).parent
 
@@ -57,8 +57,8 @@ def lab_url(tmp_path_factory):
         ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("src", ".*")
     )
     without_news(folder)
-    with jupyterlab(folder / "notebooks", folder) as url:
-        yield url
+    with jupyter(folder / "notebooks", folder) as (address_of, _):
+        yield address_of
 
 
 @pytest.fixture

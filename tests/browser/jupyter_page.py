@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
@@ -48,6 +49,10 @@ OUTSIDE = """root => { const edge = root.getBoundingClientRect();
     return box.width && (box.left < edge.left || box.right > edge.right
       || box.bottom > edge.bottom); }).map(text => text.textContent); }"""
 
+SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(element =>
+  element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0
+  && getComputedStyle(element).overflowX !== 'visible').map(element => element.className)"""
+
 
 def chromium() -> str:
     """The browser's path; without one the tests are skipped loudly, or fail where required."""
@@ -72,7 +77,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def server(command, url, folder, env=None):
-    """Run a Jupyter server with settings of its own, and end it with all its kernels."""
+    """Run a Jupyter server with settings of its own, and end it with all its kernels.
+
+    Yields its process.
+    """
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
@@ -95,7 +103,7 @@ def server(command, url, folder, env=None):
             time.sleep(0.2)
         else:
             pytest.fail("the server did not answer: " + (folder / "server.log").read_text())
-        yield
+        yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -105,22 +113,28 @@ def server(command, url, folder, env=None):
 
 
 @contextlib.contextmanager
-def jupyterlab(root, folder, env=None):
-    """Run JupyterLab on the notebooks in ``root``; yield what turns a path into an address."""
+def jupyter(root, folder, env=None, app="jupyterlab"):
+    """Run JupyterLab, or Notebook 7 ("notebook"), on the notebooks in ``root``.
+
+    Yields what turns a path into an address, and the server's process.
+    """
     token, port = secrets.token_hex(8), free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
+    options = [
         "--no-browser",
         f"--port={port}",
         "--ip=127.0.0.1",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={root}",
+        "--allow-root",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+        "--ServerApp.port_retries=0",
     ]
-    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", "--allow-root"]
-    command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
     base = f"http://127.0.0.1:{port}"
-    with server(command, f"{base}/api?token={token}", folder, env):
-        yield lambda path: f"{base}/lab/tree/{path}?token={token}&reset"
+    place = {"jupyterlab": "lab/tree", "notebook": "notebooks"}[app]
+    command = [sys.executable, "-m", app, *options]
+    with server(command, f"{base}/api?token={token}", folder, env) as process:
+        yield lambda path: f"{base}/{place}/{path}?token={token}&reset", process
 
 
 def without_news(folder):
@@ -133,8 +147,11 @@ def without_news(folder):
 
 
 @contextlib.contextmanager
-def lab_on_cells(folder, sources):
-    """Run JupyterLab on a notebook with code cells of these sources; yield its address."""
+def on_cells(folder, sources, app="jupyterlab"):
+    """Run Jupyter on a notebook with code cells of these sources.
+
+    Yields its address, and the server's process.
+    """
     chromium()
     without_news(folder)
     (folder / "notebooks").mkdir()
@@ -143,8 +160,26 @@ def lab_on_cells(folder, sources):
     made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)  # without, JupyterLab would ask
     nbformat.write(made, folder / "notebooks" / "ours.ipynb")
     # one thread: two that wait for each other crawl when something else needs the processor
-    with jupyterlab(folder / "notebooks", folder, {"OMP_NUM_THREADS": "1"}) as address_of:
-        yield address_of("ours.ipynb")
+    environment = {"OMP_NUM_THREADS": "1"}
+    with jupyter(folder / "notebooks", folder, environment, app) as (address_of, process):
+        yield address_of("ours.ipynb"), process
+
+
+@contextlib.contextmanager
+def opened_on_cells(browser, folder, sources, app="jupyterlab"):
+    """A notebook with code cells of these sources, the first of which has run.
+
+    Its ``complaints`` are the errors of the page, its ``server`` the server's process.
+    """
+    with on_cells(folder, sources, app) as (address, process):
+        context = browser.new_context(viewport={"width": 1280, "height": 720})
+        context.set_default_timeout(60_000)
+        notebook = Notebook.open(context, address)
+        notebook.server, notebook.complaints = process, []
+        notebook.page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
+        assert notebook.run_cell(0) == ""
+        yield notebook
+        context.close()
 
 
 def choose_theme(page, theme):
@@ -154,6 +189,25 @@ def choose_theme(page, theme):
     )
     page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
     page.wait_for_timeout(500)
+
+
+def everyone_can_read(page, root, shot, height=600, width=900):
+    """Nothing is cut or sticks out, it fits the screen, and axe finds nothing, in both themes."""
+    selector = "." + root.get_attribute("class").split()[1]
+    root.evaluate("one => one.scrollIntoView({ block: 'start' })")
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        choose_theme(page, theme)
+        assert root.get_attribute("data-dark") == str("Dark" in theme).lower()
+        found = Axe().run(page, context=selector)
+        assert found.violations_count == 0, found.generate_report()
+        if SHOTS.is_dir():
+            root.screenshot(path=SHOTS / f"{shot}-{theme.split()[1].lower()}.png")
+    assert root.evaluate(CUT) == []
+    assert root.evaluate(OUTSIDE) == []
+    assert root.evaluate(SCROLLS) == []
+    box = root.bounding_box()
+    assert box["height"] <= height
+    assert box["width"] <= width
 
 
 class Notebook:
@@ -238,8 +292,3 @@ class Notebook:
             .findIndex(c => (c.model.sharedModel.metadata.attnlab ?? {})[kind] === name)""",
             [kind, name],
         )
-
-
-SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(element =>
-  element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0
-  && getComputedStyle(element).overflowX !== 'visible').map(element => element.className)"""

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import CUT, OUTSIDE, SCROLLS, SHOTS, Notebook, choose_theme, lab_on_cells
+from jupyter_page import SHOTS, everyone_can_read, opened_on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -66,23 +65,11 @@ RECORD = """([selector, parts]) => { window.seen = [];
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """JupyterLab on a notebook of our own."""
-    with lab_on_cells(tmp_path_factory.mktemp("balance"), [DATA, "", ""]) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def shared(browser, address):
+def shared(browser, tmp_path_factory):
     """One notebook with its data loaded; each test draws its widget in the second cell."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    context.set_default_timeout(60_000)
-    opened = Notebook.open(context, address)
-    opened.complaints = []
-    opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    assert opened.run_cell(0) == ""
-    yield opened
-    context.close()
+    folder = tmp_path_factory.mktemp("balance")
+    with opened_on_cells(browser, folder, [DATA, "", ""]) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -108,25 +95,6 @@ def wait_shown(page, selector, words):
         "document.querySelector(`.jp-OutputArea ${selector}`).dataset.shown === words",
         arg=[selector, words],
     )
-
-
-def everyone_can_read(page, root, shot):
-    """Nothing is cut or sticks out, it fits the screen, and axe finds nothing, in both themes."""
-    selector = "." + root.get_attribute("class").split()[1]
-    root.evaluate("one => one.scrollIntoView({ block: 'start' })")
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        choose_theme(page, theme)
-        assert root.get_attribute("data-dark") == str("Dark" in theme).lower()
-        found = Axe().run(page, context=selector)
-        assert found.violations_count == 0, found.generate_report()
-        if SHOTS.is_dir():
-            root.screenshot(path=SHOTS / f"{shot}-{theme.split()[1].lower()}.png")
-    assert root.evaluate(CUT) == []
-    assert root.evaluate(OUTSIDE) == []
-    assert root.evaluate(SCROLLS) == []
-    box = root.bounding_box()
-    assert box["height"] <= 600
-    assert box["width"] <= 900
 
 
 def test_the_meter_shows_a_sample_then_all_and_is_worked_by_keyboard(notebook):

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import CUT, OUTSIDE, SHOTS, Notebook, choose_theme, lab_on_cells
+from jupyter_page import SHOTS, Notebook, everyone_can_read, on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -52,10 +51,13 @@ RECORD = """() => { window.seen = [];
       attributeFilter: ['data-stamp', 'data-state'] }); }"""
 
 
+ROOT = ".jp-OutputArea .attnlab-curve"
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """JupyterLab on a notebook of our own."""
-    with lab_on_cells(tmp_path_factory.mktemp("curve"), [DATA, "", ""]) as url:
+    with on_cells(tmp_path_factory.mktemp("curve"), [DATA, "", ""]) as (url, _):
         yield url
 
 
@@ -80,24 +82,6 @@ def wait_for_states(page, states):
         "document.querySelector('.jp-OutputArea .attnlab-curve')?.dataset.state === states",
         arg=states,
     )
-
-
-def everyone_can_read(page, shot):
-    """Nothing is cut or sticks out, and axe finds nothing, in both themes."""
-    root = page.locator(".jp-OutputArea .attnlab-curve").first
-    root.evaluate("one => one.scrollIntoView({ block: 'start' })")
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        choose_theme(page, theme)
-        assert root.get_attribute("data-dark") == str("Dark" in theme).lower()
-        found = Axe().run(page, context=".attnlab-curve")
-        assert found.violations_count == 0, found.generate_report()
-        if SHOTS.is_dir():
-            root.screenshot(path=SHOTS / f"{shot}-{theme.split()[1].lower()}.png")
-    assert root.evaluate(CUT) == []
-    assert root.evaluate(OUTSIDE) == []
-    box = root.bounding_box()
-    assert box["height"] <= 470
-    assert box["width"] <= 1280 - 300
 
 
 def test_the_curve_moves_while_the_cell_is_running_and_ends_in_the_last_state(notebook, context):
@@ -125,7 +109,7 @@ def test_the_curve_moves_while_the_cell_is_running_and_ends_in_the_last_state(no
     assert cells[-1] == "finished"
     words = page.locator(".attnlab-curve svg.loss").first.get_attribute("aria-label")
     assert "at step 40 of 40" in words
-    everyone_can_read(page, "curve")
+    everyone_can_read(page, page.locator(ROOT).first, "curve", height=470, width=980)
     assert context.strangers == []
 
 
@@ -142,7 +126,7 @@ def test_runs_are_compared_in_one_curve_and_the_picture_stays(notebook):
     assert len(set(colours)) == 2
     heights = {json.dumps(one["places"][:3]) for one in moved(page)}
     assert len(heights) == 1, "the second run moved the pictures of the first"
-    everyone_can_read(page, "curves")
+    everyone_can_read(page, page.locator(ROOT).first, "curves", height=470, width=980)
     notebook.run_cell(2, "both.picture()")
     picture = notebook.show("img[alt*='Learning curve. lora: over 2 epochs']")
     if SHOTS.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import ROOT, SHOTS, Notebook, free_port, server
+from jupyter_page import ROOT, SHOTS, Notebook, free_port, jupyter, server
 
 LINES = (
     "[...document.querySelectorAll('#vis line')]"
@@ -213,21 +213,16 @@ def test_after_save_reload_and_run_all_it_works_again(start_here, context):
     assert context.strangers == []
 
 
-def test_voila_shows_desk_and_view(context, tmp_path):
-    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
+def test_voila_shows_desk_and_view_and_links_lead_to_other_lessons(context, tmp_path):
+    for name in ("00_start_here", "01_attention_maths"):
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path)
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "voila",
-        "00_start_here.ipynb",
-        "--no-browser",
-        f"--port={port}",
-    ]
+    command = [sys.executable, "-m", "voila", ".", "--no-browser", f"--port={port}"]
     command += ["--Voila.ip=127.0.0.1"]
-    with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path):
+    base = f"http://127.0.0.1:{port}"
+    with server(command, f"{base}/voila/static/voila.js", tmp_path):
         page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/", timeout=120_000)
+        page.goto(f"{base}/voila/render/00_start_here.ipynb", timeout=120_000)
         page.wait_for_selector(".attnlab-desk", timeout=120_000)
         wait_measured(page)
         assert lines_drawn(page, page.locator("iframe[title^='Attention']").first) > 100
@@ -235,6 +230,14 @@ def test_voila_shows_desk_and_view(context, tmp_path):
         page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")
         if SHOTS.is_dir():
             page.screenshot(path=SHOTS / "voila.png")
+        link = page.locator("a[href*='01_attention_maths.ipynb']").first
+        status = link.evaluate(
+            """async link => { const enough = new AbortController();
+            const { status } = await fetch(link.href, { signal: enough.signal });
+            enough.abort(); // that it is rendered is enough
+            return status; }"""
+        )
+        assert status == 200
     # Voila's own page asks for icon fonts; everything is there without them
     assert [url for url in context.strangers if "fontawesome" not in url] == []
 
@@ -269,17 +272,8 @@ def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):
 
 def test_notebook_7_draws_the_view(context, tmp_path):
     shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
-    port = free_port()
-    command = [sys.executable, "-m", "notebook", "--no-browser", f"--port={port}", "--ip=127.0.0.1"]
-    command += [
-        "--IdentityProvider.token=t",
-        "--allow-root",
-        "--JupyterNotebookApp.expose_app_in_browser=True",
-    ]
-    with server(command, f"http://127.0.0.1:{port}/api?token=t", tmp_path):
-        notebook = Notebook.open(
-            context, f"http://127.0.0.1:{port}/notebooks/00_start_here.ipynb?token=t"
-        )
+    with jupyter(tmp_path, tmp_path, app="notebook") as (address_of, _):
+        notebook = Notebook.open(context, address_of("00_start_here.ipynb"))
         notebook.run_all()
         assert lines_drawn(notebook.page, notebook.show("iframe[title^='Attention']")) > 100
         notebook.show(".attnlab-desk")

@@ -2,10 +2,8 @@
 
 import json
 
-import nbformat
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import CUT, OUTSIDE, SCROLLS, SHOTS, Notebook, chromium, jupyterlab
+from jupyter_page import everyone_can_read, opened_on_cells
 
 # An untrained model whose cross-attention is loud says much and learns nothing; the data are its
 # own answers, so that every text is right until a head is silenced. The seed is the first whose
@@ -49,28 +47,10 @@ PLACES = """root => [...root.querySelectorAll(
 
 @pytest.fixture(scope="module")
 def notebook(browser, tmp_path_factory):
-    """JupyterLab on a notebook of our own, with the desk drawn."""
-    chromium()
+    """One notebook with a translator; each test draws its desk in the second cell."""
     folder = tmp_path_factory.mktemp("translation")
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
-    (folder / "notebooks").mkdir()
-    cells = [nbformat.v4.new_code_cell(one) for one in (DATA, DESK, "")]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
-    nbformat.write(made, folder / "notebooks" / "translation.ipynb")
-    with jupyterlab(folder / "notebooks", folder, {"OMP_NUM_THREADS": "1"}) as url:
-        context = browser.new_context(viewport={"width": 1280, "height": 720})
-        context.set_default_timeout(60_000)
-        opened = Notebook.open(context, url("translation.ipynb"))
-        opened.complaints = []
-        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-        assert opened.run_cell(0) == ""
+    with opened_on_cells(browser, folder, [DATA, DESK, ""]) as opened:
         yield opened
-        context.close()
 
 
 @pytest.fixture
@@ -252,25 +232,7 @@ def test_everyone_can_read_and_work_it_in_both_themes(notebook, desk):
     page.get_by_label("cross layer 1 head 2", exact=True).press("0")
     measured(page)
     page.get_by_label("Next position").click()
-    desk.evaluate("one => one.scrollIntoView({ block: 'start' })")
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        page.evaluate(
-            "() => { jupyterapp.commands.execute('apputils:change-theme', "
-            f"{{ theme: '{theme}' }}); }}"
-        )
-        page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
-        page.wait_for_timeout(400)
-        assert desk.get_attribute("data-dark") == str("Dark" in theme).lower()
-        found = Axe().run(page, context=".attnlab-translation")
-        assert found.violations_count == 0, found.generate_report()
-        if SHOTS.is_dir():
-            desk.screenshot(path=SHOTS / f"translation-{theme.split()[1].lower()}.png")
-    assert desk.evaluate(CUT) == []
-    assert desk.evaluate(OUTSIDE) == []
-    assert desk.evaluate(SCROLLS) == []
-    box = desk.bounding_box()
-    assert box["height"] <= 620
-    assert box["width"] <= 900
+    everyone_can_read(page, desk, "translation", height=620)
 
 
 def test_a_picture_with_words_stays_where_no_kernel_runs(notebook, desk):
