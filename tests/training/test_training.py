@@ -20,7 +20,7 @@ from tiny_training import DATA, LABELS, LENGTHS, Tiny, batch, measure, run, same
 from torch import nn
 from transformers import Trainer, TrainingArguments, get_linear_schedule_with_warmup
 
-from attnlab.errors import AttnlabError, AttnlabWarning
+from attnlab.errors import AttnlabError, AttnlabWarning, on_the_command_line
 from attnlab.training import (
     CHECKPOINT,
     Callback,
@@ -428,7 +428,9 @@ def test_another_run_is_not_taken_for_this_one(tmp_path):
 
 def test_a_run_goes_on_in_the_number_format_it_began_in(tmp_path):
     run(folder=tmp_path, dtype="bfloat16")
-    with pytest.raises(AttnlabError, match=r"in bfloat16.*in float32.*dtype='bfloat16'.*--dtype"):
+    with pytest.raises(AttnlabError, match=r"in bfloat16.*in float32.*dtype='bfloat16'"):
+        run(folder=tmp_path, dtype="float32", resume=True)
+    with on_the_command_line(), pytest.raises(AttnlabError, match="--dtype bfloat16"):
         run(folder=tmp_path, dtype="float32", resume=True)
     run(folder=tmp_path, dtype=torch.bfloat16, resume=True)
 
