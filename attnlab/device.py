@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -179,13 +178,21 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def seconds(call: Callable[[], object], repeats: int = 5) -> float:
-    """Return the median time of a call, after one that does not count."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    """Return the shortest time of a call on one thread of the CPU, after one that does not count.
+
+    What else a machine does only ever adds to a time, so that the shortest of several says most
+    about the call itself; and several threads wait for one another on a busy machine.
+    """
+    threads, times = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times[1:])
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:

@@ -127,3 +127,25 @@ def test_models_in_float32_use_the_quick_kernel_and_answer_alike(onednn, monkeyp
         answers.sum().backward()
     torch.testing.assert_close(answers, wanted, rtol=1e-5, atol=1e-6)
     assert len(calls) == 2 + 3  # forward; backward to both weights and to the hidden layer
+
+
+def test_a_time_is_the_shortest_of_several_on_one_thread(monkeypatch):
+    took = iter([9.0, 4.0, 2.0, 5.0])  # the first call does not count, the others were disturbed
+    clock, threads = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def call():
+        clock[0] += next(took)
+        threads.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert device.seconds(call, repeats=3) == 2.0
+        assert threads == [1] * 4
+        assert torch.get_num_threads() == 2
+        with pytest.raises(StopIteration):
+            device.seconds(call)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

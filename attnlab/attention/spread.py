@@ -28,6 +28,8 @@ def entropy(weights: Tensor, mask: Tensor | None = None, normalised: bool = Fals
         shapes.check_mask(mask, weights.shape)
     # 0 log 0 counts as 0; torch.special.entr says so too, but its gradient there is infinite
     spread = -(weights * torch.where(weights > 0, weights, 1.0).log()).sum(-1)
+    # rounding may leave it a hair below 0, or at -0.0: the value becomes 0, the gradient stays
+    spread = spread - spread.detach().clamp_max(0)
     if not normalised:
         return spread
     visible = torch.ones_like(weights, dtype=torch.bool) if mask is None else mask

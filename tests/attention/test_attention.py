@@ -474,6 +474,16 @@ def test_entropy_has_finite_gradients_where_a_weight_is_zero():
     near(scores.grad[0, :2], torch.stack([expected, -expected]), 1e-4)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_entropy_is_never_below_zero_nor_minus_zero_and_keeps_its_gradient(normalised):
+    # the second row is a single key as rounding may leave it: -w log w is below 0
+    weights = torch.tensor([[1.0, 0.0], [1 + 1e-6, 0.0]], requires_grad=True)
+    entropy = att.entropy(weights, normalised=normalised)
+    assert [f"{value:.2f}" for value in entropy.tolist()] == ["0.00", "0.00"]
+    (slope,) = torch.autograd.grad(entropy.sum(), weights)
+    near(slope[:, 0], torch.full((2,), -1 / (math.log(2) if normalised else 1)), 1e-5)
+
+
 def test_normalised_entropy_counts_the_keys_that_could_be_seen():
     weights = torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0.25] * 4])
     share = att.entropy(weights, att.causal_mask(4), normalised=True)
