@@ -11,7 +11,7 @@ from attnlab.heads.settings import HeadSettings
 What = Literal["weights", "scaled", "contributions", "difference"]
 WHATS: dict[str, str] = {
     "weights": "attention weights",
-    "scaled": "weights × scale, what reaches the next layer",
+    "scaled": "weights × scale, by which a head mixes the values it adds",
     "contributions": "weights × scale × norm of the transformed value vector",
     "difference": "(weights × scale) minus the neutral weights",
 }

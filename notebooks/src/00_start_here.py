@@ -10,10 +10,11 @@
 #
 # - read a picture of attention, as lines and as a map;
 # - scale, sharpen and silence single heads, and see what that does to one answer and to
-#   accuracy on sentences the model never saw;
+#   accuracy on sentences the model was not trained on;
 # - say when a change is larger than chance.
 #
-# Choose **Run → Run All Cells**, then read on. Nothing here needs a network.
+# Choose **Run → Run All Cells**, then read on. Once the data are there (the command in
+# the README fetches them), nothing here needs a network.
 
 # %% [markdown]
 # ## 1. Meet the model
@@ -28,16 +29,23 @@ clf
 # That is BERT: every sentence passes through its layers one after another, and each
 # layer holds several *attention heads* side by side. A head decides, for every token,
 # which other tokens to take information from. Ask the model something; change the
-# sentences and run the cell again.
+# sentences, and what they mean, and run the cell again.
 
 # %%
-texts = [
-    "The plot is thin, but the acting is a joy.",
-    "Two hours of my life that I would like to have back.",
-]
+meant = {
+    "The plot is thin, but the acting is a joy.": "positive",
+    "Two hours of my life that I would like to have back.": "negative",
+}
+texts = list(meant)
 answers = clf.predict(texts)
 for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=True):
-    print(f"{label} ({p.max():.0%})  {text}")
+    verdict = "right" if label == meant[text] else f"wrong, should be {meant[text]}"
+    print(f"{label} ({p.max():.0%}, {verdict})  {text}")
+
+# %% [markdown]
+# Not every answer is right, and a high probability does not make it so: *wrong* says
+# that a reader would judge otherwise. How often that happens the desk below measures,
+# on reviews the model was not trained on. Keep a wrong answer for its last experiment.
 
 # %% [markdown]
 # ## 2. See what it looks at
@@ -61,16 +69,18 @@ al.attention_view(maps, layer=clf.layers - 1)
 # at 0 its voice is gone; at 2 it is twice as loud. Move one with the mouse or the arrow
 # keys. At once you see
 #
-# - the **attention picture** of the layer you touched (weights × scale, which is what
-#   the next layer receives);
+# - the **attention picture** of the layer you touched: weights × scale, by which the
+#   values of the tokens are mixed into what a head adds. (The next layer receives more:
+#   what all heads add, on top of what was there before.)
 # - the **answer** for your sentence, beside the answer of the untouched model;
-# - **accuracy on held-out reviews**: at once a first-order estimate, which is a guess
-#   far from neutral, then measured on more and more reviews, until all are. The bar
-#   under it is the 95 % interval of the change: as long as it reaches across 0, chance
-#   alone could explain it.
+# - **accuracy on held-out reviews**: first a quick estimate (unreliable for large
+#   changes), then a measurement on more and more reviews, finally on all of them. The
+#   bar under it is the 95 % interval of the change: while it contains 0, chance alone
+#   could explain the change.
 #
-# After some seconds colours appear behind the faders: how much the loss depends on each
-# head, to first order (lesson 06 says how one knows).
+# Meanwhile the desk estimates, to first order, what silencing each head would do to the
+# loss, and then colours the faders: red = needed, blue = better without. Lesson 06 says
+# how far such an estimate can be trusted.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -80,16 +90,18 @@ desk
 # %% [markdown]
 # Things to try, a minute each:
 #
-# 1. **Silence one head.** Focus a fader and press `0`. Does accuracy move by more than
-#    its interval? Try a few others. What do you conclude about a single head?
-# 2. **Silence a whole layer**: the last one, then (after *All neutral*) the first.
-#    Which of the two can the model do without?
-# 3. **Random half.** Half of all heads go. Press it again for another half.
+# 1. **Silence one head.** Focus a fader and press `0`. Does the interval of the change
+#    leave out 0? Try a few others. What do you conclude about a single head?
+# 2. **Silence a whole layer**: click its name at the left of the faders, first that of
+#    the last layer, then (after *All neutral*) that of the first. Which of the two can
+#    the model do without?
+# 3. **Silence a random half.** Half of all heads go. Press the button again for another
+#    half.
 # 4. **Temperature.** Press *Temperature*: now the faders divide a head's scores before
 #    the softmax. To the left a head looks at fewer tokens, to the right at all alike.
 #    Turn one head far to the right; choose *map: head* and *difference from neutral*.
-# 5. Write a sentence the model gets wrong. Can you find faders that mend it? Then look
-#    at accuracy: what did your repair cost elsewhere?
+# 5. Write a sentence the model gets wrong (or take the one from above). Can you find
+#    faders that mend it? Then look at accuracy: what did your repair cost elsewhere?
 
 # %% [markdown]
 # ## 4. All heads at a glance
@@ -113,13 +125,23 @@ al.plots.attention_map(maps, layer, head)
 # %% [markdown]
 # ## 5. Is the control real?
 #
-# A desk that only *looked* connected would be worse than none. So the package proves it
-# on this very model: neutral faders change nothing, scale 0 equals cutting the head's
-# columns out of the model, and afterwards everything is as it was.
+# A desk that only *looked* connected would be worse than none. So `self_check` proves
+# on this very model that it is, and raises an error if not. Each line is the largest
+# difference between two passes over the same tokens:
+#
+# | line | what is compared | should be |
+# | --- | --- | --- |
+# | own attention - sdpa | our attention and PyTorch's own | 0, to rounding |
+# | neutral - untouched | neutral faders and none at all | 0 |
+# | scale 0 - columns removed | a fader at 0, and its head cut out | 0, to rounding |
+# | scale 0 - neutral | that fader at 0 and at 1 | not 0 |
+# | ... weights under scale | scale acts after a layer's weights | 0 |
+# | ... weights under temperature | temperature acts before them | not 0 |
+# | afterwards - before | the model after all this and before it | 0 |
+# | as you call it: ... | the last fader once more, on `clf` itself | as it says |
 
 # %%
-for what, difference in al.heads.self_check(clf).items():
-    print(f"{difference:9.1e}  {what}")
+al.heads.self_check(clf)
 
 # %% [markdown]
 # The faders are a few lines of code as well. *Copy as code* on the desk gives you them;
@@ -143,14 +165,14 @@ for before, after in zip(answers.probabilities, changed.probabilities, strict=Tr
 #   rebuilds this very BERT.
 # - **[06 Head mixing](06_head_mixing.ipynb)** asks which heads matter, and how one
 #   would know.
-# - The other lessons train a translator, fine-tune BERT, and treat attention as
-#   something scarce: how evenly it is spread, what it costs, what can be taken away.
-#   The README says which of them are there.
+# - **[03 Translation](03_translation.ipynb)** trains a translator,
+#   **[05 Fine-tuning BERT](05_finetune_bert.ipynb)** teaches BERT a task, and
+#   **[07 Attention balance](07_attention_balance.ipynb)** asks how evenly attention is
+#   spread, and how to find heads that are out of line.
 #
 # In the lessons you write code. A cell such as `al.checks.softmax(softmax)` says what
 # is right or what went wrong, and `al.checks.summary()` keeps the score.
 #
-# Each lesson is one notebook, and each has a module of the same subject in `attnlab`.
 # The settings at the desk are yours to keep:
 
 # %%

@@ -24,6 +24,7 @@
 # %%
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import attnlab as al
 
@@ -384,29 +385,26 @@ al.plots.matrix(
 # Now look at a saturated row, $w \approx (1, 0, 0, \dots)$. On the diagonal stands $1
 # \cdot (1 - 1)$ and $0 \cdot (1 - 0)$, elsewhere $-1 \cdot 0$: **every entry is nearly
 # 0**. Whatever the loss asks for, next to nothing reaches the scores of that query, and
-# it cannot learn to look elsewhere. That is the harm done by scores that grow with the
-# width. Take the Frobenius norm of the Jacobian (the root of the sum of its squared
-# entries) as its size, for the typical query, that is, the median of many:
+# it cannot learn to look elsewhere. Take the Frobenius norm of the Jacobian (the root
+# of the sum of its squared entries) as its size, for the typical query, that is, the
+# median of many. And follow the gradient one step further: a query moves the scores
+# through the keys, so that the weights change with it by $J K$, divided by $\sqrt{d_k}$
+# if the scores are.
 
 # %%
 sizes = {"not divided": [], "divided by √d_k": []}
-stuck = []
+quarters = {"not divided": [], "divided by √d_k": []}
 for d in widths:
     q = torch.randn(1000, 1, d, generator=generator)
     k = torch.randn(1000, 16, d, generator=generator)
     for name, scale in zip(sizes, (1, d**0.5), strict=True):
         w = torch.softmax(al.attention.dot_scores(q, k) / scale, -1)[:, 0]
         jacobians = torch.diag_embed(w) - w[:, :, None] * w[:, None, :]
-        norms = jacobians.norm(dim=(1, 2))
-        sizes[name].append(float(norms.median()))
-        stuck.append((name, d, float((norms < 0.05).float().mean())))
+        sizes[name].append(float(jacobians.norm(dim=(1, 2)).median()))
+        at_query = (jacobians @ k / scale).norm(dim=(1, 2))
+        quarters[name].append(at_query.quantile(torch.tensor([0.25, 0.5, 0.75])))
 
 # %%
-for name, d, share in stuck:
-    if d in (8, 64, 512):
-        print(
-            f"d_k = {d:3}, {name}: {share:.0%} of queries below a tenth of the largest"
-        )
 al.plots.lines(
     widths,
     sizes,
@@ -420,8 +418,43 @@ al.plots.lines(
 # %% [markdown]
 # (The largest possible size is 1/2: two keys with half the weight each.) For narrow
 # vectors the division does no good: sharper scores even let a little more through.
-# Beyond that more and more queries are saturated without it, until the typical query
-# passes no gradient at all.
+# Beyond that the softmax of the typical query passes on less and less, until next to
+# nothing is left.
+#
+# That is the softmax by itself. What arrives at the *query* is $J K$, and undivided
+# scores hand it on $\sqrt{d_k}$ times as strongly, which makes up for a part:
+
+# %%
+for place, d in enumerate(widths):
+    if d in (8, 64, 512):
+        for name, found in quarters.items():
+            low, middle, high = found[place].tolist()
+            print(f"d_k = {d:3}, {name + ':':16} median {middle:.2g},", end=" ")
+            print(f"half of the queries between {low:.2g} and {high:.2g}")
+low, middle, high = torch.stack(quarters["not divided"]).T
+divided = torch.stack(quarters["divided by √d_k"])[:, 1]
+
+# %%
+al.plots.lines(
+    widths,
+    {
+        "upper quartile, not divided": high,
+        "median, not divided": middle,
+        "lower quartile, not divided": low,
+        "median, divided by √d_k": divided,
+    },
+    log="xy",
+    xlabel="width d_k of query and key",
+    ylabel="change of weights with the query",
+    alt="Quartiles of the size of JK over d_k: undivided they fan out, the upper stays "
+    "high and the lower falls fast; the median divided by the root of d_k stays level.",
+)
+
+# %% [markdown]
+# Divided, nearly every query hears the same. Undivided, queries drift apart as vectors
+# grow wider: some hear several times as much as they would with the division, others
+# hardly anything, and in the end the typical query is among those. No single learning
+# rate suits both kinds.
 
 # %% [markdown]
 # ### Exercise 4: the gradient of the softmax
@@ -553,8 +586,8 @@ for name, samples in estimates.items():
 # %% [markdown]
 # Compare *off by* with what chance explains. Straight-through settles on a wrong value:
 # its error is many times what chance could do. The score function errs only by chance,
-# and pays with noise; a baseline removes a part of it. Soft attention needs neither,
-# which is one reason why it won.
+# and pays with noise; a baseline removes a part of it. Soft attention needs neither:
+# its gradient is exact.
 
 # %% [markdown]
 # ## 8. Another way to score: additive attention
@@ -607,10 +640,12 @@ al.checks.additive_scores(additive_scores)
 d, t = 64, 256
 q, k = torch.randn(t, d), torch.randn(t, d)
 u, v = torch.randn(d, d), torch.randn(d)
+print(f"{t} x {t} scores: the dot product makes {t * t:,} numbers,", end=" ")
+print(f"the hidden layer of additive scores {t * t * d:,}")
 dot = al.device.seconds(lambda: al.attention.scaled_dot_scores(q @ u, k @ u))
 additive = al.device.seconds(lambda: al.attention.additive_scores(q, k, u, u, v))
-print(f"{t} x {t} scores: dot product {1000 * dot:.2f} ms, ", end="")
-print(f"additive {1000 * additive:.2f} ms, {additive / dot:.0f} times as long")
+print(f"time on one thread, shortest of five: {1000 * dot:.2f} ms and", end=" ")
+print(f"{1000 * additive:.2f} ms, {additive / dot:.1f} times as long")
 
 # %% [markdown]
 # ## 9. Heads: several soft look-ups side by side
@@ -751,53 +786,68 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # $Q K^\top$ takes $T \cdot T$ dot products of width $d$, so $T^2 d$ multiplications and
 # as many additions; $A V$ the same again: $4 T^2 d$ operations. The softmax adds a few
 # for each of the $T^2$ scores, little beside that. And going backward needs tables of
-# $T^2$ numbers that must be kept. **Twice the text, four times the cost**, in time and
-# in memory. Let PyTorch count its matrix products, and what it keeps:
+# $T^2$ numbers that must be kept. **Twice the text, four times the cost** of attention,
+# in operations and in memory. Let PyTorch count its matrix products, and what it keeps:
+
 
 # %%
-from torch.utils.flop_counter import FlopCounterMode
-
-
 def cost(attend, t, d=64):
-    """Operations of a forward pass, and numbers kept for the backward pass."""
+    """Operations forward and backward, and numbers kept in between."""
     q, k, v = (torch.randn(t, d, requires_grad=True) for _ in range(3))
-    kept, counter = {}, FlopCounterMode(display=False)
+    kept = {}
+    forward, backward = (FlopCounterMode(display=False) for _ in range(2))
 
     def note(x):
         kept[x.untyped_storage().data_ptr()] = x.numel()
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), counter:
-        attend(q, k, v)
-    return counter.get_total_flops(), sum(kept.values())
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), forward:
+        context = attend(q, k, v)
+    with backward:
+        context.sum().backward()
+    return forward.get_total_flops(), backward.get_total_flops(), sum(kept.values())
 
 
 # %%
-plain = al.attention.scaled_dot_product_attention
+def plain(q, k, v):
+    return al.attention.scaled_dot_product_attention(q, k, v)[0]
+
+
+def with_torch_softmax(q, k, v):
+    return torch.softmax(al.attention.scaled_dot_scores(q, k), -1) @ v
+
+
 for t in (128, 256, 512):
-    operations, numbers = cost(plain, t)
+    operations, _, numbers = cost(plain, t)
     print(f"T = {t}: {operations:,} operations, formula {4 * t * t * 64:,};", end=" ")
-    print(f"keeps {numbers / t**2:.1f} x T² numbers")
     assert operations == 4 * t * t * 64
+    torchs = cost(with_torch_softmax, t)[2]
+    ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
+    print(f"keeps Q, K, V and {ours:.1f} x T², with torch's softmax {torchs:.1f} x T²")
 
 # %% [markdown]
-# Two tables of $T^2$ numbers are kept, and beside them $3\,T d$ numbers of $Q$, $K$ and
-# $V$, which weigh less the longer the text. And the clock? On a small text it mostly
-# measures the overhead of calling PyTorch; the square shows when $T$ is large.
+# Our softmax is written out step by step and keeps two tables of $T^2$ numbers, the
+# exponentials and the weights; PyTorch's keeps only the weights, and exercise 4 needs
+# no more. The $3\,T d$ numbers of $Q$, $K$ and $V$ weigh less the longer the text. And
+# the clock? On a small text it mostly measures the overhead of calling PyTorch; the
+# square shows when $T$ is large.
 #
 # The $T \times T$ tables can be avoided. The softmax can be computed in **tiles**:
 # keep, for each query, the largest score so far, the sum of exponentials and the sum of
 # weighted values, and rescale both sums whenever a larger score turns up. That is
 # `al.attention.tiled_attention`, the idea behind FlashAttention. Forward it needs the
-# same matrix products; going backward it computes the scores once more, which buys
-# *linear* memory with a third more operations.
+# same matrix products; going backward it computes the scores once more, instead of
+# keeping them. Going backward takes $8 T^2 d$ operations, two products for each of the
+# two going forward; the scores once more are $2 T^2 d$, a sixth of the $12 T^2 d$ of
+# both ways. Ours is simpler and computes each tile's whole forward pass again, which is
+# a third. Either buys *linear* memory.
 
 
 # %%
 def measure(attend, t):
     """Milliseconds forward, and numbers kept for going backward."""
     q, k, v = (torch.randn(t, 64) for _ in range(3))
-    return 1000 * al.device.seconds(lambda: attend(q, k, v)), cost(attend, t)[1]
+    return 1000 * al.device.seconds(lambda: attend(q, k, v)), cost(attend, t)[2]
 
 
 lengths, times, memory = np.array(size.lengths), {}, {}
@@ -808,6 +858,14 @@ memory["slope of T²"] = memory["plain"][-1] * (lengths / lengths[-1]) ** 2
 memory["slope of T"] = memory["tiled"][-1] * lengths / lengths[-1]
 
 # %%
+for name, attend in {"plain": plain, "tiled": al.attention.tiled_attention}.items():
+    ways = sum(cost(attend, 512)[:2]) / (512**2 * 64)
+    print(f"{name}: {ways:.0f} T² d operations, forward and backward")
+for place in (0, -1):
+    ratio = times["tiled"][place] / times["plain"][place]
+    print(f"T = {lengths[place]}: tiled takes {ratio:.1f} times as long as plain")
+
+# %%
 al.plots.lines(
     lengths,
     times,
@@ -815,7 +873,7 @@ al.plots.lines(
     xlabel="tokens T",
     ylabel="time forward, ms",
     alt="Time over the number of tokens on logarithmic axes, plain and tiled: nearly "
-    "level for short texts, then rising as steeply as the line of T squared.",
+    "level for short texts, then rising about as steeply as the line of T squared.",
 )
 
 # %%
@@ -831,10 +889,11 @@ al.plots.lines(
 
 # %% [markdown]
 # Read the slopes: where a curve climbs two decades while $T$ climbs one, the cost goes
-# with $T^2$. Tiles save memory, not operations. Whether they also save time depends on
-# where the numbers lie: a small tile stays in the fast memory of the processor, a large
-# table does not. On a GPU, written as one kernel, that makes them several times faster
-# (Dao et al. 2022).
+# with $T^2$. Tiles save memory, not operations. Ours are a loop in Python, and each
+# tile pays for its calls: where the ratio above is larger than 1, they cost time. They
+# can win only where a large table has to travel to slow memory and a small tile need
+# not, so the ratio depends on the machine and on $T$. On a GPU, written as one kernel,
+# tiles were several times faster (Dao et al. 2022).
 
 # %% [markdown]
 # ## 12. What entropy says, and what it does not
@@ -878,7 +937,7 @@ al.plots.head_map(spread, label="entropy / log T", title="How widely each head l
 # - Attention is a soft look-up: score, normalise, aggregate. The softmax is the arg-max
 #   with an entropy bonus; the temperature says how much spreading is worth.
 # - Dot products of width $d_k$ have a standard deviation of $\sqrt{d_k}$. Without the
-#   division more and more queries saturate, and pass no gradient.
+#   division more and more queries saturate, and hear next to nothing of the loss.
 # - The gradient of a softmax is $w_i (g_i - \bar g)$: descent moves weight to the keys
 #   that raise the loss less than the weighted mean.
 # - Hard attention makes a choice, and pays with a gradient that is biased or noisy.

@@ -100,7 +100,7 @@ for name, source in (("self-attention", french), ("cross-attention", english)):
 
 # %% [markdown]
 # Notice that the context always has one row for each *query*, in the width of the
-# values. How many keys there were is forgotten.
+# values. The shape of the result does not depend on the number of keys.
 #
 # ## 3. Who may look where: masks
 #
@@ -110,7 +110,7 @@ for name, source in (("self-attention", french), ("cross-attention", english)):
 # - **padding**: texts of a batch are filled up to the same length, and the filling
 #   means nothing;
 # - **distance**: looking only at neighbours is cheaper, if the rest is never computed
-#   (a mask alone saves nothing); lesson 11 does that.
+#   (a mask alone saves nothing).
 #
 # In this course a mask is a tensor of `bool`, **True where looking is allowed**.
 # (Beware: some libraries mean the opposite, `nn.MultiheadAttention` for one.) Masks
@@ -232,11 +232,12 @@ assert not moved[:3].any()
 # A token comes in as one vector $x$. To ask, to be found and to tell are different
 # jobs, so each gets a matrix of its own: $Q = X W^Q$, $K = X W^K$, $V = X W^V$. With
 # one matrix for $Q$ and $K$ the *scores* would be symmetric: token 2 suits token 5 as 5
-# suits 2. And for random vectors most tokens would score highest with themselves:
+# suits 2. And for random vectors most tokens would score highest with themselves, where
+# one in six would by chance:
 
 # %%
 x = torch.randn(200, 6, 16)  # 200 texts of 6 tokens
-w, another = torch.randn(2, 16, 16) / 4
+w, another = torch.randn(2, 200, 16, 16) / 4  # matrices drawn anew for each text
 itself = torch.arange(6)
 for name, keys in (("one matrix", x @ w), ("a matrix each", x @ another)):
     scores = al.attention.scaled_dot_scores(x @ w, keys)
@@ -245,7 +246,8 @@ for name, keys in (("one matrix", x @ w), ("a matrix each", x @ another)):
     print(
         f"{name:14}: scores and their mirror image differ by {lopsided:.2f} on average;"
     )
-    print(f"{'':16}{share:.0%} of tokens score highest with themselves")
+    print(f"{'':16}{share:.0%} of tokens score highest with themselves", end=" ")
+    print(f"(by chance {1 / 6:.0%})")
 
 # %% [markdown]
 # ## 5. Heads
@@ -525,8 +527,8 @@ al.plots.attention_map(maps, layer, head)
 #   reshape alone mixes tokens and nothing complains.
 # - With BERT's weights this is BERT, to rounding.
 #
-# Next: [06 Head mixing](06_head_mixing.ipynb) takes hold of these heads, one fader
-# each.
+# Next: [03 Translation](03_translation.ipynb) gives attention a second text to look at,
+# and [06 Head mixing](06_head_mixing.ipynb) takes hold of the heads you have just seen.
 #
 # **Sources.** Vaswani et al. 2017 (sections 3.1 and 3.2) · Devlin et al. 2019 (BERT) ·
 # Vig 2019 (bertviz).

@@ -272,5 +272,10 @@ def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> s
             f"{quality(history, best, format(best['dev_accuracy'], '.1%'))}{interval} at epoch "
             f"{best['epoch']:.0f}"
         )
+        top = max(history.rows, key=lambda row: row["dev_accuracy"])
+        if top["dev_accuracy"] > best["dev_accuracy"]:  # chosen by something else
+            name_of_share = accuracy_name([history])
+            words += f"; highest {name_of_share} {top['dev_accuracy']:.1%} at epoch "
+            words += f"{top['epoch']:.0f}"
         told.append(words)
     return f"Learning curve. {'. '.join(told)}."

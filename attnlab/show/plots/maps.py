@@ -144,7 +144,7 @@ def attention_map(
 def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Picture:
     """Draw one head with neutral settings, with these settings, and the difference.
 
-    What is drawn is weights × scale, which is what reaches the next layer.
+    What is drawn is weights × scale, by which the head mixes the values it adds.
     """
     maps.check_place(layer, head)
     if maps.neutral is None:

@@ -253,3 +253,7 @@ def test_a_translators_learning_curve_says_exact_match_and_draws_chrf_by_which_i
     assert right.get_ylabel() == "dev exact match, % (thin: chrF)"
     assert right.lines[-1].get_ydata().tolist() == [21, 22, 23]
     assert "best dev chrF 23.0 and exact match 30.0% at epoch 3" in picture.alt
+    assert "highest" not in picture.alt
+    rows[0]["dev_accuracy"] = 0.5  # a peak that is drawn, in an epoch that was not chosen
+    picture = plots.learning_curve(History(rows=rows, epochs=3, chosen_by="dev_chrf"))
+    assert "exact match 30.0% at epoch 3; highest exact match 50.0% at epoch 1" in picture.alt
