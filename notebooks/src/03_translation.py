@@ -4,7 +4,7 @@
 # **Can a Transformer that starts from nothing learn to translate while you watch, and
 # does it look where a person would?** You put attention, masks and positions together
 # into the model that Vaswani et al. (2017) built for translation, train it on dates in
-# nineteen languages, and step through its answers. Then you give it a real task with
+# eighteen languages, and step through its answers. Then you give it a real task with
 # too little data, and see what that looks like.
 #
 # Afterwards you can
@@ -19,18 +19,22 @@
 #   their uncertainty.
 #
 # Time: about 120 minutes, 55 of them for six exercises. The cells together compute for
-# some ten minutes on two processor cores. You need [lesson
+# some fifteen minutes on two processor cores. You need [lesson
 # 02](02_attention_from_scratch.ipynb). Choose **Run → Run All Cells** first; exercises
 # that are not written yet only say so.
 
 # %%
 import inspect
+import re
 import time
 
+import numpy as np
 import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import attnlab as al
+from attnlab.statistics import share_interval
 
 size = al.device.profile()  # how large the experiments are: ci, cpu or gpu
 dates = al.datasets.load("dates")
@@ -78,16 +82,16 @@ desk
 # | **cross** | target | source, as the encoder left it | everything |
 #
 # The **encoder** reads the source once. The **decoder** writes the target token by
-# token; at each step its own text asks *what did I write?*, and across, *what is there
-# still to say?* Cross-attention is the same formula as ever, with queries from one text
-# and keys and values from the other:
+# token; at each step self-attention asks what has been written, and cross-attention,
+# what remains to be translated. Cross-attention is the same formula as ever, with
+# queries from one text and keys and values from the other:
 #
 # $$ A = \text{softmax}\!\left(
 # \frac{Q_{\text{target}}\, K_{\text{source}}^\top}{\sqrt{d_k}}\right), \qquad
 # C = A\, V_{\text{source}} $$
 #
 # $A$ has a row for each target token and a column for each source token: it is an
-# *alignment*, which translators drew by hand long before.
+# *alignment* of the two texts.
 #
 # ## 3. What the decoder is fed
 #
@@ -212,8 +216,7 @@ for text in [
 # Attention does not know order (lesson 01), so each token's vector gets the vector of
 # its place added. The sines of a place have a size of about 1, those of a token are
 # initialised smaller, so they are multiplied by $\sqrt{d_{\text{model}}}$ first. (Some
-# models leave this out, and some learn the places. Both is in `al.Seq2SeqTransformer`,
-# as `positions=`.)
+# models learn the positions instead: `positions="learned"` in `al.Seq2SeqTransformer`.)
 
 # %% [markdown]
 # ### Exercise 3: from ids to vectors
@@ -295,8 +298,8 @@ al.checks.decoder_layer(decoder_layer)
 
 # %% [markdown]
 # Here is ours, in full. What you wrote three times, norm, part and sum, is in
-# `around_attention` and its like. Besides, `past` keeps keys and values of earlier
-# steps, `knobs` are the faders of your desk, and `seen` takes notes for the pictures.
+# `around_attention` and its like. Besides, `cache` keeps keys and values of earlier
+# steps, `heads` are the faders of your desk, and `seen` takes notes for the pictures.
 
 # %%
 print(inspect.getsource(al.transformer.DecoderLayer.forward).split('"""')[2])
@@ -308,7 +311,7 @@ print(inspect.getsource(al.transformer.DecoderLayer.forward).split('"""')[2])
 # cross-entropy with the right one, the mean over all tokens of the batch, in nats. A
 # model that knows nothing has a loss of about $\ln V$, and $e^{\text{loss}}$, the
 # *perplexity*, says between how many tokens it still hesitates. Texts of a batch differ
-# in length. What is filled up is not said, and must not be learned.
+# in length. Padding does not count in the loss.
 
 # %% [markdown]
 # ### Exercise 5: the loss
@@ -349,11 +352,9 @@ al.checks.sequence_loss(sequence_loss)
 # ## 6. Train it
 #
 # Everything is there: batches of pairs, the model, the loss, and the loop of lesson 05,
-# which is the same for every model of this course. Dropout is off, since there are more
-# dates than anyone could learn by heart. Watch the curve. What is easy comes first: how
-# a date looks, hyphens and all, and that brings the loss far below $\ln V$ while no
-# date is right. Exact match asks for all ten characters at once, so it comes late, and
-# then quickly.
+# which is the same for every model of this course. Dropout is off; whether the model
+# learns its pairs by heart, new dates will show. Watch the curve. Exact match asks for
+# all ten characters at once: a single wrong one, and the date does not count.
 
 # %%
 curve = al.TrainingCurve(dev_texts=len(dates.dev))
@@ -373,11 +374,26 @@ print(f"{translator} after {time.perf_counter() - began:.0f} s")
 curve.picture()
 
 # %%
+learned = translator.history.to_frame()
+learned = learned[["epoch", "train_loss", "dev_loss", "dev_accuracy"]]
+al.plots.table(learned, train_loss=4, dev_loss=4, dev_accuracy=3)
+
+# %% [markdown]
+# Compare the first epochs: how far has the loss come, and how many dates are right? Now
+# the test part. None of its source texts stands in the training part, but the day
+# itself may, written in another way. So count apart the days that training never saw.
+
+# %%
 answers = translator.translate(part.test.sources)
-report = al.translation.scores.score(answers, part.test.targets)
-low, high = report.exact_ci
-print(f"exact match on {report.n:,} new dates: {report.exact:.1%}")
-print(f"95 % interval {low:.1%} to {high:.1%}")
+assert not set(part.train.sources) & set(part.test.sources)
+known = set(part.train.targets)
+both = list(zip(answers, part.test.targets, strict=True))
+fresh_days = [pair for pair in both if pair[1] not in known]
+for name, pairs in {"all": both, "days never seen": fresh_days}.items():
+    hits = sum(found == wanted for found, wanted in pairs)
+    low, high = share_interval(hits, len(pairs))
+    print(f"{name}: {hits:,} of {len(pairs):,} right, {hits / len(pairs):.1%}", end=" ")
+    print(f"(95 % interval {low:.1%} to {high:.1%})")
 
 # %%
 rows = zip(part.test.sources, answers, part.test.targets, strict=True)
@@ -385,7 +401,7 @@ wrong = [row for row in rows if row[1] != row[2]]
 pd.DataFrame(wrong[:8], columns=["source", "found", "wanted"])
 
 # %% [markdown]
-# No test date stands in the training part. But every *way* of writing a date does. How
+# Every *way* of writing a date in the test part occurs in the training part too. How
 # about ways that training left out? The set `dates-held-out` has five kinds: ways that
 # this language alone lacked in training (*left-out*), the year first where the language
 # never wrote it first (*borrowed*), shapes that no language had (*new*), and two with
@@ -396,18 +412,21 @@ pd.DataFrame(wrong[:8], columns=["source", "found", "wanted"])
 # %%
 held_out = al.datasets.load("dates-held-out").test
 right = al.translation.exact_match(translator, held_out)
-kinds = pd.DataFrame({"kind": held_out.kinds, "exact": right})
-kinds.groupby("kind", sort=False)["exact"].agg(["mean", "size"]).round(3)
+kinds = pd.DataFrame({"kind": held_out.kinds, "right": right})
+kinds = kinds.groupby("kind", sort=False)["right"].agg(["sum", "size"])
+kinds[["low", "high"]] = [share_interval(*row) for row in kinds.itertuples(index=False)]
+kinds["exact"] = kinds["sum"] / kinds["size"]
+al.plots.table(kinds[["size", "exact", "low", "high"]])
 
 # %% [markdown]
-# Compare the kinds. A way that only *this* language lacked is no trouble: other
-# languages showed it, and the model joins what it knows of the language with what it
-# knows of the shape. But the year in front after a tag that never had it there, or a
-# day above 12 where the tag puts the month, comes out wrong nearly always, though a
-# person would see at once that there is no month 28. The model has learned the habits
-# that go with each tag, not what a date is. (In *either-order* a low figure is the good
-# one: nothing but the tag can tell.) Many failures of learned systems are of this kind,
-# and a test set that looks like the training set cannot show them.
+# Compare the kinds, with their 95 % intervals. Is a way that only *this* language
+# lacked any trouble? Other languages showed it, and a model may join what it knows of
+# the language with what it knows of the shape. Now look at the year in front after a
+# tag that never had it there, and at a day above 12 where the tag puts the month: a
+# person would see at once that there is no month 28. A model that fails there has
+# learned the habits that go with each tag, not what a date is. (In *either-order* a low
+# figure is the good one: nothing but the tag can tell.) A test set that looks like the
+# training set cannot show such failures.
 #
 # ## 7. Where it looks
 #
@@ -419,10 +438,18 @@ maps = translator.attend("en-GB: Wednesday, 3 March 2021")
 al.plots.alignment(maps)
 
 # %% [markdown]
-# The bright cells need no legend: year, month and day are fetched from where they
-# stand, in an order that is not the source's. Some weight is left over at every step,
-# and much of it goes to a mark that says nothing, the colon here; lesson 06 finds the
-# same in BERT, whose heads turn to [SEP].
+# Follow the bright cells: year, month and day are fetched from where they stand, in an
+# order that is not the source's. Not all weight goes there. Which pieces get most of
+# it, over all steps, layers and heads?
+
+# %%
+shares = maps.cross.of("scaled").mean((0, 1, 2))
+most = shares.argsort(descending=True)[:6]
+print(", ".join(f"{maps.cross.source[n]!r} {shares[n]:.0%}" for n in most.tolist()))
+
+# %% [markdown]
+# Marks, spaces or the tag may be among them: a softmax has to put its weight somewhere,
+# also at steps at which a head has nothing to fetch.
 #
 # But a picture of one date is an anecdote. For dates the truth is known: when the model
 # writes the year, a head that aligns should weigh most a piece of the year. So it can
@@ -434,12 +461,12 @@ al.plots.alignment_accuracy(aligned)
 
 # %%
 best = aligned.loc[aligned.groupby("field")["accuracy"].idxmax()]
-best[["field", "layer", "head", "accuracy", "chance", "n"]].round(2)
+al.plots.table(best[["field", "layer", "head", "accuracy", "chance", "n"]])
 
 # %% [markdown]
-# Different heads for different fields, and nobody assigned them. (A head may look at a
-# field and not use it, as lesson 06 shows for BERT; so silence it.) The same maps work
-# with bertviz: choose *cross*, and hover over the target.
+# Nobody assigned a head to a field: do all three fields have the same best head, or
+# each its own? (A head may look at a field and not use it; so silence it, below.) The
+# same maps work with bertviz: choose *cross*, and hover over the target.
 
 # %%
 al.translation_view(maps)
@@ -452,7 +479,7 @@ al.translation_view(maps)
 # %%
 few = part.test.sample(size.sweep_sentences)
 silent = al.translation.ablate_heads(translator, few)
-silent.sort_values("delta").head(6).round(3)
+al.plots.table(silent.sort_values("delta").head(6), delta=3)
 
 # %%
 whole = {"nothing silenced": translator.settings()}
@@ -460,32 +487,71 @@ for kind in al.heads.settings.KINDS:
     whole[f"all of {kind}"] = translator.settings()
     getattr(whole[f"all of {kind}"], kind).scale[:] = 0
 for name, settings in whole.items():
-    share = al.translation.exact_match(translator, few, settings).mean()
-    print(f"{name:18} exact match {share:.1%}")
+    found = translator.translate(few.sources, settings=settings)
+    hits = np.mean([a == b for a, b in zip(found, few.targets, strict=True)])
+    shaped = np.mean([bool(re.fullmatch(r"\d{4}-\d\d-\d\d", a)) for a in found])
+    print(f"{name:16} right {hits:4.0%}, shaped like a date {shaped:4.0%}", end=", ")
+    print(f"{len(set(found)):3} different, such as {found[0]}")
 
 # %% [markdown]
-# Without cross-attention the decoder cannot know which date was meant; it still writes
-# something that looks like one, for that much it has learned about the target alone.
-# Now to the single heads. Here are those that align best, with what silencing them
-# costs:
+# Without cross-attention the decoder cannot know which date was meant, so all its
+# answers are the same; whether they still look like a date says what it has learned
+# about the target alone. Now to the single heads. Here are those that align best, with
+# what silencing them costs, beside the head that costs most of all:
 
 # %%
 needed = best.merge(silent[silent["kind"] == "cross"], on=["layer", "head"])
-needed[["field", "layer", "head", "accuracy", "delta", "ci_low", "ci_high"]].round(3)
+shown = ["field", "layer", "head", "accuracy", "delta", "ci_low", "ci_high"]
+dearest = silent.loc[silent["delta"].idxmin()]
+print("dearest: {kind} layer {layer} head {head}".format(**dearest), end=", ")
+print(f"{100 * dearest['delta']:+.0f} points")
+al.plots.table(needed[shown], delta=3)
 
 # %% [markdown]
-# Compare this with the table of the dearest heads above. A head can point at the right
-# place nearly always and hardly be missed, because another one points there too: to
-# look is not to be needed, as lesson 06 shows for BERT. And a head that no alignment
-# would ever show can be worth half of all dates: the heads of the *decoder* see only
-# what is written already.
+# Does a head that points at the right place nearly always also cost most? If it is
+# hardly missed, perhaps others that point there stand in for it. That can be tested:
+# silence the heads that align best with a field together, one more each time, and
+# compare with the sum of what each costs alone. As a control, silence as many of those
+# that align worst.
+
+
+# %%
+def lost(heads):
+    """Change of exact match without these heads of cross-attention, in points."""
+    settings = translator.settings()
+    for layer, head in heads:
+        settings.cross.scale[layer, head] = 0
+    after = al.translation.exact_match(translator, few, settings)
+    return 100 * (after.mean() - al.translation.exact_match(translator, few).mean())
+
+
+# %%
+rows = []
+alone = silent[silent["kind"] == "cross"].set_index(["layer", "head"])["delta"]
+for field, found in aligned.groupby("field"):
+    order = found.sort_values("accuracy", ascending=False)[["layer", "head"]]
+    heads = [tuple(pair) for pair in order.to_numpy()]
+    for n in (2, 3):
+        alike, sums = lost(heads[:n]), 100 * sum(alone[pair] for pair in heads[:n])
+        rows.append((field, n, alike, sums, lost(heads[-n:])))
+
+# %%
+names = ["field", "heads", "best together", "best, sum of each", "worst together"]
+joint = pd.DataFrame(rows, columns=names)
+al.plots.table(joint, **dict.fromkeys(names[2:], 1))
+
+# %% [markdown]
+# Where the best *together* cost clearly more than the sum of each, they stood in for
+# one another: to look is not to be needed, as lesson 06 shows for BERT. And compare
+# with the table of the dearest heads above: heads of the encoder and of the decoder,
+# which see only one of the two texts and which no alignment shows, can be needed more.
 #
 # ## 9. A real task, and too little data
 #
 # `interface-fr` are some 3,000 strings of JupyterLab's user interface in English with
 # their French translations, made by volunteers. No test string is a near copy of a
 # training string. It is the real thing, with placeholders and all, and it is far too
-# little: systems for translation learn from millions of pairs.
+# little: the paper's English-German model learned from 4.5 million pairs.
 
 # %%
 strings = al.datasets.load("interface-fr")
@@ -503,16 +569,30 @@ french = al.train_translator(
 string_curve.picture()
 
 # %% [markdown]
-# Compare the two losses in the table below. That of the training pairs keeps falling;
-# that of dev soon hardly does, far above it: what the model goes on learning is its own
-# pairs, by heart. That is **overfitting**. (The two are not measured alike: *label
-# smoothing*, which asks for a little probability on every token, raises the first. So
-# the true gap is wider.)
+# Compare the two losses in the table below, and how fast each still falls towards the
+# end. (They are not measured alike: *label smoothing*, which asks for a little
+# probability on every token, raises the first.)
 
 # %%
 history = french.history.to_frame()
 history = history[["epoch", "train_loss", "dev_loss", "dev_chrf", "dev_accuracy"]]
-history.iloc[:: max(1, len(history) // 6)].round(3)
+al.plots.table(history.iloc[:: max(1, len(history) // 6)])
+
+# %% [markdown]
+# Now alike: what does the finished model make of pairs it has learned, and of pairs it
+# has not?
+
+# %%
+for name, pairs in (("train", real.train.sample(len(real.dev))), ("dev", real.dev)):
+    report = al.translation.scores.score(french.translate(pairs.sources), pairs.targets)
+    low, high = report.exact_ci
+    print(f"{name:5}: chrF {report.chrf:.0f}, exact match {report.exact:.0%}", end=" ")
+    print(f"(95 % interval {low:.0%} to {high:.0%})")
+
+# %% [markdown]
+# The gap between the two is what was learned by heart: **overfitting**. It need not
+# mean that dev gets worse; dev may go on getting better, slowly, while training pairs
+# become much better.
 
 # %% [markdown]
 # A translation has no single right answer, so exact match is harsh. **BLEU** counts the
@@ -521,7 +601,7 @@ history.iloc[:: max(1, len(history) // 6)].round(3)
 # (Popović 2015). Both are for comparing systems on one test set, and depend on how
 # words are cut: so the *signature* belongs to the number. Two systems that know no
 # French stand beside ours: copy the English, and take the translation of the training
-# string that is most like it.
+# string that is most like it (*nearest string*).
 
 # %%
 found = {
@@ -539,28 +619,44 @@ print(*scored["ours, greedy"].signature.values(), sep="\n")
 pd.concat(tables).round(3)
 
 # %% [markdown]
-# Compare each figure with its interval, and ours with *nearest string* above all, which
-# knows every training pair and no French. The test set is small, so the intervals are
-# wide. (And they are over strings: another seed is another model, and moves BLEU by
-# some points again.) To see what more data changes, you need not have it: take some
-# away, and follow the curve.
+# The test set is small, so the intervals are wide, and they overlap. Whether two
+# systems differ, the interval of their *difference* on the same strings says. Ours,
+# minus *nearest string*, which knows every training pair and no French:
+
+# %%
+change = al.translation.scores.compare(
+    found["nearest string"], found["ours, greedy"], real.test.targets
+)
+for measure, row in change.iterrows():
+    print("{difference:+.3f}, from {low:+.3f} to {high:+.3f}".format(**row), end=" ")
+    clear = row["low"] > 0 or row["high"] < 0
+    print(f"{measure}: {'a difference' if clear else 'these strings cannot tell'}")
+
+# %% [markdown]
+# (The intervals are over strings. Another seed is another model, and how much that
+# moves the scores one run cannot say.) To see what more data changes, you need not have
+# it: take some away. A quarter of the pairs, seen as often, also means a quarter of the
+# updates; so give it as many updates as all pairs had, too.
 
 # %%
 amounts = {}
-for share in (4, 2):
-    less = strings.sample(len(real.train) // share, size.sentences)
-    one = al.train_translator(less, **recipe)
-    amounts[len(less.train)] = max(row["dev_chrf"] for row in one.history.rows)
-amounts[len(real.train)] = french.history.best["dev_chrf"]
-pd.Series(amounts, name="chrF on dev").rename_axis("training pairs").round(1).to_frame()
+quarter = strings.sample(len(real.train) // 4, size.sentences)
+longer = {"epochs": 4 * recipe["epochs"]}
+for name, changed in (("as many epochs", {}), ("as many updates", longer)):
+    one = al.train_translator(quarter, **recipe | changed)
+    key = f"{len(quarter.train):,} pairs, {name}"
+    amounts[key] = one.history.best["dev_chrf"]
+amounts[f"{len(real.train):,} pairs"] = french.history.best["dev_chrf"]
+pd.Series(amounts, name="chrF on dev").round(1).to_frame()
 
 # %% [markdown]
-# If each doubling still adds something, more pairs would help; how many of them until
-# translations are good, this curve cannot say. (For scale, not for comparison: a
-# Transformer of nine million parameters trained from nothing on the 29,000 captions of
-# Multi30k is reported at about 36 BLEU from German into English.
-# `al.datasets.multi30k()` fetches it where the network allows.) Now sentences that are
-# nobody's interface:
+# From the first row to the second only the updates change, from the second to the third
+# only the pairs and the sub-words learned from them. (Each figure is that of the best
+# epoch on dev, of which the second run has more to choose from.) If the last step is
+# large, more pairs would help; how many of them until translations are good, this table
+# cannot say. (`al.datasets.multi30k()` fetches
+# 29,000 captions of pictures in German and English, where the network allows.) Now
+# sentences that are nobody's interface:
 
 # %%
 own = [
@@ -640,34 +736,63 @@ al.checks.beam_search(beam_search)
 # %% [markdown]
 # Since each token makes a sentence less likely, the likeliest one tends to be short, so
 # in practice scores are divided by a power of the length (Wu et al. 2016);
-# `al.transformer.beam` does. More beams find likelier sentences. Whether these are
-# *better* is another question, and it can be asked:
+# `al.transformer.beam` does. Do more beams find likelier sentences? And are these
+# *better*? Those are two questions, and both can be asked:
 
 # %%
-pairs = {width: french.translate(real.test.sources, width) for width in (1, 2, 4, 8)}
-compared = {
-    width: al.translation.scores.compare(pairs[1], pairs[width], real.test.targets).loc[
-        "chrf"
-    ]
-    for width in (2, 4, 8)
-}
-pd.DataFrame(compared).T.rename_axis("beams").round(2)
+batch = al.translation.padded(french.encode(real.test.sources)).to(french.device)
+words, best_of = french.target_words, {}
+for beams in (1, 2, 4, 8):
+    found = al.transformer.beam(
+        french.model, batch, words.start, words.end, beams, french.default_max_length
+    )
+    best_of[beams] = [hypotheses[0] for hypotheses in found]
+
+texts = {n: [words.decode(one.ids) for one in best] for n, best in best_of.items()}
+logs = {n: np.array([one.log_probability for one in best_of[n]]) for n in best_of}
+
+# %%
+rows = {}
+for beams in (2, 4, 8):
+    gain = logs[beams] - logs[1]
+    row = al.translation.scores.compare(texts[1], texts[beams], real.test.targets)
+    rows[beams] = {
+        "log-probability": gain.mean(),
+        "likelier": (gain > 1e-4).mean(),
+        "less likely": (gain < -1e-4).mean(),
+        "tokens": np.mean([len(one.ids) for one in best_of[beams]]),
+        **row.loc["chrf", ["difference", "low", "high"]].add_prefix("chrF "),
+    }
+al.plots.table(pd.DataFrame(rows).T.rename_axis("beams"))
 
 # %% [markdown]
-# The columns compare with greedy on the same strings: the difference in chrF with its
-# 95 % interval. If the interval holds 0, these strings cannot tell.
+# Everything is compared with one beam, which is greedy, on the same strings: the mean
+# change of log-probability, the shares of strings whose translation became likelier or
+# less likely (a beam search may lose a good beginning, too), and the difference in chrF
+# with its 95 % interval. Where the interval contains 0, likelier is not shown to be
+# better.
 #
 # Decoding has a cost of its own. Training sees all target tokens at once; decoding goes
 # step by step, and naively each step computes all earlier ones anew. Their keys and
-# values do not change (you saw that in section 3), so they are kept: a **cache**.
+# values do not change (you saw that in section 3), so they are kept: a **cache**. Count
+# the operations of matrix products, and measure the time on one thread:
+
 
 # %%
+def decode(cache):
+    marks = translator.target_words.start, translator.target_words.end
+    return al.transformer.greedy(translator.model, batch, *marks, 12, cache=cache)
+
+
 batch = al.translation.padded(translator.encode(part.test.sources[:100]))
-marks = (translator.target_words.start, translator.target_words.end)
+batch, cost = batch.to(translator.device), {}
 for cache in (False, True):
-    began = time.perf_counter()
-    al.transformer.greedy(translator.model, batch, *marks, max_length=12, cache=cache)
-    print(f"cache {cache!s:5}: {1000 * (time.perf_counter() - began):.0f} ms")
+    with FlopCounterMode(display=False) as counter:
+        decode(cache)
+    shortest = al.device.seconds(lambda cache=cache: decode(cache), repeats=3)
+    cost[cache] = np.array([counter.get_total_flops(), shortest])
+operations, time_share = cost[True] / cost[False]
+print(f"with a cache {operations:.0%} of the operations, {time_share:.0%} of the time")
 
 # %% [markdown]
 # ## 11. What depth, width and heads cost
@@ -675,9 +800,10 @@ for cache in (False, True):
 # Parameters are memory; operations are time, more or less. Both follow from a formula:
 # a layer of the encoder has $4d^2$ weights in its attention (query, key, value, output)
 # and $2\,d\,d_{\text{ff}}$ in its network. The number of heads is in neither: heads
-# divide the width, they do not multiply the work. The last two columns are measured:
-# the time of a training step, and exact match on dev after a short training, the same
-# for all.
+# divide the width. (Each has a table of weights of its own, though, and its softmax;
+# that is no matrix product, but it takes time.) The last two columns are measured: the
+# time of a training step on one thread, the shortest of five, and exact match on dev
+# after a short training, the same for all.
 
 # %%
 base = {"d_model": 128, "heads": 4, "feed_forward": 512}
@@ -691,28 +817,43 @@ changes = {
 }
 quick = {"epochs": size.pair_epochs // 2 or 1, "learning_rate": 2e-3, "dropout": 0.0}
 
+
+# %%
+def training_step(one):
+    """Milliseconds forward and backward for 64 pairs."""
+    source, labels = (
+        al.translation.padded(rows).to(one.device)
+        for rows in (
+            one.encode(part.train.sources[:64]),
+            one.encode_targets(part.train.targets[:64]),
+        )
+    )
+    fed = labels.roll(1, 1)
+    fed[:, 0] = one.target_words.start
+    return 1000 * al.device.seconds(
+        lambda: one.model(source, fed, labels).loss.backward()
+    )
+
+
 # %%
 short = part.sample(size.pairs // 4)
 costs = {}
 for name, change in changes.items():
     one = al.train_translator(short, **quick, **base | change)
-    steps = one.history.steps_frame()["tokens_per_second"]
+    operations = al.transformer.flops_of(one.model.size, 12, 11)["flops"].sum()
     costs[name] = {
         "parameters": al.transformer.parameters_of(one.model.size)["parameters"].sum(),
-        "MFLOPs a pair": al.transformer.flops_of(one.model.size, 12, 11)["flops"].sum()
-        / 1e6,
-        "tokens / s": steps.median(),
+        "MFLOPs a pair": operations / 1e6,
+        "ms a step": training_step(one),
         "exact match": one.history.best["dev_accuracy"],
     }
-
-# %%
-pd.DataFrame(costs).T.round({"MFLOPs a pair": 1, "tokens / s": -2, "exact match": 3})
+al.plots.table(pd.DataFrame(costs).T)
 
 # %% [markdown]
-# Compare *1 head* with *16 heads*: the same parameters, the same operations. What
-# differs is what they can learn in so short a time, and one run each is an anecdote:
-# change `seed=` before you believe it. Look also at what *1 + 1 layers* loses, or wins,
-# for half the work. Lesson 08 puts such a model under a budget.
+# Compare *1 head* with *16 heads*: the same parameters, the same operations; the time
+# of a step says what their tables cost here. What they learn in so short a time
+# differs, but one run each is an anecdote: change `seed=` before you believe it. Look
+# also at what *1 + 1 layers* loses, or wins, for half the work.
 #
 # ## What you have seen
 #
@@ -723,10 +864,11 @@ pd.DataFrame(costs).T.round({"MFLOPs a pair": 1, "tokens / s": -2, "exact match"
 #   needed.
 # - Near-perfect on a test set that looks like training is not understanding: ways of
 #   writing that were left out show it.
-# - With few real pairs a model learns them by heart; figures need intervals and a
-#   baseline that knows nothing.
-# - Beams find likelier sentences, a cache saves most of the work of decoding, and the
-#   number of heads is free.
+# - With few real pairs a model learns them by heart; figures need intervals, of the
+#   difference where two systems are compared, and a baseline that knows nothing.
+# - Beams mostly find likelier sentences, which need not be better; a cache saves
+#   computing earlier steps anew; the number of heads changes neither parameters nor the
+#   operations of matrix products.
 #
 # In [lesson 05](05_finetune_bert.ipynb) nothing starts from nothing: a model that has
 # read a lot is taught a task.

@@ -1,6 +1,7 @@
 """Notebooks are built from their source, all cells run, and nothing of a learner's is lost."""
 
 import json
+import operator
 import re
 from pathlib import Path
 
@@ -244,6 +245,21 @@ def test_the_style_of_a_lesson(source):
         assert len(line) <= 88, line
     for link in re.findall(r"\]\(([^)#\s]+)\)", "\n".join(words)):
         assert link.startswith("http") or (FOLDER / link).exists(), link
+
+
+@sources
+def test_a_lesson_names_only_lessons_that_there_are(source):
+    there = {path.stem[:2] for path in SOURCES}
+    named = re.findall(r"\blessons?\s(?:#\s)?(\d\d)", source.read_text(), re.IGNORECASE)
+    assert set(named) <= there
+
+
+@sources
+def test_every_name_of_the_package_in_the_text_of_a_lesson_exists(source):
+    for cell in cells(source):
+        if cell.cell_type == "markdown":
+            for name in re.findall(r"`al\.([\w.]+)", cell.source):
+                operator.attrgetter(name.strip("."))(al)
 
 
 @sources
