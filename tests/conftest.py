@@ -25,6 +25,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "balance/test_tuner.py",
     "classification/test_classifier.py",
     "classification/test_finetuning.py",
+    "classification/test_loading.py",
     "classification/test_search.py",
     "course/test_grading.py",
     "course/test_notebooks.py",

@@ -16,6 +16,7 @@ from attnlab.balance.divergence import jensen_shannon
 from attnlab.balance.reading import Balance, from_sums
 from attnlab.balance.rows import BatchRows
 from attnlab.classification.classifier import Classifier, Encoded, Text
+from attnlab.classification.encoding import characters
 from attnlab.errors import ModelError
 from attnlab.evaluation.inputs import is_special, tokenised
 from attnlab.heads import HeadSettings, LayerRecord, one_setting, record, removed
@@ -172,10 +173,9 @@ class Meter:
         tokenizer, array = self.clf.tokenizer, ids.cpu().numpy()
         distinct, back = np.unique(array, return_inverse=True)
         for token in set(distinct.tolist()) - self._punctuation.keys():
-            piece = tokenizer.convert_ids_to_tokens(token).lstrip("▁Ġ")
-            piece = piece.removeprefix("##") or piece
-            categories = [unicodedata.category(letter)[0] for letter in piece]
-            self._punctuation[token] = all(category in "PS" for category in categories)
+            piece = characters(tokenizer, token)  # "\N{REPLACEMENT CHARACTER}": part of a character
+            marks = [unicodedata.category(letter)[0] in "PS" for letter in piece]
+            self._punctuation[token] = any(marks) and all(marks) and "\ufffd" not in piece
         signs = np.array([self._punctuation[token] for token in distinct.tolist()])[back]
         special = is_special(self.clf, array)
         punctuation = signs.reshape(array.shape) & ~special

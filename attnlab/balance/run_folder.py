@@ -1,15 +1,11 @@
 """The folder of a tuner's run: every finished round is kept there, and a stopped run goes on."""
 
-import hashlib
 import json
 import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from attnlab.balance.tuned import Round
 from attnlab.classification.classifier import Classifier
@@ -111,16 +107,3 @@ class RunFolder:
             random=HeadSettings.from_json(record["random"]) if record["random"] else None,
             alone=models.get("alone"),
         )
-
-
-def weights_hash(clf: Classifier) -> str:
-    """A hash of all weights, by which a classifier is known again."""
-    content = hashlib.sha256()
-    for name, value in clf.model.state_dict().items():
-        content.update(name.encode())
-        if isinstance(value, Tensor) and not value.is_quantized:
-            flat = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            content.update(flat.numpy().data)
-        else:
-            content.update(str(value).encode())
-    return content.hexdigest()[:16]

@@ -17,10 +17,11 @@ from attnlab.balance.knobs import Way, adjust
 from attnlab.balance.meter import measure
 from attnlab.balance.plan import Plan
 from attnlab.balance.retraining import retrain
-from attnlab.balance.run_folder import RunFolder, State, weights_hash
+from attnlab.balance.run_folder import RunFolder, State
 from attnlab.balance.task import Objective
 from attnlab.balance.tuned import Round, Tuned
 from attnlab.classification.classifier import Classifier
+from attnlab.classification.fingerprints import weights_hash
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
@@ -265,7 +266,7 @@ def _identity(tuner: Tuner) -> dict[str, Any]:
     """What must be the same for a run to go on."""
     train = None if tuner.plan.retrain is None else tuner.splits.train
     return {
-        "weights": weights_hash(tuner.clf),
+        "weights": weights_hash(tuner.clf.model),
         "start": tuner.start.to_json(),
         "dev": fingerprint(vars(tuner.splits.dev)),
         "train": "" if train is None else fingerprint(vars(train)),

@@ -7,8 +7,9 @@ A `Classifier` predicts, shows its attention, and is saved; `loading` makes one 
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.finetuning import finetune, has_learned, majority
 from attnlab.classification.hyperparameters import Search, search
-from attnlab.classification.loading import adapters, fresh_classifier, load_classifier
+from attnlab.classification.loading import fresh_classifier, load_classifier
 from attnlab.classification.methods import LEARNING_RATES
+from attnlab.classification.naming import adapters
 
 __all__ = [
     "LEARNING_RATES",

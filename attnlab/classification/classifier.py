@@ -4,16 +4,34 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from attnlab import heads
-from attnlab.classification.encoding import TOKENS_PER_BATCH, Encoded, Indices, Text, encode
-from attnlab.classification.saving import quietly, save_adapter, whole_folder
+from attnlab.classification.adapter_files import save_adapter
+from attnlab.classification.belonging import (
+    check_parts,
+    check_text_kinds,
+    longest_text,
+    refuse_other_tasks,
+)
+from attnlab.classification.encoding import (
+    TOKENS_PER_BATCH,
+    Encoded,
+    Indices,
+    Text,
+    encode,
+    shown,
+    special_ids,
+)
+from attnlab.classification.fingerprints import base_fingerprint
+from attnlab.classification.merging_adapters import merged
+from attnlab.classification.saving import quietly, whole_folder
 from attnlab.device import autocast, number_format
+from attnlab.errors import ModelError
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.history import History
@@ -44,7 +62,14 @@ class Classifier:
     device : torch.device
     max_length : tokens a text may have; longer texts are cut, and that is said
     history : History of its training, if it was trained here
+
+    Raises
+    ------
+    ModelError : parts that do not belong together, such as a tokenizer of another model, or a model
+        that does not choose one label of several
     """
+
+    task: ClassVar[str] = "ForSequenceClassification"
 
     def __init__(
         self,
@@ -53,15 +78,14 @@ class Classifier:
         label_names: list[str],
         history: History | None = None,
     ):
+        label_names = list(label_names)
+        check_parts(model, tokenizer, label_names, self.task)
         self.model: Any = heads.attach(model.eval())
         self.tokenizer = tokenizer
         self.label_names = label_names
         self.history = history
         self.layers, self.heads = heads.size(model)
-        positions = getattr(model.config, "max_position_embeddings", 512)
-        if model.config.model_type in ("roberta", "xlm-roberta", "camembert"):
-            positions -= model.config.pad_token_id + 1  # they start behind the padding index
-        self.max_length = min(positions - heads.prefix(model), tokenizer.model_max_length)
+        self.max_length = longest_text(model, tokenizer, heads.prefix(model))
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +115,12 @@ class Classifier:
         Raises DataError for a text that is empty or no string. Texts above ``max_length`` tokens
         are cut, with an AttnlabWarning that says how many.
         """
-        return encode(self.tokenizer, texts, self.max_length)
+        if self.task == "ForSequenceClassification":
+            refuse_other_tasks(heads.model_of(self.model).config)  # training may have changed it
+        encoded = encode(self.tokenizer, texts, self.max_length)
+        if "token_type_ids" in encoded.columns:
+            check_text_kinds(self.model, 1 + encoded.columns["token_type_ids"].max(initial=0))
+        return encoded
 
     def logits(
         self,
@@ -162,19 +191,18 @@ class Classifier:
         settings = heads.one_setting(self, settings)
         inputs = {name: tensor.to(self.device) for name, tensor in encoded.batch([0, 0]).items()}
         records = heads.record(self, inputs, HeadSettings.stack([settings, neutral]))
-        special = torch.tensor(
-            self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
-        )
+        special = torch.tensor(np.isin(ids, special_ids(self.tokenizer)))
+        tokens = shown(self.tokenizer, text, ids, self.max_length)
         second = self._second_start(text) if isinstance(text, tuple) else None
 
         def maps(row: int, used: HeadSettings, before: AttentionMaps | None) -> AttentionMaps:
             weight = torch.stack([layer.weights[row] for layer in records]).float().cpu()
             norm = torch.stack([layer.norms[row] for layer in records]).float().cpu()  # (L, H, T)
             return AttentionMaps(
-                tokens=self.tokenizer.convert_ids_to_tokens(ids),
+                tokens=tokens,
                 weights=weight,
                 contributions=weight * used.scale[:, :, None, None] * norm[:, :, None, :],
-                special=special.bool(),
+                special=special,
                 settings=used,
                 neutral=before,
                 second_start=second,
@@ -190,18 +218,36 @@ class Classifier:
         return sequence.index(1) if 1 in sequence else None
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write model and tokenizer to a folder for `load_classifier`; whole or not at all."""
+        """Write model and tokenizer to a folder for `load_classifier`; whole or not at all.
+
+        Adapters of peft are merged into what is written, and the classifier stays as it is. A
+        prefix cannot be merged: then the adapter is written, with a note of its base.
+        """
         self.model.config.id2label = dict(enumerate(self.label_names))
         self.model.config.label2id = {name: index for index, name in enumerate(self.label_names)}
         if heads.prefix(self.model):
-            base = self.model.peft_config["default"].base_model_name_or_path
-            record = {"base": base, "label_names": self.label_names, "max_length": self.max_length}
-            save_adapter(self.model, record, folder)
+            save_adapter(self.model, self._record(), folder)
             return Path(folder)
         with whole_folder(folder) as partial, quietly():
-            self.model.save_pretrained(partial)
+            merged(self.model).save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
         return Path(folder)
+
+    def _record(self) -> dict[str, Any]:
+        """What is noted beside a prefix; ModelError if its base is in no folder."""
+        base = self.model.active_peft_config.base_model_name_or_path
+        if not base:
+            raise ModelError(
+                "A prefix is saved without its base, and this one's is in no folder. Save the base "
+                "with save_pretrained(folder), and note it: "
+                "clf.model.active_peft_config.base_model_name_or_path = folder."
+            )
+        return {
+            "base": str(Path(base).resolve()) if Path(base).is_dir() else str(base),
+            "base_fingerprint": base_fingerprint(self.model, self.tokenizer),
+            "label_names": self.label_names,
+            "max_length": self.max_length,
+        }
 
     def __repr__(self) -> str:
         gone = len(heads.removed(self.model))

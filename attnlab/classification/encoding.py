@@ -132,6 +132,56 @@ def fill_values(tokenizer: Any) -> dict[str, int]:
     return {name: value for name, value in fill.items() if name in tokenizer.model_input_names}
 
 
+def special_ids(tokenizer: Any) -> list[int]:
+    """Return the ids of tokens that stand around a text: [CLS], [SEP], padding and their like.
+
+    The tokens for an unknown word and for a mask stand for something in the text, and are not among
+    them; nor are special tokens that somebody added to write them into texts.
+    """
+    around = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
+    edges = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}
+    return sorted((around | edges - words) - {None})
+
+
+def shown(tokenizer: Any, text: Text, ids: list[int], max_length: int) -> list[str]:
+    """Return the tokens of a text, or a pair, as people read them.
+
+    Where tokens are made of bytes ("schÃ¶n"), the characters that each stands for are shown,
+    without the blank before them; a character that several tokens share stands at each of them.
+
+    Parameters
+    ----------
+    text, ids : the text, and the ids it was cut into
+    max_length : where it was cut off
+    """
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    if not _of_bytes(tokenizer):
+        return tokens
+    parts = text if isinstance(text, tuple) else (text,)
+    cut = tokenizer(*parts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    places = zip(tokens, cut["offset_mapping"], cut.sequence_ids(0), strict=True)
+    return [
+        token if part is None else parts[part][start:end].strip() or "␣"
+        for token, (start, end), part in places
+    ]
+
+
+def characters(tokenizer: Any, token_id: int) -> str:
+    """Return what a token stands for, without marks of blanks and of word parts."""
+    token = tokenizer.convert_ids_to_tokens(token_id)
+    if _of_bytes(tokenizer):
+        return tokenizer.convert_tokens_to_string([token]).strip()
+    token = token.lstrip("▁")
+    return token.removeprefix("##") or token
+
+
+def _of_bytes(tokenizer: Any) -> bool:
+    """Whether a tokenizer's tokens are written with a sign for each byte, as RoBERTa's are."""
+    decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+    return decoder is not None and b"ByteLevel" in decoder.__getstate__()
+
+
 def _check(texts: Sequence[Text]) -> None:
     """Raise DataError for what is no list of texts, or of pairs."""
     if isinstance(texts, str) or not isinstance(texts, Sequence):

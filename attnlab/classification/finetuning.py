@@ -13,9 +13,12 @@ import transformers
 from scipy import stats
 from torch import nn
 
+from attnlab.classification.adapter_files import save_adapter
+from attnlab.classification.belonging import longest_text
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Encoded
-from attnlab.classification.loading import BUNDLED, load_base
+from attnlab.classification.fingerprints import base_fingerprint
+from attnlab.classification.loading import load_base
 from attnlab.classification.methods import (
     LEARNING_RATES,
     Method,
@@ -23,7 +26,8 @@ from attnlab.classification.methods import (
     prefixed,
     prepared,
 )
-from attnlab.classification.saving import check_target, refuse_finished, save_adapter
+from attnlab.classification.naming import BUNDLED
+from attnlab.classification.saving import check_target, refuse_finished
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import as_number_format, autocast, is_main_process
@@ -140,6 +144,7 @@ def finetune(
     torch.manual_seed(seed)  # the new layers
     label_names = splits.train.label_names
     model, tokenizer, fresh = load_base(base, len(label_names), pretrained)
+    known_by = base_fingerprint(model, tokenizer)
     model.to(default_device())
     if max_length is not None:
         _limit(tokenizer, model, max_length)
@@ -167,6 +172,8 @@ def finetune(
         identity={
             "method": method,
             "base": str(base),
+            "base_encoder": known_by["encoder"],
+            "base_tokenizer": known_by["tokenizer"],
             "class_weights": class_weights,
             "max_length": clf.max_length,
             "training_texts": fingerprint(vars(splits.train)),
@@ -185,7 +192,8 @@ def finetune(
             clf.save(out)
         else:
             about = {"method": method, "command": command, "seed": seed, "max_length": max_length}
-            save_adapter(trained, _record(base, splits.train, clf, about), out)
+            record = _record(base, known_by, splits.train, clf, about)
+            save_adapter(trained, record, out)
     if trained is model or method == "prefix":
         return clf
     return Classifier(trained.merge_and_unload(), tokenizer, label_names, clf.history)
@@ -271,12 +279,17 @@ def _labelled(
 
 
 def _record(
-    base: str | os.PathLike[str], train_data: TextDataset, clf: Classifier, about: dict[str, Any]
+    base: str | os.PathLike[str],
+    known_by: dict[str, str],
+    train_data: TextDataset,
+    clf: Classifier,
+    about: dict[str, Any],
 ) -> dict[str, Any]:
     """What is noted beside an adapter."""
     assert clf.history is not None
     return {
         "base": _lasting(base),
+        "base_fingerprint": known_by,
         "label_names": clf.label_names,
         "dataset": train_data.name,
         **about,
@@ -292,7 +305,7 @@ def _record(
 def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     """Let texts have at most so many tokens; saved with the tokenizer."""
     tokenizer.model_max_length = int(1e9)  # a limit of an earlier fine-tuning can be lifted
-    most = Classifier(model, tokenizer, []).max_length
+    most = longest_text(model, tokenizer, prefix=0)
     if not 3 <= max_length <= most:
         raise ModelError(
             f"{option('max_length', max_length)} does not fit: this encoder takes from 3 to {most} "

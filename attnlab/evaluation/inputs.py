@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Text
+from attnlab.classification.encoding import special_ids
 from attnlab.errors import DataError
 from attnlab.heads.settings import HeadSettings
 
@@ -30,5 +31,4 @@ def recorded(
 
 def is_special(clf: Classifier, ids: np.ndarray) -> np.ndarray:
     """Which tokens the tokenizer put around the text; the one for an unknown word is text."""
-    words = {clf.tokenizer.unk_token_id, clf.tokenizer.mask_token_id}
-    return np.isin(ids, [id_ for id_ in clf.tokenizer.all_special_ids if id_ not in words])
+    return np.isin(ids, special_ids(clf.tokenizer))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, needs
 from attnlab.files import atomic_write
+from attnlab.model_files import damage, read_tensors
 
 
 class PartialLogits:
@@ -55,15 +55,15 @@ class PartialLogits:
             self._load(self.path)
 
     def _load(self, path: Path) -> None:
-        try:
-            with safe_open(path, framework="pt") as file:
-                same = (file.metadata() or {}).get("identity") == self.identity
-                if same:
-                    self.logits = file.get_tensor("logits")
-                    self.finished = file.get_tensor("finished").bool().numpy()
-        except Exception as error:  # safetensors has an error class of its own for each version
-            raise AttnlabError(f"{path} holds no ablation: {error}. Name another file.") from error
-        if not same:
+        if trouble := damage(path):
+            raise AttnlabError(f"{path} holds no ablation: it {trouble}. Or name another file.")
+        about, tensors = read_tensors(path)
+        if "identity" not in about:
+            raise AttnlabError(f"{path} holds no ablation. Name another file.")
+        if about["identity"] == self.identity:
+            self.logits = tensors["logits"]
+            self.finished = tensors["finished"].bool().numpy()
+        else:
             raise AttnlabError(
                 f"{path} holds another ablation: of other weights, texts or values. Name another "
                 "file, or delete it."

@@ -64,14 +64,15 @@ class AttentionMaps(_Maps):
 
     Attributes
     ----------
-    tokens : list of T str
+    tokens : list of T str, as people read them
     weights : Tensor, shape (L, H, T, T); row i says where token i looks, and sums to 1.
         A head that was removed for good has rows of zeros.
     contributions : Tensor, shape (L, H, T, T)
         Length of the vector that token j adds to token i through this head:
         weight × scale × norm of the value vector after the output projection
         (Kobayashi et al. 2020, "Attention is not only a weight").
-    special : Tensor of bool, shape (T,); True at [CLS], [SEP] and their like.
+    special : Tensor of bool, shape (T,); True at [CLS], [SEP] and their like, which stand around
+        the text; an unknown word is text.
     settings : HeadSettings that were in force
     neutral : AttentionMaps of the same text with neutral settings; None if these are neutral
     second_start : index of the first token of the second text of a pair, else None

@@ -42,25 +42,36 @@ def prune(target: Any, heads: Iterable[tuple[int, int]]) -> Any:
     """
     refuse_prefix(target, "Removing heads")
     model = model_of(target)
-    layers, per_layer = size(model)
     wanted = {(int(layer), int(head)) for layer, head in heads}
-    for layer, head in sorted(wanted):
-        if not (0 <= layer < layers and 0 <= head < per_layer):
-            raise ModelError(
-                f"There is no head ({layer}, {head}) to remove: layers are 0 to {layers - 1}, "
-                f"heads 0 to {per_layer - 1}."
-            )
+    _refuse_unknown(model, wanted)
     smaller = copy.deepcopy(model)
     _remove(smaller, wanted - set(removed(model)))
     return smaller if target is model else target.with_model(smaller)
 
 
 def restore_structure(model: PreTrainedModel) -> None:
-    """Cut the heads out of a freshly built model that its configuration says were removed."""
+    """Cut the heads out of a freshly built model that its configuration says were removed.
+
+    Raises
+    ------
+    ModelError : a head that the model does not have
+    """
     gone = set(removed(model))
     if gone:
+        _refuse_unknown(model, gone)
         setattr(model.config, PRUNED, None)
         _remove(model, gone)
+
+
+def _refuse_unknown(model: PreTrainedModel, heads: set[tuple[int, int]]) -> None:
+    """Raise ModelError for a head that a model does not have."""
+    layers, per_layer = size(model)
+    for layer, head in sorted(heads):
+        if not (0 <= layer < layers and 0 <= head < per_layer):
+            raise ModelError(
+                f"There is no head ({layer}, {head}) to remove: layers are 0 to {layers - 1}, "
+                f"heads 0 to {per_layer - 1}."
+            )
 
 
 class _NoHeads(nn.Module):
@@ -117,6 +128,12 @@ def _refuse_to_split_shared_layers(model: PreTrainedModel, after: list[list[int]
             )
 
 
+def _kept(linear: nn.Linear, index: Any, dim: int) -> nn.Linear:
+    """A layer with these rows (0) or columns (1) only, in its own number format."""
+    kept = prune_linear_layer(linear, index, dim).to(linear.weight.dtype)
+    return kept.requires_grad_(linear.weight.requires_grad)
+
+
 def _cut(site: Site, before: list[int], after: list[int]) -> None:
     """Leave one layer only the rows and columns of the heads in ``after``."""
     width, output = site.module.attention_head_size, site.output
@@ -124,8 +141,8 @@ def _cut(site: Site, before: list[int], after: list[int]) -> None:
         rows = [torch.arange(width) + before.index(head) * width for head in after]
         index: Any = torch.cat(rows).to(site.output.weight.device)
         for name in (site.query, site.key, site.value):
-            setattr(site.module, name, prune_linear_layer(getattr(site.module, name), index))
-        output = prune_linear_layer(output, index, dim=1)
+            setattr(site.module, name, _kept(getattr(site.module, name), index, dim=0))
+        output = _kept(output, index, dim=1)
     else:
         for name in (site.query, site.key, site.value):
             setattr(site.module, name, _NoHeads(width))

@@ -13,9 +13,12 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from attnlab import heads as _heads
+from attnlab.classification.belonging import label_names_of
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Encoded, fill_values
+from attnlab.classification.failures import explained
 from attnlab.classification.loading import load_model
+from attnlab.classification.naming import located
 from attnlab.datasets.tagged import check_tag_names, kinds_of, spans, words_of
 from attnlab.device import autocast, number_format
 from attnlab.device import device as default_device
@@ -43,6 +46,12 @@ class Mention:
     probability: float
 
 
+class _Words(Classifier):
+    """A classifier's care for parts, attention, limits and files, for a model that labels words."""
+
+    task = "ForTokenClassification"
+
+
 class Tagger:
     """A fine-tuned token classifier of the BERT family.
 
@@ -65,8 +74,12 @@ class Tagger:
         history: History | None = None,
     ):
         check_tag_names(tag_names)
-        # a classifier's care for attention, limits and files holds for taggers too
-        self._plain = Classifier(model, tokenizer, tag_names, history)
+        if not getattr(tokenizer, "is_fast", True):
+            raise ModelError(
+                f"A {type(tokenizer).__name__} does not say which word a piece is of, which a "
+                "tagger needs. Use a tokenizer of the tokenizers library."
+            )
+        self._plain = _Words(model, tokenizer, tag_names, history)
         self.model, self.tokenizer, self.tag_names = self._plain.model, tokenizer, tag_names
         self.layers, self.heads = self._plain.layers, self._plain.heads
         self.max_length, self.history = self._plain.max_length, history
@@ -255,27 +268,21 @@ def load_tagger(name: str | os.PathLike[str], device: torch.device | str | None 
     ModelError : no such model, one that does not tag words in IOB2, a family whose heads cannot be
         reached, weights not in safetensors
     """
-    folder = Path(name)
-    if not folder.exists() and ("/" not in str(name) or str(name).startswith((".", "/", "~"))):
+    cure = "Make one with al.finetune_tagger(splits=al.datasets.news.splits(), out=...)."
+    place = located(name, "tagger", cure)
+    if (Path(place) / "adapter_config.json").exists():
         raise ModelError(
-            f"There is no tagger {str(name)!r}: no folder of that name here. Make one with "
-            "al.finetune_tagger(splits=al.datasets.news.splits(), out=...), or give a hub name "
-            "such as 'owner/model'."
+            f"{str(name)!r} is an adapter of a classifier. al.load_classifier loads it."
         )
-    model, tokenizer, missing = load_model(name, AutoModelForTokenClassification)
-    config = model.config
-    if missing:
-        raise ModelError(
-            f"{str(name)!r} is no finished tagger: its weights lack {', '.join(missing[:3])}. "
-            f"Fine-tune it on your sentences first: al.finetune_tagger({str(name)!r}, splits)."
-        )
-    tag_names = [str(config.id2label[index]) for index in range(config.num_labels)]
-    try:
-        check_tag_names(tag_names)
-    except DataError as error:
-        raise ModelError(
-            f"{str(name)!r} does not tag words in IOB2. {error} For classifiers of whole texts "
-            "there is al.load_classifier."
-        ) from error
-    where = torch.device(device) if device is not None else default_device()
-    return Tagger(model, tokenizer, tag_names).to(where)
+    model, tokenizer = load_model(place, AutoModelForTokenClassification)
+    with explained(place):
+        tag_names = label_names_of(model.config)
+        try:
+            check_tag_names(tag_names)
+        except DataError as error:
+            raise ModelError(
+                f"{str(name)!r} does not tag words in IOB2. {error} For classifiers of whole texts "
+                "there is al.load_classifier."
+            ) from error
+        where = torch.device(device) if device is not None else default_device()
+        return Tagger(model, tokenizer, tag_names).to(where)

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
-from attnlab.classification.loading import BUNDLED, load_base
+from attnlab.classification.fingerprints import base_fingerprint
+from attnlab.classification.loading import load_base
+from attnlab.classification.merging_adapters import merged
 from attnlab.classification.methods import prepared
+from attnlab.classification.naming import BUNDLED
 from attnlab.classification.saving import check_target, refuse_finished
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset
@@ -102,6 +105,7 @@ def finetune_tagger(
     torch.manual_seed(seed)  # the new layer
     tag_names = splits.train.tag_names
     model, tokenizer, fresh = load_base(base, len(tag_names), kind=AutoModelForTokenClassification)
+    known_by = base_fingerprint(model, tokenizer)
     model.to(default_device())
     tagger = Tagger(model, tokenizer, tag_names)
     data = tagger.encode(splits.train.words)
@@ -129,6 +133,8 @@ def finetune_tagger(
         identity={
             "method": method,
             "base": str(base),
+            "base_encoder": known_by["encoder"],
+            "base_tokenizer": known_by["tokenizer"],
             "training_sentences": fingerprint(vars(splits.train)),
             "dev_sentences": fingerprint(vars(splits.dev)),
         },
@@ -138,7 +144,7 @@ def finetune_tagger(
     )
     model.requires_grad_(True)
     if trained is not model:
-        model = trained.merge_and_unload()
+        model = merged(trained)
     tagger = Tagger(model, tokenizer, tag_names, history)
     if out is not None and is_main_process():
         tagger.save(out)

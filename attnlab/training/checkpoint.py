@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError, option, worded
 from attnlab.files import atomic_write
+from attnlab.model_files import read_tensors
 from attnlab.training.history import History
 from attnlab.training.run import Run
 
@@ -85,10 +85,12 @@ class Checkpoint:
         """Take everything from a file that `save` wrote."""
         if self.path is None or not self.path.exists():
             raise AttnlabError(f"There is no {self.path} to go on from. Leave resume out to begin.")
-        with safe_open(self.path, "pt") as file:
-            state = json.loads(file.metadata()["attnlab"])
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
+        about, tensors = read_tensors(self.path)
+        if "attnlab" not in about:
+            raise AttnlabError(
+                f"{self.path} is no checkpoint of attnlab. Take it away, and begin without resume."
+            )
+        state = json.loads(about["attnlab"])
         self._refuse_another(state["identity"], run.identity() | self._identity)
         _restore_tensors(run, tensors)
         run.step, run.epoch, run.batch = state["step"], state["epoch"], state["batch"]

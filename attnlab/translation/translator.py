@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab.device import device as default_device
-from attnlab.errors import AttnlabWarning, DataError, ModelError, suggest
+from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError, suggest
 from attnlab.files import atomic_write, bundled
 from attnlab.heads.maps import Seq2SeqMaps
 from attnlab.heads.settings import Seq2SeqSettings
+from attnlab.model_files import damage, read_tensors
 from attnlab.training.history import History
 from attnlab.transformer import decoding
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
@@ -61,6 +61,14 @@ class Translator:
         default_max_length: int | None = None,
         history: History | None = None,
     ):
+        for side, words in (("source", source_words), ("target", target_words)):
+            rows = model.size[f"{side}_vocabulary"]
+            if len(words) != rows:
+                raise ModelError(
+                    f"{side}_words has {len(words)} tokens and the model {rows} rows of {side} "
+                    "embeddings: they do not belong together. Give the sub-words that the model "
+                    "was trained with."
+                )
         self.model, self.name, self.history = model.eval(), name, history
         self.source_words, self.target_words = source_words, target_words
         self.default_max_length = default_max_length or self.max_length
@@ -235,7 +243,7 @@ def load_translator(name: str | os.PathLike[str]) -> Translator:
 
     Raises
     ------
-    ModelError : no such translator, or a file that holds none
+    ModelError : no such translator, a file that holds none, or parts that do not belong together
     """
     path = Path(translators().get(str(name), name))
     path = path / FILE if path.is_dir() else path
@@ -244,23 +252,39 @@ def load_translator(name: str | os.PathLike[str]) -> Translator:
             f"There is no translator {str(name)!r}. {suggest(str(name), translators())} Or train "
             "one: al.train_translator."
         )
+    if trouble := damage(path):
+        raise ModelError(f"{path} holds no translator: it {trouble}.")
+    about, tensors = read_tensors(path)
+    if "translator" not in about:
+        raise ModelError(f"{path} holds no translator. Give a file of Translator.save.")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {})["translator"])
-            names = file.keys()  # a list: the file is no dict
-            tensors = {name: file.get_tensor(name) for name in names}
-        metadata, tensors = _with_todays_names(metadata, tensors)
-    except Exception as error:
+        metadata, tensors = _with_todays_names(json.loads(about["translator"]), tensors)
+        return _assembled(metadata, tensors)
+    except AttnlabError as error:
+        raise ModelError(f"{path} holds no whole translator. {error}") from error
+    except Exception as error:  # of json, torch, or a description that lacks something
         raise ModelError(
-            f"{path} holds no translator: {error}. Give a file of Translator.save."
+            f"{path} holds no whole translator: what it says of itself cannot be read "
+            f"({type(error).__name__}: {error}). Save the translator again with Translator.save."
         ) from error
+
+
+def _assembled(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> Translator:
+    """The translator that a file describes; ModelError unless its parts belong together."""
     model = Seq2SeqTransformer(**metadata["size"])
     parameters = {name for name, _ in model.named_parameters()}  # a tied weight has one name
     if differing := parameters ^ tensors.keys():
         raise ModelError(
-            f"The weights in {path} are not those of the model it describes: {min(differing)} is "
-            "missing or unexpected. Save the translator again with Translator.save."
+            f"The weights are not those of the model it describes: {min(differing)} is missing or "
+            "unexpected. Save the translator again with Translator.save."
         )
+    for name, parameter in model.named_parameters():
+        if parameter.shape != tensors[name].shape:
+            raise ModelError(
+                f"The weights are not those of the model it describes: {name} has shape "
+                f"{tuple(tensors[name].shape)}, not {tuple(parameter.shape)}. Save the translator "
+                "again with Translator.save."
+            )
     model.load_state_dict(tensors, strict=False)
     return Translator(
         model.to(default_device()),

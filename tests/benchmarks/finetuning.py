@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 
 import attnlab as al
 from attnlab.classification.loading import load_base
-from attnlab.classification.saving import RECORD
+from attnlab.classification.naming import RECORD
 from attnlab.datasets.splits import Splits
 from attnlab.training import CHECKPOINT, Recipe, train
 

@@ -19,24 +19,14 @@ from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError
 TEXTS = ["A warm and funny film.", "Dull.", "Not one joke lands, and it is two hours long, alas."]
 
 
-@pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory):
-    """A word-piece tokenizer of 60 entries for the tiny models."""
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnopqrstuvwxyz",
-        "good",
-        "bad",
-        "film",
-    ]
-    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
-    file = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
-    file.write_text("\n".join(words[:60]))
-    return BertTokenizerFast(vocab_file=str(file), model_max_length=512)
+def word_pieces(pad=0):
+    """A word-piece tokenizer of 60 entries for the tiny models, with this id for padding."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, "good", "bad", "film"]
+    words = [*words, *(f"##{letter}" for letter in letters)][:60]
+    words[0], words[pad] = words[pad], words[0]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    return BertTokenizerFast(vocab=vocabulary, model_max_length=40)
 
 
 # ── ours ───────────────────────────────────────────────────────────────────────────────────────
@@ -237,10 +227,10 @@ def test_what_is_saved_loads_and_answers_alike(clf, tmp_path, places):
 
 
 @pytest.mark.parametrize("family", list(CONFIGS))
-def test_a_model_of_every_family_loads_from_a_folder(family, tokenizer, tmp_path):
+def test_a_model_of_every_family_loads_from_a_folder(family, tmp_path):
     model = tiny(family)
     model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    word_pieces(model.config.pad_token_id).save_pretrained(tmp_path)
     mine = al.load_classifier(tmp_path)
     assert (mine.layers, mine.heads) == (3, 4)
     assert mine.predict(["good film", "bad"]).probabilities.shape == (2, 3)
@@ -398,7 +388,8 @@ def test_a_token_costs_the_bytes_of_its_numbers(clf, movies):
 def test_a_lora_adapter_is_merged_to_the_same_bits_as_by_peft():
     from peft import PeftModel
 
-    from attnlab.classification.loading import adapters, load_base
+    from attnlab.classification.loading import load_base
+    from attnlab.classification.naming import adapters
 
     folder = adapters()["movie-sentiment"]
     ours = al.load_classifier("movie-sentiment", device="cpu").model
@@ -416,8 +407,8 @@ def test_a_lora_adapter_is_merged_to_the_same_bits_as_by_peft():
     [{"use_dora": True}, {"bias": "all"}, {"rank_pattern": {"key": 4}}, {"peft_type": "ADALORA"}],
 )
 def test_only_plain_lora_is_merged_without_peft(change):
-    from attnlab.classification.loading import adapters
     from attnlab.classification.merging_adapters import is_plain_lora
+    from attnlab.classification.naming import adapters
 
     config = json.loads((adapters()["movie-sentiment"] / "adapter_config.json").read_text())
     assert is_plain_lora(config)

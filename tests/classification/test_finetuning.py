@@ -127,6 +127,7 @@ def test_a_layer_that_was_not_in_the_base_is_trained_and_saved_with_the_rest(
 def test_other_families_are_fine_tuned_too(family, method, clf, little, tmp_path):
     config = CONFIGS[family]()
     config.vocab_size, config.max_position_embeddings = len(clf.tokenizer), 300
+    config.pad_token_id = clf.tokenizer.pad_token_id
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(tmp_path / "base")
     clf.tokenizer.save_pretrained(tmp_path / "base")

@@ -1,19 +1,23 @@
 """Translators: training, answers, maps and what silent heads cost."""
 
+import json
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from each_step import EachStep
+from safetensors.torch import save
 
 import attnlab as al
 from attnlab import translation
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
 from attnlab.errors import ModelError
+from attnlab.model_files import read_tensors
 from attnlab.training import checkpoint
 from attnlab.translation.batches import PairBatches
+from attnlab.translation.translator import Translator
 
 SMALL = {"d_model": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 64}
 
@@ -180,6 +184,37 @@ def test_what_is_no_translator_is_refused(tmp_path):
         al.load_translator(tmp_path / "some.safetensors")
     with pytest.raises(al.AttnlabError, match=r"There is no translator .*train_translator"):
         al.load_translator(tmp_path / "none.safetensors")
+
+
+def test_parts_of_a_translator_that_do_not_belong_together_are_refused(tmp_path):
+    dates = al.load_translator("dates")
+    path = dates.save(tmp_path / "whole.safetensors")
+    about, tensors = read_tensors(path)
+    described = json.loads(about["translator"])
+
+    def refused(words, tensors=tensors, **changes):
+        text = json.dumps(described | changes)
+        path.write_bytes(save(tensors, {"translator": text}))
+        with pytest.raises(ModelError, match=words):
+            al.load_translator(path)
+
+    larger = described["size"] | {"source_vocabulary": len(dates.source_words) + 1}
+    refused("has shape", size=larger)
+    refused("source_words has .* tokens and the model", source_words=described["target_words"])
+    refused("no sub-words", source_words="{}")
+    refused("missing or unexpected", size=described["size"] | {"encoder_layers": 1})
+    refused("missing or unexpected", tensors=dict(list(tensors.items())[1:]))
+    path.write_bytes(save(tensors, {"translator": "{}"}))
+    with pytest.raises(ModelError, match="holds no whole translator"):
+        al.load_translator(path)
+    path.write_bytes(save(tensors))
+    with pytest.raises(ModelError, match=r"holds no translator\. Give a file"):
+        al.load_translator(path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 9\n")
+    with pytest.raises(ModelError, match="Git LFS pointer"):
+        al.load_translator(path)
+    with pytest.raises(ModelError, match="do not belong together"):
+        Translator(dates.model, dates.target_words, dates.target_words)
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(splits, tmp_path, monkeypatch):
