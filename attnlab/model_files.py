@@ -1,7 +1,9 @@
 """Files of models as people bring them: what is wrong with one, and the tensors in it."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,24 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if trouble := damage(path):
         raise ModelError(f"{path} {trouble}.")
     return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+
+
+@contextlib.contextmanager
+def understood(path: str | os.PathLike[str], cure: str) -> Iterator[None]:
+    """Turn what fails inside, where a record of ours is taken apart, into a ModelError.
+
+    Parameters
+    ----------
+    path : of the record, for the message
+    cure : a sentence that says what to do
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path} lacks something, or is of another version ({type(error).__name__}: {error}). "
+            f"{cure}"
+        ) from error
 
 
 def _damaged_tensors(path: Path, head: bytes, size: int) -> str | None:

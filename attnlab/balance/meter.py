@@ -173,7 +173,7 @@ class Meter:
         tokenizer, array = self.clf.tokenizer, ids.cpu().numpy()
         distinct, back = np.unique(array, return_inverse=True)
         for token in set(distinct.tolist()) - self._punctuation.keys():
-            piece = characters(tokenizer, token)  # "\N{REPLACEMENT CHARACTER}": part of a character
+            piece = characters(tokenizer, token)  # of a part of a character: U+FFFD
             marks = [unicodedata.category(letter)[0] in "PS" for letter in piece]
             self._punctuation[token] = any(marks) and all(marks) and "\ufffd" not in piece
         signs = np.array([self._punctuation[token] for token in distinct.tolist()])[back]

@@ -13,6 +13,7 @@ from attnlab.classification.loading import load_classifier
 from attnlab.errors import AttnlabError
 from attnlab.files import atomic_write
 from attnlab.heads import HeadSettings
+from attnlab.model_files import read_json, understood
 
 _FILE = "tuning.json"
 _WEIGHTS = "weights"  # folder of the classifiers and checkpoints
@@ -87,7 +88,12 @@ class RunFolder:
         """
         if not (self.path / _FILE).exists():
             return None
-        record = json.loads((self.path / _FILE).read_text(encoding="utf-8"))
+        record = read_json(self.path / _FILE)
+        with understood(self.path / _FILE, "Choose another folder, and begin again."):
+            return self._state(record, first)
+
+    def _state(self, record: dict[str, Any], first: Classifier) -> State:
+        """What a record says; AttnlabError if it is of another run."""
         saved = record["identity"]
         other = [name for name in saved if saved[name] != self.identity.get(name)]
         if other:

@@ -18,6 +18,7 @@ from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
 from attnlab.files import atomic_write
 from attnlab.heads import HeadSettings
+from attnlab.model_files import read_json, understood
 
 _FILE = "tuned.json"
 
@@ -224,23 +225,25 @@ class Tuned:
         folder = Path(folder)
         if not (folder / _FILE).exists():
             raise AttnlabError(f"{folder} has no {_FILE}. Give a folder that Tuned.save wrote.")
-        record = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        models = {
-            name: load_classifier(folder / name)
-            for name in ("before", "model", "alone")
-            if (folder / name).exists()
-        }
-        settings = {
-            name: HeadSettings.from_json(record[name]) for name in ("settings", "start", "random")
-        }
-        return cls(
-            clf=models.get("model", models["before"]),
-            before=models["before"],
-            alone=models.get("alone"),
-            rounds=[Round.from_record(each) for each in record["rounds"]],
-            guard=record["guard"],
-            **settings,
-        )
+        record = read_json(folder / _FILE)
+        with understood(folder / _FILE, "Give a folder that Tuned.save wrote."):
+            models = {
+                name: load_classifier(folder / name)
+                for name in ("before", "model", "alone")
+                if (folder / name).exists()
+            }
+            settings = {
+                name: HeadSettings.from_json(record[name])
+                for name in ("settings", "start", "random")
+            }
+            return cls(
+                clf=models.get("model", models["before"]),
+                before=models["before"],
+                alone=models.get("alone"),
+                rounds=[Round.from_record(each) for each in record["rounds"]],
+                guard=record["guard"],
+                **settings,
+            )
 
     def __repr__(self) -> str:
         return f"Tuned({self.verdict})"

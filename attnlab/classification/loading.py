@@ -1,6 +1,5 @@
 """Classifiers by name: ours, a folder's or from the Hugging Face hub; what training starts from."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from attnlab.classification.naming import BUNDLED, located
 from attnlab.classification.saving import quietly
 from attnlab.device import device as default_device
 from attnlab.errors import ModelError
-from attnlab.model_files import read_tensors
+from attnlab.model_files import read_json, read_tensors
 from attnlab.training.history import History
 
 _ADAPTER = "adapter_config.json"
@@ -201,7 +200,7 @@ def _load_pruned(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
         folder = Path(huggingface_hub.snapshot_download(str(name), allow_patterns=wanted))
     files = [folder / "model.safetensors"]
     if (folder / _INDEX).exists():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / _INDEX)
         files = [folder / file for file in sorted(set(index["weight_map"].values()))]
     tensors: dict[str, torch.Tensor] = {}
     for file in files:

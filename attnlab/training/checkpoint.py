@@ -15,7 +15,7 @@ from torch import Tensor
 from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError, option, worded
 from attnlab.files import atomic_write
-from attnlab.model_files import read_tensors
+from attnlab.model_files import read_tensors, understood
 from attnlab.training.history import History
 from attnlab.training.run import Run
 
@@ -90,7 +90,12 @@ class Checkpoint:
             raise AttnlabError(
                 f"{self.path} is no checkpoint of attnlab. Take it away, and begin without resume."
             )
-        state = json.loads(about["attnlab"])
+        with understood(self.path, "Take it away, and begin without resume."):
+            state = json.loads(about["attnlab"])
+            self._take(run, state, tensors)
+
+    def _take(self, run: Run, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Put a run where a checkpoint says it was; AttnlabError if it was another run."""
         self._refuse_another(state["identity"], run.identity() | self._identity)
         _restore_tensors(run, tensors)
         run.step, run.epoch, run.batch = state["step"], state["epoch"], state["batch"]

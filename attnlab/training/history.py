@@ -9,6 +9,7 @@ import pandas as pd
 
 from attnlab.errors import AttnlabError
 from attnlab.files import atomic_write
+from attnlab.model_files import read_json, understood
 
 
 @dataclass
@@ -66,5 +67,7 @@ class History:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "History":
-        """Read what `save` wrote as .json."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        """Read what `save` wrote as .json; ModelError if it is something else."""
+        record = read_json(path)
+        with understood(path, "Give a .json file that History.save wrote."):
+            return cls(**record)

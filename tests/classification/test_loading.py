@@ -553,6 +553,9 @@ def test_a_run_does_not_go_on_from_another_base(folder, tmp_path, monkeypatch):
     other.save_pretrained(folder)
     with pytest.raises(al.AttnlabError, match="was another one: base_encoder"):
         al.finetune(folder, few(), "full", tmp_path / "run", resume=True, **options)
+    (tmp_path / "run" / checkpoint.CHECKPOINT).write_bytes(LFS)
+    with pytest.raises(al.AttnlabError, match="Git LFS pointer"):
+        al.finetune(folder, few(), "full", tmp_path / "run", resume=True, **options)
 
 
 # ── names ──────────────────────────────────────────────────────────────────────────────────────
