@@ -57,17 +57,9 @@ def refuse_another_base(
     fresh : names of its parameters that no file holds
     """
     tensors = read_tensors(folder / WEIGHTS)[1]
-    lacking = [name for name in fresh if not any(key.endswith(name) for key in tensors)]
-    if lacking:
-        raise ModelError(
-            f"{folder / WEIGHTS} lacks {', '.join(lacking[:3])}, and the base {record['base']!r} "
-            "has none either: the answers would be random. Make the adapter again with al.finetune."
-        )
     was = record.get("base_fingerprint") or {}
-    if not was:
-        return
-    brought = {part_of(key) for key in tensors if "lora_" not in key} - {"encoder"}
-    now = base_fingerprint(model, tokenizer)
+    brought = {part_of(key) for key in [*tensors, *fresh] if "lora_" not in key} - {"encoder"}
+    now = base_fingerprint(model, tokenizer) if was else {}
     other = [part for part in was if part not in brought and was[part] != now.get(part)]
     if other:
         told = " and ".join(f"{part} {was[part]}" for part in other)
@@ -75,6 +67,12 @@ def refuse_another_base(
         raise ModelError(
             f"The adapter in {folder} was trained on {record['base']!r} with {told}; what is there "
             f"now has {found}. Put the old base back, or fine-tune again on the new one."
+        )
+    lacking = [name for name in fresh if not any(key.endswith(name) for key in tensors)]
+    if lacking:
+        raise ModelError(
+            f"{folder / WEIGHTS} lacks {', '.join(lacking[:3])}, and the base {record['base']!r} "
+            "has none either: the answers would be random. Make the adapter again with al.finetune."
         )
 
 

@@ -40,7 +40,7 @@ def base_fingerprint(model: Any, tokenizer: Any) -> dict[str, str]:
     settings = ("model_type", "num_attention_heads", "n_heads", "hidden_act", "layer_norm_eps")
     parts["encoder"] += [str(config.get(name)) for name in settings]
     vocabulary = sorted(tokenizer.get_vocab().items())
-    parts["tokenizer"] = [str(vocabulary), str(tokenizer(_PROBE)["input_ids"])]
+    parts["tokenizer"] = [str(vocabulary), str(tokenizer(_PROBE, verbose=False)["input_ids"])]
     return {part: _hash(content) for part, content in parts.items()}
 
 
