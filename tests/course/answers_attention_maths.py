@@ -4,6 +4,8 @@ import math
 
 import torch
 
+import attnlab as al
+
 
 # --- softmax ---
 def softmax_by_rows(scores, temperature=1.0):
@@ -76,6 +78,11 @@ def gradient_by_jacobian(weights, gradient):
     return (jacobian @ gradient[..., None])[..., 0]
 
 
+def gradient_by_matrices(weights, gradient):
+    product = weights[..., None, :] @ gradient[..., :, None]
+    return weights * gradient - weights * product[..., 0]
+
+
 def gradient_at_once(weights, gradient):
     return weights * (gradient - (weights * gradient).sum(-1, keepdim=True))
 
@@ -95,6 +102,14 @@ def entropy_with_a_clamp(weights):
     return -torch.einsum("...k,...k->...", weights, weights.clamp_min(1e-12).log())
 
 
+def entropy_by_entr(weights):
+    return torch.special.entr(weights).sum(-1)
+
+
+def entropy_of_the_package(weights):
+    return al.attention.entropy(weights)
+
+
 # --- additive_scores ---
 def additive_by_loops(query, key, query_weight, key_weight, vector):
     if query.dim() > 2:
@@ -108,6 +123,11 @@ def additive_by_loops(query, key, query_weight, key_weight, vector):
             torch.stack([(q @ query_weight + k @ key_weight).tanh().dot(vector) for k in key])
         )
     return torch.stack(rows)
+
+
+def additive_by_expansion(query, key, query_weight, key_weight, vector):
+    hidden = (query @ query_weight)[..., :, None, :] + (key @ key_weight)[..., None, :, :]
+    return (hidden.tanh() * vector).sum(-1)
 
 
 def additive_by_einsum(query, key, query_weight, key_weight, vector):
@@ -147,6 +167,10 @@ def positions_at_once(length, width, base=10000, start=0, doubled=1, sign=-1):
     return table
 
 
+def positions_in_numpy(length, width):
+    return positions_at_once(length, width).numpy()
+
+
 def positions_in_halves(length, width):
     table = positions_at_once(length, width)
     return torch.cat([table[:, 0::2], table[:, 1::2]], -1)
@@ -161,10 +185,10 @@ def positions_with_a_frequency_for_each_column(length, width):
 RIGHT = {
     "softmax": [softmax_by_rows, softmax_at_once, softmax_by_logarithms],
     "scaled_dot_scores": [scores_by_loops, scores_by_einsum],
-    "softmax_gradient": [gradient_by_jacobian, gradient_at_once],
-    "entropy": [entropy_with_where, entropy_with_a_clamp],
-    "additive_scores": [additive_by_loops, additive_by_einsum],
-    "sinusoidal_positions": [positions_by_loops, positions_at_once],
+    "softmax_gradient": [gradient_by_matrices, gradient_at_once],
+    "entropy": [entropy_with_where, entropy_with_a_clamp, entropy_by_entr, entropy_of_the_package],
+    "additive_scores": [additive_by_expansion, additive_by_einsum],
+    "sinusoidal_positions": [positions_by_loops, positions_at_once, positions_in_numpy],
 }
 
 # wrong answers that know nothing of the checks, and words of what they are told; the mistakes that
@@ -201,6 +225,7 @@ WRONG = {
     ],
     "softmax_gradient": [
         (lambda w, g: torch.einsum("...k,...k->...k", w - w * w, g), "diagonal of the Jacobian"),
+        (gradient_by_jacobian, "T x T"),
         (lambda w, g: gradient_by_jacobian(w, g) / w, "factor w in front"),
         (lambda w, g: gradient_at_once(w.flatten(), g.flatten()).view_as(w), "Rows influence"),
     ],
@@ -208,10 +233,12 @@ WRONG = {
         (lambda w: entropy_with_where(w) / math.log(2), "in bits"),
         (lambda w: -torch.einsum("...k,...k->...", w, (w + 1e-2).log()), "Did you add 0.01"),
         (lambda w: torch.tensor(entropy_with_where(w.detach()).tolist()), "No gradient"),
+        (lambda w: -torch.where(w > 0, w * w.log(), 0.0).sum(-1), "mended afterwards"),
     ],
     "additive_scores": [
         (additive_pairwise, "RuntimeError"),
         (additive_swapped, "changed places"),
+        (additive_by_loops, "there is a loop"),
         (additive_without_batches, "count the axes from the end"),
     ],
     "sinusoidal_positions": [

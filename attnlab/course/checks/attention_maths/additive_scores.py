@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
+    GRADIENT_MISSING,
+    LOOP,
     Answer,
     Call,
     Comparison,
@@ -49,6 +51,8 @@ def check(answer: Answer, draw: Draw) -> Held:
         in_batches.on(lambda: Call(*heads, *network), "The scores differ for (B, H, T, D).")
     answer.gradients(_reference, query, key, *network)
     yield "different widths, and batches"
+    answer.without_loop(_inputs(draw, 2, 3, 4, 4, 5), _inputs(draw, 12, 20, 4, 4, 5))
+    yield "without loops"
 
 
 def _reference(query: Tensor, key: Tensor, u: Tensor, w: Tensor, v: Tensor) -> Tensor:
@@ -99,6 +103,11 @@ def _with(
     return answer
 
 
+def _pair_by_pair(query: Tensor, key: Tensor, u: Tensor, w: Tensor, v: Tensor) -> Tensor:
+    rows = [(query[..., i, None, :] @ u + key @ w).tanh() @ v for i in range(query.shape[-2])]
+    return torch.stack(rows, -2)
+
+
 MISTAKES = [
     Mistake(
         _with(inner=lambda hidden: hidden),
@@ -134,6 +143,12 @@ MISTAKES = [
         _with(axes=(-3, -2)),
         "Your scores have a row for each key.\nQueries ask: should they not be the rows?",
         alike=same_shape,
+    ),
+    Mistake(_pair_by_pair, LOOP, compared=False),
+    Mistake(
+        lambda query, key, u, w, v: _with()(query, key.detach(), u, w, v),
+        GRADIENT_MISSING,
+        compared=False,
     ),
     Mistake(
         lambda query, key, u, w, v: ((query @ u)[:, None] + (key @ w)[None]).tanh() @ v,

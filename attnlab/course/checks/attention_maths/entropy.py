@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnlab.course.checks.examiner import (
     NO_GRADIENT,
-    READY_MADE,
+    WRONG_GRADIENT,
     Answer,
     Call,
     Comparison,
@@ -17,13 +17,30 @@ from attnlab.course.checks.examiner import (
     Exercise,
     Held,
     Mistake,
+    backward,
     not_finite,
+    require,
+    same,
     same_shape,
     where,
 )
 
 SEEN = "{keys} equal weights should give log({keys}) = {right:.4f}; yours is {value:.4f}.\n"
 IN_A_BATCH = "Right for a matrix, wrong for a batch: the last axis is -1."
+MANY_KEYS = (
+    "With several hundred keys the entropy is wrong; with a few it is right. "
+    "There each weight is small, yet together they are much.\nDo you leave small weights out, or "
+    "change them?"
+)
+TINY = (
+    "Where thousands of keys share a thousandth of the weight the entropy is wrong.\n"
+    "Is a weight changed or left out that is small, but not 0?"
+)
+NAN_AT_ZERO = (
+    "The entropy is right, but its gradient is NaN where a weight is exactly 0: the NaN of 0 log 0 "
+    "is mended afterwards, and the gradient still comes through it.\n"
+    "Can you keep 0 away from the logarithm beforehand?"
+)
 
 
 def check(answer: Answer, draw: Draw) -> Held:
@@ -42,10 +59,15 @@ def check(answer: Answer, draw: Draw) -> Held:
         "For rows of different weights the entropy is wrong.",
         tolerance=1e-4,
     )
+    compared.on(lambda: Call(_many(draw, 1.0)), MANY_KEYS)
+    compared.on(lambda: Call(_many(draw, 1e-3)), TINY)
+    yield "small weights count, however many they are"
     with where(IN_A_BATCH):
         answer.tensor(draw.weights(2, 3, 5), shape=(2, 3), what="entropy")
         in_batches = Comparison(answer, _reference, what="entropy")
-        in_batches.on(lambda: Call(draw.weights(2, 3, 5)), "The entropy differs.")
+        for shape in ((2, 5, 5), (2, 3, 4, 5)):
+            in_batches.on(partial(_weights, draw, *shape), "The entropy differs.")
+    compared.on(lambda: Call(draw.weights(6)), "Right for a matrix, wrong for a single row (T,).")
     yield "one number for each query"
 
     compared.on(
@@ -57,11 +79,37 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "a single key gives 0, without NaN"
     answer.gradients(_reference, draw.weights(3, 5))
-    yield "gradients pass through"
+    _gradients_beside_zeros(answer, draw)
+    yield "gradients pass through, also beside a weight of 0"
 
 
 def _reference(weights: Tensor) -> Tensor:
     return torch.special.entr(weights).sum(-1)
+
+
+def _weights(draw: Draw, *shape: int) -> Call:
+    return Call(draw.weights(*shape))
+
+
+def _many(draw: Draw, share: float) -> Tensor:
+    """Rows in which hundreds of keys, or thousands, have a ``share`` of the weight among them."""
+    keys = draw.whole(200, 400) if share == 1 else 10 * draw.whole(300, 400)
+    weights = torch.full((2, keys), share / keys)
+    weights[:, 0] += 1 - share
+    return weights
+
+
+def _gradients_beside_zeros(answer: Answer, draw: Draw) -> None:
+    """Where a weight is 0 the true gradient is infinite, so any number will do, but not NaN."""
+    weights = torch.zeros(3, 6)
+    weights[:, 1:5] = draw.weights(3, 4)
+    weights.requires_grad_()
+    result = answer.tensor(weights, shape=(3,), what="entropy")
+    (found,) = backward(result, [weights], torch.ones(3))
+    assert found is not None
+    require(not found.isnan().any(), NAN_AT_ZERO)
+    right = -1 - weights.detach()[:, 1:5].log()
+    require(same(found[:, 1:5], right, 1e-3), WRONG_GRADIENT)
 
 
 def _facts(call: Call, entropy: Tensor) -> dict[str, Any]:
@@ -79,6 +127,14 @@ def _nats(weights: Tensor) -> Tensor:
 
 def _right(weights: Tensor) -> Tensor:
     return -(weights * weights.clamp_min(1e-30).log()).sum(-1)
+
+
+def _only_above(least: float, weights: Tensor) -> Tensor:
+    return torch.where(weights > least, torch.special.entr(weights), 0.0).sum(-1)
+
+
+def _clamped_at(least: float, weights: Tensor) -> Tensor:
+    return -(weights * weights.clamp_min(least).log()).sum(-1)
 
 
 def _with_something_added(weights: Tensor, added: float) -> Tensor:
@@ -136,19 +192,15 @@ MISTAKES = [
         "What should 0 log 0 be, and how do you keep the logarithm away from 0?",
         alike=not_finite,
     ),
+    *(Mistake(partial(_only_above, least), MANY_KEYS) for least in (1e-2, 5e-3)),
+    Mistake(lambda weights: _right(weights.clamp_min(5e-3)), MANY_KEYS),
+    *(Mistake(partial(_only_above, least), TINY) for least in (1e-3, 1e-6)),
+    *(Mistake(partial(_clamped_at, least), TINY) for least in (1e-3, 1e-6)),
     Mistake(lambda weights: _right(weights.detach()), NO_GRADIENT, compared=False),
     Mistake(
-        lambda weights: torch.special.entr(weights).sum(-1),
-        READY_MADE,
-        compared=False,
+        lambda weights: -(weights * weights.log()).nan_to_num().sum(-1), NAN_AT_ZERO, compared=False
     ),
+    Mistake(lambda weights: -torch.xlogy(weights, weights).sum(-1), NAN_AT_ZERO, compared=False),
 ]
 
-EXERCISE = Exercise(
-    "entropy",
-    "attention_maths",
-    1,
-    check,
-    frozenset({"entropy", "entr", "special_entr"}),
-    MISTAKES,
-)
+EXERCISE = Exercise("entropy", "attention_maths", 1, check, mistakes=MISTAKES)

@@ -20,7 +20,10 @@ from attnlab.course.checks.examiner import (
 )
 
 SEEN = "With d = {width} your scores have a standard deviation of {spread:.2g}, not about 1.\n"
-ALL_AXES = "Right for matrices, wrong for batches {names}: .T turns all axes round."
+ALL_AXES = (
+    "Right for matrices, wrong for batches {names}.\n"
+    "Do you count the axes from the end? (.T turns all of them round.)"
+)
 
 
 def check(answer: Answer, draw: Draw) -> Held:

@@ -1,6 +1,7 @@
 """The exercise ``sinusoidal_positions``."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ from attnlab.course.checks.examiner import (
     same_shape,
 )
 
+LIMITED = (
+    "Right for a small table, wrong for one with many {most}.\n"
+    "Is there a largest number typed in? Both sizes come as arguments."
+)
+
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``sinusoidal_positions(length, width)``: sines in even columns, cosines in odd ones."""
@@ -28,7 +34,10 @@ def check(answer: Answer, draw: Draw) -> Held:
         return Call(2 * draw.whole(2, 4) + 1, 2 * draw.whole(2, 5))  # never the same
 
     def first_row(positions: object, right: Tensor) -> Tensor:
-        return a_tensor(positions, tuple(right.shape), "positions")[:1]
+        return table(positions, right)[:1]
+
+    def table(positions: object, right: Tensor) -> Tensor:
+        return a_tensor(positions, tuple(right.shape), "positions", array=True)
 
     Comparison(answer, _reference, MISTAKES, read=first_row).on(
         sizes,
@@ -36,18 +45,23 @@ def check(answer: Answer, draw: Draw) -> Held:
         facts=lambda call, _: dict(zip(("length", "width"), call.arguments, strict=True)),
     )
     yield "position 0 is 0, 1, 0, 1, ..."
-    compared = Comparison(
-        answer, _reference, MISTAKES, what="positions", tolerance=1e-4, loosely=3e-2
-    )
+    compared = Comparison(answer, _reference, MISTAKES, read=table, tolerance=1e-4, loosely=3e-2)
     compared.on(
         sizes,
         "The frequencies are wrong.\n"
         "Is the angle position / 10000^(2i / width), with i the number of the pair?",
     )
     yield "frequencies fall from 1 towards 1/10000"
-    single = answer.tensor(1, 2, shape=(1, 2), what="positions")
+    for size, most in (
+        (lambda: Call(5000 + draw.whole(1, 99), 4), "positions"),
+        (lambda: Call(3, 2 * draw.whole(300, 400)), "columns"),
+    ):
+        Comparison(answer, _reference, read=table, tolerance=3e-3).on(
+            size, LIMITED.format(most=most)
+        )
+    single = table(answer(1, 2), torch.zeros(1, 2))
     require(same(single, torch.tensor([[0.0, 1.0]])), "One position of width 2 should be [[0, 1]].")
-    yield "a single position"
+    yield "any sizes, down to a single position"
 
 
 def _reference(length: int, width: int) -> Tensor:
@@ -96,6 +110,11 @@ def _with(**parts: Any) -> Any:
     return lambda length, width: _waves(length, width, **parts)
 
 
+def _a_table_of(rows: int) -> Callable[[int, int], Tensor]:
+    """Cut out of a table that has so many rows."""
+    return lambda length, width: _waves(rows, width)[torch.arange(length) % rows]
+
+
 MISTAKES = [
     Mistake(
         lambda length, width: _waves(length, width).T,
@@ -142,6 +161,7 @@ MISTAKES = [
     ),
     Mistake(_with(base=math.e), "The base is e instead of 10000."),
     Mistake(_with(base=1000), "The base is 1000 instead of 10000."),
+    *(Mistake(_a_table_of(rows), LIMITED, compared=False) for rows in (64, 512, 5000)),
 ]
 
 EXERCISE = Exercise(

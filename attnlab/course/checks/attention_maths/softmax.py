@@ -18,12 +18,18 @@ from attnlab.course.checks.examiner import (
     Exercise,
     Held,
     Mistake,
+    a_tensor,
     not_finite,
 )
 
 SHIFTED_TOO_EARLY = (
     "With scores near 1000 and temperature {temperature} the weights are wrong.\n"
-    "Do you divide by the temperature first, and then subtract the largest?"
+    "Is the temperature used as it is? Do you divide by it first, and then subtract the largest?"
+)
+SMALL = (
+    "The largest weights are right, the smallest are not.\n"
+    "Is something added to the sum, or a small weight changed? Nothing needs it: once the largest "
+    "score is subtracted, the sum is at least 1."
 )
 
 
@@ -45,6 +51,10 @@ def check(answer: Answer, draw: Draw) -> Held:
         lambda: Call(draw.normal(2, 4, 6)),
         "Right for a matrix, wrong for a batch of shape (B, T_q, T_k).\nThe last axis is -1.",
     )
+    compared.on(
+        lambda: Call(draw.normal(2, 3, 4, 6)),
+        "Right for a batch, wrong for one with heads, (B, H, T_q, T_k).\nThe last axis is -1.",
+    )
     yield "each row by itself, in a batch too"
 
     compared.on(
@@ -58,7 +68,11 @@ def check(answer: Answer, draw: Draw) -> Held:
         "With rows at very different levels your weights are wrong.",
         tolerance=1e-3,
     )
-    yield "stable at large scores"
+    exact = Comparison(answer, _reference, read=_logarithms, tolerance=1e-4)
+    exact.on(lambda: Call(8 * draw.normal(3, 6)), SMALL)
+    exact = Comparison(answer, _reference, read=_if_double, tolerance=1e-8)
+    exact.on(lambda: Call(draw.normal(3, 6).double()), SMALL)
+    yield "stable at large scores, exact for small weights"
 
     compared.on(
         lambda: Call(draw.normal(3, 5), temperature=0.25 + 0.5 * draw.whole(3, 5)),
@@ -81,6 +95,16 @@ def check(answer: Answer, draw: Draw) -> Held:
 
 def _large(draw: Draw) -> Tensor:
     return torch.tensor([1000.0, 999.0, 900.0]) + draw.normal(3)
+
+
+def _logarithms(result: object, right: Tensor) -> Tensor:
+    """So that a small weight counts like a large one."""
+    return a_tensor(result, tuple(right.shape), "weights").log().clamp_min(-80)
+
+
+def _if_double(result: object, right: Tensor) -> Tensor:
+    weights = a_tensor(result, tuple(right.shape), "weights")
+    return weights if weights.dtype == torch.double else right
 
 
 def _reference(scores: Tensor, temperature: float = 1.0) -> Tensor:
@@ -106,6 +130,12 @@ def _denominator_detached(scores: Tensor, temperature: float = 1.0) -> Tensor:
 
 def _shifted_too_early(scores: Tensor, temperature: float = 1.0) -> Tensor:
     return _unstable(scores / temperature - scores.amax(-1, keepdim=True))
+
+
+def _sum_with(added: float, scores: Tensor, temperature: float = 1.0) -> Tensor:
+    scores = scores / temperature
+    powers = (scores - scores.amax(-1, keepdim=True)).exp()
+    return powers / (powers.sum(-1, keepdim=True) + added)
 
 
 def _in_place(scores: Tensor, temperature: float = 1.0) -> Tensor:
@@ -180,6 +210,12 @@ MISTAKES = [
     Mistake(
         lambda scores, temperature=1.0: _stable(scores.detach() / temperature),
         NO_GRADIENT,
+        compared=False,
+    ),
+    *(Mistake(partial(_sum_with, added), SMALL, compared=False) for added in (1e-5, 1e-6, 1e-7)),
+    Mistake(
+        lambda scores, temperature=1.0: _stable(scores / temperature).clamp_min(1e-6),
+        SMALL,
         compared=False,
     ),
     Mistake(_denominator_detached, WRONG_GRADIENT, compared=False),

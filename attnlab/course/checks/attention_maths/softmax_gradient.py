@@ -12,8 +12,20 @@ from attnlab.course.checks.examiner import (
     Exercise,
     Held,
     Mistake,
+    a_tensor,
     require,
 )
+
+TABLE = (
+    "The gradient is right, but for {keys} keys in a row you make a tensor of {largest:,} numbers: "
+    "that is the Jacobian, T x T.\nMultiplied by g, what is left of w_i w_j g_j if you add up over "
+    "j first?"
+)
+SMALL = (
+    "Where a weight is small or exactly 0 the gradient is wrong.\n"
+    "Do you divide by a weight, or leave small ones out?"
+)
+KEYS = 64
 
 
 def check(answer: Answer, draw: Draw) -> Held:
@@ -39,6 +51,26 @@ def check(answer: Answer, draw: Draw) -> Held:
     require(total < 1e-5, f"The gradient of a row should sum to 0, yours sums to {total:.2g}.")
     yield "sums to 0: the same added to all scores changes nothing"
 
+    def sharp() -> Call:
+        """The smaller a weight, the larger what is asked of it."""
+        weights = (5 * draw.normal(3, 6)).softmax(-1)
+        return Call(weights, draw.normal(3, 6) / weights)
+
+    def with_zeros() -> Call:
+        weights = torch.cat([draw.weights(3, 4), torch.zeros(3, 2)], -1)
+        return Call(weights, draw.normal(3, 6))
+
+    for situation in (sharp, with_zeros):
+        compared.on(situation, SMALL, read=_or_nan, tolerance=1e-3)
+    yield "small weights, and weights of 0"
+    largest = answer.effort(draw.weights(2, KEYS), draw.normal(2, KEYS)).largest
+    require(largest < KEYS**2, TABLE.format(keys=KEYS, largest=largest))
+    yield "without a table of T x T numbers"
+
+
+def _or_nan(result: object, right: Tensor) -> Tensor:
+    return a_tensor(result, tuple(right.shape), "gradient", may_be_nan=True)
+
 
 def _reference(weights: Tensor, gradient: Tensor) -> Tensor:
     scores = weights.log().requires_grad_()  # their softmax gives the weights
@@ -50,6 +82,11 @@ def _reference(weights: Tensor, gradient: Tensor) -> Tensor:
 
 def _less_the_mean(weights: Tensor, gradient: Tensor, axis: int = -1) -> Tensor:
     return weights * (gradient - (weights * gradient).sum(axis, keepdim=True))
+
+
+def _by_jacobian(weights: Tensor, gradient: Tensor) -> Tensor:
+    jacobian = torch.diag_embed(weights) - weights[..., :, None] * weights[..., None, :]
+    return (jacobian @ gradient[..., None])[..., 0]
 
 
 MISTAKES = [
@@ -97,6 +134,19 @@ MISTAKES = [
     Mistake(
         lambda weights, gradient: _less_the_mean(weights, gradient, 0),
         "Right for one row; for a batch you sum over axis 0.\nThe last axis is -1.",
+    ),
+    Mistake(_by_jacobian, TABLE, compared=False),
+    Mistake(
+        lambda weights, gradient: torch.where(
+            weights > 1e-3, _less_the_mean(weights, gradient), 0.0
+        ),
+        SMALL,
+        compared=False,
+    ),
+    Mistake(
+        lambda weights, gradient: _less_the_mean(weights, gradient) / weights * weights,
+        SMALL,
+        compared=False,
     ),
     Mistake(_reference, READY_MADE, compared=False),
 ]

@@ -1,18 +1,24 @@
 """The learner's function or class, called safely."""
 
+import contextlib
+import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attnlab.course.checks.examiner.effort import Effort, effort_of
 from attnlab.course.checks.examiner.failures import (
     BACKWARD_FAILS,
     CHANGES_LIST,
     CHANGES_TENSOR,
     GRADIENT_LOST,
+    GRADIENT_MISSING,
+    LEFT_BEHIND,
+    LOOP,
     NO_GRADIENT,
     WRONG_GRADIENT,
     CheckFailed,
@@ -93,15 +99,38 @@ class Answer:
         result = a_tensor(result, tuple(expected.shape))
         backwards = torch.randn_like(expected)
         right = torch.autograd.grad(expected, wanted, backwards)
-        for mine, theirs in zip(backward(result, wanted, backwards), right, strict=True):
-            if mine is None or not mine.isfinite().all():
-                raise CheckFailed(GRADIENT_LOST)
+        names = self._names(leaves)
+        for name, mine, theirs in zip(
+            names, backward(result, wanted, backwards), right, strict=True
+        ):
+            if mine is None:
+                raise CheckFailed(GRADIENT_MISSING.format(name=name))
+            require(mine.isfinite().all(), GRADIENT_LOST)
             require(same(mine, theirs, 1e-3), WRONG_GRADIENT)
+
+    def effort(self, *arguments: Any, **keywords: Any) -> Effort:
+        """How many operations a call takes, and how large the largest tensor is that it makes."""
+        return effort_of(lambda: self(*arguments, **keywords))
+
+    def without_loop(self, small: Sequence[Any], large: Sequence[Any]) -> None:
+        """Require as many operations for a large input as for a small one."""
+        few, many = self.effort(*small).operations, self.effort(*large).operations
+        require(many <= few + 2, LOOP.format(few=few, many=many))
+
+    def _names(self, arguments: Sequence[Any]) -> list[str]:
+        """What the learner calls the tensors of numbers among the arguments."""
+        names = [f"input {number}" for number in range(1, len(arguments) + 1)]
+        with contextlib.suppress(ValueError, TypeError):  # not everything has a signature
+            parameters = list(inspect.signature(self.given).parameters)
+            names[: len(parameters)] = [f"`{name}`" for name in parameters[: len(names)]]
+        return [
+            name for name, argument in zip(names, arguments, strict=True) if _is_float(argument)
+        ]
 
     def _run(self, call: Callable[[], Any]) -> Any:
         started = time.monotonic()
         try:
-            with time_limit(self.seconds_left), watched(self.forbidden):
+            with _left_as_it_was(), time_limit(self.seconds_left), watched(self.forbidden):
                 return call()
         except CheckFailed:
             raise
@@ -128,6 +157,19 @@ class Answer:
                 f"Is it `class {self.name}(nn.Module)`?"
             )
         return Answer(made, self.name, self.forbidden, self.seconds_left)
+
+
+@contextlib.contextmanager
+def _left_as_it_was() -> Iterator[None]:
+    """Fail where torch's switches are not what they were; put them back."""
+    gradients, kind = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        yield
+        require(torch.is_grad_enabled() == gradients, LEFT_BEHIND.format(what="gradients"))
+        require(torch.get_default_dtype() == kind, LEFT_BEHIND.format(what="the default dtype"))
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(kind)
 
 
 def backward(

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner.answer import Answer
-from attnlab.course.checks.examiner.failures import CheckFailed, Unwritten
+from attnlab.course.checks.examiner.failures import (
+    CHECKS_OWN,
+    CheckFailed,
+    Unwritten,
+    require,
+)
 from attnlab.course.checks.examiner.mistakes import Mistake
-from attnlab.course.checks.examiner.safety import exception_text, no_stderr
+from attnlab.course.checks.examiner.safety import (
+    exception_text,
+    is_checks_own,
+    no_stderr,
+)
 from attnlab.errors import AttnlabError
 
 Held = Generator[str, None, None]
@@ -52,6 +61,7 @@ class Exercise:
                 examined = Answer(answer, self.name, self.forbidden)
                 for line in self.check(examined, Draw(seed)):
                     held.append(line)
+                require(not is_checks_own(answer), CHECKS_OWN)
         except Unwritten as problem:
             raise Unwritten(f"{self.name}\n  {problem}") from None
         except CheckFailed as problem:

@@ -13,8 +13,16 @@ NO_GRADIENT = (
     "Is there a detach(), .data, .item(), no_grad() or torch.tensor(...) on the way?"
 )
 GRADIENT_LOST = (
-    "The result is right, but a gradient is NaN or infinite, or missing: one such row would ruin "
-    "a whole training.\nIs there a log(0), a 0 / 0 that is mended afterwards, or a detach()?"
+    "The result is right, but a gradient is NaN or infinite: one such row would ruin a whole "
+    "training.\nIs there a log(0) or a 0 / 0 that is mended afterwards?"
+)
+GRADIENT_MISSING = (
+    "The result is right, but {name} gets no gradient.\n"
+    "Is there a detach(), .data, no_grad() or a conversion between it and the result?"
+)
+LOOP = (
+    "The result is right, but a larger input takes {many} operations where a small one takes "
+    "{few}: there is a loop.\nWhich axes would let one operation do it all?"
 )
 WRONG_GRADIENT = (
     "The result is right, but its gradient is not.\n"
@@ -40,6 +48,15 @@ FROM_NUMPY = (
 READY_MADE = (
     "Your answer calls a ready-made {name}; here the point is to write it.\n"
     "Which simpler operations does it consist of?"
+)
+
+CHECKS_OWN = (
+    "Your answer calls or copies a function of the checks themselves; here the point is to write "
+    "it.\nWhich steps would you take without it?"
+)
+LEFT_BEHIND = (
+    "Your function leaves {what} changed for all that comes after it.\n"
+    "Is there a switch that has no `with` around it? `with` puts back what was before."
 )
 
 

@@ -15,6 +15,7 @@ from attnlab.course.checks.examiner.results import a_tensor, same
 
 Alike = Callable[[Any, Any], bool]
 
+DRAWS = 4  # of each kind of input
 FURTHER_DRAWS = 2  # on which a mistake must fit, besides the one where the answer differs
 
 
@@ -100,6 +101,9 @@ class Comparison:
     ) -> Any:
         """Return the answer's result for what ``draw_call`` draws; fail unless it is right.
 
+        It draws several times, so that no decisive case is missed and nothing may be carried over
+        from one call to the next.
+
         Parameters
         ----------
         draw_call : draws the input; where results differ it is called again, for further draws
@@ -108,7 +112,19 @@ class Comparison:
             diagnoses
         read, tolerance : for this kind of input, in place of the comparison's own
         """
-        seen = _Seen(draw_call(), read or self.read, tolerance or self.tolerance)
+        for _ in range(DRAWS):
+            seen = _Seen(draw_call(), read or self.read, tolerance or self.tolerance)
+            result = self._examine(seen, draw_call, otherwise, facts)
+        return result
+
+    def _examine(
+        self,
+        seen: "_Seen",
+        draw_call: Callable[[], Call],
+        otherwise: str,
+        facts: Callable[[Call, Any], Mapping[str, Any]] | None,
+    ) -> Any:
+        """The answer's result on one draw; a failure with its diagnosis unless it is right."""
         right = seen.call.of(self.reference)
         expected = seen.read(right, right)
         result = seen.result = seen.call.of(self.answer)

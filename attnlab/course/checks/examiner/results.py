@@ -13,10 +13,20 @@ from attnlab.course.checks.examiner.failures import FROM_NUMPY, CheckFailed, Unw
 
 
 def a_tensor(
-    result: object, shape: tuple[int, ...], what: str = "result", may_be_nan: bool = False
+    result: object,
+    shape: tuple[int, ...],
+    what: str = "result",
+    may_be_nan: bool = False,
+    array: bool = False,
 ) -> Tensor:
-    """The result as a tensor of this shape without NaN, or a failure that says what it is."""
+    """The result as a tensor of this shape without NaN, or a failure that says what it is.
+
+    Where no gradient is needed an ``array`` will do.
+    """
     _something(result, what)
+    if array and isinstance(result, np.ndarray):
+        with contextlib.suppress(TypeError):  # of text or of objects
+            result = torch.from_numpy(np.ascontiguousarray(result))
     if isinstance(result, np.ndarray | np.generic):
         raise CheckFailed(FROM_NUMPY.format(what=what))
     if not isinstance(result, Tensor):

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import io
+import os
 import signal
 import sys
 import threading
@@ -14,8 +15,91 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnlab.course.checks.examiner.failures import READY_MADE, CheckFailed
+from attnlab.course.checks.examiner.failures import (
+    CHECKS_OWN,
+    READY_MADE,
+    CheckFailed,
+    require,
+)
 from attnlab.files import PACKAGE
+
+OURS = f"{PACKAGE}{os.sep}"  # code of ours is known by its file, wherever it was copied to
+CHECKS = f"{PACKAGE / 'course' / 'checks'}{os.sep}"
+
+
+HINTS = (  # words of an exception, and a question about what is likely behind it
+    (
+        "torch.return_types",
+        "max, min, median and sort with an axis give two things, values and indices. "
+        "Do you want `.values`, or amax and amin?",
+    ),
+    ("for ^", "In Python `^` is 'exclusive or'. The power is `**`: is that what you mean?"),
+    ("bitwise_xor", "In Python `^` is 'exclusive or'. The power is `**`: is that what you mean?"),
+    (
+        "Boolean value of Tensor with more than one value",
+        "`not`, `and`, `or` and `if` ask for a single truth value. Element by element it is `~`, "
+        "`&`, `|` and torch.where: which of them do you need?",
+    ),
+    (
+        "truth value of an array with more than one element",
+        "`not`, `and`, `or` and `if` ask for a single truth value. Element by element it is `~`, "
+        "`&`, `|` and np.where: which of them do you need?",
+    ),
+    (
+        "Dimension out of range",
+        "There are fewer axes than you count. Does your axis count from the end, as -1 and -2 do, "
+        "so that it fits matrices and batches?",
+    ),
+    ("too many indices", "There are fewer axes than you index. Would `...` or -1 fit any number?"),
+    (
+        "shapes cannot be multiplied",
+        "In a @ b the last axis of a is as long as the last but one of b. Do the last two axes of "
+        "one of them have to change places, .transpose(-2, -1)?",
+    ),
+    (
+        "Expected size for first two dimensions of batch2",
+        "In a @ b the last axis of a is as long as the last but one of b. Do the last two axes of "
+        "one of them have to change places, .transpose(-2, -1)?",
+    ),
+    (
+        "must match",
+        "Axes are paired from the last one backwards; paired ones are equally long, or one of "
+        "them is 1. Is an axis of length 1 missing (keepdim=True, unsqueeze, [:, None]), or at "
+        "the wrong place?",
+    ),
+    (
+        "could not be broadcast",
+        "Axes are paired from the last one backwards; paired ones are equally long, or one of "
+        "them is 1. Is an axis of length 1 missing (keepdims=True, [:, None])?",
+    ),
+    (
+        "view size is not compatible",
+        "`view` needs numbers that are in order in memory, which transpose and permute change. "
+        "Does reshape do?",
+    ),
+    (
+        "numpy() on Tensor that requires grad",
+        "Gradients cannot flow through numpy. Can you write it with torch throughout?",
+    ),
+    ("must be Tensor, not", "Functions of torch take tensors. For a plain number, is it math's?"),
+    (
+        "can be converted to Python scalars",
+        "Functions of math, float() and item() take a single number. For a tensor, is it torch's?",
+    ),
+    ("boolean masks", "A mask has to be bool. Is there a .bool(), == 0 or > 0 missing?"),
+    (
+        "operator.invert",
+        "`~` turns round a mask of type bool. Is there a .bool(), == 0 or > 0 missing?",
+    ),
+    (
+        "'torch.Size' object is not callable",
+        "`shape` is indexed, shape[-1]; `size` is called, size(-1). Which of them is it?",
+    ),
+    (
+        "object is not subscriptable",
+        "Are there square brackets after a function that has to be called with round ones?",
+    ),
+)
 
 
 class TimeUp(BaseException):
@@ -64,19 +148,25 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched(forbidden: frozenset[str]) -> Iterator[None]:
-    """Fail when a library function of a forbidden name is called."""
-    if not forbidden:
-        yield
-        return
+    """Fail when a library function of a forbidden name is called, or one of the checks' own.
+
+    A function of attnlab is known by the file of its code, so a copy of the code is known, too.
+    """
+
+    known: dict[Any, bool] = {}
 
     def watch(frame: Any, event: str, called: Any) -> None:
         if event == "c_call":
-            name, module = getattr(called, "__name__", ""), "torch"
+            name, package = getattr(called, "__name__", ""), "torch"
         elif event == "call":
-            name, module = frame.f_code.co_name, str(frame.f_globals.get("__name__", ""))
+            code, caller = frame.f_code, frame.f_back and frame.f_back.f_code
+            if _of_checks(code) and not _of_checks(caller):
+                if code not in known:
+                    known[code] = _is_named(frame)
+                require(not known[code], CHECKS_OWN)
+            name, package = code.co_name, _package_of(frame)
         else:
             return
-        package = module.partition(".")[0]
         if package in ("torch", "attnlab") and forbidden & {name, f"{package}.{name}"}:
             raise CheckFailed(READY_MADE.format(name=name))
 
@@ -86,6 +176,30 @@ def watched(forbidden: frozenset[str]) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
+
+
+def _package_of(frame: Any) -> str:
+    """The package that the running code belongs to, wherever it was copied to."""
+    if frame.f_code.co_filename.startswith(OURS):
+        return "attnlab"
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _of_checks(code: Any) -> bool:
+    return code is not None and code.co_filename.startswith(CHECKS)
+
+
+def _is_named(frame: Any) -> bool:
+    """Whether its module holds the running function; what a check hands over stands in none."""
+    held = frame.f_globals.values()
+    return any(getattr(value, "__code__", None) is frame.f_code for value in held)
+
+
+def is_checks_own(answer: Any) -> bool:
+    """Whether an answer is a function or class of the checks, or runs a copy of its code."""
+    answer = getattr(answer, "func", answer)
+    code = getattr(getattr(answer, "forward", answer), "__code__", None)
+    return _of_checks(code)
 
 
 def copy_of(value: Any) -> Any:
@@ -135,7 +249,5 @@ def exception_text(error: BaseException) -> str:
     except Exception:  # an answer may raise an exception of its own, whose text raises again
         reason = "a message that cannot be shown"
     reason = reason if len(reason) < 300 else reason[:300] + " ..."
-    hint = ""
-    if "must match" in reason or "cannot be multiplied" in reason:
-        hint = "\nWhich axes meet here? A sum loses its axis unless keepdim=True."
+    hint = next((f"\n{hint}" for words, hint in HINTS if words in reason), "")
     return f"Your function raised {type(error).__name__}: {reason}\n({where}){hint}"
