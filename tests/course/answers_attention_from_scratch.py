@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -37,6 +38,10 @@ def attend(scale=lambda q, k, v: q.shape[-1] ** 0.5):
 # --- causal_mask ---
 def mask_by_loops(length):
     return torch.tensor([[j <= i for j in range(length)] for i in range(length)])
+
+
+def mask_in_numpy(length):
+    return np.tril(np.ones((length, length), dtype=bool))
 
 
 def mask_by_positions(length):
@@ -80,6 +85,10 @@ def with_log_of_the_mask(scores, mask):
 def split_by_slices(x, heads):
     width = x.shape[-1] // heads
     return torch.stack([x[:, :, h * width : (h + 1) * width] for h in range(heads)], dim=1)
+
+
+def split_by_chunks(x, heads):
+    return torch.stack(x.chunk(heads, -1), 1)
 
 
 def split_by_view(x, heads):
@@ -163,7 +172,7 @@ class LateMask(HeadByHead):
 
 class UsesTorchs(Given):
     def forward(self, query, key, value, mask=None):
-        made = nn.MultiheadAttention(12, 3, batch_first=True)
+        made = nn.MultiheadAttention(query.shape[-1], self.heads, batch_first=True)
         return self.output(
             made(self.query(query), self.key(key), self.value(value), need_weights=False)[0]
         )
@@ -177,9 +186,9 @@ class WithoutGradients(AllHeads):
 
 RIGHT = {
     "attention": [attention_by_loops, attention_by_einsum, attend()],
-    "causal_mask": [mask_by_loops, mask_by_positions],
+    "causal_mask": [mask_in_numpy, mask_by_positions],
     "masked_softmax": [masked_by_rows, masked_by_filling, masked_by_where],
-    "split_heads": [split_by_slices, split_by_view],
+    "split_heads": [split_by_chunks, split_by_view],
     "merge_heads": [merge_by_joining, merge_by_reshape],
     "MultiHead": [HeadByHead, AllHeads],
 }
@@ -218,6 +227,7 @@ WRONG = {
         (lambda x, h: x.reshape(len(x), h, x.shape[1], -1), "pieces of several tokens"),
         (lambda x, h: split_by_slices(x, h).transpose(-1, -2), "width of a head have changed"),
         (lambda x, h: split_by_view(x, 3), "Expected shape"),
+        (split_by_slices, "there is a loop"),
     ],
     "merge_heads": [
         (lambda x: merge_by_joining(x.flip(1)), "reverse order"),

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnlab.course.checks.examiner import (
+    GRADIENT_MISSING,
     NO_GRADIENT,
     READY_MADE,
     Answer,
@@ -20,10 +21,17 @@ from attnlab.course.checks.examiner import (
     Mistake,
     a_tensor,
     same_shape,
+    where,
 )
 
 ONE_CAME = "One tensor came back; two are asked for.\nDoes it end in `return context, weights`?"
 NOT_TWO = "Two tensors are asked for, {count} came.\nDoes it end in `return context, weights`?"
+MANY_KEYS = "Right for a few keys, wrong for many.\nIs a number of keys typed in?"
+SMALL = (
+    "Large weights are right, small ones are not.\n"
+    "Do you add something, round, or leave weights out?"
+)
+OF_THE_WEIGHTS = "The weights that you return beside the context:"
 SWAPPED = "The weights come first and the context second.\nThe order is `return context, weights`."
 
 Pair = tuple[Tensor, Tensor]
@@ -57,7 +65,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     yield "a single key gets all the weight"
 
     def matrices() -> Call:
-        return inputs(queries=4, keys=6, width=16, value_width=5)
+        return inputs(queries=4, keys=6, width=10, value_width=5)
 
     weights.on(
         matrices,
@@ -86,8 +94,16 @@ def check(answer: Answer, draw: Draw) -> Held:
             "Right for matrices, wrong for a batch.\nDo you count the axes from the end?",
         )
         context.on(in_a_batch, "Right for matrices, but in a batch the context is wrong.")
+    context.on(
+        lambda: inputs(queries=3, keys=draw.whole(100, 200), width=10, value_width=5), MANY_KEYS
+    )
+    exact = Comparison(answer, _reference, read=_logarithms, tolerance=1e-3)
+    exact.on(lambda: _sharp(matrices()), SMALL)
+    yield "any number of keys, and exact for small weights"
     answer.gradients(F.scaled_dot_product_attention, *in_a_batch().arguments, pick=0)
-    yield "equal to torch's own, in a batch with heads"
+    with where(OF_THE_WEIGHTS):
+        answer.gradients(lambda *all: _reference(*all)[1], *in_a_batch().arguments, pick=1)
+    yield "equal to torch's own, in a batch with heads, gradients too"
 
 
 def _reference(query: Tensor, key: Tensor, value: Tensor) -> Pair:
@@ -101,6 +117,16 @@ def _context(result: object, right: Pair) -> Tensor:
 
 def _weights(result: object, right: Pair) -> Tensor:
     return _pair(result, right)[1]
+
+
+def _logarithms(result: object, right: Pair) -> Tensor:
+    """So that a small weight counts like a large one."""
+    return _weights(result, right).log().clamp_min(-80)
+
+
+def _sharp(call: Call) -> Call:
+    query, *others = call.arguments
+    return Call(5 * query, *others)
 
 
 def _pair(result: object, right: Pair) -> Pair:
@@ -206,6 +232,37 @@ MISTAKES = [
         _with(scale=lambda q, k, v: q.shape[1] ** 0.5),
         "Right for matrices, but in a batch you scale by another axis.\n"
         "The width is the last one, shape[-1].",
+    ),
+    Mistake(
+        _with(scale=lambda q, k, v: math.isqrt(q.shape[-1])),
+        "The scores are scaled by a whole number: math.isqrt rounds down.\n"
+        "Which function gives the root itself?",
+    ),
+    Mistake(
+        lambda query, key, value: _with()(query, key[..., :32, :], value[..., :32, :]),
+        "Expected shape",
+        compared=False,
+    ),
+    Mistake(
+        lambda query, key, value: (
+            _with()(query, key, value)[0],
+            _with()(query, key, value)[1].clamp_min(1e-4),
+        ),
+        SMALL,
+        compared=False,
+    ),
+    Mistake(
+        lambda query, key, value: _with()(query, key.detach(), value),
+        GRADIENT_MISSING,
+        compared=False,
+    ),
+    Mistake(
+        lambda query, key, value: (
+            _with()(query, key, value)[0],
+            _with()(query, key, value)[1].detach(),
+        ),
+        OF_THE_WEIGHTS,
+        compared=False,
     ),
     Mistake(
         lambda query, key, value: _with()(query, key, value)[0],

@@ -27,6 +27,12 @@ NOT_BOOL = (
 )
 
 
+LIMITED = (
+    "Right for a few tokens, wrong for {length}.\n"
+    "Is a largest length typed in, or a mask kept from an earlier call?"
+)
+
+
 def check(answer: Answer, draw: Draw) -> Held:
     """``causal_mask(length)``: True where a token may look: at itself and what came before."""
     compared = Comparison(answer, _reference, MISTAKES, read=_mask)
@@ -36,14 +42,21 @@ def check(answer: Answer, draw: Draw) -> Held:
     yield "itself and the past, never the future"
     compared.on(lambda: Call(1), "A single token should see itself: [[True]].")
     yield "a single token sees itself"
+    compared.on(lambda: Call(draw.whole(1030, 1060)), LIMITED, facts=_facts)
+    yield "any length"
 
 
 def _reference(length: int) -> Tensor:
-    return torch.tensor([[key <= query for key in range(length)] for query in range(length)])
+    position = torch.arange(length)
+    return position.expand(length, length) <= position.unsqueeze(1)
+
+
+def _facts(call: Call, result: object) -> dict[str, object]:
+    return {"length": call.arguments[0]}
 
 
 def _mask(result: object, right: Tensor) -> Tensor:
-    mask = a_tensor(result, tuple(right.shape), "mask")
+    mask = a_tensor(result, tuple(right.shape), "mask", array=True)
     require(mask.isfinite().all(), TO_BE_ADDED)
     require(mask.dtype == torch.bool, NOT_BOOL.format(dtype=mask.dtype))
     return mask
@@ -74,6 +87,19 @@ MISTAKES = [
         "Every token may look everywhere.\nWhat should the first token see?",
     ),
     Mistake(lambda length: torch.eye(length).bool(), "Every token sees itself only."),
+    *(
+        Mistake(
+            lambda length, most=most: torch.ones(most, most).tril().bool()[:length, :length],
+            "Expected shape",
+            compared=False,
+        )
+        for most in (16, 1024)
+    ),
+    Mistake(
+        lambda length: torch.ones(length, length).tril(int(length > 512)).bool(),
+        LIMITED,
+        compared=False,
+    ),
     Mistake(lambda length: torch.ones(length, length).tril(), NOT_BOOL, compared=False),
     Mistake(
         lambda length: torch.full((length, length), -math.inf).triu(1),

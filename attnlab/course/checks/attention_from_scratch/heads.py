@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
+    LOOP,
     Answer,
     Call,
     Comparison,
@@ -31,13 +32,15 @@ def check_split(answer: Answer, draw: Draw) -> Held:
     )
     answer.gradients(_split, draw.normal(2, 5, 3 * 4), 3)
     yield "head h holds slice h of every token"
-    for batch, tokens, heads, width in ((1, 1, 1, 6), (3, 7, 12, 2)):
+    for batch, tokens, heads, width in ((1, 1, 1, 6), (1, 7, 2, 3), (3, 7, 12, 2)):
         x = draw.normal(batch, tokens, heads * width)
         Comparison(answer, _split).on(
             partial(Call, x, heads),
             f"Wrong for an input of shape {tuple(x.shape)} with {heads} heads.",
         )
     yield "any sizes"
+    answer.without_loop((draw.normal(2, 3, 4), 2), (draw.normal(2, 3, 32), 16))
+    yield "without a loop"
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -46,6 +49,11 @@ def _split(x: Tensor, heads: int) -> Tensor:
 
 def _shape_seen(call: Call, result: Tensor) -> dict[str, Any]:
     return {"shape": tuple(result.shape)}
+
+
+def _slice_by_slice(x: Tensor, heads: int) -> Tensor:
+    width = x.shape[-1] // heads
+    return torch.stack([x[..., head * width : (head + 1) * width] for head in range(heads)], 1)
 
 
 SHAPE = "The result has shape {shape}.\n"
@@ -86,6 +94,7 @@ SPLIT_MISTAKES = [
         lambda x, heads: x.unflatten(-1, (heads, -1)).transpose(1, 2).flip(1),
         "The heads come in reverse order.",
     ),
+    Mistake(_slice_by_slice, LOOP, compared=False),
 ]
 
 SPLIT = Exercise(
@@ -112,7 +121,7 @@ def check_merge(answer: Answer, draw: Draw) -> Held:
     )
     answer.gradients(_merge, draw.normal(2, 3, 5, 4))
     yield "head h becomes slice h of every token"
-    for shape in ((1, 1, 1, 6), (3, 12, 7, 2)):
+    for shape in ((1, 1, 1, 6), (1, 2, 7, 3), (3, 12, 7, 2)):
         x = draw.normal(*shape)
         Comparison(answer, _merge).on(
             partial(Call, x),

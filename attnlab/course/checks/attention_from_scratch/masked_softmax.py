@@ -44,7 +44,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "hidden keys get nothing, rows still sum to 1"
 
-    low = torch.tensor([[-30000.0, -29999.0, 0.0, 1.0]])
+    low = torch.tensor([[-100000.0, -99999.0, 0.0, 1.0]])
     compared.on(
         lambda: Call(low + draw.normal(1, 4), low < -1),
         "With very low scores the weights are wrong.",
@@ -68,11 +68,16 @@ def check(answer: Answer, draw: Draw) -> Held:
     ):
         with where(WITH_HEADS.format(name=name)):
             Comparison(answer, _reference, what="weights").on(
-                partial(Call, draw.normal(2, 3, 4, 5), seen),
+                partial(_of_heads, draw, seen),
                 "The weights are wrong.\nDo you let the mask broadcast?",
             )
     answer.gradients(_reference, draw.normal(2, 3, 4, 5), mask)
     yield "broadcasts over heads, with finite gradients"
+
+
+def _of_heads(draw: Draw, seen: Tensor) -> Call:
+    """Masks that differ from call to call: one that is kept would show."""
+    return Call(draw.normal(2, 3, 4, 5), seen.roll(draw.whole(0, 1), 0))
 
 
 def _reference(scores: Tensor, mask: Tensor) -> Tensor:
@@ -106,7 +111,9 @@ def _log_of_the_mask_added(scores: Tensor, mask: Tensor) -> Tensor:
 
 def _show_what_is_hidden(weights: Any, mistaken: Any) -> bool:
     """Whether the keys that are hidden in the row of very low scores get weight in both."""
-    return weights.shape == (1, 4) and bool(weights[:, 2:].any() and mistaken[:, 2:].any())
+    if weights.shape != (1, 4) or weights.isnan().any():
+        return False
+    return bool(weights[:, 2:].any() and mistaken[:, 2:].any())
 
 
 MISTAKES = [
@@ -138,7 +145,7 @@ MISTAKES = [
     Mistake(lambda scores, mask: scores.softmax(-1), "The mask has no effect."),
     Mistake(
         _filled_with(-1e4),
-        "Where the visible keys have scores near -30,000, hidden ones get weight: your mask is a "
+        "Where the visible keys have scores near -100,000, hidden ones get weight: your mask is a "
         "finite number.\nWhich score stays below all others?",
         alike=_show_what_is_hidden,
     ),
@@ -159,6 +166,7 @@ MISTAKES = [
         "With heads and a mask (B, 1, T_q, T_k):\nThere is NaN in the weights.",
         compared=False,
     ),
+    Mistake(_filled_with(-65504.0), "scores near -100,000", compared=False),
     Mistake(_log_of_the_mask_added, GRADIENT_LOST, compared=False),
     Mistake(_assigned, BACKWARD_FAILS, compared=False),
     Mistake(

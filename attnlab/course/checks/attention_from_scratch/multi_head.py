@@ -1,18 +1,29 @@
 """The exercise ``MultiHead``."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from attnlab.course.checks.attention_from_scratch.multi_head_mistakes import (
+    AS_MANY_TEXTS,
+    FITS,
+    HEADS,
+    LARGE,
+    LEAKY,
+    LEFT_OVER,
+    MISTAKES,
+    MODE,
+    OTHER_LAYERS,
+    OTHER_SIZES,
+    PADDING,
+    RANDOM,
+    UNUSED,
+    WIDTH,
+)
 from attnlab.course.checks.examiner import (
-    NO_GRADIENT,
-    READY_MADE,
     Answer,
     Call,
     CheckFailed,
@@ -28,35 +39,13 @@ from attnlab.course.checks.examiner import (
     where,
 )
 
-WIDTH, HEADS, BATCH, QUERIES, KEYS = 12, 3, 2, 5, 7
+BATCH, QUERIES, KEYS = 2, 6, 7
 LAYERS = ("query", "key", "value", "output")
-
-UNUSED = (
-    "The layer `{name}` gets no gradient: your forward does not use it.\n"
-    "Is a new Linear made inside forward? That one is random at every call and never trains."
-)
-RANDOM = (
-    "Two calls with the same input differ, in eval mode.\n"
-    "Is dropout always on? F.dropout needs training=self.training."
-)
-OTHER_LAYERS = (
-    "`self.{name}` should be nn.Linear({inputs}, {outputs}) as given.\n"
-    "Leave __init__ as it is; the exercise is forward."
-)
-FITS = "With a mask (T_q, T_k), which fits the scores of all heads as it is:"
-AS_MANY_TEXTS = "With a mask (T_q, T_k) and as many texts as tokens:"
-LARGE = "With large scores and a mask:"
-PADDING = "Right with a mask (T_q, T_k), wrong with a padding mask (B, 1, T_k)."
 
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``MultiHead(width, heads)``: self- and cross-attention like torch.nn.MultiheadAttention."""
-    mine = answer.module(WIDTH, HEADS)
-    theirs = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True).eval()
-    nn.init.normal_(theirs.in_proj_bias)
-    nn.init.normal_(theirs.out_proj.bias)
-    _copy_weights(theirs, mine.given)
-    mine.given.eval()
+    mine, theirs = _modules(answer, WIDTH, HEADS)
     _all_layers_are_used(mine, draw.normal(BATCH, QUERIES, WIDTH))
     yield "all four layers are used, and nothing else that is random"
 
@@ -87,7 +76,40 @@ def check(answer: Answer, draw: Draw) -> Held:
     leaky = LEAKY(WIDTH, HEADS)
     _copy_weights(theirs, leaky)
     _masks(compared, reference, leaky, draw)
+    with where(LEFT_OVER):
+        compared.on(to_itself, "The output is wrong.\nDo you keep a mask in self?")
     yield "masks: one for all (T_q, T_k), and one per text (B, 1, T_k)"
+    source = draw.normal(BATCH, KEYS, WIDTH), draw.normal(BATCH, KEYS, WIDTH)
+    mine.gradients(reference, draw.normal(BATCH, QUERIES, WIDTH), *source)
+    yield "gradients reach all three inputs"
+    _other_sizes(answer, draw)
+    yield "any sizes"
+
+
+def _modules(answer: Answer, width: int, heads: int) -> tuple[Answer, nn.MultiheadAttention]:
+    """The learner's module and torch's, with the same weights, in eval mode."""
+    mine = answer.module(width, heads)
+    theirs = nn.MultiheadAttention(width, heads, batch_first=True).eval()
+    nn.init.normal_(theirs.in_proj_bias)
+    nn.init.normal_(theirs.out_proj.bias)
+    _copy_weights(theirs, mine.given)
+    mine.given.eval()
+    return mine, theirs
+
+
+def _other_sizes(answer: Answer, draw: Draw) -> None:
+    """Compare with more heads and tokens, and with padding."""
+    width, heads, tokens, keys = 24, 6, 40, 70
+    mine, theirs = _modules(answer, width, heads)
+    padding = torch.arange(keys) < torch.tensor([[[keys]], [[keys - 30]], [[keys - 60]]])
+
+    def padded() -> Call:
+        source = draw.normal(3, keys, width)
+        return Call(draw.normal(3, tokens, width), source, source, padding)
+
+    compared = Comparison(mine, functools.partial(_reference, theirs), what="output")
+    with where(OTHER_SIZES.format(heads=HEADS, others=heads, tokens=keys)):
+        compared.on(padded, "Is a number typed in that should come from a shape?", tolerance=1e-4)
 
 
 def _all_layers_are_used(mine: Answer, x: Tensor) -> None:
@@ -98,6 +120,11 @@ def _all_layers_are_used(mine: Answer, x: Tensor) -> None:
     for name, gradient in zip(LAYERS, gradients, strict=True):
         require(gradient is not None, UNUSED.format(name=name))
     require(same(first, second, 1e-6), RANDOM)
+    for training in (False, True):
+        mine.given.train(training)
+        mine(x, x, x)
+        require(mine.given.training == training, MODE)
+    mine.given.eval()
 
 
 def _masks(
@@ -107,7 +134,6 @@ def _masks(
 
     ``leaky`` hides by a finite score: inputs are drawn until this shows.
     """
-    causal = torch.ones(QUERIES, QUERIES, dtype=torch.bool).tril()
     crossed = torch.ones(QUERIES, KEYS, dtype=torch.bool).tril(1)
 
     def read(result: object, right: Tensor) -> Tensor:
@@ -115,7 +141,9 @@ def _masks(
 
     def masked(texts: int) -> Call:
         x = draw.normal(texts, QUERIES, WIDTH)
-        return Call(x, x, x, causal)
+        seen = torch.rand(QUERIES, QUERIES, generator=draw.generator) < 0.3
+        seen[-1] = True
+        return Call(x, x, x, seen.fill_diagonal_(True))  # another mask at each call
 
     def large() -> Call:
         for _ in range(200):
@@ -138,9 +166,10 @@ def _masks(
                 read=read,
                 tolerance=1e-3,
             )
-    padding = torch.arange(KEYS) < torch.tensor([[[KEYS]], [[KEYS - 3]]])  # (B, 1, T_k)
 
     def padded() -> Call:
+        shorter = KEYS - draw.whole(1, 4)
+        padding = torch.arange(KEYS) < torch.tensor([[[KEYS]], [[shorter]]])  # (B, 1, T_k)
         source = draw.normal(BATCH, KEYS, WIDTH)
         return Call(draw.normal(BATCH, QUERIES, WIDTH), source, source, padding)
 
@@ -194,214 +223,6 @@ def _with_weights(mistakes: Sequence[Mistake], theirs: nn.MultiheadAttention) ->
             made.append(replace(mistake, wrong=module))
     return made
 
-
-# --- What learners write instead -----------------------------------------------------------------
-
-
-class _Given(nn.Module):
-    """What the exercise gives: four layers."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def _reshaped_split(x: Tensor, heads: int) -> Tensor:
-    return x.reshape(len(x), heads, x.shape[1], -1)
-
-
-def _merge(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(2)
-
-
-def _reshaped_merge(x: Tensor) -> Tensor:
-    return x.reshape(len(x), x.shape[2], -1)
-
-
-def _with_axis_of_heads(mask: Tensor, texts: int) -> Tensor:
-    return mask[:, None] if mask.dim() == 3 else mask
-
-
-def _with(
-    inputs: Callable[..., tuple[Tensor, Tensor, Tensor]] = lambda q, k, v: (q, k, v),
-    split: Callable[[Tensor, int], Tensor] = _split,
-    scale: Callable[[Tensor], float] = lambda q: q.shape[-1],
-    broadcast: Callable[[Tensor, int], Tensor] = _with_axis_of_heads,
-    far: float = -math.inf,
-    axis: int = -1,
-    late: bool = False,
-    weigh: Callable[[Tensor], Tensor] = lambda weights: weights,
-    merge: Callable[[Tensor], Tensor] = _merge,
-    last: Callable[[Any, Tensor], Tensor] = lambda self, merged: self.output(merged),
-) -> type[nn.Module]:
-    """MultiHead with a part exchanged; ``late`` masks the weights instead of the scores."""
-
-    def attend(
-        self: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        query, key, value = inputs(query, key, value)
-        q, k, v = (
-            split(layer(x), self.heads)
-            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
-        )
-        scores = q @ k.mT / math.sqrt(scale(q))
-        seen = torch.ones(1, dtype=torch.bool) if mask is None else broadcast(mask, len(query))
-        weights = (scores if late else scores.masked_fill(~seen, far)).softmax(axis)
-        weights = weigh(weights * seen if late else weights)
-        return last(self, merge(weights @ v))
-
-    return type("MultiHead", (_Given,), {"forward": attend})
-
-
-class _OtherLayers(nn.Module):
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.everything = nn.Linear(width, 3 * width)
-
-
-class _NewLayers(_Given):
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        new = _Given(query.shape[-1], self.heads)
-        q, k, v = (_split(new.query(x), self.heads) for x in (query, key, value))
-        return self.output(_merge((q @ k.mT).softmax(-1) @ v))
-
-    forward = attend
-
-
-class _TorchsOwn(_Given):
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        made = nn.MultiheadAttention(query.shape[-1], self.heads, batch_first=True)
-        return self.output(made(query, key, value, need_weights=False)[0])
-
-    forward = attend
-
-
-LEAKY = _with(far=-100.0)
-
-MISTAKES = [
-    Mistake(_OtherLayers, OTHER_LAYERS, compared=False),
-    Mistake(_NewLayers, UNUSED, compared=False),
-    Mistake(
-        _with(weigh=lambda weights: F.dropout(weights, 0.1)),
-        RANDOM,
-        compared=False,
-    ),
-    Mistake(
-        _with(last=lambda self, merged: merged + 0 * self.output(merged)),
-        "Right up to the output projection.\nWhat mixes the heads in the end?",
-    ),
-    Mistake(
-        _with(scale=lambda q: q.shape[-1] * q.shape[1]),
-        "The scores are scaled by the whole width.\n"
-        "Each head has queries and keys of its own, narrower width.",
-    ),
-    Mistake(
-        _with(scale=lambda q: q.shape[1]),
-        "The scores are scaled by the root of the number of heads.\n"
-        "It is the width of one head that counts.",
-    ),
-    Mistake(
-        _with(scale=lambda q: 1),
-        "The scores are not scaled.\nBy the root of which width?",
-    ),
-    Mistake(
-        _with(merge=_reshaped_merge),
-        "Tokens get mixed up when the heads are merged.\n"
-        "Do tokens and heads change places before you reshape?",
-    ),
-    Mistake(
-        _with(split=_reshaped_split),
-        "Tokens get mixed up when the heads are split.\nDid you view as (B, H, T, D) at once?",
-    ),
-    Mistake(
-        _with(split=_reshaped_split, merge=_reshaped_merge),
-        "Tokens get mixed up when the heads are split, and again when they are merged.\n"
-        "Did you view as (B, H, T, D) at once?",
-    ),
-    Mistake(
-        _with(axis=-2),
-        "The softmax runs over the queries.\nWhich axis holds the keys?",
-    ),
-    Mistake(
-        _with(split=lambda x, heads: _split(x, 1)),
-        "There is one head over the whole width.\nDid you split?",
-    ),
-    Mistake(
-        _with(inputs=lambda q, k, v: (q, q, q)),
-        "Keys and values come from the query: this is self-attention whatever is given.\n"
-        "Which input feeds self.key, which self.value?",
-    ),
-    Mistake(
-        _with(inputs=lambda q, k, v: (q, k, k)),
-        "The values come from the key input.\nThere is a third input.",
-    ),
-    Mistake(
-        _with(inputs=lambda q, k, v: (q, v, v)),
-        "The keys come from the value input.\nThere is a second input.",
-    ),
-    Mistake(
-        _with(inputs=lambda q, k, v: (q, v, k)),
-        "Keys and values have changed places.\nWhich input feeds self.key, which self.value?",
-    ),
-    Mistake(
-        _with(broadcast=lambda mask, texts: mask[:, None]),
-        FITS,
-        compared=False,
-    ),
-    Mistake(
-        _with(broadcast=lambda mask, texts: torch.ones(1, dtype=torch.bool)),
-        "The mask has no effect.\nIs it used before the softmax?",
-    ),
-    Mistake(
-        _with(broadcast=lambda mask, texts: ~_with_axis_of_heads(mask, texts)),
-        "The mask is turned round.\nTrue means that looking is allowed.",
-    ),
-    Mistake(
-        _with(broadcast=lambda mask, texts: ~_with_axis_of_heads(mask, texts), far=-1e9),
-        "The mask is turned round: what may be seen is hidden by a very low score.\n"
-        "True means that looking is allowed.",
-    ),
-    Mistake(
-        _with(broadcast=lambda mask, texts: mask.mT if mask.dim() == 2 else mask[:, None]),
-        "The mask is transposed.\nRows are queries, columns are keys.",
-    ),
-    Mistake(
-        _with(late=True),
-        "The mask is applied after the softmax, so rows no longer sum to 1.\nWhere does it belong?",
-    ),
-    Mistake(
-        _with(far=0.0),
-        "Hidden keys count as keys with the score 0.\nWhich score has the exponential 0?",
-    ),
-    Mistake(
-        LEAKY,
-        "Hidden keys get weight: they have a finite score.\nWhich score stays below all others?",
-    ),
-    Mistake(
-        _with(broadcast=lambda mask, texts: mask[:, None] if len(mask) == texts else mask),
-        AS_MANY_TEXTS,
-        compared=False,
-    ),
-    Mistake(_with(broadcast=lambda mask, texts: mask), PADDING, compared=False),
-    Mistake(
-        _with(last=lambda self, merged: self.output(merged).detach()),
-        NO_GRADIENT,
-        compared=False,
-    ),
-    Mistake(_TorchsOwn, READY_MADE, compared=False),
-]
 
 EXERCISE = Exercise(
     "MultiHead",
