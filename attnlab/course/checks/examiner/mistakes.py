@@ -72,6 +72,7 @@ class Comparison:
         default `a_tensor` with the shape of the right result
     tolerance : relative and absolute, between answer and reference
     loosely : the same between answer and mistake, where rounding matters more
+    draws : of each kind of input
     """
 
     def __init__(
@@ -84,10 +85,11 @@ class Comparison:
         read: Callable[[Any, Any], Any] | None = None,
         tolerance: float = 1e-5,
         loosely: float | None = None,
+        draws: int = DRAWS,
     ):
         self.answer, self.reference, self.mistakes = answer, reference, mistakes
         self.read = read or (lambda result, right: a_tensor(result, tuple(right.shape), what))
-        self.tolerance, self.loosely = tolerance, loosely
+        self.tolerance, self.loosely, self.draws = tolerance, loosely, draws
         self._right: list[_Seen] = []
 
     def on(
@@ -112,7 +114,7 @@ class Comparison:
             diagnoses
         read, tolerance : for this kind of input, in place of the comparison's own
         """
-        for _ in range(DRAWS):
+        for _ in range(self.draws):
             seen = _Seen(draw_call(), read or self.read, tolerance or self.tolerance)
             result = self._examine(seen, draw_call, otherwise, facts)
         return result

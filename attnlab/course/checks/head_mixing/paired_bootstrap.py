@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,15 @@ WITHOUT_DRAWS = (
     "Where does `draws` come in?"
 )
 
+RESAMPLE_SIZE = (
+    "Resampling two sentences with the changes 0 and 1 gives the means {means}; it should be 0, 0.5 "
+    "and 1.\nHow many sentences does each resample hold?"
+)
+OTHER_SHARES = (
+    "Between two means your interval covers the share {share:.4g}; from 2.5 % to 97.5 % it is 0.95 "
+    "of their distance, which is 0.5 or 1.\nWhich two quantiles do you take?"
+)
+
 
 class Resampling(ArrayCall):
     """Measurements before and after, to be resampled with a generator of a given seed."""
@@ -74,7 +84,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         after = before + side * 0.25 + 0.5 * draw.normal(n).double().numpy()
         return Resampling(before, after, DRAWS, draw.whole(0, 999))
 
-    Comparison(answer, reference, MISTAKES, read=_relative, tolerance=TOLERANCE).on(
+    Comparison(answer, reference, MISTAKES, read=_relative, tolerance=TOLERANCE, draws=1).on(
         hard_and_easy_sentences,
         "It should be about {low:.3f} to {high:.3f}; yours is {found}.\n"
         "Sentences drawn with replacement, the mean of their changes, again and again: which step "
@@ -100,6 +110,24 @@ def check(answer: Answer, draw: Draw) -> Held:
     low, high = Resampling(before, after, 1, seed).ends(answer)
     require(abs(high - low) < 1e-9, WITHOUT_DRAWS)
     yield "as many draws as asked for"
+    _of_two_sentences(answer)
+    yield "as many sentences in each as there are; 2.5 % and 97.5 % to the letter"
+
+
+def _of_two_sentences(answer: Answer) -> None:
+    """Of the changes 0 and 1 resamples of two have the means 0, 1/2 and 1, and no other."""
+    before, after = np.zeros(2), np.array([0.0, 1.0])
+    single = {Resampling(before, after, 1, seed).ends(answer)[0] for seed in range(24)}
+    near = {round(2 * mean, 6) for mean in single}
+    require(
+        near == {0, 1, 2},
+        RESAMPLE_SIZE.format(means=", ".join(map("{:.3g}".format, sorted(single)))),
+    )
+    for seed in range(12):
+        low, high = Resampling(before, after, 2, seed).ends(answer)
+        # between the two means, or, where no mean lies between them, at the means themselves
+        within = any(abs(high - low - apart) < 1e-6 for apart in (0, 0.475, 0.5, 0.95, 1))
+        require(within, OTHER_SHARES.format(share=high - low))
 
 
 def reference(
@@ -145,6 +173,10 @@ def _facts(call: Call, result: Any) -> dict[str, Any]:
 
 def _resampled_means(change: Values, draws: int, generator: Generator) -> Values:
     return generator.choice(change, (draws, len(change))).mean(1)
+
+
+def _means_of_size(more: int, change: Values, draws: int, generator: Generator) -> Values:
+    return generator.choice(change, (draws, len(change) + more)).mean(1)
 
 
 def _drawing(
@@ -302,6 +334,14 @@ MISTAKES = [
         _drawing(ends=lambda means, change: means.mean() + 1.96 * means.std() * np.array([-1, 1])),
         OUT_OF_REACH,
         compared=False,
+    ),
+    *(
+        Mistake(_drawing(means_of=partial(_means_of_size, more)), RESAMPLE_SIZE, compared=False)
+        for more in (-1, 1)
+    ),
+    *(
+        Mistake(_quantiles(low, high), OTHER_SHARES, compared=False)
+        for low, high in ((0.025, 0.97), (0.03, 0.97), (0.02, 0.98))
     ),
     Mistake(_global_state, NOT_REPEATED, compared=False),
     Mistake(
