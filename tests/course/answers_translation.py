@@ -310,7 +310,7 @@ WRONG = {
         (lambda i, t, p: embed_by_torch(i, t, p.roll(-1, 0)), "first token has position 1"),
         (lambda i, t, p: scaled(i, t) + p, "RuntimeError"),
         (lambda i, t, p: embed_at_once(i, t, p).transpose(0, 1), "their order is not"),
-        (lambda i, t, p: scaled(i, t.detach()) + p[: i.shape[1]], "infinite, or missing"),
+        (lambda i, t, p: scaled(i, t.detach()) + p[: i.shape[1]], "gets no gradient"),
     ],
     "decoder_layer": [
         (post_norm, "It is post-norm"),

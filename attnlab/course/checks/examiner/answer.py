@@ -17,9 +17,10 @@ from attnlab.course.checks.examiner.failures import (
     CHANGES_TENSOR,
     GRADIENT_LOST,
     GRADIENT_MISSING,
-    LEFT_BEHIND,
     LOOP,
     NO_GRADIENT,
+    OTHER_DTYPE,
+    SWITCHED_OFF,
     WRONG_GRADIENT,
     CheckFailed,
     Unwritten,
@@ -168,8 +169,9 @@ def _left_as_it_was() -> Iterator[None]:
     gradients, kind = torch.is_grad_enabled(), torch.get_default_dtype()
     try:
         yield
-        require(torch.is_grad_enabled() == gradients, LEFT_BEHIND.format(what="gradients"))
-        require(torch.get_default_dtype() == kind, LEFT_BEHIND.format(what="the default dtype"))
+        now = torch.get_default_dtype()
+        require(torch.is_grad_enabled() == gradients, SWITCHED_OFF)
+        require(now == kind, OTHER_DTYPE.format(now=now, before=kind))
     finally:
         torch.set_grad_enabled(gradients)
         torch.set_default_dtype(kind)

@@ -54,9 +54,13 @@ CHECKS_OWN = (
     "Your answer calls or copies a function of the checks themselves; here the point is to write "
     "it.\nWhich steps would you take without it?"
 )
-LEFT_BEHIND = (
-    "Your function leaves {what} changed for all that comes after it.\n"
-    "Is there a switch that has no `with` around it? `with` puts back what was before."
+SWITCHED_OFF = (
+    "Gradients are switched off afterwards, for everything that comes next: no training any more.\n"
+    "Does torch.no_grad() stand in a `with` of its own?"
+)
+OTHER_DTYPE = (
+    "Afterwards all new tensors are {now} where they were {before}.\n"
+    "Is there a set_default_dtype? `dtype=` and .to() change a single tensor."
 )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.course.checks.examiner import (
+    SWITCHED_OFF,
     Answer,
     Call,
     Comparison,
@@ -35,10 +36,6 @@ FLAG_ONLY = (
     "The model says that it is in eval mode, but its layers are in training mode: dropout is still "
     "on.\nDid you set model.training? Which method tells the layers, too?"
 )
-SWITCHED_OFF = (
-    "Gradients are switched off afterwards, for everything that comes next: no training any more.\n"
-    "Does torch.no_grad() stand in a `with` of its own?"
-)
 FROZEN = (
     "Afterwards parameters of the model do not require gradients any more: they would never learn "
     "again.\nIs there a way that leaves the parameters alone?"
@@ -52,7 +49,8 @@ BUILDS_GRAPH = (
     "memory, more time.\nHow do you tell torch that no gradients will be needed?"
 )
 CHANGED = (
-    "Afterwards the model is another one: weights, running statistics or gradients have changed.\n"
+    "Afterwards the model is another one: weights, running statistics, gradients or the type of "
+    "numbers have changed.\n"
     "Does measuring need anything but model(inputs)?"
 )
 LEFT_IN_EVAL = (
@@ -76,7 +74,6 @@ class Run:
     accuracy: Any
     modes: list[list[bool]]  # of the model and its layers, whenever it was asked: training or not
     graphs: bool  # were built on the way
-    enabled: bool  # gradients are, afterwards
     frozen: bool  # parameters that were not before
     thawed: bool  # parameters that were frozen before
     changed: bool  # weights, running statistics or gradients
@@ -110,18 +107,15 @@ class Measurement(Call):
             model.register_forward_hook(watch_graphs),
         ):
             accuracy = function(model, self.batches)
-        enabled = torch.is_grad_enabled()
-        torch.set_grad_enabled(True)
         after = [parameter.requires_grad for parameter in model.parameters()]
         states = zip(before, _state(model), strict=True)
         return Run(
             accuracy,
             modes,
             any(graphs),
-            enabled,
             any(was and not now for was, now in zip(wanted, after, strict=True)),
             any(now and not was for was, now in zip(wanted, after, strict=True)),
-            any(not torch.equal(was, now) for was, now in states),
+            any(was.dtype != now.dtype or not torch.equal(was, now) for was, now in states),
             model.training,
             any(part.training != model.training for part in model.modules()),
         )
@@ -129,7 +123,7 @@ class Measurement(Call):
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``evaluate(model, batches)``: accuracy over all texts, and a model that is left as it was."""
-    compared = Comparison(answer, reference, MISTAKES, read=_accuracy, tolerance=1e-4)
+    compared = Comparison(answer, reference, MISTAKES, read=_accuracy, tolerance=1e-4, draws=2)
     compared.on(
         lambda: _telling(draw, [4], IN_ONE_BATCH),
         "For a single batch the accuracy is wrong: it should be {right:.4f}; you return "
@@ -148,7 +142,6 @@ def check(answer: Answer, draw: Draw) -> Held:
     yield "every text counts once, also in batches of unequal size"
 
     run = several.of(answer)
-    require(run.enabled, SWITCHED_OFF)
     require(not run.frozen, FROZEN)
     require(not run.thawed, THAWED)
     require(not run.graphs, BUILDS_GRAPH)
@@ -218,6 +211,8 @@ def _model() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         first, last = nn.Linear(5, 16), nn.Linear(16, 4)
+    for parameter in last.parameters():  # as in the middle of an accumulation
+        parameter.grad = torch.ones_like(parameter)
     first.requires_grad_(False)
     return nn.Sequential(first, nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.5), last)
 
@@ -251,6 +246,18 @@ def _evaluating(
     return answer
 
 
+def _of_two_classes(model: nn.Module, batches: Batches) -> float:
+    def narrowed(inputs: Tensor) -> Tensor:
+        return model(inputs)[:, :2]
+
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        hits = [(narrowed(inputs).argmax(-1) == labels).float() for inputs, labels in batches]
+    model.train(training)
+    return torch.cat(hits).mean().item()
+
+
 def _set_the_flag(model: nn.Module, training: bool = False) -> None:
     model.training = training
 
@@ -275,11 +282,25 @@ def _decay(model: nn.Module, was_training: bool) -> None:
             parameter.mul_(0.999)
 
 
+def _forget_gradients(model: nn.Module, was_training: bool) -> None:
+    model.train(was_training).zero_grad()
+
+
+def _in_half_precision(model: nn.Module, batches: Batches) -> float:
+    model.bfloat16()
+    return _evaluating()(model, [(inputs.bfloat16(), labels) for inputs, labels in batches])
+
+
 IN_ONE_BATCH = [  # mistakes that give a wrong figure for a single batch, too
     Mistake(
         _evaluating(axis=0),
         "The arg-max runs over the texts; a class is chosen for each text.\n"
         "The scores are (B, C): which axis holds the classes?",
+    ),
+    Mistake(
+        _of_two_classes,
+        "You compare two scores of each text, as if there were two classes only.\n"
+        "Which class has the highest score, however many there are?",
     ),
     Mistake(
         _evaluating(accuracy=lambda right, sizes: sum(right)),
@@ -337,6 +358,8 @@ MISTAKES = [
     Mistake(_evaluating(before=_freeze, after=_thaw), THAWED, compared=False),
     Mistake(_evaluating(gradients=torch.enable_grad), BUILDS_GRAPH, compared=False),
     Mistake(_evaluating(after=_decay), CHANGED, compared=False),
+    Mistake(_evaluating(after=_forget_gradients), CHANGED, compared=False),
+    Mistake(_in_half_precision, CHANGED, compared=False),
     Mistake(_evaluating(after=lambda model, was: None), LEFT_IN_EVAL, compared=False),
     Mistake(_evaluating(after=_set_the_flag), LAYERS_IN_EVAL, compared=False),
     Mistake(_evaluating(after=lambda model, was: model.train()), LEFT_IN_TRAINING, compared=False),

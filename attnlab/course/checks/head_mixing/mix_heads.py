@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnlab.course.checks.examiner import (
-    GRADIENT_LOST,
+    GRADIENT_MISSING,
     Answer,
     Call,
     Comparison,
@@ -342,7 +342,7 @@ MISTAKES = [
         )
         for axis in (1, 2)
     ),
-    Mistake(_knobs_as_plain_numbers, GRADIENT_LOST, compared=False),
+    Mistake(_knobs_as_plain_numbers, GRADIENT_MISSING, compared=False),
 ]
 
 EXERCISE = Exercise("mix_heads", "head_mixing", 3, check, mistakes=MISTAKES)

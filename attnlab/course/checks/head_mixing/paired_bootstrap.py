@@ -49,8 +49,8 @@ WITHOUT_DRAWS = (
 )
 
 RESAMPLE_SIZE = (
-    "Resampling two sentences with the changes 0 and 1 gives the means {means}; it should be 0, 0.5 "
-    "and 1.\nHow many sentences does each resample hold?"
+    "Resampling two sentences with the changes 0 and 1 gives the means {means}; it should be 0, "
+    "0.5 and 1.\nHow many sentences does each resample hold?"
 )
 OTHER_SHARES = (
     "Between two means your interval covers the share {share:.4g}; from 2.5 % to 97.5 % it is 0.95 "

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from attnlab.course.checks.examiner import (
     CHANGES_TENSOR,
-    GRADIENT_LOST,
+    GRADIENT_MISSING,
     Answer,
     Call,
     Comparison,
@@ -156,7 +156,7 @@ MISTAKES = [
     ),
     Mistake(
         lambda ids, table, positions: _scaled(ids, table.detach()) + _first(positions, ids),
-        GRADIENT_LOST,
+        GRADIENT_MISSING,
         compared=False,
     ),
     Mistake(
