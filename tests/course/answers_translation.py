@@ -285,7 +285,7 @@ RIGHT = {
     "embed": [embed_at_once, embed_by_torch, embed_by_loops],
     "decoder_layer": [layer_step_by_step, layer_by_a_loop, layer_by_torchs],
     "sequence_loss": [loss_by_torch, loss_by_axes, loss_by_picking, loss_by_loops],
-    "beam_search": [beam_by_sorting, beam_one_by_one, beam_by_topk],
+    "beam_search": [beam_by_sorting, beam_one_by_one],
 }
 
 # wrong answers that know nothing of the checks, and words of what they are told; the mistakes that
@@ -336,11 +336,12 @@ WRONG = {
     ],
     "beam_search": [
         (greedy, "It is greedy"),
+        (beam_by_topk, "takes no place among the beams"),
         (stops_at_the_first_end, "better one is still being written"),
         (flat_index, "index into all candidates"),
         (without_start, "without the start mark"),
         (
-            lambda *inputs: beam_by_topk(*inputs)[::-1],
+            lambda *inputs: beam_by_sorting(*inputs)[::-1],
             "comes first and the sequence second",
         ),
         (never_ends, "did not end"),

@@ -53,6 +53,7 @@ ENDLESS = [
     if "not end" in words
 ]
 HEAVY = {  # checks with much to compute
+    "beam_search",
     "decoder_layer",
     "evaluate",
     "head_importance",

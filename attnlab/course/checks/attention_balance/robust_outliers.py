@@ -68,7 +68,7 @@ class Sets(Call):
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``robust_outliers(values, threshold)``: which values are out of line, by median and MAD."""
-    compared = Comparison(answer, reference, MISTAKES, read=_read, draws=2)
+    compared = Comparison(answer, reference, MISTAKES, read=_read, draws=1)
 
     def telling(mistakes: Sequence[Mistake], *threshold: float, **of_values: int) -> None:
         sets = _telling(draw, mistakes, threshold, **of_values)

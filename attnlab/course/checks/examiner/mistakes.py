@@ -100,6 +100,7 @@ class Comparison:
         facts: Callable[[Call, Any], Mapping[str, Any]] | None = None,
         read: Callable[[Any, Any], Any] | None = None,
         tolerance: float | None = None,
+        draws: int | None = None,
     ) -> Any:
         """Return the answer's result for what ``draw_call`` draws; fail unless it is right.
 
@@ -112,9 +113,9 @@ class Comparison:
         otherwise : what is said where no mistake explains the difference
         facts : ``facts(call, result)`` gives what fills the {braces} in ``otherwise`` and in the
             diagnoses
-        read, tolerance : for this kind of input, in place of the comparison's own
+        read, tolerance, draws : for this kind of input, in place of the comparison's own
         """
-        for _ in range(self.draws):
+        for _ in range(draws or self.draws):
             seen = _Seen(draw_call(), read or self.read, tolerance or self.tolerance)
             result = self._examine(seen, draw_call, otherwise, facts)
         return result

@@ -21,6 +21,7 @@ from attnlab.course.checks.translation.searching import Ask, search
 from attnlab.course.checks.translation.searching import beam_search as searched
 
 WIDTH = 3
+LANGUAGES = 16  # in which a search is tried
 
 EMPTY_FOR_NOTHING = (
     "The empty sequence comes with log-probability 0; its end mark has {end:.3f}.\n"
@@ -78,12 +79,9 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield f"width {WIDTH}: the best of all ways to go on, and of those that have ended"
 
-    while True:
-        language = Language(draw)
-        everything = language.words**language.longest
-        right = search(language, everything)
-        if not _agree(right, search(language, WIDTH)):
-            break
+    language = Language(draw).of_a_late_winner()
+    everything = language.words**language.longest
+    right = search(language, everything)
     with where(f"With width {everything}, which holds every sequence there is:"):
         found = found_by(answer, language, everything)
         require(_agree(found, right), THROWN_AWAY.format(found=_shown(found), right=_shown(right)))
@@ -123,10 +121,14 @@ def _same_search(
     answer: Answer, draw: Draw, width: int, mistakes: Sequence[Mistake], otherwise: str
 ) -> None:
     """Compare over languages in which every mistake shows, and no two look alike."""
-    drawn, rights, outcomes = _discerning(draw, width, mistakes)
+    drawn = _languages(draw, width)
+    rights = [search(language, width) for language in drawn]
     found = [found_by(answer, language, width) for language in drawn]
     if all(map(_agree, found, rights)):
         return
+    further, outcomes = _discerning(draw, width, drawn, mistakes)
+    found += [found_by(answer, language, width) for language in further]
+    rights += [search(language, width) for language in further]
     for mistake, mistaken in zip(mistakes, outcomes, strict=True):
         if all(map(_agree, found, mistaken)):
             raise CheckFailed(mistake.diagnosis)
@@ -137,34 +139,32 @@ def _same_search(
     raise CheckFailed(f"{otherwise}\n{_shown(mine)} came; {_shown(right)} is right.")
 
 
+def _languages(draw: Draw, width: int) -> list[Language]:
+    """So many that mistakes show, and one for each of those that seldom do."""
+    drawn = [Language(draw) for _ in range(LANGUAGES)]
+    for wrong in SELDOM if width > 1 else []:
+        drawn.append(Language(draw))
+        while _agree(search(drawn[-1], width), search(drawn[-1], width, wrong)):
+            drawn[-1] = Language(draw)
+    return drawn
+
+
 def _discerning(
-    draw: Draw, width: int, mistakes: Sequence[Mistake]
-) -> tuple[list[Language], list[Result], list[list[Result]]]:
-    """Languages, what is right in each of them, and what every mistake would give.
+    draw: Draw, width: int, drawn: Sequence[Language], mistakes: Sequence[Mistake]
+) -> tuple[list[Language], list[list[Result]]]:
+    """Further languages, and what every mistake gives in all of them.
 
     A result is one sequence, so that many mistakes agree in one language: more are drawn until no
-    two agree in all of them.
+    two agree in all of them, nor with what is right.
     """
-    drawn: list[Language] = []
     searches = [searched, *(mistake.wrong for mistake in mistakes)]
-    outcomes: list[list[Result]] = [[] for _ in searches]
-    apart = 1
-    while apart < len(searches):
-        language = Language(draw)
-        right = search(language, width)
-        if not _agree(right, search(language, width, partial(searched, finished="aside"))):
-            continue  # who has ended may take a place in the beam, or not
-        new = [right, *(search(language, width, each) for each in searches[1:])]
-        together = {
-            tuple(map(_key, [*before, result]))
-            for before, result in zip(outcomes, new, strict=True)
-        }
-        if len(together) > apart:
-            apart = len(together)
-            drawn.append(language)
-            for before, result in zip(outcomes, new, strict=True):
-                before.append(result)
-    return drawn, outcomes[0], outcomes[1:]
+    outcomes = [[search(language, width, each) for language in drawn] for each in searches]
+    further: list[Language] = []
+    while len({tuple(map(_key, results)) for results in outcomes}) < len(searches):
+        further.append(Language(draw))
+        for each, results in zip(searches, outcomes, strict=True):
+            results.append(search(further[-1], width, each))
+    return further, outcomes[1:]
 
 
 def _key(result: Result) -> tuple[tuple[int, ...], float]:
@@ -267,6 +267,11 @@ def _end_for_nothing(ask: Ask, start: int, end: int, width: int, longest: int) -
     return ids, total if ids else 0.0
 
 
+SELDOM = [
+    partial(searched, finished="aside"),
+    partial(searched, finished="stop"),
+    partial(searched, unfinished="left out"),
+]
 OF_ONE_BEAM = [
     Mistake(
         partial(searched, total="last"),
@@ -304,6 +309,11 @@ OF_SEVERAL_BEAMS = [
         _if_wide(finished="dropped"),
         "A sequence that has ended is thrown away.\n"
         "Should it not stay in the race with the log-probability it has?",
+    ),
+    Mistake(
+        partial(searched, finished="aside"),
+        "Who has ended takes no place among the beams, so that more are followed than `width`.\n"
+        "Of what goes on *and* what has ended, how many are to be kept?",
     ),
     Mistake(
         partial(searched, finished="first"),

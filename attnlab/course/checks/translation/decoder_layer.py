@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attnlab.attention import MultiHeadAttention
 from attnlab.course.checks.examiner import (
+    GRADIENT_MISSING,
     Answer,
     Call,
     CheckFailed,
@@ -18,6 +20,7 @@ from attnlab.course.checks.examiner import (
     Held,
     Mistake,
     a_tensor,
+    require,
 )
 
 BATCH, TOKENS, WIDTH = 2, 5, 8
@@ -31,6 +34,12 @@ AS_LONG_AS_THE_SOURCE = (
 OTHER_LENGTHS = (
     "Right with as many source as target tokens, wrong with more source tokens.\n"
     "Where is the length of one taken for that of the other?"
+)
+
+
+MODE = (
+    "Your function switches the layer between training and eval mode.\n"
+    "Whoever calls it decides that: is there a train() or eval() in it?"
 )
 
 
@@ -58,6 +67,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         silenced("attention", "cross_attention"),
         "With both attentions silenced (they say 0) the result is wrong.\n"
         "Should it not be x + feed_forward(norm(x)), with the third norm?",
+        draws=1,
     )
     yield "x + feed_forward(norm(x)), while both attentions are silent"
     compared.on(
@@ -65,6 +75,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         "With cross-attention silenced (it says 0) the result is wrong.\n"
         "What does self-attention get as queries, keys and values, and what is its result added "
         "to?",
+        draws=1,
     )
     yield "x + attention(norm(x)) before it, while cross-attention is silent"
     compared.on(
@@ -83,12 +94,16 @@ def check(answer: Answer, draw: Draw) -> Held:
         "Which attention takes `target_mask`, which `source_mask`, as mask=...?",
     )
     yield "each attention with its own mask"
-    longer = torch.arange(TOKENS + 2) < lengths + 2
-    compared.on(
-        lambda: inputs(layer, causal, longer, source_tokens=TOKENS + 2),
-        OTHER_LENGTHS,
-    )
+    for tokens in (TOKENS + 2, 40):
+        seen = torch.arange(tokens) < lengths + tokens - TOKENS
+        compared.on(partial(inputs, layer, causal, seen, source_tokens=tokens), OTHER_LENGTHS)
     yield "whatever the lengths"
+    for training in (False, True):
+        call = inputs(layer.train(training), causal, seen, source_tokens=tokens)
+        call.of(answer)
+        require(layer.training == training, MODE)
+    answer.gradients(_decoded, *inputs(layer.eval(), causal, seen, source_tokens=40).arguments)
+    yield "gradients reach x and the memory; training or not is left as it was"
 
 
 class _Layer(nn.Module):
@@ -131,6 +146,7 @@ def _decoded(
     around: str = "pre",
     across: str = "ymm",
     of_memory: bool = False,
+    through: str = "cross_attention",
 ) -> Tensor:
     """A decoder layer, right by default, or with one mistake.
 
@@ -143,7 +159,7 @@ def _decoded(
 
     def cross(y: Tensor) -> Tensor:
         query, key, value = ({"y": y, "m": source}[name] for name in across)
-        return layer.cross_attention(query, key, value, mask=source_mask)
+        return getattr(layer, through)(query, key, value, mask=source_mask)
 
     parts: dict[str, OfTensor] = {
         "s": lambda y: layer.attention(y, y, y, mask=target_mask),
@@ -181,6 +197,19 @@ def _masked(
         return _decoded(x, memory, layer, *masks(target_mask, source_mask))
 
     return answer
+
+
+def _of_detached(place: int) -> Callable[..., Tensor]:
+    def answer(x: Tensor, memory: Tensor, *others: Any) -> Tensor:
+        inputs = [x, memory]
+        inputs[place] = inputs[place].detach()
+        return _decoded(*inputs, *others)
+
+    return answer
+
+
+def _in_eval_mode(x: Tensor, memory: Tensor, layer: _Layer, *masks: Tensor) -> Tensor:
+    return _decoded(x, memory, layer.eval(), *masks)
 
 
 def _wrong_with_more_source(
@@ -284,6 +313,11 @@ MISTAKES = [
         "Where do the queries come from?",
     ),
     Mistake(
+        partial(_decoded, through="attention"),
+        "Cross-attention goes through `layer.attention`, the part of self-attention.\n"
+        "Which part of the layer has learned to read the source?",
+    ),
+    Mistake(
         partial(_decoded, of_memory=True),
         "The memory is normalised, too. The encoder has done so at its end.\n"
         "Which of the inputs of cross-attention is normalised here?",
@@ -348,6 +382,9 @@ MISTAKES = [
             lambda target, source: (target, source) if target.all() else (~target, ~source),
         )
     ),
+    Mistake(_of_detached(0), GRADIENT_MISSING, compared=False),
+    Mistake(_of_detached(1), GRADIENT_MISSING, compared=False),
+    Mistake(_in_eval_mode, MODE, compared=False),
     Mistake(_as_long_as_the_source, AS_LONG_AS_THE_SOURCE, compared=False),
     Mistake(_wrong_with_more_source, OTHER_LENGTHS, compared=False),
 ]

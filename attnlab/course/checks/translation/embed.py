@@ -45,11 +45,12 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "plus positions 0 to T - 1, once"
 
-    for batch, tokens, width in ((1, 1, 6), (5, 5, 4), (2, 9, 16)):
+    for batch, tokens, width in ((1, 1, 6), (5, 5, 4), (2, 40, 16)):
         ids = torch.randint(WORDS, (batch, tokens), generator=draw.generator)
-        table, positions = draw.normal(WORDS, width), draw.normal(LONGEST, width)
+        table, positions = draw.normal(WORDS, width), draw.normal(max(LONGEST, tokens), width)
         with where(f"With ids of shape {(batch, tokens)} and the width {width}:"):
             Comparison(answer, _reference).on(partial(Call, ids, table, positions), WRITTEN_SIZE)
+    ids[0, 0] = 0  # no padding: its row is trained, too
     answer.gradients(_reference, ids, table, positions)
     yield "any sizes, and it can be trained"
 

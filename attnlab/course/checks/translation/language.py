@@ -36,6 +36,10 @@ TOO_MANY = (
     "With width {width}, {count} different beginnings of {length} tokens are extended.\n"
     "Does each beam keep `width` of its own? How many are to be left of all together?"
 )
+NEVER_ASKED = (
+    "With longest={longest} next_log_probabilities is never asked.\n"
+    "How many tokens may be written, and how often does your loop run?"
+)
 SWAPPED = (
     "The log-probability comes first and the sequence second.\nWhich order does the docstring name?"
 )
@@ -59,6 +63,22 @@ class Language:
         first = self.logs[0].clone()
         first[0, self.end] = first.max() + 1 if end_first else first.median()
         self.logs, self.longest = [first.log_softmax(-1)], 1
+        return self
+
+    def of_a_late_winner(self) -> "Language":
+        """The same where the best sequence is the last of all that go on, but for its last token.
+
+        Only who keeps them all, some dozens, finds it.
+        """
+        words = [word for word in range(self.words) if word != self.end]
+        place = 0
+        for length, logs in enumerate(self.logs):
+            last = length == self.longest - 1
+            logs[:] = 0.01 * logs.softmax(-1)  # nearly alike
+            logs[:, self.end] = -9
+            logs[place, words[0]] += 9 if last else -0.1
+            place = place * self.words + words[0]
+            logs[:] = logs.log_softmax(-1)
         return self
 
     def row(self, prefix: Sequence[int]) -> list[float]:
@@ -127,6 +147,7 @@ def found_by(answer: Answer, language: Language, width: int) -> Result:
     result = answer(asked, language.start, language.end, width, language.longest)
     if asked.problem:  # the answer may have caught it
         raise asked.problem
+    require(bool(asked.known), NEVER_ASKED.format(longest=language.longest))
     ids, total = a_pair(result, "the sequence", "its log-probability")
     if isinstance(ids, float) or (isinstance(ids, Tensor) and ids.is_floating_point()):
         raise CheckFailed(SWAPPED)

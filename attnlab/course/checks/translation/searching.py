@@ -34,7 +34,7 @@ def beam_search(
 ) -> Result:
     """Right by default, or with one mistake.
 
-    With finished="aside" who has ended takes no place in the beam, which is right, too.
+    With finished="aside" who has ended takes no place in the beam.
     """
 
     def ended(beam: Result) -> bool:

@@ -26,6 +26,10 @@ from attnlab.course.checks.translation.sentences import sentences
 
 WORDS = 7
 
+IN_FRONT = (
+    "Right where padding stands at the end, wrong where it stands in front.\n"
+    "Can you ask each label by itself whether it is padding?"
+)
 FOR_EACH_TOKEN = (
     "The result has shape {shape}: a number for each token.\n"
     "One is asked for: what is to be done with those of real tokens?"
@@ -40,7 +44,7 @@ LARGE_LOGITS = (
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``sequence_loss(logits, labels, padding=0)``: mean cross-entropy in nats without padding."""
-    compared = Comparison(answer, _reference, MISTAKES, read=_loss, tolerance=1e-4)
+    compared = Comparison(answer, _reference, MISTAKES, read=_loss, tolerance=2e-5)
     compared.on(
         lambda: _telling(draw, [6] * 4, 0),
         "Without padding the result is wrong.\n"
@@ -56,6 +60,11 @@ def check(answer: Answer, draw: Draw) -> Held:
         )
     yield "padding does not count, whichever id it has"
 
+    def padding_in_front() -> Call:
+        labels = sentences(draw, [6, 2, 5, 1], 0, WORDS)
+        return Call(2 * draw.normal(4, 6, WORDS), labels.roll(draw.whole(1, 5), 1))
+
+    compared.on(padding_in_front, IN_FRONT)
     compared.on(
         lambda: _call(
             200 * draw.normal(4, 6, WORDS), sentences(draw, [6, 2, 5, 1], padding, WORDS), padding
@@ -121,6 +130,12 @@ def _picked(values: Tensor, labels: Tensor) -> Tensor:
 
 def _real_sum(logits: Tensor, labels: Tensor, padding: int) -> Tensor:
     return _surprise(logits, labels)[labels != padding].sum()
+
+
+def _by_lengths(logits: Tensor, labels: Tensor, padding: int = 0) -> Tensor:
+    """As many tokens count as there are, the first ones."""
+    lengths = (labels != padding).sum(-1, keepdim=True)
+    return _surprise(logits, labels)[torch.arange(labels.shape[1]) < lengths].mean()
 
 
 def _mean_of_means(logits: Tensor, labels: Tensor, padding: int = 0) -> Tensor:
@@ -287,6 +302,7 @@ MISTAKES = [
         alike=not_finite,
     ),
     Mistake(partial(_unstable, added=1e-9), LARGE_LOGITS, compared=False),
+    Mistake(_by_lengths, IN_FRONT, compared=False),
     Mistake(
         lambda logits, labels, padding=0: _surprise(logits, labels),
         FOR_EACH_TOKEN,

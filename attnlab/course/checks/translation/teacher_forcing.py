@@ -19,6 +19,11 @@ from attnlab.course.checks.examiner import (
 )
 from attnlab.course.checks.translation.sentences import ids_of
 
+ANY_IDS = (
+    "Right for five different ids, wrong where they repeat, are many, or where one of them or a "
+    "mark is 0.\nAre ids left out, or judged by their value? 0 is an id like any other."
+)
+
 Forced = tuple[list[int], list[int]]
 
 
@@ -26,13 +31,18 @@ def check(answer: Answer, draw: Draw) -> Held:
     """``teacher_forcing(ids, start, end)``: what the decoder reads, and what it is to say."""
 
     def five_tokens() -> Call:
-        start, end, *ids = torch.randperm(20, generator=draw.generator)[:7].tolist()
+        start, end, *ids = (1 + torch.randperm(20, generator=draw.generator)[:7]).tolist()
         return Call(ids, start, end)
 
     Comparison(answer, _reference, MISTAKES, read=_forced).on(
         five_tokens, "{difference}", facts=_facts
     )
     yield "labels are what is fed, one place ahead, with the end mark last"
+    for start_first in (True, False):
+        Comparison(answer, _reference, read=_forced).on(
+            partial(_any_ids, draw, start_first), ANY_IDS
+        )
+    yield "whichever ids, 0 and repeated ones among them, and however many"
     for ids in ([draw.whole(20, 30)], []):
         with where(f"Right for five tokens, wrong for {len(ids)}:"):
             Comparison(answer, _reference, read=_forced).on(
@@ -43,6 +53,14 @@ def check(answer: Answer, draw: Draw) -> Held:
                 facts=_facts,
             )
     yield "a sentence of one token, and an empty one"
+
+
+def _any_ids(draw: Draw, start_first: bool) -> Call:
+    """Many ids with repetitions, the marks among them; one of the marks is 0."""
+    marks = [0, draw.whole(1, 5)]
+    ids = torch.randint(6, (40,), generator=draw.generator).tolist()
+    start, end = marks if start_first else marks[::-1]
+    return Call([*ids, 0, 0, start, end, *ids], start, end)
 
 
 def _reference(ids: list[int], start: int, end: int) -> Forced:
@@ -162,6 +180,15 @@ _WRONG: list[tuple[str, list[Wrong]]] = [
 MISTAKES = [
     *(Mistake(wrong, diagnosis) for diagnosis, wrongs in _WRONG for wrong in wrongs),
     Mistake(_appended, CHANGES_LIST, compared=False),
+    *(
+        Mistake(wrong, ANY_IDS, compared=False)
+        for wrong in (
+            lambda ids, start, end: _reference([token for token in ids if token], start, end),
+            lambda ids, start, end: _reference(list(dict.fromkeys(ids)), start, end),
+            lambda ids, start, end: _reference(ids[:32], start, end),
+            lambda ids, start, end: ([start, *ids] if start else ids, [*ids, end]),
+        )
+    ),
     Mistake(
         lambda ids, start, end: _reference(ids, start, end) if ids else ([], []),
         "Right for five tokens, wrong for 0:",
