@@ -298,7 +298,7 @@ WRONG = {
     ],
     "accumulate": [
         (all_at_once, "13 texts at once"),
-        (backward_at_the_end, "3 parts wait in memory"),
+        (backward_at_the_end, "results of 3 parts are in memory"),
         (keeps_the_graph, "tensor with its graph"),
         (lambda *given: torch.tensor(accumulated_by_shares(*given)), "not a plain number"),
         (never_ends, "did not end"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,17 @@ ALL_AT_ONCE = (
     "of them.\nThe parts are there to save it: can each go through the model by itself?"
 )
 ALL_WAIT = (
-    "The gradients are right, but {waiting} parts wait in memory for one backward() at the end.\n"
-    "The parts are there to save memory: what may be forgotten as soon as a part went backward?"
+    "The gradients are right, but the intermediate results of {waiting} parts are in memory at the "
+    "same time.\nThe parts are there to save it: does each go backward before the next one goes "
+    "forward, and is its graph forgotten then (no retain_graph)?"
+)
+MODE = (
+    "The model is in training mode, and your function switches it to eval mode.\n"
+    "Training goes on: is there an eval() out of habit?"
+)
+CLIPPED = (
+    "Where gradients are large they are wrong.\n"
+    "Are they clipped or rescaled? They are asked for as they are."
 )
 
 
@@ -49,33 +59,59 @@ class Run:
     loss: Any
     gradients: list[Tensor | None]
     changed: bool  # the weights
-    events: list[tuple[str, int]]  # passes forward, with their number of texts, and backward
+    trains: bool  # the model, in every pass and afterwards
+    largest: int  # number of texts in a pass forward
+    waiting: int  # parts whose intermediate results were in memory at the same time
+
+
+class _Saved:
+    """What a part's graph keeps for the way back."""
+
+    def __init__(self, part: int, tensor: Tensor):
+        self.part, self.tensor = part, tensor
 
 
 class Batch(Call):
     """A batch in parts, for a model that may have gradients from before."""
 
-    def __init__(self, parts: Parts, old: Sequence[Tensor] = ()):
+    def __init__(self, parts: Parts, old: Sequence[Tensor] = (), factor: float = 1.0):
         super().__init__(parts)
-        self.parts, self.old = parts, old
+        self.parts, self.old, self.factor = parts, old, factor
+
+    def loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a part."""
+        return self.factor * F.cross_entropy(scores, labels)
 
     def of(self, function: Callable[..., Any]) -> Run:
         """What a function does with a model of its own."""
-        model, events = _model(), []
+        model = _model()
         for parameter, gradient in zip(model.parameters(), self.old, strict=False):
             parameter.grad = gradient.clone()
         before = [parameter.detach().clone() for parameter in model.parameters()]
+        saved: WeakSet[_Saved] = WeakSet()
+        sizes, modes, waiting = [0], [], [0]
+
+        def keep(tensor: Tensor) -> _Saved:
+            kept = _Saved(len(sizes), tensor)
+            saved.add(kept)
+            return kept
 
         def watch(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+            modes.append(module.training)
             if outputs.requires_grad:
-                events.append(("forward", len(outputs)))
-                outputs.register_hook(lambda _: events.append(("backward", 0)))
+                waiting.append(len({kept.part for kept in saved}))
+                sizes.append(len(outputs))
 
-        with model.register_forward_hook(watch):
-            loss = function(model, F.cross_entropy, self.parts)
+        with (
+            model.register_forward_hook(watch),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor),
+        ):
+            loss = function(model, self.loss_of, self.parts)
         parameters = list(model.parameters())
         changed = any(map(lambda now, was: not torch.equal(now, was), parameters, before))
-        return Run(loss, [parameter.grad for parameter in parameters], changed, events)
+        gradients = [parameter.grad for parameter in parameters]
+        trains = all([*modes, model.training])
+        return Run(loss, gradients, changed, trains, max(sizes), max(waiting))
 
 
 def check(answer: Answer, draw: Draw) -> Held:
@@ -124,14 +160,16 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "old gradients are forgotten first"
 
-    events = Batch(_parts(draw, [7, 2, 4])).of(answer).events
-    largest = max((texts for _, texts in events), default=0)
-    require(largest <= 7, ALL_AT_ONCE.format(texts=largest))
-    waiting = open_graphs = 0
-    for kind, _ in events:
-        open_graphs += 1 if kind == "forward" else -1
-        waiting = max(waiting, open_graphs)
-    require(waiting <= 1, ALL_WAIT.format(waiting=waiting))
+    gradients.on(
+        lambda: Batch(_parts(draw, [7, 2, 4]), factor=100.0),
+        CLIPPED,
+    )
+    run = Batch(_parts(draw, [7, 2, 4])).of(answer)
+    require(run.trains, MODE)
+    yield "gradients as they are, and the model in the mode it was in"
+
+    require(run.largest <= 7, ALL_AT_ONCE.format(texts=run.largest))
+    require(run.waiting <= 1, ALL_WAIT.format(waiting=run.waiting))
     yield "only one part at a time is held in memory"
 
 
@@ -228,6 +266,21 @@ def _backward_at_the_end(
     return loss.item()
 
 
+def _keeping_the_graphs(
+    model: nn.Module, loss_function: Callable[..., Tensor], parts: Parts
+) -> float:
+    model.zero_grad()
+    texts, losses = sum(len(labels) for _, labels in parts), []
+    for inputs, labels in parts:
+        losses.append(loss_function(model(inputs), labels) * len(labels) / texts)
+        losses[-1].backward(retain_graph=True)
+    return torch.stack(losses).sum().item()
+
+
+def _forget_in_eval_mode(model: nn.Module) -> None:
+    model.eval().zero_grad()
+
+
 def _stepping(model: nn.Module) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
@@ -297,6 +350,15 @@ MISTAKES = [
     Mistake(_accumulating(after=nn.Module.zero_grad), NO_GRADIENTS_LEFT, compared=False),
     Mistake(_all_at_once, ALL_AT_ONCE, compared=False),
     Mistake(_backward_at_the_end, ALL_WAIT, compared=False),
+    Mistake(_keeping_the_graphs, ALL_WAIT, compared=False),
+    Mistake(_accumulating(before=_forget_in_eval_mode), MODE, compared=False),
+    Mistake(
+        _accumulating(
+            after=lambda model: nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
+        ),
+        CLIPPED,
+        compared=False,
+    ),
 ]
 
 EXERCISE = Exercise("accumulate", "finetune_bert", 3, check, mistakes=MISTAKES)

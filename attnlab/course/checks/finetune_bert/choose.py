@@ -20,6 +20,7 @@ from attnlab.course.checks.examiner import (
     a_number,
     a_pair,
     require,
+    where,
 )
 
 Candidate = Any  # a number or a text
@@ -38,6 +39,10 @@ SEVERAL_LOOKS = (
 LOOKS_AGAIN = (
     "The choice is right, but test was measured {count} times for it; once is enough.\n"
     "Where can you keep the figure?"
+)
+ALL_ZERO = (
+    "Where all have 0 on dev, the first of them is asked for.\n"
+    "With which figure does your comparison begin?"
 )
 TEST_BREAKS_TIES = (
     "Where several are equal on dev you look at test for {count} of them.\n"
@@ -112,7 +117,10 @@ def check(answer: Answer, draw: Draw) -> Held:
         "{found!r}.\nHow do you compare equals?",
         facts=_facts,
     )
-    yield "the first of equals"
+    nothing = Choice(dict.fromkeys(names, 0.0), tie.test)
+    with where(ALL_ZERO):
+        choice.on(lambda: nothing, "You chose {found!r}, not {right!r}.", facts=_facts)
+    yield "the first of equals, even where nobody is right at all"
 
 
 def reference(candidates: Sequence[Candidate], dev: Measure, test: Measure) -> Any:
@@ -226,6 +234,14 @@ def _test_breaks_ties(candidates: Sequence[Candidate], dev: Measure, test: Measu
     return best, test(best)
 
 
+def _begins_with_zero(candidates: Sequence[Candidate], dev: Measure, test: Measure) -> Any:
+    best, highest = candidates[-1], 0.0
+    for candidate in candidates:
+        if dev(candidate) > highest:
+            best, highest = candidate, dev(candidate)
+    return best, test(best)
+
+
 CHOICES = [  # mistakes that choose another candidate
     Mistake(
         _choosing(lambda candidate, dev, test: test(candidate)),
@@ -279,6 +295,7 @@ MISTAKES = [
     Mistake(lambda *given: _right(*given)[::-1], TURNED, compared=False),
     Mistake(_looks_at_all, SEVERAL_LOOKS, compared=False),
     Mistake(_looks_twice, LOOKS_AGAIN, compared=False),
+    Mistake(_begins_with_zero, ALL_ZERO, compared=False),
     Mistake(_test_breaks_ties, TEST_BREAKS_TIES, compared=False),
     Mistake(
         _last_of_equals,

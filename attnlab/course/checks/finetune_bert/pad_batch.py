@@ -32,6 +32,7 @@ TOO_WIDE = (
     "The batch is {width} tokens wide, its longest text {longest}. Padding costs as much time as "
     "real tokens.\nWhich length is enough for this batch?"
 )
+TURNED = "The mask comes first and the ids second.\nIn which order does the docstring name the two?"
 NOT_LONG = (
     "The ids are of type {dtype}; the model looks each one up in a table, by its number.\n"
     "Which type do whole numbers have in torch?"
@@ -83,6 +84,15 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "shorter texts are padded at the end, and the mask says where"
 
+    for lengths in ((5, 0, 3), (4, 600)):
+        both.on(
+            texts(*lengths),
+            f"Right for a few tokens, wrong for texts of {lengths} tokens.\n"
+            "Is a length typed in, or taken for granted?",
+            draws=1,
+        )
+    yield "texts of any length"
+
     for pad_id in (0, draw.whole(1000, 9000)):
         ids.on(
             texts_with_padding_inside(pad_id),
@@ -127,6 +137,8 @@ def _ids_and_mask(result: Any, right: Batch) -> Batch:
             raise CheckFailed(CUT_SHORT.format(shortest=min(lengths)))
         if ids.shape[1] > max(lengths):
             raise CheckFailed(TOO_WIDE.format(width=ids.shape[1], longest=max(lengths)))
+    if isinstance(ids, Tensor) and isinstance(mask, Tensor) and ids.shape == mask.shape == shape:
+        require(ids.max() > 1 or mask.max() <= 1, TURNED)
     ids, mask = a_tensor(ids, shape, "input_ids"), a_tensor(mask, shape, "attention_mask")
     require(ids.dtype == torch.long, NOT_LONG.format(dtype=ids.dtype))
     return ids, mask
@@ -217,6 +229,12 @@ MISTAKES = [
     Mistake(
         lambda rows, pad_id: _padded(rows, pad_id, 32 if len(rows) > 1 else None),
         TOO_WIDE,
+        compared=False,
+    ),
+    Mistake(lambda rows, pad_id: _padded(rows, pad_id)[::-1], TURNED, compared=False),
+    Mistake(
+        lambda rows, pad_id: _padded([row[:512] for row in rows], pad_id),
+        "Expected shape",
         compared=False,
     ),
     Mistake(_padded_as_floats, NOT_LONG, compared=False),
