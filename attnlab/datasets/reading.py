@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from attnlab.errors import AttnlabWarning, DataError, option
+from attnlab.errors import AttnlabWarning, DataError, option, worded
 
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
 _AS_CSV = "Save it as 'CSV UTF-8' there, and give that file."
@@ -40,17 +40,25 @@ def local_file(path: str | os.PathLike[str]) -> Path:
     ------
     DataError : an address, no such file, a folder
     """
-    if re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(path), re.I):
+    try:
+        given = os.fsdecode(path)
+    except TypeError as error:
         raise DataError(
-            f"{os.fspath(path)} is an address. Download the file first, and give its path here."
-        )
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise DataError(f"{path} is a folder. Give a file in it.")
-    if not path.exists():
-        raise DataError(f"There is no file {path}. Check the path; you are in {Path.cwd()}.")
-    if not path.is_file():
-        raise DataError(f"{path} is no ordinary file. Give a file.")
+            f"Expected the path of a file, got {type(path).__name__}."
+            + worded(" A DataFrame is for from_frame.", "")
+        ) from error
+    if re.match(r"[a-z][a-z0-9+.-]+:/", given, re.I):
+        raise DataError(f"{given} is an address. Download the file first, and give its path here.")
+    path = Path(given).expanduser()
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder. Give a file in it.")
+        if not path.exists():
+            raise DataError(f"There is no file {path}. Check the path; you are in {Path.cwd()}.")
+        if not path.is_file():
+            raise DataError(f"{path} is no ordinary file. Give a file.")
+    except (OSError, ValueError) as error:  # too long, or with a zero byte: perhaps a text
+        raise DataError(f"{given[:60]!r} is no path of a file ({error!s:.60}).") from error
     return path
 
 

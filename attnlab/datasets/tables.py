@@ -100,8 +100,9 @@ def warn_of_quotes(rows: Rows) -> None:
     if tall:
         lines = sum(row.height for row in rows.rows)
         warnings.warn(
-            f"{rows.name}: {len(rows.rows):,} rows were read from {lines:,} lines, because "
-            f"{len(tall):,} of them hold line breaks inside quotes (the first in {tall[0].lines}). "
+            f"{rows.name}: {len(rows.rows):,} rows, the first line among them, were read from "
+            f"{lines:,} lines, because {len(tall):,} hold line breaks inside quotes (at first "
+            f"{tall[0].lines}). "
             "If that is not meant, a quotation mark is not closed there.",
             AttnlabWarning,
             stacklevel=3,

@@ -97,7 +97,7 @@ def test_a_row_cut_in_two_is_left_out_whole(tmp_path):
 
 def test_line_breaks_inside_quotes_are_kept_and_counted(tmp_path):
     content = 'text,label\n"one\n\ntwo, three",a\nb,b\n'
-    with pytest.warns(AttnlabWarning, match="3 rows were read from 5 lines.*lines 2 to 4"):
+    with pytest.warns(AttnlabWarning, match=r"3 rows.*were read from 5 lines.*lines 2 to 4"):
         assert read(tmp_path, content).texts == ["one\n\ntwo, three", "b"]
 
 
@@ -381,6 +381,12 @@ def test_places_that_are_no_files_are_named(tmp_path, monkeypatch):
             datasets.from_csv(address)
     with pytest.raises(DataError, match="is a folder"):
         datasets.from_csv(tmp_path)
+    for no_path in (None, pd.DataFrame(), io.StringIO("text,label\n")):
+        with pytest.raises(DataError, match="Expected the path of a file"):
+            datasets.from_csv(no_path)
+    for no_path in ("text,label\na,x\n" * 400, "a\0b"):
+        with pytest.raises(DataError, match=r"no path of a file|no file"):
+            datasets.from_csv(no_path)
     with pytest.raises(DataError, match="no ordinary file"):
         datasets.from_csv("/dev/null")
     monkeypatch.setenv("HOME", str(tmp_path))
