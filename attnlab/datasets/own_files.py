@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -102,11 +103,19 @@ def _labelled(
         raise DataError(f"missing is {missing!r}. Write 'refuse' or 'drop'.")
     if frame.empty:
         raise DataError("The table has no rows. Give at least one text and its label.")
+    numbers = sum(isinstance(cell, Number) and cell == cell for cell in frame[text])  # no NaN
     frame = pd.DataFrame(
         {column: [written(cell, column) for cell in frame[column]] for column in (text, label)},
         dtype=object,
     )
     _warn_of_gaps(frame[text], name)
+    if numbers:
+        warnings.warn(
+            f"{numbers:,} texts of {name} are numbers, as pandas read them: 007 is 7 or 7.0 by "
+            "then. They are written out as they are.",
+            AttnlabWarning,
+            stacklevel=3,
+        )
     frame = _complete(frame, text, label, missing, lines)
     _refuse_rows(
         pd.Series(with_decimals(frame[label].tolist()), frame.index),
@@ -207,8 +216,10 @@ def _two_columns(
     _check_columns(header, text, label, rows.name)
     places = {column: header.index(column) for column in (text, label)}
     found: list[Row] = []
+    named = max((place for place, cell in enumerate(header, 1) if cell), default=0)
     for row in rows.rows[1:]:
         cells = list(row.cells)
+        cells += [""] * (len(header) - len(cells)) if len(cells) >= named else []
         while len(cells) > len(header) and not cells[-1].strip():
             cells.pop()
         if len(cells) > len(header) or (len(cells) < len(header) and missing != "drop"):

@@ -109,11 +109,12 @@ def warn_of_quotes(rows: Rows) -> None:
         )
     if rows.delimiter == "\t":
         quoted = [row for row in rows.rows if any(map(_is_quoted, row.cells))]
-        if quoted:
+        if quoted or _has_quoted_column(rows.rows[1:]):
+            quoted = quoted or rows.rows[1:]
             warnings.warn(
                 f"{rows.name}: quotation marks are text where tabs separate cells, so those "
-                f"around {len(quoted):,} cells are kept (the first in line {quoted[0].line}). If "
-                "a program put them there, save the table as CSV.",
+                f"around cells in {len(quoted):,} lines are kept (the first is line "
+                f"{quoted[0].line}). If a program put them there, save the table as CSV.",
                 AttnlabWarning,
                 stacklevel=3,
             )
@@ -127,6 +128,14 @@ def _is_quoted(cell: str) -> bool:
         and cell.strip()[0] == cell.strip()[-1] == '"'
         and '""' in inside
         and '"' not in inside.replace('""', "")
+    )
+
+
+def _has_quoted_column(rows: Sequence[Row]) -> bool:
+    """Whether all cells of a column stand in quotes, of at least three rows."""
+    columns = zip(*(row.cells for row in rows), strict=False)
+    return len(rows) > 2 and any(
+        all(re.fullmatch(r'\s*"[^"]*"\s*', cell) for cell in column) for column in columns
     )
 
 

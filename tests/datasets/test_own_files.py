@@ -63,6 +63,12 @@ def test_quotes_around_cells_between_tabs_are_kept_and_pointed_at(tmp_path):
     assert data.texts[0] == '"say ""hi"""'
 
 
+def test_a_column_in_quotes_between_tabs_is_pointed_at(tmp_path):
+    with pytest.warns(AttnlabWarning, match="save the table as CSV"):
+        data = read(tmp_path, 'text\tlabel\na\t"x"\nb\t"y"\nc\t"x"\n', "a.tsv")
+    assert data.label_names == ['"x"', '"y"']
+
+
 def test_a_header_in_quotes_says_that_cells_are_quoted(tmp_path):
     content = '"text"\t"label"\n"a ""good"" one"\t"x"\n"tab\tinside"\t"y"\n'
     assert read(tmp_path, content, "a.tsv").texts == ['a "good" one', "tab\tinside"]
@@ -129,6 +135,8 @@ def test_what_pandas_writes_as_csv_is_read_back(tmp_path_factory, texts, delimit
 
 def test_empty_columns_and_rows_of_a_spreadsheet_do_not_matter(tmp_path):
     data = read(tmp_path, "text,label,,\ngood,a,,\nbad,b,,\n,,,\nfine,a,,,,\n")
+    assert data.texts == ["good", "bad", "fine"]
+    data = read(tmp_path, "text,label,\ngood,a\nbad,b,\nfine,a,note\n")
     assert data.texts == ["good", "bad", "fine"]
 
 
@@ -254,6 +262,15 @@ def test_numbers_are_ordered_by_size_and_the_order_of_rows_does_not_matter(tmp_p
 def test_a_text_that_says_nan_is_a_text_and_pointed_at(tmp_path):
     with pytest.warns(AttnlabWarning, match="1 texts of a are 'NULL' and are kept"):
         assert read(tmp_path, "text,label\nNULL,a\nb,b\n").texts == ["NULL", "b"]
+
+
+def test_texts_that_pandas_took_for_numbers_are_pointed_at():
+    for values in ([7, 8], [7.0, 8.5], ["a", 7]):
+        frame = pd.DataFrame({"text": values, "label": ["x", "y"]})
+        with pytest.warns(AttnlabWarning, match="texts of own are numbers"):
+            assert datasets.from_frame(frame).texts == [str(value) for value in values]
+    with no_warning():
+        datasets.from_frame(pd.DataFrame({"text": ["7", "8"], "label": [1, 2]}))
 
 
 def test_labels_that_are_no_classes_are_pointed_at(tmp_path):
