@@ -138,7 +138,7 @@ al.plots.attention_map(maps, layer, head)
 # | ... weights under scale | scale acts after a layer's weights | 0 |
 # | ... weights under temperature | temperature acts before them | not 0 |
 # | afterwards - before | the model after all this and before it | 0 |
-# | as you call it: ... | the last fader once more, on `clf` itself | as it says |
+# | as you call it: ... | a fader at 0 once more, in `clf` itself | as it says |
 
 # %%
 al.heads.self_check(clf)

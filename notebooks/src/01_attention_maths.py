@@ -258,9 +258,10 @@ al.checks.entropy(entropy)
 #
 # ---
 # The product `0 * log(0)` is NaN. Keep the 0 away from the logarithm, by something
-# whose logarithm does no harm: `torch.where(weights > 0, weights, 1.0)`, or a clamp at
-# a tiny number. (Mending the NaN afterwards gives the same value, but its gradient
-# stays NaN.)
+# whose logarithm does no harm: `torch.where(weights > 0, weights, 1.0)`, or, inside the
+# logarithm alone, a clamp at a tiny number such as 1e-30. (Mending the NaN afterwards
+# gives the same value, but its gradient stays NaN. And small weights count: many of
+# them together are much.)
 
 # %% [markdown]
 # ## 5. Why divide by $\sqrt{d_k}$?
