@@ -619,8 +619,8 @@ print(*scored["ours, greedy"].signature.values(), sep="\n")
 pd.concat(tables).round(3)
 
 # %% [markdown]
-# The test set is small, so the intervals are wide, and they overlap. Whether two
-# systems differ, the interval of their *difference* on the same strings says. Ours,
+# The test set is small, so the intervals are wide. Two that overlap do not say whether
+# the systems differ; the interval of the *difference* on the same strings does. Ours
 # minus *nearest string*, which knows every training pair and no French:
 
 # %%
