@@ -174,6 +174,7 @@ function withKernel(model, root, redraw) {
 // The root of a view, what follows the model and the page, and what ends it all.
 export function begin({ model, el }, name, label) {
   const root = make("div", { className: `attnlab-widget ${name}`, role: "group", "aria-label": label });
+  root.tabIndex = -1; // who clicks beside a control is still in the widget, and so are the keys that follow
   el.append(root);
   const drawings = [];
   const kernel = withKernel(model, root, () => drawings.forEach((draw) => draw()));

@@ -1,0 +1,201 @@
+"""What all desks promise, in JupyterLab and in Notebook 7: keys, a busy kernel, a kernel gone."""
+
+import signal
+
+import pytest
+from jupyter_page import opened_on_cells
+
+MADE = """import time, types
+import attnlab as al
+from attnlab.balance.recorder import Recorder
+from attnlab.translation import Translator
+clf = al.load_classifier("movie-sentiment")
+dev = al.datasets.load("movie-sentiment").dev.sample(40)
+dates = [f"{day}.{month}.1987" for day in range(1, 9) for month in range(1, 5)]
+words = al.transformer.Subwords.train(dates, 30)
+model = al.transformer.Seq2SeqTransformer(
+    len(words), len(words), d_model=16, heads=2, encoder_layers=1, decoder_layers=1,
+    feed_forward=16)
+pairs = al.datasets.ParallelDataset(dates, dates, "dates")
+tuner = types.SimpleNamespace(  # what a desk looks at, without its work
+    clf=clf, now=clf, start=clf.settings(), rounds=[], doing="", finished=False,
+    run=lambda: None, step=lambda: None, stop=lambda: None,
+    guard_before=types.SimpleNamespace(accuracy=0.55, stderr=0.03, n=250))
+recorder = Recorder(dev.texts[:4], every=1)"""
+DESKS = """desks = [
+    al.SoftmaxDesk(), al.MaskDesk(clf.attend("A fine film.")), al.HeadMixer(clf, dev),
+    al.BalanceMeter(clf, dev), al.TranslationDesk(Translator(model, words, words), pairs, n=20),
+    al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve()]
+for desk in desks:
+    display(desk)"""
+NAMES = ["softmax", "mask", "desk:not(.attnlab-translation)", "balance", "translation", "tuner"]
+NAMES += ["monitor", "curve"]
+KEYS = [*"001xcvddabmziif", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageDown"]
+KEYS += ["Backspace", "Escape", "Shift+ArrowDown", "Shift+Enter", "Control+Enter", "Control+z"]
+# what there is to work in the desks
+SORTS = [
+    "input[type=range]",
+    "input[type=text]",
+    "input[type=number]",
+    "input[type=checkbox]",
+    "textarea",
+    "select",
+    "button:enabled",
+    "[role=gridcell][tabindex='0']",
+    "g[tabindex='0']",
+    "[role=region]",
+]
+# Whoever listens where the two front ends do, and a step further.
+SPY = """() => { window.leaked = [];
+  for (const where of [document, document.body, document.querySelector('.jp-Notebook')])
+    for (const type of ['keydown', 'keypress', 'keyup'])
+      for (const capture of [true, false])
+        where.addEventListener(type, event => {
+          if (event.target.closest('.attnlab-widget')) window.leaked.push(event.key); }, capture);
+  window.cells = () => jupyterapp.shell.currentWidget.content.widgets
+    .map(cell => cell.model.type + cell.model.sharedModel.getSource()); }"""
+# For each desk: something to press, and what has changed when its answer has been drawn.
+WORKED = [
+    ("softmax", "input[name=temperature]", "data-stamp"),
+    ("mask", "input[name=window]", "data-stamp"),
+    ("balance", ".head-grid .chosen", "data-shown"),
+    ("tuner", ".head-grid .chosen", "data-shown"),
+]
+
+
+@pytest.fixture(scope="module", params=["jupyterlab", "notebook"])
+def notebook(request, browser, tmp_path_factory):
+    """Every desk there is, below one cell."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with opened_on_cells(browser, folder, [MADE, DESKS, "", ""], request.param) as opened:
+        shown(opened)
+        yield opened
+
+
+def shown(notebook):
+    """Show every desk, and wait until each is drawn and measured."""
+    assert "Error" not in notebook.run_cell(1, DESKS)
+    page = notebook.page
+    for name in NAMES:
+        page.locator(f".attnlab-{name}").first.wait_for()
+    page.wait_for_selector(".desk-accuracy[data-state=measured]")
+    page.wait_for_selector(".score[data-state=measured]")
+    page.wait_for_selector(".attnlab-balance[data-state=measured]")
+
+
+def start_cell(page, source):
+    """Run the third cell, and do not wait for it."""
+    page.evaluate(
+        """source => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
+        nb.widgets[2].model.sharedModel.setSource(source);
+        nb.deselectAll(); nb.activeCellIndex = 2;
+        jupyterapp.commands.execute('notebook:run-cell')
+          .finally(() => { window.ran = true; }); }""",
+        source,
+    )
+
+
+def gone(page, words):
+    """Wait until every desk says this, and nothing in any claims to be under way."""
+    page.wait_for_function(
+        """([names, words]) => names.every(name => {
+          const root = document.querySelector(`.attnlab-${name}`);
+          return root?.querySelector('.kernel-gone:not([hidden])')?.textContent.includes(words)
+            && [...root.children].every(child => child.inert || child.matches('.kernel-gone'))
+            && !/measuring|being computed|under way/.test(root.textContent); })""",
+        arg=[NAMES, words],
+        timeout=30_000,
+    )
+
+
+def test_keys_pressed_in_a_desk_reach_nobody_else(notebook):
+    page = notebook.page
+    page.evaluate(SPY)
+    page.locator(".tuner-hand summary").click()  # for the text to paste into
+    before = page.evaluate("() => cells()")
+    pressed = set()
+    for name in NAMES:
+        root = page.locator(f".attnlab-{name}").first
+        there = [sort for sort in SORTS if root.locator(f"{sort}:visible").count()]
+        # what no desk before it had, and something in any case
+        for sort in [sort for sort in there if sort not in pressed] or there[:1]:
+            control = root.locator(f"{sort}:visible").first
+            pressed.add(sort)
+            for key in KEYS:
+                control.evaluate("one => one.focus({ preventScroll: true })")
+                page.keyboard.press(key)
+    assert pressed == set(SORTS)
+    page.locator(".attnlab-softmax").click(position={"x": 2, "y": 2})  # beside all controls
+    for key in "00xdd":
+        page.keyboard.press(key)
+    assert page.evaluate("() => leaked.filter(key => !/Control|Shift|Alt/.test(key))") == []
+    assert page.evaluate("() => cells()") == before
+    assert page.locator(".jp-Dialog").count() == 0
+    assert notebook.complaints == []
+
+
+def test_keys_still_do_their_work_and_commands_of_the_page_pass(notebook):
+    page = notebook.page
+    fader = page.locator("input[data-layer='2'][data-head='3']").first
+    fader.focus()
+    page.keyboard.press("0")
+    assert fader.input_value() == "0"
+    page.keyboard.press("1")
+    page.keyboard.press("ArrowLeft")
+    assert fader.input_value() == "0.95"
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.evaluate("() => document.activeElement.dataset.head") == "4"
+    text = page.get_by_label("Text to translate")
+    text.fill("")
+    text.press_sequentially("xdd00")
+    assert text.input_value() == "xdd00"
+    page.evaluate("() => { window.leaked = []; }")
+    page.keyboard.press("Control+s")
+    assert "s" in page.evaluate("() => leaked")
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+
+
+def test_every_desk_works_while_another_cell_runs(notebook):
+    shown(notebook)
+    page = notebook.page
+    start_cell(page, "time.sleep(60)")
+    for name, control, drawn in WORKED:
+        root = page.locator(f".attnlab-{name}").first
+        before = root.get_attribute(drawn)
+        root.locator(control).first.press("ArrowRight" if "grid" in control else "ArrowLeft")
+        page.wait_for_function(
+            "([name, drawn, before]) => "
+            "document.querySelector(`.attnlab-${name}`).getAttribute(drawn) !== before",
+            arg=[name, drawn, before],
+        )
+    page.locator(".attnlab-translation input[type=range]").nth(1).press("0")
+    page.locator("input[data-layer='5'][data-head='1']").first.press("0")
+    page.wait_for_selector(".attnlab-translation .score[data-state=measured]")
+    page.wait_for_function(
+        """() => { const root = document.querySelector('.attnlab-desk:not(.attnlab-translation)');
+        const { state, stamp } = root.querySelector('.desk-accuracy').dataset;
+        return state === 'measured' && stamp === root.dataset.stamp; }"""
+    )
+    page.get_by_label("Which layers").first.select_option(index=0)
+    assert not page.evaluate("() => window.ran"), "the cell ended before the desks had answered"
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:interrupt-kernel'); }")
+    page.wait_for_function("() => window.ran")
+    assert notebook.complaints == []
+
+
+def test_every_desk_says_when_its_kernel_is_gone(notebook):
+    page = notebook.page
+    if "/lab/" not in page.url:  # in Notebook 7 the server goes, and with it the connection
+        notebook.server.send_signal(signal.SIGKILL)
+        gone(page, "The connection to the kernel was lost. Run this cell again.")
+        return
+    page.evaluate(
+        "() => { jupyterapp.shell.currentWidget.context.sessionContext.restartKernel(); }"
+    )
+    gone(page, "The kernel was restarted. Run this cell again.")
+    notebook.wait_idle()
+    notebook.run_cell(1, "import attnlab as al\nal.SoftmaxDesk()")
+    page.wait_for_selector(".attnlab-softmax[data-stamp]")
+    assert not page.locator(".kernel-gone").is_visible()
+    start_cell(page, "import os; os._exit(1)")  # it dies, and Jupyter starts it again
+    page.locator(".kernel-gone", has_text="The kernel was restarted. Run this cell").wait_for()
