@@ -170,6 +170,7 @@ def test_what_a_module_defines_is_on_its_list(path):
     assert any(getattr(node, "name", "") == "__dir__" for node in tree.body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "package",
     [
