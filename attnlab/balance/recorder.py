@@ -1,9 +1,8 @@
 """Attention while a model trains: the same few texts, measured every so many steps."""
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from transformers import TrainerCallback
 
 from attnlab import heads
@@ -168,9 +166,8 @@ class Recorder(Callback):
         key = clf.tokenizer, clf.max_length
         if self._encoded is None or self._encoded[0] != key:
             self._encoded = key, tokenised(clf, self.texts)
-        with evaluating(clf.model):
-            meter = Meter(clf, one_setting(clf, None))
-            meter.feed_all(self._encoded[1])
+        meter = Meter(clf, one_setting(clf, None))
+        meter.feed_all(self._encoded[1])
         return meter.read()
 
     def _note(self, step: int, rows: pd.DataFrame) -> None:
@@ -221,18 +218,6 @@ class Recorder(Callback):
             self._note(int(step), some.reset_index(drop=True))
 
 
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout and the like off inside the block; afterwards modules are as they were."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
 def _gradients(clf: Classifier) -> np.ndarray:
     """Length of the gradient of each head's own weights (L, H); NaN where there is none."""
     found = np.full((clf.layers, clf.heads), np.nan)
@@ -241,9 +226,10 @@ def _gradients(clf: Classifier) -> np.ndarray:
         if not present:
             continue
         linears = [getattr(site.module, one) for one in (site.query, site.key, site.value)]
-        own = [one for linear in linears for one in (linear.weight, linear.bias)]
+        plain = [linear for linear in linears if heads.is_plain(linear)]
+        own = [one for linear in plain for one in (linear.weight, linear.bias)]
         parts = [one.grad for one in own if one is not None and one.grad is not None]
-        if site.output.weight.grad is not None:
+        if heads.is_plain(site.output) and site.output.weight.grad is not None:
             parts.append(site.output.weight.grad.T)
         squares = [one.float().reshape(len(present), -1).square().sum(1) for one in parts]
         if squares:

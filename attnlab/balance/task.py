@@ -147,8 +147,7 @@ class Task:
         if engine is None:
             batch = self.encoded.batch(indices)
             batch = {name: tensor.to(self.clf.device) for name, tensor in batch.items()}
-            keywords = heads.keywords(self.clf.model, settings)
-            logits = self.clf.model(**batch, **keywords).logits
+            logits = heads.run(self.clf, batch, settings)
         else:
             with torch.no_grad():
                 hidden, mask = engine.start(self.encoded, indices)

@@ -136,15 +136,25 @@ class Classifier:
         ----------
         encoded : of `encode`
         indices : of N texts, in the order that is wanted; default all
-        settings : hold for this call only, whatever else runs on the model meanwhile; with None
-            the model answers as it stands. A stack gives each text its own.
-        fast : compute in `device.number_format`, else in float32
+        settings : hold for this call only, whatever else runs on the model meanwhile; None takes
+            those of an `applied` block around the call, else the model as it stands. A stack gives
+            each text its own.
+        fast : compute in `device.number_format`, else in float32; a model whose weights are not
+            float32 computes in its own format
         stop : asked between batches; when it says True the call raises `Stopped`
+
+        Raises
+        ------
+        ModelError : answers that are not finite; see `heads.run`, which switches dropout off
         """
+        settings = heads.in_force(self) if settings is None else settings
         indices = np.arange(len(encoded)) if indices is None else np.asarray(indices, dtype=int)
         result = torch.empty(len(indices), len(self.label_names))
-        dtype = number_format(self.device.type) if fast else torch.float32
+        short = fast and self.model.dtype == torch.float32
+        dtype = number_format(self.device.type) if short else torch.float32
         stacked = settings is not None and settings.scale.dim() == 3
+        if settings is not None:
+            settings.validate(self.layers, self.heads, batch=len(indices))
         with torch.inference_mode(), autocast(self.device, dtype):
             # smaller batches when somebody may want it to stop: it can, only between them
             for group in encoded.batches(indices, TOKENS_PER_BATCH if stop is None else 512):
@@ -153,14 +163,10 @@ class Classifier:
                 rows = group.tolist()
                 batch = encoded.batch(indices[group])
                 inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
-                if settings is None:
-                    control: dict[str, Any] = {}
-                elif stacked:
+                part = settings
+                if settings is not None and stacked:
                     part = HeadSettings.of(settings.scale[rows], settings.temperature[rows])
-                    control = heads.keywords(self.model, part)
-                else:
-                    control = heads.keywords(self.model, settings)
-                result[rows] = self.model(**inputs, **control).logits.float().cpu()
+                result[rows] = heads.run(self, inputs, part).cpu()
         return result
 
     def predict(self, texts: Sequence[Text], settings: HeadSettings | None = None) -> Predictions:
@@ -170,6 +176,9 @@ class Classifier:
         ----------
         texts : list of str, or of (str, str)
         settings : HeadSettings for this call only; a stack gives each text its own
+
+        Dropout is off, so the answer is the same each time, also while the model is trained: its
+        mode comes back. ModelError for a model whose answers are not finite.
         """
         encoded = self.encode(texts)
         if settings is not None:

@@ -17,7 +17,7 @@ from attnlab import heads
 from attnlab.classification.classifier import Classifier, Stopped
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
-from attnlab.errors import DataError, ModelError
+from attnlab.errors import DataError
 from attnlab.evaluation import gradients as head_gradients
 from attnlab.evaluation.cache import HiddenStateCache
 from attnlab.evaluation.forward import TOKENS_PER_BATCH, Engine, checked_engine
@@ -52,9 +52,10 @@ class Evaluator:
 
     Notes
     -----
-    Changing the model's weights is noticed, and nothing computed before is used any more. Hooks of
-    your own on the model are not: the forward pass is `attnlab.evaluation.forward`'s. One Evaluator
-    serves one thread at a time.
+    Changing the model's weights, or switching an adapter, is noticed, and nothing computed before
+    is used any more. Dropout is off while it measures, also of a model that is being trained. Hooks
+    of your own on the model are not noticed: the forward pass is `attnlab.evaluation.forward`'s.
+    One Evaluator serves one thread at a time.
     """
 
     def __init__(
@@ -173,16 +174,7 @@ class Evaluator:
         Returns
         -------
         Engine; None where only the model's own forward pass will do, and `why_no_engine` says why
-
-        Raises
-        ------
-        ModelError : a model in training mode
         """
-        if self.clf.model.training:
-            raise ModelError(
-                "This model is in training mode, and its dropout would be measured with it. Call "
-                "clf.model.eval()."
-            )
         fingerprint = _fingerprint(self.clf)
         if fingerprint != self._fingerprint:
             self.cache.clear()
@@ -205,11 +197,18 @@ class Evaluator:
 
 
 def _fingerprint(clf: Classifier) -> tuple[object, ...]:
-    """Numbers that change when a weight or buffer does: torch's version counts, and sums."""
+    """What changes when a weight or buffer does, or how an adapter counts.
+
+    These are sums, torch's version counts, and which adapters are on and how much.
+    """
     tensors = [*clf.model.parameters(), *clf.model.buffers()]
     with torch.no_grad():
-        sums = torch.stack([tensor.sum().float() for tensor in tensors]).tolist()
-    return tuple(sums), tuple(tensor._version for tensor in tensors), str(clf.device)
+        sums = torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).tolist()
+    wrapped = [module for module in clf.model.modules() if hasattr(module, "disable_adapters")]
+    state = ("merged", "disable_adapters", "active_adapters", "scaling")
+    adapters = [[str(getattr(module, name, "")) for name in state] for module in wrapped]
+    versions = tuple(tensor._version for tensor in tensors)
+    return tuple(sums), versions, str(clf.device), str(adapters)
 
 
 def _labels_of(clf: Classifier, dataset: TextDataset) -> list[int]:

@@ -239,14 +239,15 @@ def _gradients(clf: Classifier, encoded: Encoded) -> list[np.ndarray]:
     """`token_gradients` of each text."""
     found: list[np.ndarray] = [np.zeros(0)] * len(encoded)
     embed: Any = heads.model_of(clf).get_input_embeddings()
+    settings = heads.one_setting(clf, None)
     for indices in encoded.batches():
         inputs = {name: column.to(clf.device) for name, column in encoded.batch(indices).items()}
         with torch.enable_grad():
             words = embed(inputs.pop("input_ids")).detach().requires_grad_()  # (B, T, E)
-            highest = clf.model(inputs_embeds=words, **inputs).logits.float().topk(2).values
+            highest = heads.run(clf, {"inputs_embeds": words, **inputs}, settings).topk(2).values
             margin = (highest[:, 0] - highest[:, 1]).sum()  # texts do not see each other
             (slope,) = torch.autograd.grad(margin, words)
-        each = (slope * words.detach()).sum(-1).cpu().numpy()  # (B, T)
+        each = (slope * words.detach()).float().sum(-1).cpu().numpy()  # (B, T)
         for row, index in enumerate(indices):
             found[index] = each[row, : encoded.lengths[index]]
     return found

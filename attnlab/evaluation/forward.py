@@ -24,6 +24,7 @@ from attnlab.device import linear
 from attnlab.errors import ModelError
 from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
 from attnlab.heads.settings import HeadSettings
+from attnlab.inference import check_finite, evaluating
 
 AblationMethod = Literal["zero", "mean", "uniform", "scale", "temperature"]
 AblationTarget = Literal["head", "layer", "all_but_one"]
@@ -50,6 +51,13 @@ class Engine:
         if heads.prefix(clf):
             raise ModelError("A model with a prefix looks at keys that are no tokens.")
         self.model = heads.model_of(clf)
+        formats = {weight.dtype for weight in self.model.parameters()} - {torch.float32}
+        if formats:
+            names = ", ".join(sorted(str(each).removeprefix("torch.") for each in formats))
+            raise ModelError(
+                f"Some weights of this model are {names}; the fast forward pass is for float32: "
+                "clf.model.float()."
+            )
         with torch.no_grad():
             self.layers = copied_layers(self.model, dtype)
         self._classification_head = classification_head(self.model)
@@ -65,7 +73,8 @@ class Engine:
             name: column.to(self.clf.device) for name, column in encoded.batch(indices).items()
         }
         real = batch.pop("attention_mask").bool()[:, None, None, :]
-        hidden = embedded(self.model.base_model, batch).to(self.dtype)
+        with evaluating(self.model):
+            hidden = embedded(self.model.base_model, batch).to(self.dtype)
         return hidden, None if real.all() else real
 
     def layer(
@@ -91,8 +100,12 @@ class Engine:
         return self.answer(hidden)
 
     def answer(self, hidden: Tensor) -> Tensor:
-        """Logits (B, C), float32, from the last layer's row for [CLS], (B, 1, E)."""
-        return self._classification_head(hidden.float())
+        """Logits (B, C), float32, from the last layer's row for [CLS], (B, 1, E).
+
+        Raises ModelError if they are not finite.
+        """
+        with evaluating(self.model):
+            return check_finite(self.model, self._classification_head(hidden.float()))
 
     def first_change(self, settings: HeadSettings) -> int:
         """The lowest layer with a head that is not neutral; if none is, the number of layers."""

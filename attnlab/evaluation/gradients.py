@@ -183,7 +183,7 @@ def _logits(
         batch = {
             name: column.to(clf.device) for name, column in evaluator.encoded.batch(indices).items()
         }
-        return clf.model(**batch, **heads.keywords(clf.model, settings)).logits.cpu()
+        return heads.run(clf, batch, settings).cpu()
     with torch.no_grad():
         hidden, mask = engine.start(evaluator.encoded, indices)
     return engine.logits(hidden, mask, settings).cpu()

@@ -42,7 +42,7 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
         return tensor.detach().to(dtype, copy=True)
 
     def linear(module: nn.Module) -> Linear:
-        if type(module) is not nn.Linear or module.bias is None:
+        if not heads.is_plain(module) or module.bias is None:
             raise ModelError(f"{module} stands where a Linear with a bias was expected.")
         return copied(module.weight), copied(module.bias)
 

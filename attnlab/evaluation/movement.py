@@ -26,6 +26,9 @@ OUTSIDE = {
 _LAYER = re.compile(
     r"(?:^|\.)(?:layer|layers|albert_layer_groups)\.(\d+)\.(?:albert_layers\.0\.)?(.+)\.weight$"
 )
+_WRAPPED = re.compile(
+    r"\.(base_layer|lora_\w+|ia3_l|parametrizations|weight_orig|_packed_params)(\.|$)"
+)
 _IN_LAYERS = {name: kind for kind, names in KINDS.items() for name in names}
 _ELSEWHERE = {name: kind for kind, names in OUTSIDE.items() for name in names}
 
@@ -47,7 +50,7 @@ def layer_movement(before: Any, after: Any) -> pd.DataFrame:
 
     Raises
     ------
-    ModelError : if a matrix has two shapes, or there is nothing to compare
+    ModelError : if a matrix has two shapes, or is wrapped, or there is nothing to compare
     """
     first, second = _matrices(before), _matrices(after)
     both = sorted(first.keys() & second.keys(), key=_order)
@@ -83,6 +86,13 @@ def _matrices(given: Any) -> dict[tuple[int | None, str], Tensor]:
                 "a state dict."
             )
         given = model.state_dict()
+    wrapped = [name for name in given if _WRAPPED.search(name)]
+    if wrapped:
+        raise ModelError(
+            f"{wrapped[0]} belongs to an adapter that is not merged, or to a quantised or "
+            "parametrized layer, whose matrix is not the one that is stored. Merge an adapter "
+            "first: model.merge_and_unload()."
+        )
     placed = ((_place(name), tensor) for name, tensor in given.items())
     return {place: tensor for place, tensor in placed if place is not None}
 

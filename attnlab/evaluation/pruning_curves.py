@@ -101,8 +101,12 @@ def weight_sizes(clf: Classifier) -> np.ndarray:
     for layer, site in enumerate(heads.sites(model)):
         active = heads.active_heads(model, layer)
         if active:
-            value = getattr(site.module, site.value).weight.detach().unflatten(0, (len(active), -1))
-            output = site.output.weight.detach().unflatten(1, (len(active), -1)).transpose(0, 1)
+            value = heads.effective_weight(
+                getattr(site.module, site.value), model.config.hidden_size
+            ).unflatten(0, (len(active), -1))
+            width = len(active) * site.module.attention_head_size
+            output = heads.effective_weight(site.output, width)
+            output = output.unflatten(1, (len(active), -1)).transpose(0, 1)
             norms = (output @ value).flatten(1).norm(dim=1)  # (h, E, E)
             sizes[layer, active] = norms.cpu().numpy()
     return sizes

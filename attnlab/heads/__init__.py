@@ -4,7 +4,7 @@
 they did, and `self_check` proves on a model of yours that all of this is real.
 """
 
-from attnlab.heads.control import applied, attach, current, keywords, one_setting
+from attnlab.heads.control import applied, attach, current, in_force, keywords, one_setting
 from attnlab.heads.families import (
     PRUNED,
     Site,
@@ -18,8 +18,10 @@ from attnlab.heads.families import (
 from attnlab.heads.maps import WHATS, AttentionMaps, CrossMaps, Seq2SeqMaps, What
 from attnlab.heads.pruning import prune, restore_structure
 from attnlab.heads.recording import LayerRecord, record
+from attnlab.heads.running import run
 from attnlab.heads.selfcheck import self_check
 from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
+from attnlab.heads.weights import effective_weight, is_plain
 
 __all__ = [
     "KINDS",
@@ -37,6 +39,9 @@ __all__ = [
     "applied",
     "attach",
     "current",
+    "effective_weight",
+    "in_force",
+    "is_plain",
     "keywords",
     "model_of",
     "one_setting",
@@ -45,6 +50,7 @@ __all__ = [
     "record",
     "removed",
     "restore_structure",
+    "run",
     "self_check",
     "sites",
     "size",

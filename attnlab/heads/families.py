@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from attnlab.errors import ModelError
@@ -29,19 +30,29 @@ class Site:
 
 
 def model_of(target: Any) -> PreTrainedModel:
-    """The Transformers model in a Classifier or an adapter wrapper, or the model itself."""
-    model: Any = target
-    if not isinstance(model, PreTrainedModel) and hasattr(model, "get_base_model"):
-        model = model.get_base_model()  # a peft wrapper
-    elif not isinstance(model, PreTrainedModel):
-        model = getattr(target, "model", None)
-        if hasattr(model, "get_base_model"):
-            model = model.get_base_model()
+    """The Transformers model in a Classifier or a wrapper, such as peft's, or the model itself."""
+    model = _unwrapped(target)
+    if not isinstance(model, PreTrainedModel):
+        model = _unwrapped(getattr(target, "model", None))
     if not isinstance(model, PreTrainedModel):
         raise ModelError(
             f"Expected a Classifier or a Transformers model, got {type(target).__name__}. "
             "Load one with al.load_classifier(...)."
         )
+    return model
+
+
+def _unwrapped(model: Any) -> Any:
+    """What is inside wrappers: of torch.compile, of parallel training, of peft."""
+    while isinstance(model, nn.Module) and not isinstance(model, PreTrainedModel):
+        if hasattr(model, "get_base_model"):
+            model = model.get_base_model()
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            break
     return model
 
 
@@ -64,7 +75,9 @@ def size(target: Any) -> tuple[int, int]:
 
 def prefix(target: Any) -> int:
     """Keys that prefix tuning puts before those of the tokens in every layer; else 0."""
-    wrapper = target if hasattr(target, "active_peft_config") else getattr(target, "model", None)
+    wrapper: Any = target if isinstance(target, nn.Module) else getattr(target, "model", None)
+    while hasattr(wrapper, "_orig_mod"):  # of torch.compile
+        wrapper = wrapper._orig_mod
     config = getattr(wrapper, "active_peft_config", None)
     return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0
 

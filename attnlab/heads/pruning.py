@@ -21,6 +21,7 @@ from attnlab.heads.families import (
     sites,
     size,
 )
+from attnlab.heads.weights import is_plain
 
 
 def prune(target: Any, heads: Iterable[tuple[int, int]]) -> Any:
@@ -38,7 +39,8 @@ def prune(target: Any, heads: Iterable[tuple[int, int]]) -> Any:
     Raises
     ------
     ModelError : a head the model does not have; an ALBERT layer that others share, unless the head
-        goes from all of them; a model with a prefix
+        goes from all of them; a model with a prefix, with an adapter that is not merged, or
+        quantised
     """
     refuse_prefix(target, "Removing heads")
     model = model_of(target)
@@ -134,9 +136,23 @@ def _kept(linear: nn.Linear, index: Any, dim: int) -> nn.Linear:
     return kept.requires_grad_(linear.weight.requires_grad)
 
 
+def _refuse_wrapped(site: Site) -> None:
+    """Raise ModelError if a matrix is wrapped: cutting what is inside would lose the rest."""
+    layers = {name: getattr(site.module, name) for name in (site.query, site.key, site.value)}
+    for name, layer in [*layers.items(), (site.output_name, site.output)]:
+        if not is_plain(layer):
+            raise ModelError(
+                f"Heads cannot be removed here: {name} is no plain Linear, but a "
+                f"{type(layer).__module__}.{type(layer).__name__}, and what is around the weights "
+                "would be lost. Merge an adapter first, with "
+                "model.merge_and_unload(); remove heads before a model is quantised."
+            )
+
+
 def _cut(site: Site, before: list[int], after: list[int]) -> None:
     """Leave one layer only the rows and columns of the heads in ``after``."""
     width, output = site.module.attention_head_size, site.output
+    _refuse_wrapped(site)
     if after:
         rows = [torch.arange(width) + before.index(head) * width for head in after]
         index: Any = torch.cat(rows).to(site.output.weight.device)

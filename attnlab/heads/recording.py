@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnlab.heads.control import KEYWORD, HeadControl, Recorded, attached
+from attnlab.heads.control import KEYWORD, HeadControl, Recorded
 from attnlab.heads.families import Site, model_of, refuse_prefix, size
+from attnlab.heads.running import ready
 from attnlab.heads.settings import HeadSettings
+from attnlab.heads.weights import effective_weight
+from attnlab.inference import check_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +35,27 @@ class LayerRecord:
 def record(target: Any, inputs: dict[str, Tensor], settings: HeadSettings) -> list[LayerRecord]:
     """Run one forward pass and return what each layer's heads did.
 
-    Raises ModelError for a model with a prefix.
+    Dropout is off meanwhile, as in `running.run`.
+
+    Raises
+    ------
+    ModelError : a model with a prefix; weights, values or norms that are not finite; a layer after
+        attention that is not linear
     """
     refuse_prefix(target, "A map of token to token")
     model = model_of(target)
     with torch.no_grad():
         control = HeadControl(model, settings, record=True)
-        with attached(model), contextlib.suppress(Recorded):
+        with ready(model), contextlib.suppress(Recorded):
             model(**inputs, **{KEYWORD: control})
+        control.check_acted()
         layers = zip(control.records, control.sites, control.active_heads, strict=True)
         count = size(model)[1]
-        return [_layer_record(*attended, site, active, count) for attended, site, active in layers]
+        found = [_layer_record(*attended, site, active, count) for attended, site, active in layers]
+        parts = [part for layer in found for part in (layer.weights, layer.norms)]
+        sums = torch.stack([part.sum(dtype=torch.float32) for part in parts])
+        check_finite(model, sums, "attention weights")
+        return found
 
 
 def _layer_record(
@@ -50,7 +63,9 @@ def _layer_record(
 ) -> LayerRecord:
     """The record of a layer from its active heads' weights (B, h, T, T) and values (B, h, T, D)."""
     if active:
-        project = _weight(site.output).float().unflatten(1, (len(active), -1))  # (E, h, D)
+        width = len(active) * site.module.attention_head_size
+        project = effective_weight(site.output, width)
+        project = project.to(values.device).unflatten(1, (len(active), -1))  # (E, h, D)
         # |v W|² = v (W Wᵀ) v: D numbers a vector instead of E
         gram = torch.einsum("ehc,ehd->hcd", project, project)
         flat = values.float().transpose(0, 1).flatten(1, 2)  # (h, B T, D)
@@ -67,12 +82,3 @@ def _layer_record(
         filled[:, active] = part
         whole.append(filled)
     return LayerRecord(*whole)
-
-
-def _weight(linear: Any) -> Tensor:
-    """The matrix that a linear layer multiplies by, an adapter that is not merged included."""
-    weight = linear.weight.detach()
-    if hasattr(linear, "get_delta_weight") and not linear.merged:
-        for name in linear.active_adapters:
-            weight = weight + linear.get_delta_weight(name).detach()
-    return weight

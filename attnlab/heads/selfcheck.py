@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,16 +13,60 @@ from attnlab.errors import AttnlabError, ModelError
 from attnlab.heads.control import applied, attach
 from attnlab.heads.families import columns, model_of, removed, sharing_layers, sites, size
 from attnlab.heads.recording import record
+from attnlab.heads.running import ready, run
 from attnlab.heads.settings import HeadSettings
 
+SAME, CLOSE = 0.0, 1e-5  # how far two answers may be apart that should be equal
 
-def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str, float]:
+
+class Differences(dict[str, float]):
+    """What `self_check` measured: name to the largest difference; printed with what was expected.
+
+    Attributes
+    ----------
+    expected : name to the largest difference there may be; None where the two should differ
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected: dict[str, float | None] = {}
+
+    def note(self, name: str, a: Tensor, b: Tensor, at_most: float | None) -> None:
+        """Add the largest difference of two tensors; AttnlabError if it is not as expected."""
+        self[name], self.expected[name] = float((a - b).abs().max()), at_most
+        if not self._holds(name):
+            raise AttnlabError(
+                f"self_check: {name} is {self[name]:.2e}; {self._wanted(name)}. The control of "
+                "this model's heads is not to be trusted."
+            )
+
+    def _holds(self, name: str) -> bool:
+        most = self.expected[name]
+        return self[name] > 0 if most is None else self[name] <= most
+
+    def _wanted(self, name: str) -> str:
+        most = self.expected[name]
+        if most is None:
+            return "should differ"
+        return "should be 0" if most == 0 else f"should be 0, up to {most:g} for rounding"
+
+    def __repr__(self) -> str:
+        wide = max(map(len, self), default=0)
+        return "\n".join(
+            f"{'✓' if self._holds(name) else '✗'} {name:<{wide}}  {value:.1e}  {self._wanted(name)}"
+            for name, value in self.items()
+        )
+
+
+def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> Differences:
     """Prove on this very model that the control is real; return the measured differences.
 
-    Raises AttnlabError, with the number, if one of these does not hold (in float32, on a padded
-    batch): neutral settings change nothing, bit for bit; our attention equals PyTorch's to 1e-5;
-    scale 0 equals removing the head's columns from the output projection; scale leaves its own
-    layer's weights alone; temperature moves them; afterwards all is as before, also after an error.
+    Printed, each line says whether its difference should be 0 or should not. Raises AttnlabError,
+    with the number, if one of these does not hold (in float32, on a padded batch, dropout off):
+    neutral settings change nothing, bit for bit; our attention equals PyTorch's to 1e-5; scale 0
+    equals removing the head's columns from the output projection; scale leaves its own layer's
+    weights alone; temperature moves them; afterwards all is as before, also after an error. And of
+    the model as you call it, compiled or in a wrapper, scale 0 acts in an `applied` block.
 
     Parameters
     ----------
@@ -29,7 +74,7 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
     inputs : tensors for its forward call; by default a padded batch of arbitrary tokens
     """
     # on a copy: something else, such as a desk, may be using the model meanwhile
-    model = copy.deepcopy(model_of(target)).eval()
+    model = copy.deepcopy(model_of(target)).float().eval()
     layers, heads = size(model)
     inputs = inputs or _arbitrary_batch(model)
     present = [(layer, head) for layer in range(layers) for head in range(heads)]
@@ -37,52 +82,71 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> dict[str
     if not present:
         raise ModelError("Every head of this model was removed; there is nothing to check.")
     layer, head = present[len(present) // 2]
-    report: dict[str, float] = {}
+    sharing = sharing_layers(model, layer)  # what is cut off serves these layers
+    neutral = HeadSettings(layers, heads)
+    silent, sharp = neutral.copy(), neutral.copy()
+    silent.scale[sharing, head] = 0
+    sharp.temperature[layer, head] = 0.5
+    report = Differences()
 
     def answer(settings: HeadSettings | None = None) -> Tensor:
         with torch.no_grad(), applied(model, settings) if settings else contextlib.nullcontext():
             return model(**inputs)[0].float()
 
-    def difference(name: str, a: Tensor, b: Tensor, at_most: float = torch.inf, above: float = -1):
-        report[name] = float((a - b).abs().max())
-        if not above < report[name] <= at_most:
-            raise AttnlabError(
-                f"self_check: {name} is {report[name]:.2e}; expected "
-                + (f"at most {at_most:g}." if above < 0 else f"more than {above:g}.")
-                + " The control of this model's heads is not to be trusted."
-            )
-
-    neutral = HeadSettings(layers, heads)
-    silent, sharp = neutral.copy(), neutral.copy()
-    sharp.temperature[layer, head] = 0.5
     model.set_attn_implementation("sdpa")
     plain = answer()
     attach(model)
     own = answer()
-    difference("own attention - sdpa", own, plain, at_most=1e-5)
-    difference("neutral - untouched", answer(neutral), own, at_most=0)
-    with torch.no_grad():
-        site = sites(model)[layer]
-        of_head = columns(model, site, layer, head)
-        saved = site.output.weight[:, of_head].clone()
-        site.output.weight[:, of_head] = 0
+    report.note("own attention - sdpa", own, plain, CLOSE)
+    report.note("neutral - untouched", answer(neutral), own, SAME)
+    with _cut_off(model, layer, head):
         without = answer()
-        site.output.weight[:, of_head] = saved
-    sharing = sharing_layers(model, layer)  # the same columns serve these layers
-    silent.scale[sharing, head] = 0
-    difference("scale 0 - columns removed", answer(silent), without, at_most=1e-5)
-    difference("scale 0 - neutral", answer(silent), own, above=0)
+    report.note("scale 0 - columns removed", answer(silent), without, CLOSE)
+    report.note("scale 0 - neutral", answer(silent), own, None)
     maps = {
         name: record(model, inputs, settings)[layer].weights
         for name, settings in (("neutral", neutral), ("silent", silent), ("sharp", sharp))
     }
     if sharing == [layer]:
-        difference("own layer's weights under scale", maps["silent"], maps["neutral"], at_most=0)
-    difference("own layer's weights under temperature", maps["sharp"], maps["neutral"], above=0)
+        report.note("own layer's weights under scale", maps["silent"], maps["neutral"], SAME)
+    report.note("own layer's weights under temperature", maps["sharp"], maps["neutral"], None)
     with contextlib.suppress(_Interrupted), applied(model, silent):
         raise _Interrupted
-    difference("afterwards - before", answer(), own, at_most=0)
+    report.note("afterwards - before", answer(), own, SAME)
+    _check_as_called(target, inputs, silent, report)
     return report
+
+
+def _check_as_called(
+    target: Any, inputs: dict[str, Tensor], silent: HeadSettings, report: Differences
+) -> None:
+    """Note whether settings act in the model itself, by a block and by settings with the call."""
+    with torch.no_grad():
+        with ready(target) as call:
+            untouched = call(**inputs)[0].float()
+            with applied(target, silent):
+                in_block = call(**inputs)[0].float()
+        with_call = run(target, inputs, silent)
+    report.note("as you call it: scale 0 - neutral", in_block, untouched, None)
+    report.note("as you call it: block - settings with the call", in_block, with_call, CLOSE)
+
+
+@contextlib.contextmanager
+def _cut_off(model: PreTrainedModel, layer: int, head: int) -> Iterator[None]:
+    """Inside the block the output projection sees zeros of a head, whatever kind of layer it is."""
+    site = sites(model)[layer]
+    of_head = columns(model, site, layer, head)
+
+    def cut(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        context = args[0].clone()
+        context[..., of_head] = 0
+        return (context, *args[1:])
+
+    hook = site.output.register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class _Interrupted(Exception):

@@ -208,12 +208,16 @@ class Tagger:
         drops, have NaN. ``fast`` computes in `device.number_format`, else it is float32.
         """
         answers = [np.full((count, len(self.tag_names)), np.nan) for count in encoded.counts]
-        dtype = number_format(self.device.type) if fast else torch.float32
+        short = fast and self.model.dtype == torch.float32
+        dtype = number_format(self.device.type) if short else torch.float32
+        settings = _heads.in_force(self)
+        if settings is not None:
+            settings.validate_single(self.layers, self.heads)
         with torch.inference_mode(), autocast(self.device, dtype):
             for group in encoded.pieces.batches():
                 batch = encoded.pieces.batch(group)
                 inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
-                logits = self.model(**inputs).logits.float()  # (B, T, C)
+                logits = _heads.run(self, inputs, settings)  # (B, T, C)
                 scores = logits.log_softmax(-1).cpu().numpy()
                 for row, index in enumerate(group.tolist()):
                     word = np.array(align(encoded.word_ids[index], range(encoded.counts[index])))

@@ -6,8 +6,7 @@ leaves the batch. Neither padding nor the start mark is ever written. Dropout is
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from attnlab.attention import shapes
 from attnlab.errors import AttnlabError
 from attnlab.heads.settings import Seq2SeqSettings
+from attnlab.inference import check_finite, evaluating
 from attnlab.transformer.encoder_decoder import Memory, Seq2SeqTransformer
 
 
@@ -142,7 +142,7 @@ def beam(
     Source: Wu et al. 2016, eq. 14.
     """
     shapes.check_count("num_beams", num_beams, 1)
-    with _evaluating(model):
+    with evaluating(model):
         beams = _Beams(model, source, start, end, num_beams, length_penalty, settings)
         for _ in range(_steps(model, max_length)):
             if not len(beams.rows):
@@ -263,7 +263,7 @@ def _write(
     ``choose`` picks the tokens from (logits, rows, step).
     """
     written: list[list[int]] = [[] for _ in source]
-    with _evaluating(model):
+    with evaluating(model):
         memory = model.encode(source, settings)
         memory = memory.with_cache() if cache else memory
         rows = torch.arange(len(source), device=source.device)
@@ -292,7 +292,7 @@ def _logits(
     normalise: bool = False,
 ) -> Tensor:
     """Logits (or log-probabilities) of the next token, (rows, V); -inf for forbidden marks."""
-    logits = model.decode(decoder_input, memory)[:, -1].float()
+    logits = check_finite(model, model.decode(decoder_input, memory)[:, -1].float())
     logits = logits.log_softmax(-1) if normalise else logits
     logits[:, [model.padding, start]] = -math.inf
     return logits
@@ -301,14 +301,3 @@ def _logits(
 def _steps(model: Seq2SeqTransformer, max_length: int) -> int:
     shapes.check_count("max_length", max_length, 1)
     return min(max_length, model.size["max_length"])
-
-
-@contextmanager
-def _evaluating(model: Seq2SeqTransformer) -> Iterator[None]:
-    """Dropout off, and back to what it was."""
-    before = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(before)

@@ -11,6 +11,7 @@ from attnlab.datasets.pairs import ParallelDataset, Span
 from attnlab.errors import DataError
 from attnlab.heads.settings import Seq2SeqSettings
 from attnlab.translation.batches import BATCH_SIZE, PairBatches
+from attnlab.translation.maps import read
 
 if TYPE_CHECKING:
     from attnlab.translation.translator import Translator
@@ -51,10 +52,7 @@ def alignment_accuracy(
         inputs = {
             name: ids.to(translator.device) for name, ids in data.batch(list(indices)).items()
         }
-        with torch.no_grad():
-            output = translator.model(
-                inputs["source"], inputs["target"], settings=settings, return_weights=True
-            )
+        output = read(translator.model, inputs["source"], inputs["target"], settings)
         strongest = torch.stack(
             [weights.argmax(-1) for weights, _ in output.attention["cross"]]
         ).cpu()  # (L, B, H, T)

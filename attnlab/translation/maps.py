@@ -8,7 +8,9 @@ from torch import Tensor
 from attnlab.attention import MultiHeadAttention
 from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
 from attnlab.heads.settings import Seq2SeqSettings
-from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+from attnlab.heads.weights import effective_weight
+from attnlab.inference import check_finite, evaluating
+from attnlab.transformer.encoder_decoder import Seq2SeqOutput, Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords
 
 if TYPE_CHECKING:
@@ -36,8 +38,7 @@ def attention_maps(
     source_words, target_words = translator.source_words, translator.target_words
     decoder_input = [target_words.start, *target[:-1]]
     ids = [torch.tensor([row], device=translator.device) for row in (source, decoder_input)]
-    with torch.no_grad():
-        output = translator.model(*ids, settings=settings, return_weights=True)
+    output = read(translator.model, *ids, settings)
     never_written = [translator.model.padding, target_words.start]
     output.logits[..., never_written] = -torch.inf
 
@@ -49,7 +50,7 @@ def attention_maps(
         weights = torch.stack([layer[0][0] for layer in output.attention[kind]]).float().cpu()
         norms = torch.stack(
             [
-                value_norms(module.output.weight, layer[1])[0]
+                value_norms(_out_proj(module), layer[1])[0]
                 for module, layer in zip(modules, output.attention[kind], strict=True)
             ]
         ).cpu()  # (L, H, keys)
@@ -75,6 +76,27 @@ def attention_maps(
         probabilities=output.logits[0].float().softmax(-1).cpu(),
         vocabulary=target_words.vocabulary,
     )
+
+
+@torch.no_grad()
+def read(
+    model: Seq2SeqTransformer, source: Tensor, target: Tensor, settings: Seq2SeqSettings | None
+) -> Seq2SeqOutput:
+    """Logits and the attention of every layer for given pairs, with dropout off.
+
+    Raises ModelError if they are not finite.
+    """
+    with evaluating(model):
+        output = model(source, target, settings=settings, return_weights=True)
+    weights = [seen[0] for layers in output.attention.values() for seen in layers]
+    sums = [part.sum(dtype=torch.float32) for part in weights]
+    check_finite(model, torch.stack([*sums, output.logits.sum(dtype=torch.float32)]))
+    return output
+
+
+def _out_proj(module: MultiHeadAttention) -> Tensor:
+    """The matrix of an output projection, adapters and the like included."""
+    return effective_weight(module.output, module.output.in_features)
 
 
 def attention_modules(model: Seq2SeqTransformer) -> dict[str, list[MultiHeadAttention]]:

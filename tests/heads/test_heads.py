@@ -190,7 +190,7 @@ def test_settings_of_a_call_are_not_seen_by_another_thread():
     assert not any(wrong)
 
 
-def test_a_block_holds_in_its_own_thread_only():
+def test_a_block_holds_in_its_own_thread_and_a_call_of_another_that_says_nothing_is_refused():
     """A desk reads heads in its own thread while a cell measures: their settings stay apart."""
     model = heads.attach(tiny("bert"))
     inputs, settings = padded(model), silenced(model, [(0, 0), (1, 1)])
@@ -207,11 +207,16 @@ def test_a_block_holds_in_its_own_thread_only():
     thread.start()
     assert inside.wait(30)
     assert heads.current(model) is None
-    assert torch.equal(logits(model, inputs), plain)
+    assert torch.equal(heads.run(model, inputs, neutral(model)), plain)
+    with torch.no_grad():
+        assert torch.equal(model(**inputs, **heads.keywords(model, None)).logits, plain)
+    for raw in (logits, heads.run):
+        with pytest.raises(ModelError, match="another thread"):
+            raw(model, inputs)
     with al.heads.applied(model, neutral(model)):  # leaves before the other block does
         done.set()
         thread.join()
-        assert heads.current(model).is_neutral
+        assert heads.current(model).is_neutral()
     assert seen["settings"] is settings
     assert torch.equal(seen["logits"], wanted)
     assert heads.current(model) is None

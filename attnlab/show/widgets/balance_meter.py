@@ -158,7 +158,7 @@ class BalanceMeter(ReportDesk):
         text = fitting(self._clf, settings["text"])
         layer, head = settings["layer"], settings["head"]
         what: What = "contributions" if settings["by"] == "contributions" else "weights"
-        maps = self._clf.attend(text)
+        maps = self._clf.attend(text, self._clf.settings())
         if settings["value"] == "change" and self._other is not None:
             report = change_report(maps, self._other.attend(text), layer, head, what)
         else:

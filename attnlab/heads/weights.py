@@ -1,0 +1,56 @@
+"""What a linear layer really multiplies by, whatever wraps it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.errors import ModelError
+from attnlab.inference import evaluating
+
+
+def is_plain(layer: Any) -> bool:
+    """Whether a layer is PyTorch's Linear and nothing else: its ``.weight`` says what it does.
+
+    Not plain are adapters that are not merged, and quantised and parametrized layers. Hooks are
+    taken to watch only.
+    """
+    return (
+        type(layer) is nn.Linear
+        and "weight" in layer._parameters
+        and "forward" not in vars(layer)
+    )
+
+
+def effective_weight(layer: Any, width: int) -> Tensor:
+    """Return the matrix (outputs, width) that a layer multiplies by, float32, without gradient.
+
+    A plain Linear has it. Any other is asked what it makes of each unit vector: so an adapter
+    counts as it is now, merged, switched off or not; and so do quantisation and parametrizations.
+
+    Parameters
+    ----------
+    layer : of ``width`` inputs
+
+    Raises
+    ------
+    ModelError : a layer that is not linear, such as an adapter with an activation inside
+    """
+    if is_plain(layer):
+        return layer.weight.detach().float()
+    like = next((one for one in layer.parameters() if one.is_floating_point()), torch.zeros(()))
+    generator = torch.Generator().manual_seed(0)
+    probes = 3 * torch.randn(2, width, generator=generator).to(like)
+    with torch.no_grad(), evaluating(layer), torch.autocast(like.device.type, enabled=False):
+        bias = layer(probes.new_zeros(1, width)).float()
+        weight = layer(torch.eye(width).to(like)).float() - bias
+        found = layer(probes).float()
+    expected = probes.float() @ weight + bias
+    exact = like.dtype in (torch.float32, torch.float64) and like.dim() > 0
+    tolerance = 1e-3 if exact else 0.1  # short formats and quantised layers round
+    if not (found - expected).abs().max() <= tolerance * expected.abs().max():
+        raise ModelError(
+            f"{type(layer).__name__} is no linear layer, so what a head adds through it cannot be "
+            "told. Merge the adapter into the weights first: model.merge_and_unload()."
+        )
+    return weight.T

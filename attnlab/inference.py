@@ -1,0 +1,87 @@
+"""What each forward pass for an answer has in common: dropout off, and finite numbers."""
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.errors import ModelError
+
+
+@dataclass
+class _Modes:
+    """How many blocks hold a model in evaluation mode, and its modules that were training."""
+
+    training: list[nn.Module]
+    blocks: int = 0
+
+
+_lock = threading.Lock()
+_held: weakref.WeakKeyDictionary[nn.Module, _Modes] = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and the like off inside the block; afterwards every module is as it was.
+
+    So an answer is the same each time, also when it is asked for in the middle of a training.
+    Blocks may be nested, and several threads may be in one: the last to leave restores. One thread
+    must not train the model while another asks it.
+    """
+    with _lock:
+        modes = _held.setdefault(model, _Modes([]))
+        found = [module for module in model.modules() if module.training]
+        modes.training += found
+        modes.blocks += 1
+        for module in found:
+            module.training = False
+    try:
+        yield
+    finally:
+        with _lock:
+            modes.blocks -= 1
+            if not modes.blocks:
+                del _held[model]
+                for module in modes.training:
+                    module.training = True
+
+
+def check_finite(model: nn.Module, numbers: Tensor, what: str = "answers") -> Tensor:
+    """Return the numbers; ModelError, naming the weights at fault, if one is NaN or infinite.
+
+    Parameters
+    ----------
+    model : what computed them
+    numbers : Tensor of any shape
+    what : they are, in the plural
+    """
+    if bool(torch.isfinite(numbers).all()):
+        return numbers
+    at_fault = _not_finite(model)
+    if at_fault:
+        more = f" and {len(at_fault) - 3} more" if len(at_fault) > 3 else ""
+        raise ModelError(
+            f"The {what} of this model are not finite, because some of its weights are NaN or "
+            f"infinite: {', '.join(at_fault[:3])}{more}. Load the model again, or train it again "
+            "with a smaller learning rate."
+        )
+    raise ModelError(
+        f"The {what} of this model are not finite: all of its weights are, but numbers on the way "
+        f"grew too large for {str(numbers.dtype).removeprefix('torch.')} or the format it computes "
+        "in. Try float32: model.float(), without fast=True or autocast."
+    )
+
+
+def _not_finite(model: nn.Module) -> list[str]:
+    """Names of the weights that are not finite, each with how many of its numbers are not."""
+    found = []
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point():
+            count = tensor.numel() - int(torch.isfinite(tensor.detach()).sum())
+            if count:
+                found.append(f"{name} ({count} of {tensor.numel()} numbers)")
+    return found
