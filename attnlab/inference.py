@@ -55,7 +55,7 @@ def check_finite(model: nn.Module, numbers: Tensor, what: str = "answers") -> Te
 
     Parameters
     ----------
-    model : what computed them
+    model : what computed them, or a part of it
     numbers : Tensor of any shape
     what : they are, in the plural
     """

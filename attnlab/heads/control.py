@@ -26,6 +26,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from attnlab.errors import ModelError, SettingsError
 from attnlab.heads.families import active_heads, model_of, sites, size
 from attnlab.heads.settings import HeadSettings
+from attnlab.heads.with_weights import attention_with_weights, causal_mask
 
 NAME = "attnlab"
 KEYWORD = "head_control"  # how one forward pass hands its settings to the attention function
@@ -57,7 +58,7 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
     block nor is disturbed by it. A copy made inside is another model, and answers as it stands.
     """
     model = model_of(target)
-    settings.validate(*size(model))
+    _checked(settings).validate(*size(model))
     block = _Block(model.base_model, settings)
     with block, attached(model):
         yield target
@@ -90,8 +91,19 @@ def one_setting(target: Any, settings: HeadSettings | None) -> HeadSettings:
     ModelError : None, while another thread is in a block
     """
     layers, heads = size(target)
-    found = settings or in_force(target) or HeadSettings(layers, heads)
+    found = in_force(target) if settings is None else _checked(settings)
+    found = HeadSettings(layers, heads) if found is None else found
     return found.copy().validate_single(layers, heads)
+
+
+def _checked(settings: object) -> HeadSettings:
+    """The settings; SettingsError for anything else."""
+    if not isinstance(settings, HeadSettings):
+        raise SettingsError(
+            f"Expected HeadSettings, got {type(settings).__name__}. Start from "
+            "HeadSettings(clf.layers, clf.heads), or clf.settings()."
+        )
+    return settings
 
 
 def keywords(
@@ -285,10 +297,10 @@ class HeadControl:
     acted: set[int] = field(default_factory=set)
 
     def __post_init__(self):
-        given = self.settings
-        self.settings = HeadSettings.of(given.scale.clone(), given.temperature.clone())
         self.sites = sites(self.model)
-        self.settings.validate(len(self.sites), self.model.config.num_attention_heads)
+        given = _checked(self.settings)
+        given.validate(len(self.sites), self.model.config.num_attention_heads)
+        self.settings = HeadSettings.of(given.scale.clone(), given.temperature.clone())
         self.active_heads = [active_heads(self.model, layer) for layer in range(len(self.sites))]
         modules = [id(site.module) for site in self.sites]
         # layers that share their module (ALBERT) are told apart by the order of the calls
@@ -387,8 +399,12 @@ def _attention(
         with_weights = with_weights or control.record
     weights: Tensor | None
     if with_weights:
-        mask = _causal(module, query, key, kwargs) if attention_mask is None else attention_mask
-        context, weights = _with_weights(query, key, value, mask, dropout, scaling)
+        mask = (
+            causal_mask(module, query, key, kwargs.get("is_causal"))
+            if attention_mask is None
+            else attention_mask
+        )
+        context, weights = attention_with_weights(query, key, value, mask, dropout, scaling)
     else:
         context, weights = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -398,39 +414,6 @@ def _attention(
     if control is not None and control.record and weights is not None:
         control.note(weights, value)
     return context, weights
-
-
-def _causal(module: nn.Module, query: Tensor, key: Tensor, kwargs: dict[str, Any]) -> Tensor | None:
-    """The mask that PyTorch's attention would add by itself where a decoder gives none."""
-    causal, tokens = kwargs.get("is_causal"), query.shape[2]
-    causal = getattr(module, "is_causal", True) if causal is None else causal
-    if not causal or tokens == 1:
-        return None
-    return torch.ones(tokens, key.shape[2], dtype=torch.bool, device=query.device).tril()
-
-
-def _with_weights(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    dropout: float,
-    scaling: float | None,
-) -> tuple[Tensor, Tensor]:
-    """The same attention written out, for when the weights are wanted."""
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = (query @ key.transpose(-2, -1) * scaling).float()  # (B, h, T, T)
-    if mask is not None:
-        scores = (
-            scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        )
-    weights = scores.softmax(-1).to(value.dtype)
-    if mask is not None:
-        visible = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
-        if not visible.any(-1).all():
-            weights = weights.nan_to_num()  # a row that sees nothing: zeros
-    dropped = nn.functional.dropout(weights, p=dropout, training=dropout > 0)
-    return (dropped @ value).transpose(1, 2), weights
 
 
 AttentionInterface.register(NAME, _attention)

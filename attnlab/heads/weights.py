@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.errors import ModelError
-from attnlab.inference import evaluating
+from attnlab.inference import check_finite, evaluating
 
 
 def is_plain(layer: Any) -> bool:
@@ -16,9 +16,7 @@ def is_plain(layer: Any) -> bool:
     taken to watch only.
     """
     return (
-        type(layer) is nn.Linear
-        and "weight" in layer._parameters
-        and "forward" not in vars(layer)
+        type(layer) is nn.Linear and "weight" in layer._parameters and "forward" not in vars(layer)
     )
 
 
@@ -34,7 +32,8 @@ def effective_weight(layer: Any, width: int) -> Tensor:
 
     Raises
     ------
-    ModelError : a layer that is not linear, such as an adapter with an activation inside
+    ModelError : a layer that is not linear, such as an adapter with an activation inside; weights
+        that are not finite
     """
     if is_plain(layer):
         return layer.weight.detach().float()
@@ -44,7 +43,7 @@ def effective_weight(layer: Any, width: int) -> Tensor:
     with torch.no_grad(), evaluating(layer), torch.autocast(like.device.type, enabled=False):
         bias = layer(probes.new_zeros(1, width)).float()
         weight = layer(torch.eye(width).to(like)).float() - bias
-        found = layer(probes).float()
+        found = check_finite(layer, layer(probes).float(), "outputs")
     expected = probes.float() @ weight + bias
     exact = like.dtype in (torch.float32, torch.float64) and like.dim() > 0
     tolerance = 1e-3 if exact else 0.1  # short formats and quantised layers round

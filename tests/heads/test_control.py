@@ -72,16 +72,13 @@ def in_thread(call):
 
 
 @families
-@pytest.mark.parametrize("attached", [False, True])
-@pytest.mark.parametrize("compiled_before", [False, True])
-def test_it_acts_in_a_compiled_model(family, attached, compiled_before):
+def test_it_acts_in_a_compiled_model(family):
     case = Case(family)
     torch._dynamo.reset()
-    if attached:
+    if family != "distilbert":  # as a Classifier does: nothing is compiled anew then
         heads.attach(case.model)
     compiled = torch.compile(case.model, backend="eager")
-    if compiled_before:
-        assert case.rests(compiled)
+    assert case.rests(compiled)
     for target in (case.model, compiled):
         with al.heads.applied(target, case.settings):
             assert case.acts(compiled)

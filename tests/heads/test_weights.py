@@ -101,6 +101,13 @@ def test_an_adapter_with_an_activation_inside_has_no_matrix():
         heads.effective_weight(Bottleneck(), 16)
 
 
+def test_an_adapter_that_is_not_finite_is_named():
+    layer = lora(nn.Linear(16, 12))
+    layer.lora_A["default"].weight.data[0, 0] = torch.nan
+    with pytest.raises(ModelError, match=r"lora_A\.default\.weight \(1 of 32"):
+        heads.effective_weight(layer, 16)
+
+
 @pytest.fixture
 def with_lora():
     from peft import LoraConfig, get_peft_model
