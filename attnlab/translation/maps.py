@@ -37,8 +37,10 @@ def attention_maps(
     """
     source_words, target_words = translator.source_words, translator.target_words
     decoder_input = [target_words.start, *target[:-1]]
-    ids = [torch.tensor([row], device=translator.device) for row in (source, decoder_input)]
-    output = read(translator.model, *ids, settings)
+    ids, input_ids = (
+        torch.tensor([row], device=translator.device) for row in (source, decoder_input)
+    )
+    output = read(translator.model, ids, input_ids, settings)
     never_written = [translator.model.padding, target_words.start]
     output.logits[..., never_written] = -torch.inf
 
