@@ -3,13 +3,18 @@
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from attnlab.errors import ModelError
+
+NO_GRADIENTS = (
+    "No gradients come back through this model, as quantised layers pass none. Ask the model as it "
+    "was before it was quantised, or measure, as al.ablate does."
+)
 
 
 @dataclass
@@ -74,6 +79,20 @@ def check_finite(model: nn.Module, numbers: Tensor, what: str = "answers") -> Te
         f"grew too large for {str(numbers.dtype).removeprefix('torch.')} or the format it computes "
         "in. Try float32: model.float(), without fast=True or autocast."
     )
+
+
+def slopes(value: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of a number by each input.
+
+    Raises ModelError where one has no way back, as quantised layers pass no gradients.
+    """
+    found: Sequence[Tensor | None] = [None] * len(inputs)
+    if value.requires_grad:
+        found = torch.autograd.grad(value, list(inputs), allow_unused=True)
+    reached = [slope for slope in found if slope is not None]
+    if len(reached) < len(inputs):
+        raise ModelError(NO_GRADIENTS)
+    return reached
 
 
 def _not_finite(model: nn.Module) -> list[str]:

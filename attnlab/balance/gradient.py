@@ -10,8 +10,9 @@ from torch import Tensor
 
 from attnlab.balance.layerwise import evened
 from attnlab.balance.task import Task
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, ModelError
 from attnlab.heads import HeadSettings
+from attnlab.inference import NO_GRADIENTS
 from attnlab.training import shuffled_batches
 
 # These and the defaults below were chosen on dev sentences, of other random damage than is reported
@@ -55,6 +56,8 @@ def by_gradient(
         optimizer.param_groups[0]["lr"] = rate
         loss, value = task.of_batch(indices, settings(), task.engine)
         gradients = torch.autograd.grad(value + penalty(), list(knobs.values()), allow_unused=True)
+        if gradients[-1] is None:  # the penalty does not reach this one
+            raise ModelError(NO_GRADIENTS)
         for knob, gradient in zip(knobs.values(), gradients, strict=True):
             knob.grad = gradient
         optimizer.step()

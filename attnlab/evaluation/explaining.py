@@ -15,6 +15,7 @@ from attnlab.classification.encoding import shown
 from attnlab.errors import AttnlabError, DataError, ModelError, suggest
 from attnlab.evaluation.inputs import is_special, recorded, tokenised
 from attnlab.heads.maps import AttentionMaps
+from attnlab.inference import slopes
 from attnlab.statistics import paired_bootstrap
 
 EXPLANATIONS = ("attention", "rollout", "gradient", "ablation")
@@ -246,7 +247,7 @@ def _gradients(clf: Classifier, encoded: Encoded) -> list[np.ndarray]:
             words = embed(inputs.pop("input_ids")).detach().requires_grad_()  # (B, T, E)
             highest = heads.run(clf, {"inputs_embeds": words, **inputs}, settings).topk(2).values
             margin = (highest[:, 0] - highest[:, 1]).sum()  # texts do not see each other
-            (slope,) = torch.autograd.grad(margin, words)
+            (slope,) = slopes(margin, [words])
         each = (slope * words.detach()).float().sum(-1).cpu().numpy()  # (B, T)
         for row, index in enumerate(indices):
             found[index] = each[row, : encoded.lengths[index]]

@@ -12,6 +12,7 @@ from attnlab import heads
 from attnlab.errors import AttnlabError, suggest
 from attnlab.evaluation.forward import TOKENS_PER_BATCH, Engine
 from attnlab.heads.settings import HeadSettings
+from attnlab.inference import slopes
 
 if TYPE_CHECKING:
     from attnlab.evaluation.evaluator import Evaluator
@@ -80,8 +81,8 @@ def preview(evaluator: "Evaluator", settings: HeadSettings) -> float:
     margins = found.value.copy()
     for knob, step in steps.items():
         if step.any():
-            slopes = getattr(found, knob).reshape(len(margins), -1)
-            margins += slopes @ step.ravel().astype(np.float32)
+            per_head = getattr(found, knob).reshape(len(margins), -1)
+            margins += per_head @ step.ravel().astype(np.float32)
     return float((margins > 0).mean())
 
 
@@ -152,6 +153,8 @@ def text_gradients(
     found = TextGradients(
         np.empty(len(indices), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32)
     )
+    model = heads.model_of(evaluator.clf)
+    present = [heads.active_heads(model, layer) for layer in range(evaluator.clf.layers)]
     for group in encoded.batches(indices, max_tokens=TOKENS_PER_BATCH):
         texts = indices[group]
         scale, temperature = (
@@ -160,11 +163,11 @@ def text_gradients(
         with torch.enable_grad():
             logits = _logits(evaluator, engine, texts, HeadSettings.of(scale, temperature))
             value = _objective(logits, torch.as_tensor(evaluator.labels[texts]), objective)
-            if not value.requires_grad:  # every head was removed
+            if not any(present):
                 value = value + 0 * (scale.sum() + temperature.sum())
-            slopes = torch.autograd.grad(value.sum(), (scale, temperature))
+            by_knob = slopes(value.sum(), (scale, temperature))
         found.value[group] = value.detach().numpy()
-        found.scale[group], found.temperature[group] = (slope.numpy() for slope in slopes)
+        found.scale[group], found.temperature[group] = (slope.numpy() for slope in by_knob)
     return found
 
 
