@@ -342,6 +342,7 @@ def never_ends(*arguments):
 
 RIGHT = {
     "normalised_entropy": [
+        by_the_packages_entropy,
         evenness_at_once,
         evenness_text_by_text,
         evenness_row_by_row,
@@ -373,7 +374,6 @@ WRONG = {
             "Padding is counted as keys, and its rows",
         ),
         (evenness_with_a_mean_over_texts, "0 / 0 is no number"),
-        (by_the_packages_entropy, "ready-made entropy"),
     ],
     "without_special": [
         (lambda w, s: w[:, ~s, ~s], "the diagonal"),

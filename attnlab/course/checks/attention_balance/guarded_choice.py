@@ -3,6 +3,7 @@
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from attnlab.course.checks.examiner import (
     a_number,
     a_pair,
     require,
+    where,
 )
 
 PARTS = ("tune", "guard", "test")
@@ -93,6 +95,17 @@ class Choice(Call):
 
         return Run(function(self.start, self.candidates, score), asked)
 
+    def with_zeros(self) -> "Choice":
+        """Nobody is right on tune; guard prefers the first candidate to the start."""
+        guard = {**self.table["guard"], self.candidates[0]: 1.0}
+        tune = dict.fromkeys(self.table["tune"], 0.0)
+        return Choice(self.start, self.candidates, {**self.table, "tune": tune, "guard": guard})
+
+    def barely(self) -> "Choice":
+        """The best is better on guard by next to nothing."""
+        guard = {**self.table["guard"], self.best: self.table["guard"][self.start] + 1e-6}
+        return Choice(self.start, self.candidates, {**self.table, "guard": guard})
+
     def with_equals(self, on_tune: bool) -> "Choice":
         """The best equals the start on guard; or three others are the best on tune."""
         table = dict(self.table)
@@ -105,6 +118,10 @@ class Choice(Call):
         else:
             table["guard"] = {**table["guard"], self.best: table["guard"][self.start]}
         return Choice(self.start, self.candidates, table)
+
+
+def _same(choice: Choice) -> Choice:
+    return choice
 
 
 def check(answer: Answer, draw: Draw) -> Held:
@@ -175,6 +192,13 @@ def check(answer: Answer, draw: Draw) -> Held:
         facts=_facts,
     )
     yield "equal on guard: the start; equal on tune: the first"
+    for name, changed in (
+        ("tune has 0 for all", call.with_zeros()),
+        ("guard sees little", call.barely()),
+    ):
+        with where(f"Where {name}:"):
+            kept.on(partial(_same, changed), "You kept {found!r}, not {right!r}.", facts=_facts)
+    yield "figures of 0, and the smallest gain on guard"
 
 
 def reference(start: Settings, candidates: Candidates, score: Score) -> Any:

@@ -23,6 +23,11 @@ from attnlab.course.checks.examiner import (
     some_numbers,
 )
 
+SMALL = (
+    "Where many keys share a hundred-thousandth of the weight the result is wrong.\n"
+    "Is a weight changed or left out that is small, but not 0?"
+)
+
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``normalised_entropy(weights, mask)``: how evenly each head spreads its weight, 0 to 1."""
@@ -49,6 +54,15 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "with padding: each text by its own number of keys, and every text counts the same"
 
+    def many_keys() -> Call:
+        weights = torch.full((1, 2, 40, 40), 1e-5 / 40, dtype=torch.double)
+        weights[..., draw.whole(0, 39)] += 1 - 1e-5
+        return Call(weights, torch.ones(1, 40, dtype=torch.bool))
+
+    exact = Comparison(answer, reference, read=_read, tolerance=1e-6, draws=1)
+    exact.on(many_keys, SMALL)
+    yield "however small the weights"
+
     compared.on(
         texts(4, 1, 5),
         "With a text of a single token the result is wrong.\n"
@@ -61,9 +75,9 @@ def check(answer: Answer, draw: Draw) -> Held:
 def reference(weights: Tensor, mask: Tensor) -> Tensor:
     """Text by text, with its padding cut off, (H,)."""
     shares = [
-        torch.special.entr(text[:, :length, :length]).sum(-1).mean(-1) / math.log(length)
-        for text, length in zip(weights, mask.sum(-1).tolist(), strict=True)
-        if length > 1
+        torch.special.entr(text[:, real][:, :, real]).sum(-1).mean(-1) / math.log(real.sum())
+        for text, real in zip(weights, mask, strict=True)
+        if real.sum() > 1
     ]
     return torch.stack(shares).mean(0)
 
@@ -348,11 +362,4 @@ SINGLE_TOKEN = [
 ]
 MISTAKES = [*ONE_TEXT, *PADDING, *SINGLE_TOKEN]
 
-EXERCISE = Exercise(
-    "normalised_entropy",
-    "attention_balance",
-    3,
-    check,
-    frozenset({"attnlab.entropy"}),
-    MISTAKES,
-)
+EXERCISE = Exercise("normalised_entropy", "attention_balance", 3, check, mistakes=MISTAKES)

@@ -67,13 +67,13 @@ class Run:
 class Rounds(Call):
     """What each proposal does to accuracy, in thousandths, and half the width of the intervals."""
 
-    def __init__(self, changes: list[int], noise: int, rounds: int, settings: list[Tensor]):
+    def __init__(self, changes: list[float], noise: int, rounds: int, settings: list[Tensor]):
         super().__init__(changes, noise, rounds, settings)
         self.changes, self.noise, self.rounds, self.settings = changes, noise, rounds, settings
 
     def of(self, function: Callable[..., Any]) -> Run:
         """What a function keeps, and what it asks."""
-        accuracies = [0]
+        accuracies: list[float] = [0]
         events: list[Event] = []
 
         def propose(settings: Settings) -> Tensor:
@@ -141,6 +141,10 @@ def check(answer: Answer, draw: Draw) -> Held:
     on("G+--GWWG", "Two refusals in a row, inside the noise: what you do then is wrong.")
     yield "the end: two refusals in a row"
 
+    on("S", "One round, and an interval that begins just above 0: what comes back is wrong.")
+    on("GW" * 30, "Many rounds: is their number limited by more than `rounds`?")
+    yield "the smallest gain beyond noise counts, and however many rounds are asked for"
+
     run = _rounds(draw, "").of(answer)
     require(run.kept == 0 and not run.events, NO_ROUNDS)
     yield "none, where no round is asked for"
@@ -160,10 +164,11 @@ def reference(start: Settings, propose: Propose, compare: Compare, rounds: int) 
 def _rounds(draw: Draw, kinds: str) -> Rounds:
     """A proposal of each kind.
 
-    B and G gain, W loses, + and - stay inside the noise, and E just touches its edge.
+    B and G gain, S barely, W loses, + and - stay inside the noise, and E just touches its edge.
     """
     noise = draw.whole(9, 12)
-    sizes = {"B": 60, "G": draw.whole(20, 40), "W": -draw.whole(20, 40), "E": noise}
+    sizes: dict[str, float] = {"B": 60, "G": draw.whole(20, 40), "W": -draw.whole(20, 40)}
+    sizes |= {"E": noise, "S": noise + 1e-4}
     sizes |= {"+": draw.whole(2, 6), "-": -draw.whole(2, 6)}
     changes = [sizes[kind] for kind in kinds or "G"]
     settings = list(draw.normal(3 * len(kinds) + 5, 6))

@@ -22,6 +22,10 @@ from attnlab.course.checks.examiner import (
 )
 
 HEADS = 4
+IN_FRONT = (
+    "Right where padding stands at the end, wrong where it stands in front.\n"
+    "Does `real` say which tokens are real, or only how many?"
+)
 Replacement = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]  # of all that is given
 
 
@@ -44,6 +48,13 @@ def check(answer: Answer, draw: Draw) -> Held:
     ):
         compared.on(several_texts(how), otherwise, facts=_facts)
         yield held
+
+    def padding_in_front() -> Call:
+        context, value, real, mean = _contexts(draw, [6, 4, 3])
+        return Call(context, value, real.roll(2, 1), mean, draw.whole(0, HEADS - 1), "uniform")
+
+    compared.on(padding_in_front, IN_FRONT, facts=_facts)
+    yield "wherever the padding is"
 
     with where("With a single text and no padding:"):
         for head, how in ((0, "zero"), (HEADS - 1, "uniform"), (0, "mean")):

@@ -54,6 +54,11 @@ def check(answer: Answer, draw: Draw) -> Held:
         low, high = 0.01 * (1 + _uniform(draw, 1)[0]), 0.5 + 0.4 * _uniform(draw, 1)[0]
         return ArrayCall(np.array([high, low, 0.0, low, high, low]))
 
+    def many() -> ArrayCall:
+        """From 1e-12 to 1, some of them equal."""
+        exponents = torch.randint(-12, 1, (200,), generator=draw.generator).numpy()
+        return ArrayCall(10.0**exponents * np.append(1.0, _spread(draw, 199)))
+
     compared = Comparison(answer, reference, MISTAKES, read=_read)
     situations: list[tuple[Callable[[], Call], str, str]] = [
         (
@@ -88,12 +93,29 @@ def check(answer: Answer, draw: Draw) -> Held:
     for situation, otherwise, held in situations:
         compared.on(situation, otherwise)
         yield held
+    small = Comparison(answer, reference, read=_logarithms)
+    small.on(
+        many,
+        "Right for a few p-values, wrong for 200, some of them tiny, some equal, some 1.\n"
+        "Is a number of values typed in, or a value rounded or limited?",
+    )
+    yield "any number of them, and tiny ones too"
 
 
 def reference(p_values: Values) -> Values:
     """Straight from the definition: the smallest p_j m / #{k: p_k <= p_j} of all p_j >= p_i."""
     raw = p_values * len(p_values) / (p_values[None, :] <= p_values[:, None]).sum(1)
     return np.array([raw[p_values >= p].min() for p in p_values])
+
+
+def _spread(draw: Draw, count: int) -> Values:
+    """Numbers from 0.1 to 1, in steps of 0.1, so that several are equal."""
+    return torch.randint(1, 11, (count,), generator=draw.generator).numpy() / 10
+
+
+def _logarithms(result: Any, right: Any) -> Tensor:
+    """So that a tiny value counts like a large one."""
+    return torch.as_tensor(_read(result, right)).log10()
 
 
 def _uniform(draw: Draw, count: int) -> Values:

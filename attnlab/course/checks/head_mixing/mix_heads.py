@@ -72,7 +72,15 @@ def check(answer: Answer, draw: Draw) -> Held:
         "Each knob is right by itself; with both the output is wrong.\nWhere do they meet?",
         facts=_facts,
     )
+    compared.on(
+        layer(heads=12, scale=True, temperature=True),
+        "Right for three heads, wrong for twelve.\nIs their number typed in?",
+    )
     *rest, scale, temperature = _layer(draw, 3, True, True)
+    compared.on(
+        lambda: Call(*rest, scale, temperature / 20),
+        "With low temperatures the output is wrong.\nAre they limited, or is something added?",
+    )
     compared.on(
         lambda: Call(*rest, torch.zeros(3), temperature),
         "With all heads at scale 0 only the bias should be left.\n"

@@ -20,9 +20,9 @@ from attnlab.course.checks.examiner import (
     same,
 )
 
-SUM_GROWS = "With six layers a row sums to {total:.3g}.\nWhat keeps the sum of a row at 1?"
+SUM_GROWS = "With 14 layers a row sums to {total:.3g}.\nWhat keeps the sum of a row at 1?"
 TYPED_IN = (
-    "Right for three layers and five tokens, wrong for six and nine.\n"
+    "Right for three layers and five tokens, wrong for 14 and 20.\n"
     "Is one of these numbers typed in?"
 )
 
@@ -54,10 +54,10 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "several layers: later ones from the left"
 
-    many = draw.weights(6, 4, 9, 9)
-    result = answer.tensor(many, shape=(9, 9), what="rollout")
+    many = draw.weights(14, 4, 20, 20)
+    result = a_tensor(answer(many), (20, 20), "rollout", array=True)
     total = result.sum(-1)
-    require(same(total, torch.ones(9), 1e-4), SUM_GROWS.format(total=total[0].item()))
+    require(same(total, torch.ones(20), 1e-4), SUM_GROWS.format(total=total[0].item()))
     require(same(result, reference(many), 1e-4), TYPED_IN)
     yield "any sizes, and every row still sums to 1"
 
@@ -69,7 +69,7 @@ def reference(weights: Tensor) -> Tensor:
 
 
 def _read(result: Any, right: Tensor) -> Tensor:
-    return a_tensor(result, tuple(right.shape), "rollout")
+    return a_tensor(result, tuple(right.shape), "rollout", array=True)
 
 
 # --- What learners write instead -----------------------------------------------------------------
