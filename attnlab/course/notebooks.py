@@ -25,6 +25,7 @@ Notebook = Any  # nbformat's NotebookNode
 _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", re.M | re.S)
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
 MOVABLE = "*Here is something to move: run this cell.*"
+STILLS_WAIT = "ATTNLAB_STILLS_WAIT"  # a cell ends when its desks are at rest, as their pictures are
 
 
 def folder() -> Path:
@@ -120,7 +121,7 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
             resources={"metadata": {"path": place}},
         )
         try:
-            return client.execute()
+            return client.execute(env=os.environ | {STILLS_WAIT: "1"})
         except CellExecutionError as error:
             raise AttnlabError(
                 f"{where} does not run: {error.ename}: {error.evalue}\n{error.traceback}"
@@ -258,21 +259,48 @@ def without_markers(code: str) -> str:
 
 
 def without_scripts(notebook: Notebook) -> Notebook:
-    """An executed notebook as it is kept: pictures, tables, text; no widgets, frames or times."""
+    """An executed notebook as it is kept: pictures, tables, text; no widgets, frames or times.
+
+    A desk leaves its still picture, other widgets a line in their place.
+    """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = _without_desks(cell.outputs)
         for output in cell.get("outputs", []):
             data = output.get("data")
-            if data and "application/vnd.jupyter.widget-view+json" in data:
+            if data and _is_widget(output):
                 output["data"] = {"text/markdown": MOVABLE, "text/plain": MOVABLE}
+            elif _still(output):
+                line = f"<figcaption>{MOVABLE.strip('*')}</figcaption>"
+                figure = f"<figure>{_still(output)}{line}</figure>"
+                output["data"] = {"text/html": figure, "text/plain": MOVABLE}
             elif data and re.search(r"<(iframe|script)\b", data.get("text/html", "")):
                 page = re.sub(r"<iframe\b.*?</iframe>", "", data["text/html"], flags=re.S)
                 still = _STILL.search(page)
                 shown = still.group() if still else f"<em>{MOVABLE.strip('*')}</em>"
                 output["data"] = {"text/html": shown, "text/plain": data.get("text/plain", "")}
     return notebook
+
+
+def _is_widget(output: Any) -> bool:
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
+def _without_desks(outputs: list[Any]) -> list[Any]:
+    """The outputs without the widgets whose still picture follows."""
+    following = [*outputs[1:], {}]
+    pairs = zip(outputs, following, strict=True)
+    return [output for output, after in pairs if not (_is_widget(output) and _still(after))]
+
+
+def _still(output: Any) -> str:
+    """The picture that a desk left beside it; empty if this is none."""
+    page = output.get("data", {}).get("text/html", "")
+    found = _STILL.search(page) if "data-attnlab-still" in page else None
+    return found.group() if found else ""
 
 
 def as_text(notebook: Notebook) -> str:

@@ -141,6 +141,14 @@ def attention_map(
     return Picture(figure, _describe(maps, layer, head, what))
 
 
+def attention_cells(
+    axes: Axes, maps: AttentionMaps, layer: int, head: int, what: What = "weights"
+) -> None:
+    """Draw where each token looks into axes of a larger figure."""
+    _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
+    axes.set_title(_place(layer, head), loc="left", fontsize=10)
+
+
 def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Picture:
     """Draw one head with neutral settings, with these settings, and the difference.
 

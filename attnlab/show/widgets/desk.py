@@ -10,6 +10,7 @@ import traitlets
 
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.show import plots
+from attnlab.show.widgets import still
 from attnlab.show.widgets.worker import Current, Worker
 
 
@@ -23,6 +24,7 @@ class Desk(anywidget.AnyWidget):
 
     error = traitlets.Unicode().tag(sync=True)
 
+    _still: still.Still | None = None  # its picture, once it is shown
     _kinds: ClassVar[Sequence[str]] = ()  # of work beside the cell, the most urgent first
     _unforeseen: ClassVar[str] = "That did not work. {}"  # how an error is shown that is no advice
 
@@ -52,6 +54,8 @@ class Desk(anywidget.AnyWidget):
         """Remove the desk and stop its work."""
         if hasattr(self, "_work"):  # it was not refused while it was being made
             self._stop()
+        if self._still is not None:
+            self._still.end()
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -59,12 +63,22 @@ class Desk(anywidget.AnyWidget):
         with self._lock:
             super().set_state(sync_data)
 
+    def busy(self) -> bool:
+        """Whether something is under way."""
+        return self._work.busy()
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Show the widget and, where there is one, its picture for pages without a kernel."""
+        shown = super()._repr_mimebundle_()
+        if shown is not None:
+            self._still = still.show(self, shown[0], self._still)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget and, where there is one, its picture for pages without a kernel."""
         shown = super()._repr_mimebundle_(**kwargs)
         if shown is not None:
             with contextlib.suppress(AttnlabError):  # nothing to show yet
-                shown[0]["text/html"] = self.picture()._repr_html_()
+                shown[0]["text/html"] = still.picture_html(self.picture())
         return shown
 
     # What a subclass uses

@@ -8,6 +8,8 @@ from typing import Any
 import traitlets
 
 from attnlab.heads.maps import AttentionMaps
+from attnlab.show import plots
+from attnlab.show.plots.desks import mask_desk
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.desk import ReportDesk
@@ -50,6 +52,10 @@ class MaskDesk(ReportDesk):
             size={"layers": maps.layers, "heads": maps.heads},
             palette=palettes()["plain"],
         )
+
+    def picture(self) -> plots.Picture:
+        """What the desk shows as a picture with its text alternative, which needs no kernel."""
+        return mask_desk(self.report)
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the `mask_report` of these settings."""

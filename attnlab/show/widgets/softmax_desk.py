@@ -5,6 +5,8 @@ The view is in static/softmax.js; what it draws is made in softmax_report.py.
 
 from typing import Any
 
+from attnlab.show import plots
+from attnlab.show.plots.desks import softmax_desk
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.softmax_report import softmax_report
@@ -45,6 +47,10 @@ class SoftmaxDesk(ReportDesk):
         seed: int = 11,
     ):
         super().__init__(softmax_report(temperature, width, keys, scaled, seed))
+
+    def picture(self) -> plots.Picture:
+        """What the desk shows as a picture with its text alternative, which needs no kernel."""
+        return softmax_desk(self.report)
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the `softmax_report` of these settings."""

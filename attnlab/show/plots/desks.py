@@ -1,0 +1,260 @@
+"""Still pictures of desks, drawn from what the desks show."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from attnlab.heads.maps import AttentionMaps, What
+from attnlab.show.plots.maps import attention_cells
+from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, heatmap, style
+from attnlab.show.wording import signed_points, with_interval, with_minus
+
+_BLUE, _GREY, _INK = "#2166ac", "#8c8c8c", "#212121"
+
+
+# ── mixing desk ────────────────────────────────────────────────────────────────────────────────
+
+
+def mixing_desk(
+    faders: dict[str, Any],
+    importance: Sequence[Sequence[float]] | None,
+    sentence: tuple[str, dict[str, Any]],
+    accuracy: dict[str, Any],
+    maps: AttentionMaps,
+    look: dict[str, Any],
+) -> Picture:
+    """Draw a mixing desk: its faders, the answer to its sentence, accuracy, and a head's attention.
+
+    Parameters
+    ----------
+    faders : ``scale`` and ``temperature`` of every head, layers by heads
+    importance : change of the loss if a head is silenced, layers by heads; None if not known
+    sentence : the text, and ``labels`` with their probabilities ``after`` and ``before``; what is
+        not known yet is left out
+    accuracy : as `mixing.accuracy_report` makes it; empty before the first
+    maps : of the sentence
+    look : ``layer``, ``head`` and ``what`` of the map
+    """
+    scale = np.array(faders["scale"], dtype=float)
+    temperature = np.array(faders["temperature"], dtype=float)
+    layers, heads = scale.shape
+    with style():
+        figure = plt.figure(figsize=(10.6, 5.0), layout="constrained")
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.45, 1), height_ratios=(3.1, 1))
+        _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
+        _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
+        right = grid[:, 1].subgridspec(2, 1, height_ratios=(1, 4.6))
+        _draw_answer(figure.add_subplot(right[0]), *sentence)
+        what: What = look["what"]
+        axes = figure.add_subplot(right[1])
+        attention_cells(axes, maps, look["layer"], look["head"], what)
+    on, all_heads = int((scale > 0).sum()), layers * heads
+    return Picture(figure, _mixing_words(on, all_heads, sentence, accuracy, look))
+
+
+def _draw_faders(
+    axes: Axes,
+    scale: np.ndarray,
+    temperature: np.ndarray,
+    importance: Sequence[Sequence[float]] | None,
+    look: dict[str, Any],
+) -> None:
+    """A cell for each head with its fader of scale, on the colour of its importance."""
+    layers, heads = scale.shape
+    known = np.zeros(scale.shape) if importance is None else np.array(importance, dtype=float)
+    part = known / max(float(np.abs(known).max()), 1e-9)
+    for layer, head in np.ndindex(layers, heads):
+        value, share = scale[layer, head], 0.6 * abs(part[layer, head])
+        hue = np.array(_rgb(NEEDED if part[layer, head] > 0 else BETTER_WITHOUT))
+        ground = share * hue + (1 - share) * 0.95
+        place = (head + 0.04, layer + 0.04)
+        axes.add_patch(Rectangle(place, 0.92, 0.92, facecolor=ground, edgecolor="none"))
+        if value == 0:
+            silent: dict[str, Any] = {"hatch": "////", "edgecolor": "#9a9a9a", "linewidth": 0}
+            axes.add_patch(Rectangle(place, 0.92, 0.92, facecolor="none", **silent))
+        at = head + 0.18 + 0.64 * min(float(value), 2.0) / 2
+        moved = value != 1
+        axes.plot([head + 0.18, head + 0.82], [layer + 0.34] * 2, color=_GREY, lw=1.2, zorder=2)
+        knob: dict[str, Any] = {
+            "facecolor": _INK if moved else "#757575",
+            "edgecolor": "none",
+            "zorder": 3,
+        }
+        axes.add_patch(Rectangle((at - 0.06, layer + 0.16), 0.12, 0.36, **knob))
+        words = [f"{value:g}"] if moved else []
+        if temperature[layer, head] != 1:
+            words.append(f"t {temperature[layer, head]:g}")
+        if words:
+            box = {"facecolor": ground, "edgecolor": "none", "pad": 0.6}
+            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "bbox": box}
+            axes.text(head + 0.5, layer + 0.74, " ".join(words), color="black", zorder=4, **looks)
+    frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "linewidth": 1.4, "zorder": 5}
+    axes.add_patch(Rectangle((look["head"] + 0.02, look["layer"] + 0.02), 0.96, 0.96, **frame))
+    axes.set(xlim=(0, heads), ylim=(layers, 0), xlabel="head")
+    axes.set_xticks(np.arange(heads) + 0.5, [str(head) for head in range(heads)])
+    axes.set_yticks(np.arange(layers) + 0.5, [f"layer {layer}" for layer in range(layers)])
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    legend = "" if importance is None else "   red: needed, blue: better without (estimate)"
+    title = f"Scale of each head, {int((scale > 0).sum())} of {scale.size} on{legend}"
+    axes.set_title(title, loc="left", fontsize=9)
+
+
+def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
+    """Held-out accuracy, and its change with the interval."""
+    axes.set_yticks([])
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    if not accuracy:
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        axes.set_title("Held-out accuracy: not measured yet", loc="left", fontsize=10)
+        return
+    known = with_interval(accuracy["accuracy"], tuple(accuracy["interval"]))
+    so_far = "" if accuracy["state"] == "measured" else " so far"
+    title = f"Held-out accuracy{so_far} {known}, {accuracy['n']:,} sentences"
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.axvline(0, color=_GREY, lw=1)
+    reach = 5.0
+    if accuracy["delta"] is not None:
+        low, at, high = (100 * accuracy[name] for name in ("low", "delta", "high"))
+        reach = max(reach, 1.15 * max(abs(low), abs(high)))
+        colour = NEEDED if high < 0 else "#2b7a4b" if low > 0 else "#595959"
+        axes.plot([low, high], [0.6, 0.6], color=colour, lw=4, solid_capstyle="butt")
+        axes.plot(at, 0.6, "o", color=colour, ms=9)
+        told = f"{signed_points(accuracy['delta'])} points"
+        axes.text(at, 0.85, told, ha="center", fontsize=9)
+        counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost"
+        axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9)
+    axes.set(xlim=(-reach, reach), ylim=(0, 1.15))
+    axes.xaxis.set_major_formatter(lambda value, _: with_minus(f"{value:g}"))
+    axes.set_xlabel("change, points" + (" (B against A)" if accuracy.get("side") else ""))
+
+
+def _draw_answer(axes: Axes, text: str, answer: dict[str, Any]) -> None:
+    """Probabilities of the labels, and a mark where they were."""
+    for side in axes.spines.values():
+        side.set_visible(False)
+    short = text if len(text) <= 52 else f"{text[:51]}…"
+    axes.set_title(f"“{short}”".replace("$", r"\$"), loc="left", fontsize=10)
+    axes.set_xticks([])
+    labels = answer.get("labels", [])[:6]
+    axes.set_yticks(range(len(labels)), [label.replace("$", r"\$") for label in labels])
+    axes.tick_params(length=0)
+    axes.set(xlim=(0, 1.3), ylim=(max(len(labels), 2) - 0.4, -0.6))
+    for row, _label in enumerate(labels):
+        after, before = answer["after"][row], answer["before"][row]
+        axes.barh(row, 1, 0.5, color="#eeeeee")
+        axes.barh(row, after, 0.5, color=_BLUE)
+        axes.plot([before, before], [row - 0.32, row + 0.32], color=_INK, lw=2)
+        axes.text(1.03, row, f"{after:.1%}", va="center", fontsize=9)
+
+
+def _mixing_words(
+    on: int,
+    heads: int,
+    sentence: tuple[str, dict[str, Any]],
+    accuracy: dict[str, Any],
+    look: dict[str, Any],
+) -> str:
+    told = [f"Mixing desk of {heads} attention heads, {on} of them on."]
+    text, answer = sentence
+    if answer.get("labels"):
+        best = int(np.argmax(answer["after"]))
+        told.append(f"“{text}” is {answer['labels'][best]} with {answer['after'][best]:.1%}.")
+    if accuracy:
+        interval = tuple(accuracy["interval"])
+        told.append(f"Held-out accuracy {with_interval(accuracy['accuracy'], interval)}.")
+        if accuracy["delta"] is not None:
+            low, high = signed_points(accuracy["low"]), signed_points(accuracy["high"])
+            change = signed_points(accuracy["delta"])
+            told.append(f"The change is {change} points (95\u00a0%: {low} to {high}).")
+    return f"{' '.join(told)} A map shows layer {look['layer']}, head {look['head']}."
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))  # type: ignore[return-value]
+
+
+# ── softmax and masks ──────────────────────────────────────────────────────────────────────────
+
+
+def softmax_desk(report: dict[str, Any]) -> Picture:
+    """Draw a softmax desk: scores, weights, and how the gradient shrinks with the width."""
+    settings = report["settings"]
+    keys = np.arange(len(report["scores"]))
+    with style():
+        figure, axes = plt.subplots(1, 3, figsize=(10.6, 2.9), layout="constrained")
+        axes[0].bar(keys, report["scores"], color=_BLUE)
+        axes[0].set(title="scores", xlabel="key", ylim=(-report["limit"], report["limit"]))
+        axes[0].axhline(0, color=_GREY, lw=0.8)
+        colours = ["#ca5a14" if key == report["largest"] else _BLUE for key in keys]
+        axes[1].bar(keys, report["weights"], color=colours)
+        axes[1].axhline(1 / len(keys), color=_INK, lw=1, ls="--")
+        axes[1].set(title="softmax: weights", xlabel="key", ylim=(0, 1))
+        curve = report["curve"]
+        axes[2].plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="÷ √d_k")
+        axes[2].plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="plain")
+        axes[2].axvline(settings["width"], color=_INK, lw=1, ls=":")
+        axes[2].set_xscale("log", base=2)
+        axes[2].xaxis.set_major_formatter("{x:g}")
+        axes[2].set(title="gradient, share of the largest", xlabel="width d_k", ylim=(0, 1))
+        axes[2].legend(frameon=False)
+        for panel in axes:
+            panel.title.set_fontsize(10)
+            panel.spines[["top", "right"]].set_visible(False)
+        how = "divided by √d_k" if settings["scaled"] else "not divided"
+        figure.suptitle(
+            f"Temperature {settings['temperature']:g}, d_k {settings['width']}, {how}: "
+            f"entropy {report['entropy']:.2f} nats, {report['effective_keys']:.1f} effective keys",
+            x=0.01,
+            ha="left",
+            fontsize=10,
+        )
+    return Picture(figure, " ".join(report["alt"].values()))
+
+
+def mask_desk(report: dict[str, Any]) -> Picture:
+    """Draw a mask desk: the weights of a head, what is hidden, and what each row sums to."""
+    tokens = [token.replace("$", r"\$") for token in report["tokens"]]
+    count, settings = len(tokens), report["settings"]
+    weights = np.array(report["weights"])
+    hidden = ~np.array(report["visible"])
+    side = 1.6 + 0.3 * count
+    with style():
+        figure, axes = plt.subplots(figsize=(side + 2.4, side), layout="constrained")
+        heatmap(
+            weights,
+            axes,
+            cmap="cividis",
+            vmin=0,
+            vmax=1,
+            mask=hidden,
+            xticklabels=tokens,
+            yticklabels=tokens,
+            square=True,
+            cbar_kws={"label": "weight", "shrink": 0.7, "pad": 0.14},
+        )
+        for row, column in np.argwhere(hidden):
+            looks: dict[str, Any] = {"facecolor": "#f5f5f5", "edgecolor": "#9a9a9a", "linewidth": 0}
+            axes.add_patch(Rectangle((column, row), 1, 1, hatch="////", **looks))
+        for row, (words, short) in enumerate(
+            zip(report["sum_texts"], report["short"], strict=True)
+        ):
+            colour, weight = ("#b5452c", "bold") if short else (_INK, "normal")
+            place: dict[str, Any] = {"va": "center", "fontsize": 9}
+            axes.text(count + 0.3, row + 0.5, words, color=colour, weight=weight, **place)
+        axes.text(count + 0.3, -0.3, "sum", fontsize=9)
+        axes.set(xlabel="keys: is looked at", ylabel="queries: look")
+        axes.tick_params(axis="x", rotation=60)
+        axes.tick_params(axis="y", rotation=0)
+        plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
+        where = f"mask {settings['place']} the softmax" if hidden.any() else "no mask"
+        title = f"Layer {settings['layer']}, head {settings['head']}, {where}"
+        axes.set_title(title, loc="left", fontsize=10)
+    return Picture(figure, report["alt"])
