@@ -39,6 +39,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "heads/test_control.py",
     "show/widgets/test_balance_meter.py",
     "show/widgets/test_head_mixer.py",
+    "show/widgets/test_still.py",
     "show/widgets/test_training_monitor.py",
     "tagging/test_tagging.py",
     "test_cli.py",

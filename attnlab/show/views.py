@@ -24,6 +24,7 @@ from attnlab.show import plots
 Kind = Literal["head", "model"]
 MAX_LINES = 120_000  # a browser draws one line per pair of tokens and head; more than this is slow
 
+_STRONGEST = 0.75  # opacity of the strongest pair of tokens, its heads' lines over each other
 _COLOURS = [  # d3's ten repeat from the eleventh head on
     "#1f77b4",
     "#ff7f0e",
@@ -219,11 +220,13 @@ def drawing(
     what: What,
     layer: int,
     heads: list[int] | None,
+    stronger: float = 1.0,
 ) -> str:
-    """The part of a frame that changes: the numbers and bertviz's script."""
+    """The part of a frame that changes: the numbers, so much stronger, and bertviz's script."""
     values = maps.of(what)[layers].double().numpy()
     if what == "contributions":
         values = values / max(values.max(), 1e-12)
+    values = values * stronger
     values = _in_thousandths(values)
     tokens = plots.readable(maps.tokens)
     parts = {"All": (slice(None), slice(None))}
@@ -259,6 +262,20 @@ def drawing(
         f'<body><div id="view"><span>{choose}{select}</span><div id="vis"></div></div>'
         f"<script>{script}</script>"
     )
+
+
+def opacity(maps: AttentionMaps, layer: int, what: What, heads: list[int] | None) -> float:
+    """How much stronger lines must be for the strongest to be seen well.
+
+    bertviz draws a line with the opacity weight / heads, which leaves nothing to be seen of twelve
+    heads that are turned down.
+    """
+    values = maps.of(what)[layer].double()
+    if what == "contributions":
+        values = values / max(float(values.max()), 1e-12)
+    drawn = values if heads is None else values[heads]
+    strongest = float(drawn.mean(0).max()) if len(drawn) else 0.0
+    return max(1.0, _STRONGEST / strongest) if strongest > 0 else 1.0
 
 
 def _chosen_drawing(

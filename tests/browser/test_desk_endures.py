@@ -158,11 +158,11 @@ def test_200_key_presses_one_upon_the_other_end_in_the_last_setting(page):
 
 
 def test_the_least_important_heads_go_and_the_budget_counts_them(page):
-    assert said(page, "budget") == "heads on: 72 of 72"
+    assert said(page, "budget") == "72 of 72 heads on"
     page.get_by_label("How many heads to silence").fill("11")
     page.keyboard.press("Enter")
     page.wait_for_function(
-        "() => document.querySelector('.desk-budget').textContent === 'heads on: 61 of 72'"
+        "() => document.querySelector('.desk-budget').textContent === '61 of 72 heads on'"
     )
     silent, others = page.evaluate("""() => {
         const cells = [...document.querySelectorAll('.fader:not(.gone)')];
@@ -315,7 +315,7 @@ def test_two_desks_on_one_model_answer_for_themselves(page, notebook):
         page.wait_for_function(
             "(words) => [...document.querySelectorAll('.desk-budget')]"
             ".some(budget => budget.textContent === words)",
-            arg=f"heads on: {heads_on} of 72",
+            arg=f"{heads_on} of 72 heads on",
         )
     notebook.run_cell(1, "second.close()")
 

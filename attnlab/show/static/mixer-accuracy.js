@@ -5,6 +5,8 @@ import { signed } from "./mixer-faders.js";
 
 export const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
 const points = (x) => signed(100 * x);
+const INTERVAL = "95 % interval of the accuracy (Wilson): other sentences of the same kind would give about this.";
+const PAIRED = "The 95 % interval of the change, on the same sentences, and the p-value of McNemar's exact test that nothing changed.";
 
 // Share of right answers when every margin moves along its gradients. `slopes` holds rows of n numbers: the
 // margins, then their gradients by each head's scale, then by the logarithm of each one's temperature.
@@ -29,6 +31,7 @@ export function accuracyPanel(desk) {
   const bar = make("progress", { max: 1, value: 0, "aria-label": "sentences evaluated" });
   const interval = drawn("svg", { class: "desk-interval", viewBox: "0 0 190 34", role: "img" });
   const change = make("div", { className: "desk-change" });
+  const brief = make("div", { className: "desk-brief", "data-progress": "" }); // the same in a line, where the desk is one column
   const flips = make("ul", { className: "desk-flips", tabIndex: 0, "aria-label": "Sentences whose answer changed" });
   const panel = make("div", { className: "desk-panel desk-accuracy" },
     make("div", {}, title, big, bar, status, interval), make("div", {}, change, flips));
@@ -69,12 +72,15 @@ export function accuracyPanel(desk) {
     if (guess) return drawGuess(guess, side);
     if (now.accuracy === undefined) {
       big.textContent = "…";
+      brief.textContent = "";
       status.textContent = "The first evaluation is under way.";
       change.textContent = "";
       return;
     }
-    big.replaceChildren(percent(now.accuracy), make("small", { textContent: ` ± ${(100 * now.stderr).toFixed(1)}` }));
+    const [low, high] = now.interval;
+    big.replaceChildren(percent(now.accuracy), make("small", { className: "interval", textContent: `95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`, title: INTERVAL }));
     bar.value = stale ? 0 : now.n / now.total;
+    brief.textContent = `Accuracy ${percent(now.accuracy)}${now.delta === null ? "" : ` (${points(now.delta)})`}${stale ? ", measuring …" : now.state === "measured" ? ", measured" : " so far"}`;
     const count = now.n.toLocaleString("en");
     const label = now.state === "measured"
       ? [make("b", { textContent: "measured" }), ` on all ${count} sentences, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
@@ -87,13 +93,15 @@ export function accuracyPanel(desk) {
       interval.setAttribute("aria-label", "no change");
       return;
     }
-    const range = `[${points(now.low)}, ${points(now.high)}]`;
+    const range = `${points(now.low)} to ${points(now.high)}`;
     const p = now.p < 0.001 ? "< 0.001" : `= ${now.p.toFixed(now.p < 0.1 ? 3 : 2)}`;
+    const final = now.state === "measured" && !stale;
     change.replaceChildren(
       make("div", {}, make("b", { textContent: `${points(now.delta)} points` }), ` ${against(now.side)}`),
-      make("div", { textContent: `95 % ${range}, p ${p}` }),
+      make("div", { textContent: `95 %: ${range}, p ${p}`, title: final ? PAIRED : `${PAIRED} It changes until all are measured.` }),
       make("div", {}, make("span", { className: "gained", textContent: `${now.gained} gained` }), ", ",
-        make("span", { className: "lost", textContent: `${now.lost} lost` })),
+        make("span", { className: "lost", textContent: `${now.lost} lost` }),
+        make("span", { className: "note", textContent: final ? "" : " so far; p is not final" })),
     );
     const colour = now.low > 0 ? "var(--good)" : now.high < 0 ? "var(--bad)" : "var(--soft)";
     const x = drawAxis(Math.max(Math.abs(now.low), Math.abs(now.high)));
@@ -104,13 +112,14 @@ export function accuracyPanel(desk) {
     interval.setAttribute("aria-label", `change ${points(now.delta)} points, interval ${range}`);
     flips.replaceChildren(...now.flips.map((flip) => make("li", {},
       make("span", { className: flip.right ? "gained" : "lost", textContent: flip.right ? "✓ " : "✗ ", title: flip.right ? "now right" : "now wrong" }),
-      `${flip.after}: `, make("bdi", { textContent: flip.text }))));
+      `now ${flip.after}${flip.right ? "" : ` (should be ${flip.label})`}: `, make("bdi", { textContent: flip.text }))));
   }
 
   const against = (side) => (side ? "B against A" : "against neutral");
 
   function drawGuess(guess, side) {
-    big.replaceChildren(percent(guess.accuracy), make("small", { textContent: " estimate" }));
+    big.replaceChildren(percent(guess.accuracy), make("small", { className: "interval", textContent: "estimate" }));
+    brief.textContent = `Accuracy ≈ ${percent(guess.accuracy)}, estimate`;
     bar.value = 0;
     status.replaceChildren(make("b", { textContent: "first-order estimate" }), ", measuring …");
     change.replaceChildren(
@@ -138,5 +147,5 @@ export function accuracyPanel(desk) {
     return x;
   }
 
-  return { panel, draw, readSlopes };
+  return { panel, brief, draw, readSlopes };
 }

@@ -23,11 +23,14 @@ export function faderGrid(desk) {
   const grid = make("div", { className: "desk-grid", role: "group" });
   grid.classList.toggle("dense", layers > 8);
   grid.style.gridTemplateColumns = `max-content repeat(${heads}, minmax(0, 1fr))`;
-  grid.append(make("span", { className: "name row", textContent: "head" }));
-  for (let head = 0; head < heads; head++) grid.append(make("span", { className: "name", textContent: head }));
   const faders = [];
+  const everyLayer = [...Array(layers).keys()];
+  const everyHead = [...Array(heads).keys()];
+  const columns = everyHead.map((head) => group("head", head, everyLayer.map((layer) => [layer, head])));
+  const rows = everyLayer.map((layer) => group("layer", layer, everyHead.map((head) => [layer, head])));
+  grid.append(make("span", { className: "name row", textContent: "head" }), ...columns.map((column) => column.label));
   for (let layer = 0; layer < layers; layer++) {
-    grid.append(make("span", { className: "name row", textContent: `layer ${layer}` }));
+    grid.append(rows[layer].label);
     faders.push([]);
     for (let head = 0; head < heads; head++) {
       const fader = desk.removed.has(`${layer},${head}`) ? null : made(layer, head);
@@ -44,10 +47,10 @@ export function faderGrid(desk) {
     const cell = make("div", { className: "fader" }, ghost, input, value);
     input.dataset.layer = layer;
     input.dataset.head = head;
-    input.tabIndex = layer === 0 && head === 0 ? 0 : -1;
+    input.tabIndex = -1;
     input.addEventListener("pointerdown", () => { gesture++; desk.select(layer, head); });
-    input.addEventListener("input", () => move(layer, head, MODES[desk.mode].value(Number(input.value))));
-    input.addEventListener("dblclick", () => move(layer, head, 1));
+    input.addEventListener("input", () => move([[layer, head]], MODES[desk.mode].value(Number(input.value))));
+    input.addEventListener("dblclick", () => move([[layer, head]], 1));
     input.addEventListener("focus", () => {
       each((fader) => { fader.input.tabIndex = -1; });
       input.tabIndex = 0;
@@ -57,28 +60,64 @@ export function faderGrid(desk) {
     return { cell, input, value, ghost };
   }
 
+  // The name of a layer, or of a head in every layer, is a button that sets all their faders.
+  function group(kind, index, places) {
+    const words = kind === "layer" ? [make("span", { textContent: "layer " }), index] : [index];
+    const label = make("button", { type: "button", className: `name${kind === "layer" ? " row" : ""}`, tabIndex: -1 }, ...words);
+    label.dataset[kind === "layer" ? "wholeLayer" : "wholeHead"] = index;
+    const at = kind === "layer" ? [index, -1] : [-1, index];
+    label.addEventListener("click", () => { gesture++; move(there(places), next(places)); });
+    label.addEventListener("focus", () => {
+      for (const one of [...rows, ...columns]) one.label.tabIndex = -1;
+      label.tabIndex = 0;
+    });
+    onKey(label, (event) => key(event, ...at));
+    const draw = () => {
+      const whose = kind === "layer" ? `layer ${index}` : `head ${index} in every layer`;
+      const value = next(places);
+      const does = value === 1 ? `Back to 1: ${whose}` : value === 0 ? `Silence ${whose}` : `Flatten ${whose}: temperature ${value}`;
+      if (label.title !== does) label.title = does;
+      label.setAttribute("aria-label", does);
+      label.disabled = !there(places).length;
+    };
+    return { label, places, draw };
+  }
+
+  const there = (places) => places.filter(([layer, head]) => faders[layer][head]);
+  const away = () => (desk.mode === "scale" ? 0 : 2); // what a name sets its faders to, and back to 1
+  function next(places) {
+    const table = model.get("faders")[desk.mode];
+    return there(places).every(([layer, head]) => table[layer][head] === away()) ? 1 : away();
+  }
+
+  // what stands at a place of the grid, -1 for the names; nothing in the corner and where a head was removed
+  const standing = (layer, head) => (head < 0 ? rows[layer]?.label : layer < 0 ? columns[head]?.label : faders[layer][head]?.input);
+
   function key(event, layer, head) {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    if (event.shiftKey && step) { // to the next fader that is there, round the edges
+    const named = layer < 0 || head < 0;
+    if (step && (event.shiftKey || named)) { // to the next that is there, round the edges
       event.preventDefault();
-      for (let hop = 1; hop <= layers * heads; hop++) {
-        const next = faders[(layer + hop * step[0] + layers * hop) % layers][(head + hop * step[1] + heads * hop) % heads];
-        if (next) return next.input.focus();
+      const around = (place, hops, count) => ((place + 1 + hops) % (count + 1) + count + 1) % (count + 1) - 1;
+      for (let hop = 1; hop <= (layers + 1) * (heads + 1); hop++) {
+        const found = standing(around(layer, hop * step[0], layers), around(head, hop * step[1], heads));
+        if (found && !found.disabled) return found.focus();
       }
       return;
     }
+    const places = head < 0 ? there(rows[layer].places) : layer < 0 ? there(columns[head].places) : [[layer, head]];
     if (performance.now() - lastKey > 1500) gesture++;
     if (event.key.startsWith("Arrow")) lastKey = performance.now();
     if (event.key === "0" || event.key === "1") {
       event.preventDefault();
       gesture++;
-      move(layer, head, event.key === "0" && desk.mode === "scale" ? 0 : 1);
+      move(places, event.key === "0" && desk.mode === "scale" ? 0 : 1);
     }
   }
 
-  function move(layer, head, value) {
+  function move(places, value) {
     const state = structuredClone(model.get("faders"));
-    state[desk.mode][layer][head] = Math.round(value * 1000) / 1000;
+    for (const [layer, head] of places) state[desk.mode][layer][head] = Math.round(value * 1000) / 1000;
     state.gesture = gesture;
     state.stamp = performance.timeOrigin + performance.now();
     model.set("faders", state); // draws faders and estimate at once
@@ -87,17 +126,18 @@ export function faderGrid(desk) {
 
   // ── below them: importances, heads on, and what this kind of fader does ──────────────────
   const heat = make("input", { type: "checkbox", checked: true });
-  const scale = make("i", { className: "ramp" });
-  const legend = make("span", { className: "legend" }, "silencing lowers", scale, "raises the loss");
+  const swatch = (className, words) => make("span", { className: "legend" }, make("i", { className }), words);
+  const legend = make("span", { className: "legends" }, swatch("least", "blue = better without this head"), swatch("most", "red = needed (estimate)"));
   const wait = make("span", { className: "wait", "data-progress": "" });
   const on = make("b");
-  const budget = make("span", { className: "desk-budget" }, "heads on: ", on, ` of ${faders.flat().filter(Boolean).length}`);
+  const budget = make("span", { className: "desk-budget" }, on, ` of ${faders.flat().filter(Boolean).length} heads on`);
   const hint = make("span");
   const keys = make("details", { className: "desk-keys" }, make("summary", { textContent: "Keys" }), make("div", {
-    textContent: "Arrows move a fader, 0 and 1 set it, Shift + arrows go to another. Double click: back to 1.",
+    textContent: "Arrows move a fader, 0 and 1 set it, Shift + arrows go to another. Double click: back to 1. The name of a layer or head sets "
+      + "all its faders: click it, or press 0 or 1 on it.",
   }));
   const below = make("div", { className: "desk-below" },
-    make("div", { className: "desk-legend" }, make("label", {}, heat, " importance"), legend, wait, budget),
+    make("div", { className: "desk-legend" }, make("label", {}, heat, " importance"), legend, wait),
     make("div", { className: "desk-hint" }, hint, keys));
   heat.onchange = drawHeat;
 
@@ -107,13 +147,12 @@ export function faderGrid(desk) {
     heat.disabled = importance === undefined;
     legend.hidden = !shown;
     wait.textContent = error ? "not available" : !importance ? `being computed: ${done ?? 0} of ${total ?? "…"} sentences`
-      : n < total ? `from ${n} of ${total} sentences so far` : "";
-    wait.title = error ?? "";
+      : n < total ? `so far from ${n} of ${total} sentences` : "";
+    wait.title = error ?? wait.textContent;
     const limit = importance ? Math.max(...importance.flat().map(Math.abs), 1e-9) : 1;
     const colours = model.get("palette").signed;
-    grid.style.setProperty("--least", colours[0]);
-    scale.style.setProperty("--least", colours[0]);
-    scale.style.setProperty("--most", colours[colours.length - 1]);
+    legend.style.setProperty("--least", colours[0]);
+    legend.style.setProperty("--most", colours[colours.length - 1]);
     legend.title = "First-order change of the loss when a head is silenced, from the gradients at neutral: "
       + `full colour is ${(1000 * limit).toPrecision(2)} thousandths of a nat.`;
     each(({ cell }, layer, head) => {
@@ -160,6 +199,7 @@ export function faderGrid(desk) {
       if (!ghost.hidden) remarks.push(`${model.get("side") === "A" ? "B" : "A"}: ${short(kept)}`);
       cell.title = remarks.join("\n");
     });
+    for (const one of [...rows, ...columns]) one.draw();
     on.textContent = sounding;
   }
 
@@ -168,5 +208,8 @@ export function faderGrid(desk) {
     each(({ cell }, l, h) => cell.classList.toggle("shown", l === layer && h === head));
   }
 
-  return { grid, below, draw, drawHeat, drawLook };
+  rows[0].label.tabIndex = 0; // the keyboard finds the names, and then the faders
+  const first = faders.flat().find(Boolean);
+  if (first) first.input.tabIndex = 0;
+  return { grid, below, budget, draw, drawHeat, drawLook };
 }

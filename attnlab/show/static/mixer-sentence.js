@@ -5,13 +5,13 @@ import { percent } from "./mixer-accuracy.js";
 import { attentionPicture } from "./pictures.js";
 
 const WHATS = [
-  ["scaled", "weights × scale"],
-  ["weights", "weights"],
-  ["contributions", "contributions"],
-  ["difference", "difference from neutral"],
+  ["scaled", "weights × scale", "How much each head's mixture counts: its weights times its fader"],
+  ["weights", "weights", "How each word shares out its attention, 1 in all; a layer's own faders of scale do not change it"],
+  ["contributions", "contributions", "How long the vector is that a word adds to the head's output: weight × value × scale (Kobayashi et al. 2020)"],
+  ["difference", "difference from neutral", "Weights × scale now minus those of the untouched model: red is more, blue less"],
 ];
 
-export function sentencePanel(desk) {
+export function sentencePanel(desk, brief) {
   const { model, layers, heads } = desk;
   const text = textBox("Sentence to classify", (words) => { model.set("text", words); model.save_changes(); }, 250);
   const answer = make("div", { className: "desk-answer", role: "group", "aria-label": "Prediction" });
@@ -20,6 +20,7 @@ export function sentencePanel(desk) {
   function drawAnswer() {
     const now = model.get("sentence");
     sentenceError.textContent = now.error ?? "";
+    drawStale();
     answer.dataset.stamp = now.stamp ?? "";
     if (!now.labels) return;
     const side = model.get("side");
@@ -27,6 +28,7 @@ export function sentencePanel(desk) {
     const whose = other || "untouched model";
     const was = other || "was";
     const rows = [];
+    answer.dataset.text = now.text ?? "";
     now.labels.forEach((label, index) => {
       const fill = make("i");
       const before = make("b", { title: `${whose}: ${percent(now.before[index])}` });
@@ -55,21 +57,43 @@ export function sentencePanel(desk) {
   const picture = make("div", { className: "desk-picture", tabIndex: 0, role: "region", "aria-label": "Attention picture" });
   const note = make("div", { className: "desk-note" });
 
-  const drawAttention = attentionPicture(picture, model, () => picture.clientWidth - 14);
+  const drawAttention = attentionPicture(picture, model);
 
   function drawLook() {
     const look = model.get("look");
     for (const [name, { draw, options }] of Object.entries(boxes)) draw(options.map(([value, words]) => [value, words, true]), look[name]);
+    boxes.what.box.title = WHATS.find(([value]) => value === look.what)[2];
+  }
+
+  // What belongs to other faders, another sentence or another choice is grey until the new is there.
+  function drawStale() {
+    const { stamp } = model.get("faders");
+    const text = model.get("text");
+    const same = (one) => one.text === undefined || (one.stamp === stamp && one.text === text);
+    const [shown, look] = [model.get("attention"), model.get("look")];
+    const stale = !same(shown) || (shown.look !== undefined && Object.keys(look).some((name) => look[name] !== shown.look[name]));
+    picture.classList.toggle("stale", stale);
+    picture.setAttribute("aria-busy", String(stale));
+    answer.classList.toggle("stale", !same(model.get("sentence")));
   }
 
   function drawPicture() {
     const now = model.get("attention");
     picture.dataset.stamp = now.stamp ?? "";
     note.textContent = now.note ?? "";
+    drawStale();
     drawAttention(now, () => { picture.dataset.kind = now.kind ?? ""; });
   }
 
+  let room = "";
+  function fit() { // a map is as large as its place
+    const now = `${picture.clientWidth} ${picture.clientHeight}`;
+    if (now !== room && model.get("attention").kind) drawPicture();
+    room = now;
+  }
+
   const drawText = () => text.show(model.get("text"));
-  const box = make("div", { className: "desk-sentence" }, text.box, answer, sentenceError, looks, picture, note);
-  return { box, drawAnswer, drawLook, drawPicture, drawText };
+  const said = make("div", { className: "desk-sentence" }, text.box, answer, sentenceError, brief);
+  const shown = make("div", { className: "desk-shown" }, looks, picture, note);
+  return { said, shown, drawAnswer, drawLook, drawPicture, drawStale, drawText, fit };
 }

@@ -7,16 +7,16 @@ import { accuracyPanel } from "./mixer-accuracy.js";
 import { MODES, faderGrid } from "./mixer-faders.js";
 import { sentencePanel } from "./mixer-sentence.js";
 
-const PRESETS = [
-  ["neutral", "All neutral", "Every fader back to 1"],
-  ["silence", "Silence head", "The head that is shown, to 0"],
-  ["keep-one", "Keep one per layer", "In every layer only the head of the number shown; the others to 0"],
-  ["random-half", "Random half", "Half of all heads to 0; another half each time"],
+const PRESETS = [ // what a button says depends on the head that is shown
+  ["neutral", () => "All neutral", "Every fader back to 1"],
+  ["silence", ({ layer, head }) => `Silence head ${layer}.${head}`, "Layer and head that are shown, to 0"],
+  ["keep-one", ({ head }) => `Keep only head ${head} in each layer`, "All other heads to 0"],
+  ["random-half", () => "Random half", "Half of all heads to 0; another half each time"],
 ];
 
 function render(context) {
   const { model } = context;
-  const { root, on, complaint, end } = begin(context, "attnlab-desk", "Mixing desk of attention heads");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-desk", "Mixing desk of attention heads");
   const { layers, heads, removed } = model.get("size");
   const desk = {
     model, root, layers, heads,
@@ -34,7 +34,7 @@ function render(context) {
   const send = (action, extra = {}) => model.send({ action, ...extra });
   const faders = faderGrid(desk);
   const accuracy = accuracyPanel(desk);
-  const sentence = sentencePanel(desk);
+  const sentence = sentencePanel(desk, accuracy.brief);
 
   // ── kind of fader, undo, export, comparing ───────────────────────────────────────────────
   const modes = Object.keys(MODES).map((name) => {
@@ -49,7 +49,7 @@ function render(context) {
   const undo = button("undo", "Undo", () => send("undo"));
   const texts = settingsText(desk, send);
 
-  const keep = button("keep", "Keep as A", () => send("keep"));
+  const keep = button("keep", "", () => send("keep"));
   keep.title = "Keep these faders as A and go on as B. Results are then B against A.";
   const sides = ["A", "B"].map((side) => {
     const made = button("switch", side, () => send("switch", { side }));
@@ -64,19 +64,22 @@ function render(context) {
   function drawSide() {
     const side = model.get("side");
     keep.hidden = side === "A"; // what is shown is A already
-    keep.textContent = side ? "Keep as new A" : "Keep as A";
+    keep.textContent = side ? "Keep this as the new A" : "Compare: keep this as A";
     switches.hidden = leave.hidden = !side;
     for (const choice of sides) choice.setAttribute("aria-pressed", String(choice.dataset.side === side));
   }
 
   // ── presets ──────────────────────────────────────────────────────────────────────────────
   const place = () => [model.get("look").layer, model.get("look").head];
-  const presets = PRESETS.map(([name, label, title]) => {
-    const made = make("button", { type: "button", textContent: label, title });
+  const presets = PRESETS.map(([name, , title]) => {
+    const made = make("button", { type: "button", title });
     made.dataset.preset = name;
     made.onclick = () => send("preset", { name, place: place() });
     return made;
   });
+  function drawPresets() {
+    PRESETS.forEach(([, label], index) => { presets[index].textContent = label(model.get("look")); });
+  }
   const most = layers * heads - removed.length;
   const count = make("input", { type: "number", min: 0, max: most, step: 1, value: Math.min(20, most), "aria-label": "How many heads to silence" });
   const least = make("button", { type: "button", textContent: "Silence the least important" });
@@ -100,24 +103,25 @@ function render(context) {
   root.append(
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Desk" },
       make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes),
-      undo, ...texts.buttons, make("span", { className: "gap" }), keep, switches, leave),
+      undo, texts.opener, faders.budget, make("span", { className: "gap" }), keep, switches, leave),
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Presets" },
       ...presets, make("span", { className: "joined" }, least, count)),
-    texts.box, complaint,
+    complaint,
     make("div", { className: "desk-columns" },
-      make("div", { className: "desk-left" }, faders.grid, faders.below, accuracy.panel), sentence.box));
+      sentence.said, make("div", { className: "desk-faders" }, faders.grid, faders.below), accuracy.panel, sentence.shown));
 
   drawModes();
   on("first_order", () => { faders.drawHeat(); drawLeast(); accuracy.readSlopes(); });
   on("slopes", () => { accuracy.readSlopes(); accuracy.draw(); });
-  on("faders", () => { root.dataset.stamp = model.get("faders").stamp; faders.draw(); accuracy.draw(); texts.draw(); });
+  on("faders", () => { root.dataset.stamp = model.get("faders").stamp; faders.draw(); accuracy.draw(); texts.draw(); sentence.drawStale(); });
   on("other", () => { faders.draw(); accuracy.draw(); });
   on("side", () => { drawSide(); accuracy.draw(); sentence.drawAnswer(); });
-  on("look", () => { faders.drawLook(); sentence.drawLook(); });
+  on("look", () => { faders.drawLook(); sentence.drawLook(); sentence.drawStale(); drawPresets(); });
   on("accuracy", accuracy.draw);
   on("sentence", sentence.drawAnswer);
   on("attention", sentence.drawPicture);
-  on("text", sentence.drawText);
+  on("text", () => { sentence.drawText(); sentence.drawStale(); });
+  onResize(sentence.shown, sentence.fit);
   on("can_undo", () => { turnOff(undo, !model.get("can_undo") && NOTHING_TO_UNDO); });
   on("code", texts.draw);
   return end;
@@ -133,11 +137,20 @@ function settingsText(desk, send) {
   const load = button("load", "Load this JSON", () => { edited = false; send("load", { text: area.value }); });
   const said = make("span", { className: "note", role: "status" });
   const box = make("div", { className: "desk-code", hidden: true }, area, make("div", { className: "desk-bar" }, copy, load, said));
+  const opener = make("span", { className: "desk-texts" });
   area.addEventListener("input", () => { edited = true; said.textContent = ""; });
   const buttons = [["code", "Copy as code"], ["json", "JSON"]].map(([name, label]) => {
     const made = button(name, label, () => toggle(name));
     made.setAttribute("aria-expanded", "false");
     return made;
+  });
+
+  opener.append(...buttons, box); // it hangs over the desk, which stays where it is
+  onKey(opener, (event) => {
+    if (event.key !== "Escape" || !shown) return;
+    const from = buttons.find((one) => one.dataset.action === shown);
+    toggle(shown);
+    from.focus();
   });
 
   async function copyArea() {
@@ -167,7 +180,7 @@ function settingsText(desk, send) {
     area.rows = Math.min(8, area.value.split("\n").length);
   }
 
-  return { buttons, box, draw };
+  return { opener, draw };
 }
 
 export default { render };

@@ -2,6 +2,9 @@
 
 import { drawn, make } from "./elements.js";
 import { colourOf, withSign } from "./colours.js";
+import { ramp } from "./grids.js";
+
+const LEGEND = 22; // pixels, below a map
 
 export const cut = (token, most) => (token.length > most ? `${token.slice(0, most - 1)}…` : token);
 export const clamp = (low, value, high) => Math.max(low, Math.min(high, value));
@@ -30,24 +33,30 @@ export function heatMap({ rows, columns, values, limits, colours, signed = false
   return { svg, left, top, width, height };
 }
 
-// Where the attention of one head, or of a layer in bertviz, is drawn; `fit` says how large a map may be.
-export function attentionPicture(place, model, fit = () => Math.min(place.clientWidth, place.clientHeight) - 8) {
+// Where the attention of one head, or of a layer in bertviz, is drawn: as large as fits.
+export function attentionPicture(place, model) {
   let latest = 0; // a frame that loads late must not replace a newer picture
 
-  function drawMap({ tokens, values, signed, limit, alt }) {
+  function drawMap({ tokens, values, signed, limit, alt, label }) {
+    const limits = { low: signed ? -limit : 0, high: limit };
+    const colours = model.get("palette")[signed ? "signed" : "plain"];
+    const [width, height] = [place.clientWidth - 12, place.clientHeight - 12 - LEGEND];
     const { svg } = heatMap({
-      rows: tokens, columns: tokens, values, signed, alt,
-      limits: { low: signed ? -limit : 0, high: limit },
-      colours: model.get("palette")[signed ? "signed" : "plain"],
-      cell: (left) => Array(2).fill(clamp(11, Math.floor((fit() - left) / tokens.length), 26)),
+      rows: tokens, columns: tokens, values, signed, alt, limits, colours,
+      cell: (left, top) => Array(2).fill(clamp(11, Math.floor(Math.min((width - left) / tokens.length, (height - top) / tokens.length)), 26)),
     });
-    place.replaceChildren(svg);
+    const legend = ramp();
+    legend.draw({ ...limits, values, signed, digits: limit < 0.095 ? 3 : 2, label }, colours);
+    place.replaceChildren(svg, legend.box);
   }
 
   function drawFrame({ alt, height, drawing }, serial, done) { // put on top when it has drawn itself: no flicker
     const frame = make("iframe", { title: alt });
     frame.setAttribute("sandbox", "allow-scripts");
+    const share = clamp(0.72, (place.clientHeight - 4) / height, 1); // the last token must be seen, and be read
     frame.style.height = `${height}px`;
+    frame.style.width = `${100 / share}%`;
+    frame.style.transform = `scale(${share})`;
     frame.style.visibility = "hidden";
     frame.onload = () => {
       if (serial !== latest) return frame.remove();

@@ -13,6 +13,19 @@ from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
 from attnlab.show import plots, views
 
+BARS: dict[str, str] = {  # what the colours stand for
+    "weights": "weight",
+    "scaled": "weight × scale",
+    "contributions": "length of contribution",
+    "difference": "change of weight × scale",
+}
+LOOKS: dict[str, str] = {  # what the numbers say, for those who see them first
+    "weights": "Weights: how each word shares out its attention, 1 in all.",
+    "scaled": "Weights × scale: how much each head's mixture counts.",
+    "contributions": "Contributions: how long the vector is that a word adds.",
+    "difference": "Difference: what the faders change; red is more, blue less.",
+}
+
 
 def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[str, Any]:
     """One head's map for the desk: its numbers, limits and text alternative."""
@@ -27,8 +40,9 @@ def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[s
         "values": [[round(value, 4) for value in row] for row in values.tolist()],
         "signed": what == "difference",
         "limit": max(limit, least),
+        "label": BARS[what],
         "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
-        "note": f"Rows look at columns. {cut}",
+        "note": f"Rows look at columns. {LOOKS[what]} {cut}".strip(),
     }
 
 
@@ -45,6 +59,7 @@ def change_report(
         "values": [[round(value, 4) for value in row] for row in values.tolist()],
         "signed": True,
         "limit": limit,
+        "label": f"change of {BARS[what]}",
         "alt": f"Heat map of the change of {what} since before, layer {layer}, head {head}. "
         "Rows look at columns.",
         "note": f"Now minus before. {report['note']}",
@@ -55,15 +70,23 @@ def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What
     """One head of a layer, or all, for bertviz: the part of its frame that changes."""
     views.check_budget(maps, "head", [layer])
     whose = "all heads" if head is None else f"head {head}"
+    heads = [head] if head is not None else _heads_on(maps, layer, what)
     return {
         "kind": "bertviz",
         "drawing": views.drawing(
-            maps, "head", [layer], what, layer, None if head is None else [head]
+            maps, "head", [layer], what, layer, heads, views.opacity(maps, layer, what, heads)
         ),
         "height": round(22.5 * len(maps.tokens) + 50),
         "alt": f"bertviz: {WHATS[what]} of {whose} of layer {layer}",
-        "note": "A colour per head. Point at a word for its lines.",
+        "note": f"{LOOKS[what]} A colour per head; the darkest line is the strongest. "
+        "Point at a word for its lines.",
     }
+
+
+def _heads_on(maps: AttentionMaps, layer: int, what: What) -> list[int] | None:
+    """The heads of a layer that are drawn; None for all."""
+    silent = maps.of(what)[layer].flatten(1).abs().amax(1) == 0
+    return None if not silent.any() else (~silent).nonzero().flatten().tolist()
 
 
 def bertviz_or_map(

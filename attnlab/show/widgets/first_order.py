@@ -1,5 +1,6 @@
 """What a gradient at neutral says of every head, for the mixing desk: estimates and importances."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -10,6 +11,7 @@ import numpy as np
 from attnlab.classification.classifier import Stopped
 from attnlab.evaluation import Evaluator, Measurement
 from attnlab.evaluation.gradients import TextGradients, text_gradients
+from attnlab.show.widgets.mixing import in_turn
 
 _ESTIMATED_ON = 1000  # sentences whose gradients the view gets: half a megabyte for 72 heads
 _SHOWN_FIRST = 192  # of them are done, and shown, before the others
@@ -19,7 +21,10 @@ Place = tuple[int, int]
 
 
 def first_order(
-    evaluator: Evaluator, neutral: Measurement, stop: Callable[[], bool]
+    evaluator: Evaluator,
+    neutral: Measurement,
+    stop: Callable[[], bool],
+    outranked: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any] | None]:
     """Take the gradients in small parts, of a few sentences first, giving way after each part.
 
@@ -27,6 +32,7 @@ def first_order(
     ----------
     neutral : measurement of the untouched model, which is finished first
     stop : whether nobody wants them any more
+    outranked : whether something more urgent waits
 
     Yields
     ------
@@ -48,7 +54,11 @@ def first_order(
     indices = np.array([index for stage in stages for index in stage])
     yield {"first_order": {"done": 0, "total": len(indices)}}
     for step in itertools.count():
-        if neutral.at(step, stop).finished:
+        yield from in_turn(
+            functools.partial(neutral.at, step, lambda: stop() or outranked()),
+            lambda: not stop(),
+        )
+        if neutral.finished:
             break
         yield None
     # in float32, whatever the number format of the measurements

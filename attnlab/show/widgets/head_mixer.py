@@ -20,7 +20,8 @@ from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
-from attnlab.show import views
+from attnlab.show import plots, views
+from attnlab.show.plots.desks import mixing_desk
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.attention_report import fitting, look_report, palettes
 from attnlab.show.widgets.desk import Desk
@@ -30,6 +31,7 @@ from attnlab.show.widgets.mixing import (
     Measurements,
     accuracy_report,
     from_faders,
+    in_turn,
     preset,
     to_faders,
 )
@@ -63,7 +65,7 @@ class HeadMixer(Desk):
     """
 
     _esm = script("mixer")
-    _css = style("mixer")
+    _css = style("grids", "mixer")
     _kinds = ("sentence", "accuracy", "first order")
     _unforeseen = "That did not work. {}. Press “All neutral”, or start anew."
 
@@ -179,7 +181,9 @@ class HeadMixer(Desk):
         AttnlabError : there is no A yet
         """
         if side not in ("A", "B") or not self.side:
-            raise AttnlabError(f"There is no {side} to switch to. Press “Keep as A” first.")
+            raise AttnlabError(
+                f"There is no {side} to switch to. Press “Compare: keep this as A” first."
+            )
         if side == self.side:
             return
         shown, hidden = to_faders(self.settings), dict(self.other)
@@ -194,6 +198,31 @@ class HeadMixer(Desk):
         with self.hold_sync():
             self.other, self.side = {}, ""
             self._show(self._history.now)
+
+    def picture(self) -> plots.Picture:
+        """What the desk shows as a picture with its text alternative, which needs no kernel.
+
+        Attention is drawn as the map of the head shown. What is not measured yet is left out.
+        """
+        with self._lock:
+            faders, settings, text = dict(self.faders), self.settings, self.text
+            sentence, accuracy, look = dict(self.sentence), dict(self.accuracy), dict(self.look)
+        stamp = faders.get("stamp")
+        shown = fitting(self._clf, text)
+        if sentence.get("stamp") != stamp or sentence.get("text") != text:
+            sentence = {
+                "labels": self._clf.label_names,
+                "after": self._clf.predict([shown], settings).probabilities[0].tolist(),
+                "before": self._shares(shown, self._reference().to_json()),
+            }
+        return mixing_desk(
+            faders,
+            self.first_order.get("importance"),
+            (text, sentence),
+            accuracy if accuracy.get("stamp") == stamp else {},
+            self._clf.attend(shown, settings),
+            look,
+        )
 
     # What happens when something moves
 
@@ -241,7 +270,7 @@ class HeadMixer(Desk):
     def _update_sentence(self, current: Current) -> Iterator[None]:
         stamp, settings, text, look = self.faders.get("stamp"), self.settings, self.text, self.look
         if not text.strip():
-            empty = {"error": "Type a sentence.", "stamp": stamp}
+            empty = {"error": "Type a sentence.", "stamp": stamp, "text": text}
             self._publish(current, sentence=empty)
             return
         shown, reference = fitting(self._clf, text), self._reference().to_json()
@@ -252,11 +281,14 @@ class HeadMixer(Desk):
             "before": self._shares(shown, reference),  # asked once a sentence, not at every move
             "error": "" if shown == text else cut,
             "stamp": stamp,
+            "text": text,
         }
         if self._publish(current, sentence=answer):
             yield
             attention = look_report(self._clf.attend(shown, settings), look)
-            self._publish(current, attention=attention | {"stamp": stamp})
+            self._publish(
+                current, attention=attention | {"stamp": stamp, "look": look, "text": text}
+            )
 
     def _predicted(self, text: str, settings: str) -> list[float]:
         return self._clf.predict([text], HeadSettings.from_json(settings)).probabilities[0].tolist()
@@ -271,13 +303,13 @@ class HeadMixer(Desk):
         mine = self._measurements.of(self.settings)
         other = self._measurements.of(self._reference())
 
-        def stale() -> bool:
-            return not current()
+        def stop() -> bool:  # a picture must not wait for a chunk of sentences
+            return not current() or self._work.outranked("accuracy")
 
         # what is known already is not shown again chunk by chunk
         for step in itertools.count(max(0, min(len(mine.snapshots), len(other.snapshots)) - 1)):
-            other.at(step, stale)
-            mine.at(step, stale)
+            for measurement in (other, mine):
+                yield from in_turn(functools.partial(measurement.at, step, stop), current)
             report = accuracy_report(mine, other, step, side)
             shown = report | {"stamp": stamp, "format": self._format}
             if not self._publish(current, accuracy=shown) or report["state"] == "measured":
@@ -304,7 +336,12 @@ class HeadMixer(Desk):
         """Take the gradients whenever nothing else is to be done."""
         neutral, evaluator = self._measurements.neutral, self._measurements.evaluator
         try:
-            for found in first_order(evaluator, neutral, lambda: not current()):
+            for found in first_order(
+                evaluator,
+                neutral,
+                lambda: not current(),
+                lambda: self._work.outranked("first order"),
+            ):
                 if found is not None:
                     self._publish(current, **found)
                 yield

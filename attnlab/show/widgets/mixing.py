@@ -1,13 +1,15 @@
 """What the mixing desk's faders, presets and results mean, as plain functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.evaluation import Comparison, Evaluator, Measurement
+from attnlab.evaluation.scores import Score
 from attnlab.heads.settings import HeadSettings
 
 Place = tuple[int, int]
@@ -113,6 +115,18 @@ class Measurements:
         return found
 
 
+def in_turn(measure: Callable[[], object], current: Callable[[], bool]) -> Iterator[None]:
+    """Measure a chunk; where it stops for something more urgent, give way and start it again."""
+    while True:
+        try:
+            measure()
+            return
+        except Stopped:
+            if not current():
+                raise
+        yield
+
+
 def accuracy_report(
     mine: Measurement, other: Measurement, step: int, side: str = ""
 ) -> dict[str, Any]:
@@ -137,7 +151,7 @@ def accuracy_report(
     report = {
         "state": "measured" if snapshot.finished else "partial",
         "accuracy": score.accuracy,
-        "stderr": score.stderr,
+        "interval": list(score.ci),
         "n": score.n,
         "total": snapshot.total,
         "seconds": score.seconds,
@@ -150,17 +164,28 @@ def accuracy_report(
     if not snapshot.finished and other.finished and other.score:
         moved = score.accuracy - before.score.accuracy
         report["accuracy"] = min(1.0, max(0.0, other.score.accuracy + moved))
-        report["stderr"] = float(
-            np.hypot(other.score.stderr, (change["high"] - change["low"]) / (2 * 1.96))
-        )
+        report["interval"] = _moved(other.score, moved, change)
     return report | change
+
+
+def _moved(known: Score, moved: float, change: dict[str, Any]) -> list[float]:
+    """95 % interval of a known accuracy plus a change that has an interval of its own.
+
+    The distances to the ends add up as independent errors do (Zou and Donner 2008, "MOVER").
+    """
+    low, high = known.ci
+    point, half = known.accuracy + moved, (change["high"] - change["low"]) / 2
+    return [
+        max(0.0, point - float(np.hypot(known.accuracy - low, half))),
+        min(1.0, point + float(np.hypot(high - known.accuracy, half))),
+    ]
 
 
 def _change(comparison: Comparison) -> dict[str, Any]:
     """What changed, for the view: the numbers, and the first answers that flipped."""
     shown = comparison.flips.head(_FLIPS_SHOWN)
     flips = [
-        {"text": text, "after": after, "right": bool(after == label)}
+        {"text": text, "after": after, "label": label, "right": bool(after == label)}
         for text, label, after in zip(shown["text"], shown["label"], shown["after"], strict=True)
     ]
     test = comparison.test

@@ -56,6 +56,11 @@ class Worker:
         with self._changed:
             return self._runs
 
+    def outranked(self, kind: str) -> bool:
+        """Whether something more urgent than this kind waits for its turn."""
+        with self._changed:
+            return any(self._order[other] < self._order[kind] for other in self._requests)
+
     def wait(self, seconds: float) -> bool:
         """Wait until nothing is under way, so many seconds at most; return whether it is so."""
         with self._changed:

@@ -10,6 +10,7 @@ import attnlab as al
 from attnlab.classification.classifier import Stopped
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.evaluation.evaluator import Evaluator
+from attnlab.evaluation.measurement import Measurement
 from attnlab.show.widgets import first_order, mixing
 
 TEXT = "A warm, funny film."
@@ -134,6 +135,41 @@ def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):
     assert widths == sorted(widths, reverse=True)
     for one in seen:  # the untouched model is known on all: the change is what is uncertain
         assert one["accuracy"] == pytest.approx(neutral["accuracy"] + one["delta"])
+
+
+def test_a_picture_does_not_wait_for_a_chunk_of_sentences(clf, movies, monkeypatch):
+    """A chunk under way is given up for another picture, and measured afterwards."""
+    desk = al.HeadMixer(clf, movies.dev.sample(60), TEXT)
+    given_up = []
+    advance = Measurement.advance
+
+    def observed(measurement, stop=None):
+        if len(measurement.snapshots) == 1 and not given_up:  # somebody chooses another head now
+            desk.look = desk.look | {"layer": 2, "kind": "map"}
+            given_up.append(stop())
+        return advance(measurement, stop)
+
+    monkeypatch.setattr(Measurement, "advance", observed)
+    desk.wait()
+    assert given_up == [True]
+    assert desk.attention["look"]["layer"] == 2
+    assert desk.accuracy["state"] == "measured"
+
+
+def test_accuracy_so_far_has_an_interval_within_bounds_that_narrows(clf, some):
+    evaluator = Evaluator(clf, some, fast=True)
+    other, mine = evaluator.stream(clf.settings()), evaluator.stream(clf.settings())
+    mine.settings.scale[5] = 0
+    list(other)
+    list(mine)
+    widths = []
+    for step in range(len(mine.snapshots)):
+        report = mixing.accuracy_report(mine, other, step)
+        low, high = report["interval"]
+        assert 0 <= low <= report["accuracy"] <= high <= 1
+        widths.append(high - low)
+    assert widths[-1] < widths[0]
+    assert (low, high) == mine.score.ci
 
 
 def test_the_newest_setting_wins_however_fast_faders_move(clf, movies):
@@ -491,7 +527,7 @@ def test_each_side_has_its_own_undo(clf, some):
 def test_there_is_nothing_to_switch_to_before_a_is_kept(clf, some):
     desk = at_the_desk(clf, some)
     desk._on_message(desk, {"action": "switch", "side": "A"}, [])
-    assert "Press “Keep as A” first" in desk.error
+    assert "Press “Compare: keep this as A” first" in desk.error
 
 
 # ── settings as text ───────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,181 @@
+"""How the desks look and are worked, on a page with no kernel: colours, room, words, keys."""
+
+import pytest
+from desk_page import CONTRAST, mixer, open_desk
+
+import attnlab as al
+
+FADERS = (
+    "() => window.model.get('faders').scale.map(row => row.filter(value => value === 0).length)"
+)
+
+
+@pytest.fixture
+def page(context):
+    return context.new_page()
+
+
+def too_faint(page, selector):
+    """What of these cannot be read, with its contrast."""
+    return page.evaluate(
+        f"""selector => [...document.querySelectorAll(selector)]
+        .filter(e => e.offsetParent && !e.disabled && e.textContent.trim())
+        .map(e => [e.textContent, ({CONTRAST})(e)]).filter(([_, contrast]) => contrast < 4.5)""",
+        selector,
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_label_of_a_button_can_be_read_in_every_state(page, theme):
+    mixer(page, theme, side="B", other={"scale": [[1] * 12] * 6, "temperature": [[1] * 12] * 6})
+    assert too_faint(page, "button") == []
+    for button in page.locator(".desk-bar button:enabled:visible").all():
+        button.hover()
+        button.focus()
+        assert button.evaluate(CONTRAST) >= 4.5, (theme, button.text_content())
+    page.locator(".desk-grid button").last.hover()
+    assert too_faint(page, "button:hover") == []
+    assert page.locator("[aria-pressed=true]").count() == 2  # they were among those
+    page.locator("[data-action=json]").click()
+    page.locator("[data-action=load]").hover()
+    assert too_faint(page, "button") == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_digits_can_be_read_on_every_colour_of_a_fader(page, theme):
+    table = [[(0, 0.5, 2)[head % 3] for head in range(12)] for _ in range(6)]
+    mixer(page, theme, faders={"scale": table, "temperature": [[1] * 12] * 6, "stamp": 1})
+    assert page.locator(".fader output").count() == 72
+    assert too_faint(page, ".fader output") == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_digits_can_be_read_on_every_colour_of_a_map_of_heads(page, theme):
+    softmax = al.SoftmaxDesk()
+    open_desk(page, "softmax", ("charts", "softmax"), _state(softmax), theme)
+    assert too_faint(page, "button, output, label, b") == []
+
+
+def _state(desk):
+    return {name: getattr(desk, name) for name in ("settings", "start", "report", "code", "error")}
+
+
+def test_the_name_of_a_layer_or_head_sets_all_its_faders(page):
+    mixer(page)
+    page.get_by_role("button", name="Silence layer 3", exact=True).click()
+    assert page.evaluate(FADERS) == [6, 6, 6, 12, 6, 6]
+    first = page.evaluate("() => window.model.get('faders').gesture")
+    page.get_by_role("button", name="Back to 1: layer 3").click()
+    assert page.evaluate(FADERS) == [6, 6, 6, 0, 6, 6]
+    assert page.evaluate("() => window.model.get('faders').gesture") > first  # undone apart
+    page.get_by_role("button", name="Silence head 1 in every layer").click()
+    assert page.evaluate(FADERS) == [7, 7, 7, 1, 7, 7]
+
+
+def test_whole_layers_are_set_from_the_keyboard_too(page):
+    mixer(page)
+    stops = page.locator(".desk-grid [tabindex='0']")
+    assert stops.count() == 2  # the names, and the faders
+    stops.first.focus()
+    page.keyboard.press("0")
+    assert page.evaluate(FADERS)[0] == 12
+    page.keyboard.press("1")
+    assert page.evaluate(FADERS)[0] == 0
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.evaluate(FADERS)[1] == 12
+    page.keyboard.press("Shift+ArrowRight")  # from a name to its first fader
+    assert page.evaluate("() => ({ ...document.activeElement.dataset })") == {
+        "layer": "1",
+        "head": "0",
+    }
+
+
+def test_a_removed_head_is_left_as_it_is_when_its_layer_is_silenced(page):
+    mixer(page, size={"layers": 6, "heads": 12, "removed": [[3, 1]]})
+    page.get_by_role("button", name="Silence layer 3", exact=True).click()
+    assert page.evaluate(FADERS)[3] == 11
+
+
+def test_what_no_longer_belongs_to_the_choice_is_grey_at_once(page):
+    mixer(page)
+    picture = page.locator(".desk-picture")
+    assert "stale" not in picture.get_attribute("class")
+    page.get_by_label("Head shown").select_option("4")
+    assert "stale" in picture.get_attribute("class")
+    page.evaluate(
+        "() => model.set('attention', { ...model.get('attention'), look: model.get('look') })"
+    )
+    assert "stale" not in picture.get_attribute("class")
+    page.evaluate("() => model.set('text', 'Another.')")
+    assert "stale" in picture.get_attribute("class")
+    assert "stale" in page.locator(".desk-answer").get_attribute("class")
+
+
+def test_a_map_of_fourteen_tokens_is_whole_and_says_what_its_colours_are(page):
+    page.set_viewport_size({"width": 900, "height": 720})
+    mixer(page)
+    picture = page.locator(".desk-picture")
+    assert picture.evaluate(
+        "e => e.scrollHeight <= e.clientHeight && e.scrollWidth <= e.clientWidth"
+    )
+    assert picture.locator(".ramp").text_content() == "weight × scale0.000.50"
+    assert picture.locator("svg text").last.text_content() == "[SEP]"
+
+
+def test_the_desk_says_what_its_numbers_and_buttons_are(page):
+    mixer(page)
+    text = page.locator(".attnlab-desk").text_content()
+    for words in (
+        "95 %: 68.1 to 80.0",
+        "blue = better without this head",
+        "red = needed (estimate)",
+        "Compare: keep this as A",
+        "Silence head 5.1",
+        "Keep only head 1 in each layer",
+        "now negative (should be positive): Good.",
+        "now negative: Bad.",
+        "36 of 72 heads on",
+    ):
+        assert words in text
+    assert "±" not in text
+    assert "not final" not in text
+    for what in ("weights", "scaled", "contributions", "difference"):
+        page.get_by_label("What is drawn").select_option(what)
+        assert len(page.get_by_label("What is drawn").get_attribute("title")) > 30
+
+
+def test_a_p_value_of_a_part_of_the_sentences_is_not_final(page):
+    mixer(page)
+    page.evaluate(
+        "() => model.set('accuracy', { ...model.get('accuracy'), state: 'partial', n: 48 })"
+    )
+    assert "lost so far; p is not final" in page.locator(".desk-change").text_content()
+
+
+def test_settings_as_text_hang_over_the_desk_and_push_nothing(page):
+    page.set_viewport_size({"width": 900, "height": 720})
+    mixer(page)
+    before = page.locator(".desk-columns").bounding_box()
+    page.locator("[data-action=json]").click()
+    assert page.locator(".desk-code textarea").is_visible()
+    assert page.locator(".desk-columns").bounding_box() == before
+    assert page.evaluate("() => document.documentElement.scrollHeight") <= 720
+    page.locator(".desk-code textarea").press("Escape")
+    assert page.locator(".desk-code").is_hidden()
+    assert page.evaluate("() => document.activeElement.dataset.action") == "json"
+
+
+@pytest.mark.parametrize("width", [280, 360, 480, 540, 680, 860, 1240, 1600, 1900])
+def test_the_answer_stands_beside_the_faders_at_every_width(page, width):
+    """A window of 1280 x 720 at 150 % leaves a notebook about 370 pixels of height."""
+    page.set_viewport_size({"width": width, "height": 900})
+    mixer(page)
+    boxes = [page.locator(f".desk-{name}").bounding_box() for name in ("answer", "grid")]
+    top = min(box["y"] for box in boxes)
+    bottom = max(box["y"] + box["height"] for box in boxes)
+    assert bottom - top <= 370
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    root = page.locator(".attnlab-desk").bounding_box()
+    assert root["width"] >= width - 1
+    assert width < 700 or root["height"] <= 590  # of a screen of 720, below JupyterLab's bars
