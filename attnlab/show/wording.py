@@ -100,6 +100,16 @@ def number(value: float, decimals: int, signed: bool = False) -> str:
     return with_minus(f"{rounded:{sign},.{decimals}f}")
 
 
+def rounded(value: float, form: str = ".2f") -> str:
+    """A number for a sentence, such as an alt text: in this format, and 0 without a minus.
+
+    >>> rounded(-0.31), rounded(-0.001), rounded(-0.001, "+.2f")
+    ('-0.31', '0.00', '+0.00')
+    """
+    text = f"{value:{form}}"
+    return f"{0.0:{form}}" if float(text) == 0 else text
+
+
 def counted(count: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun.
 
@@ -151,8 +161,8 @@ def extremes(values: np.ndarray, form: str = ".2f") -> str:
         np.unravel_index(pick(values), values.shape) for pick in (np.nanargmin, np.nanargmax)
     )
     return (
-        f"lowest {values[low]:{form}} at layer {low[0]} head {low[1]}, "
-        f"highest {values[high]:{form}} at layer {high[0]} head {high[1]}"
+        f"lowest {rounded(values[low], form)} at layer {low[0]} head {low[1]}, "
+        f"highest {rounded(values[high], form)} at layer {high[0]} head {high[1]}"
     )
 
 

@@ -250,7 +250,7 @@ sns.histplot(answers, discrete=True, ax=axes)
 axes.axvline(0, color="black", linestyle="--")
 axes.set(xlabel=f"right answers gained or lost, of {sweep.attrs['n']}", ylabel="heads")
 sns.despine(figure)
-told = f"from {answers.min():+d} to {answers.max():+d}, median {answers.median():+.0f}"
+told = f"from {answers.min()} to {answers.max()}, median {answers.median():.0f}"
 al.plots.show(figure, alt=f"Histogram of right answers gained without a head: {told}.")
 
 # %%

@@ -22,6 +22,7 @@ from attnlab.show.wording import (
     extremes,
     folded,
     label_of,
+    rounded,
 )
 
 
@@ -186,7 +187,7 @@ def _described(
     if reference is not None and before is not None:
         alt += (
             f" The reference has {reference.overall:.2f}. Change from it: "
-            f"{extremes(now - before, '+.2f')}, mean {np.nanmean(now - before):+.2f}."
+            f"{extremes(now - before, '+.2f')}, mean {rounded(np.nanmean(now - before), '+.2f')}."
         )
     missing = int((~np.isfinite(now)).sum())
     if not missing:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import Picture, heatmap, need, style
-from attnlab.show.wording import number, plain
+from attnlab.show.wording import number, plain, rounded
 
 _MOST_NAMED = 5  # ranks that are written
 
@@ -131,8 +131,8 @@ def agreement(table: pd.DataFrame) -> Picture:
     best = max(pairs, key=lambda pair: pair[0])
     worst = min(pairs, key=lambda pair: pair[0])
     alt = (
-        f"Rank correlations of {len(names)} measures ({about}): highest {best[0]:.2f} between "
-        f"{best[1]} and {best[2]}, lowest {worst[0]:.2f} between {worst[1]} and {worst[2]}."
+        f"Rank correlations of {len(names)} measures ({about}): highest {rounded(best[0])} between "
+        f"{best[1]} and {best[2]}, lowest {rounded(worst[0])} between {worst[1]} and {worst[2]}."
     )
     return Picture(figure, alt)
 

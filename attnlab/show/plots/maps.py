@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
 from attnlab.show.plots.picture import Picture, heatmap, style
-from attnlab.show.wording import counted
+from attnlab.show.wording import counted, rounded
 
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read
 
@@ -73,9 +73,10 @@ def head_map(
             axes.set_title(title, loc="left")
     low, high = table.stack().idxmin(), table.stack().idxmax()
     about = f"{title or 'Map of heads'}: {label.splitlines()[0]}"
+    lowest, highest = rounded(table.loc[low]), rounded(table.loc[high])
     alt = (
-        f"{about} for {rows} layers by {columns} heads, lowest {table.loc[low]:.2f} at layer "
-        f"{low[0]} head {low[1]}, highest {table.loc[high]:.2f} at layer {high[0]} head {high[1]}."
+        f"{about} for {rows} layers by {columns} heads, lowest {lowest} at layer {low[0]} "
+        f"head {low[1]}, highest {highest} at layer {high[0]} head {high[1]}."
     )
     if band:
         alt += f" {counted(len(outside), 'head has', 'heads have')} an interval that excludes 0."
@@ -237,5 +238,5 @@ def _describe(maps: AttentionMaps, layer: int, head: int | None, what: What) -> 
     tokens = readable(maps.tokens)
     return (
         f"Heat map of {WHATS[what]}, {_place(layer, head)}, {len(tokens)} tokens. Strongest: "
-        f"{tokens[row]!r} to {tokens[column]!r}, {values[row, column]:.2f}."
+        f"{tokens[row]!r} to {tokens[column]!r}, {rounded(values[row, column])}."
     )

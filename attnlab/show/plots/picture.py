@@ -96,8 +96,10 @@ def lines(
             axes.plot(*points, "o", color="black", markersize=5, zorder=5)
         frame = pd.DataFrame({name: np.asarray(y, dtype=float) for name, y in series.items()})
         frame.index = np.asarray(x, dtype=float)
+        dots = len(axes.lines)
         sns.lineplot(frame, ax=axes, palette="colorblind", linewidth=2)
-        for line, name in zip(list(axes.lines), frame.columns, strict=False):
+        curves = axes.lines[dots : dots + len(frame.columns)]  # behind them stand a legend's own
+        for line, name in zip(curves, frame.columns, strict=True):
             if errors and name in errors:
                 axes.errorbar(
                     frame.index,
@@ -117,7 +119,9 @@ def lines(
             axes.set_yscale("log")
         handles = [line for line in axes.lines if line.get_label() in frame.columns]
         axes.legend(
-            handles=handles, frameon=False, loc="best" if len(series) > 1 else "upper right"
+            handles=handles,
+            frameon=False,
+            loc="best" if len(series) > 1 or points is not None else "upper right",
         )
         if title:
             axes.set_title(title, loc="left")

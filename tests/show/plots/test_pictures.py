@@ -173,3 +173,19 @@ def test_all_right_is_not_drawn_as_certain():
     assert "100.0% (95 %: 91.2 to 100.0)" in picture.alt
     bar = picture.figure.axes[1].collections[0].get_segments()[0]
     assert tuple(bar[:, 1]) == pytest.approx((91.2, 100), abs=0.1)
+
+
+def test_alt_texts_have_no_minus_before_0():
+    heads = np.array([[0.001, -0.0012], [0.0, -0.001]]) + 0.5
+    heads[0] = -0.0004, 0.9
+    assert "lowest 0.00 at layer 0 head 0" in plots.head_map(heads, label="x").alt
+
+
+def test_bars_have_the_colour_of_their_curve_also_beside_dots():
+    words = {"xlabel": "x", "ylabel": "y", "alt": "A curve."}
+    drawn = plots.lines(
+        [1, 2, 3], {"mean": [1, 2, 1]}, errors={"mean": [0.1] * 3}, points=([1], [1.5]), **words
+    )
+    axes = drawn.figure.axes[0]
+    curve = next(line for line in axes.lines if line.get_label() == "mean")
+    assert axes.containers[0].lines[0].get_color() == curve.get_color() != "black"
