@@ -15,7 +15,7 @@ from attnlab.classification.encoding import shown
 from attnlab.errors import AttnlabError, DataError, ModelError, suggest
 from attnlab.evaluation.inputs import is_special, recorded, tokenised
 from attnlab.heads.maps import AttentionMaps
-from attnlab.inference import slopes
+from attnlab.inference import NO_GRADIENTS, slopes
 from attnlab.statistics import paired_bootstrap
 
 EXPLANATIONS = ("attention", "rollout", "gradient", "ablation")
@@ -241,6 +241,8 @@ def _gradients(clf: Classifier, encoded: Encoded) -> list[np.ndarray]:
     found: list[np.ndarray] = [np.zeros(0)] * len(encoded)
     embed: Any = heads.model_of(clf).get_input_embeddings()
     settings = heads.one_setting(clf, None)
+    if any("quantized" in type(module).__module__ for module in clf.model.modules()):
+        raise ModelError(NO_GRADIENTS)  # they would come back past these layers, not through them
     for indices in encoded.batches():
         inputs = {name: column.to(clf.device) for name, column in encoded.batch(indices).items()}
         with torch.enable_grad():
