@@ -127,18 +127,18 @@ al.plots.attention_map(maps, layer, head)
 #
 # A desk that only *looked* connected would be worse than none. So `self_check` proves
 # on this very model that it is, and raises an error if not. Each line is the largest
-# difference between two passes over the same tokens:
+# difference between two passes over the same tokens, and what it should be:
 #
-# | line | what is compared | should be |
-# | --- | --- | --- |
-# | own attention - sdpa | our attention and PyTorch's own | 0, to rounding |
-# | neutral - untouched | neutral faders and none at all | 0 |
-# | scale 0 - columns removed | a fader at 0, and its head cut out | 0, to rounding |
-# | scale 0 - neutral | that fader at 0 and at 1 | not 0 |
-# | ... weights under scale | scale acts after a layer's weights | 0 |
-# | ... weights under temperature | temperature acts before them | not 0 |
-# | afterwards - before | the model after all this and before it | 0 |
-# | as you call it: ... | a fader at 0 once more, in `clf` itself | as it says |
+# | line | what is compared |
+# | --- | --- |
+# | own attention - sdpa | our attention and PyTorch's own |
+# | neutral - untouched | neutral faders and none at all |
+# | scale 0 - columns removed | a fader at 0, and its head cut out of the weights |
+# | scale 0 - neutral | that fader at 0 and at 1: it does something |
+# | ... weights under scale | a scale acts after its layer's attention weights |
+# | ... weights under temperature | a temperature acts before them |
+# | afterwards - before | the model after all this and before it |
+# | as you call it: ... | that fader again in `clf` itself; the others used a copy |
 
 # %%
 al.heads.self_check(clf)
