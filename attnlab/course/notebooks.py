@@ -291,7 +291,7 @@ def _is_widget(output: Any) -> bool:
 
 def _without_desks(outputs: list[Any]) -> list[Any]:
     """The outputs without the widgets whose still picture follows."""
-    following = [*outputs[1:], {}]
+    following = [*outputs, {}][1:]
     pairs = zip(outputs, following, strict=True)
     return [output for output, after in pairs if not (_is_widget(output) and _still(after))]
 

@@ -112,6 +112,12 @@ def test_what_does_not_belong_to_a_source_any_more_is_stale(tmp_path):
     assert notebooks.build(tmp_path) == [student]
 
 
+def test_a_cell_without_outputs_is_kept_as_it_is():
+    cell = nbformat.v4.new_code_cell("x = 1")
+    notebook = notebooks.without_scripts(nbformat.v4.new_notebook(cells=[cell]))
+    assert notebook.cells[0].outputs == []
+
+
 def test_hints_for_nothing_are_refused():
     with pytest.raises(AttnlabError, match="'entropi', but no such exercise"):
         notebooks.student(notebooks.read(TINY.replace('hints="entropy"', 'hints="entropi"')))

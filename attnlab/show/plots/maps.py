@@ -238,5 +238,5 @@ def _describe(maps: AttentionMaps, layer: int, head: int | None, what: What) -> 
     tokens = readable(maps.tokens)
     return (
         f"Heat map of {WHATS[what]}, {_place(layer, head)}, {len(tokens)} tokens. Strongest: "
-        f"{tokens[row]!r} to {tokens[column]!r}, {rounded(values[row, column])}."
+        f"{tokens[row]!r} to {tokens[column]!r}, {rounded(float(values[row, column]))}."
     )
