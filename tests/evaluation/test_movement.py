@@ -132,7 +132,7 @@ def test_adapters_that_are_not_merged_are_refused_and_not_called_still(two):
 
     before, after = two
     adapted = get_peft_model(after, LoraConfig(target_modules=["query", "key", "value", "dense"]))
-    with pytest.raises(ModelError, match="adapters merged"):
+    with pytest.raises(ModelError, match="merge_and_unload"):
         layer_movement(before, adapted)
 
 
