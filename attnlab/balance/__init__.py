@@ -1,11 +1,13 @@
 """Attention balance: measure how evenly heads attend, find what is out of line, and adjust it.
 
 `measure` reads a model, a `Recorder` a training; `outliers`, `clusters` and `episodes` find what is
-unusual; `adjust` and `retrain` change it, and a `Tuner` keeps only what helps on other texts.
+unusual, `faults` what is broken; `adjust` and `retrain` change it, and a `Tuner` keeps only what
+helps on other texts.
 """
 
 from attnlab.balance.anomalies import Clusters, clusters, outliers
 from attnlab.balance.control_chart import bands, episodes
+from attnlab.balance.faults import faults
 from attnlab.balance.knobs import Adjustment, adjust
 from attnlab.balance.meter import measure, relative_difference
 from attnlab.balance.reading import MEASURES, Balance
@@ -31,6 +33,7 @@ __all__ = [
     "bands",
     "clusters",
     "episodes",
+    "faults",
     "measure",
     "outliers",
     "relative_difference",

@@ -65,14 +65,14 @@ def similarity(
         if seen < _TOKENS:
             weights = [layer.weights.transpose(0, 1)[:, real] for layer in records]
             rows = torch.cat(weights)  # (P, R, T)
-            divergence += _pairs(rows.float()).cpu()
+            divergence += row_divergences(rows.float()).cpu()
             seen += rows.shape[1]
         fetched = [(layer.weights @ layer.values).transpose(0, 1)[:, real] for layer in records]
         flat = _side_by_side(fetched)
         total = total + flat.sum(0).double()
         products = products + (flat.T @ flat).double()
         tokens += len(flat)
-    cka = _cka(products - total[:, None] * total / tokens, len(heads)).numpy()
+    cka = linear_cka(products - total[:, None] * total / tokens, len(heads)).numpy()
     js = (divergence / seen).numpy()
     gone = [heads.index(head) for head in removed(clf)]
     for table in (js, cka):
@@ -87,7 +87,7 @@ def _side_by_side(fetched: list[Tensor]) -> Tensor:
     return torch.cat(padded).transpose(0, 1).flatten(1).float()
 
 
-def _cka(covariance: Tensor, heads: int) -> Tensor:
+def linear_cka(covariance: Tensor, heads: int) -> Tensor:
     """Linear CKA of every two heads (P, P), from the covariance of what they fetch (P D, P D)."""
     blocks = covariance.reshape(heads, -1, heads, covariance.shape[0] // heads)
     size = blocks.square().sum((1, 3)).cpu()  # (P, P)
@@ -95,7 +95,7 @@ def _cka(covariance: Tensor, heads: int) -> Tensor:
     return size / (own[:, None] * own)
 
 
-def _pairs(rows: Tensor) -> Tensor:
+def row_divergences(rows: Tensor) -> Tensor:
     """Divergence of every head from every other, summed over rows (P, R, T): (P, P)."""
     own = sum_of_logs(rows).sum(1)  # (P,)
     found = rows.new_zeros(len(rows), len(rows))
