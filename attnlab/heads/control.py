@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -267,7 +268,7 @@ def _control_of_block(module: nn.Module) -> "HeadControl | None":
 
 def _in_checkpoint() -> bool:
     """Whether this runs inside `torch.utils.checkpoint`, and so will run again."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename == checkpoint.__file__:
             return True
@@ -310,6 +311,7 @@ class HeadControl:
 
     def layer_of(self, module: nn.Module) -> int | None:
         """Which layer this call of the attention function is; None for other attention."""
+        layer: int | None
         if self._shared:
             self._calls += 1
             if self.alone or _in_checkpoint():

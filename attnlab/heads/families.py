@@ -44,7 +44,7 @@ def model_of(target: Any) -> PreTrainedModel:
 
 def _unwrapped(model: Any) -> Any:
     """What is inside wrappers: of torch.compile, of parallel training, of peft."""
-    while isinstance(model, nn.Module) and not isinstance(model, PreTrainedModel):
+    while issubclass(type(model), nn.Module) and not isinstance(model, PreTrainedModel):
         if hasattr(model, "get_base_model"):
             model = model.get_base_model()
         elif hasattr(model, "_orig_mod"):

@@ -1,6 +1,6 @@
 """What a linear layer really multiplies by, whatever wraps it."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from attnlab.errors import ModelError
 from attnlab.inference import check_finite, evaluating
 
 
-def is_plain(layer: Any) -> bool:
+def is_plain(layer: Any) -> TypeGuard[nn.Linear]:
     """Whether a layer is PyTorch's Linear and nothing else: its ``.weight`` says what it does.
 
     Not plain are adapters that are not merged, and quantised and parametrized layers. Hooks are

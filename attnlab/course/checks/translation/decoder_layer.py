@@ -203,12 +203,12 @@ def _of_detached(place: int) -> Callable[..., Tensor]:
     def answer(x: Tensor, memory: Tensor, *others: Any) -> Tensor:
         inputs = [x, memory]
         inputs[place] = inputs[place].detach()
-        return _decoded(*inputs, *others)
+        return _decoded(inputs[0], inputs[1], *others)
 
     return answer
 
 
-def _in_eval_mode(x: Tensor, memory: Tensor, layer: _Layer, *masks: Tensor) -> Tensor:
+def _in_eval_mode(x: Tensor, memory: Tensor, layer: _Layer, *masks: Any) -> Tensor:
     return _decoded(x, memory, layer.eval(), *masks)
 
 
