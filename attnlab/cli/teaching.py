@@ -22,6 +22,10 @@ def assignment(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the numbers answers are judged with.")
     ] = None,
+    notebooks: Annotated[
+        Path | None,
+        typer.Option(help="Folder with src/*.py, lessons of your own; default the course's."),
+    ] = None,
 ) -> None:
     """Make an nbgrader assignment from a lesson: source, release version, folder for submissions.
 
@@ -37,7 +41,9 @@ def assignment(
             raise AttnlabError(f"--points {entry} is not understood. Write it as softmax=5.")
         worth[name.strip()] = int(number)
     names = [name.strip() for name in only.split(",") if name.strip()]
-    made = grading.assignment(lesson, folder, only=names, points=worth, seed=seed)
+    made = grading.assignment(
+        lesson, folder, only=names, points=worth, seed=seed, notebooks=notebooks
+    )
     table = Table("exercise", "points", box=None, pad_edge=False)
     for exercise, worth_points in made.points.items():
         table.add_row(exercise, str(worth_points))
@@ -52,6 +58,9 @@ def assignment(
 def grade(
     folder: Annotated[Path, typer.Argument(help="Folder of the course.")],
     lesson: Annotated[str | None, typer.Option(help="Which lesson; default all.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Submissions run at once; default one a core.")
+    ] = None,
 ) -> None:
     """Run nbgrader over all submissions, print the scores, write them to CSV files.
 
@@ -61,7 +70,7 @@ def grade(
     """
     from attnlab.course import grading
 
-    print_frame(grading.grade(folder, lesson=lesson))
+    print_frame(grading.grade(folder, lesson=lesson, workers=workers, progress=ERR.print))
     say(f"written to {folder / 'scores.csv'}")
 
 

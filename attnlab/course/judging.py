@@ -32,6 +32,8 @@ SECONDS = 60  # for one cell of a notebook
 SEEDS = (1, 2, 3)
 DIED = "the kernel died while the notebook ran"
 STUCK = "timed out, and could not be stopped"
+# a stray exit() or quit() must not cost the cells that follow
+KERNEL_ARGUMENTS = ("--IPKernelApp.exec_lines=get_ipython().ask_exit = lambda *_: None",)
 JUDGED = """\
 import importlib, attnlab.course.judging
 importlib.reload(attnlab.course.judging).judge("{name}", {name}, seeds={seeds})
@@ -249,6 +251,7 @@ def _run(
             raise_on_iopub_timeout=True,
             shutdown_kernel="immediate",
             kernel_name="python3",  # this environment, whatever the notebook was written in
+            extra_arguments=list(KERNEL_ARGUMENTS),
             resources={"metadata": {"path": str(folder)}},  # for what it imports
             on_cell_start=lambda cell, cell_index: before(cell_index),
             on_cell_executed=lambda cell, cell_index, execute_reply: replies.update(
@@ -346,7 +349,7 @@ def why(exercise: str, error: dict[str, str] | None, own: dict[str, str] | None)
 def first_line(exercise: str, error: dict[str, str]) -> str:
     """An error in one line, without the name of the exercise that a check puts first."""
     kind = error["ename"]
-    if kind == "CellTimeoutError":
+    if kind in ("CellTimeoutError", "KeyboardInterrupt"):  # the latter by the former
         return "timed out"
     lines = [line.strip() for line in error["evalue"].splitlines() if line.strip()]
     if kind in ("CheckFailed", "Unwritten"):

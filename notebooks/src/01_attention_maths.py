@@ -238,7 +238,8 @@ for row in rows:
 #
 # *Difficulty 2 of 5, 5 minutes.* Write the entropy, in nats, of each row of weights.
 # Mind a weight of exactly 0: its logarithm is $-\infty$, yet $0 \log 0$ counts as 0,
-# the limit of $w \log w$.
+# the limit of $w \log w$, and the gradient must not be NaN there either. Small weights
+# count, however many they are.
 
 
 # %% exercise="entropy" points=1

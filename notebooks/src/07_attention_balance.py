@@ -102,7 +102,7 @@ def normalised_entropy(weights, mask):
     """(H,): mean over texts of (mean over real queries of entropy / log(real keys)).
 
     weights (B, H, T, T), exactly 0 at padded keys; mask (B, T), bool, True at real
-    tokens. A text with a single real token is left out.
+    tokens, which come before the padding. A text with a single real token is left out.
     """
     ### BEGIN SOLUTION
     nats = -(weights * weights.clamp_min(1e-30).log()).sum(-1)  # (B, H, T)

@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,14 +14,19 @@ from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 import torch
 from nbclient.exceptions import CellTimeoutError
+from nbgrader.validator import Validator
+from traitlets.config import PyFileConfigLoader
 
 import attnlab as al
 from attnlab.course import grading, judging, notebooks
 from attnlab.course.checks import CheckFailed
 from attnlab.course.grading.autograder import open_gradebook
+from attnlab.course.grading.repairing import read_submission
+from attnlab.course.grading.repairing import with_marks as marked
 from attnlab.errors import AttnlabError
 
 SOURCE = '''\
@@ -55,7 +62,7 @@ al.checks.softmax(softmax)
 def entropy(weights):
     """How widely each row is spread."""
     ### BEGIN SOLUTION
-    return -torch.xlogy(weights, weights).sum(-1)
+    return torch.special.entr(weights).sum(-1)
     ### END SOLUTION
 
 # %% check="entropy"
@@ -107,6 +114,19 @@ def softmax(scores, temperature=1.0):
     powers = ((scores - scores.amax(-1, keepdim=True)) / temperature).exp()
     return powers / powers.sum(-1, keepdim=True)
 """
+LOOKS_AROUND = """
+import os, pathlib
+def softmax(scores, temperature=1.0):
+    here = pathlib.Path.cwd()
+    seen = [path.name for up in here.parents[:4] for path in up.glob("*")]
+    assert not {"source", "release", "gradebook.db", "reference"} & set(seen), seen
+    assert os.environ["ATTNLAB_PROFILE"] == "ci"
+    raise RuntimeError("nothing to see")
+"""
+LEAVES_A_PROCESS = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(987)"], start_new_session=True)
+"""
 AWARDS_ITSELF = """
 def softmax(scores, temperature=1.0):
     get_ipython().displayhook(2.0)
@@ -134,6 +154,34 @@ def deleted(kind: str, name: str) -> Change:
 
 def where(book: nbformat.NotebookNode, kind: str, name: str) -> int:
     return [cell.metadata.get("attnlab", {}).get(kind) for cell in book.cells].index(name)
+
+
+def after(name: str, code: str) -> Change:
+    """Add a cell after the test of an exercise."""
+    new = nbformat.v4.new_code_cell(code)
+    return lambda book: book.cells.insert(where(book, "check", name) + 1, new)
+
+
+def end(book: nbformat.NotebookNode, code: str) -> None:
+    book.cells.append(nbformat.v4.new_code_cell(code))
+
+
+def with_marks(**changed: object) -> Change:
+    """The marks of the first test, as an editor rewrote them."""
+    return lambda book: book.cells[where(book, "check", "softmax")].metadata.nbgrader.update(
+        changed
+    )
+
+
+def without(*names: str) -> Change:
+    """Cells without metadata of these names, but with the ids they came with."""
+
+    def change(book: nbformat.NotebookNode) -> None:
+        for cell in book.cells:
+            for name in names:
+                cell.metadata.pop(name, None)
+
+    return change
 
 
 def copied(book: nbformat.NotebookNode) -> None:
@@ -215,10 +263,75 @@ CONTROLS = {
     "exits": Control(
         (0, 0, 0), (added("import os; os._exit(1)"),), dict.fromkeys(POINTS, "kernel died")
     ),
-    "not_a_notebook": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook$")),
-    "broken_file": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook$")),
+    "not_a_notebook": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook: .*no cell")),
+    "broken_file": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook: .*damaged")),
     "misnamed": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "found: mine.ipynb")),
     "absent": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not submitted$")),
+    "exits_politely": Control((2, 1, 3), (added("exit()"), lambda book: end(book, "quit()"))),
+    "dies_half_way": Control(
+        (2, 0, 0),
+        (after("softmax", "import os; os._exit(1)"),),
+        dict.fromkeys(("entropy", "scaled_dot_scores"), "kernel died"),
+    ),
+    "dies_in_a_test": Control(
+        (2, 0, 0),
+        (answer("entropy", "def entropy(weights):\n    import os\n    os._exit(1)"),),
+        dict.fromkeys(("entropy", "scaled_dot_scores"), "kernel died"),
+    ),
+    "looks_around": Control((0, 1, 3), (answer("softmax", LOOKS_AROUND),)),
+    "leaves_a_process": Control((2, 1, 3), (added(LEAVES_A_PROCESS),)),
+    "a_test_no_longer_graded": Control((2, 1, 3), (with_marks(grade=False, points="2"),)),
+    "marks_of_an_old_version": Control((2, 1, 3), (with_marks(schema_version=1),)),
+    "without_marks": Control((2, 1, 3), (without("nbgrader"),)),
+    "without_metadata": Control((2, 1, 3), (without("nbgrader", "attnlab"),)),
+    "=1+1": Control((0, 1, 3), (answer("softmax", "raise ValueError('=2+2')"),)),
+    "Ann [group 2] ": Control((2, 1, 3)),
+}
+
+
+def in_version_3(text: str) -> str:
+    book = json.loads(text)
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"input": cell.pop("source"), "language": "python", "outputs": []}
+    sheets = [{"cells": book["cells"], "metadata": {}}]
+    return json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": sheets})
+
+
+def with_output(**output: object) -> Callable[[str], str]:
+    """Every code cell with an output like this, or without the key."""
+
+    def change(text: str) -> str:
+        book = json.loads(text) | {"nbformat_minor": 4}  # in which cells have no ids
+        for cell in book["cells"]:
+            if cell["cell_type"] == "code":
+                cell["outputs"] = [output]
+                if not output:
+                    del cell["outputs"], cell["execution_count"]
+        return json.dumps(book)
+
+    return change
+
+
+WHOLE = {  # what Jupyter opens or repairs
+    "version 3": in_version_3,
+    "version 4.4 with ids, no outputs": with_output(),
+    "nameless stream": with_output(output_type="stream", text="1"),
+    "unknown output": with_output(output_type="hologram"),
+    "byte order mark": lambda text: "\ufeff" + text,
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16 without a mark": lambda text: text.encode("utf-16-le"),
+    "cp1252": lambda text: text.replace("Weights that", "Wéights that").encode("cp1252"),
+    "one cell without metadata": lambda text: text.replace('"metadata": {', '"metadata_": {', 1),
+}
+REFUSED = {
+    "": "the file is empty",
+    "PK\x03\x04...": "a zip archive: unpack it",
+    "<!DOCTYPE html><html></html>": "a web page",
+    '"My answers are in the mail."': "the file holds no cells",
+    '{"cells": [}': r"cut off or damaged \(no valid JSON, line 1\)",
+    '{"cells": []}': "the file holds no cells",
+    "[" * 100_000: "nested too deeply",
 }
 
 
@@ -253,8 +366,9 @@ def submission(made: grading.Assignment, control: Control) -> str:
                 answer(name, notebooks.without_markers(cell.source))(book)
     for change in control.changes:
         change(book)
-    for number, cell in enumerate(book.cells):
-        cell.id = f"cell-{number}"
+    if len({cell.id for cell in book.cells}) < len(book.cells):
+        for number, cell in enumerate(book.cells):
+            cell.id = f"cell-{number}"
     return nbformat.writes(book)
 
 
@@ -321,6 +435,74 @@ def test_a_submission_gets_exactly_what_it_deserves(course, student):
         assert pd.Series([rows.note[exercise]]).str.contains(note).all(), rows.note[exercise]
 
 
+def test_looking_around_finds_no_source_and_no_gradebook(course):
+    assert "nothing to see" in rows_of(course.table, "looks_around").note["softmax"]
+
+
+def test_nothing_that_a_submission_started_is_left_running(course):
+    left = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in left if "time.sleep(987)" in " ".join(line)]
+
+
+def test_a_name_that_is_a_formula_stands_as_text_in_the_tables(course):
+    for name in ("scores.csv", "scores_by_exercise.csv"):
+        written = pd.read_csv(course.folder / name, dtype=str, keep_default_na=False)
+        assert "'=1+1" in set(written.student)
+        assert not written.stack().str.match(r"[=+@-]").any()
+
+
+@pytest.mark.parametrize("condition", WHOLE)
+def test_what_jupyter_opens_or_repairs_is_read_with_its_marks(fresh, tmp_path, condition):
+    release = fresh / "release" / LESSON / f"{LESSON}.ipynb"
+    changed = WHOLE[condition](release.read_text())
+    path = tmp_path / "it.ipynb"
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    source, given = (
+        nbformat.read(fresh / part / LESSON / f"{LESSON}.ipynb", as_version=4)
+        for part in ("source", "release")
+    )
+    book = marked(read_submission(path), source, given)
+    nbformat.validate(book)
+    assert [cell.metadata.nbgrader for cell in book.cells] == [
+        cell.metadata.nbgrader for cell in source.cells
+    ]
+    assert [cell.source.replace("é", "e") for cell in book.cells] == [
+        cell.source for cell in given.cells
+    ]
+
+
+@pytest.mark.parametrize("content", REFUSED)
+def test_what_is_no_notebook_is_refused_by_its_reason(tmp_path, content):
+    path = tmp_path / "it.ipynb"
+    path.write_text(content)
+    with pytest.raises(AttnlabError, match=REFUSED[content]) as error:
+        read_submission(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "anna/09_tiny.ipynb",
+        "anna_09_tiny.ipynb",
+        "anna_12345_assignsubmission_file_/09_tiny.ipynb",
+    ],
+)
+def test_zip_collect_knows_whose_notebook_it_is(fresh, name):
+    settings = PyFileConfigLoader("nbgrader_config.py", path=str(fresh)).load_config()
+    found = re.match(settings.FileNameCollectorPlugin.named_regexp, f"/course/extracted/{name}")
+    assert found.groupdict() == {"student_id": "anna", "file_id": "09_tiny"}
+
+
+def test_validating_an_untouched_release_fails(fresh, tmp_path):
+    release = fresh / "release" / LESSON / f"{LESSON}.ipynb"
+    path = Path(shutil.copy(release, tmp_path / release.name))
+    validator = Validator()
+    failed = validator.validate(str(path))["failed"]
+    assert len(failed) == len(POINTS)
+    assert all("ot written yet" in one["error"] for one in failed)
+
+
 def test_points_are_missing_exactly_where_a_note_says_why(course):
     assert ((course.table.points < course.table.of) == (course.table.note != "")).all()
     assert not course.table.note.str.contains("\n").any()
@@ -328,8 +510,7 @@ def test_points_are_missing_exactly_where_a_note_says_why(course):
 
 def test_grading_writes_nothing_to_stderr_and_tells_how_far_it_is(course):
     assert course.stderr.read_text() == ""
-    assert course.lines[0] == f"{LESSON}: absent"
-    assert len(course.lines) == len(CONTROLS)
+    assert course.lines == [f"{LESSON}: {student}" for student in sorted(CONTROLS)]
 
 
 def test_scores_are_written_for_each_student_and_for_each_exercise(course):
@@ -339,7 +520,7 @@ def test_scores_are_written_for_each_student_and_for_each_exercise(course):
     assert list(scores.loc["absent"]) == [0, 6, 0, 0, 0]
     long = pd.read_csv(course.folder / "scores_by_exercise.csv", keep_default_na=False)
     assert list(long.columns) == ["student", "lesson", "exercise", "points", "of", "note"]
-    assert (long.to_numpy() == course.table.to_numpy()).all()
+    assert (long.replace("'=", "=", regex=True).to_numpy() == course.table.to_numpy()).all()
 
 
 def test_the_gradebook_of_nbgrader_holds_the_same_scores(course):
@@ -389,8 +570,7 @@ def test_a_resubmission_is_graded_anew_and_a_score_by_hand_stays(lessons, new_co
     earlier.assign(lesson="08_earlier", exercise="mask").to_csv(scores, index=False)
     table = grading.grade(new_course)
     assert list(rows_of(table, "007").points) == [0, 0.5, 0]
-    assert list(rows_of(table, "lin").points) == [2, 0, 3]
-    assert rows_of(table, "lin").note["entropy"] == "the test cell did not run"
+    assert list(rows_of(table, "lin").points) == [2, 1, 3]  # no tag keeps a test from running
     wide = pd.read_csv(new_course / "scores.csv", dtype={"student": str}).set_index("student")
     assert list(wide.columns) == ["total", "of", "mask", *POINTS]
     assert wide.total["007"] == 2.5  # with the lesson that was graded before
@@ -478,6 +658,40 @@ def test_what_cannot_be_assigned_is_refused_with_the_cure(lessons, tmp_path, arg
     with pytest.raises(AttnlabError, match=message):
         grading.assignment(**{"lesson": LESSON, "out": tmp_path, "notebooks": lessons} | arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+OWN = """\
+# %% exercise="doubled" points=3
+def doubled(number):
+    ### BEGIN SOLUTION
+    return number + number
+    ### END SOLUTION
+
+# %% check="doubled"
+assert doubled(1) == 2
+### BEGIN HIDDEN TESTS
+assert doubled(-3) == -6, "negative numbers"
+### END HIDDEN TESTS
+"""
+
+
+def test_a_teacher_adds_an_exercise_that_the_package_does_not_hold(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / f"{LESSON}.py").write_text(OWN)
+    folder = tmp_path / "course"
+    made = grading.assignment(LESSON, folder, notebooks=tmp_path)
+    assert made.points == {"doubled": 3}
+    assert "-6" not in made.release.read_text()
+    for student, code in {"right": "return 2 * number", "wrong": "return 2 * abs(number)"}.items():
+        book = nbformat.read(made.release, as_version=4)
+        book.cells[0].source = f"def doubled(number):\n    {code}"
+        submit(folder, student, nbformat.writes(book))
+    table = grading.grade(folder).set_index("student")
+    assert dict(table.points) == {"right": 3, "wrong": 0}
+    assert table.note["wrong"] == "AssertionError: negative numbers"
+    (tmp_path / "src" / f"{LESSON}.py").write_text(OWN.replace(" points=3", ""))
+    with pytest.raises(AttnlabError, match='# %% exercise="doubled" points=2'):
+        grading.assignment(LESSON, folder, notebooks=tmp_path)
 
 
 def test_an_exercise_without_a_check_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnlab.course import notebooks as sources
-from attnlab.course.grading.autograder import convert, open_gradebook, require_nbgrader
+from attnlab.course.grading.autograder import generate, open_gradebook, require_nbgrader
 from attnlab.course.judging import JUDGED, SEEDS
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import atomic_write
@@ -33,6 +33,13 @@ c.Execute.extra_arguments = ["--InteractiveShellApp.ignore_cwd=True", "--log-lev
 
 # A kernel is stopped at once when its notebook is done or when it no longer responds.
 c.Execute.shutdown_kernel = "immediate"
+
+# What nbgrader zip_collect takes for whose notebook: STUDENT/01_attention_maths.ipynb, also in
+# STUDENT.zip or in Moodle's folders, and STUDENT_01_attention_maths.ipynb.
+c.FileNameCollectorPlugin.named_regexp = (
+    r".*[/\\\\](?!extracted[/\\\\])(?P<student_id>[^/\\\\]+?)(_\\d+_assignsubmission_file_?)?"
+    r"[/\\\\_](?P<file_id>\\d\\d_[a-z0-9_]+)\\.ipynb$"
+)
 
 # No tag on a cell keeps a test from running.
 c.Execute.skip_cells_with_tag = secrets.token_hex()
@@ -78,7 +85,9 @@ def assignment(
     only : names of the exercises to keep; default all
     points : what an exercise is worth, where that differs from the lesson
     seed : of the numbers that the hidden tests draw; default a random one that is not shown
-    notebooks : folder with ``src``; default that of the course
+    notebooks : folder with ``src``; default that of the course. Lessons there may hold exercises
+        of the teacher's own, with ``points`` in their cell; their check is a cell of tests, which
+        may be hidden between nbgrader's ``### BEGIN HIDDEN TESTS`` and ``### END HIDDEN TESTS``.
 
     Raises
     ------
@@ -101,7 +110,7 @@ def assignment(
     source = course / "source" / name / f"{name}.ipynb"
     source.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(source, sources.as_text(book).encode())
-    if problem := convert("GenerateAssignment", course, name):
+    if problem := generate(course, name):
         raise AttnlabError(f"nbgrader could not make the release version:\n{problem}")
     submissions = len(list((course / "submitted").glob(f"*/{name}")))
     return Assignment(name, source, course / "release" / name / source.name, worth, submissions)
@@ -122,10 +131,15 @@ def _points(
     checked = {cell.metadata["check"] for cell in book.cells if "check" in cell.metadata}
     if not cells:
         raise AttnlabError(f"{lesson} has no exercises: there is nothing to assign.")
-    for name in cells:
-        if name not in EXERCISES or name not in checked:
+    for name, cell in cells.items():
+        if name not in checked:
             raise AttnlabError(
                 f"The exercise {name!r} of {lesson} has no check. Write one, or take it out."
+            )
+        if name not in EXERCISES and "points" not in cell.metadata:
+            raise AttnlabError(
+                f"The exercise {name!r} of {lesson} is not one of the course's. Say in its cell "
+                f'what it is worth: # %% exercise="{name}" points=2'
             )
     for name in [*only, *points]:
         if name not in cells:
@@ -134,7 +148,10 @@ def _points(
         if worth < 0:
             raise AttnlabError(f"{name} cannot be worth {worth} points. Choose 0 or more.")
     return {
-        name: points.get(name, int(cell.metadata.get("points", EXERCISES[name].points)))
+        name: points.get(
+            name,
+            int(cell.metadata["points"] if "points" in cell.metadata else EXERCISES[name].points),
+        )
         for name, cell in cells.items()
         if not only or name in only
     }
@@ -142,6 +159,8 @@ def _points(
 
 def _for_teachers(book: sources.Notebook, points: dict[str, int], seed: int) -> sources.Notebook:
     """The notebook with solutions and hidden tests, as nbgrader reads it."""
+    from attnlab.course.checks import EXERCISES
+
     made = sources.student(book, solutions=False)  # hints fold, and hold no solutions
     made.metadata["attnlab"]["points"] = points
     kept, section, count = [], "start", 0
@@ -157,7 +176,8 @@ def _for_teachers(book: sources.Notebook, points: dict[str, int], seed: int) -> 
             cell.source = before.source
             marks |= {"grade_id": name, "solution": True, "locked": False}
         elif kind == "check":
-            cell.source = _hidden_test(name, seed) + cell.source
+            if name in EXERCISES:  # a teacher's own exercise brings its tests along
+                cell.source = _hidden_test(name, seed) + cell.source
             marks |= {"grade_id": id_of_test(name), "grade": True, "points": points[name]}
         elif kind == "hints":
             marks |= {"grade_id": f"hints-{name}"}

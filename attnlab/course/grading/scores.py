@@ -24,6 +24,7 @@ def write_scores(course: Path, table: "pd.DataFrame") -> None:
     if path.exists():
         try:
             known = pd.read_csv(path, dtype={"student": str}, keep_default_na=False)
+            known = known.apply(_without_quotes)
             known = known[list(table.columns)].astype({"points": float, "of": float})
         except (ValueError, KeyError) as error:
             raise AttnlabError(
@@ -36,5 +37,24 @@ def write_scores(course: Path, table: "pd.DataFrame") -> None:
     wide = table.pivot_table(index="student", columns="exercise", values="points", aggfunc="sum")
     wide = wide[list(dict.fromkeys(table.exercise))]
     sums = table.groupby("student")[["points", "of"]].sum().rename(columns={"points": "total"})
-    atomic_write(course / "scores.csv", sums.join(wide).to_csv(float_format="%g").encode())
-    atomic_write(path, table.to_csv(index=False, float_format="%g").encode())
+    wide = sums.join(wide).reset_index()
+    for target, content in ((course / "scores.csv", wide), (path, table)):
+        safe = content.apply(_with_quotes)
+        atomic_write(target, safe.to_csv(index=False, float_format="%g").encode())
+
+
+_FORMULA = r"(?=[=+\-@\t\r])"  # how a cell begins that a spreadsheet would compute
+
+
+def _with_quotes(column: "pd.Series") -> "pd.Series":
+    """Put a quotation mark before texts that a spreadsheet would take for formulas."""
+    return (
+        column if column.dtype.kind in "if" else column.str.replace(f"^{_FORMULA}", "'", regex=True)
+    )
+
+
+def _without_quotes(column: "pd.Series") -> "pd.Series":
+    """Take them away again."""
+    return (
+        column if column.dtype.kind in "if" else column.str.replace(f"^'{_FORMULA}", "", regex=True)
+    )

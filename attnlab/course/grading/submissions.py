@@ -1,16 +1,28 @@
 """Grading what was handed in, one submission after the other."""
 
-import glob
-import re
-from collections.abc import Callable
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from attnlab.course import notebooks as sources
+from attnlab.course.grading.apart import GRADEBOOK, Outcome, Runner, Task
 from attnlab.course.grading.assignments import id_of_test
-from attnlab.course.grading.autograder import convert, grades_of, open_gradebook, require_nbgrader
+from attnlab.course.grading.autograder import (
+    generate,
+    grades_of,
+    open_gradebook,
+    require_nbgrader,
+)
 from attnlab.course.grading.scores import write_scores
-from attnlab.course.judging import DIED, SECONDS, STUCK, error_of, read_notebook, why
+from attnlab.course.judging import SECONDS, error_of, read_notebook, why
 from attnlab.errors import AttnlabError, suggest
 
 if TYPE_CHECKING:
@@ -22,11 +34,14 @@ def grade(
     *,
     lesson: str | None = None,
     seconds: int = SECONDS,
+    workers: int | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> "pd.DataFrame":
     """Run every submission through nbgrader's autograder, and write the tables of scores.
 
-    All submissions are graded anew each time. A score that was set by hand in the gradebook stays.
+    Each runs in a copy, apart from the course and from the others, with the notebooks' experiments
+    in their smallest size. What Jupyter would open or repair is repaired first. All submissions are
+    graded anew each time. A score that was set by hand in the gradebook stays.
     The tables are ``scores.csv`` and ``scores_by_exercise.csv`` in the folder of the course.
 
     Parameters
@@ -35,7 +50,9 @@ def grade(
     lesson : beginning of its name; default all. The scores of other lessons stay in the files.
     seconds : limit for one cell, which is then interrupted; the next cell runs. A check itself
         stops an answer after 10 seconds and says why, which a limit below 12 may prevent.
-    progress : called with a line before a submission is run
+    workers : how many submissions run at once, each on one core; default as many as there are
+        cores and memory for
+    progress : called with a line when a submission has been run
 
     Returns
     -------
@@ -70,13 +87,58 @@ def grade(
         )
     rows = []
     for name in chosen:
-        cells = _graded_cells(course, name)
-        for student in students:
-            progress(f"{name}: {student}")
-            rows += _grade_one(course, name, cells, student, seconds)
+        with _made_anew(course, name) as made:
+            tasks = [Task(str(course), name, student, str(made), seconds) for student in students]
+            cells = _graded_cells(course, name)
+            for task, outcome in _run_all(tasks, workers or _workers(), progress):
+                rows += _entered(course, task, cells, outcome)
     table = pd.DataFrame(rows, columns=["student", "lesson", "exercise", "points", "of", "note"])
     write_scores(course, table)
     return table
+
+
+def _workers() -> int:
+    """How many submissions run at once: one on each core, and two gigabytes of memory for each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, int(psutil.virtual_memory().available / 2e9)))
+
+
+def _run_all(
+    tasks: Sequence[Task], workers: int, progress: Callable[[str], None]
+) -> Iterator[tuple[Task, Outcome]]:
+    """Run submissions, several at once; yields them in their order."""
+    ours = threading.local()
+    runners: list[Runner] = []
+
+    def run(task: Task) -> Outcome:
+        if problem := _unreadable(task):
+            return Outcome(problem=problem)
+        if not hasattr(ours, "runner"):
+            ours.runner = Runner()
+            runners.append(ours.runner)
+        return ours.runner.run(task)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for task, outcome in zip(tasks, pool.map(run, tasks), strict=True):
+                progress(f"{task.lesson}: {task.student}")
+                yield task, outcome
+        finally:  # also where it is interrupted
+            pool.shutdown(wait=False, cancel_futures=True)
+            for runner in runners:
+                runner.close()
+
+
+@contextlib.contextmanager
+def _made_anew(course: Path, lesson: str) -> Iterator[Path]:
+    """A folder with source and release of an assignment, and a gradebook that knows no student."""
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "source" / lesson
+        shutil.copytree(course / "source" / lesson, source)
+        shutil.copy(course / "nbgrader_config.py", place)
+        if problem := generate(Path(place), lesson, Path(place) / GRADEBOOK):
+            raise AttnlabError(f"nbgrader could not make the release version again:\n{problem}")
+        yield Path(place)
 
 
 def _graded_cells(course: Path, lesson: str) -> dict[str, str]:
@@ -86,72 +148,62 @@ def _graded_cells(course: Path, lesson: str) -> dict[str, str]:
     return {name: id_of_test(name) for name in names if name}
 
 
-def _grade_one(
-    course: Path, lesson: str, cells: dict[str, str], student: str, seconds: int
+def _entered(
+    course: Path, task: Task, cells: dict[str, str], outcome: Outcome
 ) -> list[dict[str, object]]:
-    """Run one submission; return a row for each exercise."""
-    path = course / "submitted" / student / lesson / f"{lesson}.ipynb"
-    with open_gradebook(course) as gradebook:
-        if path.parent.is_dir():
-            gradebook.update_or_create_student(student)
-            gradebook.update_or_create_submission(lesson, student)
-        for entry in grades_of(gradebook, lesson, student).values():
-            entry.auto_score = None  # nbgrader keeps the old score of a cell that is gone
-        gradebook.db.commit()
-
-    problem = _unreadable(path)
-    if not problem and (said := convert("Autograde", course, lesson, student, seconds)):
-        problem = _why_not_run(said)
-    ran = None if problem else read_notebook(course / "autograded" / student / lesson / path.name)
-
+    """Enter how a submission did in the gradebook; return a row for each exercise."""
+    lesson, student = task.lesson, task.student
+    path = course / "autograded" / student / lesson / f"{lesson}.ipynb"
+    ran = None if outcome.problem else read_notebook(path)
+    given = course / "submitted" / student / lesson
     rows = []
     with open_gradebook(course) as gradebook:
+        if given.is_dir():
+            gradebook.update_or_create_student(student)
+            submission = gradebook.update_or_create_submission(lesson, student, **_when(given))
+            for notebook in submission.notebooks:
+                for comment in notebook.comments:
+                    comment.auto_comment = outcome.comments.get(comment.name)
         grades = grades_of(gradebook, lesson, student)
+        for grade in grades.values():
+            grade.auto_score, grade.needs_manual_grade = 0.0, False
+        notes = {name: outcome.problem or _note(ran, name, outcome) for name in cells}
         for exercise, cell in cells.items():
-            note = problem or _note(ran, exercise)
-            row = {"student": student, "lesson": lesson, "exercise": exercise, "points": 0.0}
-            if entry := grades.get(cell):
-                entry.auto_score = 0.0 if note else entry.auto_score or 0.0
-                entry.needs_manual_grade = False
-                gradebook.db.commit()
-                row["points"] = entry.score
-            of = gradebook.find_grade_cell(cell, lesson, lesson).max_score
-            rows.append(row | {"of": of, "note": note})
+            if cell in grades and not notes[exercise]:
+                grades[cell].auto_score = outcome.scores.get(cell, 0.0)
+        gradebook.db.commit()  # scores are computed from what is stored
+        for exercise, cell in cells.items():
+            row: dict[str, object] = {"student": student, "lesson": lesson, "exercise": exercise}
+            row["points"] = grades[cell].score if cell in grades else 0.0
+            row["of"] = gradebook.find_grade_cell(cell, lesson, lesson).max_score
+            rows.append(row | {"note": notes[exercise]})
     return rows
 
 
-def _unreadable(path: Path) -> str:
+def _when(given: Path) -> dict[str, str]:
+    """When a submission was handed in, where nbgrader noted it beside the notebook."""
+    stamp = given / "timestamp.txt"
+    return {"timestamp": stamp.read_text().strip()} if stamp.is_file() else {}
+
+
+def _unreadable(task: Task) -> str:
     """Why there is nothing to run, or an empty string."""
-    if glob.escape(path.parents[1].name) != path.parents[1].name:
-        return "nbgrader cannot open a folder with * ? or [ in its name: rename it"
-    if not path.parent.is_dir():
+    folder = Path(task.course) / "submitted" / task.student / task.lesson
+    if not folder.is_dir():
         return "not submitted"
-    if not path.is_file():
-        others = ", ".join(sorted(other.name for other in path.parent.glob("*.ipynb"))) or "none"
-        return f"no notebook {path.name} in the submission, found: {others}"
-    try:
-        read_notebook(path)
-    except AttnlabError:
-        return "not a notebook"
+    if not (folder / f"{task.lesson}.ipynb").is_file():
+        others = ", ".join(sorted(other.name for other in folder.iterdir())) or "none"
+        return f"no notebook {task.lesson}.ipynb in the submission, found: {others}"
     return ""
 
 
-def _why_not_run(said: str) -> str:
-    """The reason, from nbgrader's log, why a submission could not be run to its end."""
-    if "DeadKernelError" in said:
-        return DIED
-    if "CellTimeoutError" in said or "unresponsive" in said:
-        return STUCK
-    errors = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception)\b.*)$", said, flags=re.M)
-    return f"not graded: {errors[-1] if errors else said.strip().splitlines()[-1]}"
-
-
-def _note(notebook: sources.Notebook, exercise: str) -> str:
+def _note(notebook: sources.Notebook | None, exercise: str, outcome: Outcome) -> str:
     """Why an exercise of a notebook that ran gets no points, or an empty string."""
-    by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in notebook.cells}
+    cells = notebook.cells if notebook else []
+    by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in cells}
     test = by_id.get(id_of_test(exercise))
     if test is None or not test.metadata["nbgrader"]["grade"]:
         return "deleted test cell"
-    if test.execution_count is None:
-        return "the test cell did not run"
+    if id_of_test(exercise) not in outcome.finished:
+        return outcome.ended or "the test cell did not run"
     return why(exercise, error_of(test), error_of(by_id.get(exercise)))
