@@ -9,7 +9,7 @@ from typing import Any
 from attnlab import heads
 from attnlab.classification.fingerprints import base_fingerprint, part_of
 from attnlab.classification.merging_adapters import WEIGHTS, is_plain_lora, merge_lora, merged
-from attnlab.classification.naming import RECORD
+from attnlab.classification.naming import RECORD, finetuning
 from attnlab.classification.saving import quietly, whole_folder
 from attnlab.errors import ModelError, needs
 from attnlab.model_files import read_json, read_tensors
@@ -24,22 +24,22 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     if not (folder / WEIGHTS).exists():
         raise ModelError(
-            f"{folder} holds adapter_config.json, but not {WEIGHTS} beside it. Make it again with "
-            "al.finetune(..., out=folder) or `attnlab finetune ... --method lora --out FOLDER`."
+            f"{folder} holds adapter_config.json, but not {WEIGHTS} beside it. Make it again: "
+            f"{finetuning(out=folder)}."
         )
     if not (folder / RECORD).exists():
         raise ModelError(
             f"{folder} holds an adapter that peft wrote, without {RECORD}, which says what its "
-            "labels are and which base it belongs to. Load it with peft and save it whole: "
-            "al.Classifier(PeftModel.from_pretrained(base, folder), tokenizer, "
-            "label_names).save(new_folder). Or make it again with al.finetune(..., out=folder)."
+            "labels are and which base it belongs to. In Python, load it with peft and save it "
+            "whole: al.Classifier(PeftModel.from_pretrained(base, folder), tokenizer, "
+            f"label_names).save(new_folder). Or make it again: {finetuning(out=folder)}."
         )
     record = read_json(folder / RECORD)
     names = record.get("label_names")
     if not isinstance(record.get("base"), str) or not isinstance(names, list):
         raise ModelError(
             f"{folder / RECORD} does not name the base and the labels of the adapter "
-            '("base", "label_names"). Add them, or make the adapter again with al.finetune.'
+            f'("base", "label_names"). Add them, or make the adapter again: {finetuning()}.'
         )
     return record
 
@@ -72,7 +72,7 @@ def refuse_another_base(
     if lacking:
         raise ModelError(
             f"{folder / WEIGHTS} lacks {', '.join(lacking[:3])}, and the base {record['base']!r} "
-            "has none either: the answers would be random. Make the adapter again with al.finetune."
+            f"has none either: the answers would be random. Make the adapter again: {finetuning()}."
         )
 
 

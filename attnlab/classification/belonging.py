@@ -3,6 +3,7 @@
 from typing import Any
 
 from attnlab.classification.failures import knows_words
+from attnlab.classification.naming import finetuning
 from attnlab.errors import ModelError
 from attnlab.heads import model_of
 
@@ -58,7 +59,7 @@ def refuse_other_tasks(config: Any) -> None:
     raise ModelError(
         f"This model {what}, and attnlab's classifiers choose one label of two or more: its "
         "probabilities would be wrong here. transformers.pipeline('text-classification') reads its "
-        f"answers. {cure}: al.finetune(folder, splits)."
+        f"answers. {cure}: {finetuning('FOLDER')}."
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attnlab.classification.naming import finetuning
 from attnlab.errors import AttnlabError, AttnlabWarning, ModelError
 from attnlab.heads import model_of
 from attnlab.model_files import damage
@@ -143,8 +144,8 @@ def fresh_parameters(
     if adapter := sorted(key for key in unexpected if _ADAPTER_PARTS.search(key)):
         raise ModelError(
             f"The weights of {str(name)!r} hold an adapter within the model ({_some(adapter)}), "
-            "which would be left out. Merge it first, as al.load_classifier and Classifier.save "
-            "do, or with peft: model.merge_and_unload()."
+            "which would be left out. Merge it first, in Python: al.load_classifier(...).save(...) "
+            "or peft's merge_and_unload()."
         )
     if wrong := sorted(resized) if finished else of_encoder(resized):
         found, wanted = resized[wrong[0]]
@@ -166,10 +167,11 @@ def fresh_parameters(
         )
     if finished and missing:
         tagger = type(plain).__name__.endswith("ForTokenClassification")
-        what, cure = ("tagger", "finetune_tagger") if tagger else ("classifier", "finetune")
+        what = "tagger" if tagger else "classifier"
+        cure = f"al.finetune_tagger({str(name)!r}, splits)" if tagger else finetuning(str(name))
         raise ModelError(
             f"{str(name)!r} is no finished {what}: its weights lack {_some(sorted(missing))}. "
-            f"Fine-tune it on texts of yours first: al.{cure}({str(name)!r}, splits)."
+            f"Fine-tune it on texts of yours first: {cure}."
         )
     if finished and unexpected:
         warnings.warn(

@@ -142,7 +142,7 @@ def load_base(
     if (Path(place) / _ADAPTER).exists():
         raise ModelError(
             f"{str(name)!r} is an adapter, and fine-tuning starts from a whole model, such as "
-            "'minilm'. al.load_classifier(...).save(folder) makes one of it."
+            "'minilm'. In Python al.load_classifier(...).save(folder) makes one of it."
         )
     with explained(place), quietly():
         config = _configuration(place, pretrained, num_labels=labels)

