@@ -11,9 +11,8 @@ from attnlab.balance.tuned import Round
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.loading import load_classifier
 from attnlab.errors import AttnlabError
-from attnlab.files import atomic_write
+from attnlab.files import atomic_write, read_json, understood
 from attnlab.heads import HeadSettings
-from attnlab.model_files import read_json, understood
 
 _FILE = "tuning.json"
 _WEIGHTS = "weights"  # folder of the classifiers and checkpoints

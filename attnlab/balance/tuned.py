@@ -16,9 +16,8 @@ from attnlab.classification.loading import load_classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Comparison, Evaluator, Score
-from attnlab.files import atomic_write
+from attnlab.files import atomic_write, read_json, understood
 from attnlab.heads import HeadSettings
-from attnlab.model_files import read_json, understood
 
 _FILE = "tuned.json"
 

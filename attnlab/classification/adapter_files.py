@@ -12,7 +12,7 @@ from attnlab.classification.merging_adapters import WEIGHTS, is_plain_lora, merg
 from attnlab.classification.naming import RECORD, finetuning
 from attnlab.classification.saving import quietly, whole_folder
 from attnlab.errors import ModelError, needs
-from attnlab.model_files import read_json, read_tensors
+from attnlab.files import read_json, read_tensors
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from attnlab.classification.naming import finetuning
 from attnlab.errors import AttnlabError, AttnlabWarning, ModelError
+from attnlab.files import damage
 from attnlab.heads import model_of
-from attnlab.model_files import damage
 
 _READ = (
     *("config.json", "adapter_config.json", "attnlab.json", "model*.json", "tokenizer*.json"),

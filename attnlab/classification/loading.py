@@ -29,7 +29,7 @@ from attnlab.classification.naming import BUNDLED, located
 from attnlab.classification.saving import quietly
 from attnlab.device import device as default_device
 from attnlab.errors import ModelError
-from attnlab.model_files import read_json, read_tensors
+from attnlab.files import read_json, read_tensors
 from attnlab.training.history import History
 
 _ADAPTER = "adapter_config.json"

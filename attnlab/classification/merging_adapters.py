@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from attnlab.errors import ModelError
+from attnlab.files import read_tensors
 from attnlab.heads import model_of
-from attnlab.model_files import read_tensors
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # peft's name for the model that it wraps

@@ -10,8 +10,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, needs
-from attnlab.files import atomic_write
-from attnlab.model_files import damage, read_tensors
+from attnlab.files import atomic_write, damage, read_tensors
 
 
 class PartialLogits:

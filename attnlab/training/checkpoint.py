@@ -14,8 +14,7 @@ from torch import Tensor
 
 from attnlab.device import is_main_process
 from attnlab.errors import AttnlabError, option, worded
-from attnlab.files import atomic_write
-from attnlab.model_files import read_tensors, understood
+from attnlab.files import atomic_write, read_tensors, understood
 from attnlab.training.history import History
 from attnlab.training.run import Run
 

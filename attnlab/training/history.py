@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from attnlab.errors import AttnlabError
-from attnlab.files import atomic_write
-from attnlab.model_files import read_json, understood
+from attnlab.files import atomic_write, read_json, understood
 
 
 @dataclass

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from attnlab.device import device as default_device
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError, suggest
-from attnlab.files import atomic_write, bundled
+from attnlab.files import atomic_write, bundled, damage, read_tensors
 from attnlab.heads.maps import Seq2SeqMaps
 from attnlab.heads.settings import Seq2SeqSettings
-from attnlab.model_files import damage, read_tensors
 from attnlab.training.history import History
 from attnlab.transformer import decoding
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer

@@ -14,7 +14,7 @@ from attnlab import translation
 from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
 from attnlab.errors import ModelError
-from attnlab.model_files import read_tensors
+from attnlab.files import read_tensors
 from attnlab.training import checkpoint
 from attnlab.translation.batches import PairBatches
 from attnlab.translation.translator import Translator

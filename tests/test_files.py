@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save
 
 from attnlab.errors import ModelError
-from attnlab.model_files import damage, read_json, read_tensors
+from attnlab.files import damage, read_json, read_tensors
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.int8)}
 
