@@ -21,6 +21,8 @@ from axe_playwright_python.sync_playwright import Axe
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
 REQUIRED = os.environ.get("ATTNLAB_BROWSER_TESTS") == "required"
+# a picture that a cell asked for, not the one that stands in for a desk without a kernel
+ASKED_FOR = ":not([data-attnlab-still] *)"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from jupyter_page import SHOTS, everyone_can_read, opened_on_cells
+from jupyter_page import ASKED_FOR, SHOTS, everyone_can_read, opened_on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -138,7 +138,7 @@ def test_the_meter_shows_a_sample_then_all_and_is_worked_by_keyboard(notebook):
     page.get_by_label("What is shown").select_option("change")
     everyone_can_read(page, root, "meter")
     notebook.run_cell(2, "meter.picture()")
-    picture = notebook.show("img[alt*='Overall balance']")
+    picture = notebook.show(f"img[alt*='Overall balance']{ASKED_FOR}")
     if SHOTS.is_dir():
         picture.screenshot(path=SHOTS / "meter-picture.png")
 
@@ -176,7 +176,7 @@ def test_the_monitor_moves_while_the_cell_trains_and_names_what_is_out_of_line(n
     page.get_by_label("Which layers").select_option("all")
     everyone_can_read(page, root, "monitor")
     notebook.run_cell(2, "monitor.picture()")
-    notebook.show("img[alt*='of 72 heads over training']")
+    notebook.show(f"img[alt*='of 72 heads over training']{ASKED_FOR}")
     notebook.run_cell(2, "al.plots.anomaly_table(monitor.found, monitor.recorder.table)")
     summary = notebook.show("details summary")
     summary.click()
@@ -236,4 +236,4 @@ def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     page.locator(".tuner-hand summary").click()
     everyone_can_read(page, root, "tuner")
     notebook.run_cell(2, "desk.picture()")
-    notebook.show("img[alt*='rounds of the tuner']")
+    notebook.show(f"img[alt*='rounds of the tuner']{ASKED_FOR}")

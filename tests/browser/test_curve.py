@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from jupyter_page import SHOTS, Notebook, everyone_can_read, on_cells
+from jupyter_page import ASKED_FOR, SHOTS, Notebook, everyone_can_read, on_cells
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -128,7 +128,7 @@ def test_runs_are_compared_in_one_curve_and_the_picture_stays(notebook):
     assert len(heights) == 1, "the second run moved the pictures of the first"
     everyone_can_read(page, page.locator(ROOT).first, "curves", height=470, width=980)
     notebook.run_cell(2, "both.picture()")
-    picture = notebook.show("img[alt*='Learning curve. lora: over 2 epochs']")
+    picture = notebook.show(f"img[alt*='Learning curve. lora: over 2 epochs']{ASKED_FOR}")
     if SHOTS.is_dir():
         picture.screenshot(path=SHOTS / "curve-picture.png")
 
