@@ -33,7 +33,7 @@ def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[s
     values = maps.of(what)[layer, head, :shown, :shown]
     limit = float(values.abs().max())
     least = 0.05 if what == "difference" else 0.5 if what != "contributions" else 1e-6
-    cut = f"The first {shown} of {len(maps.tokens)} tokens." if shown < len(maps.tokens) else ""
+    cut = f"The first {shown} of {len(maps.tokens)} tokens." if shown < len(maps.tokens) else None
     return {
         "kind": "map",
         "tokens": plots.readable(maps.tokens[:shown]),
@@ -42,7 +42,7 @@ def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[s
         "limit": max(limit, least),
         "label": BARS[what],
         "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
-        "note": f"Rows look at columns. {LOOKS[what]} {cut}".strip(),
+        "note": f"Rows look at columns. {cut or LOOKS[what]}",
     }
 
 
