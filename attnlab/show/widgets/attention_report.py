@@ -42,7 +42,7 @@ def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[s
         "limit": max(limit, least),
         "label": BARS[what],
         "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
-        "note": f"Rows look at columns. {cut or LOOKS[what]}",
+        "note": cut or f"Rows look at columns. {LOOKS[what]}",
     }
 
 
