@@ -295,7 +295,7 @@ def test_evaluation_batches_keep_to_their_budget(clf, some):
 
 def test_adapters_that_are_not_whole_are_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="Make it again: al.finetune"):
+    with pytest.raises(ModelError, match=r"Make it again: al\.finetune"):
         al.load_classifier(tmp_path)
     assert classification.adapters().keys() >= {"movie-sentiment"}
 
