@@ -421,7 +421,7 @@ def test_its_picture_shows_the_same_runs_and_stays():
     curve.run("full $1").on_epoch(seen(history(until=30)))
     picture = curve.picture()
     assert "lora: over 3 epochs" in picture.alt
-    assert "86.0% ± 1.7 points at epoch 3" in picture.alt
+    assert "86.0% (95 %: 82.3 to 89.1) at epoch 3" in picture.alt
     assert picture.png().startswith(b"\x89PNG")
     with pytest.raises(AttnlabError, match="history is empty"):
         TrainingCurve().picture()

@@ -147,8 +147,8 @@ def found_by(answer: Answer, language: Language, width: int) -> Result:
     result = answer(asked, language.start, language.end, width, language.longest)
     if asked.problem:  # the answer may have caught it
         raise asked.problem
-    require(bool(asked.known), NEVER_ASKED.format(longest=language.longest))
     ids, total = a_pair(result, "the sequence", "its log-probability")
+    require(bool(asked.known), NEVER_ASKED.format(longest=language.longest))
     if isinstance(ids, float) or (isinstance(ids, Tensor) and ids.is_floating_point()):
         raise CheckFailed(SWAPPED)
     found = ids_of(ids, "the sequence")
