@@ -1,6 +1,7 @@
 """Commands of the course: what is installed, data, JupyterLab, a folder of one's own, points."""
 
 import contextlib
+import importlib
 import os
 import shlex
 import subprocess
@@ -85,7 +86,7 @@ def lab(
     if not (folder / notebook).is_file():
         raise AttnlabError(_no_notebook(folder, notebook))
     with needs("lab"):
-        import jupyterlab  # noqa: F401 (it takes the place of this process)
+        importlib.import_module("jupyterlab")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
     command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{quote(notebook)}"]
     command += [] if browser else ["--no-browser"]

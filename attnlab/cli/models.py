@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -260,11 +260,11 @@ def ablate(
     evaluator = Evaluator(load_classifier(model), held_out.sample(sentences), fast)
     with progress("sentences") as advance:
         # any word may be typed: `al.ablate` refuses what it does not know, and lists what there is
+        words: dict[str, Any] = {"target": target, "method": method}
         table = measure(
             evaluator,
-            target,  # type: ignore[arg-type]
-            method,  # type: ignore[arg-type]
-            value,
+            **words,
+            value=value,
             progress=lambda done, total: advance(done, total, f"{done} of {total} batches"),
             resume=resume,
         )

@@ -1,6 +1,7 @@
 """nbgrader as this package uses it: its converters, its settings and its gradebook."""
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -20,7 +21,7 @@ from attnlab.errors import AttnlabError, needs
 def require_nbgrader() -> None:
     """Raise an `AttnlabError` that says what to install where nbgrader is missing."""
     with needs("grading"):
-        import nbgrader  # noqa: F401
+        importlib.import_module("nbgrader")
 
 
 def generate(course: Path, lesson: str, gradebook: Path | None = None) -> str:

@@ -178,7 +178,8 @@ def _mixing_words(
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:
-    return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))  # type: ignore[return-value]
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red / 255, green / 255, blue / 255
 
 
 # ── softmax and masks ──────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from IPython import get_ipython
 from IPython.display import display, update_display
 
+from attnlab.errors import AttnlabError
 from attnlab.show import plots
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Still:
         desk = self._desk()
         try:
             shown = picture_html(desk.picture()) if desk is not None else ""
-        except Exception:  # nothing to show yet; and a picture must not spoil the cell it is in
+        except AttnlabError:  # nothing to show yet
             shown = ""
         caption = "A picture of the desk. Run this cell to move it."
         page = (
