@@ -289,6 +289,14 @@ CONTROLS = {
 }
 
 
+def with_strange_marks(text: str) -> str:
+    """Marks that are no marks, and marks of another assignment."""
+    book = json.loads(text)
+    for number, cell in enumerate(book["cells"]):
+        cell["metadata"]["nbgrader"] = "v1" if number % 2 else {"grade_id": f"other-{number}"}
+    return json.dumps(book)
+
+
 def in_version_3(text: str) -> str:
     book = json.loads(text)
     for cell in book["cells"]:
@@ -315,6 +323,7 @@ def with_output(**output: object) -> Callable[[str], str]:
 
 WHOLE = {  # what Jupyter opens or repairs
     "version 3": in_version_3,
+    "marks of nothing": with_strange_marks,
     "version 4.4 with ids, no outputs": with_output(),
     "nameless stream": with_output(output_type="stream", text="1"),
     "unknown output": with_output(output_type="hologram"),
@@ -580,6 +589,36 @@ def test_a_resubmission_is_graded_anew_and_a_score_by_hand_stays(lessons, new_co
     scores.write_text("a table of my own\n")
     with pytest.raises(AttnlabError, match="Delete it, and grade all lessons again"):
         grading.grade(new_course)
+
+
+def test_being_late_costs_what_the_settings_say(new_course):
+    settings = new_course / "nbgrader_config.py"
+    text = settings.read_text() + 'c.LateSubmissionPlugin.penalty_method = "zero"\n'
+    # a page of the teacher's, besides
+    text += f'c.IncludeHeaderFooter.header = "{new_course / "header.ipynb"}"\n'
+    settings.write_text(text)
+    header = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Our course")])
+    nbformat.write(header, new_course / "header.ipynb")
+    with open_gradebook(new_course) as gradebook:
+        gradebook.update_or_create_assignment(LESSON, duedate="2026-01-01 12:00 UTC")
+    release = new_course / "release" / LESSON / f"{LESSON}.ipynb"
+    source = new_course / "source" / LESSON / f"{LESSON}.ipynb"
+    made = grading.Assignment(LESSON, source, release, POINTS, 0)
+    for student, month in {"early": 1, "late": 2}.items():
+        text = submission(made, CONTROLS["reference"])
+        folder = submit(new_course, student, text)
+        (folder / "timestamp.txt").write_text(f"2026-{month:02}-01 11:00:00 UTC\n")
+    table = grading.grade(new_course)
+    assert table.points.sum() == 12  # what was right stays right
+    with open_gradebook(new_course) as gradebook:
+        found = {
+            student: gradebook.find_submission_notebook(LESSON, LESSON, student)
+            for student in ("early", "late")
+        }
+        assert {student: book.late_submission_penalty for student, book in found.items()} == {
+            "early": None,
+            "late": 6,
+        }
 
 
 # --- Making an assignment ------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Runner:
 
     def _start(self) -> "subprocess.Popen[str]":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", __name__],  # not from the folder the teacher is in
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -100,6 +100,20 @@ class _Run:
     finished: list[str] = field(default_factory=list)
 
 
+def assign_late_penalty(course: Path, lesson: str, student: str) -> None:
+    """Enter what being late costs, by the due date in the gradebook and the course's settings."""
+    with quiet(), _scripts_found():
+        import nbformat
+        from nbgrader.preprocessors import AssignLatePenalties
+
+        directory = _directory(course, log_to(io.StringIO()))
+        entry = {"notebook": lesson, "assignment": lesson, "student": student}
+        entry["db_url"] = directory.db_url
+        AssignLatePenalties(config=directory.config, log=log_to(io.StringIO())).preprocess(
+            nbformat.v4.new_notebook(), {"nbgrader": entry}
+        )
+
+
 def _why_not_run(said: str) -> str:
     """The reason, from nbgrader's log, why a submission could not be run to its end."""
     errors = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception)\b.*)$", said, flags=re.M)

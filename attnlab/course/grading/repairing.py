@@ -70,7 +70,7 @@ def read_submission(path: Path) -> sources.Notebook:
 def with_marks(
     book: sources.Notebook, source: sources.Notebook, release: sources.Notebook
 ) -> sources.Notebook:
-    """A submission whose cells have the marks, tags and ids of the assignment again.
+    """A submission whose cells have the marks of the assignment again, and no tags.
 
     A cell of the assignment is known by nbgrader's mark; where an editor removed that, by the
     course's own, by its id, by its text, or, for an answer, by the name that it defines.
@@ -83,19 +83,16 @@ def with_marks(
     """
     import nbformat
 
-    for cell, given in zip(source.cells, release.cells, strict=True):
-        marks = cell.metadata["nbgrader"]
-        found = _same_cells(book, cell, given)
-        for one in found:
-            one.metadata = nbformat.from_dict(dict(cell.metadata))
-            if marks["grade"] or marks["solution"]:
-                one.cell_type = "code"
-                one.outputs, one.execution_count = [], None
-    known = {cell.metadata["nbgrader"]["grade_id"] for cell in source.cells}
+    given = {_mark(cell): cell for cell in release.cells}  # a header of the teacher's has no mark
+    known = {_mark(cell) for cell in source.cells}
     for cell in book.cells:
         cell.metadata.pop("tags", None)
-        if cell.metadata.get("nbgrader", {}).get("grade_id") not in known:
+        if _mark(cell) not in known:
             cell.metadata.pop("nbgrader", None)
+    for cell in source.cells:
+        for found in _same_cells(book, cell, given[_mark(cell)]):
+            found.metadata = nbformat.from_dict(dict(cell.metadata))
+            found.cell_type = cell.cell_type
     fresh = nbformat.v4.new_notebook(metadata=release.metadata)
     for cell in book.cells:
         made = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(cell.source)
@@ -104,29 +101,27 @@ def with_marks(
     return fresh
 
 
+def _mark(cell: Any) -> str:
+    """The id that nbgrader knows a cell by; empty if there is none."""
+    marks = cell.metadata.get("nbgrader")
+    return str(marks.get("grade_id", "")) if isinstance(marks, dict) else ""
+
+
 def _same_cells(book: sources.Notebook, cell: sources.Notebook, given: Any) -> list[Any]:
     """Which cells of a submission were this cell of the assignment."""
-    mark, about = cell.metadata["nbgrader"], cell.metadata.get("attnlab", {})
-    solution = mark["solution"]
-
-    def marked(one: Any) -> bool:
-        nbgrader = one.metadata.get("nbgrader")
-        return isinstance(nbgrader, dict) and nbgrader.get("grade_id") == mark["grade_id"]
-
-    def free(one: Any) -> bool:
-        nbgrader = one.metadata.get("nbgrader")
-        return not (isinstance(nbgrader, dict) and nbgrader.get("grade_id"))
-
+    if marked := [one for one in book.cells if _mark(one) == _mark(cell)]:
+        return marked  # several if it was copied, which nbgrader sorts out
+    about, solution = cell.metadata.get("attnlab"), cell.metadata["nbgrader"]["solution"]
     tests: list[Callable[[Any], bool]] = [
-        marked,
-        lambda one: free(one) and bool(about) and one.metadata.get("attnlab") == about,
-        lambda one: free(one) and one.id == given.id and one.cell_type == given.cell_type,
-        lambda one: free(one) and one.source.strip() == given.source.strip() != "",
-        lambda one: free(one) and solution and mark["grade_id"] in _defined(one),
+        lambda one: bool(about) and one.metadata.get("attnlab") == about,
+        lambda one: one.id == given.id and one.cell_type == given.cell_type,
+        lambda one: one.source.strip() == given.source.strip() != "",
+        lambda one: solution and _mark(cell) in _defined(one),
     ]
+    unmarked = [one for one in book.cells if not _mark(one)]
     for test in tests:
-        if found := [one for one in book.cells if test(one)]:
-            return found if test is marked else found[-1:]
+        if found := [one for one in unmarked if test(one)]:
+            return found[-1:]
     return []
 
 

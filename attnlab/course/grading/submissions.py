@@ -16,6 +16,7 @@ from attnlab.course import notebooks as sources
 from attnlab.course.grading.apart import GRADEBOOK, Outcome, Runner, Task
 from attnlab.course.grading.assignments import id_of_test
 from attnlab.course.grading.autograder import (
+    assign_late_penalty,
     generate,
     grades_of,
     open_gradebook,
@@ -177,6 +178,8 @@ def _entered(
             row["points"] = grades[cell].score if cell in grades else 0.0
             row["of"] = gradebook.find_grade_cell(cell, lesson, lesson).max_score
             rows.append(row | {"note": notes[exercise]})
+    if _when(given):
+        assign_late_penalty(course, lesson, student)
     return rows
 
 
