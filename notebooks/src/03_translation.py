@@ -371,7 +371,6 @@ translator = al.train_translator(
     callbacks=[curve.run("dates")],
 )
 print(f"{translator} after {time.perf_counter() - began:.0f} s")
-curve.picture()
 
 # %%
 learned = translator.history.to_frame()
@@ -566,7 +565,6 @@ recipe["epochs"] = size.string_epochs
 french = al.train_translator(
     real, callbacks=[string_curve.run("interface-fr")], **recipe
 )
-string_curve.picture()
 
 # %% [markdown]
 # Compare the two losses in the table below, and how fast each still falls towards the

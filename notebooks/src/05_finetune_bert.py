@@ -67,7 +67,6 @@ quick = al.finetune(
     learning_rate=learning_rate,
     callbacks=[quick_curve.run(f"rate {learning_rate:g}")],
 )
-quick_curve.picture()
 
 # %% [markdown]
 # The line is the loss of each batch, drawn as its trend. An untrained layer on top
@@ -538,7 +537,6 @@ runs = {}
 for name, kind in kinds.items():
     live = [kinds_curve.run(name)]
     runs[name] = al.finetune("minilm", part, epochs=size.epochs, callbacks=live, **kind)
-kinds_curve.picture()
 
 # %% [markdown]
 # The probe shows how much of the answer can be read off the `[CLS]` vector as it is: a

@@ -699,7 +699,6 @@ healthy
 # %%
 good = al.finetune("minilm", little, "full", callbacks=[healthy], **run)
 print(good.history.to_frame()[["epoch", "train_loss", "dev_accuracy"]].round(3))
-healthy.picture()
 
 # %% [markdown]
 # And now an accident on purpose: the learning rate climbs for most of the run, to
