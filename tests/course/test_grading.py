@@ -267,7 +267,11 @@ CONTROLS = {
     "broken_file": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not a notebook: .*damaged")),
     "misnamed": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "found: mine.ipynb")),
     "absent": Control((0, 0, 0), notes=dict.fromkeys(POINTS, "^not submitted$")),
-    "exits_politely": Control((2, 1, 3), (added("exit()"), lambda book: end(book, "quit()"))),
+    "exits_politely": Control(
+        (2, 1, 3),
+        # a kernel that was told to end does so a moment later
+        (*[added("import time; time.sleep(1)")] * 2, added("exit()"), lambda b: end(b, "quit()")),
+    ),
     "dies_half_way": Control(
         (2, 0, 0),
         (after("softmax", "import os; os._exit(1)"),),
@@ -421,7 +425,8 @@ def course(lessons, fresh, tmp_path_factory):
         submit(folder, "untouched", submission(made, CONTROLS["untouched"])) / "attnlab.py"
     ).write_text("import types\nchecks = types.SimpleNamespace()\n__path__ = []\n")
     lines = []
-    with stderr_into(folder.parent / "stderr"):
+    with stderr_into(folder.parent / "stderr"), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ATTNLAB_PROFILE", raising=False)
         table = grading.grade(folder, seconds=11, progress=lines.append)
     return SimpleNamespace(
         folder=folder, made=made, table=table, lines=lines, stderr=folder.parent / "stderr"
