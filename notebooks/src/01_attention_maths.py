@@ -188,7 +188,8 @@ assert searched < torch.logsumexp(scores, -1)
 # *Difficulty 2 of 5, 10 minutes.* Write the softmax over the last axis, with a
 # temperature. It must survive scores in the thousands, where a plain exponential
 # overflows: adding the same number to all scores of a row changes none of its weights,
-# so you are free to choose a better one.
+# so you are free to choose a better one. Here as in every exercise, a ready-made
+# function for the whole task, such as `torch.softmax`, does not count.
 
 
 # %% exercise="softmax" points=2

@@ -59,7 +59,8 @@ desk
 # ### Exercise 1: attention
 #
 # *Difficulty 2 of 5, 10 minutes.* Return the context and the weights. `softmax` of
-# PyTorch or of lesson 01 may be used; it is the rest that counts here.
+# PyTorch or of lesson 01 may be used; it is the rest that counts here, and a
+# ready-made attention does not.
 
 
 # %% exercise="attention" points=2

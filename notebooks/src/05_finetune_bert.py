@@ -308,7 +308,7 @@ al.plots.lines(
 # `loss_function(model(inputs), labels)` is the mean loss over one of them. Forget old
 # gradients, leave in `.grad` those of the mean over all texts, and return this mean, a
 # plain number. Only one part's intermediate results may be held in memory at a time. No
-# step is taken here.
+# step is taken here, nothing is clipped, and the model stays in its mode.
 
 
 # %% exercise="accumulate" points=3
@@ -437,8 +437,8 @@ for name, tokens in {
 #
 # *Difficulty 3 of 5, 10 minutes.* `batches` is a list of pairs `(inputs, labels)`;
 # `model(inputs)` gives scores `(B, C)`, labels are `(B,)`. Return the accuracy over all
-# texts, and leave the model as it was: weights, what requires gradients, and the mode,
-# whichever it was.
+# texts, and leave the model as it was: weights and their number format, gradients, what
+# requires them, and the mode, whichever it was.
 
 
 # %% exercise="evaluate" points=3

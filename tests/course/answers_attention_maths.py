@@ -106,10 +106,6 @@ def entropy_by_entr(weights):
     return torch.special.entr(weights).sum(-1)
 
 
-def entropy_of_the_package(weights):
-    return al.attention.entropy(weights)
-
-
 # --- additive_scores ---
 def additive_by_loops(query, key, query_weight, key_weight, vector):
     if query.dim() > 2:
@@ -186,7 +182,7 @@ RIGHT = {
     "softmax": [softmax_by_rows, softmax_at_once, softmax_by_logarithms],
     "scaled_dot_scores": [scores_by_loops, scores_by_einsum],
     "softmax_gradient": [gradient_by_matrices, gradient_at_once],
-    "entropy": [entropy_with_where, entropy_with_a_clamp, entropy_by_entr, entropy_of_the_package],
+    "entropy": [entropy_with_where, entropy_with_a_clamp, entropy_by_entr],
     "additive_scores": [additive_by_expansion, additive_by_einsum],
     "sinusoidal_positions": [positions_by_loops, positions_at_once, positions_in_numpy],
 }
@@ -234,6 +230,7 @@ WRONG = {
         (lambda w: -torch.einsum("...k,...k->...", w, (w + 1e-2).log()), "Did you add 0.01"),
         (lambda w: torch.tensor(entropy_with_where(w.detach()).tolist()), "No gradient"),
         (lambda w: -torch.where(w > 0, w * w.log(), 0.0).sum(-1), "mended afterwards"),
+        (lambda w: al.attention.entropy(w), "ready-made entropy"),
     ],
     "additive_scores": [
         (additive_pairwise, "RuntimeError"),
