@@ -259,6 +259,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not plain or float32_kernel() == "torch" or not input.numel() or not weight.numel():
         return F.linear(input, weight, bias)
     if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+        # torch.utils.checkpoint counts what is saved, and computes it again outside of the block
+        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+            return F.linear(input, weight, bias)
         return _OneDNNLinear.apply(input, weight, bias)
     return _onednn(input, weight, bias)
 

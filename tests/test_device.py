@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from attnlab import device
 from attnlab.errors import AttnlabError
@@ -149,3 +150,16 @@ def test_a_time_is_the_shortest_of_several_on_one_thread(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activations_that_are_computed_again_get_the_same_gradients(onednn, reentrant):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 2))
+    texts = torch.randn(4, 8, requires_grad=True)
+    model(texts).sum().backward()
+    wanted = model[0].weight.grad
+    model.zero_grad()
+    with device.autocast(torch.device("cpu"), torch.float32):
+        answers = checkpoint(model, texts, use_reentrant=reentrant)
+    answers.sum().backward()
+    torch.testing.assert_close(model[0].weight.grad, wanted, rtol=1e-5, atol=1e-6)

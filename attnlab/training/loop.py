@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnlab.device import as_number_format, autocast, float32_products
+from attnlab.device import as_number_format, autocast
 from attnlab.errors import AttnlabError, AttnlabWarning, option, worded
 from attnlab.training.callbacks import Callback, CallbackList
 from attnlab.training.checkpoint import Checkpoint
@@ -208,8 +208,7 @@ def _forward_and_backward(run: Run, indices: np.ndarray, batch: Batch) -> float:
         inputs = {name: tensor.to(run.device) for name, tensor in batch(mine).items()}
         last = number == len(parts) - 1
         waits = contextlib.nullcontext() if last else run.accelerator.no_sync(run.wrapped)
-        # the block's second half matters where activations are computed again going backward
-        with waits, float32_products(run.device):
+        with waits:
             with autocast(run.device, run.dtype):
                 mean = run.objective(run.wrapped(**inputs), inputs)
             # gradients are averaged over processes, so each counts for its share of the batch

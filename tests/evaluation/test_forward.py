@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_models import CONFIGS
 from tiny_models import tiny as without_biases
 
-from attnlab import heads
+from attnlab import device, heads
 from attnlab.classification.classifier import Encoded
 from attnlab.errors import ModelError
 from attnlab.evaluation.forward import Ablation, Engine
@@ -73,6 +73,22 @@ def test_every_family_answers_as_its_model_with_any_settings(family):
         with torch.no_grad():
             mine = engine.logits(*engine.start(encoded, places), one)
         assert torch.allclose(mine, plain(clf.model, encoded, places, one), atol=2e-5)
+
+
+def test_the_engine_multiplies_with_the_kernel_of_the_processor(family, monkeypatch):
+    clf, engine = family
+    encoded, kernel, calls = texts(clf.model), device._onednn, []
+    monkeypatch.setattr(device, "float32_kernel", lambda: "onednn")
+    monkeypatch.setattr(device, "_onednn", lambda *given: calls.append(1) or kernel(*given))
+    with torch.no_grad():
+        hidden, mask = engine.start(encoded, [0, 1, 2, 3])
+        calls.clear()
+        mine = engine.logits(hidden, mask)
+    # of each layer: output, feed-forward up and down; queries, keys and values but for the last
+    assert len(calls) == 3 * 3 + 2
+    assert torch.allclose(
+        mine, plain(clf.model, encoded, [0, 1, 2, 3], HeadSettings(3, 4)), atol=2e-5
+    )
 
 
 @settings(max_examples=25, deadline=None)
