@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab import attention as attention
     from attnlab import balance as balance
     from attnlab import classification as classification
+    from attnlab import compression as compression
     from attnlab import datasets as datasets
     from attnlab import device as device
     from attnlab import errors as errors

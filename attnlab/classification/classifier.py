@@ -30,6 +30,7 @@ from attnlab.classification.encoding import (
 from attnlab.classification.fingerprints import base_fingerprint
 from attnlab.classification.merging_adapters import merged
 from attnlab.classification.saving import quietly, whole_folder
+from attnlab.classification.structure import write_model
 from attnlab.device import autocast, number_format
 from attnlab.errors import ModelError
 from attnlab.heads.maps import AttentionMaps
@@ -238,7 +239,7 @@ class Classifier:
             save_adapter(self.model, self._record(), folder)
             return Path(folder)
         with whole_folder(folder) as partial, quietly():
-            merged(self.model).save_pretrained(partial)
+            write_model(merged(self.model), partial)
             self.tokenizer.save_pretrained(partial)
         return Path(folder)
 

@@ -27,6 +27,7 @@ from attnlab.classification.failures import (
 )
 from attnlab.classification.naming import BUNDLED, located
 from attnlab.classification.saving import quietly
+from attnlab.classification.structure import is_changed, restore, unpacked
 from attnlab.device import device as default_device
 from attnlab.errors import ModelError
 from attnlab.files import read_json, read_tensors
@@ -105,8 +106,8 @@ def load_model(name: str | os.PathLike[str], kind: Any) -> tuple[Any, Any]:
         if kind is AutoModelForSequenceClassification:
             refuse_other_tasks(config)
         tokenizer = _tokenizer(name, config, kind)
-        if getattr(config, heads.PRUNED, None):
-            return _load_pruned(name, config, kind), tokenizer
+        if is_changed(config):
+            return _load_changed(name, config, kind), tokenizer
         model, loading = kind.from_pretrained(
             name,
             config=config,
@@ -148,10 +149,11 @@ def load_base(
         config = _configuration(place, pretrained, num_labels=labels)
         config.problem_type = None  # of a base that was fine-tuned before
         tokenizer = _tokenizer(place, config, kind)
-        if getattr(config, heads.PRUNED, None):
+        if is_changed(config):
             raise ModelError(
-                f"{str(name)!r} has heads removed for good, and fine-tuning starts from whole "
-                "models. Fine-tune first, then prune."
+                f"{str(name)!r} was compressed, or has heads removed for good, and fine-tuning "
+                "starts from whole models. Fine-tune first, then compress; or let it learn from "
+                "what it came from, in Python: al.compression.distil(teacher, student, splits)."
             )
         if not pretrained:
             model = kind.from_config(config, dtype=torch.float32)
@@ -190,10 +192,10 @@ def _tokenizer(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
     return tokenizer
 
 
-def _load_pruned(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
-    """A model some heads of which were removed for good: cut first, then filled."""
+def _load_changed(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
+    """A model that is no longer as its family has it: changed first, then filled."""
     model = kind.from_config(config, dtype=torch.float32)
-    heads.restore_structure(model)
+    restore(model)
     folder = Path(name)
     if not folder.is_dir():
         wanted = ["*.safetensors", "*.json"]
@@ -208,7 +210,7 @@ def _load_pruned(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
     for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
         tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
     expected = model.state_dict()
-    given = {name: tensor for name, tensor in tensors.items() if tensor.numel()}
+    given = {name: tensor for name, tensor in unpacked(model, tensors).items() if tensor.numel()}
     report = {
         "missing_keys": expected.keys() - given.keys(),
         "unexpected_keys": given.keys() - expected.keys(),

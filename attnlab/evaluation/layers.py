@@ -50,11 +50,10 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
         return copied(module.weight), copied(module.bias), module.eps
 
     layers = []
-    for index, (site, feed_forward) in enumerate(
-        zip(heads.sites(model), _feed_forwards(model), strict=True)
+    for index, (site, block) in enumerate(
+        zip(heads.sites(model), heads.feed_forwards(model), strict=True)
     ):
         active = heads.active_heads(model, index)
-        attention_norm, up, activation, down, ffn_norm = feed_forward
         if active:
             qkv = [
                 linear(getattr(site.module, name)) for name in (site.query, site.key, site.value)
@@ -70,11 +69,11 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
                 qkv_bias=torch.cat([bias for _, bias in qkv]),
                 out_proj=out_proj,
                 out_proj_bias=out_proj_bias,
-                attention_norm=norm(attention_norm),
-                ffn_up=linear(up),
-                activation=activation,
-                ffn_down=linear(down),
-                ffn_norm=norm(ffn_norm),
+                attention_norm=norm(block.attention_norm),
+                ffn_up=linear(block.up),
+                activation=block.activation,
+                ffn_down=linear(block.down),
+                ffn_norm=norm(block.norm),
                 active_heads=active,
                 head_dim=site.module.attention_head_size,
             )
@@ -102,37 +101,3 @@ def classification_head(model: Any) -> Callable[[Tensor], Tensor]:
     if family == "bert":
         return lambda hidden: classifier(base.pooler(hidden))
     return classifier  # RoBERTa and ELECTRA: it takes [CLS] itself
-
-
-def _feed_forwards(model: Any) -> list[tuple[Any, ...]]:
-    """For each layer: norm after attention, first linear, activation, second linear, last norm."""
-    base, family = model.base_model, model.config.model_type
-    if family == "distilbert":
-        return [
-            (
-                layer.sa_layer_norm,
-                layer.ffn.lin1,
-                layer.ffn.activation,
-                layer.ffn.lin2,
-                layer.output_layer_norm,
-            )
-            for layer in base.transformer.layer
-        ]
-    if family == "albert":
-        found = []
-        for index in range(base.config.num_hidden_layers):
-            group = index * base.config.num_hidden_groups // base.config.num_hidden_layers
-            for layer in base.encoder.albert_layer_groups[group].albert_layers:
-                norm, last = layer.attention.LayerNorm, layer.full_layer_layer_norm
-                found.append((norm, layer.ffn, layer.activation, layer.ffn_output, last))
-        return found
-    return [
-        (
-            layer.attention.output.LayerNorm,
-            layer.intermediate.dense,
-            layer.intermediate.intermediate_act_fn,
-            layer.output.dense,
-            layer.output.LayerNorm,
-        )
-        for layer in base.encoder.layer
-    ]

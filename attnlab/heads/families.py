@@ -1,4 +1,4 @@
-"""Where each family of Transformers models keeps its attention, and which heads are still there."""
+"""Where each family of Transformers models keeps the parts of its layers; which heads are there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +27,29 @@ class Site:
     def output(self) -> Any:
         """The output projection, a Linear unless a model has been quantised or has an adapter."""
         return getattr(self.output_parent, self.output_name)
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """One feed-forward block: where its two projections are, and what stands around them."""
+
+    attention_norm: Any  # before it
+    up_parent: Any
+    up_name: str
+    activation: Callable[[Any], Any]
+    down_parent: Any
+    down_name: str
+    norm: Any  # after it
+
+    @property
+    def up(self) -> Any:
+        """The first projection, to the neurons."""
+        return getattr(self.up_parent, self.up_name)
+
+    @property
+    def down(self) -> Any:
+        """The second projection, from the neurons."""
+        return getattr(self.down_parent, self.down_name)
 
 
 def model_of(target: Any) -> PreTrainedModel:
@@ -58,13 +81,23 @@ def _unwrapped(model: Any) -> Any:
 
 def sites(model: PreTrainedModel) -> list[Site]:
     """Where each layer's attention is; ModelError for a family whose attention we cannot reach."""
-    family = getattr(model.config, "model_type", "?")
-    if family not in _FAMILIES:
+    return _family(model).sites(model.base_model)
+
+
+def feed_forwards(model: PreTrainedModel) -> list[FeedForward]:
+    """Where each layer's feed-forward block is; ModelError for a family we do not know."""
+    return _family(model).feed_forwards(model.base_model)
+
+
+def layer_list(model: PreTrainedModel) -> nn.ModuleList:
+    """The encoder's layers, one module each; ModelError for ALBERT, whose layers are one module."""
+    family = _family(model)
+    if family.layer_list is None:
         raise ModelError(
-            f"The heads of a {family!r} model cannot be reached: its attention does not go through "
-            f"Transformers' attention interface in a way we know. Works: {', '.join(_FAMILIES)}."
+            f"The layers of a {model.config.model_type!r} model share their weights: there is no "
+            "layer that could go or be shared on its own. Heads and neurons can go."
         )
-    return _FAMILIES[family](model.base_model)
+    return family.layer_list(model.base_model)
 
 
 def size(target: Any) -> tuple[int, int]:
@@ -134,9 +167,17 @@ def _like_distilbert(base: Any) -> list[Site]:
 
 
 def _like_albert(base: Any) -> list[Site]:
-    config, groups = base.config, base.encoder.albert_layer_groups
     return [
         Site(layer.attention, "query", "key", "value", layer.attention, "dense")
+        for layer in _layers_of_albert(base)
+    ]
+
+
+def _layers_of_albert(base: Any) -> list[Any]:
+    """A module for each layer; the same one again where layers share their weights."""
+    config, groups = base.config, base.encoder.albert_layer_groups
+    return [
+        layer
         for index in range(config.num_hidden_layers)
         for layer in groups[
             index * config.num_hidden_groups // config.num_hidden_layers
@@ -144,12 +185,77 @@ def _like_albert(base: Any) -> list[Site]:
     ]
 
 
-_FAMILIES: dict[str, Callable[[Any], list[Site]]] = {
-    "bert": _like_bert,
-    "roberta": _like_bert,
-    "xlm-roberta": _like_bert,
-    "camembert": _like_bert,
-    "electra": _like_bert,
-    "distilbert": _like_distilbert,
-    "albert": _like_albert,
+def _feed_forwards_like_bert(base: Any) -> list[FeedForward]:
+    return [
+        FeedForward(
+            layer.attention.output.LayerNorm,
+            layer.intermediate,
+            "dense",
+            layer.intermediate.intermediate_act_fn,
+            layer.output,
+            "dense",
+            layer.output.LayerNorm,
+        )
+        for layer in base.encoder.layer
+    ]
+
+
+def _feed_forwards_like_distilbert(base: Any) -> list[FeedForward]:
+    return [
+        FeedForward(
+            layer.sa_layer_norm,
+            layer.ffn,
+            "lin1",
+            layer.ffn.activation,
+            layer.ffn,
+            "lin2",
+            layer.output_layer_norm,
+        )
+        for layer in base.transformer.layer
+    ]
+
+
+def _feed_forwards_like_albert(base: Any) -> list[FeedForward]:
+    return [
+        FeedForward(
+            layer.attention.LayerNorm,
+            layer,
+            "ffn",
+            layer.activation,
+            layer,
+            "ffn_output",
+            layer.full_layer_layer_norm,
+        )
+        for layer in _layers_of_albert(base)
+    ]
+
+
+def _family(model: PreTrainedModel) -> "_Family":
+    family = getattr(model.config, "model_type", "?")
+    if family not in _FAMILIES:
+        raise ModelError(
+            f"The heads of a {family!r} model cannot be reached: its attention does not go through "
+            f"Transformers' attention interface in a way we know. Works: {', '.join(_FAMILIES)}."
+        )
+    return _FAMILIES[family]
+
+
+@dataclass(frozen=True)
+class _Family:
+    sites: Callable[[Any], list[Site]]
+    feed_forwards: Callable[[Any], list[FeedForward]]
+    layer_list: Callable[[Any], nn.ModuleList] | None
+
+
+_BERT = _Family(_like_bert, _feed_forwards_like_bert, lambda base: base.encoder.layer)
+_FAMILIES = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "camembert": _BERT,
+    "electra": _BERT,
+    "distilbert": _Family(
+        _like_distilbert, _feed_forwards_like_distilbert, lambda base: base.transformer.layer
+    ),
+    "albert": _Family(_like_albert, _feed_forwards_like_albert, None),
 }

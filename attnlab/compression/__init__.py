@@ -1,0 +1,35 @@
+"""Compression: what can be taken away from a classifier, and what that saves.
+
+Every function takes a `Classifier` first and returns a new, smaller one, which predicts, saves and
+loads like any other; `steps` tells what was done to it.
+"""
+
+from typing import Any
+
+from attnlab.classification import structure
+from attnlab.compression.numbers import fake_quantized, prune_weights, quantize, share_weights
+from attnlab.compression.removing import prune_heads, prune_layers, prune_neurons
+from attnlab.compression.sharing import factorize, share_layers
+from attnlab.heads import model_of
+
+__all__ = [
+    "factorize",
+    "fake_quantized",
+    "prune_heads",
+    "prune_layers",
+    "prune_neurons",
+    "prune_weights",
+    "quantize",
+    "share_layers",
+    "share_weights",
+    "steps",
+]
+
+
+def steps(clf: Any) -> list[dict[str, Any]]:
+    """Return what was done to a classifier, in order: a dict for each step, its name as "step"."""
+    return structure.steps(model_of(clf))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
