@@ -1,7 +1,7 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu, and scores
-(two hours; only when named). Ratios compare both sides in the same run. Rows are merged into
+Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu; and, only
+when named, compression (an hour) and scores (two). Ratios compare both sides in the same run. Rows are merged into
 data/results.json by name, and the cards of our adapters are written anew from it.
 """
 
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import balancing
+import compressing
 import engine
 import finetuning
 import numpy as np
@@ -220,6 +221,7 @@ AREAS = {
     "finetune": finetuning.measure_speed,
     "balance": balancing.measure,
     "tuner": recovery.measure,
+    "compression": lambda: [*compressing.measure(), *compressing.measure_news()],
     "translation": lambda: [*translating.measure(), *translators.measure()],
     "gpu": lambda: [
         *finetuning.measure_gpu(),
@@ -228,7 +230,7 @@ AREAS = {
     ],
     "scores": finetuning.measure_scores,
 }
-LONG = ("scores",)
+LONG = ("scores", "compression")
 
 
 def machine() -> Row:

@@ -1,0 +1,235 @@
+"""Compression: the smallest good model, the frontier, early exit, and what a teacher is worth.
+
+Everything is chosen on dev and on training texts; test is opened once, for the rows that say so.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rows import Row, row
+
+import attnlab as al
+from attnlab import compression
+from attnlab.classification.classifier import Classifier
+from attnlab.datasets.splits import Splits
+from attnlab.datasets.texts import TextDataset
+from attnlab.statistics import paired_bootstrap, paired_test
+
+SEEDS = (0, 1, 2)
+KEEP = [0, 2, 5]
+WITHOUT = 2 / 3  # of the neurons of each layer go
+
+
+def measure() -> list[Row]:
+    """The small film classifier, and the same for news."""
+    clf = al.load_classifier("movie-sentiment")
+    splits = al.datasets.load("movie-sentiment")
+    with tempfile.TemporaryDirectory() as folder:
+        rows, students = _teacher(clf, splits)
+        rows += _small(clf, splits, Path(folder), "movie-sentiment")
+        rows += _frontier(clf, splits, students, Path(folder))
+    return rows + _exits(clf, splits)
+
+
+def measure_news() -> list[Row]:
+    """The same chain on long texts: Reuters R8."""
+    splits = al.datasets.load("reuters-r8")
+    teacher = al.finetune("minilm", splits, "frozen-embeddings", epochs=2, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        return _small(teacher, splits, Path(folder), "reuters-r8")
+
+
+def _student(clf: Classifier, splits: Splits, neurons: bool) -> Classifier:
+    """Layers 0, 2 and 5, and a third of their neurons, repaired from texts without labels."""
+    student = compression.prune_layers(clf, keep=KEEP)
+    if not neurons:
+        return student
+    some = splits.train.sample(min(500, len(splits.train)), seed=1)
+    return compression.prune_neurons(student, WITHOUT, data=some, repair=some.texts)
+
+
+def _teacher(clf: Classifier, splits: Splits) -> tuple[list[Row], dict[str, Classifier]]:
+    """The same student with and without a teacher: three seeds, paired text by text on test."""
+    student, labels = _student(clf, splits, neurons=False), _labels(clf, splits.test)
+    right: dict[str, list[np.ndarray]] = {"taught": [], "alone": []}
+    kept: dict[str, Classifier] = {}
+    for seed in SEEDS:
+        for name, teacher in (("taught", clf), ("alone", None)):
+            trained = compression.distil(teacher, student, splits, seed=seed)
+            right[name].append(_answers(trained, splits.test) == labels)
+            kept.setdefault(name, trained)
+    shares = {name: np.mean(runs, axis=0) for name, runs in right.items()}  # of seeds, for a text
+    gain = shares["taught"] - shares["alone"]
+    low, high = paired_bootstrap(gain)
+    return [
+        *(
+            row(
+                f"compression.teacher.{name}",
+                float(share.mean()),
+                "test accuracy, three seeds",
+                [float(one.mean()) for one in right[name]],
+                n=len(labels),
+            )
+            for name, share in shares.items()
+        ),
+        row(
+            "compression.teacher.gain",
+            float(gain.mean()),
+            "test accuracy, taught minus labels alone",
+            low=float(low),
+            high=float(high),
+            n=len(labels),
+        ),
+    ], kept
+
+
+def _small(clf: Classifier, splits: Splits, folder: Path, data: str) -> list[Row]:
+    """The chain, beside the untouched model in PyTorch and in ONNX Runtime, on test."""
+    small = compression.distil(clf, _student(clf, splits, neurons=True), splits, seed=0)
+    small = compression.trim_vocabulary(small, splits.train.texts)
+    models = {}
+    for name, one, bits in (
+        ("onnx-float32", clf, None),
+        ("onnx-int8", clf, "int8"),
+        ("small", small, "int8"),
+    ):
+        one.export(folder / data / name, quantize=bits)
+        models[name] = al.load_classifier(folder / data / name)
+    table = compression.compare({"torch": clf, **models}, splits.test).set_index("name")
+    start, rows = f"compression.{data}", []
+    plain = table.loc["onnx-float32"]
+    for name, one in table.iterrows():
+        rows += [
+            row(
+                f"{start}.{name}.accuracy",
+                one["accuracy"],
+                "test accuracy",
+                low=one["ci_low"],
+                high=one["ci_high"],
+                n=len(splits.test),
+            ),
+            row(f"{start}.{name}.megabytes", one["megabytes"], "MB, weights"),
+        ]
+        if name != "torch":
+            rows.append(
+                row(
+                    f"{start}.{name}.change",
+                    one["delta"],
+                    "test accuracy minus the untouched",
+                    low=one["delta_low"],
+                    high=one["delta_high"],
+                    n=len(splits.test),
+                )
+            )
+        for batch in (1, 32):
+            ratio = plain[f"ms_batch_{batch}"] / one[f"ms_batch_{batch}"]
+            rows.append(
+                row(
+                    f"{start}.{name}.speedup_{batch}",
+                    ratio,
+                    f"x of ONNX Runtime, float32, untouched, batch {batch}",
+                )
+            )
+    return rows
+
+
+def _frontier(
+    clf: Classifier, splits: Splits, students: dict[str, Classifier], folder: Path
+) -> list[Row]:
+    """Chosen models and random ones in one table, on dev: is one of ours dominated by chance?"""
+    some = splits.train.sample(500, seed=1)
+    ours = {
+        "untouched": clf,
+        "heads-25": compression.prune_heads(clf, 0.25, data=some, repair=some.texts),
+        "heads-50": compression.prune_heads(clf, 0.5, data=some, repair=some.texts),
+        "neurons-25": compression.prune_neurons(clf, 0.25, data=some, repair=some.texts),
+        "neurons-50": compression.prune_neurons(clf, 0.5, data=some, repair=some.texts),
+        "neurons-75": compression.prune_neurons(clf, 0.75, data=some, repair=some.texts),
+        "layers-5": compression.prune_layers(clf, 1, data=some),
+        "taught-3": students["taught"],
+    }
+    chance = {
+        "random-heads-25": compression.prune_heads(clf, 0.25, by="random"),
+        "random-heads-50": compression.prune_heads(clf, 0.5, by="random"),
+        "random-neurons-25": compression.prune_neurons(clf, 0.25, by="random"),
+        "random-neurons-50": compression.prune_neurons(clf, 0.5, by="random"),
+        "random-neurons-75": compression.prune_neurons(clf, 0.75, by="random"),
+        "random-layers-5": compression.prune_layers(clf, 1, by="random"),
+        "random-start-3": _from_scratch(clf, splits),
+    }
+    graphs = {}
+    for name, one in (ours | chance).items():
+        one.export(folder / "frontier" / name)
+        graphs[name] = al.load_classifier(folder / "frontier" / name)
+    table = compression.compare(graphs, splits.dev, memory=False).set_index("name")
+    beaten = sum(_dominated(table.loc[name], table.loc[list(chance)]) for name in ours)
+    rows = [
+        row(f"compression.frontier.{name}.{column}", one[column], unit)
+        for name, one in table.iterrows()
+        for column, unit in (
+            ("accuracy", "dev accuracy"),
+            ("ms_batch_1", "ms, one text, ONNX Runtime"),
+            ("megabytes", "MB, weights"),
+        )
+    ]
+    return [*rows, row("compression.frontier.beaten", beaten, f"of our {len(ours)} models")]
+
+
+def _dominated(one: pd.Series, others: pd.DataFrame) -> bool:
+    """Whether another is better and, by more than 3 %, quicker."""
+    better = others["accuracy"] > one["accuracy"]
+    quicker = others["ms_batch_1"] < 0.97 * one["ms_batch_1"]
+    return bool((better & quicker).any())
+
+
+def _from_scratch(clf: Classifier, splits: Splits) -> Classifier:
+    """A student of three layers whose layers start at random, taught in the same way."""
+    student = compression.prune_layers(clf, keep=KEEP)
+    torch.manual_seed(0)
+    for layer in al.heads.layer_list(student.model):
+        layer.apply(student.model._init_weights)
+    return compression.distil(clf, student, splits, seed=0)
+
+
+def _exits(clf: Classifier, splits: Splits) -> list[Row]:
+    """Leaving early: the threshold is chosen on dev, then accuracy and time are taken on test."""
+    early, labels = compression.early_exit(clf, splits), _labels(clf, splits.test)
+    chosen, rows = early.threshold, []
+    whole = _answers(clf, splits.test) == labels
+    for threshold in (0.3, 0.5, chosen):
+        early.threshold = threshold
+        name = "chosen" if threshold == chosen else f"entropy-{threshold}"
+        found = paired_test(whole, _answers(early, splits.test) == labels)
+        table = compression.compare({"whole": clf, "early": early}, splits.test, memory=False)
+        rows += [
+            row(f"compression.exit.{name}.threshold", threshold, "nats"),
+            row(
+                f"compression.exit.{name}.change",
+                found.delta,
+                "test accuracy",
+                low=found.low,
+                high=found.high,
+                n=len(labels),
+            ),
+            *(
+                row(
+                    f"compression.exit.{name}.speedup_{batch}",
+                    table[f"ms_batch_{batch}"][0] / table[f"ms_batch_{batch}"][1],
+                    f"x of the whole model in PyTorch, batch {batch}",
+                )
+                for batch in (1, 32)
+            ),
+        ]
+    return rows
+
+
+def _labels(clf: Classifier, data: TextDataset) -> np.ndarray:
+    return np.array(data.labels_in(clf.label_names))
+
+
+def _answers(model: object, data: TextDataset) -> np.ndarray:
+    names = model.label_names
+    return np.array([names.index(label) for label in model.predict(data.texts).labels])
