@@ -1,8 +1,8 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
 Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu; and, only
-when named, compression (an hour) and scores (two). Ratios compare both sides in the same run. Rows are merged into
-data/results.json by name, and the cards of our adapters are written anew from it.
+when named, compression (an hour) and scores (two). Ratios compare both sides in the same run. Rows
+are merged into data/results.json by name, and the cards of our adapters are written anew from it.
 """
 
 import datetime
