@@ -1,5 +1,8 @@
 """Stretches of training in which a head leaves its band, as on a control chart."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -20,6 +23,16 @@ _ALONE = 4  # times as far out as the median of the other heads of its layer
 _ONE_TOKEN = 0.9  # mean largest weight
 _ALL_TOKENS = 0.97  # mean normalised entropy
 _ENDS = {"largest": _ONE_TOKEN, "entropy": _ALL_TOKENS, "gradient": -np.inf}  # whatever others do
+# what is reported however slowly it came and whatever the others do: a contribution that falls to
+# a fiftieth, as the divergence from uniform attention, and a share that rises to nearly 1
+_CONSTANT = 0.99
+_NEARLY = 0.9  # a head that was so at first has not become constant
+_BY_LEVEL = {
+    "contribution": "no effect",
+    "js_uniform": "spread",
+    "cls": "collapse",
+    "sep": "collapse",
+}
 
 
 def episodes(table: pd.DataFrame, z: float = 15.0) -> pd.DataFrame:
@@ -39,6 +52,12 @@ def episodes(table: pd.DataFrame, z: float = 15.0) -> pd.DataFrame:
     is outside of stay as they are until it is back: inside in every measure, or, counting those in
     which it left, more than half of the way to the centre from one measurement to the next.
 
+    A band follows a head that gives in slowly. So what kills a head is reported however slowly it
+    came, from the second measurement on, and of all heads at once if need be: that it adds less
+    than a fiftieth of what it added at first, the median of its first six measurements; and that
+    its attention became constant: its divergence from uniform attention fell to a fiftieth, or its
+    share on [CLS] or [SEP] rose to 0.99 from less than 0.9.
+
     Parameters
     ----------
     table : `Recorder.table`, also of a run that still goes on
@@ -49,15 +68,20 @@ def episodes(table: pd.DataFrame, z: float = 15.0) -> pd.DataFrame:
     DataFrame, a row per head and stretch, by start: ``layer``, ``head``, ``kind``; ``start``, the
     step of the first measurement outside, and ``end``, that of the first one that is back (NaN
     while it lasts); ``strength``, the largest distance from the centre in half widths, and the
-    ``measure`` of which that is. The kinds:
+    ``measure`` of which that is; for what came slowly, the largest distance from where the head was
+    at first, as a multiple of that of the limit. The kinds:
 
-    - "collapse" onto one token: the mean largest weight is 0.9 or more, and was less
-    - "spread" to uniform attention: the normalised entropy is 0.97 or more, and was less
+    - "collapse" onto one token: the mean largest weight is 0.9 or more, or the share on [CLS] or
+      [SEP] 0.99, and was less
+    - "spread" to uniform attention: the normalised entropy is 0.97 or more, or the divergence from
+      uniform attention a fiftieth of what it was; it was not so at first
     - "dead gradient": less than a fiftieth of what is usual, for the head and for its layer
+    - "no effect": it still gets a gradient, or none was recorded, but adds less than a fiftieth of
+      what it added at first
     - "jump": anything else
 
-    Six measurements must have been inside before a head is judged. What was not measured (NaN) is
-    not judged.
+    Six measurements must have been inside before a head is judged by its band. What was not
+    measured (NaN) is not judged.
 
     Raises
     ------
@@ -68,19 +92,35 @@ def episodes(table: pd.DataFrame, z: float = 15.0) -> pd.DataFrame:
     """
     chart = _Chart(table, z)
     steps = [*chart.steps.tolist(), np.nan]
+    stretches = [
+        _Stretch(head, _kind(chart, head, slice(start, end)), start, end, strength, measure)
+        for head, measure, strength, start, end in chart.stretches
+    ]
     rows = [
         (
-            *chart.heads[head],
-            _kind(chart, head, slice(start, end)),
-            *(steps[start], steps[end]),
-            *(strength, chart.measures[measure]),
+            *chart.heads[one.head],
+            one.kind,
+            *(steps[one.start], steps[one.end]),
+            *(one.strength, chart.measures[one.measure]),
         )
-        for head, measure, strength, start, end in chart.stretches
+        for one in _with_levels(stretches, chart)
     ]
     kinds = {"layer": int, "head": int, "kind": str, "start": int, "end": float, "strength": float}
     kinds["measure"] = str
     found = pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
     return found.sort_values(["start", "layer", "head"], ignore_index=True)
+
+
+@dataclass
+class _Stretch:
+    """Measurements ``start`` to ``end``, the first that is back, of a head; numbers of places."""
+
+    head: int
+    kind: str
+    start: int
+    end: int
+    strength: float
+    measure: int
 
 
 def bands(
@@ -213,6 +253,85 @@ def _kind(chart: _Chart, head: int, span: slice) -> str:
         if slope < np.nanmedian(theirs) - _DEAD:
             return "dead gradient"
     return "jump"
+
+
+def _with_levels(stretches: list[_Stretch], chart: _Chart) -> list[_Stretch]:
+    """Those found by bands, and those found by levels that they do not say yet."""
+    found, by_band = list(stretches), len(stretches)
+    for one in _by_level(chart):
+        there = [
+            other
+            for other in found
+            if other.head == one.head and other.start < one.end and one.start < other.end
+        ]
+        kinds = {other.kind for other in there}
+        if one.kind in kinds or (one.kind == "no effect" and "dead gradient" in kinds):
+            continue
+        jumps = [other for other in found[:by_band] if other in there and other.kind == "jump"]
+        if jumps:
+            jump = jumps[0]
+            jump.kind = one.kind
+            jump.start, jump.end = min(jump.start, one.start), max(jump.end, one.end)
+        else:
+            found.append(one)
+    return found
+
+
+def _by_level(chart: _Chart) -> Iterator[_Stretch]:
+    """Stretches in which a head has no effect or constant attention, compared with its first."""
+    for name, kind in _BY_LEVEL.items():
+        if name not in chart.measures:
+            continue
+        measure = chart.measures.index(name)
+        raw = chart.raw[measure]
+        if name == "contribution" and "entropy" in chart.measures:
+            # nothing at all is added where attention was measured and a length was not
+            seen = np.isfinite(chart.raw[chart.measures.index("entropy")])
+            raw = np.where(seen & np.isnan(raw), 0.0, raw)
+        for head, values in enumerate(raw):
+            for start, end, strength in _runs(
+                values, _risen if name in ("cls", "sep") else _fallen
+            ):
+                yield _Stretch(head, kind, start, end, strength, measure)
+
+
+def _fallen(value: float, first: float) -> float:
+    """How far a value fell from the first, in powers of a fiftieth, at most 2."""
+    if first <= 0:
+        return 0.0
+    return min(-float(np.log(max(value / first, np.exp(-2 * _DEAD)))) / _DEAD, 2.0)
+
+
+def _risen(value: float, first: float) -> float:
+    """How far a share rose from the first, 1 at what is constant."""
+    if first >= _NEARLY:
+        return 0.0
+    return (value - first) / (_CONSTANT - first)
+
+
+def _runs(
+    values: np.ndarray, far: Callable[[float, float], float]
+) -> Iterator[tuple[int, int, float]]:
+    """Stretches that are 1 or more from the first: start, end, and how far they are at most.
+
+    The first is the median of the first six measurements that are in none.
+    """
+    usual: list[float] = []
+    start, most = -1, 0.0
+    for time, value in enumerate(values.tolist()):
+        if not np.isfinite(value):
+            continue
+        distance = far(value, float(np.median(usual))) if usual else 0.0
+        if distance >= 1:
+            start, most = (time, distance) if start < 0 else (start, max(most, distance))
+            continue
+        if start >= 0:
+            yield start, time, most
+            start = -1
+        if len(usual) < _FEWEST:
+            usual.append(value)
+    if start >= 0:
+        yield start, len(values), most
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:

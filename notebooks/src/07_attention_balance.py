@@ -678,6 +678,7 @@ al.plots.similarity(alike)
 # | collapse | now gives nearly all to one token |
 # | spread | now looks at all tokens nearly alike |
 # | dead gradient | gets far less gradient than usual, and than its layer |
+# | no effect | adds less than a fiftieth of what it added at first |
 # | jump | anything else |
 #
 # *Strength* is how far out it was at most: 1 is the edge of the band, 2 twice as far

@@ -411,6 +411,45 @@ def test_a_table_of_another_kind_is_refused():
         episodes(Recorder(["a film"]))
 
 
+def test_a_head_that_fades_away_slowly_has_no_effect_and_one_that_fades_less_is_in_line():
+    values, share = series(), np.exp(-0.15 * np.arange(STEPS))
+    values["contribution"][:, 1, 1], values["contribution"][:, 1, 2] = 3 * share, 3 * share**0.6
+    (row,) = episodes(tidy(values)).query("kind == 'no effect'").itertuples()
+    first = np.median(share[:6])
+    assert (row.layer, row.head, row.measure) == (1, 1, "contribution")
+    assert row.start == EVERY * int(np.argmax(share < first / 50))
+    assert np.isnan(row.end)
+    assert row.strength == pytest.approx(np.log(first / share[-1]) / np.log(50))
+
+
+def test_heads_that_fade_away_all_at_once_and_slowly_are_all_named_while_it_lasts():
+    values = series()
+    values["contribution"][10:30] *= 1e-6
+    found = episodes(tidy({"contribution": values["contribution"]}))
+    assert set(found["kind"]) == {"no effect"}
+    assert len(found) == LAYERS * HEADS
+    assert set(zip(found["start"], found["end"], strict=True)) == {(10 * EVERY, 30 * EVERY)}
+
+
+def test_a_head_that_never_had_an_effect_has_not_lost_it():
+    values = series()
+    values["contribution"][:, 2, 3] = 0
+    assert "no effect" not in set(episodes(tidy(values))["kind"])
+
+
+def test_attention_that_slowly_becomes_constant_is_named_and_what_always_was_is_not():
+    values, time = series(), np.arange(STEPS)
+    values["js_uniform"] = np.full_like(values["entropy"], 0.2)
+    values["js_uniform"][:, 0, 1] = 0.2 * np.exp(-0.2 * time)
+    values["sep"] = np.full_like(values["entropy"], 0.3)
+    values["sep"][:, 3, 4] = (0.5 + 0.02 * time).clip(0, 0.995)
+    values["sep"][:, 3, 5] = 0.995
+    found = episodes(tidy(values)).set_index(["layer", "head"])
+    assert found.loc[(0, 1), ["kind", "measure"]].tolist() == ["spread", "js_uniform"]
+    assert found.loc[(3, 4), ["kind", "measure", "start"]].tolist() == ["collapse", "sep", 125]
+    assert (3, 5) not in found.index
+
+
 # ── in a real training ─────────────────────────────────────────────────────────────────────────
 
 
@@ -440,3 +479,34 @@ def test_heads_tampered_with_in_a_real_training_are_caught(movies):
     assert found.loc[(1, 4), ["kind", "start", "end"]].tolist() == ["collapse", 22, 30]
     assert found.loc[(3, 8), ["kind", "start", "end"]].tolist() == ["spread", 22, 30]
     assert len(found.index.unique()) <= 2 + 0.05 * 72
+
+
+def test_heads_that_die_in_a_short_training_are_reported(tiny_base, movies):
+    """The value of one is made 0, that of another fades; a third one's queries become 0."""
+    dead, fading, even = (0, 1), (1, 2), (2, 0)
+
+    def kill(run):
+        for layer, head in (dead, fading, even):
+            module, rows = (
+                heads.sites(run.learner.model)[layer].module,
+                slice(8 * head, 8 * head + 8),
+            )
+            if (layer, head) == fading:
+                module.value.weight.data[rows] *= 0.6
+                module.value.bias.data[rows] *= 0.6
+            elif run.step >= 8:
+                linear = module.value if (layer, head) == dead else module.query
+                linear.weight.data[rows] = 0
+                linear.bias.data[rows] = 0
+
+    recorder = Recorder(["A dull film.", "Fine and funny, all of it."], 1)
+    short = [text for text in range(len(movies.train)) if len(movies.train.texts[text]) < 60]
+    data = Splits(movies.train.select(short[:64]), movies.dev.sample(8), movies.test.sample(8))
+    both = [EachStep(kill), recorder]
+    al.finetune(tiny_base, data, "frozen-embeddings", epochs=2, batch_size=8, callbacks=both)
+    found = episodes(recorder.table).set_index(["layer", "head"])
+    assert found.loc[dead, ["kind", "start"]].tolist() == ["no effect", 8]
+    assert found.loc[fading, "kind"] == "no effect"
+    assert found.loc[even, ["kind", "start"]].tolist() == ["spread", 8]
+    assert np.isnan(found.loc[[dead, fading, even], "end"]).all()
+    assert len(found) == 3

@@ -26,6 +26,7 @@ KIND_COLOURS = {
     "spread": "#1f5fa8",
     "jump": "#8f1fff",
     "dead gradient": "#00795c",
+    "no effect": "#6b5a00",
 }
 EPISODE_COLUMNS = ("layer", "head", "kind", "start", "end", "strength", "measure")
 _MOST_SPANS = 6  # heads

@@ -68,7 +68,7 @@ function render(context) {
   const spans = panel("spans", "Out of line");
   const overall = panel("overall", "Overall balance");
   overall.note.textContent = "dashed: over tokens · dotted: over heads";
-  const kinds = ["collapse", "spread", "jump", "dead gradient"].map((kind) => make("span", { className: "kind" }, make("i", { className: kindClass(kind) }), kind));
+  const kinds = ["collapse", "spread", "jump", "dead gradient", "no effect"].map((kind) => make("span", { className: "kind" }, make("i", { className: kindClass(kind) }), kind));
   spans.note.append(...kinds);
 
   const looked = make("b");
