@@ -210,6 +210,25 @@ def everyone_can_read(page, root, shot, height=600, width=900):
     box = root.bounding_box()
     assert box["height"] <= height
     assert box["width"] <= width
+    fits_every_screen(page, root)
+
+
+def fits_every_screen(page, root):
+    """On a phone no word is cut or sticks out, and on a wide screen it takes the width it has."""
+    before = page.viewport_size
+    page.evaluate("() => jupyterapp.shell.collapseLeft()")
+    for width in (390, 1920):
+        page.set_viewport_size({"width": width, "height": 1400})
+        page.wait_for_timeout(500)
+        root.evaluate("one => one.scrollIntoView({ block: 'start' })")
+        page.wait_for_timeout(500)
+        assert root.evaluate(CUT) == [], width
+        assert root.evaluate(OUTSIDE) == [], width
+        assert root.evaluate("one => one.parentElement.clientWidth - one.offsetWidth") <= 1
+        assert (width > 1000) == (root.bounding_box()["width"] > 1500)
+    page.evaluate("() => jupyterapp.shell.expandLeft()")
+    page.set_viewport_size(before)
+    page.wait_for_timeout(500)
 
 
 class Notebook:

@@ -2,6 +2,7 @@
 
 import pytest
 from desk_page import CONTRAST, mixer, open_desk
+from jupyter_page import CUT, OUTSIDE, SCROLLS
 
 import attnlab as al
 
@@ -58,6 +59,40 @@ def test_digits_can_be_read_on_every_colour_of_a_map_of_heads(page, theme):
 
 def _state(desk):
     return {name: getattr(desk, name) for name in ("settings", "start", "report", "code", "error")}
+
+
+# Where every part stands, and in what colours and letters.
+LOOKS = """() => [...document.querySelectorAll('.attnlab-widget, .attnlab-widget *')].map(one => {
+  const { x, y, width, height } = one.getBoundingClientRect();
+  const { color, backgroundColor, fontSize, whiteSpace, display } = getComputedStyle(one);
+  return [x, y, width, height, color, backgroundColor, fontSize, whiteSpace, display].join(' '); })"""
+
+
+@pytest.mark.parametrize("width", [300, 900, 1700])
+@pytest.mark.parametrize("name", ["mixer", "softmax"])
+def test_a_desk_looks_the_same_whatever_desks_are_shown_after_it(page, name, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    if name == "mixer":
+        mixer(page)
+    else:
+        open_desk(page, "softmax", ("charts", "softmax"), _state(al.SoftmaxDesk()))
+    before = page.evaluate(LOOKS)
+    for desk in (al.TranslationDesk, al.TrainingCurve, al.BalanceMeter, al.TunerDesk, al.MaskDesk):
+        page.add_style_tag(content=desk._css)
+    page.wait_for_timeout(200)
+    after = page.evaluate(LOOKS)
+    assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == []
+
+
+@pytest.mark.parametrize("width", [262, 390, 900, 1700])
+def test_the_softmax_desk_has_room_for_its_words(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    open_desk(page, "softmax", ("charts", "softmax"), _state(al.SoftmaxDesk()))
+    root = page.locator(".attnlab-softmax")
+    assert root.evaluate(CUT) == []
+    assert root.evaluate(OUTSIDE) == []
+    assert root.evaluate(SCROLLS) == []
+    assert root.bounding_box()["width"] == width
 
 
 def test_the_name_of_a_layer_or_head_sets_all_its_faders(page):

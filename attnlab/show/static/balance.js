@@ -71,7 +71,7 @@ function render(context) {
   const left = make("div", { className: "balance-left" }, dial.box, remark, progress, keep);
   const numbers = make("div", { className: "balance-numbers" }, make("div", { className: "balance-name" }, name, note), table);
   const sentence = make("div", { className: "balance-sentence" }, text.box, picture, told);
-  const right = make("div", {}, grid.box, legend.box, make("div", { className: "balance-closely" }, numbers, sentence));
+  const right = make("div", { className: "balance-right" }, grid.box, legend.box, make("div", { className: "balance-closely" }, numbers, sentence));
   root.append(bar, make("div", { className: "balance-columns" }, left, right), complaint);
 
   function draw() {

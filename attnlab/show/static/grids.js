@@ -18,7 +18,7 @@ export function headGrid({ layers, heads, label, choose, dense = heads > 16 || l
       return cell;
     });
     cells.push(line);
-    rows.push(make("div", { role: "row", className: "line" }, make("div", { role: "rowheader", className: "name side", textContent: `layer ${layer}` }), ...line));
+    rows.push(make("div", { role: "row", className: "line" }, make("div", { role: "rowheader", className: "name side" }, make("span", { textContent: "layer " }), String(layer)), ...line));
   }
   const grid = make("div", { role: "grid", className: `head-grid${dense ? " dense" : ""}`, "aria-label": label }, ...rows);
   grid.style.setProperty("--heads", heads);
@@ -40,6 +40,7 @@ export function headGrid({ layers, heads, label, choose, dense = heads > 16 || l
   function draw(map, colours, [layer, head]) {
     grid.setAttribute("aria-description", map.alt);
     chosen = [layer, head];
+    grid.classList.toggle("signed", Boolean(map.signed));
     cells.forEach((line, l) => line.forEach((cell, h) => {
       const value = map.values ? map.values[l][h] : null;
       const gone = map.values !== null && value === null;
@@ -50,7 +51,7 @@ export function headGrid({ layers, heads, label, choose, dense = heads > 16 || l
       cell.style.color = ground ? inkOn(ground) : "";
       cell.classList.toggle("gone", gone);
       cell.classList.toggle("chosen", here);
-      cell.textContent = dense ? "" : words;
+      cell.replaceChildren(make("span", { textContent: dense ? "" : words })); // hidden where it has no room
       cell.title = `layer ${l} head ${h}${words || gone ? `: ${words || "not there"}` : ""}`;
       cell.setAttribute("aria-label", cell.title);
       cell.setAttribute("aria-selected", String(here));

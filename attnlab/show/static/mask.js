@@ -6,6 +6,7 @@ import { colourOf, inkOn } from "./colours.js";
 import { clamp, cut } from "./pictures.js";
 
 const ROOM = { sum: 50, track: 56, number: 34, gap: 8, end: 8 }; // right of the grid, in pixels
+const LEAST = 12; // pixels of a cell: below it the names of the keys run into each other
 const TICKS = [0, 0.05, 0.25, 0.5, 1]; // of the colour scale
 const PLACES = [["before", "before the softmax (right)"], ["after", "after it (a common mistake)"]];
 const HINT = "Point at a row, or step through the rows with the arrow keys, to read it.";
@@ -25,12 +26,15 @@ function plan(width, tokens, element) {
   const names = widest(tokens.map(named), element);
   const left = Math.max(56, names + 12);
   const top = Math.max(40, names + 10);
-  const right = ROOM.sum + ROOM.gap + ROOM.track + ROOM.number + ROOM.end;
-  const cell = Math.min(72, (width - left - right) / tokens.length);
-  const row = Math.max(15, Math.min(44, Math.floor(322 / tokens.length)));
+  const beside = ROOM.gap + ROOM.track + ROOM.number + ROOM.end;
+  const tight = width - left - ROOM.sum - beside < LEAST * tokens.length; // the numbers of keys stand below, for the row at hand
+  const right = tight ? ROOM.sum - 12 : ROOM.sum + beside;
+  const cell = Math.max(LEAST, Math.min(100, (width - left - right) / tokens.length));
+  const row = Math.max(15, Math.min(44, Math.floor((width > 1000 ? 420 : 322) / tokens.length)));
   const end = left + cell * tokens.length;
+  const sum = end + (tight ? right : ROOM.sum) - 2;
   const track = end + ROOM.sum + ROOM.gap;
-  return { available: width, left, top, cell, row, end, track, width: end + right, height: top + row * tokens.length + 2 };
+  return { available: width, left, top, cell, row, end, sum, track, tight, width: end + right, height: top + row * tokens.length + 2 };
 }
 
 function render(context) {
@@ -112,11 +116,12 @@ function render(context) {
 
   function layOut(width) {
     layout = plan(width, tokens, root);
-    const { left, top, cell, row, end: edge, track, width: all, height } = layout;
+    const { left, top, cell, row, sum: edge, track, tight, width: all, height } = layout;
     frame.setAttribute("width", all - 2);
     frame.setAttribute("height", row);
     const write = (words, x, y, properties = {}) => drawn("text", { x, y, ...properties }, words);
     const whole = (token) => drawn("title", {}, token);
+    svg.classList.toggle("tight", tight);
     svg.setAttribute("width", all);
     svg.setAttribute("height", height);
     const lines = drawn("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
@@ -138,13 +143,13 @@ function render(context) {
       });
       const name = write(named(token), left - 7, base, { class: "name", "text-anchor": "end" });
       name.append(whole(token));
-      const sum = write("", edge + ROOM.sum - 2, base, { class: "sum", "text-anchor": "end" });
+      const sum = write("", edge, base, { class: "sum", "text-anchor": "end" });
       const bar = drawn("rect", { class: "bar", x: track, y: y + row / 2 - 4, height: 8, width: 0 });
       const effective = write("", track + ROOM.track + ROOM.number - 2, base, { class: "effective", "text-anchor": "end" });
       const made = drawn("g", { class: "row", role: "option", "aria-selected": "false" },
         drawn("rect", { class: "catch", x: 0, y, width: all, height: row }), name, ...cells.map(({ box }) => box),
         ...cells.flatMap(({ number }) => number ?? []), sum,
-        drawn("rect", { class: "track", x: track, y: y + row / 2 - 4, height: 8, width: ROOM.track }), bar, effective);
+        ...tight ? [] : [drawn("rect", { class: "track", x: track, y: y + row / 2 - 4, height: 8, width: ROOM.track }), bar, effective]);
       made.addEventListener("pointerenter", () => { pointed = index; point(); });
       made.addEventListener("focus", () => { focused = stop = index; point(); });
       made.addEventListener("blur", () => { focused = null; point(); });
@@ -156,8 +161,8 @@ function render(context) {
     const before = focused;
     svg.replaceChildren(drawn("defs", {}, lines), write("key →", left - 7, top - 22, { "text-anchor": "end" }),
       write("query ↓", left - 7, top - 7, { "text-anchor": "end" }), ...columns,
-      write("row", edge + ROOM.sum - 2, top - 21, { "text-anchor": "end" }), write("sum", edge + ROOM.sum - 2, top - 7, { "text-anchor": "end" }),
-      write("effective keys", track, top - 21), write(`of ${count}`, track, top - 7), list, frame);
+      write("row", edge, top - 21, { "text-anchor": "end" }), write("sum", edge, top - 7, { "text-anchor": "end" }),
+      ...tight ? [] : [write("effective keys", track, top - 21), write(`of ${count}`, track, top - 7)], list, frame);
     if (before === null) point();
     else rows[before].group.focus();
   }

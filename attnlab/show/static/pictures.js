@@ -4,7 +4,7 @@ import { drawn, make } from "./elements.js";
 import { colourOf, withSign } from "./colours.js";
 import { ramp } from "./grids.js";
 
-const LEGEND = 22; // pixels, below a map
+const WIDE = 360; // pixels that a drawing of bertviz takes
 
 export const cut = (token, most) => (token.length > most ? `${token.slice(0, most - 1)}…` : token);
 export const clamp = (low, value, high) => Math.max(low, Math.min(high, value));
@@ -40,20 +40,22 @@ export function attentionPicture(place, model) {
   function drawMap({ tokens, values, signed, limit, alt, label }) {
     const limits = { low: signed ? -limit : 0, high: limit };
     const colours = model.get("palette")[signed ? "signed" : "plain"];
-    const [width, height] = [place.clientWidth - 12, place.clientHeight - 12 - LEGEND];
-    const { svg } = heatMap({
-      rows: tokens, columns: tokens, values, signed, alt, limits, colours,
-      cell: (left, top) => Array(2).fill(clamp(11, Math.floor(Math.min((width - left) / tokens.length, (height - top) / tokens.length)), 26)),
-    });
     const legend = ramp();
     legend.draw({ ...limits, values, signed, digits: limit < 0.095 ? 3 : 2, label }, colours);
-    place.replaceChildren(svg, legend.box);
+    place.replaceChildren(legend.box);
+    const [width, height] = [place.clientWidth - 12, place.clientHeight - 16 - legend.box.offsetHeight];
+    const { svg } = heatMap({
+      rows: tokens, columns: tokens, values, signed, alt, limits, colours,
+      cell: (left, top) => Array(2).fill(clamp(11, Math.floor(Math.min((width - left) / tokens.length, (height - top) / tokens.length)), 36)),
+    });
+    place.prepend(svg);
   }
 
   function drawFrame({ alt, height, drawing }, serial, done) { // put on top when it has drawn itself: no flicker
     const frame = make("iframe", { title: alt });
     frame.setAttribute("sandbox", "allow-scripts");
-    const share = clamp(0.72, (place.clientHeight - 4) / height, 1); // the last token must be seen, and be read
+    // the last token must be seen, and be read
+    const share = clamp(0.72, Math.min((place.clientHeight - 4) / height, place.clientWidth / WIDE), 1);
     frame.style.height = `${height}px`;
     frame.style.width = `${100 / share}%`;
     frame.style.transform = `scale(${share})`;

@@ -71,7 +71,10 @@ function drawCurve(chart, { curve, settings, meters }) {
   const last = curve.widths.length - 1;
   const x = (place) => EDGE.left + 8 + (place / last) * (width - EDGE.left - EDGE.right - 20);
   const y = upward(chart, 0, 1, HALVES.map((share) => [share, `${100 * share} %`]), KEYS_ROOM);
-  curve.widths.forEach((value, place) => svg.append(drawn("text", { x: x(place), y: height - 4, "text-anchor": "middle" }, String(value))));
+  const every = x(1) - x(0) < 26 ? 2 : 1; // the numbers must not touch
+  curve.widths.forEach((value, place) => {
+    if ((last - place) % every === 0) svg.append(drawn("text", { x: x(place), y: height - 4, "text-anchor": "middle" }, String(value)));
+  });
   const here = curve.widths.indexOf(settings.width);
   svg.append(drawn("line", { class: "grid", x1: x(here), x2: x(here), y1: y(0), y2: y(1) }));
   const now = settings.scaled ? "divided" : "plain";

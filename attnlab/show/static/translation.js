@@ -58,8 +58,8 @@ function alignmentMap(choose) {
     const map = heatMap({
       rows: target, columns: tokens, values: weights, limits: { low: 0, high: limit }, colours, alt, most: 8, letter: 7.4,
       cell: (left, above) => [
-        clamp(11, Math.floor((place.clientWidth - left - 4) / tokens.length), 24),
-        clamp(13, Math.floor((place.clientHeight - above - 4) / target.length), 20),
+        clamp(11, Math.floor((place.clientWidth - left - 4) / tokens.length), 40),
+        clamp(13, Math.floor((place.clientHeight - above - 4) / target.length), 28),
       ],
     });
     [top, high] = [map.top, map.height];
@@ -83,11 +83,11 @@ function scorePanel() {
   const big = make("b");
   const interval = make("span", { className: "note" });
   const state = make("span", { className: "note", "data-progress": "" });
-  const svg = drawn("svg", { class: "score-lines", viewBox: "0 0 320 50", role: "img" });
+  const svg = drawn("svg", { class: "score-lines", role: "img" });
   const words = make("div", { className: "score-words", role: "status" });
   const box = make("div", { className: "score", role: "group", "aria-label": "Exact match" },
     make("div", { className: "score-head" }, make("span", { textContent: "Exact match" }), big, interval, state), svg, words);
-  const x = (share) => 42 + 270 * share;
+  const x = (share) => 42 + (svg.clientWidth - 50) * share;
   function line(y, name, { share, low, high }) {
     return drawn("g", { class: name },
       drawn("text", { x: 32, y: y + 4, "text-anchor": "end" }, name),
@@ -238,6 +238,7 @@ function render(context) {
   on("settings", drawSettings);
   on("score", drawScore);
   onResize(map.place, drawReport);
+  onResize(score.box, drawScore);
   return end;
 }
 

@@ -70,11 +70,12 @@ function render(context) {
   const drawAttention = attentionPicture(picture, model);
   const told = make("div", { className: "note tuner-note" });
 
-  root.append(bar, make("div", { className: "tuner-top" }, chart, make("div", {}, scroll, remark)),
+  root.append(bar, make("div", { className: "tuner-parts" },
+    make("div", { className: "tuner-top" }, chart, make("div", {}, scroll, remark)),
     make("div", { className: "tuner-chosen" }, name, why),
     make("div", { className: "tuner-bottom" },
       make("div", { className: "tuner-knobs" }, ...grids.map(({ box }) => box)),
-      make("div", { className: "tuner-sentence" }, make("div", { className: "tuner-look" }, place, kind.box), text.box, picture, told)), complaint);
+      make("div", { className: "tuner-sentence" }, make("div", { className: "tuner-look" }, place, kind.box), text.box, picture, told))), complaint);
 
   function row({ number, accepted, cells }, looked) {
     const show = make("button", { type: "button", textContent: number, title: number ? `Show round ${number}` : "Show the start", onclick: () => set({ round: number }) });

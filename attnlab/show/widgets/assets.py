@@ -5,6 +5,8 @@ import re
 from attnlab.files import PACKAGE
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+# a desk's own name at the start of a selector
+_OWN = re.compile(r"(?<![\w-])\.attnlab-(?!widget)")
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
@@ -21,8 +23,13 @@ def script(name: str) -> str:
 
 
 def style(*names: str) -> str:
-    """Return elements.css and then the style sheets of these names."""
-    return "".join(_read(f"{name}.css") for name in ("elements", *names))
+    """Return elements.css and then the style sheets of these names.
+
+    What a sheet says of one desk (``.attnlab-curve``) outranks what is said of all of them
+    (``.attnlab-widget``), also when another desk has brought the sheets of all once more.
+    """
+    sheets = "".join(_read(f"{name}.css") for name in ("elements", *names))
+    return _OWN.sub(".attnlab-widget.attnlab-", sheets)
 
 
 def _resolved(name: str, bundled: list[str], above: list[str]) -> str:
