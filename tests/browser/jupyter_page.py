@@ -222,8 +222,8 @@ def fits_every_screen(page, root):
         page.wait_for_timeout(500)
         root.evaluate("one => one.scrollIntoView({ block: 'start' })")
         page.wait_for_timeout(500)
-        assert root.evaluate(CUT) == [], width
-        assert root.evaluate(OUTSIDE) == [], width
+        words = root.evaluate(CUT) + root.evaluate(OUTSIDE)
+        assert not words, f"at {width} pixels: {words}"
         assert root.evaluate("one => one.parentElement.clientWidth - one.offsetWidth") <= 1
         assert (width > 1000) == (root.bounding_box()["width"] > 1500)
     page.evaluate("() => jupyterapp.shell.expandLeft()")

@@ -205,6 +205,7 @@ def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     row.press("Enter")
     wait_shown(page, ".attnlab-tuner", "2 5 0 change")
     assert page.locator(".tuner-chosen b").text_content() == "Round 2"
+    assert "its interval above 0" in page.locator(".tuner-why").text_content()
     assert (
         page.locator(".head-grid").first.locator("[data-layer='5'][data-head='2']").text_content()
         == "2.00"

@@ -65,7 +65,8 @@ def _state(desk):
 LOOKS = """() => [...document.querySelectorAll('.attnlab-widget, .attnlab-widget *')].map(one => {
   const { x, y, width, height } = one.getBoundingClientRect();
   const { color, backgroundColor, fontSize, whiteSpace, display } = getComputedStyle(one);
-  return [x, y, width, height, color, backgroundColor, fontSize, whiteSpace, display].join(' '); })"""
+  const box = [x, y, width, height];
+  return [...box, color, backgroundColor, fontSize, whiteSpace, display].join(' '); })"""
 
 
 @pytest.mark.parametrize("width", [300, 900, 1700])

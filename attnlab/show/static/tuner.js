@@ -90,10 +90,10 @@ function render(context) {
     const report = model.get("report");
     const { settings } = report;
     if (!svg.clientWidth) return; // not on the page yet
-    const why = (action) => !report.can.includes(action) && (action === "stop" ? "It does not run." : WHY_NOT[report.state]);
-    for (const [action, one] of Object.entries(asks)) turnOff(one, why(action));
+    const whyNot = (action) => !report.can.includes(action) && (action === "stop" ? "It does not run." : WHY_NOT[report.state]);
+    for (const [action, one] of Object.entries(asks)) turnOff(one, whyNot(action));
     doing.textContent = report.doing;
-    turnOff(hand, why("propose"));
+    turnOff(hand, whyNot("propose"));
     drawRounds(svg, report, (round) => set({ round }));
     svg.setAttribute("aria-label", report.alt);
     note.textContent = report.note;
