@@ -1,0 +1,69 @@
+"""What a timing depends on: the processor, what it can do, and the libraries that compute."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnlab.device import float32_kernel
+
+__all__ = ["hardware"]
+
+# circuits that decide how quick float32, bfloat16 and int8 are; x86 first, then Arm
+_MATTER = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+
+
+def hardware() -> dict[str, Any]:
+    """Return what a timing on this machine depends on.
+
+    Returns
+    -------
+    dict : ``cpu``, its name; ``cpu_flags``, those of its abilities that matter to products of
+        matrices (int8 is quick with VNNI or AMX, and slow without), empty where the system does not
+        say; ``float32_kernel`` of `device`; ``torch`` and ``onnxruntime``, versions, None where not
+        installed
+    """
+    name, flags = _cpu()
+    try:
+        runtime: str | None = importlib.metadata.version("onnxruntime")
+    except importlib.metadata.PackageNotFoundError:
+        runtime = None
+    return {
+        "cpu": name,
+        "cpu_flags": [flag for flag in _MATTER if flag in flags],
+        "float32_kernel": float32_kernel(),
+        "torch": torch.__version__,
+        "onnxruntime": runtime,
+    }
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """Name and abilities of the processor, as far as the system says."""
+    fallback = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return fallback, set()
+    pairs = (line.partition(":") for line in lines)
+    said = {name.strip(): value.strip() for name, _, value in pairs}
+    return said.get("model name") or fallback, set(
+        said.get("flags", said.get("Features", "")).split()
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
