@@ -7,12 +7,19 @@ loads like any other; `steps` tells what was done to it.
 from typing import Any
 
 from attnlab.classification import structure
+from attnlab.compression.batching import Throughput, throughput
+from attnlab.compression.comparing import compare
+from attnlab.compression.describing import describe
 from attnlab.compression.numbers import fake_quantized, prune_weights, quantize, share_weights
 from attnlab.compression.removing import prune_heads, prune_layers, prune_neurons
 from attnlab.compression.sharing import factorize, share_layers
+from attnlab.compression.vocabulary import trim_vocabulary
 from attnlab.heads import model_of
 
 __all__ = [
+    "Throughput",
+    "compare",
+    "describe",
     "factorize",
     "fake_quantized",
     "prune_heads",
@@ -23,6 +30,8 @@ __all__ = [
     "share_layers",
     "share_weights",
     "steps",
+    "throughput",
+    "trim_vocabulary",
 ]
 
 
