@@ -6,6 +6,7 @@ output of a figure has none). ``picture.figure`` is the matplotlib figure, yours
 
 from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
 from attnlab.show.plots.balance_meter import balance
+from attnlab.show.plots.compression import compression_frontier, weights_by_part
 from attnlab.show.plots.explained_tokens import explanations
 from attnlab.show.plots.head_effects import effects, pruning
 from attnlab.show.plots.head_focus import entropy, special_shares
@@ -47,6 +48,7 @@ __all__ = [
     "calibration",
     "clusters",
     "comparison",
+    "compression_frontier",
     "confusion",
     "effects",
     "entropy",
@@ -69,6 +71,7 @@ __all__ = [
     "special_shares",
     "table",
     "tuning",
+    "weights_by_part",
 ]
 
 

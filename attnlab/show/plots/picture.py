@@ -17,6 +17,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -194,9 +195,13 @@ def heatmap(values: Any, axes: Axes, **looks: Any) -> None:
     colours, width = mesh.get_facecolor(), np.shape(values)[1]
     for text in axes.texts[earlier[0] :]:
         column, row = (int(place) for place in text.get_position())
-        dark = _luminance(colours[row * width + column]) < 0.179
-        text.set_color("white" if dark else "black")
+        text.set_color(ink_on(colours[row * width + column]))
         text.set_text(_HYPHEN.sub("−", _MINUS_ZERO.sub("", text.get_text())))
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever has more contrast on a colour."""
+    return "white" if _luminance(np.array(to_rgb(colour))) < 0.179 else "black"
 
 
 def _luminance(colour: np.ndarray) -> float:
