@@ -1,12 +1,12 @@
 """What a smaller model costs and saves: one table for any number of models, on the same texts."""
 
+import contextlib
 import gc
 import math
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from attnlab.compression.hardware import hardware
-from attnlab.compression.peak_memory import peak_memory
+from attnlab.compression.peak_memory import LOAD_CLASSIFIER, peak_memory
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.evaluation.reports import calibration
@@ -49,7 +49,7 @@ def compare(
     seconds : after so long no new round of timing begins, half of it for each size of batch; there
         are at least 3 rounds of each
     repeats : rounds of timing at most, for each size of batch
-    threads : of torch and ONNX Runtime; default those that torch has now
+    threads : of torch, and of exported models with it; default those that torch has now
     memory : False leaves out the peak memory, which takes a new process for each model
 
     Returns
@@ -90,22 +90,21 @@ def compare(
     _check(models, data, seconds, repeats, threads)
     count = torch.get_num_threads() if threads is None else threads
     with _pinned(count):
-        running = {name: _with_threads(model, count) for name, model in models.items()}
-        answers = pd.DataFrame(_answers(running, data))
-        missing: dict[str, dict[str, str]] = {name: {} for name in running}
+        answers = pd.DataFrame(_answers(models, data))
+        missing: dict[str, dict[str, str]] = {name: {} for name in models}
         longest = sorted(data.texts, key=len, reverse=True)[:_LONGEST] if memory else None
         sizes = [_size(model, longest, count, missing[name]) for name, model in models.items()]
         with _no_collection(), warnings.catch_warnings():
             warnings.simplefilter("ignore", AttnlabWarning)  # of cut texts: said with the answers
-            single = _timed(running, data.texts, 1, repeats, seconds / 2)
-            batched = _timed(running, data.texts, _BATCH, repeats, seconds / 2)
+            single = _timed(models, data.texts, 1, repeats, seconds / 2)
+            batched = _timed(models, data.texts, _BATCH, repeats, seconds / 2)
     table = pd.concat([answers, pd.DataFrame(sizes)], axis=1).assign(
         ms_batch_1=np.median(single, axis=0),
         ms_batch_1_p95=np.quantile(single, 0.95, axis=0),
         ms_batch_32=np.median(batched, axis=0),
         texts_per_second_32=1000 * _BATCH / np.median(batched, axis=0),
     )
-    libraries = table["libraries_mb"].min()
+    libraries = float(table["libraries_mb"].min())
     table = table[list(_COLUMNS)]
     table.attrs = {
         "texts": len(data),
@@ -177,7 +176,7 @@ def _check(
             raise AttnlabError(f"{what} is {value!r}; expected a number above 0.")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _pinned(threads: int) -> Iterator[None]:
     """So many threads of torch inside the block."""
     before = torch.get_num_threads()
@@ -186,12 +185,6 @@ def _pinned(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _with_threads(model: Any, threads: int) -> Any:
-    """The model with so many threads of its own, if it has any: ONNX Runtime's are a session's."""
-    change = getattr(model, "with_threads", None)
-    return model if change is None else change(threads)
 
 
 # ── answers ────────────────────────────────────────────────────────────────────────────────────
@@ -237,7 +230,9 @@ def _size(
     """Parameters, those that are not 0, megabytes on disk, and with texts the peak memory."""
     columns = ("parameters", "nonzero", "megabytes", "peak_mb", "libraries_mb")
     found = dict.fromkeys(columns, math.nan)
-    module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    module = model
+    with contextlib.suppress(ModelError):  # an exported model says that it has no weights here
+        module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
     if isinstance(module, nn.Module):
         weights = list(module.parameters())  # each once, however many layers share it
         found["parameters"] = sum(weight.numel() for weight in weights)
@@ -247,10 +242,10 @@ def _size(
         if callable(count) and not isinstance(model, nn.Module):
             found[column] = count()
         elif math.isnan(found[column]):
-            missing[column] = f"a {type(model).__name__} does not say"
+            missing[column] = f"{type(model).__name__} does not say"
     with _saved(model) as folder:
         if folder is None:
-            why = f"a {type(model).__name__} is in no folder, and has no save"
+            why = f"{type(model).__name__} is in no folder, and has no save"
             missing.update(megabytes=why, peak_mb=why)
             return found
         files = [file for file in folder.rglob("*") if file.suffix in _WEIGHTS]
@@ -262,13 +257,14 @@ def _size(
             missing["peak_mb"] = "memory=False"
             return found
         try:
-            found["peak_mb"], found["libraries_mb"] = peak_memory(folder, texts, threads)
+            loader = _loader(model)
+            found["peak_mb"], found["libraries_mb"] = peak_memory(folder, texts, threads, loader)
         except AttnlabError as error:
             missing["peak_mb"] = str(error)
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def _saved(model: Any) -> Iterator[Path | None]:
     """A folder that the model is in: its own, or one that it is saved to; None if neither is."""
     own = getattr(model, "folder", None)
@@ -281,6 +277,14 @@ def _saved(model: Any) -> Iterator[Path | None]:
             yield folder
     else:
         yield None
+
+
+def _loader(model: Any) -> str:
+    """What reads the folder of a model: its class's own ``load`` if it has one."""
+    kind = type(model)
+    if callable(getattr(kind, "load", None)):
+        return f"{kind.__module__}:{kind.__qualname__}.load"
+    return LOAD_CLASSIFIER
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────────────
@@ -309,7 +313,7 @@ def _timed(
     return np.array(times)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
     """No garbage collection inside the block, as in `timeit`: it would hit one model or another."""
     collecting = gc.isenabled()

@@ -6,8 +6,7 @@ import pandas as pd
 from torch import nn
 
 from attnlab.classification.classifier import Classifier
-from attnlab.heads import model_of, sites
-from attnlab.heads.families import refuse_prefix
+from attnlab.heads import model_of, refuse_prefix, sites
 
 __all__ = ["PARTS", "describe"]
 

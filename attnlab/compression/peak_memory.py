@@ -1,6 +1,8 @@
 """Peak memory of predicting, measured in a process of its own."""
 
+import importlib
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -10,19 +12,23 @@ from pathlib import Path
 from attnlab.errors import AttnlabError
 from attnlab.files import PACKAGE
 
-__all__ = ["peak_memory"]
+__all__ = ["LOAD_CLASSIFIER", "peak_memory"]
 
+LOAD_CLASSIFIER = "attnlab.classification:load_classifier"
 _MINUTES = 10
 
 
-def peak_memory(folder: Path, texts: Sequence[str], threads: int) -> tuple[float, float]:
+def peak_memory(
+    folder: Path, texts: Sequence[str], threads: int, loader: str = LOAD_CLASSIFIER
+) -> tuple[float, float]:
     """Return the peak memory of a new process that loads a model and predicts.
 
     Parameters
     ----------
-    folder : for `load_classifier`
+    folder : of a saved model
     texts : list of str, or of (str, str), answered twice in one call each
     threads : of the process
+    loader : "module:function" that reads the folder
 
     Returns
     -------
@@ -44,7 +50,9 @@ def peak_memory(folder: Path, texts: Sequence[str], threads: int) -> tuple[float
         "OMP_NUM_THREADS": str(threads),
         "CUDA_VISIBLE_DEVICES": "",  # memory of the computer, not of a GPU
     }
-    asked = json.dumps({"folder": str(folder), "texts": list(texts), "threads": threads})
+    asked = json.dumps(
+        {"folder": str(folder), "texts": list(texts), "threads": threads, "loader": loader}
+    )
     try:
         done = subprocess.run(
             [sys.executable, "-m", __name__],
@@ -81,13 +89,13 @@ def _measure() -> None:
     """What the new process does: read what is asked, load, predict, and print two numbers."""
     import torch
 
-    from attnlab.classification import load_classifier
-
     asked = json.load(sys.stdin)
     texts = [tuple(text) if isinstance(text, list) else text for text in asked["texts"]]
     torch.set_num_threads(asked["threads"])
+    module, _, name = asked["loader"].partition(":")
+    load = operator.attrgetter(name)(importlib.import_module(module))
     before = _high_water_mark()
-    model = load_classifier(asked["folder"])
+    model = load(asked["folder"])
     for _ in range(2):
         model.predict(texts)
     print(json.dumps([_high_water_mark(), before]))

@@ -18,9 +18,9 @@ from attnlab.classification.classifier import Classifier, Text
 from attnlab.classification.encoding import encode
 from attnlab.classification.merging_adapters import merged
 from attnlab.classification.saving import quietly
+from attnlab.classification.structure import noted
 from attnlab.errors import DataError, ModelError
-from attnlab.heads import model_of
-from attnlab.heads.families import refuse_prefix
+from attnlab.heads import model_of, refuse_prefix
 
 __all__ = ["trim_vocabulary"]
 
@@ -76,13 +76,6 @@ def trim_vocabulary(clf: Classifier, texts: Sequence[Text], keep: Iterable[str] 
     return result
 
 
-def noted(model: Any, step: str, **about: Any) -> None:
-    """Add a step to what the model's configuration says was done to it."""
-    config = model_of(model).config
-    done = [*(getattr(config, "attnlab_steps", None) or []), {"step": step, **about}]
-    config.attnlab_steps = done
-
-
 # ── what stays ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -120,8 +113,14 @@ def _used(tokenizer: Any, texts: Sequence[Text], keep: Iterable[str]) -> set[int
     used |= {vocabulary[word] for word in words if word in vocabulary}
     for text in (text for word in words if word.strip() for text in (word, f" {word}")):
         used |= set(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-    parts = {part for text in texts for part in (text if isinstance(text, tuple) else (text,))}
+    unknown = np.flatnonzero(encoded.columns["input_ids"] == tokenizer.unk_token_id)
+    holding = np.unique(np.searchsorted(encoded.starts, unknown, "right") - 1)
+    parts = {part for index in holding for part in _parts(texts[index])}
     return used | _around_unknown_words(tokenizer, parts)
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return text if isinstance(text, tuple) else (text,)
 
 
 def _around_unknown_words(tokenizer: Any, texts: Iterable[str]) -> set[int]:
@@ -135,18 +134,15 @@ def _around_unknown_words(tokenizer: Any, texts: Iterable[str]) -> set[int]:
         return found
     vocabulary, mark = backend.get_vocab(), backend.model.continuing_subword_prefix
     longest, unknown = max(map(len, vocabulary)), backend.model.unk_token
-    listed = list(texts)
-    for text, cut in zip(
-        listed, backend.encode_batch(listed, add_special_tokens=False), strict=True
-    ):
-        if unknown not in cut.tokens:
-            continue
+    for text in texts:
         if backend.normalizer is not None:
             text = backend.normalizer.normalize_str(text)
         split = backend.pre_tokenizer.pre_tokenize_str(text) if backend.pre_tokenizer else ()
         for word in {word for word, _ in split}:
             if len(word) > backend.model.max_input_chars_per_word:
                 continue  # unknown whatever is in the vocabulary
+            if unknown not in (token.value for token in backend.model.tokenize(word)):
+                continue
             for start in range(len(word)):
                 ends = range(start + 1, min(len(word), start + longest) + 1)
                 pieces = (("" if not start else mark) + word[start:end] for end in ends)

@@ -143,16 +143,11 @@ def test_threads_are_pinned_said_and_given_back():
     before = torch.get_num_threads()
     seen = []
 
-    class Threaded(Says):
-        def with_threads(self, count):
-            seen.append(count)
-            return self
-
     model = Says(RIGHT)
     plain = model.predict
     model.predict = lambda texts: (seen.append(torch.get_num_threads()), plain(texts))[1]
     options = QUICK | {"threads": before + 1}
-    table = compare({"a": model, "b": Threaded(RIGHT)}, DATA, **options)
+    table = compare({"a": model, "b": Says(RIGHT)}, DATA, **options)
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
     assert table.attrs["threads"] == before + 1
@@ -203,15 +198,57 @@ def test_sizes_are_those_of_the_files_that_are_written(pair, tmp_path):
     )
 
 
+class Exported(Says):
+    """Has no weights here, as a model for ONNX Runtime, and lies in a folder."""
+
+    def __init__(self, folder):
+        super().__init__(RIGHT)
+        self.folder = folder
+
+    @property
+    def model(self):
+        raise ModelError("The weights are not here.")
+
+    def parameters(self):
+        return 1234
+
+
 def test_a_model_that_lies_in_a_folder_is_measured_there(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"0" * 5000)
     (tmp_path / "tokenizer.json").write_bytes(b"0" * 9000)
-    exported = Says(RIGHT)
-    exported.folder = tmp_path
-    exported.parameters = lambda: 1234
-    table = compare({"a": Says(RIGHT), "b": exported}, DATA, **QUICK)
+    table = compare({"a": Says(RIGHT), "b": Exported(tmp_path)}, DATA, **QUICK)
     assert table["megabytes"][1] == 0.005
     assert table["parameters"][1] == 1234
+    assert np.isnan(table["nonzero"][1])
+    assert table.attrs["not_measured"]["b"]["nonzero"] == "Exported does not say"
+
+
+def test_a_class_with_its_own_load_is_read_by_it(tmp_path, monkeypatch):
+    asked = []
+
+    class Early(Says):
+        @classmethod
+        def load(cls, folder):
+            raise NotImplementedError
+
+        def save(self, folder):
+            folder.mkdir()
+            (folder / "model.safetensors").write_bytes(b"0" * 100)
+
+    def peak(folder, texts, threads, loader):
+        asked.append((loader, threads, len(texts)))
+        return 500.0, 300.0
+
+    monkeypatch.setattr("attnlab.compression.comparing.peak_memory", peak)
+    models = {"a": Early(RIGHT), "b": Exported(tmp_path)}
+    table = compare(models, DATA, **QUICK | {"memory": True})
+    assert [loader.rpartition(":")[2].rpartition(".")[2] for loader, _, _ in asked] == [
+        "load",
+        "load_classifier",
+    ]
+    assert asked[0][1:] == (1, 10)
+    assert list(table["peak_mb"]) == [500, 500]
+    assert table.attrs["libraries_mb"] == 300
 
 
 @pytest.mark.slow  # starts three processes

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 import attnlab as al
 from attnlab.classification.classifier import Classifier
+from attnlab.compression.describing import describe
 from attnlab.compression.vocabulary import trim_vocabulary
 from attnlab.errors import DataError, ModelError
 
@@ -82,8 +83,8 @@ def test_special_tokens_stay_where_they_are_and_the_configuration_follows(both):
 def test_the_one_given_stays_as_it_is_and_the_step_is_noted(both):
     clf, smaller = both
     assert len(clf.tokenizer) == clf.model.config.vocab_size
-    assert not hasattr(clf.model.config, "attnlab_steps")
-    (step,) = smaller.model.config.attnlab_steps
+    assert al.compression.steps(clf) == []
+    (step,) = al.compression.steps(smaller)
     assert step == {
         "step": "trim_vocabulary",
         "pieces": len(smaller.tokenizer),
@@ -114,7 +115,7 @@ def test_it_can_be_trimmed_again_and_nothing_more_goes(both):
     _, smaller = both
     again = trim_vocabulary(smaller, USED)
     assert again.tokenizer.get_vocab() == smaller.tokenizer.get_vocab()
-    assert [step["step"] for step in again.model.config.attnlab_steps] == ["trim_vocabulary"] * 2
+    assert [step["step"] for step in al.compression.steps(again)] == ["trim_vocabulary"] * 2
 
 
 @pytest.mark.parametrize("family", MAKE)
@@ -182,6 +183,22 @@ def test_the_bundled_classifier_loses_most_of_its_words_and_no_answer(clf, some,
     size = (tmp_path / "small" / "model.safetensors").stat().st_size
     assert size == pytest.approx(4 * smaller.parameters(), rel=0.01)
     assert "[UNK]" not in smaller.tokenizer.tokenize("floccinaucinihilipilification")
+
+
+@pytest.mark.parametrize("make", ["quantize", "share_weights", "share_layers"])
+def test_it_goes_together_with_other_ways_to_be_small(make, tmp_path):
+    options = {"groups": [[0, 1]]} if make == "share_layers" else {"bits": 4}
+    clf = getattr(al.compression, make)(subword_classifier("bert"), **options)
+    smaller = trim_vocabulary(clf, USED)
+    assert torch.equal(logits(smaller, USED), logits(clf, USED))
+    clf.save(tmp_path / "whole")
+    smaller.save(tmp_path / "small")
+    loaded = al.load_classifier(tmp_path / "small", device="cpu")
+    assert torch.equal(logits(loaded, USED), logits(smaller, USED))
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("small", "whole")]
+    assert sizes[0] < sizes[1]
+    assert [step["step"] for step in al.compression.steps(loaded)] == [make, "trim_vocabulary"]
+    assert describe(smaller)["parameters"].sum() == smaller.parameters()
 
 
 # ── what is refused ────────────────────────────────────────────────────────────────────────────
