@@ -101,5 +101,9 @@ def _measure() -> None:
     print(json.dumps([_high_water_mark(), before]))
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 if __name__ == "__main__":
     _measure()

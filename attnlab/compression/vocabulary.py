@@ -343,3 +343,7 @@ def _check_same_pieces(
         f"The vocabulary of this {type(clf.tokenizer).__name__} cannot be trimmed: {why}. "
         f"Works: {_WORKS}."
     )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
