@@ -1,7 +1,6 @@
 """Fine-tuning: a BERT-family encoder learns from labelled texts, by the method of your choice."""
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +15,28 @@ from torch import nn
 from attnlab.classification.adapter_files import save_adapter
 from attnlab.classification.belonging import longest_text
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.encoding import Encoded
 from attnlab.classification.fingerprints import base_fingerprint
+from attnlab.classification.fitting import fit, usable
 from attnlab.classification.loading import load_base
 from attnlab.classification.methods import (
     LEARNING_RATES,
     Method,
-    parameters_on_top,
     prefixed,
     prepared,
 )
 from attnlab.classification.naming import BUNDLED
-from attnlab.classification.saving import check_target, refuse_finished
+from attnlab.classification.saving import check_out
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
-from attnlab.device import as_number_format, autocast, is_main_process
 from attnlab.device import device as default_device
+from attnlab.device import is_main_process
 from attnlab.errors import (
-    AttnlabWarning,
-    DataError,
     ModelError,
     option,
     suggest,
-    worded,
 )
 from attnlab.training.callbacks import Callback
-from attnlab.training.checkpoint import fingerprint
 from attnlab.training.history import History
-from attnlab.training.loop import train
 from attnlab.training.recipe import Recipe
 
 # with many labels pooler and classification layer learn so many times faster than the encoder
@@ -128,7 +121,7 @@ def finetune(
     ModelError : wishes that do not go together; a base that cannot be trained; a folder that holds
         something else, or a finished result
     """
-    splits = usable(splits)
+    splits = usable(splits, "finetune")
     _refuse_what_cannot_be(method, base, out, resume, overwrite, pretrained, gradient_checkpointing)
     weights = _weights(splits.train, class_weights)
     slow = method in ("full", "frozen-embeddings") and pretrained
@@ -157,17 +150,17 @@ def finetune(
         steps = epochs * -(-len(splits.train) // batch_size)
         trained, own = prepared(model, method, rank, steps, fresh)
     clf = Classifier(trained if method == "prefix" else model, tokenizer, label_names)
-    data, labels = clf.encode(splits.train.texts), torch.tensor(splits.train.labels)
-    balanced, number_format = weights is not None, as_number_format(dtype, clf.device.type)
-    clf.history = train(
-        trained,
-        data.lengths,
-        _labelled(data, labels),
-        _measuring(clf, splits.dev, balanced, number_format),
+    balanced = weights is not None
+    clf.history = fit(
+        clf,
+        splits,
+        clf.encode(splits.train.texts),
         full_recipe,
-        dtype=number_format,
+        trained,
+        dtype=dtype,
         folder=None if method == "adalora" else out,
         resume=resume,
+        balanced=balanced,
         choose_by="epoch" if method == "adalora" else "dev_recall" if balanced else "dev_accuracy",
         identity={
             "method": method,
@@ -175,14 +168,9 @@ def finetune(
             "base_encoder": known_by["encoder"],
             "base_tokenizer": known_by["tokenizer"],
             "class_weights": class_weights,
-            "max_length": clf.max_length,
-            "training_texts": fingerprint(vars(splits.train)),
-            "dev_texts": fingerprint(vars(splits.dev)),
         },
-        top=parameters_on_top(trained),
         objective=None if weights is None else _weighted(weights.to(clf.device)),
         callbacks=[*own, *callbacks],
-        learner=clf,
     )
     if gradient_checkpointing:
         model.gradient_checkpointing_disable()
@@ -239,13 +227,11 @@ def _refuse_what_cannot_be(
     """Raise ModelError for wishes that do not go together, before the work and not after it."""
     if method not in LEARNING_RATES:
         raise ModelError(f"There is no method {method!r}. {suggest(method, LEARNING_RATES)}")
-    if out is not None:
-        _refuse_folder(base, out, resume, overwrite)
-    elif resume:
+    if out is not None and Path(base).exists() and Path(base).resolve() == Path(out).resolve():
         raise ModelError(
-            f"There is nothing to go on from: {option('resume', True)} needs the folder, "
-            f"{option('out')}"
+            f"The result would take the place of its own base, {base}. Name another folder."
         )
+    check_out(out, resume, overwrite)
     if not pretrained and method != "full":
         raise ModelError(
             f"Method {method!r} keeps weights as they are, which random ones are not worth. "
@@ -257,25 +243,6 @@ def _refuse_what_cannot_be(
         raise ModelError(
             "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
         )
-
-
-def _refuse_folder(
-    base: str | os.PathLike[str], out: str | os.PathLike[str], resume: bool, overwrite: bool
-) -> None:
-    """Raise ModelError if the result does not belong there, or is there already."""
-    target = check_target(out)
-    if Path(base).exists() and Path(base).resolve() == target:
-        raise ModelError(
-            f"The result would take the place of its own base, {base}. Name another folder."
-        )
-    refuse_finished(out, resume, overwrite)
-
-
-def _labelled(
-    data: Encoded, labels: torch.Tensor
-) -> Callable[[np.ndarray], dict[str, torch.Tensor]]:
-    """The function that makes a batch of texts with their labels from their indices."""
-    return lambda indices: data.batch(indices) | {"labels": labels[indices]}
 
 
 def _record(
@@ -314,49 +281,6 @@ def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     tokenizer.model_max_length = max_length
 
 
-def usable(splits: Splits | None) -> Splits:
-    """The splits, or an error that says what is missing."""
-    if splits is None or not len(splits.train) + len(splits.dev):
-        raise DataError(
-            "finetune needs texts to train on and texts for dev. Use a set that has both, such as "
-            + worded(
-                "al.datasets.load('movie-sentiment'), or al.datasets.split(your_data).",
-                "movie-sentiment, or a file of your own.",
-            )
-        )
-    if not isinstance(splits.train, TextDataset):
-        raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
-    names = np.array(splits.train.label_names)
-    for part in ("train", "dev"):
-        if not len(getattr(splits, part)):
-            raise DataError(
-                f"{splits!r} leaves nothing for {part}. A split needs some ten texts of a label, "
-                "with no copies"
-                + worded(
-                    "; for fewer say how many you want, as in al.datasets.split(data, dev=1, "
-                    "test=0).",
-                    ". Bring more texts.",
-                )
-            )
-    seen = set(splits.train.labels)
-    if len(seen) < 2:
-        raise DataError(
-            f"All {len(splits.train)} training texts have the label {str(names[seen.pop()])!r}, so "
-            "there is nothing to tell apart. Add texts with other labels."
-        )
-    for part, trouble in (("train", "cannot be learned"), ("dev", "are not measured")):
-        present = getattr(splits, part).labels_in(splits.train.label_names)
-        absent = sorted(set(range(len(names))) - set(present))
-        if absent:
-            few = ", ".join(names[absent[:3]]) + (", ..." if len(absent) > 3 else "")
-            warnings.warn(
-                f"{len(absent)} of {len(names)} labels have no text in {part} and {trouble}: {few}",
-                AttnlabWarning,
-                stacklevel=3,
-            )
-    return splits
-
-
 def _weights(train: TextDataset, kind: str | None) -> torch.Tensor | None:
     """A weight for each label, with mean 1 over the texts."""
     if kind is None:
@@ -382,25 +306,3 @@ def _weighted(weights: torch.Tensor) -> Callable[[Any, dict[str, torch.Tensor]],
 def _lasting(base: str | os.PathLike[str]) -> str:
     """A name of the base that holds wherever the result is loaded: of a folder its whole path."""
     return str(Path(base).resolve()) if Path(base).is_dir() else str(base)
-
-
-def _measuring(
-    clf: Classifier, dev: TextDataset, balanced: bool, dtype: torch.dtype
-) -> Callable[[], dict[str, float]]:
-    """What is measured after every epoch; with balanced weights also the mean recall of labels."""
-    encoded, labels = clf.encode(dev.texts), torch.tensor(dev.labels_in(clf.label_names))
-
-    def measure() -> dict[str, float]:
-        with autocast(clf.device, dtype):
-            logits = clf.logits(encoded)
-        right = (logits.argmax(-1) == labels).double()
-        measured = {
-            "dev_accuracy": float(right.mean()),
-            "dev_loss": float(nn.functional.cross_entropy(logits, labels)),
-        }
-        if balanced:
-            recalls = [float(right[labels == label].mean()) for label in labels.unique()]
-            measured["dev_recall"] = sum(recalls) / len(recalls)
-        return measured
-
-    return measure

@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from attnlab.classification.finetuning import finetune, usable
+from attnlab.classification.finetuning import finetune
 from attnlab.classification.fingerprints import base_fingerprint
+from attnlab.classification.fitting import usable
 from attnlab.classification.loading import load_base
 from attnlab.classification.methods import LEARNING_RATES
 from attnlab.classification.naming import BUNDLED
@@ -98,7 +99,7 @@ def search(
             raise AttnlabError(f"There is no method {name!r}. {suggest(name, LEARNING_RATES)}")
     if not methods or not minutes > 0:
         raise AttnlabError(f"minutes is {minutes}, methods {list(methods)}: both are needed.")
-    usable(splits)  # said once, and not by every trial
+    usable(splits, "search")  # said once, and not by every trial
     known_by = _fingerprints(base, splits)
     few = splits if texts is None else replace(splits, train=splits.train.sample(texts, seed))
 

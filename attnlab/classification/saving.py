@@ -14,6 +14,7 @@ from attnlab.classification.naming import RECORD
 from attnlab.errors import ModelError, option, worded
 from attnlab.training.checkpoint import CHECKPOINT
 
+EXIT_HEADS, EXIT_RECORD = "early_exit.safetensors", "early_exit.json"
 _MODEL_FILES = {  # what makes up a model or an adapter, and goes when another one takes its place
     "config.json",
     "model.safetensors",
@@ -26,6 +27,8 @@ _MODEL_FILES = {  # what makes up a model or an adapter, and goes when another o
     "vocab.txt",
     RECORD,
     CHECKPOINT,
+    EXIT_HEADS,
+    EXIT_RECORD,
 }
 
 
@@ -56,6 +59,18 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
             "that holds a model."
         )
     return folder
+
+
+def check_out(out: str | os.PathLike[str] | None, resume: bool, overwrite: bool) -> None:
+    """Raise ModelError unless a training may write its result to ``out``, or go on from there."""
+    if out is not None:
+        check_target(out)
+        refuse_finished(out, resume, overwrite)
+    elif resume:
+        raise ModelError(
+            f"There is nothing to go on from: {option('resume', True)} needs the folder, "
+            f"{option('out')}"
+        )
 
 
 def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from attnlab.classification.loading import load_base
 from attnlab.classification.merging_adapters import merged
 from attnlab.classification.methods import prepared
 from attnlab.classification.naming import BUNDLED
-from attnlab.classification.saving import check_target, refuse_finished
+from attnlab.classification.saving import check_out
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.tagged import TaggedDataset
 from attnlab.device import as_number_format, autocast, is_main_process
@@ -90,11 +90,7 @@ def finetune_tagger(
             f"There is no method {method!r} for taggers. {suggest(method, LEARNING_RATES)}"
         )
     splits = _usable(splits)
-    if out is not None:
-        check_target(out)  # before the work, not after it
-        refuse_finished(out, resume, overwrite)
-    elif resume:
-        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
+    check_out(out, resume, overwrite)  # before the work, not after it
     full_recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
