@@ -27,6 +27,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "classification/test_finetuning.py",
     "classification/test_loading.py",
     "classification/test_search.py",
+    "compression/test_distilling.py",
     "course/test_grading.py",
     "course/test_notebooks.py",
     "datasets/test_datasets.py",

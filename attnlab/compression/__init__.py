@@ -10,6 +10,7 @@ from attnlab.classification import structure
 from attnlab.compression.batching import Throughput, throughput
 from attnlab.compression.comparing import compare
 from attnlab.compression.describing import describe
+from attnlab.compression.distilling import distil
 from attnlab.compression.numbers import fake_quantized, prune_weights, quantize, share_weights
 from attnlab.compression.removing import prune_heads, prune_layers, prune_neurons
 from attnlab.compression.sharing import factorize, share_layers
@@ -20,6 +21,7 @@ __all__ = [
     "Throughput",
     "compare",
     "describe",
+    "distil",
     "factorize",
     "fake_quantized",
     "prune_heads",

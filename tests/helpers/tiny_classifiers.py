@@ -22,12 +22,12 @@ WORDS = ["a", "slow", "start", "but", "what", "an", "ending", "the", "film", "is
 WORDS += ["never", "dull", "and", "loud"]
 
 
-def words_to_ids(pad):
+def words_to_ids(pad, words=WORDS):
     """A tokenizer of whole words, with this id for padding."""
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     names[0], names[pad] = names[pad], names[0]
     tokenizer = Tokenizer(
-        models.WordLevel({word: at for at, word in enumerate([*names, *WORDS])}, "[UNK]")
+        models.WordLevel({word: at for at, word in enumerate([*names, *words])}, "[UNK]")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     around = [(name, names.index(name)) for name in ("[CLS]", "[SEP]")]
@@ -40,8 +40,8 @@ def words_to_ids(pad):
     )
 
 
-def tiny_classifier(family):
-    model = tiny(family)
+def tiny_classifier(family, **changes):
+    model = tiny(family, **changes)
     tokenizer = words_to_ids(model.config.pad_token_id or 0)
     return Classifier(model, tokenizer, ["bad", "fair", "good"])
 

@@ -43,10 +43,12 @@ CONFIGS = {
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-def tiny(family, device="cpu"):
+def tiny(family, device="cpu", **changes):
     """A tiny model with random weights, large enough that every head matters."""
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(CONFIGS[family]()).eval()
+    config = CONFIGS[family]()
+    config.update(changes)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 and "embedding" not in name:
