@@ -28,6 +28,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "classification/test_loading.py",
     "classification/test_search.py",
     "compression/test_distilling.py",
+    "compression/test_early_exits.py",
     "course/test_grading.py",
     "course/test_notebooks.py",
     "datasets/test_datasets.py",

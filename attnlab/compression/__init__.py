@@ -11,6 +11,7 @@ from attnlab.compression.batching import Throughput, throughput
 from attnlab.compression.comparing import compare
 from attnlab.compression.describing import describe
 from attnlab.compression.distilling import distil
+from attnlab.compression.early_exits import EarlyExit, early_exit
 from attnlab.compression.numbers import fake_quantized, prune_weights, quantize, share_weights
 from attnlab.compression.removing import prune_heads, prune_layers, prune_neurons
 from attnlab.compression.sharing import factorize, share_layers
@@ -18,10 +19,12 @@ from attnlab.compression.vocabulary import trim_vocabulary
 from attnlab.heads import model_of
 
 __all__ = [
+    "EarlyExit",
     "Throughput",
     "compare",
     "describe",
     "distil",
+    "early_exit",
     "factorize",
     "fake_quantized",
     "prune_heads",

@@ -1,0 +1,129 @@
+"""A classifier one layer after the other, so that something may happen in between."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from attnlab import heads
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.encoding import Encoded
+from attnlab.errors import ModelError
+from attnlab.evaluation.forward import checked_engine
+from attnlab.evaluation.layers import classification_head, embedded
+from attnlab.heads.control import attached
+from attnlab.heads.settings import HeadSettings
+from attnlab.inference import check_finite, evaluating
+
+__all__ = ["Layers", "features_of", "layers_of", "pooled"]
+
+
+class Layers(Protocol):
+    """What `evaluation.forward.Engine` offers of a classifier, and `OwnLayers` too."""
+
+    def start(self, encoded: Encoded, indices: Any) -> tuple[Tensor, Tensor | None]:
+        """Hidden states before the first layer, (B, T, E), and where tokens are, (B, 1, 1, T)."""
+
+    def layer(
+        self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
+    ) -> Tensor:
+        """Hidden states after a layer."""
+
+    def answer(self, hidden: Tensor) -> Tensor:
+        """Logits (B, C) from the hidden states after the last layer."""
+
+
+class OwnLayers:
+    """The layers of a model as they are, for one whose matrices are not plain.
+
+    Parameters
+    ----------
+    clf : Classifier
+
+    Raises
+    ------
+    ModelError : a model with a prefix
+    """
+
+    def __init__(self, clf: Classifier):
+        if heads.prefix(clf):
+            raise ModelError(
+                "A model with a prefix looks at keys that are no tokens, layer by layer. Fine-tune "
+                "with another method, such as 'lora'."
+            )
+        self.clf, self.model = clf, heads.model_of(clf)
+        self._modules = _modules(self.model)
+        self._classification_head = classification_head(self.model)
+
+    def start(self, encoded: Encoded, indices: Any) -> tuple[Tensor, Tensor | None]:
+        """See `Layers`."""
+        batch = {name: part.to(self.clf.device) for name, part in encoded.batch(indices).items()}
+        real = batch.pop("attention_mask").bool()[:, None, None, :]
+        with evaluating(self.model):
+            return embedded(self.model.base_model, batch), None if real.all() else real
+
+    def layer(
+        self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
+    ) -> Tensor:
+        """See `Layers`; ModelError for settings of heads."""
+        if settings is not None:
+            raise ModelError(
+                "Some matrices of this model are not plain, and then early exits know no head "
+                "settings. Leave the `applied` block."
+            )
+        with evaluating(self.model), attached(self.model):
+            output = self._modules[layer](hidden, mask, **heads.keywords(self.model, None))
+        return output[0] if isinstance(output, tuple) else output
+
+    def answer(self, hidden: Tensor) -> Tensor:
+        """See `Layers`."""
+        with evaluating(self.model):
+            return check_finite(self.model, self._classification_head(hidden[:, :1]).float())
+
+
+def layers_of(clf: Classifier, encoded: Encoded) -> Layers:
+    """The quickest way through a classifier's layers that answers as it does on some texts."""
+    return checked_engine(clf, encoded, torch.float32)[0] or OwnLayers(clf)
+
+
+def pooled(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
+    """Return one vector (B, E) for each text: [CLS], or the mean of its tokens.
+
+    Parameters
+    ----------
+    hidden : (B, T, E)
+    mask : bool (B, 1, 1, T), where tokens are; None without padding
+    pooling : "cls" or "mean"
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if mask is None:
+        return hidden.mean(1)
+    real = mask[:, 0, 0, :, None].to(hidden.dtype)  # (B, T, 1)
+    return (hidden * real).sum(1) / real.sum(1)
+
+
+def features_of(clf: Classifier, encoded: Encoded, pooling: str) -> Tensor:
+    """Return `pooled` hidden states after each layer but the last, (L - 1, N, E), on the CPU."""
+    steps, width = layers_of(clf, encoded), heads.model_of(clf).config.hidden_size
+    found = torch.empty(clf.layers - 1, len(encoded), width)
+    with torch.inference_mode():
+        for group in encoded.batches():
+            hidden, mask = steps.start(encoded, group)
+            for layer in range(clf.layers - 1):
+                hidden = steps.layer(layer, hidden, mask, None)
+                found[layer, group] = pooled(hidden, mask, pooling).cpu()
+    return found
+
+
+def _modules(model: Any) -> list[Any]:
+    """The modules of the encoder layers, in their order."""
+    config = model.config
+    if config.model_type != "albert":
+        return list(heads.layer_list(model))
+    groups, layers = model.base_model.encoder.albert_layer_groups, config.num_hidden_layers
+    return [
+        layer
+        for index in range(layers)
+        for layer in groups[index * config.num_hidden_groups // layers].albert_layers
+    ]
