@@ -70,7 +70,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     """``robust_outliers(values, threshold)``: which values are out of line, by median and MAD."""
     compared = Comparison(answer, reference, MISTAKES, read=_read, draws=1)
 
-    def telling(mistakes: Sequence[Mistake], *threshold: float, **of_values: int) -> None:
+    def telling(mistakes: Sequence[Mistake], *threshold: float, **of_values: float) -> None:
         sets = _telling(draw, mistakes, threshold, **of_values)
         compared.on(lambda: Sets(sets, *threshold), otherwise + OF_THESE, facts=_facts)
 
@@ -104,10 +104,19 @@ def check(answer: Answer, draw: Draw) -> Held:
         "What does the docstring use instead of the MAD?"
     )
     telling(ALIKE, THRESHOLD, equal=9)
+    telling(ALIKE_REMOVED, THRESHOLD, equal=9, removed=2)
     alike = np.full(9, draw.whole(1, 9) / 10)
     ((_, result),) = Sets([alike], THRESHOLD).of(answer)
     require(not _flags(result, alike).any(), ALL_EQUAL)
     yield "where the MAD is 0: in units of 1.2533 times the mean distance"
+
+    otherwise = (
+        "Values around 0, and very small ones, are judged wrongly.\n"
+        "Is there a threshold, a round() or a small number that you add?"
+    )
+    telling(SMALL, THRESHOLD, size=1e-13)
+    telling([], THRESHOLD, size=1e5, count=61)
+    yield "values of any size and sign"
 
 
 def reference(values: Values, threshold: float = THRESHOLD) -> Flags:
@@ -131,9 +140,11 @@ def _telling(
     count: int = 15,
     removed: int = 0,
     equal: int = 0,
+    size: float | None = None,
 ) -> list[Values]:
     """Sets of values that tell these mistakes from the right answer, and from each other.
 
+    With a ``size`` they lie around 0, else around 8.
     A threshold of () means that none is given. No value is so near the limit that rounding decides.
     """
     limit = threshold[0] if threshold else THRESHOLD
@@ -147,6 +158,7 @@ def _telling(
         values[count - equal :] = 8
         values = values[torch.randperm(count, generator=draw.generator).numpy()]
         values[:removed] = np.nan
+        values = values if size is None else (values - 8) * size
         present = values[~np.isnan(values)]
         unit = FACTOR * _mad(present) or OF_MEAN * _distances(present).mean()
         if np.abs(_distances(present) / unit - limit).min() > 1e-3:
@@ -298,6 +310,12 @@ def _everything_at_mad_zero(values: Values, threshold: float = THRESHOLD) -> Fla
 
 def _std_at_mad_zero(values: Values, threshold: float = THRESHOLD) -> Flags:
     return _distances(values) > threshold * (FACTOR * _mad(values) or np.nanstd(values))
+
+
+def _over_all(values: Values, threshold: float = THRESHOLD) -> Flags:
+    distances = _distances(values)
+    unit = FACTOR * _mad(values) or OF_MEAN * np.nansum(distances) / len(values)
+    return distances > threshold * unit
 
 
 def _another_default(values: Values, threshold: float = 3.0) -> Flags:
@@ -463,6 +481,29 @@ ALIKE = [
         "What does the docstring use instead, which outliers stretch less?",
     ),
 ]
+ALIKE_REMOVED = [
+    Mistake(
+        _over_all,
+        "Where the MAD is 0 and heads are removed, the sum of the distances is divided by the "
+        "number of all heads.\nHow many distances are added?",
+    ),
+]
+SMALL = [
+    Mistake(
+        _judging(
+            unit=lambda distances: (
+                FACTOR * np.nanmedian(distances) if np.nanmedian(distances) > 1e-6 else 0.0
+            )
+        ),
+        "A small MAD counts as 0, and the mean distance replaces it, though it is the right unit "
+        "where all values are small.\nWith what do you compare it?",
+    ),
+    Mistake(
+        _judging(unit=lambda distances: FACTOR * np.nanmedian(distances) + 1e-6),
+        "Where all values are small, nothing is flagged.\n"
+        "Is a small number added to the unit, or the least that it or a distance may be?",
+    ),
+]
 MISTAKES = [
     *PLAIN,
     *EVEN,
@@ -470,6 +511,8 @@ MISTAKES = [
     ANOTHER_DEFAULT,
     *REMOVED,
     *ALIKE,
+    *ALIKE_REMOVED,
+    *SMALL,
     Mistake(_judging(flag=np.greater_equal), ALL_EQUAL, compared=False),
     Mistake(_removed_dropped, DROPPED, compared=False),
     Mistake(_removed_set_in_place, CHANGES_ARRAY, compared=False),

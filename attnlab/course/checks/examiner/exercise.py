@@ -93,6 +93,10 @@ class Draw:
         """Rows of positive numbers that sum to 1."""
         return torch.softmax(self.normal(*shape), -1)
 
+    def uniform(self) -> float:
+        """A number from 0 to 1."""
+        return float(torch.rand((), generator=self.generator))
+
     def whole(self, low: int, high: int) -> int:
         """A whole number from low to high, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))

@@ -17,6 +17,7 @@ from attnlab.course.checks.examiner import (
     Mistake,
     a_list,
     require,
+    where,
 )
 
 WordIds = Sequence[int | None]
@@ -43,7 +44,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         return Call([None, 0, 1, 2, 3, None], _labels(draw, 4))
 
     def words_in_pieces() -> Call:
-        pieces = [draw.whole(1, 3), 3, draw.whole(1, 2), 2]
+        pieces = [draw.whole(1, 3), 3, draw.whole(1, 2), 2 + draw.whole(4, 7)]
         words = [word for word, count in enumerate(pieces) for _ in range(count)]
         return Call([None, *words, None], _labels(draw, 4))
 
@@ -55,6 +56,14 @@ def check(answer: Answer, draw: Draw) -> Held:
         start = draw.whole(2, 4)
         words = [None, start, start, start + 1, start + 3, start + 3, None, None, None]
         return Call(words, _labels(draw, 9))
+
+    def long_window() -> Call:
+        start, count = draw.whole(40, 90), draw.whole(120, 160)
+        words = [start + word for word in range(count) for _ in range(draw.whole(1, 3))]
+        return Call([None, *words, None], _labels(draw, start + count + 5, below=4000))
+
+    def no_word() -> Call:
+        return Call([None] * draw.whole(2, 5), [])
 
     compared = Comparison(answer, reference, MISTAKES, read=_read)
     for situation, otherwise, held in (
@@ -86,6 +95,14 @@ def check(answer: Answer, draw: Draw) -> Held:
         compared.on(situation, otherwise + given, facts=_facts)
         yield held
 
+    compared.on(
+        long_window,
+        "In a window of some hundred tokens the labels are wrong.\nIs a length typed in?",
+    )
+    with where("In a text without words:"):
+        compared.on(no_word, "The labels are wrong.\nWhat does a special token get?")
+    yield "texts of any length"
+
 
 def reference(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
     """A label wherever a word occurs for the first time."""
@@ -95,9 +112,9 @@ def reference(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
     ]
 
 
-def _labels(draw: Draw, words: int) -> list[int]:
+def _labels(draw: Draw, words: int, below: int = 50) -> list[int]:
     """A label for each word, all different, none 0 or the index of a token."""
-    return (torch.randperm(30, generator=draw.generator)[:words] + 20).tolist()
+    return (torch.randperm(below - 20, generator=draw.generator)[:words] + 20).tolist()
 
 
 def _read(result: Any, right: Aligned) -> Aligned:
@@ -160,6 +177,16 @@ def _aligning(
 _right = _aligning()
 
 
+def _first_of_two_pieces(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
+    """Each second piece counts as a new word."""
+    aligned, first = _right(word_ids, labels), True
+    for token, word in enumerate(word_ids):
+        first = word != word_ids[token - 1] or not first
+        if word is not None and first:
+            aligned[token] = labels[word]
+    return aligned
+
+
 def _from_cls_on(word_ids: WordIds, labels: Sequence[int]) -> Aligned:
     aligned = _right(word_ids, labels)
     return aligned[1:] + aligned[:1]
@@ -219,6 +246,11 @@ MISTAKES = [
         _aligning(first=False),
         "The last piece of a word gets its label, not the first.\n"
         "With which neighbour do you compare a token?",
+    ),
+    Mistake(
+        _first_of_two_pieces,
+        "In a word of three or more pieces a later one gets the label, too.\n"
+        "What do you remember of the token before, if it was not a first piece?",
     ),
     Mistake(
         _label_by_token,

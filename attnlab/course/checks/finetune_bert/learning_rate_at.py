@@ -1,7 +1,9 @@
 """Exercise ``learning_rate_at``: a warm-up, then a straight line down to 0."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +19,6 @@ from attnlab.course.checks.examiner import (
     Held,
     Mistake,
     Unwritten,
-    a_list,
     a_number,
     require,
     where,
@@ -36,37 +37,45 @@ NOT_ZERO = (
 )
 
 
+ROUNDED = (
+    "The rates are rounded, and of a highest rate of {highest:.3g} little is left.\n"
+    "Is there a round() or an int()?"
+)
+
+
 class Steps(Call):
-    """Several steps of one run: the rate of each."""
+    """Some steps of one run: the rate of each, and the highest."""
 
-    def __init__(self, steps: range, *arguments: Any):
+    def __init__(self, steps: Sequence[int], *arguments: Any):
         super().__init__(*arguments)
-        self.steps = steps
+        self.steps, self.highest = steps, arguments[2]
 
-    def of(self, function: Callable[..., Any]) -> list[Any]:
-        """The result of a function for each step."""
-        return [function(step, *self.arguments) for step in self.steps]
+    def of(self, function: Callable[..., Any]) -> tuple[list[Any], float]:
+        """The results of a function, step by step, and the highest rate."""
+        return [function(step, *self.arguments) for step in self.steps], self.highest
 
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``learning_rate_at(step, steps, warmup, highest)``: up over the warm-up, then down to 0."""
-    highest = draw.whole(2, 90) / 1000
+    sizes = itertools.cycle([1e-2, 1e-5, 1.0, 1e-4])  # rates of all sizes, in each situation
 
-    def shares(result: Any, right: Any) -> Tensor:
-        """The rates as shares of the highest."""
-        rates = [a_number(rate, "learning rate") for rate in a_list(result)]
-        return torch.tensor(rates, dtype=torch.float64) / highest
+    def highest() -> float:
+        return (2 + 7 * draw.uniform()) * next(sizes)
 
     def part(first: bool) -> Callable[[], Steps]:
         """The warm-up of a run, or what follows it."""
 
         def call() -> Steps:
             steps, warmup = draw.whole(14, 24), draw.whole(4, 6)
-            return Steps(range(warmup) if first else range(warmup, steps), steps, warmup, highest)
+            return Steps(range(warmup) if first else range(warmup, steps), steps, warmup, highest())
 
         return call
 
-    compared = Comparison(answer, reference, MISTAKES, read=shares, tolerance=1e-4)
+    def whole(steps: int, warmup: int, every: int = 1) -> Callable[[], Steps]:
+        """A run from its first step to its last."""
+        return lambda: Steps([*range(0, steps, every), steps - 1], steps, warmup, highest())
+
+    compared = Comparison(answer, reference, MISTAKES, read=_shares, tolerance=2e-6)
     compared.on(
         part(first=True),
         "The rates of the warm-up are wrong.\n"
@@ -87,41 +96,74 @@ def check(answer: Answer, draw: Draw) -> Held:
     steps, warmup = draw.whole(14, 24), draw.whole(4, 6)
     with _if_it_raises("With warmup=0:", NO_WARMUP):
         compared.on(
-            lambda: Steps(range(steps), steps, 0, highest),
+            whole(steps, 0),
             "The rates are wrong.\nShould step 0 have the highest rate, and step `steps` 0?",
             facts=_facts,
         )
     with _if_it_raises("With a warm-up of all steps:", ONLY_WARMUP):
         compared.on(
-            lambda: Steps(range(warmup), warmup, warmup, highest),
+            whole(warmup, warmup),
             "The rates are wrong.\nShould it rise to the last step?",
             facts=_facts,
         )
     yield "with no warm-up, and with nothing else"
 
-    for beyond in (steps, steps + draw.whole(1, 9)):
-        rate = a_number(answer(beyond, steps, warmup, highest), "learning rate")
-        known = {"step": beyond, "steps": steps, "rate": rate}
-        require(rate >= -1e-9 * highest, BELOW_ZERO.format(**known))
-        require(abs(rate) <= 1e-9 * highest, NOT_ZERO.format(**known))
-    with _if_it_raises("After a run that is all warm-up:", ONLY_WARMUP):
-        after = a_number(answer(warmup, warmup, warmup, highest), "learning rate")
-        require(
-            abs(after) <= 1e-9 * highest,
-            f"The rate is {after:.3g}.\nShould it not be 0 there, too?",
+    for what, call in (
+        ("With a warm-up of one step", whole(steps, 1)),
+        ("With one step after the warm-up", whole(warmup + 1, warmup)),
+        ("With a single step and no warm-up", whole(1, 0)),
+        ("With a single step, the warm-up", whole(1, 1)),
+        ("In a run of hundreds of steps", whole(draw.whole(400, 900), draw.whole(40, 90), 13)),
+    ):
+        compared.on(
+            call, f"{what} the rates are wrong.\nIs a number of steps typed in?", facts=_facts
         )
+    top = highest()
+    for run in (
+        (steps, warmup, top),
+        (steps, warmup + 1, top),
+        (steps + 1, warmup + 1, top),
+        (steps, warmup, 2 * top),
+    ):
+        compared.on(
+            lambda run=run: Steps(range(run[0]), *run),
+            "With {steps} steps, {warmup} of them warm-up, the rates are wrong, though the same "
+            "steps were right before.\nIs something kept from one call to the next?",
+            facts=_facts,
+        )
+    yield "runs of any length, one after another"
+
+    for beyond in (steps, steps + 1, steps + draw.whole(2, 9), 2 * steps, 40 * steps):
+        rate = a_number(answer(beyond, steps, warmup, top), "learning rate")
+        known = {"step": beyond, "steps": steps, "rate": rate}
+        require(rate >= -1e-9 * top, BELOW_ZERO.format(**known))
+        require(abs(rate) <= 1e-9 * top, NOT_ZERO.format(**known))
+    with _if_it_raises("After a run that is all warm-up:", ONLY_WARMUP):
+        for beyond in (warmup, warmup + 1, warmup + draw.whole(2, 9), 40 * warmup):
+            after = a_number(answer(beyond, warmup, warmup, top), "learning rate")
+            require(
+                abs(after) <= 1e-9 * top,
+                f"The rate is {after:.3g}.\nShould it not be 0 there, too?",
+            )
     yield "0 after the last step, never less"
 
 
 def reference(step: int, steps: int, warmup: int, highest: float) -> float:
     """A point of the two lines, by torch."""
-    up = torch.linspace(0, 1, warmup + 1)[1:]
-    down = torch.linspace(1, 0, steps - warmup + 1)[:-1]
+    up = torch.linspace(0, 1, warmup + 1, dtype=torch.float64)[1:]
+    down = torch.linspace(1, 0, steps - warmup + 1, dtype=torch.float64)[:-1]
     return highest * float(torch.cat([up, down])[step])
 
 
-def _facts(call: Call, result: Any) -> dict[str, int]:
-    return {"steps": call.arguments[0], "warmup": call.arguments[1]}
+def _shares(result: tuple[Any, float], right: Any) -> Tensor:
+    """The rates as shares of the highest."""
+    found, highest = result
+    rates = [a_number(rate, "learning rate") for rate in found]
+    return torch.tensor(rates, dtype=torch.float64) / highest
+
+
+def _facts(call: Call, result: Any) -> dict[str, Any]:
+    return dict(zip(("steps", "warmup", "highest"), call.arguments, strict=True))
 
 
 @contextlib.contextmanager
@@ -172,12 +214,17 @@ def _both_lines_at_once(step: int, steps: int, warmup: int, highest: float) -> f
     return max(0, highest * min(up, 1, down))
 
 
+def _rounded(digits: int) -> Rate:
+    return lambda *given: round(_right(*given), digits)
+
+
 def _first_above_highest(result: Any, mistaken: Any) -> bool:
     """Whether both have more than the highest rate right after the warm-up."""
     return bool(result[0] > 1 + 1e-6 and mistaken[0] > 1 + 1e-6)
 
 
 MISTAKES = [
+    *(Mistake(_rounded(digits), ROUNDED) for digits in range(3, 9)),
     Mistake(
         _rate(up=lambda step, warmup: step / warmup),
         "Step 0 has the rate 0: gradients are computed, and nothing is learned from them.\n"
@@ -228,6 +275,20 @@ MISTAKES = [
         _rate(down=lambda step, steps, warmup: (steps - 1 - step) / (steps - 1 - warmup)),
         "The last step has the rate 0: gradients are computed, and nothing is learned from them.\n"
         "After which step should 0 be reached?",
+    ),
+    Mistake(
+        _rate(
+            down=lambda step, steps, warmup: (
+                (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))) / 2
+            )
+        ),
+        "After the warm-up the rate falls along half a wave of the cosine.\n"
+        "That is another schedule: which line is drawn in the table?",
+    ),
+    Mistake(
+        _rate(down=lambda step, steps, warmup: ((steps - step) / max(steps - warmup, 1)) ** 2),
+        "After the warm-up the rate falls along a parabola.\n"
+        "Is a share squared, or multiplied twice?",
     ),
     Mistake(
         _rate(down=lambda step, steps, warmup: 1),

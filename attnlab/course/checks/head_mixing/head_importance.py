@@ -1,5 +1,6 @@
 """Exercise ``head_importance``: what silencing each head would cost, estimated by gradients."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,17 +45,21 @@ SCALES_LOST = (
 
 @dataclass(frozen=True)
 class Run:
-    """What a function returned, and how often it asked for a loss."""
+    """What a function returned, how often it asked for a loss, and the unit of the loss."""
 
     result: Any
     calls: int
+    unit: float
 
 
 class Model(Call):
-    """A model whose heads have scales, and batches for it."""
+    """A model whose heads have scales, batches for it, and a unit for its loss."""
 
-    def __init__(self, losses: Losses, batches: Sequence[Tensor], layers: int, heads: int):
+    def __init__(
+        self, losses: Losses, batches: Sequence[Tensor], layers: int, heads: int, unit: float
+    ):
         super().__init__(batches, layers, heads)
+        self.unit = unit
         self.losses, self.batches = losses, list(batches)
         self.layers, self.heads = layers, heads
 
@@ -68,10 +73,11 @@ class Model(Call):
             shape = (self.layers, self.heads)
             require(isinstance(scale, Tensor) and tuple(scale.shape) == shape, NO_SCALES)
             require(isinstance(batch, Tensor) and batch.dim() == 2, NO_BATCH)
-            return self.losses(scale, batch).mean()
+            return self.losses(scale, batch).mean() * self.unit
 
         try:
-            return Run(function(loss_of, self.batches, self.layers, self.heads), calls)
+            result = function(loss_of, self.batches, self.layers, self.heads)
+            return Run(result, calls, self.unit)
         except CheckFailed as problem:
             if "does not require grad" not in str(problem):
                 raise
@@ -80,6 +86,7 @@ class Model(Call):
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``head_importance(loss_of, batches, layers, heads)``: what silencing each head would cost."""
+    units = itertools.cycle([1.0, 1e-7, 1e4])  # small and large losses, too
     compared = Comparison(answer, reference, MISTAKES, read=_read, tolerance=1e-4)
     for sizes, otherwise, held in (
         (
@@ -89,7 +96,7 @@ def check(answer: Answer, draw: Draw) -> Held:
             "one batch: minus the gradient at scale 1, with its sign",
         ),
         (
-            [4, 2, 5],
+            [4, 1, 5],
             "Right for one batch; for several of unequal size the importances are wrong.\n"
             "A mean over all sentences: what does each batch add to it?",
             "several batches: every sentence counts the same",
@@ -100,10 +107,10 @@ def check(answer: Answer, draw: Draw) -> Held:
             return {"problem": _needless_calls(run, call) or otherwise}
 
         def model(sizes: Sequence[int] = sizes) -> Model:
-            return _model(draw, sizes)
+            return _model(draw, sizes, next(units))
 
         compared.on(model, "{problem}", facts=facts)
-        call = _model(draw, sizes)
+        call = _model(draw, sizes, 1.0)
         told = _needless_calls(call.of(answer), call)
         require(not told, told)
         yield held
@@ -119,9 +126,9 @@ def reference(
     return (-torch.autograd.grad(mean, scale)[0]).tolist()
 
 
-def _model(draw: Draw, sizes: Sequence[int]) -> Model:
+def _model(draw: Draw, sizes: Sequence[int], unit: float) -> Model:
     """A tiny model, and batches on which some of its heads help and some harm."""
-    layers, heads, width = 2, 3, 4
+    layers, heads, width = 2, draw.whole(3, 4), 4
     while True:
         weights, readout = draw.normal(layers, heads, width, width), draw.normal(width)
 
@@ -137,12 +144,12 @@ def _model(draw: Draw, sizes: Sequence[int]) -> Model:
         scale = torch.ones(layers, heads, requires_grad=True)
         mean = torch.autograd.grad(losses(scale, torch.cat(batches)).mean(), scale)[0]
         if min(mean.max(), -mean.min()) > 0.02 and mean.abs().max() < 1:
-            return Model(losses, batches, layers, heads)
+            return Model(losses, batches, layers, heads, unit)
 
 
 def _read(run: Run, right: Run) -> Tensor:
     shape = (len(right.result), len(right.result[0]))
-    return some_numbers(run.result, shape, "importance")
+    return some_numbers(run.result, shape, "importance") / run.unit
 
 
 def _needless_calls(run: Run, call: Call) -> str:
@@ -200,6 +207,13 @@ def _by_sentence(change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
         return torch.stack(gradients).mean(0)
 
     return answer
+
+
+def _small_ones_dropped(
+    loss_of: LossOf, batches: Sequence[Tensor], layers: int, heads: int
+) -> Tensor:
+    importance = _right(loss_of, batches, layers, heads)
+    return torch.where(importance.abs() < 1e-6, 0.0, importance)
 
 
 def _silenced_one_by_one(
@@ -300,6 +314,11 @@ MISTAKES = [
         "The gradients of earlier batches are still in .grad when you add it: they count again and "
         "again.\nbackward() adds: what must happen before the next batch, or what need you not "
         "add?",
+    ),
+    Mistake(
+        _small_ones_dropped,
+        "Where the loss is small, all importances are 0.\n"
+        "Is there a threshold, or a round()? A small number says which heads help, too.",
     ),
     Mistake(_by_sentence(torch.neg), TOO_MANY_CALLS, compared=False),
     Mistake(

@@ -26,6 +26,11 @@ TYPED_IN = (
     "Is one of these numbers typed in?"
 )
 
+TINY = (
+    "Right for large shares, wrong for tiny ones, each compared with its own size.\n"
+    "Is there a threshold, a clamp, a round() or a small number that you add?"
+)
+
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``rollout(weights)``: how much of each input token reaches each token of the last layer."""
@@ -54,7 +59,13 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "several layers: later ones from the left"
 
-    many = draw.weights(14, 4, 20, 20)
+    def tiny() -> Call:
+        return Call(_rows_to_one(1e-8 * draw.weights(3, 2, 5, 5) + torch.eye(5)))
+
+    compared.on(tiny, TINY, read=_relative, tolerance=1e-3)
+    yield "tiny weights count, too"
+
+    many = draw.weights(14, 12, 20, 20)
     result = a_tensor(answer(many), (20, 20), "rollout", array=True)
     total = result.sum(-1)
     require(same(total, torch.ones(20), 1e-4), SUM_GROWS.format(total=total[0].item()))
@@ -70,6 +81,11 @@ def reference(weights: Tensor) -> Tensor:
 
 def _read(result: Any, right: Tensor) -> Tensor:
     return a_tensor(result, tuple(right.shape), "rollout", array=True)
+
+
+def _relative(result: Any, right: Tensor) -> Tensor:
+    """Each share in units of the right one; none is 0."""
+    return _read(result, right) / right
 
 
 # --- What learners write instead -----------------------------------------------------------------
@@ -130,6 +146,14 @@ def _first_layer_twice(weights: Tensor) -> Tensor:
 def _not_halved_later(weights: Tensor) -> Tensor:
     """Right for three layers; in later ones the residual is not halved."""
     return _right(weights) * 2 ** max(len(weights) - 3, 0)
+
+
+def _tiny_ones_dropped(weights: Tensor) -> Tensor:
+    return _right(torch.where(weights < 1e-6, 0.0, weights))
+
+
+def _at_least_a_little(weights: Tensor) -> Tensor:
+    return _right(weights.clamp(min=1e-6))
 
 
 def _added_in_place(weights: Tensor) -> Tensor:
@@ -230,6 +254,8 @@ MISTAKES = [
         _first_layer_twice,
         "The first layer is there twice.\nWith what do you begin, and where does the loop begin?",
     ),
+    Mistake(_tiny_ones_dropped, TINY, compared=False),
+    Mistake(_at_least_a_little, TINY, compared=False),
     Mistake(_not_halved_later, SUM_GROWS, compared=False),
     Mistake(lambda weights: _right(weights[:3]), TYPED_IN, compared=False),
     Mistake(_added_in_place, CHANGES_TENSOR, compared=False),
