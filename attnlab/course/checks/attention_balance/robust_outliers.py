@@ -70,7 +70,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     """``robust_outliers(values, threshold)``: which values are out of line, by median and MAD."""
     compared = Comparison(answer, reference, MISTAKES, read=_read, draws=1)
 
-    def telling(mistakes: Sequence[Mistake], *threshold: float, **of_values: float) -> None:
+    def telling(mistakes: Sequence[Mistake], *threshold: float, **of_values: Any) -> None:
         sets = _telling(draw, mistakes, threshold, **of_values)
         compared.on(lambda: Sets(sets, *threshold), otherwise + OF_THESE, facts=_facts)
 
@@ -499,7 +499,11 @@ SMALL = [
         "where all values are small.\nWith what do you compare it?",
     ),
     Mistake(
-        _judging(unit=lambda distances: FACTOR * np.nanmedian(distances) + 1e-6),
+        _judging(
+            unit=lambda distances: (
+                np.nanmedian(distances) and FACTOR * np.nanmedian(distances) + 1e-6
+            )
+        ),
         "Where all values are small, nothing is flagged.\n"
         "Is a small number added to the unit, or the least that it or a distance may be?",
     ),

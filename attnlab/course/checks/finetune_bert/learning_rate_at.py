@@ -1,6 +1,7 @@
 """Exercise ``learning_rate_at``: a warm-up, then a straight line down to 0."""
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +127,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         (steps, warmup, 2 * top),
     ):
         compared.on(
-            lambda run=run: Steps(range(run[0]), *run),
+            functools.partial(Steps, range(run[0]), *run),
             "With {steps} steps, {warmup} of them warm-up, the rates are wrong, though the same "
             "steps were right before.\nIs something kept from one call to the next?",
             facts=_facts,
