@@ -389,9 +389,9 @@ WRONG = {
     ],
     "head_importance": [
         (left_out_one_by_one, "really silenced, one after another"),
-        (by_finite_differences, "called 12 times"),
+        (by_finite_differences, "called (12|16) times"),
         (never_cleared, "earlier batches are still in .grad"),
-        (lambda *given: importance_by_grad(*given).flatten(), r"it is \(6,\)"),
+        (lambda *given: importance_by_grad(*given).flatten(), r"it is \([68],\)"),
         (lambda *given: importance_by_grad(*given).mean(1), r"it is \(2,\)"),
     ],
     "paired_bootstrap": [
