@@ -24,6 +24,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "balance/test_recorder.py",
     "balance/test_tuner.py",
     "classification/test_classifier.py",
+    "classification/test_exporting.py",
     "classification/test_finetuning.py",
     "classification/test_loading.py",
     "classification/test_search.py",

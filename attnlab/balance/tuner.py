@@ -21,7 +21,7 @@ from attnlab.balance.run_folder import RunFolder, State
 from attnlab.balance.task import Objective
 from attnlab.balance.tuned import Round, Tuned
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.fingerprints import weights_hash
+from attnlab.classification.fingerprints import classifier_hash
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
@@ -266,7 +266,7 @@ def _identity(tuner: Tuner) -> dict[str, Any]:
     """What must be the same for a run to go on."""
     train = None if tuner.plan.retrain is None else tuner.splits.train
     return {
-        "weights": weights_hash(tuner.clf.model),
+        "weights": classifier_hash(tuner.clf),
         "start": tuner.start.to_json(),
         "dev": fingerprint(vars(tuner.splits.dev)),
         "train": "" if train is None else fingerprint(vars(train)),

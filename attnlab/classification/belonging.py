@@ -4,6 +4,7 @@ from typing import Any
 
 from attnlab.classification.failures import knows_words
 from attnlab.classification.naming import finetuning
+from attnlab.datasets.texts import TextDataset
 from attnlab.errors import ModelError
 from attnlab.heads import model_of
 
@@ -63,24 +64,32 @@ def refuse_other_tasks(config: Any) -> None:
     )
 
 
-def longest_text(model: Any, tokenizer: Any, prefix: int) -> int:
+def longest_text(config: Any, tokenizer: Any, prefix: int) -> int:
     """Return how many tokens a text may have: what positions and tokenizer allow."""
-    config = model_of(model).config
     positions = getattr(config, "max_position_embeddings", 512)
     if config.model_type in _POSITIONS_BEHIND_PADDING:
         positions -= config.pad_token_id + 1  # they start behind the padding index
     return min(positions - prefix, tokenizer.model_max_length)
 
 
-def check_text_kinds(model: Any, kinds: int) -> None:
+def check_text_kinds(config: Any, kinds: int) -> None:
     """Raise ModelError if a tokenizer tells texts of a pair apart and the model cannot."""
-    known = getattr(model_of(model).config, "type_vocab_size", None)
+    known = getattr(config, "type_vocab_size", None)
     if known is not None and kinds > known:
         raise ModelError(
             f"The tokenizer marks the second text of a pair with token type {kinds - 1}, and this "
             f"model has {known} (type_vocab_size). Leave the marks out: "
             'tokenizer.model_input_names = ["input_ids", "attention_mask"].'
         )
+
+
+def labels_of(label_names: list[str], dataset: TextDataset) -> list[int]:
+    """Return a data set's labels in a classifier's numbering, matched by name."""
+    theirs = dataset.label_names
+    unnamed = all(name.startswith("LABEL_") for name in label_names)
+    if unnamed and len(label_names) == len(theirs) and not set(theirs) <= set(label_names):
+        return list(dataset.labels)
+    return dataset.labels_in(label_names)
 
 
 def label_names_of(config: Any) -> list[str]:

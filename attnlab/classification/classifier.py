@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from attnlab.classification.fingerprints import base_fingerprint
 from attnlab.classification.merging_adapters import merged
 from attnlab.classification.saving import quietly, whole_folder
 from attnlab.classification.structure import write_model
+from attnlab.datasets.texts import TextDataset
 from attnlab.device import autocast, number_format
 from attnlab.errors import ModelError
 from attnlab.heads.maps import AttentionMaps
@@ -71,6 +72,7 @@ class Classifier:
     """
 
     task: ClassVar[str] = "ForSequenceClassification"
+    loaded_from: str | None = None  # what `load_classifier` was asked for
 
     def __init__(
         self,
@@ -86,7 +88,12 @@ class Classifier:
         self.label_names = label_names
         self.history = history
         self.layers, self.heads = heads.size(model)
-        self.max_length = longest_text(model, tokenizer, heads.prefix(model))
+        self.max_length = longest_text(self.config, tokenizer, heads.prefix(model))
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the Transformers model."""
+        return heads.model_of(self.model).config
 
     @property
     def device(self) -> torch.device:
@@ -117,10 +124,10 @@ class Classifier:
         are cut, with an AttnlabWarning that says how many.
         """
         if self.task == "ForSequenceClassification":
-            refuse_other_tasks(heads.model_of(self.model).config)  # training may have changed it
+            refuse_other_tasks(self.config)  # training may have changed it
         encoded = encode(self.tokenizer, texts, self.max_length)
         if "token_type_ids" in encoded.columns:
-            check_text_kinds(self.model, 1 + encoded.columns["token_type_ids"].max(initial=0))
+            check_text_kinds(self.config, 1 + encoded.columns["token_type_ids"].max(initial=0))
         return encoded
 
     def logits(
@@ -167,7 +174,7 @@ class Classifier:
                 part = settings
                 if settings is not None and stacked:
                     part = HeadSettings.of(settings.scale[rows], settings.temperature[rows])
-                result[rows] = heads.run(self, inputs, part).cpu()
+                result[rows] = self._answers(inputs, part)
         return result
 
     def predict(self, texts: Sequence[Text], settings: HeadSettings | None = None) -> Predictions:
@@ -200,18 +207,18 @@ class Classifier:
         neutral = self.settings()
         settings = heads.one_setting(self, settings)
         inputs = {name: tensor.to(self.device) for name, tensor in encoded.batch([0, 0]).items()}
-        records = heads.record(self, inputs, HeadSettings.stack([settings, neutral]))
+        weights, norms = self._attention(inputs, HeadSettings.stack([settings, neutral]))
         special = torch.tensor(np.isin(ids, special_ids(self.tokenizer)))
         tokens = shown(self.tokenizer, text, ids, self.max_length)
         second = self._second_start(text) if isinstance(text, tuple) else None
 
         def maps(row: int, used: HeadSettings, before: AttentionMaps | None) -> AttentionMaps:
-            weight = torch.stack([layer.weights[row] for layer in records]).float().cpu()
-            norm = torch.stack([layer.norms[row] for layer in records]).float().cpu()  # (L, H, T)
             return AttentionMaps(
                 tokens=tokens,
-                weights=weight,
-                contributions=weight * used.scale[:, :, None, None] * norm[:, :, None, :],
+                weights=weights[row],
+                contributions=weights[row]
+                * used.scale[:, :, None, None]
+                * norms[row, :, :, None, :],
                 special=special,
                 settings=used,
                 neutral=before,
@@ -220,6 +227,21 @@ class Classifier:
 
         before = maps(1, neutral, None)
         return before if settings.is_neutral() else maps(0, settings, before)
+
+    def _answers(self, inputs: dict[str, Tensor], settings: HeadSettings | None) -> Tensor:
+        """Logits (B, C) of a batch, on the CPU."""
+        return heads.run(self, inputs, settings).cpu()
+
+    def _attention(
+        self, inputs: dict[str, Tensor], settings: HeadSettings
+    ) -> tuple[Tensor, Tensor]:
+        """Weights (B, L, H, T, T) of a batch, and norms of transformed values (B, L, H, T)."""
+        records = heads.record(self, inputs, settings)
+        weights, norms = (
+            torch.stack([getattr(layer, name) for layer in records], 1).float().cpu()
+            for name in ("weights", "norms")
+        )
+        return weights, norms
 
     def _second_start(self, pair: tuple[str, str]) -> int | None:
         """At which token the second text of a pair begins; None if nothing of it is left."""
@@ -242,6 +264,43 @@ class Classifier:
             write_model(merged(self.model), partial)
             self.tokenizer.save_pretrained(partial)
         return Path(folder)
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        quantize: Literal["int8"] | None = None,
+        overwrite: bool = False,
+        data: TextDataset | None = None,
+    ) -> Path:
+        """Write a folder for ONNX Runtime, whole or not at all; `load_classifier` reads it, too.
+
+        It holds the graph (model.onnx), tokenizer, labels and a card that says what was done to the
+        model, which files belong to it, and how to run it without attnlab. Head settings are
+        optional inputs, neutral by default; attention weights are an optional output.
+
+        Parameters
+        ----------
+        folder : a new one, or one that holds a model
+        quantize : "int8" for a file of a quarter of the size, which is faster, too. Activations are
+            rounded by the range in their batch, so a text's logits depend a little on the texts
+            it is asked with. Without it weights stay float32, and logits are the same up to 1e-4.
+        overwrite : put the export in place of the model that is in the folder
+        data : labelled texts: the card has accuracy before and after, and a significant loss is
+            said in an AttnlabWarning
+
+        Returns
+        -------
+        the folder
+
+        Raises
+        ------
+        ModelError : a finished model is there, or other files; a full disk; a model with a prefix,
+            or one whose forward pass cannot be written as a graph
+        MissingPackage : onnx or onnxruntime is not installed
+        """
+        from attnlab.classification.exporting import export
+
+        return export(self, folder, quantize, overwrite, data)
 
     def _record(self) -> dict[str, Any]:
         """What is noted beside a prefix; ModelError if its base is in no folder."""

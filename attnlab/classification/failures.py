@@ -1,6 +1,7 @@
 """Why a model cannot be loaded: what other libraries raise or report, explained in one place."""
 
 import contextlib
+import json
 import os
 import re
 import warnings
@@ -8,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attnlab.classification.naming import finetuning
-from attnlab.errors import AttnlabError, AttnlabWarning, ModelError
+from attnlab.classification.naming import EXPORT_CARD, finetuning
+from attnlab.errors import AttnlabError, AttnlabWarning, ModelError, worded
 from attnlab.files import damage
 from attnlab.heads import model_of
 
@@ -70,12 +71,29 @@ def refuse_missing_files(folder: Path, weights: bool) -> None:
             "needed."
         )
     if weights and not any((folder / file).exists() for file in _WEIGHTS):
+        if (folder / EXPORT_CARD).exists():
+            raise no_weights(folder)
         others = sorted(file.name for pattern in _OTHER_WEIGHTS for file in folder.glob(pattern))
         found = f", only {', '.join(others[:3])}" if others else ""
         raise ModelError(
             f"Could not load {str(folder)!r}: it has no model.safetensors{found} (other weight "
             "formats are not read). In Transformers model.save_pretrained(folder) writes one."
         )
+
+
+def no_weights(folder: Path) -> ModelError:
+    """The error for asking an exported model for what needs weights; says which model has them."""
+    try:
+        source = json.loads((folder / EXPORT_CARD).read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        source = None
+    loaded = worded(f"al.load_classifier({source!r})", f"{source!r}")
+    return ModelError(
+        f"The exported model in {folder} holds no PyTorch weights: it predicts, with head settings "
+        "given to each call, and has no gradients, no hidden states and nothing to train or cut. "
+        "Use the classifier that it was exported from"
+        + (f": {loaded}." if source else ", from the folder that its save(folder) wrote.")
+    )
 
 
 @contextlib.contextmanager

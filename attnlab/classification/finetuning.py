@@ -35,6 +35,7 @@ from attnlab.errors import (
     option,
     suggest,
 )
+from attnlab.heads import model_of
 from attnlab.training.callbacks import Callback
 from attnlab.training.history import History
 from attnlab.training.recipe import Recipe
@@ -272,7 +273,7 @@ def _record(
 def _limit(tokenizer: Any, model: nn.Module, max_length: int) -> None:
     """Let texts have at most so many tokens; saved with the tokenizer."""
     tokenizer.model_max_length = int(1e9)  # a limit of an earlier fine-tuning can be lifted
-    most = longest_text(model, tokenizer, prefix=0)
+    most = longest_text(model_of(model).config, tokenizer, prefix=0)
     if not 3 <= max_length <= most:
         raise ModelError(
             f"{option('max_length', max_length)} does not fit: this encoder takes from 3 to {most} "

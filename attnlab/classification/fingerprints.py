@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnlab.heads import model_of
+from attnlab.heads import WithoutWeights, model_of
 
 _ON_TOP = ("pooler", "pre_classifier", "classifier")
 _PROBE = "Fine, said the Dogs: 3 naïve tests, un-read!"
@@ -17,6 +17,11 @@ _PROBE = "Fine, said the Dogs: 3 naïve tests, un-read!"
 def weights_hash(model: Any) -> str:
     """Return a hash of all weights of a model, by which it is known again."""
     return _hash(item for pair in model.state_dict().items() for item in pair)
+
+
+def classifier_hash(clf: Any) -> str:
+    """Return a hash of all that a classifier computes with, exported or not."""
+    return clf.sha256 if isinstance(clf, WithoutWeights) else weights_hash(clf.model)
 
 
 def base_fingerprint(model: Any, tokenizer: Any) -> dict[str, str]:

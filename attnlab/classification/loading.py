@@ -18,6 +18,7 @@ from attnlab import heads
 from attnlab.classification.adapter_files import load_adapter_into, read_record, refuse_another_base
 from attnlab.classification.belonging import label_names_of, refuse_other_tasks
 from attnlab.classification.classifier import Classifier
+from attnlab.classification.export_card import is_export
 from attnlab.classification.failures import (
     explained,
     explained_tokenizer,
@@ -26,6 +27,7 @@ from attnlab.classification.failures import (
     refuse_without_tokenizer,
 )
 from attnlab.classification.naming import BUNDLED, located
+from attnlab.classification.onnx_classifier import OnnxClassifier
 from attnlab.classification.saving import quietly
 from attnlab.classification.structure import is_changed, restore, unpacked
 from attnlab.device import device as default_device
@@ -46,8 +48,9 @@ def load_classifier(
     ----------
     name : one of ours ("movie-sentiment": the bundled BERT with our adapter, no network, seconds);
         a folder that `Classifier.save` or `finetune` wrote; or a name on the Hugging Face hub of
-        any BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT sequence classifier
-    device : default: the first GPU, else the CPU
+        any BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT sequence classifier. A folder that
+        `Classifier.export` wrote gives an `OnnxClassifier`, which predicts without PyTorch.
+    device : default: the first GPU, else the CPU; exported ones run on the CPU
 
     Raises
     ------
@@ -57,11 +60,16 @@ def load_classifier(
     """
     where = torch.device(device) if device is not None else default_device()
     place = located(name)
+    if is_export(Path(place)):
+        return OnnxClassifier(place).to("cpu" if device is None else where)
     if (Path(place) / _ADAPTER).exists():
-        return _load_adapter(Path(place)).to(where)
-    model, tokenizer = load_model(place, AutoModelForSequenceClassification)
-    with explained(place):
-        return Classifier(model, tokenizer, label_names_of(model.config)).to(where)
+        clf = _load_adapter(Path(place))
+    else:
+        model, tokenizer = load_model(place, AutoModelForSequenceClassification)
+        with explained(place):
+            clf = Classifier(model, tokenizer, label_names_of(model.config))
+    clf.loaded_from = str(name)
+    return clf.to(where)
 
 
 def fresh_classifier(

@@ -13,6 +13,9 @@ from attnlab.files import bundled
 
 BUNDLED = "minilm"  # the encoder that needs no network: all-MiniLM-L6-v2
 RECORD = "attnlab.json"  # what we note beside an adapter
+GRAPH = "model.onnx"  # of an exported classifier
+EXPORT_CARD = "export.json"  # what we note beside it
+EXPORT_README = "export.md"  # and for people
 _FOLDERS = ("runs", "run", "out", "output", "outputs", "checkpoints", "models", "results")
 _SECONDS = 5.0  # the hub has to answer
 

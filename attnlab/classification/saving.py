@@ -10,7 +10,7 @@ from pathlib import Path
 
 import transformers
 
-from attnlab.classification.naming import RECORD
+from attnlab.classification.naming import EXPORT_CARD, EXPORT_README, GRAPH, RECORD
 from attnlab.errors import ModelError, option, worded
 from attnlab.training.checkpoint import CHECKPOINT
 
@@ -29,6 +29,9 @@ _MODEL_FILES = {  # what makes up a model or an adapter, and goes when another o
     CHECKPOINT,
     EXIT_HEADS,
     EXIT_RECORD,
+    GRAPH,
+    EXPORT_CARD,
+    EXPORT_README,
 }
 
 
@@ -48,7 +51,7 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         raise ModelError(f"Nothing can be written to {folder.parent}: {error}.") from error
-    ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT)
+    ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT, EXPORT_CARD)
     if (
         folder.exists()
         and any(folder.iterdir())
@@ -75,7 +78,7 @@ def check_out(out: str | os.PathLike[str] | None, resume: bool, overwrite: bool)
 
 def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: bool) -> None:
     """Raise ModelError if the result of a run is there, unless it is to be overwritten."""
-    finished = any((Path(folder) / name).exists() for name in (RECORD, "config.json"))
+    finished = any((Path(folder) / name).exists() for name in (RECORD, EXPORT_CARD, "config.json"))
     unfinished = (Path(folder) / CHECKPOINT).exists()
     if resume and finished and not unfinished:
         raise ModelError(

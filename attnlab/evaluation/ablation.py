@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Stopped
-from attnlab.classification.fingerprints import weights_hash
+from attnlab.classification.fingerprints import classifier_hash
 from attnlab.errors import (
     AttnlabError,
     AttnlabWarning,
@@ -179,8 +179,7 @@ class AblationRun:
     @property
     def rows(self) -> list[Row]:
         """The rows of each ablation, in order."""
-        model = heads.model_of(self.clf)
-        active = [heads.active_heads(model, layer) for layer in range(self.clf.layers)]
+        active = [heads.active_heads(self.clf, layer) for layer in range(self.clf.layers)]
         if self.target == "layer":
             return [(layer, None) for layer, there in enumerate(active) if there]
         return [(layer, head) for layer, there in enumerate(active) for head in there]
@@ -227,7 +226,7 @@ class AblationRun:
         ablations = [(ablation.method, ablation.value) for ablation in self.ablations]
         batches = (tokens_per_batch(self.clf), self.clf.device.type)
         content = hashlib.sha256(repr((self.target, ablations, number_format, batches)).encode())
-        content.update(weights_hash(self.clf.model).encode())
+        content.update(classifier_hash(self.clf).encode())
         for column in (self.encoded.starts, *self.encoded.columns.values()):
             content.update(column.tobytes())
         return content.hexdigest()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attnlab import heads
+from attnlab.classification.belonging import labels_of
 from attnlab.classification.classifier import Classifier, Stopped
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
@@ -43,7 +44,7 @@ class Evaluator:
     ----------
     labels : int array (N,), the right labels in the classifier's numbering
     encoded : the texts in tokens
-    dtype : torch.dtype that is computed in
+    dtype : torch.dtype that is computed in; of an exported model, that of its weights
     cache : HiddenStateCache
 
     Raises
@@ -76,7 +77,9 @@ class Evaluator:
             )
         self.clf, self.dataset, self.fast = clf, dataset, fast
         self.dtype = number_format(clf.device.type) if fast else torch.float32
-        self.labels = np.array(_labels_of(clf, dataset))
+        if isinstance(clf, heads.WithoutWeights):
+            self.dtype = clf.dtype
+        self.labels = np.array(labels_of(clf.label_names, dataset))
         self.encoded = clf.encode(dataset.texts)
         self.cache = HiddenStateCache(self.encoded, cache_mb)
         self._remembered: dict[str, Any] = {}
@@ -201,6 +204,8 @@ def _fingerprint(clf: Classifier) -> tuple[object, ...]:
 
     These are sums, torch's version counts, and which adapters are on and how much.
     """
+    if isinstance(clf, heads.WithoutWeights):
+        return (clf.sha256,)
     tensors = [*clf.model.parameters(), *clf.model.buffers()]
     with torch.no_grad():
         sums = torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).tolist()
@@ -209,12 +214,3 @@ def _fingerprint(clf: Classifier) -> tuple[object, ...]:
     adapters = [[str(getattr(module, name, "")) for name in state] for module in wrapped]
     versions = tuple(tensor._version for tensor in tensors)
     return tuple(sums), versions, str(clf.device), str(adapters)
-
-
-def _labels_of(clf: Classifier, dataset: TextDataset) -> list[int]:
-    """The data set's labels in the classifier's numbering, matched by name."""
-    ours, theirs = clf.label_names, dataset.label_names
-    unnamed = all(name.startswith("LABEL_") for name in ours)
-    if unnamed and len(ours) == len(theirs) and not set(theirs) <= set(ours):
-        return list(dataset.labels)
-    return dataset.labels_in(ours)

@@ -25,7 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from attnlab.errors import ModelError, SettingsError
-from attnlab.heads.families import active_heads, model_of, sites, size
+from attnlab.heads.families import WithoutWeights, active_heads, model_of, sites, size
 from attnlab.heads.settings import HeadSettings
 from attnlab.heads.with_weights import attention_with_weights, causal_mask
 
@@ -73,6 +73,8 @@ def current(target: Any) -> HeadSettings | None:
 
 def in_force(target: Any) -> HeadSettings | None:
     """As `current`, and ModelError where a block of another thread leaves open what is meant."""
+    if isinstance(target, WithoutWeights):  # no block can change it
+        return None
     block = _block_for(model_of(target).base_model)
     return None if block is None else block.settings
 

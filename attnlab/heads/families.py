@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -50,6 +51,27 @@ class FeedForward:
     def down(self) -> Any:
         """The second projection, from the neurons."""
         return getattr(self.down_parent, self.down_name)
+
+
+class WithoutWeights:
+    """A classifier that is not run by PyTorch, such as an exported one: its heads and its answers.
+
+    Attributes
+    ----------
+    layers, heads : size of its attention; heads removed for good still count
+    removed_heads : list of (layer, head), those removed for good
+    dtype : torch.dtype, in which most of it is computed
+    sha256 : of the file that it computes with
+
+    Its ``model`` raises a ModelError that says which classifier to use instead, so that whatever
+    needs weights, gradients or hidden states is refused in the same words.
+    """
+
+    layers: int
+    heads: int
+    removed_heads: list[tuple[int, int]]
+    dtype: torch.dtype
+    sha256: str
 
 
 def model_of(target: Any) -> PreTrainedModel:
@@ -102,6 +124,8 @@ def layer_list(model: PreTrainedModel) -> nn.ModuleList:
 
 def size(target: Any) -> tuple[int, int]:
     """Layers and heads per layer (heads removed for good still count: numbers never shift)."""
+    if isinstance(target, WithoutWeights):
+        return target.layers, target.heads
     model = model_of(target)
     return len(sites(model)), model.config.num_attention_heads
 
@@ -126,6 +150,8 @@ def refuse_prefix(target: Any, what: str) -> None:
 
 def removed(target: Any) -> list[tuple[int, int]]:
     """The heads (layer, head) that were removed for good, in order."""
+    if isinstance(target, WithoutWeights):
+        return sorted(target.removed_heads)
     table = getattr(model_of(target).config, PRUNED, None) or {}
     return sorted((int(layer), head) for layer, heads in table.items() for head in heads)
 
@@ -136,10 +162,14 @@ def sharing_layers(model: PreTrainedModel, layer: int) -> list[int]:
     return [index for index, module in enumerate(modules) if module is modules[layer]]
 
 
-def active_heads(model: PreTrainedModel, layer: int) -> list[int]:
+def active_heads(target: Any, layer: int) -> list[int]:
     """The heads of a layer that were not removed, in order."""
-    gone = {head for gone_from, head in removed(model) if gone_from == layer}
-    return [head for head in range(model.config.num_attention_heads) if head not in gone]
+    gone = {head for gone_from, head in removed(target) if gone_from == layer}
+    if isinstance(target, WithoutWeights):
+        count = target.heads
+    else:
+        count = model_of(target).config.num_attention_heads
+    return [head for head in range(count) if head not in gone]
 
 
 def columns(model: PreTrainedModel, site: Site, layer: int, head: int) -> slice:

@@ -15,7 +15,6 @@ import traitlets
 
 from attnlab.classification.classifier import Classifier, Stopped
 from attnlab.datasets.texts import TextDataset
-from attnlab.device import number_format
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import removed
@@ -102,7 +101,8 @@ class HeadMixer(Desk):
         self._stamps = itertools.count(1)
         self._half_seed = itertools.count()
         self._shares = functools.lru_cache(maxsize=1)(self._predicted)
-        self._format = ", bfloat16" if number_format(clf.device.type) == torch.bfloat16 else ""
+        dtype = self._measurements.evaluator.dtype
+        self._format = ", bfloat16" if dtype == torch.bfloat16 else ""
         super().__init__(
             size={
                 "layers": clf.layers,
