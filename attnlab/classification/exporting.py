@@ -26,6 +26,7 @@ from attnlab.classification.merging_adapters import is_adapted, merged
 from attnlab.classification.naming import EXPORT_CARD, EXPORT_README, GRAPH
 from attnlab.classification.onnx_graph import OnnxGraph
 from attnlab.classification.saving import quietly, refuse_finished, whole_folder
+from attnlab.classification.structure import steps
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError, option, suggest
 from attnlab.heads.families import refuse_prefix
@@ -106,7 +107,7 @@ def _card(clf: "Classifier", note: dict[str, Any], files: dict[str, Any]) -> dic
         "max_length": clf.max_length,
         **note,
         "opset": OPSET,
-        "steps": getattr(clf.config, "attnlab_steps", None) or [],
+        "steps": steps(heads.model_of(clf)),
         "source": clf.loaded_from,
         "accuracy": None,
         "versions": {"attnlab": __version__}

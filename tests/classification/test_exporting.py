@@ -20,7 +20,7 @@ from tiny_classifiers import LITTLE, WORDS, answering, random_settings, tiny_cla
 from tiny_models import CONFIGS
 
 import attnlab as al
-from attnlab import balance, evaluation, heads
+from attnlab import balance, compression, evaluation, heads
 from attnlab.classification import exporting, graphs
 from attnlab.classification.onnx_classifier import OnnxClassifier
 from attnlab.cli import main
@@ -142,6 +142,26 @@ def test_texts_of_a_pair_are_told_apart(tmp_path):
     assert clf.encode(pairs).columns["token_type_ids"].any()
     near(logits(other, pairs), logits(clf, pairs))
     assert other.attend(pairs[0]).second_start == clf.attend(pairs[0]).second_start
+
+
+@pytest.mark.parametrize(
+    "smaller",
+    [
+        lambda clf: compression.prune_layers(clf, keep=[0, 2]),
+        lambda clf: compression.prune_neurons(clf, keep=[range(9), range(20), range(64)]),
+        lambda clf: compression.share_layers(clf, [[0, 1]]),
+        lambda clf: compression.factorize(clf, rank=4, parts=["query", "output", "up"]),
+        lambda clf: compression.share_weights(compression.prune_heads(clf, heads_gone=[(1, 2)]), 4),
+    ],
+)
+def test_what_was_made_smaller_is_exported_as_it_is(tiny, tmp_path, smaller):
+    clf = smaller(tiny)
+    other = al.load_classifier(clf.export(tmp_path / "out"))
+    settings = random_settings(clf)
+    near(logits(other, LITTLE, settings), logits(clf, LITTLE, settings))
+    near(other.attend(LITTLE[1]).contributions, clf.attend(LITTLE[1]).contributions)
+    assert other.card["steps"] == compression.steps(clf) != []
+    assert other.parameters() == clf.parameters() <= tiny.parameters()
 
 
 def test_an_adapter_is_merged_into_the_export(tiny, tmp_path):
