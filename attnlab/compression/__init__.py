@@ -16,7 +16,6 @@ from attnlab.compression.numbers import fake_quantized, prune_weights, quantize,
 from attnlab.compression.removing import prune_heads, prune_layers, prune_neurons
 from attnlab.compression.sharing import factorize, share_layers
 from attnlab.compression.vocabulary import trim_vocabulary
-from attnlab.heads import model_of
 
 __all__ = [
     "EarlyExit",
@@ -42,7 +41,7 @@ __all__ = [
 
 def steps(clf: Any) -> list[dict[str, Any]]:
     """Return what was done to a classifier, in order: a dict for each step, its name as "step"."""
-    return structure.steps(model_of(clf))
+    return structure.steps(clf)
 
 
 def __dir__() -> list[str]:

@@ -83,7 +83,7 @@ def first_and_slow_seeds(count: int) -> pytest.MarkDecorator:
 def folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(al.checks, "_done", {})
-    monkeypatch.setattr(examiner.answer, "SECONDS", 1.5)
+    monkeypatch.setattr(examiner.answer, "SECONDS", 4.0)
     return tmp_path
 
 
