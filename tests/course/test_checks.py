@@ -13,6 +13,7 @@ from contextlib import redirect_stderr
 import answers_attention_balance
 import answers_attention_from_scratch
 import answers_attention_maths
+import answers_compression
 import answers_finetune_bert
 import answers_head_mixing
 import answers_translation
@@ -31,6 +32,7 @@ LESSONS = {
     "finetune_bert": answers_finetune_bert,
     "head_mixing": answers_head_mixing,
     "attention_balance": answers_attention_balance,
+    "compression": answers_compression,
 }
 RIGHT = [
     pytest.param(name, answer, id=f"{name}-{answer.__name__}")
@@ -314,6 +316,7 @@ def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
         *answers_finetune_bert.RIGHT,
         *answers_head_mixing.RIGHT,
         *answers_attention_balance.RIGHT,
+        *answers_compression.RIGHT,
     ],
 )
 def test_dots_are_a_hole_too(name, capsys):

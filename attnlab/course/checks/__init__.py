@@ -13,6 +13,7 @@ from attnlab.course.checks import (
     attention_balance,
     attention_from_scratch,
     attention_maths,
+    compression,
     finetune_bert,
     head_mixing,
     translation,
@@ -30,6 +31,7 @@ LESSONS = {  # the order of the course; everything else names a lesson by its to
     "finetune_bert": "05",
     "head_mixing": "06",
     "attention_balance": "07",
+    "compression": "09",
 }
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
@@ -40,6 +42,7 @@ EXERCISES: dict[str, Exercise] = {
         finetune_bert,
         head_mixing,
         attention_balance,
+        compression,
     )
     for exercise in lesson.EXERCISES
 }
