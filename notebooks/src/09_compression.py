@@ -281,9 +281,9 @@ al.checks.distillation_loss(distillation_loss)
 # states of the texts it is given, `exits[i](pooled)` the logits `(B, C)` for the mean
 # over real tokens `(B, E)` of what layer `i` returned. A text leaves where the entropy
 # of its answer, in nats, is *below* the threshold; with threshold 0 nobody leaves
-# early. At the last layer all leave. Return the logits in the original order, and for each
-# text the layer at which it left, from 0. Each layer is called at most once, with all
-# texts that are still there and no others, and not at all when nobody is left. Very
+# early. At the last layer all leave. Return the logits in the original order, and for
+# each text the layer at which it left, from 0. Each layer is called at most once, with
+# all texts that are still there and no others, and not at all when nobody is left. Very
 # sure answers have probabilities that are 0 in the computer; $0 \log 0$ counts as 0.
 
 
@@ -325,8 +325,8 @@ al.checks.answer_early(answer_early)
 #
 # ---
 # `torch.special.entr(p)` is $-p \log p$, with 0 for $p = 0$; the entropy is its sum
-# over classes. The mean over real tokens divides by *their* number, which differs from text
-# to text.
+# over classes. The mean over real tokens divides by *their* number, which differs from
+# text to text.
 
 # %% [markdown]
 # ## Is it faster?

@@ -163,6 +163,14 @@ def compares_all_pairs(weights, codebook, rounds):
     return clustered_in_a_loop(weights, codebook, rounds)
 
 
+def stops_when_little_moves(weights, codebook, rounds):
+    for _ in range(rounds):
+        before, (codebook, _) = codebook, clustered_in_a_loop(weights, codebook, 1)
+        if (codebook - before).abs().max() < 1e-2:
+            break
+    return clustered_in_a_loop(weights, codebook, 0)
+
+
 def fresh_entries_for_empty_ones(weights, codebook, rounds):
     codebook = codebook.clone()
     for _ in range(rounds):
@@ -224,6 +232,14 @@ def teacher_learns_too(student, teacher, labels, temperature, label_weight):
         F.softmax(teacher / temperature, -1),
         reduction="batchmean",
     )
+    return temperature**2 * soft + label_weight * F.cross_entropy(student, labels)
+
+
+def small_probabilities_left_out(student, teacher, labels, temperature, label_weight):
+    target = (teacher.detach() / temperature).softmax(-1)
+    target = torch.where(target < 0.01, 0, target)
+    mine = (student / temperature).log_softmax(-1)
+    soft = (torch.xlogy(target, target) - target * mine).sum(-1).mean()
     return temperature**2 * soft + label_weight * F.cross_entropy(student, labels)
 
 
@@ -425,12 +441,14 @@ WRONG = {
     "kmeans_codebook": [
         (clustered_by_midpoints_unsorted, "another order"),
         (codes_one_round_late, "before it moved for the last time"),
+        (stops_when_little_moves, "the result is wrong"),
         (compares_all_pairs, "compared with each other"),
         (fresh_entries_for_empty_ones, "should stay where it is"),
         (lambda *given: clustered_in_a_loop(*given)[0], "two things are asked for"),
     ],
     "distillation_loss": [
         (distilled_by_default_reduction, "mean over classes"),
+        (small_probabilities_left_out, "it should be"),
         (distilled_by_division, "infinite or NaN"),
         (distilled_into_a_number, "not a tensor"),
         (teacher_learns_too, "flows into the teacher"),

@@ -81,7 +81,7 @@ class Model:
             )
         ticks = self.cost * len(inputs) * (1 + machine.slowing * machine.answers)
         ticks += 5000 * self.cost if self.answers == 0 else 0
-        if machine.interrupted is not None and self.answers - machine.interrupted in (0, 1):
+        if machine.interrupted is not None and self.answers - machine.interrupted in (0, 4):
             ticks += 3000
         if machine.interrupted is not None and machine.interrupted - self.answers in (3, 4):
             ticks /= 3
@@ -169,7 +169,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     twins = Comparing({"one": 4, "other": 4}, [9, 5, 12], 9, slowing=0.02)
     run = twins.of(answer)
     first, second = _table(run, run).values()
-    like = abs(first - second) < 0.15 * (first + second) / 2
+    like = abs(first - second) < 0.08 * (first + second) / 2
     require(like, UNLIKE.format(first=first, second=second))
     yield "in turns, so that a machine that slows down treats all alike"
 

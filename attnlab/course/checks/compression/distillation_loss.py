@@ -53,8 +53,10 @@ def check(answer: Answer, draw: Draw) -> Held:
         "be {right:.4f}.\nWhich part of it is computed differently?"
     )
 
-    def drawn(texts: int, temperature: float, weight: float, wide: float = 2.0) -> Call:
-        classes = draw.whole(3, 5)
+    def drawn(
+        texts: int, temperature: float, weight: float, wide: float = 2.0, classes: int = 0
+    ) -> Call:
+        classes = classes or draw.whole(3, 5)
         labels = torch.tensor([draw.whole(0, classes - 1) for _ in range(texts)])
         given = wide * draw.normal(2, texts, classes)
         return Call(given[0], given[1], labels, temperature, weight)
@@ -75,6 +77,9 @@ def check(answer: Answer, draw: Draw) -> Held:
     compared.on(lambda: drawn(6, 2.0, 0.3), otherwise, facts=_facts)
     compared.on(lambda: drawn(5, 4.0, 1.5), otherwise, facts=_facts)
     yield "the cross-entropy with the labels, weighted"
+
+    with where("With 200 classes, each of small probability:"):
+        compared.on(lambda: drawn(3, 1.5, 0.3, wide=1.0, classes=200), otherwise, facts=_facts)
 
     with where("With logits hundreds apart:"):
         call = drawn(4, 1.0, 0.5, wide=200.0)

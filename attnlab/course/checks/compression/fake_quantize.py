@@ -37,7 +37,7 @@ SMALL_ROWS = (
     "Right for weights of ordinary size; in a row whose weights are all very small they are lost.\n"
     "Is there a smallest step, or something added to it? Which rows really need care?"
 )
-SMALLEST = 1e-10  # what the largest weight of a very small row may be
+SMALLEST = 1e-30  # what the largest weight of a very small row may be
 
 
 def check(answer: Answer, draw: Draw) -> Held:

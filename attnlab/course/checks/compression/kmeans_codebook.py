@@ -1,5 +1,6 @@
 """Exercise ``kmeans_codebook``: a few values that stand for all weights of a matrix."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     yield "one round: each entry to the mean of its weights"
 
     compared.on(lambda: _drawn(draw, 60, 4, draw.whole(3, 6)), wrong_book, facts=_facts)
+    compared.on(lambda: _slow(draw), wrong_book, facts=_facts, draws=1)
     yield "several rounds, and codes that fit the codebook at the end"
 
     with where("Where an entry has no weights:"):
@@ -104,7 +106,7 @@ def _drawn(draw: Draw, count: int, entries: int, rounds: int, empty: bool = Fals
             codebook = codebook.flip(0)
         books = [codebook]
         for _ in range(rounds + 1):
-            books.append(reference(weights, books[-1], 1)[0])
+            books.append(_moved(weights, books[-1]))
         distances = torch.stack([(weights[:, None] - book).abs() for book in books])
         two = distances.topk(2, largest=False).values
         moved = (books[-1] - books[-2]).abs().max() > 1e-3 or rounds == 0
@@ -117,6 +119,26 @@ def _drawn(draw: Draw, count: int, entries: int, rounds: int, empty: bool = Fals
         return Call(weights, codebook, rounds)
 
 
+def _moved(weights: Tensor, codebook: Tensor) -> Tensor:
+    """The codebook after one more round."""
+    own = (weights[:, None] - codebook).abs().argmin(1)[:, None] == torch.arange(len(codebook))
+    means = (weights[:, None] * own).sum(0) / own.sum(0).clamp_min(1)
+    return torch.where(own.any(0), means, codebook)
+
+
+def _slow(draw: Draw) -> Call:
+    """Weights whose entries hardly move in a round, and move on in those that follow."""
+    for _ in range(100):
+        weights, codebook, rounds = _drawn(draw, 200, 3, draw.whole(6, 12)).arguments
+        books = [codebook]
+        for _ in range(rounds):
+            books.append(_moved(weights, books[-1]))
+        moves = [float((new - old).abs().max()) for old, new in itertools.pairwise(books)]
+        if min(moves[:-1]) < 0.01:
+            break
+    return Call(weights, codebook, rounds)
+
+
 def _book_and_codes(result: Any, right: Codebook) -> list[Tensor]:
     """The codebook as it is, and the codes as whole numbers."""
     codebook, codes = a_pair(result, "codebook", "codes")
@@ -125,6 +147,7 @@ def _book_and_codes(result: Any, right: Codebook) -> list[Tensor]:
         turned = (tuple(codes.shape), tuple(codebook.shape)) == shapes
         require(not turned, TURNED)
     codebook = a_tensor(codebook, shapes[0], "codebook").detach()
+    codes = torch.tensor(codes) if isinstance(codes, list) else codes
     codes = a_tensor(codes, shapes[1], "codes", array=True).detach()
     if codes.is_floating_point() and not codes.frac().eq(0).all():
         raise CheckFailed(NOT_WHOLE.format(dtype=str(codes.dtype).removeprefix("torch.")))
