@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.show.widgets.balance_meter import BalanceMeter as BalanceMeter
     from attnlab.show.widgets.head_mixer import HeadMixer as HeadMixer
     from attnlab.show.widgets.mask_desk import MaskDesk as MaskDesk
+    from attnlab.show.widgets.peeler import Peeler as Peeler
     from attnlab.show.widgets.softmax_desk import SoftmaxDesk as SoftmaxDesk
     from attnlab.show.widgets.training_curve import TrainingCurve as TrainingCurve
     from attnlab.show.widgets.training_monitor import TrainingMonitor as TrainingMonitor

@@ -25,11 +25,11 @@ recorder = Recorder(dev.texts[:4], every=1)"""
 DESKS = """desks = [
     al.SoftmaxDesk(), al.MaskDesk(clf.attend("A fine film.")), al.HeadMixer(clf, dev),
     al.BalanceMeter(clf, dev), al.TranslationDesk(Translator(model, words, words), pairs, n=20),
-    al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve()]
+    al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve(), al.Peeler(clf, dev)]
 for desk in desks:
     display(desk)"""
 NAMES = ["softmax", "mask", "desk:not(.attnlab-translation)", "balance", "translation", "tuner"]
-NAMES += ["monitor", "curve"]
+NAMES += ["monitor", "curve", "peeler"]
 KEYS = [*"001xcvddabmziif", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageDown"]
 KEYS += ["Backspace", "Escape", "Shift+ArrowDown", "Shift+Enter", "Control+Enter", "Control+z"]
 # what there is to work in the desks
@@ -60,6 +60,7 @@ WORKED = [
     ("mask", "input[name=window]", "data-stamp"),
     ("balance", ".head-grid .chosen", "data-shown"),
     ("tuner", ".head-grid .chosen", "data-shown"),
+    ("peeler", "input[name=amount]", "data-shown"),
 ]
 
 
@@ -81,6 +82,7 @@ def shown(notebook):
     page.wait_for_selector(".desk-accuracy[data-state=measured]")
     page.wait_for_selector(".score[data-state=measured]")
     page.wait_for_selector(".attnlab-balance[data-state=measured]")
+    page.wait_for_selector(".attnlab-peeler[data-state=measured]")
 
 
 def start_cell(page, source):

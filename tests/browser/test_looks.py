@@ -3,6 +3,7 @@
 import pytest
 from desk_page import CONTRAST, mixer, open_desk
 from jupyter_page import CUT, OUTSIDE, SCROLLS
+from tiny_classifiers import answering
 
 import attnlab as al
 
@@ -55,6 +56,20 @@ def test_digits_can_be_read_on_every_colour_of_a_map_of_heads(page, theme):
     softmax = al.SoftmaxDesk()
     open_desk(page, "softmax", ("charts", "softmax"), _state(softmax), theme)
     assert too_faint(page, "button, output, label, b") == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 900, 1600])
+def test_the_peeler_can_be_read_at_every_width(page, theme, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    clf, data = answering("albert")
+    peeler = al.Peeler(clf, data).wait()
+    open_desk(page, "peeler", ("charts", "peeler"), _state(peeler), theme)
+    assert too_faint(page, "button, output, label, b, td span, small, .note, .remark") == []
+    root = page.locator(".attnlab-peeler")
+    assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
+    kinds = page.get_by_label("What is removed").locator("option:disabled")
+    assert kinds.all_text_contents() == ["layers (all share their weights)"]
 
 
 def _state(desk):

@@ -16,6 +16,7 @@ WIDGETS = [
     al.BalanceMeter,
     al.HeadMixer,
     al.MaskDesk,
+    al.Peeler,
     al.SoftmaxDesk,
     al.TrainingCurve,
     al.TrainingMonitor,
