@@ -442,7 +442,8 @@ def _time(choice: Choice, timing: Timing) -> str:
     batch, one = (_times_of(*told[name]) for name in ("batch", "one"))
     _, low, high = told["batch"]
     if high < 1:
-        other = f", 1 text {told['one'][0]:.2f}"
+        sure = told["one"][2] < 1
+        other = f", 1 text {told['one'][0]:.2f}" if sure else "; for 1 text no gain is shown"
         return f"It is faster: {timing.texts} texts take {batch}{other}."
     why = ""
     if choice.kind == "weights":
