@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from attnlab.classification.encoding import Encoded
 from attnlab.classification.saving import quietly
 from attnlab.classification.structure import write_model
 from attnlab.device import autocast
+from attnlab.evaluation.measurement import Snapshot
 
 Part = tuple[
     str, int
@@ -79,6 +80,11 @@ def sizes(
         part: Size(parameters[part], silent[part], written[part])
         for part in {*parameters, *written}
     }
+
+
+def summed(sizes: Mapping[Part, Size], name: str) -> int:
+    """The ``parameters``, ``zeros`` or ``bytes`` of all parts together."""
+    return sum(getattr(size, name) for size in sizes.values())
 
 
 def _owners(model: Any, numbers: Sequence[int] | None) -> dict[int, Part]:
@@ -265,3 +271,33 @@ def _by_part(
     finally:
         for handle in handles:
             handle.remove()
+
+
+# ── both, and the answers ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Known:
+    """What is known of one choice so far; None, where nothing is.
+
+    Attributes
+    ----------
+    sizes : of its parts, see `sizes`
+    seen : the untouched model and this one on the same texts
+    timing : of both, in turn
+    timed : whether that is all the timing there will be
+    """
+
+    sizes: Mapping[Part, Size] | None = None
+    seen: tuple[Snapshot, Snapshot] | None = None
+    timing: Timing | None = None
+    timed: bool = False
+
+    @property
+    def state(self) -> str:
+        """ "building", "partial", "timing" or "measured"."""
+        if self.sizes is None:
+            return "building"
+        if self.seen is None or not self.seen[0].finished:
+            return "partial"
+        return "measured" if self.timed else "timing"

@@ -24,8 +24,8 @@ from attnlab.show.plots.peeling import peeled_model
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.mixing import in_turn
-from attnlab.show.widgets.peeled_parts import Timing, sizes, timed_round
-from attnlab.show.widgets.peeler_report import Known, checked, peeler_report
+from attnlab.show.widgets.peeled_parts import Known, Timing, sizes, timed_round
+from attnlab.show.widgets.peeler_report import checked, peeler_report
 from attnlab.show.widgets.peeling import (
     Choice,
     Scores,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.ticker import MaxNLocator
@@ -13,11 +12,14 @@ from attnlab.show.widgets.peeled_parts import (
     EMBEDDINGS,
     HEAD,
     WORDS,
+    Known,
     Part,
     Size,
     Timing,
     parts,
+    summed,
 )
+from attnlab.show.widgets.peeler_words import remark
 from attnlab.show.widgets.peeling import KINDS, Choice, amounts, first_choice
 from attnlab.show.wording import number, signed_points
 from attnlab.statistics import paired_test
@@ -31,35 +33,6 @@ NAMES = {
     "feed-forward": "feed-forward",
     "head": "classification head",
 }
-_ZEROS = "a zero is multiplied like any other number"
-_BITS = "the weights are small in the file only, and computed with in float32"
-
-
-@dataclass
-class Known:
-    """What is known of one choice so far; None, where nothing is.
-
-    Attributes
-    ----------
-    sizes : of its parts, see `peeled_parts.sizes`
-    seen : the untouched model and this one on the same texts
-    timing : of both, in turn
-    timed : whether that is all the timing there will be
-    """
-
-    sizes: Mapping[Part, Size] | None = None
-    seen: tuple[Snapshot, Snapshot] | None = None
-    timing: Timing | None = None
-    timed: bool = False
-
-    @property
-    def state(self) -> str:
-        """ "building", "partial", "timing" or "measured"."""
-        if self.sizes is None:
-            return "building"
-        if self.seen is None or not self.seen[0].finished:
-            return "partial"
-        return "measured" if self.timed else "timing"
 
 
 def peeler_report(
@@ -111,7 +84,7 @@ def peeler_report(
         "times": _times(known.timing, layers, machine),
         "heads": list(COLUMNS),
         "rows": _rows(untouched, known),
-        "remark": _remark(choice, untouched, known),
+        "remark": remark(choice, untouched, known),
         "progress": _progress(known),
         "alt": _alternative(choice, untouched, sizes, settings["area"]),
     }  # fmt: skip
@@ -222,15 +195,11 @@ def megabytes(value: float) -> str:
 
 
 def _total(untouched: Mapping[Part, Size], sizes: Mapping[Part, Size] | None, area: str) -> str:
-    before = _sum(untouched, area)
-    after = before if sizes is None else _sum(sizes, area)
+    before = summed(untouched, area)
+    after = before if sizes is None else summed(sizes, area)
     if after == before:
         return _amount(before, area)
     return f"{_amount(after, area)} of {_amount(before, area)}"
-
-
-def _sum(sizes: Mapping[Part, Size], area: str) -> int:
-    return sum(getattr(size, area) for size in sizes.values())
 
 
 # ── milliseconds ───────────────────────────────────────────────────────────────────────────────
@@ -288,10 +257,10 @@ def _rows(untouched: Mapping[Part, Size], known: Known) -> list[dict[str, Any]]:
     sizes = known.sizes
     rows = [_accuracy(known.seen)]
     for name, area in (("parameters", "parameters"), ("file", "bytes")):
-        before = _sum(untouched, area)
+        before = summed(untouched, area)
         cells = [[_amount(before, area), ""]]
         if sizes is not None:
-            after = _sum(sizes, area)
+            after = summed(sizes, area)
             note = _zeros(untouched, sizes) if area == "parameters" else ""
             cells += [[_amount(after, area), ""], [_percent(after / before), note]]
         rows.append(_row(name, cells, ""))
@@ -328,7 +297,7 @@ def _percent(ratio: float) -> str:
 
 
 def _zeros(untouched: Mapping[Part, Size], sizes: Mapping[Part, Size]) -> str:
-    zeros = _sum(sizes, "zeros") - _sum(untouched, "zeros")
+    zeros = summed(sizes, "zeros") - summed(untouched, "zeros")
     return f"{count(zeros)} are 0" if zeros > 0 else ""
 
 
@@ -368,107 +337,6 @@ def _progress(known: Known) -> str:
     if known.seen is None:
         return "measuring …"
     return f"{known.seen[0].score.n:,} of {known.seen[0].total:,} texts, not final"
-
-
-# ── words ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _remark(choice: Choice, untouched: Mapping[Part, Size], known: Known) -> str:
-    """What this bought and what it cost, from what was measured."""
-    if known.sizes is None:
-        return "Not measured yet."
-    if choice.nothing:
-        told = "The untouched model."
-        if known.timed and known.timing is not None:
-            middle, low, high = known.timing.ratio("batch")
-            told += (
-                f" Timed against itself, a batch takes {_times_of(middle, low, high)}: that much "
-                "is noise."
-            )
-        return told
-    said = [_bought(choice, untouched, known.sizes)]
-    if known.timed and known.timing is not None:
-        said.append(_time(choice, known.timing))
-    if known.seen is not None and known.seen[0].finished:
-        said.append(_cost(known.seen))
-    elif known.seen is not None:
-        said.append("The accuracy is not final.")
-    return " ".join(said)
-
-
-def _bought(choice: Choice, untouched: Mapping[Part, Size], sizes: Mapping[Part, Size]) -> str:
-    before, after = (_sum(one, "parameters") for one in (untouched, sizes))
-    size = _sum(sizes, "bytes") / _sum(untouched, "bytes")
-    file = f"the file is {_share(1 - size)} smaller" if size < 0.9995 else (
-        f"the file is {_share(size - 1)} larger" if size > 1.0005 else "so is the file"
-    )  # fmt: skip
-    if after == before:
-        zeros = _sum(sizes, "zeros") - _sum(untouched, "zeros")
-        what = (
-            f"No parameter is gone, {_share(zeros / before)} are 0"
-            if zeros > 0
-            else "No parameter is gone"
-        )
-        return f"{what}; {file if size != 1 else 'the file is as large as before'}."
-    within = sum(
-        size.parameters - sizes.get(part, Size()).parameters
-        for part, size in untouched.items()
-        if part[1] >= 0
-    )
-    layers = sum(size.parameters for part, size in untouched.items() if part[1] >= 0)
-    return (
-        f"{_share(1 - after / before)} of all parameters are gone, {_share(within / layers)} of "
-        f"the layers'; {file}."
-    )
-
-
-def _share(share: float) -> str:
-    """A share in percent; below one, with a digit more.
-
-    >>> _share(0.234), _share(0.004)
-    ('23\xa0%', '0.4\xa0%')
-    """
-    return f"{100 * share:.{0 if share >= 0.0095 else 1}f}\u00a0%"
-
-
-def _times_of(middle: float, low: float, high: float) -> str:
-    told = f"{middle:.2f} of the time"
-    return f"{told} ({low:.2f} to {high:.2f})" if math.isfinite(low) else told
-
-
-def _time(choice: Choice, timing: Timing) -> str:
-    """Whether it is faster, by the interval of the ratio, and why not, where that is known."""
-    told = {name: timing.ratio(name) for name in ("batch", "one")}
-    batch, one = (_times_of(*told[name]) for name in ("batch", "one"))
-    _, low, high = told["batch"]
-    if high < 1:
-        sure = told["one"][2] < 1
-        other = f", 1 text {told['one'][0]:.2f}" if sure else "; for 1 text no gain is shown"
-        return f"It is faster: {timing.texts} texts take {batch}{other}."
-    why = ""
-    if choice.kind == "weights":
-        why = f": {_ZEROS}"
-    elif choice.kind in ("quantize", "codebook"):
-        why = f": {_BITS}"
-    if low > 1:
-        return f"It is slower: {timing.texts} texts take {batch}."
-    single = "" if told["one"][2] >= 1 else f" A single text takes {one}."
-    return f"It is not measurably faster{why}. {timing.texts} texts take {batch}.{single}"
-
-
-def _cost(seen: tuple[Snapshot, Snapshot]) -> str:
-    before, after = (snapshot.score for snapshot in seen)
-    test = paired_test(before.correct, after.correct)
-    between = f"95\u00a0%: {signed_points(test.low)} to {signed_points(test.high)}"
-    if test.high < 0:
-        return f"It costs {number(-100 * test.delta, 1)} points of accuracy ({between})."
-    if test.low > 0:
-        return f"Accuracy is {number(100 * test.delta, 1)} points higher ({between})."
-    least = number(max(0.0, -100 * test.low), 1)
-    return (
-        f"Accuracy changes by {signed_points(test.delta)} points ({between}): no loss is shown, "
-        f"and one of up to {least} points is not ruled out."
-    )
 
 
 def _alternative(

@@ -16,8 +16,8 @@ import attnlab as al
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError, SettingsError
 from attnlab.show.widgets import peeler as desks
-from attnlab.show.widgets.peeled_parts import Timing, median_interval, sizes
-from attnlab.show.widgets.peeler_report import Known, peeler_report
+from attnlab.show.widgets.peeled_parts import Known, Timing, median_interval, sizes
+from attnlab.show.widgets.peeler_report import peeler_report
 from attnlab.show.widgets.peeling import (
     KINDS,
     Choice,
