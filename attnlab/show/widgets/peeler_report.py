@@ -270,7 +270,8 @@ def _rows(untouched: Mapping[Part, Size], known: Known) -> list[dict[str, Any]]:
         if timing is not None:
             told = [[_milliseconds(time), ""] for time in timing.medians(what)]
             middle, low, high = timing.ratio(what)
-            note = f"{_percent(low)} to {_percent(high)}" if math.isfinite(low) else "not final"
+            between = f"{_percent(low)} to {_percent(high)}".replace("\u00a0%", "")  # as in the row
+            note = between if math.isfinite(low) else "not final"
             cells = [*told, [_percent(middle), note]]
             verdict = "good" if high < 1 else "bad" if low > 1 else ""
         rows.append(_row(name, cells, verdict))
