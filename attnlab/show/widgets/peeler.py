@@ -14,6 +14,7 @@ import torch
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier
+from attnlab.compression.copies import copied
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import profile
 from attnlab.errors import DataError
@@ -52,7 +53,7 @@ class Peeler(ReportDesk):
 
     Parameters
     ----------
-    clf : Classifier; stays as it is
+    clf : Classifier; stays as it is, and the desk works on a copy
     data : held-out TextDataset that accuracy and time are measured on
     calibration : labelled texts that scores are taken from and repairs are fitted to; by default a
         quarter of ``data``, at most 200 texts, which then is not measured on
@@ -85,7 +86,9 @@ class Peeler(ReportDesk):
     def __init__(self, clf: Classifier, data: TextDataset, calibration: TextDataset | None = None):
         heads.refuse_prefix(clf, "The peeler")
         data, calibration = _apart(data, calibration)
-        self._clf, self._data = clf, data
+        self._given, self._data = clf, data
+        # one of its own: scores and times watch a model, which others may be asking meanwhile
+        self._clf = clf = copied(clf)
         self._before = Evaluator(clf, data, cache_mb=0).stream()
         self._scores = Scores(clf, calibration)
         self._missing = why_not(clf)
@@ -119,6 +122,8 @@ class Peeler(ReportDesk):
     def smaller(self) -> Classifier:
         """The smaller classifier that is shown; the untouched one where nothing is gone."""
         choice = self._choice()
+        if choice.nothing:
+            return self._given
         found = self._large.get(choice)
         return peeled(self._clf, choice, self._scores) if found is None else found[0]
 

@@ -189,6 +189,18 @@ def test_the_interval_of_a_median_is_the_narrowest_that_holds_it_in_95_of_100(co
     assert 2 * stats.binom.cdf(low, count, 0.5) <= 0.05 < 2 * stats.binom.cdf(low + 1, count, 0.5)
 
 
+def test_the_model_that_others_ask_is_never_watched(desk, little, monkeypatch):
+    clf, _ = little
+    for kind in ("register_forward_hook", "register_forward_pre_hook"):
+        for module in clf.model.modules():
+            monkeypatch.setattr(module, kind, refused, raising=False)
+    for choice in ({"kind": "neurons", "by": "activation"}, {"kind": "heads", "by": "margin"}):
+        desk.set(**choice)
+        desk.wait()
+        assert desk.error == ""
+        assert desk.report["state"] == "measured"
+
+
 def test_what_was_computed_is_not_computed_again(desk, monkeypatch):
     desk.wait()
     first = desk.report
