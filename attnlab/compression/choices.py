@@ -46,17 +46,17 @@ def head_scores(
         for layer in range(clf.layers):
             active = heads.active_heads(heads.model_of(clf), layer)
             found[layer, active] = chance[layer, active]
-        return found
+        return np.array(_as_shared(clf, found))
     evaluator = Evaluator(clf, _labelled(data, by), fast=True)
     if by == "margin":
         table = ablate(evaluator)
         found[table["layer"].to_numpy(), table["head"].to_numpy()] = -table["margin_delta"]
-        return found
+        return np.array(_as_shared(clf, found))
     slopes = np.abs(evaluator.gradients(per_sentence=True)).mean(0)
     for layer in range(clf.layers):
         active = heads.active_heads(heads.model_of(clf), layer)
         found[layer, active] = slopes[layer, active]
-    return found
+    return np.array(_as_shared(clf, found))
 
 
 def neuron_scores(
@@ -84,7 +84,7 @@ def neuron_scores(
     blocks = heads.feed_forwards(model)
     if by == "random":
         generator = np.random.default_rng(seed)
-        return [generator.random(block.up.out_features) for block in blocks]
+        return _as_shared(clf, [generator.random(block.up.out_features) for block in blocks])
     lengths = [block.down.weight.detach().norm(dim=0).cpu() for block in blocks]
     if by == "magnitude":
         return [
@@ -92,7 +92,7 @@ def neuron_scores(
             for block, length in zip(blocks, lengths, strict=True)
         ]
     if by == "gradient":
-        return [score.numpy() for score in _first_order(clf, _labelled(data, by))]
+        return _as_shared(clf, [score.numpy() for score in _first_order(clf, _labelled(data, by))])
     texts = data.texts if isinstance(data, TextDataset) else data
     names = [f"{layer}.down" for layer in sorted(set(_owner(model)))]
     squares, count = dict.fromkeys(names, torch.zeros(())), dict.fromkeys(names, 0)
@@ -168,6 +168,15 @@ def _first_order(clf: Classifier, data: TextDataset) -> list[Tensor]:
         for parameter, was in zip(model.parameters(), frozen, strict=True):
             parameter.requires_grad_(was)
     return [total / len(data) for total in totals]
+
+
+def _as_shared(clf: Classifier, scores: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
+    """Scores by layer, averaged over layers that share their weights: they lose the same."""
+    model = heads.model_of(clf)
+    return [
+        np.mean([scores[other] for other in heads.sharing_layers(model, layer)], axis=0)
+        for layer in range(len(scores))
+    ]
 
 
 def _owner(model: object) -> list[int]:

@@ -60,7 +60,7 @@ def prune_heads(
     if heads_gone is None:
         assert share is not None
         scores = head_scores(clf, by, data, seed) if _share(share, 1) else None
-        wanted = [] if scores is None else _lowest(scores, share)
+        wanted = [] if scores is None else _lowest(model, scores, share)
     else:
         wanted = sorted({(int(layer), int(head)) for layer, head in heads_gone})
     smaller = heads.prune(clf, wanted)
@@ -125,6 +125,7 @@ def prune_neurons(
             kept = [torch.arange(count) for count in counts]
         else:
             kept = _best_neurons(neuron_scores(clf, by, data, seed), share, everywhere_alike)
+            kept = [kept[heads.sharing_layers(model, layer)[0]] for layer in range(len(kept))]
     else:
         kept = [torch.tensor(sorted({int(neuron) for neuron in layer})) for layer in keep]
         _check_neurons(kept, counts)
@@ -210,12 +211,14 @@ def _share(share: float, most: float | None = None, below: float | None = None) 
     return share
 
 
-def _lowest(scores: np.ndarray, share: float) -> list[tuple[int, int]]:
-    """The lowest share of what has a score, in order of place."""
-    places = np.argwhere(~np.isnan(scores))
+def _lowest(model: Any, scores: np.ndarray, share: float) -> list[tuple[int, int]]:
+    """The lowest share of the heads with a score, in order; of shared layers from all at once."""
+    groups = [heads.sharing_layers(model, layer) for layer in range(len(scores))]
+    own = np.array([group[0] == layer for layer, group in enumerate(groups)])
+    places = np.argwhere(~np.isnan(scores) & own[:, None])
     order = np.argsort(scores[tuple(places.T)], kind="stable")
     chosen = places[order[: round(share * len(places))]]
-    return sorted((int(layer), int(head)) for layer, head in chosen)
+    return sorted((layer, int(head)) for first, head in chosen for layer in groups[first])
 
 
 def _best_neurons(scores: list[np.ndarray], share: float, alike: bool) -> list[Tensor]:

@@ -247,6 +247,24 @@ def test_the_share_that_goes_is_that_of_the_lowest_scores():
         assert torch.equal(logits(again[0]), logits(again[1]))
 
 
+@pytest.mark.parametrize("by", ["margin", "gradient", "random"])
+def test_layers_that_share_their_weights_lose_the_same_heads(by):
+    clf, data = answering("albert-shared", 30)
+    smaller = al.compression.prune_heads(clf, share=0.5, by=by, data=data)
+    gone = heads.removed(smaller)
+    assert len(gone) == 6 and len({head for _, head in gone}) == 2
+
+
+@pytest.mark.parametrize("by", ["activation", "gradient", "magnitude", "random"])
+@pytest.mark.parametrize("alike", [True, False])
+def test_layers_that_share_their_weights_lose_the_same_neurons(by, alike):
+    clf, data = answering("albert-shared", 30)
+    smaller = al.compression.prune_neurons(
+        clf, share=0.5, by=by, data=data, everywhere_alike=alike, repair=data.texts
+    )
+    assert [down(smaller, layer).in_features for layer in range(3)] == [32] * 3
+
+
 def test_shares_over_all_layers_leave_each_a_neuron():
     clf, data = answering("bert", 20)
     with torch.no_grad():
