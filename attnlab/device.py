@@ -54,6 +54,7 @@ class Profile:
     pair_epochs : how often they are seen
     strings : pairs of real strings, likewise
     string_epochs : how often they are seen
+    distilled_sentences : that a small model learns from a large one
     """
 
     name: str
@@ -70,6 +71,7 @@ class Profile:
     pair_epochs: int
     strings: int
     string_epochs: int
+    distilled_sentences: int
 
 
 NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -83,9 +85,9 @@ def _lengths(largest_power: int) -> tuple[int, ...]:
 _PROFILES = {
     name: Profile(name, sentences, sweep, _lengths(power), *rest)
     for name, sentences, sweep, power, *rest in (
-        ("ci", 16, 12, 9, 8, 32, 24, 1, 1, 2, 64, 1, 64, 2),
-        ("cpu", 1000, 500, 12, 320, 1000, 600, 2, 8, 20, 20_000, 8, 10_000, 20),
-        ("gpu", 1000, 1000, 12, 2000, 10_000, 4000, 3, 8, 40, 20_000, 12, 10_000, 40),
+        ("ci", 16, 12, 9, 8, 32, 24, 1, 1, 2, 64, 1, 64, 2, 24),
+        ("cpu", 1000, 500, 12, 320, 1000, 600, 2, 8, 20, 20_000, 8, 10_000, 20, 3000),
+        ("gpu", 1000, 1000, 12, 2000, 10_000, 4000, 3, 8, 40, 20_000, 12, 10_000, 40, 10_000),
     )
 }
 

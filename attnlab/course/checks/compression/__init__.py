@@ -14,8 +14,8 @@ __all__ = ["EXERCISES"]
 EXERCISES = [
     exercise.EXERCISE
     for exercise in (
-        fake_quantize,
         cut_neurons,
+        fake_quantize,
         kmeans_codebook,
         distillation_loss,
         answer_early,
