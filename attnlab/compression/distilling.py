@@ -321,3 +321,7 @@ def _trainable(student: Classifier) -> Classifier:
     clf = copied(student)
     clf.model.float().requires_grad_(True)
     return clf
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -38,7 +38,7 @@ from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError,
 from attnlab.files import read_json, read_tensors, understood
 from attnlab.heads.settings import HeadSettings
 
-__all__ = ["EarlyExit", "ExitPredictions", "Pooling", "early_exit"]
+__all__ = ["PENALTY", "EarlyExit", "ExitPredictions", "Pooling", "early_exit"]
 
 PENALTY = 0.1  # of the squared weights, beside the mean loss; dev of movie-sentiment knew no better
 
@@ -413,3 +413,7 @@ def _fingerprint(folder: Path) -> str:
         if file.name != EXIT_HEADS:
             found.update(file.read_bytes())
     return found.hexdigest()[:16]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

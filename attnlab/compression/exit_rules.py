@@ -113,3 +113,7 @@ def check_most_lost(value: float) -> None:
     """Raise SettingsError for points of accuracy that are none."""
     if not 0 <= value <= 100:
         raise SettingsError(f"most_lost is {value}; it is points of accuracy, 0 to 100.")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,7 +15,7 @@ from attnlab.heads.control import attached
 from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 
-__all__ = ["Layers", "features_of", "layers_of", "pooled"]
+__all__ = ["Layers", "OwnLayers", "features_of", "layers_of", "pooled"]
 
 
 class Layers(Protocol):
@@ -127,3 +127,7 @@ def _modules(model: Any) -> list[Any]:
         for index in range(layers)
         for layer in groups[index * config.num_hidden_groups // layers].albert_layers
     ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -260,7 +260,7 @@ def test_a_loss_that_is_not_a_number_stops_with_what_to_try(little):
 
 def test_finetuning_does_not_start_from_a_pruned_model(clf, little, tmp_path):
     al.heads.prune(clf, [(0, 0)]).save(tmp_path / "model")
-    with pytest.raises(ModelError, match="Fine-tune first, then prune"):
+    with pytest.raises(ModelError, match="Fine-tune first, then compress"):
         al.finetune(tmp_path / "model", little)
 
 

@@ -272,7 +272,7 @@ def test_heads_are_removed_for_good_and_the_smaller_tagger_loads(tagger, news, t
     smaller.save(tmp_path / "small")
     words = news.dev.words
     assert al.load_tagger(tmp_path / "small").predict(words) == smaller.predict(words)
-    with pytest.raises(ModelError, match="Fine-tune first, then prune"):
+    with pytest.raises(ModelError, match="Fine-tune first, then compress"):
         al.finetune_tagger(tmp_path / "small", news)
 
 
