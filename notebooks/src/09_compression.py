@@ -484,8 +484,9 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # To gain time from 8 bits, the *products* have to be made of whole numbers. ONNX
 # Runtime does that: `clf.export` writes the model as a graph that it can run, with
-# `quantize="int8"` one of whole numbers. Processors with VNNI multiply four such pairs
-# in one step, and without it little is won.
+# `quantize="int8"` one of whole numbers. Whether that pays depends on the processor
+# (one with VNNI multiplies four such pairs in one step), on the number of threads and
+# on the batch: compare the last two rows.
 
 # %%
 models = Path(tempfile.mkdtemp())
@@ -877,7 +878,8 @@ print(f"    here {', '.join(points)}")
 # - Memory and time are in different parts: half of the weights of this model are a
 #   table of word pieces, which costs hardly any time.
 # - Removal saves time, a mask does not. Zeros and codebooks make a small file and
-#   nothing else; whole numbers make it fast where the processor has products for them.
+#   nothing else; whole numbers can make it faster, where processor and threads let
+#   them.
 # - Every choice needs chance beside it, every change its interval, and every benchmark
 #   the plain way in the same run.
 # - A small model trained on a large one's answers, trimmed and in whole numbers, keeps
