@@ -76,7 +76,7 @@ class OnnxGraph:
         return [torch.from_numpy(array) for array in found]
 
     def _session(self) -> Any:
-        """The session, made anew when the number of threads has changed."""
+        """What runs the graph, made anew when the number of threads has changed."""
         threads = torch.get_num_threads()
         with self._lock:
             if threads != self._threads:

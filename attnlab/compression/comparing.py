@@ -49,7 +49,8 @@ def compare(
     seconds : after so long no new round of timing begins, half of it for each size of batch; there
         are at least 3 rounds of each
     repeats : rounds of timing at most, for each size of batch
-    threads : of torch, and of exported models with it; default those that torch has now
+    threads : of torch, and of exported models with it. Default 1: where models of both take turns,
+        threads of the one that wait keep the processor from those of the other
     memory : False leaves out the peak memory, which takes a new process for each model
 
     Returns
@@ -88,7 +89,7 @@ def compare(
     turn, in each round the same texts, after a warm-up: what else the machine does meets all alike.
     """
     _check(models, data, seconds, repeats, threads)
-    count = torch.get_num_threads() if threads is None else threads
+    count = 1 if threads is None else threads
     with _pinned(count):
         answers = pd.DataFrame(_answers(models, data))
         missing: dict[str, dict[str, str]] = {name: {} for name in models}

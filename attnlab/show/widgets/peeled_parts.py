@@ -156,13 +156,14 @@ class Timing:
 
     def parts(self) -> tuple[dict[Part, float], dict[Part, float]]:
         """Median seconds of each part in a batch: untouched, other."""
-        return tuple(  # type: ignore[return-value]
+        untouched, other = (
             {
                 part: statistics.median(one[side].get(part, 0.0) for one in self.by_part)
                 for part in self.by_part[0][side]
             }
             for side in (0, 1)
         )
+        return untouched, other
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:

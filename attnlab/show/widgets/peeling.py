@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from torch import nn
@@ -11,6 +11,7 @@ from attnlab import compression, heads
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.structure import LowRankLinear, matrices, neurons, steps
 from attnlab.compression.choices import head_scores, layer_scores, neuron_scores
+from attnlab.compression.numbers import WeightScore
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import ModelError
 
@@ -182,7 +183,8 @@ def peeled(clf: Classifier, choice: Choice, scores: Scores) -> Classifier:
             left = order[: clf.layers - choice.amount]
             return compression.prune_layers(clf, keep=sorted(left.tolist()))
         case "weights":
-            return compression.prune_weights(clf, share, by=by, texts=texts)  # type: ignore[arg-type]
+            score = next(known for known in get_args(WeightScore) if known == by)
+            return compression.prune_weights(clf, share, by=score, texts=texts)
         case "quantize":
             return compression.quantize(clf, choice.amount)
         case "codebook":
