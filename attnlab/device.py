@@ -23,9 +23,11 @@ __all__ = [
     "Profile",
     "as_number_format",
     "autocast",
+    "cpu",
     "device",
     "float32_kernel",
     "float32_products",
+    "has_int8_products",
     "is_main_process",
     "linear",
     "number_format",
@@ -76,6 +78,7 @@ class Profile:
 
 NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TORCH_KNOWS = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+_LINUX_SAYS = {"avx512_f": "avx512f"}  # where torch has another word
 
 
 def _lengths(largest_power: int) -> tuple[int, ...]:
@@ -170,13 +173,37 @@ def as_number_format(dtype: torch.dtype | str | None, device_type: str) -> torch
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has circuits for products of bfloat16, by torch or else by Linux."""
+    """Whether the CPU has circuits for products of bfloat16."""
     if all(hasattr(torch.cpu, name) for name in _TORCH_KNOWS):
         return any(getattr(torch.cpu, name)() for name in _TORCH_KNOWS)
+    return not cpu()[1].isdisjoint({"amx_bf16", "avx512_bf16"})
+
+
+def has_int8_products() -> bool:
+    """Whether the CPU sums products of int8 in one step (VNNI), without overflow.
+
+    Without it products of int8 are exact only in wider numbers, and no faster than in float32.
+    """
+    return not cpu()[1].isdisjoint({"avx512_vnni", "avx_vnni", "asimddp"})
+
+
+@cache
+def cpu() -> tuple[str, frozenset[str]]:
+    """Return the CPU's name and its abilities in Linux's words ("avx512_vnni"), as far as known.
+
+    Elsewhere torch says the abilities; where neither does, there are none.
+    """
+    name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-        return "amx_bf16" in flags or "avx512_bf16" in flags
-    return False
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        pairs = (line.partition(":") for line in lines)
+        said = {key.strip(): value.strip() for key, _, value in pairs}
+        flags = said.get("flags", said.get("Features", ""))  # of x86, of Arm
+        return said.get("model name") or name, frozenset(flags.split())
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return name, frozenset()
+    able = torch.cpu.get_capabilities()
+    return name, frozenset(_LINUX_SAYS.get(key, key) for key, has in able.items() if has is True)
 
 
 def seconds(call: Callable[[], object], repeats: int = 5) -> float:

@@ -38,15 +38,49 @@ def test_the_number_format_is_chosen_without_a_clock(monkeypatch):
     assert device.number_format.__wrapped__("cpu") in (torch.bfloat16, torch.float32)
 
 
-def test_where_torch_cannot_say_what_the_cpu_can_do_linux_is_asked(monkeypatch, tmp_path):
-    for name in device._TORCH_KNOWS:
+@pytest.fixture
+def linux(monkeypatch, tmp_path):
+    """Sets what Linux says of the CPU; None for a system without /proc/cpuinfo."""
+
+    def says(flags):
+        device.cpu.cache_clear()
+        if flags is not None:
+            (tmp_path / "cpuinfo").write_text(f"model name : Chip 7\nflags : {flags}\n")
+        name = "none" if flags is None else "cpuinfo"
+        monkeypatch.setattr(device, "Path", lambda _: tmp_path / name)
+
+    yield says
+    device.cpu.cache_clear()
+
+
+def test_where_torch_cannot_say_what_the_cpu_can_do_linux_is_asked(monkeypatch, linux):
+    for name in (*device._TORCH_KNOWS, "get_capabilities"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
-    for flags, answer in (("fpu avx512_bf16 sse", True), ("fpu sse avx512f", False)):
-        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-        monkeypatch.setattr(device, "Path", lambda _: tmp_path / "cpuinfo")
+    for flags, answer in (
+        ("fpu avx512_bf16 sse", True),
+        ("fpu sse avx512f", False),
+        (None, False),
+    ):
+        linux(flags)
         assert device._cpu_multiplies_bfloat16() is answer
-    monkeypatch.setattr(device, "Path", lambda _: tmp_path / "none")
-    assert device._cpu_multiplies_bfloat16() is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [("avx2 avx512f", False), ("avx2 avx_vnni", True), ("avx512_vnni", True), ("asimddp", True)],
+)
+def test_int8_is_trusted_where_the_cpu_sums_its_products_exactly(linux, flags, answer):
+    linux(flags)
+    assert device.cpu() == ("Chip 7", frozenset(flags.split()))
+    assert device.has_int8_products() is answer
+
+
+def test_elsewhere_than_on_linux_torch_says_what_the_cpu_can_do(monkeypatch, linux):
+    able = {"avx512_f": True, "avx512_vnni": True, "avx_vnni": False, "cpu_name": "Chip 7"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    linux(None)
+    assert device.cpu()[1] == {"avx512f", "avx512_vnni"}
+    assert device.has_int8_products()
 
 
 def test_a_number_format_can_be_asked_for_by_name_or_as_torchs():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attnlab.classification.export_card import check_file
 from attnlab.classification.graphs import KNOBS, NOTE
+from attnlab.device import has_int8_products
 from attnlab.errors import ModelError, needs
 from attnlab.files import understood
 from attnlab.heads.settings import HeadSettings
@@ -104,8 +105,8 @@ def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # that scale and temperature are no constants is meant
-    # without VNNI products of int8 may overflow; where it is there, this changes nothing
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not has_int8_products():  # else products of int8 may overflow; this computes in float32
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # a class of its own for each kind

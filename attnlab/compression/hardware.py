@@ -1,13 +1,11 @@
 """What a timing depends on: the processor, what it can do, and the libraries that compute."""
 
 import importlib.metadata
-import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from attnlab.device import float32_kernel
+from attnlab.device import cpu, float32_kernel
 
 __all__ = ["hardware"]
 
@@ -37,7 +35,7 @@ def hardware() -> dict[str, Any]:
         say; ``float32_kernel`` of `device`; ``torch`` and ``onnxruntime``, versions, None where not
         installed
     """
-    name, flags = _cpu()
+    name, flags = cpu()
     try:
         runtime: str | None = importlib.metadata.version("onnxruntime")
     except importlib.metadata.PackageNotFoundError:
@@ -49,20 +47,6 @@ def hardware() -> dict[str, Any]:
         "torch": torch.__version__,
         "onnxruntime": runtime,
     }
-
-
-def _cpu() -> tuple[str, set[str]]:
-    """Name and abilities of the processor, as far as the system says."""
-    fallback = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return fallback, set()
-    pairs = (line.partition(":") for line in lines)
-    said = {name.strip(): value.strip() for name, _, value in pairs}
-    return said.get("model name") or fallback, set(
-        said.get("flags", said.get("Features", "")).split()
-    )
 
 
 def __dir__() -> list[str]:

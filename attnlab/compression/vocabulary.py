@@ -19,7 +19,7 @@ from attnlab.classification.encoding import encode
 from attnlab.classification.merging_adapters import merged
 from attnlab.classification.saving import quietly
 from attnlab.classification.structure import noted
-from attnlab.errors import DataError, ModelError
+from attnlab.errors import DataError, ModelError, SettingsError
 from attnlab.heads import model_of, refuse_prefix
 
 __all__ = ["trim_vocabulary"]
@@ -29,12 +29,14 @@ _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sente
 _SPECIAL = ("pad", "bos", "eos", "cls", "sep", "unk", "mask", "decoder_start")
 
 
-def trim_vocabulary(clf: Classifier, texts: Sequence[Text], keep: Iterable[str] = ()) -> Classifier:
+def trim_vocabulary(
+    clf: Classifier, texts: Sequence[Text], keep: Iterable[str] = (), at_least: int = 1
+) -> Classifier:
     """Keep only the word pieces that some texts use, in the tokenizer and in the embedding matrix.
 
-    The texts are cut into the same pieces as before, and get the same logits, bit for bit. Other
-    texts are cut into smaller pieces where theirs are gone: special tokens and pieces of one
-    character always stay, and so does each piece that smaller ones could not spell.
+    Texts all of whose pieces stay are cut as before, and get the same logits, bit for bit. Others
+    are cut into smaller pieces where theirs are gone: special tokens and pieces of one character
+    always stay, and so does each piece that smaller ones could not spell.
 
     Parameters
     ----------
@@ -42,6 +44,8 @@ def trim_vocabulary(clf: Classifier, texts: Sequence[Text], keep: Iterable[str] 
     texts : list of str, or of (str, str): such as those of the training set. How long they are does
         not matter.
     keep : more words whose pieces stay, or pieces as the tokenizer writes them ("##ing")
+    at_least : in how many of the texts a piece must occur to stay. With 1 all of them get the same
+        logits; with more, some do not: train the smaller model afterwards.
 
     Returns
     -------
@@ -51,10 +55,13 @@ def trim_vocabulary(clf: Classifier, texts: Sequence[Text], keep: Iterable[str] 
     Raises
     ------
     DataError : no texts, one that is empty or no string, or ``keep`` is no list of str
+    SettingsError : ``at_least`` is no whole number from 1
     ModelError : a tokenizer that is not of the tokenizers library, or of another kind than
         WordPiece, byte-level BPE or Unigram; word embeddings that are no plain matrix; a prefix
     """
     refuse_prefix(clf, "Trimming the vocabulary")
+    if not isinstance(at_least, int) or at_least < 1:
+        raise SettingsError(f"at_least is {at_least!r}; it is a number of texts, from 1.")
     before = _model_of_tokenizer(clf.tokenizer)
     model = merged(clf.model)
     words = model.get_input_embeddings()
@@ -64,7 +71,7 @@ def trim_vocabulary(clf: Classifier, texts: Sequence[Text], keep: Iterable[str] 
             f"{type(words).__name__}, and rows can be taken out of a plain matrix (nn.Embedding) "
             "only. Trim the vocabulary before the model is changed in other ways."
         )
-    used = _used(clf.tokenizer, texts, keep)
+    used = _used(clf.tokenizer, texts, keep, at_least)
     fixed = _special_ids(clf.tokenizer, model.config)
     kept = _RULES[before["model"]["type"]](before["model"], used | fixed)
     order = _order(before, kept, fixed)  # the old id of every new one
@@ -72,7 +79,13 @@ def trim_vocabulary(clf: Classifier, texts: Sequence[Text], keep: Iterable[str] 
     smaller = _with_rows(model, order)
     result = Classifier(smaller, tokenizer, clf.label_names, clf.history)
     _check_same_pieces(clf, result, texts, order)
-    noted(smaller, "trim_vocabulary", pieces=len(order), before=words.num_embeddings)
+    noted(
+        smaller,
+        "trim_vocabulary",
+        pieces=len(order),
+        before=words.num_embeddings,
+        at_least=at_least,
+    )
     return result
 
 
@@ -97,15 +110,19 @@ def _model_of_tokenizer(tokenizer: Any) -> dict[str, Any]:
     return content
 
 
-def _used(tokenizer: Any, texts: Sequence[Text], keep: Iterable[str]) -> set[int]:
-    """Ids of the pieces that texts are cut into, and of those to keep besides."""
+def _used(tokenizer: Any, texts: Sequence[Text], keep: Iterable[str], at_least: int) -> set[int]:
+    """Ids of the pieces that enough texts are cut into, and of those to keep besides."""
     encoded = encode(tokenizer, texts, sys.maxsize)
     if not len(encoded):
         raise DataError(
             "There are no texts, so no word pieces would be left. Give those that the vocabulary "
             "is to be kept of, such as splits.train.texts."
         )
-    used = set(np.unique(encoded.columns["input_ids"]).tolist())
+    ids = encoded.columns["input_ids"].astype(np.int64)
+    in_text = np.repeat(np.arange(len(encoded)), encoded.lengths)
+    pairs = np.unique(in_text * (1 + ids.max()) + ids)  # each piece once a text
+    pieces, texts_with_it = np.unique(pairs % (1 + ids.max()), return_counts=True)
+    used = set(pieces[texts_with_it >= at_least].tolist())
     words = [keep] if isinstance(keep, str) else list(keep)
     if isinstance(keep, str) or not all(isinstance(word, str) for word in words):
         raise DataError(f"keep is {keep!r}; expected a list of words or word pieces.")
@@ -326,8 +343,13 @@ def _with_rows(model: Any, order: list[int]) -> Any:
 def _check_same_pieces(
     clf: Classifier, trimmed: Classifier, texts: Sequence[Text], order: list[int]
 ) -> None:
-    """Raise ModelError unless texts are cut into the same pieces as before."""
+    """Raise ModelError unless texts are cut into the same pieces as before, if those are there."""
     before = encode(clf.tokenizer, texts, sys.maxsize)
+    gone = np.flatnonzero(~np.isin(before.columns["input_ids"], order))
+    respelled = set((np.searchsorted(before.starts, gone, "right") - 1).tolist())
+    texts = [text for index, text in enumerate(texts) if index not in respelled]
+    if respelled:
+        before = encode(clf.tokenizer, texts, sys.maxsize)
     after = encode(trimmed.tokenizer, texts, sys.maxsize)
     ids = np.asarray(order)[after.columns["input_ids"]]
     moved = model_of(clf).config.pad_token_id != trimmed.model.config.pad_token_id

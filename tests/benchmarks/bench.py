@@ -9,8 +9,6 @@ import datetime
 import importlib.metadata
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -32,6 +30,7 @@ from rich.table import Table
 from rows import Row, accuracy, row
 
 import attnlab as al
+from attnlab.device import cpu
 from attnlab.files import atomic_write
 
 ROOT = Path(__file__).parents[2]
@@ -234,12 +233,9 @@ LONG = ("scores", "compression")
 
 
 def machine() -> Row:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists() and (found := re.search(r"model name\s*:\s*(.+)", info.read_text())):
-        cpu = found[1]
+    name, _ = cpu()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": cpu, "cores": psutil.cpu_count(logical=False) or os.cpu_count(), "gpu": gpu}
+    return {"cpu": name, "cores": psutil.cpu_count(logical=False) or os.cpu_count(), "gpu": gpu}
 
 
 def merge(rows: list[Row], area: str) -> None:

@@ -1,5 +1,6 @@
 """An exported classifier answers as the one it was made from, in attnlab and without it."""
 
+import contextlib
 import copy
 import errno
 import os
@@ -388,6 +389,22 @@ def test_it_runs_in_as_many_threads_as_torch(folder, monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert used == [before] * (before != 3) + [3, 1]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_int8_is_computed_in_wider_numbers_only_where_it_could_overflow(folder, monkeypatch, exact):
+    asked = []
+
+    class Watched(onnxruntime.InferenceSession):
+        def __init__(self, path, options, **more):
+            with contextlib.suppress(RuntimeError):  # which has no such entry
+                asked.append(options.get_session_config_entry("session.x64quantprecision"))
+            super().__init__(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Watched)
+    monkeypatch.setattr("attnlab.classification.onnx_graph.has_int8_products", lambda: exact)
+    al.load_classifier(folder)
+    assert asked == ([] if exact else ["1"])
 
 
 def test_it_is_on_the_cpu(exported, folder):

@@ -12,7 +12,7 @@ import attnlab as al
 from attnlab.classification.classifier import Classifier
 from attnlab.compression.describing import describe
 from attnlab.compression.vocabulary import trim_vocabulary
-from attnlab.errors import DataError, ModelError
+from attnlab.errors import DataError, ModelError, SettingsError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut:attnlab.errors.AttnlabWarning")
 USED = CORPUS[:3]
@@ -47,6 +47,25 @@ def test_texts_are_cut_into_the_same_pieces_and_get_the_same_logits(both):
     assert clf.parameters() - smaller.parameters() == rows.shape[1] * (
         len(clf.tokenizer) - len(smaller.tokenizer)
     )
+
+
+def test_rare_pieces_can_go_as_well_and_texts_without_them_stay_as_they_are(both):
+    clf, _ = both
+    texts = [*USED, *USED[:2], USED[0]]
+    common = trim_vocabulary(clf, texts, at_least=3)
+    numbers = [set(trim_vocabulary(clf, texts, at_least=n).tokenizer.get_vocab()) for n in (1, 2)]
+    assert set(common.tokenizer.get_vocab()) < numbers[1] < numbers[0]
+    assert cut(common, USED[:1]) == cut(clf, USED[:1])
+    assert torch.equal(logits(common, USED[:1]), logits(clf, USED[:1]))
+    assert sum(map(len, cut(common, USED))) > sum(map(len, cut(clf, USED)))
+    for before, after in zip(cut(clf, USED), cut(common, USED), strict=True):
+        assert after.count(clf.tokenizer.unk_token) == before.count(clf.tokenizer.unk_token)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, None])
+def test_a_number_of_texts_that_is_none_is_refused(number):
+    with pytest.raises(SettingsError, match="at_least"):
+        trim_vocabulary(subword_classifier("bert"), USED, at_least=number)
 
 
 def test_every_row_belongs_to_the_piece_it_belonged_to(both):
@@ -89,6 +108,7 @@ def test_the_one_given_stays_as_it_is_and_the_step_is_noted(both):
         "step": "trim_vocabulary",
         "pieces": len(smaller.tokenizer),
         "before": len(clf.tokenizer),
+        "at_least": 1,
     }
     shared = {p.data_ptr() for p in clf.model.parameters()} & {
         p.data_ptr() for p in smaller.model.parameters()
