@@ -220,7 +220,7 @@ AREAS = {
     "finetune": finetuning.measure_speed,
     "balance": balancing.measure,
     "tuner": recovery.measure,
-    "compression": lambda: [*compressing.measure(), *compressing.measure_news()],
+    "compression": compressing.measure,
     "translation": lambda: [*translating.measure(), *translators.measure()],
     "gpu": lambda: [
         *finetuning.measure_gpu(),

@@ -1,14 +1,15 @@
 """Compression: the smallest good model, the frontier, early exit, and what a teacher is worth.
 
 Everything is chosen on dev and on training texts; test is opened once, for the rows that say so.
+Models that were trained are kept in runs/bench and not trained again: delete it to begin anew.
 """
 
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import torch
+from finetuning import RUNS, trained
 from rows import Row, row
 
 import attnlab as al
@@ -21,25 +22,42 @@ from attnlab.statistics import paired_bootstrap, paired_test
 SEEDS = (0, 1, 2)
 KEEP = [0, 2, 5]
 WITHOUT = 2 / 3  # of the neurons of each layer go
+KEPT = RUNS / "compression"
 
 
 def measure() -> list[Row]:
-    """The small film classifier, and the same for news."""
+    """The small film classifier, and the same for news; an hour and a half on two cores."""
     clf = al.load_classifier("movie-sentiment")
     splits = al.datasets.load("movie-sentiment")
-    with tempfile.TemporaryDirectory() as folder:
-        rows, students = _teacher(clf, splits)
-        rows += _small(clf, splits, Path(folder), "movie-sentiment")
-        rows += _frontier(clf, splits, students, Path(folder))
-    return rows + _exits(clf, splits)
+    news, teacher = al.datasets.load("reuters-r8"), trained("reuters-r8", "full", 0)
+    students = {
+        (name, seed): _kept(
+            f"{name}-{seed}", _distilled, whose, _student(clf, splits, False), splits, seed
+        )
+        for seed in SEEDS
+        for name, whose in (("taught", clf), ("alone", None))
+    }
+    small = [_kept(f"small-{seed}", _small, clf, splits, seed) for seed in SEEDS]
+    small_news = _kept("small-news", _small, teacher, news, 0)
+    from_scratch = _kept("from-scratch", _from_scratch, clf, splits)
+    return [
+        *_worth_of_a_teacher(clf, students, splits.test),
+        *_chain(clf, small, splits.test, "movie-sentiment"),
+        *_chain(teacher, [small_news], news.test, "reuters-r8"),
+        *_frontier(clf, splits, students["taught", 0], from_scratch),
+        *_exits(clf, splits),
+    ]
 
 
-def measure_news() -> list[Row]:
-    """The same chain on long texts: Reuters R8."""
-    splits = al.datasets.load("reuters-r8")
-    teacher = al.finetune("minilm", splits, "frozen-embeddings", epochs=2, seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        return _small(teacher, splits, Path(folder), "reuters-r8")
+# ── models ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _kept(name: str, make: Callable[..., Classifier], *given: object) -> Classifier:
+    """The model of this name, as it was saved; made and saved if there is none."""
+    folder = KEPT / name
+    if not (folder / "config.json").exists():
+        make(*given).save(folder)
+    return al.load_classifier(folder)
 
 
 def _student(clf: Classifier, splits: Splits, neurons: bool) -> Classifier:
@@ -51,16 +69,40 @@ def _student(clf: Classifier, splits: Splits, neurons: bool) -> Classifier:
     return compression.prune_neurons(student, WITHOUT, data=some, repair=some.texts)
 
 
-def _teacher(clf: Classifier, splits: Splits) -> tuple[list[Row], dict[str, Classifier]]:
+def _distilled(
+    teacher: Classifier | None, student: Classifier, splits: Splits, seed: int, **more: object
+) -> Classifier:
+    return compression.distil(teacher, student, splits, seed=seed, **more)
+
+
+def _small(teacher: Classifier, splits: Splits, seed: int) -> Classifier:
+    """The chain but for its last step, int8: layers, neurons, word pieces, then the teacher."""
+    student = _student(teacher, splits, neurons=True)
+    student = compression.trim_vocabulary(student, splits.train.texts, at_least=2)
+    return _distilled(teacher, student, splits, seed)
+
+
+def _from_scratch(clf: Classifier, splits: Splits) -> Classifier:
+    """A student of three layers whose layers start at random, taught in the same way."""
+    student = compression.prune_layers(clf, keep=KEEP)
+    torch.manual_seed(0)
+    for layer in al.heads.layer_list(student.model):
+        layer.apply(student.model._init_weights)
+    return _distilled(clf, student, splits, 0)
+
+
+# ── figures ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _worth_of_a_teacher(
+    clf: Classifier, students: dict[tuple[str, int], Classifier], test: TextDataset
+) -> list[Row]:
     """The same student with and without a teacher: three seeds, paired text by text on test."""
-    student, labels = _student(clf, splits, neurons=False), _labels(clf, splits.test)
-    right: dict[str, list[np.ndarray]] = {"taught": [], "alone": []}
-    kept: dict[str, Classifier] = {}
-    for seed in SEEDS:
-        for name, teacher in (("taught", clf), ("alone", None)):
-            trained = compression.distil(teacher, student, splits, seed=seed)
-            right[name].append(_answers(trained, splits.test) == labels)
-            kept.setdefault(name, trained)
+    labels = _labels(clf, test)
+    right = {
+        name: [_answers(students[name, seed], test) == labels for seed in SEEDS]
+        for name in ("taught", "alone")
+    }
     shares = {name: np.mean(runs, axis=0) for name, runs in right.items()}  # of seeds, for a text
     gain = shares["taught"] - shares["alone"]
     low, high = paired_bootstrap(gain)
@@ -83,22 +125,19 @@ def _teacher(clf: Classifier, splits: Splits) -> tuple[list[Row], dict[str, Clas
             high=float(high),
             n=len(labels),
         ),
-    ], kept
+    ]
 
 
-def _small(clf: Classifier, splits: Splits, folder: Path, data: str) -> list[Row]:
+def _chain(clf: Classifier, small: list[Classifier], test: TextDataset, data: str) -> list[Row]:
     """The chain, beside the untouched model in PyTorch and in ONNX Runtime, on test."""
-    small = compression.distil(clf, _student(clf, splits, neurons=True), splits, seed=0)
-    small = compression.trim_vocabulary(small, splits.train.texts)
-    models = {}
-    for name, one, bits in (
-        ("onnx-float32", clf, None),
-        ("onnx-int8", clf, "int8"),
-        ("small", small, "int8"),
-    ):
-        one.export(folder / data / name, quantize=bits)
-        models[name] = al.load_classifier(folder / data / name)
-    table = compression.compare({"torch": clf, **models}, splits.test).set_index("name")
+    small_graphs = [_graph(f"{data}-small-{seed}", one, "int8") for seed, one in enumerate(small)]
+    models = {
+        "torch": clf,
+        "onnx-float32": _graph(f"{data}-float32", clf),
+        "onnx-int8": _graph(f"{data}-int8", clf, "int8"),
+        "small": small_graphs[0],
+    }
+    table = compression.compare(models, test).set_index("name")
     start, rows = f"compression.{data}", []
     plain = table.loc["onnx-float32"]
     for name, one in table.iterrows():
@@ -109,9 +148,10 @@ def _small(clf: Classifier, splits: Splits, folder: Path, data: str) -> list[Row
                 "test accuracy",
                 low=one["ci_low"],
                 high=one["ci_high"],
-                n=len(splits.test),
+                n=len(test),
             ),
             row(f"{start}.{name}.megabytes", one["megabytes"], "MB, weights"),
+            row(f"{start}.{name}.peak_mb", one["peak_mb"], "MB, a process that answers 128 texts"),
         ]
         if name != "torch":
             rows.append(
@@ -121,7 +161,7 @@ def _small(clf: Classifier, splits: Splits, folder: Path, data: str) -> list[Row
                     "test accuracy minus the untouched",
                     low=one["delta_low"],
                     high=one["delta_high"],
-                    n=len(splits.test),
+                    n=len(test),
                 )
             )
         for batch in (1, 32):
@@ -133,11 +173,34 @@ def _small(clf: Classifier, splits: Splits, folder: Path, data: str) -> list[Row
                     f"x of ONNX Runtime, float32, untouched, batch {batch}",
                 )
             )
+    if len(small) > 1:
+        labels = _labels(clf, test)
+        right = [_answers(graph, test) == labels for graph in small_graphs]
+        change = np.mean(right, axis=0) - (_answers(clf, test) == labels)
+        low, high = paired_bootstrap(change)
+        rows.append(
+            row(
+                f"{start}.small.change_three_seeds",
+                float(change.mean()),
+                "test accuracy minus the untouched",
+                low=float(low),
+                high=float(high),
+                n=len(test),
+                by_seed=[float(one.mean()) for one in right],
+            )
+        )
     return rows
 
 
+def _graph(name: str, clf: Classifier, quantize: str | None = None) -> Classifier:
+    """The classifier in ONNX Runtime."""
+    folder = KEPT / "graphs" / name
+    clf.export(folder, quantize=quantize, overwrite=True)
+    return al.load_classifier(folder)
+
+
 def _frontier(
-    clf: Classifier, splits: Splits, students: dict[str, Classifier], folder: Path
+    clf: Classifier, splits: Splits, taught: Classifier, from_scratch: Classifier
 ) -> list[Row]:
     """Chosen models and random ones in one table, on dev: is one of ours dominated by chance?"""
     some = splits.train.sample(500, seed=1)
@@ -149,7 +212,7 @@ def _frontier(
         "neurons-50": compression.prune_neurons(clf, 0.5, data=some, repair=some.texts),
         "neurons-75": compression.prune_neurons(clf, 0.75, data=some, repair=some.texts),
         "layers-5": compression.prune_layers(clf, 1, data=some),
-        "taught-3": students["taught"],
+        "taught-3": taught,
     }
     chance = {
         "random-heads-25": compression.prune_heads(clf, 0.25, by="random"),
@@ -158,12 +221,9 @@ def _frontier(
         "random-neurons-50": compression.prune_neurons(clf, 0.5, by="random"),
         "random-neurons-75": compression.prune_neurons(clf, 0.75, by="random"),
         "random-layers-5": compression.prune_layers(clf, 1, by="random"),
-        "random-start-3": _from_scratch(clf, splits),
+        "random-start-3": from_scratch,
     }
-    graphs = {}
-    for name, one in (ours | chance).items():
-        one.export(folder / "frontier" / name)
-        graphs[name] = al.load_classifier(folder / "frontier" / name)
+    graphs = {name: _graph(name, one) for name, one in (ours | chance).items()}
     table = compression.compare(graphs, splits.dev, memory=False).set_index("name")
     beaten = sum(_dominated(table.loc[name], table.loc[list(chance)]) for name in ours)
     rows = [
@@ -183,15 +243,6 @@ def _dominated(one: pd.Series, others: pd.DataFrame) -> bool:
     better = others["accuracy"] > one["accuracy"]
     quicker = others["ms_batch_1"] < 0.97 * one["ms_batch_1"]
     return bool((better & quicker).any())
-
-
-def _from_scratch(clf: Classifier, splits: Splits) -> Classifier:
-    """A student of three layers whose layers start at random, taught in the same way."""
-    student = compression.prune_layers(clf, keep=KEEP)
-    torch.manual_seed(0)
-    for layer in al.heads.layer_list(student.model):
-        layer.apply(student.model._init_weights)
-    return compression.distil(clf, student, splits, seed=0)
 
 
 def _exits(clf: Classifier, splits: Splits) -> list[Row]:

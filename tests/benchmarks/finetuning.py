@@ -11,6 +11,7 @@ from rows import Row, accuracy, not_measured, row
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 import attnlab as al
+from attnlab.classification.classifier import Classifier
 from attnlab.classification.loading import load_base
 from attnlab.classification.naming import RECORD
 from attnlab.datasets.splits import Splits
@@ -54,18 +55,7 @@ def measure_scores() -> list[Row]:
         splits = al.datasets.load(name)
         right, seen = [], []
         for seed in seeds:
-            folder = RUNS / f"{name}.{method}.{seed}"
-            if not any((folder / file).exists() for file in ("config.json", RECORD)):
-                al.finetune(
-                    "minilm",
-                    splits,
-                    method,
-                    folder,
-                    seed=seed,
-                    resume=(folder / CHECKPOINT).exists(),
-                    **options,
-                )
-            score = al.Evaluator(al.load_classifier(folder), splits.test).score()
+            score = al.Evaluator(trained(name, method, seed), splits.test).score()
             right.append(score.predictions == np.array(splits.test.labels))
             seen.append(score.accuracy)
         told = {"seeds": list(seeds), "by_seed": seen, "options": options}
@@ -75,6 +65,23 @@ def measure_scores() -> list[Row]:
             hits = (words == np.array(splits.test.labels)).astype(float)
             rows.append(accuracy(f"{name}.tfidf.test_accuracy", hits))
     return rows
+
+
+def trained(name: str, method: str, seed: int) -> Classifier:
+    """The classifier of a line of TRAINED; trained unless it is in runs/bench."""
+    (options,) = (more for *key, _, more in TRAINED if key == [name, method])
+    folder = RUNS / f"{name}.{method}.{seed}"
+    if not any((folder / file).exists() for file in ("config.json", RECORD)):
+        al.finetune(
+            "minilm",
+            al.datasets.load(name),
+            method,
+            folder,
+            seed=seed,
+            resume=(folder / CHECKPOINT).exists(),
+            **options,
+        )
+    return al.load_classifier(folder)
 
 
 def measure_speed(sentences: int = 512, repeats: int = 3) -> list[Row]:
