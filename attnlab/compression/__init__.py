@@ -8,6 +8,7 @@ from typing import Any
 
 from attnlab.classification import structure
 from attnlab.compression.batching import Throughput, throughput
+from attnlab.compression.choices import head_scores, layer_scores, neuron_scores
 from attnlab.compression.comparing import compare
 from attnlab.compression.describing import describe
 from attnlab.compression.distilling import distil
@@ -26,6 +27,9 @@ __all__ = [
     "early_exit",
     "factorize",
     "fake_quantized",
+    "head_scores",
+    "layer_scores",
+    "neuron_scores",
     "prune_heads",
     "prune_layers",
     "prune_neurons",

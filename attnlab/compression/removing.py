@@ -35,6 +35,7 @@ def prune_heads(
     *,
     by: HeadScore = "margin",
     data: TextDataset | None = None,
+    scores: np.ndarray | None = None,
     repair: Sequence[Text] | None = None,
     seed: int = 0,
 ) -> Classifier:
@@ -45,7 +46,8 @@ def prune_heads(
     clf : stays as it is
     share : of the heads that are there, 0 to 1; all may go
     heads_gone : pairs (layer, head), instead of ``share``
-    by, data, seed : see `choices.head_scores`
+    by, data, seed : see `head_scores`
+    scores : (L, H) of `head_scores`, where several shares are tried; then ``by`` is only noted
     repair : calibration texts: the output projection is fitted anew, by least squares, so that the
         heads that stay say what all of them said (Kwon et al. 2022)
 
@@ -59,8 +61,11 @@ def prune_heads(
     model = heads.model_of(clf)
     if heads_gone is None:
         assert share is not None
-        scores = head_scores(clf, by, data, seed) if _share(share, 1) else None
-        wanted = [] if scores is None else _lowest(model, scores, share)
+        wanted = []
+        if _share(share, 1):
+            given = head_scores(clf, by, data, seed) if scores is None else np.asarray(scores)
+            _check_scores(np.shape(given), (clf.layers, clf.heads))
+            wanted = _lowest(model, given, share)
     else:
         wanted = sorted({(int(layer), int(head)) for layer, head in heads_gone})
     smaller = heads.prune(clf, wanted)
@@ -93,6 +98,7 @@ def prune_neurons(
     keep: Sequence[Sequence[int]] | None = None,
     by: NeuronScore = "activation",
     data: TextDataset | Sequence[Text] | None = None,
+    scores: Sequence[np.ndarray] | None = None,
     everywhere_alike: bool = True,
     repair: Sequence[Text] | None = None,
     seed: int = 0,
@@ -104,7 +110,8 @@ def prune_neurons(
     clf : stays as it is
     share : of the neurons, from 0 to below 1
     keep : for each layer the neurons that stay, instead of ``share``
-    by, data, seed : see `choices.neuron_scores`
+    by, data, seed : see `neuron_scores`
+    scores : of `neuron_scores`, where several shares are tried; then ``by`` is only noted
     everywhere_alike : each layer loses the same share; else the share is taken over all layers, and
         each scores in parts of its own layer's sum
     repair : calibration texts: the second matrix is fitted anew, as in `prune_heads`
@@ -124,7 +131,9 @@ def prune_neurons(
         if not _share(share, below=1):
             kept = [torch.arange(count) for count in counts]
         else:
-            kept = _best_neurons(neuron_scores(clf, by, data, seed), share, everywhere_alike)
+            given = neuron_scores(clf, by, data, seed) if scores is None else list(scores)
+            _check_scores([len(score) for score in given], counts)
+            kept = _best_neurons(given, share, everywhere_alike)
             kept = [kept[heads.sharing_layers(model, layer)[0]] for layer in range(len(kept))]
     else:
         kept = [torch.tensor(sorted({int(neuron) for neuron in layer})) for layer in keep]
@@ -157,6 +166,7 @@ def prune_layers(
     keep: Sequence[int] | None = None,
     by: LayerScore = "ablation",
     data: TextDataset | None = None,
+    scores: np.ndarray | None = None,
     seed: int = 0,
 ) -> Classifier:
     """Remove whole layers: the hidden states go from the one before to the one after.
@@ -166,7 +176,8 @@ def prune_layers(
     clf : stays as it is
     count : how many go, those that matter least
     keep : the layers that stay, in order, instead of ``count``
-    by, data, seed : see `choices.layer_scores`
+    by, data, seed : see `layer_scores`
+    scores : (L,) of `layer_scores`, where several counts are tried; then ``by`` is only noted
 
     Raises
     ------
@@ -183,8 +194,11 @@ def prune_layers(
                 f"{option('count', count)} layers cannot go: the model has {clf.layers}, and "
                 "one at least must stay."
             )
-        order = np.argsort(-layer_scores(clf, by, data, seed), kind="stable") if count else None
-        left = list(range(clf.layers)) if order is None else sorted(order[: clf.layers - count])
+        left = list(range(clf.layers))
+        if count:
+            given = layer_scores(clf, by, data, seed) if scores is None else np.asarray(scores)
+            _check_scores(np.shape(given), (clf.layers,))
+            left = sorted(np.argsort(-given, kind="stable")[: clf.layers - count])
     else:
         left = [int(layer) for layer in keep]
         if not left or left != sorted(set(left)) or not 0 <= left[0] <= left[-1] < clf.layers:
@@ -209,6 +223,14 @@ def _share(share: float, most: float | None = None, below: float | None = None) 
         upto = "0 to 1" if most is not None else "0 to below 1: something must stay"
         raise AttnlabError(f"{option('share', share)} is out of range: it is a share, from {upto}.")
     return share
+
+
+def _check_scores(given: Sequence[int], expected: Sequence[int]) -> None:
+    if tuple(given) != tuple(expected):
+        raise AttnlabError(
+            f"scores= are for {tuple(given)}, and this classifier has {tuple(expected)}. Compute "
+            "them for this one."
+        )
 
 
 def _lowest(model: Any, scores: np.ndarray, share: float) -> list[tuple[int, int]]:

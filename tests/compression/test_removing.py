@@ -353,3 +353,24 @@ def test_what_was_packed_and_trained_is_written_whole_and_said(tmp_path):
     with pytest.warns(AttnlabWarning, match=r"1 matrices \(1\.down\) have changed"):
         clf.save(tmp_path)
     assert torch.equal(logits(al.load_classifier(tmp_path)), logits(clf))
+
+
+@pytest.mark.parametrize(
+    ("prune", "scores", "by", "amount", "fault"),
+    [
+        (al.compression.prune_heads, head_scores, "gradient", 0.5, lambda known: known[:, :-1]),
+        (al.compression.prune_neurons, neuron_scores, "activation", 0.5, lambda known: known[:-1]),
+        (al.compression.prune_layers, layer_scores, "ablation", 1, lambda known: known[:-1]),
+    ],
+)
+def test_scores_can_be_computed_once_for_many_amounts(prune, scores, by, amount, fault):
+    clf, data = answering("bert", count=30)
+    known = scores(clf, by, data)
+    once, anew = prune(clf, amount, by=by, scores=known), prune(clf, amount, by=by, data=data)
+    assert al.compression.steps(once) == al.compression.steps(anew)
+    assert all(
+        torch.equal(mine, other)
+        for mine, other in zip(once.model.parameters(), anew.model.parameters(), strict=True)
+    )
+    with pytest.raises(AttnlabError, match="Compute them for this one"):
+        prune(clf, amount, by=by, scores=fault(known))

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
-import numpy as np
 from torch import nn
 
 from attnlab import compression, heads
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.structure import LowRankLinear, matrices, neurons, steps
-from attnlab.compression.choices import head_scores, layer_scores, neuron_scores
 from attnlab.compression.numbers import WeightScore
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import ModelError
@@ -131,10 +129,15 @@ def why_not(clf: Classifier) -> dict[str, str]:
 # ── doing it ───────────────────────────────────────────────────────────────────────────────────
 
 
+_SCORES: dict[str, Callable[..., Any]] = {
+    "heads": compression.head_scores,
+    "neurons": compression.neuron_scores,
+    "layers": compression.layer_scores,
+}
+
+
 class Scores:
     """How much each head, neuron and layer matters, computed once for each kind and score.
-
-    Layers that share their parameters lose the same: there the mean over them counts.
 
     Parameters
     ----------
@@ -149,19 +152,8 @@ class Scores:
     def of(self, kind: str, by: str) -> Any:
         """The scores of a kind: (L, H) of heads, a list of (n,) of neurons, (L,) of layers."""
         if (kind, by) not in self._known:
-            self._known[kind, by] = self._computed(kind, by)
+            self._known[kind, by] = _SCORES[kind](self.clf, by, self.calibration)
         return self._known[kind, by]
-
-    def _computed(self, kind: str, by: Any) -> Any:
-        if kind == "layers":
-            return layer_scores(self.clf, by, self.calibration)
-        compute: Callable[..., Any] = head_scores if kind == "heads" else neuron_scores
-        found = list(compute(self.clf, by, self.calibration))
-        model = heads.model_of(self.clf)
-        return [
-            np.mean([found[other] for other in heads.sharing_layers(model, layer)], axis=0)
-            for layer in range(self.clf.layers)
-        ]
 
 
 def peeled(clf: Classifier, choice: Choice, scores: Scores) -> Classifier:
@@ -170,18 +162,15 @@ def peeled(clf: Classifier, choice: Choice, scores: Scores) -> Classifier:
         return clf
     texts = scores.calibration.texts
     repair = texts if choice.repaired else None
-    share, by = choice.amount / 100, choice.by
+    share, by = choice.amount / 100, cast("Any", choice.by)  # one of the kind's own
+    known = scores.of(choice.kind, by) if choice.kind in _SCORES else None
     match choice.kind:
         case "heads":
-            gone = _least_heads(np.array(scores.of("heads", by)), share)
-            return compression.prune_heads(clf, heads_gone=gone, repair=repair)
+            return compression.prune_heads(clf, share, by=by, scores=known, repair=repair)
         case "neurons":
-            keep = [_most(score, share) for score in scores.of("neurons", by)]
-            return compression.prune_neurons(clf, keep=keep, repair=repair)
+            return compression.prune_neurons(clf, share, by=by, scores=known, repair=repair)
         case "layers":
-            order = np.argsort(-scores.of("layers", by), kind="stable")
-            left = order[: clf.layers - choice.amount]
-            return compression.prune_layers(clf, keep=sorted(left.tolist()))
+            return compression.prune_layers(clf, choice.amount, by=by, scores=known)
         case "weights":
             score = next(known for known in get_args(WeightScore) if known == by)
             return compression.prune_weights(clf, share, by=score, texts=texts)
@@ -231,16 +220,3 @@ def as_code(choice: Choice) -> str:
                 given["texts"] = "calibration.texts"
     rest = "".join(f", {name}={value}" for name, value in given.items())
     return f"smaller = al.compression.{call}(clf, {first}{rest})"
-
-
-def _least_heads(scores: np.ndarray, share: float) -> list[tuple[int, int]]:
-    """The share of the heads that are there whose scores are lowest."""
-    places = np.argwhere(~np.isnan(scores))
-    order = np.argsort(scores[tuple(places.T)], kind="stable")
-    return [(int(layer), int(head)) for layer, head in places[order[: round(share * len(places))]]]
-
-
-def _most(scores: np.ndarray, share: float) -> list[int]:
-    """All but the share of the neurons whose scores are lowest, in order."""
-    left = max(1, len(scores) - round(share * len(scores)))
-    return sorted(np.argsort(-scores, kind="stable")[:left].tolist())

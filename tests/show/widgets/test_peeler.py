@@ -16,6 +16,7 @@ import attnlab as al
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError, SettingsError
 from attnlab.show.widgets import peeler as desks
+from attnlab.show.widgets import peeling
 from attnlab.show.widgets.peeled_parts import Known, Timing, median_interval, sizes
 from attnlab.show.widgets.peeler_report import peeler_report
 from attnlab.show.widgets.peeling import (
@@ -216,7 +217,7 @@ def test_what_was_computed_is_not_computed_again(desk, monkeypatch):
 
 def test_scores_are_computed_once_for_all_amounts(desk, monkeypatch):
     desk.wait()
-    monkeypatch.setattr(desks.Scores, "_computed", refused)
+    monkeypatch.setattr(peeling, "_SCORES", dict.fromkeys(peeling._SCORES, refused))
     desk.set(amount=30)
     desk.wait()
     assert desk.report["state"] == "measured"
