@@ -27,9 +27,29 @@ KEPT = RUNS / "compression"
 
 def measure() -> list[Row]:
     """The small film classifier, and the same for news; an hour and a half on two cores."""
-    clf = al.load_classifier("movie-sentiment")
-    splits = al.datasets.load("movie-sentiment")
-    news, teacher = al.datasets.load("reuters-r8"), trained("reuters-r8", "full", 0)
+    clf, splits = _films()
+    students, small, from_scratch = _film_models()
+    teacher, small_news = _news_models()
+    return [
+        *_worth_of_a_teacher(clf, students, splits.test),
+        *_chain(clf, small, splits.test, "movie-sentiment"),
+        *_chain(teacher, [small_news], al.datasets.load("reuters-r8").test, "reuters-r8"),
+        *_frontier(clf, splits, students["taught", 0], from_scratch),
+        *_exits(clf, splits),
+    ]
+
+
+# ── models ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _films() -> tuple[Classifier, Splits]:
+    return al.load_classifier("movie-sentiment"), al.datasets.load("movie-sentiment")
+
+
+def _film_models() -> tuple[dict[tuple[str, int], Classifier], list[Classifier], Classifier]:
+    """Students with and without a teacher, the chain's models, and a student from scratch."""
+    clf, splits = _films()
+    small = [_kept(f"small-{seed}", _small, clf, splits, seed) for seed in SEEDS]
     students = {
         (name, seed): _kept(
             f"{name}-{seed}", _distilled, whose, _student(clf, splits, False), splits, seed
@@ -37,19 +57,13 @@ def measure() -> list[Row]:
         for seed in SEEDS
         for name, whose in (("taught", clf), ("alone", None))
     }
-    small = [_kept(f"small-{seed}", _small, clf, splits, seed) for seed in SEEDS]
-    small_news = _kept("small-news", _small, teacher, news, 0)
-    from_scratch = _kept("from-scratch", _from_scratch, clf, splits)
-    return [
-        *_worth_of_a_teacher(clf, students, splits.test),
-        *_chain(clf, small, splits.test, "movie-sentiment"),
-        *_chain(teacher, [small_news], news.test, "reuters-r8"),
-        *_frontier(clf, splits, students["taught", 0], from_scratch),
-        *_exits(clf, splits),
-    ]
+    return students, small, _kept("from-scratch", _from_scratch, clf, splits)
 
 
-# ── models ─────────────────────────────────────────────────────────────────────────────────────
+def _news_models() -> tuple[Classifier, Classifier]:
+    """A classifier of news, and the chain's model of it."""
+    teacher = trained("reuters-r8", "full", 0)
+    return teacher, _kept("small-news", _small, teacher, al.datasets.load("reuters-r8"), 0)
 
 
 def _kept(name: str, make: Callable[..., Classifier], *given: object) -> Classifier:
