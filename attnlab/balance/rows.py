@@ -89,12 +89,13 @@ class BatchRows:
             "largest": (self._largest(turned, norms) * share).sum(-1),
             "distance": (keys @ far.mT).mul_(share).sum(-1),
             "js_uniform": self._from_uniform(turned, share, entropy).sum(-1),
-            "contribution": total.sum(-1),
         }
         sums |= dict(zip(MARKS, fallen.unbind(-1), strict=True))
         if other is not None:
             sums["js_before"] = (self._between(weights, other.weights.float()) * row).sum(-1)
         measured = {name: (summed / queries).transpose(1, 2) for name, summed in sums.items()}
+        # a head that adds nothing has no rows of contributions, and this is how much it adds
+        measured["contribution"] = (total.sum(-1) / self.keys[:, None]).transpose(1, 2)
         measured["contribution"][:, ::2] = torch.nan  # of weights it is 1
         for name in ("cls", "sep"):
             measured[name][:, 2:] = torch.nan  # the text has none

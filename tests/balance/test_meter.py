@@ -180,6 +180,20 @@ def test_one_loud_head_a_layer_lowers_the_part_of_the_heads_and_silence_is_no_ev
     assert np.isfinite(silent.map("entropy")).all()  # they still look somewhere
 
 
+def test_a_head_whose_values_are_0_adds_nothing_and_still_looks_somewhere(clf):
+    model = copy.deepcopy(clf.model)
+    value = model.bert.encoder.layer[2].attention.self.value
+    with torch.no_grad():
+        value.weight[:32] = 0
+        value.bias[:32] = 0
+    broken, whole = measure(clf.with_model(model), TEXTS), measure(clf, TEXTS)
+    added = broken.map("contribution", by="contributions")
+    assert added[2, 0] == 0 and np.isfinite(added).all()
+    assert added[:2] == pytest.approx(whole.map("contribution", by="contributions")[:2])
+    assert np.isnan(broken.map("entropy", by="contributions")[2, 0])  # of nothing
+    assert np.isfinite(broken.map("entropy")).all()
+
+
 def test_heads_removed_for_good_are_blank_and_do_not_count(clf):
     smaller = al.heads.prune(clf, [(0, head) for head in range(12)] + [(3, 5)])
     balance = measure(smaller, TEXTS)
