@@ -255,7 +255,8 @@ def _order(content: dict[str, Any], kept: set[int], fixed: set[int]) -> list[int
     places: list[int | None] = [
         number if number in fixed & kept else None for number in range(count)
     ]
-    others = (number for number in own if number not in places)
+    in_place = set(places)
+    others = (number for number in own if number not in in_place)
     return [next(others) if place is None else place for place in places] + sorted(kept - inside)
 
 

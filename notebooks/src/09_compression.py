@@ -266,7 +266,7 @@ print(neurons.round(1).to_string(index=False))
 # chose and for those with the least activation, repaired or not.
 
 # %%
-shares = (0.25, 0.5, 0.75, 0.9)
+shares = (0.5, 0.9) if size.name == "ci" else (0.25, 0.5, 0.75, 0.9)
 rows = []
 for by, repair in (
     ("random", None),
@@ -394,7 +394,7 @@ def megabytes(one):
 
 # %%
 rows = []
-for bits in (8, 6, 4, 3):
+for bits in (8, 4) if size.name == "ci" else (8, 6, 4, 3):
     for name, operation in (
         ("whole numbers", compression.quantize),
         ("codebook", compression.share_weights),
