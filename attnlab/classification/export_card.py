@@ -188,7 +188,7 @@ def _cure(folder: Path) -> str:
     return worded(
         f"Copy it again from where it came, or export again: clf.export({str(folder)!r}, "
         "overwrite=True).",
-        f"Copy it again from where it came, or type: attnlab export NAME {folder} --overwrite",
+        f"Copy it again from where it came, or type: attnlab export MODEL {folder} --overwrite",
     )
 
 

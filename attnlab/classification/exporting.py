@@ -49,11 +49,7 @@ def export(
     data: TextDataset | None = None,
 ) -> Path:
     """Write a classifier for ONNX Runtime; `Classifier.export` has the parameters and errors."""
-    if quantize is not None and quantize not in QUANTIZED:
-        raise AttnlabError(
-            f"{option('quantize', quantize)} is not known. {suggest(quantize, QUANTIZED)} Without "
-            "it the weights stay in float32."
-        )
+    check_quantize(quantize)
     if data is not None and (not isinstance(data, TextDataset) or not len(data)):
         raise DataError(
             f"Accuracy is measured on labelled texts, and data is {data!r}. Give a part of a data "
@@ -86,6 +82,15 @@ def export(
         text = readme(card, _padding(tokenizer, partial))
         (partial / EXPORT_README).write_text(text, encoding="utf-8")
     return Path(folder)
+
+
+def check_quantize(quantize: str | None) -> None:
+    """Raise AttnlabError for a number format of weights that there is not."""
+    if quantize is not None and quantize not in QUANTIZED:
+        raise AttnlabError(
+            f"{option('quantize', quantize)} is not known. {suggest(quantize, QUANTIZED)} Without "
+            "it the weights stay in float32."
+        )
 
 
 def _plain(clf: "Classifier") -> "Classifier":

@@ -3,12 +3,17 @@
 Every command that reads data has the same options, so every cure that an error names exists there.
 """
 
+import functools
+import inspect
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from attnlab.errors import DataError
 
 if TYPE_CHECKING:
     from attnlab.datasets.splits import Splits
@@ -19,27 +24,40 @@ DATASET = (
     "tab-separated, JSON Lines or Parquet, packed or not."
 )
 Dataset = Annotated[str, typer.Argument(help=DATASET)]
-Text = Annotated[str, typer.Option(help="Your file's column of texts.")]
-Label = Annotated[str, typer.Option(help="Your file's column of labels.")]
-Encoding = Annotated[str, typer.Option(help="How your file is encoded, such as cp1252 or utf-16.")]
-Delimiter = Annotated[
-    str | None,
-    typer.Option(help="What separates the cells, such as ';' or tab; default: it is recognised."),
-]
-DropMissing = Annotated[
-    bool, typer.Option("--drop-missing", help="Leave out rows without text or label.")
-]
+_PANEL = "A file of your own"
 
 
 @dataclass(frozen=True)
 class OwnFile:
     """How a file of one's own is written; the fields are the options of the commands."""
 
-    text: str = "text"
-    label: str = "label"
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    drop_missing: bool = False
+    text: Annotated[
+        str, typer.Option(help="Your file's column of texts.", rich_help_panel=_PANEL)
+    ] = "text"
+    label: Annotated[
+        str, typer.Option(help="Your file's column of labels.", rich_help_panel=_PANEL)
+    ] = "label"
+    encoding: Annotated[
+        str,
+        typer.Option(
+            help="How your file is encoded, such as cp1252 or utf-16.", rich_help_panel=_PANEL
+        ),
+    ] = "utf-8"
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="What separates the cells, such as ';' or tab; default: it is recognised.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    drop_missing: Annotated[
+        bool,
+        typer.Option(
+            "--drop-missing",
+            help="Leave out rows without text or label.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
 
     def texts(self, path: str) -> "TextDataset":
         """The labelled texts in a file."""
@@ -62,6 +80,18 @@ class OwnFile:
             return datasets.split(self.texts(dataset))
         return datasets.load(dataset)
 
+    def held_out(self, dataset: str) -> "TextDataset":
+        """What is measured on: dev of a named data set, test where it has none; all of a file."""
+        from attnlab import datasets
+
+        if is_file(dataset):
+            return self.texts(dataset)
+        splits = datasets.load(dataset)
+        held_out = splits.dev if len(splits.dev) else splits.test
+        if not isinstance(held_out, datasets.TextDataset):
+            raise DataError(f"{dataset} has no labels to measure against. Use a labelled data set.")
+        return held_out
+
     def options(self) -> list[str]:
         """What to type for this, without what goes without saying."""
         given = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
@@ -71,6 +101,25 @@ class OwnFile:
             if value != default
             for option in [f"--{name.replace('_', '-')}"]
         ]
+
+
+def reads_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `OwnFile` in the place of its parameter ``own``."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = {name: each for name, each in signature.parameters.items() if name != "own"}
+    parameters |= {
+        name: each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in inspect.signature(OwnFile).parameters.items()
+    }
+
+    @functools.wraps(command)
+    def reading(**given: Any) -> None:
+        own = OwnFile(**{field.name: given.pop(field.name) for field in fields(OwnFile)})
+        command(**given, own=own)
+
+    reading.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    reading.__annotations__ = {name: each.annotation for name, each in parameters.items()}
+    return reading
 
 
 def is_file(dataset: str) -> bool:

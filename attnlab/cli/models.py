@@ -6,32 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from attnlab.cli.data import (
-    DATASET,
-    Dataset,
-    Delimiter,
-    DropMissing,
-    Encoding,
-    Label,
-    OwnFile,
-    Text,
-    is_file,
-)
+from attnlab.cli.data import DATASET, Dataset, OwnFile, reads_file
+from attnlab.cli.options import Base, Model, Overwrite, Resume, Seed
 from attnlab.cli.output import OUT, progress, say
-from attnlab.errors import AttnlabError, DataError
+from attnlab.errors import AttnlabError
 
 if TYPE_CHECKING:
     from attnlab.datasets.splits import Splits
     from attnlab.training.history import History
 
 
+@reads_file
 def finetune(
     dataset: Dataset,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
     method: Annotated[
         str, typer.Option(help="full, frozen-embeddings, frozen, lora, adalora or prefix")
     ] = "lora",
-    base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
+    base: Base = "minilm",
     epochs: Annotated[int, typer.Option(min=1)] = 3,
     learning_rate: Annotated[
         float | None, typer.Option(help="Default: what suits the method.")
@@ -42,12 +34,7 @@ def finetune(
         int | None,
         typer.Option(help="Cut texts to so many tokens; default: what the encoder takes."),
     ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-    text: Text = "text",
-    label: Label = "label",
-    encoding: Encoding = "utf-8",
-    delimiter: Delimiter = None,
-    drop_missing: DropMissing = False,
+    seed: Seed = 0,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Give rare labels as much say as common ones.")
     ] = False,
@@ -58,12 +45,10 @@ def finetune(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Write the run to this folder, for TensorBoard.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Put the result in place of one in the folder.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    *,
+    own: OwnFile,
 ) -> None:
     """Fine-tune a BERT-family encoder; the result loads with al.load_classifier(FOLDER).
 
@@ -78,7 +63,6 @@ def finetune(
     from attnlab.show.wording import with_interval
     from attnlab.training import Callback, ProgressBar, TensorBoard
 
-    own = OwnFile(text, label, encoding, delimiter, drop_missing)
     splits = own.splits(dataset)
     if is_main_process():
         _say_what_was_read(dataset, splits)
@@ -131,6 +115,7 @@ def finetune(
     say(f"written to {out_folder}")
 
 
+@reads_file
 def search(
     dataset: Dataset,
     folder: Annotated[
@@ -142,13 +127,10 @@ def search(
     ] = "lora,frozen-embeddings",
     texts: Annotated[int, typer.Option(min=2, help="Training texts for each trial.")] = 2000,
     epochs: Annotated[int, typer.Option(min=1)] = 2,
-    base: Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")] = "minilm",
-    seed: Annotated[int, typer.Option()] = 0,
-    text: Text = "text",
-    label: Label = "label",
-    encoding: Encoding = "utf-8",
-    delimiter: Delimiter = None,
-    drop_missing: DropMissing = False,
+    base: Base = "minilm",
+    seed: Seed = 0,
+    *,
+    own: OwnFile,
 ) -> None:
     """Search for a method, learning rate, batch size and rank that do well on dev.
 
@@ -160,7 +142,6 @@ def search(
     from attnlab.classification import search as run_search
     from attnlab.training import ProgressBar
 
-    own = OwnFile(text, label, encoding, delimiter, drop_missing)
     splits = own.splits(dataset)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     found = run_search(
@@ -193,10 +174,9 @@ def search(
     say(f"attnlab finetune {shlex.quote(dataset)} {options} --out FOLDER")
 
 
+@reads_file
 def ablate(
-    model: Annotated[
-        str, typer.Argument(help="One of ours, a folder, or a hub name.")
-    ] = "movie-sentiment",
+    model: Model = "movie-sentiment",
     dataset: Annotated[
         str,
         typer.Option("--data", help=f"{DATASET} Of a named one, its dev part."),
@@ -216,11 +196,6 @@ def ablate(
     fast: Annotated[
         bool, typer.Option(help="Compute in bfloat16 where that pays, or in float32.")
     ] = True,
-    text: Text = "text",
-    label: Label = "label",
-    encoding: Encoding = "utf-8",
-    delimiter: Delimiter = None,
-    drop_missing: DropMissing = False,
     to: Annotated[
         Path | None, typer.Option("--to", help="Write the table to this CSV file.")
     ] = None,
@@ -231,12 +206,13 @@ def ablate(
         Path | None,
         typer.Option(help="Keep what is finished in this file, and go on from it."),
     ] = None,
+    *,
+    own: OwnFile,
 ) -> None:
     """Silence one head at a time and measure what held-out accuracy and loss do.
 
     Example: [bold]attnlab ablate movie-sentiment --sentences 1000 --to ablation.csv[/]
     """
-    from attnlab import datasets
     from attnlab.classification import load_classifier
     from attnlab.device import is_main_process
     from attnlab.evaluation import Evaluator
@@ -250,14 +226,8 @@ def ablate(
             f"{to} is there already. Add --overwrite to put the new table in its place, or name "
             "another file."
         )
-    if is_file(dataset):
-        held_out = OwnFile(text, label, encoding, delimiter, drop_missing).texts(dataset)
-    else:
-        splits = datasets.load(dataset)
-        held_out = splits.dev if len(splits.dev) else splits.test
-    if not isinstance(held_out, datasets.TextDataset):
-        raise DataError(f"{dataset} has no labels to measure against. Use a labelled data set.")
-    evaluator = Evaluator(load_classifier(model), held_out.sample(sentences), fast)
+    held_out = own.held_out(dataset).sample(sentences)
+    evaluator = Evaluator(load_classifier(model), held_out, fast)
     with progress("sentences") as advance:
         # any word may be typed: `al.ablate` refuses what it does not know, and lists what there is
         words: dict[str, Any] = {"target": target, "method": method}

@@ -1,0 +1,26 @@
+"""Options that several commands have, in the same words."""
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["Base", "Model", "Overwrite", "Quantize", "Resume", "Seed"]
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="One of ours, a folder, or a hub name.")
+]
+Base = Annotated[str, typer.Option(help="minilm (bundled), a folder, or a hub name")]
+Seed = Annotated[int, typer.Option(min=0)]
+Quantize = Annotated[
+    str | None, typer.Option(help="int8: a quarter of the size, and faster. Default: float32.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Put the result in place of one in the folder.")
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
