@@ -33,7 +33,9 @@ def attnlab(*arguments, **environment):
 def test_help_lists_the_commands_with_examples():
     overview = attnlab("--help")
     assert overview.returncode == 0
-    commands = "doctor fetch lab finetune search ablate export start check assignment grade"
+    commands = (
+        "doctor fetch lab finetune search ablate compress export start check assignment grade"
+    )
     for command in commands.split():
         assert command in overview.stdout
         assert f"attnlab {command}" in attnlab(command, "--help").stdout

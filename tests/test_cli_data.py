@@ -14,16 +14,23 @@ from attnlab.cli import app, main
 from attnlab.cli.data import OwnFile, is_file
 
 ROOT = Path(__file__).parents[1] / "attnlab"
-READERS = {"finetune": ["--out", "out"], "search": ["--out", "out"], "ablate": []}
+READERS = {  # what is typed around a file
+    "finetune": (["--out", "out"], []),
+    "search": (["--out", "out"], []),
+    "ablate": ([], ["--data"]),
+    "export": (["movie-sentiment", "out"], ["--data"]),
+    "compress": (["movie-sentiment", "--out", "out", "--layers", "0,2"], ["--data"]),
+}
+MEASURING = ("ablate", "export")
 PYTHON = re.compile(r"\b[a-z_]+=|\bal\.|from_csv|from_frame|True\b|\bload\(")
 
 
 def typed(capsys, monkeypatch, folder, command, file, *options):
     """What a command says to stderr, and its exit code, typed in this folder."""
     monkeypatch.chdir(folder)
-    file = ["--data", file] if command == "ablate" else [file]
+    rest, before = READERS[command]
     with pytest.raises(SystemExit) as ended:
-        main([command, *file, *READERS[command], *options])
+        main([command, *before, file, *rest, *options])
     return capsys.readouterr().err, ended.value.code
 
 
@@ -64,7 +71,7 @@ def test_errors_name_only_what_can_be_typed(capsys, monkeypatch, tmp_path, comma
         (tmp_path / name).write_bytes(content)
     others = ["none.csv", "https://example.org/a.csv", ".", "movie-sentimant", "interface-fr"]
     for name in [*BAD, *others]:
-        if command == "ablate" and name in ("few.csv", "alone.csv"):
+        if command in MEASURING and name in ("few.csv", "alone.csv"):
             continue  # nothing is wrong there with texts that are only measured
         said, code = typed(capsys, monkeypatch, tmp_path, command, name)
         assert code == 1, name

@@ -12,7 +12,7 @@ import transformers
 
 from attnlab.classification.naming import EXPORT_CARD, EXPORT_README, GRAPH, RECORD
 from attnlab.errors import ModelError, option, worded
-from attnlab.training.checkpoint import CHECKPOINT
+from attnlab.training.checkpoint import CHECKPOINT, check_checkpoint
 
 EXIT_HEADS, EXIT_RECORD = "early_exit.safetensors", "early_exit.json"
 _MODEL_FILES = {  # what makes up a model or an adapter, and goes when another one takes its place
@@ -65,10 +65,11 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
 
 
 def check_out(out: str | os.PathLike[str] | None, resume: bool, overwrite: bool) -> None:
-    """Raise ModelError unless a training may write its result to ``out``, or go on from there."""
+    """Raise AttnlabError unless a training may write its result to ``out``, or go on there."""
     if out is not None:
         check_target(out)
         refuse_finished(out, resume, overwrite)
+        check_checkpoint(out, resume)
     elif resume:
         raise ModelError(
             f"There is nothing to go on from: {option('resume', True)} needs the folder, "

@@ -1,7 +1,8 @@
 """The command line, thin over the package: ``attnlab --help`` lists the commands.
 
-`course` has the commands for learners, `models` those that train and measure, `exporting` the one
-that hands a classifier on, `teaching` those for teachers and authors of notebooks.
+`course` has the commands for learners, `models` those that train and measure, `compressing` and
+`exporting` those that make a classifier small and hand it on, `teaching` those for teachers and
+authors of notebooks.
 """
 
 import sys
@@ -12,7 +13,7 @@ import typer
 from rich.markup import escape
 
 import attnlab
-from attnlab.cli import course, exporting, models, teaching
+from attnlab.cli import compressing, course, exporting, models, teaching
 from attnlab.cli.output import ERR, say
 from attnlab.errors import AttnlabError, AttnlabWarning, needs, on_the_command_line
 
@@ -78,7 +79,16 @@ def options(
 
 for _panel, _commands in (
     ("The course", (course.doctor, course.fetch, course.lab, course.start, course.check)),
-    ("Models", (models.finetune, models.search, models.ablate, exporting.export)),
+    (
+        "Models",
+        (
+            models.finetune,
+            models.search,
+            models.ablate,
+            compressing.compress,
+            exporting.export,
+        ),
+    ),
     ("Teaching", (teaching.assignment, teaching.grade)),
 ):
     for _command in _commands:

@@ -48,6 +48,7 @@ def distil(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    save: bool = True,
     callbacks: Sequence[Callback] = (),
     **recipe: Any,
 ) -> Classifier:
@@ -78,6 +79,8 @@ def distil(
     out : folder for the result; while training it holds a checkpoint
     resume : go on from the checkpoint in ``out``, to the same weights as if never stopped
     overwrite : put the result in place of one that is in ``out`` already
+    save : False leaves the checkpoint in ``out`` and writes no model: for a result that is yet to
+        be exported or changed, and put there. Killed before that, it goes on from the checkpoint.
     callbacks : of `training.Callback`, with the student as ``run.learner``
     **recipe : other fields of `training.Recipe`: head_lr_multiplier, warmup, weight_decay,
         max_grad_norm, micro_batches, bucket_batches, patience
@@ -145,7 +148,7 @@ def distil(
     small.model.requires_grad_(True)
     learned_from = [name for name, weight in weights.parts().items() if weight]
     noted(small.model, "distil", learned_from=learned_from, epochs=epochs, seed=seed)
-    if out is not None and is_main_process():
+    if out is not None and save and is_main_process():
         small.save(out)
     return small
 

@@ -1,6 +1,5 @@
 """Heads, neurons and layers that go for good: what is left is smaller, with no masks behind."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +61,7 @@ def prune_heads(
     if heads_gone is None:
         assert share is not None
         wanted = []
-        if _share(share, 1):
+        if check_share(share, all_may_go=True):
             given = head_scores(clf, by, data, seed) if scores is None else np.asarray(scores)
             _check_scores(np.shape(given), (clf.layers, clf.heads))
             wanted = _lowest(model, given, share)
@@ -128,7 +127,7 @@ def prune_neurons(
     counts = neurons(model)
     if keep is None:
         assert share is not None
-        if not _share(share, below=1):
+        if not check_share(share, all_may_go=False):
             kept = [torch.arange(count) for count in counts]
         else:
             given = neuron_scores(clf, by, data, seed) if scores is None else list(scores)
@@ -216,12 +215,11 @@ def prune_layers(
     return smaller
 
 
-def _share(share: float, most: float | None = None, below: float | None = None) -> float:
-    """The share, if it is one."""
-    fine = 0 <= share <= most if most is not None else 0 <= share < (below or 1)
-    if not fine or math.isnan(share):
-        upto = "0 to 1" if most is not None else "0 to below 1: something must stay"
-        raise AttnlabError(f"{option('share', share)} is out of range: it is a share, from {upto}.")
+def check_share(share: float, all_may_go: bool, name: str = "share") -> float:
+    """The share, if it is one; AttnlabError in the words of the option ``name`` if it is not."""
+    if not 0 <= share <= 1 or (share == 1 and not all_may_go):
+        upto = "0 to 1" if all_may_go else "0 to below 1: something must stay"
+        raise AttnlabError(f"{option(name, share)} is out of range: it is a share, from {upto}.")
     return share
 
 

@@ -59,18 +59,12 @@ def trim_vocabulary(
     ModelError : a tokenizer that is not of the tokenizers library, or of another kind than
         WordPiece, byte-level BPE or Unigram; word embeddings that are no plain matrix; a prefix
     """
-    refuse_prefix(clf, "Trimming the vocabulary")
     if not isinstance(at_least, int) or at_least < 1:
         raise SettingsError(f"at_least is {at_least!r}; it is a number of texts, from 1.")
+    check_vocabulary(clf)
     before = _model_of_tokenizer(clf.tokenizer)
     model = merged(clf.model)
     words = model.get_input_embeddings()
-    if type(words) is not nn.Embedding:
-        raise ModelError(
-            f"The word embeddings of this model are a {type(words).__module__}."
-            f"{type(words).__name__}, and rows can be taken out of a plain matrix (nn.Embedding) "
-            "only. Trim the vocabulary before the model is changed in other ways."
-        )
     used = _used(clf.tokenizer, texts, keep, at_least)
     fixed = _special_ids(clf.tokenizer, model.config)
     kept = _RULES[before["model"]["type"]](before["model"], used | fixed)
@@ -87,6 +81,19 @@ def trim_vocabulary(
         at_least=at_least,
     )
     return result
+
+
+def check_vocabulary(clf: Classifier) -> None:
+    """Raise ModelError for a vocabulary that `trim_vocabulary` cannot trim, before the work."""
+    refuse_prefix(clf, "Trimming the vocabulary")
+    _model_of_tokenizer(clf.tokenizer)
+    words = merged(clf.model).get_input_embeddings()
+    if type(words) is not nn.Embedding:
+        raise ModelError(
+            f"The word embeddings of this model are a {type(words).__module__}."
+            f"{type(words).__name__}, and rows can be taken out of a plain matrix (nn.Embedding) "
+            "only. Trim the vocabulary before the model is changed in other ways."
+        )
 
 
 # ── what stays ─────────────────────────────────────────────────────────────────────────────────

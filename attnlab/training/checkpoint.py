@@ -43,13 +43,10 @@ class Checkpoint:
 
         Raises AttnlabError if there is nothing to go on from, or another run.
         """
-        if self.path is not None and resume:
-            self.load(run)
-        elif self.path is not None and self.path.exists():
-            raise AttnlabError(
-                f"There is an unfinished run in {self.path.parent}. Add {option('resume', True)} "
-                f"to go on with it, or delete {self.path}."
-            )
+        if self.path is not None:
+            check_checkpoint(self.path.parent, resume)
+            if resume:
+                self.load(run)
 
     def save_now_and_then(self, run: Run) -> None:
         """Write the file if the last one is `CHECKPOINT_SECONDS` old."""
@@ -82,14 +79,12 @@ class Checkpoint:
 
     def load(self, run: Run) -> None:
         """Take everything from a file that `save` wrote."""
-        if self.path is None or not self.path.exists():
-            raise AttnlabError(f"There is no {self.path} to go on from. Leave resume out to begin.")
+        assert self.path is not None
+        cure = f"Take it away, and begin without {option('resume', True)}."
         about, tensors = read_tensors(self.path)
         if "attnlab" not in about:
-            raise AttnlabError(
-                f"{self.path} is no checkpoint of attnlab. Take it away, and begin without resume."
-            )
-        with understood(self.path, "Take it away, and begin without resume."):
+            raise AttnlabError(f"{self.path} is no checkpoint of attnlab. {cure}")
+        with understood(self.path, cure):
             state = json.loads(about["attnlab"])
             self._take(run, state, tensors)
 
@@ -134,6 +129,20 @@ class Checkpoint:
                 f"The run in {self.path.parent} was another one: {told}. Call it with the same "
                 "settings and data, or choose another folder."
             )
+
+
+def check_checkpoint(folder: str | os.PathLike[str], resume: bool) -> None:
+    """Raise AttnlabError unless a run may begin in a folder, or go on from what is there."""
+    path = Path(folder) / CHECKPOINT
+    if resume and not path.exists():
+        raise AttnlabError(
+            f"There is no {path} to go on from. Leave {option('resume', True)} out to begin."
+        )
+    if path.exists() and not resume:
+        raise AttnlabError(
+            f"There is an unfinished run in {path.parent}. Add {option('resume', True)} to go on "
+            f"with it, or delete {path}."
+        )
 
 
 def fingerprint(data: dict[str, Any]) -> str:

@@ -61,15 +61,20 @@ def answering(family, count=240, seed=0):
     """A tiny classifier, and texts that it answers rightly: their labels are its own answers."""
     clf, generator = tiny_classifier(family), np.random.default_rng(seed)
     texts = [" ".join(generator.choice(WORDS, generator.integers(3, 14))) for _ in range(count)]
+    return clf, its_own_answers(clf, texts)
+
+
+def its_own_answers(clf, texts):
+    """Texts with what a classifier answers to them, once it gives all three answers, and surely."""
     logits = clf.logits(clf.encode(texts))
     linear = [one for one in clf.model.modules() if isinstance(one, torch.nn.Linear)]
     (last,) = [one for one in linear if one.out_features == 3]
-    with torch.no_grad():  # all three answers are given, and surely
+    with torch.no_grad():
         gain = 1.5 / logits.std(0)
         last.weight.mul_(gain[:, None])
         last.bias.copy_((last.bias - logits.mean(0)) * gain)
     labels = clf.logits(clf.encode(texts)).argmax(-1).tolist()
-    return clf, TextDataset(texts, labels, clf.label_names, "made up")
+    return TextDataset(texts, labels, clf.label_names, "made up")
 
 
 def damage(clf, seed=1, sigma=1.5):
