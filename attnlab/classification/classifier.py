@@ -271,6 +271,7 @@ class Classifier:
         quantize: Literal["int8"] | None = None,
         overwrite: bool = False,
         data: TextDataset | None = None,
+        calibrate: Sequence[Text] | None = None,
     ) -> Path:
         """Write a folder for ONNX Runtime, whole or not at all; `load_classifier` reads it, too.
 
@@ -287,6 +288,10 @@ class Classifier:
         overwrite : put the export in place of the model that is in the folder
         data : labelled texts: the card has accuracy before and after, and a significant loss is
             said in an AttnlabWarning
+        calibrate : some hundred texts, for int8: activations are rounded by the ranges that they
+            have there, so that a text's logits are the same whatever it is asked with. It is about
+            as accurate, and rather slower than faster. Other texts may leave the ranges, and
+            so may heads at more than twice their scale; then numbers are cut off.
 
         Returns
         -------
@@ -296,11 +301,12 @@ class Classifier:
         ------
         ModelError : a finished model is there, or other files; a full disk; a model with a prefix,
             or one whose forward pass cannot be written as a graph
+        DataError : labels that the model does not know, or no texts to calibrate on
         MissingPackage : onnx or onnxruntime is not installed
         """
         from attnlab.classification.exporting import export
 
-        return export(self, folder, quantize, overwrite, data)
+        return export(self, folder, quantize, overwrite, data, calibrate)
 
     def _record(self) -> dict[str, Any]:
         """What is noted beside a prefix; ModelError if its base is in no folder."""

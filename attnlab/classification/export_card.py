@@ -109,9 +109,8 @@ def readme(card: dict[str, Any], fill: dict[str, Any]) -> str:
         lines += [
             "Its weights are int8. On processors without VNNI set "
             "`options = onnxruntime.SessionOptions(); options.add_session_config_entry("
-            '"session.x64quantprecision", "1")`, or products may overflow. Activations are rounded '
-            "to int8 by the range in their batch, so which texts are asked together moves the "
-            "logits a little.",
+            '"session.x64quantprecision", "1")`, or products may overflow. '
+            + _rounded(card["calibrated_on"]),
             "",
         ]
     return "\n".join(lines)
@@ -132,6 +131,19 @@ def _told(card: dict[str, Any]) -> str:
             f"{accuracy['before']:.1%} before the export, {accuracy['after']:.1%} after."
         )
     return text
+
+
+def _rounded(texts: int | None) -> str:
+    """How activations become int8, fixed by so many texts or not."""
+    if texts is None:
+        return (
+            "Activations are rounded to int8 by the range in their batch, so which texts are asked "
+            "together moves the logits a little."
+        )
+    return (
+        f"Activations are rounded to int8 by the ranges that they have in {texts:,} texts, and cut "
+        "off beyond, so the logits of a text are the same whatever it is asked with."
+    )
 
 
 def _step(step: Any) -> str:

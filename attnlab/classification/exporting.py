@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,7 +19,7 @@ import torch
 
 from attnlab import __version__, heads
 from attnlab.classification.belonging import labels_of
-from attnlab.classification.encoding import Encoded, fill_values
+from attnlab.classification.encoding import Encoded, Text, fill_values
 from attnlab.classification.export_card import FORMAT, files_in, readme
 from attnlab.classification.graphs import OPSET, graph_bytes, write_graph
 from attnlab.classification.merging_adapters import is_adapted, merged
@@ -28,7 +28,15 @@ from attnlab.classification.onnx_graph import OnnxGraph
 from attnlab.classification.saving import quietly, refuse_finished, whole_folder
 from attnlab.classification.structure import steps
 from attnlab.datasets.texts import TextDataset
-from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError, option, suggest
+from attnlab.errors import (
+    AttnlabError,
+    AttnlabWarning,
+    DataError,
+    ModelError,
+    option,
+    suggest,
+    worded,
+)
 from attnlab.heads.families import refuse_prefix
 from attnlab.statistics import paired_test
 
@@ -47,6 +55,7 @@ def export(
     quantize: str | None = None,
     overwrite: bool = False,
     data: TextDataset | None = None,
+    calibrate: Sequence[Text] | None = None,
 ) -> Path:
     """Write a classifier for ONNX Runtime; `Classifier.export` has the parameters and errors."""
     check_quantize(quantize)
@@ -55,6 +64,7 @@ def export(
             f"Accuracy is measured on labelled texts, and data is {data!r}. Give a part of a data "
             "set, such as splits.test."
         )
+    texts = _calibration(clf, quantize, calibrate)
     refuse_prefix(clf, "An export")
     labels = None if data is None else np.array(labels_of(clf.label_names, data))
     refuse_finished(folder, resume=False, overwrite=overwrite)
@@ -69,8 +79,9 @@ def export(
             "heads": clf.heads,
             "parameters": plain.parameters(),
             "quantize": quantize,
+            "calibrated_on": None if texts is None else len(texts),
         }
-        write_graph(plain, partial / GRAPH, quantize, note)
+        write_graph(plain, partial / GRAPH, quantize, note, texts)
         files = files_in(partial)
         exported = OnnxGraph(partial / GRAPH, **files[GRAPH])
         card = _card(clf, note, files)
@@ -91,6 +102,26 @@ def check_quantize(quantize: str | None) -> None:
             f"{option('quantize', quantize)} is not known. {suggest(quantize, QUANTIZED)} Without "
             "it the weights stay in float32."
         )
+
+
+def _calibration(
+    clf: "Classifier", quantize: str | None, texts: Sequence[Text] | None
+) -> Encoded | None:
+    """The texts that fix the ranges of activations, encoded; errors if they cannot."""
+    if texts is None:
+        return None
+    if quantize is None:
+        raise AttnlabError(
+            f"Without {option('quantize', 'int8')} nothing is rounded, so there is nothing to "
+            f"calibrate. Add it, or leave {option('calibrate')} out."
+        )
+    if isinstance(texts, str) or not len(texts):
+        raise DataError(
+            "There are no texts to calibrate on. Give some hundred of the kind that the model is "
+            "for, without labels, "
+            + worded("such as splits.train.texts[:500].", "such as --calibrate movie-sentiment.")
+        )
+    return clf.encode(list(texts))
 
 
 def _plain(clf: "Classifier") -> "Classifier":

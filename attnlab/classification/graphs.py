@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from attnlab.classification.encoding import fill_values
+from attnlab.classification.calibrated import fix_ranges
+from attnlab.classification.encoding import Encoded, fill_values
 from attnlab.errors import AttnlabError, ModelError, needs
 from attnlab.heads.tracing import TraceableHeads
 
@@ -38,7 +39,13 @@ def graph_bytes(clf: "Classifier") -> int:
     return 4 * clf.parameters()
 
 
-def write_graph(clf: "Classifier", path: Path, quantize: str | None, note: dict[str, Any]) -> None:
+def write_graph(
+    clf: "Classifier",
+    path: Path,
+    quantize: str | None,
+    note: dict[str, Any],
+    calibrate: Encoded | None = None,
+) -> None:
     """Write the ONNX graph of a classifier, with heads neutral unless the inputs say otherwise.
 
     Inputs, by name: those of the tokenizer, each (B, T), int64; and two that may be left out, scale
@@ -50,8 +57,9 @@ def write_graph(clf: "Classifier", path: Path, quantize: str | None, note: dict[
     clf : Classifier, its adapters merged
     path : of the file
     quantize : "int8" for int8 weights, one factor for each output; activations are quantised as
-        they come (dynamic)
+        they come (dynamic), or by the ranges that ``calibrate`` shows
     note : what the graph's metadata are to say
+    calibrate : texts that fix the ranges of activations
 
     Raises
     ------
@@ -74,7 +82,9 @@ def write_graph(clf: "Classifier", path: Path, quantize: str | None, note: dict[
         with _without_advice(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
             inner = Path(folder) / "graph.onnx"
             quantize_dynamic(graph, inner, weight_type=QuantType.QInt8, per_channel=True)
-            graph = onnx.load(inner)
+            plain, graph = graph, onnx.load(inner)
+        if calibrate is not None:
+            fix_ranges(graph, plain, calibrate, (1, clf.layers, clf.heads))
     onnx.helper.set_model_props(graph, {NOTE: json.dumps(note)})
     del graph.graph.value_info[:]  # shapes on the way, which any reader can infer
     graph.producer_name, graph.doc_string = "attnlab", ""

@@ -80,6 +80,14 @@ class OwnFile:
             return datasets.split(self.texts(dataset))
         return datasets.load(dataset)
 
+    def training(self, dataset: str) -> "TextDataset":
+        """What may be learned from: train of a named data set; all of a file."""
+        from attnlab import datasets
+
+        if is_file(dataset):
+            return self.texts(dataset)
+        return _labelled(datasets.load(dataset).train, dataset)
+
     def held_out(self, dataset: str) -> "TextDataset":
         """What is measured on: dev of a named data set, test where it has none; all of a file."""
         from attnlab import datasets
@@ -87,10 +95,7 @@ class OwnFile:
         if is_file(dataset):
             return self.texts(dataset)
         splits = datasets.load(dataset)
-        held_out = splits.dev if len(splits.dev) else splits.test
-        if not isinstance(held_out, datasets.TextDataset):
-            raise DataError(f"{dataset} has no labels to measure against. Use a labelled data set.")
-        return held_out
+        return _labelled(splits.dev if len(splits.dev) else splits.test, dataset)
 
     def options(self) -> list[str]:
         """What to type for this, without what goes without saying."""
@@ -101,6 +106,14 @@ class OwnFile:
             if value != default
             for option in [f"--{name.replace('_', '-')}"]
         ]
+
+
+def _labelled(part: Any, dataset: str) -> "TextDataset":
+    from attnlab.datasets.texts import TextDataset
+
+    if not isinstance(part, TextDataset):
+        raise DataError(f"{dataset} has no labels to measure against. Use a labelled data set.")
+    return part
 
 
 def reads_file(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,8 @@ from attnlab.cli.data import DATASET, OwnFile, reads_file
 from attnlab.cli.options import Model, Overwrite, Quantize
 from attnlab.cli.output import say
 
+_CALIBRATION = 500  # texts at most
+
 
 @reads_file
 def export(
@@ -20,6 +22,15 @@ def export(
         str | None,
         typer.Option(
             "--data", help=f"Measure accuracy before and after. {DATASET} Of a named one, its dev."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="For int8: fix the ranges that activations are rounded by, as they are in up to "
+            "500 texts, so that an answer does not depend on the texts beside it. Of a named data "
+            "set its training texts, of a file all.",
         ),
     ] = None,
     *,
@@ -36,8 +47,10 @@ def export(
     exporting.check_quantize(quantize)  # before a model is loaded
     refuse_finished(folder, resume=False, overwrite=overwrite)
     held_out = None if dataset is None else own.held_out(dataset)
+    texts = None if calibrate is None else own.training(calibrate).sample(_CALIBRATION).texts
     clf = load_classifier(model, device="cpu")
-    clf.export(folder, cast("exporting.Quantize | None", quantize), overwrite, held_out)
+    kind = cast("exporting.Quantize | None", quantize)
+    clf.export(folder, kind, overwrite, held_out, texts)
     card = read_card(folder)
     if accuracy := card["accuracy"]:
         say(

@@ -285,6 +285,90 @@ def test_others_run_it_without_attnlab_and_get_the_same_labels(clf, some, tmp_pa
     assert f"{accuracy['before']:.1%} before" in (out / "export.md").read_text()
 
 
+# ── int8 with fixed ranges ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def sure():
+    """A tiny classifier, and texts that it answers."""
+    return answering("bert", 120)
+
+
+@pytest.fixture(scope="module")
+def rounded(sure, tmp_path_factory):
+    """Its exports in int8, with ranges as they come in a batch and with fixed ones."""
+    clf, data = sure
+    out = tmp_path_factory.mktemp("rounded")
+    calibrate = {"as they come": None, "fixed": data.texts[:60]}
+    return {
+        name: al.load_classifier(clf.export(out / name, quantize="int8", calibrate=texts))
+        for name, texts in calibrate.items()
+    }
+
+
+def test_with_fixed_ranges_a_text_gets_the_same_logits_whatever_it_is_asked_with(sure, rounded):
+    texts = sure[1].texts[60:]
+    apart = {}
+    for name, clf in rounded.items():
+        encoded = clf.encode(texts)
+        alone = torch.cat([clf.logits(encoded, [index]) for index in range(len(texts))])
+        mixed = torch.empty_like(alone)
+        for group in np.array_split(np.random.default_rng(0).permutation(len(texts)), 5):
+            # one padded batch, whatever the lengths
+            mixed[group] = clf._answers(encoded.batch(group), None)
+        apart[name] = float((alone - mixed).abs().max())
+    assert apart["fixed"] < 1e-4
+    assert apart["as they come"] > 1e-3
+
+
+def test_fixed_ranges_are_about_as_near_to_float32_with_heads_turned_up_too(sure, rounded):
+    clf, data = sure
+    texts, twice = data.texts[60:], clf.settings()
+    twice.scale[:] = 2
+    for settings in (None, random_settings(clf), twice):
+        wanted = logits(clf, texts, settings)
+        errors = {
+            name: float((logits(one, texts, settings) - wanted).square().mean().sqrt())
+            for name, one in rounded.items()
+        }
+        assert errors["fixed"] < 2 * errors["as they come"]
+        assert errors["fixed"] < 0.2 * wanted.std()
+
+
+def test_fixed_ranges_leave_inputs_outputs_and_size_as_they_are(sure, rounded):
+    fixed, other = rounded["fixed"], rounded["as they come"]
+    assert fixed.card["calibrated_on"] == 60
+    assert other.card["calibrated_on"] is None
+    assert "whatever it is asked with" in (fixed.folder / "export.md").read_text()
+    assert abs(weights_stored(fixed.folder) - weights_stored(other.folder)) < 500
+    maps = [clf.attend(LITTLE[1], random_settings(clf)) for clf in (fixed, sure[0])]
+    near(maps[0].weights, maps[1].weights, 0.1)
+    near(maps[0].contributions, maps[1].contributions, 0.1 * maps[1].contributions.max())
+    session = onnxruntime.InferenceSession(fixed.folder / "model.onnx")
+    knobs = {given.name for given in session.get_overridable_initializers()}
+    assert knobs == {"scale", "temperature"}
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_ranges_of_every_family_can_be_fixed(family, tmp_path):
+    clf = tiny_classifier(family)
+    texts = LITTLE + LONG
+    other = al.load_classifier(clf.export(tmp_path / "out", quantize="int8", calibrate=texts))
+    wanted = logits(clf, texts)
+    assert (logits(other, texts) - wanted).square().mean().sqrt() < 0.1 * wanted.std()
+
+
+def test_what_cannot_be_calibrated_is_refused(tiny, tmp_path):
+    with pytest.raises(AttnlabError, match="Without quantize='int8' nothing is rounded"):
+        tiny.export(tmp_path / "out", calibrate=LITTLE)
+    for texts in ([], LITTLE[0]):
+        with pytest.raises(DataError, match="no texts to calibrate on"):
+            tiny.export(tmp_path / "out", quantize="int8", calibrate=texts)
+    gone = heads.prune(tiny, [(1, head) for head in range(4)])  # its output projection sees nothing
+    other = al.load_classifier(gone.export(tmp_path / "out", quantize="int8", calibrate=LITTLE))
+    near(logits(other, LITTLE), logits(gone, LITTLE), 0.1)
+
+
 # ── in attnlab ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -630,3 +714,17 @@ def test_the_command_exports_and_refuses_to_overwrite(tiny, tmp_path, capsys):
         main(command)
     assert end.value.code == 1
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_the_command_calibrates_on_texts(tiny, tmp_path, capsys):
+    source = tiny.save(tmp_path / "source")
+    (tmp_path / "mine.csv").write_text("text,label\n" + "".join(f"{text},bad\n" for text in LITTLE))
+    command = ["export", str(source), str(tmp_path / "out"), "--calibrate"]
+    command += [str(tmp_path / "mine.csv")]
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "Without --quantize int8 nothing is rounded" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--quantize", "int8"])
+    assert not end.value.code, capsys.readouterr().err
+    assert al.load_classifier(tmp_path / "out").card["calibrated_on"] == 4
