@@ -41,9 +41,15 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> Path:
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name}-", delete=False
         ) as file:
-            file.write(data)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+            whole = Path(file.name)
+            try:
+                file.write(data)
+                file.close()
+                whole.chmod(0o644)
+                whole.replace(path)
+            except BaseException:  # a full disk would stay full
+                whole.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise AttnlabError(
             f"{path} cannot be written: {error.strerror}. Choose another place."

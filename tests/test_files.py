@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
+from little_space import little_space
 from safetensors.torch import save
 
-from attnlab.errors import ModelError
-from attnlab.files import damage, read_json, read_tensors
+from attnlab.errors import AttnlabError, ModelError
+from attnlab.files import atomic_write, damage, read_json, read_tensors
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.int8)}
 
@@ -63,3 +64,14 @@ def test_json_with_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": "ö"}).encode())
     assert read_json(path) == {"a": "ö"}
+
+
+def test_a_file_that_cannot_be_written_whole_is_not_written(tmp_path):
+    path = atomic_write(tmp_path / "a.csv", b"before")
+    with (
+        little_space(100),
+        pytest.raises(AttnlabError, match=r"a\.csv cannot be written: File too"),
+    ):
+        atomic_write(path, bytes(1000))
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]

@@ -3,13 +3,12 @@
 What is written runs in plain ONNX Runtime: `graphs` says with which inputs and outputs.
 """
 
-import contextlib
 import copy
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -68,7 +67,7 @@ def export(
     refuse_prefix(clf, "An export")
     labels = None if data is None else np.array(labels_of(clf.label_names, data))
     refuse_finished(folder, resume=False, overwrite=overwrite)
-    with _explained(folder), whole_folder(folder) as partial, quietly():
+    with whole_folder(folder) as partial, quietly():
         _refuse_full_disk(clf, partial, quantize)
         plain = _plain(clf)
         _configuration(plain).save_pretrained(partial)
@@ -272,21 +271,3 @@ def _refuse_full_disk(clf: "Classifier", folder: Path, quantize: str | None) -> 
             f"The export needs {wanted / 1e6:,.0f} MB while it is written, and {free / 1e6:,.0f} "
             f"MB are free in {folder.parent}. Free some, or choose another place."
         )
-
-
-@contextlib.contextmanager
-def _explained(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what fails while files are written into a ModelError that says why."""
-    try:
-        yield
-    except AttnlabError:
-        raise
-    except Exception as error:
-        # tokenizers, written in Rust, raises nothing more special
-        if not isinstance(error, OSError) and "os error" not in str(error):
-            raise
-        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ModelError(
-            f"The export to {folder} failed, and nothing was written: {told}. Free some space, or "
-            "choose another place."
-        ) from error

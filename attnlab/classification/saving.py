@@ -11,7 +11,7 @@ from pathlib import Path
 import transformers
 
 from attnlab.classification.naming import EXPORT_CARD, EXPORT_README, GRAPH, RECORD
-from attnlab.errors import ModelError, option, worded
+from attnlab.errors import AttnlabError, ModelError, option, worded
 from attnlab.training.checkpoint import CHECKPOINT, check_checkpoint
 
 EXIT_HEADS, EXIT_RECORD = "early_exit.safetensors", "early_exit.json"
@@ -101,11 +101,17 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Write into a temporary folder beside ``folder``, and put it in place when all is written.
 
     An older model goes; other files that are in the folder stay.
+
+    Raises
+    ------
+    ModelError : a folder that `check_target` refuses, or files that cannot be written, as on a full
+        disk: then the folder is as it was
     """
     folder = check_target(folder)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        yield partial
+        with _explained(folder):
+            yield partial
         partial.chmod(0o755)
         if folder.exists():
             old = partial.with_name(partial.name + "-old")
@@ -119,6 +125,24 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what fails while files are written into a ModelError that says why."""
+    try:
+        yield
+    except AttnlabError:
+        raise
+    except Exception as error:
+        # safetensors and tokenizers, written in Rust, raise nothing more special
+        if not isinstance(error, OSError) and "os error" not in str(error):
+            raise
+        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ModelError(
+            f"The model cannot be written to {folder.parent}: {told}. What was there is as it was. "
+            "Free some space, or choose another place."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from attnlab.classification.structure import noted
 from attnlab.errors import DataError, ModelError, SettingsError
 from attnlab.heads import model_of, refuse_prefix
 
-__all__ = ["trim_vocabulary"]
+__all__ = ["check_vocabulary", "trim_vocabulary"]
 
 _WORKS = "WordPiece (BERT), byte-level BPE (RoBERTa) and Unigram (ALBERT)"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")

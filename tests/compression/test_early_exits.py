@@ -334,7 +334,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(early_exits, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ModelError, match="No space"):
         EarlyExit(clf, weights * 2, biases, threshold=0.1).save(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
