@@ -890,6 +890,7 @@ al.checks.benchmark(benchmark)
 # The loop over rounds is the outer one, that over the models the inner one. Keep a list
 # of times for each name, and take `statistics.median` of it at the end.
 
+
 # %%
 def timed(one):
     """A classifier as your benchmark wants it."""
