@@ -140,14 +140,20 @@ def test_finetune_says_what_was_read_and_when_nothing_was_learned(tmp_path, tiny
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_the_readmes_command_trains_on_ones_own_texts(tmp_path, movies, monkeypatch):
+def test_the_readmes_commands_train_on_ones_own_texts_and_make_that_small(
+    tmp_path, movies, monkeypatch
+):
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     (command,) = re.findall(r"`attnlab (finetune reviews.csv .*?)`", readme)
+    (smaller,) = re.findall(r"`attnlab (compress runs/mine .*?)`", readme)
     monkeypatch.chdir(tmp_path)
     movies.train.sample(60).to_frame()[["text", "label"]].to_csv("reviews.csv", index=False)
     run = attnlab(*command.split())
     assert run.returncode == 0, run.stderr
     assert len(al.load_classifier("runs/mine").label_names) == 2
+    run = attnlab(*smaller.split())
+    assert run.returncode == 0, run.stderr
+    assert al.load_classifier("small").layers == 3
 
 
 def test_two_processes_fine_tune_together_and_one_of_them_speaks(tmp_path, movies):
