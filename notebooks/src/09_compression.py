@@ -149,8 +149,9 @@ for name, one in times.items():
 #
 # A number of milliseconds is easily wrong: the first call is slow, a second model finds
 # a warm machine, a batch of 32 short texts is not one text. `compression.compare` asks
-# all models in turn, over and over, on one machine in one run. At the end of
-# this lesson you write such a benchmark yourself.
+# all models in turn, over and over, on one machine in one run, and lets each answer
+# something before its time counts. At the end of this lesson you write such a benchmark
+# yourself.
 
 # %%
 block = clf.model.bert.encoder.layer[2]
