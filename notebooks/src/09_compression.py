@@ -581,7 +581,7 @@ ids32 = clf.encode(calibration.texts[:32])
 wanted = clf.logits(ids32)
 given = torch.tensor(calibration.labels_in(clf.label_names)[:32])
 try:
-    optimizer = torch.optim.AdamW(learner.model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(learner.model.requires_grad_().parameters(), 1e-4)
     for step in range(6):
         logits = learner.model(**ids32.batch(range(len(wanted)))).logits
         loss = distillation_loss(logits, wanted, given, 2.0, 0.3)

@@ -191,6 +191,7 @@ def test_every_cell_of_the_solution_runs(source, monkeypatch):
     ]
     for name in exercises:
         assert f"{name}: right" in said(notebook)
+    assert "not yet:" not in said(notebook)  # what cells say that go on without an answer
     pages = [out.data.get("text/html", "") for out in outputs(notebook, "execute_result")]
     pictures = [page for page in pages if "<img" in page]
     assert pictures
@@ -303,6 +304,7 @@ def test_committed_solutions_hold_no_warnings_and_no_paths_of_the_machine(source
     said = "\n".join([*(out.text for out in streams), *shown])
     path = r"(?<![\w.:/])/(home|root|tmp|work|usr|opt|Users)/\w|site-packages|[A-Z]:\\\\\w"
     assert re.findall(path, re.sub(r"base64,[A-Za-z0-9+/=]+", "", said)) == []
+    assert "not yet:" not in said
 
 
 # --- A folder of one's own -----------------------------------------------------------------------
