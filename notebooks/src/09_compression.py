@@ -29,7 +29,6 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -293,7 +292,7 @@ for place, (name, part) in enumerate(curve.groupby("chosen by", sort=False)):
 axes.axhline(0, color="grey", linewidth=0.8)
 axes.set(xlabel="neurons gone (%)", ylabel="change of accuracy (points)")
 axes.legend(frameon=False)
-sns.despine(figure)
+axes.spines[["top", "right"]].set_visible(False)
 last = curve[curve["gone"] == 90].set_index("chosen by")["points"].round(1).to_dict()
 al.plots.show(figure, alt=f"Change of accuracy against share gone; at 90 %: {last}.")
 
