@@ -1,0 +1,1 @@
+"""Economics: what a model costs, and the best one inside a budget."""
