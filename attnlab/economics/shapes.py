@@ -1,14 +1,15 @@
 """The numbers that decide what a classifier costs, with no model behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from attnlab import heads
 from attnlab.classification.structure import LowRankLinear, matrices
 from attnlab.errors import AttnlabError, ModelError
+from attnlab.transformer import parameters_of
 
-__all__ = ["PARTS", "Shape", "megabytes", "parameters", "parameters_by_part", "shape_of"]
+__all__ = ["PARTS", "Shape", "Sizes", "megabytes", "parameters", "parameters_by_part", "shape_of"]
 
 PARTS = (
     "embedding",
@@ -19,6 +20,7 @@ PARTS = (
 )
 ATTENTION = ("query", "key", "value", "output")
 FEED_FORWARD = ("up", "down")
+_KINDS = ("embedding", "attention", "feed-forward")  # in names of parts of an encoder-decoder
 _COUNTS = ("width", "head_width", "vocabulary", "positions", "classes")
 
 
@@ -77,6 +79,10 @@ class Shape:
             _check(f"neurons of layer {layer}", pair[1], 1)
         if self.sharing:
             _check_sharing(self.layers, self.sharing)
+        if self.embedding == self.width:  # one way to write each shape
+            object.__setattr__(self, "embedding", None)
+        if self.sharing == tuple(range(len(self.layers))):
+            object.__setattr__(self, "sharing", ())
 
     @classmethod
     def of(
@@ -167,21 +173,20 @@ def shape_of(clf: Any) -> Shape:
         for name, place in matrices(model).items()
         if isinstance(place.module, LowRankLinear)
     }
-    width = model.config.hidden_size
     shape = Shape(
         layers=tuple(
             (len(heads.active_heads(model, layer)), _outputs(block.up))
             for layer, block in enumerate(blocks)
         ),
-        width=width,
+        width=model.config.hidden_size,
         head_width=sites[0].module.attention_head_size,
         vocabulary=words.weight.shape[0],
         positions=embeddings.position_embeddings.weight.shape[0],
         types=0 if types is None else types.weight.shape[0],
         classes=model.config.num_labels,
         family=model.config.model_type,
-        embedding=None if words.weight.shape[1] == width else words.weight.shape[1],
-        sharing=() if owners == tuple(range(len(owners))) else owners,
+        embedding=words.weight.shape[1],
+        sharing=owners,
         ranks=tuple(products.items()),
     )
     found, expected = sum(one.numel() for one in model.parameters()), parameters(shape)
@@ -194,13 +199,27 @@ def shape_of(clf: Any) -> Shape:
     return shape
 
 
-def parameters(shape: Shape) -> int:
-    """Count the parameters of a classifier of this shape, biases and norms included."""
+Sizes = Shape | Mapping[str, Any]  # of a classifier, or ``model.size`` of a Seq2SeqTransformer
+
+
+def parameters(shape: Sizes) -> int:
+    """Count the parameters of a model of this shape, biases and norms included.
+
+    Parameters
+    ----------
+    shape : Shape, or ``model.size`` of a `Seq2SeqTransformer`
+    """
     return sum(parameters_by_part(shape).values())
 
 
-def parameters_by_part(shape: Shape) -> dict[str, int]:
-    """Count parameters by part, one of `PARTS` each; a norm counts with what stands before it."""
+def parameters_by_part(shape: Sizes) -> dict[str, int]:
+    """Count parameters by part, one of `PARTS` each; a norm counts with what it normalises.
+
+    "classifier" is the pooler, too; of an encoder-decoder it is the output matrix, unless it is
+    tied to the embedding, and the last norms.
+    """
+    if not isinstance(shape, Shape):
+        return _of_encoder_decoder(encoder_decoder_size(shape))
     width, narrow = shape.width, shape.embedding_width
     norm = 2 * width
     embedding = (shape.vocabulary + shape.positions + shape.types + 2) * narrow
@@ -217,9 +236,39 @@ def parameters_by_part(shape: Shape) -> dict[str, int]:
     return dict(zip(PARTS, (embedding, attention, 0, feed_forward, classifier), strict=True))
 
 
-def megabytes(shape: Shape) -> float:
+def megabytes(shape: Sizes) -> float:
     """Return the size of the weights in float32, in 10^6 bytes."""
     return 4 * parameters(shape) / 1e6
+
+
+def encoder_decoder_size(size: Any) -> dict[str, Any]:
+    """The size of an encoder-decoder as a dict; AttnlabError for anything else."""
+    needed = {"encoder_layers", "decoder_layers", "d_model"}
+    if not isinstance(size, Mapping) or not needed <= size.keys():
+        raise AttnlabError(
+            f"Expected a Shape or the size of a Seq2SeqTransformer, got a {type(size).__name__}. "
+            "shape_of(clf) tells the shape of a classifier, model.size that of an encoder-decoder."
+        )
+    return dict(size)
+
+
+def _of_encoder_decoder(size: dict[str, Any]) -> dict[str, int]:
+    counted = dict(parameters_of(size).itertuples(index=False))
+    sums = {kind: sum(n for part, n in counted.items() if kind in part) for kind in _KINDS}
+    attentions = size["encoder_layers"] + 2 * size["decoder_layers"]
+    networks = size["encoder_layers"] + size["decoder_layers"]
+    norms = {
+        "attention": 2 * size["d_model"] * attentions,
+        "feed-forward": 2 * size["d_model"] * networks,
+    }
+    counts = (
+        sums["embedding"],
+        sums["attention"] + norms["attention"],
+        0,
+        sums["feed-forward"] + norms["feed-forward"],
+        counted["output"] + counted["norms"] - sum(norms.values()),
+    )
+    return dict(zip(PARTS, counts, strict=True))
 
 
 def _outputs(linear: Any) -> int:
