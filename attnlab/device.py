@@ -1,10 +1,11 @@
 """Where the work runs: device, number format and size profile, each chosen once."""
 
 import contextlib
+import gc
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,9 @@ __all__ = [
     "has_int8_products",
     "is_main_process",
     "linear",
+    "no_collection",
     "number_format",
+    "pinned_threads",
     "profile",
     "seconds",
 ]
@@ -212,16 +215,37 @@ def seconds(call: Callable[[], object], repeats: int = 5) -> float:
     What else a machine does only ever adds to a time, so that the shortest of several says most
     about the call itself; and several threads wait for one another on a busy machine.
     """
-    threads, times = torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    try:
+    times = []
+    with pinned_threads(1):
         for _ in range(repeats + 1):
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
     return min(times[1:])
+
+
+@contextlib.contextmanager
+def pinned_threads(threads: int) -> Iterator[None]:
+    """So many threads of torch inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """No garbage collection inside the block, as in `timeit`: it would hit one call or another."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:

@@ -1,7 +1,6 @@
 """What a smaller model costs and saves: one table for any number of models, on the same texts."""
 
 import contextlib
-import gc
 import math
 import tempfile
 import time
@@ -12,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from attnlab.compression.hardware import hardware
 from attnlab.compression.peak_memory import LOAD_CLASSIFIER, peak_memory
 from attnlab.datasets.texts import TextDataset
+from attnlab.device import no_collection, pinned_threads
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.evaluation.reports import calibration
 from attnlab.statistics import paired_test, share_interval
@@ -92,12 +91,12 @@ def compare(
     """
     _check(models, data, seconds, repeats, threads)
     count = 1 if threads is None else threads
-    with _pinned(count):
+    with pinned_threads(count):
         answers = pd.DataFrame(_answers(models, data))
         missing: dict[str, dict[str, str]] = {name: {} for name in models}
         longest = sorted(data.texts, key=len, reverse=True)[:_LONGEST] if memory else None
         sizes = [_size(model, longest, count, missing[name]) for name, model in models.items()]
-        with _no_collection(), warnings.catch_warnings():
+        with no_collection(), warnings.catch_warnings():
             warnings.simplefilter("ignore", AttnlabWarning)  # of cut texts: said with the answers
             single = _timed(models, data.texts, 1, repeats, seconds / 2)
             batched = _timed(models, data.texts, _BATCH, repeats, seconds / 2)
@@ -177,17 +176,6 @@ def _check(
         whole = what == "seconds" or isinstance(value, int)
         if value is not None and not (whole and math.isfinite(value) and value > 0):
             raise AttnlabError(f"{what} is {value!r}; expected a number above 0.")
-
-
-@contextlib.contextmanager
-def _pinned(threads: int) -> Iterator[None]:
-    """So many threads of torch inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # ── answers ────────────────────────────────────────────────────────────────────────────────────
@@ -317,19 +305,6 @@ def _timed(
             row[name] = 1000 * (time.perf_counter() - start)
         times.append([row[name] for name in names])
     return np.array(times)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection inside the block, as in `timeit`: it would hit one model or another."""
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def __dir__() -> list[str]:

@@ -9,8 +9,9 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,15 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from attnlab.compression.hardware import hardware
-from attnlab.economics.passes import build, forward_pass
-from attnlab.economics.shapes import Shape, megabytes
-from attnlab.economics.timing import Times, check_timing, interleaved, warn_of_noise
+from attnlab.economics.shapes import Shape
+from attnlab.economics.sub_networks import Cell, largest, random_shapes, timed_shapes, uniform
+from attnlab.economics.timing import check_timing, warn_of_noise
 from attnlab.errors import AttnlabError, AttnlabWarning
 from attnlab.files import atomic_write, read_json, understood
 
-__all__ = ["LatencyTable", "random_shapes"]
+__all__ = ["LatencyTable"]
 
-_WORDS = 2000  # rows of the word embeddings while measuring: a lookup takes the same in any number
-_TOGETHER = 1e9  # bytes of models that are in memory at once
-_PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
-Cell = tuple[int, int]  # tokens, batch
+_PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # of all heads or neurons, besides 0 and 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,7 @@ class LatencyTable:
             raise AttnlabError("Give one length or more, and one number of texts or more.")
         designs, tables = _designs(shape), []
         cells = sorted(set(itertools.product(tokens, batches)))
-        times = _measured(shape, designs, cells, rounds, seconds, threads, seed)
+        times = timed_shapes(shape, designs, cells, rounds, seconds, threads, seed)
         warn_of_noise(max(table.attrs["spread"] for table in times.values()))
         fitted = {}
         for cell, table in times.items():
@@ -141,9 +139,9 @@ class LatencyTable:
         AttnlabError : a shape of another kind, or larger than what was measured; lengths outside of
             those measured, and other numbers of texts
         """
-        self._check(shape)
-        row, (low, high) = _row(self.shape, shape), self._around(tokens, batch)
-        first, last = (float(row @ self.cells[length, batch]) for length in (low, high))
+        _refuse_others(self.shape, shape)
+        low, high = _around(self.cells, tokens, batch)
+        first, last = (self._predicted(shape, (length, batch)) for length in (low, high))
         return first if low == high else first + (last - first) * (tokens - low) / (high - low)
 
     def check(
@@ -173,11 +171,13 @@ class LatencyTable:
         """
         if isinstance(shapes, int):
             shapes = random_shapes(self.shape, shapes, seed)
+        if not shapes:
+            raise AttnlabError("There are no shapes to check. Say how many, from 1, or give some.")
         for shape in shapes:
-            self._check(shape)
+            _refuse_others(self.shape, shape)
         tables, errors = [], []
         threads = self.about["threads"]
-        times = _measured(self.shape, shapes, list(self.cells), rounds, seconds, threads, seed)
+        times = timed_shapes(self.shape, shapes, list(self.cells), rounds, seconds, threads, seed)
         warn_of_noise(max(table.attrs["spread"] for table in times.values()))
         for (tokens, batch), table in times.items():
             table["predicted_ms"] = [self.predict(one, tokens, batch) for one in shapes]
@@ -185,12 +185,7 @@ class LatencyTable:
             cell = {"tokens": tokens, "batch": batch}
             tables.append(table.assign(**cell)[[*cell, *table.columns]])
             before = self.measured.query("tokens == @tokens and batch == @batch").iloc[0]
-            off = table["error"].abs()
-            errors.append(
-                cell
-                | {"median": off.median(), "p95": off.quantile(0.95)}
-                | {"drift": table.attrs["whole_ms"] / before["ms_quiet"]}
-            )
+            errors.append(cell | _how_far_off(table, before["ms_quiet"]))
         result = pd.concat(tables, ignore_index=True)
         result.attrs = {"errors": pd.DataFrame(errors), **self.about}
         return result
@@ -219,73 +214,31 @@ class LatencyTable:
             shape = Shape(**content["shape"] | pairs)
             cells = {(tokens, batch): fitted for tokens, batch, fitted in content["cells"]}
             table = cls(shape, cells, pd.DataFrame(content["measured"]), content["about"])
-        here = hardware()
-        other = [name for name in here if here[name] != table.about.get(name)]
-        if other:
-            warnings.warn(
-                f"{path} was measured elsewhere ({', '.join(other)} differ): its milliseconds are "
-                "not this machine's. Measure again: LatencyTable.measure(shape).",
-                AttnlabWarning,
-                stacklevel=2,
-            )
+        _warn_of_another_machine(path, table.about)
         return table
 
-    def _check(self, shape: Shape) -> None:
-        _refuse_products(shape)
-        for name in ("family", "width", "head_width", "embedding_width"):
-            mine, other = getattr(self.shape, name), getattr(shape, name)
-            if mine != other:
-                raise AttnlabError(
-                    f"This latency table is for {name} {mine!r}, the shape has {other!r}. Measure "
-                    "another: LatencyTable.measure(shape)."
-                )
-        most = _most(self.shape)
-        size = (len(shape.layers), *_most(shape)[1:])
-        if any(count > limit for count, limit in zip(size, most, strict=True)):
-            raise AttnlabError(
-                f"This latency table goes up to {most[0]} layers with {most[1]} heads and {most[2]}"
-                f" neurons; the shape has {size[0]} layers with up to {size[1]} and {size[2]}."
+    def _predicted(self, shape: Shape, cell: Cell) -> float:
+        rest, constant, *curves = self._curves[cell]
+        ms = rest + constant * len(shape.layers)
+        sizes = zip(*shape.layers, strict=True)
+        for counts, knots, curve in zip(sizes, _knots(self.shape), curves, strict=True):
+            ms += np.interp(counts, knots, curve).sum()
+        return float(ms)
+
+    @cached_property
+    def _curves(self) -> dict[Cell, tuple[Any, ...]]:
+        """For each cell the rest, a layer's constant, and what it takes more at each size."""
+        split = len(_knots(self.shape)[0]) + 1
+        return {
+            cell: (
+                *fitted[:2],
+                *(np.cumsum([0, *steps]) for steps in (fitted[2:split], fitted[split:])),
             )
-
-    def _around(self, tokens: int, batch: int) -> tuple[int, int]:
-        """The measured lengths below and above."""
-        lengths = sorted(length for length, texts in self.cells if texts == batch)
-        if not lengths or not lengths[0] <= tokens <= lengths[-1]:
-            known = ", ".join(f"{length} x {texts}" for length, texts in self.cells)
-            raise AttnlabError(
-                f"{tokens} tokens in {batch} texts: this latency table was measured for {known} "
-                "(tokens x texts). Give tokens= and batches= to LatencyTable.measure."
-            )
-        low = max(length for length in lengths if length <= tokens)
-        return low, min(length for length in lengths if length >= tokens)
+            for cell, fitted in self.cells.items()
+        }
 
 
-def random_shapes(shape: Shape, count: int = 30, seed: int = 0) -> list[Shape]:
-    """Draw sub-networks by chance: at least half of the layers, each with any heads and neurons.
-
-    Where layers share their weights, as in ALBERT, all stay and have the same.
-    """
-    generator = np.random.default_rng(seed)
-    depth, heads, neurons = _most(shape)
-    found = []
-    for _ in range(count):
-        layers = depth if shape.sharing else int(generator.integers((depth + 1) // 2, depth + 1))
-        pairs = [
-            (int(generator.integers(0, heads + 1)), int(generator.integers(1, neurons + 1)))
-            for _ in range(layers)
-        ]
-        if shape.sharing:
-            pairs = [pairs[owner] for owner in shape.sharing]
-        found.append(replace(shape, layers=tuple(pairs)))
-    return found
-
-
-# --- what is measured ---------------------------------------------------------------------------
-
-
-def _most(shape: Shape) -> tuple[int, int, int]:
-    """Layers, and the most heads and neurons of any."""
-    return len(shape.layers), *(max(sizes) for sizes in zip(*shape.layers, strict=True))
+# --- what is refused ----------------------------------------------------------------------------
 
 
 def _refuse_products(shape: Shape) -> None:
@@ -296,9 +249,61 @@ def _refuse_products(shape: Shape) -> None:
         )
 
 
+def _refuse_others(whole: Shape, shape: Shape) -> None:
+    """Raise AttnlabError for a shape that the table of another one does not cover."""
+    _refuse_products(shape)
+    for name in ("family", "width", "head_width", "embedding_width"):
+        mine, other = getattr(whole, name), getattr(shape, name)
+        if mine != other:
+            raise AttnlabError(
+                f"This latency table is for {name} {mine!r}, the shape has {other!r}. Measure "
+                "another: LatencyTable.measure(shape)."
+            )
+    most, size = largest(whole), largest(shape)
+    if any(count > limit for count, limit in zip(size, most, strict=True)):
+        raise AttnlabError(
+            f"This latency table goes up to {most[0]} layers with {most[1]} heads and {most[2]} "
+            f"neurons; the shape has {size[0]} layers with up to {size[1]} and {size[2]}."
+        )
+
+
+def _around(cells: Iterable[Cell], tokens: int, batch: int) -> tuple[int, int]:
+    """The measured lengths below and above."""
+    lengths = sorted(length for length, texts in cells if texts == batch)
+    if not lengths or not lengths[0] <= tokens <= lengths[-1]:
+        known = ", ".join(f"{length} x {texts}" for length, texts in cells)
+        raise AttnlabError(
+            f"{tokens} tokens in {batch} texts: this latency table was measured for {known} "
+            "(tokens x texts). Give tokens= and batches= to LatencyTable.measure."
+        )
+    low = max(length for length in lengths if length <= tokens)
+    return low, min(length for length in lengths if length >= tokens)
+
+
+def _warn_of_another_machine(path: object, about: dict[str, Any]) -> None:
+    here = hardware()
+    other = [name for name in here if here[name] != about.get(name)]
+    if other:
+        warnings.warn(
+            f"{path} was measured elsewhere ({', '.join(other)} differ): its milliseconds are not "
+            "this machine's. Measure again: LatencyTable.measure(shape).",
+            AttnlabWarning,
+            stacklevel=3,
+        )
+
+
+def _how_far_off(table: pd.DataFrame, whole_before: float) -> dict[str, float]:
+    off = table["error"].abs()
+    drift = table.attrs["whole_ms"] / whole_before
+    return {"median": off.median(), "p95": off.quantile(0.95), "drift": drift}
+
+
+# --- what is measured, and fitted ----------------------------------------------------------------
+
+
 def _knots(shape: Shape) -> tuple[list[int], list[int]]:
     """The numbers of heads and of neurons between which time is taken to be linear."""
-    _, heads, neurons = _most(shape)
+    _, heads, neurons = largest(shape)
     some = {round(part * heads) for part in _PARTS} | {0, 1} if heads else {0}
     few = {max(1, round(part * neurons)) for part in _PARTS} | {1}
     return sorted(some), sorted(few)
@@ -306,69 +311,14 @@ def _knots(shape: Shape) -> tuple[list[int], list[int]]:
 
 def _designs(shape: Shape) -> list[Shape]:
     """Shapes that tell all blocks apart; the largest comes first."""
-    depth, most, widest = _most(shape)
+    depth, most, widest = largest(shape)
     heads, neurons = _knots(shape)
     middle, few = heads[len(heads) // 2], neurons[min(2, len(neurons) - 1)]
     sizes = [(depth, most, widest)]
     sizes += [(depth, count, few) for count in heads]
     sizes += [(depth, middle, count) for count in neurons]
     sizes += [(depth, 0, 1), (1, most, widest), (1, 0, 1), (-(-depth // 2), middle, widest)]
-    return [_uniform(shape, *size) for size in dict.fromkeys(sizes)]
-
-
-def _uniform(shape: Shape, depth: int, heads: int, neurons: int) -> Shape:
-    sharing = (0,) * depth if shape.sharing else ()
-    return replace(shape, layers=((heads, neurons),) * depth, sharing=sharing)
-
-
-def _measured(
-    whole: Shape,
-    shapes: Sequence[Shape],
-    cells: Iterable[Cell],
-    rounds: int,
-    seconds: float,
-    threads: int,
-    seed: int,
-) -> dict[Cell, pd.DataFrame]:
-    """Times of models of these shapes, a row each, in parts of the time of the largest one."""
-    largest = _uniform(whole, *_most(whole))
-    found: dict[Cell, list[Times]] = {cell: [] for cell in cells}
-    for group in _groups(shapes):
-        models = [build(replace(one, vocabulary=_WORDS), seed) for one in (largest, *group)]
-        for cell, tables in found.items():
-            calls = {str(number): forward_pass(one, *cell) for number, one in enumerate(models)}
-            share = seconds * len(group) / len(shapes)
-            tables.append(interleaved(calls, rounds=rounds, seconds=share, threads=threads))
-    return {cell: _together(shapes, tables) for cell, tables in found.items()}
-
-
-def _groups(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
-    """Groups of shapes whose models fit into memory together."""
-    group: list[Shape] = []
-    for shape in shapes:
-        small = [replace(one, vocabulary=_WORDS) for one in (*group, shape)]
-        if group and 1e6 * sum(map(megabytes, small)) > _TOGETHER:
-            yield group
-            group = []
-        group.append(shape)
-    yield group
-
-
-def _together(shapes: Sequence[Shape], groups: list[Times]) -> pd.DataFrame:
-    """One table of several groups, brought to the same speed of the largest model, its row "0"."""
-    tables = [group.summary() for group in groups]
-    whole = float(np.median([table.loc["0", "ms_quiet"] for table in tables]))
-    for table in tables:
-        table[["ms", "ms_p95", "ms_quiet"]] *= whole / table.loc["0", "ms_quiet"]
-    result = pd.concat([table.iloc[1:] for table in tables], ignore_index=True)
-    result.insert(0, "layers", [len(shape.layers) for shape in shapes])
-    for place, name in ((1, "heads"), (2, "neurons")):
-        result.insert(place, name, [sum(pair[place - 1] for pair in one.layers) for one in shapes])
-    result.attrs = {"whole_ms": whole, "spread": max(group.spread for group in groups)}
-    return result
-
-
-# --- what is fitted -----------------------------------------------------------------------------
+    return [uniform(shape, *size) for size in dict.fromkeys(sizes)]
 
 
 def _row(whole: Shape, shape: Shape) -> np.ndarray:

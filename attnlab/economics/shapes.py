@@ -9,7 +9,16 @@ from attnlab.classification.structure import LowRankLinear, matrices
 from attnlab.errors import AttnlabError, ModelError
 from attnlab.transformer import parameters_of
 
-__all__ = ["PARTS", "Shape", "Sizes", "megabytes", "parameters", "parameters_by_part", "shape_of"]
+__all__ = [
+    "PARTS",
+    "Shape",
+    "Sizes",
+    "encoder_decoder_size",
+    "megabytes",
+    "parameters",
+    "parameters_by_part",
+    "shape_of",
+]
 
 PARTS = (
     "embedding",
@@ -146,7 +155,7 @@ class Shape:
         inside = count * self.head_width if matrix in ATTENTION else neurons
         if not inside:
             return 0
-        rank = dict(self.ranks).get(f"{self.owner(layer)}.{matrix}")
+        rank = dict(self.ranks).get(f"{self.owner(layer)}.{matrix}") if self.ranks else None
         return self.width * inside if rank is None else rank * (self.width + inside)
 
 

@@ -1,19 +1,16 @@
 """Milliseconds: several calls in turn, each warm, on a stated number of threads."""
 
-import contextlib
-import gc
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 
 from attnlab.compression.hardware import hardware
-from attnlab.device import device
+from attnlab.device import device, no_collection, pinned_threads
 from attnlab.economics.passes import forward_pass
 from attnlab.errors import AttnlabError, AttnlabWarning
 
@@ -125,7 +122,7 @@ def interleaved(
     """
     check_timing(rounds, seconds, threads)
     names, rows = list(calls), list[Round]()
-    with _pinned(threads), _no_collection():
+    with pinned_threads(threads), no_collection():
         for name in names:
             calls[name]()
         end = time.perf_counter() + seconds
@@ -170,30 +167,6 @@ def _times(rows: list[Round], threads: int) -> Times:
         for which in (0, 1)
     )
     return Times(wall, worked if threads == 1 and device().type == "cpu" else wall)
-
-
-@contextlib.contextmanager
-def _pinned(threads: int) -> Iterator[None]:
-    """So many threads of torch inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection inside the block: it would hit one model or another."""
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def __dir__() -> list[str]:

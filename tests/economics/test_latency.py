@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnlab.economics import latency as module
-from attnlab.economics.latency import LatencyTable, random_shapes
+from attnlab.economics import sub_networks
+from attnlab.economics.latency import LatencyTable
 from attnlab.economics.shapes import Shape
+from attnlab.economics.sub_networks import random_shapes
 from attnlab.economics.timing import Times
 from attnlab.errors import AttnlabError, AttnlabWarning
 
@@ -32,9 +33,9 @@ class Machine:
         self.ms, self.speeds, self.noise, self.busy = ms, list(speeds), noise, busy
         self.groups, self.seen = [], set()
         self.generator = np.random.default_rng(0)
-        monkeypatch.setattr(module, "build", lambda shape, seed: shape)
-        monkeypatch.setattr(module, "forward_pass", lambda *call: call)
-        monkeypatch.setattr(module, "interleaved", self.interleaved)
+        monkeypatch.setattr(sub_networks, "build", lambda shape, seed: shape)
+        monkeypatch.setattr(sub_networks, "forward_pass", lambda *call: call)
+        monkeypatch.setattr(sub_networks, "interleaved", self.interleaved)
 
     def interleaved(self, calls, rounds, seconds, threads):
         speed = self.speeds[len(self.groups) % len(self.speeds)]
@@ -96,7 +97,7 @@ def test_noise_makes_the_check_worse(monkeypatch):
 
 
 def test_groups_that_run_at_another_speed_are_brought_to_one(monkeypatch):
-    monkeypatch.setattr(module, "_TOGETHER", 5e5)
+    monkeypatch.setattr(sub_networks, "_TOGETHER", 5e5)
     table, rig = measured(monkeypatch, tokens=(8,), batches=(1,), speeds=(1, 1.5, 1.2))
     assert len(rig.groups) > 2
     assert all(group[0][0].layers == WHOLE.layers for group in rig.groups)
@@ -185,6 +186,15 @@ def test_texts_that_were_not_measured_are_refused(monkeypatch, tokens, batch):
         table.predict(WHOLE, tokens, batch)
 
 
+def test_checking_nothing_is_refused(monkeypatch):
+    table, _ = measured(monkeypatch)
+    for nothing in (0, -3, True):
+        with pytest.raises(AttnlabError, match="count is"):
+            table.check(nothing)
+    with pytest.raises(AttnlabError, match="no shapes"):
+        table.check([])
+
+
 def test_measuring_nothing_is_refused(monkeypatch):
     Machine(monkeypatch)
     with pytest.raises(AttnlabError, match="one length"):
@@ -193,7 +203,7 @@ def test_measuring_nothing_is_refused(monkeypatch):
         LatencyTable.measure(WHOLE, threads=0)
     with pytest.raises(AttnlabError, match="products of thin"):
         LatencyTable.measure(dataclasses.replace(WHOLE, ranks=(("0.up", 3),)))
-    monkeypatch.setattr(module, "interleaved", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(sub_networks, "interleaved", lambda *_, **__: pytest.fail("measured"))
     with pytest.raises(AttnlabError, match="rounds is 0"):
         LatencyTable.measure(WHOLE, rounds=0)
 
