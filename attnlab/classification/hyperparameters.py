@@ -20,6 +20,7 @@ from attnlab.classification.fitting import usable
 from attnlab.classification.loading import load_base
 from attnlab.classification.methods import LEARNING_RATES
 from attnlab.classification.naming import BUNDLED
+from attnlab.classification.studies import opened
 from attnlab.datasets.splits import Splits
 from attnlab.errors import AttnlabError, needs, suggest
 from attnlab.training.callbacks import Callback
@@ -91,7 +92,6 @@ def search(
     """
     with needs("lab"):
         import optuna
-        from optuna.storages.journal import JournalFileBackend
         from optuna.trial import TrialState
 
     for name in methods:
@@ -116,26 +116,15 @@ def search(
         assert clf.history is not None
         return clf.history.best["dev_accuracy"]
 
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        storage = None
-        if folder is not None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            backend = JournalFileBackend(str(Path(folder) / "search.log"))
-            storage = optuna.storages.JournalStorage(backend)
-        study = optuna.create_study(
-            storage=storage, study_name="search", load_if_exists=True, direction="maximize"
-        )
-        _same_search(study, known_by | {"texts": texts, "epochs": epochs, "methods": list(methods)})
+    about = known_by | {"texts": texts, "epochs": epochs, "methods": list(methods)}
+    file = None if folder is None else Path(folder) / "search.log"
+    with opened(file, about, ["maximize"]) as study:
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
         # Ctrl+C outside of training: what was found is not lost
         with contextlib.suppress(KeyboardInterrupt):
             study.optimize(
                 trial_accuracy, timeout=60 * minutes, n_trials=most_trials, catch=(AttnlabError,)
             )
-    finally:
-        optuna.logging.set_verbosity(level)
     done = study.get_trials(states=(TrialState.COMPLETE,))
     if not done:
         raise AttnlabError(
@@ -180,16 +169,3 @@ def _fingerprints(base: str | os.PathLike[str], splits: Splits) -> dict[str, Any
         "training_texts": fingerprint(vars(splits.train)),
         "dev_texts": fingerprint(vars(splits.dev)),
     }
-
-
-def _same_search(study: Any, about: dict[str, Any]) -> None:
-    """Note what is searched, or refuse to mix it with another search."""
-    known = study.user_attrs
-    changed = {name: known[name] for name in about if name in known and known[name] != about[name]}
-    if changed:
-        told = ", ".join(f"{name} was {old!r}, is {about[name]!r}" for name, old in changed.items())
-        raise AttnlabError(
-            f"The search in this folder is another one: {told}. Choose a new folder."
-        )
-    for name, value in about.items():
-        study.set_user_attr(name, value)

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnlab import heads
@@ -52,10 +52,10 @@ def head_scores(
         table = ablate(evaluator)
         found[table["layer"].to_numpy(), table["head"].to_numpy()] = -table["margin_delta"]
         return np.array(_as_shared(clf, found))
-    slopes = np.abs(evaluator.gradients(per_sentence=True)).mean(0)
+    used = np.abs(evaluator.gradients(per_sentence=True)).mean(0)
     for layer in range(clf.layers):
         active = heads.active_heads(heads.model_of(clf), layer)
-        found[layer, active] = slopes[layer, active]
+        found[layer, active] = used[layer, active]
     return np.array(_as_shared(clf, found))
 
 
@@ -92,7 +92,8 @@ def neuron_scores(
             for block, length in zip(blocks, lengths, strict=True)
         ]
     if by == "gradient":
-        return _as_shared(clf, [score.numpy() for score in _first_order(clf, _labelled(data, by))])
+        slopes = gate_gradients(clf, _labelled(data, by), [block.down for block in blocks])
+        return _as_shared(clf, [layer.abs().mean(0).double().numpy() for layer in slopes])
     texts = data.texts if isinstance(data, TextDataset) else data
     names = [f"{layer}.down" for layer in sorted(set(_owner(model)))]
     squares, count = dict.fromkeys(names, torch.zeros(())), dict.fromkeys(names, 0)
@@ -139,18 +140,30 @@ def _margin(clf: Classifier, data: TextDataset) -> float:
     return float((own - logits.scatter(1, labels[:, None], -torch.inf).amax(1)).mean())
 
 
-def _first_order(clf: Classifier, data: TextDataset) -> list[Tensor]:
-    """Mean over texts of |Σ over tokens of activation times gradient|, for each layer (n,)."""
+def gate_gradients(
+    clf: Classifier, data: TextDataset, modules: Sequence[nn.Module]
+) -> list[Tensor]:
+    """The slope of each text's loss by a gate of 1 on each input of some linear layers.
+
+    Parameters
+    ----------
+    data : N labelled texts
+    modules : linear layers of the model, inside its layers
+
+    Returns
+    -------
+    (N, I) for each time that one of them is run, in that order, float32: Σ over tokens of the input
+    times the gradient of the loss with respect to it. A gate on several inputs has their sum.
+    """
     model = heads.model_of(clf)
-    blocks = heads.feed_forwards(model)
     flowed: list[Tensor] = []
-    totals = [torch.zeros(block.down.in_features, dtype=torch.float64) for block in blocks]
     handles = [
         module.register_forward_pre_hook(lambda module, inputs: flowed.append(inputs[0]))
-        for module in {id(block.down): block.down for block in blocks}.values()
+        for module in {id(module): module for module in modules}.values()
     ]
     encoded, labels = clf.encode(data.texts), torch.tensor(data.labels_in(clf.label_names))
     frozen = [parameter.requires_grad for parameter in model.parameters()]
+    found: list[Tensor] = []
     try:
         model.requires_grad_(True)
         for group in encoded.batches():
@@ -159,15 +172,16 @@ def _first_order(clf: Classifier, data: TextDataset) -> list[Tensor]:
             with torch.enable_grad(), evaluating(model):
                 logits = model(**batch).logits
                 loss = F.cross_entropy(logits, labels[group].to(logits.device), reduction="sum")
-                slopes = torch.autograd.grad(loss, flowed)
-            for total, value, slope in zip(totals, flowed, slopes, strict=True):
-                total += (value.detach() * slope).sum(1).abs().sum(0).double().cpu()
+                slopes = torch.autograd.grad(loss, flowed) if flowed else ()
+            found = found or [torch.zeros(len(data), value.shape[-1]) for value in flowed]
+            for rows, value, slope in zip(found, flowed, slopes, strict=True):
+                rows[group] = (value.detach() * slope).sum(1).float().cpu()
     finally:
         for handle in handles:
             handle.remove()
         for parameter, was in zip(model.parameters(), frozen, strict=True):
             parameter.requires_grad_(was)
-    return [total / len(data) for total in totals]
+    return found
 
 
 def _as_shared(clf: Classifier, scores: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
