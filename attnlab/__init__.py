@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab import compression as compression
     from attnlab import datasets as datasets
     from attnlab import device as device
+    from attnlab import economics as economics
     from attnlab import errors as errors
     from attnlab import evaluation as evaluation
     from attnlab import heads as heads

@@ -1,0 +1,331 @@
+"""A search for the best sub-network inside a budget: real smaller models, measured on dev.
+
+Nothing is trained, so that a sub-network is measured in seconds. Test is not touched: the result
+looks at it once, for the one that was chosen.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from filelock import FileLock, Timeout
+
+from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.classification.encoding import Text
+from attnlab.classification.fingerprints import classifier_hash
+from attnlab.classification.studies import Direction, opened
+from attnlab.datasets.splits import Splits
+from attnlab.datasets.texts import TextDataset
+from attnlab.economics.budgets import Budget, Predicts
+from attnlab.economics.choosing import Choice, Chooser
+from attnlab.economics.importances import By, Importance, importance
+from attnlab.economics.plans import Plan
+from attnlab.economics.points import Point
+from attnlab.economics.price_list import STEPS
+from attnlab.economics.prices import Market
+from attnlab.economics.results import SearchResult
+from attnlab.economics.shapes import shape_of
+from attnlab.errors import AttnlabError, DataError, needs, option, suggest
+from attnlab.evaluation.evaluator import Evaluator
+from attnlab.training.checkpoint import fingerprint
+
+__all__ = ["in_rounds", "loop", "search"]
+
+Strategy = Literal["all", "random"]
+_LOG, _LOCK, _LATENCY = "sub-networks.log", "sub-networks.lock", "latency.json"
+_IN_ANY_CASE = 2  # measured however short the time: the whole classifier, and one inside the budget
+_NOTHING_NEW = 30  # choices in a row that were measured before
+
+
+def search(
+    clf: Classifier,
+    splits: Splits,
+    budget: Budget,
+    *,
+    minutes: float = 3.0,
+    most: int | None = None,
+    texts: int | None = 1000,
+    importance_texts: int = 500,
+    by: By = "fisher",
+    steps: int = STEPS,
+    latency: Predicts | None = None,
+    repair: Sequence[Text] | None = None,
+    strategy: Strategy = "all",
+    fast: bool = True,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    callback: Callable[[SearchResult], None] | None = None,
+) -> SearchResult:
+    """Search the best sub-network inside a budget, for so many minutes; nothing is trained.
+
+    Parameters
+    ----------
+    clf : Classifier, stays as it is
+    splits : importance is measured on train, sub-networks are compared on dev
+    budget : Budget
+    minutes : no sub-network begins after this time; the one under way is finished. The whole
+        classifier and one inside the budget are measured in any case.
+    most : stop after so many sub-networks, however fast
+    texts : of dev, drawn at random; None for all
+    importance_texts : of train, likewise
+    by : see `importance`
+    steps : into so many parts the neurons of each layer are cut
+    latency : a `LatencyTable`; by default one is measured where the budget limits milliseconds
+    repair : calibration texts: each sub-network is repaired by least squares, see
+        `compression.prune_heads`; better, and several times slower
+    strategy : "all", or "random": chance alone, to compare with
+    fast : compute in the fastest number format; see `Evaluator`
+    folder : where all is written down, so that a search can go on
+    resume : go on with what is in the folder; the same seed then finds the same as without a stop
+    seed : of all that is drawn
+    callback : called with the SearchResult so far after each sub-network; raising
+        `classification.classifier.Stopped` in it ends the search, as Ctrl+C does
+
+    Raises
+    ------
+    AttnlabError : a budget that nothing fits, with the least that is possible; options without
+        sense; a folder that another search uses, or in which there is one and ``resume`` is False
+    DataError : no texts in train or dev
+    ModelError : a classifier that cannot be taken apart
+    """
+    end = time.perf_counter() + 60 * minutes
+    _check(minutes, most, strategy, splits)
+    dev = splits.dev if not texts or len(splits.dev) <= texts else splits.dev.sample(texts, seed)
+    learned = splits.train.sample(importance_texts, seed)
+    about = {
+        "model": classifier_hash(clf),
+        "budget": repr(budget),
+        "dev_texts": fingerprint(vars(dev)),
+        "train_texts": fingerprint(vars(learned)),
+        "repair": None if repair is None else fingerprint({"texts": list(repair)}),
+        **{"by": by, "steps": steps, "strategy": strategy, "fast": fast, "seed": seed},
+    }
+    file = None if folder is None else Path(folder) / _LOG
+    objectives: list[Direction] = ["maximize"]
+    objectives.extend("minimize" for _ in budget.limits)
+    with _alone(folder, resume), opened(file, about, objectives) as study:
+        shape = shape_of(clf)
+        if latency is None and budget.latency_ms is not None:
+            latency = _latency_table(shape, budget, folder)
+        market = Market(shape, importance(clf, learned, by), budget, latency, steps)
+        first = market.importance
+        if strategy == "all":
+            market.importance = in_rounds(clf, learned, market, by)
+        chooser = Chooser(market, first, study, seed, strategy == "random")
+        points = _taken_up(study, market.whole)
+        told = list(points)
+
+        def result(interrupted: bool = False) -> SearchResult:
+            return SearchResult(clf, splits, dev, budget, tuple(points), interrupted, repair)
+
+        def measure(choice: Choice) -> Point:
+            return _measured(clf, dev, market, choice, repair, fast)
+
+        def goes_on(number: int) -> bool:
+            if callback is not None and len(points) > len(told):
+                told[:] = points
+                callback(result())
+            in_time = time.perf_counter() < end or len(points) < _IN_ANY_CASE
+            return in_time and (most is None or number < most)
+
+        try:
+            loop(study, chooser, points, measure, goes_on)
+        except (KeyboardInterrupt, Stopped):
+            if len(points) < _IN_ANY_CASE:
+                raise
+            return result(interrupted=True)
+    return result()
+
+
+def in_rounds(
+    clf: Classifier, data: TextDataset, market: Market, by: By = "fisher", rounds: int = 4
+) -> Importance:
+    """Measure importance anew as parts go, since what is left matters more then.
+
+    Parameters
+    ----------
+    clf, data, by : as for `importance`
+    market : of the whole classifier; parts go down to its budget, by the same factor each round
+    rounds : in so many
+
+    Returns
+    -------
+    Importance : of each part when it was there last
+    """
+    found, spent = market.importance, market.budget.spent(market.costs(market.whole))
+    for number in range(1, rounds):
+        if spent <= 1:
+            break
+        plan = market.greedy(found, spent ** (1 - number / rounds))
+        found = found.updated(importance(plan.apply(clf), data, by, layers=False), plan)
+    return found
+
+
+def loop(
+    study: Any,
+    chooser: Chooser,
+    points: list[Point],
+    measure: Callable[[Choice], Point],
+    goes_on: Callable[[int], bool],
+) -> None:
+    """Choose, limit, optimise, evaluate, adjust, and again: the loop that the course keeps.
+
+    Parameters
+    ----------
+    study : of Optuna, which keeps what came out
+    chooser : says what to try next
+    points : those measured; new ones are added
+    measure : builds a sub-network and measures it
+    goes_on : asked before each with its number
+    """
+    known = {point.plan: point for point in points}
+    number, nothing_new = len(_complete(study)), 0
+    while goes_on(number) and nothing_new < _NOTHING_NEW:
+        # choose: the parts of the model bid; limit and optimise: the best that the budget buys
+        choice = chooser.choose(number, points)
+        # evaluate: a real smaller model on dev
+        new = choice.plan not in known
+        point = measure(choice) if new else known[choice.plan]
+        # adjust: the next choice knows of it
+        _note(study, chooser, choice, point, new)
+        if new:
+            points.append(point)
+            known[point.plan] = point
+        # and again
+        number, nothing_new = number + 1, 0 if new else nothing_new + 1
+
+
+def _measured(
+    clf: Classifier,
+    dev: TextDataset,
+    market: Market,
+    choice: Choice,
+    repair: Sequence[Text] | None,
+    fast: bool,
+) -> Point:
+    """Build a sub-network and ask it all dev texts."""
+    start = time.perf_counter()
+    whole = choice.plan == market.whole
+    smaller = clf if whole else choice.plan.apply(clf, repair)
+    score = Evaluator(smaller, dev, fast, cache_mb=0).score()
+    costs = {name: cost for name, cost in market.costs(choice.plan).items() if cost == cost}
+    seconds = time.perf_counter() - start
+    bids = None if choice.bids is None else choice.bids.to_json()
+    return Point(choice.origin, choice.plan, costs, score.loss, score.correct, seconds, bids)
+
+
+# --- what is written down -----------------------------------------------------------------------
+
+
+def _note(study: Any, chooser: Chooser, choice: Choice, point: Point, new: bool) -> None:
+    """Tell Optuna what came out, and with it the folder."""
+    import optuna
+
+    values = [point.accuracy, *(point.costs[name] for name in chooser.market.budget.limits)]
+    record = point.to_json(chooser.market.whole) if new else None
+    if choice.trial is not None:
+        choice.trial.set_user_attr("point", record)
+        study.tell(choice.trial, values)
+        return
+    bids = choice.bids
+    study.add_trial(
+        optuna.create_trial(
+            values=values,
+            params={} if bids is None else chooser.parameters(bids),
+            distributions={} if bids is None else chooser.distributions(),
+            user_attrs={"point": record},
+        )
+    )
+
+
+def _complete(study: Any) -> list[Any]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _taken_up(study: Any, whole: Plan) -> list[Point]:
+    """The points that are written down; what was under way when a search was killed is dropped."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    records = [trial.user_attrs["point"] for trial in _complete(study)]
+    return [Point.from_json(record, whole) for record in records if record is not None]
+
+
+def _latency_table(shape: Any, budget: Budget, folder: str | os.PathLike[str] | None) -> Any:
+    """A latency table for the budget: the folder's, or a new one."""
+    from attnlab.economics.latency import LatencyTable
+
+    file = None if folder is None else Path(folder) / _LATENCY
+    if file is not None and file.exists():
+        return LatencyTable.load(file)
+    table = LatencyTable.measure(shape, tokens=(budget.tokens,), batches=(budget.batch,))
+    if file is not None:
+        table.save(file)
+    return table
+
+
+@contextlib.contextmanager
+def _alone(folder: str | os.PathLike[str] | None, resume: bool) -> Iterator[None]:
+    """See to it that a folder has one search at a time, and that none is taken up unasked."""
+    if folder is None:
+        if resume:
+            raise AttnlabError(
+                f"There is nothing to go on from: {option('resume', True)} needs "
+                f"{option('folder')}."
+            )
+        yield
+        return
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise AttnlabError(
+            f"Another search is at work in {folder}. Wait until it is over, or choose another "
+            "folder."
+        ) from error
+    try:
+        if (folder / _LOG).exists() and not resume:
+            raise AttnlabError(
+                f"There is a search in {folder}. Add {option('resume', True)} to go on with it, or "
+                "choose a new folder."
+            )
+        yield
+    finally:
+        lock.release()
+
+
+# --- what is given ------------------------------------------------------------------------------
+
+
+def _check(minutes: float, most: int | None, strategy: str, splits: Splits) -> None:
+    if not minutes > 0 or (most is not None and most < _IN_ANY_CASE):
+        raise AttnlabError(
+            f"minutes is {minutes}, most is {most}: expected minutes above 0, and {_IN_ANY_CASE} "
+            "sub-networks at least, or None."
+        )
+    if strategy not in get_args(Strategy):
+        raise AttnlabError(
+            f"There is no {option('strategy', strategy)}. {suggest(strategy, get_args(Strategy))}"
+        )
+    for name in ("train", "dev"):
+        part = getattr(splits, name)
+        if not isinstance(part, TextDataset) or not len(part):
+            raise DataError(
+                f"{name} has no labelled texts. A search measures importance on train and compares "
+                "on dev."
+            )
+    with needs("lab"):
+        import optuna  # noqa: F401
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
