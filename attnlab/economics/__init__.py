@@ -8,9 +8,10 @@ its `Shape`.
 from attnlab.economics.budgets import COSTS, Budget, costs_of
 from attnlab.economics.flops import flops
 from attnlab.economics.frontier import area_under, frontier, shadow_prices
+from attnlab.economics.gates import HardConcrete, HeadGates, l2_penalty, learn_gates
 from attnlab.economics.importances import Importance, importance
 from attnlab.economics.plans import Plan
-from attnlab.economics.prices import Market
+from attnlab.economics.prices import Market, price_table
 from attnlab.economics.results import SearchResult
 from attnlab.economics.searching import loop, search
 from attnlab.economics.shapes import Shape, megabytes, parameters, shape_of
@@ -18,6 +19,8 @@ from attnlab.economics.shapes import Shape, megabytes, parameters, shape_of
 __all__ = [
     "COSTS",
     "Budget",
+    "HardConcrete",
+    "HeadGates",
     "Importance",
     "Market",
     "Plan",
@@ -28,9 +31,12 @@ __all__ = [
     "flops",
     "frontier",
     "importance",
+    "l2_penalty",
+    "learn_gates",
     "loop",
     "megabytes",
     "parameters",
+    "price_table",
     "search",
     "shadow_prices",
     "shape_of",

@@ -14,10 +14,11 @@ from attnlab.economics.price_list import STEPS, Part, PriceList, Sizes
 from attnlab.economics.shapes import Shape
 from attnlab.errors import AttnlabError
 
-__all__ = ["Market"]
+__all__ = ["Market", "price_table"]
 
 Values = dict[int, tuple[np.ndarray, np.ndarray]]  # of heads and of steps of neurons, best first
 _TINY = 1e-12
+_TOLERANCE = 1e-6  # of HiGHS, by which limits may be exceeded
 
 
 class Market:
@@ -78,7 +79,7 @@ class Market:
         gone : layers that go first, whole; one stays in any case
         """
         importance = importance or self.importance
-        values = self._values(importance)
+        values = self.values(importance)
 
         def gives_least(parts: list[Part], over: np.ndarray) -> int:
             saved = np.array([part.price[over].sum() for part in parts])
@@ -99,7 +100,7 @@ class Market:
         importance, share : as for `greedy`
         """
         importance, prices = importance or self.importance, self.prices
-        values = self._values(importance)
+        values = self.values(importance)
         options: list[tuple[Any, ...]] = []  # row, group, sizes, value, price
         for row, group in enumerate(prices.groups):
             heads, steps = (np.append(0, own.cumsum()) for own in values[group])
@@ -107,27 +108,10 @@ class Market:
                 options.append((row, group, sizes, value, prices.of[group][sizes]))
             if prices.layers_can_go:
                 options.append((row, group, None, 0.0, prices.absent[group]))
-        rows, groups, choices, gains, costs = zip(*options, strict=True)
-        most = sum(heads.sum() + steps.sum() for heads, steps in values.values())
-        stays = np.array([[float(sizes is not None) for sizes in choices]])
-        found = milp(
-            -np.array(gains) / max(most, _TINY),
-            integrality=np.ones(len(options)),
-            bounds=Bounds(0, 1),
-            constraints=[
-                LinearConstraint(np.equal.outer(np.arange(len(prices.groups)), rows) * 1.0, 1, 1),
-                LinearConstraint(np.array(costs).T, ub=share - prices.base),
-                LinearConstraint(stays, 1),  # one layer at least
-            ],
-            options={"mip_rel_gap": 1e-6},
-        )
-        if found.x is None:
+        chosen = _best_choice(options, share - prices.base)
+        if chosen is None:
             raise self._too_little(share)
-        bought = {
-            groups[index]: choices[index]
-            for index in np.flatnonzero(found.x > 0.5)
-            if choices[index] is not None
-        }
+        bought = {group: sizes for _, group, sizes, *_ in chosen if sizes is not None}
         return self._plan(self._fill(bought, values, share), importance)
 
     def random(self, generator: np.random.Generator, share: float = 1.0) -> Plan:
@@ -157,50 +141,19 @@ class Market:
 
         return self._plan(self._sell(self._without(gone), share, any_part), chance)
 
-    def table(self, importance: Importance | None = None) -> pd.DataFrame:
-        """Return what each part gives and costs.
-
-        Returns
-        -------
-        DataFrame, a row per head and per step of neurons, what gives most for its price first:
-        ``layer``, ``part`` ("head" or "neurons"), ``head`` (missing for neurons), ``count`` (of
-        neurons), ``importance``, a column for each limited cost, ``share`` (of the limit that it
-        takes most of) and ``per_share``, importance for each whole budget spent so
-        """
-        importance, prices = importance or self.importance, self.prices
-        values, rows = self._values(importance), []
-        limits = self.budget.limits
-        for group, (most, last) in prices.full.items():
-            order = self._ranked(importance, group)[0]
-            for step in range(last, 0, -1):
-                price = prices.of[group][most, step] - prices.of[group][most, step - 1]
-                count = int(np.diff(prices.counts[group])[step - 1])
-                value = float(values[group][1][step - 1])
-                rows.append([group, "neurons", None, count, value, *price])
-            for rank in range(most - 1, -1, -1):
-                price = prices.of[group][rank + 1, last] - prices.of[group][rank, last]
-                value = float(values[group][0][rank])
-                rows.append([group, "head", int(order[rank]), 1, value, *price])
-        columns = ["layer", "part", "head", "count", "importance", *limits]
-        table = pd.DataFrame(rows, columns=columns).astype({"head": "Int64"})
-        table["share"] = table[list(limits)].max(axis=1)
-        table["per_share"] = table["importance"] / table["share"].where(table["share"] > 0)
-        for name, limit in limits.items():
-            table[name] *= limit
-        return table.sort_values("per_share", ascending=False, ignore_index=True, kind="stable")
-
     # --- parts and what they bid ----------------------------------------------------------------
 
-    def _ranked(self, importance: Importance, group: int) -> tuple[np.ndarray, np.ndarray]:
+    def ranked(self, importance: Importance, group: int) -> tuple[np.ndarray, np.ndarray]:
         """The heads of a group that there are, and its neurons, the most important first."""
         active = np.array(self.whole.heads[group], int)
         heads = active[np.argsort(-importance.heads[group][active], kind="stable")]
         return heads, np.argsort(-importance.neurons[group], kind="stable")
 
-    def _values(self, importance: Importance) -> Values:
+    def values(self, importance: Importance) -> Values:
+        """What the heads of each group bid, and its steps of neurons, the most important first."""
         values = {}
         for group, counts in self.prices.counts.items():
-            heads, neurons = self._ranked(importance, group)
+            heads, neurons = self.ranked(importance, group)
             sums = np.append(0, importance.neurons[group][neurons].cumsum())
             values[group] = importance.heads[group][heads], np.diff(sums[counts])
         return values
@@ -209,7 +162,7 @@ class Market:
         heads: list[tuple[int, ...]] = [()] * len(self.whole.layers)
         neurons: list[tuple[int, ...]] = [()] * len(self.whole.layers)
         for group, (count, step) in sizes.items():
-            best_heads, best_neurons = self._ranked(importance, group)
+            best_heads, best_neurons = self.ranked(importance, group)
             for layer in self.prices.groups[group]:
                 heads[layer] = tuple(sorted(best_heads[:count].tolist()))
                 most = self.prices.counts[group][step]
@@ -264,6 +217,71 @@ class Market:
             f"Nothing fits {share:.0%} of this budget; the smallest model takes "
             f"{self.budget.spent(self.prices.least):.0%} of it."
         )
+
+
+def price_table(market: Market, importance: Importance | None = None) -> pd.DataFrame:
+    """Return what each part of a classifier gives and costs.
+
+    Parameters
+    ----------
+    market : Market
+    importance : other bids than those of the market
+
+    Returns
+    -------
+    DataFrame, a row per head and per step of neurons, what gives most for its price first:
+    ``layer``, ``part`` ("head" or "neurons"), ``head`` (missing for neurons), ``count`` (of
+    neurons), ``importance``, a column for each limited cost, ``share`` (of the limit that it takes
+    most of) and ``per_share``, importance for each whole budget spent so
+    """
+    importance, prices = importance or market.importance, market.prices
+    values, rows = market.values(importance), []
+    limits = market.budget.limits
+    for group, (most, last) in prices.full.items():
+        order = market.ranked(importance, group)[0]
+        for step in range(last, 0, -1):
+            price = prices.of[group][most, step] - prices.of[group][most, step - 1]
+            count = int(np.diff(prices.counts[group])[step - 1])
+            rows.append([group, "neurons", None, count, values[group][1][step - 1], *price])
+        for rank in range(most - 1, -1, -1):
+            price = prices.of[group][rank + 1, last] - prices.of[group][rank, last]
+            rows.append([group, "head", int(order[rank]), 1, values[group][0][rank], *price])
+    columns = ["layer", "part", "head", "count", "importance", *limits]
+    table = pd.DataFrame(rows, columns=columns).astype({"head": "Int64"})
+    table["share"] = table[list(limits)].max(axis=1)
+    table["per_share"] = table["importance"] / table["share"].where(table["share"] > 0)
+    for name, limit in limits.items():
+        table[name] *= limit
+    return table.sort_values("per_share", ascending=False, ignore_index=True, kind="stable")
+
+
+def _best_choice(options: list[tuple[Any, ...]], limits: np.ndarray) -> list[Any] | None:
+    """One option for each row that together give most inside the limits; None if none are inside.
+
+    Options are (row, group, sizes, value, price (K,)); one at least must have sizes.
+    """
+    rows, _, sizes, gains, prices = zip(*options, strict=True)
+    value, costs = np.array(gains), np.array(prices)
+    one_each = np.equal.outer(np.unique(rows), rows).astype(float)
+    stays = np.array([[float(pair is not None) for pair in sizes]])
+    for slack in (0, 2 * _TOLERANCE):
+        found = milp(
+            -value * len(value) / max(value.sum(), _TINY),
+            integrality=np.ones(len(options)),
+            bounds=Bounds(0, 1),
+            constraints=[
+                LinearConstraint(one_each, 1, 1),
+                LinearConstraint(costs.T, ub=limits - slack),
+                LinearConstraint(stays, 1),
+            ],
+            options={"mip_rel_gap": 1e-6},
+        )
+        if found.x is None:
+            return None
+        chosen = np.flatnonzero(found.x > 0.5)
+        if (costs[chosen].sum(0) <= limits + _TINY).all():  # and not only within its tolerance
+            break
+    return [options[index] for index in chosen]
 
 
 def _given(values: Values, part: Part) -> float:

@@ -22,12 +22,13 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.economics.budgets import Budget, Predicts
 from attnlab.economics.choosing import Choice, Chooser
 from attnlab.economics.importances import By, Importance, importance
+from attnlab.economics.latency import LatencyTable
 from attnlab.economics.plans import Plan
 from attnlab.economics.points import Point
 from attnlab.economics.price_list import STEPS
 from attnlab.economics.prices import Market
 from attnlab.economics.results import SearchResult
-from attnlab.economics.shapes import shape_of
+from attnlab.economics.shapes import Shape, shape_of
 from attnlab.errors import AttnlabError, DataError, needs, option, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.training.checkpoint import fingerprint
@@ -258,10 +259,10 @@ def _taken_up(study: Any, whole: Plan) -> list[Point]:
     return [Point.from_json(record, whole) for record in records if record is not None]
 
 
-def _latency_table(shape: Any, budget: Budget, folder: str | os.PathLike[str] | None) -> Any:
+def _latency_table(
+    shape: Shape, budget: Budget, folder: str | os.PathLike[str] | None
+) -> LatencyTable:
     """A latency table for the budget: the folder's, or a new one."""
-    from attnlab.economics.latency import LatencyTable
-
     file = None if folder is None else Path(folder) / _LATENCY
     if file is not None and file.exists():
         return LatencyTable.load(file)

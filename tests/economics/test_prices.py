@@ -13,7 +13,7 @@ from attnlab import compression, heads
 from attnlab.economics.budgets import Budget, costs_of
 from attnlab.economics.importances import Importance, importance
 from attnlab.economics.plans import Plan
-from attnlab.economics.prices import Market
+from attnlab.economics.prices import Market, price_table
 from attnlab.economics.shapes import Shape, shape_of
 from attnlab.errors import AttnlabError, DataError
 
@@ -101,7 +101,7 @@ def test_greedy_sells_what_gives_least_for_its_price():
     """With one part between full and affordable, it is the one of the lowest ratio."""
     whole = costs_of(SMALL)["flops"]
     market = Market(SMALL, drawn(SMALL, 5), Budget(flops=whole - 1), steps=3)
-    table = market.table()
+    table = price_table(market)
     last = table[table["per_share"] == table["per_share"].min()].iloc[0]
     plan = market.greedy()
     if last["part"] == "head":
@@ -114,7 +114,7 @@ def test_greedy_sells_what_gives_least_for_its_price():
 
 def test_the_table_of_prices_says_what_the_model_saves_without_each_part():
     market = Market(SMALL, drawn(SMALL), Budget(flops=3e4, parameters=700), steps=3)
-    table, whole = market.table(), market.costs(market.whole)
+    table, whole = price_table(market), market.costs(market.whole)
     assert len(table) == 3 * (2 + 3)
     assert (table["per_share"].diff().dropna() <= 0).all()
     for row in table.query("part == 'head'").itertuples():

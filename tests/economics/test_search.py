@@ -19,6 +19,7 @@ from attnlab.datasets.splits import Splits
 from attnlab.economics.budgets import Budget, costs_of
 from attnlab.economics.frontier import frontier, shadow_prices
 from attnlab.economics.importances import importance
+from attnlab.economics.latency import LatencyTable
 from attnlab.economics.prices import Market
 from attnlab.economics.searching import in_rounds, loop, search
 from attnlab.economics.shapes import shape_of
@@ -273,6 +274,19 @@ def test_milliseconds_are_those_of_the_latency_table(bert):
     inside = found.table["latency_ms"] <= budget.latency_ms
     assert found.table["inside"].equals(inside) and inside.any() and not inside.all()
     assert {"origin", "gain_low"} <= set(found.frontier("latency_ms").columns)
+
+
+@pytest.mark.filterwarnings("ignore:.*this machine is doing something else")
+def test_without_a_latency_table_one_is_measured_and_kept(bert, tmp_path):
+    clf, splits, _ = bert
+    budget = Budget(latency_ms=1000, parameters=0.8 * clf.parameters())
+    found = search(clf, splits, budget, most=3, steps=4, folder=tmp_path)
+    kept = LatencyTable.load(tmp_path / "latency.json")
+    again = search(clf, splits, budget, most=8, steps=4, folder=tmp_path, resume=True)
+    assert again.table["latency_ms"][: len(found.points)].equals(found.table["latency_ms"])
+    for row, point in enumerate(again.points):
+        expected = kept.predict(point.plan.shape(shape_of(clf)))
+        assert again.table.loc[row, "latency_ms"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert", "albert-shared"])
