@@ -185,7 +185,7 @@ def _cpu_multiplies_bfloat16() -> bool:
 def has_int8_products() -> bool:
     """Whether the CPU sums products of int8 in one step (VNNI), without overflow.
 
-    Without it products of int8 are exact only in wider numbers, and no faster than in float32.
+    Without it sums of two products in 16 bits may overflow, unless they are computed in wider ones.
     """
     return not cpu()[1].isdisjoint({"avx512_vnni", "avx_vnni", "asimddp"})
 

@@ -1,8 +1,8 @@
 """int8 with fixed ranges: activations are rounded as texts showed, not as their batch asks for.
 
 `quantize_dynamic` of ONNX Runtime measures the range of each activation in the batch at hand. Here
-the ranges are measured once, and stand in the graph, which stays as it is otherwise. Its
-`quantize_static` would round what goes around a layer, too, and that costs accuracy.
+the ranges are measured once, and stand in the graph, which stays as it is otherwise; its
+`quantize_static` would round what goes around a layer, too.
 """
 
 from typing import TYPE_CHECKING, Any

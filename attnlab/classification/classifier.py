@@ -289,9 +289,9 @@ class Classifier:
         data : labelled texts: the card has accuracy before and after, and a significant loss is
             said in an AttnlabWarning
         calibrate : some hundred texts, for int8: activations are rounded by the ranges that they
-            have there, so that a text's logits are the same whatever it is asked with. It is about
-            as accurate, and rather slower than faster. Other texts may leave the ranges, and
-            so may heads at more than twice their scale; then numbers are cut off.
+            have there, so that a text's logits are the same whatever it is asked with. Other texts
+            may leave the ranges, and so may heads at more than twice their scale; then numbers are
+            cut off. ``data`` says what that costs.
 
         Returns
         -------

@@ -105,7 +105,7 @@ def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # that scale and temperature are no constants is meant
-    if not has_int8_products():  # else products of int8 may overflow; this computes in float32
+    if not has_int8_products():  # else products of int8 may overflow; slower kernels cannot
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -130,8 +130,9 @@ def reads_file(command: Callable[..., None]) -> Callable[..., None]:
         own = OwnFile(**{field.name: given.pop(field.name) for field in fields(OwnFile)})
         command(**given, own=own)
 
-    reading.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
-    reading.__annotations__ = {name: each.annotation for name, each in parameters.items()}
+    told: Any = reading  # what typer reads the options off
+    told.__signature__ = signature.replace(parameters=list(parameters.values()))
+    told.__annotations__ = {name: each.annotation for name, each in parameters.items()}
     return reading
 
 

@@ -29,7 +29,7 @@ from attnlab.economics.price_list import STEPS
 from attnlab.economics.prices import Market
 from attnlab.economics.results import SearchResult
 from attnlab.economics.shapes import Shape, shape_of
-from attnlab.errors import AttnlabError, DataError, needs, option, suggest
+from attnlab.errors import AttnlabError, DataError, option, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.training.checkpoint import fingerprint
 
@@ -324,8 +324,6 @@ def _check(minutes: float, most: int | None, strategy: str, splits: Splits) -> N
                 f"{name} has no labelled texts. A search measures importance on train and compares "
                 "on dev."
             )
-    with needs("lab"):
-        import optuna  # noqa: F401
 
 
 def __dir__() -> list[str]:

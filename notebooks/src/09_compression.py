@@ -15,7 +15,7 @@
 # - time models fairly, and read a claim such as "60 % faster" with the right questions.
 #
 # Time: about 140 minutes, 55 of them for six exercises. The cells together compute for
-# some fifteen minutes on two processor cores. You need lessons
+# some ten minutes on two processor cores. You need lessons
 # [05](05_finetune_bert.ipynb) and [06](06_head_mixing.ipynb). Choose **Run → Run All
 # Cells** first; exercises that are not written yet only say so.
 
@@ -491,8 +491,8 @@ pd.DataFrame(rows).T
 # `quantize="int8"` one of whole numbers. Whether that pays depends on the processor.
 # One with VNNI (`avx512_vnni` or `avx_vnni` among its flags) multiplies four pairs of
 # whole numbers and adds them up in one step. On others such sums could overflow, and
-# attnlab has ONNX Runtime compute in float32 there: the file is as small, and no
-# faster. Compare the last two rows, and the flags above them.
+# attnlab has ONNX Runtime take slower ways there that cannot: the file is as small, and
+# the time has to be seen. Compare the last two rows, and the flags above them.
 
 # %%
 models = Path(tempfile.mkdtemp())
