@@ -96,7 +96,7 @@ def compress(
     ] = None,
     trim: Annotated[
         int | None,
-        typer.Option(min=1, help="Remove word pieces that fewer training texts use."),
+        typer.Option(min=1, help="Remove word pieces that fewer than so many training texts use."),
     ] = None,
     distil: Annotated[
         bool | None,
