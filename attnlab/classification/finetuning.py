@@ -232,7 +232,6 @@ def _refuse_what_cannot_be(
         raise ModelError(
             f"The result would take the place of its own base, {base}. Name another folder."
         )
-    check_out(out, resume, overwrite)
     if not pretrained and method != "full":
         raise ModelError(
             f"Method {method!r} keeps weights as they are, which random ones are not worth. "
@@ -244,6 +243,7 @@ def _refuse_what_cannot_be(
         raise ModelError(
             "A run of AdaLoRA cannot go on: how it hands out ranks is not in a checkpoint."
         )
+    check_out(out, resume, overwrite)
 
 
 def _record(
