@@ -75,16 +75,22 @@ class Encoded:
         A batch also ends where one more text would bring more padding than a batch of its own
         costs. Yields positions in ``indices``, so that a text may be asked for twice.
         """
-        lengths = self.lengths if indices is None else self.lengths[np.asarray(indices, dtype=int)]
-        order = np.argsort(lengths, kind="stable")
-        start = tokens = 0
-        for end in range(1, len(order) + 1):
-            tokens += lengths[order[end - 1]]
-            longest = lengths[order[end]] if end < len(order) else np.inf
-            padded = (end + 1 - start) * longest
-            if padded > max_tokens or padded - longest - tokens > _PADDING_PER_BATCH:
-                yield order[start:end]
-                start, tokens = end, 0
+        return batches(
+            self.lengths if indices is None else self.lengths[np.asarray(indices, int)], max_tokens
+        )
+
+
+def batches(lengths: np.ndarray, max_tokens: int = TOKENS_PER_BATCH) -> Iterator[np.ndarray]:
+    """Cut texts of these lengths (N,) into batches; see `Encoded.batches`."""
+    order = np.argsort(lengths, kind="stable")
+    start = tokens = 0
+    for end in range(1, len(order) + 1):
+        tokens += lengths[order[end - 1]]
+        longest = lengths[order[end]] if end < len(order) else np.inf
+        padded = (end + 1 - start) * longest
+        if padded > max_tokens or padded - longest - tokens > _PADDING_PER_BATCH:
+            yield order[start:end]
+            start, tokens = end, 0
 
 
 def encode(tokenizer: Any, texts: Sequence[Text], max_length: int) -> Encoded:

@@ -25,6 +25,7 @@ __all__ = ["compare"]
 
 _BATCH = 32
 _FEWEST = 3  # rounds of timing, however long they take
+_TURNS = {1: (2, 6), _BATCH: (1, 1)}  # batches of a model's turn: those that warm up, those timed
 _WEIGHTS = (".safetensors", ".onnx", ".data", ".ort")
 _LONGEST = 128  # texts that peak memory is measured on
 
@@ -85,9 +86,10 @@ def compare(
     Notes
     -----
     What is timed is what a user waits for: ``predict(texts)``, with tokenisation. All models run in
-    turn, in each round the same texts: what else the machine does meets all alike. Whose turn it is
-    answers other texts before its time counts, as the models before it have taken the place of its
-    weights in the processor's caches; where one model runs alone, they stay there.
+    turn, in each round the same texts: what else the machine does meets all alike. The models
+    before it have taken the place of a model's weights in the processor's caches, where they stay
+    when one model runs alone, as it does in use. So in its turn a model answers two other texts
+    before its time counts, and then six, one by one; of batches of 32, one and then one.
     """
     _check(models, data, seconds, repeats, threads)
     count = 1 if threads is None else threads
@@ -110,7 +112,10 @@ def compare(
     table = table[list(_COLUMNS)]
     table.attrs = {
         "texts": len(data),
-        "rounds": {1: len(single), _BATCH: len(batched)},
+        "rounds": {
+            batch: len(times) // _TURNS[batch][1]
+            for batch, times in ((1, single), (_BATCH, batched))
+        },
         "threads": count,
         "libraries_mb": libraries,
         "not_measured": {name: why for name, why in missing.items() if why},
@@ -284,27 +289,33 @@ def _loader(model: Any) -> str:
 def _timed(
     models: Mapping[str, Any], texts: list[str], batch: int, rounds: int, seconds: float
 ) -> np.ndarray:
-    """Milliseconds of ``predict``, (rounds, models): all models in turn, each warm, on the same."""
+    """Milliseconds of ``predict``, (batches, models): all models in turn, warm, on the same."""
     order = np.random.default_rng(0).permutation(len(texts))
-    names, times = list(models), []
+    names, (warm, timed) = list(models), _TURNS[batch]
+    times: list[tuple[float, ...]] = []
     end = time.perf_counter() + seconds
     for number in range(rounds):
         if number >= _FEWEST and time.perf_counter() > end:
             break
-        places = np.arange(number * batch, (number + 1) * batch)
-        group, before = (
-            [texts[index] for index in np.take(order, those, mode="wrap")]
-            for those in (places, places - batch)
-        )
-        row: dict[str, float] = {}
+        starts = batch * (number * timed + np.arange(-warm, timed))
+        groups = [
+            [texts[index] for index in np.take(order, start + np.arange(batch), mode="wrap")]
+            for start in starts
+        ]
+        found: dict[str, list[float]] = {}
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:  # nobody is always the first
-            models[name].predict(before)  # brings its weights back into the caches
-            start = time.perf_counter()
-            models[name].predict(group)
-            row[name] = 1000 * (time.perf_counter() - start)
-        times.append([row[name] for name in names])
+            for group in groups[:warm]:
+                models[name].predict(group)  # brings its weights back into the caches
+            found[name] = [_milliseconds(models[name], group) for group in groups[warm:]]
+        times += zip(*(found[name] for name in names), strict=True)
     return np.array(times)
+
+
+def _milliseconds(model: Any, texts: list[str]) -> float:
+    start = time.perf_counter()
+    model.predict(texts)
+    return 1000 * (time.perf_counter() - start)
 
 
 def __dir__() -> list[str]:

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Predictions
-from attnlab.classification.encoding import Encoded, Indices, Text
+from attnlab.classification.encoding import Encoded, Indices, Text, batches
 from attnlab.classification.fitting import usable
 from attnlab.classification.loading import load_classifier
 from attnlab.classification.saving import EXIT_HEADS, EXIT_RECORD, whole_folder
+from attnlab.compression.exit_batches import OnTheWay, regrouped
 from attnlab.compression.exit_rules import (
     ExitRule,
     Rule,
@@ -41,6 +42,8 @@ from attnlab.heads.settings import HeadSettings
 __all__ = ["PENALTY", "EarlyExit", "ExitPredictions", "Pooling", "early_exit"]
 
 PENALTY = 0.1  # of the squared weights, beside the mean loss; dev of movie-sentiment knew no better
+
+_TOKENS_TOGETHER = 8192  # of texts that may share batches, whose hidden states are held at once
 
 Pooling = Literal["mean", "cls"]
 
@@ -322,43 +325,40 @@ class EarlyExit:
         indices = np.arange(len(encoded)) if indices is None else np.asarray(indices, dtype=int)
         logits = torch.empty(self._shape(len(indices))[1:])
         exits = np.full(len(indices), self.clf.layers - 1)
-        for group in encoded.batches(indices):
-            with torch.inference_mode():
-                _answer_batch(self, encoded, indices[group], group, logits, exits)
+        order = np.argsort(encoded.lengths[indices], kind="stable")
+        chunks = encoded.lengths[indices[order]].cumsum() // _TOKENS_TOGETHER
+        with torch.inference_mode():
+            for texts in np.split(order, np.flatnonzero(np.diff(chunks)) + 1):
+                _answer_together(self, encoded, indices, texts, logits, exits)
         return logits, exits
 
 
-def _answer_batch(
+def _answer_together(
     small: EarlyExit,
     encoded: Encoded,
     indices: np.ndarray,
-    group: np.ndarray,
+    texts: np.ndarray,
     logits: Tensor,
     exits: np.ndarray,
 ) -> None:
-    """Answer texts of one batch, into these rows; after each layer those left close ranks."""
+    """Answer some of the texts, into these rows; after each layer those left close ranks."""
     steps, settings = small._steps(encoded), small._settings()
     lengths = encoded.lengths[indices]
-    hidden, mask = steps.start(encoded, indices)
-    rule = Rule(small.by, small.threshold)
+    rule = Rule(small.by, small.threshold, len(indices))
+    there = [
+        OnTheWay(texts[group], *steps.start(encoded, indices[texts[group]]))
+        for group in batches(lengths[texts])
+    ]
     for layer in range(small.clf.layers):
-        hidden = steps.layer(layer, hidden, mask, settings)
-        answers = small._answer(steps, layer, hidden, mask).cpu()
-        last = layer == small.clf.layers - 1
-        leaving = np.ones(len(group), bool) if last else rule.leaving(answers)
-        if not leaving.any():
-            continue
-        logits[group[leaving]], exits[group[leaving]] = answers[leaving], layer
-        staying = ~leaving
-        if not staying.any():
-            return
-        group, lengths = group[staying], lengths[staying]
-        rule.keep(staying)
-        longest = int(lengths.max())  # what was padded to a text that left
-        hidden = hidden[torch.from_numpy(staying), :longest]
-        if mask is not None:
-            mask = mask[torch.from_numpy(staying), :, :, :longest]
-            mask = None if mask.all() else mask
+        last, left = layer == small.clf.layers - 1, []
+        for batch in there:
+            hidden = steps.layer(layer, batch.hidden, batch.mask, settings)
+            answers = small._answer(steps, layer, hidden, batch.mask).cpu()
+            leaving = rule.leaving(answers, batch.texts) | last
+            logits[batch.texts[leaving]], exits[batch.texts[leaving]] = answers[leaving], layer
+            if not leaving.all():
+                left.append(OnTheWay(batch.texts, hidden, batch.mask).kept(~leaving, lengths))
+        there = regrouped(left, lengths)
 
 
 def _refuse_what_cannot_be(clf: Classifier, by: str, pooling: str) -> None:

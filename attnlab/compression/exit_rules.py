@@ -31,38 +31,31 @@ def exit_layers(answers: Tensor, by: ExitRule, threshold: float) -> np.ndarray:
     answers : logits (L, N, C) of `EarlyExit.every_layer`
     by, threshold : as for `early_exit`
     """
-    rule, exits = Rule(by, threshold), np.full(answers.shape[1], len(answers) - 1)
+    layers, texts = answers.shape[:2]
+    rule, exits, everyone = Rule(by, threshold, texts), np.full(texts, layers - 1), np.arange(texts)
     for layer, given in enumerate(answers[:-1]):
-        leaving = rule.leaving(given)
-        exits[leaving & (exits == len(answers) - 1)] = layer
+        leaving = rule.leaving(given, everyone)
+        exits[leaving & (exits == layers - 1)] = layer
     return exits
 
 
 class Rule:
     """Who leaves: asked after one layer after the other, about the texts that are left."""
 
-    def __init__(self, by: ExitRule, threshold: float):
+    def __init__(self, by: ExitRule, threshold: float, texts: int):
         self.by, self.threshold = by, threshold
-        self.before: np.ndarray | None = None  # labels (B,) that the layer before said
-        self.agreed: np.ndarray | None = None  # how many layers in a row said the same as before
+        self.before = np.full(texts, -1)  # the label that the layer before said
+        self.agreed = np.zeros(texts, int)  # how many layers in a row said the same as before
 
-    def leaving(self, answers: Tensor) -> np.ndarray:
-        """Which texts leave, bool (B,), after a layer that answers logits (B, C)."""
+    def leaving(self, answers: Tensor, texts: np.ndarray) -> np.ndarray:
+        """Which of some texts leave, bool (B,), after a layer that answers them: logits (B, C)."""
         if self.by == "entropy":
             log = answers.log_softmax(-1)
             return (-(log.exp() * log).sum(-1) < self.threshold).numpy()
         labels = answers.argmax(-1).numpy()
-        if self.before is None or self.agreed is None:
-            self.agreed = np.zeros(len(labels), int)
-        else:
-            self.agreed = np.where(labels == self.before, self.agreed + 1, 0)
-        self.before = labels
-        return self.agreed >= self.threshold
-
-    def keep(self, staying: np.ndarray) -> None:
-        """Forget the texts that left; ``staying`` is bool (B,)."""
-        if self.before is not None and self.agreed is not None:
-            self.before, self.agreed = self.before[staying], self.agreed[staying]
+        self.agreed[texts] = np.where(labels == self.before[texts], self.agreed[texts] + 1, 0)
+        self.before[texts] = labels
+        return self.agreed[texts] >= self.threshold
 
 
 def never(by: ExitRule, layers: int) -> float:

@@ -98,21 +98,21 @@ def test_in_each_round_all_models_get_the_same_texts_in_turn():
     table = compare(models, DATA, seconds=60, repeats=4, threads=1, memory=False)
     log = log[3:]  # the answers
     assert table.attrs["rounds"] == {1: 4, 32: 4}
-    for batch, part in ((1, log[:24]), (32, log[24:])):
-        assert len(part) == 24  # four rounds of three models, each time warm
+    for batch, warm, timed, part in ((1, 2, 6, log[:96]), (32, 1, 1, log[96:])):
         assert all(len(texts) == batch for _, texts in part)
-        warm, timed = part[::2], part[1::2]
-        assert [name for name, _ in warm] == [name for name, _ in timed]
-        rounds = [timed[start : start + 3] for start in range(0, 12, 3)]
+        size = warm + timed
+        turns = [part[start : start + size] for start in range(0, len(part), size)]
+        assert len(turns) == 12  # four rounds of three models
+        assert all(len({name for name, _ in turn}) == 1 for turn in turns)
+        rounds = [turns[start : start + 3] for start in range(0, 12, 3)]
         for each in rounds:
-            assert {name for name, _ in each} == {"a", "b", "c"}
-            assert len({texts for _, texts in each}) == 1
-        assert len({each[0][0] for each in rounds[:3]}) == 3, "each is the first in its turn"
-    single = log[:24]
-    assert len({texts for _, texts in single[1::2]}) == 4, "different texts at batch 1"
-    assert all(
-        texts != again for (_, texts), (_, again) in zip(single[::2], single[1::2], strict=True)
-    ), "warm by other texts"
+            assert {turn[0][0] for turn in each} == {"a", "b", "c"}
+            asked = [[texts for _, texts in turn] for turn in each]
+            assert asked[0] == asked[1] == asked[2]
+            assert batch == 32 or not {*asked[0][:warm]} & {*asked[0][warm:]}, "warm by others"
+        assert len({each[0][0][0] for each in rounds[:3]}) == 3, "each is the first in its turn"
+    single = [texts for turn in range(4) for _, texts in log[24 * turn : 24 * turn + 8][2:]]
+    assert len({*single}) == 10, "different texts at batch 1"
 
 
 def test_it_stops_when_the_time_is_over_but_not_before_three_rounds():
@@ -136,11 +136,11 @@ def test_times_are_medians_over_the_rounds(monkeypatch):
 
         return predict
 
-    model.predict = slow(iter([9, 9, 1, 9, 2, 9, 6, 9, 64, 9, 32, 9, 32]))
-    other.predict = slow(iter([1] * 13))
+    model.predict = slow(iter([9, *3 * [9, 9, 1, 2, 6, 1, 2, 6], 9, 64, 9, 32, 9, 32]))
+    other.predict = slow(iter([1] * 31))
     table = compare({"a": model, "b": other}, DATA, **QUICK)
     assert table["ms_batch_1"].to_numpy() == pytest.approx([2, 1])
-    assert table["ms_batch_1_p95"][0] == pytest.approx(np.quantile([1, 2, 6], 0.95))
+    assert table["ms_batch_1_p95"][0] == pytest.approx(np.quantile(6 * [1, 2, 6], 0.95))
     assert table["ms_batch_32"][0] == pytest.approx(32)
     assert table["texts_per_second_32"][0] == pytest.approx(1000)
 
