@@ -55,6 +55,17 @@ class Cost:
     threads: int
     parts: pd.DataFrame
 
+    def __repr__(self) -> str:
+        texts = f"{self.batch} text{'s' * (self.batch > 1)} of {self.tokens} tokens"
+        known = [
+            f"{self.parameters:,} parameters",
+            f"{self.flops:,} FLOPs",
+            f"{self.megabytes:,.1f} MB",
+            *([] if math.isnan(self.peak_mb) else [f"{self.peak_mb:,.1f} MB at the peak"]),
+            *([] if math.isnan(self.latency_ms) else [f"{self.latency_ms:,.3g} ms"]),
+        ]
+        return f"Cost({', '.join(known)}, for {texts})"
+
 
 def cost(
     model: Any,

@@ -49,6 +49,15 @@ def test_what_is_counted_in_a_model_is_what_its_shape_says(family):
     assert math.isnan(found.latency_ms)
 
 
+def test_a_cost_reads_in_one_line_and_leaves_out_what_was_not_measured():
+    clf = tiny_classifier("bert")
+    found = repr(cost(clf, 7, 2, measured=False))
+    assert found.startswith(f"Cost({clf.parameters():,} parameters, ")
+    assert found.endswith("MB, for 2 texts of 7 tokens)")
+    assert "nan" not in found
+    assert " ms, for 1 text of 7 tokens)" in repr(cost(clf, 7, rounds=1, seconds=1e-6))
+
+
 def test_zeros_lower_the_count_of_nonzeros_and_nothing_else():
     clf = tiny_classifier("bert")
     sparse = cost(compression.prune_weights(clf, 0.5), measured=False)
