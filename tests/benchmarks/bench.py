@@ -1,8 +1,9 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
 Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu; and, only
-when named, compression (an hour) and scores (two). Ratios compare both sides in the same run. Rows
-are merged into data/results.json by name, and the cards of our adapters are written anew from it.
+when named, economics (half an hour), compression (an hour) and scores (two). Ratios compare both
+sides in the same run. Rows are merged into data/results.json by name, and the cards of our adapters
+are written anew from it.
 """
 
 import datetime
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import balancing
 import compressing
+import economising
 import engine
 import finetuning
 import numpy as np
@@ -228,8 +230,9 @@ AREAS = {
         *translators.measure_gpu(),
     ],
     "scores": finetuning.measure_scores,
+    "economics": economising.measure,
 }
-LONG = ("scores", "compression")
+LONG = ("scores", "compression", "economics")
 
 
 def machine() -> Row:
