@@ -19,11 +19,10 @@ from torch.nn import functional as F
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Predictions
-from attnlab.classification.encoding import Encoded, Indices, Text, batches
+from attnlab.classification.encoding import Encoded, Indices, Text
 from attnlab.classification.fitting import usable
 from attnlab.classification.loading import load_classifier
 from attnlab.classification.saving import EXIT_HEADS, EXIT_RECORD, whole_folder
-from attnlab.compression.exit_batches import OnTheWay, regrouped
 from attnlab.compression.exit_rules import (
     ExitRule,
     Rule,
@@ -32,7 +31,7 @@ from attnlab.compression.exit_rules import (
     never,
     tried,
 )
-from attnlab.compression.layer_by_layer import Layers, features_of, layers_of, pooled
+from attnlab.compression.layer_by_layer import Layers, features_of, layers_of, packed_start, pooled
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError, suggest
@@ -212,7 +211,9 @@ class EarlyExit:
                 hidden, mask = steps.start(encoded, group)
                 for layer in range(self.clf.layers):
                     hidden = steps.layer(layer, hidden, mask, settings)
-                    logits[layer, group] = self._answer(steps, layer, hidden, mask).cpu()
+                    last = layer == self.clf.layers - 1
+                    features = hidden if last else pooled(hidden, mask, self.pooling).float()
+                    logits[layer, group] = self._answer(steps, layer, features).cpu()
         return logits
 
     def choose(self, dev: TextDataset, most_lost: float = 0.5) -> pd.DataFrame:
@@ -311,11 +312,10 @@ class EarlyExit:
         settings = heads.in_force(self.clf)
         return None if settings is None else heads.one_setting(self.clf, settings)
 
-    def _answer(self, steps: Layers, layer: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Logits (B, C) after a layer."""
+    def _answer(self, steps: Layers, layer: int, features: Tensor) -> Tensor:
+        """Logits (B, C) after a layer, from what it pools (B, E), or the last from its states."""
         if layer == self.clf.layers - 1:
-            return steps.answer(hidden)
-        features = pooled(hidden, mask, self.pooling).float()
+            return steps.answer(features)
         return F.linear(features, self.weights[layer], self.biases[layer])
 
     def _answers(
@@ -325,6 +325,8 @@ class EarlyExit:
         indices = np.arange(len(encoded)) if indices is None else np.asarray(indices, dtype=int)
         logits = torch.empty(self._shape(len(indices))[1:])
         exits = np.full(len(indices), self.clf.layers - 1)
+        if not len(indices):
+            return logits, exits
         order = np.argsort(encoded.lengths[indices], kind="stable")
         chunks = encoded.lengths[indices[order]].cumsum() // _TOKENS_TOGETHER
         with torch.inference_mode():
@@ -343,22 +345,19 @@ def _answer_together(
 ) -> None:
     """Answer some of the texts, into these rows; after each layer those left close ranks."""
     steps, settings = small._steps(encoded), small._settings()
-    lengths = encoded.lengths[indices]
     rule = Rule(small.by, small.threshold, len(indices))
-    there = [
-        OnTheWay(texts[group], *steps.start(encoded, indices[texts[group]]))
-        for group in batches(lengths[texts])
-    ]
+    packed = packed_start(steps, encoded, indices[texts])
     for layer in range(small.clf.layers):
-        last, left = layer == small.clf.layers - 1, []
-        for batch in there:
-            hidden = steps.layer(layer, batch.hidden, batch.mask, settings)
-            answers = small._answer(steps, layer, hidden, batch.mask).cpu()
-            leaving = rule.leaving(answers, batch.texts) | last
-            logits[batch.texts[leaving]], exits[batch.texts[leaving]] = answers[leaving], layer
-            if not leaving.all():
-                left.append(OnTheWay(batch.texts, hidden, batch.mask).kept(~leaving, lengths))
-        there = regrouped(left, lengths)
+        last = layer == small.clf.layers - 1
+        hidden = steps.packed_layer(layer, packed, settings)
+        packed = packed if last else packed.with_hidden(hidden)
+        features = hidden if last else packed.pooled(small.pooling).float()
+        answers = small._answer(steps, layer, features).cpu()
+        leaving = rule.leaving(answers, texts) | last
+        logits[texts[leaving]], exits[texts[leaving]] = answers[leaving], layer
+        if leaving.all():
+            return
+        packed, texts = packed.kept(~leaving), texts[~leaving]
 
 
 def _refuse_what_cannot_be(clf: Classifier, by: str, pooling: str) -> None:

@@ -2,20 +2,22 @@
 
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.encoding import Encoded
+from attnlab.classification.encoding import Encoded, batches
 from attnlab.errors import ModelError
 from attnlab.evaluation.forward import checked_engine
 from attnlab.evaluation.layers import classification_head, embedded
+from attnlab.evaluation.packed import Packed
 from attnlab.heads.control import attached
 from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 
-__all__ = ["Layers", "OwnLayers", "features_of", "layers_of", "pooled"]
+__all__ = ["Layers", "OwnLayers", "features_of", "layers_of", "packed_start", "pooled"]
 
 
 class Layers(Protocol):
@@ -28,6 +30,9 @@ class Layers(Protocol):
         self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
     ) -> Tensor:
         """Hidden states after a layer."""
+
+    def packed_layer(self, layer: int, packed: Packed, settings: HeadSettings | None) -> Tensor:
+        """Hidden states after a layer: (N, E), after the last one of [CLS], (B, 1, E)."""
 
     def answer(self, hidden: Tensor) -> Tensor:
         """Logits (B, C) from the hidden states after the last layer."""
@@ -75,6 +80,15 @@ class OwnLayers:
             output = self._modules[layer](hidden, mask, **heads.keywords(self.model, None))
         return output[0] if isinstance(output, tuple) else output
 
+    def packed_layer(self, layer: int, packed: Packed, settings: HeadSettings | None) -> Tensor:
+        """See `Layers`."""
+        after = packed.in_groups(
+            packed.hidden, lambda hidden, mask: self.layer(layer, hidden, mask, settings)
+        )
+        if layer < self.clf.layers - 1:
+            return after
+        return packed.with_hidden(after).pooled("cls")[:, None]
+
     def answer(self, hidden: Tensor) -> Tensor:
         """See `Layers`."""
         with evaluating(self.model):
@@ -84,6 +98,14 @@ class OwnLayers:
 def layers_of(clf: Classifier, encoded: Encoded) -> Layers:
     """The quickest way through a classifier's layers that answers as it does on some texts."""
     return checked_engine(clf, encoded, torch.float32)[0] or OwnLayers(clf)
+
+
+def packed_start(steps: Layers, encoded: Encoded, indices: np.ndarray) -> Packed:
+    """Return hidden states before the first layer of the texts with these indices."""
+    lengths = encoded.lengths[indices]
+    groups = list(batches(lengths))
+    hidden = [steps.start(encoded, indices[group])[0] for group in groups]
+    return Packed.of(hidden, lengths, np.concatenate(groups))
 
 
 def pooled(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:

@@ -23,6 +23,7 @@ from attnlab.classification.classifier import Classifier, Encoded
 from attnlab.device import linear
 from attnlab.errors import ModelError
 from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
+from attnlab.evaluation.packed import Packed
 from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 
@@ -86,6 +87,26 @@ class Engine:
         if scale is not None:
             outputs = outputs * scale[:, None, :, None]
         return self._finish(layer, hidden, self._project(layer, outputs))
+
+    def packed_layer(self, layer: int, packed: Packed, settings: HeadSettings | None) -> Tensor:
+        """Hidden states after a layer: (N, E), after the last one only of [CLS], (B, 1, E)."""
+        weights, hidden = self.layers[layer], packed.hidden
+        if layer == len(self.layers) - 1:
+            answers = hidden.new_empty(len(packed.lengths), 1, hidden.shape[1])
+            for group in packed.groups:
+                answers[group.texts] = self.layer(layer, group.read(hidden), group.mask, settings)
+            return answers
+        scale, inverse_temperature = self._factors(layer, settings)
+        if weights.active_heads:
+            outputs = packed.in_groups(
+                linear(hidden, weights.qkv_weight, weights.qkv_bias),
+                lambda qkv, mask: _attention_with(weights, qkv, mask)(inverse_temperature),
+            )
+        else:
+            outputs = hidden.new_zeros(len(hidden), 0, weights.head_dim)
+        if scale is not None:
+            outputs = outputs * scale[:, :, None]
+        return self._finish(layer, hidden[None], self._project(layer, outputs[None]))[0]
 
     def logits(
         self,
@@ -277,7 +298,11 @@ def checked_engine(
 
 def _attention_of_all(layer: Layer, hidden: Tensor, mask: Tensor | None) -> Attend:
     """Attention of all tokens, for any temperatures of the heads."""
-    qkv = linear(hidden, layer.qkv_weight, layer.qkv_bias)
+    return _attention_with(layer, linear(hidden, layer.qkv_weight, layer.qkv_bias), mask)
+
+
+def _attention_with(layer: Layer, qkv: Tensor, mask: Tensor | None) -> Attend:
+    """The same from queries, keys and values, (B, T, 3 h D)."""
     query, key, value = qkv.unflatten(-1, (3, -1, layer.head_dim)).permute(2, 0, 3, 1, 4)
 
     def attend(inverse_temperature: Tensor | None) -> Tensor:

@@ -277,7 +277,7 @@ def _exits(clf: Classifier, splits: Splits) -> list[Row]:
     early, labels = compression.early_exit(clf, splits), _labels(clf, splits.test)
     chosen, rows = early.threshold, []
     whole = _answers(clf, splits.test) == labels
-    for threshold in (0.3, 0.5, chosen):
+    for threshold in (0.3, 0.4, 0.5, chosen):
         early.threshold = threshold
         name = "chosen" if threshold == chosen else f"entropy-{threshold}"
         found = paired_test(whole, _answers(early, splits.test) == labels)

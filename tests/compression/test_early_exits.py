@@ -15,7 +15,6 @@ from attnlab.compression import (
     EarlyExit,
     early_exit,
     early_exits,
-    exit_batches,
     factorize,
     prune_heads,
 )
@@ -103,30 +102,25 @@ def test_in_a_batch_each_text_gets_what_it_gets_alone_by_hand(family, by, poolin
     assert len(left_at) >= 3, "texts leave after several layers, else nothing is shown"
 
 
-def test_texts_that_left_and_their_padding_are_computed_no_further(monkeypatch):
+def test_texts_that_left_are_computed_no_further_and_padding_never_is(monkeypatch):
     small = EarlyExit(*deep(), threshold=0.8)
     encoded = small.encode([*TEXTS, *TEXTS])
     small.logits(encoded)  # builds the layers
-    steps, shapes = small._steps(encoded), []
-    plain = steps.layer
+    steps, seen = small._steps(encoded), []
+    plain = steps.packed_layer
 
-    def noted(layer, hidden, mask, settings):
-        shapes.append((layer, *hidden.shape[:2]))
-        assert mask is None or mask.shape[-1] == hidden.shape[1]
-        return plain(layer, hidden, mask, settings)
+    def noted(layer, packed, settings):
+        seen.append((layer, len(packed.lengths), len(packed.hidden)))
+        return plain(layer, packed, settings)
 
-    monkeypatch.setattr(steps, "layer", noted)
-    for module in (early_exits, exit_batches):  # all texts share one
-        monkeypatch.setattr(module, "batches", lambda lengths: [np.arange(len(lengths))])
+    monkeypatch.setattr(steps, "packed_layer", noted)
     exits = small.predict([*TEXTS, *TEXTS]).exits
     assert len(set(exits)) >= 3
-    expected = [
-        (layer, int((exits >= layer).sum()), int(encoded.lengths[exits >= layer].max()))
+    assert seen == [
+        (layer, int((exits >= layer).sum()), int(encoded.lengths[exits >= layer].sum()))
         for layer in range(5)
         if (exits >= layer).any()
     ]
-    assert shapes == expected
-    assert len({tokens for _, _, tokens in shapes}) > 1, "the longest text left before the others"
 
 
 def test_indices_and_an_empty_list_are_answered():
