@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.show.views import attention_view as attention_view
     from attnlab.show.views import translation_view as translation_view
     from attnlab.show.widgets.balance_meter import BalanceMeter as BalanceMeter
+    from attnlab.show.widgets.budget_explorer import BudgetExplorer as BudgetExplorer
     from attnlab.show.widgets.head_mixer import HeadMixer as HeadMixer
     from attnlab.show.widgets.mask_desk import MaskDesk as MaskDesk
     from attnlab.show.widgets.peeler import Peeler as Peeler

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.balance.reading import MEASURES
+from attnlab.statistics import PairedTest
 
 BOUNDED = ("entropy", "largest", "gini")  # drawn from 0 to 1, whatever the numbers are
 UNBOUNDED = ("keys", "distance", "contribution", "gradient")
@@ -62,6 +63,24 @@ def with_interval(share: float, interval: tuple[float, float]) -> str:
     """
     low, high = interval
     return f"{100 * share:.1f}\u00a0% (95\u00a0%: {100 * low:.1f} to {100 * high:.1f})"
+
+
+def change_in_words(test: PairedTest) -> str:
+    """Whether a smaller model is less accurate, and if that is not shown, how much it may be.
+
+    >>> change_in_words(PairedTest(5, 25, 1000, -0.02, -0.03, -0.01, 0.0))
+    'It costs 2.0 points of accuracy (95\xa0%: −3.0 to −1.0).'
+    """
+    between = f"95\u00a0%: {signed_points(test.low)} to {signed_points(test.high)}"
+    if test.high < 0:
+        return f"It costs {number(-100 * test.delta, 1)} points of accuracy ({between})."
+    if test.low > 0:
+        return f"Accuracy is {number(100 * test.delta, 1)} points higher ({between})."
+    least = number(max(0.0, -100 * test.low), 1)
+    return (
+        f"Accuracy changes by {signed_points(test.delta)} points ({between}): no loss is shown, "
+        f"and one of up to {least} points is not ruled out."
+    )
 
 
 def significant(value: float, digits: int = 5) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from attnlab.evaluation.measurement import Snapshot
 from attnlab.show.widgets.peeled_parts import Known, Part, Size, Timing, summed
 from attnlab.show.widgets.peeling import Choice
-from attnlab.show.wording import number, signed_points
+from attnlab.show.wording import change_in_words
 from attnlab.statistics import paired_test
 
 _ZEROS = "a zero is multiplied like any other number"
@@ -98,14 +98,4 @@ def _time(choice: Choice, timing: Timing) -> str:
 
 def _cost(seen: tuple[Snapshot, Snapshot]) -> str:
     before, after = (snapshot.score for snapshot in seen)
-    test = paired_test(before.correct, after.correct)
-    between = f"95\u00a0%: {signed_points(test.low)} to {signed_points(test.high)}"
-    if test.high < 0:
-        return f"It costs {number(-100 * test.delta, 1)} points of accuracy ({between})."
-    if test.low > 0:
-        return f"Accuracy is {number(100 * test.delta, 1)} points higher ({between})."
-    least = number(max(0.0, -100 * test.low), 1)
-    return (
-        f"Accuracy changes by {signed_points(test.delta)} points ({between}): no loss is shown, "
-        f"and one of up to {least} points is not ruled out."
-    )
+    return change_in_words(paired_test(before.correct, after.correct))

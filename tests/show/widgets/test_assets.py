@@ -14,6 +14,7 @@ from attnlab.show.widgets import assets
 STATIC = Path(assets.__file__).parents[1] / "static"
 WIDGETS = [
     al.BalanceMeter,
+    al.BudgetExplorer,
     al.HeadMixer,
     al.MaskDesk,
     al.Peeler,
