@@ -6,6 +6,7 @@ import pytest
 from jupyter_page import opened_on_cells
 
 MADE = """import time, types
+import numpy as np
 import attnlab as al
 from attnlab.balance.recorder import Recorder
 from attnlab.translation import Translator
@@ -21,15 +22,25 @@ tuner = types.SimpleNamespace(  # what a desk looks at, without its work
     clf=clf, now=clf, start=clf.settings(), rounds=[], doing="", finished=False,
     run=lambda: None, step=lambda: None, stop=lambda: None,
     guard_before=types.SimpleNamespace(accuracy=0.55, stderr=0.03, n=250))
-recorder = Recorder(dev.texts[:4], every=1)"""
+recorder = Recorder(dev.texts[:4], every=1)
+shape = al.economics.shape_of(clf)
+budget = al.economics.Budget(flops=0.6 * al.economics.flops(shape))
+everything = al.economics.Plan(
+    tuple(range(6)), (tuple(range(12)),) * 6, (tuple(range(1536)),) * 6)
+point = types.SimpleNamespace(
+    origin="whole", plan=everything, costs=al.economics.costs_of(shape), accuracy=0.5, loss=0.7,
+    correct=np.arange(40) % 2 == 0, seconds=1.0)
+del point.costs["latency_ms"]
+found = al.economics.SearchResult(clf, None, dev, budget, (point,))"""
 DESKS = """desks = [
     al.SoftmaxDesk(), al.MaskDesk(clf.attend("A fine film.")), al.HeadMixer(clf, dev),
     al.BalanceMeter(clf, dev), al.TranslationDesk(Translator(model, words, words), pairs, n=20),
-    al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve(), al.Peeler(clf, dev)]
+    al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve(), al.Peeler(clf, dev),
+    al.BudgetExplorer(found)]
 for desk in desks:
     display(desk)"""
 NAMES = ["softmax", "mask", "desk:not(.attnlab-translation)", "balance", "translation", "tuner"]
-NAMES += ["monitor", "curve", "peeler"]
+NAMES += ["monitor", "curve", "peeler", "budget"]
 KEYS = [*"001xcvddabmziif", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageDown"]
 KEYS += ["Backspace", "Escape", "Shift+ArrowDown", "Shift+Enter", "Control+Enter", "Control+z"]
 # what there is to work in the desks
@@ -61,6 +72,7 @@ WORKED = [
     ("balance", ".head-grid .chosen", "data-shown"),
     ("tuner", ".head-grid .chosen", "data-shown"),
     ("peeler", "input[name=amount]", "data-shown"),
+    ("budget", "input[name=flops]", "data-shown"),
 ]
 
 

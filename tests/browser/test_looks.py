@@ -1,8 +1,12 @@
 """How the desks look and are worked, on a page with no kernel: colours, room, words, keys."""
 
+import numpy as np
+import pandas as pd
 import pytest
 from desk_page import CONTRAST, mixer, open_desk
 from jupyter_page import CUT, OUTSIDE, SCROLLS
+from made_up_latency import Clock
+from made_up_search import made_up_search
 from tiny_classifiers import answering
 
 import attnlab as al
@@ -70,6 +74,26 @@ def test_the_peeler_can_be_read_at_every_width(page, theme, width):
     assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
     kinds = page.get_by_label("What is removed").locator("option:disabled")
     assert kinds.all_text_contents() == ["layers (all share their weights)"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [250, 390, 620, 900, 1600])
+def test_the_budget_explorer_can_be_read_at_every_width(page, theme, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    clf, data = answering("bert")
+    took = np.linspace(1, 5, 8)
+    check = pd.DataFrame({"tokens": 32, "batch": 1, "predicted_ms": took, "ms_quiet": took + 0.1})
+    found = made_up_search(clf, data, latency=Clock())
+    desk = al.BudgetExplorer(found, check.assign(error=0.03))
+    open_desk(page, "budget", ("charts", "budget"), _state(desk), theme)
+    root = page.locator(".attnlab-budget")
+    words = "button, output, label, b, .note, .remark, .remark span, .budget-parts span"
+    for limit, fits in ((desk.settings["flops"], "true"), (1.0, "false")):
+        desk.set(flops=limit)
+        page.evaluate("report => window.model.set('report', report)", desk.report)
+        page.wait_for_selector(f".attnlab-budget[data-fits={fits}]")
+        assert too_faint(page, words) == []
+        assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
 
 
 def _state(desk):

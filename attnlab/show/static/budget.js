@@ -50,7 +50,7 @@ function drawMap(svg, { layers, heads }) {
   const long = width - ROOM.right - start;
   const parts = [
     drawn("text", { x: ROOM.left - 6, y: 10, "text-anchor": "end" }, "layer"),
-    drawn("text", { x: ROOM.left, y: 10 }, "heads"), drawn("text", { x: start, y: 10 }, "neurons (pale: gone)")];
+    drawn("text", { x: ROOM.left, y: 10 }, "heads"), drawn("text", { x: start, y: 10 }, long > 80 ? "neurons (pale: gone)" : "neurons")];
   layers.forEach((layer, index) => {
     const y = ROOM.top + index * row;
     const tall = Math.min(side, row - 3);
@@ -133,6 +133,7 @@ function render(context) {
     drawn("svg", { width: 12, height: 12, viewBox: "-6 -6 12 12", "aria-hidden": "true" }, drawn("path", { d: SHAPES[kind](kind === "whole" ? 4.6 : 4) })), words)),
   make("span", { className: "ring" }, make("i"), "best inside the limits"), make("span", { className: "edge" }, make("i"), "frontier, 95 % bars")));
   const map = panel("map", "");
+  map.box.className = "budget-map";
   const split = panel("split", "");
   const parts = make("div", { className: "note budget-parts" });
   split.box.append(parts);

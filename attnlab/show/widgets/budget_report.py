@@ -239,11 +239,8 @@ def _across(scale: Scale, points: list[dict[str, Any]], limit: float | None) -> 
 
 def _up(points: list[dict[str, Any]]) -> dict[str, Any]:
     """Accuracy by steps of 5 %, at least 10 wide: few jumps while points arrive."""
-    drawn = [point for point in points if point["frontier"] or point["chosen"]] or [
-        {"low": 0.5, "high": 1.0}
-    ]
+    drawn = points or [{"low": 0.5, "high": 1.0}]
     ends = [end for point in drawn for end in (point["low"], point["high"])]
-    ends += [point["y"] for point in points]
     high = min(20, max(2, math.ceil(20 * max(ends))))
     low = max(0, min(math.floor(20 * min(ends)), high - 2))
     ticks = MaxNLocator(5, steps=_STEPS).tick_values(5 * low, 5 * high)

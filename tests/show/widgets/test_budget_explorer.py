@@ -222,7 +222,7 @@ def test_the_frontier_is_that_of_the_search(found, cost):
         )
         across, up = chart["across"], chart["up"]
         assert across["from"] <= point["x"] <= across["to"]
-        assert up["from"] <= point["y"] <= up["to"]
+        assert up["from"] <= point["low"] <= point["y"] <= point["high"] <= up["to"]
 
 
 def test_points_say_who_chose_them(found):
