@@ -16,7 +16,7 @@ class Told:  # milliseconds that nobody has to measure
 check = pd.DataFrame({"tokens": 32, "batch": 1, "predicted_ms": [1.0, 2.0, 4.0],
                       "ms_quiet": [1.1, 1.9, 4.2], "error": [-0.09, 0.05, -0.05]})
 budget = al.economics.Budget(flops=0.6 * al.economics.flops(shape))"""
-SEARCH = """desk = al.BudgetExplorer.search(clf, splits, budget, minutes=5, most=30, texts=40,
+SEARCH = """desk = al.BudgetExplorer.search(clf, splits, budget, minutes=5, most=300, texts=40,
     importance_texts=20, latency=Told(), check=check)
 desk"""
 # Where the parts of the desk stood whenever it said something new.

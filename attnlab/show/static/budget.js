@@ -131,7 +131,8 @@ function render(context) {
   chart.note.replaceWith(make("span", { className: "budget-against" }, make("span", { className: "note", textContent: "against" }), cost.box));
   chart.box.append(make("div", { className: "note budget-legend" }, ...LEGEND.map(([kind, words]) => make("span", { className: kind },
     drawn("svg", { width: 12, height: 12, viewBox: "-6 -6 12 12", "aria-hidden": "true" }, drawn("path", { d: SHAPES[kind](kind === "whole" ? 4.6 : 4) })), words)),
-  make("span", { className: "ring" }, make("i"), "best inside the limits"), make("span", { className: "edge" }, make("i"), "frontier, 95 % bars")));
+  make("span", { className: "ring" }, make("i"), "best inside the limits"), make("span", { className: "edge" }, drawn("svg", { width: 20, height: 12, viewBox: "-10 -6 20 12", "aria-hidden": "true" },
+    drawn("line", { x1: -10, x2: 10, y1: 0, y2: 0 }), drawn("path", { d: MARKS[0](4) })), "frontier, 95 % bars")));
   const map = panel("map", "");
   map.box.className = "budget-map";
   const split = panel("split", "");
@@ -158,6 +159,7 @@ function render(context) {
     chart.svg.setAttribute("aria-label", report.chart.alt);
     map.title.textContent = report.map.name;
     map.note.textContent = report.map.title;
+    root.style.setProperty("--layers", report.layers);
     drawMap(map.svg, report.map);
     map.svg.setAttribute("aria-label", report.map.alt);
     split.title.textContent = report.split.title;

@@ -142,6 +142,7 @@ def budget_report(
         "costs": [[name, NAMES[name], name in scales] for name in COSTS],
         "chart": _chart(limited, scales[cost], settings[cost], frontier, row),
         "map": _map(result, plan, who),
+        "layers": len(shape.layers),
         "split": _split(result.budget, shape, plan, who, cost, scales),
         "check": None if check is None else _check(check, result.budget),
         "can_stop": state == "searching",
@@ -245,9 +246,9 @@ def _up(points: list[dict[str, Any]]) -> dict[str, Any]:
     low = max(0, min(math.floor(20 * min(ends)), high - 2))
     ticks = MaxNLocator(5, steps=_STEPS).tick_values(5 * low, 5 * high)
     return {
-        "from": low / 20,
-        "to": high / 20,
-        "ticks": [[tick / 100, f"{tick:.0f} %"] for tick in ticks if 5 * low <= tick <= 5 * high],
+        "from": ticks[0] / 100,
+        "to": ticks[-1] / 100,
+        "ticks": [[tick / 100, f"{tick:.0f} %"] for tick in ticks],
     }
 
 

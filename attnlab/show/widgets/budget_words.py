@@ -234,7 +234,9 @@ def progress(result: SearchResult, inside: int, state: str, doing: str) -> str:
         f"{count} sub-networks measured on {len(result.points[0].correct):,} dev texts, {inside} "
         "inside the limits."
     )
-    return told + (" The search was stopped." if state == "stopped" else "")
+    if state == "stopped":
+        told += " The search was stopped."
+    return f"{told} What the best is worth only test data can say." if inside else told
 
 
 def as_budget(limits: Mapping[str, Any], tokens: int, batch: int) -> str:
