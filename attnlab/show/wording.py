@@ -1,6 +1,7 @@
 """Numbers, names and sentences as plots and widgets write them: one of each."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -208,9 +209,15 @@ def plain(name: str, most: int = 28) -> str:
 
 
 def folded(text: str, width: int) -> str:
-    """The text in lines of at most so many characters, as far as its words allow."""
+    """The text in lines of at most so many characters, as far as its words allow.
+
+    What a no-break space joins stays together.
+
+    >>> folded("It has 87.5\xa0% on dev.", 11).splitlines()
+    ['It has', '87.5\xa0% on', 'dev.']
+    """
     lines = [""]
-    for word in text.split():
+    for word in re.split(r"[ \t\n]+", text.strip(" \t\n")):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()

@@ -59,7 +59,8 @@ def _limits(report: dict[str, Any]) -> str:
 def _draw_frontier(axes: Axes, report: dict[str, Any]) -> None:
     """Accuracy against a cost; what is beyond the limits is pale."""
     chart = report["chart"]
-    axes.step(*zip(*chart["path"], strict=True), where="post", color=_BLUE, lw=1.6, alpha=0.6,
+    path = [*chart["path"], [chart["across"]["to"], chart["path"][-1][1]]]
+    axes.step(*zip(*path, strict=True), where="post", color=_BLUE, lw=1.6, alpha=0.6,
               label="frontier, 95 % bars")  # fmt: skip
     for point in chart["points"]:
         mark, colour, size = _MARKS[point["kind"]]

@@ -195,9 +195,9 @@ def _nothing_fits(limited: SearchResult, scales: Mapping[str, Scale]) -> list[st
 def _as_good(
     table: pd.DataFrame, correct: np.ndarray, row: int, scale: Scale, frontier: pd.DataFrame
 ) -> str:
-    """Which cheaper one of the frontier it does not surely beat."""
+    """Which cheaper one of the frontier it does not surely beat: the best of them."""
     spent = table.loc[row, scale.name]
-    for other in frontier.index[frontier[scale.name] <= spent]:
+    for other in reversed(frontier.index[frontier[scale.name] <= spent]):
         test = paired_test(correct[other], correct[row])
         if test.low <= 0:
             costs = table.loc[other, scale.name]
