@@ -11,6 +11,7 @@ import warnings
 from contextlib import redirect_stderr
 
 import answers_attention_balance
+import answers_attention_economics
 import answers_attention_from_scratch
 import answers_attention_maths
 import answers_compression
@@ -32,6 +33,7 @@ LESSONS = {
     "finetune_bert": answers_finetune_bert,
     "head_mixing": answers_head_mixing,
     "attention_balance": answers_attention_balance,
+    "attention_economics": answers_attention_economics,
     "compression": answers_compression,
 }
 RIGHT = [
@@ -316,6 +318,7 @@ def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
         *answers_finetune_bert.RIGHT,
         *answers_head_mixing.RIGHT,
         *answers_attention_balance.RIGHT,
+        *answers_attention_economics.RIGHT,
         *answers_compression.RIGHT,
     ],
 )

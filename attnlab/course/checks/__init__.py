@@ -11,6 +11,7 @@ from typing import Any
 
 from attnlab.course.checks import (
     attention_balance,
+    attention_economics,
     attention_from_scratch,
     attention_maths,
     compression,
@@ -31,6 +32,7 @@ LESSONS = {  # the order of the course; everything else names a lesson by its to
     "finetune_bert": "05",
     "head_mixing": "06",
     "attention_balance": "07",
+    "attention_economics": "08",
     "compression": "09",
 }
 EXERCISES: dict[str, Exercise] = {
@@ -42,6 +44,7 @@ EXERCISES: dict[str, Exercise] = {
         finetune_bert,
         head_mixing,
         attention_balance,
+        attention_economics,
         compression,
     )
     for exercise in lesson.EXERCISES
