@@ -57,6 +57,7 @@ ENDLESS = [
     if "not end" in words
 ]
 HEAVY = {  # checks with much to compute
+    "audit",
     "beam_search",
     "decoder_layer",
     "evaluate",

@@ -89,7 +89,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     """``audit(record)``: the honest ratio of two medians, and its 95 % interval."""
     ratio = Comparison(answer, _quick_reference, RATIOS, read=_ratio, tolerance=1e-6)
     interval = Comparison(
-        answer, reference, INTERVALS, read=_relative, tolerance=TOLERANCE, loosely=0.08, draws=1
+        answer, reference, INTERVALS, read=_relative, tolerance=TOLERANCE, loosely=0.04, draws=1
     )
     calls: list[Audited] = []
     otherwise = (
@@ -165,13 +165,13 @@ def _record(draw: Draw, *tricks: Callable[[Record, Draw], Record]) -> Audited:
     rounds, texts = range(1, 13), [f"text {letter}" for letter in "ABCDEFGHI"]
     lengths = {text: 2.0 + 3 * draw.uniform() for text in texts}
     faster = 1.2 + 0.5 * draw.uniform()
-    own = {text: faster * (0.75 + 0.5 * draw.uniform()) for text in texts}
+    own = {text: faster * (0.85 + 0.3 * draw.uniform()) for text in texts}
     rows = []
     for number in rounds:
         quiet = 1 + 0.3 * draw.uniform()
         for text in texts:
             for model in ("old", "new"):
-                noise = float((0.15 * draw.normal(1)).exp())
+                noise = float((0.1 * draw.normal(1)).exp())
                 ms = lengths[text] * quiet * noise * (own[text] if model == "old" else 1)
                 ms *= 4 if draw.uniform() < 0.06 else 1  # interrupted
                 rows.append((number, model, text, 1, round(ms, 3)))
