@@ -53,7 +53,7 @@ class Models(ArrayCall):
 
 def check(answer: Answer, draw: Draw) -> Held:
     """``on_frontier(cost, correct)``: True for each model that is worth its cost."""
-    compared = Comparison(answer, reference, MISTAKES, read=_a_mask, draws=2)
+    compared = Comparison(answer, reference, MISTAKES, read=_a_mask, draws=1)
     otherwise = (
         "Model {model} costs {cost:g} and answers {right} of {texts} texts rightly; it should "
         "{should}be on the frontier.\nWhich models come before it, and which of the two conditions "
@@ -198,8 +198,8 @@ def _just_so(draw: Draw) -> Models:
 
 
 def _many(draw: Draw) -> Models:
-    models = [(180 + 9 * number + draw.whole(-8, 8), draw.whole(0, 25)) for number in range(10)]
-    cost = [float(round(number / 2) + draw.whole(0, 2)) for number in range(10)]
+    models = [(180 + 9 * number + draw.whole(-8, 8), draw.whole(0, 25)) for number in range(9)]
+    cost = [float(round(number / 2) + draw.whole(0, 2)) for number in range(9)]
     return Models(cost, _answers(draw, *models)).shuffled(draw)
 
 
