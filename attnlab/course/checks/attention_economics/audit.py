@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from attnlab.course.checks.examiner import (
     where,
 )
 
-Record = pd.DataFrame
+Record: TypeAlias = pd.DataFrame
 Values = npt.NDArray[Any]
 Ends = tuple[float, float]
 

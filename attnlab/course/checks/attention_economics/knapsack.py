@@ -167,7 +167,10 @@ def _trap(draw: Draw) -> Parts:
         parts = Parts(value, price, draw.whole(7, 14))
         worths = sorted(parts.worth(rule(value, price, parts.budget)) for rule in RULES)
         worths.append(parts.worth(reference(value, price, parts.budget)))
-        if all(after > before + 0.01 for before, after in itertools.pairwise(worths)):
+        less = parts.worth(reference(value, price, parts.budget - 1))  # the best spends all
+        if less < worths[-1] - 0.01 and all(
+            after > before + 0.01 for before, after in itertools.pairwise(worths)
+        ):
             return parts
 
 

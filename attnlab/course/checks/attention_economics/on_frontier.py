@@ -159,13 +159,15 @@ def _of_equal_cost(draw: Draw) -> Models:
     correct = _answers(draw, (150, 6), (best - 50, 6), (best, 6), (best + 60, 6), (best + 30, 6))
     rows = [0, 1, 2, 2, 3, 3, 4]  # two pairs of equals, the first of each counts
     cost = [low, middle, middle, middle, high, high, top]
-    order = torch.randperm(7, generator=draw.generator).numpy()
-    return Models([cost[place] for place in order], correct[np.array(rows)[order]])
+    while True:
+        order = torch.randperm(7, generator=draw.generator).tolist()
+        if order.index(1) < min(order.index(2), order.index(3)):  # of one cost the worst first
+            return Models([cost[place] for place in order], correct[np.array(rows)[order]])
 
 
 def _nested(draw: Draw) -> Models:
-    start = draw.whole(200, 300)
-    rights = [start, start + 9, start + 18, start + 16, start + 27]
+    start = draw.whole(190, 210)
+    rights = [start, start + 9, start + 18, start + 16, start + 36]
     return Models(_costs(draw, 5), _answers(draw, *((right, 0) for right in rights))).shuffled(draw)
 
 

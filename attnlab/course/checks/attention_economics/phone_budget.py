@@ -253,7 +253,7 @@ def _of_95(lengths: list[int]) -> int:
 
 def _designing(
     room: Callable[[float, float], Any] = _left,
-    stored: Callable[[float, float], float] = lambda left, size: left * 4 / size,
+    stored: Callable[[Any, float], float] = lambda left, size: left * 4 / size,
     time: Callable[[float, float, float], Any] = lambda whole, other, slower: (
         (whole - other) / slower
     ),
