@@ -11,6 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnlab.course.checks.attention_economics.buying import (
+    RULES,
+    Prices,
+    Values,
+    again_and_again,
+    all_sets,
+    buying,
+    by_amounts,
+    by_price,
+    by_ratio,
+    by_value,
+    crosses_out,
+    must_be_spent,
+    never_remembered,
+    sorted_first,
+    until_too_dear,
+)
 from attnlab.course.checks.examiner import (
     CHANGES_LIST,
     Answer,
@@ -26,10 +43,6 @@ from attnlab.course.checks.examiner import (
     require,
     where,
 )
-
-Values = list[float]
-Prices = list[int]
-Choice = Callable[[Values, Prices, int], Any]
 
 MASK = (
     "The result holds {found}; the numbers of the parts are asked for, from 0.\n"
@@ -308,219 +321,94 @@ def _named(chosen: Any) -> str:
 # --- What learners write instead -----------------------------------------------------------------
 
 
-def _greedy(key: Callable[[float, int], float], stops: bool = False) -> Choice:
-    """Buys one part after the other, by a rule of thumb."""
-
-    def answer(value: Values, price: Prices, budget: int) -> list[int]:
-        chosen = []
-        for part in sorted(range(len(value)), key=lambda part: key(value[part], price[part])):
-            if value[part] > 0 and price[part] <= budget:
-                chosen.append(part)
-                budget -= price[part]
-            elif stops and value[part] > 0:
-                break
-        return chosen
-
-    return answer
-
-
-def _ratio(value: float, price: int) -> float:
-    return -value / price if price else -float("inf")
-
-
-_by_ratio = _greedy(_ratio)
-_by_value = _greedy(lambda value, price: -value)
-_by_price = _greedy(lambda value, price: price)
-_until_too_dear = _greedy(_ratio, stops=True)
-RULES = (_by_ratio, _until_too_dear, _by_value, _by_price)
-
-
-def _buying(
-    of: Callable[[float, int], bool] = lambda value, price: True,
-    amounts: Callable[[int], int] = lambda budget: budget,
-    worth: Callable[[float], float] = lambda value: value,
-    start: Callable[[int], float] = lambda amount: 0.0,
-    better: Callable[[float, float], bool] = lambda with_part, without: with_part > without,
-    out: Callable[[list[int], Values, Prices, int], Any] = lambda chosen, *given: chosen,
-    pays: Callable[[int, int], int] = lambda left, price: left - price,
-) -> Choice:
-    """Dynamic programming with a part exchanged."""
-
-    def answer(value: Values, price: Prices, budget: int) -> Any:
-        size = amounts(budget)
-        best = [start(amount) for amount in range(size + 1)]
-        taken = []
-        for each, cost in zip(value, price, strict=True):
-            row = [
-                of(each, cost)
-                and cost <= amount
-                and better(best[amount - cost] + worth(each), best[amount])
-                for amount in range(size + 1)
-            ]
-            best = [
-                best[amount - cost] + worth(each) if row[amount] else best[amount]
-                for amount in range(size + 1)
-            ]
-            taken.append(row)
-        left, chosen = size, []
-        for part in reversed(range(len(value))):
-            if left >= 0 and taken[part][left]:
-                chosen.append(part)
-                left = pays(left, price[part])
-        return out(chosen[::-1], value, price, budget)
-
-    return answer
-
-
-_right = _buying()
-
-
-def _again_and_again(value: Values, price: Prices, budget: int) -> list[int]:
-    """One row of amounts, filled upwards: a part meets itself."""
-    best: list[tuple[float, list[int]]] = [(0.0, []) for _ in range(budget + 1)]
-    for part, (each, cost) in enumerate(zip(value, price, strict=True)):
-        for amount in range(cost, budget + 1):
-            given, chosen = best[amount - cost]
-            if given + each > best[amount][0]:
-                best[amount] = given + each, [*chosen, part]
-    return best[budget][1]
-
-
-def _all_sets(value: Values, price: Prices, budget: int) -> list[int]:
-    most, found = 0.0, []
-    for size in range(len(value) + 1):
-        for chosen in itertools.combinations(range(len(value)), size):
-            if sum(price[part] for part in chosen) <= budget:
-                given = sum(value[part] for part in chosen)
-                if given > most:
-                    most, found = given, list(chosen)
-    return found
-
-
-def _never_remembered(value: Values, price: Prices, budget: int) -> list[int]:
-    def best(part: int, left: int) -> tuple[float, list[int]]:
-        if part == len(value):
-            return 0.0, []
-        without = best(part + 1, left)
-        if price[part] > left:
-            return without
-        given, chosen = best(part + 1, left - price[part])
-        return max(without, (given + value[part], [part, *chosen]))
-
-    return best(0, budget)[1]
-
-
-def _sorted_first(value: Values, price: Prices, budget: int) -> list[int]:
-    order = sorted(range(len(value)), key=lambda part: _ratio(value[part], price[part]))
-    value, price = [value[part] for part in order], [price[part] for part in order]
-    return list(_right(value, price, budget))
-
-
-def _crosses_out(value: Values, price: Prices, budget: int) -> Any:
-    chosen = _right(value, price, budget)
-    for part in chosen:
-        value[part] = 0.0
-    return chosen
-
-
-def _must_be_spent(value: Values, price: Prices, budget: int) -> Any:
-    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
-    for part, (each, cost) in enumerate(zip(value, price, strict=True)):
-        for amount, (given, chosen) in list(best.items()):
-            bought = given + each, [*chosen, part]
-            if amount + cost <= budget:
-                best[amount + cost] = max(bought, best.get(amount + cost, bought))
-    return best[max(best)][1]
-
-
 MISTAKES = [
     Mistake(
-        _by_ratio,
+        by_ratio,
         "You buy what gives most for its price, one part after the other, and in the end a "
         "rest of the budget is left that fits nothing.\nWhich two choices are there for each part, "
         "whatever its price?",
     ),
     Mistake(
-        _until_too_dear,
+        until_too_dear,
         "You buy what gives most for its price, and stop at the first part that is too dear.\n"
         "Could others still be bought, and would another set give more?",
     ),
     Mistake(
-        _by_value,
+        by_value,
         "You buy what gives most, one part after the other, whatever it costs.\nCould two cheaper "
         "parts give more than a dear one?",
     ),
     Mistake(
-        _by_price,
+        by_price,
         "You buy the cheapest parts first, whatever they give.\nCould fewer parts give more?",
     ),
     Mistake(
-        _buying(better=lambda with_part, without: True),
+        buying(better=lambda with_part, without: True),
         "Every part is bought that is affordable, from the last one on.\nWhat do you compare "
         "before you buy?",
     ),
     Mistake(
-        _buying(amounts=lambda budget: max(budget - 1, 0)),
+        buying(amounts=lambda budget: max(budget - 1, 0)),
         "One unit of the budget is never spent.\nHow many amounts are there from 0 to the budget?",
     ),
     Mistake(
-        _buying(worth=lambda value: 1.0),
+        buying(worth=lambda value: 1.0),
         "You buy as many parts as possible, whatever they give.\nWhere does `value` come in?",
     ),
     Mistake(
-        _buying(worth=lambda value: int(value)),
+        buying(worth=lambda value: int(value)),
         "What follows the decimal point of a value is lost.\nWhich numbers have to be whole here, "
         "values or prices?",
     ),
     Mistake(
-        _buying(of=lambda value, price: price > 0),
+        buying(of=lambda value, price: price > 0),
         "A part that costs nothing is left out.\nWhat do you ask of a price before you buy?",
     ),
     Mistake(
-        lambda value, price, budget: [] if budget == 0 else _right(value, price, budget),
+        lambda value, price, budget: [] if budget == 0 else by_amounts(value, price, budget),
         "With a budget of 0 nothing is bought, though some parts cost nothing.\nDoes your function "
         "return too early?",
     ),
     Mistake(
-        _buying(worth=abs),
+        buying(worth=abs),
         "Parts with a negative value are bought as if it were positive.\nWhat do they do to the "
         "sum?",
     ),
     Mistake(
         lambda value, price, budget: (
-            list(range(len(value))) if sum(price) <= budget else _right(value, price, budget)
+            list(range(len(value))) if sum(price) <= budget else by_amounts(value, price, budget)
         ),
         "Where the budget is large enough all parts are bought, also those that do harm.\nWhat do "
         "they give?",
     ),
     Mistake(
-        _must_be_spent,
+        must_be_spent,
         "The budget is spent as far as possible, even on parts that give less or do harm.\n"
         "May a rest be left?",
     ),
     Mistake(
-        _sorted_first,
+        sorted_first,
         "The right parts are bought, but their numbers are those after sorting.\nWhich number had "
         "a part when it was given to you?",
     ),
-    Mistake(_again_and_again, TWICE, compared=False),
-    Mistake(_buying(pays=lambda left, price: left), TOO_DEAR, compared=False),
+    Mistake(again_and_again, TWICE, compared=False),
+    Mistake(buying(pays=lambda left, price: left), TOO_DEAR, compared=False),
     Mistake(
-        _buying(out=lambda chosen, value, *rest: [part in chosen for part in range(len(value))]),
+        buying(out=lambda chosen, value, *rest: [part in chosen for part in range(len(value))]),
         MASK,
         compared=False,
     ),
     Mistake(
-        _buying(out=lambda chosen, value, *rest: [value[part] for part in chosen]),
+        buying(out=lambda chosen, value, *rest: [value[part] for part in chosen]),
         MASK,
         compared=False,
     ),
     Mistake(
-        _buying(out=lambda chosen, *given: [part + 1 for part in chosen]), NO_PART, compared=False
+        buying(out=lambda chosen, *given: [part + 1 for part in chosen]), NO_PART, compared=False
     ),
-    Mistake(_all_sets, TRIES_ALL, compared=False),
-    Mistake(_never_remembered, TRIES_ALL, compared=False),
-    Mistake(_crosses_out, CHANGES_LIST, compared=False),
+    Mistake(all_sets, TRIES_ALL, compared=False),
+    Mistake(never_remembered, TRIES_ALL, compared=False),
+    Mistake(crosses_out, CHANGES_LIST, compared=False),
 ]
 
 EXERCISE = Exercise("knapsack", "attention_economics", 3, check, mistakes=MISTAKES)
