@@ -64,7 +64,7 @@ DOUBLES = (
 )
 TRIES_ALL = (
     "{parts} parts and a budget of {budget} take more than {limit:,} steps, and each further part "
-    "doubles them: 72 parts would take longer than the sun will shine.\n"
+    "doubles them: 72 parts would take millions of years.\n"
     "How many different amounts can be left, and what need you remember for each?"
 )
 
