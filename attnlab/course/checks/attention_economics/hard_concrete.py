@@ -101,16 +101,14 @@ def check(answer: Answer, draw: Draw) -> Held:
         _gradient(answer, given(3, gates=8), pick, what)
     yield "gradients as small steps have them, 0 where a gate is clipped"
 
-    closed = Call(torch.tensor([-90.0, 90.0, -200.0, 200.0]), torch.full((4,), 0.5))
-    for pick in (0, 1):
-        read = _read(pick)
-        leaf = closed.arguments[0].clone().requires_grad_()
-        result = answer(leaf, closed.arguments[1])
-        right = read(closed.of(reference), closed.of(reference))
-        found = a_tensor(a_pair(result, "gates", "chances")[pick], (4,), may_be_nan=True)
+    log_alpha, middle = torch.tensor([-90.0, 90.0, -200.0, 200.0]), torch.full((4,), 0.5)
+    for pick, sure in enumerate(reference(log_alpha, middle)):
+        leaf = log_alpha.clone().requires_grad_()
+        result = a_pair(answer(leaf, middle), "gates", "chances")[pick]
+        result = a_tensor(result, (4,), may_be_nan=True)
         with where("For gates that are very surely open or closed:"):
-            require(torch.allclose(found.double(), right, atol=1e-5), VERY_SURE)
-            (slope,) = backward(found, [leaf], torch.ones_like(found))
+            require(torch.allclose(result.double(), sure, atol=1e-5), VERY_SURE)
+            (slope,) = backward(result, [leaf], torch.ones_like(result))
             require(slope is not None and bool(slope.isfinite().all()), GRADIENT_LOST)
     yield "gates that are very surely open or closed"
 

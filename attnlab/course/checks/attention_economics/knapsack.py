@@ -249,7 +249,7 @@ class _Counted(float):
 def _steps(answer: Answer, draw: Draw) -> None:
     """Fail where the number of steps doubles with each part."""
     count, budget = 18, 40
-    value = [_Counted(0.5 + draw.uniform()) for _ in range(count)]
+    value: Values = [_Counted(0.5 + draw.uniform()) for _ in range(count)]
     price = [draw.whole(2, 6) for _ in range(count)]
     limit = 40 * count * budget
     told = TRIES_ALL.format(parts=count, budget=budget, limit=limit)
