@@ -400,18 +400,6 @@ def audited_around_the_ratio(record):
     return ratio, ratio * math.exp(-error), ratio * math.exp(error)
 
 
-def audited_by_rounds(record):
-    """Medians of the rounds are drawn again, not pairs."""
-    ratio, _, _ = audited_by_merging(record)
-    warm = record[record["round"] > 0]
-    old, new = (warm[warm["model"] == model] for model in ("old", "new"))
-    pairs = old.merge(new, on=["round", "text", "threads"])
-    rounds = pairs.groupby("round")[["ms_x", "ms_y"]].median().to_numpy()
-    drawn = rounds[np.random.default_rng(0).integers(len(rounds), size=(1000, len(rounds)))]
-    medians = np.median(drawn, axis=1)
-    return ratio, *np.quantile(medians[:, 0] / medians[:, 1], [0.025, 0.975])
-
-
 def audited_without_all_threads(record):
     """Drops every round in which threads differ anywhere."""
     counts = record.groupby("round")["threads"].nunique()
@@ -622,7 +610,6 @@ WRONG = {
     "audit": [
         (audited_as_a_speed_up_in_per_cent, "times as fast"),
         (audited_around_the_ratio, "but not its interval"),
-        (audited_by_rounds, "but not its interval"),
         (audited_without_all_threads, "times as fast"),
         (audited_in_the_order_of_rows, "different texts"),
         (audited_with_nan, "Nothing in this record"),
