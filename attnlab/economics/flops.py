@@ -13,7 +13,7 @@ from attnlab.economics.shapes import (
     encoder_decoder_size,
 )
 from attnlab.errors import AttnlabError
-from attnlab.transformer import flops_of
+from attnlab.transformer import active_heads, flops_of
 
 __all__ = ["crossing", "flops", "flops_by_part", "growth"]
 
@@ -83,9 +83,10 @@ def flops_by_part(
 def _of_encoder_decoder(shape: Sizes, tokens: int, target: int, batch: int) -> dict[str, int]:
     size = encoder_decoder_size(shape)
     counted = dict(flops_of(size, tokens, target, batch).itertuples(index=False))
-    pairs = size["encoder_layers"] * tokens * tokens
-    pairs += size["decoder_layers"] * (target * target + target * tokens)
-    scores = 4 * batch * pairs * size["d_model"]
+    heads = {kind: sum(map(len, layers)) for kind, layers in active_heads(size).items()}
+    pairs = {"encoder": tokens * tokens, "decoder": target * target, "cross": target * tokens}
+    scored = sum(heads[kind] * pairs[kind] for kind in heads)
+    scores = 4 * batch * scored * (size["d_model"] // size["heads"])
     attention = sum(count for part, count in counted.items() if "attention" in part)
     networks = sum(count for part, count in counted.items() if "feed-forward" in part)
     counts = (0, attention - scores, scores, networks, counted["output"])

@@ -18,7 +18,7 @@ from attnlab import heads
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, DataError
-from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
+from attnlab.heads.settings import HeadSettings, Seq2SeqSettings
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 
 __all__ = ["HardConcrete", "HeadGates", "l2_penalty", "learn_gates"]
@@ -108,9 +108,11 @@ class HeadGates(nn.Module):
     def __init__(self, model: Any, openness: float = 0.9, temperature: float = 2 / 3):
         super().__init__()
         if isinstance(model, Seq2SeqTransformer):
-            count, layers = model.size["heads"], (len(model.encoder), len(model.decoder))
-            sizes = dict(zip(KINDS, (layers[0], layers[1], layers[1]), strict=True))
-            present = {kind: torch.ones(size, count) for kind, size in sizes.items()}
+            present = {}
+            for kind, layers in model.active.items():
+                present[kind] = torch.zeros(len(layers), model.size["heads"])
+                for layer, active in enumerate(layers):
+                    present[kind][layer, active] = 1
         else:
             own = torch.ones(heads.size(model))
             for layer, head in heads.removed(model):

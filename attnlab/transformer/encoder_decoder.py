@@ -10,6 +10,7 @@ vocabulary. A mask is bool everywhere and True where attention is allowed.
 torch.Size([1, 4, 30])
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ from attnlab.errors import ModelError, TensorError, suggest
 from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
 from attnlab.transformer.cache import Memory, Seen
 from attnlab.transformer.layers import DecoderLayer, Embedding, EncoderLayer, HeadTensors
+from attnlab.transformer.pruning import by_number, remove
+from attnlab.transformer.sizes import active_heads
 
 
 @dataclass
@@ -60,6 +63,8 @@ class Seq2SeqTransformer(nn.Module):
     padding : id of padding; masked in attention, and not counted in the loss
     label_smoothing : share of the target probability that is spread evenly over all tokens
     fused : use torch's fused attention where no weights are asked for
+    removed : heads that it does not have, triples (kind, layer, head) as for `transformer.prune`;
+        the others keep their numbers
 
     Attributes
     ----------
@@ -85,11 +90,12 @@ class Seq2SeqTransformer(nn.Module):
         padding: int = 0,
         label_smoothing: float = 0.0,
         fused: bool = False,
+        removed: Iterable[Sequence[Any]] = (),
     ):
         super().__init__()
         self.size: dict[str, Any] = {
             name: value for name, value in locals().items() if name not in ("self", "__class__")
-        }
+        } | {"removed": []}
         _check_size(self.size)
         self.padding, self.label_smoothing = padding, label_smoothing
         layer = (d_model, heads, feed_forward, dropout, norm, fused)
@@ -110,6 +116,7 @@ class Seq2SeqTransformer(nn.Module):
             self.output.weight = self.target_embedding.tokens.weight
         if tie == "all":
             self.source_embedding.tokens.weight = self.target_embedding.tokens.weight
+        remove(self, removed)
 
     def forward(
         self,
@@ -133,7 +140,7 @@ class Seq2SeqTransformer(nn.Module):
         seen: tuple[Seen | None, Seen | None] = ([], []) if return_weights else (None, None)
         logits = self.decode(target, memory, seen)
         kinds = zip(KINDS, (memory.seen, *seen), strict=True)
-        attention = {kind: layers for kind, layers in kinds if layers is not None}
+        attention = {kind: self._numbered(kind, part) for kind, part in kinds if part is not None}
         return Seq2SeqOutput(logits, self._loss(logits, labels), attention)
 
     def encode(
@@ -148,7 +155,7 @@ class Seq2SeqTransformer(nn.Module):
         mask = (source != self.padding)[:, None]  # (B, 1, S)
         x = self.source_embedding(source)
         for index, layer in enumerate(self.encoder):
-            x = layer(x, mask, _head_tensors(settings, "encoder", index, x), seen)
+            x = layer(x, mask, self._head_tensors(settings, "encoder", index, x), seen)
         x = self.encoder_norm(x)
         keys_values = [layer.cross_attention.project(x) for layer in self.decoder]
         return Memory(x, mask, keys_values, settings, seen=seen)
@@ -179,15 +186,51 @@ class Seq2SeqTransformer(nn.Module):
             mask = combine_masks(mask, (target != self.padding)[:, None])  # (B, T, T)
         for index, layer in enumerate(self.decoder):
             cache = None if memory.caches is None else memory.caches[index]
-            heads = tuple(_head_tensors(memory.settings, kind, index, x) for kind in KINDS[1:])
+            heads = tuple(self._head_tensors(memory.settings, kind, index, x) for kind in KINDS[1:])
             x = layer(x, memory.keys_values[index], mask, memory.mask, cache, heads, seen)
         if memory.caches is not None:
             memory.length = length
         return self.output(self.decoder_norm(x))
 
+    @property
+    def active(self) -> dict[str, list[list[int]]]:
+        """The heads that are there: by kind, for each layer those that were not removed."""
+        return active_heads(self.size)
+
+    def attention_modules(self) -> dict[str, list[Any]]:
+        """The attention of every layer, by kind: "encoder", "decoder" and "cross"."""
+        return {
+            "encoder": [layer.attention for layer in self.encoder],
+            "decoder": [layer.attention for layer in self.decoder],
+            "cross": [layer.cross_attention for layer in self.decoder],
+        }
+
     def neutral_settings(self) -> Seq2SeqSettings:
         """Settings that leave this model as it is."""
         return Seq2SeqSettings.neutral(len(self.encoder), len(self.decoder), self.size["heads"])
+
+    def _head_tensors(
+        self, settings: Seq2SeqSettings | None, kind: str, layer: int, like: Tensor
+    ) -> HeadTensors | None:
+        """Scale and temperature of the heads of one layer, as `MultiHeadAttention` takes them."""
+        if settings is None:
+            return None
+        heads: HeadSettings = getattr(settings, kind)
+        parts = {name: getattr(heads, name)[..., layer, :] for name in ("scale", "temperature")}
+        if self.size["removed"]:
+            active = self.active[kind][layer]
+            parts = {name: part[..., active] for name, part in parts.items()}
+        return {name: part.to(like) for name, part in parts.items()}
+
+    def _numbered(self, kind: str, seen: Seen) -> Seen:
+        """Weights and values of each layer with zeros for heads that were removed."""
+        return [
+            (
+                by_number(weights, active, self.size["heads"]),
+                by_number(values, active, self.size["heads"]),
+            )
+            for (weights, values), active in zip(seen, self.active[kind], strict=True)
+        ]
 
     def _loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         if labels is None:
@@ -205,16 +248,6 @@ class Seq2SeqTransformer(nn.Module):
             ignore_index=self.padding,
             label_smoothing=self.label_smoothing,
         )
-
-
-def _head_tensors(
-    settings: Seq2SeqSettings | None, kind: str, layer: int, like: Tensor
-) -> HeadTensors | None:
-    """Scale and temperature of the heads of one layer, as `MultiHeadAttention` takes them."""
-    if settings is None:
-        return None
-    heads: HeadSettings = getattr(settings, kind)
-    return {name: getattr(heads, name)[..., layer, :].to(like) for name in ("scale", "temperature")}
 
 
 def _check_ids(name: str, ids: Tensor) -> None:

@@ -4,6 +4,21 @@ from typing import Any
 
 import pandas as pd
 
+from attnlab.heads.settings import KINDS
+
+
+def active_heads(size: dict[str, Any]) -> dict[str, list[list[int]]]:
+    """Return which heads a model of this size has: by kind, for each layer those not removed."""
+    encoders, decoders = size["encoder_layers"], size["decoder_layers"]
+    gone = {tuple(head) for head in size.get("removed", ())}
+    return {
+        kind: [
+            [head for head in range(size["heads"]) if (kind, layer, head) not in gone]
+            for layer in range(layers)
+        ]
+        for kind, layers in zip(KINDS, (encoders, decoders, decoders), strict=True)
+    }
+
 
 def parameters_of(size: dict[str, Any]) -> pd.DataFrame:
     """Count the parameters of a model of this size by formula.
@@ -18,7 +33,12 @@ def parameters_of(size: dict[str, Any]) -> pd.DataFrame:
     """
     d, wide = size["d_model"], size["feed_forward"]
     encoders, decoders = size["encoder_layers"], size["decoder_layers"]
-    attention = 4 * (d * d + d)  # query, key, value, output, each with its bias
+    active, head_width = active_heads(size), d // size["heads"]
+
+    def attention(kind: str) -> int:  # query, key, value, output, each with its bias
+        inside = sum(map(len, active[kind])) * head_width
+        return 3 * (d * inside + inside) + inside * d + len(active[kind]) * d
+
     network = d * wide + wide + wide * d + d
     norm = 2 * d
     positions = size["max_length"] * d if size["positions"] == "learned" else 0
@@ -29,10 +49,10 @@ def parameters_of(size: dict[str, Any]) -> pd.DataFrame:
         {
             "source embedding": (0 if size["tie"] == "all" else source) + positions,
             "target embedding": target + positions,
-            "encoder self-attention": encoders * attention,
+            "encoder self-attention": attention("encoder"),
             "encoder feed-forward": encoders * network,
-            "decoder self-attention": decoders * attention,
-            "decoder cross-attention": decoders * attention,
+            "decoder self-attention": attention("decoder"),
+            "decoder cross-attention": attention("cross"),
             "decoder feed-forward": decoders * network,
             "norms": (2 * encoders + 3 * decoders) * norm + 2 * last,
             "output": target if size["tie"] == "none" else 0,
@@ -61,19 +81,21 @@ def flops_of(
     d, wide = size["d_model"], size["feed_forward"]
     encoders, decoders = size["encoder_layers"], size["decoder_layers"]
     s, t = source_tokens, target_tokens
+    active, head_width = active_heads(size), d // size["heads"]
 
-    def attention(queries: int, keys: int) -> int:
-        projections = 2 * queries * d * d + 2 * keys * d * d  # query and output; key and value
-        return 2 * (projections + 2 * queries * keys * d)  # scores, and weights times values
+    def attention(kind: str, queries: int, keys: int) -> int:
+        inside = sum(map(len, active[kind])) * head_width
+        projections = 2 * (queries + keys) * d * inside  # query and output; key and value
+        return 2 * (projections + 2 * queries * keys * inside)  # scores, and weights times values
 
     def network(tokens: int) -> int:
         return 2 * 2 * tokens * d * wide
 
     counts = {
-        "encoder self-attention": encoders * attention(s, s),
+        "encoder self-attention": attention("encoder", s, s),
         "encoder feed-forward": encoders * network(s),
-        "decoder self-attention": decoders * attention(t, t),
-        "decoder cross-attention": decoders * attention(t, s),
+        "decoder self-attention": attention("decoder", t, t),
+        "decoder cross-attention": attention("cross", t, s),
         "decoder feed-forward": decoders * network(t),
         "output": 2 * t * d * size["target_vocabulary"],
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from attnlab.datasets.pairs import ParallelDataset
-from attnlab.heads.settings import KINDS, Seq2SeqSettings
+from attnlab.heads.settings import Seq2SeqSettings
 from attnlab.statistics import paired_test
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def exact_match(
 def ablate_heads(
     translator: "Translator", pairs: ParallelDataset, scale: float = 0.0
 ) -> pd.DataFrame:
-    """Ablate every head of every kind, one at a time, and translate again.
+    """Ablate every head of every kind that is there, one at a time, and translate again.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def ablate_heads(
     of all pairs for each head.
     """
     before, rows = exact_match(translator, pairs), []
-    for kind, heads in zip(KINDS, translator.settings(), strict=True):
-        for layer, head in np.ndindex(*heads.scale.shape):
+    for kind, layers in translator.model.active.items():
+        for layer, head in ((layer, head) for layer, own in enumerate(layers) for head in own):
             settings = translator.settings()
             getattr(settings, kind).scale[layer, head] = scale
             after = exact_match(translator, pairs, settings)

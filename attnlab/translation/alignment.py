@@ -81,8 +81,10 @@ def _judged(
         for step, span in enumerate(target_spans):
             if not _overlap(span, characters):
                 continue
-            for (layer, head), token in np.ndenumerate(strongest[:, :, step]):
-                yield layer, head, field, int(token) in wanted, len(wanted) / len(source_spans)
+            for layer, heads in enumerate(translator.model.active["cross"]):
+                for head in heads:
+                    right = int(strongest[layer, head, step]) in wanted
+                    yield layer, head, field, right, len(wanted) / len(source_spans)
 
 
 def _overlap(span: Span, other: Span) -> bool:

@@ -47,13 +47,16 @@ def attention_maps(
     source_tokens, target_tokens = source_words.tokens(source), target_words.tokens(target)
     special = [torch.tensor([token in MARKS for token in row]) for row in (source, decoder_input)]
     pictures = {}
-    for kind, modules in attention_modules(translator.model).items():
+    for kind, modules in translator.model.attention_modules().items():
+        active = translator.model.active[kind]
         heads = getattr(settings, kind)
         weights = torch.stack([layer[0][0] for layer in output.attention[kind]]).float().cpu()
         norms = torch.stack(
             [
-                value_norms(_out_proj(module), layer[1])[0]
-                for module, layer in zip(modules, output.attention[kind], strict=True)
+                _value_norms(module, layer[1], present)[0]
+                for module, layer, present in zip(
+                    modules, output.attention[kind], active, strict=True
+                )
             ]
         ).cpu()  # (L, H, keys)
         contributions = weights * heads.scale.detach()[:, :, None, None] * norms[:, :, None]
@@ -96,18 +99,13 @@ def read(
     return output
 
 
-def _out_proj(module: MultiHeadAttention) -> Tensor:
-    """The matrix of an output projection, adapters and the like included."""
-    return effective_weight(module.output, module.output.in_features)
-
-
-def attention_modules(model: Seq2SeqTransformer) -> dict[str, list[MultiHeadAttention]]:
-    """The attention of every layer, by kind: "encoder", "decoder" and "cross"."""
-    return {
-        "encoder": [layer.attention for layer in model.encoder],
-        "decoder": [layer.attention for layer in model.decoder],
-        "cross": [layer.cross_attention for layer in model.decoder],
-    }
+def _value_norms(module: MultiHeadAttention, values: Tensor, active: list[int]) -> Tensor:
+    """`value_norms` of all heads, (B, H, T), adapters included; 0 for heads that were removed."""
+    norms = values.new_zeros(values.shape[:3])
+    if active:
+        out_proj = effective_weight(module.output, module.output.in_features)
+        norms[:, active] = value_norms(out_proj, values[:, active]).to(norms)
+    return norms
 
 
 def value_norms(output: Tensor, values: Tensor) -> Tensor:

@@ -538,6 +538,7 @@ SIZES = [
     {"positions": "learned", "encoder_layers": 1, "heads": 2},
     {"tie": "all", "source_vocabulary": 13, "d_model": 24, "feed_forward": 7},
     {"decoder_layers": 1, "fused": True, "positions": "learned", "tie": "none", "max_length": 40},
+    {"removed": [("encoder", 1, 0), ("cross", 2, 3), *(("decoder", 0, head) for head in range(4))]},
 ]
 
 
@@ -551,6 +552,7 @@ def test_parameters_by_formula_are_those_that_the_model_has(changes):
         return sum(one.numel() for module in modules for one in module.parameters())
 
     assert table["decoder cross-attention"] == counted(*(e.cross_attention for e in model.decoder))
+    assert table["decoder self-attention"] == counted(*(e.attention for e in model.decoder))
     assert table["encoder feed-forward"] == counted(*(e.feed_forward for e in model.encoder))
     norms = [one for one in model.modules() if isinstance(one, nn.LayerNorm)]
     assert table["norms"] == counted(*norms)

@@ -1,0 +1,189 @@
+"""Remove heads of an encoder-decoder for good, and build settings of heads into its weights."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.attention import MultiHeadAttention
+from attnlab.errors import ModelError, suggest
+from attnlab.heads.settings import KINDS, Seq2SeqSettings
+
+if TYPE_CHECKING:
+    from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+
+Head = tuple[str, int, int]  # kind, layer, head
+
+
+class NoHeads(nn.Module):
+    """Stands for an attention without heads: the bias of its output projection is all it adds.
+
+    Parameters
+    ----------
+    attention : MultiHeadAttention that it takes the place of
+    """
+
+    heads = 0
+
+    def __init__(self, attention: MultiHeadAttention):
+        super().__init__()
+        self.bias = attention.output.bias
+        self.head_width = attention.query.out_features // attention.heads
+
+    def project(self, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of no head, shape (B, 0, T_k, D)."""
+        empty = key.new_empty(len(key), 0, key.shape[1], self.head_width)
+        return empty, empty
+
+    def forward(
+        self,
+        query: Tensor,
+        *,
+        projected: tuple[Tensor, Tensor],
+        return_weights: bool = False,
+        **settings: Any,
+    ) -> Any:
+        """Return the bias for each query, shape (B, T_q, E), and the weights of no head."""
+        output = self.bias.expand(*query.shape[:2], -1)
+        if not return_weights:
+            return output
+        return output, query.new_empty(len(query), 0, query.shape[1], projected[0].shape[2])
+
+
+def prune(model: "Seq2SeqTransformer", heads: Iterable[Head]) -> "Seq2SeqTransformer":
+    """Remove heads for good and return a new, smaller model; the one given stays as it is.
+
+    The rows of query, key and value and the columns of the output projection that belong to the
+    heads are cut out, so the answer equals that of the same model with those heads at scale 0. All
+    heads of a layer may go. Head numbers do not shift: the others keep theirs.
+
+    Parameters
+    ----------
+    model : Seq2SeqTransformer
+    heads : triples (kind, layer, head), kind "encoder", "decoder" or "cross". Heads removed earlier
+        may be named again.
+
+    Raises
+    ------
+    ModelError : a head that the model does not have
+
+    Examples
+    --------
+    >>> from attnlab.transformer import Seq2SeqTransformer
+    >>> model = Seq2SeqTransformer(20, 30, d_model=16, heads=4)
+    >>> smaller = prune(model, [("cross", 0, 1), ("cross", 0, 3)])
+    >>> smaller.active["cross"], smaller.size["removed"]
+    ([[0, 2], [0, 1, 2, 3]], [['cross', 0, 1], ['cross', 0, 3]])
+    """
+    smaller = copy.deepcopy(model)
+    remove(smaller, [*smaller.size["removed"], *heads])
+    return smaller
+
+
+@torch.no_grad()
+def build_in(model: "Seq2SeqTransformer", settings: Seq2SeqSettings) -> "Seq2SeqTransformer":
+    """Return a new model that answers without settings as the one given does with them.
+
+    Heads at scale 0 are removed, see `prune`. Any other scale is multiplied into the columns of the
+    output projection, and a temperature divides the rows of the query.
+
+    Parameters
+    ----------
+    model : Seq2SeqTransformer, stays as it is
+    settings : of the heads, one for all texts
+
+    Raises
+    ------
+    SettingsError : settings of another size, or one for each row of a batch
+    """
+    layers = (len(model.encoder), len(model.decoder))
+    settings.validate(*layers, model.size["heads"])
+    for part in settings:
+        part.validate_single(*part.scale.shape[-2:])
+    built = copy.deepcopy(model)
+    for kind, modules in built.attention_modules().items():
+        part = getattr(settings, kind)
+        for layer, module in enumerate(modules):
+            if not isinstance(module, NoHeads):
+                width = module.query.out_features // module.heads
+                active = model.active[kind][layer]
+                scale, temperature = (
+                    values[layer, active].repeat_interleave(width).to(module.query.weight)
+                    for values in (part.scale, part.temperature)
+                )
+                module.output.weight *= scale
+                module.query.weight /= temperature[:, None]
+                module.query.bias /= temperature
+    silent = [
+        (kind, *head)
+        for kind, part in zip(KINDS, settings, strict=True)
+        for head in (part.scale == 0).nonzero().tolist()
+    ]
+    return prune(built, silent)
+
+
+def remove(model: "Seq2SeqTransformer", removed: Iterable[Sequence[Any]]) -> None:
+    """Cut heads out of a model, in place; ``removed`` names those that went earlier, too."""
+    wanted = sorted({(str(kind), int(layer), int(head)) for kind, layer, head in removed})
+    _refuse_unknown(model, wanted)
+    before, model.size["removed"] = model.active, [list(head) for head in wanted]
+    parents = {kind: (model.encoder if kind == "encoder" else model.decoder) for kind in KINDS}
+    for kind, layers in model.active.items():
+        name = "cross_attention" if kind == "cross" else "attention"
+        for layer, kept in enumerate(layers):
+            there = before[kind][layer]
+            if kept != there:
+                module, positions = getattr(parents[kind][layer], name), map(there.index, kept)
+                setattr(parents[kind][layer], name, _cut(module, list(positions)))
+
+
+def by_number(part: Tensor, active: Sequence[int], heads: int) -> Tensor:
+    """Give each head its number again: (B, active heads, ...) to (B, H, ...), zeros where none is.
+
+    Parameters
+    ----------
+    part : Tensor with the heads that are left on axis 1
+    active : their numbers
+    heads : H, with those that were removed
+    """
+    if len(active) == heads:
+        return part
+    whole = part.new_zeros(len(part), heads, *part.shape[2:])
+    whole[:, list(active)] = part
+    return whole
+
+
+@torch.no_grad()
+def _cut(attention: Any, kept: list[int]) -> nn.Module:
+    """Leave an attention only the rows and columns of some of the heads it has."""
+    if not kept:
+        return NoHeads(attention)
+    width = attention.query.out_features // attention.heads
+    index = torch.cat([torch.arange(width) + width * head for head in kept])
+    index = index.to(attention.query.weight.device)
+    for linear in (attention.query, attention.key, attention.value):
+        linear.weight, linear.out_features = _part(linear.weight, index, 0), len(index)
+        linear.bias = _part(linear.bias, index, 0)
+    output = attention.output
+    output.weight, output.in_features = _part(output.weight, index, 1), len(index)
+    attention.heads = len(kept)
+    return attention
+
+
+def _part(weight: nn.Parameter, index: Tensor, dim: int) -> nn.Parameter:
+    return nn.Parameter(weight.index_select(dim, index), weight.requires_grad)
+
+
+def _refuse_unknown(model: "Seq2SeqTransformer", heads: list[Head]) -> None:
+    """Raise ModelError for a head that a model does not have."""
+    layers = dict(zip(KINDS, (len(model.encoder), *2 * [len(model.decoder)]), strict=True))
+    for kind, layer, head in heads:
+        if kind not in KINDS:
+            raise ModelError(f"There is no kind {kind!r} of heads. {suggest(kind, KINDS)}")
+        if not (0 <= layer < layers[kind] and 0 <= head < model.size["heads"]):
+            raise ModelError(
+                f"There is no head ({kind!r}, {layer}, {head}) to remove: layers are 0 to "
+                f"{layers[kind] - 1}, heads 0 to {model.size['heads'] - 1}."
+            )
