@@ -8,7 +8,7 @@ from attnlab.translation import scores
 from attnlab.translation.ablation import ablate_heads, exact_match
 from attnlab.translation.alignment import alignment_accuracy
 from attnlab.translation.batches import padded
-from attnlab.translation.training import train_translator
+from attnlab.translation.training import fit, train_translator, untrained
 from attnlab.translation.translator import Translator, load_translator, translators
 
 __all__ = [
@@ -16,11 +16,13 @@ __all__ = [
     "ablate_heads",
     "alignment_accuracy",
     "exact_match",
+    "fit",
     "load_translator",
     "padded",
     "scores",
     "train_translator",
     "translators",
+    "untrained",
 ]
 
 

@@ -1,5 +1,6 @@
-"""Train a translator from nothing on pairs of texts."""
+"""Train a translator from nothing on pairs of texts, or go on with one."""
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from attnlab.datasets.splits import Splits
 from attnlab.device import as_number_format, is_main_process
 from attnlab.device import device as default_device
 from attnlab.errors import DataError, ModelError, needs
+from attnlab.heads.settings import Seq2SeqSettings
 from attnlab.training.callbacks import Callback
 from attnlab.training.checkpoint import CHECKPOINT, fingerprint
 from attnlab.training.loop import train
@@ -81,6 +83,56 @@ def train_translator(
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_finished(folder, resume, overwrite)
     full_recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
+    translator = untrained(
+        splits,
+        vocabulary=vocabulary,
+        d_model=d_model,
+        heads=heads,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        feed_forward=feed_forward,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        model=model,
+        seed=seed,
+    )
+    _train(
+        translator,
+        translator.model,
+        splits,
+        full_recipe,
+        dtype=dtype,
+        folder=folder,
+        resume=resume,
+        callbacks=callbacks,
+    )
+    if folder is not None and is_main_process():
+        translator.save(folder / FILE)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return translator
+
+
+def untrained(
+    splits: Splits,
+    *,
+    vocabulary: int = 1000,
+    d_model: int = 128,
+    heads: int = 4,
+    encoder_layers: int = 2,
+    decoder_layers: int = 2,
+    feed_forward: int = 512,
+    dropout: float = 0.1,
+    label_smoothing: float = 0.0,
+    model: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> Translator:
+    """Make a translator that knows its sub-words and nothing else, for `fit`.
+
+    Parameters
+    ----------
+    as for `train_translator`
+    """
+    _check(splits)
     source_words = Subwords.train(splits.train.sources, vocabulary)
     target_words = Subwords.train(splits.train.targets, vocabulary)
     torch.manual_seed(seed)
@@ -96,36 +148,99 @@ def train_translator(
         label_smoothing=label_smoothing,
         **{"fused": True} | (model or {}),
     )
-    translator = Translator(
-        network.to(default_device()), source_words, target_words, splits.train.name
+    return Translator(network.to(default_device()), source_words, target_words, splits.train.name)
+
+
+def fit(
+    translator: Translator,
+    splits: Splits,
+    *,
+    around: Callable[[Seq2SeqTransformer], nn.Module] | None = None,
+    choose_by: str = "dev_chrf",
+    epochs: int = 2,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    dtype: torch.dtype | str | None = None,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+    **recipe: Any,
+) -> Translator:
+    """Train a translator, new or trained before or with fewer heads; return a trained copy.
+
+    Parameters
+    ----------
+    translator : Translator, stays as it is; its sub-words must fit the texts
+    splits : of `ParallelDataset`, with train and dev parts
+    around : makes a module around the model, which is trained in its place: it takes ``source``,
+        ``target`` and ``labels`` and returns what has a ``.loss``, to which it may add a term.
+        Parameters that it adds learn ``head_lr_multiplier`` times faster. If it has
+        ``settings()``, dev is translated with what that returns.
+    choose_by : figure of dev by which the best epoch is chosen; "epoch" keeps the last
+    epochs, batch_size, learning_rate, dtype, seed, callbacks, **recipe : as for `train_translator`
+
+    Examples
+    --------
+    Retraining after heads were removed, where ``smaller`` is the model without them:
+
+    >>> pruned = translator.with_model(smaller)  # doctest: +SKIP
+    >>> translation.fit(pruned, dates, epochs=1)  # doctest: +SKIP
+    """
+    _check(splits)
+    full_recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
+    copied = translator.with_model(copy.deepcopy(translator.model))
+    trained = copied.model if around is None else around(copied.model)
+    _train(
+        copied,
+        trained,
+        splits,
+        full_recipe,
+        dtype=dtype,
+        choose_by=choose_by,
+        callbacks=callbacks,
     )
+    return copied
+
+
+def _train(
+    translator: Translator,
+    trained: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    dtype: torch.dtype | str | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    choose_by: str = "dev_chrf",
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train a translator in place, by way of what is around its model, or the model itself."""
+    network = translator.model
     data = PairBatches(translator, splits.train)
     translator.default_max_length = max(map(len, data.labels))
     if dtype is None and translator.device.type != "cuda":
         dtype = torch.float32
+    inside = {id(parameter) for parameter in network.parameters()}
+    added = [name for name, weight in trained.named_parameters() if id(weight) not in inside]
     translator.history = train(
-        network,
+        trained,
         data.lengths,
         data.batch,
-        _measuring(translator, splits.dev),
-        full_recipe,
+        _measuring(translator, splits.dev, getattr(trained, "settings", lambda: None)),
+        recipe,
         dtype=as_number_format(dtype, translator.device.type),
         folder=folder,
         resume=resume,
-        choose_by="dev_chrf",
+        choose_by=choose_by,
         identity={
             "size": network.size,
             "training_texts": fingerprint(vars(splits.train)),
             "dev_texts": fingerprint(vars(splits.dev)),
         },
+        top=added,
         callbacks=callbacks,
         learner=translator,
     )
-    network.eval()
-    if folder is not None and is_main_process():
-        translator.save(folder / FILE)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return translator
+    trained.eval()
 
 
 def _refuse_finished(folder: Path, resume: bool, overwrite: bool) -> None:
@@ -140,37 +255,46 @@ def _refuse_finished(folder: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _measuring(translator: Translator, dev: ParallelDataset) -> Callable[[], dict[str, float]]:
-    """What to measure after every epoch."""
+def _measuring(
+    translator: Translator,
+    dev: ParallelDataset,
+    settings: Callable[[], Seq2SeqSettings | None],
+) -> Callable[[], dict[str, float]]:
+    """What to measure after every epoch, with the settings of heads that there are by then."""
     with needs("lab"):
         from sacrebleu.metrics import CHRF
 
     pairs = PairBatches(translator, dev)
 
     def measure() -> dict[str, float]:
-        found = translator.translate(dev.sources)
+        with torch.no_grad():
+            heads = settings()
+        found = translator.translate(dev.sources, settings=heads)
         right = np.mean([a == b for a, b in zip(found, dev.targets, strict=True)])
         chrf = CHRF().corpus_score(found, [dev.targets]).score
         return {
             "dev_accuracy": float(right),
             "dev_chrf": chrf,
-            "dev_loss": _loss(translator, pairs),
+            "dev_loss": _loss(translator, pairs, heads),
         }
 
     return measure
 
 
-def _loss(translator: Translator, pairs: PairBatches) -> float:
+def _loss(translator: Translator, pairs: PairBatches, heads: Seq2SeqSettings | None) -> float:
     """Mean loss of a token, nats, without label smoothing."""
     total = count = 0.0
     for batch in pairs.batches():
         inputs = {name: ids.to(translator.device) for name, ids in batch.items()}
         with torch.no_grad():
-            logits = translator.model(inputs["source"], inputs["target"]).logits
+            output = translator.model(inputs["source"], inputs["target"], settings=heads)
         labels = inputs["labels"]
         total += float(
             nn.functional.cross_entropy(
-                logits.float().flatten(0, 1), labels.flatten(), ignore_index=0, reduction="sum"
+                output.logits.float().flatten(0, 1),
+                labels.flatten(),
+                ignore_index=0,
+                reduction="sum",
             )
         )
         count += float((labels != 0).sum())

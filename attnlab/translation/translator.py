@@ -82,6 +82,11 @@ class Translator:
         """Tokens a text may have, the end mark included."""
         return self.model.size["max_length"]
 
+    def with_model(self, model: Seq2SeqTransformer) -> "Translator":
+        """Return the same sub-words around another model, such as one with fewer heads."""
+        words = (self.source_words, self.target_words)
+        return Translator(model, *words, self.name, self.default_max_length, self.history)
+
     def settings(self) -> Seq2SeqSettings:
         """Neutral settings of every head: encoder, decoder and cross-attention."""
         return self.model.neutral_settings()

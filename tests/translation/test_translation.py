@@ -59,6 +59,64 @@ def test_a_translator_learns_what_is_to_be_learned(translator, splits):
     assert translator.history.chosen_by == "dev_chrf"
 
 
+def test_training_is_making_a_translator_and_fitting_it(dates):
+    translator, splits = dates
+    start = translation.untrained(splits, **SMALL)
+    before = {name: weight.clone() for name, weight in start.model.state_dict().items()}
+    fitted = translation.fit(start, splits, epochs=1)
+    for name, weight in fitted.model.state_dict().items():
+        assert torch.equal(weight, translator.model.state_dict()[name])
+        assert torch.equal(start.model.state_dict()[name], before[name])
+    assert start.history is None
+    assert fitted.history.rows[0]["dev_loss"] == translator.history.rows[0]["dev_loss"]
+    assert fitted.default_max_length == translator.default_max_length
+
+
+class Charged(torch.nn.Module):
+    """A model whose loss has a term more, with a weight of its own and with settings."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.own, self.seen = model, torch.nn.Parameter(torch.ones(())), []
+
+    def forward(self, source, target, labels):
+        output = self.model(source, target, labels)
+        squares = sum(weight.square().sum() for weight in self.model.parameters())
+        output.loss = output.loss + squares + self.own
+        return output
+
+    def settings(self):
+        self.seen.append(self.training)
+        settings = self.model.neutral_settings()
+        settings.cross.scale[:] = 0
+        return settings
+
+
+def test_what_is_around_a_model_is_trained_in_its_place(dates):
+    translator, splits = dates
+    made, asked = [], {"epochs": 3, "learning_rate": 1e-2, "choose_by": "epoch"}
+
+    def around(model):
+        made.append(Charged(model))
+        return made[0]
+
+    charged = translation.fit(translator, splits, around=around, head_lr_multiplier=9, **asked)
+    plain = translation.fit(translator, splits, **asked)
+
+    def squares(one):
+        return sum(weight.square().sum().item() for weight in one.model.parameters())
+
+    assert made[0].model is charged.model and squares(charged) < 0.8 * squares(plain)
+    moved = 1 - made[0].own.item()
+    assert 6 * 0.01 * 9 / 2 < moved < 6 * 0.01 * 9  # Adam: by the rate, six times, as it falls to 0
+    assert made[0].seen == [False] * 3
+    without = translator.settings()
+    without.cross.scale[:] = 0
+    right = translation.exact_match(charged, splits.dev, without).mean()
+    assert charged.history.rows[-1]["dev_accuracy"] == right
+    assert charged.history.chosen_by == "epoch"
+
+
 def test_the_answer_to_a_text_depends_on_no_other_text(dates):
     translator, splits = dates
     texts = splits.test.sources
