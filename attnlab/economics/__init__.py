@@ -1,8 +1,8 @@
-"""Economics: what a classifier costs, and the best one inside a budget.
+"""Economics: what a model costs, and the best one inside a budget.
 
 A `Budget` says what may be spent, `search` finds the real smaller models inside it, and its result
 the frontier around it and what one more unit of a cost would buy. What a model costs follows from
-its `Shape`.
+its `Shape`. `translators` trains translators inside limits.
 """
 
 from attnlab.economics.budgets import COSTS, Budget, costs_of
@@ -18,6 +18,14 @@ from attnlab.economics.results import SearchResult
 from attnlab.economics.searching import loop, search
 from attnlab.economics.shapes import Shape, megabytes, parameters, shape_of
 from attnlab.economics.timing import latency
+from attnlab.economics.translators import (
+    SizeSearch,
+    close_heads,
+    head_importance,
+    keep_heads,
+    sizes_inside,
+    train_within,
+)
 
 __all__ = [
     "COSTS",
@@ -31,12 +39,16 @@ __all__ = [
     "Plan",
     "SearchResult",
     "Shape",
+    "SizeSearch",
     "area_under",
+    "close_heads",
     "cost",
     "costs_of",
     "flops",
     "frontier",
+    "head_importance",
     "importance",
+    "keep_heads",
     "l2_penalty",
     "latency",
     "learn_gates",
@@ -47,6 +59,8 @@ __all__ = [
     "search",
     "shadow_prices",
     "shape_of",
+    "sizes_inside",
+    "train_within",
 ]
 
 

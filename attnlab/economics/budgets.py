@@ -127,8 +127,8 @@ class Budget:
         needed = ", ".join(f"{name}={_enough(least[name])}" for name in beyond)
         smallest = " and ".join(amount(name, least[name]) for name in beyond)
         raise AttnlabError(
-            f"Nothing fits this budget: it allows {told}, and the smallest model that is left when "
-            f"all goes that can go has {smallest}. Give at least {needed}.{hint and ' ' + hint}"
+            f"Nothing fits this budget: it allows {told}, and the smallest model that is possible "
+            f"here has {smallest}. Give at least {needed}.{hint and ' ' + hint}"
         )
 
     def __repr__(self) -> str:
