@@ -7,7 +7,7 @@ one, `alignment` and `ablation` ask what its heads do, `scores` computes BLEU, c
 from attnlab.translation import scores
 from attnlab.translation.ablation import ablate_heads, exact_match
 from attnlab.translation.alignment import alignment_accuracy
-from attnlab.translation.batches import padded
+from attnlab.translation.batches import mean_loss, padded
 from attnlab.translation.training import fit, train_translator, untrained
 from attnlab.translation.translator import Translator, load_translator, translators
 
@@ -18,6 +18,7 @@ __all__ = [
     "exact_match",
     "fit",
     "load_translator",
+    "mean_loss",
     "padded",
     "scores",
     "train_translator",

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnlab.datasets.pairs import ParallelDataset
+from attnlab.heads.settings import Seq2SeqSettings
+from attnlab.inference import evaluating
 
 if TYPE_CHECKING:
     from attnlab.translation.translator import Translator
@@ -49,6 +51,36 @@ class PairBatches:
         order = np.argsort(self.lengths, kind="stable")
         for start in range(0, len(order), size):
             yield self.batch(order[start : start + size])
+
+
+@torch.no_grad()
+def mean_loss(
+    translator: "Translator",
+    pairs: "ParallelDataset | PairBatches",
+    settings: Seq2SeqSettings | None = None,
+) -> float:
+    """Return the mean loss of a target token in nats, without label smoothing or dropout.
+
+    Parameters
+    ----------
+    translator : Translator
+    pairs : to measure on; the decoder reads the right answers (teacher forcing)
+    settings : of heads; None for neutral ones
+    """
+    data = pairs if isinstance(pairs, PairBatches) else PairBatches(translator, pairs)
+    total = count = 0.0
+    for batch in data.batches():
+        inputs = {name: ids.to(translator.device) for name, ids in batch.items()}
+        with evaluating(translator.model):
+            logits = translator.model(inputs["source"], inputs["target"], settings=settings).logits
+        labels = inputs["labels"]
+        total += float(
+            nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), labels.flatten(), ignore_index=0, reduction="sum"
+            )
+        )
+        count += float((labels != 0).sum())
+    return total / count
 
 
 def padded(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:

@@ -22,7 +22,7 @@ from attnlab.training.loop import train
 from attnlab.training.recipe import Recipe
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords
-from attnlab.translation.batches import PairBatches
+from attnlab.translation.batches import PairBatches, mean_loss
 from attnlab.translation.translator import FILE, Translator
 
 
@@ -275,30 +275,10 @@ def _measuring(
         return {
             "dev_accuracy": float(right),
             "dev_chrf": chrf,
-            "dev_loss": _loss(translator, pairs, heads),
+            "dev_loss": mean_loss(translator, pairs, heads),
         }
 
     return measure
-
-
-def _loss(translator: Translator, pairs: PairBatches, heads: Seq2SeqSettings | None) -> float:
-    """Mean loss of a token, nats, without label smoothing."""
-    total = count = 0.0
-    for batch in pairs.batches():
-        inputs = {name: ids.to(translator.device) for name, ids in batch.items()}
-        with torch.no_grad():
-            output = translator.model(inputs["source"], inputs["target"], settings=heads)
-        labels = inputs["labels"]
-        total += float(
-            nn.functional.cross_entropy(
-                output.logits.float().flatten(0, 1),
-                labels.flatten(),
-                ignore_index=0,
-                reduction="sum",
-            )
-        )
-        count += float((labels != 0).sum())
-    return total / count
 
 
 def _check(splits: Splits) -> None:

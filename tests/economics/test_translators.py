@@ -14,8 +14,6 @@ from attnlab.datasets.splits import Splits
 from attnlab.economics import Budget
 from attnlab.errors import AttnlabError, DataError
 from attnlab.heads.settings import KINDS
-from attnlab.translation.batches import PairBatches
-from attnlab.translation.training import _loss
 
 FAST = {"epochs": 3, "batch_size": 16, "gate_rate": 200}  # few steps: gates must take large ones
 SMALL = {"d_model": 16, "heads": 4, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32}
@@ -64,7 +62,7 @@ def test_the_dearer_heads_are_the_fewer_stay_open(translator, splits):
 def test_what_is_left_answers_as_the_model_with_its_gates_did(translator, splits):
     smaller = economics.close_heads(translator, splits, 0.1, **FAST)
     assert 0 < heads(smaller) < 12
-    after = _loss(smaller, PairBatches(smaller, splits.dev), None)
+    after = translation.mean_loss(smaller, splits.dev)
     assert after == pytest.approx(smaller.history.rows[-1]["dev_loss"], abs=1e-5)
     counted = sum(parameter.numel() for parameter in smaller.model.parameters())
     assert counted == economics.parameters(smaller.model.size)
@@ -88,39 +86,36 @@ def test_a_penalty_is_a_price(translator, splits, penalty):
 # --- heads that go --------------------------------------------------------------------------------
 
 
-def test_importance_is_the_slope_of_the_loss_by_the_scale(translator, splits):
-    """Measured anew with two scales about 1, one pair at a time."""
-    pairs = splits.dev.select(range(4))
-    found = economics.head_importance(translator, pairs).set_index(["kind", "layer", "head"])
-    assert len(found) == 12
-    tokens, slopes = 0, dict.fromkeys(found.index, 0.0)
-    for index in range(len(pairs)):
-        one = PairBatches(translator, pairs.select([index]))
-        count = len(one.labels[0])
-        tokens += count
-        for kind, layer, head in slopes:
-            ends = []
-            for scale in (0.99, 1.01):
-                settings = translator.settings()
-                getattr(settings, kind).scale[layer, head] = scale
-                ends.append(_loss(translator, one, settings))
-            slopes[kind, layer, head] += abs(count * (ends[1] - ends[0]) / 0.02)
-    expected = [slope / tokens for slope in slopes.values()]
-    np.testing.assert_allclose(found["importance"], expected, rtol=0.05, atol=1e-4)
+def test_importance_is_what_the_loss_rises_by_without_the_head(translator, splits):
+    found = economics.head_importance(translator, splits.dev)
+    assert len(found) == 12 and found["importance"].max() > 0.1
+    before = translation.mean_loss(translator, splits.dev)
+    for row in found.iloc[[0, 5, 11]].itertuples():
+        smaller = transformer.prune(translator.model, [(row.kind, row.layer, row.head)])
+        after = translation.mean_loss(translator.with_model(smaller), splits.dev)
+        assert row.importance == pytest.approx(after - before, abs=1e-5)
+    gone = translator.with_model(transformer.prune(translator.model, [("decoder", 0, 2)]))
+    rest = economics.head_importance(gone, splits.dev)
+    assert len(rest) == 11 and not ((rest["kind"] == "decoder") & (rest["head"] == 2)).any()
 
 
-def test_the_heads_that_give_nothing_go_first(translator, splits):
-    idle = [("encoder", 0, 1), ("decoder", 0, 3), ("cross", 0, 0)]
-    settings = translator.settings()
-    for kind, layer, head in idle:
-        getattr(settings, kind).scale[layer, head] = 1e-4  # built in: nearly nothing
-    quiet = translator.with_model(transformer.build_in(translator.model, settings))
-    smaller = economics.keep_heads(quiet, splits.train.select(range(60)), 9)
-    assert {tuple(head) for head in smaller.model.size["removed"]} == set(idle)
-    assert heads(quiet) == 12
-    fewer = economics.keep_heads(smaller, splits.train.select(range(60)), 5)
-    assert {tuple(head) for head in fewer.model.size["removed"]} > set(idle) and heads(fewer) == 5
-    assert heads(economics.keep_heads(smaller, splits.dev, 0)) == 0
+def test_of_all_heads_the_one_goes_that_is_missed_least_and_then_again(translator, splits):
+    pairs = splits.train.select(range(60))
+    expected = translator
+    for _ in range(2):
+        there = [
+            (kind, layer, head)
+            for kind, layers in expected.model.active.items()
+            for layer, own in enumerate(layers)
+            for head in own
+        ]
+        without = [transformer.prune(expected.model, [head]) for head in there]
+        losses = [translation.mean_loss(expected.with_model(one), pairs) for one in without]
+        expected = expected.with_model(without[int(np.argmin(losses))])
+    found = economics.keep_heads(translator, pairs, 10)
+    assert found.model.active == expected.model.active and heads(translator) == 12
+    assert heads(economics.keep_heads(found, pairs, 10)) == 10
+    assert heads(economics.keep_heads(found, splits.dev.select(range(4)), 0)) == 0
 
 
 def test_heads_that_cannot_stay_are_refused(translator, splits):
@@ -135,8 +130,8 @@ def test_retraining_buys_back_what_removing_heads_lost(translator, splits):
     smaller = economics.keep_heads(translator, splits.train.select(range(60)), 4)
     again = translation.fit(smaller, splits, epochs=4, batch_size=16, learning_rate=5e-3)
     assert again.model.size == smaller.model.size
-    pairs = PairBatches(smaller, splits.dev)
-    assert _loss(again, pairs, None) < _loss(smaller, pairs, None)
+    after = translation.mean_loss(again, splits.dev)
+    assert after < translation.mean_loss(smaller, splits.dev)
 
 
 def test_a_translator_without_some_heads_is_kept_drawn_and_ablated(translator, splits, tmp_path):
