@@ -74,9 +74,9 @@ def close_heads(
     splits: Splits,
     penalty: float,
     *,
-    epochs: int = 2,
+    epochs: int = 3,
     learning_rate: float = 1e-3,
-    gate_rate: float = 50.0,
+    gate_rate: float = 100.0,
     **options: Any,
 ) -> Translator:
     """Train a translator together with gates on its heads, and remove the heads that close.
