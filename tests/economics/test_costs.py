@@ -11,7 +11,7 @@ from tiny_models import CONFIGS
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import attnlab as al
-from attnlab import compression
+from attnlab import compression, transformer
 from attnlab.economics import costs as costs_module
 from attnlab.economics.costs import activations, cost
 from attnlab.economics.energy import energy
@@ -75,8 +75,12 @@ def test_a_short_number_format_takes_fewer_bytes():
     assert cost(clf, measured=False).megabytes == pytest.approx(whole / 2)
 
 
-def test_a_translator_is_counted_by_part():
+@pytest.mark.parametrize(
+    "removed", [[], [("cross", 0, 1), ("encoder", 1, 0), ("encoder", 1, 1), ("decoder", 0, 0)]]
+)
+def test_a_translator_is_counted_by_part(removed):
     made = translator()
+    made = made.with_model(transformer.prune(made.model, removed))
     found = cost(made, 5, 2, target_tokens=4, measured=False)
     expected = parameters_by_part(made.model.size)
     assert dict(zip(PARTS, found.parts["parameters"], strict=True)) == expected
