@@ -11,7 +11,7 @@ from torch import nn
 from attnlab import heads
 from attnlab.economics.gates import HardConcrete, HeadGates, l2_penalty, learn_gates
 from attnlab.errors import AttnlabError, DataError
-from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
+from attnlab.transformer import Seq2SeqTransformer, prune
 
 
 def sampled(log_alpha, draws=200_001, beta=2 / 3, low=-0.1, high=1.1):
@@ -158,3 +158,12 @@ def test_gates_need_texts_and_sense():
     for bad in ({"penalty": -1}, {"penalty": float("nan")}, {"epochs": 0}):
         with pytest.raises(AttnlabError, match="expected a penalty"):
             learn_gates(clf, data, **bad)
+
+
+def test_gates_leave_out_heads_of_an_encoder_decoder_that_were_removed():
+    whole = Seq2SeqTransformer(9, 9, d_model=8, heads=2, feed_forward=16)
+    gates = HeadGates(prune(whole, [("cross", 1, 0), ("encoder", 0, 1)]), openness=0.5)
+    assert gates.expected().item() == pytest.approx(5)
+    with torch.no_grad():
+        gates.gates["cross"].log_alpha.fill_(-9)
+    assert gates.closed() == [("cross", 0, 0), ("cross", 0, 1), ("cross", 1, 1)]
