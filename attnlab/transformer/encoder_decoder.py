@@ -140,7 +140,11 @@ class Seq2SeqTransformer(nn.Module):
         seen: tuple[Seen | None, Seen | None] = ([], []) if return_weights else (None, None)
         logits = self.decode(target, memory, seen)
         kinds = zip(KINDS, (memory.seen, *seen), strict=True)
-        attention = {kind: self._numbered(kind, part) for kind, part in kinds if part is not None}
+        attention = {
+            kind: _by_number(part, self.active[kind], self.size["heads"])
+            for kind, part in kinds
+            if part is not None
+        }
         return Seq2SeqOutput(logits, self._loss(logits, labels), attention)
 
     def encode(
@@ -154,8 +158,9 @@ class Seq2SeqTransformer(nn.Module):
         seen: Seen | None = [] if return_weights else None
         mask = (source != self.padding)[:, None]  # (B, 1, S)
         x = self.source_embedding(source)
+        active = self.active["encoder"]
         for index, layer in enumerate(self.encoder):
-            x = layer(x, mask, self._head_tensors(settings, "encoder", index, x), seen)
+            x = layer(x, mask, _head_tensors(settings, "encoder", index, active[index], x), seen)
         x = self.encoder_norm(x)
         keys_values = [layer.cross_attention.project(x) for layer in self.decoder]
         return Memory(x, mask, keys_values, settings, seen=seen)
@@ -184,9 +189,13 @@ class Seq2SeqTransformer(nn.Module):
             mask = causal_mask(target.shape[1], length, target.device)[None]  # (1, T, T_k)
         if memory.caches is None:
             mask = combine_masks(mask, (target != self.padding)[:, None])  # (B, T, T)
+        active = self.active
         for index, layer in enumerate(self.decoder):
             cache = None if memory.caches is None else memory.caches[index]
-            heads = tuple(self._head_tensors(memory.settings, kind, index, x) for kind in KINDS[1:])
+            heads = tuple(
+                _head_tensors(memory.settings, kind, index, active[kind][index], x)
+                for kind in KINDS[1:]
+            )
             x = layer(x, memory.keys_values[index], mask, memory.mask, cache, heads, seen)
         if memory.caches is not None:
             memory.length = length
@@ -209,29 +218,6 @@ class Seq2SeqTransformer(nn.Module):
         """Settings that leave this model as it is."""
         return Seq2SeqSettings.neutral(len(self.encoder), len(self.decoder), self.size["heads"])
 
-    def _head_tensors(
-        self, settings: Seq2SeqSettings | None, kind: str, layer: int, like: Tensor
-    ) -> HeadTensors | None:
-        """Scale and temperature of the heads of one layer, as `MultiHeadAttention` takes them."""
-        if settings is None:
-            return None
-        heads: HeadSettings = getattr(settings, kind)
-        parts = {name: getattr(heads, name)[..., layer, :] for name in ("scale", "temperature")}
-        if self.size["removed"]:
-            active = self.active[kind][layer]
-            parts = {name: part[..., active] for name, part in parts.items()}
-        return {name: part.to(like) for name, part in parts.items()}
-
-    def _numbered(self, kind: str, seen: Seen) -> Seen:
-        """Weights and values of each layer with zeros for heads that were removed."""
-        return [
-            (
-                by_number(weights, active, self.size["heads"]),
-                by_number(values, active, self.size["heads"]),
-            )
-            for (weights, values), active in zip(seen, self.active[kind], strict=True)
-        ]
-
     def _loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         if labels is None:
             return None
@@ -248,6 +234,25 @@ class Seq2SeqTransformer(nn.Module):
             ignore_index=self.padding,
             label_smoothing=self.label_smoothing,
         )
+
+
+def _head_tensors(
+    settings: Seq2SeqSettings | None, kind: str, layer: int, active: list[int], like: Tensor
+) -> HeadTensors | None:
+    """Scale and temperature of the heads of one layer, as `MultiHeadAttention` takes them."""
+    if settings is None:
+        return None
+    heads: HeadSettings = getattr(settings, kind)
+    parts = {name: getattr(heads, name)[..., layer, :] for name in ("scale", "temperature")}
+    return {name: part[..., active].to(like) for name, part in parts.items()}
+
+
+def _by_number(seen: Seen, active: list[list[int]], heads: int) -> Seen:
+    """Weights and values of each layer, with zeros for heads that were removed."""
+    return [
+        (by_number(weights, own, heads), by_number(values, own, heads))
+        for (weights, values), own in zip(seen, active, strict=True)
+    ]
 
 
 def _check_ids(name: str, ids: Tensor) -> None:

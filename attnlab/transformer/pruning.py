@@ -14,6 +14,8 @@ from attnlab.heads.settings import KINDS, Seq2SeqSettings
 if TYPE_CHECKING:
     from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 
+__all__ = ["NoHeads", "build_in", "by_number", "prune", "remove"]
+
 Head = tuple[str, int, int]  # kind, layer, head
 
 
@@ -187,3 +189,7 @@ def _refuse_unknown(model: "Seq2SeqTransformer", heads: list[Head]) -> None:
                 f"There is no head ({kind!r}, {layer}, {head}) to remove: layers are 0 to "
                 f"{layers[kind] - 1}, heads 0 to {model.size['heads'] - 1}."
             )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
