@@ -1,9 +1,9 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
 Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu; and, only
-when named, economics (half an hour), compression (an hour) and scores (two). Ratios compare both
-sides in the same run. Rows are merged into data/results.json by name, and the cards of our adapters
-are written anew from it.
+when named, dates (a quarter of an hour), economics (half an hour), compression (an hour) and scores
+(two). Ratios compare both sides in the same run. Rows are merged into data/results.json by name,
+and the cards of our adapters are written anew from it.
 """
 
 import datetime
@@ -19,6 +19,7 @@ from pathlib import Path
 import balancing
 import compressing
 import economising
+import economising_dates
 import engine
 import finetuning
 import numpy as np
@@ -231,8 +232,9 @@ AREAS = {
     ],
     "scores": finetuning.measure_scores,
     "economics": economising.measure,
+    "dates": economising_dates.measure,
 }
-LONG = ("scores", "compression", "economics")
+LONG = ("scores", "compression", "economics", "dates")
 
 
 def machine() -> Row:

@@ -3,8 +3,7 @@
 Heads that close behind L0 gates, heads removed by how much they are missed and then retrained, and
 other sizes trained from nothing; beside them weight decay, which makes weights small and no cost.
 Everything is chosen on dev; test is opened once, for what each route chose. Models are kept in
-runs/bench/dates and not trained again: delete it to begin anew. ``python
-tests/benchmarks/economising_dates.py`` prints the rows, and writes nothing else.
+runs/bench/dates and not trained again: delete it to begin anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -166,8 +165,3 @@ def _parameters(translator: Translator) -> int:
 
 def _heads(translator: Translator) -> int:
     return sum(len(own) for layers in translator.model.active.values() for own in layers)
-
-
-if __name__ == "__main__":
-    for one in measure():
-        print(one["name"], one["value"], one["unit"], one.get("low"), one.get("high"))
