@@ -48,6 +48,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "show/widgets/test_training_monitor.py",
     "tagging/test_tagging.py",
     "test_cli.py",
+    "test_cli_budget.py",
     "test_cli_compress.py",
     "test_cli_data.py",
     "training/test_training.py",

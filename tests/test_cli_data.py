@@ -19,6 +19,7 @@ READERS = {  # what is typed around a file
     "search": (["--out", "out"], []),
     "ablate": ([], ["--data"]),
     "export": (["movie-sentiment", "out"], ["--data"]),
+    "budget": (["movie-sentiment", "--out", "out", "--flops", "50%"], ["--data"]),
     "compress": (["movie-sentiment", "--out", "out", "--layers", "0,2"], ["--data"]),
 }
 MEASURING = ("ablate", "export")

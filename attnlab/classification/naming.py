@@ -16,6 +16,7 @@ RECORD = "attnlab.json"  # what we note beside an adapter
 GRAPH = "model.onnx"  # of an exported classifier
 EXPORT_CARD = "export.json"  # what we note beside it
 EXPORT_README = "export.md"  # and for people
+SEARCH = "sub-networks"  # folder of the search that a classifier comes from, beside it
 _FOLDERS = ("runs", "run", "out", "output", "outputs", "checkpoints", "models", "results")
 _SECONDS = 5.0  # the hub has to answer
 

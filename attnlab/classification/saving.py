@@ -10,7 +10,7 @@ from pathlib import Path
 
 import transformers
 
-from attnlab.classification.naming import EXPORT_CARD, EXPORT_README, GRAPH, RECORD
+from attnlab.classification.naming import EXPORT_CARD, EXPORT_README, GRAPH, RECORD, SEARCH
 from attnlab.errors import AttnlabError, ModelError, option, worded
 from attnlab.training.checkpoint import CHECKPOINT, check_checkpoint
 
@@ -51,7 +51,7 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
             pass
     except OSError as error:
         raise ModelError(f"Nothing can be written to {folder.parent}: {error}.") from error
-    ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT, EXPORT_CARD)
+    ours = ("config.json", "adapter_config.json", RECORD, CHECKPOINT, EXPORT_CARD, SEARCH)
     if (
         folder.exists()
         and any(folder.iterdir())

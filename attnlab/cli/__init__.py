@@ -1,8 +1,8 @@
 """The command line, thin over the package: ``attnlab --help`` lists the commands.
 
-`course` has the commands for learners, `models` those that train and measure, `compressing` and
-`exporting` those that make a classifier small and hand it on, `teaching` those for teachers and
-authors of notebooks.
+`course` has the commands for learners, `models` those that train and measure, `budgeting`,
+`compressing` and `exporting` those that make a classifier small and hand it on, `teaching` those
+for teachers and authors of notebooks.
 """
 
 import sys
@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 import attnlab
-from attnlab.cli import compressing, course, exporting, models, teaching
+from attnlab.cli import budgeting, compressing, course, exporting, models, teaching
 from attnlab.cli.output import ERR, say
 from attnlab.errors import AttnlabError, AttnlabWarning, needs, on_the_command_line
 
@@ -86,6 +86,7 @@ for _panel, _commands in (
             models.search,
             models.ablate,
             compressing.compress,
+            budgeting.budget,
             exporting.export,
         ),
     ),

@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from attnlab.cli.data import DATASET, OwnFile, reads_file
-from attnlab.cli.options import Model, Overwrite, Quantize, Resume, Seed
+from attnlab.cli.options import Model, Overwrite, Quantize, Resume, Seed, refuse_own_place
 from attnlab.cli.output import OUT, say
-from attnlab.errors import AttnlabError, ModelError, option, worded
+from attnlab.errors import AttnlabError, option, worded
 
 if TYPE_CHECKING:
     from attnlab.classification import exporting
@@ -189,11 +189,7 @@ def _check_options(
             f"Nothing is distilled, so there is nothing to go on with: leave "
             f"{option('resume', True)} out."
         )
-    if out.exists() and Path(model).exists() and out.samefile(model):
-        raise ModelError(
-            f"The result would take the place of {model}, which it is made from. Name another "
-            "folder."
-        )
+    refuse_own_place(model, out)
     check_out(out, resume, overwrite)
 
 

@@ -1,10 +1,13 @@
 """Options that several commands have, in the same words."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["Base", "Model", "Overwrite", "Quantize", "Resume", "Seed"]
+from attnlab.errors import ModelError
+
+__all__ = ["Base", "Model", "Overwrite", "Quantize", "Resume", "Seed", "refuse_own_place"]
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="One of ours, a folder, or a hub name.")
@@ -21,6 +24,15 @@ Resume = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Put the result in place of one in the folder.")
 ]
+
+
+def refuse_own_place(model: str, out: Path) -> None:
+    """Raise ModelError if a result would be written over the model that it is made from."""
+    if out.exists() and Path(model).exists() and out.samefile(model):
+        raise ModelError(
+            f"The result would take the place of {model}, which it is made from. Name another "
+            "folder."
+        )
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attnlab.economics.flops import flops
 from attnlab.economics.shapes import Shape, megabytes, parameters
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, option, worded
 
 __all__ = ["COSTS", "Budget", "Predicts", "amount", "costs_of"]
 
@@ -124,7 +124,10 @@ class Budget:
             return
         beyond = [name for name, limit in self.limits.items() if least[name] > limit]
         told = " and ".join(f"{amount(name, self.limits[name])}" for name in beyond)
-        needed = ", ".join(f"{name}={_enough(least[name])}" for name in beyond)
+        needed = ", ".join(
+            worded(f"{name}={_enough(least[name])}", f"{option(name)} {_enough(least[name])}")
+            for name in beyond
+        )
         smallest = " and ".join(amount(name, least[name]) for name in beyond)
         raise AttnlabError(
             f"Nothing fits this budget: it allows {told}, and the smallest model that is possible "

@@ -23,7 +23,7 @@ from attnlab.compression.hardware import hardware
 from attnlab.economics.shapes import Shape
 from attnlab.economics.sub_networks import Cell, largest, random_shapes, timed_shapes, uniform
 from attnlab.economics.timing import check_timing, warn_of_noise
-from attnlab.errors import AttnlabError, AttnlabWarning
+from attnlab.errors import AttnlabError, AttnlabWarning, option, worded
 from attnlab.files import atomic_write, read_json, understood
 
 __all__ = ["LatencyTable"]
@@ -245,7 +245,11 @@ def _refuse_products(shape: Shape) -> None:
     if shape.ranks:
         raise AttnlabError(
             "A latency table is for plain matrices, and some of this shape's are products of thin "
-            "ones (factorize). Measure such a model itself: al.economics.latency."
+            "ones (factorize). "
+            + worded(
+                "Measure such a model itself: al.economics.latency.",
+                f"Leave {option('latency_ms')} out.",
+            )
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from attnlab.economics.budgets import Budget, Predicts, costs_of
 from attnlab.economics.shapes import Shape
+from attnlab.errors import worded
 
 __all__ = ["STEPS", "Part", "PriceList", "Sizes"]
 
@@ -84,7 +85,10 @@ class PriceList:
         self.layers_can_go = shape.family != "albert" and not shape.sharing and len(self.groups) > 1
         empty: Sizes = dict.fromkeys(self.groups, (0, 0))
         self.least = self.costs({0: (0, 0)} if self.layers_can_go else empty)
-        hint = "al.compression.trim_vocabulary takes word pieces away."
+        hint = worded(
+            "al.compression.trim_vocabulary takes word pieces away.",
+            "attnlab compress --trim takes word pieces away.",
+        )
         budget.require(self.least, hint if {"parameters", "megabytes"} & {*budget.limits} else "")
         self.base = self._shares(empty)
         self.of = self._price_sizes(empty)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Text
+from attnlab.classification.structure import noted
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.economics.budgets import COSTS, Budget
@@ -103,8 +104,13 @@ class SearchResult:
 
     @cached_property
     def best(self) -> Classifier:
-        """The chosen sub-network: a smaller classifier, which predicts and saves like any other."""
-        return self.plan.apply(self.clf, self.repair)
+        """The chosen sub-network: a smaller classifier, which predicts and saves like any other.
+
+        `compression.steps` of it ends with the budget that it was searched for.
+        """
+        best, budget = self.plan.apply(self.clf, self.repair), self.budget
+        noted(best.model, "search", **budget.limits, tokens=budget.tokens, batch=budget.batch)
+        return best
 
     def frontier(self, cost: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Return the sub-networks that are better than all that cost no more.

@@ -33,7 +33,7 @@ from attnlab.errors import AttnlabError, DataError, option, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.training.checkpoint import fingerprint
 
-__all__ = ["in_rounds", "loop", "search"]
+__all__ = ["forget", "in_rounds", "is_there", "latency_table", "loop", "search"]
 
 Strategy = Literal["all", "random"]
 _LOG, _LOCK, _LATENCY = "sub-networks.log", "sub-networks.lock", "latency.json"
@@ -111,7 +111,7 @@ def search(
     with _alone(folder, resume), opened(file, about, objectives) as study:
         shape = shape_of(clf)
         if latency is None and budget.latency_ms is not None:
-            latency = _latency_table(shape, budget, folder)
+            latency = latency_table(shape, budget.tokens, budget.batch, folder)
         market = Market(shape, importance(clf, learned, by), budget, latency, steps)
         first = market.importance
         if strategy == "all":
@@ -140,6 +140,55 @@ def search(
                 raise
             return result(interrupted=True)
     return result()
+
+
+def latency_table(
+    shape: Shape, tokens: int, batch: int, folder: str | os.PathLike[str] | None = None
+) -> LatencyTable:
+    """Return the latency table that is in a search's folder, or measure one and keep it there.
+
+    Parameters
+    ----------
+    shape : of the whole classifier
+    tokens, batch : what a forward pass reads
+    folder : of the search; None keeps nothing
+
+    Raises
+    ------
+    AttnlabError : the folder's is of other texts
+    """
+    file = None if folder is None else Path(folder) / _LATENCY
+    if file is not None and file.exists():
+        table = LatencyTable.load(file)
+        if (tokens, batch) not in table.cells:
+            known = " and ".join(f"{batch} texts of {tokens}" for tokens, batch in table.cells)
+            raise AttnlabError(
+                f"The search in {folder} is another one: its milliseconds are of {known} tokens, "
+                f"and {batch} of {tokens} were asked for. Choose a new folder."
+            )
+        return table
+    table = LatencyTable.measure(shape, tokens=(tokens,), batches=(batch,))
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table.save(file)
+    return table
+
+
+def is_there(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a search that can go on."""
+    return (Path(folder) / _LOG).exists()
+
+
+def forget(folder: str | os.PathLike[str]) -> None:
+    """Delete what a search wrote into a folder, so that another can begin there.
+
+    Raises
+    ------
+    AttnlabError : a search is at work there
+    """
+    with _alone(folder, resume=True):
+        for name in (_LOG, _LATENCY):
+            (Path(folder) / name).unlink(missing_ok=True)
 
 
 def in_rounds(
@@ -259,19 +308,6 @@ def _taken_up(study: Any, whole: Plan) -> list[Point]:
     return [Point.from_json(record, whole) for record in records if record is not None]
 
 
-def _latency_table(
-    shape: Shape, budget: Budget, folder: str | os.PathLike[str] | None
-) -> LatencyTable:
-    """A latency table for the budget: the folder's, or a new one."""
-    file = None if folder is None else Path(folder) / _LATENCY
-    if file is not None and file.exists():
-        return LatencyTable.load(file)
-    table = LatencyTable.measure(shape, tokens=(budget.tokens,), batches=(budget.batch,))
-    if file is not None:
-        table.save(file)
-    return table
-
-
 @contextlib.contextmanager
 def _alone(folder: str | os.PathLike[str] | None, resume: bool) -> Iterator[None]:
     """See to it that a folder has one search at a time, and that none is taken up unasked."""
@@ -294,7 +330,7 @@ def _alone(folder: str | os.PathLike[str] | None, resume: bool) -> Iterator[None
             "folder."
         ) from error
     try:
-        if (folder / _LOG).exists() and not resume:
+        if is_there(folder) and not resume:
             raise AttnlabError(
                 f"There is a search in {folder}. Add {option('resume', True)} to go on with it, or "
                 "choose a new folder."

@@ -12,7 +12,7 @@ import pandas as pd
 from attnlab.compression.hardware import hardware
 from attnlab.device import device, no_collection, pinned_threads
 from attnlab.economics.passes import forward_pass
-from attnlab.errors import AttnlabError, AttnlabWarning
+from attnlab.errors import AttnlabError, AttnlabWarning, worded
 
 __all__ = ["Times", "check_timing", "interleaved", "latency", "warn_of_noise"]
 
@@ -155,7 +155,7 @@ def warn_of_noise(spread: float) -> None:
         warnings.warn(
             f"A forward pass took up to {spread:.1f} times what the processor needs for it (95th "
             "percentile): this machine is doing something else. Compare models that were measured "
-            "together, by ms_quiet, or measure again when it is quiet.",
+            f"together{worded(', by ms_quiet', '')}, or measure again when it is quiet.",
             AttnlabWarning,
             stacklevel=3,
         )

@@ -1,0 +1,377 @@
+"""The command that finds the best classifier inside a budget: `attnlab.economics`, step by step."""
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from attnlab.cli.data import DATASET, OwnFile, reads_file
+from attnlab.cli.options import Model, Overwrite, Resume, Seed, refuse_own_place
+from attnlab.cli.output import OUT, progress, say
+from attnlab.errors import AttnlabError, option, worded
+
+if TYPE_CHECKING:
+    from attnlab.classification.classifier import Classifier
+    from attnlab.datasets.splits import Splits
+    from attnlab.economics import Budget, SearchResult
+
+_UNITS = {  # of what is printed: its name, and how many it is
+    "parameters": ("million parameters", 1e6),
+    "flops": ("GFLOPs", 1e9),
+    "megabytes": ("MB", 1.0),
+    "latency_ms": ("ms", 1.0),
+}
+_ONE = {"parameters": "million", "flops": "GFLOP", "megabytes": "MB", "latency_ms": "ms"}
+_PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_COUNTED = ("parameters", "flops")  # that people say in millions
+_AMOUNT = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*(%|[kMG]?)\s*", re.IGNORECASE)
+_SHARE = "; a share of the whole model, such as 50%, does, too."
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """A limit as it was typed: an amount, or a share of what the whole model costs."""
+
+    value: float
+    is_share: bool
+
+    @classmethod
+    def of(cls, name: str, text: str) -> "_Amount":
+        """Read 1e9, 20M or 50%; AttnlabError for anything else."""
+        found = _AMOUNT.fullmatch(text)
+        number, unit = found.groups() if found else ("nan", "")
+        unit = unit.upper().replace("K", "k")
+        try:
+            value = float(number)
+        except ValueError:  # such as 1.2.3
+            value = math.nan
+        fits = unit in ("", "%") or name in _COUNTED
+        if not (fits and 0 < value < math.inf) or (unit == "%" and value > 100):
+            example = {"parameters": "20M", "flops": "1e9", "megabytes": "30"}.get(name, "5")
+            raise AttnlabError(
+                f"{option(name, text)} is no amount: expected a number above 0, such as "
+                f"{option(name)} {example}, or a share of the whole model up to 100%, such as "
+                f"{option(name)} 50%."
+            )
+        return cls(value / 100, True) if unit == "%" else cls(value * _PREFIXES[unit], False)
+
+
+def _limit(of_what: str, example: str) -> Any:
+    return typer.Option(metavar="AMOUNT", help=f"{of_what} at most, such as {example} or 50%.")
+
+
+@reads_file
+def budget(
+    model: Model,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="Training texts say what matters, dev compares, test is opened once at the end. "
+            f"{DATASET}",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
+    parameters: Annotated[str | None, _limit("Parameters", "20M")] = None,
+    flops: Annotated[str | None, _limit("FLOPs of one forward pass", "1e9")] = None,
+    megabytes: Annotated[str | None, _limit("Megabytes of weights", "30")] = None,
+    latency_ms: Annotated[
+        str | None, _limit("Milliseconds of one forward pass on this machine", "5")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Length of the texts that it is for.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="How many texts at once.")] = 1,
+    minutes: Annotated[
+        float, typer.Option(min=0.001, help="No sub-network begins after this time.")
+    ] = 3,
+    seed: Seed = 0,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    *,
+    own: OwnFile,
+) -> None:
+    """Find the best classifier inside a budget: heads, neurons and layers go, nothing is trained.
+
+    An amount is a number, such as 1e9 or 20M, or a share of what MODEL costs, such as 50%.
+
+    Example: [bold]attnlab budget movie-sentiment --data movie-sentiment --flops 50%
+    --out out/half[/]
+
+    Ctrl-C ends the search, and the best so far is written. The same command with --resume goes
+    on, also after a kill or for more minutes.
+    """
+    from attnlab import economics
+    from attnlab.classification.loading import load_classifier
+    from attnlab.classification.naming import SEARCH
+    from attnlab.economics import searching
+
+    typed = {
+        "parameters": parameters,
+        "flops": flops,
+        "megabytes": megabytes,
+        "latency_ms": latency_ms,
+    }
+    amounts = {name: _Amount.of(name, text) for name, text in typed.items() if text is not None}
+    _check_options(amounts, model, out, resume, overwrite)
+    splits = _usable(own.splits(dataset))
+    clf = load_classifier(model)
+    _check_model(clf, splits)
+    _say_cost("whole model", economics.cost(clf, tokens, batch), tokens, batch)
+    folder = out / SEARCH
+    if overwrite and searching.is_there(folder):
+        searching.forget(folder)
+    limits, table = _limits(clf, amounts, tokens, batch, folder)
+    allowed = economics.Budget(**limits, tokens=tokens, batch=batch)
+    _say_budget(allowed, clf, table)
+    try:
+        result = _searched(
+            clf,
+            splits,
+            allowed,
+            latency=table,
+            minutes=minutes,
+            folder=folder,
+            resume=resume,
+            seed=seed,
+        )
+    except KeyboardInterrupt:
+        raise AttnlabError(
+            "Stopped before a sub-network inside the budget was measured, so nothing is written. "
+            + (
+                f"The same command with {option('resume', True)} goes on."
+                if searching.is_there(folder)
+                else "Type the same command to begin again."
+            )
+        ) from None
+    if result.interrupted:
+        say(
+            f"Stopped after {len(result.points)} sub-networks; the best so far is written. The "
+            f"same command with {option('resume', True)} goes on."
+        )
+    result.best.save(out)
+    _print_comparison(result)
+    for name in allowed.limits:
+        _print_frontier(result, name)
+    _say_test(result)
+    say(f"written to {out}")
+
+
+# --- before the work -----------------------------------------------------------------------------
+
+
+def _check_options(
+    amounts: dict[str, _Amount], model: str, out: Path, resume: bool, overwrite: bool
+) -> None:
+    """Refuse what can be told before anything is loaded."""
+    import optuna  # noqa: F401, `main` says what to type where it is missing
+
+    from attnlab.classification.naming import SEARCH
+    from attnlab.classification.saving import check_target, refuse_finished
+    from attnlab.economics.searching import is_there
+    from attnlab.training.checkpoint import check_checkpoint
+
+    if not amounts:
+        raise AttnlabError(
+            "Say what may be spent: --parameters 20M, --flops 1e9, --megabytes 30 or --latency-ms "
+            f"5, one or more of them{_SHARE}"
+        )
+    if resume and overwrite:
+        raise AttnlabError(
+            f"{option('resume', True)} goes on with the search in {out}, and "
+            f"{option('overwrite', True)} begins anew. Leave one of them out."
+        )
+    refuse_own_place(model, out)
+    check_target(out)
+    check_checkpoint(out, resume=False)
+    there = is_there(out / SEARCH)
+    if resume and not there:
+        raise AttnlabError(
+            f"There is no search in {out} to go on with. Leave {option('resume', True)} out to "
+            "begin."
+        )
+    if there and not resume and not overwrite:
+        raise AttnlabError(
+            f"There is a search in {out}. Add {option('resume', True)} to go on with it, "
+            f"{option('overwrite', True)} to begin anew, or name another folder."
+        )
+    if not resume:
+        refuse_finished(out, resume=False, overwrite=overwrite)
+
+
+def _usable(splits: "Splits") -> "Splits":
+    from attnlab.classification.fitting import usable
+
+    return usable(splits, worded("search", "attnlab budget"))
+
+
+def _check_model(clf: "Classifier", splits: "Splits") -> None:
+    """Refuse a model that cannot be taken apart, and texts of other labels."""
+    from attnlab.economics import shape_of
+
+    _ = clf.model  # an exported one says that it has no weights
+    shape_of(clf)
+    for part in (splits.train, splits.dev, splits.test):
+        part.labels_in(clf.label_names)
+
+
+# --- the work ------------------------------------------------------------------------------------
+
+
+def _limits(
+    clf: "Classifier", amounts: dict[str, _Amount], tokens: int, batch: int, folder: Path
+) -> tuple[dict[str, float], Any]:
+    """The limits by name, and the latency table that milliseconds go by, if they are limited."""
+    from attnlab import economics
+    from attnlab.economics import searching
+
+    shape, table = economics.shape_of(clf), None
+    if "latency_ms" in amounts:
+        with progress("measuring milliseconds"):
+            table = searching.latency_table(shape, tokens, batch, folder)
+    whole = economics.costs_of(shape, tokens, batch, table)
+    limits = {
+        name: amount.value * (whole[name] if amount.is_share else 1)
+        for name, amount in amounts.items()
+    }
+    return limits, table
+
+
+def _searched(
+    clf: "Classifier", splits: "Splits", allowed: "Budget", *, minutes: float, **options: Any
+) -> "SearchResult":
+    """Search, while a line says how far it is and what was found."""
+    from attnlab import economics
+
+    start, seconds = time.monotonic(), round(60 * minutes)
+    with progress("measuring importance") as advance:
+
+        def tell(result: "SearchResult") -> None:
+            inside = [one.accuracy for one in result.points if allowed.allows(one.costs)]
+            best = f", best {max(inside):.1%}" if inside else ""
+            done = min(round(time.monotonic() - start), seconds)
+            advance(done, seconds, f"{len(result.points)} sub-networks{best} (seconds)")
+
+        return economics.search(clf, splits, allowed, minutes=minutes, callback=tell, **options)
+
+
+# --- what is printed -----------------------------------------------------------------------------
+
+
+def _say_cost(what: str, cost: Any, tokens: int, batch: int) -> None:
+    texts = f"{tokens} tokens" if batch == 1 else f"{batch} texts of {tokens} tokens"
+    say(
+        f"{what}: {cost.parameters:,} parameters, {cost.megabytes:.4g} MB; for {texts} "
+        f"{cost.flops / 1e9:.3g} GFLOPs, {cost.latency_quiet_ms:.3g} ms, at the peak "
+        f"{cost.peak_mb:.4g} MB"
+    )
+
+
+def _say_budget(allowed: "Budget", clf: "Classifier", table: Any) -> None:
+    from attnlab import economics
+
+    whole = economics.costs_of(economics.shape_of(clf), allowed.tokens, allowed.batch, table)
+    told = [
+        f"{_amount(name, limit)} ({limit / whole[name]:.0%} of the whole)"
+        for name, limit in allowed.limits.items()
+    ]
+    say(f"budget: at most {', '.join(told)}")
+    if allowed.allows(whole):
+        say("The whole model fits this budget as it is; smaller ones are searched all the same.")
+
+
+def _amount(name: str, value: float) -> str:
+    unit, size = _UNITS[name]
+    return f"{value / size:.3g} {unit}"
+
+
+def _print_comparison(result: "SearchResult") -> None:
+    """Print the whole classifier, the chosen one and the best of chance side by side."""
+    from attnlab import economics
+
+    rows = {"whole": 0, "chosen": result.chosen}
+    drawn = result.table.query("origin == 'random' and inside")
+    if len(drawn):
+        rows["best random"] = int(drawn["accuracy"].idxmax())
+    models = {
+        name: result.clf if name == "whole" else result.points[row].plan.apply(result.clf)
+        for name, row in rows.items()
+    }
+    allowed = result.budget
+    times = economics.latency(models, allowed.tokens, allowed.batch).set_index("name")["ms_quiet"]
+    columns = ("", "accuracy (95 %)", "parameters", "GFLOPs", "MB", "ms", "layers", "heads")
+    table = Table(*columns, box=None, pad_edge=False)
+    for name, row in rows.items():
+        found = result.table.loc[row]
+        table.add_row(
+            name,
+            _accuracy(found),
+            f"{found['parameters']:,.0f}",
+            f"{found['flops'] / 1e9:.3g}",
+            f"{found['megabytes']:.4g}",
+            f"{times[name]:.3g}",
+            str(found["layers"]),
+            str(found["heads"]),
+        )
+    OUT.print(table)
+    say(
+        f"{len(result.table):,} sub-networks, {len(result.dev):,} dev texts; the best of many "
+        "looks better on dev than it is. Times: of the processor, on one thread"
+    )
+    if not len(drawn):
+        say("No random sub-network inside the budget was drawn yet; more --minutes draw some.")
+    elif len(drawn.query("spent >= 0.95")):
+        difference = _points(*result.above_chance())
+        say(f"chosen minus the mean of chance inside the budget: {difference}")
+    predicted, measured = result.table.loc[result.chosen, "latency_ms"], times["chosen"]
+    if allowed.latency_ms is not None and measured > allowed.latency_ms:
+        say(
+            f"Careful: {predicted:.3g} ms were predicted for the chosen one, {measured:.3g} ms "
+            f"measured. To be sure of {allowed.latency_ms:.3g} ms, type a lower limit."
+        )
+
+
+def _print_frontier(result: "SearchResult", name: str) -> None:
+    """Print the frontier of a cost, and what one more unit of it buys from row to row."""
+    unit, size = _UNITS[name]
+    prices = result.prices(name).set_index("to")
+    columns = (unit, "accuracy (95 %)", "layers", "heads", "neurons", f"1 {_ONE[name]} more bought")
+    table = Table(*columns, box=None, pad_edge=False)
+    for row, found in result.frontier(name).iterrows():
+        bought = ""
+        if row in prices.index:
+            step = prices.loc[row, ["price", "price_low", "price_high"]]
+            bought = _points(*(step * size))
+        table.add_row(
+            f"{found[name] / size:.3g}",
+            _accuracy(found),
+            *(str(found[part]) for part in ("layers", "heads", "neurons")),
+            bought,
+        )
+    say(f"Frontier of accuracy and {unit}: what costs more is on it where the difference holds.")
+    OUT.print(table)
+
+
+def _say_test(result: "SearchResult") -> None:
+    """Open test for the chosen one, and print the paired difference."""
+    if not len(result.splits.test):
+        say("There are no test texts, so that nothing is known but dev.")
+        return
+    found = result.on_test()
+    say(
+        f"test, opened once: chosen minus whole {_points(found.delta, *found.ci)}, "
+        f"{found.test.n:,} texts"
+    )
+
+
+def _accuracy(row: Any) -> str:
+    return f"{row['accuracy']:.1%} ({row['ci_low']:.1%} to {row['ci_high']:.1%})"
+
+
+def _points(delta: float, low: float, high: float) -> str:
+    from attnlab.show.wording import signed_points
+
+    return f"{signed_points(delta)} points ({signed_points(low)} to {signed_points(high)})"
