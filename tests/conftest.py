@@ -34,6 +34,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "course/test_notebooks.py",
     "datasets/test_datasets.py",
     "datasets/test_news.py",
+    "economics/test_formats.py",
     "economics/test_gates.py",
     "economics/test_search.py",
     "evaluation/test_ablation.py",

@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from tiny_classifiers import answering
 
 import attnlab as al
@@ -165,6 +166,21 @@ def test_milliseconds_go_by_a_table_that_is_measured_here_and_kept(budget, tmp_p
     assert "another one: its milliseconds are of 1 texts of 32 tokens" in said
 
 
+def test_what_only_int8_fits_is_written_for_onnx_runtime(budget, whole, splits, tmp_path):
+    limit = 1.05 * economics.megabytes(economics.shape_of(whole), "int8")
+    some = ["--megabytes", f"{limit:.6f}"]
+    said = budget(*some, "--formats", "float32,int8", most=7)
+    small = al.load_classifier(tmp_path / "out")
+    assert small.dtype == torch.int8
+    assert small.card["steps"][-1]["megabytes"] == pytest.approx(limit, rel=1e-4)
+    accuracy = al.Evaluator(small, splits.dev).score().accuracy
+    chosen = row_of("chosen", said)
+    assert f"{accuracy:.1%} (" in chosen and " int8 " in chosen
+    assert "formats was" in budget(*some, "--resume", code=1)
+    budget(*some, "--overwrite", most=2)
+    assert not hasattr(al.load_classifier(tmp_path / "out"), "card")
+
+
 def test_a_model_that_fits_as_it_is_is_said_to(budget):
     assert "fits this budget as it is" in budget("--flops", "100%", most=2)
 
@@ -258,6 +274,8 @@ def test_a_finished_model_in_the_folder_is_not_lost(budget, whole, tmp_path):
         (["--flops", "1.2.3"], "is no amount"),
         (["--flops", "1,5"], "is no amount"),
         (["--megabytes", "30M"], "--megabytes 30M is no amount: .* such as --megabytes 30"),
+        (["--flops", "60%", "--formats", "int9"], "no number format 'int9'. Did you mean 'int8'"),
+        (["--flops", "60%", "--formats", ""], "expected one number format or more"),
         (["--latency-ms", "5ms"], "--latency-ms 5ms is no amount"),
         (["--flops", "60%", "--resume"], "There is no search in .*Leave --resume out"),
     ],

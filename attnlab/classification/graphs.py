@@ -76,6 +76,7 @@ def write_graph(
             "bytes in float32, and one file of ONNX holds 2 GB. Export a smaller one."
         )
     graph = onnx.load_model_from_string(_traced(clf))
+    _use_weights_themselves(graph)
     _share_equal_weights(graph)
     _give_defaults(graph, clf.layers, clf.heads)
     if quantize == "int8":
@@ -148,6 +149,31 @@ def _give_defaults(graph: Any, layers: int, heads: int) -> None:
             graph.graph.initializer.append(numpy_helper.from_array(neutral, name))
 
 
+def _use_weights_themselves(graph: Any) -> None:
+    """Take away copies by name: torch names what layers share anew, and those are not quantised."""
+    weights = {weight.name for weight in graph.graph.initializer}
+    outputs = {output.name for output in graph.graph.output}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.graph.node:
+        is_copy = node.op_type == "Identity" and node.output[0] not in outputs
+        if is_copy and (name := renamed.get(node.input[0], node.input[0])) in weights:
+            renamed[node.output[0]] = name
+        else:
+            kept.append(node)
+    if renamed:
+        _rename(kept, renamed)
+        del graph.graph.node[:]
+        graph.graph.node.extend(kept)
+
+
+def _rename(nodes: Any, renamed: dict[str, str]) -> None:
+    """Let nodes read other values."""
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            node.input[place] = renamed.get(name, name)
+
+
 def _share_equal_weights(graph: Any) -> None:
     """Store weights once that several layers share: torch transposes them for each layer anew."""
     first: dict[tuple[Any, ...], str] = {}
@@ -164,9 +190,7 @@ def _share_equal_weights(graph: Any) -> None:
     if renamed:
         del graph.graph.initializer[:]
         graph.graph.initializer.extend(kept)
-        for node in graph.graph.node:
-            for place, name in enumerate(node.input):
-                node.input[place] = renamed.get(name, name)
+        _rename(graph.graph.node, renamed)
 
 
 @contextlib.contextmanager

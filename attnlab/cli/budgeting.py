@@ -1,5 +1,7 @@
 """The command that finds the best classifier inside a budget: `attnlab.economics`, step by step."""
 
+import contextlib
+import importlib
 import math
 import re
 import time
@@ -88,6 +90,13 @@ def budget(
     minutes: Annotated[
         float, typer.Option(min=0.001, help="No sub-network begins after this time.")
     ] = 3,
+    formats: Annotated[
+        str,
+        typer.Option(
+            help="Number formats that may be chosen, with commas between: float32, int8. What is "
+            "chosen in int8 is written for ONNX Runtime, as attnlab export writes it."
+        ),
+    ] = "float32",
     seed: Seed = 0,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -116,7 +125,8 @@ def budget(
         "latency_ms": latency_ms,
     }
     amounts = {name: _Amount.of(name, text) for name, text in typed.items() if text is not None}
-    _check_options(amounts, model, out, resume, overwrite)
+    kinds = [name.strip() for name in formats.split(",") if name.strip()]
+    _check_options(amounts, kinds, model, out, resume, overwrite)
     splits = _usable(own.splits(dataset))
     clf = load_classifier(model)
     _check_model(clf, splits)
@@ -134,6 +144,7 @@ def budget(
             allowed,
             latency=table,
             minutes=minutes,
+            formats=kinds,
             folder=folder,
             resume=resume,
             seed=seed,
@@ -152,7 +163,7 @@ def budget(
             f"Stopped after {len(result.points)} sub-networks; the best so far is written. The "
             f"same command with {option('resume', True)} goes on."
         )
-    result.best.save(out)
+    result.save(out, overwrite=True)
     _print_comparison(result)
     for name in allowed.limits:
         _print_frontier(result, name)
@@ -164,16 +175,23 @@ def budget(
 
 
 def _check_options(
-    amounts: dict[str, _Amount], model: str, out: Path, resume: bool, overwrite: bool
+    amounts: dict[str, _Amount],
+    formats: list[str],
+    model: str,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
     """Refuse what can be told before anything is loaded."""
-    import optuna  # noqa: F401, `main` says what to type where it is missing
-
     from attnlab.classification.naming import SEARCH
     from attnlab.classification.saving import check_target, refuse_finished
+    from attnlab.economics.formats import check_formats
     from attnlab.economics.searching import is_there
     from attnlab.training.checkpoint import check_checkpoint
 
+    check_formats(formats)
+    for package in ["optuna"] + ["onnx", "onnxruntime"] * ("int8" in formats):
+        importlib.import_module(package)  # `main` says what to type for one that is missing
     if not amounts:
         raise AttnlabError(
             "Say what may be spent: --parameters 20M, --flops 1e9, --megabytes 30 or --latency-ms "
@@ -291,18 +309,20 @@ def _amount(name: str, value: float) -> str:
 def _print_comparison(result: "SearchResult") -> None:
     """Print the whole classifier, the chosen one and the best of chance side by side."""
     from attnlab import economics
+    from attnlab.show.wording import counted
 
     rows = {"whole": 0, "chosen": result.chosen}
     drawn = result.table.query("origin == 'random' and inside")
     if len(drawn):
         rows["best random"] = int(drawn["accuracy"].idxmax())
-    models = {
-        name: result.clf if name == "whole" else result.points[row].plan.apply(result.clf)
-        for name, row in rows.items()
-    }
     allowed = result.budget
-    times = economics.latency(models, allowed.tokens, allowed.batch).set_index("name")["ms_quiet"]
-    columns = ("", "accuracy (95 %)", "parameters", "GFLOPs", "MB", "ms", "layers", "heads")
+    with contextlib.ExitStack() as ready:
+        models = {
+            name: ready.enter_context(result.points[row].classifier(result.clf))
+            for name, row in rows.items()
+        }
+        times = economics.latency(models, allowed.tokens, allowed.batch).set_index("name")
+    columns = ("", "accuracy (95 %)", "parameters", "GFLOPs", "format", "MB", "ms", "heads")
     table = Table(*columns, box=None, pad_edge=False)
     for name, row in rows.items():
         found = result.table.loc[row]
@@ -311,10 +331,10 @@ def _print_comparison(result: "SearchResult") -> None:
             _accuracy(found),
             f"{found['parameters']:,.0f}",
             f"{found['flops'] / 1e9:.3g}",
+            found["number_format"],
             f"{found['megabytes']:.4g}",
-            f"{times[name]:.3g}",
-            str(found["layers"]),
-            str(found["heads"]),
+            f"{times.loc[name, 'ms_quiet']:.3g}",
+            f"{found['heads']} in {counted(found['layers'], 'layer')}",
         )
     OUT.print(table)
     say(
@@ -326,11 +346,12 @@ def _print_comparison(result: "SearchResult") -> None:
     elif len(drawn.query("spent >= 0.95")):
         difference = _points(*result.above_chance())
         say(f"chosen minus the mean of chance inside the budget: {difference}")
-    predicted, measured = result.table.loc[result.chosen, "latency_ms"], times["chosen"]
+    predicted = result.table.loc[result.chosen, "latency_ms"]
+    measured = times.loc["chosen", "ms_quiet"]
     if allowed.latency_ms is not None and measured > allowed.latency_ms:
         say(
-            f"Careful: {predicted:.3g} ms were predicted for the chosen one, {measured:.3g} ms "
-            f"measured. To be sure of {allowed.latency_ms:.3g} ms, type a lower limit."
+            f"Careful: {predicted:.3g} ms were expected of the chosen one, {measured:.3g} ms "
+            f"measured now. To be sure of {allowed.latency_ms:.3g} ms, type a lower limit."
         )
 
 
@@ -338,7 +359,8 @@ def _print_frontier(result: "SearchResult", name: str) -> None:
     """Print the frontier of a cost, and what one more unit of it buys from row to row."""
     unit, size = _UNITS[name]
     prices = result.prices(name).set_index("to")
-    columns = (unit, "accuracy (95 %)", "layers", "heads", "neurons", f"1 {_ONE[name]} more bought")
+    sizes = ("format", "layers", "heads", "neurons")
+    columns = (unit, "accuracy (95 %)", *sizes, f"1 {_ONE[name]} more bought")
     table = Table(*columns, box=None, pad_edge=False)
     for row, found in result.frontier(name).iterrows():
         bought = ""
@@ -348,7 +370,7 @@ def _print_frontier(result: "SearchResult", name: str) -> None:
         table.add_row(
             f"{found[name] / size:.3g}",
             _accuracy(found),
-            *(str(found[part]) for part in ("layers", "heads", "neurons")),
+            *(str(found[part]) for part in ("number_format", "layers", "heads", "neurons")),
             bought,
         )
     say(f"Frontier of accuracy and {unit}: what costs more is on it where the difference holds.")

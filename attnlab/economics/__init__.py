@@ -8,6 +8,7 @@ its `Shape`. `translators` trains translators inside limits.
 from attnlab.economics.budgets import COSTS, Budget, costs_of
 from attnlab.economics.costs import Cost, cost
 from attnlab.economics.flops import flops
+from attnlab.economics.formats import FORMATS
 from attnlab.economics.frontier import area_under, frontier, shadow_prices
 from attnlab.economics.gates import HardConcrete, HeadGates, l2_penalty, learn_gates
 from attnlab.economics.importances import Importance, importance
@@ -26,9 +27,11 @@ from attnlab.economics.translators import (
     sizes_inside,
     train_within,
 )
+from attnlab.economics.variants import variants
 
 __all__ = [
     "COSTS",
+    "FORMATS",
     "Budget",
     "Cost",
     "HardConcrete",
@@ -61,6 +64,7 @@ __all__ = [
     "shape_of",
     "sizes_inside",
     "train_within",
+    "variants",
 ]
 
 

@@ -30,7 +30,7 @@ class Budget:
     ----------
     parameters : of the model
     flops : of one forward pass
-    megabytes : 10^6 bytes, of its weights in float32
+    megabytes : 10^6 bytes, of its weights in their number format
     latency_ms : milliseconds of one forward pass, on the machine of a `LatencyTable`
     tokens, batch : what a forward pass reads: so many texts of so many tokens
 
@@ -144,7 +144,11 @@ class Budget:
 
 
 def costs_of(
-    shape: Shape, tokens: int = 32, batch: int = 1, latency: Predicts | None = None
+    shape: Shape,
+    tokens: int = 32,
+    batch: int = 1,
+    latency: Predicts | None = None,
+    number_format: str = "float32",
 ) -> dict[str, float]:
     """Return what a classifier of a shape costs, by name, one of `COSTS` each.
 
@@ -153,11 +157,12 @@ def costs_of(
     shape : Shape
     tokens, batch : what a forward pass reads
     latency : predicts the milliseconds; without it they are NaN
+    number_format : of the weights, "float32" or "int8"; see `megabytes`
     """
     return {
         "parameters": float(parameters(shape)),
         "flops": float(flops(shape, tokens, batch)),
-        "megabytes": megabytes(shape),
+        "megabytes": megabytes(shape, number_format),
         "latency_ms": math.nan if latency is None else latency.predict(shape, tokens, batch),
     }
 

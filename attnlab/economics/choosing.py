@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from attnlab.economics.formats import NumberFormat
 from attnlab.economics.importances import Importance
 from attnlab.economics.plans import Plan
 from attnlab.economics.points import Point
 from attnlab.economics.prices import Market
 
-__all__ = ["Bids", "Choice", "Chooser"]
+__all__ = ["Bids", "Choice", "Chooser", "InTurn"]
 
 _SHARES = (1.0, 0.85, 0.7, 0.55, 1.2)  # of the budget; the last says what more of it would buy
 _LOWEST = 0.5  # share of the budget that a search goes down to
@@ -74,12 +75,24 @@ class Choice:
     plan : what stays
     bids : by which it was bought, if it was
     trial : of Optuna, where Optuna chose
+    chooser : who knows its market
     """
 
     origin: str
     plan: Plan
     bids: Bids | None = None
     trial: Any = None
+    chooser: "Chooser | None" = None
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """That it is to have."""
+        return "float32" if self.chooser is None else self.chooser.market.number_format
+
+    @property
+    def key(self) -> tuple[Plan, str]:
+        """What tells it from all others."""
+        return self.plan, self.number_format
 
 
 class Chooser:
@@ -108,6 +121,9 @@ class Chooser:
     ):
         self.market, self.first, self.study = market, first, study
         self.seed, self.only_random = seed, only_random
+        # a format has its own names, since the same bids buy other parts there
+        known = market.number_format
+        self._prefix = "" if known == "float32" else f"{known} "
         self._order: list[int] = []  # layers, those that matter least first
         if market.prices.layers_can_go:
             self._order = np.argsort(market.importance.layers, kind="stable").tolist()
@@ -135,7 +151,10 @@ class Chooser:
             ]
 
     def choose(self, number: int, points: Sequence[Point]) -> Choice:
-        """Return what to try as number so and so, after all that was tried."""
+        """Return what to try as number so and so, after all that was tried in this format."""
+        return replace(self._choice(number, points), chooser=self)
+
+    def _choice(self, number: int, points: Sequence[Point]) -> Choice:
         if number < len(self._starts):
             return self._starts[number]()
         origin = "random" if self.only_random else _TURNS[(number - len(self._starts)) % 6]
@@ -164,7 +183,7 @@ class Chooser:
                 own[f"{kind} {group}"] = float(np.clip(bid, -_RANGE, _RANGE))
         if self._order:
             own["gone"] = min(len(bids.gone), _GONE)
-        return own
+        return {f"{self._prefix}{name}": value for name, value in own.items()}
 
     def distributions(self) -> dict[str, Any]:
         """Return what Optuna may choose from."""
@@ -172,7 +191,7 @@ class Chooser:
 
         special = {"share": FloatDistribution(self.lowest, 1), "gone": IntDistribution(0, _GONE)}
         return {
-            name: special.get(name, FloatDistribution(-_RANGE, _RANGE))
+            name: special.get(name.removeprefix(self._prefix), FloatDistribution(-_RANGE, _RANGE))
             for name in self.parameters(self.neutral)
         }
 
@@ -197,7 +216,8 @@ class Chooser:
             seed=int(np.random.default_rng([self.seed, number]).integers(2**31))
         )
         trial = self.study.ask(self.distributions())
-        chosen, layers = trial.params, range(len(self.market.whole.layers))
+        chosen = {name.removeprefix(self._prefix): own for name, own in trial.params.items()}
+        layers = range(len(self.market.whole.layers))
         owner = self.market.shape.owner
         heads = np.array([chosen[f"heads {owner(layer)}"] for layer in layers])
         bids = Bids(
@@ -239,6 +259,29 @@ class Chooser:
         ]
         order = sorted(paid, key=lambda point: (-point.accuracy, point.loss))[:_PARENTS]
         return [Bids.from_json(point.bids) for point in order if point.bids] or [self.neutral]
+
+
+class InTurn:
+    """Chooses for one number format after the other; first the whole classifier in float32.
+
+    Parameters
+    ----------
+    whole : Plan that keeps everything
+    choosers : one for each number format that anything fits in
+    """
+
+    def __init__(self, whole: Plan, choosers: Sequence[Chooser]):
+        self.whole, self.choosers = whole, choosers
+        self.budget = choosers[0].market.budget
+
+    def choose(self, number: int, points: Sequence[Point]) -> Choice:
+        """Return what to try as number so and so, after all that was tried."""
+        if number == 0:
+            return Choice("whole", self.whole)
+        turn, which = divmod(number - 1, len(self.choosers))
+        chooser = self.choosers[which]
+        mine = [one for one in points if one.number_format == chooser.market.number_format]
+        return chooser.choose(turn + 1, mine)
 
 
 def __dir__() -> list[str]:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from attnlab import heads
+from attnlab.classification.encoding import Encoded, fill_values
+from attnlab.classification.onnx_classifier import OnnxClassifier
 from attnlab.classification.structure import STRUCTURE, LowRankLinear, restore
 from attnlab.device import autocast, device
 from attnlab.economics.shapes import Shape, shape_of
@@ -105,7 +108,7 @@ def forward_pass(
 
     Parameters
     ----------
-    model : Classifier, Transformers model, Translator or Seq2SeqTransformer
+    model : Classifier, also an exported one, Transformers model, Translator or Seq2SeqTransformer
     tokens : T, of each text, special tokens included
     batch : B, texts
     target_tokens : of the translation, for an encoder-decoder; default ``tokens``
@@ -129,13 +132,17 @@ def forward_pass(
         raise AttnlabError(
             "target_tokens is for an encoder-decoder; a classifier reads tokens= of each text."
         )
-    inner: Any = heads.model_of(model)
+    exported = isinstance(model, OnnxClassifier)
+    inner: Any = model if exported else heads.model_of(model)
     config = inner.config
     most = config.max_position_embeddings
     if config.model_type in _POSITIONS_BEHIND_PADDING:
         most -= config.pad_token_id + 1
     _check_length(tokens, most)
     ids = _ids(config.vocab_size, (batch, tokens), config.pad_token_id).to(inner.device)
+    if exported:
+        encoded = _encoded(model, ids)
+        return lambda: model.logits(encoded)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def answer() -> Tensor:
@@ -158,6 +165,14 @@ def _translation(
             return model(source, target).logits
 
     return answer
+
+
+def _encoded(clf: Any, ids: Tensor) -> Encoded:
+    """Texts of these ids (B, T), and 0 in every other input."""
+    fill, (texts, tokens) = fill_values(clf.tokenizer), ids.shape
+    columns = {name: np.zeros(texts * tokens, np.int32) for name in fill}
+    columns["input_ids"] = ids.flatten().numpy().astype(np.int32)
+    return Encoded(columns, np.arange(texts + 1) * tokens, fill)
 
 
 def _check_length(tokens: int, most: int) -> None:

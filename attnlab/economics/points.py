@@ -1,10 +1,15 @@
 """What was measured of one sub-network, and how it is written down."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.encoding import Text
+from attnlab.economics.formats import NumberFormat, in_format
 from attnlab.economics.plans import Plan
 
 __all__ = ["Point"]
@@ -23,6 +28,7 @@ class Point:
     correct : bool array (N,), whether each answer is right
     seconds : that building and measuring it took
     bids : by which it was bought, a record, if it was
+    number_format : "float32" or "int8", that all this was measured in
     """
 
     origin: str
@@ -32,11 +38,32 @@ class Point:
     correct: np.ndarray
     seconds: float
     bids: dict[str, Any] | None = None
+    number_format: NumberFormat = "float32"
+
+    @property
+    def key(self) -> tuple[Plan, str]:
+        """What tells it from all others."""
+        return self.plan, self.number_format
 
     @property
     def accuracy(self) -> float:
         """Share of right answers."""
         return float(self.correct.mean())
+
+    @contextlib.contextmanager
+    def classifier(
+        self, clf: Classifier, repair: Sequence[Text] | None = None
+    ) -> Iterator[Classifier]:
+        """Give the sub-network itself, in its number format, while the block lasts.
+
+        Parameters
+        ----------
+        clf : the classifier that was searched, whole
+        repair : what it was repaired with, see `Plan.apply`
+        """
+        smaller = clf if self.origin == "whole" else self.plan.apply(clf, repair)
+        with in_format(smaller, self.number_format) as ready:
+            yield ready
 
     def to_json(self, whole: Plan) -> dict[str, Any]:
         """Return a record; ``whole`` is the plan that keeps everything."""
@@ -49,6 +76,7 @@ class Point:
             "correct": [packed, len(self.correct)],
             "seconds": self.seconds,
             "bids": self.bids,
+            "number_format": self.number_format,
         }
 
     @classmethod

@@ -47,6 +47,7 @@ class PriceList:
     budget : Budget
     latency : predicts milliseconds; needed where the budget limits them
     steps : into so many parts the neurons of each layer are cut
+    number_format : of the weights, see `megabytes`
 
     Attributes
     ----------
@@ -65,9 +66,15 @@ class PriceList:
     """
 
     def __init__(
-        self, shape: Shape, budget: Budget, latency: Predicts | None = None, steps: int = STEPS
+        self,
+        shape: Shape,
+        budget: Budget,
+        latency: Predicts | None = None,
+        steps: int = STEPS,
+        number_format: str = "float32",
     ):
         self.shape, self.budget, self.latency = shape, budget, latency
+        self.number_format = number_format
         layers = range(len(shape.layers))
         self.groups = {
             owner: [layer for layer in layers if shape.owner(layer) == owner]
@@ -107,7 +114,7 @@ class PriceList:
         )
         budget = self.budget
         shape = replace(self.shape, layers=layers)
-        return costs_of(shape, budget.tokens, budget.batch, self.latency)
+        return costs_of(shape, budget.tokens, budget.batch, self.latency, self.number_format)
 
     def total(self, sizes: Sizes) -> np.ndarray:
         """Return the share (K,) of each limit that these sizes take."""

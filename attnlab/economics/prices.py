@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from attnlab.economics.budgets import Budget, Predicts, costs_of
+from attnlab.economics.formats import NumberFormat
 from attnlab.economics.importances import Importance
 from attnlab.economics.plans import Plan
 from attnlab.economics.price_list import STEPS, Part, PriceList, Sizes
@@ -31,6 +32,7 @@ class Market:
     budget : Budget
     latency : predicts milliseconds; needed where the budget limits them
     steps : into so many parts the neurons of each layer are cut
+    number_format : of the weights, "float32" or "int8"; see `megabytes`
 
     Attributes
     ----------
@@ -53,19 +55,21 @@ class Market:
         budget: Budget,
         latency: Predicts | None = None,
         steps: int = STEPS,
+        number_format: NumberFormat = "float32",
     ):
+        self.number_format: NumberFormat = number_format
         self.shape, self.importance, self.budget, self.latency = shape, importance, budget, latency
         self.whole = Plan(
             tuple(range(len(shape.layers))),
             tuple(tuple(np.flatnonzero(~np.isnan(row)).tolist()) for row in importance.heads),
             tuple(tuple(range(neurons)) for _, neurons in shape.layers),
         )
-        self.prices = PriceList(shape, budget, latency, steps)
+        self.prices = PriceList(shape, budget, latency, steps, number_format)
 
     def costs(self, plan: Plan) -> dict[str, float]:
         """Return what a plan costs, by name."""
-        budget = self.budget
-        return costs_of(plan.shape(self.shape), budget.tokens, budget.batch, self.latency)
+        shape, budget = plan.shape(self.shape), self.budget
+        return costs_of(shape, budget.tokens, budget.batch, self.latency, self.number_format)
 
     def greedy(
         self, importance: Importance | None = None, share: float = 1.0, gone: Sequence[int] = ()

@@ -1,21 +1,27 @@
 """What a search found: the best model inside the budget, the frontier, and what more would buy."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Text
+from attnlab.classification.saving import refuse_finished
 from attnlab.classification.structure import noted
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.economics.budgets import COSTS, Budget
+from attnlab.economics.formats import FORMATS, NumberFormat, in_format
 from attnlab.economics.frontier import frontier, shadow_prices
 from attnlab.economics.plans import Plan
 from attnlab.economics.points import Point
+from attnlab.economics.variants import variants
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.scores import Comparison, compare_scores
@@ -51,9 +57,10 @@ class SearchResult:
     def table(self) -> pd.DataFrame:
         """What was measured, a DataFrame with a row per sub-network, in order.
 
-        ``origin`` (who chose it), ``accuracy`` on dev with ``ci_low`` and ``ci_high`` (95 %, Wilson
-        1927), ``loss``, the costs by name, ``spent`` (share of the budget), ``inside`` (the
-        budget), ``layers``, ``heads`` and ``neurons`` that stay, ``seconds``
+        ``origin`` (who chose it), ``number_format``, ``accuracy`` on dev with ``ci_low`` and
+        ``ci_high`` (95 %, Wilson 1927), ``loss``, the costs by name,
+        ``spent`` (share of the budget), ``inside`` (the budget), ``layers``, ``heads`` and
+        ``neurons`` that stay, ``seconds``
         """
         rows = []
         for point in self.points:
@@ -63,6 +70,7 @@ class SearchResult:
             rows.append(
                 {
                     "origin": point.origin,
+                    "number_format": point.number_format,
                     "accuracy": point.accuracy,
                     "ci_low": low,
                     "ci_high": high,
@@ -106,11 +114,43 @@ class SearchResult:
     def best(self) -> Classifier:
         """The chosen sub-network: a smaller classifier, which predicts and saves like any other.
 
+        Its weights are in float32, whatever ``number_format`` was chosen; `save` writes it so.
         `compression.steps` of it ends with the budget that it was searched for.
         """
         best, budget = self.plan.apply(self.clf, self.repair), self.budget
         noted(best.model, "search", **budget.limits, tokens=budget.tokens, batch=budget.batch)
         return best
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """That of the chosen sub-network, "float32" or "int8"."""
+        return self.points[self.chosen].number_format
+
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write the chosen sub-network, in its number format, for `load_classifier`.
+
+        Parameters
+        ----------
+        folder : for the model; with int8 an export for ONNX Runtime, whose card tells accuracy
+            before and after on ``dev``
+        overwrite : put it in the place of a finished model
+        """
+        refuse_finished(folder, resume=False, overwrite=overwrite)
+        if self.number_format == "float32":
+            return self.best.save(folder)
+        return self.best.to("cpu").export(folder, "int8", overwrite=True, data=self.dev)
+
+    def variants(
+        self, formats: Sequence[NumberFormat] = FORMATS, most_lost: float | None = 0.5, **how: Any
+    ) -> pd.DataFrame:
+        """Measure the chosen one and the frontier in every number format, and with early exits.
+
+        See `economics.variants`.
+        """
+        rows = list(dict.fromkeys([self.chosen, *self.frontier().index]))
+        plans = {row: self.points[row].plan.apply(self.clf, self.repair) for row in rows}
+        splits = replace(self.splits, dev=self.dev)
+        return variants(self.clf, plans, splits, formats, most_lost, **how)
 
     def frontier(self, cost: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Return the sub-networks that are better than all that cost no more.
@@ -156,8 +196,10 @@ class SearchResult:
     @cached_property
     def _on_test(self) -> Comparison:
         test = self.splits.test
-        whole, best = Evaluator(self.clf, test), Evaluator(self.best, test)
-        return compare_scores(whole.score(), best.score(), test, whole.labels, self.clf.label_names)
+        whole = Evaluator(self.clf, test)
+        with in_format(self.best, self.number_format) as best:
+            scores = whole.score(), Evaluator(best, test).score()
+        return compare_scores(*scores, test, whole.labels, self.clf.label_names)
 
     @property
     def _first_cost(self) -> str:

@@ -5,9 +5,10 @@ looks at it once, for the one that was chosen.
 """
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,8 +20,15 @@ from attnlab.classification.fingerprints import classifier_hash
 from attnlab.classification.studies import Direction, opened
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
-from attnlab.economics.budgets import Budget, Predicts
-from attnlab.economics.choosing import Choice, Chooser
+from attnlab.economics.budgets import Budget, Predicts, costs_of
+from attnlab.economics.choosing import Choice, Chooser, InTurn
+from attnlab.economics.formats import (
+    NumberFormat,
+    Scaled,
+    check_formats,
+    in_format,
+    measured_ms,
+)
 from attnlab.economics.importances import By, Importance, importance
 from attnlab.economics.latency import LatencyTable
 from attnlab.economics.plans import Plan
@@ -29,6 +37,7 @@ from attnlab.economics.price_list import STEPS
 from attnlab.economics.prices import Market
 from attnlab.economics.results import SearchResult
 from attnlab.economics.shapes import Shape, shape_of
+from attnlab.economics.timing import latency as times_of
 from attnlab.errors import AttnlabError, DataError, option, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.training.checkpoint import fingerprint
@@ -54,6 +63,7 @@ def search(
     steps: int = STEPS,
     latency: Predicts | None = None,
     repair: Sequence[Text] | None = None,
+    formats: Sequence[NumberFormat] = ("float32",),
     strategy: Strategy = "all",
     fast: bool = True,
     folder: str | os.PathLike[str] | None = None,
@@ -78,6 +88,9 @@ def search(
     latency : a `LatencyTable`; by default one is measured where the budget limits milliseconds
     repair : calibration texts: each sub-network is repaired by least squares, see
         `compression.prune_heads`; better, and several times slower
+    formats : number formats that may be chosen, which take turns: "float32", and "int8" as
+        `Classifier.export` writes it. Each sub-network is measured in its own: really quantised,
+        and where the budget limits milliseconds these are measured, too, one by one.
     strategy : "all", or "random": chance alone, to compare with
     fast : compute in the fastest number format; see `Evaluator`
     folder : where all is written down, so that a search can go on
@@ -95,6 +108,7 @@ def search(
     """
     end = time.perf_counter() + 60 * minutes
     _check(minutes, most, strategy, splits)
+    check_formats(formats)
     dev = splits.dev if not texts or len(splits.dev) <= texts else splits.dev.sample(texts, seed)
     learned = splits.train.sample(importance_texts, seed)
     about = {
@@ -104,6 +118,7 @@ def search(
         "train_texts": fingerprint(vars(learned)),
         "repair": None if repair is None else fingerprint({"texts": list(repair)}),
         **{"by": by, "steps": steps, "strategy": strategy, "fast": fast, "seed": seed},
+        "formats": list(formats),
     }
     file = None if folder is None else Path(folder) / _LOG
     objectives: list[Direction] = ["maximize"]
@@ -112,19 +127,22 @@ def search(
         shape = shape_of(clf)
         if latency is None and budget.latency_ms is not None:
             latency = latency_table(shape, budget.tokens, budget.batch, folder)
-        market = Market(shape, importance(clf, learned, by), budget, latency, steps)
-        first = market.importance
-        if strategy == "all":
-            market.importance = in_rounds(clf, learned, market, by)
-        chooser = Chooser(market, first, study, seed, strategy == "random")
-        points = _taken_up(study, market.whole)
+        first = importance(clf, learned, by)
+        choosers = []
+        for market in _markets(clf, shape, first, budget, latency, steps, formats):
+            if strategy == "all":
+                market.importance = in_rounds(clf, learned, market, by)
+            choosers.append(Chooser(market, first, study, seed, strategy == "random"))
+        chooser = InTurn(choosers[0].market.whole, choosers)
+        points = _taken_up(study, chooser.whole)
+        whole_costs = costs_of(shape, budget.tokens, budget.batch, latency)
         told = list(points)
 
         def result(interrupted: bool = False) -> SearchResult:
             return SearchResult(clf, splits, dev, budget, tuple(points), interrupted, repair)
 
         def measure(choice: Choice) -> Point:
-            return _measured(clf, dev, market, choice, repair, fast)
+            return _measured(clf, dev, choice, whole_costs, budget, repair, fast)
 
         def goes_on(number: int) -> bool:
             if callback is not None and len(points) > len(told):
@@ -217,7 +235,7 @@ def in_rounds(
 
 def loop(
     study: Any,
-    chooser: Chooser,
+    chooser: InTurn,
     points: list[Point],
     measure: Callable[[Choice], Point],
     goes_on: Callable[[int], bool],
@@ -232,64 +250,100 @@ def loop(
     measure : builds a sub-network and measures it
     goes_on : asked before each with its number
     """
-    known = {point.plan: point for point in points}
+    known = {point.key: point for point in points}
     number, nothing_new = len(_complete(study)), 0
     while goes_on(number) and nothing_new < _NOTHING_NEW:
         # choose: the parts of the model bid; limit and optimise: the best that the budget buys
         choice = chooser.choose(number, points)
         # evaluate: a real smaller model on dev
-        new = choice.plan not in known
-        point = measure(choice) if new else known[choice.plan]
+        new = choice.key not in known
+        point = measure(choice) if new else known[choice.key]
         # adjust: the next choice knows of it
         _note(study, chooser, choice, point, new)
         if new:
             points.append(point)
-            known[point.plan] = point
+            known[point.key] = point
         # and again
         number, nothing_new = number + 1, 0 if new else nothing_new + 1
+
+
+def _markets(
+    clf: Classifier,
+    shape: Shape,
+    importances: Importance,
+    budget: Budget,
+    latency: Predicts | None,
+    steps: int,
+    formats: Sequence[NumberFormat],
+) -> list[Market]:
+    """A market for each number format that anything fits in; AttnlabError where nothing does."""
+    markets, refused = [], dict[str, AttnlabError]()
+    for each in formats:
+        predicts = latency
+        if each != "float32" and latency is not None:
+            predicts = Scaled(latency, _ratio(clf, budget, each))
+        try:
+            markets.append(Market(shape, importances, budget, predicts, steps, each))
+        except AttnlabError as error:
+            refused[each] = error
+    if not markets:
+        raise refused.get("int8", refused[formats[0]])  # which has the least megabytes
+    return markets
+
+
+def _ratio(clf: Classifier, budget: Budget, number_format: NumberFormat) -> float:
+    """How long a whole classifier takes in a number format, in parts of what float32 takes."""
+    with in_format(clf, number_format) as other:
+        both = {"": clf.to("cpu"), number_format: other}
+        ms = times_of(both, budget.tokens, budget.batch, seconds=10).set_index("name")["ms_quiet"]
+    return float(ms[number_format] / ms[""])
 
 
 def _measured(
     clf: Classifier,
     dev: TextDataset,
-    market: Market,
     choice: Choice,
+    whole_costs: Mapping[str, float],
+    budget: Budget,
     repair: Sequence[Text] | None,
     fast: bool,
 ) -> Point:
     """Build a sub-network and ask it all dev texts."""
     start = time.perf_counter()
-    whole = choice.plan == market.whole
+    whole, known = choice.origin == "whole", choice.number_format
+    market = None if choice.chooser is None else choice.chooser.market
+    costs = dict(whole_costs) if market is None else market.costs(choice.plan)
     smaller = clf if whole else choice.plan.apply(clf, repair)
-    score = Evaluator(smaller, dev, fast, cache_mb=0).score()
-    costs = {name: cost for name, cost in market.costs(choice.plan).items() if cost == cost}
+    with in_format(smaller, known) as ready:
+        score = Evaluator(ready, dev, fast, cache_mb=0).score()
+        if known != "float32":  # what it was chosen by is a guess
+            limited = budget.latency_ms is not None
+            tokens, batch = budget.tokens, budget.batch
+            costs["latency_ms"] = measured_ms(ready, tokens, batch) if limited else math.nan
+    costs = {name: cost for name, cost in costs.items() if cost == cost}
     seconds = time.perf_counter() - start
     bids = None if choice.bids is None else choice.bids.to_json()
-    return Point(choice.origin, choice.plan, costs, score.loss, score.correct, seconds, bids)
+    return Point(choice.origin, choice.plan, costs, score.loss, score.correct, seconds, bids, known)
 
 
 # --- what is written down -----------------------------------------------------------------------
 
 
-def _note(study: Any, chooser: Chooser, choice: Choice, point: Point, new: bool) -> None:
+def _note(study: Any, asked: InTurn, choice: Choice, point: Point, new: bool) -> None:
     """Tell Optuna what came out, and with it the folder."""
     import optuna
 
-    values = [point.accuracy, *(point.costs[name] for name in chooser.market.budget.limits)]
-    record = point.to_json(chooser.market.whole) if new else None
+    values = [point.accuracy, *(point.costs[name] for name in asked.budget.limits)]
+    record = point.to_json(asked.whole) if new else None
     if choice.trial is not None:
         choice.trial.set_user_attr("point", record)
         study.tell(choice.trial, values)
         return
-    bids = choice.bids
-    study.add_trial(
-        optuna.create_trial(
-            values=values,
-            params={} if bids is None else chooser.parameters(bids),
-            distributions={} if bids is None else chooser.distributions(),
-            user_attrs={"point": record},
-        )
-    )
+    told: dict[str, Any] = {}
+    if choice.bids is not None and choice.chooser is not None:
+        told["params"] = choice.chooser.parameters(choice.bids)
+        told["distributions"] = choice.chooser.distributions()
+    study.add_trial(optuna.create_trial(values=values, user_attrs={"point": record}, **told))
 
 
 def _complete(study: Any) -> list[Any]:

@@ -245,9 +245,47 @@ def parameters_by_part(shape: Sizes) -> dict[str, int]:
     return dict(zip(PARTS, (embedding, attention, 0, feed_forward, classifier), strict=True))
 
 
-def megabytes(shape: Sizes) -> float:
-    """Return the size of the weights in float32, in 10^6 bytes."""
-    return 4 * parameters(shape) / 1e6
+def megabytes(shape: Sizes, number_format: str = "float32") -> float:
+    """Return the size of the weights, in 10^6 bytes.
+
+    Parameters
+    ----------
+    shape : as for `parameters`
+    number_format : "float32", or "int8" of a classifier: matrices in bytes as `Classifier.export`
+        writes them, with a factor and a zero point (5 bytes) for each output of a matrix and for
+        each embedding; biases and norms stay in float32
+
+    Raises
+    ------
+    AttnlabError : int8 of an encoder-decoder, which has no such export
+    """
+    if number_format == "float32":
+        return 4 * parameters(shape) / 1e6
+    if not isinstance(shape, Shape):
+        raise AttnlabError("Only classifiers are exported in int8, and this is the size of another")
+    weights, outputs = _weights_and_outputs(shape)
+    embeddings = 2 + (shape.types > 0)
+    return (weights + 4 * (parameters(shape) - weights) + 5 * (outputs + embeddings)) / 1e6
+
+
+def _weights_and_outputs(shape: Shape) -> tuple[int, int]:
+    """Weights of all matrices, embeddings included, and outputs of all matrices but those."""
+    width, narrow = shape.width, shape.embedding_width
+    weights = (shape.vocabulary + shape.positions + shape.types) * narrow
+    weights += width * width + width * shape.classes + shape.has_projection * narrow * width
+    outputs = width + shape.classes + shape.has_projection * width
+    ranks = dict(shape.ranks)
+    for layer, (count, neurons) in enumerate(shape.layers):
+        if shape.owner(layer) != layer:
+            continue
+        inside = dict.fromkeys(ATTENTION, count * shape.head_width)
+        inside |= dict.fromkeys(FEED_FORWARD, neurons)
+        for matrix, size in inside.items():
+            weights += shape.weights(layer, matrix)
+            if size:
+                outputs += width if matrix in ("output", "down") else size
+                outputs += ranks.get(f"{layer}.{matrix}", 0)
+    return weights, outputs
 
 
 def encoder_decoder_size(size: Any) -> dict[str, Any]:

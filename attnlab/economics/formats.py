@@ -1,0 +1,80 @@
+"""Number formats that a sub-network can have: float32 in PyTorch, and int8 in ONNX Runtime."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.loading import load_classifier
+from attnlab.economics.timing import latency
+from attnlab.errors import AttnlabError, option, suggest
+
+__all__ = ["FORMATS", "NumberFormat", "Scaled", "check_formats", "in_format", "measured_ms"]
+
+NumberFormat = Literal["float32", "int8"]
+FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise AttnlabError for number formats that there are not, for none, and for one twice."""
+    for each in [formats] if isinstance(formats, str) else formats:
+        if each not in FORMATS:
+            raise AttnlabError(f"There is no number format {each!r}. {suggest(each, FORMATS)}")
+    if isinstance(formats, str) or not formats or len(set(formats)) < len(formats):
+        raise AttnlabError(
+            f"{option('formats')} are {formats!r}; expected one number format or more of "
+            f"{', '.join(FORMATS)}, each once."
+        )
+
+
+@contextlib.contextmanager
+def in_format(clf: Classifier, number_format: NumberFormat) -> Iterator[Classifier]:
+    """Give a classifier as it computes in a number format, while the block lasts.
+
+    Parameters
+    ----------
+    clf : Classifier, stays as it is
+    number_format : "float32" is the classifier itself; "int8" what ``clf.export(folder, "int8")``
+        writes, really quantised, run by ONNX Runtime
+
+    Raises
+    ------
+    MissingPackage : ONNX Runtime is not installed
+    """
+    if number_format == "float32":
+        yield clf
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        exported = clf.to("cpu").export(Path(folder) / "int8", quantize="int8")
+        yield load_classifier(exported)
+
+
+def measured_ms(clf: Any, tokens: int, batch: int, rounds: int = 20, seconds: float = 5.0) -> float:
+    """Milliseconds that a classifier takes for B texts of T tokens, where nothing else runs."""
+    table = latency({"": clf}, tokens, batch, rounds=rounds, seconds=seconds)
+    return float(table["ms_quiet"].iloc[0])
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A prediction of milliseconds times a factor, to choose by what is then measured.
+
+    Attributes
+    ----------
+    latency : predicts milliseconds
+    factor : such as int8's time over that of float32, measured on the whole classifier
+    """
+
+    latency: Any
+    factor: float
+
+    def predict(self, shape: Any, tokens: int = 32, batch: int = 1) -> float:
+        """Milliseconds of one forward pass, about."""
+        return self.factor * self.latency.predict(shape, tokens, batch)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
