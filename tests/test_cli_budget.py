@@ -86,6 +86,7 @@ def test_the_result_is_that_of_the_search_and_is_told(budget, whole, splits, tmp
     allowed = economics.Budget(flops=limit)
     found = searching.search(whole, splits, allowed, most=20, steps=4)
     small = al.load_classifier(tmp_path / "out")
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size
     assert same(small, found.best, splits.dev.texts)
     assert costs(small)["flops"] <= limit
     assert compression.steps(small)[-1] == {
@@ -99,15 +100,17 @@ def test_the_result_is_that_of_the_search_and_is_told(budget, whole, splits, tmp
     for name, row in (("whole", 0), ("chosen", found.chosen), ("best random", None)):
         told = found.table.loc[drawn["accuracy"].idxmax() if row is None else row]
         line = row_of(name, said.partition("budget:")[2])
-        assert f"{told['accuracy']:.1%} ({told['ci_low']:.1%} to {told['ci_high']:.1%})" in line
+        low, high = 100 * told["ci_low"], 100 * told["ci_high"]
+        assert f"{told['accuracy']:.1%} ({low:.1f} to {high:.1f})" in line
         assert f"{told['parameters']:,.0f}" in line
     frontier = said.partition("Frontier of accuracy and GFLOPs")[2]
     for row in found.frontier().itertuples():
         assert f"{row.flops / 1e9:.3g} " in frontier
     price = found.prices().iloc[0]["price"] * 1e9 * 100
-    assert f"{price:+,.1f} points".replace("-", "−") in frontier
+    assert f" {price:+,.1f} (".replace("-", "−") in frontier
     delta = 100 * found.on_test().delta
     assert f"test, opened once: chosen minus whole {delta:+.1f}".replace("-", "−") in said
+    assert f"model.safetensors, {size / 1e6:.4g} MB" in said
     assert left_in(tmp_path) == ["out"]
 
 

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from attnlab.datasets.splits import Splits
     from attnlab.economics import Budget, SearchResult
 
-_UNITS = {  # of what is printed: its name, and how many it is
-    "parameters": ("million parameters", 1e6),
-    "flops": ("GFLOPs", 1e9),
-    "megabytes": ("MB", 1.0),
-    "latency_ms": ("ms", 1.0),
+_UNITS = {  # of what is printed: its name, that of one of them, and how many it is
+    "parameters": ("million parameters", "million", 1e6),
+    "flops": ("GFLOPs", "GFLOP", 1e9),
+    "megabytes": ("MB", "MB", 1.0),
+    "latency_ms": ("ms", "ms", 1.0),
 }
-_ONE = {"parameters": "million", "flops": "GFLOP", "megabytes": "MB", "latency_ms": "ms"}
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _COUNTED = ("parameters", "flops")  # that people say in millions
 _AMOUNT = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*(%|[kMG]?)\s*", re.IGNORECASE)
@@ -167,8 +166,8 @@ def budget(
     _print_comparison(result)
     for name in allowed.limits:
         _print_frontier(result, name)
-    _say_test(result)
-    say(f"written to {out}")
+    _say_test(result, "again" if resume else "once")
+    _say_written(out)
 
 
 # --- before the work -----------------------------------------------------------------------------
@@ -302,14 +301,13 @@ def _say_budget(allowed: "Budget", clf: "Classifier", table: Any) -> None:
 
 
 def _amount(name: str, value: float) -> str:
-    unit, size = _UNITS[name]
+    unit, _, size = _UNITS[name]
     return f"{value / size:.3g} {unit}"
 
 
 def _print_comparison(result: "SearchResult") -> None:
     """Print the whole classifier, the chosen one and the best of chance side by side."""
     from attnlab import economics
-    from attnlab.show.wording import counted
 
     rows = {"whole": 0, "chosen": result.chosen}
     drawn = result.table.query("origin == 'random' and inside")
@@ -322,8 +320,7 @@ def _print_comparison(result: "SearchResult") -> None:
             for name, row in rows.items()
         }
         times = economics.latency(models, allowed.tokens, allowed.batch).set_index("name")
-    columns = ("", "accuracy (95 %)", "parameters", "GFLOPs", "format", "MB", "ms", "heads")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = _table("", "accuracy (95 %)", "parameters", "GFLOPs", "format", "MB", "ms", "heads")
     for name, row in rows.items():
         found = result.table.loc[row]
         table.add_row(
@@ -334,7 +331,7 @@ def _print_comparison(result: "SearchResult") -> None:
             found["number_format"],
             f"{found['megabytes']:.4g}",
             f"{times.loc[name, 'ms_quiet']:.3g}",
-            f"{found['heads']} in {counted(found['layers'], 'layer')}",
+            str(found["heads"]),
         )
     OUT.print(table)
     say(
@@ -357,16 +354,15 @@ def _print_comparison(result: "SearchResult") -> None:
 
 def _print_frontier(result: "SearchResult", name: str) -> None:
     """Print the frontier of a cost, and what one more unit of it buys from row to row."""
-    unit, size = _UNITS[name]
+    unit, one, size = _UNITS[name]
     prices = result.prices(name).set_index("to")
     sizes = ("format", "layers", "heads", "neurons")
-    columns = (unit, "accuracy (95 %)", *sizes, f"1 {_ONE[name]} more bought")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = _table(one if size > 1 else unit, "accuracy (95 %)", *sizes, f"points for 1 {one} more")
     for row, found in result.frontier(name).iterrows():
         bought = ""
         if row in prices.index:
             step = prices.loc[row, ["price", "price_low", "price_high"]]
-            bought = _points(*(step * size))
+            bought = _points(*(step * size)).replace(" points", "")
         table.add_row(
             f"{found[name] / size:.3g}",
             _accuracy(found),
@@ -377,20 +373,32 @@ def _print_frontier(result: "SearchResult", name: str) -> None:
     OUT.print(table)
 
 
-def _say_test(result: "SearchResult") -> None:
+def _say_test(result: "SearchResult", times: str) -> None:
     """Open test for the chosen one, and print the paired difference."""
     if not len(result.splits.test):
         say("There are no test texts, so that nothing is known but dev.")
         return
     found = result.on_test()
     say(
-        f"test, opened once: chosen minus whole {_points(found.delta, *found.ci)}, "
+        f"test, opened {times}: chosen minus whole {_points(found.delta, *found.ci)}, "
         f"{found.test.n:,} texts"
     )
 
 
+def _say_written(out: Path) -> None:
+    from attnlab.classification.naming import GRAPH
+
+    file = out / GRAPH if (out / GRAPH).exists() else out / "model.safetensors"
+    say(f"written to {out}: {file.name}, {file.stat().st_size / 1e6:.4g} MB")
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False, collapse_padding=True)
+
+
 def _accuracy(row: Any) -> str:
-    return f"{row['accuracy']:.1%} ({row['ci_low']:.1%} to {row['ci_high']:.1%})"
+    low, high = 100 * row["ci_low"], 100 * row["ci_high"]
+    return f"{row['accuracy']:.1%} ({low:.1f} to {high:.1f})"
 
 
 def _points(delta: float, low: float, high: float) -> str:
