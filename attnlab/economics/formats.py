@@ -9,10 +9,20 @@ from typing import Any, Literal, get_args
 
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.loading import load_classifier
-from attnlab.economics.timing import latency
+from attnlab.compression.copies import copied
+from attnlab.economics.passes import forward_pass
+from attnlab.economics.timing import interleaved
 from attnlab.errors import AttnlabError, option, suggest
 
-__all__ = ["FORMATS", "NumberFormat", "Scaled", "check_formats", "in_format", "measured_ms"]
+__all__ = [
+    "FORMATS",
+    "NumberFormat",
+    "Scaled",
+    "check_formats",
+    "in_format",
+    "measured_ms",
+    "on_cpu",
+]
 
 NumberFormat = Literal["float32", "int8"]
 FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
@@ -48,14 +58,21 @@ def in_format(clf: Classifier, number_format: NumberFormat) -> Iterator[Classifi
         yield clf
         return
     with tempfile.TemporaryDirectory() as folder:
-        exported = clf.to("cpu").export(Path(folder) / "int8", quantize="int8")
-        yield load_classifier(exported)
+        yield load_classifier(on_cpu(clf).export(Path(folder) / "int8", quantize="int8"))
+
+
+def on_cpu(clf: Classifier) -> Classifier:
+    """The classifier if it is on the CPU, else a copy that is; the one given stays where it is."""
+    return clf if clf.device.type == "cpu" else copied(clf).to("cpu")
 
 
 def measured_ms(clf: Any, tokens: int, batch: int, rounds: int = 20, seconds: float = 5.0) -> float:
-    """Milliseconds that a classifier takes for B texts of T tokens, where nothing else runs."""
-    table = latency({"": clf}, tokens, batch, rounds=rounds, seconds=seconds)
-    return float(table["ms_quiet"].iloc[0])
+    """Milliseconds that a classifier takes for B texts of T tokens, where nothing else runs.
+
+    It does not warn of a busy machine: who measures many says so once.
+    """
+    times = interleaved({"": forward_pass(clf, tokens, batch)}, rounds=rounds, seconds=seconds)
+    return float(times.summary()["ms_quiet"].iloc[0])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from attnlab.classification.encoding import Encoded, fill_values
 from attnlab.classification.onnx_classifier import OnnxClassifier
 from attnlab.classification.structure import STRUCTURE, LowRankLinear, restore
 from attnlab.device import autocast, device
-from attnlab.economics.shapes import Shape, shape_of
+from attnlab.economics.memory import require_memory
+from attnlab.economics.shapes import Shape, megabytes, parameters, shape_of
 from attnlab.errors import AttnlabError, ModelError
 from attnlab.inference import evaluating
 from attnlab.transformer import Seq2SeqTransformer
@@ -38,7 +39,9 @@ def build(shape: Shape, seed: int = 0) -> Any:
     Raises
     ------
     ModelError : a shape that no model of its family has, such as heads that do not divide the width
+    AttnlabError : a model that does not fit into memory
     """
+    require_memory(1e6 * megabytes(shape), f"A model of {parameters(shape):,} weights", device())
     config = AutoConfig.for_model(shape.family)
     config.update(_sizes(shape, config))
     gone = {

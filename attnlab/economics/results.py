@@ -17,7 +17,7 @@ from attnlab.classification.structure import noted
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.economics.budgets import COSTS, Budget
-from attnlab.economics.formats import FORMATS, NumberFormat, in_format
+from attnlab.economics.formats import FORMATS, NumberFormat, in_format, on_cpu
 from attnlab.economics.frontier import frontier, shadow_prices
 from attnlab.economics.plans import Plan
 from attnlab.economics.points import Point
@@ -114,7 +114,7 @@ class SearchResult:
     def best(self) -> Classifier:
         """The chosen sub-network: a smaller classifier, which predicts and saves like any other.
 
-        Its weights are in float32, whatever ``number_format`` was chosen; `save` writes it so.
+        Its weights are in float32 here; `save` writes it in the ``number_format`` that was chosen.
         `compression.steps` of it ends with the budget that it was searched for.
         """
         best, budget = self.plan.apply(self.clf, self.repair), self.budget
@@ -138,7 +138,7 @@ class SearchResult:
         refuse_finished(folder, resume=False, overwrite=overwrite)
         if self.number_format == "float32":
             return self.best.save(folder)
-        return self.best.to("cpu").export(folder, "int8", overwrite=True, data=self.dev)
+        return on_cpu(self.best).export(folder, "int8", overwrite=True, data=self.dev)
 
     def variants(
         self, formats: Sequence[NumberFormat] = FORMATS, most_lost: float | None = 0.5, **how: Any

@@ -28,15 +28,17 @@ from attnlab.economics.formats import (
     check_formats,
     in_format,
     measured_ms,
+    on_cpu,
 )
 from attnlab.economics.importances import By, Importance, importance
 from attnlab.economics.latency import LatencyTable
+from attnlab.economics.memory import require_memory
 from attnlab.economics.plans import Plan
 from attnlab.economics.points import Point
 from attnlab.economics.price_list import STEPS
 from attnlab.economics.prices import Market
 from attnlab.economics.results import SearchResult
-from attnlab.economics.shapes import Shape, shape_of
+from attnlab.economics.shapes import Shape, megabytes, shape_of
 from attnlab.economics.timing import latency as times_of
 from attnlab.errors import AttnlabError, DataError, option, suggest
 from attnlab.evaluation.evaluator import Evaluator
@@ -102,7 +104,8 @@ def search(
     Raises
     ------
     AttnlabError : a budget that nothing fits, with the least that is possible; options without
-        sense; a folder that another search uses, or in which there is one and ``resume`` is False
+        sense; a model whose copies do not fit into memory; a folder that another search uses, or in
+        which there is one and ``resume`` is False
     DataError : no texts in train or dev
     ModelError : a classifier that cannot be taken apart
     """
@@ -120,6 +123,8 @@ def search(
         **{"by": by, "steps": steps, "strategy": strategy, "fast": fast, "seed": seed},
         "formats": list(formats),
     }
+    held = 1e6 * megabytes(shape_of(clf)) * (4 if "int8" in formats else 2)  # copies at once
+    require_memory(held, "Beside the model, a search", clf.device)
     file = None if folder is None else Path(folder) / _LOG
     objectives: list[Direction] = ["maximize"]
     objectives.extend("minimize" for _ in budget.limits)
@@ -129,7 +134,7 @@ def search(
             latency = latency_table(shape, budget.tokens, budget.batch, folder)
         first = importance(clf, learned, by)
         choosers = []
-        for market in _markets(clf, shape, first, budget, latency, steps, formats):
+        for market in _markets(study, clf, shape, first, budget, latency, steps, formats):
             if strategy == "all":
                 market.importance = in_rounds(clf, learned, market, by)
             choosers.append(Chooser(market, first, study, seed, strategy == "random"))
@@ -268,6 +273,7 @@ def loop(
 
 
 def _markets(
+    study: Any,
     clf: Classifier,
     shape: Shape,
     importances: Importance,
@@ -279,9 +285,11 @@ def _markets(
     """A market for each number format that anything fits in; AttnlabError where nothing does."""
     markets, refused = [], dict[str, AttnlabError]()
     for each in formats:
-        predicts = latency
-        if each != "float32" and latency is not None:
-            predicts = Scaled(latency, _ratio(clf, budget, each))
+        predicts = latency if each == "float32" else None
+        if each != "float32" and latency is not None and budget.latency_ms is not None:
+            ratio = study.user_attrs.get(f"{each} ratio") or _ratio(clf, budget, each)
+            study.set_user_attr(f"{each} ratio", ratio)  # a search that goes on goes by the same
+            predicts = Scaled(latency, ratio)
         try:
             markets.append(Market(shape, importances, budget, predicts, steps, each))
         except AttnlabError as error:
@@ -294,7 +302,7 @@ def _markets(
 def _ratio(clf: Classifier, budget: Budget, number_format: NumberFormat) -> float:
     """How long a whole classifier takes in a number format, in parts of what float32 takes."""
     with in_format(clf, number_format) as other:
-        both = {"": clf.to("cpu"), number_format: other}
+        both = {"": on_cpu(clf), number_format: other}
         ms = times_of(both, budget.tokens, budget.batch, seconds=10).set_index("name")["ms_quiet"]
     return float(ms[number_format] / ms[""])
 

@@ -1,7 +1,9 @@
 """What a model costs, in all and by part; energy where a processor says it."""
 
+import itertools
 import math
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import attnlab as al
 from attnlab import compression, transformer
 from attnlab.economics import costs as costs_module
+from attnlab.economics import timing
 from attnlab.economics.costs import activations, cost
 from attnlab.economics.energy import energy
 from attnlab.economics.flops import flops, flops_by_part
@@ -145,6 +148,38 @@ def test_models_answer_in_turn_each_warm_and_on_the_threads_that_were_asked_for(
     assert torch.get_num_threads() == before
     assert list(times.wall.columns) == list("abc")
     assert len(times.wall) >= 3
+
+
+class Clock:
+    """A machine's clock, on which other work takes as long as is said, in turn."""
+
+    def __init__(self, waits):
+        self.wall, self.worked, self.waits = 0.0, 0.0, itertools.cycle(waits)
+
+    def work(self):
+        self.worked += 0.001
+        self.wall += 0.001 + next(self.waits)
+
+    def perf_counter(self):
+        return self.wall
+
+    def thread_time(self):
+        return self.worked
+
+
+@pytest.mark.parametrize(("waits", "rounds", "warned"), [([0], 8, False), ([0, 0.009], 24, True)])
+def test_a_noisy_machine_is_asked_more_often_and_its_spread_is_said(
+    monkeypatch, waits, rounds, warned
+):
+    clock = Clock([0, *waits])  # of two runs in a row the second counts
+    monkeypatch.setattr(timing, "time", clock)
+    times = interleaved({"one": clock.work}, rounds=8, seconds=60)
+    assert len(times.wall) == rounds
+    assert times.summary().loc["one", "ms_quiet"] == pytest.approx(1)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        timing.warn_of_noise(times.spread)
+    assert bool(seen) == warned and (times.spread > 1.5) == warned
 
 
 def test_time_on_the_processor_leaves_out_waiting():

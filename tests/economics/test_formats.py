@@ -176,6 +176,21 @@ def test_milliseconds_of_int8_are_measured_one_by_one(bert, monkeypatch):
         assert found.table["latency_ms"][row] == clock.predict(shape)
 
 
+def test_a_search_that_goes_on_chooses_int8_by_the_same_milliseconds(bert, monkeypatch, tmp_path):
+    clf, splits = bert
+    clock, ratios = Clock(), [0.9]
+    monkeypatch.setattr(searching, "_ratio", lambda *given: ratios.pop())
+    monkeypatch.setattr(searching, "measured_ms", lambda *given: 1.0)
+    budget = Budget(latency_ms=0.8 * clock.predict(shape_of(clf)))
+    how = {"steps": 4, "formats": BOTH, "latency": clock, "folder": tmp_path}
+    first = search(clf, splits, budget, most=3, **how)
+    again = search(clf, splits, budget, most=7, resume=True, **how)
+    assert not ratios and len(again.points) > len(first.points)
+    assert [one.key for one in again.points][: len(first.points)] == [
+        one.key for one in first.points
+    ]
+
+
 def test_what_runs_in_onnx_runtime_is_timed_beside_what_runs_in_pytorch(bert):
     with in_format(bert[0], "int8") as small:
         table = latency({"float32": bert[0], "int8": small}, 16, 4, rounds=3, seconds=1)

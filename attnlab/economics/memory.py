@@ -1,0 +1,41 @@
+"""Memory: whether models fit, asked before the work; a process that is killed says nothing."""
+
+import math
+
+import torch
+
+from attnlab.errors import AttnlabError
+
+__all__ = ["free_bytes", "require_memory"]
+
+
+def free_bytes(where: torch.device) -> float:
+    """Return the bytes of memory that are free on a device, infinite where that cannot be told."""
+    if where.type == "cuda":
+        return float(torch.cuda.mem_get_info(where)[0])
+    try:
+        import psutil
+    except ModuleNotFoundError:  # it comes with the lab
+        return math.inf
+    return float(psutil.virtual_memory().available) if where.type == "cpu" else math.inf
+
+
+def require_memory(needed: float, what: str, where: torch.device) -> None:
+    """Raise AttnlabError if something does not fit into the memory that is free.
+
+    Parameters
+    ----------
+    needed : bytes
+    what : takes them, the beginning of the message
+    where : device
+    """
+    free = free_bytes(where)
+    if needed > free:
+        raise AttnlabError(
+            f"{what} takes {needed / 1e9:,.3g} GB of memory on {where}, and {free / 1e9:,.3g} GB "
+            "are free. End other programs, use a larger machine, or begin with a smaller model."
+        )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
