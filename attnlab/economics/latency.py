@@ -165,9 +165,10 @@ class LatencyTable:
         DataFrame, a row for each shape, length and number of texts: ``tokens``, ``batch``,
         ``layers``, ``heads``, ``neurons`` (those of all layers), ``ms``, ``ms_p95``, ``ms_quiet``,
         ``rounds``, ``predicted_ms``, and ``error``: predicted / quiet - 1. ``attrs["errors"]``
-        is a DataFrame with the median and the 95th percentile of its absolute value for each length
-        and number of texts, and with ``drift``: the time of the largest model now, in parts of its
-        time when the table was measured.
+        is a DataFrame with, for each length and number of texts, the median and the 95th percentile
+        of its absolute value; ``drift``, the time of the largest model now, in parts of its time
+        when the table was measured, as a machine is not always equally fast; and ``relative``, the
+        median of the error where predictions are multiplied by that.
         """
         if isinstance(shapes, int):
             shapes = random_shapes(self.shape, shapes, seed)
@@ -299,7 +300,13 @@ def _warn_of_another_machine(path: object, about: dict[str, Any]) -> None:
 def _how_far_off(table: pd.DataFrame, whole_before: float) -> dict[str, float]:
     off = table["error"].abs()
     drift = table.attrs["whole_ms"] / whole_before
-    return {"median": off.median(), "p95": off.quantile(0.95), "drift": drift}
+    relative = (drift * table["predicted_ms"] / table["ms_quiet"] - 1).abs().median()
+    return {
+        "median": off.median(),
+        "p95": off.quantile(0.95),
+        "drift": drift,
+        "relative": float(relative),
+    }
 
 
 # --- what is measured, and fitted ----------------------------------------------------------------

@@ -83,6 +83,7 @@ def _predictions(clf: Classifier) -> list[Row]:
             high=one["p95"],
             n=30,
             drift=one["drift"],
+            relative=one["relative"],
         )
         for _, one in errors.iterrows()
     ]
