@@ -167,8 +167,9 @@ class LatencyTable:
         ``rounds``, ``predicted_ms``, and ``error``: predicted / quiet - 1. ``attrs["errors"]``
         is a DataFrame with, for each length and number of texts, the median and the 95th percentile
         of its absolute value; ``drift``, the time of the largest model now, in parts of its time
-        when the table was measured, as a machine is not always equally fast; and ``relative``, the
-        median of the error where predictions are multiplied by that.
+        when the table was measured, as a machine is not always equally fast; ``factor``, the median
+        of measured / predicted; and ``relative``, the median of the error that is left where
+        predictions are multiplied by this factor: how well the table compares sub-networks.
         """
         if isinstance(shapes, int):
             shapes = random_shapes(self.shape, shapes, seed)
@@ -300,12 +301,14 @@ def _warn_of_another_machine(path: object, about: dict[str, Any]) -> None:
 def _how_far_off(table: pd.DataFrame, whole_before: float) -> dict[str, float]:
     off = table["error"].abs()
     drift = table.attrs["whole_ms"] / whole_before
-    relative = (drift * table["predicted_ms"] / table["ms_quiet"] - 1).abs().median()
+    factor = float((table["ms_quiet"] / table["predicted_ms"]).median())
+    left = (factor * table["predicted_ms"] / table["ms_quiet"] - 1).abs()
     return {
         "median": off.median(),
         "p95": off.quantile(0.95),
         "drift": drift,
-        "relative": float(relative),
+        "factor": factor,
+        "relative": float(left.median()),
     }
 
 

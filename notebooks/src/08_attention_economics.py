@@ -245,18 +245,19 @@ pd.DataFrame(rows, columns=columns).round(2)
 
 # %%
 checked = table.check(4 if small_run else 20, **quick)
-print(checked.attrs["errors"].round(3).to_string(index=False))
+errors = checked.attrs["errors"].drop(columns="drift")
+print(errors.round(3).to_string(index=False))
 
 # %% [markdown]
 # A machine is not always equally fast: it grows warm, or other programs fill its caches.
-# *drift* is the time of the whole model now, in parts of its time when the table was
-# made, and *relative* the error once predictions are multiplied by it. For a choice
-# among sub-networks this one matters; for a promise in milliseconds *median* does.
+# *factor* is the median of measured / predicted, and *relative* the error that is left
+# once predictions are multiplied by it. For a choice among sub-networks this one
+# matters; for a promise in milliseconds *median* and *p95* do.
 
 # %%
 one_text = checked[checked["batch"] == 1]
 ms, predicted = (one_text[name].to_numpy() for name in ("ms_quiet", "predicted_ms"))
-predicted = predicted * checked.attrs["errors"]["drift"].iloc[0]
+predicted = predicted * errors["factor"].iloc[0]
 drawn = random_shapes(shape, len(ms), seed=1)
 work = np.array([economics.flops(one, 32) / 1e6 for one in drawn])
 line = np.polyval(np.polyfit(work, ms, 1), work)  # the best line through these points
@@ -277,9 +278,11 @@ for axes in (left, right):
 al.plots.show(figure, alt="Measured time against FLOPs, and against the prediction.")
 
 # %% [markdown]
-# The line was drawn through these very points, which the table has never seen. And it
-# knows nothing about depth: it gives the two models above, which do the same work, the
-# same time. Where milliseconds are what you pay, predict milliseconds, and check them.
+# The line has two numbers that were fitted to these very points, the table one. Where
+# shapes are drawn by chance, both may do. But a line through FLOPs knows nothing about
+# depth: it gives the two models above, which do the same work, the same time. A search
+# looks for such differences, so where milliseconds are what you pay, predict
+# milliseconds, and check them.
 #
 # ## 5. What do you want?
 #

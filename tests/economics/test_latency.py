@@ -88,6 +88,7 @@ def test_the_check_measures_other_sub_networks_and_reports_how_far_it_is_off(mon
     assert list(errors["tokens"]) == [8, 8, 32, 32]
     assert errors["median"].to_numpy() == pytest.approx(0.2, abs=1e-6)
     assert errors["drift"].to_numpy() == pytest.approx(1.25)
+    assert errors["factor"].to_numpy() == pytest.approx(1.25)
     assert errors["relative"].to_numpy() == pytest.approx(0, abs=1e-6)
 
 
