@@ -24,6 +24,7 @@
 # %%
 import inspect
 import math
+import warnings
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -219,6 +220,8 @@ al.plots.lines(
 
 # %%
 quick = {"rounds": 3, "seconds": 0.2} if small_run else {"rounds": 10, "seconds": 20}
+if small_run:  # too brief to warn of a busy machine
+    warnings.filterwarnings("ignore", "A forward pass took")
 many = 4 if small_run else 32  # texts at once
 table = economics.LatencyTable.measure(shape, tokens=(32,), batches=(1, many), **quick)
 print(f"{len(table.blocks)} building blocks, {table.about['threads']} thread")

@@ -9,6 +9,7 @@ MADE = """import time, types
 import numpy as np
 import attnlab as al
 from attnlab.balance.recorder import Recorder
+from attnlab.economics.points import Point
 from attnlab.translation import Translator
 clf = al.load_classifier("movie-sentiment")
 dev = al.datasets.load("movie-sentiment").dev.sample(40)
@@ -27,10 +28,9 @@ shape = al.economics.shape_of(clf)
 budget = al.economics.Budget(flops=0.6 * al.economics.flops(shape))
 everything = al.economics.Plan(
     tuple(range(6)), (tuple(range(12)),) * 6, (tuple(range(1536)),) * 6)
-point = types.SimpleNamespace(
-    origin="whole", plan=everything, costs=al.economics.costs_of(shape), accuracy=0.5, loss=0.7,
-    correct=np.arange(40) % 2 == 0, seconds=1.0)
-del point.costs["latency_ms"]
+costs = al.economics.costs_of(shape)
+del costs["latency_ms"]
+point = Point("whole", everything, costs, 0.7, np.arange(40) % 2 == 0, 1.0)
 found = al.economics.SearchResult(clf, None, dev, budget, (point,))"""
 DESKS = """desks = [
     al.SoftmaxDesk(), al.MaskDesk(clf.attend("A fine film.")), al.HeadMixer(clf, dev),
