@@ -24,7 +24,6 @@
 # %%
 import inspect
 import math
-import warnings
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -221,6 +220,8 @@ al.plots.lines(
 # %%
 quick = {"rounds": 3, "seconds": 0.2} if small_run else {"rounds": 10, "seconds": 20}
 if small_run:  # too brief to warn of a busy machine
+    import warnings
+
     warnings.filterwarnings("ignore", "A forward pass took")
 many = 4 if small_run else 32  # texts at once
 table = economics.LatencyTable.measure(shape, tokens=(32,), batches=(1, many), **quick)
@@ -252,10 +253,10 @@ errors = checked.attrs["errors"].drop(columns="drift")
 print(errors.round(3).to_string(index=False))
 
 # %% [markdown]
-# A machine is not always equally fast: it grows warm, or other programs fill its caches.
-# *factor* is the median of measured / predicted, and *relative* the error that is left
-# once predictions are multiplied by it. For a choice among sub-networks this one
-# matters; for a promise in milliseconds *median* and *p95* do.
+# A machine is not always equally fast: it grows warm, or other programs fill its
+# caches. *factor* is the median of measured / predicted, and *relative* the error that
+# is left once predictions are multiplied by it. For a choice among sub-networks this
+# one matters; for a promise in milliseconds *median* and *p95* do.
 
 # %%
 one_text = checked[checked["batch"] == 1]
