@@ -485,8 +485,8 @@ al.plots.lines(
     {"best for its price first": bought(by_price), "by chance": bought(by_chance)},
     xlabel="spent (% of the price of all parts)",
     ylabel="bought (% of all importance)",
-    alt="Share of all importance against the share of the price, for parts bought in the"
-    f" order of what they give; half of the price buys {bought(by_price)[25]:.0f} %.",
+    alt="Share of all importance against the share of the price, for parts bought by"
+    f" what they give for it; half of the price buys {bought(by_price)[25]:.0f} %.",
 )
 
 # %% [markdown]
