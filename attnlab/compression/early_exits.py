@@ -31,10 +31,11 @@ from attnlab.compression.exit_rules import (
     never,
     tried,
 )
-from attnlab.compression.layer_by_layer import Layers, features_of, layers_of, packed_start, pooled
+from attnlab.compression.layer_by_layer import Layers, features_of, layers_of, packed_start
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError, suggest
+from attnlab.evaluation.packed import Packed
 from attnlab.files import read_json, read_tensors, understood
 from attnlab.heads.settings import HeadSettings
 
@@ -208,12 +209,9 @@ class EarlyExit:
         logits = torch.empty(self._shape(len(encoded)))
         with torch.inference_mode():
             for group in encoded.batches():
-                hidden, mask = steps.start(encoded, group)
+                packed = packed_start(steps, encoded, group)
                 for layer in range(self.clf.layers):
-                    hidden = steps.layer(layer, hidden, mask, settings)
-                    last = layer == self.clf.layers - 1
-                    features = hidden if last else pooled(hidden, mask, self.pooling).float()
-                    logits[layer, group] = self._answer(steps, layer, features).cpu()
+                    packed, logits[layer, group] = self._after(steps, layer, packed, settings)
         return logits
 
     def choose(self, dev: TextDataset, most_lost: float = 0.5) -> pd.DataFrame:
@@ -312,11 +310,16 @@ class EarlyExit:
         settings = heads.in_force(self.clf)
         return None if settings is None else heads.one_setting(self.clf, settings)
 
-    def _answer(self, steps: Layers, layer: int, features: Tensor) -> Tensor:
-        """Logits (B, C) after a layer, from what it pools (B, E), or the last from its states."""
+    def _after(
+        self, steps: Layers, layer: int, packed: Packed, settings: HeadSettings | None
+    ) -> tuple[Packed, Tensor]:
+        """The states after a layer, and what it answers, logits (B, C) on the CPU."""
+        hidden = steps.packed_layer(layer, packed, settings)
         if layer == self.clf.layers - 1:
-            return steps.answer(features)
-        return F.linear(features, self.weights[layer], self.biases[layer])
+            return packed, steps.answer(hidden).cpu()
+        packed = packed.with_hidden(hidden)
+        features = packed.pooled(self.pooling).float()
+        return packed, F.linear(features, self.weights[layer], self.biases[layer]).cpu()
 
     def _answers(
         self, encoded: Encoded, indices: Indices | None = None
@@ -343,17 +346,13 @@ def _answer_together(
     logits: Tensor,
     exits: np.ndarray,
 ) -> None:
-    """Answer some of the texts, into these rows; after each layer those left close ranks."""
+    """Answer some of the texts, into these rows; after each layer only those left go on."""
     steps, settings = small._steps(encoded), small._settings()
     rule = Rule(small.by, small.threshold, len(indices))
     packed = packed_start(steps, encoded, indices[texts])
     for layer in range(small.clf.layers):
-        last = layer == small.clf.layers - 1
-        hidden = steps.packed_layer(layer, packed, settings)
-        packed = packed if last else packed.with_hidden(hidden)
-        features = hidden if last else packed.pooled(small.pooling).float()
-        answers = small._answer(steps, layer, features).cpu()
-        leaving = rule.leaving(answers, texts) | last
+        packed, answers = small._after(steps, layer, packed, settings)
+        leaving = rule.leaving(answers, texts) | (layer == small.clf.layers - 1)
         logits[texts[leaving]], exits[texts[leaving]] = answers[leaving], layer
         if leaving.all():
             return

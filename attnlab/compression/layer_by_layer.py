@@ -17,7 +17,7 @@ from attnlab.heads.control import attached
 from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 
-__all__ = ["Layers", "OwnLayers", "features_of", "layers_of", "packed_start", "pooled"]
+__all__ = ["Layers", "OwnLayers", "features_of", "layers_of", "packed_start"]
 
 
 class Layers(Protocol):
@@ -25,11 +25,6 @@ class Layers(Protocol):
 
     def start(self, encoded: Encoded, indices: Any) -> tuple[Tensor, Tensor | None]:
         """Hidden states before the first layer, (B, T, E), and where tokens are, (B, 1, 1, T)."""
-
-    def layer(
-        self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
-    ) -> Tensor:
-        """Hidden states after a layer."""
 
     def packed_layer(self, layer: int, packed: Packed, settings: HeadSettings | None) -> Tensor:
         """Hidden states after a layer: (N, E), after the last one of [CLS], (B, 1, E)."""
@@ -67,24 +62,20 @@ class OwnLayers:
         with evaluating(self.model):
             return embedded(self.model.base_model, batch), None if real.all() else real
 
-    def layer(
-        self, layer: int, hidden: Tensor, mask: Tensor | None, settings: HeadSettings | None
-    ) -> Tensor:
+    def packed_layer(self, layer: int, packed: Packed, settings: HeadSettings | None) -> Tensor:
         """See `Layers`; ModelError for settings of heads."""
         if settings is not None:
             raise ModelError(
                 "Some matrices of this model are not plain, and then early exits know no head "
                 "settings. Leave the `applied` block."
             )
-        with evaluating(self.model), attached(self.model):
-            output = self._modules[layer](hidden, mask, **heads.keywords(self.model, None))
-        return output[0] if isinstance(output, tuple) else output
 
-    def packed_layer(self, layer: int, packed: Packed, settings: HeadSettings | None) -> Tensor:
-        """See `Layers`."""
-        after = packed.in_groups(
-            packed.hidden, lambda hidden, mask: self.layer(layer, hidden, mask, settings)
-        )
+        def own(hidden: Tensor, mask: Tensor | None) -> Tensor:
+            output = self._modules[layer](hidden, mask, **heads.keywords(self.model, None))
+            return output[0] if isinstance(output, tuple) else output
+
+        with evaluating(self.model), attached(self.model):
+            after = packed.in_groups(packed.hidden, own)
         if layer < self.clf.layers - 1:
             return after
         return packed.with_hidden(after).pooled("cls")[:, None]
@@ -108,33 +99,19 @@ def packed_start(steps: Layers, encoded: Encoded, indices: np.ndarray) -> Packed
     return Packed.of(hidden, lengths, np.concatenate(groups))
 
 
-def pooled(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
-    """Return one vector (B, E) for each text: [CLS], or the mean of its tokens.
-
-    Parameters
-    ----------
-    hidden : (B, T, E)
-    mask : bool (B, 1, 1, T), where tokens are; None without padding
-    pooling : "cls" or "mean"
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    if mask is None:
-        return hidden.mean(1)
-    real = mask[:, 0, 0, :, None].to(hidden.dtype)  # (B, T, 1)
-    return (hidden * real).sum(1) / real.sum(1)
-
-
 def features_of(clf: Classifier, encoded: Encoded, pooling: str) -> Tensor:
-    """Return `pooled` hidden states after each layer but the last, (L - 1, N, E), on the CPU."""
+    """Return one vector for each text after each layer but the last, (L - 1, N, E), on the CPU.
+
+    ``pooling`` is that of `Packed.pooled`.
+    """
     steps, width = layers_of(clf, encoded), heads.model_of(clf).config.hidden_size
     found = torch.empty(clf.layers - 1, len(encoded), width)
     with torch.inference_mode():
         for group in encoded.batches():
-            hidden, mask = steps.start(encoded, group)
+            packed = packed_start(steps, encoded, group)
             for layer in range(clf.layers - 1):
-                hidden = steps.layer(layer, hidden, mask, None)
-                found[layer, group] = pooled(hidden, mask, pooling).cpu()
+                packed = packed.with_hidden(steps.packed_layer(layer, packed, None))
+                found[layer, group] = packed.pooled(pooling).cpu()
     return found
 
 

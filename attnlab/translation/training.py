@@ -86,6 +86,7 @@ def train_translator(
     translator = untrained(
         splits,
         vocabulary=vocabulary,
+        seed=seed,
         d_model=d_model,
         heads=heads,
         encoder_layers=encoder_layers,
@@ -93,8 +94,7 @@ def train_translator(
         feed_forward=feed_forward,
         dropout=dropout,
         label_smoothing=label_smoothing,
-        model=model,
-        seed=seed,
+        **model or {},
     )
     _train(
         translator,
@@ -112,42 +112,23 @@ def train_translator(
     return translator
 
 
-def untrained(
-    splits: Splits,
-    *,
-    vocabulary: int = 1000,
-    d_model: int = 128,
-    heads: int = 4,
-    encoder_layers: int = 2,
-    decoder_layers: int = 2,
-    feed_forward: int = 512,
-    dropout: float = 0.1,
-    label_smoothing: float = 0.0,
-    model: dict[str, Any] | None = None,
-    seed: int = 0,
-) -> Translator:
+def untrained(splits: Splits, *, vocabulary: int = 1000, seed: int = 0, **model: Any) -> Translator:
     """Make a translator that knows its sub-words and nothing else, for `fit`.
 
     Parameters
     ----------
-    as for `train_translator`
+    splits : of `ParallelDataset`, with train and dev parts
+    vocabulary : sub-words of each language, at most; they are learned from the training texts alone
+    seed : of the weights
+    **model : keywords of `Seq2SeqTransformer`, such as d_model, heads, dropout and fused (True
+        here: faster)
     """
     _check(splits)
     source_words = Subwords.train(splits.train.sources, vocabulary)
     target_words = Subwords.train(splits.train.targets, vocabulary)
     torch.manual_seed(seed)
-    network = Seq2SeqTransformer(
-        len(source_words),
-        len(target_words),
-        d_model=d_model,
-        heads=heads,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers,
-        feed_forward=feed_forward,
-        dropout=dropout,
-        label_smoothing=label_smoothing,
-        **{"fused": True} | (model or {}),
-    )
+    options: dict[str, Any] = {"fused": True} | model
+    network = Seq2SeqTransformer(len(source_words), len(target_words), **options)
     return Translator(network.to(default_device()), source_words, target_words, splits.train.name)
 
 
