@@ -253,7 +253,4 @@ def _facts(call: Call, run: Run) -> dict[str, Any]:
     }
 
 
-# --- What learners write instead -----------------------------------------------------------------
-
-
 EXERCISE = Exercise("guarded_choice", "attention_balance", 2, check, mistakes=MISTAKES)

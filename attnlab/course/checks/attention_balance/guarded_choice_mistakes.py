@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attnlab.course.checks.examiner import (
-    Mistake,
-)
+from attnlab.course.checks.examiner import Mistake
 
 PARTS = ("tune", "guard", "test")
 NAMES = [f"settings {letter}" for letter in "ABCDEFGHIJK"]

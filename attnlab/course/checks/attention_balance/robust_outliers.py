@@ -13,7 +13,6 @@ from attnlab.course.checks.attention_balance.robust_outliers_mistakes import (
     ALIKE_REMOVED,
     ALL_EQUAL,
     ANOTHER_DEFAULT,
-    CHANGES_ARRAY,
     DROPPED,
     EVEN,
     FACTOR,
@@ -32,6 +31,7 @@ from attnlab.course.checks.attention_balance.robust_outliers_mistakes import (
 )
 from attnlab.course.checks.examiner import (
     Answer,
+    ArrayCall,
     Call,
     CheckFailed,
     Comparison,
@@ -54,12 +54,7 @@ class Sets(Call):
 
     def of(self, function: Callable[..., Any]) -> list[Any]:
         """The result of a function for each set, with the set."""
-        results = []
-        for values in self.sets:
-            copy = values.copy()
-            results.append((values, function(copy, *self.threshold)))
-            require(np.array_equal(values, copy, equal_nan=True), CHANGES_ARRAY)
-        return results
+        return [(values, ArrayCall(values, *self.threshold).of(function)) for values in self.sets]
 
 
 def check(answer: Answer, draw: Draw) -> Held:
@@ -211,9 +206,6 @@ def _facts(call: Call, results: list[Any]) -> dict[str, Any]:
         "right": values[right].round(2).tolist(),
         "found": values[found].round(2).tolist(),
     }
-
-
-# --- What learners write instead -----------------------------------------------------------------
 
 
 EXERCISE = Exercise("robust_outliers", "attention_balance", 2, check, mistakes=MISTAKES)

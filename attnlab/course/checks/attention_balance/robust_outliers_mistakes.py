@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attnlab.course.checks.examiner import (
-    Mistake,
-)
+from attnlab.course.checks.examiner import CHANGES_ARRAY, Mistake
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -19,10 +17,6 @@ THRESHOLD = 3.5
 FACTOR = 1.4826  # the standard deviation of a normal distribution, in units of its MAD
 OF_MEAN = 1.2533  # and in units of its mean distance from the median
 
-CHANGES_ARRAY = (
-    "Your function changes the array that it was given.\n"
-    "Is there an assignment into it, a `-=`, or a .sort()?"
-)
 NO_FLAGS = (
     "These are {what}; decisions are asked for, true or false, one for each value.\n"
     "With what comparison could your function end?"

@@ -186,7 +186,4 @@ def _facts(call: Call, run: Run) -> dict[str, Any]:
     }
 
 
-# --- What learners write instead -----------------------------------------------------------------
-
-
 EXERCISE = Exercise("tune_rounds", "attention_balance", 3, check, mistakes=MISTAKES)

@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from attnlab.course.checks.examiner import (
-    CHANGES_TENSOR,
-    Mistake,
-)
+from attnlab.course.checks.examiner import CHANGES_TENSOR, Mistake
 
 Settings = Any  # a tensor; checks only compare them
 Propose = Callable[[Settings], Settings]

@@ -1,6 +1,5 @@
 """Exercise ``audit``: an honest speed-up from the raw record of a benchmark that was not."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from attnlab.course.checks.attention_economics.records import (
     Audited,
     Record,
     Several,
+    Trick,
     a_record,
     cold,
     other_rounds,
@@ -72,32 +72,31 @@ def check(answer: Answer, draw: Draw) -> Held:
         "{pairs} of {rows} rows for each model.\n"
         "Which rows have a partner that was measured under the same conditions?"
     )
-    for place, tricks, held in (
-        (
-            "In a record in which nothing is wrong:",
-            (),
-            "a fair record, of which nothing is left out",
-        ),
-        ("Where round 0 was recorded, too:", (cold,), "round 0 is a warm-up"),
-        ("Where the models read different texts:", (other_texts,), "the same texts"),
-        ("Where one model ran in some rounds only:", (other_rounds,), "the same rounds"),
-        ("Where threads differ:", (other_threads,), "as many threads for both"),
-        ("Where rows stand in any order:", (shuffled,), "rows in any order"),
-        ("With all of these tricks:", TRICKS, "all tricks together"),
-    ):
+
+    def on(place: str, *tricks: Trick) -> None:
+        calls.append(a_record(draw, *tricks))
+        waiting = iter(calls[-1:])  # the answer is called once with each record
+
+        def next_record() -> Audited:
+            return next(waiting, None) or a_record(draw, *tricks)
+
         with where(place):
-            call = a_record(draw, *tricks)
-            calls.append(call)
-            waiting = iter([call])  # the answer is called once with each record
-            ratio.on(
-                lambda waiting=waiting, tricks=tricks: (  # type: ignore[misc]
-                    next(waiting, None) or a_record(draw, *tricks)
-                ),
-                otherwise,
-                facts=_facts,
-                draws=1,
-            )
-        yield held
+            ratio.on(next_record, otherwise, facts=_facts, draws=1)
+
+    on("In a record in which nothing is wrong:")
+    yield "a fair record, of which nothing is left out"
+    on("Where round 0 was recorded, too:", cold)
+    yield "round 0 is a warm-up"
+    on("Where the models read different texts:", other_texts)
+    yield "the same texts"
+    on("Where one model ran in some rounds only:", other_rounds)
+    yield "the same rounds"
+    on("Where threads differ:", other_threads)
+    yield "as many threads for both"
+    on("Where rows stand in any order:", shuffled)
+    yield "rows in any order"
+    on("With all of these tricks:", *TRICKS)
+    yield "all tricks together"
 
     first = iter([Several(calls)])
     interval.on(
@@ -134,16 +133,8 @@ def _quick_reference(record: Record) -> tuple[float, float, float]:
 
 def _must_raise(answer: Answer, record: Record, why: str) -> None:
     """Fail unless the answer raises a ValueError."""
-    raised: list[Exception] = []
-
-    def given(record: Record) -> Any:
-        try:
-            return answer.given(record)
-        except ValueError as error:
-            raised.append(error)
-            return None
-
-    result = Audited(record).of(dataclasses.replace(answer, given=given))
+    caught, raised = answer.catching(ValueError)
+    result = Audited(record).of(caught)
     if not raised:
         numbers = _listed(result)
         found = ", ".join(f"{number}" for number in numbers) if numbers else type(result).__name__
@@ -312,7 +303,7 @@ def _without_outliers(record: Record) -> Record:
 
 
 def _in_place(record: Record) -> Any:
-    record.drop(record[record["round"] == 0].index, inplace=True)  # noqa: PD002, the mistake
+    record.drop(record[record["round"] == 0].index, inplace=True)  # noqa: PD002, inplace is the mistake
     return _right(record)
 
 

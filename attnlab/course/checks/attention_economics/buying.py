@@ -41,7 +41,6 @@ def buying(
     of: Callable[[float, int], bool] = lambda value, price: True,
     amounts: Callable[[int], int] = lambda budget: budget,
     worth: Callable[[float], float] = lambda value: value,
-    start: Callable[[int], float] = lambda amount: 0.0,
     better: Callable[[float, float], bool] = lambda with_part, without: with_part > without,
     out: Callable[[list[int], Values, Prices, int], Any] = lambda chosen, *given: chosen,
     pays: Callable[[int, int], int] = lambda left, price: left - price,
@@ -50,7 +49,7 @@ def buying(
 
     def answer(value: Values, price: Prices, budget: int) -> Any:
         size = amounts(budget)
-        best = [start(amount) for amount in range(size + 1)]
+        best = [0.0] * (size + 1)
         taken = []
         for each, cost in zip(value, price, strict=True):
             row = [

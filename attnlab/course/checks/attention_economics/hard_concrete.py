@@ -14,6 +14,7 @@ from attnlab.course.checks.examiner import (
     NO_GRADIENT,
     Answer,
     Call,
+    CheckFailed,
     Comparison,
     Draw,
     Exercise,
@@ -26,6 +27,7 @@ from attnlab.course.checks.examiner import (
     where,
 )
 
+WHAT = ("gates", "chances")  # what is returned, in this order
 TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
 SHIFT = TEMPERATURE * math.log(-LOW / HIGH)
 
@@ -39,8 +41,9 @@ WRONG_SLOPE = (
     "Is a part of it computed under detach() or no_grad(), or does the gradient go past the clip?"
 )
 VERY_SURE = (
-    "The result is wrong or NaN.\n"
-    "Is there an exp() that overflows? Which function of torch does it without?"
+    "At log_alpha = {place:.0f} the {what} should be {right:.0f}; you return {found:.5g}.\n"
+    "Is there an exp() that overflows, or a clamp() for safety? Which function of torch does it "
+    "without?"
 )
 TURNED = "The gates come second.\nIn which order does the docstring name the two?"
 ONLY_OPEN = "Are they computed from log_alpha alone, without noise?"
@@ -69,6 +72,8 @@ def check(answer: Answer, draw: Draw) -> Held:
 
     with where("For several gates:"):
         gates.on(lambda: given(gates=30), otherwise, facts=_facts)
+    with where("For noise close to 0 or 1:"):
+        gates.on(lambda: _extreme(draw), otherwise, facts=_facts)
     for end in (0, 1):
         log_alpha, noise = given(gates=200).arguments
         right = reference(log_alpha + (0.001 if end == 0 else -0.001), noise)  # not by rounding
@@ -97,17 +102,19 @@ def check(answer: Answer, draw: Draw) -> Held:
         opened.on(with_axes, told, facts=_facts)
     yield "the chance that each gate is open, from log_alpha alone"
 
-    for pick, what in ((0, "gates"), (1, "chances")):
-        _gradient(answer, given(3, gates=8), pick, what)
+    for pick in range(2):
+        _gradient(answer, given(3, gates=8), pick)
     yield "gradients as small steps have them, 0 where a gate is clipped"
 
     log_alpha, middle = torch.tensor([-90.0, 90.0, -200.0, 200.0]), torch.full((4,), 0.5)
     for pick, sure in enumerate(reference(log_alpha, middle)):
         leaf = log_alpha.clone().requires_grad_()
-        result = a_pair(answer(leaf, middle), "gates", "chances")[pick]
+        result = a_pair(answer(leaf, middle), *WHAT)[pick]
         result = a_tensor(result, (4,), may_be_nan=True)
         with where("For gates that are very surely open or closed:"):
-            require(torch.allclose(result.double(), sure, atol=1e-5), VERY_SURE)
+            for place, found, right in zip(log_alpha, result, sure, strict=True):
+                told = VERY_SURE.format(place=place, what=WHAT[pick], right=right, found=found)
+                require((found - right).abs() < 1e-5, told)
             (slope,) = backward(result, [leaf], torch.ones_like(result))
             require(slope is not None and bool(slope.isfinite().all()), GRADIENT_LOST)
     yield "gates that are very surely open or closed"
@@ -142,31 +149,36 @@ def _half_open(draw: Draw) -> Call:
             return Call(alpha, noise)
 
 
+def _extreme(draw: Draw) -> Call:
+    """Noise within 0.001 to 0.01 of 0 or 1, and gates that are between 0 and 1 in spite of it."""
+    ends = torch.rand(8, generator=draw.generator) * 0.009 + 0.001
+    noise = torch.cat([ends[:4], 1 - ends[4:]])
+    return Call(0.5 * draw.normal(8) - noise.logit(), noise)
+
+
 def _read(pick: int) -> Callable[[Any, Any], Tensor]:
     """Reads the gates, 0, or the chances, 1."""
 
     def read(result: Any, right: Any) -> Tensor:
-        both = a_pair(result, "gates", "chances")
+        both = a_pair(result, *WHAT)
         shapes = [tuple(part.shape) for part in right]
         if all(isinstance(part, Tensor) for part in both) and shapes[0] != shapes[1]:
             require([tuple(part.shape) for part in both] != shapes[::-1], TURNED)
-        what = ("gates", "chances")[pick]
-        return a_tensor(both[pick], shapes[pick], what).detach().double()
+        return a_tensor(both[pick], shapes[pick], WHAT[pick]).detach().double()
 
     return read
 
 
-def _gradient(answer: Answer, call: Call, pick: int, what: str) -> None:
+def _gradient(answer: Answer, call: Call, pick: int) -> None:
     """Require the gradient that small steps have."""
     log_alpha, noise = (argument.double() for argument in call.arguments)
     leaf = log_alpha.clone().requires_grad_()
     result = answer(leaf, noise)[pick]
-    part = a_tensor(result, tuple(reference(log_alpha, noise)[pick].shape), what)
+    part = a_tensor(result, tuple(reference(log_alpha, noise)[pick].shape), WHAT[pick])
     slopes = torch.randn_like(part.double())
     (found,) = backward(part, [leaf], slopes)
     if found is None:
-        require(False, GRADIENT_MISSING.format(name="`log_alpha`"))
-        return
+        raise CheckFailed(GRADIENT_MISSING.format(name="`log_alpha`"))
     require(found.isfinite().all(), GRADIENT_LOST)
     step = 1e-7
     up, down = (reference(log_alpha + sign * step, noise)[pick] for sign in (1, -1))
@@ -176,7 +188,7 @@ def _gradient(answer: Answer, call: Call, pick: int, what: str) -> None:
     require(
         torch.allclose(found.double(), right, rtol=1e-3, atol=1e-4),
         WRONG_SLOPE.format(
-            what=what,
+            what=WHAT[pick],
             place=float(log_alpha[worst]),
             right=float(right[worst]),
             found=float(found[worst]),
@@ -365,9 +377,8 @@ MISTAKES = [
     Mistake(
         _gating(
             chance=lambda alpha, noise, gates: (
-                (alpha + SHIFT - 2 * SHIFT).sigmoid() * 0
-                + ((alpha + TEMPERATURE * math.log(-LOW * HIGH)).sigmoid())
-            )
+                alpha - TEMPERATURE * math.log(-LOW * HIGH)
+            ).sigmoid()
         ),
         f"The logarithm is that of a product of the two ends.\n{ZERO_AT}",
     ),

@@ -97,7 +97,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     """``knapsack(value, price, budget)``: the parts that give most together."""
     compared = Comparison(answer, reference, MISTAKES, read=_given_together, tolerance=1e-7)
     otherwise = (
-        "You buy {found}, which give {given:.3f} together; {best} give {most:.3f}.\n"
+        "You buy {found}, together worth {given:.3f}; {best} would be worth {most:.3f}.\n"
         "For each part and each amount that is left: is it better with the part or without it?"
     )
 
@@ -109,6 +109,8 @@ def check(answer: Answer, draw: Draw) -> Held:
     yield "four parts, where rules of thumb buy others"
 
     compared.on(lambda: _some(draw, draw.whole(6, 9)), otherwise, facts=_facts)
+    with where("Where values differ in their third decimal only:"):
+        compared.on(lambda: _alike(draw), otherwise, facts=_facts)
     yield "the best of all sets, to the last unit of the budget"
 
     with where("Where some parts cost nothing:"):
@@ -185,6 +187,12 @@ def _trap(draw: Draw) -> Parts:
             after > before + 0.01 for before, after in itertools.pairwise(worths)
         ):
             return parts
+
+
+def _alike(draw: Draw) -> Parts:
+    """Parts of one price, the values of which are apart by thousandths."""
+    order = torch.randperm(6, generator=draw.generator).tolist()
+    return Parts([1 + rank / 1000 for rank in order], [3] * 6, 9 + draw.whole(0, 2))
 
 
 def _some(
@@ -315,6 +323,8 @@ def _named(chosen: Any) -> str:
     chosen = sorted(int(part) for part in chosen)
     if not chosen:
         return "nothing"
+    if len(chosen) == 1:
+        return f"part {chosen[0]}"
     return f"parts {', '.join(map(str, chosen))}" if len(chosen) < 12 else f"{len(chosen)} parts"
 
 

@@ -1,7 +1,7 @@
 """Exercise ``layer_flops``: the floating-point operations of one encoder layer, by formula."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -68,12 +68,8 @@ def check(answer: Answer, draw: Draw) -> Held:
 
     for tokens in (128, 4096):
         with where(f"For a layer of BERT-base and {tokens:,} tokens:"):
-            compared.on(
-                lambda tokens=tokens: Call(tokens, 768, 12, 64, 3072),  # type: ignore[misc]
-                otherwise,
-                facts=_facts,
-                draws=1,
-            )
+            bert_base = partial(Call, tokens, 768, 12, 64, 3072)
+            compared.on(bert_base, otherwise, facts=_facts, draws=1)
     yield "BERT-base to the last operation"
 
 
@@ -130,13 +126,24 @@ def _facts(call: Call, result: Any) -> dict[str, Any]:
 # --- What learners write instead -----------------------------------------------------------------
 
 
+# t tokens, e width, h heads, d head width, n neurons
+
+
+def _projections(t: int, e: int, h: int, d: int, n: int) -> int:
+    return 8 * t * e * h * d
+
+
+def _scores(t: int, e: int, h: int, d: int, n: int) -> int:
+    return 4 * t * t * h * d
+
+
 def _counting(
-    attention: Formula = lambda t, e, h, d, n: 8 * t * e * h * d,
-    scores: Formula = lambda t, e, h, d, n: 4 * t * t * h * d,
+    attention: Formula = _projections,
+    scores: Formula = _scores,
     feed_forward: Formula = lambda t, e, h, d, n: 4 * t * e * n,
     times: float = 1,
 ) -> Formula:
-    """The formula with a part exchanged: t tokens, e width, h heads, d head width, n neurons."""
+    """The formula with a part exchanged."""
 
     def answer(tokens: int, width: int, heads: int, head_width: int, neurons: int) -> Any:
         sizes = tokens, width, heads, head_width, neurons
@@ -151,8 +158,6 @@ def _of_width(formula: Formula) -> Formula:
 
 
 _right = _counting()
-_projections: Formula = lambda t, e, h, d, n: 8 * t * e * h * d  # noqa: E731
-_scores: Formula = lambda t, e, h, d, n: 4 * t * t * h * d  # noqa: E731
 
 PRUNED = "{heads} heads of {head_width} are left, and the layer is {width} wide.\n"
 MISTAKES = [

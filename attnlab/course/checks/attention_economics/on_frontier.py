@@ -1,6 +1,7 @@
 """Exercise ``on_frontier``: which models are worth their cost, as far as the answers can tell."""
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy.typing as npt
 import torch
 
 from attnlab.course.checks.examiner import (
+    CHANGES_ARRAY,
     Answer,
+    ArrayCall,
     Call,
     CheckFailed,
     Comparison,
@@ -21,7 +24,6 @@ from attnlab.course.checks.examiner import (
     require,
     where,
 )
-from attnlab.course.checks.head_mixing.arrays import CHANGES_ARRAY, ArrayCall
 
 Values = npt.NDArray[Any]
 Rule = Callable[[Values, Values], bool]
@@ -59,40 +61,29 @@ def check(answer: Answer, draw: Draw) -> Held:
         "{should}be on the frontier.\nWhich models come before it, and which of the two conditions "
         "decides?"
     )
-    for place, kind, held in (
-        ("For models in the order of their cost, far apart:", _far_apart, "the dearer the better"),
-        ("For models in any order:", _in_any_order, "each model at its own place"),
-        (
-            "Where some models cost the same:",
-            _of_equal_cost,
-            "of the same cost only the best, and of equals only the first",
-        ),
-        (
-            "Where models differ on so many texts that it may be chance:",
-            _doubtful,
-            "a difference has to hold",
-        ),
-        (
-            "Where models differ little, but on few texts:",
-            _nested,
-            "intervals of the difference on the same texts",
-        ),
-        (
-            "Where each model is a little better than the one before:",
-            _in_small_steps,
-            "compared with those on the frontier, not with the one before",
-        ),
-        (
-            "Where a model is better than all on the frontier, and another has done more for less:",
-            _overtaken,
-            "more right answers than every model that costs no more",
-        ),
-        ("Where a difference just holds:", _just_so, "exactly the interval that was given"),
-        ("For many models:", _many, "many models, of all these kinds"),
-    ):
+
+    def on(place: str, kind: Callable[[Draw], Models]) -> None:
         with where(place):
-            compared.on(lambda kind=kind: kind(draw), otherwise, facts=_facts)  # type: ignore[misc]
-        yield held
+            compared.on(lambda: kind(draw), otherwise, facts=_facts)
+
+    on("For models in the order of their cost, far apart:", _far_apart)
+    yield "the dearer the better"
+    on("For models in any order:", _in_any_order)
+    yield "each model at its own place"
+    on("Where some models cost the same:", _of_equal_cost)
+    yield "of the same cost only the best, and of equals only the first"
+    on("Where models differ on so many texts that it may be chance:", _doubtful)
+    yield "a difference has to hold"
+    on("Where models differ little, but on few texts:", _nested)
+    yield "intervals of the difference on the same texts"
+    on("Where each model is a little better than the one before:", _in_small_steps)
+    yield "compared with those on the frontier, not with the one before"
+    on("Where models are better than all on the frontier, but not than all for less:", _overtaken)
+    yield "more right answers than every model that costs no more"
+    on("Where a difference just holds:", _just_so)
+    yield "exactly the interval that was given"
+    on("For many models:", _many)
+    yield "many models, of all these kinds"
 
 
 def reference(cost: Values, correct: Values) -> list[bool]:
@@ -186,10 +177,10 @@ def _in_small_steps(draw: Draw) -> Models:
 
 
 def _overtaken(draw: Draw) -> Models:
-    """The second has most right answers for its cost, in doubt; the third fewer, without doubt."""
+    """The second is better than the first, in doubt; then fewer and as many, without doubt."""
     start = draw.whole(200, 220)
-    correct = _answers(draw, (start, 0), (start + 12, 80), (start + 10, 0), (start + 80, 0))
-    return Models(_costs(draw, 4), correct).shuffled(draw)
+    models = (start, 0), (start + 12, 80), (start + 10, 0), (start + 12, 0), (start + 80, 0)
+    return Models(_costs(draw, 5), _answers(draw, *models)).shuffled(draw)
 
 
 def _just_so(draw: Draw) -> Models:
@@ -252,7 +243,7 @@ def _filtering(
     holds: Rule = _holds,
     order: Callable[[Values, Values], list[int]] = _by_cost,
     rivals: Callable[[list[int], list[int]], list[int]] = lambda found, before: found,
-    leader: bool = True,
+    leads: Callable[[int, int], bool] = operator.gt,
     out: Callable[[list[int], int], Any] = lambda found, count: np.isin(np.arange(count), found),
 ) -> Callable[[Values, Values], Any]:
     """The frontier with a part exchanged."""
@@ -262,13 +253,13 @@ def _filtering(
         before: list[int] = []
         most = -1
         for model in order(cost, correct):
-            more = not leader or correct[model].sum() > most
-            if more and all(
+            right = int(correct[model].sum())
+            if leads(right, most) and all(
                 holds(correct[other], correct[model]) for other in rivals(found, before)
             ):
                 found.append(int(model))
             before.append(int(model))
-            most = max(most, int(correct[model].sum()))
+            most = max(most, right)
         return out(found, len(cost))
 
     return answer
@@ -331,6 +322,12 @@ def _last_of_equals(cost: Values, correct: Values) -> Any:
     return _filtering()(cost[::-1], correct[::-1])[::-1]
 
 
+def _all_equals(cost: Values, correct: Values) -> Any:
+    pairs = list(zip(cost, correct.sum(1), strict=True))
+    found = {pairs[model] for model in np.flatnonzero(_filtering()(cost, correct))}
+    return np.array([pair in found for pair in pairs])
+
+
 def _as_given(cost: Values, correct: Values) -> list[int]:
     return list(range(len(cost)))
 
@@ -364,6 +361,11 @@ MISTAKES = [
         _last_of_equals,
         "Of models that are equal in cost and right answers the last is on the frontier; the first "
         "is asked for.\nWhat does your order do with equals?",
+    ),
+    Mistake(
+        _all_equals,
+        "Models that are equal in cost and right answers are all on the frontier; only the first "
+        "is asked for.\nIs each better than every model before it?",
     ),
     Mistake(
         _filtering(holds=lambda before, after: True),
@@ -401,14 +403,19 @@ MISTAKES = [
         "Every model is compared with the cheapest.\nWith which models should it be compared?",
     ),
     Mistake(
-        _filtering(leader=False),
+        _filtering(leads=operator.ge),
+        "Model {model} has as many right answers as one that costs less, and more are asked for.\n"
+        "Is there a >= for >?",
+    ),
+    Mistake(
+        _filtering(leads=lambda right, most: True),
         "A model that is on no frontier itself costs less than model {model} and has as many right "
         "answers or more.\nIs there a condition for all models, not only those on the frontier?",
     ),
     Mistake(
         _filtering(holds=_by_p_value),
-        "Model {model} is left out: the p-value is not below 0.05, but the lower end of the "
-        "interval is above 0.\nWhich of the two was asked for?",
+        "Model {model} is left out, as by a p-value that has to be below 0.05; but the lower end "
+        "of the interval is above 0.\nWhich of the two was asked for?",
     ),
     Mistake(
         _filtering(out=lambda found, count: sorted(found)),

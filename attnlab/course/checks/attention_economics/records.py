@@ -10,6 +10,7 @@ import torch
 from attnlab.course.checks.examiner import Call, Draw, require
 
 Record: TypeAlias = pd.DataFrame
+Trick: TypeAlias = Callable[[Record, Draw], Record]
 
 CHANGES_RECORD = (
     "Your function changes the record that it was given.\n"
@@ -51,7 +52,7 @@ class Several(Call):
         return [call.of(function) for call in self.calls]
 
 
-def a_record(draw: Draw, *tricks: Callable[[Record, Draw], Record]) -> Audited:
+def a_record(draw: Draw, *tricks: Trick) -> Audited:
     """A fair record, then some tricks."""
     rounds, texts = range(1, 13), [f"text {letter}" for letter in "ABCDEFGHI"]
     lengths = {text: 2.0 + 3 * draw.uniform() for text in texts}

@@ -28,9 +28,11 @@ answers, and a few wrong ones that know nothing of the check, stand in ``tests/c
 """
 
 from attnlab.course.checks.examiner.answer import Answer, backward
+from attnlab.course.checks.examiner.arrays import ArrayCall
 from attnlab.course.checks.examiner.exercise import Check, Draw, Exercise, Held
 from attnlab.course.checks.examiner.failures import (
     BACKWARD_FAILS,
+    CHANGES_ARRAY,
     CHANGES_LIST,
     CHANGES_TENSOR,
     CHECKS_OWN,
@@ -67,6 +69,7 @@ from attnlab.course.checks.examiner.results import (
 
 __all__ = [
     "BACKWARD_FAILS",
+    "CHANGES_ARRAY",
     "CHANGES_LIST",
     "CHANGES_TENSOR",
     "CHECKS_OWN",
@@ -80,6 +83,7 @@ __all__ = [
     "SWITCHED_OFF",
     "WRONG_GRADIENT",
     "Answer",
+    "ArrayCall",
     "Call",
     "Check",
     "CheckFailed",

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,22 @@ class Answer:
                 raise CheckFailed(GRADIENT_MISSING.format(name=name))
             require(mine.isfinite().all(), GRADIENT_LOST)
             require(same(mine, theirs, 1e-3), WRONG_GRADIENT)
+
+    def catching(self, *errors: type[Exception]) -> tuple["Answer", list[Exception]]:
+        """The same answer, which returns None where it raises one of these errors, and a list.
+
+        Each error that it raises is appended to the list.
+        """
+        raised: list[Exception] = []
+
+        def given(*arguments: Any, **keywords: Any) -> Any:
+            try:
+                return self.given(*arguments, **keywords)
+            except errors as error:
+                raised.append(error)
+                return None
+
+        return replace(self, given=given), raised
 
     def effort(self, *arguments: Any, **keywords: Any) -> Effort:
         """How many operations a call takes, and how large the largest tensor is that it makes."""

@@ -41,6 +41,10 @@ CHANGES_LIST = (
     "Your function changes a list that it was given.\n"
     "Is there an append, pop, sort or `+=` on it, or on what it holds? Make a new list."
 )
+CHANGES_ARRAY = (
+    "Your function changes an array that it was given; np.sort(x) and x - y make a new one.\n"
+    "Is there an assignment into it, a `-=`, or a .sort()?"
+)
 FROM_NUMPY = (
     "A numpy array came back as {what}; gradients cannot flow through numpy.\n"
     "Can you write it with torch throughout?"

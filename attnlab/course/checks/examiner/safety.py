@@ -156,17 +156,18 @@ def watched(forbidden: frozenset[str]) -> Iterator[None]:
     known: dict[Any, bool] = {}
 
     def watch(frame: Any, event: str, called: Any) -> None:
-        if event == "c_call":
-            name, package = getattr(called, "__name__", ""), "torch"
-        elif event == "call":
+        if event == "call":
             code, caller = frame.f_code, frame.f_back and frame.f_back.f_code
             if _of_checks(code) and not _of_checks(caller):
                 if code not in known:
                     known[code] = _is_named(frame)
                 require(not known[code], CHECKS_OWN)
-            name, package = code.co_name, _package_of(frame)
-        else:
+        if not forbidden or event not in ("call", "c_call"):
             return
+        if event == "c_call":
+            name, package = getattr(called, "__name__", ""), "torch"
+        else:
+            name, package = frame.f_code.co_name, _package_of(frame)
         if package in ("torch", "attnlab") and forbidden & {name, f"{package}.{name}"}:
             raise CheckFailed(READY_MADE.format(name=name))
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
+    CHANGES_ARRAY,
     Answer,
+    ArrayCall,
     Call,
     CheckFailed,
     Comparison,
@@ -19,7 +21,6 @@ from attnlab.course.checks.examiner import (
     Mistake,
     some_numbers,
 )
-from attnlab.course.checks.head_mixing.arrays import CHANGES_ARRAY, ArrayCall
 
 Values = npt.NDArray[Any]
 

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from attnlab.course.checks.examiner import (
+    CHANGES_ARRAY,
     Answer,
+    ArrayCall,
     Call,
     CheckFailed,
     Comparison,
@@ -22,7 +24,6 @@ from attnlab.course.checks.examiner import (
     a_pair,
     require,
 )
-from attnlab.course.checks.head_mixing.arrays import CHANGES_ARRAY, ArrayCall
 
 Values = npt.NDArray[Any]
 Generator = np.random.Generator

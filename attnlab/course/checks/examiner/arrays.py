@@ -5,12 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.course.checks.examiner import Call, require
-
-CHANGES_ARRAY = (
-    "Your function changes an array that it was given; np.sort(x) and x - y make a new one.\n"
-    "Is there an assignment into it, a `-=`, or a .sort()?"
-)
+from attnlab.course.checks.examiner.failures import CHANGES_ARRAY, require
+from attnlab.course.checks.examiner.mistakes import Call
 
 
 class ArrayCall(Call):
@@ -25,7 +21,6 @@ class ArrayCall(Call):
         result = function(*copies, **self.keywords)
         for before, after in zip(self.arguments, copies, strict=True):
             if isinstance(before, np.ndarray):
-                require(
-                    before.dtype == after.dtype and np.array_equal(before, after), CHANGES_ARRAY
-                )
+                same = before.dtype == after.dtype and np.array_equal(before, after, equal_nan=True)
+                require(same, CHANGES_ARRAY)
         return result
