@@ -215,7 +215,7 @@ def test_ctrl_c_writes_the_best_so_far_and_resume_goes_on(budget, tmp_path, monk
     assert "There is a search in" in budget("--flops", "60%", code=1)
     calls.clear()
     monkeypatch.setattr(searching, "_measured", lambda *given: calls.append(1) or measured(*given))
-    budget("--flops", "60%", "--resume")
+    assert "test, opened again" in budget("--flops", "60%", "--resume")
     again = len(calls)
     budget("--flops", "60%", out=tmp_path / "other")
     assert again == len(calls) - again - 4  # what was measured before the stop was not again
@@ -229,11 +229,13 @@ def test_ctrl_c_before_anything_was_found_writes_nothing(budget, tmp_path, monke
     def interrupted(*given):
         raise KeyboardInterrupt
 
+    measured = searching._measured
     monkeypatch.setattr(searching, "_measured", interrupted)
     said = budget("--flops", "60%", code=1)
     assert "nothing is written" in said and "--resume" in said
     assert left_in(tmp_path / "out") == [SEARCH]
-    monkeypatch.undo()
+    monkeypatch.setattr(searching, "_measured", measured)
+    assert "test, opened once" in budget("--flops", "60%", "--resume", most=2)
 
 
 def test_overwrite_begins_anew(budget, whole, tmp_path):

@@ -79,7 +79,7 @@ def check_out(out: str | os.PathLike[str] | None, resume: bool, overwrite: bool)
 
 def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: bool) -> None:
     """Raise ModelError if the result of a run is there, unless it is to be overwritten."""
-    finished = any((Path(folder) / name).exists() for name in (RECORD, EXPORT_CARD, "config.json"))
+    finished = holds_model(folder)
     unfinished = (Path(folder) / CHECKPOINT).exists()
     if resume and finished and not unfinished:
         raise ModelError(
@@ -94,6 +94,11 @@ def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: boo
             f"{folder} holds a finished model, which would be lost. Add "
             f"{option('overwrite', True)} to put the new one in its place, or name another folder."
         )
+
+
+def holds_model(folder: str | os.PathLike[str]) -> bool:
+    """Whether the finished result of a run is in a folder."""
+    return any((Path(folder) / name).exists() for name in (RECORD, EXPORT_CARD, "config.json"))
 
 
 @contextlib.contextmanager

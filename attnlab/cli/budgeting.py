@@ -10,26 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from attnlab.cli.data import DATASET, OwnFile, reads_file
 from attnlab.cli.options import Model, Overwrite, Resume, Seed, refuse_own_place
-from attnlab.cli.output import OUT, progress, say
-from attnlab.errors import AttnlabError, option, worded
+from attnlab.cli.output import OUT, new_table, points, progress, say
+from attnlab.errors import AttnlabError, option
 
 if TYPE_CHECKING:
     from attnlab.classification.classifier import Classifier
     from attnlab.datasets.splits import Splits
     from attnlab.economics import Budget, SearchResult
 
-_UNITS = {  # of what is printed: its name, that of one of them, and how many it is
+_UNITS = {  # of each cost: the plural, the singular, and how many of the cost one unit is
     "parameters": ("million parameters", "million", 1e6),
     "flops": ("GFLOPs", "GFLOP", 1e9),
     "megabytes": ("MB", "MB", 1.0),
     "latency_ms": ("ms", "ms", 1.0),
 }
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_COUNTED = ("parameters", "flops")  # that people say in millions
+_COUNTED = ("parameters", "flops")  # these may be typed with a prefix, such as 20M
 _AMOUNT = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*(%|[kMG]?)\s*", re.IGNORECASE)
 _SHARE = "; a share of the whole model, such as 50%, does, too."
 
@@ -113,8 +112,10 @@ def budget(
     on, also after a kill or for more minutes.
     """
     from attnlab import economics
+    from attnlab.classification.fitting import usable
     from attnlab.classification.loading import load_classifier
     from attnlab.classification.naming import SEARCH
+    from attnlab.classification.saving import holds_model
     from attnlab.economics import searching
 
     typed = {
@@ -126,7 +127,7 @@ def budget(
     amounts = {name: _Amount.of(name, text) for name, text in typed.items() if text is not None}
     kinds = [name.strip() for name in formats.split(",") if name.strip()]
     _check_options(amounts, kinds, model, out, resume, overwrite)
-    splits = _usable(own.splits(dataset))
+    splits = usable(own.splits(dataset), "attnlab budget")
     clf = load_classifier(model)
     _check_model(clf, splits)
     _say_cost("whole model", economics.cost(clf, tokens, batch), tokens, batch)
@@ -162,11 +163,12 @@ def budget(
             f"Stopped after {len(result.points)} sub-networks; the best so far is written. The "
             f"same command with {option('resume', True)} goes on."
         )
+    opened_before = resume and holds_model(out)  # test is opened as soon as a result is written
     result.save(out, overwrite=True)
     _print_comparison(result)
     for name in allowed.limits:
         _print_frontier(result, name)
-    _say_test(result, "again" if resume else "once")
+    _say_test(result, "again" if opened_before else "once")
     _say_written(out)
 
 
@@ -183,10 +185,9 @@ def _check_options(
 ) -> None:
     """Refuse what can be told before anything is loaded."""
     from attnlab.classification.naming import SEARCH
-    from attnlab.classification.saving import check_target, refuse_finished
+    from attnlab.classification.saving import check_out
     from attnlab.economics.formats import check_formats
     from attnlab.economics.searching import is_there
-    from attnlab.training.checkpoint import check_checkpoint
 
     check_formats(formats)
     for package in ["optuna"] + ["onnx", "onnxruntime"] * ("int8" in formats):
@@ -202,27 +203,19 @@ def _check_options(
             f"{option('overwrite', True)} begins anew. Leave one of them out."
         )
     refuse_own_place(model, out)
-    check_target(out)
-    check_checkpoint(out, resume=False)
     there = is_there(out / SEARCH)
     if resume and not there:
         raise AttnlabError(
             f"There is no search in {out} to go on with. Leave {option('resume', True)} out to "
             "begin."
         )
-    if there and not resume and not overwrite:
+    if there and not (resume or overwrite):
         raise AttnlabError(
             f"There is a search in {out}. Add {option('resume', True)} to go on with it, "
             f"{option('overwrite', True)} to begin anew, or name another folder."
         )
-    if not resume:
-        refuse_finished(out, resume=False, overwrite=overwrite)
-
-
-def _usable(splits: "Splits") -> "Splits":
-    from attnlab.classification.fitting import usable
-
-    return usable(splits, worded("search", "attnlab budget"))
+    # a search that goes on puts its new result in the place of the one before
+    check_out(out, resume=False, overwrite=overwrite or resume)
 
 
 def _check_model(clf: "Classifier", splits: "Splits") -> None:
@@ -320,7 +313,8 @@ def _print_comparison(result: "SearchResult") -> None:
             for name, row in rows.items()
         }
         times = economics.latency(models, allowed.tokens, allowed.batch).set_index("name")
-    table = _table("", "accuracy (95 %)", "parameters", "GFLOPs", "format", "MB", "ms", "heads")
+    columns = ("", "accuracy (95 %)", "parameters", "GFLOPs", "format", "MB", "ms", "heads")
+    table = new_table(*columns, collapse_padding=True)
     for name, row in rows.items():
         found = result.table.loc[row]
         table.add_row(
@@ -334,14 +328,16 @@ def _print_comparison(result: "SearchResult") -> None:
             str(found["heads"]),
         )
     OUT.print(table)
+    on_cpu = result.clf.device.type == "cpu"
+    timed = "of the processor, on one thread" if on_cpu else "by the clock"
     say(
         f"{len(result.table):,} sub-networks, {len(result.dev):,} dev texts; the best of many "
-        "looks better on dev than it is. Times: of the processor, on one thread"
+        f"looks better on dev than it is. Times: {timed}"
     )
     if not len(drawn):
         say("No random sub-network inside the budget was drawn yet; more --minutes draw some.")
     elif len(drawn.query("spent >= 0.95")):
-        difference = _points(*result.above_chance())
+        difference = points(*result.above_chance(), unit=" points")
         say(f"chosen minus the mean of chance inside the budget: {difference}")
     predicted = result.table.loc[result.chosen, "latency_ms"]
     measured = times.loc["chosen", "ms_quiet"]
@@ -357,12 +353,13 @@ def _print_frontier(result: "SearchResult", name: str) -> None:
     unit, one, size = _UNITS[name]
     prices = result.prices(name).set_index("to")
     sizes = ("format", "layers", "heads", "neurons")
-    table = _table(one if size > 1 else unit, "accuracy (95 %)", *sizes, f"points for 1 {one} more")
+    columns = (one if size > 1 else unit, "accuracy (95 %)", *sizes, f"points for 1 {one} more")
+    table = new_table(*columns, collapse_padding=True)
     for row, found in result.frontier(name).iterrows():
         bought = ""
         if row in prices.index:
             step = prices.loc[row, ["price", "price_low", "price_high"]]
-            bought = _points(*(step * size)).replace(" points", "")
+            bought = points(*(step * size))
         table.add_row(
             f"{found[name] / size:.3g}",
             _accuracy(found),
@@ -380,8 +377,8 @@ def _say_test(result: "SearchResult", times: str) -> None:
         return
     found = result.on_test()
     say(
-        f"test, opened {times}: chosen minus whole {_points(found.delta, *found.ci)}, "
-        f"{found.test.n:,} texts"
+        f"test, opened {times}: chosen minus whole "
+        f"{points(found.delta, *found.ci, unit=' points')}, {found.test.n:,} texts"
     )
 
 
@@ -392,16 +389,6 @@ def _say_written(out: Path) -> None:
     say(f"written to {out}: {file.name}, {file.stat().st_size / 1e6:.4g} MB")
 
 
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, collapse_padding=True)
-
-
 def _accuracy(row: Any) -> str:
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
     return f"{row['accuracy']:.1%} ({low:.1f} to {high:.1f})"
-
-
-def _points(delta: float, low: float, high: float) -> str:
-    from attnlab.show.wording import signed_points
-
-    return f"{signed_points(delta)} points ({signed_points(low)} to {signed_points(high)})"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
 from attnlab.cli.data import DATASET, OwnFile, reads_file
 from attnlab.cli.options import Model, Overwrite, Quantize, Resume, Seed, refuse_own_place
-from attnlab.cli.output import OUT, say
-from attnlab.errors import AttnlabError, option, worded
+from attnlab.cli.output import OUT, new_table, points, say
+from attnlab.errors import AttnlabError, option
 
 if TYPE_CHECKING:
     from attnlab.classification import exporting
@@ -125,6 +124,7 @@ def compress(
     While it distils, FOLDER holds a checkpoint: after Ctrl-C or a kill the same command with
     --resume goes on. The result comes into FOLDER whole, at the end.
     """
+    from attnlab.classification.fitting import usable
     from attnlab.classification.loading import load_classifier
     from attnlab.compression import distil as teach
     from attnlab.device import is_main_process
@@ -133,7 +133,7 @@ def compress(
     wish = _Wish(layers, heads, neurons, trim)
     learns = wish.changes_answers if distil is None else distil
     _check_options(wish, model, out, quantize, learns, resume, overwrite)
-    splits = _usable(own.splits(dataset))
+    splits = usable(own.splits(dataset), "attnlab compress")
     clf = load_classifier(model)
     _check_model(clf, wish, splits)
     small = _smaller(clf, wish, splits, seed)
@@ -193,12 +193,6 @@ def _check_options(
     check_out(out, resume, overwrite)
 
 
-def _usable(splits: "Splits") -> "Splits":
-    from attnlab.classification.fitting import usable
-
-    return usable(splits, worded("compress", "attnlab compress"))
-
-
 def _check_model(clf: "Classifier", wish: _Wish, splits: "Splits") -> None:
     """Refuse what the model does not have, or cannot lose; and texts of other labels."""
     from attnlab import heads
@@ -253,20 +247,16 @@ def _told(what: str, clf: "Classifier") -> "Classifier":
 def _print_comparison(before: Any, after: Any, splits: "Splits") -> None:
     """Print what it cost and what it saves, measured on dev."""
     from attnlab import compression
-    from attnlab.show.wording import number
 
     rows = compression.compare({"before": before, "after": after}, splits.dev, memory=False)
     columns = ("", "accuracy", "points (95 %)", "parameters", "MB", "ms, 1 text", "ms, 32")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = new_table(*columns)
     for row in rows.to_dict("records"):
-        delta, low, high = (
-            number(100 * row[name], 1, signed=True) for name in ("delta", "delta_low", "delta_high")
-        )
-        first = row["name"] == "before"
+        change = points(row["delta"], row["delta_low"], row["delta_high"])
         table.add_row(
             row["name"],
             f"{row['accuracy']:.1%}",
-            "" if first else f"{delta} ({low} to {high})",
+            "" if row["name"] == "before" else change,
             f"{row['parameters']:,.0f}",
             f"{row['megabytes']:.1f}",
             f"{row['ms_batch_1']:.2f}",

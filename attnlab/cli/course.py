@@ -12,9 +12,8 @@ from urllib.parse import quote
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from attnlab.cli.output import OUT, print_frame, progress, say
+from attnlab.cli.output import OUT, new_table, print_frame, progress, say
 from attnlab.errors import AttnlabError, needs
 from attnlab.files import bundled, checkout
 
@@ -33,7 +32,7 @@ def doctor() -> None:
     from attnlab.course.doctor import examine
 
     signs = {"ok": "[green]ok[/]", "warn": "[yellow]optional[/]", "fail": "[red]missing[/]"}
-    table = Table("what", "state", "found", box=None, pad_edge=False)
+    table = new_table("what", "state", "found")
     findings = list(examine())
     for finding in findings:
         cure = f"\n[bold]{escape(finding.cure)}[/]" if finding.cure else ""

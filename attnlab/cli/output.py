@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,22 @@ def say(line: str) -> None:
 def print_frame(frame: "pd.DataFrame") -> None:
     """Print every row and column of a table."""
     say(frame.to_string(index=False))
+
+
+def new_table(*columns: str, **options: Any) -> Table:
+    """Return an empty table without lines, for `OUT` to print; options are those of rich."""
+    return Table(*columns, box=None, pad_edge=False, **options)
+
+
+def points(delta: float, low: float, high: float, unit: str = "") -> str:
+    """Return a difference of two shares, with its interval, in percentage points.
+
+    >>> points(0.012, -0.005, 0.029, " points")
+    '+1.2 points (−0.5 to +2.9)'
+    """
+    from attnlab.show.wording import signed_points
+
+    return f"{signed_points(delta)}{unit} ({signed_points(low)} to {signed_points(high)})"
 
 
 @contextlib.contextmanager

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from attnlab.cli.output import ERR, OUT, print_frame, say
+from attnlab.cli.output import ERR, OUT, new_table, print_frame, say
 from attnlab.errors import AttnlabError
 
 
@@ -44,7 +43,7 @@ def assignment(
     made = grading.assignment(
         lesson, folder, only=names, points=worth, seed=seed, notebooks=notebooks
     )
-    table = Table("exercise", "points", box=None, pad_edge=False)
+    table = new_table("exercise", "points")
     for exercise, worth_points in made.points.items():
         table.add_row(exercise, str(worth_points))
     OUT.print(table)

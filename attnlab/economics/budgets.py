@@ -9,7 +9,7 @@ from attnlab.economics.flops import flops
 from attnlab.economics.shapes import Shape, megabytes, parameters
 from attnlab.errors import AttnlabError, option, worded
 
-__all__ = ["COSTS", "Budget", "Predicts", "amount", "costs_of"]
+__all__ = ["COSTS", "Budget", "NothingFits", "Predicts", "amount", "costs_of"]
 
 COSTS = ("parameters", "flops", "megabytes", "latency_ms")
 _UNITS = {"parameters": "parameters", "flops": "FLOPs", "megabytes": "MB", "latency_ms": "ms"}
@@ -20,6 +20,19 @@ class Predicts(Protocol):
 
     def predict(self, shape: Shape, tokens: int = 32, batch: int = 1) -> float:
         """Milliseconds of one forward pass."""
+
+
+class NothingFits(AttnlabError):
+    """Not even the smallest model is inside a budget.
+
+    Attributes
+    ----------
+    spent : share of the budget that the smallest takes, above 1
+    """
+
+    def __init__(self, message: str, spent: float):
+        super().__init__(message)
+        self.spent = spent
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ class Budget:
         return replace(self, **limits)
 
     def require(self, least: Mapping[str, float], hint: str = "") -> None:
-        """Raise AttnlabError, with the least that is possible, if not even that is inside.
+        """Raise NothingFits, with the least that is possible, if not even that is inside.
 
         Parameters
         ----------
@@ -129,9 +142,10 @@ class Budget:
             for name in beyond
         )
         smallest = " and ".join(amount(name, least[name]) for name in beyond)
-        raise AttnlabError(
+        raise NothingFits(
             f"Nothing fits this budget: it allows {told}, and the smallest model that is possible "
-            f"here has {smallest}. Give at least {needed}.{hint and ' ' + hint}"
+            f"here has {smallest}. Give at least {needed}.{hint and ' ' + hint}",
+            self.spent(least),
         )
 
     def __repr__(self) -> str:

@@ -75,7 +75,7 @@ class Choice:
     plan : what stays
     bids : by which it was bought, if it was
     trial : of Optuna, where Optuna chose
-    chooser : who knows its market
+    chooser : that made the choice, for its number format; None for the whole classifier
     """
 
     origin: str
@@ -86,21 +86,21 @@ class Choice:
 
     @property
     def number_format(self) -> NumberFormat:
-        """That it is to have."""
+        """The number format that it is to be measured in."""
         return "float32" if self.chooser is None else self.chooser.market.number_format
 
     @property
     def key(self) -> tuple[Plan, str]:
-        """What tells it from all others."""
+        """What no other choice has."""
         return self.plan, self.number_format
 
 
 class Chooser:
     """Chooses what to try next from what was tried; the same from the same, also after a stop.
 
-    First the whole classifier; what greedy and knapsack buy at first sight; then, by importance
-    that was measured in rounds, what knapsack buys, and greedy for some shares of the budget, and
-    with one or two layers gone. Then in turn evolution, the search of Optuna, and chance.
+    First what greedy and knapsack buy at first sight; then, by importance that was measured in
+    rounds, what knapsack buys, and greedy for some shares of the budget, and with one or two layers
+    gone. Then in turn evolution, the search of Optuna, and chance.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Chooser:
     first : importance in the whole classifier
     study : of Optuna
     seed : of all that is drawn
-    only_random : chance alone, after the whole classifier
+    only_random : chance alone
     """
 
     def __init__(
@@ -132,9 +132,9 @@ class Chooser:
         self.neutral = Bids(
             1.0, np.zeros(market.importance.heads.shape), np.zeros(len(market.whole.layers))
         )
-        self._starts: list[Callable[[], Choice]] = [lambda: Choice("whole", market.whole)]
+        self._starts: list[Callable[[], Choice]] = []
         if not only_random:
-            self._starts += [
+            self._starts = [
                 lambda: Choice("greedy", market.greedy(first)),
                 lambda: Choice("knapsack", market.knapsack(first)),
                 self._knapsack_in_rounds,
@@ -151,13 +151,14 @@ class Chooser:
             ]
 
     def choose(self, number: int, points: Sequence[Point]) -> Choice:
-        """Return what to try as number so and so, after all that was tried in this format."""
+        """Return the choice of this number, from 1, after all that was tried in this format."""
         return replace(self._choice(number, points), chooser=self)
 
     def _choice(self, number: int, points: Sequence[Point]) -> Choice:
-        if number < len(self._starts):
-            return self._starts[number]()
-        origin = "random" if self.only_random else _TURNS[(number - len(self._starts)) % 6]
+        if number <= len(self._starts):
+            return self._starts[number - 1]()
+        turn = (number - len(self._starts) - 1) % len(_TURNS)
+        origin = "random" if self.only_random else _TURNS[turn]
         if origin == "optuna":
             return self._by_optuna(number)
         known = {point.plan for point in points}
@@ -266,16 +267,20 @@ class InTurn:
 
     Parameters
     ----------
+    choosers : one for each number format in which anything fits the budget
+
+    Attributes
+    ----------
     whole : Plan that keeps everything
-    choosers : one for each number format that anything fits in
+    budget : Budget
     """
 
-    def __init__(self, whole: Plan, choosers: Sequence[Chooser]):
-        self.whole, self.choosers = whole, choosers
-        self.budget = choosers[0].market.budget
+    def __init__(self, choosers: Sequence[Chooser]):
+        self.choosers = choosers
+        self.whole, self.budget = choosers[0].market.whole, choosers[0].market.budget
 
     def choose(self, number: int, points: Sequence[Point]) -> Choice:
-        """Return what to try as number so and so, after all that was tried."""
+        """Return the choice of this number, from 0, after all that was tried."""
         if number == 0:
             return Choice("whole", self.whole)
         turn, which = divmod(number - 1, len(self.choosers))

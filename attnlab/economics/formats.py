@@ -1,4 +1,4 @@
-"""Number formats that a sub-network can have: float32 in PyTorch, and int8 in ONNX Runtime."""
+"""Number formats of sub-networks: float32 in PyTorch, and int8 in ONNX Runtime."""
 
 import contextlib
 import tempfile
@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.loading import load_classifier
 from attnlab.compression.copies import copied
+from attnlab.economics.budgets import Predicts
 from attnlab.economics.passes import forward_pass
+from attnlab.economics.shapes import Shape
 from attnlab.economics.timing import interleaved
 from attnlab.errors import AttnlabError, option, suggest
 
@@ -29,7 +31,7 @@ FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Raise AttnlabError for number formats that there are not, for none, and for one twice."""
+    """Raise AttnlabError for unknown number formats, for none, and for one that is named twice."""
     for each in [formats] if isinstance(formats, str) else formats:
         if each not in FORMATS:
             raise AttnlabError(f"There is no number format {each!r}. {suggest(each, FORMATS)}")
@@ -42,7 +44,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def in_format(clf: Classifier, number_format: NumberFormat) -> Iterator[Classifier]:
-    """Give a classifier as it computes in a number format, while the block lasts.
+    """Yield a classifier as it computes in a number format, while the block lasts.
 
     Parameters
     ----------
@@ -67,9 +69,9 @@ def on_cpu(clf: Classifier) -> Classifier:
 
 
 def measured_ms(clf: Any, tokens: int, batch: int, rounds: int = 20, seconds: float = 5.0) -> float:
-    """Milliseconds that a classifier takes for B texts of T tokens, where nothing else runs.
+    """Return the milliseconds that a classifier takes for B texts of T tokens, see `latency`.
 
-    It does not warn of a busy machine: who measures many says so once.
+    It is the quiet time, ``ms_quiet``, and no warning of a busy machine comes with it.
     """
     times = interleaved({"": forward_pass(clf, tokens, batch)}, rounds=rounds, seconds=seconds)
     return float(times.summary()["ms_quiet"].iloc[0])
@@ -77,7 +79,7 @@ def measured_ms(clf: Any, tokens: int, batch: int, rounds: int = 20, seconds: fl
 
 @dataclass(frozen=True)
 class Scaled:
-    """A prediction of milliseconds times a factor, to choose by what is then measured.
+    """A prediction of milliseconds times a factor: a guess, good enough to choose what to measure.
 
     Attributes
     ----------
@@ -85,10 +87,10 @@ class Scaled:
     factor : such as int8's time over that of float32, measured on the whole classifier
     """
 
-    latency: Any
+    latency: Predicts
     factor: float
 
-    def predict(self, shape: Any, tokens: int = 32, batch: int = 1) -> float:
+    def predict(self, shape: Shape, tokens: int = 32, batch: int = 1) -> float:
         """Milliseconds of one forward pass, about."""
         return self.factor * self.latency.predict(shape, tokens, batch)
 

@@ -165,11 +165,14 @@ class LatencyTable:
         DataFrame, a row for each shape, length and number of texts: ``tokens``, ``batch``,
         ``layers``, ``heads``, ``neurons`` (those of all layers), ``ms``, ``ms_p95``, ``ms_quiet``,
         ``rounds``, ``predicted_ms``, and ``error``: predicted / quiet - 1. ``attrs["errors"]``
-        is a DataFrame with, for each length and number of texts, the median and the 95th percentile
-        of its absolute value; ``drift``, the time of the largest model now, in parts of its time
-        when the table was measured, as a machine is not always equally fast; ``factor``, the median
-        of measured / predicted; and ``relative``, the median of the error that is left where
-        predictions are multiplied by this factor: how well the table compares sub-networks.
+        is a DataFrame with, for each length and number of texts:
+
+        - ``median`` and ``p95`` (95th percentile) of the absolute error;
+        - ``drift``, the time of the largest model now over its time when the table was measured: a
+          machine is not always equally fast;
+        - ``factor``, the median of ``ms_quiet`` over ``predicted_ms``;
+        - ``relative``, the median absolute error that is left when predictions are multiplied by
+          ``factor``: how well the table compares sub-networks, however fast the machine is now.
         """
         if isinstance(shapes, int):
             shapes = random_shapes(self.shape, shapes, seed)

@@ -28,7 +28,7 @@ class Point:
     correct : bool array (N,), whether each answer is right
     seconds : that building and measuring it took
     bids : by which it was bought, a record, if it was
-    number_format : "float32" or "int8", that all this was measured in
+    number_format : "float32" or "int8", in which all this was measured
     """
 
     origin: str
@@ -42,7 +42,7 @@ class Point:
 
     @property
     def key(self) -> tuple[Plan, str]:
-        """What tells it from all others."""
+        """What no other point of a search has."""
         return self.plan, self.number_format
 
     @property

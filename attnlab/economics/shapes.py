@@ -258,12 +258,17 @@ def megabytes(shape: Sizes, number_format: str = "float32") -> float:
 
     Raises
     ------
-    AttnlabError : int8 of an encoder-decoder, which has no such export
+    AttnlabError : another number format; int8 of an encoder-decoder, which has no such export
     """
     if number_format == "float32":
         return 4 * parameters(shape) / 1e6
+    if number_format != "int8":
+        raise AttnlabError(f"{number_format=} is not known; expected 'float32' or 'int8'.")
     if not isinstance(shape, Shape):
-        raise AttnlabError("Only classifiers are exported in int8, and this is the size of another")
+        raise AttnlabError(
+            "Only classifiers are exported in int8, and this is the size of an encoder-decoder. "
+            "Ask for float32."
+        )
     weights, outputs = _weights_and_outputs(shape)
     embeddings = 2 + (shape.types > 0)
     return (weights + 4 * (parameters(shape) - weights) + 5 * (outputs + embeddings)) / 1e6

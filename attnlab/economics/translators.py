@@ -46,7 +46,7 @@ SIZES: dict[str, tuple[int, ...]] = {
     "feed_forward": (32, 64, 128, 256, 512),
 }
 _COSTS = ("parameters", "flops", "megabytes")
-_NEAR = 0.75  # of the largest share of a budget: sizes that spend less are not tried
+_NEAR = 0.75  # of the most that a size spends of a budget; sizes that spend less are not drawn
 
 
 # --- heads that close -----------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def close_heads(
     Source: Louizos et al. 2018; Voita et al. 2019, section 5.
     """
     if not (math.isfinite(penalty) and penalty >= 0):
-        raise AttnlabError(f"penalty is {penalty}; expected nats a head costs, 0 or more.")
+        raise AttnlabError(f"penalty is {penalty}; expected the nats a head costs, 0 or more.")
     made: list[_Gated] = []
 
     def around(model: Seq2SeqTransformer) -> nn.Module:
@@ -197,7 +197,7 @@ class SizeSearch:
     ----------
     best : Translator, trained
     table : DataFrame, the sizes that were tried, the best first, as `sizes_inside` has them, with
-        ``dev_loss`` and ``dev_accuracy`` after the short training
+        ``dev_loss`` and ``dev_accuracy`` after the short training; a single size is not tried first
     """
 
     best: Translator

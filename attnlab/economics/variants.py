@@ -63,7 +63,8 @@ def variants(
                 about.append({"row": name, "number_format": "float32", **left})
         table = compare(models, splits.dev, **{"memory": False} | how)
     first = pd.DataFrame(about, columns=["row", "number_format", "threshold", "exits"])
-    table = pd.concat([first, table], axis=1)
+    for position, name in enumerate(first):
+        table.insert(position, name, first[name])
     return table
 
 

@@ -88,6 +88,8 @@ def test_only_megabytes_depend_on_the_format(bert):
     assert one == other
     with pytest.raises(AttnlabError, match="Only classifiers"):
         megabytes({"encoder_layers": 1, "decoder_layers": 1, "d_model": 4}, "int8")
+    with pytest.raises(AttnlabError, match="number_format='int4' is not known"):
+        megabytes(shape, "int4")
 
 
 # --- searching -----------------------------------------------------------------------------------
@@ -135,6 +137,19 @@ def test_where_float32_cannot_fit_int8_is_searched_alone_and_float32_stays_the_m
     search(clf, splits, Budget(megabytes=smallest), most=2, steps=4, formats=BOTH)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 2.0])
+def test_where_no_format_fits_the_least_is_that_of_the_quicker_one(bert, monkeypatch, ratio):
+    clf, splits = bert
+    monkeypatch.setattr(searching, "_ratio", lambda *given: ratio)
+    with pytest.raises(AttnlabError, match="Nothing fits this budget") as error:
+        search(clf, splits, Budget(latency_ms=1e-6), steps=4, formats=BOTH, latency=Clock())
+    smallest = float(str(error.value).rpartition("latency_ms=")[2].rstrip("."))
+    importances = searching.importance(clf, splits.train)
+    market = searching.Market(shape_of(clf), importances, Budget(1e9), Clock())
+    least = min(ratio, 1) * market.prices.least["latency_ms"]
+    assert least <= smallest < 1.01 * least
+
+
 def test_a_search_that_goes_on_keeps_formats_and_finds_the_same(bert, small_file, tmp_path):
     clf, splits = bert
     budget, found = small_file
@@ -147,9 +162,11 @@ def test_a_search_that_goes_on_keeps_formats_and_finds_the_same(bert, small_file
 
 
 def test_all_ways_of_choosing_take_part_in_every_format(bert, monkeypatch):
+    def as_it_is(clf, number_format):  # answers are not looked at
+        return contextlib.nullcontext(clf)
+
     clf, splits = bert
-    as_it_is = lambda clf, number_format: contextlib.nullcontext(clf)  # noqa: E731
-    monkeypatch.setattr(searching, "in_format", as_it_is)  # answers are not looked at
+    monkeypatch.setattr(searching, "in_format", as_it_is)
     budget = Budget(flops=0.7 * costs_of(shape_of(clf))["flops"])
     found = search(clf, splits, budget, most=19, steps=2, formats=("int8",))
     assert {"whole", "greedy", "evolution", "optuna", "random"} <= set(found.table["origin"])
@@ -236,4 +253,5 @@ def test_variants_are_the_chosen_and_the_frontier_in_every_format_and_leaving_ea
         saved = small.export(tmp_path / str(row), "int8") / "model.onnx"
         (int8,) = part["megabytes"][part["number_format"] == "int8"]
         assert int8 == saved.stat().st_size / 1e6
+    assert {"cpu", "torch"} <= set(table.attrs)  # times say where they are from
     assert found.variants(("float32",), None, repeats=3, seconds=1)["threshold"].isna().all()

@@ -96,6 +96,7 @@ def test_noise_makes_the_check_worse(monkeypatch):
     table, _ = measured(monkeypatch, noise=0.05)
     errors = table.check(30).attrs["errors"]
     assert errors["median"].between(0.001, 0.1).all()
+    assert errors["relative"].between(0.001, 0.1).all()
 
 
 def test_groups_that_run_at_another_speed_are_brought_to_one(monkeypatch):
