@@ -54,6 +54,17 @@ OUTSIDE = """root => { const edge = root.getBoundingClientRect();
 SCROLLS = """root => [...root.querySelectorAll(':not(input)')].filter(element =>
   element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0
   && getComputedStyle(element).overflowX !== 'visible').map(element => element.className)"""
+# Where the parts of a desk stand whenever it says something new.
+RECORD = """([desk, parts]) => { window.seen = [];
+  const look = () => { const root = document.querySelector(`.jp-OutputArea ${desk}`);
+    if (!root?.dataset.state) return;
+    const from = root.getBoundingClientRect();
+    const places = parts.map(part => { const box = root.querySelector(part).getBoundingClientRect();
+      return [box.x - from.x, box.y - from.y, box.width, box.height].map(Math.round); });
+    window.seen.push({ state: root.dataset.state, stamp: root.dataset.stamp ?? '', places }); };
+  new MutationObserver(look).observe(document.body,
+    { subtree: true, childList: true, attributes: true, attributeFilter:
+      ['data-state', 'data-stamp', 'data-shown', 'data-rounds', 'data-count'] }); }"""
 
 
 def chromium() -> str:
@@ -191,6 +202,18 @@ def choose_theme(page, theme):
     )
     page.wait_for_function(f"() => document.body.dataset.jpThemeName === '{theme}'")
     page.wait_for_timeout(500)
+
+
+def watch(page, desk, parts):
+    """Note, from now on, where these parts of a desk stand whenever it says something new."""
+    page.evaluate(RECORD, [desk, parts])
+
+
+def nothing_jumped(page):
+    """Each part that is watched always stood in one place; return what was seen."""
+    seen = page.evaluate("() => window.seen")
+    assert len({json.dumps(one["places"]) for one in seen}) == 1, "something jumped"
+    return seen
 
 
 def everyone_can_read(page, root, shot, height=600, width=900):

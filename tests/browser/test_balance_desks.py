@@ -3,7 +3,14 @@
 import json
 
 import pytest
-from jupyter_page import ASKED_FOR, SHOTS, everyone_can_read, opened_on_cells
+from jupyter_page import (
+    ASKED_FOR,
+    SHOTS,
+    everyone_can_read,
+    nothing_jumped,
+    opened_on_cells,
+    watch,
+)
 
 DATA = """import attnlab as al
 movies = al.datasets.load("movie-sentiment")
@@ -51,18 +58,6 @@ class Slow:  # rounds as a Tuner makes them, without its work
 desk = al.TunerDesk(Slow())
 desk"""
 
-# Where the parts of a widget stood whenever it said something new.
-RECORD = """([selector, parts]) => { window.seen = [];
-  const look = () => { const root = document.querySelector(`.jp-OutputArea ${selector}`);
-    if (!root?.dataset.state) return;
-    const from = root.getBoundingClientRect();
-    const places = parts.map(part => { const box = root.querySelector(part).getBoundingClientRect();
-      return [box.x - from.x, box.y - from.y, box.width, box.height].map(Math.round); });
-    window.seen.push({ state: root.dataset.state, stamp: root.dataset.stamp ?? '', places }); };
-  new MutationObserver(look).observe(document.body,
-    { subtree: true, childList: true, attributes: true,
-      attributeFilter: ['data-state', 'data-stamp', 'data-shown', 'data-rounds'] }); }"""
-
 
 @pytest.fixture(scope="module")
 def shared(browser, tmp_path_factory):
@@ -100,13 +95,12 @@ def wait_shown(page, selector, words):
 def test_the_meter_shows_a_sample_then_all_and_is_worked_by_keyboard(notebook):
     page = notebook.page
     parts = [".balance-dial", ".head-grid", ".balance-numbers", ".balance-picture", ".keep"]
-    page.evaluate(RECORD, [".attnlab-balance", parts])
+    watch(page, ".attnlab-balance", parts)
     assert "Error" not in notebook.run_cell(1, METER)
     root = shown(page, ".attnlab-balance", ["measured"])
     page.wait_for_selector(".balance-picture svg")
-    seen = page.evaluate("() => window.seen")
+    seen = nothing_jumped(page)
     assert {one["state"] for one in seen} >= {"partial", "measured"}
-    assert len({json.dumps(one["places"]) for one in seen}) == 1, "something jumped"
     assert page.locator(".head-grid .cell").count() == 72
     assert float(page.locator("svg.dial .figure").text_content()) > 0.5
     assert "before" in page.locator("svg.dial").text_content()
@@ -146,14 +140,13 @@ def test_the_meter_shows_a_sample_then_all_and_is_worked_by_keyboard(notebook):
 def test_the_monitor_moves_while_the_cell_trains_and_names_what_is_out_of_line(notebook):
     page = notebook.page
     parts = ["svg.lines", "svg.spans", "svg.overall", ".monitor-grid", ".monitor-table", ".keep"]
-    page.evaluate(RECORD, [".attnlab-monitor", parts])
+    watch(page, ".attnlab-monitor", parts)
     assert "Error" not in notebook.run_cell(1, MONITOR)
     root = shown(page, ".attnlab-monitor", ["finished"])
-    seen = page.evaluate("() => window.seen")
+    seen = nothing_jumped(page)
     stamps = [int(one["stamp"]) for one in seen if one["stamp"]]  # none before the first
     assert stamps == sorted(stamps)
     assert len(set(stamps)) >= 4, "it did not move while the cell was running"
-    assert len({json.dumps(one["places"]) for one in seen}) == 1, "something jumped"
     assert page.locator("svg.lines path.faint").count() == 71
     assert page.locator("svg.spans rect").count() > 0, "so high a learning rate leaves its mark"
 
@@ -186,7 +179,7 @@ def test_the_monitor_moves_while_the_cell_trains_and_names_what_is_out_of_line(n
 def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     page = notebook.page
     parts = ["svg.rounds", ".tuner-table", ".tuner-knobs", ".tuner-picture", ".tuner-bar"]
-    page.evaluate(RECORD, [".attnlab-tuner", parts])
+    watch(page, ".attnlab-tuner", parts)
     assert "Error" not in notebook.run_cell(1, TUNER)
     root = shown(page, ".attnlab-tuner", ["ready"])
     page.locator("[data-action=run]").click()
@@ -197,8 +190,7 @@ def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     page.locator("[data-action=run]").click()
     page.wait_for_selector(".attnlab-tuner[data-rounds='4'][data-state=finished]")
     assert page.locator(".tuner-table tbody tr").count() == 5
-    seen = page.evaluate("() => window.seen")
-    assert len({json.dumps(one["places"]) for one in seen}) == 1, "something jumped"
+    nothing_jumped(page)
 
     row = page.locator(".tuner-table tbody button").nth(2)
     row.focus()

@@ -1,24 +1,18 @@
 """The peeler in a real JupyterLab."""
 
-import json
-
 import pytest
-from jupyter_page import ASKED_FOR, SHOTS, everyone_can_read, opened_on_cells
+from jupyter_page import (
+    ASKED_FOR,
+    SHOTS,
+    everyone_can_read,
+    nothing_jumped,
+    opened_on_cells,
+    watch,
+)
 
 MADE = """import attnlab as al
 clf = al.load_classifier("movie-sentiment")
 dev = al.datasets.load("movie-sentiment").dev.sample(40)"""
-# Where the parts of the desk stood whenever it said something new.
-RECORD = """parts => { window.seen = [];
-  const look = () => { const root = document.querySelector('.jp-OutputArea .attnlab-peeler');
-    if (!root?.dataset.state) return;
-    const from = root.getBoundingClientRect();
-    const places = parts.map(part => { const box = root.querySelector(part).getBoundingClientRect();
-      return [box.x - from.x, box.y - from.y, box.width, box.height].map(Math.round); });
-    window.seen.push({ state: root.dataset.state, places }); };
-  new MutationObserver(look).observe(document.body,
-    { subtree: true, childList: true, attributes: true,
-      attributeFilter: ['data-state', 'data-shown'] }); }"""
 PARTS = ["svg.model", "svg.times", "table", ".remark", ".keep"]
 
 
@@ -30,7 +24,7 @@ def notebook(browser, tmp_path_factory):
 
 def test_the_peeler_is_worked_by_keyboard_and_nothing_jumps(notebook):
     page = notebook.page
-    page.evaluate(RECORD, PARTS)
+    watch(page, ".attnlab-peeler", PARTS)
     assert "Error" not in notebook.run_cell(1, "desk = al.Peeler(clf, dev)\ndesk")
     root = page.locator(".jp-OutputArea .attnlab-peeler").first
 
@@ -73,9 +67,8 @@ def test_the_peeler_is_worked_by_keyboard_and_nothing_jumps(notebook):
     shown("weights 50 magnitude false parameters")
     root.locator("[data-action=reset]").click()
     shown("neurons 50 activation false parameters")
-    seen = page.evaluate("() => window.seen")
+    seen = nothing_jumped(page)
     assert {one["state"] for one in seen} >= {"building", "measured"}
-    assert len({json.dumps(one["places"]) for one in seen}) == 1, "something jumped"
     everyone_can_read(page, root, "peeler")
     assert notebook.complaints == []
 
