@@ -34,9 +34,9 @@ def explored_budget(report: dict[str, Any]) -> Picture:
     report : as `budget_report.budget_report` makes it
     """
     with style():
-        figure = plt.figure(figsize=(10.6, 5.4), layout="constrained")
         checked = report["check"]
-        grid = figure.add_gridspec(2, 1, height_ratios=(2.5, 1))
+        figure = plt.figure(figsize=(10.6, 6.2 if checked else 5.4), layout="constrained")
+        grid = figure.add_gridspec(2, 1, height_ratios=(2, 1.3) if checked else (2.5, 1))
         top = grid[0].subgridspec(1, 2, width_ratios=(1.35, 1))
         _draw_frontier(figure.add_subplot(top[0]), report)
         _draw_map(figure.add_subplot(top[1]), report["map"], report["fits"])
@@ -110,9 +110,10 @@ def _draw_map(axes: Axes, shown: dict[str, Any], fits: bool) -> None:
             bar = Rectangle((start, place + 0.1), part * wide, 0.8, color=orange, alpha=alpha, lw=0)
             axes.add_patch(bar)
         axes.text(start + wide + 0.2, place + 0.5, layer["told"], va="center", fontsize=8)
+    axes.text(-0.4, -0.15, "layer", ha="right", fontsize=8)
     axes.text(0, -0.15, "heads", fontsize=8)
-    axes.text(start, -0.15, "neurons", fontsize=8)
-    axes.set(xlim=(-1.2, start + wide + 2.6), ylim=(max(len(layers), 4), -0.6))
+    axes.text(start, -0.15, "neurons (pale: gone)", fontsize=8)
+    axes.set(xlim=(-2.2, start + wide + 2.6), ylim=(max(len(layers), 4), -0.6))
 
 
 def _draw_split(axes: Axes, split: dict[str, Any], fits: bool) -> None:
@@ -150,5 +151,7 @@ def _draw_check(axes: Axes, check: dict[str, Any]) -> None:
     axes.set(xlim=(0, axis["to"]), ylim=(0, axis["to"]))
     for ticks in (axes.set_xticks, axes.set_yticks):
         ticks([place for place, _ in axis["ticks"]], [told for _, told in axis["ticks"]])
-    axes.set_title(folded(check["note"], 44), loc="left", fontsize=8)
+    axes.set_xlabel("predicted, ms")
+    axes.set_ylabel("measured, ms")
+    axes.set_title(folded(f"Milliseconds. {check['note']}", 40), loc="left", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,7 @@
 // The view of the budget explorer: limits, accuracy against a cost, what stays of the model, and where its cost is.
 
 import { begin, button, controlled, drawn, make, menu, slider, turnOff } from "./elements.js";
-import { MARKS, empty, panel, plane } from "./charts.js";
+import { EDGE, MARKS, empty, panel, plane } from "./charts.js";
 
 const SHAPES = { search: MARKS[0], chance: MARKS[5], whole: MARKS[4] };
 const SIZES = { search: 4, chance: 4.5, whole: 6 };
@@ -18,7 +18,7 @@ function drawFrontier(svg, { points, path, limit, across, up, unit }) {
     parts.push(drawn("rect", { class: "beyond", x: at, y: 9, width: Math.max(0, right - at), height: bottom - 9 }),
       drawn("line", { class: "limit", x1: at, x2: at, y1: 2, y2: bottom }));
     const left = at > right - 40;
-    parts.push(drawn("text", { class: "limit-name", x: at + (left ? -4 : 4), y: 9, "text-anchor": left ? "end" : "start" }, "limit"));
+    parts.push(drawn("text", { class: "limit-name", x: at + (left ? -4 : 4), y: 6, "text-anchor": left ? "end" : "start" }, "limit"));
   }
   if (path.length) parts.push(drawn("path", { class: "frontier", d: path.map(([a, b], index) => (index ? `H${x(a)}V${y(b)}` : `M${x(a)},${y(b)}`)).join("") + `H${right}` }));
   const order = [...points].sort((a, b) => Number(a.frontier) - Number(b.frontier) || Number(a.chosen) - Number(b.chosen));
@@ -41,7 +41,7 @@ function drawMap(svg, { layers, heads }) {
     svg.replaceChildren(drawn("text", { class: "empty", x: width / 2, y: height / 2, "text-anchor": "middle" }, "nothing is chosen yet"));
     return;
   }
-  const row = Math.min(30, (height - ROOM.top) / layers.length);
+  const row = Math.min(40, (height - ROOM.top) / layers.length);
   const inside = width - ROOM.left - ROOM.right;
   const pitch = Math.min(row, (0.6 * inside) / Math.max(1, heads));
   const side = Math.max(2, pitch - 2);
@@ -90,8 +90,9 @@ function drawSplit(svg, { bars, parts }) {
 }
 
 function drawCheck(svg, { points, axis }) {
-  const { x, y } = plane(svg, axis, axis, { name: "ms" });
-  svg.append(drawn("line", { class: "equal", x1: x(0), y1: y(0), x2: x(axis.to), y2: y(axis.to) }),
+  const { x, y, right, bottom } = plane(svg, axis, axis, { name: "ms" });
+  svg.append(drawn("text", { x: EDGE.left + 4, y: EDGE.top + 2 }, "measured"), drawn("text", { x: right, y: bottom - 5, "text-anchor": "end" }, "predicted"),
+    drawn("line", { class: "equal", x1: x(0), y1: y(0), x2: x(axis.to), y2: y(axis.to) }),
     ...points.map(([told, took, words]) => drawn("circle", { class: "checked", cx: x(told), cy: y(took), r: 3.5 }, drawn("title", {}, words))));
 }
 

@@ -25,6 +25,7 @@ from attnlab.show.widgets.budget_report import (
     budget_report,
     checked_table,
     first_settings,
+    limits_of,
     scales_of,
     within,
 )
@@ -127,10 +128,7 @@ class BudgetExplorer(LiveDesk, ReportDesk):
     @property
     def budget(self) -> Budget | None:
         """The limits as they stand; None where all are off."""
-        given = self.report["settings"]
-        if all(given[name] is None for name in economics.COSTS):
-            return None
-        return self.result.budget
+        return self.result.budget if limits_of(self.report["settings"]) else None
 
     @property
     def result(self) -> SearchResult:
@@ -182,9 +180,8 @@ class BudgetExplorer(LiveDesk, ReportDesk):
         """All of a search in a cell was taken."""
 
     def _as_code(self) -> str:
-        settings, budget = self.report["settings"], self._searched.budget
-        limits = {name: settings[name] for name in economics.COSTS if settings[name] is not None}
-        return as_budget(limits, budget.tokens, budget.batch)
+        budget = self._searched.budget
+        return as_budget(limits_of(self.report["settings"]), budget.tokens, budget.batch)
 
     def _obey(self, content: dict[str, Any]) -> None:
         if content == {"action": "stop"}:
@@ -199,14 +196,14 @@ class BudgetExplorer(LiveDesk, ReportDesk):
         callback: Callable[[SearchResult], None] | None,
         options: dict[str, Any],
     ) -> None:
-        # one of its own: gradients are taken, while others may be asking theirs
+        # a copy: gradients are taken, while others may ask the classifier
         searched, began = copied(clf), time.monotonic()
         splits, budget = self._searched.splits, self._searched.budget
         self._state, self._doing = "searching", "measuring importance"
         self._redraw()
 
-        def whole(current: Current) -> None:
-            def told(found: SearchResult) -> None:
+        def search(current: Current) -> None:
+            def take(found: SearchResult) -> None:
                 if not current():
                     raise Stopped
                 found = replace(found, clf=clf)
@@ -226,7 +223,7 @@ class BudgetExplorer(LiveDesk, ReportDesk):
             interrupted = True
             try:
                 found = economics.search(
-                    searched, splits, budget, minutes=minutes, callback=told, **options
+                    searched, splits, budget, minutes=minutes, callback=take, **options
                 )
                 interrupted = found.interrupted
                 self._searched = replace(found, clf=clf)
@@ -235,4 +232,4 @@ class BudgetExplorer(LiveDesk, ReportDesk):
                     self._state, self._doing = "stopped" if interrupted else "finished", ""
                     self._redraw()
 
-        self._work.start("search", whole)
+        self._work.start("search", search)

@@ -13,13 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from attnlab.economics.budgets import COSTS, Budget, costs_of
 from attnlab.economics.flops import flops_by_part
 from attnlab.economics.plans import Plan
+from attnlab.economics.points import Point
 from attnlab.economics.results import SearchResult
-from attnlab.economics.shapes import PARTS, Shape, parameters_by_part
+from attnlab.economics.shapes import PARTS, Shape, megabytes, parameters_by_part
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.show.widgets.budget_words import NAMES, Scale, progress, remarks
-from attnlab.show.wording import number, significant, with_interval
+from attnlab.show.wording import counted, number, significant, with_interval
 
-KINDS = {"whole": "the whole classifier", "chance": "drawn by chance", "search": "chosen"}
+KINDS = {"whole": "the whole classifier", "chance": "drawn by chance"}
 _STEPS = [1, 2, 5, 10]  # of ticks
 _CHECKED = ("tokens", "batch", "ms_quiet", "predicted_ms", "error")
 _NO_LATENCY = "Milliseconds are not known: give the search latency=, or a limit of them."
@@ -34,8 +35,13 @@ def first_settings(budget: Budget) -> dict[str, Any]:
     return {**{name: limits.get(name) for name in COSTS}, "cost": next(iter(limits))}
 
 
+def limits_of(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The limits that are on, by name of the cost."""
+    return {name: settings[name] for name in COSTS if settings[name] is not None}
+
+
 def scales_of(result: SearchResult, shape: Shape) -> dict[str, Scale]:
-    """How each cost that is known is written and limited.
+    """How each cost that is known of all that was measured is written and limited.
 
     Parameters
     ----------
@@ -45,22 +51,27 @@ def scales_of(result: SearchResult, shape: Shape) -> dict[str, Scale]:
     budget, few = result.budget, ((0, 1),)
     smallest = replace(shape, layers=few if not shape.sharing else few * len(shape.layers))
     least, whole = (costs_of(one, budget.tokens, budget.batch) for one in (smallest, shape))
+    least["latency_ms"] = 0.0
+    if any(point.number_format == "int8" for point in result.points):
+        least["megabytes"] = megabytes(smallest, "int8")
     if result.points:
         whole |= result.points[0].costs
-    least["latency_ms"] = 0.0
-    return {
-        name: Scale.of(name, least[name], whole[name])
+    known = [
+        name
         for name in COSTS
-        if not math.isnan(whole[name])
-    }
+        if not math.isnan(whole[name]) and all(name in point.costs for point in result.points)
+    ]
+    return {name: Scale.of(name, least[name], whole[name]) for name in known}
 
 
-def within(result: SearchResult, settings: Mapping[str, Any], scales: Mapping[str, Scale]) -> Any:
-    """The same search inside the limits of the desk, a SearchResult.
+def within(
+    result: SearchResult, settings: Mapping[str, Any], scales: Mapping[str, Scale]
+) -> SearchResult:
+    """The same search inside the limits of the desk.
 
     Where all limits are off, everything that was measured is inside.
     """
-    limits = {name: settings[name] for name in COSTS if settings[name] is not None}
+    limits = limits_of(settings)
     if not limits:
         most = max([1.0, *(point.costs["parameters"] for point in result.points)])
         limits = {"parameters": max(most, scales["parameters"].stops[-1])}
@@ -68,17 +79,16 @@ def within(result: SearchResult, settings: Mapping[str, Any], scales: Mapping[st
     return replace(result, budget=replace(result.budget, **free | limits))
 
 
-def _checked(settings: dict[str, Any], scales: Mapping[str, Scale], measured: bool) -> None:
+def _refuse_unknown(settings: dict[str, Any], scales: Mapping[str, Scale], measured: bool) -> None:
+    """Raise for a cost that there is not, for what is no limit, and for one of an unknown cost."""
     if settings["cost"] not in COSTS:
         raise SettingsError(
             f"There is no cost {settings['cost']!r}. {suggest(str(settings['cost']), COSTS)}"
         )
-    for name in COSTS:
-        if settings[name] is None:
-            continue
-        Budget(**{name: settings[name]})  # complains of what is no limit
+    for name, limit in limits_of(settings).items():
+        Budget(**{name: limit})  # complains of what is no limit
         if name not in scales and measured:
-            raise SettingsError(f"{name}={settings[name]}: {_NO_LATENCY}")
+            raise SettingsError(f"{name}={limit}: {_NO_LATENCY}")
     if settings["cost"] not in scales and measured:
         raise SettingsError(f"cost is {settings['cost']!r}. {_NO_LATENCY}")
 
@@ -119,7 +129,7 @@ def budget_report(
     SettingsError : a cost that there is not, or that is not known
     """
     scales = scales_of(result, shape)
-    _checked(settings, scales, bool(result.points))
+    _refuse_unknown(settings, scales, bool(result.points))
     limited = within(result, settings, scales)
     cost = settings["cost"] if settings["cost"] in scales else "flops"
     inside = int(limited.table["inside"].sum()) if result.points else 0
@@ -129,7 +139,7 @@ def budget_report(
         frontier, prices = limited.frontier(cost), limited.prices(cost)
     else:
         frontier = prices = pd.DataFrame()
-    plan = None if shown is None else result.points[shown].plan
+    point = None if shown is None else result.points[shown]
     who = "chosen" if row is not None or not result.points else "the last that fitted"
     said = remarks(limited, scales, cost, frontier, prices, state == "searching")
     return {
@@ -141,9 +151,9 @@ def budget_report(
         "sliders": [_slider(name, settings[name], scales.get(name)) for name in COSTS],
         "costs": [[name, NAMES[name], name in scales] for name in COSTS],
         "chart": _chart(limited, scales[cost], settings[cost], frontier, row),
-        "map": _map(result, plan, who),
+        "map": _map(result, point, who),
         "layers": len(shape.layers),
-        "split": _split(result.budget, shape, plan, who, cost, scales),
+        "split": _split(result.budget, shape, point, who, cost, scales),
         "check": None if check is None else _check(check, result.budget),
         "can_stop": state == "searching",
         "said": said,
@@ -153,12 +163,15 @@ def budget_report(
 
 
 def _slider(name: str, limit: float | None, scale: Scale | None) -> dict[str, Any]:
-    known = scale is not None
-    told = "no limit" if limit is None else f"{limit:g}\u00a0ms" if scale is None else (
-        scale.told(limit).removesuffix("\u00a0parameters")
-    )  # fmt: skip
-    stops = [limit or 1.0] if scale is None else scale.stops
-    place = len(stops) - 1 if limit is None or scale is None else scale.position(limit)
+    """A limit and where it may stand; before anything is measured milliseconds have no scale."""
+    if scale is None:
+        stops, place = [limit or 1.0], 0
+        told = "not known" if limit is None else f"{limit:g}\u00a0ms"
+    elif limit is None:
+        stops, place, told = scale.stops, len(scale.stops) - 1, "no limit"
+    else:
+        stops, place = scale.stops, scale.position(limit)
+        told = _bare_unit(scale, limit)
     return {
         "name": name,
         "label": NAMES[name],
@@ -166,8 +179,13 @@ def _slider(name: str, limit: float | None, scale: Scale | None) -> dict[str, An
         "stops": stops,
         "position": place,
         "told": told,
-        "why": "" if known else _NO_LATENCY,
+        "why": _NO_LATENCY if scale is None else "",
     }
+
+
+def _bare_unit(scale: Scale, value: float) -> str:
+    """A cost with its unit where what it is of is said beside it, as in "15.2 M"."""
+    return scale.told(value).removesuffix("\u00a0parameters")
 
 
 # ── accuracy against a cost ────────────────────────────────────────────────────────────────────
@@ -183,8 +201,8 @@ def _chart(
     """Points, those of the frontier joined, and the axes."""
     points = []
     if limited.points:
-        for number_, told in enumerate(limited.table.to_dict("records")):
-            points.append(_point(number_, told, scale, number_ in frontier.index, number_ == row))
+        for place, told in enumerate(limited.table.to_dict("records")):
+            points.append(_point(place, told, scale, place in frontier.index, place == row))
     path = [
         [significant(scale.units(told[scale.name])), significant(told["accuracy"])]
         for told in frontier.to_dict("records")
@@ -206,7 +224,9 @@ def _point(
     origin = told["origin"]
     kind = {"whole": "whole", "random": "chance"}.get(origin, "search")
     accuracy = with_interval(told["accuracy"], (told["ci_low"], told["ci_high"]))
-    who = KINDS[kind] if kind != "search" else f"chosen by {origin}"
+    who = f"chosen by {origin}" if kind == "search" else KINDS[kind]
+    if told["number_format"] != "float32":
+        who += f", {told['number_format']}"
     return {
         "kind": kind,
         "x": significant(scale.units(told[scale.name])),
@@ -227,14 +247,10 @@ def _across(scale: Scale, points: list[dict[str, Any]], limit: float | None) -> 
     if scale.first <= 1 + 0.1 * scale.last:
         low = 0.0
     room = 0.03 * (high - low)
-    ticks = [
-        tick for tick in MaxNLocator(5, steps=_STEPS).tick_values(low, high) if low <= tick <= high
-    ]
-    digits = _decimals(ticks)
     return {
         "from": low - (room if low else 0),
         "to": high + room,
-        "ticks": [[float(tick), number(tick, digits)] for tick in ticks],
+        "ticks": _ticks(low, high, 5),
     }
 
 
@@ -252,10 +268,13 @@ def _up(points: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _decimals(ticks: list[float]) -> int:
-    """How many tell ticks apart."""
+def _ticks(low: float, high: float, most: int) -> list[list[Any]]:
+    """Round numbers from low to high, about so many, each as a value and as text."""
+    locator = MaxNLocator(most, steps=_STEPS)
+    ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
     step = min((after - before for before, after in itertools.pairwise(ticks)), default=1.0)
-    return max(0, -math.floor(math.log10(step) + 1e-9))
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [[tick, number(tick, decimals) if tick else "0"] for tick in ticks]
 
 
 def _chart_words(points: list[dict[str, Any]], scale: Scale, limit: float | None) -> str:
@@ -273,12 +292,12 @@ def _chart_words(points: list[dict[str, Any]], scale: Scale, limit: float | None
 # ── what stays ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _map(result: SearchResult, plan: Plan | None, who: str) -> dict[str, Any]:
+def _map(result: SearchResult, point: Point | None, who: str) -> dict[str, Any]:
     """Layer by layer: for each head 1 if it stays, 0 if it goes, None if it never was; neurons."""
-    if plan is None:
+    if point is None:
         name, alt = "What stays", "Nothing is chosen yet."
         return {"layers": [], "heads": 0, "name": name, "title": "", "alt": alt}
-    whole = result.points[0].plan
+    plan, whole = point.plan, result.points[0].plan
     count = 1 + max((head for heads in whole.heads for head in heads), default=-1)
     layers = []
     for layer in whole.layers:
@@ -303,6 +322,8 @@ def _map(result: SearchResult, plan: Plan | None, who: str) -> dict[str, Any]:
         f"{len(plan.layers)} of {len(whole.layers)} layers, {kept} of {heads_there} heads, "
         f"{left / neurons:.0%} of the neurons"
     ).replace("%", "\u00a0%")
+    if point.number_format != "float32":
+        title += f", {point.number_format}"
     name = "What stays" if who == "chosen" else f"What stays: {who}"
     alt = "; ".join(str(layer["words"]) for layer in layers)
     return {
@@ -326,14 +347,21 @@ def _sizes(plan: Plan) -> tuple[int, int]:
 def _split(
     budget: Budget,
     shape: Shape,
-    plan: Plan | None,
+    point: Point | None,
     who: str,
     cost: str,
     scales: Mapping[str, Scale],
 ) -> dict[str, Any]:
-    """The cost of each part, of the whole classifier and of the chosen one, in units."""
-    by_flops = cost in ("flops", "latency_ms")
-    scale = scales["flops" if by_flops else cost]
+    """The cost of each part, of the whole classifier and of the chosen one, in units.
+
+    Milliseconds are not known by part: FLOPs stand for them. Nor are the megabytes of int8, for
+    which parameters stand.
+    """
+    if cost == "latency_ms":
+        cost = "flops"
+    elif cost == "megabytes" and point is not None and point.number_format != "float32":
+        cost = "parameters"
+    by_flops, scale = cost == "flops", scales[cost]
     bytes_each = 4e-6 if cost == "megabytes" else 1.0  # MB of a parameter
 
     def amounts(one: Shape) -> list[float]:
@@ -343,10 +371,9 @@ def _split(
         return [parts[part] * bytes_each for part in PARTS]
 
     bars = [("whole", amounts(shape))]
-    if plan is not None:
-        bars.append((who, amounts(plan.shape(shape))))
-    total = sum(bars[0][1])
-    name = NAMES["flops" if by_flops else cost]
+    if point is not None:
+        bars.append((who, amounts(point.plan.shape(shape))))
+    total, name = sum(bars[0][1]), NAMES[cost]
     parts = [
         {
             "name": part,
@@ -357,16 +384,15 @@ def _split(
         if any(values[place] for _, values in bars)
     ]
     told = ", ".join(f"{part['name']} {part['told']}" for part in parts)
-    texts = "1 text" if budget.batch == 1 else f"{budget.batch} texts"
+    texts = counted(budget.batch, "text")
     return {
         "title": f"{name[0].upper()}{name[1:]} by part",
         "note": f"{texts} of {budget.tokens} tokens" if by_flops else "",
         "unit": scale.unit,
         "parts": parts,
-        "bars": [[who, scale.told(sum(values)).removesuffix("\u00a0parameters")]
-                 for who, values in bars],
+        "bars": [[name_of, _bare_unit(scale, sum(values))] for name_of, values in bars],
         "alt": f"{name} by part, whole → {who}: {told} {scale.unit}.",
-    }  # fmt: skip
+    }
 
 
 # ── milliseconds, predicted and measured ───────────────────────────────────────────────────────
@@ -375,9 +401,9 @@ def _split(
 def checked_table(check: Any) -> pd.DataFrame:
     """The table, if `LatencyTable.check` can have made it; AttnlabError if not."""
     if not isinstance(check, pd.DataFrame) or not len(check) or not {*_CHECKED} <= {*check}:
-        given = f"columns {', '.join(map(str, check))}" if isinstance(check, pd.DataFrame) else (
-            f"a {type(check).__name__}"
-        )  # fmt: skip
+        given = f"a {type(check).__name__}"
+        if isinstance(check, pd.DataFrame):
+            given = f"{counted(len(check), 'row')} with {', '.join(map(str, check))}"
         raise AttnlabError(
             "check= is the table of predicted and measured milliseconds that LatencyTable.check() "
             f"returns, with {', '.join(_CHECKED)}; got {given}."
@@ -393,25 +419,23 @@ def _check(check: pd.DataFrame, budget: Budget) -> dict[str, Any]:
     rows = check[(check["tokens"] == tokens) & (check["batch"] == batch)]
     pairs = rows[["predicted_ms", "ms_quiet"]].to_numpy(float)
     high = 1.08 * float(pairs.max())
-    ticks = [
-        tick for tick in MaxNLocator(4, steps=_STEPS).tick_values(0, high) if 0 <= tick <= high
-    ]
-    digits = _decimals(ticks)
-    axis = {"from": 0, "to": high, "ticks": [[float(t), number(t, digits)] for t in ticks]}
+    axis = {"from": 0, "to": high, "ticks": _ticks(0, high, 4)}
     error = float(np.median(np.abs(rows["error"])))
     texts = f"{tokens} tokens" if batch == 1 else f"{batch} texts of {tokens} tokens"
-    note = (
-        f"ms, across: predicted, up: measured. Median error {100 * error:.1f}\u00a0%, "
-        f"{len(rows)} sub-networks, {texts}."
-    )
+    note = f"Median error {100 * error:.1f}\u00a0%, {counted(len(rows), 'sub-network')}, {texts}."
     return {
         "points": [
-            [significant(told), significant(took),
-             f"predicted {told:.3g}\u00a0ms, measured {took:.3g}\u00a0ms"]
+            [
+                significant(told),
+                significant(took),
+                f"predicted {told:.3g}\u00a0ms, measured {took:.3g}\u00a0ms",
+            ]
             for told, took in pairs.tolist()
         ],
         "axis": axis,
         "note": note,
-        "alt": f"Predicted and measured {note} Measured from {pairs[:, 1].min():.3g} to "
-        f"{pairs[:, 1].max():.3g}\u00a0ms.",
-    }  # fmt: skip
+        "alt": (
+            f"Predicted and measured milliseconds. {note} Measured from {pairs[:, 1].min():.3g} "
+            f"to {pairs[:, 1].max():.3g}\u00a0ms."
+        ),
+    }

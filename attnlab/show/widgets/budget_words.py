@@ -10,7 +10,13 @@ import pandas as pd
 
 from attnlab.economics.budgets import Budget
 from attnlab.economics.results import SearchResult
-from attnlab.show.wording import change_in_words, number, signed_points, with_interval
+from attnlab.show.wording import (
+    change_in_words,
+    counted,
+    number,
+    signed_points,
+    with_interval,
+)
 from attnlab.statistics import paired_test
 
 NAMES = {
@@ -155,6 +161,8 @@ def remarks(
         scale.told(chosen[name]) if row == 0 else scale.told_of(chosen[name], table.loc[0, name])
         for name, scale in scales.items()
     )
+    if chosen["number_format"] != "float32":
+        costs += f", in {chosen['number_format']}"
     known = with_interval(chosen["accuracy"], (chosen["ci_low"], chosen["ci_high"]))
     if row == 0:
         said = ["The whole classifier is the best.", f"{costs}.", f"Accuracy on dev {known}."]
@@ -218,7 +226,8 @@ def _price(spent: float, scale: Scale, prices: pd.DataFrame) -> str:
     step = steps.iloc[0]
     gain, low, high = (scale.price(step[name])[1] for name in ("price", "price_low", "price_high"))
     return (
-        f"On the next step of the frontier {scale.price(0)[0]} more buy {signed_points(gain)} "
+        f"Up the frontier, from {scale.bare(step['cost_from'])} to {scale.told(step['cost_to'])}, "
+        f"each {scale.price(0)[0]} buys {signed_points(gain)} "
         f"points (95\u00a0%: {signed_points(low)} to {signed_points(high)})."
     )
 
@@ -231,12 +240,12 @@ def progress(result: SearchResult, inside: int, state: str, doing: str) -> str:
     if not count:
         return ""
     told = (
-        f"{count} sub-networks measured on {len(result.points[0].correct):,} dev texts, {inside} "
-        "inside the limits."
+        f"{counted(count, 'sub-network')} measured on {len(result.points[0].correct):,} dev texts, "
+        f"{inside} inside the limits."
     )
     if state == "stopped":
         told += " The search was stopped."
-    return f"{told} What the best is worth only test data can say." if inside else told
+    return f"{told} Only test data can tell what the best one is worth." if inside else told
 
 
 def as_budget(limits: Mapping[str, Any], tokens: int, batch: int) -> str:

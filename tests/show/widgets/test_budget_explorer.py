@@ -310,11 +310,16 @@ def test_what_more_of_a_cost_buys_is_the_next_step_of_the_frontier(found):
     shown = report(found, flops=shares(found, "flops", 0.5)[0])
     spent = found.points[shown["row"]].costs["flops"]
     steps = shadow_prices(found.table, found.correct, "flops")
-    price = steps[steps["cost_to"] > spent].iloc[0]["price"]
-    told = re.search(r"frontier (\S+)\u00a0MFLOPs more buy (\S+) points", shown["remark"])
-    assert float(told[2]) == pytest.approx(100 * price * float(told[1]) * 1e6, abs=0.051)
+    step = steps[steps["cost_to"] > spent].iloc[0]
+    told = re.search(
+        r"from (\S+) to (\S+)\u00a0MFLOPs, each (\S+)\u00a0MFLOPs buys (\S+) points",
+        shown["remark"],
+    )
+    ends = [float(end) * 1e6 for end in told.groups()[:2]]
+    assert ends == pytest.approx([step["cost_from"], step["cost_to"]], rel=0.02)
+    assert float(told[4]) == pytest.approx(100 * step["price"] * float(told[3]) * 1e6, abs=0.051)
     dearest = report(found, **off(flops=max(point.costs["flops"] for point in found.points)))
-    assert "more buy" not in dearest["remark"]
+    assert "buys" not in dearest["remark"]
 
 
 def test_a_choice_that_a_cheaper_one_may_equal_is_said_to_be_off_the_frontier(found):
@@ -332,6 +337,52 @@ def test_the_whole_classifier_is_not_compared_with_itself(found):
     alone = report(replace(found, points=found.points[:1]), **off())
     assert alone["remark"].startswith("The whole classifier is the best.")
     assert "points" not in alone["remark"]
+
+
+def in_int8(found, *places):
+    """The same search, with these sub-networks measured in int8; as a search, without their ms."""
+    shape, points = shape_of(found.clf), list(found.points)
+    for place in places:
+        point = points[place]
+        small = costs_of(point.plan.shape(shape), number_format="int8")
+        del small["latency_ms"]
+        points[place] = replace(point, costs=small, number_format="int8")
+    return replace(found, points=points)
+
+
+def test_a_sub_network_in_int8_is_said_to_be_one(found):
+    row = report(found, **off(flops=shares(found, "flops", 0.6)[0]))["row"]
+    mixed = in_int8(found, row)
+    shown = report(mixed, **off(megabytes=mixed.points[row].costs["megabytes"]))
+    assert shown["row"] == row
+    told = f"{mixed.points[row].costs['megabytes']:.3f} of {found.points[0].costs['megabytes']:.3f}"
+    assert f"{told}\u00a0MB, in int8. Accuracy" in shown["remark"]
+    assert shown["map"]["title"].endswith("of the neurons, int8")
+    words = [point["words"] for point in shown["chart"]["points"]]
+    assert [place for place, told in enumerate(words) if ", int8: " in told] == [row]
+    # its megabytes by part are not known: parameters are shown
+    split = report(mixed, **off(megabytes=1.0), cost="megabytes")["split"]
+    assert split["title"] == "Parameters by part" and split["unit"] != "MB"
+    assert "int8" not in report(found)["remark"] + report(found)["map"]["title"]
+
+
+def test_milliseconds_that_are_not_known_of_every_sub_network_are_not_known(found):
+    mixed = in_int8(found, 3)
+    shown = report(mixed)
+    assert shown["costs"][-1][2] is False and "\u00a0ms" not in shown["remark"]
+    assert shown["sliders"][-1]["told"] == "not known"
+    with pytest.raises(SettingsError, match="Milliseconds are not known"):
+        report(mixed, cost="latency_ms")
+
+
+def test_the_slider_of_megabytes_reaches_down_to_int8(found):
+    cheapest = min(range(1, len(found.points)), key=lambda row: found.points[row].costs["flops"])
+    plain, mixed = (
+        report(one)["sliders"][COSTS.index("megabytes")]["stops"]
+        for one in (found, in_int8(found, cheapest))
+    )
+    spent = in_int8(found, cheapest).points[cheapest].costs["megabytes"]
+    assert mixed[0] <= spent < plain[0] < plain[-1] == pytest.approx(mixed[-1], rel=0.02)
 
 
 # ── predicted and measured milliseconds ────────────────────────────────────────────────────────
@@ -353,7 +404,7 @@ def test_the_median_error_is_that_of_the_texts_of_the_budget(found):
     assert [pair[:2] for pair in shown["points"]] == [[2.2, 2.0], [3.9, 4.0], [5.2, 5.0]]
     assert all(0 <= end <= shown["axis"]["to"] for pair in shown["points"] for end in pair[:2])
     other = report(found, check=check.iloc[3:])["check"]
-    assert "1 sub-networks, 8 texts of 64 tokens" in other["note"]
+    assert "1 sub-network, 8 texts of 64 tokens" in other["note"]
     assert report(found)["check"] is None
 
 
