@@ -85,7 +85,8 @@ def _refuse_unknown(settings: dict[str, Any], scales: Mapping[str, Scale], measu
         raise SettingsError(
             f"There is no cost {settings['cost']!r}. {suggest(str(settings['cost']), COSTS)}"
         )
-    for name, limit in limits_of(settings).items():
+    limits: dict[str, Any] = limits_of(settings)
+    for name, limit in limits.items():
         Budget(**{name: limit})  # complains of what is no limit
         if name not in scales and measured:
             raise SettingsError(f"{name}={limit}: {_NO_LATENCY}")
