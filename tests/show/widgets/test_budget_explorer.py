@@ -353,7 +353,8 @@ def in_int8(found, *places):
 def test_a_sub_network_in_int8_is_said_to_be_one(found):
     row = report(found, **off(flops=shares(found, "flops", 0.6)[0]))["row"]
     mixed = in_int8(found, row)
-    shown = report(mixed, **off(megabytes=mixed.points[row].costs["megabytes"]))
+    limit = off(megabytes=mixed.points[row].costs["megabytes"])
+    shown = report(mixed, **limit)
     assert shown["row"] == row
     told = f"{mixed.points[row].costs['megabytes']:.3f} of {found.points[0].costs['megabytes']:.3f}"
     assert f"{told}\u00a0MB, in int8. Accuracy" in shown["remark"]
@@ -361,7 +362,7 @@ def test_a_sub_network_in_int8_is_said_to_be_one(found):
     words = [point["words"] for point in shown["chart"]["points"]]
     assert [place for place, told in enumerate(words) if ", int8: " in told] == [row]
     # its megabytes by part are not known: parameters are shown
-    split = report(mixed, **off(megabytes=1.0), cost="megabytes")["split"]
+    split = report(mixed, **limit | {"cost": "megabytes"})["split"]
     assert split["title"] == "Parameters by part" and split["unit"] != "MB"
     assert "int8" not in report(found)["remark"] + report(found)["map"]["title"]
 

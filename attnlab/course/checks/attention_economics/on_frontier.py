@@ -147,7 +147,7 @@ def _in_any_order(draw: Draw) -> Models:
 def _of_equal_cost(draw: Draw) -> Models:
     low, middle, high, _, top = _costs(draw, 5)
     best = draw.whole(220, 240)
-    correct = _answers(draw, (150, 6), (best - 50, 6), (best, 6), (best + 60, 6), (best + 30, 6))
+    correct = _answers(draw, (150, 6), (best - 50, 6), (best, 6), (best + 60, 6), (best + 56, 6))
     rows = [0, 1, 2, 2, 3, 3, 4]  # two pairs of equals, the first of each counts
     cost = [low, middle, middle, middle, high, high, top]
     while True:
