@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.classification.loading import load_classifier as load_classifier
     from attnlab.course import checks as checks
     from attnlab.datasets.pairs import ParallelDataset as ParallelDataset
+    from attnlab.datasets.pictures import ImageDataset as ImageDataset
     from attnlab.datasets.tagged import TaggedDataset as TaggedDataset
     from attnlab.datasets.texts import TextDataset as TextDataset
     from attnlab.errors import AttnlabError as AttnlabError

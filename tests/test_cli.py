@@ -313,4 +313,4 @@ def test_cures_are_printed_whole(tmp_path):
     run = attnlab("ablate", "--data", tmp_path / "[bold]mine.csv")
     assert run.returncode == 1
     assert "[bold]mine.csv" in run.stderr  # brackets are no mark-up here
-    assert "no labels" in attnlab("ablate", "--data", "interface-fr").stderr
+    assert "no labelled texts" in attnlab("ablate", "--data", "interface-fr").stderr

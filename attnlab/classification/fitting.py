@@ -90,7 +90,7 @@ def usable(splits: Splits | None, what: str) -> Splits:
             )
         )
     if not isinstance(splits.train, TextDataset):
-        raise DataError(f"{splits.train!r} has no labels, so there is nothing to classify.")
+        raise DataError(f"{splits.train!r} holds no labelled texts to learn from.")
     names = np.array(splits.train.label_names)
     for part in ("train", "dev"):
         if not len(getattr(splits, part)):

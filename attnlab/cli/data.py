@@ -112,7 +112,9 @@ def _labelled(part: Any, dataset: str) -> "TextDataset":
     from attnlab.datasets.texts import TextDataset
 
     if not isinstance(part, TextDataset):
-        raise DataError(f"{dataset} has no labels to measure against. Use a labelled data set.")
+        raise DataError(
+            f"{dataset} holds no labelled texts to measure on. Use a data set that does."
+        )
     return part
 
 

@@ -262,7 +262,7 @@ def _say_what_was_read(dataset: str, splits: "Splits") -> None:
     """Print how many texts there are, of which labels."""
     parts = [splits.train, splits.dev, splits.test]
     if not all(hasattr(part, "label_names") for part in parts):
-        return  # `finetune` says that there are no labels
+        return  # `finetune` says that there are no labelled texts
     names = splits.train.label_names
     counts = {name: sum(part.labels.count(names.index(name)) for part in parts) for name in names}
     few = ", ".join(f"{count:,} {name!r}" for name, count in list(counts.items())[:6])

@@ -1,8 +1,8 @@
-"""Data sets by name and people's own files: labelled texts, pairs, tagged words, dates, news.
+"""Data sets by name and people's own files: labelled texts, pairs, tagged words, dates, pictures.
 
-`texts`, `pairs` and `tagged` say what a data set is, `named` loads one by name (`fetching` brings
-the file, `parsers` read it), `own_files` and `conll` read yours, `splits` makes train, dev and
-test.
+`texts`, `pairs`, `tagged` and `pictures` say what a data set is, `named` loads one by name
+(`fetching` brings the file, `parsers` read it), `own_files` and `conll` read yours, `splits` makes
+train, dev and test.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from attnlab.datasets.named import fetch, is_cached, load, names, source
 from attnlab.datasets.own_files import from_csv, from_frame
 from attnlab.datasets.own_pairs import pairs_from_file
 from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.pictures import ImageDataset, SceneDataset
 from attnlab.datasets.splits import Splits, split
 from attnlab.datasets.tagged import Entity, TaggedDataset
 from attnlab.datasets.texts import TextDataset, normalise
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Entity",
+    "ImageDataset",
     "ParallelDataset",
+    "SceneDataset",
     "Splits",
     "TaggedDataset",
     "TextDataset",

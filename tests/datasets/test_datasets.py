@@ -41,6 +41,8 @@ FRENCH = datasets.source("interface-fr")
         ("newsgroups-20", 10164, 1129, 7528),
         ("interface-fr", 2695, 219, 219),
         ("interface-zh", 2695, 219, 219),
+        ("mnist-5k", 4000, 500, 500),
+        ("digits", 1197, 300, 300),
         ("dates", 20_000, 1000, 1000),
         ("dates-held-out", 0, 0, 1000),
     ],
@@ -416,7 +418,7 @@ def test_pairs_that_are_not_utf8_name_the_cure(tmp_path):
         datasets.pairs_from_file(tmp_path / "folder.csv")
 
 
-@pytest.mark.parametrize("name", ["dates", "dates-held-out", "multi30k-de-en"])
+@pytest.mark.parametrize("name", ["dates", "dates-held-out", "digits", "multi30k-de-en"])
 def test_what_is_not_fetched_says_how_to_load_it(name):
     with pytest.raises(DataError, match=f"Write load.'{name}'"):
         datasets.fetch(name)
