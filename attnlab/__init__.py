@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab import training as training
     from attnlab import transformer as transformer
     from attnlab import translation as translation
+    from attnlab import vision as vision
     from attnlab.classification.classifier import Classifier as Classifier
     from attnlab.classification.finetuning import finetune as finetune
     from attnlab.classification.loading import load_classifier as load_classifier
@@ -67,6 +68,8 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.translation.training import train_translator as train_translator
     from attnlab.translation.translator import Translator as Translator
     from attnlab.translation.translator import load_translator as load_translator
+    from attnlab.vision.image_classifier import ImageClassifier as ImageClassifier
+    from attnlab.vision.loading import load_image_classifier as load_image_classifier
 
 
 @cache

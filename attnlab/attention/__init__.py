@@ -13,7 +13,12 @@ from attnlab.attention.hard import (
 )
 from attnlab.attention.masks import causal_mask, combine_masks, local_mask, padding_mask
 from attnlab.attention.multi_head import MultiHeadAttention, merge_heads, split_heads
-from attnlab.attention.positions import sinusoidal_positions
+from attnlab.attention.positions import (
+    rotary_angles_2d,
+    rotate,
+    sinusoidal_positions,
+    sinusoidal_positions_2d,
+)
 from attnlab.attention.scores import (
     additive_scores,
     dot_scores,
@@ -38,10 +43,13 @@ __all__ = [
     "local_mask",
     "merge_heads",
     "padding_mask",
+    "rotary_angles_2d",
+    "rotate",
     "scaled_dot_product_attention",
     "scaled_dot_scores",
     "score_function_loss",
     "sinusoidal_positions",
+    "sinusoidal_positions_2d",
     "softmax",
     "split_heads",
     "tiled_attention",

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from attnlab.attention import shapes
+from attnlab.attention.positions import rotate
 from attnlab.attention.scores import scaled_dot_scores
 from attnlab.attention.soft import scaled_dot_product_attention, softmax
 from attnlab.errors import TensorError
@@ -85,12 +86,15 @@ class MultiHeadAttention(nn.Module):
         self.value = nn.Linear(d_source, d_model, bias)
         self.output = nn.Linear(d_model, d_model, bias)
 
-    def project(self, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def project(
+        self, key: Tensor, value: Tensor | None = None, angles: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values of each head, for `forward` to use as often as wanted.
 
         Parameters
         ----------
         key, value : Tensor, shape (B, T_k, d_source); the value is the key by default
+        angles : Tensor, shape (T_k, D / 2), by which keys are turned (rotary positions)
 
         Returns
         -------
@@ -99,7 +103,9 @@ class MultiHeadAttention(nn.Module):
         value = key if value is None else value
         shapes.check_input("key", key, self.key)
         shapes.check_input("value", value, self.value)
-        return split_heads(self.key(key), self.heads), split_heads(self.value(value), self.heads)
+        keys = split_heads(self.key(key), self.heads)
+        keys = keys if angles is None else rotate(keys, angles)
+        return keys, split_heads(self.value(value), self.heads)
 
     def forward(
         self,
@@ -111,6 +117,7 @@ class MultiHeadAttention(nn.Module):
         projected: tuple[Tensor, Tensor] | None = None,
         scale: Tensor | None = None,
         temperature: Tensor | None = None,
+        angles: Tensor | None = None,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Attend from ``query`` to ``key``; to itself if no key is given.
@@ -123,6 +130,8 @@ class MultiHeadAttention(nn.Module):
         projected : keys and values as `project` returns them, in place of key and value
         scale : Tensor, shape (H,) or (B, H): multiplies each head's output; 0 silences it
         temperature : Tensor, shape (H,) or (B, H): divides each head's scores
+        angles : Tensor, shape (T_q, D / 2), by which queries are turned, and in self-attention keys
+            (rotary positions, see `rotary_angles_2d`); projected keys were turned by `project`
         return_weights : return the weights as well
 
         Returns
@@ -132,7 +141,9 @@ class MultiHeadAttention(nn.Module):
         """
         shapes.check_input("query", query, self.query)
         if projected is None:
-            projected = self.project(query if key is None else key, value)
+            projected = self.project(
+                query if key is None else key, value, angles if key is None else None
+            )
         elif key is not None or value is not None:
             raise TensorError(
                 "Keys came twice: as key or value, and projected. Give one of them; "
@@ -142,6 +153,7 @@ class MultiHeadAttention(nn.Module):
             shapes.check_bool(mask)
             mask = mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
         q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
+        q = q if angles is None else rotate(q, angles)
         k, v = projected  # (B, H, T_k, D)
         divisor = 1.0 if temperature is None else self._per_head("temperature", temperature, q)
         weights: Tensor | None = None

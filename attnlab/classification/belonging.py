@@ -31,7 +31,7 @@ def check_parts(model: Any, tokenizer: Any, label_names: list[str], task: str) -
         )
     if task == "ForSequenceClassification":
         refuse_other_tasks(plain.config)
-    _check_labels(plain, label_names)
+    check_labels(plain, label_names)
     if not callable(tokenizer) or not hasattr(tokenizer, "get_vocab"):
         raise ModelError(
             f"Expected a tokenizer of Transformers, got {type(tokenizer).__name__}. "
@@ -92,24 +92,8 @@ def labels_of(label_names: list[str], dataset: TextDataset) -> list[int]:
     return dataset.labels_in(label_names)
 
 
-def label_names_of(config: Any) -> list[str]:
-    """Return the names of a configuration's labels in order; ModelError if there is a gap."""
-    names = {int(index): str(name) for index, name in config.id2label.items()}
-    if sorted(names) != list(range(len(names))):
-        raise ModelError(
-            f"id2label in config.json names the labels {sorted(names)}; expected is 0 to "
-            f"{len(names) - 1} without a gap. Name every output of the model."
-        )
-    numbers = config.label2id or {}
-    if set(numbers) == set(names.values()) and any(numbers[names[key]] != key for key in names):
-        raise ModelError(
-            f"id2label and label2id in config.json contradict each other: {names} and "
-            f"{dict(numbers)}. Make them agree with how the model was trained."
-        )
-    return [names[index] for index in range(len(names))]
-
-
-def _check_labels(model: Any, label_names: list[str]) -> None:
+def check_labels(model: Any, label_names: list[str]) -> None:
+    """Raise ModelError unless each output of a model has a name of its own."""
     if not all(isinstance(name, str) for name in label_names):
         raise ModelError(
             f"The names of labels are {list(label_names)[:5]}; expected a list of str, one for "
@@ -127,6 +111,23 @@ def _check_labels(model: Any, label_names: list[str]) -> None:
             f"Two labels have the same name ({', '.join(doubled)}), so an answer would not say "
             "which. Give each its own, in id2label of config.json or in label_names."
         )
+
+
+def label_names_of(config: Any) -> list[str]:
+    """Return the names of a configuration's labels in order; ModelError if there is a gap."""
+    names = {int(index): str(name) for index, name in config.id2label.items()}
+    if sorted(names) != list(range(len(names))):
+        raise ModelError(
+            f"id2label in config.json names the labels {sorted(names)}; expected is 0 to "
+            f"{len(names) - 1} without a gap. Name every output of the model."
+        )
+    numbers = config.label2id or {}
+    if set(numbers) == set(names.values()) and any(numbers[names[key]] != key for key in names):
+        raise ModelError(
+            f"id2label and label2id in config.json contradict each other: {names} and "
+            f"{dict(numbers)}. Make them agree with how the model was trained."
+        )
+    return [names[index] for index in range(len(names))]
 
 
 def _check_vocabulary(model: Any, tokenizer: Any) -> None:

@@ -1,17 +1,16 @@
 """BERT and its family as sentence classifiers: predict, attend, save."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from attnlab import heads
 from attnlab.classification.adapter_files import save_adapter
+from attnlab.classification.base import BaseClassifier, Predictions
 from attnlab.classification.belonging import (
     check_parts,
     check_text_kinds,
@@ -19,9 +18,7 @@ from attnlab.classification.belonging import (
     refuse_other_tasks,
 )
 from attnlab.classification.encoding import (
-    TOKENS_PER_BATCH,
     Encoded,
-    Indices,
     Text,
     encode,
     shown,
@@ -32,26 +29,13 @@ from attnlab.classification.merging_adapters import merged
 from attnlab.classification.saving import quietly, whole_folder
 from attnlab.classification.structure import write_model
 from attnlab.datasets.texts import TextDataset
-from attnlab.device import autocast, number_format
-from attnlab.errors import ModelError
+from attnlab.errors import DataError, ModelError
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.training.history import History
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """Answers to N texts: ``labels``, N names; ``probabilities``, numpy array (N, C)."""
-
-    labels: list[str]
-    probabilities: np.ndarray
-
-
-class Stopped(Exception):
-    """A computation was given up because nobody wants its result any more."""
-
-
-class Classifier:
+class Classifier(BaseClassifier):
     """A fine-tuned sentence classifier of the BERT family.
 
     Attributes
@@ -71,8 +55,8 @@ class Classifier:
         that does not choose one label of several
     """
 
-    task: ClassVar[str] = "ForSequenceClassification"
-    loaded_from: str | None = None  # what `load_classifier` was asked for
+    task = "ForSequenceClassification"
+    reads = "texts"
 
     def __init__(
         self,
@@ -90,32 +74,9 @@ class Classifier:
         self.layers, self.heads = heads.size(model)
         self.max_length = longest_text(self.config, tokenizer, heads.prefix(model))
 
-    @property
-    def config(self) -> Any:
-        """The configuration of the Transformers model."""
-        return heads.model_of(self.model).config
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.model.device
-
-    def to(self, device: torch.device | str) -> "Classifier":
-        """Move the model, in place, and return the same classifier."""
-        self.model.to(device)
-        return self
-
-    def settings(self) -> HeadSettings:
-        """Return neutral head settings of this model's size."""
-        return HeadSettings(self.layers, self.heads)
-
     def with_model(self, model: Any) -> "Classifier":
         """Return the same tokenizer and labels around another model."""
         return Classifier(model, self.tokenizer, self.label_names, self.history)
-
-    def parameters(self) -> int:
-        """Return the number of parameters."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
         """Tokenise texts, or pairs of texts.
@@ -130,52 +91,16 @@ class Classifier:
             check_text_kinds(self.config, 1 + encoded.columns["token_type_ids"].max(initial=0))
         return encoded
 
-    def logits(
-        self,
-        encoded: Encoded,
-        indices: Indices | None = None,
-        settings: HeadSettings | None = None,
-        fast: bool = False,
-        stop: Callable[[], bool] | None = None,
-    ) -> Tensor:
-        """Return logits (N, C), float32 on the CPU, of encoded texts.
-
-        Parameters
-        ----------
-        encoded : of `encode`
-        indices : of N texts, in the order that is wanted; default all
-        settings : hold for this call only, whatever else runs on the model meanwhile; None takes
-            those of an `applied` block around the call, else the model as it stands. A stack gives
-            each text its own.
-        fast : compute in `device.number_format`, else in float32; a model whose weights are not
-            float32 computes in its own format
-        stop : asked between batches; when it says True the call raises `Stopped`
-
-        Raises
-        ------
-        ModelError : answers that are not finite; see `heads.run`, which switches dropout off
-        """
-        settings = heads.in_force(self) if settings is None else settings
-        indices = np.arange(len(encoded)) if indices is None else np.asarray(indices, dtype=int)
-        result = torch.empty(len(indices), len(self.label_names))
-        short = fast and self.model.dtype == torch.float32
-        dtype = number_format(self.device.type) if short else torch.float32
-        stacked = settings is not None and settings.scale.dim() == 3
-        if settings is not None:
-            settings.validate(self.layers, self.heads, batch=len(indices))
-        with torch.inference_mode(), autocast(self.device, dtype):
-            # smaller batches when somebody may want it to stop: it can, only between them
-            for group in encoded.batches(indices, TOKENS_PER_BATCH if stop is None else 512):
-                if stop is not None and stop():
-                    raise Stopped
-                rows = group.tolist()
-                batch = encoded.batch(indices[group])
-                inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
-                part = settings
-                if settings is not None and stacked:
-                    part = HeadSettings.of(settings.scale[rows], settings.temperature[rows])
-                result[rows] = self._answers(inputs, part)
-        return result
+    def inputs_of(self, dataset: Any) -> list[str]:
+        """Return the texts of a labelled data set; DataError for another kind of data set."""
+        if not isinstance(dataset, TextDataset):
+            raise DataError(
+                f"{dataset!r} has no labels to measure against. Use a labelled data set."
+                if not hasattr(dataset, "labels")
+                else f"{dataset!r} holds no texts, and this classifier reads texts. For images "
+                "there is al.load_image_classifier."
+            )
+        return dataset.texts
 
     def predict(self, texts: Sequence[Text], settings: HeadSettings | None = None) -> Predictions:
         """Answer texts, or pairs: return N label names and probabilities (N, C).
@@ -188,13 +113,7 @@ class Classifier:
         Dropout is off, so the answer is the same each time, also while the model is trained: its
         mode comes back. ModelError for a model whose answers are not finite.
         """
-        encoded = self.encode(texts)
-        if settings is not None:
-            settings.validate(self.layers, self.heads, batch=len(encoded))
-        probabilities = self.logits(encoded, settings=settings).softmax(-1).numpy()
-        return Predictions(
-            [self.label_names[label] for label in probabilities.argmax(-1)], probabilities
-        )
+        return self._predictions(self.encode(texts), settings)
 
     def attend(self, text: Text, settings: HeadSettings | None = None) -> AttentionMaps:
         """Return the attention of every layer and head over one text, or a pair.
@@ -204,44 +123,13 @@ class Classifier:
         """
         encoded = self.encode([text])
         ids = encoded.ids(0)
-        neutral = self.settings()
-        settings = heads.one_setting(self, settings)
-        inputs = {name: tensor.to(self.device) for name, tensor in encoded.batch([0, 0]).items()}
-        weights, norms = self._attention(inputs, HeadSettings.stack([settings, neutral]))
-        special = torch.tensor(np.isin(ids, special_ids(self.tokenizer)))
-        tokens = shown(self.tokenizer, text, ids, self.max_length)
-        second = self._second_start(text) if isinstance(text, tuple) else None
-
-        def maps(row: int, used: HeadSettings, before: AttentionMaps | None) -> AttentionMaps:
-            return AttentionMaps(
-                tokens=tokens,
-                weights=weights[row],
-                contributions=weights[row]
-                * used.scale[:, :, None, None]
-                * norms[row, :, :, None, :],
-                special=special,
-                settings=used,
-                neutral=before,
-                second_start=second,
-            )
-
-        before = maps(1, neutral, None)
-        return before if settings.is_neutral() else maps(0, settings, before)
-
-    def _answers(self, inputs: dict[str, Tensor], settings: HeadSettings | None) -> Tensor:
-        """Logits (B, C) of a batch, on the CPU."""
-        return heads.run(self, inputs, settings).cpu()
-
-    def _attention(
-        self, inputs: dict[str, Tensor], settings: HeadSettings
-    ) -> tuple[Tensor, Tensor]:
-        """Weights (B, L, H, T, T) of a batch, and norms of transformed values (B, L, H, T)."""
-        records = heads.record(self, inputs, settings)
-        weights, norms = (
-            torch.stack([getattr(layer, name) for layer in records], 1).float().cpu()
-            for name in ("weights", "norms")
+        return self._maps(
+            encoded,
+            settings,
+            tokens=shown(self.tokenizer, text, ids, self.max_length),
+            special=torch.tensor(np.isin(ids, special_ids(self.tokenizer))),
+            second_start=self._second_start(text) if isinstance(text, tuple) else None,
         )
-        return weights, norms
 
     def _second_start(self, pair: tuple[str, str]) -> int | None:
         """At which token the second text of a pair begins; None if nothing of it is left."""
@@ -323,11 +211,3 @@ class Classifier:
             "label_names": self.label_names,
             "max_length": self.max_length,
         }
-
-    def __repr__(self) -> str:
-        gone = len(heads.removed(self.model))
-        return (
-            f"Classifier({self.model.config.model_type}, {self.layers} layers x {self.heads} heads"
-            f"{f', {gone} removed' if gone else ''}, {self.parameters() / 1e6:.1f} M parameters, "
-            f"labels {self.label_names})"
-        )

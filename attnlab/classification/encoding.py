@@ -67,6 +67,10 @@ class Encoded:
             tensors[name] = torch.from_numpy(padded)
         return tensors
 
+    def arrays(self) -> Iterator[np.ndarray]:
+        """Return everything there is, by which the same texts are known again."""
+        yield from (self.starts, *self.columns.values())
+
     def batches(
         self, indices: Indices | None = None, max_tokens: int = TOKENS_PER_BATCH
     ) -> Iterator[np.ndarray]:

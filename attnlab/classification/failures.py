@@ -16,6 +16,7 @@ from attnlab.heads import model_of
 
 _READ = (
     *("config.json", "adapter_config.json", "attnlab.json", "model*.json", "tokenizer*.json"),
+    "preprocessor_config.json",
     *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
     *("model*.safetensors", "adapter_model.safetensors"),
 )
@@ -184,12 +185,20 @@ def fresh_parameters(
             "the configuration was changed. Put weights and config.json of one model together."
         )
     if finished and missing:
-        tagger = type(plain).__name__.endswith("ForTokenClassification")
-        what = "tagger" if tagger else "classifier"
-        cure = f"al.finetune_tagger({str(name)!r}, splits)" if tagger else finetuning(str(name))
+        task = type(plain).__name__.rpartition("For")[2]
+        what, cure = {
+            "TokenClassification": (
+                "tagger",
+                f"Fine-tune it on texts of yours first: al.finetune_tagger({str(name)!r}, splits)",
+            ),
+            "ImageClassification": (
+                "image classifier",
+                "Give one that was trained to choose labels",
+            ),
+        }.get(task, ("classifier", f"Fine-tune it on texts of yours first: {finetuning(name)}"))
         raise ModelError(
             f"{str(name)!r} is no finished {what}: its weights lack {_some(sorted(missing))}. "
-            f"Fine-tune it on texts of yours first: {cure}."
+            f"{cure}."
         )
     if finished and unexpected:
         warnings.warn(

@@ -110,22 +110,39 @@ def load_model(name: str | os.PathLike[str], kind: Any) -> tuple[Any, Any]:
     ModelError : see `load_classifier`
     """
     with explained(name), quietly():
-        config = _configuration(name, weights=True)
+        config = read_configuration(name, weights=True)
         if kind is AutoModelForSequenceClassification:
             refuse_other_tasks(config)
         tokenizer = _tokenizer(name, config, kind)
-        if is_changed(config):
-            return _load_changed(name, config, kind), tokenizer
-        model, loading = kind.from_pretrained(
-            name,
-            config=config,
-            use_safetensors=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # they are refused in our own words
-            output_loading_info=True,
-        )
-        fresh_parameters(name, model, loading, finished=True)
-        return model, tokenizer
+        return load_weights(name, config, kind), tokenizer
+
+
+def load_weights(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
+    """Load a finished model in float32 whose configuration was read; errors as for `load_model`."""
+    if is_changed(config):
+        return _load_changed(name, config, kind)
+    model, loading = kind.from_pretrained(
+        name,
+        config=config,
+        use_safetensors=True,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # they are refused in our own words
+        output_loading_info=True,
+    )
+    fresh_parameters(name, model, loading, finished=True)
+    return model
+
+
+def read_configuration(name: str | os.PathLike[str], weights: bool, **changes: Any) -> Any:
+    """Return the configuration of a model; heads that version 4 of Transformers removed are noted."""
+    if Path(name).is_dir():
+        refuse_missing_files(Path(name), weights)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **changes)
+    if removed := getattr(config, "pruned_heads", None):
+        table = {str(layer): sorted(gone) for layer, gone in removed.items() if gone}
+        setattr(config, heads.PRUNED, table or None)
+        config.pruned_heads = {}
+    return config
 
 
 def load_base(
@@ -154,7 +171,7 @@ def load_base(
             "'minilm'. In Python al.load_classifier(...).save(folder) makes one of it."
         )
     with explained(place), quietly():
-        config = _configuration(place, pretrained, num_labels=labels)
+        config = read_configuration(place, pretrained, num_labels=labels)
         config.problem_type = None  # of a base that was fine-tuned before
         tokenizer = _tokenizer(place, config, kind)
         if is_changed(config):
@@ -175,18 +192,6 @@ def load_base(
             output_loading_info=True,
         )
         return model, tokenizer, fresh_parameters(name, model, loading, finished=False)
-
-
-def _configuration(name: str | os.PathLike[str], weights: bool, **changes: Any) -> Any:
-    """The configuration of a model; heads that version 4 of Transformers removed are noted."""
-    if Path(name).is_dir():
-        refuse_missing_files(Path(name), weights)
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **changes)
-    if removed := getattr(config, "pruned_heads", None):
-        table = {str(layer): sorted(gone) for layer, gone in removed.items() if gone}
-        setattr(config, heads.PRUNED, table or None)
-        config.pruned_heads = {}
-    return config
 
 
 def _tokenizer(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:

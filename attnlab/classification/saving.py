@@ -21,6 +21,7 @@ _MODEL_FILES = {  # what makes up a model or an adapter, and goes when another o
     "model.safetensors.index.json",
     "adapter_config.json",
     "adapter_model.safetensors",
+    "preprocessor_config.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -64,11 +65,16 @@ def check_target(folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def check_out(out: str | os.PathLike[str] | None, resume: bool, overwrite: bool) -> None:
+def check_out(
+    out: str | os.PathLike[str] | None,
+    resume: bool,
+    overwrite: bool,
+    loader: str = "al.load_classifier",
+) -> None:
     """Raise AttnlabError unless a training may write its result to ``out``, or go on there."""
     if out is not None:
         check_target(out)
-        refuse_finished(out, resume, overwrite)
+        refuse_finished(out, resume, overwrite, loader)
         check_checkpoint(out, resume)
     elif resume:
         raise ModelError(
@@ -77,7 +83,12 @@ def check_out(out: str | os.PathLike[str] | None, resume: bool, overwrite: bool)
         )
 
 
-def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: bool) -> None:
+def refuse_finished(
+    folder: str | os.PathLike[str],
+    resume: bool,
+    overwrite: bool,
+    loader: str = "al.load_classifier",
+) -> None:
     """Raise ModelError if the result of a run is there, unless it is to be overwritten."""
     finished = holds_model(folder)
     unfinished = (Path(folder) / CHECKPOINT).exists()
@@ -85,7 +96,7 @@ def refuse_finished(folder: str | os.PathLike[str], resume: bool, overwrite: boo
         raise ModelError(
             f"The run in {folder} is finished. "
             + worded(
-                f"al.load_classifier({str(folder)!r}) loads it.",
+                f"{loader}({str(folder)!r}) loads it.",
                 "Add --overwrite to train anew, without --resume.",
             )
         )

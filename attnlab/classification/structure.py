@@ -318,10 +318,10 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
     tensors = dict(model.state_dict())
     for copy in _copies(model):
         del tensors[copy]
-    if not is_changed(model.config) or not (
-        _structure(model.config).keys() & {"packed", "layers_as"}
-    ):
-        model.save_pretrained(folder)
+    changed = is_changed(model.config)
+    if not changed or not (_structure(model.config).keys() & {"packed", "layers_as"}):
+        # what only we can read keeps the names of its modules, as it is filled by name
+        model.save_pretrained(folder, save_original_format=not changed)
         return
     noted_as, lost = dict(_structure(model.config).get("packed", {})), []
     for name, key in _keys(model, list(noted_as)):

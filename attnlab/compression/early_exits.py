@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnlab import heads
-from attnlab.classification.classifier import Classifier, Predictions
+from attnlab.classification.base import Predictions
+from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Encoded, Indices, Text
 from attnlab.classification.fitting import usable
 from attnlab.classification.loading import load_classifier

@@ -75,7 +75,7 @@ def prune_heads(
         for layer in layers:
             before = heads.active_heads(model, layer)
             left = heads.active_heads(smaller.model, layer)
-            width = heads.sites(model)[layer].module.attention_head_size
+            width = heads.sites(model)[layer].head_width
             rows = [torch.arange(width) + before.index(head) * width for head in left]
             old, new = heads.sites(model)[layer].output, heads.sites(smaller.model)[layer].output
             _repair(new, old.weight, old.bias, found[f"{layer}.output"], torch.cat(rows))

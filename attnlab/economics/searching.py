@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 import torch
 from filelock import FileLock, Timeout
 
-from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.classification.base import Stopped
+from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Text
 from attnlab.classification.fingerprints import classifier_hash
 from attnlab.classification.studies import Direction, opened
@@ -99,7 +100,7 @@ def search(
     resume : go on with what is in the folder; the same seed then finds the same as without a stop
     seed : of all that is drawn
     callback : called with the SearchResult so far after each sub-network; raising
-        `classification.classifier.Stopped` in it ends the search, as Ctrl+C does
+        `classification.base.Stopped` in it ends the search, as Ctrl+C does
 
     Raises
     ------

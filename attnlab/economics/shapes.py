@@ -188,7 +188,7 @@ def shape_of(clf: Any) -> Shape:
             for layer, block in enumerate(blocks)
         ),
         width=model.config.hidden_size,
-        head_width=sites[0].module.attention_head_size,
+        head_width=sites[0].head_width,
         vocabulary=words.weight.shape[0],
         positions=embeddings.position_embeddings.weight.shape[0],
         types=0 if types is None else types.weight.shape[0],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attnlab import heads
-from attnlab.classification.classifier import Classifier, Encoded, Stopped
+from attnlab.classification.base import BaseClassifier, ModelInputs, Stopped
 from attnlab.classification.fingerprints import classifier_hash
 from attnlab.errors import (
     AttnlabError,
@@ -64,7 +64,7 @@ def ablate(
     value : for "scale" and "temperature"; with several values each is measured, and the table has
         a column for them
     progress : True for a bar; or called as progress(batches done, batches in all)
-    stop : asked between batches; when it says True `classification.classifier.Stopped` is raised
+    stop : asked between batches; when it says True `classification.base.Stopped` is raised
     resume : a file, such as "ablation.safetensors", in which finished batches are kept: the same
         ablation goes on there after it was stopped
 
@@ -162,15 +162,15 @@ class AblationRun:
 
     Attributes
     ----------
-    clf, encoded : the model and the texts
+    clf, encoded : the model and the texts, or images
     engine : of the model; None for its plain forward pass
     fast : number format of the plain forward pass
     target : what is changed together
     ablations : what happens to the heads that are changed
     """
 
-    clf: Classifier
-    encoded: Encoded
+    clf: BaseClassifier
+    encoded: ModelInputs
     engine: Engine | None
     fast: bool
     target: AblationTarget
@@ -227,8 +227,8 @@ class AblationRun:
         batches = (tokens_per_batch(self.clf), self.clf.device.type)
         content = hashlib.sha256(repr((self.target, ablations, number_format, batches)).encode())
         content.update(classifier_hash(self.clf).encode())
-        for column in (self.encoded.starts, *self.encoded.columns.values()):
-            content.update(column.tobytes())
+        for array in self.encoded.arrays():
+            content.update(array.tobytes())
         return content.hexdigest()
 
     def _of_batch(self, group: np.ndarray) -> Tensor:
@@ -262,7 +262,7 @@ class AblationRun:
         return torch.stack([*found, neutral])
 
 
-def mean_head_outputs(engine: Engine, encoded: Encoded) -> tuple[Tensor, ...]:
+def mean_head_outputs(engine: Engine, encoded: ModelInputs) -> tuple[Tensor, ...]:
     """For each layer its heads' mean outputs before W_O: (2, h, D), at [CLS] and at other tokens.
 
     Of the last layer nothing but [CLS] is used, and the second is 0.
@@ -327,6 +327,6 @@ def progress_callback(progress: Progress | bool) -> Progress | None:
     return show
 
 
-def tokens_per_batch(clf: Classifier) -> int:
+def tokens_per_batch(clf: BaseClassifier) -> int:
     """Tokens to a batch: enough for large products, on a GPU for full use, and few for memory."""
     return 16384 if clf.device.type == "cuda" else 2048

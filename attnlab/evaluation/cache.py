@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from attnlab.classification.classifier import Encoded
+from attnlab.classification.base import ModelInputs
 from attnlab.evaluation.forward import Engine
 
 
@@ -17,7 +17,7 @@ class HiddenStateCache:
         anew each time
     """
 
-    def __init__(self, encoded: Encoded, limit_mb: float):
+    def __init__(self, encoded: ModelInputs, limit_mb: float):
         self.encoded, self.limit_mb = encoded, limit_mb
         self._batches: dict[bytes, tuple[Tensor | None, list[Tensor]]] = {}
 

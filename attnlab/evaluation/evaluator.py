@@ -1,4 +1,4 @@
-"""How well a classifier does on held-out texts, with its uncertainty, as its heads are moved.
+"""How well a classifier does on held-out texts or images, with its uncertainty, as its heads are moved.
 
 `Evaluator` asks "what does this head do to accuracy?" fast enough to play with:
 `evaluation.forward` computes once what many settings share. Where a model is not one the engine
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from attnlab import heads
+from attnlab.classification.base import BaseClassifier, Stopped
 from attnlab.classification.belonging import labels_of
-from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.texts import TextDataset
 from attnlab.device import number_format
 from attnlab.errors import DataError
@@ -32,8 +33,8 @@ class Evaluator:
 
     Parameters
     ----------
-    clf : Classifier
-    dataset : TextDataset with the labels the classifier knows
+    clf : Classifier, or ImageClassifier
+    dataset : TextDataset, or ImageDataset, with the labels the classifier knows
     fast : compute in the fastest number format of the device (bfloat16 where that pays) instead of
         float32; a few predictions in a thousand may differ: `agreement` measures how many do not
     cache_mb : the hidden states before each layer are kept up to this size, so that after a change
@@ -43,13 +44,13 @@ class Evaluator:
     Attributes
     ----------
     labels : int array (N,), the right labels in the classifier's numbering
-    encoded : the texts in tokens
+    encoded : the texts in tokens, or the images
     dtype : torch.dtype that is computed in; of an exported model, that of its weights
     cache : HiddenStateCache
 
     Raises
     ------
-    DataError : no texts, or labels that the classifier does not know
+    DataError : no texts or images, or labels that the classifier does not know
 
     Notes
     -----
@@ -61,26 +62,23 @@ class Evaluator:
 
     def __init__(
         self,
-        clf: Classifier,
-        dataset: TextDataset,
+        clf: BaseClassifier,
+        dataset: TextDataset | ImageDataset,
         fast: bool = False,
         cache_mb: float = 1024,
     ):
-        if not isinstance(dataset, TextDataset):
-            raise DataError(
-                f"{dataset!r} has no labels to measure against. Use a labelled data set."
-            )
+        given = clf.inputs_of(dataset)
         if len(dataset) == 0:
             raise DataError(
-                f"{dataset.name} has no texts in this part. Sets for testing only have all in "
-                ".test."
+                f"{dataset.name} has no {clf.reads} in this part. Sets for testing only have all "
+                "in .test."
             )
         self.clf, self.dataset, self.fast = clf, dataset, fast
         self.dtype = number_format(clf.device.type) if fast else torch.float32
         if isinstance(clf, heads.WithoutWeights):
             self.dtype = clf.dtype
         self.labels = np.array(labels_of(clf.label_names, dataset))
-        self.encoded = clf.encode(dataset.texts)
+        self.encoded = clf.encode(given)
         self.cache = HiddenStateCache(self.encoded, cache_mb)
         self._remembered: dict[str, Any] = {}
         self._fingerprint: tuple[object, ...] = ()
@@ -122,7 +120,7 @@ class Evaluator:
         settings : as for `score`
         indices : int array (N,), which texts, in that order; default all
         stop : asked between batches; when it says True
-            `classification.classifier.Stopped` is raised
+            `classification.base.Stopped` is raised
         """
         settings = heads.one_setting(self.clf, settings)
         indices = np.arange(len(self.dataset)) if indices is None else np.asarray(indices)
@@ -199,7 +197,7 @@ class Evaluator:
         return self._remembered[key]
 
 
-def _fingerprint(clf: Classifier) -> tuple[object, ...]:
+def _fingerprint(clf: BaseClassifier) -> tuple[object, ...]:
     """What changes when a weight or buffer does, or how an adapter counts.
 
     These are sums, torch's version counts, and which adapters are on and how much.

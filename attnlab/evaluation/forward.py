@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnlab import heads
-from attnlab.classification.classifier import Classifier, Encoded
+from attnlab.classification.base import BaseClassifier, ModelInputs
 from attnlab.device import linear
 from attnlab.errors import ModelError
 from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
@@ -47,7 +47,7 @@ class Engine:
         with a sentence classifier on top, such as one with a prefix or with quantised weights
     """
 
-    def __init__(self, clf: Classifier, dtype: torch.dtype):
+    def __init__(self, clf: BaseClassifier, dtype: torch.dtype):
         self.clf, self.dtype = clf, dtype
         if heads.prefix(clf):
             raise ModelError("A model with a prefix looks at keys that are no tokens.")
@@ -65,7 +65,7 @@ class Engine:
 
     # --- one setting ----------------------------------------------------------------------------
 
-    def start(self, encoded: Encoded, indices: Any) -> tuple[Tensor, Tensor | None]:
+    def start(self, encoded: ModelInputs, indices: Any) -> tuple[Tensor, Tensor | None]:
         """Hidden states before the first layer (B, T, E), and where the tokens are.
 
         The second is (B, 1, 1, T), None where there is no padding.
@@ -275,7 +275,7 @@ class Ablation:
 
 
 def checked_engine(
-    clf: Classifier, encoded: Encoded, dtype: torch.dtype
+    clf: BaseClassifier, encoded: ModelInputs, dtype: torch.dtype
 ) -> tuple[Engine | None, str]:
     """An engine that answers as the model does on three of the texts; else None, and why."""
     try:

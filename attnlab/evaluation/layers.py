@@ -49,10 +49,14 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
     def norm(module: nn.LayerNorm) -> Norm:
         return copied(module.weight), copied(module.bias), module.eps
 
+    blocks = heads.feed_forwards(model)
+    if any(block.pre_norm for block in blocks):
+        raise ModelError(
+            f"The layers of a {model.config.model_type!r} model normalise before attention and not "
+            "after it, which the fast forward pass does not know."
+        )
     layers = []
-    for index, (site, block) in enumerate(
-        zip(heads.sites(model), heads.feed_forwards(model), strict=True)
-    ):
+    for index, (site, block) in enumerate(zip(heads.sites(model), blocks, strict=True)):
         active = heads.active_heads(model, index)
         if active:
             qkv = [
@@ -75,7 +79,7 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
                 ffn_down=linear(block.down),
                 ffn_norm=norm(block.norm),
                 active_heads=active,
-                head_dim=site.module.attention_head_size,
+                head_dim=site.head_width,
             )
         )
     return layers

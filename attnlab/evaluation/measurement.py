@@ -89,7 +89,7 @@ class Measurement:
         Parameters
         ----------
         stop : asked between batches; when it says True the chunk is given up and
-            `classification.classifier.Stopped` raised. Chunks measured before stay.
+            `classification.base.Stopped` raised. Chunks measured before stay.
         """
         if self.finished:
             return self.snapshots[-1]

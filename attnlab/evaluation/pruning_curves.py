@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from attnlab import heads
-from attnlab.classification.classifier import Classifier
+from attnlab.classification.base import BaseClassifier
 from attnlab.errors import AttnlabError, suggest
 from attnlab.evaluation.ablation import ablate, progress_callback
 from attnlab.evaluation.evaluator import Evaluator
@@ -88,7 +88,7 @@ def pruning_curve(
     return pd.DataFrame(rows)
 
 
-def weight_sizes(clf: Classifier) -> np.ndarray:
+def weight_sizes(clf: BaseClassifier) -> np.ndarray:
     """How large each head's map from hidden state to what it adds is.
 
     Returns
@@ -104,7 +104,7 @@ def weight_sizes(clf: Classifier) -> np.ndarray:
             value = heads.effective_weight(
                 getattr(site.module, site.value), model.config.hidden_size
             ).unflatten(0, (len(active), -1))
-            width = len(active) * site.module.attention_head_size
+            width = len(active) * site.head_width
             output = heads.effective_weight(site.output, width)
             output = output.unflatten(1, (len(active), -1)).transpose(0, 1)
             norms = (output @ value).flatten(1).norm(dim=1)  # (h, E, E)
@@ -112,7 +112,7 @@ def weight_sizes(clf: Classifier) -> np.ndarray:
     return sizes
 
 
-def present_heads(clf: Classifier) -> list[HeadId]:
+def present_heads(clf: BaseClassifier) -> list[HeadId]:
     """The heads (layer, head) that were not removed for good."""
     gone = set(heads.removed(clf))
     every = itertools.product(range(clf.layers), range(clf.heads))

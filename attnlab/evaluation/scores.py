@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, worded
 from attnlab.statistics import (
@@ -89,7 +90,8 @@ class Comparison:
     delta : change of accuracy
     ci : its 95 % interval for paired answers (Agresti and Min 2005)
     p_value : exact McNemar test that neither is better
-    flips : DataFrame with a row per text whose prediction changed: text, label, before, after
+    flips : DataFrame with a row per text or image whose prediction changed: text (of texts), label,
+        before, after; its index says which of the data set
     loss_change, margin_change : float arrays (N,), for each text
     loss_delta, loss_ci : change of the mean loss with its 95 % interval (paired bootstrap)
     margin_delta, margin_ci : likewise of the mean margin
@@ -149,7 +151,7 @@ class Comparison:
 def compare_scores(
     before: Score,
     after: Score,
-    dataset: TextDataset,
+    dataset: TextDataset | ImageDataset,
     labels: np.ndarray,
     label_names: Sequence[str],
     indices: np.ndarray | None = None,
@@ -175,9 +177,12 @@ def compare_scores(
             f"both on the same {len(indices)}."
         )
     changed = np.flatnonzero(before.predictions != after.predictions)
+    texts = {}
+    if isinstance(dataset, TextDataset):
+        texts["text"] = [dataset.texts[index] for index in indices[changed]]
     flips = pd.DataFrame(
         {
-            "text": [dataset.texts[index] for index in indices[changed]],
+            **texts,
             "label": [label_names[labels[index]] for index in indices[changed]],
             "before": [label_names[prediction] for prediction in before.predictions[changed]],
             "after": [label_names[prediction] for prediction in after.predictions[changed]],

@@ -40,8 +40,9 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
 
     Parameters
     ----------
-    target : Classifier, or a Transformers model (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT and
-        their like, with any head on top or none), also compiled or in a wrapper
+    target : Classifier, ImageClassifier, or a Transformers model (BERT, RoBERTa, DistilBERT,
+        ELECTRA, ALBERT, ViT and their like, with any head on top or none), also compiled or in a
+        wrapper
     settings : HeadSettings of shape (L, H), or (B, L, H) with one setting per batch row.
         Gradients reach both tensors. Inside another block the inner settings hold.
 

@@ -29,18 +29,29 @@ class Site:
         """The output projection, a Linear unless a model has been quantised or has an adapter."""
         return getattr(self.output_parent, self.output_name)
 
+    @property
+    def head_width(self) -> int:
+        """Width of a head, D."""
+        return getattr(self.module, "attention_head_size", None) or self.module.head_dim
+
 
 @dataclass(frozen=True)
 class FeedForward:
-    """One feed-forward block: where its two projections are, and what stands around them."""
+    """One feed-forward block: where its two projections are, and what stands around them.
 
-    attention_norm: Any  # before it
+    BERT and its like normalise after attention and after the block (post-norm), vision Transformers
+    before each (pre-norm): then ``attention_norm`` stands between the two all the same, and
+    ``norm`` before attention.
+    """
+
+    attention_norm: Any
     up_parent: Any
     up_name: str
     activation: Callable[[Any], Any]
     down_parent: Any
     down_name: str
-    norm: Any  # after it
+    norm: Any
+    pre_norm: bool = False
 
     @property
     def up(self) -> Any:
@@ -174,7 +185,7 @@ def active_heads(target: Any, layer: int) -> list[int]:
 
 def columns(model: PreTrainedModel, site: Site, layer: int, head: int) -> slice:
     """The input columns of the output projection that belong to one head."""
-    width = site.module.attention_head_size
+    width = site.head_width
     start = active_heads(model, layer).index(head) * width
     return slice(start, start + width)
 
@@ -260,6 +271,27 @@ def _feed_forwards_like_albert(base: Any) -> list[FeedForward]:
     ]
 
 
+def _like_vit(base: Any) -> list[Site]:
+    attentions = [layer.attention for layer in base.layers]
+    return [Site(module, "q_proj", "k_proj", "v_proj", module, "o_proj") for module in attentions]
+
+
+def _feed_forwards_like_vit(base: Any) -> list[FeedForward]:
+    return [
+        FeedForward(
+            layer.layernorm_after,
+            layer.mlp,
+            "fc1",
+            layer.mlp.activation_fn,
+            layer.mlp,
+            "fc2",
+            layer.layernorm_before,
+            pre_norm=True,
+        )
+        for layer in base.layers
+    ]
+
+
 def _family(model: PreTrainedModel) -> "_Family":
     family = getattr(model.config, "model_type", "?")
     if family not in _FAMILIES:
@@ -278,6 +310,7 @@ class _Family:
 
 
 _BERT = _Family(_like_bert, _feed_forwards_like_bert, lambda base: base.encoder.layer)
+_VIT = _Family(_like_vit, _feed_forwards_like_vit, lambda base: base.layers)
 _FAMILIES = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -288,4 +321,6 @@ _FAMILIES = {
         _like_distilbert, _feed_forwards_like_distilbert, lambda base: base.transformer.layer
     ),
     "albert": _Family(_like_albert, _feed_forwards_like_albert, None),
+    "vit": _VIT,
+    "deit": _VIT,
 }

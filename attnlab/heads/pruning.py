@@ -151,7 +151,7 @@ def _refuse_wrapped(site: Site) -> None:
 
 def _cut(site: Site, before: list[int], after: list[int]) -> None:
     """Leave one layer only the rows and columns of the heads in ``after``."""
-    width, output = site.module.attention_head_size, site.output
+    width, output = site.head_width, site.output
     _refuse_wrapped(site)
     if after:
         rows = [torch.arange(width) + before.index(head) * width for head in after]

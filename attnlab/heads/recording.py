@@ -63,7 +63,7 @@ def _layer_record(
 ) -> LayerRecord:
     """The record of a layer from its active heads' weights (B, h, T, T) and values (B, h, T, D)."""
     if active:
-        width = len(active) * site.module.attention_head_size
+        width = len(active) * site.head_width
         project = effective_weight(site.output, width)
         project = project.to(values.device).unflatten(1, (len(active), -1))  # (E, h, D)
         # |v W|² = v (W Wᵀ) v: D numbers a vector instead of E

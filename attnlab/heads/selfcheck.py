@@ -71,7 +71,8 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> Differen
     Parameters
     ----------
     target : Classifier or Transformers model
-    inputs : tensors for its forward call; by default a padded batch of arbitrary tokens
+    inputs : tensors for its forward call; by default a padded batch of arbitrary tokens, or
+        arbitrary pixels
     """
     # on a copy: something else, such as a desk, may be using the model meanwhile
     model = copy.deepcopy(model_of(target)).float().eval()
@@ -154,8 +155,13 @@ class _Interrupted(Exception):
 
 
 def _arbitrary_batch(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Two rows of arbitrary tokens, one padded."""
+    """Two rows of arbitrary tokens, one padded; or two images of arbitrary pixels."""
     generator = torch.Generator().manual_seed(0)
+    if model.main_input_name == "pixel_values":
+        size = model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        pixels = torch.randn(2, model.config.num_channels, height, width, generator=generator)
+        return {"pixel_values": pixels.to(model.device)}
     ids = torch.randint(5, model.config.vocab_size, (2, 12), generator=generator)
     mask = torch.ones_like(ids)
     ids[1, 7:], mask[1, 7:] = model.config.pad_token_id or 0, 0

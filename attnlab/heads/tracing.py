@@ -117,7 +117,7 @@ def _gram(site: Any, active: list[int]) -> Tensor:
     """For each head W Wᵀ of its part of the output projection, (h, D, D): |v W|² = v (W Wᵀ) v."""
     if not active:
         return torch.empty(0)
-    project = effective_weight(site.output, len(active) * site.module.attention_head_size)
+    project = effective_weight(site.output, len(active) * site.head_width)
     project = project.unflatten(1, (len(active), -1))  # (E, h, D)
     return torch.einsum("ehc,ehd->hcd", project, project).clone()
 

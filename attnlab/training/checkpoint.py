@@ -69,6 +69,7 @@ class Checkpoint:
             "batch": run.batch,
             "micro_batches": run.micro_batches,
             "loss_sum": run.loss_sum,
+            "seen": run.seen,
             "scaler": run.scaler.state_dict(),
             "seconds": time.perf_counter() - run.started,
             "history": asdict(run.history),
@@ -94,6 +95,7 @@ class Checkpoint:
         _restore_tensors(run, tensors)
         run.step, run.epoch, run.batch = state["step"], state["epoch"], state["batch"]
         run.micro_batches, run.loss_sum = state["micro_batches"], state["loss_sum"]
+        run.seen = state.get("seen", run.batch * run.recipe.batch_size)  # older ones lack it
         if state["scaler"]:
             run.scaler.load_state_dict(state["scaler"])
         run.history = History(**state["history"])

@@ -101,7 +101,7 @@ def train(
     try:
         told.on_start(run)
         with _interrupts() as interrupted:
-            while run.epoch < run.recipe.epochs and not run.out_of_patience:
+            while not (run.over or run.out_of_patience):
                 model.train()
                 for indices in _batches_of_epoch(run)[run.batch :]:
                     _step(run, indices, batch)
@@ -171,9 +171,10 @@ def linear_schedule(step: int, steps: int, warmup: float) -> float:
 def _batches_of_epoch(run: Run) -> list[np.ndarray]:
     """The batches of this epoch, from its seed."""
     generator = np.random.default_rng([run.recipe.seed, run.epoch])
-    return shuffled_batches(
+    batches = shuffled_batches(
         run.lengths, run.recipe.batch_size, generator, run.recipe.bucket_batches
     )
+    return batches[: run.steps - (run.step - run.batch)]  # the last epoch may end early
 
 
 def _step(run: Run, indices: np.ndarray, batch: Batch) -> None:

@@ -22,6 +22,8 @@ class Recipe:
     bucket_batches : so many batches are ordered by length together. More leave less padding, fewer
         mix better what is in a batch: where length tells the label (news in topics), take 1, and
         ``micro_batches=4``, which computes each batch in parts of like length.
+    max_steps : stop after so many steps, inside an epoch if need be, which then is measured like
+        the others; None for all steps of all epochs
     patience : stop after so many epochs without a better dev accuracy; None for never
     seed : of everything that is drawn
 
@@ -39,6 +41,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     micro_batches: int = 1
     bucket_batches: int = 32
+    max_steps: int | None = None
     patience: int | None = None
     seed: int = 0
 
@@ -56,6 +59,8 @@ class Recipe:
                 f"head_lr_multiplier is {self.head_lr_multiplier}; it multiplies the learning "
                 "rate, so it must be above 0, such as 10."
             )
+        if self.max_steps is not None and self.max_steps < 1:
+            raise AttnlabError(f"max_steps is {self.max_steps}; it must be at least 1, or None.")
         if self.patience is not None and self.patience < 1:
             raise AttnlabError(
                 f"patience is {self.patience}; it counts epochs, so 1 or more, or None."

@@ -27,7 +27,7 @@ class Run:
     recipe, dtype, lengths, objective : as given to `training.train`
     trainable : parameters that are trained, by name
     steps : how many there are in all; ``step`` and ``epoch`` say how many are over, ``batch`` how
-        many of this epoch's
+        many of this epoch's, ``seen`` how many of its texts
     micro_batches : parts in which a batch is computed; grows when memory does not suffice
     history : History; ``noted`` says whether the last step is in it
     left_out : whether the last step was left out, as its gradients were too large for float16
@@ -67,7 +67,9 @@ class Run:
         half = dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half, init_scale=2.0**12)
         self.steps = recipe.epochs * math.ceil(len(lengths) / recipe.batch_size)
-        self.step = self.epoch = self.batch = 0
+        if recipe.max_steps is not None:
+            self.steps = min(self.steps, recipe.max_steps)
+        self.step = self.epoch = self.batch = self.seen = 0
         self.micro_batches = recipe.micro_batches
         self.loss_sum, self.status = 0.0, ""
         self.left_out = self.noted = False
@@ -80,6 +82,7 @@ class Run:
         """Count a step over the texts with these indices; note some steps in the history."""
         self.step, self.batch = self.step + 1, self.batch + 1
         self.loss_sum += loss * len(indices)
+        self.seen += len(indices)
         self.status = f"epoch {self.epoch + 1} of {self.recipe.epochs}, loss {loss:.3f}"
         self.noted = (self.step - 1) % max(1, self.steps // _NOTES) == 0
         if self.noted:
@@ -97,13 +100,18 @@ class Run:
     def finish_epoch(self, measured: dict[str, float]) -> None:
         """Note what was measured, and keep the weights if they are the best so far."""
         self.epoch, self.batch = self.epoch + 1, 0
-        row = {"epoch": self.epoch, "train_loss": self.loss_sum / len(self.lengths), **measured}
+        row = {"epoch": self.epoch, "train_loss": self.loss_sum / self.seen, **measured}
         self.history.rows.append(row | {"seconds": time.perf_counter() - self.started})
-        self.loss_sum = 0.0
+        self.loss_sum, self.seen = 0.0, 0
         if self.history.best is self.history.rows[-1]:
             self.best = {
                 name: parameter.detach().cpu().clone() for name, parameter in self.trainable.items()
             }
+
+    @property
+    def over(self) -> bool:
+        """Whether every epoch, or the last step, is done and measured."""
+        return self.epoch == self.recipe.epochs or (self.step == self.steps and not self.batch)
 
     @property
     def out_of_patience(self) -> bool:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention import MultiHeadAttention, sinusoidal_positions
-from attnlab.errors import TensorError
+from attnlab.errors import ModelError, TensorError, suggest
 from attnlab.transformer.cache import KVCache, Seen
 
+Activation = Literal["relu", "gelu"]
 HeadTensors = dict[str, Tensor]  # "scale" and "temperature", as `MultiHeadAttention` takes them
 
 
@@ -66,15 +67,28 @@ class Embedding(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Two linear maps with a ReLU between, for each token by itself.
+    """Two linear maps with a non-linear function between, for each token by itself.
 
-    Source: Vaswani et al. 2017, section 3.3.
+    Source: Vaswani et al. 2017, section 3.3, where it is the ReLU; the GELU, a smooth one, of BERT
+    and vision Transformers is from Hendrycks and Gimpel 2016.
     """
 
-    def __init__(self, d_model: int, width: int, dropout: float = 0.1):
+    def __init__(
+        self, d_model: int, width: int, dropout: float = 0.1, activation: Activation = "relu"
+    ):
         super().__init__(
-            nn.Linear(d_model, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, d_model)
+            nn.Linear(d_model, width),
+            _activation(activation),
+            nn.Dropout(dropout),
+            nn.Linear(width, d_model),
         )
+
+
+def _activation(name: str) -> nn.Module:
+    known: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+    if name not in known:
+        raise ModelError(f"There is no activation {name!r}. {suggest(name, known)}")
+    return known[name]()
 
 
 class Residual(nn.Module):
@@ -109,10 +123,11 @@ class EncoderLayer(nn.Module):
         dropout: float = 0.1,
         norm: Literal["pre", "post"] = "pre",
         fused: bool = False,
+        activation: Activation = "relu",
     ):
         super().__init__()
         self.attention = MultiHeadAttention(d_model, heads, dropout, fused=fused)
-        self.feed_forward = FeedForward(d_model, feed_forward, dropout)
+        self.feed_forward = FeedForward(d_model, feed_forward, dropout, activation)
         self.around_attention = Residual(d_model, dropout, norm)
         self.around_feed_forward = Residual(d_model, dropout, norm)
 
@@ -122,6 +137,7 @@ class EncoderLayer(nn.Module):
         mask: Tensor | None = None,
         heads: HeadTensors | None = None,
         seen: Seen | None = None,
+        angles: Tensor | None = None,
     ) -> Tensor:
         """Return x of the next layer, shape (B, S, E).
 
@@ -131,10 +147,12 @@ class EncoderLayer(nn.Module):
         mask : Tensor of bool, shape (B, 1, S), False at padding
         heads : scale and temperature of the heads, as `MultiHeadAttention` takes them
         seen : a list that weights (B, H, S, S) and values (B, H, S, D) are added to
+        angles : Tensor, shape (S, D / 2), by which queries and keys are turned (rotary positions)
         """
 
         def self_attention(y: Tensor) -> Tensor:
-            return attend(self.attention, y, self.attention.project(y), mask, heads, seen)
+            own = self.attention.project(y, angles=angles)
+            return attend(self.attention, y, own, mask, heads, seen, angles)
 
         x = self.around_attention(x, self_attention)
         return self.around_feed_forward(x, self.feed_forward)
@@ -205,11 +223,12 @@ def attend(
     mask: Tensor | None = None,
     heads: HeadTensors | None = None,
     seen: Seen | None = None,
+    angles: Tensor | None = None,
 ) -> Tensor:
     """Attend to projected keys and values; add weights and values to ``seen`` if it is given."""
-    heads = heads or {}
+    options = {"projected": projected, "mask": mask, "angles": angles, **(heads or {})}
     if seen is None:
-        return attention(query, projected=projected, mask=mask, **heads)
-    output, weights = attention(query, projected=projected, mask=mask, return_weights=True, **heads)
+        return attention(query, **options)
+    output, weights = attention(query, **options, return_weights=True)
     seen.append((weights, projected[1]))
     return output

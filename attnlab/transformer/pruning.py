@@ -34,7 +34,9 @@ class NoHeads(nn.Module):
         self.bias = attention.output.bias
         self.head_width = attention.query.out_features // attention.heads
 
-    def project(self, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def project(
+        self, key: Tensor, value: Tensor | None = None, angles: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values of no head, shape (B, 0, T_k, D)."""
         empty = key.new_empty(len(key), 0, key.shape[1], self.head_width)
         return empty, empty

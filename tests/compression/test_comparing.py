@@ -11,7 +11,7 @@ from tiny_models import CONFIGS
 from tiny_tokenizers import subword_classifier
 
 from attnlab import heads
-from attnlab.classification.classifier import Predictions
+from attnlab.classification.base import Predictions
 from attnlab.compression.comparing import compare
 from attnlab.compression.describing import PARTS, describe
 from attnlab.datasets.texts import TextDataset

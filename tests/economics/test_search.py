@@ -14,7 +14,7 @@ from made_up_latency import Clock
 from tiny_classifiers import answering
 
 from attnlab import compression
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.datasets.splits import Splits
 from attnlab.economics.budgets import Budget, costs_of
 from attnlab.economics.frontier import frontier, shadow_prices

@@ -15,7 +15,7 @@ from scipy import stats
 from torch.nn.utils.prune import l1_unstructured
 
 import attnlab as al
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.errors import AttnlabError, AttnlabWarning, ModelError
 from attnlab.evaluation import ablation
 from attnlab.evaluation.forward import Ablation

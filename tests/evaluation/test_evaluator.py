@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss
 
 import attnlab as al
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.errors import AttnlabError, DataError, SettingsError
 from attnlab.evaluation.scores import Score
 

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from attnlab import economics
-from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.classification.base import Stopped
+from attnlab.classification.classifier import Classifier
 from attnlab.compression.copies import copied
 from attnlab.datasets.splits import Splits
 from attnlab.economics.budgets import Budget

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.evaluation import Evaluator, Measurement
 from attnlab.evaluation.gradients import TextGradients, text_gradients
 from attnlab.show.widgets.mixing import in_turn

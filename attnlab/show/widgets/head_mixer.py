@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import traitlets
 
-from attnlab.classification.classifier import Classifier, Stopped
+from attnlab.classification.base import Stopped
+from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator

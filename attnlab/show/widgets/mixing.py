@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.evaluation import Comparison, Evaluator, Measurement
 from attnlab.evaluation.scores import Score

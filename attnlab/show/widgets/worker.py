@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 
 Current = Callable[[], bool]  # tells a request whether it is still the newest of its kind
 Work = Callable[[Current], Iterable[None] | None]  # a generator function may give way at each yield

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import attnlab as al
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.measurement import Measurement

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from attnlab.classification.classifier import Stopped
+from attnlab.classification.base import Stopped
 from attnlab.show.widgets.worker import Worker
 
 
