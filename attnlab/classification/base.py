@@ -79,7 +79,7 @@ class BaseClassifier(abc.ABC):
         """Return what `encode` takes of a labelled data set; DataError for one of another kind."""
 
     @abc.abstractmethod
-    def with_model(self, model: Any) -> Self:
+    def with_model(self, model: Any) -> "BaseClassifier":
         """Return a classifier that differs in nothing but its model."""
 
     @property

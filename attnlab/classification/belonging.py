@@ -4,7 +4,7 @@ from typing import Any
 
 from attnlab.classification.failures import knows_words
 from attnlab.classification.naming import finetuning
-from attnlab.datasets.texts import TextDataset
+from attnlab.datasets.labelled import Labelled
 from attnlab.errors import ModelError
 from attnlab.heads import model_of
 
@@ -83,7 +83,7 @@ def check_text_kinds(config: Any, kinds: int) -> None:
         )
 
 
-def labels_of(label_names: list[str], dataset: TextDataset) -> list[int]:
+def labels_of(label_names: list[str], dataset: Labelled) -> list[int]:
     """Return a data set's labels in a classifier's numbering, matched by name."""
     theirs = dataset.label_names
     unnamed = all(name.startswith("LABEL_") for name in label_names)

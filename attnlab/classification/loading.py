@@ -134,7 +134,7 @@ def load_weights(name: str | os.PathLike[str], config: Any, kind: Any) -> Any:
 
 
 def read_configuration(name: str | os.PathLike[str], weights: bool, **changes: Any) -> Any:
-    """Return the configuration of a model; heads that version 4 of Transformers removed are noted."""
+    """Return a model's configuration; heads that version 4 of Transformers removed are noted."""
     if Path(name).is_dir():
         refuse_missing_files(Path(name), weights)
     config = AutoConfig.from_pretrained(name, trust_remote_code=False, **changes)

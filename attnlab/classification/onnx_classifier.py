@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
 from attnlab import heads
+from attnlab.classification.base import ModelInputs
 from attnlab.classification.belonging import label_names_of, longest_text
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.encoding import Encoded, Indices
+from attnlab.classification.encoding import Indices
 from attnlab.classification.export_card import read_card
 from attnlab.classification.failures import explained_tokenizer, no_weights
 from attnlab.classification.naming import GRAPH
@@ -105,7 +106,7 @@ class OnnxClassifier(heads.WithoutWeights, Classifier):
 
     def logits(
         self,
-        encoded: Encoded,
+        encoded: ModelInputs,
         indices: Indices | None = None,
         settings: HeadSettings | None = None,
         fast: bool = False,

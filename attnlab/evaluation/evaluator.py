@@ -1,4 +1,4 @@
-"""How well a classifier does on held-out texts or images, with its uncertainty, as its heads are moved.
+"""How well a classifier does on held-out texts or images, with its uncertainty, as heads move.
 
 `Evaluator` asks "what does this head do to accuracy?" fast enough to play with:
 `evaluation.forward` computes once what many settings share. Where a model is not one the engine
@@ -16,8 +16,7 @@ from torch import Tensor
 from attnlab import heads
 from attnlab.classification.base import BaseClassifier, Stopped
 from attnlab.classification.belonging import labels_of
-from attnlab.datasets.pictures import ImageDataset
-from attnlab.datasets.texts import TextDataset
+from attnlab.datasets.labelled import Labelled
 from attnlab.device import number_format
 from attnlab.errors import DataError
 from attnlab.evaluation import gradients as head_gradients
@@ -63,7 +62,7 @@ class Evaluator:
     def __init__(
         self,
         clf: BaseClassifier,
-        dataset: TextDataset | ImageDataset,
+        dataset: Labelled,
         fast: bool = False,
         cache_mb: float = 1024,
     ):

@@ -8,12 +8,17 @@ from torch import Tensor
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.classification.encoding import special_ids
-from attnlab.errors import DataError
+from attnlab.errors import DataError, ModelError
 from attnlab.heads.settings import HeadSettings
 
 
 def tokenised(clf: Classifier, texts: Sequence[Text]) -> Encoded:
-    """The texts in tokens; DataError if there are none."""
+    """The texts in tokens; DataError if there are none, ModelError for a classifier of images."""
+    if getattr(clf, "reads", "texts") != "texts":
+        raise ModelError(
+            f"This is measured over the tokens of texts, and {type(clf).__name__} reads "
+            f"{clf.reads}. Take a classifier of texts; clf.attend shows one of the {clf.reads}."
+        )
     encoded = clf.encode(texts)
     if not len(encoded):
         raise DataError("There are no texts to measure on. Give at least one.")

@@ -3,14 +3,15 @@
 import math
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 
-from attnlab.classification.classifier import Classifier
+from attnlab.classification.base import BaseClassifier
+from attnlab.datasets.labelled import Labelled
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import DataError
 from attnlab.evaluation.evaluator import Evaluator, Score
@@ -59,20 +60,21 @@ class Report:
         )
 
 
-def report(clf: Classifier, test: TextDataset, train: TextDataset | None = None) -> Report:
+def report(clf: BaseClassifier, test: Labelled, train: Labelled | None = None) -> Report:
     """Measure a classifier on a test set, class by class, and beside simpler ones.
 
     Parameters
     ----------
-    clf : Classifier
-    test : what it never saw
-    train : what it learned from. With it the simpler ones are trained: the majority label, and
-        tf-idf of words and pairs of words with a logistic regression. Without it the majority is
-        that of ``test``.
+    clf : Classifier, or ImageClassifier
+    test : TextDataset or ImageDataset that it never saw
+    train : what it learned from. With it the simpler ones are trained: the majority label; for
+        texts tf-idf of words and pairs of words with a logistic regression; for images a logistic
+        regression of pixels, and the label of the nearest image. Without it the majority is that of
+        ``test``.
 
     Raises
     ------
-    DataError : no texts or no labels, or labels that the classifier does not know
+    DataError : no texts, images or labels, or labels that the classifier does not know
     """
     evaluator = Evaluator(clf, test)
     logits = clf.logits(evaluator.encoded).float()
@@ -140,14 +142,15 @@ def calibration(
     return table, float(gaps.sum() / len(labels))
 
 
-def rater_agreement(data: TextDataset) -> float:
+def rater_agreement(data: Labelled) -> float:
     """Share of single raters who agree with the label, from the mean and spread of the ratings.
 
     NaN without ratings.
     """
-    if data.ratings is None or not {"mean", "std"} <= set(data.ratings.columns):
+    ratings = getattr(data, "ratings", None)
+    if ratings is None or not {"mean", "std"} <= set(ratings.columns):
         return math.nan
-    distance = data.ratings["mean"].abs() / data.ratings["std"].clip(lower=1e-9)
+    distance = ratings["mean"].abs() / ratings["std"].clip(lower=1e-9)
     return float(stats.norm.cdf(distance).mean())
 
 
@@ -175,15 +178,15 @@ def bag_of_words(train: TextDataset) -> "Pipeline":
 
 
 def _comparison(
-    clf: Classifier, test: TextDataset, train: TextDataset | None, correct: np.ndarray
+    clf: BaseClassifier, test: Labelled, train: Labelled | None, correct: np.ndarray
 ) -> pd.DataFrame:
     names = clf.label_names
     labels = np.array(test.labels_in(names))
     known = (train or test).labels_in(names)
     others = {"majority": labels == np.bincount(known).argmax()}
     if train is not None:
-        answers = bag_of_words(replace(train, labels=known, label_names=names)).predict(test.texts)
-        others["tf-idf + logistic regression"] = answers == labels
+        for name, model in _simpler(clf, train, known).items():
+            others[name] = model.predict(_features(clf.inputs_of(test))) == labels
     rows = [_entry("this classifier", correct)]
     for name, right in others.items():
         paired = paired_test(right, correct)
@@ -197,6 +200,28 @@ def _comparison(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _simpler(clf: BaseClassifier, train: Labelled, labels: list[int]) -> dict[str, Any]:
+    """What a classifier is set beside, trained on the same data, by name."""
+    given = clf.inputs_of(train)
+    if isinstance(train, TextDataset):
+        renamed = replace(train, labels=labels, label_names=clf.label_names)
+        return {"tf-idf + logistic regression": bag_of_words(renamed)}
+    clf.encode(given)  # refuses images of another size
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    models = {
+        "logistic regression of pixels": LogisticRegression(max_iter=1000),
+        "nearest image": KNeighborsClassifier(1),
+    }
+    return {name: model.fit(_features(given), labels) for name, model in models.items()}
+
+
+def _features(given: Any) -> Any:
+    """What simpler classifiers are given: texts as they are, of images all pixels from 0 to 1."""
+    return given.reshape(len(given), -1) / 255 if isinstance(given, np.ndarray) else given
 
 
 def _entry(name: str, right: np.ndarray) -> dict[str, float | str]:

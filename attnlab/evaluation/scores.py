@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attnlab.datasets.pictures import ImageDataset
+from attnlab.datasets.labelled import Labelled
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, worded
 from attnlab.statistics import (
@@ -151,7 +151,7 @@ class Comparison:
 def compare_scores(
     before: Score,
     after: Score,
-    dataset: TextDataset | ImageDataset,
+    dataset: Labelled,
     labels: np.ndarray,
     label_names: Sequence[str],
     indices: np.ndarray | None = None,

@@ -60,11 +60,11 @@ class _Maps:
 
 @dataclass(frozen=True, eq=False)
 class AttentionMaps(_Maps):
-    """Attention of every layer and head over one text, or over a pair.
+    """Attention of every layer and head over one text, over a pair, or over an image.
 
     Attributes
     ----------
-    tokens : list of T str, as people read them
+    tokens : list of T str, as people read them; of an image "row,column" of each patch
     weights : Tensor, shape (L, H, T, T); row i says where token i looks, and sums to 1.
         A head that was removed for good has rows of zeros.
     contributions : Tensor, shape (L, H, T, T)

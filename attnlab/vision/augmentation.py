@@ -46,7 +46,7 @@ class Augmentation:
         turn, right, down = (2 * torch.rand(3, count) - 1).to(images)
         angle = turn * math.radians(self.degrees)
         cos, sin = angle.cos(), angle.sin()
-        # from a place in the new image to where its pixel comes from, both from -1 to 1 in each axis
+        # from a place in the new image to where its pixel comes from, both from -1 to 1
         rows = [
             torch.stack([cos, -sin * height / width, 2 * self.shift * right], dim=-1),
             torch.stack([sin * width / height, cos, 2 * self.shift * down], dim=-1),
@@ -54,9 +54,7 @@ class Augmentation:
         places = nn.functional.affine_grid(
             torch.stack(rows, dim=1), list(images.shape), align_corners=False
         )
-        return nn.functional.grid_sample(
-            images, places, padding_mode="border", align_corners=False
-        )
+        return nn.functional.grid_sample(images, places, padding_mode="border", align_corners=False)
 
 
 def __dir__() -> list[str]:

@@ -41,7 +41,9 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     """
     _check_images(images)
     rows, columns = grid_of(*images.shape[-2:], patch)
-    cells = images.unflatten(-1, (columns, patch)).unflatten(-3, (rows, patch))  # (B, C, r, P, c, P)
+    cells = images.unflatten(-1, (columns, patch)).unflatten(
+        -3, (rows, patch)
+    )  # (B, C, r, P, c, P)
     return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 

@@ -43,6 +43,7 @@ def train_image_classifier(
     heads: int = 4,
     layers: int = 4,
     dropout: float = 0.0,
+    model: dict[str, Any] | None = None,
     steps: int = 2000,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
@@ -62,6 +63,7 @@ def train_image_classifier(
     out : folder for the result and, while training, a checkpoint; `load_image_classifier` reads it
     patch : side of a patch in pixels; it must divide height and width of the images
     d_model, heads, layers, dropout : of the `VisionTransformer`
+    model : other keywords of it that Transformers' ViT has, too, such as feed_forward
     steps : how many are taken, whatever the number of images; dev is measured after every epoch
     batch_size : images to a step
     learning_rate : at its highest; it rises over the first 6 % of the steps and falls to 0 linearly
@@ -81,20 +83,29 @@ def train_image_classifier(
     Raises
     ------
     DataError : no images to train on or for dev, of several sizes, or with one label only
-    ModelError : a size that cannot be; a folder that holds something else, or a finished result
+    ModelError : a size that cannot be, or that Transformers' ViT does not have; a folder that holds
+        something else, or a finished result
 
     See Also
     --------
-    fit : trains a `VisionTransformer` of any kind, also one with a stem or another pool
+    fit : trains a `VisionTransformer` of any kind, also one with a stem or another pool, which
+        stays one
     """
     _check(splits)
     check_out(out, resume, overwrite, "al.load_image_classifier")
-    model = untrained(
-        splits, seed=seed, patch=patch, d_model=d_model, heads=heads, layers=layers, dropout=dropout
+    network = untrained(
+        splits,
+        seed=seed,
+        patch=patch,
+        d_model=d_model,
+        heads=heads,
+        layers=layers,
+        dropout=dropout,
+        **model or {},
     )
-    refuse_other_shapes(model.size)
+    refuse_other_shapes(network.size)
     history = fit(
-        model,
+        network,
         splits,
         steps=steps,
         batch_size=batch_size,
@@ -108,7 +119,7 @@ def train_image_classifier(
         **recipe,
     )
     names = splits.train.label_names
-    clf = ImageClassifier(to_transformers(model, names), names, processor_of(splits), history)
+    clf = ImageClassifier(to_transformers(network, names), names, processor_of(splits), history)
     if out is not None and is_main_process():
         clf.save(out)
     return clf
