@@ -50,7 +50,7 @@ def to_transformers(
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
     )
-    theirs = ViTForImageClassification(config)
+    theirs: Any = ViTForImageClassification(config)
     with torch.no_grad():
         for ours, other in _pairs(model, theirs):
             other.copy_(ours.view_as(other))

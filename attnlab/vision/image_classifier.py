@@ -159,7 +159,7 @@ class ImageClassifier(BaseClassifier):
 
 def _check_model(model: Any, task: str) -> None:
     plain = heads.model_of(model)
-    config = plain.config
+    config: Any = plain.config
     if not type(plain).__name__.endswith(task) or config.model_type not in FAMILIES:
         raise ModelError(
             f"Expected a vision Transformer {task} of the families {', '.join(FAMILIES)}, got "

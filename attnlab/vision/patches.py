@@ -40,7 +40,8 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     Source: Dosovitskiy et al. 2021, section 3.1.
     """
     _check_images(images)
-    rows, columns = grid_of(*images.shape[-2:], patch)
+    height, width = images.shape[-2:]
+    rows, columns = grid_of(height, width, patch)
     cells = images.unflatten(-1, (columns, patch)).unflatten(
         -3, (rows, patch)
     )  # (B, C, r, P, c, P)
@@ -92,7 +93,8 @@ class PatchEmbedding(nn.Module):
                 f"images has shape {shapes.shown(images)}; this model reads {self.channels} "
                 "channels: (batch, channels, height, width)."
             )
-        grid_of(*images.shape[-2:], self.patch)
+        height, width = images.shape[-2:]
+        grid_of(height, width, self.patch)
         if self.stem is None:
             return self.linear(patchify(images, self.patch))
         return self.linear(self.stem(images).flatten(2).transpose(1, 2))

@@ -149,20 +149,15 @@ class VisionTransformer(nn.Module):
     def _place(self, positions: str, d_model: int, head_width: int) -> None:
         """Make what tells the patches apart; [CLS] stands nowhere."""
         rows, columns = self.grid
-        before = 0 if self.cls is None else 1
+        before = (0, 0, 0 if self.cls is None else 1, 0)  # a row of zeros for [CLS]
         table = angles = None
-        if positions == "learned":
-            table = nn.Parameter(0.02 * torch.randn(1, before + rows * columns, d_model))
-        elif positions == "sinusoidal":
-            table = nn.functional.pad(
-                sinusoidal_positions_2d(rows, columns, d_model), (0, 0, before, 0)
-            )[None]
+        if positions == "sinusoidal":
+            table = nn.functional.pad(sinusoidal_positions_2d(rows, columns, d_model), before)[None]
         elif positions == "rotary":
-            angles = nn.functional.pad(
-                rotary_angles_2d(rows, columns, head_width), (0, 0, before, 0)
-            )
-        if isinstance(table, nn.Parameter):
-            self.positions = table
+            angles = nn.functional.pad(rotary_angles_2d(rows, columns, head_width), before)
+        if positions == "learned":
+            tokens = before[2] + rows * columns
+            self.positions = nn.Parameter(0.02 * torch.randn(1, tokens, d_model))
         else:
             self.register_buffer("positions", table, persistent=False)
         self.register_buffer("angles", angles, persistent=False)

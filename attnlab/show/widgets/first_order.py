@@ -43,11 +43,11 @@ def first_order(
       many sentences these come from
     - ``slopes`` : with those, bytes as `packed` makes them
     """
-    data = evaluator.dataset
+    data, lengths = evaluator.dataset, evaluator.encoded.lengths
     drawn = np.random.default_rng(0).permutation(len(data))[:_ESTIMATED_ON]
     # in each stage those of like length together, so that little is padded
     stages = [
-        sorted(stage, key=lambda index: len(data.texts[index]))
+        sorted(stage, key=lambda index: lengths[index])
         for stage in (drawn[:_SHOWN_FIRST], drawn[_SHOWN_FIRST:])
         if len(stage)
     ]
