@@ -12,7 +12,7 @@ from attnlab.classification.encoding import TOKENS_PER_BATCH, Indices, batches
 from attnlab.datasets.pictures import check_images
 from attnlab.errors import DataError, ModelError
 
-__all__ = ["EncodedImages", "ImageProcessor"]
+__all__ = ["EncodedImages", "ImageProcessor", "image_size"]
 
 _SCALE = 1 / 255
 

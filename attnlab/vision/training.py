@@ -29,7 +29,7 @@ from attnlab.vision.image_classifier import ImageClassifier
 from attnlab.vision.pixels import EncodedImages, ImageProcessor
 from attnlab.vision.vision_transformer import VisionTransformer
 
-__all__ = ["fit", "train_image_classifier", "untrained"]
+__all__ = ["fit", "processor_of", "train_image_classifier", "untrained"]
 
 _TOKENS_PER_BATCH = 8192  # of dev
 
