@@ -45,8 +45,8 @@ def train_image_classifier(
     dropout: float = 0.0,
     model: dict[str, Any] | None = None,
     steps: int = 2000,
-    batch_size: int = 100,
-    learning_rate: float = 1e-3,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
     augment: Augmentation | None = Augmentation(),  # noqa: B008 - it is frozen
     dtype: torch.dtype | str | None = None,
     seed: int = 0,
@@ -152,8 +152,8 @@ def fit(
     splits: Splits,
     *,
     steps: int = 2000,
-    batch_size: int = 100,
-    learning_rate: float = 1e-3,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
     augment: Augmentation | None = Augmentation(),  # noqa: B008 - it is frozen
     dtype: torch.dtype | str | None = None,
     seed: int = 0,
