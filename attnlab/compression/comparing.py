@@ -87,9 +87,9 @@ def compare(
     -----
     What is timed is what a user waits for: ``predict(texts)``, with tokenisation. All models run in
     turn, in each round the same texts: what else the machine does meets all alike. The models
-    before it have taken the place of a model's weights in the processor's caches, where they stay
-    when one model runs alone, as it does in use. So in its turn a model answers two other texts
-    before its time counts, and then six, one by one; of batches of 32, one and then one.
+    before it have taken the place of a model's weights in the processor's caches, where some of
+    them may stay while one model answers text after text. So in its turn a model answers two other
+    texts before its time counts, and then six, one by one; of batches of 32, one and then one.
     """
     _check(models, data, seconds, repeats, threads)
     count = 1 if threads is None else threads

@@ -1,4 +1,4 @@
-"""Sub-networks of a classifier, drawn by chance, built and timed in turn."""
+"""Sub-networks of a classifier, drawn at random, built and timed in turn."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ _TOGETHER = 1e9  # bytes of models that are in memory at once
 
 
 def random_shapes(shape: Shape, count: int = 30, seed: int = 0) -> list[Shape]:
-    """Draw sub-networks by chance: at least half of the layers, each with any heads and neurons.
+    """Draw sub-networks at random: at least half of the layers, each with any heads and neurons.
 
     Where layers share their weights, as in ALBERT, all stay and have the same.
 

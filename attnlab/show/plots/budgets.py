@@ -20,7 +20,7 @@ _MARKS = {"search": ("o", "#2166ac", 5), "chance": ("P", "#757575", 5.5),
           "whole": ("D", "#212121", 6.5)}  # fmt: skip
 _NAMES = {
     "search": "chosen by the search",
-    "chance": "drawn by chance",
+    "chance": "drawn at random",
     "whole": "whole classifier",
 }
 _PALE, _BLUE, _ORANGE = 0.2, "#2166ac", "#ca5a14"

@@ -5,7 +5,7 @@ import { EDGE, MARKS, empty, panel, plane } from "./charts.js";
 
 const SHAPES = { search: MARKS[0], chance: MARKS[5], whole: MARKS[4] };
 const SIZES = { search: 4, chance: 4.5, whole: 6 };
-const LEGEND = [["search", "chosen by the search"], ["chance", "drawn by chance"], ["whole", "whole classifier"]];
+const LEGEND = [["search", "chosen by the search"], ["chance", "drawn at random"], ["whole", "whole classifier"]];
 const ROOM = { left: 34, top: 16, right: 46 }; // around the map, in pixels
 
 function drawFrontier(svg, { points, path, limit, across, up, unit }) {

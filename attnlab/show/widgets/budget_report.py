@@ -20,7 +20,7 @@ from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.show.widgets.budget_words import NAMES, Scale, progress, remarks
 from attnlab.show.wording import counted, number, significant, with_interval
 
-KINDS = {"whole": "the whole classifier", "chance": "drawn by chance"}
+KINDS = {"whole": "the whole classifier", "chance": "drawn at random"}
 _STEPS = [1, 2, 5, 10]  # of ticks
 _CHECKED = ("tokens", "batch", "ms_quiet", "predicted_ms", "error")
 _NO_LATENCY = "Milliseconds are not known: give the search latency=, or a limit of them."

@@ -222,7 +222,7 @@ def _price(spent: float, scale: Scale, prices: pd.DataFrame) -> str:
     """What one more unit buys on the next step up the frontier."""
     steps = prices[prices["cost_to"] > spent]
     if steps.empty:
-        return "Nothing dearer that was measured is shown to be better."
+        return "Nothing more expensive that was measured is shown to be better."
     step = steps.iloc[0]
     gain, low, high = (scale.price(step[name])[1] for name in ("price", "price_low", "price_high"))
     return (

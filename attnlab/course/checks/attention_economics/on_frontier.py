@@ -67,7 +67,7 @@ def check(answer: Answer, draw: Draw) -> Held:
             compared.on(lambda: kind(draw), otherwise, facts=_facts)
 
     on("For models in the order of their cost, far apart:", _far_apart)
-    yield "the dearer the better"
+    yield "the more expensive, the better"
     on("For models in any order:", _in_any_order)
     yield "each model at its own place"
     on("Where some models cost the same:", _of_equal_cost)
