@@ -1,8 +1,8 @@
 """Data sets by name and people's own files: labelled texts, pairs, tagged words, dates, pictures.
 
 `texts`, `pairs`, `tagged` and `pictures` say what a data set is, `named` loads one by name
-(`fetching` brings the file, `parsers` read it), `own_files` and `conll` read yours, `splits` makes
-train, dev and test.
+(`fetching` brings the file, `parsers` read it), `own_files`, `own_pictures` and `conll` read yours,
+`dates` and `news` are made from a seed, `splits` makes train, dev and test.
 """
 
 import importlib
@@ -13,9 +13,12 @@ from attnlab.datasets.conll import from_conll
 from attnlab.datasets.duplicates import near_duplicates
 from attnlab.datasets.fetching import cache_dir
 from attnlab.datasets.named import fetch, is_cached, load, names, source
+from attnlab.datasets.own_boxes import boxes_from_csv
 from attnlab.datasets.own_files import from_csv, from_frame
 from attnlab.datasets.own_pairs import pairs_from_file
+from attnlab.datasets.own_pictures import images_from_folder
 from attnlab.datasets.pairs import ParallelDataset
+from attnlab.datasets.picture_files import read_picture
 from attnlab.datasets.pictures import ImageDataset, SceneDataset
 from attnlab.datasets.splits import Splits, split
 from attnlab.datasets.tagged import Entity, TaggedDataset
@@ -32,12 +35,14 @@ __all__ = [
     "Splits",
     "TaggedDataset",
     "TextDataset",
+    "boxes_from_csv",
     "cache_dir",
     "dates",
     "fetch",
     "from_conll",
     "from_csv",
     "from_frame",
+    "images_from_folder",
     "is_cached",
     "load",
     "multi30k",
@@ -46,6 +51,7 @@ __all__ = [
     "news",
     "normalise",
     "pairs_from_file",
+    "read_picture",
     "source",
     "split",
 ]

@@ -91,7 +91,9 @@ def with_decimals(labels: Sequence[str]) -> list[bool]:
     return [Decimal(label) % 1 != 0 for label in labels]
 
 
-def numbered(labels: Sequence[str], name: str) -> tuple[list[int], list[str]]:
+def numbered(
+    labels: Sequence[str], name: str, examples: str = "texts"
+) -> tuple[list[int], list[str]]:
     """Return labels as indices into their names, and the names: numbers by size, words by letter.
 
     Labels that differ only in case, spaces or number format stay apart, with an AttnlabWarning.
@@ -105,8 +107,8 @@ def numbered(labels: Sequence[str], name: str) -> tuple[list[int], list[str]]:
         names.sort(key=Decimal)
     if len(names) > 20 and len(names) > len(labels) / 2:
         warnings.warn(
-            f"{name} has {len(names):,} different labels for {len(labels):,} texts. Labels should "
-            "be few: check which column holds them.",
+            f"{name} has {len(names):,} different labels for {len(labels):,} {examples}. Labels "
+            "should be few: check where they are taken from.",
             AttnlabWarning,
             stacklevel=4,
         )

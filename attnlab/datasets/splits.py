@@ -70,7 +70,7 @@ def split(dataset: Dataset, dev: int | float = 0.1, test: int | float = 0.1) -> 
     return split_by(_keys_of(dataset), dataset, dev, test)
 
 
-def split_by(keys: Sequence[str], dataset: Dataset, dev: int | float, test: int | float) -> Splits:
+def split_by(keys: Sequence[str], dataset: Any, dev: int | float, test: int | float) -> Splits:
     """Split so that what has the same key stays together, in the order of the keys."""
     wanted = {
         part: round(size * len(dataset)) if 0 < size < 1 else int(size)
@@ -120,7 +120,7 @@ def _keys_of(dataset: Dataset) -> list[str]:
 
 def picture_hash(image: np.ndarray) -> str:
     """The sha256 of a picture's pixels, in hexadecimal."""
-    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def _quota(labels: list[int], count: int, classes: int) -> list[int]:
