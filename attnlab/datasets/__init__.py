@@ -2,7 +2,7 @@
 
 `texts`, `pairs`, `tagged` and `pictures` say what a data set is, `named` loads one by name
 (`fetching` brings the file, `parsers` read it), `own_files`, `own_pictures` and `conll` read yours,
-`dates` and `news` are made from a seed, `splits` makes train, dev and test.
+`dates`, `news` and `scenes` are made from a seed, `splits` makes train, dev and test.
 """
 
 import importlib
@@ -25,7 +25,7 @@ from attnlab.datasets.tagged import Entity, TaggedDataset
 from attnlab.datasets.texts import TextDataset, normalise
 
 if TYPE_CHECKING:
-    from attnlab.datasets import dates, news
+    from attnlab.datasets import dates, news, scenes
 
 __all__ = [
     "Entity",
@@ -52,13 +52,14 @@ __all__ = [
     "normalise",
     "pairs_from_file",
     "read_picture",
+    "scenes",
     "source",
     "split",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("dates", "news"):  # loaded when used: they need Babel
+    if name in ("dates", "news", "scenes"):  # loaded when used: the first two need Babel
         return importlib.import_module(f"attnlab.datasets.{name}")
     raise AttributeError(f"module 'attnlab.datasets' has no attribute {name!r}")
 
