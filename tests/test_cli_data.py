@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from attnlab import datasets
 from attnlab.cli import app, main
 from attnlab.cli.data import OwnFile, is_file
+from attnlab.course import doctor
 
 ROOT = Path(__file__).parents[1] / "attnlab"
 READERS = {  # what is typed around a file
@@ -115,6 +117,24 @@ def test_what_needs_no_fetching_says_so_without_python(capsys):
     assert not PYTHON.search(said)
 
 
+def test_what_is_large_and_seldom_needed_is_fetched_only_when_named(monkeypatch):
+    brought = []
+    monkeypatch.setattr(datasets, "fetch", brought.append)
+    for typed_names in ([], ["icons", "mnist-5k"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["fetch", *typed_names])
+        assert ended.value.code == 0
+    of_file = {datasets.source(name).file for name in datasets.names()}
+    assert {datasets.source(name).file for name in brought[:-2]} == of_file - {
+        datasets.source("icons").file
+    }
+    assert brought[-2:] == ["icons", "mnist-5k"]
+    monkeypatch.setattr(datasets, "is_cached", lambda name: name == "movie-sentiment")
+    (finding,) = doctor._data()
+    assert "mnist-5k" in finding.cure
+    assert "icons" not in finding.cure
+
+
 def test_every_reading_command_has_every_option_of_a_file():
     wanted = {"--text", "--label", "--encoding", "--delimiter", "--drop-missing"}
     for command in READERS:
@@ -126,7 +146,7 @@ def test_names_are_told_from_files(tmp_path, monkeypatch):
     (tmp_path / "reviews").write_text("text,label\na,x\n")
     for path in ("reviews", "a.csv", "data/reviews", "https://example.org/a", "."):
         assert is_file(path)
-    for name in ("movie-sentiment", "movie-sentimant", "dates"):
+    for name in ("movie-sentiment", "movie-sentimant", "dates", "digits", "icons"):
         assert not is_file(name)
 
 

