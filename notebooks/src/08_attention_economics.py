@@ -2,28 +2,30 @@
 # # 08 Attention economics: the best model inside a budget
 #
 # **You can afford so many megabytes, operations or milliseconds. Which heads, neurons
-# and layers should they be spent on?** Attention, and everything around it, becomes a
-# good with a price. You learn to read the prices, to write down what you want without
-# fooling yourself, and to let a search buy the best classifier that a budget allows.
+# and layers should they be spent on?** Every part of a model costs something, and some
+# parts give far more than others. You learn to read the prices, to write down what you
+# want so that an optimiser cannot cheat, and to let a search find the best classifier
+# that a budget allows.
 #
 # Afterwards you can
 #
 # - say what a model costs, in parameters, operations, memory and time, and which part
 #   of it costs what;
 # - say when the length of a text matters, and why operations are not milliseconds;
-# - write a goal that an optimiser cannot cheat: one quantity to maximise, the others
-#   limited;
-# - find the frontier of accuracy and cost, with its doubt, and what one unit more buys;
+# - write down a goal for an optimiser: one quantity to maximise, limits for the others;
+# - find the frontier of accuracy and cost, say how certain it is, and what one more
+#   unit of a cost buys;
 # - train gates that close heads for good, and audit a benchmark that claims too much.
 #
-# Time: about 150 minutes, 65 of them for six exercises. The cells together compute for
-# some seven minutes on two processor cores. You need lessons
+# Time: about 150 minutes, 60 of them for six exercises. The cells together compute for
+# some eight minutes on two processor cores. You need lessons
 # [05](05_finetune_bert.ipynb) and [06](06_head_mixing.ipynb). Choose **Run → Run All
 # Cells** first; exercises that are not written yet only say so.
 
 # %%
 import inspect
 import math
+import warnings
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -33,10 +35,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+# %%
 import attnlab as al
 from attnlab import compression, economics
 from attnlab.economics.flops import crossing, growth
+from attnlab.economics.passes import build, forward_pass
 from attnlab.economics.sub_networks import random_shapes
+from attnlab.economics.timing import interleaved
 
 # %%
 clf = al.load_classifier("movie-sentiment")
@@ -49,9 +54,10 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# The next cell searches: it builds smaller classifiers out of the large one, by leaving
-# out heads, neurons and layers, and asks each of them held-out sentences. Nothing is
-# trained. The budget is half of the operations that the whole classifier needs.
+# The next cell runs a search. It builds **sub-networks**, smaller classifiers made of
+# the whole one by leaving out heads, neurons and layers, and measures the accuracy of
+# each on held-out (dev) sentences. Nothing is trained. The budget is half of the
+# operations that the whole classifier needs.
 
 # %%
 half = economics.Budget(flops=0.5 * economics.flops(shape, tokens=32))
@@ -59,8 +65,8 @@ result = economics.search(
     clf,
     splits,
     half,
-    most=6 if small_run else 30,  # sub-networks
-    minutes=30,
+    most=6 if small_run else 30,  # tries; a choice that comes twice is measured once
+    minutes=30,  # at most
     texts=size.sentences,
     importance_texts=min(200, size.sweep_sentences),
 )
@@ -71,17 +77,18 @@ desk = al.BudgetExplorer(result)
 desk
 
 # %% [markdown]
-# Move the limit of operations down. At which point does accuracy begin to fall? What
-# goes first, heads or neurons, and in which layers? Which part of the model never gets
-# cheaper, however little you allow?
+# Lower the limit on FLOPs (operations). Where does accuracy begin to fall? What goes
+# first, heads or neurons, and in which layers? Then draw accuracy against *parameters*
+# (the menu above the chart). One part of the model has as many of them as before,
+# however small the budget. Which?
 #
 # ## 2. What is paid
 #
-# A model has several prices at once. **Parameters** are what you download and keep in
-# memory; those that are not 0 are counted by the **L0 norm**. **FLOPs** (floating point
-# operations) are the work of one forward pass: a product of matrices $(n, k)$ and
-# $(k, m)$ takes $2 n k m$ of them, a multiplication and an addition for each of its
-# terms. Milliseconds are what a user waits for.
+# A model has several prices. **Parameters** are what you download and keep in memory;
+# the number of those that are not 0 is called the **L0 norm**. **FLOPs**
+# (floating-point operations) are the work of one forward pass: the product of an
+# $(n, k)$ and a $(k, m)$ matrix takes $2nkm$ of them, a multiplication and an addition
+# for each term. Milliseconds are what a user waits for.
 
 # %%
 whole = economics.cost(clf, tokens=32, measured=False)
@@ -90,20 +97,24 @@ parts = whole.parts.set_index("part")[["parameters", "flops"]]
 (100 * parts / parts.sum()).round(1).add_suffix(" (%)")
 
 # %% [markdown]
-# The table of word pieces is about half of the parameters and no work at all: a row is
-# looked up. Attention scores are the other extreme, work without parameters. And for a
-# text of 32 tokens they are a small part of it. Where does each number come from?
+# The embedding table has about half of the parameters and needs no operations: its rows
+# are only looked up. Attention scores are the opposite, operations without parameters,
+# and for a text of 32 tokens they are a small part of the work. Where do these numbers
+# come from?
 #
 # ### Exercise 1: the FLOPs of a layer
 #
 # *Difficulty 2 of 5, 7 minutes.* Count the operations of one encoder layer for one text
-# of `tokens` tokens. Only products of matrices count; biases, softmax, GELU, norms and
-# additions do not. A product of $(a, b)$ and $(b, c)$ takes $2abc$: a multiplication
-# and an addition count as 2. `width` is what goes into the layer and comes out of it.
-# Each of `heads` heads is `head_width` wide; where some were pruned, all together are
-# narrower than the layer. The layer has queries, keys, values and an output projection,
-# scores and weighted sums for each head, and a feed-forward with `neurons` neurons. All
-# tokens look at all tokens.
+# of `tokens` tokens. Only matrix products count; biases, softmax, GELU, layer norms and
+# residual connections do not. The layer has
+#
+# - the projections to queries, keys and values, and the output projection;
+# - for each head, the scores and the weighted sums of the values;
+# - a feed-forward block with `neurons` neurons.
+#
+# `width` is the length of a token's vector before and after the layer. Each of the
+# `heads` heads is `head_width` wide; where heads were pruned, `heads * head_width` is
+# less than `width`. Every token attends to every token.
 
 
 # %% exercise="layer_flops" points=2
@@ -144,8 +155,9 @@ except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
 
 # %% [markdown]
-# Counted and computed agree, for every family of models that attnlab knows, whole or
-# pruned. So the search never has to run a model to know its operations.
+# PyTorch can count the operations of a forward pass while it runs. The formulas give
+# the same number without running anything, so that a search knows the operations of a
+# sub-network before it is built.
 
 # %%
 counter = FlopCounterMode(display=False)
@@ -158,9 +170,9 @@ print(f"by the formulas:    {economics.flops(shape, tokens=32):,}")
 # %% [markdown]
 # ## 3. When does the length of a text matter?
 #
-# All products with weights grow with the number of tokens $T$. Attention scores grow
-# with $T^2$, as every token looks at every other one. This is where attention gets its
-# reputation. From which length on is it deserved?
+# Products with weight matrices grow in proportion to the number of tokens $T$.
+# Attention scores grow with $T^2$, since every token attends to every token. From which
+# length on do they dominate?
 
 # %%
 by_length = growth(shape, tokens=(32, 128, 512, 2048, 8192)).set_index("tokens")
@@ -173,58 +185,53 @@ print(f"scores cost as much as everything else from {long:,} tokens on;")
 print(f"the longest text that this model can read has {shape.positions} tokens")
 
 # %% [markdown]
-# That was paper. To see it on a machine, hold the number of tokens fixed and cut them
-# into texts of different length: many short ones, or few long ones. All products with
-# weights are the same work then, and only the scores differ.
+# Those were formulas. To see it on a machine, hold the number of tokens fixed and cut
+# them into texts: many short ones, or a single long one. Products with weight matrices
+# are then the same work each time, and only attention differs. Our classifier cannot
+# read such long texts, but time depends on the shape of a model, not on the values of
+# its weights. A model of the same shape with random weights and more positions will do.
 
 # %%
-tokens = 512
-lengths = (16, 64, 256) if small_run else (16, 32, 64, 128, 256, 512)
-
-
-def forward(length):
-    """Run texts of this length, 512 tokens in all."""
-    ids = torch.ones(tokens // length, length, dtype=torch.long)
-    with torch.inference_mode():
-        return clf.model(input_ids=ids, attention_mask=torch.ones_like(ids))
-
+tokens = 256 if small_run else 2048  # in all
+lengths = (16, 64, 256) if small_run else (32, 128, 512, 2048)
+stand_in = build(replace(shape, positions=tokens))
+calls = {one: forward_pass(stand_in, one, tokens // one) for one in lengths}
+times = interleaved(calls, rounds=3, seconds=20).summary()["ms_quiet"].to_numpy()
+work = np.array([economics.flops(shape, one, tokens // one) for one in lengths])
+more = {"FLOPs": work / work[0], "time": times / times[0]}
 
 # %%
-work = [economics.flops(shape, one, tokens // one) for one in lengths]
-time = [al.device.seconds(lambda one=one: forward(one)) for one in lengths]
 al.plots.lines(
-    list(lengths),
-    {
-        "FLOPs": [one / work[0] for one in work],
-        "time": [one / time[0] for one in time],
-    },
+    lengths,
+    more,
     xlabel="tokens in each text",
     ylabel="times as much as for the shortest",
-    alt="FLOPs and time of 512 tokens, cut into texts of different length, each"
-    " relative to the shortest texts.",
+    alt=f"FLOPs and time of {tokens} tokens, cut into texts of {lengths[0]} to {tokens}"
+    " tokens, relative to the shortest texts; for the longest "
+    + " and ".join(f"{name} {curve[-1]:.1f}" for name, curve in more.items())
+    + " times as much.",
     log="x",
 )
 
 # %% [markdown]
-# For reviews of some 30 tokens the quadratic term hardly counts, and whoever wants to
-# save has to look at the matrices of weights. For long articles it is another matter.
+# FLOPs and time need not agree, but both say: for reviews of some 30 tokens the
+# quadratic term hardly counts, and savings must come from the weight matrices. For long
+# articles it is another matter.
 #
 # ## 4. Operations are not milliseconds
 #
-# A processor is fast at large products and slow at everything in between. So the same
-# number of operations takes different times: in few wide layers, or in many narrow
-# ones; for one text, or for 32 at once. A **latency table** holds what a layer with $h$
-# heads and $n$ neurons takes on *this* machine, measured once. The time of any
-# sub-network is then a sum.
+# A processor is fast at large matrix products and slow at everything in between: small
+# products, norms, moving numbers about. So the same number of operations takes
+# different times in few wide layers and in many narrow ones, for one text and for 32 at
+# once. A **latency table** holds how long a layer with $h$ heads and $n$ neurons takes
+# on *this* machine. The predicted time of a sub-network is a sum over its layers.
 
 # %%
-quick = {"rounds": 3, "seconds": 0.2} if small_run else {"rounds": 10, "seconds": 20}
-if small_run:  # too brief to warn of a busy machine
-    import warnings
-
-    warnings.filterwarnings("ignore", "A forward pass took")
 many = 4 if small_run else 32  # texts at once
-table = economics.LatencyTable.measure(shape, tokens=(32,), batches=(1, many), **quick)
+timing = {"rounds": 3, "seconds": 0.2} if small_run else {"rounds": 10, "seconds": 20}
+if small_run:  # too brief to tell a busy machine from a quiet one
+    warnings.filterwarnings("ignore", "A forward pass took")
+table = economics.LatencyTable.measure(shape, tokens=(32,), batches=(1, many), **timing)
 print(f"{len(table.blocks)} building blocks, {table.about['threads']} thread")
 
 # %%
@@ -241,62 +248,68 @@ columns = ["model", "million FLOPs", "ms, 1 text", f"ms, {many} texts"]
 pd.DataFrame(rows, columns=columns).round(2)
 
 # %% [markdown]
-# The last two do the same work. Which one is faster for a single text? Each layer has
-# some costs that do not depend on its width, and six layers pay them six times.
+# The last two models do the same work. Compare their times for a single text: each
+# layer has costs that do not depend on its width, and six layers pay them six times.
+# With many texts at once these costs weigh less, and the order may turn round.
 #
-# A prediction is worth what its check says. Sub-networks that were *not* used to make
-# the table, drawn by chance, predicted and measured:
+# A prediction has to be checked. Here are sub-networks that were *not* used to make the
+# table, drawn at random, predicted and measured:
 
 # %%
-checked = table.check(4 if small_run else 20, **quick)
+checked = table.check(4 if small_run else 20, **timing)
 errors = checked.attrs["errors"].drop(columns="drift")
 print(errors.round(3).to_string(index=False))
 
 # %% [markdown]
-# A machine is not always equally fast: it grows warm, or other programs fill its
-# caches. *factor* is the median of measured / predicted, and *relative* the error that
-# is left once predictions are multiplied by it. For a choice among sub-networks this
-# one matters; for a promise in milliseconds *median* and *p95* do.
+# *median* and *p95* (95th percentile) are errors of the prediction, as shares of the
+# measured time. But a machine is not always equally fast: it grows warm, or other
+# programs use its caches. *factor* is the median of measured / predicted, and
+# *relative* the median error that is left once predictions are multiplied by it. For a
+# choice among sub-networks *relative* matters, for a promise in milliseconds *median*
+# and *p95*.
 
 # %%
 one_text = checked[checked["batch"] == 1]
-ms, predicted = (one_text[name].to_numpy() for name in ("ms_quiet", "predicted_ms"))
-predicted = predicted * errors["factor"].iloc[0]
+ms = one_text["ms_quiet"].to_numpy()  # what the processor itself took
+predicted = errors["factor"].iloc[0] * one_text["predicted_ms"].to_numpy()
 drawn = random_shapes(shape, len(ms), seed=1)
 work = np.array([economics.flops(one, 32) / 1e6 for one in drawn])
 line = np.polyval(np.polyfit(work, ms, 1), work)  # the best line through these points
-for name, told in (("a line through FLOPs", line), ("the table", predicted)):
-    print(f"{name:>20} is off by {np.median(np.abs(told / ms - 1)):.1%} (median)")
+off = [np.median(np.abs(told / ms - 1)) for told in (line, predicted)]
+print(f"a line through FLOPs is off by {off[0]:.1%} (median)")
+print(f"the table is off by {off[1]:.1%} (median)")
 
 # %%
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(8, 3.4), sharey=True, layout="constrained"
+figure, both = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
+both[0].plot(np.sort(work), np.sort(line), color="grey", label="best line")
+both[0].set(xlabel="million FLOPs", ylabel="measured (ms)")
+both[1].axline((ms.min(), ms.min()), slope=1, color="grey", label="equal")
+both[1].set(xlabel="predicted by the table (ms)")
+for axes, given in zip(both, (work, predicted), strict=True):
+    axes.plot(given, ms, "o")
+    axes.legend(frameon=False)
+al.plots.show(
+    figure,
+    alt=f"Measured time of {len(ms)} sub-networks against FLOPs, {off[0]:.1%} off a"
+    f" line (median), and against the prediction, {off[1]:.1%} off.",
 )
-left.scatter(work, ms)
-left.set(xlabel="million FLOPs", ylabel="measured (ms)")
-right.scatter(predicted, ms)
-right.plot([0, ms.max()], [0, ms.max()], color="grey", linewidth=0.8)
-right.set(xlabel="predicted by the table (ms)")
-for axes in (left, right):
-    axes.spines[["top", "right"]].set_visible(False)
-al.plots.show(figure, alt="Measured time against FLOPs, and against the prediction.")
 
 # %% [markdown]
-# The line has two numbers that were fitted to these very points, the table one. Where
-# shapes are drawn by chance, both may do. But a line through FLOPs knows nothing about
-# depth: it gives the two models above, which do the same work, the same time. A search
-# looks for such differences, so where milliseconds are what you pay, predict
-# milliseconds, and check them.
+# The line was fitted to these very points, with two free numbers; the prediction of the
+# table had one, *factor*. For shapes drawn at random both may do. But a line through
+# FLOPs knows nothing of depth: it gives the two models above, which do the same work,
+# the same time. A search looks for just such differences. So if milliseconds are what
+# you pay, predict milliseconds, and check the prediction.
 #
 # ## 5. What do you want?
 #
-# "As accurate as possible, and as small as possible" is a wish, not a goal: an
-# optimiser needs to know what one is worth in terms of the other. Three ways to tell it
-# go wrong.
+# "As accurate as possible, and as small as possible" is a wish, not yet a goal: an
+# optimiser has to know how much of one is worth how much of the other. Here are three
+# ways to tell it, and all three go wrong.
 #
-# **"Keep the weights small."** A penalty on the squared weights (the L2 norm) is at
-# hand in every optimiser. But the length of a matrix is no cost. Divide all value
-# matrices by 10 and multiply the output matrices by 10:
+# **"Keep the weights small."** Every optimiser offers a penalty on the squares of the
+# weights, and the **L2 norm** is the root of their sum. But the norm of a matrix is no
+# cost. Divide all value matrices by 10 and multiply the output matrices by 10:
 
 # %%
 with torch.no_grad():
@@ -313,12 +326,12 @@ for name, one in (("before", clf), ("after", changed)):
 print(f"largest difference of a probability: {np.abs(apart).max():.0e}")
 
 # %% [markdown]
-# The same answers and the same work at another length. The other way round, a weight of
-# 0.001 is multiplied just like one of 1. Only weights that are *gone* are not paid for.
+# Another norm, but the same answers and the same work. And shrinking a weight saves
+# nothing: 0.001 takes the same multiplication as 1. Only what is *removed* is free.
 #
 # **"Accuracy 1 and efficiency 1."** Take the model that is nearest to the ideal, which
-# is perfect and free. Beside two real models, here is one that costs nothing, as it
-# gives every text the same answer.
+# is always right and costs nothing. Beside two real models, the table has one that
+# costs nothing, since it gives every text the same answer.
 
 # %%
 found = result.table
@@ -337,59 +350,82 @@ columns = ["distance", "distance, costs drawn ten times shorter"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(2)
 
 # %% [markdown]
-# By the first column the useless model is nearer to the ideal than the whole
-# classifier. By the second it is the farthest. The distance depends on how long you
-# draw the axis of costs, and nothing says how long that should be.
+# By the first column, the useless model is nearer to the ideal than the whole
+# classifier. By the second, it is the farthest away. The distance depends on the scale
+# of the cost axis, and nothing says what that should be.
 #
 # **"One weighted sum."** Maximise accuracy $- \lambda \cdot$ cost, for a $\lambda$ that
-# you choose. Nobody knows it beforehand, so one tries several. Which models can come
-# out at all?
+# you choose. Nobody knows it beforehand, so one tries many. Which models can win at
+# all, of those that no other one beats?
+
+
+# %%
+def unbeaten(cost, right):
+    """Indices, by cost, of models such that none is better for as little or less."""
+    better = (right[:, None] > right) & (cost[:, None] <= cost)
+    cheaper = (right[:, None] == right) & (cost[:, None] < cost)
+    rows = np.flatnonzero(~(better | cheaper).any(0))
+    return rows[np.argsort(cost[rows])]
+
 
 # %%
 points = result.table[["flops", "accuracy"]].to_numpy()
-points = points / points[0]  # in parts of the whole classifier
-rates = np.linspace(0, 2, 2001)
-winners = {int(np.argmax(points[:, 1] - rate * points[:, 0])) for rate in rates}
-best = [
-    row
-    for row, (cost, right) in enumerate(points)
-    if not ((points[:, 0] < cost) & (points[:, 1] >= right)).any()
-]
-print(f"{len(best)} models that none beats at their cost, {len(winners)} of them come")
-print("out of a weighted sum, whatever the weight")
+cost, right = 100 * (points / points[0]).T  # % of the whole classifier
+best = unbeaten(cost, right)
+rates = np.geomspace(0.001, 1000, 5001)  # lambda
+winners = {int(np.argmax(right - rate * cost)) for rate in rates}
+winners = sorted(winners, key=lambda row: cost[row])
+print(f"{len(best)} of {len(cost)} models are beaten by no other;")
+print(f"a weighted sum finds {len(winners)} of these, whatever the weight")
+
+# %%
+figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+axes.plot(cost, right, "o", color="lightgrey", label="sub-networks")
+axes.plot(cost[best], right[best], "o", label="that no other one beats")
+axes.plot(cost[winners], right[winners], "s--", mfc="none", label="of a weighted sum")
+axes.set(xlabel="FLOPs (% of the whole)", ylabel="accuracy (% of the whole's)")
+axes.legend(frameon=False)
+al.plots.show(
+    figure,
+    alt=f"Accuracy against FLOPs: {len(best)} sub-networks that no other one beats; the"
+    f" {len(winners)} that a weighted sum finds are the corners of their convex hull.",
+)
 
 # %% [markdown]
-# A weighted sum finds only corners of the convex hull. A model in a dent between two
-# corners may be the best that your budget allows, and no weight will ever pick it.
+# A weighted sum finds only corners of the **convex hull**, the line of a string that is
+# pulled tight over the points. A model in a dent below the string may be the best that
+# your budget allows, and no weight will ever choose it.
 #
 # **Right: one quantity is maximised, and the others are limited.**
 #
 # $$ \max_{\text{sub-networks}} \; \text{accuracy} \qquad \text{subject to} \qquad
 #    \text{cost}_k \le b_k \quad \text{for every limit } b_k . $$
 #
-# Each limit is something that you know: the memory of the device, the patience of a
-# user. And whoever cannot say a limit gets all answers at once:
+# Each limit is something that you know: the memory of a device, the patience of a user.
+# And if you cannot name a limit, ask for all answers at once:
 #
 # ## 6. The frontier
 #
 # The best model for *every* budget: the **Pareto frontier**. A model is on it if no
-# other is as good at no more cost. But accuracies are measured on a sample of
-# sentences. Of many models that are alike, one answers a few more by luck, and then
-# pretends to be worth its price.
+# other is as accurate and costs no more. But accuracies are measured on a sample of
+# sentences. Of many similar models, one gets a few more right by luck, and then seems
+# to be worth its price.
 #
 # ### Exercise 2: which models are on the frontier
 #
-# *Difficulty 3 of 5, 12 minutes.* `cost` holds the costs of P models, `(P,)`, and
-# `correct` is `True` where a model answers a text rightly, `(P, N)`. Go from the
-# cheapest model to the dearest; of the same cost the one with more right answers first,
-# of equals in both the one with the smaller index. A model is on the frontier if
+# *Difficulty 3 of 5, 12 minutes.* `cost`, an array `(P,)`, holds the costs of P models.
+# `correct`, `(P, N)`, is `True` where a model answers a text correctly. Go through the
+# models from the cheapest to the most expensive. Where costs are equal, the one with
+# more right answers comes first; where these are equal as well, the one with the
+# smaller index. A model is on the frontier if
 #
 # - it has more right answers than *every* model before it, and
 # - for every model before it that is *on the frontier*, the 95 % interval of the
-#   difference lies above 0: `al.statistics.paired_test(before, after).low > 0`, with
-#   the rows of `correct` of the two.
+#   difference lies above 0: `al.statistics.paired_test(before, after).low > 0`, where
+#   `before` and `after` are the rows of the two models in `correct`.
 #
-# Return a bool array `(P,)`, in the order in which the models were given.
+# The first model is always on it. Return a bool array `(P,)`, in the order in which the
+# models were given.
 
 
 # %% exercise="on_frontier" points=3
@@ -431,29 +467,35 @@ al.checks.on_frontier(on_frontier)
 
 # %%
 cost, correct = result.table["flops"].to_numpy(), result.correct
-believed = [
-    not (((cost < c) & (right >= r)) | ((cost == c) & (right > r))).any()
-    for right in [correct.mean(1)]
-    for c, r in zip(cost, right, strict=True)
-]
-print(f"{len(cost)} sub-networks, {sum(believed)} on the frontier if all is believed")
+print(f"{len(best)} of {len(cost)} are beaten by no other, if accuracies are believed")
 try:
-    print(f"{int(np.sum(on_frontier(cost, correct)))} by your filter")
+    print(f"{np.sum(on_frontier(cost, correct))} are on the frontier by your filter")
 except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
 print(f"{len(result.frontier())} by attnlab's, with the same rule")
 
 # %%
-shown = ["origin", "flops", "accuracy", "ci_low", "ci_high", "gain", "gain_low"]
-result.frontier()[shown].round(3)
+frontier = result.frontier().assign(MFLOPs=lambda table: table["flops"] / 1e6)
+shown = ["origin", "MFLOPs", "accuracy", "ci_low", "ci_high", "gain", "gain_low"]
+frontier[shown].round(3)
 
 # %% [markdown]
+# *origin* is the method that proposed a sub-network (they come in the next section),
+# `ci_low` to `ci_high` the 95 % interval of its accuracy. *gain* compares it with the
+# row above, on the same sentences, and `gain_low` is the lower end of the interval of
+# this difference. Two intervals of accuracy may overlap although the difference holds.
+#
 # ## 7. The market
 #
-# What should go? Let every part bid. A head, or a step of neurons, gives something: how
-# much the loss would rise without it. **Fisher importance** estimates that from the
-# slopes of the loss by a gate on each part, in one backward pass. And it has a price,
-# its share of the budget.
+# What should go? Let every part bid. A head, or a group of neurons, gives something:
+# without it the loss would rise. **Fisher importance** estimates by how much. Think of
+# a gate on each part, a factor of 1, and take the derivative of a text's loss with
+# respect to it. The importance is the mean of its square over texts, and a single
+# backward pass over them serves all parts. Each part also has a price, its share of the
+# budget.
+#
+# In the table below, *neurons* are a sixteenth of the neurons of a layer, *share* is
+# the price, and *per_share* importance divided by price.
 
 # %%
 market = economics.Market(
@@ -469,7 +511,7 @@ prices[["layer", "part", "head", "importance", "share", "per_share"]].round(4).h
 
 # %%
 def bought(order):
-    """Share of all importance that shares of the whole price buy, in this order."""
+    """% of all importance that 0, 2, ..., 100 % of the whole price buy, in an order."""
     paid, given = (
         np.append(0, prices[name].to_numpy()[order].cumsum())
         for name in ("share", "importance")
@@ -478,24 +520,33 @@ def bought(order):
 
 
 # %%
-by_price = np.arange(len(prices))  # the table begins with what gives most for its price
-by_chance = np.random.default_rng(0).permutation(len(prices))
+best_first = bought(np.arange(len(prices)))  # the table is in order of per_share
+at_random = bought(np.random.default_rng(0).permutation(len(prices)))
 al.plots.lines(
     np.linspace(0, 100, 51),
-    {"best for its price first": bought(by_price), "by chance": bought(by_chance)},
+    {"most for its price first": best_first, "in random order": at_random},
     xlabel="spent (% of the price of all parts)",
     ylabel="bought (% of all importance)",
-    alt="Share of all importance against the share of the price, for parts bought by"
-    f" what they give for it; half of the price buys {bought(by_price)[25]:.0f} %.",
+    alt="Share of all importance against the share of the price of all parts. Half of"
+    f" the price buys {best_first[25]:.0f} % of it where what gives most for its price"
+    f" comes first, {at_random[25]:.0f} % in random order.",
 )
 
+# %%
+low, high = (prices[["share", "importance"]].quantile(one) for one in (0.05, 0.95))
+print("from the 5th to the 95th percentile of the parts")
+for name, times in (high / low).items():
+    print(f"{name:>11} grows {times:,.1f} times")
+
 # %% [markdown]
-# Parts differ little in price, and by orders of magnitude in what they give. That is
-# why something can be saved at all.
+# Parts differ little in price and much more in what they give. That is why something
+# can be saved at all.
 #
-# **Greedy**: sell what gives least for its price, until the rest is affordable. This is
-# good where the parts are small. Where they are large, it can leave money unspent that
-# would have bought something better. The **knapsack** problem asks for the best set.
+# **Greedy**: sell what gives least for its price, until the rest is affordable. This
+# works well with small parts. With large ones it can go wrong. Say A gives 7 and costs
+# 6, B and C give 5 and cost 5 each, and the budget is 10. A gives most for its price,
+# but beside A nothing else fits: 7. B and C together give 10. To find the best set is
+# the **knapsack problem**.
 #
 # ### Exercise 3: what to buy
 #
@@ -503,11 +554,12 @@ al.plots.lines(
 # once or not at all. Find the parts that give most together and cost no more than the
 # budget. `value` is a list of floats, `price` a list of whole numbers of at least 0,
 # `budget` a whole number of at least 0. Return the indices of the parts that you buy,
-# in any order; where several sets are equally good, any of them. A part with a negative
-# value does harm, and a rest of the budget may be left. The lists stay as they are.
-# Each further part doubles the number of sets, and 72 heads are too many for trying.
-# *Dynamic programming* is quick: for each part, and each amount from 0 to the budget,
-# it computes the most that the parts so far give for this amount.
+# in any order; if several sets are equally good, any of them. A part with a negative
+# value does harm. The budget need not be spent. Do not change the lists.
+#
+# Each further part doubles the number of sets, and 72 heads are too many to try them
+# all. *Dynamic programming* is quick: part by part, and for each amount from 0 to the
+# budget, it computes the most that the parts so far can give for this amount.
 
 
 # %% exercise="knapsack" points=3
@@ -549,38 +601,50 @@ al.checks.knapsack(knapsack)
 # less by its price.
 
 # %% [markdown]
-# Your knapsack at work: the parts of the classifier, with prices rounded to thousandths
-# of the budget, beside greedy buying, which takes what gives most for its price as long
-# as it fits.
+# Your knapsack at work, with prices rounded to thousandths of the budget, beside greedy
+# buying, which takes what gives most for its price as long as it fits. First single
+# parts are for sale, then whole blocks: all heads of a layer, or all of its neurons.
+
 
 # %%
-value = prices["importance"].to_numpy()
-price = (1000 * prices["share"]).round().astype(int).to_numpy()
+def greedy(value, price, budget):
+    """Indices of the parts that give most for their price, as long as they fit."""
+    chosen = []
+    for part in np.argsort(-np.divide(value, price)):
+        if price[part] <= budget:
+            chosen.append(part)
+            budget -= price[part]
+    return chosen
+
+
+blocks = prices.groupby(["layer", "part"])[["importance", "share"]].sum()
 budget = int(1000 * (1 - market.prices.base.max()))  # some things are paid in any case
-greedy, left = [], budget
-for part in np.argsort(-value / price):
-    if price[part] <= left:
-        greedy.append(part)
-        left -= price[part]
 
 # %%
 try:
-    best = knapsack(value.tolist(), price.tolist(), budget)
-    for name, parts in (("greedy", greedy), ("your knapsack", best)):
-        share = value[parts].sum() / value.sum()
-        print(f"{name:>13}: {len(parts)} of {len(value)} parts,", end=" ")
-        print(f"{share:.2%} of all importance, {budget - price[parts].sum()} not spent")
+    for name, parts in (("single parts", prices), ("whole blocks", blocks)):
+        value = parts["importance"].tolist()
+        price = (1000 * parts["share"]).round().astype(int).tolist()
+        for how, buy in (("greedy", greedy), ("your knapsack", knapsack)):
+            chosen = list(buy(value, price, budget))
+            gives = sum(value[part] for part in chosen) / sum(value)
+            left = budget - sum(price[part] for part in chosen)
+            print(f"{name}, {how:>13}: {len(chosen):2} of {len(value)},", end=" ")
+            print(f"{gives:.2%} of all importance, {left} thousandths left")
 except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
 
 # %% [markdown]
-# Greedy buying falls short of the best by less than what one part gives. Where parts
-# are small beside the budget, as here, that is little; with whole layers it is not.
+# Greedy buying falls short of the best by no more than the value of the first part that
+# does not fit. Single parts are small beside the budget, and that is little. Blocks are
+# large, and the better choice need not be the one that spends more.
 #
-# Importance adds up on paper. In the model parts stand in for each other, so what a
-# plan is worth has to be measured. This is what the search did: greedy and knapsack
-# first, importance measured anew when parts have gone (*in rounds*), then changes of
-# the bids by evolution and by Optuna, and chance to compare with.
+# Importance adds up on paper only. In the model one part can stand in for another, so
+# the worth of a plan has to be measured. That is what the search did: first the plans
+# of greedy and knapsack; then the same, with importance measured anew after some parts
+# have gone (*in rounds*); then it changed the bids, by *evolution* (small random
+# changes of the best so far) and by *Optuna* (lesson 05), and drew some plans at
+# *random*.
 
 # %%
 inside = result.table.query("inside and spent >= 0.95")
@@ -588,49 +652,51 @@ by_origin = inside.groupby("origin")["accuracy"].agg(["count", "mean", "max"])
 by_origin.sort_values("max", ascending=False).round(3)
 
 # %% [markdown]
-# A row with few models says little about its method, and the largest of many tries is
-# larger by luck alone. So ask chance properly: parts sold at random until the rest is
-# affordable, several times, against the one that the search chose. Same price, same
-# sentences.
+# A row with few models says little about its method, and the best of many tries is
+# better by luck alone. So compare with chance properly: sell parts at random (some
+# layers, then heads and neurons) until the rest is affordable, several times, and set
+# them against the one that the search chose. Same budget, same sentences.
 
 # %%
 generator = np.random.default_rng(0)
 drawn = [market.random(generator) for _ in range(3 if small_run else 10)]
-chance = np.array(
-    [
-        al.Evaluator(plan.apply(clf), result.dev, fast=True).score().correct
-        for plan in drawn
-    ]
-)
-ahead = result.correct[result.chosen] - chance.mean(0)
+models = [al.Evaluator(plan.apply(clf), result.dev, fast=True) for plan in drawn]
+random_right = np.array([model.score().correct for model in models])
+chosen_right = result.correct[result.chosen]
+ahead = chosen_right - random_right.mean(0)
 low, high = al.statistics.paired_bootstrap(ahead)
-print("chance:", " ".join(f"{right:.1%}" for right in chance.mean(1)))
-print(f"the chosen one: {result.correct[result.chosen].mean():.1%}", end=", ")
+print("at random:", " ".join(f"{right:.1%}" for right in random_right.mean(1)))
+print(f"the chosen one: {chosen_right.mean():.1%}", end=", ")
 print(f"{100 * ahead.mean():+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]")
 
 # %% [markdown]
 # The chosen one was picked on these sentences and the random ones were not, so the
-# figure flatters it a little. What it is worth on new sentences is for the test below.
+# difference flatters it a little. Its worth on new sentences is for the test below.
 #
 # ## 8. What one unit more buys
 #
-# Along the frontier, each step has a **shadow price**: how much accuracy one more unit
+# Each step along the frontier has a **shadow price**: how much accuracy one more unit
 # of the cost buys there.
 
 # %%
 steps = result.prices()
 per_cent = half.flops / 50  # 1 % of the whole classifier
-steps["points for 1 % of the FLOPs"] = 100 * steps["price"] * per_cent
-steps["at least"] = 100 * steps["price_low"] * per_cent
-steps[["cost_from", "cost_to", "points for 1 % of the FLOPs", "at least"]].round(3)
+told = pd.DataFrame()
+for end in ("from", "to"):
+    told[f"{end} (% of the FLOPs)"] = steps[f"cost_{end}"] / per_cent
+told["points for 1 % more"] = 100 * steps["price"] * per_cent
+told["at least"] = 100 * steps["price_low"] * per_cent
+told.round(2)
 
 # %% [markdown]
 # Read it from top to bottom: where the frontier is steep, one per cent more buys much,
 # and where it is flat, little. Where the steps end, more work buys nothing that these
 # sentences can show.
 #
-# **Buying back.** Nothing was trained so far. A little training with the whole
-# classifier as teacher (lesson 09 explains how) costs nothing at the time of use.
+# **Buying back.** So far nothing was trained. A short training with the whole
+# classifier as teacher (lesson 09 explains how) is paid once, and the smaller model
+# stays as cheap to use as before. Two models are trained: the best inside the budget,
+# and the cheapest on the frontier.
 
 # %%
 taught_by = al.datasets.Splits(
@@ -638,54 +704,86 @@ taught_by = al.datasets.Splits(
     splits.dev.sample(size.sentences),
     splits.test,
 )
-retrained = compression.distil(clf, result.best, taught_by, epochs=size.epochs)
+cheapest = result.points[frontier.index[0]].plan.apply(clf)
+cut = {"best inside": result.best, "cheapest": cheapest}
+retrained = {
+    name: compression.distil(clf, one, taught_by, epochs=size.epochs)
+    for name, one in cut.items()
+}
 
 # %%
 dev = splits.dev.sample(size.sentences)
 evaluator = al.Evaluator(clf, dev, fast=True)
-before = evaluator.score()
-for name, one in (("as cut", result.best), ("retrained", retrained)):
-    after = al.Evaluator(one, dev, fast=True).score()
-    print(f"{name:>9}: {evaluator.compare(before, after)}")
+for name, one in cut.items():
+    part = economics.cost(one, measured=False).flops / whole.flops
+    before, after = (
+        al.Evaluator(each, dev, fast=True).score() for each in (one, retrained[name])
+    )
+    print(f"{name}, {part:.0%} of the FLOPs:", end=" ")
+    print(f"{before.accuracy:.1%} as it was cut, {after.accuracy:.1%} retrained")
+    print(f"  {evaluator.compare(before, after)}")
 
 # %% [markdown]
+# Where a cut has cost little, there is little to buy back. Where it has cost much,
+# compare what training gives with the shadow prices above.
+#
 # All of that was chosen on dev sentences, and the best of many looks better than it is.
-# The test sentences once, for the model that goes out of the house:
+# So the test sentences are asked once, for the one model that we would ship:
 
 # %%
 test = splits.test.sample(size.sentences)
-evaluator = al.Evaluator(clf, test)
-after = al.Evaluator(retrained, test).score()
-print(evaluator.compare(evaluator.score(), after))
-bills = [economics.cost(one, measured=False) for one in (clf, retrained)]
+evaluator, chosen = al.Evaluator(clf, test), retrained["best inside"]
+print(evaluator.compare(evaluator.score(), al.Evaluator(chosen, test).score()))
+bill = economics.cost(chosen, measured=False)
 for name in ("parameters", "flops"):
-    before, now = (getattr(bill, name) for bill in bills)
-    print(f"{name}: {now / before:.0%} of the whole")
+    print(f"{name}: {getattr(bill, name) / getattr(whole, name):.0%} of the whole")
 
 # %% [markdown]
 # ## 9. Gates that close
 #
-# So far heads were taken away from a model that did not know about it. A head could
-# also learn to switch itself off: put a **gate** on each, and charge for the open ones.
-#
+# So far heads were taken out of a model that had not been trained for it. A head can
+# also learn to switch itself off: put a **gate** on each, and charge for open gates. A
+# gate is a factor on the head's output. This kind is drawn anew in each step of
+# training, and is often exactly 0 or exactly 1, with a slope in between:
+
+# %%
+noise, curves = torch.linspace(0.001, 0.999, 400), {}
+for openness in (0.3, 0.8, 0.99):  # how likely it is not 0
+    gate = economics.HardConcrete(1, openness=openness)
+    drawn = gate(noise[:, None]).detach()[:, 0]
+    curves[f"log α = {gate.log_alpha.item():.1f}"] = drawn
+al.plots.lines(
+    noise,
+    curves,
+    xlabel="noise u",
+    ylabel="gate z",
+    alt="A gate against the noise it is drawn with, for three values of log alpha: 0 up"
+    " to a point, then a slope, then 1. The larger log alpha, the earlier it rises.",
+)
+
+# %% [markdown]
 # ### Exercise 4: a gate that learns to close
 #
-# *Difficulty 3 of 5, 10 minutes.* A gate that can only be 0 or 1 has no gradient.
-# The **hard concrete** gate (Louizos et al. 2018) is often exactly 0 or 1, and has one.
-# With noise $u$ between 0 and 1,
+# *Difficulty 3 of 5, 10 minutes.* A gate that can only be 0 or 1 has no gradient. The
+# **hard concrete** gate (Louizos et al. 2018) is often exactly 0 or 1, and has one. It
+# learns $\log\alpha$, which is large for a gate that is mostly open. With noise $u$,
+# drawn uniformly between 0 and 1,
 #
 # $$ s = \sigma\big((\log u - \log(1 - u) + \log\alpha) \,/\, \tfrac23\big), \qquad
 #    z = \mathrm{clip}\big(1.2\, s - 0.1,\; 0,\; 1\big), $$
 #
-# stretched from 0 and 1 to -0.1 and 1.1, then clipped. Return the gates $z$, and the
-# chance $P(z > 0)$ of each, which does not depend on the noise. `log_alpha` has any
-# shape, `noise` and the gates that shape or more axes before it, one draw each. Both
-# results have gradients, also where a gate is very surely open or closed. No loop.
+# so the sigmoid $\sigma$ is stretched from between 0 and 1 to between -0.1 and 1.1, and
+# then clipped. Return two tensors: the gates $z$, and for each $\log\alpha$ the
+# probability $P(z > 0)$ that its gate is open at all, over all $u$. `log_alpha` has any
+# shape, and the probabilities have the same. `noise` holds $u$, in that shape or with
+# more axes in front of it, for several draws, and the gates have the shape of `noise`.
+# Both results must have gradients, and stay right where $\log\alpha$ is very small or
+# very large. No loop.
 
 
 # %% exercise="hard_concrete" points=3
 def hard_concrete(log_alpha, noise):
-    """Gates (of noise's shape), and the chance that each is not 0 (of log_alpha's)."""
+    """Gates (shape of noise), and the probability that each is open (of log_alpha)."""
     ### BEGIN SOLUTION
     temperature, low, high = 2 / 3, -0.1, 1.1
     logistic = noise.log() - (1 - noise).log()
@@ -704,7 +802,7 @@ al.checks.hard_concrete(hard_concrete)
 # where it clips. `torch.sigmoid` copes with large numbers, `exp` does not.
 #
 # ---
-# For the chance: a gate is above 0 where $1.2\, s > 0.1$. So $s$ is larger than a
+# For the probability: a gate is above 0 where $1.2\, s > 0.1$. So $s$ is larger than a
 # number that you know, and $\sigma$ can be undone: $\sigma(x) > p$ where $x > \log p -
 # \log(1 - p)$.
 #
@@ -715,10 +813,10 @@ al.checks.hard_concrete(hard_concrete)
 # %%
 try:
     log_alpha = torch.tensor([-3.0, -1.0, 0.0, 2.0], requires_grad=True)
-    gates, chance = hard_concrete(log_alpha, torch.rand(10_000, 4) * 0.999 + 0.0005)
-    for alpha, column, each in zip(log_alpha, gates.T, chance, strict=True):
+    gates, opened = hard_concrete(log_alpha, torch.rand(10_000, 4) * 0.999 + 0.0005)
+    for alpha, column, formula in zip(log_alpha, gates.T, opened, strict=True):
         open_, one = (column > 0).double().mean(), (column == 1).double().mean()
-        told = f"open {open_:.3f} (formula {each:.3f}), exactly 1 {one:.3f}"
+        told = f"open {open_:.3f} (formula {formula:.3f}), exactly 1 {one:.3f}"
         print(f"log alpha {alpha:4.1f}: {told}")
     gates.mean(0).sum().backward()
     print("gradient of the mean gate:", log_alpha.grad.numpy().round(3))
@@ -726,28 +824,33 @@ except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
 
 # %% [markdown]
-# The sum of these chances is the expected number of open gates, the **L0 norm** with a
-# gradient. It becomes a term of the loss, so that a head stays open only if the task
-# gains more by it than the head is charged:
+# The sum of these probabilities is the expected number of open gates: an **L0 norm**
+# with a gradient. It becomes a term of the loss, so that a head stays open only if the
+# task gains more by it than the price $\lambda$:
 #
 # $$ L = \text{cross-entropy} + \lambda \sum_h P(z_h > 0) . $$
 #
-# ### Three ways to fewer heads, one of which is none
+# ### Three routes to fewer heads, one of them a dead end
 #
-# The translator of lesson 03 has 24 heads. **L0 gates**: weights and gates learn
-# together, and the heads that have closed are cut out. **Removed afterwards**: the head
-# that is missed least goes, again and again, until as many are left; then the rest is
-# trained on. **Weight decay** keeps the weights small (L2). All three are trained on
-# the same pairs, equally often. Which columns will weight decay move?
+# The translator of lesson 03 has heads to spare. **L0 gates**: weights and gates learn
+# together, and the heads whose gates have closed are removed. **Removed afterwards**:
+# the head that the loss misses least goes, again and again, until as few are left; then
+# the rest is trained on. **Weight decay** keeps the weights small (L2). Each way trains
+# on the same pairs, for as many epochs. Which columns of the table will weight decay
+# change?
+
+# %%
+pairs = al.datasets.load("dates").sample(size.pairs // 6, size.sweep_sentences, 20)
+translator = al.load_translator("dates")
 
 
 # %%
 def price_of(one):
-    """What a translator costs for a pair of 15 and 11 tokens, and what it is worth."""
+    """What a translator costs for 15 tokens to 11, and how many dates are right."""
     bill = economics.cost(one, tokens=15, target_tokens=11, measured=False)
-    own = [len(heads) for layers in one.model.active.values() for heads in layers]
+    active = [len(heads) for layers in one.model.active.values() for heads in layers]
     return {
-        "heads": sum(own),
+        "heads": sum(active),
         "parameters": bill.parameters,
         "MFLOPs a pair": round(bill.flops / 1e6, 2),
         "L2 norm": round(bill.l2, 1),
@@ -756,58 +859,58 @@ def price_of(one):
 
 
 # %%
-pairs = al.datasets.load("dates").sample(size.pairs // 6, size.sweep_sentences, 20)
-translator, quick = al.load_translator("dates"), {"epochs": 2, "batch_size": 32}
-gated = economics.close_heads(translator, pairs, 0.03, gate_rate=200.0, **quick)
-cut = economics.keep_heads(translator, pairs.train.sample(60), price_of(gated)["heads"])
+how = {"epochs": 2, "batch_size": 32}
+gated = economics.close_heads(translator, pairs, penalty=0.03, gate_rate=200.0, **how)
+left = price_of(gated)["heads"]
+removed = economics.keep_heads(translator, pairs.train.sample(60), left)
 
 # %%
 models = {
     "whole": translator,
     "L0 gates": gated,
-    "heads removed": cut,
-    "… and trained on": al.translation.fit(cut, pairs, **quick),
-    "weight decay": al.translation.fit(translator, pairs, weight_decay=10.0, **quick),
+    "heads removed": removed,
+    "… and trained on": al.translation.fit(removed, pairs, **how),
+    "weight decay": al.translation.fit(translator, pairs, weight_decay=10.0, **how),
 }
 al.plots.table(pd.DataFrame({name: price_of(one) for name, one in models.items()}).T)
 
 # %% [markdown]
-# Weight decay makes the weights shorter and leaves heads, parameters and operations as
+# Weight decay makes the weights smaller and leaves heads, parameters and operations as
 # they are: a bound on the L2 norm bounds no cost. Gates and removal both cut. Which of
-# the two is more accurate with as many heads depends on how long each is trained; one
-# run of each does not decide it.
+# them is more accurate with as many heads depends on how long each is trained; one run
+# of each does not decide it.
 #
-# Both take heads out of a large model. Whoever trains from nothing can choose the sizes
-# instead: `economics.train_within(splits, budget)` tries some that a budget allows, for
-# a short time each, and trains the best.
+# Both take heads out of a large model. If you train from nothing, you can choose the
+# sizes instead: `economics.train_within(splits, budget)` tries several that a budget
+# allows, for a short time each, and trains the best.
 #
-
-# %% [markdown]
 # ## 10. The loop
 #
-# Choose, limit, optimise, evaluate, adjust, and again. Every search for a cheaper model
-# has this form, whatever is chosen and whatever is paid. Ours fits on a screen:
+# Choose, limit, optimise, evaluate, adjust, repeat. Every search for a cheaper model
+# has this form, whatever is chosen and whatever is paid. Here is the loop of
+# `economics.search`, as it stands in the package. `chooser` holds the market and
+# proposes a plan, `measure` builds the sub-network and asks it the dev sentences,
+# `goes_on` watches the clock, and `study` keeps a record of everything.
 
 # %%
-print(inspect.getsource(economics.loop).split('"""')[2])
+print(inspect.cleandoc(inspect.getsource(economics.loop).split('"""')[2]))
 
 # %% [markdown]
 # ## 11. Who is telling the truth?
 #
 # "The new model is several times as fast", says a report, and its author has sent the
-# raw record of the measurements. (It is made up, by the next cell. The tricks are not.)
+# raw record of the measurements. (The next cell makes it up. The tricks are real.)
 
 # %%
-chance = np.random.default_rng(8)
-rows = []
+true_speedup, noise, rows = 1.2, np.random.default_rng(8), []
 for number in range(13):  # round 0: the first answers of the old model, cold
     for text in range(16):
-        for model, faster in (("old", 1.0), ("new", 1.2)):
+        for model, faster in (("old", 1.0), ("new", true_speedup)):
             threads = 4 if model == "new" and number % 3 == 1 else 1
             if model == "new" and (text < 4 or number > 9):
                 continue  # the long texts, and the hours when the machine was busy
             ms = 3 * (20 - text) / faster * (1 + 0.8 * (number > 9))
-            ms *= (0.5 if threads == 4 else 1) * np.exp(0.1 * chance.normal())
+            ms *= (0.5 if threads == 4 else 1) * np.exp(0.1 * noise.normal())
             ms *= 4 if number == 0 and model == "old" else 1
             rows.append((number, model, f"text {text}", threads, round(ms, 2)))
 
@@ -822,15 +925,21 @@ print(record.sample(5, random_state=0).to_string(index=False))
 # ### Exercise 5: audit a report
 #
 # *Difficulty 3 of 5, 12 minutes.* Compute an honest speed-up from the raw record of a
-# benchmark, a table with the columns `round`, `model` ("old" or "new"), `text`,
-# `threads` and `ms`, a row for each answer. No model reads a text twice in a round.
-# Round 0, if it was recorded, is a warm-up and does not count. All other rows count
-# that have a partner: the other model in the same round, on the same text, with as many
-# threads. Long times count, too. The *ratio* is the median ms of old over that of new,
-# of all pairs. For its interval draw as many pairs as there are, with replacement, a
-# thousand times, from a fixed seed; *low* and *high* are the 2.5 % and 97.5 % quantiles
-# of their ratios of medians. No pair at all is a `ValueError`. The record stays as it
-# is.
+# benchmark. The record is a table with the columns `round`, `model` ("old" or "new"),
+# `text`, `threads` and `ms`, a row for each answer. No model reads a text twice in a
+# round.
+#
+# - Round 0, if it was recorded, is a warm-up and does not count.
+# - All other rows count that have a partner: the other model in the same round, on the
+#   same text, with as many threads. Long times count, too.
+# - The *ratio* is the median `ms` of old divided by the median `ms` of new, each over
+#   all pairs.
+# - For its 95 % interval, draw as many pairs as there are, with replacement, a thousand
+#   times, from a fixed seed. *low* and *high* are the 2.5 % and 97.5 % quantiles of the
+#   thousand ratios of medians.
+# - Where there is no pair at all, raise a `ValueError`.
+#
+# Return ratio, low and high. Do not change the record.
 
 
 # %% exercise="audit" points=3
@@ -859,7 +968,7 @@ al.checks.audit(audit)
 #
 # ---
 # `old.merge(new, on=[...], suffixes=("_old", "_new"))` puts rows side by side that have
-# the same numbers in the columns named, and leaves out the others. Which three columns?
+# the same entries in the columns named, and leaves out the others. Which three columns?
 #
 # ---
 # Draw numbers of *pairs*, `generator.integers(n, size=(1000, n))`, so that the two
@@ -873,26 +982,35 @@ try:
     print(f"audited: {ratio:.2f} times as fast [{low:.2f}, {high:.2f}]")
 except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
+print(f"the record was made with a model {true_speedup} times as fast")
 
 # %% [markdown]
-# ## 12. A budget for a phone
+# Does the interval hold the truth? The report used five tricks. It counted the cold
+# first round of the old model; it gave the new one four threads in every third round;
+# it spared the new one the longest texts, and the rounds on a busy machine; and it
+# divided the *mean* of one by the *best* of the other.
+#
+# ## 12. The limits of a phone
 #
 # ### Exercise 6: a budget for a phone
 #
-# *Difficulty 2 of 5, 7 minutes.* Return the `al.economics.Budget` of a model for the
-# dictionary `phone`. An entry that is missing limits nothing, or is the number in
-# brackets.
+# *Difficulty 2 of 5, 7 minutes.* Turn what is known of a phone, the dictionary `phone`,
+# into an `al.economics.Budget` for the model in an app. An entry that is missing limits
+# nothing, or has the value in brackets.
 #
-# - `megabytes`: the app may weigh `app_megabytes`, the rest of it weighs
-#   `other_megabytes` (0). A weight takes `bytes_per_weight` (4) there; a Budget counts
-#   4.
-# - `latency_ms`: an answer may take `ms_per_answer`, of which `ms_elsewhere` (0) go
-#   elsewhere. 1 ms here takes `slower` (1) ms there; a Budget counts ms here.
-# - `flops`: `gflops_per_charge`, $10^9$ each, are for `answers_per_charge` answers.
-# - `tokens` (32): the smallest of `lengths`, a list, that 95 % or more do not exceed.
+# - `megabytes`: the app may take `app_megabytes`, of which `other_megabytes` (0) are
+#   not the model. There a weight takes `bytes_per_weight` (4) bytes; a Budget counts 4.
+# - `latency_ms`: an answer may take `ms_per_answer`, of which `ms_elsewhere` (0) are
+#   not the model. What takes 1 ms here takes `slower` (1) ms there; a Budget counts
+#   milliseconds here.
+# - `flops`: one battery charge pays for `gflops_per_charge` times $10^9$ operations,
+#   and has to last for `answers_per_charge` answers.
+# - `tokens` (32): the smallest length in the list `lengths` that at least 95 % of them
+#   do not exceed.
 #
-# Where nothing is left for a model, or nothing is limited, raise a `ValueError` or an
-# `AttnlabError`; a Budget refuses limits of 0 or less, or no limit, by itself.
+# Where nothing is left for the model, or nothing is limited, an error is due: a
+# `ValueError`, or the `AttnlabError` that a Budget raises by itself for limits of 0 or
+# less, and for no limit at all.
 
 
 # %% exercise="phone_budget" points=2
@@ -949,13 +1067,12 @@ except Exception as problem:  # whatever your answer does, the lesson goes on
 # %% [markdown]
 # ## What you have seen
 #
-# - A model has several prices. Parameters, operations and milliseconds are paid by
+# - A model has several prices. Parameters, operations and milliseconds are spent on
 #   different parts, and none stands in for another.
-# - Maximise one quantity and limit the others. A penalty on the length of weights
-#   limits no cost.
-# - Whoever chooses needs chance beside him: random parts at the same price.
-# - The frontier has doubt. A model is worth its price if the *difference* holds.
-# - Measure time on the machine that will pay it, and check every prediction.
+# - Maximise one quantity and limit the others. A penalty on the L2 norm limits no cost.
+# - Compare every choice with chance: random parts at the same price.
+# - A frontier is uncertain. A model is worth its price if the *difference* holds.
+# - Measure time on the machine that will do the work, and check every prediction.
 #
 # Further reading: Kwon et al. 2022, *A Fast Post-Training Pruning Framework for
 # Transformers*; Louizos et al. 2018, *Learning Sparse Neural Networks through L0
