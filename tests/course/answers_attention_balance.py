@@ -1,5 +1,6 @@
 """Answers to lesson 07: right ones in several styles, and wrong ones, with what is said to them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -52,6 +53,15 @@ def evenness_by_nan(weights, mask):
     """What does not count becomes NaN, and is left out of the means."""
     share = torch.special.xlogy(weights, weights).sum(-1).neg() / mask.sum(-1).log()[:, None, None]
     return share.masked_fill(~mask[:, None], math.nan).nanmean(-1).nanmean(0)
+
+
+def evenness_by_distance_from_uniform(weights, mask):
+    """1 minus the divergence from uniform weights, as a share of the largest."""
+    keys = mask.sum(-1).double()
+    uniform = (mask / keys[:, None])[:, None, None].clamp_min(1e-30)
+    far = (torch.xlogy(weights, weights) - torch.xlogy(weights, uniform)).sum(-1)
+    share = (1 - far / keys.log()[:, None, None]).masked_fill(~mask[:, None], 0)
+    return (share.sum(-1) / keys[:, None])[keys > 1].mean(0)
 
 
 def real_queries(share, mask):
@@ -107,6 +117,31 @@ def words_in_loops(weights, special):
     return result
 
 
+def words_by_softmax(weights, special):
+    """Logarithms of weights are scores; where all are -inf there is NaN, which becomes 0."""
+    scores = weights.log().masked_fill(special | special[:, None], -math.inf)
+    words = torch.arange(len(special))[~special]
+    return scores.softmax(-1).nan_to_num(0).index_select(1, words).index_select(2, words)
+
+
+def words_by_a_matrix(weights, special):
+    pick = torch.eye(len(special), dtype=torch.double)[~special]
+    inner = pick @ weights.double() @ pick.T
+    return (inner / inner.sum(-1, keepdim=True)).nan_to_num(0).tolist()
+
+
+def both_ends_for_special(weights, special):
+    special = special.clone()
+    special[[0, -1]] = True
+    return words_by_masks(weights, special)
+
+
+def by_what_is_not_special(weights, special):
+    """Right on paper; what is left of 1 is lost in rounding."""
+    left = 1 - weights[:, ~special][:, :, special].sum(-1, keepdim=True)
+    return torch.where(left > 0, among_words(weights, special) / left, 0.0)
+
+
 def among_words(weights, special):
     return weights[:, ~special][:, :, ~special]
 
@@ -157,6 +192,24 @@ def js_in_a_loop(p, q):
         m = (one + other) / 2
         total += sum(x / 2 * math.log2(x / m) for x in (one, other) if x > 0)
     return total
+
+
+def js_with_nan_for_nothing(p, q):
+    m = (p + q) / 2
+    return ((p * (p / m).log2()).nan_to_num(0) + (q * (q / m).log2()).nan_to_num(0)).sum(-1) / 2
+
+
+def js_by_shares_of_a_key(p, q):
+    """Of each key, the bits by which its share of p tells who drew it."""
+    both = p + q
+    share = torch.where(both > 0, p / both, 0.5)
+    bits = (torch.special.entr(share) + torch.special.entr(1 - share)) / math.log(2)
+    return (both / 2 * (1 - bits)).sum(-1)
+
+
+def js_of_shared_keys(p, q):
+    shared = (p > 0) & (q > 0)
+    return js_by_parts(torch.where(shared, p, 0.0), torch.where(shared, q, 0.0))
 
 
 def js_without_care(p, q):
@@ -262,6 +315,28 @@ def guarded_by_sorting(start, candidates, score):
     return kept, torch.tensor(score(kept, "test"), dtype=torch.double).item()
 
 
+def guarded_by_pandas(start, candidates, score):
+    best = pd.Series({one: score(one, "tune") for one in candidates}).idxmax()
+    guard = pd.Series({one: score(one, "guard") for one in (start, best)})
+    kept = guard.idxmax()
+    return kept, np.float64(score(kept, "test"))
+
+
+def start_takes_part(start, candidates, score):
+    best = max([*candidates, start], key=lambda one: score(one, "tune"))
+    kept = best if best != start and score(best, "guard") > score(start, "guard") else start
+    return kept, score(kept, "test")
+
+
+def all_but_the_last(start, candidates, score):
+    return guarded_by_max(start, candidates[:-1], score)
+
+
+def rounded_figure(start, candidates, score):
+    kept, figure = guarded_by_max(start, candidates, score)
+    return kept, round(figure, 2)
+
+
 def next_that_passes(start, candidates, score):
     for one in sorted(candidates, key=lambda one: -score(one, "tune")):
         if score(one, "guard") > score(start, "guard"):
@@ -311,6 +386,39 @@ def tuned_by_recursion(start, propose, compare, rounds, refused=0):
     return tuned_by_recursion(start, propose, compare, rounds - 1, refused + 1)
 
 
+def tuned_by_a_generator(start, propose, compare, rounds):
+    """Each round with its outcome, until two in a row are refusals."""
+
+    def made():
+        kept = start
+        while True:
+            new = propose(kept)
+            better = compare(kept, new)[1] > 0
+            kept = torch.where(torch.tensor(better), new, kept)
+            yield kept, better
+
+    result, before = start, True
+    for kept, better in itertools.islice(made(), rounds):
+        result = kept
+        if not (better or before):
+            break
+        before = better
+    return result
+
+
+def one_refusal_more(start, propose, compare, rounds):
+    kept, refused = start, 0
+    for _ in range(rounds):
+        new = propose(kept)
+        if compare(kept, new)[1] > 0:
+            kept, refused = new, 0
+        elif refused == 2:
+            break
+        else:
+            refused += 1
+    return kept
+
+
 def proposed_again(start, propose, compare, rounds):
     kept = start
     for _ in range(rounds):
@@ -347,9 +455,25 @@ RIGHT = {
         evenness_text_by_text,
         evenness_row_by_row,
         evenness_by_nan,
+        evenness_by_distance_from_uniform,
     ],
-    "without_special": [words_by_masks, words_by_places, words_by_numpy, words_in_loops],
-    "js_divergence": [js_by_parts, js_by_entropies, js_by_scipy, js_by_torchs_kl, js_in_a_loop],
+    "without_special": [
+        words_by_masks,
+        words_by_places,
+        words_by_numpy,
+        words_in_loops,
+        words_by_softmax,
+        words_by_a_matrix,
+    ],
+    "js_divergence": [
+        js_by_parts,
+        js_by_entropies,
+        js_by_scipy,
+        js_by_torchs_kl,
+        js_in_a_loop,
+        js_with_nan_for_nothing,
+        js_by_shares_of_a_key,
+    ],
     "robust_outliers": [
         outliers_by_numpy,
         outliers_by_pandas,
@@ -357,8 +481,13 @@ RIGHT = {
         outliers_in_a_loop,
         outliers_by_torch,
     ],
-    "guarded_choice": [guarded_by_max, guarded_by_a_loop, guarded_by_sorting],
-    "tune_rounds": [tuned_in_a_loop, tuned_with_a_history, tuned_by_recursion],
+    "guarded_choice": [guarded_by_max, guarded_by_a_loop, guarded_by_sorting, guarded_by_pandas],
+    "tune_rounds": [
+        tuned_in_a_loop,
+        tuned_with_a_history,
+        tuned_by_recursion,
+        tuned_by_a_generator,
+    ],
 }
 
 # wrong answers that know nothing of the checks, and words of what they are told; the mistakes that
@@ -374,16 +503,20 @@ WRONG = {
             "Padding is counted as keys, and its rows",
         ),
         (evenness_with_a_mean_over_texts, "0 / 0 is no number"),
+        (lambda weights, mask: evenness_at_once(weights, ~mask), "mask turned round"),
     ],
     "without_special": [
         (lambda w, s: w[:, ~s, ~s], "the diagonal"),
         (lambda w, s: words_by_masks(w, s).mean(0), "one map only"),
         (zeroed_in_place, "in place"),
+        (both_ends_for_special, "first token is a word|Expected shape"),
+        (by_what_is_not_special, "1 minus the rest"),
     ],
     "js_divergence": [
         (lambda p, q: distance.jensenshannon(p, q, axis=-1), "root of the divergence in nats"),
         (js_without_care, "there is NaN"),
         (js_rounded_up, "everything in common"),
+        (js_of_shared_keys, "Right without zeros, wrong with them"),
     ],
     "robust_outliers": [
         (by_torchs_median, "lower of the two in the middle"),
@@ -394,6 +527,9 @@ WRONG = {
     "guarded_choice": [
         (next_that_passes, "kept another that does"),
         (guard_for_all, "guard was asked for 11 settings"),
+        (start_takes_part, "start is ahead of all candidates on tune"),
+        (rounded_figure, "not its figure"),
+        (all_but_the_last, "Where the last is best"),
         (lambda *given: guarded_by_max(*given)[0], "two things are asked for"),
         (
             lambda start, candidates, score: guarded_by_max(
@@ -404,6 +540,7 @@ WRONG = {
     ],
     "tune_rounds": [
         (proposed_again, "propose is asked once more"),
+        (one_refusal_more, "after three refusals in a row"),
         (copied_into_the_start, "in place"),
         (until_something_is_better, "there is no end"),
         (never_ends, "did not end"),

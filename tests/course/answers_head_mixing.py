@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import stats
 from torch.nn import functional as F
@@ -32,6 +33,52 @@ def mixed_by_torchs_attention(query, key, value, weight, bias, scale, temperatur
     query, value = query / temperature[:, None, None], value * scale[:, None, None]
     context = F.scaled_dot_product_attention(query, key, value)
     return F.linear(context.transpose(1, 2).flatten(2), weight, bias)
+
+
+def mixed_by_vmap(query, key, value, weight, bias, scale, temperature):
+    def head(query, key, value, columns, scale, temperature):
+        weights = (query @ key.mT / query.shape[-1] ** 0.5 / temperature).softmax(-1)
+        return weights @ (scale * value) @ columns
+
+    columns = torch.stack(weight.T.split(query.shape[-1]))  # (H, D, E)
+    return (
+        torch.vmap(head, (1, 1, 1, 0, 0, 0))(query, key, value, columns, scale, temperature).sum(0)
+        + bias
+    )
+
+
+def mixed_by_logarithms(query, key, value, weight, bias, scale, temperature):
+    """The scale in the projection; double precision."""
+    heads, width = query.shape[1], query.shape[-1]
+    scores = query.double() @ key.double().mT / width**0.5 / temperature[:, None, None]
+    weights = (scores - scores.logsumexp(-1, keepdim=True)).exp()
+    columns = weight.unflatten(1, (heads, width)).permute(1, 2, 0) * scale[:, None, None]
+    return (weights @ value.double() @ columns.double()).sum(1) + bias
+
+
+def width_typed_in(*layer):
+    query, *rest, temperature = layer
+    return mixed_head_by_head(query, *rest, temperature * 2 / query.shape[-1] ** 0.5)
+
+
+def loses_a_single_text(*layer):
+    return mixed_head_by_head(*layer).squeeze(0)
+
+
+def temperatures_up_to_ten(*layer):
+    return mixed_head_by_head(*layer[:-1], layer[-1].clamp(max=10))
+
+
+def scale_by_its_logarithm(query, key, value, weight, bias, scale, temperature):
+    """Right, but at a scale of 0 its gradient is NaN."""
+    scores = query @ key.mT / query.shape[-1] ** 0.5 / temperature[:, None, None]
+    weights = (scores.log_softmax(-1) + scale.log()[:, None, None]).exp()
+    return F.linear((weights @ value).transpose(1, 2).flatten(2), weight, bias)
+
+
+def added_to_the_bias(query, key, value, weight, bias, scale, temperature):
+    bias += mixed_head_by_head(query, key, value, weight, 0 * bias, scale, temperature)
+    return bias
 
 
 def mixed_without_changing_places(query, key, value, weight, bias, scale, temperature):
@@ -101,6 +148,25 @@ def ablated_by_attention(context, value, real, mean, head, how):
             [uniform[:, h] if h == head else context[:, h] for h in range(context.shape[1])], 1
         )
     return ablated_by_where(context, value, real, mean, head, how)
+
+
+def ablated_by_index_copy(context, value, real, mean, head, how):
+    """NaN where nothing is read; all padding is left at 0."""
+    if how == "uniform":
+        seen = value[:, head].masked_fill(~real[..., None], math.nan)
+        new = seen.nanmean(1, keepdim=True).expand_as(seen)
+    else:
+        new = (mean[head] if how == "mean" else 0 * mean[head]).expand_as(context[:, head])
+    return context.index_copy(1, torch.tensor([head]), new[:, None]) * real[:, None, :, None]
+
+
+def as_many_as_the_first(context, value, real, mean, head, how):
+    if how != "uniform":
+        return ablated_by_where(context, value, real, mean, head, how)
+    context = context.clone()
+    total = (value[:, head] * real[..., None]).sum(1, keepdim=True)
+    context[:, head] = total / real[0].sum()
+    return context
 
 
 def in_place(context, value, real, mean, head, how):
@@ -224,6 +290,36 @@ def bootstrap_by_choice_and_torch(before, after, draws, generator):
     return torch.quantile(means, 0.025), torch.quantile(means, 0.975)
 
 
+def bootstrap_by_scipy(before, after, draws, generator):
+    """What another library gives."""
+    found = stats.bootstrap(
+        (before, after),
+        lambda before, after, axis=-1: (after - before).mean(axis),
+        n_resamples=draws,
+        paired=True,
+        method="percentile",
+        rng=generator,
+    )
+    return found.confidence_interval
+
+
+def never_the_first(before, after, draws, generator):
+    n = len(before)
+    drawn = (after - before)[generator.integers(1, n, (draws, n))]
+    return np.quantile(drawn.mean(1), [0.025, 0.975])
+
+
+def one_number_too_many(before, after, draws, generator):
+    """The last sentence stands for two of the numbers that are drawn."""
+    n = len(before)
+    places = generator.integers(0, n, (draws, n), endpoint=True)
+    return np.quantile((after - before)[np.minimum(places, n - 1)].mean(1), [0.025, 0.975])
+
+
+def rounded(*given):
+    return np.round(bootstrap_at_once(*given), 4)
+
+
 def drawn_apart(before, after, draws, generator):
     n = len(before)
     first, second = (generator.choice(one, (draws, n)).mean(1) for one in (before, after))
@@ -275,6 +371,25 @@ def adjusted_by_torch(p_values):
 def adjusted_by_scipy(p_values):
     """What another library gives: an oracle for our own reference."""
     return stats.false_discovery_control(p_values)
+
+
+def adjusted_by_pandas(p_values):
+    falling = pd.Series(p_values).sort_values(ascending=False)
+    ranks = np.arange(len(falling), 0, -1)
+    return (falling * len(falling) / ranks).cummin().sort_index().to_numpy()
+
+
+def without_repetitions(p_values):
+    distinct, places = np.unique(p_values, return_inverse=True)
+    return adjusted_at_once(distinct)[places]
+
+
+def hochberg(p_values):
+    order = np.argsort(p_values)[::-1]
+    result = np.empty(len(p_values))
+    steps = np.arange(1, len(p_values) + 1)
+    result[order] = np.minimum.accumulate(np.minimum(p_values[order] * steps, 1))
+    return result
 
 
 def yekutieli(p_values):
@@ -345,8 +460,20 @@ def never_ends(*arguments):
 
 
 RIGHT = {
-    "mix_heads": [mixed_head_by_head, mixed_by_einsum, mixed_by_torchs_attention],
-    "ablate": [ablated_in_a_copy, ablated_by_where, ablated_by_joining, ablated_by_attention],
+    "mix_heads": [
+        mixed_head_by_head,
+        mixed_by_einsum,
+        mixed_by_torchs_attention,
+        mixed_by_vmap,
+        mixed_by_logarithms,
+    ],
+    "ablate": [
+        ablated_in_a_copy,
+        ablated_by_where,
+        ablated_by_joining,
+        ablated_by_attention,
+        ablated_by_index_copy,
+    ],
     "head_importance": [
         importance_by_grad,
         importance_by_backward,
@@ -358,12 +485,14 @@ RIGHT = {
         bootstrap_in_a_loop,
         bootstrap_by_counts,
         bootstrap_by_choice_and_torch,
+        bootstrap_by_scipy,
     ],
     "adjust_for_many": [
         adjusted_at_once,
         adjusted_in_a_loop,
         adjusted_by_torch,
         adjusted_by_scipy,
+        adjusted_by_pandas,
     ],
     "rollout": [rollout_by_a_loop, rollout_by_a_chain, rollout_by_einsum],
 }
@@ -376,6 +505,11 @@ WRONG = {
         (scaled_along_the_width, "RuntimeError"),
         (nan_when_all_is_silent, "NaN in the output"),
         (knobs_as_plain_numbers, "gets no gradient"),
+        (width_typed_in, "(?s)twelve of width 3.*typed in"),
+        (loses_a_single_text, "(?s)single text.*Expected shape"),
+        (temperatures_up_to_ten, "high temperatures"),
+        (scale_by_its_logarithm, "a gradient is NaN"),
+        (added_to_the_bias, r"x = x \+"),
     ],
     "ablate": [
         (
@@ -385,6 +519,7 @@ WRONG = {
         (in_place, "in place"),
         (all_heads, "All heads have uniform weights"),
         (squeezed, "(?s)single text.*Expected shape"),
+        (as_many_as_the_first, "'uniform' the result is wrong"),
         (lambda *given: ablated_by_where(*given).numpy(), "numpy"),
     ],
     "head_importance": [
@@ -398,6 +533,9 @@ WRONG = {
         (drawn_apart, "resampled apart"),
         (generator_of_its_own, "With another generator"),
         (always_ten_thousand, "With draws = 1"),
+        (never_the_first, "ends at 0 where it is the first"),
+        (one_number_too_many, "ends at 0.667 where it is the first"),
+        (rounded, "0.0001 times as large"),
         (per_cent_as_shares, "ValueError"),
         (lambda *given: float(np.ptp(bootstrap_at_once(*given))), "One number came back"),
         (
@@ -415,6 +553,8 @@ WRONG = {
     ],
     "adjust_for_many": [
         (yekutieli, "Yekutieli"),
+        (hochberg, "Hochberg's adjustment"),
+        (without_repetitions, "counted as one"),
         (with_ranks_of_ties("average"), "mean of their ranks"),
         (sorted_in_place, "changes an array"),
         (significance.benjamini_hochberg, "ready-made benjamini_hochberg"),

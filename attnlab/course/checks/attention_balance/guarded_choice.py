@@ -79,6 +79,18 @@ class Choice(Call):
         tune = dict.fromkeys(self.table["tune"], 0.0)
         return Choice(self.start, self.candidates, {**self.table, "tune": tune, "guard": guard})
 
+    def with_the_start_ahead(self) -> "Choice":
+        """On tune the start is better than all candidates, by a little."""
+        tune = {**self.table["tune"], self.start: self.table["tune"][self.best] + 0.001}
+        return Choice(self.start, self.candidates, {**self.table, "tune": tune})
+
+    def with_the_last_best(self) -> "Choice":
+        """On tune and on guard the last candidate is ahead of all others."""
+        table, last = dict(self.table), self.candidates[-1]
+        for part in ("tune", "guard"):
+            table[part] = {**table[part], last: 1.0}
+        return Choice(self.start, self.candidates, table)
+
     def barely(self) -> "Choice":
         """The best is better on guard by next to nothing."""
         guard = {**self.table["guard"], self.best: self.table["guard"][self.start] + 1e-6}
@@ -117,7 +129,7 @@ def check(answer: Answer, draw: Draw) -> Held:
 
     otherwise = (
         "What is kept is right, but not its figure.\n"
-        "Its test accuracy is {figure:.3f}; you return {found_figure:.3f}. Whose is it?"
+        "Its test accuracy is {figure:.4f}; you return {found_figure:.4f}. Whose is it?"
     )
     both.on(lambda: call, otherwise, facts=_facts)
     yield "its own figure on test"
@@ -170,13 +182,22 @@ def check(answer: Answer, draw: Draw) -> Held:
         facts=_facts,
     )
     yield "equal on guard: the start; equal on tune: the first"
+    ahead = call.with_the_start_ahead()
+    kept.on(
+        lambda: ahead,
+        "The start is ahead of all candidates on tune, but guard prefers {right!r} to it; you kept "
+        "{found!r}.\nOn which part are candidate and start compared?",
+        facts=_facts,
+    )
+    yield "whatever the start has on tune"
     for name, changed in (
         ("tune has 0 for all", call.with_zeros()),
         ("guard sees little", call.barely()),
+        ("the last is best", call.with_the_last_best()),
     ):
         with where(f"Where {name}:"):
             kept.on(partial(_same, changed), "You kept {found!r}, not {right!r}.", facts=_facts)
-    yield "figures of 0, and the smallest gain on guard"
+    yield "figures of 0, the smallest gain on guard, and the last candidate"
 
 
 def reference(start: Settings, candidates: Candidates, score: Score) -> Any:
@@ -202,10 +223,11 @@ def _telling(draw: Draw, passes: bool) -> Choice:
             accuracies = [round(0.75 + number / 1000, 3) for number in drawn]
             table[part] = dict(zip(candidates, accuracies, strict=True)) | {start: 0.7}
         tune, guard, test = (table[part] for part in PARTS)
+        table["test"] = test = {settings: figure + 0.0004 for settings, figure in test.items()}
         best = max(candidates, key=tune.__getitem__)
         step = draw.whole(3, 20) / 1000 * (1 if passes else -1)
         tune[start], guard[start] = round(guard[best] + step, 3), round(guard[best] - step, 3)
-        test[start] = round(0.75 + draw.whole(0, 140) / 1000, 3)
+        test[start] = round(0.75 + draw.whole(0, 140) / 1000, 3) + 0.0004
         kept, other = (best, start) if passes else (start, best)
         figures = [tune[kept], guard[kept], test[kept], test[other], max(test.values())]
         call = Choice(start, candidates, table)

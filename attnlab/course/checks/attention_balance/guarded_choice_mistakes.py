@@ -85,6 +85,17 @@ def _unguarded(choose: Callable[[Candidates, Score], Settings]) -> Callable[...,
     return _guarding(choose, agrees=lambda best, start, score: True)
 
 
+def _start_competes(start: Settings, candidates: Candidates, score: Score) -> Any:
+    best = _best_on_tune([*candidates, start], score)
+    kept = best if best == start or _better_on_guard(best, start, score) else start
+    return kept, score(kept, "test")
+
+
+def _better_on_both(best: Settings, start: Settings, score: Score) -> bool:
+    gain = score(best, "tune") >= score(start, "tune")
+    return gain and _better_on_guard(best, start, score)
+
+
 def _asked_in_vain(best: Settings, start: Settings, score: Score) -> bool:
     return score(best, "guard") > 0 <= score(start, "guard")
 
@@ -252,6 +263,14 @@ MISTAKES = [
         _guarding(lambda candidates, score: _best_on_tune(candidates[::-1], score)),
         "{equal} are equally good on tune; you kept {found!r}, and the first is asked for.\n"
         "Is there a >= for >, or do you sort and take the last?",
+    ),
+    *(
+        Mistake(
+            answer,
+            "The start is ahead of all candidates on tune, and you kept it, though guard prefers "
+            "the best of them.\nOn which part are candidate and start compared?",
+        )
+        for answer in (_start_competes, _guarding(agrees=_better_on_both))
     ),
     Mistake(_unguarded(_best_on_tune), NEVER_ASKED, compared=False),
     Mistake(_next_that_passes, ANOTHER_PASSES, compared=False),

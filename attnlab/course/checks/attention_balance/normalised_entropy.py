@@ -64,9 +64,9 @@ def check(answer: Answer, draw: Draw) -> Held:
     yield "however small the weights"
 
     compared.on(
-        texts(4, 1, 5),
-        "With a text of a single token the result is wrong.\n"
-        "Is it left out, and out of the number of texts?",
+        texts(4, 1, 5, 1),
+        "With texts of a single token the result is wrong.\n"
+        "Are they left out, and out of the number of texts?",
         facts=_facts,
     )
     yield "a text of a single token is left out"
@@ -187,6 +187,12 @@ WHEN = "Short texts have another largest value than long ones: when must you div
 HOW_MANY_KEYS = "At how many keys can a query of a text look?"
 
 ONE_TEXT = [  # mistakes that give a wrong result without padding, too
+    Mistake(
+        lambda weights, mask: _spreading()(weights, ~mask),
+        "There is NaN, though nothing is padded: of no token nothing is left to be a mean of.\n"
+        "Is the mask turned round? It is True at real tokens.",
+        alike=not_finite,
+    ),
     Mistake(
         _spreading(most=_one),
         f"That is the entropy in nats, as it is: in a longer text it can be larger.\n{LARGEST}",

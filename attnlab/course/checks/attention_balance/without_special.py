@@ -36,6 +36,14 @@ def check(answer: Answer, draw: Draw) -> Held:
         special = torch.tensor([True, False, False, True, False, False, True, True])
         return Call(draw.weights(3, 8, 8), special.roll(draw.whole(0, 1)))
 
+    def anywhere() -> Call:
+        """The first token is a word, or the last."""
+        special = torch.tensor([True, True, False, True, False, False, False])
+        return Call(draw.weights(3, 7, 7), special if draw.whole(0, 1) else special.flip(0))
+
+    def nowhere() -> Call:
+        return Call(draw.weights(3, 5, 5), torch.zeros(5, dtype=torch.bool))
+
     def a_faint_row() -> Call:
         weights, inside = draw.weights(3, 6, 6), LEFT * draw.weights(3, 4)
         first, last = torch.full((3, 1), 0.5), torch.full((3, 1), 0.5 - LEFT)
@@ -43,8 +51,11 @@ def check(answer: Answer, draw: Draw) -> Held:
         return Call(weights, _ends(6))
 
     def a_fainter_row() -> Call:
+        """What words lose the last token gets, so that all rows still sum to 1."""
         weights, special = a_faint_row().arguments
-        return Call(weights * torch.where(special, 1.0, 1e-6), special)
+        weights = weights * torch.where(special, 1.0, 1e-6)
+        weights[..., -1] = 1 - weights[..., :-1].sum(-1)
+        return Call(weights, special)
 
     def an_empty_row() -> Call:
         weights = draw.weights(3, 6, 6)
@@ -65,6 +76,17 @@ def check(answer: Answer, draw: Draw) -> Held:
             "wherever the special tokens are",
         ),
         (
+            anywhere,
+            "Where the first token is a word, or the last, the weights are wrong.\n"
+            "Do you pick the words by `special`, and by nothing else?",
+            "words at either end",
+        ),
+        (
+            nowhere,
+            "Where no token is special the weights are wrong.\nWhat changes then?",
+            "texts without special tokens",
+        ),
+        (
             a_faint_row,
             f"{FAINT_ROW}\nBy what is it divided?",
             "a row that looks at words only faintly sums to 1, too",
@@ -72,7 +94,8 @@ def check(answer: Answer, draw: Draw) -> Held:
         (
             a_fainter_row,
             "Where next to nothing, but not 0, is left for words, the rows do not sum to 1.\n"
-            "Is something added to the sum, or a small sum taken for 0?",
+            "Is something added to the sum, a small sum taken for 0, or the sum found as 1 minus "
+            "the rest, which rounding eats?",
             "however little is left",
         ),
         (

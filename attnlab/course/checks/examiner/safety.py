@@ -68,6 +68,11 @@ HINTS = (  # words of an exception, and a question about what is likely behind i
         "the wrong place?",
     ),
     (
+        "doesn't match the broadcast shape",
+        "`+=` writes into the tensor at its left, which keeps its shape and is changed wherever "
+        "else it is used. Does x = x + ... do?",
+    ),
+    (
         "could not be broadcast",
         "Axes are paired from the last one backwards; paired ones are equally long, or one of "
         "them is 1. Is an axis of length 1 missing (keepdims=True, [:, None])?",

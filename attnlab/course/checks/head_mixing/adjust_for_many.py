@@ -53,7 +53,7 @@ def check(answer: Answer, draw: Draw) -> Held:
 
     def ties() -> ArrayCall:
         low, high = 0.01 * (1 + _uniform(draw, 1)[0]), 0.5 + 0.4 * _uniform(draw, 1)[0]
-        return ArrayCall(np.array([high, low, 0.0, low, high, low]))
+        return ArrayCall(np.array([high, low, 0.0, low, high, low, 0.0]))
 
     def many() -> ArrayCall:
         """From 1e-12 to 1, some of them equal."""
@@ -200,6 +200,17 @@ def _with_ranks_of_ties(share: float) -> Callable[[Values], Values]:
     return answer
 
 
+def _equals_as_one(many: Callable[[Values], int]) -> Callable[[Values], Values]:
+    """Equal values share a rank, and the next has the rank after it."""
+
+    def answer(p_values: Values) -> Values:
+        distinct, where_it_is = np.unique(p_values, return_inverse=True)
+        raw = distinct * many(p_values) / np.arange(1, len(distinct) + 1)
+        return _minimum_from_the_largest(raw)[where_it_is]
+
+    return answer
+
+
 def _sorted_in_place(p_values: Values) -> Values:
     right = _right(p_values)
     p_values.sort()
@@ -271,6 +282,11 @@ MISTAKES = [
         "against a single false find.\nWhat is divided by the rank?",
     ),
     Mistake(
+        _adjusting(adjust=lambda p, count, rank: p * (count + 1 - rank)),
+        "Each p-value is multiplied by the number of those from it on, and the minimum is taken. "
+        "That is Hochberg's adjustment, against a single false find.\nWhat is divided by the rank?",
+    ),
+    Mistake(
         lambda p_values: p_values.copy(),
         "Nothing is adjusted.\nHow many values were looked at?",
     ),
@@ -315,6 +331,14 @@ MISTAKES = [
         _with_ranks_of_ties(0),
         "Equal p-values have the lowest of their ranks.\n"
         "How many p-values are as small as each of them, or smaller?",
+    ),
+    *(
+        Mistake(
+            _equals_as_one(many),
+            "Equal p-values are counted as one.\n"
+            "How many p-values are as small as each of them, or smaller?",
+        )
+        for many in (len, lambda p_values: len(np.unique(p_values)))
     ),
     Mistake(lambda p_values: _right(p_values) < 0.05, DECISIONS, compared=False),
     Mistake(_sorted_in_place, CHANGES_ARRAY, compared=False),

@@ -20,6 +20,7 @@ from attnlab.course.checks.examiner import (
     Mistake,
     a_tensor,
     same_shape,
+    where,
 )
 
 Knob = Callable[[Tensor, Tensor], Tensor]  # of scale and temperature, (H,)
@@ -32,6 +33,9 @@ def check(answer: Answer, draw: Draw) -> Held:
 
     def layer(heads: int, scale: bool = False, temperature: bool = False) -> Callable[[], Call]:
         return lambda: Call(*_layer(draw, heads, scale, temperature))
+
+    def another_size() -> Call:
+        return Call(*_layer(draw, 12, scale=True, temperature=True, sizes=(1, 7, 3, 8)))
 
     compared.on(
         layer(heads=1),
@@ -72,15 +76,22 @@ def check(answer: Answer, draw: Draw) -> Held:
         "Each knob is right by itself; with both the output is wrong.\nWhere do they meet?",
         facts=_facts,
     )
-    compared.on(
-        layer(heads=12, scale=True, temperature=True),
-        "Right for three heads, wrong for twelve.\nIs their number typed in?",
-    )
+    with where("Right for three heads of width 4, wrong for twelve of width 3 in a single text:"):
+        compared.on(
+            another_size,
+            "the numbers differ.\nIs a number of heads or a width typed in?",
+        )
     *rest, scale, temperature = _layer(draw, 3, True, True)
-    compared.on(
-        lambda: Call(*rest, scale, temperature / 20),
-        "With low temperatures the output is wrong.\nAre they limited, or is something added?",
-    )
+    for extreme, louder, hotter in (
+        ("low temperatures", 1, 1 / 60),
+        ("high temperatures", 1, 20),
+        ("large scales", 20, 1),
+    ):
+        call = Call(*rest, louder * scale, hotter * temperature)
+        compared.on(
+            functools.partial(_same, call),
+            f"With {extreme} the output is wrong.\nAre they limited, or is something added?",
+        )
     compared.on(
         lambda: Call(*rest, torch.zeros(3), temperature),
         "With all heads at scale 0 only the bias should be left.\n"
@@ -88,7 +99,9 @@ def check(answer: Answer, draw: Draw) -> Held:
         facts=_facts,
     )
     answer.gradients(reference, *rest, scale, temperature)
-    yield "both together, with gradients to each knob"
+    one_silent = scale * (torch.arange(3) > 0)
+    answer.gradients(reference, *rest, one_silent, temperature)
+    yield "both together, with gradients to each knob, also to that of a silent head"
 
 
 def reference(
@@ -108,9 +121,15 @@ def reference(
     return output + bias
 
 
-def _layer(draw: Draw, heads: int, scale: bool, temperature: bool) -> Layer:
+def _layer(
+    draw: Draw,
+    heads: int,
+    scale: bool,
+    temperature: bool,
+    sizes: tuple[int, int, int, int] = (2, 6, 4, 5),
+) -> Layer:
     """What mix_heads gets, in its order; all sizes differ, and a knob that is off is at 1."""
-    batch, tokens, width, out = 2, 6, 4, 5
+    batch, tokens, width, out = sizes
     scales, temperatures = draw.normal(2, heads).mul(0.7).exp()
     query, key, value = draw.normal(3, batch, heads, tokens, width)
     return (
@@ -122,6 +141,10 @@ def _layer(draw: Draw, heads: int, scale: bool, temperature: bool) -> Layer:
         scales if scale else torch.ones(heads),
         temperatures if temperature else torch.ones(heads),
     )
+
+
+def _same(call: Call) -> Call:
+    return call
 
 
 def _read(result: Any, right: Tensor) -> Tensor:

@@ -53,6 +53,16 @@ RESAMPLE_SIZE = (
     "Resampling two sentences with the changes 0 and 1 gives the means {means}; it should be 0, "
     "0.5 and 1.\nHow many sentences does each resample hold?"
 )
+NOT_ALIKE = (
+    "Of three sentences one got better by 1. In one of 27 resamples this one is drawn three times, "
+    "so the interval should end at 1; it ends at {first:.3g} where it is the first sentence, at "
+    "{last:.3g} where it is the last.\n"
+    "Can every sentence be drawn, each as likely as any other?"
+)
+NOT_SCALED = (
+    "With changes {factor:g} times as large the interval is not {factor:g} times as large.\n"
+    "Is an end rounded, or limited?"
+)
 OTHER_SHARES = (
     "Between two means your interval covers the share {share:.4g}; from 2.5 % to 97.5 % it is 0.95 "
     "of their distance, which is 0.5 or 1.\nWhich two quantiles do you take?"
@@ -108,27 +118,42 @@ def check(answer: Answer, draw: Draw) -> Held:
     require(first != other, ALWAYS_THE_SAME)
     yield "random numbers from the generator, and from nowhere else"
 
+    for factor in (1e-4, 1e3):
+        scaled = Resampling(factor * before, factor * after, 50, seed).ends(answer)
+        right = np.allclose(np.divide(scaled, factor), first, rtol=1e-4, atol=1e-5)
+        require(right, NOT_SCALED.format(factor=factor))
+    yield "changes of any size"
+
     low, high = Resampling(before, after, 1, seed).ends(answer)
     require(abs(high - low) < 1e-9, WITHOUT_DRAWS)
     yield "as many draws as asked for"
-    _of_two_sentences(answer)
-    yield "as many sentences in each as there are; 2.5 % and 97.5 % to the letter"
+    _of_few_sentences(answer)
+    yield "as many sentences in each as there are, all alike; 2.5 % and 97.5 % to the letter"
 
 
-def _of_two_sentences(answer: Answer) -> None:
-    """Of the changes 0 and 1 resamples of two have the means 0, 1/2 and 1, and no other."""
+def _of_few_sentences(answer: Answer) -> None:
+    """Of the changes 0 and 1 resamples of two have the means 0, 1/2 and 1, and no other.
+
+    Of three sentences each is drawn as often as any other.
+    """
     before, after = np.zeros(2), np.array([0.0, 1.0])
     single = {Resampling(before, after, 1, seed).ends(answer)[0] for seed in range(24)}
     near = {round(2 * mean, 6) for mean in single}
+    always_one_sentence = near in ({0}, {2})
     require(
-        near == {0, 1, 2},
+        near == {0, 1, 2} or always_one_sentence,
         RESAMPLE_SIZE.format(means=", ".join(map("{:.3g}".format, sorted(single)))),
     )
-    for seed in range(12):
+    for seed in () if always_one_sentence else range(12):
         low, high = Resampling(before, after, 2, seed).ends(answer)
         # between the two means, or, where no mean lies between them, at the means themselves
         within = any(abs(high - low - apart) < 1e-6 for apart in (0, 0.475, 0.5, 0.95, 1))
         require(within, OTHER_SHARES.format(share=high - low))
+    first, last = (
+        Resampling(np.zeros(3), np.eye(3)[place], 4000, 0).ends(answer)[1] for place in (0, 2)
+    )
+    alike = not always_one_sentence and min(first, last) > 1 - 1e-6
+    require(alike, NOT_ALIKE.format(first=first, last=last))
 
 
 def reference(
@@ -214,6 +239,15 @@ def _drawn_apart(before: Values, after: Values, draws: int, generator: Generator
     shape = (draws, len(before))
     first, second = (generator.choice(values, shape).mean(1) for values in (before, after))
     return np.quantile(second - first, [0.025, 0.975])
+
+
+def _ends_half_as_often(change: Values, draws: int, generator: Generator) -> Values:
+    places = generator.random((draws, len(change))) * (len(change) - 1)
+    return change[np.rint(places).astype(int)].mean(1)
+
+
+def _never_the_last(change: Values, draws: int, generator: Generator) -> Values:
+    return change[generator.integers(0, len(change) - 1, (draws, len(change)))].mean(1)
 
 
 def _shuffled(change: Values, draws: int, generator: Generator) -> Values:
@@ -343,6 +377,20 @@ MISTAKES = [
     *(
         Mistake(_quantiles(low, high), OTHER_SHARES, compared=False)
         for low, high in ((0.025, 0.97), (0.03, 0.97), (0.02, 0.98))
+    ),
+    *(
+        Mistake(_drawing(means_of=means_of), NOT_ALIKE, compared=False)
+        for means_of in (_never_the_last, _ends_half_as_often)
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: np.quantile(means, [0.025, 0.975]).round(3)),
+        NOT_SCALED,
+        compared=False,
+    ),
+    Mistake(
+        _drawing(ends=lambda means, change: np.quantile(means, [0.025, 0.975]).clip(-1, 1)),
+        NOT_SCALED,
+        compared=False,
     ),
     Mistake(_global_state, NOT_REPEATED, compared=False),
     Mistake(
