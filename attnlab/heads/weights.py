@@ -53,3 +53,19 @@ def effective_weight(layer: Any, width: int) -> Tensor:
             "told. Merge the adapter into the weights first: model.merge_and_unload()."
         )
     return weight.T
+
+
+def value_norms(output: Tensor, values: Tensor) -> Tensor:
+    """Norm of each value vector after the output projection: what a weight of 1 would add.
+
+    Parameters
+    ----------
+    output : Tensor, shape (d_model, H D), weight of the output projection
+    values : Tensor, shape (B, H, T, D)
+
+    Returns
+    -------
+    norms : Tensor, shape (B, H, T). Source: Kobayashi et al. 2020, section 2.
+    """
+    project = output.detach().float().unflatten(1, (values.shape[1], -1))  # (E, H, D)
+    return torch.einsum("bhtd,ehd->bhte", values.float(), project).norm(dim=-1)

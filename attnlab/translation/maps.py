@@ -8,7 +8,7 @@ from torch import Tensor
 from attnlab.attention import MultiHeadAttention
 from attnlab.heads.maps import AttentionMaps, CrossMaps, Seq2SeqMaps
 from attnlab.heads.settings import Seq2SeqSettings
-from attnlab.heads.weights import effective_weight
+from attnlab.heads.weights import effective_weight, value_norms
 from attnlab.inference import check_finite, evaluating
 from attnlab.transformer.encoder_decoder import Seq2SeqOutput, Seq2SeqTransformer
 from attnlab.transformer.subwords import Subwords
@@ -106,19 +106,3 @@ def _value_norms(module: MultiHeadAttention, values: Tensor, active: list[int]) 
         out_proj = effective_weight(module.output, module.output.in_features)
         norms[:, active] = value_norms(out_proj, values[:, active]).to(norms)
     return norms
-
-
-def value_norms(output: Tensor, values: Tensor) -> Tensor:
-    """Norm of each value vector after the output projection: what a weight of 1 would add.
-
-    Parameters
-    ----------
-    output : Tensor, shape (d_model, H D), weight of the output projection
-    values : Tensor, shape (B, H, T, D)
-
-    Returns
-    -------
-    norms : Tensor, shape (B, H, T). Source: Kobayashi et al. 2020, section 2.
-    """
-    project = output.detach().float().unflatten(1, (values.shape[1], -1))  # (E, H, D)
-    return torch.einsum("bhtd,ehd->bhte", values.float(), project).norm(dim=-1)
