@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnlab.classification import Predictions
+from attnlab.classification.base import Predictions
 from attnlab.datasets.grammar import VOCABULARY, words
 from attnlab.errors import DataError, ModelError, suggest
 from attnlab.heads.maps import CrossMaps

@@ -106,10 +106,10 @@ def train_steps(
     return history
 
 
-def batches(count: int) -> Iterator[slice]:
-    """Slices of so many pictures, few enough to be measured at once."""
+def batches(count: int) -> Iterator[np.ndarray]:
+    """Indices of so many pictures, few enough at a time to be measured at once."""
     for start in range(0, count, _BATCH):
-        yield slice(start, min(start + _BATCH, count))
+        yield np.arange(start, min(start + _BATCH, count))
 
 
 def hashed(*arrays: Any) -> str:

@@ -79,7 +79,7 @@ def test_a_cut_out_keeps_the_shape_of_what_is_in_it():
     image[0, 4:16, 8:11] = 200  # a bar, 12 high and 3 wide
     cut = cut_out(image, np.array([[8, 4, 3, 12]]), 24, margin=0.0)[0]
     assert cut.shape == (24, 24) and cut.dtype == np.uint8
-    assert (cut[:, 12] > 190).all()  # from top to bottom
+    assert (cut[:, 12] > 140).all()  # from top to bottom
     assert 5 <= (cut[12] > 100).sum() <= 7  # and still a quarter as wide
     coloured = cut_out(np.repeat(image[..., None], 3, -1), np.array([[8, 4, 3, 12]]), 24, 0.0)
     assert coloured.shape == (1, 24, 24, 3) and (coloured[0, ..., 1] == cut).all()
