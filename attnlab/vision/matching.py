@@ -51,6 +51,7 @@ def match(cost: Tensor) -> tuple[Tensor, Tensor]:
     return pairs[0].to(cost.device), pairs[1].to(cost.device)
 
 
+@torch.no_grad()
 def match_cost(
     logits: Tensor,
     boxes: Tensor,
@@ -59,22 +60,22 @@ def match_cost(
     box_weight: float = 1.0,
     giou_weight: float = 1.0,
 ) -> Tensor:
-    """Cost of each query answering for each object of one picture, shape (Q, M).
+    """Cost of each query answering for each object of its picture, shape (..., Q, M).
 
     Parameters
     ----------
-    logits : Tensor, shape (Q, C + 1)
-    boxes : Tensor, shape (Q, 4), in shares of the picture
-    labels : Tensor of int, shape (M,), without padding
-    targets : Tensor, shape (M, 4)
+    logits : Tensor, shape (..., Q, C + 1)
+    boxes : Tensor, shape (..., Q, 4), in shares of the picture
+    labels : Tensor of int, shape (..., M); costs of `ABSENT` ones mean nothing
+    targets : Tensor, shape (..., M, 4)
     box_weight, giou_weight : as for `set_loss`
 
     The cost is `boxes.box_loss` times its weight, less the probability of the object's class.
     Source: Carion et al. 2020 (DETR), section 3.1.
     """
-    with torch.no_grad():
-        sure = logits.softmax(-1)[:, labels]  # (Q, M)
-        return box_weight * box_loss(boxes[:, None], targets[None], giou_weight) - sure
+    far = box_loss(boxes[..., :, None, :], targets[..., None, :, :], giou_weight)
+    classes = labels.clamp(min=0)[..., None, :].expand(far.shape)
+    return box_weight * far - logits.softmax(-1).gather(-1, classes)
 
 
 def set_loss(
@@ -108,21 +109,20 @@ def set_loss(
     Source: Carion et al. 2020 (DETR), section 3.1.
     """
     _check(logits, boxes, labels, targets)
-    classes = logits.shape[-1] - 1
-    wanted = torch.full(logits.shape[:2], classes, device=logits.device)  # (B, Q)
-    distances = []
-    for index, own in enumerate(labels):
-        there = own != ABSENT
-        objects, places = own[there], targets[index][there]
-        cost = match_cost(logits[index], boxes[index], objects, places, box_weight, giou_weight)
-        queries, numbers = match(cost)
-        wanted[index, queries] = objects[numbers]
-        distances.append(box_loss(boxes[index, queries], places[numbers], giou_weight))
-    weights = logits.new_ones(classes + 1)
+    cost = match_cost(logits, boxes, labels, targets, box_weight, giou_weight).cpu()
+    pairs = []
+    for picture, there in enumerate((labels != ABSENT).cpu()):
+        columns = there.nonzero()[:, 0]
+        queries, numbers = match(cost[picture, :, columns])
+        pairs.append(torch.stack([torch.full_like(queries, picture), queries, columns[numbers]]))
+    pictures, queries, objects = torch.cat(pairs, 1).to(logits.device)
+    wanted = torch.full_like(logits[..., 0], logits.shape[-1] - 1, dtype=torch.long)  # (B, Q)
+    wanted[pictures, queries] = labels[pictures, objects]
+    weights = logits.new_ones(logits.shape[-1])
     weights[-1] = nothing_weight
-    distance = torch.cat(distances)
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weights)
-    return loss + box_weight * distance.sum() / max(len(distance), 1)
+    far = box_loss(boxes[pictures, queries], targets[pictures, objects], giou_weight)
+    return loss + box_weight * far.sum() / max(len(far), 1)
 
 
 def _check(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> None:

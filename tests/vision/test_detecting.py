@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_scenes import rectangles, several, tiny_body
+from tiny_scenes import rectangles, several, single, tiny_body
 
 from attnlab.datasets.pictures import SceneDataset
 from attnlab.errors import DataError, ModelError
@@ -46,7 +46,7 @@ def test_scores_by_hand():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detector")
-    splits = several(train=320)
+    splits = several(train=320, most=3)
     return train_detector(splits, folder, queries=5, steps=350, **OPTIONS), folder
 
 
@@ -104,6 +104,4 @@ def test_what_cannot_be_detected_is_refused():
     with pytest.raises(ModelError, match="more queries"):
         train_detector(several(most=4), queries=2, steps=1, **OPTIONS)
     with pytest.raises(DataError, match="objects in boxes"):
-        from tiny_scenes import single
-
         train_detector(single(), steps=1, **OPTIONS)
