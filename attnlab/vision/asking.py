@@ -24,7 +24,7 @@ from attnlab.training.history import History
 from attnlab.transformer.cache import Seen
 from attnlab.transformer.layers import Embedding
 from attnlab.vision import storing
-from attnlab.vision.bodies import Windows, body_record, headless, make_body
+from attnlab.vision.bodies import Windows, body_record, headless, make_body, processor_for
 from attnlab.vision.fusion import FUSIONS, CrossAttention, ModalityDropout
 from attnlab.vision.pixels import ImageProcessor
 from attnlab.vision.stepping import batches
@@ -92,7 +92,7 @@ class Answerer(nn.Module):
         size = body.size
         width = size["d_model"]
         self.body = headless(body)
-        self.processor = processor or ImageProcessor(*size["image"], size["channels"])
+        self.processor = processor or processor_for(body)
         self.words = Embedding(1 + len(vocabulary), width, dropout, max_length=64)
         before = int(body.cls is not None)
         patches = before + body.grid[0] * body.grid[1]
@@ -144,7 +144,8 @@ class Answerer(nn.Module):
         heads = None
         if settings is not None:
             neutral = self.settings()
-            settings.validate(*neutral.scale.shape, batch=len(images))
+            layers, count = neutral.scale.shape
+            settings.validate(layers, count, batch=len(images))
             heads = [
                 {
                     name: getattr(settings, name)[..., layer, :].to(text)
@@ -250,7 +251,9 @@ def load_answerer(path: str | os.PathLike[str]) -> Answerer:
         return Answerer(make_body(**body), processor=ImageProcessor(**pixels), **options)
 
     path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    answerer, answerer.history = storing.read(path, "Answerer", make)
+    answerer: Answerer
+    answerer, history = storing.read(path, "Answerer", make)
+    answerer.history = history
     return answerer
 
 

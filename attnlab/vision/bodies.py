@@ -14,7 +14,7 @@ from attnlab.errors import ModelError, TensorError
 from attnlab.vision.pixels import ImageProcessor
 from attnlab.vision.vision_transformer import VisionTransformer
 
-__all__ = ["Windows", "body_record", "headless", "make_body", "picture_size"]
+__all__ = ["Windows", "body_record", "headless", "make_body", "picture_size", "processor_for"]
 
 
 class Windows(nn.Module):
@@ -87,6 +87,12 @@ def make_body(size: dict[str, Any], windows: list[int] | None) -> VisionTransfor
     """A body with new weights, from `body_record`."""
     body = VisionTransformer(**size)
     return body if windows is None else Windows(body, *windows)
+
+
+def processor_for(body: VisionTransformer | Windows) -> ImageProcessor:
+    """How pixels become numbers from -1 to 1, for the pictures that a body reads."""
+    height, width = body.size["image"]
+    return ImageProcessor(height, width, body.size["channels"])
 
 
 def picture_size(processor: ImageProcessor) -> Tensor:

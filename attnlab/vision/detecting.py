@@ -23,7 +23,14 @@ from attnlab.inference import check_finite, evaluating
 from attnlab.training.history import History
 from attnlab.transformer import DecoderLayer
 from attnlab.vision import storing
-from attnlab.vision.bodies import Windows, body_record, headless, make_body, picture_size
+from attnlab.vision.bodies import (
+    Windows,
+    body_record,
+    headless,
+    make_body,
+    picture_size,
+    processor_for,
+)
 from attnlab.vision.boxes import iou
 from attnlab.vision.matching import ABSENT, set_loss
 from attnlab.vision.pixels import ImageProcessor
@@ -106,10 +113,10 @@ class Detector(nn.Module):
         shapes.check_count("layers", layers, 1)
         size = body.size
         self.body, self.label_names = headless(body), list(label_names)
-        self.processor = processor or ImageProcessor(*size["image"], size["channels"])
+        self.processor = processor or processor_for(body)
         width = size["d_model"]
         self.queries = nn.Parameter(torch.randn(queries, width))
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             DecoderLayer(width, size["heads"], size["feed_forward"], size["dropout"], fused=True)
             for _ in range(layers)
         )
@@ -198,7 +205,9 @@ def load_detector(path: str | os.PathLike[str]) -> Detector:
         return Detector(make_body(**body), processor=ImageProcessor(**pixels), **rest)
 
     path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    detector, detector.history = storing.read(path, "Detector", make)
+    detector: Detector
+    detector, history = storing.read(path, "Detector", make)
+    detector.history = history
     return detector
 
 

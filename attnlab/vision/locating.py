@@ -21,7 +21,7 @@ from attnlab.errors import DataError, ModelError, TensorError
 from attnlab.inference import check_finite, evaluating
 from attnlab.training.history import History
 from attnlab.vision import storing
-from attnlab.vision.bodies import body_record, picture_size
+from attnlab.vision.bodies import body_record, picture_size, processor_for
 from attnlab.vision.boxes import box_loss, crop, iou
 from attnlab.vision.pixels import ImageProcessor
 from attnlab.vision.stepping import batches, hashed, train_steps
@@ -144,7 +144,7 @@ class Locator(nn.Module):
                 "names. Give one for each class."
             )
         self.body, self.label_names = body, list(label_names)
-        self.processor = processor or ImageProcessor(*size["image"], size["channels"])
+        self.processor = processor or processor_for(body)
         width = size["d_model"]
         self.box = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
 
@@ -203,7 +203,9 @@ def load_locator(path: str | os.PathLike[str]) -> Locator:
         return Locator(VisionTransformer(**body["size"]), label_names, ImageProcessor(**pixels))
 
     path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    locator, locator.history = storing.read(path, "Locator", make)
+    locator: Locator
+    locator, history = storing.read(path, "Locator", make)
+    locator.history = history
     return locator
 
 
@@ -355,7 +357,8 @@ def fit_locator(
         return {"images": images, "labels": labels[indices], "targets": targets / whole}
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-        return joint_loss(*model(images), labels, targets, box_weight, giou_weight)
+        logits, found = model(images)
+        return joint_loss(logits, found, labels, targets, box_weight, giou_weight)
 
     dev_labels = torch.tensor(dev.labels_in(locator.label_names))
     dev_boxes = torch.from_numpy(dev.boxes)
