@@ -55,6 +55,9 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "training/test_training.py",
     "transformer/test_subwords.py",
     "translation/test_translation.py",
+    "vision/test_asking.py",
+    "vision/test_detecting.py",
+    "vision/test_locating.py",
 }
 
 
