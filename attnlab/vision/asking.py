@@ -30,7 +30,12 @@ from attnlab.vision.pixels import ImageProcessor
 from attnlab.vision.stepping import batches
 from attnlab.vision.vision_transformer import VisionTransformer
 
-__all__ = ["FILE", "Answerer", "load_answerer"]
+__all__ = [
+    "FILE",
+    "Answerer",
+    "load_answerer",
+    "word_ids",
+]
 
 FILE = "answerer.safetensors"
 PADDING = 0  # id of no word

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from attnlab.attention import shapes
 from attnlab.errors import TensorError
 
-__all__ = ["box_loss", "crop", "from_corners", "giou", "iou", "to_corners"]
+__all__ = [
+    "box_loss",
+    "check_boxes",
+    "crop",
+    "from_corners",
+    "giou",
+    "iou",
+    "to_corners",
+]
 
 
 def to_corners(boxes: Tensor) -> Tensor:

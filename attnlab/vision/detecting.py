@@ -44,6 +44,7 @@ __all__ = [
     "Detector",
     "fit_detector",
     "load_detector",
+    "padded",
     "score_detections",
     "train_detector",
 ]

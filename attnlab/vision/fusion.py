@@ -22,6 +22,7 @@ __all__ = [
     "CrossAttention",
     "Fusion",
     "ImageAlone",
+    "Inputs",
     "LateAveraging",
     "ModalityDropout",
     "PooledSideBySide",
