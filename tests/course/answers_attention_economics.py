@@ -593,7 +593,7 @@ WRONG = {
         (frontier_by_the_package, "ready-made frontier"),
     ],
     "knapsack": [
-        (bought_by_swapping, "give .* together"),
+        (bought_by_swapping, "together worth"),
         (bought_once_too_often, "more than once"),
         (bought_with_free_parts_last, "costs nothing is left out"),
         (bought_in_tens, "72 parts and a budget"),
