@@ -13,7 +13,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from attnlab.device import is_main_process
-from attnlab.errors import AttnlabError, option, worded
+from attnlab.errors import AttnlabError, ModelError, option, worded
 from attnlab.files import atomic_write, read_tensors, understood
 from attnlab.training.history import History
 from attnlab.training.run import Run
@@ -145,6 +145,52 @@ def check_checkpoint(folder: str | os.PathLike[str], resume: bool) -> None:
             f"There is an unfinished run in {path.parent}. Add {option('resume', True)} to go on "
             f"with it, or delete {path}."
         )
+
+
+def begin_run(
+    out: str | os.PathLike[str] | None, file: str, loader: str, resume: bool, overwrite: bool
+) -> Path | None:
+    """Make the folder of a run whose result will be one file, unless a result is there.
+
+    Parameters
+    ----------
+    out : the folder; None for a run that keeps nothing
+    file : name of the result
+    loader : loads it, such as "al.load_translator"
+    resume : go on from the checkpoint in the folder
+    overwrite : the result may be replaced
+
+    Returns
+    -------
+    the folder
+
+    Raises
+    ------
+    ModelError : a finished result that would be lost, or that is to be gone on with; resume without
+        a folder
+    """
+    if out is None:
+        if resume:
+            raise ModelError(
+                "There is nothing to go on from: resume=True needs the folder, out=..."
+            )
+        return None
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = (folder / file).exists()
+    if finished and resume and not (folder / CHECKPOINT).exists():
+        raise ModelError(f"The run in {folder} is finished. {loader} loads it.")
+    if finished and not resume and not overwrite:
+        raise ModelError(
+            f"{folder} holds a finished {Path(file).stem}, which would be lost. Add overwrite=True "
+            "to put the new one in its place, or name another folder."
+        )
+    return folder
+
+
+def end_run(folder: Path) -> None:
+    """Remove the checkpoint of a run whose result is written."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def fingerprint(data: dict[str, Any]) -> str:

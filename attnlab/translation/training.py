@@ -14,10 +14,10 @@ from attnlab.datasets.pairs import ParallelDataset
 from attnlab.datasets.splits import Splits
 from attnlab.device import as_number_format, is_main_process
 from attnlab.device import device as default_device
-from attnlab.errors import DataError, ModelError, needs
+from attnlab.errors import DataError, needs
 from attnlab.heads.settings import Seq2SeqSettings
 from attnlab.training.callbacks import Callback
-from attnlab.training.checkpoint import CHECKPOINT, fingerprint
+from attnlab.training.checkpoint import begin_run, end_run, fingerprint
 from attnlab.training.loop import train
 from attnlab.training.recipe import Recipe
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
@@ -76,12 +76,7 @@ def train_translator(
     ``dev_loss`` in nats a token.
     """
     _check(splits)
-    if resume and out is None:
-        raise ModelError("There is nothing to go on from: resume=True needs the folder, out=...")
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        _refuse_finished(folder, resume, overwrite)
+    folder = begin_run(out, FILE, "al.load_translator", resume, overwrite)
     full_recipe = Recipe(epochs, batch_size, learning_rate, seed=seed, **recipe)
     translator = untrained(
         splits,
@@ -108,7 +103,7 @@ def train_translator(
     )
     if folder is not None and is_main_process():
         translator.save(folder / FILE)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        end_run(folder)
     return translator
 
 
@@ -222,18 +217,6 @@ def _train(
         learner=translator,
     )
     trained.eval()
-
-
-def _refuse_finished(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Raise ModelError if the result of a run is there, unless it is to be overwritten."""
-    finished = (folder / FILE).exists()
-    if finished and resume and not (folder / CHECKPOINT).exists():
-        raise ModelError(f"The run in {folder} is finished. al.load_translator loads it.")
-    if finished and not resume and not overwrite:
-        raise ModelError(
-            f"{folder} holds a finished translator, which would be lost. Add overwrite=True to put "
-            "the new one in its place, or name another folder."
-        )
 
 
 def _measuring(

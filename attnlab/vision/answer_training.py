@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from attnlab.datasets.splits import Splits
 from attnlab.device import device as default_device
 from attnlab.device import is_main_process
 from attnlab.errors import DataError
+from attnlab.training.checkpoint import begin_run, end_run
 from attnlab.training.history import History
 from attnlab.vision.asking import FILE, Answerer
 from attnlab.vision.bodies import Windows, body_record
@@ -35,6 +35,8 @@ def train_answerer(
     dropout: float = 0.0,
     modality_dropout: float = 0.0,
     seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
     **options: Any,
 ) -> Answerer:
     """Train a model to answer questions about pictures; return it at its best epoch on dev.
@@ -46,9 +48,12 @@ def train_answerer(
         learned to see, on pictures of single things. It stays as it is; a copy is trained.
     out : folder for the result and, while training, a checkpoint
     fusion, layers, heads, feed_forward, dropout, modality_dropout : of the `Answerer`
+    resume : go on from the checkpoint in ``out``
+    overwrite : put the result in place of one that is in ``out`` already
     **options : of `fit_answerer`: steps, batch_size, learning_rate, ...
     """
     _check(splits)
+    folder = begin_run(out, FILE, "attnlab.vision.asking.load_answerer", resume, overwrite)
     torch.manual_seed(seed)
     model = Answerer(
         body,
@@ -60,9 +65,10 @@ def train_answerer(
         dropout=dropout,
         modality_dropout=modality_dropout,
     ).to(default_device())
-    fit_answerer(model, splits, folder=out, seed=seed, **options)
-    if out is not None and is_main_process():
-        model.save(Path(out) / FILE)
+    fit_answerer(model, splits, folder=folder, seed=seed, resume=resume, **options)
+    if folder is not None and is_main_process():
+        model.save(folder / FILE)
+        end_run(folder)
     return model
 
 
@@ -71,9 +77,6 @@ def fit_answerer(
     splits: Splits,
     *,
     freeze: bool = False,
-    steps: int = 2000,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
     **options: Any,
 ) -> History:
     """Train an answerer in place, new or trained before, and leave it at its best epoch on dev.
@@ -84,7 +87,7 @@ def fit_answerer(
     splits : of `QuestionDataset`
     freeze : leave the body as it is; else it learns too, ``head_lr_multiplier`` times slower than
         what is above it
-    steps, batch_size, learning_rate, **options : as for `stepping.train_steps`
+    **options : of `stepping.train_steps`: steps, batch_size, learning_rate, ...
 
     Returns
     -------
@@ -110,9 +113,6 @@ def fit_answerer(
         len(train),
         batch,
         _measuring(model, dev),
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
         top=[name for name, _ in model.named_parameters() if not name.startswith("body.")],
         tokens=len(model.patches),
         identity={

@@ -255,11 +255,7 @@ def load_answerer(path: str | os.PathLike[str]) -> Answerer:
     def make(body: dict[str, Any], pixels: dict[str, Any], **options: Any) -> Answerer:
         return Answerer(make_body(**body), processor=ImageProcessor(**pixels), **options)
 
-    path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    answerer: Answerer
-    answerer, history = storing.read(path, "Answerer", make)
-    answerer.history = history
-    return answerer
+    return storing.read(path, FILE, "Answerer", make)
 
 
 def word_ids(questions: Sequence[str], vocabulary: Sequence[str]) -> Tensor:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from attnlab.attention import shapes
 from attnlab.datasets.pictures import SceneDataset
 from attnlab.datasets.splits import Splits
-from attnlab.device import device as default_device
 from attnlab.device import is_main_process
 from attnlab.errors import DataError, ModelError
 from attnlab.inference import check_finite, evaluating
+from attnlab.training.checkpoint import begin_run, end_run
 from attnlab.training.history import History
 from attnlab.transformer import DecoderLayer
 from attnlab.vision import storing
@@ -35,7 +35,7 @@ from attnlab.vision.boxes import iou
 from attnlab.vision.matching import ABSENT, set_loss
 from attnlab.vision.pixels import ImageProcessor
 from attnlab.vision.stepping import batches, hashed, train_steps
-from attnlab.vision.training import processor_of
+from attnlab.vision.training import untrained
 from attnlab.vision.vision_transformer import VisionTransformer
 
 __all__ = [
@@ -205,11 +205,7 @@ def load_detector(path: str | os.PathLike[str]) -> Detector:
     def make(body: dict[str, Any], pixels: dict[str, Any], **rest: Any) -> Detector:
         return Detector(make_body(**body), processor=ImageProcessor(**pixels), **rest)
 
-    path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    detector: Detector
-    detector, history = storing.read(path, "Detector", make)
-    detector.history = history
-    return detector
+    return storing.read(path, FILE, "Detector", make)
 
 
 def score_detections(
@@ -259,6 +255,8 @@ def train_detector(
     stem: bool = True,
     dropout: float = 0.0,
     seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
     **options: Any,
 ) -> Detector:
     """Train a detector from nothing; return it at its best epoch on dev.
@@ -269,27 +267,29 @@ def train_detector(
     out : folder for the result and, while training, a checkpoint
     queries, decoder_layers : of the `Detector`
     patch, d_model, heads, layers, stem, dropout : of its `VisionTransformer`
+    resume : go on from the checkpoint in ``out``
+    overwrite : put the result in place of one that is in ``out`` already
     **options : of `fit_detector`: steps, batch_size, learning_rate, box_weight, giou_weight, ...
     """
     _check(splits, queries)
-    processor, names = processor_of(splits), splits.train.label_names
-    torch.manual_seed(seed)
-    body = VisionTransformer(
-        (processor.height, processor.width),
-        patch,
-        d_model,
-        heads,
-        layers,
-        len(names),
-        channels=processor.channels,
+    folder = begin_run(out, FILE, "attnlab.vision.detecting.load_detector", resume, overwrite)
+    body = untrained(
+        splits,
+        seed=seed,
+        patch=patch,
+        d_model=d_model,
+        heads=heads,
+        layers=layers,
         pool="mean",
         stem=stem,
         dropout=dropout,
     )
-    detector = Detector(body, names, queries, decoder_layers, processor).to(default_device())
-    fit_detector(detector, splits, folder=out, seed=seed, **options)
-    if out is not None and is_main_process():
-        detector.save(Path(out) / FILE)
+    detector = Detector(body, splits.train.label_names, queries, decoder_layers)
+    detector.to(next(body.parameters()).device)
+    fit_detector(detector, splits, folder=folder, seed=seed, resume=resume, **options)
+    if folder is not None and is_main_process():
+        detector.save(folder / FILE)
+        end_run(folder)
     return detector
 
 
@@ -300,9 +300,6 @@ def fit_detector(
     box_weight: float = 5.0,
     giou_weight: float = 0.4,
     nothing_weight: float = 0.1,
-    steps: int = 2000,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
     **options: Any,
 ) -> History:
     """Train a detector in place, new or trained before, and leave it at its best epoch on dev.
@@ -314,7 +311,7 @@ def fit_detector(
     detector : Detector
     splits : of `SceneDataset`
     box_weight, giou_weight, nothing_weight : of `matching.set_loss`; by default those of DETR
-    steps, batch_size, learning_rate, **options : as for `stepping.train_steps`
+    **options : of `stepping.train_steps`: steps, batch_size, learning_rate, ...
 
     Returns
     -------
@@ -350,9 +347,6 @@ def fit_detector(
         len(train),
         batch,
         measure,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
         choose_by="dev_f1",
         tokens=detector.body.grid[0] * detector.body.grid[1],
         identity={

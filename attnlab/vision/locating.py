@@ -19,6 +19,7 @@ from attnlab.datasets.splits import Splits
 from attnlab.device import is_main_process
 from attnlab.errors import DataError, ModelError, TensorError
 from attnlab.inference import check_finite, evaluating
+from attnlab.training.checkpoint import begin_run, end_run
 from attnlab.training.history import History
 from attnlab.vision import storing
 from attnlab.vision.bodies import body_record, picture_size, processor_for
@@ -202,11 +203,7 @@ def load_locator(path: str | os.PathLike[str]) -> Locator:
     def make(body: dict[str, Any], label_names: list[str], pixels: dict[str, Any]) -> Locator:
         return Locator(VisionTransformer(**body["size"]), label_names, ImageProcessor(**pixels))
 
-    path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    locator: Locator
-    locator, history = storing.read(path, "Locator", make)
-    locator.history = history
-    return locator
+    return storing.read(path, FILE, "Locator", make)
 
 
 def score_located(found: Located, data: ImageDataset) -> LocatingScore:
@@ -286,6 +283,8 @@ def train_locator(
     stem: bool = True,
     dropout: float = 0.0,
     seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
     **options: Any,
 ) -> Locator:
     """Train a locator from nothing; return it at its best epoch on dev.
@@ -295,9 +294,12 @@ def train_locator(
     splits : of `ImageDataset` with boxes, such as `datasets.scenes.canvas` draws
     out : folder for the result and, while training, a checkpoint
     patch, d_model, heads, layers, pool, stem, dropout : of the `VisionTransformer`
+    resume : go on from the checkpoint in ``out``
+    overwrite : put the result in place of one that is in ``out`` already
     **options : of `fit_locator`: steps, batch_size, learning_rate, box_weight, giou_weight, ...
     """
     _check(splits)
+    folder = begin_run(out, FILE, "attnlab.vision.locating.load_locator", resume, overwrite)
     sizes: dict[str, Any] = {
         "patch": patch,
         "d_model": d_model,
@@ -309,9 +311,10 @@ def train_locator(
     }
     body = untrained(splits, seed=seed, **sizes)
     locator = Locator(body, splits.train.label_names).to(next(body.parameters()).device)
-    fit_locator(locator, splits, folder=out, seed=seed, **options)
-    if out is not None and is_main_process():
-        locator.save(Path(out) / FILE)
+    fit_locator(locator, splits, folder=folder, seed=seed, resume=resume, **options)
+    if folder is not None and is_main_process():
+        locator.save(folder / FILE)
+        end_run(folder)
     return locator
 
 
@@ -322,9 +325,6 @@ def fit_locator(
     box_weight: float = 1.0,
     giou_weight: float = 1.0,
     roll: bool = True,
-    steps: int = 2000,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
     **options: Any,
 ) -> History:
     """Train a locator in place, new or trained before, and leave it at its best epoch on dev.
@@ -335,8 +335,8 @@ def fit_locator(
     splits : of `ImageDataset` with boxes
     box_weight, giou_weight : of `joint_loss`
     roll : move each training picture at random (`rolled`)
-    steps, batch_size, learning_rate, **options : as for `stepping.train_steps`: dtype, seed,
-        folder, resume, callbacks and fields of `training.Recipe`
+    **options : of `stepping.train_steps`: steps, batch_size, learning_rate, dtype, seed, folder,
+        resume, callbacks and fields of `training.Recipe`
 
     Returns
     -------
@@ -383,9 +383,6 @@ def fit_locator(
         len(train),
         batch,
         measure,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
         choose_by="dev_both",
         tokens=locator.body.grid[0] * locator.body.grid[1],
         identity={

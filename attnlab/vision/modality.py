@@ -52,7 +52,7 @@ def modality_use(
     Parameters
     ----------
     answer : returns N answers, as indices, to N pictures and N questions, such as
-        ``lambda images, questions: model.answer(images, questions).indices``
+        ``lambda images, questions: model.answer(images, questions).probabilities.argmax(-1)``
     images : array, shape (N, ...)
     questions : N questions
     answers : the right ones, N indices

@@ -43,14 +43,13 @@ def write(
     return atomic_write(path, to_safetensors(tensors, {"vision": json.dumps(record)}))
 
 
-def read(
-    path: str | os.PathLike[str], kind: str, make: Callable[..., Model]
-) -> tuple[Model, History | None]:
-    """Read what `write` wrote.
+def read(path: str | os.PathLike[str], file: str, kind: str, make: Callable[..., Model]) -> Model:
+    """Read what `write` wrote, with its history.
 
     Parameters
     ----------
-    path : the file
+    path : the file, or a folder with one of this name
+    file : the name
     kind : name of the model's class
     make : makes the model from ``about``, given as keywords
 
@@ -58,7 +57,7 @@ def read(
     ------
     ModelError : no such file, another one, or parts that do not belong together
     """
-    path = Path(path)
+    path = Path(path) / file if Path(path).is_dir() else Path(path)
     if not path.is_file():
         raise ModelError(f"There is no file {str(path)!r}. Give one that {kind}.save wrote.")
     if trouble := damage(path):
@@ -84,7 +83,9 @@ def read(
             f"{given.get(name)}, expected {wanted.get(name)}. Save the model again."
         )
     model.load_state_dict(tensors)
-    return model.to(default_device()).eval(), past
+    trained: Any = model.to(default_device()).eval()
+    trained.history = past
+    return trained
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,5 @@
 """Train a vision Transformer from nothing on labelled images."""
 
-import hashlib
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,23 +12,23 @@ from torch import Tensor, nn
 from attnlab.classification.saving import check_out
 from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.splits import Splits
-from attnlab.device import as_number_format, is_main_process
 from attnlab.device import device as default_device
+from attnlab.device import is_main_process
 from attnlab.errors import DataError
 from attnlab.inference import evaluating
 from attnlab.training.callbacks import Callback
-from attnlab.training.checkpoint import fingerprint
 from attnlab.training.history import History
-from attnlab.training.loop import train
-from attnlab.training.recipe import Recipe
 from attnlab.vision.augmentation import Augmentation
+from attnlab.vision.bodies import body_record
 from attnlab.vision.hub import refuse_other_shapes, to_transformers
 from attnlab.vision.image_classifier import ImageClassifier
 from attnlab.vision.pixels import EncodedImages, ImageProcessor
+from attnlab.vision.stepping import hashed, train_steps
 from attnlab.vision.vision_transformer import VisionTransformer
 
-__all__ = ["fit", "processor_of", "train_image_classifier", "untrained"]
+__all__ = ["USUAL", "fit", "processor_of", "train_image_classifier", "untrained"]
 
+USUAL = Augmentation()  # what training images go through unless told otherwise
 _TOKENS_PER_BATCH = 8192  # of dev
 
 
@@ -47,7 +45,7 @@ def train_image_classifier(
     steps: int = 2000,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
-    augment: Augmentation | None = Augmentation(),  # noqa: B008 - it is frozen
+    augment: Augmentation | None = USUAL,
     dtype: torch.dtype | str | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -130,12 +128,11 @@ def untrained(splits: Splits, *, seed: int = 0, **model: Any) -> VisionTransform
 
     Parameters
     ----------
-    splits : of `ImageDataset`, with train and dev parts
+    splits : of `ImageDataset` or `SceneDataset`, whose label names are the classes
     seed : of the weights
     **model : keywords of `VisionTransformer`: patch, d_model, heads, layers, pool, positions, stem,
         ...
     """
-    _check(splits)
     processor = processor_of(splits)
     torch.manual_seed(seed)
     made = VisionTransformer(
@@ -154,7 +151,7 @@ def fit(
     steps: int = 2000,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
-    augment: Augmentation | None = Augmentation(),  # noqa: B008 - it is frozen
+    augment: Augmentation | None = USUAL,
     dtype: torch.dtype | str | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -173,44 +170,38 @@ def fit(
     """
     _check(splits)
     data, dev = (_Labelled.of(model, splits, part) for part in ("train", "dev"))
-    per_epoch = math.ceil(len(data.encoded) / batch_size)
-    full_recipe = Recipe(
-        epochs=max(1, math.ceil(steps / per_epoch)),
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        max_steps=steps,
-        seed=seed,
-        **recipe,
-    )
-    device = next(model.parameters()).device
-    if dtype is None and device.type != "cuda":
-        dtype = torch.float32
 
     def batch(indices: np.ndarray) -> dict[str, Tensor]:
         pixels = data.encoded.batch(indices)["pixel_values"]
         pixels = pixels if augment is None else augment(pixels)
         return {"images": pixels, "labels": data.labels[indices]}
 
-    history = train(
-        _WithLoss(model),
-        data.encoded.lengths,
+    def loss(model: VisionTransformer, images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(model(images), labels)
+
+    return train_steps(
+        model,
+        loss,
+        len(data.labels),
         batch,
         _measuring(model, dev),
-        full_recipe,
-        dtype=as_number_format(dtype, device.type),
+        tokens=data.encoded.tokens,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dtype=dtype,
+        seed=seed,
         folder=folder,
         resume=resume,
         identity={
-            "size": {**model.size, "image": list(model.size["image"])},
+            "body": body_record(model),
             "augment": None if augment is None else vars(augment),
-            "training_images": data.fingerprint(),
-            "dev_images": dev.fingerprint(),
+            "training_images": hashed(data.encoded.images, data.labels),
+            "dev_images": hashed(dev.encoded.images, dev.labels),
         },
         callbacks=callbacks,
-        learner=model,
+        **recipe,
     )
-    model.eval()
-    return history
 
 
 def processor_of(splits: Splits) -> ImageProcessor:
@@ -233,27 +224,6 @@ class _Labelled:
         encoded = EncodedImages(processor.checked(dataset.images), tokens, processor)
         labels = dataset.labels_in(splits.train.label_names)
         return cls(encoded, torch.tensor(labels))
-
-    def fingerprint(self) -> str:
-        """What tells these images and labels from others."""
-        pixels = hashlib.sha256(np.ascontiguousarray(self.encoded.images).tobytes()).hexdigest()
-        return fingerprint({"pixels": [pixels], "labels": self.labels.tolist()})
-
-
-@dataclass
-class _Output:
-    loss: Tensor
-
-
-class _WithLoss(nn.Module):
-    """A vision Transformer and its loss, as `training.train` calls them."""
-
-    def __init__(self, model: VisionTransformer):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, labels: Tensor) -> _Output:
-        return _Output(nn.functional.cross_entropy(self.model(images), labels))
 
 
 def _measuring(model: VisionTransformer, dev: _Labelled) -> Callable[[], dict[str, float]]:

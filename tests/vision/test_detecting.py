@@ -81,6 +81,11 @@ def test_a_saved_detector_answers_alike(trained, tmp_path):
             np.testing.assert_array_equal(one.boxes, other.boxes)
 
 
+def test_a_finished_detector_is_not_written_over_unasked(trained):
+    with pytest.raises(ModelError, match="holds a finished detector"):
+        train_detector(several(), trained[1], steps=1, **OPTIONS)
+
+
 def test_the_body_given_stays_as_it_is():
     body = tiny_body()
     detector = Detector(body, ["a", "b"])

@@ -140,6 +140,18 @@ def test_another_file_is_refused(tmp_path):
         load_locator(tmp_path / "none.safetensors")
 
 
+def test_a_finished_locator_is_not_written_over_unasked(tmp_path):
+    first = train_locator(single(), tmp_path, steps=4, **OPTIONS)
+    with pytest.raises(ModelError, match=r"finished locator, .* overwrite=True"):
+        train_locator(single(), tmp_path, steps=4, seed=1, **OPTIONS)
+    assert torch.equal(load_locator(tmp_path).box[0].weight, first.box[0].weight)
+    with pytest.raises(ModelError, match=r"is finished\. attnlab.vision.locating.load_locator"):
+        train_locator(single(), tmp_path, steps=4, resume=True, **OPTIONS)
+    other = train_locator(single(), tmp_path, steps=4, seed=1, overwrite=True, **OPTIONS)
+    assert torch.equal(load_locator(tmp_path).box[0].weight, other.box[0].weight)
+    assert not torch.equal(other.box[0].weight, first.box[0].weight)
+
+
 def test_the_same_seed_gives_the_same_locator():
     first, second = (train_locator(single(), steps=6, **OPTIONS) for _ in range(2))
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
