@@ -365,6 +365,44 @@ def test_a_run_that_is_stopped_at_any_step_ends_as_if_it_never_had_been(tmp_path
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_so_many_steps_end_inside_an_epoch_which_is_measured_too():
+    """50 texts in batches of 10 are 5 steps an epoch, so 8 are one epoch and 3 steps."""
+
+    def ran(max_steps):
+        recipe = Recipe(epochs=3, batch_size=10, learning_rate=1e-2, max_steps=max_steps)
+        return run(recipe=recipe)
+
+    history = ran(8)[1]
+    rates = [step["learning_rate"] for step in history.steps]
+    warmup = Recipe().warmup  # the rate falls to nothing within these steps
+    assert rates == pytest.approx([1e-2 * linear_schedule(step, 8, warmup) for step in range(8)])
+    assert [row["epoch"] for row in history.rows] == [1, 2]
+    losses = [step["loss"] for step in history.steps]
+    assert history.rows[0]["train_loss"] == pytest.approx(np.mean(losses[:5]), rel=1e-5)
+    assert history.rows[1]["train_loss"] == pytest.approx(np.mean(losses[5:]), rel=1e-5)
+    for steps in (5, 10):  # no empty epoch follows a whole one
+        assert len(ran(steps)[1].rows) == steps // 5
+    assert same_weights(ran(99)[0], ran(None)[0])
+
+
+def test_a_run_of_so_many_steps_ends_the_same_from_wherever_it_was_stopped(tmp_path):
+    few = Recipe(epochs=3, batch_size=10, learning_rate=1e-2, max_steps=8)
+    whole, whole_history = run(recipe=few)
+    for stop in range(1, 9):
+
+        def ctrl_c(run, stop=stop):
+            if run.step == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        folder = tmp_path / str(stop)
+        with pytest.raises(Interrupted, match=rf"after step {stop} of 8"):
+            run(recipe=few, folder=folder, callbacks=[EachStep(ctrl_c)])
+        model, history = run(recipe=few, folder=folder, resume=True)
+        assert same_weights(model, whole)
+        for mine, theirs in zip(history.rows, whole_history.rows, strict=True):
+            assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+
+
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_weights(tmp_path):
     """A real process, SIGKILL at some moment, again and again until one run gets through."""
     script = tmp_path / "script.py"
@@ -579,6 +617,7 @@ def test_a_history_is_saved_and_read_again(tmp_path):
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"warmup": 2}, "warmup 2"),
+        ({"max_steps": 0}, "max_steps is 0"),
         ({"patience": 0}, "patience is 0"),
     ],
 )
