@@ -185,8 +185,9 @@ def _comparison(
     known = (train or test).labels_in(names)
     others = {"majority": labels == np.bincount(known).argmax()}
     if train is not None:
+        given = _features(clf.inputs_of(test))
         for name, model in _simpler(clf, train, known).items():
-            others[name] = model.predict(_features(clf.inputs_of(test))) == labels
+            others[name] = model.predict(given) == labels
     rows = [_entry("this classifier", correct)]
     for name, right in others.items():
         paired = paired_test(right, correct)

@@ -42,9 +42,8 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     _check_images(images)
     height, width = images.shape[-2:]
     rows, columns = grid_of(height, width, patch)
-    cells = images.unflatten(-1, (columns, patch)).unflatten(
-        -3, (rows, patch)
-    )  # (B, C, r, P, c, P)
+    cells = images.unflatten(-1, (columns, patch))
+    cells = cells.unflatten(-3, (rows, patch))  # (B, C, rows, P, columns, P)
     return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
@@ -73,8 +72,8 @@ class PatchEmbedding(nn.Module):
     patch : side P of a patch, in pixels
     channels : 1 for grey pictures, 3 for colour
     d_model : width of the vectors
-    stem : let small convolutions look over the edges of the patches first (Xiao et al. 2021, "Early
-        convolutions help Transformers see better"); such a model learns from fewer pictures
+    stem : let small convolutions look over the edges of the patches first; source: Xiao et al.
+        2021, "Early convolutions help Transformers see better", who report steadier training
     """
 
     def __init__(self, patch: int, channels: int, d_model: int, stem: bool = False):

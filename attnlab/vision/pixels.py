@@ -61,8 +61,8 @@ class ImageProcessor:
                     f"The pictures have different shapes: {', '.join(map(str, sorted(shapes)))}. "
                     f"Bring all to {self.height} x {self.width} pixels."
                 )
-            images = np.stack(images) if len(images) else np.empty((0, self.height, self.width))
-            images = images if len(images) else images.astype(np.uint8)
+            none = np.empty((0, self.height, self.width), np.uint8)
+            images = np.stack(images) if len(images) else none
         check_images(images, "this call")
         if images.shape[1:3] != (self.height, self.width):
             raise DataError(

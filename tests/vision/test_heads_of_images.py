@@ -87,6 +87,19 @@ def test_one_setting_for_each_image(clf):
         assert np.allclose(together[row], alone[0], atol=1e-5)
 
 
+def test_settings_follow_their_images_through_batches(clf):
+    """More images than a batch takes when the call may be stopped, in another order."""
+    given, count = images(200), 200
+    each = [random_settings(clf, seed) for seed in range(2)]
+    stack = al.HeadSettings.stack([each[index // 100] for index in range(count)])
+    order = np.random.default_rng(0).permutation(count)
+    encoded = clf.encode(given)
+    found = clf.logits(encoded, order, stack, stop=lambda: False)
+    for part, settings in zip((slice(0, 100), slice(100, 200)), each, strict=True):
+        alone = clf.logits(encoded, order[part], settings)
+        assert torch.allclose(found[part], alone, atol=1e-4)
+
+
 def test_families_that_cannot_be_reached_are_refused():
     config = BeitConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32)
     with pytest.raises(ModelError, match=r"'beit' model cannot be reached.*vit"):

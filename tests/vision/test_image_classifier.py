@@ -191,15 +191,50 @@ def test_what_transformers_saved_is_loaded(tmp_path):
     assert torch.allclose(clf.logits(clf.encode(given)), logits, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "changes, scale, mean, std",
+    [
+        ({"do_normalize": False}, 1 / 255, 0.0, 1.0),
+        ({"do_rescale": False}, 1.0, 0.3, 0.2),
+        ({"rescale_factor": 0.5}, 0.5, 0.3, 0.2),
+        ({"size": {"shortest_edge": 8}}, 1 / 255, 0.3, 0.2),
+        (
+            {
+                "size": {"height": 28, "width": 28},
+                "do_center_crop": True,
+                "crop_size": {"height": 8, "width": 12},
+            },
+            1 / 255,
+            0.3,
+            0.2,
+        ),
+    ],
+)
+def test_pixels_are_made_as_the_record_says(saved, changes, scale, mean, std):
+    _, folder = saved
+    changed_json(folder, "preprocessor_config.json", **changes)
+    clf, given = al.load_image_classifier(folder), images()
+    wanted = (torch.from_numpy(given).float()[:, None] * scale - mean) / std
+    pixels = clf.encode(given).batch(range(6))["pixel_values"]
+    assert torch.allclose(pixels, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_labels_that_were_renamed_are_saved_so(tmp_path):
+    clf = tiny_image_classifier()
+    clf.label_names = ["x", "y", "z"]
+    assert al.load_image_classifier(clf.save(tmp_path / "renamed")).label_names == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("family", ["vit", "deit"])
 @pytest.mark.parametrize("gone", [[(0, 1), (2, 3)], [(1, head) for head in range(4)]])
-def test_heads_that_were_removed_stay_removed(tmp_path, gone):
-    clf = al.heads.prune(tiny_image_classifier(), gone)
+def test_heads_that_were_removed_stay_removed(tmp_path, gone, family):
+    clf = al.heads.prune(tiny_image_classifier(family), gone)
     again = al.load_image_classifier(clf.save(tmp_path / "smaller"))
     assert al.heads.removed(again) == gone
     assert np.array_equal(
         clf.predict(images()).probabilities, again.predict(images()).probabilities
     )
-    assert again.parameters() == clf.parameters() < tiny_image_classifier().parameters()
+    assert again.parameters() == clf.parameters() < tiny_image_classifier(family).parameters()
 
 
 def changed_json(folder, file, **changes):

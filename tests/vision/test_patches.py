@@ -58,6 +58,20 @@ def test_a_stem_has_a_vector_for_each_patch_and_looks_over_its_edges(patch):
     assert slopes[0, 0, :, patch:].abs().sum() > 0  # the neighbour's pixels
 
 
+@pytest.mark.parametrize("patch", [2, 3, 4, 7, 8, 14])
+def test_a_stem_gives_vectors_row_after_row_of_patches(patch):
+    """With every weight 1 and no norms a vector depends most on the pixels of its own patch."""
+    embedding = PatchEmbedding(patch, 1, 16, stem=True).double()
+    embedding.stem = nn.Sequential(*(one for one in embedding.stem if isinstance(one, nn.Conv2d)))
+    for parameter in embedding.parameters():
+        nn.init.ones_(parameter)
+    images = torch.randn(1, 1, 2 * patch, 3 * patch, dtype=torch.float64, requires_grad=True)
+    vectors = embedding(images)
+    for place in range(6):
+        (slopes,) = torch.autograd.grad(vectors[0, place].sum(), images, retain_graph=True)
+        assert patchify(slopes, patch).sum(-1).argmax() == place
+
+
 @pytest.mark.parametrize(
     "call, told",
     [

@@ -7,6 +7,8 @@ from tiny_images import tiny_vit
 from torch import nn
 from torch.nn import functional as F
 
+from attnlab import heads
+from attnlab.attention import rotary_angles_2d, sinusoidal_positions_2d
 from attnlab.errors import ModelError, TensorError
 from attnlab.vision import VisionTransformer, from_transformers, to_transformers
 from attnlab.vision.hub import _pairs
@@ -87,6 +89,7 @@ def test_transformers_vit_has_our_logits_and_our_gradients():
     ours = made(channels=3, dropout=0.1)
     theirs = to_transformers(ours, ["a", "b", "c"])
     assert theirs.config.id2label == {0: "a", 1: "b", 2: "c"} and not theirs.training
+    assert theirs.config.label2id == {"a": 0, "b": 1, "c": 2}
     images, labels = pictures(ours), torch.tensor([0, 2, 1])
     (mine, my_slopes), (other, other_slopes) = (
         with_gradients(model, images, labels) for model in (ours, theirs)
@@ -124,6 +127,16 @@ def test_positions_that_are_vectors_go_with_it_to_transformers(positions):
     assert torch.allclose(theirs(images).logits, ours(images), atol=1e-5)
 
 
+def test_dropout_and_mode_go_there_and_back():
+    theirs = to_transformers(made(dropout=0.25).train(), ["a", "b", "c"])
+    assert theirs.training
+    config = theirs.config
+    assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.25
+    again = from_transformers(theirs)
+    assert again.training and again.size["dropout"] == 0.25
+    assert not from_transformers(theirs.eval()).training
+
+
 @pytest.mark.parametrize(
     "changes, told",
     [
@@ -147,6 +160,8 @@ def test_other_models_and_names_are_refused():
         from_transformers(tiny_vit(hidden_act="relu"))
     with pytest.raises(ModelError, match="have no bias"):
         from_transformers(tiny_vit(qkv_bias=False))
+    with pytest.raises(ModelError, match="heads of it were removed"):
+        from_transformers(heads.prune(tiny_vit(), [(0, 1)]))
 
 
 # ── kinds ──────────────────────────────────────────────────────────────────────────────────────
@@ -174,6 +189,31 @@ def test_without_positions_the_order_of_the_patches_makes_no_difference(position
     moved = images[..., columns]
     same = torch.allclose(model(images), model(moved), atol=1e-5)
     assert same == (positions == "none")
+
+
+def test_cls_stands_nowhere_and_each_patch_in_its_cell():
+    table = sinusoidal_positions_2d(2, 3, 32)
+    positions = made(positions="sinusoidal").positions[0]
+    assert torch.equal(positions[1:], table) and not positions[0].any()
+    assert torch.equal(made(positions="sinusoidal", pool="mean").positions[0], table)
+    angles = made(positions="rotary").angles
+    assert torch.equal(angles[1:], rotary_angles_2d(2, 3, 8)) and not angles[0].any()
+
+
+def test_answers_are_read_from_what_pool_names():
+    tokens = torch.randn(3, 6, 32)
+    assert torch.equal(made().pool(tokens), tokens[:, 0])
+    assert torch.allclose(made(pool="mean").pool(tokens), tokens.sum(1) / 6, atol=1e-6)
+    model = made(pool="attention")
+    width, own = 32, model.pooling
+    attention = nn.MultiheadAttention(width, 4, batch_first=True)
+    parts = (own.query, own.key, own.value)
+    with torch.no_grad():
+        attention.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        attention.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+        attention.out_proj.load_state_dict(own.output.state_dict())
+    wanted = attention(model.query.expand(3, -1, -1), tokens, tokens)[0][:, 0]
+    assert torch.allclose(model.pool(tokens), wanted, atol=1e-5)
 
 
 def test_what_heads_looked_at_can_be_seen():
