@@ -185,7 +185,7 @@ def _comparison(
     known = (train or test).labels_in(names)
     others = {"majority": labels == np.bincount(known).argmax()}
     if train is not None:
-        given = _features(clf.inputs_of(test))
+        given = _features(clf, clf.inputs_of(test))
         for name, model in _simpler(clf, train, known).items():
             others[name] = model.predict(given) == labels
     rows = [_entry("this classifier", correct)]
@@ -209,7 +209,6 @@ def _simpler(clf: BaseClassifier, train: Labelled, labels: list[int]) -> dict[st
     if isinstance(train, TextDataset):
         renamed = replace(train, labels=labels, label_names=clf.label_names)
         return {"tf-idf + logistic regression": bag_of_words(renamed)}
-    clf.encode(given)  # refuses images of another size
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -217,12 +216,19 @@ def _simpler(clf: BaseClassifier, train: Labelled, labels: list[int]) -> dict[st
         "logistic regression of pixels": LogisticRegression(max_iter=1000),
         "nearest image": KNeighborsClassifier(1),
     }
-    return {name: model.fit(_features(given), labels) for name, model in models.items()}
+    features = _features(clf, given)
+    return {name: model.fit(features, labels) for name, model in models.items()}
 
 
-def _features(given: Any) -> Any:
-    """What simpler classifiers are given: texts as they are, of images all pixels from 0 to 1."""
-    return given.reshape(len(given), -1) / 255 if isinstance(given, np.ndarray) else given
+def _features(clf: BaseClassifier, given: Any) -> Any:
+    """What simpler classifiers are given: texts as they are, of images all pixels from 0 to 1.
+
+    Images have as many channels as the classifier reads, so grey and colour ones fit together.
+    """
+    if not isinstance(given, np.ndarray):
+        return given
+    (pixels,) = clf.encode(given).arrays()
+    return pixels.reshape(len(given), -1) / 255
 
 
 def _entry(name: str, right: np.ndarray) -> dict[str, float | str]:

@@ -221,6 +221,16 @@ def test_a_report_sets_it_beside_what_needs_no_attention(clf, data):
         )
 
 
+def test_a_report_takes_grey_and_coloured_images_together():
+    clf, grey = tiny_image_classifier(num_channels=3), images(30)
+    coloured = np.stack([grey] * 3, axis=-1)
+    labels = [index % 3 for index in range(30)]
+    test = ImageDataset(coloured, labels, clf.label_names, "coloured")
+    train = ImageDataset(grey, labels, clf.label_names, "grey")
+    table = al.report(clf, test, train).comparison.set_index("name")
+    assert table["accuracy"]["nearest image"] == 1
+
+
 def test_measures_of_tokens_are_not_for_images(clf, data):
     with pytest.raises(ModelError, match="over the tokens of texts, and ImageClassifier reads im"):
         al.evaluation.profiles(clf, data.images)
