@@ -7,6 +7,7 @@ with the camera turned is turned back.
 
 import io
 import os
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,16 @@ _TURNS = {  # what undoes each value of EXIF's orientation
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = [_TURNS[value] for value in (5, 6, 7, 8)]
+# what Pillow raises for it
+_BROKEN_EXIF = (
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    OSError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +169,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns a picture as EXIF says it should be shown; None if it stays."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # what cameras and editors write there is sometimes broken
+    except _BROKEN_EXIF:  # cameras and editors sometimes write it wrongly; the picture is whole
         return None
 
 
