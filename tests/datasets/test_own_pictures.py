@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import attnlab as al
 from attnlab.datasets import images_from_folder, read_picture
@@ -109,6 +109,17 @@ def test_a_turned_picture_is_turned_back(tmp_path, value):
 def test_an_odd_exif_does_no_harm_to_a_whole_picture(tmp_path):
     content = packed(noise(), "JPEG", quality=100, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\2\3")
     assert np.abs(read(tmp_path, content).astype(int) - noise()).max() < 9
+
+
+@pytest.mark.parametrize("exif", [b"is no TIFF", b"Exif\0\0II*\0"])
+def test_a_broken_exif_of_a_png_does_no_harm(tmp_path, exif):
+    assert (read(tmp_path, packed(noise(), exif=exif)) == noise()).all()
+
+
+def test_a_broken_exif_in_a_text_of_a_png_does_no_harm(tmp_path):
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Raw profile type exif", "\nexif\n 4\nno hexadecimal digits")
+    assert (read(tmp_path, packed(noise(), pnginfo=about)) == noise()).all()
 
 
 def test_photographs_of_printers_and_large_ones_are_read(tmp_path):
