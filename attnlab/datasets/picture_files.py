@@ -7,7 +7,6 @@ with the camera turned is turned back.
 
 import io
 import os
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,16 +34,6 @@ _TURNS = {  # what undoes each value of EXIF's orientation
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = [_TURNS[value] for value in (5, 6, 7, 8)]
-# what Pillow raises for it
-_BROKEN_EXIF = (
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    OSError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,10 +156,7 @@ def _decoded(raw: bytes, size: tuple[int, int], grey: bool, background: int) -> 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns a picture as EXIF says it should be shown; None if it stays."""
-    try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _BROKEN_EXIF:  # cameras and editors sometimes write it wrongly; the picture is whole
-        return None
+    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _plain(image: Image.Image, grey: bool, background: int) -> Image.Image:
