@@ -7,6 +7,7 @@ with the camera turned is turned back.
 
 import io
 import os
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,10 @@ def _decoded(raw: bytes, size: tuple[int, int], grey: bool, background: int) -> 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns a picture as EXIF says it should be shown; None if it stays."""
-    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, struct.error):  # the EXIF is broken, the picture is whole
+        return None
 
 
 def _plain(image: Image.Image, grey: bool, background: int) -> Image.Image:
