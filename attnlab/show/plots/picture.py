@@ -121,7 +121,8 @@ def lines(
         handles = [line for line in axes.lines if line.get_label() in frame.columns]
         axes.legend(
             handles=handles,
-            frameon=False,
+            facecolor="white",  # legible where it cannot but lie on a curve
+            edgecolor="none",
             loc="best" if len(series) > 1 or points is not None else "upper right",
         )
         if title:
