@@ -398,6 +398,13 @@ def checks(*cells):
     return pd.DataFrame(rows)
 
 
+def test_a_machine_at_another_speed_is_told_from_wrong_predictions(found):
+    half_as_fast = checks((32, 1, 2.0, 1.0), (32, 1, 4.4, 2.2), (32, 1, 3.0, 1.5))
+    note = report(found, check=half_as_fast)["check"]["note"]
+    assert "Median error 50.0\u00a0%" in note
+    assert "With all predictions times 2.00: 0.0\u00a0%." in note
+
+
 def test_the_median_error_is_that_of_the_texts_of_the_budget(found):
     check = checks((32, 1, 2.0, 2.2), (32, 1, 4.0, 3.9), (32, 1, 5.0, 5.2), (64, 8, 9.0, 1.0))
     shown = report(found, check=check)["check"]
@@ -405,7 +412,7 @@ def test_the_median_error_is_that_of_the_texts_of_the_budget(found):
     assert [pair[:2] for pair in shown["points"]] == [[2.2, 2.0], [3.9, 4.0], [5.2, 5.0]]
     assert all(0 <= end <= shown["axis"]["to"] for pair in shown["points"] for end in pair[:2])
     other = report(found, check=check.iloc[3:])["check"]
-    assert "1 sub-network, 8 texts of 64 tokens" in other["note"]
+    assert other["note"].endswith("1 sub-network, 8 texts of 64 tokens.")
     assert report(found)["check"] is None
 
 
