@@ -26,7 +26,7 @@ from attnlab.economics.timing import check_timing, warn_of_noise
 from attnlab.errors import AttnlabError, AttnlabWarning, option, worded
 from attnlab.files import atomic_write, read_json, understood
 
-__all__ = ["LatencyTable"]
+__all__ = ["LatencyTable", "how_far_off"]
 
 _PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # of all heads or neurons, besides 0 and 1
 
@@ -190,7 +190,8 @@ class LatencyTable:
             cell = {"tokens": tokens, "batch": batch}
             tables.append(table.assign(**cell)[[*cell, *table.columns]])
             before = self.measured.query("tokens == @tokens and batch == @batch").iloc[0]
-            errors.append(cell | _how_far_off(table, before["ms_quiet"]))
+            drift = table.attrs["whole_ms"] / before["ms_quiet"]
+            errors.append(cell | how_far_off(table) | {"drift": drift})
         result = pd.concat(tables, ignore_index=True)
         result.attrs = {"errors": pd.DataFrame(errors), **self.about}
         return result
@@ -301,15 +302,14 @@ def _warn_of_another_machine(path: object, about: dict[str, Any]) -> None:
         )
 
 
-def _how_far_off(table: pd.DataFrame, whole_before: float) -> dict[str, float]:
+def how_far_off(table: pd.DataFrame) -> dict[str, float]:
+    """Median, p95, factor and relative error of rows of `LatencyTable.check`, as it names them."""
     off = table["error"].abs()
-    drift = table.attrs["whole_ms"] / whole_before
     factor = float((table["ms_quiet"] / table["predicted_ms"]).median())
     left = (factor * table["predicted_ms"] / table["ms_quiet"] - 1).abs()
     return {
-        "median": off.median(),
-        "p95": off.quantile(0.95),
-        "drift": drift,
+        "median": float(off.median()),
+        "p95": float(off.quantile(0.95)),
         "factor": factor,
         "relative": float(left.median()),
     }

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from attnlab.economics.budgets import COSTS, Budget, costs_of
 from attnlab.economics.flops import flops_by_part
+from attnlab.economics.latency import how_far_off
 from attnlab.economics.plans import Plan
 from attnlab.economics.points import Point
 from attnlab.economics.results import SearchResult
@@ -421,13 +421,13 @@ def _check(check: pd.DataFrame, budget: Budget) -> dict[str, Any]:
     pairs = rows[["predicted_ms", "ms_quiet"]].to_numpy(float)
     high = 1.08 * float(pairs.max())
     axis = {"from": 0, "to": high, "ticks": _ticks(0, high, 4)}
-    error = float(np.median(np.abs(rows["error"])))
-    factor = float(np.median(pairs[:, 1] / pairs[:, 0]))  # another speed of the machine now
-    left = float(np.median(np.abs(factor * pairs[:, 0] / pairs[:, 1] - 1)))
+    off = how_far_off(rows)
     texts = f"{tokens} tokens" if batch == 1 else f"{batch} texts of {tokens} tokens"
-    note = f"Median error {100 * error:.1f}\u00a0%, {counted(len(rows), 'sub-network')}, {texts}."
-    if len(rows) > 1:
-        note += f" With all predictions times {factor:.2f}: {100 * left:.1f}\u00a0%."
+    told = counted(len(rows), "sub-network")
+    note = f"Median error {100 * off['median']:.1f}\u00a0%, {told}, {texts}."
+    if len(rows) > 1:  # the machine may merely run at another speed now
+        left = f"{100 * off['relative']:.1f}\u00a0%"
+        note += f" With all predictions times {off['factor']:.2f}: {left}."
     return {
         "points": [
             [

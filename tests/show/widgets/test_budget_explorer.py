@@ -409,6 +409,7 @@ def test_the_median_error_is_that_of_the_texts_of_the_budget(found):
     check = checks((32, 1, 2.0, 2.2), (32, 1, 4.0, 3.9), (32, 1, 5.0, 5.2), (64, 8, 9.0, 1.0))
     shown = report(found, check=check)["check"]
     assert "Median error 4.0\u00a0%, 3 sub-networks, 32 tokens." in shown["note"]
+    assert "With all predictions times 0.96: 5.8\u00a0%." in shown["note"]  # medians by hand
     assert [pair[:2] for pair in shown["points"]] == [[2.2, 2.0], [3.9, 4.0], [5.2, 5.0]]
     assert all(0 <= end <= shown["axis"]["to"] for pair in shown["points"] for end in pair[:2])
     other = report(found, check=check.iloc[3:])["check"]
