@@ -106,7 +106,7 @@ class Checkpoint:
         stopped = f"Stopped after step {run.step} of {run.steps}; "
         if self.path is None:
             return (
-                f"{stopped}the model is as it was then. Nothing is on disk: give finetune a "
+                f"{stopped}the model is as it was then. Nothing is on disk: name a "
                 f"folder, {option('out')}, and a stopped run can go on."
             )
         self.save(run)

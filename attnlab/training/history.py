@@ -4,11 +4,14 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from attnlab.errors import AttnlabError
 from attnlab.files import atomic_write, read_json, understood
+
+_LOWER_IS_BETTER = ("dev_loss", "dev_bits_per_character")
 
 
 @dataclass
@@ -17,13 +20,15 @@ class History:
 
     Attributes
     ----------
-    rows : one an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_accuracy``, ``dev_loss`` and
-        ``seconds`` since the start
+    rows : one an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_accuracy`` or another figure of
+        dev, ``dev_loss`` and ``seconds`` since the start
     steps : one every few steps: ``step`` (from 1), ``loss``, ``learning_rate``,
         ``tokens_per_second``, ``memory_mb`` and ``seconds``
     trainable : number of weights that were trained
     epochs : how many were planned
-    chosen_by : the column of ``rows`` by which the best epoch is chosen
+    chosen_by : the column of ``rows`` by which the best epoch is chosen: the highest, or the lowest
+        of losses and of bits per character
+    samples : of a language model: ``step`` and ``text``, what it wrote by then
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -31,6 +36,7 @@ class History:
     trainable: int = 0
     epochs: int = 0
     chosen_by: str = "dev_accuracy"
+    samples: list[dict[str, Any]] = field(default_factory=list)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the epochs as a table."""
@@ -53,7 +59,8 @@ class History:
 
     def merit(self, row: dict[str, float]) -> tuple[float, float]:
         """What makes one row better than another: the higher, the better; see `best`."""
-        return row[self.chosen_by], -row.get("dev_loss", 0.0)
+        sign = -1 if self.chosen_by in _LOWER_IS_BETTER else 1
+        return sign * row[self.chosen_by], -row.get("dev_loss", 0.0)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write epochs and steps to a .json file, or the epochs to a .csv file."""

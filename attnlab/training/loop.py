@@ -61,15 +61,15 @@ def train(
         parameters that do not require gradients stay as they are
     lengths : tokens in each training text
     batch : makes the tensors of one batch, ``labels`` included, from the indices of its texts
-    evaluate : measures on dev after every epoch; returns at least ``dev_accuracy``
+    evaluate : measures on dev after every epoch; returns at least the figure of ``choose_by``
     recipe : default `Recipe()`
     dtype : number format of what is computed; weights stay float32. In float16 gradients are
         scaled, so that small ones are not lost, and a step that overflows is left out.
     folder : where a checkpoint is kept, after every epoch and about once a minute
     resume : go on from the checkpoint in ``folder``; the result is that of a run that was never
         stopped
-    choose_by : which of the figures of ``evaluate`` decides on the best epoch; "epoch" keeps the
-        last
+    choose_by : which of the figures of ``evaluate`` decides on the best epoch: the highest, or the
+        lowest of losses and of bits per character; "epoch" keeps the last
     identity : what else must be the same for a run to go on: base, data, method, whatever JSON
         can hold
     top : names of the parameters above the encoder; they learn ``recipe.head_lr_multiplier`` times

@@ -8,7 +8,7 @@ removes heads.
 from attnlab.transformer.cache import KVCache
 from attnlab.transformer.decoding import Hypothesis, beam, greedy, sample
 from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
-from attnlab.transformer.layers import DecoderLayer, EncoderLayer
+from attnlab.transformer.layers import DecoderLayer, EncoderLayer, through_norm
 from attnlab.transformer.pruning import NoHeads, build_in, prune
 from attnlab.transformer.sizes import active_heads, flops_of, parameters_of
 from attnlab.transformer.subwords import Subwords
@@ -29,6 +29,7 @@ __all__ = [
     "parameters_of",
     "prune",
     "sample",
+    "through_norm",
 ]
 
 

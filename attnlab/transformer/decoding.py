@@ -85,7 +85,7 @@ def sample(
 
     Parameters
     ----------
-    temperature : divides the logits; below 1 bolder, above 1 more varied
+    temperature : divides the logits; below 1 what is likely gets likelier, above 1 less so
     top_k : draw among this many likeliest tokens only; None for all
     seed : the same seed draws the same; what a row draws does not depend on when others end
 

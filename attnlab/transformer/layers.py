@@ -6,7 +6,7 @@ is bool everywhere and True where attention is allowed.
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from attnlab.attention import MultiHeadAttention, sinusoidal_positions
 from attnlab.errors import ModelError, TensorError, suggest
 from attnlab.transformer.cache import KVCache, Seen
 
-Activation = Literal["relu", "gelu"]
+Activation = Literal["relu", "gelu", "gelu_tanh"]
 HeadTensors = dict[str, Tensor]  # "scale" and "temperature", as `MultiHeadAttention` takes them
 
 
@@ -70,22 +70,51 @@ class FeedForward(nn.Sequential):
     """Two linear maps with a non-linear function between, for each token by itself.
 
     Source: Vaswani et al. 2017, section 3.3, where it is the ReLU; the GELU, a smooth one, of BERT
-    and vision Transformers is from Hendrycks and Gimpel 2016.
+    and vision Transformers is from Hendrycks and Gimpel 2016. "gelu_tanh" is the approximation of
+    it that GPT-2 was trained with.
     """
 
     def __init__(
-        self, d_model: int, width: int, dropout: float = 0.1, activation: Activation = "relu"
+        self,
+        d_model: int,
+        width: int,
+        dropout: float = 0.1,
+        activation: Activation = "relu",
+        bias: bool = True,
     ):
         super().__init__(
-            nn.Linear(d_model, width),
+            nn.Linear(d_model, width, bias),
             _activation(activation),
             nn.Dropout(dropout),
-            nn.Linear(width, d_model),
+            nn.Linear(width, d_model, bias),
         )
 
 
+class SwiGLU(nn.Module):
+    """A feed-forward network with a gate: one linear map says how much of the other passes.
+
+    ``down(silu(gate(x)) * up(x))``, as in Llama. Source: Shazeer 2020, "GLU variants improve
+    Transformer".
+    """
+
+    def __init__(self, d_model: int, width: int, dropout: float = 0.1, bias: bool = False):
+        super().__init__()
+        self.gate = nn.Linear(d_model, width, bias)
+        self.up = nn.Linear(d_model, width, bias)
+        self.down = nn.Linear(width, d_model, bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's output for each token, shape of x."""
+        return self.down(self.dropout(nn.functional.silu(self.gate(x)) * self.up(x)))
+
+
 def _activation(name: str) -> nn.Module:
-    known: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+    known: dict[str, Callable[[], nn.Module]] = {
+        "relu": nn.ReLU,
+        "gelu": nn.GELU,
+        "gelu_tanh": lambda: nn.GELU("tanh"),
+    }
     if name not in known:
         raise ModelError(f"There is no activation {name!r}. {suggest(name, known)}")
     return known[name]()
@@ -96,13 +125,19 @@ class Residual(nn.Module):
 
     The norm after the sum, "post", is the paper's. "pre" leaves a path from the loss to every layer
     that no norm rescales, and so trains without a careful warm-up. Source: Vaswani et al. 2017,
-    section 3.1; Xiong et al. 2020.
+    section 3.1; Xiong et al. 2020. ``normalise`` makes the norm from the width.
     """
 
-    def __init__(self, d_model: int, dropout: float = 0.1, norm: Literal["pre", "post"] = "pre"):
+    def __init__(
+        self,
+        d_model: int,
+        dropout: float = 0.1,
+        norm: Literal["pre", "post"] = "pre",
+        normalise: Callable[[int], nn.Module] = nn.LayerNorm,
+    ):
         super().__init__()
         self.pre = norm == "pre"
-        self.norm = nn.LayerNorm(d_model)
+        self.norm = normalise(d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
@@ -110,6 +145,36 @@ class Residual(nn.Module):
         if self.pre:
             return x + self.dropout(sublayer(self.norm(x)))
         return self.norm(x + self.dropout(sublayer(x)))
+
+
+def through_norm(norm: Any, last: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry directions back through a norm whose scale is held as it is.
+
+    A norm divides its input by a size that depends on all of it. With that number frozen the norm
+    is linear, so what it says along a direction is split exactly among the parts of its input.
+
+    Parameters
+    ----------
+    norm : of a model, a layer norm or an RMS norm
+    last : Tensor, shape (..., E), what enters it, such as a residual stream
+    direction : Tensor, shape (..., E), along which its output is read
+
+    Returns
+    -------
+    reads : Tensor, shape (..., E): ``(part * reads).sum(-1)`` is what a part of the input says
+    bias : Tensor, shape (...), what the norm's own bias says. With the sum of all parts it makes
+        ``(norm(last) * direction).sum(-1)``
+    """
+    centred = isinstance(norm, nn.LayerNorm)  # an RMS norm subtracts no mean and adds no bias
+    around = last - last.mean(-1, keepdim=True) if centred else last
+    epsilon = torch.finfo(last.dtype).eps if norm.eps is None else norm.eps
+    size = (around.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    reads = direction * norm.weight.float() / size
+    if centred:
+        reads = reads - reads.mean(-1, keepdim=True)
+    bias = getattr(norm, "bias", None)
+    said = last.new_zeros(last.shape[:-1]) if bias is None else direction @ bias.float()
+    return reads, said
 
 
 class EncoderLayer(nn.Module):
@@ -224,11 +289,12 @@ def attend(
     heads: HeadTensors | None = None,
     seen: Seen | None = None,
     angles: Tensor | None = None,
+    **options: Any,
 ) -> Tensor:
     """Attend to projected keys and values; add weights and values to ``seen`` if it is given."""
-    options = {"projected": projected, "mask": mask, "angles": angles, **(heads or {})}
+    options |= {"projected": projected, "mask": mask, "angles": angles, **(heads or {})}
     if seen is None:
         return attention(query, **options)
     output, weights = attention(query, **options, return_weights=True)
-    seen.append((weights, projected[1]))
+    seen.append((weights, attention.for_queries(projected[1])))
     return output

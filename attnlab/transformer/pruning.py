@@ -14,7 +14,7 @@ from attnlab.heads.settings import KINDS, Seq2SeqSettings
 if TYPE_CHECKING:
     from attnlab.transformer.encoder_decoder import Seq2SeqTransformer
 
-__all__ = ["NoHeads", "build_in", "by_number", "prune", "remove"]
+__all__ = ["NoHeads", "build_in", "by_number", "cut", "prune", "remove"]
 
 Head = tuple[str, int, int]  # kind, layer, head
 
@@ -27,7 +27,7 @@ class NoHeads(nn.Module):
     attention : MultiHeadAttention that it takes the place of
     """
 
-    heads = 0
+    heads = kv_heads = 0
 
     def __init__(self, attention: MultiHeadAttention):
         super().__init__()
@@ -41,6 +41,10 @@ class NoHeads(nn.Module):
         empty = key.new_empty(len(key), 0, key.shape[1], self.head_width)
         return empty, empty
 
+    def for_queries(self, part: Tensor) -> Tensor:
+        """Keys or values for no head."""
+        return part
+
     def forward(
         self,
         query: Tensor,
@@ -50,7 +54,7 @@ class NoHeads(nn.Module):
         **settings: Any,
     ) -> Any:
         """Return the bias for each query, shape (B, T_q, E), and the weights of no head."""
-        output = self.bias.expand(*query.shape[:2], -1)
+        output = torch.zeros_like(query) if self.bias is None else self.bias.expand_as(query)
         if not return_weights:
             return output
         return output, query.new_empty(len(query), 0, query.shape[1], projected[0].shape[2])
@@ -140,7 +144,7 @@ def remove(model: "Seq2SeqTransformer", removed: Iterable[Sequence[Any]]) -> Non
             there = before[kind][layer]
             if kept != there:
                 module, positions = getattr(parents[kind][layer], name), map(there.index, kept)
-                setattr(parents[kind][layer], name, _cut(module, list(positions)))
+                setattr(parents[kind][layer], name, cut(module, list(positions)))
 
 
 def by_number(part: Tensor, active: Sequence[int], heads: int) -> Tensor:
@@ -160,24 +164,48 @@ def by_number(part: Tensor, active: Sequence[int], heads: int) -> Tensor:
 
 
 @torch.no_grad()
-def _cut(attention: Any, kept: list[int]) -> nn.Module:
-    """Leave an attention only the rows and columns of some of the heads it has."""
+def cut(attention: Any, kept: Sequence[int]) -> nn.Module:
+    """Leave an attention only the rows and columns of some of the heads it has, in place.
+
+    Keys and values that a group of heads shares go with the last head of the group.
+
+    Parameters
+    ----------
+    attention : MultiHeadAttention
+    kept : positions of the heads that stay among those that are there
+
+    Returns
+    -------
+    the attention, or `NoHeads` that takes its place
+    """
     if not kept:
         return NoHeads(attention)
     width = attention.query.out_features // attention.heads
-    index = torch.cat([torch.arange(width) + width * head for head in kept])
-    index = index.to(attention.query.weight.device)
-    for linear in (attention.query, attention.key, attention.value):
+    groups = [attention.groups[head] for head in kept]
+    shared = sorted(set(groups))
+    rows, shared_rows = _rows(kept, width), _rows(shared, width)
+    for linear, index in (
+        (attention.query, rows),
+        (attention.key, shared_rows),
+        (attention.value, shared_rows),
+    ):
         linear.weight, linear.out_features = _part(linear.weight, index, 0), len(index)
-        linear.bias = _part(linear.bias, index, 0)
+        if linear.bias is not None:
+            linear.bias = _part(linear.bias, index, 0)
     output = attention.output
-    output.weight, output.in_features = _part(output.weight, index, 1), len(index)
-    attention.heads = len(kept)
+    output.weight, output.in_features = _part(output.weight, rows, 1), len(rows)
+    attention.heads, attention.kv_heads = len(kept), len(shared)
+    attention.groups = [shared.index(group) for group in groups]
     return attention
 
 
+def _rows(heads: Sequence[int], width: int) -> Tensor:
+    return torch.cat([torch.arange(width) + width * head for head in heads])
+
+
 def _part(weight: nn.Parameter, index: Tensor, dim: int) -> nn.Parameter:
-    return nn.Parameter(weight.index_select(dim, index), weight.requires_grad)
+    picked = weight.index_select(dim, index.to(weight.device))
+    return nn.Parameter(picked, weight.requires_grad)
 
 
 def _refuse_unknown(model: "Seq2SeqTransformer", heads: list[Head]) -> None:
