@@ -1,11 +1,14 @@
 """Multi-head attention: split the width into heads, attend in each, merge and project."""
 
+import math
+
 from torch import Tensor, nn
 
 from attnlab.attention import shapes
+from attnlab.attention.masks import causal_mask
 from attnlab.attention.positions import rotate
 from attnlab.attention.scores import scaled_dot_scores
-from attnlab.attention.soft import scaled_dot_product_attention, softmax
+from attnlab.attention.soft import softmax
 from attnlab.errors import TensorError
 
 
@@ -41,10 +44,13 @@ class MultiHeadAttention(nn.Module):
     d_source : width of what comes in as key and value, where it differs from ``d_model``
     fused : use torch's fused attention wherever no weights are asked for: the same numbers, no
         (T_q, T_k) table
+    kv_heads : number of heads K of keys and values, each shared by a group of H / K queries' heads
+        (grouped-query attention; 1 is multi-query attention); default ``heads``: none is shared
 
     Attributes
     ----------
     query, key, value, output : nn.Linear, the four projections
+    groups : list of H int, which key and value head each query head looks at
 
     Example
     -------
@@ -57,7 +63,8 @@ class MultiHeadAttention(nn.Module):
     >>> weights.shape
     torch.Size([2, 4, 5, 7])
 
-    Source: Vaswani et al. 2017, section 3.2.2.
+    Source: Vaswani et al. 2017, section 3.2.2; Shazeer 2019 (multi-query), Ainslie et al. 2023
+    (grouped-query).
     """
 
     def __init__(
@@ -68,10 +75,13 @@ class MultiHeadAttention(nn.Module):
         bias: bool = True,
         d_source: int | None = None,
         fused: bool = False,
+        kv_heads: int | None = None,
     ):
         super().__init__()
         d_source = d_model if d_source is None else d_source
-        for name, count in (("d_model", d_model), ("heads", heads), ("d_source", d_source)):
+        kv_heads = heads if kv_heads is None else kv_heads
+        counts = {"d_model": d_model, "heads": heads, "d_source": d_source, "kv_heads": kv_heads}
+        for name, count in counts.items():
             shapes.check_count(name, count, 1)
         if not 0 <= dropout <= 1:
             raise TensorError(f"dropout is {dropout}; it is a share of the weights, from 0 to 1.")
@@ -80,32 +90,40 @@ class MultiHeadAttention(nn.Module):
                 f"d_model = {d_model} cannot be shared by {heads} heads: the width must be a "
                 "multiple of their number."
             )
-        self.heads, self.dropout, self.fused = heads, dropout, fused
+        if heads % kv_heads:
+            raise TensorError(
+                f"{heads} heads cannot share {kv_heads} heads of keys and values: kv_heads must "
+                "divide heads, so that all groups are alike."
+            )
+        self.heads, self.kv_heads, self.dropout, self.fused = heads, kv_heads, dropout, fused
+        self.groups = [head * kv_heads // heads for head in range(heads)]
+        shared = kv_heads * (d_model // heads)
         self.query = nn.Linear(d_model, d_model, bias)
-        self.key = nn.Linear(d_source, d_model, bias)
-        self.value = nn.Linear(d_source, d_model, bias)
+        self.key = nn.Linear(d_source, shared, bias)
+        self.value = nn.Linear(d_source, shared, bias)
         self.output = nn.Linear(d_model, d_model, bias)
 
     def project(
         self, key: Tensor, value: Tensor | None = None, angles: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values of each head, for `forward` to use as often as wanted.
+        """Keys and values, for `forward` to use as often as wanted.
 
         Parameters
         ----------
         key, value : Tensor, shape (B, T_k, d_source); the value is the key by default
-        angles : Tensor, shape (T_k, D / 2), by which keys are turned (rotary positions)
+        angles : Tensor, shape (T_k, D / 2), by which keys are turned (rotary positions);
+            (B, 1, T_k, D / 2) where rows differ
 
         Returns
         -------
-        keys, values : Tensor, shape (B, H, T_k, D)
+        keys, values : Tensor, shape (B, K, T_k, D), K heads of keys and values
         """
         value = key if value is None else value
         shapes.check_input("key", key, self.key)
         shapes.check_input("value", value, self.value)
-        keys = split_heads(self.key(key), self.heads)
+        keys = split_heads(self.key(key), self.kv_heads)
         keys = keys if angles is None else rotate(keys, angles)
-        return keys, split_heads(self.value(value), self.heads)
+        return keys, split_heads(self.value(value), self.kv_heads)
 
     def forward(
         self,
@@ -118,6 +136,8 @@ class MultiHeadAttention(nn.Module):
         scale: Tensor | None = None,
         temperature: Tensor | None = None,
         angles: Tensor | None = None,
+        bias: Tensor | None = None,
+        causal: bool = False,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Attend from ``query`` to ``key``; to itself if no key is given.
@@ -131,7 +151,9 @@ class MultiHeadAttention(nn.Module):
         scale : Tensor, shape (H,) or (B, H): multiplies each head's output; 0 silences it
         temperature : Tensor, shape (H,) or (B, H): divides each head's scores
         angles : Tensor, shape (T_q, D / 2), by which queries are turned, and in self-attention keys
-            (rotary positions, see `rotary_angles_2d`); projected keys were turned by `project`
+            (rotary positions, see `rotary_angles`); projected keys were turned by `project`
+        bias : Tensor, broadcastable to (B, H, T_q, T_k), added to the scores (see `alibi_slopes`)
+        causal : hide from each query what comes after it; in place of a mask, and faster
         return_weights : return the weights as well
 
         Returns
@@ -149,21 +171,23 @@ class MultiHeadAttention(nn.Module):
                 "Keys came twice: as key or value, and projected. Give one of them; "
                 "projected holds what project(key, value) returned."
             )
-        if mask is not None:
-            shapes.check_bool(mask)
-            mask = mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
         q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
         q = q if angles is None else rotate(q, angles)
-        k, v = projected  # (B, H, T_k, D)
+        k, v = (self.for_queries(part) for part in projected)  # (B, H, T_k, D)
+        mask = self._mask(mask, causal, q, k, whole=return_weights or not self.fused)
         divisor = 1.0 if temperature is None else self._per_head("temperature", temperature, q)
         weights: Tensor | None = None
         if self.fused and not return_weights:
-            context = self._fused(q, k, v, mask, divisor)
-        elif self.training and self.dropout:
-            weights = softmax(scaled_dot_scores(q, k), mask, divisor)
-            context = nn.functional.dropout(weights, self.dropout) @ v
+            context = self._fused(q, k, v, mask, bias, divisor, causal)
         else:
-            context, weights = scaled_dot_product_attention(q, k, v, mask, divisor)
+            scores = scaled_dot_scores(q, k)
+            if bias is not None:
+                shapes.check_addend("bias", bias, scores)
+                scores = scores + bias
+            shapes.check_value(q, k, v)
+            weights = softmax(scores, mask, divisor)
+            drop = self.dropout if self.training else 0.0
+            context = nn.functional.dropout(weights, drop) @ v
         if scale is not None:
             context = context * self._per_head("scale", scale, q)
         output = self.output(merge_heads(context))
@@ -172,13 +196,32 @@ class MultiHeadAttention(nn.Module):
         assert weights is not None  # fused attention ran only if nobody asked for them
         return output, weights
 
+    def for_queries(self, part: Tensor) -> Tensor:
+        """Keys or values for each query head: (B, K, T_k, D) to (B, H, T_k, D)."""
+        return part if self.groups == [*range(part.shape[1])] else part[:, self.groups]
+
+    def _mask(
+        self, mask: Tensor | None, causal: bool, query: Tensor, key: Tensor, whole: bool
+    ) -> Tensor | None:
+        """The mask with an axis for heads; the causal one as a table where that is wanted."""
+        if causal and mask is not None:
+            raise TensorError("A mask came with causal=True. Put causal_mask into the mask.")
+        if causal and whole:
+            return causal_mask(query.shape[-2], key.shape[-2], query.device)
+        if mask is None:
+            return None
+        shapes.check_bool(mask)
+        return mask.unsqueeze(1) if mask.dim() == 3 else mask  # the same for every head
+
     def _fused(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
         mask: Tensor | None,
+        bias: Tensor | None,
         temperature: float | Tensor,
+        causal: bool,
     ) -> Tensor:
         """Context by torch's fused attention, shape (B, H, T_q, D)."""
         shapes.check_pair(query, key)
@@ -189,8 +232,16 @@ class MultiHeadAttention(nn.Module):
         if isinstance(temperature, Tensor):
             shapes.check_temperature(temperature, query)
             query = query / temperature
+        added = mask
+        if bias is not None:
+            shapes.check_type("bias", bias, query)
+            added = bias / temperature
+            visible = causal_mask(scores[-2], scores[-1], query.device) if causal else mask
+            added = added if visible is None else added.masked_fill(~visible, -math.inf)
         dropout = self.dropout if self.training else 0.0
-        return nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+        return nn.functional.scaled_dot_product_attention(
+            query, key, value, added, dropout, is_causal=causal and bias is None
+        )
 
     def _per_head(self, name: str, given: Tensor, query: Tensor) -> Tensor:
         allowed = ((self.heads,), (len(query), self.heads))

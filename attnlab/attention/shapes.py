@@ -128,10 +128,8 @@ def check_bool(mask: Tensor) -> None:
 
 def fits(given: Tensor, shape: tuple[int, ...]) -> bool:
     """Whether it broadcasts to this shape without making it larger."""
-    try:
-        return torch.broadcast_shapes(given.shape, shape) == torch.Size(shape)
-    except RuntimeError:
-        return False
+    ends = zip(reversed(given.shape), reversed(shape), strict=False)
+    return given.dim() <= len(shape) and all(size in (1, wanted) for size, wanted in ends)
 
 
 def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:

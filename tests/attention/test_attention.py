@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from attnlab import attention as att
+from attnlab.attention import shapes
 from attnlab.errors import TensorError
 
 sizes = st.integers(1, 6)
@@ -622,3 +623,17 @@ def test_attention_is_there_without_transformers_or_jupyter():
         "assert not {'transformers', 'matplotlib', 'ipywidgets', 'IPython'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+# --- Shapes ---------------------------------------------------------------------------------------
+
+axes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+@given(axes, axes)
+def test_a_tensor_fits_a_shape_that_broadcasting_leaves_as_it_is(given_axes, shape):
+    try:
+        wanted = torch.broadcast_shapes(given_axes, shape) == shape
+    except RuntimeError:
+        wanted = False
+    assert shapes.fits(torch.zeros(given_axes), shape) == wanted
