@@ -84,10 +84,12 @@ def parse(text: str) -> Question:
     """
     question = _KNOWN.get(tuple(words(text)))
     if question is None:
-        raise DataError(
-            f"{text!r:.80} is no question that can be answered here. "
-            + suggest(text, [question.text for question in QUESTIONS])
-        )
+        known = [question.text for question in QUESTIONS]
+        near = suggest(text, known)
+        if not near.startswith("Did you mean"):
+            kinds = {question.kind: question.text for question in QUESTIONS}
+            near = f"Ask, for example: {' '.join(kinds.values())}"
+        raise DataError(f"{text!r:.80} is no question that can be answered here. {near}")
     return question
 
 

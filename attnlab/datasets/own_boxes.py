@@ -2,20 +2,19 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from attnlab.datasets.labels import numbered, says_nothing, written
+from attnlab.datasets.columns import cells_of
+from attnlab.datasets.labels import numbered, says_nothing
 from attnlab.datasets.own_pictures import local_folder, read_all, seen_from
 from attnlab.datasets.picture_files import Picture, Size, checked_background, checked_size
 from attnlab.datasets.pictures import SceneDataset
-from attnlab.datasets.reading import ending_of, local_file, name_of, read_text
-from attnlab.datasets.records import RECORDS, read_records
-from attnlab.datasets.tables import read_rows
-from attnlab.errors import DataError, option, suggest
+from attnlab.datasets.reading import local_file, name_of
+from attnlab.errors import DataError, option
 
 _OVERSHOOT = 1  # pixels by which a box drawn by hand may leave its picture
 
@@ -67,7 +66,9 @@ def boxes_from_csv(
     if len(box) != 4:
         raise DataError(f"box is {box!r}. Name four columns, as in {option('box')}.")
     files: dict[Path, list[_Object]] = {}
-    for where, cells in _rows(path, (file, label, *box), encoding, delimiter):
+    for where, cells in cells_of(
+        path, (file, label, *box), encoding, delimiter, ("file", "label", "box")
+    ):
         picture = folder / cells[0]
         if not cells[0] or not picture.is_file():
             raise DataError(
@@ -104,43 +105,6 @@ class _Object:
     where: str
     label: str
     box: tuple[float, float, float, float]
-
-
-def _rows(
-    path: Path, columns: Sequence[str], encoding: str, delimiter: str | None
-) -> Iterator[tuple[str, list[str]]]:
-    """Where each row stands, in words, and its cells in these columns."""
-    if ending_of(path) in RECORDS:
-        frame, _ = read_records(path, encoding)
-        _check_columns(path.name, [str(column) for column in frame.columns], columns)
-        for number, row in enumerate(frame[list(columns)].itertuples(index=False), 1):
-            cells = [written(cell, column) or "" for cell, column in zip(row, columns, strict=True)]
-            yield f"Row {number} of {path.name}", cells
-        return
-    table = read_rows(
-        read_text(path, encoding), path.name, ending_of(path), delimiter, list(columns)
-    )
-    header = [cell.strip() for cell in table.rows[0].cells]
-    _check_columns(path.name, header, columns)
-    for row in table.rows[1:]:
-        where = f"{row.lines.capitalize()} of {path.name}"
-        if len(row.cells) != len(header):
-            raise DataError(
-                f"{where} has {len(row.cells)} cells; the header names {len(header)} columns. Give "
-                "each row as many, empty ones too."
-            )
-        yield where, [row.cells[header.index(column)].strip() for column in columns]
-
-
-def _check_columns(name: str, header: list[str], columns: Sequence[str]) -> None:
-    for column in columns:
-        if column not in header:
-            raise DataError(
-                f"There is no column {column!r} in {name}. {suggest(column, header)} Name columns "
-                f"with {option('file')}, {option('label')} and {option('box')}."
-            )
-        if header.count(column) > 1 or list(columns).count(column) > 1:
-            raise DataError(f"The column {column!r} of {name} is there, or named, twice.")
 
 
 def _object(where: str, label: str, cells: Sequence[str], corners: bool) -> _Object:

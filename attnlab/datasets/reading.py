@@ -16,6 +16,7 @@ from attnlab.errors import AttnlabWarning, DataError, option, worded
 
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
 _AS_CSV = "Save it as 'CSV UTF-8' there, and give that file."
+_AS_TEXT = "Save it as plain text in UTF-8, and give that file."
 _FOREIGN = {  # what other kinds of file begin with, what they are, and what to do
     b"\xd0\xcf\x11\xe0": ("a workbook or document of an older Office", _AS_CSV),
     b"%PDF": ("a PDF document", "Give a table as text: CSV, tab-separated or JSON Lines."),
@@ -76,20 +77,27 @@ def ending_of(path: Path) -> str:
     return (Path(path.stem) if path.suffix.lower() in _PACKED else path).suffix.lower()
 
 
-def read_text(path: Path, encoding: str) -> str:
+def read_text(path: Path, encoding: str, plain: bool = False) -> str:
     """Return the text of a file, unpacked where it is packed, without a byte order mark.
+
+    Parameters
+    ----------
+    path : of a file that is there
+    encoding : such as "UTF-8"
+    plain : what is wanted is plain text, not a table; this changes only what errors advise
 
     Raises
     ------
     DataError : a file that cannot be read, is no text, or is encoded otherwise
     """
-    raw = _read(path)
+    raw = _read(path, plain)
     for beginning, (what, cure) in _FOREIGN.items():
         if raw.startswith(beginning):
+            cure = _AS_TEXT if plain and "LFS" not in what else cure
             raise DataError(f"{path.name} is {what}, and no text. {cure}")
     if raw[257:262] == b"ustar":
         raise DataError(f"{path.name} is an archive. Unpack it, and give one file.")
-    text = _decoded(raw, path.name, encoding)
+    text = _decoded(raw, path.name, encoding, plain)
     if "\ufffd" in text:
         warnings.warn(
             f"{path.name} holds {text.count(chr(0xFFFD)):,} signs \ufffd: characters that an "
@@ -98,11 +106,12 @@ def read_text(path: Path, encoding: str) -> str:
             stacklevel=3,
         )
     if text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
-        raise DataError(f"{path.name} is a web page, not a table. Download the file itself.")
+        wanted = "plain text" if plain else "a table"
+        raise DataError(f"{path.name} is a web page, not {wanted}. Download the file itself.")
     return text
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, plain: bool) -> bytes:
     """The bytes of a file, unpacked by what it begins with, whatever it is called."""
     try:
         raw = path.read_bytes()
@@ -115,7 +124,7 @@ def _read(path: Path) -> bytes:
             return bz2.decompress(raw)
         if raw.startswith(b"\xfd7zXZ"):
             return lzma.decompress(raw)
-        return _only_member(raw, path.name) if raw.startswith(b"PK\x03\x04") else raw
+        return _only_member(raw, path.name, plain) if raw.startswith(b"PK\x03\x04") else raw
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, RuntimeError) as error:
         raise _broken(path.name, error) from error
     except (zipfile.BadZipFile, NotImplementedError) as error:
@@ -126,14 +135,14 @@ def _broken(name: str, error: Exception) -> DataError:
     return DataError(f"{name} cannot be unpacked ({error}). Unpack it yourself, or get it again.")
 
 
-def _only_member(raw: bytes, name: str) -> bytes:
+def _only_member(raw: bytes, name: str, plain: bool) -> bytes:
     """The one file in a zip archive."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         inside = archive.namelist()
         if any(member.startswith("xl/") for member in inside):
-            raise DataError(f"{name} is an Excel workbook. {_AS_CSV}")
+            raise DataError(f"{name} is an Excel workbook. {_AS_TEXT if plain else _AS_CSV}")
         if "mimetype" in inside or "[Content_Types].xml" in inside:
-            raise DataError(f"{name} is an office document. {_AS_CSV}")
+            raise DataError(f"{name} is an office document. {_AS_TEXT if plain else _AS_CSV}")
         files = [
             member
             for member in inside
@@ -147,7 +156,7 @@ def _only_member(raw: bytes, name: str) -> bytes:
         return archive.read(files[0])
 
 
-def _decoded(raw: bytes, name: str, encoding: str) -> str:
+def _decoded(raw: bytes, name: str, encoding: str, plain: bool) -> str:
     """The text of these bytes, if this encoding is theirs."""
     try:
         text = raw.decode(encoding)
@@ -155,18 +164,22 @@ def _decoded(raw: bytes, name: str, encoding: str) -> str:
         where = ""
         if isinstance(error, UnicodeDecodeError):
             where = f" (byte {error.object[error.start]:#04x} at {error.start})"
-        raise DataError(f"{name} is not {encoding}{where}. {_other_encoding(raw)}") from error
+        raise DataError(
+            f"{name} is not {encoding}{where}. {_other_encoding(raw, plain)}"
+        ) from error
     except (LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"There is no encoding {encoding!r}. Try 'utf-8', 'cp1252', 'utf-16'."
         ) from error
     if "\0" in text:
-        raise DataError(f"{name} holds zero bytes, so it is no {encoding}. {_other_encoding(raw)}")
+        raise DataError(
+            f"{name} holds zero bytes, so it is no {encoding}. {_other_encoding(raw, plain)}"
+        )
     _doubt(raw, name, encoding)
     return text.removeprefix("\ufeff")
 
 
-def _other_encoding(raw: bytes) -> str:
+def _other_encoding(raw: bytes, plain: bool) -> str:
     """What to do about bytes that are not encoded as was thought."""
     if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return f"Its first bytes are the mark of UTF-32: give {option('encoding', 'utf-32')}."
@@ -177,13 +190,12 @@ def _other_encoding(raw: bytes) -> str:
         order = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
         return f"It looks like UTF-16: give {option('encoding', order)}."
     if 0 in raw:
-        return "It seems to be no text at all. Give a table as text: CSV, tab-separated."
+        wanted = "plain text" if plain else "a table as text: CSV, tab-separated"
+        return f"It seems to be no text at all. Give {wanted}."
     likely = "utf-8" if _is_utf8(raw) else "cp1252"
     whose = "" if likely == "utf-8" else ", as many programs on Windows write"
-    return (
-        "Save it as UTF-8 (a spreadsheet offers 'CSV UTF-8'), or say how it is encoded: "
-        f"{option('encoding', likely)}{whose}."
-    )
+    hint = "" if plain else " (a spreadsheet offers 'CSV UTF-8')"
+    return f"Save it as UTF-8{hint}, or say how it is encoded: {option('encoding', likely)}{whose}."
 
 
 def _doubt(raw: bytes, name: str, encoding: str) -> None:

@@ -10,14 +10,18 @@ picture does not tell what will be asked: it is drawn alike for all kinds of que
 question tells little about the answer: "is there" is as often yes as no, "how many" is 0, 1, 2 and
 3 equally often, all other digits are about equally likely.
 
-Held out (`HELD_OUT`): digit d never stands at ``POSITIONS[d % 4]`` in train, dev and test. In the
-part ``held_out`` every picture has such a digit there, and every answer that rests on a digit rests
-on one of these. To answer, a model must put together what it has seen apart.
+Some combinations are held out of train, dev and test (``hold_out``), to be asked about in the part
+``held_out``, where every answer that rests on a digit rests on such a combination:
+
+- "pairs": digits that are five apart (`HELD_OUT_PAIRS`) never stand in one picture. A model that
+  reads each digit for itself does not notice.
+- "places": digit d never stands at ``POSITIONS[d % 4]`` (`HELD_OUT_PLACES`). A model may learn that
+  it never stands there, which is true in training, and be wrong here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -42,7 +46,8 @@ from attnlab.errors import DataError, suggest
 
 __all__ = [
     "ANSWERS",
-    "HELD_OUT",
+    "HELD_OUT_PAIRS",
+    "HELD_OUT_PLACES",
     "KINDS",
     "POSITIONS",
     "QUESTIONS",
@@ -60,13 +65,16 @@ __all__ = [
     "words",
 ]
 
-HELD_OUT = frozenset((POSITIONS[digit % 4], digit) for digit in range(10))
+HoldOut = Literal["pairs", "places"]
+
+HELD_OUT_PAIRS = frozenset(frozenset((digit, digit + 5)) for digit in range(5))
+HELD_OUT_PLACES = frozenset((POSITIONS[digit % 4], digit) for digit in range(10))
 _LARGE, _SMALL = (25, 28), (15, 19)  # sides of digits in question scenes of 56 x 56, in pixels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class QuestionSplits(Splits):
-    """Questions in four parts: ``held_out`` has digits where the other three never have them."""
+    """Questions in four parts: ``held_out`` has combinations that the other three never have."""
 
     held_out: QuestionDataset
 
@@ -216,6 +224,7 @@ def questions(
     test: int = 1000,
     held_out: int = 1000,
     kinds: Sequence[Kind] = KINDS,
+    hold_out: HoldOut = "pairs",
     clutter: int = 0,
     seed: int = 0,
 ) -> QuestionSplits:
@@ -226,14 +235,14 @@ def questions(
     splits : of digits, such as load("mnist-5k")
     train, dev, test, held_out : how many pictures of each part; those of ``held_out`` are drawn
         from the digits of test
-    size, kinds, clutter, seed : as for `ask`, which draws more of them
+    size, kinds, hold_out, clutter, seed : as for `ask`, which draws more of them
 
     Raises
     ------
     DataError : as `ask`
     """
     sizes = {"train": train, "dev": dev, "test": test, "held_out": held_out}
-    more: dict[str, Any] = {"kinds": kinds, "clutter": clutter}
+    more: dict[str, Any] = {"kinds": kinds, "hold_out": hold_out, "clutter": clutter}
     return QuestionSplits(
         **{
             part: ask(
@@ -255,8 +264,9 @@ def ask(
     size: int = 56,
     *,
     kinds: Sequence[Kind] = KINDS,
-    clutter: int = 0,
+    hold_out: HoldOut = "pairs",
     held_out: bool = False,
+    clutter: int = 0,
     seed: int | Sequence[int] = 0,
 ) -> QuestionDataset:
     """Draw ``n`` pictures of several digits, and ask a question about each.
@@ -267,8 +277,10 @@ def ask(
     n : how many pictures
     size : side of a picture in pixels; digits grow with it
     kinds : which kinds of question are asked, equally often
+    hold_out : which combinations are kept out: two digits in one picture ("pairs"), or a digit at
+        a position ("places")
+    held_out : draw what is kept out, and ask about it
     clutter : how many pieces of other digits, at most 8 x 8 pixels each
-    held_out : draw what `HELD_OUT` keeps out of training, and ask about it
     seed : the same seed gives the same pictures and questions
 
     Returns
@@ -278,7 +290,7 @@ def ask(
     Raises
     ------
     DataError : pictures that are not of the ten digits, with colours or without ink; numbers below
-        0; a size below 28; an unknown kind, or none
+        0; a size below 28; an unknown kind, or none; an unknown hold_out
     """
     _check("n", n)
     _check("clutter", clutter)
@@ -287,6 +299,8 @@ def ask(
     if unknown or not kinds:
         told = suggest(unknown[0], KINDS) if unknown else f"Give some of {', '.join(KINDS)}."
         raise DataError(f"kinds is {kinds!r}. {told}")
+    if hold_out not in get_args(HoldOut):
+        raise DataError(f"hold_out is {hold_out!r}. {suggest(str(hold_out), get_args(HoldOut))}")
     by_digit = [np.flatnonzero(np.equal(digits.labels, digit)) for digit in range(10)]
     if digits.label_names != list(DIGITS) or not all(map(len, by_digit)):
         raise DataError(
@@ -299,7 +313,7 @@ def ask(
     labels, boxes, asked, answers = [], [], [], []
     for image in images:
         stencils.clutter(image, clutter, draw)
-        layout, question = _pose(kinds[int(draw.integers(len(kinds)))], held_out, draw)
+        layout, question = _pose(kinds[int(draw.integers(len(kinds)))], hold_out, held_out, draw)
         found = []
         for position, digit in layout.digits.items():
             low, high = _LARGE if position == layout.largest else _SMALL
@@ -325,16 +339,21 @@ class _Layout:
     repeated: int
     largest: str
 
-    @property
-    def held_out(self) -> set[str]:
-        """The positions whose digit is kept out of training there."""
-        return {
-            position for position, digit in self.digits.items() if (position, digit) in HELD_OUT
-        }
+    def held_out(self, hold_out: HoldOut) -> set[str]:
+        """The positions of digits that training never has there, or never beside another here."""
+        if hold_out == "places":
+            return {
+                place for place in self.digits if (place, self.digits[place]) in HELD_OUT_PLACES
+            }
+        there = {*self.digits.values()}
+        together = {digit for pair in HELD_OUT_PAIRS if pair <= there for digit in pair}
+        return {place for place, digit in self.digits.items() if digit in together}
 
 
-def _pose(kind: Kind, held_out: bool, draw: np.random.Generator) -> tuple[_Layout, Question]:
-    """A layout and a question of a kind, drawn again until `HELD_OUT` allows both.
+def _pose(
+    kind: Kind, hold_out: HoldOut, held_out: bool, draw: np.random.Generator
+) -> tuple[_Layout, Question]:
+    """A layout and a question of a kind, drawn again until what is held out allows both.
 
     What decides the answer is drawn first and stays: else the answers that are harder to allow
     would become rarer.
@@ -347,9 +366,10 @@ def _pose(kind: Kind, held_out: bool, draw: np.random.Generator) -> tuple[_Layou
     while True:
         layout = _layout(repeats, number, draw)
         question, rests_on = _question(kind, there, layout, draw)
-        if not held_out and not layout.held_out:
+        unseen = layout.held_out(hold_out)
+        if not held_out and not unseen:
             return layout, question
-        if held_out and layout.held_out & rests_on:
+        if held_out and unseen & rests_on:
             if kind == "presence" and there and len(rests_on) > 1:
                 continue  # found elsewhere as well
             return layout, question

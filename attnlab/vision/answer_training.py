@@ -15,9 +15,9 @@ from attnlab.device import is_main_process
 from attnlab.errors import DataError
 from attnlab.training.checkpoint import begin_run, end_run
 from attnlab.training.history import History
+from attnlab.training.stepping import hashed, train_steps
 from attnlab.vision.asking import FILE, Answerer
 from attnlab.vision.bodies import Windows, body_record
-from attnlab.vision.stepping import hashed, train_steps
 from attnlab.vision.vision_transformer import VisionTransformer
 
 __all__ = ["fit_answerer", "train_answerer"]

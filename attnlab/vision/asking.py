@@ -16,23 +16,25 @@ from torch import Tensor, nn
 from attnlab.classification.base import Predictions
 from attnlab.datasets.grammar import VOCABULARY, words
 from attnlab.errors import DataError, ModelError, suggest
+from attnlab.files import bundled
 from attnlab.heads.maps import CrossMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.heads.weights import value_norms
 from attnlab.inference import check_finite, evaluating
 from attnlab.training.history import History
+from attnlab.training.stepping import batches
 from attnlab.transformer.cache import Seen
 from attnlab.transformer.layers import Embedding
 from attnlab.vision import storing
 from attnlab.vision.bodies import Windows, body_record, headless, make_body, processor_for
 from attnlab.vision.fusion import FUSIONS, CrossAttention, ModalityDropout
 from attnlab.vision.pixels import ImageProcessor
-from attnlab.vision.stepping import batches
 from attnlab.vision.vision_transformer import VisionTransformer
 
 __all__ = [
     "FILE",
     "Answerer",
+    "answerers",
     "load_answerer",
     "word_ids",
 ]
@@ -250,12 +252,22 @@ class Answerer(nn.Module):
 
 
 def load_answerer(path: str | os.PathLike[str]) -> Answerer:
-    """Load an answerer from a file of `Answerer.save`, or from the folder of `train_answerer`."""
+    """Load one of `answerers`, a file of `Answerer.save`, or a folder of `train_answerer`.
+
+    Raises ModelError where there is none.
+    """
 
     def make(body: dict[str, Any], pixels: dict[str, Any], **options: Any) -> Answerer:
         return Answerer(make_body(**body), processor=ImageProcessor(**pixels), **options)
 
-    return storing.read(path, FILE, "Answerer", make)
+    return storing.read(path, FILE, "Answerer", make, answerers())
+
+
+def answerers() -> dict[str, Path]:
+    """Return the folders of the answerers that come with attnlab, by name."""
+    return {
+        file.parent.name: file.parent for file in sorted(bundled("answerers").glob(f"*/{FILE}"))
+    }
 
 
 def word_ids(questions: Sequence[str], vocabulary: Sequence[str]) -> Tensor:

@@ -21,6 +21,7 @@ from attnlab.errors import DataError, ModelError
 from attnlab.inference import check_finite, evaluating
 from attnlab.training.checkpoint import begin_run, end_run
 from attnlab.training.history import History
+from attnlab.training.stepping import batches, hashed, train_steps
 from attnlab.transformer import DecoderLayer
 from attnlab.vision import storing
 from attnlab.vision.bodies import (
@@ -34,7 +35,6 @@ from attnlab.vision.bodies import (
 from attnlab.vision.boxes import iou
 from attnlab.vision.matching import ABSENT, set_loss
 from attnlab.vision.pixels import ImageProcessor
-from attnlab.vision.stepping import batches, hashed, train_steps
 from attnlab.vision.training import untrained
 from attnlab.vision.vision_transformer import VisionTransformer
 

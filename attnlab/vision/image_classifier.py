@@ -15,6 +15,7 @@ from attnlab.classification.belonging import check_labels
 from attnlab.classification.saving import quietly, whole_folder
 from attnlab.classification.structure import write_model
 from attnlab.datasets.pictures import ImageDataset
+from attnlab.datasets.splits import Splits
 from attnlab.errors import DataError, ModelError
 from attnlab.files import atomic_write
 from attnlab.heads.maps import AttentionMaps
@@ -106,6 +107,8 @@ class ImageClassifier(BaseClassifier):
 
     def inputs_of(self, dataset: Any) -> np.ndarray:
         """Return the images of a labelled data set; DataError for another kind of data set."""
+        if isinstance(dataset, Splits):
+            raise DataError(f"{dataset!r} is in three parts. Give one of them, such as splits.dev.")
         if not isinstance(dataset, ImageDataset):
             raise DataError(
                 f"{dataset!r} holds no labelled images, and this classifier reads images. Use "

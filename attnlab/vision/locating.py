@@ -21,11 +21,11 @@ from attnlab.errors import DataError, ModelError, TensorError
 from attnlab.inference import check_finite, evaluating
 from attnlab.training.checkpoint import begin_run, end_run
 from attnlab.training.history import History
+from attnlab.training.stepping import batches, hashed, train_steps
 from attnlab.vision import storing
 from attnlab.vision.bodies import body_record, picture_size, processor_for
 from attnlab.vision.boxes import box_loss, crop, iou
 from attnlab.vision.pixels import ImageProcessor
-from attnlab.vision.stepping import batches, hashed, train_steps
 from attnlab.vision.training import untrained
 from attnlab.vision.vision_transformer import VisionTransformer
 

@@ -82,7 +82,7 @@ class ImageProcessor:
 
     def pixels(self, images: np.ndarray) -> Tensor:
         """Return what the model reads, (B, C, H, W) of float32, of what `checked` returned."""
-        values = torch.from_numpy(np.ascontiguousarray(images)).float() * self.scale
+        values = torch.from_numpy(np.require(images, requirements=("C", "W"))).float() * self.scale
         mean, std = (torch.tensor(given)[:, None, None] for given in (self.mean, self.std))
         return (values - mean) / std
 

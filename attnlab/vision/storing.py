@@ -11,7 +11,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from attnlab.device import device as default_device
-from attnlab.errors import ModelError
+from attnlab.errors import ModelError, suggest
 from attnlab.files import atomic_write, damage, read_tensors, understood
 from attnlab.training.history import History
 
@@ -43,23 +43,33 @@ def write(
     return atomic_write(path, to_safetensors(tensors, {"vision": json.dumps(record)}))
 
 
-def read(path: str | os.PathLike[str], file: str, kind: str, make: Callable[..., Model]) -> Model:
+def read(
+    path: str | os.PathLike[str],
+    file: str,
+    kind: str,
+    make: Callable[..., Model],
+    names: Mapping[str, Path] | None = None,
+) -> Model:
     """Read what `write` wrote, with its history.
 
     Parameters
     ----------
-    path : the file, or a folder with one of this name
+    path : the file, a folder with one of this name, or one of ``names``
     file : the name
     kind : name of the model's class
     make : makes the model from ``about``, given as keywords
+    names : of models that come with attnlab, and their folders
 
     Raises
     ------
     ModelError : no such file, another one, or parts that do not belong together
     """
-    path = Path(path) / file if Path(path).is_dir() else Path(path)
+    names = names or {}
+    path = Path(names.get(str(path), path))
+    path = path / file if path.is_dir() else path
     if not path.is_file():
-        raise ModelError(f"There is no file {str(path)!r}. Give one that {kind}.save wrote.")
+        ours = f" {suggest(str(path), names)}" if names else ""
+        raise ModelError(f"There is no file {str(path)!r}.{ours} Give one that {kind}.save wrote.")
     if trouble := damage(path):
         raise ModelError(f"{path} holds no {kind}: it {trouble}.")
     metadata, tensors = read_tensors(path)

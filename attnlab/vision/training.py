@@ -18,12 +18,12 @@ from attnlab.errors import DataError
 from attnlab.inference import evaluating
 from attnlab.training.callbacks import Callback
 from attnlab.training.history import History
+from attnlab.training.stepping import hashed, train_steps
 from attnlab.vision.augmentation import Augmentation
 from attnlab.vision.bodies import body_record
 from attnlab.vision.hub import refuse_other_shapes, to_transformers
 from attnlab.vision.image_classifier import ImageClassifier
 from attnlab.vision.pixels import EncodedImages, ImageProcessor
-from attnlab.vision.stepping import hashed, train_steps
 from attnlab.vision.vision_transformer import VisionTransformer
 
 __all__ = ["USUAL", "fit", "processor_of", "train_image_classifier", "untrained"]
@@ -261,9 +261,10 @@ def _check(splits: Splits) -> None:
             f"dev {splits.dev.images.shape[1:]}. Bring all to one size, grey or in colour."
         )
     if len(set(splits.train.labels)) < 2:
+        several = len(splits.train.label_names) > 1
         raise DataError(
             f"All {len(splits.train)} training images have one label, so there is nothing to tell "
-            "apart. Add images with other labels."
+            f"apart. Add {'more images of each label' if several else 'images with other labels'}."
         )
 
 

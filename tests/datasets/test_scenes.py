@@ -63,15 +63,20 @@ def answered(question, image):
     return ("yes" if count else "no") if asked[1] else str(count)
 
 
+@pytest.fixture(scope="module", params=["pairs", "places"])
+def hold_out(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def asked():
+def asked(hold_out):
     """Four thousand questions about squares."""
-    return scenes.ask(toy(), 4000)
+    return scenes.ask(toy(), 4000, hold_out=hold_out)
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    return scenes.ask(toy(), 2000, held_out=True)
+def held_out(hold_out):
+    return scenes.ask(toy(), 2000, hold_out=hold_out, held_out=True)
 
 
 # ── what and where ─────────────────────────────────────────────────────────────────────────────
@@ -197,24 +202,39 @@ def test_the_picture_does_not_tell_the_question(asked):
         assert np.mean(numbers[kind]) == pytest.approx(3 + 2 / 3, abs=0.06)
 
 
-def test_what_is_held_out_never_stands_in_training_and_decides_the_answer_there(asked, held_out):
-    def forbidden(image):
-        return {(name, digit) for name, digit, _, _ in read(image) if (name, digit) in kept_out}
-
+def kept_out_places(seen):
+    """Digits at positions where training never has them: those of seen."""
     kept_out = {
         *((TOP_LEFT, digit) for digit in (0, 4, 8)),
         *((TOP_RIGHT, digit) for digit in (1, 5, 9)),
         *((BOTTOM_LEFT, digit) for digit in (2, 6)),
         *((BOTTOM_RIGHT, digit) for digit in (3, 7)),
     }
-    assert kept_out == scenes.HELD_OUT
-    assert not any(forbidden(image) for image in asked.images)
+    assert kept_out == scenes.HELD_OUT_PLACES
+    return {digit for name, digit, _, _ in seen if (name, digit) in kept_out}
+
+
+def kept_out_pairs(seen):
+    """Digits that training never has in one picture: those of seen."""
+    assert {
+        frozenset(pair) for pair in ((0, 5), (1, 6), (2, 7), (3, 8), (4, 9))
+    } == scenes.HELD_OUT_PAIRS
+    digits = {digit for _, digit, _, _ in seen}
+    return {digit for digit in digits if (digit + 5) % 10 in digits}
+
+
+def test_what_is_held_out_never_stands_in_training_and_decides_the_answer_there(
+    asked, held_out, hold_out
+):
+    kept_out = {"pairs": kept_out_pairs, "places": kept_out_places}[hold_out]
+    assert not any(kept_out(read(image)) for image in asked.images)
     shown = {(name, digit) for image in asked.images for name, digit, _, _ in read(image)}
-    assert shown | kept_out == {(name, digit) for name in scenes.POSITIONS for digit in range(10)}
+    everywhere = {(name, digit) for name in scenes.POSITIONS for digit in range(10)}
+    assert shown == everywhere - (scenes.HELD_OUT_PLACES if hold_out == "places" else set())
     for kind, label, question, image in zip(
         held_out.kinds, held_out.labels, held_out.questions, held_out.images, strict=True
     ):
-        there = {digit for _, digit in forbidden(image)}
+        there = kept_out(read(image))
         answer = scenes.ANSWERS[label]
         assert there
         if kind in ("position", "size"):
@@ -233,9 +253,11 @@ def test_what_is_held_out_never_stands_in_training_and_decides_the_answer_there(
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(28, 90), st.booleans(), st.integers(0, 1000))
-def test_scenes_of_every_size_stay_readable(size, held_out, seed):
-    data = scenes.ask(toy(), 6, size, held_out=held_out, seed=seed)
+@given(
+    st.integers(28, 90), st.sampled_from(["pairs", "places"]), st.booleans(), st.integers(0, 1000)
+)
+def test_scenes_of_every_size_stay_readable(size, hold_out, held_out, seed):
+    data = scenes.ask(toy(), 6, size, hold_out=hold_out, held_out=held_out, seed=seed)
     for question, label, image in zip(data.questions, data.labels, data.images, strict=True):
         assert answered(question, image) == data.label_names[label]
 
@@ -281,7 +303,7 @@ def test_ways_of_writing_do_not_matter(text, question):
         ("is there a 7 left of a 3?", "is no question that can be answered here"),
         ("which digit is at the top?", "Did you mean 'which digit is at the top left"),
         ("how many 12s?", "Did you mean 'how many"),
-        ("", "Choose one of"),
+        ("", "Ask, for example"),
     ],
 )
 def test_other_questions_are_refused_with_the_nearest(text, words):
@@ -329,6 +351,7 @@ def coloured():
         (lambda: scenes.several(toy(), 1, most=0), "most is 0. Give a whole number from 1"),
         (lambda: scenes.ask(toy(), 1, 27), "size is 27. Give a whole number from 28"),
         (lambda: scenes.ask(toy(), 1, kinds=["place"]), "kinds is .*Did you mean|Choose one"),
+        (lambda: scenes.ask(toy(), 1, hold_out="pair"), "hold_out is 'pair'. Did you mean 'pairs'"),
         (lambda: scenes.ask(toy(), 1, kinds=[]), "Give some of position"),
         (lambda: scenes.ask(toy().select([1, 2]), 1), "does not show all of the ten digits"),
     ],

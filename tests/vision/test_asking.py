@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_scenes import digits, tiny_body
 
+import attnlab as al
 from attnlab.datasets import scenes
 from attnlab.datasets.splits import Splits
 from attnlab.errors import DataError, ModelError, SettingsError
@@ -167,3 +168,17 @@ def test_the_body_may_learn_faster_than_what_is_above_it(asked):
         assert moved(slow, name) < 1e-3 * moved(plain, name)
     name = "body.layers.0.feed_forward.0.weight"
     assert moved(slow, name) > 0.1 * moved(plain, name)
+
+
+def test_answerers_that_come_with_attnlab_are_loaded_by_name():
+    assert "scenes" in al.vision.answerers()
+    model = al.vision.load_answerer("scenes")
+    data = al.datasets.scenes.ask(al.datasets.load("mnist-5k").dev, 200)
+    answers = model.answer(data.images, data.questions).labels
+    right = [
+        answer == data.label_names[label]
+        for answer, label in zip(answers, data.labels, strict=True)
+    ]
+    assert sum(right) / len(right) > 0.6
+    with pytest.raises(ModelError, match="Did you mean 'scenes'"):
+        al.vision.load_answerer("scene")

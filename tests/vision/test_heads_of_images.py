@@ -12,7 +12,7 @@ import attnlab as al
 from attnlab import heads
 from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.texts import TextDataset
-from attnlab.errors import AttnlabWarning, DataError, ModelError
+from attnlab.errors import DataError, ModelError
 
 families = pytest.mark.parametrize("family", ["vit", "deit"])
 
@@ -137,8 +137,7 @@ def test_labels_are_matched_by_name(clf, data):
 
 def test_ablation_is_each_setting_measured(clf, data):
     ev = al.Evaluator(clf, data)
-    with pytest.warns(AttnlabWarning, match="plain forward pass"):
-        table = al.ablate(ev)
+    table = al.ablate(ev)
     assert len(table) == 12
     for row in table.iloc[[0, 5, 11]].itertuples():
         settings = clf.settings()
@@ -150,8 +149,7 @@ def test_ablation_is_each_setting_measured(clf, data):
 
 @pytest.mark.parametrize("target", ["layer", "all_but_one"])
 def test_whole_layers_are_ablated(clf, data, target):
-    with pytest.warns(AttnlabWarning, match="plain forward pass"):
-        table = al.ablate(al.Evaluator(clf, data), target, "scale", [0.5, 2])
+    table = al.ablate(al.Evaluator(clf, data), target, "scale", [0.5, 2])
     assert len(table) == 2 * (3 if target == "layer" else 12)
 
 
@@ -163,13 +161,11 @@ def test_ablation_that_needs_another_forward_pass_says_so(clf, data, method):
 
 def test_an_ablation_goes_on_only_with_the_same_images(clf, data, tmp_path):
     file = tmp_path / "ablation.safetensors"
-    with pytest.warns(AttnlabWarning, match="plain"):
-        first = al.ablate(al.Evaluator(clf, data), resume=file)
-    with pytest.warns(AttnlabWarning, match="plain"):
-        assert al.ablate(al.Evaluator(clf, data), resume=file).equals(first)
+    first = al.ablate(al.Evaluator(clf, data), resume=file)
+    assert al.ablate(al.Evaluator(clf, data), resume=file).equals(first)
     other = copy.copy(data)
     object.__setattr__(other, "images", data.images[::-1].copy())
-    with pytest.raises(al.AttnlabError), pytest.warns(AttnlabWarning, match="plain"):
+    with pytest.raises(al.AttnlabError):
         al.ablate(al.Evaluator(clf, other), resume=file)
 
 
@@ -242,6 +238,8 @@ def test_other_data_is_refused(clf, data):
         DataError, match="holds no labelled images, and this classifier reads images"
     ):
         al.Evaluator(clf, texts)
+    with pytest.raises(DataError, match="Give one of them, such as"):
+        al.Evaluator(clf, al.datasets.split(data))
     with pytest.raises(DataError, match="has no images in this part"):
         al.Evaluator(clf, data.select([]))
     named = ImageDataset(data.images, data.labels, ["x", "y", "z"], "odd")

@@ -330,3 +330,12 @@ def test_a_name_of_nothing_is_refused():
         al.load_image_classifier("runs/nothing")
     with pytest.raises(ModelError, match="There is no image classifier 'minilm'"):
         al.load_image_classifier("minilm")
+
+
+@pytest.mark.parametrize("name", ["mnist-5k", "mnist-5k-patch-4", "mnist-5k-patch-14"])
+def test_classifiers_that_come_with_attnlab_are_loaded_by_name(name):
+    clf = al.load_image_classifier(name)
+    digits = al.datasets.load("mnist-5k").dev
+    right = np.equal(clf.predict(digits.images).labels, np.array(digits.labels).astype(str))
+    assert right.mean() > 0.95
+    assert clf.patch[0] == int(name.rpartition("-patch-")[2] if "patch" in name else 7)

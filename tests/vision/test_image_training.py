@@ -122,6 +122,14 @@ def test_colour_pictures_are_learned_from():
     assert clf.processor.channels == clf.model.config.num_channels == 3
 
 
+def only_rows(splits):
+    """The same splits, from a folder with one class in it."""
+    rows = [index for index, label in enumerate(splits.train.labels) if label]
+    images = splits.train.images[rows]
+    train = ImageDataset(images, [0] * len(rows), ["row"], "rows")
+    return Splits(train, train, train)
+
+
 def test_splits_that_cannot_be_learned_from_are_refused(tmp_path):
     splits = bar_splits()
     texts = al.TextDataset(["a"], [0], ["b"], "reviews")
@@ -131,7 +139,8 @@ def test_splits_that_cannot_be_learned_from_are_refused(tmp_path):
         (Splits(texts, texts, texts), "holds no labelled images"),
         (Splits(splits.train, splits.dev.select([]), splits.test), "leaves nothing for dev"),
         (Splits(splits.train, wide, wide), "Bring all to one size"),
-        (Splits(one, splits.dev, splits.test), "have one label"),
+        (Splits(one, splits.dev, splits.test), "have one label.*more images of each label"),
+        (only_rows(splits), "have one label.*images with other labels"),
     ):
         with pytest.raises(DataError, match=told):
             train_image_classifier(given, **SMALL, **SHORT)
