@@ -12,7 +12,9 @@ from attnlab.balance.reading import Balance
 from attnlab.errors import AttnlabError
 
 _SIGMA = 1.4826  # from the median distance to the standard deviation of a normal distribution
+_EIGHTH = 1.1503  # standard deviations that three quarters of normal values do not exceed
 _MOST_CLUSTERS = 8
+_UNLIMITED = ("keys", "distance", "contribution")  # all other measures lie between 0 and 1
 
 
 def outliers(balance: Balance, threshold: float = 3.5) -> pd.DataFrame:
@@ -28,19 +30,25 @@ def outliers(balance: Balance, threshold: float = 3.5) -> pd.DataFrame:
     Returns
     -------
     DataFrame, a row per head and measure, the farthest first: ``layer``, ``head``, ``measure``,
-    ``value``, ``median`` over the heads and ``z`` = (value - median) / (1.4826 × median absolute
-    deviation). Where more than half of the heads measure the same, 1.2533 × mean absolute deviation
-    takes its place. Heads removed for good are left out.
+    ``value``, ``median`` over the heads and ``z`` = (x - median of x) / unit, where x is the value
+    on a scale without an edge at 0 or 1: the arcsine of the square root of what lies between 0 and
+    1, and the square root of what has no upper limit. Above the median and below it the unit is one
+    of its own: the 75 % quantile of the distances on that side / 1.1503, which is one standard
+    deviation where values are normally distributed. So a long tail on one side is measured by
+    itself, and up to a quarter of each side may be far out without moving the unit. Where the
+    quantile is 0, 1.2533 × mean distance on that side is the unit. Heads removed for good are left
+    out.
 
-    Source: Iglewicz and Hoaglin 1993, "How to detect and handle outliers".
+    Sources: Iglewicz and Hoaglin 1993, "How to detect and handle outliers" (the threshold); Kimber
+    1990, "Exploratory data analysis for possibly censored data from skewed distributions" (a unit
+    for each side); Hoaglin 1983, "Letter values" (the eighths, which end at the 75 % quantiles).
     """
     rows = []
     for name, values in _measured(balance).items():
-        centre, spread = values.median(), _spread(values)
-        if spread > 0:
-            z = (values - centre) / spread
-            far = z[z.abs() >= threshold]
-            rows += [(*head, name, values[head], centre, far[head]) for head in far.index]
+        centre, straight = values.median(), _straightened(str(name), values)
+        z = _by_side(straight - straight.median())
+        far = z[z.abs() >= threshold]
+        rows += [(*head, name, values[head], centre, far[head]) for head in far.index]
     table = pd.DataFrame(rows, columns=["layer", "head", "measure", "value", "median", "z"])
     return table.sort_values("z", key=np.abs, ascending=False, ignore_index=True)
 
@@ -52,6 +60,27 @@ def _measured(balance: Balance) -> pd.DataFrame:
     )
     both = by_weights.join(by_contributions.reindex(columns=["contribution"]))
     return both.dropna(how="all").dropna(axis=1, how="all")
+
+
+def _straightened(name: str, values: pd.Series) -> pd.Series:
+    """Values on a scale on which small and large ones are crowded alike.
+
+    Shares of most heads lie near 0 and stretch upward; as they are, the far end of that would pass
+    for outliers.
+    """
+    roots = np.sqrt(values.clip(lower=0))
+    return roots if name in _UNLIMITED else np.arcsin(roots.clip(upper=1))
+
+
+def _by_side(distance: pd.Series) -> pd.Series:
+    """Signed distances from the median in robust standard deviations of their own side."""
+    z = pd.Series(0.0, index=distance.index)
+    for side in (1, -1):
+        own = (side * distance)[side * distance >= 0]
+        unit = own.quantile(0.75) / _EIGHTH or 1.2533 * own.mean()
+        if unit > 0:
+            z[own.index] += side * own / unit  # the median itself, on both sides, adds 0
+    return z
 
 
 def _spread(values: pd.Series) -> float:

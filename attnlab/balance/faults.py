@@ -80,6 +80,7 @@ def faults(
     -----
     AttnlabWarning : more than half of the heads are constant
     """
+    heads.refuse_decoder(clf, "Looking for broken heads")
     settings = one_setting(clf, settings)
     broken = _not_finite(clf)
     rows: list[tuple[object, ...]] = [

@@ -19,7 +19,14 @@ from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.classification.encoding import characters
 from attnlab.errors import ModelError
 from attnlab.evaluation.inputs import is_special, tokenised
-from attnlab.heads import HeadSettings, LayerRecord, one_setting, record, removed
+from attnlab.heads import (
+    HeadSettings,
+    LayerRecord,
+    one_setting,
+    record,
+    refuse_decoder,
+    removed,
+)
 
 
 def measure(
@@ -99,6 +106,8 @@ class Meter:
         against: Classifier | None = None,
         average: bool = False,
     ):
+        for measured in (clf, *([] if against is None else [against])):
+            refuse_decoder(measured, "Balance of attention")
         if against is not None:
             _check_comparable(clf, against)
         self.clf, self.settings, self.against = clf, settings, against

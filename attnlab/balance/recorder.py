@@ -82,6 +82,7 @@ class Recorder(Callback):
         """Measure, if it is time: after step number ``step``, or with 0 before the first."""
         if not is_main_process():
             return
+        heads.refuse_decoder(clf, "Recording balance")
         began = _now(clf)
         if step == 0 or not self._first:
             self._first, self._own = began, 0.0

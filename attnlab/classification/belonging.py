@@ -6,7 +6,7 @@ from attnlab.classification.failures import knows_words
 from attnlab.classification.naming import finetuning
 from attnlab.datasets.labelled import Labelled
 from attnlab.errors import ModelError
-from attnlab.heads import model_of
+from attnlab.heads import is_decoder, model_of
 
 _PADDED_TO = 1024  # rows of word embeddings are often filled up to a multiple of 8, ..., this
 _FEW = 128  # rows too many, which an odd multiple explains
@@ -99,7 +99,7 @@ def check_labels(model: Any, label_names: list[str]) -> None:
             f"The names of labels are {list(label_names)[:5]}; expected a list of str, one for "
             "each output of the model."
         )
-    layer = getattr(model, "classifier", None)
+    layer = getattr(model, "classifier", getattr(model, "score", None))  # "score" of decoders
     outputs = getattr(getattr(layer, "out_proj", layer), "out_features", model.config.num_labels)
     if len(label_names) != outputs:
         raise ModelError(
@@ -161,6 +161,13 @@ def _check_padding(config: Any, tokenizer: Any) -> None:
         raise ModelError(
             "The tokenizer has no token for padding, so texts cannot be put into one batch. Name "
             "the one that the model was trained with: tokenizer.pad_token = '[PAD]'."
+        )
+    if known is None and is_decoder(config):
+        raise ModelError(
+            f"This {config.model_type!r} model answers from the last token that is no padding, and "
+            "its configuration names no token for padding. Set "
+            f"model.config.pad_token_id = {given} (pad_token_id in config.json), the token "
+            f"{tokenizer.pad_token} that the tokenizer pads with."
         )
     if known is not None and known != given:
         raise ModelError(

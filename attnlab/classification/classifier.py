@@ -36,7 +36,7 @@ from attnlab.training.history import History
 
 
 class Classifier(BaseClassifier):
-    """A fine-tuned sentence classifier of the BERT family.
+    """A fine-tuned sentence classifier: of the BERT family, or a decoder such as GPT-2.
 
     Attributes
     ----------

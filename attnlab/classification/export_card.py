@@ -9,6 +9,10 @@ from attnlab.errors import ModelError, worded
 from attnlab.files import read_json, understood
 
 FORMAT = 1
+_SHARED = (
+    "ONNX Runtime 1.32 refuses that for layers that share their weights, unless attnlab loads the "
+    "file. "
+)
 
 
 def is_export(folder: Path) -> bool:
@@ -110,6 +114,7 @@ def readme(card: dict[str, Any], fill: dict[str, Any]) -> str:
             "Its weights are int8. On processors without VNNI set "
             "`options = onnxruntime.SessionOptions(); options.add_session_config_entry("
             '"session.x64quantprecision", "1")`, or products may overflow. '
+            + (_SHARED if card["family"] == "albert" else "")
             + _rounded(card["calibrated_on"]),
             "",
         ]

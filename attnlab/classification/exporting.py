@@ -36,7 +36,8 @@ from attnlab.errors import (
     suggest,
     worded,
 )
-from attnlab.heads.families import refuse_prefix
+from attnlab.heads.families import refuse_decoder, refuse_prefix
+from attnlab.heads.narrowing import refuse_narrowing
 from attnlab.statistics import paired_test
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def export(
         )
     texts = _calibration(clf, quantize, calibrate)
     refuse_prefix(clf, "An export")
+    refuse_decoder(clf, "An export")
+    refuse_narrowing(clf, "An export")
     labels = None if data is None else np.array(labels_of(clf.label_names, data))
     refuse_finished(folder, resume=False, overwrite=overwrite)
     with whole_folder(folder) as partial, quietly():

@@ -37,6 +37,7 @@ def fit(
     balanced: bool = False,
     choose_by: str = "dev_accuracy",
     batch: Batch | None = None,
+    measure: Callable[[], dict[str, float]] | None = None,
     objective: Objective | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
@@ -51,6 +52,7 @@ def fit(
     identity : what must be the same for a run to go on, besides recipe, texts and their length
     balanced : measure the mean recall of the labels, ``dev_recall``, as well
     batch : makes the inputs of ``trained`` from indices of texts; default `labelled`
+    measure : what is measured after every epoch; default what ``clf`` answers on dev
     dtype : default what this kind of processor computes fastest
     folder, resume, choose_by, objective, callbacks : as for `training.train`
     """
@@ -60,7 +62,7 @@ def fit(
         trained,
         data.lengths,
         labelled(data, labels) if batch is None else batch,
-        _measuring(clf, splits.dev, balanced, number_format),
+        measure or _measuring(clf, splits.dev, balanced, number_format),
         recipe,
         dtype=number_format,
         folder=folder,

@@ -48,8 +48,9 @@ def load_classifier(
     ----------
     name : one of ours ("movie-sentiment": the bundled BERT with our adapter, no network, seconds);
         a folder that `Classifier.save` or `finetune` wrote; or a name on the Hugging Face hub of
-        any BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT sequence classifier. A folder that
-        `Classifier.export` wrote gives an `OnnxClassifier`, which predicts without PyTorch.
+        any BERT, RoBERTa, DistilBERT, ELECTRA or ALBERT sequence classifier, or of a
+        GPT-2 or Llama-type one. A folder that `Classifier.export` wrote gives an `OnnxClassifier`,
+        which predicts without PyTorch.
     device : default: the first GPU, else the CPU; exported ones run on the CPU
 
     Raises
@@ -173,6 +174,7 @@ def load_base(
     with explained(place), quietly():
         config = read_configuration(place, pretrained, num_labels=labels)
         config.problem_type = None  # of a base that was fine-tuned before
+        heads.refuse_decoder(config, "Fine-tuning")
         tokenizer = _tokenizer(place, config, kind)
         if is_changed(config):
             raise ModelError(

@@ -105,9 +105,40 @@ def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # that scale and temperature are no constants is meant
-    if not has_int8_products():  # else products of int8 may overflow; slower kernels cannot
+    exact = not has_int8_products()
+    if exact:  # else products of int8 may overflow; slower kernels cannot
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        graph = _with_weights_of_their_own(path) if exact else path
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # a class of its own for each kind
         raise ModelError(f"ONNX Runtime cannot read {path}: {error}") from error
+
+
+def _with_weights_of_their_own(path: Path) -> Path | bytes:
+    """The graph without int8 weights that several nodes share, as ALBERT's layers do.
+
+    ONNX Runtime 1.32 widens the weights of each node, and refuses those that it has widened before.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    weights = {
+        each.name: each
+        for each in model.graph.initializer
+        if each.data_type == onnx.TensorProto.INT8
+    }
+    seen: set[str] = set()
+    copies = []
+    for number, node in enumerate(model.graph.node):
+        for place, name in enumerate(node.input):
+            if name not in weights:
+                continue
+            if name in seen:
+                copy = onnx.TensorProto()
+                copy.CopyFrom(weights[name])
+                copy.name = node.input[place] = f"{name}.{number}"
+                copies.append(copy)
+            seen.add(name)
+    model.graph.initializer.extend(copies)
+    return model.SerializeToString() if copies else path

@@ -109,7 +109,8 @@ def noted(model: PreTrainedModel, step: str, **about: Any) -> None:
 
 def is_changed(config: Any) -> bool:
     """Whether a model has a structure that plain Transformers cannot build."""
-    return bool(getattr(config, heads.PRUNED, None) or getattr(config, STRUCTURE, None))
+    notes = (heads.PRUNED, heads.NARROWED, STRUCTURE)
+    return any(getattr(config, note, None) for note in notes)
 
 
 def _structure(config: Any) -> dict[str, Any]:
@@ -224,6 +225,7 @@ def keep_layers(model: PreTrainedModel, keep: list[int]) -> None:
     _set(config, low_rank=table["low_rank"], packed=table["packed"])
     _note_neurons(model)
     _note_sharing(model)
+    heads.note_narrowing(model)
 
 
 def share_layers(model: PreTrainedModel, groups: list[list[int]]) -> None:
@@ -247,6 +249,7 @@ def share_layers(model: PreTrainedModel, groups: list[list[int]]) -> None:
     _set(model.config, low_rank=table["low_rank"], packed=table["packed"])
     _note_neurons(model)
     _note_sharing(model)
+    heads.note_narrowing(model)
 
 
 def _owners(layers: Any) -> list[int]:
@@ -298,8 +301,10 @@ def restore(model: PreTrainedModel) -> None:
         layers = heads.layer_list(model)
         for layer, owner in enumerate(owners):
             layers[layer] = layers[owner]
-    places = matrices(model)
-    for name, rank in table.get("low_rank", {}).items():
+    heads.restore_narrowing(model)
+    ranks = table.get("low_rank", {})
+    places = matrices(model) if ranks else {}  # of a decoder they cannot be told
+    for name, rank in ranks.items():
         old = places[name].module
         down, up = (
             old.weight.new_empty(rank, old.in_features),
@@ -372,6 +377,8 @@ def unpacked(model: PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Te
 
 def _keys(model: PreTrainedModel, names: list[str]) -> Iterator[tuple[str, str]]:
     """The keys of these matrices in a state dict."""
+    if not names:  # of a decoder matrices cannot be told
+        return
     path = {id(module): name for name, module in model.named_modules()}
     places = matrices(model)
     for name in names:

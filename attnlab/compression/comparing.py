@@ -21,7 +21,7 @@ from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.evaluation.reports import calibration
 from attnlab.statistics import paired_test, share_interval
 
-__all__ = ["compare"]
+__all__ = ["compare", "measured"]
 
 _BATCH = 32
 _FEWEST = 3  # rounds of timing, however long they take
@@ -91,6 +91,20 @@ def compare(
     them may stay while one model answers text after text. So in its turn a model answers two other
     texts before its time counts, and then six, one by one; of batches of 32, one and then one.
     """
+    _check_several(models)
+    return measured(models, data, seconds=seconds, repeats=repeats, threads=threads, memory=memory)
+
+
+def measured(
+    models: Mapping[str, Any],
+    data: TextDataset,
+    *,
+    seconds: float,
+    repeats: int = 100,
+    threads: int | None = None,
+    memory: bool = True,
+) -> pd.DataFrame:
+    """Measure as `compare` does, one model or more."""
     _check(models, data, seconds, repeats, threads)
     count = 1 if threads is None else threads
     with pinned_threads(count):
@@ -147,9 +161,7 @@ _COLUMNS = (
 # ── what is given ──────────────────────────────────────────────────────────────────────────────
 
 
-def _check(
-    models: Mapping[str, Any], data: TextDataset, seconds: float, repeats: int, threads: int | None
-) -> None:
+def _check_several(models: Mapping[str, Any]) -> None:
     """Refuse what cannot be compared."""
     if not isinstance(models, Mapping) or len(models) < 2:
         given = f"{len(models)}" if isinstance(models, Mapping) else f"a {type(models).__name__}"
@@ -157,6 +169,12 @@ def _check(
             f"Expected two or more models by name, got {given}. Put the one that the others are "
             'compared with first: {"untouched": clf, "pruned": smaller}.'
         )
+
+
+def _check(
+    models: Mapping[str, Any], data: TextDataset, seconds: float, repeats: int, threads: int | None
+) -> None:
+    """Refuse what cannot be measured."""
     for name, model in models.items():
         if not callable(getattr(model, "predict", None)) or not hasattr(model, "label_names"):
             raise AttnlabError(

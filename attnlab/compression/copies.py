@@ -12,9 +12,10 @@ def copied(clf: Classifier) -> Classifier:
 
     Raises
     ------
-    ModelError : a model with a prefix
+    ModelError : a model with a prefix, a decoder
     """
     heads.refuse_prefix(clf, "Compression")
+    heads.refuse_decoder(clf, "Compression")
     return clf.with_model(copy.deepcopy(heads.model_of(clf)))
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from torch import nn
 
 from attnlab.classification.classifier import Classifier
-from attnlab.heads import model_of, refuse_prefix, sites
+from attnlab.heads import model_of, refuse_decoder, refuse_prefix, sites
 
 __all__ = ["PARTS", "describe"]
 
@@ -40,9 +40,10 @@ def describe(clf: Classifier) -> pd.DataFrame:
 
     Raises
     ------
-    ModelError : a family whose layers we do not know, or a model with a prefix
+    ModelError : a family whose layers we do not know, a decoder, or a model with a prefix
     """
     refuse_prefix(clf, "Counting weights part by part")
+    refuse_decoder(clf, "Counting weights part by part")
     layers = _layers(clf.model, model_of(clf))
     words = {id(weight) for weight in model_of(clf).get_input_embeddings().parameters()}
     rows: dict[tuple[str, int | None], list[int]] = {}

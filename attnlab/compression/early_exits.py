@@ -32,7 +32,13 @@ from attnlab.compression.exit_rules import (
     never,
     tried,
 )
-from attnlab.compression.layer_by_layer import Layers, features_of, layers_of, packed_start
+from attnlab.compression.layer_by_layer import (
+    Layers,
+    features_of,
+    layers_of,
+    packed_start,
+    together,
+)
 from attnlab.datasets.splits import Splits
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabWarning, DataError, ModelError, SettingsError, suggest
@@ -40,11 +46,16 @@ from attnlab.evaluation.packed import Packed
 from attnlab.files import read_json, read_tensors, understood
 from attnlab.heads.settings import HeadSettings
 
-__all__ = ["PENALTY", "EarlyExit", "ExitPredictions", "Pooling", "early_exit"]
+__all__ = [
+    "PENALTY",
+    "EarlyExit",
+    "ExitPredictions",
+    "Pooling",
+    "early_exit",
+    "linear_classifier",
+]
 
 PENALTY = 0.1  # of the squared weights, beside the mean loss; dev of movie-sentiment knew no better
-
-_TOKENS_TOGETHER = 8192  # of texts that may share batches, whose hidden states are held at once
 
 Pooling = Literal["mean", "cls"]
 
@@ -103,7 +114,7 @@ def early_exit(
     train = splits.train.sample(min(most_texts, len(splits.train)), seed)
     labels = np.array(train.labels_in(clf.label_names))
     fitted = [
-        _linear_classifier(features.numpy(), labels, len(clf.label_names))
+        linear_classifier(features.numpy(), labels, len(clf.label_names))
         for features in features_of(clf, clf.encode(train.texts), pooling)
     ]
     weights, biases = (torch.stack(tensors) for tensors in zip(*fitted, strict=True))
@@ -329,12 +340,8 @@ class EarlyExit:
         indices = np.arange(len(encoded)) if indices is None else np.asarray(indices, dtype=int)
         logits = torch.empty(self._shape(len(indices))[1:])
         exits = np.full(len(indices), self.clf.layers - 1)
-        if not len(indices):
-            return logits, exits
-        order = np.argsort(encoded.lengths[indices], kind="stable")
-        chunks = encoded.lengths[indices[order]].cumsum() // _TOKENS_TOGETHER
         with torch.inference_mode():
-            for texts in np.split(order, np.flatnonzero(np.diff(chunks)) + 1):
+            for texts in together(encoded, indices):
                 _answer_together(self, encoded, indices, texts, logits, exits)
         return logits, exits
 
@@ -369,14 +376,15 @@ def _refuse_what_cannot_be(clf: Classifier, by: str, pooling: str) -> None:
         raise ModelError("This classifier has one layer, so there is nothing to leave out.")
 
 
-def _linear_classifier(
+def linear_classifier(
     features: np.ndarray, labels: np.ndarray, classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Weights (C, E) and biases (C,) of a logistic regression on features (N, E)."""
+    """Return weights (C, E) and biases (C,) of a logistic regression on features (N, E)."""
     features = features.astype(np.float64)  # a mean far from 0 and a small spread: float32 is short
     mean, spread = features.mean(0), features.std(0)
-    spread[spread == 0] = 1
-    regression = LogisticRegression(C=1 / (PENALTY * len(labels)), max_iter=1000)
+    spread[spread <= 1e-5 * np.abs(mean)] = 1  # constant, but for rounding: it tells nothing
+    # held to its minimum, so that every machine finds the same
+    regression = LogisticRegression(C=1 / (PENALTY * len(labels)), tol=1e-6, max_iter=1000)
     fitted = regression.fit((features - mean) / spread, labels)
     weights, biases = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2:  # of two labels scikit-learn gives the difference

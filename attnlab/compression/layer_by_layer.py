@@ -1,5 +1,6 @@
 """A classifier one layer after the other, so that something may happen in between."""
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,18 @@ from attnlab.heads.control import attached
 from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 
-__all__ = ["Layers", "OwnLayers", "features_of", "layers_of", "packed_start"]
+__all__ = [
+    "Layers",
+    "OwnLayers",
+    "features_of",
+    "layer_modules",
+    "layers_of",
+    "packed_start",
+    "together",
+]
+
+
+_TOKENS_TOGETHER = 8192  # of texts that may share batches, whose hidden states are held at once
 
 
 class Layers(Protocol):
@@ -52,7 +64,7 @@ class OwnLayers:
                 "with another method, such as 'lora'."
             )
         self.clf, self.model = clf, heads.model_of(clf)
-        self._modules = _modules(self.model)
+        self._modules = layer_modules(self.model)
         self._classification_head = classification_head(self.model)
 
     def start(self, encoded: Encoded, indices: Any) -> tuple[Tensor, Tensor | None]:
@@ -99,6 +111,17 @@ def packed_start(steps: Layers, encoded: Encoded, indices: np.ndarray) -> Packed
     return Packed.of(hidden, lengths, np.concatenate(groups))
 
 
+def together(encoded: Encoded, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut texts of like length into groups whose hidden states are held at once.
+
+    Yields positions in ``indices``.
+    """
+    order = np.argsort(encoded.lengths[indices], kind="stable")
+    chunks = encoded.lengths[indices[order]].cumsum() // _TOKENS_TOGETHER
+    if len(order):
+        yield from np.split(order, np.flatnonzero(np.diff(chunks)) + 1)
+
+
 def features_of(clf: Classifier, encoded: Encoded, pooling: str) -> Tensor:
     """Return one vector for each text after each layer but the last, (L - 1, N, E), on the CPU.
 
@@ -115,8 +138,8 @@ def features_of(clf: Classifier, encoded: Encoded, pooling: str) -> Tensor:
     return found
 
 
-def _modules(model: Any) -> list[Any]:
-    """The modules of the encoder layers, in their order."""
+def layer_modules(model: Any) -> list[Any]:
+    """Return the modules of the encoder layers, in their order."""
     config = model.config
     if config.model_type != "albert":
         return list(heads.layer_list(model))

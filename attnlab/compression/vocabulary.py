@@ -20,7 +20,7 @@ from attnlab.classification.merging_adapters import merged
 from attnlab.classification.saving import quietly
 from attnlab.classification.structure import noted
 from attnlab.errors import DataError, ModelError, SettingsError
-from attnlab.heads import model_of, refuse_prefix
+from attnlab.heads import model_of, refuse_decoder, refuse_prefix
 
 __all__ = ["check_vocabulary", "trim_vocabulary"]
 
@@ -86,6 +86,7 @@ def trim_vocabulary(
 def check_vocabulary(clf: Classifier) -> None:
     """Raise ModelError for a vocabulary that `trim_vocabulary` cannot trim, before the work."""
     refuse_prefix(clf, "Trimming the vocabulary")
+    refuse_decoder(clf, "Trimming the vocabulary")
     _model_of_tokenizer(clf.tokenizer)
     words = merged(clf.model).get_input_embeddings()
     if type(words) is not nn.Embedding:

@@ -168,10 +168,12 @@ def shape_of(clf: Any) -> Shape:
 
     Raises
     ------
-    ModelError : a family whose layers we do not know, a model with a prefix, or one with parameters
-        that the shape does not explain, such as those of an adapter
+    ModelError : a family whose layers we do not know, a decoder, a model with a prefix, or one with
+        parameters that the shape does not explain, such as those of an adapter
     """
     heads.refuse_prefix(clf, "Counting what a model costs")
+    heads.refuse_decoder(clf, "Counting what a model costs")
+    heads.refuse_narrowing(clf, "Counting what a model costs")
     model: Any = heads.model_of(clf)
     sites, blocks = heads.sites(model), heads.feed_forwards(model)
     embeddings, words = model.base_model.embeddings, model.get_input_embeddings()

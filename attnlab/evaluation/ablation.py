@@ -72,10 +72,10 @@ def ablate(
     -------
     DataFrame, a row per head or layer: layer, head, accuracy, delta, ci_low, ci_high, p_value
     (exact McNemar), q_value (the same, adjusted for the number of rows by Benjamini and Hochberg),
-    loss, loss_delta, loss_low, loss_high (paired bootstrap), margin_delta. Changes are against
-    neutral settings, in shares of 1 and nats. Heads removed for good are left out. ``.attrs`` says
-    n, accuracy, stderr and loss of the untouched model, target, method, number_format and, of a
-    fast evaluator, its agreement with float32.
+    loss, loss_delta, loss_low, loss_high, margin_delta, margin_low, margin_high (both intervals by
+    paired bootstrap). Changes are against neutral settings, in shares of 1, nats and logits. Heads
+    removed for good are left out. ``.attrs`` says n, accuracy, stderr and loss of the untouched
+    model, target, method, number_format and, of a fast evaluator, its agreement with float32.
 
     Raises
     ------
@@ -96,12 +96,13 @@ def ablate(
                 f"{option('method', method)} needs a model whose forward pass we know; "
                 f"{option('method', 'zero')} works. {evaluator.why_no_engine}"
             )
-        warnings.warn(
-            "This ablation takes the model's plain forward pass, which is slower: "
-            f"{evaluator.why_no_engine}",
-            AttnlabWarning,
-            stacklevel=2,
-        )
+        if evaluator.clf.reads == "texts":  # of images there is no faster one to wish for
+            warnings.warn(
+                "This ablation takes the model's plain forward pass, which is slower: "
+                f"{evaluator.why_no_engine}",
+                AttnlabWarning,
+                stacklevel=2,
+            )
     means = mean_head_outputs(engine, evaluator.encoded) if engine and method == "mean" else ()
     ablations = [Ablation(method, number, means) for number in values]
     run = AblationRun(evaluator.clf, evaluator.encoded, engine, evaluator.fast, target, ablations)
@@ -286,6 +287,8 @@ def compared(logits: Tensor, labels: np.ndarray, rows: Sequence[Row]) -> pd.Data
     losses, margins, right = per_text(logits, labels)
     moved = (losses[:-1] - losses[-1]).T  # (N, V)
     low, high = paired_bootstrap(moved)
+    shifted = (margins[:-1] - margins[-1]).T  # (N, V)
+    margin_low, margin_high = paired_bootstrap(shifted)
     tests = [paired_test(right[-1], changed) for changed in right[:-1]]
     p_values = np.array([test.p_value for test in tests])
     table = pd.DataFrame(
@@ -302,7 +305,9 @@ def compared(logits: Tensor, labels: np.ndarray, rows: Sequence[Row]) -> pd.Data
             "loss_delta": moved.mean(0),
             "loss_low": low,
             "loss_high": high,
-            "margin_delta": (margins[:-1] - margins[-1]).mean(1),
+            "margin_delta": shifted.mean(0),
+            "margin_low": margin_low,
+            "margin_high": margin_high,
         }
     )
     return table.drop(columns="head") if all(head is None for _, head in rows) else table

@@ -63,12 +63,22 @@ def raw_attention(maps: AttentionMaps | Tensor, layer: int = -1) -> Tensor:
     ----------
     maps : as for `rollout`
     layer : counted from 0, or from the end: -1 is the last
+
+    Raises
+    ------
+    AttnlabError : no such layer; maps of a decoder, where the first token sees itself alone
     """
     mixed = _mean_of_heads(maps)
     if not -len(mixed) <= layer < len(mixed):
         raise AttnlabError(
             f"These maps have no layer {layer}: layers are 0 to {len(mixed) - 1}, or -1 for the "
             "last."
+        )
+    if bool(mixed.tril(-1).any()) and not mixed.triu(1).any():
+        raise AttnlabError(
+            "In these maps each token looks at earlier ones only, as in a decoder: the first sees "
+            "nothing but itself. Read what the last token looks at: "
+            "maps.weights[layer].mean(0)[-1]."
         )
     return mixed[layer, 0]
 
@@ -152,7 +162,7 @@ def explanations(clf: Classifier, text: Text) -> pd.DataFrame:
     ``attrs`` hold the predicted ``label`` and its ``probability``.
     """
     encoded = tokenised(clf, [text])
-    frame = next(_explained(clf, encoded))
+    frame = next(explained(clf, encoded))
     tokens = shown(clf.tokenizer, text, encoded.ids(0), clf.max_length)
     frame["token"] = [tokens[index] for index in frame.index]
     return frame
@@ -190,7 +200,7 @@ def agreement(
     removal, _ = _ablation(clf, encoded, "remove")
     names = [*EXPLANATIONS, "removal"]
     found = []
-    for frame, without in zip(_explained(clf, encoded), removal, strict=True):
+    for frame, without in zip(explained(clf, encoded), removal, strict=True):
         if len(frame) >= FEWEST_TOKENS:
             measured = frame.assign(removal=without[frame.index])[names]
             found.append(measured.abs().corr(method="spearman").to_numpy())
@@ -211,7 +221,7 @@ def agreement(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _explained(clf: Classifier, encoded: Encoded) -> Iterator[pd.DataFrame]:
+def explained(clf: Classifier, encoded: Encoded) -> Iterator[pd.DataFrame]:
     """`explanations` of each text, in order."""
     settings = heads.one_setting(clf, None)
     scale = settings.scale.detach()[:, :, None, None]

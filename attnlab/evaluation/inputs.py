@@ -13,12 +13,17 @@ from attnlab.heads.settings import HeadSettings
 
 
 def tokenised(clf: Classifier, texts: Sequence[Text]) -> Encoded:
-    """The texts in tokens; DataError if there are none, ModelError for a classifier of images."""
+    """The texts in tokens; DataError if there are none.
+
+    Raises ModelError for a classifier of images, and for a decoder: what is read here off [CLS] and
+    off whole rows means something else where a token sees earlier ones only.
+    """
     if getattr(clf, "reads", "texts") != "texts":
         raise ModelError(
             f"This is measured over the tokens of texts, and {type(clf).__name__} reads "
             f"{clf.reads}. Take a classifier of texts; clf.attend shows one of the {clf.reads}."
         )
+    heads.refuse_decoder(clf, "Measuring attention over the tokens of texts")
     encoded = clf.encode(texts)
     if not len(encoded):
         raise DataError("There are no texts to measure on. Give at least one.")

@@ -49,6 +49,8 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
     def norm(module: nn.LayerNorm) -> Norm:
         return copied(module.weight), copied(module.bias), module.eps
 
+    heads.refuse_narrowing(model, "The fast forward pass")
+    heads.refuse_decoder(model, "The fast forward pass")
     blocks = heads.feed_forwards(model)
     if any(block.pre_norm for block in blocks):
         raise ModelError(

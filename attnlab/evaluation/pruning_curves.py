@@ -101,9 +101,7 @@ def weight_sizes(clf: BaseClassifier) -> np.ndarray:
     for layer, site in enumerate(heads.sites(model)):
         active = heads.active_heads(model, layer)
         if active:
-            value = heads.effective_weight(
-                getattr(site.module, site.value), model.config.hidden_size
-            ).unflatten(0, (len(active), -1))
+            value = heads.value_weight(site, len(active), model.config.hidden_size)
             width = len(active) * site.head_width
             output = heads.effective_weight(site.output, width)
             output = output.unflatten(1, (len(active), -1)).transpose(0, 1)

@@ -26,8 +26,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from attnlab.errors import ModelError, SettingsError
 from attnlab.heads.families import WithoutWeights, active_heads, model_of, sites, size
+from attnlab.heads.narrowing import KERNEL
+from attnlab.heads.own import OwnModel, own_model
 from attnlab.heads.settings import HeadSettings
-from attnlab.heads.with_weights import attention_with_weights, causal_mask
+from attnlab.heads.with_weights import attention_with_weights, causal_mask, per_query_head
 
 NAME = "attnlab"
 KEYWORD = "head_control"  # how one forward pass hands its settings to the attention function
@@ -40,9 +42,9 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
 
     Parameters
     ----------
-    target : Classifier, ImageClassifier, or a Transformers model (BERT, RoBERTa, DistilBERT,
-        ELECTRA, ALBERT, ViT and their like, with any head on top or none), also compiled or in a
-        wrapper
+    target : Classifier, ImageClassifier, LanguageModel, or a Transformers model (BERT, RoBERTa,
+        DistilBERT, ELECTRA, ALBERT, ViT, GPT-2, Llama and their like, with any head on top or
+        none), also compiled or in a wrapper
     settings : HeadSettings of shape (L, H), or (B, L, H) with one setting per batch row.
         Gradients reach both tensors. Inside another block the inner settings hold.
 
@@ -59,16 +61,20 @@ def applied(target: Any, settings: HeadSettings) -> Iterator[Any]:
     What is asked for with settings of its own, as desks do in their threads, neither disturbs a
     block nor is disturbed by it. A copy made inside is another model, and answers as it stands.
     """
+    _checked(settings).validate(*size(target))
+    own = own_model(target)
+    if own is not None:
+        with _Block(own, settings):
+            yield target
+        return
     model = model_of(target)
-    _checked(settings).validate(*size(model))
-    block = _Block(model.base_model, settings)
-    with block, attached(model):
+    with _Block(model.base_model, settings), attached(model):
         yield target
 
 
 def current(target: Any) -> HeadSettings | None:
     """The settings of the innermost `applied` block around this call; None outside of any."""
-    block = _innermost(model_of(target).base_model)
+    block = _innermost(_base_of(target))
     return None if block is None else block.settings
 
 
@@ -76,8 +82,14 @@ def in_force(target: Any) -> HeadSettings | None:
     """As `current`, and ModelError where a block of another thread leaves open what is meant."""
     if isinstance(target, WithoutWeights):  # no block can change it
         return None
-    block = _block_for(model_of(target).base_model)
+    block = _block_for(_base_of(target))
     return None if block is None else block.settings
+
+
+def _base_of(target: Any) -> Any:
+    """The module that a block is for."""
+    own = own_model(target)
+    return model_of(target).base_model if own is None else own
 
 
 def one_setting(target: Any, settings: HeadSettings | None) -> HeadSettings:
@@ -117,7 +129,8 @@ def keywords(
 
     ``model(**inputs, **keywords(model, settings))`` is for a model that `attach` prepared (every
     Classifier's is). None is for the model as it stands, whatever block is around the call. With
-    ``record`` the control keeps each layer's weights and values. A control serves one forward pass.
+    ``record`` the control keeps each layer's weights and values. A control serves one forward pass;
+    for `generate`, which makes many, there is an `applied` block.
 
     Raises ModelError for a model whose attention does not go through ours, as it would not listen.
     """
@@ -195,10 +208,12 @@ class _Block:
         with _lock:
             blocks = _open.setdefault(self.base, [])
             if not blocks:
-                _hooks[self.base] = _hooked(self.base)
+                own = isinstance(self.base, OwnModel)
+                _hooks[self.base] = _hooked_own(self.base) if own else _hooked(self.base)
             blocks.append(self)
-            for site in sites(self.base):
-                _encoder_of[site.module] = weakref.ref(self.base)
+            if not isinstance(self.base, OwnModel):
+                for site in sites(self.base):
+                    _encoder_of[site.module] = weakref.ref(self.base)
 
     def __exit__(self, *error: Any) -> None:
         self.open = False
@@ -260,6 +275,20 @@ def _hooked(base: Any) -> list[Any]:
         base.register_forward_pre_hook(add_control, with_kwargs=True),
         base.register_forward_hook(check_control, with_kwargs=True),
     ]
+
+
+def _hooked_own(base: OwnModel) -> list[Any]:
+    """A hook that hands the settings of the block to each forward pass that was given none."""
+    mine = weakref.ref(base)
+
+    def add_settings(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        base = mine()
+        if kwargs.get("settings") is not None or module is not base:
+            return None
+        block = _block_for(module)
+        return None if block is None else (args, kwargs | {"settings": block.settings})
+
+    return [base.register_forward_pre_hook(add_settings, with_kwargs=True)]
 
 
 def _control_of_block(module: nn.Module) -> "HeadControl | None":
@@ -397,13 +426,19 @@ def _attention(
     if control is not None and layer is not None:
         if not control.active_heads[layer]:  # the output is a bias, which ignores this zero
             if control.record:
-                control.note(query.new_zeros(query.shape[0], 0, *[query.shape[2]] * 2), value)
+                nothing = query.new_zeros(query.shape[0], 0, query.shape[2], key.shape[2])
+                control.note(nothing, value)
             return query.transpose(1, 2), None
         scale, inverse_temperature = control.factors(layer, query)
         query = query * inverse_temperature[:, :, None, None]
         with_weights = with_weights or control.record
     weights: Tensor | None
-    if with_weights:
+    kernel = getattr(module, KERNEL, None)
+    if kernel is not None:
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        context, weights = kernel(query, key, value, attention_mask, scaling, dropout, with_weights)
+    elif with_weights:
+        key, value = per_query_head(query, key, value)
         mask = (
             causal_mask(module, query, key, kwargs.get("is_causal"))
             if attention_mask is None

@@ -6,62 +6,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from attnlab.errors import ModelError
+from attnlab.heads.own import OwnModel, own_model
+from attnlab.heads.parts import FeedForward, Projection, Site, separate
 
 PRUNED = "attnlab_pruned_heads"  # where a model's configuration keeps what was removed for good
-
-
-@dataclass(frozen=True)
-class Site:
-    """One attention layer: the module that attends, and where its four projections are."""
-
-    module: Any
-    query: str
-    key: str
-    value: str
-    output_parent: Any
-    output_name: str
-
-    @property
-    def output(self) -> Any:
-        """The output projection, a Linear unless a model has been quantised or has an adapter."""
-        return getattr(self.output_parent, self.output_name)
-
-    @property
-    def head_width(self) -> int:
-        """Width of a head, D."""
-        return getattr(self.module, "attention_head_size", None) or self.module.head_dim
-
-
-@dataclass(frozen=True)
-class FeedForward:
-    """One feed-forward block: where its two projections are, and what stands around them.
-
-    BERT and its like normalise after attention and after the block (post-norm), vision Transformers
-    before each (pre-norm): then ``attention_norm`` stands between the two all the same, and
-    ``norm`` before attention.
-    """
-
-    attention_norm: Any
-    up_parent: Any
-    up_name: str
-    activation: Callable[[Any], Any]
-    down_parent: Any
-    down_name: str
-    norm: Any
-    pre_norm: bool = False
-
-    @property
-    def up(self) -> Any:
-        """The first projection, to the neurons."""
-        return getattr(self.up_parent, self.up_name)
-
-    @property
-    def down(self) -> Any:
-        """The second projection, from the neurons."""
-        return getattr(self.down_parent, self.down_name)
 
 
 class WithoutWeights:
@@ -87,6 +38,11 @@ class WithoutWeights:
 
 def model_of(target: Any) -> PreTrainedModel:
     """The Transformers model in a Classifier or a wrapper, such as peft's, or the model itself."""
+    if own_model(target) is not None:
+        raise ModelError(
+            "This works on models of Transformers, and here is a language model of our own. "
+            "al.language.to_transformers makes a GPT-2 or a Llama of one with the same parts."
+        )
     model = _unwrapped(target)
     if not isinstance(model, PreTrainedModel):
         model = _unwrapped(getattr(target, "model", None))
@@ -118,13 +74,49 @@ def sites(model: PreTrainedModel) -> list[Site]:
 
 
 def feed_forwards(model: PreTrainedModel) -> list[FeedForward]:
-    """Where each layer's feed-forward block is; ModelError for a family we do not know."""
-    return _family(model).feed_forwards(model.base_model)
+    """Where each layer's feed-forward block is; ModelError for decoders and unknown families."""
+    family = _family(model)
+    if family.feed_forwards is None:
+        refuse_decoder(model, "What works on feed-forward blocks and whole layers")
+        raise AssertionError("every family of encoders has feed-forward blocks")
+    return family.feed_forwards(model.base_model)
+
+
+def is_decoder(target: Any) -> bool:
+    """Whether each token looks at earlier ones only, as in GPT-2, Llama and BERT as a decoder.
+
+    ``target`` is a Classifier, a Transformers model, or the configuration of one.
+    """
+    if isinstance(target, WithoutWeights):
+        return False
+    config = _config_of(target)
+    family = _FAMILIES.get(config.model_type)
+    return bool(getattr(config, "is_decoder", False) or (family and family.decoder))
+
+
+def _config_of(target: Any) -> PreTrainedConfig:
+    return target if isinstance(target, PreTrainedConfig) else model_of(target).config
+
+
+def refuse_decoder(target: Any, what: str) -> None:
+    """Raise ModelError for a decoder, which ``what`` is not for."""
+    if is_decoder(target):
+        raise ModelError(
+            f"{what} is for encoders, and this {_config_of(target).model_type!r} model is a "
+            "decoder: its tokens look at earlier ones only, and it answers from the last one. "
+            "Decoders take al.heads.applied, run, record, prune and self_check, and "
+            "al.Evaluator(...) with al.ablate(method='zero' or 'scale' or 'temperature')."
+        )
 
 
 def layer_list(model: PreTrainedModel) -> nn.ModuleList:
-    """The encoder's layers, one module each; ModelError for ALBERT, whose layers are one module."""
+    """The encoder's layers, one module each; ModelError for decoders and for ALBERT.
+
+    ALBERT's layers are one module.
+    """
     family = _family(model)
+    if family.decoder:
+        refuse_decoder(model, "Removing or sharing whole layers")
     if family.layer_list is None:
         raise ModelError(
             f"The layers of a {model.config.model_type!r} model share their weights: there is no "
@@ -133,10 +125,16 @@ def layer_list(model: PreTrainedModel) -> nn.ModuleList:
     return family.layer_list(model.base_model)
 
 
+def _known(target: Any) -> WithoutWeights | OwnModel | None:
+    """What says itself which heads it has; None for models of Transformers."""
+    return target if isinstance(target, WithoutWeights) else own_model(target)
+
+
 def size(target: Any) -> tuple[int, int]:
     """Layers and heads per layer (heads removed for good still count: numbers never shift)."""
-    if isinstance(target, WithoutWeights):
-        return target.layers, target.heads
+    known = _known(target)
+    if known is not None:
+        return known.layers, known.heads
     model = model_of(target)
     return len(sites(model)), model.config.num_attention_heads
 
@@ -161,8 +159,9 @@ def refuse_prefix(target: Any, what: str) -> None:
 
 def removed(target: Any) -> list[tuple[int, int]]:
     """The heads (layer, head) that were removed for good, in order."""
-    if isinstance(target, WithoutWeights):
-        return sorted(target.removed_heads)
+    known = _known(target)
+    if known is not None:
+        return sorted(known.removed_heads)
     table = getattr(model_of(target).config, PRUNED, None) or {}
     return sorted((int(layer), head) for layer, heads in table.items() for head in heads)
 
@@ -176,10 +175,7 @@ def sharing_layers(model: PreTrainedModel, layer: int) -> list[int]:
 def active_heads(target: Any, layer: int) -> list[int]:
     """The heads of a layer that were not removed, in order."""
     gone = {head for gone_from, head in removed(target) if gone_from == layer}
-    if isinstance(target, WithoutWeights):
-        count = target.heads
-    else:
-        count = model_of(target).config.num_attention_heads
+    count = size(target)[1]
     return [head for head in range(count) if head not in gone]
 
 
@@ -192,25 +188,26 @@ def columns(model: PreTrainedModel, site: Site, layer: int, head: int) -> slice:
 
 # ── family by family ───────────────────────────────────────────────────────────────────────────
 
+_QKV = separate("query", "key", "value")
+_QKV_PROJ = separate("q_proj", "k_proj", "v_proj")
+
 
 def _like_bert(base: Any) -> list[Site]:
     return [
-        Site(layer.attention.self, "query", "key", "value", layer.attention.output, "dense")
+        Site(layer.attention.self, _QKV, layer.attention.output, "dense")
         for layer in base.encoder.layer
     ]
 
 
 def _like_distilbert(base: Any) -> list[Site]:
     attentions = [layer.attention for layer in base.transformer.layer]
-    return [
-        Site(attention, "q_lin", "k_lin", "v_lin", attention, "out_lin") for attention in attentions
-    ]
+    names = separate("q_lin", "k_lin", "v_lin")
+    return [Site(attention, names, attention, "out_lin") for attention in attentions]
 
 
 def _like_albert(base: Any) -> list[Site]:
     return [
-        Site(layer.attention, "query", "key", "value", layer.attention, "dense")
-        for layer in _layers_of_albert(base)
+        Site(layer.attention, _QKV, layer.attention, "dense") for layer in _layers_of_albert(base)
     ]
 
 
@@ -273,7 +270,7 @@ def _feed_forwards_like_albert(base: Any) -> list[FeedForward]:
 
 def _like_vit(base: Any) -> list[Site]:
     attentions = [layer.attention for layer in base.layers]
-    return [Site(module, "q_proj", "k_proj", "v_proj", module, "o_proj") for module in attentions]
+    return [Site(module, _QKV_PROJ, module, "o_proj") for module in attentions]
 
 
 def _feed_forwards_like_vit(base: Any) -> list[FeedForward]:
@@ -292,6 +289,16 @@ def _feed_forwards_like_vit(base: Any) -> list[FeedForward]:
     ]
 
 
+def _like_gpt2(base: Any) -> list[Site]:
+    fused = (Projection("c_attn", ("query", "key", "value")),)
+    return [Site(layer.attn, fused, layer.attn, "c_proj") for layer in base.h]
+
+
+def _like_llama(base: Any) -> list[Site]:
+    attentions = [layer.self_attn for layer in base.layers]
+    return [Site(module, _QKV_PROJ, module, "o_proj") for module in attentions]
+
+
 def _family(model: PreTrainedModel) -> "_Family":
     family = getattr(model.config, "model_type", "?")
     if family not in _FAMILIES:
@@ -304,13 +311,17 @@ def _family(model: PreTrainedModel) -> "_Family":
 
 @dataclass(frozen=True)
 class _Family:
+    """How to reach the parts of a family's models; None for parts that nothing here works on."""
+
     sites: Callable[[Any], list[Site]]
-    feed_forwards: Callable[[Any], list[FeedForward]]
-    layer_list: Callable[[Any], nn.ModuleList] | None
+    feed_forwards: Callable[[Any], list[FeedForward]] | None = None
+    layer_list: Callable[[Any], nn.ModuleList] | None = None
+    decoder: bool = False
 
 
 _BERT = _Family(_like_bert, _feed_forwards_like_bert, lambda base: base.encoder.layer)
 _VIT = _Family(_like_vit, _feed_forwards_like_vit, lambda base: base.layers)
+_LLAMA = _Family(_like_llama, decoder=True)
 _FAMILIES = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -320,7 +331,12 @@ _FAMILIES = {
     "distilbert": _Family(
         _like_distilbert, _feed_forwards_like_distilbert, lambda base: base.transformer.layer
     ),
-    "albert": _Family(_like_albert, _feed_forwards_like_albert, None),
+    "albert": _Family(_like_albert, _feed_forwards_like_albert),
     "vit": _VIT,
     "deit": _VIT,
+    "gpt2": _Family(_like_gpt2, decoder=True),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
 }

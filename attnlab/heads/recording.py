@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from attnlab.heads.control import KEYWORD, HeadControl, Recorded
-from attnlab.heads.families import Site, model_of, refuse_prefix, size
+from attnlab.heads.families import model_of, refuse_prefix, size
+from attnlab.heads.parts import Site
 from attnlab.heads.running import ready
 from attnlab.heads.settings import HeadSettings
 from attnlab.heads.weights import effective_weight
@@ -22,7 +23,7 @@ class LayerRecord:
     Attributes
     ----------
     weights : Tensor, shape (B, H, T, T)
-    values : Tensor, shape (B, H, T, D)
+    values : Tensor, shape (B, H, T, D); heads that share keys and values have the same
     norms : Tensor, shape (B, H, T), of the value vectors after the output projection: the length
         of what a head adds when it looks at that token with weight 1
     """

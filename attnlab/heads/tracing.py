@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from attnlab.heads.control import KEYWORD
-from attnlab.heads.families import active_heads, model_of, refuse_prefix, sites, size
+from attnlab.heads.families import (
+    active_heads,
+    model_of,
+    refuse_decoder,
+    refuse_prefix,
+    sites,
+    size,
+)
 from attnlab.heads.weights import effective_weight
 
 _NAME = "attnlab-traced"
@@ -28,12 +35,13 @@ class TraceableHeads(nn.Module):
 
     Raises
     ------
-    ModelError : a model with a prefix, or a family whose attention cannot be reached
+    ModelError : a model with a prefix, a decoder, or a family whose attention cannot be reached
     """
 
     def __init__(self, target: Any, columns: list[str]):
         super().__init__()
         refuse_prefix(target, "Writing down its computation")
+        refuse_decoder(target, "Writing down its computation")
         self.model = copy.deepcopy(model_of(target)).float().cpu()
         self.model.set_attn_implementation(_NAME)
         self.columns = columns

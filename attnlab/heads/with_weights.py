@@ -22,6 +22,20 @@ def causal_mask(
     return torch.ones(tokens, key.shape[2], dtype=torch.bool, device=query.device).tril()
 
 
+def per_query_head(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values with a head for each of the queries', where several share one (GQA).
+
+    Parameters
+    ----------
+    query : (B, h, T, D)
+    key, value : (B, g, T_k, D), g heads that each serve h / g neighbouring ones of the queries
+    """
+    times = query.shape[1] // key.shape[1]
+    if times == 1:
+        return key, value
+    return key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
+
+
 def attention_with_weights(
     query: Tensor,
     key: Tensor,

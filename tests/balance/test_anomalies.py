@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from each_step import EachStep
+from scipy import stats
 
 import attnlab as al
 from attnlab import balance, heads
@@ -51,13 +52,46 @@ def test_heads_unlike_the_others_are_named_the_farthest_first():
         [2, 3, "entropy"],
     ]
     first = found[found["measure"] == "entropy"].iloc[0]
-    distance = np.median(np.abs(values - np.median(values)))
-    assert first["z"] == pytest.approx((0.9 - np.median(values)) / (1.4826 * distance))
+    x = np.arcsin(np.sqrt(values))
+    above = np.sort((x - np.median(x))[x > np.median(x)])  # 36 heads, as 72 have no middle one
+    unit = np.quantile(above, 0.75) / stats.norm.ppf(0.875)
+    assert first["z"] == pytest.approx((x[2, 3] - np.median(x)) / unit, rel=1e-4)
     assert (first["value"], first["median"]) == pytest.approx((0.9, np.median(values)))
     assert found["z"].abs().is_monotonic_decreasing
     assert (4, 7) in {(one.layer, one.head) for one in found.itertuples()}
     assert len(outliers(reading(entropy=values), threshold=1e9)) == 0
     assert list(outliers(reading(entropy=values), threshold=1e9)) == list(found)
+
+
+SMOOTH = {
+    "normal": lambda generator, n: generator.normal(0.5, 0.1, n).clip(0, 1),
+    "most near 0": lambda generator, n: generator.beta(0.5, 8, n),
+    "fewer near 0": lambda generator, n: generator.beta(1, 10, n),
+    "a long tail": lambda generator, n: generator.lognormal(-3, 1, n).clip(0, 0.99),
+}
+
+
+SHARES = ("entropy", "largest", "gini", "cls", "sep", "punctuation", "self", "previous")
+
+
+@pytest.mark.parametrize("heads", [10, 72])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_of_smooth_values_about_one_in_a_hundred_is_flagged_and_a_strange_one_found(name, heads):
+    generator, rounds = np.random.default_rng(0), 5
+    false = plain = found = 0
+    for _ in range(rounds):
+        values = {share: SMOOTH[name](generator, (1, heads)) for share in SHARES}
+        false += len(outliers(reading(1, heads, **values)))
+        far = [np.abs(one - np.median(one)) for one in values.values()]
+        plain += sum((one > 3.5 * 1.4826 * np.median(one)).sum() for one in far)
+        for one in values.values():
+            one[0, 0] = 0.97
+        found += (outliers(reading(1, heads, **values))["head"] == 0).sum()
+    runs = rounds * len(SHARES)
+    assert false <= 0.02 * runs * heads
+    assert found >= 0.75 * runs
+    if "0" in name or "tail" in name:  # what shares as they are and one ruler would flag
+        assert plain > 2 * false
 
 
 def test_where_most_heads_measure_the_same_the_odd_one_is_still_named():

@@ -23,7 +23,8 @@ from attnlab.evaluation.gradients import TextGradients, text_gradients
 from attnlab.evaluation.pruning_curves import weight_sizes
 
 COLUMNS = (
-    "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high margin_delta"
+    "accuracy delta ci_low ci_high p_value q_value loss loss_delta loss_low loss_high "
+    "margin_delta margin_low margin_high"
 )
 
 
@@ -68,6 +69,7 @@ def test_an_ablation_changes_one_head_at_a_time(clf, few, silenced):
         assert row["loss_delta"] == pytest.approx(change.loss_delta, abs=1e-6)
         assert (row["loss_low"], row["loss_high"]) == pytest.approx(change.loss_ci, abs=1e-5)
         assert row["margin_delta"] == pytest.approx(change.margin_delta, abs=1e-5)
+        assert (row["margin_low"], row["margin_high"]) == pytest.approx(change.margin_ci, abs=1e-4)
     assert silenced["loss_delta"].abs().max() > 1e-4
     assert (silenced["q_value"] >= silenced["p_value"]).all()
     assert silenced.attrs["n"] == 6

@@ -329,7 +329,7 @@ def test_explanations_are_the_four_measures_on_the_tokens_of_the_text(clf):
 @families
 def test_texts_explained_together_are_explained_as_alone(family):
     clf = tiny_classifier(family)
-    together = list(explaining._explained(clf, clf.encode(LITTLE)))
+    together = list(explaining.explained(clf, clf.encode(LITTLE)))
     for text, frame in zip(LITTLE, together, strict=True):
         pd.testing.assert_frame_equal(
             frame, evaluation.explanations(clf, text), rtol=1e-3, atol=1e-4, obj=text

@@ -340,6 +340,16 @@ def test_every_head_may_go():
         al.heads.self_check(bare)
 
 
+@families
+def test_a_pruned_model_comes_back_from_its_folder(family, tmp_path):
+    layers = range(3) if family == "albert-shared" else [0]
+    model = al.heads.prune(tiny(family), [(layer, head) for layer in layers for head in (1, 2)])
+    model.save_pretrained(tmp_path)
+    again = al.heads.load_pruned(tmp_path, ForSequences)
+    assert heads.removed(again) == heads.removed(model)
+    assert torch.equal(logits(again, padded(model)), logits(model, padded(model)))
+
+
 def test_a_head_that_is_not_there_cannot_be_removed():
     with pytest.raises(ModelError, match=r"\(3, 0\)"):
         al.heads.prune(tiny("bert"), [(3, 0)])
@@ -379,3 +389,24 @@ def test_an_adapter_that_is_not_merged_counts_in_what_a_head_adds():
     after = heads.record(merged, inputs, neutral(merged))
     for one, other in zip(before, after, strict=True):
         assert torch.allclose(one.norms, other.norms, rtol=1e-3)
+
+
+class Exported(heads.WithoutWeights):
+    """What runs elsewhere, with a model that says so."""
+
+    layers, heads, removed_heads = 2, 3, ((1, 2), (0, 1))
+
+    @property
+    def model(self):
+        raise ModelError("no PyTorch weights")
+
+
+def test_a_classifier_without_weights_says_which_heads_it_has_and_refuses_the_rest():
+    target = Exported()
+    assert heads.size(target) == (2, 3)
+    assert heads.removed(target) == [(0, 1), (1, 2)]
+    assert heads.active_heads(target, 1) == [0, 1]
+    assert heads.in_force(target) is None
+    for asked in (lambda: heads.prune(target, [(0, 0)]), lambda: heads.model_of(target)):
+        with pytest.raises(ModelError, match="no PyTorch weights"):
+            asked()
