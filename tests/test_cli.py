@@ -34,7 +34,7 @@ def test_help_lists_the_commands_with_examples():
     overview = attnlab("--help")
     assert overview.returncode == 0
     commands = (
-        "doctor fetch lab finetune search ablate compress budget export start check "
+        "doctor fetch lab finetune search ablate compress budget export write start check "
         "assignment grade"
     )
     for command in commands.split():

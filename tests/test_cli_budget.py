@@ -12,7 +12,7 @@ from tiny_classifiers import answering
 
 import attnlab as al
 from attnlab import compression, datasets, economics
-from attnlab.cli import main
+from attnlab.cli import main, output
 from attnlab.economics import searching
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*this machine is doing something else")
@@ -33,7 +33,7 @@ def place(tmp_path_factory):
 def budget(place, tmp_path, monkeypatch, capsys):
     """Type the command where model and texts are; what it prints, and its errors."""
     monkeypatch.chdir(place)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(output.OUT, "width", 200)  # where no table wraps
     quick = functools.partial(economics.latency, rounds=3, seconds=1)
     monkeypatch.setattr(economics, "latency", quick)  # times are not looked at
     real = economics.search

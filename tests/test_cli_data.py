@@ -120,19 +120,20 @@ def test_what_needs_no_fetching_says_so_without_python(capsys):
 def test_what_is_large_and_seldom_needed_is_fetched_only_when_named(monkeypatch):
     brought = []
     monkeypatch.setattr(datasets, "fetch", brought.append)
-    for typed_names in ([], ["icons", "mnist-5k"]):
+    seldom = ["icons", "films", "appliances"]
+    for typed_names in ([], [*seldom, "mnist-5k"]):
         with pytest.raises(SystemExit) as ended:
             main(["fetch", *typed_names])
         assert ended.value.code == 0
     of_file = {datasets.source(name).file for name in datasets.names()}
-    assert {datasets.source(name).file for name in brought[:-2]} == of_file - {
-        datasets.source("icons").file
+    assert {datasets.source(name).file for name in brought[:-4]} == of_file - {
+        datasets.source(name).file for name in seldom
     }
-    assert brought[-2:] == ["icons", "mnist-5k"]
+    assert brought[-4:] == [*seldom, "mnist-5k"]
     monkeypatch.setattr(datasets, "is_cached", lambda name: name == "movie-sentiment")
     (finding,) = doctor._data()
     assert "mnist-5k" in finding.cure
-    assert "icons" not in finding.cure
+    assert not any(name in finding.cure for name in seldom)
 
 
 def test_every_reading_command_has_every_option_of_a_file():

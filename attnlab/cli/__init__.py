@@ -1,8 +1,9 @@
 """The command line, thin over the package: ``attnlab --help`` lists the commands.
 
 `course` has the commands for learners, `models` those that train and measure, `budgeting`,
-`compressing` and `exporting` those that make a classifier small and hand it on, `teaching` those
-for teachers and authors of notebooks.
+`compressing` and `exporting` those that make a classifier small and hand it on, `serving` the one
+that answers over HTTP, `writing` the one that goes on with a text, `applying` those of the small
+applications (``attnlab apps``), `teaching` those for teachers and authors of notebooks.
 """
 
 import sys
@@ -13,7 +14,17 @@ import typer
 from rich.markup import escape
 
 import attnlab
-from attnlab.cli import budgeting, compressing, course, exporting, models, teaching
+from attnlab.cli import (
+    applying,
+    budgeting,
+    compressing,
+    course,
+    exporting,
+    models,
+    serving,
+    teaching,
+    writing,
+)
 from attnlab.cli.output import ERR, say
 from attnlab.errors import AttnlabError, AttnlabWarning, needs, on_the_command_line
 
@@ -88,6 +99,8 @@ for _panel, _commands in (
             compressing.compress,
             budgeting.budget,
             exporting.export,
+            serving.serve,
+            writing.write,
         ),
     ),
     ("Teaching", (teaching.assignment, teaching.grade)),
@@ -99,6 +112,14 @@ _notebooks = typer.Typer(help="Build the notebooks of the course from their sour
 _notebooks.callback()(lambda: None)  # so that `build` stays a command of its own
 _notebooks.command()(teaching.build)
 app.add_typer(_notebooks, name="notebooks", rich_help_panel="Teaching")
+
+_apps = typer.Typer(help="Small real uses of attention, on your own file.", no_args_is_help=True)
+_apps.callback()(lambda: None)
+_apps.command()(applying.appliances)
+_apps.command()(applying.recommend)
+_apps.command()(applying.feedback)
+_apps.command()(applying.news)
+app.add_typer(_apps, name="apps", rich_help_panel="Models")
 
 
 def __dir__() -> list[str]:
