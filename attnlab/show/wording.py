@@ -56,6 +56,44 @@ def signed_points(share: float) -> str:
     return number(100 * share, 1, signed=True)
 
 
+def percent(share: float) -> str:
+    """A probability in percent, as desks write it.
+
+    >>> percent(0.4567), percent(0.0123), percent(0.0002), percent(0)
+    ('46\xa0%', '1.2\xa0%', '< 0.1\xa0%', '0\xa0%')
+    """
+    if share == 0:
+        return "0\u00a0%"
+    if share < 0.001:
+        return "< 0.1\u00a0%"
+    return f"{100 * share:.{1 if share < 0.0995 else 0}f}\u00a0%"
+
+
+def strict_percent(share: float, decimals: int = 1) -> str:
+    """A probability in percent; never 0 or 100 where it is not.
+
+    >>> strict_percent(0.9999), strict_percent(0.5), strict_percent(0.0001), strict_percent(0.0)
+    ('> 99.9\xa0%', '50.0\xa0%', '< 0.1\xa0%', '0.0\xa0%')
+    >>> strict_percent(0.713, 0), strict_percent(0.999, 0), strict_percent(0.004, 0)
+    ('71\xa0%', '> 99\xa0%', '< 1\xa0%')
+    """
+    unit = 10.0**-decimals
+    if 0 < share < unit / 200:
+        return f"< {unit:.{decimals}f}\u00a0%"
+    if 1 - unit / 200 <= share < 1:
+        return f"> {100 - unit:.{decimals}f}\u00a0%"
+    return f"{100 * share:.{decimals}f}\u00a0%"
+
+
+def spoken(text: str) -> str:
+    """Such a percentage inside a sentence.
+
+    >>> spoken(strict_percent(0.9999))
+    'more than 99.9\xa0%'
+    """
+    return text.replace("<", "less than").replace(">", "more than")
+
+
 def with_interval(share: float, interval: tuple[float, float]) -> str:
     """A share in percent with its 95 % interval.
 

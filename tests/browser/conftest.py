@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from jupyter_page import FLAGS, ROOT, Notebook, chromium, jupyter, without_news
+from jupyter_page import FLAGS, ONE_THREAD, ROOT, chromium, jupyter, without_news
 
 HERE = Path(__file__).parent
 
@@ -26,13 +26,12 @@ def browser():
         instance.close()
 
 
-@pytest.fixture
-def context(browser):
-    """A fresh browser profile. ``context.strangers`` lists every request to another machine."""
+def only_here(browser):
+    """A fresh browser profile. ``strangers`` of it lists every request to another machine."""
     made = browser.new_context(viewport={"width": 1280, "height": 720})
     made.strangers = []
 
-    def only_here(route):
+    def pass_or_block(route):
         url = route.request.url
         if url.startswith(
             ("http://127.0.0.1", "http://localhost", "ws://127.0.0.1", "data:", "blob:")
@@ -42,14 +41,29 @@ def context(browser):
             made.strangers.append(url)
             route.abort()
 
-    made.route("**/*", only_here)
+    made.route("**/*", pass_or_block)
     made.set_default_timeout(60_000)
+    return made
+
+
+@pytest.fixture
+def context(browser):
+    """A browser profile of the test's own; see `only_here`."""
+    made = only_here(browser)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared_context(browser):
+    """A browser profile that the tests of a file share; see `only_here`."""
+    made = only_here(browser)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def lab_url(tmp_path_factory):
+def lab(tmp_path_factory):
     """JupyterLab on a copy of the notebooks, so that nothing in the repository is changed."""
     chromium()
     folder = tmp_path_factory.mktemp("lab")
@@ -57,13 +71,5 @@ def lab_url(tmp_path_factory):
         ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("src", ".*")
     )
     without_news(folder)
-    with jupyter(folder / "notebooks", folder) as (address_of, _):
-        yield address_of
-
-
-@pytest.fixture
-def start_here(context, lab_url):
-    """00_start_here, opened and run for the first time in this browser profile."""
-    notebook = Notebook.open(context, lab_url("00_start_here.ipynb"))
-    notebook.run_all()
-    return notebook
+    with jupyter(folder / "notebooks", folder, ONE_THREAD) as running:
+        yield running

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -21,6 +22,8 @@ from axe_playwright_python.sync_playwright import Axe
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
 REQUIRED = os.environ.get("ATTNLAB_BROWSER_TESTS") == "required"
+# threads that wait for each other crawl when something else needs the processor
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 # a picture that a cell asked for, not the one that stands in for a desk without a kernel
 ASKED_FOR = ":not([data-attnlab-still] *)"
 FLAGS = [
@@ -125,12 +128,35 @@ def server(command, url, folder, env=None):
         log.close()
 
 
+@dataclass(frozen=True)
+class Jupyter:
+    """A running Jupyter server, and the folder that its notebooks are in."""
+
+    base: str
+    token: str
+    place: str
+    notebooks: Path
+    process: subprocess.Popen
+
+    def address(self, name):
+        """Where a browser finds a notebook."""
+        return f"{self.base}/{self.place}/{name}?token={self.token}&reset"
+
+    def end_kernels(self, name):
+        """End the kernels of a notebook."""
+        for session in json.loads(self._ask("sessions")):
+            if session["path"] == name:
+                self._ask(f"sessions/{session['id']}", "DELETE")
+
+    def _ask(self, what, method="GET"):
+        url = f"{self.base}/api/{what}?token={self.token}"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as said:
+            return said.read()
+
+
 @contextlib.contextmanager
 def jupyter(root, folder, env=None, app="jupyterlab"):
-    """Run JupyterLab, or Notebook 7 ("notebook"), on the notebooks in ``root``.
-
-    Yields what turns a path into an address, and the server's process.
-    """
+    """Run JupyterLab, or Notebook 7 ("notebook"), on the notebooks in ``root``; a `Jupyter`."""
     token, port = secrets.token_hex(8), free_port()
     options = [
         "--no-browser",
@@ -147,7 +173,7 @@ def jupyter(root, folder, env=None, app="jupyterlab"):
     place = {"jupyterlab": "lab/tree", "notebook": "notebooks"}[app]
     command = [sys.executable, "-m", app, *options]
     with server(command, f"{base}/api?token={token}", folder, env) as process:
-        yield lambda path: f"{base}/{place}/{path}?token={token}&reset", process
+        yield Jupyter(base, token, place, Path(root), process)
 
 
 def without_news(folder):
@@ -160,39 +186,48 @@ def without_news(folder):
 
 
 @contextlib.contextmanager
-def on_cells(folder, sources, app="jupyterlab"):
-    """Run Jupyter on a notebook with code cells of these sources.
+def on_cells(lab, sources):
+    """A new notebook with code cells of these sources on a `Jupyter`; the notebook's file.
 
-    Yields its address, and the server's process.
+    Its kernel ends with the block.
     """
-    chromium()
-    without_news(folder)
-    (folder / "notebooks").mkdir()
+    path = lab.notebooks / f"ours-{len([*lab.notebooks.glob('ours-*')])}.ipynb"
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     made = nbformat.v4.new_notebook(cells=cells, metadata=kernel)  # without, JupyterLab would ask
-    nbformat.write(made, folder / "notebooks" / "ours.ipynb")
-    # one thread: two that wait for each other crawl when something else needs the processor
-    environment = {"OMP_NUM_THREADS": "1"}
-    with jupyter(folder / "notebooks", folder, environment, app) as (address_of, process):
-        yield address_of("ours.ipynb"), process
+    nbformat.write(made, path)
+    try:
+        yield path
+    finally:
+        if lab.process.poll() is None:
+            lab.end_kernels(path.name)
 
 
 @contextlib.contextmanager
-def opened_on_cells(browser, folder, sources, app="jupyterlab"):
+def opened_on_cells(browser, lab, sources):
     """A notebook with code cells of these sources, the first of which has run.
 
     Its ``complaints`` are the errors of the page, its ``server`` the server's process.
     """
-    with on_cells(folder, sources, app) as (address, process):
+    with on_cells(lab, sources) as path:
         context = browser.new_context(viewport={"width": 1280, "height": 720})
         context.set_default_timeout(60_000)
-        notebook = Notebook.open(context, address)
-        notebook.server, notebook.complaints = process, []
+        notebook = Notebook.open(context, lab.address(path.name))
+        notebook.server, notebook.complaints = lab.process, []
         notebook.page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
         assert notebook.run_cell(0) == ""
         yield notebook
         context.close()
+
+
+@contextlib.contextmanager
+def drawn_anew(notebook, ready):
+    """The desk of the second cell, run again, from when this selector is there; no complaints."""
+    notebook.complaints.clear()
+    assert "Error" not in notebook.run_cell(1)
+    notebook.page.wait_for_selector(ready)
+    yield
+    assert notebook.complaints == []
 
 
 def choose_theme(page, theme):
@@ -327,6 +362,14 @@ class Notebook:
             """(index) => jupyterapp.shell.currentWidget.content.widgets[index]
             .model.outputs.toJSON().map(o => o.text ?? (o.traceback ?? []).join('\\n')).join('')""",
             index,
+        )
+
+    def cell_with(self, code):
+        """The number of the first code cell whose source holds this."""
+        return self.page.evaluate(
+            """code => jupyterapp.shell.currentWidget.content.widgets.findIndex(c =>
+            c.model.type === 'code' && c.model.sharedModel.getSource().includes(code))""",
+            code,
         )
 
     def cell(self, kind, name):

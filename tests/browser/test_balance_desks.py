@@ -60,10 +60,9 @@ desk"""
 
 
 @pytest.fixture(scope="module")
-def shared(browser, tmp_path_factory):
+def shared(browser, lab):
     """One notebook with its data loaded; each test draws its widget in the second cell."""
-    folder = tmp_path_factory.mktemp("balance")
-    with opened_on_cells(browser, folder, [DATA, "", ""]) as opened:
+    with opened_on_cells(browser, lab, [DATA, "", ""]) as opened:
         yield opened
 
 

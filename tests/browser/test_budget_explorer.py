@@ -28,8 +28,8 @@ PARTS = ["svg.frontier", "svg.map", "svg.split", "svg.check", ".keep"]
 
 
 @pytest.fixture(scope="module")
-def notebook(browser, tmp_path_factory):
-    with opened_on_cells(browser, tmp_path_factory.mktemp("budget"), [MADE, "", ""]) as opened:
+def notebook(browser, lab):
+    with opened_on_cells(browser, lab, [MADE, "", ""]) as opened:
         yield opened
 
 

@@ -55,10 +55,10 @@ ROOT = ".jp-OutputArea .attnlab-curve"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """JupyterLab on a notebook of our own."""
-    with on_cells(tmp_path_factory.mktemp("curve"), [DATA, "", ""]) as (url, _):
-        yield url
+def address(lab):
+    """A notebook of our own."""
+    with on_cells(lab, [DATA, "", ""]) as path:
+        yield lab.address(path.name)
 
 
 @pytest.fixture

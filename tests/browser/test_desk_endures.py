@@ -2,11 +2,10 @@
 
 import json
 import re
-import urllib.request
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import SHOTS, Notebook
+from jupyter_page import SHOTS, opened_on_cells
 
 CELLS = [
     "import attnlab as al, asyncio, time\n"
@@ -20,40 +19,12 @@ STATE = "(root = document) => ({ ...root.querySelector('.desk-accuracy').dataset
 
 
 @pytest.fixture(scope="module")
-def notebook(browser, lab_url):
+def notebook(browser, lab):
     """A desk alone in a notebook, gradients and all, shared by the tests of this file."""
-    address = lab_url("endures.ipynb")
-    base, token = re.match(r"(http://[^/]+).*token=(\w+)", address).groups()
-    cells = [
-        {
-            "cell_type": "code",
-            "id": f"cell-{index}",
-            "source": source,
-            "metadata": {},
-            "outputs": [],
-            "execution_count": None,
-        }
-        for index, source in enumerate(CELLS)
-    ]
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    content = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    request = urllib.request.Request(
-        f"{base}/api/contents/endures.ipynb?token={token}",
-        json.dumps({"type": "notebook", "content": content}).encode(),
-        {"Content-Type": "application/json"},
-        method="PUT",
-    )
-    urllib.request.urlopen(request).close()
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    context.set_default_timeout(60_000)
-    opened = Notebook.open(context, address)
-    opened.complaints = []
-    opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    opened.run_cell(0)
-    opened.show(".attnlab-desk")
-    opened.page.wait_for_selector(".attnlab-desk[data-estimates=ready]")
-    yield opened
-    context.close()
+    with opened_on_cells(browser, lab, CELLS) as opened:
+        opened.show(".attnlab-desk")
+        opened.page.wait_for_selector(".attnlab-desk[data-estimates=ready]")
+        yield opened
 
 
 @pytest.fixture

@@ -3,14 +3,17 @@
 import signal
 
 import pytest
-from jupyter_page import opened_on_cells
+from jupyter_page import ONE_THREAD, ROOT, chromium, jupyter, opened_on_cells, without_news
 
-MADE = """import time, types
+MADE = f"import sys; sys.path.insert(0, {str(ROOT / 'tests' / 'helpers')!r})"
+MADE += """
+import time, types
 import numpy as np
 import attnlab as al
 from attnlab.balance.recorder import Recorder
 from attnlab.economics.points import Point
 from attnlab.translation import Translator
+from tiny_writer import tiny_writer
 clf = al.load_classifier("movie-sentiment")
 dev = al.datasets.load("movie-sentiment").dev.sample(40)
 dates = [f"{day}.{month}.1987" for day in range(1, 9) for month in range(1, 5)]
@@ -31,16 +34,32 @@ everything = al.economics.Plan(
 costs = al.economics.costs_of(shape)
 del costs["latency_ms"]
 point = Point("whole", everything, costs, 0.7, np.arange(40) % 2 == 0, 1.0)
-found = al.economics.SearchResult(clf, None, dev, budget, (point,))"""
+found = al.economics.SearchResult(clf, None, dev, budget, (point,))
+images = al.datasets.load("mnist-5k").dev.sample(20)
+asked = al.datasets.scenes.ask(al.datasets.load("mnist-5k").dev, 20)
+watched = al.datasets.Histories(
+    [f"film {n}" for n in range(30)], [np.arange(n, n + 9) for n in range(20)],
+    [np.zeros(9, dtype=bool)] * 20, "watched")
+recommender = al.applications.Recommender(
+    al.LanguageModel(31, 16, 2, 1, positions="learned", max_length=12).eval(), watched.items, 12)
+reading = dict.fromkeys(["p95_ms", "kept", "accuracy", "accuracy_low", "accuracy_high"])
+reading |= {"waiting": 0, "answers_per_second": 0.0, "refusals_per_second": 0.0}
+full = {"name": "full", "accuracy": 0.9, "ms": 5.0, "kept": 1.0}
+served = types.SimpleNamespace(url="http://127.0.0.1:9", state=lambda: {
+    "point": "full", "target_ms": 100.0, "points": [full], "reading": reading, "log": []})"""
 DESKS = """desks = [
     al.SoftmaxDesk(), al.MaskDesk(clf.attend("A fine film.")), al.HeadMixer(clf, dev),
     al.BalanceMeter(clf, dev), al.TranslationDesk(Translator(model, words, words), pairs, n=20),
     al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve(), al.Peeler(clf, dev),
-    al.BudgetExplorer(found)]
+    al.BudgetExplorer(found), al.AskDesk(al.vision.load_answerer("scenes"), asked),
+    al.PatchDesk(al.load_image_classifier("mnist-5k"), images),
+    al.ControlRoom(served, dev), al.SamplingDesk(tiny_writer()), al.FlowDesk(clf),
+    al.HistoryDesk(recommender, watched)]
 for desk in desks:
     display(desk)"""
 NAMES = ["softmax", "mask", "desk:not(.attnlab-translation)", "balance", "translation", "tuner"]
-NAMES += ["monitor", "curve", "peeler", "budget"]
+NAMES += ["monitor", "curve", "peeler", "budget", "ask", "patch", "control", "sampling", "flow"]
+NAMES += ["history"]
 KEYS = [*"001xcvddabmziif", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageDown"]
 KEYS += ["Backspace", "Escape", "Shift+ArrowDown", "Shift+Enter", "Control+Enter", "Control+z"]
 # what there is to work in the desks
@@ -73,14 +92,29 @@ WORKED = [
     ("tuner", ".head-grid .chosen", "data-shown"),
     ("peeler", "input[name=amount]", "data-shown"),
     ("budget", "input[name=flops]", "data-shown"),
+    ("ask", "select[aria-label=Layer]", "data-shown"),
+    ("sampling", "select[aria-label=Layer]", "data-shown"),
+    ("flow", "select[aria-label=Layer]", "data-shown"),
+    ("history", ".listed [aria-checked=true]", "data-shown"),
 ]
 
 
-@pytest.fixture(scope="module", params=["jupyterlab", "notebook"])
-def notebook(request, browser, tmp_path_factory):
+@pytest.fixture(scope="module")
+def notebook_7(tmp_path_factory):
+    """Notebook 7 on a folder of its own."""
+    chromium()
+    folder = tmp_path_factory.mktemp("notebook-7")
+    without_news(folder)
+    (folder / "notebooks").mkdir()
+    with jupyter(folder / "notebooks", folder, ONE_THREAD, "notebook") as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["lab", "notebook_7"])
+def notebook(request, browser):
     """Every desk there is, below one cell."""
-    folder = tmp_path_factory.mktemp(request.param)
-    with opened_on_cells(browser, folder, [MADE, DESKS, "", ""], request.param) as opened:
+    running = request.getfixturevalue(request.param)
+    with opened_on_cells(browser, running, [MADE, DESKS, "", ""]) as opened:
         shown(opened)
         yield opened
 
@@ -172,7 +206,7 @@ def test_keys_still_do_their_work_and_commands_of_the_page_pass(notebook):
 def test_every_desk_works_while_another_cell_runs(notebook):
     shown(notebook)
     page = notebook.page
-    start_cell(page, "time.sleep(60)")
+    start_cell(page, "time.sleep(300)")  # it is interrupted below
     for name, control, drawn in WORKED:
         root = page.locator(f".attnlab-{name}").first
         before = root.get_attribute(drawn)

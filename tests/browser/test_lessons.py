@@ -5,14 +5,21 @@ from axe_playwright_python.sync_playwright import Axe
 from jupyter_page import SHOTS, Notebook
 
 
-@pytest.fixture
-def lesson(context, lab_url):
-    def opened(name):
-        notebook = Notebook.open(context, lab_url(f"{name}.ipynb"))
-        notebook.run_all()
-        return notebook
+@pytest.fixture(scope="module")
+def lesson(shared_context, lab):
+    """Opens a lesson and runs all of it: once, for all tests of this file."""
+    run = {}
 
-    return opened
+    def opened(name):
+        if name not in run:
+            run[name] = Notebook.open(shared_context, lab.address(f"{name}.ipynb"))
+            run[name].run_all()
+        run[name].page.bring_to_front()
+        return run[name]
+
+    yield opened
+    for name in run:
+        lab.end_kernels(f"{name}.ipynb")
 
 
 def move(page, root, name, key, times=1):
@@ -43,7 +50,7 @@ def wrong_then_right(notebook, name, wrong, words, right):
     assert f"{name}: right" in notebook.run_cell(check)
 
 
-def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context):
+def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, shared_context):
     notebook = lesson("01_attention_maths")
     page = notebook.page
     desk = notebook.show(".attnlab-softmax[data-stamp]")  # once it is drawn
@@ -79,10 +86,10 @@ def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, context)
     )
     last = page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1
     assert "Lesson 01: 2 of 11 points" in notebook.run_cell(last)
-    assert context.strangers == []
+    assert shared_context.strangers == []
 
 
-def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, context):
+def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, shared_context):
     notebook = lesson("02_attention_from_scratch")
     page = notebook.page
     desk = notebook.show(".attnlab-mask[data-stamp]")
@@ -100,15 +107,14 @@ def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, context):
         "def split_heads(x, heads):\n    return x.unflatten(-1, (heads, -1)).transpose(1, 2)",
     )
     notebook.show("iframe[title^='Attention']")
-    assert context.strangers == []
+    assert shared_context.strangers == []
 
 
-def test_lesson_04_draws_its_curve_shows_attention_and_checks_answers(lesson, context):
+def test_lesson_05_draws_its_curve_and_checks_answers(lesson, shared_context):
     notebook = lesson("05_finetune_bert")
     page = notebook.page
     curve = notebook.show(".attnlab-curve[data-state=finished]")
     assert "best dev accuracy" in curve.locator(".curve-remark").text_content()
-    notebook.show("iframe[title^='Attention']")
     wrong_then_right(
         notebook,
         "accumulate",
@@ -125,7 +131,7 @@ def test_lesson_04_draws_its_curve_shows_attention_and_checks_answers(lesson, co
     )
     last = page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1
     assert "Lesson 05: 3 of 13 points" in notebook.run_cell(last)
-    assert context.strangers == []
+    assert shared_context.strangers == []
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_hints_unfold_one_by_one(lesson):
     page = notebook.page
     cell = notebook.cell("hints", "softmax")
     page.evaluate(f"() => {{ jupyterapp.shell.currentWidget.content.scrollToItem({cell}); }}")
-    hints = page.locator(".jp-RenderedMarkdown details")
+    hints = page.locator(".jp-Cell").nth(cell).locator(".jp-RenderedMarkdown details")
     hints.first.wait_for()
     assert hints.first.get_attribute("open") is None
     text = hints.first.locator("p").first

@@ -8,6 +8,7 @@ from jupyter_page import CUT, OUTSIDE, SCROLLS
 from made_up_latency import Clock
 from made_up_search import made_up_search
 from tiny_classifiers import answering
+from tiny_writer import tiny_writer
 
 import attnlab as al
 
@@ -94,6 +95,25 @@ def test_the_budget_explorer_can_be_read_at_every_width(page, theme, width):
         page.wait_for_selector(f".attnlab-budget[data-fits={fits}]")
         assert too_faint(page, words) == []
         assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [300, 390, 620, 880, 1600])
+def test_the_sampling_desk_can_be_read_at_every_width(page, theme, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    desk = al.SamplingDesk(tiny_writer()).step(70)
+    desk.set(temperature=0.5, top_k=7, faders=[[0.0, 1.0, 0.5, 2.0], [1.0] * 4])
+    state = _state(desk) | {name: getattr(desk, name) for name in ("size", "names", "palette")}
+    open_desk(page, "sampling", ("mixer", "sampling"), state, theme)
+    words = "button, output, label, b, .note, .remark, .written span, .candidate span, .kept"
+    assert page.locator(".candidate.cut").count() == 5
+    assert too_faint(page, words) == []
+    root = page.locator(".attnlab-sampling")
+    assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
+    line = page.locator(".draw-line" if width > 390 else ".columns")
+    before = line.bounding_box()
+    page.get_by_role("slider", name="temperature").press("End")
+    assert line.bounding_box() == before, "something jumped"
 
 
 def _state(desk):
@@ -203,8 +223,8 @@ def test_the_desk_says_what_its_numbers_and_buttons_are(page):
     text = page.locator(".attnlab-desk").text_content()
     for words in (
         "95 %: 68.1 to 80.0",
-        "blue = better without this head",
-        "red = needed (estimate)",
+        "blue = loss falls without it",
+        "red = loss rises (estimate)",
         "Compare: keep this as A",
         "Silence head 5.1",
         "Keep only head 1 in each layer",

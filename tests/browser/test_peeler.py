@@ -17,8 +17,8 @@ PARTS = ["svg.model", "svg.times", "table", ".remark", ".keep"]
 
 
 @pytest.fixture(scope="module")
-def notebook(browser, tmp_path_factory):
-    with opened_on_cells(browser, tmp_path_factory.mktemp("peeler"), [MADE, "", ""]) as opened:
+def notebook(browser, lab):
+    with opened_on_cells(browser, lab, [MADE, "", ""]) as opened:
         yield opened
 
 

@@ -46,10 +46,9 @@ PLACES = """root => [...root.querySelectorAll(
 
 
 @pytest.fixture(scope="module")
-def notebook(browser, tmp_path_factory):
+def notebook(browser, lab):
     """One notebook with a translator; each test draws its desk in the second cell."""
-    folder = tmp_path_factory.mktemp("translation")
-    with opened_on_cells(browser, folder, [DATA, DESK, ""]) as opened:
+    with opened_on_cells(browser, lab, [DATA, DESK, ""]) as opened:
         yield opened
 
 

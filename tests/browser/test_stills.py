@@ -10,19 +10,14 @@ desk = al.SoftmaxDesk()
 desk"""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("stills")
+@pytest.fixture
+def path(lab):
+    with on_cells(lab, [DESK, ""]) as made:
+        yield made
 
 
-@pytest.fixture(scope="module")
-def address(folder):
-    with on_cells(folder, [DESK, ""]) as (url, _):
-        yield url
-
-
-def test_a_saved_desk_is_a_picture_until_its_cell_runs(context, address, folder):
-    notebook = Notebook.open(context, address)
+def test_a_saved_desk_is_a_picture_until_its_cell_runs(context, lab, path):
+    notebook = Notebook.open(context, lab.address(path.name))
     page = notebook.page
     assert notebook.run_cell(0) == ""
     notebook.show(".attnlab-softmax")
@@ -49,9 +44,9 @@ def test_a_saved_desk_is_a_picture_until_its_cell_runs(context, address, folder)
     if SHOTS.is_dir():
         page.screenshot(path=SHOTS / "still.png")
 
-    saved = nbformat.read(folder / "notebooks" / "ours.ipynb", as_version=4)
-    (folder / "page.html").write_text(nbconvert.HTMLExporter().from_notebook_node(saved)[0])
+    saved = nbformat.read(path, as_version=4)
     exported = context.new_page()
     exported.goto("about:blank")
-    exported.set_content((folder / "page.html").read_text(), wait_until="domcontentloaded")
+    exported_text, _ = nbconvert.HTMLExporter().from_notebook_node(saved)
+    exported.set_content(exported_text, wait_until="domcontentloaded")
     assert exported.locator("[data-attnlab-still] img").is_visible()

@@ -188,6 +188,8 @@ def test_before_and_after_show_the_silenced_head(maps):
     assert np.allclose(before, maps.neutral.weights[3, 2])
     assert (np.asarray(after) == 0).all()
     assert np.allclose(difference, -maps.neutral.weights[3, 2])
+    scales = [axes.collections[0].get_clim() for axes in picture.figure.axes[:2]]
+    assert scales[0] == scales[1]  # one scale, or the two could not be compared
 
 
 def test_dollars_and_long_texts_can_be_drawn(clf):

@@ -7,11 +7,15 @@ output of a figure has none). ``picture.figure`` is the matplotlib figure, yours
 from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
 from attnlab.show.plots.balance_meter import balance
 from attnlab.show.plots.compression import compression_frontier, weights_by_part
+from attnlab.show.plots.disturbed import deletion, patching, robustness
 from attnlab.show.plots.explained_tokens import explanations
+from attnlab.show.plots.forest_plot import forest
 from attnlab.show.plots.head_effects import effects, pruning
 from attnlab.show.plots.head_focus import entropy, special_shares
 from attnlab.show.plots.head_importance import agreement, importances
 from attnlab.show.plots.head_kinds import clusters, similarity
+from attnlab.show.plots.image_grid import image_maps, images
+from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
@@ -22,7 +26,14 @@ from attnlab.show.plots.learning import (
     learning_curve,
     smoothed,
 )
-from attnlab.show.plots.maps import MAX_TOKENS, attention_map, before_after, head_map, readable
+from attnlab.show.plots.maps import (
+    MAX_TOKENS,
+    attention_grid,
+    attention_map,
+    before_after,
+    head_map,
+    readable,
+)
 from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, lines, matrix, show
 from attnlab.show.plots.training_run import episodes, recording
@@ -41,6 +52,7 @@ __all__ = [
     "alignment_accuracy",
     "alignments",
     "anomaly_table",
+    "attention_grid",
     "attention_map",
     "balance",
     "before_after",
@@ -50,21 +62,31 @@ __all__ = [
     "comparison",
     "compression_frontier",
     "confusion",
+    "deletion",
     "effects",
     "entropy",
     "episodes",
     "epoch_ends",
     "explanations",
+    "forest",
+    "head_ablation",
     "head_map",
+    "head_scores",
+    "image_maps",
+    "images",
     "importances",
+    "induction",
     "learning_curve",
     "lines",
+    "logit_lens",
     "matrix",
     "movement",
     "next_tokens",
+    "patching",
     "pruning",
     "readable",
     "recording",
+    "robustness",
     "show",
     "similarity",
     "smoothed",

@@ -1,5 +1,7 @@
 """Still pictures of desks, drawn from what the desks show."""
 
+import base64
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from attnlab.heads.maps import AttentionMaps, What
 from attnlab.show.plots.maps import attention_cells
@@ -45,13 +48,14 @@ def mixing_desk(
     with style():
         figure = plt.figure(figsize=(10.6, 5.0), layout="constrained")
         grid = figure.add_gridspec(2, 2, width_ratios=(1.45, 1), height_ratios=(3.1, 1))
-        _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
-        _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
         right = grid[:, 1].subgridspec(2, 1, height_ratios=(1, 4.6))
-        _draw_answer(figure.add_subplot(right[0]), *sentence)
         what: What = look["what"]
         axes = figure.add_subplot(right[1])
+        # first: a heat map draws all that its figure holds, to see whether its labels overlap
         attention_cells(axes, maps, look["layer"], look["head"], what)
+        _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
+        _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
+        _draw_answer(figure.add_subplot(right[0]), *sentence)
     on, all_heads = int((scale > 0).sum()), layers * heads
     return Picture(figure, _mixing_words(on, all_heads, sentence, accuracy, look))
 
@@ -79,6 +83,8 @@ def _draw_faders(
         at = head + 0.18 + 0.64 * min(float(value), 2.0) / 2
         moved = value != 1
         axes.plot([head + 0.18, head + 0.82], [layer + 0.34] * 2, color=_GREY, lw=1.2, zorder=2)
+        for tick in (0.18, 0.5, 0.82):  # scale 0, 1 and 2
+            axes.plot([head + tick] * 2, [layer + 0.26, layer + 0.42], color=_GREY, lw=1, zorder=2)
         knob: dict[str, Any] = {
             "facecolor": _INK if moved else "#757575",
             "edgecolor": "none",
@@ -100,9 +106,16 @@ def _draw_faders(
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    legend = "" if importance is None else "   red: needed, blue: better without (estimate)"
-    title = f"Scale of each head, {int((scale > 0).sum())} of {scale.size} on{legend}"
-    axes.set_title(title, loc="left", fontsize=9)
+    for tick, name in ((0.18, "0"), (0.5, "1"), (0.82, "2")):
+        axes.text(tick, -0.04, name, ha="center", va="bottom", fontsize=7, color="#595959")
+    title = f"Scale of each head, from 0 to 2: {int((scale > 0).sum())} of {scale.size} on"
+    if importance is not None:
+        most = float(np.abs(known).max())
+        title += (
+            "\nColour: estimated loss without the head, red rises, blue falls "
+            f"(at most {most:.2g} nat)"
+        )
+    axes.set_title(title, loc="left", fontsize=9, pad=12)
 
 
 def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
@@ -119,21 +132,26 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
     so_far = "" if accuracy["state"] == "measured" else " so far"
     title = f"Held-out accuracy{so_far} {known}, {accuracy['n']:,} sentences"
     axes.set_title(title, loc="left", fontsize=10)
+    if accuracy["delta"] is None:  # an empty axis would say nothing
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        nothing = "A and B are the same." if accuracy.get("side") else "All faders are at 1."
+        axes.text(0.0, 0.75, nothing, transform=axes.transAxes, fontsize=9)
+        return
     axes.axvline(0, color=_GREY, lw=1)
-    reach = 5.0
-    if accuracy["delta"] is not None:
-        low, at, high = (100 * accuracy[name] for name in ("low", "delta", "high"))
-        reach = max(reach, 1.15 * max(abs(low), abs(high)))
-        colour = NEEDED if high < 0 else "#2b7a4b" if low > 0 else "#595959"
-        axes.plot([low, high], [0.6, 0.6], color=colour, lw=4, solid_capstyle="butt")
-        axes.plot(at, 0.6, "o", color=colour, ms=9)
-        told = f"{signed_points(accuracy['delta'])} points"
-        axes.text(at, 0.85, told, ha="center", fontsize=9)
-        counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost"
-        axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9)
+    low, at, high = (100 * accuracy[name] for name in ("low", "delta", "high"))
+    reach = max(2.5, 1.15 * max(abs(low), abs(high)))
+    colour = NEEDED if high < 0 else "#2b7a4b" if low > 0 else "#595959"
+    axes.plot([low, high], [0.6, 0.6], color=colour, lw=4, solid_capstyle="butt")
+    axes.plot(at, 0.6, "o", color=colour, ms=9)
+    told = f"{signed_points(accuracy['delta'])} points"
+    axes.text(at, 0.85, told, ha="center", fontsize=9)
+    counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost"
+    axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9)
     axes.set(xlim=(-reach, reach), ylim=(0, 1.15))
     axes.xaxis.set_major_formatter(lambda value, _: with_minus(f"{value:g}"))
-    axes.set_xlabel("change, points" + (" (B against A)" if accuracy.get("side") else ""))
+    whose = " (B against A)" if accuracy.get("side") else ""
+    axes.set_xlabel(f"change of accuracy{whose}, percentage points; bar: 95 % interval")
 
 
 def _draw_answer(axes: Axes, text: str, answer: dict[str, Any]) -> None:
@@ -150,7 +168,7 @@ def _draw_answer(axes: Axes, text: str, answer: dict[str, Any]) -> None:
     for row, _label in enumerate(labels):
         after, before = answer["after"][row], answer["before"][row]
         axes.barh(row, 1, 0.5, color="#eeeeee")
-        axes.barh(row, after, 0.5, color=_BLUE)
+        axes.barh(row, after, 0.5, color=_GREY)
         axes.plot([before, before], [row - 0.32, row + 0.32], color=_INK, lw=2)
         axes.text(1.03, row, f"{after:.1%}", va="center", fontsize=9)
 
@@ -204,7 +222,8 @@ def softmax_desk(report: dict[str, Any]) -> Picture:
         axes[2].axvline(settings["width"], color=_INK, lw=1, ls=":")
         axes[2].set_xscale("log", base=2)
         axes[2].xaxis.set_major_formatter("{x:g}")
-        axes[2].set(title="gradient, share of the largest", xlabel="width d_k", ylim=(0, 1))
+        axes[2].set(title="gradient that passes the softmax alone", xlabel="width d_k")
+        axes[2].set(ylabel="share of the largest", ylim=(0, 1))
         axes[2].legend(frameon=False)
         for panel in axes:
             panel.title.set_fontsize(10)
@@ -251,7 +270,7 @@ def mask_desk(report: dict[str, Any]) -> Picture:
             place: dict[str, Any] = {"va": "center", "fontsize": 9}
             axes.text(count + 0.3, row + 0.5, words, color=colour, weight=weight, **place)
         axes.text(count + 0.3, -0.3, "sum", fontsize=9)
-        axes.set(xlabel="keys: is looked at", ylabel="queries: look")
+        axes.set(xlabel="key (is looked at)", ylabel="query (looks)")
         axes.tick_params(axis="x", rotation=60)
         axes.tick_params(axis="y", rotation=0)
         plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
@@ -259,3 +278,75 @@ def mask_desk(report: dict[str, Any]) -> Picture:
         title = f"Layer {settings['layer']}, head {settings['head']}, {where}"
         axes.set_title(title, loc="left", fontsize=10)
     return Picture(figure, report["alt"])
+
+
+# ── a question about a picture ─────────────────────────────────────────────────────────────────
+
+
+def ask_desk(report: dict[str, Any]) -> Picture:
+    """Draw an ask desk: the picture, where a word looks, and the answers."""
+    settings, (rows, columns) = report["settings"], report["grid"]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(report["image"].split(",")[1]))))
+    weights = np.array(report["weights"][settings["word"]]).reshape(rows, columns)
+    width, height = report["size"]
+    with style():
+        figure, axes = plt.subplots(
+            1, 3, figsize=(9.6, 3.1), width_ratios=(1, 1, 1.3), layout="constrained"
+        )
+        for panel in axes[:2]:
+            panel.imshow(image, cmap="gray", vmin=0, vmax=255)
+            panel.axis("off")
+        axes[0].set_title(f"“{settings['question']}”", fontsize=10)
+        axes[1].imshow(
+            weights,
+            cmap="cividis",
+            vmin=0,
+            vmax=report["limit"],
+            alpha=0.7,
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
+        axes[1].set_title(f"where “{report['words'][settings['word']]}” looks", fontsize=10)
+        names = [
+            f"{answer['name']} ✓" if answer["right"] else answer["name"]
+            for answer in report["answers"]
+        ]
+        shares = [100 * answer["share"] for answer in report["answers"]]
+        axes[2].barh(names, shares, color=[_BLUE, *[_GREY] * (len(shares) - 1)])
+        axes[2].invert_yaxis()
+        axes[2].set(xlabel="probability (%)", xlim=(0, 100), title="answers")
+        axes[2].title.set_fontsize(10)
+        axes[2].spines[["top", "right"]].set_visible(False)
+    return Picture(figure, f"“{settings['question']}” {report['remark']} {report['alt']}")
+
+
+# ── a history, and what is recommended ─────────────────────────────────────────────────────────
+
+
+def history_desk(report: dict[str, Any]) -> Picture:
+    """Draw a history desk: what the chosen item rests on, and what is recommended."""
+    past, listed = report["past"], report["list"]
+    missed = [one["missed"] or 0.0 for one in past]
+    with style():
+        figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
+        names = [_short(one["item"], one["out"]) for one in past]
+        colours = [_BLUE if value >= 0 else _GREY for value in missed]
+        axes[0].barh(range(len(past)), missed, color=colours)
+        axes[0].set_yticks(range(len(past)), names, fontsize=8)
+        axes[0].set_title(f"what “{_short(report['choice'])}” loses without it", fontsize=10)
+        axes[0].set_xlabel("nats")
+        shares = [100 * one["share"] for one in listed]
+        axes[1].barh(range(len(listed)), shares, color=_BLUE)
+        ranks = [f"{_short(one['item'])}  {one['rank']}" for one in listed]
+        axes[1].set_yticks(range(len(listed)), ranks, fontsize=8)
+        axes[1].set_title("recommended next", fontsize=10)
+        axes[1].set_xlabel("probability (%)")
+        for panel in axes:
+            panel.invert_yaxis()
+            panel.spines[["top", "right"]].set_visible(False)
+    return Picture(figure, report["alt"])
+
+
+def _short(item: str, out: bool = False) -> str:
+    """A name that fits beside a bar."""
+    name = item if len(item) <= 30 else f"{item[:28]}…"
+    return f"{name.replace('$', chr(92) + '$')}{' (out)' if out else ''}"

@@ -38,7 +38,7 @@ def explanations(frame: pd.DataFrame) -> Picture:
         )
         _draw_columns(left, frame, _UNSIGNED)
         _draw_columns(right, frame, _SIGNED)
-        left.set_xlabel("light: looked at more")
+        left.set_xlabel("light: looked at more, each column by itself")
         right.set_xlabel("red: for the answer, blue: against it")
         if "label" in frame.attrs:
             answer = f"Answer: {frame.attrs['label']} ({frame.attrs['probability']:.0%})"

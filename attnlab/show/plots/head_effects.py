@@ -22,12 +22,17 @@ from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, need, st
 from attnlab.show.wording import counted, head_name, plain
 from attnlab.statistics import benjamini_hochberg
 
-Value = Literal["loss_delta", "delta"]
+Value = Literal["margin_delta", "loss_delta", "delta"]
 _ORDERS = {
     "gradient": "by gradient",
     "ablation": "by ablation",
     "weights": "by size of weights",
     "given": "in the order given",
+}
+_UNITS = {
+    "margin_delta": ("the margin", "logits"),
+    "loss_delta": ("the loss", "nats"),
+    "delta": ("accuracy", "points"),
 }
 
 
@@ -141,20 +146,24 @@ def _describe_pruning(path: pd.DataFrame, start: float, low: float, high: float,
 
 
 def effects(table: pd.DataFrame, value: Value = "loss_delta") -> Picture:
-    """Draw the change that each head makes, sorted, and where heads that do nothing would lie.
+    """Draw the change that each head makes, sorted, and where heads with no mean effect would lie.
 
     Parameters
     ----------
     table : of `ablate`, with one value
-    value : "loss_delta" in nats, or "delta", accuracy in points
+    value : "margin_delta" in logits, "loss_delta" in nats, or "delta", accuracy in points
 
     Bars are 95 % intervals. The band is where the sorted changes of so many heads would lie, 95
-    times in 100, if no head did anything and all differences were noise, as large for each as its
-    interval says. In colour are heads that stay significant after correction for their number
-    (Benjamini and Hochberg 1995, q < 0.05): for accuracy by the table's ``q_value``, for the loss
-    by its intervals.
+    times in 100, if no head had an effect on average, and all differences were noise as large as
+    its interval says. In colour are heads that stay significant after correction for their number
+    (Benjamini and Hochberg 1995, q < 0.05): for accuracy by the table's ``q_value``, for the
+    others by their intervals.
     """
-    ends = {"loss_delta": ("loss_low", "loss_high"), "delta": ("ci_low", "ci_high")}
+    ends = {
+        "margin_delta": ("margin_low", "margin_high"),
+        "loss_delta": ("loss_low", "loss_high"),
+        "delta": ("ci_low", "ci_high"),
+    }
     if value not in ends:
         raise AttnlabError(f"effects cannot draw {value!r}. {suggest(value, ends)}")
     need(table, ("layer", "head", value, *ends[value], "q_value"), "ablate")
@@ -165,7 +174,7 @@ def effects(table: pd.DataFrame, value: Value = "loss_delta") -> Picture:
         )
     table = _sorted_effects(table, value, ends[value])
     outside = int(((table["low"] > 0) | (table["high"] < 0)).sum())
-    name, unit = ("accuracy", "points") if value == "delta" else ("the loss", "nats")
+    name, unit = _UNITS[value]
     excluded = counted(outside, "interval excludes", "intervals exclude")
     by_chance = f"{excluded} 0, and chance alone makes that about"
     with style():
@@ -210,7 +219,7 @@ def _sorted_effects(table: pd.DataFrame, value: Value, ends: tuple[str, str]) ->
         high=high,
         error=error,
         real=adjusted < 0.05,
-        worse=change < 0 if value == "delta" else change > 0,
+        worse=change > 0 if value == "loss_delta" else change < 0,
     )
 
 
@@ -219,7 +228,7 @@ def _draw_noise(axes: Axes, error: np.ndarray) -> None:
     draws = np.random.default_rng(0).normal(0, error, (4000, len(error)))
     band = np.quantile(np.sort(draws, 1), (0.025, 0.975), axis=0)
     rank = np.arange(1, len(error) + 1)
-    label = "where heads that do nothing would lie, 95 %"
+    label = "heads with no mean effect, 95 %"
     axes.fill_between(rank, *band, color="0.87", lw=0, label=label)
 
 

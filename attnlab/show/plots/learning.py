@@ -193,13 +193,25 @@ def _legend_above(axes: Axes, handles: Sequence[Any], names: Sequence[str] | Non
     )
 
 
+def dev_accuracies(history: History) -> np.ndarray:
+    """Dev accuracy after each epoch; AttnlabError for a run that measures something else."""
+    for row in history.rows:
+        if "dev_accuracy" not in row:
+            measured = ", ".join(name for name in row if name.startswith("dev_")) or "nothing"
+            raise AttnlabError(
+                f"This run measured no accuracy on dev, which is drawn here, but {measured}. "
+                "history.to_frame() has what there is to draw."
+            )
+    return np.array([row["dev_accuracy"] for row in history.rows], float)
+
+
 def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: int | None) -> None:
     """Dev accuracy at the end of every epoch, with its 95 % interval."""
     handles = []
     shifts = np.linspace(-0.06, 0.06, len(histories)) if len(histories) > 1 else [0.0]
     for (history, looks), shift in zip(_looks(histories), shifts, strict=True):
         epoch = np.array([row["epoch"] for row in history.rows])
-        share = np.array([row["dev_accuracy"] for row in history.rows])
+        share = dev_accuracies(history)
         error = None if dev_texts is None else 100 * bars(share, dev_texts)
         drawn = axes.errorbar(epoch + shift, 100 * share, error, capsize=3, linewidth=1.2, **looks)
         handles.append(drawn)
@@ -249,6 +261,7 @@ def _draw_rates(axes: Axes, histories: Mapping[str, History]) -> None:
     axes.set(xlabel="step", ylabel=label, ylim=(0, None))
     top = 100.0 if several else float(frame["learning_rate"].max())
     axes.set_yticks([0, top], ["0", "100" if several else brief(top)])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from bertviz.util import format_special_chars
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
@@ -125,8 +126,8 @@ def _mark_noise(axes: Axes, band: float, outside: np.ndarray, rows: int) -> None
     bar.ax.axhspan(-band, band, facecolor="none", edgecolor="0.25", hatch="////", lw=1)
     note = f"hatched: noise of ±{band:.1f} points"
     note += "; framed: 95 % interval excludes 0" if len(outside) else "; no head is outside it"
-    below = -0.32 / max(rows / 6, 0.5)
-    axes.text(1, below, note, transform=axes.transAxes, ha="right", fontsize=9)
+    looks: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(note, (1, 0), (0, -48), ha="right", fontsize=9, **looks)
 
 
 def attention_map(
@@ -150,10 +151,74 @@ def attention_cells(
     axes.set_title(_place(layer, head), loc="left", fontsize=10)
 
 
+def attention_grid(maps: AttentionMaps) -> Picture:
+    """Draw the weights of every head as a small map: layers down, heads across.
+
+    In each map rows look at columns, as in `attention_map`. All share one scale, by the square root
+    of the weight, so that small weights can be told apart. Of a long text the first `MAX_TOKENS`
+    tokens are drawn.
+    """
+    shown = min(len(maps.tokens), MAX_TOKENS)
+    weights = maps.weights[:, :, :shown, :shown].detach().numpy()  # (L, H, T, T)
+    layers, heads = weights.shape[:2]
+    gap = max(1, shown // 8)
+    side = shown + gap
+    whole = np.full((layers * side - gap, heads * side - gap), np.nan)
+    for layer, head in np.ndindex(layers, heads):
+        rows, columns = (slice(at * side, at * side + shown) for at in (layer, head))
+        whole[rows, columns] = weights[layer, head]
+    with style():
+        figure, axes = plt.subplots(figsize=(1.5 + 0.74 * heads, 0.7 + 0.74 * layers))
+        drawn = axes.imshow(
+            whole, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
+        )
+        middle = (shown - 1) / 2
+        axes.set_xticks(
+            [head * side + middle for head in range(heads)], [str(h) for h in range(heads)]
+        )
+        axes.set_yticks(
+            [layer * side + middle for layer in range(layers)],
+            [str(layer) for layer in range(layers)],
+        )
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set(xlabel="head", ylabel="layer")
+        bar = figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.8, ticks=[0, 0.05, 0.25, 0.5, 1])
+        bar.set_label("weight")
+        bar.ax.set_yticklabels(["0", "0.05", "0.25", "0.5", "1"])
+    return Picture(figure, _patterns(maps))
+
+
+def _patterns(maps: AttentionMaps) -> str:
+    """Alt text of all heads: those with the clearest column and the clearest diagonal."""
+    weights, tokens = maps.weights.detach(), readable(maps.tokens)
+    layers, heads, count = weights.shape[:3]
+    received = weights.mean(2)  # (L, H, T)
+    layer, head, token = np.unravel_index(int(received.argmax()), tuple(received.shape))
+    told = (
+        f"Maps of {layers} layers by {heads} heads over {count} tokens. Clearest column: layer "
+        f"{layer}, head {head}, in which tokens give {rounded(float(received.max()))} of their "
+        f"weight to {tokens[token]!r} on average."
+    )
+    if count < 3:
+        return told
+    offsets = {"the token before": -1, "itself": 0, "the next token": 1}
+    found = {
+        name: weights.diagonal(offset, -2, -1).mean(-1) for name, offset in offsets.items()
+    }  # (L, H) each
+    name = max(found, key=lambda one: float(found[one].max()))
+    layer, head = np.unravel_index(int(found[name].argmax()), (layers, heads))
+    return (
+        f"{told} Clearest diagonal: layer {layer}, head {head}, in which a token gives "
+        f"{rounded(float(found[name].max()))} to {name}."
+    )
+
+
 def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Picture:
     """Draw one head with neutral settings, with these settings, and the difference.
 
-    What is drawn is weights × scale, by which the head mixes the values it adds.
+    What is drawn is weights × scale, by which the head mixes the values it adds. Before and after
+    share one colour scale.
     """
     maps.check_place(layer, head)
     if maps.neutral is None:
@@ -164,8 +229,10 @@ def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Pi
     with style():
         side = _side(maps)
         figure, axes = plt.subplots(1, 3, figsize=(3 * side + 2.5, side + 0.4), sharey=True)
-        _draw_map(axes[0], maps, _matrix(maps.neutral, layer, head, "scaled"), "scaled")
-        _draw_map(axes[1], maps, _matrix(maps, layer, head, "scaled"), "scaled")
+        both = [_matrix(one, layer, head, "scaled") for one in (maps.neutral, maps)]
+        limit = float(np.abs(both).max())
+        for panel, matrix in zip(axes, both, strict=False):
+            _draw_map(panel, maps, matrix, "scaled", limit)
         _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
         for panel, name in zip(axes, ("neutral", "with settings", "difference"), strict=True):
             panel.set_title(f"{_place(layer, head)}: {name}", loc="left", fontsize=10)
@@ -185,15 +252,18 @@ def _matrix(maps: AttentionMaps, layer: int, head: int | None, what: What) -> np
     return (picture.mean(0) if head is None else picture[head]).detach().numpy()
 
 
-def _draw_map(axes: Axes, maps: AttentionMaps, values: np.ndarray, what: What) -> None:
+def _draw_map(
+    axes: Axes, maps: AttentionMaps, values: np.ndarray, what: What, limit: float | None = None
+) -> None:
     signed = what == "difference"
-    limit = max(float(np.abs(values).max()), 1e-6)
+    limit = max(float(np.abs(values).max()) if limit is None else limit, 1e-6)
     shown = min(len(maps.tokens), MAX_TOKENS)
     # "$" would start a formula
     labels = [token.replace("$", r"\$") for token in readable(maps.tokens[:shown])]
     heatmap(
         values[:shown, :shown],
         axes,
+        mask=values[:shown, :shown] == 0 if what == "weights" else None,  # hidden keys stay white
         cmap="vlag" if signed else "cividis",
         vmin=-limit if signed else 0,
         vmax=limit if signed or what == "contributions" else max(limit, 0.5),
@@ -205,13 +275,13 @@ def _draw_map(axes: Axes, maps: AttentionMaps, values: np.ndarray, what: What) -
         square=True,
         cbar_kws={"shrink": 0.7, "pad": 0.02, "label": _BAR[what]},
     )
-    axes.set(xlabel="is looked at", ylabel="looks")
+    axes.set(xlabel="key (is looked at)", ylabel="query (looks)")
     axes.tick_params(axis="x", rotation=60 if shown <= 30 else 90)
     axes.tick_params(axis="y", rotation=0)
     if shown <= 30:
         plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
     if shown < len(maps.tokens):
-        axes.set_xlabel(f"is looked at (first {shown} of {len(maps.tokens)} tokens)")
+        axes.set_xlabel(f"key (first {shown} of {len(maps.tokens)} tokens)")
 
 
 _BAR = {

@@ -147,7 +147,8 @@ def matrix(
 
     Parameters
     ----------
-    values : array (rows, columns); where it holds negative numbers the colours are centred at 0
+    values : array (rows, columns); where it holds negative numbers the colours are centred at 0,
+        and cells with NaN stay empty
     xlabel, ylabel, label : what columns, rows and colours stand for
     alt : one or two sentences on what there is to see
     rows, columns : names to write at the axes
@@ -157,7 +158,7 @@ def matrix(
     if values.ndim != 2:
         raise AttnlabError(f"matrix draws an array (rows, columns); this one is {values.shape}.")
     signed = bool((values < 0).any())
-    limit = float(np.abs(values).max()) or 1.0
+    limit = float(np.nanmax(np.abs(values))) or 1.0
     height, width = values.shape
     cell = 0.5 if values.size <= 144 else 6.0 / max(values.shape)
     with style():
@@ -214,6 +215,17 @@ def _luminance(colour: np.ndarray) -> float:
 
 _MINUS_ZERO = re.compile(r"^-(?=0(\.0*)?$)")
 _HYPHEN = re.compile(r"^-(?=[\d.])")
+# One colour for each role, the same in every drawing and desk of the course.
+ROLES = {
+    "query": "#2166ac",
+    "key": "#b35806",
+    "value": "#1b7837",
+    "weights": "#6a3d9a",
+    "text": "#4d4d4d",
+    "output": "#333333",
+    "trained": "#c51b7d",
+    "frozen": "#8c8c8c",
+}
 # ends of the colour map "vlag", and one convention wherever something is taken away
 NEEDED, BETTER_WITHOUT = "#a9373b", "#2369bd"
 HALO = withStroke(linewidth=3, foreground="white")  # keeps a number legible on a line

@@ -41,7 +41,7 @@ def alignment(maps: Seq2SeqMaps, layer: int | None = None, head: int | None = No
         limits = Normalize(0, max(0.5, float(values.max())))
         _draw(axes, maps.cross, values, limits)
         bar = figure.colorbar(axes.collections[0], ax=axes, shrink=0.8, pad=0.02)
-        bar.set_label("weight × scale")
+        bar.set_label(_measure(maps.cross))
         axes.set(xlabel=_cut("source token", values.shape[1]))
         axes.set(ylabel=_cut("predicted token", values.shape[0]))
         axes.set_title(f"Cross-attention, {place(layer, head)}", loc="left")
@@ -79,7 +79,7 @@ def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
             _draw(axes, cross, values[head], limits)
             axes.set_title(f"head {head}", loc="left", fontsize=10)
         bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, shrink=0.7, pad=0.01)
-        bar.set_label("weight × scale")
+        bar.set_label(_measure(cross))
         figure.suptitle(f"Cross-attention, layer {layer}", fontsize=11)
         figure.supxlabel(_cut("source token", values.shape[2]), fontsize=10)
         figure.supylabel(_cut("predicted token", values.shape[1]), fontsize=10)
@@ -241,6 +241,16 @@ def described(maps: Seq2SeqMaps, layer: int | None, head: int | None) -> str:
 _COLUMNS = ("layer", "head", "field", "accuracy", "chance")
 
 
+def _measure(cross: CrossMaps) -> str:
+    """What is drawn: with neutral settings weight × scale is the weight."""
+    return "weight" if bool((cross.settings.scale == 1).all()) else "weight × scale"
+
+
+def _label(token: str) -> str:
+    """A token at an axis, with an open box for the mark of a space."""
+    return plain(token.replace("▁", "␣"), 12)
+
+
 def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -> None:
     rows, columns = (min(size, MAX_TOKENS) for size in values.shape)
     with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
@@ -251,8 +261,8 @@ def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -
             cmap="cividis",
             vmin=limits.vmin,
             vmax=limits.vmax,
-            xticklabels=[plain(token, 12) for token in cross.source[:columns]],
-            yticklabels=[plain(token, 12) for token in cross.target[:rows]],
+            xticklabels=[_label(token) for token in cross.source[:columns]],
+            yticklabels=[_label(token) for token in cross.target[:rows]],
             cbar=False,
         )
     axes.tick_params(axis="x", rotation=90)

@@ -5,8 +5,8 @@ import { signed } from "./mixer-faders.js";
 
 export const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
 const points = (x) => signed(100 * x);
-const INTERVAL = "95 % interval of the accuracy (Wilson): other sentences of the same kind would give about this.";
-const PAIRED = "The 95 % interval of the change, on the same sentences, and the p-value of McNemar's exact test that nothing changed.";
+const INTERVAL = "95 % interval of the accuracy (Wilson): others of the same kind would give about this.";
+const PAIRED = "The 95 % interval of the change, on the same ones, and the p-value of McNemar's exact test that nothing changed.";
 
 // Share of right answers when every margin moves along its gradients. `slopes` holds rows of n numbers: the
 // margins, then their gradients by each head's scale, then by the logarithm of each one's temperature.
@@ -25,14 +25,15 @@ function firstOrder(slopes, n, { scale, temperature }) {
 
 export function accuracyPanel(desk) {
   const { model } = desk;
+  const { items } = model.get("size"); // "sentences" or "images"
   const title = make("div", { className: "desk-title" });
   const big = make("div", { className: "desk-big" });
   const status = make("div", { className: "desk-status", "data-progress": "" });
-  const bar = make("progress", { max: 1, value: 0, "aria-label": "sentences evaluated" });
+  const bar = make("progress", { max: 1, value: 0, "aria-label": `${items} evaluated` });
   const interval = drawn("svg", { class: "desk-interval", viewBox: "0 0 190 34", role: "img" });
   const change = make("div", { className: "desk-change" });
   const brief = make("div", { className: "desk-brief", "data-progress": "" }); // the same in a line, where the desk is one column
-  const flips = make("ul", { className: "desk-flips", tabIndex: 0, "aria-label": "Sentences whose answer changed" });
+  const flips = make("ul", { className: "desk-flips", tabIndex: 0, "aria-label": `${items === "images" ? "Images" : "Sentences"} whose answer changed` });
   const panel = make("div", { className: "desk-panel desk-accuracy" },
     make("div", {}, title, big, bar, status, interval), make("div", {}, change, flips));
 
@@ -65,7 +66,7 @@ export function accuracyPanel(desk) {
     panel.dataset.stamp = (guess ? stamp : now.stamp) ?? "";
     panel.dataset.state = guess ? "estimate" : stale ? "stale" : now.state ?? "waiting";
     status.title = guess
-      ? "Every sentence's margin is moved along its gradients at neutral. Near neutral that is close; far from it, with many "
+      ? "Every margin is moved along its gradients at neutral. Near neutral that is close; far from it, with many "
         + "heads moved, it is a guess. The measured value replaces it."
       : now.state === "partial" ? "A random sample that grows. Where accuracy on all is known without this change, it is that plus the change so far." : "";
     title.textContent = side ? `Held-out accuracy of ${side}` : "Held-out accuracy";
@@ -83,8 +84,8 @@ export function accuracyPanel(desk) {
     brief.textContent = `Accuracy ${percent(now.accuracy)}${now.delta === null ? "" : ` (${points(now.delta)})`}${stale ? ", measuring …" : now.state === "measured" ? ", measured" : " so far"}`;
     const count = now.n.toLocaleString("en");
     const label = now.state === "measured"
-      ? [make("b", { textContent: "measured" }), ` on all ${count} sentences, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
-      : [make("b", { textContent: "measured so far" }), ` on ${count} of ${now.total.toLocaleString("en")} sentences`];
+      ? [make("b", { textContent: "measured" }), ` on all ${count} ${items}, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
+      : [make("b", { textContent: "measured so far" }), ` on ${count} of ${now.total.toLocaleString("en")} ${items}`];
     status.replaceChildren(...(stale ? ["measuring …"] : label));
     if (now.delta === null) {
       change.textContent = `${side ? "A and B are the same." : "Neutral."} Move a fader: the change shows here.`;

@@ -17,6 +17,7 @@ export const signed = (v, digits = 1) => `${v < 0 ? "−" : "+"}${Math.abs(v).to
 
 export function faderGrid(desk) {
   const { model, layers, heads } = desk;
+  const { items = "sentences" } = model.get("size");
   let gesture = 0; // one undo step per drag or run of key presses
   let lastKey = 0;
 
@@ -127,7 +128,7 @@ export function faderGrid(desk) {
   // ── below them: importances, heads on, and what this kind of fader does ──────────────────
   const heat = make("input", { type: "checkbox", checked: true });
   const swatch = (className, words) => make("span", { className: "legend" }, make("i", { className }), words);
-  const legend = make("span", { className: "legends" }, swatch("least", "blue = better without this head"), swatch("most", "red = needed (estimate)"));
+  const legend = make("span", { className: "legends" }, swatch("least", "blue = loss falls without it"), swatch("most", "red = loss rises (estimate)"));
   const wait = make("span", { className: "wait", "data-progress": "" });
   const on = make("b");
   const budget = make("span", { className: "desk-budget" }, on, ` of ${faders.flat().filter(Boolean).length} heads on`);
@@ -146,8 +147,8 @@ export function faderGrid(desk) {
     const shown = importance !== undefined && heat.checked;
     heat.disabled = importance === undefined;
     legend.hidden = !shown;
-    wait.textContent = error ? "not available" : !importance ? `being computed: ${done ?? 0} of ${total ?? "…"} sentences`
-      : n < total ? `so far from ${n} of ${total} sentences` : "";
+    wait.textContent = error ? "not available" : !importance ? `being computed: ${done ?? 0} of ${total ?? "…"} ${items}`
+      : n < total ? `so far from ${n} of ${total} ${items}` : "";
     wait.title = error ?? wait.textContent;
     const limit = importance ? Math.max(...importance.flat().map(Math.abs), 1e-9) : 1;
     const colours = model.get("palette").signed;

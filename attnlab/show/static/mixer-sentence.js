@@ -1,6 +1,6 @@
-// The mixing desk's sentence: what is answered, and a picture of its attention.
+// The mixing desk's sentence or image: what is answered, and a picture of its attention.
 
-import { make, menu, textBox } from "./elements.js";
+import { button, make, menu, textBox, turnOff } from "./elements.js";
 import { percent } from "./mixer-accuracy.js";
 import { attentionPicture } from "./pictures.js";
 
@@ -11,15 +11,40 @@ const WHATS = [
   ["difference", "difference from neutral", "Weights × scale now minus those of the untouched model: red is more, blue less"],
 ];
 
+// Goes through the images of a data set; `text` is the number of the one that is shown.
+function imageChooser(count, changed) {
+  const number = make("input", { type: "number", min: 1, max: count, step: 1, "aria-label": "Number of the image" });
+  const title = make("span", { className: "note" });
+  const go = (index) => changed(String(Math.max(0, Math.min(count - 1, index))));
+  const [previous, next] = [["previous", "‹", -1], ["next", "›", 1]].map(([action, label, by]) => {
+    const made = button(action, label, () => go(Number(number.value) - 1 + by));
+    made.setAttribute("aria-label", `${action === "next" ? "Next" : "Previous"} image`);
+    return made;
+  });
+  number.onchange = () => go(Math.round(Number(number.value)) - 1);
+  return {
+    box: make("div", { className: "desk-image-chooser" }, previous, number, next, title),
+    show(text) {
+      number.value = Number(text) + 1;
+      turnOff(previous, text === "0" && "This is the first image.");
+      turnOff(next, Number(text) === count - 1 && "This is the last image.");
+    },
+    name(words) { title.textContent = words; },
+  };
+}
+
 export function sentencePanel(desk, brief) {
   const { model, layers, heads } = desk;
-  const text = textBox("Sentence to classify", (words) => { model.set("text", words); model.save_changes(); }, 250);
+  const { images } = model.get("size");
+  const write = (words) => { model.set("text", words); model.save_changes(); };
+  const text = images ? imageChooser(images, write) : textBox("Sentence to classify", write, 250);
   const answer = make("div", { className: "desk-answer", role: "group", "aria-label": "Prediction" });
   const sentenceError = make("div", { className: "complaint desk-error", role: "status" });
 
   function drawAnswer() {
     const now = model.get("sentence");
     sentenceError.textContent = now.error ?? "";
+    if (images) text.name(now.title ?? "");
     drawStale();
     answer.dataset.stamp = now.stamp ?? "";
     if (!now.labels) return;
@@ -38,6 +63,7 @@ export function sentencePanel(desk, brief) {
         make("span", {}, `${percent(now.after[index])} `, make("small", { textContent: `${was} ${percent(now.before[index])}` })));
     });
     answer.replaceChildren(...rows);
+    answer.tabIndex = now.labels.length > 5 ? 0 : -1; // they scroll
   }
 
   // ── the picture ──────────────────────────────────────────────────────────────────────────
@@ -47,7 +73,8 @@ export function sentencePanel(desk, brief) {
     ...menu(label, (value) => desk.setLook({ [name]: Number(value) })),
   });
   const boxes = {
-    kind: choose("kind", "Kind of picture", [["layer", "bertviz: layer"], ["head", "bertviz: head"], ["map", "map: head"]]),
+    kind: choose("kind", "Kind of picture", images ? [["image", "on the image"], ["map", "map: head"]]
+      : [["layer", "bertviz: layer"], ["head", "bertviz: head"], ["map", "map: head"]]),
     what: choose("what", "What is drawn", WHATS),
     layer: number("layer", "Layer shown", layers),
     head: number("head", "Head shown", heads),

@@ -92,7 +92,7 @@ function render(context) {
 
   function drawLeast() {
     const { importance, error, done, total } = model.get("first_order");
-    turnOff(least, error ?? (!importance && `The importances are being computed: ${done ?? 0} of ${total ?? "…"} sentences.`));
+    turnOff(least, error ?? (!importance && `The importances are being computed: ${done ?? 0} of ${total ?? "…"} ${model.get("size").items}.`));
     if (importance) least.title = "By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral.";
     // about as wide: nothing may jump when it is there
     least.textContent = error || importance ? "Silence the least important" : `(Importances: ${done ?? 0} of ${total ?? "…"})`;

@@ -1,4 +1,4 @@
-// Attention to a sentence: a heat map, or bertviz in a frame.
+// Attention to a sentence, a heat map or bertviz in a frame; or to an image, patch by patch.
 
 import { drawn, make } from "./elements.js";
 import { colourOf, withSign } from "./colours.js";
@@ -70,11 +70,29 @@ export function attentionPicture(place, model) {
     place.append(frame);
   }
 
+  function drawImage({ image, size: [wide, high], grid: [rows, columns], values, signed, limit, alt, label }) {
+    const limits = { low: signed ? -limit : 0, high: limit };
+    const colours = model.get("palette")[signed ? "signed" : "plain"];
+    const legend = ramp();
+    legend.draw({ ...limits, values, signed, digits: limit < 0.095 ? 3 : 2, label }, colours);
+    const svg = drawn("svg", { class: "over-image", viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": alt });
+    svg.append(drawn("image", { width: wide, height: high, href: image, preserveAspectRatio: "none" }));
+    values.forEach((value, index) => {
+      const [row, column] = [Math.floor(index / columns), index % columns];
+      const rect = drawn("rect", { x: column * wide / columns, y: row * high / rows, width: wide / columns, height: high / rows,
+        fill: colourOf(value, limits, colours), "fill-opacity": (0.2 + 0.5 * Math.min(1, Math.abs(value) / limit)).toFixed(3) });
+      rect.append(drawn("title", {}, `row ${row + 1}, column ${column + 1}: ${withSign(value, 3, signed)}`));
+      svg.append(rect);
+    });
+    place.replaceChildren(svg, legend.box);
+  }
+
   // `done` is called when the picture can be seen
   return function draw(picture, done = () => {}) {
     const serial = ++latest;
     if (picture.kind === "bertviz") return drawFrame(picture, serial, done);
     if (picture.kind === "map") drawMap(picture);
+    else if (picture.kind === "image") drawImage(picture);
     else place.replaceChildren();
     done();
   };

@@ -114,7 +114,7 @@ function render(context) {
   // ── the pictures ─────────────────────────────────────────────────────────────────────────
   const scores = panel("scores", "Scores");
   const weights = panel("weights", "Weights, softmax of the scores");
-  const curve = panel("curve", "Gradient size over d", ["k"]);
+  const curve = panel("curve", "Gradient that passes the softmax alone");
   const meters = model.get("report").meters.map(({ label }) => {
     const [fill, value, note] = [make("i"), make("b"), make("span", { className: "note" })];
     const track = make("div", { className: "track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 1 }, fill);
@@ -136,7 +136,7 @@ function render(context) {
     });
     scores.note.replaceChildren(`${report.formula} · standard deviation ${short(report.std)}, predicted `, make("i", { className: "band" }), ` ${report.prediction}`);
     weights.note.textContent = `line: all alike, 1/T = ${(1 / report.weights.length).toFixed(3)}`;
-    curve.note.textContent = `mean of ${report.curve.draws} draws`;
+    curve.note.replaceChildren(...written(["over d", ["k"], `, mean of ${report.curve.draws} draws`]));
     report.meters.forEach(({ value, note, share }, index) => {
       const meter = meters[index];
       meter.value.textContent = value;

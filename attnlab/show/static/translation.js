@@ -2,7 +2,7 @@
 // needs nothing from Python: the report holds all of them.
 
 import { begin, button, controlled, drawn, make, menu, say, slider, textBox, turnOff } from "./elements.js";
-import { faderGrid } from "./mixer-faders.js";
+import { faderTable } from "./fader-table.js";
 import { clamp, heatMap } from "./pictures.js";
 
 const KINDS = [
@@ -11,42 +11,6 @@ const KINDS = [
   ["cross", "Cross: output → source"],
 ];
 const whole = (share) => `${(100 * share).toFixed(0)} %`;
-
-// One layers x heads table of the mixing desk's faders, for one kind of attention.
-function faderTable({ kind, title, size: [layers, heads], read, write }) {
-  const ones = Array.from({ length: layers }, () => Array(heads).fill(1));
-  const model = { // what the mixing desk's faders ask for
-    get: (name) => (name === "faders" ? { scale: read(), temperature: ones } : name === "side" ? "" : {}),
-    set: (_, { scale }) => write(scale),
-    save_changes() {},
-  };
-  const { grid, draw } = faderGrid({ model, layers, heads, removed: new Set(), mode: "scale", select() {} });
-  let pressed = 1; // where the fader stood before a double click, whose first click moves it
-  const placeOf = ({ target: { dataset } }) => (dataset.layer === undefined ? null : [Number(dataset.layer), Number(dataset.head)]);
-  grid.addEventListener("mousedown", (event) => {
-    const place = placeOf(event);
-    if (place && event.detail === 1) pressed = read()[place[0]][place[1]];
-  }, true);
-  grid.addEventListener("dblclick", (event) => {
-    const place = placeOf(event);
-    if (!place) return;
-    event.stopPropagation();
-    const scale = structuredClone(read());
-    scale[place[0]][place[1]] = pressed === 0 ? 1 : 0;
-    write(scale);
-  }, true);
-  const name = `${kind} faders`;
-  return {
-    box: make("div", {}, make("div", { className: "note", textContent: title }), grid),
-    draw() {
-      draw();
-      grid.setAttribute("aria-label", name);
-      for (const input of grid.querySelectorAll("input")) {
-        input.setAttribute("aria-label", `${kind} layer ${input.dataset.layer} head ${input.dataset.head}`);
-      }
-    },
-  };
-}
 
 // The map of where each output token looks, as large as its place allows; a click on a row chooses it.
 function alignmentMap(choose) {

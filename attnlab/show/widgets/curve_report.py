@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from attnlab.show import plots
-from attnlab.show.plots.learning import accuracy_name, quality
+from attnlab.show.plots.learning import accuracy_name, dev_accuracies, quality
 from attnlab.show.wording import significant, with_interval
 from attnlab.statistics import share_interval
 from attnlab.training.history import History
@@ -168,8 +168,8 @@ def _epochs(history: History, dev_texts: int | None) -> list[dict[str, Any]]:
     """What was measured after each epoch, with an interval if the number of texts is known."""
     ends = plots.epoch_ends(history)
     measured = []
-    for row, step in zip(history.rows, ends, strict=True):
-        share = float(row["dev_accuracy"])
+    shares = dev_accuracies(history).tolist()
+    for row, share, step in zip(history.rows, shares, ends, strict=True):
         interval = None
         if dev_texts is not None and math.isfinite(share):
             interval = share_interval(round(share * dev_texts), dev_texts)

@@ -67,6 +67,10 @@ class Desk(anywidget.AnyWidget):
         """Whether something is under way."""
         return self._work.busy()
 
+    def restless(self) -> bool:
+        """Whether it goes on changing though nobody works it."""
+        return False
+
     def _ipython_display_(self, **_: Any) -> None:
         """Show the widget and, where there is one, its picture for pages without a kernel."""
         shown = super()._repr_mimebundle_()

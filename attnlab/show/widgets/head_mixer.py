@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import traitlets
 
-from attnlab.classification.base import Stopped
-from attnlab.classification.classifier import Classifier
+from attnlab.classification.base import BaseClassifier, Stopped
+from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator
@@ -23,10 +23,11 @@ from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots, views
 from attnlab.show.plots.desks import mixing_desk
 from attnlab.show.widgets.assets import script, style
-from attnlab.show.widgets.attention_report import fitting, look_report, palettes
+from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.desk import Desk
 from attnlab.show.widgets.fader_history import FaderHistory, Tables
 from attnlab.show.widgets.first_order import first_order, least_first
+from attnlab.show.widgets.mixed_items import items_of
 from attnlab.show.widgets.mixing import (
     Measurements,
     accuracy_report,
@@ -46,10 +47,12 @@ class HeadMixer(Desk):
 
     Parameters
     ----------
-    clf : Classifier
-    dataset : held-out TextDataset that accuracy is measured on
-    text : the sentence shown, and classified before and after
-    sentences : evaluate at most so many of the held-out sentences, drawn at random; default all
+    clf : Classifier of texts, or ImageClassifier
+    dataset : held-out TextDataset or ImageDataset that accuracy is measured on
+    text : the sentence shown, and classified before and after; for an ImageClassifier the number
+        of the image that is shown first, such as "3"
+    sentences : evaluate at most so many of the held-out texts or images, drawn at random; default
+        all
 
     Notes
     -----
@@ -87,16 +90,16 @@ class HeadMixer(Desk):
 
     def __init__(
         self,
-        clf: Classifier,
-        dataset: TextDataset,
-        text: str = "A warm, funny and beautifully acted film.",
+        clf: BaseClassifier,
+        dataset: TextDataset | ImageDataset,
+        text: str | None = None,
         sentences: int | None = None,
     ):
-        self._clf = clf
+        self._clf: Any = clf
         self._removed = set(removed(clf))
-        self._measurements = Measurements(
-            Evaluator(clf, dataset.sample(sentences) if sentences else dataset, fast=True)
-        )
+        sample = dataset.sample(sentences) if sentences else dataset
+        self._items = items_of(clf, sample, text)
+        self._measurements = Measurements(Evaluator(clf, sample, fast=clf.reads == "texts"))
         neutral = to_faders(clf.settings())
         self._history = FaderHistory(neutral)
         self._stamps = itertools.count(1)
@@ -109,10 +112,12 @@ class HeadMixer(Desk):
                 "layers": clf.layers,
                 "heads": clf.heads,
                 "removed": [list(place) for place in sorted(self._removed)],
+                "items": self._items.noun,
+                "images": self._items.count,
             },
             faders=neutral | {"stamp": 0},
-            text=text,
-            look={"layer": clf.layers - 1, "head": 0, "kind": "layer", "what": "scaled"},
+            text=self._items.first,
+            look={"layer": clf.layers - 1, "head": 0, "what": "scaled"} | self._items.look,
             palette=palettes(),
             library=views.library(),
             code=clf.settings().to_code(),
@@ -209,17 +214,19 @@ class HeadMixer(Desk):
             faders, settings, text = dict(self.faders), self.settings, self.text
             sentence, accuracy, look = dict(self.sentence), dict(self.accuracy), dict(self.look)
         stamp = faders.get("stamp")
-        shown = fitting(self._clf, text)
+        if problem := self._items.problem(text):
+            raise AttnlabError(problem)
+        shown = self._items.shown(text)
         if sentence.get("stamp") != stamp or sentence.get("text") != text:
             sentence = {
                 "labels": self._clf.label_names,
                 "after": self._clf.predict([shown], settings).probabilities[0].tolist(),
-                "before": self._shares(shown, self._reference().to_json()),
+                "before": self._shares(text, self._reference().to_json()),
             }
         return mixing_desk(
             faders,
             self.first_order.get("importance"),
-            (text, sentence),
+            (self._items.title(text), sentence),
             accuracy if accuracy.get("stamp") == stamp else {},
             self._clf.attend(shown, settings),
             look,
@@ -270,29 +277,29 @@ class HeadMixer(Desk):
 
     def _update_sentence(self, current: Current) -> Iterator[None]:
         stamp, settings, text, look = self.faders.get("stamp"), self.settings, self.text, self.look
-        if not text.strip():
-            empty = {"error": "Type a sentence.", "stamp": stamp, "text": text}
-            self._publish(current, sentence=empty)
+        if problem := self._items.problem(text):
+            self._publish(current, sentence={"error": problem, "stamp": stamp, "text": text})
             return
-        shown, reference = fitting(self._clf, text), self._reference().to_json()
-        cut = f"Only the first {self._clf.max_length} tokens of this sentence count."
+        shown, reference = self._items.shown(text), self._reference().to_json()
         answer = {
             "labels": self._clf.label_names,
             "after": self._clf.predict([shown], settings).probabilities[0].tolist(),
-            "before": self._shares(shown, reference),  # asked once a sentence, not at every move
-            "error": "" if shown == text else cut,
+            "before": self._shares(text, reference),  # asked once a sentence, not at every move
+            "error": self._items.remark(text),
+            "title": self._items.title(text),
             "stamp": stamp,
             "text": text,
         }
         if self._publish(current, sentence=answer):
             yield
-            attention = look_report(self._clf.attend(shown, settings), look)
+            attention = self._items.report(text, self._clf.attend(shown, settings), look)
             self._publish(
                 current, attention=attention | {"stamp": stamp, "look": look, "text": text}
             )
 
     def _predicted(self, text: str, settings: str) -> list[float]:
-        return self._clf.predict([text], HeadSettings.from_json(settings)).probabilities[0].tolist()
+        shown = [self._items.shown(text)]
+        return self._clf.predict(shown, HeadSettings.from_json(settings)).probabilities[0].tolist()
 
     # Held-out accuracy
 
@@ -331,7 +338,7 @@ class HeadMixer(Desk):
 
     def _so_far(self) -> str:
         done = self.first_order.get("done")
-        return f" ({done} of {self.first_order['total']:,} sentences)" if done else ""
+        return f" ({done} of {self.first_order['total']:,} {self._items.noun})" if done else ""
 
     def _update_first_order(self, current: Current) -> Iterator[None]:
         """Take the gradients whenever nothing else is to be done."""

@@ -184,9 +184,10 @@ def _moved(known: Score, moved: float, change: dict[str, Any]) -> list[float]:
 def _change(comparison: Comparison) -> dict[str, Any]:
     """What changed, for the view: the numbers, and the first answers that flipped."""
     shown = comparison.flips.head(_FLIPS_SHOWN)
+    texts = shown["text"] if "text" in shown else [f"image {index + 1}" for index in shown.index]
     flips = [
         {"text": text, "after": after, "label": label, "right": bool(after == label)}
-        for text, label, after in zip(shown["text"], shown["label"], shown["after"], strict=True)
+        for text, label, after in zip(texts, shown["label"], shown["after"], strict=True)
     ]
     test = comparison.test
     return {

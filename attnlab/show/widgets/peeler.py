@@ -85,6 +85,7 @@ class Peeler(ReportDesk):
 
     def __init__(self, clf: Classifier, data: TextDataset, calibration: TextDataset | None = None):
         heads.refuse_prefix(clf, "The peeler")
+        heads.refuse_decoder(clf, "The peeler")
         data, calibration = _apart(data, calibration)
         self._given, self._data = clf, data
         # one of its own: scores and times watch a model, which others may be asking meanwhile

@@ -47,6 +47,9 @@ def softmax_report(
         - ``weights``, ``largest``: the place of the largest
         - ``entropy`` in nats, ``effective_keys``, ``gradient``, and their shares of the largest
           possible in ``meters``, each with its texts
+        - ``query_gradient``: how strongly the weights answer the query, the norm of J K over √d_k
+          and temperature, as far as the scores are divided by them; ``query_gradient_divided``: the
+          same of this draw with the division
         - ``curve``: mean gradient size at each of ``WIDTHS``, as a share of the largest possible
         - ``remark``: what is to be noticed; ``alt``: the pictures in words
 
@@ -71,6 +74,8 @@ def softmax_report(
         "gradient": float(gradient_size(weights)),
         "curve": _curve(temperature, keys),
     }
+    for name, divided in (("query_gradient", scaled), ("query_gradient_divided", True)):
+        report[name] = _query_gradient(temperature, width, keys, divided, seed)
     report |= {"formula": _formula(report), "prediction": _prediction(report)}
     return report | {
         "meters": _meters(report),
@@ -101,12 +106,28 @@ def gradient_size(weights: Tensor) -> Tensor:
     return (squares - 2 * cubes + squares.square()).clamp_min(0).sqrt()
 
 
+def _query_gradient(temperature: float, width: int, keys: int, scaled: bool, seed: int) -> float:
+    """The Frobenius norm of dweights/dquery in one draw: J K over what divides the scores.
+
+    The softmax may pass little and the query still be sensitive: K is not divided either.
+    """
+    divisor = temperature * (math.sqrt(width) if scaled else 1)
+    key = _draw(seed)[1][:keys, :width]
+    weights = softmax(_scores(width, keys, scaled, seed) / temperature)[:, None]  # (T, 1)
+    return float((weights * (key - weights.T @ key)).norm() / divisor)
+
+
+def _draw(seed: int) -> tuple[Tensor, Tensor]:
+    """A query (1, D) and as many keys as there can be (MOST_KEYS, D), of the largest width."""
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(1, WIDTHS[-1], generator=generator).double()
+    return query, torch.randn(MOST_KEYS, WIDTHS[-1], generator=generator).double()
+
+
 @functools.lru_cache(maxsize=DRAWS)
 def _dot_products(seed: int) -> Tensor:
     """One query's raw scores at every width, for all keys there can be: (widths, MOST_KEYS)."""
-    generator = torch.Generator().manual_seed(seed)
-    query = torch.randn(1, WIDTHS[-1], generator=generator).double()
-    key = torch.randn(MOST_KEYS, WIDTHS[-1], generator=generator).double()
+    query, key = _draw(seed)
     return torch.cat([dot_scores(query[:, :width], key[:, :width]) for width in WIDTHS])
 
 
@@ -186,13 +207,28 @@ def _meters(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _remark(report: dict[str, Any]) -> str:
-    """Say in plain words what is to be noticed."""
+    """Say in plain words what is to be noticed: in the softmax, and at the query behind it."""
+    settings = report["settings"]
+    root = " / √d_k" if settings["scaled"] else ""
+    if settings["temperature"] != 1:
+        root += f" / {settings['temperature']:.3g}"
+    at_query = f" What reaches the query, ‖J K‖{root}: {report['query_gradient']:.2g}"
+    if not settings["scaled"] and settings["width"] > 1:
+        at_query += f"; divided {report['query_gradient_divided']:.2g}"
+    return f"{_of_the_softmax(report)}{at_query}."
+
+
+def _of_the_softmax(report: dict[str, Any]) -> str:
+    """What of it concerns scores and weights."""
     settings = report["settings"]
     keys, largest = settings["keys"], report["largest"]
     share = report["gradient"] / LARGEST_GRADIENT
     top = _percent(report["weights"][largest])
     if share < 0.1:  # between 2 and 64 keys, flat weights never come near this
-        return f"Key {largest} takes {top} of the weight; almost no gradient passes.{_cure(report)}"
+        return (
+            f"Key {largest} takes {top} of the weight; almost no gradient passes the softmax."
+            f"{_cure(report)}"
+        )
     if report["effective_keys"] > 0.97 * keys:
         advice = (
             " A lower temperature lets the scores speak." if settings["temperature"] > 1 else ""

@@ -51,6 +51,7 @@ class Still:
         self._desk = weakref.ref(desk)
         self._name = f"attnlab-still-{desk.model_id}"
         self._changed = False
+        self._due = False  # it has no picture before the end of this cell
         self._timer: asyncio.TimerHandle | None = None
         try:  # the kernel's own, on its main thread: figures are drawn nowhere else
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -66,15 +67,18 @@ class Still:
             shell.events.register("post_run_cell", _at_the_end_of_a_cell)
 
     def display(self) -> None:
-        """Show the picture below the desk."""
-        self._changed = False
-        display(self._bundle(), raw=True, display_id=self._name)
+        """Show the picture below the desk; where a cell waits for its desks, it is drawn then."""
+        self._changed = self._due = _cells_wait()
+        display(self._bundle(drawn=not self._due), raw=True, display_id=self._name)
 
     def end(self) -> None:
-        """Leave the picture as it is."""
+        """Leave the picture as it is, and draw it if that was still to come."""
         desk = self._desk()
         if desk is not None:
             desk.unobserve(self._on_change)
+            if self._due:
+                self._due = False
+                update_display(self._bundle(), raw=True, display_id=self._name)
         _shown.discard(self)
         self._loop = None
         self._changed = False
@@ -92,6 +96,13 @@ class Still:
         self._changed = False
         update_display(self._bundle(), raw=True, display_id=self._name)
 
+    def end_cell(self) -> None:
+        """Draw the picture anew if the desk has changed, and is none that changes by itself."""
+        desk = self._desk()
+        if desk is not None and (self._due or not desk.restless()):
+            self._due = False
+            self.refresh(wait=_cells_wait())
+
     def _on_change(self, _change: Any) -> None:
         self._changed = True
         if self._loop is not None and not self._loop.is_closed():
@@ -104,10 +115,10 @@ class Still:
             self._timer.cancel()
         self._timer = self._loop.call_later(_REST, self.refresh)
 
-    def _bundle(self) -> dict[str, str]:
+    def _bundle(self, drawn: bool = True) -> dict[str, str]:
         desk = self._desk()
         try:
-            shown = picture_html(desk.picture()) if desk is not None else ""
+            shown = picture_html(desk.picture()) if drawn and desk is not None else ""
         except AttnlabError:  # nothing to show yet
             shown = ""
         caption = "A picture of the desk. Run this cell to move it."
@@ -133,6 +144,10 @@ def picture_html(picture: plots.Picture) -> str:
     return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">'
 
 
+def _cells_wait() -> bool:
+    return bool(os.environ.get(WAIT)) and get_ipython() is not None
+
+
 def _at_the_end_of_a_cell(*_: Any) -> None:
     for still in list(_shown):
-        still.refresh(wait=bool(os.environ.get(WAIT)))
+        still.end_cell()

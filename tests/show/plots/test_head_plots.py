@@ -116,7 +116,8 @@ def test_orders_are_told_apart_by_more_than_colour():
 def sweep_of(changes, half, q_values=None, name="loss_delta"):
     """A sweep of one layer after the other, four heads each."""
     changes, half = np.asarray(changes, dtype=float), np.broadcast_to(half, len(changes))
-    low, high = {"loss_delta": ("loss_low", "loss_high"), "delta": ("ci_low", "ci_high")}[name]
+    ends = {"loss_delta": "loss_low loss_high", "delta": "ci_low ci_high"}
+    low, high = ends.get(name, "margin_low margin_high").split()
     places = np.divmod(np.arange(len(changes)), 4)
     table = {"layer": places[0], "head": places[1], name: changes}
     table |= {low: changes - half, high: changes + half}
@@ -132,6 +133,15 @@ def drawn_points(axes):
         line, _, (bars,) = one.lines
         found[one.get_label()] = (line.get_ydata(), line.get_color(), bars.get_segments())
     return found
+
+
+def test_a_head_is_needed_where_the_margin_falls_without_it():
+    table = sweep_of([-0.5, 0.5, 0.01, -0.01], 0.05, name="margin_delta")
+    picture = plots.effects(table, "margin_delta")
+    found = drawn_points(picture.figure.axes[0])
+    assert found["significant: needed"][0].tolist() == [-0.5]
+    assert found["significant: better without"][0].tolist() == [0.5]
+    assert "logits for layer 0 head" in picture.alt
 
 
 def test_effects_sort_all_heads_and_draw_their_intervals():
@@ -382,7 +392,7 @@ def test_no_measure_at_all_can_be_drawn():
         (lambda: plots.pruning(pd.DataFrame({"order": ["x"]})), "lacks 'seed', 'heads_off'"),
         (lambda: plots.pruning([0.8]), "a DataFrame, got list"),
         (lambda: plots.pruning(path_of("x", [0.8, 0.7])[1:]), "neutral=ev.score()"),
-        (lambda: plots.effects(sweep_of([0.1], 0.1), "loss"), "Choose one of: loss_delta, delta"),
+        (lambda: plots.effects(sweep_of([0.1], 0.1), "loss"), "margin_delta, loss_delta"),
         (lambda: plots.effects(sweep_of([0.1], 0.1), "delta"), "lacks 'delta', 'ci_low'"),
         (lambda: plots.effects(sweep_of([], 0.1)), "has no rows"),
         (lambda: plots.agreement(measured_heads()[["layer", "head", "mass"]]), "there is 1"),

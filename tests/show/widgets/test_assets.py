@@ -15,9 +15,13 @@ STATIC = Path(assets.__file__).parents[1] / "static"
 WIDGETS = [
     al.BalanceMeter,
     al.BudgetExplorer,
+    al.ControlRoom,
+    al.FlowDesk,
     al.HeadMixer,
     al.MaskDesk,
+    al.PatchDesk,
     al.Peeler,
+    al.SamplingDesk,
     al.SoftmaxDesk,
     al.TrainingCurve,
     al.TrainingMonitor,

@@ -1,10 +1,14 @@
 """The mixing desk without a browser: what faders mean, what is computed, and what is dropped."""
 
+import base64
+import io
 import time
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tiny_images import answered, tiny_image_classifier
 
 import attnlab as al
 from attnlab.classification.base import Stopped
@@ -119,6 +123,20 @@ def test_a_moved_fader_changes_answer_picture_and_accuracy_as_measured_apart(clf
         clf.predict([TEXT]).probabilities[0].tolist(), abs=1e-5
     )
     assert np.abs(picture["values"]).max() == 0
+
+
+def test_the_picture_shows_an_interval_once_something_has_changed(clf, some):
+    desk = at_the_desk(clf, some)
+
+    axes = desk.wait().picture().figure.axes
+    before = " ".join(text.get_text() for one in axes for text in one.texts)
+    assert "All faders are at 1." in before
+    assert not any("95 % interval" in one.get_xlabel() for one in axes)
+    move(desk, 5, 0, 0.0)
+    axes = desk.wait().picture().figure.axes
+    after = " ".join(text.get_text() for one in axes for text in one.texts)
+    assert "All faders are at 1." not in after
+    assert any("95 % interval" in one.get_xlabel() for one in axes)
 
 
 def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):
@@ -310,7 +328,7 @@ def test_messages_of_the_view_are_understood(clf, some):
 def test_removed_heads_have_no_fader(clf, some):
     smaller = al.heads.prune(clf, [(2, 5)])
     desk = at_the_desk(smaller, some)
-    assert desk.size == {"layers": 6, "heads": 12, "removed": [[2, 5]]}
+    assert desk.size | {"layers": 6, "heads": 12, "removed": [[2, 5]]} == desk.size
 
 
 def test_a_desk_works_in_a_plain_script(clf, some):
@@ -605,3 +623,90 @@ def test_a_desk_closed_during_an_evaluation_stops_working(clf, some, monkeypatch
     assert same
     assert accuracy == {}
     assert error == ""
+
+
+# ── images ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def pictured():
+    """A tiny image classifier, and images most of which it answers rightly."""
+    clf = tiny_image_classifier()
+    return clf, answered(clf, 40)
+
+
+@pytest.fixture
+def image_desk(pictured):
+    desk = al.HeadMixer(*pictured).wait()
+    yield desk
+    desk.close()
+
+
+def test_an_image_is_shown_with_where_a_head_looks(image_desk, pictured):
+    clf, data = pictured
+    assert image_desk.error == ""
+    assert image_desk.size["items"] == "images"
+    assert image_desk.sentence["after"] == pytest.approx(
+        clf.predict(data.images[:1]).probabilities[0], abs=1e-6
+    )
+    assert (
+        image_desk.sentence["title"]
+        == f"image 1 of 40, labelled {data.label_names[data.labels[0]]}"
+    )
+    shown = image_desk.attention
+    assert shown["kind"] == "image"
+    assert shown["grid"] == [2, 3]
+    picture = Image.open(io.BytesIO(base64.b64decode(shown["image"].split(",")[1])))
+    assert (np.asarray(picture) == data.images[0]).all()
+    weights = clf.attend(data.images[0]).weights[clf.layers - 1, 0, 0, 1:]
+    assert shown["values"] == pytest.approx(weights.tolist(), abs=1e-4)
+    assert shown["size"] == list(data.images[0].shape[1::-1])
+    row, column = divmod(int(weights.argmax()), 3)
+    assert row != column, "else the test could not tell them apart"
+    assert f"row {row + 1}, column {column + 1} ({float(weights.max()):.2f})" in shown["alt"]
+    image_desk.look = image_desk.look | {"kind": "map"}
+    assert image_desk.wait().attention["tokens"][:2] == ["[CLS]", "0,0"]
+
+
+def test_accuracy_on_images_follows_the_faders(image_desk, pictured):
+    clf, data = pictured
+    settings = clf.settings()
+    settings.scale[0] = 0
+    image_desk.settings = settings
+    image_desk.wait()
+    right = np.equal(
+        clf.predict(data.images, settings).labels, [data.label_names[i] for i in data.labels]
+    )
+    assert image_desk.accuracy["accuracy"] == pytest.approx(right.mean())
+    assert image_desk.accuracy["state"] == "measured"
+    assert all(flip["text"].startswith("image ") for flip in image_desk.accuracy["flips"])
+    assert np.shape(image_desk.first_order["importance"]) == (clf.layers, clf.heads)
+
+
+def test_another_image_is_chosen_by_its_number_and_one_that_is_not_there_is_told(image_desk):
+    image_desk.text = "39"
+    assert image_desk.wait().sentence["title"].startswith("image 40 of 40")
+    for wrong in ("40", "-1", "first"):
+        image_desk.text = wrong
+        assert f"There is no image {wrong!r}" in image_desk.wait().sentence["error"]
+    with pytest.raises(AttnlabError, match="There is no image 'first'"):
+        image_desk.picture()
+    image_desk.text = "3"
+    assert "image 4 of 40" in image_desk.wait().picture().alt
+
+
+def test_images_for_texts_and_texts_for_images_are_refused(pictured, clf, movies):
+    reader, data = pictured
+    with pytest.raises(AttnlabError, match="holds no texts"):
+        al.HeadMixer(clf, data)
+    with pytest.raises(AttnlabError, match="holds no labelled images"):
+        al.HeadMixer(reader, movies.dev)
+
+
+def test_of_a_sample_the_images_are_those_that_are_measured(pictured):
+    clf, data = pictured
+    desk = al.HeadMixer(clf, data, sentences=10).wait()
+    assert desk.accuracy["n"] == desk.size["images"] == 10
+    sample = data.sample(10)
+    assert desk.sentence["title"].endswith(sample.label_names[sample.labels[0]])
+    desk.close()

@@ -108,6 +108,32 @@ def test_without_division_the_gradient_vanishes_as_keys_get_wider_and_with_it_do
     assert min(curve["divided"]) > 0.9 * curve["divided"][0]
 
 
+@settings(max_examples=30, deadline=None)
+@given(**ANYWHERE)
+def test_what_reaches_the_query_is_what_autograd_says(temperature, width, keys, scaled, seed):
+    shown = softmax_report(temperature, width, keys, scaled, seed)
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(1, WIDTHS[-1], generator=generator).double()[0, :width]
+    key = torch.randn(64, WIDTHS[-1], generator=generator).double()[:keys, :width]
+    divisor = temperature * (math.sqrt(width) if scaled else 1)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda q: torch.softmax(key @ q / divisor, -1), query
+    )
+    assert shown["query_gradient"] == pytest.approx(jacobian.norm().item(), rel=1e-6, abs=1e-12)
+    assert f"{shown['query_gradient']:.2g}" in shown["remark"]
+
+
+def test_undivided_some_queries_hear_more_and_wide_ones_mostly_less():
+    """At 64 the typical query hears more without the division, at 512 less."""
+    for width, more in ((64, True), (512, False)):
+        shown = [report(width=width, keys=16, scaled=False, seed=seed) for seed in range(200)]
+        plain, divided = (
+            torch.tensor([one[name] for one in shown]).median()
+            for name in ("query_gradient", "query_gradient_divided")
+        )
+        assert (plain > divided) == more
+
+
 # ── the same draw ──────────────────────────────────────────────────────────────────────────────
 
 

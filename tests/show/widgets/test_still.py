@@ -36,6 +36,35 @@ def test_the_picture_follows_the_desk(published):
     assert "temperature 2" in published[-1]["text/html"]
 
 
+def test_where_a_cell_waits_for_its_desks_the_picture_is_drawn_once_at_its_end(
+    published, monkeypatch
+):
+    monkeypatch.setattr(still, "_cells_wait", lambda: True)
+    desk = al.SoftmaxDesk()
+    desk._ipython_display_()
+    assert "<img" not in published[-1]["text/html"]
+    desk.set(temperature=2.0)
+    still._at_the_end_of_a_cell()
+    assert "temperature 2" in published[-1]["text/html"]
+    assert len(published) == 3
+    closed = al.SoftmaxDesk(temperature=3.0)
+    closed._ipython_display_()
+    closed.close()
+    assert "temperature 3" in published[-1]["text/html"]
+
+
+def test_no_cell_takes_longer_because_a_desk_changes_by_itself(published, monkeypatch):
+    desk = al.SoftmaxDesk()
+    desk._ipython_display_()
+    monkeypatch.setattr(desk, "restless", lambda: True)
+    desk.set(temperature=2.0)
+    still._at_the_end_of_a_cell()
+    assert len(published) == 2
+    monkeypatch.setattr(desk, "restless", lambda: False)
+    still._at_the_end_of_a_cell()
+    assert "temperature 2" in published[-1]["text/html"]
+
+
 def test_a_desk_with_nothing_to_show_spoils_no_cell(published):
     curve = al.TrainingCurve()
     curve._ipython_display_()

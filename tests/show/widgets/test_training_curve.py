@@ -64,6 +64,14 @@ def test_the_best_of_equal_epochs_is_the_one_that_is_kept():
     assert run["best"]["epoch"] == level.best["epoch"] == 2
 
 
+def test_a_run_without_accuracy_is_told_what_it_measured():
+    row = {"epoch": 1, "train_loss": 1.0, "dev_bits_per_character": 2.0, "seconds": 1.0}
+    bits = History(steps=history().steps[:1], rows=[row], epochs=1)
+    for draw in (lambda: curve_report({"bits": bits}), lambda: plots.learning_curve(bits)):
+        with pytest.raises(AttnlabError, match=r"but dev_bits_per_character.*to_frame"):
+            draw()
+
+
 def test_before_the_first_step_there_are_axes_and_a_word():
     for report in (curve_report({}), curve_report({"lora": History()}, {"lora": 60})):
         assert report["remark"] == "Waiting for the first step."

@@ -1,0 +1,290 @@
+"""Drawings of the lesson on the mathematics of attention."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Circle, Wedge
+from scipy.special import softmax
+
+from attnlab.show.drawings.sketch import ROLES, Box, Sketch
+from attnlab.show.plots.picture import Picture
+
+Table = Sequence[Sequence[float]] | np.ndarray
+LOW = 0.34  # height of a row of numbers, inches
+
+
+def one_query(
+    words: Sequence[str],
+    vectors: Table,
+    query_weight: Table,
+    key_weight: Table,
+    value_weight: Table,
+    asking: int,
+) -> Picture:
+    """Draw attention for one word of a sentence with all its numbers, a row for each word.
+
+    Parameters
+    ----------
+    words : of the sentence
+    vectors : (T, d), one for each word
+    query_weight, key_weight : (d, d_k)
+    value_weight : (d, d_v)
+    asking : place of the word whose query is drawn
+    """
+    x, w_q, w_k, w_v = (
+        np.asarray(table, dtype=float)
+        for table in (vectors, query_weight, key_weight, value_weight)
+    )
+    query, keys, values = x[asking] @ w_q, x @ w_k, x @ w_v
+    scores = keys @ query / np.sqrt(len(query))
+    weights = softmax(scores)
+    output = weights @ values
+    sheet = Sketch(7.6, 1.75 + LOW * len(words))
+    middle, top = 0.95 + LOW * len(words) / 2, 1.2 + LOW * len(words)
+    cell = (0.4, LOW)
+    columns = {
+        "vector $x$": (1.5, x, "text", words),
+        "key $x\\,W^K$": (3.25, keys, "key", ()),
+        f"score $q \\cdot k\\,/\\sqrt{{{len(query)}}}$": (4.6, scores[:, None], "output", ()),
+        "weight": (5.6, weights[:, None], "weights", ()),
+        "value $x\\,W^V$": (6.85, values, "value", ()),
+    }
+    boxes = []
+    for name, (place, numbers, role, rows) in columns.items():
+        wide = cell if numbers.shape[1] > 1 else (0.6, LOW)
+        digits = 0 if np.allclose(numbers, numbers.round()) else 2
+        sheet.text(place, top, name, role=role, size=9.5)
+        box = sheet.numbers(place, middle, numbers, role=role, cell=wide, digits=digits, rows=rows)
+        boxes.append(box)
+    vector, key, score, weight, value = boxes
+    for start, end, label in ((vector, key, "$W^K$"), (key, score, ""), (score, weight, "")):
+        sheet.arrow(start, end, label)
+    asks = sheet.numbers(3.25, 0.32, query[None], role="query", cell=cell, digits=0)
+    sheet.text(3.25, 0.63, "query $q = x\\,W^Q$", role="query", size=9.5)
+    row = (1.5, middle - LOW * len(words) / 2 + LOW * (len(words) - 1 - asking))
+    sheet.arrow(row, asks.side("left"), role="query", bend=0.15)
+    sheet.text(1.62, 0.36, f"{words[asking]} asks: $W^Q$", role="query", size=9)
+    sheet.arrow(asks.side("right"), score.side("bottom"), role="query", bend=0.2)
+    mixed = sheet.numbers(6.85, 0.32, output[None], role="value", cell=(0.5, LOW), digits=2)
+    sheet.text(5.5, 0.32, "output, the sum\nof weight · value", size=9)
+    sheet.arrow(value, mixed, role="value")
+    sheet.arrow(weight.side("bottom"), (6.3, 0.46), role="weights", bend=0.15)
+    said = ", ".join(f"{word} {w:.2f}" for word, w in zip(words, weights, strict=True))
+    return sheet.picture(
+        f"Attention for the word {words[asking]}, step by step: vectors become keys and values, "
+        f"its own vector the query; scores become the weights {said}; the output is "
+        f"{_vector(output)}."
+    )
+
+
+def backward() -> Picture:
+    """Draw how the gradient goes back through scores and weights to queries, keys and values."""
+    sheet = Sketch(7.6, 2.3)
+    box = partial(sheet.box, width=0.75, height=0.44)
+    query = box(0.6, 1.85, "$Q$", role="query")
+    key = box(0.6, 0.95, "$K$", role="key")
+    score = box(2.9, 1.4, "$S$")
+    weight = box(4.75, 1.4, "$A$", role="weights")
+    value = box(4.75, 0.4, "$V$", role="value")
+    context = box(6.9, 1.4, "$C$", role="value")
+    there: list[tuple[Box, Box, str, tuple[float, float], str]] = [
+        (score, query, r"$\nabla Q=\nabla S\,K/\sqrt{d_k}$", (1.8, 2.05), "query"),
+        (score, key, r"$\nabla K=\nabla S^\top Q/\sqrt{d_k}$", (1.85, 0.75), "key"),
+        (
+            weight,
+            score,
+            r"$\nabla S=A\odot(\nabla A-\overline{\nabla A})$",
+            (3.83, 1.85),
+            "weights",
+        ),
+        (context, weight, r"$\nabla A = G\,V^\top$", (5.85, 1.72), "weights"),
+        (context, value, r"$\nabla V=A^\top G$", (6.3, 0.62), "value"),
+    ]
+    for start, end, label, place, role in there:
+        sheet.arrow(end, start, role="frozen", weight=1.0)
+        sheet.text(*place, label, role=role, size=10)
+    sheet.text(6.9, 1.92, "the gradient $G$\ncomes in here", size=9.5)
+    sheet.text(3.83, 1.18, "softmax", role="frozen", size=9)
+    sheet.text(2.4, 0.2, "grey arrows: forward.  In colour: what goes back.", size=9)
+    return sheet.picture(
+        "Q and K make the scores S, S the weights A, A and V the context C. Beside each arrow "
+        "stands the gradient that goes back along it."
+    )
+
+
+def two_circuits(width: int, head_width: int) -> Picture:
+    """Draw the two jobs of a head: where it looks (QK) and what it carries over (OV).
+
+    Parameters
+    ----------
+    width, head_width : d of a token and d_k of the head
+    """
+    sheet = Sketch(7.6, 2.35)
+    narrow = f"{width} × {head_width}"
+    asks = sheet.box(0.75, 1.9, "token $i$\nasks", width=1.1, height=0.6)
+    read = sheet.box(0.75, 0.75, "token $j$\nis read", width=1.1, height=0.6)
+    query = sheet.box(2.45, 1.95, f"$W^Q_h$  {narrow}", role="query", width=1.35)
+    key = sheet.box(2.45, 1.25, f"$W^K_h$  {narrow}", role="key", width=1.35)
+    value = sheet.box(2.45, 0.45, f"$W^V_h$  {narrow}", role="value", width=1.35)
+    out = sheet.box(4.3, 0.45, f"$W^O_h$  {head_width} × {width}", role="value", width=1.35)
+    weight = sheet.box(4.3, 1.6, "weight $A_{ij}$", role="weights", width=1.35)
+    added = sheet.box(6.5, 0.95, "added to\ntoken $i$", role="output", width=1.1, height=0.6)
+    for start, end, role in (
+        (asks, query, "query"),
+        (read, key, "key"),
+        (read, value, "value"),
+        (query, weight, "query"),
+        (key, weight, "key"),
+        (value, out, "value"),
+        (weight, added, "weights"),
+        (out, added, "value"),
+    ):
+        sheet.arrow(start.side("right"), end.side("left"), role=role)
+    sheet.text(4.3, 2.08, "QK: where to look", role="weights", size=10)
+    sheet.text(6.05, 0.4, "OV: what to carry over", role="value", size=10)
+    return sheet.picture(
+        f"A head's two circuits. Query and key matrices, {narrow}, decide on the weight; value and "
+        f"output matrices decide what of token j is added to token i."
+    )
+
+
+def clock_hands(places: int, speeds: Sequence[float], step: int = 2) -> Picture:
+    """Draw positions as clock hands, with the turn that a shift by some positions means.
+
+    Parameters
+    ----------
+    places : how many positions, from 0
+    speeds : radians a position, one for each row of clocks
+    step : the shift whose turn is shaded
+    """
+    sheet = Sketch(7.6, 0.75 + 0.95 * len(speeds))
+    across = 6.2 / places
+    radius = min(0.34, 0.42 * across)
+    for row, speed in enumerate(speeds):
+        y = 0.5 + 0.95 * (len(speeds) - 1 - row) + 0.05
+        sheet.text(0.62, y, f"{speed:g} rad\na position", size=9)
+        for place in range(places):
+            x = 1.25 + across * (place + 0.5)
+            angle = speed * place
+            sheet.axes.add_patch(Circle((x, y), radius, fc="white", ec=ROLES["frozen"], lw=1))
+            if place >= step:
+                before = np.degrees(angle - speed * step)
+                shade = Wedge((x, y), radius, before, before + np.degrees(speed * step))
+                shade.set(fc=ROLES["weights"], alpha=0.18, ec="none")
+                sheet.axes.add_patch(shade)
+            tip = (x + radius * np.cos(angle), y + radius * np.sin(angle))
+            sheet.arrow((x, y), tip, role="query", weight=1.6)
+    for place in range(places):
+        sheet.text(
+            1.25 + across * (place + 0.5), 0.35 + 0.95 * len(speeds), f"position {place}", size=8.5
+        )
+    turned = " and ".join(f"{speed * step:g}" for speed in speeds)
+    return sheet.picture(
+        f"Clock hands for {places} positions, {len(speeds)} speeds. A shift by {step} positions "
+        f"turns them by {turned} radians, wherever it begins."
+    )
+
+
+def path_lengths(tokens: int = 9, reach: int = 2) -> Picture:
+    """Draw how many steps lead from the first to the last token in three kinds of network.
+
+    Parameters
+    ----------
+    tokens : in the text
+    reach : tokens to either side that one layer of the convolution sees
+    """
+    networks: dict[str, Callable[[int], range]] = {
+        "recurrent network": lambda j: range(j, min(j + 2, tokens)),
+        f"convolution, width {2 * reach + 1}": lambda j: range(j, min(j + reach + 1, tokens)),
+        "attention": lambda j: range(j, tokens),
+    }
+    sheet = Sketch(7.6, 1.75)
+    steps = {}
+    for column, (name, seen_by) in enumerate(networks.items()):
+        left, wide = 0.2 + 2.5 * column, 2.2
+        xs = np.linspace(left + 0.12, left + wide - 0.12, tokens)
+        path = _shortest(seen_by, tokens - 1)
+        steps[name] = len(path) - 1
+        for x in xs:
+            sheet.axes.add_patch(Circle((x, 0.55), 0.07, fc="white", ec=ROLES["text"], lw=1.2))
+        for start, end in pairwise(path):
+            far = end - start
+            lift = 0.07 if far > 1 else 0
+            sheet.arrow(
+                (xs[start] + (0.07 if far == 1 else 0), 0.55 + lift),
+                (xs[end] - (0.07 if far == 1 else 0), 0.55 + lift),
+                role="weights",
+                bend=0 if far == 1 else -0.25 - 0.2 / far,
+                weight=1.6,
+            )
+        count = steps[name]
+        sheet.text(left + wide / 2, 1.55, name, bold=True, size=10)
+        sheet.text(left + wide / 2, 0.2, f"{count} step{'s' * (count > 1)}", role="weights")
+    said = ", ".join(f"{name}: {count}" for name, count in steps.items())
+    return sheet.picture(
+        f"Steps from the first of {tokens} tokens to the last. {said[0].upper()}{said[1:]}."
+    )
+
+
+def two_tiles(scores: Sequence[float], values: Sequence[float], tile: int) -> Picture:
+    """Draw how attention over two tiles of keys is put together, with its numbers.
+
+    Parameters
+    ----------
+    scores, values : of the keys, one number each
+    tile : how many of them are in the first tile
+    """
+    x, v = np.asarray(scores, dtype=float), np.asarray(values, dtype=float)
+    cut = {"first tile": slice(0, tile), "second tile": slice(tile, len(x))}
+    m = x.max()
+    sheet = Sketch(7.6, 2.55)
+    total = mixture = 0.0
+    for row, (name, part) in enumerate(cut.items()):
+        y = 1.75 - 1.1 * row
+        own = x[part].max()
+        powers = np.exp(x[part] - own)
+        s, o, factor = powers.sum(), powers @ v[part], np.exp(own - m)
+        total, mixture = total + factor * s, mixture + factor * o
+        sheet.text(0.95, y + 0.48, f"scores, {name}", role="key", size=9)
+        seen = sheet.numbers(0.95, y + 0.17, x[None, part], role="key", digits=0)
+        sheet.numbers(0.95, y - 0.15, v[None, part], role="value", digits=0)
+        sheet.text(0.18, y - 0.15, "values", role="value", size=8.5)
+        kept = sheet.numbers(
+            3.05, y, [[f"m = {own:g}", f"$\\ell$ = {s:.2f}", f"o = {o:.2f}"]], cell=(0.78, LOW)
+        )
+        sheet.arrow((seen.side("right")[0], y), kept)
+        sheet.arrow(kept.side("right"), (5.2, 1.2), bend=0.12 if row else -0.12, role="weights")
+        label = f"times $e^{{{own:g} - {m:g}}}$ = {factor:.2f}"
+        sheet.text(5.0, y + (-0.22 if row else 0.22), label, role="weights", size=9)
+    sheet.numbers(
+        6.4,
+        1.2,
+        [[f"m = {m:g}", f"$\\ell$ = {total:.2f}", f"o = {mixture:.2f}"]],
+        role="weights",
+        cell=(0.75, LOW),
+    )
+    whole = float(softmax(x) @ v)
+    sheet.text(6.4, 0.8, f"o / $\\ell$ = {mixture / total:.3f}", size=10, bold=True)
+    sheet.text(6.4, 0.52, f"all at once: {whole:.3f}", size=9.5)
+    sheet.text(6.4, 1.52, "both tiles", role="weights", size=9)
+    return sheet.picture(
+        f"Each tile keeps its largest score m, the sum ℓ and the mixture o. Brought to the larger "
+        f"maximum they add up to ℓ = {total:.2f} and o = {mixture:.2f}; o / ℓ = "
+        f"{mixture / total:.3f}, as attention over all keys."
+    )
+
+
+def _vector(numbers: Any) -> str:
+    return "(" + ", ".join(f"{number:.2f}" for number in numbers) + ")"
+
+
+def _shortest(seen_by: Callable[[int], range], last: int) -> list[int]:
+    """The fewest places that lead from the first token to the last, by breadth-first search."""
+    paths = [[0]]
+    while paths[0][-1] != last:
+        path = paths.pop(0)
+        paths += [[*path, place] for place in reversed(seen_by(path[-1])) if place > path[-1]]
+    return paths[0]

@@ -1,0 +1,155 @@
+"""Drawings of lesson 06: the desk, margins, two routes to the answer, patching, the last layer."""
+
+import numpy as np
+from scipy.special import softmax
+
+from attnlab.show.drawings.sketch import INK, Sketch
+from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture
+from attnlab.show.wording import number
+
+
+def mixing_desk(
+    scores: tuple[float, float] = (2.0, 0.0),
+    temperature: float = 2.0,
+    scale: float = 0.5,
+    values: tuple[float, float] = (1.0, -1.0),
+) -> Picture:
+    """Draw one head that looks at two tokens, with its two knobs, and the sum over heads.
+
+    Parameters
+    ----------
+    scores : of the two tokens
+    temperature, scale : where the knobs of this head stand
+    values : what the two tokens have to offer, a number each
+    """
+    before, after = softmax(np.array(scores)), softmax(np.array(scores) / temperature)
+    context = float(after @ np.array(values))
+    sheet = Sketch(7.6, 2.65)
+    y, cell = 1.75, (0.46, 0.32)
+    sheet.text(0.75, y + 0.62, "scores", size=10, bold=True)
+    first = sheet.numbers(0.75, y, [scores], role="query", cell=cell)
+    sheet.text(2.75, y + 0.62, "weights", size=10, bold=True)
+    second = sheet.numbers(2.75, y, [after.tolist()], role="weights", cell=cell, digits=2)
+    sheet.text(4.55, y + 0.62, "mixture of values", size=10, bold=True)
+    third = sheet.numbers(4.55, y, [[context]], role="value", cell=cell, digits=2)
+    sheet.text(6.75, y + 0.62, "the head adds", size=10, bold=True)
+    last = sheet.numbers(6.75, y, [[scale * context]], cell=cell, digits=2)
+    sheet.arrow(first, second, f"÷ τ = {temperature:g}", role="weights")
+    sheet.text(1.75, y - 0.14, "softmax", size=9)
+    sheet.arrow(second, third, role="value")
+    middle = (second.side("right")[0] + third.side("left")[0]) / 2
+    told = f"· values {number(values[0], 0)}, {number(values[1], 0)}"
+    sheet.text(middle, y + 0.13, told, size=9)
+    sheet.arrow(third, last, f"× s = {scale:g}", role="trained")
+    sheet.text((third.side("right")[0] + last.side("left")[0]) / 2, y - 0.14, "W$^O_h$ = 1", size=9)
+    untouched = sheet.numbers(2.75, 0.95, [before.tolist()], role="frozen", cell=cell, digits=2)
+    sheet.text(untouched.side("left")[0] - 0.1, 0.95, "at τ = 1:", size=9, align="right")
+    total = sheet.box(6.05, 0.42, "Σ over heads, + bias", width=1.75)
+    sheet.arrow((6.75, last.side("bottom")[1]), (6.75, total.side("top")[1]))
+    others = sheet.box(2.9, 0.42, "the other heads, with their own τ and s", width=3.1)
+    sheet.arrow(others, total)
+    return sheet.picture(
+        f"One head: scores {scores[0]:g} and {scores[1]:g} are divided by the temperature "
+        f"{temperature:g} and become weights {after[0]:.2f} and {after[1]:.2f} (at 1 they would be "
+        f"{before[0]:.2f} and {before[1]:.2f}). The mixture of values {values[0]:g} and "
+        f"{values[1]:g} is {context:.2f}; times the scale {scale:g}, with a projection of 1, the "
+        f"head adds {scale * context:.2f} to the sum over heads."
+    )
+
+
+def margins(
+    before: tuple[float, ...] = (3.4, 2.2, 1.5, 0.6, -1.2),
+    after: tuple[float, ...] = (2.4, 1.5, 0.9, 0.2, -1.5),
+) -> Picture:
+    """Draw the margins of a few sentences before and after a change, and what each measure says.
+
+    Parameters
+    ----------
+    before, after : margins of the same sentences, logits
+    """
+    first, second = np.array(before), np.array(after)
+    sheet = Sketch(7.6, 0.95 + 0.32 * len(first))
+    left, unit = 3.05, 0.72  # where 0 is, and inches for a logit
+    top = 0.55 + 0.32 * len(first)
+    sheet.axes.plot([left, left], [0.35, top], color=INK, lw=1)
+    sheet.text(left - 0.12, 0.17, "wrong", size=9.5, align="right")
+    sheet.text(left + 0.12, 0.17, "right: margin above 0", size=9.5, align="left")
+    for row, (old, new) in enumerate(zip(first, second, strict=True)):
+        y = top - 0.2 - 0.32 * row
+        colour = NEEDED if new < old else BETTER_WITHOUT
+        sheet.axes.annotate(
+            "",
+            (left + unit * new, y),
+            (left + unit * old, y),
+            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6},
+        )
+        sheet.axes.plot(left + unit * old, y, "o", color="0.35", ms=5)
+        sheet.text(1.55, y, f"sentence {row + 1}", size=9.5, align="right")
+    mean, right = float((second - first).mean()), ((first > 0).sum(), (second > 0).sum())
+    sheet.text(6.75, top - 0.2, "accuracy", size=10, bold=True)
+    sheet.text(6.75, top - 0.47, f"{right[0]} of {len(first)} → {right[1]} of {len(first)}")
+    sheet.text(6.75, top - 0.9, "mean margin", size=10, bold=True)
+    sheet.text(6.75, top - 1.17, f"{number(mean, 2, signed=True)} logits")
+    return sheet.picture(
+        f"Margins of {len(first)} sentences before and after a head is silenced: "
+        f"{right[0]} and then {right[1]} are above 0, so accuracy goes from {right[0]} to "
+        f"{right[1]} of {len(first)}, while the mean margin changes by {mean:+.2f}."
+    )
+
+
+def two_routes() -> Picture:
+    """Draw the direct route of a head to the answer, and the routes through later layers."""
+    sheet = Sketch(7.6, 2.65)
+    y, above = 0.6, 2.2
+    stream = [sheet.box(x, y, "+ norm", width=0.9) for x in (2.1, 3.9, 5.5)]
+    start = sheet.box(0.75, y, "[CLS]", width=1.1)
+    answer = sheet.box(6.95, y, "margin", width=0.95, role="output")
+    for one, other in zip([start, *stream], [*stream, answer], strict=True):
+        sheet.arrow(one, other, weight=2.2, role="text")
+    other = sheet.box(0.75, above, "other tokens", width=1.2)
+    added = sheet.box(2.1, above, "+ norm", width=0.9)
+    sheet.arrow(other, added)
+    head = sheet.box(2.1, 1.4, "head", width=0.8, role="weights")
+    sheet.arrow(head, stream[0], role="weights", weight=2.2)
+    sheet.arrow(head, added, role="weights", dashed=True)
+    later = sheet.box(3.9, 1.4, "later heads", width=1.15, role="frozen")
+    forward = sheet.box(5.5, 1.4, "feed-forward", width=1.25, role="frozen")
+    sheet.arrow(added, later, role="frozen", dashed=True)
+    for x in (3.1, 4.7):  # what the stream carries is read again, too
+        end = later if x < 4 else forward
+        sheet.arrow((x, y + 0.04), end, role="frozen", dashed=True)
+    sheet.arrow(later, stream[1], role="frozen", dashed=True)
+    sheet.arrow(forward, stream[2], role="frozen", dashed=True)
+    sheet.text(4.1, 0.17, "thick: the direct route, along [CLS]'s residual stream", size=9.5)
+    sheet.text(5.9, above, "dashed: through other tokens and later parts", size=9.5)
+    return sheet.picture(
+        "A head adds to the residual stream of [CLS] and of all other tokens. Along [CLS]'s stream "
+        "its addition reaches the margin directly; what it adds at other tokens comes there only "
+        "through later heads, which fetch it, and feed-forward networks."
+    )
+
+
+def patching() -> Picture:
+    """Draw activation patching: one head's output goes from one sentence's run into another's."""
+    sheet = Sketch(7.6, 2.1)
+    rows = {
+        1.6: ("… the acting is a joy", "margin,\nfirst"),
+        0.5: ("… the acting is a mess", "margin,\npatched"),
+    }
+    boxes = {}
+    for y, (words, end) in rows.items():
+        text = sheet.box(1.0, y, words, width=1.85, size=9.5)
+        lower = sheet.box(2.85, y, "layers below", width=1.2)
+        head = sheet.box(4.35, y, "head", width=0.85, role="weights", dashed=y < 1)
+        upper = sheet.box(5.75, y, "layers above", width=1.2)
+        last = sheet.box(7.05, y, end, width=0.95, role="output", size=9)
+        for one, other in zip([text, lower, head, upper], [lower, head, upper, last], strict=True):
+            sheet.arrow(one, other)
+        boxes[y] = head
+    sheet.arrow(boxes[1.6], boxes[0.5], role="weights", weight=2.2)
+    sheet.text(4.5, 1.05, "its output, copied", size=9.5, align="left")
+    return sheet.picture(
+        "Two runs of the model on two sentences that differ in one word. The output of one head in "
+        "the first run takes the place of that head's output in the second, and the margin of the "
+        "second run is measured again."
+    )

@@ -1,0 +1,127 @@
+"""A still picture of a flow desk: a sentence on its way through one head, and the answer so far."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from seaborn import color_palette
+
+from attnlab.show.plots.picture import ROLES, Picture, style
+from attnlab.show.wording import plain
+
+_INK, _GREY, _PAPER = "#212121", "#8c8c8c", "#eeeeee"
+
+
+def flow_desk(report: dict[str, Any]) -> Picture:
+    """Draw a flow desk: all of its steps side by side, for the token that looks.
+
+    Parameters
+    ----------
+    report : what the desk shows, a `flow_report`
+    """
+    tokens, settings = report["tokens"], report["settings"]
+    token, limits = settings["token"], report["limits"]
+    weights = np.array(report["weights"][token])
+    values, mixture = np.array(report["values"]), np.array(report["mixtures"][token])
+    parts = np.vstack([weights[:, None] * values, mixture])
+    queries = np.array(report["queries"])
+    with style():
+        figure, axes = plt.subplots(
+            1,
+            7,
+            figsize=(11.6, 1.6 + 0.21 * (len(tokens) + 1)),
+            width_ratios=(1, 1, 1, 1, 0.85, 1, 1),
+            layout="constrained",
+        )
+        vectors, query, key, value, weight, mixed, answer = axes
+        _strips(vectors, np.array(report["vectors"]), limits["vectors"])
+        _strips(query, queries, limits["queries"])
+        _strips(key, np.array(report["keys"]), limits["keys"])
+        _strips(value, values, limits["values"])
+        _bars(weight, weights)
+        _strips(mixed, parts, limits["parts"][token])
+        _answer(answer, report)
+        vectors.set_yticks(range(len(tokens)), [plain(name, 14) for name in tokens])
+        looking = vectors.get_yticklabels()[token]
+        looking.set(color=ROLES["query"], weight="bold")
+        _fade_others(query, token, queries.shape)
+        weight.text(1.0, len(tokens), "sum", va="center", ha="right", fontsize=8)
+        weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=8)
+        mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
+        frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
+        mixed.add_patch(Rectangle((-0.5, len(tokens) - 0.5), parts.shape[1], 1, **frame))
+        for panel in axes[:6]:
+            panel.set_ylim(len(tokens) + 0.5, -0.5)
+        titles = [
+            ("1, 2  vector", _INK),
+            ("3  query", ROLES["query"]),
+            ("key", ROLES["key"]),
+            ("value", ROLES["value"]),
+            ("4  weight", ROLES["weights"]),
+            ("5  weight × value", ROLES["value"]),
+            (f"6  “{plain(report['label'], 14)}”", _INK),
+        ]
+        for panel, (title, colour) in zip(axes, titles, strict=True):
+            panel.set_title(title, loc="left", fontsize=10, color=colour)
+        figure.supxlabel(
+            f"“{plain(tokens[token], 14)}” looks, through layer {settings['layer']}, head "
+            f"{settings['head']}: its query against every key. Colours are signs: red above 0, "
+            f"blue below.\nVectors: the first {len(report['vectors'][0])} of {report['width']} "
+            "numbers. Step 6: probability read off after each layer; before the last one this "
+            "is an approximation.",
+            fontsize=9,
+            x=0.01,
+            ha="left",
+        )
+    return Picture(figure, report["alt"])
+
+
+def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
+    """Frame the query of the token that looks, and put a veil over the others."""
+    rows, width = shape
+    for row in range(rows):
+        if row != token:
+            veil: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none"}
+            axes.add_patch(Rectangle((-0.5, row - 0.5), width, 1, **veil))
+    box: dict[str, Any] = {"fill": False, "edgecolor": ROLES["query"], "lw": 2, "clip_on": False}
+    box["zorder"] = 5  # above the white lines between the rows
+    axes.add_patch(Rectangle((-0.5, token - 0.5), width, 1, **box))
+
+
+def _strips(axes: Axes, values: np.ndarray, limit: float) -> None:
+    """Vectors, a row each."""
+    colours = color_palette("vlag", as_cmap=True)
+    axes.imshow(
+        values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+    )
+    axes.set(xticks=[], yticks=[])
+    axes.hlines(np.arange(0.5, len(values) - 1), -0.5, values.shape[1] - 0.5, color="white", lw=2)
+    axes.spines[:].set_visible(False)
+
+
+def _bars(axes: Axes, weights: np.ndarray) -> None:
+    """The weight on each token."""
+    rows = np.arange(len(weights))
+    axes.barh(rows, np.ones(len(weights)), 0.55, color=_PAPER)
+    axes.barh(rows, weights, 0.55, color=ROLES["weights"])
+    for row, weight in enumerate(weights):
+        axes.text(1.04, row, f"{weight:.2f}", va="center", fontsize=8, color=_INK)
+    axes.set(xlim=(0, 1.3), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _answer(axes: Axes, report: dict[str, Any]) -> None:
+    """The probability of the final answer before the first layer and after each."""
+    shares = [100 * answer["share"] for answer in report["answers"]]
+    rows = np.arange(len(shares))
+    axes.barh(rows, np.full(len(shares), 100), 0.55, color=_PAPER)
+    axes.barh(rows, shares, 0.55, color=[*[_GREY] * (len(shares) - 1), _INK])
+    axes.axvline(50, color=_INK, lw=1, ls=":")
+    for row, answer in enumerate(report["answers"]):
+        axes.text(104, row, answer["text"], va="center", fontsize=8, color=_INK)
+    axes.set(xlim=(0, 130), ylim=(len(shares) - 0.4, -0.6), xticks=[0, 50, 100])
+    axes.set_xticklabels(["0 %", "50 %", "100 %"], fontsize=8)
+    axes.set_yticks(rows, report["names"], fontsize=8)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,261 @@
+// The view of the flow desk: a sentence, step by step through one head to the answer. A step, or another token that
+// looks, needs nothing from Python: the report holds all of them.
+
+import { begin, button, controlled, drawn, make, menu, say, textBox, turnOff } from "./elements.js";
+import { colourOf } from "./colours.js";
+import { onKey } from "./keys.js";
+import { clamp, cut } from "./pictures.js";
+
+const TOP = 42; // room for headings, in pixels
+const NAME = 12; // letters of a token that are shown
+
+const fixed = (value, digits) => value.toFixed(digits).replace(/^-(?=0(?:\.0*)?$)/, "").replace("-", "−");
+
+function widest(texts, element) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `13px ${getComputedStyle(element).fontFamily}`;
+  return Math.ceil(Math.max(...texts.map((text) => pen.measureText(text).width)));
+}
+
+function render(context) {
+  const { model } = context;
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-flow", "Flow desk: a sentence step by step");
+  const { set, reset, keep } = controlled(model);
+  const steps = model.get("steps");
+  const size = model.get("size");
+  const colours = model.get("palette");
+  const look = (changes) => { // looking elsewhere is no step to take back
+    model.set("settings", { ...model.get("settings"), ...changes });
+    model.save_changes();
+  };
+  const now = () => {
+    const { step, token } = model.get("settings");
+    return { step: Math.max(0, steps.findIndex(([name]) => name === step)), token: clamp(0, token, model.get("report").tokens.length - 1) };
+  };
+
+  // ── the sentence, and the way through it ─────────────────────────────────────────────────
+  const text = textBox("Your sentence", (typed) => set({ text: typed, token: 0 }));
+  const layer = menu("Layer", (value) => look({ layer: Number(value), head: fitting(Number(value)) }));
+  const head = menu("Head", (value) => look({ head: Number(value) }));
+  const gone = (l, h) => model.get("report").removed.some(([a, b]) => a === l && b === h);
+  const all = (count) => [...Array(count).keys()];
+  function fitting(l) { // the head that is shown, or the first that this layer has
+    const { head: shown } = model.get("settings");
+    return gone(l, shown) ? all(size.heads).find((h) => !gone(l, h)) ?? shown : shown;
+  }
+
+  const go = (step) => look({ step: steps[clamp(0, step, steps.length - 1)][0] });
+  const back = button("back", "‹ Back", () => go(now().step - 1));
+  const next = button("next", "Next ›", () => go(now().step + 1));
+  const stops = steps.map(([name, label], index) => {
+    const stop = button(`step-${name}`, "", () => go(index));
+    stop.className = "stop";
+    stop.append(make("b", { textContent: index + 1 }), make("span", { textContent: label }));
+    stop.setAttribute("aria-label", `Step ${index + 1}: ${label}`);
+    return stop;
+  });
+  const stepper = make("div", { className: "stepper", role: "group", "aria-label": "Steps" }, back, make("div", { className: "stops" }, ...stops), next);
+  const stepBy = (event) => { // the arrow keys, wherever the keyboard is in the desk but in its menus and its text
+    const to = { ArrowRight: now().step + 1, ArrowLeft: now().step - 1 }[event.key];
+    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return false;
+    event.preventDefault();
+    go(to);
+    return true;
+  };
+  for (const control of [back, next, ...stops]) {
+    onKey(control, (event) => {
+      if (stepBy(event) && control.classList.contains("stop")) stops[now().step].focus();
+    });
+  }
+  const words = make("p", { className: "remark", "aria-live": "polite" });
+
+  // ── the picture: a row for each token; what stands beside them changes with the step ─────
+  const svg = drawn("svg", { role: "figure" });
+  const picture = make("div", { className: "flow-picture" }, svg);
+  let layout = {};
+  let rows = [];
+  let stage = drawn("g");
+  const names = drawn("g", { role: "listbox", "aria-label": "Tokens: choose the one that looks" });
+
+  const write = (string, x, y, properties = {}) => drawn("text", { x, y, ...properties }, string);
+  const middle = (index) => layout.top + (index + 0.5) * layout.row;
+
+  function layOut(width) {
+    const { tokens } = model.get("report");
+    const left = Math.min(widest(tokens.map((token) => cut(token, NAME)), root) + 18, 130);
+    const row = clamp(15, Math.floor(330 / tokens.length), 25);
+    layout = { available: width, left, row, top: TOP, width: width - left - 8, tokens: tokens.join(" "), height: TOP + row * (tokens.length + 1) + 16 };
+    svg.setAttribute("width", width);
+    svg.setAttribute("height", layout.height);
+    const active = root.getRootNode().activeElement;
+    const focused = rows.findIndex(({ group }) => group === active);
+    rows = tokens.map((token, index) => {
+      const name = write(cut(token, NAME), left - 10, middle(index) + 4, { class: "name", "text-anchor": "end" });
+      const group = drawn("g", { class: "row", role: "option", "aria-selected": "false", tabindex: -1, "aria-label": token },
+        drawn("rect", { class: "catch", x: 1, y: layout.top + index * row, width: width - 2, height: row, rx: 3 }), name);
+      group.append(drawn("title", {}, token));
+      group.addEventListener("click", () => { look({ token: index }); group.focus({ preventScroll: true }); });
+      onKey(group, (event) => {
+        if (stepBy(event)) return;
+        const to = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: tokens.length - 1 }[event.key];
+        if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+        event.preventDefault();
+        look({ token: clamp(0, to, tokens.length - 1) });
+        rows[now().token].group.focus({ preventScroll: true });
+      });
+      return { group, name };
+    });
+    names.replaceChildren(...rows.map(({ group }) => group));
+    svg.replaceChildren(names, stage);
+    if (focused >= 0) rows[now().token].group.focus({ preventScroll: true });
+  }
+
+  // a vector as a row of cells, one for each of its numbers
+  function strip(values, limit, x, y, width, height, className = "") {
+    const cell = width / values.length;
+    return drawn("g", { class: `strip ${className}` }, ...values.map((value, index) => drawn("rect",
+      { x: (x + index * cell).toFixed(2), y, width: (cell + 0.3).toFixed(2), height, fill: colourOf(value, { low: -limit, high: limit }, colours) })));
+  }
+  const strips = (values, limit, x, width, className) => values.map((line, index) =>
+    strip(line, limit, x, layout.top + index * layout.row + 2, width, layout.row - 4, className(index)));
+  const heading = (words, note, x, role = "") => [
+    write(words, x, 16, { class: `heading ${role}` }), write(note, x, 32, { class: "small" })];
+
+  const draw = {
+    tokens({ tokens, ids, notes }) {
+      const { left, width } = layout;
+      const column = Math.min(110, width * 0.34);
+      return [...heading("number", "in the vocabulary", left + 24, ""), ...tokens.flatMap((_, index) => [
+        write("→", left + 4, middle(index) + 4, { class: "arrow" }),
+        write(ids[index].toLocaleString("en"), left + 24, middle(index) + 4, { class: "plain" }),
+        write(notes[index], left + 24 + column, middle(index) + 4, { class: "small" })])];
+    },
+    vectors({ vectors, limits, width: all, settings }) {
+      const { left, width } = layout;
+      const shown = vectors[0].length;
+      return [...heading(settings.layer ? `vectors that enter layer ${settings.layer}` : "vectors of the tokens", `first ${shown} of ${all} numbers`, left),
+        ...strips(vectors, limits.vectors, left, Math.min(width, 26 * shown), () => "")];
+    },
+    projections({ queries, keys, values, limits }, token) {
+      const { left, width } = layout;
+      const gap = 12;
+      const wide = Math.min((width - 2 * gap) / 3, 320);
+      const place = (index) => left + index * (wide + gap);
+      const short = wide < 120;
+      return [
+        ...heading("query", short ? "looks for" : "what it looks for", place(0), "query"),
+        ...heading("key", short ? "found by" : "what it can be found by", place(1), "key"),
+        ...heading("value", short ? "passes on" : "what it passes on", place(2), "value"),
+        ...strips(queries, limits.queries, place(0), wide, (index) => (index === token ? "" : "faint")),
+        ...strips(keys, limits.keys, place(1), wide, () => ""),
+        ...strips(values, limits.values, place(2), wide, () => ""),
+        drawn("rect", { class: "box query", x: place(0), y: layout.top + token * layout.row + 1, width: wide, height: layout.row - 2 })];
+    },
+    weights({ tokens, keys, limits, scores, weights }, token) {
+      const { left, width } = layout;
+      const wide = Math.min(width * 0.3, 260);
+      const score = left + wide + 54;
+      const bar = score + 20;
+      const room = Math.max(40, Math.min(left + width - bar - 38, 420));
+      const sum = layout.top + tokens.length * layout.row;
+      return [...heading("key", "of each token", left, "key"), ...heading("score", "q · k / √d", score - 36), ...heading("weight", "after softmax", bar, "weight"),
+        ...strips(keys, limits.keys, left, wide, () => ""),
+        ...tokens.flatMap((_, index) => {
+          const weight = weights[token][index];
+          return [write(fixed(scores[token][index], 1), score, middle(index) + 4, { class: "plain", "text-anchor": "end" }),
+            drawn("rect", { class: "track", x: bar, y: middle(index) - 5, width: room, height: 10, rx: 2 }),
+            drawn("rect", { class: "bar", x: bar, y: middle(index) - 5, width: (room * weight).toFixed(1), height: 10, rx: 2 }),
+            write(fixed(weight, 2), bar + room + 5, middle(index) + 4, { class: "plain" })];
+        }),
+        drawn("line", { class: "rule", x1: bar, x2: bar + room + 34, y1: sum + 1, y2: sum + 1 }),
+        write("sum", bar + room - 2, sum + 15, { class: "small", "text-anchor": "end" }),
+        write("1.00", bar + room + 5, sum + 15, { class: "plain" })];
+    },
+    mixture({ tokens, values, weights, mixtures, limits, settings }, token) {
+      const { left, width } = layout;
+      const start = left + 58;
+      const gap = 14;
+      const wide = Math.min((width - 58 - gap) / 2, 400);
+      const second = start + wide + gap;
+      const sum = layout.top + tokens.length * layout.row;
+      const share = weights[token];
+      return [...heading("weight", "", left, "weight"), ...heading("× value", "of each token", start, "value"), ...heading(wide < 90 ? "= part" : "= its part", wide < 90 ? "of it" : "of the mixture", second),
+        ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain" })),
+        ...strips(values, limits.values, start, wide, () => ""),
+        ...strips(values.map((line, index) => line.map((value) => value * share[index])), limits.parts[token], second, wide, () => ""),
+        drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
+        write(`sum: what head ${settings.layer}.${settings.head} passes on`, second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
+        strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row),
+        drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row })];
+    },
+    answer({ names: layers, answers, label }) {
+      const left = 102;
+      const tight = layout.available < 340; // no room to name what leads
+      const room = Math.max(40, Math.min(layout.available - left - (tight ? 50 : 134), 560));
+      const row = clamp(18, Math.floor((layout.height - layout.top - 8) / layers.length), 40);
+      const bottom = layout.top + row * layers.length;
+      return [write(`probability of “${cut(label, 14)}”`, tight ? 2 : left, 16, { class: "heading" }),
+        ...[0, 50, 100].map((tick) => write(`${tick} %`, left + (room * tick) / 100, 34, { class: "small", "text-anchor": tick === 0 ? "start" : tick === 100 ? "end" : "middle" })),
+        ...answers.flatMap(({ share, text: told, label: leads }, index) => {
+          const y = layout.top + (index + 0.5) * row;
+          const last = index === answers.length - 1;
+          return [write(layers[index], left - 8, y + 4, { class: last ? "name" : "plain", "text-anchor": "end" }),
+            drawn("rect", { class: "track", x: left, y: y - 7, width: room, height: 14, rx: 2 }),
+            drawn("rect", { class: last ? "answer final" : "answer", x: left, y: y - 7, width: (room * share).toFixed(1), height: 14, rx: 2 }),
+            write(tight ? told : `${told} → ${cut(leads, 10)}`, left + room + 8, y + 4, { class: last ? "name" : "plain" })];
+        }),
+        drawn("line", { class: "half", x1: left + room / 2, x2: left + room / 2, y1: layout.top, y2: bottom })];
+    },
+  };
+
+  function drawPicture() {
+    const report = model.get("report");
+    const width = picture.clientWidth;
+    if (!width) return; // not on the page yet
+    if (width !== layout.available || report.tokens.join(" ") !== layout.tokens) layOut(width);
+    const { step, token } = now();
+    const [name] = steps[step];
+    const fresh = drawn("g", { class: "stage" }, ...draw[name](report, token));
+    stage.replaceWith(fresh);
+    stage = fresh;
+    rows.forEach(({ group }, index) => {
+      group.setAttribute("aria-selected", String(index === token));
+      group.setAttribute("tabindex", index === token ? 0 : -1);
+    });
+    names.classList.toggle("away", name === "answer");
+    names.classList.toggle("looks", ["projections", "weights", "mixture"].includes(name));
+    svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
+    say(words, report.words[name][token]);
+    stops.forEach((stop, index) => {
+      if (index === step) stop.setAttribute("aria-current", "step");
+      else stop.removeAttribute("aria-current");
+      stop.classList.toggle("done", index < step);
+    });
+    turnOff(back, step === 0 && "This is the first step.");
+    turnOff(next, step === steps.length - 1 && "This is the last step.");
+    const { layer: l, head: h } = report.settings;
+    root.dataset.shown = [name, l, h, token, report.tokens.length].join(" "); // what is drawn now
+  }
+
+  function drawControls() {
+    const settings = model.get("settings");
+    text.show(settings.text);
+    layer.draw(all(size.layers).map((l) => [String(l), `${l}`, all(size.heads).some((h) => !gone(l, h))]), String(settings.layer));
+    head.draw(all(size.heads).map((h) => [String(h), `${h}`, !gone(settings.layer, h)]), String(settings.head));
+    drawPicture();
+  }
+
+  root.append(
+    make("div", { className: "top" }, make("label", { className: "typed" }, make("span", { textContent: "Your sentence" }), text.box),
+      make("label", {}, "layer ", layer.box), make("label", {}, "head ", head.box)),
+    stepper, words, picture,
+    make("div", { className: "last" }, make("span", { className: "note", textContent: "Click a token, or use ↑ and ↓, to choose the one that looks; ← and → change the step." }),
+      make("div", { className: "ends" }, reset, keep)),
+    complaint);
+  onResize(picture, drawPicture);
+  on("settings", drawControls);
+  on("report", drawControls);
+  return end;
+}
+
+export default { render };

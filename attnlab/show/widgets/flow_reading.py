@@ -1,0 +1,144 @@
+"""What happens to one text on its way through a classifier, read off a single forward pass.
+
+In comments L is layers, H heads, T tokens, D head width, E the model's width, C labels.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnlab import heads
+from attnlab.classification.classifier import Classifier
+from attnlab.classification.encoding import shown
+from attnlab.errors import ModelError
+from attnlab.evaluation.layers import classification_head, embedded
+from attnlab.inference import evaluating
+from attnlab.show import plots
+
+PARTS = ("query", "key", "value")
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """A text on its way through a classifier whose heads are as they were trained.
+
+    Attributes
+    ----------
+    text, tokens : the text, and its T tokens as people read them
+    ids : their T numbers in the vocabulary, which has ``vocabulary`` of them
+    hidden : Tensor, shape (L + 1, T, E): the embedding, and what each layer makes of it
+    query, key, value : Tensor, shape (L, H, T, D); zeros for heads removed for good
+    answers : Tensor, shape (L + 1, C), probabilities: the model's own classification head applied
+        to the first token before the first layer and after each. It was trained for the last one
+        only, so that all the others are approximations.
+    label_names : of the C labels
+    removed : list of [layer, head], those removed for good
+    """
+
+    text: str
+    tokens: list[str]
+    ids: list[int]
+    vocabulary: int
+    hidden: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    answers: Tensor
+    label_names: list[str]
+    removed: list[list[int]]
+
+
+def read_flow(clf: Classifier, text: str) -> Flow:
+    """Run a classifier on a text, and keep what each layer was given and what its heads made of it.
+
+    Settings of an `applied` block around the call do not hold.
+
+    Raises
+    ------
+    DataError : an empty text
+    ModelError : a model with a prefix, a decoder, or one that normalises before attention
+    """
+    model = heads.model_of(clf)
+    _refuse(clf, model)
+    encoded = clf.encode([text])
+    inputs = {name: tensor.to(clf.device) for name, tensor in encoded.batch([0]).items()}
+    without_mask = {name: part for name, part in inputs.items() if name != "attention_mask"}
+    with torch.inference_mode(), _noted(model) as noted:
+        heads.run(clf, inputs, clf.settings())
+        with evaluating(model):
+            states = [embedded(model.base_model, without_mask), *noted["hidden"]]
+            read_out = classification_head(model)
+            answers = torch.cat([read_out(state[:, :1]).float().softmax(-1) for state in states])
+    query, key, value = (_by_head(clf, noted[part]) for part in PARTS)
+    ids = encoded.ids(0)
+    return Flow(
+        text,
+        plots.readable(shown(clf.tokenizer, text, ids, clf.max_length)),
+        [int(number) for number in ids],
+        len(clf.tokenizer),
+        torch.cat(states).float().cpu(),
+        query,
+        key,
+        value,
+        answers.cpu(),
+        list(clf.label_names),
+        [list(place) for place in heads.removed(model)],
+    )
+
+
+def _refuse(clf: Classifier, model: Any) -> None:
+    """Raise ModelError for a model whose layers cannot be followed like those of BERT."""
+    heads.refuse_prefix(clf, "Following a sentence through the layers")
+    heads.refuse_decoder(clf, "Following a sentence through the layers")
+    if any(block.pre_norm for block in heads.feed_forwards(model)):
+        raise ModelError(
+            f"The layers of a {model.config.model_type!r} model normalise before attention, not "
+            "after it. What is followed here is BERT and its family."
+        )
+
+
+@contextlib.contextmanager
+def _noted(model: Any) -> Iterator[dict[str, list[Tensor]]]:
+    """Note what projections and layers return, layer by layer, in this thread only.
+
+    Layers that share their modules (ALBERT's) come in their order, too.
+    """
+    mine = threading.get_ident()
+    noted: dict[str, list[Tensor]] = {name: [] for name in (*PARTS, "hidden")}
+    places = [("hidden", block.norm) for block in heads.feed_forwards(model)]
+    for site in heads.sites(model):
+        names = (site.query, site.key, site.value)
+        places += [
+            (part, getattr(site.module, name)) for part, name in zip(PARTS, names, strict=True)
+        ]
+
+    def noting(name: str) -> Any:
+        def hook(_module: Any, _given: Any, output: Tensor) -> None:
+            if threading.get_ident() == mine:
+                noted[name].append(output)
+
+        return hook
+
+    modules = {id(module): (name, module) for name, module in places}
+    hooks = [module.register_forward_hook(noting(name)) for name, module in modules.values()]
+    try:
+        yield noted
+    finally:
+        for one in hooks:
+            one.remove()
+
+
+def _by_head(clf: Classifier, layers: list[Tensor]) -> Tensor:
+    """Queries, keys or values (1, T, h D) of each layer as (L, H, T, D)."""
+    width = heads.sites(heads.model_of(clf))[0].head_width
+    made = []
+    for layer, output in enumerate(layers):
+        whole = output.new_zeros(clf.heads, output.shape[1], width)
+        whole[heads.active_heads(clf, layer)] = output[0].unflatten(-1, (-1, width)).transpose(0, 1)
+        made.append(whole)
+    return torch.stack(made).float().cpu()

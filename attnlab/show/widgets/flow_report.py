@@ -1,0 +1,270 @@
+"""What the flow desk shows of a sentence in a model, as plain numbers, lists and texts."""
+
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnlab.attention import softmax
+from attnlab.errors import AttnlabError, SettingsError, suggest
+from attnlab.show.widgets.flow_reading import Flow
+from attnlab.show.wording import counted, spoken, strict_percent
+
+STEPS = {  # in their order, and how their buttons are called
+    "tokens": "Tokens",
+    "vectors": "Vectors",
+    "projections": "Query, key, value",
+    "weights": "Weights",
+    "mixture": "Mixture",
+    "answer": "Answer so far",
+}
+MOST_TOKENS = 24  # beyond this the rows no longer fit a screen
+SHOWN = 32  # numbers of a token's vector that are drawn
+_NAMED = 3  # tokens that are looked at most
+
+Settings = dict[str, Any]
+
+
+# ── what is drawn ──────────────────────────────────────────────────────────────────────────────
+
+
+def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
+    """Say all that the desk shows of a sentence, in every step and for every token.
+
+    Parameters
+    ----------
+    flow : of `read_flow`
+    settings : ``text``; ``layer`` and ``head`` that are looked into; ``token``, index of the one
+        that looks; ``step``, one of `STEPS`
+
+    Returns
+    -------
+    report : dict of plain numbers, lists and texts. With T tokens, L layers and heads of width D
+
+        - ``settings``; ``tokens``, ``ids`` and ``notes``, what there is to say of each token
+        - ``vectors`` (T, `SHOWN`), the first of ``width`` numbers with which each token enters the
+          layer; ``queries``, ``keys``, ``values`` (T, D)
+        - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
+        - ``mixtures`` (T, D): the sum of weights times values
+        - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
+          likewise for weights times values and their sum, for each token that looks
+        - ``names`` of layers, "before layer 0" and so on, and ``answers`` (L + 1): in each the
+          ``share`` of the final answer, its ``text``, and the ``label`` that leads
+        - ``label``: the final answer; ``removed``: heads that are not there
+        - ``words``: for each step a text for each token that looks; ``alt``: the picture in words
+
+    Raises
+    ------
+    SettingsError : a layer, head, token or step that is not there
+    AttnlabError : more than `MOST_TOKENS` tokens
+    """
+    check(flow, settings)
+    layer, head = int(settings["layer"]), int(settings["head"])
+    query, key, value = (part[layer, head] for part in (flow.query, flow.key, flow.value))  # (T, D)
+    scores = query @ key.T / query.shape[-1] ** 0.5  # (T, T)
+    weights = softmax(scores)
+    mixtures = weights @ value  # (T, D)
+    entering = flow.hidden[layer]
+    strips = {
+        "vectors": entering[:, :SHOWN],
+        "queries": query,
+        "keys": key,
+        "values": value,
+        "mixtures": mixtures,
+    }
+    report: dict[str, Any] = {
+        "settings": dict(settings)
+        | {"layer": layer, "head": head, "token": int(settings["token"])},
+        "tokens": flow.tokens,
+        "ids": flow.ids,
+        "notes": _notes(flow.tokens),
+        "width": entering.shape[-1],
+        **{name: _rounded(values) for name, values in strips.items()},
+        "limits": {name: _limit(values) for name, values in strips.items()}
+        | {"parts": [_limit(_parts(row, value)) for row in weights]},
+        "scores": _rounded(scores),
+        "weights": _rounded(weights, 4),
+        "names": [
+            "before layer 0",
+            *(f"after layer {number}" for number in range(len(flow.query))),
+        ],
+        "label": flow.label_names[int(flow.answers[-1].argmax())],
+        "answers": _answers(flow),
+        "removed": flow.removed,
+    }
+    report["words"] = _words(flow, report)
+    return report | {"alt": _alternative(report)}
+
+
+def _rounded(values: Tensor, digits: int = 3) -> list[list[float]]:
+    return [[round(value, digits) for value in row] for row in values.tolist()]
+
+
+def _limit(values: Tensor) -> float:
+    """The value with the full colour: few numbers are larger, which would make all others pale."""
+    return round(float(values.abs().flatten().quantile(0.98)), 3) or 1.0
+
+
+def _parts(weights: Tensor, value: Tensor) -> Tensor:
+    """What each token gives to the mixture of the one that looks, and the mixture (T + 1, D)."""
+    parts = weights[:, None] * value
+    return torch.cat([parts, parts.sum(0, keepdim=True)])
+
+
+def _answers(flow: Flow) -> list[dict[str, Any]]:
+    """Before the first layer and after each: how sure of the final answer, and what leads."""
+    final = int(flow.answers[-1].argmax())
+    return [
+        {
+            "share": round(float(row[final]), 4),
+            "text": strict_percent(float(row[final]), 0),
+            "label": flow.label_names[int(row.argmax())],
+        }
+        for row in flow.answers
+    ]
+
+
+# ── what is said ───────────────────────────────────────────────────────────────────────────────
+
+
+def _notes(tokens: list[str]) -> list[str]:
+    """What there is to say of each token."""
+    marks = {"[CLS]": "marks the beginning", "[SEP]": "marks the end", "[UNK]": "is not known"}
+    return [
+        "continues a word" if token.startswith("##") else marks.get(token, "") for token in tokens
+    ]
+
+
+def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
+    """For each step what is to be noticed, for each token that looks."""
+    settings, width, tokens = report["settings"], report["width"], report["tokens"]
+    layer, head = settings["layer"], settings["head"]
+    depth, heads, count, size = flow.query.shape
+    where = f"head {head} of layer {layer}"
+    pieces = (
+        " A piece that begins with ## continues a word."
+        if any(token.startswith("##") for token in tokens)
+        else ""
+    )
+    cut = (
+        f"The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
+        f"marks, {tokens[0]} and {tokens[-1]}.{pieces} Each has a number in a vocabulary of "
+        f"{flow.vocabulary:,}."
+    )
+    enter = (
+        f"Each token becomes a vector of {width} numbers, learned in training. It says which token "
+        "this is, and where in the text it stands."
+        if layer == 0
+        else f"These vectors of {width} numbers enter layer {layer}. Each began as its token "
+        "alone; the layers before have added what they took from the other tokens."
+    )
+    shown = min(SHOWN, width)
+    return {
+        "tokens": [cut] * count,
+        "vectors": [f"{enter} The first {shown} are drawn: red above 0, blue below."] * count,
+        "projections": [
+            f"{where.capitalize()} multiplies each vector by three learned matrices. The query "
+            "says what a token looks for, the key what it can be found by, the value what it "
+            f"passes on. Each has {size} numbers."
+        ]
+        * count,
+        "weights": [_weights_in_words(report, token, size) for token in range(count)],
+        "mixture": [
+            f"Each value times its weight, all added up: that is what {where} passes to "
+            f"“{token}”. The layer's {counted(heads, 'head')} do this side by side; one more "
+            "matrix turns their mixtures into what is added to the token's vector. A feed-forward "
+            f"network ends the layer, and there are {depth} layers."
+            for token in tokens
+        ],
+        "answer": [_answer_in_words(report)] * count,
+    }
+
+
+def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
+    """Where one token looks most, and how the weights come about."""
+    tokens, weights = report["tokens"], report["weights"][token]
+    best = sorted(range(len(tokens)), key=weights.__getitem__, reverse=True)[:_NAMED]
+    seen = [other for other in best if weights[other] >= 0.005]
+    most = ", ".join(f"“{tokens[other]}” {weights[other]:.2f}" for other in seen)
+    return (
+        f"“{tokens[token]}” compares its query with every key. Their dot product, divided by "
+        f"√{size}, is the score; softmax turns the scores into weights that sum to 1. Most weight: "
+        f"{most}."
+    )
+
+
+def _answer_in_words(report: dict[str, Any]) -> str:
+    """What the read-out says after each layer, and from which one on it is the final answer."""
+    answers, label, names = report["answers"], report["label"], report["names"]
+    since = len(answers) - 1
+    while since and answers[since - 1]["label"] == label:
+        since -= 1
+    turn = f"leads for good only {names[since]}" if since else "leads throughout"
+    final = spoken(report["answers"][-1]["text"])
+    return (
+        f"The answer, “{label}” ({final}), is read off {report['tokens'][0]} after the last layer. "
+        "Here the same read-out is tried earlier, too. It was trained for the last layer only, so "
+        f"its early answers are an approximation. “{label}” {turn}."
+    )
+
+
+def _alternative(report: dict[str, Any]) -> str:
+    """The whole flow in words."""
+    settings, tokens = report["settings"], report["tokens"]
+    token = settings["token"]
+    shares = ", ".join(
+        f"{name} {answer['text']}"
+        for name, answer in zip(report["names"], report["answers"], strict=True)
+    )
+    return (
+        f"A sentence of {counted(len(tokens), 'token')} on its way through layer "
+        f"{settings['layer']}, head {settings['head']}: vectors, query, keys, values, "
+        "weights, weighted values. "
+        f"{report['words']['weights'][token]} Probability of “{report['label']}”: {shares}."
+    )
+
+
+# ── what is refused ────────────────────────────────────────────────────────────────────────────
+
+
+def check(flow: Flow, settings: Settings) -> None:
+    """Raise an AttnlabError unless there are this layer, head, token and step to show."""
+    depth, heads, count, _ = flow.query.shape
+    if count > MOST_TOKENS:
+        raise AttnlabError(
+            f"This text has {count} tokens; the flow desk draws {MOST_TOKENS} at most, so that "
+            "each can be read. Take a shorter sentence."
+        )
+    for name, size in (("layer", depth), ("head", heads), ("token", count)):
+        given = settings[name]
+        whole = isinstance(given, Integral) and not isinstance(given, bool)
+        if not whole or not 0 <= int(given) < size:
+            raise SettingsError(f"{name} is {given!r}; it is a whole number from 0 to {size - 1}.")
+    if settings["step"] not in STEPS:
+        raise SettingsError(
+            f"There is no step {settings['step']!r}. {suggest(settings['step'], STEPS)}"
+        )
+    if [settings["layer"], settings["head"]] in flow.removed:
+        raise SettingsError(
+            f"Head {settings['head']} of layer {settings['layer']} was removed from this model. "
+            "Choose another one."
+        )
+
+
+def telling_token(flow: Flow, layer: int, head: int) -> int:
+    """The token that gives most of its weight to another word; the first where there is none."""
+    count = len(flow.tokens)
+    weights = softmax(
+        flow.query[layer, head] @ flow.key[layer, head].T / flow.query.shape[-1] ** 0.5
+    )
+    weights[[0, -1]] = 0
+    weights[:, [0, -1]] = 0
+    weights.fill_diagonal_(0)
+    return int(weights.argmax()) // count
+
+
+def first_head(flow: Flow, layer: int) -> int:
+    """The first head of a layer that was not removed; 0 if all were, or there is no such layer."""
+    gone = {head for place, head in flow.removed if place == layer}
+    return next((head for head in range(flow.query.shape[1]) if head not in gone), 0)

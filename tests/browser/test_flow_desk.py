@@ -1,0 +1,122 @@
+"""The flow desk in a real JupyterLab: steps by button and key, tokens, heads, your own sentence."""
+
+import json
+
+import pytest
+from jupyter_page import (
+    ASKED_FOR,
+    SHOTS,
+    choose_theme,
+    drawn_anew,
+    everyone_can_read,
+    opened_on_cells,
+)
+
+MADE = """import attnlab as al
+clf = al.load_classifier("movie-sentiment")"""
+DESK = """desk = al.FlowDesk(clf, "The plot is thin, the acting a joy.", layer=3, head=9, token=0)
+desk"""
+ROOT = ".jp-OutputArea .attnlab-flow"
+STEPS = ["tokens", "vectors", "projections", "weights", "mixture", "answer"]
+
+
+@pytest.fixture(scope="module")
+def notebook(browser, lab):
+    with opened_on_cells(browser, lab, [MADE, DESK, ""]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def desk(notebook):
+    with drawn_anew(notebook, f"{ROOT}[data-shown^='tokens 3 9 0 ']"):
+        yield notebook.page.locator(ROOT).first
+
+
+def shown(notebook, stamp):
+    notebook.page.wait_for_selector(f"{ROOT}[data-shown^='{stamp} ']")
+
+
+def of_python(notebook, expression):
+    return json.loads(notebook.run_cell(2, f"import json; print(json.dumps({expression}))"))
+
+
+def test_next_and_back_lead_through_all_steps_and_stop_at_the_ends(notebook, desk):
+    back, following = (desk.locator(f"[data-action={name}]") for name in ("back", "next"))
+    assert back.is_disabled()
+    heard = []
+    for step in STEPS:
+        shown(notebook, f"{step} 3 9 0")
+        heard.append(desk.locator(".remark").text_content())
+        if step != STEPS[-1]:
+            following.click()
+    assert following.is_disabled()
+    assert len(set(heard)) == len(STEPS)
+    assert heard == of_python(notebook, "[words[0] for words in desk.report['words'].values()]")
+    back.click()
+    shown(notebook, "mixture 3 9 0")
+    assert not desk.locator("[data-action=undo]").is_enabled(), "looking is no change"
+
+
+def test_the_arrow_keys_change_the_step_and_the_token_that_looks(notebook, desk):
+    page = notebook.page
+    desk.locator("[data-action=step-tokens]").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    shown(notebook, "weights 3 9 0")
+    assert page.evaluate("() => document.activeElement.dataset.action") == "step-weights"
+    desk.locator("[role=option][tabindex='0']").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    shown(notebook, "weights 3 9 2")
+    page.keyboard.press("ArrowRight")
+    shown(notebook, "mixture 3 9 2")
+    page.keyboard.press("End")
+    last = len(of_python(notebook, "desk.report['tokens']")) - 1
+    shown(notebook, f"mixture 3 9 {last}")  # a key and a cell reach the kernel by two ways
+    assert of_python(notebook, "desk.report['settings']['token']") == last
+
+
+def test_a_click_on_a_token_shows_its_weights(notebook, desk):
+    desk.locator("[data-action=step-weights]").click()
+    desk.locator("[role=option]").nth(4).click()
+    shown(notebook, "weights 3 9 4")
+    report = of_python(notebook, "desk.report")
+    bars = desk.locator(".stage .bar").evaluate_all(
+        "all => all.map(one => one.width.baseVal.value)"
+    )
+    track = desk.locator(".stage .track").first.evaluate("one => one.width.baseVal.value")
+    assert [bar / track for bar in bars] == pytest.approx(report["weights"][4], abs=2e-3)
+
+
+def test_another_head_and_another_sentence(notebook, desk):
+    page = notebook.page
+    desk.locator("[data-action=step-answer]").click()
+    desk.get_by_label("Layer", exact=True).select_option("5")
+    desk.get_by_label("Head", exact=True).select_option("2")
+    shown(notebook, "answer 5 2 0")
+    desk.get_by_label("Your sentence").fill("A </script><b> joy.")
+    script = f"{ROOT} [role=option][aria-label=script]"
+    page.wait_for_selector(script, state="attached")  # in this step no token is drawn
+    wanted = of_python(notebook, "[one['text'] for one in desk.report['answers']]")
+    told = desk.locator(".stage").text_content()
+    assert all(share in told for share in wanted)
+    desk.get_by_label("Your sentence").fill("word " * 40)
+    page.locator(".attnlab-flow .complaint", has_text="24 at most").wait_for()
+    desk.locator("[data-action=reset]").click()
+    shown(notebook, "tokens 3 9 0")
+    page.wait_for_function("() => !document.querySelector('.attnlab-flow .complaint').textContent")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_everyone_can_read_and_work_it_in_both_themes(notebook, desk, step):
+    desk.locator(f"[data-action=step-{step}]").click()
+    shown(notebook, f"{step} 3 9 0")
+    everyone_can_read(notebook.page, desk, f"flow-{step}", height=600, width=1000)
+    choose_theme(notebook.page, "JupyterLab Light")
+
+
+def test_a_picture_with_words_stays_where_no_kernel_runs(notebook, desk):
+    notebook.run_cell(2, "desk.picture()")
+    picture = notebook.show(f"img[alt*='on its way through layer 3']{ASKED_FOR}")
+    if SHOTS.is_dir():
+        picture.screenshot(path=SHOTS / "flow-picture.png")

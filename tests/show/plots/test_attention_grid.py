@@ -1,0 +1,44 @@
+"""All heads of a model as small maps: what is drawn where, and what the words say of it."""
+
+import numpy as np
+import torch
+
+from attnlab.heads.maps import AttentionMaps
+from attnlab.heads.settings import HeadSettings
+from attnlab.show import plots
+
+
+def maps(layers=2, heads=3, count=5):
+    """Heads that look at all tokens alike, but for a column in L0 H2 and a diagonal in L1 H1."""
+    weights = torch.full((layers, heads, count, count), 1 / count)
+    weights[0, 2] = torch.nn.functional.one_hot(torch.full((count,), 3), count)
+    weights[1, 1] = torch.eye(count).roll(1, -1)
+    return AttentionMaps(
+        [f"t{index}" for index in range(count)],
+        weights,
+        weights,
+        torch.zeros(count, dtype=torch.bool),
+        HeadSettings(layers, heads),
+    )
+
+
+def test_every_head_is_where_its_layer_and_number_say():
+    given = maps()
+    picture = plots.attention_grid(given)
+    axes = picture.figure.axes[0]
+    (image,) = axes.images
+    drawn = image.get_array()
+    count = len(given.tokens)
+    for row, layer in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
+        for column, head in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+            top, left = (round(place - (count - 1) / 2) for place in (row, column))
+            shown = np.asarray(drawn[top : top + count, left : left + count])
+            expected = given.weights[int(layer.get_text()), int(head.get_text())]
+            np.testing.assert_allclose(shown, expected)
+
+
+def test_the_words_name_the_clearest_column_and_diagonal():
+    alt = plots.attention_grid(maps()).alt
+    assert "Clearest column: layer 0, head 2, in which tokens give 1.00" in alt
+    assert "'t3' on average" in alt
+    assert "Clearest diagonal: layer 1, head 1, in which a token gives 1.00 to the next" in alt

@@ -1,0 +1,253 @@
+"""The flow desk without a browser: what is read off the model, what is drawn, what is refused."""
+
+import dataclasses
+import json
+import threading
+
+import pytest
+import torch
+from tiny_classifiers import LITTLE, tiny_classifier, words_to_ids
+from tiny_decoders import tiny_decoding_classifier
+
+import attnlab as al
+from attnlab import heads
+from attnlab.classification.classifier import Classifier
+from attnlab.errors import AttnlabError, ModelError, SettingsError
+from attnlab.show.widgets.flow_reading import read_flow
+from attnlab.show.widgets.flow_report import MOST_TOKENS, STEPS, flow_report, telling_token
+
+FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
+TEXT = LITTLE[1]
+
+
+@pytest.fixture(scope="module")
+def clf():
+    return tiny_classifier("bert")
+
+
+@pytest.fixture
+def desk(clf):
+    made = al.FlowDesk(clf, TEXT)
+    yield made
+    made.close()
+
+
+def report(clf, text=TEXT, **settings):
+    chosen = {"text": text, "layer": 0, "head": 0, "token": 0, "step": "tokens"} | settings
+    return flow_report(read_flow(clf, text), chosen)
+
+
+# ── the numbers ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_queries_and_keys_give_the_weights_that_the_model_used(family):
+    clf = tiny_classifier(family)
+    used = clf.attend(TEXT).weights
+    for layer in range(clf.layers):
+        for head in range(clf.heads):
+            shown = torch.tensor(report(clf, layer=layer, head=head)["weights"])
+            torch.testing.assert_close(shown, used[layer, head], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_answer_after_the_last_layer_is_the_models_own(family):
+    clf = tiny_classifier(family)
+    flow = read_flow(clf, TEXT)
+    own = torch.tensor(clf.predict([TEXT]).probabilities[0])
+    torch.testing.assert_close(flow.answers[-1], own, rtol=0, atol=1e-5)
+    assert flow.answers.shape == (clf.layers + 1, 3)
+    assert flow.hidden.shape[0] == clf.layers + 1
+
+
+def test_hidden_states_are_those_of_transformers(clf):
+    batch = clf.encode([TEXT]).batch([0])
+    with torch.no_grad():
+        own = clf.model.eval()(**batch, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(read_flow(clf, TEXT).hidden, torch.cat(own), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_vectors_are_those_that_enter_the_layer(clf, layer):
+    shown = torch.tensor(report(clf, layer=layer)["vectors"])
+    hidden = read_flow(clf, TEXT).hidden[layer]
+    torch.testing.assert_close(shown, hidden[:, : shown.shape[1]], rtol=0, atol=1e-3)
+
+
+def test_mixtures_are_what_goes_into_the_output_projection(clf):
+    (site, *_), given = heads.sites(clf.model), []
+    hook = site.output.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    clf.predict([TEXT])
+    hook.remove()
+    shown = [torch.tensor(report(clf, head=head)["mixtures"]) for head in range(clf.heads)]
+    torch.testing.assert_close(torch.cat(shown, -1), given[0][0], rtol=0, atol=2e-3)
+
+
+def test_what_other_threads_ask_meanwhile_is_not_noted(clf):
+    alone, stop = read_flow(clf, TEXT), threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            clf.predict(LITTLE)
+
+    other = threading.Thread(target=ask)
+    other.start()
+    try:
+        for _ in range(5):
+            assert torch.equal(read_flow(clf, TEXT).query, alone.query)
+    finally:
+        stop.set()
+        other.join()
+
+
+def test_settings_around_the_call_do_not_hold_and_no_hook_stays(clf):
+    hooks = [len(module._forward_hooks) for module in clf.model.modules()]
+    before = read_flow(clf, TEXT)
+    silent = clf.settings()
+    silent.scale[:] = 0
+    with heads.applied(clf, silent):
+        inside = read_flow(clf, TEXT)
+    assert torch.equal(inside.answers, before.answers)
+    assert [len(module._forward_hooks) for module in clf.model.modules()] == hooks
+
+
+def test_a_removed_head_is_zeros_cannot_be_chosen_and_another_is_shown_first():
+    whole = tiny_classifier("bert")
+    clf = heads.prune(whole, [(1, 0)])
+    flow = read_flow(clf, TEXT)
+    assert flow.removed == [[1, 0]]
+    assert not flow.query[1, 0].any()
+    assert flow.query[1, 1].any()
+    desk = al.FlowDesk(clf, TEXT, layer=1)
+    assert desk.settings["head"] == 1
+    with pytest.raises(SettingsError, match="Head 0 of layer 1 was removed"):
+        desk.set(head=0)
+
+
+def test_the_token_that_looks_at_first_gives_most_to_another_word(clf):
+    desk = al.FlowDesk(clf, TEXT, layer=1, head=1)
+    weights = clf.attend(TEXT).weights[1, 1].clone()
+    weights[[0, -1]] = weights[:, [0, -1]] = 0
+    weights.fill_diagonal_(0)
+    assert desk.settings["token"] == int(weights.amax(-1).argmax())
+
+
+# ── what is drawn and said ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_token_that_looks_at_itself_does_not_look_first(clf):
+    flow = read_flow(clf, TEXT)
+    key = torch.eye(len(flow.tokens))  # scores are the queries
+    query = 9 * torch.eye(len(flow.tokens))
+    query[3, 2] = 5.0
+    alone = dataclasses.replace(flow, query=query[None, None], key=key[None, None])
+    assert telling_token(alone, 0, 0) == 3
+
+
+def test_a_report_is_plain_and_holds_every_step_for_every_token(clf):
+    shown = report(clf)
+    json.dumps(shown, allow_nan=False)
+    count = len(shown["tokens"])
+    assert list(shown["words"]) == list(STEPS)
+    assert {len(words) for words in shown["words"].values()} == {count}
+    assert {len(row) for row in shown["weights"]} == {count}
+    assert shown["notes"][0] == "marks the beginning"
+    assert shown["names"][:2] == ["before layer 0", "after layer 0"]
+
+
+def test_parts_of_the_mixture_have_their_full_colour_within_what_is_drawn(clf):
+    shown = report(clf)
+    values = torch.tensor(shown["values"])
+    for token, limit in enumerate(shown["limits"]["parts"]):
+        parts = torch.tensor(shown["weights"][token])[:, None] * values
+        largest = float(torch.cat([parts, parts.sum(0, keepdim=True)]).abs().max())
+        assert largest / 3 < limit <= largest + 1e-3
+
+
+def test_words_name_the_tokens_that_are_looked_at_most(clf):
+    shown = report(clf, layer=1, head=1)
+    for token, words in enumerate(shown["words"]["weights"]):
+        weights = shown["weights"][token]
+        best = weights.index(max(weights))
+        assert f"Most weight: “{shown['tokens'][best]}” {max(weights):.2f}" in words
+
+
+def test_words_say_from_which_layer_on_the_answer_leads(clf):
+    flow = read_flow(clf, TEXT)
+    for answers, words in (
+        ([[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.1, 0.8, 0.1]], "leads for good only after layer 0"),
+        ([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]], "leads for good only after layer 1"),
+        ([[0.1, 0.8, 0.1]] * 3, "leads throughout"),
+    ):
+        object.__setattr__(flow, "answers", torch.tensor(answers))
+        object.__setattr__(flow, "query", flow.query[:2])
+        settings = {"text": TEXT, "layer": 0, "head": 0, "token": 0, "step": "answer"}
+        told = flow_report(flow, settings)["words"]["answer"][0]
+        assert words in told
+        assert "The answer, “fair” (80\u00a0%)" in told
+        assert "an approximation" in told
+
+
+def test_the_picture_has_the_flow_in_words(desk):
+    picture = desk.picture()
+    assert "Most weight:" in picture.alt
+    assert "after layer 0" in picture.alt
+    assert "layer 2, head 0" in picture.alt
+
+
+# ── the desk ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_another_text_begins_with_its_first_token(desk):
+    desk.set(token=4, step="weights")
+    desk.set(text="dull")
+    assert desk.settings["token"] == 0
+    assert desk.settings["step"] == "weights"
+    assert len(desk.report["tokens"]) == 3
+
+
+def test_the_settings_as_code_bring_another_desk_to_the_same_place(clf, desk):
+    desk.set(token=2, step="mixture", layer=0, head=1)
+    other = al.FlowDesk(clf)
+    exec(desk.code, {"desk": other})
+    assert other.settings == desk.settings
+
+
+def test_another_head_reads_nothing_anew(desk, monkeypatch):
+    monkeypatch.setattr("attnlab.show.widgets.flow_desk.read_flow", lambda *_: 1 / 0)
+    desk.set(layer=0, head=1)
+    assert desk.report["settings"]["layer"] == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"layer": 9}, "layer is 9; it is a whole number from 0 to"),
+        ({"head": -1}, "head is -1"),
+        ({"token": 99}, "token is 99"),
+        ({"token": True}, "token is True"),
+        ({"step": "weigths"}, "weights"),
+        ({"text": "dull " * MOST_TOKENS}, f"the flow desk draws {MOST_TOKENS} at most"),
+        ({"text": ""}, "empty"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_and_nothing_moves(desk, bad, words):
+    before = desk.report
+    with pytest.raises(AttnlabError, match=words):
+        desk.set(**bad)
+    assert desk.report == before
+    desk.settings = desk.settings | bad  # as the view sends it
+    assert words in desk.error
+    assert desk.report == before
+
+
+def test_other_models_are_refused_by_name():
+    with pytest.raises(SettingsError, match="given a str"):
+        al.FlowDesk("movie-sentiment")
+    with pytest.raises(ModelError, match="Following a sentence"):
+        al.FlowDesk(Classifier(tiny_decoding_classifier("gpt2"), words_to_ids(0), ["a", "b", "c"]))
+
+
+def test_markup_in_a_token_stays_text():
+    for markup in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"):
+        assert markup not in al.FlowDesk._esm.split("Flow desk")[1]
