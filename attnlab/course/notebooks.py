@@ -26,6 +26,7 @@ _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", 
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
 MOVABLE = "*Here is something to move: run this cell.*"
 STILLS_WAIT = "ATTNLAB_STILLS_WAIT"  # a cell ends when its desks are at rest, as their pictures are
+TRAIN = "ATTNLAB_TRAIN"  # cells that train only where that is asked for do so
 
 
 def folder() -> Path:
@@ -117,11 +118,12 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
         client = nbclient.NotebookClient(
             notebook,
             timeout=seconds,
+            coalesce_streams=True,  # lines printed in parts stay lines
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": place}},
         )
         try:
-            return client.execute(env=os.environ | {STILLS_WAIT: "1"})
+            return client.execute(env=os.environ | {STILLS_WAIT: "1", TRAIN: "1"})
         except CellExecutionError as error:
             raise AttnlabError(
                 f"{where} does not run: {error.ename}: {error.evalue}\n{error.traceback}"

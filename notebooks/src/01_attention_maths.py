@@ -2,8 +2,8 @@
 # # 01 The mathematics of attention
 #
 # **How can a machine look something up when no entry matches exactly, and learn where
-# to look?** You start from a look-up table, make it soft, and derive every part of the
-# formula that runs in each head of a Transformer:
+# to look?** You follow three words through attention with small numbers, then derive
+# the formula that runs in each head of a Transformer:
 #
 # $$
 # \text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V
@@ -11,185 +11,226 @@
 #
 # Afterwards you can
 #
-# - say why the softmax is there, why the scores are divided by $\sqrt{d_k}$, and what
-#   happens to learning without it;
-# - send a gradient through attention by hand, and check it;
-# - tell soft from hard and additive from dot-product attention, and what each costs;
-# - explain why attention does not know the order of its tokens, and what repairs that.
+# - compute attention by hand, with queries, keys and values;
+# - explain the dot product, the softmax and the $\sqrt{d_k}$;
+# - send a gradient through attention;
+# - tell a model where its tokens stand, and say what attention costs.
 #
-# Time: about two hours, 50 minutes of them for six exercises. You need school calculus,
-# vectors and matrices, and a little PyTorch. Choose **Run → Run All Cells** first;
-# exercises that are not written yet only say so.
+# Time: about two hours, 50 minutes of them for six exercises. You need derivatives
+# (section 7 also partial ones and the chain rule, repeated there), vectors and matrices
+# up to the rank, mean, variance, covariance and quartiles, independent random numbers,
+# and a little PyTorch with `backward`. Choose **Run → Run All Cells** first. Once an
+# exercise is right, your own function goes to work, often in a real BERT; until then
+# ours takes its place.
 
 # %%
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AttentionInterface
 
 import attnlab as al
+from attnlab.show import drawings
 
 size = al.device.profile()
+clf = al.load_classifier("movie-sentiment")
 
 # %% [markdown]
-# ## 1. Move something first
+# ## 1. Three words and their numbers
 #
-# One **query** is compared with $T$ **keys**. Each key gets a **score**; the softmax
-# turns scores into **weights** that sum to 1. Move the sliders, with the mouse or the
-# arrow keys, and watch the weights. Then switch *divide scores by √d_k* off and on.
+# *Bank* means two things; its neighbours decide which. Let three numbers describe a
+# word: how much it has to do with water and with money, and whether its meaning is
+# open. *River* is (2, 0, 0), *bank* is (1, 1, 1). Three matrices turn each word $x$
+# into
 #
-# What makes one key take everything? When is hardly any gradient left? By the end of
-# this lesson you will have derived what you see here.
+# - a **query** $x W^Q$: what it looks for. *Bank* gets (2, 2): water or money, please;
+# - a **key** $x W^K$: what it can be found by. *River* gets (2, 0): water;
+# - a **value** $x W^V$: what it passes on.
+#
+# Then three steps. **Score** each key by its dot product with the query, divided by the
+# root of their width $d_k$, here $\sqrt 2$. A **softmax** makes weights of the scores:
+# take $e$ to the power of each, and divide by the sum of these. $e^{1.41} = 4.1$,
+# $e^{2.83} = 16.9$ and $e^0 = 1$ sum to 22.0, so the weights are .19, .77 and .05. The
+# output is the **mean of the values**, weighted. Follow what *bank* takes from *river*:
+
+# %%
+about = {  # water, money, open
+    "muddy": [1, 0, 0],
+    "river": [2, 0, 0],
+    "savings": [0, 2, 0],
+    "new": [0, 0, 0],
+    "bank": [1, 1, 1],
+}
+w_query = [[0, 0], [0, 0], [2, 2]]  # only words that are open ask for anything
+w_key = [[1, 0], [0, 1], [-1, -1]]
+w_value = [[1, 0], [0, 1], [0, 0]]
+words = ["muddy", "river", "bank"]
+vectors = [about[word] for word in words]
+drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
+
+# %% [markdown]
+# **On paper** first: (1) *Muddy* has the query (0, 0). Which weights does it get, and
+# which output? (2) Which does *bank* get in *river savings bank*?
+#
+# <details><summary>Answers</summary>
+#
+# (1) All scores are 0, so each weight is 1/3, and the output is the plain mean of the
+# values, (4/3, 1/3). (2) The exponentials are 16.9, 16.9 and 1, so the weights are .49,
+# .49 and .03, and the output is (1, 1): the word stays open.
+#
+# </details>
+
+
+# %%
+def look_up(word, sentence):
+    """Weights (T,) and output (2,) for one word of a sentence."""
+    x = torch.tensor([about[other] for other in sentence.split()]).float()
+    query = torch.tensor(about[word]) @ torch.tensor(w_query)
+    key, value = (x @ torch.tensor(w).float() for w in (w_key, w_value))
+    weights = torch.softmax(key @ query.float() / 2**0.5, dim=-1)
+    return weights, weights @ value
+
+
+asked = [("bank", "muddy river bank"), ("muddy", "muddy river bank")]
+asked += [("bank", "river savings bank"), ("bank", "new savings bank")]
+for word, sentence in asked:
+    weights, output = look_up(word, sentence)
+    print(f"{word} in {sentence}: weights {weights.numpy().round(2)},", end=" ")
+    print("now water {:.2f}, money {:.2f}".format(*output))
+
+# %% [markdown]
+# The same matrices give *bank* another meaning in another sentence. We chose them by
+# hand. A Transformer **learns** them, and its vectors are longer: $d = 384$ numbers in
+# our BERT. All $T$ words ask at once, as rows of a matrix $X$, $T \times d$:
+# $Q = X W^Q$, $K = X W^K$, $V = X W^V$. $W^Q$ and $W^K$ are $d \times d_k$, $W^V$ is
+# $d \times d_v$. Row $i$ of $Q K^\top$, $T \times T$, scores all keys for word $i$; the
+# output is $T \times d_v$. Above, $T = d = 3$ and $d_k = d_v = 2$. Why a matrix each
+# for queries and keys? With $W^Q = W^K$, $i$ would score $j$ just as $j$ scores $i$.
+# All this is **self-attention**. In **cross-attention** the keys and values come from
+# another sequence, such as the sentence to be translated.
+#
+# ## 2. Move something
+#
+# One query, $T$ keys, random numbers. Move the sliders and watch scores become weights
+# in the two panels on the left. (Entropy and *effective keys* come in section 5, the
+# right panel in section 7.) Then switch *divide scores by √d_k* off and on. What makes
+# one key take everything?
 
 # %%
 desk = al.SoftmaxDesk()
 desk
 
 # %% [markdown]
-# ## 2. From a look-up table to a soft look-up
+# <details><summary>Answer</summary>
 #
-# A Python dictionary is attention in its crudest form: a query either equals a key, and
-# you get its value, or it does not, and you get nothing. Here, the visitors of a museum
-# at some hours of the day:
+# Scores that lie far apart: a low temperature, or a large width undivided. The softmax
+# sees only differences of scores, and each unit more means $e$ times the weight.
+#
+# </details>
+#
+# ## 3. From a look-up table to a dot product
+#
+# Why score with a dot product? Begin with a dictionary of visitors at 6, 9, ... 21
+# o'clock. It knows nothing of 13 o'clock. You would still answer, by a mean in which
+# nearer hours count more. With $-\tfrac{1}{2}(q - k)^2$ as score and a softmax that is
+# **Nadaraya-Watson kernel regression** (1964); the *kernel* is the bell
+# $e^{-(q-k)^2/2}$, by which weights fall with the distance. A *temperature* $\tau$
+# divides the scores, and says how far around the query you look.
 
 # %%
 visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
-print(visitors_at[12])
-print(visitors_at.get(13, "no such key"))
-
-# %% [markdown]
-# You would answer the question for 13 o'clock all the same: it is *near* 12 and not far
-# from 15, so take a mean of their values in which the nearer key counts more. That is
-# the whole idea of attention:
-#
-# 1. **score** every key by how well it answers the query;
-# 2. turn the scores into positive **weights** that sum to 1;
-# 3. return the **mean of the values**, weighted.
-#
-# Here the score is minus the squared distance in hours, and a number called the
-# *temperature* says how far around the query you look.
-
-# %%
 keys = torch.tensor(list(visitors_at), dtype=torch.float32)
 values = torch.tensor(list(visitors_at.values()))
 
 
 def soft_lookup(hour, temperature):
-    scores = -((hour - keys) ** 2)
-    weights = torch.softmax(scores / temperature, dim=-1)
-    return weights @ values
+    scores = -((hour - keys) ** 2) / 2
+    return torch.softmax(scores / temperature, dim=-1) @ values
 
 
-print(f"13 o'clock: {soft_lookup(13.0, temperature=4.0):.1f} visitors")
+print(f"at 12: {visitors_at[12]:.1f}; at 13: {visitors_at.get(13, 'no key')}", end=", ")
+print(f"but softly, at temperature 2: {soft_lookup(13, 2):.1f}")
 
 # %%
 hours = torch.linspace(4, 23, 200)
 curves = {
     f"temperature {t:g}": [float(soft_lookup(hour, t)) for hour in hours]
-    for t in (0.1, 4, 100)
+    for t in (0.05, 2, 50)
 }
-al.plots.lines(
+
+# %%
+picture = al.plots.lines(
     hours,
     curves,
     points=(keys, values),
     xlabel="hour of the day (query)",
     ylabel="answer, visitors",
-    alt="Soft look-up over the hours: steps from value to value at temperature 0.1, a "
-    "smooth curve at 4, nearly a flat mean at 100.",
+    alt="Soft look-up over the hours: steps from value to value at temperature 0.05, a "
+    "smooth curve at 2, nearly a flat mean at 50.",
 )
+picture.figure.axes[0].set_xticks(range(6, 24, 3))
+picture
 
 # %% [markdown]
-# At a low temperature the curve is a staircase: one key takes all, a **hard** look-up.
-# At a high one all keys count the same, and the answer hardly depends on the query. In
-# between is the useful part. And unlike a dictionary, the result changes *smoothly*
-# with the query, so that a gradient can say how to ask better.
+# A low temperature gives a staircase: one key takes all. A high one tends to the plain
+# mean. In between the curve slopes, so a gradient (the slope, in each direction) says
+# which way to move the query; on a stair it is 0 and says nothing.
 #
-# In a Transformer nobody chooses keys and values by hand. Query, key and value are
-# vectors computed from the tokens by learned matrices, and the score is a dot product.
-# The three steps stay the same. With the step before (tokens become vectors) and after
-# (the result becomes an answer) they are the four-step view of this course: *encode,
-# score and normalise, aggregate, decode*.
+# For vectors, expand the square:
+#
+# $$ -\tfrac{1}{2} |q - k|^2 = q \cdot k - \tfrac{1}{2} |q|^2 - \tfrac{1}{2} |k|^2 $$
+#
+# A softmax does not change if all its scores grow by the same number. So $|q|^2$
+# cancels: it is the same for every key. If all keys have the same length, $|k|^2$
+# cancels too, and **only the dot product is left**. Attention drops it in any case, so
+# that a longer key wins more weight from every query that points its way.
+
+# %%
+q, k = torch.randn(8), torch.randn(5, 8)
+k_alike = k / k.norm(dim=-1, keepdim=True)  # five keys of length 1
+for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
+    by_distance = torch.softmax(-((q - key) ** 2).sum(-1) / 2, dim=-1)
+    by_product = torch.softmax(key @ q, dim=-1)
+    apart = (by_distance - by_product).abs().max()
+    print(f"{name}: weights differ by up to {apart:.0e}")
 
 # %% [markdown]
-# ## 3. Why a softmax?
+# ## 4. Why a softmax?
 #
-# Many functions turn scores into weights. Here is a reason for this one. Suppose you
-# may choose any weights $w_i \ge 0$ with $\sum_i w_i = 1$, and you want two things at
-# once: a high mean score, and not to bet everything on one key. Measure the second by
-# the **entropy** $H(w) = -\sum_i w_i \log w_i$, which is largest when all weights are
-# equal, and let $\tau > 0$ say how much it is worth:
+# Why exponentials? Suppose you want weights $w_i$ with a high mean score, but not to
+# bet everything on one key. Measure the second by the **entropy**
+# $H(w) = -\sum_i w_i \log w_i$, which is largest when all weights are equal, and let
+# $\tau > 0$ say how much it is worth:
 #
-# $$ \max_w \;\; \sum_i w_i s_i + \tau H(w) \qquad \text{subject to} \sum_i w_i = 1 $$
+# $$ \max_w \sum_i w_i s_i + \tau H(w) \quad\text{where } \sum_i w_i = 1 $$
 #
-# Without the bonus ($\tau = 0$) the best choice puts all weight on the largest score:
-# the arg-max. With it, move a little weight $\varepsilon$ from key $j$ to key $i$. At
-# the maximum that gains nothing, so the slope of the objective is the same number, call
-# it $\lambda$, for every key (in other words: $\lambda$ is the Lagrange multiplier of
-# the constraint). As $\frac{d}{dw}(-w \log w) = -\log w - 1$, that says
+# At the maximum, moving a little weight from one key to another gains nothing: the
+# slope is the same number $\lambda$ for every key. As $-w \log w$ has the slope
+# $-\log w - 1$,
 #
 # $$ s_i - \tau (\log w_i + 1) = \lambda
-# \quad\Longrightarrow\quad w_i = e^{s_i / \tau} \cdot e^{-1 - \lambda / \tau} . $$
+# \quad\Longrightarrow\quad w_i = e^{s_i/\tau} \cdot e^{-1-\lambda/\tau} . $$
 #
-# The second factor is the same for all keys; that the weights sum to 1 fixes it:
+# The second factor is fixed by the weights' sum of 1:
 #
-# $$ \boxed{\; w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}} \;} $$
+# $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
 #
-# That is the softmax, and $\tau$ is the **temperature** of the desk. No weight stops at
-# 0, since the slope of $-w \log w$ is infinite there; and as the objective is concave
-# (a straight part plus a concave one), there is only this one maximum. Write $Z$ for
-# the sum in the denominator: then $\tau \log w_i = s_i - \tau \log Z$, and the value of
-# the maximum is $\sum_i w_i s_i - \tau \sum_i w_i \log w_i = \tau \log Z$, the
-# *log-sum-exp*, a smooth version of $\max_j s_j$.
-#
-# Now numerically: for two keys, draw what is maximised over all possible weights.
-
-# %%
-scores = torch.tensor([1.0, 0.0])
-w = torch.linspace(0.001, 0.999, 400)
-both = torch.stack([w, 1 - w], dim=-1)  # (400, 2)
-
-
-def objective(weights, tau):
-    return weights @ scores + tau * al.attention.entropy(weights)
-
-
-curves, best = {}, []
-for tau in (0.4, 0.6, 1.0):
-    curves[f"τ = {tau}"] = objective(both, tau)
-    top = torch.softmax(scores / tau, -1)
-    best.append((float(top[0]), float(objective(top, tau))))
-    assert abs(w[objective(both, tau).argmax()] - top[0]) < 0.003
-
-# %%
-al.plots.lines(
-    w,
-    curves,
-    points=tuple(zip(*best, strict=True)),
-    xlabel="weight of the better key",
-    ylabel="mean score + τ · entropy",
-    alt="For three temperatures the objective rises and falls over the weight; the dot "
-    "of the softmax sits on each maximum.",
-)
-
-# %% [markdown]
-# The dots are the softmax: each sits on its maximum. The lower $\tau$, the further it
-# moves towards the arg-max at 1. For many keys, a random search cannot beat it either:
-
-# %%
-scores = torch.randn(8, generator=torch.Generator().manual_seed(0))
-anything = torch.distributions.Dirichlet(torch.ones(8)).sample((100_000,))
-searched = (anything @ scores + al.attention.entropy(anything)).max()
-print(f"best of 100,000 random weights: {searched:.4f}")
-print(f"softmax: {torch.logsumexp(scores, -1):.4f}  (log-sum-exp, τ = 1)")
-assert searched < torch.logsumexp(scores, -1)
+# As $\tau \to 0$ all weight goes to the largest score, the *arg-max*. (The objective is
+# concave: there is no other maximum.) Another measure of spread gives another function:
+# with $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights become exactly 0 (*sparsemax*).
+# Entropy keeps all positive, as its slope at $w = 0$ is infinite. That is why all
+# slopes can be equal.
 
 # %% [markdown]
 # ### Exercise 1: softmax
 #
 # *Difficulty 2 of 5, 10 minutes.* Write the softmax over the last axis, with a
 # temperature. It must survive scores in the thousands, where a plain exponential
-# overflows: adding the same number to all scores of a row changes none of its weights,
-# so you are free to choose a better one. Here as in every exercise, a ready-made
-# function for the whole task, such as `torch.softmax`, does not count.
+# overflows: adding the same number to all scores of a row changes none of its weights.
+# In no exercise does a ready-made function such as `torch.softmax` count.
 
 
 # %% exercise="softmax" points=2
@@ -208,39 +249,74 @@ al.checks.softmax(softmax)
 
 # %% [markdown] hints="softmax"
 # Divide by the temperature first. Then exponentials, then divide by their sum over the
-# last axis; `keepdim=True` keeps the axis, so that shapes fit.
+# last axis, with `keepdim=True`.
 #
 # ---
 # Which number can you subtract from a row so that its largest exponential is
-# $e^0 = 1$ and nothing overflows? Each row needs its own: `scores.amax(-1,
-# keepdim=True)`.
-
-# %% [markdown]
-# ## 4. How widely is a query looking?
-#
-# The entropy that served as bonus is a measuring instrument as well. It is 0 when one
-# key has all the weight, and $\log T$ when all $T$ weights are equal. Two relatives are
-# easier to read: $e^{H}$ is the **effective number of keys**, and $H / \log T$ runs
-# from 0 to 1 whatever the length of the text.
+# $e^0 = 1$? Each row needs its own: `scores.amax(-1, keepdim=True)`.
 
 # %%
-rows = torch.tensor(
-    [[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4]
+softmax_of = al.checks.yours_or_ours("softmax", softmax, al.attention.softmax)
+pair = torch.tensor([1.0, 0.0])  # the scores of two keys
+w = torch.linspace(0.001, 0.999, 400)
+both = torch.stack([w, 1 - w], dim=-1)  # all ways to weigh them, (400, 2)
+curves, best = {}, []
+for tau in (0.4, 0.6, 1.0):
+    chosen = softmax_of(pair, temperature=tau)
+    for weights in (both, chosen):
+        objective = weights @ pair + tau * al.attention.entropy(weights)
+        curves.setdefault(f"τ = {tau}", objective)
+    best.append((float(chosen[0]), float(objective)))
+
+# %%
+al.plots.lines(
+    w,
+    curves,
+    points=tuple(zip(*best, strict=True)),
+    xlabel="weight of the better key",
+    ylabel="mean score + τ · entropy",
+    alt="For three temperatures the objective rises and falls over the weight; the dot "
+    "of the softmax sits on each maximum.",
 )
-for row in rows:
-    raw = al.attention.entropy(row)
-    share = al.attention.entropy(row, normalised=True)
-    effective = al.attention.effective_keys(row)
-    print(f"{np.round(row.numpy(), 2)}  {raw:.2f} nats, ", end="")
-    print(f"{share:.0%} of log 4, {effective:.1f} keys")
 
 # %% [markdown]
-# ### Exercise 2: entropy
+# The dots, the softmax, sit on the maxima.
+
+# %% [markdown]
+# ## 5. How widely does a query look?
 #
-# *Difficulty 2 of 5, 5 minutes.* Write the entropy, in nats, of each row of weights.
-# Mind a weight of exactly 0: its logarithm is $-\infty$, yet $0 \log 0$ counts as 0,
-# the limit of $w \log w$, and the gradient must not be NaN there either. Small weights
-# count, however many they are.
+# The entropy measures that. It is 0 when one key has all the weight and $\log T$ when
+# all $T$ weights are equal. $e^{H}$ is the **effective number of keys**, and
+# $H / \log T$ runs from 0 to 1 at any length.
+
+# %%
+for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
+    weights = torch.tensor(row)
+    share = al.attention.entropy(weights, normalised=True)
+    effective = al.attention.effective_keys(weights)
+    print(f"{row}: {effective:.1f} keys, {share:.0%} of log 4")
+
+# %% [markdown]
+# Somebody writes that entropy. $0 \log 0$ is NaN, so they replace NaN by 0:
+
+
+# %%
+def faulty_entropy(weights):
+    return -(weights * weights.log()).nan_to_num().sum(dim=-1)
+
+
+w = torch.tensor([0.5, 0.5, 0.0], requires_grad=True)
+value = faulty_entropy(w)
+(slope,) = torch.autograd.grad(value, w)
+print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
+
+# %% [markdown]
+# ### Exercise 2: mend an entropy
+#
+# *Difficulty 2 of 5, 5 minutes.* The value is right (with natural logarithms its unit
+# is the *nat*), but training would break. Where does the NaN come from? Write an
+# entropy in which $0 \log 0$ counts as 0, no gradient is NaN, and small weights are
+# kept: a thousand of .001 have entropy $\log 1000$.
 
 
 # %% exercise="entropy" points=1
@@ -256,67 +332,60 @@ def entropy(weights):
 al.checks.entropy(entropy)
 
 # %% [markdown] hints="entropy"
-# It is one sum over the last axis, with a minus sign in front.
+# The slope of the logarithm at 0 is infinite. Going backward `nan_to_num` sends 0 to
+# it, and $0 \cdot \infty$ is NaN again: mending the product afterwards comes too late.
 #
 # ---
-# The product `0 * log(0)` is NaN. Keep the 0 away from the logarithm, by something
-# whose logarithm does no harm: `torch.where(weights > 0, weights, 1.0)`, or, inside the
-# logarithm alone, a clamp at a tiny number such as 1e-30. (Mending the NaN afterwards
-# gives the same value, but its gradient stays NaN. And small weights count: many of
-# them together are much.)
+# Keep the 0 away from the logarithm, by something whose logarithm does no harm:
+# `torch.where(weights > 0, weights, 1.0)`, or, inside the logarithm alone, a clamp at a
+# tiny number such as 1e-30.
+
+# %%
+entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
+text = "A slow first half, but what a warm and clever ending."
+maps = clf.attend(text)
+looks = entropy_of(maps.weights)  # (layers, heads, T)
+share = looks.mean(-1) / np.log(len(maps.tokens))
+al.plots.head_map(share, label="entropy / log T", title="How widely each head looks")
 
 # %% [markdown]
-# ## 5. Why divide by $\sqrt{d_k}$?
+# This is a real model: 6 layers of 12 heads (a head is one look-up, section 8). Low
+# entropy says that a head *points*, not that it matters.
 #
-# Query and key are vectors of width $d_k$, scored by $q \cdot k = \sum_{i=1}^{d_k} q_i
-# k_i$. How large is that, before anything is learned? Say all components are
-# independent with mean 0 and variance 1. (A real layer starts with some other constant
-# variance; how scores grow with $d_k$ is the same.) For independent numbers the mean of
-# a product is the product of the means, and with mean 0 the variance is the mean of the
-# square. So for one term
+# ## 6. Why divide by $\sqrt{d_k}$?
 #
-# $$ E[q_i k_i] = E[q_i]\,E[k_i] = 0, \qquad
-# \text{Var}(q_i k_i) = E[q_i^2 k_i^2] = E[q_i^2]\,E[k_i^2] = 1 . $$
+# How large is $q \cdot k = \sum_i q_i k_i$ before anything is learned? Let all
+# components be independent, with mean 0 and variance 1. Then for one term
 #
-# Variances of independent terms add, so $\text{Var}(q \cdot k) = d_k$, and the standard
-# deviation is $\sqrt{d_k}$. **Scores grow with the width of the vectors**, for no
-# reason that has to do with meaning. Divided by $\sqrt{d_k}$ they have variance 1 at
-# any width. Simulate it:
+# $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
+# \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
+#
+# Variances of independent terms add, so $\text{Var}(q \cdot k) = d_k$. **Scores grow
+# like $\sqrt{d_k}$**, whatever they mean. Divided by it they have variance 1 at any
+# width.
+#
+# At $d_k = 64$, undivided, two scores one standard deviation apart differ by 8, and
+# their weights by a factor of $e^8 \approx 3000$; divided, by $e$. The softmax
+# **saturates**: one key takes all, as on the desk.
 
 # %%
 widths = [2**n for n in range(10)]
 generator = torch.Generator().manual_seed(0)
-spread, largest = {"q · k": [], "√d_k": [], "q · k / √d_k": []}, []
+largest = {"not divided": [], "divided by √d_k": []}
 for d in widths:
     q = torch.randn(1000, 1, d, generator=generator)
     k = torch.randn(1000, 16, d, generator=generator)
-    plain, scaled = al.attention.dot_scores(q, k), al.attention.scaled_dot_scores(q, k)
-    for name, number in zip(spread, (plain.std(), d**0.5, scaled.std()), strict=True):
-        spread[name].append(float(number))
-    largest.append([torch.softmax(s, -1).amax(-1).mean() for s in (plain, scaled)])
+    for name, scale in zip(largest, (1, d**0.5), strict=True):
+        scores = q @ k.mT / scale
+        largest[name].append(float(softmax_of(scores).amax(-1).mean()))
+    if d in (1, 16, 256):
+        print(f"d_k = {d}: undivided scores have standard deviation", end=" ")
+        print(f"{(q @ k.mT).std():.1f}, √d_k = {d**0.5:.0f}")
 
 # %%
 al.plots.lines(
     widths,
-    spread,
-    log="xy",
-    xlabel="width d_k of query and key",
-    ylabel="standard deviation of the scores",
-    alt="The standard deviation of the dot product follows the square root of d_k; "
-    "divided by it, it stays at 1.",
-)
-
-# %% [markdown]
-# Simulated and derived lie on each other. What do large scores do? The softmax puts
-# their differences into an *exponential*. At $d_k = 64$, undivided, two scores that are
-# one standard deviation apart differ by 8, and their weights by a factor of $e^8
-# \approx 3000$; divided, by a factor of $e$. The softmax saturates: one key takes all.
-
-# %%
-plain, scaled = np.array(largest).T
-al.plots.lines(
-    widths,
-    {"not divided": plain, "divided by √d_k": scaled},
+    largest,
     log="x",
     xlabel="width d_k of query and key",
     ylabel="mean largest weight of 16 keys",
@@ -325,19 +394,27 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# ### Exercise 3: scaled scores
+# ### Exercise 3: scaled and masked scores
 #
-# *Difficulty 1 of 5, 5 minutes.* Stack queries as rows of a matrix $Q$, keys as rows of
-# $K$ and values as rows of $V$. Then row $i$ of $Q K^\top$ holds all scores of query
-# $i$. Score every key for every query, with a variance that does not depend on the
-# width. Batches and heads may come before the last two axes.
+# *Difficulty 2 of 5, 5 minutes.* Score every key for every query (the rows of $Q$ and
+# $K$), with a variance that does not depend on the width. Batches and heads may come
+# before the last two axes. Some keys must not be seen: padding that fills up short
+# texts, or, for a model that predicts words, those to come. A **mask** says which may,
+# by `True`. (It is *broadcast*: along an axis of length 1 it is repeated.) The
+# **causal** mask, which hides later tokens, is a triangle: for three tokens its rows
+# are 100, 110 and 111. What score gives a hidden key the weight $e^s = 0$? (A row with
+# *all* keys hidden would be $0 / 0$, NaN.)
 
 
 # %% exercise="scaled_dot_scores" points=1
-def scaled_dot_scores(query, key):
-    """Scores (..., T_q, T_k) of queries (..., T_q, D) and keys (..., T_k, D)."""
+def scaled_dot_scores(query, key, mask=None):
+    """Scores (..., T_q, T_k) of queries (..., T_q, D) and keys (..., T_k, D).
+
+    mask: bool, broadcastable to the scores; hidden keys (False) score -inf
+    """
     ### BEGIN SOLUTION
-    return query @ key.transpose(-2, -1) / key.shape[-1] ** 0.5
+    scores = query @ key.transpose(-2, -1) / key.shape[-1] ** 0.5
+    return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
     ### END SOLUTION
 
 
@@ -345,35 +422,101 @@ def scaled_dot_scores(query, key):
 al.checks.scaled_dot_scores(scaled_dot_scores)
 
 # %% [markdown] hints="scaled_dot_scores"
-# A matrix product gives all dot products of rows with columns at once. The keys must
-# be turned so that they are columns.
+# A matrix product gives all dot products of rows with columns: make the keys columns.
 #
 # ---
 # `.T` turns *all* axes round; with a batch only the last two should change places:
 # `key.transpose(-2, -1)`. The width is `key.shape[-1]`.
+#
+# ---
+# `scores.masked_fill(where, number)` writes a number where `where` is True. Which of
+# `mask` and `~mask` is that, and what if there is no mask?
 
 # %% [markdown]
-# ## 6. How does it learn? The gradient
+# Scores and weights are yours; only the sum over the values is missing, and it is one
+# `@`. Put them into BERT, in place of its own, and compare the *logits*, its scores of
+# the two answers. (*Plumbing* need not be read.)
+
+
+# %%
+def inside_bert(scores_of, weights_of, **inputs):  # plumbing
+    """BERT's logits, and each layer's weights, with these two functions at work."""
+    seen = []
+
+    def attention(module, query, key, value, mask, **_):  # (1, H, T, d_k)
+        seen.append(weights_of(scores_of(query, key)))
+        return (seen[-1] @ value).transpose(1, 2), seen[-1]
+
+    AttentionInterface.register("yours", attention)
+    clf.model.set_attn_implementation("yours")
+    logits = clf.model(**inputs).logits[0]
+    al.heads.attach(clf)  # its own attention again
+    return logits, torch.cat(seen).detach()
+
+
+# %%
+scores_of = al.checks.yours_or_ours("scaled_dot_scores", scaled_dot_scores)
+inputs = clf.tokenizer(text, return_tensors="pt").to(clf.device)
+expected = clf.model(**inputs).logits[0]
+logits, weights = inside_bert(scores_of, softmax_of, **inputs)
+print(f"BERT says {clf.label_names[int(logits.argmax())]}; its logits differ", end=" ")
+print(f"from the original by {(logits - expected).abs().max():.0e}")
+
+# %% [markdown]
+# *Predict first:* what happens to this trained BERT if you leave the division out?
+
+
+# %%
+def undivided(query, key):
+    return query @ key.mT
+
+
+without, sharp = inside_bert(undivided, softmax_of, **inputs)
+for name, scored in {"divided": logits, "not divided": without}.items():
+    print(f"{name:12} {clf.label_names[1]} {scored.softmax(-1)[1]:.0%}")
+keys_used = {
+    name: entropy_of(weighed.cpu()).exp().mean((1, 2))
+    for name, weighed in {"divided": weights, "not divided": sharp}.items()
+}
+
+# %%
+al.plots.lines(
+    range(clf.layers),
+    keys_used,
+    xlabel="layer",
+    ylabel=f"effective keys, of {len(maps.tokens)}",
+    alt="Effective number of keys by layer in BERT: with the division several, without "
+    "it few in every layer.",
+)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
 #
-# What happens to weight $w_i$ when score $s_j$ grows a little? Differentiate
-# $w_i = e^{s_i} / Z$ with $Z = \sum_k e^{s_k}$. The quotient rule gives, with
-# $\partial Z / \partial s_j = e^{s_j}$,
+# Its heads are 32 wide, so scores grow by $\sqrt{32} \approx 5.7$, and heads that mixed
+# many tokens now pick one or two. Could BERT have been *trained* so? That is a question
+# about gradients.
 #
-# $$ \frac{\partial w_i}{\partial s_j} = \frac{[i = j]\, e^{s_i} Z - e^{s_i}
-# e^{s_j}}{Z^2} = w_i \left( [i = j] - w_j \right), $$
+# </details>
 #
-# where $[i = j]$ is 1 if $i = j$, else 0. As a matrix that is the **Jacobian** $J =
-# \text{diag}(w) - w w^\top$: on the diagonal $w_i (1 - w_i)$, elsewhere $-w_i w_j$.
-# Raise one score, and its own weight grows at the expense of all others. Every column
-# sums to 0, since the weights go on summing to 1; every row too, since raising all
-# scores alike changes nothing. Autograd agrees:
+# ## 7. How does it learn? The gradient
+#
+# How does weight $w_i$ answer when score $s_j$ grows and the other scores stay? That is
+# the *partial* derivative. Let $Z = \sum_k e^{s_k}$, so that $w_i = e^{s_i} / Z$. If
+# $i \ne j$, only $Z$ moves: $-e^{s_i} e^{s_j} / Z^2 = -w_i w_j$. If $i = j$, the
+# numerator moves as well: $w_i - w_i^2$. Both in one line:
+#
+# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( [i = j] - w_j \right), $$
+#
+# where $[i = j]$ is 1 if $i = j$, else 0. As a matrix that is the **Jacobian**
+# $J = \text{diag}(w) - w w^\top$. Raise one score, and its weight grows at the others'
+# expense:
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
 w = torch.softmax(scores, -1)
 jacobian = torch.diag(w) - torch.outer(w, w)
-found = torch.autograd.functional.jacobian(lambda s: torch.softmax(s, -1), scores)
-assert torch.allclose(jacobian, found, atol=1e-6)
+by_torch = torch.autograd.functional.jacobian(lambda s: torch.softmax(s, -1), scores)
+assert torch.allclose(jacobian, by_torch, atol=1e-6)
 al.plots.matrix(
     jacobian,
     xlabel="score that is raised",
@@ -385,89 +528,14 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# Now look at a saturated row, $w \approx (1, 0, 0, \dots)$. On the diagonal stands $1
-# \cdot (1 - 1)$ and $0 \cdot (1 - 0)$, elsewhere $-1 \cdot 0$: **every entry is nearly
-# 0**. Whatever the loss asks for, next to nothing reaches the scores of that query, and
-# it cannot learn to look elsewhere. Take the Frobenius norm of the Jacobian (the root
-# of the sum of its squared entries) as its size, for the typical query, that is, the
-# median of many. And follow the gradient one step further: a query moves the scores
-# through the keys, so that the weights change with it by $J K$, divided by $\sqrt{d_k}$
-# if the scores are.
-
-# %%
-sizes = {"not divided": [], "divided by √d_k": []}
-quarters = {"not divided": [], "divided by √d_k": []}
-for d in widths:
-    q = torch.randn(1000, 1, d, generator=generator)
-    k = torch.randn(1000, 16, d, generator=generator)
-    for name, scale in zip(sizes, (1, d**0.5), strict=True):
-        w = torch.softmax(al.attention.dot_scores(q, k) / scale, -1)[:, 0]
-        jacobians = torch.diag_embed(w) - w[:, :, None] * w[:, None, :]
-        sizes[name].append(float(jacobians.norm(dim=(1, 2)).median()))
-        at_query = (jacobians @ k / scale).norm(dim=(1, 2))
-        quarters[name].append(at_query.quantile(torch.tensor([0.25, 0.5, 0.75])))
-
-# %%
-al.plots.lines(
-    widths,
-    sizes,
-    log="x",
-    xlabel="width d_k of query and key",
-    ylabel="median size of the Jacobian",
-    alt="Median size of the softmax Jacobian over d_k: undivided it rises a little at "
-    "first and then falls to 0; divided it stays level.",
-)
-
-# %% [markdown]
-# (The largest possible size is 1/2: two keys with half the weight each.) For narrow
-# vectors the division does no good: sharper scores even let a little more through.
-# Beyond that the softmax of the typical query passes on less and less, until next to
-# nothing is left.
-#
-# That is the softmax by itself. What arrives at the *query* is $J K$, and undivided
-# scores hand it on $\sqrt{d_k}$ times as strongly, which makes up for a part:
-
-# %%
-for place, d in enumerate(widths):
-    if d in (8, 64, 512):
-        for name, found in quarters.items():
-            low, middle, high = found[place].tolist()
-            print(f"d_k = {d:3}, {name + ':':16} median {middle:.2g},", end=" ")
-            print(f"half of the queries between {low:.2g} and {high:.2g}")
-low, middle, high = torch.stack(quarters["not divided"]).T
-divided = torch.stack(quarters["divided by √d_k"])[:, 1]
-
-# %%
-al.plots.lines(
-    widths,
-    {
-        "upper quartile, not divided": high,
-        "median, not divided": middle,
-        "lower quartile, not divided": low,
-        "median, divided by √d_k": divided,
-    },
-    log="xy",
-    xlabel="width d_k of query and key",
-    ylabel="change of weights with the query",
-    alt="Quartiles of the size of JK over d_k: undivided they fan out, the upper stays "
-    "high and the lower falls fast; the median divided by the root of d_k stays level.",
-)
-
-# %% [markdown]
-# Divided, nearly every query hears the same. Undivided, queries drift apart as vectors
-# grow wider: some hear several times as much as they would with the division, others
-# hardly anything, and in the end the typical query is among those. No single learning
-# rate suits both kinds.
-
-# %% [markdown]
 # ### Exercise 4: the gradient of the softmax
 #
-# *Difficulty 3 of 5, 10 minutes.* In training nobody builds the Jacobian. Given $g =
-# \partial L / \partial w$, what is needed is $\partial L / \partial s$. The chain rule
-# adds up all ways from $s_j$ to the loss, $\partial L / \partial s_j = \sum_i g_i \,
-# \partial w_i / \partial s_j$, which is $J^\top g$, and $J g$ as $J$ is symmetric.
-# Multiply $\text{diag}(w) - w w^\top$ by $g$ on paper, and write what comes out; no
-# autograd, no matrix of size $T \times T$.
+# *Difficulty 3 of 5, 10 minutes.* A score moves the loss $L$ through every weight, so
+# by the **chain rule** these ways add up. With $g_i = \partial L / \partial w_i$,
+# $\partial L / \partial s_j = \sum_i g_i\, \partial w_i / \partial s_j$: that is $J g$,
+# as $J$ is symmetric. In training nobody builds $J$. Multiply $J g$ out on paper, and
+# write what is left; no autograd (PyTorch's `backward`), no matrix of size
+# $T \times T$.
 
 
 # %% exercise="softmax_gradient" points=3
@@ -490,127 +558,446 @@ al.checks.softmax_gradient(softmax_gradient)
 # Together $w_i (g_i - \bar g)$ with $\bar g = \sum_j w_j g_j$. Keep the axis in the
 # sum.
 
+# %%
+gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
+
 # %% [markdown]
-# Read it as an instruction: gradient descent raises the score of every key whose $g_i$
-# lies *below* the weighted mean, that is, whose weight raises the loss less than
-# average, and lowers the others.
+# Descent raises the score of every key whose weight raises the loss less than the
+# weighted mean, and lowers the others.
 #
-# With that, all of attention can be differentiated. Write $S = Q K^\top / \sqrt{d_k}$,
-# $A = \text{softmax}(S)$, $C = A V$, and let $G = \partial L / \partial C$ come from
-# above. For a product $Y = X W$ the rule is $\partial L / \partial X = (\partial L /
-# \partial Y) W^\top$ and $\partial L / \partial W = X^\top (\partial L / \partial Y)$.
-# Use it for $C = A V$, then exercise 4 row by row (the bar is its weighted mean, and
-# $\odot$ multiplies entry by entry), then the rule again for $S$:
-#
-# $$ \frac{\partial L}{\partial V} = A^\top G, \quad
-# \frac{\partial L}{\partial A} = G V^\top, \quad
-# \frac{\partial L}{\partial S} = A \odot \left( G V^\top - \overline{G V^\top} \right),
-# \quad \frac{\partial L}{\partial Q} = \frac{1}{\sqrt{d_k}}
-# \frac{\partial L}{\partial S} K, \quad \frac{\partial L}{\partial K} =
-# \frac{1}{\sqrt{d_k}} \Big(\frac{\partial L}{\partial S}\Big)^{\!\top} Q . $$
-#
-# Check the three that reach the inputs:
+# Now all of attention can be differentiated. Let $S = Q K^\top / \sqrt{d_k}$,
+# $A = \text{softmax}(S)$, $C = A V$ (the *contexts*), and $G = \nabla C$ for
+# $\partial L / \partial C$. As $C_{im} = \sum_j A_{ij} V_{jm}$,
+# $\partial L / \partial A_{ij} = \sum_m G_{im} V_{jm}$, so $\nabla A = G V^\top$. The
+# other products go the same way (a bar is the weighted mean of a row, $\odot$
+# multiplies entry by entry):
+
+# %%
+drawings.backward()
 
 # %%
 q, k, v = (torch.randn(5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
 context, a = al.attention.scaled_dot_product_attention(q, k, v)
 g = torch.randn_like(context)
 from_autograd = torch.autograd.grad(context, (q, k, v), g)
-
-da = g @ v.T
-ds = a * (da - (a * da).sum(-1, keepdim=True))
+ds = gradient_of(a, g @ v.T)
 by_hand = ds @ k / 8**0.5, ds.T @ q / 8**0.5, a.T @ g
-for name, mine, theirs in zip("qkv", by_hand, from_autograd, strict=True):
+for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     print(f"{name}: largest difference {(mine - theirs).abs().max():.0e}")
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# ## 7. Soft or hard?
+# For one query this is one line: its output moves with it by the **covariance** of
+# values and keys under its weights:
 #
-# Soft attention reads *all* values to return one mixture. **Hard** attention takes the
-# value of one key: only one value is read (all keys must still be scored), and it is
-# easy to say where it looked. But a choice has no useful gradient. Move the query a
-# little, and the chosen key mostly stays the same (gradient 0), or jumps.
+# $$ \frac{\partial}{\partial q} \sum_i w_i v_i
+# = \sum_i w_i \,(v_i - \bar v)(k_i - \bar k)^\top \big/ \sqrt{d_k} $$
 #
-# Two ways round it *sample* the key, key $i$ with probability $w_i$:
-#
-# - **straight-through**: go forward with the sampled key, and backward as if the soft
-#   weights had been used. Little noise, but the gradient is *biased*: it belongs to
-#   another function.
-# - **score function** (REINFORCE): let $L_i$ be the loss if key $i$ is chosen, and
-#   $\nabla$ the gradient with respect to the query. The expected loss is $\sum_i w_i
-#   L_i$, its gradient $\sum_i L_i \nabla w_i = \sum_i w_i \, L_i \nabla \log w_i$, as
-#   $\nabla \log w = \nabla w / w$. That is again an expectation: $L_i \nabla \log w_i$
-#   of the sampled key is right on average, *unbiased*, but noisy. As $\sum_i w_i \nabla
-#   \log w_i = \nabla \sum_i w_i = \nabla 1 = 0$, a constant **baseline** may be taken
-#   off $L$ without changing the average; one near the mean loss calms it.
-#
-# Compare them where the truth can be computed, by summing over all keys. (The baseline
-# here is the true expected loss; in practice you would use the mean loss so far.)
-
-# %%
-torch.manual_seed(3)
-query, key = torch.randn(1, 4), torch.randn(6, 4)
-value, target = torch.randn(6, 2), torch.tensor([1.0, 0.0])
-draws = 20_000
-
-q = query.clone().requires_grad_()
-w = al.attention.softmax(al.attention.scaled_dot_scores(q, key))[0]
-losses = ((value - target) ** 2).sum(-1)  # of each key, if it is chosen
-expected = (w * losses).sum()
-truth = torch.autograd.grad(expected, q)[0][0]
+# Now BERT goes backward through your gradient. How strongly does its *margin*, the
+# positive logit less the negative, react to each token?
 
 
 # %%
-def estimate(method, baseline=0.0):
-    """The gradient for the query from each of many samples, shape (draws, 4)."""
-    many = query.expand(draws, 1, 4).clone().requires_grad_()
-    hard = al.attention.hard_attention(many, key, value, method=method)
-    loss = ((hard.context[:, 0] - target) ** 2).sum(-1)
-    if method == "score-function":
-        loss = (loss.detach() - baseline) * hard.log_probability[:, 0]
-    return torch.autograd.grad(loss.sum(), many)[0][:, 0]
+class Yours(torch.autograd.Function):  # plumbing
+    @staticmethod
+    def forward(ctx, scores):
+        ctx.save_for_backward(weights := softmax_of(scores))
+        return weights
 
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient_of(ctx.saved_tensors[0], gradient)
 
-estimates = {
-    "straight-through": estimate("straight-through"),
-    "score function": estimate("score-function"),
-    "score function, baseline": estimate("score-function", expected.item()),
-}
 
 # %%
-print(f"{'truth':26}", np.round(truth.numpy(), 2))
-for name, samples in estimates.items():
-    mean, noise = samples.mean(0), samples.std(0).norm() / truth.norm()
-    error = (mean - truth).norm() / truth.norm()
-    print(f"{name:26} {np.round(mean.numpy(), 2)}  off by {error:.1%}; chance alone")
-    print(f"{'':26} gives about {noise / draws**0.5:.1%}; noise of one: {noise:.1f}")
+def reaction(weights_of):
+    """Size of the gradient of the answer's margin at each token."""
+    x = clf.model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
+    logits, _ = inside_bert(scores_of, weights_of, inputs_embeds=x)
+    return torch.autograd.grad(logits[1] - logits[0], x)[0][0].norm(dim=-1).cpu()
+
+
+# %%
+yours, torchs = reaction(Yours.apply), reaction(lambda s: s.softmax(-1))
+print(f"largest difference from PyTorch's: {(yours - torchs).abs().max():.0e}")
+al.plots.matrix(
+    yours[None],
+    columns=maps.tokens,
+    rows=[""],
+    xlabel="token",
+    ylabel="",
+    label="size of gradient",
+    alt="How strongly the answer reacts to each token, as a row of cells.",
+)
 
 # %% [markdown]
-# Compare *off by* with what chance explains. Straight-through settles on a wrong value:
-# its error is many times what chance could do. The score function errs only by chance,
-# and pays with noise; a baseline removes a part of it. Soft attention needs neither:
-# its gradient is exact.
+# A large gradient is not importance: [lesson 06](06_head_mixing.ipynb) takes parts
+# away.
+#
+# ### What does the division rescue?
+#
+# In a saturated row, $w \approx (1, 0, 0, \dots)$, every entry of $J$ is nearly 0, and
+# little gradient reaches the scores. Learning goes on from there: to the query, and
+# through it to $W^Q$ (and likewise to the keys; we look at the query only). By the
+# chain rule $\partial w / \partial q = J K / \sqrt{d_k}$. Call the size of this matrix
+# (the root of its summed squares) the query's **sensitivity**. Leave the division out,
+# and two things happen: $J$ shrinks, and the factor $1 / \sqrt{d_k}$ is gone. *Predict
+# first:* which wins at $d_k = 64$?
+
+# %%
+ways, rows = {"divided": [], "not divided": []}, []
+for d in widths[3:]:
+    q = torch.randn(2000, 1, d, generator=generator)
+    k = torch.randn(2000, 16, d, generator=generator)
+    for name, scale in (("divided", d**0.5), ("not divided", 1)):
+        w = softmax_of(q @ k.mT / scale).mT  # (2000, 16, 1)
+        own = (torch.diag_embed(w[..., 0]) - w @ w.mT).norm(dim=(1, 2)).median()
+        sensitivity = (w * (k - w.mT @ k)).norm(dim=(1, 2)) / scale  # of J K / scale
+        quartiles = sensitivity.quantile(torch.tensor([0.25, 0.5, 0.75]))
+        ways[name].append(quartiles)
+        if d in (32, 64, 256):
+            rows.append([d, name, float(own), *quartiles.tolist()])
+
+# %%
+columns = ["d_k", "scores", "size of J (median)"]
+columns += ["sensitivity: lower quartile", "median", "upper quartile"]
+frame = pd.DataFrame(rows, columns=columns)
+al.plots.table(frame, **dict.fromkeys(columns[2:], 2)).hide(axis="index")
+
+# %%
+low, middle, high = torch.stack(ways["not divided"]).T
+al.plots.lines(
+    widths[3:],
+    {
+        "upper quartile, not divided": high,
+        "median, not divided": middle,
+        "lower quartile, not divided": low,
+        "median, divided by √d_k": torch.stack(ways["divided"])[:, 1],
+    },
+    log="xy",
+    xlabel="width d_k of query and key",
+    ylabel="sensitivity of a query",
+    alt="Quartiles of a query's sensitivity over d_k: undivided they fan out, the "
+    "upper stays high and the lower falls fast; the divided median stays level.",
+)
 
 # %% [markdown]
-# ## 8. Another way to score: additive attention
+# <details><summary>What we saw</summary>
 #
-# Queries and keys need not even have the same width. A learned matrix between them,
-# $s(q, k) = q \, W k^\top$, compares vectors of any two widths (Luong et al. 2015 call
-# it *general*; in a Transformer the projections of query and key play its part). And
-# attention came into translation (Bahdanau et al. 2015) with a small network as score.
-# With $q$ and $k$ as rows, a hidden layer of width $a$, and a vector $u$:
+# At 64 the missing factor wins: the median query is *more* sensitive without the
+# division. By 256 it is less. And undivided, queries drift apart. At every width here
+# the upper quartile has about seven times the sensitivity that the division would give,
+# or more. The lower quartile has as much as divided at 32, about a quarter of that at
+# 64, next to nothing at 256. Divided, all are about alike, at any width.
 #
-# $$ s(q, k) = \tanh\!\left( q \, W_q + k \, W_k \right) \cdot u $$
+# </details>
 #
-# Being a network, it can learn comparisons that one dot product cannot. The price: the
-# hidden layer exists for every *pair* of query and key, $T_q \times T_k \times a$
-# numbers, where a dot product needs $T_q \times T_k$ and runs as one matrix product.
+# Does more sensitivity mean learning? Let 200 queries learn to find one of 16 keys, by
+# gradient descent. The loss is minus the weight of that key, as attention passes its
+# weights on linearly, into a mean of values. (With $-\log w_0$ the gradient would not
+# vanish; but inside a network no label stands at the weights.) One width is 32, as in
+# BERT:
+
+
+# %%
+def share_found(d, scale, rate, queries=200, steps=100):
+    """Share of queries with most weight on their key after so many steps."""
+    generator = torch.Generator().manual_seed(1)
+    q = torch.randn(queries, 1, d, generator=generator)
+    k = torch.randn(queries, 16, d, generator=generator)
+    loss = torch.zeros(queries, 1, 16)
+    loss[..., 0] = -1  # minus the weight of key 0
+    for _ in range(steps):
+        weights = softmax_of(q @ k.mT / scale)
+        q = q - rate * gradient_of(weights, loss) @ k / scale
+    return float((softmax_of(q @ k.mT / scale)[..., 0] > 0.5).float().mean())
+
+
+# %%
+rates = [10.0**power for power in range(-1, 6)]
+reached = {"256 wide, divided": [share_found(256, 16, rate) for rate in rates]}
+for d in (32, 64, 256):
+    reached[f"{d} wide, not divided"] = [share_found(d, 1, rate) for rate in rates]
+    shares = [
+        f"{share_found(d, d**0.5, rate):.2f} at rate {rate:g}" for rate in rates[:3]
+    ]
+    print(f"{d} wide, divided: {', '.join(shares)}")
+
+# %%
+picture = al.plots.lines(
+    rates,
+    reached,
+    log="x",
+    xlabel="learning rate",
+    ylabel="found after 100 steps",
+    alt="Share of queries that found their key over the learning rate: divided it "
+    "climbs to 1; not divided it climbs slowly, and the wider, the lower it stays.",
+)
+picture.figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+picture
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
 #
-# ### Exercise 5: additive scores
+# Divided, all queries find their key from rate 10 on, whatever the width. Undivided,
+# most 256 wide have not after 100 steps: they begin saturated on another key, and ten
+# times the rate wins only a few more. At 64 the *median* query was more sensitive, yet
+# more than a third have not found their key at rate 1000: the least sensitive decide.
+# And BERT? Division by $\sqrt{d_k}$ can be hidden in $W^Q$: a $W^Q$ that *starts*
+# $\sqrt{d_k}$ times smaller gives the same scores. T5 does that, and divides by
+# nothing. So what counts is that scores *begin* with variance about 1. Left large, as
+# in this toy, some queries begin saturated and hardly learn.
 #
-# *Difficulty 3 of 5, 10 minutes.* Write it without loops: project queries and keys, and
-# let broadcasting form all pairs.
+# </details>
+
+# %% [markdown]
+# ## 8. Heads: several look-ups side by side
+#
+# One softmax gives one mean. A token that needs the subject of its sentence *and* the
+# word before it needs two. So a layer holds $n$ heads, each with its own matrices,
+# $d_k = d / n$ wide. Their contexts are put side by side and multiplied by $W^O$, which
+# equals adding up what each head brings through its own rows $W^O_h$. Without biases
+# (vectors that BERT adds after each matrix), for tokens $x_i$ and $x_j$:
+#
+# $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
+# \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$
+
+# %%
+drawings.two_circuits(clf.model.config.hidden_size, 32)
+
+# %% [markdown]
+# So a head is two matrices of rank at most $d_k$: **QK** says where to look, **OV**
+# what to carry over (Elhage et al. 2021). The output is *added* to the token's vector.
+# As heads add up, each can be turned up or down: the mixing desk of lesson 06. In the
+# first layer of BERT:
+
+# %%
+part = clf.model.bert.encoder.layer[0].attention
+n, d = clf.heads, clf.model.config.hidden_size
+w_v = part.self.value.weight.T.unflatten(1, (n, -1)).transpose(0, 1)  # (n, d, d_k)
+w_o = part.output.dense.weight.T.unflatten(0, (n, -1))  # (n, d_k, d)
+with torch.no_grad():
+    x = clf.model.bert.embeddings(inputs["input_ids"])  # (1, T, d)
+    by_heads = sum(weights[0, h] @ x[0] @ (w_v[h] @ w_o[h]) for h in range(n))
+    biases = part.output.dense(part.self.value.bias)  # rows of weights sum to 1
+    together = part.output.dense(part.self(x)[0])[0]  # BERT's own, heads side by side
+print(f"OV matrices {d} x {d}, rank {torch.linalg.matrix_rank(w_v[0] @ w_o[0])}")
+print(
+    "sum over heads against the layer:",
+    f"{(by_heads + biases - together).abs().max():.0e}",
+)
+
+# %% [markdown]
+# Heads do **not** make attention cheaper: each is $n$ times narrower, but there are
+# $n$.
+#
+# ## 9. Attention does not know the order
+#
+# Shuffle the tokens with a permutation matrix $P$. Queries, keys and values are
+# shuffled alike, the softmax works row by row, and $P^\top P = I$:
+#
+# $$ \text{softmax}\big(PQ (PK)^\top / \sqrt{d_k}\big) PV
+# = P\,\text{softmax}(Q K^\top / \sqrt{d_k}) P^\top P V = P A V $$
+#
+# The output is shuffled the same way: "dog bites man" and "man bites dog" give each
+# word the same vector. (Not under a causal mask.) So positions must be put in. The
+# first Transformer adds waves to the token at position $t$, one frequency for each pair
+# $i$ of columns:
+#
+# $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
+# p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
+#
+# Each pair is a clock hand (cosine across, sine up). A shift is a **rotation**: from
+# any position to the one two further on, a hand turns by the same (shaded) angle. For a
+# hand of speed $\omega$ the sine and cosine of a sum say so; no $t$ is left in the
+# matrix:
+#
+# $$ \begin{pmatrix} \cos (t+m)\omega \\ \sin (t+m)\omega \end{pmatrix} =
+# \begin{pmatrix} \cos m\omega & -\sin m\omega \\ \sin m\omega & \cos m\omega
+# \end{pmatrix}
+# \begin{pmatrix} \cos t\omega \\ \sin t\omega \end{pmatrix} $$
+
+# %%
+drawings.clock_hands(8, (0.7, 0.2))
+
+# %% [markdown]
+# ### Exercise 5: positions
+#
+# *Difficulty 2 of 5, 10 minutes.* Write them: sines in even columns, cosines in odd
+# ones.
+
+
+# %% exercise="sinusoidal_positions" points=2
+def sinusoidal_positions(length, width):
+    """A tensor of shape (length, width); width is even."""
+    ### BEGIN SOLUTION
+    position = torch.arange(length)[:, None]
+    frequency = 10000.0 ** (-torch.arange(0, width, 2) / width)
+    table = torch.empty(length, width)
+    table[:, 0::2] = (position * frequency).sin()
+    table[:, 1::2] = (position * frequency).cos()
+    return table
+    ### END SOLUTION
+
+
+# %% check="sinusoidal_positions"
+al.checks.sinusoidal_positions(sinusoidal_positions)
+
+# %% [markdown] hints="sinusoidal_positions"
+# There are width / 2 frequencies: `torch.arange(0, width, 2)` gives 2i for all of them.
+#
+# ---
+# Positions down, frequencies across: a column `(length, 1)` times a row `(width / 2,)`
+# is a table of angles. `table[:, 0::2]` are the even columns.
+
+# %%
+positions_of = al.checks.yours_or_ours(
+    "sinusoidal_positions", sinusoidal_positions, al.attention.sinusoidal_positions
+)
+x, order = torch.randn(6, 16), torch.tensor([3, 0, 5, 1, 4, 2])
+places = torch.as_tensor(positions_of(6, 16))
+
+
+def mixed(x, mask=None):  # each vector is query, key and value
+    return softmax_of(scores_of(x, x, mask=mask)) @ x
+
+
+# %%
+causal = al.attention.causal_mask(6)
+print("output for shuffled tokens, less the shuffled output, at most")
+for name, y, shuffled, mask in (
+    ("no positions", x, x[order], None),
+    ("no positions, causal mask", x, x[order], causal),
+    ("positions added", x + places, x[order] + places, None),
+):
+    apart = mixed(shuffled, mask) - mixed(y, mask)[order]
+    print(f"  {name:25}: {apart.abs().max():.1g}")
+
+# %% [markdown]
+# BERT *learned* a vector for each position. The curves show how alike two positions are
+# (cosine of their vectors, after the mean of all positions is taken off). For sinusoids
+# it falls with the distance; BERT's falls too, and rises again about every six tokens.
+# We do not know why.
+
+
+# %%
+def similarity(table, furthest=40):
+    """Mean cosine of two positions, by distance."""
+    table = torch.as_tensor(table)[:128].float()
+    table = torch.nn.functional.normalize(table - table.mean(0), dim=-1)
+    cosines = table @ table.T
+    return [float(cosines.diagonal(apart).mean()) for apart in range(furthest)]
+
+
+# %%
+of_bert = clf.model.bert.embeddings.position_embeddings.weight.detach().cpu()
+al.plots.lines(
+    range(40),
+    {
+        "sinusoids": similarity(positions_of(128, of_bert.shape[1])),
+        "learned by BERT": similarity(of_bert),
+    },
+    xlabel="distance of two positions, tokens",
+    ylabel="cosine of their vectors",
+    alt="Similarity of two positions over their distance, for sinusoids and for BERT.",
+)
+
+# %% [markdown]
+# Most language models of today *turn* queries and keys instead of adding to them: RoPE,
+# appendix D.
+#
+# ## 10. What it buys, and what it costs
+#
+# How many steps lead from the first token to the last, and back for the gradient? A
+# recurrent network hands on one token at a time, a convolution reaches a few tokens
+# further with each layer, attention reaches any token in one. And it computes all $T$
+# tokens at once, a recurrent network one after another:
+
+# %%
+drawings.path_lengths()
+
+# %% [markdown]
+# The price: $Q K^\top$ takes $T^2$ dot products of width $d$, so $2 T^2 d$ operations
+# (an operation is one multiplication or addition). $A V$ takes as many. The way back
+# takes twice as many, and needs the $T \times T$ tables. **Twice the text, four times
+# the cost** of these products. The projections by $W^Q$, $W^K$, $W^V$, $W^O$ take
+# $8 T d^2$: for texts shorter than $2d$ they cost more. For this BERT $2d = 768$,
+# beyond its limit of 512 tokens; with the feed-forward network ($16 T d^2$) the $T^2$
+# part leads only above $6d$. PyTorch counts:
+
+
+# %%
+def cost(method, t, d=64):  # plumbing
+    """Operations forward and backward, and numbers kept in between."""
+    q, k, v = (torch.randn(t, d, requires_grad=True) for _ in range(3))
+    kept = {}
+    forward, backward = (FlopCounterMode(display=False) for _ in range(2))
+
+    def note(x):
+        kept[x.untyped_storage().data_ptr()] = x.numel()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), forward:
+        context = method(q, k, v)
+    with backward:
+        context.sum().backward()
+    return forward.get_total_flops(), backward.get_total_flops(), sum(kept.values())
+
+
+# %%
+def plain(q, k, v):
+    return al.attention.scaled_dot_product_attention(q, k, v)[0]
+
+
+def with_torch_softmax(q, k, v):
+    return torch.softmax(al.attention.scaled_dot_scores(q, k), -1) @ v
+
+
+for t in (128, 256, 512):
+    operations, _, numbers = cost(plain, t)
+    print(f"T = {t}: {operations:,} operations, formula {4 * t * t * 64:,};", end=" ")
+    assert operations == 4 * t * t * 64
+    torchs = cost(with_torch_softmax, t)[2]
+    ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
+    print(f"keeps Q, K, V and {ours:.1f} x T², with torch's softmax {torchs:.1f} x T²")
+
+# %% [markdown]
+# Our softmax keeps exponentials and weights; PyTorch's keeps the weights, and exercise
+# 4 needs no more. Appendix C does without the tables.
+
+# %% [markdown]
+# ## What to take away
+#
+# - Attention is kernel regression with learned keys and queries: scores, weights, mean
+#   of the values. Expand the square: for keys of equal length the distance is a dot
+#   product. Attention uses the dot product for all.
+# - The softmax is the arg-max with an entropy bonus; its gradient is
+#   $w_i (g_i - \bar g)$.
+# - Scores grow like $\sqrt{d_k}$. Undivided, some queries are very sensitive; at large
+#   widths others hardly are, and these learn slowly. Divided, all are about alike.
+# - Heads add up. QK says where a head looks, OV what it carries over.
+# - Without a causal mask attention is blind to order, until positions are added or
+#   turned in. It reaches any token in one step, and for long texts pays with $T^2$.
+#
+# [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts.
+
+# %% [markdown]
+# ## Appendix A. Another way to score: additive attention
+#
+# Attention began with a small network as score (Bahdanau et al. 2015). With a hidden
+# layer of width $a$, a vector $u$, and $q$ and $k$ of any widths:
+#
+# $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
+#
+# It can learn comparisons that a dot product cannot. Are two numbers equal?
+# $\tanh(q - k + 1) - \tanh(q - k - 1)$ is largest where they are; $q k$ just grows with
+# $k$. The price: the hidden layer exists for every *pair*, $T_q T_k a$ numbers instead
+# of $T_q T_k$.
+#
+# ### Exercise 6: additive scores
+#
+# *Difficulty 3 of 5, 10 minutes.* Write it without loops; let broadcasting form all
+# pairs.
 
 
 # %% exercise="additive_scores" points=2
@@ -638,248 +1025,163 @@ al.checks.additive_scores(additive_scores)
 # Give the queries an axis of length 1 where the keys have T_k, and the other way round:
 # `unsqueeze(-2)` and `unsqueeze(-3)`. Then tanh, then `@ vector`.
 
-
 # %%
+additive_of = al.checks.yours_or_ours(
+    "additive_scores", additive_scores, al.attention.additive_scores
+)
 d, t = 64, 256
 q, k = torch.randn(t, d), torch.randn(t, d)
-u, v = torch.randn(d, d), torch.randn(d)
+w, u = torch.randn(d, d), torch.randn(d)
 print(f"{t} x {t} scores: the dot product makes {t * t:,} numbers,", end=" ")
 print(f"the hidden layer of additive scores {t * t * d:,}")
-dot = al.device.seconds(lambda: al.attention.scaled_dot_scores(q @ u, k @ u))
-additive = al.device.seconds(lambda: al.attention.additive_scores(q, k, u, u, v))
+dot = al.device.seconds(lambda: al.attention.scaled_dot_scores(q @ w, k @ w))
+additive = al.device.seconds(lambda: additive_of(q, k, w, w, u))
 print(f"time on one thread, shortest of five: {1000 * dot:.2f} ms and", end=" ")
 print(f"{1000 * additive:.2f} ms, {additive / dot:.1f} times as long")
 
 # %% [markdown]
-# ## 9. Heads: several soft look-ups side by side
+# Additive scores make 64 times the numbers, with a tanh for each. Historically additive
+# scores did better than *undivided* dot products at large widths; $\sqrt{d_k}$ was the
+# remedy (Vaswani et al.).
+
+# %% [markdown]
+# ## Appendix B. Soft or hard?
 #
-# One softmax has one mean to give. If a token needs the subject of its sentence *and*
-# the word before it, a single head can only blend the two. So a layer holds several
-# heads. Head $h$ projects tokens $x$, vectors of width $d$, into a narrow space of its
-# own, attends there, and returns its context $C_h$. The contexts are put side by side
-# and projected back. Without biases, for $n$ heads of width $d_k = d / n$:
+# **Hard** attention takes the value of one key. A choice has no useful gradient: move
+# the query a little, and the chosen key stays (gradient 0) or jumps. Two ways
+# round this: both draw a key at random, key $i$ with probability $w_i$:
 #
-# $$ \text{score}_h(x, y) = \frac{(x W^Q_h)(y W^K_h)^\top}{\sqrt{d_k}}
-# = \frac{x \, \big[ W^Q_h W_h^{K\top} \big] \, y^\top}{\sqrt{d_k}}, \qquad
-# \text{output} = [C_1 \dots C_n]\, W^O = \sum_h C_h W^O_h . $$
+# - **straight-through** (Bengio et al. 2013): forward with the sampled key, backward as
+#   if the soft weights had been used. Samples spread little, but are *biased*: they aim
+#   at another quantity. With a square loss, as here, their mean is exactly the gradient
+#   of the *soft* loss $|\sum_i w_i v_i - \text{target}|^2$, which is not the expected
+#   loss of a choice.
+# - **score function** (REINFORCE, Williams 1992): with $L_i$ the loss if key $i$ is
+#   chosen, the gradient of the expected loss is
+#   $\sum_i L_i \nabla w_i = \sum_i w_i L_i \nabla \log w_i$. So $L_i \nabla \log w_i$
+#   of the sampled key is right on average, *unbiased*, but samples spread widely. A
+#   constant **baseline** taken off $L$ changes nothing on average, as
+#   $\sum_i \nabla w_i = 0$; one near the mean loss narrows the spread.
 #
-# In brackets stands a $d \times d$ matrix of rank at most $d_k$: a head compares tokens
-# in a **subspace** of few directions and is blind to the rest. The last equation says
-# that putting side by side and projecting is the same as *adding up* what each head
-# brings through its own slice of $W^O$. That is why a mixing desk with one fader a head
-# makes sense at all.
+# Compare them where a sum over all keys gives the truth:
 
 # %%
-d, heads = 48, 4
-layer = al.attention.MultiHeadAttention(d, heads)
-x = torch.randn(1, 6, d)
-w_q = layer.query.weight.T.unflatten(1, (heads, -1))  # (d, H, d / H)
-w_k = layer.key.weight.T.unflatten(1, (heads, -1))
-ranks = [torch.linalg.matrix_rank(w_q[:, h] @ w_k[:, h].T).item() for h in range(heads)]
-print(f"{d} x {d} matrices, of rank {ranks}")
-alone = [layer(x, scale=torch.eye(heads)[h]) - layer.output.bias for h in range(heads)]
-together = sum(alone) + layer.output.bias
-print(f"sum of heads against layer: {(together - layer(x)).abs().max():.0e}")
-assert torch.allclose(together, layer(x), atol=1e-6)
+torch.manual_seed(3)
+query, key = torch.randn(1, 4), torch.randn(6, 4)
+value, target = torch.randn(6, 2), torch.tensor([1.0, 0.0])
+draws = 20_000
 
-# %% [markdown]
-# Heads do **not** make attention cheaper: each is $n$ times narrower, but there are $n$
-# of them, and they keep $n$ tables of weights instead of one. The order of cost stays
-# what section 11 finds.
-
-# %% [markdown]
-# ## 10. Attention does not know the order
-#
-# Shuffle the tokens with a permutation matrix $P$. Queries, keys and values are
-# computed token by token, so they are shuffled alike, and
-#
-# $$ \text{softmax}\!\big( P Q (P K)^\top \big)\, P V
-# = \text{softmax}\!\big( P\, Q K^\top P^\top \big)\, P V
-# = P\, \text{softmax}(Q K^\top)\, P^\top P\, V = P \, A V , $$
-#
-# because the softmax works row by row and does not care about the order of columns, and
-# $P^\top P = I$. The output is shuffled in the same way and *nothing else happens*:
-# self-attention is **permutation equivariant**. "Dog bites man" and "man bites dog"
-# give each word the same vector.
-
-# %%
-layer, x = al.attention.MultiHeadAttention(16, 4), torch.randn(1, 6, 16)
-order = torch.tensor([3, 0, 5, 1, 4, 2])
-print(f"without positions: {(layer(x[:, order]) - layer(x)[:, order]).abs().max():.0e}")
-
-places = al.attention.sinusoidal_positions(6, 16)
-shuffled = layer(x[:, order] + places)
-print(f"with positions:    {(shuffled - layer(x + places)[:, order]).abs().max():.2f}")
-
-# %% [markdown]
-# So positions must be put in. The Transformer adds to each token a vector of waves,
-# fast ones first:
-#
-# $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
-# p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
-#
-# Like the hands of a clock, fast waves tell neighbours apart and slow ones tell early
-# from late. And as $\sin a \sin b + \cos a \cos b = \cos(a - b)$, the dot product of
-# the vectors of two positions $s$ and $t$ is $\sum_i \cos\big((s -
-# t)\,/\,10000^{2i/d}\big)$, which depends on their **distance** alone. (What a head
-# then computes from them goes through $W^Q$ and $W^K$ first.)
-
-# %%
-positions = al.attention.sinusoidal_positions(64, 32)
-al.plots.matrix(
-    positions.T,
-    xlabel="position",
-    ylabel="column",
-    label="value",
-    alt="Sinusoidal positions: the upper columns swing fast along the text, the lower "
-    "ones hardly change.",
-)
-
-# %% [markdown]
-# The lower columns seem constant here; they move over thousands of tokens.
-
-# %%
-products = positions @ positions.T
-al.plots.lines(
-    range(32),
-    {
-        f"from position {start}": products[start, start : start + 32]
-        for start in (0, 16, 31)
-    },
-    xlabel="distance to the other position, tokens",
-    ylabel="dot product of positions",
-    alt="Three curves that lie on each other: the dot product of two positions falls "
-    "with their distance, in waves, wherever the first one is.",
-)
-
-# %% [markdown]
-# ### Exercise 6: positions
-#
-# *Difficulty 2 of 5, 10 minutes.* Write them: sines in even columns, cosines in odd
-# ones.
-
-
-# %% exercise="sinusoidal_positions" points=2
-def sinusoidal_positions(length, width):
-    """A tensor of shape (length, width); width is even."""
-    ### BEGIN SOLUTION
-    position = torch.arange(length)[:, None]
-    frequency = 10000.0 ** (-torch.arange(0, width, 2) / width)
-    table = torch.empty(length, width)
-    table[:, 0::2] = (position * frequency).sin()
-    table[:, 1::2] = (position * frequency).cos()
-    return table
-    ### END SOLUTION
-
-
-# %% check="sinusoidal_positions"
-al.checks.sinusoidal_positions(sinusoidal_positions)
-
-# %% [markdown] hints="sinusoidal_positions"
-# Each *pair* of columns, a sine and a cosine, shares one frequency. There are width / 2
-# frequencies: `torch.arange(0, width, 2)` gives 2i for all of them.
-#
-# ---
-# Positions down, frequencies across: a column `(length, 1)` times a row `(width / 2,)`
-# is a table of angles. `table[:, 0::2]` are the even columns.
-
-# %% [markdown]
-# ## 11. What does it cost?
-#
-# $Q K^\top$ takes $T \cdot T$ dot products of width $d$, so $T^2 d$ multiplications and
-# as many additions; $A V$ the same again: $4 T^2 d$ operations. The softmax adds a few
-# for each of the $T^2$ scores, little beside that. And going backward needs tables of
-# $T^2$ numbers that must be kept. **Twice the text, four times the cost** of attention,
-# in operations and in memory. Let PyTorch count its matrix products, and what it keeps:
+q = query.clone().requires_grad_()
+w = al.attention.softmax(al.attention.scaled_dot_scores(q, key))[0]
+losses = ((value - target) ** 2).sum(-1)  # of each key, if it is chosen
+expected = (w * losses).sum()
+truth = torch.autograd.grad(expected, q, retain_graph=True)[0][0]
+soft_loss = ((w @ value - target) ** 2).sum()  # of the mixture
+of_soft = torch.autograd.grad(soft_loss, q)[0][0]
 
 
 # %%
-def cost(attend, t, d=64):
-    """Operations forward and backward, and numbers kept in between."""
-    q, k, v = (torch.randn(t, d, requires_grad=True) for _ in range(3))
-    kept = {}
-    forward, backward = (FlopCounterMode(display=False) for _ in range(2))
+def estimate(method, baseline=0.0):
+    """The gradient for the query from each of many samples, shape (draws, 4)."""
+    many = query.expand(draws, 1, 4).clone().requires_grad_()
+    hard = al.attention.hard_attention(many, key, value, method=method)
+    loss = ((hard.context[:, 0] - target) ** 2).sum(-1)
+    if method == "score-function":
+        loss = (loss.detach() - baseline) * hard.log_probability[:, 0]
+    return torch.autograd.grad(loss.sum(), many)[0][:, 0]
 
-    def note(x):
-        kept[x.untyped_storage().data_ptr()] = x.numel()
-        return x
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), forward:
-        context = attend(q, k, v)
-    with backward:
-        context.sum().backward()
-    return forward.get_total_flops(), backward.get_total_flops(), sum(kept.values())
-
+estimates = {
+    "straight-through": estimate("straight-through"),
+    "score function": estimate("score-function"),
+    "score function, baseline": estimate("score-function", expected.item()),
+}
 
 # %%
-def plain(q, k, v):
-    return al.attention.scaled_dot_product_attention(q, k, v)[0]
-
-
-def with_torch_softmax(q, k, v):
-    return torch.softmax(al.attention.scaled_dot_scores(q, k), -1) @ v
-
-
-for t in (128, 256, 512):
-    operations, _, numbers = cost(plain, t)
-    print(f"T = {t}: {operations:,} operations, formula {4 * t * t * 64:,};", end=" ")
-    assert operations == 4 * t * t * 64
-    torchs = cost(with_torch_softmax, t)[2]
-    ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
-    print(f"keeps Q, K, V and {ours:.1f} x T², with torch's softmax {torchs:.1f} x T²")
+rows = [["expected loss of a choice, exact", truth, None, None, None]]
+for name, samples in estimates.items():
+    spread = float(samples.std(0).norm() / truth.norm())
+    rows.append([name, samples.mean(0), None, spread / draws**0.5, spread])
+rows.append(["soft loss, exact", of_soft, None, None, None])
+for row in rows:
+    row[2] = float((row[1] - truth).norm() / truth.norm())
+    row[1] = " ".join(f"{number:.2f}" for number in row[1])
+columns = ["gradient", "mean", "off by", "expected from chance", "spread of one sample"]
+frame = pd.DataFrame(rows, columns=columns)
+al.plots.table(frame, **{columns[2]: 3, columns[3]: 3}).hide(axis="index")
 
 # %% [markdown]
-# Our softmax is written out step by step and keeps two tables of $T^2$ numbers, the
-# exponentials and the weights; PyTorch's keeps only the weights, and exercise 4 needs
-# no more. The $3\,T d$ numbers of $Q$, $K$ and $V$ weigh less the longer the text. And
-# the clock? On a small text it mostly measures the overhead of calling PyTorch; the
-# square shows when $T$ is large.
+# The last three columns are shares of the true gradient's length. Straight-through
+# settles on the gradient of the soft loss: right for soft attention, wrong for a
+# choice. The score function errs only by chance, and pays with the spread of its
+# samples.
+
+# %% [markdown]
+# ## Appendix C. Attention without the tables
 #
-# The $T \times T$ tables can be avoided. The softmax can be computed in **tiles**:
-# keep, for each query, the largest score so far, the sum of exponentials and the sum of
-# weighted values, and rescale both sums whenever a larger score turns up. That is
-# `al.attention.tiled_attention`, the idea behind FlashAttention. Forward it needs the
-# same matrix products; going backward it computes the scores once more, instead of
-# keeping them. Going backward takes $8 T^2 d$ operations, two products for each of the
-# two going forward; the scores once more are $2 T^2 d$, a sixth of the $12 T^2 d$ of
-# both ways. Ours is simpler and computes each tile's whole forward pass again, which is
-# a third. Either buys *linear* memory.
+# Take the keys **tile by tile**. For each query keep three things: the largest score so
+# far $m$, the sum $\ell$ of $e^{s_j - m}$ over the keys seen, and the mixture $o$, the
+# sum of $e^{s_j - m}\, v_j$. Two tiles are put together exactly, once both are brought
+# to the larger $m$:
+
+# %%
+drawings.two_tiles(scores=[2, 1, 4, 3], values=[10, 20, 30, 40], tile=2)
+
+# %% [markdown]
+# That is *online softmax* (Milakov and Gimelshein 2018), the idea behind FlashAttention
+# (Dao et al. 2022); [lesson 04](04_language_model.ipynb) lets you write it. Ours is
+# `al.attention.tiled_attention`. Going backward, a tiled layer computes the scores
+# again instead of keeping them: $2 T^2 d$ more, a sixth of $12 T^2 d$. Ours repeats the
+# whole forward pass, and pays a third. Either way memory is *linear*. Timed beside
+# them, the shortest of many runs: plain attention in blocks of 128 queries, the same
+# operations with small tables.
 
 
 # %%
-def measure(attend, t):
-    """Milliseconds forward, and numbers kept for going backward."""
+def in_blocks(q, k, v):
+    return torch.cat([plain(block, k, v) for block in q.split(128)])
+
+
+methods = {"plain": plain, "tiled": al.attention.tiled_attention}
+methods["in blocks"] = in_blocks
+lengths = np.array(size.lengths)
+times, memory = ({name: [] for name in methods} for _ in range(2))
+for t in lengths:
     q, k, v = (torch.randn(t, 64) for _ in range(3))
-    return 1000 * al.device.seconds(lambda: attend(q, k, v)), cost(attend, t)[2]
-
-
-lengths, times, memory = np.array(size.lengths), {}, {}
-for name, attend in {"plain": plain, "tiled": al.attention.tiled_attention}.items():
-    times[name], memory[name] = zip(*(measure(attend, t) for t in lengths), strict=True)
-times["slope of T²"] = times["plain"][-1] * (lengths / lengths[-1]) ** 2
-memory["slope of T²"] = memory["plain"][-1] * (lengths / lengths[-1]) ** 2
-memory["slope of T"] = memory["tiled"][-1] * lengths / lengths[-1]
+    repeats = int(np.clip(16_000 // t, 5, 100))  # short calls are disturbed more
+    for name, method in methods.items():
+        shortest = al.device.seconds(partial(method, q, k, v), repeats)
+        times[name].append(1000 * shortest)
+        memory[name].append(cost(method, t)[2])
 
 # %%
-for name, attend in {"plain": plain, "tiled": al.attention.tiled_attention}.items():
-    ways = sum(cost(attend, 512)[:2]) / (512**2 * 64)
-    print(f"{name}: {ways:.0f} T² d operations, forward and backward")
-for place in (0, -1):
-    ratio = times["tiled"][place] / times["plain"][place]
-    print(f"T = {lengths[place]}: tiled takes {ratio:.1f} times as long as plain")
+for name in ("plain", "tiled"):
+    share = sum(cost(methods[name], 512)[:2]) / (512**2 * 64)
+    print(f"{name}: {share:.0f} T² d operations, forward and backward")
+frame = pd.DataFrame(times, index=lengths).add_suffix(", ms")
+frame = frame.rename_axis("T").reset_index()
+for name in ("tiled", "in blocks"):
+    frame[f"{name} / plain"] = frame[f"{name}, ms"] / frame["plain, ms"]
+frame["plain / half the T"] = frame["plain, ms"] / frame["plain, ms"].shift()
+al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 1)).hide(axis="index")
 
 # %%
+anchor = f"T², through plain at {lengths[-3]}"
+times[anchor] = times["plain"][-3] * (lengths / lengths[-3]) ** 2
 al.plots.lines(
     lengths,
     times,
     log="xy",
     xlabel="tokens T",
     ylabel="time forward, ms",
-    alt="Time over the number of tokens on logarithmic axes, plain and tiled: nearly "
-    "level for short texts, then rising about as steeply as the line of T squared.",
+    alt="Time over the number of tokens on logarithmic axes, plain, tiled and in "
+    "blocks: nearly level for short texts, then rising about as steeply as T squared.",
 )
 
 # %%
+del memory["in blocks"]
+memory["slope of T²"] = memory["plain"][-1] * (lengths / lengths[-1]) ** 2
+memory["slope of T"] = memory["tiled"][-1] * lengths / lengths[-1]
 al.plots.lines(
     lengths,
     memory,
@@ -891,67 +1193,52 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Read the slopes: where a curve climbs two decades while $T$ climbs one, the cost goes
-# with $T^2$. Tiles save memory, not operations. Ours are a loop in Python, and each
-# tile pays for its calls: where the ratio above is larger than 1, they cost time. They
-# can win only where a large table has to travel to slow memory and a small tile need
-# not, so the ratio depends on the machine and on $T$. On a GPU, written as one kernel,
-# tiles were several times faster (Dao et al. 2022).
+# Tiles save memory, not operations. Ours are a loop in Python: *tiled / plain* is their
+# price in time. Where a doubled text takes plain attention more than four times as
+# long, and blocks not, the size of the table costs time, too. As one GPU kernel, tiles
+# were several times faster (Dao et al. 2022).
 
 # %% [markdown]
-# ## 12. What entropy says, and what it does not
+# ## Appendix D. RoPE: turn, do not add
 #
-# To end with, a real model. How widely do the heads of a BERT look? Raw entropy depends
-# on the length of the text, as there are more keys to look at. Divided by $\log T$ it
-# runs from 0 to 1 at any length. That makes texts easier to compare, but not free of
-# their length: a head that always shares its weight between three neighbours falls as
-# $T$ grows.
+# If a shift is a rotation, why not rotate queries and keys themselves? Turn each pair
+# of numbers of $q$ at position $s$ by the matrix $R_s$ above, with $m = s$, and $k$ at
+# position $t$ by $R_t$. Turning back by $s$ and on by $t$ is turning by $t - s$:
+# $(R_s q) \cdot (R_t k) = q \cdot (R_s^\top R_t\, k) = q \cdot (R_{t-s}\, k)$. So
+# positions enter the score only through $t - s$. Most language models of today do this
+# (**RoPE**, rotary position embedding, Su et al. 2021):
+
 
 # %%
-clf = al.load_classifier("movie-sentiment")
-for text in (
-    "A quiet, clever film.",
-    "A quiet, clever film about two sisters who inherit a cinema by the sea and, over "
-    "one long winter, argue about whether to sell it or to fill it again.",
-):
-    weights = clf.attend(text).weights  # (layers, heads, T, T)
-    raw = al.attention.entropy(weights).mean()
-    share = al.attention.entropy(weights, normalised=True).mean()
-    print(f"{weights.shape[-1]} tokens: {raw:.2f} nats, {share:.0%} of the largest")
+def rope(x, position):
+    """Turn each pair of numbers of a vector x as far as its position says."""
+    angles = position * 10000.0 ** (-torch.arange(0, len(x), 2) / len(x))
+    a, b, cos, sin = x[0::2], x[1::2], angles.cos(), angles.sin()
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten()
 
-# %% [markdown]
-# Head by head, for the longer text:
 
 # %%
-spread = al.attention.entropy(weights, normalised=True).mean(-1)  # (layers, heads)
-al.plots.head_map(spread, label="entropy / log T", title="How widely each head looks")
+q, k = torch.randn(2, 16)
+for place in (0, 10, 100):
+    print(f"query at {place + 3:3}, key at {place:3}: score", end=" ")
+    print(f"{rope(q, place + 3) @ rope(k, place):.4f}")
+table = torch.as_tensor(positions_of(20, 16))
+shifted = torch.stack([rope(table[t], -5) for t in range(15)])
+off = (shifted - table[5:]).abs().max()
+print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}")
 
 # %% [markdown]
-# Careful with conclusions. Low entropy says that a head *points*, not that it matters:
-# a head that rests on `[CLS]` for lack of anything better to do is as pointed as one
-# that finds the word before. (Which of the two is the darkest cell? Lesson 02 looks.)
-# And the same entropy can belong to quite different patterns. Whether a head matters is
-# a question about answers, not about weights; [lesson 06](06_head_mixing.ipynb) asks it
-# by silencing heads.
-
-# %% [markdown]
-# ## What to take along
+# `rope` takes a pair as (first, second). In the table that is (sine, cosine), the hand
+# mirrored, so it turns backward: hence -5. You will write RoPE for batches in
+# [lesson 04](04_language_model.ipynb).
 #
-# - Attention is a soft look-up: score, normalise, aggregate. The softmax is the arg-max
-#   with an entropy bonus; the temperature says how much spreading is worth.
-# - Dot products of width $d_k$ have a standard deviation of $\sqrt{d_k}$. Without the
-#   division more and more queries saturate, and hear next to nothing of the loss.
-# - The gradient of a softmax is $w_i (g_i - \bar g)$: descent moves weight to the keys
-#   that raise the loss less than the weighted mean.
-# - Hard attention makes a choice, and pays with a gradient that is biased or noisy.
-#   Additive scores are one small network, run for each pair. Heads are subspaces whose
-#   contributions add up.
-# - Attention is blind to order until positions are added, and its cost goes with $T^2$.
-#
-# **Sources.** Bahdanau et al. 2015 (additive attention) · Luong et al. 2015 (dot,
-# general) · Xu et al. 2015 (hard attention) · Williams 1992 (score function) · Bengio
-# et al. 2013 (straight-through) · Vaswani et al. 2017 (scaling, heads, positions) ·
-# Milakov and Gimelshein 2018, Dao et al. 2022 (tiles).
+# **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
+# need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:
+# *RoFormer*) · Elhage et al. 2021 (QK and OV: *A mathematical framework for Transformer
+# circuits*). For the appendices: Bahdanau et al. 2015 (additive scores) · Williams 1992
+# (score function) · Bengio et al. 2013 (straight-through) · Xu et al. 2015 (hard
+# attention) · Milakov and Gimelshein 2018 (online softmax) · Dao et al. 2022
+# (*FlashAttention*).
 
 # %%
 al.checks.summary("attention_maths")

@@ -2,40 +2,50 @@
 # # 02 Attention from scratch
 #
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
-# same numbers come out?** You write attention, masks and heads in plain PyTorch, a few
-# lines at a time, and each piece is checked before the next stands on it. In the end
-# the same lines run with BERT's own weights and give BERT's own answer.
+# same numbers come out?** You write attention, masks, heads and the rest of the layer
+# in plain PyTorch, a few lines at a time. Each piece is checked, and the next one is
+# built from it. In the end your lines run inside a real BERT, forward and backward.
+# Then you break it on purpose, and find the bug.
 #
 # Afterwards you can
 #
-# - write self-attention and cross-attention for batches, without a loop;
+# - write self-attention and cross-attention for batches, without a loop, and their
+#   backward pass;
 # - hide the future and the padding, also where nothing is left to see;
-# - cut a layer into heads and put them together again, and say what a wrong reshape
-#   does;
-# - show that an attention layer equals PyTorch's, forward and backward.
+# - split a layer into heads, and say what a wrong reshape does;
+# - rebuild a pretrained model, and find a bug by comparing what its parts give;
+# - recognise attention sinks and previous-token heads in a map, and measure them.
 #
-# Time: about 100 minutes, 55 of them for six exercises. You need
-# [lesson 01](01_attention_maths.ipynb), or its formula. Choose **Run → Run All Cells**
-# first; exercises that are not written yet only say so.
+# Time: about two hours, 60 minutes of them for eight exercises. You need [lesson
+# 01](01_attention_maths.ipynb). Choose **Run → Run All Cells** first. An exercise that
+# is not written yet only says so, and ours runs in its place.
 
 # %%
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import attnlab as al
+from attnlab.show import drawings
 
 clf = al.load_classifier("movie-sentiment")
+bert = clf.model.bert
+width, heads = bert.config.hidden_size, clf.heads  # E and H
+print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 
 # %% [markdown]
 # ## 1. Move something first
 #
-# Here are the weights of a real head, for a sentence of ours. Each row is a query, each
-# column a key; a row says where that token looks, and sums to 1. Choose heads and see
-# how differently they look. Then move the masks: *causal* hides the future, *window*
-# hides what is far away, *padding* pretends that the last tokens are only filling.
+# Here are the weights of a real head. Each row is a token that asks (a *query*), each
+# column a token that is looked at (a *key*). A row says where its token looks, and sums
+# to 1. `[CLS]` and `[SEP]` are marks that BERT puts before and after every text.
 #
-# Last, apply the mask **after** the softmax instead of before it and watch the row
-# sums. What goes wrong? You will meet this mistake again in exercise 3.
+# Choose heads. Then move the masks: *causal* hides the tokens that come later, *window*
+# those far away, *padding* the last ones. Now apply the mask **after** the softmax
+# instead of before it, and watch the row sums. What goes wrong? (Section 3.)
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -44,23 +54,49 @@ desk = al.MaskDesk(maps, layer=3, head=0)
 desk
 
 # %% [markdown]
-# ## 2. Attention in three lines
+# ## 2. One head, all words at once
 #
-# Lesson 01 derived the formula
+# Three words: *not so bad*. Three numbers describe each: does it negate, its tone
+# (below 0 is bad), does it modify another word. Three matrices make a query, a key and
+# a value of it. They are set so that a word with a *bad* tone asks "is there a
+# negation?", and *not* and *so* ask "which word is bad?". (A good word would look away
+# from *not*. Which number would you change for it?) A value holds two numbers: (turn
+# round, how good).
+
+# %%
+words = ["not", "so", "bad"]
+x = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 2.0], [0.0, -2.0, 0.0]])
+w_query = torch.tensor([[0.0, 1.5], [-1.5, 0.0], [0.0, 1.5]])
+w_key = torch.tensor([[1.0, 0.0], [0.0, -0.5], [0.0, 0.0]])
+w_value = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
+drawings.one_head(words, x, w_query, w_key, w_value)
+
+# %% [markdown]
+# Read the last row of the weights (the lighter a cell, the larger): *bad* looks mostly
+# at *not*. So the last row of the context says mostly "turn round": *bad* has found out
+# that there is a *not* in the text. Not where: these vectors know no positions. The
+# other two words look at *bad* and take over its tone.
 #
-# $$ A = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right), \qquad C = A V $$
+# Lesson 01 derived the formula, $C = A V$ with $A = \text{softmax}(Q K^\top /
+# \sqrt{D})$, and its scores and softmax were yours. Now write the whole, for all texts
+# of a batch at once. These letters stand for sizes:
 #
-# with one row of $Q$ for each query, one row of $K$ and one of $V$ for each key. In the
-# code of this course the last two axes of a tensor are always *tokens* and *width*:
-# `(..., T, D)`. Whatever stands before, batches or heads, just comes along, if you
-# count axes from the end, `-1` and `-2`. $A$ are the **weights**; the mixture $C$ is
-# the **context**.
+# | letter | counts |
+# | --- | --- |
+# | $B$, $T$, $H$ | texts of a batch, tokens of a text, heads of a layer |
+# | $T_q$, $T_k$ | queries and keys; they differ if queries come from another text |
+# | $D$, $D_v$ | numbers in a query or key ($d_k$ in lesson 01), and in a value |
+# | $E = H \cdot D$ | numbers in the vector of a token |
+#
+# The last two axes of queries, keys and values are always tokens and width, `(..., T,
+# D)`. Count axes from the end, `-1` and `-2`; then whatever stands before them, batch
+# or heads, needs no code of its own.
 #
 # ### Exercise 1: attention
 #
-# *Difficulty 2 of 5, 10 minutes.* Return the context and the weights. `softmax` of
-# PyTorch or of lesson 01 may be used; it is the rest that counts here, and a
-# ready-made attention does not.
+# *Difficulty 2 of 5, 5 minutes.* Return the context and the weights, also for more keys
+# than queries and for values of another width. Predict the shape of the context first.
+# You may use PyTorch's softmax, but no ready-made attention.
 
 
 # %% exercise="attention" points=2
@@ -88,102 +124,139 @@ al.checks.attention(attention)
 # of `value`: again a matrix product. Two things are returned, the context first.
 
 # %% [markdown]
-# If queries, keys and values come from the same text, that is **self-attention**; if
-# the queries come from one text and keys and values from another, **cross-attention**:
-# a translation asking its source, a question asking a document. The function is the
-# same:
+# What you write goes to work in BERT: in the cells after the check, or, for exercise 3,
+# in section 6. Begin with layer 3. It makes queries, keys and values of its **hidden
+# states**, the vectors that the layer before hands over; head 0 owns the first 32
+# columns. (You may skip the next two cells: they read these numbers out of BERT.)
+
 
 # %%
-french, english = torch.randn(1, 4, 16), torch.randn(1, 7, 16)  # tokens as vectors
-for name, source in (("self-attention", french), ("cross-attention", english)):
-    context, weights = al.attention.scaled_dot_product_attention(french, source, source)
-    print(f"{name}: weights {tuple(weights.shape)}, context {tuple(context.shape)}")
+def projected(layer, *texts):
+    """A layer's queries, keys, values, (B, T, E) each; real tokens, bool (B, T)."""
+    batch = clf.tokenizer(list(texts), padding=True, return_tensors="pt")
+    batch = batch.to(clf.device)
+    made_by = bert.encoder.layer[layer].attention.self
+    with torch.no_grad():
+        states = bert(**batch, output_hidden_states=True).hidden_states[layer]
+        sides = [f(states) for f in (made_by.query, made_by.key, made_by.value)]
+    return *sides, batch["attention_mask"].bool()
+
+
+# %%
+head_width = width // heads  # D
+
+
+def head(number, sides):
+    """Of queries, keys and values, the columns of one head."""
+    start = number * head_width
+    return [side[..., start : start + head_width] for side in sides]
+
+
+# %%
+attend = al.checks.yours_or_ours(
+    "attention", attention, al.attention.scaled_dot_product_attention
+)
+*sides, _ = projected(3, text)
+query, key, value = head(0, sides)  # (1, T, D)
+context, weights = attend(query, key, value)
+slow, keys = maps.tokens.index("slow"), ["[CLS]", "but", "slow"]
+print("query of “slow”:", *(f"{one:.2f}" for one in query[0, slow, :5]), "...")
+for name in keys:
+    column = maps.tokens.index(name)
+    score = query[0, slow] @ key[0, column] / head_width**0.5
+    print(f"  {name:5} score {score:5.2f}, weight {weights[0, slow, column]:.2f}")
+print("its context:", *(f"{one:.2f}" for one in context[0, slow, :5]), "...")
+
+# %%
+mine = replace(maps, weights=maps.weights.clone())
+mine.weights[3, 0] = weights[0].cpu()
+print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e}")
+al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
-# Notice that the context always has one row for each *query*, in the width of the
-# values. The shape of the result does not depend on the number of keys.
+# Your map is BERT's. Two columns stand out. The
+# first *the*, *is*, *slow* and the comma look most at *but*, with 0.4 to 0.7 of their
+# weight. *But*, *stays*, *with* and *you* look most at `[CLS]`, with 0.4 to 0.6;
+# `[CLS]` itself keeps 0.95. The rest spread out. This is one sentence, and no rule yet.
+# A token that many queries look at whatever they are is called an **attention sink**;
+# section 7 measures it.
+#
+# Nothing in your function says that queries and keys come from the same text. If they
+# do, it is **self-attention**. If the queries come from one text and keys and values
+# from another, it is **cross-attention**, as in a translation that looks at its source.
+
+# %%
+other = head(0, projected(3, "A slow start with a moving end.")[:3])
+for name, source in (("self-attention", (key, value)), ("cross-attention", other[1:])):
+    context, weights = attend(query, *source)
+    print(f"{name:15}: weights {tuple(weights.shape)}, context {tuple(context.shape)}")
+
+# %% [markdown]
+# The context has one row for each *query*, however many keys there are.
 #
 # ## 3. Who may look where: masks
 #
-# Three reasons to hide keys from a query:
+# There are three reasons to hide keys from a query:
 #
 # - **the future**: a model that learns to predict the next token must not see it;
-# - **padding**: texts of a batch are filled up to the same length, and the filling
-#   means nothing;
+# - **padding**: the texts of a batch are filled up to the same length with `[PAD]`,
+#   which means nothing;
 # - **distance**: looking only at neighbours is cheaper, if the rest is never computed
-#   (a mask alone saves nothing).
+#   (a mask alone saves nothing). A *window of 1* lets a token see itself and one
+#   neighbour on either side.
 #
-# In this course a mask is a tensor of `bool`, **True where looking is allowed**.
-# (Beware: some libraries mean the opposite, `nn.MultiheadAttention` for one.) Masks
-# combine with *and*, and broadcast: a mask `(T, T)` serves every text, a mask `(B, 1,
-# T)` every query.
+# In this course a mask is a tensor of `bool`, **True where looking is allowed**. So it
+# is for `F.scaled_dot_product_attention`; for `nn.MultiheadAttention` True means
+# *hidden*. In the drawing allowed pairs are filled. Masks combine with `&`, and they
+# **broadcast**: an axis that is missing in front or has length 1 is stretched. A mask
+# `(T, T)` serves every text, a mask `(B, 1, T)` every query.
 
 # %%
-causal = al.attention.causal_mask(5)
-local = al.attention.local_mask(5, window=1)
-padding = al.attention.padding_mask(torch.tensor([3]), max_length=5)  # 3 real tokens
-for name, mask in {
-    "causal": causal,
-    "local": local,
-    "causal and local": causal & local,
-    "causal and padding": (causal & padding)[0],
-}.items():
-    print(
-        name, *("".join(" ■" if see else " ·" for see in row) for row in mask), sep="\n"
-    )
+padded = ["a", "quiet", "film", "[PAD]", "[PAD]"]
+near = al.attention.local_mask(5, window=1)
+no_padding = al.attention.padding_mask(torch.tensor([3]), max_length=5)[0]
+drawings.mask_grids(
+    {
+        "causal": al.attention.causal_mask(5),
+        "window of 1": near,
+        "padding": no_padding.expand(5, 5),
+        "window & padding": near & no_padding,
+    },
+    padded,
+)
 
 # %% [markdown]
-# ### Exercise 2: the causal mask
-#
-# *Difficulty 1 of 5, 5 minutes.* Token `i` may look at tokens `0` to `i`.
-
-
-# %% exercise="causal_mask" points=1
-def causal_mask(length):
-    """Bool, (length, length): may the query (row) look at the key (column)?"""
-    ### BEGIN SOLUTION
-    position = torch.arange(length)
-    return position[None, :] <= position[:, None]
-    ### END SOLUTION
-
-
-# %% check="causal_mask"
-al.checks.causal_mask(causal_mask)
-
-# %% [markdown] hints="causal_mask"
-# Rows are queries, columns are keys. In the row of token 2, columns 0, 1 and 2 are
-# True.
-#
-# ---
-# `torch.ones(length, length).tril()` keeps the lower triangle with its diagonal. Or
-# compare positions: a key's (as a row) with a query's (as a column).
-
-# %% [markdown]
-# How do you *use* a mask? The rule that weights sum to 1 must hold over the keys that
-# are left. So hidden keys have to be out **before** the softmax, and the score that
-# does it is $-\infty$, since $e^{-\infty} = 0$. Then they take no weight and have no
-# share in the sum either. Compare with cutting weights off afterwards:
+# What does a mask do to a row of scores? The weights of the keys that are *left* must
+# sum to 1. The score that takes a key out is $-\infty$, because $e^{-\infty} = 0$, and
+# it has to be there **before** the softmax:
 
 # %%
-scores = torch.tensor([[2.0, 1.0, 0.0, 3.0]])
-mask = torch.tensor([[True, True, True, False]])
-after = scores.softmax(-1) * mask
-before = al.attention.softmax(scores, mask)
-print(f"mask after the softmax:  {after.numpy().round(3)}, sum {after.sum():.2f}")
-print(f"mask before the softmax: {before.numpy().round(3)}, sum {before.sum():.2f}")
+drawings.mask_first(
+    padded[:4],
+    scores=torch.tensor([2.0, 1.0, 0.0, 3.0]),
+    mask=torch.tensor([True, True, True, False]),
+)
 
 # %% [markdown]
-# A trap sits at the edge: a query that may look *nowhere*, such as the row of a padding
-# token in some libraries. All its scores are $-\infty$, and the softmax computes $0 /
-# 0$. One NaN is enough: it spreads to every parameter in the next step of training. A
-# large finite number instead of $-\infty$ hides the problem, but then that query
-# attends evenly to what it must not see. The clean answer: its weights are all 0.
+# Below, `[PAD]` had taken most of the weight before it was hidden, and what is left is
+# too small. That is what you saw on the desk. (Dividing by the new sum would mend this
+# row. But if the hidden score is larger by 110, the others are 0 in float32, and the
+# sum is too.)
 #
-# ### Exercise 3: masked softmax
+# There is one more trap: a query that may look *nowhere*, such as the last row of
+# *window & padding*. The softmax first subtracts the largest score, here $-\infty -
+# (-\infty)$, and that is NaN. In the next layer the NaN is a value like any other, and
+# $0 \times$ NaN is NaN: it leaks into every real token of its text, into the loss, and
+# through the gradients into almost every parameter. A large negative number instead of
+# $-\infty$ hides the problem: such a query then looks at all the hidden keys alike. The
+# clean answer is a row of zeros. On the way back `masked_fill` passes the gradient 0 to
+# what it fills, even where NaN arrives; a product with 0 would pass on NaN.
 #
-# *Difficulty 3 of 5, 15 minutes.* Weights over the last axis; hidden keys get exactly
-# 0; a row in which all is hidden gets zeros; gradients stay finite. The mask
-# broadcasts.
+# ### Exercise 2: masked softmax
+#
+# *Difficulty 3 of 5, 8 minutes.* Return weights over the last axis. Hidden keys get
+# exactly 0, a row in which everything is hidden gets zeros, and gradients stay finite.
+# The mask broadcasts.
 
 
 # %% exercise="masked_softmax" points=3
@@ -209,81 +282,144 @@ al.checks.masked_softmax(masked_softmax)
 # places?
 
 # %% [markdown]
-# Does the causal mask keep its promise? Change one token, and see whose output moves.
+# Put your softmax into your attention, and let BERT read two texts of different length
+# in one batch. How much weight of the short one would fall on padding? (`x.mT`
+# exchanges the last two axes of `x`.)
 
 # %%
-x = torch.randn(1, 6, 16)
-changed = x.clone()
-changed[0, 3] += 1.0  # token 3 is another one
-for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
-    before, after = (
-        al.attention.scaled_dot_product_attention(one, one, one, mask)[0]
-        for one in (x, changed)
-    )
-    moved = (before - after).abs().amax(-1)[0] > 0
-    print(f"{name:8} moved: {[i for i, yes in enumerate(moved.tolist()) if yes]}")
-assert not moved[:3].any()
+softmax_of = al.checks.yours_or_ours(
+    "masked_softmax", masked_softmax, al.attention.softmax
+)
+
+
+# %%
+def masked_attention(query, key, value, mask=None):
+    """Exercise 1 with a mask, broadcastable to (..., T_q, T_k); None hides nothing."""
+    if mask is None:
+        return attend(query, key, value)
+    weights = softmax_of(query @ key.mT / key.shape[-1] ** 0.5, mask)
+    return weights @ value, weights
+
+
+# %%
+*sides, real = projected(3, text, "A joy.")
+for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
+    _, weights = masked_attention(*head(0, sides), mask)  # (B, T, T)
+    share = weights[1, real[1]][:, ~real[1]].sum(-1).mean()
+    print(f"{name}: {share:.0%} of the weight of the short text falls on padding")
 
 # %% [markdown]
-# With the causal mask tokens before the change know nothing of it. That is what lets a
-# Transformer learn all next-token predictions of a text in one pass.
-#
-# ## 4. Queries, keys and values are learned
-#
-# A token comes in as one vector $x$. To ask, to be found and to tell are different
-# jobs, so each gets a matrix of its own: $Q = X W^Q$, $K = X W^K$, $V = X W^V$. With
-# one matrix for $Q$ and $K$ the *scores* would be symmetric: token 2 suits token 5 as 5
-# suits 2. And for random vectors most tokens would score highest with themselves, where
-# one in six would by chance:
+# And does the causal mask keep its promise? Change one token of six, and see whose
+# context moves.
 
 # %%
-x = torch.randn(200, 6, 16)  # 200 texts of 6 tokens
-w, another = torch.randn(2, 200, 16, 16) / 4  # matrices drawn anew for each text
-itself = torch.arange(6)
-for name, keys in (("one matrix", x @ w), ("a matrix each", x @ another)):
-    scores = al.attention.scaled_dot_scores(x @ w, keys)
-    lopsided = (scores - scores.transpose(-2, -1)).abs().mean()
-    share = (scores.argmax(-1) == itself).float().mean()
-    print(
-        f"{name:14}: scores and their mirror image differ by {lopsided:.2f} on average;"
-    )
-    print(f"{'':16}{share:.0%} of tokens score highest with themselves", end=" ")
-    print(f"(by chance {1 / 6:.0%})")
+x = torch.randn(6, 16)
+changed = x.clone()
+changed[3] += 1.0  # token 3 is another one
+for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
+    before, after = (masked_attention(y, y, y, mask)[0] for y in (x, changed))
+    moved = (before - after).abs().amax(-1) > 0
+    print(f"{name:8} moved: {moved.nonzero().flatten().tolist()}")
+
+# %% [markdown]
+# That is why a language model can learn all next-token predictions of a text in one
+# pass (lesson 04).
+#
+# ## 4. The way back
+#
+# In lesson 01 you sent a gradient back through the softmax, and a drawing showed the
+# rest of the way. You need one rule: if $C = A B$, and $G$ is the gradient of the loss
+# with respect to $C$, then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$.
+# Shapes help you to remember the order, but not always: in self-attention $A$ is
+# square, $A G$ fits too, and is wrong.
+#
+# A small example: two keys with the values 1 and 3 and equal weights mix to 2. To raise
+# the result, move weight to the second key: its value lies above the mixture. So the
+# gradient of a score is *weight × (value − mixture)*: here $-\tfrac12$ and $+\tfrac12$.
+# That is for an upstream gradient of 1. In general $G V^\top$, what arrives at each
+# weight, takes the place of *value*, and its weighted mean in the row that of
+# *mixture*.
+
+# %% [markdown]
+# ### Exercise 3: attention, backward
+#
+# *Difficulty 4 of 5, 10 minutes.* Lesson 01 showed the four products. Write them now
+# without looking, without autograd, for any leading axes, and with a mask. (*Predict
+# first:* at which steps of the way back do you need the mask?) `gradient` is that of
+# the context; return those of query, key and value, in this order.
+
+
+# %% exercise="attention_backward" points=3
+def attention_backward(query, key, value, gradient, mask=None):
+    """Gradients of query, key and value, each of its own shape.
+
+    gradient (..., T_q, D_v): of the context; query, key, value as in exercise 1
+    mask: bool, as in exercise 2; None hides nothing
+    """
+    ### BEGIN SOLUTION
+    root = query.shape[-1] ** 0.5
+    scores = query @ key.mT / root
+    weights = scores.softmax(-1) if mask is None else softmax_of(scores, mask)
+    d_value = weights.mT @ gradient
+    d_weights = gradient @ value.mT
+    mean = (weights * d_weights).sum(-1, keepdim=True)
+    d_scores = weights * (d_weights - mean) / root
+    return d_scores @ key, d_scores.mT @ query, d_value
+    ### END SOLUTION
+
+
+# %% check="attention_backward"
+al.checks.attention_backward(attention_backward)
+
+# %% [markdown] hints="attention_backward"
+# Compute the weights again, as in `masked_attention`. The context is `weights @ value`:
+# what does the rule for products say about its two factors?
+#
+# ---
+# From weights to scores: `weights * (d_weights - mean)`, where `mean` is the mean of
+# `d_weights` in each row, weighted by `weights`.
+#
+# ---
+# The scores are a product too, of `query` and `key.mT`, divided by a root. Dividing the
+# gradient of the scores by the same root serves both.
+#
+# ---
+# A hidden key has the weight 0, and each way back to it is multiplied by this weight.
 
 # %% [markdown]
 # ## 5. Heads
 #
-# A layer with $H$ heads does not make $H$ small projections. It makes one large one, of
-# width $H \cdot D$, and *cuts* the result: columns $0$ to $D - 1$ belong to head 0, the
-# next $D$ to head 1, and so on. Then the heads move in front of the tokens, where they
-# come along like a batch, and one call of attention serves them all:
-#
-# $$ (B, T, H \cdot D) \;\to\; (B, T, H, D) \;\to\; (B, H, T, D) $$
-#
-# The numbers of this small example say where they come from: 100 x token + column.
+# *Bad* asks for a negation. It may also want to know what is bad, and how much. One
+# softmax gives it one set of weights. So a layer has several **heads**, each with
+# queries, keys and values of its own. One matrix product projects for all of them:
+# columns $0$ to $D - 1$ belong to head 0, the next $D$ to head 1, and so on. You could
+# go through them one by one, and put the contexts side by side:
 
 # %%
-tokens, heads, width = 3, 2, 2
-x = 100 * torch.arange(tokens)[:, None] + torch.arange(heads * width)
-print("before, token by token:", *x.tolist(), sep="\n  ")
-for head, part in enumerate(al.attention.split_heads(x[None].float(), heads)[0]):
-    print(f"head {head}:", *part.int().tolist(), sep="\n  ")
+one_by_one = torch.cat(
+    [
+        masked_attention(*head(number, sides), real[:, None])[0]
+        for number in range(heads)
+    ],
+    dim=-1,
+)
+print(f"{heads} contexts side by side: {tuple(one_by_one.shape)}")
 
 # %% [markdown]
-# A reshape straight to `(B, H, T, D)` has the right shape as well, and raises no error:
+# But one call of attention can serve them all. *Cut* the width, and let the heads move
+# in front of the tokens, where they come along like a batch. In the drawing each number
+# says where it comes from, 100 × token + column; head 0's columns are blue.
 
 # %%
-wrong = x.reshape(heads, tokens, width)
-print("head 0 after a reshape alone:", *wrong[0].tolist(), sep="\n  ")
+drawings.head_slices()
 
 # %% [markdown]
-# Head 0 now holds both halves of token 0 and the first half of token 1, as if they were
-# three tokens; token 2 is missing. It is an easy mistake to make, because nothing
-# complains.
+# Below, `reshape` alone gives the right shape and raises no error. But head 0 holds
+# pieces of token 0 as if they were two tokens, and token 2 is missing.
 #
 # ### Exercise 4: split heads
 #
-# *Difficulty 2 of 5, 5 minutes.* Cut the width into heads and move them before the
+# *Difficulty 2 of 5, 4 minutes.* Cut the width into heads and move them before the
 # tokens, without a loop.
 
 
@@ -307,38 +443,35 @@ al.checks.split_heads(split_heads)
 # `(B, H, T, D)`?
 
 # %% [markdown]
-# ### Exercise 5: merge heads
-#
-# *Difficulty 2 of 5, 5 minutes.* The way back: put the heads of each token side by
-# side.
+# The way back, `al.attention.merge_heads`, does the same two steps in reverse: change
+# places, then join. With four axes a mask needs one more, `(B, 1, 1, T)`. Is one cut
+# the same as the loop? And how far off is a reshape alone?
 
-
-# %% exercise="merge_heads" points=2
-def merge_heads(x):
-    """(B, H, T, D) to (B, T, H * D), the heads side by side."""
-    ### BEGIN SOLUTION
-    batch, heads, tokens, width = x.shape
-    return x.transpose(1, 2).reshape(batch, tokens, heads * width)
-    ### END SOLUTION
-
-
-# %% check="merge_heads"
-al.checks.merge_heads(merge_heads)
-
-# %% [markdown] hints="merge_heads"
-# The same two steps, the other way round: first change places, then join.
-#
-# ---
-# After `transpose` a tensor's numbers are no longer in order in memory, so `view`
-# refuses to join axes. `reshape` copies them first.
+# %%
+split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
+seen_mask = real[:, None, None]
+context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
+apart = (al.attention.merge_heads(context) - one_by_one).norm()
+print(f"one cut: distance from the loop {apart / one_by_one.norm():.0e} of its length")
+shape = (len(real), heads, real.shape[1], head_width)
+context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
+apart = (context.reshape(one_by_one.shape) - one_by_one).norm()
+print(f"reshape: {apart / one_by_one.norm():.2f} of its length, no error, no NaN")
+assert not context.isnan().any()
 
 # %% [markdown]
-# ### Exercise 6: multi-head attention
+# The shapes fit, and the numbers are hardly related to the right ones: two unrelated
+# vectors of equal length are $\sqrt 2 = 1.41$ times that length apart.
 #
-# *Difficulty 3 of 5, 15 minutes.* Put it together: project, split, attend with the
-# mask, merge, project. The layers are there; write `forward`. `mask` is None, `(T_q,
-# T_k)`, or `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. You may use
-# everything in `al.attention` but `MultiHeadAttention`.
+# A last projection then mixes what the heads have found.
+#
+# ### Exercise 5: multi-head attention
+#
+# *Difficulty 3 of 5, 10 minutes.* Put it together: project, split, attend with the
+# mask, merge, project. The layers are there; write `forward` from `split`,
+# `masked_attention` and `al.attention.merge_heads`. `mask` is None, `(T_q, T_k)`, or
+# `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. The check compares with
+# PyTorch's `nn.MultiheadAttention`, forward and backward.
 
 
 # %% exercise="MultiHead" points=4
@@ -353,9 +486,9 @@ class MultiHead(nn.Module):
         """Query (B, T_q, width), key and value (B, T_k, width) to (B, T_q, width)."""
         ### BEGIN SOLUTION
         projected = self.query(query), self.key(key), self.value(value)
-        q, k, v = (al.attention.split_heads(x, self.heads) for x in projected)
+        q, k, v = (split(x, self.heads) for x in projected)
         mask = mask[:, None] if mask is not None and mask.dim() == 3 else mask
-        context, _ = al.attention.scaled_dot_product_attention(q, k, v, mask)
+        context, _ = masked_attention(q, k, v, mask)
         return self.output(al.attention.merge_heads(context))
         ### END SOLUTION
 
@@ -365,174 +498,642 @@ al.checks.MultiHead(MultiHead)
 
 # %% [markdown] hints="MultiHead"
 # In this order: three projections, three splits, attention, one merge, the output
-# projection. `al.attention.scaled_dot_product_attention(q, k, v, mask)` returns context
-# and weights; it divides by the root of the width it is given, which after the split is
-# the width of one head, as it should be.
+# projection. `masked_attention(q, k, v, mask)` returns context and weights; it divides
+# by the root of the width it is given, which after the split is the width of one head,
+# as it should be.
 #
 # ---
 # Which masks fit the scores as they are? `(T_q, T_k)` does. `(B, 1, T_k)` has its batch
 # where the scores have their heads: `mask[:, None]` makes it `(B, 1, 1, T_k)`.
 
 # %% [markdown]
-# ## 6. Is it right? Ask PyTorch
+# ## 6. The rest of the layer, and a whole BERT
 #
-# The package's `MultiHeadAttention` is this exercise with a little more: dropout on the
-# weights, a scale and a temperature for each head, weights on request. Give it the
-# weights of `nn.MultiheadAttention` and compare, forward and backward.
+# A layer has two **sublayers**, attention and a feed-forward network. Each computes
+# something, adds it to what came in, and normalises:
 
 # %%
-theirs = nn.MultiheadAttention(48, 4, batch_first=True)
-ours = al.attention.MultiHeadAttention(48, 4)
-projections = ours.query, ours.key, ours.value  # theirs are stacked into one matrix
-weights, biases = theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)
-for mine, weight, bias in zip(projections, weights, biases, strict=True):
-    mine.weight.data, mine.bias.data = weight.data.clone(), bias.data.clone()
-ours.output.weight.data = theirs.out_proj.weight.data.clone()
-ours.output.bias.data = theirs.out_proj.bias.data.clone()
-
-# %%
-x = torch.randn(2, 9, 48, requires_grad=True)
-padding = al.attention.padding_mask(torch.tensor([9, 5]))
-mine, weights = ours(x, mask=padding, return_weights=True)
-reference = theirs(x, x, x, key_padding_mask=~padding[:, 0])[0]  # theirs: True hides
-gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (mine, reference)]
-print(f"output:   largest difference {(mine - reference).abs().max():.0e}")
-print(f"gradient: largest difference {(gradients[0] - gradients[1]).abs().max():.0e}")
-assert torch.allclose(mine, reference, atol=1e-6)
-assert torch.allclose(*gradients, atol=1e-5)
+drawings.one_layer(width, heads, bert.config.intermediate_size)
 
 # %% [markdown]
-# ## 7. Rebuild BERT
+# - The **residual connection** adds the input itself. A sublayer only has to say what
+#   should *change*; and gradients have a way past it.
+# - The **layer norm** works on each token by itself: subtract the mean of its numbers,
+#   divide by their standard deviation, then multiply by a learned gain and add a
+#   learned bias. The numbers 1, 3, 5, 7 have the mean 4 and the variance 5; they become
+#   −1.34, −0.45, 0.45, 1.34. A tiny `eps` under the root, $\sqrt{\text{variance} +
+#   \varepsilon}$, keeps a token of equal numbers from 0 / 0.
+# - The **feed-forward network** makes each token four times as wide (`up`), bends the
+#   numbers with a **GELU** (a smooth ReLU: large numbers pass, negative ones hardly),
+#   and makes it narrow again (`down`). Attention moves information *between* tokens and
+#   mixes values linearly; this works on each token by itself, and not linearly.
 #
-# Now with weights that mean something. The classifier of lesson 00 is a
-# `BertForSequenceClassification` of the Transformers library. Take one of its layers,
-# copy the four projections into our attention, and leave the library's own attention
-# out.
+# BERT normalises after each addition (*post-norm*). Later models, those of lessons 03
+# and 04 too, normalise the input of each sublayer instead (*pre-norm*). In training
+# **dropout** sets a tenth of the weights of attention, and of what each sublayer gives,
+# to 0, and divides the rest by 0.9, so that the mean stays the same. `eval()` turns it
+# off, so it is left out here.
+
+# %%
+first = bert.encoder.layer[0]
+for name, module in (("attention", first.attention), ("layer", first)):
+    count = sum(parameter.numel() for parameter in module.parameters())
+    print(f"{name:9} {count:9,} parameters, {count / width**2:.2f} x {width}²")
+
+# %% [markdown]
+# Attention has four matrices $E \times E$, `up` and `down` have four times that each:
+# attention is a third of a layer.
+#
+# ### Exercise 6: an encoder layer
+#
+# *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
+# `down` are functions; the norms are yours to write, without `layer_norm` of PyTorch.
+# Each norm is a pair (gain, bias). `F.gelu` may be used.
+
+
+# %% exercise="encoder_layer" points=3
+def encoder_layer(x, attend, up, down, norms, eps=1e-12):
+    """One layer of BERT, (B, T, E) to (B, T, E).
+
+    attend: (B, T, E) to (B, T, E); up to (B, T, 4 E), down back to (B, T, E)
+    norms: two pairs (gain, bias), each (E,), after attention and after `down`
+    """
+    ### BEGIN SOLUTION
+
+    def norm(y, gain, bias):
+        mean = y.mean(-1, keepdim=True)
+        variance = (y - mean).square().mean(-1, keepdim=True)
+        return gain * (y - mean) / (variance + eps).sqrt() + bias
+
+    x = norm(x + attend(x), *norms[0])
+    return norm(x + down(F.gelu(up(x))), *norms[1])
+    ### END SOLUTION
+
+
+# %% check="encoder_layer"
+al.checks.encoder_layer(encoder_layer)
+
+# %% [markdown] hints="encoder_layer"
+# Begin with the norm, as a small function of its own. Mean and variance run over the
+# last axis, with `keepdim=True`. `var` divides by the width less 1 unless you tell it
+# `correction=0`.
+#
+# ---
+# Follow the arrows of the drawing: what goes into the first `+`? Its normalised sum is
+# both the input of `up` and what is added after `down`.
+
+# %% [markdown]
+# Now the whole model. Three things remain BERT's: the embeddings before the first layer
+# (token + position + *segment*, which tells two texts apart; then a norm), the *pooler*
+# after the last (a linear map and a tanh of `[CLS]`), and the classifier.
 
 
 # %%
-def rebuilt(layer):
-    """Our attention with the weights of one BERT layer."""
-    attention = al.attention.MultiHeadAttention(clf.model.config.hidden_size, clf.heads)
+Attention = al.checks.yours_or_ours(
+    "MultiHead", MultiHead, al.attention.MultiHeadAttention
+)
+layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
+
+# %% [markdown]
+# (You may skip the next two cells. The first copies BERT's weights into *your* parts,
+# by *state dicts*: parameters by name. The second runs them and notes what each gives.)
+
+
+# %%
+def parts_of(layer, kind):
+    """The parts of a layer of BERT: attention of this kind, linear maps, norms."""
+    attention = kind(width, heads).eval().to(clf.device)
     for name in ("query", "key", "value"):
         copied = getattr(layer.attention.self, name).state_dict()
         getattr(attention, name).load_state_dict(copied)
     attention.output.load_state_dict(layer.attention.output.dense.state_dict())
-    return attention.eval().to(clf.device)
-
-
-bert = clf.model.bert
-attentions = [rebuilt(layer) for layer in bert.encoder.layer]
-
-# %% [markdown]
-# What else is in a layer? Twice the same pattern: compute something, add it to what
-# came in (the *residual* connection), normalise. First attention, which moves
-# information *between* tokens; then a feed-forward network, which works on each token
-# by itself.
+    around = layer.attention.output.LayerNorm, layer.output.LayerNorm
+    return {
+        "attention": attention,
+        "up": layer.intermediate.dense,
+        "down": layer.output.dense,
+        "norms": tuple((norm.weight, norm.bias) for norm in around),
+    }
 
 
 # %%
-def layer_of_ours(layer, attention, hidden, mask):
-    """One layer of BERT, with our attention in it: hidden states and weights."""
-    mixed, weights = attention(hidden, mask=mask, return_weights=True)
-    hidden = layer.attention.output.LayerNorm(hidden + mixed)
-    wide = nn.functional.gelu(layer.intermediate.dense(hidden))  # 4 times the width
-    return layer.output.LayerNorm(hidden + layer.output.dense(wide)), weights
+def run(parts, x, mask):
+    """Hidden states after the last layer, and the output of every part by name."""
+    outputs = {}
+
+    def noted(name, function):
+        return lambda y: outputs.setdefault(name, function(y))
+
+    for number, part in enumerate(parts):
+        at = f"layer {number}, "
+        look = noted(at + "attention", lambda y, a=part["attention"]: a(y, y, y, mask))
+        up, down = noted(at + "up", part["up"]), noted(at + "down", part["down"])
+        x = outputs[at + "output"] = layer_of(x, look, up, down, part["norms"])
+    return x, outputs
 
 
 # %%
-batch = clf.tokenizer([text, "A joy."], padding=True, return_tensors="pt").to(
-    clf.device
-)
+batch = clf.tokenizer([text, "A joy."], padding=True, return_tensors="pt")
+batch = batch.to(clf.device)
 mask = batch["attention_mask"].bool()[:, None]  # (B, 1, T): the padding of "A joy."
 with torch.no_grad():
-    theirs = bert(**batch, output_hidden_states=True).hidden_states
-    ours, _ = layer_of_ours(bert.encoder.layer[3], attentions[3], theirs[3], mask)
-real = mask[:, 0]  # outputs at padding are not used
-print(f"layer 3: largest difference {(ours - theirs[4])[real].abs().max():.0e}")
+    expected = clf.model(**batch).logits
 
-# %% [markdown]
-# And all layers one after another, from the tokens to the answer:
+
+@torch.no_grad()
+def answer(parts):
+    """Logits (the scores of the two classes), (B, 2), and the output of every part."""
+    x, outputs = run(parts, bert.embeddings(batch["input_ids"]), mask)
+    return clf.model.classifier(bert.pooler(x)), outputs  # read off [CLS]
+
 
 # %%
-with torch.no_grad():
-    hidden = bert.embeddings(batch["input_ids"])
-    weights = []
-    for layer, attention in zip(bert.encoder.layer, attentions, strict=True):
-        hidden, looked = layer_of_ours(layer, attention, hidden, mask)
-        weights.append(looked)
-    logits = clf.model.classifier(bert.pooler(hidden))  # read off [CLS]
-    expected = clf.model(**batch).logits
+logits, _ = answer([parts_of(layer, Attention) for layer in bert.encoder.layer])
 print(f"logits: largest difference {(logits - expected).abs().max():.0e}")
 for row in logits.softmax(-1):
     print(f"{clf.label_names[row.argmax()]} ({row.max():.0%})")
 assert torch.allclose(logits, expected, atol=1e-4)
 
 # %% [markdown]
-# The same answer, from attention built as in exercise 6. Does your own `MultiHead` give
-# it too? Once it is written, this cell asks it for one layer:
+# And backward? An `autograd.Function` tells PyTorch how to go back through one step;
+# `ctx` keeps what the way back needs. So exercise 3 replaces PyTorch's rule for
+# attention in all layers; the rest stays autograd's. We differentiate the **margin**
+# (the logit of the answer minus that of the other class; in lesson 01 it was positive
+# minus negative) with respect to the token vectors. (You may skip to the last cell.)
+
 
 # %%
-try:
-    own = MultiHead(clf.model.config.hidden_size, clf.heads).to(clf.device)
-    own.load_state_dict(attentions[3].state_dict())
-    with torch.no_grad():
-        mine, built = (
-            own(hidden, hidden, hidden, mask),
-            attentions[3](hidden, mask=mask),
-        )
-    print(f"yours: largest difference {(mine - built).abs().max():.0e}")
-except Exception as problem:  # whatever your answer does, the lesson goes on
-    print(f"not yet: {type(problem).__name__}: {problem}")
+backward_of = al.checks.yours_or_ours("attention_backward", attention_backward)
+
+
+# %%
+class Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query, key, value, mask):
+        ctx.save_for_backward(query, key, value, mask)
+        return masked_attention(query, key, value, mask)[0]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        *given, mask = ctx.saved_tensors
+        return *backward_of(*given, gradient, mask), None
+
+
+# %%
+class ByHand(Attention):
+    def forward(self, query, key, value, mask=None):
+        projected = self.query(query), self.key(key), self.value(value)
+        q, k, v = (split(side, heads) for side in projected)
+        context = Attend.apply(q, k, v, mask[:, None])
+        return self.output(al.attention.merge_heads(context))
+
+
+def gradient_of(kind):
+    """Of each text's margin with respect to the vectors of its tokens, (B, T, E)."""
+    x = bert.embeddings(batch["input_ids"]).detach().requires_grad_()
+    last, _ = run([parts_of(layer, kind) for layer in bert.encoder.layer], x, mask)
+    logits = clf.model.classifier(bert.pooler(last)).sort(descending=True).values
+    return torch.autograd.grad((logits[:, 0] - logits[:, 1]).sum(), x)[0]
+
+
+# %%
+by_hand, by_autograd = gradient_of(ByHand), gradient_of(Attention)
+apart = (by_hand - by_autograd).norm() / by_autograd.norm()
+print(f"by hand and by autograd differ by {apart:.0e} of the gradient's length")
+strongest = by_hand[0].norm(dim=-1).topk(3).indices.tolist()
+print("the answer changes fastest with:", *(maps.tokens[i] for i in strongest))
+print(f"largest gradient at padding: {by_hand[~mask[:, 0]].abs().max():.0e}")
+assert apart < 1e-4
 
 # %% [markdown]
-# ## 8. What do its heads look at?
+# ## 7. What do the heads look at?
 #
-# The weights computed on the way are BERT's: they equal what `clf.attend` reports. Look
-# at them. The list *Layer* chooses a layer, a double click on a coloured square shows
-# one head alone, and pointing at a word shows its lines. Can you find a head that looks
-# at the word before, one that looks at the word after, and one that rests on `[CLS]`?
+# (What a look does to the answer is another question: [lesson
+# 06](06_head_mixing.ipynb).) Below, the list *Layer* chooses a layer, a double click on
+# a coloured square shows one head alone, and pointing at a word shows its lines. (On a
+# static page you see only the mean over the heads of layer 0.) Look for three kinds of
+# head: one that looks at the word before, one that looks at the word after, and one
+# that rests on `[CLS]` or `[SEP]`.
 
 # %%
-maps = clf.attend(text)
-ours = torch.stack([looked[0] for looked in weights]).cpu()  # (layers, heads, T, T)
-print(f"largest difference: {(ours - maps.weights).abs().max():.0e}")
 al.attention_view(maps, layers=[0, 1, 2])
 
 # %% [markdown]
-# A small search finds the first of them: how much weight does each head put on the
-# token before, on average over this sentence? (For the token after, take `offset=1`;
-# for `[CLS]`, the column `maps.weights[..., 0]`.)
+# Three of its heads. Which is which?
 
 # %%
-before = maps.weights.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)  # (layers, heads)
+figure, panels = plt.subplots(
+    1, 3, figsize=(8.8, 3.2), sharey=True, layout="constrained"
+)
+for panel, (layer, number) in zip(panels, ((0, 2), (1, 8), (2, 9)), strict=True):
+    drawn = panel.imshow(maps.weights[layer, number], cmap="cividis", vmin=0, vmax=1)
+    panel.set_title(f"layer {layer} head {number}", loc="left", size=10)
+    panel.set_xticks(range(len(maps.tokens)), maps.tokens, rotation=90, size=8)
+    panel.set_xlabel("key", size=9)
+panels[0].set_yticks(range(len(maps.tokens)), maps.tokens, size=8)
+panels[0].set_ylabel("query", size=9)
+figure.colorbar(drawn, ax=panels, label="weight", shrink=0.8, pad=0.01)
+al.plots.show(figure, "Maps of three heads, each with one bright line or column.")
+
+# %% [markdown]
+# First the sinks, on several sentences. How much weight does each head give to `[CLS]`,
+# on average over all queries?
+
+# %%
+sentences = [
+    text,
+    "Nobody in this story behaves like anybody you have met.",
+    "A quiet film that trusts its actors and its silence.",
+    "The jokes are old, the songs are new, and neither is good.",
+]
+readings = [clf.attend(sentence) for sentence in sentences]
+# (L, H, T, T): the column of [CLS], its mean over the queries, then over the sentences
+on_cls = torch.stack([one.weights[..., 0].mean(-1) for one in readings]).mean(0)
 al.plots.head_map(
-    before, label="mean weight on the token before", title="Who looks one back?"
+    on_cls.numpy(), label="mean weight on [CLS]", title="Who rests on [CLS]?"
+)
+
+# %% [markdown]
+# Weight is one thing, what it carries another. `contributions` holds for each head,
+# query and key the length of the vector that the key *adds*: weight × length of its
+# value, after the output projection (Kobayashi et al. 2020). Dividing by the weight
+# gives back the length of the value. (Lengths are added, so vectors that cancel are
+# counted twice. It is a measure of effort, not of effect.) You may skip the next cell:
+# it only adds up.
+
+
+# %%
+def shares(table):
+    """Of a layer's total, what goes to [CLS], words and [SEP]: (L, 3)."""
+    by_key = table.sum((1, 2))  # (L, T), over heads and queries
+    groups = by_key[:, 0], by_key[:, 1:-1].sum(1), by_key[:, -1]
+    return torch.stack(groups, -1) / by_key.sum(1, keepdim=True)
+
+
+def lengths(one):
+    """Mean length of the values of [CLS], words and [SEP]: (L, 3)."""
+    value = (one.contributions.sum(2) / one.weights.sum(2)).mean(1)  # (L, T)
+    return torch.stack((value[:, 0], value[:, 1:-1].mean(1), value[:, -1]), -1)
+
+
+# %%
+weight, added, long = (
+    torch.stack(found).mean(0)
+    for found in (
+        [shares(one.weights) for one in readings],
+        [shares(one.contributions) for one in readings],
+        [lengths(one) for one in readings],
+    )
+)
+even = sum(1 / len(one.tokens) for one in readings) / len(readings)
+print(f"an even head gives each token {even:.0%} of its weight\n")
+print("layer   of the weight    of what is added   mean length of value")
+print("        [CLS]   [SEP]    [CLS]   [SEP]      [CLS]  [SEP]  words")
+for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
+    print(f"{layer:5}  {w[0]:6.0%}  {w[2]:6.0%}   {a[0]:6.0%}  {a[2]:6.0%}", end="")
+    print(f"     {v[0]:6.2f} {v[2]:6.2f} {v[1]:6.2f}")
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# `[CLS]` gets far more weight than an even share, in some heads most of it. `[SEP]`
+# does not: in the original BERT it is the larger sink (Clark et al. 2019), in this
+# small one it is not. A softmax has to put its weight somewhere, and a head that finds
+# nothing can park it on a token that is always there. In every layer the value of this
+# sink is less than half as long as the others, in most far shorter: so weight that is
+# parked there adds little. A bright column in a map is no proof that the token matters.
+#
+# </details>
+#
+# ### Exercise 7: who looks at a neighbour?
+#
+# *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
+# word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
+# all pairs in which **both** are words. The first and the last token are marks; a head
+# that rests on `[CLS]` would otherwise seem to look one back from the first word.
+
+
+# %% exercise="neighbour_scores" points=2
+def neighbour_scores(weights, offset):
+    """Mean weight of words on the word `offset` places away, (L, H).
+
+    weights (L, H, T, T): rows are queries, token 0 is [CLS] and token T - 1 [SEP]
+    """
+    ### BEGIN SOLUTION
+    words = weights[..., 1:-1, 1:-1]
+    return words.diagonal(offset, dim1=-2, dim2=-1).mean(-1)
+    ### END SOLUTION
+
+
+# %% check="neighbour_scores"
+al.checks.neighbour_scores(neighbour_scores)
+
+# %% [markdown] hints="neighbour_scores"
+# In the map of a head, where are the weights on the word before? On a line beside the
+# diagonal: below it or above it?
+#
+# ---
+# Cut off the first and the last row and column first. `x.diagonal(offset, dim1, dim2)`
+# takes such a line from two axes; think about what a positive offset means.
+
+# %% [markdown]
+# *Predict first:* how many of the 72 heads give the word before more than half of their
+# weight?
+
+
+# %%
+neighbours = al.checks.yours_or_ours("neighbour_scores", neighbour_scores)
+
+
+# %%
+def over(texts, offset):
+    found = [neighbours(clf.attend(one).weights, offset) for one in texts]
+    return torch.stack(found).mean(0)  # (L, H)
+
+
+# %%
+before = over(sentences, -1)
+al.plots.head_map(
+    before.numpy(), label="mean weight on the word before", title="Who looks one back?"
+)
+
+# %% [markdown]
+# The best of 72 heads looks better on the sentences it was picked by, so test it on
+# fresh ones. And does it go by position or by words? Shuffle the words and see.
+
+# %%
+fresh = [
+    "Three friends open a bakery, and everything that can burn burns.",
+    "I have seen better plots on a bus ticket.",
+    "Slow at first, then suddenly very funny indeed.",
+]
+shuffled = []
+for one in fresh:
+    given = one.split()
+    shuffled.append(" ".join(given[i] for i in torch.randperm(len(given))))
+
+# %%
+for offset, name in ((-1, "one back"), (1, "one ahead")):
+    here, there = over(sentences, offset), over(fresh, offset)
+    mixed, best = over(shuffled, offset), divmod(int(here.argmax()), heads)
+    print(f"Heads that look mostly {name}: {(here > 0.5).sum()} of {here.numel()}")
+    print(f"  the best: layer {best[0]} head {best[1]}, {here[best]:.2f};", end=" ")
+    print(f"fresh sentences {there[best]:.2f},", end=" ")
+    print(f"shuffled {mixed[best]:.2f}; mean head {there.mean():.2f}")
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Very few heads look mostly at a fixed neighbour, and the best ones keep doing it on
+# sentences that they were not picked by. The one that looks back, layer 0 head 2 in the
+# maps above, is a **previous-token head**: a line just below the diagonal. The one that
+# looks ahead has its line above the diagonal and is less strict. Both keep their lines
+# on shuffled words: both go by position. Layer 2 head 9 rests on `[CLS]`. In a language
+# model a previous-token head is the first half of the machinery that copies (lesson
+# 04).
+#
+# </details>
+#
+# ## 8. A bug, put in on purpose
+#
+# A wrong reshape raises no error, and the answer may even stay right. So how does one
+# find a bug in a model? Run a good and a bad model on the *same input* and compare the
+# **activations**, that is, what each part gives, from the first to the last. The first
+# difference is where the bug is; later ones are consequences. (You may skip the next
+# three cells: they build a BERT with one fault in it.)
+
+# %%
+faults = {
+    "heads split by a reshape alone": "attention",
+    "scores divided by the root of the whole width": "attention",
+    "padding is not hidden": "attention",
+    "the bias of “down” is forgotten": "down",
+}
+
+
+# %%
+class Faulty(Attention):
+    fault = ""
+
+    def forward(self, query, key, value, mask=None):
+        shape = (len(query), heads, query.shape[1], head_width)
+        mixed = "reshape" in self.fault
+        q, k, v = (
+            side.reshape(shape) if mixed else split(side, heads)
+            for side in (self.query(query), self.key(key), self.value(value))
+        )
+        q = q / heads**0.5 if "whole width" in self.fault else q
+        seen_mask = None if "padding" in self.fault else mask[:, None]
+        context, self.weights = masked_attention(q, k, v, seen_mask)
+        merge = al.attention.merge_heads
+        return self.output(context.reshape(query.shape) if mixed else merge(context))
+
+
+# %%
+def with_fault(fault, number):
+    """Parts of BERT, of which those of layer `number` may have a fault."""
+    made = [parts_of(layer, Attention) for layer in bert.encoder.layer]
+    made[number] = parts_of(bert.encoder.layer[number], Faulty)
+    made[number]["attention"].fault = fault
+    if faults.get(fault) == "down":
+        weight = made[number]["down"].weight
+        made[number]["down"] = lambda y: F.linear(y, weight)
+    return made
+
+
+# %% [markdown]
+# What the good model gives comes from BERT itself. A **hook** is a function that
+# PyTorch calls whenever a module has computed something; with it you can read what any
+# part of any model gives, without changing a line of it. (The two cells are plumbing.)
+
+# %%
+watched = {}
+for number, layer in enumerate(bert.encoder.layer):
+    at = f"layer {number}, "
+    watched[at + "attention"] = layer.attention.output.dense
+    watched[at + "up"] = layer.intermediate.dense
+    watched[at + "down"] = layer.output.dense
+    watched[at + "output"] = layer.output
+
+
+# %%
+def activations(batch):
+    """What each part of BERT gives, by name, in the order of computation."""
+    outputs, hooks = {}, []
+    for name, module in watched.items():
+
+        def keep(module, given, made, name=name):
+            outputs[name] = made
+
+        hooks.append(module.register_forward_hook(keep))
+    with torch.no_grad():
+        clf.model(**batch)
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
+# %% [markdown]
+# ### Exercise 8: the first part that is wrong
+#
+# *Difficulty 3 of 5, 7 minutes.* `good` and `bad` hold the output of every part by
+# name, in the order of computation. Return the name of the first part in which a real
+# token differs by more than `tolerance` × the largest absolute value among the real
+# tokens of that part in `good`. Padding does not count, NaN does. If no part differs,
+# return None.
+
+
+# %% exercise="first_wrong" points=2
+def first_wrong(good, bad, real, tolerance=1e-4):
+    """Name of the first part whose output differs, or None.
+
+    good, bad: name to output (B, T, W), W its width; real (B, T) bool, False at padding
+    """
+    ### BEGIN SOLUTION
+    for name, right in good.items():
+        apart = (bad[name] - right)[real].abs().max()
+        if not apart <= tolerance * right[real].abs().max():  # NaN is never <=
+            return name
+    return None
+    ### END SOLUTION
+
+
+# %% check="first_wrong"
+al.checks.first_wrong(first_wrong)
+
+# %% [markdown] hints="first_wrong"
+# `good.items()` goes through the parts in their order, and `return` inside the loop
+# ends it. `x[real]` keeps the real tokens of all texts, (N, W).
+#
+# ---
+# Every comparison with NaN is False. Ask whether a part is *fine*, and turn the answer
+# round with `not`.
+
+# %% [markdown]
+# Now find one. The next cell draws a fault and a layer, and does not say which. Run it
+# again for another one.
+
+
+# %%
+find = al.checks.yours_or_ours("first_wrong", first_wrong)
+good, real = activations(batch), batch["attention_mask"].bool()
+
+
+# %%
+def difference(made, name, rows=slice(None)):
+    """Of a part's output, relative to the largest absolute value in it."""
+    keep = real[rows]
+    right = good[name][rows][keep]
+    return float((made[name][rows][keep] - right).abs().max() / right.abs().max())
+
+
+# %%
+def evidence(fault, number):
+    """First wrong part; how wrong in each text; effective keys; answers changed."""
+    parts = with_fault(fault, number)
+    logits, made = answer(parts)
+    name = find(good, made, real)
+    compared = [name] if name else list(good)
+    rows = slice(0, 1), slice(1, 2)
+    apart = [max(difference(made, part, row) for part in compared) for row in rows]
+    looks = al.attention.effective_keys(parts[number]["attention"].weights[0])
+    changed = int((logits.argmax(-1) != expected.argmax(-1)).sum())
+    return name, *apart, float(looks.mean()), changed
+
+
+# %%
+number = int(torch.randint(clf.layers, ()))
+secret = list(faults)[torch.randint(len(faults), ())]
+named, in_long, in_short, looks, changed = evidence(secret, number)
+*_, usual, _ = evidence("no fault", number)
+print("first wrong part:", named)
+print(f"difference there: {in_long:.0e} in the long text, {in_short:.0e} in the short")
+print(f"effective keys of the long text's {len(maps.tokens)}: {looks:.1f}", end="")
+print(f", in BERT {usual:.1f}")
+print(f"answers that changed: {changed} of 2")
+assert named == f"layer {number}, {faults[secret]}"
+
+# %% [markdown]
+# You know *where*. Now decide *what*. Only the short text is padded. Which fault shows
+# in another part than the other three? The *effective keys* say over how many tokens a
+# row spreads (lesson 01), here of 15. A divisor that is far too large makes every row
+# nearly flat; mixed-up tokens do not go so far. Then set `reveal = True`.
+
+# %%
+reveal = False
+print(f"It was: {secret}, in layer {number}." if reveal else "Decide first.")
+
+# %% [markdown]
+# All four, put into layer 2. (Without a fault the largest difference of any part is
+# rounding.)
+
+# %%
+print("first wrong         long   short  keys  answers changed, of 2")
+for fault in ("no fault", *faults):
+    name, in_long, in_short, looks, changed = evidence(fault, 2)
+    print(f"{name or 'none':18} {in_long:5.0e}  {in_short:5.0e}", end="")
+    print(f"  {looks:4.1f}  {changed}  {fault}")
+
+# %%
+curves = {}
+for fault in faults:
+    made = answer(with_fault(fault, 2))[1]
+    curves[fault] = [max(difference(made, name), 1e-8) for name in good]
+spreading = al.plots.lines(
+    [step / 4 for step in range(len(good))],
+    curves,
+    xlabel="layer; in layer 2 its four parts",
+    ylabel="largest difference (relative)",
+    log="y",
+    alt="Differences of rounding up to layer 2, then a jump by orders of magnitude.",
 )
 
 # %%
-layer, head = divmod(int(before.argmax()), clf.heads)
-al.plots.attention_map(maps, layer, head)
+axes = spreading.figure.axes[0]
+inside = [2 + step / 4 for step in range(4)]
+names = ["2 attention", "2 up", "2 down", "2 output"]
+axes.set_xticks([0, 1, *inside, 3, 4, 5], ["0", "1", *names, "3", "4", "5"])
+for label in axes.get_xticklabels():
+    label.set(rotation=90 if label.get_text() in names else 0)
+axes.set_xlim(0, 5.75)
+axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
+spreading
 
 # %% [markdown]
-# One sentence proves little about a head; but now you know what to look for, and that
-# what you see is what the model computes.
+# <details><summary>What we saw</summary>
 #
-# ## What to take along
+# Before the fault there is rounding; at the fault the difference jumps by several
+# orders of magnitude and never comes back. The table says what each fault leaves
+# behind: if only the padded text differs, the mask is to blame; if rows are nearly
+# flat, the divisor; if attention is still right and `down` is not, the bias; a reshape
+# changes both texts, and rows are not flat. Two texts are far too few for an accuracy,
+# but the column of answers shows the point: most faults leave these answers as they
+# were. A comparison part by part finds the fault, if the input
+# shows it (without padding in the batch nobody sees a missing mask) and the tolerance
+# lies below the difference and above the rounding.
+#
+# </details>
+#
+# ## What to take away
 #
 # - Attention is three lines: scores, softmax, mixture. Count axes from the end, and
-#   batches and heads come along.
-# - Masks go in before the softmax, as $-\infty$, and a row with nothing to see gets
-#   zeros.
-# - Heads are slices of one projection. First `(B, T, H, D)`, then change places; a
-#   reshape alone mixes tokens and nothing complains.
-# - With BERT's weights this is BERT, to rounding.
+#   batches and heads come along. Its backward pass is four products and the
+#   softmax's own rule. In practice call `F.scaled_dot_product_attention`: the same
+#   context, faster, but no weights to look at.
+# - Masks go in before the softmax, as $-\infty$; a row with nothing to see gets zeros.
+# - Heads are slices of one projection. A reshape alone mixes tokens without an error.
+# - A layer is attention and a feed-forward network, each added to its input and
+#   normalised. With BERT's weights, yours is BERT, to rounding.
+# - A bright column, here at `[CLS]`, is an attention sink, with a short value; lines
+#   beside the diagonal are heads that look at a neighbour.
+# - The first activation that differs is where the bug is.
 #
 # Next: [03 Translation](03_translation.ipynb) gives attention a second text to look at,
 # and [06 Head mixing](06_head_mixing.ipynb) takes hold of the heads you have just seen.
 #
-# **Sources.** Vaswani et al. 2017 (sections 3.1 and 3.2) · Devlin et al. 2019 (BERT) ·
-# Vig 2019 (bertviz).
+# **Sources.** Vaswani et al. 2017 (sections 3.1 to 3.3) · Ba et al. 2016 (layer norm) ·
+# Devlin et al. 2019 (BERT) · Clark et al. 2019 and Xiao et al. 2024 (sinks) · Kobayashi
+# et al. 2020 (weight × value) · Vig 2019 (bertviz).
 
 # %%
 al.checks.summary("attention_from_scratch")

@@ -1,56 +1,55 @@
 # %% [markdown]
 # # 05 Fine-tune BERT
 #
-# **How does a model that has only read become one that answers your question, what does
-# each choice on the way cost, and how do you know that it is any good?** You take BERT
-# through single steps of training, let it run, compare six ways to do it, and then look
-# hard at the result: where it fails, how sure it is, and what changed inside.
+# **How does a model that has only read become one that answers your question, how many
+# labels does that take, and how do you know that the result is any good?** You build
+# one step of training and LoRA, count what a label is worth, and then look hard at the
+# finished classifier: where it fails, how sure it is, and what changed inside.
 #
 # Afterwards you can
 #
 # - follow one step of training from text to changed weights, and write its parts;
-# - say what pretraining, learning rate and method are worth, with the noise of each
-#   figure;
-# - report on a classifier so that others can trust it: classes, calibration, floors and
-#   ceiling, other domains;
-# - label single words, and train on your own table.
+# - write LoRA, put it into a model, and merge it;
+# - compare methods at the number of labels you have, with the noise of each figure;
+# - report on a classifier so that others can trust it, and mend its confidence;
+# - label single words and count whole entities.
 #
-# Time: about 110 minutes, 50 of them for six exercises. The cells together compute for
-# some ten minutes on two processor cores; on a GPU they use all sentences. You need
-# [lesson 02](02_attention_from_scratch.ipynb), or to have seen attention. Choose **Run
-# → Run All Cells** first; exercises that are not written yet only say so.
+# Time: about 130 minutes, 50 of them for five exercises. The cells together compute for
+# some twenty minutes on one core; start **Run → Run All Cells** first. If an exercise
+# is still empty, its check says so and our function is used instead. You need [lesson
+# 02](02_attention_from_scratch.ipynb), or to have seen attention.
 
 # %%
 import math
-import re
-import warnings
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import attnlab as al
+from attnlab.show import drawings
 
 # %%
 size = al.device.profile()  # how large the experiments are: ci, cpu or gpu
+small_run = size.name == "ci"
 splits = al.datasets.load("movie-sentiment")
 print(splits, "| profile", size.name, "on", al.device.device())
 
 # %% [markdown]
 # ## 1. Move something first
 #
-# `al.finetune` takes a BERT that has read a lot of English and knows nothing of film
-# reviews, puts a layer of random weights on top, and trains both on labelled sentences.
-# (Ours is all-MiniLM-L6-v2: a small BERT that was taught by a larger one, and then to
-# place sentences of like meaning near each other.) Here it gets only a few sentences,
-# so it does not take long. Watch the curve while it runs.
+# `al.finetune` takes a BERT that has read a lot of English, puts a layer of random
+# weights on top, and trains both on labelled sentences about films. (Our BERT is
+# all-MiniLM-L6-v2, a small one that was also trained to give similar vectors to
+# sentences with similar meanings.) Here it gets a few sentences only.
 #
-# Then change `learning_rate` and run the second cell again, several times: `3e-4`,
-# `1e-5`, `1e-2`. Each run is drawn over the ones before. Which rate learns fastest? Two
-# of them learn hardly anything, for opposite reasons: how do their losses differ?
+# Then change `learning_rate` and run the second cell again: `3e-4`, `1e-5`, `1e-2`.
+# Each run is drawn over the ones before. Two of these rates learn hardly anything, for
+# opposite reasons. How do their losses differ?
 
 # %%
 few = splits.sample(size.quick_sentences, size.sentences // 2)
@@ -69,44 +68,104 @@ quick = al.finetune(
 )
 
 # %% [markdown]
-# The line is the loss of each batch, drawn as its trend. An untrained layer on top
-# guesses, and the loss of guessing between two classes is $\ln 2 \approx 0.69$: that is
-# about where the curve begins. The points are accuracy on **dev**, sentences that are
-# not trained on, measured after each pass over the training sentences, an **epoch**.
-# Their bars are 95 % intervals: with few dev sentences they are wide. Too low a rate
-# falls, but slowly; with too high a rate the loss jumps up and then stays near 0.69,
-# since the model gives nearly the same answer to everything. (In the profile `ci`,
-# which only tests the notebooks, all runs are too short to learn.)
-
-# %% [markdown]
-# ## 2. One step in slow motion
+# The line is the **loss**, smoothed: high where the model gives the right answer a low
+# probability. Each step takes a **batch**, some sentences together. The points are
+# accuracy on **dev**, sentences that are not trained on, after each pass over the
+# training sentences (an **epoch**). Their bars are **95 % intervals** (Wilson's): of a
+# hundred such intervals, each from other sentences, about 95 hold the accuracy over all
+# sentences of this kind.
 #
-# Four sentences of ours, two of praise and two of complaint. BERT has read such
-# sentences; the layer on top has never seen one. First the text becomes a batch.
+# <details><summary>What to expect</summary>
+#
+# An untrained layer guesses, and guessing between two classes has the loss $\ln 2
+# \approx 0.69$: there the curve begins. With too low a rate it falls too slowly. With
+# too high a rate it jumps up and then stays near 0.69: the model gives nearly the same
+# answer to everything. With 1e-4 the loss has barely moved after so few steps, yet dev
+# accuracy has risen: an answer turns long before the model is sure. Judge the other
+# rates by both panels.
+#
+# </details>
+#
+# ## 2. Before the first label
+#
+# What is there to begin with? BERT and the pooler have read before; the pink layer is
+# new and random:
 
 # %%
-torch.manual_seed(0)
-learner = al.classification.fresh_classifier("minilm", ["negative", "positive"])
+drawings.fine_tuned_parts(6, ["negative", "positive"])
+
+# %% [markdown]
+# Does BERT need labels at all? Sentences with similar meanings have similar vectors. So
+# write down one sentence for each class, and give every review the class of the
+# sentence that is nearer (whose vector has the larger cosine with its own). This is
+# **zero-shot** classification. As the vector of a text we take the mean over its
+# tokens, because this BERT was trained to be read that way.
+
+
+# %%
+def sentence_vectors(clf, texts):
+    """The mean of BERT's last layer over the tokens of each text: (N, D)."""
+    encoded, rows = clf.encode(texts), []
+    for start in range(0, len(texts), 32):
+        batch = encoded.batch(range(start, min(start + 32, len(texts))))
+        batch = {name: tensor.to(clf.device) for name, tensor in batch.items()}
+        with torch.no_grad():
+            hidden = clf.model.bert(**batch).last_hidden_state  # (B, T, D)
+        real = batch["attention_mask"][..., None]
+        rows.append(((hidden * real).sum(1) / real.sum(1)).cpu())
+    return torch.cat(rows)
+
+
+# %%
+base = al.classification.fresh_classifier("minilm", splits.train.label_names)
+dev = splits.dev.sample(size.sentences // 2)
+dev_labels, dev_vectors = np.array(dev.labels), sentence_vectors(base, dev.texts)
+unit = nn.functional.normalize
+zero_shot = []
+for pair in (
+    ["This film is bad.", "This film is good."],
+    ["I hated it.", "I loved it."],
+    ["terrible", "wonderful"],
+):
+    nearness = unit(dev_vectors) @ unit(sentence_vectors(base, pair)).T  # cosines
+    right = nearness.argmax(-1).numpy() == dev_labels
+    low, high = al.statistics.share_interval(int(right.sum()), len(right))
+    zero_shot.append(100 * right.mean())
+    print(f"{right.mean():.1%} [{low:.1%}, {high:.1%}] with {pair}")
+
+# %% [markdown]
+# Guessing would be right half of the time. In brackets stands the interval.
+#
+# <details><summary>What we saw</summary>
+#
+# All three do better than guessing, and two sentences about the film do clearly better
+# than two bare words: their intervals do not even overlap. But only labels show that.
+# Without them nothing tells you which wording to take.
+#
+# </details>
+#
+# ## 3. A batch
+#
+# Models read many texts at once, as a table of token ids, one row for each text. But
+# texts differ in length, so shorter ones are filled up with a token that means nothing,
+# the **padding**. The **attention mask** says which tokens are real. Without it every
+# word would attend to the padding, too.
+
+# %%
 texts = [
-    "A warm, funny film.",
-    "Dull, and far too long for what it has to say.",
+    "A joy.",
+    "Dull, and far too long.",
     "I laughed from start to finish.",
     "The plot makes no sense.",
 ]
-batch = learner.encode(texts).batch(range(4))  # a dictionary of tensors (B, T)
-for row in batch["input_ids"]:
-    print(" ".join(learner.tokenizer.convert_ids_to_tokens(row)))
+token_rows = [base.encode(texts).ids(place) for place in range(len(texts))]
+as_tokens = base.tokenizer.convert_ids_to_tokens
+drawings.padded_batch([as_tokens(row) for row in token_rows])
 
 # %% [markdown]
-# A batch is a table of whole numbers, one row for each text, but texts differ in
-# length. So shorter ones are filled up behind with a token that means nothing, whose id
-# is the tokenizer's `pad_id`. The model has to know where each text ends, or it would
-# attend to the filling: that is what the **attention mask** says, 1 for a real token, 0
-# for padding. And since padding costs as much time as real tokens, a batch is no wider
-# than its longest text.
-#
-# Do not trust the ids to tell you what is padding: some tokenizers use the same token
-# for padding and for the end of a text, which is real.
+# Padding costs time, so a batch is no wider than its longest text. Do not trust ids to
+# tell you what is padding: some tokenizers use one token both for padding and for the
+# end of a text, which is real.
 #
 # ### Exercise 1: a batch of unequal texts
 #
@@ -138,24 +197,37 @@ al.checks.pad_batch(pad_batch)
 # makes a new list, `a += b` changes the old one. When all rows have one length,
 # `torch.tensor` makes a table of them.
 
-# %% [markdown]
-# What if the mask is forgotten? Nothing breaks, and that is the trouble: the answers
-# are only different, and depend on the company a sentence is in.
 
 # %%
-inputs = {name: one.to(learner.device) for name, one in batch.items()}
-blind = inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])}
-with torch.no_grad():
-    seen, unseen = (learner.model(**one).logits[0] for one in (inputs, blind))
-print("first sentence, with its mask:   ", seen.cpu().numpy().round(4))
-print("first sentence, mask forgotten:  ", unseen.cpu().numpy().round(4))
-assert not torch.allclose(seen, unseen, atol=1e-4)
+pad = al.checks.yours_or_ours("pad_batch", pad_batch)
+torch.manual_seed(0)
+learner = al.classification.fresh_classifier("minilm", ["negative", "positive"])
+pad_id = learner.tokenizer.pad_token_id
+ids, mask = (tensor.to(learner.device) for tensor in pad(token_rows, pad_id))
+inputs = {"input_ids": ids, "attention_mask": mask}
+
+# %%
+finished = al.load_classifier("movie-sentiment")  # section 7 looks at it closely
+encoded = finished.encode(["A joy.", 60 * "The plot makes no sense. "])
+wide = pad([encoded.ids(0), encoded.ids(1)], pad_id)
+ids, mask = (tensor.to(finished.device) for tensor in wide)
+for name, seen in {"with its mask": mask, "forgotten": torch.ones_like(mask)}.items():
+    with torch.no_grad():
+        sure = finished.model(ids, attention_mask=seen).logits.softmax(-1)[0, 1]
+    print(f"{name:>13}: 'A joy.' is positive with {sure:.1%}")
 
 # %% [markdown]
-# **Forward.** BERT turns each text into the vector of its `[CLS]` token, sends it
-# through one more matrix, the **pooler**, and the layer on top makes of it one number
-# for each class, the **logits** $z$. The loss of a text is minus the logarithm of the
-# probability that its right class got, and the loss of a batch the mean:
+# A forgotten mask raises no error, and that is the trouble. The answer is merely
+# different, and it depends on the other sentences in the batch: here on one that is
+# long.
+#
+# ## 4. One step, and the loop
+#
+# **Forward.** The layer on top gives each text one number for each class, the
+# **logits** $z$. Softmax turns them into probabilities: logits of 1 and 3 become .119
+# and .881. The loss of a text is minus the logarithm of the probability of its right
+# class. If that is the second one, the loss is $-\ln .881 = 0.13$; if it is the first,
+# $-\ln .119 = 2.13$. The loss of a batch is the mean over its texts:
 #
 # $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
 # L = \frac{1}{n} \sum_i \ell_i . $$
@@ -168,45 +240,22 @@ loss = nn.functional.cross_entropy(logits, labels)
 right = logits.softmax(-1)[range(4), labels]  # probability of the right class
 print("right classes got", right.detach().cpu().numpy().round(3))
 print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2):.4f}")
-assert torch.allclose(loss, -right.log().mean(), atol=1e-6)
 
 # %% [markdown]
-# **Backward.** For every weight: how would the loss change, if the weight did? These
-# are the gradients. Here is how long they are, layer by layer.
+# **Backward.** For every weight: how would the loss change if the weight did? These
+# numbers together are one long vector, the gradient. If its length is above 1 it is
+# **clipped**: shortened to 1, so that one strange batch does no harm.
+#
+# **The step.** The optimizer, AdamW, moves each weight against its gradient. It divides
+# by a running measure of the gradient's size, so the learning rate says directly how
+# far weights move. Each step also pulls weights a little towards 0 (**weight decay**,
+# .01 below). Here is one step from the same start with several rates.
 
 # %%
 model.zero_grad()
 loss.backward()
-
-
-def part_of(name):
-    """The part of BERT that a parameter belongs to."""
-    parts = name.split(".")
-    return f"layer {parts[3]}" if "layer" in parts else parts[1].split("_")[0]
-
-
-sizes = {}
-for name, weights in model.named_parameters():
-    part = part_of(name) if name.startswith("bert") else "classification layer"
-    sizes[part] = math.hypot(sizes.get(part, 0), weights.grad.norm())
-pd.Series(sizes, name="length of the gradient").to_frame().style.format("{:.2f}")
-
-# %% [markdown]
-# Notice: the gradient is longest near the top and short further down, but every layer
-# is told what to change, down to the word embeddings. All gradients together are one
-# long vector. If it is longer than 1 it is **clipped** to 1, so that one strange batch
-# does not spoil the averages that the optimizer keeps.
-#
-# **The step.** The optimizer, AdamW, moves every weight against its gradient, by about
-# the learning rate, however long the gradient is: it divides by a running measure of
-# its size. So the learning rate says directly how far weights move. Too little, and
-# nothing happens; too much, and what BERT has learned is overwritten. One step from the
-# same start, with several rates, and the loss of the same four sentences afterwards:
-
-# %%
-start = {name: one.clone() for name, one in model.state_dict().items()}
-rates = [1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
-after = []
+start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+rates, after = [1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2], []
 for rate in rates:
     model.load_state_dict(start)
     optimizer = torch.optim.AdamW(al.training.parameter_groups(model, 0.01), lr=rate)
@@ -214,11 +263,11 @@ for rate in rates:
     optimizer.step()
     with torch.no_grad():
         after.append(float(nn.functional.cross_entropy(model(**inputs).logits, labels)))
-best_first = rates[int(np.argmin(after))]
-brief = al.plots.brief  # 1e-4 and not 0.0001
 _ = model.load_state_dict(start)  # back to the beginning
 
 # %%
+brief = al.plots.brief  # 1e-4 and not 0.0001
+best_first = rates[int(np.argmin(after))]
 al.plots.lines(
     rates,
     {"after one step": after, "before": [loss.item()] * len(rates)},
@@ -230,85 +279,26 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Notice the valley. To its left the step is too timid, to its right it goes too far.
-# Four sentences and one step are no judge of the best rate for a whole run. Section 4
-# draws the picture for that; watch where its best rate is.
-
-# %% [markdown]
-# In its first steps AdamW knows the size of each gradient from one batch or two, so
-# nearly every weight moves by the full learning rate, whether its direction is certain
-# or not. Full steps would throw away what BERT knows. So the learning rate rises over a
-# short **warm-up**, and then falls in a straight line. Where exactly does it begin and
-# end? Computing gradients and then stepping with a rate of 0 is a step wasted. So the
-# first step should move already, and the last one still. With 8 steps, 3 of them
-# warm-up, these are the shares of the highest rate:
+# To the left of the valley a step changes too little. To the right it goes too far.
+# Many steps add up, so a whole run takes a lower rate, such as 1e-4.
 #
-# | step | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 and later |
-# | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-# | share | 1/3 | 2/3 | 1 | 1 | 4/5 | 3/5 | 2/5 | 1/5 | 0 |
+# A large batch may not fit into memory. Then it goes through the model in parts. Each
+# part goes forward and backward, and its intermediate results are forgotten.
+# `backward()` *adds* to the `.grad` of every parameter, so the gradients of the parts
+# collect there, and then one step is taken. It should be exactly the step of the whole
+# batch. But the loss function gives the mean over one part, $L_k = \frac{1}{n_k}
+# \sum_{i \in k} \ell_i$, and parts need not be equally large. Say one part has the
+# losses 1 and 3 and the other has one text with 8. The parts' means are 2 and 8; the
+# mean of all three losses is 4, and not 5. How do you get the gradient of $L$ from
+# those of the $L_k$?
 #
-# ### Exercise 2: the learning rate
+# ### Exercise 2: gradients in parts
 #
-# *Difficulty 2 of 5, 10 minutes.* Steps count from 0 to `steps - 1`; the first `warmup`
-# of them are the warm-up; there may be no warm-up, or nothing but warm-up. At any later
-# step the rate is 0.
-
-
-# %% exercise="learning_rate_at" points=2
-def learning_rate_at(step, steps, warmup, highest):
-    """The learning rate at a step, a float from 0 to `highest`; warmup counts steps."""
-    ### BEGIN SOLUTION
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    left = max(steps - step, 0)
-    return highest * left / max(steps - warmup, 1)
-    ### END SOLUTION
-
-
-# %% check="learning_rate_at"
-al.checks.learning_rate_at(learning_rate_at)
-
-# %% [markdown] hints="learning_rate_at"
-# Two straight lines: one for steps before the warm-up is over, one for those after. In
-# the table: of what is 4/5 a share? How many steps are left when step 4 begins, and how
-# many are there after the warm-up?
-#
-# ---
-# While `step < warmup`, `step + 1` of `warmup` parts are reached. After that, `steps -
-# step` of `steps - warmup` are left. What must not become negative, and what not 0?
-
-# %% [markdown]
-# Here is the rule as `attnlab` uses it, with the warm-up as a share of all steps.
-
-# %%
-steps = 100
-share = [al.training.linear_schedule(step, steps, warmup=0.06) for step in range(steps)]
-al.plots.lines(
-    range(steps),
-    {"6 % warm-up": share},
-    xlabel="step",
-    ylabel="share of the learning rate",
-    alt="The rate rises in a straight line over the first 6 steps, then falls in a "
-    "straight line until the last.",
-)
-
-# %% [markdown]
-# A batch of $n$ texts has the loss $L = \frac{1}{n} \sum_{i=1}^{n} \ell_i$. If memory
-# does not hold it, it goes through the model in parts: for each one forward, backward,
-# and its intermediate results are forgotten. `backward()` *adds* to the `.grad` of
-# every parameter, so the parts' gradients collect there, and then one step is taken. It
-# should be exactly the step of the whole batch. But the loss function gives the mean
-# over one part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$, and the parts need not be
-# equally large: the last one of an epoch rarely is. How do you get the gradient of $L$
-# from those of the $L_k$?
-#
-# ### Exercise 3: gradients in parts
-#
-# *Difficulty 3 of 5, 15 minutes.* `parts` is a list of pairs `(inputs, labels)`;
+# *Difficulty 3 of 5, 12 minutes.* `parts` is a list of pairs `(inputs, labels)`;
 # `loss_function(model(inputs), labels)` is the mean loss over one of them. Forget old
 # gradients, leave in `.grad` those of the mean over all texts, and return this mean, a
-# plain number. Only one part's intermediate results may be held in memory at a time. No
-# step is taken here, nothing is clipped, and the model stays in its mode.
+# plain number. Only one part's intermediate results may be in memory at a time. Take no
+# step, clip nothing, and leave the model in its mode.
 
 
 # %% exercise="accumulate" points=3
@@ -342,624 +332,585 @@ al.checks.accumulate(accumulate)
 # The number to return is added up the same way. A loss keeps everything it was computed
 # from; `.item()` is only its number.
 
+
+# %%
+gradients_of = al.checks.yours_or_ours("accumulate", accumulate)
+
 # %% [markdown]
-# ## 3. The whole loop
+# Here is the whole training, with nothing hidden. Your two functions work in it. Three
+# things are new:
 #
-# All parts are there. What follows is a complete fine-tuning, in three cells. First,
-# what has to be ready: data, optimizer, and how many steps there will be. Weight decay
-# draws *matrices* a little towards 0 at every step; biases and the scales of layer
-# norms are left alone, because nothing is gained by making those small.
+# - products are computed in `bfloat16` where the processor is fast at it; weights and
+#   sums stay in float32 (**mixed precision**);
+# - the learning rate rises over the first 6 % of the steps (**warm-up**), since AdamW
+#   does not know the size of gradients yet, and then falls to 0;
+# - a batch holds sentences of like length, so that little is padding.
+
 
 # %%
-recipe = al.training.Recipe(epochs=size.epochs, learning_rate=1e-4)
-train, dev = few.train, few.dev
-data, targets = learner.encode(train.texts), torch.tensor(train.labels)
-groups = al.training.parameter_groups(model, recipe.weight_decay)
-optimizer = torch.optim.AdamW(groups)
-steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
-number_format = al.device.number_format(learner.device.type)
-print(f"{len(train)} sentences, {steps} steps, computed in {number_format}")
+class Reader(nn.Module):
+    """From a batch to its logits, in the number format that is quick here."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.format = al.device.number_format(model.device.type)
+
+    def forward(self, inputs):
+        with al.device.autocast(self.model.device, self.format):
+            return self.model(**inputs).logits.float()
+
+
+# %%
+def reading(clf, train):
+    """The number of tokens of each text, and what makes a part of a batch of some."""
+    data, labels = clf.encode(train.texts), torch.tensor(train.labels)
+
+    def part_of(places):
+        ids, mask = pad([data.ids(place) for place in places], pad_id)
+        inputs = {
+            "input_ids": ids.to(clf.device),
+            "attention_mask": mask.to(clf.device),
+        }
+        return inputs, labels[places].to(clf.device)
+
+    return data.lengths, part_of
+
+
+# %%
+def fit(clf, train, rate, steps, seed=0):
+    """Train what requires gradients, 16 sentences a step; return the losses."""
+    optimizer = torch.optim.AdamW(al.training.parameter_groups(clf.model, 0.01))
+    reader, order = Reader(clf.model.train()), np.random.default_rng(seed)  # dropout on
+    (lengths, part_of), batches, losses = reading(clf, train), [], []
+    for step in range(steps):  # an epoch is over when its batches are used up
+        batches = batches or al.training.shuffled_batches(lengths, 16, order)
+        parts = [part_of(half) for half in np.array_split(batches.pop(), 2)]
+        losses.append(gradients_of(reader, nn.functional.cross_entropy, parts))
+        nn.utils.clip_grad_norm_(clf.model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * al.training.linear_schedule(step, steps, 0.06)
+        optimizer.step()
+    clf.model.eval()  # dropout off
+    return losses
+
+
+# %%
+steps = 3 if small_run else 60
+losses = fit(learner, few.train, 1e-4, steps)
+score = al.Evaluator(learner, dev).score()
+passes = 16 * steps / len(few.train)
+print(f"{steps} steps, {passes:.1f} passes over {len(few.train)} sentences:", end=" ")
+print(f"loss {np.mean(losses[:5]):.2f} -> {np.mean(losses[-5:]):.2f}")
+print(score)
 
 # %% [markdown]
-# `number_format` is worth a word. Many processors and GPUs multiply 16-bit numbers
-# several times faster than 32-bit ones. `bfloat16` keeps the range of float32 and gives
-# up digits, which training hardly notices. **Mixed precision** computes the products in
-# it and keeps weights and sums in float32. `al.device.number_format` asks what the
-# processor can do, and takes bfloat16 where it has circuits for it.
-
-
-# %%
-def take_step(places, number):
-    """Forward, backward, clip, move the weights; return the loss."""
-    inputs = {name: one.to(learner.device) for name, one in data.batch(places).items()}
-    with al.device.autocast(learner.device, number_format):
-        logits = model(**inputs).logits
-    wanted = targets[places].to(learner.device)
-    loss = nn.functional.cross_entropy(logits.float(), wanted)
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-    share = al.training.linear_schedule(number, steps, recipe.warmup)
-    for group in optimizer.param_groups:
-        group["lr"] = share * recipe.learning_rate
-    optimizer.step()
-    return float(loss.detach())
-
-
-# %%
-generator, number = np.random.default_rng(0), 0
-for epoch in range(recipe.epochs):
-    losses = []
-    model.train()  # dropout on
-    order = al.training.shuffled_batches(data.lengths, recipe.batch_size, generator)
-    for places in order:
-        losses.append(take_step(places, number))
-        number += 1
-    model.eval()  # dropout off
-    score = al.Evaluator(learner, dev).score()
-    print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f}, dev {score.accuracy:.1%}")
-
-# %% [markdown]
-# That is all there is to it. One thing in it is for speed: `shuffled_batches` puts
-# sentences of *like length* into a batch, so that little is padding. How much does that
-# save, compared with batches as they come, and with filling every sentence up to one
-# fixed length?
-
-# %%
-lengths = data.lengths
-together = sum(len(places) * lengths[places].max() for places in order)
-shuffled = generator.permutation(len(lengths))
-as_they_come = sum(
-    len(part) * lengths[part].max()
-    for part in np.array_split(shuffled, math.ceil(len(lengths) / recipe.batch_size))
-)
-for name, tokens in {
-    "real tokens": lengths.sum(),
-    "batches of like length": together,
-    "batches as they come": as_they_come,
-    "everything filled up to 128": 128 * len(lengths),
-}.items():
-    print(f"{name:28} {tokens:7,} tokens to compute, {tokens / together:.1f} x")
-
-# %% [markdown]
-# How good is the model? The figure is simple: the share of texts whose class with the
-# highest score is the right one,
-#
-# $$ \text{accuracy} = \frac{\text{texts that are right}}{\text{texts}} . $$
-#
-# Mistakes happen around it. **Dropout** sets random numbers to 0 while training; a
+# Mind `train()` and `eval()`. **Dropout** sets random numbers to 0 while training; a
 # model that is measured like that answers worse than it could, and differently each
-# time. `model.eval()` switches it off; and if nobody switches it on again, the rest of
-# the training runs without. **Gradients** are not needed, and what torch keeps for them
-# only costs memory. And the last batch is smaller than the others.
+# time. `al.finetune` runs the same loop with what a long run needs around it:
+# checkpoints, resuming, several GPUs. When dev gets worse while the training loss still
+# falls, a model learns its sentences by heart (**overfitting**); so it keeps the epoch
+# that was best on dev, and with `patience` stops soon after it (**early stopping**).
 #
-# ### Exercise 4: measure and leave no trace
+# ## 5. LoRA: learn the correction only
 #
-# *Difficulty 3 of 5, 10 minutes.* `batches` is a list of pairs `(inputs, labels)`;
-# `model(inputs)` gives scores `(B, C)`, labels are `(B,)`. Return the accuracy over all
-# texts, and leave the model as it was: weights and their number format, gradients, what
-# requires them, and the mode, whichever it was.
+# Full fine-tuning needs, for each weight, its gradient and two numbers of AdamW: three
+# numbers of 4 bytes for each of 7 billion weights, 84 GB. **LoRA** (Hu et al. 2021)
+# leaves every matrix $W$ as it is and learns a correction to it that is the product of
+# two narrow matrices:
+#
+# $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
+#
+# $A$ has shape $(r, n)$ and $B$ has $(m, r)$. Take $r = 1$, $n = m = 2$, $A = (1\;\;2)$
+# and $B = \binom{3}{0}$. The input $x = \binom{1}{1}$ becomes one number, $Ax = 3$, and
+# that becomes $BAx = \binom{9}{0}$. So $BA$ is the matrix with the rows $(3\;\;6)$ and
+# $(0\;\;0)$, and the correction is a multiple of $B$, whatever $x$ is. In general only
+# $r$ numbers pass from $A$ to $B$: the product has at most **rank** $r$. Here is a
+# matrix of our BERT with $r = 8$. Lengths are in proportion; in truth $A$ and $B$ are
+# thinner still:
+
+# %%
+drawings.lora(384, 384, 8)
+
+# %% [markdown]
+# $B$ begins at 0 and $A$ at random: so a fresh LoRA changes nothing, and still a
+# gradient reaches $B$. The factor $\alpha / r$ keeps the correction alike in size when
+# you try another rank. When training is over, add the correction into $W$. This is
+# called **merging**: the model has its old shape, and costs no more time.
+#
+# ### Exercise 3: LoRA
+#
+# *Difficulty 3 of 5, 15 minutes.* `linear` is an `nn.Linear` with a bias. Fill three
+# gaps. In `__init__` make the parameters `self.A`, of shape `(rank, inputs)`, random,
+# and `self.B`, of shape `(outputs, rank)`, all 0. `forward` gives the output, without
+# ever computing the large table $BA$. `merge` returns a new `nn.Linear` that computes
+# the same as `forward`, and leaves `linear` as it was.
 
 
-# %% exercise="evaluate" points=3
-def evaluate(model, batches):
-    """Accuracy over all texts, a float from 0 to 1; the model stays as it was."""
-    ### BEGIN SOLUTION
-    was_training = model.training
-    model.eval()
-    right = texts = 0
-    with torch.no_grad():
-        for inputs, labels in batches:
-            right += (model(inputs).argmax(dim=-1) == labels).sum().item()
-            texts += len(labels)
-    model.train(was_training)
-    return right / texts
-    ### END SOLUTION
+# %% exercise="LoRA" points=3
+class LoRA(nn.Module):
+    """A linear layer that stays as it is, and a correction of low rank that learns."""
+
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.factor = alpha / rank
+        outputs, inputs = linear.weight.shape
+        ### BEGIN SOLUTION
+        self.A = nn.Parameter(torch.randn(rank, inputs) / inputs**0.5)
+        self.B = nn.Parameter(torch.zeros(outputs, rank))
+        ### END SOLUTION
+
+    def forward(self, x):
+        """From (..., inputs) to (..., outputs)."""
+        ### BEGIN SOLUTION
+        return self.linear(x) + self.factor * (x @ self.A.T @ self.B.T)
+        ### END SOLUTION
+
+    def merge(self):
+        """A new nn.Linear that computes the same."""
+        ### BEGIN SOLUTION
+        outputs, inputs = self.linear.weight.shape
+        merged = nn.Linear(inputs, outputs)
+        correction = self.factor * self.B.data @ self.A.data
+        merged.weight.data = self.linear.weight.data + correction
+        merged.bias.data = self.linear.bias.data.clone()
+        return merged
+        ### END SOLUTION
 
 
-# %% check="evaluate"
-al.checks.evaluate(evaluate)
+# %% check="LoRA"
+al.checks.LoRA(LoRA)
 
-# %% [markdown] hints="evaluate"
-# Before the loop: remember the mode, then switch to eval mode. In the loop: count.
-# After the loop: put the mode back, divide. What has to be counted, so that a text in a
-# small batch weighs no more than another?
+# %% [markdown] hints="LoRA"
+# Texts stand in rows, so $A x$ is `x @ A.T`. Follow the shapes: `(..., inputs)`, then
+# `(..., rank)`, then `(..., outputs)`. What stands for $Wx + b$ already?
 #
 # ---
-# `model.training` is the mode, and `model.train(mode)` sets it for all layers.
-# `model(inputs).argmax(dim=-1)` are the chosen classes. Inside `with torch.no_grad():`
-# no graph is built, and after it everything is as before.
+# `nn.Parameter(tensor)` makes a tensor that learns; `torch.randn(rank, inputs)` is
+# rather large, so divide by the root of `inputs`. In `forward` add two terms, the
+# second with its factor.
+#
+# ---
+# For `merge`: which matrix $M$ has $Mx = Wx + \frac{\alpha}{r} B A x$? Make an
+# `nn.Linear` of the same size and put $M$ and the old bias into its `.weight.data` and
+# `.bias.data`.
 
 # %% [markdown]
-# `al.finetune` runs this loop, with what a real run needs around it, and each piece of
-# it is tested:
-#
-# - it keeps the best epoch on dev, and stops early if you ask for `patience`;
-# - with a folder, `out=...`, a **checkpoint** is written every minute, and Ctrl-C (or
-#   *Interrupt Kernel*) finishes the step, saves, and says how to go on. With
-#   `resume=True` a run that was stopped or killed ends with the very weights of one
-#   that never was (not for AdaLoRA, below);
-# - if a GPU runs out of memory, the batch is computed in two parts (exercise 3), then
-#   in four; the steps stay the same. A loss that is not a number stops the run and says
-#   what to try.
-#
-# For text that does not fit, `gradient_checkpointing=True` forgets intermediate results
-# and computes them again going backward. Everything that was seen is in
-# `quick.history`:
+# Now it goes into BERT. Until your class is right, the one of the library peft stands
+# in.
+
 
 # %%
-al.plots.table(quick.history.steps_frame().tail(3), seconds=1)
+class TheirLoRA(nn.Module):
+    """The layer of the library peft, with the three methods of ours."""
+
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["0"])
+        around = inject_adapter_in_model(settings, nn.Sequential(linear))
+        self.layer = around[0]
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def merge(self):
+        self.layer.merge()
+        return self.layer.get_base_layer()
+
+
+# %%
+Correction = al.checks.yours_or_ours("LoRA", LoRA, TheirLoRA)
+
+
+# %%
+def add_lora(model, rank=8, alpha=16):
+    """Put LoRA around each matrix of BERT; nothing else learns but the layer on top."""
+    model.requires_grad_(False)
+    for name, module in list(model.bert.named_modules()):
+        if isinstance(module, nn.Linear):
+            around = Correction(module, rank, alpha).to(model.device)
+            model.bert.set_submodule(name, around)
+    model.classifier.requires_grad_(True)
+
+
+def merge_lora(model):
+    """Put the merged layers back in."""
+    for name, module in list(model.bert.named_modules()):
+        if isinstance(module, Correction):
+            model.bert.set_submodule(name, module.merge().to(model.device))
+
+
+# %%
+adapted = al.classification.fresh_classifier("minilm", splits.train.label_names)
+plain = sum(weights.numel() for weights in adapted.model.parameters())
+add_lora(adapted.model)
+learn = [one.numel() for one in adapted.model.parameters() if one.requires_grad]
+fit(adapted, few.train, 1e-3, steps)
+with torch.no_grad():
+    apart = adapted.model(**inputs).logits
+    merge_lora(adapted.model)
+    merged = adapted.model(**inputs).logits
+print(f"{sum(learn):,} of {plain:,} numbers learn, {sum(learn) / plain:.1%}:", end=" ")
+print(f"a file of {4 * sum(learn) / 1e6:.1f} MB")
+print(f"after {steps} steps: {al.Evaluator(adapted, dev).score()}")
+print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}")
 
 # %% [markdown]
-# One thing differs from run to run even with the same recipe and the same sentences:
-# the **seed**, from which the weights of the layer on top, the order of the batches and
-# the dropout are drawn. How much does that alone change?
-
-# %%
-by_seed = [
-    al.finetune("minilm", few, "full", epochs=size.epochs, seed=seed)
-    for seed in (1, 2, 3)
-]
-found = 100 * np.array([one.history.best["dev_accuracy"] for one in by_seed])
-share = found.mean() / 100
-error = 100 * (share * (1 - share) / len(few.dev)) ** 0.5
-print(f"dev accuracy with three seeds: {found.round(1)}", end=", ")
-print(f"standard deviation {found.std(ddof=1):.1f}")
-print(f"standard error of one, from {len(few.dev)} sentences: {error:.1f} points")
-
-# %% [markdown]
-# So there are two kinds of noise: another dev set, and another run. Where nothing else
-# is said, bars in this lesson show the first only. One run each ranks no methods.
+# A hundred tasks need one BERT and a hundred such small files. The backward pass takes
+# nearly as long as before, since gradients still go through all layers. What LoRA saves
+# is memory.
 #
-# ## 4. What is worth what
+# **QLoRA** (Dettmers et al. 2023) also shrinks what stays. $W$ is stored in 4 bits a
+# number, in NF4 (*4-bit NormalFloat*), whose 16 levels suit weights that are normally
+# distributed. For each product it is turned back into 16 bits; $A$ and $B$ stay in 16
+# bits. So a model of 65 billion weights can be tuned on one GPU of 48 GB.
 #
-# ### Pretraining
+# **DoRA** (Liu et al. 2024) writes each $W$ as a direction and a length for each of its
+# outputs, gives the direction a LoRA, and lets the lengths learn directly: $m \cdot
+# \frac{W + BA}{\lVert W + BA \rVert}$. That is one more number for each output.
 #
-# Where does the ability come from: from our sentences, or from all that BERT read
-# before? Three runs on the same sentences tell:
+# ## 6. What is a label worth?
 #
-# - **random**: the same architecture, all weights random, everything trained;
-# - **probe**: BERT as it is, frozen; only the layer on top is trained;
-# - **fine-tuned**: BERT, everything trained.
-
-# %%
-part = splits.sample(size.training_sentences, size.sentences // 2)
-kinds_curve = al.TrainingCurve(dev_texts=len(part.dev))
-kinds_curve
-
-# %%
-kinds = {
-    "random": {"method": "full", "pretrained": False},
-    "probe": {"method": "frozen"},
-    "fine-tuned": {"method": "full"},
-}
-runs = {}
-for name, kind in kinds.items():
-    live = [kinds_curve.run(name)]
-    runs[name] = al.finetune("minilm", part, epochs=size.epochs, callbacks=live, **kind)
-
-# %% [markdown]
-# The probe shows how much of the answer can be read off the `[CLS]` vector as it is: a
-# lower bound on what BERT knows, which may be kept elsewhere. The random model shows
-# how far so few steps get *this architecture* without pretraining. That is not all
-# these sentences have to teach, as a bag of words will show in a moment. The way from
-# the probe to the top is what fine-tuning adds *to this way of reading*. Is that more
-# than noise? The same dev sentences answered by two models can be compared in pairs,
-# which is much sharper than comparing two accuracies. (`Evaluator` computes in float32,
-# training and the points in the picture in the format printed in section 3. So the same
-# model may differ between the two by an answer or two.)
-
-# %%
-answers = {name: al.Evaluator(one, part.dev).score() for name, one in runs.items()}
-right = {
-    name: score.predictions == np.array(part.dev.labels)
-    for name, score in answers.items()
-}
-
-
-# %%
-def ahead(a, b):
-    """By how much right answers a are ahead of b, in points, with a 95 % interval."""
-    test = al.statistics.paired_test(b, a)
-    low, high, p = 100 * test.low, 100 * test.high, al.statistics.p_text(test.p_value)
-    return f"{100 * test.delta:+.1f} points [{low:+.1f}, {high:+.1f}], {p}"
-
-
-for a, b in (("probe", "random"), ("fine-tuned", "probe")):
-    print(f"{a} ahead of {b}: {ahead(right[a], right[b])}")
-
-# %% [markdown]
-# (p is McNemar's exact test: if both models were equally good, gains and losses would
-# be tosses of a coin. It compares two *trained models*, not two methods.)
+# Labels cost money. How many do you need, and what should learn from them? Here are
+# four ways, from the cheapest up, and zero-shot from section 2 as a fifth line:
 #
-# Does BERT keep more than its `[CLS]` vector says? Read it off elsewhere: the mean of
-# the last layer over all tokens. The reader is the same for both, a logistic
-# regression, so that only the place differs. And beside them a bag of words: whatever
-# is trained on these sentences has to beat it.
+# - **bag of words**: for each word and pair of words how often it occurs, damped, and
+#   weighted down if many texts have it (tf-idf); a logistic regression; nothing read
+#   before;
+# - **frozen features**: BERT as it is; a logistic regression on the mean over tokens;
+# - **LoRA** of rank 8, and **full**: your loop from above.
+#
+# Guess first: who wins with 64 labels? By how much is LoRA behind *full*? Each is
+# trained three times, for 48 steps of 16 sentences, or one epoch if that is more. A
+# **seed** draws the sentences, the layer on top, the order and the dropout.
 
 # %%
-base = al.classification.fresh_classifier("minilm")
-
-
-def vectors(texts):
-    """BERT's last layer for each text, at [CLS] and its mean over tokens: (N, 2, D)."""
-    rows = []
-    for text in texts:
-        inputs = base.tokenizer(text, return_tensors="pt").to(base.device)
-        with torch.no_grad():
-            hidden = base.model.bert(**inputs).last_hidden_state[0]  # (T, D)
-        rows.append(torch.stack([hidden[0], hidden.mean(0)]).cpu())
-    return torch.stack(rows).numpy()
+counts = (16, 32) if small_run else (64, 256, 1024)
+seeds = (1, 2) if small_run else (1, 2, 3)
+rate_of = {"LoRA": 1e-3, "full": 1e-4}
 
 
 # %%
-from sklearn.linear_model import LogisticRegression
+def steps_for(n):
+    """At least 48 steps, at least one epoch."""
+    return 2 if small_run else max(48, math.ceil(n / 16))
 
-learned, asked = vectors(part.train.texts), vectors(part.dev.texts)
-words = al.evaluation.bag_of_words(part.train)
-told = np.array(part.dev.labels)
-right["bag of words"] = words.predict(part.dev.texts) == told
-for place, name in enumerate(("[CLS]", "mean")):
+
+def trained(method, train, rate, seed):
+    """A classifier, trained by your loop; LoRA is merged."""
+    torch.manual_seed(seed)
+    clf = al.classification.fresh_classifier("minilm", splits.train.label_names)
+    if method == "LoRA":
+        add_lora(clf.model)
+    fit(clf, train, rate, steps_for(len(train)), seed)
+    merge_lora(clf.model)
+    return clf
+
+
+# %%
+def accuracies(train, seed):
+    """What all four reach on dev, in percent; and the two fine-tuned classifiers."""
+    words = al.evaluation.bag_of_words(train).predict(dev.texts)
     probe = LogisticRegression(max_iter=1000)
-    probe.fit(learned[:, place], part.train.labels)
-    right[f"{name}, regression"] = probe.predict(asked[:, place]) == told
-for name, one in right.items():
-    line = "" if name == "bag of words" else ahead(one, right["bag of words"])
-    print(f"{name:18} {one.mean():.1%} on dev  {line}")
-
-# %% [markdown]
-# Beside each stands its lead over the bag of words on the same sentences. Look at
-# *random* first: a model that is behind a bag of words has not shown what the sentences
-# teach, only that it has hardly begun. Then at the two regressions: where you read a
-# frozen model decides what you find. A probe that fails says nothing about the model
-# before you have looked elsewhere.
-#
-# ### The learning rate
-#
-# Now for whole runs, in accuracy, so the valley is a hill: the same few sentences, five
-# rates, three seeds each, measured on dev.
-
-# %%
-rates, seeds = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3], (1, 2, 3)
-scores, firsts = np.zeros((len(rates), len(seeds))), {}
-for row, rate in enumerate(rates):
-    for column, seed in enumerate(seeds):
-        recipe = {"epochs": size.epochs, "learning_rate": rate, "seed": seed}
-        have = rate == 1e-4  # from section 3
-        one = by_seed[column] if have else al.finetune("minilm", few, **recipe)
-        scores[row, column] = 100 * al.Evaluator(one, part.dev).score().accuracy
-        if not column:
-            firsts[rate] = one
-values, spread = scores.mean(1), scores.std(1, ddof=1)  # over seeds
-
-# %%
-order = np.argsort(-values)
-best, second, worst = (rates[place] for place in order[[0, 1, -1]])
-al.plots.lines(
-    rates,
-    {"mean of three seeds": values},
-    errors={"mean of three seeds": spread},
-    points=(np.repeat(rates, len(seeds)), scores.ravel()),
-    xlabel="learning rate",
-    ylabel="accuracy on dev, %\n(dots: runs, bars: ± standard deviation)",
-    log="x",
-    alt=f"Accuracy on dev for five rates, in the mean highest at {brief(best)} with"
-    f" {values.max():.0f} %, lowest at {brief(worst)} with {values.min():.0f} %.",
-)
-
-# %%
-gaps = scores[order[0]] - scores[order[1]]  # the same seeds
-half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5
-low, high = gaps.mean() - half, gaps.mean() + half
-print(f"best rate after one step {brief(best_first)}, for whole runs {brief(best)},")
-print(
-    f"ahead of {brief(second)} by {gaps.mean():.1f} points [{low:.1f}, {high:.1f}]:",
-    end="",
-)
-print(" clearly" if low > 0 else " not clearly")
-
-# %% [markdown]
-# Each dot is a run, and runs of one rate differ by nothing but the seed. In brackets
-# stands the 95 % interval of the lead, over seeds. Three runs each say little about
-# neighbours at the top: trust them where the gap is wide. And compare with section 2:
-# the rate that is best for *one* step need not be best for many, since large steps add
-# up. Of all settings this is the one to search first.
-
-# %% [markdown]
-# Which learning rate is best? Train with each and compare them on **dev**. The winner
-# is the best, but also a bit lucky: of several noisy figures the highest tends to be
-# too high. So its dev accuracy promises too much, and an honest figure needs texts that
-# had no part in the choice. That is what **test** is for, and why it is looked at once,
-# for the winner alone: once you have seen a test score, it sways later choices.
-#
-# ### Exercise 5: choose on dev, report on test
-#
-# *Difficulty 1 of 5, 5 minutes.* `dev_accuracy(candidate)` and
-# `test_accuracy(candidate)` measure one candidate. Return the one that is best on dev,
-# the first of equals, and its accuracy on test. Ask `test_accuracy` once.
-
-
-# %% exercise="choose" points=1
-def choose(candidates, dev_accuracy, test_accuracy):
-    """The candidate that is best on dev, and its test accuracy."""
-    ### BEGIN SOLUTION
-    best = max(candidates, key=dev_accuracy)  # keeps the first of equals
-    return best, test_accuracy(best)
-    ### END SOLUTION
-
-
-# %% check="choose"
-al.checks.choose(choose)
-
-# %% [markdown] hints="choose"
-# Two steps that must not mix: first a choice, for which only dev is asked; then one
-# question to test.
-#
-# ---
-# `max(candidates, key=...)` compares candidates by what a function says of them. A loop
-# that keeps the best so far does it as well; of equals it keeps the first if a later
-# one has to be *better*.
-
-# %%
-test = splits.test.sample(size.sentences)
-score = al.Evaluator(firsts[best], test).score()  # the first seed, not the luckiest
-print(f"chosen on dev: rate {brief(best)}; with seed {seeds[0]} it has", end=" ")
-print(f"{scores[order[0], 0]:.1f} % on dev, on test {score}")
-
-# %% [markdown]
-# For more than one knob there is `al.classification.search(splits, minutes=30,
-# folder=...)`, on the command line `attnlab search`: it tries methods, rates and batch
-# sizes, each where earlier trials promise most (Optuna's TPE), can be stopped and goes
-# on, and never looks at test.
-
-# %% [markdown]
-# ### Six methods
-#
-# Training everything is not the only way, and for a large model often not a possible
-# one: AdamW keeps two numbers for every weight it trains.
-#
-# - **full**: every weight;
-# - **frozen-embeddings**: all but the word embeddings, half of this small BERT;
-# - **frozen**: the layer on top alone, the probe;
-# - **lora**: each matrix $W$, of shape $(m, n)$, stays as it is and learns a correction
-#   of low rank $r$ (Hu et al. 2021): $W + \frac{\alpha}{r} B A$, with $B$ of shape $(m,
-#   r)$ and $A$ of $(r, n)$; $r$ is small, 8 here. Afterwards the correction is added
-#   into $W$, and costs nothing;
-# - **adalora**: the same, but the rank is taken from matrices that need little and left
-#   to those that need much (Zhang et al. 2023);
-# - **prefix**: nothing in BERT changes; each layer gets a few extra keys and values to
-#   look at, and those are learned (Li and Liang 2021).
-#
-# All six train the layer on top. Lesson 02 makes it plain why a prefix can do anything
-# at all: whatever is among the keys and values takes part in the mixture. Two of them
-# you have: *full* is the fine-tuned model from above, *frozen* the probe. Each method
-# runs with a learning rate of its own, which the table shows: one rate for all would
-# suit some and ruin others.
-
-# %%
-methods_curve = al.TrainingCurve(dev_texts=len(part.dev))
-methods_curve
-
-# %%
-tuned = {"full": runs["fine-tuned"], "frozen": runs["probe"]}
-for method in al.classification.LEARNING_RATES:
-    if method not in tuned:
-        live = [methods_curve.run(method)]
-        tuned[method] = al.finetune(
-            "minilm", part, method, epochs=size.epochs, callbacks=live
-        )
-histories = {name: one.history for name, one in tuned.items()}
-al.plots.learning_curve(histories, dev_texts=len(part.dev))
-
-# %%
-rows = {}
-for method, one in tuned.items():
-    hits = al.Evaluator(one, part.dev).score().correct
-    gap = al.statistics.paired_test(right["fine-tuned"], hits)
-    rows[method] = {
-        "learning rate": brief(al.classification.LEARNING_RATES[method]),
-        "trained weights": one.history.trainable,
-        "share, %": 100 * one.history.trainable / runs["fine-tuned"].parameters(),
-        "MB to train them": 12 * one.history.trainable / 1e6,
-        "seconds": one.history.rows[-1]["seconds"],
-        "dev, %": 100 * hits.mean(),
-        "minus full": 100 * gap.delta,
-        "95 % interval": f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}",
+    probe.fit(sentence_vectors(base, train.texts), train.labels)
+    cheap = {"bag of words": words, "frozen features": probe.predict(dev_vectors)}
+    right = {way: answers == dev_labels for way, answers in cheap.items()}
+    models = {way: trained(way, train, rate, seed) for way, rate in rate_of.items()}
+    right |= {
+        way: al.Evaluator(one, dev).score().correct for way, one in models.items()
     }
+    return {way: 100 * hits.mean() for way, hits in right.items()}, models
+
 
 # %%
-rows["full"]["95 % interval"] = "–"  # of a model with itself
-table = pd.DataFrame(rows).T.infer_objects()
-al.plots.table(table, **{"share, %": 2, "MB to train them": 1, "seconds": 0})
+results, tuned = {}, {}
+
+
+def learn_from(n):
+    """What all four make of n labels, with each seed."""
+    for seed in seeds:
+        part = splits.train.sample(n, seed)
+        results[n, seed], models = accuracies(part, seed)
+        tuned[seed] = models["LoRA"]  # in the end those of the most labels
+
+
+learn_from(counts[0])
+
+# %%
+learn_from(counts[1])
+
+# %%
+for n in counts[2:]:
+    learn_from(n)
+
+# %%
+table = pd.DataFrame(results).T.rename_axis(["labels", "seed"])  # (counts x seeds, 4)
+by_count = table.groupby("labels")
+means, spread = by_count.mean(), by_count.std()
+
+# %%
+means["zero-shot"] = np.mean(zero_shot)  # over its wordings
+al.plots.lines(
+    counts,
+    {way: means[way] for way in means},
+    errors={way: spread[way] for way in spread},
+    xlabel="labelled sentences to train on",
+    ylabel="accuracy on dev, %\n(bars: ± standard deviation over seeds)",
+    log="x",
+    alt="Accuracy on dev by number of labels: "
+    + "; ".join(f"{w} {y.iloc[0]:.0f} to {y.iloc[-1]:.0f} %" for w, y in means.items()),
+)
+
+# %%
+settings = {
+    "LoRA": (brief(rate_of["LoRA"]), "8", f"{sum(learn):,}"),
+    "full": (brief(rate_of["full"]), "–", f"{plain:,}"),
+}
+rows = {}
+for way in table:
+    rate, rank, learns = settings.get(way, ("–", "–", "–"))
+    rows[way] = {"rate": rate, "rank": rank, "numbers that learn": learns}
+    for n in counts:
+        result = f"{means[way][n]:.1f} ± {spread[way][n]:.1f}"
+        rows[way][f"{n:,} labels, %"] = result
+al.plots.table(pd.DataFrame(rows).T)
+
+
+# %%
+def lead(gaps):
+    """A mean gap over seeds with its 95 % interval, in points."""
+    half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5
+    low, high = gaps.mean() - half, gaps.mean() + half
+    clear = "clear" if low > 0 or high < 0 else "not clear"
+    return f"{gaps.mean():+5.1f} points [{low:+.1f}, {high:+.1f}], {clear}"
+
+
+# %%
+pairs = [
+    ("frozen features", "bag of words"),
+    ("LoRA", "frozen features"),
+    ("LoRA", "bag of words"),
+    ("LoRA", "full"),
+]
+for n in counts:
+    for one, other in pairs:
+        gaps = table.loc[n, one] - table.loc[n, other]  # same seed, same sentences
+        print(f"{n:5,} labels: {one} ahead of {other} by {lead(gaps)}")
 
 # %% [markdown]
-# *MB to train them* is 12 bytes for each trained weight: 4 for its gradient, 8 for what
-# AdamW remembers. Weights themselves and intermediate results come on top. (The loss of
-# adalora starts higher because it holds a penalty, which keeps its corrections tidy.)
+# In brackets stands the 95 % interval of the difference, over three seeds. It is wide:
+# a difference that is not clear may still be there.
 #
-# Read accuracy together with what it cost. *minus full* compares with *full* sentence
-# by sentence, and the interval is of this difference: whose interval holds 0 cannot be
-# told from *full* here. (It knows of other sentences only. Another seed would add its
-# own noise, and another rate more; this is one run each, so it ranks no methods. What
-# *full*, and *lora* of rank 32, reach on all sentences, with three seeds, stands in
-# [data/results.json](../data/results.json).) Then look at how many weights each
-# trained. Methods that stay near the probe have not failed for good: more steps or
-# another rate may help them.
+# <details><summary>What we saw</summary>
 #
-# On a processor training few weights saves memory and disk, but not always time.
-# *frozen* needs no backward pass through BERT; *lora* and its relatives do, and compute
-# more on the way forward. (The seconds are of one run each, and count whatever else the
-# machine did.)
-
-# %% [markdown]
-# ## 5. Is it any good?
+# - **With 64 labels none of the means is above two sentences written for free** (71.6 %
+#   with the best of our three wordings in section 2; frozen features come to 67.0).
+# - **What was read before counts.** With 64 and with 256 labels frozen features are
+#   clearly ahead of the bag of words.
+# - **LoRA is not clearly better than frozen features** at any of these numbers; with
+#   256 labels it is slightly behind. But two things differ between these rows. *Frozen
+#   features* reads the mean over tokens, for which this BERT was trained; LoRA and
+#   *full* read [CLS] through the pooler, which that training did not use, and part of
+#   their few steps goes into learning to read there. To compare methods alone, give all
+#   three the same vector. Until then: frozen features are cheap and hard to beat with
+#   few labels.
+# - **LoRA and *full* do not differ clearly** anywhere, though LoRA trains 1.5 % of the
+#   numbers.
+# - **Mind the passes.** 64 labels are seen twelve times, 256 three times, 1,024 once.
+#   In section 4 three passes over 320 sentences gave more than one over 1,024 does
+#   here. So the right end shows what one pass gives, not what 1,024 labels are worth.
 #
-# From here on we look at the classifier that comes with the course: the same BERT, the
-# same method as above (LoRA), on all training sentences. A single accuracy says little.
-# What would a model without any understanding reach? What is the most one could hope
-# for? A report puts the figure between its floors and its ceiling.
+# These are twelve comparisons: one of them may be *clear* by luck.
 #
-# From here on the test sentences are read more than once: for this report, for
-# calibration, beside other domains, and in search of weak spots. All of it *describes*
-# one finished classifier; nothing is chosen by it. Whoever changes the model because of
-# what stands there needs new sentences for the next report.
+# </details>
+#
+# Of all settings the learning rate is the one to search first. Ours were fixed
+# beforehand, at the package's defaults. LoRA takes a higher one than *full*: $B$ begins
+# at 0, and few numbers have to do all the moving. Were the two rates fair? Design the
+# experiment: how many rates for each method, which seeds, and on which sentences do you
+# compare? `rate_of` is the place to change them. (`rank=1` in `add_lora` asks another
+# question: how narrow may the correction be?)
+#
+# <details><summary>One way to do it</summary>
+#
+# Three rates for each method, a factor of 3 apart, the middle number of labels, the
+# same three seeds for all. If a neighbouring rate is clearly ahead, the curve above was
+# unfair to that method by about so much. The best of several rates on dev is also
+# partly the luckiest. That is what **test** is for: you look at it once, for the
+# winner.
+#
+# </details>
+#
+# ## 7. Is it any good?
+#
+# From here on we look at the classifier that comes with the course: the same BERT and
+# LoRA of rank 8, on all training sentences. What would a model without understanding
+# reach, and what is the most one could hope for?
+#
+# Everything below *describes* this one classifier on test sentences. If you change the
+# model because of what you see there, you need new sentences for the next report.
 
 # %%
 clf = al.load_classifier("movie-sentiment")
+test = splits.test.sample(size.sentences)
 report = al.report(clf, test, splits.train)
 al.plots.comparison(report)
 
-# %%
-print(f"ahead of a bag of words, {len(part.train):,} sentences, fine-tuned as above:")
-print(f"  {ahead(right['fine-tuned'], right['bag of words'])} (dev)")
-row = report.comparison.iloc[-1]  # the bag of words
-low, high = 100 * row["ci_low"], 100 * row["ci_high"]
-print(f"ahead of a bag of words, {len(splits.train):,} sentences, this classifier:")
-print(f"  {100 * row['delta']:+.1f} points [{low:+.1f}, {high:+.1f}] (test)")
-
 # %% [markdown]
 # - **majority**: always the more frequent label;
-# - **tf-idf + logistic regression**: counts of words and pairs of words, no order
-#   beyond that, no pretraining, trained in a second. Whatever is more expensive has to
-#   beat this first;
+# - **tf-idf + logistic regression**: the bag of words. Whatever costs more has to beat
+#   it first;
 # - **the raters**: some twenty people rated each sentence; the label is their common
-#   judgement, and sentences on which it was undecided were left out. The line is how
-#   often one of them agrees with it, estimated from mean and spread of the ratings. It
-#   is a yardstick, not a wall: what many agree on is easier to hit than what one says.
+#   judgement. The line is how often one of them agrees with it, estimated from mean and
+#   spread of the ratings. It is a yardstick, not a limit.
 #
-# The intervals here are 95 %. Below stands what pretraining is worth, measured against
-# the bag of words, which has none: once with few sentences, once with all. The fewer
-# labels there are, the more of the answer has to come from what was read before.
-
-# %%
-al.plots.table(report.classes)
-
-# %% [markdown]
-# **Precision**: of the sentences called positive, how many are? **Recall**: of those
-# that are positive, how many were found? **F1** is their harmonic mean. With two
-# classes of equal size they say little more than accuracy. With eight classes of very
-# unequal size they are what you must look at, since a model may be right nearly always
-# and still hardly ever find a rare class. The bag of words on news, for instance:
+# With all 8,070 labels the classifier is still ahead of the bag of words, by an
+# interval that leaves out 0.
+#
+# With two classes of equal size accuracy says most. With eight of very unequal size a
+# model can be right nearly always and still hardly ever find a rare class.
+# **Precision**: of the texts called *grain*, how many are? **Recall**: of those that
+# are, how many were found? **F1** is their harmonic mean. The bag of words on news:
 
 # %%
 news = al.datasets.load("reuters-r8").sample(size.training_sentences)
-words = al.evaluation.bag_of_words(news.train)
-predictions, labels = words.predict(news.test.texts), np.array(news.test.labels)
-by_class = al.evaluation.by_class(predictions, labels, news.test.label_names)
-print(f"tf-idf on eight topics of news: accuracy {(predictions == labels).mean():.1%},")
+predictions = al.evaluation.bag_of_words(news.train).predict(news.test.texts)
+news_labels = np.array(news.test.labels)
+by_class = al.evaluation.by_class(predictions, news_labels, news.test.label_names)
+print(f"accuracy {(predictions == news_labels).mean():.1%},", end=" ")
 print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
 by_class = by_class.sort_values("texts", ascending=False).set_index("label")
 al.plots.table(by_class, precision=2, recall=2, f1=2)
 
 # %% [markdown]
-# A dash stands where a class was never predicted. Compare precision and recall in the
-# rows below the first two. A rare class is easily missed, since it takes strong
-# evidence to leave the frequent ones. (With ten texts, recall moves in steps of .1.)
+# Which class is taken for which? `pd.crosstab(news_labels, predictions)` counts it: the
+# **confusion matrix**, a row for each true class.
 #
 # ### Is it as sure as it should be?
 #
-# A model that says "90 %" should be right nine times out of ten. Put the answers into
-# bins by confidence, and compare with how often each bin was right: points on the
-# diagonal are **calibrated**, points below it are overconfident.
+# A model that says "90 %" should be right nine times out of ten. Say ten answers have a
+# confidence of about .9, and seven of them are right: the gap is .2. Put all answers
+# into **bins** of equal width by their confidence, take the gap of each, and average
+# them, each bin with the share of answers it holds. That is the **expected calibration
+# error**:
+#
+# $$ \text{ECE} = \sum_{b} \frac{n_b}{n} \, \bigl| \text{confidence}_b -
+# \text{accuracy}_b \bigr| . $$
 
 # %%
 al.plots.calibration(report)
 
 # %% [markdown]
-# Fine-tuned networks are often too sure: the training loss goes on falling when all
-# answers are right already and only confidence grows. There is a cure of one number
-# (Guo et al. 2017): divide the logits by a **temperature**, the same as in lesson 01,
-# chosen on dev. It changes no answer, only how sure each is.
+# Points below the diagonal are overconfident. Fine-tuned networks often are: the
+# training loss goes on falling when all answers are right and only confidence grows.
+# The cure is one number (Guo et al. 2017): divide all logits by a **temperature** $T$.
+# With logits 3 and 1 the model is 88 % sure; with $T = 2$ they are 1.5 and 0.5, and it
+# is 73 % sure. No answer changes.
+#
+# ### Exercise 4: calibration error at a temperature
+#
+# *Difficulty 3 of 5, 10 minutes.* Return the expected calibration error of answers
+# whose logits are divided by `temperature`. Confidence is the probability of the class
+# that is answered. The bins divide the range from 0 to 1; a confidence of exactly 1
+# belongs to the last one, and empty bins count nothing.
 
-# %%
-dev = splits.dev.sample(size.sentences)
-dev_logits = clf.logits(clf.encode(dev.texts))
-temperatures = np.linspace(0.5, 3, 51)
-losses = [
-    float(nn.functional.cross_entropy(dev_logits / one, torch.tensor(dev.labels)))
-    for one in temperatures
-]
-best = temperatures[int(np.argmin(losses))]
-logits, labels = clf.logits(clf.encode(test.texts)), np.array(test.labels)
-shares = {
-    "before": logits.softmax(-1).numpy(),
-    "after": (logits / best).softmax(-1).numpy(),
-}
-print(f"temperature {best:.2f}, chosen on dev")
+
+# %% exercise="calibration_error" points=3
+def calibration_error(logits, labels, temperature, bins=10):
+    """Expected calibration error, a float from 0 to 1; logits (N, C), labels (N,)."""
+    ### BEGIN SOLUTION
+    confidence, answers = (logits / temperature).softmax(-1).max(-1)
+    right = (answers == labels).float()
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    error = 0.0
+    for number in place.unique():
+        inside = place == number
+        gap = confidence[inside].mean() - right[inside].mean()
+        error += inside.float().mean().item() * abs(gap.item())
+    return error
+    ### END SOLUTION
+
+
+# %% check="calibration_error"
+al.checks.calibration_error(calibration_error)
+
+# %% [markdown] hints="calibration_error"
+# In this order: temperature, softmax, the largest probability of each row and which
+# class has it, right or wrong, the number of the bin, one gap for each bin.
+#
+# ---
+# `.max(-1)` gives confidences and answers at once. The number of the bin is the whole
+# part of confidence times `bins`; what does that give for a confidence of 1?
+#
+# ---
+# `inside = place == number` says which answers are in a bin. Its mean is their share.
+# Leave out bins in which there are none.
 
 # %% [markdown]
-# No error is ever 0 on so few texts. What would a model show that is calibrated
-# perfectly? Draw labels with just the probabilities that it states, many times, and
-# measure:
+# The temperature is chosen on dev, by the loss, which is smooth and asks for honest
+# probabilities. What does it do to your calibration error?
+
 
 # %%
-generator = np.random.default_rng(0)
-for name, stated in shares.items():
-    _, error = al.evaluation.calibration(stated, labels)
-    honest = [
-        al.evaluation.calibration(
-            stated, (generator.random(len(stated)) < stated[:, 1]) * 1
-        )[1]
-        for _ in range(200)
-    ]
+def our_error(logits, labels, temperature, bins=10):
+    stated = (logits / temperature).softmax(-1).numpy()
+    return al.evaluation.calibration(stated, labels.numpy(), bins)[1]
+
+
+error_of = al.checks.yours_or_ours("calibration_error", calibration_error, our_error)
+logits_dev, logits_test = (clf.logits(clf.encode(part.texts)) for part in (dev, test))
+labels_dev, labels_test = torch.tensor(dev.labels), torch.tensor(test.labels)
+temperatures = np.linspace(0.5, 3, 51)
+cross_entropy = nn.functional.cross_entropy
+nats = [float(cross_entropy(logits_dev / t, labels_dev)) for t in temperatures]
+best = float(temperatures[int(np.argmin(nats))])
+errors = [100 * error_of(logits_dev, labels_dev, float(t)) for t in temperatures]
+
+# %%
+al.plots.lines(
+    temperatures,
+    {"calibration error": errors},
+    points=([best], [100 * error_of(logits_dev, labels_dev, best)]),
+    xlabel="temperature (dot: lowest loss on dev)",
+    ylabel="expected calibration error on dev, %",
+    alt=f"Calibration error on dev by temperature, from {min(errors):.1f} to"
+    f" {max(errors):.1f} %; the loss is lowest at {best:.2f}.",
+)
+
+# %% [markdown]
+# No error is ever 0 on so few texts. What would a perfectly calibrated model show? Draw
+# labels with just the probabilities that it states, many times, and measure. Only an
+# error that this seldom exceeds is a finding.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+for name, temperature in {"before": 1.0, "after": best}.items():
+    error = error_of(logits_test, labels_test, temperature)
+    positive = (logits_test / temperature).softmax(-1)[:, 1]
+    draws = positive.expand(10 if small_run else 200, -1)
+    drawn = torch.bernoulli(draws, generator=generator).long()
+    honest = [error_of(logits_test, labels, temperature) for labels in drawn]
     limit = np.quantile(honest, 0.95)
     verdict = "more than chance explains" if error > limit else "no more than chance"
-    print(f"{name:>6}: calibration error {error:.1%} on test,", end=" ")
+    print(f"{name:>6} (T = {temperature:.2f}): error {error:.1%} on test,", end=" ")
     print(f"by chance {np.mean(honest):.1%}, seldom above {limit:.1%}: {verdict}")
 
 # %% [markdown]
-# *By chance* is what a perfectly calibrated model of the same confidence shows on
-# average, and *seldom* means one case in twenty. Only an error above that is a finding.
-# Had both errors stayed below it, there would have been nothing to cure.
-
-# %% [markdown]
-# ## 6. Where it fails
+# <details><summary>What we saw</summary>
 #
-# ### Other domains
+# The best temperature is just above 1: the classifier was hardly too sure. Before, its
+# error on test is just above what chance explains, and afterwards it is just inside.
+# That shows how the method works, not that this classifier needed it.
 #
-# It learned from film reviews. Here it reads product reviews, tweets and opinion pages
-# of a newspaper, rated by the same kind of people.
-
-# %%
-domains = {"movie (test)": test}
-for name in ("product", "tweet", "editorial"):
-    domains[name] = al.datasets.load(f"{name}-sentiment").test.sample(size.sentences)
-
-
-# %%
-def interval(hits, texts):
-    """The 95 % interval of a share, in percent, as text."""
-    low, high = al.statistics.share_interval(int(hits), texts)
-    return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-# %%
-rows = {}
-for name, texts in domains.items():
-    shares = clf.logits(clf.encode(texts.texts)).softmax(-1).numpy()
-    answers, labels = shares.argmax(-1), np.array(texts.labels)
-    rows[name] = {
-        "accuracy, %": 100 * (answers == labels).mean(),
-        "95 % interval": interval((answers == labels).sum(), len(labels)),
-        "majority, %": 100 * np.bincount(labels).max() / len(labels),
-        "are positive, %": 100 * labels.mean(),
-        "called positive, %": 100 * answers.mean(),
-        "calibration error, %": 100 * al.evaluation.calibration(shares, labels)[1],
-    }
-
-# %%
-al.plots.table(pd.DataFrame(rows).T.infer_objects())
-
-# %% [markdown]
-# Compare each accuracy with the majority of its own domain, not with the first row:
-# where most texts are of one label, a constant answer looks good. Then compare *are*
-# with *called positive*: away from film, does it lean to one side? And the last column:
-# where it is wrong more often it should be less sure, and is it? A model does not know
-# that it has left its domain, and a figure from one domain is no promise for another.
+# </details>
 #
-# ### Negation, contrast, and what stands between the lines
+# ## 8. Where it fails
 #
-# Sentences of ours. Read them first and decide what *you* would say.
+# ### Own sentences, worst first
+#
+# To find weak spots, sort by loss: mistakes made with confidence come first. Read the
+# sentences and decide what *you* would say. Then write some of your own.
 
 # %%
 sentences = """
@@ -977,182 +928,188 @@ question          | Who could possibly dislike this film?                 | posi
 
 # %%
 entries = [line.split("|") for line in sentences.strip().splitlines()]
-table = pd.DataFrame(entries, columns=["kind", "sentence", "we say"])
-table = table.map(str.strip).set_index("kind")
-answers = clf.predict(table["sentence"].tolist())
-table["it says"] = answers.labels
-table["sure, %"] = (100 * answers.probabilities.max(-1)).round().astype(int)
-
-
-def bold(row):
-    """Mark the rows in which it is wrong."""
-    return ["font-weight: bold" * (row["we say"] != row["it says"])] * len(row)
-
-
-table.style.apply(bold, axis=1)
+own = pd.DataFrame(entries, columns=["kind", "sentence", "we say"]).map(str.strip)
+answers = clf.predict(own["sentence"].tolist())
+own["it says"] = answers.labels
+wanted = [clf.label_names.index(name) for name in own["we say"]]
+own["sure of our label, %"] = 100 * answers.probabilities[range(len(own)), wanted]
+own["loss"] = -np.log(own["sure of our label, %"] / 100)
+own = own.sort_values("loss", ascending=False).set_index("kind")
+al.plots.table(own, **{"sure of our label, %": 0, "loss": 2})
 
 # %% [markdown]
-# Bold rows are mistakes, if there are any. Notice how sure it is in them. Ten sentences
-# prove nothing about all negations; they are a place to look. Write some of your own.
+# Above a loss of 0.69 the answer is wrong. Ten sentences prove nothing about all
+# negations. To read real mistakes take **dev**: once you have mended the model by those
+# on test, test is used up.
 #
-# A sentence on which it is wrong *and* sure is worse than one near 50 %: a threshold
-# catches only the second kind.
+# <details><summary>What we saw</summary>
 #
-# Whether a suspicion holds, real sentences must say. Here are the test sentences,
-# divided by what is in them:
+# The double negation comes first, and the model is sure of its mistake, as if it had
+# counted negative words. Test it: how does it read *It is true that the acting is
+# good*, and *It is not true that the acting is bad*? On *It should have been great* and
+# on the question it is close to undecided. Irony and comparison came out right, but
+# *broken* may give the comparison away. Write *a splendid television*, and see.
+#
+# </details>
+#
+# ### Is it the model, or the label?
+#
+# Some sentences divide people, too. Their label is noisy, and no model can be right
+# about it every time. From mean and spread of the twenty ratings we estimate how likely
+# a single rater is to agree with the label, and divide the dev sentences by it.
 
 # %%
-hits = report.score.predictions == np.array(test.labels)
-suspects = {
-    "a negation": r"\b(not|no|never|nothing|hardly)\b|n't",
-    "a contrast": r"\b(but|although|though|yet)\b",
-    "25 words or more": r"(\S+\s+){24,}\S",
-}
+score = al.Evaluator(clf, dev).score()
+names = ("divided most", "second", "third", "of one mind")
+spread = dev.ratings["std"].clip(lower=1e-9)
+agree = stats.norm.cdf(dev.ratings["mean"].abs() / spread)
+quarters = np.array_split(np.argsort(agree), 4)
 rows = {}
-for name, pattern in suspects.items():
-    inside = np.array([bool(re.search(pattern, one.lower())) for one in test.texts])
-    groups = {"with": hits[inside], "without": hits[~inside]}
-    rows[name] = {f"{k}, %": 100 * one.mean() for k, one in groups.items()}
-    rows[name]["difference"] = rows[name]["with, %"] - rows[name]["without, %"]
-    errors = [one.var() / max(len(one), 1) for one in groups.values()]
-    rows[name]["its error"] = 100 * sum(errors) ** 0.5
-pd.DataFrame(rows).T.style.format("{:.1f}")
+for name, group in zip(names, quarters, strict=True):
+    right = score.correct[group]
+    low, high = al.statistics.share_interval(int(right.sum()), len(group))
+    rows[name] = {
+        "a rater agrees, %": 100 * agree[group].mean(),
+        "model is right, %": 100 * right.mean(),
+        "95 % interval": f"{100 * low:.0f} to {100 * high:.0f}",
+        "mean loss": score.losses[group].mean(),
+    }
+
+# %%
+al.plots.table(pd.DataFrame(rows).T.infer_objects(), **{"mean loss": 2})
+
+# %%
+worst = np.argsort(-score.losses)[: max(4, len(dev) // 20)]
+print(f"raters agree with the label: {agree.mean():.1%} on all dev sentences,", end=" ")
+print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
+least, most = (100 * score.correct[quarters[end]] for end in (0, -1))
+gap = most.mean() - least.mean()
+half = 1.96 * math.sqrt(most.var() / len(most) + least.var() / len(least))
+print("of one mind against divided most: right more often by", end=" ")
+print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
 
 # %% [markdown]
-# A difference within twice its error is no finding, and of three suspects one may
-# easily exceed that by chance; with three looks ask for 2.4 errors (that is
-# Bonferroni's rule: 5 % shared out among three). Which suspects pass? Is negation among
-# them? A handful of hand-picked sentences can make anything look bad.
+# Does the model fail most where raters differ? And where they are of one mind?
 #
-# To read mistakes, take **dev**: whoever reads those on test and then mends the model
-# has used test up.
-
-# %%
-dev = splits.dev.sample(size.sentences)
-wrong = al.Evaluator(clf, dev).score().predictions != np.array(dev.labels)
-mistakes = [text for text, bad in zip(dev.texts, wrong, strict=True) if bad]
-print(f"{len(mistakes)} mistakes of {len(dev)}; read them with mistakes[:10]")
-
-# %% [markdown]
-# ### Long texts
+# <details><summary>What we saw</summary>
 #
-# BERT reads a limited number of tokens, and attention costs with their square. Longer
-# texts are **cut**: `attnlab` says how many, and `max_length=128` cuts earlier, for
-# speed. How many postings to discussion groups does the limit of 512 touch?
-
-# %%
-news, postings = (al.datasets.load(name) for name in ("reuters-r8", "newsgroups-20"))
-news, postings = (
-    one.sample(size.training_sentences, None, size.sentences)
-    for one in (news, postings)
-)
-for one in (news, postings):
-    with warnings.catch_warnings(action="ignore", category=al.errors.AttnlabWarning):
-        tokens = clf.encode(one.train.texts).lengths  # it would say how many it cuts
-    most = (tokens >= 512).mean()
-    print(
-        f"{one.train.name}: median {np.median(tokens):.0f} tokens, {most:.0%} reach 512"
-    )
-
-# %% [markdown]
-# What is lost depends on where the answer stands. A bag of words can tell what it loses
-# itself, since it trains in a second: cut all texts after so many words, train,
-# measure.
-
-
-# %%
-def cut(data, words):
-    """The same texts, each up to so many words."""
-    return replace(data, texts=[" ".join(one.split()[:words]) for one in data.texts])
-
-
-longest = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
-learned = {one.test.name: [] for one in (news, postings)}
-for one in (news, postings):
-    for words in longest:
-        model = al.evaluation.bag_of_words(cut(one.train, words))
-        answers = model.predict(cut(one.test, words).texts)
-        learned[one.test.name].append(answers == np.array(one.test.labels))
-
-# %%
-shares = {name: [100 * one.mean() for one in row] for name, row in learned.items()}
-al.plots.lines(
-    longest,
-    shares,
-    errors={
-        name: [100 * one.std() / len(one) ** 0.5 for one in row]
-        for name, row in learned.items()
-    },
-    xlabel="words read of each text",
-    ylabel="accuracy on test, %\n(bars: ± one standard error)",
-    log="x",
-    alt="Accuracy from 4 to 1,024 words read: "
-    + "; ".join(f"{k} {row[0]:.0f} to {row[-1]:.0f} %" for k, row in shares.items()),
-)
-
-# %% [markdown]
-# Where does each line become flat? What stands behind that point can be cut without
-# loss for this reader, and BERT would save the time, since attention costs with the
-# square of the length. (BERT itself may use more words or fewer; measure that before
-# you cut.) If the answer may stand anywhere, cut a text into windows, answer each, and
-# average the probabilities.
-
-# %% [markdown]
-# ## 7. What changed inside?
+# Where raters agree the model is right clearly more often: the interval of the
+# difference lies above 0. But sentences that divide people may also be harder to read,
+# and the table cannot separate the two. Where the raters are of one mind, the model's
+# mistakes are its own.
 #
-# Compare the weights before and after fine-tuning: how far did each matrix move,
-# relative to its size?
+# </details>
+#
+# ### Other domains
+#
+# It learned from film reviews. Here it reads product reviews, tweets and opinion pages,
+# rated by the same kind of people.
+
+# %%
+domains = {"movie (test)": test}
+for name in ("product", "tweet", "editorial"):
+    domains[name] = al.datasets.load(f"{name}-sentiment").test.sample(size.sentences)
+
+# %%
+rows = {}
+for name, data in domains.items():
+    logits, truth = clf.logits(clf.encode(data.texts)), torch.tensor(data.labels)
+    right = logits.argmax(-1) == truth
+    low, high = al.statistics.share_interval(int(right.sum()), len(right))
+    rows[name] = {
+        "accuracy, %": 100 * float(right.float().mean()),
+        "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
+        "majority, %": 100 * float(truth.bincount().max() / len(truth)),
+        "are positive, %": 100 * float(truth.float().mean()),
+        "called positive, %": 100 * float(logits.argmax(-1).float().mean()),
+        "calibration error, %": 100 * error_of(logits, truth, best),
+    }
+
+# %%
+al.plots.table(pd.DataFrame(rows).T.infer_objects())
+
+# %% [markdown]
+# Compare each accuracy with the majority of its own domain, and *are* with *called
+# positive*. The last column is at the temperature from above.
+#
+# <details><summary>What we saw</summary>
+#
+# Accuracy falls in every other domain. On tweets it is no better than always answering
+# *positive*, because the model calls far too few of them positive. Its confidence falls
+# less than its accuracy, so the calibration error grows. Nothing in an answer warns
+# you.
+#
+# </details>
+#
+# ## 9. What changed inside?
+#
+# Compare the matrices before and after fine-tuning: how far did each move, relative to
+# its size?
 
 # %%
 before = al.classification.fresh_classifier("minilm", splits.train.label_names)
 al.plots.movement(before, clf)
 
 # %% [markdown]
-# The numbers are percent of each matrix's own size. Inside the layers it is some
-# percent for most. The exception stands below the picture: the **pooler**, the matrix
-# between the vector of `[CLS]` and the layer on top. (LoRA leaves the embeddings
-# alone.)
+# The pooler moved most by far: it is the part that had to learn to read [CLS]. Inside
+# the layers the values of layer 0 moved most. Word embeddings did not move, because
+# LoRA does not touch them.
 #
-# Now attention itself. For every head: how much weight sits elsewhere than before, on
+# And attention? For each head: what share of its weight sits elsewhere than before, on
 # average over sentences? (Half the sum of the absolute differences: 0 if nothing moved,
 # 1 if everything did.)
 
-# %%
-sentences = splits.dev.sample(size.sweep_sentences).texts
-moved = np.zeros((clf.layers, clf.heads))
-for sentence in sentences:
-    old, new = before.attend(sentence).weights, clf.attend(sentence).weights
-    moved += (new - old).abs().sum(-1).mean(-1).numpy() / 2 / len(sentences)
-al.plots.head_map(moved, title="Attention moved by fine-tuning", label="share moved")
 
 # %%
-matrices = al.evaluation.layer_movement(before, clf).groupby("layer")["relative"].mean()
-columns = {
-    "matrices, % of their size": 100 * matrices.to_numpy(),
-    "attention, % of the weight": 100 * moved.mean(1),
-}
-al.plots.table(pd.DataFrame(columns).rename_axis("layer"))
+def moved_on(texts, after):
+    """The share of each head's attention that moved, for each text: (N, L, H)."""
+    shares = []
+    for text in texts:
+        old, new = before.attend(text).weights, after.attend(text).weights
+        shares.append((new - old).abs().sum(-1).mean(-1) / 2)
+    return torch.stack(shares).numpy()
+
+
+found = moved_on(splits.dev.sample(size.sweep_sentences // 2).texts, clf)
+al.plots.head_map(
+    found.mean(0), title="Attention moved by fine-tuning", label="share moved"
+)
 
 # %% [markdown]
-# Two columns with two units, so compare each with itself, from the first layer to the
-# last. Do the matrices move more the deeper you look? Does attention? A layer's
-# attention depends on its own matrices and on what all layers before it have changed.
-#
-# The head that moved most (the largest of all, so no typical one), on a sentence of
-# ours, before, after, and the difference:
+# The highest of 72 numbers is partly the luckiest. So name the head now, and measure it
+# once on other sentences. Does fine-tuning move the same head again? We have your
+# classifiers from section 6.
 
 # %%
-layer, head = (int(at) for at in np.unravel_index(moved.argmax(), moved.shape))
+layer, head = divmod(int(found.mean(0).argmax()), clf.heads)
+fresh = moved_on(splits.test.sample(size.sweep_sentences // 2).texts, clf)
+flat = fresh.reshape(len(fresh), -1)
+own = fresh[:, layer, head]
+others = np.delete(flat, layer * clf.heads + head, axis=1)
+second = others[:, others.mean(0).argmax()]
+low, high = al.statistics.paired_bootstrap(own - second)
+print(f"on dev layer {layer}, head {head} moved most, {found.mean(0).max():.2f};")
+print(f"on test: {own.mean():.2f}, the next one {second.mean():.2f};", end=" ")
+print(f"ahead by {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
+
+# %%
+few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
+for seed in seeds:
+    again = moved_on(few_texts, tuned[seed]).mean(0)
+    first = divmod(int(again.argmax()), clf.heads)
+    rank = 1 + int((again > again[layer, head]).sum())
+    print(
+        f"{counts[-1]:,} labels, seed {seed}: layer {first[0]}, head {first[1]}", end=""
+    )
+    print(f" moved most; layer {layer}, head {head} is number {rank} of {again.size}")
+
+# %% [markdown]
+# Keep this head in mind for lesson 06 (in our run it is layer 3, head 9, in short
+# L3H9). Here it is on a sentence of ours: after minus before.
+
+# %%
 text = "The second half is slow, but the ending stays with you."
 old, new = before.attend(text), clf.attend(text)
-print(f"layer {layer}, head {head}, before:")
-al.plots.attention_map(old, layer, head)
-
-# %%
-print(f"layer {layer}, head {head}, after:")
-al.plots.attention_map(new, layer, head)
-
-# %%
 change = (new.weights - old.weights)[layer, head].numpy()
 al.plots.matrix(
     change,
@@ -1167,185 +1124,213 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# And all heads of that layer in bertviz, before and after. Point at a token to see
-# where it looks.
+# Which words gain? Do they decide what the sentence says?
+#
+# <details><summary>What we saw</summary>
+#
+# *Slow*, *stays* and *you* win, and `[CLS]` loses most: the head turns from a token
+# without meaning of its own to words that carry the opinion, and to a few that do not.
+# One sentence is an illustration. The finding is the number above.
+#
+# It is a finding about *this* classifier. In your three models of section 6 other heads
+# moved most. Another run can move another head; with our 1,024 labels L4H8 moved most
+# in two of three. Whether seed or number of labels makes the difference, this does not
+# show.
+#
+# </details>
+#
+# That a head looks at a word does not mean that the answer depends on it, nor that the
+# head which moved most matters most. Lesson 06 tests that, by silencing heads.
+#
+# ## 10. A label for each word
+#
+# Many tasks want to know *where*: names, places, dates, amounts. The change is small:
+# the layer on top is applied to every token, and the loss is the mean over words. BERT
+# reads **pieces** of words, though. A word should count once, so only its first piece
+# is asked for the tag; all others get the label -100, which PyTorch's cross-entropy
+# leaves out. Tags say `B-` for the first word of an entity, `I-` for each further one,
+# `O` outside.
 
 # %%
-al.attention_view(old, layers=[layer])
-
-# %%
-al.attention_view(new, layers=[layer])
-
-# %% [markdown]
-# See which words gain. Do they decide what the sentence says? And be careful: that a
-# head looks at a word does not mean that the answer hangs on it. Lesson 06 tests that,
-# by silencing heads.
+words = ["Zugspitze", "paid", "$", "4.2", "million", "on", "3", "March"]
+tags = ["O", "O", "B-AMOUNT", "I-AMOUNT", "I-AMOUNT", "O", "B-DATE", "I-DATE"]
+drawings.tagged_pieces(words, [base.tokenizer.tokenize(word) for word in words], tags)
 
 # %% [markdown]
-# ## 8. A label for each word
+# A tagger is judged by whole **entities**, the bottom row: a date of which one word is
+# missing is wrong. So tags have to become entities first.
 #
-# So far a text got one label. Many tasks want to know *where*: names, places, dates,
-# amounts. The change is small: the layer on top is applied to every token, not to
-# `[CLS]` alone, and the loss is the mean over words. The data need care, though. Ours
-# are **synthetic**: financial news made from templates, with dates and amounts of money
-# written in many ways by Babel, and things that look like them and are not. Labels are
-# `B-` for the first word of an entity, `I-` for each further one, `O` for all others.
-
-# %%
-newswire = al.datasets.news.splits(train=size.tagged_sentences)
-for place in range(3):
-    words, tags = newswire.train.words[place], newswire.train.tags[place]
-    names = [newswire.train.tag_names[tag] for tag in tags]
-    print(
-        " ".join(
-            f"{w}/{t}" if t != "O" else w for w, t in zip(words, names, strict=True)
-        )
-    )
-
-# %% [markdown]
-# BERT reads **pieces**, not words: a long or rare word is cut into several. For each
-# token `word_ids` says which word it belongs to, and None for `[CLS]`, `[SEP]` and
-# padding:
+# ### Exercise 5: from tags to entities
 #
-# | token | `[CLS]` | from | zu | `##gs` | `##pit` | `##ze` | on | `[SEP]` |
-# | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-# | word_ids | None | 0 | 1 | 1 | 1 | 1 | 2 | None |
-#
-# A word should count once, so its label goes to its first piece. All other tokens get
-# -100, the number that PyTorch's cross-entropy leaves out. (0 would not do: it is a
-# class like any other.) Long texts are read in windows, so the first number need not be
-# 0, and a word that is nothing but an invisible character has no token at all.
-#
-# ### Exercise 6: labels for pieces
-#
-# *Difficulty 2 of 5, 5 minutes.* Return a list with one label for each token.
+# *Difficulty 2 of 5, 8 minutes.* Return a list of `(kind, first, end)`, in the order of
+# the text, such that `tags[first:end]` are the tags of the entity. The drawing's are
+# `("AMOUNT", 2, 5)` and `("DATE", 6, 8)`. Read strictly: an `I-` goes on only with an
+# entity of its own kind that stands right before it; otherwise it names nothing.
 
 
-# %% exercise="align_labels" points=2
-def align_labels(word_ids, labels):
-    """A label for each token: its word's at a word's first piece, -100 elsewhere."""
+# %% exercise="entities" points=2
+def entities(tags):
+    """The entities that tags such as "B-DATE" name: a list of (kind, first, end)."""
     ### BEGIN SOLUTION
-    aligned, before = [], None
-    for word in word_ids:
-        first = word is not None and word != before
-        aligned.append(labels[word] if first else -100)
-        before = word
-    return aligned
+    found, kind, first = [], None, 0
+    for place, tag in enumerate([*tags, "O"]):
+        if kind is not None and tag != f"I-{kind}":
+            found.append((kind, first, place))
+            kind = None
+        if tag.startswith("B-"):
+            kind, first = tag[2:], place
+    return found
     ### END SOLUTION
 
 
-# %% check="align_labels"
-al.checks.align_labels(align_labels)
+# %% check="entities"
+al.checks.entities(entities)
 
-# %% [markdown] hints="align_labels"
-# Go through `word_ids` and remember the one before. When does a new word begin? Two
-# neighbours may well have the same *label*.
+# %% [markdown] hints="entities"
+# Walk through the tags and remember which entity is open, if any. Which tags close it?
+# Which open one? What is to be done when the tags are over?
 #
 # ---
-# A token is the first piece of a word if its number is not None and differs from the
-# one before. Its label is `labels[word]`: the number says which. Beware of `if word:`,
-# since word 0 counts as false.
-
-# %%
-tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
-shapes = al.tagging.baseline(newswire.train)
-rows = {}
-for kind in ("test", "unseen"):
-    data = getattr(newswire, kind)
-    nothing = np.concatenate(data.tags) == data.tag_names.index("O")
-    rows[kind, "nothing"] = {"F1, %": 0.0, "right words, %": 100 * nothing.mean()}
-    for name, one in (("shapes of words", shapes), ("BERT", tagger)):
-        score = al.tagging.score(one, data)
-        rows[kind, name] = {
-            "F1, %": 100 * score.f1,
-            "standard error": 100 * score.stderr,
-            "right words, %": 100 * score.accuracy,
-        }
-al.plots.table(pd.DataFrame(rows).T[["F1, %", "standard error", "right words, %"]])
+# Of an open entity remember kind and first word. Any tag but the `I-` of its own kind
+# closes it. Add one more `O` at the end, and the last entity closes like all others.
 
 # %% [markdown]
-# *test* is written like the training sentences; *unseen* has templates and ways of
-# writing that they never show. *Nothing* calls every word O. *Shapes of words* is the
-# floor: a logistic regression that sees of each word and its neighbours only what they
-# look like, such as `00/00/00` or `$0.0`. Where everything is written as in training,
-# there is little left for BERT to add; what it adds shows where something is new. So
-# ask of every good score: how far from the training data was it measured?
+# Our data are **synthetic**: financial news made from templates, with dates and amounts
+# of money that Babel, a library for the customs of many countries, writes in many ways,
+# and things that look like them but are not. *test* is written like the training
+# sentences; *unseen* has templates and ways of writing that occur in no training
+# sentence. BERT's rival is a simple tagger that sees only shapes of words and of their
+# neighbours, such as `00/00/00` or `$0.0`. Your function counts, and **F1** is twice
+# the entities that are right, divided by those there plus those found.
+
+# %%
+find = al.checks.yours_or_ours("entities", entities, al.datasets.tagged.spans)
+
+
+def entity_counts(truth, guess):
+    """For each sentence: entities that are right; those there plus those found."""
+    both = [[{*map(tuple, find(tags))} for tags in side] for side in (truth, guess)]
+    pairs = zip(*both, strict=True)
+    return np.array([(len(own & said), len(own) + len(said)) for own, said in pairs])
+
+
+def f1_of(counts):
+    """F1 over whole entities, in percent: counts (..., sentences, 2)."""
+    right, both = np.moveaxis(counts.sum(-2), -1, 0)
+    return 200 * right / np.maximum(both, 1)
+
+
+# %%
+newswire = al.datasets.news.splits(train=size.tagged_sentences)
+tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
+shapes = al.tagging.baseline(newswire.train)
+
+
+# %%
+def share_right(truth, guess):
+    """The share of words with the right tag, in percent."""
+    pairs = zip(truth, guess, strict=True)
+    right = [tag == own for pair in pairs for tag, own in zip(*pair, strict=True)]
+    return 100 * np.mean(right)
+
+
+def compared(data):
+    """Three taggers: entity counts for each sentence, and the share of right words."""
+    truth = [data.named(index) for index in range(len(data))]
+    said = {"nothing": [["O"] * len(words) for words in data.words]}
+    said |= {"shapes of words": shapes.predict(data.words)}
+    said |= {"BERT": tagger.predict(data.words)}
+    counts = {name: entity_counts(truth, tags) for name, tags in said.items()}
+    return counts, {name: share_right(truth, tags) for name, tags in said.items()}
+
+
+# %%
+def interval(values):
+    """The 95 % interval that drawn values span."""
+    return np.quantile(values, [0.025, 0.975])
+
+
+# %%
+rows, generator = {}, np.random.default_rng(0)
+for kind in ("test", "unseen"):
+    found_by, right_words = compared(getattr(newswire, kind))
+    n = len(found_by["BERT"])
+    drawn = generator.integers(n, size=(1000, n))  # the same sentences for all three
+    values = {name: f1_of(one[drawn]) for name, one in found_by.items()}
+    for name, one in found_by.items():
+        low, high = interval(values[name])
+        rows[kind, name] = [f1_of(one), f"{low:.1f} to {high:.1f}", right_words[name]]
+    ahead = rows[kind, "BERT"][0] - rows[kind, "shapes of words"][0]
+    low, high = interval(values["BERT"] - values["shapes of words"])
+    print(f"{kind}: BERT ahead by {ahead:+.1f} points [{low:+.1f}, {high:+.1f}]")
+
+# %%
+columns = ["F1, %", "95 % interval", "right words, %"]
+table = pd.DataFrame(rows, index=columns).T.infer_objects()
+al.plots.table(table, **{"F1, %": 1, "right words, %": 1})
+
+# %% [markdown]
+# *Nothing* calls every word `O`. It shows why words are the wrong thing to count: most
+# of them belong to no entity. Where nothing varies, drawing again shows no spread; that
+# is no certainty. No mistake in $n$ sentences still allows a rate of about $3 / n$.
 #
-# Scores count whole **entities**: a date of which one word is missing is wrong. The
-# last column and the first row of each kind show why: most words belong to nothing, so
-# by words a model looks good that finds nothing at all. (And an error of 0 beside 100 %
-# is no certainty: if there is no mistake among $n$ entities, up to $3 / n$ of all may
-# still be wrong, the *rule of three*.)
+# <details><summary>What we saw</summary>
+#
+# Where all is written as in training, the shapes of words are enough: the rival makes
+# no mistake, and BERT is even slightly behind. Where templates and ways of writing are
+# new both lose much, and BERT is far ahead. So ask of every good score how far from the
+# training data it was measured.
+#
+# </details>
 
 # %%
 text = "Sales rose to $4.2 million on 3 March, the firm said, lifting 120,000 shares."
-for found in tagger.tag([text])[0]:
-    print(f"{found.kind:7} {found.text!r}, {found.probability:.0%} sure")
+for hit in tagger.tag([text])[0]:
+    print(f"{hit.kind:7} {hit.text!r}, {hit.probability:.0%} sure")
 
 # %% [markdown]
-# Were the 120,000 shares left alone? They look like money and are none.
-
-# %% [markdown]
-# ## 9. Your own texts
+# Were the 120,000 shares left alone? They look like money but are not.
 #
-# A table with a column of texts and one of labels is all it takes. On the command line:
+# ## 11. Your own texts
+#
+# A table with a column of texts and one of labels is all it takes:
 #
 # ```
 # attnlab finetune reviews.csv --text comment --label topic --out runs/mine
 # ```
 #
-# and in Python the same in three lines. Here a little table of ours, made on the spot:
+# In Python, with a little table made on the spot:
 
 # %%
+things = ("box", "cable", "lid", "lamp", "screen", "strap")
+states = {"broken": "fault", "bent": "fault", "fine": "praise", "perfect": "praise"}
 ours = pd.DataFrame(
-    {
-        "comment": [
-            f"The {thing} is {how}."
-            for thing in ("box", "cable", "lid", "lamp", "screen", "strap")
-            for how in ("broken", "scratched", "fine", "perfect")
-        ],
-        "topic": ["fault", "fault", "praise", "praise"] * 6,
-    }
+    [
+        {"comment": f"The {thing} is {state}.", "topic": topic}
+        for thing in things
+        for state, topic in states.items()
+    ]
 )
 mine = al.datasets.from_frame(ours, text="comment", label="topic")
-own = al.datasets.split(mine, dev=4, test=4)
-helper = al.finetune("minilm", own, "frozen", epochs=20)
+parts = al.datasets.split(mine, dev=4, test=4)
+helper = al.finetune("minilm", parts, "frozen", epochs=20)
 helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
 
 # %% [markdown]
-# A table this small shows that it runs, no more: with four sentences to test on, any
-# accuracy would be ± 25 points, and the sentences are all made alike.
-#
-# What `from_csv` and `finetune` look after: rows without text or label, a wrong
-# encoding, copies of one text with different labels, labels too rare to be measured
-# (they warn, or stop and say what to do); `class_weights="balanced"` gives rare labels
-# as much say as common ones; a hundred thousand rows are tokenised a thousand at a
-# time. Splits are stratified, the same on every machine, and keep copies together.
-#
-# ## 10. On larger machines
-#
-# The same notebook on a GPU takes the profile `gpu`: all sentences, more epochs.
-# Several GPUs, or several machines:
-#
-# ```
-# accelerate launch --num_processes 4 -m attnlab finetune movie-sentiment \ --method
-# full --out runs/full
-# ```
-#
-# Every process takes its share of each batch, so the steps are those of one process.
-# `--tensorboard runs/board` writes the run where TensorBoard shows it beside others;
-# `--resume` goes on after a power cut.
+# A table this small shows that it runs, no more. On several GPUs `accelerate launch
+# --num_processes 4 -m attnlab finetune …` gives the same weight updates as one process.
 #
 # ## What you know now
 #
 # - A step of training is: batch with its mask, forward, loss, backward, clip, move.
-# - What pretraining is worth depends on how many labels you have: much with a thousand
-#   sentences, less with all of them. The learning rate decides whether it survives, and
-#   one or two percent of the weights can be enough to tune it.
-# - A figure needs its error, its floors and its ceiling, and sentences that had no part
-#   in any choice. It holds for its domain.
-# - Fine-tuning moves most matrices by some percent of their size. What that does to
-#   attention is another unit, and adds up from layer to layer.
+# - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
+# - Compare methods at the number of labels you have, over seeds: does the interval of
+#   the difference leave out 0? Begin with the cheapest method.
+# - A figure needs its floors, its ceiling and its domain. One temperature, chosen on
+#   dev, can mend confidence in that domain; ours hardly needed it, and on tweets it did
+#   not hold. The model fails more where raters differ; part of that may be the labels',
+#   part that such sentences are harder.
+# - Fine-tuning moves attention, more in some heads than in others.
 #
 # Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
 

@@ -1,6 +1,5 @@
 """Answers to lesson 07: right ones in several styles, and wrong ones, with what is said to them."""
 
-import itertools
 import math
 
 import numpy as np
@@ -81,79 +80,6 @@ def evenness_with_a_mean_over_texts(weights, mask):
     real = mask[:, None].float()
     nats = (torch.special.entr(weights).sum(-1) * real).sum(-1) / real.sum(-1)
     return (nats / mask.sum(-1, keepdim=True).log()).mean(0)
-
-
-# --- without_special ---
-def words_by_masks(weights, special):
-    inner = weights[:, ~special][:, :, ~special]
-    total = inner.sum(-1, keepdim=True)
-    return torch.where(total > 0, inner / total, 0.0)
-
-
-def words_by_places(weights, special):
-    """Double precision; where nothing is left, 0 is divided by 1."""
-    places = torch.nonzero(~special)[:, 0]
-    inner = weights.double()[:, places[:, None], places]
-    total = inner.sum(-1, keepdim=True)
-    return inner / (total + (total == 0))
-
-
-def words_by_numpy(weights, special):
-    keep = ~special.numpy()
-    inner = np.stack([head[np.ix_(keep, keep)] for head in weights.numpy()])
-    with np.errstate(invalid="ignore"):
-        return np.nan_to_num(inner / inner.sum(-1, keepdims=True))
-
-
-def words_in_loops(weights, special):
-    words = [place for place, one in enumerate(special.tolist()) if not one]
-    result = torch.zeros(len(weights), len(words), len(words))
-    for head in range(len(weights)):
-        for row, query in enumerate(words):
-            left = sum(float(weights[head, query, key]) for key in words)
-            for column, key in enumerate(words):
-                if left > 0:
-                    result[head, row, column] = weights[head, query, key] / left
-    return result
-
-
-def words_by_softmax(weights, special):
-    """Logarithms of weights are scores; where all are -inf there is NaN, which becomes 0."""
-    scores = weights.log().masked_fill(special | special[:, None], -math.inf)
-    words = torch.arange(len(special))[~special]
-    return scores.softmax(-1).nan_to_num(0).index_select(1, words).index_select(2, words)
-
-
-def words_by_a_matrix(weights, special):
-    pick = torch.eye(len(special), dtype=torch.double)[~special]
-    inner = pick @ weights.double() @ pick.T
-    return (inner / inner.sum(-1, keepdim=True)).nan_to_num(0).tolist()
-
-
-def both_ends_for_special(weights, special):
-    special = special.clone()
-    special[[0, -1]] = True
-    return words_by_masks(weights, special)
-
-
-def by_what_is_not_special(weights, special):
-    """Right on paper; what is left of 1 is lost in rounding."""
-    left = 1 - weights[:, ~special][:, :, special].sum(-1, keepdim=True)
-    return torch.where(left > 0, among_words(weights, special) / left, 0.0)
-
-
-def among_words(weights, special):
-    return weights[:, ~special][:, :, ~special]
-
-
-def by_rows(one):
-    total = one.sum(-1, keepdim=True)
-    return one / (total + (total == 0))
-
-
-def zeroed_in_place(weights, special):
-    weights[:, special] = 0
-    return by_rows(among_words(weights, special))
 
 
 # --- js_divergence ---
@@ -351,101 +277,46 @@ def guard_for_all(start, candidates, score):
     return kept, score(kept, "test")
 
 
-# --- tune_rounds ---
-def tuned_in_a_loop(start, propose, compare, rounds):
-    kept, refused = start, 0
-    for _ in range(rounds):
-        proposed = propose(kept)
-        _, low, _ = compare(kept, proposed)
-        if low > 0:
-            kept, refused = proposed, 0
-        else:
-            refused += 1
-        if refused == 2:
-            break
-    return kept
+# --- share_recovered ---
+def recovered_by_gains(whole, hurt, repaired, draws):
+    gain, lost = repaired.astype(float) - hurt, whole.astype(float) - hurt
+    gains, costs = gain[draws].mean(1), lost[draws].mean(1)
+    low, high = np.quantile(gains[costs > 0] / costs[costs > 0], [0.025, 0.975])
+    return gain.mean() / lost.mean(), low, high
 
 
-def tuned_with_a_history(start, propose, compare, rounds):
-    """What was kept after each round, and which rounds were gains."""
-    states, gains = [start.clone()], []
-    while len(gains) < rounds and gains[-2:] != [False, False]:
-        new = propose(states[-1])
-        gains.append(min(compare(states[-1], new)) > 0)
-        states.append(new.clone() if gains[-1] else states[-1])
-    return states[-1]
+def recovered_in_a_loop(whole, hurt, repaired, draws):
+    """Counts of right answers, and percentiles."""
+    shares = []
+    for row in [np.arange(len(whole)), *draws]:
+        a, b, c = (int(model[row].sum()) for model in (whole, hurt, repaired))
+        shares.append((c - b) / (a - b) if a > b else None)
+    first, *others = shares
+    others = [share for share in others if share is not None]
+    return [first, *np.percentile(others, [2.5, 97.5])]
 
 
-def tuned_by_recursion(start, propose, compare, rounds, refused=0):
-    if rounds == 0 or refused == 2:
-        return start
-    new = propose(start)
-    delta, low, high = compare(start, new)
-    if delta > 0 and low > 0 and high > 0:
-        return tuned_by_recursion(new, propose, compare, rounds - 1)
-    return tuned_by_recursion(start, propose, compare, rounds - 1, refused + 1)
+def recovered_by_counting_texts(whole, hurt, repaired, draws):
+    """How often each draw holds each text, times gains and losses of the texts; torch."""
+    counts = np.stack([np.bincount(row, minlength=len(whole)) for row in draws])
+    texts = np.stack([repaired * 1.0 - hurt, whole * 1.0 - hurt], 1)
+    both = torch.from_numpy(counts @ texts)
+    shares = (both[:, 0] / both[:, 1])[both[:, 1] > 0]
+    low, high = shares.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return np.divide(*texts.sum(0)), (low, high)
 
 
-def tuned_by_a_generator(start, propose, compare, rounds):
-    """Each round with its outcome, until two in a row are refusals."""
-
-    def made():
-        kept = start
-        while True:
-            new = propose(kept)
-            better = compare(kept, new)[1] > 0
-            kept = torch.where(torch.tensor(better), new, kept)
-            yield kept, better
-
-    result, before = start, True
-    for kept, better in itertools.islice(made(), rounds):
-        result = kept
-        if not (better or before):
-            break
-        before = better
-    return result
+def recovered_with_infinite_shares(whole, hurt, repaired, draws):
+    gain, lost = repaired.astype(float) - hurt, whole.astype(float) - hurt
+    with np.errstate(all="ignore"):
+        shares = gain[draws].mean(1) / lost[draws].mean(1)
+    return (gain.mean() / lost.mean(), *np.quantile(shares, [0.025, 0.975]))
 
 
-def one_refusal_more(start, propose, compare, rounds):
-    kept, refused = start, 0
-    for _ in range(rounds):
-        new = propose(kept)
-        if compare(kept, new)[1] > 0:
-            kept, refused = new, 0
-        elif refused == 2:
-            break
-        else:
-            refused += 1
-    return kept
-
-
-def proposed_again(start, propose, compare, rounds):
-    kept = start
-    for _ in range(rounds):
-        if compare(kept, propose(kept))[1] > 0:
-            kept = propose(kept)
-    return kept
-
-
-def copied_into_the_start(start, propose, compare, rounds):
-    kept = start
-    for _ in range(rounds):
-        new = propose(kept)
-        if compare(kept, new)[1] > 0:
-            kept.copy_(new)
-    return kept
-
-
-def until_something_is_better(start, propose, compare, rounds):
-    while True:
-        new = propose(start)
-        if compare(start, new)[1] > 1:
-            return new
-
-
-def never_ends(*arguments):
-    while True:
-        pass
+def recovered_text_by_text(whole, hurt, repaired, draws):
+    with np.errstate(all="ignore"):
+        share = (repaired.astype(float) - hurt) / (whole.astype(float) - hurt)
+    return (np.nanmean(share), *np.nanquantile(share, [0.025, 0.975]))
 
 
 RIGHT = {
@@ -456,14 +327,6 @@ RIGHT = {
         evenness_row_by_row,
         evenness_by_nan,
         evenness_by_distance_from_uniform,
-    ],
-    "without_special": [
-        words_by_masks,
-        words_by_places,
-        words_by_numpy,
-        words_in_loops,
-        words_by_softmax,
-        words_by_a_matrix,
     ],
     "js_divergence": [
         js_by_parts,
@@ -482,11 +345,10 @@ RIGHT = {
         outliers_by_torch,
     ],
     "guarded_choice": [guarded_by_max, guarded_by_a_loop, guarded_by_sorting, guarded_by_pandas],
-    "tune_rounds": [
-        tuned_in_a_loop,
-        tuned_with_a_history,
-        tuned_by_recursion,
-        tuned_by_a_generator,
+    "share_recovered": [
+        recovered_by_gains,
+        recovered_in_a_loop,
+        recovered_by_counting_texts,
     ],
 }
 
@@ -504,13 +366,6 @@ WRONG = {
         ),
         (evenness_with_a_mean_over_texts, "0 / 0 is no number"),
         (lambda weights, mask: evenness_at_once(weights, ~mask), "mask turned round"),
-    ],
-    "without_special": [
-        (lambda w, s: w[:, ~s, ~s], "the diagonal"),
-        (lambda w, s: words_by_masks(w, s).mean(0), "one map only"),
-        (zeroed_in_place, "in place"),
-        (both_ends_for_special, "first token is a word|Expected shape"),
-        (by_what_is_not_special, "1 minus the rest"),
     ],
     "js_divergence": [
         (lambda p, q: distance.jensenshannon(p, q, axis=-1), "root of the divergence in nats"),
@@ -538,11 +393,10 @@ WRONG = {
             "the part first",
         ),
     ],
-    "tune_rounds": [
-        (proposed_again, "propose is asked once more"),
-        (one_refusal_more, "after three refusals in a row"),
-        (copied_into_the_start, "in place"),
-        (until_something_is_better, "there is no end"),
-        (never_ends, "did not end"),
+    "share_recovered": [
+        (recovered_with_infinite_shares, "draws"),
+        (recovered_text_by_text, "share"),
+        (lambda whole, hurt, repaired, draws: (repaired - hurt) / (whole - hurt), "TypeError"),
+        (lambda whole, hurt, repaired, draws: None, "None"),
     ],
 }

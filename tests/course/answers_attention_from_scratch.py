@@ -2,9 +2,9 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import attnlab as al
 
@@ -33,20 +33,6 @@ def attend(scale=lambda q, k, v: q.shape[-1] ** 0.5):
         return weights @ value, weights
 
     return answer
-
-
-# --- causal_mask ---
-def mask_by_loops(length):
-    return torch.tensor([[j <= i for j in range(length)] for i in range(length)])
-
-
-def mask_in_numpy(length):
-    return np.tril(np.ones((length, length), dtype=bool))
-
-
-def mask_by_positions(length):
-    place = torch.arange(length)
-    return place[None, :] <= place[:, None]
 
 
 # --- masked_softmax ---
@@ -81,7 +67,7 @@ def with_log_of_the_mask(scores, mask):
     return (scores + mask.float().log()).softmax(-1).nan_to_num(0)
 
 
-# --- split_heads, merge_heads ---
+# --- split_heads ---
 def split_by_slices(x, heads):
     width = x.shape[-1] // heads
     return torch.stack([x[:, :, h * width : (h + 1) * width] for h in range(heads)], dim=1)
@@ -96,6 +82,7 @@ def split_by_view(x, heads):
     return x.view(batch, tokens, heads, width // heads).permute(0, 2, 1, 3)
 
 
+# the way back, which is no exercise
 def merge_by_joining(x):
     return torch.cat([x[:, h] for h in range(x.shape[1])], dim=-1)
 
@@ -103,6 +90,88 @@ def merge_by_joining(x):
 def merge_by_reshape(x):
     batch, heads, tokens, width = x.shape
     return x.permute(0, 2, 1, 3).reshape(batch, tokens, heads * width)
+
+
+# --- attention_backward ---
+def backward_by_products(query, key, value, gradient, mask=None):
+    root = query.shape[-1] ** 0.5
+    weights = al.attention.softmax(query @ key.mT / root, mask)
+    d_weights = gradient @ value.mT
+    d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True)) / root
+    return d_scores @ key, d_scores.mT @ query, weights.mT @ gradient
+
+
+def backward_by_jacobians(query, key, value, gradient, mask=None):
+    scores = torch.einsum("...qd,...kd->...qk", query, key) / query.shape[-1] ** 0.5
+    if mask is not None:
+        scores = torch.where(mask, scores, -torch.inf)
+    weights = torch.nan_to_num(torch.softmax(scores, -1))
+    jacobian = torch.diag_embed(weights) - weights[..., :, None] * weights[..., None, :]
+    d_weights = torch.einsum("...qv,...kv->...qk", gradient, value)
+    d_scores = torch.einsum("...qjk,...qj->...qk", jacobian, d_weights) * query.shape[-1] ** -0.5
+    d_query = torch.einsum("...qk,...kd->...qd", d_scores, key)
+    d_key = torch.einsum("...qk,...qd->...kd", d_scores, query)
+    return [d_query, d_key, torch.einsum("...qk,...qv->...kv", weights, gradient)]
+
+
+def backward_of_values_only(query, key, value, gradient, mask=None):
+    d_value = backward_by_products(query, key, value, gradient, mask)[2]
+    return torch.zeros_like(query), torch.zeros_like(key), d_value
+
+
+# --- encoder_layer ---
+def normalised(y, gain, bias, eps):
+    mean = y.mean(-1, keepdim=True)
+    return gain * (y - mean) / ((y - mean).square().mean(-1, keepdim=True) + eps).sqrt() + bias
+
+
+def layer_in_two_steps(x, attend, up, down, norms, eps=1e-12):
+    x = normalised(x + attend(x), *norms[0], eps)
+    return normalised(x + down(F.gelu(up(x))), *norms[1], eps)
+
+
+def layer_by_moments(x, attend, up, down, norms, eps=1e-12):
+    for (gain, bias), part in zip(
+        norms, (attend, lambda y: down(0.5 * up(y) * (1 + torch.erf(up(y) / 2**0.5)))), strict=True
+    ):
+        x = x + part(x)
+        variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+        x = torch.addcmul(bias, gain, (x - mean) * torch.rsqrt(variance + eps))
+    return x
+
+
+def layer_without_attention(x, attend, up, down, norms, eps=1e-12):
+    return layer_in_two_steps(x, lambda y: 0 * y, up, down, norms, eps)
+
+
+# --- neighbour_scores ---
+def neighbours_by_diagonal(weights, offset):
+    return weights[:, :, 1:-1, 1:-1].diagonal(offset, -2, -1).mean(-1)
+
+
+def neighbours_by_places(weights, offset):
+    last = weights.shape[-1] - 1
+    words = [place for place in range(1, last) if 0 < place + offset < last]
+    return sum(weights[:, :, place, place + offset] for place in words) / len(words)
+
+
+# --- first_wrong ---
+def first_by_loop(good, bad, real, tolerance=1e-4):
+    for name in good:
+        right, found = good[name][real], bad[name][real]
+        if not ((found - right).abs().max() / right.abs().max() < tolerance):
+            return name
+    return None
+
+
+def first_by_list(good, bad, real, tolerance=1e-4):
+    wrong = []
+    for name, right in good.items():
+        limit = tolerance * right[real].abs().max().item()
+        apart = (right - bad[name])[real]
+        if apart.isnan().any() or apart.abs().max().item() > limit:
+            wrong.append(name)
+    return wrong[0] if wrong else None
 
 
 # --- MultiHead ---
@@ -186,10 +255,12 @@ class WithoutGradients(AllHeads):
 
 RIGHT = {
     "attention": [attention_by_loops, attention_by_einsum, attend()],
-    "causal_mask": [mask_in_numpy, mask_by_positions],
     "masked_softmax": [masked_by_rows, masked_by_filling, masked_by_where],
     "split_heads": [split_by_chunks, split_by_view],
-    "merge_heads": [merge_by_joining, merge_by_reshape],
+    "attention_backward": [backward_by_products, backward_by_jacobians],
+    "encoder_layer": [layer_in_two_steps, layer_by_moments],
+    "neighbour_scores": [neighbours_by_diagonal, neighbours_by_places],
+    "first_wrong": [first_by_loop, first_by_list],
     "MultiHead": [HeadByHead, AllHeads],
 }
 
@@ -205,11 +276,6 @@ WRONG = {
         (attend(scale=lambda q, k, v: q.shape[1] ** 0.5), "scale by another axis"),
         (lambda q, k, v: None, "returned None"),
         (lambda q, k, v: al.attention.top_k_attention(q, k, v, 99), "ready-made top_k"),
-    ],
-    "causal_mask": [
-        (lambda n: mask_by_positions(n).T, "itself and the future"),
-        (lambda n: mask_by_loops(n).float(), "float32"),
-        (lambda n: torch.ones(n).bool(), r"it is \(\d,\)"),
     ],
     "masked_softmax": [
         (finite(-1e4), "finite number"),
@@ -229,10 +295,49 @@ WRONG = {
         (lambda x, h: split_by_view(x, 3), "Expected shape"),
         (split_by_slices, "there is a loop"),
     ],
-    "merge_heads": [
-        (lambda x: merge_by_joining(x.flip(1)), "reverse order"),
-        (lambda x: x.reshape(len(x), x.shape[2], -1), "pieces of other tokens"),
-        (lambda x: x.transpose(1, 2).view(len(x), x.shape[2], -1), "RuntimeError"),
+    "attention_backward": [
+        (lambda q, k, v, g, mask=None: backward_by_products(q, k, v, g)[0], "a tensor of shape"),
+        (
+            lambda q, k, v, g, mask=None: backward_by_products(q, k, v, g)[1::-1],
+            "are asked for, 2 came",
+        ),
+        (lambda q, k, v, g, mask=None: backward_by_products(q, k, v, g), "mask has no effect"),
+        (
+            lambda q, k, v, g, mask=None: backward_by_products(
+                q, k, v, g, None if mask is None else mask.roll(1, -1)
+            ),
+            "Right without a mask",
+        ),
+        (backward_of_values_only, "gradient of `query` is wrong"),
+        (
+            lambda q, k, v, g, mask=None: backward_by_products(q, k, v, g / q.shape[-1] ** 0.5),
+            "gradient of `value` is wrong",
+        ),
+    ],
+    "encoder_layer": [
+        (layer_without_attention, "it is right"),
+        (
+            lambda x, a, u, d, n, eps=1e-12: layer_in_two_steps(x, a, u, d, n, eps) + 0.1,
+            "it is wrong, too",
+        ),
+        (
+            lambda x, a, u, d, n, eps=1e-12: layer_in_two_steps(x, a, u, d, n, eps).mean(1),
+            "Expected shape",
+        ),
+        (
+            lambda x, a, u, d, n, eps=1e-12: F.layer_norm(x + a(x), x.shape[-1:]),
+            "ready-made layer_norm",
+        ),
+    ],
+    "neighbour_scores": [
+        (lambda w, offset: w.diagonal(offset, -2, -1).mean(-1), "are in the mean"),
+        (lambda w, offset: neighbours_by_diagonal(w.mT, offset), "offset is turned round"),
+        (lambda w, offset: neighbours_by_diagonal(w, offset).mean(), "Expected shape"),
+    ],
+    "first_wrong": [
+        (lambda good, bad, real, tolerance=1e-4: list(good)[-1], "the \\*last\\* part"),
+        (lambda good, bad, real, tolerance=1e-4: None, "`None` came"),
+        (lambda good, bad, real, tolerance=1e-4: 3, "a number where"),
     ],
     "MultiHead": [
         (WithoutOutput, "`output` gets no gradient"),

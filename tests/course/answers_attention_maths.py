@@ -57,15 +57,18 @@ def stable(scores, dim):
 
 
 # --- scaled_dot_scores ---
-def scores_by_loops(query, key):
+def scores_by_loops(query, key, mask=None):
     if query.dim() > 2:
-        return torch.stack([scores_by_loops(q, k) for q, k in zip(query, key, strict=True)])
-    rows = [[sum(q * k) / len(q) ** 0.5 for k in key] for q in query]
-    return torch.stack([torch.stack(row) for row in rows])
+        scores = torch.stack([scores_by_loops(q, k) for q, k in zip(query, key, strict=True)])
+    else:
+        rows = [[sum(q * k) / len(q) ** 0.5 for k in key] for q in query]
+        scores = torch.stack([torch.stack(row) for row in rows])
+    return scores if mask is None else torch.where(mask, scores, -math.inf)
 
 
-def scores_by_einsum(query, key):
-    return torch.einsum("...qd,...kd->...qk", query, key) * query.shape[-1] ** -0.5
+def scores_by_einsum(query, key, mask=None):
+    scores = torch.einsum("...qd,...kd->...qk", query, key) * query.shape[-1] ** -0.5
+    return scores if mask is None else scores + mask.float().log()
 
 
 def times(query, key):
@@ -214,6 +217,9 @@ WRONG = {
         (lambda q, k: scores_by_einsum(k, q), "row for each key"),
         (lambda q, k: times(q, k) / k.shape[1] ** 0.5, "another axis"),
         (lambda q, k: times(q, k).tanh(), "one dot product per pair"),
+        (lambda q, k: scores_by_einsum(q, k), "unexpected keyword argument 'mask'"),
+        (lambda q, k, mask=None: scores_by_einsum(q, k), "no effect"),
+        (lambda q, k, mask=None: scores_by_einsum(q, k, mask).clamp_min(-1e9), "but a finite one"),
         (
             lambda q, k: q @ (k.T if k.dim() == 2 else k.permute(0, 1, 3, 2)) / q.shape[-1] ** 0.5,
             r"\(B, T, D\)",

@@ -1,11 +1,13 @@
 """Answers to lesson 05: right ones in several styles, and wrong ones, with what is said to them."""
 
+import copy
 import itertools
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-
-from attnlab.training import loop as training
 
 
 # --- pad_batch ---
@@ -47,38 +49,6 @@ def padded_on_the_left(rows, pad_id):
 def mask_from_the_ids(rows, pad_id):
     ids, _ = padded_by_torch(rows, pad_id)
     return ids, (ids != pad_id).long()
-
-
-# --- learning_rate_at ---
-def rate_in_two_pieces(step, steps, warmup, highest):
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    if step >= steps:
-        return 0.0
-    return highest * (1 - (step - warmup) / (steps - warmup))
-
-
-def rate_as_the_lower_of_two_lines(step, steps, warmup, highest):
-    up, down = (step + 1) / max(warmup, 1), (steps - step) / max(steps - warmup, 1)
-    return highest * max(0, min(up, down))
-
-
-def begins_again(step, steps, warmup, highest):
-    return rate_in_two_pieces(step % steps, steps, warmup, highest)
-
-
-def both_lines_at_once(step, steps, warmup, highest):
-    warmup_or_one = max(warmup, 1)
-    return max(0, highest * min((step + 1) / warmup_or_one, 1, (steps - step) / (steps - warmup)))
-
-
-def rate_by_slopes(step, steps, warmup, highest):
-    """What rounding leaves at the end is no mistake."""
-    if step < warmup:
-        return highest / warmup * (step + 1)
-    if warmup >= steps:
-        return 0.0
-    return max(0.0, highest - highest / (steps - warmup) * (step - warmup))
 
 
 # --- accumulate ---
@@ -143,119 +113,140 @@ def keeps_the_graph(model, loss_function, parts):
     return total
 
 
-# --- evaluate ---
-def evaluated_with_no_grad(model, batches):
-    before = model.training
-    model.eval()
-    right = texts = 0
-    with torch.no_grad():
-        for inputs, labels in batches:
-            right += (model(inputs).argmax(-1) == labels).sum().item()
-            texts += len(labels)
-    model.train(before)
-    return right / texts
+# --- LoRA ---
+class LowRank(nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.A = nn.Parameter(torch.randn(rank, linear.in_features) / linear.in_features**0.5)
+        self.B = nn.Parameter(torch.zeros(linear.out_features, rank))
+        self.factor = alpha / rank
+
+    def forward(self, x):
+        return self.linear(x) + self.factor * (x @ self.A.T @ self.B.T)
+
+    def merge(self):
+        merged = copy.deepcopy(self.linear)
+        merged.weight.data += self.factor * self.B @ self.A
+        return merged
 
 
-@torch.inference_mode()
-def evaluated_at_once(model, batches):
-    trains = model.training
-    hits = torch.cat([model.eval()(inputs).max(1).indices == labels for inputs, labels in batches])
-    model.train(trains)
-    return float(hits.double().mean())
+class LowRankByFunctions(nn.Module):
+    """Frozen by detaching, with kaiming's start, and a merged layer built from nothing."""
+
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.rank, self.alpha = linear, rank, alpha
+        for parameter in linear.parameters():
+            parameter.requires_grad = False
+        self.A = nn.Parameter(torch.empty(rank, linear.in_features))
+        nn.init.kaiming_uniform_(self.A, a=5**0.5)
+        self.B = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
+
+    def forward(self, x):
+        narrow = functional.linear(x, self.A)
+        return self.linear(x) + functional.linear(narrow, self.B) * self.alpha / self.rank
+
+    def merge(self):
+        merged = nn.Linear(self.linear.in_features, self.linear.out_features)
+        with torch.no_grad():
+            merged.weight.copy_(self.linear.weight + self.alpha / self.rank * (self.B @ self.A))
+            merged.bias.copy_(self.linear.bias)
+        return merged
 
 
-def switch_off_for_good(model, batches):
-    torch.set_grad_enabled(False)
-    return evaluated_with_no_grad(model, batches)
+class NoFactor(LowRank):
+    def __init__(self, linear, rank, alpha):
+        super().__init__(linear, rank, rank)
 
 
-def first_batch_only(model, batches):
-    return evaluated_with_no_grad(model, batches[:1])
+class RankInTheWrongPlace(LowRank):
+    def __init__(self, linear, rank, alpha):
+        super().__init__(linear, rank, alpha)
+        self.A = nn.Parameter(torch.randn(linear.in_features, rank))
 
 
-@torch.no_grad()
-def measured_as_it_stands(model, batches):
-    hits = torch.cat([model(inputs).argmax(1) == labels for inputs, labels in batches])
-    return hits.float().mean().item()
+class MergesItself(LowRank):
+    def merge(self):
+        self.linear.weight.data += self.factor * self.B @ self.A
+        return self.linear
 
 
-# --- choose ---
-def chosen_by_max(candidates, dev_accuracy, test_accuracy):
-    best = max(candidates, key=dev_accuracy)
-    return best, test_accuracy(best)
+# --- calibration_error ---
+def error_bin_by_bin(logits, labels, temperature, bins=10):
+    shares = (logits / temperature).softmax(-1)
+    confidence, guesses = shares.max(-1)
+    error = 0.0
+    for number in range(bins):
+        inside = (confidence > number / bins) & (confidence <= (number + 1) / bins)
+        if inside.any():
+            accuracy = (guesses[inside] == labels[inside]).float().mean()
+            error += inside.float().mean() * (confidence[inside].mean() - accuracy).abs()
+    return float(error)
 
 
-def chosen_by_a_loop(candidates, dev_accuracy, test_accuracy):
-    best, highest = None, -1.0
-    for candidate in candidates:
-        figure = dev_accuracy(candidate)
-        if figure > highest:
-            best, highest = candidate, figure
-    return best, test_accuracy(best)
+def error_by_numpy(logits, labels, temperature, bins=10):
+    shares = torch.softmax(logits / temperature, -1).numpy()
+    gaps = shares.max(1) - (shares.argmax(1) == labels.numpy())
+    places = np.minimum((shares.max(1) * bins).astype(int), bins - 1)
+    return np.abs(np.bincount(places, gaps, bins)).sum().item() / len(gaps)
 
 
-def chosen_by_torch(candidates, dev_accuracy, test_accuracy):
-    figures = [dev_accuracy(one) for one in candidates]
-    best = candidates[figures.index(max(figures))]
-    return [best, test_accuracy(best)]
+def error_of_empty_bins_too(logits, labels, temperature, bins=10):
+    confidence, guesses = (logits / temperature).softmax(-1).max(-1)
+    places = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = [
+        (confidence[places == k].mean() - (guesses == labels)[places == k].float().mean()).abs()
+        for k in range(bins)
+    ]
+    return sum(gap.item() * (places == k).float().mean().item() for k, gap in enumerate(gaps))
 
 
-def looks_twice(candidates, dev_accuracy, test_accuracy):
-    best = max(candidates, key=dev_accuracy)
-    if test_accuracy(best) < 0.5:
-        return None
-    return best, test_accuracy(best)
+def error_without_its_temperature(logits, labels, temperature, bins=10):
+    return error_bin_by_bin(logits, labels, 1.0, bins)
 
 
-def returns_inside_the_loop(candidates, dev_accuracy, test_accuracy):
-    best = 0.0
-    for candidate in candidates:
-        if dev_accuracy(candidate) > best:
-            return candidate, test_accuracy(candidate)
-    return None
+# --- entities ---
+def entities_by_looking_ahead(tags):
+    found, place = [], 0
+    while place < len(tags):
+        end = place + 1
+        if tags[place][0] == "B":
+            kind = tags[place].split("-")[1]
+            while end < len(tags) and tags[end] == "I-" + kind:
+                end += 1
+            found.append((kind, place, end))
+        place = end
+    return found
 
 
-def measures_places(candidates, dev_accuracy, test_accuracy):
-    best = max(range(len(candidates)), key=dev_accuracy)
-    return candidates[best], test_accuracy(best)
+def entities_as_lists(tags):
+    found, kind = [], None
+    for number, tag in enumerate([*tags, "O"]):
+        if kind and tag != f"I-{kind}":
+            found[-1].append(number)
+            kind = None
+        if tag.startswith("B-"):
+            kind = tag[2:]
+            found.append([kind, number])
+    return found
 
 
-# --- align_labels ---
-def aligned_by_neighbours(word_ids, labels):
-    aligned, before = [], None
-    for word in word_ids:
-        new = word is not None and word != before
-        aligned.append(labels[word] if new else -100)
-        before = word
-    return aligned
+def entities_without_the_last(tags):
+    found, kind, first = [], None, 0
+    for number, tag in enumerate(tags):
+        if kind and tag != f"I-{kind}":
+            found.append((kind, first, number))
+            kind = None
+        if tag.startswith("B-"):
+            kind, first = tag[2:], number
+    return found
 
 
-def aligned_by_first_places(word_ids, labels):
-    aligned = torch.full((len(word_ids),), -100)
-    for word in {word for word in word_ids if word is not None}:
-        aligned[word_ids.index(word)] = labels[word]
-    return aligned.tolist()
-
-
-def one_label_for_each_word(word_ids, labels):
-    return [-100, *labels, -100]
-
-
-def taken_from_the_list(word_ids, labels):
-    aligned, before = [], None
-    for word in word_ids:
-        aligned.append(-100 if word in (None, before) else labels.pop(0))
-        before = word
-    return aligned
-
-
-def compared_by_label(word_ids, labels):
-    aligned, before = [], None
-    for word in word_ids:
-        label = None if word is None else labels[word]
-        aligned.append(-100 if label in (None, before) else label)
-        before = label
-    return aligned
+def entities_that_eat_the_tags(tags):
+    found = entities_by_looking_ahead(tags)
+    tags.clear()
+    return found
 
 
 def never_ends(*arguments):
@@ -265,11 +256,10 @@ def never_ends(*arguments):
 
 RIGHT = {
     "pad_batch": [padded_by_lists, padded_by_lengths, padded_by_torch],
-    "learning_rate_at": [rate_in_two_pieces, rate_as_the_lower_of_two_lines, rate_by_slopes],
     "accumulate": [accumulated_by_shares, accumulated_by_hand, accumulated_after_a_look],
-    "evaluate": [evaluated_with_no_grad, evaluated_at_once],
-    "choose": [chosen_by_max, chosen_by_a_loop, chosen_by_torch],
-    "align_labels": [aligned_by_neighbours, aligned_by_first_places],
+    "LoRA": [LowRank, LowRankByFunctions],
+    "calibration_error": [error_bin_by_bin, error_by_numpy],
+    "entities": [entities_by_looking_ahead, entities_as_lists],
 }
 
 # wrong answers that know nothing of the checks, and words of what they are told; the mistakes that
@@ -283,19 +273,6 @@ WRONG = {
         (lambda rows, pad: [one.numpy() for one in padded_by_lists(rows, pad)], "numpy"),
         (lambda rows, pad: [one.tolist() for one in padded_by_lists(rows, pad)], "not a tensor"),
     ],
-    "learning_rate_at": [
-        (lambda s, n, w, h: h * max(0, n - s) / n, "no warm-up"),
-        (both_lines_at_once, "(?s)warm-up of all.*ZeroDivision.*a division by their number"),
-        (begins_again, "stay 0"),
-        (
-            lambda s, n, w, h: h * training.linear_schedule(s, n, w / n),
-            "ready-made linear_schedule",
-        ),
-        (
-            lambda s, n, w, h: torch.tensor(rate_as_the_lower_of_two_lines(s, n, w, h)),
-            "not a plain number",
-        ),
-    ],
     "accumulate": [
         (all_at_once, "13 texts at once"),
         (backward_at_the_end, "results of 3 parts are in memory"),
@@ -303,21 +280,21 @@ WRONG = {
         (lambda *given: torch.tensor(accumulated_by_shares(*given)), "not a plain number"),
         (never_ends, "did not end"),
     ],
-    "evaluate": [
-        (measured_as_it_stands, "is in training mode while you measure"),
-        (switch_off_for_good, "switched off afterwards"),
-        (first_batch_only, "Only the first batch counts"),
-        (lambda *given: torch.tensor(evaluated_with_no_grad(*given)), "not a plain number"),
+    "LoRA": [
+        (NoFactor, "without its factor"),
+        (RankInTheWrongPlace, "no parameter self.A"),
+        (MergesItself, "adds the correction twice"),
+        (lambda linear, rank, alpha: linear.weight, r"not a torch\.nn\.Module"),
     ],
-    "choose": [
-        (returns_inside_the_loop, "chose the first"),
-        (measures_places, "is no candidate"),
-        (looks_twice, "measured 2 times"),
-        (lambda *given: chosen_by_max(*given)[0], "two things are asked"),
+    "calibration_error": [
+        (error_of_empty_bins_too, "0 / 0"),
+        (error_without_its_temperature, "temperature changes nothing"),
+        (lambda *given: 100 * error_bin_by_bin(*given), "factor of 100"),
+        (lambda *given: torch.tensor(error_bin_by_bin(*given)), "not a plain number"),
     ],
-    "align_labels": [
-        (one_label_for_each_word, "as many as there are words, and two"),
-        (compared_by_label, "taken for one word"),
-        (taken_from_the_list, "changes a list"),
+    "entities": [
+        (entities_without_the_last, "end of the text is lost"),
+        (entities_that_eat_the_tags, "changes a list"),
+        (lambda tags: [one[0] for one in entities_as_lists(tags)], "three things are asked"),
     ],
 }

@@ -9,7 +9,7 @@ from scipy import stats
 from torch.nn import functional as F
 
 from attnlab import statistics as significance
-from attnlab.evaluation import explaining
+from attnlab import transformer
 
 
 # --- mix_heads ---
@@ -413,45 +413,46 @@ def sorted_in_place(p_values):
     return right
 
 
-# --- rollout ---
-def rollout_by_a_loop(weights):
-    reached = torch.eye(weights.shape[-1])
-    for layer in weights:
-        reached = (0.5 * layer.mean(0) + 0.5 * torch.eye(len(reached))) @ reached
-    return reached
+# --- through_norm ---
+def read_step_by_step(norm, entering, direction):
+    spread = entering - entering.mean(-1, keepdim=True)
+    size = (spread.pow(2).mean(-1, keepdim=True) + norm.eps) ** 0.5
+    before = direction * norm.weight / size
+    return before - before.mean(-1, keepdim=True), (direction * norm.bias).sum(-1)
 
 
-def rollout_by_a_chain(weights):
-    """The sums of the rows are divided out, in double precision."""
-    steps = weights.double().mean(1) + torch.eye(weights.shape[-1], dtype=torch.double)
-    steps = steps / steps.sum(-1, keepdim=True)
-    return torch.linalg.multi_dot([*steps.flip(0)]) if len(steps) > 1 else steps[0]
+def read_by_a_matrix(norm, entering, direction):
+    """Centring as a matrix, in double precision, a row at a time."""
+    width = entering.shape[-1]
+    centre = torch.eye(width, dtype=torch.double) - 1 / width
+    rows, said = [], []
+    for row, wanted in zip(entering.double(), direction.double(), strict=True):
+        size = math.sqrt(float(row.var(correction=0)) + norm.eps)
+        rows.append(centre @ (norm.weight.double() * wanted) / size)
+        said.append(wanted @ norm.bias.double())
+    return torch.stack(rows).float(), torch.stack(said).float()
 
 
-def rollout_by_einsum(weights):
-    steps = (weights.mean(dim=1) + torch.eye(weights.shape[-1])) / 2
-    reached = steps[-1]
-    for step in reversed(steps[:-1]):
-        reached = torch.einsum("ij,jk->ik", reached, step)
-    return reached
+def read_from_the_norms_own_output(norm, entering, direction):
+    """What the norm made of the row says by what it divided."""
+    centred = entering - entering.mean(-1, keepdim=True)
+    size = torch.sqrt(centred.square().mean(-1) + norm.eps)
+    reads = torch.einsum("be,e,b->be", direction, norm.weight, 1 / size)
+    return [reads - reads.mean(1)[:, None], torch.einsum("be,e->b", direction, norm.bias)]
 
 
-def averaged_layers(weights):
-    return torch.stack([rollout_by_a_loop(one[None]) for one in weights]).mean(0)
+def size_of_the_direction(norm, entering, direction):
+    return read_step_by_step(norm, direction, direction)
 
 
-def first_layer_without_residual(weights):
-    if len(weights) == 1:
-        return rollout_by_a_loop(weights)
-    return rollout_by_a_loop(weights[1:]) @ weights[0].mean(0)
+def bias_taken_from_the_norm(norm, entering, direction):
+    reads, _ = read_step_by_step(norm, entering, direction)
+    return reads, (direction * norm(entering)).sum(-1)
 
 
-def added_in_place(weights):
-    weights += torch.eye(weights.shape[-1])
-    reached = torch.eye(weights.shape[-1])
-    for layer in weights:
-        reached = layer.mean(0) / 2 @ reached
-    return reached
+def one_row_only(norm, entering, direction):
+    reads, bias = read_step_by_step(norm, entering[:1], direction[:1])
+    return reads.expand_as(entering), bias.expand(len(entering))
 
 
 def never_ends(*arguments):
@@ -494,7 +495,11 @@ RIGHT = {
         adjusted_by_scipy,
         adjusted_by_pandas,
     ],
-    "rollout": [rollout_by_a_loop, rollout_by_a_chain, rollout_by_einsum],
+    "through_norm": [
+        read_step_by_step,
+        read_by_a_matrix,
+        read_from_the_norms_own_output,
+    ],
 }
 
 # wrong answers that know nothing of the checks, and words of what they are told; the mistakes that
@@ -560,10 +565,10 @@ WRONG = {
         (significance.benjamini_hochberg, "ready-made benjamini_hochberg"),
         (never_ends, "did not end"),
     ],
-    "rollout": [
-        (averaged_layers, "layers are averaged"),
-        (first_layer_without_residual, "missing in the first layer"),
-        (added_in_place, "in place"),
-        (explaining.rollout, "ready-made rollout"),
+    "through_norm": [
+        (size_of_the_direction, "direction itself went through"),
+        (bias_taken_from_the_norm, "(?s)plain norm.*direction is wrong|largest difference"),
+        (one_row_only, "wrong for several rows"),
+        (transformer.through_norm, "ready-made through_norm"),
     ],
 }

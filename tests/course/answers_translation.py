@@ -1,37 +1,56 @@
 """Answers to lesson 03: right ones in several styles, wrong ones that know nothing of the check."""
 
 import heapq
-import math
+import itertools
 
+import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from attnlab import attention
 
 
 # --- teacher_forcing ---
-def forced_by_lists(ids, start, end):
-    return [start, *ids], [*ids, end]
+def filled(rows, padding):
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows]).long()
 
 
-def forced_by_slices(ids, start, end):
-    whole = torch.tensor([start, *ids, end])
-    return whole[:-1], whole[1:]
+def forced_by_lists(targets, start, end, padding):
+    fed, labels = [[start, *ids] for ids in targets], [[*ids, end] for ids in targets]
+    return filled(fed, padding), filled(labels, padding)
 
 
-def forced_step_by_step(ids, start, end):
-    fed, labels, read = [], [], start
-    for token in (*ids, end):
-        fed.append(read)
-        labels.append(token)
-        read = token
+def forced_into_full_tensors(targets, start, end, padding):
+    fed = torch.full((len(targets), 1 + max(map(len, targets))), padding)
+    labels = fed.clone()
+    for row, ids in enumerate(targets):
+        fed[row, : len(ids) + 1] = torch.tensor([start, *ids])
+        labels[row, : len(ids) + 1] = torch.tensor([*ids, end])
     return fed, labels
 
 
-def appended(ids, start, end):
-    fed = [start, *ids]
-    ids.append(end)
-    return fed, ids
+def forced_by_torchs_padding(targets, start, end, padding):
+    whole = [torch.tensor([start, *ids, end]) for ids in targets]
+
+    def put(rows):
+        return pad_sequence(rows, batch_first=True, padding_value=padding)
+
+    return put([row[:-1] for row in whole]), put([row[1:] for row in whole])
+
+
+def appended(targets, start, end, padding):
+    fed = filled([[start, *ids] for ids in targets], padding)
+    for ids in targets:
+        ids.append(end)
+    return fed, filled(targets, padding)
+
+
+def ended_behind_padding(targets, start, end, padding):
+    ids = filled(targets, padding)
+    mark = torch.full((len(targets), 1), end)
+    return torch.cat((torch.full((len(targets), 1), start), ids), 1), torch.cat((ids, mark), 1)
 
 
 # --- decoder_mask ---
@@ -64,31 +83,6 @@ def mask_by_lengths(target, padding):
 def past_of(target):
     tokens = target.shape[1]
     return torch.ones(len(target), tokens, tokens, dtype=torch.bool).tril()
-
-
-# --- embed ---
-def embed_at_once(ids, table, positions):
-    return table[ids] * table.shape[1] ** 0.5 + positions[: ids.shape[1]]
-
-
-def embed_by_torch(ids, table, positions):
-    places = torch.arange(ids.shape[1]).expand_as(ids)
-    scaled = F.embedding(ids, table).mul(math.sqrt(table.shape[-1]))
-    return scaled + F.embedding(places, positions)
-
-
-def embed_by_loops(ids, table, positions):
-    scale = math.sqrt(table.shape[1])
-    return torch.stack(
-        [
-            torch.stack([scale * table[one] + positions[place] for place, one in enumerate(text)])
-            for text in ids
-        ]
-    )
-
-
-def scaled(ids, table):
-    return table[ids] * table.shape[1] ** 0.5
 
 
 # --- decoder_layer ---
@@ -175,6 +169,51 @@ def loss_by_loops(logits, labels, padding=0):
         if one != padding
     ]
     return sum(found) / len(found)
+
+
+# --- stand_ins ---
+def surplus_by_means(right_without, heads):
+    whole = right_without([]).mean()
+    alone = {head: whole - right_without([head]).mean() for head in heads}
+    return {
+        (a, b): 100 * (whole - right_without([a, b]).mean() - alone[a] - alone[b])
+        for a, b in itertools.combinations(heads, 2)
+    }
+
+
+def surplus_by_texts(right_without, heads):
+    """Numbers of texts, and tuples in place of lists."""
+    known = {}
+
+    def right(*silenced):
+        if silenced not in known:
+            known[silenced] = np.asarray(right_without(silenced)).astype(int)
+        return known[silenced]
+
+    found = {}
+    for place, b in enumerate(heads):
+        for a in heads[:place]:
+            found[a, b] = float(100 * (right(a) + right(b) - right() - right(a, b)).mean())
+    return found
+
+
+def together_only(right_without, heads):
+    whole = np.mean(right_without([]))
+    return {
+        (a, b): 100 * float(whole - np.mean(right_without([a, b])))
+        for a, b in itertools.combinations(heads, 2)
+    }
+
+
+def never_together(right_without, heads):
+    alone = {head: right_without([head]) for head in heads}
+    return {
+        (a, b): float((alone[a] & alone[b]).mean()) for a, b in itertools.combinations(heads, 2)
+    }
+
+
+def with_itself(right_without, heads):
+    return {(a, b): 0.0 for a in heads for b in heads}
 
 
 # --- beam_search ---
@@ -280,11 +319,11 @@ def never_ends(next_log_probabilities, start, end, width, longest):
 
 
 RIGHT = {
-    "teacher_forcing": [forced_by_lists, forced_by_slices, forced_step_by_step],
+    "teacher_forcing": [forced_by_lists, forced_into_full_tensors, forced_by_torchs_padding],
     "decoder_mask": [mask_by_loops, mask_by_joining, mask_by_hiding],
-    "embed": [embed_at_once, embed_by_torch, embed_by_loops],
     "decoder_layer": [layer_step_by_step, layer_by_a_loop, layer_by_torchs],
     "sequence_loss": [loss_by_torch, loss_by_axes, loss_by_picking, loss_by_loops],
+    "stand_ins": [surplus_by_means, surplus_by_texts],
     "beam_search": [beam_by_sorting, beam_one_by_one],
 }
 
@@ -292,25 +331,21 @@ RIGHT = {
 # the checks know stand beside them, in attnlab/course/checks
 WRONG = {
     "teacher_forcing": [
-        (lambda ids, s, e: ([s, *ids[::-1]], [*ids, e]), "Before each of the tokens"),
-        (lambda ids, s, e: ([s, *ids], [*ids[::-1], e]), "After each token it reads"),
-        (lambda ids, s, e: ([s, ids], [ids, e]), "there is a list among the ids"),
-        (lambda ids, s, e: [s, *ids, e], "a list of 7; two things"),
+        (
+            lambda rows, s, e, p: forced_by_lists([ids[::-1] for ids in rows], s, e, p),
+            "Before each of the tokens",
+        ),
+        (lambda rows, s, e, p: forced_by_lists(rows, s, e, p)[::-1], "the token before the one"),
+        (lambda rows, s, e, p: ([[s, *ids] for ids in rows], rows), "not a tensor"),
+        (lambda rows, s, e, p: forced_by_lists(rows, s, e, p)[0], "two things"),
         (appended, "changes a list"),
-        (lambda ids, s, e: tuple(forced_by_slices(ids, s, e)[::-1]), "the token before the one"),
+        (ended_behind_padding, "stands behind its padding"),
     ],
     "decoder_mask": [
         (mask_by_lengths, "taken to stand behind"),
         (lambda t, p: ~mask_by_hiding(t, p), "turned round: True marks what is hidden"),
         (lambda t, p: mask_by_loops(t, p).any(0), "one mask for all sentences"),
         (lambda t, p: mask_by_loops(t, p).long(), "int64"),
-    ],
-    "embed": [
-        (lambda i, t, p: F.embedding(i, t).div(math.sqrt(8)) + p[:5], "divided by the root"),
-        (lambda i, t, p: embed_by_torch(i, t, p.roll(-1, 0)), "first token has position 1"),
-        (lambda i, t, p: scaled(i, t) + p, "RuntimeError"),
-        (lambda i, t, p: embed_at_once(i, t, p).transpose(0, 1), "their order is not"),
-        (lambda i, t, p: scaled(i, t.detach()) + p[: i.shape[1]], "gets no gradient"),
     ],
     "decoder_layer": [
         (post_norm, "It is post-norm"),
@@ -333,6 +368,12 @@ WRONG = {
             "flattened in different orders",
         ),
         (lambda x, y, p=0: (x.softmax(-1) + 1e-9).log().mul(0).sum() + 1, "which step differs"),
+    ],
+    "stand_ins": [
+        (together_only, "what the two cost together"),
+        (never_together, "never silenced together"),
+        (with_itself, "no pair of"),
+        (lambda right, heads: list(surplus_by_means(right, heads).items()), "A dict from pairs"),
     ],
     "beam_search": [
         (greedy, "It is greedy"),

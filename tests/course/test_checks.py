@@ -11,13 +11,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 
+import answers_adaptive_attention
 import answers_attention_balance
 import answers_attention_economics
 import answers_attention_from_scratch
 import answers_attention_maths
+import answers_beyond_text
+import answers_capstone
 import answers_compression
 import answers_finetune_bert
 import answers_head_mixing
+import answers_language_model
 import answers_translation
 import numpy as np
 import pytest
@@ -31,11 +35,15 @@ LESSONS = {
     "attention_maths": answers_attention_maths,
     "attention_from_scratch": answers_attention_from_scratch,
     "translation": answers_translation,
+    "language_model": answers_language_model,
     "finetune_bert": answers_finetune_bert,
     "head_mixing": answers_head_mixing,
     "attention_balance": answers_attention_balance,
     "attention_economics": answers_attention_economics,
     "compression": answers_compression,
+    "beyond_text": answers_beyond_text,
+    "adaptive_attention": answers_adaptive_attention,
+    "capstone": answers_capstone,
 }
 SEEDS = 60  # what a check draws with each of these suits right answers
 
@@ -73,7 +81,6 @@ HEAVY = {  # checks with much to compute
     "audit",
     "beam_search",
     "decoder_layer",
-    "evaluate",
     "head_importance",
     "paired_bootstrap",
     "robust_outliers",
@@ -328,11 +335,14 @@ def test_lists_and_pairs_may_be_tuples_and_what_is_neither_is_told():
     "name",
     [
         *answers_translation.RIGHT,
+        *answers_language_model.RIGHT,
         *answers_finetune_bert.RIGHT,
         *answers_head_mixing.RIGHT,
         *answers_attention_balance.RIGHT,
         *answers_attention_economics.RIGHT,
         *answers_compression.RIGHT,
+        *answers_adaptive_attention.RIGHT,
+        *answers_capstone.RIGHT,
     ],
 )
 def test_dots_are_a_hole_too(name, capsys):
@@ -403,11 +413,11 @@ def test_summary_counts_points_and_remembers_them(capsys, folder_of_its_own, mon
     assert record["softmax"]["points"] == 0
 
     monkeypatch.setattr(al.checks, "_done", {})  # the next day
-    al.checks.causal_mask(answers_attention_from_scratch.mask_by_loops)
+    al.checks.split_heads(answers_attention_from_scratch.split_by_view)
     al.checks.summary()
     said = capsys.readouterr().out
     assert "Lesson 01: 1 of 11" in said
-    assert "Lesson 02: 1 of 14" in said
+    assert "Lesson 02: 2 of 21" in said
     assert (
         json.loads((folder_of_its_own / "attnlab-progress.json").read_text())["entropy"]
         == record["entropy"]
@@ -442,3 +452,49 @@ def test_every_exercise_can_be_listed_and_a_misspelt_one_is_suggested():
     assert "weights that sum to 1" in repr(al.checks.softmax)
     with pytest.raises(AttributeError, match="Did you mean 'softmax'"):
         _ = al.checks.sofmax
+
+
+def test_the_learners_function_goes_on_if_it_is_right_and_ours_if_not(capsys):
+    right, ours = answers_attention_maths.entropy_with_where, object()
+    al.checks.entropy(right)
+    capsys.readouterr()
+    assert al.checks.yours_or_ours("entropy", right, ours) is right
+    assert capsys.readouterr().out == "entropy: yours runs here\n"
+
+    def wrong(weights):
+        return -(weights * weights.log()).sum(-1)
+
+    def unwritten(weights):
+        raise NotImplementedError
+
+    for answer, why in ((wrong, "not right yet"), (unwritten, "not written yet")):
+        assert al.checks.yours_or_ours("entropy", answer, ours) is ours
+        assert capsys.readouterr().out == f"entropy: {why}, so ours runs here\n"
+    with pytest.raises(AttnlabError, match="Did you mean 'entropy'"):
+        al.checks.yours_or_ours("entropie", right, ours)
+    with pytest.raises(AttnlabError, match="give one as the third"):
+        al.checks.yours_or_ours("entropy", wrong)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in EXERCISES if al.checks.EXERCISES[name].ours is not None]
+)
+def test_what_runs_for_an_unwritten_answer_is_right(name, capsys):
+    exercise = al.checks.EXERCISES[name]
+    for seed in range(3):  # not `examine`, which refuses the checks' own and what torch has ready
+        torch.manual_seed(seed)
+        answer = examiner.Answer(exercise.ours, name, frozenset())
+        assert list(exercise.check(answer, examiner.Draw(seed)))
+
+    def unwritten(*given):
+        raise NotImplementedError
+
+    assert al.checks.yours_or_ours(name, unwritten) is exercise.ours
+    assert capsys.readouterr().out == f"{name}: not written yet, so ours runs here\n"
+
+
+def test_an_answer_that_just_passed_is_not_examined_again(monkeypatch):
+    right = answers_attention_maths.entropy_with_where
+    al.checks.entropy(right)
+    monkeypatch.setattr(al.checks.Exercise, "examine", None)
+    assert al.checks.yours_or_ours("entropy", right, object()) is right

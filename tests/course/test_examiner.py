@@ -19,6 +19,7 @@ import attnlab as al
         (lambda w: w[:, :2] @ w, "change places"),
         (lambda w: w.numpy().sum(-1) if w.requires_grad else w.shape(-1), "is indexed"),
         (lambda w: w - w[:, :-1], "axis of length 1"),
+        (lambda w: w.sort(-1, stable=True).values, "by name"),
     ],
 )
 def test_an_exception_comes_with_a_question_that_fits_it(answer, hint):

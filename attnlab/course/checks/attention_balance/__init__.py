@@ -5,8 +5,7 @@ from attnlab.course.checks.attention_balance import (
     js_divergence,
     normalised_entropy,
     robust_outliers,
-    tune_rounds,
-    without_special,
+    share_recovered,
 )
 
 __all__ = ["EXERCISES"]
@@ -15,11 +14,10 @@ EXERCISES = [
     exercise.EXERCISE
     for exercise in (
         normalised_entropy,
-        without_special,
         js_divergence,
         robust_outliers,
         guarded_choice,
-        tune_rounds,
+        share_recovered,
     )
 ]
 

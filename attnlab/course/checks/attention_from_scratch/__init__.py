@@ -2,17 +2,22 @@
 
 from attnlab.course.checks.attention_from_scratch import (
     attention,
-    causal_mask,
-    heads,
+    attention_backward,
+    encoder_layer,
+    first_wrong,
     masked_softmax,
     multi_head,
+    neighbour_scores,
+    split_heads,
 )
 
 EXERCISES = [
     attention.EXERCISE,
-    causal_mask.EXERCISE,
     masked_softmax.EXERCISE,
-    heads.SPLIT,
-    heads.MERGE,
+    attention_backward.EXERCISE,
+    split_heads.EXERCISE,
     multi_head.EXERCISE,
+    encoder_layer.EXERCISE,
+    neighbour_scores.EXERCISE,
+    first_wrong.EXERCISE,
 ]

@@ -14,6 +14,6 @@ EXERCISES = [
     entropy.EXERCISE,
     scaled_dot_scores.EXERCISE,
     softmax_gradient.EXERCISE,
-    additive_scores.EXERCISE,
     sinusoidal_positions.EXERCISE,
+    additive_scores.EXERCISE,
 ]

@@ -1,6 +1,7 @@
 """The exercise ``scaled_dot_scores``."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ ALL_AXES = (
 
 
 def check(answer: Answer, draw: Draw) -> Held:
-    """``scaled_dot_scores(query, key)``: how well each key answers each query, at any width."""
+    """``scaled_dot_scores(query, key, mask=None)``: how well each key answers, -inf if hidden."""
     compared = Comparison(answer, _reference, MISTAKES, what="scores")
     compared.on(
         partial(_pair, draw, 5, 7, 64),
@@ -54,6 +55,14 @@ def check(answer: Answer, draw: Draw) -> Held:
         )
     answer.gradients(_reference, query, key)
     yield "any width, and batches"
+    for axes, shape in (((), (4, 5)), ((2, 3), (2, 1, 1, 5)), ((2, 3), (4, 5))):
+        compared.on(
+            partial(_masked, draw, axes, shape),
+            f"With a mask of shape {shape} the scores are wrong.\n"
+            "Hidden keys score -inf; are all others as without a mask?",
+            facts=_facts,
+        )
+    yield "hidden keys score -inf"
 
 
 def _pair(draw: Draw, queries: int, keys: int, width: int) -> Call:
@@ -65,8 +74,14 @@ def _batches(draw: Draw, batch: tuple[int, ...]) -> Call:
     return Call(draw.normal(*batch, tokens, 8), draw.normal(*batch, 9 - tokens, 8))
 
 
-def _reference(query: Tensor, key: Tensor) -> Tensor:
-    return query @ key.mT / math.sqrt(key.shape[-1])
+def _masked(draw: Draw, batch: tuple[int, ...], shape: tuple[int, ...]) -> Call:
+    query, key = draw.normal(*batch, 4, 8), draw.normal(*batch, 5, 8)
+    return Call(query, key, mask=draw.normal(*shape) > 0)
+
+
+def _reference(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    scores = query @ key.mT / math.sqrt(key.shape[-1])
+    return scores if mask is None else scores.masked_fill(~mask, -math.inf)
 
 
 def _facts(call: Call, scores: Tensor) -> dict[str, Any]:
@@ -84,6 +99,25 @@ def _facts(call: Call, scores: Tensor) -> dict[str, Any]:
 
 def _product(query: Tensor, key: Tensor) -> Tensor:
     return query @ key.transpose(-2, -1)
+
+
+def _finite(scores: Tensor, mask: Tensor, low: float) -> Tensor:
+    return scores.masked_fill(~mask, low)
+
+
+def _with(hide: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """The scores, with another way to hide keys."""
+
+    def answer(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+        scores = _product(query, key) / key.shape[-1] ** 0.5
+        return scores if mask is None else hide(scores, mask)
+
+    return answer
+
+
+def _both_nan(result: Any, mistaken: Any) -> bool:
+    both = isinstance(result, Tensor) and isinstance(mistaken, Tensor)
+    return both and bool(result.isnan().any() and mistaken.isnan().any())
 
 
 MISTAKES = [
@@ -145,6 +179,30 @@ MISTAKES = [
         "Right for matrices, but in a batch you scale by another axis.\n"
         "The width is shape[-1]; is it shape[1] of the query in yours?",
     ),
+    Mistake(_with(lambda scores, mask: scores), "The mask has no effect."),
+    Mistake(
+        _with(lambda scores, mask: scores.masked_fill(mask, -math.inf)),
+        "The keys that may be seen are hidden, and the others are not.\n"
+        "True means that looking is allowed: is the mask turned round?",
+    ),
+    Mistake(
+        _with(lambda scores, mask: scores * mask),
+        "Hidden keys score 0.\nexp(0) is 1: which score has the exponential 0?",
+    ),
+    *(
+        Mistake(
+            _with(partial(_finite, low=low)),
+            "Hidden keys have a large negative score, but a finite one.\n"
+            "Which score stays below all others, however low they are?",
+        )
+        for low in (-1e4, -1e9)
+    ),
+    Mistake(
+        _with(lambda scores, mask: scores + ~mask * -math.inf),
+        "There is NaN in the scores: 0 times infinity.\n"
+        "Can you write -inf into the hidden places only (masked_fill, torch.where)?",
+        alike=_both_nan,
+    ),
 ]
 
 EXERCISE = Exercise(
@@ -154,4 +212,5 @@ EXERCISE = Exercise(
     check,
     frozenset({"scaled_dot_scores"}),
     MISTAKES,
+    ours=_reference,
 )

@@ -171,6 +171,8 @@ class Answer:
     def module(self, *arguments: Any, **keywords: Any) -> "Answer":
         """Make the module that the learner's class describes, to be called like a function."""
         made = self._run(lambda: self.given(*arguments, **keywords))
+        if made is Ellipsis:
+            raise Unwritten(f"Not written yet: {self.name} is still `...`.")
         if not isinstance(made, nn.Module):
             raise CheckFailed(
                 f"{self.name}(...) gave {kind_of(made)}, not a torch.nn.Module.\n"

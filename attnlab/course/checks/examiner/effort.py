@@ -1,4 +1,4 @@
-"""How many operations an answer needs, and how large the largest tensor is that it makes."""
+"""How many operations an answer needs, and how large the tensors are that it makes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,14 @@ from torch.utils._pytree import tree_leaves
 
 @dataclass
 class Effort:
-    """What a call took: operations of torch, and numbers in the largest tensor that it made."""
+    """What a call took: operations of torch, and numbers in the tensors that it made.
+
+    ``largest`` counts those of the largest tensor, ``made`` those of all, views not among them.
+    """
 
     operations: int = 0
     largest: int = 0
+    made: int = 0
 
 
 class _Counting(TorchDispatchMode):
@@ -31,11 +35,18 @@ class _Counting(TorchDispatchMode):
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         self.effort.operations += 1
+        given = {_place(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):  # a view holds no more numbers than what it looks at
                 numbers = tensor.untyped_storage().nbytes() // tensor.element_size()
                 self.effort.largest = max(self.effort.largest, numbers)
+                self.effort.made += numbers if _place(tensor) not in given else 0
         return made
+
+
+def _place(tensor: Tensor) -> int:
+    """Where a tensor's numbers are in memory."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def effort_of(call: Callable[[], Any]) -> Effort:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class Exercise:
     check : generator function that examines an answer
     forbidden : names of library functions that would be the answer itself
     mistakes : wrong answers, each with its diagnosis
+    ours : a right answer, which runs in a lesson for one that is not written yet
     """
 
     name: str
@@ -46,6 +48,7 @@ class Exercise:
     check: Check
     forbidden: frozenset[str] = frozenset()
     mistakes: Sequence[Mistake] = ()
+    ours: Callable[..., Any] | None = None
 
     def examine(self, answer: object, seed: int | None = None) -> list[str]:
         """Return what held; raise `CheckFailed` with the first thing that did not."""

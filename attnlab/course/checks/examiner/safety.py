@@ -78,6 +78,10 @@ HINTS = (  # words of an exception, and a question about what is likely behind i
         "them is 1. Is an axis of length 1 missing (keepdims=True, [:, None])?",
     ),
     (
+        "takes from 1 to 0 positional arguments",
+        "With `stable` torch wants all arguments by name, the axis as well: is it dim=-1?",
+    ),
+    (
         "view size is not compatible",
         "`view` needs numbers that are in order in memory, which transpose and permute change. "
         "Does reshape do?",

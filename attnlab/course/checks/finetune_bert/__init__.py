@@ -2,10 +2,9 @@
 
 from attnlab.course.checks.finetune_bert import (
     accumulate,
-    align_labels,
-    choose,
-    evaluate,
-    learning_rate_at,
+    calibration_error,
+    entities,
+    lora,
     pad_batch,
 )
 
@@ -15,11 +14,10 @@ EXERCISES = [
     exercise.EXERCISE
     for exercise in (
         pad_batch,
-        learning_rate_at,
         accumulate,
-        evaluate,
-        choose,
-        align_labels,
+        lora,
+        calibration_error,
+        entities,
     )
 ]
 

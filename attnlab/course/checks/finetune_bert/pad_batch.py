@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from attnlab.course.checks.examiner import (
     CHANGES_LIST,
@@ -241,4 +242,11 @@ MISTAKES = [
     Mistake(_padded_in_place, CHANGES_LIST, compared=False),
 ]
 
-EXERCISE = Exercise("pad_batch", "finetune_bert", 2, check, mistakes=MISTAKES)
+
+def _ours(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    tensors = [torch.tensor(row) for row in rows]
+    mask = pad_sequence([torch.ones_like(row) for row in tensors], batch_first=True)
+    return pad_sequence(tensors, batch_first=True, padding_value=pad_id), mask
+
+
+EXERCISE = Exercise("pad_batch", "finetune_bert", 2, check, mistakes=MISTAKES, ours=_ours)

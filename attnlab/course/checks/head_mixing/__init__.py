@@ -6,7 +6,7 @@ from attnlab.course.checks.head_mixing import (
     head_importance,
     mix_heads,
     paired_bootstrap,
-    rollout,
+    through_norm,
 )
 
 __all__ = ["EXERCISES"]
@@ -19,7 +19,7 @@ EXERCISES = [
         adjust_for_many,
         ablate,
         head_importance,
-        rollout,
+        through_norm,
     )
 ]
 

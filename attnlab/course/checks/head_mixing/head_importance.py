@@ -334,4 +334,4 @@ MISTAKES = [
     Mistake(_without_gradients, SCALES_LOST, compared=False),
 ]
 
-EXERCISE = Exercise("head_importance", "head_mixing", 3, check, mistakes=MISTAKES)
+EXERCISE = Exercise("head_importance", "head_mixing", 3, check, mistakes=MISTAKES, ours=_right)

@@ -376,4 +376,4 @@ MISTAKES = [
     Mistake(_knobs_as_plain_numbers, GRADIENT_MISSING, compared=False),
 ]
 
-EXERCISE = Exercise("mix_heads", "head_mixing", 3, check, mistakes=MISTAKES)
+EXERCISE = Exercise("mix_heads", "head_mixing", 3, check, mistakes=MISTAKES, ours=reference)

@@ -4,16 +4,16 @@ from attnlab.course.checks.translation import (
     beam_search,
     decoder_layer,
     decoder_mask,
-    embed,
     sequence_loss,
+    stand_ins,
     teacher_forcing,
 )
 
 EXERCISES = [
     teacher_forcing.EXERCISE,
     decoder_mask.EXERCISE,
-    embed.EXERCISE,
     decoder_layer.EXERCISE,
     sequence_loss.EXERCISE,
+    stand_ins.EXERCISE,
     beam_search.EXERCISE,
 ]

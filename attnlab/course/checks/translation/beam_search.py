@@ -380,4 +380,4 @@ FOUND_OTHERWISE = [
 
 MISTAKES = [*OF_ONE_BEAM, *OF_SEVERAL_BEAMS, *FOUND_OTHERWISE]
 
-EXERCISE = Exercise("beam_search", "translation", 4, check, mistakes=MISTAKES)
+EXERCISE = Exercise("beam_search", "translation", 4, check, mistakes=MISTAKES, ours=searched)

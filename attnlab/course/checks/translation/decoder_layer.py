@@ -389,4 +389,4 @@ MISTAKES = [
     Mistake(_wrong_with_more_source, OTHER_LENGTHS, compared=False),
 ]
 
-EXERCISE = Exercise("decoder_layer", "translation", 3, check, mistakes=MISTAKES)
+EXERCISE = Exercise("decoder_layer", "translation", 3, check, mistakes=MISTAKES, ours=_decoded)

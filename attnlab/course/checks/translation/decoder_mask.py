@@ -220,4 +220,4 @@ MISTAKES = [
     ),
 ]
 
-EXERCISE = Exercise("decoder_mask", "translation", 2, check, mistakes=MISTAKES)
+EXERCISE = Exercise("decoder_mask", "translation", 2, check, mistakes=MISTAKES, ours=_reference)

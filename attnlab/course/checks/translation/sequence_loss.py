@@ -325,4 +325,4 @@ MISTAKES = [
     ),
 ]
 
-EXERCISE = Exercise("sequence_loss", "translation", 2, check, mistakes=MISTAKES)
+EXERCISE = Exercise("sequence_loss", "translation", 2, check, mistakes=MISTAKES, ours=_reference)

@@ -1,4 +1,4 @@
-"""The exercises ``split_heads`` and ``merge_heads``."""
+"""The exercise ``split_heads``."""
 
 from functools import partial
 from typing import Any
@@ -18,12 +18,10 @@ from attnlab.course.checks.examiner import (
     same_shape,
 )
 
-# --- split_heads ---------------------------------------------------------------------------------
 
-
-def check_split(answer: Answer, draw: Draw) -> Held:
+def check(answer: Answer, draw: Draw) -> Held:
     """``split_heads(x, heads)``: (B, T, H * D) to (B, H, T, D)."""
-    compared = Comparison(answer, _split, SPLIT_MISTAKES)
+    compared = Comparison(answer, _split, MISTAKES)
     compared.on(
         lambda: Call(draw.normal(2, 5, 3 * 4), 3),
         "The shape is right, the numbers are not in their places.\n"
@@ -58,7 +56,7 @@ def _slice_by_slice(x: Tensor, heads: int) -> Tensor:
 
 SHAPE = "The result has shape {shape}.\n"
 
-SPLIT_MISTAKES = [
+MISTAKES = [
     Mistake(
         lambda x, heads: x.unflatten(-1, (heads, -1)),
         SHAPE + "The heads come after the tokens.\nWhich two axes still have to change places?",
@@ -97,91 +95,11 @@ SPLIT_MISTAKES = [
     Mistake(_slice_by_slice, LOOP, compared=False),
 ]
 
-SPLIT = Exercise(
+EXERCISE = Exercise(
     "split_heads",
     "attention_from_scratch",
     2,
-    check_split,
+    check,
     frozenset({"split_heads"}),
-    SPLIT_MISTAKES,
-)
-
-
-# --- merge_heads ---------------------------------------------------------------------------------
-
-
-def check_merge(answer: Answer, draw: Draw) -> Held:
-    """``merge_heads(x)``: (B, H, T, D) to (B, T, H * D)."""
-    compared = Comparison(answer, _merge, MERGE_MISTAKES)
-    compared.on(
-        lambda: Call(draw.normal(2, 3, 5, 4)),
-        "The shape is right, the numbers are not in their places.\n"
-        "Columns h D to (h + 1) D should come from head h.",
-        facts=_shape_seen,
-    )
-    answer.gradients(_merge, draw.normal(2, 3, 5, 4))
-    yield "head h becomes slice h of every token"
-    for shape in ((1, 1, 1, 6), (1, 2, 7, 3), (3, 12, 7, 2)):
-        x = draw.normal(*shape)
-        Comparison(answer, _merge).on(
-            partial(Call, x),
-            f"Wrong for an input of shape {shape}.",
-        )
-    yield "any sizes"
-
-
-def _merge(x: Tensor) -> Tensor:
-    return torch.cat(list(x.unbind(1)), -1)
-
-
-MERGE_MISTAKES = [
-    Mistake(
-        lambda x: x.sum(1),
-        SHAPE + "The heads are added up or averaged.\nThey should stand side by side.",
-        alike=same_shape,
-    ),
-    Mistake(
-        lambda x: x.flatten(2),
-        SHAPE + "The tokens of each head stand side by side.\nWhich axis should follow the batch?",
-        alike=same_shape,
-    ),
-    Mistake(
-        lambda x: x.flatten(1, 2),
-        SHAPE + "The heads stand below each other, as more tokens.\n"
-        "They should stand side by side.",
-        alike=same_shape,
-    ),
-    Mistake(
-        lambda x: x.transpose(1, 2),
-        SHAPE + "Tokens and heads have changed places; now join the last two axes.",
-        alike=same_shape,
-    ),
-    Mistake(
-        lambda x: x.transpose(1, 2).flatten(2).transpose(1, 2),
-        SHAPE + "The width comes before the tokens.\nWhich axes did you transpose?",
-        alike=same_shape,
-    ),
-    Mistake(
-        lambda x: x.reshape(len(x), x.shape[2], -1),
-        "The shape is right, but a token holds pieces of other tokens.\n"
-        "Did you reshape before tokens and heads changed places?",
-    ),
-    Mistake(
-        lambda x: x.permute(0, 2, 3, 1).flatten(2),
-        "The numbers of the heads take turns.\n"
-        "Each head should keep its own slice: what is next to what before you join?",
-    ),
-    Mistake(
-        lambda x: x.flip(1).transpose(1, 2).flatten(2),
-        "The heads come in reverse order.",
-    ),
-]
-
-MERGE = Exercise(
-    "merge_heads",
-    "attention_from_scratch",
-    2,
-    check_merge,
-    frozenset({"merge_heads"}),
-    MERGE_MISTAKES,
+    MISTAKES,
 )
