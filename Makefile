@@ -9,6 +9,9 @@ WORKERS ?= 2
 # Workers with one thread each: threads that wait for each other cost more than they bring.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# Modules are compiled once, and not again by every process that a test starts.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup lab check test lint format build bench
 
 setup: $(VENV)/.lab          ## .venv with the course, and its data, verified
@@ -24,7 +27,7 @@ check: lint                  ## lint and the quick tests: before every commit
 test: $(VENV)/.dev           ## every test; browser tests need a Chromium, and the machine to themselves
 	@$(BIN)/python -m attnlab fetch
 	$(PYTEST) -m "not browser"
-	$(BIN)/python -m pytest tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/browser
 
 lint: $(VENV)/.dev           ## style, layers, types, and notebooks that match their source
 	$(BIN)/ruff check .

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of what is public
+    from attnlab import adaptive as adaptive
+    from attnlab import applications as applications
     from attnlab import attention as attention
     from attnlab import balance as balance
     from attnlab import classification as classification
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab import errors as errors
     from attnlab import evaluation as evaluation
     from attnlab import heads as heads
+    from attnlab import language as language
     from attnlab import statistics as statistics
     from attnlab import tagging as tagging
     from attnlab import training as training
@@ -47,14 +50,24 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.heads.maps import Seq2SeqMaps as Seq2SeqMaps
     from attnlab.heads.settings import HeadSettings as HeadSettings
     from attnlab.heads.settings import Seq2SeqSettings as Seq2SeqSettings
+    from attnlab.language.loading import load_language_model as load_language_model
+    from attnlab.language.model import LanguageModel as LanguageModel
+    from attnlab.language.training import train_language_model as train_language_model
+    from attnlab.language.writer import Writer as Writer
     from attnlab.show import plots as plots
     from attnlab.show.views import attention_view as attention_view
     from attnlab.show.views import translation_view as translation_view
+    from attnlab.show.widgets.ask_desk import AskDesk as AskDesk
     from attnlab.show.widgets.balance_meter import BalanceMeter as BalanceMeter
     from attnlab.show.widgets.budget_explorer import BudgetExplorer as BudgetExplorer
+    from attnlab.show.widgets.control_room import ControlRoom as ControlRoom
+    from attnlab.show.widgets.flow_desk import FlowDesk as FlowDesk
     from attnlab.show.widgets.head_mixer import HeadMixer as HeadMixer
+    from attnlab.show.widgets.history_desk import HistoryDesk as HistoryDesk
     from attnlab.show.widgets.mask_desk import MaskDesk as MaskDesk
+    from attnlab.show.widgets.patch_desk import PatchDesk as PatchDesk
     from attnlab.show.widgets.peeler import Peeler as Peeler
+    from attnlab.show.widgets.sampling_desk import SamplingDesk as SamplingDesk
     from attnlab.show.widgets.softmax_desk import SoftmaxDesk as SoftmaxDesk
     from attnlab.show.widgets.training_curve import TrainingCurve as TrainingCurve
     from attnlab.show.widgets.training_monitor import TrainingMonitor as TrainingMonitor

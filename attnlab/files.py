@@ -22,7 +22,7 @@ def checkout() -> Path | None:
 
 
 def bundled(name: str) -> Path:
-    """Return a folder that comes with attnlab: "notebooks", "adapters" or "translators".
+    """Return a folder that comes with attnlab, such as "notebooks", "adapters" or "answerers".
 
     In a clone they lie beside the package; a wheel carries them inside it.
     """

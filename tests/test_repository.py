@@ -15,6 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import attnlab as al
 
@@ -286,6 +287,10 @@ def test_the_wheel_carries_models_notebooks_and_scripts(wheel):
         "attnlab/_adapters/movie-sentiment/adapter_model.safetensors",
         "attnlab/_adapters/movie-sentiment/attnlab.json",
         "attnlab/_translators/dates/translator.safetensors",
+        "attnlab/_translators/interface-fr/translator.safetensors",
+        "attnlab/_image-classifiers/mnist-5k/model.safetensors",
+        "attnlab/_answerers/scenes/answerer.safetensors",
+        "attnlab/_language-models/grimm/language_model.safetensors",
         "attnlab/py.typed",
         "attnlab/_notebooks/01_attention_maths.ipynb",
         "attnlab/_notebooks/src/01_attention_maths.py",
@@ -304,11 +309,13 @@ def test_the_core_is_enough_for_the_engineers_example(wheel, tmp_path):
     """In a new environment that has nothing but `pip install attnlab`, and whatever pip brings."""
     venv.create(tmp_path / "venv", with_pip=True)
     scripts = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    install = [scripts / "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel]
+    install = [scripts / "pip", "install", "--quiet", "--no-compile"]
+    install += ["-c", ROOT / "constraints.txt", wheel]
     subprocess.run([*map(str, install)], check=True, timeout=540)
 
     environment = os.environ | {"ATTNLAB_CACHE": str(al.datasets.cache_dir())}
     environment.pop("PYTHONPATH", None)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is imported is compiled, and no more
 
     def run(*command):
         return subprocess.run(
@@ -373,12 +380,51 @@ def test_every_command_of_the_pages_exists():
         assert run.exit_code == 0, command
 
 
+def folder_of_pictures(folder):
+    """Digits as somebody might have them: PNG and JPEG, of several sizes, grey and in colour."""
+    digits = al.datasets.load("mnist-5k").train.sample(300)
+    for number, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(image)
+        if number % 3 == 1:
+            picture = picture.resize((40, 56))
+        if number % 3 == 2:
+            picture = picture.convert("RGB")
+        picture.save(folder / str(label) / f"{number}.{'jpg' if number % 2 else 'png'}")
+
+
+@pytest.mark.slow
+def test_six_lines_of_the_guide_take_a_folder_of_pictures_from_disk_to_desk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder_of_pictures(tmp_path / "pictures")
+    (example,) = [
+        code for code in python_examples(ROOT / "docs/engineers.md") if "images_from_folder" in code
+    ]
+    lines = [line for line in example.splitlines() if line.strip()]
+    assert len(lines) <= 6
+    known = {}
+    exec(compile("\n".join([*lines[:-1], f"desk = {lines[-1]}"]), "six lines", "exec"), known)
+    splits = known["pictures"]
+    assert sum(len(part) for part in (splits.train, splits.dev, splits.test)) == 300
+    desk = known["desk"].wait()
+    assert desk.error == ""
+    assert desk.accuracy["accuracy"] > 0.25  # ten classes
+    again = al.load_image_classifier("runs/pictures")
+    assert (
+        again.predict(splits.test.images).labels == known["clf"].predict(splits.test.images).labels
+    )
+
+
 @pytest.mark.slow
 @pages
 def test_python_examples_run(page, tmp_path, monkeypatch):
+    """Letter by letter, on a few hundred texts of each data set: training on all takes minutes."""
     monkeypatch.chdir(tmp_path)
+    load = al.datasets.load
+    monkeypatch.setattr(al.datasets, "load", lambda name: load(name).sample(300, 100, 100))
     for example in python_examples(page):
-        exec(compile(example, page.name, "exec"), {})
+        if "images_from_folder" not in example:  # which needs a folder, and is tested above
+            exec(compile(example, page.name, "exec"), {})
 
 
 @pytest.mark.parametrize(

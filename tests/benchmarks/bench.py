@@ -1,9 +1,10 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, gpu; and, only
-when named, dates (a quarter of an hour), economics (half an hour), compression (an hour) and scores
-(two). Ratios compare both sides in the same run. Rows are merged into data/results.json by name,
-and the cards of our adapters are written anew from it.
+Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, language, gpu;
+and, only when named, dates (a quarter of an hour), economics and vision-models (half an hour),
+adaptive, compression and vision (an hour each), language-models and scores (two). Ratios compare
+both sides in the same run. Rows are merged into data/results.json by name, and the cards of our
+adapters are written anew.
 """
 
 import datetime
@@ -16,15 +17,32 @@ import sys
 import tempfile
 from pathlib import Path
 
+import adapting
+import applying_appliances
+import applying_feedback
+import applying_news
+import applying_recommending
 import balancing
 import compressing
+import disturbing
 import economising
 import economising_dates
 import engine
 import finetuning
+import generating
+import looking
+import narrowing
 import numpy as np
 import psutil
 import recovery
+import seeing
+import seeing_icons
+import seeing_models
+import seeing_scenes
+import serving
+import speaking
+import speaking_models
+import spreading
 import torch
 import translating
 import translators
@@ -128,7 +146,7 @@ document.querySelector(selector).addEventListener('keydown', e => {
 def measure_desk() -> list[Row]:
     """From the key press on a fader to numbers on the screen, in JupyterLab in a real browser."""
     import nbformat
-    from jupyter_page import FLAGS, Notebook, chromium, jupyterlab
+    from jupyter_page import FLAGS, Notebook, chromium, jupyter
     from playwright.sync_api import sync_playwright
 
     code = (
@@ -145,10 +163,10 @@ def measure_desk() -> list[Row]:
             "name": "python3",
         }
         nbformat.write(notebook, folder / "desk.ipynb")
-        with jupyterlab(folder, folder, {"ATTNLAB_PROFILE": "cpu"}) as url:
+        with jupyter(folder, folder, {"ATTNLAB_PROFILE": "cpu"}) as lab:
             browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
             context = browser.new_context(viewport={"width": 1280, "height": 720})
-            notebook = Notebook.open(context, url("desk.ipynb"))
+            notebook = Notebook.open(context, lab.address("desk.ipynb"))
             notebook.run_all()
             page = notebook.page
             notebook.show(".attnlab-desk")
@@ -225,6 +243,7 @@ AREAS = {
     "tuner": recovery.measure,
     "compression": compressing.measure,
     "translation": lambda: [*translating.measure(), *translators.measure()],
+    "language": lambda: [*speaking.measure(), *generating.measure(), *looking.measure()],
     "gpu": lambda: [
         *finetuning.measure_gpu(),
         *engine.measure_gpu(),
@@ -233,8 +252,34 @@ AREAS = {
     "scores": finetuning.measure_scores,
     "economics": economising.measure,
     "dates": economising_dates.measure,
+    "vision": lambda: [*seeing.measure(), *seeing_scenes.measure(), *seeing_icons.measure()],
+    "vision-models": seeing_models.measure,
+    "language-models": speaking_models.measure,
+    "applications": lambda: [
+        *applying_feedback.measure_feedback(),
+        *applying_news.measure_news(),
+        *applying_appliances.measure_appliances(),
+        *applying_recommending.measure(),
+        *spreading.measure(),
+    ],
+    "adaptive": lambda: [
+        *serving.measure(),
+        *narrowing.measure(),
+        *adapting.measure(),
+        *disturbing.measure(),
+    ],
 }
-LONG = ("scores", "compression", "economics", "dates")
+LONG = (
+    "scores",
+    "compression",
+    "economics",
+    "dates",
+    "vision",
+    "vision-models",
+    "adaptive",
+    "applications",
+    "language-models",
+)
 
 
 def machine() -> Row:

@@ -1,4 +1,4 @@
-"""Figures on translators trained from nothing, of dates and interface strings; saves the former."""
+"""Figures on translators trained from nothing, of dates and interface strings; saves both."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,8 @@ from attnlab.translation import scores
 from attnlab.translation.scores import TranslationScore
 from attnlab.translation.translator import FILE
 
-DATES = Path("data/translators/dates")
+FOLDER = Path("data/translators")
+DATES = FOLDER / "dates"
 RECIPE = {"epochs": 8, "learning_rate": 2e-3, "dropout": 0.0}
 STRINGS = {"epochs": 20, "batch_size": 16, "learning_rate": 2e-3, "label_smoothing": 0.1}
 LARGE = {
@@ -98,10 +99,47 @@ def _strings(name: str) -> list[Row]:
         "copy.": scores.copy_source(splits),
         "nearest.": scores.nearest_string(splits),
     }
+    reports = {system: scores.score(texts, splits.test.targets) for system, texts in found.items()}
+    (FOLDER / name).mkdir(parents=True, exist_ok=True)
+    translator.save(FOLDER / name / FILE)
+    atomic_write(FOLDER / name / "README.md", _card_of_strings(translator, reports).encode())
     rows = []
-    for system, texts in found.items():
-        rows += _scored(f"{name}.{system}", scores.score(texts, splits.test.targets))
+    for system, report in reports.items():
+        rows += _scored(f"{name}.{system}", report)
     return rows
+
+
+def _card_of_strings(translator: al.Translator, reports: dict[str, TranslationScore]) -> str:
+    name, options = translator.name, ", ".join(f"{key}={value!r}" for key, value in STRINGS.items())
+    systems = {
+        "greedy": "",
+        "4 beams": "beam.",
+        "the source itself": "copy.",
+        "nearest training string": "nearest.",
+    }
+    lines = [
+        f"# {name}",
+        "",
+        f'{translator!r}, trained on `al.datasets.load("{name}")`: strings of JupyterLab\'s user '
+        "interface (its language packs, BSD-3-Clause). It is meant to be looked into, not to "
+        f'translate for anybody. Load it with `al.load_translator("{name}")`.',
+        "",
+        "Made with `make bench AREA=translation`, which runs",
+        "",
+        f'    al.train_translator(al.datasets.load("{name}"), {options})'
+        f'.save("{FOLDER}/{name}/{FILE}")',
+        "",
+        f"| on {reports[''].n} test strings | chrF (95 % interval) | BLEU |",
+        "| --- | --- | --- |",
+    ]
+    for told, system in systems.items():
+        chrf, (low, high), bleu = (
+            reports[system].chrf,
+            reports[system].chrf_ci,
+            reports[system].bleu,
+        )
+        lines.append(f"| {told} | {chrf:.1f} ({low:.1f} to {high:.1f}) | {bleu:.1f} |")
+    return "\n".join([*lines, ""])
 
 
 def _scored(name: str, one: TranslationScore) -> list[Row]:
