@@ -22,7 +22,7 @@ from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 from attnlab.language.model import LanguageModel
 from attnlab.language.sampling import adjust, check_sampling, draw
-from attnlab.language.stepping import can_step, step
+from attnlab.language.stepping import can_step, one_more
 
 __all__ = ["generate", "stream"]
 
@@ -226,10 +226,9 @@ class _Texts:
 
     def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits (R, V) after these tokens, which the cache, if there is one, then knows."""
-        cache, one = self.cache, ids.shape[1] == 1
-        if cache is not None and one and self.can_step and cache.of_one_length:
-            if not self._hooked():
-                return step(self.model, ids[:, 0], cache)
+        cache, one = self.cache, ids.shape[1] == 1 and self.can_step and not self._hooked()
+        if cache is not None and one and cache.of_one_length:
+            return one_more(self.model, ids[:, 0], cache)
         no_padding = None if bool(mask.all()) else mask
         return self.model(ids, no_padding, cache=self.cache, settings=self.settings)[:, -1]
 

@@ -13,11 +13,11 @@ from attnlab.attention import MultiHeadAttention, rotate
 from attnlab.language.cache import LanguageCache
 from attnlab.language.model import LanguageModel
 
-__all__ = ["can_step", "step"]
+__all__ = ["can_step", "one_more"]
 
 
 def can_step(model: LanguageModel) -> bool:
-    """Whether `step` knows this model: no window, no bias of scores, no layer without heads."""
+    """Whether `one_more` knows this model: no window, no bias of scores, no layer without heads."""
     return (
         model.size["window"] is None
         and model.size["positions"] != "alibi"
@@ -25,7 +25,7 @@ def can_step(model: LanguageModel) -> bool:
     )
 
 
-def step(model: LanguageModel, ids: Tensor, cache: LanguageCache) -> Tensor:
+def one_more(model: LanguageModel, ids: Tensor, cache: LanguageCache) -> Tensor:
     """Read one token of each text, without head settings; the same numbers as the model's own call.
 
     Parameters

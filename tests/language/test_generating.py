@@ -12,7 +12,7 @@ from attnlab.language.generating import generate, stream
 from attnlab.language.hub import to_transformers
 from attnlab.language.model import LanguageModel
 from attnlab.language.sampling import adjust
-from attnlab.language.stepping import step
+from attnlab.language.stepping import one_more
 
 VOCABULARY = 23
 KINDS = {
@@ -98,7 +98,7 @@ def test_a_step_in_a_straight_line_is_the_step_of_the_model(monkeypatch, model):
     """Of texts of one length; hooks are heard, and then the model itself is called."""
     ids = [prompt[:3] for prompt in prompts((3, 3, 3))]
     steps, heard = [], []
-    monkeypatch.setattr(generating, "step", lambda *given: steps.append(step(*given)) or steps[-1])
+    monkeypatch.setattr(generating, "one_more", lambda *a: steps.append(one_more(*a)) or steps[-1])
     quick = generate(model, ids, 40, temperature=1.5)
     model.register_forward_hook(lambda module, given, logits: heard.append(logits[:, -1]))
     assert generate(model, ids, 40, temperature=1.5) == quick
