@@ -30,7 +30,7 @@ from attnlab.applications.feedback import (
     queue_table,
     word_overlap,
 )
-from attnlab.applications.news import NewsMonitor, first_words, topic_shares, watch
+from attnlab.applications.news import NewsMonitor, first_words, reading_ways, topic_shares, watch
 from attnlab.applications.recommending import (
     Recommender,
     by_neighbours,
@@ -65,6 +65,7 @@ __all__ = [
     "queue_table",
     "rank_targets",
     "ranking_table",
+    "reading_ways",
     "removal_table",
     "selective",
     "series_table",
