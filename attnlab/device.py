@@ -391,8 +391,10 @@ class _OneDNNLinear(torch.autograd.Function):
 def _onednn(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False
 ) -> Tensor:
-    after = ("gelu", [], "none") if gelu else ("none", [], "")
-    return torch.ops.mkldnn._linear_pointwise(input.contiguous(), weight.contiguous(), bias, *after)
+    activation, mode = ("gelu", "none") if gelu else ("none", "")
+    return torch.ops.mkldnn._linear_pointwise(
+        input.contiguous(), weight.contiguous(), bias, activation, [], mode
+    )
 
 
 def __dir__() -> list[str]:
