@@ -103,7 +103,7 @@ for _panel, _commands in (
             writing.write,
         ),
     ),
-    ("Teaching", (teaching.assignment, teaching.grade)),
+    ("Teaching", (teaching.assignment, teaching.grade, teaching.scores, teaching.similar)),
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

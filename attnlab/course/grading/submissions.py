@@ -22,7 +22,7 @@ from attnlab.course.grading.autograder import (
     open_gradebook,
     require_nbgrader,
 )
-from attnlab.course.grading.scores import write_scores
+from attnlab.course.grading.scores import COLUMNS, write_scores
 from attnlab.course.judging import SECONDS, error_of, read_notebook, why
 from attnlab.errors import AttnlabError, suggest
 
@@ -93,7 +93,7 @@ def grade(
             cells = _graded_cells(course, name)
             for task, outcome in _run_all(tasks, workers or _workers(), progress):
                 rows += _entered(course, task, cells, outcome)
-    table = pd.DataFrame(rows, columns=["student", "lesson", "exercise", "points", "of", "note"])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_scores(course, table)
     return table
 
