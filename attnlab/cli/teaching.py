@@ -61,8 +61,11 @@ def grade(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Submissions run at once; default one a core.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave alone what was graded and has not changed.")
+    ] = False,
 ) -> None:
-    """Run nbgrader over all submissions, print the scores, write them to CSV files.
+    """Run nbgrader over all submissions; print the scores, write CSV files and feedback pages.
 
     Submissions run as code: do this where they can do no harm (see the README).
 
@@ -70,8 +73,10 @@ def grade(
     """
     from attnlab.course import grading
 
-    print_frame(grading.grade(folder, lesson=lesson, workers=workers, progress=ERR.print))
-    say(f"written to {folder / 'scores.csv'}")
+    print_frame(
+        grading.grade(folder, lesson=lesson, workers=workers, resume=resume, progress=ERR.print)
+    )
+    say(f"written to {folder / 'scores.csv'}; pages for learners: {folder / 'feedback'}")
 
 
 def scores(
@@ -146,6 +151,34 @@ def similar(
         "Look at these: --show EXERCISE ONE OTHER. Pairs may also have worked together as you "
         "allowed, or have read the same page; where like_solution is high, that page may be ours."
     )
+
+
+def slides(
+    lesson: Annotated[str, typer.Argument(help="Which lesson, such as 01.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; default the lesson's name here.")
+    ] = None,
+    reveal: Annotated[
+        Path | None,
+        typer.Option(help="Folder node_modules, with reveal.js and mathjax from npm."),
+    ] = None,
+) -> None:
+    """Make slides of a lesson that need no network.
+
+    The scripts come from npm: [bold]npm install reveal.js@5 mathjax@3[/]
+
+    Example: [bold]attnlab slides 01 --reveal node_modules[/]
+    """
+    from attnlab.course import slides
+
+    out = out or Path(f"slides_{lesson}.html")
+    made = slides.slides(lesson, out, reveal=reveal)
+    say(f"{made.slides} slides in {made.sections} sections, written to {made.page}")
+    if made.scripts is None:
+        say(f"without reveal.js it is one long page. Type: {slides.INSTALL}")
+        say(f"then: attnlab slides {lesson} --reveal node_modules")
+    else:
+        say(f"keep this folder beside it: {made.scripts}")
 
 
 def _printable(text: str) -> str:

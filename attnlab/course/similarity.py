@@ -300,7 +300,8 @@ class _Reader:
     def _head(self, statement: ast.stmt) -> list[str]:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                return ["def", *(["v"] * len(statement.args.args))]
+                given = statement.args
+                return ["def", *["v" for _ in (*given.posonlyargs, *given.args, *given.kwonlyargs)]]
             case ast.ClassDef():
                 return ["class"]
             case ast.AugAssign():
@@ -387,8 +388,9 @@ def collect(
     submitted = folder / "submitted" if (folder / "submitted").is_dir() else folder
     answers, seen = [], set()
     for source in given:
-        holes = _holes(source)
-        for student, path in _notebooks(submitted, source.stem):
+        handed_in = list(_notebooks(submitted, source.stem))
+        holes = _holes(source) if handed_in else {}
+        for student, path in handed_in:
             try:
                 book = read_submission(path)
             except AttnlabError:

@@ -15,7 +15,7 @@ from attnlab.course.similarity import ALIKE, PIECES, SOLUTION, WHOLE, compare, p
 from attnlab.errors import AttnlabError
 
 ANSWERS = sorted(Path(__file__).parent.glob("answers_*.py"))
-LESSON = "02_attention_from_scratch"
+LESSON = "11_adaptive_attention"
 GUIDE = Path(__file__).parents[2] / "docs" / "teachers.md"
 CODE = """
 def spread(weights):
@@ -122,6 +122,11 @@ def test_what_everybody_writes_counts_for_nothing():
         assert pair.shared == (0 if class_ else same.total())
 
 
+def named(exercise, code):
+    """An answer under the name that the exercise asks for."""
+    return re.sub(r"def \w+", f"def {exercise}", code, count=1)
+
+
 def submission(*answers):
     """A notebook of the lesson with these exercises answered."""
     book = nbformat.read(notebooks.folder() / f"{LESSON}.ipynb", as_version=4)
@@ -134,15 +139,19 @@ def submission(*answers):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Ann, Ben and Cem wrote two answers each; Dan has one of Ann's, and Eve none of her own."""
+    """Ann and Ben wrote two answers each; Dan has one of Ann's, and Eve none."""
     place = tmp_path_factory.mktemp("class")
-    written = authors(Path(__file__).parent / "answers_attention_from_scratch.py")
-    exercises = ("attention", "MultiHead")
+    written = authors(Path(__file__).parent / "answers_adaptive_attention.py")
+    exercises = ("window_attention", "drop_tokens")
     by = {
-        name: {exercise: [*written[exercise].values()][number % 2] for exercise in exercises}
+        name: {
+            exercise: named(exercise, [*written[exercise].values()][number])
+            for exercise in exercises
+        }
         for number, name in enumerate(("ann", "ben"))
     }
-    by["=dan"] = {"MultiHead": disguised(by["ann"]["MultiHead"], 5)}
+    copy = disguised(by["ann"]["drop_tokens"], 5)
+    by["=dan"] = {"drop_tokens": named("drop_tokens", copy)}
     by["eve"] = {}
     for name, answers in by.items():
         path = place / "submitted" / name / LESSON
@@ -163,24 +172,24 @@ def test_a_copied_answer_is_found_in_a_folder_of_submissions(folder):
     assert {frozenset(pair) for pair in zip(table.one, table.other, strict=True)} == {
         frozenset({"ann", "=dan"})
     }
-    assert "MultiHead" in set(table.exercise)
-    row = table[table.exercise == "MultiHead"].iloc[0]
+    assert "drop_tokens" in set(table.exercise)
+    row = table[table.exercise == "drop_tokens"].iloc[0]
     assert row.alike > 0.9
     assert row.usual < 0.5
     assert row.answers == 3
-    assert set(table.exercise) <= {"MultiHead", WHOLE}
+    assert set(table.exercise) <= {"drop_tokens", WHOLE}
 
 
 def test_the_commands_say_look_and_print_both_answers(folder, tmp_path, capsys):
-    run("similar", folder, "--lesson", "02", "--out", tmp_path / "pairs.csv")
+    run("similar", folder, "--lesson", "11", "--out", tmp_path / "pairs.csv")
     said = capsys.readouterr().out
     assert "Look at these" in said
-    assert "MultiHead" in said
+    assert "drop_tokens" in said
     written = pd.read_csv(tmp_path / "pairs.csv", dtype=str)
     assert "'=dan" in {*written.one, *written.other}
-    run("similar", folder, "--show", "MultiHead", "ann", "=dan")
+    run("similar", folder, "--show", "drop_tokens", "ann", "=dan")
     said = capsys.readouterr().out
-    assert "class" in said
+    assert "def drop" in said
     assert "my_" in said
 
 
@@ -188,7 +197,7 @@ def test_what_cannot_be_compared_is_named(folder, tmp_path):
     for place, message in ((tmp_path / "no", "no folder"), (tmp_path, "No submission of")):
         with pytest.raises(AttnlabError, match=message):
             similarity.similar(place)
-    with pytest.raises(AttnlabError, match=r"'dan' has no answer to MultiHead.*'=dan'"):
-        similarity.side_by_side(folder, "MultiHead", "ann", "dan")
-    with pytest.raises(AttnlabError, match="Did you mean 'MultiHead'"):
-        similarity.side_by_side(folder, "Multihead", "ann", "=dan")
+    with pytest.raises(AttnlabError, match=r"'dan' has no answer to drop_tokens.*'=dan'"):
+        similarity.side_by_side(folder, "drop_tokens", "ann", "dan")
+    with pytest.raises(AttnlabError, match="Did you mean 'drop_tokens'"):
+        similarity.side_by_side(folder, "drop_token", "ann", "=dan")
