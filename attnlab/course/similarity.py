@@ -342,8 +342,8 @@ class _Reader:
                 if isinstance(node.op, ast.Add | ast.Mult | ast.BitAnd | ast.BitOr):
                     sides.sort()
                 return [type(node.op).__name__, *sides[0], *sides[1]]
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
-                return [f"-{node.operand.value!r}"]
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=number)):
+                return [f"-{number!r}"]
             case ast.Compare(ops=[ast.Gt() | ast.GtE()]):  # b > a as a < b
                 word = "Lt" if isinstance(node.ops[0], ast.Gt) else "LtE"
                 return [word, *self._tokens(node.comparators[0]), *self._tokens(node.left)]

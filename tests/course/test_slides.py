@@ -80,6 +80,7 @@ def node_modules(tmp_path):
     return tmp_path / "node_modules"
 
 
+@pytest.mark.slow
 def test_the_page_holds_all_sections_and_loads_nothing_from_afar(tmp_path, node_modules, capsys):
     run("slides", "01", "--out", tmp_path / "deck.html", "--reveal", node_modules)
     page = (tmp_path / "deck.html").read_text()

@@ -106,7 +106,7 @@ def _identities(
         column = "Email address" if all("@" in name for name in plain) else "ID number"
         return {name: {column: name} for name in plain}
     listed = _read_roster(roster, platform)
-    found = {}
+    found: dict[str, Mapping[str, str]] = {}
     for student in students:
         rows = [row for row in listed if _folded(student) in _called(row, platform)]
         if len(rows) == 1:
