@@ -37,7 +37,7 @@ def course():
     """By exercise: the cell as handed out, the course's solution, and independent authors'."""
     cells = {}
     for source in notebooks.sources(notebooks.folder()):
-        cells |= similarity._holes(source)
+        cells |= similarity.holes(source)
     found = {}
     for file in ANSWERS:
         for exercise, written in authors(file).items():
