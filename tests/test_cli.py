@@ -35,7 +35,7 @@ def test_help_lists_the_commands_with_examples():
     assert overview.returncode == 0
     commands = (
         "doctor fetch lab finetune search ablate compress budget export write start check "
-        "assignment grade"
+        "assignment grade scores similar slides"
     )
     for command in commands.split():
         assert command in overview.stdout

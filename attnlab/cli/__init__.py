@@ -103,7 +103,16 @@ for _panel, _commands in (
             writing.write,
         ),
     ),
-    ("Teaching", (teaching.assignment, teaching.grade)),
+    (
+        "Teaching",
+        (
+            teaching.assignment,
+            teaching.grade,
+            teaching.scores,
+            teaching.similar,
+            teaching.slides,
+        ),
+    ),
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

@@ -24,6 +24,7 @@ from traitlets.config import PyFileConfigLoader
 import attnlab as al
 from attnlab.course import grading, judging, notebooks
 from attnlab.course.checks import CheckFailed
+from attnlab.course.grading.apart import Runner
 from attnlab.course.grading.autograder import open_gradebook
 from attnlab.course.grading.repairing import read_submission
 from attnlab.course.grading.repairing import with_marks as marked
@@ -525,7 +526,26 @@ def test_points_are_missing_exactly_where_a_note_says_why(course):
 
 def test_grading_writes_nothing_to_stderr_and_tells_how_far_it_is(course):
     assert course.stderr.read_text() == ""
-    assert course.lines == [f"{LESSON}: {student}" for student in sorted(CONTROLS)]
+    assert course.lines == [
+        f"{LESSON}: {student} ({number} of {len(CONTROLS)})"
+        for number, student in enumerate(sorted(CONTROLS), 1)
+    ]
+
+
+def test_each_submission_has_a_page_for_its_author(course):
+    pages = course.folder / "feedback"
+    assert {path.name for path in pages.iterdir()} == CONTROLS.keys() - {"absent"}
+
+    def page(student):
+        return (pages / student / LESSON / f"{LESSON}.html").read_text()
+
+    assert "6 of 6 points" in page("reference")
+    said = page("unscaled")
+    assert "3 of 6 points" in said
+    assert "Did you divide by the square root" in said  # the question, too, not just the note
+    for student in CONTROLS.keys() - {"absent"}:
+        assert "seed=" not in page(student)  # of the hidden tests
+    assert "damaged" in page("broken_file")
 
 
 def test_scores_are_written_for_each_student_and_for_each_exercise(course):
@@ -597,6 +617,38 @@ def test_a_resubmission_is_graded_anew_and_a_score_by_hand_stays(lessons, new_co
         grading.grade(new_course)
 
 
+def test_grading_goes_on_where_it_was_interrupted(new_course, monkeypatch):
+    release = new_course / "release" / LESSON / f"{LESSON}.ipynb"
+    source = new_course / "source" / LESSON / f"{LESSON}.ipynb"
+    made = grading.Assignment(LESSON, source, release, POINTS, 0)
+    for student in ("ann", "ben", "cem"):
+        submit(new_course, student, submission(made, CONTROLS["reference"]))
+
+    def interrupt(line):
+        if "2 of 3" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grading.grade(new_course, workers=1, progress=interrupt)
+    submit(new_course, "ben", submission(made, CONTROLS["unscaled"]))
+    ran = []
+    run = Runner.run
+
+    def counted(runner, task):
+        ran.append(task.student)
+        return run(runner, task)
+
+    monkeypatch.setattr(Runner, "run", counted)
+    table = grading.grade(new_course, workers=1, resume=True)
+    assert "ann" not in ran
+    assert "ben" in ran  # who handed in anew
+    assert dict(table.groupby("student").points.sum()) == {"ann": 6, "ben": 3, "cem": 6}
+    ran.clear()
+    again = grading.grade(new_course, workers=1, resume=True)
+    assert not ran
+    pd.testing.assert_frame_equal(again, table)
+
+
 def test_being_late_costs_what_the_settings_say(new_course):
     settings = new_course / "nbgrader_config.py"
     text = settings.read_text() + 'c.LateSubmissionPlugin.penalty_method = "zero"\n'
@@ -607,22 +659,26 @@ def test_being_late_costs_what_the_settings_say(new_course):
     nbformat.write(header, new_course / "header.ipynb")
     with open_gradebook(new_course) as gradebook:
         gradebook.update_or_create_assignment(LESSON, duedate="2026-01-01 12:00 UTC")
+        gradebook.update_or_create_student("extended")
+        gradebook.update_or_create_submission(LESSON, "extended")
+        gradebook.grant_extension(LESSON, "extended", weeks=5)  # as the guide for teachers says
     release = new_course / "release" / LESSON / f"{LESSON}.ipynb"
     source = new_course / "source" / LESSON / f"{LESSON}.ipynb"
     made = grading.Assignment(LESSON, source, release, POINTS, 0)
-    for student, month in {"early": 1, "late": 2}.items():
+    for student, month in {"early": 1, "extended": 2, "late": 2}.items():
         text = submission(made, CONTROLS["reference"])
         folder = submit(new_course, student, text)
         (folder / "timestamp.txt").write_text(f"2026-{month:02}-01 11:00:00 UTC\n")
     table = grading.grade(new_course)
-    assert table.points.sum() == 12  # what was right stays right
+    assert table.points.sum() == 18  # what was right stays right
     with open_gradebook(new_course) as gradebook:
         found = {
             student: gradebook.find_submission_notebook(LESSON, LESSON, student)
-            for student in ("early", "late")
+            for student in ("early", "extended", "late")
         }
         assert {student: book.late_submission_penalty for student, book in found.items()} == {
             "early": None,
+            "extended": None,
             "late": 6,
         }
 

@@ -14,9 +14,10 @@ against.
 """
 
 from attnlab.course.grading.assignments import Assignment, assignment
+from attnlab.course.grading.platforms import platform_scores, write_platform_scores
 from attnlab.course.grading.submissions import grade
 
-__all__ = ["Assignment", "assignment", "grade"]
+__all__ = ["Assignment", "assignment", "grade", "platform_scores", "write_platform_scores"]
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,8 @@ from attnlab.files import atomic_write
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = ("student", "lesson", "exercise", "points", "of", "note")
+
 
 def write_scores(course: Path, table: "pd.DataFrame") -> None:
     """Write both tables, and keep the scores of lessons that were not graded this time.
@@ -22,15 +24,7 @@ def write_scores(course: Path, table: "pd.DataFrame") -> None:
 
     path = course / "scores_by_exercise.csv"
     if path.exists():
-        try:
-            known = pd.read_csv(path, dtype={"student": str}, keep_default_na=False)
-            known = known.apply(_without_quotes)
-            known = known[list(table.columns)].astype({"points": float, "of": float})
-        except (ValueError, KeyError) as error:
-            raise AttnlabError(
-                f"{path} is not as it was written ({error}). "
-                "Delete it, and grade all lessons again."
-            ) from error
+        known = read_scores(course)
         known = known[~known.lesson.isin(table.lesson)]
         table = pd.concat([known, table]) if len(known) else table
         table = table.sort_values(["lesson", "student"], kind="stable")
@@ -39,14 +33,37 @@ def write_scores(course: Path, table: "pd.DataFrame") -> None:
     sums = table.groupby("student")[["points", "of"]].sum().rename(columns={"points": "total"})
     wide = sums.join(wide).reset_index()
     for target, content in ((course / "scores.csv", wide), (path, table)):
-        safe = content.apply(_with_quotes)
+        safe = content.apply(with_quotes)
         atomic_write(target, safe.to_csv(index=False, float_format="%g").encode())
+
+
+def read_scores(course: Path) -> "pd.DataFrame":
+    """The table of all lessons that were graded, a row for each student and exercise.
+
+    Raises
+    ------
+    AttnlabError
+        If nothing was graded yet, or the file was changed.
+    """
+    import pandas as pd
+
+    path = course / "scores_by_exercise.csv"
+    if not path.exists():
+        raise AttnlabError(f"There is no {path}. Grade first: attnlab grade {course}")
+    try:
+        table = pd.read_csv(path, dtype={"student": str}, keep_default_na=False)
+        table = table.apply(_without_quotes)
+        return table[list(COLUMNS)].astype({"points": float, "of": float})
+    except (ValueError, KeyError) as error:
+        raise AttnlabError(
+            f"{path} is not as it was written ({error}). Delete it, and grade all lessons again."
+        ) from error
 
 
 _FORMULA = r"(?=[=+\-@\t\r])"  # how a cell begins that a spreadsheet would compute
 
 
-def _with_quotes(column: "pd.Series") -> "pd.Series":
+def with_quotes(column: "pd.Series") -> "pd.Series":
     """Put a quotation mark before texts that a spreadsheet would take for formulas."""
     return (
         column if column.dtype.kind in "if" else column.str.replace(f"^{_FORMULA}", "'", regex=True)

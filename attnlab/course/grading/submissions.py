@@ -22,7 +22,9 @@ from attnlab.course.grading.autograder import (
     open_gradebook,
     require_nbgrader,
 )
-from attnlab.course.grading.scores import write_scores
+from attnlab.course.grading.feedback import write_feedback
+from attnlab.course.grading.resuming import remember, remembered
+from attnlab.course.grading.scores import COLUMNS, write_scores
 from attnlab.course.judging import SECONDS, error_of, read_notebook, why
 from attnlab.errors import AttnlabError, suggest
 
@@ -36,14 +38,16 @@ def grade(
     lesson: str | None = None,
     seconds: int = SECONDS,
     workers: int | None = None,
+    resume: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> "pd.DataFrame":
     """Run every submission through nbgrader's autograder, and write the tables of scores.
 
     Each runs in a copy, apart from the course and from the others, with the notebooks' experiments
     in their smallest size. What Jupyter would open or repair is repaired first. All submissions are
-    graded anew each time. A score that was set by hand in the gradebook stays.
-    The tables are ``scores.csv`` and ``scores_by_exercise.csv`` in the folder of the course.
+    graded anew each time, unless ``resume`` is set. A score that was set by hand in the gradebook
+    stays. The tables are ``scores.csv`` and ``scores_by_exercise.csv`` in the folder of the course;
+    ``feedback/STUDENT/LESSON/LESSON.html`` is for the author of a submission.
 
     Parameters
     ----------
@@ -53,6 +57,8 @@ def grade(
         stops an answer after 10 seconds and says why, which a limit below 12 may prevent.
     workers : how many submissions run at once, each on one core; default as many as there are
         cores and memory for
+    resume : do not run again what ran to its end before and has not changed since, nor its
+        assignment or this package
     progress : called with a line when a submission has been run
 
     Returns
@@ -91,9 +97,9 @@ def grade(
         with _made_anew(course, name) as made:
             tasks = [Task(str(course), name, student, str(made), seconds) for student in students]
             cells = _graded_cells(course, name)
-            for task, outcome in _run_all(tasks, workers or _workers(), progress):
+            for task, outcome in _run_all(tasks, workers or _workers(), resume, progress):
                 rows += _entered(course, task, cells, outcome)
-    table = pd.DataFrame(rows, columns=["student", "lesson", "exercise", "points", "of", "note"])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_scores(course, table)
     return table
 
@@ -105,7 +111,7 @@ def _workers() -> int:
 
 
 def _run_all(
-    tasks: Sequence[Task], workers: int, progress: Callable[[str], None]
+    tasks: Sequence[Task], workers: int, resume: bool, progress: Callable[[str], None]
 ) -> Iterator[tuple[Task, Outcome]]:
     """Run submissions, several at once; yields them in their order."""
     ours = threading.local()
@@ -114,15 +120,20 @@ def _run_all(
     def run(task: Task) -> Outcome:
         if problem := _unreadable(task):
             return Outcome(problem=problem)
+        if resume and (before := remembered(task)):
+            return before
         if not hasattr(ours, "runner"):
             ours.runner = Runner()
             runners.append(ours.runner)
-        return ours.runner.run(task)
+        outcome: Outcome = ours.runner.run(task)
+        remember(task, outcome)
+        return outcome
 
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for task, outcome in zip(tasks, pool.map(run, tasks), strict=True):
-                progress(f"{task.lesson}: {task.student}")
+            outcomes = zip(tasks, pool.map(run, tasks), strict=True)
+            for number, (task, outcome) in enumerate(outcomes, 1):
+                progress(f"{task.lesson}: {task.student} ({number} of {len(tasks)})")
                 yield task, outcome
         finally:  # also where it is interrupted
             pool.shutdown(wait=False, cancel_futures=True)
@@ -178,6 +189,8 @@ def _entered(
             row["points"] = grades[cell].score if cell in grades else 0.0
             row["of"] = gradebook.find_grade_cell(cell, lesson, lesson).max_score
             rows.append(row | {"note": notes[exercise]})
+    if given.is_dir():
+        write_feedback(course, rows, {name: _said(ran, name) for name in cells})
     if _when(given):
         assign_late_penalty(course, lesson, student)
     return rows
@@ -198,6 +211,14 @@ def _unreadable(task: Task) -> str:
         others = ", ".join(sorted(other.name for other in folder.iterdir())) or "none"
         return f"no notebook {task.lesson}.ipynb in the submission, found: {others}"
     return ""
+
+
+def _said(notebook: sources.Notebook | None, exercise: str) -> str:
+    """All that the check of an exercise said."""
+    cells = notebook.cells if notebook else []
+    by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in cells}
+    error = error_of(by_id.get(id_of_test(exercise)))
+    return error["evalue"] if error and error["ename"] in ("CheckFailed", "Unwritten") else ""
 
 
 def _note(notebook: sources.Notebook | None, exercise: str, outcome: Outcome) -> str:
