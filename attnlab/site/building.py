@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from attnlab import __version__, datasets
+from attnlab import __version__, datasets, heads
 from attnlab.classification.classifier import Classifier
-from attnlab.classification.encoding import encode
+from attnlab.classification.encoding import Encoded
 from attnlab.classification.loading import load_classifier
 from attnlab.classification.naming import GRAPH
-from attnlab.classification.onnx_classifier import OnnxClassifier
+from attnlab.classification.onnx_graph import OnnxGraph
 from attnlab.datasets.texts import TextDataset
 from attnlab.errors import AttnlabError, DataError, needs
 from attnlab.files import PACKAGE
 from attnlab.show.widgets.assets import script, style
 from attnlab.site.contents import estimates, groups, notices
+from attnlab.site.finer import in_two_parts
 from attnlab.site.runtime import SCRIPT, WASM, runtime_files
 from attnlab.site.vocabulary import browser_tokenizer, needed_pieces, with_pieces
 
@@ -31,7 +33,7 @@ __all__ = ["Built", "build_desk"]
 STATIC = PACKAGE / "site" / "static"
 CARD = "desk-card.json"  # by which a folder of ours is known again
 MOST_TOKENS = 128  # of a sentence
-PIECES = 18_000  # of words: what 20 MB have room for
+PIECES = 19_500  # of words: what 20 MB have room for
 _CALIBRATION = 500  # training texts
 _PLAIN = ("index.html", "desk.css", "desk.js", "engine.js", "icon.svg", "manifest.webmanifest")
 _PACKED = ("desk.json.gz", "slopes.f32.gz", "model.onnx.gz", "ort.wasm.gz")
@@ -48,8 +50,8 @@ class Built:
     bytes_unpacked : of the same once they are unpacked
     pieces, pieces_before : word pieces that the model knows, and knew
     sentences : held-out ones that it carries
-    same_answers : share of these that the page's model in int8 answers as the classifier does
-    accuracy, accuracy_before : on these, in int8 and of the classifier
+    same_answers : share of these that the browser's model answers as the classifier does
+    accuracy, accuracy_before : on these, of the browser's model and of the classifier
     """
 
     folder: Path
@@ -72,8 +74,8 @@ def build_desk(
 ) -> Built:
     """Write the mixing desk as a folder that any web server can hand out.
 
-    The classifier runs in the visitor's own browser: in int8, with scale and temperature of every
-    head as inputs and attention weights as an output. Nothing is sent anywhere.
+    The classifier runs in the visitor's own browser: with weights in int8, scale and temperature of
+    every head as inputs, and attention weights as an output. Nothing is sent anywhere.
 
     Parameters
     ----------
@@ -104,8 +106,8 @@ def build_desk(
     small = with_pieces(given, pieces, MOST_TOKENS)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        exported = _export(small, partial / "export", splits.train)
-        built = _write(partial / "desk", target, given, exported, held_out, files)
+        graph = _graph(small, partial / "export", splits.train)
+        built = _write(partial / "desk", target, given, (small, graph), held_out, files)
         shutil.rmtree(target, ignore_errors=True)
         (partial / "desk").replace(target)
     finally:
@@ -133,40 +135,61 @@ def _is_ours(folder: Path) -> bool:
     return (folder / CARD).exists() or not any(folder.iterdir())
 
 
-def _export(clf: Classifier, folder: Path, train: TextDataset) -> OnnxClassifier:
-    """The classifier in int8, with ranges fixed: an answer must not depend on its group."""
+def _graph(clf: Classifier, folder: Path, train: TextDataset) -> OnnxGraph:
+    """The classifier in int8: an answer must depend neither on its group nor on the processor."""
+    with needs("lab"):
+        import onnx
     clf.export(folder, "int8", calibrate=train.sample(min(_CALIBRATION, len(train))).texts)
-    return OnnxClassifier(folder)
+    path = folder / GRAPH
+    graph = onnx.load(path)
+    in_two_parts(graph)
+    onnx.checker.check_model(graph)
+    content = graph.SerializeToString()
+    path.write_bytes(content)
+    return OnnxGraph(path, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _probabilities(graph: OnnxGraph, encoded: Encoded) -> np.ndarray:
+    """What the graph answers with heads neutral, (N, C)."""
+    groups = list(encoded.batches())
+    logits = torch.cat([graph.run(["logits"], encoded.batch(group))[0] for group in groups])
+    return logits[np.argsort(np.concatenate(groups))].softmax(-1).numpy()
 
 
 def _write(
     folder: Path,
     target: Path,
     clf: Classifier,
-    exported: OnnxClassifier,
+    sent: tuple[Classifier, OnnxGraph],
     held_out: TextDataset,
     runtime: dict[str, Path],
 ) -> Built:
-    """All files, in a folder that nobody sees yet."""
+    """All files, in a folder that nobody sees yet; ``sent`` is what a browser gets of ``clf``."""
+    small, graph = sent
     with needs("lab"):
         from attnlab.show.widgets.attention_report import palettes
     folder.mkdir()
     found = estimates(clf, held_out)
     labels = np.array(held_out.labels_in(clf.label_names))
-    before, after = (one.predict(held_out.texts).probabilities for one in (clf, exported))
-    encoded = encode(exported.tokenizer, held_out.texts, exported.max_length)
+    encoded = small.encode(held_out.texts)
+    before = clf.predict(held_out.texts).probabilities
+    after = _probabilities(graph, encoded)
     desk = {
         "labels": clf.label_names,
-        "size": {"layers": clf.layers, "heads": clf.heads, "removed": _removed(exported)},
-        "most_tokens": exported.max_length,
-        "tokenizer": browser_tokenizer(exported.tokenizer),
+        "size": {
+            "layers": clf.layers,
+            "heads": clf.heads,
+            "removed": [list(place) for place in sorted(heads.removed(clf))],
+        },
+        "most_tokens": small.max_length,
+        "tokenizer": browser_tokenizer(small.tokenizer),
         "sentences": {"texts": held_out.texts, "labels": labels.tolist(), "name": held_out.name},
         "groups": groups(encoded.lengths),
         "first_order": found.first_order,
         "palette": palettes(),
         "python": np.round(after, 6).tolist(),
     }
-    model = (exported.folder / GRAPH).read_bytes()
+    model = graph.path.read_bytes()
     wasm = runtime[WASM.file].read_bytes()
     packed = {
         "desk.json": json.dumps(desk, ensure_ascii=False).encode(),
@@ -200,18 +223,14 @@ def _write(
     return built
 
 
-def _removed(clf: OnnxClassifier) -> list[list[int]]:
-    return [list(place) for place in clf.removed_heads]
-
-
 def _write_page(folder: Path) -> None:
     """The page: its own files, and the parts that it shares with the notebook's desk."""
     for name in ("icon.svg", "manifest.webmanifest"):
         shutil.copyfile(STATIC / name, folder / name)
     for made, source in (("desk.js", "page"), ("engine.js", "engine")):
         (folder / made).write_text(script(source, STATIC), encoding="utf-8")
-    own = (STATIC / "page.css").read_text(encoding="utf-8")
-    (folder / "desk.css").write_text(style("grids", "mixer") + own, encoding="utf-8")
+    sheets = style("grids", "mixer", "page", folder=STATIC)
+    (folder / "desk.css").write_text(sheets, encoding="utf-8")
 
 
 def _write_build(folder: Path) -> None:

@@ -84,9 +84,7 @@ def serving(
         server.server_close()
 
 
-def hand_out(
-    folder: str | Path, host: str, port: int, ready: Callable[[list[str]], None]
-) -> None:
+def hand_out(folder: str | Path, host: str, port: int, ready: Callable[[list[str]], None]) -> None:
     """Serve a folder until Ctrl-C; ``ready`` is called with its addresses."""
     with serving(folder, host, port) as (server, found):
         ready(found)

@@ -28,13 +28,13 @@ def script(name: str, folder: Path | None = None) -> str:
     return "".join(bundled) + whole
 
 
-def style(*names: str) -> str:
-    """Return elements.css and then the style sheets of these names.
+def style(*names: str, folder: Path | None = None) -> str:
+    """Return elements.css and then the style sheets of these names, looked for as for `script`.
 
     What a sheet says of one desk (``.attnlab-curve``) outranks what is said of all of them
     (``.attnlab-widget``), also when another desk has brought the sheets of all once more.
     """
-    sheets = "".join(_read(f"{name}.css") for name in ("elements", *names))
+    sheets = "".join(_read(f"{name}.css", folder) for name in ("elements", *names))
     return _OWN.sub(".attnlab-widget.attnlab-", sheets)
 
 

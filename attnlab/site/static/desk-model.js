@@ -13,7 +13,7 @@ export function deskModel(desk, slopes, ask, text) {
   const neutral = { scale: table(1), temperature: table(1) };
   const state = {
     size: { ...desk.size, items: "sentences", images: 0 }, faders: { ...structuredClone(neutral), stamp: 0 }, other: {}, side: "", text,
-    look: { layer: layers - 1, head: 0, what: "scaled", kind: "layer" }, palette: desk.palette, can_undo: false, error: "",
+    look: { layer: layers - 1, head: 0, what: "scaled", kind: "head" }, palette: desk.palette, can_undo: false, error: "",
     first_order: desk.first_order, slopes, accuracy: {}, sentence: {}, attention: {}, library: "", code: "", layout: { comm_live: false },
   };
   const hooks = new Map();
@@ -74,6 +74,7 @@ export function deskModel(desk, slopes, ask, text) {
     const { text: words, faders } = state;
     const belongs = { stamp: faders.stamp, text: words };
     if (!words.trim()) {
+      now = {};
       publish({ sentence: { error: "Type a sentence.", ...belongs }, attention: { kind: "", ...belongs } });
       return;
     }
@@ -146,7 +147,11 @@ export function deskModel(desk, slopes, ask, text) {
     agreement() {
       if (!measured.done(base)) return null;
       const best = (row) => row.indexOf(Math.max(...row));
-      return { same: desk.python.filter((row, index) => best(row) === base.answers[index]).length, of: desk.python.length };
+      const { python } = desk;
+      return {
+        of: python.length, same: python.filter((row, index) => best(row) === best(base.answers[index])).length,
+        apart: Math.max(...python.flatMap((row, index) => row.map((value, label) => Math.abs(value - base.answers[index][label])))),
+      };
     },
   };
 }

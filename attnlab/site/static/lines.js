@@ -16,7 +16,7 @@ export function drawLines(place, picture) {
   const known = tokens.join(" ");
   if (looking.tokens !== known) looking = { tokens: known, row: null };
   const [width, height] = [Math.max(220, place.clientWidth - 2), Math.max(120, place.clientHeight - 4)];
-  const step = clamp(17, Math.floor((height - 8) / tokens.length), 30);
+  const step = clamp(17, Math.floor((height - 8) / tokens.length), 40);
   const room = Math.min(12 + 7 * Math.min(LETTERS, Math.max(...tokens.map((token) => token.length))), width * 0.36);
   const [left, right] = [room, width - room];
   const middle = (index) => 4 + (index + 0.5) * step;
@@ -47,7 +47,7 @@ export function drawLines(place, picture) {
       return shades.flatMap((d, shade) => {
         if (!d) return [];
         const part = (shade + 0.5) / SHADES;
-        const path = drawn("path", { d, class: one ? "alone" : "", "stroke-opacity": (0.1 + 0.85 * part).toFixed(2), "stroke-width": (0.8 + 2.4 * part).toFixed(1) });
+        const path = drawn("path", { d, class: one ? "alone" : "", "stroke-opacity": (0.08 + 0.87 * part ** 1.5).toFixed(2), "stroke-width": (0.7 + 2.8 * part).toFixed(1) });
         path.style.setProperty("--head", head);
         return [path];
       });

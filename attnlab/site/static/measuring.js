@@ -5,8 +5,8 @@ import { mcnemar, movedInterval, pairedInterval, shareInterval } from "./shares.
 const REMEMBERED = 12; // settings, so that going back costs nothing
 const FLIPS = 60; // shown
 
-// `answer(texts, faders)` gives probabilities and seconds.
-export function measurements({ groups, sentences: { texts, labels }, labels: names }, answer) {
+// `ask(texts, faders)` gives probabilities and seconds.
+export function measurements({ groups, sentences: { texts, labels }, labels: names }, ask) {
   const known = new Map();
   const key = ({ scale, temperature }) => JSON.stringify([scale, temperature]);
   const made = (faders) => ({ faders, answers: [], groups: 0, seconds: 0 });
@@ -25,13 +25,15 @@ export function measurements({ groups, sentences: { texts, labels }, labels: nam
   // Measure the next group.
   async function advance(one) {
     const group = groups[one.groups];
-    const { probabilities, seconds } = await answer(group.map((index) => texts[index]), one.faders);
-    group.forEach((index, row) => { one.answers[index] = probabilities[row].indexOf(Math.max(...probabilities[row])); });
+    const { probabilities, seconds } = await ask(group.map((index) => texts[index]), one.faders);
+    group.forEach((index, row) => { one.answers[index] = probabilities[row]; });
     one.groups += 1;
     one.seconds += seconds;
   }
 
-  const right = (one, indices) => indices.filter((index) => one.answers[index] === labels[index]).length;
+  const answer = (one, index) => one.answers[index].indexOf(Math.max(...one.answers[index]));
+  const isRight = (one, index) => answer(one, index) === labels[index];
+  const right = (one, indices) => indices.filter((index) => isRight(one, index)).length;
 
   // What both have seen, for the accuracy panel.
   function report(mine, other) {
@@ -42,7 +44,7 @@ export function measurements({ groups, sentences: { texts, labels }, labels: nam
     const score = right(mine, seen);
     const found = {
       state: finished ? "measured" : "partial", accuracy: score / n, interval: shareInterval(score, n), n, total: texts.length,
-      seconds: mine.seconds, side: "", format: ", int8, in this browser", delta: null,
+      seconds: mine.seconds, side: "", format: ", in this browser", delta: null,
     };
     if (mine === other) return found;
     const change = difference(mine, other, seen);
@@ -57,9 +59,8 @@ export function measurements({ groups, sentences: { texts, labels }, labels: nam
   }
 
   function difference(mine, other, seen) {
-    const flips = seen.filter((index) => mine.answers[index] !== other.answers[index]).map((index) => ({
-      text: texts[index], after: names[mine.answers[index]], label: names[labels[index]],
-      right: mine.answers[index] === labels[index], was: other.answers[index] === labels[index],
+    const flips = seen.filter((index) => answer(mine, index) !== answer(other, index)).map((index) => ({
+      text: texts[index], after: names[answer(mine, index)], label: names[labels[index]], right: isRight(mine, index), was: isRight(other, index),
     }));
     const gained = flips.filter(({ right: now, was }) => now && !was).length;
     const lost = flips.filter(({ right: now, was }) => was && !now).length;

@@ -53,6 +53,7 @@ function render(model, el) {
   const accuracy = accuracyPanel(desk);
   const sentence = sentencePanel(desk, accuracy.brief);
   const chosen = chosenFader(desk);
+  faders.below.querySelector("label").after(faders.budget);
   const press = (name, count) => model.send({ action: "preset", name, place: [model.get("look").layer, model.get("look").head], count });
 
   // a finger is wider than a fader: on a touch screen a tap chooses a head, and the wide fader below moves it
@@ -74,9 +75,10 @@ function render(model, el) {
 
   const keepOne = button("keep-one", "", () => press("keep-one"));
   const half = button("random-half", "Random half", () => press("random-half"));
-  const least = button("least", "Silence the 20 least important", () => press("least-important", 20));
+  const least = button("least", "Silence 20 least", () => press("least-important", 20));
   half.title = "Half of all heads to 0; another half each time";
-  least.title = "By the mean size of the gradients at neutral. The others go to neutral.";
+  least.title = "The 20 least important heads to 0, by the mean size of their gradients at neutral; the others to neutral.";
+  keepOne.title = "In each layer all other heads to 0";
 
   complaint.classList.add("desk-error");
   root.append(
@@ -85,7 +87,7 @@ function render(model, el) {
       sentence.said,
       make("section", { className: "page-faders", "aria-label": "Faders" },
         make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Desk" },
-          make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes), undo, reset, faders.budget),
+          make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes), undo, reset),
         faders.grid, chosen.box,
         make("div", { className: "desk-bar presets", role: "toolbar", "aria-label": "Presets" }, keepOne, half, least),
         faders.below),
@@ -99,7 +101,7 @@ function render(model, el) {
     sentence.drawLook();
     sentence.drawStale();
     chosen.draw();
-    keepOne.textContent = `Keep only head ${model.get("look").head} in each layer`;
+    keepOne.textContent = `Only head ${model.get("look").head}`;
   });
   on("accuracy", accuracy.draw);
   on("sentence", sentence.drawAnswer);
@@ -127,7 +129,7 @@ function chosenFader(desk) {
   const off = button("silence", "Silence", () => pressed(0));
   const back = button("to-one", "To 1", () => pressed(1));
   for (const [mode, { min, max, step, value }] of Object.entries(MODES)) {
-    wide[mode] = slider({ name: `chosen-${mode}`, label: [`${mode} of the head shown`], min, max, step }, (position) => set(value(position)));
+    wide[mode] = slider({ name: `chosen-${mode}`, label: [`${mode} of this head`], min, max, step }, (position) => set(value(position)));
     wide[mode].box.addEventListener("pointerdown", () => { gesture++; });
     wide[mode].box.addEventListener("focusin", () => { gesture++; });
   }
@@ -192,7 +194,8 @@ function about({ sentences }, state) {
   const tell = () => {
     const found = state.agreement();
     if (!found) return;
-    agreement.textContent = `The untouched model answers ${found.same} of ${found.of} sentences here as it does in Python.`;
+    agreement.textContent = `The untouched model answers ${found.same} of ${found.of} sentences here as it does in Python; `
+      + `probabilities differ by ${found.apart < 0.0005 ? "less than 0.001" : `${found.apart.toFixed(3)} at most`}.`;
     state.off("change:accuracy", tell);
   };
   state.on("change:accuracy", tell);
