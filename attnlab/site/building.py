@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from attnlab import __version__, datasets, heads
+from attnlab.classification.belonging import labels_of
 from attnlab.classification.classifier import Classifier
 from attnlab.classification.encoding import Encoded
+from attnlab.classification.graphs import KNOBS
 from attnlab.classification.loading import load_classifier
 from attnlab.classification.naming import GRAPH
 from attnlab.classification.onnx_graph import OnnxGraph
@@ -28,7 +30,7 @@ from attnlab.site.finer import in_two_parts
 from attnlab.site.runtime import SCRIPT, WASM, runtime_files
 from attnlab.site.vocabulary import browser_tokenizer, needed_pieces, with_pieces
 
-__all__ = ["Built", "build_desk"]
+__all__ = ["Built", "build_desk", "graph_of", "probabilities"]
 
 STATIC = PACKAGE / "site" / "static"
 CARD = "desk-card.json"  # by which a folder of ours is known again
@@ -67,7 +69,7 @@ class Built:
 
 def build_desk(
     out: str | os.PathLike[str],
-    clf: str | Classifier = "movie-sentiment",
+    clf: str | os.PathLike[str] | Classifier = "movie-sentiment",
     sentences: int = 150,
     runtime: str | os.PathLike[str] | None = None,
     data: str = "movie-sentiment",
@@ -100,13 +102,13 @@ def build_desk(
             f"The desk is to carry {sentences!r} held-out sentences, and {data} has "
             f"{len(splits.dev):,}. Give a number from 1 to that; 100 to 200 are quickly measured."
         )
-    given = load_classifier(clf, device="cpu") if isinstance(clf, str) else clf
+    given = clf if isinstance(clf, Classifier) else load_classifier(clf, device="cpu")
     held_out = splits.dev.sample(sentences)
     pieces = needed_pieces(given.tokenizer, splits.train.texts, PIECES)
     small = with_pieces(given, pieces, MOST_TOKENS)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        graph = _graph(small, partial / "export", splits.train)
+        graph = graph_of(small, partial / "export", splits.train)
         built = _write(partial / "desk", target, given, (small, graph), held_out, files)
         shutil.rmtree(target, ignore_errors=True)
         (partial / "desk").replace(target)
@@ -135,24 +137,44 @@ def _is_ours(folder: Path) -> bool:
     return (folder / CARD).exists() or not any(folder.iterdir())
 
 
-def _graph(clf: Classifier, folder: Path, train: TextDataset) -> OnnxGraph:
-    """The classifier in int8: an answer must depend neither on its group nor on the processor."""
+def graph_of(clf: Classifier, folder: Path, train: TextDataset) -> OnnxGraph:
+    """Return a classifier as a browser gets it: with weights in int8.
+
+    An answer depends neither on the texts beside it nor, but for the last digits, on the processor.
+
+    Parameters
+    ----------
+    clf : of `with_pieces`
+    folder : to write to, a new one
+    train : texts that the ranges of activations are taken from
+    """
     with needs("lab"):
         import onnx
     clf.export(folder, "int8", calibrate=train.sample(min(_CALIBRATION, len(train))).texts)
     path = folder / GRAPH
     graph = onnx.load(path)
     in_two_parts(graph)
+    _without_defaults(graph)
     onnx.checker.check_model(graph)
     content = graph.SerializeToString()
     path.write_bytes(content)
     return OnnxGraph(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def _probabilities(graph: OnnxGraph, encoded: Encoded) -> np.ndarray:
-    """What the graph answers with heads neutral, (N, C)."""
-    groups = list(encoded.batches())
-    logits = torch.cat([graph.run(["logits"], encoded.batch(group))[0] for group in groups])
+def _without_defaults(graph: Any) -> None:
+    """Head settings must be given: a browser's ONNX Runtime takes no input that has a default."""
+    kept = [weight for weight in graph.graph.initializer if weight.name not in KNOBS]
+    copies = [type(weight).FromString(weight.SerializeToString()) for weight in kept]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(copies)
+
+
+def probabilities(graph: OnnxGraph, encoded: Encoded) -> np.ndarray:
+    """Return what a graph answers with heads neutral, (N, C)."""
+    groups, neutral = list(encoded.batches()), heads.HeadSettings(*graph.size)
+    logits = torch.cat(
+        [graph.run(["logits"], encoded.batch(group), neutral)[0] for group in groups]
+    )
     return logits[np.argsort(np.concatenate(groups))].softmax(-1).numpy()
 
 
@@ -170,10 +192,10 @@ def _write(
         from attnlab.show.widgets.attention_report import palettes
     folder.mkdir()
     found = estimates(clf, held_out)
-    labels = np.array(held_out.labels_in(clf.label_names))
+    labels = np.array(labels_of(clf.label_names, held_out))
     encoded = small.encode(held_out.texts)
     before = clf.predict(held_out.texts).probabilities
-    after = _probabilities(graph, encoded)
+    after = probabilities(graph, encoded)
     desk = {
         "labels": clf.label_names,
         "size": {
@@ -249,7 +271,7 @@ def _write_build(folder: Path) -> None:
     build["files"] = ["./", "index.html", "NOTICE.txt", *names]
     worker = (STATIC / "service-worker.js").read_text(encoding="utf-8")
     (folder / "service-worker.js").write_text(
-        f"const BUILD = {json.dumps(build)};\n{worker}", encoding="utf-8"
+        f"self.built = {json.dumps(build)};\n{worker}", encoding="utf-8"
     )
 
 

@@ -57,7 +57,7 @@ def groups(lengths: np.ndarray, size: int = AT_ONCE, seed: int = 0) -> list[list
     lengths : tokens of each sentence, (N,)
 
     >>> groups(np.array([3, 9, 4, 8, 5]), size=2)
-    [[1], [4, 3], [0, 2]]
+    [[1], [0, 2], [4, 3]]
     """
     order = np.argsort(lengths, kind="stable")
     cut = [order[start : start + size].tolist() for start in range(0, len(order), size)]

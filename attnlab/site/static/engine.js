@@ -26,19 +26,22 @@ async function run(texts, { scale, temperature }, outputs) {
     });
     return new ort.Tensor("int64", all, [texts.length, width]);
   };
-  const given = {
+  const columns = {
     input_ids: numbers((ids, place) => ids[place] ?? pad),
     attention_mask: numbers((ids, place) => (place < ids.length ? 1 : 0)),
     token_type_ids: numbers(() => 0),
+  };
+  const knobs = {
     scale: new ort.Tensor("float32", Float32Array.from(scale), [1, ...settings]),
     temperature: new ort.Tensor("float32", Float32Array.from(temperature), [1, ...settings]),
   };
-  const feeds = Object.fromEntries(Object.entries(given).filter(([name]) => session.inputNames.includes(name)));
+  const known = Object.entries(columns).filter(([name]) => session.inputNames.includes(name)); // not all models tell sentences of a pair apart
+  const feeds = { ...Object.fromEntries(known), ...knobs };
   const found = await session.run(feeds, outputs);
   const { data, dims } = found.logits;
   const probabilities = Array.from({ length: dims[0] }, (_, row) => softmax([...data.subarray(row * dims[1], (row + 1) * dims[1])]));
   const copies = outputs.slice(1).map((name) => Float32Array.from(found[name].data));
-  for (const tensor of [...Object.values(given), ...Object.values(found)]) tensor.dispose();
+  for (const tensor of [...Object.values(columns), ...Object.values(knobs), ...Object.values(found)]) tensor.dispose();
   return [probabilities, ...copies];
 }
 

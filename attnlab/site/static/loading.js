@@ -45,11 +45,17 @@ export function loader({ version, bytes }, told) {
 
 // Keep the page for visits without a network; whether it is kept.
 export async function keepForOffline() {
-  if (!("serviceWorker" in navigator)) return false;
+  if (!("serviceWorker" in navigator)) return false; // an address without https
   try {
-    await navigator.serviceWorker.register("service-worker.js");
-    await navigator.serviceWorker.ready;
-    return true;
+    const { installing, waiting, active } = await navigator.serviceWorker.register("service-worker.js");
+    const worker = installing ?? waiting ?? active;
+    if (worker.state === "activated") return true;
+    return await new Promise((done) => {
+      worker.addEventListener("statechange", () => {
+        if (worker.state === "activated") done(true);
+        if (worker.state === "redundant") done(false); // no room for it, perhaps
+      });
+    });
   } catch {
     return false;
   }

@@ -1,10 +1,10 @@
 // The desk in a browser, with no Python: loads model and sentences, and draws the desk with the parts of the notebook's.
 
-import { NOTHING_TO_UNDO, begin, button, make, slider, turnOff } from "./elements.js";
+import { NOTHING_TO_UNDO, begin, button, make, say, slider, turnOff } from "./elements.js";
 import { deskModel } from "./desk-model.js";
 import { drawLines } from "./lines.js";
 import { keepForOffline, lacking, loader } from "./loading.js";
-import { accuracyPanel } from "./mixer-accuracy.js";
+import { accuracyPanel, percent } from "./mixer-accuracy.js";
 import { MODES, faderGrid } from "./mixer-faders.js";
 import { sentencePanel } from "./mixer-sentence.js";
 
@@ -93,6 +93,17 @@ function render(model, el) {
         faders.below),
       sentence.shown, accuracy.panel));
 
+  // what somebody hears who does not see the bars: once all of it is there, and not at every step of a drag
+  const heard = make("div", { className: "page-heard", role: "status" });
+  root.append(heard);
+  const tell = () => {
+    const { labels, after, stamp } = model.get("sentence");
+    const now = model.get("accuracy");
+    if (!after || now.state !== "measured" || now.stamp !== stamp) return;
+    const best = after.indexOf(Math.max(...after));
+    say(heard, `${labels[best]}, ${percent(after[best])}. Accuracy ${percent(now.accuracy)}.`);
+  };
+
   drawModes();
   on("first_order", () => { faders.drawHeat(); accuracy.readSlopes(); });
   on("faders", () => { root.dataset.stamp = model.get("faders").stamp; faders.draw(); chosen.draw(); accuracy.draw(); sentence.drawStale(); });
@@ -103,8 +114,8 @@ function render(model, el) {
     chosen.draw();
     keepOne.textContent = `Only head ${model.get("look").head}`;
   });
-  on("accuracy", accuracy.draw);
-  on("sentence", sentence.drawAnswer);
+  on("accuracy", () => { accuracy.draw(); tell(); });
+  on("sentence", () => { sentence.drawAnswer(); tell(); });
   on("attention", sentence.drawPicture);
   on("text", () => { sentence.drawText(); sentence.drawStale(); });
   on("can_undo", () => turnOff(undo, !model.get("can_undo") && NOTHING_TO_UNDO));
@@ -163,6 +174,7 @@ async function start() {
   const progress = find("progress");
   progress.hidden = false;
   const unpacked = loader(build, (loaded, total) => {
+    if (document.body.dataset.failed) return; // what failed is said already
     progress.value = loaded / total;
     said.textContent = loaded < total ? `Loading the model: ${megabytes(loaded)} of ${megabytes(total)} MB` : "Starting the model …";
   });
@@ -177,6 +189,11 @@ async function start() {
   find("loading").remove();
   render(state, find("desk"));
   window.attnlab = { model: state, ask }; // for tests, and for the curious
+  const answered = () => {
+    document.body.dataset.answered = performance.now().toFixed(0);
+    state.off("change:sentence", answered);
+  };
+  state.on("change:sentence", answered);
   state.work();
   about(desk, state);
   const kept = await keepForOffline();
@@ -210,8 +227,8 @@ colour();
 try {
   await start();
 } catch (error) {
+  document.body.dataset.failed = error.message;
   const said = find("said");
   if (said) said.textContent = `The desk could not be loaded: ${error.message} Reload the page to try again.`;
   find("progress")?.remove();
-  document.body.dataset.failed = error.message;
 }

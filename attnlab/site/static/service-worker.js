@@ -1,14 +1,15 @@
-// Answers from the cache, so that the desk opens without a network. BUILD stands above: version and files.
+// Answers from the cache, so that the desk opens without a network. A line above says what was built: version and files.
 
+const { version, files } = self.built;
 const PREFIX = "attnlab-desk-";
-const CACHE = PREFIX + BUILD.version;
+const CACHE = PREFIX + version;
 
 self.addEventListener("install", (event) => {
   event.waitUntil((async () => {
     const cache = await caches.open(CACHE);
     // the page has kept the large ones already
     const missing = [];
-    for (const file of BUILD.files) if (!await cache.match(file)) missing.push(file);
+    for (const file of files) if (!await cache.match(file)) missing.push(file);
     await cache.addAll(missing);
     await self.skipWaiting(); // a page that is open has all it needs
   })());

@@ -1,7 +1,7 @@
 // BERT's tokenizer: cuts a text into word pieces, as the tokenizers library does.
 
 const BLANK = /[\t\n\r\p{White_Space}]/u;
-const CONTROL = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\0\ufffd]/u;
+const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\ufffd]/u;
 const PUNCTUATION = /[!-/:-@[-`{-~\p{P}]/u;
 const CHINESE = [
   [0x4e00, 0x9fff], [0x3400, 0x4dbf], [0x20000, 0x2a6df], [0x2a700, 0x2b73f], [0x2b740, 0x2b81f], [0x2b920, 0x2ceaf],
