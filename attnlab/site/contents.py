@@ -93,7 +93,11 @@ def notices(name: str, sentences: int) -> str:
         ("The page itself, of attnlab", f"Version {__version__}.", own),
     ]
     rule = "\n" + "=" * 78 + "\n"
-    return rule.join(f"{title}\n\n{origin}\n\n{text.strip()}\n" for title, origin, text in parts)
+    return rule.join(f"{title}\n\n{origin}\n\n{_lines(text)}\n" for title, origin, text in parts)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines())
 
 
 def _licence_in(archive: Any) -> str:
