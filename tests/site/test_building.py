@@ -60,7 +60,12 @@ def test_the_folder_is_whole_and_made_alike_each_time(tmp_path):
     slopes = np.frombuffer(gzip.decompress(files["slopes.f32.gz"]), "<f4")
     assert slopes.size == 12 * (1 + 2 * 72)
     notice = files["NOTICE.txt"].decode()
-    for owed in ("vaderSentiment==0.5", "Copyright (c) 2014", "Microsoft", "Permission is hereby granted"):
+    for owed in (
+        "vaderSentiment==0.5",
+        "Copyright (c) 2014",
+        "Microsoft",
+        "Permission is hereby granted",
+    ):
         assert owed in notice
     assert built.accuracy == pytest.approx(built.accuracy_before, abs=0.1)
 
