@@ -34,7 +34,7 @@ lint: $(VENV)/.dev           ## style, layers, types, and notebooks that match t
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m mypy
-	$(BIN)/oxlint --quiet attnlab/show/static
+	$(BIN)/oxlint --quiet attnlab/show/static attnlab/site/static
 	$(BIN)/python -m attnlab notebooks build --check
 
 format: $(VENV)/.dev

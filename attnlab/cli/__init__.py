@@ -3,7 +3,8 @@
 `course` has the commands for learners, `models` those that train and measure, `budgeting`,
 `compressing` and `exporting` those that make a classifier small and hand it on, `serving` the one
 that answers over HTTP, `writing` the one that goes on with a text, `applying` those of the small
-applications (``attnlab apps``), `teaching` those for teachers and authors of notebooks.
+applications (``attnlab apps``), `teaching` those for teachers and authors of notebooks, `site`
+those that write pages for people without Python (``attnlab site``).
 """
 
 import sys
@@ -22,6 +23,7 @@ from attnlab.cli import (
     exporting,
     models,
     serving,
+    site,
     teaching,
     writing,
 )
@@ -129,6 +131,11 @@ _apps.command()(applying.recommend)
 _apps.command()(applying.feedback)
 _apps.command()(applying.news)
 app.add_typer(_apps, name="apps", rich_help_panel="Models")
+
+_site = typer.Typer(help="Pages for people without Python.", no_args_is_help=True)
+_site.callback()(lambda: None)
+_site.command()(site.desk)
+app.add_typer(_site, name="site", rich_help_panel="Teaching")
 
 
 def __dir__() -> list[str]:

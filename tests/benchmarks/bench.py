@@ -1,7 +1,7 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
-Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, language, gpu;
-and, only when named, dates (a quarter of an hour), economics and vision-models (half an hour),
+Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, language, phone,
+gpu; and, only when named, dates (a quarter of an hour), economics and vision-models (half an hour),
 adaptive, compression and vision (an hour each), language-models and scores (two). Ratios compare
 both sides in the same run. Rows are merged into data/results.json by name, and the cards of our
 adapters are written anew.
@@ -33,6 +33,7 @@ import generating
 import looking
 import narrowing
 import numpy as np
+import phoning
 import psutil
 import recovery
 import seeing
@@ -244,6 +245,7 @@ AREAS = {
     "compression": compressing.measure,
     "translation": lambda: [*translating.measure(), *translators.measure()],
     "language": lambda: [*speaking.measure(), *generating.measure(), *looking.measure()],
+    "phone": phoning.measure,
     "gpu": lambda: [
         *finetuning.measure_gpu(),
         *engine.measure_gpu(),

@@ -81,7 +81,8 @@ export function accuracyPanel(desk) {
     const [low, high] = now.interval;
     big.replaceChildren(percent(now.accuracy), make("small", { className: "interval", textContent: `95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`, title: INTERVAL }));
     bar.value = stale ? 0 : now.n / now.total;
-    brief.textContent = `Accuracy ${percent(now.accuracy)}${now.delta === null ? "" : ` (${points(now.delta)})`}${stale ? ", measuring …" : now.state === "measured" ? ", measured" : " so far"}`;
+    brief.textContent = `Accuracy ${percent(now.accuracy)}${now.delta === null ? "" : ` (${points(now.delta)})`}${stale ? ", measuring …"
+      : `${now.state === "measured" ? "" : " so far"}, 95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`}`;
     const count = now.n.toLocaleString("en");
     const label = now.state === "measured"
       ? [make("b", { textContent: "measured" }), ` on all ${count} ${items}, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]

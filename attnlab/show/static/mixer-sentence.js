@@ -33,6 +33,7 @@ function imageChooser(count, changed) {
   };
 }
 
+// A desk may bring kinds of pictures of its own, and what draws them.
 export function sentencePanel(desk, brief) {
   const { model, layers, heads } = desk;
   const { images } = model.get("size");
@@ -73,8 +74,8 @@ export function sentencePanel(desk, brief) {
     ...menu(label, (value) => desk.setLook({ [name]: Number(value) })),
   });
   const boxes = {
-    kind: choose("kind", "Kind of picture", images ? [["image", "on the image"], ["map", "map: head"]]
-      : [["layer", "bertviz: layer"], ["head", "bertviz: head"], ["map", "map: head"]]),
+    kind: choose("kind", "Kind of picture", desk.kinds ?? (images ? [["image", "on the image"], ["map", "map: head"]]
+      : [["layer", "bertviz: layer"], ["head", "bertviz: head"], ["map", "map: head"]])),
     what: choose("what", "What is drawn", WHATS),
     layer: number("layer", "Layer shown", layers),
     head: number("head", "Head shown", heads),
@@ -84,7 +85,7 @@ export function sentencePanel(desk, brief) {
   const picture = make("div", { className: "desk-picture", tabIndex: 0, role: "region", "aria-label": "Attention picture" });
   const note = make("div", { className: "desk-note" });
 
-  const drawAttention = attentionPicture(picture, model);
+  const drawAttention = attentionPicture(picture, model, desk.drawings);
 
   function drawLook() {
     const look = model.get("look");

@@ -33,8 +33,9 @@ export function heatMap({ rows, columns, values, limits, colours, signed = false
   return { svg, left, top, width, height };
 }
 
-// Where the attention of one head, or of a layer in bertviz, is drawn: as large as fits.
-export function attentionPicture(place, model) {
+// Where the attention of one head, or of a layer in bertviz, is drawn: as large as fits. `more` has by its kind what
+// draws another one.
+export function attentionPicture(place, model, more = {}) {
   let latest = 0; // a frame that loads late must not replace a newer picture
 
   function drawMap({ tokens, values, signed, limit, alt, label }) {
@@ -93,6 +94,7 @@ export function attentionPicture(place, model) {
     if (picture.kind === "bertviz") return drawFrame(picture, serial, done);
     if (picture.kind === "map") drawMap(picture);
     else if (picture.kind === "image") drawImage(picture);
+    else if (more[picture.kind]) more[picture.kind](place, picture);
     else place.replaceChildren();
     done();
   };
