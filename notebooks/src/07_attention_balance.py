@@ -2,9 +2,9 @@
 # # 07 Attention balance: is even good?
 #
 # **Some heads look at one token, others at all of them. Is either a fault? And when
-# heads are broken, which repair is worth its price?** You measure how evenly heads look
-# and how far fine-tuning moved them, watch a training run go wrong, and compare repairs
-# of a damaged model by what they bring and cost.
+# heads are broken, which repair is worth its price?** You measure heads, watch a
+# training run go wrong, and compare repairs of a damaged model by what they bring and
+# cost.
 #
 # Afterwards you can
 #
@@ -14,8 +14,8 @@
 # - choose among repairs without fooling yourself, and report what share of the damage
 #   came back, with its interval.
 #
-# Time: about 80 minutes, 43 of them for five exercises. The cells together compute for
-# ten to twenty-five minutes, depending on the machine. You need lessons
+# Time: about 80 minutes, 43 of them for five exercises. Running all cells takes ten to
+# twenty-five minutes, depending on the machine. You need lessons
 # [01](01_attention_maths.ipynb), [05](05_finetune_bert.ipynb) and
 # [06](06_head_mixing.ipynb). Choose **Run → Run All Cells** first; exercises that are
 # not written yet only say so.
@@ -48,15 +48,15 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# Below is a meter of the classifier from lesson 05. Each cell of the map is a head, and
-# its colour says how evenly the head looks (by its *entropy*, which section 2
-# explains). Click on a head to see where it looks in the sentence. Then choose *change
-# since before*: what did fine-tuning change? (The *reference* is the model before
-# fine-tuning. The map counts words only, without [CLS] and [SEP]. Ignore the dial and
-# its two bars until appendix B.)
+# In the map below each cell is a head of the classifier from lesson 05: bright if it
+# looks evenly, dark if mostly at one token. (The number is the *entropy* of section 2,
+# over words only, without [CLS] and [SEP].) Click on a head to see where it looks in
+# the sentence. Then choose *change since before*: what did fine-tuning change? The
+# *reference* is the model before it. (Ignore the dial and its two bars until appendix
+# B.)
 #
-# Where does the least even head look? And which head changed most? From here on, L3H9
-# (in tables L3 H9) is head 9 of layer 3, both counted from 0.
+# Where does the least even head look? And which head changed most? L3H9, in tables L3
+# H9, is head 9 of layer 3, both counted from 0.
 
 # %%
 text = "A slow start, yet the ending is worth every minute."
@@ -66,21 +66,21 @@ meter
 # %% [markdown]
 # ## 2. How even is a head?
 #
-# A row of attention weights shares out one unit among $n$ keys. Four ways to do it:
+# A row of attention weights shares out one unit among $n$ keys. Here are four ways to
+# do it with four keys:
 
 # %%
 drawings.shared_attention()
 
 # %% [markdown]
 # The **entropy** $H = -\sum_j p_j \log p_j$ (lesson 01) is 0 if one key gets all, and
-# $\log n$ if all get the same. The drawing reads it in two ways:
+# $\log n$ if all get the same. For the third row it is
+# $-0.7 \log 0.7 - 3 \cdot 0.1 \log 0.1 = 0.94$. It is read in two ways:
 #
-# - $H / \log n$, the **normalised entropy**, lies between 0 and 1;
-# - $e^H$ is the **effective number of keys**: that many keys, looked at evenly, have
-#   the same entropy (Hill 1973).
+# - the **normalised entropy** $H / \log n$ lies between 0 and 1; here it is 0.68;
+# - the **effective number of keys** is $e^H$, here 2.6 (Hill 1973).
 #
-# In a batch, short texts are padded. A padding token must not count as a key, and its
-# own row must not count as a query.
+# Padding must not count: neither a padding token as a key, nor its row as a query.
 #
 # ### Exercise 1: how evenly does a head look?
 #
@@ -127,7 +127,7 @@ al.checks.normalised_entropy(normalised_entropy)
 evenness = al.checks.yours_or_ours("normalised_entropy", normalised_entropy)
 
 # %% [markdown]
-# Now your function measures the real model on held-out sentences:
+# Now your function measures the real model:
 
 
 # %%
@@ -155,11 +155,11 @@ sharp = np.unravel_index(entropy.argmin(), entropy.shape)
 al.plots.attention_map(clf.attend(text), *sharp)
 
 # %% [markdown]
-# This is the sharpest head of all: a **previous-token head**, as in lesson 02.
+# The sharpest head of all looks at the token before: a **previous-token head**, as in
+# lesson 02.
 #
-# One caution. Many heads put much of their weight on [CLS] and [SEP], the **attention
-# sinks** of lesson 06, and so look sharp. Among the words alone they may be even. So
-# say over which tokens a figure was taken. `balance.measure` takes both:
+# Many heads put much of their weight on [CLS] and [SEP], the **attention sinks** of
+# lesson 06, and so look sharp. `balance.measure` counts with and without them:
 
 # %%
 tuned = balance.measure(clf, dev.texts, against=pretrained)
@@ -181,14 +181,16 @@ print(f"most in layer {rise.idxmax()}, by {rise.max():.2f};")
 print(f"most weight on special tokens: layer {sinks.mean(1).argmax()}")
 
 # %% [markdown]
+# Among the words alone every layer is more even. So say over which tokens an entropy
+# was taken.
+#
 # ## 3. How far did fine-tuning move a head?
 #
-# A head can also be compared with *itself before fine-tuning*. How far apart are two
-# rows of weights? Lesson 05 used half the sum of absolute differences. It counts a step
-# from 0 to 0.1 as much as one from 0.5 to 0.6. A divergence weighs the first more: a
-# key is seen that was not seen before. The Kullback-Leibler divergence $\sum_j p_j
-# \log_2 (p_j / q_j)$ is infinite where $q_j = 0$ and $p_j$ is not. **Jensen-Shannon
-# divergence** (Lin 1991) compares both rows with the middle between them instead:
+# Lesson 05 compared rows of weights by half the sum of absolute differences. That
+# counts a step from 0 to 0.1 as much as one from 0.5 to 0.6. A divergence weighs the
+# first more. But the best-known one, Kullback-Leibler, $\sum_j p_j \log_2 (p_j / q_j)$,
+# is infinite where $q_j = 0$ and $p_j$ is not. **Jensen-Shannon divergence** (Lin 1991)
+# instead compares both rows with the middle between them:
 
 # %%
 drawings.divergence()
@@ -199,11 +201,12 @@ drawings.divergence()
 # + \tfrac{1}{2} \sum_j q_j \log_2 \frac{q_j}{m_j}, \qquad m = \tfrac{1}{2} (p + q)
 # $$
 #
-# The middle is 0 only where both rows are. So the result lies between 0, for equal
-# rows, and 1 bit, for rows that share no key. A key with $p_j = 0$ adds nothing to the
-# first sum.
+# In the drawing only the first key adds to the first sum,
+# $0.7 \log_2 (0.7 / 0.4) = 0.57$: the second is as in the middle, and a key with
+# $p_j = 0$ adds nothing. The middle is 0 only where both rows are. So the result lies
+# between 0, for equal rows, and 1 bit, for rows that share no key.
 #
-# ### Exercise 2: a divergence with an end
+# ### Exercise 2: a divergence that stays finite
 #
 # *Difficulty 2 of 5, 8 minutes.* Exact zeros are common: padding and causal masks make
 # them. Rows may have any axes before them, as `(H, T, T)` does.
@@ -254,13 +257,13 @@ label = "Jensen-Shannon divergence, bits"
 al.plots.head_map(far, title="How far fine-tuning moved each head", label=label)
 
 # %% [markdown]
-# Fine-tuning moved the late layers more and hardly touched the first. The meter named
-# another head, L3H11: its *evenness* changed most. The head in front here moved farther
-# and changed its evenness less, as a row can stay about as even and look somewhere
-# else. That is why one needs a divergence.
+# Attention moved more in the late layers, and hardly in the first. (The weights did
+# not: lesson 05. A changed input moves attention, too.) L3H9 leads; the meter named
+# L3H11, whose *evenness* changed most. A row can stay about as even and look somewhere
+# else: only a divergence sees that.
 #
-# Is the lead of the head in front more than noise? It was picked *because* it is ahead
-# on these sentences, so ask once more on fresh ones, from the test set:
+# Is that lead more than noise? L3H9 was picked *because* it is ahead on these
+# sentences, so ask once more on fresh ones, from the test set:
 
 
 # %%
@@ -285,17 +288,14 @@ for axes, title in zip(picture.figure.axes, titles, strict=False):
 picture
 
 # %% [markdown]
-# Before, most words look at [CLS]; after, most look at *worth*, the word of praise. The
-# head has turned from the sink to the opinion. One sentence illustrates; the interval
-# above is the finding.
+# Before, most words look at [CLS]; after, most look at *worth*, the word of praise (the
+# red column). One sentence only illustrates; the finding is the interval above.
 #
-# (Lessons 05 and 06 met L3H9, too.)
+# ### Which heads are needed: those that moved, or the sharp ones?
 #
-# ### Is a head needed because it moved, or because it is sharp?
-#
-# *Predict first.* Below, every head is silenced in turn. The change of the mean
-# **margin** (the right label's logit minus the other's) is drawn over both figures you
-# have measured. In which panel do you expect a trend?
+# Below, every head is silenced in turn. Each dot is a head, and its height is the
+# change of the mean **margin** (the right label's logit minus the other's) without it.
+# *Predict first:* does this change follow evenness, or divergence?
 
 # %%
 few = dev.sample(min(300, size.sweep_sentences))
@@ -315,21 +315,20 @@ with sns.axes_style("ticks"):
 for axes, (name, values) in zip(panels, figures.items(), strict=True):
     shades = np.indices(values.shape)[0]
     dots = axes.scatter(values, effect, c=shades, cmap="cividis", s=26)
-    axes.annotate(name_of(farthest), (values[farthest], effect[farthest]), (-34, 4))
-    axes.texts[-1].set_anncoords("offset points")
+    axes.text(values[farthest], effect[farthest], f"{name_of(farthest)}  ", ha="right")
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set(
         xlabel=name, title="Spearman {:+.2f} ({:+.2f} to {:+.2f})".format(*trends[name])
     )
-panels[0].set_ylabel("change of the margin\nwithout the head")
+panels[0].set_ylabel("change of the margin\nwithout the head (below 0: needed)")
 figure.colorbar(dots, ax=panels, label="layer", ticks=range(clf.layers))
 sns.despine(figure)
 al.plots.show(figure, alt="Change of the margin without each head, over two figures.")
 
 # %% [markdown]
-# And is it the new *gaze* that L3H9 is needed for, or what it *fetches*? Put back its
-# query and key weights of before, which decide where it looks, or its value and output
-# weights, which decide what it fetches.
+# Is L3H9 needed for where it looks now, or for what it *fetches* there? Put back its
+# weights from before fine-tuning: those of query and key decide the first, those of
+# value and output the second. (What it reads stays as it is.)
 
 
 # %%
@@ -381,12 +380,10 @@ print("The margin clearly falls when it:", ", ".join(clear) or "nothing of these
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# L3H9 is ahead on fresh sentences, too, by far more than noise. Heads that moved
-# farther tend to be needed more. Evenness shows no steady trend; the heads that cost
-# most are all of middling to high evenness, and mostly of layer 5. Both halves of L3H9
-# count: the margin falls when it looks as before, and when it fetches as before. But a
-# trend over heads is no proof of a cause: late layers moved most, and late layers are
-# near the answer.
+# L3H9 is ahead on fresh sentences, too. Both halves of it count. Heads that moved
+# farther tend to be needed more; evenness shows no clear trend. Those that cost most
+# are mostly of layer 5, so the trend may be one of layers: the late ones moved most,
+# and are near the answer. *To try:* ranks within layers, as in lesson 06.
 #
 # </details>
 #
@@ -394,20 +391,19 @@ print("The margin clearly falls when it:", ", ".join(clear) or "nothing of these
 #
 # "More than three standard deviations from the mean" fails just when it is needed: a
 # strange value moves the mean and stretches the standard deviation. Among $n$ values
-# none can be more than $(n - 1) / \sqrt{n}$ standard deviations from the mean. For ten
-# values that is 2.85, so the rule can never fire. (Divided by $n-1$, that is; `np.std`
-# divides by $n$, and the limit is $\sqrt{n-1} = 3$.) The **median** hardly moves, and
-# nor does the median of the distances from it, the **MAD** (median absolute deviation).
-# Ten heads, one of them strange:
+# none can be more than $\sqrt{n - 1}$ standard deviations away. For ten values that is
+# 3, so the rule can never fire. The **median** hardly moves, and nor does the **MAD**
+# (median absolute deviation), the median of the distances from it. Ten heads, one of
+# them strange:
 
 # %%
 drawings.two_rulers(np.append(np.linspace(0.07, 0.13, 9), 0.6))
 
 # %% [markdown]
 # For normally distributed values, 1.4826 MAD is one standard deviation. Iglewicz and
-# Hoaglin (1993) flag what is more than 3.5 of these from the median. If more than half
-# of the values are equal, the MAD is 0; then the unit is 1.2533 times the mean distance
-# from the median.
+# Hoaglin (1993) flag what is more than 3.5 of these from the median, outside the lower
+# band of the drawing. If more than half of the values are equal, the MAD is 0; then the
+# unit is 1.2533 times the mean distance from the median.
 #
 # ### Exercise 3: which heads are out of line?
 #
@@ -456,7 +452,7 @@ flag = al.checks.yours_or_ours("robust_outliers", robust_outliers)
 #   alike;
 # - **give each side a unit of its own** (Kimber 1990), so that a long tail is measured
 #   by itself. Take the distance that three quarters of the values on that side do not
-#   exceed, divided by 1.15.
+#   exceed. For normal values that is 1.15 standard deviations, so divide by 1.15.
 
 # %%
 tail = [0.01, 0.02, 0.03, 0.05, 0.06, 0.08, 0.11, 0.16, 0.22, 0.33]
@@ -468,36 +464,45 @@ def straightened(values):
     return np.arcsin(np.sqrt(values.clip(0, 1)))
 
 
-def by_side(values, threshold=3.5):
-    away = straightened(values) - np.median(straightened(values))
+def band(x, threshold=3.5):
+    """Lowest and highest expected value, with a unit for each side of the median."""
+    away = x - np.median(x)
     up, down = (np.quantile(side[side >= 0], 0.75) / 1.15 for side in (away, -away))
-    return (away > threshold * up) | (-away > threshold * down)
+    return np.median(x) - threshold * down, np.median(x) + threshold * up
 
 
+def by_side(values):
+    x = straightened(values)
+    low, high = band(x)
+    return (x < low) | (x > high)
+
+
+# %%
 rules = {
     "median and MAD": flag,
     "straightened": lambda values: flag(straightened(values)),
-    "a unit for each side, too": by_side,
+    "straightened + side units": by_side,
 }
 
 # %% [markdown]
-# A trial: skewed shares of one kind, so that every flag is a false alarm. Then a
-# strange one, 0.97, among them. Is it found?
+# A trial. First, skewed shares of one kind: every flag is a false alarm. Then one is
+# replaced by 0.97. Is it found?
 
 # %%
 generator = np.random.default_rng(0)
+trial = pd.DataFrame(index=pd.Index(rules, name="rule"))
 for heads in (10, 72):
     shares = generator.beta(0.5, 8, (500, heads))
     strange = shares.copy()
     strange[:, 0] = 0.97
-    for name, rule in rules.items():
-        false = np.mean([rule(one).mean() for one in shares])
-        found = np.mean([rule(one)[0] for one in strange])
-        print(f"{heads} heads, {name:>25}: {false:4.1%} false,", end=" ")
-        print(f"0.97 found in {found:.0%} of the sets")
+    false = [np.mean([rule(one).mean() for one in shares]) for rule in rules.values()]
+    found = [np.mean([rule(one)[0] for one in strange]) for rule in rules.values()]
+    trial[f"{heads} heads: false alarms, %"] = 100 * np.array(false)
+    trial[f"{heads} heads: 0.97 found, %"] = 100 * np.array(found)
+al.plots.table(trial, **dict.fromkeys(trial, 1))
 
 # %% [markdown]
-# Now the model, in all measures that are shares. Each is a mean over queries and texts:
+# Now the model, in all measures that are shares, each a mean over queries and texts:
 #
 # | measure | of a head |
 # | --- | --- |
@@ -507,7 +512,7 @@ for heads in (10, 72):
 # | *self*, *previous*, *next* | weight on the token itself, the one before, after |
 # | *js_uniform*, *js_before* | divergence from even, from before fine-tuning |
 #
-# (*distance*, from query to key in tokens, is no share, but in the last table.)
+# (*distance*, from query to key in tokens, is only in the last table.)
 
 # %%
 names = [
@@ -528,33 +533,27 @@ al.plots.table(flagged, **dict.fromkeys(flagged, 0))
 
 # %%
 most = flagged["median and MAD"].idxmax()
-with sns.axes_style("ticks"):
-    figure, panels = plt.subplots(2, 1, figsize=(7.4, 3), layout="constrained")
-scales = (values[most], straightened(values[most]))
-labels = (f"{most}, median and MAD", f"arcsin √{most}, a unit for each side")
-found = (flag(values[most]), by_side(values[most]))
-for axes, x, label, out in zip(panels, scales, labels, found, strict=True):
-    axes.plot(x, 0 * x, "|", ms=16, color="0.4")
-    axes.plot(x[out], 0 * x[out], "o", ms=8, color="#c51b7d")
-    axes.set(yticks=[], ylim=(-1, 1), xlabel=f"{label}: {out.sum()} flagged")
-sns.despine(figure, left=True)
-al.plots.show(figure, alt=f"All heads by {most}; flagged heads as dots, by two rules.")
+x = values[most]
+reach = 3.5 * 1.4826 * stats.median_abs_deviation(x)
+by_two_rules = {
+    f"{most}, median and MAD": (x, np.median(x) - reach, np.median(x) + reach),
+    f"arcsin √{most}, a unit for each side": (straightened(x), *band(straightened(x))),
+}
+al.plots.rug(by_two_rules)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
 # The plain rule can fire with ten values, but on skewed shares it fires too often. Each
-# remedy takes false alarms away, and with 72 heads the strange value is still found
-# every time. Among ten it is sometimes missed: a side holds only five values, and one
-# of them is the strange one.
+# remedy takes false alarms away. With 72 heads the strange value is still found every
+# time. Among ten, straightening finds it in 99 % of the sets, side units only in 87 %:
+# a side holds just five values, one of them the strange one.
 #
-# In the model straightening alone changes little (20 heads for 23; *previous* even 16
-# for 15); the unit for each side brings it to 7. The unit is the distance within which
-# three quarters of that side lie. If more than a quarter of a side is far out, the unit
-# grows with it and nobody is flagged: the rule takes such a group for a kind of head,
-# not for strange ones. Three of the four flagged in *previous* lie below the median,
-# two of them close to the bulk: that side is so narrow that its unit is tiny. Here the
-# rule is too strict.
+# In the model straightening alone changes little (20 heads for 23); the unit for each
+# side brings it to 7. If more than a quarter of a side is far out, the unit grows with
+# it: the rule takes such a group for a kind of head, and flags nobody. But three of the
+# four flagged in *previous* lie below the median, two of them close to the bulk: on
+# that narrow side the unit is tiny, and the rule flags too much.
 #
 # </details>
 #
@@ -567,17 +566,21 @@ al.plots.anomaly_table(balance.outliers(tuned), tuned, most=5)
 # %% [markdown]
 # ## 5. A training run, watched
 #
-# Now the meter as a recorder: a few sentences, the *probe*, are measured every other
-# step while a model trains. After six measurements each head has a **band** in which
-# the next value is expected: the last value plus the usual change, give or take fifteen
-# times the usual miss. A head that leaves it is listed:
+# When does a head go wrong in training, and how? A recorder measures a few sentences,
+# the *probe*, every other step while a model trains. After six measurements each head
+# has a **band** in which its next value is expected: the last value plus the usual
+# change, give or take fifteen times the usual error of this guess. A head that leaves
+# its band is listed, with kind and strength:
 #
 # - *collapse*: 0.9 or more of a row on one token; *spread*: nearly uniform;
 # - *dead gradient*: under a fiftieth of the usual gradient;
 # - *strength*: distance from the middle of the band, in half widths.
 #
-# First a run as it should be, then an accident on purpose: the learning rate climbs to
-# twenty times what is good.
+# These limits are a choice.
+#
+# Two runs follow: a good one, and an accident on purpose, in which the learning rate
+# climbs to twenty times what is good. The picture shows the accident, a line for each
+# head.
 
 # %%
 little = al.datasets.Splits(
@@ -643,9 +646,10 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Single losses of the reckless run jump first; then the first head leaves its band; the
-# mean of nine crosses our limit last. Which is first depends on the smoothing and the
-# limit you choose, and a head may leave its band in a good run, too.
+# Single losses of the reckless run jump first; then a head leaves its band; the mean of
+# nine crosses our limit last. Which is first depends on the smoothing and the limit you
+# choose. In the good run no head left its band, but one run gives no rate of false
+# alarms.
 #
 # Is even good? The lost run ends *more* even than it began (*balance* in the recorder),
 # at the accuracy of one answer for all. First many heads fall onto one token, then most
@@ -654,17 +658,18 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # </details>
 #
 # The loss says *that* a run is lost: it stays at ln 2 = 0.69, what a coin toss costs.
-# What the recorder adds is in which heads, and in what way:
+# The recorder adds in what way (*where* says little: 68 of 72 heads left their bands):
 
 # %%
 al.plots.anomaly_table(found.sort_values("strength", ascending=False), table, most=4)
 
 # %% [markdown]
-# No head is judged before its seventh measurement, and the band follows the head: by
-# step 34 it takes the collapse of L3H1 for normal.
+# The pictures show how the recorder counts: the grey band follows the head. In our run
+# L4H11, in the second row, first collapses, then spreads. On the way back it gets a new
+# band and leaves that, too, so it counts as two anomalies.
 #
-# The good run is a training of its own, with fewer sentences: does it move the same
-# head most?
+# Does another training move the same head most? The good run is one, with fewer
+# sentences:
 
 # %%
 again = moved(good, dev.sample(size.sweep_sentences)).mean(0)
@@ -675,30 +680,28 @@ print(f"farthest in this run: {name_of(first)}; {name_of(farthest)} is number {r
 print(f"both trainings rank the {far.size} heads alike: Spearman {agree:+.2f}")
 
 # %% [markdown]
-# In our run both trainings move the late layers, but not the same head most. *Where*
-# repeats, *which head* does not.
+# In our run both trainings move the late layers, but not the same head most.
 #
 # ## 6. Repair without fooling yourself
 #
-# Lesson 06 gave every head a scale and a temperature. Gradients reach these knobs, so
-# `balance.adjust` can turn all 144 of them to lower the loss, with the weights left
-# alone. But 144 knobs can learn a handful of sentences by heart. So cut the development
-# sentences in two:
+# Lesson 06 gave every head a scale and a temperature. `balance.adjust` turns all 144 of
+# these knobs down the gradient of the loss, and leaves the weights alone. But 144 knobs
+# can learn a handful of sentences by heart. So cut the development sentences in two:
 
 # %%
 drawings.guard()
 
 # %% [markdown]
 # On **tune** the candidates are fitted and compete. The best of many is partly the
-# luckiest; it may even be worse than the start. So **guard** is asked one question: is
-# the winner better than the start? If not, nothing changes. If you ask until the guard
-# agrees, you have chosen by the guard. **Test** is for the report.
+# luckiest. So **guard** is asked one question: is the winner better than the start? If
+# not, nothing changes. (If you ask until the guard agrees, you have chosen by the
+# guard.) **Test** is for the report.
 #
 # ### Exercise 4: a choice with a guard
 #
 # *Difficulty 2 of 5, 8 minutes.* `score(settings, part)` gives the accuracy of settings
 # on `"tune"`, `"guard"` or `"test"`. Take the candidate that is best on tune, the first
-# of equals; keep it if it is better than `start` on guard, else keep `start`. Ask guard
+# of equals. Keep it if it is better than `start` on guard, else keep `start`. Ask guard
 # for these two only, and test once.
 
 
@@ -728,10 +731,9 @@ al.checks.guarded_choice(guarded_choice)
 
 # %% [markdown]
 # Now choose a real repair with it. The model is mildly damaged: every scale is
-# multiplied by a random factor. Two candidates are fitted on only 64 sentences: *free*
-# with many passes and hardly any restraint, *restrained* with few passes and a penalty
-# that keeps each knob near its start.
-
+# multiplied by a random factor. Two candidates are fitted on only 64 sentences: *free*,
+# with many passes and hardly any restraint, and *restrained*, with few passes and a
+# penalty that keeps each knob near its start.
 
 # %%
 choose = al.checks.yours_or_ours("guarded_choice", guarded_choice)
@@ -788,21 +790,20 @@ print(f"kept: {kept}, {figure:.1%} on test")
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Compare the two rows of *free*. What is won on its own 64 sentences is not won on
-# others; restraint wins less on tune and loses less on guard. (We look at guard for
-# both only to show you; `choose` may not.)
-#
-# Here little can be won (the damage costs 2.3 points) and 64 sentences teach little. In
-# section 7 25 points are lost and 500 sentences are there.
+# What *free* wins on its own 64 sentences it does not win on others; restraint wins
+# less on tune and loses less on guard, neither clearly. (We look at guard for both only
+# to show you; `choose` may not.) Here little can be won, as the damage costs 2.3
+# points, and 64 sentences teach little.
 #
 # </details>
 #
 # ## 7. What does a repair bring, and what does it cost?
 #
-# Now serious damage, of two kinds: *spun* scales as above, with far larger factors; and
-# *thinned*, where most heads are gone for good. Accuracy alone says little about a
-# repair, as much depends on how bad the damage was. Say instead what share of it came
-# back (what lesson 06 called *restored*, and papers on patching a normalised effect):
+# You have pruned 60 % of the heads to save time: what brings the accuracy back? This is
+# *thinned*. The control, *spun*, has scales as above with far larger factors, which can
+# be set back exactly. Accuracy alone says little about a repair, as it depends on how
+# bad the damage was. Say instead what share of the damage came back (*restored* in
+# lesson 06):
 
 # %%
 damages = {"spun": spun(1.5, seed=0), "thinned": clf.settings()}
@@ -821,12 +822,9 @@ print(
 drawings.share_of_damage(whole=0.85, hurt=0.55, repaired=0.79)
 
 # %% [markdown]
-# Such a share is a ratio of two differences, and both were measured on the same
-# sentences. An interval that takes the cost as known is wrong. A repair that undoes
-# everything has share 1 in every draw, yet its gain in points varies from draw to draw.
-# Elsewhere such an interval can be too narrow. So gain and cost must come from the same
-# draw: the **bootstrap** (lesson 06) draws the sentences again, with replacement, and
-# computes the whole ratio each time.
+# How sure is such a share? Gain and cost come from the same sentences, and with others
+# both would change. So they must come from the same draw: the **bootstrap** (lesson 06)
+# draws the sentences again, with replacement, and computes the whole ratio each time.
 #
 # ### Exercise 5: the share that came back
 #
@@ -871,22 +869,22 @@ al.checks.share_recovered(share_recovered)
 share_of = al.checks.yours_or_ours("share_recovered", share_recovered)
 
 # %% [markdown]
-# Six ways to repair, from those that need least to those that need most:
+# Six ways to repair, from the least demanding to the most:
 #
-# - **reset to 1**: if only knobs were turned, turn them back. This needs no data, but
-#   one must know what happened, and heads that are gone stay gone;
-# - **random knobs**, the best of some tries: the baseline that any method has to beat;
+# - **reset to 1**: turn the knobs back. This needs no data, but one must know what
+#   happened, and heads that are gone stay gone;
+# - **random knobs**, the best of some tries: what any method has to beat;
 # - **least squares**: scales at which what is left of a layer comes nearest to what the
 #   whole layer gave (Kwon et al. 2022). Needs the whole model, and no labels;
-# - **gradient**: first the best of a few starts (the damage, and a version in which all
-#   heads of a layer add alike, each at four strengths); from there all knobs downhill,
-#   with a penalty on the way from that start;
+# - **gradient**: all knobs downhill from the best of a few starts, with a penalty on
+#   the way from there. (The starts are the damage, and a version in which all heads of
+#   a layer add alike, each at four strengths.) Needs labels;
 # - **both**, for the thinned model only: gradient, from where least squares ended;
 # - **retraining**: all weights but the word embeddings, one pass, with the damage in
-#   place. Needs training data, and changes millions of weights.
+#   place. Needs training data (in our run 2,000 sentences; knobs 500), and changes
+#   millions of weights.
 #
 # *Predict first:* which of them comes first for each damage?
-
 
 # %%
 LABELS = {"random": "random knobs", "least-squares": "least squares"}
@@ -925,7 +923,7 @@ for name, start in damages.items():
     repairs[name]["retraining"] = (model, start, time.perf_counter() - clock)
 
 # %% [markdown]
-# Nothing was chosen by the test sentences; now they judge all repairs.
+# Now the test sentences, which chose nothing, judge.
 
 # %%
 draws = np.random.default_rng(0).integers(0, len(test), (1000, len(test)))
@@ -954,14 +952,15 @@ for axes, (damage, some) in zip(panels, bill.groupby("damage"), strict=True):
     axes.set_yticks(y, [f"{name}, {seconds:.0f} s" for name, seconds in pairs])
     for line in (0, 1):
         axes.axvline(line, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set_xticks([0, 0.5, 1], ["0\ndamaged", "0.5", "1\nwhole"])
     axes.set(title=damage, xlabel="share of the damage that came back")
 sns.despine(figure)
 alt = "Share of the damage that each repair brings back, with intervals and seconds."
 al.plots.show(figure, alt=alt)
 
 # %% [markdown]
-# Which repairs are as good as the best? The interval of their difference says. (The
-# highest was found on these sentences, so it is partly the luckiest: section 6.)
+# Which repairs are not clearly behind the best? The interval of their difference says.
+# (The highest is partly the luckiest: section 6.)
 
 # %%
 for damage, some in bill.groupby("damage"):
@@ -989,33 +988,35 @@ for damage in damages:
 # <details><summary>What we saw</summary>
 #
 # *Spun*: setting the knobs back costs nothing and undoes all the damage. Least squares
-# finds the old scales, but needs the whole model to compare with; whoever has that can
-# copy it. Only the gradient, which sees nothing but labelled sentences, shows that one
-# can repair without knowing what happened. A short retraining brings back less.
+# finds the old scales, but needs the whole model, which one could copy. Gradient (0.99)
+# and retraining (0.73) repair without knowing what happened; even random knobs bring
+# back 0.16. How much of the 0.99 the gradient's best start brings alone, we did not
+# measure.
 #
-# *Thinned*: heads that are gone cannot be set back. A short retraining brings back the
-# most, clearly more than any turning of knobs, and takes about as long as the gradient.
-# Least squares is quicker and needs no labels, but is not clearly ahead of random
-# knobs; to begin the gradient with it (*both*) brings nothing more.
+# *Thinned*: a short retraining brings back the most, clearly more than any turning of
+# knobs. But it learned from four times as many labels, and they may be what won. Least
+# squares is quicker and needs no labels, but is not clearly ahead of random knobs;
+# *both* brings no clear gain.
 #
-# So turning knobs is worth its price where weights must not change. Where you know what
-# was turned, turn it back; where heads are gone, retrain. Each damage was drawn once
-# here: [data/results.json](../data/results.json) has shares and seconds over three
-# draws.
+# So where you know what was turned, turn it back; where heads are gone and you have
+# labels, retrain. Turning knobs is worth its price where weights must not change. Each
+# damage was drawn once here: [data/results.json](../data/results.json) has shares and
+# seconds over three draws.
 #
 # </details>
 #
 # ## What you know now
 #
 # - Normalised entropy says how evenly a head looks, over certain tokens. Even is
-#   neither good nor bad, and a ruined run can be very even: the score on held-out texts
-#   judges.
-# - Divergence from before shows where fine-tuning worked. L3H9 leads there, on fresh
-#   sentences too, and costs the most margin when it is silenced. In another training
-#   the late layers move most again, but another head leads.
-# - Median and MAD find one strange value among ten; skewed shares need straightening,
-#   and a unit for each side.
-# - A recorder says when, where and how a run went wrong; the loss says that it did.
+#   neither good nor bad, and a ruined run can be very even: judge by the score on
+#   held-out texts.
+# - Divergence from before shows whose *looking* changed, by its own weights or by its
+#   input. L3H9 leads, and costs the most margin when silenced; another training moved
+#   another head most.
+# - Median and MAD find one strange value among ten. Skewed shares need straightening;
+#   units for each side raise fewer false alarms, but find less among ten.
+# - The loss says that a run went wrong, here no later than the heads; a recorder adds
+#   what they did.
 # - Fit on one part, ask another once, report on a third. A repair has a share, an
 #   interval and a price, and the simplest one stands beside it.
 #
@@ -1029,15 +1030,17 @@ for damage in damages:
 #
 # **Clusters** sort heads by all measures at once. The *silhouette* says how much nearer
 # heads are to their own group than to the next; below about 0.25 there is hardly a
-# group. k-means finds groups also where there are none, so look at it before you
-# believe the names.
+# group. k-means finds groups also where there are none, so look at the silhouette
+# before you believe the names. These only compare: *high sep* may be little weight (2 %
+# in all, lesson 06).
 
 # %%
 al.plots.clusters(balance.clusters(tuned), clf, text)
 
 # %% [markdown]
-# Do heads double each other? Pairs that look alike (*js*) may fetch different things
-# (*cka*, Kornblith et al. 2019: 1 is the same up to rotation and size):
+# Do any two heads do the same? The pairs that look most alike (*js*) fetch partly
+# different things (*cka*, here .21 to .69; Kornblith et al. 2019: 1 is the same up to
+# rotation and size):
 
 # %%
 alike = balance.similarity(clf, dev.texts[: size.sweep_sentences // 2])
@@ -1049,10 +1052,11 @@ al.plots.table(doubles, js=3, cka=2)
 # ## Appendix B: the tuner's desk
 #
 # `balance.Tuner` automates section 6: it proposes, asks its guard after every round,
-# and takes back what is not better beyond the interval of the loss. The dial of the
-# meter in section 1, *overall balance*, is the root of *evenness over tokens* ×
-# *evenness over heads*: the normalised entropy of what heads contribute, and the
-# effective number of heads of a layer, as a share of those there are.
+# and takes back what is not better beyond the interval of the loss. Many rounds use up
+# the guard: report on test. (The verdict below is the guard's.) The dial of the meter
+# in section 1, *overall balance*, is the root of *evenness over tokens* × *evenness
+# over heads*: the normalised entropy of what heads contribute, and the effective number
+# of heads of a layer, as a share of those there are.
 
 # %%
 data = al.datasets.Splits(splits.train, dev, test)
