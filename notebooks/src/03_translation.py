@@ -2,26 +2,24 @@
 # # 03 Translation
 #
 # **How does a model read one text and write another, and how can we find out what it
-# has learned?** You take the Transformer apart that Vaswani et al. (2017) built for
-# translation, and rebuild its decoder until a trained model runs on your code. Then you
-# ask hard questions: where does it look, which heads does it need, and what does it do
-# with a text unlike any it was trained on?
+# has learned?** You rebuild the decoder of the Transformer, which Vaswani et al. (2017)
+# made for translation, until a trained model runs on your code. Then you ask where that
+# model looks, which heads it needs, and what it has missed.
 #
 # Afterwards you can
 #
-# - say what encoder, decoder and cross-attention do, and write the parts that people
-#   get wrong;
+# - say what encoder, decoder and cross-attention do, and write the parts that are easy
+#   to get wrong;
 # - train such a model and read its curves;
-# - find out what it has *not* learned, with test sets made for that purpose;
+# - find out what it has *not* learned, with test sets made for it;
 # - test whether one head stands in for another;
 # - search for a translation with beams, and compare two systems by the interval of
 #   their difference.
 #
 # Time: about 120 minutes, 59 of them for six exercises. You need [lesson
-# 02](02_attention_from_scratch.ipynb). Choose **Run → Run All Cells** first: that takes
-# two to three minutes. Exercises that are not written yet only say so. On a CPU nothing
-# is trained unless you ask. The text says which cells can train, and how long that
-# takes on one processor core.
+# 02](02_attention_from_scratch.ipynb). Choose **Run → Run All Cells** first (two to
+# three minutes; unwritten exercises only say so). On a CPU nothing is trained unless
+# you ask. Times in the text are for one processor core.
 
 # %%
 import datetime
@@ -48,8 +46,8 @@ ready = al.load_translator("dates")
 print(dates, "| profile", size.name, "on", al.device.device())
 
 # %% [markdown]
-# Set `train = True` in the next cell if you want to train yourself. (It is on where
-# that is quick, and where the solutions of the course are made.)
+# To train models yourself, set `train = True` below. (It is on where that is quick, and
+# in the solutions.)
 
 # %%
 train = size.name != "cpu" or "ATTNLAB_TRAIN" in os.environ
@@ -57,9 +55,10 @@ train = size.name != "cpu" or "ATTNLAB_TRAIN" in os.environ
 # %% [markdown]
 # ## 1. Move something first
 #
-# People write one and the same day in many ways; ISO 8601 writes it in one. Turning one
-# into the other is a small translation with a single right answer, in 18 languages and
-# several scripts. The tag in front names the *locale*, language and country, since
+# People write the same day in many ways, such as `3 mars 2021`. The standard ISO 8601
+# writes it as `2021-03-03`. Turning the one (the **source**) into the other (the
+# **target**) is a small translation with a single right answer, in 18 languages and
+# several scripts. The tag in front names the *locale*, language and country:
 # `03/04/2021` is one day in London and another in New York.
 
 # %%
@@ -69,10 +68,10 @@ pd.DataFrame({"source": shown.sources, "target": shown.targets})
 # %% [markdown]
 # Below is a translator that was trained on 20,000 such pairs. It has read the source,
 # and writes the target one character at a time. Move the **step**: the source is shaded
-# by where the model looks while it writes this character, and the bars show what it
-# considers. Then pull a head of the *cross*-attention down to 0. Does the date still
-# come out right, and how many of the other dates do? (They are from the *dev* part:
-# pairs kept out of training, for choosing settings.)
+# by where a head of the *cross*-attention looks, and the bars show what the model
+# considers. Then pull such a head down to 0. Does the date still come out right? How
+# many of the others do? (Those are *dev* pairs, kept out of training for choosing
+# settings.)
 
 # %%
 desk = al.TranslationDesk(
@@ -84,23 +83,24 @@ desk.set(step=6, layer=1, head=3)
 desk
 
 # %% [markdown]
-# You read the source from left to right. The model looks at its end first, since the
-# year stands there. Nobody told it to: it had nothing but pairs of texts.
+# In its first steps the model looks at the end of the source, where the year stands.
+# Nobody told it to: it was given only pairs of texts.
 #
-# Now type `fr: 2021-03-03`, a date that needs no translation at all.
+# Now type `fr: 2021-03-03`, which needs no translation at all.
 
 # %%
 for text in ("fr: mercredi 3 mars 2021", "fr: 2021-03-03"):
     print(text, "->", *ready.translate([text]))
 
 # %% [markdown]
-# One is right and the other far off. After section 6 you can say why.
+# The first is right and the second far off. Section 6 shows why.
 #
 # ## 2. Two texts, three kinds of attention
 #
-# Lesson 02 ended with a layer of BERT, in which the tokens of one text look at each
-# other. Translation has two texts. The **encoder** reads the source, once. The
-# **decoder** writes the target, token by token.
+# In BERT (lesson 02) the tokens of one text look at each other. How do *two* texts
+# meet? The **encoder** reads the source once and leaves the **memory**, a vector for
+# each source token. The **decoder** writes the target token by token, and looks into
+# the memory by cross-attention (the orange arrow):
 
 # %%
 drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
@@ -110,11 +110,11 @@ drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
 # | --- | --- | --- | --- |
 # | self-attention of the encoder | source | source | everything |
 # | self-attention of the decoder | target | target | what has been written |
-# | **cross-attention** | target | source, as the encoder left it | everything |
+# | **cross-attention** | target | memory of the source | everything |
 #
-# Suppose the decoder has written `2021-` and needs the month. Its query asks for a
-# month. The key of `mars` fits that query, so `mars` gets most of the weight, and its
-# value is what arrives in the decoder. With two numbers to a vector:
+# Suppose the decoder has written `2021-`. Its query asks for a month, and the key of
+# `mars` fits. So `mars` gets most of the weight, and its value is what arrives in the
+# decoder. With two numbers in each vector:
 
 # %%
 query = torch.tensor([0.5, 3.0])
@@ -124,8 +124,8 @@ words = ["3", "mars", "2021"]
 drawings.cross_attention_by_hand(query, keys, values, words, "looks for the month")
 
 # %% [markdown]
-# It is the formula of lesson 01, with queries from one text and keys and values from
-# the other. With $T$ target tokens, $S$ source tokens, and $d_k$ numbers in a key ($D$
+# This is the formula of lesson 01, with queries from one text and keys and values from
+# the other. For $T$ target tokens, $S$ source tokens, and $d_k$ numbers in a key ($D$
 # in lesson 02),
 #
 # $$ A = \text{softmax}\!\left(
@@ -138,24 +138,27 @@ context = weights @ values
 print("weights", weights.numpy().round(2), "context", context.numpy().round(2))
 
 # %% [markdown]
-# $A$ has a row for each target token and a column for each source token. So it can be
-# read as an **alignment** of the two texts. Here it is in the trained model, as the
-# mean over all heads (␣ marks a space):
+# $A$ has a row for each target token and a column for each source token, so it can be
+# read as an **alignment** of the two texts. Here it is in the trained model, averaged
+# over all heads. Source tokens are **sub-words**, frequent pieces of text (found by
+# *byte pair encoding*): `mercredi` with its space (␣) is one, and so is each digit.
 
 # %%
 maps = ready.attend("fr: mercredi 3 mars 2021")
 al.plots.alignment(maps)
 
 # %% [markdown]
-# Follow the bright cells downwards. Year, month and day are fetched in the order of the
-# target, not of the source. The colon is bright, too. A picture cannot say why: it may
-# be a sink, as in lesson 02, or it may hold what the encoder made of the tag.
+# The first four rows write the year, and are bright at `2021`; then come `mars` and
+# `3`. They are fetched in the order of the target, not of the source. The colon is
+# bright, too. A picture cannot say why: it may be a sink (lesson 02), or hold what the
+# encoder made of the tag.
 #
 # ## 3. What the decoder reads while it learns
 #
-# In training the right translation is known. So the decoder need not wait for its own
-# output. It reads the *right* tokens, all at once, and at each position it is asked for
-# the next one. This is called **teacher forcing**.
+# Must the decoder wait for its own output? Not in training, where the right translation
+# is known. It reads the *right* tokens, all at once, and at each position it is asked
+# for the next one. This is called **teacher forcing**. A *start mark* and an *end mark*
+# (elsewhere BOS and EOS) make the two rows equally long:
 
 # %%
 drawings.teacher_forcing(list("2021-03-03"))
@@ -164,9 +167,9 @@ drawings.teacher_forcing(list("2021-03-03"))
 # ### Exercise 1: teacher forcing
 #
 # *Difficulty 2 of 5, 8 minutes.* Given the ids of several targets, return two tensors:
-# what the decoder reads, and what it should say at each position. It reads the start
-# mark first, and says the end mark last. Targets differ in length, so fill the shorter
-# rows with padding **at their end**, in both tensors.
+# what the decoder reads, and what it should say at each position (the *labels*). It
+# reads the start mark first, and says the end mark last. Targets differ in length, so
+# fill the shorter rows with padding **at their end**, in both tensors.
 
 
 # %% exercise="teacher_forcing" points=2
@@ -203,8 +206,9 @@ al.checks.teacher_forcing(teacher_forcing)
 # sentence into the beginning of its row: `fed[row, :n] = torch.tensor(...)`.
 
 # %% [markdown]
-# After each exercise your function goes to work in a real model. Until it is right, one
-# of ours takes its place.
+# After each exercise your function goes to work in a real model; until it is right,
+# ours takes its place. How probable does the trained model find each right token, for
+# both sources of section 1?
 
 
 # %%
@@ -234,28 +238,32 @@ for text in sources:
 al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4))
 
 # %% [markdown]
-# One pass through the model gave the eleven probabilities of a text; without teacher
-# forcing it takes eleven passes. Where a probability is low, the model on its own would
-# have said another token, and gone on from there. In training it never goes on from its
-# own mistakes, so it does not learn to. That is called **exposure bias**.
+# One pass through the model gave the eleven probabilities of a source; without teacher
+# forcing it takes eleven. Where a probability is low, as often in the last column, the
+# model on its own would have said another token and gone on from there. In training it
+# never goes on from its own mistakes, so it does not learn to. That is called
+# **exposure bias**.
 #
 # ## 4. What the decoder may see
 #
-# Two things could go wrong. If position 3 could see the token at position 4, it could
-# simply copy it: that token is its label. The loss would fall to 0, and the model would
-# be of no use, since when it writes there is no next token yet. And if a position could
-# see padding, its answer would depend on which other texts are in the batch. One mask
-# rules out both. In the picture 1 is "may look".
+# The decoder reads all positions at once. What must be hidden from each?
+#
+# - **The future.** If position 3 saw the token at position 4, it could simply copy it:
+#   that token is its label. The loss would fall to 0, and the model would be useless:
+#   when it writes, there is no next token yet.
+# - **Padding.** Otherwise the answer would depend on which other texts are in the
+#   batch.
+#
+# One mask hides both (1 means "may look"):
 
 # %%
 drawings.decoder_masks(["start", "2", "0", "2", "pad"])
 
 # %% [markdown]
 # With padding at the end the **causal** mask alone already hides it from every real
-# token: in the picture only pad-to-pad differs. But texts are often padded in front
-# when they are continued, and then only the second mask helps. So hide padding wherever
-# it stands. A padding query in front then sees nothing at all: lesson 02's row of
-# zeros.
+# token: the left and right masks differ only in the bottom right corner. But texts to
+# be continued are often padded in front, and then only the second mask helps. (A
+# padding query in front then sees nothing: lesson 02's row of zeros.)
 #
 # ### Exercise 2: the mask of the decoder
 #
@@ -282,26 +290,27 @@ al.checks.decoder_mask(decoder_mask)
 
 # %% [markdown] hints="decoder_mask"
 # Two masks, joined with `&`. The causal one, `(T, T)`, is that of lesson 02, and the
-# same for all sentences. Which keys are no padding is another one for each sentence.
+# same for all sentences. The other says which keys are not padding, and differs from
+# sentence to sentence.
 #
 # ---
 # `target != padding` is `(B, T)`. As *keys* its tokens belong on the last axis; the
 # axis of the queries goes between: `(B, 1, T)`. Then it broadcasts against `(T, T)`.
 
 # %% [markdown]
-# After the next exercise your mask goes to work inside a layer that you write. A layer
-# of the decoder has three parts. Each *adds* to what is there: first something about
-# what has been written, then something about the source, then the result of a small
-# network that sees each token alone.
+# Your mask works inside a layer, which you write next. Its three parts each *add* to x,
+# the vectors that pass along the top of the picture: first something about what has
+# been written, then something about the source, then the result of a small network that
+# sees each token alone.
 
 # %%
 drawings.decoder_layer()
 
 # %% [markdown]
-# The norm stands before each part (**pre-norm**), so x itself passes through all layers
-# without being rescaled, and so do the gradients on their way back. In the paper the
-# norm stood after the sum, and training needed a careful warm-up of the learning rate
-# (Xiong et al. 2020).
+# The norm stands before each part (**pre-norm**), so x passes through all layers
+# without being rescaled, and so do the gradients on their way back. In the original
+# paper it stood after the sum, and training needed a careful warm-up of the learning
+# rate (Xiong et al. 2020).
 
 # %% [markdown]
 # ### Exercise 3: a layer of the decoder
@@ -344,11 +353,10 @@ al.checks.decoder_layer(decoder_layer)
 # must not be seen?
 
 # %% [markdown]
-# Now the whole decoder of the trained model runs on your mask and your layer. Four
-# things are left to do, and `decode` does them: look up the vectors of the tokens, add
-# their positions (lesson 01), normalise the last x (with pre-norm nothing else has),
-# and turn it into a score for each token of the vocabulary. (The first three lines of
-# the loop collect the parts of the model's layer under the names of the exercise.)
+# Now the trained model's whole decoder runs on your mask and layer. `decode` also looks
+# up the vectors of the tokens, adds their positions (lesson 01), normalises the last x
+# (with pre-norm nothing else has), and turns it into a score for each token of the
+# vocabulary. (The loop's first lines only rename parts for the exercise.)
 
 
 # %%
@@ -382,8 +390,8 @@ with torch.no_grad():
 print(f"its logits differ from the model's own by {apart.abs().max():.1g}")
 
 # %% [markdown]
-# Does it really never see ahead? Change one token that is fed, and see at which
-# positions the logits move.
+# Does it really never see ahead? Change one token that it reads: at which positions do
+# the logits change?
 
 # %%
 seven, eight = (words.encode(digit)[-1] for digit in "78")
@@ -410,19 +418,21 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# Nothing moves above the diagonal. That is why all positions can be trained in a single
-# pass, and why what has been computed for a position stays true, whatever is written
-# after it. (Section 10 makes use of that.)
+# Nothing changes above the diagonal: so all positions can be trained in a single pass,
+# and what has been computed for a position stays valid, whatever is written after it
+# (section 10 uses that).
 #
 # ## 5. The loss, and training
 #
-# At each position the model gives a score to every token of its vocabulary. The loss is
-# the cross-entropy with the right token, in nats: the mean of $-\ln p$ over all tokens
-# of the batch. Suppose the right tokens of a short text got the probabilities 0.5, 0.25
-# and 0.8. Then the loss is (0.69 + 1.39 + 0.22) / 3 = 0.77 nats. Its exponential, here
-# 2.2, is the **perplexity**: choosing evenly among 2.2 tokens would be as uncertain. A
-# model that gives all $V$ tokens the same probability has the loss $\ln V$ and the
-# perplexity $V$. Padding does not count in the loss.
+# How wrong is the model? At each position it gives every token of its vocabulary a
+# score, and by softmax a probability $p$. The loss is the cross-entropy with the right
+# token, in nats: the mean of $-\ln p$ over all tokens of the batch, without padding. If
+# the right tokens of a short text got the probabilities 0.5, 0.25 and 0.8, the loss is
+# (0.69 + 1.39 + 0.22) / 3 = 0.77 nats.
+#
+# Its exponential, here 2.2, is the **perplexity**: choosing evenly among 2.2 tokens
+# would be as uncertain. A model that gives all $V$ tokens the same probability has the
+# loss $\ln V$ and the perplexity $V$.
 
 # %% [markdown]
 # ### Exercise 4: the loss
@@ -449,15 +459,15 @@ def sequence_loss(logits, labels, padding=0):
 al.checks.sequence_loss(sequence_loss)
 
 # %% [markdown] hints="sequence_loss"
-# `log_softmax` over the words; of each row only the number of the label is needed.
-# `gather(-1, index)` picks it, if the index has as many axes as the logs: `labels[:, :,
-# None]`. Or use `torch.nn.functional.cross_entropy`: it takes logits, not
+# Take `log_softmax` over the vocabulary; of each row only the entry of the label is
+# needed. `gather(-1, index)` picks it, if the index has as many axes as the logs:
+# `labels[:, :, None]`. Or use `torch.nn.functional.cross_entropy`: it takes logits, not
 # probabilities.
 #
 # ---
 # A mask as an index, `right[labels != padding]`, keeps the real tokens of all sentences
-# in one row. `cross_entropy` wants the words on axis 1, so flatten the first two axes,
-# or let two change places; `ignore_index` leaves padding out of sum *and* count.
+# in one row. `cross_entropy` wants the vocabulary on axis 1, so flatten the first two
+# axes, or swap two axes; `ignore_index` leaves padding out of sum *and* count.
 
 
 # %%
@@ -472,10 +482,10 @@ print(f"ln V = {np.log(len(ready.target_words)):.2f}")
 
 # %% [markdown]
 # The untrained model is *worse* than one that gives all tokens the same probability: it
-# is sure of wrong tokens. Training repairs that first. Here is all of it, with your
-# teacher forcing and your loss. Each step draws 64 pairs, and the optimizer moves the
-# weights. The learning rate (`OneCycleLR`) first rises, while the optimizer still
-# gathers how large gradients are, and then falls, so that the weights can settle.
+# is sure of wrong tokens. Here is the training loop, with your teacher forcing and your
+# loss. Each step draws 64 pairs. The learning rate (`OneCycleLR`) rises while the
+# optimizer still estimates how large gradients are, then falls so that the weights can
+# settle.
 
 
 # %%
@@ -501,9 +511,9 @@ def right_share(translator):
 
 
 # %% [markdown]
-# The next cell trains for 800 steps if `train` is True. That takes two to four
-# minutes. The bundled translator was trained for longer, eight times through all
-# 20,000 pairs, and kept its curve.
+# If `train` is True, the model is now trained for 800 steps (two to four minutes). The
+# bundled translator was trained for eight *epochs*, passes through all 20,000 pairs;
+# its curve was kept.
 
 # %%
 history = ready.history
@@ -545,16 +555,16 @@ for axes in (left, right):
 al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates rises.")
 
 # %% [markdown]
-# Exact match asks for all ten characters at once, so it is still low when the loss has
-# already fallen a long way, and then rises quickly. The loss goes on falling long after
-# nearly all dates are right.
+# Exact match, on the right, asks for all ten characters at once. So it is still low
+# when the loss has fallen a long way, and then rises quickly. The loss goes on falling
+# long after nearly all dates are right.
 #
 # ## 6. What it has learned, and what not
 #
-# Now the test part. None of its source texts stands in the training part, but the day
-# itself may, written in another way. So the days that training never saw are counted
-# separately. (No model and no setting is chosen by the test part in this lesson, so it
-# may be used more than once.)
+# Has it learned to read dates? No source text of the test part stands in the training
+# part, but the day may, written in another way. So days that training never saw are
+# counted separately. (Nothing is chosen by the test part in this lesson, so it may be
+# used more than once.)
 
 # %%
 tested = dates.test.sample(size.sentences)
@@ -569,18 +579,18 @@ for name, pairs in {"all": both, "days never seen": new_days}.items():
     print(f"(95 % interval {low:.1%} to {high:.1%})")
 
 # %% [markdown]
-# That looks like perfection. But every *way* of writing a date in the test part also
-# occurs in training. The set `dates-held-out` has ways that do not:
+# That looks perfect. But every *way* of writing a date in the test part also occurs in
+# training. `dates-held-out` has ways that do not:
 #
 # - *left-out*: ways that training shows in other languages, but not in this one;
 # - *borrowed*: the year first, in a language that never has it first in training;
 # - *new*: shapes that no language has in training, such as `3-Mar-2021`;
 # - *other-order*: day and month swapped, and the day above 12, so that only one reading
 #   is a date;
-# - *either-order*: swapped, too, but both readings are dates. Here "right" means that
-#   the tag was *not* followed, so a low figure is the good one.
+# - *either-order*: swapped, but both readings are dates. Here "right" means that the
+#   tag was *not* followed, so a low figure is no failure.
 #
-# *Predict first:* at which kinds will it fail?
+# *Predict first:* on which kinds will it fail?
 
 
 # %%
@@ -614,18 +624,19 @@ table = table[["n", *columns]].rename_axis("kind")
 al.plots.table(table, **dict.fromkeys(columns, 2))
 
 # %% [markdown]
-# Low and high are the ends of the 95 % interval of *right*. *Exchanged* counts answers
-# in which day and month have changed places: in the last two rows that is what the tag
-# asks for. Here are some answers that are not as wanted:
+# *Low* and *high* are the ends of the 95 % interval of *right*. *Exchanged*: day and
+# month have changed places, as the tag asks in the last two rows. (Where they are
+# equal, a right answer counts here, too.) *A date*: the answer is a day of the
+# calendar. Here are some wrong answers:
 
 # %%
 wrong = frame[~frame["right"] & (frame["kind"] != "either-order")]
 wrong.groupby("kind", sort=False).head(3)[["kind", "source", "found", "wanted"]]
 
 # %% [markdown]
-# What does it go by? Keep the characters and change the tag. In training, French and
-# Hebrew have the day before the month, American English has the month before the day,
-# and Japanese has the year first.
+# What does the model go by? Keep the characters and change the tag. In training, French
+# and Hebrew have the day before the month, American English the month before the day,
+# and Japanese the year first.
 
 # %%
 tags = ["fr", "he", "en-US", "ja"]
@@ -634,7 +645,7 @@ rows = [ready.translate([f"{tag}: {text}" for tag in tags]) for text in written]
 pd.DataFrame(rows, index=written, columns=tags)
 
 # %% [markdown]
-# And three texts that training had nothing like:
+# Three texts unlike any in training (the model has no token for "I cannot read this"):
 
 # %%
 own = ["en-GB: 31 February 2021", "en-GB: the third of March 2021", "fr: le 3 mars"]
@@ -644,34 +655,31 @@ for text, found in zip(own, ready.translate(own), strict=True):
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# A way that only this language lacked is no trouble: other languages showed it, and the
-# model joins what it knows of the language with what it knows of the shape. New shapes
-# mostly come out right; where they do not, the answers above miss the month. A year in
-# front, after a tag that never had it there, fails every time. The table shows why: the
-# same characters are read rightly after one tag and wrongly after another. The model
-# has learned *where* to look after each tag, and looks there. So `he: 1921-11-19`
-# becomes `1919-11-19`, as if the year were taken from the end, where Hebrew has it.
-# (Where does it look? `al.plots.alignment(ready.attend("he: 1921-11-19"))`.) After `ja`
-# the same text comes out right, and there it is `12/19/2001` that fails.
+# *Left-out* ways are no trouble: the model joins what it knows of the language with a
+# shape it knows from others. *New* shapes mostly come out right; where they do not, the
+# answers above miss the month. *Borrowed* ones, with the year first, fail every time.
 #
-# With day and month swapped it still follows the tag, reads the day as a month, and
-# has to write a month that does not exist. `fr: 12/19/2001` becomes `2001-19-12`, with
-# a month 19. The column *a date* counts how often the answer is a day of the calendar
-# at all. The model has learned the habits that go with each tag, not what a date is. A
-# test set that looks like the training set could not have shown it.
+# The table of tags shows why: the same characters are read correctly after one tag and
+# wrongly after another. The model has learned *where* to look after each tag. So
+# `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from the end, where
+# Hebrew has it. (Look: `al.plots.alignment(ready.attend("he: 1921-11-19"))`.) After
+# `ja` the same text comes out right.
+#
+# With day and month swapped it still follows the tag. Some answers have a month that
+# does not exist: `fr: 12/19/2001` becomes `2001-19-12`. Others, as *a date* shows, are
+# real days, but wrong ones. The model has learned the habits that go with each tag, not
+# what a date is. A test set like the training set could not have shown it.
 #
 # </details>
 
 # %% [markdown]
-# It never says "I cannot read this": it has no token for that, and has never seen a
-# source without an answer.
-#
 # ## 7. Where it looks
 #
-# A picture of one date is an anecdote. But for dates the truth is known: when the model
-# writes the year, a head that aligns should give most weight to a piece of the year.
-# Count that for every head over many dates. Chance is the share of the source
-# that the field takes up: a head that looked at random would be right that often.
+# Which head looks where? For dates the truth is known: while the model writes a *field*
+# (year, month or day), a head that aligns should give most weight to a piece of that
+# field in the source. Count that for every head over many dates. *Chance* is the share
+# of the source that the field takes up: a head that looked at random would be right
+# that often.
 
 # %%
 aligned = al.translation.alignment_accuracy(ready, tested)
@@ -682,10 +690,9 @@ best = aligned.loc[aligned.groupby("field")["accuracy"].idxmax()]
 al.plots.table(best[["field", "layer", "head", "accuracy", "chance", "n"]])
 
 # %% [markdown]
-# (*n* counts the characters of that field.) Do the three fields have the same best
-# head, or each its own? Nobody assigned a head to a field. You can look at single heads
-# with bertviz: choose *cross*, and hover over the target. (On a static page you see the
-# mean over all heads again.)
+# (*n* counts the characters of that field.) In our run each field has a best head of
+# its own, and nobody assigned them. To look at single heads, use bertviz: choose
+# *cross*, and hover over the target. (A static page shows only the mean.)
 
 # %%
 al.translation_view(maps)
@@ -693,9 +700,9 @@ al.translation_view(maps)
 # %% [markdown]
 # ## 8. Which heads it needs
 #
-# To look at a field is not yet to use it. So silence heads: multiply what they say by
-# 0, and translate again. First all heads of a kind at once. *Predict first:* what will
-# the decoder write without cross-attention, when it knows nothing of the source?
+# Looking at a field is not yet using it. So silence heads: multiply their output by 0,
+# and translate again. First all heads of a kind at once. *Predict first:* what will the
+# decoder write without cross-attention?
 
 # %%
 few = dates.test.sample(size.sweep_sentences // 2)
@@ -716,12 +723,11 @@ al.plots.table(table.rename_axis("silenced"), **{"right": 2, "a date": 2})
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Without cross-attention every answer is the same date, whatever was asked. It is a
-# well-formed date: what the decoder has learned of targets alone. Without its own
-# self-attention it is the other way round. The decoder sees the source. It still knows
-# its position and the last character, but not what stands before that. Trained with
-# more, it hardly ever writes a date. (Which of the two would you have expected to be
-# enough?)
+# Without cross-attention every answer is the same date, whatever the source. It is well
+# formed: the decoder has learned that much from targets alone. Without its
+# self-attention it is the other way round: the decoder sees the source, its position
+# and the last character, but not what stands before that. It was never trained that
+# way, and hardly ever writes a date.
 #
 # </details>
 #
@@ -737,8 +743,8 @@ al.plots.table(points.rename(columns=names), **dict.fromkeys(list(names.values()
 
 # %% [markdown]
 # All six are heads of self-attention; the two most needed belong to the decoder's first
-# layer. No head of cross-attention is among them, although silencing all of those
-# leaves nothing right. Look at the ones that align best:
+# layer. Yet silencing all of cross-attention leaves nothing right. Look at its heads
+# that align best:
 
 # %%
 needed = best.merge(alone[alone["kind"] == "cross"], on=["layer", "head"])
@@ -748,13 +754,13 @@ needed = needed[columns].rename(columns=names | {"accuracy": "aligns"})
 al.plots.table(needed, **dict.fromkeys(list(names.values()), 1))
 
 # %% [markdown]
-# They look at the right place far more often than chance, and yet each can be silenced
-# at little or no cost. Are they not needed, or does another head **stand in** for them?
-# A single ablation cannot tell.
-# Silencing two together can. Suppose 99 of 100 dates are right, silencing head A costs
-# 2 points, and silencing head B costs 1. If the two did unrelated things, silencing
-# both would cost about 3. If it costs 20, the surplus is 17 points: each was covering
-# for the other.
+# They look at the right place far more often than chance, yet each can be silenced at
+# little or no cost. Are they not needed, or does another head **stand in** for them?
+# Silencing one head cannot tell; silencing two together can.
+#
+# Suppose silencing head A costs 2 points and silencing head B costs 1 point. If the two
+# did unrelated things, silencing both would cost about 3. If it costs 20, the surplus
+# is 17 points: each was covering for the other.
 
 # %%
 drawings.surplus(alone=(2, 1), together=20)
@@ -843,10 +849,10 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# A surplus says that the two serve the same answers: one replaces the other, or both
-# push in the same direction and either is enough. The largest may be large partly by
-# luck, since it was picked for being the largest. So it is measured once more, on test
-# dates that took no part in the choice.
+# A dark cell says that the two serve the same answers: one replaces the other, or both
+# push in the same direction and either is enough. The darkest may be so partly by luck,
+# since it is picked for that. So it is measured again, on test dates that took no part
+# in the choice.
 
 # %%
 first, second = max(surplus, key=surplus.get)
@@ -877,19 +883,19 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
 #
 # Nearly all dates survive the loss of either head, and far fewer the loss of both; the
 # interval of the surplus stays clear of 0. So "no head of the cross-attention matters"
-# would be a wrong conclusion from single ablations. Year and day go wrong without the
-# two, the month seldom: another head still finds it. In the picture most large
-# surpluses lie within one layer. Lesson 06 finds the same in BERT.
+# would be a wrong conclusion from single ablations; lesson 06 finds the same in BERT.
+# Year and day go wrong without the two, the month seldom: another head still finds it.
+# Most large surpluses lie within one layer.
 #
 # </details>
 #
 # ## 9. A real task, and too little data
 #
-# `interface-fr` is a set of about 3,000 strings of JupyterLab's user interface in
-# English, with French translations by volunteers. No test string is a near copy of a
-# training string. It is a real task, placeholders and all, and far too little to learn
-# from: the paper's English-German model had 4.5 million pairs. A translator that was
-# trained on these strings comes along. (Training it takes about eight minutes.)
+# How far does such a model get on real language? `interface-fr` has about 3,000 strings
+# of JupyterLab's user interface in English, with French translations by volunteers.
+# That is far too little to learn from: the original English-German model had 4.5
+# million pairs. No test string is a near copy of a training string. A translator
+# trained on these strings is bundled (about eight minutes of training).
 
 # %%
 strings = al.datasets.load("interface-fr")
@@ -907,20 +913,23 @@ own = [
 pd.DataFrame({"English": own, "French": french.translate(own)})
 
 # %% [markdown]
-# The first strings are of the kind that it was trained on; the last is from nobody's
-# interface. (Right would be *Le noyau redémarre* and *J'aime mon vieux vélo*.) How good
-# is it on strings that it has learned, and on strings that it has not?
+# The first strings are of the kind it was trained on, the last is not. (Right would be
+# *Le noyau redémarre* and *J'aime mon vieux vélo*.) How good is it on strings that it
+# has learned, and on others?
 #
-# Most texts have more than one right translation, so exact match is harsh. **BLEU**
-# asks how many of the words, pairs, triples and fours of words in a translation also
-# stand in the reference, and takes something off if it is too short (Papineni et al.
-# 2002). *le noyau redémarre vite* against *le noyau redémarre maintenant*: 3/4, 2/3,
-# 1/2, 0/1. The four shares are multiplied and the fourth root taken (if one is 0, it is
-# smoothed). **chrF** looks at runs of one to six characters. It asks both how many of
-# the translation's are in the reference and how many of the reference's were found, and
-# the second counts more (Popović 2015). Both run from 0 to 100, are for comparing
-# systems on one test set, and depend on details. These are noted in a *signature*: in
-# the ones below `tok` says how words are cut, `nc` the longest run of characters.
+# Most texts have more than one right translation, so exact match is harsh. Two scores
+# count what a translation shares with the reference:
+#
+# - **BLEU** (Papineni et al. 2002): what share of its words, and of its pairs, triples
+#   and fours of words, is also in the reference? For *le noyau redémarre vite* against
+#   *le noyau redémarre maintenant* the shares are 3/4, 2/3, 1/2, 0/1. BLEU is the
+#   fourth root of their product (a 0 is smoothed), reduced if the translation is too
+#   short.
+# - **chrF** (Popović 2015): how many of its runs of one to six characters are in the
+#   reference (precision), and how many of the reference's were found (recall)? Recall
+#   counts more.
+#
+# Both run from 0 to 100, and are for comparing systems on one test set.
 
 # %%
 rows = {}
@@ -933,14 +942,15 @@ al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
 # The gap between the rows is **overfitting**: what was learned by heart does not help
-# with new strings. How can the share that is exactly right exceed chrF? chrF pools the
+# with new strings. How can exact match exceed chrF in the first row? chrF pools the
 # characters of all strings, so long strings count most, and it is the short ones that
-# were learned by heart. That is also why its interval is so wide.
+# were learned by heart.
 #
 # A score alone says little. Two systems that know no French stand beside ours: *copy*
-# leaves the English as it is, and *nearest string* gives the translation of the
-# training string that is most like the source. (*Greedy* takes the likeliest token at
-# each step; *beams* come in section 10.)
+# leaves the English as it is; *nearest string* gives the translation of the training
+# string most like the source. (*Greedy* takes the likeliest token at each step; *beams*
+# come in section 10.) The scores depend on details, which a *signature* notes: `tok`
+# says how words are cut, `nc` the longest run of characters.
 
 # %%
 systems = {
@@ -966,8 +976,8 @@ al.plots.table(table, **{"BLEU": 1, "chrF": 1, "exact match (%)": 1})
 
 # %% [markdown]
 # Two intervals that overlap do not say whether two systems differ. The interval of the
-# *difference* on the same strings does. Ours minus the better of the two others, for
-# each measure:
+# *difference* on the same strings does. For each measure, ours minus the better of the
+# two others:
 
 # %%
 ours = systems["ours, greedy"]
@@ -982,23 +992,24 @@ for measure in ("bleu", "chrf", "exact"):
     print("a difference" if clear else "these strings cannot tell", f"({rival})")
 
 # %% [markdown]
-# (Exact matches are in points. The intervals are over strings. Another seed would give
-# another model, and a single run cannot say how much that moves the scores.) So it
-# beats the best simple system by little, where it does. And some of its exact hits may
-# be strings that should simply be copied. Count them:
+# Ours beats the best simple system by little, where it does. (Exact matches are in
+# points. The intervals are over strings: another seed would give another model, and a
+# single run cannot say how much that moves the scores.) How many exact hits are strings
+# that should simply be copied?
 
 # %%
 texts = zip(real.test.sources, ours, real.test.targets, strict=True)
 hits = [source == wanted for source, found, wanted in texts if found == wanted]
 print(f"{sum(hits)} of {len(hits)} exact hits are copies of the English")
-#
-# Would more pairs help? You need not have them to find out: take some away. A quarter
+
+# %% [markdown]
+# Would more pairs help? You can find out without having any: take some away. A quarter
 # of the pairs, seen as often, also means a quarter of the *updates*. To learn what the
 # pairs are worth, give the quarter as many updates as all pairs had: four times as many
-# *epochs*, passes through the pairs. (`label_smoothing` asks for 90 % on the right
-# token and spreads the rest, so that the model does not grow too sure.) The next two
-# cells train these two models if `train` is True, which takes five to ten minutes. (If
-# it is False, the table has only its last row.)
+# epochs. (`label_smoothing` asks for 90 % on the right token and spreads the rest, so
+# that the model does not grow too sure.) If `train` is True, the next two cells train
+# these two models, which takes five to ten minutes. (If it is False, the table has only
+# its last row.)
 
 # %%
 recipe = {"batch_size": 16, "learning_rate": 2e-3, "label_smoothing": 0.1}
@@ -1018,10 +1029,9 @@ al.plots.table(pd.DataFrame({"chrF on dev": amounts}), **{"chrF on dev": 1})
 
 # %% [markdown]
 # From the first row to the second only the updates change; from the second to the third
-# only the pairs, and the *sub-words* learned from them, the pieces of words that are
-# the tokens here. (Each figure is that of
-# the best epoch on dev, and the second run has more epochs to choose from.) What all
-# pairs gain over a quarter with as many updates, on the test strings:
+# only the pairs, and the sub-words learned from them. (Each figure is from the best
+# epoch on dev; the second run has more to choose from.) What all pairs gain over a
+# quarter with as many updates, on the test strings:
 
 # %%
 if train:
@@ -1033,20 +1043,20 @@ if train:
 # <details><summary>What we saw</summary>
 #
 # With more updates the quarter did better, yet all pairs did better still: the interval
-# of the last difference is clear of 0. However often a model passes over a quarter of
-# the strings, it never meets the words that are only in the rest.
+# of the difference is clear of 0. However often a model passes over a quarter of the
+# strings, it never meets the words that are only in the rest.
 #
 # </details>
 
 # %% [markdown]
 # ## 10. Choosing a translation
 #
-# Greedy decoding takes the likeliest token at each step and never goes back. But the
-# likeliest *sentence* may begin with a token that is not the likeliest. Suppose *le*
-# has probability .5 and *la* .4, but after *le* the model hesitates, while after *la*
-# it is sure. **Beam search** keeps several beginnings alive, the *beams*. It continues
-# each with every token, adds up log-probabilities, and keeps the best few, whichever
-# beam they come from. Here with two beams, dashed boxes being dropped:
+# Greedy decoding never goes back. But the likeliest *sentence* may begin with a less
+# likely token. Suppose *le* has probability 0.5 and *la* 0.4, but after *le* the model
+# hesitates, while after *la* it is sure. **Beam search** keeps several beginnings
+# alive, the *beams*. It continues each with every token, adds up log-probabilities, and
+# keeps the best few, whichever beam they come from. Here with two beams (dashed boxes
+# are dropped):
 
 # %%
 first = {"le": 0.5, "la": 0.4, "un": 0.1}
@@ -1059,8 +1069,8 @@ for parent, word in enumerate(second):
 drawings.beam_tree(steps)
 
 # %% [markdown]
-# Greedy would have ended with *le noyau*. The beams find *la cellule*, which is nearly
-# twice as likely.
+# Greedy would have ended with *le noyau*, 0.5 × 0.4 = 0.20. The beams find *la cellule*
+# (heavy line), 0.4 × 0.9 = 0.36.
 
 # %% [markdown]
 # ### Exercise 6: beam search
@@ -1068,7 +1078,7 @@ drawings.beam_tree(steps)
 # *Difficulty 4 of 5, 15 minutes.* Begin with `[start]`, log-probability 0. At each step
 # extend every beginning that has not ended by every token. Of all these *and* those
 # that have ended, keep the `width` with the largest log-probability: the sum over the
-# tokens, the end mark included, not divided by the length. Stop when none goes on, or
+# tokens, the end mark included, not divided by the length. Stop when all have ended, or
 # after `longest` tokens; what has not ended by then counts as it is.
 
 
@@ -1099,7 +1109,7 @@ def beam_search(next_log_probabilities, start, end, width, longest):
 al.checks.beam_search(beam_search)
 
 # %% [markdown] hints="beam_search"
-# Keep a list of pairs (log-probability, ids with start mark). One step: part the pairs
+# Keep a list of pairs (log-probability, ids with start mark). One step: split the pairs
 # into those whose last id is the end mark and the others; ask for the others only; make
 # a new pair for each beginning and each token; sort all, and cut off after `width`.
 #
@@ -1109,9 +1119,8 @@ al.checks.beam_search(beam_search)
 #
 # ---
 # `sorted(pairs, reverse=True)` compares the first number of each pair. Leave the loop
-# when no beginning goes on, or as soon as the best pair has ended: going on, the others
-# can only fall. In the end cut off the marks: the first id always, the last one only if
-# it is the end mark.
+# when all have ended, or as soon as the best pair has: the others can only fall. At the
+# end cut off the marks: the first id always, the last one only if it is the end mark.
 
 
 # %%
@@ -1136,7 +1145,7 @@ def asking(translator, text):
 
 
 # %% [markdown]
-# It now searches in the French translator, with 1 to 8 beams:
+# Now your search runs in the French translator, with 1 to 8 beams:
 
 # %%
 marks = french.target_words.start, french.target_words.end
@@ -1152,13 +1161,13 @@ al.plots.table(pd.DataFrame(rows, columns=columns), **{"log-probability": 2})
 
 
 # %% [markdown]
-# *Log-probability* is that of the whole translation. With 4 beams the likelier sentence
-# about the kernel has a word that does not exist. Is there a row where more beams found
-# a *less* likely one? That can happen: a beginning that would have led to a good end
-# was crowded out by others that looked better at the time.
+# With 4 beams the sentence about the kernel is likelier, but has a word that does not
+# exist. Is there a row where more beams found a *less* likely one? That can happen: a
+# beginning that would have led to a good end was crowded out by others that looked
+# better at the time.
 #
-# And this is how your search with three beams went, for the first four tokens of *The
-# kernel is restarting*. The heavy line leads to the likeliest beginning:
+# Here is your search with three beams for *The kernel is restarting*, up to the fourth
+# token. The heavy line leads to the likeliest beginning:
 
 
 # %%
@@ -1183,10 +1192,10 @@ search(next_log_probabilities, *marks, 3, 20)
 drawings.beam_tree(tree_of(asked))
 
 # %% [markdown]
-# Each token makes a sentence less likely, so the likeliest one tends to be short. In
-# practice scores are therefore divided by a power of the length (Wu et al. 2016), which
-# `al.transformer.beam` does. Do more beams find likelier sentences, and are these
-# *better*? Each row compares with one beam, which is greedy, on the same test strings.
+# Do more beams find likelier sentences, and are these *better*? Each token makes a
+# sentence less likely, so the likeliest one tends to be short. In practice scores are
+# therefore divided by a power of the length (Wu et al. 2016), as in
+# `al.transformer.beam`. Each row compares with one beam (greedy) on the test strings.
 
 # %%
 batch = padded(french.encode(real.test.sources)).to(french.device)
@@ -1217,23 +1226,23 @@ al.plots.table(table, **dict.fromkeys(columns, 2) | dict.fromkeys(shares, 0))
 #
 # <details><summary>What we saw</summary>
 #
-# Beams did find likelier translations, for about half of the strings, and seldom a less
+# Beams found likelier translations for about half of the strings, and seldom a less
 # likely one. That changed chrF by less than these strings can tell.
 #
 # </details>
 #
 # ### The cache
 #
-# Training sees all target tokens at once. Decoding goes step by step, and done naively
-# each step computes all earlier ones again. Their keys and values do not change, since
-# no position sees a later one (section 4). So they can be kept, in a **cache**. The
-# keys and values of the source, for cross-attention, are computed once and kept too.
+# Decoding goes step by step. Done naively, each step computes all earlier tokens again.
+# But their keys and values do not change, since no position sees a later one (section
+# 4). So they can be kept, in a **cache**. The keys and values of the source, for
+# cross-attention, are computed once and kept too.
 
 # %%
 drawings.kept_keys(["start", "2", "0", "2", "1"])
 
 # %% [markdown]
-# Count the operations of matrix products, and measure the time on one thread:
+# What does that save, in operations of matrix products and in time on one thread?
 
 
 # %%
@@ -1254,17 +1263,17 @@ operations, time_share = cost[True] / cost[False]
 print(f"with a cache {operations:.0%} of the operations, {time_share:.0%} of the time")
 
 # %% [markdown]
-# Lesson 04 builds such a cache, and finds the bugs that hide in one.
+# Lesson 04 builds such a cache.
 #
 # ## What to take away
 #
 # - The decoder reads the right answer one position late, behind a mask that is causal
 #   and hides padding. So all positions are trained in a single pass.
-# - Cross-attention is attention with queries from the target. Its weights can be
-#   counted as alignments where the truth is known.
-# - A near-perfect score on a test set that looks like training says little about ways
-#   of writing that training left out.
-# - A head that costs nothing alone may have a stand-in. Silence the two together.
+# - Cross-attention is attention with queries from the target. Its weights can be scored
+#   as alignments where the truth is known.
+# - A near-perfect score on a test set that looks like training says little about other
+#   ways of writing.
+# - A head that costs nothing alone may have a stand-in, so silence the two together.
 # - Beams find likelier sentences, which need not be better. Compare systems by the
 #   interval of their difference, and beside a baseline that knows nothing.
 #
