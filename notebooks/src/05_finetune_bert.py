@@ -1,23 +1,21 @@
 # %% [markdown]
 # # 05 Fine-tune BERT
 #
-# **How does a model that has only read become one that answers your question, how many
-# labels does that take, and how do you know that the result is any good?** You build
-# one step of training and LoRA, count what a label is worth, and then look hard at the
-# finished classifier: where it fails, how sure it is, and what changed inside.
+# **How does a model that has only read become one that answers your question? How many
+# labels does that take, and how do you know that the result is any good?**
 #
 # Afterwards you can
 #
-# - follow one step of training from text to changed weights, and write its parts;
+# - write the parts of a training step;
 # - write LoRA, put it into a model, and merge it;
-# - compare methods at the number of labels you have, with the noise of each figure;
-# - report on a classifier so that others can trust it, and mend its confidence;
-# - label single words and count whole entities.
+# - compare methods at your number of labels, and tell differences from noise;
+# - report on a classifier so that others can trust it, and calibrate it;
+# - label single words, and count whole entities.
 #
-# Time: about 130 minutes, 50 of them for five exercises. The cells together compute for
-# some twenty minutes on one core; start **Run → Run All Cells** first. If an exercise
-# is still empty, its check says so and our function is used instead. You need [lesson
-# 02](02_attention_from_scratch.ipynb), or to have seen attention.
+# Time: about 130 minutes, 50 of them for five exercises. Start **Run → Run All Cells**
+# first; it takes some twenty minutes on one core. Where an exercise is empty, our
+# function is used. You need [lesson 02](02_attention_from_scratch.ipynb), or to know
+# attention.
 
 # %%
 import math
@@ -42,19 +40,26 @@ print(splits, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# `al.finetune` takes a BERT that has read a lot of English, puts a layer of random
-# weights on top, and trains both on labelled sentences about films. (Our BERT is
-# all-MiniLM-L6-v2, a small one that was also trained to give similar vectors to
-# sentences with similar meanings.) Here it gets a few sentences only.
-#
-# Then change `learning_rate` and run the second cell again: `3e-4`, `1e-5`, `1e-2`.
-# Each run is drawn over the ones before. Two of these rates learn hardly anything, for
-# opposite reasons. How do their losses differ?
+# How fast should a model learn? `al.finetune` takes a BERT that has read a lot of
+# English, puts a layer of random weights on top, and trains both, here on a few
+# labelled sentences about films. The **learning rate** says how far a step moves the
+# weights.
 
 # %%
 few = splits.sample(size.quick_sentences, size.sentences // 2)
 quick_curve = al.TrainingCurve(dev_texts=len(few.dev))
 quick_curve
+
+# %% [markdown]
+# What the curves show:
+#
+# - **Left: the loss**, smoothed (diamonds: on dev). It is high where the right answer
+#   gets a low probability. Below it is the learning rate, which changes during training
+#   (section 4).
+# - **Right: accuracy on dev**, sentences that are not trained on, after each pass over
+#   the training sentences (an **epoch**). The bars are **95 % intervals** (Wilson's):
+#   of a hundred such intervals, each from other sentences, about 95 hold the accuracy
+#   over all sentences of this kind.
 
 # %%
 learning_rate = 1e-4
@@ -68,38 +73,35 @@ quick = al.finetune(
 )
 
 # %% [markdown]
-# The line is the **loss**, smoothed: high where the model gives the right answer a low
-# probability. Each step takes a **batch**, some sentences together. The points are
-# accuracy on **dev**, sentences that are not trained on, after each pass over the
-# training sentences (an **epoch**). Their bars are **95 % intervals** (Wilson's): of a
-# hundred such intervals, each from other sentences, about 95 hold the accuracy over all
-# sentences of this kind.
+# Now run the cell again with `learning_rate` at `3e-4`, `1e-5` and `1e-2`; each run is
+# drawn over the ones before. Two of these three learn hardly anything, for opposite
+# reasons. How do their losses differ?
 #
 # <details><summary>What to expect</summary>
 #
-# An untrained layer guesses, and guessing between two classes has the loss $\ln 2
-# \approx 0.69$: there the curve begins. With too low a rate it falls too slowly. With
+# At first the model guesses, and guessing between two classes has the loss
+# $\ln 2 \approx 0.69$. With too low a rate the loss falls too slowly from there. With
 # too high a rate it jumps up and then stays near 0.69: the model gives nearly the same
 # answer to everything. With 1e-4 the loss has barely moved after so few steps, yet dev
-# accuracy has risen: an answer turns long before the model is sure. Judge the other
-# rates by both panels.
+# accuracy has risen: an answer turns long before the model is sure.
 #
 # </details>
 #
 # ## 2. Before the first label
 #
-# What is there to begin with? BERT and the pooler have read before; the pink layer is
-# new and random:
+# What can BERT do without labels? It gives each token a vector. The **pooler**, a small
+# layer, takes that of `[CLS]`, the token in front of every text. Both are pretrained;
+# only the layer on top (pink) is new and random.
 
 # %%
 drawings.fine_tuned_parts(6, ["negative", "positive"])
 
 # %% [markdown]
-# Does BERT need labels at all? Sentences with similar meanings have similar vectors. So
-# write down one sentence for each class, and give every review the class of the
-# sentence that is nearer (whose vector has the larger cosine with its own). This is
-# **zero-shot** classification. As the vector of a text we take the mean over its
-# tokens, because this BERT was trained to be read that way.
+# That layer can only guess. But our BERT, all-MiniLM-L6-v2, was also trained to give
+# similar vectors to sentences with similar meanings. So write down one sentence for
+# each class, and give every review the class of the sentence whose vector is nearer
+# (has the larger cosine with its own). This is **zero-shot** classification. The vector
+# of a text is the mean over its tokens, as in that training.
 
 
 # %%
@@ -134,22 +136,21 @@ for pair in (
     print(f"{right.mean():.1%} [{low:.1%}, {high:.1%}] with {pair}")
 
 # %% [markdown]
-# Guessing would be right half of the time. In brackets stands the interval.
+# Brackets hold the 95 % interval. Could you have known which wording is best?
 #
 # <details><summary>What we saw</summary>
 #
-# All three do better than guessing, and two sentences about the film do clearly better
-# than two bare words: their intervals do not even overlap. But only labels show that.
-# Without them nothing tells you which wording to take.
+# All three beat guessing, which is right half of the time. Two sentences about the film
+# do clearly better than two bare words. But only labels tell you which wording to take.
 #
 # </details>
 #
 # ## 3. A batch
 #
-# Models read many texts at once, as a table of token ids, one row for each text. But
-# texts differ in length, so shorter ones are filled up with a token that means nothing,
-# the **padding**. The **attention mask** says which tokens are real. Without it every
-# word would attend to the padding, too.
+# How do texts of different lengths go through the model together? A **batch** is a
+# table of token ids, a row for each text. Shorter texts are filled up with a
+# meaningless token, the **padding**. The **attention mask** says which tokens are real;
+# otherwise words would attend to the padding.
 
 # %%
 texts = [
@@ -163,15 +164,15 @@ as_tokens = base.tokenizer.convert_ids_to_tokens
 drawings.padded_batch([as_tokens(row) for row in token_rows])
 
 # %% [markdown]
-# Padding costs time, so a batch is no wider than its longest text. Do not trust ids to
-# tell you what is padding: some tokenizers use one token both for padding and for the
-# end of a text, which is real.
+# Padding costs time, so a batch is no wider than its longest text. Do not tell padding
+# by its id: some tokenizers use the same token for padding and for the end of a text,
+# which is real.
 #
 # ### Exercise 1: a batch of unequal texts
 #
-# *Difficulty 2 of 5, 5 minutes.* `rows` holds lists of token ids. Return two tensors
-# `(B, T)`, T being the length of the longest: the ids, and the mask. The lists
-# themselves stay as they are.
+# *Difficulty 2 of 5, 5 minutes.* `rows` holds lists of token ids. Return two tensors of
+# shape `(B, T)`, T being the length of the longest list: first the ids, then the mask.
+# The lists themselves stay as they are.
 
 
 # %% exercise="pad_batch" points=2
@@ -206,6 +207,9 @@ pad_id = learner.tokenizer.pad_token_id
 ids, mask = (tensor.to(learner.device) for tensor in pad(token_rows, pad_id))
 inputs = {"input_ids": ids, "attention_mask": mask}
 
+# %% [markdown]
+# What if the mask is forgotten? Here *A joy.* shares a batch with a long text.
+
 # %%
 finished = al.load_classifier("movie-sentiment")  # section 7 looks at it closely
 encoded = finished.encode(["A joy.", 60 * "The plot makes no sense. "])
@@ -217,17 +221,18 @@ for name, seen in {"with its mask": mask, "forgotten": torch.ones_like(mask)}.it
     print(f"{name:>13}: 'A joy.' is positive with {sure:.1%}")
 
 # %% [markdown]
-# A forgotten mask raises no error, and that is the trouble. The answer is merely
-# different, and it depends on the other sentences in the batch: here on one that is
-# long.
+# A forgotten mask raises no error. The answer merely changes, and now depends on the
+# other texts in the batch.
 #
 # ## 4. One step, and the loop
 #
-# **Forward.** The layer on top gives each text one number for each class, the
-# **logits** $z$. Softmax turns them into probabilities: logits of 1 and 3 become .119
-# and .881. The loss of a text is minus the logarithm of the probability of its right
-# class. If that is the second one, the loss is $-\ln .881 = 0.13$; if it is the first,
-# $-\ln .119 = 2.13$. The loss of a batch is the mean over its texts:
+# A training step goes forward, then backward, then moves the weights.
+#
+# **Forward.** The model gives each text a number for each class, the **logits** $z$.
+# Softmax turns them into probabilities: logits of 1 and 3 become .119 and .881. The
+# loss of a text is minus the logarithm of the probability of its right class $y$. If
+# that is the second one, the loss is $-\ln .881 = 0.13$; if it is the first,
+# $-\ln .119 = 2.13$. The loss of a batch is the mean over its $n$ texts:
 #
 # $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
 # L = \frac{1}{n} \sum_i \ell_i . $$
@@ -242,14 +247,16 @@ print("right classes got", right.detach().cpu().numpy().round(3))
 print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2):.4f}")
 
 # %% [markdown]
-# **Backward.** For every weight: how would the loss change if the weight did? These
-# numbers together are one long vector, the gradient. If its length is above 1 it is
-# **clipped**: shortened to 1, so that one strange batch does no harm.
+# **Backward.** For every weight: how would the loss change if the weight did? Together
+# these numbers are the **gradient**, one long vector. If its length is above 1 it is
+# **clipped**, shortened to 1, so that one strange batch does no harm.
 #
-# **The step.** The optimizer, AdamW, moves each weight against its gradient. It divides
-# by a running measure of the gradient's size, so the learning rate says directly how
-# far weights move. Each step also pulls weights a little towards 0 (**weight decay**,
-# .01 below). Here is one step from the same start with several rates.
+# **The step.** The optimizer, AdamW, keeps two running means for each weight: of its
+# gradient, and of the gradient's square. It takes from the weight the learning rate
+# times the first over the root of the second, so the rate says about how far weights
+# move. Each step also pulls weights a little towards 0 (**weight decay**, .01 here).
+#
+# Here is one step from the same start with several rates.
 
 # %%
 model.zero_grad()
@@ -279,18 +286,19 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# To the left of the valley a step changes too little. To the right it goes too far.
-# Many steps add up, so a whole run takes a lower rate, such as 1e-4.
+# Left of the valley a step changes too little, right of it too much. Many steps add up,
+# so a whole run takes a lower rate, such as 1e-4.
 #
-# A large batch may not fit into memory. Then it goes through the model in parts. Each
-# part goes forward and backward, and its intermediate results are forgotten.
-# `backward()` *adds* to the `.grad` of every parameter, so the gradients of the parts
-# collect there, and then one step is taken. It should be exactly the step of the whole
-# batch. But the loss function gives the mean over one part, $L_k = \frac{1}{n_k}
-# \sum_{i \in k} \ell_i$, and parts need not be equally large. Say one part has the
-# losses 1 and 3 and the other has one text with 8. The parts' means are 2 and 8; the
-# mean of all three losses is 4, and not 5. How do you get the gradient of $L$ from
-# those of the $L_k$?
+# What if a large batch does not fit into memory? Then each part of it goes forward and
+# backward by itself, and its intermediate results are forgotten. `backward()` *adds* to
+# the `.grad` of every parameter, so the gradients of the parts collect there until one
+# step is taken. This is **gradient accumulation**.
+#
+# The step should be exactly that of the whole batch. But the loss function gives the
+# mean over one part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$, and parts may differ
+# in size. Say one has the losses 1 and 3, the other only 8. The parts' means are 2 and
+# 8, and their mean is 5; but the mean of all three losses is 4. How do you get the
+# gradient of $L$ from those of the $L_k$?
 #
 # ### Exercise 2: gradients in parts
 #
@@ -298,7 +306,7 @@ al.plots.lines(
 # `loss_function(model(inputs), labels)` is the mean loss over one of them. Forget old
 # gradients, leave in `.grad` those of the mean over all texts, and return this mean, a
 # plain number. Only one part's intermediate results may be in memory at a time. Take no
-# step, clip nothing, and leave the model in its mode.
+# step, clip nothing, and leave the model in its mode (training or evaluation).
 
 
 # %% exercise="accumulate" points=3
@@ -337,12 +345,12 @@ al.checks.accumulate(accumulate)
 gradients_of = al.checks.yours_or_ours("accumulate", accumulate)
 
 # %% [markdown]
-# Here is the whole training, with nothing hidden. Your two functions work in it. Three
-# things are new:
+# Here is the whole training: `reading` makes parts with your `pad_batch`, and `fit` is
+# the loop, with your `accumulate`. Three things are new:
 #
-# - products are computed in `bfloat16` where the processor is fast at it; weights and
-#   sums stay in float32 (**mixed precision**);
-# - the learning rate rises over the first 6 % of the steps (**warm-up**), since AdamW
+# - **mixed precision**: products are computed in `bfloat16` (16 bits) where the
+#   processor is fast at it; weights and sums stay in float32;
+# - **warm-up**: the learning rate rises over the first 6 % of the steps, since AdamW
 #   does not know the size of gradients yet, and then falls to 0;
 # - a batch holds sentences of like length, so that little is padding.
 
@@ -405,46 +413,53 @@ print(f"loss {np.mean(losses[:5]):.2f} -> {np.mean(losses[-5:]):.2f}")
 print(score)
 
 # %% [markdown]
-# Mind `train()` and `eval()`. **Dropout** sets random numbers to 0 while training; a
-# model that is measured like that answers worse than it could, and differently each
-# time. `al.finetune` runs the same loop with what a long run needs around it:
-# checkpoints, resuming, several GPUs. When dev gets worse while the training loss still
-# falls, a model learns its sentences by heart (**overfitting**); so it keeps the epoch
-# that was best on dev, and with `patience` stops soon after it (**early stopping**).
+# Why `train()` and `eval()`? In training, **dropout** sets random numbers inside the
+# model to 0. Measured like that, it answers worse than it could, and differently each
+# time.
+#
+# When dev gets worse while the training loss still falls, a model learns its sentences
+# by heart (**overfitting**). So `al.finetune`, the same loop with checkpoints, resuming
+# and several GPUs, keeps the epoch that was best on dev. With `patience` it stops soon
+# after (**early stopping**).
 #
 # ## 5. LoRA: learn the correction only
 #
-# Full fine-tuning needs, for each weight, its gradient and two numbers of AdamW: three
-# numbers of 4 bytes for each of 7 billion weights, 84 GB. **LoRA** (Hu et al. 2021)
-# leaves every matrix $W$ as it is and learns a correction to it that is the product of
-# two narrow matrices:
+# How can a large model be trained in little memory? Full fine-tuning needs three more
+# numbers for each weight: its gradient and AdamW's two means. With 4 bytes each, 7
+# billion weights need 84 GB more. **LoRA** (*low-rank adaptation*, Hu et al. 2021)
+# leaves every matrix $W$ as it is, and learns a correction: the product of two narrow
+# matrices.
 #
 # $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
 #
-# $A$ has shape $(r, n)$ and $B$ has $(m, r)$. Take $r = 1$, $n = m = 2$, $A = (1\;\;2)$
-# and $B = \binom{3}{0}$. The input $x = \binom{1}{1}$ becomes one number, $Ax = 3$, and
-# that becomes $BAx = \binom{9}{0}$. So $BA$ is the matrix with the rows $(3\;\;6)$ and
-# $(0\;\;0)$, and the correction is a multiple of $B$, whatever $x$ is. In general only
-# $r$ numbers pass from $A$ to $B$: the product has at most **rank** $r$. Here is a
-# matrix of our BERT with $r = 8$. Lengths are in proportion; in truth $A$ and $B$ are
-# thinner still:
+# $A$ has shape $(r, d_\text{in})$ and $B$ has $(d_\text{out}, r)$. Take $r = 1$,
+# $A = (1\;\;2)$ and $B = \binom{3}{0}$. The input $x = \binom{1}{1}$ becomes one
+# number, $Ax = 3$, and that becomes $BAx = \binom{9}{0}$. So $BA$ is the matrix with
+# the rows $(3\;\;6)$ and $(0\;\;0)$, and the correction is a multiple of $B$, whatever
+# $x$ is. In general only $r$ numbers pass from $A$ to $B$: the product has at most
+# **rank** $r$.
+#
+# Here is a matrix of our BERT with $r = 8$. ($A$ and $B$ are drawn too thick.)
 
 # %%
 drawings.lora(384, 384, 8)
 
 # %% [markdown]
-# $B$ begins at 0 and $A$ at random: so a fresh LoRA changes nothing, and still a
-# gradient reaches $B$. The factor $\alpha / r$ keeps the correction alike in size when
-# you try another rank. When training is over, add the correction into $W$. This is
-# called **merging**: the model has its old shape, and costs no more time.
+# $B$ begins at 0 and $A$ at random: a fresh LoRA changes nothing, and still a gradient
+# reaches $B$. The factor $\alpha / r$ keeps the correction alike in size when you try
+# another rank. After training, add the correction to $W$ (**merging**): the model has
+# its old shape again, and costs no extra time.
 #
 # ### Exercise 3: LoRA
 #
 # *Difficulty 3 of 5, 15 minutes.* `linear` is an `nn.Linear` with a bias. Fill three
-# gaps. In `__init__` make the parameters `self.A`, of shape `(rank, inputs)`, random,
-# and `self.B`, of shape `(outputs, rank)`, all 0. `forward` gives the output, without
-# ever computing the large table $BA$. `merge` returns a new `nn.Linear` that computes
-# the same as `forward`, and leaves `linear` as it was.
+# gaps:
+#
+# - `__init__` makes the parameters `self.A`, of shape `(rank, inputs)`, random, and
+#   `self.B`, of shape `(outputs, rank)`, all 0.
+# - `forward` gives the output, without ever computing the large matrix $BA$.
+# - `merge` returns a new `nn.Linear` that computes the same as `forward`, and leaves
+#   `linear` as it was.
 
 
 # %% exercise="LoRA" points=3
@@ -497,8 +512,8 @@ al.checks.LoRA(LoRA)
 # `.bias.data`.
 
 # %% [markdown]
-# Now it goes into BERT. Until your class is right, the one of the library peft stands
-# in.
+# Now your LoRA goes around every matrix of BERT. Until it is right, that of the library
+# peft stands in.
 
 
 # %%
@@ -557,33 +572,32 @@ print(f"after {steps} steps: {al.Evaluator(adapted, dev).score()}")
 print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}")
 
 # %% [markdown]
-# A hundred tasks need one BERT and a hundred such small files. The backward pass takes
-# nearly as long as before, since gradients still go through all layers. What LoRA saves
-# is memory.
+# A hundred tasks need one BERT and a hundred such files. LoRA saves memory, but
+# probably little time (not measured): gradients still go back through all layers.
 #
-# **QLoRA** (Dettmers et al. 2023) also shrinks what stays. $W$ is stored in 4 bits a
-# number, in NF4 (*4-bit NormalFloat*), whose 16 levels suit weights that are normally
-# distributed. For each product it is turned back into 16 bits; $A$ and $B$ stay in 16
-# bits. So a model of 65 billion weights can be tuned on one GPU of 48 GB.
+# **QLoRA** (Dettmers et al. 2023) stores $W$ in only 4 bits a number, in NF4 (*4-bit
+# NormalFloat*), whose 16 levels suit normally distributed weights. For each product $W$
+# is turned back into 16 bits, the format of $A$ and $B$.
 #
-# **DoRA** (Liu et al. 2024) writes each $W$ as a direction and a length for each of its
-# outputs, gives the direction a LoRA, and lets the lengths learn directly: $m \cdot
-# \frac{W + BA}{\lVert W + BA \rVert}$. That is one more number for each output.
+# **DoRA** (Liu et al. 2024) writes each $W$ as a direction and a length $m$ for each of
+# its outputs. The direction gets a LoRA, the length learns directly:
+# $m \cdot \frac{W + BA}{\lVert W + BA \rVert}$.
 #
 # ## 6. What is a label worth?
 #
-# Labels cost money. How many do you need, and what should learn from them? Here are
-# four ways, from the cheapest up, and zero-shot from section 2 as a fifth line:
+# How many labels do you need, and which method makes the most of them? Four methods,
+# the cheapest first:
 #
-# - **bag of words**: for each word and pair of words how often it occurs, damped, and
-#   weighted down if many texts have it (tf-idf); a logistic regression; nothing read
-#   before;
-# - **frozen features**: BERT as it is; a logistic regression on the mean over tokens;
-# - **LoRA** of rank 8, and **full**: your loop from above.
+# - **bag of words**: a logistic regression on counts of words and word pairs, damped,
+#   and weighted down if many texts have them (*tf-idf*); nothing is pretrained;
+# - **frozen features**: a logistic regression on the mean over BERT's tokens;
+# - **LoRA** of rank 8, and **full** fine-tuning: your loop from above.
 #
-# Guess first: who wins with 64 labels? By how much is LoRA behind *full*? Each is
-# trained three times, for 48 steps of 16 sentences, or one epoch if that is more. A
-# **seed** draws the sentences, the layer on top, the order and the dropout.
+# The plot adds zero-shot, the mean of its wordings. Each method is trained three times;
+# a **seed** draws the sentences, the layer on top, the order and the dropout. LoRA and
+# *full* take 48 steps of 16 sentences, or one epoch if that is more.
+#
+# Guess first: who wins with 64 labels? By how much is LoRA behind *full*?
 
 # %%
 counts = (16, 32) if small_run else (64, 256, 1024)
@@ -676,6 +690,10 @@ for way in table:
         rows[way][f"{n:,} labels, %"] = result
 al.plots.table(pd.DataFrame(rows).T)
 
+# %% [markdown]
+# Are the differences more than the luck of a seed? We take them seed by seed, as a seed
+# gives all methods the same sentences. A minus sign means *behind*.
+
 
 # %%
 def lead(gaps):
@@ -699,57 +717,54 @@ for n in counts:
         print(f"{n:5,} labels: {one} ahead of {other} by {lead(gaps)}")
 
 # %% [markdown]
-# In brackets stands the 95 % interval of the difference, over three seeds. It is wide:
-# a difference that is not clear may still be there.
+# Brackets hold 95 % intervals over three seeds, on the same 500 dev sentences; *clear*
+# ones leave out 0. About other sentences they say nothing. A difference that is not
+# clear may still be there.
 #
 # <details><summary>What we saw</summary>
 #
-# - **With 64 labels none of the means is above two sentences written for free** (71.6 %
-#   with the best of our three wordings in section 2; frozen features come to 67.0).
-# - **What was read before counts.** With 64 and with 256 labels frozen features are
-#   clearly ahead of the bag of words.
-# - **LoRA is not clearly better than frozen features** at any of these numbers; with
-#   256 labels it is slightly behind. But two things differ between these rows. *Frozen
-#   features* reads the mean over tokens, for which this BERT was trained; LoRA and
-#   *full* read [CLS] through the pooler, which that training did not use, and part of
-#   their few steps goes into learning to read there. To compare methods alone, give all
-#   three the same vector. Until then: frozen features are cheap and hard to beat with
-#   few labels.
+# - **With 64 labels nothing is clearly better than two sentences written for free**:
+#   these come to 66.3 %, frozen features to 67.0 ± 3.1. (The best wording, 71.6 %, was
+#   chosen on these dev labels.)
+# - **Pretraining counts.** With 64 and 256 labels frozen features are clearly ahead of
+#   the bag of words.
+# - **LoRA is not clearly better than frozen features** anywhere; with 256 labels it is
+#   1.5 points behind, 7 or 8 sentences. But *frozen features* reads the mean over
+#   tokens, for which this BERT was trained. LoRA and *full* read `[CLS]` through the
+#   pooler, which that training did not use, and may need steps to learn it. So this
+#   does not compare the methods alone. Still, frozen features are cheap.
 # - **LoRA and *full* do not differ clearly** anywhere, though LoRA trains 1.5 % of the
 #   numbers.
-# - **Mind the passes.** 64 labels are seen twelve times, 256 three times, 1,024 once.
-#   In section 4 three passes over 320 sentences gave more than one over 1,024 does
-#   here. So the right end shows what one pass gives, not what 1,024 labels are worth.
+# - **Count the passes.** 64 labels are seen twelve times, 256 three times, 1,024 once.
+#   So the right end shows what one pass gives, not what 1,024 labels are worth: in
+#   section 4 three passes over 320 sentences gave no less.
 #
-# These are twelve comparisons: one of them may be *clear* by luck.
+# Of twelve comparisons, one may be *clear* by luck.
 #
 # </details>
 #
-# Of all settings the learning rate is the one to search first. Ours were fixed
-# beforehand, at the package's defaults. LoRA takes a higher one than *full*: $B$ begins
-# at 0, and few numbers have to do all the moving. Were the two rates fair? Design the
-# experiment: how many rates for each method, which seeds, and on which sentences do you
-# compare? `rate_of` is the place to change them. (`rank=1` in `add_lora` asks another
-# question: how narrow may the correction be?)
+# Were the two learning rates fair? They are the first setting to search; ours were
+# fixed beforehand, at the package's defaults. LoRA's is higher, as is usual. Design the
+# experiment (rates stand in `rate_of`): how many for each method, which seeds, and on
+# which sentences do you compare?
 #
 # <details><summary>One way to do it</summary>
 #
 # Three rates for each method, a factor of 3 apart, the middle number of labels, the
 # same three seeds for all. If a neighbouring rate is clearly ahead, the curve above was
-# unfair to that method by about so much. The best of several rates on dev is also
-# partly the luckiest. That is what **test** is for: you look at it once, for the
-# winner.
+# unfair by about so much. But the best of several rates on dev is partly the luckiest.
+# That is what **test** is for: you look at it once, for the winner.
 #
 # </details>
 #
 # ## 7. Is it any good?
 #
-# From here on we look at the classifier that comes with the course: the same BERT and
-# LoRA of rank 8, on all training sentences. What would a model without understanding
-# reach, and what is the most one could hope for?
+# What would a model without understanding reach, and what is the most one could hope
+# for? From here on we look at the classifier that comes with the course: the same BERT
+# and LoRA of rank 8, on all 8,070 training sentences.
 #
-# Everything below *describes* this one classifier on test sentences. If you change the
-# model because of what you see there, you need new sentences for the next report.
+# This section *describes* it, on test sentences. If you change the model because of
+# what you see, you need new ones for the next report.
 
 # %%
 clf = al.load_classifier("movie-sentiment")
@@ -758,20 +773,22 @@ report = al.report(clf, test, splits.train)
 al.plots.comparison(report)
 
 # %% [markdown]
+# The picture compares it with:
+#
 # - **majority**: always the more frequent label;
 # - **tf-idf + logistic regression**: the bag of words. Whatever costs more has to beat
 #   it first;
-# - **the raters**: some twenty people rated each sentence; the label is their common
-#   judgement. The line is how often one of them agrees with it, estimated from mean and
-#   spread of the ratings. It is a yardstick, not a limit.
+# - **the raters** (dashed): some twenty people rated each sentence; the label is their
+#   common judgement. The line says how often one of them agrees with it, as if ratings
+#   were normally distributed. It comes from the ratings that made the label, so it is
+#   probably too high: a yardstick, not a limit.
 #
-# With all 8,070 labels the classifier is still ahead of the bag of words, by an
-# interval that leaves out 0.
+# The classifier's lead over the bag of words is small, but the interval leaves out 0.
 #
-# With two classes of equal size accuracy says most. With eight of very unequal size a
-# model can be right nearly always and still hardly ever find a rare class.
-# **Precision**: of the texts called *grain*, how many are? **Recall**: of those that
-# are, how many were found? **F1** is their harmonic mean. The bag of words on news:
+# Where classes differ much in size, a model can be right nearly always and still hardly
+# ever find a rare one, such as *grain* among eight topics of news. **Precision**: of
+# the texts called *grain*, how many are? **Recall**: of those that are, how many were
+# found? **F1** is their harmonic mean. Here is the bag of words:
 
 # %%
 news = al.datasets.load("reuters-r8").sample(size.training_sentences)
@@ -784,16 +801,16 @@ by_class = by_class.sort_values("texts", ascending=False).set_index("label")
 al.plots.table(by_class, precision=2, recall=2, f1=2)
 
 # %% [markdown]
-# Which class is taken for which? `pd.crosstab(news_labels, predictions)` counts it: the
+# What is called *grain* is *grain*, but only three of ten were found.
+# `pd.crosstab(news_labels, predictions)` counts which class is taken for which: the
 # **confusion matrix**, a row for each true class.
 #
 # ### Is it as sure as it should be?
 #
 # A model that says "90 %" should be right nine times out of ten. Say ten answers have a
 # confidence of about .9, and seven of them are right: the gap is .2. Put all answers
-# into **bins** of equal width by their confidence, take the gap of each, and average
-# them, each bin with the share of answers it holds. That is the **expected calibration
-# error**:
+# into **bins** of equal width by their confidence, and average the bins' gaps, each
+# weighted by its share of the answers. That is the **expected calibration error**:
 #
 # $$ \text{ECE} = \sum_{b} \frac{n_b}{n} \, \bigl| \text{confidence}_b -
 # \text{accuracy}_b \bigr| . $$
@@ -802,8 +819,10 @@ al.plots.table(by_class, precision=2, recall=2, f1=2)
 al.plots.calibration(report)
 
 # %% [markdown]
-# Points below the diagonal are overconfident. Fine-tuned networks often are: the
-# training loss goes on falling when all answers are right and only confidence grows.
+# Points below the diagonal are overconfident: of the answers at 85 %, only 77 % are
+# right. Fine-tuned networks often are: when all training answers are right, more
+# confidence still lowers the loss.
+#
 # The cure is one number (Guo et al. 2017): divide all logits by a **temperature** $T$.
 # With logits 3 and 1 the model is 88 % sure; with $T = 2$ they are 1.5 and 0.5, and it
 # is 73 % sure. No answer changes.
@@ -848,8 +867,8 @@ al.checks.calibration_error(calibration_error)
 # Leave out bins in which there are none.
 
 # %% [markdown]
-# The temperature is chosen on dev, by the loss, which is smooth and asks for honest
-# probabilities. What does it do to your calibration error?
+# We choose the temperature with the lowest loss on dev: the loss is smooth, and rewards
+# honest probabilities. What does it do to your calibration error?
 
 
 # %%
@@ -879,9 +898,9 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# No error is ever 0 on so few texts. What would a perfectly calibrated model show? Draw
-# labels with just the probabilities that it states, many times, and measure. Only an
-# error that this seldom exceeds is a finding.
+# On so few texts no error is ever 0. What would a perfectly calibrated model show? Draw
+# labels with just the probabilities that ours states, many times, and measure. Our
+# error is a finding only if the errors of these draws seldom exceed it.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -899,18 +918,18 @@ for name, temperature in {"before": 1.0, "after": best}.items():
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The best temperature is just above 1: the classifier was hardly too sure. Before, its
-# error on test is just above what chance explains, and afterwards it is just inside.
-# That shows how the method works, not that this classifier needed it.
+# The temperature chosen on dev is just above 1: the classifier was hardly too sure. Its
+# error on test goes from just above what chance explains to just inside. That shows how
+# the method works, not that this classifier needed it.
 #
 # </details>
 #
 # ## 8. Where it fails
 #
-# ### Own sentences, worst first
+# ### Sentences of your own, worst first
 #
-# To find weak spots, sort by loss: mistakes made with confidence come first. Read the
-# sentences and decide what *you* would say. Then write some of your own.
+# Which sentences does it get wrong? Sort by loss, and confident mistakes come first.
+# Read ours, decide what *you* would say, and then write your own.
 
 # %%
 sentences = """
@@ -939,24 +958,24 @@ al.plots.table(own, **{"sure of our label, %": 0, "loss": 2})
 
 # %% [markdown]
 # Above a loss of 0.69 the answer is wrong. Ten sentences prove nothing about all
-# negations. To read real mistakes take **dev**: once you have mended the model by those
-# on test, test is used up.
+# negations. For real mistakes take **dev**.
 #
 # <details><summary>What we saw</summary>
 #
-# The double negation comes first, and the model is sure of its mistake, as if it had
-# counted negative words. Test it: how does it read *It is true that the acting is
-# good*, and *It is not true that the acting is bad*? On *It should have been great* and
-# on the question it is close to undecided. Irony and comparison came out right, but
-# *broken* may give the comparison away. Write *a splendid television*, and see.
+# The model is sure of its worst mistake, the double negation, as if it counted negative
+# words. Test that: how does it read *It is true that the acting is good*, and *It is
+# not true that the acting is bad*? On *expectation* and *question* it is nearly
+# undecided. Irony and comparison came out right, but *broken* may give the comparison
+# away: try *a splendid television*.
 #
 # </details>
 #
 # ### Is it the model, or the label?
 #
-# Some sentences divide people, too. Their label is noisy, and no model can be right
-# about it every time. From mean and spread of the twenty ratings we estimate how likely
-# a single rater is to agree with the label, and divide the dev sentences by it.
+# Some sentences divide people, too, and no model can always be right about a noisy
+# label. Are those the ones it gets wrong? From mean and spread of the ratings we
+# estimate, as above, how likely a rater is to agree with the label, and divide the dev
+# sentences by it into quarters.
 
 # %%
 score = al.Evaluator(clf, dev).score()
@@ -989,8 +1008,6 @@ print("of one mind against divided most: right more often by", end=" ")
 print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
 
 # %% [markdown]
-# Does the model fail most where raters differ? And where they are of one mind?
-#
 # <details><summary>What we saw</summary>
 #
 # Where raters agree the model is right clearly more often: the interval of the
@@ -1002,8 +1019,8 @@ print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
 #
 # ### Other domains
 #
-# It learned from film reviews. Here it reads product reviews, tweets and opinion pages,
-# rated by the same kind of people.
+# Does it work beyond films? Here are product reviews, tweets and opinion pages, rated
+# by the same kind of people.
 
 # %%
 domains = {"movie (test)": test}
@@ -1029,35 +1046,33 @@ for name, data in domains.items():
 al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %% [markdown]
-# Compare each accuracy with the majority of its own domain, and *are* with *called
-# positive*. The last column is at the temperature from above.
+# Compare each accuracy with its domain's majority, and *are positive* with *called
+# positive*. The last column is at the temperature chosen above.
 #
 # <details><summary>What we saw</summary>
 #
 # Accuracy falls in every other domain. On tweets it is no better than always answering
-# *positive*, because the model calls far too few of them positive. Its confidence falls
-# less than its accuracy, so the calibration error grows. Nothing in an answer warns
-# you.
+# *positive*: the model calls far too few of them positive. The calibration error grows:
+# its confidence deserves less trust. Nothing in an answer warns you.
 #
 # </details>
 #
 # ## 9. What changed inside?
 #
-# Compare the matrices before and after fine-tuning: how far did each move, relative to
-# its size?
+# How far did fine-tuning move each matrix, relative to its size?
 
 # %%
 before = al.classification.fresh_classifier("minilm", splits.train.label_names)
 al.plots.movement(before, clf)
 
 # %% [markdown]
-# The pooler moved most by far: it is the part that had to learn to read [CLS]. Inside
-# the layers the values of layer 0 moved most. Word embeddings did not move, because
-# LoRA does not touch them.
+# The pooler moved most by far, perhaps to learn to read `[CLS]` (not tested). Inside
+# the layers the values of layer 0 moved most. Word embeddings stayed: LoRA does not
+# touch them.
 #
 # And attention? For each head: what share of its weight sits elsewhere than before, on
-# average over sentences? (Half the sum of the absolute differences: 0 if nothing moved,
-# 1 if everything did.)
+# average over sentences? (Half the sum of the absolute differences, the *total
+# variation distance*: 0 if nothing moved, 1 if everything did.)
 
 
 # %%
@@ -1076,9 +1091,9 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# The highest of 72 numbers is partly the luckiest. So name the head now, and measure it
-# once on other sentences. Does fine-tuning move the same head again? We have your
-# classifiers from section 6.
+# The highest of 72 numbers is partly the luckiest. So we name the head now, and measure
+# it once on other sentences. Brackets hold a **bootstrap** interval (lesson 06):
+# sentences are drawn again, with replacement, many times.
 
 # %%
 layer, head = divmod(int(found.mean(0).argmax()), clf.heads)
@@ -1092,6 +1107,9 @@ print(f"on dev layer {layer}, head {head} moved most, {found.mean(0).max():.2f};
 print(f"on test: {own.mean():.2f}, the next one {second.mean():.2f};", end=" ")
 print(f"ahead by {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
+# %% [markdown]
+# Does another training move the same head? Here are your LoRA models of section 6.
+
 # %%
 few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
 for seed in seeds:
@@ -1104,8 +1122,9 @@ for seed in seeds:
     print(f" moved most; layer {layer}, head {head} is number {rank} of {again.size}")
 
 # %% [markdown]
-# Keep this head in mind for lesson 06 (in our run it is layer 3, head 9, in short
-# L3H9). Here it is on a sentence of ours: after minus before.
+# Keep this head in mind for lesson 06 (in our run layer 3, head 9, in short L3H9). Here
+# it is on a sentence of ours, after minus before. Which words gain (red columns)? Do
+# they decide what the sentence says?
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -1124,32 +1143,30 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# Which words gain? Do they decide what the sentence says?
-#
 # <details><summary>What we saw</summary>
 #
-# *Slow*, *stays* and *you* win, and `[CLS]` loses most: the head turns from a token
+# *Slow*, *stays* and *you* gain, and `[CLS]` loses most: the head turns from a token
 # without meaning of its own to words that carry the opinion, and to a few that do not.
-# One sentence is an illustration. The finding is the number above.
+# One sentence is an illustration; the finding is the number above.
 #
-# It is a finding about *this* classifier. In your three models of section 6 other heads
-# moved most. Another run can move another head; with our 1,024 labels L4H8 moved most
-# in two of three. Whether seed or number of labels makes the difference, this does not
-# show.
+# And it is about *this* classifier. In your models of section 6 other heads moved most,
+# L4H8 in two of three. Whether seed or number of labels makes the difference, this does
+# not show.
 #
 # </details>
 #
 # That a head looks at a word does not mean that the answer depends on it, nor that the
-# head which moved most matters most. Lesson 06 tests that, by silencing heads.
+# head which moved most matters most.
 #
 # ## 10. A label for each word
 #
-# Many tasks want to know *where*: names, places, dates, amounts. The change is small:
-# the layer on top is applied to every token, and the loss is the mean over words. BERT
-# reads **pieces** of words, though. A word should count once, so only its first piece
-# is asked for the tag; all others get the label -100, which PyTorch's cross-entropy
-# leaves out. Tags say `B-` for the first word of an entity, `I-` for each further one,
-# `O` outside.
+# Where in a text are its names, dates and amounts? Each word gets a **tag**: `B-`
+# begins an entity, `I-` goes on with it, `O` is outside. The change is small: the layer
+# on top is applied to every token, and the loss is the mean over words.
+#
+# But BERT reads **pieces** of words; *Zugspitze* has four. A word should count once, so
+# only its first piece gets the tag. All other tokens get the label -100 (a dash in the
+# picture), which PyTorch's cross-entropy leaves out.
 
 # %%
 words = ["Zugspitze", "paid", "$", "4.2", "million", "on", "3", "March"]
@@ -1157,13 +1174,13 @@ tags = ["O", "O", "B-AMOUNT", "I-AMOUNT", "I-AMOUNT", "O", "B-DATE", "I-DATE"]
 drawings.tagged_pieces(words, [base.tokenizer.tokenize(word) for word in words], tags)
 
 # %% [markdown]
-# A tagger is judged by whole **entities**, the bottom row: a date of which one word is
-# missing is wrong. So tags have to become entities first.
+# A tagger is judged by whole **entities**, the bottom row: a date with one word missing
+# is wrong.
 #
 # ### Exercise 5: from tags to entities
 #
 # *Difficulty 2 of 5, 8 minutes.* Return a list of `(kind, first, end)`, in the order of
-# the text, such that `tags[first:end]` are the tags of the entity. The drawing's are
+# the text, such that `tags[first:end]` are the tags of the entity. The picture's are
 # `("AMOUNT", 2, 5)` and `("DATE", 6, 8)`. Read strictly: an `I-` goes on only with an
 # entity of its own kind that stands right before it; otherwise it names nothing.
 
@@ -1195,13 +1212,17 @@ al.checks.entities(entities)
 # closes it. Add one more `O` at the end, and the last entity closes like all others.
 
 # %% [markdown]
-# Our data are **synthetic**: financial news made from templates, with dates and amounts
-# of money that Babel, a library for the customs of many countries, writes in many ways,
-# and things that look like them but are not. *test* is written like the training
-# sentences; *unseen* has templates and ways of writing that occur in no training
-# sentence. BERT's rival is a simple tagger that sees only shapes of words and of their
-# neighbours, such as `00/00/00` or `$0.0`. Your function counts, and **F1** is twice
-# the entities that are right, divided by those there plus those found.
+# How well does BERT tag? Our data are **synthetic**: financial news from templates. The
+# library Babel writes dates and amounts of money in many ways; mixed in are things that
+# look like them but are not.
+#
+# - *test* is written like the training sentences;
+# - *unseen* has templates and ways of writing that occur in no training sentence.
+#
+# BERT has two rivals. *Nothing* calls every word `O`. *Shapes of words* is a simple
+# tagger that sees only shapes of words and of their neighbours, such as `00/00/00` or
+# `$0.0`. Your function counts, and **F1** is twice the entities that are right, divided
+# by those there plus those found.
 
 # %%
 find = al.checks.yours_or_ours("entities", entities, al.datasets.tagged.spans)
@@ -1270,18 +1291,20 @@ table = pd.DataFrame(rows, index=columns).T.infer_objects()
 al.plots.table(table, **{"F1, %": 1, "right words, %": 1})
 
 # %% [markdown]
-# *Nothing* calls every word `O`. It shows why words are the wrong thing to count: most
-# of them belong to no entity. Where nothing varies, drawing again shows no spread; that
-# is no certainty. No mistake in $n$ sentences still allows a rate of about $3 / n$.
+# *Nothing* shows why words are the wrong thing to count: most belong to no entity. An
+# interval of width 0 is no certainty: where nothing varies, a bootstrap shows no
+# spread. No mistake in $n$ sentences still allows a rate of about $3 / n$.
 #
 # <details><summary>What we saw</summary>
 #
-# Where all is written as in training, the shapes of words are enough: the rival makes
-# no mistake, and BERT is even slightly behind. Where templates and ways of writing are
-# new both lose much, and BERT is far ahead. So ask of every good score how far from the
-# training data it was measured.
+# Where all is written as in training, shapes of words are enough: they make no mistake,
+# and BERT is even slightly behind; *test* cannot show what BERT is good for. Where
+# templates and ways of writing are new, both lose much, and BERT is far ahead. So ask
+# how far from the training data a score was measured.
 #
 # </details>
+#
+# In our own sentence, 120,000 shares look like money but are not. Are they left alone?
 
 # %%
 text = "Sales rose to $4.2 million on 3 March, the firm said, lifting 120,000 shares."
@@ -1289,8 +1312,6 @@ for hit in tagger.tag([text])[0]:
     print(f"{hit.kind:7} {hit.text!r}, {hit.probability:.0%} sure")
 
 # %% [markdown]
-# Were the 120,000 shares left alone? They look like money but are not.
-#
 # ## 11. Your own texts
 #
 # A table with a column of texts and one of labels is all it takes:
@@ -1299,7 +1320,7 @@ for hit in tagger.tag([text])[0]:
 # attnlab finetune reviews.csv --text comment --label topic --out runs/mine
 # ```
 #
-# In Python, with a little table made on the spot:
+# In Python, with a little table:
 
 # %%
 things = ("box", "cable", "lid", "lamp", "screen", "strap")
@@ -1317,19 +1338,18 @@ helper = al.finetune("minilm", parts, "frozen", epochs=20)
 helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
 
 # %% [markdown]
-# A table this small shows that it runs, no more. On several GPUs `accelerate launch
-# --num_processes 4 -m attnlab finetune …` gives the same weight updates as one process.
+# A table this small shows that it runs, no more. On several GPUs
+# `accelerate launch --num_processes 4 -m attnlab finetune …` gives the same weight
+# updates as one process.
 #
 # ## What you know now
 #
-# - A step of training is: batch with its mask, forward, loss, backward, clip, move.
+# - A training step is: batch with its mask, forward, loss, backward, clip, move.
 # - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
-# - Compare methods at the number of labels you have, over seeds: does the interval of
-#   the difference leave out 0? Begin with the cheapest method.
-# - A figure needs its floors, its ceiling and its domain. One temperature, chosen on
-#   dev, can mend confidence in that domain; ours hardly needed it, and on tweets it did
-#   not hold. The model fails more where raters differ; part of that may be the labels',
-#   part that such sentences are harder.
+# - Compare methods at your number of labels, over seeds, by the interval of the
+#   difference. Begin with the cheapest.
+# - Read an accuracy beside baselines and raters, and in its domain. A temperature
+#   chosen on dev can calibrate it there; on tweets ours did not hold.
 # - Fine-tuning moves attention, more in some heads than in others.
 #
 # Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
