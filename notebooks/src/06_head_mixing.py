@@ -2,24 +2,22 @@
 # # 06 Head mixing: which heads matter?
 #
 # **If you silence an attention head and the model still answers well, was the head of
-# no use?** You scale, sharpen and silence the heads of a fine-tuned BERT, trace what
-# each one contributes, and learn to tell an effect from chance. At the end you remove
-# half of the heads.
+# no use?** You scale, sharpen and silence the heads of a fine-tuned BERT, and at the
+# end remove half of them.
 #
 # Afterwards you can
 #
 # - say where scale and temperature enter the formula of attention, and what each can
-#   and cannot move;
-# - choose a measure (accuracy, loss or margin) and say which question it answers;
+#   change;
+# - choose accuracy, loss or margin, and say which question it answers;
 # - tell what a head adds directly from what it adds through later layers;
 # - attach an honest interval to "this head matters", for one head and for many;
-# - test whether attention weights explain an answer.
+# - test whether the last layer's attention explains an answer.
 #
-# Time: about 150 minutes, 55 of them for six exercises. The cells together compute for
-# fifteen to thirty minutes on two processor cores. You need [lesson
+# Time: about 150 minutes, 55 of them for six exercises. The cells compute for fifteen
+# to thirty minutes on two processor cores. You need [lesson
 # 02](02_attention_from_scratch.ipynb), or to have seen multi-head attention. Choose
-# **Run → Run All Cells** first; where an exercise is still empty, our function is used
-# instead.
+# **Run → Run All Cells** first; where an exercise is still empty, our function is used.
 
 # %%
 import time
@@ -48,14 +46,13 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# This is the classifier of lesson 05, with a fader for each of its heads. Arrow keys
-# move the fader you clicked; 0 silences the head. The colours are a first guess. Red:
-# silencing is guessed to raise the loss; blue: to lower it. Section 4 asks how much of
-# this guess repeats on other sentences. Maps and forest plots of head effects use the
-# same colours throughout.
+# This is the classifier of lesson 05, with a fader for each head. Click a fader and
+# move it with the arrow keys; 0 silences the head. The colours are estimates (red:
+# silencing should raise the loss; blue: lower it). Do not trust them yet: they hardly
+# hold for other sentences (section 6).
 #
-# Silence the reddest head, then the bluest, then all of layer 5. Watch the interval of
-# the change: which of the three takes it away from 0?
+# Silence the reddest head, then the bluest, then all of layer 5. Which of the three
+# moves the interval of the change away from 0?
 
 # %%
 text = "A slow start, yet the ending is worth every minute."
@@ -71,16 +68,16 @@ desk
 #
 # ## 2. Two knobs in one formula
 #
-# Here is one head that looks at two tokens, with both knobs turned.
+# Each head has two knobs. Here both are turned, for a head that looks at two tokens.
 
 # %%
 drawings.mixing_desk()
 
 # %% [markdown]
 # The **temperature** $\tau_h$ divides the scores before the softmax. Above 1 it
-# flattens the weights; below 1 it sharpens them. The **scale** $s_h$ multiplies what
-# comes out; at 0 the head is silent. As trained, both are 1. The layer adds up its
-# heads, each through its own slice $W^O_h$ of the output projection:
+# flattens the weights, as in the drawing; below 1 it sharpens them. The **scale** $s_h$
+# multiplies what comes out; at 0 the head is silent. As trained, both are 1. The layer
+# adds up its heads, each through its own slice $W^O_h$ of the output projection:
 #
 # $$
 # \text{attention}(x) = \sum_h s_h \;
@@ -88,9 +85,9 @@ drawings.mixing_desk()
 # \frac{Q_h K_h^\top}{\sqrt{d_k}}\Big)}_{A_h} \, V_h \, W^O_h + b^O
 # $$
 #
-# Usually the heads' outputs are concatenated and multiplied by $W^O$. But multiplying a
-# concatenation by a matrix equals summing over its blocks. `nn.Linear` stores that
-# matrix as `(E, H * D)`, so head $h$ owns *columns* $hD$ to $(h + 1)D - 1$.
+# This is the usual layer: multiplying the concatenated outputs by $W^O$ equals summing
+# over its blocks. `nn.Linear` stores that matrix as `(E, H * D)`, so head $h$ owns
+# *columns* $hD$ to $(h + 1)D - 1$.
 #
 # ### Exercise 1: one layer on the mixing desk
 #
@@ -134,9 +131,8 @@ al.checks.mix_heads(mix_heads)
 # does not.
 
 # %% [markdown]
-# Now your function stands in for a layer of BERT. We take the queries, keys and values
-# of layer 2 from the model, compute the layer with your function, and compare.
-
+# Your function now stands in for layer 2 of BERT, with the model's own queries, keys
+# and values.
 
 # %%
 mix = al.checks.yours_or_ours("mix_heads", mix_heads)
@@ -184,34 +180,36 @@ al.plots.before_after(found["temperature 4"], layer=2, head=4)
 #
 # Scale cannot change the weights of its own layer, because $A_h$ does not contain
 # $s_h$. Later layers read a different input, so their weights move. Temperature changes
-# its own layer at once: what was on few tokens is spread out.
+# its own layer at once: in the picture, the bright column at [CLS] is spread over all
+# tokens.
 #
 # </details>
 #
 # ## 3. The measure decides the story
 #
-# The model outputs two logits per sentence. The **margin** is the logit of the right
-# label minus that of the wrong one. Above 0, the answer is right.
+# How do we measure a head's effect? The model outputs two logits per sentence. The
+# **margin** is the logit of the right label minus that of the wrong one. Above 0, the
+# answer is right.
 
 # %%
 drawings.margins()
 
 # %% [markdown]
-# Every margin in the drawing falls, yet accuracy does not notice. Three measures, three
-# questions:
+# Every margin falls, yet none crosses 0, so accuracy does not notice. Three measures,
+# three questions:
 #
 # - **accuracy**: how many answers are gained, minus those lost? Only sentences near 0
 #   can change sides.
 # - **margin**: how much less does the model favour the right label? Every sentence
 #   counts.
-# - **loss**, $\log(1 + e^{-m})$ for margin $m$: how much is lost where the answer was
-#   doubtful or wrong? Sentences far above 0 hardly count.
+# - **loss**, $\log(1 + e^{-m})$ for margin $m$: how bad are the doubtful and the wrong
+#   answers? Sentences far above 0 hardly count.
 #
-# Where we change the model, the comparison is *paired*: the same sentences before and
-# after. A hard sentence is hard in both, so its difficulty cancels. Intervals are 95 %,
-# and they are intervals of the change.
+# Comparisons are *paired*, the same sentences before and after: a hard sentence is hard
+# in both, so its difficulty cancels. Intervals are 95 % intervals of the *change*.
 #
-# First the large moves: all heads louder or softer, and one whole layer silenced.
+# First, all heads louder or softer. A **forest plot** draws each change as a dot with
+# its interval: red for worse, blue for better, grey if the interval contains 0.
 
 # %%
 dev = al.Evaluator(clf, dev_texts, fast=True)
@@ -226,13 +224,11 @@ al.plots.forest(louder, title="All heads at once")
 
 # %% [markdown]
 # LayerNorm removes the size of the sum, so what a factor changes is the balance between
-# the token itself and what the heads add. Look at × 2 in both panels: the mean margin
-# can rise while accuracy falls. The mean margin mixes being right with being sure, so
-# read it beside accuracy.
+# the token itself and what the heads add. At × 2 accuracy falls while the mean margin
+# rises: the mean mixes being right with being sure, so read it beside accuracy.
 #
-# Now each layer in two ways. *Silent*: the layer's heads add nothing. *Uniform*: they
-# still mix values, but look at all tokens alike (a temperature so high that all weights
-# are equal). Which costs more?
+# Now each layer in two ways. *Silent*: its heads add nothing. *Uniform*: they still mix
+# values, but the temperature is so high that all weights are equal.
 
 # %%
 whole = {}
@@ -243,6 +239,9 @@ for layer in range(clf.layers):
     for name, settings in (("silent", silent), ("uniform", uniform)):
         whole[f"layer {layer} {name}"] = dev.compare(neutral, settings)
 al.plots.forest(whole, title="One layer at a time")
+
+# %% [markdown]
+# Which costs more? Where the last column is above 0, silence does.
 
 # %%
 last = clf.layers - 1
@@ -258,19 +257,18 @@ for layer in range(clf.layers):
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Layer 5 silent is by far the worst. Layer 5 uniform shows no change of accuracy and a
-# small one of the margin: this layer needs *what* it fetches far more than where it
-# looks. In layer 1 uniform weights cost *more* margin than silence, so a wrong mixture
-# can be worse than none. In layer 4 they *raise* the margin, but not accuracy: the
-# model is surer, not better.
+# Layer 5 silent is by far the worst. Uniform, it shows no clear change of accuracy and
+# a small one of the margin: it needs *what* it fetches far more than where it looks. In
+# layer 1 uniform weights cost *more* margin than silence: a wrong mixture can be worse
+# than none. In layer 4 they *raise* the margin, but not accuracy: surer, not better.
 #
 # </details>
 #
 # ### The last layer by hand
 #
-# The answer is read from [CLS], so of the last layer only the contexts at [CLS] count:
-# for each head one mixture of values. We record weights and values, change the contexts
-# as we please, and let the rest of the model answer.
+# Does it matter at all where the last layer looks? The answer is read from [CLS], so
+# only the **contexts** there count: one mixture of values for each head. First we
+# record weights and values.
 
 # %%
 few = al.Evaluator(clf, splits.dev.sample(size.sweep_sentences))  # in float32
@@ -289,6 +287,10 @@ def at_the_end(indices):
     return record.weights[:, :, 0], record.values, states[last][:, 0], real
 
 
+# %% [markdown]
+# The rest of the model turns contexts into an answer:
+
+
 # %%
 def answer(context, before):
     """Logits (B, 2) from the contexts (B, H, D) and the states before the layer."""
@@ -303,6 +305,9 @@ def margin(logits, labels):
     right, wrong = (logits.gather(1, one[:, None]) for one in (labels, 1 - labels))
     return (right - wrong)[:, 0]
 
+
+# %% [markdown]
+# Now we change the contexts, in four ways.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -352,12 +357,12 @@ al.plots.forest(
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Other weights on the same sentence, uniform or shuffled, show no change of accuracy
-# and cost little margin. Contexts of *another* sentence (**resample ablation**, Chan et
-# al. 2022) cost as much margin as silence and far more answers: silence takes an
-# opinion away, the other sentence brings its own. About half of the other sentences
-# have the other label, so what is left is close to tossing a coin. The contexts carry
-# the opinion, and nearly any way of collecting it will do: many tokens seem to hold it
+# Other weights on the same sentence, uniform or shuffled, show no clear change of
+# accuracy and cost little margin. Contexts of *another* sentence (**resample
+# ablation**, Chan et al. 2022) cost as much margin as silence and far more answers.
+# Silence takes an opinion away; the other sentence brings its own. About half of these
+# have the other label, so what is left is close to a coin toss. The contexts carry the
+# opinion, and nearly any way of collecting it will do: many tokens seem to hold it
 # already.
 #
 # </details>
@@ -365,9 +370,9 @@ al.plots.forest(
 # %% [markdown]
 # ## 4. One head at a time
 #
-# One head will come up again and again: head 9 of layer 3, in short **L3H9**. It moved
-# most when *this* classifier was fine-tuned; in three others with fewer labels it was
-# number 7, 8 and 28 (lesson 05). Here is where it looks.
+# Which single heads matter? One will come up often: head 9 of layer 3, in short
+# **L3H9**. Its attention moved most when *this* classifier was fine-tuned; in three
+# others with fewer labels it was number 7, 8 and 28 (lesson 05). It looks here:
 
 # %%
 maps = clf.attend(text)
@@ -377,12 +382,11 @@ print("most weight goes to", ", ".join(first))
 al.plots.attention_map(maps, layer=3, head=9)
 
 # %% [markdown]
-# Most tokens look at *worth*, the word of praise; [CLS] looks at itself. Whether the
-# model needs this, nobody can tell from a map.
+# Most tokens look at *worth*, the word of praise; [CLS] looks at itself. No map can
+# tell whether the model needs this.
 #
-# Now silence each of the 72 heads in turn. The hatched part of the colour bar is half
-# of the mean interval's width: what a head without effect on average may well show on
-# one sample.
+# So we silence each of the 72 heads in turn. Changes in the hatched part of the colour
+# bar (half of the mean interval's width) may well be noise.
 
 # %%
 fast = al.Evaluator(clf, few.dataset, fast=True)
@@ -402,15 +406,17 @@ told = f"from {answers.min()} to {answers.max()}, median {answers.median():.0f}"
 al.plots.show(figure, alt=f"Histogram of right answers gained without a head: {told}.")
 
 # %% [markdown]
-# By accuracy, most single heads make no difference that anyone could see, and some seem
-# to do harm: remember the one with the frame. Michel et al. (2019, figure 1) found the
-# same in BERT-base. First you need an interval.
+# By accuracy, most single heads make no visible difference, and some seem to do harm:
+# remember the framed one. Michel et al. (2019, figure 1) found the same in BERT-base.
+# Are these changes more than luck?
 #
-# A mean over $N$ sentences would be different on $N$ other sentences. By how much? Draw
-# $N$ of your sentences **with replacement**, some twice and some never, and take the
-# mean. Repeat this a few thousand times. The middle 95 % of the means are an interval.
-# This is the **bootstrap** (Efron 1979). Keep the sentences paired: compute each
-# sentence's change first, then draw changes.
+# A mean over $N$ sentences would be different on $N$ others. How different? The
+# **bootstrap** (Efron 1979) answers from the sentences you have:
+#
+# 1. Compute each sentence's change. This keeps the sentences paired.
+# 2. Draw $N$ of the changes **with replacement**, some twice and some never, and take
+#    their mean.
+# 3. Repeat a few thousand times. The middle 95 % of the means are the interval.
 #
 # ### Exercise 2: is the change more than luck?
 #
@@ -443,12 +449,12 @@ al.checks.paired_bootstrap(paired_bootstrap)
 # `change[indices]` the changes. Along which axis is the mean of one draw?
 #
 # ---
-# 95 % inside leaves 5 % outside, half of it on each side. `np.quantile` takes shares of
-# 1, `np.percentile` per cent.
+# 95 % inside leaves 5 % outside, half of it on each side. `np.quantile` takes fractions
+# of 1, `np.percentile` takes per cent.
 
 # %% [markdown]
-# Your function now judges the six heads with the largest change of margin on dev. The
-# best of 72 noisy numbers flatters itself, so the intervals come from test sentences.
+# Your function now judges the six heads that cost most margin on dev. The largest of 72
+# noisy numbers are partly luck, so the intervals come from test sentences.
 
 # %%
 bootstrap = al.checks.yours_or_ours(
@@ -481,31 +487,35 @@ for layer, head in top:
     )
 
 # %% [markdown]
-# And all heads, on dev sentences. Colour marks heads that stay significant after a
-# correction for their number, which is the next exercise.
+# Now all heads, on dev. Coloured heads stay significant after a correction for their
+# number, the next exercise.
 
 # %%
 al.plots.effects(sweep, "margin_delta")
 
 # %% [markdown]
 # A **p-value** says how often a head without effect *on average over all such
-# sentences* would move the measure at least this far on a sample like ours. For
-# accuracy, such a head gains an answer as often as it loses one, so the changed answers
-# are tosses of a fair coin (McNemar's exact test). For the margin, divide the change by
-# its standard error (the width of the interval / 3.92) and ask the normal curve. That
-# takes the interval as symmetric, so at the edge the two may differ about a head.
+# sentences* would move the measure at least this far on a sample like ours.
 #
-# With p < 0.05 up to one in twenty heads without such an effect looks special: about
-# four of 72. (By accuracy fewer: few answers change, and with few tosses the exact test
-# is cautious.) Two corrections guard against such **false discoveries**:
+# - Accuracy: such a head gains an answer as often as it loses one, so the changed
+#   answers are tosses of a fair coin (McNemar's exact test).
+# - Margin: divide the change by its standard error (the width of the interval / 3.92)
+#   and use the normal curve. This takes the interval as symmetric, so at the edge
+#   interval and p-value may disagree.
+#
+# With p < 0.05 up to one in twenty such heads looks special: about four of 72. (By
+# accuracy fewer: with few tosses the exact test is cautious.) Two corrections guard
+# against these **false discoveries**:
 #
 # - **Bonferroni** multiplies each p-value by their number $m$. Then even *one* false
 #   discovery is unlikely, but many true ones are missed.
 # - **Benjamini and Hochberg** (1995): keep the heads with an adjusted value of at most
 #   0.05, and on average at most 5 % of those kept are false discoveries. (This holds
-#   for independent tests, and for positively dependent ones.) Sort the p-values,
-#   multiply the one of rank $i$ by $m / i$, and let no value exceed that of a larger
-#   p-value: $q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)}$.
+#   for independent and for positively dependent tests.)
+#
+# To adjust, sort the p-values, multiply the one of rank $i$ by $m / i$, and let no
+# value exceed that of a larger p-value (below, 0.060 falls to 0.043):
+# $q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)}$.
 #
 # | p-value | 0.010 | 0.030 | 0.032 | 0.600 |
 # | --- | --- | --- | --- | --- |
@@ -556,14 +566,16 @@ for name, p_values in (("accuracy", sweep["p_value"].to_numpy()), ("margin", p_m
     first, kept = (p_values < 0.05).sum(), (adjust(p_values) < 0.05).sum()
     print(f"{name:>8}: heads with p < 0.05: {first}, after adjusting: {kept}")
 
-
 # %% [markdown]
+# By accuracy no head survives the correction; by margin most do. But significant means
+# not 0, not large: only six cost more than 0.2 logits.
+#
 # ### Does the ranking repeat?
 #
-# Do heads that look important on one set of sentences *stay* important on others? Here
-# is the same sweep on test sentences, and **Spearman's ρ**, the correlation of the
-# ranks: 1 for the same order, 0 for none in common. Between 72 numbers drawn by lot and
-# 72 others it stays within ±0.23, 95 times in 100.
+# Do heads that look important on one set of sentences *stay* important on others? We
+# repeat the sweep on test sentences. **Spearman's ρ** is the correlation of the ranks:
+# 1 for the same order, 0 for none in common. By chance it stays within ±0.23 for 72
+# heads, 95 times in 100.
 
 # %%
 again = al.ablate(test)
@@ -596,6 +608,9 @@ for name, rank in repeats.items():
         f"the ranking by {name} {verdict} ({rank:+.2f}; by chance up to ±{limit:.2f})"
     )
 
+# %% [markdown]
+# The red dot is L3H9. Only by margin do the dots lie along a line. Now the framed head
+# on test, L3H9's loss, and how far margin and loss agree:
 
 # %%
 framed = sweep["delta"].idxmax()
@@ -611,12 +626,13 @@ print(f"margin against loss on dev: {both:+.2f}", end=", ")
 print(f"on different sentences {most:.2f} at most")
 
 # %% [markdown]
-# The red dot is L3H9. Margin and loss rank the heads differently. Measured on
-# *different* sentences two measures can agree no better than about $\sqrt{\rho_1
-# \rho_2}$, where the two ρ say how well each repeats (Spearman 1904); on the same ones
-# they share noise and may agree more. A ranking that does not repeat needs no
-# explanation. What does repeat is the margin. Here is L3H9's, for sentences that the
-# model gets right and those that it gets wrong.
+# Margin and loss rank the heads differently. But a ranking that does not repeat needs
+# no explanation: on *different* sentences, two measures can agree no better than about
+# $\sqrt{\rho_1 \rho_2}$, where the two ρ say how well each repeats (Spearman 1904). As
+# the loss's may well be 0, so may the bound.
+#
+# The margin does repeat. Here is L3H9's effect on it, where the model is right and
+# where it is wrong.
 
 # %%
 change, right = test.compare(base, without((3, 9))), base.correct
@@ -636,31 +652,32 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 # <details><summary>What we saw</summary>
 #
 # By margin the ranking repeats almost perfectly; by accuracy and by loss no ranking is
-# shown to repeat. The head that accuracy on dev called harmful is not so on test, and
-# the colours of the desk are mostly noise of this kind. **Single heads matter to the
-# margin, and most margins are too large for one of them to turn an answer.** Without
-# L3H9 the model is less sure of its right answers, and of its wrong ones, too; the loss
-# shows no clear change.
+# shown to repeat. The head that accuracy on dev called harmful is not so on test.
+#
+# Without L3H9 the model is less sure of its right answers, and of its wrong ones, too;
+# the loss shows no clear change. **Single heads matter to the margin, and most margins
+# are too large for one of them to turn an answer.**
 #
 # </details>
 #
 # ## 5. What does it mean to take a head away?
 #
-# Something has to stand where the head was. There are at least three honest choices:
+# What stands where the head was? There are at least three sound **ablation methods**:
 #
-# - **zero**: the head adds nothing. Later layers never met such a sum in training.
+# - **zero** (silencing): the head adds nothing. Later layers never met such a sum in
+#   training.
 # - **uniform**: the head still reads the text, but gives all real tokens the same
 #   weight. This asks whether *where it looks* matters.
 # - **mean**: the head always adds its average over many texts. Only what it says about
 #   *this* text is gone.
 #
-# If they disagree about a head, none of them is wrong: they are three questions.
+# If they disagree, none is wrong.
 #
 # ### Exercise 4: three ways to take a head away
 #
 # *Difficulty 2 of 5, 10 minutes.* Return the contexts with one head replaced. All other
-# heads stay as they are, and so does the tensor that you were given. Padding
-# tokens may receive anything, but nothing may be read from them.
+# heads stay as they are, and so does the tensor that you were given. Padding tokens may
+# receive anything, but nothing may be read from them.
 
 
 # %% exercise="ablate" points=2
@@ -699,9 +716,7 @@ al.checks.ablate(ablate)
 # batch should enter it.
 
 # %% [markdown]
-# Your function replaces L3H9 inside BERT: a hook hands its result to the output
-# projection of layer 3.
-
+# Your function now replaces L3H9 inside BERT.
 
 # %%
 replace = al.checks.yours_or_ours("ablate", ablate)
@@ -740,9 +755,9 @@ for how in ("zero", "uniform", "mean"):
 # %% [markdown]
 # The mean costs as much as silence: what L3H9 says about *this* sentence is what
 # counts. Uniform weights cost less, but not nothing: on the 500 sentences of the next
-# cell nearly half. Both what it fetches and where it looks count; these are not two
-# shares of one sum. For all heads, here is the package's sweep (it keeps the mean at
-# [CLS] apart from the mean at other tokens).
+# cell nearly half as much. So where it looks counts, too.
+#
+# Now all heads, by the package's sweep (with a mean of its own at [CLS]).
 
 # %%
 ways = {"zero": sweep["margin_delta"]}
@@ -759,19 +774,21 @@ al.plots.agreement(ways)
 # <details><summary>What we saw</summary>
 #
 # Zero and mean rank alike: it hardly matters whether nothing stands in a head's place
-# or its average. Uniform weights ask something else, and rank the heads in no common
-# order with the others (−0.26 and −0.17; chance alone makes ±0.23). L5H0 is needed for
-# what it fetches, and hardly for where it looks. L2H7 is not needed at all, and yet
-# with uniform weights it does harm: what it then mixes in is worse than nothing. L3H9
-# is needed for both.
+# or its average. Uniform weights ask something else. Their ranking even runs slightly
+# against that by zero (−0.26, just outside the ±0.23 of chance), and shows no trend
+# with that by mean (−0.17).
+#
+# L5H0 is needed for what it fetches, and hardly for where it looks. L2H7 is not missed
+# when silent, yet with uniform weights it does harm: what it then mixes in is worse
+# than nothing. L3H9 is needed for both.
 #
 # </details>
 #
 # ## 6. All heads in one pass
 #
-# A sweep runs the data once per head. There is a cheaper way. Near $s = 1$ any smooth
-# function $L$ of the scales is nearly a straight line. We follow this line all the way
-# to $s = 0$, which is not near, and then check how far off it is:
+# Can one pass replace a run for each head? Near $s = 1$ any smooth function $L$ of the
+# scales is nearly a straight line. We follow this line to $s = 0$, which is not near,
+# and then check how far off it is:
 #
 # $$
 # L(s_h = 0) - L(s_h = 1) \;\approx\; - \frac{\partial L}{\partial s_h}\Big|_{s=1},
@@ -779,16 +796,16 @@ al.plots.agreement(ways)
 # $$
 #
 # The left side is what silencing the head costs. The right side comes for *all* heads
-# out of one forward and one backward pass. Positive: the head helps. Michel et al.
-# (2019) average *absolute* values, so a head that helps here and harms there looks
-# important. We keep the sign.
+# from one forward and backward pass. Positive: the head helps. Michel et al. (2019)
+# average *absolute* values, so a head that helps here and harms there looks important.
+# We keep the sign.
 #
 # ### Exercise 5: all heads in one pass
 #
 # *Difficulty 3 of 5, 10 minutes.* `loss_of(scale, batch)` runs a model whose heads are
 # scaled by `scale (layers, heads)`, and returns the mean loss of the `len(batch)`
 # sentences, as a tensor that gradients flow through. Batches need not be equally large.
-# Call it once for each.
+# Call it once for each batch.
 
 
 # %% exercise="head_importance" points=3
@@ -809,9 +826,9 @@ def head_importance(loss_of, batches, layers, heads):
 al.checks.head_importance(head_importance)
 
 # %% [markdown] hints="head_importance"
-# The scales are a tensor of ones that requires gradients. After `loss_of(scale,
-# batch).backward()` the gradient is in `scale.grad`; `torch.autograd.grad(loss, scale)`
-# returns it instead.
+# The scales are a tensor of ones that requires gradients. After
+# `loss_of(scale, batch).backward()` the gradient is in `scale.grad`;
+# `torch.autograd.grad(loss, scale)` returns it instead.
 #
 # ---
 # Which way does the loss go if the scale goes *down*, from 1 to 0? And by what must a
@@ -822,9 +839,8 @@ al.checks.head_importance(head_importance)
 # batch with a new tensor of scales; not half of each.
 
 # %% [markdown]
-# With the real model as `loss_of`, your function estimates all 72 heads. We give it
-# minus the margin as "loss", and also the loss itself.
-
+# Your function now estimates all 72 heads of the real model: with minus the margin as
+# "loss", and with the loss itself. On the grey line, estimate and sweep are equal.
 
 # %%
 importance_of = al.checks.yours_or_ours("head_importance", head_importance)
@@ -873,34 +889,38 @@ al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and swe
 # <details><summary>What we saw</summary>
 #
 # By margin one backward pass ranks the heads as 72 silenced heads do, also on test. But
-# it underestimates the largest: those dots lie above the grey line of equal values. By
-# loss it ranks the sweep on the *same* sentences well, noise and all, and little of the
-# one on test. It is too low for nearly every head, and for L3H9, the highest dot, even
-# its sign is wrong: the line is followed too far. The desk's colours are of this kind.
+# it underestimates the largest: those dots lie above the grey line.
+#
+# By loss it ranks the sweep on the *same* sentences well, but only weakly the one on
+# test (0.30). Its estimates are too low for nearly every head, and for L3H9, the
+# highest dot, even of the wrong sign: the line is followed too far. The colours of the
+# desk are such estimates.
 #
 # </details>
 
 # %% [markdown]
 # ## 7. What does a head say directly?
 #
-# Silencing measures everything that follows from a head. But a head acts on two routes.
+# A head reaches the answer on two routes. Silencing measures both together.
 
 # %%
 drawings.two_routes()
 
 # %% [markdown]
 # The classifier reads [CLS] at the end. What a head adds at [CLS] is carried there by
-# the **residual stream**: this is the direct route. The head also changes what later
-# layers read, at [CLS] and at all other tokens. **Direct logit attribution** (Elhage et
-# al. 2021) measures the first route alone, and so only what a head adds at [CLS].
+# the **residual stream**: the direct route (thick). The head also changes what later
+# layers read, at [CLS] and at all other tokens (dashed). **Direct logit attribution**
+# (Elhage et al. 2021) measures the direct route alone, so only what is added at [CLS].
 #
-# The margin would be a plain sum of what every part adds, if nothing on the way were
-# non-linear. On the direct route two things are: the layer norms and the tanh of the
-# pooler. A layer norm subtracts the mean, divides by a size $\sigma$, multiplies by
-# $\gamma$ and adds $\beta$. Hold $\sigma$ at the number it has on this sentence
-# (**freeze** it), and the norm is linear. (The tanh is frozen likewise: hold
-# $\tanh(z)/z$, and it is a straight line through 0.) Let $d$ be the direction that is
-# read: behind the last layer, the right label's row minus the wrong one's.
+# If every step of this route were linear, the margin would be a plain sum of what every
+# part adds. Two are not: the layer norms, which in BERT stand on the stream itself
+# (*post-norm*), and the tanh of the pooler. A layer norm subtracts the mean, divides by
+# a size $\sigma$, multiplies by $\gamma$ and adds $\beta$. Hold $\sigma$ at the number
+# it has on this sentence (**freeze** it), and the norm is linear. (The tanh is frozen
+# likewise: hold $\tanh(z)/z$, and it is a straight line through 0.)
+#
+# Now go backwards. Let $d$ be the direction along which a norm's output is read. (We
+# start at the classifier, with the right label's row minus the wrong one's.) Then
 #
 # $$
 # d \cdot \text{LN}(x) = \underbrace{\frac{1}{\sigma}
@@ -909,7 +929,8 @@ drawings.two_routes()
 # $$
 #
 # A direction $d$ behind the norm becomes another direction, *reads*, in front of it. If
-# $x$ is a sum of parts, each part says its own $\text{reads} \cdot \text{part}$.
+# $x$ is a sum of parts, each part adds its own $\text{reads} \cdot \text{part}$: what
+# it *says directly*.
 #
 # ### Exercise 6: back through a frozen norm
 #
@@ -947,10 +968,8 @@ al.checks.through_norm(through_norm)
 # be applied to the direction or to the input.
 
 # %% [markdown]
-# Your function now goes down all twelve norms of BERT. First, hooks collect at [CLS]
-# what enters each norm and what the heads bring. Then `through_layer` takes $d$ down
-# through the two norms of one layer, and `direct` down through all six; each part of
-# the sum says its own on the way. `directly` does so for all sentences.
+# Your function now goes down all twelve norms of BERT. First, hooks collect what enters
+# them at [CLS], and what the heads bring.
 
 # %%
 through = al.checks.yours_or_ours(
@@ -981,6 +1000,11 @@ def run_with_hooks(inputs):
     for hook in hooks:
         hook.remove()
     return logits, seen
+
+
+# %% [markdown]
+# Then `through_layer` takes $d$ down through the two norms of one layer, and `direct`
+# down through all six layers.
 
 
 # %%
@@ -1041,8 +1065,9 @@ def directly():
 
 
 # %% [markdown]
-# In the table, *|reads|* is the length of the direction read at that layer, *heads add*
-# the length of what its heads add at [CLS], and *|cosine|* that of the two.
+# For each layer, *direct* and *silenced* add up the sizes of its twelve heads' effects.
+# *|reads|* is the length of the direction read there, *heads add* that of what its
+# heads add together at [CLS], and *|cosine|* says how far the two are aligned.
 
 # %%
 said, sizes, both = directly()
@@ -1059,8 +1084,7 @@ for layer, own in table.groupby("layer"):
     print(f"{read:10.3f} {added:11.1f} {cosine:10.2f}")
 
 # %% [markdown]
-# That the sum of all parts is the margin tests the code. *Direct* and *silenced* add up
-# the sizes of the twelve heads. Every head of every layer as a dot:
+# That the parts sum to the margin tests the code. Each dot is a head:
 
 # %%
 figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
@@ -1079,9 +1103,9 @@ sns.despine(figure)
 al.plots.show(figure, alt="What 72 heads say directly, and the margin lost without.")
 
 # %% [markdown]
-# L3H9 says nothing directly: how does it act? And why do the heads of layer 5 cost a
-# little *less* than they say? We silence one of each, look at what the twelve heads of
-# layer 5 then say, and silence L3H9 once only at [CLS], once only elsewhere.
+# L3H9 says nothing directly: how does it act? And why do heads of layer 5 lie below the
+# grey line, costing *less* than they say? We silence one of each, and L3H9 also only at
+# [CLS] and only elsewhere. What do the heads of layer 5 say then?
 
 
 # %%
@@ -1122,23 +1146,23 @@ for name, which in cases.items():
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# **Why only the last layer speaks directly.** Read the table from the bottom. The heads
-# of layers 1 to 4 add far less at [CLS] than those of layer 5. What they add lies
-# nearly across the direction that is read (two random directions of this width have a
-# cosine of about .04). And each layer further down that direction is shorter: all that
-# it passes on its way are norms, which divide it. So dozens of dots lie at 0.
+# **Why only the last layer speaks directly.** The heads of layers 1 to 4 add far less
+# at [CLS] than those of layer 5. What they add is nearly orthogonal to the direction
+# that is read (random directions of this width have a cosine of about .04). And each
+# layer further down that direction is shorter, by the norms on the stream. So dozens of
+# dots lie at 0. (In GPT-2 norms stand on the branches, and early heads may speak
+# directly.)
 #
 # **How L3H9 acts.** Not at [CLS], where it looks at itself: silenced there alone, it is
-# hardly missed. It writes at the *other* tokens, and the heads of layer 5 fetch it:
-# without it they say less, by most of the margin lost.
+# hardly missed. It writes at the *other* tokens, and later heads fetch it. Without it
+# those of layer 5 say less, by most of the margin lost.
 #
 # **Why heads of layer 5 cost less than they say.** Without L5H6 the others of its layer
-# say *more*. They work side by side, so what they add is the same. What has changed is
-# how it is read: the norms behind divide by less once a part of the sum is gone, and
-# the tanh is steeper where less comes in. (.37 − .09 = .28; .31 is lost, because all
-# other parts are read anew, too.) Freezing $\sigma$ or the tanh at its old value would
-# tell which of the two does it. This is a simple **self-repair** (McGrath et al. 2023;
-# in language models norms are a part of it, too, Rushing and Nanda 2024).
+# say *more*. They work side by side, so what they add is the same; only how it is read
+# has changed: the norms behind divide by less, or the tanh is steeper. (Freezing one at
+# its old value would tell.) Of L5H6's .37 they make up .09. This is a simple
+# **self-repair** (McGrath et al. 2023; norms are a part of it in language models, too,
+# Rushing and Nanda 2024).
 #
 # </details>
 #
@@ -1146,23 +1170,23 @@ for name, which in cases.items():
 #
 # Ablation asks what a model needs in general. **Activation patching** asks what makes
 # *this* difference. Take two sentences that differ in one word (Vig et al. 2020, Wang
-# et al. 2022). Run both, copy one head's output from the first run into the second, at
-# every position but that of the swapped word, and see how much of the margin comes
-# back:
+# et al. 2022) and run both. Copy one head's output from the first run into the second,
+# at every position but that of the swapped word, where the runs read different words.
+
+# %%
+drawings.patching()
+
+# %% [markdown]
+# How much of the margin comes back?
 #
 # $$
 # \text{restored} = \frac{m_{\text{patched}} - m_{\text{second}}}
 # {m_{\text{first}} - m_{\text{second}}}
 # $$
 #
-# In all three the margin is the logit of the first sentence's answer minus the other's.
-# 0 is nothing, 1 all of it (Zhang and Nanda 2024).
-
-# %%
-drawings.patching()
-
-# %% [markdown]
-# The words that we swap are one token each, so the other tokens keep their places.
+# All three are the logit of the first sentence's answer minus the other's. 0 is
+# nothing, 1 all of it (Zhang and Nanda 2024). The swapped words are one token each, so
+# all other tokens keep their places.
 
 # %%
 frames = (
@@ -1202,10 +1226,10 @@ print(f"rank correlation of all heads with silencing, by margin: {rank:+.2f}")
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# No single head brings back more than a part; six together bring back most. L3H9 is
-# among the first, but at [CLS] alone it brings back nothing: patching finds the route
-# of section 7. It ranks the heads only partly as silencing does (+0.62). (A few made-up
-# pairs are no sample: read the order of the first heads, not the last digit.)
+# No single head brings back more than a part; six together, picked on the same pairs,
+# bring back most. L3H9 is among them, but at [CLS] alone it brings back nothing, which
+# fits section 7. Patching ranks the heads only partly as silencing does (+0.62).
+# (Twelve made-up pairs in four frames are no sample, and we give no interval.)
 #
 # </details>
 #
@@ -1228,13 +1252,15 @@ print(f"by their number alone they would get {even:.0%}")
 # %% [markdown]
 # A token that gets much weight and gives little is an **attention sink** (Xiao et al.
 # 2024). Softmax weights must sum to 1, so a head with nothing to fetch needs a place to
-# put its weight. Little is fetched there: weight × length of the vector that the token
-# offers to this head (its value, through $W^O_h$) is the *contribution* of the right
-# panel (Kobayashi et al. 2020). In BERT-base the sink is mostly [SEP] (Clark et al.);
-# in ours it is [CLS].
+# put its weight. In BERT-base the sink is mostly [SEP] (Clark et al.); in ours it is
+# [CLS].
+#
+# What a token gives is its *contribution* (dashed, at the right): weight × length of
+# the vector that it offers to the head, its value through $W^O_h$ (Kobayashi et al.
+# 2020).
 #
 # Do heads that mostly look at sinks matter less? Layer 5 has little sink and large
-# effects, so we also compare heads only with others of their layer.
+# effects, so we also compare within layers.
 
 # %%
 both = pd.DataFrame({"sink": profile["special"], "moved": sweep["margin_delta"].abs()})
@@ -1247,23 +1273,23 @@ for name, ranks in (("all heads", both.rank()), ("within layers", inside)):
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Heads that rest on sinks moved the margin less, and this shows more clearly within
-# layers. So it is not only that layers differ. It is a link, though, and no cause.
+# Heads that rest on sinks moved the margin less, and more clearly so within layers: it
+# is not only that layers differ. But a correlation shows no cause.
 #
 # </details>
 #
 # ## 10. Is attention an explanation?
 #
-# Here are five answers to "which words decided?", for one sentence. The figure shows
-# the first four.
+# Which words decided? Five answers for one sentence, the first four in the figure:
 #
-# - **attention** of [CLS] in the last layer, mean over heads; **rollout**: the same
-#   multiplied through all layers, with half for the residual (Abnar and Zuidema 2020);
+# - **attention** of [CLS] in the last layer, mean over heads;
+# - **rollout**: the same multiplied through all layers, with half for the residual
+#   (Abnar and Zuidema 2020);
 # - **gradient × input**: the margin's slope along each word's vector;
 # - **ablation**: the fall of the log-probability when the word is masked;
 # - **integrated gradients** (Sundararajan et al. 2017): the gradient, averaged on the
-#   way from [MASK] to the word, times the step from one to the other. What the words
-#   get adds up to the change of the margin.
+#   way from [MASK] to the word, times the step between them. The words' shares add up
+#   to the change of the margin.
 
 # %%
 clear = "The plot is thin, but the acting is a joy."
@@ -1284,13 +1310,12 @@ print(f"sum of all words {added.sum():+.2f}, margin from {none:+.2f} to {full:+.
 
 # %% [markdown]
 # Attention and ablation point to *joy*, the gradient to *a* and *but*, rollout to the
-# full stop; integrated gradients set *joy* against *thin*. Mind their start: the
-# sentence of [MASK]s is itself called positive. What the words get is the change from
-# *there*; another start gives other shares.
+# full stop; integrated gradients set *joy* against *thin*. But their start, a sentence
+# of [MASK]s, is itself called positive; another start gives other shares.
 #
-# How far do these measures rank the words alike over many sentences? *Removal* takes
-# the word out instead of masking it: the same question as ablation, asked in another
-# way. Signs are dropped, as attention has none.
+# Do these measures agree over many sentences? *Removal* asks the question of ablation,
+# but takes the word out instead of masking it. Signs are dropped, as attention has
+# none.
 
 # %%
 texts = test_texts.texts[: max(size.sweep_sentences // 5, 8)]
@@ -1299,18 +1324,18 @@ al.plots.agreement(al.evaluation.agreement(clf, texts))
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Even two versions of one question agree only in part. Beside that, attention of the
-# last layer ranks the words no worse than the gradient does, and rollout has the lowest
-# means, with removal clearly below the gradient, with ablation not. (Lesson
-# [11](11_adaptive_attention.ipynb) tests which of them is faithful, by deleting words.)
+# Even two versions of one question, ablation and removal, agree only in part. With
+# these two, attention of the last layer agrees no worse than the gradient does. Rollout
+# has the lowest means. (Lesson [11](11_adaptive_attention.ipynb) tests which of them is
+# faithful, by deleting words.)
 #
 # </details>
 #
 # Jain and Wallace (2019) went further: if quite *different* weights give the same
 # answer, can the weights explain it? We look for **adversarial attention**: weights of
-# all heads of the last layer that are as far as possible from the true ones, while the
-# probability of the answer hardly moves. Gradient ascent on the scores finds them, for
-# each sentence anew.
+# the last layer's heads, as far as possible from the true ones, that hardly move the
+# probability of the answer. Gradient ascent on the scores finds them for each sentence
+# of one batch.
 
 
 # %%
@@ -1370,19 +1395,19 @@ with torch.inference_mode():
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# For nearly every sentence there are weights with little in common with the true ones
-# that give the same answer; uniform weights do so for some. They were easy to find: all
-# weights of twelve heads are free, and one number is to stay. So a map of the last
-# layer is not *the* reason. Wiegreffe and Pinter (2019) reply: the model never chose
-# those weights; an adversary did.
+# For nearly all of 32 sentences, weights with little in common with the true ones give
+# the same answer; uniform weights do so for some. As section 3 suggests, in the last
+# layer it hardly matters where heads look. So a map of *this* layer is not *the*
+# reason; for L3H9, where looking counts, nothing was tested. Wiegreffe and Pinter
+# (2019) reply: the model never chose those weights; an adversary did.
 #
 # </details>
 #
 # ## 11. Many heads at once
 #
-# Accuracy hardly notices a single head. Are heads missed when they go *together*? We
-# silence the six heads of section 4, chosen on dev by margin, together on test
-# sentences; likewise without L3H9, six heads drawn by lot, and all twelve of layer 5.
+# Are heads missed when they go *together*? On test sentences we silence the six heads
+# of section 4, chosen on dev by margin; the same without L3H9; six random ones (*by
+# lot*); and all of layer 5. If costs simply add up, the difference is 0.
 
 # %%
 draw = np.random.default_rng(1).permutation(len(sweep))[:6]
@@ -1404,19 +1429,19 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Heads of layer 5 cost *more* together than one by one: they partly cover for each
-# other. Section 7 saw how: with one gone, the rest counts for more; with all gone there
-# is no rest. The five of the top six cost 0.30 more together than singly. L3H9 acts
-# through them: once they are silent, its own loss is partly counted already, which
-# saves about 0.22. The sum, −0.08, hides both. By accuracy only all of layer 5 shows a
-# clear loss.
+# By accuracy only all of layer 5 shows a clear loss. Its heads cost *more* together
+# than one by one: they partly cover for each other (section 7).
+#
+# The −0.08 of the top six hides two effects. The five without L3H9 cost 0.30 more
+# together than singly. L3H9 acts through them, so part of its own loss is counted
+# already, which saves about 0.22.
 #
 # </details>
 #
-# How many heads can go? We order them on dev sentences, take them away one after the
-# other, and measure on test sentences. Random order is the control. *Gradient* is the
-# estimate of section 6, with its sign; *use* is the mean of absolute gradients of the
-# loss, as in Michel et al. (2019).
+# How many heads can go? We order them on dev, take them away one after the other, and
+# measure on test. *Gradient* is the signed estimate of section 6, *silenced* the sweep;
+# *use* is the mean of absolute gradients of the loss, as in Michel et al. (2019).
+# Random orders (the band) are the control.
 
 # %%
 by_margin = np.zeros((clf.layers, clf.heads))
@@ -1465,29 +1490,28 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The gradient of the loss does worst, far worse than the lot. Noise alone would make it
-# as bad as the lot, so the order is misled: near $s = 1$ a head that makes a slightly
-# too sure model surer can look harmful, and then goes first. L3H9 is such a head
-# (section 6). That is our reading; compare `first_order["loss"]` with
-# `first_order["margin"]` for layer 5. Both orders by margin raise the margin at first
-# and keep more of it than *use* does; of the answers *use* keeps most in the second
-# half of the picture. So say what you want to keep. The price of half of the heads, by
-# *use*: some two points of accuracy, with an interval that just reaches 0, and clearly
-# margin.
+# **The gradient of the loss misleads.** In the middle of the picture it does far worse
+# than random order; noise alone would make it only as bad. Our reading: near $s = 1$ a
+# head that makes a slightly too sure model surer can look harmful, and then goes first.
+# L3H9 is such a head (section 6).
+#
+# **Say what you want to keep.** Both orders by margin raise the margin at first and
+# keep more of it than *use* does. Of the answers *use* keeps most in the second half of
+# the picture. Half of the heads, by *use*, cost about two points of accuracy (the
+# interval just reaches 0) and clearly margin. Michel et al. found that two fifths of
+# BERT-base's heads can go.
 #
 # *Redundant given the others* is not *useless*: each order but the random one was found
 # with all other heads on. (With all 72 heads off no word reaches [CLS], so every
-# sentence gets the same answer.) Michel et al. found that two fifths of BERT-base's
-# heads can go.
+# sentence gets the same answer.)
 #
 # </details>
 #
 # ### From fader to structure
 #
 # A head at scale 0 still costs its multiplications. `al.heads.prune` cuts it out of the
-# weight matrices. Here the less used half goes. Is the model faster? Timings vary with
-# whatever else the machine does, so each round times both models, and we compare within
-# rounds.
+# weight matrices; here the less used half goes. Is the model faster? Timings vary, so
+# each round times both models, and we compare within rounds.
 
 # %%
 least = least_first(worth["use"][0])[: by_margin.size // 2]
@@ -1541,6 +1565,9 @@ runner_up = "L{}H{}".format(*others[0])
 print(f"L3H9 against {runner_up}, paired: {with_interval(gap.margin_change)}")
 print("the prediction", "holds" if held else "is not confirmed")
 
+# %% [markdown]
+# And accuracy?
+
 # %%
 gained, lost, n = 0, 0, 0
 for name, one in (("dev", fast), ("test", test), ("fresh", fresh)):
@@ -1555,28 +1582,26 @@ print(statistics.p_text(statistics.mcnemar(gained, lost)))
 
 # %% [markdown]
 # No sample alone shows a clear loss of answers. That is no proof of none: 500 sentences
-# can show a change of about two points, all together one of about one, and L3H9's
-# change lies there, at the edge (interval and p-value come from two methods). Of the
-# three, only *fresh* had no part in singling out L3H9; the sum is therefore a little
-# kind to it.
+# can show a change of about two points, all together about one. L3H9's change lies
+# there, at the edge (interval and p-value come from two methods). Only *fresh* had no
+# part in singling out L3H9, so the sum flatters it a little.
 #
-# Or does silencing L3H9 only make the model less sure of everything? Multiply all
-# logits by the factor that gives the same mean size of the margins. What does L3H9 do
-# that this control does not?
+# *To try:* does silencing L3H9 only make the model less sure of everything? The
+# control: all logits times the factor that gives the same mean size of the margins.
 #
-# Lesson [07](07_attention_balance.ipynb) meets this head once more: it asks which heads
-# *look* differently since fine-tuning.
+# Lesson [07](07_attention_balance.ipynb) meets L3H9 again, and asks which heads *look*
+# differently since fine-tuning.
 #
 # ## What to take away
 #
 # - Scale acts on what leaves a head, temperature on where it looks.
 # - Say by which measure a head matters, and whether its ranking repeats. By margin it
-#   does; accuracy hardly notices a single head, as few margins are that small.
-# - In the last layer it matters what is fetched, and hardly where the heads look.
+#   does; accuracy hardly notices a single head, as few margins are small.
+# - In the last layer it matters what heads fetch, and hardly where they look.
 # - A head can cost the most *margin* and say nothing directly: L3H9 writes at other
 #   tokens, and later heads fetch it.
-# - One backward pass ranks single heads by margin as silencing does; sizes, and the
-#   loss, are another matter. So are many heads at once.
+# - One backward pass ranks single heads by margin as silencing does. Sizes, the loss
+#   and many heads at once are another matter.
 # - Much weight is not much contribution (sinks), and a map is not an explanation until
 #   it has been tested.
 #
