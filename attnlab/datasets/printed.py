@@ -47,6 +47,7 @@ FONTS = {  # families and their files
 _WIDEST = 320  # pixels of ink
 _REFERENCE = 64  # font size at which a line is measured first
 _PARTS = ("train", "dev", "test")
+_STREAM = 1  # so that others who draw from the same seed draw something else
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,6 +111,7 @@ def make(
     fonts: str = "seen",
     strength: float | tuple[float, float] = 0.0,
     shuffled: float = 0.0,
+    stretch: float = 0.0,
     seed: int = 0,
 ) -> PrintedDataset:
     """Draw lines of one to four words of Grimm's tales, at most 24 characters each.
@@ -125,7 +127,9 @@ def make(
         for each line
     shuffled : share of words whose letters are put in another order, so that a line cannot be
         guessed from its words
-    seed : of everything that is drawn; parts draw differently from the same seed
+    stretch : share by which a line may be made wider or narrower, so that fonts vary more
+    seed : of everything that is drawn. With one seed, the lines of a part are the same in all fonts
+        and under all strengths, so that these can be compared line by line.
 
     Raises
     ------
@@ -134,14 +138,14 @@ def make(
     files = _files_of(fonts)
     if part not in _PARTS:
         raise DataError(f"There is no part {part!r} of the tales. {suggest(part, _PARTS)}")
-    if count < 0 or not 0 <= shuffled <= 1:
+    if count < 0 or not 0 <= shuffled <= 1 or not 0 <= stretch <= 0.5:
         raise DataError(
-            f"count is {count} and shuffled {shuffled}. The first is a number of lines, the second "
-            "a share of words, from 0 to 1."
+            f"count is {count}, shuffled {shuffled}, stretch {stretch}. They are a number of "
+            "lines, a share of words, from 0 to 1, and a share of the width, from 0 to 0.5."
         )
     low, high = (strength, strength) if isinstance(strength, int | float) else strength
     _check_strength(low, high)
-    draw = np.random.default_rng([seed, _PARTS.index(part), sorted(FONTS).index(_family(files[0]))])
+    draw = np.random.default_rng([seed, _PARTS.index(part), _STREAM])
     words = [_readable(text) for text in getattr(load_tales("grimm"), part)]
     lengths = np.array([len(own) for own in words], dtype=float)
     images, texts, boxes, drawn = [], [], [], []
@@ -157,6 +161,7 @@ def make(
             lift=float(draw.uniform(0, 1)),
             paper=int(draw.integers(190, 256)),
             print_grey=int(draw.integers(0, 100)),
+            stretch=1 + stretch * float(draw.uniform(-1, 1)),
         )
         noise = float(draw.uniform(low, high))
         images.append(scan(clean, noise, int(draw.integers(2**31))))
@@ -175,6 +180,7 @@ def draw_line(
     lift: float = 0.5,
     paper: int = 255,
     print_grey: int = 0,
+    stretch: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one line of print, clean.
 
@@ -187,6 +193,7 @@ def draw_line(
     margin : empty columns before and behind
     lift : where the ink lies in what is free of the 32 rows, 0 at the top, 1 at the bottom
     paper, print_grey : greys, from 0 (black) to 255 (white)
+    stretch : what widths are multiplied by
 
     Returns
     -------
@@ -209,9 +216,13 @@ def draw_line(
     width = int(np.ceil(right - left)) + sum(margin)
     cover = Image.new("L", (width, HEIGHT), 0)
     ImageDraw.Draw(cover).text((x, y), text, fill=255, font=face)
+    wider = max(1, round(width * stretch))
+    if wider != width:
+        cover = cover.resize((wider, HEIGHT), Image.Resampling.BILINEAR)
     share_of_ink = np.asarray(cover, dtype=np.float32) / 255
     image = paper + (print_grey - paper) * share_of_ink
     pens = x + np.array([face.getlength(text[:end]) for end in range(len(text) + 1)])
+    pens *= wider / width
     rows = np.array([face.getbbox(character)[1::2] for character in text], dtype=float) + y
     boxes = np.stack([pens[:-1], rows[:, 0], np.diff(pens), rows[:, 1] - rows[:, 0]], axis=1)
     return image.round().astype(np.uint8), boxes.astype(np.float32)

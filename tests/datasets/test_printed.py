@@ -47,6 +47,7 @@ def test_parts_draw_from_their_own_tales_and_held_out_fonts_are_apart():
     train, test = printed.make(40, "train"), printed.make(40, "test", fonts="held-out")
     assert not set(train.fonts) & set(test.fonts)
     assert set(test.fonts) <= set(printed.FONTS[printed.HELD_OUT])
+    assert test.texts == printed.make(40, "test").texts  # the same lines in other fonts
     tales = datasets.load_tales("grimm")
     words = [word for text in tales.test for word in text.split()]
     plain = [
