@@ -31,7 +31,7 @@ from attnlab.applications.feedback import (
     queue_table,
     word_overlap,
 )
-from attnlab.applications.news import NewsMonitor, first_words, topic_shares, watch
+from attnlab.applications.news import NewsMonitor, first_words, reading_ways, topic_shares, watch
 from attnlab.applications.ppocr import by_ppocr
 from attnlab.applications.reading import Reader, Reading, load_reader, readers
 from attnlab.applications.reading_measures import (
@@ -82,6 +82,7 @@ __all__ = [
     "ranking_table",
     "readers",
     "reading_table",
+    "reading_ways",
     "removal_table",
     "selective",
     "series_table",

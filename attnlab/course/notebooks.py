@@ -64,7 +64,8 @@ def build(
 
     Student notebooks are the same byte for byte each time. A solution is stale when its source has
     changed since it was executed, or when its cells are not those of the source; pictures and times
-    in it differ from run to run, and are not compared. A notebook whose source is gone is deleted.
+    in it differ from run to run, and are not compared. Where only prose has changed, the outputs
+    stay as they were. A notebook whose source is gone is deleted.
 
     Parameters
     ----------
@@ -90,10 +91,12 @@ def build(
         if not _is_solution_of(solution_path, text) or (names and not check):
             changed.append(solution_path)
             if not check:
-                progress(f"executing {solution_path.name}")
-                executed = execute(solution(read(text)), where=source.name)
+                solved = solution(read(text))
+                if names or not _keep_outputs(solved, solution_path):
+                    progress(f"executing {solution_path.name}")
+                    solved = without_scripts(execute(solved, where=source.name))
                 solution_path.parent.mkdir(exist_ok=True)
-                atomic_write(solution_path, as_text(without_scripts(executed)).encode())
+                atomic_write(solution_path, as_text(solved).encode())
     return changed
 
 
@@ -326,15 +329,36 @@ def _orphans(notebooks: Path) -> list[Path]:
     )
 
 
-def _is_solution_of(path: Path, source: str) -> bool:
-    """Whether a file is the executed solution of this source."""
+def _read_solution(path: Path) -> Notebook | None:
+    """A solution that was kept, if there is one."""
     import nbformat
 
-    if not path.exists():
-        return False
     try:
-        found = nbformat.read(path, as_version=4)
+        return nbformat.read(path, as_version=4) if path.exists() else None
     except (ValueError, OSError):  # half merged, or no notebook at all
+        return None
+
+
+def _keep_outputs(solved: Notebook, path: Path) -> bool:
+    """Give a solution the outputs that were kept, if its code has not changed since."""
+    found = _read_solution(path)
+    if found is None:
+        return False
+    before, after = (
+        [cell for cell in notebook.cells if cell.cell_type == "code"]
+        for notebook in (found, solved)
+    )
+    if [cell.source for cell in before] != [cell.source for cell in after]:
+        return False
+    for old, new in zip(before, after, strict=True):
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    return True
+
+
+def _is_solution_of(path: Path, source: str) -> bool:
+    """Whether a file is the executed solution of this source."""
+    found = _read_solution(path)
+    if found is None:
         return False
     wanted = [cell.source for cell in solution(read(source)).cells]
     same_source = found.metadata.get("attnlab", {}).get("source_sha256") == hash_of(source)

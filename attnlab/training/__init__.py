@@ -6,20 +6,23 @@ bits.
 
 from attnlab.training.callbacks import Callback, ProgressBar
 from attnlab.training.checkpoint import CHECKPOINT
-from attnlab.training.history import History
+from attnlab.training.history import History, history_table
 from attnlab.training.loop import Interrupted, linear_schedule, shuffled_batches, train
 from attnlab.training.recipe import Recipe
 from attnlab.training.run import parameter_groups
-from attnlab.training.tracking import TensorBoard
+from attnlab.training.tracking import MLflow, TensorBoard, WeightsAndBiases
 
 __all__ = [
     "CHECKPOINT",
     "Callback",
     "History",
     "Interrupted",
+    "MLflow",
     "ProgressBar",
     "Recipe",
     "TensorBoard",
+    "WeightsAndBiases",
+    "history_table",
     "linear_schedule",
     "parameter_groups",
     "shuffled_batches",

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,34 @@ class History:
         record = read_json(path)
         with understood(path, "Give a .json file that History.save wrote."):
             return cls(**record)
+
+
+def history_table(histories: Mapping[str, History]) -> pd.DataFrame:
+    """Put runs side by side, each by its best epoch.
+
+    Parameters
+    ----------
+    histories : by the name of the run
+
+    Returns
+    -------
+    DataFrame, a row per run in the order given: ``run``, ``epoch``, the best of ``epochs``; what
+    was measured on dev then; ``train_loss`` then; ``trainable``, how many weights were trained; and
+    ``seconds`` until then. NaN is what a run did not measure.
+
+    Raises
+    ------
+    AttnlabError : no run, or one that trained nothing
+    """
+    if not histories:
+        raise AttnlabError("There is no history to show. Give one or more, by name.")
+    rows = []
+    for name, history in histories.items():
+        best = dict(history.best)
+        seconds, train_loss = best.pop("seconds", None), best.pop("train_loss", None)
+        row = {"run": name, "epoch": int(best.pop("epoch")), "epochs": history.epochs, **best}
+        more = {"train_loss": train_loss, "trainable": history.trainable, "seconds": seconds}
+        rows.append(row | more)
+    table = pd.DataFrame(rows)
+    last = ["train_loss", "trainable", "seconds"]
+    return table[[column for column in table if column not in last] + last]

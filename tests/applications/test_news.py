@@ -122,3 +122,29 @@ def test_topics_are_read_from_first_words_and_the_command_names_a_change(tmp_pat
     assert end.value.code == 0
     told = capsys.readouterr().out
     assert "Alarm: others" in told and "negative" in told
+
+
+@pytest.mark.slow
+def test_under_load_a_service_reads_fewer_words_of_each_text():
+    """Texts that come together are read together, and a rush brings the controller down a step."""
+    news = al.datasets.load("reuters-r8")
+    train, dev = news.train.sample(80), news.dev.sample(32)
+    ways = applications.reading_ways(train, words=[None, 6])
+    assert list(ways) == ["whole", "6 words"]
+    shares = [monitor.kept(dev.texts) for monitor in ways.values()]
+    assert shares[0] == 1 > shares[1] > 0
+    for monitor in ways.values():
+        found = monitor.predict(dev.texts)
+        assert found.labels == monitor.topics(dev.texts).tolist()
+        assert found.probabilities.shape == (32, 8)
+        assert found.probabilities.sum(1) == pytest.approx(1)
+        best = [monitor.label_names[column] for column in found.probabilities.argmax(1)]
+        assert best == found.labels
+    points = al.adaptive.measure_points(ways, dev, seconds=0.1)
+    assert points[0].name == "whole" and points[0].kept == 1
+    controller = al.adaptive.Controller(points, target_ms=1.0)  # nothing can keep this
+    with al.adaptive.BatchingService(controller) as service:
+        asked = [service.submit([text]) for text in dev.texts]
+        answers = [future.result() for future in asked]
+    assert answers[0].label_names == news.train.label_names
+    assert controller.point is points[-1]

@@ -92,6 +92,26 @@ def test_a_changed_source_is_noticed_and_built(tmp_path):
     assert notebooks.build(tmp_path, check=True) == both[1:], "a solution that fails is not kept"
 
 
+def test_outputs_stay_where_only_prose_has_changed(tmp_path):
+    (tmp_path / "src").mkdir()
+    source = tmp_path / "src" / "01_a.py"
+    source.write_text(TINY)
+    _, solved = notebooks.build(tmp_path)
+    first = nbformat.read(solved, as_version=4)
+    source.write_text(TINY + "\n# %% [markdown]\n# One more word.\n")
+    told = []
+    notebooks.build(tmp_path, progress=told.append)
+    assert told == [], "nothing was executed"
+    assert notebooks.build(tmp_path, check=True) == []
+    second = nbformat.read(solved, as_version=4)
+    assert second.cells[-1].source == "One more word."
+    assert said(second) == said(first) != ""
+    assert second.metadata.keys() == first.metadata.keys()
+    source.write_text(TINY + "\n# %%\n1 + 1\n")
+    notebooks.build(tmp_path, progress=told.append)
+    assert told == ["executing 01_a.ipynb"]
+
+
 def test_what_does_not_belong_to_a_source_any_more_is_stale(tmp_path):
     (tmp_path / "src").mkdir()
     source = tmp_path / "src" / "01_a.py"

@@ -7,10 +7,12 @@ import torch
 
 import attnlab as al
 from attnlab.errors import AttnlabError, DataError, ModelError, SettingsError
+from attnlab.language import generating
 from attnlab.language.generating import generate, stream
 from attnlab.language.hub import to_transformers
 from attnlab.language.model import LanguageModel
 from attnlab.language.sampling import adjust
+from attnlab.language.stepping import one_more
 
 VOCABULARY = 23
 KINDS = {
@@ -90,6 +92,23 @@ def test_logits_of_the_cache_are_those_of_the_whole_text_at_every_step(model):
         for step in range(40):
             whole = next_logits(model, prompt + ids[:step])
             assert (cached[step, row] - whole).abs().max() < 1e-4
+
+
+def test_a_step_in_a_straight_line_is_the_step_of_the_model(monkeypatch, model):
+    """Of texts of one length; hooks are heard, and then the model itself is called."""
+    ids = [prompt[:3] for prompt in prompts((3, 3, 3))]
+    steps, heard = [], []
+    monkeypatch.setattr(generating, "one_more", lambda *a: steps.append(one_more(*a)) or steps[-1])
+    quick = generate(model, ids, 40, temperature=1.5)
+    model.register_forward_hook(lambda module, given, logits: heard.append(logits[:, -1]))
+    assert generate(model, ids, 40, temperature=1.5) == quick
+    assert len(heard) == 40
+    straight = model.size["window"] is None and model.size["positions"] != "alibi"
+    assert len(steps) == (39 if straight else 0)
+    for mine, theirs in zip(steps, heard[1:], strict=False):
+        assert (mine - theirs).abs().max() < 1e-5
+    pruned = model.without_heads([(0, head) for head in range(4)] + [(1, 2)])
+    generate(pruned, ids, 5)  # a layer without heads
 
 
 def test_rows_that_end_leave_the_others_as_they_are(model):
