@@ -1,4 +1,4 @@
-"""A still picture of a reading desk: the line with an attention over it, what was read, how sure."""
+"""A still picture of a reading desk: attention over the line, what was read, how sure."""
 
 import base64
 import io

@@ -25,7 +25,7 @@ _FACES = {
     "STIX": ("", "bold", "italic", "bold italic"),
     HELD_OUT: ("roman", "bold", "italic", "sans", "typewriter"),
 }
-_NOISES = ((0.0, "clean"), (1.0, "a fair scan"), (2.0, "a poor scan"), (3.0, "a bad fax"))
+_NOISES = {3.0: "a bad fax", 2.0: "a poor scan", 1.0: "a fair scan", 0.01: "a good scan"}
 
 
 def font_names() -> dict[str, str]:
@@ -198,9 +198,12 @@ def in_words(name: str) -> str:
 
 
 def noise_words(noise: float) -> str:
-    """What a strength of noise is like."""
-    name = next(told for low, told in reversed(_NOISES) if noise >= low)
-    return name if noise in dict(_NOISES) or noise > 3 else f"between {name} and the next"
+    """What a strength of `printed.scan` is like.
+
+    >>> noise_words(0), noise_words(0.5), noise_words(2.75)
+    ('clean', 'a good scan', 'a poor scan')
+    """
+    return next((told for low, told in _NOISES.items() if noise >= low), "clean")
 
 
 def _line_of(reader: "Reader", text: str) -> str:
@@ -212,8 +215,8 @@ def _line_of(reader: "Reader", text: str) -> str:
         raise DataError("The line is empty. Type at least one letter.")
     if len(line) > MOST_CHARACTERS:
         raise DataError(
-            f"The line has {len(line)} characters; at most {MOST_CHARACTERS} are drawn, for letters "
-            "would become smaller than the reader has learned. Type a shorter one."
+            f"The line has {len(line)} characters; at most {MOST_CHARACTERS} are drawn, for "
+            "letters would become smaller than the reader has learned. Type a shorter one."
         )
     reader.ids(line)
     return line
