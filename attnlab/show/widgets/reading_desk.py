@@ -101,12 +101,10 @@ class ReadingDesk(ReportDesk):
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the `reading_report` of these settings."""
-        text, font, noise, seed = (settings[name] for name in ("text", "font", "noise", "seed"))
-        try:
-            line = self._line(text, font, noise, seed)
-        except TypeError as error:  # a list, say
-            raise SettingsError(f"These are no settings of the desk: {settings}.") from error
-        return reading_report(line, settings)
+        given = [settings[name] for name in ("text", "font", "noise", "seed")]
+        if any(isinstance(value, list | dict) for value in given):
+            raise SettingsError(f"text, font, noise and seed are single values; got {given}.")
+        return reading_report(self._line(*given), settings)
 
     def set(self, **changes: Any) -> None:
         """Move some of the controls, as in ``desk.set(noise=2.0, choice=3)``.

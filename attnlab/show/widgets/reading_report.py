@@ -11,7 +11,7 @@ from attnlab.datasets.pages import ink_of
 from attnlab.datasets.printed import FONTS, HELD_OUT, draw_line, scan
 from attnlab.errors import DataError, SettingsError, suggest
 from attnlab.show.widgets.image_data import png_address
-from attnlab.show.wording import counted, percent
+from attnlab.show.wording import counted, percent, spoken
 
 if TYPE_CHECKING:
     from attnlab.applications.reading import Reader, Reading
@@ -260,15 +260,22 @@ def _remark(report: dict[str, Any]) -> str:
         wrong, caught = report["wrong"], report["caught"]
         told = f"{counted(errors, 'mistake')} in {counted(len(report['truth']), 'character')}"
         if wrong:
-            told += f": {wrong} read wrongly, {caught} of them marked as unsure"
+            told += f": {wrong} read wrongly, {_share(caught, wrong)} marked as unsure"
         missing = errors - wrong
         told += f"{',' if wrong else ':'} {missing} left out." if missing else "."
         good = report["unsure"] - caught
         if good:
             told += f" {counted(good, 'right one is', 'right ones are')} marked too."
     if report["end"] < UNSURE:
-        told += f" That the line ends there is {percent(report['end'])} sure."
+        told += f" That the line ends there is {spoken(percent(report['end']))} sure."
     return told
+
+
+def _share(part: int, whole: int) -> str:
+    """So many of them, in words."""
+    if part == whole:
+        return "and" if whole == 1 else "all"
+    return f"{part or 'none'} of them" if whole > 1 else "not"
 
 
 def _alt(report: dict[str, Any]) -> str:

@@ -118,10 +118,17 @@ def test_wrong_and_unsure_characters_are_marked_and_counted():
     assert [own["unsure"] for own in report["characters"]] == [False, False, True, True, False]
     counts = [report[name] for name in ("errors", "wrong", "caught", "unsure")]
     assert counts == [1, 1, 1, 2]
-    assert "1 mistake in 5 characters: 1 read wrongly, 1 of them marked" in report["remark"]
+    assert "1 mistake in 5 characters: 1 read wrongly, and marked as unsure" in report["remark"]
     assert "1 right one is marked too" in report["remark"]
     sure = reported("kimgs", "kings", [1.0] * 5)
-    assert sure["caught"] == 0 and "0 of them marked as unsure" in sure["remark"]
+    assert sure["caught"] == 0 and "1 read wrongly, not marked as unsure" in sure["remark"]
+
+
+def test_of_several_mistakes_it_says_how_many_are_marked():
+    for caught, told in ((0, "none of them"), (1, "1 of them"), (2, "all")):
+        chances = [0.5] * caught + [1.0] * (2 - caught) + [1.0] * 3
+        remark = reported("hmngs", "kings", chances)["remark"]
+        assert f"2 read wrongly, {told} marked as unsure" in remark
 
 
 def test_what_is_left_out_counts_as_a_mistake():
@@ -197,7 +204,7 @@ def test_another_text_takes_the_choice_back(desk):
         ({"text": "wörter"}, "does not know"),
         ({"text": "w" * (MOST_CHARACTERS + 1)}, "33 characters; at most 32"),
         ({"text": 3}, "a line to draw"),
-        ({"text": ["king"]}, "no settings of the desk"),
+        ({"text": ["king"]}, "single values"),
         ({"text": None}, "given no picture"),
         ({"font": "DejaVuSerf"}, "Did you mean"),
         ({"noise": 4.5}, "from 0 .clean. to 4"),
