@@ -31,6 +31,7 @@ __all__ = [
     "has_int8_products",
     "is_main_process",
     "linear",
+    "linear_gelu",
     "no_collection",
     "number_format",
     "pinned_threads",
@@ -302,21 +303,44 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     -------
     Tensor (..., O), equal to torch's but for rounding; gradients flow, once
     """
-    operands = (input, weight) if bias is None else (input, weight, bias)
-    plain = all(
-        type(operand) in (Tensor, torch.nn.Parameter)
-        and operand.dtype == torch.float32
-        and operand.device.type == "cpu"
-        for operand in operands
-    )
-    if not plain or float32_kernel() == "torch" or not input.numel() or not weight.numel():
+    if not _suits_onednn(input, weight, bias):
         return F.linear(input, weight, bias)
-    if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+    if _needs_gradients(input, weight, bias):
         # torch.utils.checkpoint counts what is saved, and computes it again outside of the block
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        saving = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+        if saving or input.dtype != torch.float32:
             return F.linear(input, weight, bias)
         return _OneDNNLinear.apply(input, weight, bias)
     return _onednn(input, weight, bias)
+
+
+def linear_gelu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The GELU of `linear`, in the same kernel where no gradient is asked for.
+
+    Parameters as for `linear`; returns Tensor (..., O).
+    """
+    if _suits_onednn(input, weight, bias) and not _needs_gradients(input, weight, bias):
+        return _onednn(input, weight, bias, gelu=True)
+    return F.gelu(linear(input, weight, bias))
+
+
+def _suits_onednn(*operands: Tensor | None) -> bool:
+    """Whether these are plain matrices on a CPU, in one format, that oneDNN multiplies quicker."""
+    given = [operand for operand in operands if operand is not None]
+    plain = all(
+        type(operand) in (Tensor, torch.nn.Parameter)
+        and operand.dtype == given[0].dtype
+        and operand.device.type == "cpu"
+        and operand.numel()
+        for operand in given
+    )
+    formats = (torch.float32, torch.bfloat16)
+    return plain and given[0].dtype in formats and float32_kernel() == "onednn"
+
+
+def _needs_gradients(*operands: Tensor | None) -> bool:
+    given = (operand for operand in operands if operand is not None)
+    return torch.is_grad_enabled() and any(operand.requires_grad for operand in given)
 
 
 def float32_products(device: torch.device) -> contextlib.AbstractContextManager:
@@ -364,9 +388,12 @@ class _OneDNNLinear(torch.autograd.Function):
         )
 
 
-def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _onednn(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False
+) -> Tensor:
+    activation, mode = ("gelu", "none") if gelu else ("none", "")
     return torch.ops.mkldnn._linear_pointwise(
-        input.contiguous(), weight.contiguous(), bias, "none", [], ""
+        input.contiguous(), weight.contiguous(), bias, activation, [], mode
     )
 
 

@@ -147,9 +147,38 @@ def test_linear_takes_views_and_leaves_other_formats_to_torch(onednn):
     view = torch.randn(8, 2, 5).permute(1, 2, 0)  # (2, 5, 8), not contiguous
     weight = torch.randn(8, 6).T
     torch.testing.assert_close(device.linear(view, weight), F.linear(view, weight))
-    for dtype in (torch.float64, torch.bfloat16):
+    for dtype in (torch.float64, torch.float16):
         mine = device.linear(view.to(dtype), weight.to(dtype))
         assert torch.equal(mine, F.linear(view.to(dtype), weight.to(dtype)))
+
+
+def test_bfloat16_takes_the_quick_kernel_unless_gradients_are_asked_for(onednn, monkeypatch):
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(n, 32).bfloat16() for n in (5, 6, 1))
+    kernel, calls = device._onednn, []
+    monkeypatch.setattr(device, "_onednn", lambda *a, **o: calls.append(1) or kernel(*a, **o))
+    for call in (device.linear, device.linear_gelu):
+        wanted = F.linear(x.float(), weight.float(), bias[0, :6].float())
+        wanted = F.gelu(wanted) if call is device.linear_gelu else wanted
+        mine = call(x, weight, bias[0, :6])
+        torch.testing.assert_close(mine.float(), wanted, rtol=2e-2, atol=2e-2)
+    assert len(calls) == 2
+    call(x.requires_grad_(), weight).float().sum().backward()
+    assert len(calls) == 2 and x.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(8,), (5, 8), (2, 3, 8), (0, 8)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_linear_gelu_is_the_gelu_of_linear_with_its_gradients(onednn, shape, has_bias):
+    torch.manual_seed(0)
+    x, weight = 2 * torch.randn(shape), torch.randn(6, 8)
+    bias = torch.randn(6) if has_bias else None
+    wanted = F.gelu(F.linear(x, weight, bias))
+    torch.testing.assert_close(device.linear_gelu(x, weight, bias), wanted, rtol=1e-5, atol=1e-5)
+    x.requires_grad_()
+    (mine,) = torch.autograd.grad(device.linear_gelu(x, weight, bias).square().sum(), x)
+    (theirs,) = torch.autograd.grad(F.gelu(F.linear(x, weight, bias)).square().sum(), x)
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_models_in_float32_use_the_quick_kernel_and_answer_alike(onednn, monkeypatch):
@@ -157,7 +186,7 @@ def test_models_in_float32_use_the_quick_kernel_and_answer_alike(onednn, monkeyp
     texts = torch.randn(4, 8)
     wanted, calls = model(texts), []
     kernel = device._onednn
-    monkeypatch.setattr(device, "_onednn", lambda *args: calls.append(1) or kernel(*args))
+    monkeypatch.setattr(device, "_onednn", lambda *a, **o: calls.append(1) or kernel(*a, **o))
     with device.autocast(torch.device("cpu"), torch.float32):
         answers = model(texts)
         answers.sum().backward()

@@ -16,6 +16,7 @@ __all__ = ["Controller", "FixedPoint", "OperatingPoint", "Oracle", "Policy", "Sh
 
 LOG = 1000  # entries that are kept
 BUSY = 0.8  # of its capacity that a point may be asked for before a dearer one is left
+PRESSED = 0.5  # of the target that what waits may take
 MOST_PATIENT = 8  # times the patience that was asked for
 SETTLING_S = 10.0  # as long as latencies from before a step are among those that are read
 
@@ -149,8 +150,8 @@ class Controller:
 
     Asked with a `LoadReading` about once a second, and as often as one likes while too much waits.
 
-    - *Down*: the 95th percentile is above the target, or what waits needs ``headroom`` of the
-      target already. Then the dearest cheaper point that keeps up with the requests coming in is
+    - *Down*: the 95th percentile is above the target, or what waits needs half of the target
+      already. Then the dearest cheaper point that keeps up with the requests coming in is
       taken, at once. While a point keeps up, latencies from before the step are no reason for
       another one.
     - *Up*: by one point, after ``patience`` calm readings in a row. A reading is calm if the 95th
@@ -166,7 +167,7 @@ class Controller:
     points : ways to answer
     target_ms : latency that is promised for 95 % of requests
     floor : accuracy that must be kept, 0 to 1
-    headroom : share of the target that a calm reading stays below, and that waiting may take
+    headroom : share of the target that a calm reading stays below
     patience : calm readings before a step up
     barred_s : seconds for which a point that failed is left alone
     clock : seconds that have gone by
@@ -220,7 +221,7 @@ class Controller:
         late = reading.p95_ms > self.target_ms
         settled = self._since(self._went_down) > SETTLING_S
         settled = settled or not self._keeps_up(self._index, reading, BUSY)
-        if wait_ms > self.headroom * self.target_ms:  # before it is late
+        if wait_ms > PRESSED * self.target_ms:  # before it is late
             self._down(reading, f"{reading.waiting} wait, {wait_ms:.0f} ms of work")
         elif late and settled:
             self._down(reading, f"p95 {reading.p95_ms:.0f} ms is above {self.target_ms:.0f}")

@@ -134,12 +134,18 @@ class LoadMonitor:
 
     # --- what is asked ---------------------------------------------------------------------------
 
-    def reading(self) -> LoadReading:
-        """Return what was seen in the last ``window`` seconds, the present one among them."""
+    def reading(self, seconds: int | None = None) -> LoadReading:
+        """Return what was seen in the last seconds, the present one among them.
+
+        Parameters
+        ----------
+        seconds : how many, at most those that are kept; default the monitor's ``window``
+        """
         memory = _memory_mb()
         with self._lock:
             self._row()
-            first = max(0, self._second - self.window + 1)
+            window = self.window if seconds is None else min(seconds, self.keep)
+            first = max(0, self._second - window + 1)
             rows = np.arange(first, self._second + 1) % self.keep
             elapsed = max(self._clock() - self._start - first, 1e-3)
             seen = {name: int(column[rows].sum()) for name, column in self._counts.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from attnlab.adaptive.controller import OperatingPoint, Policy
+from attnlab.adaptive.controller import PRESSED, OperatingPoint, Policy
 from attnlab.adaptive.monitor import LoadMonitor
 from attnlab.adaptive.waiting import Answer, Failed, Refused, Request, WaitingLine
 from attnlab.errors import SettingsError
@@ -16,7 +16,8 @@ __all__ = ["BatchingService"]
 
 PROBE = ["good"]  # what every point can answer that is not broken
 MOST_TARGET_MS = 60_000
-A_SECOND, A_LOOK = 1.0, 0.1  # between two readings for the controller; between two looks
+A_SECOND, A_LOOK = 1.0, 0.05  # between two readings for the controller; between two looks
+LATELY = 2  # seconds that count while too much waits: the mean of ten hides a rush that has begun
 
 
 class BatchingService:
@@ -26,7 +27,7 @@ class BatchingService:
     (dynamic batching): alone when there is little to do, full when there is much. A bounded number
     of texts may wait; whoever comes then is refused at once and told when to come again
     (back-pressure). Once a second the controller sees what the monitor saw, and at once while what
-    waits takes longer than is promised.
+    waits takes half as long as is promised.
 
     Parameters
     ----------
@@ -186,14 +187,14 @@ class BatchingService:
             due = time.monotonic() - last >= A_SECOND
             if due or self._is_pressed():
                 last = time.monotonic() if due else last
-                reading = self.monitor.reading()
+                reading = self.monitor.reading(None if due else LATELY)
                 with self._policy:
                     self.controller.observe(reading)
 
     def _is_pressed(self) -> bool:
-        """Whether what waits takes longer than is promised."""
+        """Whether what waits takes half as long as is promised, so that the next ones are late."""
         target_ms = getattr(self.controller, "target_ms", math.inf)
-        return self.waiting * self.point.ms > target_ms
+        return self.waiting * self.point.ms > PRESSED * target_ms
 
     def _work(self) -> None:
         """Answer batch after batch until the service stops and nothing waits."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from attnlab import heads
 from attnlab.classification.base import BaseClassifier, ModelInputs
-from attnlab.device import linear
+from attnlab.device import linear, linear_gelu
 from attnlab.errors import ModelError
 from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
 from attnlab.evaluation.packed import Packed
@@ -236,7 +236,10 @@ class Engine:
         """The rest of a layer, from its input and its attention output."""
         weights = self.layers[layer]
         between = _normed(hidden[:, : attended.shape[-2]] + attended, weights.attention_norm)
-        inner = weights.activation(linear(between, *weights.ffn_up))
+        if weights.is_gelu:
+            inner = linear_gelu(between, *weights.ffn_up)
+        else:
+            inner = weights.activation(linear(between, *weights.ffn_up))
         return _normed(between + linear(inner, *weights.ffn_down), weights.ffn_norm)
 
 

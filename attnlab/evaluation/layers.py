@@ -14,6 +14,8 @@ from attnlab.errors import ModelError
 Linear = tuple[Tensor, Tensor]  # weight and bias
 Norm = tuple[Tensor, Tensor, float]  # weight, bias and epsilon
 
+_SAMPLE = torch.linspace(-4, 4, 33)  # where activation functions differ
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -29,6 +31,7 @@ class Layer:
     attention_norm: Norm
     ffn_up: Linear
     activation: Callable[[Tensor], Tensor]
+    is_gelu: bool  # whether it is the exact one, which can be computed with the product before it
     ffn_down: Linear
     ffn_norm: Norm
     active_heads: list[int]
@@ -78,6 +81,7 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
                 attention_norm=norm(block.attention_norm),
                 ffn_up=linear(block.up),
                 activation=block.activation,
+                is_gelu=torch.equal(block.activation(_SAMPLE), F.gelu(_SAMPLE)),
                 ffn_down=linear(block.down),
                 ffn_norm=norm(block.norm),
                 active_heads=active,

@@ -13,15 +13,14 @@
 #
 # - compute attention by hand, with queries, keys and values;
 # - explain the dot product, the softmax and the $\sqrt{d_k}$;
-# - send a gradient through attention;
+# - send a gradient back through attention;
 # - tell a model where its tokens stand, and say what attention costs.
 #
 # Time: about two hours, 50 minutes of them for six exercises. You need derivatives
-# (section 7 also partial ones and the chain rule, repeated there), vectors and matrices
-# up to the rank, mean, variance, covariance and quartiles, independent random numbers,
-# and a little PyTorch with `backward`. Choose **Run → Run All Cells** first. Once an
-# exercise is right, your own function goes to work, often in a real BERT; until then
-# ours takes its place.
+# (section 7 repeats partial ones and the chain rule), vectors and matrices up to the
+# rank, variance, covariance and quartiles, independent random numbers, and a little
+# PyTorch with `backward`. Choose **Run → Run All Cells** first. Once your function is
+# right, later cells use it, often in a real BERT; until then, ours.
 
 # %%
 from functools import partial
@@ -41,20 +40,25 @@ clf = al.load_classifier("movie-sentiment")
 # %% [markdown]
 # ## 1. Three words and their numbers
 #
-# *Bank* means two things; its neighbours decide which. Let three numbers describe a
-# word: how much it has to do with water and with money, and whether its meaning is
-# open. *River* is (2, 0, 0), *bank* is (1, 1, 1). Three matrices turn each word $x$
-# into
+# *Bank* has two meanings, and its neighbours decide which. How? Describe each word by
+# three numbers: how much it has to do with water and with money, and whether its
+# meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1). Three matrices turn each
+# word $x$ into
 #
-# - a **query** $x W^Q$: what it looks for. *Bank* gets (2, 2): water or money, please;
-# - a **key** $x W^K$: what it can be found by. *River* gets (2, 0): water;
-# - a **value** $x W^V$: what it passes on.
+# - a **query** $x W^Q$, what it looks for: *bank* gets (2, 2), water or money;
+# - a **key** $x W^K$, what it can be found by: *river* gets (2, 0), water;
+# - a **value** $x W^V$, what it passes on.
 #
-# Then three steps. **Score** each key by its dot product with the query, divided by the
-# root of their width $d_k$, here $\sqrt 2$. A **softmax** makes weights of the scores:
-# take $e$ to the power of each, and divide by the sum of these. $e^{1.41} = 4.1$,
-# $e^{2.83} = 16.9$ and $e^0 = 1$ sum to 22.0, so the weights are .19, .77 and .05. The
-# output is the **mean of the values**, weighted. Follow what *bank* takes from *river*:
+# Then three steps:
+#
+# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. (Both
+#    are $d_k$ numbers wide, here 2.)
+# 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each,
+#    and divide by their sum.
+# 3. The **output** is the weighted mean of the values.
+#
+# In the picture, *bank* asks. The exponentials of its scores are 4.1, 16.9 and 1,
+# together 22.0, so the weights are .19, .77 and .05. The output is nearly all water:
 
 # %%
 about = {  # water, money, open
@@ -72,14 +76,14 @@ vectors = [about[word] for word in words]
 drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
 
 # %% [markdown]
-# **On paper** first: (1) *Muddy* has the query (0, 0). Which weights does it get, and
-# which output? (2) Which does *bank* get in *river savings bank*?
+# **On paper** first: (1) *Muddy* has the query (0, 0). Which weights and which output
+# does it get? (2) Which does *bank* get in *river savings bank*?
 #
 # <details><summary>Answers</summary>
 #
 # (1) All scores are 0, so each weight is 1/3, and the output is the plain mean of the
-# values, (4/3, 1/3). (2) The exponentials are 16.9, 16.9 and 1, so the weights are .49,
-# .49 and .03, and the output is (1, 1): the word stays open.
+# values, (4/3, 1/3). (2) The exponentials are 16.9, 16.9 and 1, the weights .49, .49
+# and .03, and the output is (1, 1): the meaning stays open.
 #
 # </details>
 
@@ -102,22 +106,33 @@ for word, sentence in asked:
     print("now water {:.2f}, money {:.2f}".format(*output))
 
 # %% [markdown]
-# The same matrices give *bank* another meaning in another sentence. We chose them by
-# hand. A Transformer **learns** them, and its vectors are longer: $d = 384$ numbers in
-# our BERT. All $T$ words ask at once, as rows of a matrix $X$, $T \times d$:
-# $Q = X W^Q$, $K = X W^K$, $V = X W^V$. $W^Q$ and $W^K$ are $d \times d_k$, $W^V$ is
-# $d \times d_v$. Row $i$ of $Q K^\top$, $T \times T$, scores all keys for word $i$; the
-# output is $T \times d_v$. Above, $T = d = 3$ and $d_k = d_v = 2$. Why a matrix each
-# for queries and keys? With $W^Q = W^K$, $i$ would score $j$ just as $j$ scores $i$.
+# The same matrices give *bank* another meaning in another sentence: water in the first
+# line, money in the last. We chose them by hand. A Transformer **learns** them, for
+# longer vectors: $d = 384$ numbers in our BERT.
+#
+# All $T$ words ask at once, as rows of a matrix $X$:
+#
+# $$ \underbrace{Q}_{T \times d_k} = \underbrace{X}_{T \times d} \,
+# \underbrace{W^Q}_{d \times d_k}, \qquad
+# \underbrace{K}_{T \times d_k} = X \, \underbrace{W^K}_{d \times d_k}, \qquad
+# \underbrace{V}_{T \times d_v} = X \, \underbrace{W^V}_{d \times d_v} $$
+#
+# $$ \underbrace{\text{output}}_{T \times d_v} =
+# \text{softmax}\Big(\underbrace{Q K^\top}_{T \times T} / \sqrt{d_k}\Big) \, V $$
+#
+# Row $i$ of $Q K^\top$ scores all keys for word $i$; the softmax works row by row.
+# Above, $T = d = 3$ and $d_k = d_v = 2$. Why a matrix each for queries and keys? With
+# $W^Q = W^K$, word $i$ would score $j$ just as $j$ scores $i$.
+#
 # All this is **self-attention**. In **cross-attention** the keys and values come from
-# another sequence, such as the sentence to be translated.
+# another sequence, such as the sentence to translate.
 #
 # ## 2. Move something
 #
-# One query, $T$ keys, random numbers. Move the sliders and watch scores become weights
-# in the two panels on the left. (Entropy and *effective keys* come in section 5, the
-# right panel in section 7.) Then switch *divide scores by √d_k* off and on. What makes
-# one key take everything?
+# What makes one key take everything? Here are a query and $T$ keys of random numbers.
+# Move the sliders, and watch scores (left) become weights (middle; dashed line: all
+# alike). Then switch *divide scores by √d_k* off and on. (*Temperature* divides the
+# scores. Section 5 explains entropy and *effective keys*, section 7 the right panel.)
 
 # %%
 desk = al.SoftmaxDesk()
@@ -126,19 +141,19 @@ desk
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Scores that lie far apart: a low temperature, or a large width undivided. The softmax
-# sees only differences of scores, and each unit more means $e$ times the weight.
+# Scores that lie far apart: from a low temperature, or a large width undivided. The
+# softmax sees only differences of scores; each unit more means $e$ times the weight.
 #
 # </details>
 #
 # ## 3. From a look-up table to a dot product
 #
-# Why score with a dot product? Begin with a dictionary of visitors at 6, 9, ... 21
-# o'clock. It knows nothing of 13 o'clock. You would still answer, by a mean in which
-# nearer hours count more. With $-\tfrac{1}{2}(q - k)^2$ as score and a softmax that is
-# **Nadaraya-Watson kernel regression** (1964); the *kernel* is the bell
-# $e^{-(q-k)^2/2}$, by which weights fall with the distance. A *temperature* $\tau$
-# divides the scores, and says how far around the query you look.
+# Why score with a dot product? Begin with a table of visitors at 6, 9, ... 21 o'clock.
+# Asked for 13 o'clock, you would take a mean in which nearer hours count more. Let your
+# hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$, and apply a
+# softmax. That is **Nadaraya-Watson kernel regression** (1964); the *kernel* is the
+# bell $e^{-(q-k)^2/2}$, by which weights fall with the distance. The temperature $\tau$
+# says how far around the query you look.
 
 # %%
 visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
@@ -176,17 +191,17 @@ picture
 
 # %% [markdown]
 # A low temperature gives a staircase: one key takes all. A high one tends to the plain
-# mean. In between the curve slopes, so a gradient (the slope, in each direction) says
-# which way to move the query; on a stair it is 0 and says nothing.
+# mean. In between the curve slopes, and the slope (for vectors, the *gradient*) says
+# which way to move the query. On a stair it is 0 and says nothing.
 #
 # For vectors, expand the square:
 #
 # $$ -\tfrac{1}{2} |q - k|^2 = q \cdot k - \tfrac{1}{2} |q|^2 - \tfrac{1}{2} |k|^2 $$
 #
-# A softmax does not change if all its scores grow by the same number. So $|q|^2$
-# cancels: it is the same for every key. If all keys have the same length, $|k|^2$
-# cancels too, and **only the dot product is left**. Attention drops it in any case, so
-# that a longer key wins more weight from every query that points its way.
+# A softmax does not change if all its scores grow by the same number. So $|q|^2$, the
+# same for every key, cancels. If all keys have the same length, $|k|^2$ cancels too,
+# and **only the dot product is left**. Attention drops $|k|^2$ in any case. Then a
+# longer key wins more weight from every query that points its way.
 
 # %%
 q, k = torch.randn(8), torch.randn(5, 8)
@@ -201,15 +216,15 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 # ## 4. Why a softmax?
 #
 # Why exponentials? Suppose you want weights $w_i$ with a high mean score, but not to
-# bet everything on one key. Measure the second by the **entropy**
-# $H(w) = -\sum_i w_i \log w_i$, which is largest when all weights are equal, and let
-# $\tau > 0$ say how much it is worth:
+# bet everything on one key. Measure the spread by the **entropy** $H$, which is largest
+# when all weights are equal. Let $\tau > 0$ say how much it is worth:
 #
-# $$ \max_w \sum_i w_i s_i + \tau H(w) \quad\text{where } \sum_i w_i = 1 $$
+# $$ \max_w \sum_i w_i s_i + \tau H(w), \quad\text{where }
+# H(w) = -\sum_i w_i \log w_i \text{ and } \sum_i w_i = 1 $$
 #
 # At the maximum, moving a little weight from one key to another gains nothing: the
-# slope is the same number $\lambda$ for every key. As $-w \log w$ has the slope
-# $-\log w - 1$,
+# slope is the same number $\lambda$ for every key (a *Lagrange multiplier*). As
+# $-w \log w$ has the slope $-\log w - 1$,
 #
 # $$ s_i - \tau (\log w_i + 1) = \lambda
 # \quad\Longrightarrow\quad w_i = e^{s_i/\tau} \cdot e^{-1-\lambda/\tau} . $$
@@ -218,19 +233,18 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 #
 # $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
 #
-# As $\tau \to 0$ all weight goes to the largest score, the *arg-max*. (The objective is
-# concave: there is no other maximum.) Another measure of spread gives another function:
-# with $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights become exactly 0 (*sparsemax*).
-# Entropy keeps all positive, as its slope at $w = 0$ is infinite. That is why all
-# slopes can be equal.
+# (The objective is concave: there is no other maximum. Entropy's slope at $w = 0$ is
+# infinite, which keeps all weights positive.) As $\tau \to 0$ all weight goes to the
+# largest score, the *arg-max*. With $\tfrac{1}{2}(1 - \sum_i w_i^2)$ as spread, some
+# weights can become exactly 0 (*sparsemax*).
 
 # %% [markdown]
 # ### Exercise 1: softmax
 #
 # *Difficulty 2 of 5, 10 minutes.* Write the softmax over the last axis, with a
 # temperature. It must survive scores in the thousands, where a plain exponential
-# overflows: adding the same number to all scores of a row changes none of its weights.
-# In no exercise does a ready-made function such as `torch.softmax` count.
+# overflows; section 3 says what leaves the weights unchanged. In no exercise does a
+# ready-made function such as `torch.softmax` count.
 
 
 # %% exercise="softmax" points=2
@@ -254,6 +268,9 @@ al.checks.softmax(softmax)
 # ---
 # Which number can you subtract from a row so that its largest exponential is
 # $e^0 = 1$? Each row needs its own: `scores.amax(-1, keepdim=True)`.
+
+# %% [markdown]
+# Two keys score 1 and 0. On each curve the dot, the softmax, sits on the maximum:
 
 # %%
 softmax_of = al.checks.yours_or_ours("softmax", softmax, al.attention.softmax)
@@ -280,14 +297,11 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# The dots, the softmax, sit on the maxima.
-
-# %% [markdown]
 # ## 5. How widely does a query look?
 #
 # The entropy measures that. It is 0 when one key has all the weight and $\log T$ when
-# all $T$ weights are equal. $e^{H}$ is the **effective number of keys**, and
-# $H / \log T$ runs from 0 to 1 at any length.
+# all $T$ weights are equal. (With natural logarithms its unit is the *nat*.) $e^{H}$ is
+# the **effective number of keys**; $H / \log T$ runs from 0 to 1 at any length.
 
 # %%
 for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
@@ -297,7 +311,7 @@ for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
     print(f"{row}: {effective:.1f} keys, {share:.0%} of log 4")
 
 # %% [markdown]
-# Somebody writes that entropy. $0 \log 0$ is NaN, so they replace NaN by 0:
+# In PyTorch $0 \log 0$ is NaN. This entropy replaces NaN by 0:
 
 
 # %%
@@ -313,10 +327,10 @@ print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
 # %% [markdown]
 # ### Exercise 2: mend an entropy
 #
-# *Difficulty 2 of 5, 5 minutes.* The value is right (with natural logarithms its unit
-# is the *nat*), but training would break. Where does the NaN come from? Write an
-# entropy in which $0 \log 0$ counts as 0, no gradient is NaN, and small weights are
-# kept: a thousand of .001 have entropy $\log 1000$.
+# *Difficulty 2 of 5, 5 minutes.* The value is right, but training would break. Where
+# does the NaN in the gradient come from? Write an entropy, in nats, in which $0 \log 0$
+# counts as 0, no gradient is NaN, and small weights are kept: a thousand of .001 have
+# entropy $\log 1000$.
 
 
 # %% exercise="entropy" points=1
@@ -340,33 +354,41 @@ al.checks.entropy(entropy)
 # `torch.where(weights > 0, weights, 1.0)`, or, inside the logarithm alone, a clamp at a
 # tiny number such as 1e-30.
 
+# %% [markdown]
+# Now a real model: the mean entropy of its heads, 6 layers of 12 (a head is one
+# look-up, section 8):
+
 # %%
 entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
 text = "A slow first half, but what a warm and clever ending."
 maps = clf.attend(text)
 looks = entropy_of(maps.weights)  # (layers, heads, T)
 share = looks.mean(-1) / np.log(len(maps.tokens))
-al.plots.head_map(share, label="entropy / log T", title="How widely each head looks")
+title = "How widely each head looks, mean over the tokens"
+al.plots.head_map(share, label="entropy / log T", title=title)
 
 # %% [markdown]
-# This is a real model: 6 layers of 12 heads (a head is one look-up, section 8). Low
-# entropy says that a head *points*, not that it matters.
+# Low entropy (dark) says that a head *points*, not that it matters.
 #
 # ## 6. Why divide by $\sqrt{d_k}$?
 #
-# How large is $q \cdot k = \sum_i q_i k_i$ before anything is learned? Let all
-# components be independent, with mean 0 and variance 1. Then for one term
+# How large is a dot product before anything is learned? Let all components be
+# independent, with mean 0 and variance 1. Then for one term
 #
 # $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
 # \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
 #
-# Variances of independent terms add, so $\text{Var}(q \cdot k) = d_k$. **Scores grow
-# like $\sqrt{d_k}$**, whatever they mean. Divided by it they have variance 1 at any
-# width.
+# Variances of independent terms add:
+#
+# $$ \text{Var}(q \cdot k) = \sum_{i=1}^{d_k} \text{Var}(q_i k_i) = d_k $$
+#
+# So **scores grow like $\sqrt{d_k}$**, whatever they mean. Divided by it, they have
+# variance 1 at any width.
 #
 # At $d_k = 64$, undivided, two scores one standard deviation apart differ by 8, and
-# their weights by a factor of $e^8 \approx 3000$; divided, by $e$. The softmax
-# **saturates**: one key takes all, as on the desk.
+# their weights by a factor of $e^8 \approx 3000$; divided, by $e$. Undivided, the
+# softmax **saturates**: one key takes all, as on the desk. With random queries and
+# keys:
 
 # %%
 widths = [2**n for n in range(10)]
@@ -396,14 +418,15 @@ al.plots.lines(
 # %% [markdown]
 # ### Exercise 3: scaled and masked scores
 #
-# *Difficulty 2 of 5, 5 minutes.* Score every key for every query (the rows of $Q$ and
-# $K$), with a variance that does not depend on the width. Batches and heads may come
-# before the last two axes. Some keys must not be seen: padding that fills up short
-# texts, or, for a model that predicts words, those to come. A **mask** says which may,
-# by `True`. (It is *broadcast*: along an axis of length 1 it is repeated.) The
-# **causal** mask, which hides later tokens, is a triangle: for three tokens its rows
-# are 100, 110 and 111. What score gives a hidden key the weight $e^s = 0$? (A row with
-# *all* keys hidden would be $0 / 0$, NaN.)
+# *Difficulty 2 of 5, 5 minutes.* Score every key for every query, with a variance that
+# does not depend on the width. Batches and heads may come before the last two axes.
+#
+# Some keys must not be seen: padding that fills up short texts, or, for a model that
+# predicts words, those to come. A **mask** is `True` where a key may be seen. (It is
+# *broadcast*: along an axis of length 1 it is repeated.) The **causal** mask hides
+# later tokens: for three tokens its rows are 100, 110 and 111, a triangle. What score
+# gives a hidden key the weight $e^s = 0$? (A row with *all* keys hidden would be
+# $0 / 0$, NaN.)
 
 
 # %% exercise="scaled_dot_scores" points=1
@@ -433,9 +456,9 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 # `mask` and `~mask` is that, and what if there is no mask?
 
 # %% [markdown]
-# Scores and weights are yours; only the sum over the values is missing, and it is one
-# `@`. Put them into BERT, in place of its own, and compare the *logits*, its scores of
-# the two answers. (*Plumbing* need not be read.)
+# Scores and weights are yours; the sum over the values is one `@`. Put them into BERT
+# in place of its own, and compare the *logits*, its scores for the two labels.
+# (*Plumbing* need not be read.)
 
 
 # %%
@@ -463,7 +486,8 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; its logits differ", e
 print(f"from the original by {(logits - expected).abs().max():.0e}")
 
 # %% [markdown]
-# *Predict first:* what happens to this trained BERT if you leave the division out?
+# Only rounding is left. *Predict first:* what happens to this trained BERT if you leave
+# the division out?
 
 
 # %%
@@ -492,24 +516,30 @@ al.plots.lines(
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Its heads are 32 wide, so scores grow by $\sqrt{32} \approx 5.7$, and heads that mixed
-# many tokens now pick one or two. Could BERT have been *trained* so? That is a question
-# about gradients.
+# BERT's heads are 32 wide, so its scores grow by a factor of $\sqrt{32} \approx 5.7$.
+# Heads that mixed many tokens now pick one or two. Could BERT have been *trained* so?
+# That is a question about gradients.
 #
 # </details>
 #
 # ## 7. How does it learn? The gradient
 #
-# How does weight $w_i$ answer when score $s_j$ grows and the other scores stay? That is
-# the *partial* derivative. Let $Z = \sum_k e^{s_k}$, so that $w_i = e^{s_i} / Z$. If
-# $i \ne j$, only $Z$ moves: $-e^{s_i} e^{s_j} / Z^2 = -w_i w_j$. If $i = j$, the
-# numerator moves as well: $w_i - w_i^2$. Both in one line:
+# How does weight $w_i$ answer when score $s_j$ grows and the others stay? That is the
+# *partial* derivative. With $Z = \sum_k e^{s_k}$, $w_i = e^{s_i} / Z$ and
 #
-# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( [i = j] - w_j \right), $$
+# $$ \frac{\partial w_i}{\partial s_j} = \begin{cases}
+# -e^{s_i} e^{s_j} / Z^2 = -w_i w_j
+# & \text{if } i \ne j \text{ (only } Z \text{ moves),} \\
+# w_i - w_i^2 & \text{if } i = j \text{ (the numerator moves as well).}
+# \end{cases} $$
 #
-# where $[i = j]$ is 1 if $i = j$, else 0. As a matrix that is the **Jacobian**
-# $J = \text{diag}(w) - w w^\top$. Raise one score, and its weight grows at the others'
-# expense:
+# Both in one line, and as a matrix, the **Jacobian** ($\delta_{ij}$ is 1 if $i = j$,
+# else 0):
+#
+# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right), \qquad
+# J = \text{diag}(w) - w w^\top $$
+#
+# Raise one score (a column), and its weight grows (red) at the others' expense (blue):
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -531,11 +561,13 @@ al.plots.matrix(
 # ### Exercise 4: the gradient of the softmax
 #
 # *Difficulty 3 of 5, 10 minutes.* A score moves the loss $L$ through every weight, so
-# by the **chain rule** these ways add up. With $g_i = \partial L / \partial w_i$,
-# $\partial L / \partial s_j = \sum_i g_i\, \partial w_i / \partial s_j$: that is $J g$,
-# as $J$ is symmetric. In training nobody builds $J$. Multiply $J g$ out on paper, and
-# write what is left; no autograd (PyTorch's `backward`), no matrix of size
-# $T \times T$.
+# by the **chain rule** these effects add up. With $g_i = \partial L / \partial w_i$,
+#
+# $$ \frac{\partial L}{\partial s_j} = \sum_i g_i \frac{\partial w_i}{\partial s_j}
+# = (J g)_j , \quad\text{as } J \text{ is symmetric.} $$
+#
+# In training nobody builds $J$. Multiply $J g$ out on paper, and write what is left; no
+# autograd (PyTorch's `backward`), no matrix of size $T \times T$.
 
 
 # %% exercise="softmax_gradient" points=3
@@ -562,15 +594,22 @@ al.checks.softmax_gradient(softmax_gradient)
 gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 
 # %% [markdown]
-# Descent raises the score of every key whose weight raises the loss less than the
-# weighted mean, and lowers the others.
+# Descent raises the scores of keys whose $g_i$ is below the weighted mean, and lowers
+# the others.
 #
-# Now all of attention can be differentiated. Let $S = Q K^\top / \sqrt{d_k}$,
-# $A = \text{softmax}(S)$, $C = A V$ (the *contexts*), and $G = \nabla C$ for
-# $\partial L / \partial C$. As $C_{im} = \sum_j A_{ij} V_{jm}$,
-# $\partial L / \partial A_{ij} = \sum_m G_{im} V_{jm}$, so $\nabla A = G V^\top$. The
-# other products go the same way (a bar is the weighted mean of a row, $\odot$
-# multiplies entry by entry):
+# Now differentiate all of attention. Write $\nabla A$ for $\partial L / \partial A$,
+# and so on. The gradient $G = \nabla C$ of the *contexts* $C$ (the outputs) comes in:
+#
+# $$ \begin{gathered}
+# S = Q K^\top / \sqrt{d_k}, \qquad A = \text{softmax}(S), \qquad C = A V \\
+# C_{im} = \sum_j A_{ij} V_{jm} \quad\Longrightarrow\quad
+# \frac{\partial L}{\partial A_{ij}} = \sum_m G_{im} V_{jm}
+# \quad\Longrightarrow\quad \nabla A = G V^\top
+# \end{gathered} $$
+#
+# The other products go the same way; the softmax is exercise 4. Read the picture from
+# right to left (a bar is the weighted mean of a row, $\odot$ multiplies entry by
+# entry):
 
 # %%
 drawings.backward()
@@ -587,14 +626,14 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# For one query this is one line: its output moves with it by the **covariance** of
-# values and keys under its weights:
+# For one query this is one line. When it moves, its output moves by the **covariance**
+# of values and keys under its weights:
 #
 # $$ \frac{\partial}{\partial q} \sum_i w_i v_i
 # = \sum_i w_i \,(v_i - \bar v)(k_i - \bar k)^\top \big/ \sqrt{d_k} $$
 #
 # Now BERT goes backward through your gradient. How strongly does its *margin*, the
-# positive logit less the negative, react to each token?
+# positive logit minus the negative, react to each token?
 
 
 # %%
@@ -637,12 +676,12 @@ al.plots.matrix(
 # ### What does the division rescue?
 #
 # In a saturated row, $w \approx (1, 0, 0, \dots)$, every entry of $J$ is nearly 0, and
-# little gradient reaches the scores. Learning goes on from there: to the query, and
-# through it to $W^Q$ (and likewise to the keys; we look at the query only). By the
-# chain rule $\partial w / \partial q = J K / \sqrt{d_k}$. Call the size of this matrix
-# (the root of its summed squares) the query's **sensitivity**. Leave the division out,
-# and two things happen: $J$ shrinks, and the factor $1 / \sqrt{d_k}$ is gone. *Predict
-# first:* which wins at $d_k = 64$?
+# little gradient reaches the scores. From there it goes on to the query, and through it
+# to $W^Q$ (likewise to the keys). By the chain rule
+# $\partial w / \partial q = J K / \sqrt{d_k}$. Call the size of this matrix (the root
+# of its summed squares) the query's **sensitivity**. Leave the division out: $J$
+# shrinks, but the small factor $1 / \sqrt{d_k}$ is gone. *Predict first:* which wins at
+# $d_k = 64$?
 
 # %%
 ways, rows = {"divided": [], "not divided": []}, []
@@ -660,7 +699,8 @@ for d in widths[3:]:
 
 # %%
 columns = ["d_k", "scores", "size of J (median)"]
-columns += ["sensitivity: lower quartile", "median", "upper quartile"]
+for quartile in ("lower quartile", "median", "upper quartile"):
+    columns.append(f"sensitivity: {quartile}")
 frame = pd.DataFrame(rows, columns=columns)
 al.plots.table(frame, **dict.fromkeys(columns[2:], 2)).hide(axis="index")
 
@@ -685,23 +725,24 @@ al.plots.lines(
 # <details><summary>What we saw</summary>
 #
 # At 64 the missing factor wins: the median query is *more* sensitive without the
-# division. By 256 it is less. And undivided, queries drift apart. At every width here
-# the upper quartile has about seven times the sensitivity that the division would give,
-# or more. The lower quartile has as much as divided at 32, about a quarter of that at
-# 64, next to nothing at 256. Divided, all are about alike, at any width.
+# division. By 256 it is less.
+#
+# Undivided, queries also drift apart. In the table the upper quartile has about seven
+# times the divided sensitivity, or more. The lower has as much at 32, about a quarter
+# at 64, next to nothing at 256. Divided, all are about alike, at any width.
 #
 # </details>
 #
-# Does more sensitivity mean learning? Let 200 queries learn to find one of 16 keys, by
-# gradient descent. The loss is minus the weight of that key, as attention passes its
-# weights on linearly, into a mean of values. (With $-\log w_0$ the gradient would not
-# vanish; but inside a network no label stands at the weights.) One width is 32, as in
-# BERT:
+# Does more sensitivity mean learning? Let 200 queries learn, by gradient descent, to
+# find one of 16 keys: to give it more than half of their weight. The loss is minus that
+# weight, as attention uses its weights linearly, in a mean of values. (With $-\log w_0$
+# the gradient would not vanish, but inside a network the weights have no labels.) One
+# width, 32, is BERT's:
 
 
 # %%
 def share_found(d, scale, rate, queries=200, steps=100):
-    """Share of queries with most weight on their key after so many steps."""
+    """Share of queries with more than half of their weight on their key."""
     generator = torch.Generator().manual_seed(1)
     q = torch.randn(queries, 1, d, generator=generator)
     k = torch.randn(queries, 16, d, generator=generator)
@@ -729,7 +770,7 @@ picture = al.plots.lines(
     reached,
     log="x",
     xlabel="learning rate",
-    ylabel="found after 100 steps",
+    ylabel="share of queries with their key found",
     alt="Share of queries that found their key over the learning rate: divided it "
     "climbs to 1; not divided it climbs slowly, and the wider, the lower it stays.",
 )
@@ -739,14 +780,14 @@ picture
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Divided, all queries find their key from rate 10 on, whatever the width. Undivided,
-# most 256 wide have not after 100 steps: they begin saturated on another key, and ten
+# Divided, all queries find their key at rate 10, whatever the width. Undivided, most of
+# those 256 wide have not after 100 steps: they begin saturated on another key, and ten
 # times the rate wins only a few more. At 64 the *median* query was more sensitive, yet
-# more than a third have not found their key at rate 1000: the least sensitive decide.
-# And BERT? Division by $\sqrt{d_k}$ can be hidden in $W^Q$: a $W^Q$ that *starts*
-# $\sqrt{d_k}$ times smaller gives the same scores. T5 does that, and divides by
-# nothing. So what counts is that scores *begin* with variance about 1. Left large, as
-# in this toy, some queries begin saturated and hardly learn.
+# at rate 1000 more than a third have not found their key: the least sensitive decide.
+#
+# Does BERT need the division? A $W^Q$ that *starts* $\sqrt{d_k}$ times smaller gives
+# the same scores. T5 does that, and divides by nothing. What counts is that scores
+# *begin* with variance about 1, unlike the undivided ones here.
 #
 # </details>
 
@@ -755,8 +796,8 @@ picture
 #
 # One softmax gives one mean. A token that needs the subject of its sentence *and* the
 # word before it needs two. So a layer holds $n$ heads, each with its own matrices,
-# $d_k = d / n$ wide. Their contexts are put side by side and multiplied by $W^O$, which
-# equals adding up what each head brings through its own rows $W^O_h$. Without biases
+# $d_k = d / n$ wide. Their contexts are concatenated and multiplied by a matrix $W^O$.
+# That is a sum over heads, of each context times its own rows $W^O_h$. Without biases
 # (vectors that BERT adds after each matrix), for tokens $x_i$ and $x_j$:
 #
 # $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
@@ -766,10 +807,10 @@ picture
 drawings.two_circuits(clf.model.config.hidden_size, 32)
 
 # %% [markdown]
-# So a head is two matrices of rank at most $d_k$: **QK** says where to look, **OV**
-# what to carry over (Elhage et al. 2021). The output is *added* to the token's vector.
-# As heads add up, each can be turned up or down: the mixing desk of lesson 06. In the
-# first layer of BERT:
+# So a head is two matrices (in brackets) of rank at most $d_k$: **QK** says where to
+# look, **OV** what to carry over (Elhage et al. 2021). Their sum is *added* to the
+# token's vector, so each can be turned up or down: the mixing desk of lesson 06. Check
+# the sum in BERT's first layer:
 
 # %%
 part = clf.model.bert.encoder.layer[0].attention
@@ -793,7 +834,7 @@ print(
 #
 # ## 9. Attention does not know the order
 #
-# Shuffle the tokens with a permutation matrix $P$. Queries, keys and values are
+# What if a permutation matrix $P$ shuffles the tokens? Queries, keys and values are
 # shuffled alike, the softmax works row by row, and $P^\top P = I$:
 #
 # $$ \text{softmax}\big(PQ (PK)^\top / \sqrt{d_k}\big) PV
@@ -807,24 +848,26 @@ print(
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
-# Each pair is a clock hand (cosine across, sine up). A shift is a **rotation**: from
-# any position to the one two further on, a hand turns by the same (shaded) angle. For a
-# hand of speed $\omega$ the sine and cosine of a sum say so; no $t$ is left in the
-# matrix:
+# Each pair is a clock hand (cosine across, sine up). From any position to the one two
+# further on, it turns by the same (shaded) angle:
+
+# %%
+drawings.clock_hands(8, (0.7, 0.2))
+
+# %% [markdown]
+# So a shift is a **rotation**. For a hand of speed $\omega$ and a shift by $m$, the
+# sine and cosine of a sum give a matrix without $t$:
 #
 # $$ \begin{pmatrix} \cos (t+m)\omega \\ \sin (t+m)\omega \end{pmatrix} =
 # \begin{pmatrix} \cos m\omega & -\sin m\omega \\ \sin m\omega & \cos m\omega
 # \end{pmatrix}
 # \begin{pmatrix} \cos t\omega \\ \sin t\omega \end{pmatrix} $$
 
-# %%
-drawings.clock_hands(8, (0.7, 0.2))
-
 # %% [markdown]
 # ### Exercise 5: positions
 #
-# *Difficulty 2 of 5, 10 minutes.* Write them: sines in even columns, cosines in odd
-# ones.
+# *Difficulty 2 of 5, 10 minutes.* Write these positions: sines in even columns, cosines
+# in odd ones.
 
 
 # %% exercise="sinusoidal_positions" points=2
@@ -850,6 +893,9 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # Positions down, frequencies across: a column `(length, 1)` times a row `(width / 2,)`
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
+# %% [markdown]
+# Does shuffling the tokens just shuffle the output?
+
 # %%
 positions_of = al.checks.yours_or_ours(
     "sinusoidal_positions", sinusoidal_positions, al.attention.sinusoidal_positions
@@ -864,7 +910,7 @@ def mixed(x, mask=None):  # each vector is query, key and value
 
 # %%
 causal = al.attention.causal_mask(6)
-print("output for shuffled tokens, less the shuffled output, at most")
+print("largest difference between shuffling before attention and after it")
 for name, y, shuffled, mask in (
     ("no positions", x, x[order], None),
     ("no positions, causal mask", x, x[order], causal),
@@ -874,10 +920,12 @@ for name, y, shuffled, mask in (
     print(f"  {name:25}: {apart.abs().max():.1g}")
 
 # %% [markdown]
-# BERT *learned* a vector for each position. The curves show how alike two positions are
-# (cosine of their vectors, after the mean of all positions is taken off). For sinusoids
-# it falls with the distance; BERT's falls too, and rises again about every six tokens.
-# We do not know why.
+# Yes, up to rounding; not with a causal mask or with positions.
+#
+# BERT *learned* its position vectors. The curves show how alike two positions are
+# (cosine of their vectors, with the mean of all subtracted). For sinusoids it falls
+# with the distance. BERT's falls too, and rises again about every six tokens; we do not
+# know why.
 
 
 # %%
@@ -903,27 +951,33 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Most language models of today *turn* queries and keys instead of adding to them: RoPE,
-# appendix D.
+# Most language models of today *rotate* queries and keys instead (RoPE, appendix D).
 #
 # ## 10. What it buys, and what it costs
 #
 # How many steps lead from the first token to the last, and back for the gradient? A
-# recurrent network hands on one token at a time, a convolution reaches a few tokens
-# further with each layer, attention reaches any token in one. And it computes all $T$
-# tokens at once, a recurrent network one after another:
+# recurrent network hands on one token at a time. A convolution reaches a few further
+# with each layer. Attention reaches any in one. It also computes all $T$ at once, where
+# a recurrent network goes one by one:
 
 # %%
 drawings.path_lengths()
 
 # %% [markdown]
-# The price: $Q K^\top$ takes $T^2$ dot products of width $d$, so $2 T^2 d$ operations
-# (an operation is one multiplication or addition). $A V$ takes as many. The way back
-# takes twice as many, and needs the $T \times T$ tables. **Twice the text, four times
-# the cost** of these products. The projections by $W^Q$, $W^K$, $W^V$, $W^O$ take
-# $8 T d^2$: for texts shorter than $2d$ they cost more. For this BERT $2d = 768$,
-# beyond its limit of 512 tokens; with the feed-forward network ($16 T d^2$) the $T^2$
-# part leads only above $6d$. PyTorch counts:
+# The cost, over all heads together:
+#
+# | forward | multiplications and additions |
+# | --- | --- |
+# | $Q K^\top$: $T^2$ dot products of width $d$ | $2 T^2 d$ |
+# | $A V$ | $2 T^2 d$ |
+# | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ |
+# | feed-forward network | $16 T d^2$ |
+#
+# The backward pass takes twice as many, and needs the $T \times T$ tables. **Twice the
+# text, four times the cost** of the first two rows. For texts shorter than $2d$ the
+# projections cost more than these. For this BERT $2d = 768$, beyond its limit of 512
+# tokens. With the feed-forward network the $T^2$ part leads only above $6d$. PyTorch
+# counts the first two rows:
 
 
 # %%
@@ -959,25 +1013,24 @@ for t in (128, 256, 512):
     assert operations == 4 * t * t * 64
     torchs = cost(with_torch_softmax, t)[2]
     ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
-    print(f"keeps Q, K, V and {ours:.1f} x T², with torch's softmax {torchs:.1f} x T²")
+    print(f"backward needs Q, K, V and {ours:.1f} T²; torch's softmax {torchs:.1f} T²")
 
 # %% [markdown]
-# Our softmax keeps exponentials and weights; PyTorch's keeps the weights, and exercise
-# 4 needs no more. Appendix C does without the tables.
+# For the backward pass our softmax keeps exponentials and weights. PyTorch's keeps the
+# weights; exercise 4 needs no more. Appendix C does without the tables.
 
 # %% [markdown]
 # ## What to take away
 #
 # - Attention is kernel regression with learned keys and queries: scores, weights, mean
-#   of the values. Expand the square: for keys of equal length the distance is a dot
-#   product. Attention uses the dot product for all.
+#   of the values. A dot product takes the place of the distance.
 # - The softmax is the arg-max with an entropy bonus; its gradient is
 #   $w_i (g_i - \bar g)$.
-# - Scores grow like $\sqrt{d_k}$. Undivided, some queries are very sensitive; at large
-#   widths others hardly are, and these learn slowly. Divided, all are about alike.
+# - Scores grow like $\sqrt{d_k}$. Undivided, at large widths, some queries hardly
+#   learn. Divided, all learn.
 # - Heads add up. QK says where a head looks, OV what it carries over.
 # - Without a causal mask attention is blind to order, until positions are added or
-#   turned in. It reaches any token in one step, and for long texts pays with $T^2$.
+#   rotated in. It reaches any token in one step, and for long texts pays with $T^2$.
 #
 # [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts.
 
@@ -990,14 +1043,14 @@ for t in (128, 256, 512):
 # $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
 #
 # It can learn comparisons that a dot product cannot. Are two numbers equal?
-# $\tanh(q - k + 1) - \tanh(q - k - 1)$ is largest where they are; $q k$ just grows with
-# $k$. The price: the hidden layer exists for every *pair*, $T_q T_k a$ numbers instead
-# of $T_q T_k$.
+# $\tanh(q - k + 1) - \tanh(q - k - 1)$ is largest where they are; $q k$ is a straight
+# line in $k$. The price: the hidden layer exists for every *pair*, $T_q T_k a$ numbers
+# instead of $T_q T_k$.
 #
 # ### Exercise 6: additive scores
 #
-# *Difficulty 3 of 5, 10 minutes.* Write it without loops; let broadcasting form all
-# pairs.
+# *Difficulty 3 of 5, 10 minutes.* Write this score without loops; let broadcasting form
+# all pairs.
 
 
 # %% exercise="additive_scores" points=2
@@ -1040,27 +1093,26 @@ print(f"time on one thread, shortest of five: {1000 * dot:.2f} ms and", end=" ")
 print(f"{1000 * additive:.2f} ms, {additive / dot:.1f} times as long")
 
 # %% [markdown]
-# Additive scores make 64 times the numbers, with a tanh for each. Historically additive
-# scores did better than *undivided* dot products at large widths; $\sqrt{d_k}$ was the
-# remedy (Vaswani et al.).
+# Additive scores make 64 times the numbers, with a tanh for each. Historically they did
+# better than *undivided* dot products at large widths; $\sqrt{d_k}$ was the remedy
+# (Vaswani et al.).
 
 # %% [markdown]
 # ## Appendix B. Soft or hard?
 #
 # **Hard** attention takes the value of one key. A choice has no useful gradient: move
-# the query a little, and the chosen key stays (gradient 0) or jumps. Two ways
-# round this: both draw a key at random, key $i$ with probability $w_i$:
+# the query a little, and the chosen key stays (gradient 0) or jumps. Two remedies draw
+# a key at random, key $i$ with probability $w_i$:
 #
 # - **straight-through** (Bengio et al. 2013): forward with the sampled key, backward as
-#   if the soft weights had been used. Samples spread little, but are *biased*: they aim
-#   at another quantity. With a square loss, as here, their mean is exactly the gradient
-#   of the *soft* loss $|\sum_i w_i v_i - \text{target}|^2$, which is not the expected
-#   loss of a choice.
+#   if the soft weights had been used. Samples spread little, but are *biased*. With a
+#   square loss, as here, their mean is exactly the gradient of the *soft* loss
+#   $|\sum_i w_i v_i - \text{target}|^2$, not of the expected loss of a choice.
 # - **score function** (REINFORCE, Williams 1992): with $L_i$ the loss if key $i$ is
 #   chosen, the gradient of the expected loss is
 #   $\sum_i L_i \nabla w_i = \sum_i w_i L_i \nabla \log w_i$. So $L_i \nabla \log w_i$
-#   of the sampled key is right on average, *unbiased*, but samples spread widely. A
-#   constant **baseline** taken off $L$ changes nothing on average, as
+#   of the sampled key is right on average, *unbiased*, but samples spread widely.
+#   Subtracting a constant **baseline** from $L$ changes nothing on average, as
 #   $\sum_i \nabla w_i = 0$; one near the mean loss narrows the spread.
 #
 # Compare them where a sum over all keys gives the truth:
@@ -1120,21 +1172,22 @@ al.plots.table(frame, **{columns[2]: 3, columns[3]: 3}).hide(axis="index")
 # ## Appendix C. Attention without the tables
 #
 # Take the keys **tile by tile**. For each query keep three things: the largest score so
-# far $m$, the sum $\ell$ of $e^{s_j - m}$ over the keys seen, and the mixture $o$, the
-# sum of $e^{s_j - m}\, v_j$. Two tiles are put together exactly, once both are brought
-# to the larger $m$:
+# far, $m$; the sum $\ell$ of $e^{s_j - m}$ over the keys seen; and the mixture $o$, the
+# sum of $e^{s_j - m}\, v_j$. Two tiles add up exactly, once both are rescaled to the
+# larger $m$:
 
 # %%
 drawings.two_tiles(scores=[2, 1, 4, 3], values=[10, 20, 30, 40], tile=2)
 
 # %% [markdown]
 # That is *online softmax* (Milakov and Gimelshein 2018), the idea behind FlashAttention
-# (Dao et al. 2022); [lesson 04](04_language_model.ipynb) lets you write it. Ours is
-# `al.attention.tiled_attention`. Going backward, a tiled layer computes the scores
+# (Dao et al. 2022). You write it in [lesson 04](04_language_model.ipynb); ours is
+# `al.attention.tiled_attention`. In the backward pass a tiled layer computes the scores
 # again instead of keeping them: $2 T^2 d$ more, a sixth of $12 T^2 d$. Ours repeats the
-# whole forward pass, and pays a third. Either way memory is *linear*. Timed beside
-# them, the shortest of many runs: plain attention in blocks of 128 queries, the same
-# operations with small tables.
+# whole forward pass, and pays a third. Either way memory is *linear*.
+#
+# Timed beside them, the shortest of many runs: plain attention in blocks of 128
+# queries, the same operations with small tables.
 
 
 # %%
@@ -1193,20 +1246,23 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Tiles save memory, not operations. Ours are a loop in Python: *tiled / plain* is their
+# Tiles save memory, not operations. Ours are a loop in Python; *tiled / plain* is its
 # price in time. Where a doubled text takes plain attention more than four times as
-# long, and blocks not, the size of the table costs time, too. As one GPU kernel, tiles
-# were several times faster (Dao et al. 2022).
+# long, but not the blocks, the size of the table costs time too. As one GPU kernel,
+# tiles were several times faster (Dao et al. 2022).
 
 # %% [markdown]
-# ## Appendix D. RoPE: turn, do not add
+# ## Appendix D. RoPE: rotate, do not add
 #
-# If a shift is a rotation, why not rotate queries and keys themselves? Turn each pair
-# of numbers of $q$ at position $s$ by the matrix $R_s$ above, with $m = s$, and $k$ at
-# position $t$ by $R_t$. Turning back by $s$ and on by $t$ is turning by $t - s$:
-# $(R_s q) \cdot (R_t k) = q \cdot (R_s^\top R_t\, k) = q \cdot (R_{t-s}\, k)$. So
-# positions enter the score only through $t - s$. Most language models of today do this
-# (**RoPE**, rotary position embedding, Su et al. 2021):
+# If a shift is a rotation, why not rotate queries and keys themselves? Let $R_s$ be the
+# rotation of section 9 with $m = s$. Rotate each pair of numbers of $q$ at position $s$
+# by $R_s$, of $k$ at position $t$ by $R_t$. Rotating back by $s$ and on by $t$ is
+# rotating by $t - s$:
+#
+# $$ (R_s q) \cdot (R_t k) = q \cdot (R_s^\top R_t\, k) = q \cdot (R_{t-s}\, k) $$
+#
+# So positions enter the score only through $t - s$. Most language models of today do
+# this (**RoPE**, rotary position embedding, Su et al. 2021):
 
 
 # %%
@@ -1228,9 +1284,9 @@ off = (shifted - table[5:]).abs().max()
 print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}")
 
 # %% [markdown]
-# `rope` takes a pair as (first, second). In the table that is (sine, cosine), the hand
-# mirrored, so it turns backward: hence -5. You will write RoPE for batches in
-# [lesson 04](04_language_model.ipynb).
+# The score depends only on the distance, 3. In the table a pair is (sine, cosine), the
+# hand mirrored, so it turns backward: hence -5. You write RoPE for batches in [lesson
+# 04](04_language_model.ipynb).
 #
 # **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
 # need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:

@@ -2,23 +2,23 @@
 # # 02 Attention from scratch
 #
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
-# same numbers come out?** You write attention, masks, heads and the rest of the layer
-# in plain PyTorch, a few lines at a time. Each piece is checked, and the next one is
-# built from it. In the end your lines run inside a real BERT, forward and backward.
-# Then you break it on purpose, and find the bug.
+# same numbers come out?** You write it piece by piece in plain PyTorch. In the end your
+# code runs inside a real BERT, forward and backward. Then you find a bug that we put
+# in.
 #
 # Afterwards you can
 #
-# - write self-attention and cross-attention for batches, without a loop, and their
-#   backward pass;
-# - hide the future and the padding, also where nothing is left to see;
+# - write self- and cross-attention for batches, without a loop, and their backward
+#   pass;
+# - mask the future and the padding, even for a query that has no key left;
 # - split a layer into heads, and say what a wrong reshape does;
-# - rebuild a pretrained model, and find a bug by comparing what its parts give;
-# - recognise attention sinks and previous-token heads in a map, and measure them.
+# - rebuild a pretrained model, and find a bug by comparing part by part;
+# - recognise and measure attention sinks and previous-token heads.
 #
 # Time: about two hours, 60 minutes of them for eight exercises. You need [lesson
-# 01](01_attention_maths.ipynb). Choose **Run → Run All Cells** first. An exercise that
-# is not written yet only says so, and ours runs in its place.
+# 01](01_attention_maths.ipynb). Choose **Run → Run All Cells** first. Later cells use
+# your answers once they are right, ours until then. Cells called *plumbing* need not be
+# read.
 
 # %%
 from dataclasses import replace
@@ -39,13 +39,14 @@ print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 # %% [markdown]
 # ## 1. Move something first
 #
-# Here are the weights of a real head. Each row is a token that asks (a *query*), each
-# column a token that is looked at (a *key*). A row says where its token looks, and sums
-# to 1. `[CLS]` and `[SEP]` are marks that BERT puts before and after every text.
+# Where does a head of BERT look? Each row of the map is a token that asks (a *query*),
+# each column a token that is looked at (a *key*). The weights of a row say where its
+# token looks, and sum to 1. `[CLS]` and `[SEP]` are special tokens that BERT puts
+# before and after every text.
 #
-# Choose heads. Then move the masks: *causal* hides the tokens that come later, *window*
-# those far away, *padding* the last ones. Now apply the mask **after** the softmax
-# instead of before it, and watch the row sums. What goes wrong? (Section 3.)
+# Choose heads and masks: *causal* hides later tokens, *window* distant ones, *padding*
+# the last ones. Now apply the mask **after** the softmax, and watch the row sums. What
+# goes wrong? (Section 3.)
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -56,12 +57,11 @@ desk
 # %% [markdown]
 # ## 2. One head, all words at once
 #
-# Three words: *not so bad*. Three numbers describe each: does it negate, its tone
-# (below 0 is bad), does it modify another word. Three matrices make a query, a key and
-# a value of it. They are set so that a word with a *bad* tone asks "is there a
-# negation?", and *not* and *so* ask "which word is bad?". (A good word would look away
-# from *not*. Which number would you change for it?) A value holds two numbers: (turn
-# round, how good).
+# How does a head serve all words at once? Describe each word of *not so bad* by three
+# numbers: does it negate, its tone (below 0 is bad), does it modify another word. Three
+# matrices, set by hand, make a query, a key and a value of them, so that a word with a
+# *bad* tone asks "is there a negation?", and *not* and *so* ask "which word is bad?". A
+# value holds two numbers: does the word reverse the tone, and how good is it?
 
 # %%
 words = ["not", "so", "bad"]
@@ -72,14 +72,15 @@ w_value = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
 drawings.one_head(words, x, w_query, w_key, w_value)
 
 # %% [markdown]
-# Read the last row of the weights (the lighter a cell, the larger): *bad* looks mostly
-# at *not*. So the last row of the context says mostly "turn round": *bad* has found out
-# that there is a *not* in the text. Not where: these vectors know no positions. The
-# other two words look at *bad* and take over its tone.
+# Follow *bad*, the last row. Its score for *not* is $3 \cdot 1 / \sqrt 2 = 2.1$, for
+# the other words 0, so the softmax gives *not* the weight 0.81. The context of *bad*,
+# (0.8, −0.1), therefore says mostly "reverse": *bad* has found out that there is a
+# *not*. (Not where: these vectors hold no positions.) The other two words look at *bad*
+# and take over its tone.
 #
-# Lesson 01 derived the formula, $C = A V$ with $A = \text{softmax}(Q K^\top /
-# \sqrt{D})$, and its scores and softmax were yours. Now write the whole, for all texts
-# of a batch at once. These letters stand for sizes:
+# Lesson 01 derived the formula: the weights are
+# $A = \text{softmax}(Q K^\top / \sqrt{D})$, the context is $C = A V$. Now write all of
+# it, for a batch of texts at once. The sizes:
 #
 # | letter | counts |
 # | --- | --- |
@@ -88,9 +89,8 @@ drawings.one_head(words, x, w_query, w_key, w_value)
 # | $D$, $D_v$ | numbers in a query or key ($d_k$ in lesson 01), and in a value |
 # | $E = H \cdot D$ | numbers in the vector of a token |
 #
-# The last two axes of queries, keys and values are always tokens and width, `(..., T,
-# D)`. Count axes from the end, `-1` and `-2`; then whatever stands before them, batch
-# or heads, needs no code of its own.
+# The last two axes are always tokens and width, `(..., T, D)`. Count axes from the end,
+# `-1` and `-2`, and the same code serves batches and heads.
 #
 # ### Exercise 1: attention
 #
@@ -121,13 +121,12 @@ al.checks.attention(attention)
 #
 # ---
 # The softmax runs over the keys, the last axis. Then each row of weights mixes the rows
-# of `value`: again a matrix product. Two things are returned, the context first.
+# of `value`: again a matrix product. Return the context first.
 
 # %% [markdown]
-# What you write goes to work in BERT: in the cells after the check, or, for exercise 3,
-# in section 6. Begin with layer 3. It makes queries, keys and values of its **hidden
-# states**, the vectors that the layer before hands over; head 0 owns the first 32
-# columns. (You may skip the next two cells: they read these numbers out of BERT.)
+# Run your function in layer 3 of BERT. The layer makes queries, keys and values from
+# **hidden states**, the vectors that the layer before hands over; head 0 owns the first
+# 32 columns. (Two cells of plumbing read them out.)
 
 
 # %%
@@ -152,6 +151,9 @@ def head(number, sides):
     return [side[..., start : start + head_width] for side in sides]
 
 
+# %% [markdown]
+# First one query, that of *slow*:
+
 # %%
 attend = al.checks.yours_or_ours(
     "attention", attention, al.attention.scaled_dot_product_attention
@@ -167,6 +169,9 @@ for name in keys:
     print(f"  {name:5} score {score:5.2f}, weight {weights[0, slow, column]:.2f}")
 print("its context:", *(f"{one:.2f}" for one in context[0, slow, :5]), "...")
 
+# %% [markdown]
+# *But* and `[CLS]` score high, and share most of the weight. Now all queries:
+
 # %%
 mine = replace(maps, weights=maps.weights.clone())
 mine.weights[3, 0] = weights[0].cpu()
@@ -174,16 +179,16 @@ print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e
 al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
-# Your map is BERT's. Two columns stand out. The
-# first *the*, *is*, *slow* and the comma look most at *but*, with 0.4 to 0.7 of their
-# weight. *But*, *stays*, *with* and *you* look most at `[CLS]`, with 0.4 to 0.6;
-# `[CLS]` itself keeps 0.95. The rest spread out. This is one sentence, and no rule yet.
-# A token that many queries look at whatever they are is called an **attention sink**;
-# section 7 measures it.
+# Your map is BERT's, to rounding. Two columns are bright. The first *the*, *is*, *slow*
+# and the comma look most at *but*, with 0.4 to 0.7 of their weight. *But*, *stays*,
+# *with* and *you* look most at `[CLS]`, with 0.4 to 0.6; `[CLS]` itself keeps 0.95.
 #
-# Nothing in your function says that queries and keys come from the same text. If they
-# do, it is **self-attention**. If the queries come from one text and keys and values
-# from another, it is **cross-attention**, as in a translation that looks at its source.
+# A token that many queries look at, whatever they are, is an **attention sink**. One
+# sentence makes no rule; section 7 looks at more.
+#
+# So far queries, keys and values came from one text: **self-attention**. In
+# **cross-attention** keys and values come from another, as in a translation that looks
+# at its source. Your function does both:
 
 # %%
 other = head(0, projected(3, "A slow start with a moving end.")[:3])
@@ -196,19 +201,18 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 #
 # ## 3. Who may look where: masks
 #
-# There are three reasons to hide keys from a query:
+# Why hide keys from a query? For three reasons:
 #
 # - **the future**: a model that learns to predict the next token must not see it;
-# - **padding**: the texts of a batch are filled up to the same length with `[PAD]`,
-#   which means nothing;
+# - **padding**: `[PAD]` only fills up the texts of a batch to the same length;
 # - **distance**: looking only at neighbours is cheaper, if the rest is never computed
-#   (a mask alone saves nothing). A *window of 1* lets a token see itself and one
-#   neighbour on either side.
+#   (a mask alone saves nothing). In a *window of 1* a token sees itself and a neighbour
+#   on either side.
 #
-# In this course a mask is a tensor of `bool`, **True where looking is allowed**. So it
-# is for `F.scaled_dot_product_attention`; for `nn.MultiheadAttention` True means
-# *hidden*. In the drawing allowed pairs are filled. Masks combine with `&`, and they
-# **broadcast**: an axis that is missing in front or has length 1 is stretched. A mask
+# Here a mask is a tensor of `bool`, **True where looking is allowed** (filled in the
+# drawing). `F.scaled_dot_product_attention` reads it the same way; for
+# `nn.MultiheadAttention` True means *hidden*. Masks combine with `&`, and they
+# **broadcast**: an axis that is missing in front or has length 1 is repeated. A mask
 # `(T, T)` serves every text, a mask `(B, 1, T)` every query.
 
 # %%
@@ -226,9 +230,11 @@ drawings.mask_grids(
 )
 
 # %% [markdown]
+# In the third mask the *columns* of `[PAD]` are empty: nobody may look there.
+#
 # What does a mask do to a row of scores? The weights of the keys that are *left* must
-# sum to 1. The score that takes a key out is $-\infty$, because $e^{-\infty} = 0$, and
-# it has to be there **before** the softmax:
+# sum to 1. So a hidden key gets the score $-\infty$ **before** the softmax, as
+# $e^{-\infty} = 0$:
 
 # %%
 drawings.mask_first(
@@ -238,19 +244,19 @@ drawings.mask_first(
 )
 
 # %% [markdown]
-# Below, `[PAD]` had taken most of the weight before it was hidden, and what is left is
-# too small. That is what you saw on the desk. (Dividing by the new sum would mend this
-# row. But if the hidden score is larger by 110, the others are 0 in float32, and the
-# sum is too.)
+# In the lower row `[PAD]` had taken most of the weight before it was hidden, and the
+# rest sums to 0.36. You saw that on the desk. (Dividing by the sum would mend this row.
+# But a hidden score larger by 110 makes the sum 0 in float32.)
 #
-# There is one more trap: a query that may look *nowhere*, such as the last row of
-# *window & padding*. The softmax first subtracts the largest score, here $-\infty -
-# (-\infty)$, and that is NaN. In the next layer the NaN is a value like any other, and
-# $0 \times$ NaN is NaN: it leaks into every real token of its text, into the loss, and
-# through the gradients into almost every parameter. A large negative number instead of
-# $-\infty$ hides the problem: such a query then looks at all the hidden keys alike. The
-# clean answer is a row of zeros. On the way back `masked_fill` passes the gradient 0 to
-# what it fills, even where NaN arrives; a product with 0 would pass on NaN.
+# What if a query may look *nowhere*, as in the last row of *window & padding*? The
+# softmax first subtracts the largest score, and $-\infty - (-\infty)$ is NaN. As
+# $0 \times$ NaN is NaN, it spreads: in the next layer to every real token of its text,
+# to the loss, and through gradients to almost every parameter.
+#
+# A large negative number instead of $-\infty$ hides the problem: such a query looks at
+# all hidden keys alike. The clean answer is a row of zeros. Going backward,
+# `masked_fill` passes the gradient 0 to what it fills, even where NaN arrives; a
+# product with 0 would pass on NaN.
 #
 # ### Exercise 2: masked softmax
 #
@@ -282,8 +288,8 @@ al.checks.masked_softmax(masked_softmax)
 # places?
 
 # %% [markdown]
-# Put your softmax into your attention, and let BERT read two texts of different length
-# in one batch. How much weight of the short one would fall on padding? (`x.mT`
+# How much weight would padding take without a mask? Put your softmax into your
+# attention, and let BERT read two texts of different length in one batch. (`x.mT`
 # exchanges the last two axes of `x`.)
 
 # %%
@@ -309,8 +315,8 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
     print(f"{name}: {share:.0%} of the weight of the short text falls on padding")
 
 # %% [markdown]
-# And does the causal mask keep its promise? Change one token of six, and see whose
-# context moves.
+# The causal mask promises that no token depends on a later one. Change token 3 of six,
+# and see whose context moves:
 
 # %%
 x = torch.randn(6, 16)
@@ -322,31 +328,31 @@ for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
     print(f"{name:8} moved: {moved.nonzero().flatten().tolist()}")
 
 # %% [markdown]
-# That is why a language model can learn all next-token predictions of a text in one
-# pass (lesson 04).
+# With the causal mask, only the contexts of token 3 and later ones move. So a language
+# model can learn all next-token predictions of a text in one pass (lesson 04).
 #
-# ## 4. The way back
+# ## 4. The backward pass
 #
-# In lesson 01 you sent a gradient back through the softmax, and a drawing showed the
-# rest of the way. You need one rule: if $C = A B$, and $G$ is the gradient of the loss
-# with respect to $C$, then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$.
-# Shapes help you to remember the order, but not always: in self-attention $A$ is
-# square, $A G$ fits too, and is wrong.
+# How do gradients get back from the context to queries, keys and values? Lesson 01 drew
+# the way: four matrix products, and the softmax, whose gradient you wrote. One rule
+# serves the products: if $C = A B$, and $G$ is the gradient of the loss with respect to
+# $C$, then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. Shapes often remind
+# you of the order. But in self-attention $A$ is square, so $A G$ fits too, and is
+# wrong.
 #
-# A small example: two keys with the values 1 and 3 and equal weights mix to 2. To raise
-# the result, move weight to the second key: its value lies above the mixture. So the
-# gradient of a score is *weight × (value − mixture)*: here $-\tfrac12$ and $+\tfrac12$.
-# That is for an upstream gradient of 1. In general $G V^\top$, what arrives at each
-# weight, takes the place of *value*, and its weighted mean in the row that of
-# *mixture*.
+# The softmax, by example: two keys with the values 1 and 3 and equal weights mix to 2.
+# To raise the result, move weight to the second key: its value lies above the mixture.
+# So the gradient of a score is *weight × (value − mixture)*, here $-\tfrac12$ and
+# $+\tfrac12$. That is for an upstream gradient of 1. In general *value* becomes
+# $G V^\top$, the gradient of the weights, and *mixture* its weighted mean in the row.
 
 # %% [markdown]
 # ### Exercise 3: attention, backward
 #
-# *Difficulty 4 of 5, 10 minutes.* Lesson 01 showed the four products. Write them now
-# without looking, without autograd, for any leading axes, and with a mask. (*Predict
-# first:* at which steps of the way back do you need the mask?) `gradient` is that of
-# the context; return those of query, key and value, in this order.
+# *Difficulty 4 of 5, 10 minutes.* Write the backward pass of lesson 01 without looking,
+# without autograd, for any leading axes, and with a mask. (*Predict first:* at which
+# steps do you need the mask?) `gradient` is that of the context; return those of query,
+# key and value, in this order.
 
 
 # %% exercise="attention_backward" points=3
@@ -387,13 +393,21 @@ al.checks.attention_backward(attention_backward)
 # A hidden key has the weight 0, and each way back to it is multiplied by this weight.
 
 # %% [markdown]
+# <details><summary>Where is the mask needed?</summary>
+#
+# Only for the weights: a weight of 0 lets no gradient through.
+#
+# </details>
+#
 # ## 5. Heads
 #
-# *Bad* asks for a negation. It may also want to know what is bad, and how much. One
+# *Bad* asks for a negation. It may also want to know what is bad, and how bad. But one
 # softmax gives it one set of weights. So a layer has several **heads**, each with
-# queries, keys and values of its own. One matrix product projects for all of them:
-# columns $0$ to $D - 1$ belong to head 0, the next $D$ to head 1, and so on. You could
-# go through them one by one, and put the contexts side by side:
+# queries, keys and values of its own.
+#
+# One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
+# head 0, the next $D$ to head 1, and so on. The same holds for keys and values. Take
+# the heads one by one, and concatenate their contexts:
 
 # %%
 one_by_one = torch.cat(
@@ -406,16 +420,16 @@ one_by_one = torch.cat(
 print(f"{heads} contexts side by side: {tuple(one_by_one.shape)}")
 
 # %% [markdown]
-# But one call of attention can serve them all. *Cut* the width, and let the heads move
-# in front of the tokens, where they come along like a batch. In the drawing each number
-# says where it comes from, 100 × token + column; head 0's columns are blue.
+# But one call of attention can serve them all. *Cut* the width, and move the heads in
+# front of the tokens, where they act like a batch. Each number in the drawing is 100 ×
+# token + column; head 0's columns are blue:
 
 # %%
 drawings.head_slices()
 
 # %% [markdown]
-# Below, `reshape` alone gives the right shape and raises no error. But head 0 holds
-# pieces of token 0 as if they were two tokens, and token 2 is missing.
+# In the lower half, `reshape` alone gives the right shape and no error. But head 0
+# holds pieces of token 0 as if they were two tokens, and token 2 is missing.
 #
 # ### Exercise 4: split heads
 #
@@ -436,32 +450,32 @@ def split_heads(x, heads):
 al.checks.split_heads(split_heads)
 
 # %% [markdown] hints="split_heads"
-# Two steps: cut the last axis in two, then let two axes change places.
+# Two steps: cut the last axis in two, then transpose two axes.
 #
 # ---
-# The cut gives `(B, T, H, D)`, in this order. Which axes must change places to reach
+# The cut gives `(B, T, H, D)`, in this order. Which axes must be swapped to reach
 # `(B, H, T, D)`?
 
 # %% [markdown]
-# The way back, `al.attention.merge_heads`, does the same two steps in reverse: change
-# places, then join. With four axes a mask needs one more, `(B, 1, 1, T)`. Is one cut
-# the same as the loop? And how far off is a reshape alone?
+# `al.attention.merge_heads` undoes the split. With four axes, a padding mask is
+# `(B, 1, 1, T)`. Does one cut give what the loop gave? And a reshape alone?
 
 # %%
 split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
 seen_mask = real[:, None, None]
 context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
-apart = (al.attention.merge_heads(context) - one_by_one).norm()
-print(f"one cut: distance from the loop {apart / one_by_one.norm():.0e} of its length")
+apart = (al.attention.merge_heads(context) - one_by_one).norm() / one_by_one.norm()
+print(f"one cut: differs from the loop by {apart:.0e} of its length")
 shape = (len(real), heads, real.shape[1], head_width)
 context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
-apart = (context.reshape(one_by_one.shape) - one_by_one).norm()
-print(f"reshape: {apart / one_by_one.norm():.2f} of its length, no error, no NaN")
+apart = (context.reshape(one_by_one.shape) - one_by_one).norm() / one_by_one.norm()
+print(f"reshape: differs by {apart:.2f} of its length, no error, no NaN")
 assert not context.isnan().any()
 
 # %% [markdown]
-# The shapes fit, and the numbers are hardly related to the right ones: two unrelated
-# vectors of equal length are $\sqrt 2 = 1.41$ times that length apart.
+# The cut agrees with the loop. The numbers of the reshape are hardly related to the
+# right ones: two orthogonal vectors of equal length are $\sqrt 2 = 1.41$ times that
+# length apart.
 #
 # A last projection then mixes what the heads have found.
 #
@@ -498,9 +512,8 @@ al.checks.MultiHead(MultiHead)
 
 # %% [markdown] hints="MultiHead"
 # In this order: three projections, three splits, attention, one merge, the output
-# projection. `masked_attention(q, k, v, mask)` returns context and weights; it divides
-# by the root of the width it is given, which after the split is the width of one head,
-# as it should be.
+# projection. `masked_attention(q, k, v, mask)` returns context and weights, and divides
+# by the root of the width it is given: after the split, that of one head.
 #
 # ---
 # Which masks fit the scores as they are? `(T_q, T_k)` does. `(B, 1, T_k)` has its batch
@@ -510,7 +523,7 @@ al.checks.MultiHead(MultiHead)
 # ## 6. The rest of the layer, and a whole BERT
 #
 # A layer has two **sublayers**, attention and a feed-forward network. Each computes
-# something, adds it to what came in, and normalises:
+# something, adds it to its input, and normalises the sum:
 
 # %%
 drawings.one_layer(width, heads, bert.config.intermediate_size)
@@ -520,19 +533,22 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 #   should *change*; and gradients have a way past it.
 # - The **layer norm** works on each token by itself: subtract the mean of its numbers,
 #   divide by their standard deviation, then multiply by a learned gain and add a
-#   learned bias. The numbers 1, 3, 5, 7 have the mean 4 and the variance 5; they become
-#   −1.34, −0.45, 0.45, 1.34. A tiny `eps` under the root, $\sqrt{\text{variance} +
-#   \varepsilon}$, keeps a token of equal numbers from 0 / 0.
-# - The **feed-forward network** makes each token four times as wide (`up`), bends the
-#   numbers with a **GELU** (a smooth ReLU: large numbers pass, negative ones hardly),
-#   and makes it narrow again (`down`). Attention moves information *between* tokens and
-#   mixes values linearly; this works on each token by itself, and not linearly.
+#   learned bias. So 1, 3, 5, 7, with mean 4 and variance 5, become −1.34, −0.45, 0.45,
+#   1.34. A tiny `eps` under the root, $\sqrt{\text{variance} + \varepsilon}$, prevents
+#   0 / 0 where all numbers are equal.
+# - The **feed-forward network** makes each token four times as wide (`up`), applies a
+#   **GELU** (a smooth ReLU: large numbers pass, negative ones hardly), and makes it
+#   narrow again (`down`). Attention mixes values *between* tokens, linearly; the
+#   feed-forward network works on each token by itself, not linearly.
 #
-# BERT normalises after each addition (*post-norm*). Later models, those of lessons 03
-# and 04 too, normalise the input of each sublayer instead (*pre-norm*). In training
-# **dropout** sets a tenth of the weights of attention, and of what each sublayer gives,
-# to 0, and divides the rest by 0.9, so that the mean stays the same. `eval()` turns it
-# off, so it is left out here.
+# BERT normalises after each addition (*post-norm*). Most later models, those of lessons
+# 03 and 04 too, normalise the input of each sublayer instead (*pre-norm*).
+#
+# **Dropout** is left out here, as `eval()` turns it off. In training it sets a random
+# tenth of the attention weights and of each sublayer's output to 0, and divides the
+# rest by 0.9, which keeps the mean on average.
+#
+# How many parameters has a layer?
 
 # %%
 first = bert.encoder.layer[0]
@@ -547,8 +563,8 @@ for name, module in (("attention", first.attention), ("layer", first)):
 # ### Exercise 6: an encoder layer
 #
 # *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
-# `down` are functions; the norms are yours to write, without `layer_norm` of PyTorch.
-# Each norm is a pair (gain, bias). `F.gelu` may be used.
+# `down` are functions; write the norms yourself, without PyTorch's `layer_norm`. Each
+# norm is a pair (gain, bias). You may use `F.gelu`.
 
 
 # %% exercise="encoder_layer" points=3
@@ -583,9 +599,9 @@ al.checks.encoder_layer(encoder_layer)
 # both the input of `up` and what is added after `down`.
 
 # %% [markdown]
-# Now the whole model. Three things remain BERT's: the embeddings before the first layer
-# (token + position + *segment*, which tells two texts apart; then a norm), the *pooler*
-# after the last (a linear map and a tanh of `[CLS]`), and the classifier.
+# Now the whole model. Three things remain BERT's own: the embeddings before the first
+# layer (token + position + *segment*, which tells two texts apart; then a norm), the
+# *pooler* after the last (a linear map and a tanh of `[CLS]`), and the classifier.
 
 
 # %%
@@ -595,8 +611,8 @@ Attention = al.checks.yours_or_ours(
 layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
 
 # %% [markdown]
-# (You may skip the next two cells. The first copies BERT's weights into *your* parts,
-# by *state dicts*: parameters by name. The second runs them and notes what each gives.)
+# Two cells of plumbing copy BERT's weights into *your* parts (by *state dicts*:
+# parameters by name), run the parts, and record their outputs.
 
 
 # %%
@@ -655,11 +671,12 @@ for row in logits.softmax(-1):
 assert torch.allclose(logits, expected, atol=1e-4)
 
 # %% [markdown]
-# And backward? An `autograd.Function` tells PyTorch how to go back through one step;
-# `ctx` keeps what the way back needs. So exercise 3 replaces PyTorch's rule for
-# attention in all layers; the rest stays autograd's. We differentiate the **margin**
-# (the logit of the answer minus that of the other class; in lesson 01 it was positive
-# minus negative) with respect to the token vectors. (You may skip to the last cell.)
+# Your logits are BERT's, to rounding. And backward? An `autograd.Function` tells
+# PyTorch how to go back through one step; `ctx` keeps what it needs. So exercise 3
+# replaces PyTorch's rule for attention in all layers; the rest stays autograd's. We
+# differentiate the **margin**, the logit of the answer minus that of the other class
+# (in lesson 01, positive minus negative), with respect to the token vectors. (The first
+# three cells are plumbing.)
 
 
 # %%
@@ -706,20 +723,20 @@ print(f"largest gradient at padding: {by_hand[~mask[:, 0]].abs().max():.0e}")
 assert apart < 1e-4
 
 # %% [markdown]
+# Your gradient is autograd's, to rounding.
+#
 # ## 7. What do the heads look at?
 #
-# (What a look does to the answer is another question: [lesson
-# 06](06_head_mixing.ipynb).) Below, the list *Layer* chooses a layer, a double click on
-# a coloured square shows one head alone, and pointing at a word shows its lines. (On a
-# static page you see only the mean over the heads of layer 0.) Look for three kinds of
-# head: one that looks at the word before, one that looks at the word after, and one
-# that rests on `[CLS]` or `[SEP]`.
+# Look for three kinds of head: one looks at the word before, one at the word after, and
+# one rests on `[CLS]` or `[SEP]`. The list *Layer* chooses a layer, a double click on a
+# coloured square shows one head alone, and pointing at a word shows its lines. (A
+# static page shows only the mean over the heads of layer 0.)
 
 # %%
 al.attention_view(maps, layers=[0, 1, 2])
 
 # %% [markdown]
-# Three of its heads. Which is which?
+# Here are three heads. Which is which?
 
 # %%
 figure, panels = plt.subplots(
@@ -736,8 +753,16 @@ figure.colorbar(drawn, ax=panels, label="weight", shrink=0.8, pad=0.01)
 al.plots.show(figure, "Maps of three heads, each with one bright line or column.")
 
 # %% [markdown]
-# First the sinks, on several sentences. How much weight does each head give to `[CLS]`,
-# on average over all queries?
+# <details><summary>Answer</summary>
+#
+# Layer 0 head 2 looks at the token before: a **previous-token head**, with its line
+# just below the diagonal. Layer 1 head 8 looks at the token after, less strictly, with
+# its line above. Layer 2 head 9 rests on `[CLS]`.
+#
+# </details>
+#
+# Is `[CLS]` a sink elsewhere too? Here is each head's mean weight on it, over all
+# queries of four sentences:
 
 # %%
 sentences = [
@@ -754,12 +779,12 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# Weight is one thing, what it carries another. `contributions` holds for each head,
-# query and key the length of the vector that the key *adds*: weight × length of its
-# value, after the output projection (Kobayashi et al. 2020). Dividing by the weight
-# gives back the length of the value. (Lengths are added, so vectors that cancel are
-# counted twice. It is a measure of effort, not of effect.) You may skip the next cell:
-# it only adds up.
+# It is, above all in layer 2. But does so much weight carry much? `contributions` holds
+# for each head, query and key the length of the vector that the key *adds*: weight ×
+# length of its value, after the output projection (Kobayashi et al. 2020). Dividing by
+# the weight gives back the length of the value. Lengths are added, so vectors that
+# cancel are counted twice: this measures effort, not effect. (The next cell is
+# plumbing.)
 
 
 # %%
@@ -797,11 +822,13 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
 # <details><summary>What we saw</summary>
 #
 # `[CLS]` gets far more weight than an even share, in some heads most of it. `[SEP]`
-# does not: in the original BERT it is the larger sink (Clark et al. 2019), in this
-# small one it is not. A softmax has to put its weight somewhere, and a head that finds
-# nothing can park it on a token that is always there. In every layer the value of this
-# sink is less than half as long as the others, in most far shorter: so weight that is
-# parked there adds little. A bright column in a map is no proof that the token matters.
+# does not; in the original BERT it is the larger sink (Clark et al. 2019). A softmax
+# must put its weight somewhere; a head that finds nothing can park it on a token that
+# is always there.
+#
+# Parked weight adds little: in layer 2 `[CLS]` has 63% of the weight, and 7% of what is
+# added. In every layer its value is less than half as long as the others, in most far
+# shorter. So a bright column is no proof that the token matters.
 #
 # </details>
 #
@@ -809,7 +836,7 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
 #
 # *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
 # word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
-# all pairs in which **both** are words. The first and the last token are marks; a head
+# all pairs in which **both** are words. The first and the last token are not: a head
 # that rests on `[CLS]` would otherwise seem to look one back from the first word.
 
 
@@ -833,8 +860,8 @@ al.checks.neighbour_scores(neighbour_scores)
 # diagonal: below it or above it?
 #
 # ---
-# Cut off the first and the last row and column first. `x.diagonal(offset, dim1, dim2)`
-# takes such a line from two axes; think about what a positive offset means.
+# First cut off the outer rows and columns. `x.diagonal(offset, dim1, dim2)` takes such
+# a line from two axes; think about what a positive offset means.
 
 # %% [markdown]
 # *Predict first:* how many of the 72 heads give the word before more than half of their
@@ -858,8 +885,9 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# The best of 72 heads looks better on the sentences it was picked by, so test it on
-# fresh ones. And does it go by position or by words? Shuffle the words and see.
+# Only layer 0 head 2. But the best of 72 looks better on the sentences it was picked
+# by: test it on fresh ones. Does it go by position or by words? Shuffle the words and
+# see.
 
 # %%
 fresh = [
@@ -884,23 +912,22 @@ for offset, name in ((-1, "one back"), (1, "one ahead")):
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Very few heads look mostly at a fixed neighbour, and the best ones keep doing it on
-# sentences that they were not picked by. The one that looks back, layer 0 head 2 in the
-# maps above, is a **previous-token head**: a line just below the diagonal. The one that
-# looks ahead has its line above the diagonal and is less strict. Both keep their lines
-# on shuffled words: both go by position. Layer 2 head 9 rests on `[CLS]`. In a language
-# model a previous-token head is the first half of the machinery that copies (lesson
-# 04).
+# Very few heads look mostly at a fixed neighbour. The best two, both in the maps above,
+# keep doing so on fresh sentences and shuffled words: they go by position. In a
+# language model a previous-token head is the first half of a mechanism that copies
+# (lesson 04).
 #
 # </details>
 #
+# (What a look does to the answer: [lesson 06](06_head_mixing.ipynb).)
+#
 # ## 8. A bug, put in on purpose
 #
-# A wrong reshape raises no error, and the answer may even stay right. So how does one
-# find a bug in a model? Run a good and a bad model on the *same input* and compare the
-# **activations**, that is, what each part gives, from the first to the last. The first
-# difference is where the bug is; later ones are consequences. (You may skip the next
-# three cells: they build a BERT with one fault in it.)
+# How do you find a bug that raises no error, such as a wrong reshape? The answer may
+# even stay right. Run a good and a bad model on the *same input*, and compare their
+# **activations**, the outputs of their parts, in order. The first difference is where
+# the bug is; later ones are consequences. (Three cells of plumbing build a BERT with
+# one fault.)
 
 # %%
 faults = {
@@ -942,9 +969,9 @@ def with_fault(fault, number):
 
 
 # %% [markdown]
-# What the good model gives comes from BERT itself. A **hook** is a function that
-# PyTorch calls whenever a module has computed something; with it you can read what any
-# part of any model gives, without changing a line of it. (The two cells are plumbing.)
+# The good activations come from BERT itself. A **hook** is a function that PyTorch
+# calls whenever a module has computed something. With it you can read any part of any
+# model, without changing a line of it. (Two cells of plumbing.)
 
 # %%
 watched = {}
@@ -1010,8 +1037,8 @@ al.checks.first_wrong(first_wrong)
 # round with `not`.
 
 # %% [markdown]
-# Now find one. The next cell draws a fault and a layer, and does not say which. Run it
-# again for another one.
+# Now find one. The last of the next four cells draws a fault and a layer, and does not
+# say which. Run it again for another.
 
 
 # %%
@@ -1054,25 +1081,33 @@ print(f"answers that changed: {changed} of 2")
 assert named == f"layer {number}, {faults[secret]}"
 
 # %% [markdown]
-# You know *where*. Now decide *what*. Only the short text is padded. Which fault shows
-# in another part than the other three? The *effective keys* say over how many tokens a
-# row spreads (lesson 01), here of 15. A divisor that is far too large makes every row
-# nearly flat; mixed-up tokens do not go so far. Then set `reveal = True`.
+# You know *where*. Now decide *what*:
+#
+# - Which fault shows in another part than the other three?
+# - Only the short text is padded. Does the long one differ?
+# - The *effective keys* say over how many tokens a row spreads (lesson 01), here out of
+#   15. A divisor that is far too large makes every row nearly flat; mixed-up tokens do
+#   not go so far.
+#
+# Then set `reveal = True`.
 
 # %%
 reveal = False
 print(f"It was: {secret}, in layer {number}." if reveal else "Decide first.")
 
 # %% [markdown]
-# All four, put into layer 2. (Without a fault the largest difference of any part is
-# rounding.)
+# All four in layer 2. (The first row shows the largest difference of any part.)
 
 # %%
-print("first wrong         long   short  keys  answers changed, of 2")
+print(f"{'':18} difference in  effective  answers")
+print("first wrong         long   short       keys  changed  fault")
 for fault in ("no fault", *faults):
     name, in_long, in_short, looks, changed = evidence(fault, 2)
     print(f"{name or 'none':18} {in_long:5.0e}  {in_short:5.0e}", end="")
-    print(f"  {looks:4.1f}  {changed}  {fault}")
+    print(f"{looks:11.1f}{changed:7} / 2  {fault}")
+
+# %% [markdown]
+# How do the differences spread?
 
 # %%
 curves = {}
@@ -1103,33 +1138,34 @@ spreading
 # <details><summary>What we saw</summary>
 #
 # Before the fault there is rounding; at the fault the difference jumps by several
-# orders of magnitude and never comes back. The table says what each fault leaves
-# behind: if only the padded text differs, the mask is to blame; if rows are nearly
-# flat, the divisor; if attention is still right and `down` is not, the bias; a reshape
-# changes both texts, and rows are not flat. Two texts are far too few for an accuracy,
-# but the column of answers shows the point: most faults leave these answers as they
-# were. A comparison part by part finds the fault, if the input
-# shows it (without padding in the batch nobody sees a missing mask) and the tolerance
-# lies below the difference and above the rounding.
+# orders of magnitude, and stays large. The table tells the faults apart:
+#
+# - only the padded text differs: the mask;
+# - rows are nearly flat: the divisor;
+# - attention is still right, `down` is not: the bias;
+# - both texts differ, and rows are not flat: the reshape.
+#
+# Most faults leave these answers as they were. (Two texts are far too few for an
+# accuracy.) Comparing part by part finds the fault if the input shows it (without
+# padding nobody sees a missing mask) and the tolerance lies between rounding and
+# difference.
 #
 # </details>
 #
 # ## What to take away
 #
-# - Attention is three lines: scores, softmax, mixture. Count axes from the end, and
-#   batches and heads come along. Its backward pass is four products and the
-#   softmax's own rule. In practice call `F.scaled_dot_product_attention`: the same
-#   context, faster, but no weights to look at.
+# - Attention is three lines: scores, softmax, mixture. Its backward pass is four
+#   products and the softmax's own rule. In practice call
+#   `F.scaled_dot_product_attention`: the same context, faster, but without the weights.
 # - Masks go in before the softmax, as $-\infty$; a row with nothing to see gets zeros.
 # - Heads are slices of one projection. A reshape alone mixes tokens without an error.
 # - A layer is attention and a feed-forward network, each added to its input and
-#   normalised. With BERT's weights, yours is BERT, to rounding.
-# - A bright column, here at `[CLS]`, is an attention sink, with a short value; lines
-#   beside the diagonal are heads that look at a neighbour.
+#   normalised.
+# - A bright column, here at `[CLS]`, is an attention sink, with a short value.
 # - The first activation that differs is where the bug is.
 #
-# Next: [03 Translation](03_translation.ipynb) gives attention a second text to look at,
-# and [06 Head mixing](06_head_mixing.ipynb) takes hold of the heads you have just seen.
+# Next: [03 Translation](03_translation.ipynb) gives attention a second text, and [06
+# Head mixing](06_head_mixing.ipynb) takes hold of the heads.
 #
 # **Sources.** Vaswani et al. 2017 (sections 3.1 to 3.3) · Ba et al. 2016 (layer norm) ·
 # Devlin et al. 2019 (BERT) · Clark et al. 2019 and Xiao et al. 2024 (sinks) · Kobayashi

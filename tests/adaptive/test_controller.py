@@ -60,8 +60,8 @@ def test_a_broken_promise_is_answered_at_once_by_the_dearest_point_that_keeps_up
 
 
 def test_what_waits_counts_before_latencies_say_so(controller):
-    assert names(controller, reading(waiting=14)) == ["full"]  # 140 ms of work
-    assert names(controller, reading(waiting=15)) == ["half"]
+    assert names(controller, reading(waiting=10)) == ["full"]  # 100 ms of work
+    assert names(controller, reading(waiting=11)) == ["half"]
 
 
 def test_it_goes_up_one_by_one_after_calm_readings(controller):

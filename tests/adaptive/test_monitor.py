@@ -97,6 +97,19 @@ def test_a_reading_is_over_the_last_seconds_only(clock):
     assert reading.waiting == 0
 
 
+def test_a_reading_may_be_over_fewer_seconds_so_that_a_rush_shows_at_once(clock):
+    monitor = LoadMonitor(window=10, clock=clock)
+    for _ in range(9):
+        monitor.arrived()
+        clock.now += 1
+    for _ in range(50):
+        monitor.arrived()
+    clock.now += 0.999
+    assert monitor.reading().arrivals_per_second == pytest.approx(5.9, rel=0.01)
+    assert monitor.reading(2).arrivals_per_second == pytest.approx(25.5, rel=0.01)
+    assert monitor.reading(1).arrivals_per_second == pytest.approx(50, rel=0.01)
+
+
 def test_rates_are_per_second_and_waiting_is_what_has_no_answer(clock):
     monitor = LoadMonitor(window=5, clock=clock)
     clock.now += 100

@@ -88,6 +88,26 @@ def test_a_click_on_a_token_shows_its_weights(notebook, desk):
     assert [bar / track for bar in bars] == pytest.approx(report["weights"][4], abs=2e-3)
 
 
+def test_a_line_leads_from_the_token_that_looks_to_each_key_as_wide_as_its_weight(notebook, desk):
+    desk.locator("[data-action=step-weights]").click()
+    desk.locator("[role=option]").nth(4).click()
+    shown(notebook, "weights 3 9 4")
+    weights = of_python(notebook, "desk.report['weights'][4]")
+    lines = desk.locator(".stage .ribbon").evaluate_all(
+        "all => all.map(one => {"
+        " const [first, last] = [0, one.getTotalLength()].map(at => one.getPointAtLength(at));"
+        " return [first.y, last.y, Number(one.getAttribute('stroke-width'))]; })"
+    )
+    rows = desk.locator(".row .catch").evaluate_all(
+        "all => all.map(one => one.y.baseVal.value + one.height.baseVal.value / 2)"
+    )
+    seen = [(row, weight) for row, weight in zip(rows, weights, strict=True) if weight >= 0.005]
+    assert [line[1] for line in lines] == pytest.approx([row for row, _ in seen], abs=0.1)
+    assert [line[0] for line in lines] == pytest.approx([rows[4]] * len(lines), abs=0.1)
+    wide = [0.5 + 12 * weight for _, weight in seen]
+    assert [line[2] for line in lines] == pytest.approx(wide, abs=0.02)
+
+
 def test_another_head_and_another_sentence(notebook, desk):
     page = notebook.page
     desk.locator("[data-action=step-answer]").click()

@@ -79,7 +79,7 @@ def test_the_engine_multiplies_with_the_kernel_of_the_processor(family, monkeypa
     clf, engine = family
     encoded, kernel, calls = texts(clf.model), device._onednn, []
     monkeypatch.setattr(device, "float32_kernel", lambda: "onednn")
-    monkeypatch.setattr(device, "_onednn", lambda *given: calls.append(1) or kernel(*given))
+    monkeypatch.setattr(device, "_onednn", lambda *a, **o: calls.append(1) or kernel(*a, **o))
     with torch.no_grad():
         hidden, mask = engine.start(encoded, [0, 1, 2, 3])
         calls.clear()

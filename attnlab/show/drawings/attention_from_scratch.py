@@ -185,7 +185,7 @@ def head_slices(tokens: int = 3, heads: int = 2, width: int = 2) -> Picture:
     _cells(sheet, 1.55, middle, x, width, [f"token {token}" for token in range(tokens)])
     sheet.text(1.55, middle + 0.15 * tokens + 0.2, "(T, H · D)", size=9.5)
     for y, parts, step in (
-        (upper, right, "cut the width,\nthen change places"),
+        (upper, right, "cut the width,\nthen transpose"),
         (lower, wrong, "reshape to\n(H, T, D) at once"),
     ):
         start = 1.55 + heads * width * cell / 2 + 0.05

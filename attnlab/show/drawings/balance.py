@@ -68,28 +68,37 @@ def divergence(
     p: Sequence[float] = (0.7, 0.3, 0.0), q: Sequence[float] = (0.1, 0.3, 0.6)
 ) -> Picture:
     """Two rows of weights, and how far each is from the middle between them, in bits."""
-    sheet = Sketch(7.4, 1.6)
+    sheet = Sketch(7.4, 1.85)
     middle = (np.asarray(p) + np.asarray(q)) / 2
     cell, columns = (0.46, 0.34), [f"key {number + 1}" for number in range(len(p))]
     boxes = {}
     for name, row, x, role in (
-        ("before, p", p, 1.05, "key"),
+        ("before, p", p, 1.05, "text"),
         ("middle, m", middle, 3.7, "weights"),
-        ("after, q", q, 6.35, "query"),
+        ("after, q", q, 6.35, "text"),
     ):
         boxes[name] = sheet.numbers(
-            x, 0.85, [list(row)], role=role, cell=cell, digits=2, columns=columns, size=8.5
+            x, 1.1, [list(row)], role=role, cell=cell, digits=2, columns=columns, size=8.5
         )
-        sheet.text(x, 1.4, name, role=role, size=10.5, bold=True)
+        sheet.text(x, 1.65, name, role=role, size=10.5, bold=True)
     bits = [float(stats.entropy(row, middle, 2)) for row in (p, q)]
     sheet.arrow(boxes["before, p"], boxes["middle, m"], f"{bits[0]:.2f} bits")
     sheet.arrow(boxes["after, q"], boxes["middle, m"], f"{bits[1]:.2f} bits")
+    for x, row, total in ((2.1, p, bits[0]), (5.3, q, bits[1])):
+        sheet.text(x, 0.68, f"{_terms(row, middle)} = {total:.2f}", size=9)
     js = float(jensenshannon(p, q, 2) ** 2)
     sheet.text(3.7, 0.27, f"divergence: the mean of both, {js:.2f} bits", size=11, bold=True)
     return sheet.picture(
         f"Two rows of weights and the middle between them. From each to the middle {bits[0]:.2f} "
         f"and {bits[1]:.2f} bits; the Jensen-Shannon divergence is their mean, {js:.2f} bits."
     )
+
+
+def _terms(row: Sequence[float], middle: Sequence[float] | np.ndarray) -> str:
+    """The sum of a Kullback-Leibler divergence, without what adds nothing."""
+    pairs = zip(row, middle, strict=True)
+    parts = [f"{one:g} log₂({one:g}/{two:g})" for one, two in pairs if one not in (0, two)]
+    return " + ".join(parts) or "0"
 
 
 def two_rulers(values: Sequence[float] | np.ndarray) -> Picture:

@@ -8,7 +8,7 @@ from attnlab.show.plots.picture import Picture
 
 
 def fine_tuned_parts(layers: int, labels: Sequence[str]) -> Picture:
-    """Draw a classifier from its tokens to its loss: what has read before, and what is new.
+    """Draw a classifier from its tokens to its loss: what is pretrained, and what is new.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def fine_tuned_parts(layers: int, labels: Sequence[str]) -> Picture:
     sheet.box(2.3, 1.15, "", width=1.7, height=1.95, role="frozen")
     sheet.text(2.3, 1.5, "BERT", size=12, bold=True)
     sheet.text(2.3, 1.15, f"embeddings,\n{layers} layers", size=9)
-    sheet.text(2.3, 0.6, "has read before", size=9, role="text")
+    sheet.text(2.3, 0.6, "pretrained", size=9, role="text")
     for token in tokens:
         sheet.arrow(token, (1.44, token.y))
     vector = sheet.box(4.0, 1.95, "vector of [CLS]", width=1.3, height=0.36, role="value")
@@ -31,6 +31,7 @@ def fine_tuned_parts(layers: int, labels: Sequence[str]) -> Picture:
     for token in tokens[1:-1]:
         sheet.text(3.3, token.y, "…", size=9, role="frozen")
     pooler = sheet.box(4.0, 1.2, "pooler", width=1.0, height=0.36, role="frozen")
+    sheet.text(4.0, 0.87, "pretrained", size=9, role="text")
     sheet.arrow(vector, pooler)
     top = sheet.box(5.65, 1.2, "layer on top", width=1.3, height=0.4, role="trained")
     sheet.text(5.65, 0.82, "new, random", size=9, role="trained")

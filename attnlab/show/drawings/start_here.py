@@ -4,9 +4,10 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+from matplotlib.patches import Rectangle
 
 from attnlab.attention import scaled_dot_product_attention
-from attnlab.show.drawings.sketch import Sketch
+from attnlab.show.drawings.sketch import ROLES, Sketch
 from attnlab.show.plots.picture import Picture
 
 Numbers = Sequence[Sequence[float]]
@@ -33,9 +34,12 @@ def whole_path(
     mixture, weights = scaled_dot_product_attention(
         torch.tensor([query]), torch.tensor(keys), torch.tensor(values)
     )
+    scores = [
+        sum(q * k for q, k in zip(query, key, strict=True)) / len(query) ** 0.5 for key in keys
+    ]
     sheet = Sketch(7.6, 4.1)
     _path(sheet, layers, heads, width)
-    _head(sheet, words, query, keys, values, weights[0].tolist(), mixture[0].tolist())
+    _head(sheet, words, query, keys, scores, values, weights[0].tolist(), mixture[0].tolist())
     invented = f"(invented: {len(query)} numbers each; in this model {width // heads})"
     sheet.text(3.05, 2.2, invented, size=9, align="left")
     shares = ", ".join(
@@ -80,41 +84,40 @@ def _head(
     words: Sequence[str],
     query: Sequence[float],
     keys: Numbers,
+    scores: Sequence[float],
     values: Numbers,
     weights: Sequence[float],
     mixture: Sequence[float],
 ) -> None:
-    """The lower row: one head, for one token that looks."""
-    y, cell, head = 0.95, (0.42, 0.32), 1.72
+    """The lower row: one head, for one token that looks; numbered as in the text."""
+    y, cell, head = 0.95, (0.4, 0.32), 1.78
     sheet.text(0.12, 2.2, "One head, for one token that looks", size=10, bold=True, align="left")
     sheet.arrow((3.04, 2.92), (2.85, 2.26), role="weights", dashed=True)
-    asked = sheet.numbers(0.65, y, [list(query)], role="query", cell=cell)
-    found = sheet.numbers(2.35, y, keys, role="key", cell=cell, rows=words)
-    shares = sheet.numbers(
-        4.15, y, [[weight] for weight in weights], cell=cell, digits=2, shaded=True
-    )
-    offered = sheet.numbers(5.4, y, values, role="value", cell=cell)
-    mixed = sheet.numbers(7.0, y, [list(mixture)], role="value", cell=cell, digits=2)
-    for table, name, role in (
-        (asked, "query", "query"),
-        (found, "keys", "key"),
-        (shares, "weights", "weights"),
-        (offered, "values", "value"),
-        (mixed, "mixture", "value"),
+    asked = sheet.numbers(0.6, y, [list(query)], role="query", cell=cell)
+    found = sheet.numbers(2.05, y, keys, role="key", cell=cell, rows=words)
+    scored = sheet.numbers(3.35, y, [[score] for score in scores], cell=(0.46, 0.32), digits=2)
+    left, room = 4.05, 0.55  # of the bars that are the weights, as in step 4 of the flow desk
+    for row, weight in enumerate(weights):
+        middle = y + ((len(weights) - 1) / 2 - row) * cell[1]
+        for share, colour in ((1.0, "#eeeeee"), (weight, ROLES["weights"])):
+            place = (left, middle - 0.08)
+            sheet.axes.add_patch(Rectangle(place, room * share, 0.16, fc=colour, ec="none"))
+        sheet.text(left + room + 0.06, middle, f"{weight:.2f}", size=9, align="left")
+    offered = sheet.numbers(5.68, y, values, role="value", cell=cell)
+    mixed = sheet.numbers(7.04, y, [list(mixture)], role="value", cell=(0.46, 0.32), digits=2)
+    under = 0.2
+    for x, name, role, told in (
+        (asked.x, "1 query", "query", "it looks for"),
+        (found.x, "1 keys", "key", "found by"),
+        (scored.x, "2 scores", "text", f"q · k / √{len(query)}"),
+        (left + 0.45, "3 weights", "weights", "softmax, sum 1"),
+        (offered.x, "1 values", "value", "pass on"),
+        (mixed.x, "4 mixture", "value", "handed on"),
     ):
-        sheet.text(table.x, head, name, role=role, bold=True)
-    sheet.arrow(found, shares)
-    sheet.text((found.x + shares.x) / 2 + 0.1, y + 0.2, f"q · k / √{len(query)},", size=8.5)
-    sheet.text((found.x + shares.x) / 2 + 0.1, y - 0.14, "softmax", size=8.5)
-    sheet.arrow(shares, offered, "×")
+        sheet.text(x, head, name, role=role, bold=True)
+        sheet.text(x, under, told, size=9)
+    sheet.arrow(asked, (found.side("left")[0] - 0.48, y), role="query")
+    sheet.arrow(found, scored)
+    sheet.arrow(scored, (left - 0.03, y), role="weights")
+    sheet.text(left + room + 0.53, y, "×", size=11)
     sheet.arrow(offered, mixed, "add up", role="value")
-    sheet.arrow(asked, (found.side("left")[0] - 0.5, y), role="query")
-    under = 0.22
-    for table, words_ in (
-        (asked, "it looks for"),
-        (found, "can be found by"),
-        (shares, "sum 1"),
-        (offered, "pass on"),
-        (mixed, "handed on"),
-    ):
-        sheet.text(table.x, under, words_, size=9)

@@ -36,6 +36,7 @@ from attnlab.show.plots.maps import (
 )
 from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, lines, matrix, show
+from attnlab.show.plots.rug_plot import rug
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
 from attnlab.show.plots.tuner_rounds import tuning
@@ -87,6 +88,7 @@ __all__ = [
     "readable",
     "recording",
     "robustness",
+    "rug",
     "show",
     "similarity",
     "smoothed",

@@ -17,6 +17,7 @@ from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, heatmap,
 from attnlab.show.wording import signed_points, with_interval, with_minus
 
 _BLUE, _GREY, _INK = "#2166ac", "#8c8c8c", "#212121"
+_HEADING: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
 
 
 # ── mixing desk ────────────────────────────────────────────────────────────────────────────────
@@ -53,11 +54,27 @@ def mixing_desk(
         axes = figure.add_subplot(right[1])
         # first: a heat map draws all that its figure holds, to see whether its labels overlap
         attention_cells(axes, maps, look["layer"], look["head"], what)
+        if scale[look["layer"], look["head"]] == 0:
+            _say_silent(axes, f"{look['layer']}.{look['head']}")
         _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
         _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
         _draw_answer(figure.add_subplot(right[0]), *sentence)
     on, all_heads = int((scale > 0).sum()), layers * heads
     return Picture(figure, _mixing_words(on, all_heads, sentence, accuracy, look))
+
+
+def _say_silent(axes: Axes, head: str) -> None:
+    """Why the map is dark all over."""
+    axes.text(
+        0.5,
+        0.5,
+        f"head {head} is silent:\nall weights × 0",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color="white",
+        fontsize=11,
+    )
 
 
 def _draw_faders(
@@ -90,14 +107,14 @@ def _draw_faders(
             "edgecolor": "none",
             "zorder": 3,
         }
-        axes.add_patch(Rectangle((at - 0.06, layer + 0.16), 0.12, 0.36, **knob))
+        axes.add_patch(Rectangle((at - 0.08, layer + 0.09), 0.16, 0.5, **knob))
         words = [f"{value:g}"] if moved else []
         if temperature[layer, head] != 1:
             words.append(f"t {temperature[layer, head]:g}")
         if words:
             box = {"facecolor": ground, "edgecolor": "none", "pad": 0.6}
-            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "bbox": box}
-            axes.text(head + 0.5, layer + 0.74, " ".join(words), color="black", zorder=4, **looks)
+            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "bbox": box}
+            axes.text(head + 0.5, layer + 0.77, " ".join(words), color="black", zorder=4, **looks)
     frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "linewidth": 1.4, "zorder": 5}
     axes.add_patch(Rectangle((look["head"] + 0.02, look["layer"] + 0.02), 0.96, 0.96, **frame))
     axes.set(xlim=(0, heads), ylim=(layers, 0), xlabel="head")
@@ -107,15 +124,16 @@ def _draw_faders(
     for side in axes.spines.values():
         side.set_visible(False)
     for tick, name in ((0.18, "0"), (0.5, "1"), (0.82, "2")):
-        axes.text(tick, -0.04, name, ha="center", va="bottom", fontsize=7, color="#595959")
+        axes.text(tick, -0.04, name, ha="center", va="bottom", fontsize=8, color="#595959")
     title = f"Scale of each head, from 0 to 2: {int((scale > 0).sum())} of {scale.size} on"
+    axes.set_title(title, loc="left", pad=12 if importance is None else 28, **_HEADING)
     if importance is not None:
         most = float(np.abs(known).max())
-        title += (
-            "\nColour: estimated loss without the head, red rises, blue falls "
+        note = (
+            "Colour: estimated loss without the head, red rises, blue falls "
             f"(at most {most:.2g} nat)"
         )
-    axes.set_title(title, loc="left", fontsize=9, pad=12)
+        axes.annotate(note, (0, 1), (0, 15), "axes fraction", "offset points", fontsize=9)
 
 
 def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
@@ -126,12 +144,12 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
     if not accuracy:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
-        axes.set_title("Held-out accuracy: not measured yet", loc="left", fontsize=10)
+        axes.set_title("Held-out accuracy: not measured yet", loc="left", **_HEADING)
         return
     known = with_interval(accuracy["accuracy"], tuple(accuracy["interval"]))
     so_far = "" if accuracy["state"] == "measured" else " so far"
     title = f"Held-out accuracy{so_far} {known}, {accuracy['n']:,} sentences"
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(title, loc="left", **_HEADING)
     if accuracy["delta"] is None:  # an empty axis would say nothing
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)

@@ -5,7 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import ConnectionPatch, Rectangle
 from seaborn import color_palette
 
 from attnlab.show.plots.picture import ROLES, Picture, style
@@ -28,13 +28,15 @@ def flow_desk(report: dict[str, Any]) -> Picture:
     parts = np.vstack([weights[:, None] * values, mixture])
     queries = np.array(report["queries"])
     with style():
-        figure, axes = plt.subplots(
+        figure, panels = plt.subplots(
             1,
-            7,
+            8,
             figsize=(11.6, 1.6 + 0.21 * (len(tokens) + 1)),
-            width_ratios=(1, 1, 1, 1, 0.85, 1, 1),
+            width_ratios=(0.85, 0.85, 0.45, 0.85, 0.85, 0.85, 0.95, 1),
             layout="constrained",
         )
+        panels[2].axis("off")  # room for the lines from the query to the keys
+        axes = np.delete(panels, 2)
         vectors, query, key, value, weight, mixed, answer = axes
         _strips(vectors, np.array(report["vectors"]), limits["vectors"])
         _strips(query, queries, limits["queries"])
@@ -47,6 +49,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         looking = vectors.get_yticklabels()[token]
         looking.set(color=ROLES["query"], weight="bold")
         _fade_others(query, token, queries.shape)
+        _ribbons(query, key, token, weights)
         weight.text(1.0, len(tokens), "sum", va="center", ha="right", fontsize=8)
         weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=8)
         mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
@@ -64,7 +67,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
             (f"6  “{plain(report['label'], 14)}”", _INK),
         ]
         for panel, (title, colour) in zip(axes, titles, strict=True):
-            panel.set_title(title, loc="left", fontsize=10, color=colour)
+            panel.set_title(title, loc="left", fontsize=11, weight="bold", color=colour)
         figure.supxlabel(
             f"“{plain(tokens[token], 14)}” looks, through layer {settings['layer']}, head "
             f"{settings['head']}: its query against every key. Colours are signs: red above 0, "
@@ -88,6 +91,26 @@ def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
     box: dict[str, Any] = {"fill": False, "edgecolor": ROLES["query"], "lw": 2, "clip_on": False}
     box["zorder"] = 5  # above the white lines between the rows
     axes.add_patch(Rectangle((-0.5, token - 0.5), width, 1, **box))
+
+
+def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
+    """From the query of the token that looks to each key, as wide as the weight that it gets."""
+    right = query.get_xlim()[1]
+    for row, weight in enumerate(weights):
+        if weight < 0.005:
+            continue
+        query.figure.add_artist(
+            ConnectionPatch(
+                (right, token),
+                (-0.5, row),
+                coordsA=query.transData,
+                coordsB=key.transData,
+                color=ROLES["weights"],
+                lw=0.5 + 12 * weight,
+                alpha=0.55,
+                capstyle="butt",
+            )
+        )
 
 
 def _strips(axes: Axes, values: np.ndarray, limit: float) -> None:

@@ -261,7 +261,7 @@ def _draw_rates(axes: Axes, histories: Mapping[str, History]) -> None:
     axes.set(xlabel="step", ylabel=label, ylim=(0, None))
     top = 100.0 if several else float(frame["learning_rate"].max())
     axes.set_yticks([0, top], ["0", "100" if several else brief(top)])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
 
 
 def _describe_runs(histories: Mapping[str, History], dev_texts: int | None) -> str:

@@ -118,6 +118,13 @@ function render(context) {
   }
   const strips = (values, limit, x, width, className) => values.map((line, index) =>
     strip(line, limit, x, layout.top + index * layout.row + 2, width, layout.row - 4, className(index)));
+  // from the token that looks to a key, as wide as the weight that the key gets
+  function ribbon(token, key, from, to, weight) {
+    if (weight < 0.005) return [];
+    const bend = (from + to) / 2;
+    return [drawn("path", { class: "ribbon", "stroke-width": (0.5 + 12 * weight).toFixed(2),
+      d: `M${from} ${middle(token)} C${bend} ${middle(token)} ${bend} ${middle(key)} ${to} ${middle(key)}` })];
+  }
   const heading = (words, note, x, role = "") => [
     write(words, x, 16, { class: `heading ${role}` }), write(note, x, 32, { class: "small" })];
 
@@ -153,13 +160,16 @@ function render(context) {
     },
     weights({ tokens, keys, limits, scores, weights }, token) {
       const { left, width } = layout;
-      const wide = Math.min(width * 0.3, 260);
-      const score = left + wide + 54;
+      const fan = width < 420 ? 0 : 70; // room for a line from the token that looks to each key
+      const start = left + fan;
+      const wide = Math.min((width - fan) * 0.3, 260);
+      const score = start + wide + 54;
       const bar = score + 20;
       const room = Math.max(40, Math.min(left + width - bar - 38, 420));
       const sum = layout.top + tokens.length * layout.row;
-      return [...heading("key", "of each token", left, "key"), ...heading("score", "q · k / √d", score - 36), ...heading("weight", "after softmax", bar, "weight"),
-        ...strips(keys, limits.keys, left, wide, () => ""),
+      return [...heading("key", "of each token", start, "key"), ...heading("score", "q · k / √d", score - 36), ...heading("weight", "after softmax", bar, "weight"),
+        ...(fan ? tokens.flatMap((_, index) => ribbon(token, index, left - 4, start - 3, weights[token][index])) : []),
+        ...strips(keys, limits.keys, start, wide, () => ""),
         ...tokens.flatMap((_, index) => {
           const weight = weights[token][index];
           return [write(fixed(scores[token][index], 1), score, middle(index) + 4, { class: "plain", "text-anchor": "end" }),

@@ -41,6 +41,9 @@ class TrainingMonitor(LiveDesk, ReportDesk, Callback):
 
     Notes
     -----
+    When a run has ended, the head drawn strong is that of the strongest anomaly, unless another was
+    chosen before.
+
     Show it in the cell that trains, and give it as a callback; it calls the recorder itself::
 
         monitor = al.TrainingMonitor(al.balance.Recorder(splits.dev.sample(32).texts))
@@ -68,6 +71,8 @@ class TrainingMonitor(LiveDesk, ReportDesk, Callback):
         layers = 1 if self._table.empty else int(self._table["layer"].max()) + 1
         first = {"measure": measure, "layers": "all", "layer": layers - 1, "head": 0, "pinned": []}
         super().__init__(self._report(first), palette=palettes())
+        if self._state == "finished":
+            self._look_at_the_strongest()
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the report of these settings on what was recorded so far."""
@@ -133,7 +138,20 @@ class TrainingMonitor(LiveDesk, ReportDesk, Callback):
         return monitor_report(self._table, self._overall, settings, self._total, self._state)
 
     def _draw_newest(self) -> None:
+        if self._state != "training":
+            self._look_at_the_strongest()
         self._draw()
+
+    def _look_at_the_strongest(self) -> None:
+        """Choose the head of the strongest anomaly, if nobody has chosen a head."""
+        chosen = ("layers", "layer", "head", "pinned")
+        if any(self.settings[name] != self.start[name] for name in chosen):
+            return
+        found = episodes(self._table)
+        if len(found):
+            strongest = found.loc[found["strength"].idxmax()]
+            place = {name: int(strongest[name]) for name in ("layer", "head")}
+            self.settings = self.settings | place
 
     def _end(self) -> None:
         if self._state == "training":

@@ -23,6 +23,14 @@ def test_the_divergence_is_the_mean_of_two_distances_that_differ():
     assert "their mean, 0.48 bits" in drawings.divergence().alt
 
 
+def test_the_sums_of_a_divergence_leave_out_what_adds_nothing():
+    words = [text.get_text() for text in drawings.divergence().figure.axes[0].texts]
+    assert "0.7 log₂(0.7/0.4) = 0.57" in words
+    assert "0.1 log₂(0.1/0.4) + 0.6 log₂(0.6/0.3) = 0.40" in words
+    equal = [text.get_text() for text in drawings.divergence((1, 0), (1, 0)).figure.axes[0].texts]
+    assert equal.count("0 = 0.00") == 2
+
+
 def test_among_ten_values_only_the_ruler_of_the_median_finds_the_strange_one():
     picture = drawings.two_rulers(np.append(np.linspace(0.08, 0.12, 9), 0.9))
     assert "standard deviations flags 0" in picture.alt

@@ -37,5 +37,6 @@ def test_only_first_pieces_have_tags_and_entities_are_named():
 def test_the_parts_of_a_classifier_name_layers_and_classes():
     picture = drawings.fine_tuned_parts(6, ["no", "yes", "perhaps"])
     assert "z(perhaps)" in words_of(picture)
+    assert words_of(picture).count("pretrained") == 2  # BERT and its pooler
     assert "6 layers" in picture.alt
     assert "3 logits" in picture.alt

@@ -18,6 +18,8 @@ def test_the_head_mixes_values_by_the_weights_of_its_query(query):
         assert f"“{word}” {weight:.2f}" in picture.alt
     for number in weights @ np.array(values):
         assert f"{number:.2f}" in words
+    for score in np.array(keys) @ np.array(query) / np.sqrt(2):
+        assert f"{score:.2f}" in words
 
 
 def test_the_path_is_that_of_the_model():

@@ -292,6 +292,20 @@ def test_a_recording_draws_every_head_and_the_chosen_ones_strong():
         plots.recording(table, "gini")
 
 
+# ── values and a rule ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rug_marks_the_values_outside_of_the_band_and_counts_them():
+    values = np.array([0.1, 0.2, 0.3, np.nan, 0.9])
+    picture = plots.rug({"plain": (values, 0.0, 0.5), "own unit": (values, 0.15, 1.0)})
+    first, second = picture.figure.axes
+    assert first.get_xlabel() == "plain: 1 flagged"
+    assert first.lines[-1].get_xdata().tolist() == [0.9]
+    assert second.lines[-1].get_xdata().tolist() == [0.1]
+    assert second.lines[0].get_xdata()[0] == pytest.approx(0.25)  # the median
+    assert "plain: band 0.00 to 0.50, 1 of 5 outside" in picture.alt
+
+
 # ── the tuner ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -175,6 +175,18 @@ def test_all_right_is_not_drawn_as_certain():
     assert tuple(bar[:, 1]) == pytest.approx((91.2, 100), abs=0.1)
 
 
+def test_steps_of_a_short_run_are_whole_numbers():
+    steps = [
+        {"step": 1.0 + at, "loss": 0.7, "learning_rate": 1e-4, "seconds": 1.0 * at}
+        for at in range(20)
+    ]
+    row = {"epoch": 1, "train_loss": 0.4, "dev_loss": 0.1, "dev_accuracy": 0.5, "seconds": 20.0}
+    figure = plots.learning_curve(History([row], steps)).figure
+    figure.canvas.draw()
+    ticks = [text.get_text() for text in figure.axes[2].get_xticklabels()]
+    assert ticks[:3] == ["0", "5", "10"]
+
+
 def test_alt_texts_have_no_minus_before_0():
     heads = np.array([[0.001, -0.0012], [0.0, -0.001]]) + 0.5
     heads[0] = -0.0004, 0.9

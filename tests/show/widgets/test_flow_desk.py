@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from matplotlib.patches import ConnectionPatch
 from tiny_classifiers import LITTLE, tiny_classifier, words_to_ids
 from tiny_decoders import tiny_decoding_classifier
 
@@ -193,6 +194,14 @@ def test_the_picture_has_the_flow_in_words(desk):
     assert "Most weight:" in picture.alt
     assert "after layer 0" in picture.alt
     assert "layer 2, head 0" in picture.alt
+
+
+def test_the_picture_has_a_line_to_each_key_as_wide_as_its_weight(desk):
+    settings = desk.report["settings"]
+    weights = [one for one in desk.report["weights"][settings["token"]] if one >= 0.005]
+    lines = [one for one in desk.picture().figure.artists if isinstance(one, ConnectionPatch)]
+    wide = [(line.get_linewidth() - 0.5) / 12 for line in lines]
+    assert wide == pytest.approx(weights)
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────

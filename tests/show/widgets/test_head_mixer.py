@@ -139,6 +139,19 @@ def test_the_picture_shows_an_interval_once_something_has_changed(clf, some):
     assert any("95 % interval" in one.get_xlabel() for one in axes)
 
 
+def test_the_picture_says_why_the_map_of_a_silent_head_is_dark(clf, some):
+    desk = at_the_desk(clf, some)
+    desk.look = desk.look | {"layer": 5, "head": 0}
+
+    def written():
+        axes = desk.wait().picture().figure.axes
+        return " ".join(text.get_text() for one in axes for text in one.texts)
+
+    assert "silent" not in written()
+    move(desk, 5, 0, 0.0)
+    assert "head 5.0 is silent:\nall weights × 0" in written()
+
+
 def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):
     seen = []
 

@@ -292,6 +292,35 @@ def test_its_picture_shows_the_same_and_stays():
     assert "text/html" in monitor._repr_mimebundle_()[0]
 
 
+def test_at_the_end_the_head_of_the_strongest_anomaly_is_drawn_strong():
+    monitor = TrainingMonitor(FakeRecorder())
+    monitor.on_start(at_step(0, 290))
+    for step in range(1, 290):
+        monitor.on_step(at_step(step))
+    assert monitor.report["strong"][0]["name"] == "L0 H0", "it jumped while people looked"
+    monitor.on_step(at_step(290))
+    wait_until(lambda: monitor.report["state"] == "finished")
+    assert monitor.report["strong"][0]["name"] == "L1 H2"
+    labels = monitor.picture().figure.axes[0].get_legend().get_texts()
+    assert [label.get_text() for label in labels] == ["layer 1 head 2"]
+
+
+@pytest.mark.parametrize("chosen", [{"layer": 0, "head": 1}, {"pinned": [[0, 1]]}])
+def test_at_the_end_a_choice_of_heads_stays(chosen):
+    monitor = TrainingMonitor(FakeRecorder())
+    monitor.on_start(at_step(0, 290))
+    monitor.set(**chosen)
+    monitor.on_step(at_step(290))
+    wait_until(lambda: monitor.report["state"] == "finished")
+    assert monitor.settings == monitor.start | chosen
+
+
+def test_a_recording_begins_at_the_head_of_its_strongest_anomaly():
+    recorder = FakeRecorder()
+    recorder.until = 290
+    assert TrainingMonitor(recorder).report["strong"][0]["name"] == "L1 H2"
+
+
 def test_a_measure_that_is_none_is_refused():
     with pytest.raises(AttnlabError, match="no measure 'warmth'"):
         TrainingMonitor(FakeRecorder(), "warmth")

@@ -1,0 +1,37 @@
+"""Values on a line, with the band in which a rule expects them."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from attnlab.show.plots.picture import ROLES, Picture, style
+
+Values = Sequence[float] | np.ndarray
+
+
+def rug(lines: Mapping[str, tuple[Values, float, float]]) -> Picture:
+    """Draw values as ticks on a line each, their median, and those outside of a band as dots.
+
+    Parameters
+    ----------
+    lines : for each name the values, and the lower and the upper end of the band
+    """
+    told = []
+    with style():
+        size = (7.4, 0.4 + 1.3 * len(lines))
+        figure, panels = plt.subplots(
+            len(lines), 1, figsize=size, layout="constrained", squeeze=False
+        )
+        for axes, (name, (values, low, high)) in zip(panels[:, 0], lines.items(), strict=True):
+            x = np.asarray(values, dtype=float)
+            out = (x < low) | (x > high)
+            axes.axvspan(low, high, color=ROLES["weights"], alpha=0.15, lw=0)
+            axes.axvline(float(np.nanmedian(x)), color=ROLES["weights"], lw=1.5)
+            axes.plot(x, 0 * x, "|", ms=16, color="0.4")
+            axes.plot(x[out], 0 * x[out], "o", ms=8, color="#c51b7d")
+            axes.set(yticks=[], ylim=(-1, 1), xlabel=f"{name}: {out.sum()} flagged")
+            told.append(f"{name}: band {low:.2f} to {high:.2f}, {out.sum()} of {len(x)} outside")
+        sns.despine(figure, left=True)
+    return Picture(figure, f"Values on a line, with the band expected. {'; '.join(told)}.")
