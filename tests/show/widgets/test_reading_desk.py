@@ -158,13 +158,14 @@ def test_it_says_whether_the_attention_is_on_the_letter_itself():
     image, boxes = draw_line("king", FONT)
     columns = 4 * np.arange(-(-image.shape[1] // 4)) + 0.5
     attention = np.zeros((4, len(columns)))
-    attention[:, -1] = 1
+    attention[:3, -1] = attention[3, 0] = 1
     reading = Reading(
         "king", np.ones(4), attention @ columns, [[("k", 1.0)]] * 4, attention, columns, 1.0
     )
-    told = reading_report(ReadLine(image, "king", boxes, reading), SETTINGS)["characters"][0]
-    away = columns[-1] - boxes[0, 0] - boxes[0, 2]
-    assert told["told"].endswith(f"{away:.0f} px beside its letter.")
+    characters = reading_report(ReadLine(image, "king", boxes, reading), SETTINGS)["characters"]
+    right, left = columns[-1] - boxes[0, 0] - boxes[0, 2], boxes[3, 0] - columns[0]
+    assert characters[0]["told"].endswith(f"{right:.0f} px beside its letter.")
+    assert characters[3]["told"].endswith(f"{left:.0f} px beside its letter.")
 
 
 def test_spaces_that_nobody_can_see_are_not_asked_for(desk):
