@@ -1592,8 +1592,8 @@ al.ReadingDesk(reader, "The old king's 3 sons", noise=3.0, seed=1)
 # Mistakes and doubt go together. What the reader is sure of is right far more often
 # than what it is unsure of, so wrong characters are more common among the marked ones.
 # That is no guarantee: some sure characters are wrong, and a letter that was **left
-# out** has no probability and bears no mark. Where noise or font is new, compare `right`
-# with `probability` before you trust a mark.
+# out** has no probability and bears no mark. Where noise or font is new, compare
+# `right` with `probability` before you trust a mark.
 #
 # </details>
 #
