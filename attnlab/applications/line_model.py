@@ -49,7 +49,7 @@ class LineEmbedding(nn.Module):
         super().__init__()
         first, second, third = channels
         self.height = height
-        self.convolutions = nn.ModuleList(
+        self.convolutions: Any = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride, padding=1)
             for before, after, stride in (
                 (1, first, (2, 2)),

@@ -32,6 +32,7 @@ __all__ = ["Reader", "Reading", "load_reader", "readers"]
 
 FILE = "reader.safetensors"
 _TOGETHER = 64  # pieces that are read at once
+_WIDTHS = 32  # widths of batches are multiples of this: kernels are compiled for each anew
 _IGNORED = -100  # label of a column that does not count in the loss
 
 
@@ -158,7 +159,7 @@ class Reader:
             written = nn.functional.cross_entropy(
                 logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PADDING
             )
-            columns = model.hint(memory.states).flatten(0, 1)
+            columns = model.hint(memory.states[:, : letters.shape[1]]).flatten(0, 1)
             seen = nn.functional.cross_entropy(columns, letters.flatten(), ignore_index=_IGNORED)
             return written + hint * seen
 
@@ -304,8 +305,9 @@ def readers() -> dict[str, Path]:
 
 
 def _padded(inks: Sequence[np.ndarray]) -> Tensor:
-    """Pictures of one width, (B, 32, W), `BEHIND` behind the ends."""
+    """Pictures of one width, (B, 32, W), `BEHIND` behind their ends."""
     width = max(ink.shape[1] for ink in inks)
+    width += -width % _WIDTHS
     pixels = torch.full((len(inks), HEIGHT, width), BEHIND)
     for row, ink in enumerate(inks):
         pixels[row, :, : ink.shape[1]] = torch.from_numpy(np.ascontiguousarray(ink))

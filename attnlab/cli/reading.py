@@ -8,6 +8,8 @@ from attnlab.cli.output import say
 
 __all__ = ["read"]
 
+_IN_WORDS = {"": "the end", " ": "a space"}  # what cannot be seen
+
 
 def read(
     files: Annotated[
@@ -55,7 +57,7 @@ def read(
             for place, chance in enumerate(reading.probabilities):
                 if chance < unsure:
                     told = ", ".join(
-                        f"{character or 'the end'!s} {share:.0%}"
+                        f"{_IN_WORDS.get(character, character)} {share:.0%}"
                         for character, share in reading.alternatives[place]
                     )
                     say(f"    line {number}, character {place + 1}: {told}")

@@ -111,7 +111,7 @@ def cut_lines(page: np.ndarray) -> list[LinePicture]:
     there = _without_specks(ink > _INK)
     white = (255 * (1 - ink.clip(0, 1))).round().astype(np.uint8)
     found = []
-    for top, bottom in _runs_of_rows(there.any(1)):
+    for top, bottom in _runs_of_rows(np.asarray(there.any(1))):
         columns = np.flatnonzero(there[top:bottom].any(0))
         margin = max(2, (bottom - top) // 6)
         y, below = max(0, top - margin), min(len(page), bottom + margin)

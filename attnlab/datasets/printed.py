@@ -80,17 +80,27 @@ class PrintedDataset:
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "PrintedDataset":
         """The lines with these indices, in this order."""
-        parts = (
-            [part[int(index)] for index in indices]
-            for part in (self.images, self.texts, self.boxes, self.fonts)
+        return PrintedDataset(
+            [self.images[index] for index in indices],
+            [self.texts[index] for index in indices],
+            [self.boxes[index] for index in indices],
+            [self.fonts[index] for index in indices],
+            self.name,
         )
-        return PrintedDataset(*parts, name=self.name)
 
     def padded(
         self, indices: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures of one width: uint8 (N, 32, W), white behind; and a bool mask (N, W), True at
-        columns that belong to the picture.
+        """Pictures of one width, for a batch.
+
+        Parameters
+        ----------
+        indices : of the lines; default all
+
+        Returns
+        -------
+        images : uint8 array, shape (N, 32, W), white behind the shorter ones
+        mask : bool array, shape (N, W), True at columns that belong to the picture
         """
         chosen = self if indices is None else self.select(indices)
         width = int(max(chosen.widths, default=0))

@@ -9,21 +9,22 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from rows import Row, not_measured, row
 
 from attnlab import applications
 from attnlab.applications.edits import right_characters
 from attnlab.datasets.printed import PrintedDataset, make
 from attnlab.errors import AttnlabError
+from attnlab.files import atomic_write
 from attnlab.training import Callback
 
 READER = Path("data/readers/printed/reader.safetensors")
-TRAINING_LINES, DEV_LINES, TEST_LINES = 40_000, 500, 500
+RUN = Path("runs/reading")  # the checkpoint
+TRAINING_LINES, DEV_LINES, TEST_LINES = 25_000, 400, 1_000
 STRENGTH = (0.0, 2.0)  # of training and dev
 STRENGTHS = (1.0, 2.0, 3.0)  # of test; the last is more than training shows
 SHUFFLED, STRETCH = 0.15, 0.15
-STEPS, BATCH = 11_000, 32
+STEPS, BATCH = 4_000, 32
 SURE = 0.9
 TIMED = 40  # lines that are read one by one
 
@@ -32,12 +33,33 @@ def train() -> applications.Reader:
     """Train the reader that comes with attnlab, and write it."""
     lines = make(TRAINING_LINES, strength=STRENGTH, shuffled=SHUFFLED, stretch=STRETCH)
     dev = make(DEV_LINES, "dev", strength=STRENGTH)
+    RUN.mkdir(parents=True, exist_ok=True)
+    resume = any(RUN.iterdir())  # a run that was stopped goes on
     reader = applications.Reader.train(
-        lines, dev, steps=STEPS, batch_size=BATCH, callbacks=[_Told()]
+        lines,
+        dev,
+        steps=STEPS,
+        batch_size=BATCH,
+        folder=RUN,
+        resume=resume,
+        callbacks=[_Told()],
     )
+    reader.pointer = best_pointer(reader, dev)
     READER.parent.mkdir(parents=True, exist_ok=True)
     reader.save(READER)
     return reader
+
+
+def best_pointer(reader: applications.Reader, dev: PrintedDataset) -> int:
+    """The layer of the decoder whose attention lies in the letter's own box most often."""
+    inside = []
+    for layer in range(len(reader.model.decoder)):
+        table = applications.pointer_table(
+            applications.Reader(reader.model, reader.characters, layer), dev
+        )
+        inside.append(float(table.set_index("way").loc["attention", "inside"]))
+    print(f"letters that each layer points into, on dev: {inside}", flush=True)
+    return int(np.argmax(inside))
 
 
 class _Told(Callback):
@@ -75,7 +97,9 @@ def measure() -> list[Row]:
         rows += _sure(name, read[name], lines[name])
     for name in ("clean", "noise_2", "held_out_font"):
         rows += _pointed(name, reader, lines[name])
-    return [*rows, *_speed(reader, lines["clean"])]
+    rows += _speed(reader, lines["clean"])
+    atomic_write(READER.parent / "README.md", _card(reader, rows).encode())
+    return rows
 
 
 def _compared(name: str, data: PrintedDataset, texts: dict[str, list[str]]) -> list[Row]:
@@ -113,6 +137,7 @@ def _sure(name: str, read: list[applications.Reading], data: PrintedDataset) -> 
     """How often characters that it is sure of are right, and how many these are."""
     table = applications.calibration_table(read, data.texts)
     sure = table[table["from"] >= SURE]
+    there = table.loc[table["n"] > 0, ["from", "to", "n", "probability", "right"]]
     right, low, high = _sure_right(read, data)
     start = f"applications.reading.{name}"
     return [
@@ -124,12 +149,7 @@ def _sure(name: str, read: list[applications.Reading], data: PrintedDataset) -> 
             low=low,
             high=high,
             share_of_characters=float(sure["n"].sum() / table["n"].sum()),
-            by_probability=table[["from", "to", "n", "probability", "right"]]
-            .astype(float)
-            .round(4)
-            .where(pd.notna, None)
-            .to_numpy()
-            .tolist(),
+            by_probability=there.astype(float).round(4).to_numpy().tolist(),
         )
     ]
 
@@ -181,6 +201,61 @@ def _timed(way, read, data: PrintedDataset) -> list[Row]:
         took.append(1000 * (time.perf_counter() - start))
     name = f"applications.reading.{way}.ms"
     return [row(name, float(np.median(took)), "ms a line, median", took)]
+
+
+def _card(reader: applications.Reader, rows: list[Row]) -> str:
+    """The card of the reader, with its figures."""
+    found = {str(one["name"]).removeprefix("applications.reading."): one for one in rows}
+    sets = {
+        "clean": "clean",
+        "held_out_font": "clean, Computer Modern (held out)",
+        "noise_1": "noise 1, a fair scan",
+        "noise_2": "noise 2, a poor scan",
+        "noise_3": "noise 3, more than in training",
+        "held_out_font_noise_2": "noise 2, Computer Modern",
+        "shuffled_letters": "clean, letters of each word shuffled",
+    }
+    table = []
+    for name, told in sets.items():
+        cells = [told]
+        for way in ("attention", "ppocr"):
+            if f"{name}.{way}.exact" not in found:
+                cells += ["not measured"] * 2
+                continue
+            for what in ("exact", "errors"):
+                one = found[f"{name}.{way}.{what}"]
+                cells.append(f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%})")
+        table.append("| " + " | ".join(cells) + " |")
+    sure = [found[f"{name}.sure_right"]["value"] for name in ("clean", "noise_3")]
+    pointer = [found[f"clean.pointer.{way}"]["value"] for way in ("attention", "proportional")]
+    weights = sum(parameter.numel() for parameter in reader.model.parameters())
+    return f"""# printed
+
+{reader!r}, {weights:,} parameters in float16.
+It reads lines of printed English. Load it with `al.applications.load_reader("printed")`.
+
+Made with `python tests/benchmarks/applying_reading.py train` on one thread, from {TRAINING_LINES:,}
+lines of `al.datasets.printed`: words of the training tales of Grimm in DejaVu Sans, Sans Mono,
+Serif and STIX, noise from {STRENGTH[0]:g} to {STRENGTH[1]:g}, {SHUFFLED:.0%} of the words
+with their letters shuffled. The best epoch on {DEV_LINES} lines of the dev tales was kept. A second
+loss asks the encoder for the letter in each column; the decoder is not told where letters stand.
+
+Test tales, {TEST_LINES:,} lines each, opened once; in brackets 95 % intervals over lines:
+
+| lines | ours, exact | ours, wrong characters | PP-OCR, exact | PP-OCR, wrong characters |
+| --- | --- | --- | --- | --- |
+{chr(10).join(table)}
+
+Characters with a probability of {SURE:g} or more are right in {sure[0]:.2%} of cases on clean
+lines and in {sure[1]:.2%} under noise 3. The centre of the cross-attention lies in the letter's
+own box for {pointer[0]:.1%} of letters (clean lines); place i of n in the line does for
+{pointer[1]:.1%}.
+
+Everything it saw was rendered by code. It knows no handwriting, no other alphabet and no page
+layout, and may be sure of a wrong letter: not for medicine, money, contracts or names on a list.
+
+Card written by `make bench AREA=applications`.
+"""
 
 
 if __name__ == "__main__":
