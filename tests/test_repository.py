@@ -290,6 +290,7 @@ def test_the_wheel_carries_models_notebooks_and_scripts(wheel):
         "attnlab/_translators/interface-fr/translator.safetensors",
         "attnlab/_image-classifiers/mnist-5k/model.safetensors",
         "attnlab/_answerers/scenes/answerer.safetensors",
+        "attnlab/_readers/printed/reader.safetensors",
         "attnlab/_language-models/grimm/language_model.safetensors",
         "attnlab/py.typed",
         "attnlab/_notebooks/01_attention_maths.ipynb",

@@ -2,7 +2,8 @@
 
 `recommending` says what a person may want next, from the order of what they had. `feedback` sorts
 messages of customers, and `news` watches a stream of texts. `appliances` says which kind of device
-draws a current, and which moments say so.
+draws a current, and which moments say so. `reading` reads lines of print, letter by letter, and
+shows where it looks.
 """
 
 from attnlab.applications.abstaining import Selective, coverage_curve, selective, threshold_for
@@ -31,6 +32,14 @@ from attnlab.applications.feedback import (
     word_overlap,
 )
 from attnlab.applications.news import NewsMonitor, first_words, reading_ways, topic_shares, watch
+from attnlab.applications.ppocr import by_ppocr
+from attnlab.applications.reading import Reader, Reading, load_reader, readers
+from attnlab.applications.reading_measures import (
+    calibration_table,
+    pointer_table,
+    reading_table,
+    word_table,
+)
 from attnlab.applications.recommending import (
     Recommender,
     by_neighbours,
@@ -42,6 +51,8 @@ from attnlab.applications.text_features import embed, linear_head
 
 __all__ = [
     "NewsMonitor",
+    "Reader",
+    "Reading",
     "Recommender",
     "Selective",
     "SeriesClassifier",
@@ -57,14 +68,20 @@ __all__ = [
     "by_nearest",
     "by_neighbours",
     "by_popularity",
+    "by_ppocr",
+    "calibration_table",
     "coverage_curve",
     "embed",
     "first_alarms",
     "first_words",
     "linear_head",
+    "load_reader",
+    "pointer_table",
     "queue_table",
     "rank_targets",
     "ranking_table",
+    "readers",
+    "reading_table",
     "reading_ways",
     "removal_table",
     "selective",
@@ -76,6 +93,7 @@ __all__ = [
     "usual_share",
     "watch",
     "word_overlap",
+    "word_table",
 ]
 
 

@@ -2,9 +2,9 @@
 
 `course` has the commands for learners, `models` those that train and measure, `budgeting`,
 `compressing` and `exporting` those that make a classifier small and hand it on, `serving` the one
-that answers over HTTP, `writing` the one that goes on with a text, `applying` those of the small
-applications (``attnlab apps``), `teaching` those for teachers and authors of notebooks, `site`
-those that write pages for people without Python (``attnlab site``).
+that answers over HTTP, `writing` the one that goes on with a text, `applying` and `reading` those
+of the small applications (``attnlab apps``), `teaching` those for teachers and authors of
+notebooks, `site` those that write pages for people without Python (``attnlab site``).
 """
 
 import sys
@@ -22,6 +22,7 @@ from attnlab.cli import (
     course,
     exporting,
     models,
+    reading,
     serving,
     site,
     teaching,
@@ -130,6 +131,7 @@ _apps.command()(applying.appliances)
 _apps.command()(applying.recommend)
 _apps.command()(applying.feedback)
 _apps.command()(applying.news)
+_apps.command()(reading.read)
 app.add_typer(_apps, name="apps", rich_help_panel="Models")
 
 _site = typer.Typer(help="Pages for people without Python.", no_args_is_help=True)

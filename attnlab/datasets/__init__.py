@@ -1,9 +1,9 @@
 """Data sets by name and people's own files: texts, tagged words, pictures, histories, series.
 
 `texts`, `pairs`, `tagged`, `tales`, `pictures`, `histories` and `series` say what a data
-set is, `named` loads one by name (`fetching` brings the file, `parsers` read it), `own_*` and
-`conll` read yours, `dates`, `news`, `messages` and `scenes` are made from a seed, `splits` makes
-three parts.
+set is, `named` loads one by name (`fetching` brings the file, `parsers` read it), `own_*`, `pages`
+and `conll` read yours, `dates`, `news`, `messages`, `scenes` and `printed` are made from a seed,
+`splits` makes three parts.
 """
 
 import importlib
@@ -34,7 +34,7 @@ from attnlab.datasets.tales import Tales
 from attnlab.datasets.texts import TextDataset, normalise
 
 if TYPE_CHECKING:
-    from attnlab.datasets import dates, messages, news, scenes
+    from attnlab.datasets import dates, messages, news, pages, printed, scenes
 
 __all__ = [
     "Entity",
@@ -68,7 +68,9 @@ __all__ = [
     "near_duplicates",
     "news",
     "normalise",
+    "pages",
     "pairs_from_file",
+    "printed",
     "read_picture",
     "scenes",
     "source",
@@ -78,7 +80,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("dates", "messages", "news", "scenes"):  # loaded when used: some need Babel
+    if name in (
+        "dates",
+        "messages",
+        "news",
+        "pages",
+        "printed",
+        "scenes",
+    ):  # loaded when used: some need Babel
         return importlib.import_module(f"attnlab.datasets.{name}")
     raise AttributeError(f"module 'attnlab.datasets' has no attribute {name!r}")
 

@@ -83,9 +83,13 @@ def read_picture(
 
 
 def fitted(
-    path: Path, size: tuple[int, int], grey: bool, background: int, shown: str | None = None
+    path: Path,
+    size: tuple[int, int] | None,
+    grey: bool,
+    background: int,
+    shown: str | None = None,
 ) -> Picture:
-    """Read a picture and fit it into (height, width).
+    """Read a picture and fit it into (height, width); None leaves it at its own size.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def checked_background(background: int) -> int:
     return int(background)
 
 
-def _decoded(raw: bytes, size: tuple[int, int], grey: bool, background: int) -> Picture:
+def _decoded(raw: bytes, size: tuple[int, int] | None, grey: bool, background: int) -> Picture:
     image = Image.open(io.BytesIO(raw), formats=_FORMATS)
     original = image.size
     if original[0] * original[1] > LARGEST:
@@ -138,13 +142,15 @@ def _decoded(raw: bytes, size: tuple[int, int], grey: bool, background: int) -> 
     if image.format == "PNG":  # loading does not look at its checksums
         image.verify()
         image = Image.open(io.BytesIO(raw), formats=_FORMATS)
-    else:  # a large photograph is unpacked at a fraction of its size
+    elif size is not None:  # a large photograph is unpacked at a fraction of its size
         image.draft(None, (4 * max(size), 4 * max(size)))
     image.load()
     turn = _turn(image)
     if turn in _ON_ITS_SIDE:
         original = original[::-1]
     shown = _plain(image if turn is None else image.transpose(turn), grey, background)
+    if size is None:
+        return Picture(np.array(shown), (1.0, 1.0), (0, 0), original)
 
     share = min(size[1] / original[0], size[0] / original[1])
     width, height = (max(1, round(share * side)) for side in original)

@@ -45,7 +45,7 @@ def train_steps(
     batch: Callable[[np.ndarray], dict[str, Tensor]],
     evaluate: Callable[[], dict[str, float]],
     *,
-    tokens: int = 1,
+    tokens: int | np.ndarray = 1,
     steps: int = 2000,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
@@ -69,7 +69,7 @@ def train_steps(
     examples : how many there are
     batch : tensors of one batch, from the indices of its examples
     evaluate : measures on dev after every epoch
-    tokens : of each example
+    tokens : of every example, or of each: then those in a batch are of like length
     steps : how many are taken
     dtype : number format of what is computed; default that of `device.number_format` on a GPU,
         float32 on a CPU

@@ -151,19 +151,25 @@ class Seq2SeqTransformer(nn.Module):
         self, source: Tensor, settings: Seq2SeqSettings | None = None, return_weights: bool = False
     ) -> Memory:
         """Read source ids, shape (B, S), once, for `decode` to use as often as wanted."""
-        _check_ids("source", source)
+        x, mask = self.embed(source)
         if settings is not None:
             layers = (len(self.encoder), len(self.decoder))
             settings.validate(*layers, self.size["heads"], batch=len(source))
         seen: Seen | None = [] if return_weights else None
-        mask = (source != self.padding)[:, None]  # (B, 1, S)
-        x = self.source_embedding(source)
         active = self.active["encoder"]
         for index, layer in enumerate(self.encoder):
             x = layer(x, mask, _head_tensors(settings, "encoder", index, active[index], x), seen)
         x = self.encoder_norm(x)
         keys_values = [layer.cross_attention.project(x) for layer in self.decoder]
         return Memory(x, mask, keys_values, settings, seen=seen)
+
+    def embed(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder's first layer reads, (B, S, E), and its mask, (B, 1, S).
+
+        A model whose source is no text has its own.
+        """
+        _check_ids("source", source)
+        return self.source_embedding(source), (source != self.padding)[:, None]
 
     def decode(
         self,

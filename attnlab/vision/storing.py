@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
@@ -25,20 +26,25 @@ def write(
     model: nn.Module,
     about: Mapping[str, Any],
     history: History | None,
+    dtype: torch.dtype | None = None,
+    kind: str | None = None,
 ) -> Path:
     """Write a model to one .safetensors file, whole or not at all.
 
     Parameters
     ----------
     about : what the model is made from again, whatever JSON can hold
+    dtype : number format in the file; default that of the model
+    kind : what `read` must be asked for; default the name of the model's class
     """
     record = {
-        "kind": type(model).__name__,
+        "kind": kind or type(model).__name__,
         "about": about,
         "history": None if history is None else asdict(history),
     }
     tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
     }
     return atomic_write(path, to_safetensors(tensors, {"vision": json.dumps(record)}))
 
@@ -56,7 +62,7 @@ def read(
     ----------
     path : the file, a folder with one of this name, or one of ``names``
     file : the name
-    kind : name of the model's class
+    kind : name of the model's class, or what `write` was given
     make : makes the model from ``about``, given as keywords
     names : of models that come with attnlab, and their folders
 

@@ -21,6 +21,7 @@ import adapting
 import applying_appliances
 import applying_feedback
 import applying_news
+import applying_reading
 import applying_recommending
 import balancing
 import compressing
@@ -262,6 +263,7 @@ AREAS = {
         *applying_news.measure_news(),
         *applying_appliances.measure_appliances(),
         *applying_recommending.measure(),
+        *applying_reading.measure(),
         *spreading.measure(),
     ],
     "adaptive": lambda: [

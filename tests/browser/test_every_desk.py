@@ -54,12 +54,13 @@ DESKS = """desks = [
     al.BudgetExplorer(found), al.AskDesk(al.vision.load_answerer("scenes"), asked),
     al.PatchDesk(al.load_image_classifier("mnist-5k"), images),
     al.ControlRoom(served, dev), al.SamplingDesk(tiny_writer()), al.FlowDesk(clf),
-    al.HistoryDesk(recommender, watched)]
+    al.HistoryDesk(recommender, watched),
+    al.ReadingDesk(al.applications.load_reader("printed"), noise=1.0)]
 for desk in desks:
     display(desk)"""
 NAMES = ["softmax", "mask", "desk:not(.attnlab-translation)", "balance", "translation", "tuner"]
 NAMES += ["monitor", "curve", "peeler", "budget", "ask", "patch", "control", "sampling", "flow"]
-NAMES += ["history"]
+NAMES += ["history", "reading"]
 KEYS = [*"001xcvddabmziif", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageDown"]
 KEYS += ["Backspace", "Escape", "Shift+ArrowDown", "Shift+Enter", "Control+Enter", "Control+z"]
 # what there is to work in the desks
@@ -96,6 +97,7 @@ WORKED = [
     ("sampling", "select[aria-label=Layer]", "data-shown"),
     ("flow", "select[aria-label=Layer]", "data-shown"),
     ("history", ".listed [aria-checked=true]", "data-shown"),
+    ("reading", "input[name=noise]", "data-shown"),
 ]
 
 

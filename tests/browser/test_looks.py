@@ -116,6 +116,27 @@ def test_the_sampling_desk_can_be_read_at_every_width(page, theme, width):
     assert line.bounding_box() == before, "something jumped"
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [300, 390, 620, 900, 1600])
+def test_the_reading_desk_can_be_read_at_every_width(page, theme, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    reader = al.applications.load_reader("printed")
+    desk = al.ReadingDesk(reader, "The miller had 3 sons and a cat.", noise=4.0)
+    state = _state(desk) | {name: getattr(desk, name) for name in ("size", "fonts", "noises")}
+    open_desk(page, "reading", ("reading",), state, theme)
+    words = "button, output, label, b, .note, .remark, .letter, .mark, .bars span"
+    assert page.locator(".read .wrong").count() and page.locator(".read .unsure").count()
+    assert too_faint(page, words) == []
+    root = page.locator(".attnlab-reading")
+    assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
+    parts = [page.locator(part) for part in (".print", ".read", ".bars", ".remark")]
+    before = [part.bounding_box() for part in parts]
+    for index in (0, 3, 7):
+        page.locator(".read button").nth(index).hover()
+        assert page.locator(".bars > [role=row]").count() == 5
+    assert [part.bounding_box() for part in parts] == before, "something jumped"
+
+
 def _state(desk):
     return {name: getattr(desk, name) for name in ("settings", "start", "report", "code", "error")}
 
