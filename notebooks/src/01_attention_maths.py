@@ -16,11 +16,12 @@
 # - send a gradient back through attention;
 # - tell a model where its tokens stand, and say what attention costs.
 #
-# Time: about two hours, 50 minutes of them for six exercises. You need derivatives
-# (section 7 repeats partial ones and the chain rule), vectors and matrices up to the
-# rank, variance, covariance and quartiles, independent random numbers, and a little
-# PyTorch with `backward`. Choose **Run → Run All Cells** first. Once your function is
-# right, later cells use it, often in a real BERT; until then, ours.
+# Time: about 180 minutes in two sittings (sections 1 to 6, then the rest), 50 of them
+# for six exercises. You need derivatives (section 7 repeats partial ones and the chain
+# rule), vectors and matrices up to the rank, variance and quartiles, independent random
+# numbers, and a little PyTorch with `backward`. Choose **Run → Run All Cells** first.
+# Once your function is right, later cells use it, often in a real BERT; until then,
+# ours.
 
 # %%
 from functools import partial
@@ -132,7 +133,7 @@ for word, sentence in asked:
 # What makes one key take everything? Here are a query and $T$ keys of random numbers.
 # Move the sliders, and watch scores (left) become weights (middle; dashed line: all
 # alike). Then switch *divide scores by √d_k* off and on. (*Temperature* divides the
-# scores. Section 5 explains entropy and *effective keys*, section 7 the right panel.)
+# scores. Entropy and *effective keys* come in section 5, the right panel in section 7.)
 
 # %%
 desk = al.SoftmaxDesk()
@@ -201,7 +202,9 @@ picture
 # A softmax does not change if all its scores grow by the same number. So $|q|^2$, the
 # same for every key, cancels. If all keys have the same length, $|k|^2$ cancels too,
 # and **only the dot product is left**. Attention drops $|k|^2$ in any case. Then a
-# longer key wins more weight from every query that points its way.
+# longer key wins more weight from every query that points its way. Two more reasons:
+# one matrix product scores all pairs, and as $W^Q$ and $W^K$ are learned, so is what
+# counts as near.
 
 # %%
 q, k = torch.randn(8), torch.randn(5, 8)
@@ -235,8 +238,8 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 #
 # (The objective is concave: there is no other maximum. Entropy's slope at $w = 0$ is
 # infinite, which keeps all weights positive.) As $\tau \to 0$ all weight goes to the
-# largest score, the *arg-max*. With $\tfrac{1}{2}(1 - \sum_i w_i^2)$ as spread, some
-# weights can become exactly 0 (*sparsemax*).
+# largest score, the *arg-max*. Another spread gives another rule: with
+# $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights can become exactly 0 (*sparsemax*).
 
 # %% [markdown]
 # ### Exercise 1: softmax
@@ -330,7 +333,8 @@ print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
 # *Difficulty 2 of 5, 5 minutes.* The value is right, but training would break. Where
 # does the NaN in the gradient come from? Write an entropy, in nats, in which $0 \log 0$
 # counts as 0, no gradient is NaN, and small weights are kept: a thousand of .001 have
-# entropy $\log 1000$.
+# entropy $\log 1000$. (At 0 the true slope is infinite. Such a weight comes from a
+# mask: any finite slope will do.)
 
 
 # %% exercise="entropy" points=1
@@ -372,8 +376,9 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 #
 # ## 6. Why divide by $\sqrt{d_k}$?
 #
-# How large is a dot product before anything is learned? Let all components be
-# independent, with mean 0 and variance 1. Then for one term
+# How large is a dot product before anything is learned? Assume that all components are
+# independent, with mean 0 and variance 1. (Section 7 asks whether BERT starts so.) Then
+# for one term
 #
 # $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
 # \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
@@ -626,12 +631,6 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# For one query this is one line. When it moves, its output moves by the **covariance**
-# of values and keys under its weights:
-#
-# $$ \frac{\partial}{\partial q} \sum_i w_i v_i
-# = \sum_i w_i \,(v_i - \bar v)(k_i - \bar k)^\top \big/ \sqrt{d_k} $$
-#
 # Now BERT goes backward through your gradient. How strongly does its *margin*, the
 # positive logit minus the negative, react to each token?
 
@@ -679,30 +678,26 @@ al.plots.matrix(
 # little gradient reaches the scores. From there it goes on to the query, and through it
 # to $W^Q$ (likewise to the keys). By the chain rule
 # $\partial w / \partial q = J K / \sqrt{d_k}$. Call the size of this matrix (the root
-# of its summed squares) the query's **sensitivity**. Leave the division out: $J$
-# shrinks, but the small factor $1 / \sqrt{d_k}$ is gone. *Predict first:* which wins at
-# $d_k = 64$?
+# of its summed squares) the query's **sensitivity**.
+#
+# The desk's right panel (section 2) shows the size of $J$ alone, as a share of its
+# maximum 1/2 (two equal weights): the mean over 256 draws. Undivided, it is large at
+# small widths, where two keys can share the weight, and falls at large ones. But then
+# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at $d_k =
+# 64$?
 
 # %%
-ways, rows = {"divided": [], "not divided": []}, []
+ways = {"divided": [], "not divided": []}
 for d in widths[3:]:
     q = torch.randn(2000, 1, d, generator=generator)
     k = torch.randn(2000, 16, d, generator=generator)
     for name, scale in (("divided", d**0.5), ("not divided", 1)):
         w = softmax_of(q @ k.mT / scale).mT  # (2000, 16, 1)
-        own = (torch.diag_embed(w[..., 0]) - w @ w.mT).norm(dim=(1, 2)).median()
         sensitivity = (w * (k - w.mT @ k)).norm(dim=(1, 2)) / scale  # of J K / scale
-        quartiles = sensitivity.quantile(torch.tensor([0.25, 0.5, 0.75]))
-        ways[name].append(quartiles)
+        ways[name].append(sensitivity.quantile(torch.tensor([0.25, 0.5, 0.75])))
         if d in (32, 64, 256):
-            rows.append([d, name, float(own), *quartiles.tolist()])
-
-# %%
-columns = ["d_k", "scores", "size of J (median)"]
-for quartile in ("lower quartile", "median", "upper quartile"):
-    columns.append(f"sensitivity: {quartile}")
-frame = pd.DataFrame(rows, columns=columns)
-al.plots.table(frame, **dict.fromkeys(columns[2:], 2)).hide(axis="index")
+            shown = ", ".join(f"{quartile:.2g}" for quartile in ways[name][-1])
+            print(f"sensitivity, quartiles, {d} wide, {name}: {shown}")
 
 # %%
 low, middle, high = torch.stack(ways["not divided"]).T
@@ -727,24 +722,25 @@ al.plots.lines(
 # At 64 the missing factor wins: the median query is *more* sensitive without the
 # division. By 256 it is less.
 #
-# Undivided, queries also drift apart. In the table the upper quartile has about seven
-# times the divided sensitivity, or more. The lower has as much at 32, about a quarter
-# at 64, next to nothing at 256. Divided, all are about alike, at any width.
+# Undivided, queries also drift apart. The upper quartile has about seven times the
+# divided sensitivity, or more. The lower has as much at 32, about a quarter at 64, next
+# to nothing at 256. Divided, all are about alike, at any width.
 #
 # </details>
 #
-# Does more sensitivity mean learning? Let 200 queries learn, by gradient descent, to
-# find one of 16 keys: to give it more than half of their weight. The loss is minus that
-# weight, as attention uses its weights linearly, in a mean of values. (With $-\log w_0$
-# the gradient would not vanish, but inside a network the weights have no labels.) One
-# width, 32, is BERT's:
+# Does more sensitivity mean learning? Let 200 free queries learn, by plain gradient
+# descent, to find one of 16 keys: to give it more than half of their weight. The loss
+# is minus that weight, as attention uses its weights linearly. (With $-\log w_0$ the
+# gradient would not vanish, but inside a network the weights have no labels.) One
+# width, 32, is BERT's; one line *starts* 16 times smaller, with scores as small as
+# divided ones:
 
 
 # %%
-def share_found(d, scale, rate, queries=200, steps=100):
+def share_found(d, scale, rate, start=1.0, queries=200, steps=100):
     """Share of queries with more than half of their weight on their key."""
     generator = torch.Generator().manual_seed(1)
-    q = torch.randn(queries, 1, d, generator=generator)
+    q = start * torch.randn(queries, 1, d, generator=generator)
     k = torch.randn(queries, 16, d, generator=generator)
     loss = torch.zeros(queries, 1, 16)
     loss[..., 0] = -1  # minus the weight of key 0
@@ -755,14 +751,20 @@ def share_found(d, scale, rate, queries=200, steps=100):
 
 
 # %%
-rates = [10.0**power for power in range(-1, 6)]
+rates = [10.0**power for power in range(-3, 6)]
 reached = {"256 wide, divided": [share_found(256, 16, rate) for rate in rates]}
 for d in (32, 64, 256):
     reached[f"{d} wide, not divided"] = [share_found(d, 1, rate) for rate in rates]
     shares = [
-        f"{share_found(d, d**0.5, rate):.2f} at rate {rate:g}" for rate in rates[:3]
+        f"{share_found(d, d**0.5, rate):.2f} at rate {rate:g}" for rate in rates[2:5]
     ]
     print(f"{d} wide, divided: {', '.join(shares)}")
+small = [share_found(256, 1, rate, start=1 / 16) for rate in rates]
+reached["256 wide, not divided, small start"] = small
+own = clf.model.config
+start = own.initializer_range**2 * own.hidden_size  # variance of a query's numbers
+print(f"BERT's scores start with a standard deviation of {start * 32**0.5:.2f}", end="")
+print(f" undivided, {start:.2f} divided")
 
 # %%
 picture = al.plots.lines(
@@ -771,8 +773,8 @@ picture = al.plots.lines(
     log="x",
     xlabel="learning rate",
     ylabel="share of queries with their key found",
-    alt="Share of queries that found their key over the learning rate: divided it "
-    "climbs to 1; not divided it climbs slowly, and the wider, the lower it stays.",
+    alt="Share of queries that found their key over the learning rate: divided, or "
+    "started small, it climbs to 1; else slowly, and the wider, the lower it stays.",
 )
 picture.figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 picture
@@ -780,14 +782,17 @@ picture
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Divided, all queries find their key at rate 10, whatever the width. Undivided, most of
-# those 256 wide have not after 100 steps: they begin saturated on another key, and ten
-# times the rate wins only a few more. At 64 the *median* query was more sensitive, yet
-# at rate 1000 more than a third have not found their key: the least sensitive decide.
+# Divided, all queries find their key at rate 10, whatever the width. At rate 0.1 the
+# undivided 32 and 64 wide are *ahead*: more sensitive, as predicted. But no rate
+# rescues the rest. Most begin saturated on another key, and the gradient $w_i (g_i -
+# \bar g)$ has $w_0$, the weight of their own, as a factor: next to nothing.
 #
-# Does BERT need the division? A $W^Q$ that *starts* $\sqrt{d_k}$ times smaller gives
-# the same scores. T5 does that, and divides by nothing. What counts is that scores
-# *begin* with variance about 1, unlike the undivided ones here.
+# Does BERT need the division? What harms is to *begin* far above 1. Started 16 times
+# smaller, undivided queries learn as the divided do (at rates $16^2$ times smaller). T5
+# starts $W^Q$ so, $\sqrt{d_k}$ times smaller, and divides by nothing. BERT's matrices
+# start random, with standard deviation 0.02. For tokens of 384 numbers of variance 1
+# even undivided scores then start below 1 (printed above). The division makes the start
+# independent of the heads' width.
 #
 # </details>
 
@@ -829,8 +834,8 @@ print(
 )
 
 # %% [markdown]
-# Heads do **not** make attention cheaper: each is $n$ times narrower, but there are
-# $n$.
+# Heads do **not** make attention cheaper. Each is $n$ times narrower, but there are
+# $n$, with $n$ times the score tables and softmaxes.
 #
 # ## 9. Attention does not know the order
 #
@@ -973,7 +978,7 @@ drawings.path_lengths()
 # | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ |
 # | feed-forward network | $16 T d^2$ |
 #
-# The backward pass takes twice as many, and needs the $T \times T$ tables. **Twice the
+# The backward pass takes twice as many, and needs $n$ tables of $T^2$. **Twice the
 # text, four times the cost** of the first two rows. For texts shorter than $2d$ the
 # projections cost more than these. For this BERT $2d = 768$, beyond its limit of 512
 # tokens. With the feed-forward network the $T^2$ part leads only above $6d$. PyTorch
@@ -1026,8 +1031,8 @@ for t in (128, 256, 512):
 #   of the values. A dot product takes the place of the distance.
 # - The softmax is the arg-max with an entropy bonus; its gradient is
 #   $w_i (g_i - \bar g)$.
-# - Scores grow like $\sqrt{d_k}$. Undivided, at large widths, some queries hardly
-#   learn. Divided, all learn.
+# - Scores grow like $\sqrt{d_k}$. Starting undivided, the wider the queries, the fewer
+#   found their key; divided, or started small, one rate suits all.
 # - Heads add up. QK says where a head looks, OV what it carries over.
 # - Without a causal mask attention is blind to order, until positions are added or
 #   rotated in. It reaches any token in one step, and for long texts pays with $T^2$.
@@ -1042,10 +1047,10 @@ for t in (128, 256, 512):
 #
 # $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
 #
-# It can learn comparisons that a dot product cannot. Are two numbers equal?
-# $\tanh(q - k + 1) - \tanh(q - k - 1)$ is largest where they are; $q k$ is a straight
-# line in $k$. The price: the hidden layer exists for every *pair*, $T_q T_k a$ numbers
-# instead of $T_q T_k$.
+# It can learn comparisons that a dot product of the bare numbers cannot. Are two
+# numbers equal? $\tanh(q - k + 1) - \tanh(q - k - 1)$ is largest where they are (append
+# a 1 to $q$ for the $\pm 1$); $q k$ is a straight line in $k$. The price: the hidden
+# layer exists for every *pair*, $T_q T_k a$ numbers instead of $T_q T_k$.
 #
 # ### Exercise 6: additive scores
 #
@@ -1204,19 +1209,20 @@ for t in lengths:
     repeats = int(np.clip(16_000 // t, 5, 100))  # short calls are disturbed more
     for name, method in methods.items():
         shortest = al.device.seconds(partial(method, q, k, v), repeats)
-        times[name].append(1000 * shortest)
+        times[name].append(1e6 * shortest)
         memory[name].append(cost(method, t)[2])
 
 # %%
 for name in ("plain", "tiled"):
     share = sum(cost(methods[name], 512)[:2]) / (512**2 * 64)
     print(f"{name}: {share:.0f} T² d operations, forward and backward")
-frame = pd.DataFrame(times, index=lengths).add_suffix(", ms")
+frame = pd.DataFrame(times, index=lengths).add_suffix(", µs")
 frame = frame.rename_axis("T").reset_index()
 for name in ("tiled", "in blocks"):
-    frame[f"{name} / plain"] = frame[f"{name}, ms"] / frame["plain, ms"]
-frame["plain / half the T"] = frame["plain, ms"] / frame["plain, ms"].shift()
-al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 1)).hide(axis="index")
+    frame[f"{name} / plain"] = frame[f"{name}, µs"] / frame["plain, µs"]
+frame["plain / half the T"] = frame["plain, µs"] / frame["plain, µs"].shift()
+decimals = {name: 0 if "µs" in name else 1 for name in frame.columns[1:]}
+al.plots.table(frame, **decimals).hide(axis="index")
 
 # %%
 anchor = f"T², through plain at {lengths[-3]}"
@@ -1226,9 +1232,9 @@ al.plots.lines(
     times,
     log="xy",
     xlabel="tokens T",
-    ylabel="time forward, ms",
+    ylabel="time forward, µs",
     alt="Time over the number of tokens on logarithmic axes, plain, tiled and in "
-    "blocks: nearly level for short texts, then rising about as steeply as T squared.",
+    "blocks: nearly level for short texts, then rising like T squared or faster.",
 )
 
 # %%
@@ -1246,10 +1252,9 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Tiles save memory, not operations. Ours are a loop in Python; *tiled / plain* is its
-# price in time. Where a doubled text takes plain attention more than four times as
-# long, but not the blocks, the size of the table costs time too. As one GPU kernel,
-# tiles were several times faster (Dao et al. 2022).
+# Tiles save memory, not operations. Ours are a loop in Python: *tiled / plain* above 1
+# is its price in time; below 1, the large table costs plain attention more than that.
+# As one GPU kernel, tiles were several times faster (Dao et al. 2022).
 
 # %% [markdown]
 # ## Appendix D. RoPE: rotate, do not add
@@ -1291,10 +1296,10 @@ print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}"
 # **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
 # need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:
 # *RoFormer*) · Elhage et al. 2021 (QK and OV: *A mathematical framework for Transformer
-# circuits*). For the appendices: Bahdanau et al. 2015 (additive scores) · Williams 1992
-# (score function) · Bengio et al. 2013 (straight-through) · Xu et al. 2015 (hard
-# attention) · Milakov and Gimelshein 2018 (online softmax) · Dao et al. 2022
-# (*FlashAttention*).
+# circuits*) · Raffel et al. 2020 (T5). For the appendices: Bahdanau et al. 2015
+# (additive scores) · Williams 1992 (score function) · Bengio et al. 2013
+# (straight-through) · Xu et al. 2015 (hard attention) · Milakov and Gimelshein 2018
+# (online softmax) · Dao et al. 2022 (*FlashAttention*).
 
 # %%
 al.checks.summary("attention_maths")

@@ -64,6 +64,9 @@ def one_query(
         sheet.arrow(start, end, label)
     asks = sheet.numbers(3.25, 0.32, query[None], role="query", cell=cell, digits=0)
     sheet.text(3.25, 0.63, "query $q = x\\,W^Q$", role="query", size=9.5)
+    over = top + 0.16  # from the vectors over the other columns to the values
+    sheet.arrow((1.5, over), (6.85, over), role="value", bend=-0.05)
+    sheet.text(4.2, over + 0.25, "$W^V$", role="value", size=9)
     row = (1.5, middle - LOW * len(words) / 2 + LOW * (len(words) - 1 - asking))
     sheet.arrow(row, asks.side("left"), role="query", bend=0.15)
     sheet.text(1.62, 0.36, f"{words[asking]} asks: $W^Q$", role="query", size=9)
