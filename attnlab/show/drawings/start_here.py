@@ -42,6 +42,8 @@ def whole_path(
     _head(sheet, words, query, keys, scores, values, weights[0].tolist(), mixture[0].tolist())
     invented = f"(invented: {len(query)} numbers each; in this model {width // heads})"
     sheet.text(3.05, 2.2, invented, size=9, align="left")
+    joined = f"5  {heads} × {width // heads} = {width}\n× $W_O$, to the +"
+    sheet.text(7.0, 0.52, joined, size=8.5)
     shares = ", ".join(
         f"“{word}” {share:.2f}" for word, share in zip(words, weights[0].tolist(), strict=True)
     )
@@ -50,8 +52,8 @@ def whole_path(
         f"follow: attention with {heads} heads, then a feed-forward network for each token alone; "
         "what either makes is added to the vectors. The answer is read off [CLS]. Below, one "
         f"head with invented numbers: a query is compared with keys, the weights are {shares}, "
-        "and the head hands on the "
-        "values mixed by these weights."
+        "and the head hands on the values mixed by these weights. The mixtures of all heads side "
+        f"by side, {width} numbers, are multiplied by a matrix and go to the first sum."
     )
 
 
