@@ -267,6 +267,17 @@ def test_every_exercise_has_its_check_hints_and_solution(source):
     assert f'al.checks.summary("{topic}")' in notebook.cells[-1].source
 
 
+def test_the_first_lesson_says_how_long_the_others_take():
+    table = re.findall(r"^# \| \[(\d\d) .*\| (\d+) \|$", SOURCES[0].read_text(), re.M)
+    assert [number for number, _ in table] == [path.stem[:2] for path in SOURCES[1:]]
+    told = {"about two hours": 120}
+    for path, (number, minutes) in zip(SOURCES[1:-1], table[:-1], strict=True):
+        (time,) = re.findall(
+            r"^# Time: (about two hours|about \d+ minutes)", path.read_text(), re.M
+        )
+        assert (told.get(time) or int(time.split()[1])) == int(minutes), number
+
+
 @sources
 def test_the_style_of_a_lesson(source):
     student = cells(source)
