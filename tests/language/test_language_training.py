@@ -98,7 +98,8 @@ def test_every_training_window_is_read_from_the_stream_and_predicts_the_next_tok
     plain = training.nn.functional.cross_entropy
 
     def watched(logits, targets, **named):
-        if logits.requires_grad:
+        again = caught and targets is caught[-1]  # as where float32 products are oneDNN's
+        if logits.requires_grad and not again:
             caught.append(targets)
         return plain(logits, targets, **named)
 
