@@ -1478,8 +1478,8 @@ al.HistoryDesk(recommender, films, person)
 # %%
 printed = datasets.printed
 reader = applications.load_reader("printed")
-line, _ = printed.draw_line("The old king's 3 sons", "DejaVuSerif")
-pictures = {"clean": line, "noise 3": printed.scan(line, 3.0, seed=1)}
+line, _ = printed.draw_line("The wolf and the seven kids", "DejaVuSerif")
+pictures = {"clean": line, "noise 3": printed.scan(line, 3.0, seed=3)}
 readings = reader.read(list(pictures.values()))
 figure, axes = plt.subplots(2, 1, figsize=(6, 2.4), layout="constrained")
 for panel, name, one in zip(axes, pictures, readings, strict=True):
@@ -1575,19 +1575,22 @@ tables["noise 3"].round(3)
 # see where the reader looked and what else it considered.
 
 # %%
-al.ReadingDesk(reader, "The old king's 3 sons", noise=3.0, seed=1)
+al.ReadingDesk(reader, "The wolf and the seven kids", noise=3.0, seed=3)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# On clean print most lines come out without a mistake. Noise beyond that of training
-# costs characters, and so may a font that the reader never saw: see whether the
+# On clean print most lines come out without a mistake. Type *The fisherman and his
+# wife* on the desk to see one that does not. Noise beyond that of training costs
+# characters, and so may a font that the reader never saw: see whether the
 # interval of `more` holds 0.
 #
-# The dots run down the line letter by letter. They lie in the letter's own box more
-# often than the proportional place does, though no loss ever asked for that: to write
-# the right letter, the decoder has to look there. A pointer is still no proof that the
-# letter was read from just these pixels.
+# The dots run down the line letter by letter, though no loss ever asked for that: to
+# write the right letter, the decoder has to look there. On these short lines they hit
+# the letter's own box about as often as the proportional place, or a little more often:
+# see whether the interval of `above` holds 0. (On 1,000 lines of test tales it did.) So
+# the pointer says little that the place in the line does not, and it is no proof that
+# the letter was read from just these pixels.
 #
 # Mistakes and doubt go together. What the reader is sure of is right far more often
 # than what it is unsure of, so wrong characters are more common among the marked ones.

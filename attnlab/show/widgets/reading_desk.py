@@ -82,7 +82,7 @@ class ReadingDesk(ReportDesk):
                 "picture to read it."
             )
         if text is None and image is None:
-            text = "The old king's 3 sons"
+            text = "The wolf and the seven kids"
         self._reader = reader
         self._picture = None if image is None else grey_picture(image)
         self._line = functools.lru_cache(_REMEMBERED, typed=True)(self._read)
