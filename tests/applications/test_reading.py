@@ -194,11 +194,12 @@ def test_training_goes_on_saves_and_loads_the_same_reader(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_small_reader_learns_a_few_lines_by_heart():
+def test_the_loss_of_a_small_reader_falls():
     lines = printed.make(64, "train", seed=3)
     train = lines.select(list(range(64)) * 20)  # measured every 40 steps
     made = Reader.train(train, lines, steps=240, batch_size=32, learning_rate=3e-3, model=SMALL)
-    assert made.history.best["dev_right"] > 0.5
+    first, last = made.history.rows[0], made.history.rows[-1]
+    assert last["train_loss"] < 0.75 * first["train_loss"]
 
 
 # ── measuring ──────────────────────────────────────────────────────────────────────────────────
