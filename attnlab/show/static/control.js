@@ -5,7 +5,7 @@ import { empty, line, panel, plane } from "./charts.js";
 
 const EDGE = { left: 78, right: 8, top: 9 }; // names of points stand before their lanes
 const LANE = 18;
-const MOST_LOAD = 100; // requests per second
+const MOST_LOAD = 300; // requests per second
 const MOST_TARGET = 60000; // milliseconds
 
 function drawLatency(svg, { seconds, lines, axes }) {

@@ -35,7 +35,7 @@ WIDGETS = [
 def scripts(monkeypatch):
     """Take these scripts instead of those of the package."""
     texts = {}
-    monkeypatch.setattr(assets, "_read", lambda name: texts[name])
+    monkeypatch.setattr(assets, "_read", lambda name, folder=None: texts[name])
     return texts
 
 

@@ -153,9 +153,9 @@ def test_the_remark_does_not_change_with_every_number():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"load": 101}, "0 to 100 requests"),
-        ({"load": float("nan")}, "0 to 100 requests"),
-        ({"load": True}, "0 to 100 requests"),
+        ({"load": 301}, "0 to 300 requests"),
+        ({"load": float("nan")}, "0 to 300 requests"),
+        ({"load": True}, "0 to 300 requests"),
         ({"target": 0}, "from 1 to 60,000"),
         ({"target": "soon"}, "from 1 to 60,000"),
         ({"target": None}, "from 1 to 60,000"),
@@ -317,7 +317,7 @@ def test_the_picture_tells_what_was_seen(room):
 def test_without_texts_or_with_a_load_that_is_too_high_there_is_no_desk(server):
     with pytest.raises(DataError):
         ControlRoom(server, [])
-    with pytest.raises(SettingsError, match="0 to 100"):
+    with pytest.raises(SettingsError, match="0 to 300"):
         ControlRoom(server, ["Fine."], load=1000)
 
 

@@ -261,10 +261,11 @@ def test_noise_makes_mistakes_and_doubt_comes_with_them():
     for noise in (0.0, 4.0):
         reports = []
         for text in ("the old king", "a castle in the wood", "She was seven, he nine"):
-            desk.set(text=text, noise=noise, seed=5)
-            reports.append(desk.report)
+            for seed in range(1, 5):
+                desk.set(text=text, noise=noise, seed=seed)
+                reports.append(desk.report)
         found[noise] = [sum(one[name] for one in reports) for name in ("errors", "unsure")]
-    assert found[0.0][0] <= 2
+    assert found[0.0][0] <= 8
     assert found[4.0][0] > found[0.0][0]
     assert found[4.0][1] > found[0.0][1]
     desk.close()
