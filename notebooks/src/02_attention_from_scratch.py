@@ -3,8 +3,8 @@
 #
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
 # same numbers come out?** You write it piece by piece in plain PyTorch. In the end your
-# code runs inside a real BERT, forward and backward. Then you find a bug that we put
-# in.
+# code runs inside a real BERT (MiniLM, 6 layers), forward and backward. Then you find a
+# bug that we put in.
 #
 # Afterwards you can
 #
@@ -58,10 +58,11 @@ desk
 # ## 2. One head, all words at once
 #
 # How does a head serve all words at once? Describe each word of *not so bad* by three
-# numbers: does it negate, its tone (below 0 is bad), does it modify another word. Three
-# matrices, set by hand, make a query, a key and a value of them, so that a word with a
-# *bad* tone asks "is there a negation?", and *not* and *so* ask "which word is bad?". A
-# value holds two numbers: does the word reverse the tone, and how good is it?
+# numbers, the columns of X: does it negate, its tone (below 0 is bad), does it modify
+# another word. Three matrices, set by hand, make a query, a key and a value of them, so
+# that a word with a *bad* tone asks "is there a negation?", and *not* and *so* ask
+# "which word is bad?". A value holds two numbers: does the word reverse the tone, and
+# how good is it?
 
 # %%
 words = ["not", "so", "bad"]
@@ -72,11 +73,11 @@ w_value = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
 drawings.one_head(words, x, w_query, w_key, w_value)
 
 # %% [markdown]
-# Follow *bad*, the last row. Its score for *not* is $3 \cdot 1 / \sqrt 2 = 2.1$, for
-# the other words 0, so the softmax gives *not* the weight 0.81. The context of *bad*,
-# (0.8, −0.1), therefore says mostly "reverse": *bad* has found out that there is a
-# *not*. (Not where: these vectors hold no positions.) The other two words look at *bad*
-# and take over its tone.
+# Follow *bad*, the last row. Its score for *not* (not drawn) is
+# $3 \cdot 1 / \sqrt 2 = 2.1$, for the other words 0, so the softmax gives *not* the
+# weight 0.81. The context of *bad*, (0.8, −0.1), says mostly "reverse": *bad* has found
+# a *not*. (Not where: these vectors hold no positions.) The other two words look at
+# *bad* and take over its tone.
 #
 # Lesson 01 derived the formula: the weights are
 # $A = \text{softmax}(Q K^\top / \sqrt{D})$, the context is $C = A V$. Now write all of
@@ -179,16 +180,18 @@ print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e
 al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
-# Your map is BERT's, to rounding. Two columns are bright. The first *the*, *is*, *slow*
-# and the comma look most at *but*, with 0.4 to 0.7 of their weight. *But*, *stays*,
-# *with* and *you* look most at `[CLS]`, with 0.4 to 0.6; `[CLS]` itself keeps 0.95.
+# Your map is BERT's. Two columns are bright. The first *the*, *is*, *slow* and the
+# comma give *but* 0.4 to 0.7 of their weight; *but*, *stays*, *with* and *you* give
+# `[CLS]` 0.4 to 0.6, and `[CLS]` keeps 0.95.
 #
-# A token that many queries look at, whatever they are, is an **attention sink**. One
-# sentence makes no rule; section 7 looks at more.
+# If queries of every kind look at a token, in text after text, and its value adds
+# little, it is an **attention sink**. *But* may simply matter here. Section 7 tests
+# `[CLS]`.
 #
 # So far queries, keys and values came from one text: **self-attention**. In
 # **cross-attention** keys and values come from another, as in a translation that looks
-# at its source. Your function does both:
+# at its source. Your function does both (only the shapes count: BERT never learned the
+# second):
 
 # %%
 other = head(0, projected(3, "A slow start with a moving end.")[:3])
@@ -197,7 +200,7 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
     print(f"{name:15}: weights {tuple(weights.shape)}, context {tuple(context.shape)}")
 
 # %% [markdown]
-# The context has one row for each *query*, however many keys there are.
+# The context has one row for each *query*, however many keys.
 #
 # ## 3. Who may look where: masks
 #
@@ -230,7 +233,7 @@ drawings.mask_grids(
 )
 
 # %% [markdown]
-# In the third mask the *columns* of `[PAD]` are empty: nobody may look there.
+# In the third mask the last two *columns*, `[PAD]`, are empty.
 #
 # What does a mask do to a row of scores? The weights of the keys that are *left* must
 # sum to 1. So a hidden key gets the score $-\infty$ **before** the softmax, as
@@ -245,8 +248,8 @@ drawings.mask_first(
 
 # %% [markdown]
 # In the lower row `[PAD]` had taken most of the weight before it was hidden, and the
-# rest sums to 0.36. You saw that on the desk. (Dividing by the sum would mend this row.
-# But a hidden score larger by 110 makes the sum 0 in float32.)
+# rest sums to 0.36. (Dividing by the sum would mend this row. But a hidden score larger
+# by 110 makes the sum 0 in float32.)
 #
 # What if a query may look *nowhere*, as in the last row of *window & padding*? The
 # softmax first subtracts the largest score, and $-\infty - (-\infty)$ is NaN. As
@@ -328,23 +331,24 @@ for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
     print(f"{name:8} moved: {moved.nonzero().flatten().tolist()}")
 
 # %% [markdown]
-# With the causal mask, only the contexts of token 3 and later ones move. So a language
-# model can learn all next-token predictions of a text in one pass (lesson 04).
+# Only token 3 and later ones move. So a language model can learn all next-token
+# predictions of a text in one pass (lesson 04).
 #
 # ## 4. The backward pass
 #
 # How do gradients get back from the context to queries, keys and values? Lesson 01 drew
 # the way: four matrix products, and the softmax, whose gradient you wrote. One rule
 # serves the products: if $C = A B$, and $G$ is the gradient of the loss with respect to
-# $C$, then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. Shapes often remind
-# you of the order. But in self-attention $A$ is square, so $A G$ fits too, and is
-# wrong.
+# $C$, then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. Shapes suggest the
+# order, but in self-attention $A$ is square, so the wrong $A G$ fits too.
 #
 # The softmax, by example: two keys with the values 1 and 3 and equal weights mix to 2.
 # To raise the result, move weight to the second key: its value lies above the mixture.
 # So the gradient of a score is *weight × (value − mixture)*, here $-\tfrac12$ and
 # $+\tfrac12$. That is for an upstream gradient of 1. In general *value* becomes
-# $G V^\top$, the gradient of the weights, and *mixture* its weighted mean in the row.
+# $G V^\top$, the gradient of the weights, and *mixture* its weighted mean in the row. A
+# score is a product divided by $\sqrt D$, so the product's gradient is the score's,
+# divided by $\sqrt D$ too.
 
 # %% [markdown]
 # ### Exercise 3: attention, backward
@@ -386,8 +390,8 @@ al.checks.attention_backward(attention_backward)
 # `d_weights` in each row, weighted by `weights`.
 #
 # ---
-# The scores are a product too, of `query` and `key.mT`, divided by a root. Dividing the
-# gradient of the scores by the same root serves both.
+# The scores are a product too, of `query` and `key.mT`, divided by a root. The gradient
+# of the scores, divided by the same root (our `d_scores`), serves both.
 #
 # ---
 # A hidden key has the weight 0, and each way back to it is multiplied by this weight.
@@ -401,9 +405,9 @@ al.checks.attention_backward(attention_backward)
 #
 # ## 5. Heads
 #
-# *Bad* asks for a negation. It may also want to know what is bad, and how bad. But one
-# softmax gives it one set of weights. So a layer has several **heads**, each with
-# queries, keys and values of its own.
+# *Bad* asks for a negation, and may also want to know what is bad. But one softmax
+# gives one set of weights. So a layer has several **heads**, each with queries, keys
+# and values of its own.
 #
 # One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
 # head 0, the next $D$ to head 1, and so on. The same holds for keys and values. Take
@@ -473,9 +477,8 @@ print(f"reshape: differs by {apart:.2f} of its length, no error, no NaN")
 assert not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The numbers of the reshape are hardly related to the
-# right ones: two orthogonal vectors of equal length are $\sqrt 2 = 1.41$ times that
-# length apart.
+# The cut agrees; the numbers of the reshape are hardly related to the right ones: two
+# orthogonal vectors of equal length are $\sqrt 2 = 1.41$ times that length apart.
 #
 # A last projection then mixes what the heads have found.
 #
@@ -538,15 +541,14 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 #   0 / 0 where all numbers are equal.
 # - The **feed-forward network** makes each token four times as wide (`up`), applies a
 #   **GELU** (a smooth ReLU: large numbers pass, negative ones hardly), and makes it
-#   narrow again (`down`). Attention mixes values *between* tokens, linearly; the
-#   feed-forward network works on each token by itself, not linearly.
+#   narrow again (`down`). Attention mixes values *between* tokens, linearly for given
+#   weights; the feed-forward network works on each token by itself, not linearly.
 #
 # BERT normalises after each addition (*post-norm*). Most later models, those of lessons
 # 03 and 04 too, normalise the input of each sublayer instead (*pre-norm*).
 #
 # **Dropout** is left out here, as `eval()` turns it off. In training it sets a random
-# tenth of the attention weights and of each sublayer's output to 0, and divides the
-# rest by 0.9, which keeps the mean on average.
+# tenth of the attention weights and sublayer outputs to 0, and divides the rest by 0.9.
 #
 # How many parameters has a layer?
 
@@ -674,9 +676,8 @@ assert torch.allclose(logits, expected, atol=1e-4)
 # Your logits are BERT's, to rounding. And backward? An `autograd.Function` tells
 # PyTorch how to go back through one step; `ctx` keeps what it needs. So exercise 3
 # replaces PyTorch's rule for attention in all layers; the rest stays autograd's. We
-# differentiate the **margin**, the logit of the answer minus that of the other class
-# (in lesson 01, positive minus negative), with respect to the token vectors. (The first
-# three cells are plumbing.)
+# differentiate the **margin**, the logit of the answer minus that of the other class,
+# with respect to the token vectors. (The first three cells are plumbing.)
 
 
 # %%
@@ -723,14 +724,12 @@ print(f"largest gradient at padding: {by_hand[~mask[:, 0]].abs().max():.0e}")
 assert apart < 1e-4
 
 # %% [markdown]
-# Your gradient is autograd's, to rounding.
-#
 # ## 7. What do the heads look at?
 #
-# Look for three kinds of head: one looks at the word before, one at the word after, and
-# one rests on `[CLS]` or `[SEP]`. The list *Layer* chooses a layer, a double click on a
-# coloured square shows one head alone, and pointing at a word shows its lines. (A
-# static page shows only the mean over the heads of layer 0.)
+# Look for heads that look at the word before, at the word after, or rest on `[CLS]` or
+# `[SEP]`. The list *Layer* chooses a layer, a double click on a coloured square shows
+# one head alone, and pointing at a word shows its lines. (A static page shows only the
+# mean over the heads of layer 0.)
 
 # %%
 al.attention_view(maps, layers=[0, 1, 2])
@@ -836,8 +835,9 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
 #
 # *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
 # word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
-# all pairs in which **both** are words. The first and the last token are not: a head
-# that rests on `[CLS]` would otherwise seem to look one back from the first word.
+# all pairs in which **both** are words. *Words* are all tokens but the first and the
+# last: a head that rests on `[CLS]` would otherwise seem to look one back from the
+# first word.
 
 
 # %% exercise="neighbour_scores" points=2
@@ -886,8 +886,7 @@ al.plots.head_map(
 
 # %% [markdown]
 # Only layer 0 head 2. But the best of 72 looks better on the sentences it was picked
-# by: test it on fresh ones. Does it go by position or by words? Shuffle the words and
-# see.
+# by: test it on fresh ones. Does it go by position or by words? Shuffle the words.
 
 # %%
 fresh = [
@@ -912,22 +911,20 @@ for offset, name in ((-1, "one back"), (1, "one ahead")):
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Very few heads look mostly at a fixed neighbour. The best two, both in the maps above,
-# keep doing so on fresh sentences and shuffled words: they go by position. In a
-# language model a previous-token head is the first half of a mechanism that copies
-# (lesson 04).
+# Very few heads look mostly at a fixed neighbour. The best two keep doing so on fresh
+# sentences and shuffled words: they go by position. In a language model a
+# previous-token head is the first half of a mechanism that copies (lesson 04).
 #
 # </details>
-#
-# (What a look does to the answer: [lesson 06](06_head_mixing.ipynb).)
 #
 # ## 8. A bug, put in on purpose
 #
 # How do you find a bug that raises no error, such as a wrong reshape? The answer may
 # even stay right. Run a good and a bad model on the *same input*, and compare their
 # **activations**, the outputs of their parts, in order. The first difference is where
-# the bug is; later ones are consequences. (Three cells of plumbing build a BERT with
-# one fault.)
+# the bug first *shows*: it lies in this part, or in what else this part is given, such
+# as a mask. Later ones are consequences. (Three cells of plumbing build a BERT with one
+# fault.)
 
 # %%
 faults = {
@@ -970,8 +967,8 @@ def with_fault(fault, number):
 
 # %% [markdown]
 # The good activations come from BERT itself. A **hook** is a function that PyTorch
-# calls whenever a module has computed something. With it you can read any part of any
-# model, without changing a line of it. (Two cells of plumbing.)
+# calls whenever a module has computed something. With it you can read any part of a
+# model, without changing it. (Two cells of plumbing.)
 
 # %%
 watched = {}
@@ -1037,8 +1034,8 @@ al.checks.first_wrong(first_wrong)
 # round with `not`.
 
 # %% [markdown]
-# Now find one. The last of the next four cells draws a fault and a layer, and does not
-# say which. Run it again for another.
+# Now find one. The last of the next four cells draws a fault and a layer, unseen. Run
+# it again for another.
 
 
 # %%
@@ -1081,13 +1078,13 @@ print(f"answers that changed: {changed} of 2")
 assert named == f"layer {number}, {faults[secret]}"
 
 # %% [markdown]
-# You know *where*. Now decide *what*:
+# You know where it *shows*. Now decide *what* it is:
 #
 # - Which fault shows in another part than the other three?
 # - Only the short text is padded. Does the long one differ?
 # - The *effective keys* say over how many tokens a row spreads (lesson 01), here out of
-#   15. A divisor that is far too large makes every row nearly flat; mixed-up tokens do
-#   not go so far.
+#   15. On this text a divisor that is far too large gives 12 to 14 in every layer, the
+#   reshape 6 to 11.
 #
 # Then set `reveal = True`.
 
@@ -1137,18 +1134,17 @@ spreading
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Before the fault there is rounding; at the fault the difference jumps by several
-# orders of magnitude, and stays large. The table tells the faults apart:
+# Before the fault there is rounding; at it the difference jumps by orders of magnitude,
+# and stays large. The table tells the faults apart:
 #
 # - only the padded text differs: the mask;
 # - rows are nearly flat: the divisor;
 # - attention is still right, `down` is not: the bias;
-# - both texts differ, and rows are not flat: the reshape.
+# - both texts differ, and rows are less flat: the reshape.
 #
-# Most faults leave these answers as they were. (Two texts are far too few for an
-# accuracy.) Comparing part by part finds the fault if the input shows it (without
-# padding nobody sees a missing mask) and the tolerance lies between rounding and
-# difference.
+# Most faults leave these answers as they were. (Two texts prove little.) Comparing part
+# by part narrows the search if the input shows it (without padding nobody sees a
+# missing mask) and the tolerance lies between rounding and difference.
 #
 # </details>
 #
@@ -1157,19 +1153,20 @@ spreading
 # - Attention is three lines: scores, softmax, mixture. Its backward pass is four
 #   products and the softmax's own rule. In practice call
 #   `F.scaled_dot_product_attention`: the same context, faster, but without the weights.
+#   (Try an empty row in your version.)
 # - Masks go in before the softmax, as $-\infty$; a row with nothing to see gets zeros.
 # - Heads are slices of one projection. A reshape alone mixes tokens without an error.
 # - A layer is attention and a feed-forward network, each added to its input and
 #   normalised.
-# - A bright column, here at `[CLS]`, is an attention sink, with a short value.
-# - The first activation that differs is where the bug is.
+# - A bright column may be an attention sink, like `[CLS]`: its short value adds little.
+# - The first activation that differs tells where to look for the bug.
 #
 # Next: [03 Translation](03_translation.ipynb) gives attention a second text, and [06
 # Head mixing](06_head_mixing.ipynb) takes hold of the heads.
 #
 # **Sources.** Vaswani et al. 2017 (sections 3.1 to 3.3) · Ba et al. 2016 (layer norm) ·
-# Devlin et al. 2019 (BERT) · Clark et al. 2019 and Xiao et al. 2024 (sinks) · Kobayashi
-# et al. 2020 (weight × value) · Vig 2019 (bertviz).
+# Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Clark et al. 2019 and Xiao et
+# al. 2024 (sinks) · Kobayashi et al. 2020 (weight × value) · Vig 2019 (bertviz).
 
 # %%
 al.checks.summary("attention_from_scratch")
