@@ -149,6 +149,8 @@ def test_the_monitor_moves_while_the_cell_trains_and_names_what_is_out_of_line(n
     assert page.locator("svg.lines path.faint").count() == 71
     assert page.locator("svg.spans rect").count() > 0, "so high a learning rate leaves its mark"
 
+    page.locator(".head-grid .cell").first.click()  # it ended at that of the strongest anomaly
+    wait_shown(page, ".attnlab-monitor", "entropy all 0 0")
     cell = page.locator(".head-grid .cell.chosen")
     cell.focus()
     cell.press("ArrowDown")

@@ -48,7 +48,7 @@ def test_the_load_rises_the_controller_steps_down_and_the_end_of_the_service_is_
     page.wait_for_selector(".attnlab-control[data-shown='1 200 false'][data-state=sending]")
     page.wait_for_function(f"() => ({P95})() > 0", timeout=30_000)
     calm = page.evaluate(P95)
-    load.press("End")
+    load.fill("100")
     page.wait_for_selector(".attnlab-control[data-shown='100 200 false']")
     root.locator("[data-action=rush]").click()
     page.wait_for_selector(".attnlab-control[data-state=rush]")
