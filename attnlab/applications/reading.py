@@ -219,18 +219,14 @@ class Reader:
             raise DataError("Expected a list of pictures, not one. Write [image] for one.")
         pieces = [pieces_of(image, f"Picture {row}") for row, image in enumerate(images)]
         flat = [piece for own in pieces for piece in own]
-        found: list[Reading | None] = [None] * len(flat)
+        found: dict[int, Reading] = {}
         order = np.argsort([piece.ink.shape[1] for piece in flat], kind="stable")
         for start in range(0, len(flat), _TOGETHER):  # of like width together
-            rows = order[start : start + _TOGETHER]
+            rows = order[start : start + _TOGETHER].tolist()
             read = self._read([flat[row] for row in rows], alternatives)
-            for row, reading in zip(rows, read, strict=True):
-                found[row] = reading
-        readings = iter(found)
-        return [
-            _joined([(piece, next(readings)) for piece in own])  # type: ignore[misc]
-            for own in pieces
-        ]
+            found |= dict(zip(rows, read, strict=True))
+        rows_of = iter(range(len(flat)))
+        return [_joined([(piece, found[next(rows_of)]) for piece in own]) for own in pieces]
 
     @torch.no_grad()
     def _read(self, pieces: list[Piece], alternatives: int) -> list[Reading]:
