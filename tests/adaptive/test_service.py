@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attnlab.adaptive.controller import Controller, FixedPoint, OperatingPoint, Shedding
+from attnlab.adaptive.monitor import LoadMonitor
 from attnlab.adaptive.service import BatchingService
 from attnlab.adaptive.waiting import Failed, Refused, TimedOut
 from attnlab.classification.base import Predictions
@@ -264,6 +265,29 @@ def test_the_controller_steps_down_before_a_second_has_gone_by_when_too_much_wai
         whole.gate.set()
         assert [future.result(10).point for future in futures] == ["small"] * 6
     assert controller.log()["why"].tolist() == ["7 wait, 350 ms of work"]
+
+
+@pytest.mark.parametrize(("waiting", "asked"), [(4, []), (7, [2])])
+def test_half_of_the_target_in_waiting_shows_the_controller_the_last_two_seconds(waiting, asked):
+    """The mean of ten seconds hides a rush that has begun; below a half it is not asked at all."""
+
+    class Watched(LoadMonitor):
+        def reading(self, seconds=None):
+            spans.append(seconds)
+            return super().reading(seconds)
+
+    clf, spans = Echo(), []
+    controller = Controller([point(clf, ms=10.0)], target_ms=100.0)
+    with BatchingService(controller, Watched()) as service:
+        futures = [held(service, clf)]
+        futures += [service.submit([str(number)]) for number in range(waiting - 1)]
+        end = time.monotonic() + (10 if asked else 0.4)
+        while 2 not in spans and time.monotonic() < end:
+            time.sleep(0.01)
+        clf.gate.set()
+        for future in futures:
+            future.result()
+    assert sorted(set(spans) - {None}) == asked
 
 
 def test_the_target_can_be_changed_where_there_is_one():

@@ -124,6 +124,21 @@ def test_topics_are_read_from_first_words_and_the_command_names_a_change(tmp_pat
     assert "Alarm: others" in told and "negative" in told
 
 
+def test_a_topic_that_a_monitor_met_no_text_of_has_probability_0(monkeypatch):
+    class Head:
+        classes_ = np.array(["acq", "earn"])
+
+        def predict_proba(self, features):
+            return np.array([[0.3, 0.7]] * len(features))
+
+    monkeypatch.setattr(applications.news, "embed", lambda clf, texts: texts)
+    monitor = applications.NewsMonitor(None, Head(), 2, ["earn", "crude", "acq"])
+    found = monitor.predict(["profit rose again"])
+    assert found.labels == ["earn"]
+    assert found.probabilities.tolist() == [[0.7, 0.0, 0.3]]
+    assert monitor.kept(["profit rose again", "oil"]) == 3 / 4
+
+
 @pytest.mark.slow
 def test_under_load_a_service_reads_fewer_words_of_each_text():
     """Texts that come together are read together, and a rush brings the controller down a step."""

@@ -107,6 +107,9 @@ def test_outputs_stay_where_only_prose_has_changed(tmp_path):
     assert second.cells[-1].source == "One more word."
     assert said(second) == said(first) != ""
     assert second.metadata.keys() == first.metadata.keys()
+    notebooks.build(tmp_path, names=["01"], progress=told.append)
+    assert told == ["executing 01_a.ipynb"], "a lesson that is named is executed again"
+    told.clear()
     source.write_text(TINY + "\n# %%\n1 + 1\n")
     notebooks.build(tmp_path, progress=told.append)
     assert told == ["executing 01_a.ipynb"]
