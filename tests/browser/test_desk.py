@@ -150,7 +150,18 @@ def test_every_control_does_what_it_says(page):
         "() => [...document.querySelectorAll('.fader input')]"
         ".filter(input => input.value === '0').length === 66"
     )
+    page.get_by_label("Kind of picture").select_option("map")
+    page.get_by_label("What is drawn").select_option("scaled")
+    page.get_by_label("Head shown").select_option("1")
+    page.wait_for_function(
+        "() => document.querySelector('.desk-picture svg')?.textContent.includes('silent: all 0')"
+    )
+    if SHOTS.is_dir():
+        page.locator(".attnlab-desk").screenshot(path=SHOTS / "silent.png")
     page.locator("[data-preset=neutral]").click()
+    page.wait_for_function(
+        "() => !document.querySelector('.desk-picture svg')?.textContent.includes('silent')"
+    )
     page.locator("[data-mode=temperature]").click()
     fader = page.locator("input[data-layer='1'][data-head='1']")
     assert fader.get_attribute("aria-label") == "layer 1 head 1 temperature"
@@ -158,9 +169,7 @@ def test_every_control_does_what_it_says(page):
     fader.press("End")
     page.get_by_label("Kind of picture").select_option("map")
     page.get_by_label("What is drawn").select_option("difference")
-    picture = page.locator(".desk-picture svg")
-    picture.wait_for()
-    assert "layer 1, head 1" in picture.get_attribute("aria-label")
+    page.locator(".desk-picture svg[aria-label*='layer 1, head 1']").wait_for()
     page.locator(".attnlab-desk").get_by_role("button", name="Copy as code").click()
     page.wait_for_function(
         "() => document.querySelector('.desk-code textarea')"

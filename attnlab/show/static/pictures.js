@@ -45,10 +45,14 @@ export function attentionPicture(place, model, more = {}) {
     legend.draw({ ...limits, values, signed, digits: limit < 0.095 ? 3 : 2, label }, colours);
     place.replaceChildren(legend.box);
     const [width, height] = [place.clientWidth - 12, place.clientHeight - 16 - legend.box.offsetHeight];
-    const { svg } = heatMap({
+    const { svg, left, top, width: cell } = heatMap({
       rows: tokens, columns: tokens, values, signed, alt, limits, colours,
       cell: (left, top) => Array(2).fill(clamp(11, Math.floor(Math.min((width - left) / tokens.length, (height - top) / tokens.length)), 36)),
     });
+    if (!signed && values.flat().every((value) => value === 0)) { // a dark map without a word looks broken
+      const middle = { x: left + (cell * tokens.length) / 2, y: top + (cell * tokens.length) / 2, "text-anchor": "middle" };
+      svg.append(drawn("text", { ...middle, class: "silent" }, "silent: all 0"));
+    }
     place.prepend(svg);
   }
 
