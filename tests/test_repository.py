@@ -474,3 +474,12 @@ def test_hooks_before_a_commit_use_the_tools_of_make_lint():
             assert hook["entry"].split(" --")[0].replace(" check", "") in makefile.replace(
                 " check", ""
             ), hook["id"]
+
+
+def test_the_design_page_names_the_rooms_in_the_order_that_lint_holds():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = (each["layers"] for each in contracts["contracts"] if each["type"] == "layers")
+    held = [set(re.findall(r"attnlab\.(\w+)", layer)) - {"__main__"} for layer in layers]
+    page = (ROOT / "docs" / "design.md").read_text()
+    told = [set(re.findall(r"`(\w+)`", row)) for row in re.findall(r"^\d+\. (`.*)$", page, re.M)]
+    assert told == [rooms for rooms in reversed(held) if rooms]
