@@ -19,7 +19,7 @@ def clf():
 
 @pytest.fixture(scope="module")
 def small(clf):
-    return with_pieces(clf, needed_pieces(clf.tokenizer, TEXTS), 24)
+    return with_pieces(clf, needed_pieces(clf.tokenizer, TEXTS), clf.max_length)
 
 
 def test_answers_to_texts_of_kept_pieces_stay(clf, small):
@@ -43,10 +43,11 @@ def test_any_other_word_is_cut_down_to_its_letters(clf, small):
     assert "".join(piece.removeprefix("##") for piece in cut) == lost
 
 
-def test_a_longer_text_is_cut_where_the_desk_cuts_it(small):
-    assert small.max_length == 24
-    with pytest.warns(Warning, match="longer than 24 tokens"):
-        assert small.encode([" ".join(TEXTS)]).lengths.tolist() == [24]
+def test_a_longer_text_is_cut_where_the_desk_cuts_it(clf):
+    short = with_pieces(clf, needed_pieces(clf.tokenizer, TEXTS), 12)
+    assert short.max_length == 12
+    with pytest.warns(Warning, match="longer than 12 tokens"):
+        assert short.encode([" ".join(TEXTS)]).lengths.tolist() == [12]
 
 
 def test_pieces_are_filled_up_with_the_most_frequent(clf):
