@@ -248,9 +248,11 @@ def _cache_bytes(name: str, tales: Tales) -> Row:
 
 # ── speed ──────────────────────────────────────────────────────────────────────────────────────
 
+GPT2 = {"positions": "learned", "feed_forward": "gelu_tanh", "max_length": 64}
 LIKE = {  # models that Transformers has, too, as large as the profile cpu
-    "gpt2": {"positions": "learned", "feed_forward": "gelu_tanh", "max_length": 64},
+    "gpt2": GPT2 | {"dropout": 0.0},
     "llama": {"norm": "rms", "feed_forward": "swiglu", "bias": False, "dropout": 0.0},
+    "gpt2_dropout": GPT2,  # ours drops inside the feed-forward network, too; theirs does not
 }
 
 
