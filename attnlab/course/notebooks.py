@@ -186,7 +186,12 @@ def _to_go(path: Path, opening: str | None) -> bytes:
     text = _WAY_OUT.sub(instead, text)
     if opening:
         notebook = json.loads(text)
-        cell = {"cell_type": "code", "execution_count": None, "id": "install", "metadata": {}}
+        cell: dict[str, Any] = {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "install",
+            "metadata": {},
+        }
         notebook["cells"] = [{**cell, "outputs": [], "source": opening}, *notebook["cells"]]
         text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     return text.encode()
