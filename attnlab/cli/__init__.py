@@ -92,7 +92,10 @@ def options(
 
 
 for _panel, _commands in (
-    ("The course", (course.doctor, course.fetch, course.lab, course.start, course.check)),
+    (
+        "The course",
+        (course.doctor, course.fetch, course.lab, course.start, course.check, course.demo),
+    ),
     (
         "Models",
         (

@@ -178,3 +178,37 @@ def check(
         points = judging.check(notebook, progress=advance)
     print_frame(points)
     say(f"{points['points'].sum()} of {points['of'].sum()} points")
+
+
+def demo(
+    host: Annotated[
+        str, typer.Option(help="127.0.0.1: for this machine only. 0.0.0.0: for the room.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is.")] = 8866,
+    kernels: Annotated[
+        int, typer.Option(min=0, help="Visitors who find the desk ready, at 0.5 GB each.")
+    ] = 1,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Show the mixing desk as a web page without code, through Voila; Ctrl-C stops it.
+
+    Every visitor has a kernel of their own on this machine. Cells cannot be changed, and no other
+    machine is asked for anything.
+
+    Examples: [bold]attnlab demo[/], [bold]attnlab demo --host 0.0.0.0 --kernels 3[/]
+    """
+    import webbrowser
+
+    from attnlab.course.demo import serve
+    from attnlab.site.serving import addresses
+
+    with needs("lab"):
+        importlib.import_module("voila")
+
+    def ready(page: str) -> None:
+        for address in addresses(host, port):
+            say(f"The desk: {address}{page}")
+        if browser:
+            webbrowser.open(f"{addresses('127.0.0.1', port)[0]}{page}")
+
+    raise typer.Exit(serve(host, port, kernels, ready))

@@ -70,6 +70,7 @@ HOSTS = {host.name: host for host in _HOSTS}
 
 # what the environment of a kernel holds on each; the first that fits
 _MARKS = {
+    "voila": ("VOILA_APP_PORT",),
     "colab": ("COLAB_RELEASE_TAG", "COLAB_JUPYTER_IP"),
     "kaggle": ("KAGGLE_KERNEL_RUN_TYPE",),
     "binder": ("BINDER_LAUNCH_HOST", "BINDER_SERVICE_HOST"),
@@ -103,8 +104,6 @@ def memory_limit() -> int | None:
 
 
 def _name() -> str:
-    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
-        return "voila"
     for name, marks in _MARKS.items():
         if any(mark in os.environ for mark in marks):
             return name

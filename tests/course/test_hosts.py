@@ -17,7 +17,7 @@ from attnlab.errors import AttnlabError
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
-    "voila": {"SERVER_SOFTWARE": "voila/0.5.13", "JUPYTERHUB_API_URL": "http://hub"},
+    "voila": {"VOILA_APP_PORT": "8866", "JUPYTERHUB_API_URL": "http://hub"},
     "colab": {"COLAB_RELEASE_TAG": "release-colab"},
     "kaggle": {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
     "binder": {"BINDER_LAUNCH_HOST": "https://binder", "JUPYTERHUB_API_URL": "http://hub"},
@@ -29,7 +29,7 @@ ENVIRONMENTS = {
 @pytest.fixture
 def nowhere(monkeypatch):
     """No mark of any host in the environment, and no kernel."""
-    for mark in ("SERVER_SOFTWARE", "MEM_LIMIT", *sum(hosts._MARKS.values(), ())):
+    for mark in ("MEM_LIMIT", *sum(hosts._MARKS.values(), ())):
         monkeypatch.delenv(mark, raising=False)
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     return monkeypatch
