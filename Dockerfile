@@ -1,7 +1,7 @@
 # The course in a container: JupyterLab for one person, or grading.
 #
-#   docker build -t attnlab --build-arg TORCH_INDEX=INDEX .
-#   docker run --rm -p 127.0.0.1:8888:8888 -v "$PWD/my-course:/home/learner/course" attnlab
+#   docker build -t attnlab-image --build-arg TORCH_INDEX=INDEX .
+#   docker run --rm -p 127.0.0.1:8888:8888 -v "$PWD/my-course:/home/learner/course" attnlab-image
 #
 # INDEX is the one for the CPU on https://pytorch.org/get-started/locally/. Without the argument pip
 # takes its default, which on Linux is the build for CUDA and gigabytes larger; run it with

@@ -121,7 +121,7 @@ def test_the_guide_grades_in_this_image_with_one_command():
     guide = (ROOT / "docs" / "teachers.md").read_text()
     (command,) = re.findall(r"^docker run .*?attnlab grade /course$", guide, re.M | re.S)
     words = shlex.split(command.replace("\\\n", " "))
-    assert words[-4:] == ["attnlab", "attnlab", "grade", "/course"]
+    assert words[-4:] == ["attnlab-image", "attnlab", "grade", "/course"]
     assert words[words.index("--network") + 1] == "none"
     assert "--read-only" in words
-    assert "docker build -t attnlab" in guide
+    assert "docker build -t attnlab-image" in guide
