@@ -28,6 +28,8 @@ PAGES = [
         "docs/engineers.md",
         "docs/teachers.md",
         "docs/design.md",
+        "docs/hub.md",
+        "docs/platforms.md",
         "data/README.md",
     )
 ]
