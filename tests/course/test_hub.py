@@ -11,6 +11,7 @@ import pytest
 from traitlets.config import Config
 
 import attnlab as al
+from attnlab.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "hub.md").read_text()
@@ -74,6 +75,7 @@ def test_guide_and_configuration_speak_of_the_same_places(spawner):
 
 READ_ALL = """
 import attnlab as al
+from attnlab.errors import DataError
 al.load_classifier("movie-sentiment").predict(["A warm and funny film."])
 for name in ("movie-sentiment", "reuters-r8", "interface-fr", "mnist-5k", "grimm"):
     al.datasets.load(name)  # of each file one
@@ -93,3 +95,10 @@ def test_nobody_writes_where_the_data_lies(tmp_path):
     subprocess.run([sys.executable, "-c", READ_ALL], check=True, env=environment, cwd=tmp_path)
     assert state() == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_asks_for_data_that_the_class_does_not_have_is_told_whom_to_ask(tmp_path, monkeypatch):
+    (tmp_path / "shared").write_text("a folder that cannot be written to, also for root")
+    monkeypatch.setenv("ATTNLAB_CACHE", str(tmp_path / "shared" / "cache"))
+    with pytest.raises(DataError, match=r"vaderSentiment-0.5.zip is not in .*`attnlab fetch`"):
+        al.datasets.load("movie-sentiment")
