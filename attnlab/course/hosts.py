@@ -124,7 +124,8 @@ def _names_of_parents() -> Iterator[str]:
 
         for parent in psutil.Process().parents():
             for word in parent.cmdline()[:4]:
-                if name := _SERVERS.get(Path(word).name):
+                name = _SERVERS.get(Path(word).name)
+                if name and not word.startswith("-"):  # an option may name such a folder
                     yield name
     except (ImportError, OSError, psutil.Error):
         return
