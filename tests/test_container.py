@@ -6,7 +6,11 @@ Nothing is built here; see docs/design.md.
 import fnmatch
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -125,3 +129,20 @@ def test_the_guide_grades_in_this_image_with_one_command():
     assert words[words.index("--network") + 1] == "none"
     assert "--read-only" in words
     assert "docker build -t attnlab-image" in guide
+
+
+@pytest.mark.slow
+def test_the_wheel_of_the_image_is_the_wheel_of_the_repository(wheel, tmp_path):
+    """The first stage, by hand: nothing but what it copies, through .dockerignore."""
+    sent = tmp_path / "sent"
+    for name in copied(0):
+        for path in [ROOT / name, *(ROOT / name).rglob("*")]:
+            place = path.relative_to(ROOT).as_posix()
+            if path.is_file() and not ignored(place) and "__pycache__" not in place:
+                (sent / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, sent / place)
+    assert not list(sent.rglob("*.lock")), "data sets are in the image's sources"
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path)]
+    subprocess.run([*command, "."], cwd=sent, check=True, timeout=240)
+    (built,) = tmp_path.glob("*.whl")
+    assert set(zipfile.ZipFile(built).namelist()) == set(zipfile.ZipFile(wheel).namelist())
