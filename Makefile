@@ -12,13 +12,16 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workstea
 # Modules are compiled once, and not again by every process that a test starts.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup lab check test lint format build bench
+.PHONY: setup lab demo check test lint format build bench
 
 setup: $(VENV)/.lab          ## .venv with the course, and its data, verified
 	@$(BIN)/python -m attnlab fetch
 
 lab: setup                   ## JupyterLab on the first notebook
 	$(BIN)/python -m attnlab lab
+
+demo: setup                  ## the mixing desk as a web page, without code
+	$(BIN)/python -m attnlab demo
 
 check: lint                  ## lint and the quick tests: before every commit
 	@$(BIN)/python -m attnlab fetch

@@ -1,6 +1,8 @@
 """What many tests share: the bundled classifier and its data."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("ATTNLAB_PROFILE", "ci")
@@ -52,6 +54,7 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "test_cli_budget.py",
     "test_cli_compress.py",
     "test_cli_data.py",
+    "test_wheel.py",
     "training/test_training.py",
     "transformer/test_subwords.py",
     "translation/test_translation.py",
@@ -65,6 +68,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix() in SLOW:
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The package as pip installs it, built from this repository."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", folder]
+    subprocess.run([*map(str, build), "."], cwd=HERE.parent, check=True, timeout=240)
+    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,10 @@ def options(
 
 
 for _panel, _commands in (
-    ("The course", (course.doctor, course.fetch, course.lab, course.start, course.check)),
+    (
+        "The course",
+        (course.doctor, course.fetch, course.lab, course.start, course.check, course.demo),
+    ),
     (
         "Models",
         (
@@ -123,6 +126,7 @@ for _panel, _commands in (
 _notebooks = typer.Typer(help="Build the notebooks of the course from their source.")
 _notebooks.callback()(lambda: None)  # so that `build` stays a command of its own
 _notebooks.command()(teaching.build)
+_notebooks.command()(teaching.badges)
 app.add_typer(_notebooks, name="notebooks", rich_help_panel="Teaching")
 
 _apps = typer.Typer(help="Small real uses of attention, on your own file.", no_args_is_help=True)

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import typer
@@ -76,14 +76,14 @@ def lab(
     port: Annotated[int, typer.Option(help="Where JupyterLab listens.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
-    """Open JupyterLab on the course.
+    """Open JupyterLab on the course: in a clone its notebooks, else those in or below this folder.
 
     Examples: [bold]attnlab lab[/], [bold]attnlab lab 06_head_mixing.ipynb --no-browser[/],
     [bold]attnlab lab --folder my-course[/]
     """
     own = folder is None and checkout() is not None
     if folder is None:
-        folder = bundled("notebooks") if own else Path.cwd()
+        folder = bundled("notebooks") if own else _course_here(notebook)
     if not (folder / notebook).is_file():
         raise AttnlabError(_no_notebook(folder, notebook))
     with needs("lab"):
@@ -101,6 +101,21 @@ def lab(
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     _become(command)
+
+
+def _course_here(notebook: str) -> Path:
+    """This folder if it has the notebook, else the one folder in it that does."""
+    here = Path.cwd()
+    if (here / notebook).is_file():
+        return here
+    below = sorted(path.parent for path in here.glob(f"*/{notebook}"))
+    if len(below) > 1:
+        names = ", ".join(shlex.quote(path.name) for path in below)
+        raise AttnlabError(
+            f"Several folders here have {notebook}: {names}. Say which: attnlab lab --folder "
+            f"{shlex.quote(below[0].name)}."
+        )
+    return below[0] if below else here
 
 
 def _no_notebook(folder: Path, notebook: str) -> str:
@@ -125,19 +140,29 @@ def _become(command: list[str]) -> None:
 
 def start(
     folder: Annotated[Path, typer.Argument(help="A folder of your own, new or from before.")],
+    host: Annotated[
+        Literal["colab", "kaggle"] | None,
+        typer.Option("--for", help="Notebooks begin with a cell that installs attnlab there."),
+    ] = None,
 ) -> None:
     """Copy the notebooks to a folder of your own; what is there is never overwritten.
 
-    Examples: [bold]attnlab start my-course[/], then [bold]attnlab lab --folder my-course[/]
+    Examples: [bold]attnlab start my-course[/], then [bold]attnlab lab --folder my-course[/];
+    [bold]attnlab start to-upload --for colab[/]
     """
     from attnlab.course import notebooks
 
-    added, kept = notebooks.start(folder)
+    added, kept = notebooks.start(folder, host=host)
     for path in added:
         say(f"added: {path}")
     if kept:
         say(f"kept as they are: {', '.join(path.name for path in kept)}")
-    say(f"To begin: attnlab lab --folder {shlex.quote(str(folder))}")
+    if host:
+        from attnlab.course.hosts import HOSTS
+
+        say(f"To begin: upload a notebook to {HOSTS[host].title}, and run its first cell.")
+    else:
+        say(f"To begin: attnlab lab --folder {shlex.quote(str(folder))}")
 
 
 def check(
@@ -153,3 +178,37 @@ def check(
         points = judging.check(notebook, progress=advance)
     print_frame(points)
     say(f"{points['points'].sum()} of {points['of'].sum()} points")
+
+
+def demo(
+    host: Annotated[
+        str, typer.Option(help="127.0.0.1: for this machine only. 0.0.0.0: for the room.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is.")] = 8866,
+    kernels: Annotated[
+        int, typer.Option(min=0, help="Visitors who find the desk ready, at 0.5 GB each.")
+    ] = 1,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Show the mixing desk as a web page without code, through Voila; Ctrl-C stops it.
+
+    Every visitor has a kernel of their own on this machine. Cells cannot be changed, and no other
+    machine is asked for anything.
+
+    Examples: [bold]attnlab demo[/], [bold]attnlab demo --host 0.0.0.0 --kernels 3[/]
+    """
+    import webbrowser
+
+    from attnlab.course.demo import serve
+    from attnlab.site.serving import addresses
+
+    with needs("lab"):
+        importlib.import_module("voila")
+
+    def ready(page: str) -> None:
+        for address in addresses(host, port):
+            say(f"The desk: {address}{page}")
+        if browser:
+            webbrowser.open(f"{addresses('127.0.0.1', port)[0]}{page}")
+
+    raise typer.Exit(serve(host, port, kernels, ready))

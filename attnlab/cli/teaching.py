@@ -213,3 +213,19 @@ def build(
         )
     if not stale:
         OUT.print("all notebooks match their source")
+
+
+def badges(
+    version: Annotated[str, typer.Argument(help="The branch or tag to open, such as v0.2.0.")],
+) -> None:
+    r"""Print Markdown links that open each notebook on Colab, Kaggle and Binder.
+
+    The repository's address is that of \[project.urls] in pyproject.toml.
+
+    Example: [bold]attnlab notebooks badges v0.2.0[/]
+    """
+    from attnlab.course import hosts
+    from attnlab.course.notebooks import folder
+
+    for notebook in sorted(folder().glob("*.ipynb")):
+        say(f"{notebook.stem}: {hosts.badges(notebook.name, version)}")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from attnlab.course.hosts import host, memory_limit
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -51,6 +53,8 @@ def examine() -> Iterator[Finding]:
     """Examine everything the course needs, in the order in which it is needed."""
     version = platform.python_version()
     yield Finding("Python", "ok", f"{version} at {sys.executable}")
+    here = host()
+    yield Finding("runs in", "ok", here.title, here.differs)
     complete = True
     for package, cure in (_NEEDED | _OPTIONAL).items():
         found = _version(package)
@@ -97,6 +101,8 @@ def _machine() -> Iterator[Finding]:
         "profile", "ok", f"{device.profile().name} (ATTNLAB_PROFILE=ci|cpu|gpu changes it)"
     )
     free = psutil.virtual_memory().available / 1e9
+    if limit := memory_limit():
+        free = min(free, limit / 1e9)
     if free >= 2:
         yield Finding("memory", "ok", f"{free:.0f} GB free")
     else:

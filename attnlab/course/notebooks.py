@@ -10,6 +10,7 @@ solution, and the start of an assignment. The first line of a source cell says w
 
 import copy
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnlab.course import hosts
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import atomic_write, bundled
 
@@ -24,6 +26,7 @@ Notebook = Any  # nbformat's NotebookNode
 
 _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", re.M | re.S)
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
+_WAY_OUT = re.compile(r"\[([^\]\[]*)\]\(\.\./([^)]*)\)")  # a link out of the notebooks' folder
 MOVABLE = "*Here is something to move: run this cell.*"
 STILLS_WAIT = "ATTNLAB_STILLS_WAIT"  # a cell ends when its desks are at rest, as their pictures are
 TRAIN = "ATTNLAB_TRAIN"  # cells that train only where that is asked for do so
@@ -133,13 +136,19 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
             ) from error
 
 
-def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list[Path]]:
+def start(
+    target: Path, notebooks: Path | None = None, host: str | None = None
+) -> tuple[list[Path], list[Path]]:
     """Copy the student notebooks to a folder of the learner's own; overwrite nothing.
+
+    Links to files beside the notebooks' folder lead to the repository instead, or stay as plain
+    text where its address is not known.
 
     Parameters
     ----------
     target : the learner's folder, new or existing
     notebooks : folder with the notebooks; default `folder`
+    host : "colab" or "kaggle": each notebook then begins with the cell that installs attnlab there
 
     Returns
     -------
@@ -148,8 +157,9 @@ def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list
     Raises
     ------
     AttnlabError
-        If the target is a file or cannot be made.
+        If the target is a file or cannot be made, or the host needs no such cell.
     """
+    opening = hosts.first_cell(host) if host else None
     if target.exists() and not target.is_dir():
         raise AttnlabError(f"{target} is a file. Choose a folder, new or with your notebooks.")
     try:
@@ -164,8 +174,27 @@ def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list
         if os.path.lexists(copied):
             kept.append(copied)
         else:
-            added.append(atomic_write(copied, notebook.read_bytes()))
+            added.append(atomic_write(copied, _to_go(notebook, opening)))
     return added, kept
+
+
+def _to_go(path: Path, opening: str | None) -> bytes:
+    """A notebook as it stands in a folder without the repository around it."""
+    text = path.read_text(encoding="utf-8")
+    address = hosts.repository()
+    instead = rf"[\1]({address}/blob/HEAD/\2)" if address else r"\1"
+    text = _WAY_OUT.sub(instead, text)
+    if opening:
+        notebook = json.loads(text)
+        cell: dict[str, Any] = {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "install",
+            "metadata": {},
+        }
+        notebook["cells"] = [{**cell, "outputs": [], "source": opening}, *notebook["cells"]]
+        text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return text.encode()
 
 
 # --- The three forms -----------------------------------------------------------------------------

@@ -152,6 +152,7 @@ def _disk_error(error: OSError, wanted: Source, folder: Path) -> DataError:
             "ATTNLAB_CACHE to a folder on another disk."
         )
     return DataError(
-        f"{folder} cannot be written to ({error.strerror or error}). Set ATTNLAB_CACHE to a folder "
-        "of your own."
+        f"{wanted.file} is not in {folder}, which cannot be written to "
+        f"({error.strerror or error}). Set ATTNLAB_CACHE to a folder of your own; where a "
+        "class shares that one, ask whoever looks after it to run `attnlab fetch`."
     )

@@ -1,10 +1,10 @@
 """Measure what data/results.json holds: ``python tests/benchmarks/bench.py [AREA...]``.
 
 Areas: import, view, engine, desk, accuracy, finetune, balance, tuner, translation, language, phone,
-gpu; and, only when named, dates (a quarter of an hour), economics and vision-models (half an hour),
-adaptive, compression and vision (an hour each), language-models and scores (two). Ratios compare
-both sides in the same run. Rows are merged into data/results.json by name, and the cards of our
-adapters are written anew.
+gpu; and, only when named, hub (some minutes, 20 GB of memory), dates (a quarter of an hour),
+economics and vision-models (half an hour), adaptive, compression and vision (an hour each),
+language-models and scores (two). Ratios compare both sides in the same run. Rows are merged into
+data/results.json by name, and the cards of our adapters are written anew.
 """
 
 import datetime
@@ -25,6 +25,7 @@ import applying_reading
 import applying_recommending
 import balancing
 import compressing
+import crowding
 import disturbing
 import economising
 import economising_dates
@@ -247,6 +248,7 @@ AREAS = {
     "translation": lambda: [*translating.measure(), *translators.measure()],
     "language": lambda: [*speaking.measure(), *generating.measure(), *looking.measure()],
     "phone": phoning.measure,
+    "hub": crowding.measure,
     "gpu": lambda: [
         *finetuning.measure_gpu(),
         *engine.measure_gpu(),
@@ -274,6 +276,7 @@ AREAS = {
     ],
 }
 LONG = (
+    "hub",
     "scores",
     "compression",
     "economics",

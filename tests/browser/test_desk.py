@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -259,6 +261,41 @@ def test_voila_shows_desk_and_view_and_links_lead_to_other_lessons(context, tmp_
         assert status == 200
     # Voila's own page asks for icon fonts; everything is there without them
     assert [url for url in context.strangers if "fontawesome" not in url] == []
+
+
+def test_the_demo_is_a_page_without_code_that_asks_nobody_else(context, tmp_path):
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "attnlab", "demo", "--no-browser", "--port", str(port)]
+    with server(command, f"{base}/voila/static/voila.js", tmp_path) as process:
+        page = context.new_page()
+        page.goto(f"{base}/voila/render/desk.ipynb", timeout=120_000)
+        page.wait_for_selector(".attnlab-desk", timeout=120_000)
+        wait_measured(page)
+        silence_last_layer(page)
+        page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")
+        assert page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
+        assert page.locator("[data-attnlab-still]:visible").count() == 0
+        assert "import attnlab" not in page.content()
+        if SHOTS.is_dir():
+            page.screenshot(path=SHOTS / "demo.png")
+        assert "Using pre-heated kernel" in (tmp_path / "server.log").read_text()
+        links = page.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
+        assert f"{base}/voila/render/00_start_here.ipynb" in links
+        for link in links:
+            status = page.evaluate(
+                """async link => { const enough = new AbortController();
+                const { status } = await fetch(link, { signal: enough.signal });
+                enough.abort();
+                return status; }""",
+                link,
+            )
+            assert status == 200, link
+        process.terminate()  # the command alone, which ends Voila and its kernels
+        process.wait(30)
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(f"{base}/voila/static/voila.js", timeout=5)
+    assert context.strangers == []
 
 
 def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):

@@ -158,6 +158,12 @@ def gone(page, words):
     )
 
 
+def test_the_kernel_knows_which_of_the_two_it_runs_in(notebook, request):
+    said = notebook.run_cell(2, "from attnlab.course.hosts import host; print(host().name)")
+    front_end = request.node.callspec.params["notebook"]
+    assert said.strip() == {"lab": "lab", "notebook_7": "notebook"}[front_end]
+
+
 def test_keys_pressed_in_a_desk_reach_nobody_else(notebook):
     page = notebook.page
     page.evaluate(SPY)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from attnlab.course import hosts
 from attnlab.course.checks import (
     adaptive_attention,
     attention_balance,
@@ -195,6 +196,8 @@ def summary(lesson: str | None = None) -> None:
     if record:
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
         atomic_write(progress_file(), text.encode())
+        if hosts.host().loses_files:
+            print(hosts.host().differs)
 
 
 def _print_lesson(topic: str, record: dict[str, dict[str, Any]]) -> None:
