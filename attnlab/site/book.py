@@ -134,9 +134,13 @@ def build_book(
         (made / CARD).write_text(f'{{"attnlab": "{__version__}"}}\n', encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         made.replace(target)
-    pages_made = len(list(target.glob("*.html"))) + len(list(target.glob("[!_d]*/**/*.html")))
+    html = [path.relative_to(target) for path in target.rglob("*.html")]
     return Book(
-        target, lessons, pages_made, [target / "pdf" / path.name for path in pdfs], has_desk
+        folder=target,
+        lessons=lessons,
+        pages=sum(path.parts[0] not in ("_static", "desk") for path in html),
+        pdfs=[target / "pdf" / path.name for path in pdfs],
+        desk=has_desk,
     )
 
 
@@ -195,6 +199,7 @@ def _settings() -> dict[str, Any]:
             "home_page_in_toc": True,
             "show_navbar_depth": 1,
             "navbar_persistent": [],
+            "footer_content_items": [],
             "use_fullscreen_button": False,
             "logo": {"text": f"attnlab {__version__}"},
         },

@@ -20,6 +20,7 @@ _FIRST = "README.md"  # the page that a clone and the book begin with
 GUIDES = ("docs/engineers.md", "docs/teachers.md", "docs/design.md")
 PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "data/README.md")
 _CARDS = "data/*/*/README.md"
+_STILL = "In the notebook, this can be moved."
 _LINK = re.compile(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.M | re.S)  # where nothing is a link
 _DESK = """\
@@ -107,7 +108,7 @@ def lesson(source: Path, solved: Path, solutions: bool = True) -> notebooks.Note
     executed = {cell.id: cell for cell in notebooks.read_solution(solved).cells}
     for cell in made.cells:
         if cell.cell_type == "code" and (solutions or not _is_own_work(cell)):
-            cell.outputs = executed[cell.id].outputs
+            cell.outputs = [_as_read(output) for output in executed[cell.id].outputs]
     return made
 
 
@@ -115,6 +116,13 @@ def _is_own_work(cell: notebooks.Notebook) -> bool:
     """Whether a cell holds a learner's answer, judges it, or runs it."""
     about = cell.metadata.get("attnlab", {})
     return "exercise" in about or "check" in about or "yours_or_ours" in cell.source
+
+
+def _as_read(output: notebooks.Notebook) -> notebooks.Notebook:
+    """An output as it stands in a book, where nothing can be run."""
+    for kind, shown in output.get("data", {}).items():
+        output["data"][kind] = shown.replace(notebooks.MOVABLE.strip("*"), _STILL)
+    return output
 
 
 def _linked(text: str, folder: str, inside: set[str], clone: Path, target: Path) -> str:
