@@ -16,7 +16,7 @@ from typing import Any
 from attnlab import __version__
 from attnlab.datasets.fetching import Source
 from attnlab.errors import AttnlabError, needs
-from attnlab.files import PACKAGE, atomic_write, checkout
+from attnlab.files import PACKAGE, checkout
 from attnlab.site.building import CARD as DESK_CARD
 from attnlab.site.chapters import write_sources
 from attnlab.site.docstrings import as_rst
@@ -215,6 +215,7 @@ def _run_sphinx(source: Path, made: Path, doctrees: Path, printed: Sequence[str]
         source, None, made, doctrees, "html", _settings(), status=None, warning=said, parallel=1
     )
     app.connect("autodoc-process-docstring", _in_rst)
+    app.connect("autodoc-process-signature", _own_signature)
     app.connect("html-page-context", _buttons_for(printed), priority=900)
     app.build()
     warnings = [line for line in said.getvalue().splitlines() if line.strip()]
@@ -225,6 +226,18 @@ def _run_sphinx(source: Path, made: Path, doctrees: Path, printed: Sequence[str]
 
 def _in_rst(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     lines[:] = [*as_rst("\n".join(lines)).splitlines(), ""]
+
+
+def _own_signature(
+    app: Any, what: str, name: str, value: Any, options: Any, signature: str | None, returned: Any
+) -> tuple[str, Any] | None:
+    """That of a widget's ``__init__``, which traitlets hides behind a ``__new__`` of its own."""
+    from sphinx.util import inspect
+
+    if what != "class" or not (signature or "").startswith("(*args"):
+        return None
+    found = inspect.signature(value.__init__, bound_method=True)
+    return inspect.stringify_signature(found, unqualified_typehints=True), returned
 
 
 def _buttons_for(printed: Sequence[str]) -> Callable[..., None]:

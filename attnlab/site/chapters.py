@@ -1,10 +1,10 @@
-"""The sources of the book: lessons with their saved outputs, guides, and pages for an API reference.
+"""The sources of the book: lessons with their saved outputs, guides, pages of an API reference.
 
 They are written into a folder that mirrors a clone, so that links between pages stay as they are. A
 link to what is not in the book keeps its words only.
 """
 
-import os
+import posixpath
 import re
 import shutil
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ type is sent nowhere. A browser allows that only for a book that a web server ha
 
 <iframe class="desk" src="desk/index.html" title="The mixing desk" loading="lazy"></iframe>
 
-[The desk on a page of its own](desk/index.html)
+<p><a href="desk/index.html">The desk on a page of its own</a></p>
 """
 
 
@@ -54,7 +54,11 @@ def write_sources(
     AttnlabError : no such lesson, or a solution that does not match its source
     """
     sources = notebooks.sources(clone / "notebooks", names)
-    pages = [*GUIDES, *PROJECT, *(str(path.relative_to(clone)) for path in clone.glob(_CARDS))]
+    pages = [
+        *GUIDES,
+        *PROJECT,
+        *(path.relative_to(clone).as_posix() for path in clone.glob(_CARDS)),
+    ]
     lessons = [source.stem for source in sources]
     inside = {_FIRST, *pages, *(f"notebooks/{name}.ipynb" for name in lessons)}
     for source in sources:
@@ -67,7 +71,7 @@ def write_sources(
         path.write_text(notebooks.as_text(made), encoding="utf-8")
     for page in (_FIRST, *pages):
         text = (clone / page).read_text(encoding="utf-8")
-        text = _linked(text, os.path.dirname(page), inside, clone, target)
+        text = _linked(text, posixpath.dirname(page), inside, clone, target)
         path = target / ("index.md" if page == _FIRST else page)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -100,12 +104,13 @@ def lesson(source: Path, solved: Path, solutions: bool = True) -> notebooks.Note
     AttnlabError : the solution is not there, or not of this source
     """
     text = source.read_text(encoding="utf-8")
-    if not notebooks.is_solution_of(solved, text):
+    kept = notebooks.read_solution(solved)
+    if kept is None or not notebooks.is_solution_of(solved, text):
         raise AttnlabError(
             f"{solved} does not match its source. Type: attnlab notebooks build {source.stem[:2]}"
         )
     made = notebooks.student(notebooks.read(text), solutions=solutions)
-    executed = {cell.id: cell for cell in notebooks.read_solution(solved).cells}
+    executed = {cell.id: cell for cell in kept.cells}
     for cell in made.cells:
         if cell.cell_type == "code" and (solutions or not _is_own_work(cell)):
             cell.outputs = [_as_read(output) for output in executed[cell.id].outputs]
@@ -132,7 +137,7 @@ def _linked(text: str, folder: str, inside: set[str], clone: Path, target: Path)
         picture, words, address = link.groups()
         if re.match(r"[a-z]+:|#", address):
             return link[0]
-        place = os.path.normpath(os.path.join(folder, address.partition("#")[0]))
+        place = posixpath.normpath(posixpath.join(folder, address.partition("#")[0]))
         if place == _FIRST:
             return link[0].replace("README.md", "index.md")
         if place in inside:

@@ -83,9 +83,10 @@ def faults(folder: Path) -> list[str]:
                 continue
             if not target.is_file() or not target.is_relative_to(folder.resolve()):
                 found.append(f"{where}: {link} leads nowhere")
-            elif (place := unquote(urlsplit(link).fragment)) and target.suffix == ".html":
-                if place not in pages[folder / target.relative_to(folder.resolve())].places:
-                    found.append(f"{where}: {link} leads to no place on that page")
+                continue
+            place, there = unquote(urlsplit(link).fragment), target.relative_to(folder.resolve())
+            if place and target.suffix == ".html" and place not in pages[folder / there].places:
+                found.append(f"{where}: {link} leads to no place on that page")
     for path in sorted(folder.rglob("*.css")):
         sheet = _sheet(path.read_text(encoding="utf-8"))
         found += [f"{path.relative_to(folder)}: {why}" for why in _loads(path, folder, sheet)]

@@ -78,8 +78,8 @@ def serving(
     """
     if not (Path(folder) / "index.html").is_file():
         raise AttnlabError(
-            f"There is no index.html in {folder}. Build what is to be handed out first: attnlab site "
-            f"desk --out {folder}, or attnlab site book --out {folder}."
+            f"There is no index.html in {folder}. Build what is to be handed out first: "
+            f"attnlab site desk --out {folder}, or attnlab site book --out {folder}."
         )
     bound = listen(host, port)
     handler = functools.partial(_Handler, directory=str(folder))

@@ -3,6 +3,7 @@
 import ast
 import html
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.course import notebooks
-from attnlab.errors import AttnlabError, MissingPackage, on_the_command_line
+from attnlab.errors import AttnlabError, DataError, MissingPackage, on_the_command_line
 from attnlab.site import book, chapters, printing, reference
 from attnlab.site.docstrings import as_rst
 
@@ -67,8 +68,9 @@ def test_without_solutions_a_chapter_keeps_hints_and_pictures_and_holds_no_solut
     text += "\n".join(cell.source for cell in made.cells)
     assert "<summary>Hint 1</summary>" in text and "<summary>Solution</summary>" not in text
     assert text.count("<img") > 10
-    assert not [line for line in secrets(name) if line in text]
-    assert [line for line in secrets(name) if line in notebooks.as_text(chapter(name, True))]
+    hidden, solved = secrets(name), notebooks.as_text(chapter(name, True))
+    assert not [line for line in hidden if line in text]
+    assert [line for line in hidden if line in solved]
 
 
 def test_nothing_in_a_book_asks_to_run_a_cell():
@@ -222,7 +224,13 @@ def small(tmp_path_factory):
     (folder / "desk").mkdir()
     (folder / "desk" / "desk-card.json").write_text("{}")
     (folder / "desk" / "index.html").write_text("<!doctype html>the desk")
-    return book.build_book(folder / "book", ["01", "12"], solutions=False)
+    try:
+        return book.build_book(folder / "book", ["01", "12"], solutions=False)
+    except DataError as error:
+        message = f"NO MATHJAX: the book could not be built, so it was not tested. {error}"
+        if os.environ.get("ATTNLAB_BROWSER_TESTS") == "required":
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 def words_of(path):

@@ -73,4 +73,6 @@ def test_each_tag_gets_a_folder_and_the_first_page_leads_to_the_newest(tmp_path)
         f"{tag}/index.html" for tag in ("v0.10.0", "v0.9.0", "v0.9.1")
     ]
     assert "url=v0.10.0/" in git(tmp_path / "origin.git", "show", "gh-pages:index.html")
-    assert "the book of v0.9.0" in git(tmp_path / "origin.git", "show", "gh-pages:v0.9.0/index.html")
+    assert "the book of v0.9.0" in git(
+        tmp_path / "origin.git", "show", "gh-pages:v0.9.0/index.html"
+    )
