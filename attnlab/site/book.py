@@ -192,6 +192,7 @@ def _settings() -> dict[str, Any]:
         # looks
         "html_theme": "sphinx_book_theme",
         "html_title": f"attnlab {__version__}",
+        "html_context": {"default_mode": "auto"},
         "html_favicon": "_static/icon.svg",
         "html_static_path": ["_static"],
         "html_css_files": ["book.css"],

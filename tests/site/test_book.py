@@ -214,6 +214,49 @@ def test_without_npm_it_names_the_option(tmp_path, monkeypatch):
     assert not (tmp_path / "book").exists()
 
 
+def test_the_command_passes_on_what_was_asked_and_says_what_was_made(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    import attnlab.site
+    from attnlab.cli import app
+
+    asked = {}
+
+    def made(out, names, **options):
+        asked.update(options, out=out, names=names)
+        return book.Book(out, list(names), 40, [], False)
+
+    monkeypatch.setattr(attnlab.site, "build_book", made)
+    out = tmp_path / "book"
+    words = ["site", "book", "01", "06", "--out", str(out), "--without-solutions", "--pdf"]
+    run = CliRunner().invoke(app, words)
+    assert run.exit_code == 0, run.output
+    assert asked["names"] == ["01", "06"] and asked["out"] == out
+    assert asked["pdf"] and not asked["solutions"]
+    assert "40 pages" in run.output and "attnlab site desk --out" in run.output
+
+
+def test_a_book_that_is_there_is_handed_out_and_not_built_anew(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from attnlab.cli import app
+    from attnlab.site import serving
+
+    handed = []
+    monkeypatch.setattr(serving, "hand_out", lambda folder, *where: handed.append(folder))
+    monkeypatch.setattr(book, "npm_files", lambda *_: pytest.fail("it was built"))
+    (tmp_path / book.CARD).write_text("{}")
+    run = CliRunner().invoke(app, ["site", "book", "--out", str(tmp_path), "--serve"])
+    assert run.exit_code == 0, run.output
+    assert handed == [tmp_path]
+
+
+def test_what_a_book_consists_of_is_sent_as_what_it_is():
+    from attnlab.site.serving import _KINDS
+
+    assert {".png", ".woff2", ".pdf", ".json", ".ipynb"} <= set(_KINDS)
+
+
 # ── a small book ───────────────────────────────────────────────────────────────────────────────
 
 
