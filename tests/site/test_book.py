@@ -17,6 +17,7 @@ from attnlab.site.docstrings import as_rst
 
 ROOT = Path(__file__).parents[2]
 LESSONS = ("01_attention_maths", "12_capstone")
+WITH_EXERCISES = [path.stem for path in sorted((ROOT / "notebooks" / "src").glob("*.py"))][1:]
 
 
 def source(name):
@@ -58,7 +59,7 @@ def test_a_chapter_has_holes_folded_solutions_and_the_saved_outputs():
     assert all(re.search(r'alt=\\"[^"\\]{20,}', picture) for picture in pictures)
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", WITH_EXERCISES)
 def test_without_solutions_a_chapter_keeps_hints_and_pictures_and_holds_no_solution(name):
     made = chapter(name, False)
     text = "\n".join(
@@ -67,7 +68,7 @@ def test_without_solutions_a_chapter_keeps_hints_and_pictures_and_holds_no_solut
     )  # fmt: skip
     text += "\n".join(cell.source for cell in made.cells)
     assert "<summary>Hint 1</summary>" in text and "<summary>Solution</summary>" not in text
-    assert text.count("<img") > 10
+    assert text.count("<img") >= 5
     hidden, solved = secrets(name), notebooks.as_text(chapter(name, True))
     assert not [line for line in hidden if line in text]
     assert [line for line in hidden if line in solved]
