@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workstea
 # Modules are compiled once, and not again by every process that a test starts.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup lab demo check test lint format build bench
+.PHONY: setup lab demo check test lint format build book bench
 
 setup: $(VENV)/.lab          ## .venv with the course, and its data, verified
 	@$(BIN)/python -m attnlab fetch
@@ -46,6 +46,9 @@ format: $(VENV)/.dev
 
 build: $(VENV)/.dev          ## student notebooks, and solutions that are run when their source changed
 	$(BIN)/python -m attnlab notebooks build
+
+book: $(VENV)/.dev           ## the course as pages and PDF files, in site/book; BOOK=--without-solutions for a graded one
+	$(BIN)/python -m attnlab site book --out site/book --pdf $(BOOK)
 
 bench: $(VENV)/.dev          ## measure, print a table, merge into data/results.json; AREA=desk for one part
 	@$(BIN)/python -m attnlab fetch

@@ -212,14 +212,16 @@ def optional_imports(tree, guard=None):
 
 def test_extras_bring_what_their_imports_say():
     extras = {
-        name: {Requirement(line).name for line in lines}
+        name: {canonicalize_name(Requirement(line).name) for line in lines}
         for name, lines in project["optional-dependencies"].items()
     }
     for path in (ROOT / "attnlab").rglob("*.py"):
         for module, extra in optional_imports(ast.parse(path.read_text())):
             if extra:
                 package = {"torch": "tensorboard"}.get(module.split(".")[0], module.split(".")[0])
-                assert package in extras[extra], f"{path.name}: {module} is not in [{extra}]"
+                assert canonicalize_name(package) in extras[extra], (
+                    f"{path.name}: {module} is not in [{extra}]"
+                )
 
 
 ONLY_THE_CORE = """

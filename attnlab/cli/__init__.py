@@ -140,6 +140,7 @@ app.add_typer(_apps, name="apps", rich_help_panel="Models")
 
 _site = typer.Typer(help="Pages for people without Python.", no_args_is_help=True)
 _site.callback()(lambda: None)
+_site.command()(site.book)
 _site.command()(site.desk)
 app.add_typer(_site, name="site", rich_help_panel="Teaching")
 

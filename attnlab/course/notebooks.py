@@ -91,7 +91,7 @@ def build(
             if not check:
                 atomic_write(student_path, student_text)
         solution_path = notebooks / "solutions" / student_path.name
-        if not _is_solution_of(solution_path, text) or (names and not check):
+        if not is_solution_of(solution_path, text) or (names and not check):
             changed.append(solution_path)
             if not check:
                 solved = solution(read(text))
@@ -358,7 +358,7 @@ def _orphans(notebooks: Path) -> list[Path]:
     )
 
 
-def _read_solution(path: Path) -> Notebook | None:
+def read_solution(path: Path) -> Notebook | None:
     """A solution that was kept, if there is one."""
     import nbformat
 
@@ -370,7 +370,7 @@ def _read_solution(path: Path) -> Notebook | None:
 
 def _keep_outputs(solved: Notebook, path: Path) -> bool:
     """Give a solution the outputs that were kept, if its code has not changed since."""
-    found = _read_solution(path)
+    found = read_solution(path)
     if found is None:
         return False
     before, after = (
@@ -384,9 +384,9 @@ def _keep_outputs(solved: Notebook, path: Path) -> bool:
     return True
 
 
-def _is_solution_of(path: Path, source: str) -> bool:
+def is_solution_of(path: Path, source: str) -> bool:
     """Whether a file is the executed solution of this source."""
-    found = _read_solution(path)
+    found = read_solution(path)
     if found is None:
         return False
     wanted = [cell.source for cell in solution(read(source)).cells]

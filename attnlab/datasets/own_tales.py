@@ -35,7 +35,7 @@ def load_tales(
         with one text in each of its .txt files, a list of texts, or a list of such files
     dev, test : how many of your own texts are held out, or which share of them if below 1. By
         default as of Grimm's tales: an eighteenth and a sixth, at least one each.
-    separator : the line that stands between two texts of a file, such as "***". By default a file
+    separator : the line that stands between two texts of a file, such as ``***``. By default a file
         is divided where two or more lines are empty, and the files of a folder or list are not.
     encoding : of your own files
     name : of the data set; that of the file or folder if not given

@@ -19,6 +19,14 @@ _KINDS = {
     ".html": "text/html; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".ipynb": "application/x-ipynb+json",
+    ".md": "text/markdown; charset=utf-8",
+    ".pdf": "application/pdf",
+    ".ttf": "font/ttf",
+    ".woff2": "font/woff2",
     ".webmanifest": "application/manifest+json",
     ".gz": "application/gzip",
 }
@@ -70,8 +78,8 @@ def serving(
     """
     if not (Path(folder) / "index.html").is_file():
         raise AttnlabError(
-            f"There is no index.html in {folder}. Build a desk there first: attnlab site desk "
-            f"--out {folder}."
+            f"There is no index.html in {folder}. Build what is to be handed out first: "
+            f"attnlab site desk --out {folder}, or attnlab site book --out {folder}."
         )
     bound = listen(host, port)
     handler = functools.partial(_Handler, directory=str(folder))

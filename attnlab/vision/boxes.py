@@ -109,7 +109,7 @@ def crop(images: Tensor, boxes: Tensor, size: int | tuple[int, int], margin: flo
 
     Returns
     -------
-    Tensor, shape (B, C, *size); gradients flow to pictures and boxes
+    Tensor, shape ``(B, C, *size)``; gradients flow to pictures and boxes
     """
     check_boxes("boxes", boxes)
     if images.dim() != 4 or boxes.shape != (len(images), 4):

@@ -235,7 +235,7 @@ def cut_out(
 
     Returns
     -------
-    uint8 array, (N, *size) or (N, *size, 3)
+    uint8 array, ``(N, *size)`` or ``(N, *size, 3)``
     """
     colour = images.ndim == 4
     pixels = torch.from_numpy(images).float()
