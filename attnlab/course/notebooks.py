@@ -19,6 +19,7 @@ from typing import Any
 
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import atomic_write, bundled
+from attnlab.languages import tr
 
 Notebook = Any  # nbformat's NotebookNode
 
@@ -133,13 +134,16 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
             ) from error
 
 
-def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list[Path]]:
+def start(
+    target: Path, notebooks: Path | None = None, read: Callable[[Path], bytes] = Path.read_bytes
+) -> tuple[list[Path], list[Path]]:
     """Copy the student notebooks to a folder of the learner's own; overwrite nothing.
 
     Parameters
     ----------
     target : the learner's folder, new or existing
     notebooks : folder with the notebooks; default `folder`
+    read : returns what the copy of a notebook holds; default what the notebook holds
 
     Returns
     -------
@@ -164,7 +168,7 @@ def start(target: Path, notebooks: Path | None = None) -> tuple[list[Path], list
         if os.path.lexists(copied):
             kept.append(copied)
         else:
-            added.append(atomic_write(copied, notebook.read_bytes()))
+            added.append(atomic_write(copied, read(notebook)))
     return added, kept
 
 
@@ -231,12 +235,15 @@ def student(notebook: Notebook, solutions: bool = True) -> Notebook:
             cell.source = with_hole(cell.source)
         elif "hints" in cell.metadata:
             hints = re.split(r"^---$", cell.source, flags=re.M)
-            folded = [_folded(f"Hint {n}", hint.strip()) for n, hint in enumerate(hints, 1)]
+            folded = [
+                _folded(tr("Hint {number}", number=number), hint.strip())
+                for number, hint in enumerate(hints, 1)
+            ]
             if cell.metadata["hints"] not in answers:
                 raise AttnlabError(f"Hints for {cell.metadata['hints']!r}, but no such exercise.")
             if solutions:
                 code = f"```python\n{answers[cell.metadata['hints']]}\n```"
-                folded.append(_folded("Solution", code))
+                folded.append(_folded(tr("Solution"), code))
             cell.source = "\n\n".join(folded)
         cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
     return notebook
