@@ -27,8 +27,9 @@ __all__ = [
 ]
 
 _BETWEEN = re.compile(r"(\n[ \t]*\n(?:[ \t]*\n)*(?:---\n+)?)")
+_NAMES = re.compile(r"\\text\{(?:Attention|Var|diag|softmax)\}")  # in formulas
 _SILENT = re.compile(  # what needs no translation: formulas without words, links, tags, code
-    r"\$\$(?:(?!\\text\b).)*?\$\$|\$[^$]*\$|<[^>]*>|`[^`]*`|\\[a-z]+|\[\^?\w+\]:.*", re.S
+    r"\$\$(?:(?!\\text\b).)*?\$\$|\$[^$]*\$|<[^>]*>|`[^`]*`|\\[a-z]+", re.S
 )
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _KINDS = (tokenize.COMMENT, tokenize.STRING)
@@ -161,7 +162,7 @@ def _code(source: str, translate: Callable[[str], str]) -> str:
 
 def _speaks(text: str) -> bool:
     """Whether there is anything to translate."""
-    return bool(_WORD.search(_SILENT.sub(" ", text)))
+    return bool(_WORD.search(_SILENT.sub(" ", _NAMES.sub("", text))))
 
 
 def _key(text: str) -> str:

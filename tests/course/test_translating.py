@@ -2,14 +2,17 @@
 
 import ast
 import gettext
+import re
 
 import pytest
+from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from attnlab.cli import app, main
 from attnlab.course import catalogues, notebooks, translating
 from attnlab.languages import DOMAIN, LOCALE, SCRIPTS, known
 
+_FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$]*\$", re.S)
 OTHERS = [name for name in known() if name != "en"]
 TRANSLATED = [
     (language, path)
@@ -92,6 +95,19 @@ def test_a_translated_lesson_has_the_code_of_the_english_one(language, path):
         assert before.metadata == after.metadata
         if before.cell_type == "code":
             assert _plain(before.source) == _plain(after.source)
+
+
+@pytest.mark.parametrize(("language", "path"), TRANSLATED)
+def test_emphasis_is_drawn_in_the_translation_as_well(language, path):
+    """Beside letters without spaces a * after a full stop ends no emphasis: it stays a star."""
+    drawn = MarkdownIt("commonmark").enable("table")
+    for message in catalogues.read(path, language):
+        if message.id and message.string:
+            stars = [
+                re.sub(r"<code>.*?</code>", "", drawn.render(_FORMULA.sub("", text)), flags=re.S)
+                for text in (message.id, message.string)
+            ]
+            assert stars[1].count("*") <= stars[0].count("*"), message.string
 
 
 def _plain(code):
