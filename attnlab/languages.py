@@ -10,6 +10,7 @@ import functools
 import gettext
 import os
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ _OF_THE_SYSTEM = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # asked for "aut
 _NAMES = {ENGLISH: "English", "zh_CN": "简体中文"}  # of each language in itself
 
 _chosen: str | None = None  # by `use`; None: what the environment says
+_inside: ContextVar[str | None] = ContextVar("language", default=None)  # of `speaking`
 
 
 def known() -> dict[str, str]:
@@ -69,14 +71,12 @@ def named(language: str) -> str | None:
 
 
 def current() -> str:
-    """The language in use: chosen by `use`, else by ATTNLAB_LANG, else English.
+    """The language in use: of `speaking`, else chosen by `use` or ATTNLAB_LANG, else English.
 
     ``ATTNLAB_LANG=auto`` takes the first language of the system's settings that there is. A
     language that is not known is English.
     """
-    if _chosen is not None:
-        return _chosen
-    return _of_environment(os.environ)
+    return _inside.get() or _chosen or _of_environment(os.environ)
 
 
 def use(language: str | None) -> None:
@@ -87,18 +87,17 @@ def use(language: str | None) -> None:
 
 @contextlib.contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Say everything inside the block in this language.
+    """Say everything inside the block in this language; other threads go on in theirs.
 
     >>> with speaking("en"):
     ...     current()
     'en'
     """
-    before = _chosen
-    use(language)
+    before = _inside.set(named(language) or ENGLISH)
     try:
         yield
     finally:
-        use(before)
+        _inside.reset(before)
 
 
 def tr(text: str, /, **values: Any) -> str:

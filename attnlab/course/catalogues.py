@@ -210,7 +210,8 @@ def _extracted(path: Path) -> Iterable[tuple[int, str]]:
     if path.suffix == ".py":
         yield from said_in_python.texts(path)
         return
-    for line, text, *_ in extract_from_file("javascript", path, keywords=_SAID):
+    inside = {"parse_template_string": True}  # of `${…}`
+    for line, text, *_ in extract_from_file("javascript", path, keywords=_SAID, options=inside):
         if isinstance(text, str) and text:
             yield line, text
 
