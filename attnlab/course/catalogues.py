@@ -22,10 +22,12 @@ __all__ = [
     "Missing",
     "build",
     "compiled",
+    "fresh",
     "missing",
     "placeholders",
     "problems",
     "read",
+    "read_bytes",
     "said",
     "written",
     "wrong",
@@ -218,3 +220,7 @@ def _extracted(path: Path) -> Iterable[tuple[int, str]]:
 
 def _path(language: str, domain: str) -> Path:
     return LOCALE / language / "LC_MESSAGES" / f"{domain}.po"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -81,3 +81,7 @@ def _value(node: ast.expr, names: dict[str, Any]) -> str | None:
         left, right = _value(node.left, names), _value(node.right, names)
         return None if left is None or right is None else left + right
     return None
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

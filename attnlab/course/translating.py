@@ -20,6 +20,7 @@ __all__ = [
     "build",
     "catalogue_of",
     "copy_of",
+    "lost",
     "missing",
     "paragraphs",
     "problems",
@@ -176,3 +177,7 @@ def _folded(path: Path, language: str) -> Mapping[str, str]:
         for message in catalogues.read(path, language)
         if message.id and message.string
     }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

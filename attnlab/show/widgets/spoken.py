@@ -48,3 +48,7 @@ class SpokenDesk(Desk):
             return self.report
         with speaking(ENGLISH):
             return self.compute(**self.report["settings"])
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
