@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("ATTNLAB_PROFILE", "ci")
+os.environ.pop("ATTNLAB_LANG", None)  # tests compare English texts
 # threads wait for each other without spinning: spinning ones slow a busy machine down
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -4,7 +4,8 @@
 `compressing` and `exporting` those that make a classifier small and hand it on, `serving` the one
 that answers over HTTP, `writing` the one that goes on with a text, `applying` and `reading` those
 of the small applications (``attnlab apps``), `teaching` those for teachers and authors of
-notebooks, `site` those that write pages for people without Python (``attnlab site``).
+notebooks, `translating` those for translators (``attnlab words``), `site` those that write pages
+for people without Python (``attnlab site``).
 """
 
 import sys
@@ -26,6 +27,7 @@ from attnlab.cli import (
     serving,
     site,
     teaching,
+    translating,
     writing,
 )
 from attnlab.cli.output import ERR, say
@@ -128,6 +130,12 @@ _notebooks.callback()(lambda: None)  # so that `build` stays a command of its ow
 _notebooks.command()(teaching.build)
 _notebooks.command()(teaching.badges)
 app.add_typer(_notebooks, name="notebooks", rich_help_panel="Teaching")
+
+_words = typer.Typer(help="The words of the course in other languages.", no_args_is_help=True)
+_words.callback()(lambda: None)
+_words.command()(translating.build)
+_words.command()(translating.check)
+app.add_typer(_words, name="words", rich_help_panel="Teaching")
 
 _apps = typer.Typer(help="Small real uses of attention, on your own file.", no_args_is_help=True)
 _apps.callback()(lambda: None)

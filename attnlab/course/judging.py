@@ -24,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 from attnlab.course import notebooks as sources
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import PACKAGE
+from attnlab.languages import later, tr
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SECONDS = 60  # for one cell of a notebook
 SEEDS = (1, 2, 3)
-DIED = "the kernel died while the notebook ran"
-STUCK = "timed out, and could not be stopped"
+DIED = later("the kernel died while the notebook ran")
+STUCK = later("timed out, and could not be stopped")
 # a stray exit() or quit() must not cost the cells that follow
 KERNEL_ARGUMENTS = ("--IPKernelApp.exec_lines=get_ipython().ask_exit = lambda *_: None",)
 JUDGED = """\
@@ -209,17 +210,19 @@ def check(
         lambda index: progress(
             index,
             len(book.cells),
-            f"judging {names[index]}" if index in names else f"cell {index + 1}",
+            tr("judging {name}", name=names[index])
+            if index in names
+            else tr("cell {number}", number=index + 1),
         ),
     )
-    progress(len(book.cells), len(book.cells), "done")
+    progress(len(book.cells), len(book.cells), tr("done"))
     failed = {index: reply for index, reply in replies.items() if reply["status"] == "error"}
     rows = []
     for name, of in worth.items():
         if name not in judges:
-            note = "its cells are gone from the notebook"
+            note = tr("its cells are gone from the notebook")
         elif judges[name] not in replies:
-            note = ended
+            note = tr(ended)
         else:
             own = failed.get(answers[name]) if name in answers else None
             note = why(name, failed.get(judges[name]), own)
@@ -342,7 +345,7 @@ def why(exercise: str, error: dict[str, str] | None, own: dict[str, str] | None)
     own : error of the answer's own cell, if that failed
     """
     if error and own and error["ename"] == "NameError":
-        return f"its cell did not run: {first_line(exercise, own)}"
+        return tr("its cell did not run: {error}", error=first_line(exercise, own))
     return first_line(exercise, error) if error else ""
 
 
@@ -350,7 +353,7 @@ def first_line(exercise: str, error: dict[str, str]) -> str:
     """An error in one line, without the name of the exercise that a check puts first."""
     kind = error["ename"]
     if kind in ("CellTimeoutError", "KeyboardInterrupt"):  # the latter by the former
-        return "timed out"
+        return tr("timed out")
     lines = [line.strip() for line in error["evalue"].splitlines() if line.strip()]
     if kind in ("CheckFailed", "Unwritten"):
         return next((line for line in lines if line != exercise), kind)

@@ -21,6 +21,7 @@ from typing import Any
 from attnlab.course import hosts
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import atomic_write, bundled
+from attnlab.languages import tr
 
 Notebook = Any  # nbformat's NotebookNode
 
@@ -137,7 +138,10 @@ def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> 
 
 
 def start(
-    target: Path, notebooks: Path | None = None, host: str | None = None
+    target: Path,
+    notebooks: Path | None = None,
+    host: str | None = None,
+    read: Callable[[Path], bytes] = Path.read_bytes,
 ) -> tuple[list[Path], list[Path]]:
     """Copy the student notebooks to a folder of the learner's own; overwrite nothing.
 
@@ -149,6 +153,7 @@ def start(
     target : the learner's folder, new or existing
     notebooks : folder with the notebooks; default `folder`
     host : "colab" or "kaggle": each notebook then begins with the cell that installs attnlab there
+    read : returns what the copy of a notebook holds; default what the notebook holds
 
     Returns
     -------
@@ -174,13 +179,12 @@ def start(
         if os.path.lexists(copied):
             kept.append(copied)
         else:
-            added.append(atomic_write(copied, _to_go(notebook, opening)))
+            added.append(atomic_write(copied, _to_go(read(notebook).decode(), opening)))
     return added, kept
 
 
-def _to_go(path: Path, opening: str | None) -> bytes:
+def _to_go(text: str, opening: str | None) -> bytes:
     """A notebook as it stands in a folder without the repository around it."""
-    text = path.read_text(encoding="utf-8")
     address = hosts.repository()
     instead = rf"[\1]({address}/blob/HEAD/\2)" if address else r"\1"
     text = _WAY_OUT.sub(instead, text)
@@ -260,12 +264,15 @@ def student(notebook: Notebook, solutions: bool = True) -> Notebook:
             cell.source = with_hole(cell.source)
         elif "hints" in cell.metadata:
             hints = re.split(r"^---$", cell.source, flags=re.M)
-            folded = [_folded(f"Hint {n}", hint.strip()) for n, hint in enumerate(hints, 1)]
+            folded = [
+                _folded(tr("Hint {number}", number=number), hint.strip())
+                for number, hint in enumerate(hints, 1)
+            ]
             if cell.metadata["hints"] not in answers:
                 raise AttnlabError(f"Hints for {cell.metadata['hints']!r}, but no such exercise.")
             if solutions:
                 code = f"```python\n{answers[cell.metadata['hints']]}\n```"
-                folded.append(_folded("Solution", code))
+                folded.append(_folded(tr("Solution"), code))
             cell.source = "\n\n".join(folded)
         cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
     return notebook

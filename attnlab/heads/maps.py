@@ -7,13 +7,14 @@ from torch import Tensor
 
 from attnlab.errors import AttnlabError, suggest
 from attnlab.heads.settings import HeadSettings
+from attnlab.languages import later
 
 What = Literal["weights", "scaled", "contributions", "difference"]
 WHATS: dict[str, str] = {
-    "weights": "attention weights",
-    "scaled": "weights × scale, by which a head mixes the values it adds",
-    "contributions": "weights × scale × norm of the transformed value vector",
-    "difference": "(weights × scale) minus the neutral weights",
+    "weights": later("attention weights"),
+    "scaled": later("weights × scale, by which a head mixes the values it adds"),
+    "contributions": later("weights × scale × norm of the transformed value vector"),
+    "difference": later("(weights × scale) minus the neutral weights"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.balance.reading import MEASURES
+from attnlab.languages import tr
 from attnlab.statistics import PairedTest
 
 BOUNDED = ("entropy", "largest", "gini")  # drawn from 0 to 1, whatever the numbers are
@@ -91,7 +92,7 @@ def spoken(text: str) -> str:
     >>> spoken(strict_percent(0.9999))
     'more than 99.9\xa0%'
     """
-    return text.replace("<", "less than").replace(">", "more than")
+    return text.replace("<", tr("less than")).replace(">", tr("more than"))
 
 
 def with_interval(share: float, interval: tuple[float, float]) -> str:

@@ -27,6 +27,7 @@ from attnlab.course.checks import (
 from attnlab.course.checks.examiner import CheckFailed, Exercise, Unwritten
 from attnlab.errors import AttnlabError, suggest
 from attnlab.files import atomic_write
+from attnlab.languages import tr
 
 __all__ = [
     "EXERCISES",
@@ -95,11 +96,14 @@ class _PublicCheck:
         except Unwritten:
             if "NBGRADER_VALIDATING" in os.environ:  # it takes a cell without an error for right
                 raise
-            print(f"{exercise.name}: not written yet")
+            print(f"{exercise.name}: {tr('not written yet')}")
             return
         _done[exercise.name] = True
         _right[exercise.name] = answer
-        print(f"{exercise.name}: right, {exercise.points} of {exercise.points} points")
+        right = tr(
+            "right, {points} of {total} points", points=exercise.points, total=exercise.points
+        )
+        print(f"{exercise.name}: {right}")
         for line in held:
             print(f"  ✓ {line}")
 
@@ -146,10 +150,13 @@ def yours_or_ours(name: str, yours: Any, ours: Any = None) -> Any:
         try:
             EXERCISES[name].examine(yours)
         except CheckFailed as failure:
-            why = "not written yet" if isinstance(failure, Unwritten) else "not right yet"
-            print(f"{name}: {why}, so ours runs here")
+            if isinstance(failure, Unwritten):
+                why = tr("not written yet, so ours runs here")
+            else:
+                why = tr("not right yet, so ours runs here")
+            print(f"{name}: {why}")
             return ours
-    print(f"{name}: yours runs here")
+    print(f"{name}: {tr('yours runs here')}")
     return yours
 
 
@@ -204,11 +211,13 @@ def _print_lesson(topic: str, record: dict[str, dict[str, Any]]) -> None:
     exercises = [exercise for exercise in EXERCISES.values() if exercise.lesson == topic]
     points = sum(record.get(exercise.name, {}).get("points", 0) for exercise in exercises)
     total = sum(exercise.points for exercise in exercises)
-    print(f"Lesson {LESSONS[topic]}: {points} of {total} points")
+    reached = tr("{points} of {total} points", points=points, total=total)
+    print(tr("Lesson {number}: {reached}", number=LESSONS[topic], reached=reached))
     for exercise in exercises:
         entry = record.get(exercise.name)
-        sign, word = ("✓", "right") if entry and entry["points"] else ("·", "not yet")
-        print(f"  {sign} {exercise.name:24} {word if entry else 'not tried'}")
+        right = entry and entry["points"]
+        word = tr("right") if right else tr("not yet") if entry else tr("not tried")
+        print(f"  {'✓' if right else '·'} {exercise.name:24} {word}")
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import { keepKeys } from "./keys.js";
 import { watchKernel } from "./kernel.js";
+import { tr } from "./words.js";
 
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -36,7 +37,7 @@ export function turnOff(control, why) {
   control.title = why || "";
 }
 
-export const NOTHING_TO_UNDO = "There is nothing to take back.";
+export const nothingToUndo = () => tr("There is nothing to take back.");
 
 // A range input with its label and, at the right, what its position means.
 export function slider({ name, label, min, max, step }, moved) {
@@ -93,7 +94,7 @@ export async function copied(text) {
 export function copyButton(action, label, read, asked = `${label}:`) {
   const made = button(action, label, async () => {
     if (!await copied(read())) return window.prompt(asked, read());
-    made.textContent = "Copied";
+    made.textContent = tr("Copied");
     setTimeout(() => { made.textContent = label; }, 1500);
   });
   return made;
@@ -107,10 +108,10 @@ export function controlled(model) {
   const send = (settings) => {
     model.set("settings", settings);
     model.save_changes();
-    turnOff(undo, !past.length && NOTHING_TO_UNDO);
+    turnOff(undo, !past.length && nothingToUndo());
   };
-  const undo = button("undo", "Undo", () => { last = 0; send(past.pop()); });
-  turnOff(undo, NOTHING_TO_UNDO);
+  const undo = button("undo", tr("Undo"), () => { last = 0; send(past.pop()); });
+  turnOff(undo, nothingToUndo());
   const change = (settings) => {
     // a drag or a run of key presses is one step
     if (Date.now() - last > 700) past.push(model.get("settings"));
@@ -118,8 +119,8 @@ export function controlled(model) {
     send(settings);
   };
   const set = (changes) => change({ ...model.get("settings"), ...changes });
-  const reset = button("reset", "Reset", () => change({ ...model.get("start") }));
-  const code = copyButton("code", "Copy as code", () => model.get("code"), "These settings as Python code:");
+  const reset = button("reset", tr("Reset"), () => change({ ...model.get("start") }));
+  const code = copyButton("code", tr("Copy as code"), () => model.get("code"), tr("These settings as Python code:"));
   return { change, set, undo, reset, code, keep: make("div", { className: "keep" }, undo, code) };
 }
 
@@ -148,7 +149,7 @@ function isDark(element) {
 // be under way. If the kernel answers after all, everything is drawn anew.
 function withKernel(model, root, redraw) {
   const words = make("span");
-  const code = copyButton("rescue", "Copy its settings", () => model.get("code"), "These settings as Python code:");
+  const code = copyButton("rescue", tr("Copy its settings"), () => model.get("code"), tr("These settings as Python code:"));
   const notice = make("div", { className: "kernel-gone", role: "alert", hidden: true }, words, code);
   root.append(notice);
   const close = (closed) => {

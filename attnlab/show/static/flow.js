@@ -5,6 +5,7 @@ import { begin, button, controlled, drawn, make, menu, say, textBox, turnOff } f
 import { colourOf } from "./colours.js";
 import { onKey } from "./keys.js";
 import { clamp, cut } from "./pictures.js";
+import { spoken, tr } from "./words.js";
 
 const TOP = 42; // room for headings, in pixels
 const NAME = 12; // letters of a token that are shown
@@ -19,7 +20,7 @@ function widest(texts, element) {
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, complaint, end } = begin(context, "attnlab-flow", "Flow desk: a sentence step by step");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-flow", tr("Flow desk: a sentence step by step"));
   const { set, reset, keep } = controlled(model);
   const steps = model.get("steps");
   const size = model.get("size");
@@ -34,9 +35,9 @@ function render(context) {
   };
 
   // ── the sentence, and the way through it ─────────────────────────────────────────────────
-  const text = textBox("Your sentence", (typed) => set({ text: typed, token: 0 }));
-  const layer = menu("Layer", (value) => look({ layer: Number(value), head: fitting(Number(value)) }));
-  const head = menu("Head", (value) => look({ head: Number(value) }));
+  const text = textBox(tr("Your sentence"), (typed) => set({ text: typed, token: 0 }));
+  const layer = menu(tr("Layer"), (value) => look({ layer: Number(value), head: fitting(Number(value)) }));
+  const head = menu(tr("Head"), (value) => look({ head: Number(value) }));
   const gone = (l, h) => model.get("report").removed.some(([a, b]) => a === l && b === h);
   const all = (count) => [...Array(count).keys()];
   function fitting(l) { // the head that is shown, or the first that this layer has
@@ -45,16 +46,16 @@ function render(context) {
   }
 
   const go = (step) => look({ step: steps[clamp(0, step, steps.length - 1)][0] });
-  const back = button("back", "‹ Back", () => go(now().step - 1));
-  const next = button("next", "Next ›", () => go(now().step + 1));
+  const back = button("back", tr("‹ Back"), () => go(now().step - 1));
+  const next = button("next", tr("Next ›"), () => go(now().step + 1));
   const stops = steps.map(([name, label], index) => {
     const stop = button(`step-${name}`, "", () => go(index));
     stop.className = "stop";
     stop.append(make("b", { textContent: index + 1 }), make("span", { textContent: label }));
-    stop.setAttribute("aria-label", `Step ${index + 1}: ${label}`);
+    stop.setAttribute("aria-label", tr("Step {number}: {name}", { number: index + 1, name: label }));
     return stop;
   });
-  const stepper = make("div", { className: "stepper", role: "group", "aria-label": "Steps" }, back, make("div", { className: "stops" }, ...stops), next);
+  const stepper = make("div", { className: "stepper", role: "group", "aria-label": tr("Steps") }, back, make("div", { className: "stops" }, ...stops), next);
   const stepBy = (event) => { // the arrow keys, wherever the keyboard is in the desk but in its menus and its text
     const to = { ArrowRight: now().step + 1, ArrowLeft: now().step - 1 }[event.key];
     if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return false;
@@ -75,7 +76,7 @@ function render(context) {
   let layout = {};
   let rows = [];
   let stage = drawn("g");
-  const names = drawn("g", { role: "listbox", "aria-label": "Tokens: choose the one that looks" });
+  const names = drawn("g", { role: "listbox", "aria-label": tr("Tokens: choose the one that looks") });
 
   const write = (string, x, y, properties = {}) => drawn("text", { x, y, ...properties }, string);
   const middle = (index) => layout.top + (index + 0.5) * layout.row;
@@ -132,7 +133,7 @@ function render(context) {
     tokens({ tokens, ids, notes }) {
       const { left, width } = layout;
       const column = Math.min(110, width * 0.34);
-      return [...heading("number", "in the vocabulary", left + 24, ""), ...tokens.flatMap((_, index) => [
+      return [...heading(tr("number"), tr("in the vocabulary"), left + 24, ""), ...tokens.flatMap((_, index) => [
         write("→", left + 4, middle(index) + 4, { class: "arrow" }),
         write(ids[index].toLocaleString("en"), left + 24, middle(index) + 4, { class: "plain" }),
         write(notes[index], left + 24 + column, middle(index) + 4, { class: "small" })])];
@@ -140,7 +141,7 @@ function render(context) {
     vectors({ vectors, limits, width: all, settings }) {
       const { left, width } = layout;
       const shown = vectors[0].length;
-      return [...heading(settings.layer ? `vectors that enter layer ${settings.layer}` : "vectors of the tokens", `first ${shown} of ${all} numbers`, left),
+      return [...heading(settings.layer ? tr("vectors that enter layer {layer}", settings) : tr("vectors of the tokens"), tr("first {shown} of {all} numbers", { shown, all }), left),
         ...strips(vectors, limits.vectors, left, Math.min(width, 26 * shown), () => "")];
     },
     projections({ queries, keys, values, limits }, token) {
@@ -150,9 +151,9 @@ function render(context) {
       const place = (index) => left + index * (wide + gap);
       const short = wide < 120;
       return [
-        ...heading("query", short ? "looks for" : "what it looks for", place(0), "query"),
-        ...heading("key", short ? "found by" : "what it can be found by", place(1), "key"),
-        ...heading("value", short ? "passes on" : "what it passes on", place(2), "value"),
+        ...heading(tr("query"), short ? tr("looks for") : tr("what it looks for"), place(0), "query"),
+        ...heading(tr("key"), short ? tr("found by") : tr("what it can be found by"), place(1), "key"),
+        ...heading(tr("value"), short ? tr("passes on") : tr("what it passes on"), place(2), "value"),
         ...strips(queries, limits.queries, place(0), wide, (index) => (index === token ? "" : "faint")),
         ...strips(keys, limits.keys, place(1), wide, () => ""),
         ...strips(values, limits.values, place(2), wide, () => ""),
@@ -167,7 +168,7 @@ function render(context) {
       const bar = score + 20;
       const room = Math.max(40, Math.min(left + width - bar - 38, 420));
       const sum = layout.top + tokens.length * layout.row;
-      return [...heading("key", "of each token", start, "key"), ...heading("score", "q · k / √d", score - 36), ...heading("weight", "after softmax", bar, "weight"),
+      return [...heading(tr("key"), tr("of each token"), start, "key"), ...heading(tr("score"), "q · k / √d", score - 36), ...heading(tr("weight"), tr("after softmax"), bar, "weight"),
         ...(fan ? tokens.flatMap((_, index) => ribbon(token, index, left - 4, start - 3, weights[token][index])) : []),
         ...strips(keys, limits.keys, start, wide, () => ""),
         ...tokens.flatMap((_, index) => {
@@ -178,7 +179,7 @@ function render(context) {
             write(fixed(weight, 2), bar + room + 5, middle(index) + 4, { class: "plain" })];
         }),
         drawn("line", { class: "rule", x1: bar, x2: bar + room + 34, y1: sum + 1, y2: sum + 1 }),
-        write("sum", bar + room - 2, sum + 15, { class: "small", "text-anchor": "end" }),
+        write(tr("sum"), bar + room - 2, sum + 15, { class: "small", "text-anchor": "end" }),
         write("1.00", bar + room + 5, sum + 15, { class: "plain" })];
     },
     mixture({ tokens, values, weights, mixtures, limits, settings }, token) {
@@ -189,12 +190,12 @@ function render(context) {
       const second = start + wide + gap;
       const sum = layout.top + tokens.length * layout.row;
       const share = weights[token];
-      return [...heading("weight", "", left, "weight"), ...heading("× value", "of each token", start, "value"), ...heading(wide < 90 ? "= part" : "= its part", wide < 90 ? "of it" : "of the mixture", second),
+      return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), wide < 90 ? tr("of it") : tr("of the mixture"), second),
         ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain" })),
         ...strips(values, limits.values, start, wide, () => ""),
         ...strips(values.map((line, index) => line.map((value) => value * share[index])), limits.parts[token], second, wide, () => ""),
         drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
-        write(`sum: what head ${settings.layer}.${settings.head} passes on`, second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
+        write(tr("sum: what head {layer}.{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
         strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row),
         drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row })];
     },
@@ -204,7 +205,7 @@ function render(context) {
       const room = Math.max(40, Math.min(layout.available - left - (tight ? 50 : 134), 560));
       const row = clamp(18, Math.floor((layout.height - layout.top - 8) / layers.length), 40);
       const bottom = layout.top + row * layers.length;
-      return [write(`probability of “${cut(label, 14)}”`, tight ? 2 : left, 16, { class: "heading" }),
+      return [write(tr("probability of “{label}”", { label: cut(label, 14) }), tight ? 2 : left, 16, { class: "heading" }),
         ...[0, 50, 100].map((tick) => write(`${tick} %`, left + (room * tick) / 100, 34, { class: "small", "text-anchor": tick === 0 ? "start" : tick === 100 ? "end" : "middle" })),
         ...answers.flatMap(({ share, text: told, label: leads }, index) => {
           const y = layout.top + (index + 0.5) * row;
@@ -241,8 +242,8 @@ function render(context) {
       else stop.removeAttribute("aria-current");
       stop.classList.toggle("done", index < step);
     });
-    turnOff(back, step === 0 && "This is the first step.");
-    turnOff(next, step === steps.length - 1 && "This is the last step.");
+    turnOff(back, step === 0 && tr("This is the first step."));
+    turnOff(next, step === steps.length - 1 && tr("This is the last step."));
     const { layer: l, head: h } = report.settings;
     root.dataset.shown = [name, l, h, token, report.tokens.length].join(" "); // what is drawn now
   }
@@ -256,10 +257,10 @@ function render(context) {
   }
 
   root.append(
-    make("div", { className: "top" }, make("label", { className: "typed" }, make("span", { textContent: "Your sentence" }), text.box),
-      make("label", {}, "layer ", layer.box), make("label", {}, "head ", head.box)),
+    make("div", { className: "top" }, make("label", { className: "typed" }, make("span", { textContent: tr("Your sentence") }), text.box),
+      make("label", {}, `${tr("layer")} `, layer.box), make("label", {}, `${tr("head")} `, head.box)),
     stepper, words, picture,
-    make("div", { className: "last" }, make("span", { className: "note", textContent: "Click a token, or use ↑ and ↓, to choose the one that looks; ← and → change the step." }),
+    make("div", { className: "last" }, make("span", { className: "note", textContent: tr("Click a token, or use ↑ and ↓, to choose the one that looks; ← and → change the step.") }),
       make("div", { className: "ends" }, reset, keep)),
     complaint);
   onResize(picture, drawPicture);
@@ -268,4 +269,4 @@ function render(context) {
   return end;
 }
 
-export default { render };
+export default { render: spoken(render) };

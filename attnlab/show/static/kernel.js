@@ -1,15 +1,17 @@
 // Whether the kernel that made a view still answers it. Front ends tell what they know in several ways, some not at
 // all; so whoever works the view without an answer is told, too.
 
+import { tr } from "./words.js";
+
 const PATIENCE = 10_000; // milliseconds for an answer
 const HICCUP = 3_000; // and for a connection to come back
 const FRESH = 2_000; // so long after an answer none is asked for
-const WORDS = {
-  restarted: "The kernel was restarted. Run this cell again.",
-  stopped: "The kernel has stopped. Run this cell again.",
-  lost: "The connection to the kernel was lost. Run this cell again.",
-  silent: "The kernel does not answer. If it was restarted: Run this cell again.",
-};
+const words = () => ({
+  restarted: tr("The kernel was restarted. Run this cell again."),
+  stopped: tr("The kernel has stopped. Run this cell again."),
+  lost: tr("The connection to the kernel was lost. Run this cell again."),
+  silent: tr("The kernel does not answer. If it was restarted: Run this cell again."),
+});
 const STATUS = { restarting: "restarted", autorestarting: "restarted", terminating: "stopped", dead: "stopped" };
 
 // Call `gone` with words when the kernel is gone, and `back` if it answers after all. Returns `ask`, to be called when
@@ -18,7 +20,7 @@ export function watchKernel(model, gone, back) {
   const layout = model.get("layout"); // a model whose manager is in reach, where the front end has one
   const kernel = layout?.widget_manager?.kernel;
   if (layout?.comm_live === false && !kernel) return { ask() {}, end() {} }; // a saved page, which never had one
-  let state = ""; // a name of WORDS, or nothing
+  let state = ""; // a name of `words`, or nothing
   let heard = 0; // when it answered
   let waiting; // for an answer
   let connecting; // for the connection
@@ -28,7 +30,7 @@ export function watchKernel(model, gone, back) {
     waiting = undefined;
     const before = state;
     state = name;
-    if (name && before !== name) gone(WORDS[name]);
+    if (name && before !== name) gone(words()[name]);
     if (!name && before) back();
   };
   const ask = () => {

@@ -4,16 +4,16 @@ import { begin, controlled, drawn, make, say, slider } from "./elements.js";
 import { onKey } from "./keys.js";
 import { colourOf, inkOn } from "./colours.js";
 import { clamp, cut } from "./pictures.js";
+import { spoken, tr } from "./words.js";
 
 const ROOM = { sum: 50, track: 56, number: 34, gap: 8, end: 8 }; // right of the grid, in pixels
 const LEAST = 12; // pixels of a cell: below it the names of the keys run into each other
 const TICKS = [0, 0.05, 0.25, 0.5, 1]; // of the colour scale
-const PLACES = [["before", "before the softmax (right)"], ["after", "after it (a common mistake)"]];
-const HINT = "Point at a row, or step through the rows with the arrow keys, to read it.";
+const places = () => [["before", tr("before the softmax (right)")], ["after", tr("after it (a common mistake)")]];
+const hint = () => tr("Point at a row, or step through the rows with the arrow keys, to read it.");
 
 const named = (token) => cut(token, 12);
 const part = (weight) => Math.sqrt(weight); // colours follow the root: small weights must be told apart
-const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
 function widest(texts, element) {
   const pen = document.createElement("canvas").getContext("2d");
@@ -39,7 +39,7 @@ function plan(width, tokens, element) {
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, complaint, end } = begin(context, "attnlab-mask", "Mask desk: heads and masks");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-mask", tr("Mask desk: heads and masks"));
   const { layers, heads } = model.get("size");
   const { tokens } = model.get("report");
   const count = tokens.length;
@@ -50,17 +50,17 @@ function render(context) {
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
   const CONTROLS = [
-    { name: "layer", label: ["layer"], max: layers - 1, text: String },
-    { name: "head", label: ["head"], max: heads - 1, text: String },
-    { name: "window", label: ["window, to either side"], max: count - 1, text: (n) => (n === count - 1 ? "no limit" : counted(n, "place")) },
-    { name: "padding", label: ["padding, at the end"], max: count, text: (n) => (n === 0 ? "none" : n === count ? `all ${n}` : counted(n, "token")) },
+    { name: "layer", label: [tr("layer")], max: layers - 1, text: String },
+    { name: "head", label: [tr("head")], max: heads - 1, text: String },
+    { name: "window", label: [tr("window, to either side")], max: count - 1, text: (n) => (n === count - 1 ? tr("no limit") : n === 1 ? tr("1 place") : tr("{count} places", { count: n })) },
+    { name: "padding", label: [tr("padding, at the end")], max: count, text: (n) => (n === 0 ? tr("none") : n === count ? tr("all {count}", { count: n }) : n === 1 ? tr("1 token") : tr("{count} tokens", { count: n })) },
   ];
   const sliders = CONTROLS.map((control) => slider({ min: 0, step: 1, ...control }, (position) => set({ [control.name]: position })));
   const [layer, head, windowed, padding] = sliders.map(({ box }) => box);
   const causal = make("input", { type: "checkbox", name: "causal" });
   causal.onchange = () => set({ causal: causal.checked });
   const group = `place-${Math.random().toString(36).slice(2)}`; // several desks may be on the page
-  const places = PLACES.map(([value, label]) => {
+  const choices = places().map(([value, label]) => {
     const input = make("input", { type: "radio", name: group, value, onchange: () => set({ place: value }) });
     return { input, box: make("label", { className: "choice" }, input, label) };
   });
@@ -70,7 +70,7 @@ function render(context) {
     const settings = model.get("settings");
     CONTROLS.forEach(({ name, text }, index) => sliders[index].show(settings[name], text(settings[name])));
     causal.checked = settings.causal;
-    for (const { input } of places) input.checked = input.value === settings.place;
+    for (const { input } of choices) input.checked = input.value === settings.place;
   }
 
   const scale = make("div", { className: "scale" });
@@ -80,12 +80,12 @@ function render(context) {
     mark.style.setProperty("--at", part(tick));
     return mark;
   }));
-  const legend = make("div", { className: "mask-legend" }, make("span", { textContent: "weight" }), scale, ticks,
-    make("span", { className: "hidden-key" }, make("i"), "hidden by the mask"));
+  const legend = make("div", { className: "mask-legend" }, make("span", { textContent: tr("weight") }), scale, ticks,
+    make("span", { className: "hidden-key" }, make("i"), tr("hidden by the mask")));
 
   // ── the grid ─────────────────────────────────────────────────────────────────────────────
   const svg = drawn("svg", { role: "figure" });
-  const readout = make("p", { className: "mask-row note", textContent: HINT });
+  const readout = make("p", { className: "mask-row note", textContent: hint() });
   const hatch = `hatch-${Math.random().toString(36).slice(2)}`;
   let rows = []; // the parts of each row that a report changes
   let columns = [];
@@ -104,7 +104,7 @@ function render(context) {
     });
     frame.style.display = shown === null ? "none" : "";
     frame.setAttribute("y", layout.top + layout.row * shown);
-    readout.textContent = shown === null ? HINT : model.get("report").rows[shown];
+    readout.textContent = shown === null ? hint() : model.get("report").rows[shown];
   }
 
   function step(event, index) {
@@ -156,13 +156,13 @@ function render(context) {
       onKey(made, (event) => step(event, index));
       return { group: made, cells, sum, bar, effective };
     });
-    const list = drawn("g", { role: "listbox", "aria-label": "Rows of the grid: one query each" }, ...rows.map(({ group: made }) => made));
+    const list = drawn("g", { role: "listbox", "aria-label": tr("Rows of the grid: one query each") }, ...rows.map(({ group: made }) => made));
     list.addEventListener("pointerleave", () => { pointed = null; point(); });
     const before = focused;
-    svg.replaceChildren(drawn("defs", {}, lines), write("key →", left - 7, top - 22, { "text-anchor": "end" }),
-      write("query ↓", left - 7, top - 7, { "text-anchor": "end" }), ...columns,
-      write("row", edge, top - 21, { "text-anchor": "end" }), write("sum", edge, top - 7, { "text-anchor": "end" }),
-      ...tight ? [] : [write("effective keys", track, top - 21), write(`of ${count}`, track, top - 7)], list, frame);
+    svg.replaceChildren(drawn("defs", {}, lines), write(tr("key →"), left - 7, top - 22, { "text-anchor": "end" }),
+      write(tr("query ↓"), left - 7, top - 7, { "text-anchor": "end" }), ...columns,
+      write(tr("row"), edge, top - 21, { "text-anchor": "end" }), write(tr("sum"), edge, top - 7, { "text-anchor": "end" }),
+      ...tight ? [] : [write(tr("effective keys"), track, top - 21), write(tr("of {count}", { count }), track, top - 7)], list, frame);
     if (before === null) point();
     else rows[before].group.focus();
   }
@@ -170,7 +170,7 @@ function render(context) {
   function drawCell({ box, tip, number }, weight, visible, query, key) {
     box.style.fill = visible ? colour(weight) : `url(#${hatch})`;
     box.classList.toggle("hidden", !visible);
-    tip.textContent = `${query} → ${key}: ${visible ? weight.toFixed(3) : "hidden"}`;
+    tip.textContent = `${query} → ${key}: ${visible ? weight.toFixed(3) : tr("hidden")}`;
     if (!number) return;
     number.textContent = visible && weight >= 0.005 ? weight.toFixed(2).replace(/^0|\.00$/, "") : "";
     number.style.fill = inkOn(colour(weight));
@@ -203,9 +203,9 @@ function render(context) {
   // ── together ─────────────────────────────────────────────────────────────────────────────
   root.append(make("div", { className: "mask-columns" },
     make("div", { className: "mask-controls" },
-      section("Head", make("div", { className: "pair" }, layer, head)),
-      section("Masks", make("label", { className: "choice" }, causal, "causal: no token sees the future"), windowed, padding),
-      section("The mask is applied", ...places.map(({ box }) => box)),
+      section(tr("Head"), make("div", { className: "pair" }, layer, head)),
+      section(tr("Masks"), make("label", { className: "choice" }, causal, tr("causal: no token sees the future")), windowed, padding),
+      section(tr("The mask is applied"), ...choices.map(({ box }) => box)),
       reset, legend),
     picture), make("div", { className: "last" }, remark, keep), complaint);
   onResize(picture, drawPicture);
@@ -214,4 +214,4 @@ function render(context) {
   return end;
 }
 
-export default { render };
+export default { render: spoken(render) };

@@ -1,12 +1,13 @@
 // The mixing desk's accuracy panel: a first-order estimate at once, then what is measured.
 
 import { drawn, make } from "./elements.js";
-import { signed } from "./mixer-faders.js";
+import { itemsName, signed } from "./mixer-faders.js";
+import { tr } from "./words.js";
 
 export const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
 const points = (x) => signed(100 * x);
-const INTERVAL = "95 % interval of the accuracy (Wilson): others of the same kind would give about this.";
-const PAIRED = "The 95 % interval of the change, on the same ones, and the p-value of McNemar's exact test that nothing changed.";
+const wilson = () => tr("95 % interval of the accuracy (Wilson): others of the same kind would give about this.");
+const paired = () => tr("The 95 % interval of the change, on the same ones, and the p-value of McNemar's exact test that nothing changed.");
 
 // Share of right answers when every margin moves along its gradients. `slopes` holds rows of n numbers: the
 // margins, then their gradients by each head's scale, then by the logarithm of each one's temperature.
@@ -25,15 +26,16 @@ function firstOrder(slopes, n, { scale, temperature }) {
 
 export function accuracyPanel(desk) {
   const { model } = desk;
-  const { items } = model.get("size"); // "sentences" or "images"
+  const { items: kind } = model.get("size"); // "sentences" or "images"
+  const items = itemsName(kind);
   const title = make("div", { className: "desk-title" });
   const big = make("div", { className: "desk-big" });
   const status = make("div", { className: "desk-status", "data-progress": "" });
-  const bar = make("progress", { max: 1, value: 0, "aria-label": `${items} evaluated` });
+  const bar = make("progress", { max: 1, value: 0, "aria-label": tr("{items} evaluated", { items }) });
   const interval = drawn("svg", { class: "desk-interval", viewBox: "0 0 190 34", role: "img" });
   const change = make("div", { className: "desk-change" });
   const brief = make("div", { className: "desk-brief", "data-progress": "" }); // the same in a line, where the desk is one column
-  const flips = make("ul", { className: "desk-flips", tabIndex: 0, "aria-label": `${items === "images" ? "Images" : "Sentences"} whose answer changed` });
+  const flips = make("ul", { className: "desk-flips", tabIndex: 0, "aria-label": kind === "images" ? tr("Images whose answer changed") : tr("Sentences whose answer changed") });
   const panel = make("div", { className: "desk-panel desk-accuracy" },
     make("div", {}, title, big, bar, status, interval), make("div", {}, change, flips));
 
@@ -66,44 +68,44 @@ export function accuracyPanel(desk) {
     panel.dataset.stamp = (guess ? stamp : now.stamp) ?? "";
     panel.dataset.state = guess ? "estimate" : stale ? "stale" : now.state ?? "waiting";
     status.title = guess
-      ? "Every margin is moved along its gradients at neutral. Near neutral that is close; far from it, with many "
-        + "heads moved, it is a guess. The measured value replaces it."
-      : now.state === "partial" ? "A random sample that grows. Where accuracy on all is known without this change, it is that plus the change so far." : "";
-    title.textContent = side ? `Held-out accuracy of ${side}` : "Held-out accuracy";
+      ? tr("Every margin is moved along its gradients at neutral. Near neutral that is close; far from it, with many heads moved, it is a guess. The measured value replaces it.")
+      : now.state === "partial" ? tr("A random sample that grows. Where accuracy on all is known without this change, it is that plus the change so far.") : "";
+    title.textContent = side ? tr("Held-out accuracy of {side}", { side }) : tr("Held-out accuracy");
     if (guess) return drawGuess(guess, side);
     if (now.accuracy === undefined) {
       big.textContent = "…";
       brief.textContent = "";
-      status.textContent = "The first evaluation is under way.";
+      status.textContent = tr("The first evaluation is under way.");
       change.textContent = "";
       return;
     }
     const [low, high] = now.interval;
-    big.replaceChildren(percent(now.accuracy), make("small", { className: "interval", textContent: `95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`, title: INTERVAL }));
+    big.replaceChildren(percent(now.accuracy), make("small", { className: "interval", textContent: tr("95 %: {low} to {high}", { low: (100 * low).toFixed(1), high: (100 * high).toFixed(1) }), title: wilson() }));
     bar.value = stale ? 0 : now.n / now.total;
-    brief.textContent = `Accuracy ${percent(now.accuracy)}${now.delta === null ? "" : ` (${points(now.delta)})`}${stale ? ", measuring …"
-      : `${now.state === "measured" ? "" : " so far"}, 95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`}`;
+    const told = { accuracy: `${percent(now.accuracy)}${now.delta === null ? "" : ` (${points(now.delta)})`}`, low: (100 * low).toFixed(1), high: (100 * high).toFixed(1) };
+    brief.textContent = stale ? tr("Accuracy {accuracy}, measuring …", told)
+      : now.state === "measured" ? tr("Accuracy {accuracy}, 95 %: {low} to {high}", told) : tr("Accuracy {accuracy} so far, 95 %: {low} to {high}", told);
     const count = now.n.toLocaleString("en");
     const label = now.state === "measured"
-      ? [make("b", { textContent: "measured" }), ` on all ${count} ${items}, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
-      : [make("b", { textContent: "measured so far" }), ` on ${count} of ${now.total.toLocaleString("en")} ${items}`];
-    status.replaceChildren(...(stale ? ["measuring …"] : label));
+      ? [make("b", { textContent: tr("measured") }), tr(" on all {count} {items}", { count, items }), `, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
+      : [make("b", { textContent: tr("measured so far") }), tr(" on {count} of {total} {items}", { count, total: now.total.toLocaleString("en"), items })];
+    status.replaceChildren(...(stale ? [tr("measuring …")] : label));
     if (now.delta === null) {
-      change.textContent = `${side ? "A and B are the same." : "Neutral."} Move a fader: the change shows here.`;
+      change.textContent = side ? tr("A and B are the same. Move a fader: the change shows here.") : tr("Neutral. Move a fader: the change shows here.");
       flips.replaceChildren();
       interval.replaceChildren();
-      interval.setAttribute("aria-label", "no change");
+      interval.setAttribute("aria-label", tr("no change"));
       return;
     }
-    const range = `${points(now.low)} to ${points(now.high)}`;
+    const range = tr("{low} to {high}", { low: points(now.low), high: points(now.high) });
     const p = now.p < 0.001 ? "< 0.001" : `= ${now.p.toFixed(now.p < 0.1 ? 3 : 2)}`;
     const final = now.state === "measured" && !stale;
     change.replaceChildren(
-      make("div", {}, make("b", { textContent: `${points(now.delta)} points` }), ` ${against(now.side)}`),
-      make("div", { textContent: `95 %: ${range}, p ${p}`, title: final ? PAIRED : `${PAIRED} It changes until all are measured.` }),
-      make("div", {}, make("span", { className: "gained", textContent: `${now.gained} gained` }), ", ",
-        make("span", { className: "lost", textContent: `${now.lost} lost` }),
-        make("span", { className: "note", textContent: final ? "" : " so far; p is not final" })),
+      make("div", {}, make("b", { textContent: tr("{change} points", { change: points(now.delta) }) }), ` ${against(now.side)}`),
+      make("div", { textContent: `95 %: ${range}, p ${p}`, title: final ? paired() : `${paired()} ${tr("It changes until all are measured.")}` }),
+      make("div", {}, make("span", { className: "gained", textContent: tr("{gained} gained", now) }), ", ",
+        make("span", { className: "lost", textContent: tr("{lost} lost", now) }),
+        make("span", { className: "note", textContent: final ? "" : tr(" so far; p is not final") })),
     );
     const colour = now.low > 0 ? "var(--good)" : now.high < 0 ? "var(--bad)" : "var(--soft)";
     const x = drawAxis(Math.max(Math.abs(now.low), Math.abs(now.high)));
@@ -111,27 +113,27 @@ export function accuracyPanel(desk) {
       drawn("line", { x1: x(now.low), x2: x(now.high), y1: 10, y2: 10, stroke: colour, "stroke-width": 4 }),
       drawn("circle", { cx: x(now.delta), cy: 10, r: 5, fill: colour }),
     );
-    interval.setAttribute("aria-label", `change ${points(now.delta)} points, interval ${range}`);
+    interval.setAttribute("aria-label", tr("change {change} points, interval {range}", { change: points(now.delta), range }));
     flips.replaceChildren(...now.flips.map((flip) => make("li", {},
-      make("span", { className: flip.right ? "gained" : "lost", textContent: flip.right ? "✓ " : "✗ ", title: flip.right ? "now right" : "now wrong" }),
-      `now ${flip.after}${flip.right ? "" : ` (should be ${flip.label})`}: `, make("bdi", { textContent: flip.text }))));
+      make("span", { className: flip.right ? "gained" : "lost", textContent: flip.right ? "✓ " : "✗ ", title: flip.right ? tr("now right") : tr("now wrong") }),
+      `${flip.right ? tr("now {after}", flip) : tr("now {after} (should be {label})", flip)}: `, make("bdi", { textContent: flip.text }))));
   }
 
-  const against = (side) => (side ? "B against A" : "against neutral");
+  const against = (side) => (side ? tr("B against A") : tr("against neutral"));
 
   function drawGuess(guess, side) {
-    big.replaceChildren(percent(guess.accuracy), make("small", { className: "interval", textContent: "estimate" }));
-    brief.textContent = `Accuracy ≈ ${percent(guess.accuracy)}, estimate`;
+    big.replaceChildren(percent(guess.accuracy), make("small", { className: "interval", textContent: tr("estimate") }));
+    brief.textContent = tr("Accuracy ≈ {accuracy}, estimate", { accuracy: percent(guess.accuracy) });
     bar.value = 0;
-    status.replaceChildren(make("b", { textContent: "first-order estimate" }), ", measuring …");
+    status.replaceChildren(make("b", { textContent: tr("first-order estimate") }), tr(", measuring …"));
     change.replaceChildren(
-      make("div", {}, make("b", { textContent: `≈ ${points(guess.delta)} points` }), ` ${against(side)}`),
-      make("div", { textContent: "by the gradients at neutral;" }),
-      make("div", { textContent: "far from neutral a guess" }),
+      make("div", {}, make("b", { textContent: `≈ ${tr("{change} points", { change: points(guess.delta) })}` }), ` ${against(side)}`),
+      make("div", { textContent: tr("by the gradients at neutral;") }),
+      make("div", { textContent: tr("far from neutral a guess") }),
     );
     const x = drawAxis(Math.abs(guess.delta));
     interval.append(drawn("circle", { cx: x(guess.delta), cy: 10, r: 4.5, fill: "none", stroke: "var(--soft)", "stroke-width": 1.5 }));
-    interval.setAttribute("aria-label", `estimated change ${points(guess.delta)} points`);
+    interval.setAttribute("aria-label", tr("estimated change {change} points", { change: points(guess.delta) }));
   }
 
   function drawAxis(most) { // from a change to its place on the axis

@@ -2,17 +2,20 @@
 
 import { make } from "./elements.js";
 import { onKey } from "./keys.js";
+import { tr } from "./words.js";
 
 export const MODES = {
   // what a fader's position means: native range inputs are linear, temperature is not
   scale: { min: 0, max: 2, step: 0.05, value: (x) => x, position: (v) => v },
   temperature: { min: -3, max: 3, step: 0.1, value: (x) => 2 ** x, position: (v) => Math.log2(v) },
 };
-const HINTS = {
-  scale: "Scale: a layer's own weights stay, later layers and the answer move.",
-  temperature: "Temperature: the layer's own weights move. Left sharpens, right flattens.",
-};
+const hints = () => ({
+  scale: tr("Scale: a layer's own weights stay, later layers and the answer move."),
+  temperature: tr("Temperature: the layer's own weights move. Left sharpens, right flattens."),
+});
+export const modeNames = () => ({ scale: tr("scale"), temperature: tr("temperature") });
 const short = (v) => (v >= 10 ? v.toFixed(0) : v.toFixed(2).replace(/\.?0+$/, ""));
+export const itemsName = (items) => (items === "images" ? tr("images") : tr("sentences"));
 export const signed = (v, digits = 1) => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(digits)}`;
 
 export function faderGrid(desk) {
@@ -29,14 +32,14 @@ export function faderGrid(desk) {
   const everyHead = [...Array(heads).keys()];
   const columns = everyHead.map((head) => group("head", head, everyLayer.map((layer) => [layer, head])));
   const rows = everyLayer.map((layer) => group("layer", layer, everyHead.map((head) => [layer, head])));
-  grid.append(make("span", { className: "name row", textContent: "head" }), ...columns.map((column) => column.label));
+  grid.append(make("span", { className: "name row", textContent: tr("head") }), ...columns.map((column) => column.label));
   for (let layer = 0; layer < layers; layer++) {
     grid.append(rows[layer].label);
     faders.push([]);
     for (let head = 0; head < heads; head++) {
       const fader = desk.removed.has(`${layer},${head}`) ? null : made(layer, head);
       faders[layer].push(fader);
-      grid.append(fader?.cell ?? make("div", { className: "fader gone", textContent: "–", title: `layer ${layer} head ${head} was removed for good` }));
+      grid.append(fader?.cell ?? make("div", { className: "fader gone", textContent: "–", title: tr("layer {layer} head {head} was removed for good", { layer, head }) }));
     }
   }
   const each = (callback) => faders.forEach((row, layer) => row.forEach((fader, head) => fader && callback(fader, layer, head)));
@@ -63,7 +66,7 @@ export function faderGrid(desk) {
 
   // The name of a layer, or of a head in every layer, is a button that sets all their faders.
   function group(kind, index, places) {
-    const words = kind === "layer" ? [make("span", { textContent: "layer " }), index] : [index];
+    const words = kind === "layer" ? [make("span", { textContent: `${tr("layer")} ` }), index] : [index];
     const label = make("button", { type: "button", className: `name${kind === "layer" ? " row" : ""}`, tabIndex: -1 }, ...words);
     label.dataset[kind === "layer" ? "wholeLayer" : "wholeHead"] = index;
     const at = kind === "layer" ? [index, -1] : [-1, index];
@@ -74,9 +77,9 @@ export function faderGrid(desk) {
     });
     onKey(label, (event) => key(event, ...at));
     const draw = () => {
-      const whose = kind === "layer" ? `layer ${index}` : `head ${index} in every layer`;
+      const whose = kind === "layer" ? tr("layer {index}", { index }) : tr("head {index} in every layer", { index });
       const value = next(places);
-      const does = value === 1 ? `Back to 1: ${whose}` : value === 0 ? `Silence ${whose}` : `Flatten ${whose}: temperature ${value}`;
+      const does = value === 1 ? tr("Back to 1: {whose}", { whose }) : value === 0 ? tr("Silence {whose}", { whose }) : tr("Flatten {whose}: temperature {value}", { whose, value });
       if (label.title !== does) label.title = does;
       label.setAttribute("aria-label", does);
       label.disabled = !there(places).length;
@@ -128,17 +131,16 @@ export function faderGrid(desk) {
   // ── below them: importances, heads on, and what this kind of fader does ──────────────────
   const heat = make("input", { type: "checkbox", checked: true });
   const swatch = (className, words) => make("span", { className: "legend" }, make("i", { className }), words);
-  const legend = make("span", { className: "legends" }, swatch("least", "blue = loss falls without it"), swatch("most", "red = loss rises (estimate)"));
+  const legend = make("span", { className: "legends" }, swatch("least", tr("blue = loss falls without it")), swatch("most", tr("red = loss rises (estimate)")));
   const wait = make("span", { className: "wait", "data-progress": "" });
   const on = make("b");
-  const budget = make("span", { className: "desk-budget" }, on, ` of ${faders.flat().filter(Boolean).length} heads on`);
+  const budget = make("span", { className: "desk-budget" }, on, tr(" of {count} heads on", { count: faders.flat().filter(Boolean).length }));
   const hint = make("span");
-  const keys = make("details", { className: "desk-keys" }, make("summary", { textContent: "Keys" }), make("div", {
-    textContent: "Arrows move a fader, 0 and 1 set it, Shift + arrows go to another. Double click: back to 1. The name of a layer or head sets "
-      + "all its faders: click it, or press 0 or 1 on it.",
+  const keys = make("details", { className: "desk-keys" }, make("summary", { textContent: tr("Keys") }), make("div", {
+    textContent: tr("Arrows move a fader, 0 and 1 set it, Shift + arrows go to another. Double click: back to 1. The name of a layer or head sets all its faders: click it, or press 0 or 1 on it."),
   }));
   const below = make("div", { className: "desk-below" },
-    make("div", { className: "desk-legend" }, make("label", {}, heat, " importance"), legend, wait),
+    make("div", { className: "desk-legend" }, make("label", {}, heat, ` ${tr("importance")}`), legend, wait),
     make("div", { className: "desk-hint" }, hint, keys));
   heat.onchange = drawHeat;
 
@@ -147,15 +149,14 @@ export function faderGrid(desk) {
     const shown = importance !== undefined && heat.checked;
     heat.disabled = importance === undefined;
     legend.hidden = !shown;
-    wait.textContent = error ? "not available" : !importance ? `being computed: ${done ?? 0} of ${total ?? "…"} ${items}`
-      : n < total ? `so far from ${n} of ${total} ${items}` : "";
+    wait.textContent = error ? tr("not available") : !importance ? tr("being computed: {done} of {total} {items}", { done: done ?? 0, total: total ?? "…", items: itemsName(items) })
+      : n < total ? tr("so far from {n} of {total} {items}", { n, total, items: itemsName(items) }) : "";
     wait.title = error ?? wait.textContent;
     const limit = importance ? Math.max(...importance.flat().map(Math.abs), 1e-9) : 1;
     const colours = model.get("palette").signed;
     legend.style.setProperty("--least", colours[0]);
     legend.style.setProperty("--most", colours[colours.length - 1]);
-    legend.title = "First-order change of the loss when a head is silenced, from the gradients at neutral: "
-      + `full colour is ${(1000 * limit).toPrecision(2)} thousandths of a nat.`;
+    legend.title = tr("First-order change of the loss when a head is silenced, from the gradients at neutral: full colour is {limit} thousandths of a nat.", { limit: (1000 * limit).toPrecision(2) });
     each(({ cell }, layer, head) => {
       const part = shown ? importance[layer][head] / limit : 0;
       cell.style.setProperty("--hue", part < 0 ? colours[0] : colours[colours.length - 1]);
@@ -174,14 +175,14 @@ export function faderGrid(desk) {
     const share = (value) => Math.min(1, Math.max(0, (position(value) - min) / (max - min)));
     const second = desk.mode === "scale" ? "temperature" : "scale";
     let sounding = 0;
-    grid.setAttribute("aria-label", `${desk.mode} of every head`);
-    hint.textContent = HINTS[desk.mode];
+    grid.setAttribute("aria-label", tr("{mode} of every head", { mode: modeNames()[desk.mode] }));
+    hint.textContent = hints()[desk.mode];
     each((fader, layer, head) => {
       const value = state[desk.mode][layer][head];
       const { input, cell, ghost } = fader;
       Object.assign(input, { min, max, step });
       if (Math.abs(Number(input.value) - position(value)) > step / 20) input.value = position(value);
-      const name = `layer ${layer} head ${head} ${desk.mode}`;
+      const name = tr("layer {layer} head {head} {mode}", { layer, head, mode: modeNames()[desk.mode] });
       if (input.getAttribute("aria-label") !== name) input.setAttribute("aria-label", name);
       input.setAttribute("aria-valuetext", short(value));
       fader.value.textContent = value === 1 ? "" : short(value);
@@ -193,10 +194,10 @@ export function faderGrid(desk) {
       ghost.hidden = kept === value;
       ghost.style.setProperty("--at", share(kept));
       sounding += state.scale[layer][head] > 0;
-      const remarks = [`layer ${layer}, head ${head}`];
-      if (importance) remarks.push(`silencing it: loss ${signed(1000 * importance[layer][head])}/1000 nat (estimated)`);
+      const remarks = [tr("layer {layer}, head {head}", { layer, head })];
+      if (importance) remarks.push(tr("silencing it: loss {change}/1000 nat (estimated)", { change: signed(1000 * importance[layer][head]) }));
       // the other table's changes must not hide behind this one
-      if (state[second][layer][head] !== 1) remarks.push(`${second} ${short(state[second][layer][head])}`);
+      if (state[second][layer][head] !== 1) remarks.push(`${modeNames()[second]} ${short(state[second][layer][head])}`);
       if (!ghost.hidden) remarks.push(`${model.get("side") === "A" ? "B" : "A"}: ${short(kept)}`);
       cell.title = remarks.join("\n");
     });

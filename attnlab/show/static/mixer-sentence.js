@@ -3,22 +3,23 @@
 import { button, make, menu, textBox, turnOff } from "./elements.js";
 import { percent } from "./mixer-accuracy.js";
 import { attentionPicture } from "./pictures.js";
+import { tr } from "./words.js";
 
-const WHATS = [
-  ["scaled", "weights × scale", "How much each head's mixture counts: its weights times its fader"],
-  ["weights", "weights", "How each word shares out its attention, 1 in all; a layer's own faders of scale do not change it"],
-  ["contributions", "contributions", "How long the vector is that a word adds to the head's output: weight × value × scale (Kobayashi et al. 2020)"],
-  ["difference", "difference from neutral", "Weights × scale now minus those of the untouched model: red is more, blue less"],
+const whats = () => [
+  ["scaled", tr("weights × scale"), tr("How much each head's mixture counts: its weights times its fader")],
+  ["weights", tr("weights"), tr("How each word shares out its attention, 1 in all; a layer's own faders of scale do not change it")],
+  ["contributions", tr("contributions"), tr("How long the vector is that a word adds to the head's output: weight × value × scale (Kobayashi et al. 2020)")],
+  ["difference", tr("difference from neutral"), tr("Weights × scale now minus those of the untouched model: red is more, blue less")],
 ];
 
 // Goes through the images of a data set; `text` is the number of the one that is shown.
 function imageChooser(count, changed) {
-  const number = make("input", { type: "number", min: 1, max: count, step: 1, "aria-label": "Number of the image" });
+  const number = make("input", { type: "number", min: 1, max: count, step: 1, "aria-label": tr("Number of the image") });
   const title = make("span", { className: "note" });
   const go = (index) => changed(String(Math.max(0, Math.min(count - 1, index))));
   const [previous, next] = [["previous", "‹", -1], ["next", "›", 1]].map(([action, label, by]) => {
     const made = button(action, label, () => go(Number(number.value) - 1 + by));
-    made.setAttribute("aria-label", `${action === "next" ? "Next" : "Previous"} image`);
+    made.setAttribute("aria-label", action === "next" ? tr("Next image") : tr("Previous image"));
     return made;
   });
   number.onchange = () => go(Math.round(Number(number.value)) - 1);
@@ -26,8 +27,8 @@ function imageChooser(count, changed) {
     box: make("div", { className: "desk-image-chooser" }, previous, number, next, title),
     show(text) {
       number.value = Number(text) + 1;
-      turnOff(previous, text === "0" && "This is the first image.");
-      turnOff(next, Number(text) === count - 1 && "This is the last image.");
+      turnOff(previous, text === "0" && tr("This is the first image."));
+      turnOff(next, Number(text) === count - 1 && tr("This is the last image."));
     },
     name(words) { title.textContent = words; },
   };
@@ -38,8 +39,8 @@ export function sentencePanel(desk, brief) {
   const { model, layers, heads } = desk;
   const { images } = model.get("size");
   const write = (words) => { model.set("text", words); model.save_changes(); };
-  const text = images ? imageChooser(images, write) : textBox("Sentence to classify", write, 250);
-  const answer = make("div", { className: "desk-answer", role: "group", "aria-label": "Prediction" });
+  const text = images ? imageChooser(images, write) : textBox(tr("Sentence to classify"), write, 250);
+  const answer = make("div", { className: "desk-answer", role: "group", "aria-label": tr("Prediction") });
   const sentenceError = make("div", { className: "complaint desk-error", role: "status" });
 
   function drawAnswer() {
@@ -51,8 +52,8 @@ export function sentencePanel(desk, brief) {
     if (!now.labels) return;
     const side = model.get("side");
     const other = side === "A" ? "B" : side === "B" ? "A" : "";
-    const whose = other || "untouched model";
-    const was = other || "was";
+    const whose = other || tr("untouched model");
+    const was = other || tr("was");
     const rows = [];
     answer.dataset.text = now.text ?? "";
     now.labels.forEach((label, index) => {
@@ -74,15 +75,15 @@ export function sentencePanel(desk, brief) {
     ...menu(label, (value) => desk.setLook({ [name]: Number(value) })),
   });
   const boxes = {
-    kind: choose("kind", "Kind of picture", desk.kinds ?? (images ? [["image", "on the image"], ["map", "map: head"]]
-      : [["layer", "bertviz: layer"], ["head", "bertviz: head"], ["map", "map: head"]])),
-    what: choose("what", "What is drawn", WHATS),
-    layer: number("layer", "Layer shown", layers),
-    head: number("head", "Head shown", heads),
+    kind: choose("kind", tr("Kind of picture"), desk.kinds ?? (images ? [["image", tr("on the image")], ["map", tr("map: head")]]
+      : [["layer", tr("bertviz: layer")], ["head", tr("bertviz: head")], ["map", tr("map: head")]])),
+    what: choose("what", tr("What is drawn"), whats()),
+    layer: number("layer", tr("Layer shown"), layers),
+    head: number("head", tr("Head shown"), heads),
   };
   const looks = make("div", { className: "desk-look" }, boxes.kind.box, boxes.what.box,
-    make("label", {}, "layer ", boxes.layer.box), make("label", {}, "head ", boxes.head.box));
-  const picture = make("div", { className: "desk-picture", tabIndex: 0, role: "region", "aria-label": "Attention picture" });
+    make("label", {}, `${tr("layer")} `, boxes.layer.box), make("label", {}, `${tr("head")} `, boxes.head.box));
+  const picture = make("div", { className: "desk-picture", tabIndex: 0, role: "region", "aria-label": tr("Attention picture") });
   const note = make("div", { className: "desk-note" });
 
   const drawAttention = attentionPicture(picture, model, desk.drawings);
@@ -90,7 +91,7 @@ export function sentencePanel(desk, brief) {
   function drawLook() {
     const look = model.get("look");
     for (const [name, { draw, options }] of Object.entries(boxes)) draw(options.map(([value, words]) => [value, words, true]), look[name]);
-    boxes.what.box.title = WHATS.find(([value]) => value === look.what)[2];
+    boxes.what.box.title = whats().find(([value]) => value === look.what)[2];
   }
 
   // What belongs to other faders, another sentence or another choice is grey until the new is there.

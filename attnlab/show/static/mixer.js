@@ -1,22 +1,23 @@
 // The view of the mixing desk. It holds no state of its own but what is being dragged:
 // faders go to Python, numbers and pictures come back. Python decides; this draws.
 
-import { NOTHING_TO_UNDO, begin, button, copied, make, turnOff } from "./elements.js";
+import { begin, button, copied, make, nothingToUndo, turnOff } from "./elements.js";
 import { onKey } from "./keys.js";
 import { accuracyPanel } from "./mixer-accuracy.js";
-import { MODES, faderGrid } from "./mixer-faders.js";
+import { MODES, faderGrid, itemsName } from "./mixer-faders.js";
 import { sentencePanel } from "./mixer-sentence.js";
+import { spoken, tr } from "./words.js";
 
-const PRESETS = [ // what a button says depends on the head that is shown
-  ["neutral", () => "All neutral", "Every fader back to 1"],
-  ["silence", ({ layer, head }) => `Silence head ${layer}.${head}`, "Layer and head that are shown, to 0"],
-  ["keep-one", ({ head }) => `Keep only head ${head} in each layer`, "All other heads to 0"],
-  ["random-half", () => "Random half", "Half of all heads to 0; another half each time"],
+const presetsOf = () => [ // what a button says depends on the head that is shown
+  ["neutral", () => tr("All neutral"), tr("Every fader back to 1")],
+  ["silence", (look) => tr("Silence head {layer}.{head}", look), tr("Layer and head that are shown, to 0")],
+  ["keep-one", (look) => tr("Keep only head {head} in each layer", look), tr("All other heads to 0")],
+  ["random-half", () => tr("Random half"), tr("Half of all heads to 0; another half each time")],
 ];
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, complaint, end } = begin(context, "attnlab-desk", "Mixing desk of attention heads");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-desk", tr("Mixing desk of attention heads"));
   const { layers, heads, removed } = model.get("size");
   const desk = {
     model, root, layers, heads,
@@ -38,7 +39,7 @@ function render(context) {
 
   // ── kind of fader, undo, export, comparing ───────────────────────────────────────────────
   const modes = Object.keys(MODES).map((name) => {
-    const made = make("button", { type: "button", textContent: name === "scale" ? "Scale" : "Temperature" });
+    const made = make("button", { type: "button", textContent: name === "scale" ? tr("Scale") : tr("Temperature") });
     made.dataset.mode = name;
     made.onclick = () => { desk.mode = name; drawModes(); faders.draw(); };
     return made;
@@ -46,43 +47,44 @@ function render(context) {
   function drawModes() {
     for (const mode of modes) mode.setAttribute("aria-pressed", String(mode.dataset.mode === desk.mode));
   }
-  const undo = button("undo", "Undo", () => send("undo"));
+  const undo = button("undo", tr("Undo"), () => send("undo"));
   const texts = settingsText(desk, send);
 
   const keep = button("keep", "", () => send("keep"));
-  keep.title = "Keep these faders as A and go on as B. Results are then B against A.";
+  keep.title = tr("Keep these faders as A and go on as B. Results are then B against A.");
   const sides = ["A", "B"].map((side) => {
     const made = button("switch", side, () => send("switch", { side }));
     made.dataset.side = side;
-    made.setAttribute("aria-label", `Show ${side} on the faders`);
+    made.setAttribute("aria-label", tr("Show {side} on the faders", { side }));
     return made;
   });
-  const leave = button("end", "End comparison", () => send("end"));
-  leave.title = "Forget the one that is not shown. Results are against neutral again.";
-  const switches = make("span", { className: "segments", role: "group", "aria-label": "A or B" }, ...sides);
+  const leave = button("end", tr("End comparison"), () => send("end"));
+  leave.title = tr("Forget the one that is not shown. Results are against neutral again.");
+  const switches = make("span", { className: "segments", role: "group", "aria-label": tr("A or B") }, ...sides);
 
   function drawSide() {
     const side = model.get("side");
     keep.hidden = side === "A"; // what is shown is A already
-    keep.textContent = side ? "Keep this as the new A" : "Compare: keep this as A";
+    keep.textContent = side ? tr("Keep this as the new A") : tr("Compare: keep this as A");
     switches.hidden = leave.hidden = !side;
     for (const choice of sides) choice.setAttribute("aria-pressed", String(choice.dataset.side === side));
   }
 
   // ── presets ──────────────────────────────────────────────────────────────────────────────
   const place = () => [model.get("look").layer, model.get("look").head];
-  const presets = PRESETS.map(([name, , title]) => {
+  const kinds = presetsOf();
+  const presets = kinds.map(([name, , title]) => {
     const made = make("button", { type: "button", title });
     made.dataset.preset = name;
     made.onclick = () => send("preset", { name, place: place() });
     return made;
   });
   function drawPresets() {
-    PRESETS.forEach(([, label], index) => { presets[index].textContent = label(model.get("look")); });
+    kinds.forEach(([, label], index) => { presets[index].textContent = label(model.get("look")); });
   }
   const most = layers * heads - removed.length;
-  const count = make("input", { type: "number", min: 0, max: most, step: 1, value: Math.min(20, most), "aria-label": "How many heads to silence" });
-  const least = make("button", { type: "button", textContent: "Silence the least important" });
+  const count = make("input", { type: "number", min: 0, max: most, step: 1, value: Math.min(20, most), "aria-label": tr("How many heads to silence") });
+  const least = make("button", { type: "button", textContent: tr("Silence the least important") });
   least.dataset.preset = "least-important";
   least.onclick = () => {
     count.value = Math.min(most, Math.max(0, Math.round(Number(count.value)) || 0));
@@ -92,19 +94,19 @@ function render(context) {
 
   function drawLeast() {
     const { importance, error, done, total } = model.get("first_order");
-    turnOff(least, error ?? (!importance && `The importances are being computed: ${done ?? 0} of ${total ?? "…"} ${model.get("size").items}.`));
-    if (importance) least.title = "By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral.";
+    turnOff(least, error ?? (!importance && tr("The importances are being computed: {done} of {total} {items}.", { done: done ?? 0, total: total ?? "…", items: itemsName(model.get("size").items) })));
+    if (importance) least.title = tr("By the mean size of the gradients at neutral: heads that matter little to any sentence. The others go to neutral.");
     // about as wide: nothing may jump when it is there
-    least.textContent = error || importance ? "Silence the least important" : `(Importances: ${done ?? 0} of ${total ?? "…"})`;
+    least.textContent = error || importance ? tr("Silence the least important") : tr("(Importances: {done} of {total})", { done: done ?? 0, total: total ?? "…" });
   }
 
   // ── together ─────────────────────────────────────────────────────────────────────────────
   complaint.classList.add("desk-error");
   root.append(
-    make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Desk" },
-      make("span", { className: "segments", role: "group", "aria-label": "What the faders set" }, ...modes),
+    make("div", { className: "desk-bar", role: "toolbar", "aria-label": tr("Desk") },
+      make("span", { className: "segments", role: "group", "aria-label": tr("What the faders set") }, ...modes),
       undo, texts.opener, faders.budget, make("span", { className: "gap" }), keep, switches, leave),
-    make("div", { className: "desk-bar", role: "toolbar", "aria-label": "Presets" },
+    make("div", { className: "desk-bar", role: "toolbar", "aria-label": tr("Presets") },
       ...presets, make("span", { className: "joined" }, least, count)),
     complaint,
     make("div", { className: "desk-columns" },
@@ -122,7 +124,7 @@ function render(context) {
   on("attention", sentence.drawPicture);
   on("text", () => { sentence.drawText(); sentence.drawStale(); });
   onResize(sentence.shown, sentence.fit);
-  on("can_undo", () => { turnOff(undo, !model.get("can_undo") && NOTHING_TO_UNDO); });
+  on("can_undo", () => { turnOff(undo, !model.get("can_undo") && nothingToUndo()); });
   on("code", texts.draw);
   return end;
 }
@@ -133,13 +135,13 @@ function settingsText(desk, send) {
   let shown = ""; // "code", "json" or nothing
   let edited = false;
   const area = make("textarea", { spellcheck: false });
-  const copy = button("copy", "Copy", copyArea);
-  const load = button("load", "Load this JSON", () => { edited = false; send("load", { text: area.value }); });
+  const copy = button("copy", tr("Copy"), copyArea);
+  const load = button("load", tr("Load this JSON"), () => { edited = false; send("load", { text: area.value }); });
   const said = make("span", { className: "note", role: "status" });
   const box = make("div", { className: "desk-code", hidden: true }, area, make("div", { className: "desk-bar" }, copy, load, said));
   const opener = make("span", { className: "desk-texts" });
   area.addEventListener("input", () => { edited = true; said.textContent = ""; });
-  const buttons = [["code", "Copy as code"], ["json", "JSON"]].map(([name, label]) => {
+  const buttons = [["code", tr("Copy as code")], ["json", "JSON"]].map(([name, label]) => {
     const made = button(name, label, () => toggle(name));
     made.setAttribute("aria-expanded", "false");
     return made;
@@ -155,7 +157,7 @@ function settingsText(desk, send) {
 
   async function copyArea() {
     area.select();
-    said.textContent = await copied(area.value) ? "Copied." : "Selected: Ctrl-C copies it.";
+    said.textContent = await copied(area.value) ? tr("Copied.") : tr("Selected: Ctrl-C copies it.");
   }
 
   function toggle(name) {
@@ -164,9 +166,9 @@ function settingsText(desk, send) {
     box.hidden = !shown;
     load.hidden = shown !== "json";
     area.readOnly = shown !== "json";
-    area.setAttribute("aria-label", shown === "json" ? "These settings as JSON; paste others to load them" : "These settings as Python code");
+    area.setAttribute("aria-label", shown === "json" ? tr("These settings as JSON; paste others to load them") : tr("These settings as Python code"));
     for (const opener of buttons) opener.setAttribute("aria-expanded", String(opener.dataset.action === shown));
-    said.textContent = shown === "json" ? "Or paste settings here and load them." : "";
+    said.textContent = shown === "json" ? tr("Or paste settings here and load them.") : "";
     draw();
     if (shown === "code") copyArea();
   }
@@ -183,4 +185,4 @@ function settingsText(desk, send) {
   return { opener, draw };
 }
 
-export default { render };
+export default { render: spoken(render) };

@@ -3,6 +3,7 @@
 import { drawn, make } from "./elements.js";
 import { colourOf, withSign } from "./colours.js";
 import { ramp } from "./grids.js";
+import { tr } from "./words.js";
 
 const WIDE = 360; // pixels that a drawing of bertviz takes
 
@@ -51,7 +52,7 @@ export function attentionPicture(place, model, more = {}) {
     });
     if (!signed && values.flat().every((value) => value === 0)) { // a dark map without a word looks broken
       const middle = { x: left + (cell * tokens.length) / 2, y: top + (cell * tokens.length) / 2, "text-anchor": "middle" };
-      svg.append(drawn("text", { ...middle, class: "silent" }, "silent: all 0"));
+      svg.append(drawn("text", { ...middle, class: "silent" }, tr("silent: all 0")));
     }
     place.prepend(svg);
   }

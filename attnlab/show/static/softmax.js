@@ -2,13 +2,14 @@
 
 import { begin, button, controlled, drawn, make, say, slider, written } from "./elements.js";
 import { panel, plane } from "./charts.js";
+import { spoken, tr } from "./words.js";
 
 const same = (x) => x;
-const CONTROLS = [
+const controls = () => [
   // where a native range input stands, and what that means: it is linear, these are not
-  { name: "temperature", label: ["temperature"], min: -1, max: 1, step: 0.02, value: (x) => Number((10 ** x).toPrecision(3)), position: Math.log10 },
-  { name: "width", label: ["d", ["k"], ", width of a key"], min: 0, max: 9, step: 1, value: (x) => 2 ** x, position: Math.log2 },
-  { name: "keys", label: ["T, number of keys"], min: 2, max: 64, step: 1, value: same, position: same },
+  { name: "temperature", label: [tr("temperature")], min: -1, max: 1, step: 0.02, value: (x) => Number((10 ** x).toPrecision(3)), position: Math.log10 },
+  { name: "width", label: ["d", ["k"], tr(", width of a key")], min: 0, max: 9, step: 1, value: (x) => 2 ** x, position: Math.log2 },
+  { name: "keys", label: [tr("T, number of keys")], min: 2, max: 64, step: 1, value: same, position: same },
 ];
 const EDGE = { left: 38, right: 6, top: 16 }; // around a chart, in pixels
 const BOTTOM = 8;
@@ -34,7 +35,7 @@ function drawBars({ svg, width }, values, report, y) {
   values.forEach((value, key) => {
     const [from, to] = [y(Math.max(0, value)), y(Math.min(0, value))];
     const rect = drawn("rect", { class: key === report.largest ? "bar largest" : "bar", x: middle(key) - bar / 2, y: from, width: bar, height: Math.max(0.5, to - from) });
-    const words = `key ${key}: score ${signed(report.scores[key])}, weight ${short(report.weights[key])}`;
+    const words = tr("key {key}: score {score}, weight {weight}", { key, score: signed(report.scores[key]), weight: short(report.weights[key]) });
     rect.append(drawn("title", {}, words));
     svg.append(rect);
   });
@@ -61,9 +62,9 @@ function drawWeights(chart, report) {
   for (let key = 0; key < count; key += every) {
     svg.append(drawn("text", { x: middle(key), y: height - 4, "text-anchor": "middle" }, String(key)));
   }
-  svg.append(drawn("text", { x: EDGE.left - 5, y: height - 4, "text-anchor": "end" }, "key"));
+  svg.append(drawn("text", { x: EDGE.left - 5, y: height - 4, "text-anchor": "end" }, tr("key")));
   const centre = Math.min(Math.max(middle(largest), EDGE.left + 42), width - EDGE.right - 42);
-  svg.append(drawn("text", { class: "strong", x: centre, y: y(weights[largest]) - 4, "text-anchor": "middle" }, `key ${largest}: ${weights[largest].toFixed(3)}`));
+  svg.append(drawn("text", { class: "strong", x: centre, y: y(weights[largest]) - 4, "text-anchor": "middle" }, tr("key {key}: {weight}", { key: largest, weight: weights[largest].toFixed(3) })));
 }
 
 function drawCurve(chart, { curve, settings, meters }) {
@@ -89,40 +90,41 @@ function drawCurve(chart, { curve, settings, meters }) {
 
 function render(context) {
   const { model } = context;
-  const { root, on, onResize, complaint, end } = begin(context, "attnlab-softmax", "Softmax desk: temperature, width and number of keys");
+  const { root, on, onResize, complaint, end } = begin(context, "attnlab-softmax", tr("Softmax desk: temperature, width and number of keys"));
 
   const desk = controlled(model);
   const { set } = desk;
 
   // ── the controls ─────────────────────────────────────────────────────────────────────────
-  const sliders = CONTROLS.map((control) => slider(control, (position) => set({ [control.name]: control.value(position) })));
-  const scaled = make("input", { type: "checkbox", name: "scaled", "aria-label": "divide scores by √d_k" });
+  const kinds = controls();
+  const sliders = kinds.map((control) => slider(control, (position) => set({ [control.name]: control.value(position) })));
+  const scaled = make("input", { type: "checkbox", name: "scaled", "aria-label": tr("divide scores by √d_k") });
   scaled.setAttribute("role", "switch");
   scaled.onchange = () => set({ scaled: scaled.checked });
   const bar = make("div", { className: "softmax-bar" }, ...sliders.map(({ box }) => box),
-    make("label", { className: "switch" }, scaled, make("span", {}, ...written(["divide scores by √d", ["k"]]))),
+    make("label", { className: "switch" }, scaled, make("span", {}, ...written([tr("divide scores by √d"), ["k"]]))),
     make("div", { className: "buttons" },
-      button("draw", "New draw", () => set({ seed: model.get("settings").seed + 1 })),
+      button("draw", tr("New draw"), () => set({ seed: model.get("settings").seed + 1 })),
       desk.reset));
 
   function drawControls() {
     const settings = model.get("settings");
-    CONTROLS.forEach(({ name, position }, index) => sliders[index].show(position(settings[name]), short(settings[name])));
+    kinds.forEach(({ name, position }, index) => sliders[index].show(position(settings[name]), short(settings[name])));
     scaled.checked = settings.scaled;
   }
 
   // ── the pictures ─────────────────────────────────────────────────────────────────────────
-  const scores = panel("scores", "Scores");
-  const weights = panel("weights", "Weights, softmax of the scores");
-  const curve = panel("curve", "Gradient that passes the softmax alone");
+  const scores = panel("scores", tr("Scores"));
+  const weights = panel("weights", tr("Weights, softmax of the scores"));
+  const curve = panel("curve", tr("Gradient that passes the softmax alone"));
   const meters = model.get("report").meters.map(({ label }) => {
     const [fill, value, note] = [make("i"), make("b"), make("span", { className: "note" })];
     const track = make("div", { className: "track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 1 }, fill);
     return { fill, value, note, track, box: make("div", { className: "meter" }, make("span", { textContent: label }), value, note, track) };
   });
   const legend = make("div", { className: "legend" },
-    make("span", { className: "divided", textContent: "divided" }), make("span", { className: "plain", textContent: "not divided" }),
-    make("span", { className: "mean", textContent: "mean" }), make("span", { className: "this-draw", textContent: "this draw" }));
+    make("span", { className: "divided", textContent: tr("divided") }), make("span", { className: "plain", textContent: tr("not divided") }),
+    make("span", { className: "mean", textContent: tr("mean") }), make("span", { className: "this-draw", textContent: tr("this draw") }));
   curve.box.append(legend);
   const remark = make("p", { className: "remark", "aria-live": "polite" });
 
@@ -134,9 +136,9 @@ function render(context) {
       chart.svg.setAttribute("aria-label", report.alt[chart.svg.getAttribute("class")]);
       [drawScores, drawWeights, drawCurve][index](chart, report);
     });
-    scores.note.replaceChildren(`${report.formula} · standard deviation ${short(report.std)}, predicted `, make("i", { className: "band" }), ` ${report.prediction}`);
-    weights.note.textContent = `line: all alike, 1/T = ${(1 / report.weights.length).toFixed(3)}`;
-    curve.note.replaceChildren(...written(["over d", ["k"], `, mean of ${report.curve.draws} draws`]));
+    scores.note.replaceChildren(tr("{formula} · standard deviation {spread}, predicted ", { formula: report.formula, spread: short(report.std) }), make("i", { className: "band" }), ` ${report.prediction}`);
+    weights.note.textContent = tr("line: all alike, 1/T = {weight}", { weight: (1 / report.weights.length).toFixed(3) });
+    curve.note.replaceChildren(...written([tr("over d"), ["k"], tr(", mean of {draws} draws", report.curve)]));
     report.meters.forEach(({ value, note, share }, index) => {
       const meter = meters[index];
       meter.value.textContent = value;
@@ -160,4 +162,4 @@ function render(context) {
   return end;
 }
 
-export default { render };
+export default { render: spoken(render) };

@@ -11,19 +11,20 @@ from seaborn import color_palette
 from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
+from attnlab.languages import later, tr
 from attnlab.show import plots, views
 
 BARS: dict[str, str] = {  # what the colours stand for
-    "weights": "weight",
-    "scaled": "weight × scale",
-    "contributions": "length of contribution",
-    "difference": "change of weight × scale",
+    "weights": later("weight"),
+    "scaled": later("weight × scale"),
+    "contributions": later("length of contribution"),
+    "difference": later("change of weight × scale"),
 }
 LOOKS: dict[str, str] = {  # what the numbers say, for those who see them first
-    "weights": "Weights: how each word shares out its attention, 1 in all.",
-    "scaled": "Weights × scale: how much each head's mixture counts.",
-    "contributions": "Contributions: how long the vector is that a word adds.",
-    "difference": "Difference: what the faders change; red is more, blue less.",
+    "weights": later("Weights: how each word shares out its attention, 1 in all."),
+    "scaled": later("Weights × scale: how much each head's mixture counts."),
+    "contributions": later("Contributions: how long the vector is that a word adds."),
+    "difference": later("Difference: what the faders change; red is more, blue less."),
 }
 
 
@@ -33,16 +34,22 @@ def map_report(maps: AttentionMaps, layer: int, head: int, what: What) -> dict[s
     values = maps.of(what)[layer, head, :shown, :shown]
     limit = float(values.abs().max())
     least = 0.05 if what == "difference" else 0.5 if what != "contributions" else 1e-6
-    cut = f"The first {shown} of {len(maps.tokens)} tokens." if shown < len(maps.tokens) else None
+    count = len(maps.tokens)
+    cut = tr("The first {shown} of {count} tokens.", shown=shown, count=count)
     return {
         "kind": "map",
         "tokens": plots.readable(maps.tokens[:shown]),
         "values": [[round(value, 4) for value in row] for row in values.tolist()],
         "signed": what == "difference",
         "limit": max(limit, least),
-        "label": BARS[what],
-        "alt": f"Heat map of {WHATS[what]}, layer {layer}, head {head}. Rows look at columns.",
-        "note": cut or f"Rows look at columns. {LOOKS[what]}",
+        "label": tr(BARS[what]),
+        "alt": tr(
+            "Heat map of {what}, layer {layer}, head {head}. Rows look at columns.",
+            what=tr(WHATS[what]),
+            layer=layer,
+            head=head,
+        ),
+        "note": cut if shown < count else f"{tr('Rows look at columns.')} {tr(LOOKS[what])}",
     }
 
 
@@ -59,7 +66,7 @@ def change_report(
         "values": [[round(value, 4) for value in row] for row in values.tolist()],
         "signed": True,
         "limit": limit,
-        "label": f"change of {BARS[what]}",
+        "label": tr("change of {what}", what=tr(BARS[what])),
         "alt": f"Heat map of the change of {what} since before, layer {layer}, head {head}. "
         "Rows look at columns.",
         "note": f"Now minus before. {report['note']}",
@@ -69,7 +76,7 @@ def change_report(
 def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What) -> dict[str, Any]:
     """One head of a layer, or all, for bertviz: the part of its frame that changes."""
     views.check_budget(maps, "head", [layer])
-    whose = "all heads" if head is None else f"head {head}"
+    whose = tr("all heads") if head is None else tr("head {head}", head=head)
     heads = [head] if head is not None else _heads_on(maps, layer, what)
     return {
         "kind": "bertviz",
@@ -77,9 +84,17 @@ def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What
             maps, "head", [layer], what, layer, heads, views.opacity(maps, layer, what, heads)
         ),
         "height": round(22.5 * len(maps.tokens) + 50),
-        "alt": f"bertviz: {WHATS[what]} of {whose} of layer {layer}",
-        "note": f"{LOOKS[what]} A colour per head; the darkest line is the strongest. "
-        "Point at a word for its lines.",
+        "alt": tr(
+            "bertviz: {what} of {whose} of layer {layer}",
+            what=tr(WHATS[what]),
+            whose=whose,
+            layer=layer,
+        ),
+        "note": tr(LOOKS[what])
+        + " "
+        + tr(
+            "A colour per head; the darkest line is the strongest. Point at a word for its lines."
+        ),
     }
 
 
@@ -112,7 +127,7 @@ def look_report(maps: AttentionMaps, look: dict[str, Any]) -> dict[str, Any]:
         return map_report(maps, layer, head, what)
     report = bertviz_or_map(maps, layer, head, what, whole_layer=kind == "layer")
     if report["kind"] == "map":
-        report["note"] = f"Too long for bertviz. {report['note']}"
+        report["note"] = f"{tr('Too long for bertviz.')} {report['note']}"
     return report
 
 

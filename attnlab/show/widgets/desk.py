@@ -9,6 +9,7 @@ import anywidget
 import traitlets
 
 from attnlab.errors import AttnlabError, SettingsError
+from attnlab.languages import later, tr
 from attnlab.show import plots
 from attnlab.show.widgets import still
 from attnlab.show.widgets.worker import Current, Worker
@@ -26,7 +27,7 @@ class Desk(anywidget.AnyWidget):
 
     _still: still.Still | None = None  # its picture, once it is shown
     _kinds: ClassVar[Sequence[str]] = ()  # of work beside the cell, the most urgent first
-    _unforeseen: ClassVar[str] = "That did not work. {}"  # how an error is shown that is no advice
+    _unforeseen: ClassVar[str] = later("That did not work. {}")  # an error that is no advice
 
     def __init__(self, **traits: Any):
         self._lock = threading.RLock()  # held while what the view shows is changed
@@ -114,7 +115,7 @@ class Desk(anywidget.AnyWidget):
         """Show what is wrong with one kind of work, or that nothing is; other complaints stay."""
         words = "" if error is None else str(error)
         if error is not None and not isinstance(error, AttnlabError):
-            words = self._unforeseen.format(f"{type(error).__name__}: {error}")
+            words = tr(self._unforeseen).format(f"{type(error).__name__}: {error}")
         with self._lock:
             self._complaints[kind] = words
             self.error = " ".join(dict.fromkeys(filter(None, self._complaints.values())))
@@ -191,7 +192,7 @@ class ReportDesk(Desk):
         try:
             self.report = self._report_of(self.settings)
         except AttnlabError as error:
-            raise AttnlabError(f"{error} Or press “Reset”.") from error
+            raise AttnlabError(f"{error} {tr('Or press “Reset”.')}") from error
         self.code = self._as_code()
 
     def _follow(self, before: dict[str, Any]) -> None:

@@ -17,17 +17,18 @@ from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.flow_reading import Flow, read_flow
 from attnlab.show.widgets.flow_report import (
-    STEPS,
     check,
     first_head,
     flow_report,
+    named_steps,
     telling_token,
 )
+from attnlab.show.widgets.spoken import SpokenDesk
 
 _REMEMBERED = 16  # texts, so that looking at another head reads nothing anew
 
 
-class FlowDesk(ReportDesk):
+class FlowDesk(SpokenDesk, ReportDesk):
     """A desk to step through what a classifier does with a sentence, with the real numbers.
 
     Tokens, vectors, one head's queries, keys and values, its weights, the mixture of values, and
@@ -97,7 +98,7 @@ class FlowDesk(ReportDesk):
         super().__init__(
             self.compute(**first),
             size={"layers": clf.layers, "heads": clf.heads},
-            steps=[list(step) for step in STEPS.items()],
+            steps=named_steps(),
             palette=palettes()["signed"],
         )
 
@@ -119,7 +120,11 @@ class FlowDesk(ReportDesk):
 
     def picture(self) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel."""
-        return flow_desk(self.report)
+        return flow_desk(self._report_to_draw())
+
+    def _say_again(self) -> None:
+        self.steps = named_steps()
+        super()._say_again()
 
     def _read(self, text: str) -> Flow:
         return read_flow(self._clf, text)

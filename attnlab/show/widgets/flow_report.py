@@ -8,22 +8,28 @@ from torch import Tensor
 
 from attnlab.attention import softmax
 from attnlab.errors import AttnlabError, SettingsError, suggest
+from attnlab.languages import later, tr
 from attnlab.show.widgets.flow_reading import Flow
-from attnlab.show.wording import counted, spoken, strict_percent
+from attnlab.show.wording import spoken, strict_percent
 
 STEPS = {  # in their order, and how their buttons are called
-    "tokens": "Tokens",
-    "vectors": "Vectors",
-    "projections": "Query, key, value",
-    "weights": "Weights",
-    "mixture": "Mixture",
-    "answer": "Answer so far",
+    "tokens": later("Tokens"),
+    "vectors": later("Vectors"),
+    "projections": later("Query, key, value"),
+    "weights": later("Weights"),
+    "mixture": later("Mixture"),
+    "answer": later("Answer so far"),
 }
 MOST_TOKENS = 24  # beyond this the rows no longer fit a screen
 SHOWN = 32  # numbers of a token's vector that are drawn
 _NAMED = 3  # tokens that are looked at most
 
 Settings = dict[str, Any]
+
+
+def named_steps() -> list[list[str]]:
+    """Each step and how its button is called."""
+    return [[step, tr(name)] for step, name in STEPS.items()]
 
 
 # ── what is drawn ──────────────────────────────────────────────────────────────────────────────
@@ -86,8 +92,8 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "scores": _rounded(scores),
         "weights": _rounded(weights, 4),
         "names": [
-            "before layer 0",
-            *(f"after layer {number}" for number in range(len(flow.query))),
+            tr("before layer 0"),
+            *(tr("after layer {number}", number=number) for number in range(len(flow.query))),
         ],
         "label": flow.label_names[int(flow.answers[-1].argmax())],
         "answers": _answers(flow),
@@ -130,9 +136,14 @@ def _answers(flow: Flow) -> list[dict[str, Any]]:
 
 def _notes(tokens: list[str]) -> list[str]:
     """What there is to say of each token."""
-    marks = {"[CLS]": "marks the beginning", "[SEP]": "marks the end", "[UNK]": "is not known"}
+    marks = {
+        "[CLS]": tr("marks the beginning"),
+        "[SEP]": tr("marks the end"),
+        "[UNK]": tr("is not known"),
+    }
     return [
-        "continues a word" if token.startswith("##") else marks.get(token, "") for token in tokens
+        tr("continues a word") if token.startswith("##") else marks.get(token, "")
+        for token in tokens
     ]
 
 
@@ -141,40 +152,60 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     settings, width, tokens = report["settings"], report["width"], report["tokens"]
     layer, head = settings["layer"], settings["head"]
     depth, heads, count, size = flow.query.shape
-    where = f"head {head} of layer {layer}"
     pieces = (
-        " A piece that begins with ## continues a word."
+        tr(" A piece that begins with ## continues a word.")
         if any(token.startswith("##") for token in tokens)
         else ""
     )
-    cut = (
-        f"The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
-        f"marks, {tokens[0]} and {tokens[-1]}.{pieces} Each has a number in a vocabulary of "
-        f"{flow.vocabulary:,}."
+    cut = tr(
+        "The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
+        "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}.",
+        count=count,
+        first=tokens[0],
+        last=tokens[-1],
+        pieces=pieces,
+        vocabulary=flow.vocabulary,
     )
     enter = (
-        f"Each token becomes a vector of {width} numbers, learned in training. It says which token "
-        "this is, and where in the text it stands."
+        tr(
+            "Each token becomes a vector of {width} numbers, learned in training. It says which "
+            "token this is, and where in the text it stands.",
+            width=width,
+        )
         if layer == 0
-        else f"These vectors of {width} numbers enter layer {layer}. Each began as its token "
-        "alone; the layers before have added what they took from the other tokens."
+        else tr(
+            "These vectors of {width} numbers enter layer {layer}. Each began as its token alone; "
+            "the layers before have added what they took from the other tokens.",
+            width=width,
+            layer=layer,
+        )
     )
-    shown = min(SHOWN, width)
+    drawn = tr("The first {shown} are drawn: red above 0, blue below.", shown=min(SHOWN, width))
+    project = tr(
+        "Head {head} of layer {layer} multiplies each vector by three learned matrices. The query "
+        "says what a token looks for, the key what it can be found by, the value what it passes "
+        "on. Each has {size} numbers.",
+        head=head,
+        layer=layer,
+        size=size,
+    )
     return {
         "tokens": [cut] * count,
-        "vectors": [f"{enter} The first {shown} are drawn: red above 0, blue below."] * count,
-        "projections": [
-            f"{where.capitalize()} multiplies each vector by three learned matrices. The query "
-            "says what a token looks for, the key what it can be found by, the value what it "
-            f"passes on. Each has {size} numbers."
-        ]
-        * count,
+        "vectors": [f"{enter} {drawn}"] * count,
+        "projections": [project] * count,
         "weights": [_weights_in_words(report, token, size) for token in range(count)],
         "mixture": [
-            f"Each value times its weight, all added up: that is what {where} passes to "
-            f"“{token}”. The layer's {counted(heads, 'head')} do this side by side; one more "
-            "matrix turns their mixtures into what is added to the token's vector. A feed-forward "
-            f"network ends the layer, and there are {depth} layers."
+            tr(
+                "Each value times its weight, all added up: that is what head {head} of layer "
+                "{layer} passes to “{token}”. The layer's {heads} do this side by side; one more "
+                "matrix turns their mixtures into what is added to the token's vector. A "
+                "feed-forward network ends the layer, and there are {depth} layers.",
+                head=head,
+                layer=layer,
+                token=token,
+                heads=tr("1 head") if heads == 1 else tr("{count} heads", count=heads),
+                depth=depth,
+            )
             for token in tokens
         ],
         "answer": [_answer_in_words(report)] * count,
@@ -187,10 +218,12 @@ def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
     best = sorted(range(len(tokens)), key=weights.__getitem__, reverse=True)[:_NAMED]
     seen = [other for other in best if weights[other] >= 0.005]
     most = ", ".join(f"“{tokens[other]}” {weights[other]:.2f}" for other in seen)
-    return (
-        f"“{tokens[token]}” compares its query with every key. Their dot product, divided by "
-        f"√{size}, is the score; softmax turns the scores into weights that sum to 1. Most weight: "
-        f"{most}."
+    return tr(
+        "“{token}” compares its query with every key. Their dot product, divided by √{size}, is "
+        "the score; softmax turns the scores into weights that sum to 1. Most weight: {most}.",
+        token=tokens[token],
+        size=size,
+        most=most,
     )
 
 
@@ -200,13 +233,20 @@ def _answer_in_words(report: dict[str, Any]) -> str:
     since = len(answers) - 1
     while since and answers[since - 1]["label"] == label:
         since -= 1
-    turn = f"leads for good only {names[since]}" if since else "leads throughout"
-    final = spoken(report["answers"][-1]["text"])
-    return (
-        f"The answer, “{label}” ({final}), is read off {report['tokens'][0]} after the last layer. "
-        "Here the same read-out is tried earlier, too. It was trained for the last layer only, so "
-        f"its early answers are an approximation. “{label}” {turn}."
+    turn = (
+        tr("“{label}” leads for good only {since}.", label=label, since=names[since])
+        if since
+        else tr("“{label}” leads throughout.", label=label)
     )
+    told = tr(
+        "The answer, “{label}” ({final}), is read off {token} after the last layer. Here the same "
+        "read-out is tried earlier, too. It was trained for the last layer only, so its early "
+        "answers are an approximation.",
+        label=label,
+        final=spoken(report["answers"][-1]["text"]),
+        token=report["tokens"][0],
+    )
+    return f"{told} {turn}"
 
 
 def _alternative(report: dict[str, Any]) -> str:
@@ -217,11 +257,15 @@ def _alternative(report: dict[str, Any]) -> str:
         f"{name} {answer['text']}"
         for name, answer in zip(report["names"], report["answers"], strict=True)
     )
-    return (
-        f"A sentence of {counted(len(tokens), 'token')} on its way through layer "
-        f"{settings['layer']}, head {settings['head']}: vectors, query, keys, values, "
-        "weights, weighted values. "
-        f"{report['words']['weights'][token]} Probability of “{report['label']}”: {shares}."
+    return tr(
+        "A sentence of {tokens} on its way through layer {layer}, head {head}: vectors, query, "
+        "keys, values, weights, weighted values. {weights} Probability of “{label}”: {shares}.",
+        tokens=tr("1 token") if len(tokens) == 1 else tr("{count} tokens", count=len(tokens)),
+        layer=settings["layer"],
+        head=settings["head"],
+        weights=report["words"]["weights"][token],
+        label=report["label"],
+        shares=shares,
     )
 
 
@@ -233,22 +277,36 @@ def check(flow: Flow, settings: Settings) -> None:
     depth, heads, count, _ = flow.query.shape
     if count > MOST_TOKENS:
         raise AttnlabError(
-            f"This text has {count} tokens; the flow desk draws {MOST_TOKENS} at most, so that "
-            "each can be read. Take a shorter sentence."
+            tr(
+                "This text has {count} tokens; the flow desk draws {most} at most, so that each "
+                "can be read. Take a shorter sentence.",
+                count=count,
+                most=MOST_TOKENS,
+            )
         )
     for name, size in (("layer", depth), ("head", heads), ("token", count)):
         given = settings[name]
         whole = isinstance(given, Integral) and not isinstance(given, bool)
         if not whole or not 0 <= int(given) < size:
-            raise SettingsError(f"{name} is {given!r}; it is a whole number from 0 to {size - 1}.")
+            raise SettingsError(
+                tr(
+                    "{name} is {given!r}; it is a whole number from 0 to {most}.",
+                    name=name,
+                    given=given,
+                    most=size - 1,
+                )
+            )
     if settings["step"] not in STEPS:
         raise SettingsError(
             f"There is no step {settings['step']!r}. {suggest(settings['step'], STEPS)}"
         )
     if [settings["layer"], settings["head"]] in flow.removed:
         raise SettingsError(
-            f"Head {settings['head']} of layer {settings['layer']} was removed from this model. "
-            "Choose another one."
+            tr(
+                "Head {head} of layer {layer} was removed from this model. Choose another one.",
+                head=settings["head"],
+                layer=settings["layer"],
+            )
         )
 
 

@@ -20,11 +20,11 @@ from attnlab.errors import AttnlabError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
+from attnlab.languages import ENGLISH, later, speaking, tr
 from attnlab.show import plots, views
 from attnlab.show.plots.desks import mixing_desk
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.attention_report import palettes
-from attnlab.show.widgets.desk import Desk
 from attnlab.show.widgets.fader_history import FaderHistory, Tables
 from attnlab.show.widgets.first_order import first_order, least_first
 from attnlab.show.widgets.mixed_items import items_of
@@ -36,10 +36,11 @@ from attnlab.show.widgets.mixing import (
     preset,
     to_faders,
 )
+from attnlab.show.widgets.spoken import SpokenDesk
 from attnlab.show.widgets.worker import Current
 
 
-class HeadMixer(Desk):
+class HeadMixer(SpokenDesk):
     """A mixing desk for the attention heads of a classifier.
 
     Moving a fader changes the heads for the desk's own evaluations, and only there: other cells see
@@ -70,7 +71,7 @@ class HeadMixer(Desk):
     _esm = script("mixer")
     _css = style("grids", "mixer")
     _kinds = ("sentence", "accuracy", "first order")
-    _unforeseen = "That did not work. {}. Press “All neutral”, or start anew."
+    _unforeseen = later("That did not work. {}. Press “All neutral”, or start anew.")
 
     size = traitlets.Dict().tag(sync=True)
     faders = traitlets.Dict().tag(sync=True)
@@ -188,7 +189,10 @@ class HeadMixer(Desk):
         """
         if side not in ("A", "B") or not self.side:
             raise AttnlabError(
-                f"There is no {side} to switch to. Press “Compare: keep this as A” first."
+                tr(
+                    "There is no {side} to switch to. Press “Compare: keep this as A” first.",
+                    side=side,
+                )
             )
         if side == self.side:
             return
@@ -223,14 +227,15 @@ class HeadMixer(Desk):
                 "after": self._clf.predict([shown], settings).probabilities[0].tolist(),
                 "before": self._shares(text, self._reference().to_json()),
             }
-        return mixing_desk(
-            faders,
-            self.first_order.get("importance"),
-            (self._items.title(text), sentence),
-            accuracy if accuracy.get("stamp") == stamp else {},
-            self._clf.attend(shown, settings),
-            look,
-        )
+        with speaking(ENGLISH):  # fonts of figures have no other signs
+            return mixing_desk(
+                faders,
+                self.first_order.get("importance"),
+                (self._items.title(text), sentence),
+                accuracy if accuracy.get("stamp") == stamp else {},
+                self._clf.attend(shown, settings),
+                look,
+            )
 
     # What happens when something moves
 
@@ -269,6 +274,9 @@ class HeadMixer(Desk):
         if self.side:
             return from_faders(self.other, self._clf.layers, self._clf.heads)
         return self._clf.settings()
+
+    def _say_again(self) -> None:
+        self._ask_for_sentence()
 
     # The sentence
 

@@ -14,9 +14,10 @@ from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.mask_report import check_maps, mask_report
+from attnlab.show.widgets.spoken import SpokenDesk
 
 
-class MaskDesk(ReportDesk):
+class MaskDesk(SpokenDesk, ReportDesk):
     """A desk for masks: who may look where, and what becomes of the weights.
 
     Parameters
@@ -55,7 +56,7 @@ class MaskDesk(ReportDesk):
 
     def picture(self) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel."""
-        return mask_desk(self.report)
+        return mask_desk(self._report_to_draw())
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the `mask_report` of these settings."""

@@ -15,7 +15,9 @@ from attnlab.attention import (
 )
 from attnlab.errors import AttnlabError, SettingsError
 from attnlab.heads.maps import AttentionMaps
+from attnlab.languages import tr
 from attnlab.show import plots
+from attnlab.show.wording import spoken
 
 SETTINGS = ("layer", "head", "causal", "window", "padding", "place")
 PLACES = ("before", "after")
@@ -102,24 +104,28 @@ def _row(report: dict[str, Any], row: int) -> str:
     tokens, weights = report["tokens"], report["weights"][row]
     name, hidden = f"“{tokens[row]}”", report["visible"][row].count(False)
     if hidden == len(tokens):
-        return f"{name} may look nowhere: all its weights are 0, and so is their sum."
+        return tr("{name} may look nowhere: all its weights are 0, and so is their sum.", name=name)
     best = sorted(range(len(tokens)), key=weights.__getitem__, reverse=True)[:4]
     most = ", ".join(f"“{tokens[key]}” {_said(weights[key])}" for key in best if weights[key])
-    keys = "1 key" if hidden == 1 else f"{hidden or 'no'} keys"
-    return (
-        f"{name} looks most at {most or 'no key'}. Sum {_said(report['sums'][row])}, "
-        f"effective keys {report['effective_texts'][row]}, {keys} hidden."
+    keys = tr("1 key") if hidden == 1 else tr("{count} keys", count=hidden)
+    return tr(
+        "{name} looks most at {most}. Sum {sum}, effective keys {effective}, {keys} hidden.",
+        name=name,
+        most=most or tr("no key"),
+        sum=_said(report["sums"][row]),
+        effective=report["effective_texts"][row],
+        keys=keys if hidden else tr("no keys"),
     )
 
 
 def _masks(settings: dict[str, Any], count: int) -> str:
     """The masks that hide something, in words; empty if none does."""
     parts = [
-        "causal" if settings["causal"] else "",
-        f"window {settings['window']}" if settings["window"] < count - 1 else "",
-        f"padding {settings['padding']}" if settings["padding"] else "",
+        tr("causal") if settings["causal"] else "",
+        tr("window {window}", **settings) if settings["window"] < count - 1 else "",
+        tr("padding {padding}", **settings) if settings["padding"] else "",
     ]
-    return ", ".join(filter(None, parts))
+    return tr(", ").join(filter(None, parts))
 
 
 def _alternative(report: dict[str, Any]) -> str:
@@ -128,18 +134,35 @@ def _alternative(report: dict[str, Any]) -> str:
     count = len(tokens)
     hidden = sum(row.count(False) for row in report["visible"])
     masks = _masks(settings, count)
-    how = f"mask {settings['place']} the softmax: {masks}" if masks else "no mask"
+    before = settings["place"] == "before"
+    how = (
+        (tr("mask before the softmax") if before else tr("mask after the softmax")) + f": {masks}"
+        if masks
+        else tr("no mask")
+    )
     largest, row, key = max(
         (report["weights"][row][key], row, key) for row in range(count) for key in range(count)
     )
-    peak = f" The largest weight is {_said(largest)}, “{tokens[row]}” at “{tokens[key]}”."
-    return (
-        f"Grid of the weights of layer {settings['layer']}, head {settings['head']}, {how}. "
-        f"{count} rows, the queries, look at {count} columns, the keys; {hidden} of "
-        f"{count * count} cells "
-        f"are hidden. Rows sum to {_said(min(sums))} at least and {_said(max(sums))} at most."
-        f"{peak if largest else ''}"
+    peak = tr(
+        "The largest weight is {weight}, “{query}” at “{key}”.",
+        weight=_said(largest),
+        query=tokens[row],
+        key=tokens[key],
     )
+    grid = tr(
+        "Grid of the weights of layer {layer}, head {head}, {how}. {count} rows, the queries, look "
+        "at {count} columns, the keys; {hidden} of {cells} cells are hidden. Rows sum to {least} "
+        "at least and {most} at most.",
+        layer=settings["layer"],
+        head=settings["head"],
+        how=how,
+        count=count,
+        hidden=hidden,
+        cells=count * count,
+        least=_said(min(sums)),
+        most=_said(max(sums)),
+    )
+    return f"{grid} {peak}" if largest else grid
 
 
 def _remark(report: dict[str, Any], unmasked: Tensor) -> str:
@@ -150,62 +173,88 @@ def _remark(report: dict[str, Any], unmasked: Tensor) -> str:
     sees = visible.any(-1)  # (T,)
     blind = int((~sees).sum())
     if not unmasked.any():
-        where = f"layer {settings['layer']}, head {settings['head']}"
-        return f"There is nothing to mask: all weights of {where} are 0. Was this head removed?"
+        return tr(
+            "There is nothing to mask: all weights of layer {layer}, head {head} are 0. Was this "
+            "head removed?",
+            layer=settings["layer"],
+            head=settings["head"],
+        )
     if blind == count:
-        return (
-            f"All {count} tokens are hidden as keys: nobody may look anywhere. "
-            "Every row gets zeros, not NaN."
+        return tr(
+            "All {count} tokens are hidden as keys: nobody may look anywhere. "
+            "Every row gets zeros, not NaN.",
+            count=count,
         )
     if not _masks(settings, count):
         return _unmasked_remark(report)
-    nowhere = f"{blind} token{' may look' if blind == 1 else 's may look'} nowhere"
+    nowhere = (
+        tr("1 token may look nowhere")
+        if blind == 1
+        else tr("{count} tokens may look nowhere", count=blind)
+    )
     if late:
         least = min((total, row) for row, total in enumerate(report["sums"]) if sees[row])
         if least[0] >= _ALL:
-            return "The mask hides no weight here: every row still sums to 1."
-        also = f" {nowhere}; their rows sum to 0." if blind else ""
-        return (
-            f"Row sums fall to {_said(least[0])} (“{tokens[least[1]]}”): a mask after the softmax "
-            "throws "
-            f"weight away.{also}"
+            return tr("The mask hides no weight here: every row still sums to 1.")
+        fall = tr(
+            "Row sums fall to {sum} (“{token}”): a mask after the softmax throws weight away.",
+            sum=_said(least[0]),
+            token=tokens[least[1]],
         )
+        also = tr("{nowhere}; their rows sum to 0.", nowhere=nowhere)
+        return f"{fall} {also}" if blind else fall
     if blind:
-        zeros = "it gets zeros" if blind == 1 else "they get zeros"
-        return f"{nowhere}; {zeros}, not NaN. The other rows sum to 1."
+        zeros = tr("it gets zeros") if blind == 1 else tr("they get zeros")
+        return tr(
+            "{nowhere}; {zeros}, not NaN. The other rows sum to 1.", nowhere=nowhere, zeros=zeros
+        )
     hidden = _said(float((unmasked * ~visible).sum(-1).mean()))
-    share = f"On average {hidden} of a row's weight lay on hidden keys"
+    share = tr("On average {hidden} of a row's weight lay on hidden keys", hidden=hidden)
     if settings["window"] == 0:
-        return f"Window 0: each token can only look at itself, so its weight there is 1. {share}."
+        return tr(
+            "Window 0: each token can only look at itself, so its weight there is 1. {share}.",
+            share=share,
+        )
     if settings["causal"]:
-        return (
+        return tr(
             "Causal: the first token can only look at itself, so its weight there is 1. "
-            f"{share}; the visible ones share it in proportion."
+            "{share}; the visible ones share it in proportion.",
+            share=share,
         )
     if settings["window"] < count - 1:
-        most = max(row.count(True) for row in report["visible"])
-        return (
-            f"Window {settings['window']}: no token sees more than {most} keys. {share}; "
-            "the others share it."
+        return tr(
+            "Window {window}: no token sees more than {most} keys. {share}; the others share it.",
+            window=settings["window"],
+            most=max(row.count(True) for row in report["visible"]),
+            share=share,
         )
-    last = "token is" if settings["padding"] == 1 else f"{settings['padding']} tokens are"
-    return (
-        f"The last {last} hidden as keys, yet still asked as queries. {share}; the others share it."
+    last = (
+        tr("The last token is hidden as keys, yet still asked as queries.")
+        if settings["padding"] == 1
+        else tr(
+            "The last {padding} tokens are hidden as keys, yet still asked as queries.", **settings
+        )
     )
+    return f"{last} {tr('{share}; the others share it.', share=share)}"
 
 
 def _unmasked_remark(report: dict[str, Any]) -> str:
     """What the head does by itself, or that the place of the mask does not matter yet."""
     if report["settings"]["place"] == "after":
-        return "Nothing is hidden yet, so every row sums to 1 wherever the mask acts. Try “causal”."
+        return tr(
+            "Nothing is hidden yet, so every row sums to 1 wherever the mask acts. Try “causal”."
+        )
     tokens, effective = report["tokens"], report["effective"]
     rows = range(len(tokens))
     widest, narrowest = max(rows, key=effective.__getitem__), min(rows, key=effective.__getitem__)
-    return (
-        f"No mask: every token may look at all {len(tokens)}, and every row sums to 1. "
-        f"“{tokens[widest]}” "
-        f"looks most widely, as over {effective[widest]:.1f} keys, “{tokens[narrowest]}” least, "
-        f"{effective[narrowest]:.1f}."
+    return tr(
+        "No mask: every token may look at all {count}, and every row sums to 1. “{widest}” looks "
+        "most widely, as over {most:.1f} keys, “{narrowest}” least, {least:.1f}.",
+        count=len(tokens),
+        widest=tokens[widest],
+        most=effective[widest],
+        narrowest=tokens[narrowest],
+        least=effective[narrowest],
     )
 
 
@@ -220,7 +269,7 @@ def _amount(weight: float) -> str:
 
 def _said(weight: float) -> str:
     """The same inside a sentence."""
-    return _amount(weight).replace("<", "less than").replace(">", "more than")
+    return spoken(_amount(weight))
 
 
 # ── what is refused ────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ import numpy as np
 from attnlab.classification.base import BaseClassifier
 from attnlab.datasets.pictures import ImageDataset
 from attnlab.heads.maps import WHATS, AttentionMaps
+from attnlab.languages import tr
 from attnlab.show.widgets.attention_report import BARS, fitting, look_report, map_report
 from attnlab.show.widgets.image_data import png_address
 
@@ -48,7 +49,7 @@ class Sentences:
 
     def problem(self, key: str) -> str:
         """That it is empty."""
-        return "" if key.strip() else "Type a sentence."
+        return "" if key.strip() else tr("Type a sentence.")
 
     def shown(self, key: str) -> str:
         """As much of its beginning as the model can read."""
@@ -56,7 +57,7 @@ class Sentences:
 
     def remark(self, key: str) -> str:
         """That it is too long."""
-        cut = f"Only the first {self._clf.max_length} tokens of this sentence count."
+        cut = tr("Only the first {most} tokens of this sentence count.", most=self._clf.max_length)
         return "" if self.shown(key) == key else cut
 
     def title(self, key: str) -> str:
@@ -145,5 +146,5 @@ def image_report(
         "alt": f"{WHATS[what]} from {maps.tokens[0]} to the patches, layer {layer}, head {head}; "
         f"the strongest is row {row + 1}, column {column + 1} ({float(values[most]):.2f}).",
         "note": f"From {maps.tokens[0]}, which the answer is read from, to the patches: "
-        f"{BARS[what]}.",
+        f"{tr(BARS[what])}.",
     }

@@ -10,9 +10,10 @@ from attnlab.show.plots.desks import softmax_desk
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.softmax_report import softmax_report
+from attnlab.show.widgets.spoken import SpokenDesk
 
 
-class SoftmaxDesk(ReportDesk):
+class SoftmaxDesk(SpokenDesk, ReportDesk):
     """A desk for the softmax of one query: scores, weights, entropy and gradient size.
 
     Parameters
@@ -50,7 +51,7 @@ class SoftmaxDesk(ReportDesk):
 
     def picture(self) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel."""
-        return softmax_desk(self.report)
+        return softmax_desk(self._report_to_draw())
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the `softmax_report` of these settings."""

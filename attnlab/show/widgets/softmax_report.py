@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attnlab.attention import dot_scores, effective_keys, entropy, softmax
 from attnlab.errors import SettingsError
+from attnlab.languages import tr
 
 SETTINGS = ("temperature", "width", "keys", "scaled", "seed")
 WIDTHS = tuple(2**power for power in range(10))  # 1 to 512
@@ -186,21 +187,30 @@ def _meters(report: dict[str, Any]) -> list[dict[str, Any]]:
     gradient = report["gradient"] / LARGEST_GRADIENT
     return [
         {
-            "label": "Entropy of the weights",
-            "value": f"{report['entropy']:.2f} nats",
-            "note": f"{_percent(spread)} of log {keys} = {math.log(keys):.2f}",
+            "label": tr("Entropy of the weights"),
+            "value": tr("{entropy:.2f} nats", entropy=report["entropy"]),
+            "note": tr(
+                "{share} of log {keys} = {most:.2f}",
+                share=_percent(spread),
+                keys=keys,
+                most=math.log(keys),
+            ),
             "share": spread,
         },
         {
-            "label": "Effective keys, exp(entropy)",
+            "label": tr("Effective keys, exp(entropy)"),
             "value": f"{report['effective_keys']:.1f}",
-            "note": f"of {keys}",
+            "note": tr("of {keys}", keys=keys),
             "share": report["effective_keys"] / keys,
         },
         {
-            "label": "Gradient size ‖diag(w) − w wᵀ‖",
+            "label": tr("Gradient size ‖diag(w) − w wᵀ‖"),
             "value": f"{report['gradient']:.3f}",
-            "note": f"{_percent(gradient)} of the largest, {LARGEST_GRADIENT}",
+            "note": tr(
+                "{share} of the largest, {largest}",
+                share=_percent(gradient),
+                largest=LARGEST_GRADIENT,
+            ),
             "share": gradient,
         },
     ]
@@ -212,10 +222,12 @@ def _remark(report: dict[str, Any]) -> str:
     root = " / √d_k" if settings["scaled"] else ""
     if settings["temperature"] != 1:
         root += f" / {settings['temperature']:.3g}"
-    at_query = f" What reaches the query, ‖J K‖{root}: {report['query_gradient']:.2g}"
+    at_query = tr(
+        "What reaches the query, ‖J K‖{root}: {size:.2g}", root=root, size=report["query_gradient"]
+    )
     if not settings["scaled"] and settings["width"] > 1:
-        at_query += f"; divided {report['query_gradient_divided']:.2g}"
-    return f"{_of_the_softmax(report)}{at_query}."
+        at_query += tr("; divided {size:.2g}", size=report["query_gradient_divided"])
+    return tr("{softmax} {query}.", softmax=_of_the_softmax(report), query=at_query)
 
 
 def _of_the_softmax(report: dict[str, Any]) -> str:
@@ -225,29 +237,48 @@ def _of_the_softmax(report: dict[str, Any]) -> str:
     share = report["gradient"] / LARGEST_GRADIENT
     top = _percent(report["weights"][largest])
     if share < 0.1:  # between 2 and 64 keys, flat weights never come near this
-        return (
-            f"Key {largest} takes {top} of the weight; almost no gradient passes the softmax."
-            f"{_cure(report)}"
+        takes = tr(
+            "Key {key} takes {share} of the weight; almost no gradient passes the softmax.",
+            key=largest,
+            share=top,
         )
+        return f"{takes}{_cure(report)}"
     if report["effective_keys"] > 0.97 * keys:
         advice = (
-            " A lower temperature lets the scores speak." if settings["temperature"] > 1 else ""
+            tr(" A lower temperature lets the scores speak.") if settings["temperature"] > 1 else ""
         )
-        low, high = min(report["weights"]), max(report["weights"])
-        return (
-            f"The weights are nearly alike, {low:.2g} to {high:.2g}: attention "
-            f"averages {'both' if keys == 2 else f'all {keys}'} keys and hardly prefers "
-            f"any.{advice}"
+        alike = tr(
+            "The weights are nearly alike, {low:.2g} to {high:.2g}: attention averages {keys} keys "
+            "and hardly prefers any.",
+            low=min(report["weights"]),
+            high=max(report["weights"]),
+            keys=tr("both") if keys == 2 else tr("all {count}", count=keys),
         )
-    passes = f"{_percent(share)} of the largest gradient passes"
+        return f"{alike}{advice}"
+    passes = tr("{share} of the largest gradient passes", share=_percent(share))
     curve = report["curve"]["divided" if settings["scaled"] else "plain"]
     usual = curve[WIDTHS.index(settings["width"])]
     if share > usual + 0.2:  # a tie by chance
-        return f"In this draw {passes}; over {DRAWS} draws the mean is about {_percent(usual)}."
+        return tr(
+            "In this draw {passes}; over {draws} draws the mean is about {usual}.",
+            passes=passes,
+            draws=DRAWS,
+            usual=_percent(usual),
+        )
     if report["weights"][largest] > 0.5:
-        return f"Key {largest} leads with {top} of the weight; {passes}."
-    count = f"{report['effective_keys']:.1f} of {keys} keys"
-    return f"About {count} share the weight, and {passes}: the scores can learn."
+        return tr(
+            "Key {key} leads with {share} of the weight; {passes}.",
+            key=largest,
+            share=top,
+            passes=passes,
+        )
+    return tr(
+        "About {effective:.1f} of {keys} keys share the weight, and {passes}: the scores can "
+        "learn.",
+        effective=report["effective_keys"],
+        keys=keys,
+        passes=passes,
+    )
 
 
 def _cure(report: dict[str, Any]) -> str:
@@ -255,9 +286,10 @@ def _cure(report: dict[str, Any]) -> str:
     temperature, width, keys, scaled, seed = report["settings"].values()
     cures = {}
     if not scaled and width > 1:
-        cures[f"Divided by √{width} = {math.sqrt(width):.3g}"] = True, temperature
+        divided = tr("Divided by √{width} = {root:.3g}", width=width, root=math.sqrt(width))
+        cures[divided] = True, temperature
     if temperature < 1:
-        cures["At temperature 1"] = scaled, 1.0
+        cures[tr("At temperature 1")] = scaled, 1.0
     if not cures:
         return ""
     shares = {
@@ -266,7 +298,12 @@ def _cure(report: dict[str, Any]) -> str:
         for words, (division, other) in cures.items()
     }
     best = max(shares, key=shares.__getitem__)
-    return f" {best}, the same scores would let {_percent(shares[best])} of the largest pass."
+    would = tr(
+        "{cure}, the same scores would let {share} of the largest pass.",
+        cure=best,
+        share=_percent(shares[best]),
+    )
+    return f" {would}"
 
 
 def _alternatives(report: dict[str, Any]) -> dict[str, str]:
@@ -279,22 +316,44 @@ def _alternatives(report: dict[str, Any]) -> dict[str, str]:
         [_percent(curve[name][place]) for place in (0, here, -1)] for name in ("divided", "plain")
     )
     return {
-        "scores": f"Bars: scores {report['formula']} of {keys} keys, from {low:.3g} to {high:.3g}. "
-        f"Standard deviation {report['std']:.3g}, predicted {report['prediction']}.",
-        "weights": f"Bars: weights of {keys} keys. Key {largest} has the largest, "
-        f"{report['weights'][largest]:.3f}; alike, each would have {1 / keys:.3f}.",
-        "curve": f"Lines: mean gradient size over d_k, as a share of the largest possible, {keys} "
-        f"keys, temperature {settings['temperature']:.3g}. At d_k = 1, {width} and {WIDTHS[-1]}: "
-        f"divided by √d_k {', '.join(divided)}; not divided {', '.join(plain)}.",
+        "scores": tr(
+            "Bars: scores {formula} of {keys} keys, from {low:.3g} to {high:.3g}. "
+            "Standard deviation {spread:.3g}, predicted {prediction}.",
+            formula=report["formula"],
+            keys=keys,
+            low=low,
+            high=high,
+            spread=report["std"],
+            prediction=report["prediction"],
+        ),
+        "weights": tr(
+            "Bars: weights of {keys} keys. Key {largest} has the largest, {weight:.3f}; alike, "
+            "each would have {alike:.3f}.",
+            keys=keys,
+            largest=largest,
+            weight=report["weights"][largest],
+            alike=1 / keys,
+        ),
+        "curve": tr(
+            "Lines: mean gradient size over d_k, as a share of the largest possible, {keys} keys, "
+            "temperature {temperature:.3g}. At d_k = 1, {width} and {widest}: divided by √d_k "
+            "{divided}; not divided {plain}.",
+            keys=keys,
+            temperature=settings["temperature"],
+            width=width,
+            widest=WIDTHS[-1],
+            divided=", ".join(divided),
+            plain=", ".join(plain),
+        ),
     }
 
 
 def _percent(share: float) -> str:
     """A share as people say it; never 0 or 100 % where something is left."""
     if share < 0.001:
-        return "less than 0.1\u00a0%"
+        return tr("less than 0.1\u00a0%")
     if share > 0.999:
-        return "more than 99.9\u00a0%"
+        return tr("more than 99.9\u00a0%")
     digits = 0 if 0.0995 <= share < 0.99 else 1
     return f"{100 * share:.{digits}f}\u00a0%"
 

@@ -1,6 +1,6 @@
 // The desk in a browser, with no Python: loads model and sentences, and draws the desk with the parts of the notebook's.
 
-import { NOTHING_TO_UNDO, begin, button, make, say, slider, turnOff } from "./elements.js";
+import { begin, button, make, nothingToUndo, say, slider, turnOff } from "./elements.js";
 import { deskModel } from "./desk-model.js";
 import { drawLines } from "./lines.js";
 import { keepForOffline, lacking, loader } from "./loading.js";
@@ -118,7 +118,7 @@ function render(model, el) {
   on("sentence", () => { sentence.drawAnswer(); tell(); });
   on("attention", sentence.drawPicture);
   on("text", () => { sentence.drawText(); sentence.drawStale(); });
-  on("can_undo", () => turnOff(undo, !model.get("can_undo") && NOTHING_TO_UNDO));
+  on("can_undo", () => turnOff(undo, !model.get("can_undo") && nothingToUndo()));
   onResize(sentence.shown, sentence.fit);
 }
 

@@ -23,6 +23,7 @@ from attnlab.course.checks.examiner import (
     same_shape,
     where,
 )
+from attnlab.languages import tr
 
 ONE_CAME = "One tensor came back; two are asked for.\nDoes it end in `return context, weights`?"
 NOT_TWO = "Two tensors are asked for, {count} came.\nDoes it end in `return context, weights`?"
@@ -138,7 +139,7 @@ def _pair(result: object, right: Pair) -> Pair:
         a_tensor(result, (), "pair (context, weights)")
         raise CheckFailed(ONE_CAME)
     if len(result) != 2:
-        raise CheckFailed(NOT_TWO.format(count=len(result)))
+        raise CheckFailed(tr(NOT_TWO, count=len(result)))
     first, second = result
     swapped = isinstance(first, Tensor) and isinstance(second, Tensor)
     if swapped and context != weights and (first.shape, second.shape) == (weights, context):

@@ -22,6 +22,7 @@ from attnlab.course.checks.examiner import (
     same,
 )
 from attnlab.course.checks.examiner.results import kind_of
+from attnlab.languages import tr
 
 NAMES = ("query", "key", "value")
 THREE = (
@@ -106,11 +107,11 @@ def _masked(scores: Tensor, mask: Tensor | None, hidden: float = -math.inf) -> T
 
 def _three(result: Any, right: Three) -> list[Tensor]:
     if result is None or isinstance(result, Tensor) or not isinstance(result, list | tuple):
-        raise CheckFailed(THREE.format(found=kind_of(result)))
+        raise CheckFailed(tr(THREE, found=kind_of(result)))
     if len(result) != 3:
-        raise CheckFailed(THREE.format(found=len(result)))
+        raise CheckFailed(tr(THREE, found=len(result)))
     return [
-        a_tensor(mine, tuple(theirs.shape), f"gradient of `{name}`").detach()
+        a_tensor(mine, tuple(theirs.shape), tr("gradient of `{name}`", name=name)).detach()
         for name, mine, theirs in zip(NAMES, result, right, strict=True)
     ]
 

@@ -22,6 +22,7 @@ from attnlab.course.checks.examiner import (
     a_tensor,
     same,
 )
+from attnlab.languages import tr
 
 WIDTH, WIDE, EPS = 6, 24, 1e-12
 SMALL = (
@@ -120,7 +121,7 @@ def _facts(answer: Answer, draw: Draw, call: Call, result: Any) -> dict[str, str
     right = silent.of(_reference)
     mine = silent.of(answer)
     fits = isinstance(mine, Tensor) and same(mine, right, 1e-4)
-    return {"alone": "right" if fits else "wrong, too"}
+    return {"alone": tr("right") if fits else tr("wrong, too")}
 
 
 def _or_nan(result: Any, right: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from attnlab.course.checks.examiner import (
     where,
 )
 from attnlab.course.checks.examiner.results import kind_of
+from attnlab.languages import later, tr
 
 NOT_A_NAME = "As the part came {found}; the name of a part is asked for, or None.\n{hint}"
 PARTS = ("attention", "up", "down", "output")
@@ -67,8 +68,8 @@ def check(answer: Answer, draw: Draw) -> Held:
         facts=_facts,
     )
     yield "NaN is wrong, too"
-    for size, factor, at in (("in the thousands", 3e3, None), ("tiny", 1e-4, 5)):
-        with where(SCALE.format(size=size)):
+    for size, factor, at in ((later("in the thousands"), 3e3, None), (later("tiny"), 1e-4, 5)):
+        with where(tr(SCALE, size=tr(size))):
             compared.on(
                 partial(_scaled, draw, factor, at),
                 "`{found}` came, it should be `{right}`.\nLarge numbers are rounded more coarsely "
@@ -151,11 +152,11 @@ def _name(result: Any, right: Any) -> str | None:
     if result is None or isinstance(result, str):
         return result
     hint = (
-        "Is it a number where `good` has a name?"
+        tr("Is it a number where `good` has a name?")
         if hasattr(result, "__index__")
-        else "Does your function return just what the docstring says?"
+        else tr("Does your function return just what the docstring says?")
     )
-    raise CheckFailed(NOT_A_NAME.format(found=kind_of(result), hint=hint))
+    raise CheckFailed(tr(NOT_A_NAME, found=kind_of(result), hint=hint))
 
 
 def _facts(call: Call, result: Any) -> dict[str, Any]:

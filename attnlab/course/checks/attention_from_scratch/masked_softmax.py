@@ -23,6 +23,7 @@ from attnlab.course.checks.examiner import (
     not_finite,
     where,
 )
+from attnlab.languages import tr
 
 WITH_HEADS = "With heads and a {name}:"
 
@@ -63,10 +64,10 @@ def check(answer: Answer, draw: Draw) -> Held:
     mask = torch.rand(2, 1, 4, 5, generator=draw.generator) < 0.5
     mask[..., 0], mask[1, :, 2] = True, False  # one query of the second text may look nowhere
     for name, seen in (
-        ("padding mask (B, 1, 1, T_k)", mask[:, :, :1]),
-        ("mask (B, 1, T_q, T_k)", mask),
+        (tr("padding mask (B, 1, 1, T_k)"), mask[:, :, :1]),
+        (tr("mask (B, 1, T_q, T_k)"), mask),
     ):
-        with where(WITH_HEADS.format(name=name)):
+        with where(tr(WITH_HEADS, name=name)):
             Comparison(answer, _reference, what="weights").on(
                 partial(_of_heads, draw, seen),
                 "The weights are wrong.\nDo you let the mask broadcast?",

@@ -38,6 +38,7 @@ from attnlab.course.checks.examiner import (
     same,
     where,
 )
+from attnlab.languages import tr
 
 BATCH, QUERIES, KEYS = 2, 6, 7
 LAYERS = ("query", "key", "value", "output")
@@ -108,7 +109,7 @@ def _other_sizes(answer: Answer, draw: Draw) -> None:
         return Call(draw.normal(3, tokens, width), source, source, padding)
 
     compared = Comparison(mine, functools.partial(_reference, theirs), what="output")
-    with where(OTHER_SIZES.format(heads=HEADS, others=heads, tokens=keys)):
+    with where(tr(OTHER_SIZES, heads=HEADS, others=heads, tokens=keys)):
         compared.on(padded, "Is a number typed in that should come from a shape?", tolerance=1e-4)
 
 
@@ -118,7 +119,7 @@ def _all_layers_are_used(mine: Answer, x: Tensor) -> None:
     weights = [getattr(mine.given, name).weight for name in LAYERS]
     gradients = backward(first, weights, torch.ones_like(first))
     for name, gradient in zip(LAYERS, gradients, strict=True):
-        require(gradient is not None, UNUSED.format(name=name))
+        require(gradient is not None, tr(UNUSED, name=name))
     require(same(first, second, 1e-6), RANDOM)
     for training in (False, True):
         mine.given.train(training)
@@ -207,7 +208,7 @@ def _copy_weights(theirs: nn.MultiheadAttention, mine: nn.Module) -> None:
             or layer.bias is None
         ):
             outputs, inputs = weight.shape
-            raise CheckFailed(OTHER_LAYERS.format(name=name, inputs=inputs, outputs=outputs))
+            raise CheckFailed(tr(OTHER_LAYERS, name=name, inputs=inputs, outputs=outputs))
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)

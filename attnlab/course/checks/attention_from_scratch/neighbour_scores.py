@@ -19,6 +19,7 @@ from attnlab.course.checks.examiner import (
     some_numbers,
     where,
 )
+from attnlab.languages import tr
 
 KINDS = ("the token before", "the token after", "itself", "[CLS]", "[SEP]", "all tokens alike")
 OFFSETS = (-1, 1, 0, -2)
@@ -50,7 +51,7 @@ def check(answer: Answer, draw: Draw) -> Held:
             )
     yield "the word before, the word after, further away; words only"
     for tokens in (5, 23):
-        with where(f"For a sentence of {tokens} tokens:"):
+        with where(tr("For a sentence of {tokens} tokens:", tokens=tokens)):
             compared.on(
                 partial(_call, draw, (2, 2), -1, tokens),
                 otherwise,

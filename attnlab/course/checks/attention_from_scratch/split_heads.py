@@ -17,6 +17,7 @@ from attnlab.course.checks.examiner import (
     Mistake,
     same_shape,
 )
+from attnlab.languages import tr
 
 
 def check(answer: Answer, draw: Draw) -> Held:
@@ -34,7 +35,11 @@ def check(answer: Answer, draw: Draw) -> Held:
         x = draw.normal(batch, tokens, heads * width)
         Comparison(answer, _split).on(
             partial(Call, x, heads),
-            f"Wrong for an input of shape {tuple(x.shape)} with {heads} heads.",
+            tr(
+                "Wrong for an input of shape {shape} with {heads} heads.",
+                shape=tuple(x.shape),
+                heads=heads,
+            ),
         )
     yield "any sizes"
     answer.without_loop((draw.normal(2, 3, 4), 2), (draw.normal(2, 3, 32), 16))

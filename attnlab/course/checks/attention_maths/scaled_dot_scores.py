@@ -19,6 +19,7 @@ from attnlab.course.checks.examiner import (
     same_shape,
     where,
 )
+from attnlab.languages import tr
 
 SEEN = "With d = {width} your scores have a standard deviation of {spread:.2g}, not about 1.\n"
 ALL_AXES = (
@@ -46,11 +47,15 @@ def check(answer: Answer, draw: Draw) -> Held:
         )
     for batch, names in (((2,), "(B, T, D)"), ((2, 3), "(B, H, T, D)")):
         query, key = draw.normal(*batch, 4, 8), draw.normal(*batch, 5, 8)
-        with where(ALL_AXES.format(names=names)):
+        with where(tr(ALL_AXES, names=names)):
             answer.tensor(query, key, shape=(*batch, 4, 5), what="scores")
         compared.on(
             partial(_batches, draw, batch),
-            f"Right for matrices, wrong for batches {names}.\nDo you count the axes from the end?",
+            tr(
+                "Right for matrices, wrong for batches {names}.\n"
+                "Do you count the axes from the end?",
+                names=names,
+            ),
             facts=_facts,
         )
     answer.gradients(_reference, query, key)
@@ -58,8 +63,11 @@ def check(answer: Answer, draw: Draw) -> Held:
     for axes, shape in (((), (4, 5)), ((2, 3), (2, 1, 1, 5)), ((2, 3), (4, 5))):
         compared.on(
             partial(_masked, draw, axes, shape),
-            f"With a mask of shape {shape} the scores are wrong.\n"
-            "Hidden keys score -inf; are all others as without a mask?",
+            tr(
+                "With a mask of shape {shape} the scores are wrong.\n"
+                "Hidden keys score -inf; are all others as without a mask?",
+                shape=shape,
+            ),
             facts=_facts,
         )
     yield "hidden keys score -inf"

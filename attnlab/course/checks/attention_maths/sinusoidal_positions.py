@@ -20,6 +20,7 @@ from attnlab.course.checks.examiner import (
     same,
     same_shape,
 )
+from attnlab.languages import tr
 
 LIMITED = (
     "Right for a small table, wrong for one with many {most}.\n"
@@ -53,11 +54,11 @@ def check(answer: Answer, draw: Draw) -> Held:
     )
     yield "frequencies fall from 1 towards 1/10000"
     for size, most in (
-        (lambda: Call(5000 + draw.whole(1, 99), 2), "positions"),
-        (lambda: Call(2, 2 * draw.whole(300, 400)), "columns"),
+        (lambda: Call(5000 + draw.whole(1, 99), 2), tr("positions")),
+        (lambda: Call(2, 2 * draw.whole(300, 400)), tr("columns")),
     ):
         Comparison(answer, _reference, read=table, tolerance=3e-3, draws=1).on(
-            size, LIMITED.format(most=most)
+            size, tr(LIMITED, most=most)
         )
     single = table(answer(1, 2), torch.zeros(1, 2))
     require(same(single, torch.tensor([[0.0, 1.0]])), "One position of width 2 should be [[0, 1]].")

@@ -15,6 +15,7 @@ from attnlab.course.checks.examiner import (
     a_tensor,
     require,
 )
+from attnlab.languages import tr
 
 TABLE = (
     "The gradient is right, but for {keys} keys in a row you make a tensor of {largest:,} numbers: "
@@ -48,7 +49,8 @@ def check(answer: Answer, draw: Draw) -> Held:
         "Right for one row and a batch, wrong for a matrix.\nDo you count the axes from the end?",
     )
     total = result.sum(-1).abs().max().item()
-    require(total < 1e-5, f"The gradient of a row should sum to 0, yours sums to {total:.2g}.")
+    problem = tr("The gradient of a row should sum to 0, yours sums to {total:.2g}.", total=total)
+    require(total < 1e-5, problem)
     yield "sums to 0: the same added to all scores changes nothing"
 
     def sharp() -> Call:
@@ -64,7 +66,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         compared.on(situation, SMALL, read=_or_nan, tolerance=1e-3)
     yield "small weights, and weights of 0"
     largest = answer.effort(draw.weights(2, KEYS), draw.normal(2, KEYS)).largest
-    require(largest < KEYS**2, TABLE.format(keys=KEYS, largest=largest))
+    require(largest < KEYS**2, tr(TABLE, keys=KEYS, largest=largest))
     yield "without a table of T x T numbers"
 
 

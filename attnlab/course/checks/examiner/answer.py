@@ -36,6 +36,7 @@ from attnlab.course.checks.examiner.safety import (
     unchanged,
     watched,
 )
+from attnlab.languages import tr
 
 SECONDS = 10.0  # for one check as a whole; a right answer needs a small part of one
 
@@ -57,8 +58,12 @@ class Answer:
         """Call it; the inputs must be the same afterwards."""
         if not callable(self.given):
             raise CheckFailed(
-                f"Expected the function {self.name} itself; this is {kind_of(self.given)}.\n"
-                f"Did you pass its result, or forget to run the cell that defines it?"
+                tr(
+                    "Expected the function {name} itself; this is {kind}.\n"
+                    "Did you pass its result, or forget to run the cell that defines it?",
+                    name=self.name,
+                    kind=kind_of(self.given),
+                )
             )
         copies = [copy_of(argument) for argument in arguments]
         result = self._run(lambda: self.given(*copies, **keywords))
@@ -107,7 +112,7 @@ class Answer:
             if theirs is None:
                 continue
             if mine is None:
-                raise CheckFailed(GRADIENT_MISSING.format(name=name))
+                raise CheckFailed(tr(GRADIENT_MISSING, name=name))
             require(mine.isfinite().all(), GRADIENT_LOST)
             require(same(mine, theirs, 1e-3), WRONG_GRADIENT)
 
@@ -134,11 +139,11 @@ class Answer:
     def without_loop(self, small: Sequence[Any], large: Sequence[Any]) -> None:
         """Require as many operations for a large input as for a small one."""
         few, many = self.effort(*small).operations, self.effort(*large).operations
-        require(many <= few + 2, LOOP.format(few=few, many=many))
+        require(many <= few + 2, tr(LOOP, few=few, many=many))
 
     def _names(self, arguments: Sequence[Any]) -> list[str]:
         """What the learner calls the tensors of numbers among the arguments."""
-        names = [f"input {number}" for number in range(1, len(arguments) + 1)]
+        names = [tr("input {number}", number=number) for number in range(1, len(arguments) + 1)]
         function = getattr(self.given, "forward", self.given)
         with contextlib.suppress(ValueError, TypeError):  # not everything has a signature
             parameters = list(inspect.signature(function).parameters)
@@ -160,8 +165,11 @@ class Answer:
             raise Unwritten("Not written yet: the hole still raises NotImplementedError.") from None
         except TimeUp:
             raise CheckFailed(
-                f"Your function did not end within {SECONDS:.0f} seconds on a small input.\n"
-                "Is there a loop whose condition never becomes false?"
+                tr(
+                    "Your function did not end within {seconds:.0f} seconds on a small input.\n"
+                    "Is there a loop whose condition never becomes false?",
+                    seconds=SECONDS,
+                )
             ) from None
         except (Exception, SystemExit) as error:
             raise CheckFailed(exception_text(error)) from None
@@ -172,11 +180,15 @@ class Answer:
         """Make the module that the learner's class describes, to be called like a function."""
         made = self._run(lambda: self.given(*arguments, **keywords))
         if made is Ellipsis:
-            raise Unwritten(f"Not written yet: {self.name} is still `...`.")
+            raise Unwritten(tr("Not written yet: {what} is still `...`.", what=self.name))
         if not isinstance(made, nn.Module):
             raise CheckFailed(
-                f"{self.name}(...) gave {kind_of(made)}, not a torch.nn.Module.\n"
-                f"Is it `class {self.name}(nn.Module)`?"
+                tr(
+                    "{name}(...) gave {kind}, not a torch.nn.Module.\n"
+                    "Is it `class {name}(nn.Module)`?",
+                    name=self.name,
+                    kind=kind_of(made),
+                )
             )
         return Answer(made, self.name, self.forbidden, self.seconds_left)
 
@@ -189,7 +201,7 @@ def _left_as_it_was() -> Iterator[None]:
         yield
         now = torch.get_default_dtype()
         require(torch.is_grad_enabled() == gradients, SWITCHED_OFF)
-        require(now == kind, OTHER_DTYPE.format(now=now, before=kind))
+        require(now == kind, tr(OTHER_DTYPE, now=now, before=kind))
     finally:
         torch.set_grad_enabled(gradients)
         torch.set_default_dtype(kind)

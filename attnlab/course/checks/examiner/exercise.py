@@ -22,6 +22,7 @@ from attnlab.course.checks.examiner.safety import (
     no_stderr,
 )
 from attnlab.errors import AttnlabError
+from attnlab.languages import tr
 
 Held = Generator[str, None, None]
 Check = Callable[[Answer, "Draw"], Held]
@@ -63,22 +64,23 @@ class Exercise:
                 torch.manual_seed(seed)
                 examined = Answer(answer, self.name, self.forbidden)
                 for line in self.check(examined, Draw(seed)):
-                    held.append(line)
+                    held.append(tr(line))
                 require(not is_checks_own(answer), CHECKS_OWN)
         except Unwritten as problem:
             raise Unwritten(f"{self.name}\n  {problem}") from None
         except CheckFailed as problem:
             raise CheckFailed(self._report(str(problem), held, seed)) from None
         except Exception as problem:  # a result so strange that it cannot even be compared
-            told = f"What came back cannot be examined. {exception_text(problem)}"
+            told = f"{tr('What came back cannot be examined.')} {exception_text(problem)}"
             raise CheckFailed(self._report(told, held, seed)) from None
         return held
 
     def _report(self, problem: str, held: list[str], seed: int) -> str:
         lines = [self.name, *("  " + line for line in problem.splitlines())]
         if held:
-            lines.append(f"  Right so far: {'; '.join(held)}.")
-        lines.append(f"  The same numbers again: al.checks.{self.name}({self.name}, seed={seed})")
+            lines.append("  " + tr("Right so far: {held}.", held=tr("; ").join(held)))
+        again = f"al.checks.{self.name}({self.name}, seed={seed})"
+        lines.append("  " + tr("The same numbers again: {call}", call=again))
         return "\n".join(lines)
 
 

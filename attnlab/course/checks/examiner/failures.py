@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from attnlab.errors import AttnlabError
+from attnlab.languages import tr
 
 # Sentences that stand here are also the diagnoses of mistakes that the examiner finds by itself.
 NO_GRADIENT = (
@@ -71,6 +72,9 @@ OTHER_DTYPE = (
 class CheckFailed(AttnlabError):
     """An answer that is not right yet: what was seen, and a question about the likely cause."""
 
+    def __init__(self, problem: str = ""):
+        super().__init__(tr(problem))
+
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback through the package."""
         return f"CheckFailed: {self}".splitlines()
@@ -94,4 +98,4 @@ def where(place: str) -> Iterator[None]:
     except Unwritten:
         raise
     except CheckFailed as problem:
-        raise CheckFailed(f"{place}\n{problem}") from None
+        raise CheckFailed(f"{tr(place)}\n{problem}") from None

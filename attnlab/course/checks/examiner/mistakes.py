@@ -12,6 +12,7 @@ from torch import Tensor
 from attnlab.course.checks.examiner.answer import Answer
 from attnlab.course.checks.examiner.failures import CheckFailed, Unwritten
 from attnlab.course.checks.examiner.results import a_tensor, same
+from attnlab.languages import tr
 
 Alike = Callable[[Any, Any], bool]
 
@@ -143,7 +144,8 @@ class Comparison:
             return seen.result
 
         def filled(text: str) -> str:
-            return text.format_map(facts(seen.call, result)) if facts else text
+            said = tr(text)
+            return said.format_map(facts(seen.call, result)) if facts else said
 
         wrong = [seen, *self._further(seen, draw_call)]
         for mistake in self.mistakes:
@@ -239,4 +241,5 @@ def _difference(found: Any, expected: Any) -> str:
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         return ""
     apart = (found.double() - expected.double()).abs().max().item()
-    return f"\nThe largest difference from the right result is {apart:.3g}."
+    said = tr("The largest difference from the right result is {apart:.3g}.", apart=apart)
+    return f"\n{said}"

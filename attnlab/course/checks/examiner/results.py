@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attnlab.course.checks.examiner.failures import FROM_NUMPY, CheckFailed, Unwritten
+from attnlab.languages import tr
 
 
 def a_tensor(
@@ -28,22 +29,34 @@ def a_tensor(
         with contextlib.suppress(TypeError):  # of text or of objects
             result = torch.from_numpy(np.ascontiguousarray(result))
     if isinstance(result, np.ndarray | np.generic):
-        raise CheckFailed(FROM_NUMPY.format(what=what))
+        raise CheckFailed(tr(FROM_NUMPY, what=tr(what)))
     if not isinstance(result, Tensor):
         raise CheckFailed(
-            f"As {what} came {kind_of(result)}, not a tensor.\n"
-            "Does your function return just what the docstring says?"
+            tr(
+                "As {what} came {kind}, not a tensor.\n"
+                "Does your function return just what the docstring says?",
+                what=tr(what),
+                kind=kind_of(result),
+            )
         )
     if tuple(result.shape) != tuple(shape):
-        hint = "Is one axis summed or missing, or one too many?"
+        hint = tr("Is one axis summed or missing, or one too many?")
         if sorted(result.shape) == sorted(shape):
-            hint = "The sizes are right, their order is not: which axis is which?"
-        raise CheckFailed(
-            f"Expected shape {tuple(shape)} for the {what}; it is {tuple(result.shape)}.\n{hint}"
+            hint = tr("The sizes are right, their order is not: which axis is which?")
+        told = tr(
+            "Expected shape {expected} for the {what}; it is {shape}.",
+            expected=tuple(shape),
+            what=tr(what),
+            shape=tuple(result.shape),
         )
+        raise CheckFailed(f"{told}\n{hint}")
     if not may_be_nan and result.is_floating_point() and result.isnan().any():
         raise CheckFailed(
-            f"There is NaN in the {what}.\nIs something 0 / 0, log(0), inf - inf, or an overflow?"
+            tr(
+                "There is NaN in the {what}.\n"
+                "Is something 0 / 0, log(0), inf - inf, or an overflow?",
+                what=tr(what),
+            )
         )
     return result
 
@@ -64,18 +77,32 @@ def a_number(result: object, what: str = "result") -> float:
     _something(result, what)
     if isinstance(result, Tensor) and result.requires_grad:
         raise CheckFailed(
-            f"As {what} came a tensor with its graph: who keeps it keeps everything it was "
-            "computed from.\n"
-            "A plain number is asked for: which method of a tensor gives one?"
+            tr(
+                "As {what} came a tensor with its graph: who keeps it keeps everything it was "
+                "computed from.\n"
+                "A plain number is asked for: which method of a tensor gives one?",
+                what=tr(what),
+            )
         )
     if isinstance(result, bool) or not isinstance(result, numbers.Real):
         raise CheckFailed(
-            f"As {what} came {kind_of(result)}, not a plain number.\n"
-            "Is there an .item() or float() missing, or is more returned than the docstring says?"
+            tr(
+                "As {what} came {kind}, not a plain number.\n"
+                "Is there an .item() or float() missing, or is more returned than the docstring "
+                "says?",
+                what=tr(what),
+                kind=kind_of(result),
+            )
         )
     number = float(result)
     if not math.isfinite(number):
-        raise CheckFailed(f"The {what} is {number}.\nIs something 0 / 0, or an overflow?")
+        raise CheckFailed(
+            tr(
+                "The {what} is {number}.\nIs something 0 / 0, or an overflow?",
+                what=tr(what),
+                number=number,
+            )
+        )
     return number
 
 
@@ -86,25 +113,37 @@ def a_list(result: object, what: str = "result") -> list[Any]:
         return result.tolist()
     if not isinstance(result, list | tuple):
         raise CheckFailed(
-            f"As {what} came {kind_of(result)}, not a list.\n"
-            "Does your function return just what the docstring says?"
+            tr(
+                "As {what} came {kind}, not a list.\n"
+                "Does your function return just what the docstring says?",
+                what=tr(what),
+                kind=kind_of(result),
+            )
         )
     return list(result)
 
 
 def a_pair(result: object, first: str, second: str) -> tuple[Any, Any]:
     """The result as two things, or a failure that says what came instead."""
-    both = f"{first} and {second}"
+    both = tr("{first} and {second}", first=tr(first), second=tr(second))
     _something(result, both)
     if not isinstance(result, list | tuple):
         raise CheckFailed(
-            f"As {both} came {kind_of(result)}; two things are asked for.\n"
-            "Does it end in `return ..., ...`?"
+            tr(
+                "As {what} came {kind}; two things are asked for.\n"
+                "Does it end in `return ..., ...`?",
+                what=both,
+                kind=kind_of(result),
+            )
         )
     if len(result) != 2:
         raise CheckFailed(
-            f"As {both} came {kind_of(result)}; two things are asked for.\n"
-            "Does your function return just what the docstring says?"
+            tr(
+                "As {what} came {kind}; two things are asked for.\n"
+                "Does your function return just what the docstring says?",
+                what=both,
+                kind=kind_of(result),
+            )
         )
     return result[0], result[1]
 
@@ -113,10 +152,13 @@ def _something(result: object, what: str) -> None:
     """Fail where nothing was returned, or the dots of a hole."""
     if result is None:
         raise CheckFailed(
-            f"Your function returned None where {what} was expected.\nDoes it end in `return`?"
+            tr(
+                "Your function returned None where {what} was expected.\nDoes it end in `return`?",
+                what=tr(what),
+            )
         )
     if result is Ellipsis:
-        raise Unwritten(f"Not written yet: {what} is still `...`.")
+        raise Unwritten(tr("Not written yet: {what} is still `...`.", what=tr(what)))
 
 
 def same(result: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
@@ -129,7 +171,8 @@ def same(result: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
 def kind_of(value: object) -> str:
     """What a value is, in words: "a tensor of shape (2, 3)"."""
     if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
+        return tr("a tensor of shape {shape}", shape=tuple(value.shape))
     if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"{type(value).__name__}" if value is None else f"a {type(value).__name__}"
+        return tr("a {kind} of {count}", kind=type(value).__name__, count=len(value))
+    kind = type(value).__name__
+    return kind if value is None else tr("a {kind}", kind=kind)

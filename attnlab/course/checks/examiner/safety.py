@@ -22,6 +22,7 @@ from attnlab.course.checks.examiner.failures import (
     require,
 )
 from attnlab.files import PACKAGE
+from attnlab.languages import tr
 
 OURS = f"{PACKAGE}{os.sep}"  # code of ours is known by its file, wherever it was copied to
 CHECKS = f"{PACKAGE / 'course' / 'checks'}{os.sep}"
@@ -178,7 +179,7 @@ def watched(forbidden: frozenset[str]) -> Iterator[None]:
         else:
             name, package = frame.f_code.co_name, _package_of(frame)
         if package in ("torch", "attnlab") and forbidden & {name, f"{package}.{name}"}:
-            raise CheckFailed(READY_MADE.format(name=name))
+            raise CheckFailed(tr(READY_MADE, name=name))
 
     before = sys.getprofile()
     sys.setprofile(watch)
@@ -252,12 +253,16 @@ def exception_text(error: BaseException) -> str:
         if not frame.filename.startswith(package) and "site-packages" not in frame.filename
     ]
     where = (
-        f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else "inside your function"
+        tr("line {number}: {code}", number=own[-1].lineno, code=own[-1].line)
+        if own and own[-1].line
+        else tr("inside your function")
     )
     try:
-        reason = " ".join(str(error).split()) or "no message"
+        reason = " ".join(str(error).split()) or tr("no message")
     except Exception:  # an answer may raise an exception of its own, whose text raises again
-        reason = "a message that cannot be shown"
+        reason = tr("a message that cannot be shown")
     reason = reason if len(reason) < 300 else reason[:300] + " ..."
-    hint = next((f"\n{hint}" for words, hint in HINTS if words in reason), "")
-    return f"Your function raised {type(error).__name__}: {reason}\n({where}){hint}"
+    hint = next((f"\n{tr(hint)}" for words, hint in HINTS if words in reason), "")
+    kind = type(error).__name__
+    told = tr("Your function raised {kind}: {reason}", kind=kind, reason=reason)
+    return f"{told}\n({where}){hint}"
