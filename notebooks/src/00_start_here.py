@@ -2,9 +2,12 @@
 # # Start here: look inside a BERT, then change it
 #
 # **How does a language model get from words to an answer, and what does a wrong answer
-# depend on?** BERT is a model that reads a whole text at once. Ours is MiniLM, a small
-# relative of the same design, which has learned to tell praise from complaint in film
-# reviews. You follow a sentence through it, then change its attention.
+# depend on?** You take one sentence that a real model gets wrong, and follow it through
+# the model step by step. Then you turn parts of the model down, and see which of them
+# the answer needs.
+#
+# The model is a *BERT*: it reads a whole text at once. Ours is a small relative,
+# MiniLM, that has learned to tell praise from complaint in film reviews.
 #
 # Afterwards you can
 #
@@ -12,14 +15,14 @@
 # - read a picture of attention;
 # - turn single heads down, and say whether a change is larger than chance.
 #
-# Time: 25 minutes to read, 20 for the tasks. You need no other lesson. Choose **Run →
-# Run All Cells**, then read.
+# Time: 25 minutes to read, 20 for the tasks. You need no other lesson, and you may skip
+# the code. Choose **Run → Run All Cells**, then read.
 
 # %% [markdown]
-# ## 1. A mistake
+# ## 1. The model makes a mistake
 #
-# Does the model judge these two sentences as you would? Add your own below them, with
-# labels, and run the second cell again. (The text that follows speaks of the first.)
+# The next two cells load the model and ask what it makes of two sentences. Would you
+# answer as it does?
 
 # %%
 import matplotlib.pyplot as plt
@@ -42,12 +45,15 @@ for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=T
     print(f"{label} ({p.max():.0%}, {verdict})  {text}")
 
 # %% [markdown]
-# The first sentence is a complaint, and the model takes it for praise. Why?
+# The first sentence is a complaint: its writer wants the two hours back. The model
+# takes it for praise. Why? We stay with this sentence to the end. (Add sentences of
+# your own *below* these two, each with its right label, and run the cell again.)
+
+# %% [markdown]
+# ## 2. How do words become an answer?
 #
-# ## 2. How the model reads
-#
-# How does a sentence become an answer? The upper half of the picture shows the whole
-# path, the lower half one **head**, the part in which tokens look at each other.
+# The upper half of the picture shows the whole way. The lower half shows one **head**,
+# a part in which the words of a text look at each other.
 
 # %%
 from attnlab.show import drawings
@@ -55,64 +61,89 @@ from attnlab.show import drawings
 drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 
 # %% [markdown]
-# The upper half, from left to right:
+# Take the upper half first, from left to right:
 #
-# - **Tokens** are words, pieces of rare words, and marks such as the full stop, here
-#   all in lower case. `[CLS]` marks the beginning of the text, `[SEP]` its end.
-# - Each token becomes a **vector**, a list of numbers, here 384. A vector for its
-#   position in the text is added.
-# - In each **layer** the heads work side by side. Then a *feed-forward network* works
-#   on each token alone. At each `+` the result is added to the token's vector, and the
-#   sum brought back to a standard size (*LayerNorm*, lesson 02).
-# - The **read-out**, a small trained network, turns the vector of `[CLS]` after the
-#   last layer into a number for each label, and these into probabilities.
+# - **Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
+#   such as the full stop, here all in lower case. `[CLS]` is put before the text,
+#   `[SEP]` after it.
+# - **Vectors.** Each token becomes a *vector*, a list of numbers, here 384. Another
+#   vector, for its position in the text, is added.
+# - **Layers.** Six layers follow each other. In each, 12 heads let the tokens look at
+#   each other; then a *feed-forward network* works on each token alone. At each `+` the
+#   result is added to the token's vector.
+# - **Read-out.** After the last layer, a small trained network takes the vector of
+#   `[CLS]` alone, and turns it into a probability for each label.
 #
-# A head is like a library. You bring a question (the **query**). Each book has a title
-# (the **key**) and a text inside (the **value**). The better a title fits, the more you
-# read of that book. In BERT every token asks, and every token is a book. The lower
-# half, with 2 numbers to a vector instead of 32:
+# So whatever the answer depends on must have reached `[CLS]`. Only heads carry anything
+# from one token to another: they come next.
 #
-# 1. The head multiplies each token's vector by three *matrices*, tables of learned
-#    numbers. That makes its query (what it looks for), its key (what it can be found
-#    by) and its value (what it passes on).
-# 2. A token looks: its query, (2, 1), is compared with every key. That of *hours* is
-#    (1, 1). Multiply number by number, add up (the *dot product*), and divide by the
-#    square root of how many numbers there are: (2 · 1 + 1 · 1) / √2 = 2.12. *life*
+# <details><summary>What does the picture leave out?</summary>
+#
+# After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
+# The read-out first makes a number for each label, a *logit* (section 7); a softmax
+# turns these into probabilities.
+#
+# </details>
+
+# %% [markdown]
+# A head works like a library. You bring a question, the **query**. Each book has a
+# title, the **key**, and a text inside, the **value**. The better a title fits your
+# question, the more you read of that book. In BERT every token asks, and every token is
+# a book.
+
+# %% [markdown]
+# In the lower half of the picture one token asks, and the books are *hours*, *life* and
+# *back*. (The numbers are invented, 2 to a vector; our model has 32.)
+#
+# 1. **Query, keys and values.** Each token's vector is multiplied by three *matrices*,
+#    tables of learned numbers. That makes its query (what it looks for), its key (what
+#    it can be found by) and its value (what it passes on).
+# 2. **Scores** say how well a key fits the query. The query is (2, 1), the key of
+#    *hours* (1, 1). Multiply number by number and add up (the *dot product*): 2 · 1 + 1
+#    · 1 = 3. Then divide by √2, as these vectors hold 2 numbers: 3 / √2 = 2.12. *life*
 #    scores 0.71, *back* 1.41.
-# 3. The **softmax** turns scores into positive **attention weights** that sum to 1. It
-#    raises $e$ to each score: 8.3, 2.0 and 4.1, together 14.5. *hours* gets its share,
-#    8.3 / 14.5 = 0.58.
-# 4. The head hands the token all values, mixed by these weights: 0.58 · (2, 0) + 0.14 ·
-#    (0, 2) + 0.28 · (1, 1) = (1.44, 0.56).
-# 5. The mixtures of all 12 heads, 32 numbers each, stand side by side: 384 again. One
-#    more matrix, $W_O$, mixes them, and the result goes to the `+`.
-#
+# 3. **Weights.** The *softmax* turns scores into **attention weights**, which are
+#    positive and sum to 1. It takes $e$ = 2.718… to the power of each score: 8.34, 2.03
+#    and 4.11, together 14.48. *hours* gets its share, 8.34 / 14.48 = 0.58.
+# 4. **Mixture.** The token that asked gets all three values, mixed by the weights: 0.58
+#    · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56).
+# 5. **All heads.** Each of the 12 heads makes such a mixture, of 32 numbers. Side by
+#    side they are 384 again. One more matrix, $W_O$, mixes them, and the result goes to
+#    the `+`.
+
+# %% [markdown]
 # ## 3. Step through your sentence
 #
-# Here is the same path with the model's own numbers, in six steps. Press *Next*, and
+# Those numbers were invented. Here are the model's own, for our sentence, in six steps.
+# Each thin stripe is a number: red above 0, blue below, pale near 0. Press *Next*, and
 # read the line above the picture. Then type a sentence of your own. (Where nothing
-# runs, a picture shows all six side by side.)
+# runs, a picture shows all six steps side by side.)
 #
-# You look into head 9 of layer 3, *head 3.9* for short; both are counted from 0. Its
-# attention weights changed most when *this* model learned to judge reviews (lesson 05;
-# in another run it could be another head). The menus choose others.
+# You look into head 9 of layer 3, *head 3.9* for short; both are counted from 0.
+#
+# <details><summary>Why this head?</summary>
+#
+# Its attention weights changed most when *this* model learned to judge reviews (lesson
+# 05). After another training it could be another head. The menus choose others.
+#
+# </details>
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
 steps
 
 # %% [markdown]
-# What to notice (red is above 0, blue below):
+# Three things to notice:
 #
 # - **Step 3.** The value of `[CLS]` is pale: in this head it is nearly empty. A token
 #   that looks at `[CLS]` takes almost nothing from it (more in lessons 02 and 06).
-# - **Step 4.** *i* looks, and *hours* gets the largest weight, 0.32. Click other
-#   tokens: each shares out its attention in its own way.
-# - **Step 6.** The read-out is tried after each layer, but was trained for the last one
-#   only. Where it stays near 50 %, the layer may still know something.
+# - **Step 4.** *i* looks, and gives its largest weight, 0.32, to *hours*. Click another
+#   token: it shares out its attention in another way.
+# - **Step 6.** The read-out is tried after each layer, and stays near 50 % until the
+#   last. It was trained for that one only: earlier layers may still know something.
 
 # %% [markdown]
-# ## 4. Which words make the answer?
+# ## 4. Which words does the answer need?
 #
 # Attention shows where the model looks, not what its answer depends on. To find that
 # out, change something and measure. Leave out each word in turn, and ask again.
@@ -145,68 +176,89 @@ alt = f"Change of “positive” ({whole:.0%}) without each word; turning: {turn
 al.plots.show(figure, alt=alt)
 
 # %% [markdown]
-# A bar to the left is a word that “positive” needs; without one to the right the answer
-# would be more positive still. Dark bars pass the dotted line at 50 %: without one of
-# these words the answer turns. Even a large bar may come from the hole: without *I*
-# this is no longer English. So each word was also replaced by `[MASK]`, BERT's sign for
-# a hidden word. The same two turn the answer; why, this does not show.
+# Each bar is the sentence without one word. To the left, “positive” falls: the answer
+# needs this word. To the right, it rises. Dark bars pass the dotted line at 50 %:
+# without *life*, or without *I*, the answer turns to “negative”.
+#
+# <details><summary>Is it the word, or the hole that it leaves?</summary>
+#
+# Without *I* the sentence is no longer English; even a large bar may come from that. So
+# each word was also replaced by `[MASK]`, BERT's sign for a hidden word (the line
+# printed above). The same two words turn the answer. Why they do, this does not show.
+#
+# </details>
 
 # %% [markdown]
-# ## 5. One head, and all of them
+# ## 5. What do heads look at?
 #
-# What do heads look at? Here is head 3.9 again, drawn by *bertviz*. A line runs from a
-# token (left) to one it looks at (right); the stronger, the more weight. Point at a
-# token to see its lines alone. (Where nothing runs, a heat map of the same weights
-# stands here: each row is a token that looks, each column one looked at.)
+# Which heads does the answer need? Look at them before you change them. Here is head
+# 3.9 again, drawn by *bertviz*. A line runs from a token (left) to one it looks at
+# (right); the stronger, the more weight. Point at a token to see its lines alone.
+# (Where nothing runs, a heat map of the same weights stands here.)
 
 # %%
 maps = clf.attend(texts[0])
 al.attention_view(maps, layer=3, heads=[9])
 
 # %% [markdown]
-# `[CLS]`, from which the answer is read, gives 0.97 of its weight to itself, a nearly
-# empty value. What this head does reaches the answer through the other tokens, at which
-# `[CLS]` looks in later layers.
+# `[CLS]` gives 0.97 of its weight to itself, so here it takes almost nothing from other
+# tokens. The head can still matter for the answer, by a detour: it changes the other
+# tokens, and in later layers `[CLS]` looks at those.
 #
-# Now all 72 heads at a glance, each as a small heat map. Bright means more weight, on a
-# scale that shows small weights too. *Predict first:* which token is looked at most?
+# Now all 72 heads at a glance, each as a small **heat map**: a row for each token that
+# looks, a column for each one looked at, and bright means more weight. (The scale shows
+# small weights too.) *Predict first:* which token is looked at most?
 
 # %%
 al.plots.attention_grid(maps)
 
 # %% [markdown]
-# Look for two patterns. A bright **column**: all tokens look at the same one, in this
-# model mostly at `[CLS]`, the left edge of a map. A bright **diagonal**: each token
-# looks at itself or at a neighbour. The clearest is head 0.2. Here it is large:
+# Look for two patterns:
+#
+# - a bright **column**: all tokens look at the same one. In this model it is mostly
+#   `[CLS]`, at the left edge of a map;
+# - a bright **diagonal**: each token looks at itself or at a neighbour.
+#
+# The clearest diagonal is that of head 0.2. Here it is large:
 
 # %%
 al.plots.attention_map(maps, layer=0, head=2)
 
 # %% [markdown]
-# Each token looks at the one before it: a *previous-token head*. Lessons 02 and 07 say
-# what such heads do.
+# Each token looks at the one before it: head 0.2 is a *previous-token head*. (Lessons
+# 02 and 07 say what such heads do.)
+#
+# Now you know where heads look. Does the answer need them? Again, change something and
+# measure.
 
 # %% [markdown]
 # ## 6. Change it: the mixing desk
 #
-# What becomes of the answers when a head changes? The mixing desk has a *fader*, a
-# slider, for each. At 1 the head is as trained, at 0 silent, at 2 it counts double.
-# Move one, and you see
+# What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
+# slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
+# double. Move one and watch
 #
-# - the **attention** of that head: weights × scale (at 0 the map is dark);
+# - the **attention** of that head: weights × scale, so at 0 the map is dark;
 # - the **answer** for your sentence; a mark shows that of the untouched model;
-# - **accuracy on held-out reviews**, which the model was not trained on: first a quick
-#   estimate (unreliable for large changes), then a measurement. *Gained* and *lost* are
-#   the answers that became right, and wrong.
+# - the **accuracy** on held-out reviews, which the model was not trained on. *Gained*
+#   and *lost* are the answers that became right, and wrong.
 #
-# The bar is the **95 % interval** of the change, in percentage points. With other
-# reviews the change would be a little different; of 100 such bars about 95 cover the
-# true one. If the bar contains 0, the choice of reviews alone could explain the change.
+# Is a change of accuracy more than chance? The bar is its **95 % interval**, in
+# percentage points. With other reviews the change would be a little different; of 100
+# such bars about 95 cover the true change. **If the bar contains 0, the choice of
+# reviews alone could explain the change.**
+#
+# <details><summary>What do the colours mean, and why two accuracies?</summary>
 #
 # The colour behind a fader estimates how the **loss** would change without this head:
 # red, it would rise; blue, it would fall. (The loss is minus the logarithm of the
 # probability given to the right label, on average, in *nats*.) The numbers are small:
 # no colour proves anything.
+#
+# For accuracy a quick estimate comes first, which is unreliable for large changes. The
+# measurement then takes its place.
+#
+# </details>
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -217,10 +269,6 @@ desk
 
 # %% [markdown]
 # One case, worked: head 3.9 at 0. (After *Run All* the desk above shows it already.)
-# Decide which head you ask about *before* you look. Of 72 heads without any true effect
-# on accuracy, three or four intervals would still leave out 0, by luck. For this
-# sentence we did look first, at all 72: so what 3.9 does to it is no evidence about
-# reviews. The held-out change is.
 
 # %%
 desk.preset("silence", place=(3, 9))
@@ -235,9 +283,27 @@ answer = clf.predict(texts[:1], desk.settings)
 print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max():.0%}).")
 
 # %% [markdown]
-# An interval that contains 0 does not prove “no effect”: accuracy changes only where an
-# answer crosses 50 %. Lesson 06 measures how sure the model is; there this head stands
-# out. And in this sentence? Here is each of the 72 heads at 0, one at a time:
+# In our sentence the answer turns. But one sentence is no evidence about reviews in
+# general: there the interval contains 0.
+#
+# <details><summary>Does an interval that contains 0 prove “no effect”?</summary>
+#
+# No. Accuracy changes only where an answer crosses 50 %. Lesson 06 measures how sure
+# the model is; there this head stands out.
+#
+# </details>
+#
+# <details><summary>Why choose a head before you look at its result?</summary>
+#
+# Of 72 heads without any true effect on accuracy, three or four intervals would still
+# leave out 0, by luck. So decide *first* which head you ask about. For this sentence we
+# did look first, at all 72 (the next picture): what 3.9 does to it is no evidence about
+# reviews. The held-out change is.
+#
+# </details>
+#
+# Is 3.9 the only head that turns this answer? Here is each of the 72 at 0, one at a
+# time:
 
 # %%
 fall = np.zeros((clf.layers, clf.heads))
@@ -250,14 +316,22 @@ title = "How far “positive” falls without each head (red: the answer needs i
 al.plots.head_map(fall, label="fall, percentage points", title=title)
 
 # %% [markdown]
-# Only without 3.9 does it fall below 50 %. A change need not be the loss of what a head
-# knew: a silent head also sends on something that the model never met in training
-# (lesson 06).
+# Each cell is one head; its number says by how many points “positive” falls without it.
+# From 75 % it must fall by about 25 points to turn the answer. Only without 3.9 does it
+# fall that far, by 32.6.
 #
-# Now you. Press *All neutral* before each task.
+# <details><summary>Is what 3.9 knew now missing?</summary>
 #
-# 1. **Silence one head.** Say what you expect, click on its fader and press `0`. Does
-#    the interval leave out 0?
+# Not necessarily. A silent head also sends on something that the model never met in
+# training (lesson 06).
+#
+# </details>
+
+# %% [markdown]
+# **Now you.** Press *All neutral* before each task.
+#
+# 1. **Silence one head.** Say which, and what you expect; then click on its fader and
+#    press `0`. Does the interval leave out 0?
 # 2. **Silence all heads of a layer**: click its name at the left. Try the last layer,
 #    then the first. Which layer's heads cost more?
 # 3. **Silence a random half** of the heads, several times.
@@ -281,9 +355,10 @@ al.plots.head_map(fall, label="fall, percentage points", title=title)
 # %% [markdown]
 # ## 7. Is the control real?
 #
-# Does a fader do what it says? `self_check` tries the faders of one head of this model
-# on made-up tokens, and compares **logits**, the numbers for the labels before they
-# become probabilities.
+# All this rests on faders that do what they say. `self_check` tries the faders of one
+# head of this model on made-up tokens. It compares **logits**, the numbers for the
+# labels before they become probabilities. Three of the differences should be 0, and one
+# should not:
 
 # %%
 found = al.heads.self_check(clf)
@@ -296,11 +371,12 @@ for name, words in {
     print(f"largest difference of a logit {found[name]:.2g}: {words}")
 
 # %% [markdown]
-# So for the head it tried the control is real: neutral faders change nothing, silent is
-# as good as cut out, and afterwards the model is as before. Faders can also be set in
-# code; *Copy as code* on the desk writes it. Every call inside the `with` block uses
-# the changed model. *Predict first:* what becomes of the two answers without the heads
-# of the last layer?
+# So for the head it tried the control is real: faders at 1 change nothing, silent is as
+# good as cut out, and afterwards the model is as before.
+#
+# Faders can also be set in code; *Copy as code* on the desk writes it. Every call
+# inside the `with` block uses the changed model. Silence all heads of the last layer,
+# just before the read-out. *Predict first:* what becomes of the two answers?
 
 # %%
 settings = clf.settings()
@@ -324,25 +400,30 @@ commoner = np.bincount(held_out.labels).max() / len(held_out)
 print(f"{commoner:.0%} right (always the commoner label)")
 
 # %% [markdown]
-# Both probabilities fall to about 50 %. That is not guessing: far more answers are
-# right than if always the same were given. So part of the answer reaches `[CLS]`
+# Both probabilities fall to about 50 %. Is the model guessing now? No: far more answers
+# are right than if it always gave the same one. So part of the answer reaches `[CLS]`
 # without these heads. But most of its *certainty* depends on them.
-#
+
+# %% [markdown]
 # ## 8. What you have found
 #
-# - **How words become an answer:** tokens and vectors; in layer after layer queries,
-#   keys, values, weights and mixtures; then the read-out of `[CLS]`.
+# - **How words become an answer:** tokens become vectors; in each layer heads mix
+#   values by attention weights; the read-out takes the vector of `[CLS]`.
 # - **What this wrong answer depends on:** most on *life* and *I* (without either it
-#   turns), less on others; of 72 heads only 3.9 turns it alone. Without the last
-#   layer's heads nearly all answers are unsure, right or wrong: they are no reason for
+#   turns), less on other words; of 72 heads only 3.9 turns it alone. Without the last
+#   layer's heads nearly all answers are unsure, right or wrong: they do not explain
 #   this mistake.
 # - **Not found:** why these words count as praise. That comes from training (lessons 05
 #   and 06).
-#
+
+# %% [markdown]
 # ## 9. The lessons
 #
-# Take the twelve in this order, or pick.
-#
+# In the lessons you write the code yourself, and a cell such as
+# `al.checks.softmax(softmax)` says what is right or wrong. Take the twelve in this
+# order, or pick.
+
+# %% [markdown]
 # | lesson | you learn | minutes |
 # | --- | --- | --- |
 # | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
@@ -357,9 +438,6 @@ print(f"{commoner:.0%} right (always the commoner label)")
 # | [10 Beyond text](10_beyond_text.ipynb) | attention to pictures | 150 |
 # | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
 # | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
-#
-# In the lessons you write code, and a cell such as `al.checks.softmax(softmax)` says
-# what is right or wrong.
 #
 # **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. To keep
 # what you found at the desk, move something there, then run this cell again:

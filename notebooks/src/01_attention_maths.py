@@ -2,13 +2,17 @@
 # # 01 The mathematics of attention
 #
 # **How can a machine look something up when no entry matches exactly, and learn where
-# to look?** You follow three words through attention with small numbers, then derive
-# the formula that runs in each head of a Transformer:
+# to look?** You follow three words through attention with small numbers. Then you
+# derive, piece by piece, the formula that runs in each head of a Transformer:
 #
 # $$
 # \text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V
 # $$
 #
+# Sections 1 to 3 explain $Q$, $K$ and $V$, 4 and 5 the softmax, 6 and 7 the
+# $\sqrt{d_k}$, 8 to 10 what else a model needs.
+
+# %% [markdown]
 # Afterwards you can
 #
 # - compute attention by hand, with queries, keys and values;
@@ -17,11 +21,12 @@
 # - tell a model where its tokens stand, and say what attention costs.
 #
 # Time: about 180 minutes in two sittings (sections 1 to 6, then the rest), 50 of them
-# for six exercises. You need derivatives (section 7 repeats partial ones and the chain
-# rule), vectors and matrices up to the rank, variance and quartiles, independent random
-# numbers, and a little PyTorch with `backward`. Choose **Run → Run All Cells** first.
-# Once your function is right, later cells use it, often in a real BERT; until then,
-# ours.
+# for six exercises; the last is in appendix A. You need vectors, matrices and their
+# rank, derivatives (section 7 repeats partial ones and the chain rule), variance,
+# quartiles, independent random numbers, and a little PyTorch with `backward`.
+#
+# Choose **Run → Run All Cells** first. Once your function is right, later cells use it,
+# often in a real BERT; until then, ours.
 
 # %%
 from functools import partial
@@ -39,27 +44,29 @@ size = al.device.profile()
 clf = al.load_classifier("movie-sentiment")
 
 # %% [markdown]
-# ## 1. Three words and their numbers
+# ## 1. What does *bank* mean in this sentence?
 #
 # *Bank* has two meanings, and its neighbours decide which. How? Describe each word by
-# three numbers: how much it has to do with water and with money, and whether its
-# meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1). Three matrices turn each
-# word $x$ into
+# three numbers: how much it has to do with water, how much with money, and whether its
+# meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1).
 #
-# - a **query** $x W^Q$, what it looks for: *bank* gets (2, 2), water or money;
+# Call such a row of numbers $x$. Three matrices turn it into three shorter rows:
+#
+# - a **query** $x W^Q$, what the word looks for: *bank* gets (2, 2), water or money;
 # - a **key** $x W^K$, what it can be found by: *river* gets (2, 0), water;
-# - a **value** $x W^V$, what it passes on.
+# - a **value** $x W^V$, what it passes on: *river* passes on (2, 0), water.
+
+# %% [markdown]
+# In the picture, each row is a word, and *bank* asks. Read it from left to right:
 #
-# Then three steps:
-#
-# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. (Both
-#    are $d_k$ numbers wide, here 2.)
+# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. Here
+#    $d_k = 2$, the number of entries in a query or key. *River* scores
+#    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
 # 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each,
-#    and divide by their sum.
-# 3. The **output** is the weighted mean of the values.
-#
-# In the picture, *bank* asks. The exponentials of its scores are 4.1, 16.9 and 1,
-# together 22.0, so the weights are .19, .77 and .05. The output is nearly all water:
+#    and divide by their sum. The powers are 4.1, 16.9 and 1, together 22.0, so the
+#    weights are .19, .77 and .05.
+# 3. The **output** is the mean of the values with these weights, (1.77, .05): nearly
+#    all water.
 
 # %%
 about = {  # water, money, open
@@ -109,9 +116,13 @@ for word, sentence in asked:
 # %% [markdown]
 # The same matrices give *bank* another meaning in another sentence: water in the first
 # line, money in the last. We chose them by hand. A Transformer **learns** them, for
-# longer vectors: $d = 384$ numbers in our BERT.
+# longer vectors: our BERT uses $d = 384$ numbers for each **token**, which is a word or
+# a piece of one.
+
+# %% [markdown]
+# ### All words at once
 #
-# All $T$ words ask at once, as rows of a matrix $X$:
+# All $T$ words ask at once if their vectors are the rows of a matrix $X$:
 #
 # $$ \underbrace{Q}_{T \times d_k} = \underbrace{X}_{T \times d} \,
 # \underbrace{W^Q}_{d \times d_k}, \qquad
@@ -121,19 +132,31 @@ for word, sentence in asked:
 # $$ \underbrace{\text{output}}_{T \times d_v} =
 # \text{softmax}\Big(\underbrace{Q K^\top}_{T \times T} / \sqrt{d_k}\Big) \, V $$
 #
-# Row $i$ of $Q K^\top$ scores all keys for word $i$; the softmax works row by row.
-# Above, $T = d = 3$ and $d_k = d_v = 2$. Why a matrix each for queries and keys? With
-# $W^Q = W^K$, word $i$ would score $j$ just as $j$ scores $i$.
+# Row $i$ of $Q K^\top$ scores all keys for word $i$; the softmax turns each row into
+# weights. Above, $T = d = 3$ and $d_k = d_v = 2$.
+
+# %% [markdown]
+# Here the words of a sentence ask each other: **self-attention**. In
+# **cross-attention** the keys and values come from another sequence, such as the
+# sentence to translate.
 #
-# All this is **self-attention**. In **cross-attention** the keys and values come from
-# another sequence, such as the sentence to translate.
+# <details><summary>Why one matrix for queries and another for keys?</summary>
 #
-# ## 2. Move something
+# With $W^Q = W^K$, word $i$ would score word $j$ exactly as $j$ scores $i$. *Bank*
+# could not look for *river* without *river* looking for *bank* just as much.
 #
-# What makes one key take everything? Here are a query and $T$ keys of random numbers.
-# Move the sliders, and watch scores (left) become weights (middle; dashed line: all
-# alike). Then switch *divide scores by √d_k* off and on. (*Temperature* divides the
-# scores. Entropy and *effective keys* come in section 5, the right panel in section 7.)
+# </details>
+
+# %% [markdown]
+# ## 2. What makes one key take everything?
+#
+# *River* got .77 of the weight. When does a key get nearly all of it? Here are a query
+# and $T$ keys of random numbers. On the left are their scores, in the middle their
+# weights; the dashed line is the weight that each would get if all were alike.
+#
+# Move the sliders and watch. *Temperature* divides the scores. Then switch *divide
+# scores by √d_k* off and on. (*Entropy* and *effective keys* come in section 5, the
+# right panel in section 7.)
 
 # %%
 desk = al.SoftmaxDesk()
@@ -146,15 +169,20 @@ desk
 # softmax sees only differences of scores; each unit more means $e$ times the weight.
 #
 # </details>
+
+# %% [markdown]
+# ## 3. Why score with a dot product?
 #
-# ## 3. From a look-up table to a dot product
+# So far we gave no reason for it. Begin with a simpler look-up: a table of visitors at
+# 6, 9, ... 21 o'clock. Asked for 13 o'clock, you would take a mean in which nearer
+# hours count more.
 #
-# Why score with a dot product? Begin with a table of visitors at 6, 9, ... 21 o'clock.
-# Asked for 13 o'clock, you would take a mean in which nearer hours count more. Let your
-# hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$, and apply a
-# softmax. That is **Nadaraya-Watson kernel regression** (1964); the *kernel* is the
-# bell $e^{-(q-k)^2/2}$, by which weights fall with the distance. The temperature $\tau$
-# says how far around the query you look.
+# So let your hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$: 0
+# at the same hour, lower the further away. A softmax turns the scores into weights. The
+# temperature $\tau$ divides the scores; it says how far around the query you look.
+#
+# This is **kernel regression** (Nadaraya and Watson 1964); the *kernel* is the bell
+# $e^{-(q-k)^2/2}$ by which weights fall.
 
 # %%
 visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
@@ -191,20 +219,29 @@ picture.figure.axes[0].set_xticks(range(6, 24, 3))
 picture
 
 # %% [markdown]
-# A low temperature gives a staircase: one key takes all. A high one tends to the plain
-# mean. In between the curve slopes, and the slope (for vectors, the *gradient*) says
-# which way to move the query. On a stair it is 0 and says nothing.
+# At temperature 0.05 the curve is a staircase: the nearest key takes all. At 50 it
+# comes near the plain mean. At 2 it slopes, and the slope (for vectors, the *gradient*)
+# says which way to move the query. On a stair it is 0 and says nothing.
+
+# %% [markdown]
+# ### From distance to dot product
 #
-# For vectors, expand the square:
+# Words are vectors, so the distance becomes $|q - k|$. Expand its square:
 #
 # $$ -\tfrac{1}{2} |q - k|^2 = q \cdot k - \tfrac{1}{2} |q|^2 - \tfrac{1}{2} |k|^2 $$
 #
 # A softmax does not change if all its scores grow by the same number. So $|q|^2$, the
 # same for every key, cancels. If all keys have the same length, $|k|^2$ cancels too,
-# and **only the dot product is left**. Attention drops $|k|^2$ in any case. Then a
-# longer key wins more weight from every query that points its way. Two more reasons:
-# one matrix product scores all pairs, and as $W^Q$ and $W^K$ are learned, so is what
-# counts as near.
+# and **only the dot product is left**. The cell below checks this.
+#
+# <details><summary>What if the keys differ in length?</summary>
+#
+# Attention drops $|k|^2$ in any case. Then a longer key wins more weight from every
+# query that points its way. Two more reasons speak for the dot product: one matrix
+# product scores all pairs; and as $W^Q$ and $W^K$ are learned, so is what counts as
+# near.
+#
+# </details>
 
 # %%
 q, k = torch.randn(8), torch.randn(5, 8)
@@ -218,28 +255,43 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# Why exponentials? Suppose you want weights $w_i$ with a high mean score, but not to
-# bet everything on one key. Measure the spread by the **entropy** $H$, which is largest
-# when all weights are equal. Let $\tau > 0$ say how much it is worth:
+# Scores are settled; why turn them into weights with exponentials? Suppose you want
+# much weight on keys with high scores, but not to bet everything on one key. To measure
+# how evenly the weights $w_i$ are spread, take their **entropy** $H$, which is largest
+# when all are equal. Let $\tau > 0$ say how much the spread is worth:
 #
 # $$ \max_w \sum_i w_i s_i + \tau H(w), \quad\text{where }
 # H(w) = -\sum_i w_i \log w_i \text{ and } \sum_i w_i = 1 $$
+
+# %% [markdown]
+# The best weights are exactly the softmax:
 #
-# At the maximum, moving a little weight from one key to another gains nothing: the
-# slope is the same number $\lambda$ for every key (a *Lagrange multiplier*). As
-# $-w \log w$ has the slope $-\log w - 1$,
+# $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
+#
+# As $\tau \to 0$ all weight goes to the largest score, the *arg-max*.
+#
+# <details><summary>The derivation, in three lines</summary>
+#
+# At the best weights, moving a little weight from one key to another gains nothing. So
+# the slope is the same number $\lambda$ for every key (a *Lagrange multiplier*). The
+# slope of $w_i s_i$ is $s_i$, and that of $-w_i \log w_i$ is $-\log w_i - 1$. Therefore
 #
 # $$ s_i - \tau (\log w_i + 1) = \lambda
 # \quad\Longrightarrow\quad w_i = e^{s_i/\tau} \cdot e^{-1-\lambda/\tau} . $$
 #
-# The second factor is fixed by the weights' sum of 1:
+# The second factor is the same for all keys. The weights' sum of 1 fixes it, and the
+# softmax is left.
 #
-# $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
+# </details>
 #
-# (The objective is concave: there is no other maximum. Entropy's slope at $w = 0$ is
-# infinite, which keeps all weights positive.) As $\tau \to 0$ all weight goes to the
-# largest score, the *arg-max*. Another spread gives another rule: with
-# $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights can become exactly 0 (*sparsemax*).
+# <details><summary>Is there no other maximum, and no other rule?</summary>
+#
+# The objective is concave: there is no other maximum. Entropy's slope at $w = 0$ is
+# infinite, which keeps all weights positive. Another measure of spread gives another
+# rule: with $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights can become exactly 0
+# (*sparsemax*).
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise 1: softmax
@@ -273,7 +325,9 @@ al.checks.softmax(softmax)
 # $e^0 = 1$? Each row needs its own: `scores.amax(-1, keepdim=True)`.
 
 # %% [markdown]
-# Two keys score 1 and 0. On each curve the dot, the softmax, sits on the maximum:
+# Is the softmax really the best choice? Two keys score 1 and 0. Each curve shows the
+# objective for all ways to share the weight between them. The dot, your softmax, sits
+# on the maximum:
 
 # %%
 softmax_of = al.checks.yours_or_ours("softmax", softmax, al.attention.softmax)
@@ -302,9 +356,10 @@ al.plots.lines(
 # %% [markdown]
 # ## 5. How widely does a query look?
 #
-# The entropy measures that. It is 0 when one key has all the weight and $\log T$ when
-# all $T$ weights are equal. (With natural logarithms its unit is the *nat*.) $e^{H}$ is
-# the **effective number of keys**; $H / \log T$ runs from 0 to 1 at any length.
+# The entropy measures that too. It is 0 when one key has all the weight, and $\log T$
+# when all $T$ weights are equal. (With natural logarithms its unit is the *nat*.)
+# Easier to read is $e^{H}$, the **effective number of keys**. To compare texts of any
+# length, take the share $H / \log T$, between 0 and 1:
 
 # %%
 for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
@@ -314,7 +369,8 @@ for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
     print(f"{row}: {effective:.1f} keys, {share:.0%} of log 4")
 
 # %% [markdown]
-# In PyTorch $0 \log 0$ is NaN. This entropy replaces NaN by 0:
+# One trap: a key that a model must not see gets the weight 0, and in PyTorch $0 \log 0$
+# is NaN (not a number). This entropy replaces NaN by 0. Look at its gradient:
 
 
 # %%
@@ -333,8 +389,8 @@ print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
 # *Difficulty 2 of 5, 5 minutes.* The value is right, but training would break. Where
 # does the NaN in the gradient come from? Write an entropy, in nats, in which $0 \log 0$
 # counts as 0, no gradient is NaN, and small weights are kept: a thousand of .001 have
-# entropy $\log 1000$. (At 0 the true slope is infinite. Such a weight comes from a
-# mask: any finite slope will do.)
+# entropy $\log 1000$. (At 0 the true slope is infinite. Such a weight belongs to a key
+# that is hidden on purpose: any finite slope will do.)
 
 
 # %% exercise="entropy" points=1
@@ -359,8 +415,9 @@ al.checks.entropy(entropy)
 # tiny number such as 1e-30.
 
 # %% [markdown]
-# Now a real model: the mean entropy of its heads, 6 layers of 12 (a head is one
-# look-up, section 8):
+# Now a real model. Our BERT has 6 layers of 12 **heads**; a head is one look-up, with
+# matrices of its own (section 8). Each cell shows how widely one head looks at a short
+# review: its $H / \log T$, averaged over the tokens that ask.
 
 # %%
 entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
@@ -372,13 +429,16 @@ title = "How widely each head looks, mean over the tokens"
 al.plots.head_map(share, label="entropy / log T", title=title)
 
 # %% [markdown]
-# Low entropy (dark) says that a head *points*, not that it matters.
-#
+# Dark cells are heads that *point*: in layer 0, head 2, every token gives nearly all
+# weight to one. That does not say that the head matters;
+# [lesson 06](06_head_mixing.ipynb) measures that.
+
+# %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
 #
+# On the desk, wide queries let one key take all unless their scores were divided. Why?
 # How large is a dot product before anything is learned? Assume that all components are
-# independent, with mean 0 and variance 1. (Section 7 asks whether BERT starts so.) Then
-# for one term
+# independent, with mean 0 and variance 1. Then for one term
 #
 # $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
 # \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
@@ -389,11 +449,12 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 #
 # So **scores grow like $\sqrt{d_k}$**, whatever they mean. Divided by it, they have
 # variance 1 at any width.
-#
-# At $d_k = 64$, undivided, two scores one standard deviation apart differ by 8, and
-# their weights by a factor of $e^8 \approx 3000$; divided, by $e$. Undivided, the
-# softmax **saturates**: one key takes all, as on the desk. With random queries and
-# keys:
+
+# %% [markdown]
+# At $d_k = 64$ the standard deviation is 8. Two scores that far apart give weights that
+# differ by a factor of $e^8 \approx 3000$; divided, of $e$. Undivided, the softmax
+# **saturates**: one key takes nearly all. The picture shows the largest of 16 weights,
+# averaged over 1000 random queries:
 
 # %%
 widths = [2**n for n in range(10)]
@@ -421,6 +482,9 @@ al.plots.lines(
 )
 
 # %% [markdown]
+# Divided, the largest weight stays near a quarter; undivided, it climbs towards 1.
+
+# %% [markdown]
 # ### Exercise 3: scaled and masked scores
 #
 # *Difficulty 2 of 5, 5 minutes.* Score every key for every query, with a variance that
@@ -429,9 +493,10 @@ al.plots.lines(
 # Some keys must not be seen: padding that fills up short texts, or, for a model that
 # predicts words, those to come. A **mask** is `True` where a key may be seen. (It is
 # *broadcast*: along an axis of length 1 it is repeated.) The **causal** mask hides
-# later tokens: for three tokens its rows are 100, 110 and 111, a triangle. What score
-# gives a hidden key the weight $e^s = 0$? (A row with *all* keys hidden would be
-# $0 / 0$, NaN.)
+# later tokens: for three tokens its rows are 100, 110 and 111, a triangle.
+#
+# What score gives a hidden key the weight $e^s = 0$? (A row with *all* keys hidden
+# would be $0 / 0$, NaN.)
 
 
 # %% exercise="scaled_dot_scores" points=1
@@ -462,8 +527,8 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 
 # %% [markdown]
 # Scores and weights are yours; the sum over the values is one `@`. Put them into BERT
-# in place of its own, and compare the *logits*, its scores for the two labels.
-# (*Plumbing* need not be read.)
+# in place of its own, and compare the *logits*, BERT's scores for the two labels.
+# (Cells marked *plumbing* need not be read.)
 
 
 # %%
@@ -492,7 +557,7 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 
 # %% [markdown]
 # Only rounding is left. *Predict first:* what happens to this trained BERT if you leave
-# the division out?
+# the division out? Does its answer change, and how many keys do its heads still use?
 
 
 # %%
@@ -522,15 +587,20 @@ al.plots.lines(
 # <details><summary>What we saw</summary>
 #
 # BERT's heads are 32 wide, so its scores grow by a factor of $\sqrt{32} \approx 5.7$.
-# Heads that mixed many tokens now pick one or two. Could BERT have been *trained* so?
-# That is a question about gradients.
+# Heads that mixed many tokens now pick one or two. The answer stays positive, but less
+# surely: 84 % instead of 99 %.
 #
 # </details>
 #
-# ## 7. How does it learn? The gradient
+# Could BERT have been *trained* without the division? That is a question about
+# gradients.
+
+# %% [markdown]
+# ## 7. How does attention learn?
 #
-# How does weight $w_i$ answer when score $s_j$ grows and the others stay? That is the
-# *partial* derivative. With $Z = \sum_k e^{s_k}$, $w_i = e^{s_i} / Z$ and
+# Start with the softmax. How does weight $w_i$ answer when score $s_j$ grows and the
+# others stay? That is the *partial* derivative. With $Z = \sum_k e^{s_k}$,
+# $w_i = e^{s_i} / Z$ and
 #
 # $$ \frac{\partial w_i}{\partial s_j} = \begin{cases}
 # -e^{s_i} e^{s_j} / Z^2 = -w_i w_j
@@ -538,13 +608,15 @@ al.plots.lines(
 # w_i - w_i^2 & \text{if } i = j \text{ (the numerator moves as well).}
 # \end{cases} $$
 #
-# Both in one line, and as a matrix, the **Jacobian** ($\delta_{ij}$ is 1 if $i = j$,
-# else 0):
+# Together, as a matrix, the **Jacobian** ($\delta_{ij}$ is 1 if $i = j$, else 0):
 #
 # $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right), \qquad
 # J = \text{diag}(w) - w w^\top $$
-#
-# Raise one score (a column), and its weight grows (red) at the others' expense (blue):
+
+# %% [markdown]
+# An example with the scores 2, 1, 0 and -1. Each column raises one score: its own
+# weight grows (red) at the others' expense (blue). A key with little weight, as in the
+# last column, moves little.
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -599,11 +671,14 @@ al.checks.softmax_gradient(softmax_gradient)
 gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 
 # %% [markdown]
-# Descent raises the scores of keys whose $g_i$ is below the weighted mean, and lowers
-# the others.
+# In words: gradient descent raises the scores of keys whose $g_i$ is below the mean of
+# all $g$, weighted by $w$. It lowers the others.
+
+# %% [markdown]
+# ### Back through all of attention
 #
-# Now differentiate all of attention. Write $\nabla A$ for $\partial L / \partial A$,
-# and so on. The gradient $G = \nabla C$ of the *contexts* $C$ (the outputs) comes in:
+# Call the outputs **contexts** $C$, and write $\nabla A$ for $\partial L / \partial A$,
+# and so on. The gradient $G = \nabla C$ comes in from the rest of the network.
 #
 # $$ \begin{gathered}
 # S = Q K^\top / \sqrt{d_k}, \qquad A = \text{softmax}(S), \qquad C = A V \\
@@ -613,8 +688,8 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # \end{gathered} $$
 #
 # The other products go the same way; the softmax is exercise 4. Read the picture from
-# right to left (a bar is the weighted mean of a row, $\odot$ multiplies entry by
-# entry):
+# right to left. (A bar is the weighted mean of a row, $\odot$ multiplies entry by
+# entry.)
 
 # %%
 drawings.backward()
@@ -631,8 +706,9 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# Now BERT goes backward through your gradient. How strongly does its *margin*, the
-# positive logit minus the negative, react to each token?
+# By hand and by autograd agree. Now BERT goes backward through your gradient. How
+# strongly does its *margin*, the positive logit minus the negative, react if a token's
+# vector changes a little?
 
 
 # %%
@@ -669,22 +745,30 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# A large gradient is not importance: [lesson 06](06_head_mixing.ipynb) takes parts
-# away.
-#
+# *Warm* has the largest gradient. That is not importance: it says what a tiny change
+# does, not what the word is worth. [Lesson 06](06_head_mixing.ipynb) takes parts away.
+
+# %% [markdown]
 # ### What does the division rescue?
 #
 # In a saturated row, $w \approx (1, 0, 0, \dots)$, every entry of $J$ is nearly 0, and
-# little gradient reaches the scores. From there it goes on to the query, and through it
-# to $W^Q$ (likewise to the keys). By the chain rule
-# $\partial w / \partial q = J K / \sqrt{d_k}$. Call the size of this matrix (the root
-# of its summed squares) the query's **sensitivity**.
+# little gradient reaches the scores. The desk's right panel (section 2) shows it:
+# without the division, less passes the softmax at large widths.
 #
-# The desk's right panel (section 2) shows the size of $J$ alone, as a share of its
-# maximum 1/2 (two equal weights): the mean over 256 draws. Undivided, it is large at
-# small widths, where two keys can share the weight, and falls at large ones. But then
-# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at $d_k =
-# 64$?
+# But the gradient goes on to the query: $\partial w / \partial q = J K / \sqrt{d_k}$.
+# Call the size of this matrix (the root of its summed squares) the query's
+# **sensitivity**. Undivided, $J$ is small, but the small factor $1 / \sqrt{d_k}$ is
+# gone too. *Predict first:* which wins at $d_k = 64$? Here are quartiles over 2000
+# random queries:
+#
+# <details><summary>What exactly does the desk's right panel show?</summary>
+#
+# The size of $J$ alone, as a share of its maximum 1/2 (two equal weights): the mean
+# over 256 draws. Undivided, it is large at small widths, where two keys can share the
+# weight. From the scores the gradient reaches the query, and through it $W^Q$; likewise
+# the keys and $W^K$.
+#
+# </details>
 
 # %%
 ways = {"divided": [], "not divided": []}
@@ -722,18 +806,26 @@ al.plots.lines(
 # At 64 the missing factor wins: the median query is *more* sensitive without the
 # division. By 256 it is less.
 #
-# Undivided, queries also drift apart. The upper quartile has about seven times the
-# divided sensitivity, or more. The lower has as much at 32, about a quarter at 64, next
-# to nothing at 256. Divided, all are about alike, at any width.
+# Undivided, queries also drift apart. At the three widths printed, the upper quartile
+# has about seven times the divided sensitivity, or more. The lower has as much at 32,
+# about a quarter at 64, next to nothing at 256. Divided, all are about alike, at any
+# width.
 #
 # </details>
-#
+
+# %% [markdown]
 # Does more sensitivity mean learning? Let 200 free queries learn, by plain gradient
-# descent, to find one of 16 keys: to give it more than half of their weight. The loss
-# is minus that weight, as attention uses its weights linearly. (With $-\log w_0$ the
-# gradient would not vanish, but inside a network the weights have no labels.) One
-# width, 32, is BERT's; one line *starts* 16 times smaller, with scores as small as
-# divided ones:
+# descent, to give one of 16 keys more than half of their weight. Each line shows how
+# many succeed in 100 steps. One width, 32, is BERT's. One line *starts* 16 times
+# smaller, with scores as small as divided ones.
+#
+# <details><summary>Which loss do they learn with, and why?</summary>
+#
+# Minus the weight of the right key, as attention uses its weights linearly. With
+# $-\log w_0$ the gradient would not vanish, but inside a network the weights have no
+# labels.
+#
+# </details>
 
 
 # %%
@@ -783,27 +875,36 @@ picture
 # <details><summary>What we saw</summary>
 #
 # Divided, all queries find their key at rate 10, whatever the width. At rate 0.1 the
-# undivided 32 and 64 wide are *ahead*: more sensitive, as predicted. But no rate
-# rescues the rest. Most begin saturated on another key, and the gradient $w_i (g_i -
-# \bar g)$ has $w_0$, the weight of their own, as a factor: next to nothing.
-#
-# Does BERT need the division? What harms is to *begin* far above 1. Started 16 times
-# smaller, undivided queries learn as the divided do (at rates $16^2$ times smaller). T5
-# starts $W^Q$ so, $\sqrt{d_k}$ times smaller, and divides by nothing. BERT's matrices
-# start random, with standard deviation 0.02. For tokens of 384 numbers of variance 1
-# even undivided scores then start below 1 (printed above). The division makes the start
-# independent of the heads' width.
+# undivided 32 and 64 wide are *ahead*: more sensitive, as predicted. But no rate here
+# rescues the rest. Most begin saturated on another key, and their gradient has $w_0$,
+# the weight of their own key, as a factor: next to nothing.
 #
 # </details>
+#
+# <details><summary>Does BERT need the division, then?</summary>
+#
+# What harms is to *begin* far above 1. Started 16 times smaller, undivided queries
+# learn as the divided do (at rates $16^2$ times smaller). T5 starts $W^Q$ so,
+# $\sqrt{d_k}$ times smaller, and divides by nothing.
+#
+# BERT's matrices start random, with standard deviation 0.02. For tokens of 384 numbers
+# of variance 1 even undivided scores then start below 1 (printed above). The division
+# makes the start independent of the heads' width.
+#
+# </details>
+#
+# Divided, one learning rate suits all three widths.
 
 # %% [markdown]
-# ## 8. Heads: several look-ups side by side
+# ## 8. Why several heads?
 #
 # One softmax gives one mean. A token that needs the subject of its sentence *and* the
 # word before it needs two. So a layer holds $n$ heads, each with its own matrices,
-# $d_k = d / n$ wide. Their contexts are concatenated and multiplied by a matrix $W^O$.
-# That is a sum over heads, of each context times its own rows $W^O_h$. Without biases
-# (vectors that BERT adds after each matrix), for tokens $x_i$ and $x_j$:
+# $d_k = d / n$ wide: 12 heads of 32 in our BERT.
+#
+# Their contexts are concatenated and multiplied by a matrix $W^O$. That equals a sum
+# over heads, of each context times its own rows $W^O_h$. For tokens $x_i$ and $x_j$
+# (without biases, vectors that BERT adds after each matrix):
 #
 # $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
 # \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$
@@ -813,7 +914,7 @@ drawings.two_circuits(clf.model.config.hidden_size, 32)
 
 # %% [markdown]
 # So a head is two matrices (in brackets) of rank at most $d_k$: **QK** says where to
-# look, **OV** what to carry over (Elhage et al. 2021). Their sum is *added* to the
+# look, **OV** what to carry over (Elhage et al. 2021). The heads' sum is *added* to the
 # token's vector, so each can be turned up or down: the mixing desk of lesson 06. Check
 # the sum in BERT's first layer:
 
@@ -836,37 +937,51 @@ print(
 # %% [markdown]
 # Heads do **not** make attention cheaper. Each is $n$ times narrower, but there are
 # $n$, with $n$ times the score tables and softmaxes.
-#
+
+# %% [markdown]
 # ## 9. Attention does not know the order
 #
-# What if a permutation matrix $P$ shuffles the tokens? Queries, keys and values are
-# shuffled alike, the softmax works row by row, and $P^\top P = I$:
+# Nothing so far says where a token stands. Shuffle the tokens, and the output is
+# shuffled the same way: "dog bites man" and "man bites dog" give each word the same
+# vector. (Not under a causal mask.) So positions must be put in.
+#
+# <details><summary>Proof</summary>
+#
+# A permutation matrix $P$ shuffles queries, keys and values alike, the softmax works
+# row by row, and $P^\top P = I$:
 #
 # $$ \text{softmax}\big(PQ (PK)^\top / \sqrt{d_k}\big) PV
 # = P\,\text{softmax}(Q K^\top / \sqrt{d_k}) P^\top P V = P A V $$
 #
-# The output is shuffled the same way: "dog bites man" and "man bites dog" give each
-# word the same vector. (Not under a causal mask.) So positions must be put in. The
-# first Transformer adds waves to the token at position $t$, one frequency for each pair
-# $i$ of columns:
+# </details>
+
+# %% [markdown]
+# The first Transformer adds waves to the token at position $t$, one frequency for each
+# pair $i$ of columns:
 #
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
-# Each pair is a clock hand (cosine across, sine up). From any position to the one two
-# further on, it turns by the same (shaded) angle:
+# Each pair is a clock hand (cosine across, sine up), and each hand has its own speed.
+# The shaded angle is the turn over two positions. In a row it is the same everywhere:
 
 # %%
 drawings.clock_hands(8, (0.7, 0.2))
 
 # %% [markdown]
-# So a shift is a **rotation**. For a hand of speed $\omega$ and a shift by $m$, the
-# sine and cosine of a sum give a matrix without $t$:
+# So a shift by $m$ positions is a **rotation** of each hand, the same from everywhere.
+#
+# <details><summary>The rotation as a matrix</summary>
+#
+# For a hand of speed $\omega$ and a shift by $m$, the sine and cosine of a sum give a
+# matrix without $t$:
 #
 # $$ \begin{pmatrix} \cos (t+m)\omega \\ \sin (t+m)\omega \end{pmatrix} =
 # \begin{pmatrix} \cos m\omega & -\sin m\omega \\ \sin m\omega & \cos m\omega
 # \end{pmatrix}
 # \begin{pmatrix} \cos t\omega \\ \sin t\omega \end{pmatrix} $$
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise 5: positions
@@ -899,7 +1014,8 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Does shuffling the tokens just shuffle the output?
+# Does shuffling the tokens just shuffle the output? If so, it makes no difference
+# whether you shuffle before attention or after it.
 
 # %%
 positions_of = al.checks.yours_or_ours(
@@ -925,12 +1041,13 @@ for name, y, shuffled, mask in (
     print(f"  {name:25}: {apart.abs().max():.1g}")
 
 # %% [markdown]
-# Yes, up to rounding; not with a causal mask or with positions.
-#
-# BERT *learned* its position vectors. The curves show how alike two positions are
-# (cosine of their vectors, with the mean of all subtracted). For sinusoids it falls
-# with the distance. BERT's falls too, and rises again about every six tokens; we do not
-# know why.
+# Without positions there is no difference, up to rounding. A causal mask makes one, and
+# so do positions.
+
+# %% [markdown]
+# BERT *learned* its position vectors. How alike are two positions (cosine of their
+# vectors, with the mean of all subtracted)? Both curves fall with the distance. BERT's
+# rises again about every six tokens; we do not know why.
 
 
 # %%
@@ -957,19 +1074,21 @@ al.plots.lines(
 
 # %% [markdown]
 # Most language models of today *rotate* queries and keys instead (RoPE, appendix D).
-#
-# ## 10. What it buys, and what it costs
+
+# %% [markdown]
+# ## 10. What does attention buy, and what does it cost?
 #
 # How many steps lead from the first token to the last, and back for the gradient? A
-# recurrent network hands on one token at a time. A convolution reaches a few further
-# with each layer. Attention reaches any in one. It also computes all $T$ at once, where
-# a recurrent network goes one by one:
+# recurrent network needs one for each token, a convolution one for each few. Attention
+# needs one in all. It also computes all $T$ outputs at once, where a recurrent network
+# goes one by one:
 
 # %%
 drawings.path_lengths()
 
 # %% [markdown]
-# The cost, over all heads together:
+# The price, for one layer with all its heads (the *feed-forward network* is the layer's
+# other half, lesson 02):
 #
 # | forward | multiplications and additions |
 # | --- | --- |
@@ -978,11 +1097,19 @@ drawings.path_lengths()
 # | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ |
 # | feed-forward network | $16 T d^2$ |
 #
-# The backward pass takes twice as many, and needs $n$ tables of $T^2$. **Twice the
-# text, four times the cost** of the first two rows. For texts shorter than $2d$ the
-# projections cost more than these. For this BERT $2d = 768$, beyond its limit of 512
-# tokens. With the feed-forward network the $T^2$ part leads only above $6d$. PyTorch
-# counts the first two rows:
+# **Twice the text, four times the cost** of the first two rows. The backward pass takes
+# twice as many operations, and needs $n$ tables of $T^2$ numbers.
+
+# %% [markdown]
+# <details><summary>From which length do the first two rows cost most?</summary>
+#
+# For texts shorter than $2d$ the projections cost more than these two rows. For this
+# BERT $2d = 768$, beyond its limit of 512 tokens. With the feed-forward network the
+# $T^2$ part leads only above $6d$.
+#
+# </details>
+#
+# PyTorch can count the first two rows, and what the backward pass needs:
 
 
 # %%
@@ -1021,8 +1148,9 @@ for t in (128, 256, 512):
     print(f"backward needs Q, K, V and {ours:.1f} T²; torch's softmax {torchs:.1f} T²")
 
 # %% [markdown]
-# For the backward pass our softmax keeps exponentials and weights. PyTorch's keeps the
-# weights; exercise 4 needs no more. Appendix C does without the tables.
+# The counts match the formula. For the backward pass our softmax keeps two tables,
+# exponentials and weights. PyTorch's keeps the weights; exercise 4 needs no more.
+# Appendix C does without the tables.
 
 # %% [markdown]
 # ## What to take away
@@ -1037,7 +1165,8 @@ for t in (128, 256, 512):
 # - Without a causal mask attention is blind to order, until positions are added or
 #   rotated in. It reaches any token in one step, and for long texts pays with $T^2$.
 #
-# [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts.
+# [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts. The
+# appendices go further here; the first holds exercise 6.
 
 # %% [markdown]
 # ## Appendix A. Another way to score: additive attention
@@ -1047,11 +1176,18 @@ for t in (128, 256, 512):
 #
 # $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
 #
+# The price: the hidden layer exists for every *pair* of query and key, $T_q T_k a$
+# numbers instead of $T_q T_k$.
+#
+# <details><summary>What can it do that a dot product cannot?</summary>
+#
 # It can learn comparisons that a dot product of the bare numbers cannot. Are two
 # numbers equal? $\tanh(q - k + 1) - \tanh(q - k - 1)$ is largest where they are (append
-# a 1 to $q$ for the $\pm 1$); $q k$ is a straight line in $k$. The price: the hidden
-# layer exists for every *pair*, $T_q T_k a$ numbers instead of $T_q T_k$.
+# a 1 to $q$ for the $\pm 1$); $q k$ is a straight line in $k$.
 #
+# </details>
+
+# %% [markdown]
 # ### Exercise 6: additive scores
 #
 # *Difficulty 3 of 5, 10 minutes.* Write this score without loops; let broadcasting form
@@ -1110,15 +1246,26 @@ print(f"{1000 * additive:.2f} ms, {additive / dot:.1f} times as long")
 # a key at random, key $i$ with probability $w_i$:
 #
 # - **straight-through** (Bengio et al. 2013): forward with the sampled key, backward as
-#   if the soft weights had been used. Samples spread little, but are *biased*. With a
-#   square loss, as here, their mean is exactly the gradient of the *soft* loss
-#   $|\sum_i w_i v_i - \text{target}|^2$, not of the expected loss of a choice.
-# - **score function** (REINFORCE, Williams 1992): with $L_i$ the loss if key $i$ is
-#   chosen, the gradient of the expected loss is
-#   $\sum_i L_i \nabla w_i = \sum_i w_i L_i \nabla \log w_i$. So $L_i \nabla \log w_i$
-#   of the sampled key is right on average, *unbiased*, but samples spread widely.
-#   Subtracting a constant **baseline** from $L$ changes nothing on average, as
-#   $\sum_i \nabla w_i = 0$; one near the mean loss narrows the spread.
+#   if the soft weights had been used. Samples spread little, but are *biased*: wrong on
+#   average.
+# - **score function** (REINFORCE, Williams 1992): take $L_i \nabla \log w_i$, where key
+#   $i$ was drawn and $L_i$ is its loss. It is *unbiased*, right on average, but samples
+#   spread widely. Subtracting a constant **baseline** near the mean loss from $L_i$
+#   narrows the spread.
+
+# %% [markdown]
+# <details><summary>Why is one right on average, and the other not?</summary>
+#
+# The gradient of the expected loss is
+# $\sum_i L_i \nabla w_i = \sum_i w_i L_i \nabla \log w_i$, the mean of the score
+# function's samples. A constant baseline changes nothing on average, as
+# $\sum_i \nabla w_i = 0$.
+#
+# With a square loss, as here, the mean of straight-through is exactly the gradient of
+# the *soft* loss $|\sum_i w_i v_i - \text{target}|^2$, not of the expected loss of a
+# choice.
+#
+# </details>
 #
 # Compare them where a sum over all keys gives the truth:
 

@@ -2,9 +2,9 @@
 # # 02 Attention from scratch
 #
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
-# same numbers come out?** You write it piece by piece in plain PyTorch. In the end your
-# code runs inside a real BERT (MiniLM, 6 layers), forward and backward. Then you find a
-# bug that we put in.
+# same numbers come out?** You write the layer piece by piece in plain PyTorch. In the
+# end your code runs inside a real BERT (MiniLM, 6 layers), forward and backward. Then
+# you use it to find a bug that we put in.
 #
 # Afterwards you can
 #
@@ -37,16 +37,15 @@ width, heads = bert.config.hidden_size, clf.heads  # E and H
 print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 
 # %% [markdown]
-# ## 1. Move something first
+# ## 1. Where does a head look?
 #
-# Where does a head of BERT look? Each row of the map is a token that asks (a *query*),
-# each column a token that is looked at (a *key*). The weights of a row say where its
-# token looks, and sum to 1. `[CLS]` and `[SEP]` are special tokens that BERT puts
-# before and after every text.
+# Here is one head of BERT. Each row of the map is a token that asks (a *query*), each
+# column a token that is looked at (a *key*). A row's weights say where its token looks,
+# and sum to 1. (`[CLS]` and `[SEP]` stand before and after every text.)
 #
-# Choose heads and masks: *causal* hides later tokens, *window* distant ones, *padding*
-# the last ones. Now apply the mask **after** the softmax, and watch the row sums. What
-# goes wrong? (Section 3.)
+# A **mask** hides keys: *causal* hides later tokens, *window* distant ones, *padding*
+# the last ones. Choose heads and masks. Then apply the mask **after** the softmax, and
+# watch the row sums. What goes wrong? (Section 3.)
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -55,14 +54,16 @@ desk = al.MaskDesk(maps, layer=3, head=0)
 desk
 
 # %% [markdown]
-# ## 2. One head, all words at once
+# ## 2. How does one head serve all words at once?
 #
-# How does a head serve all words at once? Describe each word of *not so bad* by three
-# numbers, the columns of X: does it negate, its tone (below 0 is bad), does it modify
-# another word. Three matrices, set by hand, make a query, a key and a value of them, so
-# that a word with a *bad* tone asks "is there a negation?", and *not* and *so* ask
-# "which word is bad?". A value holds two numbers: does the word reverse the tone, and
-# how good is it?
+# Each row of the map is one look-up, as in lesson 01. Take three words, *not so bad*,
+# and do three look-ups together. Each word is a row of the table X. Its three numbers
+# say whether it negates, its tone (below 0 is bad), and whether it modifies another
+# word.
+#
+# Three matrices, set by hand, make queries, keys and values. A word with a *bad* tone
+# asks "is there a negation?"; *not* and *so* ask "which word is bad?". A value holds
+# two numbers: does the word reverse the tone, and how good is it?
 
 # %%
 words = ["not", "so", "bad"]
@@ -73,15 +74,19 @@ w_value = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
 drawings.one_head(words, x, w_query, w_key, w_value)
 
 # %% [markdown]
-# Follow *bad*, the last row. Its score for *not* (not drawn) is
-# $3 \cdot 1 / \sqrt 2 = 2.1$, for the other words 0, so the softmax gives *not* the
-# weight 0.81. The context of *bad*, (0.8, −0.1), says mostly "reverse": *bad* has found
-# a *not*. (Not where: these vectors hold no positions.) The other two words look at
-# *bad* and take over its tone.
+# Follow *bad*, the last row of each table. Its query is (3, 0), the key of *not* (1,
+# 0), so the score is $3 \cdot 1 / \sqrt 2 = 2.1$ (not drawn). Its other scores are 0.
+# The softmax gives *not* the weight 0.81. The context of *bad*, (0.8, −0.1), therefore
+# says mostly "reverse": *bad* has found a *not*. The other two words look at *bad*, and
+# take over its tone.
 #
-# Lesson 01 derived the formula: the weights are
-# $A = \text{softmax}(Q K^\top / \sqrt{D})$, the context is $C = A V$. Now write all of
-# it, for a batch of texts at once. The sizes:
+# All rows together are the formula of lesson 01, with the weights $A$ and the context
+# $C$:
+#
+# $$ A = \text{softmax}(Q K^\top / \sqrt{D}), \qquad C = A V $$
+
+# %% [markdown]
+# You write it for a batch of texts at once. The sizes:
 #
 # | letter | counts |
 # | --- | --- |
@@ -92,7 +97,8 @@ drawings.one_head(words, x, w_query, w_key, w_value)
 #
 # The last two axes are always tokens and width, `(..., T, D)`. Count axes from the end,
 # `-1` and `-2`, and the same code serves batches and heads.
-#
+
+# %% [markdown]
 # ### Exercise 1: attention
 #
 # *Difficulty 2 of 5, 5 minutes.* Return the context and the weights, also for more keys
@@ -125,9 +131,10 @@ al.checks.attention(attention)
 # of `value`: again a matrix product. Return the context first.
 
 # %% [markdown]
-# Run your function in layer 3 of BERT. The layer makes queries, keys and values from
-# **hidden states**, the vectors that the layer before hands over; head 0 owns the first
-# 32 columns. (Two cells of plumbing read them out.)
+# Does your function give BERT's own weights? Run it in layer 3. The layer makes
+# queries, keys and values from **hidden states**, the token vectors that the layer
+# before hands over. Head 0 owns their first 32 columns. (Two cells of plumbing read
+# them out.)
 
 
 # %%
@@ -153,7 +160,7 @@ def head(number, sides):
 
 
 # %% [markdown]
-# First one query, that of *slow*:
+# First one query, that of *slow*, and three of its keys:
 
 # %%
 attend = al.checks.yours_or_ours(
@@ -180,18 +187,13 @@ print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e
 al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
-# Your map is BERT's. Two columns are bright. The first *the*, *is*, *slow* and the
-# comma give *but* 0.4 to 0.7 of their weight; *but*, *stays*, *with* and *you* give
-# `[CLS]` 0.4 to 0.6, and `[CLS]` keeps 0.95.
-#
-# If queries of every kind look at a token, in text after text, and its value adds
-# little, it is an **attention sink**. *But* may simply matter here. Section 7 tests
-# `[CLS]`.
+# Your map is BERT's, to rounding. Two columns are bright, *but* and `[CLS]`: much of
+# the attention goes to them. (Section 7 asks what that means.)
 #
 # So far queries, keys and values came from one text: **self-attention**. In
-# **cross-attention** keys and values come from another, as in a translation that looks
-# at its source. Your function does both (only the shapes count: BERT never learned the
-# second):
+# **cross-attention** keys and values come from another, as when a translation looks at
+# its source. Your function does both. (Only the shapes count here: BERT never learned
+# the second.)
 
 # %%
 other = head(0, projected(3, "A slow start with a moving end.")[:3])
@@ -201,22 +203,29 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 
 # %% [markdown]
 # The context has one row for each *query*, however many keys.
+
+# %% [markdown]
+# ## 3. Who may look where? Masks
 #
-# ## 3. Who may look where: masks
+# So far each query looks at every key. Three things may have to be hidden:
 #
-# Why hide keys from a query? For three reasons:
+# - **the future**, if a model learns to predict the next token;
+# - **padding**: `[PAD]` only fills up the texts of a batch to one length;
+# - **distant tokens**, to save work. In a *window of 1* a token sees itself and a
+#   neighbour on either side.
 #
-# - **the future**: a model that learns to predict the next token must not see it;
-# - **padding**: `[PAD]` only fills up the texts of a batch to the same length;
-# - **distance**: looking only at neighbours is cheaper, if the rest is never computed
-#   (a mask alone saves nothing). In a *window of 1* a token sees itself and a neighbour
-#   on either side.
+# Here a mask is a tensor of `bool`, **True where looking is allowed**; in the drawing
+# these squares are filled. Masks combine with `&`, and they **broadcast**: an axis that
+# is missing in front or has length 1 is repeated. So a mask `(T, T)` serves every text,
+# and a mask `(B, 1, T)` every query.
 #
-# Here a mask is a tensor of `bool`, **True where looking is allowed** (filled in the
-# drawing). `F.scaled_dot_product_attention` reads it the same way; for
-# `nn.MultiheadAttention` True means *hidden*. Masks combine with `&`, and they
-# **broadcast**: an axis that is missing in front or has length 1 is repeated. A mask
-# `(T, T)` serves every text, a mask `(B, 1, T)` every query.
+# <details><summary>For the expert: PyTorch's masks, and what a window saves</summary>
+#
+# `F.scaled_dot_product_attention` reads a mask the same way; for
+# `nn.MultiheadAttention` True means *hidden*. A window saves work only if the rest is
+# never computed; a mask alone saves nothing.
+#
+# </details>
 
 # %%
 padded = ["a", "quiet", "film", "[PAD]", "[PAD]"]
@@ -233,11 +242,11 @@ drawings.mask_grids(
 )
 
 # %% [markdown]
-# In the third mask the last two *columns*, `[PAD]`, are empty.
+# Read a mask row by row. In the first, *quiet* sees *a* and itself. In the third the
+# last two *columns*, `[PAD]`, are empty: nobody looks there.
 #
-# What does a mask do to a row of scores? The weights of the keys that are *left* must
-# sum to 1. So a hidden key gets the score $-\infty$ **before** the softmax, as
-# $e^{-\infty} = 0$:
+# How does a mask act on scores? The weights of the keys that are *left* must sum to 1.
+# So a hidden key gets the score $-\infty$ **before** the softmax, as $e^{-\infty} = 0$:
 
 # %%
 drawings.mask_first(
@@ -247,20 +256,30 @@ drawings.mask_first(
 )
 
 # %% [markdown]
-# In the lower row `[PAD]` had taken most of the weight before it was hidden, and the
-# rest sums to 0.36. (Dividing by the sum would mend this row. But a hidden score larger
-# by 110 makes the sum 0 in float32.)
+# In the lower row the softmax came first. `[PAD]` took most of the weight before it was
+# hidden, and what is left sums to 0.36. That is what went wrong in section 1.
 #
 # What if a query may look *nowhere*, as in the last row of *window & padding*? The
-# softmax first subtracts the largest score, and $-\infty - (-\infty)$ is NaN. As
-# $0 \times$ NaN is NaN, it spreads: in the next layer to every real token of its text,
-# to the loss, and through gradients to almost every parameter.
+# softmax first subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a
+# number". It spreads, as $0 \times$ NaN is NaN. The clean answer is a row of zeros.
 #
-# A large negative number instead of $-\infty$ hides the problem: such a query looks at
-# all hidden keys alike. The clean answer is a row of zeros. Going backward,
-# `masked_fill` passes the gradient 0 to what it fills, even where NaN arrives; a
-# product with 0 would pass on NaN.
+# <details><summary>Why not mend the row sum? Why not a large negative score?</summary>
 #
+# Dividing by the sum would mend the lower row. But if a hidden score is larger by 110,
+# the sum is 0 in float32. And with a large negative number instead of $-\infty$ a query
+# with nothing to see looks at all hidden keys alike: the problem is hidden, not solved.
+#
+# </details>
+#
+# <details><summary>How far does a NaN spread, also backward?</summary>
+#
+# In the next layer to every real token of its text, then to the loss, and through
+# gradients to almost every parameter. Going backward, `masked_fill` passes the gradient
+# 0 to what it fills, even where NaN arrives; a product with 0 would pass on NaN.
+#
+# </details>
+
+# %% [markdown]
 # ### Exercise 2: masked softmax
 #
 # *Difficulty 3 of 5, 8 minutes.* Return weights over the last axis. Hidden keys get
@@ -318,8 +337,8 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
     print(f"{name}: {share:.0%} of the weight of the short text falls on padding")
 
 # %% [markdown]
-# The causal mask promises that no token depends on a later one. Change token 3 of six,
-# and see whose context moves:
+# The causal mask makes another promise: no token depends on a later one. Change token 3
+# of six, and see whose context moves:
 
 # %%
 x = torch.randn(6, 16)
@@ -333,22 +352,26 @@ for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
 # %% [markdown]
 # Only token 3 and later ones move. So a language model can learn all next-token
 # predictions of a text in one pass (lesson 04).
+
+# %% [markdown]
+# ## 4. How do gradients come back?
 #
-# ## 4. The backward pass
+# A model learns by gradients. How do they get from the context back to queries, keys
+# and values? Autograd finds the way by itself; here you write it once by hand. Lesson
+# 01 drew it: four matrix products, and the softmax, whose gradient you wrote.
 #
-# How do gradients get back from the context to queries, keys and values? Lesson 01 drew
-# the way: four matrix products, and the softmax, whose gradient you wrote. One rule
-# serves the products: if $C = A B$, and $G$ is the gradient of the loss with respect to
-# $C$, then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. Shapes suggest the
-# order, but in self-attention $A$ is square, so the wrong $A G$ fits too.
+# **Products.** If $C = A B$, and $G$ is the gradient of the loss with respect to $C$,
+# then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. (The weights of
+# self-attention are square, so there the wrong $A G$ fits too.)
 #
-# The softmax, by example: two keys with the values 1 and 3 and equal weights mix to 2.
+# **Softmax**, by example: two keys with the values 1 and 3 and equal weights mix to 2.
 # To raise the result, move weight to the second key: its value lies above the mixture.
 # So the gradient of a score is *weight × (value − mixture)*, here $-\tfrac12$ and
-# $+\tfrac12$. That is for an upstream gradient of 1. In general *value* becomes
-# $G V^\top$, the gradient of the weights, and *mixture* its weighted mean in the row. A
-# score is a product divided by $\sqrt D$, so the product's gradient is the score's,
-# divided by $\sqrt D$ too.
+# $+\tfrac12$.
+#
+# Here the mixture itself was the loss. In general *value* becomes $G V^\top$, the
+# gradient of the weights, and *mixture* its weighted mean in the row. And a score is a
+# product divided by $\sqrt D$: divide the product's gradient by $\sqrt D$ too.
 
 # %% [markdown]
 # ### Exercise 3: attention, backward
@@ -402,16 +425,17 @@ al.checks.attention_backward(attention_backward)
 # Only for the weights: a weight of 0 lets no gradient through.
 #
 # </details>
-#
-# ## 5. Heads
+
+# %% [markdown]
+# ## 5. Why several heads, and how are they cut?
 #
 # *Bad* asks for a negation, and may also want to know what is bad. But one softmax
 # gives one set of weights. So a layer has several **heads**, each with queries, keys
 # and values of its own.
 #
 # One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
-# head 0, the next $D$ to head 1, and so on. The same holds for keys and values. Take
-# the heads one by one, and concatenate their contexts:
+# head 0, the next $D$ to head 1, and so on; keys and values likewise. First the slow
+# way: take the heads one by one, and concatenate their contexts.
 
 # %%
 one_by_one = torch.cat(
@@ -424,17 +448,19 @@ one_by_one = torch.cat(
 print(f"{heads} contexts side by side: {tuple(one_by_one.shape)}")
 
 # %% [markdown]
-# But one call of attention can serve them all. *Cut* the width, and move the heads in
-# front of the tokens, where they act like a batch. Each number in the drawing is 100 ×
-# token + column; head 0's columns are blue:
+# One call of attention can serve all heads. *Cut* the width, and move the heads in
+# front of the tokens, where they act like a batch. In the drawing each number is 100 ×
+# token + column, so you see where it came from; head 0's columns are blue:
 
 # %%
 drawings.head_slices()
 
 # %% [markdown]
-# In the lower half, `reshape` alone gives the right shape and no error. But head 0
-# holds pieces of token 0 as if they were two tokens, and token 2 is missing.
-#
+# The upper half is right: head 0 holds columns 0 and 1 of every token. In the lower
+# half, `reshape` alone gives the right shape and no error. But head 0 holds pieces of
+# token 0 as if they were two tokens, and token 2 is missing.
+
+# %% [markdown]
 # ### Exercise 4: split heads
 #
 # *Difficulty 2 of 5, 4 minutes.* Cut the width into heads and move them before the
@@ -461,8 +487,8 @@ al.checks.split_heads(split_heads)
 # `(B, H, T, D)`?
 
 # %% [markdown]
-# `al.attention.merge_heads` undoes the split. With four axes, a padding mask is
-# `(B, 1, 1, T)`. Does one cut give what the loop gave? And a reshape alone?
+# Does one cut give what the loop gave? And a reshape alone? (`al.attention.merge_heads`
+# undoes the split. With four axes, a padding mask is `(B, 1, 1, T)`.)
 
 # %%
 split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
@@ -477,11 +503,18 @@ print(f"reshape: differs by {apart:.2f} of its length, no error, no NaN")
 assert not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees; the numbers of the reshape are hardly related to the right ones: two
-# orthogonal vectors of equal length are $\sqrt 2 = 1.41$ times that length apart.
+# The cut agrees with the loop. The reshape is wrong, and PyTorch says nothing.
 #
-# A last projection then mixes what the heads have found.
+# <details><summary>How wrong is 1.38?</summary>
 #
+# Two orthogonal vectors of equal length are $\sqrt 2 = 1.41$ times that length apart.
+# So the numbers of the reshape are hardly related to the right ones.
+#
+# </details>
+#
+# The contexts stand side by side. A last projection mixes them.
+
+# %% [markdown]
 # ### Exercise 5: multi-head attention
 #
 # *Difficulty 3 of 5, 10 minutes.* Put it together: project, split, attend with the
@@ -523,10 +556,10 @@ al.checks.MultiHead(MultiHead)
 # where the scores have their heads: `mask[:, None]` makes it `(B, 1, 1, T_k)`.
 
 # %% [markdown]
-# ## 6. The rest of the layer, and a whole BERT
+# ## 6. From attention to a whole BERT
 #
-# A layer has two **sublayers**, attention and a feed-forward network. Each computes
-# something, adds it to its input, and normalises the sum:
+# What else is in a layer? It has two **sublayers**, attention and a feed-forward
+# network. Each computes something, adds it to its input, and normalises the sum:
 
 # %%
 drawings.one_layer(width, heads, bert.config.intermediate_size)
@@ -535,22 +568,25 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 # - The **residual connection** adds the input itself. A sublayer only has to say what
 #   should *change*; and gradients have a way past it.
 # - The **layer norm** works on each token by itself: subtract the mean of its numbers,
-#   divide by their standard deviation, then multiply by a learned gain and add a
-#   learned bias. So 1, 3, 5, 7, with mean 4 and variance 5, become −1.34, −0.45, 0.45,
-#   1.34. A tiny `eps` under the root, $\sqrt{\text{variance} + \varepsilon}$, prevents
-#   0 / 0 where all numbers are equal.
-# - The **feed-forward network** makes each token four times as wide (`up`), applies a
-#   **GELU** (a smooth ReLU: large numbers pass, negative ones hardly), and makes it
-#   narrow again (`down`). Attention mixes values *between* tokens, linearly for given
-#   weights; the feed-forward network works on each token by itself, not linearly.
+#   and divide by $\sqrt{\text{variance} + \varepsilon}$, where a tiny $\varepsilon$
+#   (`eps`) prevents 0 / 0. So 1, 3, 5, 7, with mean 4 and variance 5, become −1.34,
+#   −0.45, 0.45, 1.34. Then multiply by a learned gain, and add a learned bias.
+# - The **feed-forward network** works on each token alone. It makes the vector four
+#   times as wide (`up`), applies a **GELU** (a smooth ReLU: large numbers pass,
+#   negative ones hardly), and makes it narrow again (`down`).
 #
-# BERT normalises after each addition (*post-norm*). Most later models, those of lessons
-# 03 and 04 too, normalise the input of each sublayer instead (*pre-norm*).
+# <details><summary>For the expert: linear or not, pre-norm, dropout</summary>
 #
-# **Dropout** is left out here, as `eval()` turns it off. In training it sets a random
-# tenth of the attention weights and sublayer outputs to 0, and divides the rest by 0.9.
+# Attention mixes values *between* tokens, linearly for given weights; the feed-forward
+# network is not linear. BERT normalises after each addition (*post-norm*). Most later
+# models, those of lessons 03 and 04 too, normalise the input of each sublayer instead
+# (*pre-norm*). **Dropout** is left out here, as `eval()` turns it off. In training it
+# sets a random tenth of the attention weights and sublayer outputs to 0, and divides
+# the rest by 0.9.
 #
-# How many parameters has a layer?
+# </details>
+#
+# Which of the two sublayers is larger?
 
 # %%
 first = bert.encoder.layer[0]
@@ -561,7 +597,8 @@ for name, module in (("attention", first.attention), ("layer", first)):
 # %% [markdown]
 # Attention has four matrices $E \times E$, `up` and `down` have four times that each:
 # attention is a third of a layer.
-#
+
+# %% [markdown]
 # ### Exercise 6: an encoder layer
 #
 # *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
@@ -601,9 +638,16 @@ al.checks.encoder_layer(encoder_layer)
 # both the input of `up` and what is added after `down`.
 
 # %% [markdown]
-# Now the whole model. Three things remain BERT's own: the embeddings before the first
-# layer (token + position + *segment*, which tells two texts apart; then a norm), the
-# *pooler* after the last (a linear map and a tanh of `[CLS]`), and the classifier.
+# Now the whole model: six of your layers, with BERT's weights. What comes before the
+# first layer (*embeddings*) and after the last (*pooler* and classifier) remains BERT's
+# own.
+#
+# <details><summary>What do embeddings and pooler do?</summary>
+#
+# The embeddings add up vectors for token, position and *segment* (which tells two texts
+# apart), then a norm follows. The pooler is a linear map and a tanh of `[CLS]`.
+#
+# </details>
 
 
 # %%
@@ -613,8 +657,8 @@ Attention = al.checks.yours_or_ours(
 layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
 
 # %% [markdown]
-# Two cells of plumbing copy BERT's weights into *your* parts (by *state dicts*:
-# parameters by name), run the parts, and record their outputs.
+# Two cells of plumbing copy BERT's weights into *your* parts, run them, and record
+# their outputs.
 
 
 # %%
@@ -673,11 +717,19 @@ for row in logits.softmax(-1):
 assert torch.allclose(logits, expected, atol=1e-4)
 
 # %% [markdown]
-# Your logits are BERT's, to rounding. And backward? An `autograd.Function` tells
-# PyTorch how to go back through one step; `ctx` keeps what it needs. So exercise 3
-# replaces PyTorch's rule for attention in all layers; the rest stays autograd's. We
-# differentiate the **margin**, the logit of the answer minus that of the other class,
-# with respect to the token vectors. (The first three cells are plumbing.)
+# Your logits are BERT's, to rounding. Does the way back agree too?
+#
+# We differentiate the **margin**, the logit of the answer minus that of the other
+# class, with respect to the token vectors. In all layers exercise 3 takes the place of
+# PyTorch's rule for attention; the rest stays autograd's. (The first three cells are
+# plumbing.)
+#
+# <details><summary>How does your backward pass get into PyTorch?</summary>
+#
+# An `autograd.Function` tells PyTorch how to go back through one step; `ctx` keeps what
+# it needs.
+#
+# </details>
 
 
 # %%
@@ -726,10 +778,11 @@ assert apart < 1e-4
 # %% [markdown]
 # ## 7. What do the heads look at?
 #
-# Look for heads that look at the word before, at the word after, or rest on `[CLS]` or
-# `[SEP]`. The list *Layer* chooses a layer, a double click on a coloured square shows
-# one head alone, and pointing at a word shows its lines. (A static page shows only the
-# mean over the heads of layer 0.)
+# You have BERT's numbers, forward and backward. What do they say? Look for heads that
+# look at the word before, at the word after, or rest on `[CLS]` or `[SEP]`. *Layer*
+# chooses a layer, a double click on a coloured square shows one head alone, and
+# pointing at a word its lines. (A static page shows only the mean over the heads of
+# layer 0.)
 
 # %%
 al.attention_view(maps, layers=[0, 1, 2])
@@ -760,8 +813,10 @@ al.plots.show(figure, "Maps of three heads, each with one bright line or column.
 #
 # </details>
 #
-# Is `[CLS]` a sink elsewhere too? Here is each head's mean weight on it, over all
-# queries of four sentences:
+# A bright column can mean two things. The token may matter. Or it is an **attention
+# sink**: queries of every kind look at it, in text after text, and its value adds
+# little. Which is `[CLS]`? First: do many heads look at it? Here is each head's mean
+# weight on it, over all queries of four sentences.
 
 # %%
 sentences = [
@@ -778,12 +833,18 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# It is, above all in layer 2. But does so much weight carry much? `contributions` holds
-# for each head, query and key the length of the vector that the key *adds*: weight ×
-# length of its value, after the output projection (Kobayashi et al. 2020). Dividing by
-# the weight gives back the length of the value. Lengths are added, so vectors that
-# cancel are counted twice: this measures effort, not effect. (The next cell is
+# Many do, above all in layer 2. Second: does so much weight carry much? What a key
+# *adds* to the context is weight × value. For each head, query and key `contributions`
+# holds the length of this vector, after the output projection. (The next cell is
 # plumbing.)
+#
+# <details><summary>For the expert: effort, not effect</summary>
+#
+# Lengths are added here, so vectors that cancel are counted twice (Kobayashi et al.
+# 2020 introduced the measure). Dividing a contribution by its weight gives back the
+# length of the value.
+#
+# </details>
 
 
 # %%
@@ -831,13 +892,22 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
 #
 # </details>
 #
+# That was a column. Now the diagonals.
+
+# %% [markdown]
 # ### Exercise 7: who looks at a neighbour?
 #
 # *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
 # word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
 # all pairs in which **both** are words. *Words* are all tokens but the first and the
-# last: a head that rests on `[CLS]` would otherwise seem to look one back from the
-# first word.
+# last.
+#
+# <details><summary>Why are the first and last token left out?</summary>
+#
+# A head that rests on `[CLS]` would otherwise seem to look one back from the first
+# word.
+#
+# </details>
 
 
 # %% exercise="neighbour_scores" points=2
@@ -885,8 +955,9 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# Only layer 0 head 2. But the best of 72 looks better on the sentences it was picked
-# by: test it on fresh ones. Does it go by position or by words? Shuffle the words.
+# Only layer 0 head 2. Two doubts remain. The best of 72 heads looks better on the
+# sentences it was picked by: test it on fresh ones. And does it go by position or by
+# words? Shuffle the words.
 
 # %%
 fresh = [
@@ -916,15 +987,17 @@ for offset, name in ((-1, "one back"), (1, "one ahead")):
 # previous-token head is the first half of a mechanism that copies (lesson 04).
 #
 # </details>
+
+# %% [markdown]
+# ## 8. How do you find a bug that raises no error?
 #
-# ## 8. A bug, put in on purpose
-#
-# How do you find a bug that raises no error, such as a wrong reshape? The answer may
-# even stay right. Run a good and a bad model on the *same input*, and compare their
+# The wrong reshape ran without an error, and an answer may even stay right. To find
+# such a bug, run a good and a bad model on the *same input*, and compare their
 # **activations**, the outputs of their parts, in order. The first difference is where
 # the bug first *shows*: it lies in this part, or in what else this part is given, such
-# as a mask. Later ones are consequences. (Three cells of plumbing build a BERT with one
-# fault.)
+# as a mask. Later differences are consequences.
+#
+# (Three cells of plumbing build a BERT with one of four faults.)
 
 # %%
 faults = {
@@ -967,8 +1040,8 @@ def with_fault(fault, number):
 
 # %% [markdown]
 # The good activations come from BERT itself. A **hook** is a function that PyTorch
-# calls whenever a module has computed something. With it you can read any part of a
-# model, without changing it. (Two cells of plumbing.)
+# calls whenever a module has computed something. It reads any part of a model, without
+# changing it. (Two cells of plumbing.)
 
 # %%
 watched = {}
@@ -1035,7 +1108,7 @@ al.checks.first_wrong(first_wrong)
 
 # %% [markdown]
 # Now find one. The last of the next four cells draws a fault and a layer, unseen. Run
-# it again for another.
+# it again for another. (The others are plumbing.)
 
 
 # %%
@@ -1078,22 +1151,30 @@ print(f"answers that changed: {changed} of 2")
 assert named == f"layer {number}, {faults[secret]}"
 
 # %% [markdown]
-# You know where it *shows*. Now decide *what* it is:
+# You know where it *shows*. Now decide *what* it is. The four faults stand in the first
+# cell of this section.
 #
 # - Which fault shows in another part than the other three?
 # - Only the short text is padded. Does the long one differ?
-# - The *effective keys* say over how many tokens a row spreads (lesson 01), here out of
-#   15. On this text a divisor that is far too large gives 12 to 14 in every layer, the
-#   reshape 6 to 11.
+# - The *effective keys* say over how many tokens a row spreads (lesson 01), at most 15
+#   here.
 #
 # Then set `reveal = True`.
+#
+# <details><summary>Which number of effective keys points to which fault?</summary>
+#
+# On this text a divisor that is far too large gives 12 to 14 in every layer, the
+# reshape 6 to 11.
+#
+# </details>
 
 # %%
 reveal = False
 print(f"It was: {secret}, in layer {number}." if reveal else "Decide first.")
 
 # %% [markdown]
-# All four in layer 2. (The first row shows the largest difference of any part.)
+# Compare all four in layer 2. (The first row, without a fault, shows the largest
+# difference of any part: rounding.)
 
 # %%
 print(f"{'':18} difference in  effective  answers")
@@ -1104,7 +1185,7 @@ for fault in ("no fault", *faults):
     print(f"{looks:11.1f}{changed:7} / 2  {fault}")
 
 # %% [markdown]
-# How do the differences spread?
+# How do the differences spread from part to part? (The vertical axis is logarithmic.)
 
 # %%
 curves = {}
@@ -1147,19 +1228,25 @@ spreading
 # missing mask) and the tolerance lies between rounding and difference.
 #
 # </details>
-#
+
+# %% [markdown]
 # ## What to take away
 #
-# - Attention is three lines: scores, softmax, mixture. Its backward pass is four
-#   products and the softmax's own rule. In practice call
-#   `F.scaled_dot_product_attention`: the same context, faster, but without the weights.
-#   (Try an empty row in your version.)
+# - Attention is three lines: scores, softmax, mixture. Backward it is four products and
+#   the softmax's own rule.
 # - Masks go in before the softmax, as $-\infty$; a row with nothing to see gets zeros.
 # - Heads are slices of one projection. A reshape alone mixes tokens without an error.
 # - A layer is attention and a feed-forward network, each added to its input and
 #   normalised.
 # - A bright column may be an attention sink, like `[CLS]`: its short value adds little.
 # - The first activation that differs tells where to look for the bug.
+#
+# <details><summary>What to call in practice</summary>
+#
+# `F.scaled_dot_product_attention`: the same context, faster, but without the weights.
+# (Try an empty row in your version.)
+#
+# </details>
 #
 # Next: [03 Translation](03_translation.ipynb) gives attention a second text, and [06
 # Head mixing](06_head_mixing.ipynb) takes hold of the heads.

@@ -1,25 +1,21 @@
 # %% [markdown]
 # # 03 Translation
 #
-# **How does a model read one text and write another, and how can we find out what it
-# has learned?** You rebuild the decoder of the Transformer, which Vaswani et al. (2017)
-# made for translation, until a trained model runs on your code. Then you ask where that
-# model looks, which heads it needs, and what it has missed.
+# **How does a model read one text and write another, and what has it learned?** You
+# rebuild the decoder of the Transformer (Vaswani et al. 2017) until a trained model
+# runs on your code, and then examine that model.
 #
 # Afterwards you can
 #
-# - say what encoder, decoder and cross-attention do, and write the parts that are easy
-#   to get wrong;
+# - write the parts of a decoder that are easy to get wrong;
 # - train such a model and read its curves;
-# - find out what it has *not* learned, with test sets made for it;
-# - test whether two heads cost more together than one by one;
-# - search for a translation with beams, and compare two systems by the interval of
-#   their difference.
+# - find out what it has *not* learned, and which heads it needs;
+# - search for a translation with beams, and compare two systems.
 #
 # Time: about 120 minutes, 59 of them for six exercises. You need [lesson
-# 02](02_attention_from_scratch.ipynb). Choose **Run → Run All Cells** first (two to
-# three minutes). On a CPU nothing is trained unless you ask. Times in the text are for
-# one processor core. Sections 9 and 10 can wait for a second sitting.
+# 02](02_attention_from_scratch.ipynb). Sections 9 and 10 can wait for a second sitting.
+# Choose **Run → Run All Cells** first (two to three minutes on one processor core). On
+# a CPU nothing is trained unless you ask.
 
 # %%
 import datetime
@@ -52,25 +48,27 @@ print(dates, "| profile", size.name, "on", al.device.device())
 train = size.name != "cpu" or "ATTNLAB_TRAIN" in os.environ
 
 # %% [markdown]
-# ## 1. Move something first
+# ## 1. A small translator: where does it look?
 #
-# People write the same day in many ways, such as `3 mars 2021`. The standard ISO 8601
-# writes it as `2021-03-03`. Turning the one (the **source**) into the other (the
-# **target**) is a small translation with a single right answer, in 18 languages and
-# several scripts. The tag in front names the *locale*, language and country:
-# `03/04/2021` is one day in London and another in New York.
+# People write the same day in many ways. Turning `3 mars 2021` (the **source**) into
+# `2021-03-03` (the **target**, as ISO 8601 asks) is a small translation, with a single
+# right answer. The tag in front names language and country: `03/04/2021` is one day in
+# London and another in New York.
 
 # %%
 shown = dates.test.select(range(6))
-pd.DataFrame({"source": shown.sources, "target": shown.targets})
+frame = pd.DataFrame({"source": shown.sources, "target": shown.targets})
+al.plots.table(frame).hide(axis="index")
 
 # %% [markdown]
-# Below is a translator that was trained on 20,000 such pairs. It has read the source,
-# and writes the target one character at a time. Move the **step**: the source is shaded
-# by where a head of the *cross*-attention looks, and the bars show what the model
-# considers. Then pull such a head down to 0. Does the date still come out right? How
-# many of the others do? (Those are *dev* pairs, kept out of training for choosing
-# settings.)
+# The translator below was trained on 20,000 such pairs in 18 languages. It writes the
+# target one character at a time.
+#
+# 1. Move the **step**. The shading shows where one attention head looks in the source,
+#    the bars which characters the model considers.
+# 2. Pull that head down to 0. Does the date still come out right?
+# 3. How many of the other dates do? (These are *dev* pairs, kept out of training for
+#    choosing settings.)
 
 # %%
 desk = al.TranslationDesk(
@@ -82,38 +80,42 @@ desk.set(step=6, layer=1, head=3)
 desk
 
 # %% [markdown]
-# In its first steps the model looks at the end of the source, where the year stands.
-# Nobody told it to: it was given only pairs of texts.
+# In its first four steps this head looks at the end of the source, where the year
+# stands. Nobody told it to: the model was given pairs of texts, no more.
 #
-# Now type `fr: 2021-03-03`, which needs no translation.
+# Now type `fr: 2021-03-03`, which only has to be copied.
 
 # %%
 for text in ("fr: mercredi 3 mars 2021", "fr: 2021-03-03"):
     print(text, "->", *ready.translate([text]))
 
 # %% [markdown]
-# The first is right and the second far off. Section 6 asks why.
+# The first answer is right, the second far off. Why? Section 6 will tell. First, how
+# does the model work?
 #
-# ## 2. Two texts, three kinds of attention
+# ## 2. How do two texts meet?
 #
-# In BERT (lesson 02) the tokens of one text look at each other. How do *two* texts
-# meet? The **encoder** reads the source once and leaves the **memory**, a vector for
-# each source token. The **decoder** writes the target token by token, and looks into
-# the memory by cross-attention (the orange arrow):
+# In BERT (lesson 02) the tokens of *one* text look at each other. A translator has two
+# texts, and a part for each. The **encoder** reads the source once and leaves the
+# **memory**, a vector for each source token. The **decoder** writes the target token by
+# token. It looks into the memory by **cross-attention** (the orange arrow):
 
 # %%
 drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
 
 # %% [markdown]
+# <details><summary>The three attentions side by side</summary>
+#
 # | | queries from | keys and values from | may look at |
 # | --- | --- | --- | --- |
 # | self-attention of the encoder | source | source | the source, not its padding |
 # | self-attention of the decoder | target | target | what has been written |
 # | **cross-attention** | target | memory of the source | the source, not its padding |
 #
-# Suppose the decoder has written `2021-`. Its query asks for a month, and the key of
-# `mars` fits. So `mars` gets most of the weight, and its value is what arrives in the
-# decoder. With two numbers in each vector:
+# </details>
+#
+# Suppose the decoder has written `2021-` and needs a month. Its query fits the key of
+# `mars`. With two numbers in each vector:
 
 # %%
 query = torch.tensor([0.5, 3.0])
@@ -123,6 +125,9 @@ words = ["3", "mars", "2021"]
 drawings.cross_attention_by_hand(query, keys, values, words, "looks for the month")
 
 # %% [markdown]
+# Read it from left to right: `mars` has the highest score, so it gets most of the
+# weight, and the mixture is nearly its value, (0, 3).
+#
 # This is the formula of lesson 01, with queries from one text and keys and values from
 # the other. For $T$ target tokens, $S$ source tokens, and $d_k$ numbers in a key ($D$
 # in lesson 02),
@@ -137,10 +142,11 @@ context = weights @ values
 print("weights", weights.numpy().round(2), "context", context.numpy().round(2))
 
 # %% [markdown]
-# $A$ has a row for each target token and a column for each source token, so it can be
-# read as an **alignment** of the two texts. Here it is in the trained model, averaged
-# over all heads. Source tokens are **sub-words**, frequent pieces of text (found by
-# *byte pair encoding*): `mercredi` with its space (␣) is one, and so is each digit.
+# $A$ has a row for each target token and a column for each source token. So it can be
+# read as an **alignment**: which source tokens belong to which target token? Here it is
+# in the trained model, averaged over all heads. The brighter, the more weight. The
+# columns are **sub-words**, frequent pieces of text (found by *byte pair encoding*):
+# `mercredi` with its space (␣) is one, and so is each digit.
 
 # %%
 maps = ready.attend("fr: mercredi 3 mars 2021")
@@ -148,15 +154,17 @@ al.plots.alignment(maps)
 
 # %% [markdown]
 # The first four rows write the year, and are bright at `2021`; then come `mars` and
-# `3`. They are fetched in the order of the target, not of the source. The colon is
-# bright, too; a picture cannot say why.
+# `3`. They are fetched in the order of the target, not of the source. (The colon is
+# bright, too; a picture cannot say why.)
 #
-# ## 3. What the decoder reads while it learns
+# How does a model learn to look for the *next* character?
 #
-# Must the decoder wait for its own output? Not in training, where the right translation
-# is known. It reads the *right* tokens, all at once, and at each position it is asked
-# for the next one. This is called **teacher forcing**. A *start mark* and an *end mark*
-# (elsewhere BOS and EOS) make the two rows equally long:
+# ## 3. What does the decoder read while it learns?
+#
+# In training the right translation is known. So the decoder reads the *right* tokens,
+# all at once, and at each position it is asked for the next one. This is **teacher
+# forcing**. For `2021` it reads `start 2 0 2 1` and should say `2 0 2 1 end`. (The
+# *start mark* and the *end mark* are elsewhere BOS and EOS.) For a whole date:
 
 # %%
 drawings.teacher_forcing(list("2021-03-03"))
@@ -204,10 +212,9 @@ al.checks.teacher_forcing(teacher_forcing)
 # sentence into the beginning of its row: `fed[row, :n] = torch.tensor(...)`.
 
 # %% [markdown]
-# After each exercise your function goes to work in a real model; until it is right,
-# ours takes its place. How probable does the trained model find each right token, for
-# both sources of section 1?
-
+# Your functions go to work in a real model; until one is right, ours takes its place.
+# How probable does the model find each right token, with each source of section 1? One
+# pass gives all eleven.
 
 # %%
 forced = al.checks.yours_or_ours("teacher_forcing", teacher_forcing)
@@ -215,7 +222,7 @@ forced = al.checks.yours_or_ours("teacher_forcing", teacher_forcing)
 
 # %%
 def logits_and_labels(translator, pairs):
-    """What the model says at every position, and what it should say."""
+    """(logits (B, T, V), labels (B, T)): what the model says and what it should say."""
     words, where = translator.target_words, translator.device
     ids = [words.encode(text) for text in pairs.targets]
     fed, labels = forced(ids, words.start, words.end, 0)
@@ -233,35 +240,40 @@ for text in sources:
         logits, labels = logits_and_labels(ready, pair)
     chances = logits.softmax(-1).gather(-1, labels[..., None])[0, :, 0]
     frame[f"probability, {text}"] = chances.cpu()
-al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4))
+al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4)).hide(axis="index")
 
 # %% [markdown]
-# One pass through the model gave the eleven probabilities of a source; without teacher
-# forcing it takes eleven. Where a probability is low, as often in the last column, the
-# model on its own would have said another token and gone on from there. In training it
-# never goes on from its own mistakes: **exposure bias**.
+# With the first source each right token is nearly certain. With the second, six of the
+# eleven are nearly impossible: there the model on its own would say another token, and
+# go on from that mistake. In training it never goes on from its own mistakes. This gap
+# is called **exposure bias**.
 #
-# ## 4. What the decoder may see
+# ## 4. What may the decoder see?
 #
-# The decoder reads all positions at once. What must be hidden from each?
+# A decoder that has the whole answer before it could cheat. What must be hidden?
 #
-# - **The future.** If position 3 saw the token at position 4, it could simply copy it:
-#   that token is its label. The loss would fall to 0, and the model would be useless:
-#   when it writes, there is no next token yet.
-# - **Padding.** Otherwise the answer could depend on which other texts are in the
-#   batch. The *source* has its own mask, in encoder and cross-attention
-#   (`source_mask`).
+# - **The future.** After `start 2 0` the right answer is `2`, the next token in the
+#   row. A position that saw it could copy it, and would learn nothing: when the model
+#   writes, there is no next token yet.
+# - **Padding.** Else the answer could depend on the other texts in the batch.
 #
-# One mask hides future and padding of the target (1 means "may look"):
+# One mask hides both (rows are queries, columns keys; 1 means "may look"):
 
 # %%
 drawings.decoder_masks(["start", "2", "0", "2", "pad"])
 
 # %% [markdown]
-# With padding at the end the **causal** mask alone already hides it from every real
-# token: the left and right masks differ only in the bottom right corner. But texts to
-# be continued are often padded in front, and then only the second mask helps. (A
-# padding query in front then sees nothing: lesson 02's row of zeros.)
+# The left mask is called **causal**. The source is padded, too; its own mask,
+# `source_mask`, serves the encoder and cross-attention.
+#
+# <details><summary>Left and right are nearly the same. Why take both masks?</summary>
+#
+# The left and the right mask differ only in the bottom right corner: padding at the end
+# lies in the future of every real token, so the causal mask alone hides it from them.
+# But texts to be continued are often padded in front, and then only the second mask
+# helps. (A padding query in front then sees nothing: lesson 02's row of zeros.)
+#
+# </details>
 #
 # ### Exercise 2: the mask of the decoder
 #
@@ -296,18 +308,24 @@ al.checks.decoder_mask(decoder_mask)
 # axis of the queries goes between: `(B, 1, T)`. Then it broadcasts against `(T, T)`.
 
 # %% [markdown]
-# Your mask works inside a layer, which you write next. Its three parts each *add* to x,
-# the vectors that pass along the top of the picture: first something about what has
+# Your mask works inside a *layer* of the decoder. Along the top of the picture runs x,
+# a vector for each target token. Three parts each *add* to it: something about what has
 # been written, then about the source, then the result of a small network that sees each
-# token alone.
+# token alone (**feed-forward**).
 
 # %%
 drawings.decoder_layer()
 
 # %% [markdown]
-# The norm stands before each part (**pre-norm**), so x passes through all layers
-# without being rescaled, and its gradients back. In the original paper it stood after
-# the sum, and training needed a careful warm-up (Xiong et al. 2020).
+# Each part reads a *norm* of x, while x itself runs on as it is (**pre-norm**).
+#
+# <details><summary>Why does the norm stand before each part?</summary>
+#
+# So x passes through all layers without being rescaled, and its gradients back. In the
+# original paper the norm stood after the sum, and training needed a careful warm-up of
+# the learning rate (Xiong et al. 2020).
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise 3: a layer of the decoder
@@ -350,10 +368,9 @@ al.checks.decoder_layer(decoder_layer)
 # must not be seen?
 
 # %% [markdown]
-# Now the trained model's whole decoder runs on your mask and layer. `decode` also looks
-# up the vectors of the tokens, adds positions, normalises the last x (with pre-norm
-# nothing else has), and gives each token of the vocabulary a score.
-
+# Now the trained model's decoder runs on your mask and layer. `decode` first looks up a
+# vector for each token and adds its position. After the layers it normalises x once
+# more, and gives each token of the vocabulary a score, its **logit**.
 
 # %%
 mask_of = al.checks.yours_or_ours("decoder_mask", decoder_mask)
@@ -387,7 +404,7 @@ print(f"its logits differ from the model's own by {apart.abs().max():.1g}")
 
 # %% [markdown]
 # Does it really never see ahead? Change one token that it reads: at which positions do
-# the logits change? (Both axes name tokens *read*.)
+# the logits change?
 
 # %%
 seven, eight = (words.encode(digit)[-1] for digit in "78")
@@ -405,8 +422,8 @@ read = words.tokens(fed[0].tolist())
 al.plots.matrix(
     np.where(moved == 0, np.nan, moved),  # exactly 0: left blank
     xlabel="token that is changed",
-    ylabel="position whose logits move",
-    label="largest change of a logit",
+    ylabel="token read at the position whose logits change",
+    label="largest change of a logit (no unit)",
     rows=read,
     columns=read,
     digits=1,
@@ -414,20 +431,18 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# Nothing changes above the diagonal: all positions can be trained in a single pass, and
-# what was computed for a position stays valid (section 10 uses that).
+# Each column is one changed token. Above the diagonal nothing changes. So all positions
+# can be trained in a single pass, and what was computed for a position stays valid as
+# the text grows (section 10).
 #
-# ## 5. The loss, and training
+# ## 5. How wrong is it, and how does it learn?
 #
-# How wrong is the model? At each position it gives every token of its vocabulary a
-# score, and by softmax a probability $p$. The loss is the cross-entropy with the right
-# token, in nats: the mean of $-\ln p$ over all tokens of the batch, without padding. If
-# the right tokens of a short text got the probabilities 0.5, 0.25 and 0.8, the loss is
-# (0.69 + 1.39 + 0.22) / 3 = 0.77 nats.
+# Suppose a model gave the right tokens of a short text the probabilities $p$ = 0.5,
+# 0.25 and 0.8. Each token costs $-\ln p$ *nats*: 0.69, 1.39 and 0.22. Their mean, 0.77
+# nats, is the **loss**, a *cross-entropy*. Padding does not count.
 #
 # Its exponential, here 2.2, is the **perplexity**: choosing evenly among 2.2 tokens
-# would be as uncertain. A model that gives all $V$ tokens the same probability has the
-# loss $\ln V$ and the perplexity $V$.
+# would be as uncertain. Choosing evenly among all $V$ tokens has the loss $\ln V$.
 
 # %% [markdown]
 # ### Exercise 4: the loss
@@ -464,7 +479,6 @@ al.checks.sequence_loss(sequence_loss)
 # in one row. `cross_entropy` wants the vocabulary on axis 1, so flatten the first two
 # axes, or swap two axes; `ignore_index` leaves padding out of sum *and* count.
 
-
 # %%
 loss_of = al.checks.yours_or_ours("sequence_loss", sequence_loss)
 untaught = al.translation.untrained(dates, dropout=0.0)
@@ -476,16 +490,16 @@ for name, translator in {"untrained": untaught, "trained": ready}.items():
 print(f"ln V = {np.log(len(ready.target_words)):.2f}")
 
 # %% [markdown]
-# The untrained model is *worse* than one that gives all tokens the same probability, a
-# warning sign: its first logits lie too far apart. In your own model, check that the
-# first loss is near $\ln V$. Here is the training loop, with your teacher forcing and
-# loss. Each step draws 64 pairs. The learning rate (`OneCycleLR`) first rises (a
-# *warm-up*), then falls.
+# The untrained model is *worse* than an even choice: its first logits lie too far
+# apart. In a model of your own, check that the first loss is near $\ln V$.
+#
+# Here is the training loop, with your teacher forcing and loss. Each step draws 64
+# pairs. The learning rate (`OneCycleLR`) first rises, a *warm-up*, then falls.
 
 
 # %%
 def learn(new, pairs, steps):
-    """Train a translator on pairs; yields (step, loss) after each step."""
+    """Train a translator on pairs; yields (step, loss in nats) after each step."""
     optimizer = torch.optim.AdamW(new.model.parameters(), lr=2e-3)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in range(1, steps + 1):
@@ -500,15 +514,15 @@ def learn(new, pairs, steps):
 
 # %%
 def right_share(translator):
-    """Share of dev dates that come out right to the character."""
+    """Share of dev dates that come out right to the character, from 0 to 1."""
     few = dates.dev.sample(size.sweep_sentences // 2)
     return al.translation.exact_match(translator, few).mean()
 
 
 # %% [markdown]
 # If `train` is True, the model is now trained for 800 steps (two to four minutes). The
-# bundled translator was trained for eight *epochs*, passes through all 20,000 pairs;
-# its curve was kept.
+# bundled translator was trained for eight *epochs*, passes through all pairs. *Predict
+# first:* the loss soon falls. Does the share of right dates rise as evenly?
 
 # %%
 history = ready.history
@@ -542,24 +556,24 @@ for (name, (step, loss, marks)), colour in zip(
 ):
     left.plot(step, loss, color=colour, linewidth=1, label=name)
     right.plot(*zip(*marks, strict=True), "o-", color=colour, label=name)
-left.set(yscale="log", xlabel="step", ylabel="loss (nats a token), log scale")
-right.set(ylim=(0, 1.03), xlabel="step", ylabel="share of dates that are right")
+left.set(
+    yscale="log", xlabel="training step", ylabel="loss (nats per token), log scale"
+)
+right.set(ylim=(0, 1.03), xlabel="training step", ylabel="dev dates right (share)")
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
 al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates rises.")
 
 # %% [markdown]
-# Exact match, on the right, asks for all ten characters at once: it stays low while the
-# loss falls, then rises quickly. (At equal steps the two runs have different learning
-# rates.)
+# No: on the right the share climbs steeply, then flattens. A date is right only if all
+# ten characters are. If each were right with probability 0.9, independently, only 35 in
+# 100 dates would be.
 #
-# ## 6. What it has learned, and what not
+# ## 6. What has it learned, and what not?
 #
-# Has it learned to read dates? No source text of the test part is in the training part,
-# but its day may be, written in another way. So days that training never saw are
-# counted separately. (Test dates are used many times, in sections 5 to 8; in 7 and 8
-# also to pick the heads shown, which flatters these. Exercise 5 chooses on dev.)
+# Can it now read dates? No source text of the test part is in training, but its day may
+# be, written in another way. So days never seen are counted separately.
 
 # %%
 tested = dates.test.sample(size.sentences)
@@ -575,22 +589,30 @@ for name, pairs in {"all": both, "days never seen": new_days}.items():
 
 # %% [markdown]
 # That looks perfect. But every *way* of writing a date in the test part also occurs in
-# training. `dates-held-out` has ways that do not:
+# training. Here are dates in ways that do not:
 #
-# - *left-out*: ways that training shows in other languages, but not in this one;
-# - *borrowed*: the year first, in a language that never has it first in training;
-# - *new*: shapes that no language has in training, such as `3-Mar-2021`;
-# - *other-order*: day and month swapped, and the day above 12, so that only one reading
-#   is a date;
-# - *either-order*: swapped, but both readings are dates. Here "right" means that the
-#   tag was *not* followed, so a low figure is no failure.
+# - *left-out*: shown in other languages, but not in this one, such as `fr: 17.2.1918`;
+# - *borrowed*: the year first, in a language that never has it first in training, such
+#   as `de: 2028-09-09`;
+# - *new*: shapes that no language has, such as `3-Mar-2021`;
+# - *other-order*: day and month swapped against the tag, and only one reading is a
+#   date, such as `en-GB: 08/22/2036`;
+# - *either-order*: swapped, too, but both readings are dates, so a model that follows
+#   the tag counts as wrong.
 #
 # *Predict first:* on which kinds will it fail?
+#
+# <details><summary>For the expert: how often are the test dates used?</summary>
+#
+# Many times, in sections 5 to 8; in 7 and 8 also to pick the heads shown, which
+# flatters these. Exercise 5 chooses on dev.
+#
+# </details>
 
 
 # %%
 def is_date(text):
-    """Whether a text is a day of the calendar, written as ISO 8601 asks."""
+    """True if a text is a day of the calendar, written as ISO 8601 asks, else False."""
     try:
         datetime.date.fromisoformat(text)
     except ValueError:
@@ -607,6 +629,11 @@ exchanged = frame["wanted"].str.replace(r"(..)-(..)$", r"\2-\1", regex=True)
 frame["exchanged"] = frame["found"] == exchanged
 frame["a date"] = frame["found"].map(is_date)
 
+# %% [markdown]
+# All figures but *n*, the number of dates, are shares. *Low* and *high* are the ends of
+# the 95 % interval of *right*. *Exchanged*: day and month have changed places, as the
+# tag asks in the last two rows. *A date*: the answer is a day of the calendar.
+
 # %%
 order = ["left-out", "borrowed", "new", "other-order", "either-order"]
 groups = frame.groupby(pd.Categorical(frame["kind"], order), observed=True)
@@ -619,28 +646,48 @@ table = table[["n", *columns]].rename_axis("kind")
 al.plots.table(table, **dict.fromkeys(columns, 2))
 
 # %% [markdown]
-# *Low* and *high* are the ends of the 95 % interval of *right*. *Exchanged*: day and
-# month have changed places, as the tag asks in the last two rows. (Where they are
-# equal, a right answer counts here, too.) *A date*: the answer is a day of the
-# calendar. Some wrong answers:
+# <details><summary>What we saw</summary>
+#
+# *Left-out* ways are no trouble: the model joins what it knows of the language with a
+# shape it knows from others. *New* shapes mostly come out right; where they do not, the
+# answers below miss the month. *Borrowed* ones, with the year first, fail every time.
+# With day and month swapped it follows the tag wherever both readings are dates, else
+# in a third of the answers. (A right answer counts as *exchanged*, too, where day and
+# month are equal.)
+#
+# </details>
+#
+# Some wrong answers:
 
 # %%
 wrong = frame[~frame["right"] & (frame["kind"] != "either-order")]
-wrong.groupby("kind", sort=False).head(3)[["kind", "source", "found", "wanted"]]
+wrong = wrong.groupby("kind").head(3).sort_values("kind", kind="stable")
+al.plots.table(wrong[["kind", "source", "found", "wanted"]]).hide(axis="index")
 
 # %% [markdown]
 # What does the model go by? Keep the characters and change the tag. In training, French
-# and Hebrew have day before month, American English month before day, and Japanese the
-# year first.
+# and Hebrew have day before month, American English month before day, Japanese the year
+# first.
 
 # %%
 tags = ["fr", "he", "en-US", "ja"]
 written = ["2021-03-03", "1921-11-19", "12/19/2001", "19/12/2001"]
 rows = [ready.translate([f"{tag}: {text}" for tag in tags]) for text in written]
-pd.DataFrame(rows, index=written, columns=tags)
+al.plots.table(pd.DataFrame(rows, index=written, columns=tags))
 
 # %% [markdown]
-# Three texts unlike any in training (the model has no token for "I cannot read this"):
+# <details><summary>What we saw</summary>
+#
+# The tag decides: the same characters are read correctly after one tag and wrongly
+# after another. `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from
+# the end, where Hebrew has it; after `ja` it comes out right. Some answers have a month
+# that does not exist: `fr: 12/19/2001` becomes `2001-19-12`. Others, as *a date* shows,
+# are real days, but wrong ones.
+#
+# </details>
+#
+# And if the text is no date, or half a one? The model has no token for "I cannot read
+# this":
 
 # %%
 own = ["en-GB: 31 February 2021", "en-GB: the third of March 2021", "fr: le 3 mars"]
@@ -648,33 +695,19 @@ for text, found in zip(own, ready.translate(own), strict=True):
     print(f"{text} -> {found}{'' if is_date(found) else '  (no such day)'}")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# *Left-out* ways are no trouble: the model joins what it knows of the language with a
-# shape it knows from others. *New* shapes mostly come out right; where they do not, the
-# answers above miss the month. *Borrowed* ones, with the year first, fail every time.
-#
-# The table shows that the tag decides: the same characters are read correctly after one
-# tag and wrongly after another. `he: 1921-11-19` becomes `1919-11-19`, as if the year
-# were taken from the end, where Hebrew has it; after `ja` it comes out right. Does the
-# model *look* there? Answers cannot say, alignments may:
+# The model has learned the habits of each tag, not what a date is. So `fr: 2021-03-03`
+# failed in section 1: no French date in training begins with the year. Does the model
+# also *look* for the year where the tag has it? Answers cannot say, alignments may: try
 # `al.plots.alignment(ready.attend("he: 1921-11-19"))`.
-#
-# With day and month swapped it follows the tag wherever both readings are dates, else
-# in a third of the answers. Some answers have a month that does not exist:
-# `fr: 12/19/2001` becomes `2001-19-12`. Others, as *a date* shows, are real days, but
-# wrong ones. The model has learned the habits of each tag, not what a date is.
-#
-# </details>
 
 # %% [markdown]
-# ## 7. Where it looks
+# ## 7. Where does each head look?
 #
-# Which head looks where? For dates the truth is known: while the model writes a *field*
-# (year, month or day), a head that aligns should give most weight to that field in the
-# source. *Chance* is the share of the source that the field takes up: a head that
-# looked at random would be right that often. (A weak rival: 71 % of these dates end
-# with the year.)
+# For dates the right place is known. While the model writes a *field* (year, month or
+# day), a head that aligns gives most weight to that field in the source. Its
+# **accuracy** is how often it does. *Chance* is the share of the source that the field
+# takes up: a head that looked at random would be right that often. In each map layers
+# go down, heads across, and the numbers are percent:
 
 # %%
 aligned = al.translation.alignment_accuracy(ready, tested)
@@ -682,23 +715,33 @@ al.plots.alignment_accuracy(aligned)
 
 # %%
 best = aligned.loc[aligned.groupby("field")["accuracy"].idxmax()]
-al.plots.table(best[["field", "layer", "head", "accuracy", "chance", "n"]])
+columns = ["field", "layer", "head", "accuracy", "chance", "n"]
+table = best[columns].rename(columns={"n": "characters"})
+al.plots.table(table).hide(axis="index")
 
 # %% [markdown]
-# (*n* counts the characters of that field.) In our run head 1.1 is nearly always right
-# for the day and 1.3 for the month. The year has no head of its own: its best, 0.2, is
-# better at months, with 1.0 and 0.0 close behind. To look at single heads, use bertviz:
-# choose *cross*, and hover over the target. (A static page shows only the mean.)
+# <details><summary>How strong a rival is chance?</summary>
+#
+# A weak one for the year: 71 % of these dates end with it.
+#
+# </details>
+#
+# In our run head 1.1 (layer 1, head 1) is nearly always right for the day and 1.3 for
+# the month. The year has no head of its own: its best, 0.2, is better at months.
+#
+# To look at single heads, choose *cross* in bertviz, and hover over the target. (A
+# static page shows only the mean.)
 
 # %%
 al.translation_view(maps)
 
 # %% [markdown]
-# ## 8. Which heads it needs
+# ## 8. Which heads does it need?
 #
 # Looking at a field is not yet using it. So silence heads: multiply their output by 0,
-# and translate again. First all heads of a kind at once. *Predict first:* what will the
-# decoder write without cross-attention?
+# and translate again. First all heads of a kind at once: the self-attention of the
+# *encoder*, that of the *decoder*, and *cross*-attention. *Predict first:* what will
+# the decoder write without cross-attention?
 
 # %%
 few = dates.test.sample(size.sweep_sentences // 2)
@@ -712,9 +755,10 @@ for name, settings in whole.items():
     hits = [a == b for a, b in zip(found, few.targets, strict=True)]
     dated = np.mean([is_date(text) for text in found])
     rows[name] = [np.mean(hits), dated, len(set(found)), found[0]]
-columns = ["right", "a date", "different answers", "for instance"]
+shares = ["right (share)", "a date (share)"]
+columns = [*shares, "different answers", "for instance"]
 table = pd.DataFrame(rows, index=columns).T.infer_objects()
-al.plots.table(table.rename_axis("silenced"), **{"right": 2, "a date": 2})
+al.plots.table(table.rename_axis("silenced"), **dict.fromkeys(shares, 2))
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -727,7 +771,8 @@ al.plots.table(table.rename_axis("silenced"), **{"right": 2, "a date": 2})
 #
 # </details>
 #
-# Now one head at a time:
+# Each kind is needed. Which single heads? Here are the six that cost most, in points (1
+# point is 1 of 100 dates):
 
 # %%
 alone = al.translation.ablate_heads(ready, few)
@@ -735,30 +780,28 @@ shown = ["kind", "layer", "head", "delta", "ci_low", "ci_high"]
 points = alone.sort_values("delta")[shown].head(6)
 points[shown[3:]] *= 100
 names = {"delta": "change (points)", "ci_low": "from", "ci_high": "to (95 %)"}
-al.plots.table(points.rename(columns=names), **dict.fromkeys(list(names.values()), 1))
+points = points.rename(columns=names)
+al.plots.table(points, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 
 # %% [markdown]
-# All six are heads of self-attention; the two most needed belong to the decoder's first
-# layer. (Picked from many on these dates; the intervals do not allow for that.) Yet
-# silencing all of cross-attention leaves nothing right. Look at its heads that align
-# best:
+# All six are heads of self-attention, yet silencing all of cross-attention leaves
+# nothing right. (The six were picked from many on these dates; the intervals do not
+# allow for that.) Look at its heads that align best:
 
 # %%
 needed = best.merge(alone[alone["kind"] == "cross"], on=["layer", "head"])
 needed[shown[3:]] *= 100
 columns = ["field", "layer", "head", "accuracy", *shown[3:]]
-needed = needed[columns].rename(columns=names | {"accuracy": "aligns"})
-al.plots.table(needed, **dict.fromkeys(list(names.values()), 1))
+needed = needed[columns].rename(columns=names | {"accuracy": "aligns (share)"})
+al.plots.table(needed, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 
 # %% [markdown]
 # They look at the right place, yet each can be silenced at little or no cost. Are they
-# not needed, or is one of two enough? Silencing one head cannot tell; silencing two
-# says more.
+# not needed, or is one of two enough? Silence two to find out.
 #
-# Suppose silencing head A costs 2 points and silencing head B costs 1 point. If the two
-# did unrelated things, silencing both would cost about 3. If it costs 20, the surplus
-# is 17 points: about so many answers survive the loss of either head, but not of both.
-# Call the two **stand-ins**.
+# Suppose head A costs 2 points and head B costs 1. If the two did unrelated things,
+# both would cost about 3. If both cost 20, the **surplus** is 17 points: about so many
+# answers survive the loss of either head, but not of both. Call the two **stand-ins**.
 
 # %%
 drawings.surplus(alone=(2, 1), together=20)
@@ -768,9 +811,8 @@ drawings.surplus(alone=(2, 1), together=20)
 #
 # *Difficulty 3 of 5, 10 minutes.* `right_without(silenced)` silences the heads in a
 # list, translates all texts, and returns a bool array: which translations are right.
-# `right_without([])` silences none. What a head, or a pair, *costs* is the share that
-# is right with all heads minus the share that is right without it, in points (1 point
-# is 1 of 100).
+# `right_without([])` silences none. A head, or a pair, *costs* the share that is right
+# with all heads minus the share that is right without it, in points.
 #
 # Return the **surplus** of each pair: what the two cost together, minus the sum of what
 # each costs alone. Each call translates all texts, so measure nothing twice.
@@ -808,7 +850,6 @@ al.checks.stand_ins(stand_ins)
 # The mean of a bool array is the share that is right. A cost is `whole - share`; the
 # surplus is `together - cost[a] - cost[b]`, times 100.
 
-
 # %%
 surplus_of = al.checks.yours_or_ours("stand_ins", stand_ins)
 
@@ -819,7 +860,7 @@ searched = dates.dev.sample(size.sweep_sentences // 2)
 
 
 def right_without(silenced, pairs=searched):
-    """Which dates come out right without these heads of cross-attention."""
+    """Bool array (N,): which dates come out right without these heads."""
     settings = ready.settings()
     for layer, head in silenced:
         settings.cross.scale[layer, head] = 0
@@ -837,9 +878,9 @@ for (a, b), points in surplus.items():
 labels = [f"{layer}.{head}" for layer, head in heads]
 al.plots.matrix(
     table,
-    xlabel="head of cross-attention (layer.head)",
-    ylabel="and this one",
-    label="surplus of the pair, points",
+    xlabel="one head of cross-attention (layer.head)",
+    ylabel="the other head (layer.head)",
+    label="surplus of the pair (points)",
     rows=labels,
     columns=labels,
     digits=0,
@@ -847,11 +888,18 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# A dark cell does not say *how* two heads serve the same answers. Heads of one layer
-# work side by side and cannot react to each other's loss; only a later head could step
-# in. And exact match is a threshold: two small, unrelated losses may turn a character
-# only together. The darkest may be so partly by luck, since it is picked for that. So
-# it is measured again, on (*fresh*) test dates that took no part in the choice.
+# A cell is a pair of heads; red means that the two cost more together than one by one.
+# The darkest pair may be so partly by luck, since it is picked for that. So it is
+# measured again, on *fresh* dates that took no part in the choice.
+#
+# <details><summary>For the expert: what does a dark cell not say?</summary>
+#
+# It does not say *how* two heads serve the same answers. Heads of one layer work side
+# by side and cannot react to each other's loss; only a later head could step in. And
+# exact match is a threshold: two small, unrelated losses may turn a character only
+# together.
+#
+# </details>
 
 # %%
 first, second = max(surplus, key=surplus.get)
@@ -878,24 +926,24 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
     print(f"the {name} is wrong in {np.mean(wrong):.1%} of the dates")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# Nearly all dates survive the loss of either head, and far fewer the loss of both.
+# Silencing single heads would have misled us: no head of cross-attention seemed to
+# matter. Lesson 06 finds the same in BERT.
 #
-# Nearly all dates survive the loss of either head, and far fewer the loss of both; the
-# interval of the surplus stays clear of 0. So "no head of the cross-attention matters"
-# would be a wrong conclusion from single ablations; lesson 06 finds the same in BERT.
-# Year and day go wrong without the two, the month seldom: perhaps head 1.3 still finds
-# it (not tested). The two share layer 1, so neither replaces the other: they are
-# redundant, or their small losses add up.
+# <details><summary>How sure is that, and how do the two share the work?</summary>
+#
+# The interval of the surplus stays clear of 0. Year and day go wrong without the two,
+# the month seldom: perhaps head 1.3 still finds it (not tested). The two share layer 1,
+# so neither replaces the other: they are redundant, or their small losses add up.
 #
 # </details>
 #
-# ## 9. A real task, and too little data
+# ## 9. How far does it get on real language?
 #
-# How far does such a model get on real language? `interface-fr` has about 3,000 strings
-# of JupyterLab's user interface in English, with French translations by volunteers.
-# That is far too little: the original English-German model had 4.5 million pairs. No
-# test string is a near copy of a training string. A translator trained on these strings
-# is bundled.
+# Dates are easy: one right answer, 20,000 examples. `interface-fr` has about 3,000
+# strings of JupyterLab's user interface, with French translations by volunteers. That
+# is far too little: the original English-German model had 4.5 million pairs. Here is
+# what a translator trained on these strings makes of four texts:
 
 # %%
 strings = al.datasets.load("interface-fr")
@@ -910,26 +958,33 @@ own = [
     "The kernel is restarting",
     "I love my old bicycle",
 ]
-pd.DataFrame({"English": own, "French": french.translate(own)})
+frame = pd.DataFrame({"English": own, "French": french.translate(own)})
+al.plots.table(frame).hide(axis="index")
 
 # %% [markdown]
-# The first strings are of the kind it was trained on, the last is not. (Right would be
-# *Le noyau redémarre* and *J'aime mon vieux vélo*.) How good is it on strings that it
-# has learned, and on others?
-#
-# Most texts have more than one right translation, so exact match is harsh. Two scores
-# count what a translation shares with the reference:
+# (Right would be *Le noyau redémarre* and *J'aime mon vieux vélo*.) How good is it on
+# many strings? A text may have several right translations, so exact match is harsh. Two
+# scores, from 0 to 100, count what a translation shares with a given right one, the
+# *reference*:
 #
 # - **BLEU** (Papineni et al. 2002): what share of its words, and of its pairs, triples
-#   and fours of words, is also in the reference (where each counts once)? For *le noyau
-#   redémarre vite* against *le noyau redémarre maintenant* the shares are 3/4, 2/3,
-#   1/2, 0/1. BLEU is the fourth root of their product (a 0 is smoothed), reduced if the
-#   translation is too short.
+#   and fours of words, is also in the reference?
 # - **chrF** (Popović 2015): how many of its runs of one to six characters are in the
-#   reference (precision), and how many of the reference's were found (recall)? Recall
-#   counts more.
+#   reference, and how many of the reference's were found?
 #
-# Both run from 0 to 100, and are for comparing systems on one test set.
+# <details><summary>BLEU by hand, and the two halves of chrF</summary>
+#
+# For *le noyau redémarre vite* against *le noyau redémarre maintenant* the shares are
+# 3/4, 2/3, 1/2, 0/1. (Each word of the reference counts once.) BLEU is the fourth root
+# of their product (a 0 is smoothed), reduced if the translation is too short. In chrF
+# the first half is the *precision*, the second the *recall*, which counts more. Both
+# scores are for comparing systems on one test set, with equal settings: the two lines
+# printed with the systems below note ours. No test string is a near copy of a training
+# string.
+#
+# </details>
+#
+# On strings it was trained on (*train*), and on others (*dev*):
 
 # %%
 rows = {}
@@ -942,14 +997,19 @@ al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
 # The gap between the rows is **overfitting**: what was learned by heart helps much less
-# with new strings. How can exact match exceed chrF in the first row? chrF pools the
-# characters of all strings, so long strings count most, and short ones were learned
-# better: in our run 97 % of the shorter half match, 57 % of the longer.
+# with new strings.
 #
-# A score alone says little. Two systems that know no French stand beside ours: *copy*
+# <details><summary>How can exact match exceed chrF in the first row?</summary>
+#
+# chrF pools the characters of all strings, so long strings count most, and short ones
+# were learned better: in our run 97 % of the shorter half match, 57 % of the longer.
+#
+# </details>
+#
+# A score alone says little. Two systems that know no French stand beside ours. *Copy*
 # leaves the English as it is; *nearest string* gives the translation of the training
-# string most like the source. (*Greedy* takes the likeliest token at each step; *beams*
-# come in section 10.) (*Signatures* note the settings of the scores.)
+# string most like the source. (*Greedy* takes the likeliest token at each step; for
+# *beams* see section 10.)
 
 # %%
 systems = {
@@ -976,7 +1036,7 @@ al.plots.table(table, **{"BLEU": 1, "chrF": 1, "exact match (%)": 1})
 # %% [markdown]
 # Two intervals that overlap do not say whether two systems differ. The interval of the
 # *difference* on the same strings does. For each measure, ours minus the better of the
-# two others (picked by these scores, which favours it):
+# two others:
 
 # %%
 ours = systems["ours, greedy"]
@@ -991,9 +1051,17 @@ for measure in ("bleu", "chrf", "exact"):
     print("a difference" if clear else "these strings cannot tell", f"({rival})")
 
 # %% [markdown]
-# Ours beats the best simple system by little, where it does. (Exact matches are in
-# points. The intervals are over strings; how much another seed would move the scores, a
-# single run cannot say.) How many exact hits are strings that should simply be copied?
+# Ours is ahead by only a little, if at all.
+#
+# <details><summary>How sure is that?</summary>
+#
+# The better of the two others is picked by these same scores, which favours that one.
+# Exact matches are in points. The intervals are over strings; how much another seed
+# would move the scores, a single run cannot say.
+#
+# </details>
+#
+# How many exact hits are strings that should simply be copied?
 
 # %%
 texts = zip(real.test.sources, ours, real.test.targets, strict=True)
@@ -1004,11 +1072,9 @@ print(f"{sum(hits)} of {len(hits)} exact hits are copies of the English")
 # Copying alone gets 13 exact hits; ours keeps 2 of these and spoils 11.
 #
 # Would more pairs help? Find out by taking some away. A quarter of the pairs, seen as
-# often, also means a quarter of the *updates*. To learn what the pairs are worth, give
-# the quarter as many updates as all pairs had: four times as many epochs.
-# (`label_smoothing` asks for only 90 % on the right token, so that the model does not
-# grow too sure.) If `train` is True, the next two cells train these two models in five
-# to ten minutes; else the table has only its last row.
+# often, also means a quarter of the *updates* (training steps). So the quarter is also
+# seen four times as often. If `train` is True, this takes five to ten minutes; else the
+# table has only its last row.
 
 # %%
 recipe = {"batch_size": 16, "learning_rate": 2e-3, "label_smoothing": 0.1}
@@ -1028,9 +1094,18 @@ al.plots.table(pd.DataFrame({"chrF on dev": amounts}), **{"chrF on dev": 1})
 
 # %% [markdown]
 # From the first row to the second only the updates change; from the second to the third
-# only the pairs, and the sub-words learned from them. (Each figure is from the best
-# epoch on dev; the second run has more to choose from.) What all pairs gain over a
-# quarter with as many updates, on the test strings:
+# only the pairs.
+#
+# <details><summary>For the expert: how fair is the comparison?</summary>
+#
+# The sub-words are learned from the pairs, so they change with them. Each figure is
+# from the best epoch on dev; the second run has more to choose from. In the recipe,
+# `label_smoothing` asks for only 90 % on the right token, so that the model does not
+# grow too sure.
+#
+# </details>
+#
+# And on the test strings? All pairs minus the quarter with as many updates:
 
 # %%
 if train:
@@ -1047,14 +1122,16 @@ if train:
 # </details>
 
 # %% [markdown]
-# ## 10. Choosing a translation
+# ## 10. Which translation should it choose?
 #
-# Greedy decoding never goes back. But the likeliest *sentence* may begin with a less
-# likely token. Suppose *le* has probability 0.5 and *la* 0.4, but after *le* the model
-# hesitates, while after *la* it is sure. **Beam search** keeps several beginnings
-# alive, the *beams*. It continues each with every token, adds up log-probabilities, and
-# keeps the best few, whichever beam they come from. Here with two beams (dashed boxes
-# are dropped):
+# So far the model took the likeliest token at each step, and never went back. But the
+# likeliest *sentence* may begin with a less likely token. Suppose *le* has probability
+# 0.5 and *la* 0.4, but after *le* the model hesitates, while after *la* it is sure.
+#
+# **Beam search** keeps several beginnings alive, the *beams*. It continues each with
+# every token, adds up log-probabilities, and keeps the best few, whichever beam they
+# come from. Here with two beams. A box holds a token and the log-probability of the
+# beginning that ends with it; dashed boxes are dropped:
 
 # %%
 first = {"le": 0.5, "la": 0.4, "un": 0.1}
@@ -1120,14 +1197,13 @@ al.checks.beam_search(beam_search)
 # when all have ended, or as soon as the best pair has: the others can only fall. At the
 # end cut off the marks: the first id always, the last one only if it is the end mark.
 
-
 # %%
 search = al.checks.yours_or_ours("beam_search", beam_search)
 
 
 # %%
 def asking(translator, text):
-    """next_log_probabilities for one source, and a dict of all it was asked for."""
+    """(next_log_probabilities for one source, dict of all it was asked for)."""
     memory = translator.model.encode(padded(translator.encode([text])))
     never = [translator.model.padding, translator.target_words.start]
     asked = {}
@@ -1154,22 +1230,20 @@ for text in own[2:]:
         ids, total = search(asking(french, text)[0], *marks, width, 20)
         written = french.target_words.decode(ids)
         rows.append((text, width, written, total, len(ids)))
-columns = ["source", "beams", "translation", "log-probability", "tokens"]
-al.plots.table(pd.DataFrame(rows, columns=columns), **{"log-probability": 2})
-
+columns = ["source", "beams", "translation", "log-probability (nats)", "tokens"]
+table = pd.DataFrame(rows, columns=columns)
+al.plots.table(table, **{columns[3]: 2}).hide(axis="index")
 
 # %% [markdown]
-# With 4 beams the sentence about the kernel is likelier, but has a word that does not
-# exist. Is there a row where more beams found a *less* likely one? There a beginning
-# that would have led to a good end was crowded out.
-#
-# Here is your search with three beams for *The kernel is restarting*, up to the fourth
-# token. The heavy line leads to the likeliest beginning:
+# With 4 beams the first sentence is likelier, but has a word that does not exist. Where
+# more beams found a *less* likely one, a beginning that would have led to a good end
+# was crowded out. Here is your search with three beams, up to the fourth token of the
+# first sentence:
 
 
 # %%
 def tree_of(asked, depth=4):
-    """The beginnings that were asked for, step by step, as the drawing takes them."""
+    """A list of steps: for each beginning (token, parent, log-probability, kept)."""
     steps, known = [], {(marks[0],): (0, 0.0)}
     for length in range(2, depth + 2):
         level = []
@@ -1189,11 +1263,16 @@ search(next_log_probabilities, *marks, 3, 20)
 drawings.beam_tree(tree_of(asked))
 
 # %% [markdown]
-# Do more beams find likelier sentences, and are these *better*? Each token makes a
-# sentence less likely, so the likeliest one tends to be short. In practice scores are
-# therefore divided by a number that grows with the length (Wu et al. 2016), as in
-# `al.transformer.beam`, used here instead of yours. Each row compares with one beam
-# (greedy) on the test strings.
+# Do more beams find likelier sentences, and are these *better*? Each row compares with
+# one beam (greedy) on the test strings.
+#
+# <details><summary>Why does this use another search than yours?</summary>
+#
+# Each token makes a sentence less likely, so the likeliest one tends to be short. In
+# practice scores are therefore divided by a number that grows with the length (Wu et
+# al. 2016), as in `al.transformer.beam`.
+#
+# </details>
 
 # %%
 batch = padded(french.encode(real.test.sources)).to(french.device)
@@ -1213,26 +1292,25 @@ for beams in (2, 4, 8):
     likelier, less = 100 * (gain > 1e-4).mean(), 100 * (gain < -1e-4).mean()
     rows[beams] = [gain.mean(), likelier, less, *row[["difference", "low", "high"]]]
 shares = ["likelier (%)", "less likely (%)"]
-columns = ["gain in log-probability", *shares, "change of chrF", "from", "to (95 %)"]
+columns = ["gain (nats)", *shares, "change of chrF", "from", "to (95 %)"]
 table = pd.DataFrame(rows, index=columns).T.rename_axis("beams")
 al.plots.table(table, **dict.fromkeys(columns, 2) | dict.fromkeys(shares, 0))
 
 # %% [markdown]
-# (Less likely: crowded out, or a longer one was preferred.)
-#
 # <details><summary>What we saw</summary>
 #
 # Beams found likelier translations for about half of the strings, and seldom a less
-# likely one. That changed chrF by less than these strings can tell.
+# likely one (crowded out, or a longer one was preferred). That changed chrF by less
+# than these strings can tell.
 #
 # </details>
 #
-# ### The cache
+# ### What need not be computed twice?
 #
-# Done naively, each decoding step computes all earlier tokens again. But their keys and
-# values do not change, since no position sees a later one (section 4). So they can be
-# kept, in a **cache**. The keys and values of the source, for cross-attention, are
-# computed once and kept too.
+# Beams or not, writing takes a step for each token. Done naively, each step computes
+# all earlier tokens again. But their keys and values do not change, since no position
+# sees a later one (section 4). So they can be kept, in a **cache**; so can those of the
+# source.
 
 # %%
 drawings.kept_keys(["start", "2", "0", "2", "1"])
@@ -1243,10 +1321,9 @@ drawings.kept_keys(["start", "2", "0", "2", "1"])
 
 # %%
 def write(cache):
-    words = ready.target_words
-    return al.transformer.greedy(
-        ready.model, batch, words.start, words.end, 12, cache=cache
-    )
+    """Ids of the translations of `batch`, written with or without a cache."""
+    marks = ready.target_words.start, ready.target_words.end
+    return al.transformer.greedy(ready.model, batch, *marks, 12, cache=cache)
 
 
 batch, cost = padded(ready.encode(dates.test.sources[:100])).to(ready.device), {}
@@ -1259,27 +1336,30 @@ operations, time_share = cost[True] / cost[False]
 print(f"with a cache {operations:.0%} of the operations, {time_share:.0%} of the time")
 
 # %% [markdown]
-# (Not the picture's 5 of 15: up to 12 tokens are written, and the encoder is paid
-# either way.) Lesson 04 builds such a cache.
+# Lesson 04 builds such a cache.
 #
 # ## What to take away
 #
-# - The decoder reads the right answer one position late, behind a mask that is causal
-#   and hides padding. So all positions are trained in a single pass.
-# - Cross-attention is attention with queries from the target. Its weights can be scored
-#   as alignments where the truth is known.
+# - The decoder reads the right answer one position late, behind a mask. So all
+#   positions are trained in a single pass.
+# - Cross-attention is attention with queries from the target. Its weights can be read
+#   as an alignment.
 # - A near-perfect score on a test set that looks like training says little about other
 #   ways of writing.
-# - A head that costs nothing alone may cost much together with another: silence pairs.
-# - Beams find likelier sentences, which need not be better. Compare systems by the
-#   interval of their difference, and beside a baseline that knows nothing.
+# - A head that costs nothing alone may cost much together with another.
+# - Likelier sentences need not be better. Compare systems by the interval of their
+#   difference, beside a baseline that knows nothing.
 #
 # Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
 # it tell stories.
 #
-# **Sources.** Vaswani et al. 2017 (Transformer) · Ranzato et al. 2016 (exposure bias) ·
-# Xiong et al. 2020 (pre-norm) · Papineni et al. 2002 (BLEU) · Popović 2015 (chrF) · Wu
-# et al. 2016 (length) · Vig 2019 (bertviz).
+# <details><summary>Sources</summary>
+#
+# Vaswani et al. 2017 (Transformer) · Ranzato et al. 2016 (exposure bias) · Xiong et al.
+# 2020 (pre-norm) · Papineni et al. 2002 (BLEU) · Popović 2015 (chrF) · Wu et al. 2016
+# (length) · Vig 2019 (bertviz).
+#
+# </details>
 
 # %%
 al.checks.summary("translation")

@@ -41,9 +41,9 @@ print(splits, "| profile", size.name, "on", al.device.device())
 # ## 1. Move something first
 #
 # How fast should a model learn? `al.finetune` takes a BERT that has read a lot of
-# English, puts a layer of random weights on top, and trains both, here on a few
-# labelled sentences about films. The **learning rate** says how far a step moves the
-# weights.
+# English, puts a layer of random weights on top, and trains both on a few sentences
+# about films, labelled *positive* or *negative*. The **learning rate** says how far a
+# step moves the weights.
 
 # %%
 few = splits.sample(size.quick_sentences, size.sentences // 2)
@@ -51,15 +51,20 @@ quick_curve = al.TrainingCurve(dev_texts=len(few.dev))
 quick_curve
 
 # %% [markdown]
-# What the curves show:
+# How to read the two plots (**dev** are sentences that are not trained on):
 #
-# - **Left: the loss**, smoothed (diamonds: on dev). It is high where the right answer
-#   gets a low probability. Below it is the learning rate, which changes during training
-#   (section 4).
-# - **Right: accuracy on dev**, sentences that are not trained on, after each pass over
-#   the training sentences (an **epoch**). The bars are **95 % intervals** (Wilson's):
-#   of a hundred such intervals, each from other sentences, about 95 hold the accuracy
-#   over all sentences of this kind.
+# - **Left: the loss**, high where the right answer gets a low probability. The line is
+#   training, smoothed; diamonds are dev. Below it is the learning rate (section 4).
+# - **Right: accuracy on dev** after each **epoch**, one pass over the training
+#   sentences. Bars are 95 % intervals.
+#
+# <details><summary>What is a 95 % interval?</summary>
+#
+# These dev sentences are a sample; others would give another accuracy. Take a hundred
+# samples and compute such an interval (here Wilson's) from each: about 95 of them hold
+# the accuracy over all sentences of this kind.
+#
+# </details>
 
 # %%
 learning_rate = 1e-4
@@ -73,7 +78,7 @@ quick = al.finetune(
 )
 
 # %% [markdown]
-# Now run the cell again with `learning_rate` at `3e-4`, `1e-5` and `1e-2`; each run is
+# Run the cell again with `learning_rate` at `3e-4`, `1e-5` and `1e-2`; each run is
 # drawn over the ones before. Two of these three learn hardly anything, for opposite
 # reasons. How do their losses differ?
 #
@@ -86,22 +91,29 @@ quick = al.finetune(
 # accuracy has risen: an answer turns long before the model is sure.
 #
 # </details>
+
+# %% [markdown]
+# ## 2. What can BERT do before the first label?
 #
-# ## 2. Before the first label
-#
-# What can BERT do without labels? It gives each token a vector. The **pooler**, a small
-# layer, takes that of `[CLS]`, the token in front of every text. Both are pretrained;
-# only the layer on top (pink) is new and random.
+# That model did not start from nothing. BERT turns each token into a vector. The
+# **pooler**, a small layer, takes the vector of `[CLS]`, the token in front of every
+# text. Both are pretrained. Only the layer on top (pink in the picture) is new and
+# random.
 
 # %%
 drawings.fine_tuned_parts(6, ["negative", "positive"])
 
 # %% [markdown]
-# That layer can only guess. But our BERT, all-MiniLM-L6-v2, was also trained to give
-# similar vectors to sentences with similar meanings. So write down one sentence for
-# each class, and give every review the class of the sentence whose vector is nearer
-# (has the larger cosine with its own). This is **zero-shot** classification. The vector
-# of a text is the mean over its tokens, as in that training.
+# The random layer can only guess, so leave it out. Our BERT, all-MiniLM-L6-v2, was also
+# trained to give similar vectors to sentences with similar meanings. That is enough for
+# a first classifier:
+#
+# 1. Write one sentence for each class, such as *This film is bad* and *This film is
+#    good*.
+# 2. The vector of a text is the mean of BERT's token vectors.
+# 3. Give every review the class of the sentence whose vector is nearer (larger cosine).
+#
+# This is **zero-shot** classification: no labelled review is needed.
 
 
 # %%
@@ -136,7 +148,8 @@ for pair in (
     print(f"{right.mean():.1%} [{low:.1%}, {high:.1%}] with {pair}")
 
 # %% [markdown]
-# Brackets hold the 95 % interval. Could you have known which wording is best?
+# Each line gives the accuracy, its 95 % interval, and the two sentences. Could you have
+# known which wording is best?
 #
 # <details><summary>What we saw</summary>
 #
@@ -144,13 +157,14 @@ for pair in (
 # do clearly better than two bare words. But only labels tell you which wording to take.
 #
 # </details>
+
+# %% [markdown]
+# ## 3. How do texts of different lengths go in together?
 #
-# ## 3. A batch
-#
-# How do texts of different lengths go through the model together? A **batch** is a
-# table of token ids, a row for each text. Shorter texts are filled up with a
-# meaningless token, the **padding**. The **attention mask** says which tokens are real;
-# otherwise words would attend to the padding.
+# To learn from labels, a model reads several texts at a time, a **batch**: a table of
+# token ids, one row for each text. Shorter texts are filled up with a meaningless
+# token, the **padding** (`[PAD]`). The **attention mask** has 1 for a real token and 0
+# for padding, so that words do not attend to padding.
 
 # %%
 texts = [
@@ -164,15 +178,14 @@ as_tokens = base.tokenizer.convert_ids_to_tokens
 drawings.padded_batch([as_tokens(row) for row in token_rows])
 
 # %% [markdown]
-# Padding costs time, so a batch is no wider than its longest text. Do not tell padding
-# by its id: some tokenizers use the same token for padding and for the end of a text,
-# which is real.
+# Padding costs time, so a batch is no wider than its longest text.
 #
 # ### Exercise 1: a batch of unequal texts
 #
 # *Difficulty 2 of 5, 5 minutes.* `rows` holds lists of token ids. Return two tensors of
 # shape `(B, T)`, T being the length of the longest list: first the ids, then the mask.
-# The lists themselves stay as they are.
+# The lists themselves stay as they are. Do not tell padding by its id: some tokenizers
+# use the same token for padding and for the end of a text, which is real.
 
 
 # %% exercise="pad_batch" points=2
@@ -208,7 +221,7 @@ ids, mask = (tensor.to(learner.device) for tensor in pad(token_rows, pad_id))
 inputs = {"input_ids": ids, "attention_mask": mask}
 
 # %% [markdown]
-# What if the mask is forgotten? Here *A joy.* shares a batch with a long text.
+# What if you forget the mask? Here *A joy.* shares a batch with a long text.
 
 # %%
 finished = al.load_classifier("movie-sentiment")  # section 7 looks at it closely
@@ -221,17 +234,18 @@ for name, seen in {"with its mask": mask, "forgotten": torch.ones_like(mask)}.it
     print(f"{name:>13}: 'A joy.' is positive with {sure:.1%}")
 
 # %% [markdown]
-# A forgotten mask raises no error. The answer merely changes, and now depends on the
-# other texts in the batch.
+# A forgotten mask raises no error. The answer changes, and now depends on the other
+# texts in the batch.
+
+# %% [markdown]
+# ## 4. What happens in one training step?
 #
-# ## 4. One step, and the loop
+# A step takes a batch, goes forward, then backward, then moves the weights.
 #
-# A training step goes forward, then backward, then moves the weights.
-#
-# **Forward.** The model gives each text a number for each class, the **logits** $z$.
+# **Forward.** The model gives each text one number for each class, the **logits** $z$.
 # Softmax turns them into probabilities: logits of 1 and 3 become .119 and .881. The
 # loss of a text is minus the logarithm of the probability of its right class $y$. If
-# that is the second one, the loss is $-\ln .881 = 0.13$; if it is the first,
+# that is the second class, the loss is $-\ln .881 = 0.13$; if it is the first,
 # $-\ln .119 = 2.13$. The loss of a batch is the mean over its $n$ texts:
 #
 # $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
@@ -249,14 +263,21 @@ print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2
 # %% [markdown]
 # **Backward.** For every weight: how would the loss change if the weight did? Together
 # these numbers are the **gradient**, one long vector. If its length is above 1 it is
-# **clipped**, shortened to 1, so that one strange batch does no harm.
+# shortened to 1 (**clipped**), so that one strange batch does no harm.
 #
-# **The step.** The optimizer, AdamW, keeps two running means for each weight: of its
-# gradient, and of the gradient's square. It takes from the weight the learning rate
-# times the first over the root of the second, so the rate says about how far weights
-# move. Each step also pulls weights a little towards 0 (**weight decay**, .01 here).
+# **The step.** The optimizer, AdamW, moves each weight against its gradient, divided by
+# the gradient's usual size. So the learning rate says about how far each weight moves.
 #
-# Here is one step from the same start with several rates.
+# <details><summary>What AdamW keeps and computes</summary>
+#
+# AdamW keeps two running means for each weight: of its gradient, and of the gradient's
+# square. It takes from the weight the learning rate times the first over the root of
+# the second. Each step also pulls weights a little towards 0 (**weight decay**, .01
+# here).
+#
+# </details>
+#
+# Here is one step from the same start, with several learning rates.
 
 # %%
 model.zero_grad()
@@ -288,22 +309,27 @@ al.plots.lines(
 # %% [markdown]
 # Left of the valley a step changes too little, right of it too much. Many steps add up,
 # so a whole run takes a lower rate, such as 1e-4.
+
+# %% [markdown]
+# ### What if a large batch does not fit into memory?
 #
-# What if a large batch does not fit into memory? Then each part of it goes forward and
-# backward by itself, and its intermediate results are forgotten. `backward()` *adds* to
-# the `.grad` of every parameter, so the gradients of the parts collect there until one
-# step is taken. This is **gradient accumulation**.
+# Cut it into parts, and let each go forward and backward by itself. `backward()` *adds*
+# to the `.grad` of every parameter, so the gradients of all parts collect there until
+# one step is taken. This is **gradient accumulation**.
 #
-# The step should be exactly that of the whole batch. But the loss function gives the
-# mean over one part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$, and parts may differ
-# in size. Say one has the losses 1 and 3, the other only 8. The parts' means are 2 and
-# 8, and their mean is 5; but the mean of all three losses is 4. How do you get the
-# gradient of $L$ from those of the $L_k$?
+# The step should be exactly that of the whole batch. Say one part has the losses 1 and
+# 3, the other only 8. The means of the parts are 2 and 8, and the mean of these is 5.
+# But the mean of all three losses is 4.
 #
+# The loss function gives the mean over part $k$,
+# $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$. How do you get the gradient of $L$ from
+# those of the $L_k$?
+
+# %% [markdown]
 # ### Exercise 2: gradients in parts
 #
 # *Difficulty 3 of 5, 12 minutes.* `parts` is a list of pairs `(inputs, labels)`;
-# `loss_function(model(inputs), labels)` is the mean loss over one of them. Forget old
+# `loss_function(model(inputs), labels)` is the mean loss over one part. Forget old
 # gradients, leave in `.grad` those of the mean over all texts, and return this mean, a
 # plain number. Only one part's intermediate results may be in memory at a time. Take no
 # step, clip nothing, and leave the model in its mode (training or evaluation).
@@ -345,14 +371,18 @@ al.checks.accumulate(accumulate)
 gradients_of = al.checks.yours_or_ours("accumulate", accumulate)
 
 # %% [markdown]
-# Here is the whole training: `reading` makes parts with your `pad_batch`, and `fit` is
-# the loop, with your `accumulate`. Three things are new:
+# Now the whole training. `reading` makes parts with your `pad_batch`; `fit` is the loop
+# and uses your `accumulate`. The learning rate rises at first, and then falls to 0.
 #
-# - **mixed precision**: products are computed in `bfloat16` (16 bits) where the
-#   processor is fast at it; weights and sums stay in float32;
-# - **warm-up**: the learning rate rises over the first 6 % of the steps, since AdamW
-#   does not know the size of gradients yet, and then falls to 0;
-# - a batch holds sentences of like length, so that little is padding.
+# <details><summary>Three things in this code are new</summary>
+#
+# - **Mixed precision**: products are computed in `bfloat16` (16 bits) where the
+#   processor is fast at it; weights and sums stay in float32.
+# - **Sorted batches**: a batch holds sentences of like length, so little is padding.
+# - **Warm-up**: the learning rate rises over the first 6 % of the steps, because AdamW
+#   does not know the usual size of the gradients yet.
+#
+# </details>
 
 
 # %%
@@ -371,10 +401,11 @@ class Reader(nn.Module):
 
 # %%
 def reading(clf, train):
-    """The number of tokens of each text, and what makes a part of a batch of some."""
+    """Return the length of each text in tokens, and the function `part_of` below."""
     data, labels = clf.encode(train.texts), torch.tensor(train.labels)
 
     def part_of(places):
+        """Return one part, (inputs, labels): the texts at these places, padded."""
         ids, mask = pad([data.ids(place) for place in places], pad_id)
         inputs = {
             "input_ids": ids.to(clf.device),
@@ -413,31 +444,43 @@ print(f"loss {np.mean(losses[:5]):.2f} -> {np.mean(losses[-5:]):.2f}")
 print(score)
 
 # %% [markdown]
-# Why `train()` and `eval()`? In training, **dropout** sets random numbers inside the
-# model to 0. Measured like that, it answers worse than it could, and differently each
-# time.
+# Your loop trains BERT: the loss falls, and dev is well above guessing.
+#
+# <details><summary>Why <code>train()</code> and <code>eval()</code>?</summary>
+#
+# In training, **dropout** sets random numbers inside the model to 0. Measured like
+# that, it answers worse than it could, and differently each time.
+#
+# </details>
+#
+# <details><summary>When to stop: overfitting and early stopping</summary>
 #
 # When dev gets worse while the training loss still falls, a model learns its sentences
 # by heart (**overfitting**). So `al.finetune`, the same loop with checkpoints, resuming
 # and several GPUs, keeps the epoch that was best on dev. With `patience` it stops soon
 # after (**early stopping**).
 #
+# </details>
+
+# %% [markdown]
 # ## 5. LoRA: learn the correction only
 #
-# How can a large model be trained in little memory? Full fine-tuning needs three more
-# numbers for each weight: its gradient and AdamW's two means. With 4 bytes each, 7
-# billion weights need 84 GB more. **LoRA** (*low-rank adaptation*, Hu et al. 2021)
-# leaves every matrix $W$ as it is, and learns a correction: the product of two narrow
-# matrices.
+# Your loop changes every weight, and that takes memory: three more numbers for each,
+# its gradient and the two running means that AdamW keeps. At 4 bytes a number, 7
+# billion weights need 84 GB more.
+#
+# **LoRA** (*low-rank adaptation*, Hu et al. 2021) leaves every matrix $W$ as it is and
+# learns a correction beside it, the product of two narrow matrices:
 #
 # $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
 #
-# $A$ has shape $(r, d_\text{in})$ and $B$ has $(d_\text{out}, r)$. Take $r = 1$,
-# $A = (1\;\;2)$ and $B = \binom{3}{0}$. The input $x = \binom{1}{1}$ becomes one
-# number, $Ax = 3$, and that becomes $BAx = \binom{9}{0}$. So $BA$ is the matrix with
-# the rows $(3\;\;6)$ and $(0\;\;0)$, and the correction is a multiple of $B$, whatever
-# $x$ is. In general only $r$ numbers pass from $A$ to $B$: the product has at most
-# **rank** $r$.
+# $A$ has shape $(r, d_\text{in})$, and $B$ has $(d_\text{out}, r)$.
+
+# %% [markdown]
+# **A small example.** Take $r = 1$, $A = (1\;\;2)$ and $B = \binom{3}{0}$. The input
+# $x = \binom{1}{1}$ becomes one number, $Ax = 3$, and that becomes
+# $BAx = \binom{9}{0}$. Whatever $x$ is, $BAx$ is a multiple of $B$. In general only $r$
+# numbers pass from $A$ to $B$, so the matrix $BA$ has at most **rank** $r$.
 #
 # Here is a matrix of our BERT with $r = 8$. ($A$ and $B$ are drawn too thick.)
 
@@ -446,9 +489,14 @@ drawings.lora(384, 384, 8)
 
 # %% [markdown]
 # $B$ begins at 0 and $A$ at random: a fresh LoRA changes nothing, and still a gradient
-# reaches $B$. The factor $\alpha / r$ keeps the correction alike in size when you try
-# another rank. After training, add the correction to $W$ (**merging**): the model has
+# reaches $B$. After training, add the correction to $W$ (**merging**): the model has
 # its old shape again, and costs no extra time.
+#
+# <details><summary>Why the factor α / r?</summary>
+#
+# It keeps the correction alike in size when you try another rank.
+#
+# </details>
 #
 # ### Exercise 3: LoRA
 #
@@ -512,8 +560,8 @@ al.checks.LoRA(LoRA)
 # `.bias.data`.
 
 # %% [markdown]
-# Now your LoRA goes around every matrix of BERT. Until it is right, that of the library
-# peft stands in.
+# Now your LoRA goes around every matrix of BERT. Until it is right, the one of the
+# library peft stands in.
 
 
 # %%
@@ -572,8 +620,16 @@ print(f"after {steps} steps: {al.Evaluator(adapted, dev).score()}")
 print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}")
 
 # %% [markdown]
-# A hundred tasks need one BERT and a hundred such files. LoRA saves memory, but
+# Few numbers learn, and merging changes the logits only by rounding.
+#
+# <details><summary>What LoRA saves, and what it does not</summary>
+#
+# A hundred tasks need one BERT and a hundred such small files. LoRA saves memory, but
 # probably little time (not measured): gradients still go back through all layers.
+#
+# </details>
+#
+# <details><summary>For the expert: QLoRA and DoRA</summary>
 #
 # **QLoRA** (Dettmers et al. 2023) stores $W$ in only 4 bits a number, in NF4 (*4-bit
 # NormalFloat*), whose 16 levels suit normally distributed weights. For each product $W$
@@ -583,21 +639,29 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # its outputs. The direction gets a LoRA, the length learns directly:
 # $m \cdot \frac{W + BA}{\lVert W + BA \rVert}$.
 #
+# </details>
+
+# %% [markdown]
 # ## 6. What is a label worth?
 #
-# How many labels do you need, and which method makes the most of them? Four methods,
-# the cheapest first:
+# How many labels do your two ways to train need, and would something cheaper do as
+# well? Four methods, the cheapest first:
 #
-# - **bag of words**: a logistic regression on counts of words and word pairs, damped,
-#   and weighted down if many texts have them (*tf-idf*); nothing is pretrained;
-# - **frozen features**: a logistic regression on the mean over BERT's tokens;
-# - **LoRA** of rank 8, and **full** fine-tuning: your loop from above.
+# - **bag of words**: a logistic regression on word counts; nothing is pretrained;
+# - **frozen features**: a logistic regression on the mean of BERT's token vectors;
+# - **LoRA** of rank 8, and **full** fine-tuning: your loop.
 #
-# The plot adds zero-shot, the mean of its wordings. Each method is trained three times;
-# a **seed** draws the sentences, the layer on top, the order and the dropout. LoRA and
-# *full* take 48 steps of 16 sentences, or one epoch if that is more.
+# The plot adds *zero-shot (mean)*, the mean over the three wordings of section 2. It
+# uses no labels, so its line is flat. Guess first: who wins with 64 labels?
 #
-# Guess first: who wins with 64 labels? By how much is LoRA behind *full*?
+# <details><summary>How the comparison is set up</summary>
+#
+# Each method is trained with three seeds. A seed draws the sentences, the layer on top,
+# the order and the dropout. LoRA and *full* take 48 steps of 16 sentences, or one epoch
+# if that is more. The bag of words counts single words and word pairs. Counts are
+# damped, and weighted down for words that stand in many texts (*tf-idf*).
+#
+# </details>
 
 # %%
 counts = (16, 32) if small_run else (64, 256, 1024)
@@ -664,7 +728,7 @@ by_count = table.groupby("labels")
 means, spread = by_count.mean(), by_count.std()
 
 # %%
-means["zero-shot"] = np.mean(zero_shot)  # over its wordings
+means["zero-shot (mean)"] = np.mean(zero_shot)  # over its three wordings
 al.plots.lines(
     counts,
     {way: means[way] for way in means},
@@ -691,8 +755,9 @@ for way in table:
 al.plots.table(pd.DataFrame(rows).T)
 
 # %% [markdown]
-# Are the differences more than the luck of a seed? We take them seed by seed, as a seed
-# gives all methods the same sentences. A minus sign means *behind*.
+# Are the differences more than the luck of a **seed**, the number that random choices
+# start from? A seed gives all methods the same sentences, so we subtract seed by seed.
+# *A minus B* above 0 means that A is better.
 
 
 # %%
@@ -714,57 +779,68 @@ pairs = [
 for n in counts:
     for one, other in pairs:
         gaps = table.loc[n, one] - table.loc[n, other]  # same seed, same sentences
-        print(f"{n:5,} labels: {one} ahead of {other} by {lead(gaps)}")
+        print(f"{n:5,} labels: {one} minus {other}: {lead(gaps)}")
 
 # %% [markdown]
-# Brackets hold 95 % intervals over three seeds, on the same 500 dev sentences; *clear*
-# ones leave out 0. About other sentences they say nothing. A difference that is not
-# clear may still be there.
+# Brackets hold the 95 % interval of the difference over three seeds; a *clear* one
+# leaves out 0. A difference that is not clear may still be there.
 #
 # <details><summary>What we saw</summary>
 #
-# - **With 64 labels nothing is clearly better than two sentences written for free**:
-#   these come to 66.3 %, frozen features to 67.0 ± 3.1. (The best wording, 71.6 %, was
-#   chosen on these dev labels.)
-# - **Pretraining counts.** With 64 and 256 labels frozen features are clearly ahead of
-#   the bag of words.
-# - **LoRA is not clearly better than frozen features** anywhere; with 256 labels it is
-#   1.5 points behind, 7 or 8 sentences. But *frozen features* reads the mean over
-#   tokens, for which this BERT was trained. LoRA and *full* read `[CLS]` through the
-#   pooler, which that training did not use, and may need steps to learn it. So this
-#   does not compare the methods alone. Still, frozen features are cheap.
+# - **With 64 labels nothing is clearly better than zero-shot**: its mean is 66.3 %,
+#   frozen features reach 67.0 ± 3.1. (The best wording, 71.6 %, was chosen on these dev
+#   labels.)
+# - **Pretraining counts.** With 64 and 256 labels frozen features are clearly better
+#   than the bag of words.
+# - **LoRA is not clearly better than frozen features** anywhere. With 256 labels it is
+#   1.5 points worse, 7 or 8 sentences of 500.
 # - **LoRA and *full* do not differ clearly** anywhere, though LoRA trains 1.5 % of the
 #   numbers.
-# - **Count the passes.** 64 labels are seen twelve times, 256 three times, 1,024 once.
-#   So the right end shows what one pass gives, not what 1,024 labels are worth: in
-#   section 4 three passes over 320 sentences gave no less.
-#
-# Of twelve comparisons, one may be *clear* by luck.
 #
 # </details>
 #
-# Were the two learning rates fair? They are the first setting to search; ours were
-# fixed beforehand, at the package's defaults. LoRA's is higher, as is usual. Design the
-# experiment (rates stand in `rate_of`): how many for each method, which seeds, and on
-# which sentences do you compare?
+# <details><summary>How far can one trust this comparison?</summary>
+#
+# - *Frozen features* reads the mean over tokens, for which this BERT was trained. LoRA
+#   and *full* read `[CLS]` through the pooler, which that training did not use, and may
+#   need steps to learn it. So this does not compare the methods alone.
+# - 64 labels are seen twelve times, 256 three times, 1,024 once. So the right end shows
+#   what one pass gives, not what 1,024 labels are worth: in section 4 three passes over
+#   320 sentences gave no less.
+# - All intervals are about the same 500 dev sentences; about others they say nothing.
+# - Of twelve comparisons, one may be *clear* by luck.
+#
+# </details>
+
+# %% [markdown]
+# **Design an experiment.** Were the two learning rates in `rate_of` fair? How many
+# rates would you try for each method, with which seeds, and on which sentences?
 #
 # <details><summary>One way to do it</summary>
 #
-# Three rates for each method, a factor of 3 apart, the middle number of labels, the
-# same three seeds for all. If a neighbouring rate is clearly ahead, the curve above was
-# unfair by about so much. But the best of several rates on dev is partly the luckiest.
-# That is what **test** is for: you look at it once, for the winner.
+# The rate is the first setting to search; ours were fixed beforehand, at the package's
+# defaults. Three rates for each method, a factor of 3 apart, the middle number of
+# labels, the same three seeds for all. If a neighbouring rate is clearly better, the
+# curve above was unfair by about so much. But the best of several rates on dev is
+# partly the luckiest. That is what **test** is for: you look at it once, for the
+# winner.
 #
 # </details>
-#
+
+# %% [markdown]
 # ## 7. Is it any good?
 #
-# What would a model without understanding reach, and what is the most one could hope
-# for? From here on we look at the classifier that comes with the course: the same BERT
-# and LoRA of rank 8, on all 8,070 training sentences.
+# We compared methods, but is any of them good enough? An accuracy alone says little:
+# what would a model without understanding reach, and what could one hope for at most?
+# From here on we look at the classifier that comes with the course: the same BERT with
+# LoRA of rank 8, trained on all 8,070 training sentences.
 #
-# This section *describes* it, on test sentences. If you change the model because of
-# what you see, you need new ones for the next report.
+# <details><summary>What may you do with this report?</summary>
+#
+# This section *describes* the classifier, on test sentences. If you change the model
+# because of what you see, you need new ones for the next report.
+#
+# </details>
 
 # %%
 clf = al.load_classifier("movie-sentiment")
@@ -773,22 +849,35 @@ report = al.report(clf, test, splits.train)
 al.plots.comparison(report)
 
 # %% [markdown]
-# The picture compares it with:
+# The picture compares this classifier with
 #
 # - **majority**: always the more frequent label;
 # - **tf-idf + logistic regression**: the bag of words. Whatever costs more has to beat
-#   it first;
-# - **the raters** (dashed): some twenty people rated each sentence; the label is their
-#   common judgement. The line says how often one of them agrees with it, as if ratings
-#   were normally distributed. It comes from the ratings that made the label, so it is
-#   probably too high: a yardstick, not a limit.
+#   it;
+# - **the raters** (dashed): how often a single human rater agrees with the label.
 #
-# The classifier's lead over the bag of words is small, but the interval leaves out 0.
+# Our classifier beats the bag of words by little, but the interval of the difference
+# leaves out 0.
 #
-# Where classes differ much in size, a model can be right nearly always and still hardly
-# ever find a rare one, such as *grain* among eight topics of news. **Precision**: of
-# the texts called *grain*, how many are? **Recall**: of those that are, how many were
-# found? **F1** is their harmonic mean. Here is the bag of words:
+# <details><summary>Where does the dashed line come from?</summary>
+#
+# Some twenty people rated each sentence; the label is their common judgement. The line
+# says how often one of them agrees with it, as if ratings were normally distributed. It
+# comes from the ratings that made the label, so it is probably too high: a yardstick,
+# not a limit.
+#
+# </details>
+
+# %% [markdown]
+# ### Does it find the rare classes?
+#
+# Where one class is rare, accuracy can hide that it is hardly ever found. Take eight
+# topics of news, with 10 test texts about *grain*. A bag of words calls three texts
+# *grain*, and rightly.
+#
+# - **Precision**: of the texts called *grain*, how many are? 3 of 3: 1.00.
+# - **Recall**: of those that are, how many were found? 3 of 10: .30.
+# - **F1**, the harmonic mean: $2 \cdot 1.00 \cdot .30 / (1.00 + .30) = .46$.
 
 # %%
 news = al.datasets.load("reuters-r8").sample(size.training_sentences)
@@ -801,16 +890,26 @@ by_class = by_class.sort_values("texts", ascending=False).set_index("label")
 al.plots.table(by_class, precision=2, recall=2, f1=2)
 
 # %% [markdown]
-# What is called *grain* is *grain*, but only three of ten were found.
-# `pd.crosstab(news_labels, predictions)` counts which class is taken for which: the
-# **confusion matrix**, a row for each true class.
+# Frequent topics go well, so accuracy is high. The mean F1, where each topic counts the
+# same, is far lower.
 #
+# <details><summary>Which class is taken for which?</summary>
+#
+# `pd.crosstab(news_labels, predictions)` counts it: the **confusion matrix**, a row for
+# each true class.
+#
+# </details>
+
+# %% [markdown]
 # ### Is it as sure as it should be?
 #
-# A model that says "90 %" should be right nine times out of ten. Say ten answers have a
-# confidence of about .9, and seven of them are right: the gap is .2. Put all answers
-# into **bins** of equal width by their confidence, and average the bins' gaps, each
-# weighted by its share of the answers. That is the **expected calibration error**:
+# A user also wants to know which answers to trust. A model that says "90 %" should be
+# right nine times out of ten. Say ten answers have a **confidence** (the probability of
+# the class that is answered) of about .9, and seven of them are right: the gap is .2.
+#
+# Put all answers into **bins** of equal width by their confidence, and average the
+# bins' gaps, each weighted by its share of the answers. That is the **expected
+# calibration error**:
 #
 # $$ \text{ECE} = \sum_{b} \frac{n_b}{n} \, \bigl| \text{confidence}_b -
 # \text{accuracy}_b \bigr| . $$
@@ -820,19 +919,23 @@ al.plots.calibration(report)
 
 # %% [markdown]
 # Points below the diagonal are overconfident: of the answers at 85 %, only 77 % are
-# right. Fine-tuned networks often are: when all training answers are right, more
-# confidence still lowers the loss.
+# right.
 #
 # The cure is one number (Guo et al. 2017): divide all logits by a **temperature** $T$.
 # With logits 3 and 1 the model is 88 % sure; with $T = 2$ they are 1.5 and 0.5, and it
 # is 73 % sure. No answer changes.
 #
+# <details><summary>Why are fine-tuned networks often overconfident?</summary>
+#
+# When all training answers are right, more confidence still lowers the loss.
+#
+# </details>
+#
 # ### Exercise 4: calibration error at a temperature
 #
 # *Difficulty 3 of 5, 10 minutes.* Return the expected calibration error of answers
-# whose logits are divided by `temperature`. Confidence is the probability of the class
-# that is answered. The bins divide the range from 0 to 1; a confidence of exactly 1
-# belongs to the last one, and empty bins count nothing.
+# whose logits are divided by `temperature`. The bins divide the range from 0 to 1; a
+# confidence of exactly 1 belongs to the last one, and empty bins count nothing.
 
 
 # %% exercise="calibration_error" points=3
@@ -898,9 +1001,10 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# On so few texts no error is ever 0. What would a perfectly calibrated model show? Draw
-# labels with just the probabilities that ours states, many times, and measure. Our
-# error is a finding only if the errors of these draws seldom exceed it.
+# Even a perfectly calibrated model shows an error, as ten tosses of a fair coin seldom
+# give exactly five heads. How large is it? Draw labels with just the probabilities that
+# our model states, and measure; repeat many times. Our error is a finding only if these
+# errors seldom exceed it.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -923,13 +1027,15 @@ for name, temperature in {"before": 1.0, "after": best}.items():
 # the method works, not that this classifier needed it.
 #
 # </details>
-#
-# ## 8. Where it fails
+
+# %% [markdown]
+# ## 8. Where does it fail?
 #
 # ### Sentences of your own, worst first
 #
-# Which sentences does it get wrong? Sort by loss, and confident mistakes come first.
-# Read ours, decide what *you* would say, and then write your own.
+# A report says how often the model is wrong, not on what. Sorted by loss, confident
+# mistakes come first. Read our sentences, decide what *you* would say, and then write
+# your own.
 
 # %%
 sentences = """
@@ -957,8 +1063,7 @@ own = own.sort_values("loss", ascending=False).set_index("kind")
 al.plots.table(own, **{"sure of our label, %": 0, "loss": 2})
 
 # %% [markdown]
-# Above a loss of 0.69 the answer is wrong. Ten sentences prove nothing about all
-# negations. For real mistakes take **dev**.
+# Above a loss of 0.69 the answer is wrong.
 #
 # <details><summary>What we saw</summary>
 #
@@ -966,16 +1071,24 @@ al.plots.table(own, **{"sure of our label, %": 0, "loss": 2})
 # words. Test that: how does it read *It is true that the acting is good*, and *It is
 # not true that the acting is bad*? On *expectation* and *question* it is nearly
 # undecided. Irony and comparison came out right, but *broken* may give the comparison
-# away: try *a splendid television*.
+# away: try *a splendid television*. Ten sentences prove nothing about all negations;
+# for real mistakes take **dev**.
 #
 # </details>
-#
+
+# %% [markdown]
 # ### Is it the model, or the label?
 #
-# Some sentences divide people, too, and no model can always be right about a noisy
-# label. Are those the ones it gets wrong? From mean and spread of the ratings we
-# estimate, as above, how likely a rater is to agree with the label, and divide the dev
-# sentences by it into quarters.
+# Some sentences divide people, too. Are those the ones the model gets wrong? From the
+# ratings we estimate how likely a rater is to agree with the label. Sorted by this
+# number, the dev sentences are cut into quarters.
+#
+# <details><summary>How do we estimate that?</summary>
+#
+# From mean and spread of a sentence's ratings, as if they were normally distributed:
+# the share of ratings on the side of the label.
+#
+# </details>
 
 # %%
 score = al.Evaluator(clf, dev).score()
@@ -1004,7 +1117,7 @@ print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
 least, most = (100 * score.correct[quarters[end]] for end in (0, -1))
 gap = most.mean() - least.mean()
 half = 1.96 * math.sqrt(most.var() / len(most) + least.var() / len(least))
-print("of one mind against divided most: right more often by", end=" ")
+print("right, of one mind minus divided most:", end=" ")
 print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
 
 # %% [markdown]
@@ -1016,11 +1129,11 @@ print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
 # mistakes are its own.
 #
 # </details>
+
+# %% [markdown]
+# ### Does it work beyond films?
 #
-# ### Other domains
-#
-# Does it work beyond films? Here are product reviews, tweets and opinion pages, rated
-# by the same kind of people.
+# Here are product reviews, tweets and opinion pages, rated by the same kind of people.
 
 # %%
 domains = {"movie (test)": test}
@@ -1031,11 +1144,12 @@ for name in ("product", "tweet", "editorial"):
 rows = {}
 for name, data in domains.items():
     logits, truth = clf.logits(clf.encode(data.texts)), torch.tensor(data.labels)
-    right = logits.argmax(-1) == truth
+    sure, right = (logits / best).softmax(-1).amax(-1), logits.argmax(-1) == truth
     low, high = al.statistics.share_interval(int(right.sum()), len(right))
     rows[name] = {
         "accuracy, %": 100 * float(right.float().mean()),
         "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
+        "mean confidence, %": 100 * float(sure.mean()),
         "majority, %": 100 * float(truth.bincount().max() / len(truth)),
         "are positive, %": 100 * float(truth.float().mean()),
         "called positive, %": 100 * float(logits.argmax(-1).float().mean()),
@@ -1046,33 +1160,51 @@ for name, data in domains.items():
 al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %% [markdown]
-# Compare each accuracy with its domain's majority, and *are positive* with *called
-# positive*. The last column is at the temperature chosen above.
+# Compare along each row: *accuracy* with *mean confidence* and with *majority*, then
+# *are positive* with *called positive*. Confidence and calibration error are at the
+# temperature chosen above.
 #
 # <details><summary>What we saw</summary>
 #
 # Accuracy falls in every other domain. On tweets it is no better than always answering
 # *positive*: the model calls far too few of them positive. The calibration error grows:
-# its confidence deserves less trust. Nothing in an answer warns you.
+# on tweets the mean confidence is 82.7 %, though only 70.1 % of the answers are right.
+# Nothing in an answer warns you.
 #
 # </details>
 #
+# <details><summary>Why is the error not just confidence minus accuracy?</summary>
+#
+# The mean confidence can be right while some bins are too sure and others not sure
+# enough. The calibration error adds up the gaps of the bins without their signs, so it
+# is at least as large as the difference of the two columns.
+#
+# </details>
+
+# %% [markdown]
 # ## 9. What changed inside?
 #
-# How far did fine-tuning move each matrix, relative to its size?
+# So far we looked at answers; now at the model itself. First the weights: how far did
+# fine-tuning move each matrix, relative to its size?
 
 # %%
 before = al.classification.fresh_classifier("minilm", splits.train.label_names)
 al.plots.movement(before, clf)
 
 # %% [markdown]
-# The pooler moved most by far, perhaps to learn to read `[CLS]` (not tested). Inside
-# the layers the values of layer 0 moved most. Word embeddings stayed: LoRA does not
-# touch them.
+# The pooler moved most by far. Inside the layers the values of layer 0 moved most.
 #
-# And attention? For each head: what share of its weight sits elsewhere than before, on
-# average over sentences? (Half the sum of the absolute differences, the *total
-# variation distance*: 0 if nothing moved, 1 if everything did.)
+# <details><summary>Why these?</summary>
+#
+# Perhaps the pooler had to learn to read `[CLS]` (not tested). Word embeddings stayed,
+# because LoRA does not touch them.
+#
+# </details>
+#
+# And attention? Say a head gave three tokens the weights .7, .2 and .1, and now gives
+# .4, .5 and .1. Then .3 of its weight sits elsewhere. This **share moved** is half the
+# sum of the absolute differences (the *total variation distance*): 0 if nothing moved,
+# 1 if everything did. The map shows its mean for each head.
 
 
 # %%
@@ -1092,8 +1224,14 @@ al.plots.head_map(
 
 # %% [markdown]
 # The highest of 72 numbers is partly the luckiest. So we name the head now, and measure
-# it once on other sentences. Brackets hold a **bootstrap** interval (lesson 06):
-# sentences are drawn again, with replacement, many times.
+# it once on other sentences, beside the head that comes next there.
+#
+# <details><summary>What do the brackets hold?</summary>
+#
+# A **bootstrap** interval (lesson 06): sentences are drawn again, with replacement,
+# many times.
+#
+# </details>
 
 # %%
 layer, head = divmod(int(found.mean(0).argmax()), clf.heads)
@@ -1105,7 +1243,7 @@ second = others[:, others.mean(0).argmax()]
 low, high = al.statistics.paired_bootstrap(own - second)
 print(f"on dev layer {layer}, head {head} moved most, {found.mean(0).max():.2f};")
 print(f"on test: {own.mean():.2f}, the next one {second.mean():.2f};", end=" ")
-print(f"ahead by {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
+print(f"first minus next: {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
 # Does another training move the same head? Here are your LoRA models of section 6.
@@ -1122,9 +1260,10 @@ for seed in seeds:
     print(f" moved most; layer {layer}, head {head} is number {rank} of {again.size}")
 
 # %% [markdown]
-# Keep this head in mind for lesson 06 (in our run layer 3, head 9, in short L3H9). Here
-# it is on a sentence of ours, after minus before. Which words gain (red columns)? Do
-# they decide what the sentence says?
+# In our run it did not. Keep our head in mind for lesson 06: layer 3, head 9, in short
+# **L3H9**. Here it is on a sentence of ours, after minus before. A row is the token
+# that looks (the query), a column the token that is looked at (the key). Which words
+# gain (red columns)? Do they decide what the sentence says?
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -1134,9 +1273,9 @@ al.plots.matrix(
     change,
     rows=new.tokens,
     columns=new.tokens,
-    xlabel="is looked at",
-    ylabel="looks",
-    label="weight, after − before",
+    xlabel="key (is looked at)",
+    ylabel="query (looks)",
+    label="weight, after minus before",
     alt=f"Change of attention, from {change.min():+.2f} to {change.max():+.2f}. Most is"
     f" won by {new.tokens[change.sum(0).argmax()]!r}, most lost by"
     f" {new.tokens[change.sum(0).argmin()]!r}.",
@@ -1155,14 +1294,16 @@ al.plots.matrix(
 #
 # </details>
 #
-# That a head looks at a word does not mean that the answer depends on it, nor that the
-# head which moved most matters most.
-#
+# That a head moved most does not mean that the answer depends on it. Lesson 06 tests
+# that.
+
+# %% [markdown]
 # ## 10. A label for each word
 #
-# Where in a text are its names, dates and amounts? Each word gets a **tag**: `B-`
-# begins an entity, `I-` goes on with it, `O` is outside. The change is small: the layer
-# on top is applied to every token, and the loss is the mean over words.
+# Until now a whole text had one label. Where in a text are its dates and amounts? Each
+# word gets a **tag**: `B-` begins an entity, `I-` goes on with it, `O` is outside. *On
+# 3 March* has the tags `O B-DATE I-DATE`. The layer on top is now applied to every
+# token, and the loss is the mean over words.
 #
 # But BERT reads **pieces** of words; *Zugspitze* has four. A word should count once, so
 # only its first piece gets the tag. All other tokens get the label -100 (a dash in the
@@ -1174,8 +1315,8 @@ tags = ["O", "O", "B-AMOUNT", "I-AMOUNT", "I-AMOUNT", "O", "B-DATE", "I-DATE"]
 drawings.tagged_pieces(words, [base.tokenizer.tokenize(word) for word in words], tags)
 
 # %% [markdown]
-# A tagger is judged by whole **entities**, the bottom row: a date with one word missing
-# is wrong.
+# A tagger is judged by whole **entities**, the bottom row of the picture: a date with
+# one word missing is wrong.
 #
 # ### Exercise 5: from tags to entities
 #
@@ -1212,17 +1353,17 @@ al.checks.entities(entities)
 # closes it. Add one more `O` at the end, and the last entity closes like all others.
 
 # %% [markdown]
-# How well does BERT tag? Our data are **synthetic**: financial news from templates. The
-# library Babel writes dates and amounts of money in many ways; mixed in are things that
-# look like them but are not.
+# How well does BERT tag financial news made from templates (**synthetic** data)? Mixed
+# in are things that look like dates and amounts but are not. *test* is written like the
+# training sentences; *unseen* has templates and ways of writing that occur in none of
+# them.
 #
-# - *test* is written like the training sentences;
-# - *unseen* has templates and ways of writing that occur in no training sentence.
+# BERT has two rivals. *Nothing* calls every word `O`. *Shapes of words* sees only
+# shapes of words and of their neighbours, such as `00/00/00` or `$0.0`.
 #
-# BERT has two rivals. *Nothing* calls every word `O`. *Shapes of words* is a simple
-# tagger that sees only shapes of words and of their neighbours, such as `00/00/00` or
-# `$0.0`. Your function counts, and **F1** is twice the entities that are right, divided
-# by those there plus those found.
+# Your function counts. **F1** is twice the entities that are right, divided by those
+# there plus those found. If four are there and three found, two of them right, F1 is
+# $2 \cdot 2 / (4 + 3) = .57$.
 
 # %%
 find = al.checks.yours_or_ours("entities", entities, al.datasets.tagged.spans)
@@ -1281,9 +1422,9 @@ for kind in ("test", "unseen"):
     for name, one in found_by.items():
         low, high = interval(values[name])
         rows[kind, name] = [f1_of(one), f"{low:.1f} to {high:.1f}", right_words[name]]
-    ahead = rows[kind, "BERT"][0] - rows[kind, "shapes of words"][0]
+    gap = rows[kind, "BERT"][0] - rows[kind, "shapes of words"][0]
     low, high = interval(values["BERT"] - values["shapes of words"])
-    print(f"{kind}: BERT ahead by {ahead:+.1f} points [{low:+.1f}, {high:+.1f}]")
+    print(f"{kind}: BERT minus shapes: {gap:+.1f} points [{low:+.1f}, {high:+.1f}]")
 
 # %%
 columns = ["F1, %", "95 % interval", "right words, %"]
@@ -1291,16 +1432,21 @@ table = pd.DataFrame(rows, index=columns).T.infer_objects()
 al.plots.table(table, **{"F1, %": 1, "right words, %": 1})
 
 # %% [markdown]
-# *Nothing* shows why words are the wrong thing to count: most belong to no entity. An
-# interval of width 0 is no certainty: where nothing varies, a bootstrap shows no
-# spread. No mistake in $n$ sentences still allows a rate of about $3 / n$.
+# *Nothing* shows why words are the wrong thing to count: most belong to no entity.
 #
 # <details><summary>What we saw</summary>
 #
 # Where all is written as in training, shapes of words are enough: they make no mistake,
-# and BERT is even slightly behind; *test* cannot show what BERT is good for. Where
-# templates and ways of writing are new, both lose much, and BERT is far ahead. So ask
+# and BERT is even slightly worse; *test* cannot show what BERT is good for. Where
+# templates and ways of writing are new, both lose much, and BERT is far better. So ask
 # how far from the training data a score was measured.
+#
+# </details>
+#
+# <details><summary>How can an interval have width 0?</summary>
+#
+# It is no certainty: where nothing varies, a bootstrap shows no spread. No mistake in
+# $n$ sentences still allows a rate of about $3 / n$.
 #
 # </details>
 #
@@ -1338,9 +1484,14 @@ helper = al.finetune("minilm", parts, "frozen", epochs=20)
 helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
 
 # %% [markdown]
-# A table this small shows that it runs, no more. On several GPUs
+# A table this small shows that it runs, no more.
+#
+# <details><summary>On several GPUs</summary>
+#
 # `accelerate launch --num_processes 4 -m attnlab finetune …` gives the same weight
 # updates as one process.
+#
+# </details>
 #
 # ## What you know now
 #

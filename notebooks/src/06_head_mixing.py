@@ -7,12 +7,11 @@
 #
 # Afterwards you can
 #
-# - say where scale and temperature enter the formula of attention, and what each can
-#   change;
+# - say what a head's two knobs, scale and temperature, can each change;
 # - choose accuracy, loss or margin, and say which question it answers;
+# - attach an honest interval to "this head matters";
 # - tell what a head adds directly from what it adds through later layers;
-# - attach an honest interval to "this head matters", for one head and for many;
-# - test whether the last layer's attention explains an answer.
+# - test whether attention explains an answer.
 #
 # Time: about 150 minutes, 55 of them for six exercises. The cells compute for fifteen
 # to thirty minutes on two processor cores. You need [lesson
@@ -46,13 +45,13 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# This is the classifier of lesson 05, with a fader for each head. Click a fader and
-# move it with the arrow keys; 0 silences the head. The colours are estimates (red:
-# silencing should raise the loss; blue: lower it). Do not trust them yet: they hardly
-# hold for other sentences (section 6).
+# This is lesson 05's classifier, with a fader for each of its 72 heads. Click a fader
+# and move it with the arrow keys; at 0 the head is **silent**, it adds nothing. The
+# colours are estimates of the *loss* without the head: red if it should rise, blue if
+# it should fall.
 #
-# Silence the reddest head, then the bluest, then all of layer 5. Which of the three
-# moves the interval of the change away from 0?
+# Silence the reddest head, then the bluest, then all of layer 5 (press 0 on its name).
+# Which of the three moves the interval of the change of accuracy away from 0?
 
 # %%
 text = "A slow start, yet the ending is worth every minute."
@@ -62,38 +61,47 @@ desk
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Layer 5 does, at once; a single head hardly ever, whatever its colour.
+# Layer 5 does, at once; a single head hardly ever, whatever its colour. The colours are
+# estimates, and the order of the heads by loss is not shown to hold on other sentences
+# (section 4).
 #
 # </details>
 #
-# ## 2. Two knobs in one formula
+# ## 2. What can each knob change?
 #
-# Each head has two knobs. Here both are turned, for a head that looks at two tokens.
+# Each head has two knobs. Here both are turned, for a head that looks at two tokens;
+# read from left to right.
 
 # %%
 drawings.mixing_desk()
 
 # %% [markdown]
-# The **temperature** $\tau_h$ divides the scores before the softmax. Above 1 it
-# flattens the weights, as in the drawing; below 1 it sharpens them. The **scale** $s_h$
-# multiplies what comes out; at 0 the head is silent. As trained, both are 1. The layer
-# adds up its heads, each through its own slice $W^O_h$ of the output projection:
+# The **temperature** $\tau_h$ divides the scores *before* the softmax: above 1 it
+# flattens the weights (here 0.88 and 0.12 become 0.73 and 0.27), below 1 it sharpens
+# them. The **scale** $s_h$ multiplies what *comes out*, here 0.46. As trained, both
+# knobs stand at 1. A layer adds up its heads, each through its own slice $W^O_h$ of the
+# output projection:
 #
 # $$
 # \text{attention}(x) = \sum_h s_h \;
 # \underbrace{\text{softmax}\!\Big(\frac{1}{\tau_h}
 # \frac{Q_h K_h^\top}{\sqrt{d_k}}\Big)}_{A_h} \, V_h \, W^O_h + b^O
 # $$
-#
-# This is the usual layer: multiplying the concatenated outputs by $W^O$ equals summing
-# over its blocks. `nn.Linear` stores that matrix as `(E, H * D)`, so head $h$ owns
-# *columns* $hD$ to $(h + 1)D - 1$.
-#
+
+# %% [markdown]
 # ### Exercise 1: one layer on the mixing desk
 #
-# *Difficulty 3 of 5, 10 minutes.* Return the output of the layer, `(B, T, E)`, with
-# $s_h$ and $\tau_h$ where the formula has them. There is no mask. A loop over heads is
-# fine.
+# *Difficulty 3 of 5, 10 minutes.*
+#
+# **Find out** whether the usual layer, one matrix times the concatenated heads, really
+# is a sum over heads.
+#
+# **Write** the layer's output, `(B, T, E)`, with $s_h$ and $\tau_h$ where the formula
+# has them. There is no mask, and a loop over heads is fine. `nn.Linear` stores $W^O$ as
+# `(E, H * D)`, so head $h$ owns *columns* $hD$ to $(h + 1)D - 1$.
+#
+# **It is right if**, with both knobs at 1, it gives what BERT's own layer 2 gives, up
+# to rounding (about $10^{-6}$, printed below the hints).
 
 
 # %% exercise="mix_heads" points=3
@@ -131,8 +139,7 @@ al.checks.mix_heads(mix_heads)
 # does not.
 
 # %% [markdown]
-# Your function now stands in for layer 2 of BERT, with the model's own queries, keys
-# and values.
+# Your function stands in for layer 2, with the model's own queries, keys and values.
 
 # %%
 mix = al.checks.yours_or_ours("mix_heads", mix_heads)
@@ -156,8 +163,9 @@ print(f"largest difference from BERT's own layer 2: {gap:.1e}")
 assert gap < 1e-4
 
 # %% [markdown]
-# *Predict, then look* (cover the next output): one head of layer 2 is silenced, or
-# flattened by temperature 4. In which layers do attention weights change?
+# *Predict, then look* (cover the next output): head 4 of layer 2 is silenced, or
+# flattened by temperature 4. In which layers do attention weights change? Only one of
+# the knobs stands inside $A_h$.
 
 # %%
 silent, flat = clf.settings(), clf.settings()
@@ -172,6 +180,9 @@ for name, maps in found.items():
 assert (moved["scale 0"][:3] == 0).all()  # up to and with its own layer
 assert (moved["scale 0"][3:] > 0).all() and moved["temperature 4"][2] > 0
 
+# %% [markdown]
+# The head before and after temperature 4. A row looks, a column is looked at.
+
 # %%
 al.plots.before_after(found["temperature 4"], layer=2, head=4)
 
@@ -185,11 +196,13 @@ al.plots.before_after(found["temperature 4"], layer=2, head=4)
 #
 # </details>
 #
+# We can now turn any head down or off. What does it cost the model?
+#
 # ## 3. The measure decides the story
 #
-# How do we measure a head's effect? The model outputs two logits per sentence. The
-# **margin** is the logit of the right label minus that of the wrong one. Above 0, the
-# answer is right.
+# The model outputs two logits per sentence. The **margin** is the logit of the right
+# label minus that of the wrong one: above 0, the answer is right. Each arrow shows
+# where the margin of a sentence goes when a head is silenced.
 
 # %%
 drawings.margins()
@@ -198,18 +211,17 @@ drawings.margins()
 # Every margin falls, yet none crosses 0, so accuracy does not notice. Three measures,
 # three questions:
 #
-# - **accuracy**: how many answers are gained, minus those lost? Only sentences near 0
+# - **accuracy**: how many answers are lost, minus those gained? Only sentences near 0
 #   can change sides.
 # - **margin**: how much less does the model favour the right label? Every sentence
 #   counts.
 # - **loss**, $\log(1 + e^{-m})$ for margin $m$: how bad are the doubtful and the wrong
-#   answers? Sentences far above 0 hardly count.
+#   answers? A margin of 4 costs 0.02, one of 0 costs 0.69, one of −2 costs 2.13.
 #
-# Comparisons are *paired*, the same sentences before and after: a hard sentence is hard
-# in both, so its difficulty cancels. Intervals are 95 % intervals of the *change*.
-#
-# First, all heads louder or softer. A **forest plot** draws each change as a dot with
-# its interval: red for worse, blue for better, grey if the interval contains 0.
+# We compare the *same* sentences before and after: a hard one is hard in both, so its
+# difficulty cancels. First, all heads louder or softer. A **forest plot** draws each
+# change with its 95 % interval: red for worse, blue for better, grey if the interval
+# contains 0.
 
 # %%
 dev = al.Evaluator(clf, dev_texts, fast=True)
@@ -223,12 +235,18 @@ for factor in (0.25, 0.5, 2, 3):
 al.plots.forest(louder, title="All heads at once")
 
 # %% [markdown]
-# LayerNorm removes the size of the sum, so what a factor changes is the balance between
-# the token itself and what the heads add. At × 2 accuracy falls while the mean margin
-# rises: the mean mixes being right with being sure, so read it beside accuracy.
+# At × 2 the mean margin *rises* while accuracy falls: the model is surer, and more
+# often wrong. Read the margin beside accuracy.
 #
-# Now each layer in two ways. *Silent*: its heads add nothing. *Uniform*: they still mix
-# values, but the temperature is so high that all weights are equal.
+# <details><summary>Why does a common factor matter, if a LayerNorm follows?</summary>
+#
+# LayerNorm removes the size of the *sum*. What the factor changes is the balance inside
+# the sum, between the token itself and what the heads add.
+#
+# </details>
+#
+# Now one layer at a time, in two ways: *silent*, or *uniform*, at a temperature so high
+# that all weights are equal.
 
 # %%
 whole = {}
@@ -258,17 +276,19 @@ for layer in range(clf.layers):
 # <details><summary>What we saw</summary>
 #
 # Layer 5 silent is by far the worst. Uniform, it shows no clear change of accuracy and
-# a small one of the margin: it needs *what* it fetches far more than where it looks. In
-# layer 1 uniform weights cost *more* margin than silence: a wrong mixture can be worse
-# than none. In layer 4 they *raise* the margin, but not accuracy: surer, not better.
+# a small one of the margin: it needs *what* it fetches far more than where it looks.
+#
+# In layer 1 uniform weights cost *more* margin than silence: a wrong mixture can be
+# worse than none. In layer 4 they *raise* the margin, but not accuracy: surer, not
+# better.
 #
 # </details>
 #
-# ### The last layer by hand
+# ### Does it matter where the last layer looks?
 #
-# Does it matter at all where the last layer looks? The answer is read from [CLS], so
-# only the **contexts** there count: one mixture of values for each head. First we
-# record weights and values.
+# Uniform weights hardly hurt layer 5, so we take it apart. The answer is read from
+# [CLS]. So only the **contexts** there count: one mixture of values from each head.
+# First we record weights and values; `answer` is the rest of the model.
 
 # %%
 few = al.Evaluator(clf, splits.dev.sample(size.sweep_sentences))  # in float32
@@ -287,10 +307,6 @@ def at_the_end(indices):
     return record.weights[:, :, 0], record.values, states[last][:, 0], real
 
 
-# %% [markdown]
-# The rest of the model turns contexts into an answer:
-
-
 # %%
 def answer(context, before):
     """Logits (B, 2) from the contexts (B, H, D) and the states before the layer."""
@@ -307,7 +323,9 @@ def margin(logits, labels):
 
 
 # %% [markdown]
-# Now we change the contexts, in four ways.
+# Now we change the contexts: by other weights on the same sentence, uniform or
+# shuffled; by the contexts of another sentence (**resample ablation**, Chan et al.
+# 2022); or by silence.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -358,21 +376,20 @@ al.plots.forest(
 # <details><summary>What we saw</summary>
 #
 # Other weights on the same sentence, uniform or shuffled, show no clear change of
-# accuracy and cost little margin. Contexts of *another* sentence (**resample
-# ablation**, Chan et al. 2022) cost as much margin as silence and far more answers.
-# Silence takes an opinion away; the other sentence brings its own. About half of these
-# have the other label, so what is left is close to a coin toss. The contexts carry the
-# opinion, and nearly any way of collecting it will do: many tokens seem to hold it
-# already.
+# accuracy and cost little margin. Contexts of *another* sentence cost as much margin as
+# silence and far more answers. Silence takes an opinion away; the other sentence brings
+# its own. About half of these have the other label, so what is left is close to a coin
+# toss.
+#
+# The contexts carry the opinion, and nearly any way of collecting it will do: many
+# tokens seem to hold it already.
 #
 # </details>
-
-# %% [markdown]
-# ## 4. One head at a time
 #
-# Which single heads matter? One will come up often: head 9 of layer 3, in short
-# **L3H9**. Its attention moved most when *this* classifier was fine-tuned; in three
-# others with fewer labels it was number 7, 8 and 28 (lesson 05). It looks here:
+# ## 4. Which single heads matter?
+#
+# A layer is a blunt tool. We follow one head through the lesson, head 9 of layer 3, in
+# short **L3H9**: its attention moved most in fine-tuning. It looks here:
 
 # %%
 maps = clf.attend(text)
@@ -385,8 +402,16 @@ al.plots.attention_map(maps, layer=3, head=9)
 # Most tokens look at *worth*, the word of praise; [CLS] looks at itself. No map can
 # tell whether the model needs this.
 #
+# <details><summary>Why this head?</summary>
+#
+# Its attention moved most of all 72 when *this* classifier was fine-tuned; in three
+# others with fewer labels it was number 7, 8 and 28 (lesson 05). So we picked it with
+# hindsight, and section 12 tests it on sentences that no choice has seen.
+#
+# </details>
+#
 # So we silence each of the 72 heads in turn. Changes in the hatched part of the colour
-# bar (half of the mean interval's width) may well be noise.
+# bar may well be noise.
 
 # %%
 fast = al.Evaluator(clf, few.dataset, fast=True)
@@ -406,23 +431,31 @@ told = f"from {answers.min()} to {answers.max()}, median {answers.median():.0f}"
 al.plots.show(figure, alt=f"Histogram of right answers gained without a head: {told}.")
 
 # %% [markdown]
-# By accuracy, most single heads make no visible difference, and some seem to do harm:
-# remember the framed one. Michel et al. (2019, figure 1) found the same in BERT-base.
-# Are these changes more than luck?
+# By accuracy most single heads make no visible difference (as in Michel et al. 2019),
+# and some seem to do harm: remember the framed one. Is this more than luck? A mean over
+# $N$ sentences would be different on $N$ others. How different? The **bootstrap**
+# (Efron 1979) answers from the sentences you have:
 #
-# A mean over $N$ sentences would be different on $N$ others. How different? The
-# **bootstrap** (Efron 1979) answers from the sentences you have:
-#
-# 1. Compute each sentence's change. This keeps the sentences paired.
+# 1. Compute each sentence's change.
 # 2. Draw $N$ of the changes **with replacement**, some twice and some never, and take
-#    their mean.
+#    their mean. (From the two changes 0 and 1 come the means 0, 0.5 and 1.)
 # 3. Repeat a few thousand times. The middle 95 % of the means are the interval.
-#
+
+# %% [markdown]
 # ### Exercise 2: is the change more than luck?
 #
-# *Difficulty 2 of 5, 5 minutes.* `before` and `after` hold a number for each sentence,
-# in the same order. Return the ends of the interval of the mean change, after minus
-# before. Take all random numbers from `generator`, which is NumPy's.
+# *Difficulty 2 of 5, 5 minutes.*
+#
+# **Find out** for which of six heads, judged below the hints, the change is more than
+# luck.
+#
+# **Write** the ends of the interval of the mean change, after minus before. `before`
+# and `after` hold a number for each sentence, in the same order. Take all random
+# numbers from `generator`, which is NumPy's.
+#
+# **It is right if** the same seed gives the same interval, and no end lies beyond the
+# smallest or largest change. In our run L3H9 gets −0.43 [−0.49, −0.37] logits. A change
+# is more than luck if its interval excludes 0.
 
 
 # %% exercise="paired_bootstrap" points=2
@@ -453,8 +486,8 @@ al.checks.paired_bootstrap(paired_bootstrap)
 # of 1, `np.percentile` takes per cent.
 
 # %% [markdown]
-# Your function now judges the six heads that cost most margin on dev. The largest of 72
-# noisy numbers are partly luck, so the intervals come from test sentences.
+# Your function judges the six heads that cost most margin on dev. The largest of 72
+# noisy numbers are partly luck, so it judges them on *test* sentences.
 
 # %%
 bootstrap = al.checks.yours_or_ours(
@@ -487,35 +520,36 @@ for layer, head in top:
     )
 
 # %% [markdown]
-# Now all heads, on dev. Coloured heads stay significant after a correction for their
-# number, the next exercise.
+# Now all heads, on dev. The coloured ones stay significant after a correction for their
+# number.
 
 # %%
 al.plots.effects(sweep, "margin_delta")
 
 # %% [markdown]
-# A **p-value** says how often a head without effect *on average over all such
-# sentences* would move the measure at least this far on a sample like ours.
+# Why a correction? A **p-value** says how often a head *without* effect would move the
+# measure at least this far on a sample like ours. With p < 0.05 up to one in twenty
+# such heads looks special, about four of 72: **false discoveries**.
+#
+# <details><summary>Where do the p-values come from?</summary>
+#
+# "Without effect" means: on average over all such sentences.
 #
 # - Accuracy: such a head gains an answer as often as it loses one, so the changed
-#   answers are tosses of a fair coin (McNemar's exact test).
+#   answers are tosses of a fair coin (McNemar's exact test). With few tosses the exact
+#   test is cautious: fewer than one in twenty look special.
 # - Margin: divide the change by its standard error (the width of the interval / 3.92)
 #   and use the normal curve. This takes the interval as symmetric, so at the edge
 #   interval and p-value may disagree.
 #
-# With p < 0.05 up to one in twenty such heads looks special: about four of 72. (By
-# accuracy fewer: with few tosses the exact test is cautious.) Two corrections guard
-# against these **false discoveries**:
+# </details>
+
+# %% [markdown]
+# **Benjamini and Hochberg** (1995) adjust the p-values. Keep the heads with an adjusted
+# value of at most 0.05, and on average at most 5 % of those kept are false discoveries.
 #
-# - **Bonferroni** multiplies each p-value by their number $m$. Then even *one* false
-#   discovery is unlikely, but many true ones are missed.
-# - **Benjamini and Hochberg** (1995): keep the heads with an adjusted value of at most
-#   0.05, and on average at most 5 % of those kept are false discoveries. (This holds
-#   for independent and for positively dependent tests.)
-#
-# To adjust, sort the p-values, multiply the one of rank $i$ by $m / i$, and let no
-# value exceed that of a larger p-value (below, 0.060 falls to 0.043):
-# $q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)}$.
+# Sort the $m$ p-values and multiply the one of rank $i$ by $m / i$. Then let no value
+# exceed that of a larger p-value: below, 0.060 falls to 0.043.
 #
 # | p-value | 0.010 | 0.030 | 0.032 | 0.600 |
 # | --- | --- | --- | --- | --- |
@@ -523,10 +557,28 @@ al.plots.effects(sweep, "margin_delta")
 # | $p \, m / i$ | 0.040 | 0.060 | 0.043 | 0.600 |
 # | adjusted | 0.040 | 0.043 | 0.043 | 0.600 |
 #
+# <details><summary>As a formula; and why not Bonferroni?</summary>
+#
+# $q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)}$. The promise of 5 % holds for
+# independent and for positively dependent tests.
+#
+# **Bonferroni** multiplies each p-value by their number $m$. Then even *one* false
+# discovery is unlikely, but many true ones are missed.
+#
+# </details>
+
+# %% [markdown]
 # ### Exercise 3: many heads, many looks
 #
-# *Difficulty 3 of 5, 10 minutes.* `p_values` come in any order, and each adjusted value
+# *Difficulty 3 of 5, 10 minutes.*
+#
+# **Find out** how many of the 72 heads survive the correction, by accuracy and by
+# margin. Predict both.
+#
+# **Write** the adjusted values. `p_values` come in any order, and each adjusted value
 # belongs at the index of its p-value. Leave the given array as it is.
+#
+# **It is right if** the table's first row, in any order, gives its last.
 
 
 # %% exercise="adjust_for_many" points=2
@@ -567,15 +619,14 @@ for name, p_values in (("accuracy", sweep["p_value"].to_numpy()), ("margin", p_m
     print(f"{name:>8}: heads with p < 0.05: {first}, after adjusting: {kept}")
 
 # %% [markdown]
-# By accuracy no head survives the correction; by margin most do. But significant means
-# not 0, not large: only six cost more than 0.2 logits.
+# By accuracy no head survives, by margin most do. But significant means not 0; it does
+# not mean large. Only six heads cost more than 0.2 logits.
 #
 # ### Does the ranking repeat?
 #
-# Do heads that look important on one set of sentences *stay* important on others? We
-# repeat the sweep on test sentences. **Spearman's ρ** is the correlation of the ranks:
-# 1 for the same order, 0 for none in common. By chance it stays within ±0.23 for 72
-# heads, 95 times in 100.
+# Do important heads *stay* important on other sentences? We repeat the sweep on test.
+# **Spearman's ρ** is the correlation of the ranks: 1 for the same order, 0 for none in
+# common. By chance it stays within ±0.23 for 72 heads, 95 times in 100. L3H9 is red.
 
 # %%
 again = al.ablate(test)
@@ -609,8 +660,8 @@ for name, rank in repeats.items():
     )
 
 # %% [markdown]
-# The red dot is L3H9. Only by margin do the dots lie along a line. Now the framed head
-# on test, L3H9's loss, and how far margin and loss agree:
+# Only by margin do the dots lie along a line. What became of the framed head, and of
+# L3H9's loss? And do margin and loss agree?
 
 # %%
 framed = sweep["delta"].idxmax()
@@ -626,13 +677,19 @@ print(f"margin against loss on dev: {both:+.2f}", end=", ")
 print(f"on different sentences {most:.2f} at most")
 
 # %% [markdown]
-# Margin and loss rank the heads differently. But a ranking that does not repeat needs
-# no explanation: on *different* sentences, two measures can agree no better than about
+# The framed head's gain on dev does not repeat on test.
+#
+# <details><summary>For the expert: do margin and loss really disagree?</summary>
+#
+# They rank the heads differently. But a ranking that does not repeat needs no
+# explanation: on *different* sentences, two measures can agree no better than about
 # $\sqrt{\rho_1 \rho_2}$, where the two ρ say how well each repeats (Spearman 1904). As
 # the loss's may well be 0, so may the bound.
 #
-# The margin does repeat. Here is L3H9's effect on it, where the model is right and
-# where it is wrong.
+# </details>
+#
+# The margin does repeat. Does L3H9 make the model right, or only sure? Here is its
+# effect where the model is right and where it is wrong.
 
 # %%
 change, right = test.compare(base, without((3, 9))), base.correct
@@ -653,31 +710,41 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 #
 # By margin the ranking repeats almost perfectly; by accuracy and by loss no ranking is
 # shown to repeat. The head that accuracy on dev called harmful is not so on test.
-#
 # Without L3H9 the model is less sure of its right answers, and of its wrong ones, too;
-# the loss shows no clear change. **Single heads matter to the margin, and most margins
-# are too large for one of them to turn an answer.**
+# the loss shows no clear change.
 #
 # </details>
 #
+# **Single heads matter to the margin, and most margins are too large for one of them to
+# turn an answer.** From here on we mostly measure by margin.
+#
 # ## 5. What does it mean to take a head away?
 #
-# What stands where the head was? There are at least three sound **ablation methods**:
+# What should stand where the head was? At least three **ablation methods** are sound,
+# each with a question of its own:
 #
-# - **zero** (silencing): the head adds nothing. Later layers never met such a sum in
-#   training.
-# - **uniform**: the head still reads the text, but gives all real tokens the same
-#   weight. This asks whether *where it looks* matters.
-# - **mean**: the head always adds its average over many texts. Only what it says about
-#   *this* text is gone.
+# - **zero** (silencing): the head adds nothing. *Is it needed at all?*
+# - **uniform**: all real tokens get the same weight. *Does it matter where it looks?*
+# - **mean**: it always adds its average over many texts. *Does it matter what it says
+#   about this one?*
 #
 # If they disagree, none is wrong.
-#
+
+# %% [markdown]
 # ### Exercise 4: three ways to take a head away
 #
-# *Difficulty 2 of 5, 10 minutes.* Return the contexts with one head replaced. All other
-# heads stay as they are, and so does the tensor that you were given. Padding tokens may
-# receive anything, but nothing may be read from them.
+# *Difficulty 2 of 5, 10 minutes.*
+#
+# **Find out** whether L3H9 is needed for where it looks, for what it says about this
+# text, or both.
+#
+# **Write** the contexts with one head replaced. All other heads stay as they are, and
+# so does the tensor that you were given. Padding tokens may receive anything, but
+# nothing may be read from them.
+#
+# **You can tell** by the margin that each method costs. If *mean* costs as much as
+# *zero*, only what the head says about this text counts. If *uniform* costs nothing,
+# where it looks does not count. Say what you expect.
 
 
 # %% exercise="ablate" points=2
@@ -716,7 +783,7 @@ al.checks.ablate(ablate)
 # batch should enter it.
 
 # %% [markdown]
-# Your function now replaces L3H9 inside BERT.
+# Your function replaces L3H9 inside BERT; its mean comes from other sentences.
 
 # %%
 replace = al.checks.yours_or_ours("ablate", ablate)
@@ -753,11 +820,9 @@ for how in ("zero", "uniform", "mean"):
     print(f"L3H9 by {how:>7}: margin {moved.mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# The mean costs as much as silence: what L3H9 says about *this* sentence is what
-# counts. Uniform weights cost less, but not nothing: on the 500 sentences of the next
-# cell nearly half as much. So where it looks counts, too.
-#
-# Now all heads, by the package's sweep (with a mean of its own at [CLS]).
+# The mean costs as much as silence: what L3H9 says about *this* sentence counts.
+# Uniform weights cost less, but not nothing: where it looks counts, too. Now all heads,
+# by the package's sweep (with a mean of its own at [CLS]).
 
 # %%
 ways = {"zero": sweep["margin_delta"]}
@@ -774,38 +839,49 @@ al.plots.agreement(ways)
 # <details><summary>What we saw</summary>
 #
 # Zero and mean rank alike: it hardly matters whether nothing stands in a head's place
-# or its average. Uniform weights ask something else. Their ranking even runs slightly
+# or its average (although with nothing later layers get a sum that they never met in
+# training). Uniform weights ask something else. Their ranking even runs slightly
 # against that by zero (−0.26, just outside the ±0.23 of chance), and shows no trend
 # with that by mean (−0.17).
 #
 # L5H0 is needed for what it fetches, and hardly for where it looks. L2H7 is not missed
 # when silent, yet with uniform weights it does harm: what it then mixes in is worse
-# than nothing. L3H9 is needed for both.
+# than nothing. L3H9 is needed for both; on these 500 sentences uniform weights cost
+# nearly half as much as silence.
 #
 # </details>
 #
-# ## 6. All heads in one pass
+# ## 6. Can one pass replace 72 runs?
 #
-# Can one pass replace a run for each head? Near $s = 1$ any smooth function $L$ of the
-# scales is nearly a straight line. We follow this line to $s = 0$, which is not near,
-# and then check how far off it is:
+# Each method took 72 runs of the model. Suppose that turning a head from 1 to 0.99
+# costs 0.004 logits. Along a straight line, turning it off would cost 0.4. The slope of
+# the line is the gradient by $s_h$, and one forward and backward pass gives it for
+# *all* heads:
 #
 # $$
 # L(s_h = 0) - L(s_h = 1) \;\approx\; - \frac{\partial L}{\partial s_h}\Big|_{s=1},
 # \qquad L = \frac{1}{N} \sum_{i=1}^{N} \ell_i
 # $$
 #
-# The left side is what silencing the head costs. The right side comes for *all* heads
-# from one forward and backward pass. Positive: the head helps. Michel et al. (2019)
-# average *absolute* values, so a head that helps here and harms there looks important.
-# We keep the sign.
-#
+# Positive means that the head helps. Near $s = 1$ any smooth $L$ is nearly a straight
+# line. But $s = 0$ is not near, so we must check how far off the line is.
+
+# %% [markdown]
 # ### Exercise 5: all heads in one pass
 #
-# *Difficulty 3 of 5, 10 minutes.* `loss_of(scale, batch)` runs a model whose heads are
-# scaled by `scale (layers, heads)`, and returns the mean loss of the `len(batch)`
-# sentences, as a tensor that gradients flow through. Batches need not be equally large.
-# Call it once for each batch.
+# *Difficulty 3 of 5, 10 minutes.*
+#
+# **Find out** what silencing each head would cost, without silencing any.
+#
+# **Write** the right side of the formula for each head, with its sign.
+# `loss_of(scale, batch)` runs a model whose heads are scaled by
+# `scale (layers, heads)`, and returns the mean loss of the `len(batch)` sentences, as a
+# tensor that gradients flow through. Batches need not be equally large. Call it once
+# for each batch.
+#
+# **It is right if** a head without which the loss rises comes out positive, and other
+# batches of the same sentences change nothing. Whether it is a good *guess*, only the
+# 72 real runs can tell, in the figure below.
 
 
 # %% exercise="head_importance" points=3
@@ -839,8 +915,9 @@ al.checks.head_importance(head_importance)
 # batch with a new tensor of scales; not half of each.
 
 # %% [markdown]
-# Your function now estimates all 72 heads of the real model: with minus the margin as
-# "loss", and with the loss itself. On the grey line, estimate and sweep are equal.
+# Your function estimates all 72 heads of the real model: with minus the margin as
+# "loss", and with the loss itself. On the grey line, estimate and sweep are equal;
+# above it the estimate is too low.
 
 # %%
 importance_of = al.checks.yours_or_ours("head_importance", head_importance)
@@ -892,35 +969,36 @@ al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and swe
 # it underestimates the largest: those dots lie above the grey line.
 #
 # By loss it ranks the sweep on the *same* sentences well, but only weakly the one on
-# test (0.30). Its estimates are too low for nearly every head, and for L3H9, the
-# highest dot, even of the wrong sign: the line is followed too far. The colours of the
-# desk are such estimates.
+# test (0.30). Its estimates are too low for nearly every head, and for L3H9 even of the
+# wrong sign: the line is followed too far. The desk's colours are estimates of this
+# kind. (They move each sentence's margin along its line and take the loss there, which
+# ranks heads better.)
+#
+# Why the sign? Michel et al. (2019) average *absolute* values, so a head that helps
+# here and harms there looks important. Section 11 tries both.
 #
 # </details>
 
 # %% [markdown]
 # ## 7. What does a head say directly?
 #
-# A head reaches the answer on two routes. Silencing measures both together.
+# How does L3H9 reach the answer: by itself, or through later heads? Silencing measures
+# both routes together.
 
 # %%
 drawings.two_routes()
 
 # %% [markdown]
 # The classifier reads [CLS] at the end. What a head adds at [CLS] is carried there by
-# the **residual stream**: the direct route (thick). The head also changes what later
-# layers read, at [CLS] and at all other tokens (dashed). **Direct logit attribution**
-# (Elhage et al. 2021) measures the direct route alone, so only what is added at [CLS].
+# the **residual stream**: the direct route (thick). What it changes for later layers,
+# at any token, takes the other route (dashed). **Direct logit attribution** (Elhage et
+# al. 2021) measures the direct route alone.
 #
-# If every step of this route were linear, the margin would be a plain sum of what every
-# part adds. Two are not: the layer norms, which in BERT stand on the stream itself
-# (*post-norm*), and the tanh of the pooler. A layer norm subtracts the mean, divides by
-# a size $\sigma$, multiplies by $\gamma$ and adds $\beta$. Hold $\sigma$ at the number
-# it has on this sentence (**freeze** it), and the norm is linear. (The tanh is frozen
-# likewise: hold $\tanh(z)/z$, and it is a straight line through 0.)
-#
-# Now go backwards. Let $d$ be the direction along which a norm's output is read. (We
-# start at the classifier, with the right label's row minus the wrong one's.) Then
+# If every step of it were linear, the margin would be a plain sum of what the parts
+# add. Layer norms, which in BERT stand on the stream itself (*post-norm*), are not: a
+# norm subtracts the mean, divides by a size $\sigma$, multiplies by $\gamma$ and adds
+# $\beta$. But hold $\sigma$ at the number it has on this sentence (**freeze** it), and
+# the norm is linear. Let $d$ be the direction along which its output is read. Then
 #
 # $$
 # d \cdot \text{LN}(x) = \underbrace{\frac{1}{\sigma}
@@ -928,14 +1006,31 @@ drawings.two_routes()
 # \; + \; d \cdot \beta
 # $$
 #
-# A direction $d$ behind the norm becomes another direction, *reads*, in front of it. If
-# $x$ is a sum of parts, each part adds its own $\text{reads} \cdot \text{part}$: what
-# it *says directly*.
+# So $d$ behind the norm becomes another direction, *reads*, in front of it. If $x$ is a
+# sum of parts, each adds its own $\text{reads} \cdot \text{part}$: what it *says
+# directly*. In this way we go back from the answer, norm by norm.
 #
+# <details><summary>Where does $d$ start, and what about the tanh?</summary>
+#
+# At the classifier, with the right label's row minus the wrong one's. On the way down
+# comes the tanh of the pooler, which is not linear either. It is frozen likewise: hold
+# $\tanh(z)/z$, and it is a straight line through 0.
+#
+# </details>
+
+# %% [markdown]
 # ### Exercise 6: back through a frozen norm
 #
-# *Difficulty 3 of 5, 10 minutes.* Return *reads* and $d \cdot \beta$ for each row. Why
-# may the mean be subtracted from $\gamma \odot d$ instead of from $x$?
+# *Difficulty 3 of 5, 10 minutes.*
+#
+# **Find out** along which direction a norm reads its input. Why may the mean be
+# subtracted from $\gamma \odot d$ instead of from $x$?
+#
+# **Write** *reads* and $d \cdot \beta$ for each row.
+#
+# **It is right if** nothing is lost: however $x$ is cut into parts, what they say and
+# $d \cdot \beta$ add up to $d \cdot \text{LN}(x)$. Below, all parts of BERT must add up
+# to its margin.
 
 
 # %% exercise="through_norm" points=2
@@ -968,7 +1063,7 @@ al.checks.through_norm(through_norm)
 # be applied to the direction or to the input.
 
 # %% [markdown]
-# Your function now goes down all twelve norms of BERT. First, hooks collect what enters
+# Your function goes down all twelve norms of BERT. First, hooks collect what enters
 # them at [CLS], and what the heads bring.
 
 # %%
@@ -1039,6 +1134,11 @@ def direct(seen, labels):
     return torch.stack(said), torch.stack(read), total + (towards * words).sum(-1)
 
 
+# %% [markdown]
+# `directly` does this for all sentences, and notes how much the heads of each layer
+# add.
+
+
 # %%
 def added_by_heads(seen):
     """What the heads of each layer add at [CLS] together, (L, B, E)."""
@@ -1066,8 +1166,9 @@ def directly():
 
 # %% [markdown]
 # For each layer, *direct* and *silenced* add up the sizes of its twelve heads' effects.
-# *|reads|* is the length of the direction read there, *heads add* that of what its
-# heads add together at [CLS], and *|cosine|* says how far the two are aligned.
+# (*|reads|*, *heads add* and *|cosine|* are for a fold below: the length of the
+# direction read there, that of what the heads add together at [CLS], and how far the
+# two are aligned.)
 
 # %%
 said, sizes, both = directly()
@@ -1084,7 +1185,8 @@ for layer, own in table.groupby("layer"):
     print(f"{read:10.3f} {added:11.1f} {cosine:10.2f}")
 
 # %% [markdown]
-# That the parts sum to the margin tests the code. Each dot is a head:
+# The parts add up to the margin, and only layer 5 says much directly. Now each head is
+# a dot; on the grey line it costs what it says.
 
 # %%
 figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
@@ -1103,9 +1205,9 @@ sns.despine(figure)
 al.plots.show(figure, alt="What 72 heads say directly, and the margin lost without.")
 
 # %% [markdown]
-# L3H9 says nothing directly: how does it act? And why do heads of layer 5 lie below the
-# grey line, costing *less* than they say? We silence one of each, and L3H9 also only at
-# [CLS] and only elsewhere. What do the heads of layer 5 say then?
+# L3H9 says nothing directly: how does it act? And why do heads of layer 5 cost *less*
+# than they say? We silence one of each, and L3H9 also only at [CLS] and only elsewhere.
+# What do the heads of layer 5 say then?
 
 
 # %%
@@ -1144,34 +1246,36 @@ for name, which in cases.items():
     print(f"    said by {whom} of layer {last}: {with_interval(others.sum(1))}")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# **L3H9 writes at the other tokens, and later heads fetch it.** Without it those of
+# layer 5 say less, by most of the margin lost. Silenced at [CLS] alone, it is hardly
+# missed.
 #
-# **Why only the last layer speaks directly.** The heads of layers 1 to 4 add far less
-# at [CLS] than those of layer 5. What they add is nearly orthogonal to the direction
-# that is read (random directions of this width have a cosine of about .04). And each
-# layer further down that direction is shorter, by the norms on the stream. So dozens of
-# dots lie at 0. (In GPT-2 norms stand on the branches, and early heads may speak
-# directly.)
+# <details><summary>Why does only the last layer speak directly?</summary>
 #
-# **How L3H9 acts.** Not at [CLS], where it looks at itself: silenced there alone, it is
-# hardly missed. It writes at the *other* tokens, and later heads fetch it. Without it
-# those of layer 5 say less, by most of the margin lost.
+# The heads of layers 1 to 4 add far less at [CLS] than those of layer 5. What they add
+# is nearly orthogonal to the direction that is read (random directions of this width
+# have a cosine of about .04). And each layer further down that direction is shorter, by
+# the norms on the stream. So dozens of dots lie at 0. (In GPT-2 norms stand on the
+# branches, and early heads may speak directly.)
 #
-# **Why heads of layer 5 cost less than they say.** Without L5H6 the others of its layer
-# say *more*. They work side by side, so what they add is the same; only how it is read
-# has changed: the norms behind divide by less, or the tanh is steeper. (Freezing one at
-# its old value would tell.) Of L5H6's .37 they make up .09. This is a simple
-# **self-repair** (McGrath et al. 2023; norms are a part of it in language models, too,
-# Rushing and Nanda 2024).
+# </details>
+# <details><summary>Why do heads of layer 5 cost less than they say?</summary>
+#
+# Without L5H6 the others of its layer say *more*. They work side by side, so what they
+# add is the same; only how it is read has changed: the norms behind divide by less, or
+# the tanh is steeper. (Freezing one at its old value would tell.) Of L5H6's .37 they
+# make up .09. This is a simple **self-repair** (McGrath et al. 2023; norms are a part
+# of it in language models, too, Rushing and Nanda 2024).
 #
 # </details>
 #
-# ## 8. Patching between two sentences
+# ## 8. Which heads tell two sentences apart?
 #
-# Ablation asks what a model needs in general. **Activation patching** asks what makes
-# *this* difference. Take two sentences that differ in one word (Vig et al. 2020, Wang
-# et al. 2022) and run both. Copy one head's output from the first run into the second,
-# at every position but that of the swapped word, where the runs read different words.
+# Ablation asks what a model needs in general. Now one word changes, *superb* becomes
+# *awful*, and the answer turns. Which heads carry *this* difference? **Activation
+# patching** (Vig et al. 2020, Wang et al. 2022) copies one head's output from the run
+# of the first sentence into that of the second, at every position but that of the
+# swapped word.
 
 # %%
 drawings.patching()
@@ -1184,9 +1288,9 @@ drawings.patching()
 # {m_{\text{first}} - m_{\text{second}}}
 # $$
 #
-# All three are the logit of the first sentence's answer minus the other's. 0 is
-# nothing, 1 all of it (Zhang and Nanda 2024). The swapped words are one token each, so
-# all other tokens keep their places.
+# All three are the logit of the first sentence's answer minus the other's. Between
+# margins 4 and −4, a patched one of −3 restores 1 of 8. The swapped words are one token
+# each, so all other tokens keep their places.
 
 # %%
 frames = (
@@ -1229,13 +1333,17 @@ print(f"rank correlation of all heads with silencing, by margin: {rank:+.2f}")
 # No single head brings back more than a part; six together, picked on the same pairs,
 # bring back most. L3H9 is among them, but at [CLS] alone it brings back nothing, which
 # fits section 7. Patching ranks the heads only partly as silencing does (+0.62).
-# (Twelve made-up pairs in four frames are no sample, and we give no interval.)
+# (Twelve made-up pairs in four frames are no sample, and we give no interval. On the
+# choice of measure see Zhang and Nanda 2024.)
 #
 # </details>
 #
-# ## 9. Where heads look: sinks
+# ## 9. Much weight, little said: sinks
 #
-# How much weight falls on special tokens (Clark et al. 2019)?
+# So much for what heads *do*. Where do they *look*? How much weight falls on special
+# tokens (Clark et al. 2019)? And what do these give in return? A token's *contribution*
+# (dashed, at the right) is its weight × the length of the vector that it offers to the
+# head, its value through $W^O_h$ (Kobayashi et al. 2020).
 
 # %%
 profile = al.evaluation.profiles(clf, few.dataset.texts)
@@ -1252,12 +1360,7 @@ print(f"by their number alone they would get {even:.0%}")
 # %% [markdown]
 # A token that gets much weight and gives little is an **attention sink** (Xiao et al.
 # 2024). Softmax weights must sum to 1, so a head with nothing to fetch needs a place to
-# put its weight. In BERT-base the sink is mostly [SEP] (Clark et al.); in ours it is
-# [CLS].
-#
-# What a token gives is its *contribution* (dashed, at the right): weight × length of
-# the vector that it offers to the head, its value through $W^O_h$ (Kobayashi et al.
-# 2020).
+# put its weight: in ours [CLS], in BERT-base mostly [SEP].
 #
 # Do heads that mostly look at sinks matter less? Layer 5 has little sink and large
 # effects, so we also compare within layers.
@@ -1280,7 +1383,10 @@ for name, ranks in (("all heads", both.rank()), ("within layers", inside)):
 #
 # ## 10. Is attention an explanation?
 #
-# Which words decided? Five answers for one sentence, the first four in the figure:
+# Which words decided? Attention can be asked, but so can gradients and ablation. The
+# figure compares four measures for one sentence; a fifth is printed below it.
+#
+# <details><summary>How is each computed?</summary>
 #
 # - **attention** of [CLS] in the last layer, mean over heads;
 # - **rollout**: the same multiplied through all layers, with half for the residual
@@ -1289,7 +1395,10 @@ for name, ranks in (("all heads", both.rank()), ("within layers", inside)):
 # - **ablation**: the fall of the log-probability when the word is masked;
 # - **integrated gradients** (Sundararajan et al. 2017): the gradient, averaged on the
 #   way from [MASK] to the word, times the step between them. The words' shares add up
-#   to the change of the margin.
+#   to the change of the margin. (Our start, a sentence of [MASK]s, is itself called
+#   positive; another start gives other shares.)
+#
+# </details>
 
 # %%
 clear = "The plot is thin, but the acting is a joy."
@@ -1310,12 +1419,9 @@ print(f"sum of all words {added.sum():+.2f}, margin from {none:+.2f} to {full:+.
 
 # %% [markdown]
 # Attention and ablation point to *joy*, the gradient to *a* and *but*, rollout to the
-# full stop; integrated gradients set *joy* against *thin*. But their start, a sentence
-# of [MASK]s, is itself called positive; another start gives other shares.
-#
-# Do these measures agree over many sentences? *Removal* asks the question of ablation,
-# but takes the word out instead of masking it. Signs are dropped, as attention has
-# none.
+# full stop; integrated gradients set *joy* against *thin*. Do the measures agree over
+# many sentences? *Removal* is ablation that takes the word out instead of masking it.
+# Signs are dropped, as attention has none.
 
 # %%
 texts = test_texts.texts[: max(size.sweep_sentences // 5, 8)]
@@ -1331,11 +1437,13 @@ al.plots.agreement(al.evaluation.agreement(clf, texts))
 #
 # </details>
 #
-# Jain and Wallace (2019) went further: if quite *different* weights give the same
-# answer, can the weights explain it? We look for **adversarial attention**: weights of
-# the last layer's heads, as far as possible from the true ones, that hardly move the
-# probability of the answer. Gradient ascent on the scores finds them for each sentence
-# of one batch.
+# ### Can other weights give the same answer?
+#
+# If they can, do weights explain it (Jain and Wallace 2019)? We look for **adversarial
+# attention**: weights of the last layer's heads, as far as possible from the true ones,
+# that hardly move the probability of the answer. Gradient ascent on the scores finds
+# them for each sentence of one batch. The distance is 0 for the same weights, and 1 if
+# no token that had weight keeps any.
 
 
 # %%
@@ -1347,6 +1455,11 @@ def total_variation(a, b):
 def probabilities(weights, values, before):
     """Of both labels (B, 2), with these weights in the last layer."""
     return answer(torch.einsum("bht,bhtd->bhd", weights, values), before).softmax(-1)
+
+
+# %% [markdown]
+# The goal is this distance, minus a penalty once a probability moves by more than
+# 0.005.
 
 
 # %%
@@ -1403,11 +1516,11 @@ with torch.inference_mode():
 #
 # </details>
 #
-# ## 11. Many heads at once
+# ## 11. How many heads can go?
 #
 # Are heads missed when they go *together*? On test sentences we silence the six heads
-# of section 4, chosen on dev by margin; the same without L3H9; six random ones (*by
-# lot*); and all of layer 5. If costs simply add up, the difference is 0.
+# of section 4, chosen on dev by margin; the same without L3H9; six drawn at random
+# (*by lot*); and all of layer 5. If costs simply add up, the difference is 0.
 
 # %%
 draw = np.random.default_rng(1).permutation(len(sweep))[:6]
@@ -1438,10 +1551,11 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 #
 # </details>
 #
-# How many heads can go? We order them on dev, take them away one after the other, and
-# measure on test. *Gradient* is the signed estimate of section 6, *silenced* the sweep;
-# *use* is the mean of absolute gradients of the loss, as in Michel et al. (2019).
-# Random orders (the band) are the control.
+# How many can go? We order the heads on dev, take them away one after the other, and
+# measure on test. *Gradient of the loss* and *of the margin* are the signed estimates
+# of section 6, *margin, silenced* is the sweep. *Use* is the mean over sentences of
+# |gradient of the loss|, as in Michel et al. (2019). Random orders (the band, seeds 0
+# to 4) are the control.
 
 # %%
 by_margin = np.zeros((clf.layers, clf.heads))
@@ -1488,18 +1602,19 @@ al.plots.show(figure, alt="Accuracy and margin as heads go, in five orders.")
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# Removing half of the heads, by *use*, costs about two points of accuracy (the interval
+# just reaches 0) and, clearly, margin.
 #
-# **The gradient of the loss misleads.** In the middle of the picture it does far worse
-# than random order; noise alone would make it only as bad. Our reading: near $s = 1$ a
-# head that makes a slightly too sure model surer can look harmful, and then goes first.
-# L3H9 is such a head (section 6).
+# <details><summary>What we saw in the five orders</summary>
+#
+# **The signed gradient of the loss misleads.** In the middle of the picture it does far
+# worse than random order, and an order without any meaning would be only as bad. Our
+# reading: near $s = 1$ a head that makes a slightly too sure model surer can look
+# harmful, and then goes first. L3H9 is such a head (section 6).
 #
 # **Say what you want to keep.** Both orders by margin raise the margin at first and
 # keep more of it than *use* does. Of the answers *use* keeps most in the second half of
-# the picture. Half of the heads, by *use*, cost about two points of accuracy (the
-# interval just reaches 0) and clearly margin. Michel et al. found that two fifths of
-# BERT-base's heads can go.
+# the picture. Michel et al. found that two fifths of BERT-base's heads can go.
 #
 # *Redundant given the others* is not *useless*: each order but the random one was found
 # with all other heads on. (With all 72 heads off no word reaches [CLS], so every
@@ -1507,11 +1622,11 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 #
 # </details>
 #
-# ### From fader to structure
+# ### Is the model faster without them?
 #
 # A head at scale 0 still costs its multiplications. `al.heads.prune` cuts it out of the
-# weight matrices; here the less used half goes. Is the model faster? Timings vary, so
-# each round times both models, and we compare within rounds.
+# weight matrices; here the half that goes first by *use*. Timings vary, so we compare
+# both models within rounds.
 
 # %%
 least = least_first(worth["use"][0])[: by_margin.size // 2]
@@ -1540,7 +1655,7 @@ print(f"faster in {faster} of {len(ratio)} rounds, {statistics.p_text(p)}")
 # Faster, but not by half: feed-forward layers and word embeddings stay. Lesson
 # [09](09_compression.ipynb) takes those, too.
 #
-# ## 12. L3H9 on fresh sentences
+# ## 12. One prediction on fresh sentences
 #
 # L3H9 was picked with hindsight, so it deserves one test on sentences that no choice of
 # this lesson has seen. The prediction, fixed beforehand: *of all 72 heads, silencing
@@ -1581,32 +1696,45 @@ print(f"[{100 * low:+.1f}, {100 * high:+.1f}]", end=", ")
 print(statistics.p_text(statistics.mcnemar(gained, lost)))
 
 # %% [markdown]
-# No sample alone shows a clear loss of answers. That is no proof of none: 500 sentences
-# can show a change of about two points, all together about one. L3H9's change lies
-# there, at the edge (interval and p-value come from two methods). Only *fresh* had no
-# part in singling out L3H9, so the sum flatters it a little.
+# No sample alone shows a clear loss of answers.
 #
-# *To try:* does silencing L3H9 only make the model less sure of everything? The
-# control: all logits times the factor that gives the same mean size of the margins.
+# <details><summary>Is that proof of no loss?</summary>
+#
+# No. 500 sentences can show a change of about two points, all together about one.
+# L3H9's change lies there, at the edge (interval and p-value come from two methods).
+# Only *fresh* had no part in singling out L3H9, so the sum flatters it a little.
+#
+# </details>
+#
+# <details><summary>To try: a control that is missing here</summary>
+#
+# Does silencing L3H9 only make the model less sure of everything? Compare it with the
+# model as trained, all logits times the factor that gives the same mean size of the
+# margins.
+#
+# </details>
 #
 # Lesson [07](07_attention_balance.ipynb) meets L3H9 again, and asks which heads *look*
 # differently since fine-tuning.
-#
+
+# %% [markdown]
 # ## What to take away
 #
 # - Scale acts on what leaves a head, temperature on where it looks.
-# - Say by which measure a head matters, and whether its ranking repeats. By margin it
-#   does; accuracy hardly notices a single head, as few margins are small.
+# - Say by which measure a head matters, and whether the ranking repeats. By margin it
+#   does; accuracy hardly notices a single head.
 # - In the last layer it matters what heads fetch, and hardly where they look.
-# - A head can cost the most *margin* and say nothing directly: L3H9 writes at other
-#   tokens, and later heads fetch it.
+# - A head can cost the most margin and say nothing directly: later heads fetch what
+#   L3H9 writes.
 # - One backward pass ranks single heads by margin as silencing does. Sizes, the loss
 #   and many heads at once are another matter.
-# - Much weight is not much contribution (sinks), and a map is not an explanation until
-#   it has been tested.
+# - Much weight is not much contribution, and a map is no explanation until it is
+#   tested.
 #
-# **Sources.** Michel et al. 2019, *Are Sixteen Heads Really Better than One?* · Efron
-# 1979 (bootstrap) · Benjamini and Hochberg 1995, Benjamini and Yekutieli 2001 (false
+# <details><summary>Sources</summary>
+#
+# Michel et al. 2019, *Are Sixteen Heads Really Better than One?* · Efron 1979
+# (bootstrap) · Benjamini and Hochberg 1995, Benjamini and Yekutieli 2001 (false
 # discoveries) · Chan et al. 2022, *Causal Scrubbing* · Elhage et al. 2021, *A
 # Mathematical Framework for Transformer Circuits* · McGrath et al. 2023, *The Hydra
 # Effect* · Rushing and Nanda 2024, *Explorations of Self-Repair* · Vig et al. 2020,
@@ -1617,6 +1745,8 @@ print(statistics.p_text(statistics.mcnemar(gained, lost)))
 # Flow* · Sundararajan et al. 2017, *Axiomatic Attribution* · Jain and Wallace 2019,
 # *Attention is not Explanation* · Wiegreffe and Pinter 2019, *Attention is not not
 # Explanation*.
+#
+# </details>
 
 # %%
 al.checks.summary("head_mixing")

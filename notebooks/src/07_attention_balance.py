@@ -11,8 +11,8 @@
 # - say how evenly a head spreads its attention, whatever the padding;
 # - compare two attention patterns by a divergence that is never infinite;
 # - find unusual heads by a rule that works for ten values, and for skewed ones;
-# - choose among repairs without fooling yourself, and report what share of the damage
-#   came back, with its interval.
+# - choose among repairs without fooling yourself, and say what share of the damage came
+#   back, with its interval.
 #
 # Time: about 80 minutes, 43 of them for five exercises. Running all cells takes ten to
 # twenty-five minutes, depending on the machine. You need lessons
@@ -48,15 +48,20 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# In the map below each cell is a head of the classifier from lesson 05: bright if it
-# looks evenly, dark if mostly at one token. (The number is the *entropy* of section 2,
-# over words only, without [CLS] and [SEP].) Click on a head to see where it looks in
-# the sentence. Then choose *change since before*: what did fine-tuning change? The
-# *reference* is the model before it. (Ignore the dial and its two bars until appendix
-# B.)
+# Each cell of the map is a head of the classifier from lesson 05: bright if it looks
+# evenly, dark if mostly at one token. Click on a head to see where it looks in the
+# sentence. Then choose *change since before*: what did fine-tuning change?
 #
-# Where does the least even head look? And which head changed most? L3H9, in tables L3
-# H9, is head 9 of layer 3, both counted from 0.
+# Where does the least even head look? And which head changed most? (L3H9, in tables L3
+# H9, is head 9 of layer 3, both counted from 0.)
+#
+# <details><summary>What are the numbers, the reference and the dial?</summary>
+#
+# The number in a cell is the *entropy* of section 2, over words only, without [CLS] and
+# [SEP]. The *reference* is the model before fine-tuning. The dial and its two bars wait
+# until appendix B.
+#
+# </details>
 
 # %%
 text = "A slow start, yet the ending is worth every minute."
@@ -66,8 +71,8 @@ meter
 # %% [markdown]
 # ## 2. How even is a head?
 #
-# A row of attention weights shares out one unit among $n$ keys. Here are four ways to
-# do it with four keys:
+# "Bright" and "dark" need a number. A row of attention weights shares out one unit
+# among $n$ keys. Here are four ways to do it with four keys:
 
 # %%
 drawings.shared_attention()
@@ -78,15 +83,16 @@ drawings.shared_attention()
 # $-0.7 \log 0.7 - 3 \cdot 0.1 \log 0.1 = 0.94$. It is read in two ways:
 #
 # - the **normalised entropy** $H / \log n$ lies between 0 and 1; here it is 0.68;
-# - the **effective number of keys** is $e^H$, here 2.6 (Hill 1973).
-#
-# Padding must not count: neither a padding token as a key, nor its row as a query.
-#
+# - the **effective number of keys** is $e^H$: here the row is spread as 2.6 equal keys
+#   would be (Hill 1973).
+
+# %% [markdown]
 # ### Exercise 1: how evenly does a head look?
 #
-# *Difficulty 3 of 5, 10 minutes.* Take the mean over the real queries of each text,
-# then the mean over texts, so that long and short texts count the same. A text of a
-# single token leaves a head no choice and is left out.
+# *Difficulty 3 of 5, 10 minutes.* Return one number for each head, its normalised
+# entropy. Take the mean over the real queries of each text, then the mean over texts,
+# so that long and short texts count the same. Padding must not count, neither as a key
+# nor as a query. A text of a single token leaves a head no choice and is left out.
 
 
 # %% exercise="normalised_entropy" points=3
@@ -122,12 +128,12 @@ al.checks.normalised_entropy(normalised_entropy)
 # Log 1 is 0, and 0 / 0 is NaN. `texts[several]`, with a mask `(B,)`, picks the texts
 # with more than one token before the mean over texts is taken.
 
-
 # %%
 evenness = al.checks.yours_or_ours("normalised_entropy", normalised_entropy)
 
 # %% [markdown]
-# Now your function measures the real model:
+# Now your function measures the real model. Below the map is its sharpest head, on one
+# sentence.
 
 
 # %%
@@ -155,11 +161,11 @@ sharp = np.unravel_index(entropy.argmin(), entropy.shape)
 al.plots.attention_map(clf.attend(text), *sharp)
 
 # %% [markdown]
-# The sharpest head of all looks at the token before: a **previous-token head**, as in
-# lesson 02.
+# The sharpest head looks at the token before: a **previous-token head**, as in lesson
+# 02.
 #
-# Many heads put much of their weight on [CLS] and [SEP], the **attention sinks** of
-# lesson 06, and so look sharp. `balance.measure` counts with and without them:
+# Many others look sharp because they put much of their weight on [CLS] and [SEP], the
+# **attention sinks** of lesson 06. So we count with and without these two:
 
 # %%
 tuned = balance.measure(clf, dev.texts, against=pretrained)
@@ -186,11 +192,9 @@ print(f"most weight on special tokens: layer {sinks.mean(1).argmax()}")
 #
 # ## 3. How far did fine-tuning move a head?
 #
-# Lesson 05 compared rows of weights by half the sum of absolute differences. That
-# counts a step from 0 to 0.1 as much as one from 0.5 to 0.6. A divergence weighs the
-# first more. But the best-known one, Kullback-Leibler, $\sum_j p_j \log_2 (p_j / q_j)$,
-# is infinite where $q_j = 0$ and $p_j$ is not. **Jensen-Shannon divergence** (Lin 1991)
-# instead compares both rows with the middle between them:
+# A row can stay as even as it was and look somewhere else, and entropy does not see it.
+# So compare the row before with the row after. **Jensen-Shannon divergence** (Lin 1991)
+# compares both with the middle between them:
 
 # %%
 drawings.divergence()
@@ -203,13 +207,24 @@ drawings.divergence()
 #
 # In the drawing only the first key adds to the first sum,
 # $0.7 \log_2 (0.7 / 0.4) = 0.57$: the second is as in the middle, and a key with
-# $p_j = 0$ adds nothing. The middle is 0 only where both rows are. So the result lies
-# between 0, for equal rows, and 1 bit, for rows that share no key.
+# $p_j = 0$ adds nothing. The result lies between 0, for equal rows, and 1 bit, for rows
+# that share no key.
 #
+# <details><summary>Why not a simpler distance?</summary>
+#
+# Lesson 05 took half the sum of absolute differences. That counts a step from 0 to 0.1
+# as much as one from 0.5 to 0.6; a divergence weighs the first more. The best-known
+# divergence, Kullback-Leibler, $\sum_j p_j \log_2 (p_j / q_j)$, is infinite where
+# $q_j = 0$ and $p_j$ is not. The middle is 0 only where both rows are.
+#
+# </details>
+
+# %% [markdown]
 # ### Exercise 2: a divergence that stays finite
 #
-# *Difficulty 2 of 5, 8 minutes.* Exact zeros are common: padding and causal masks make
-# them. Rows may have any axes before them, as `(H, T, T)` does.
+# *Difficulty 2 of 5, 8 minutes.* Return the divergence of each pair of rows. Exact
+# zeros are common: padding and causal masks make them. Rows may have any axes before
+# them, as `(H, T, T)` does.
 
 
 # %% exercise="js_divergence" points=2
@@ -234,7 +249,6 @@ al.checks.js_divergence(js_divergence)
 # Three lines: the middle; what $p$ adds; what $q$ adds. Take half of each, and a
 # logarithm of base 2, or natural ones divided by `math.log(2)`.
 
-
 # %%
 divergence = al.checks.yours_or_ours("js_divergence", js_divergence)
 
@@ -257,10 +271,15 @@ label = "Jensen-Shannon divergence, bits"
 al.plots.head_map(far, title="How far fine-tuning moved each head", label=label)
 
 # %% [markdown]
-# Attention moved more in the late layers, and hardly in the first. (The weights did
-# not: lesson 05. A changed input moves attention, too.) L3H9 leads; the meter named
-# L3H11, whose *evenness* changed most. A row can stay about as even and look somewhere
-# else: only a divergence sees that.
+# Attention moved more in the late layers, and hardly in the first. L3H9 leads.
+#
+# <details><summary>Why not L3H11, and why the late layers?</summary>
+#
+# The meter in section 1 named L3H11, whose *evenness* changed most. Only a divergence
+# sees a row that stays about as even and looks elsewhere. And the weights did *not*
+# change more in late layers (lesson 05): a changed input moves attention, too.
+#
+# </details>
 #
 # Is that lead more than noise? L3H9 was picked *because* it is ahead on these
 # sentences, so ask once more on fresh ones, from the test set:
@@ -288,14 +307,15 @@ for axes, title in zip(picture.figure.axes, titles, strict=False):
 picture
 
 # %% [markdown]
-# Before, most words look at [CLS]; after, most look at *worth*, the word of praise (the
-# red column). One sentence only illustrates; the finding is the interval above.
+# The lead holds on both. In the picture most words look at [CLS] before, and at
+# *worth*, the word of praise, after (the red column). One sentence only illustrates;
+# the finding is the interval.
 #
 # ### Which heads are needed: those that moved, or the sharp ones?
 #
-# Below, every head is silenced in turn. Each dot is a head, and its height is the
-# change of the mean **margin** (the right label's logit minus the other's) without it.
-# *Predict first:* does this change follow evenness, or divergence?
+# Below, every head is silenced in turn. Each dot is a head. Its height is the change of
+# the mean **margin** (the right label's logit minus the other's) without it, so the low
+# ones are needed. *Predict first:* does this change follow evenness, or divergence?
 
 # %%
 few = dev.sample(min(300, size.sweep_sentences))
@@ -326,9 +346,9 @@ sns.despine(figure)
 al.plots.show(figure, alt="Change of the margin without each head, over two figures.")
 
 # %% [markdown]
-# Is L3H9 needed for where it looks now, or for what it *fetches* there? Put back its
-# weights from before fine-tuning: those of query and key decide the first, those of
-# value and output the second. (What it reads stays as it is.)
+# L3H9 is the lowest dot. Is it needed for where it looks now, or for what it *fetches*
+# there? Put back its weights from before fine-tuning: those of query and key decide the
+# first, those of value and output the second.
 
 
 # %%
@@ -380,35 +400,46 @@ print("The margin clearly falls when it:", ", ".join(clear) or "nothing of these
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# L3H9 is ahead on fresh sentences, too. Both halves of it count. Heads that moved
-# farther tend to be needed more; evenness shows no clear trend. Those that cost most
-# are mostly of layer 5, so the trend may be one of layers: the late ones moved most,
-# and are near the answer. *To try:* ranks within layers, as in lesson 06.
+# L3H9 is ahead on fresh sentences, too. Both halves of it count. (What it reads stayed
+# as it is.) Heads that moved farther tend to be needed more; evenness shows no clear
+# trend.
+#
+# Those that cost most are mostly of layer 5, so the trend may be one of layers: the
+# late ones moved most, and are near the answer. *To try:* ranks within layers, as in
+# lesson 06.
 #
 # </details>
 #
 # ## 4. Which heads are out of line?
 #
-# "More than three standard deviations from the mean" fails just when it is needed: a
-# strange value moves the mean and stretches the standard deviation. Among $n$ values
-# none can be more than $\sqrt{n - 1}$ standard deviations away. For ten values that is
-# 3, so the rule can never fire. The **median** hardly moves, and nor does the **MAD**
-# (median absolute deviation), the median of the distances from it. Ten heads, one of
-# them strange:
+# We found L3H9 by its rank. When is a head *unusual*? "More than three standard
+# deviations from the mean" fails just when it is needed: a strange value moves the mean
+# and stretches the standard deviation. Among ten values the rule can never fire.
+#
+# The **median** hardly moves, and nor does the **MAD** (median absolute deviation), the
+# median of the distances from it. Ten heads, one of them strange:
 
 # %%
 drawings.two_rulers(np.append(np.linspace(0.07, 0.13, 9), 0.6))
 
 # %% [markdown]
 # For normally distributed values, 1.4826 MAD is one standard deviation. Iglewicz and
-# Hoaglin (1993) flag what is more than 3.5 of these from the median, outside the lower
-# band of the drawing. If more than half of the values are equal, the MAD is 0; then the
-# unit is 1.2533 times the mean distance from the median.
+# Hoaglin (1993) flag what is more than 3.5 of these from the median: what lies outside
+# the lower band.
 #
+# <details><summary>Why can the first rule never fire? And if the MAD is 0?</summary>
+#
+# Among $n$ values none can be more than $\sqrt{n - 1}$ standard deviations from the
+# mean. For ten values that is 3. The MAD is 0 if more than half of the values are
+# equal; then the unit is 1.2533 times the mean distance from the median.
+#
+# </details>
+
+# %% [markdown]
 # ### Exercise 3: which heads are out of line?
 #
-# *Difficulty 2 of 5, 8 minutes.* `values` holds a number for each head, NaN for removed
-# ones.
+# *Difficulty 2 of 5, 8 minutes.* Return which heads are flagged. `values` holds a
+# number for each head, NaN for removed ones.
 
 
 # %% exercise="robust_outliers" points=2
@@ -440,7 +471,6 @@ al.checks.robust_outliers(robust_outliers)
 # In Python `a or b` is `b` where `a` is 0. If all values are equal, the mean distance
 # is 0, too, and 0 is not more than 0.
 
-
 # %%
 flag = al.checks.yours_or_ours("robust_outliers", robust_outliers)
 
@@ -450,9 +480,15 @@ flag = al.checks.yours_or_ours("robust_outliers", robust_outliers)
 #
 # - **straighten**: on the scale $\arcsin \sqrt{x}$, small and large shares are spread
 #   alike;
-# - **give each side a unit of its own** (Kimber 1990), so that a long tail is measured
-#   by itself. Take the distance that three quarters of the values on that side do not
-#   exceed. For normal values that is 1.15 standard deviations, so divide by 1.15.
+# - **give each side a unit of its own** (Kimber 1990): a long tail is then measured by
+#   itself.
+#
+# <details><summary>How large is the unit of a side?</summary>
+#
+# Take the distance that three quarters of the values on that side do not exceed. For
+# normal values that is 1.15 standard deviations, so divide by 1.15.
+#
+# </details>
 
 # %%
 tail = [0.01, 0.02, 0.03, 0.05, 0.06, 0.08, 0.11, 0.16, 0.22, 0.33]
@@ -502,6 +538,7 @@ for heads in (10, 72):
 al.plots.table(trial, **dict.fromkeys(trial, 1))
 
 # %% [markdown]
+# Each remedy takes false alarms away, but among ten heads side units also find less.
 # Now the model, in all measures that are shares, each a mean over queries and texts:
 #
 # | measure | of a head |
@@ -511,8 +548,6 @@ al.plots.table(trial, **dict.fromkeys(trial, 1))
 # | *cls*, *sep*, *punctuation* | weight on these |
 # | *self*, *previous*, *next* | weight on the token itself, the one before, after |
 # | *js_uniform*, *js_before* | divergence from even, from before fine-tuning |
-#
-# (*distance*, from query to key in tokens, is only in the last table.)
 
 # %%
 names = [
@@ -542,23 +577,27 @@ by_two_rules = {
 al.plots.rug(by_two_rules)
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# In the picture a flag is a red dot outside the band of its rule. Straightening and
+# side units bring the flagged heads from 23 to 7.
 #
-# The plain rule can fire with ten values, but on skewed shares it fires too often. Each
-# remedy takes false alarms away. With 72 heads the strange value is still found every
-# time. Among ten, straightening finds it in 99 % of the sets, side units only in 87 %:
-# a side holds just five values, one of them the strange one.
+# <details><summary>Are the seven right?</summary>
 #
-# In the model straightening alone changes little (20 heads for 23); the unit for each
-# side brings it to 7. If more than a quarter of a side is far out, the unit grows with
-# it: the rule takes such a group for a kind of head, and flags nobody. But three of the
-# four flagged in *previous* lie below the median, two of them close to the bulk: on
-# that narrow side the unit is tiny, and the rule flags too much.
+# The plain rule can fire with ten values, but on skewed shares it fires too often. In
+# the trial the strange value among 72 heads is still found every time. Among ten,
+# straightening finds it in 99 % of the sets, side units only in 87 %: a side holds just
+# five values, one of them the strange one.
+#
+# In the model straightening alone changes little (20 heads for 23). If more than a
+# quarter of a side is far out, the unit grows with it: the rule takes such a group for
+# a kind of head, and flags nobody. But three of the four flagged in *previous* lie
+# below the median, two of them close to the bulk: on that narrow side the unit is tiny,
+# and the rule flags too much.
 #
 # </details>
 #
-# `balance.outliers` does this for all measures of the meter; *robust z* is the distance
-# from the median in units of that side. Far out is not wrong: open a picture.
+# `balance.outliers` does this for all measures (*distance* is that from query to key,
+# in tokens). *Robust z* is the distance from the median in units of that side. Far out
+# is not wrong: open a picture.
 
 # %%
 al.plots.anomaly_table(balance.outliers(tuned), tuned, most=5)
@@ -566,17 +605,20 @@ al.plots.anomaly_table(balance.outliers(tuned), tuned, most=5)
 # %% [markdown]
 # ## 5. A training run, watched
 #
-# When does a head go wrong in training, and how? A recorder measures a few sentences,
-# the *probe*, every other step while a model trains. After six measurements each head
-# has a **band** in which its next value is expected: the last value plus the usual
-# change, give or take fifteen times the usual error of this guess. A head that leaves
-# its band is listed, with kind and strength:
+# So far we measured a finished model. When does a head go wrong in training, and how?
+# Every other step, a recorder measures a few sentences, the *probe*. From what a head
+# did so far it expects the next value within a **band**. A head that leaves its band is
+# listed: as *collapse* (onto one token), *spread* (over all) or *dead gradient*.
 #
-# - *collapse*: 0.9 or more of a row on one token; *spread*: nearly uniform;
-# - *dead gradient*: under a fiftieth of the usual gradient;
-# - *strength*: distance from the middle of the band, in half widths.
+# <details><summary>How wide is the band, and where are the limits?</summary>
 #
+# After six measurements the band is the last value plus the usual change, give or take
+# fifteen times the usual error of this guess. *Collapse* is 0.9 or more of a row on one
+# token, *spread* nearly uniform, *dead gradient* under a fiftieth of the usual
+# gradient. *Strength* is the distance from the middle of the band, in half widths.
 # These limits are a choice.
+#
+# </details>
 #
 # Two runs follow: a good one, and an accident on purpose, in which the learning rate
 # climbs to twenty times what is good. The picture shows the accident, a line for each
@@ -651,22 +693,29 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # choose. In the good run no head left its band, but one run gives no rate of false
 # alarms.
 #
-# Is even good? The lost run ends *more* even than it began (*balance* in the recorder),
-# at the accuracy of one answer for all. First many heads fall onto one token, then most
-# spread over everything and stay there. A high balance is no goal.
+# First many heads fall onto one token, then most spread over everything and stay there.
 #
 # </details>
 #
+# Is even good? The lost run ends *more* even than it began (*balance* in the recorder),
+# at the accuracy of one answer for all. **A high balance is no goal.**
+#
 # The loss says *that* a run is lost: it stays at ln 2 = 0.69, what a coin toss costs.
-# The recorder adds in what way (*where* says little: 68 of 72 heads left their bands):
+# The recorder adds in what way.
 
 # %%
 al.plots.anomaly_table(found.sort_values("strength", ascending=False), table, most=4)
 
 # %% [markdown]
-# The pictures show how the recorder counts: the grey band follows the head. In our run
-# L4H11, in the second row, first collapses, then spreads. On the way back it gets a new
-# band and leaves that, too, so it counts as two anomalies.
+# Open a picture: the grey band follows the head.
+#
+# <details><summary>Why is L4H11 counted twice, and does it matter where?</summary>
+#
+# In our run L4H11, in the second row, first collapses, then spreads. On the way back it
+# gets a new band and leaves that, too, so it counts as two anomalies. *Where* says
+# little in this run: 68 of 72 heads left their bands.
+#
+# </details>
 #
 # Does another training move the same head most? The good run is one, with fewer
 # sentences:
@@ -684,19 +733,22 @@ print(f"both trainings rank the {far.size} heads alike: Spearman {agree:+.2f}")
 #
 # ## 6. Repair without fooling yourself
 #
-# Lesson 06 gave every head a scale and a temperature. `balance.adjust` turns all 144 of
-# these knobs down the gradient of the loss, and leaves the weights alone. But 144 knobs
-# can learn a handful of sentences by heart. So cut the development sentences in two:
+# A damaged model can be repaired with the knobs of lesson 06, a scale and a temperature
+# for each head. `balance.adjust` turns all 144 of them down the gradient of the loss,
+# and leaves the weights alone. But 144 knobs can learn a handful of sentences by heart.
+# So cut the development sentences in two:
 
 # %%
 drawings.guard()
 
 # %% [markdown]
-# On **tune** the candidates are fitted and compete. The best of many is partly the
-# luckiest. So **guard** is asked one question: is the winner better than the start? If
-# not, nothing changes. (If you ask until the guard agrees, you have chosen by the
-# guard.) **Test** is for the report.
-#
+# - On **tune** the candidates are fitted and compete. The best of many is partly the
+#   luckiest.
+# - So **guard** is asked one question: is the winner better than the start? If not,
+#   nothing changes. (If you ask until the guard agrees, you have chosen by the guard.)
+# - **Test** is for the report.
+
+# %% [markdown]
 # ### Exercise 4: a choice with a guard
 #
 # *Difficulty 2 of 5, 8 minutes.* `score(settings, part)` gives the accuracy of settings
@@ -733,7 +785,8 @@ al.checks.guarded_choice(guarded_choice)
 # Now choose a real repair with it. The model is mildly damaged: every scale is
 # multiplied by a random factor. Two candidates are fitted on only 64 sentences: *free*,
 # with many passes and hardly any restraint, and *restrained*, with few passes and a
-# penalty that keeps each knob near its start.
+# penalty that keeps each knob near its start. *Predict:* does the winner on tune pass
+# the guard?
 
 # %%
 choose = al.checks.yours_or_ours("guarded_choice", guarded_choice)
@@ -790,20 +843,21 @@ print(f"kept: {kept}, {figure:.1%} on test")
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# What *free* wins on its own 64 sentences it does not win on others; restraint wins
-# less on tune and loses less on guard, neither clearly. (We look at guard for both only
-# to show you; `choose` may not.) Here little can be won, as the damage costs 2.3
-# points, and 64 sentences teach little.
+# It does not. What *free* wins on its own 64 sentences it does not win on others;
+# restraint wins less on tune and loses less on guard, neither clearly. (We look at
+# guard for both only to show you; `choose` may not.) Here little can be won, as the
+# damage costs 2.3 points, and 64 sentences teach little.
 #
 # </details>
 #
 # ## 7. What does a repair bring, and what does it cost?
 #
-# You have pruned 60 % of the heads to save time: what brings the accuracy back? This is
-# *thinned*. The control, *spun*, has scales as above with far larger factors, which can
-# be set back exactly. Accuracy alone says little about a repair, as it depends on how
-# bad the damage was. Say instead what share of the damage came back (*restored* in
-# lesson 06):
+# You have pruned 60 % of the heads to save time: what brings the accuracy back? This
+# damage is called *thinned*. The control, *spun*, multiplies the scales as above by far
+# larger factors, which can be set back exactly.
+#
+# The accuracy after a repair depends on how bad the damage was. Say instead what
+# *share* of the damage came back (*restored* in lesson 06):
 
 # %%
 damages = {"spun": spun(1.5, seed=0), "thinned": clf.settings()}
@@ -825,7 +879,8 @@ drawings.share_of_damage(whole=0.85, hurt=0.55, repaired=0.79)
 # How sure is such a share? Gain and cost come from the same sentences, and with others
 # both would change. So they must come from the same draw: the **bootstrap** (lesson 06)
 # draws the sentences again, with replacement, and computes the whole ratio each time.
-#
+
+# %% [markdown]
 # ### Exercise 5: the share that came back
 #
 # *Difficulty 3 of 5, 9 minutes.* Return the share on all texts, and as ends of the
@@ -864,25 +919,33 @@ al.checks.share_recovered(share_recovered)
 # ---
 # `costs > 0` says which draws have a share; index both arrays with it before dividing.
 
-
 # %%
 share_of = al.checks.yours_or_ours("share_recovered", share_recovered)
 
 # %% [markdown]
 # Six ways to repair, from the least demanding to the most:
 #
-# - **reset to 1**: turn the knobs back. This needs no data, but one must know what
-#   happened, and heads that are gone stay gone;
-# - **random knobs**, the best of some tries: what any method has to beat;
-# - **least squares**: scales at which what is left of a layer comes nearest to what the
-#   whole layer gave (Kwon et al. 2022). Needs the whole model, and no labels;
-# - **gradient**: all knobs downhill from the best of a few starts, with a penalty on
-#   the way from there. (The starts are the damage, and a version in which all heads of
-#   a layer add alike, each at four strengths.) Needs labels;
-# - **both**, for the thinned model only: gradient, from where least squares ended;
-# - **retraining**: all weights but the word embeddings, one pass, with the damage in
-#   place. Needs training data (in our run 2,000 sentences; knobs 500), and changes
-#   millions of weights.
+# | repair | what it does | what it needs |
+# | --- | --- | --- |
+# | **reset to 1** | turns the knobs back | to know what happened |
+# | **random knobs** | keeps the best of some tries | labels |
+# | **least squares** | brings each layer near its old output | the whole model |
+# | **gradient** | turns all knobs downhill | labels |
+# | **both** (thinned only) | gradient, after least squares | whole model, labels |
+# | **retraining** | trains all weights but the word embeddings | training data |
+#
+# <details><summary>The repairs in detail</summary>
+#
+# - Reset brings back no head that is gone.
+# - Random knobs are what any method has to beat.
+# - Least squares (Kwon et al. 2022) finds the scales at which what is left of a layer
+#   comes nearest to what the whole layer gave. It needs no labels.
+# - Gradient starts from the best of a few: the damage, and a version in which all heads
+#   of a layer add alike, each at four strengths. A penalty holds it near its start.
+# - Retraining makes one pass, with the damage in place, and changes millions of
+#   weights. In our run it gets 2,000 sentences; the knobs get 500.
+#
+# </details>
 #
 # *Predict first:* which of them comes first for each damage?
 
@@ -960,7 +1023,6 @@ al.plots.show(figure, alt=alt)
 
 # %% [markdown]
 # Which repairs are not clearly behind the best? The interval of their difference says.
-# (The highest is partly the luckiest: section 6.)
 
 # %%
 for damage, some in bill.groupby("damage"):
@@ -985,6 +1047,10 @@ for damage in damages:
         print(f"{damage:>8}, {name:>13}: {told} random knobs [{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
+# **In our run: where you know what was turned, turn it back; where heads are gone and
+# you have labels, retrain.** Turning knobs is worth its price where weights must not
+# change.
+#
 # <details><summary>What we saw</summary>
 #
 # *Spun*: setting the knobs back costs nothing and undoes all the damage. Least squares
@@ -998,41 +1064,50 @@ for damage in damages:
 # squares is quicker and needs no labels, but is not clearly ahead of random knobs;
 # *both* brings no clear gain.
 #
-# So where you know what was turned, turn it back; where heads are gone and you have
-# labels, retrain. Turning knobs is worth its price where weights must not change. Each
-# damage was drawn once here: [data/results.json](../data/results.json) has shares and
-# seconds over three draws.
+# The highest is partly the luckiest (section 6), and each damage was drawn once here:
+# [data/results.json](../data/results.json) has shares and seconds over three draws.
 #
 # </details>
-#
+
+# %% [markdown]
 # ## What you know now
 #
 # - Normalised entropy says how evenly a head looks, over certain tokens. Even is
-#   neither good nor bad, and a ruined run can be very even: judge by the score on
-#   held-out texts.
+#   neither good nor bad: a ruined run can be very even.
 # - Divergence from before shows whose *looking* changed, by its own weights or by its
 #   input. L3H9 leads, and costs the most margin when silenced; another training moved
 #   another head most.
 # - Median and MAD find one strange value among ten. Skewed shares need straightening;
 #   units for each side raise fewer false alarms, but find less among ten.
-# - The loss says that a run went wrong, here no later than the heads; a recorder adds
-#   what they did.
+# - The loss says that a run went wrong; a recorder adds what the heads did.
 # - Fit on one part, ask another once, report on a third. A repair has a share, an
 #   interval and a price, and the simplest one stands beside it.
 #
-# Read on: Clark et al. 2019, *What does BERT look at?* Kobayashi et al. 2020,
-# *Attention is not only a weight.* Zhai et al. 2023, *Stabilizing Transformer training
-# by preventing attention entropy collapse.* Kwon et al. 2022, *A fast post-training
-# pruning framework for Transformers.* Next: [08 Attention
-# economics](08_attention_economics.ipynb), what attention costs in time and memory.
+# Next: [08 Attention economics](08_attention_economics.ipynb), what attention costs in
+# time and memory.
 #
+# <details><summary>Read on</summary>
+#
+# Clark et al. 2019, *What does BERT look at?* Kobayashi et al. 2020, *Attention is not
+# only a weight.* Zhai et al. 2023, *Stabilizing Transformer training by preventing
+# attention entropy collapse.* Kwon et al. 2022, *A fast post-training pruning framework
+# for Transformers.*
+#
+# </details>
+
+# %% [markdown]
 # ## Appendix A: kinds of heads, and doubles
 #
-# **Clusters** sort heads by all measures at once. The *silhouette* says how much nearer
-# heads are to their own group than to the next; below about 0.25 there is hardly a
-# group. k-means finds groups also where there are none, so look at the silhouette
-# before you believe the names. These only compare: *high sep* may be little weight (2 %
-# in all, lesson 06).
+# Are there *kinds* of heads? **Clusters** sort them by all measures at once. The
+# *silhouette* says how much nearer heads are to their own group than to the next; below
+# about 0.25 there is hardly a group.
+#
+# <details><summary>How far can the groups and their names be trusted?</summary>
+#
+# k-means finds groups also where there are none, so look at the silhouette first. The
+# names only compare: *high sep* may be little weight (2 % in all, lesson 06).
+#
+# </details>
 
 # %%
 al.plots.clusters(balance.clusters(tuned), clf, text)
@@ -1053,10 +1128,15 @@ al.plots.table(doubles, js=3, cka=2)
 #
 # `balance.Tuner` automates section 6: it proposes, asks its guard after every round,
 # and takes back what is not better beyond the interval of the loss. Many rounds use up
-# the guard: report on test. (The verdict below is the guard's.) The dial of the meter
-# in section 1, *overall balance*, is the root of *evenness over tokens* × *evenness
-# over heads*: the normalised entropy of what heads contribute, and the effective number
-# of heads of a layer, as a share of those there are.
+# the guard: report on test. (The verdict below is the guard's.)
+#
+# <details><summary>What does the meter's dial show?</summary>
+#
+# The dial of section 1, *overall balance*, is the root of *evenness over tokens* ×
+# *evenness over heads*: the normalised entropy of what heads contribute, and the
+# effective number of heads of a layer, as a share of those there are.
+#
+# </details>
 
 # %%
 data = al.datasets.Splits(splits.train, dev, test)
