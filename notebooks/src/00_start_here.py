@@ -177,8 +177,9 @@ al.plots.show(figure, alt=alt)
 
 # %% [markdown]
 # Each bar is the sentence without one word. To the left, “positive” falls: the answer
-# needs this word. To the right, it rises. Dark bars pass the dotted line at 50 %:
-# without *life*, or without *I*, the answer turns to “negative”.
+# needs this word, or needs the sentence to be whole. To the right, it rises. Dark bars
+# pass the dotted line at 50 %: without *life*, or without *I*, the answer turns to
+# “negative”.
 #
 # <details><summary>Is it the word, or the hole that it leaves?</summary>
 #
@@ -225,8 +226,8 @@ al.plots.attention_grid(maps)
 al.plots.attention_map(maps, layer=0, head=2)
 
 # %% [markdown]
-# Each token looks at the one before it: head 0.2 is a *previous-token head*. (Lessons
-# 02 and 07 say what such heads do.)
+# Each token looks at the one before it: head 0.2 is a *previous-token head*. (Lesson 02
+# measures such heads; lesson 04 shows what one is good for.)
 #
 # Now you know where heads look. Does the answer need them? Again, change something and
 # measure.
@@ -284,7 +285,8 @@ print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max
 
 # %% [markdown]
 # In our sentence the answer turns. But one sentence is no evidence about reviews in
-# general: there the interval contains 0.
+# general: there the interval contains 0. (That does not prove that the head does
+# nothing. Any change inside the interval fits what we saw.)
 #
 # <details><summary>Does an interval that contains 0 prove “no effect”?</summary>
 #
@@ -330,8 +332,9 @@ al.plots.head_map(fall, label="fall, percentage points", title=title)
 # %% [markdown]
 # **Now you.** Press *All neutral* before each task.
 #
-# 1. **Silence one head.** Say which, and what you expect; then click on its fader and
-#    press `0`. Does the interval leave out 0?
+# 1. **Silence one head.** Write down which, and what you expect, *before* you look: of
+#    72 heads without effect three or four would seem to have one. Then click on its
+#    fader and press `0`. Does the interval leave out 0?
 # 2. **Silence all heads of a layer**: click its name at the left. Try the last layer,
 #    then the first. Which layer's heads cost more?
 # 3. **Silence a random half** of the heads, several times.
@@ -410,11 +413,13 @@ print(f"{commoner:.0%} right (always the commoner label)")
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights; the read-out takes the vector of `[CLS]`.
 # - **What this wrong answer depends on:** most on *life* and *I* (without either it
-#   turns), less on other words; of 72 heads only 3.9 turns it alone. Without the last
+#   turns), less on other words; of 72 heads, silenced one at a time, only 3.9 turns it.
+#   Without the last
 #   layer's heads nearly all answers are unsure, right or wrong: they do not explain
 #   this mistake.
-# - **Not found:** why these words count as praise. That comes from training (lessons 05
-#   and 06).
+# - **Not found:** why the answer turns without *life* or *I*: for the words themselves,
+#   or for the gap they leave. What the model takes for praise comes from training
+#   (lessons 05 and 06).
 
 # %% [markdown]
 # ## 9. The lessons

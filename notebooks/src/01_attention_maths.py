@@ -142,8 +142,8 @@ for word, sentence in asked:
 #
 # <details><summary>Why one matrix for queries and another for keys?</summary>
 #
-# With $W^Q = W^K$, word $i$ would score word $j$ exactly as $j$ scores $i$. *Bank*
-# could not look for *river* without *river* looking for *bank* just as much.
+# With $W^Q = W^K$, word $i$ would score word $j$ exactly as $j$ scores $i$: the two
+# would always score each other alike, however different their roles.
 #
 # </details>
 
@@ -893,7 +893,12 @@ picture
 #
 # </details>
 #
-# Divided, one learning rate suits all three widths.
+# **Divided, one learning rate suits all three widths; undivided, no rate that we tried
+# helps all queries, and the wider they are, the fewer find their key.** What harms is
+# to begin far above 1: BERT's small initial weights start even undivided scores below
+# it, and the division makes that start independent of the width. (This is plain
+# gradient descent. Adam, which BERT is trained with, rescales each gradient, and may
+# help; we did not try it.)
 
 # %% [markdown]
 # ## 8. Why several heads?
@@ -963,7 +968,9 @@ print(
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
 # Each pair is a clock hand (cosine across, sine up), and each hand has its own speed.
-# The shaded angle is the turn over two positions. In a row it is the same everywhere:
+# The shaded angle is the turn over two positions. Along a row of the picture it is the
+# same wherever the two positions begin. (The two speeds are invented, so that both
+# turns can be seen.)
 
 # %%
 drawings.clock_hands(8, (0.7, 0.2))
@@ -1155,12 +1162,13 @@ for t in (128, 256, 512):
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is kernel regression with learned keys and queries: scores, weights, mean
-#   of the values. A dot product takes the place of the distance.
+# - Attention is a weighted mean, like kernel regression, with a learned, one-sided
+#   kernel $e^{q \cdot k / \sqrt{d_k}}$: scores, weights, mean of the values.
 # - The softmax is the arg-max with an entropy bonus; its gradient is
 #   $w_i (g_i - \bar g)$.
 # - Scores grow like $\sqrt{d_k}$. Starting undivided, the wider the queries, the fewer
-#   found their key; divided, or started small, one rate suits all.
+#   found their key. Divided, one rate suits all three widths. Started small (tried at
+#   256), undivided queries learn too, at rates smaller by a factor of $d_k$.
 # - Heads add up. QK says where a head looks, OV what it carries over.
 # - Without a causal mask attention is blind to order, until positions are added or
 #   rotated in. It reaches any token in one step, and for long texts pays with $T^2$.

@@ -338,7 +338,7 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
 
 # %% [markdown]
 # The causal mask makes another promise: no token depends on a later one. Change token 3
-# of six, and see whose context moves:
+# of six, counted from 0, and see whose context moves:
 
 # %%
 x = torch.randn(6, 16)
@@ -814,9 +814,10 @@ al.plots.show(figure, "Maps of three heads, each with one bright line or column.
 # </details>
 #
 # A bright column can mean two things. The token may matter. Or it is an **attention
-# sink**: queries of every kind look at it, in text after text, and its value adds
-# little. Which is `[CLS]`? First: do many heads look at it? Here is each head's mean
-# weight on it, over all queries of four sentences.
+# sink**: queries of every kind look at it, in text after text, whatever it means. In
+# models like BERT the value of a sink often adds little; that we measure second. Which
+# is `[CLS]`? First: do many heads look at it? Here is each head's mean weight on it,
+# over all queries of four sentences.
 
 # %%
 sentences = [
@@ -879,6 +880,10 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
     print(f"     {v[0]:6.2f} {v[2]:6.2f} {v[1]:6.2f}")
 
 # %% [markdown]
+# **`[CLS]` is a sink:** in layer 2 it has 63 % of the weight, and 7 % of what is added.
+# `[SEP]` is none in this model. (These are lengths, not effects: vectors that cancel are
+# counted twice.)
+#
 # <details><summary>What we saw</summary>
 #
 # `[CLS]` gets far more weight than an even share, in some heads most of it. `[SEP]`
@@ -886,9 +891,10 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
 # must put its weight somewhere; a head that finds nothing can park it on a token that
 # is always there.
 #
-# Parked weight adds little: in layer 2 `[CLS]` has 63% of the weight, and 7% of what is
-# added. In every layer its value is less than half as long as the others, in most far
-# shorter. So a bright column is no proof that the token matters.
+# Parked weight adds little: in every layer the value of `[CLS]` is less than half as
+# long as the others, in most far shorter. So a bright column is no proof that what the
+# token says matters. But the token cannot simply be hidden: its weight would go to the
+# words (Xiao et al. 2024).
 #
 # </details>
 #
@@ -994,8 +1000,9 @@ for offset, name in ((-1, "one back"), (1, "one ahead")):
 # The wrong reshape ran without an error, and an answer may even stay right. To find
 # such a bug, run a good and a bad model on the *same input*, and compare their
 # **activations**, the outputs of their parts, in order. The first difference is where
-# the bug first *shows*: it lies in this part, or in what else this part is given, such
-# as a mask. Later differences are consequences.
+# the bug first *shows*. It lies between the last part that agrees and this one: in this
+# part, in a step before it that nobody watched, or in what else this part is given,
+# such as a mask. Later differences are consequences.
 #
 # (Three cells of plumbing build a BERT with one of four faults.)
 
@@ -1221,7 +1228,8 @@ spreading
 # - only the padded text differs: the mask;
 # - rows are nearly flat: the divisor;
 # - attention is still right, `down` is not: the bias;
-# - both texts differ, and rows are less flat: the reshape.
+# - both texts differ, and rows are flatter than BERT's, but less flat than with the
+#   wrong divisor: the reshape.
 #
 # Most faults leave these answers as they were. (Two texts prove little.) Comparing part
 # by part narrows the search if the input shows it (without padding nobody sees a

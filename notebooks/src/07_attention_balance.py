@@ -164,8 +164,9 @@ al.plots.attention_map(clf.attend(text), *sharp)
 # The sharpest head looks at the token before: a **previous-token head**, as in lesson
 # 02.
 #
-# Many others look sharp because they put much of their weight on [CLS] and [SEP], the
-# **attention sinks** of lesson 06. So we count with and without these two:
+# Many others look sharp because they put much of their weight on [CLS], the **attention
+# sink** of lessons 02 and 06. So we count with and without the two special tokens
+# ([SEP] gets little here):
 
 # %%
 tuned = balance.measure(clf, dev.texts, against=pretrained)
@@ -398,11 +399,13 @@ clear = [name for name, change in changes.items() if max(change.margin_ci) < 0]
 print("The margin clearly falls when it:", ", ".join(clear) or "nothing of these")
 
 # %% [markdown]
+# Heads that moved farther tend to be needed more; evenness shows no clear trend. Whether
+# this holds within a layer the picture does not show.
+#
 # <details><summary>What we saw</summary>
 #
-# L3H9 is ahead on fresh sentences, too. Both halves of it count. (What it reads stayed
-# as it is.) Heads that moved farther tend to be needed more; evenness shows no clear
-# trend.
+# L3H9 is ahead on fresh sentences, too. Both halves of it count. (Each half alone also
+# meets a partner that it never trained with, and what the head reads stayed as it is.)
 #
 # Those that cost most are mostly of layer 5, so the trend may be one of layers: the
 # late ones moved most, and are near the answer. *To try:* ranks within layers, as in
@@ -478,8 +481,8 @@ flag = al.checks.yours_or_ours("robust_outliers", robust_outliers)
 # There is a catch. Most heads give little to [SEP], or to the token before; a few give
 # a lot. Then the MAD is small, and the long tail passes for strange. Two remedies:
 #
-# - **straighten**: on the scale $\arcsin \sqrt{x}$, small and large shares are spread
-#   alike;
+# - **straighten**: $\arcsin \sqrt{x}$ stretches the scale near 0 and 1, where shares
+#   crowd together;
 # - **give each side a unit of its own** (Kimber 1990): a long tail is then measured by
 #   itself.
 #
@@ -578,7 +581,7 @@ al.plots.rug(by_two_rules)
 
 # %% [markdown]
 # In the picture a flag is a red dot outside the band of its rule. Straightening and
-# side units bring the flagged heads from 23 to 7.
+# side units bring the flagged heads from 23 to 7. A flag says *look*, not *wrong*.
 #
 # <details><summary>Are the seven right?</summary>
 #
@@ -608,7 +611,8 @@ al.plots.anomaly_table(balance.outliers(tuned), tuned, most=5)
 # So far we measured a finished model. When does a head go wrong in training, and how?
 # Every other step, a recorder measures a few sentences, the *probe*. From what a head
 # did so far it expects the next value within a **band**. A head that leaves its band is
-# listed: as *collapse* (onto one token), *spread* (over all) or *dead gradient*.
+# listed: as *collapse* (onto one token), *spread* (over all), *dead gradient*, *no
+# effect*, or *jump* for anything else.
 #
 # <details><summary>How wide is the band, and where are the limits?</summary>
 #
@@ -745,7 +749,10 @@ drawings.guard()
 # - On **tune** the candidates are fitted and compete. The best of many is partly the
 #   luckiest.
 # - So **guard** is asked one question: is the winner better than the start? If not,
-#   nothing changes. (If you ask until the guard agrees, you have chosen by the guard.)
+#   nothing changes. (If you ask until the guard agrees, you have chosen by the guard. A
+#   winner that is no better in truth still passes nearly every second time: the guard
+#   takes away the *bias* of choosing, not the noise. For that, ask for an interval above
+#   0, as `Tuner` does.)
 # - **Test** is for the report.
 
 # %% [markdown]
@@ -853,8 +860,8 @@ print(f"kept: {kept}, {figure:.1%} on test")
 # ## 7. What does a repair bring, and what does it cost?
 #
 # You have pruned 60 % of the heads to save time: what brings the accuracy back? This
-# damage is called *thinned*. The control, *spun*, multiplies the scales as above by far
-# larger factors, which can be set back exactly.
+# damage is called *thinned*. The control, *spun*, multiplies the scales as above by
+# factors that lie much further from 1, and can be set back exactly.
 #
 # The accuracy after a repair depends on how bad the damage was. Say instead what
 # *share* of the damage came back (*restored* in lesson 06):
@@ -1047,17 +1054,17 @@ for damage in damages:
         print(f"{damage:>8}, {name:>13}: {told} random knobs [{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
-# **In our run: where you know what was turned, turn it back; where heads are gone and
-# you have labels, retrain.** Turning knobs is worth its price where weights must not
-# change.
+# **In our run: where you know what was turned, turn it back. Where heads are gone,
+# retraining brought back most, from four times as many labels** (the knobs were not
+# given as many). Turning knobs is worth its price where weights must not change.
 #
 # <details><summary>What we saw</summary>
 #
 # *Spun*: setting the knobs back costs nothing and undoes all the damage. Least squares
 # finds the old scales, but needs the whole model, which one could copy. Gradient (0.99)
-# and retraining (0.73) repair without knowing what happened; even random knobs bring
-# back 0.16. How much of the 0.99 the gradient's best start brings alone, we did not
-# measure.
+# and retraining (0.73) are not told what happened; even random knobs bring back 0.16.
+# But the gradient may begin from a version that evens the heads of a layer, close to
+# undoing just this damage. How much of the 0.99 that brings alone, we did not measure.
 #
 # *Thinned*: a short retraining brings back the most, clearly more than any turning of
 # knobs. But it learned from four times as many labels, and they may be what won. Least
