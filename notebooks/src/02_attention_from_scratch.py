@@ -881,8 +881,8 @@ for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
 
 # %% [markdown]
 # **`[CLS]` is a sink:** in layer 2 it has 63 % of the weight, and 7 % of what is added.
-# `[SEP]` is none in this model. (These are lengths, not effects: vectors that cancel are
-# counted twice.)
+# `[SEP]` is none in this model. (These are lengths, not effects: vectors that cancel
+# are counted twice.)
 #
 # <details><summary>What we saw</summary>
 #

@@ -1122,8 +1122,7 @@ def direct(seen, labels):
     pooler, out = clf.model.bert.pooler.dense, clf.model.classifier
     before = pooler(layers[last].output.LayerNorm(seen[last, "end"]))
     towards = out.weight[labels] - out.weight[1 - labels]  # right minus wrong
-    frozen = torch.where(before == 0, 1, before.tanh() / before)  # the pooler's tanh
-    towards = towards * frozen
+    towards = towards * torch.where(before == 0, 1, before.tanh() / before)  # frozen
     total = out.bias[labels] - out.bias[1 - labels] + towards @ pooler.bias
     towards, said, read = towards @ pooler.weight, [], []
     for index in reversed(range(clf.layers)):

@@ -399,8 +399,8 @@ clear = [name for name, change in changes.items() if max(change.margin_ci) < 0]
 print("The margin clearly falls when it:", ", ".join(clear) or "nothing of these")
 
 # %% [markdown]
-# Heads that moved farther tend to be needed more; evenness shows no clear trend. Whether
-# this holds within a layer the picture does not show.
+# Heads that moved farther tend to be needed more; evenness shows no clear trend.
+# Whether this holds within a layer the picture does not show.
 #
 # <details><summary>What we saw</summary>
 #
@@ -751,8 +751,8 @@ drawings.guard()
 # - So **guard** is asked one question: is the winner better than the start? If not,
 #   nothing changes. (If you ask until the guard agrees, you have chosen by the guard. A
 #   winner that is no better in truth still passes nearly every second time: the guard
-#   takes away the *bias* of choosing, not the noise. For that, ask for an interval above
-#   0, as `Tuner` does.)
+#   takes away the *bias* of choosing, not the noise. For that, ask for an interval
+#   above 0, as `Tuner` does.)
 # - **Test** is for the report.
 
 # %% [markdown]
