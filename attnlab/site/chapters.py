@@ -17,7 +17,15 @@ from attnlab.site.reference import write_reference
 __all__ = ["lesson", "write_sources"]
 
 _FIRST = "README.md"  # the page that a clone and the book begin with
-GUIDES = ("docs/engineers.md", "docs/teachers.md", "docs/design.md")
+GUIDES = (
+    "docs/engineers.md",
+    "docs/teachers.md",
+    "docs/platforms.md",
+    "docs/hub.md",
+    "docs/languages.md",
+    "docs/glossary.md",
+    "docs/design.md",
+)
 PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "data/README.md")
 _CARDS = "data/*/*/README.md"
 _STILL = "In the notebook, this can be moved."
