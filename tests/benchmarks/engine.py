@@ -14,8 +14,14 @@ import attnlab as al
 from attnlab.classification.classifier import Classifier
 from attnlab.datasets.texts import TextDataset
 
-TIMED = [(0, 3), (2, 7), (5, 1)]  # heads of the plain loop that are timed; each costs the same
-REPEATS = 3
+TIMED = [
+    (0, 3),
+    (2, 7),
+    (5, 1),
+    (1, 4),
+    (3, 9),
+]  # heads of the plain loop that are timed; each costs the same
+REPEATS = 5
 
 
 def measure() -> list[Row]:
