@@ -10,6 +10,7 @@ import numpy as np
 
 from attnlab.adaptive.connections import Connections, checked_url
 from attnlab.adaptive.load import LONGEST_S, OUTCOMES
+from attnlab.adaptive.pauses import short_pauses
 from attnlab.errors import AttnlabError, DataError
 
 __all__ = ["MOST_PER_SECOND", "RUSH_S", "LiveLoad"]
@@ -136,7 +137,8 @@ class LiveLoad:
                 self._loop.call_soon_threadsafe(self._changed.set)
 
     def _run(self) -> None:
-        asyncio.run(self._send_all())
+        with short_pauses():
+            asyncio.run(self._send_all())
 
     async def _send_all(self) -> None:
         connections, tasks = Connections(self.url), set[asyncio.Task[None]]()

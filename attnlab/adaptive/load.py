@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from attnlab.adaptive.connections import Connections
+from attnlab.adaptive.pauses import short_pauses
 from attnlab.errors import AttnlabError, DataError, suggest
 
 __all__ = ["Trace", "arrivals", "by_window", "closed_loop", "send", "trace"]
@@ -287,7 +288,7 @@ def _finished(work: Coroutine[Any, Any, pd.DataFrame]) -> pd.DataFrame:
     loops: list[asyncio.AbstractEventLoop] = []
 
     def run() -> pd.DataFrame:
-        with asyncio.Runner() as runner:
+        with short_pauses(), asyncio.Runner() as runner:
             loops.append(runner.get_loop())
             return runner.run(work)
 

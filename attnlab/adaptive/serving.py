@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attnlab.adaptive.pauses import short_pauses
 from attnlab.adaptive.service import BatchingService
 from attnlab.adaptive.web import Limits, app
 from attnlab.errors import AttnlabError, AttnlabWarning, needs, option
@@ -86,7 +87,7 @@ def run(
     server = _server(web, ready, bound, owned)
     if owned:
         threading.Thread(target=_wait_for_owner, args=(server,), daemon=True).start()
-    with warnings.catch_warnings(), service:
+    with warnings.catch_warnings(), short_pauses(), service:
         warnings.simplefilter("ignore", AttnlabWarning)  # texts that are cut, time and again
         server.run([bound])
 
