@@ -418,7 +418,9 @@ def test_names_of_the_package_in_the_pages_exist(page):
 @pages
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        if not target.startswith("http"):
+        if workflow := re.match(r"\.\./\.\./actions/(workflows/\w+\.yml)", target):
+            assert (ROOT / ".github" / workflow[1]).exists(), target  # a badge of the repository
+        elif not target.startswith("http"):
             assert (page.parent / target).exists(), target
 
 

@@ -143,18 +143,20 @@ def _linked(text: str, folder: str, inside: set[str], clone: Path, target: Path)
 
     def mended(link: re.Match[str]) -> str:
         picture, words, address = link.groups()
+        words = _LINK.sub(mended, words)  # a picture that is a link, such as a badge
+        whole = f"{picture}[{words}]({address})"
         if re.match(r"[a-z]+:|#", address):
-            return link[0]
+            return whole
         place = posixpath.normpath(posixpath.join(folder, address.partition("#")[0]))
         if place == _FIRST:
-            return link[0].replace("README.md", "index.md")
+            return f"{picture}[{words}]({address.replace('README.md', 'index.md')})"
         if place in inside:
-            return link[0]
+            return whole
         found = clone / place
         if found.is_file() and found.suffix not in (".ipynb", ".md"):
             (target / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(found, target / place)
-            return link[0]
+            return whole
         return "" if picture else words
 
     parts = _FENCE.split(text)

@@ -98,6 +98,8 @@ def clone(folder):
     (folder / "docs" / "design.md").write_text(
         "[first](../README.md#start) [data](../data/results.json) [all](../notebooks/solutions)\n"
         "[left out](../notebooks/02.ipynb) `[code](nowhere.md)` [web](https://example.org)\n"
+        "[![badge](../../../runs/badge.svg)](../../../runs) "
+        "[![picture](../data/results.json)](../README.md)\n"
     )
     for name in ("00_one", "01_two"):
         text = '# %% [markdown]\n# # A lesson\n# [the other](01_two.ipynb)\n\n# %%\nprint("said")\n'
@@ -122,6 +124,7 @@ def test_links_stay_where_they_lead_into_the_book_and_keep_their_words_elsewhere
     assert (target / "docs" / "design.md").read_text() == (
         "[first](../index.md#start) [data](../data/results.json) all\n"
         "left out `[code](nowhere.md)` [web](https://example.org)\n"
+        " [![picture](../data/results.json)](../index.md)\n"
     )
     assert (target / "data" / "results.json").read_text() == "[]"
     lesson = (target / "notebooks" / "00_one.ipynb").read_text()
