@@ -101,7 +101,7 @@ def mask_grids(masks: Mapping[str, Tensor], words: Sequence[str]) -> Picture:
         corner = number % across * wide + 0.85, (down - 1 - number // across) * high + 0.5
         _mask(sheet, corner, side, mask, words)
         sheet.text(corner[0], corner[1] + count * side + 0.3, name, size=10.5, align="left")
-    seen_by = "; ".join(f"{name}: {int(mask.sum())}" for name, mask in masks.items())
+    seen_by = "; ".join(f"{name.rstrip('?')}: {int(mask.sum())}" for name, mask in masks.items())
     return sheet.picture(
         f"Masks over {count} words, filled where a query may look at a key. Of {count * count} "
         f"pairs are allowed: {seen_by}."
