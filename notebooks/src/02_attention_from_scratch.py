@@ -22,8 +22,9 @@
 
 # %%
 from dataclasses import replace
+from functools import partial
 
-import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -133,8 +134,8 @@ al.checks.attention(attention)
 # %% [markdown]
 # Does your function give BERT's own weights? Run it in layer 3. The layer makes
 # queries, keys and values from **hidden states**, the token vectors that the layer
-# before hands over. Head 0 owns their first 32 columns. (Two cells of plumbing read
-# them out.)
+# before hands over. Head 0 owns their first 32 columns. (Two cells of plumbing: one
+# reads out a layer, one cuts out a head.)
 
 
 # %%
@@ -214,10 +215,8 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 # - **distant tokens**, to save work. In a *window of 1* a token sees itself and a
 #   neighbour on either side.
 #
-# Here a mask is a tensor of `bool`, **True where looking is allowed**; in the drawing
-# these squares are filled. Masks combine with `&`, and they **broadcast**: an axis that
-# is missing in front or has length 1 is repeated. So a mask `(T, T)` serves every text,
-# and a mask `(B, 1, T)` every query.
+# A mask asks a question about every pair of query and key. It is a tensor of `bool`,
+# **True where looking is allowed**; in the drawing these squares are filled.
 #
 # <details><summary>For the expert: PyTorch's masks, and what a window saves</summary>
 #
@@ -233,18 +232,24 @@ near = al.attention.local_mask(5, window=1)
 no_padding = al.attention.padding_mask(torch.tensor([3]), max_length=5)[0]
 drawings.mask_grids(
     {
-        "causal": al.attention.causal_mask(5),
-        "window of 1": near,
-        "padding": no_padding.expand(5, 5),
-        "window & padding": near & no_padding,
+        "causal: is the key no later?": al.attention.causal_mask(5),
+        "window of 1: is it a neighbour?": near,
+        "padding: is it a real token?": no_padding.expand(5, 5),
+        "window & padding: is it both?": near & no_padding,
     },
     padded,
 )
 
 # %% [markdown]
-# Read a mask row by row. In the first, *quiet* sees *a* and itself. In the third the
-# last two *columns*, `[PAD]`, are empty: nobody looks there.
+# Read a mask row by row. In the causal one *quiet* sees *a* and itself. In the padding
+# mask the two *columns* of `[PAD]` are empty: nobody looks there. The last mask joins
+# two others with `&`.
 #
+# Masks **broadcast**: an axis that is missing in front or has length 1 is repeated. So
+# a mask `(T, T)` serves every text. A padding mask `(B, 1, T)` has one row for each
+# text, and this row serves all its queries.
+
+# %% [markdown]
 # How does a mask act on scores? The weights of the keys that are *left* must sum to 1.
 # So a hidden key gets the score $-\infty$ **before** the softmax, as $e^{-\infty} = 0$:
 
@@ -337,6 +342,8 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
     print(f"{name}: {share:.0%} of the weight of the short text falls on padding")
 
 # %% [markdown]
+# Without a mask padding takes 43 % of the short text's weight, with your mask nothing.
+#
 # The causal mask makes another promise: no token depends on a later one. Change token 3
 # of six, counted from 0, and see whose context moves:
 
@@ -356,30 +363,70 @@ for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
 # %% [markdown]
 # ## 4. How do gradients come back?
 #
-# A model learns by gradients. How do they get from the context back to queries, keys
-# and values? Autograd finds the way by itself; here you write it once by hand. Lesson
-# 01 drew it: four matrix products, and the softmax, whose gradient you wrote.
+# Forward, attention is complete. But a model learns by gradients: how do they get from
+# the context back to queries, keys and values? Lesson 01 did it for one text, without a
+# mask. Here come batches and masks. You need two rules.
 #
 # **Products.** If $C = A B$, and $G$ is the gradient of the loss with respect to $C$,
-# then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. (The weights of
-# self-attention are square, so there the wrong $A G$ fits too.)
-#
+# then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. In $C = A V$ every
+# query may use value $j$. So the gradient of value $j$ adds up over all queries, down
+# column $j$ of $A$. Hence the transpose.
+
+# %% [markdown]
 # **Softmax**, by example: two keys with the values 1 and 3 and equal weights mix to 2.
 # To raise the result, move weight to the second key: its value lies above the mixture.
 # So the gradient of a score is *weight × (value − mixture)*, here $-\tfrac12$ and
 # $+\tfrac12$.
 #
-# Here the mixture itself was the loss. In general *value* becomes $G V^\top$, the
-# gradient of the weights, and *mixture* its weighted mean in the row. And a score is a
-# product divided by $\sqrt D$: divide the product's gradient by $\sqrt D$ too.
+# Here the mixture itself was the loss. In general the gradient of the weights,
+# $G V^\top$, takes the place of the values: the gradient of a score is *weight ×
+# (gradient of the weight − mean)*, with the weighted mean of its row. And as scores are
+# products divided by $\sqrt D$, divide by $\sqrt D$ on the way back too.
+#
+# Here is lesson 01's backward pass, carried over to batches and masks in a hurry. It
+# raises no error, and three places are wrong:
+
+
+# %%
+def hurried(query, key, value, gradient, mask=None):
+    """Gradients of query, key and value, (..., T, D) each; three places are wrong."""
+    root = query.shape[-1] ** 0.5
+    weights = (query @ key.mT / root).softmax(-1)
+    weights = weights if mask is None else weights * mask
+    d_value = weights @ gradient
+    d_weights = gradient @ value.mT
+    mean = (weights * d_weights).sum(-1, keepdim=True)
+    d_scores = weights * (d_weights - mean) / root
+    return d_scores @ key, d_scores @ query, d_value
+
+
+# %% [markdown]
+# The table compares it with autograd. 0 means equal; an error of 1 is as long as the
+# right gradient.
+
+# %%
+given = [torch.randn(2, 6, 8, requires_grad=True) for _ in range(3)]
+coming, rows = torch.randn(2, 6, 8), {}
+for name, mask in (("no mask", None), ("causal mask", al.attention.causal_mask(6))):
+    right = torch.autograd.grad(masked_attention(*given, mask)[0], given, coming)
+    with torch.no_grad():
+        found = hurried(*given, coming, mask)
+    errors = [(a - b).norm() / b.norm() for a, b in zip(found, right, strict=True)]
+    rows[name] = [f"{float(error):.1g}" for error in errors]
+columns = ["error of d_query", "of d_key", "of d_value"]
+al.plots.table(pd.DataFrame(rows, index=columns).T)
 
 # %% [markdown]
 # ### Exercise 3: attention, backward
 #
-# *Difficulty 4 of 5, 10 minutes.* Write the backward pass of lesson 01 without looking,
-# without autograd, for any leading axes, and with a mask. (*Predict first:* at which
-# steps do you need the mask?) `gradient` is that of the context; return those of query,
-# key and value, in this order.
+# *Difficulty 3 of 5, 10 minutes.* Find the three places, then write the function
+# without them, and without autograd. Read the table first:
+#
+# - Without a mask `d_query` is right. Which lines does that clear?
+# - `d_key` and `d_value` are wrong even then. Over what must they add up?
+# - With a mask all three are wrong. Which line do they share?
+#
+# It must also hold for more keys than queries, and for a query that may look nowhere.
 
 
 # %% exercise="attention_backward" points=3
@@ -405,26 +452,33 @@ def attention_backward(query, key, value, gradient, mask=None):
 al.checks.attention_backward(attention_backward)
 
 # %% [markdown] hints="attention_backward"
-# Compute the weights again, as in `masked_attention`. The context is `weights @ value`:
-# what does the rule for products say about its two factors?
+# The line of the weights: where did exercise 2 say that a mask goes, and what does it
+# give a row in which everything is hidden?
 #
 # ---
-# From weights to scores: `weights * (d_weights - mean)`, where `mean` is the mean of
-# `d_weights` in each row, weighted by `weights`.
+# The context is `weights @ value`. What does the rule for products say about its second
+# factor? In self-attention the weights are square, so a missing transpose raises no
+# error.
 #
 # ---
-# The scores are a product too, of `query` and `key.mT`, divided by a root. The gradient
-# of the scores, divided by the same root (our `d_scores`), serves both.
+# The scores are a product too, of `query` and `key.mT`. Key $j$ stands in column $j$ of
+# the scores: which axis of `d_scores` must be summed over?
 #
 # ---
-# A hidden key has the weight 0, and each way back to it is multiplied by this weight.
+# Only the weights need the mask: a hidden key has the weight 0, and each way back to it
+# is multiplied by this weight.
 
 # %% [markdown]
-# <details><summary>Where is the mask needed?</summary>
+# <details><summary>Which three places were wrong?</summary>
 #
-# Only for the weights: a weight of 0 lets no gradient through.
+# The mask came after the softmax. And two transposes were missing:
+# `weights.mT @ gradient` and `d_scores.mT @ query` add up over the queries. No step
+# after the weights needs the mask: a weight of 0 lets no gradient through.
 #
 # </details>
+#
+# Your backward pass will run inside BERT (section 6). First, a layer needs more than
+# one head.
 
 # %% [markdown]
 # ## 5. Why several heads, and how are they cut?
@@ -489,13 +543,17 @@ al.checks.split_heads(split_heads)
 # %% [markdown]
 # Does one cut give what the loop gave? And a reshape alone? (`al.attention.merge_heads`
 # undoes the split. With four axes, a padding mask is `(B, 1, 1, T)`.)
+#
+# We divide the length of the difference by the length of the right result. 0 means
+# equal. For (3, 4) and (−4, 3) it is $\sqrt{50} / 5 = 1.41$: equally long, but at right
+# angles, so one says nothing about the other.
 
 # %%
 split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
 seen_mask = real[:, None, None]
 context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
 apart = (al.attention.merge_heads(context) - one_by_one).norm() / one_by_one.norm()
-print(f"one cut: differs from the loop by {apart:.0e} of its length")
+print(f"one cut: differs from the loop by {apart:.1g} of its length")
 shape = (len(real), heads, real.shape[1], head_width)
 context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
 apart = (context.reshape(one_by_one.shape) - one_by_one).norm() / one_by_one.norm()
@@ -503,14 +561,9 @@ print(f"reshape: differs by {apart:.2f} of its length, no error, no NaN")
 assert not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The reshape is wrong, and PyTorch says nothing.
-#
-# <details><summary>How wrong is 1.38?</summary>
-#
-# Two orthogonal vectors of equal length are $\sqrt 2 = 1.41$ times that length apart.
-# So the numbers of the reshape are hardly related to the right ones.
-#
-# </details>
+# The cut agrees with the loop. The reshape does not: 1.38 is close to the 1.41 of right
+# angles, so its contexts have almost nothing to do with the right ones. PyTorch says
+# nothing.
 #
 # The contexts stand side by side. A last projection mixes them.
 
@@ -657,8 +710,8 @@ Attention = al.checks.yours_or_ours(
 layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
 
 # %% [markdown]
-# Two cells of plumbing copy BERT's weights into *your* parts, run them, and record
-# their outputs.
+# Three cells of plumbing copy BERT's weights into *your* parts, run them, and record
+# their outputs. Look at the cell after them: are the logits BERT's?
 
 
 # %%
@@ -721,8 +774,8 @@ assert torch.allclose(logits, expected, atol=1e-4)
 #
 # We differentiate the **margin**, the logit of the answer minus that of the other
 # class, with respect to the token vectors. In all layers exercise 3 takes the place of
-# PyTorch's rule for attention; the rest stays autograd's. (The first three cells are
-# plumbing.)
+# PyTorch's rule for attention; the rest stays autograd's. (Three cells of plumbing;
+# look at the fourth.)
 #
 # <details><summary>How does your backward pass get into PyTorch?</summary>
 #
@@ -776,6 +829,10 @@ print(f"largest gradient at padding: {by_hand[~mask[:, 0]].abs().max():.0e}")
 assert apart < 1e-4
 
 # %% [markdown]
+# By hand and by autograd agree, and padding gets no gradient. The answer changes
+# fastest with *stays*, *ending* and *slow*.
+
+# %% [markdown]
 # ## 7. What do the heads look at?
 #
 # You have BERT's numbers, forward and backward. What do they say? Look for heads that
@@ -788,36 +845,22 @@ assert apart < 1e-4
 al.attention_view(maps, layers=[0, 1, 2])
 
 # %% [markdown]
-# Here are three heads. Which is which?
+# Here are three heads, on a shorter text. Decide before you read on.
 
 # %%
-figure, panels = plt.subplots(
-    1, 3, figsize=(8.8, 3.2), sharey=True, layout="constrained"
-)
-for panel, (layer, number) in zip(panels, ((0, 2), (1, 8), (2, 9)), strict=True):
-    drawn = panel.imshow(maps.weights[layer, number], cmap="cividis", vmin=0, vmax=1)
-    panel.set_title(f"layer {layer} head {number}", loc="left", size=10)
-    panel.set_xticks(range(len(maps.tokens)), maps.tokens, rotation=90, size=8)
-    panel.set_xlabel("key", size=9)
-panels[0].set_yticks(range(len(maps.tokens)), maps.tokens, size=8)
-panels[0].set_ylabel("query", size=9)
-figure.colorbar(drawn, ax=panels, label="weight", shrink=0.8, pad=0.01)
-al.plots.show(figure, "Maps of three heads, each with one bright line or column.")
+short = clf.attend("Slow at first, but it stays with you.")
+question = "Which head looks one token back, which one ahead, and which rests on [CLS]?"
+al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
 
 # %% [markdown]
-# <details><summary>Answer</summary>
-#
-# Layer 0 head 2 looks at the token before: a **previous-token head**, with its line
-# just below the diagonal. Layer 1 head 8 looks at the token after, less strictly, with
-# its line above. Layer 2 head 9 rests on `[CLS]`.
-#
-# </details>
+# The line of layer 0 head 2 runs just below the diagonal: it looks at the token before,
+# and is called a **previous-token head**. Layer 1 head 8 looks at the token after, less
+# strictly, with its line above. Layer 2 head 9 rests on `[CLS]`: a bright column.
 #
 # A bright column can mean two things. The token may matter. Or it is an **attention
-# sink**: queries of every kind look at it, in text after text, whatever it means. In
-# models like BERT the value of a sink often adds little; that we measure second. Which
-# is `[CLS]`? First: do many heads look at it? Here is each head's mean weight on it,
-# over all queries of four sentences.
+# sink**: queries of every kind look at it, in text after text, whatever it means, and
+# often it adds little. Which is `[CLS]`? First: do many heads look at it? Here is each
+# head's mean weight on it, over all queries of four sentences.
 
 # %%
 sentences = [
@@ -834,67 +877,63 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# Many do, above all in layer 2. Second: does so much weight carry much? What a key
-# *adds* to the context is weight × value. For each head, query and key `contributions`
-# holds the length of this vector, after the output projection. (The next cell is
-# plumbing.)
+# Many do, above all in layer 2. Second: does so much weight carry much?
+#
+# For each key a head adds *weight × vector*; the vector is the key's value after the
+# output projection. Say `[CLS]` has the weight 0.6 and a vector of length 0.2, and a
+# word has 0.1 and a vector of length 4. Then what the head adds has the length 0.12 for
+# `[CLS]`, and 0.4 for the word. More weight, and yet less is added.
 #
 # <details><summary>For the expert: effort, not effect</summary>
 #
 # Lengths are added here, so vectors that cancel are counted twice (Kobayashi et al.
-# 2020 introduced the measure). Dividing a contribution by its weight gives back the
-# length of the value.
+# 2020 introduced the measure).
 #
 # </details>
 
-
-# %%
-def shares(table):
-    """Of a layer's total, what goes to [CLS], words and [SEP]: (L, 3)."""
-    by_key = table.sum((1, 2))  # (L, T), over heads and queries
-    groups = by_key[:, 0], by_key[:, 1:-1].sum(1), by_key[:, -1]
-    return torch.stack(groups, -1) / by_key.sum(1, keepdim=True)
-
-
-def lengths(one):
-    """Mean length of the values of [CLS], words and [SEP]: (L, 3)."""
-    value = (one.contributions.sum(2) / one.weights.sum(2)).mean(1)  # (L, T)
-    return torch.stack((value[:, 0], value[:, 1:-1].mean(1), value[:, -1]), -1)
+# %% [markdown]
+# The table sums over all heads of a layer. *Share of the weight*: what part of all
+# weight goes to the token. *Share of what is added*: the same for the lengths of
+# *weight × vector* (`contributions`). *Length of the vector*: how much a head would add
+# if it gave the token all its weight, on average. (The first cell is plumbing.)
 
 
 # %%
-weight, added, long = (
-    torch.stack(found).mean(0)
-    for found in (
-        [shares(one.weights) for one in readings],
-        [shares(one.contributions) for one in readings],
-        [lengths(one) for one in readings],
-    )
-)
+def sink(one):
+    """By layer: shares of [CLS] and [SEP] in %, and lengths of vectors, (L, 5)."""
+    weight, added = one.weights.sum((1, 2)), one.contributions.sum((1, 2))  # (L, T)
+    weight, added = (100 * x / x.sum(1, keepdim=True) for x in (weight, added))
+    vector = (one.contributions.sum(2) / one.weights.sum(2)).mean(1)  # (L, T)
+    words = vector[:, 1:-1].mean(1)
+    five = weight[:, 0], added[:, 0], weight[:, -1], vector[:, 0], words
+    return torch.stack(five, -1)
+
+
+# %%
+columns = [
+    "[CLS]: share of the weight, %",
+    "[CLS]: share of what is added, %",
+    "[SEP]: share of the weight, %",
+    "[CLS]: length of the vector",
+    "a word: length of the vector",
+]
 even = sum(1 / len(one.tokens) for one in readings) / len(readings)
-print(f"an even head gives each token {even:.0%} of its weight\n")
-print("layer   of the weight    of what is added   mean length of value")
-print("        [CLS]   [SEP]    [CLS]   [SEP]      [CLS]  [SEP]  words")
-for layer, (w, a, v) in enumerate(zip(weight, added, long, strict=True)):
-    print(f"{layer:5}  {w[0]:6.0%}  {w[2]:6.0%}   {a[0]:6.0%}  {a[2]:6.0%}", end="")
-    print(f"     {v[0]:6.2f} {v[2]:6.2f} {v[1]:6.2f}")
+print(f"A head that looks at all tokens alike gives each {even:.0%} of its weight.")
+means = torch.stack([sink(one) for one in readings]).mean(0)
+frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
+al.plots.table(frame, **dict.fromkeys(columns[:3], 0), **dict.fromkeys(columns[3:], 2))
 
 # %% [markdown]
-# **`[CLS]` is a sink:** in layer 2 it has 63 % of the weight, and 7 % of what is added.
-# `[SEP]` is none in this model. (These are lengths, not effects: vectors that cancel
-# are counted twice.)
+# **`[CLS]` is a sink:** in layer 2 it has 63 % of the weight and 7 % of what is added,
+# as its vector is short: 0.18, against 4.21 for the mean word. `[SEP]` is no sink in
+# this model: after layer 0 it has less than an even share of the weight.
 #
-# <details><summary>What we saw</summary>
+# <details><summary>Why look at a token that adds little?</summary>
 #
-# `[CLS]` gets far more weight than an even share, in some heads most of it. `[SEP]`
-# does not; in the original BERT it is the larger sink (Clark et al. 2019). A softmax
-# must put its weight somewhere; a head that finds nothing can park it on a token that
-# is always there.
-#
-# Parked weight adds little: in every layer the value of `[CLS]` is less than half as
-# long as the others, in most far shorter. So a bright column is no proof that what the
-# token says matters. But the token cannot simply be hidden: its weight would go to the
-# words (Xiao et al. 2024).
+# A softmax must put its weight somewhere; a head that finds nothing can park it on a
+# token that is always there. In the original BERT `[SEP]` is the larger sink (Clark et
+# al. 2019). So a bright column is no proof that what the token says matters. But the
+# token cannot simply be hidden: its weight would go to the words (Xiao et al. 2024).
 #
 # </details>
 #
@@ -977,105 +1016,116 @@ for one in fresh:
     shuffled.append(" ".join(given[i] for i in torch.randperm(len(given))))
 
 # %%
+rows = {}
 for offset, name in ((-1, "one back"), (1, "one ahead")):
-    here, there = over(sentences, offset), over(fresh, offset)
-    mixed, best = over(shuffled, offset), divmod(int(here.argmax()), heads)
-    print(f"Heads that look mostly {name}: {(here > 0.5).sum()} of {here.numel()}")
-    print(f"  the best: layer {best[0]} head {best[1]}, {here[best]:.2f};", end=" ")
-    print(f"fresh sentences {there[best]:.2f},", end=" ")
-    print(f"shuffled {mixed[best]:.2f}; mean head {there.mean():.2f}")
+    here, there, mixed = (over(some, offset) for some in (sentences, fresh, shuffled))
+    best = divmod(int(here.argmax()), heads)
+    rows[name] = {
+        "heads above 0.5": int((here > 0.5).sum()),
+        "the best head": f"layer {best[0]} head {best[1]}",
+        "its mean weight there": float(here[best]),
+        "in fresh sentences": float(there[best]),
+        "with shuffled words": float(mixed[best]),
+        "mean of all heads": float(here.mean()),
+    }
+frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("looks")
+al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 2))
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# One head looks mostly one back, and one mostly one ahead, also on fresh sentences and
+# with shuffled words: they go by position.
 #
-# Very few heads look mostly at a fixed neighbour. The best two keep doing so on fresh
-# sentences and shuffled words: they go by position. In a language model a
-# previous-token head is the first half of a mechanism that copies (lesson 04).
+# <details><summary>What is such a head good for?</summary>
+#
+# In a language model a previous-token head is the first half of a mechanism that copies
+# (lesson 04). Whether BERT's answer needs these two is another question (lesson 06).
 #
 # </details>
 
 # %% [markdown]
 # ## 8. How do you find a bug that raises no error?
 #
-# The wrong reshape ran without an error, and an answer may even stay right. To find
-# such a bug, run a good and a bad model on the *same input*, and compare their
-# **activations**, the outputs of their parts, in order. The first difference is where
-# the bug first *shows*. It lies between the last part that agrees and this one: in this
-# part, in a step before it that nobody watched, or in what else this part is given,
-# such as a mask. Later differences are consequences.
+# The wrong reshape of section 5 ran without an error, and an answer may even stay
+# right. To find such a bug, run a good and a bad model on the *same input*, and compare
+# their **activations**, the outputs of their parts, in order. An example, with one
+# number for each part:
 #
-# (Three cells of plumbing build a BERT with one of four faults.)
+# | part | good | bad |
+# | --- | ---: | ---: |
+# | attention | 0.50 | 0.50 |
+# | up | 1.20 | 0.90 |
+# | down | −0.30 | −0.80 |
+#
+# Attention agrees, `up` does not: the bug first *shows* at `up`. The larger difference
+# at `down` is a consequence.
+#
+# <details><summary>Is the bug inside the part where it shows?</summary>
+#
+# It lies after the last part that agrees: in this part, in a step before it that nobody
+# watched (here a norm), or in what else this part is given, such as a mask.
+#
+# </details>
+#
+# Here are four faults. Read the list; the rest of these two cells is plumbing, which
+# puts one of them into a layer of your BERT.
 
 # %%
-faults = {
-    "heads split by a reshape alone": "attention",
-    "scores divided by the root of the whole width": "attention",
-    "padding is not hidden": "attention",
-    "the bias of “down” is forgotten": "down",
-}
+faults = RESHAPE, ROOT, PADDING, BIAS = (
+    "heads split by a reshape alone",
+    "scores divided by √384, not √32",
+    "padding is not hidden",
+    "the bias of “down” is forgotten",
+)
+
+
+def with_fault(fault, number):
+    """BERT's parts; those of layer `number` have a fault, or none for None."""
+    parts = [parts_of(layer, Faulty) for layer in bert.encoder.layer]
+    parts[number]["attention"].fault = fault
+    if fault == BIAS:
+        parts[number]["down"] = partial(F.linear, weight=parts[number]["down"].weight)
+    return parts
 
 
 # %%
 class Faulty(Attention):
-    fault = ""
+    fault = None
 
     def forward(self, query, key, value, mask=None):
         shape = (len(query), heads, query.shape[1], head_width)
-        mixed = "reshape" in self.fault
+        mixed = self.fault == RESHAPE
         q, k, v = (
             side.reshape(shape) if mixed else split(side, heads)
             for side in (self.query(query), self.key(key), self.value(value))
         )
-        q = q / heads**0.5 if "whole width" in self.fault else q
-        seen_mask = None if "padding" in self.fault else mask[:, None]
+        q = q / heads**0.5 if self.fault == ROOT else q
+        seen_mask = None if self.fault == PADDING else mask[:, None]
         context, self.weights = masked_attention(q, k, v, seen_mask)
         merge = al.attention.merge_heads
         return self.output(context.reshape(query.shape) if mixed else merge(context))
 
 
-# %%
-def with_fault(fault, number):
-    """Parts of BERT, of which those of layer `number` may have a fault."""
-    made = [parts_of(layer, Attention) for layer in bert.encoder.layer]
-    made[number] = parts_of(bert.encoder.layer[number], Faulty)
-    made[number]["attention"].fault = fault
-    if faults.get(fault) == "down":
-        weight = made[number]["down"].weight
-        made[number]["down"] = lambda y: F.linear(y, weight)
-    return made
-
-
 # %% [markdown]
 # The good activations come from BERT itself. A **hook** is a function that PyTorch
-# calls whenever a module has computed something. It reads any part of a model, without
-# changing it. (Two cells of plumbing.)
+# calls whenever a module has computed something. It reads any part of a model without
+# changing it. Here each hook keeps what its part gave:
 
 # %%
-watched = {}
+good, hooks = {}, []
 for number, layer in enumerate(bert.encoder.layer):
-    at = f"layer {number}, "
-    watched[at + "attention"] = layer.attention.output.dense
-    watched[at + "up"] = layer.intermediate.dense
-    watched[at + "down"] = layer.output.dense
-    watched[at + "output"] = layer.output
+    watched = {"attention": layer.attention.output.dense, "output": layer.output}
+    watched |= {"up": layer.intermediate.dense, "down": layer.output.dense}
+    for part, module in watched.items():
 
-
-# %%
-def activations(batch):
-    """What each part of BERT gives, by name, in the order of computation."""
-    outputs, hooks = {}, []
-    for name, module in watched.items():
-
-        def keep(module, given, made, name=name):
-            outputs[name] = made
+        def keep(module, given, made, name=f"layer {number}, {part}"):
+            good[name] = made
 
         hooks.append(module.register_forward_hook(keep))
-    with torch.no_grad():
-        clf.model(**batch)
-    for hook in hooks:
-        hook.remove()
-    return outputs
-
+with torch.no_grad():
+    clf.model(**batch)
+for hook in hooks:
+    hook.remove()
+print(f"{len(good)} activations:", *list(good)[:4], "...", list(good)[-1], sep="\n  ")
 
 # %% [markdown]
 # ### Exercise 8: the first part that is wrong
@@ -1114,57 +1164,55 @@ al.checks.first_wrong(first_wrong)
 # round with `not`.
 
 # %% [markdown]
-# Now find one. The last of the next four cells draws a fault and a layer, unseen. Run
-# it again for another. (The others are plumbing.)
+# Now find one. Two cells of plumbing collect the evidence. The third draws a fault and
+# a layer, unseen. Run it again for another.
 
 
 # %%
 find = al.checks.yours_or_ours("first_wrong", first_wrong)
-good, real = activations(batch), batch["attention_mask"].bool()
+real = batch["attention_mask"].bool()
 
 
-# %%
-def difference(made, name, rows=slice(None)):
-    """Of a part's output, relative to the largest absolute value in it."""
-    keep = real[rows]
-    right = good[name][rows][keep]
-    return float((made[name][rows][keep] - right).abs().max() / right.abs().max())
+def difference(made, name, row):
+    """Largest difference of a part in one text, relative to its largest value."""
+    right, bad = (outputs[name][row][real[row]] for outputs in (good, made))
+    return float((bad - right).abs().max() / right.abs().max())
 
 
 # %%
 def evidence(fault, number):
-    """First wrong part; how wrong in each text; effective keys; answers changed."""
+    """Where a fault first shows, how much, and what else it changes."""
     parts = with_fault(fault, number)
     logits, made = answer(parts)
-    name = find(good, made, real)
-    compared = [name] if name else list(good)
-    rows = slice(0, 1), slice(1, 2)
-    apart = [max(difference(made, part, row) for part in compared) for row in rows]
-    looks = al.attention.effective_keys(parts[number]["attention"].weights[0])
-    changed = int((logits.argmax(-1) != expected.argmax(-1)).sum())
-    return name, *apart, float(looks.mean()), changed
+    first = find(good, made, real)
+    names = [first] if first else list(good)
+    long, short = (max(difference(made, one, row) for one in names) for row in (0, 1))
+    looks = al.attention.effective_keys(parts[number]["attention"].weights[0]).mean()
+    return {
+        "first wrong part": first or "none",
+        "difference there, long text": f"{long:.1g}",
+        "difference there, short text": f"{short:.1g}",
+        "effective keys, long text": f"{looks:.1f}",
+        "answers changed": f"{(logits.argmax(-1) != expected.argmax(-1)).sum()} of 2",
+    }
 
 
 # %%
 number = int(torch.randint(clf.layers, ()))
-secret = list(faults)[torch.randint(len(faults), ())]
-named, in_long, in_short, looks, changed = evidence(secret, number)
-*_, usual, _ = evidence("no fault", number)
-print("first wrong part:", named)
-print(f"difference there: {in_long:.0e} in the long text, {in_short:.0e} in the short")
-print(f"effective keys of the long text's {len(maps.tokens)}: {looks:.1f}", end="")
-print(f", in BERT {usual:.1f}")
-print(f"answers that changed: {changed} of 2")
-assert named == f"layer {number}, {faults[secret]}"
+secret = faults[torch.randint(len(faults), ())]
+bad, fine = evidence(secret, number), evidence(None, number)
+part = "down" if secret == BIAS else "attention"
+assert bad["first wrong part"] == f"layer {number}, {part}"
+al.plots.table(pd.DataFrame({"with the fault": bad, "without": fine}))
 
 # %% [markdown]
-# You know where it *shows*. Now decide *what* it is. The four faults stand in the first
-# cell of this section.
+# You know where it *shows*. (A difference of 1 is as large as the largest right
+# number.) Now decide *what* it is. The four faults stand at the top of this section.
 #
 # - Which fault shows in another part than the other three?
 # - Only the short text is padded. Does the long one differ?
 # - The *effective keys* say over how many tokens a row spreads (lesson 01), at most 15
-#   here.
+#   here. Which fault makes rows flat?
 #
 # Then set `reveal = True`.
 #
@@ -1180,60 +1228,46 @@ reveal = False
 print(f"It was: {secret}, in layer {number}." if reveal else "Decide first.")
 
 # %% [markdown]
-# Compare all four in layer 2. (The first row, without a fault, shows the largest
-# difference of any part: rounding.)
+# Compare all four in layer 2. (The row without a fault shows rounding.)
 
 # %%
-print(f"{'':18} difference in  effective  answers")
-print("first wrong         long   short       keys  changed  fault")
-for fault in ("no fault", *faults):
-    name, in_long, in_short, looks, changed = evidence(fault, 2)
-    print(f"{name or 'none':18} {in_long:5.0e}  {in_short:5.0e}", end="")
-    print(f"{looks:11.1f}{changed:7} / 2  {fault}")
+rows = {fault or "no fault": evidence(fault, 2) for fault in (None, *faults)}
+al.plots.table(pd.DataFrame(rows).T)
 
 # %% [markdown]
-# How do the differences spread from part to part? (The vertical axis is logarithmic.)
+# Each fault leaves its own trace: the missing mask changes the padded text only; the
+# wrong divisor makes rows nearly flat (12.1 effective keys of 15), and the reshape
+# flatter (7.0) than BERT's (3.4); the forgotten bias shows only at `down`. The answers
+# hardly tell: one of the eight changed.
+#
+# How does a difference spread from part to part? (The vertical axis is logarithmic.)
 
 # %%
 curves = {}
 for fault in faults:
     made = answer(with_fault(fault, 2))[1]
-    curves[fault] = [max(difference(made, name), 1e-8) for name in good]
-spreading = al.plots.lines(
+    apart = [max(difference(made, name, row) for row in (0, 1)) for name in good]
+    curves[fault] = [max(one, 1e-8) for one in apart]
+al.plots.lines(
     [step / 4 for step in range(len(good))],
     curves,
-    xlabel="layer; in layer 2 its four parts",
+    xlabel="layer; each has four parts: attention, up, down, output",
     ylabel="largest difference (relative)",
+    title="Where does a fault in layer 2 first show?",
     log="y",
     alt="Differences of rounding up to layer 2, then a jump by orders of magnitude.",
 )
 
-# %%
-axes = spreading.figure.axes[0]
-inside = [2 + step / 4 for step in range(4)]
-names = ["2 attention", "2 up", "2 down", "2 output"]
-axes.set_xticks([0, 1, *inside, 3, 4, 5], ["0", "1", *names, "3", "4", "5"])
-for label in axes.get_xticklabels():
-    label.set(rotation=90 if label.get_text() in names else 0)
-axes.set_xlim(0, 5.75)
-axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
-spreading
-
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# Before the fault there is only rounding. At it (2.0, or 2.5 for `down`) the difference
+# jumps by orders of magnitude, and then stays large. So only the *first* difference
+# tells where to look.
 #
-# Before the fault there is rounding; at it the difference jumps by orders of magnitude,
-# and stays large. The table tells the faults apart:
+# <details><summary>When does this search fail?</summary>
 #
-# - only the padded text differs: the mask;
-# - rows are nearly flat: the divisor;
-# - attention is still right, `down` is not: the bias;
-# - both texts differ, and rows are flatter than BERT's, but less flat than with the
-#   wrong divisor: the reshape.
-#
-# Most faults leave these answers as they were. (Two texts prove little.) Comparing part
-# by part narrows the search if the input shows it (without padding nobody sees a
-# missing mask) and the tolerance lies between rounding and difference.
+# If the input does not show the bug: without padding nobody sees a missing mask. And if
+# the tolerance is not between rounding and the difference. Two texts prove little about
+# answers.
 #
 # </details>
 
@@ -1246,7 +1280,8 @@ spreading
 # - Heads are slices of one projection. A reshape alone mixes tokens without an error.
 # - A layer is attention and a feed-forward network, each added to its input and
 #   normalised.
-# - A bright column may be an attention sink, like `[CLS]`: its short value adds little.
+# - A bright column may be an attention sink, like `[CLS]`: its vector is short, so it
+#   adds little.
 # - The first activation that differs tells where to look for the bug.
 #
 # <details><summary>What to call in practice</summary>

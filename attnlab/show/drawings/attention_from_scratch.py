@@ -1,6 +1,7 @@
 """Drawings of one layer: a head, masks, splitting into heads, and the whole layer."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -78,45 +79,51 @@ _PLURAL = {"query": "queries", "key": "keys", "value": "values"}
 
 
 def mask_grids(masks: Mapping[str, Tensor], words: Sequence[str]) -> Picture:
-    """Draw masks side by side: filled where a query (row) may look at a key (column).
+    """Draw masks, two in a row: filled where a query (row) may look at a key (column).
 
     Parameters
     ----------
-    masks : name, and Tensor of bool, shape (T, T)
+    masks : title, and Tensor of bool, shape (T, T)
     words : T words
     """
-    count, side = len(words), 0.25
-    high = side * count
+    count, side = len(words), 0.4
     for name, mask in masks.items():
         if tuple(mask.shape) != (count, count):
             raise AttnlabError(
                 f"The mask {name!r} has shape {tuple(mask.shape)}; with {count} words it needs "
                 f"({count}, {count})."
             )
-    sheet = Sketch(1.0 + len(masks) * (high + 0.42), high + 0.85)
+    across = min(2, len(masks))
+    down = math.ceil(len(masks) / across)
+    wide, high = count * side + 1.6, count * side + 1.05
+    sheet = Sketch(across * wide, down * high)
     for number, (name, mask) in enumerate(masks.items()):
-        left = 0.85 + number * (high + 0.42)
-        for (row, column), seen in np.ndenumerate(mask.numpy()):
-            sheet.axes.add_patch(
-                Rectangle(
-                    (left + column * side, 0.3 + (count - 1 - row) * side),
-                    side,
-                    side,
-                    fc=ROLES["weights"] if seen else "#f2f2f2",
-                    ec="white",
-                    lw=1.5,
-                )
-            )
-        sheet.text(left + high / 2, high + 0.52, name, size=10)
-        sheet.text(left + high / 2, 0.15, "keys", size=8.5, role="key")
-    for row, word in enumerate(words):
-        sheet.text(0.78, 0.3 + (count - 0.5 - row) * side, word, size=9, align="right")
-    sheet.text(0.78, high + 0.42, "queries", size=8.5, role="query", align="right")
-    seen_by = "; ".join(f"{name}: {int(mask.sum())}" for name, mask in masks.items())
+        corner = number % across * wide + 0.85, (down - 1 - number // across) * high + 0.5
+        _mask(sheet, corner, side, mask, words)
+        sheet.text(corner[0], corner[1] + count * side + 0.3, name, size=10.5, align="left")
+    seen_by = "; ".join(f"{name.rstrip('?')}: {int(mask.sum())}" for name, mask in masks.items())
     return sheet.picture(
         f"Masks over {count} words, filled where a query may look at a key. Of {count * count} "
         f"pairs are allowed: {seen_by}."
     )
+
+
+def _mask(
+    sheet: Sketch, corner: tuple[float, float], side: float, mask: Tensor, words: Sequence[str]
+) -> None:
+    """One mask, its lower left corner here, with words beside its rows and under its columns."""
+    left, bottom = corner
+    top = bottom + len(words) * side
+    for (row, column), seen in np.ndenumerate(mask.numpy()):
+        place = left + column * side, top - (row + 1) * side
+        fill = ROLES["weights"] if seen else "#ececec"
+        sheet.axes.add_patch(Rectangle(place, side, side, fc=fill, ec="white", lw=1.5))
+    for at, word in enumerate(words):
+        middle = (at + 0.5) * side
+        sheet.text(left - 0.07, top - middle, word, size=9, align="right")
+        sheet.text(left + middle, bottom - 0.13, word, size=8)
+    sheet.text(left - 0.07, top + 0.1, "query", size=8.5, role="query", align="right")
+    sheet.text(left + len(words) * side / 2, bottom - 0.33, "key", size=8.5, role="key")
 
 
 def mask_first(words: Sequence[str], scores: Tensor, mask: Tensor) -> Picture:
@@ -132,7 +139,7 @@ def mask_first(words: Sequence[str], scores: Tensor, mask: Tensor) -> Picture:
     late = plain * mask
     hidden = [f"{one:.1f}" if seen else "−∞" for one, seen in zip(scores, mask, strict=True)]
     written = [f"{one:.1f}" for one in scores.tolist()]
-    sheet, cell = Sketch(7.6, 2.35), (0.47, 0.32)
+    sheet, cell = Sketch(7.6, 2.75), (0.47, 0.42)
     places = (1.85, 4.2, 6.55)
 
     def row(
@@ -150,19 +157,20 @@ def mask_first(words: Sequence[str], scores: Tensor, mask: Tensor) -> Picture:
                     digits=2,
                     role="weights" if weights else "output",
                     columns=words,
-                    size=9,
+                    size=10,
                 )
             )
         for step, (one, other) in zip(steps, itertools.pairwise(boxes), strict=True):
             sheet.arrow(one, other)
             middle = (one.side("right")[0] + other.side("left")[0]) / 2
-            sheet.text(middle, y - 0.3, step, size=8.5)
+            sheet.text(middle, y - 0.33, step, size=9.5)
         sheet.text(0.1, y + 0.02, name, size=9.5, align="left", bold=True)
 
-    row(1.8, "mask\nfirst", ("mask", "softmax"), (written, hidden, right.tolist()))
-    row(0.72, "softmax\nfirst", ("softmax", "mask"), (written, plain.tolist(), late.tolist()))
-    for y, weights in ((1.8, right), (0.72, late)):
-        sheet.text(places[2], y - 0.32, f"sum {float(weights.sum()):.2f}", size=9.5, role="weights")
+    row(2.05, "mask\nfirst", ("mask", "softmax"), (written, hidden, right.tolist()))
+    row(0.75, "softmax\nfirst", ("softmax", "mask"), (written, plain.tolist(), late.tolist()))
+    for y, weights in ((2.05, right), (0.75, late)):
+        told = f"sum {float(weights.sum()):.2f}"
+        sheet.text(places[2], y - 0.38, told, size=11, role="weights", bold=True)
     return sheet.picture(
         f"A row of {len(words)} scores, of which {int((~mask).sum())} may not be seen. Masked "
         f"before the softmax, the weights sum to {float(right.sum()):.2f}; masked after it, to "

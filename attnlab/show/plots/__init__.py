@@ -31,6 +31,7 @@ from attnlab.show.plots.maps import (
     attention_grid,
     attention_map,
     before_after,
+    chosen_heads,
     head_map,
     readable,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "before_after",
     "brief",
     "calibration",
+    "chosen_heads",
     "clusters",
     "comparison",
     "compression_frontier",

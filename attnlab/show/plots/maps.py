@@ -9,6 +9,7 @@ import pandas as pd
 from bertviz.util import format_special_chars
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from torch import Tensor
 
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
@@ -149,6 +150,69 @@ def attention_cells(
     """Draw where each token looks into axes of a larger figure."""
     _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
     axes.set_title(_place(layer, head), loc="left", fontsize=10)
+
+
+def chosen_heads(
+    maps: AttentionMaps, heads: Sequence[tuple[int, int]], title: str | None = None
+) -> Picture:
+    """Draw the weights of a few heads side by side, on one scale from 0 to 1.
+
+    Parameters
+    ----------
+    maps : from clf.attend(text); a short text is read best
+    heads : layer and head of each map, from left to right
+    title : what the reader is to find out
+
+    Raises
+    ------
+    AttnlabError : a layer or head that there is not, or no heads at all
+    """
+    if not heads:
+        raise AttnlabError("There are no heads to draw. Name some, as in heads=[(0, 2), (1, 8)].")
+    for layer, head in heads:
+        maps.check_place(layer, head)
+    shown = min(len(maps.tokens), MAX_TOKENS)
+    labels = [token.replace("$", r"\$") for token in readable(maps.tokens[:shown])]
+    side = 0.6 + max(0.16, min(0.4, 2.5 / shown)) * shown
+    with style():
+        figure, grid = plt.subplots(
+            1,
+            len(heads),
+            figsize=(len(heads) * side + 0.6, side + 0.9),
+            squeeze=False,
+            sharey=True,
+            layout="constrained",
+        )
+        for axes, (layer, head) in zip(grid[0], heads, strict=True):
+            values = maps.weights[layer, head, :shown, :shown].detach().numpy()
+            drawn = axes.imshow(values, cmap="cividis", vmin=0, vmax=1)
+            axes.set_title(f"layer {layer}, head {head}", loc="left", fontsize=11)
+            axes.set_xticks(range(shown), labels, rotation=90)
+            axes.set(xlabel="key (is looked at)")
+            axes.spines[:].set_visible(False)
+        grid[0, 0].set_yticks(range(shown), labels)
+        grid[0, 0].set_ylabel("query (looks)")
+        for axes in grid[0]:
+            axes.tick_params(length=0)
+        figure.colorbar(drawn, ax=grid, label="weight", shrink=0.8, pad=0.01)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    habits = " ".join(
+        f"{_place(layer, head).capitalize()}: {_habit(maps.weights[layer, head], maps.tokens)}."
+        for layer, head in heads
+    )
+    return Picture(figure, f"Maps of {counted(len(heads), 'head', 'heads')}. {habits}")
+
+
+def _habit(weights: Tensor, tokens: Sequence[str]) -> str:
+    """Where a head (T, T) looks most on average: beside the query, at it, or at one token."""
+    column = int(weights.mean(0).argmax())
+    found = {f"{readable(tokens)[column]!r}": float(weights[:, column].mean())}
+    for name, offset in (("the token before", -1), ("itself", 0), ("the next token", 1)):
+        line = weights.diagonal(offset)
+        found[name] = float(line.mean()) if len(line) else 0.0
+    name = max(found, key=lambda one: found[one])
+    return f"a token gives {rounded(found[name])} of its weight to {name} on average"
 
 
 def attention_grid(maps: AttentionMaps) -> Picture:

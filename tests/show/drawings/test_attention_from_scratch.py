@@ -33,6 +33,13 @@ def test_masks_are_counted_and_must_fit_the_words():
         drawings.mask_grids({"causal": causal_mask(3)}, ["a", "b"])
 
 
+def test_every_mask_names_its_queries_and_its_keys():
+    masks = dict.fromkeys(("is it no later?", "is it both?", "any"), causal_mask(2))
+    words = written(drawings.mask_grids(masks, ["one", "two"]))
+    assert set(masks) < set(words)
+    assert words.count("one") == words.count("two") == 2 * len(masks)
+
+
 def test_a_reshape_alone_mixes_tokens():
     alt = drawings.head_slices(tokens=3, heads=2, width=2).alt
     assert "[[0, 1], [100, 101], [200, 201]]" in alt
