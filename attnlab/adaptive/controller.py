@@ -157,8 +157,8 @@ class Controller:
     - *Up*: by one point, after ``patience`` calm readings in a row. A reading is calm if the 95th
       percentile is below ``headroom`` of the target and the dearer point would keep up.
     - A step up that has to be taken back within twice as many seconds as the patience counts
-      readings doubles the patience, up to eightfold; so a load between two points does not make
-      it swing for ever.
+      readings doubles the patience, once, up to eightfold in all; so a load between two points
+      does not make it swing for ever.
     - Never below the floor of accuracy. A point that fails is left for a while; a point that turns
       out no faster than a dearer one is left, too.
 
@@ -207,6 +207,7 @@ class Controller:
         self._start = clock()
         self._index, self._calm = 0, 0
         self._went_up = self._went_down = -math.inf  # when
+        self._on_trial = False  # whether the last step up may still double the patience
         self._barred: dict[str, float] = {}
         self._log: deque[tuple[float, str, str, str]] = deque(maxlen=LOG)
 
@@ -284,7 +285,8 @@ class Controller:
         cheaper = [index for index in self._cheaper() if not self._is_barred(index)]
         if not cheaper:
             return
-        if self._since(self._went_up) <= 2 * self._patience:
+        if self._on_trial and self._since(self._went_up) <= 2 * self._patience:
+            self._on_trial = False
             self._patience = min(2 * self._patience, MOST_PATIENT * self.patience)
         able = [index for index in cheaper if self._keeps_up(index, reading, BUSY)]
         self._go(able[0] if able else cheaper[-1], why)
@@ -305,7 +307,7 @@ class Controller:
             if self._since(self._went_up) > 4 * self._patience:  # the last step up has held
                 self._patience = max(self._patience // 2, self.patience)
             self._go(dearer, f"{self._calm} calm readings")
-            self._went_up = self._clock()
+            self._went_up, self._on_trial = self._clock(), True
             self._went_down = -math.inf  # what comes late now, comes from here
         self._calm = 0
 

@@ -169,6 +169,14 @@ def test_a_step_up_that_fails_makes_it_more_patient(controller):
     assert waits[0] < waits[1] <= waits[2] <= waits[3] <= 8 * 3
 
 
+def test_a_rush_that_takes_two_steps_down_doubles_the_patience_once(controller):
+    names(controller, reading(p95=900, rate=110))
+    assert names(controller, *[reading(p95=20)] * 3)[-1] == "full"
+    names(controller, reading(waiting=11, rate=110), reading(waiting=40, rate=200))
+    assert controller.point.name == "least"
+    assert names(controller, *[reading(p95=20)] * 6) == ["least"] * 5 + ["half"]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_promise_holds_where_a_fixed_point_breaks_it(seed):
     rates = [60] * 30 + [110] * 40 + [60] * 30  # full answers 100 a second

@@ -31,6 +31,7 @@ SECONDS, WINDOW_S = 60.0, 10.0
 LOAD = 0.55  # of what the whole model can answer over HTTP, before the rush
 ASKING, ASKED_S, WARM_S = 64, 10.0, 5.0  # users who ask all the time; how long; before a trace
 TRACES = {"doubling": 2.2, "rush hour": 2.6, "bursts": 3.0}  # with their peaks
+GIVEN_UP = 0.015  # of accuracy that the controller may give up: its floor, on dev
 STRATEGIES = ("controller", "fixed", "shedding", "oracle")
 
 
@@ -193,9 +194,11 @@ def policy_of(strategy: str, at: np.ndarray) -> Callable[[Any], Any]:
     """What makes the policy of this name, from a clock."""
     full = points()[0]
     http_ms = max(1000 / capacity() - full.ms, 0.0)  # of a request, beside its text
+    floor = full.accuracy - GIVEN_UP
     known = [replace(point, ms=point.ms + http_ms) for point in points()]
+    known = [point for point in known if point.accuracy >= floor]
     return {
-        "controller": lambda clock: al.adaptive.Controller(points(), target_ms()),
+        "controller": lambda clock: al.adaptive.Controller(points(), target_ms(), floor),
         "fixed": lambda clock: al.adaptive.FixedPoint(full),
         "shedding": lambda clock: al.adaptive.Shedding(full, target_ms()),
         "oracle": lambda clock: al.adaptive.Oracle(known, at, clock),
