@@ -1,7 +1,9 @@
 """Multi-head attention: split the width into heads, attend in each, merge and project."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from attnlab.attention import shapes
@@ -30,6 +32,24 @@ def merge_heads(x: Tensor) -> Tensor:
             f"A tensor of shape {shapes.shown(x)} has no heads to merge; it needs (B, H, T, D)."
         )
     return x.transpose(-3, -2).flatten(-2)
+
+
+def linear_together(x: Tensor, maps: Sequence[nn.Linear]) -> Sequence[Tensor]:
+    """Apply linear maps to the same x, shape (..., d_in), by one product: quicker to train.
+
+    Where a map is more than its numbers (wrapped by an adapter, watched by a hook), each is called.
+    """
+    plain = all(type(one) is nn.Linear and not _is_watched(one) for one in maps)
+    if not plain or len({one.bias is None for one in maps}) > 1:
+        return [one(x) for one in maps]
+    weight = torch.cat([one.weight for one in maps])
+    bias = None if maps[0].bias is None else torch.cat([one.bias for one in maps])
+    return nn.functional.linear(x, weight, bias).split([len(one.weight) for one in maps], -1)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return any(hooks) or any((module._backward_hooks, module._backward_pre_hooks))
 
 
 class MultiHeadAttention(nn.Module):
@@ -162,17 +182,19 @@ class MultiHeadAttention(nn.Module):
         weights : Tensor, shape (B, H, T_q, T_k), before dropout; only if asked for
         """
         shapes.check_input("query", query, self.query)
-        if projected is None:
-            projected = self.project(
-                query if key is None else key, value, angles if key is None else None
-            )
-        elif key is not None or value is not None:
+        if projected is not None and not (key is None and value is None):
             raise TensorError(
                 "Keys came twice: as key or value, and projected. Give one of them; "
                 "projected holds what project(key, value) returned."
             )
-        q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
-        q = q if angles is None else rotate(q, angles)
+        if projected is None and key is None and value is None:
+            q, projected = self._of_itself(query, angles)
+        else:
+            if projected is None:
+                source, turned = (query, angles) if key is None else (key, None)
+                projected = self.project(source, value, turned)
+            q = split_heads(self.query(query), self.heads)  # (B, H, T_q, D)
+            q = q if angles is None else rotate(q, angles)
         k, v = (self.for_queries(part) for part in projected)  # (B, H, T_k, D)
         mask = self._mask(mask, causal, q, k, whole=return_weights or not self.fused)
         divisor = 1.0 if temperature is None else self._per_head("temperature", temperature, q)
@@ -195,6 +217,17 @@ class MultiHeadAttention(nn.Module):
             return output
         assert weights is not None  # fused attention ran only if nobody asked for them
         return output, weights
+
+    def _of_itself(self, x: Tensor, angles: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Queries (B, H, T, D), and keys and values (B, K, T, D), of self-attention."""
+        shapes.check_input("key", x, self.key)
+        maps = (self.query, self.key, self.value)
+        flat = linear_together(x, maps) if self.training else [one(x) for one in maps]
+        counts = (self.heads, self.kv_heads, self.kv_heads)
+        q, keys, values = (split_heads(*each) for each in zip(flat, counts, strict=True))
+        if angles is not None:
+            q, keys = rotate(q, angles), rotate(keys, angles)
+        return q, (keys, values)
 
     def for_queries(self, part: Tensor) -> Tensor:
         """Keys or values for each query head: (B, K, T_k, D) to (B, H, T_k, D)."""

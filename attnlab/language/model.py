@@ -78,9 +78,9 @@ class DecoderBlock(nn.Module):
         """
 
         def self_attention(y: Tensor) -> Tensor:
-            own = self.attention.project(y, angles=angles)
+            own = None
             if cache is not None:
-                own = cache[0].extend(cache[1], *own)
+                own = cache[0].extend(cache[1], *self.attention.project(y, angles=angles))
             return attend(self.attention, y, own, heads=heads, seen=seen, angles=angles, **options)
 
         x = self.around_attention(x, self_attention)

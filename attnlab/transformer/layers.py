@@ -216,8 +216,7 @@ class EncoderLayer(nn.Module):
         """
 
         def self_attention(y: Tensor) -> Tensor:
-            own = self.attention.project(y, angles=angles)
-            return attend(self.attention, y, own, mask, heads, seen, angles)
+            return attend(self.attention, y, None, mask, heads, seen, angles)
 
         x = self.around_attention(x, self_attention)
         return self.around_feed_forward(x, self.feed_forward)
@@ -269,8 +268,7 @@ class DecoderLayer(nn.Module):
         """
 
         def self_attention(y: Tensor) -> Tensor:
-            own = self.attention.project(y)
-            own = own if cache is None else cache.extend(*own)
+            own = None if cache is None else cache.extend(*self.attention.project(y))
             return attend(self.attention, y, own, mask, heads[0], seen[0])
 
         def cross_attention(y: Tensor) -> Tensor:
@@ -284,17 +282,23 @@ class DecoderLayer(nn.Module):
 def attend(
     attention: MultiHeadAttention,
     query: Tensor,
-    projected: tuple[Tensor, Tensor],
+    projected: tuple[Tensor, Tensor] | None = None,
     mask: Tensor | None = None,
     heads: HeadTensors | None = None,
     seen: Seen | None = None,
     angles: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    """Attend to projected keys and values; add weights and values to ``seen`` if it is given."""
-    options |= {"projected": projected, "mask": mask, "angles": angles, **(heads or {})}
+    """Attend to projected keys and values, or to ``query`` itself.
+
+    Weights and values are added to ``seen`` if it is given.
+    """
+    options |= {"mask": mask, "angles": angles, **(heads or {})}
     if seen is None:
-        return attention(query, **options)
+        return attention(query, projected=projected, **options)
+    if projected is None:
+        projected = attention.project(query, angles=angles)
+    options["projected"] = projected
     output, weights = attention(query, **options, return_weights=True)
     seen.append((weights, attention.for_queries(projected[1])))
     return output

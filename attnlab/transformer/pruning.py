@@ -49,7 +49,7 @@ class NoHeads(nn.Module):
         self,
         query: Tensor,
         *,
-        projected: tuple[Tensor, Tensor],
+        projected: tuple[Tensor, Tensor] | None = None,
         return_weights: bool = False,
         **settings: Any,
     ) -> Any:
@@ -57,7 +57,8 @@ class NoHeads(nn.Module):
         output = torch.zeros_like(query) if self.bias is None else self.bias.expand_as(query)
         if not return_weights:
             return output
-        return output, query.new_empty(len(query), 0, query.shape[1], projected[0].shape[2])
+        keys, _ = self.project(query) if projected is None else projected
+        return output, query.new_empty(len(query), 0, query.shape[1], keys.shape[2])
 
 
 def prune(model: "Seq2SeqTransformer", heads: Iterable[Head]) -> "Seq2SeqTransformer":
