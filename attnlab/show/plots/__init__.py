@@ -35,7 +35,7 @@ from attnlab.show.plots.maps import (
     readable,
 )
 from attnlab.show.plots.number_table import table
-from attnlab.show.plots.picture import Picture, lines, matrix, show
+from attnlab.show.plots.picture import Picture, lines, matrix, panels, show
 from attnlab.show.plots.rug_plot import rug
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
@@ -83,6 +83,7 @@ __all__ = [
     "matrix",
     "movement",
     "next_tokens",
+    "panels",
     "patching",
     "pruning",
     "readable",
