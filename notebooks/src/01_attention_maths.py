@@ -388,9 +388,10 @@ al.plots.lines(
 # %% [markdown]
 # ## 5. How widely does a query look?
 #
-# Is a query's weight on one key or on many? The entropy tells. The weights
-# (.5, .5, 0, 0) have $-2 \cdot .5 \log .5 = \log 2 = .69$ *nats*, its unit with natural
-# logarithms. Easier to read is $e^{H}$, the **effective number of keys**: here 2.
+# Is a query's weight on one key or on many? The entropy tells. That of the weights
+# (.5, .5, 0, 0) is $-2 \cdot .5 \log .5 = \log 2 = .69$. (The unit, with natural
+# logarithms, is the *nat*.) Easier to read is $e^{H}$, the **effective number of
+# keys**: here 2.
 #
 # $H$ is 0 when one key has all the weight, and $\log T$ when all $T$ weights are equal.
 # To compare texts of any length, take the share $H / \log T$, between 0 and 1:
@@ -1168,8 +1169,8 @@ for name, y, shuffled, mask in (
 # </details>
 #
 # BERT *learned* its position vectors. How alike are two positions (cosine of their
-# vectors, with the mean of all subtracted)? *Predict first:* how does that
-# change as they move apart?
+# vectors, with the mean of all subtracted)? *Predict first:* how does that change as
+# they move apart?
 
 
 # %%

@@ -40,6 +40,7 @@ from attnlab.show.plots.rug_plot import rug
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
 from attnlab.show.plots.tuner_rounds import tuning
+from attnlab.show.plots.word_changes import word_changes
 
 __all__ = [
     "MAX_TOKENS",
@@ -97,6 +98,7 @@ __all__ = [
     "table",
     "tuning",
     "weights_by_part",
+    "word_changes",
 ]
 
 

@@ -53,28 +53,25 @@ def mixing_desk(
         what: What = look["what"]
         axes = figure.add_subplot(right[1])
         # first: a heat map draws all that its figure holds, to see whether its labels overlap
-        attention_cells(axes, maps, look["layer"], look["head"], what)
-        if scale[look["layer"], look["head"]] == 0:
-            _say_silent(axes, f"{look['layer']}.{look['head']}")
+        silent = scale[look["layer"], look["head"]] == 0
+        if silent and maps.neutral is not None:  # zeros alone would be one dark square
+            attention_cells(axes, maps.neutral, look["layer"], look["head"], what)
+            axes.set_title(_silent(look), loc="left", fontsize=10)
+        else:
+            attention_cells(axes, maps, look["layer"], look["head"], what)
         _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
         _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
         _draw_answer(figure.add_subplot(right[0]), *sentence)
     on, all_heads = int((scale > 0).sum()), layers * heads
-    return Picture(figure, _mixing_words(on, all_heads, sentence, accuracy, look))
+    told = _mixing_words(on, all_heads, sentence, accuracy, look)
+    if silent:
+        told = f"{told[:-1]}, which is silent; drawn is its attention as trained."
+    return Picture(figure, told)
 
 
-def _say_silent(axes: Axes, head: str) -> None:
-    """Why the map is dark all over."""
-    axes.text(
-        0.5,
-        0.5,
-        f"head {head} is silent:\nall weights × 0",
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        color="white",
-        fontsize=11,
-    )
+def _silent(look: dict[str, Any]) -> str:
+    """What stands over the map of a silent head, which shows where it looked before."""
+    return f"layer {look['layer']}, head {look['head']}: as trained; silent now, × 0"
 
 
 def _draw_faders(
