@@ -1,6 +1,7 @@
 """Picture of how much an answer changes without each word of a sentence."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,7 +55,10 @@ def word_changes(
         axes.invert_yaxis()
         axes.axvline(0, color="0.3", lw=1)
         axes.axvline(turn, color="0.3", lw=1, ls=":")
-        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        place: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "textcoords": "offset points",
+        }
         axes.annotate("50 %", (turn, 1), (0, 5), ha="center", fontsize=9, **place)
         axes.set(xlabel=label)
         axes.spines[["top", "right", "left"]].set_visible(False)
