@@ -127,7 +127,7 @@ function render(context) {
     make("span", { className: "mean", textContent: tr("mean") }), make("span", { className: "this-draw", textContent: tr("this draw") }));
   curve.box.append(legend);
   const remark = make("p", { className: "remark", "aria-live": "polite" });
-  const whole = model.get("gradient"); // or scores and weights alone
+  const whole = model.get("gradient") !== false; // or scores and weights alone
   root.classList.toggle("weights-only", !whole);
   const pictures = [[scores, drawScores], [weights, drawWeights], ...(whole ? [[curve, drawCurve]] : [])];
 
