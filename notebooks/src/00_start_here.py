@@ -25,7 +25,6 @@
 # answer as it does?
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 
 import attnlab as al
@@ -52,8 +51,8 @@ for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=T
 # %% [markdown]
 # ## 2. How do words become an answer?
 #
-# The upper half of the picture shows the whole way. The lower half shows one **head**,
-# a part in which the words of a text look at each other.
+# The upper half of the picture shows the whole way, in six steps. The lower half shows
+# one **head**, a part in which the words of a text look at each other: steps 3 to 5.
 
 # %%
 from attnlab.show import drawings
@@ -63,15 +62,15 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # %% [markdown]
 # Take the upper half first, from left to right:
 #
-# - **Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
+# - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
 #   such as the full stop, here all in lower case. `[CLS]` is put before the text,
 #   `[SEP]` after it.
-# - **Vectors.** Each token becomes a *vector*, a list of numbers, here 384. Another
+# - **2 Vectors.** Each token becomes a *vector*, a list of numbers, here 384. Another
 #   vector, for its position in the text, is added.
-# - **Layers.** Six layers follow each other. In each, 12 heads let the tokens look at
-#   each other; then a *feed-forward network* works on each token alone. At each `+` the
+# - **3 to 5 Attention**, in each of six *layers*: 12 heads let the tokens look at each
+#   other. Then a *feed-forward network* works on each token alone. At each `+` the
 #   result is added to the token's vector.
-# - **Read-out.** After the last layer, a small trained network takes the vector of
+# - **6 Read-out.** After the last layer, a small trained network takes the vector of
 #   `[CLS]` alone, and turns it into a probability for each label.
 #
 # So whatever the answer depends on must have reached `[CLS]`. Only heads carry anything
@@ -95,29 +94,29 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # In the lower half of the picture one token asks, and the books are *hours*, *life* and
 # *back*. (The numbers are invented, 2 to a vector; our model has 32.)
 #
-# 1. **Query, keys and values.** Each token's vector is multiplied by three *matrices*,
-#    tables of learned numbers. That makes its query (what it looks for), its key (what
-#    it can be found by) and its value (what it passes on).
-# 2. **Scores** say how well a key fits the query. The query is (2, 1), the key of
-#    *hours* (1, 1). Multiply number by number and add up (the *dot product*): 2 · 1 + 1
-#    · 1 = 3. Then divide by √2, as these vectors hold 2 numbers: 3 / √2 = 2.12. *life*
-#    scores 0.71, *back* 1.41.
-# 3. **Weights.** The *softmax* turns scores into **attention weights**, which are
-#    positive and sum to 1. It takes $e$ = 2.718… to the power of each score: 8.34, 2.03
-#    and 4.11, together 14.48. *hours* gets its share, 8.34 / 14.48 = 0.58.
-# 4. **Mixture.** The token that asked gets all three values, mixed by the weights: 0.58
-#    · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56).
-# 5. **All heads.** Each of the 12 heads makes such a mixture, of 32 numbers. Side by
-#    side they are 384 again. One more matrix, $W_O$, mixes them, and the result goes to
-#    the `+`.
+# - **3 Query, keys and values.** Each token's vector is multiplied by three *matrices*,
+#   tables of learned numbers. That makes its query (what it looks for), its key (what
+#   it can be found by) and its value (what it passes on).
+# - **4 Scores** say how well a key fits the query. The query is (2, 1), the key of
+#   *hours* (1, 1). Multiply number by number and add up (the *dot product*): 2 · 1 + 1
+#   · 1 = 3. Then divide by √2, as these vectors hold 2 numbers: 3 / √2 = 2.12. *life*
+#   scores 0.71, *back* 1.41.
+# - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
+#   positive and sum to 1. It takes $e$ = 2.718… to the power of each score: 8.34, 2.03
+#   and 4.11, together 14.48. *hours* gets its share, 8.34 / 14.48 = 0.58.
+# - **5 Mixture.** The token that asked gets all three values, mixed by the weights:
+#   0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56).
+#
+# Each of the 12 heads makes such a mixture, of 32 numbers. Side by side they are 384
+# again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
 
 # %% [markdown]
 # ## 3. Step through your sentence
 #
-# Those numbers were invented. Here are the model's own, for our sentence, in six steps.
-# Each thin stripe is a number: red above 0, blue below, pale near 0. Press *Next*, and
-# read the line above the picture. Then type a sentence of your own. (Where nothing
-# runs, a picture shows all six steps side by side.)
+# Those numbers were invented. Here are the model's own, for our sentence, in the same
+# six steps. Each thin stripe is a number: red above 0, blue below, pale near 0. Press
+# *Next*, and read the line above the picture. Then type a sentence of your own. (Where
+# nothing runs, a picture shows all six steps side by side.)
 #
 # You look into head 9 of layer 3, *head 3.9* for short; both are counted from 0.
 #
@@ -148,44 +147,35 @@ steps
 # Attention shows where the model looks, not what its answer depends on. To find that
 # out, change something and measure. Leave out each word in turn, and ask again.
 # *Predict first:* which word matters most?
+#
+# The gap itself may confuse the model: without *I* the sentence is no longer English.
+# So also put `[MASK]` in the word's place. While BERT learned to read, words were
+# hidden behind `[MASK]`: it says that a word stands here, but not which. (In the code,
+# `tried` holds the changed sentences.)
 
 # %%
 words = texts[0].replace(".", " .").split()
-shorter = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
-masked = [" ".join([*words[:i], "[MASK]", *words[i + 1 :]]) for i in range(len(words))]
 whole = clf.predict(texts[:1]).probabilities[0, 1]
-change = 100 * (clf.predict(shorter).probabilities[:, 1] - whole)
-half = 50 - 100 * whole  # a change beyond this turns the answer
-turns = (change < half) == (half < 0)
-turns_masked = (clf.predict(masked).probabilities[:, 1] < 0.5) == (half < 0)
-print("turns with [MASK] for:", ", ".join(np.array(words)[turns_masked]) or "no word")
-
-# %%
-figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-axes.barh(range(len(words)), change, color=np.where(turns, "0.13", "0.65"))
-axes.set_yticks(range(len(words)), words)
-axes.invert_yaxis()
-axes.axvline(0, color="0.3", lw=1)
-axes.axvline(half, color="0.3", lw=1, ls=":")
-place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-axes.annotate("50 %", (half, 1), (0, 5), ha="center", fontsize=9, **place)
-axes.set(xlabel="change of “positive” without the word (percentage points)")
-axes.spines[["top", "right", "left"]].set_visible(False)
-turning = ", ".join(np.array(words)[turns]) or "no word"
-alt = f"Change of “positive” ({whole:.0%}) without each word; turning: {turning}."
-al.plots.show(figure, alt=alt)
+change = {}
+for way, instead in {"left out": [], "[MASK] instead": ["[MASK]"]}.items():
+    tried = [
+        " ".join([*words[:i], *instead, *words[i + 1 :]]) for i in range(len(words))
+    ]
+    change[way] = 100 * (clf.predict(tried).probabilities[:, 1] - whole)
+label = "change of “positive” (percentage points)"
+al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
-# Each bar is the sentence without one word. To the left, “positive” falls: the answer
-# needs this word, or needs the sentence to be whole. To the right, it rises. Dark bars
-# pass the dotted line at 50 %: without *life*, or without *I*, the answer turns to
-# “negative”.
+# A bar is the sentence without that word, a ring the sentence with `[MASK]` for it. To
+# the left, “positive” falls; to the right, it rises. Beyond the dotted line at 50 %
+# the answer turns to “negative”. Only *life* and *I* turn it, and both do so either
+# way.
 #
 # <details><summary>Is it the word, or the hole that it leaves?</summary>
 #
-# Without *I* the sentence is no longer English; even a large bar may come from that. So
-# each word was also replaced by `[MASK]`, BERT's sign for a hidden word (the line
-# printed above). The same two words turn the answer. Why they do, this does not show.
+# Where bar and ring agree, the hole is hardly the reason. For *like* and *that* they
+# differ much: there, how the word is taken away counts. Why *life* and *I* turn the
+# answer, this does not show.
 #
 # </details>
 
@@ -214,11 +204,14 @@ al.attention_view(maps, layer=3, heads=[9])
 al.plots.attention_grid(maps)
 
 # %% [markdown]
-# Look for two patterns:
+# Look for two patterns: a bright **column** (all tokens look at the same one), and a
+# bright **diagonal** (each token looks at itself or at a neighbour).
 #
-# - a bright **column**: all tokens look at the same one. In this model it is mostly
-#   `[CLS]`, at the left edge of a map;
-# - a bright **diagonal**: each token looks at itself or at a neighbour.
+# <details><summary>What we saw</summary>
+#
+# Most columns are at the left edge of a map: many tokens look at `[CLS]`.
+#
+# </details>
 #
 # The clearest diagonal is that of head 0.2. Here it is large:
 
@@ -239,7 +232,8 @@ al.plots.attention_map(maps, layer=0, head=2)
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
 # double. Move one and watch
 #
-# - the **attention** of that head: weights × scale, so at 0 the map is dark;
+# - the **attention** of that head: weights × scale, so at 0 the map is dark (where
+#   nothing runs, the picture shows it as trained);
 # - the **answer** for your sentence; a mark shows that of the untouched model;
 # - the **accuracy** on held-out reviews, which the model was not trained on. *Gained*
 #   and *lost* are the answers that became right, and wrong.
@@ -403,9 +397,15 @@ commoner = np.bincount(held_out.labels).max() / len(held_out)
 print(f"{commoner:.0%} right (always the commoner label)")
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # Both probabilities fall to about 50 %. Is the model guessing now? No: far more answers
-# are right than if it always gave the same one. So part of the answer reaches `[CLS]`
-# without these heads. But most of its *certainty* depends on them.
+# are right than if it always gave the same one.
+#
+# </details>
+#
+# So part of the answer reaches `[CLS]` without these heads. But most of its *certainty*
+# depends on them.
 
 # %% [markdown]
 # ## 8. What you have found
@@ -414,12 +414,10 @@ print(f"{commoner:.0%} right (always the commoner label)")
 #   values by attention weights; the read-out takes the vector of `[CLS]`.
 # - **What this wrong answer depends on:** most on *life* and *I* (without either it
 #   turns), less on other words; of 72 heads, silenced one at a time, only 3.9 turns it.
-#   Without the last
-#   layer's heads nearly all answers are unsure, right or wrong: they do not explain
-#   this mistake.
-# - **Not found:** why the answer turns without *life* or *I*: for the words themselves,
-#   or for the gap they leave. What the model takes for praise comes from training
-#   (lessons 05 and 06).
+#   Without the last layer's heads nearly all answers are unsure, right or wrong: they
+#   do not explain this mistake.
+# - **Not found:** why the answer turns without *life* or *I*. What the model takes for
+#   praise comes from training (lessons 05 and 06).
 
 # %% [markdown]
 # ## 9. The lessons

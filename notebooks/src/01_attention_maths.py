@@ -8,9 +8,6 @@
 # $$
 # \text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V
 # $$
-#
-# Sections 1 to 3 explain $Q$, $K$ and $V$, 4 and 5 the softmax, 6 and 7 the
-# $\sqrt{d_k}$, 8 to 10 what else a model needs.
 
 # %% [markdown]
 # Afterwards you can
@@ -22,8 +19,8 @@
 #
 # Time: about 180 minutes in two sittings (sections 1 to 6, then the rest), 50 of them
 # for six exercises; the last is in appendix A. You need vectors, matrices and their
-# rank, derivatives (section 7 repeats partial ones and the chain rule), variance,
-# quartiles, independent random numbers, and a little PyTorch with `backward`.
+# rank, partial derivatives and the chain rule, variance, quartiles, independent random
+# numbers, and a little PyTorch with `backward`.
 #
 # Choose **Run → Run All Cells** first. Once your function is right, later cells use it,
 # often in a real BERT; until then, ours.
@@ -55,6 +52,14 @@ clf = al.load_classifier("movie-sentiment")
 # - a **query** $x W^Q$, what the word looks for: *bank* gets (2, 2), water or money;
 # - a **key** $x W^K$, what it can be found by: *river* gets (2, 0), water;
 # - a **value** $x W^V$, what it passes on: *river* passes on (2, 0), water.
+
+# %% [markdown]
+# How does *bank* get (2, 2)? Its row is multiplied by the matrix $W^Q$, which here
+# reads only the third number, *open*, and writes it twice, doubled:
+#
+# $$ x W^Q = \begin{pmatrix} 1 & 1 & 1 \end{pmatrix}
+# \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
+# = \begin{pmatrix} 2 & 2 \end{pmatrix} $$
 
 # %% [markdown]
 # In the picture, each row is a word, and *bank* asks. Read it from left to right:
@@ -136,9 +141,14 @@ for word, sentence in asked:
 # weights. Above, $T = d = 3$ and $d_k = d_v = 2$.
 
 # %% [markdown]
-# Here the words of a sentence ask each other: **self-attention**. In
-# **cross-attention** the keys and values come from another sequence, such as the
-# sentence to translate.
+# Here the words of a sentence ask each other: **self-attention**.
+#
+# <details><summary>Could they ask another text?</summary>
+#
+# Yes. In **cross-attention** the keys and values come from another sequence, such as
+# the sentence to translate.
+#
+# </details>
 #
 # <details><summary>Why one matrix for queries and another for keys?</summary>
 #
@@ -150,39 +160,49 @@ for word, sentence in asked:
 # %% [markdown]
 # ## 2. What makes one key take everything?
 #
-# *River* got .77 of the weight. When does a key get nearly all of it? Here are a query
-# and $T$ keys of random numbers. On the left are their scores, in the middle their
-# weights; the dashed line is the weight that each would get if all were alike.
+# *River* got .77 of the weight. When does a key get nearly all of it?
 #
-# Move the sliders and watch. *Temperature* divides the scores. Then switch *divide
-# scores by √d_k* off and on. (*Entropy* and *effective keys* come in section 5, the
-# right panel in section 7.)
+# Two keys that score 1 and 0 have the exponentials 2.7 and 1, so the first gets
+# 2.7 / 3.7 = .73 of the weight. If they score 5 and 0, it gets 148.4 / 149.4 = .99. So
+# it takes scores that lie far apart. What drives them apart?
+#
+# The desk scores $T$ random keys for a random query, and turns the scores into weights.
+# The dashed line is the weight that each key would get if all were alike. *Temperature*
+# divides the scores. Move the sliders, then switch *divide scores by √d_k* off and on:
+# which settings give one key nearly everything?
 
 # %%
-desk = al.SoftmaxDesk()
+desk = al.SoftmaxDesk(gradient=False)
 desk
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Scores that lie far apart: from a low temperature, or a large width undivided. The
-# softmax sees only differences of scores; each unit more means $e$ times the weight.
+# A low temperature, or a large width undivided. The softmax sees only differences of
+# scores; each unit more means $e$ times the weight.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. Why score with a dot product?
 #
-# So far we gave no reason for it. Begin with a simpler look-up: a table of visitors at
-# 6, 9, ... 21 o'clock. Asked for 13 o'clock, you would take a mean in which nearer
+# So far we gave no reason for that. Begin with a simpler look-up: a table of visitors
+# at 6, 9, ... 21 o'clock. Asked for 13 o'clock, you would take a mean in which nearer
 # hours count more.
 #
 # So let your hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$: 0
 # at the same hour, lower the further away. A softmax turns the scores into weights. The
 # temperature $\tau$ divides the scores; it says how far around the query you look.
 #
+# For 13 o'clock and $\tau = 2$, the hours 12 and 15 get .67 and .32 of the weight, the
+# others nearly nothing. They had 19 and 21 visitors, so the answer is 19.5.
+#
+# <details><summary>Has this look-up a name?</summary>
+#
 # This is **kernel regression** (Nadaraya and Watson 1964); the *kernel* is the bell
 # $e^{-(q-k)^2/2}$ by which weights fall.
+#
+# </details>
 
 # %%
 visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
@@ -253,18 +273,26 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
     print(f"{name}: weights differ by up to {apart:.0e}")
 
 # %% [markdown]
+# For keys of equal length the dot product asks the same as the distance: how near?
+
+# %% [markdown]
 # ## 4. Why a softmax?
 #
-# Scores are settled; why turn them into weights with exponentials? Suppose you want
-# much weight on keys with high scores, but not to bet everything on one key. To measure
-# how evenly the weights $w_i$ are spread, take their **entropy** $H$, which is largest
-# when all are equal. Let $\tau > 0$ say how much the spread is worth:
+# Scores are settled; why turn them into weights with exponentials? Two keys score 1
+# and 0. All weight on the first gives the largest weighted mean of the scores, 1, but
+# bets everything on one key. So let an even spread of the weights $w_i$ count as well.
+# Their **entropy** $H$ measures it: 0 if one key has all the weight, largest if all
+# have the same. Let $\tau > 0$ say how much it is worth:
 #
 # $$ \max_w \sum_i w_i s_i + \tau H(w), \quad\text{where }
 # H(w) = -\sum_i w_i \log w_i \text{ and } \sum_i w_i = 1 $$
+#
+# At $\tau = 1$, all weight on the first key gives $1 + 0 = 1$, half each gives
+# $.5 + .69 = 1.19$, and the weights .73 and .27 give $.73 + .58 = 1.31$.
 
 # %% [markdown]
-# The best weights are exactly the softmax:
+# These last are the softmax of 1 and 0, and no weights do better. For any scores the
+# best weights are exactly the softmax:
 #
 # $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
 #
@@ -300,6 +328,8 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 # temperature. It must survive scores in the thousands, where a plain exponential
 # overflows; section 3 says what leaves the weights unchanged. In no exercise does a
 # ready-made function such as `torch.softmax` count.
+#
+# **Your first line:** `scores = scores / temperature`.
 
 
 # %% exercise="softmax" points=2
@@ -325,9 +355,8 @@ al.checks.softmax(softmax)
 # $e^0 = 1$? Each row needs its own: `scores.amax(-1, keepdim=True)`.
 
 # %% [markdown]
-# Is the softmax really the best choice? Two keys score 1 and 0. Each curve shows the
-# objective for all ways to share the weight between them. The dot, your softmax, sits
-# on the maximum:
+# Now look at *all* ways to share the weight between two keys that score 1 and 0. Each
+# curve is the objective for one $\tau$; the dot is your softmax:
 
 # %%
 softmax_of = al.checks.yours_or_ours("softmax", softmax, al.attention.softmax)
@@ -354,12 +383,18 @@ al.plots.lines(
 )
 
 # %% [markdown]
+# Each dot sits on its maximum.
+
+# %% [markdown]
 # ## 5. How widely does a query look?
 #
-# The entropy measures that too. It is 0 when one key has all the weight, and $\log T$
-# when all $T$ weights are equal. (With natural logarithms its unit is the *nat*.)
-# Easier to read is $e^{H}$, the **effective number of keys**. To compare texts of any
-# length, take the share $H / \log T$, between 0 and 1:
+# Is a query's weight on one key or on many? The entropy tells. That of the weights
+# (.5, .5, 0, 0) is $-2 \cdot .5 \log .5 = \log 2 = .69$. (The unit, with natural
+# logarithms, is the *nat*.) Easier to read is $e^{H}$, the **effective number of
+# keys**: here 2.
+#
+# $H$ is 0 when one key has all the weight, and $\log T$ when all $T$ weights are equal.
+# To compare texts of any length, take the share $H / \log T$, between 0 and 1:
 
 # %%
 for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
@@ -389,8 +424,17 @@ print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
 # *Difficulty 2 of 5, 5 minutes.* The value is right, but training would break. Where
 # does the NaN in the gradient come from? Write an entropy, in nats, in which $0 \log 0$
 # counts as 0, no gradient is NaN, and small weights are kept: a thousand of .001 have
-# entropy $\log 1000$. (At 0 the true slope is infinite. Such a weight belongs to a key
-# that is hidden on purpose: any finite slope will do.)
+# entropy $\log 1000$.
+#
+# **Your first line:** what you would write if no weight were 0,
+# `return -(weights * weights.log()).sum(dim=-1)`. The check says what it lacks.
+#
+# <details><summary>Which slope should it have at 0?</summary>
+#
+# The true one is infinite. But a weight of 0 belongs to a key that is hidden on
+# purpose: any finite slope will do.
+#
+# </details>
 
 
 # %% exercise="entropy" points=1
@@ -417,7 +461,8 @@ al.checks.entropy(entropy)
 # %% [markdown]
 # Now a real model. Our BERT has 6 layers of 12 **heads**; a head is one look-up, with
 # matrices of its own (section 8). Each cell shows how widely one head looks at a short
-# review: its $H / \log T$, averaged over the tokens that ask.
+# review: its $H / \log T$, averaged over the tokens that ask. Which heads *point*, and
+# give nearly all weight to one token?
 
 # %%
 entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
@@ -429,28 +474,38 @@ title = "How widely each head looks, mean over the tokens"
 al.plots.head_map(share, label="entropy / log T", title=title)
 
 # %% [markdown]
-# Dark cells are heads that *point*: in layer 0, head 2, every token gives nearly all
-# weight to one. That does not say that the head matters;
-# [lesson 06](06_head_mixing.ipynb) measures that.
+# <details><summary>What we saw</summary>
+#
+# The dark cells. In layer 0, head 2, every token gives nearly all weight to one. That
+# does not say that the head matters; [lesson 06](06_head_mixing.ipynb) measures that.
+#
+# </details>
 
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
 #
 # On the desk, wide queries let one key take all unless their scores were divided. Why?
-# How large is a dot product before anything is learned? Assume that all components are
-# independent, with mean 0 and variance 1. Then for one term
+# Let each number of a query and a key be $+1$ or $-1$, by the toss of a coin. Their dot
+# product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel, and the sum is
+# typically about 8 away from 0: the root of 64.
 #
-# $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
-# \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
-#
-# Variances of independent terms add:
+# In general, let all components be independent, with mean 0 and variance 1. Then each
+# product has mean 0 and variance 1 too, and the variances add:
 #
 # $$ \text{Var}(q \cdot k) = \sum_{i=1}^{d_k} \text{Var}(q_i k_i) = d_k $$
 #
 # So **scores grow like $\sqrt{d_k}$**, whatever they mean. Divided by it, they have
 # variance 1 at any width.
-
-# %% [markdown]
+#
+# <details><summary>Why does a product have variance 1?</summary>
+#
+# The two factors are independent, so means of products are products of means:
+#
+# $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
+# \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
+#
+# </details>
+#
 # At $d_k = 64$ the standard deviation is 8. Two scores that far apart give weights that
 # differ by a factor of $e^8 \approx 3000$; divided, of $e$. Undivided, the softmax
 # **saturates**: one key takes nearly all. The picture shows the largest of 16 weights,
@@ -495,8 +550,15 @@ al.plots.lines(
 # *broadcast*: along an axis of length 1 it is repeated.) The **causal** mask hides
 # later tokens: for three tokens its rows are 100, 110 and 111, a triangle.
 #
-# What score gives a hidden key the weight $e^s = 0$? (A row with *all* keys hidden
-# would be $0 / 0$, NaN.)
+# What score gives a hidden key the weight $e^s = 0$?
+#
+# **Your first line:** `width = key.shape[-1]`, the $d_k$ under the root.
+#
+# <details><summary>What if a row hides all its keys?</summary>
+#
+# Its weights would be $0 / 0$, NaN.
+#
+# </details>
 
 
 # %% exercise="scaled_dot_scores" points=1
@@ -598,9 +660,18 @@ al.plots.lines(
 # %% [markdown]
 # ## 7. How does attention learn?
 #
-# Start with the softmax. How does weight $w_i$ answer when score $s_j$ grows and the
-# others stay? That is the *partial* derivative. With $Z = \sum_k e^{s_k}$,
-# $w_i = e^{s_i} / Z$ and
+# Start with the softmax: how does a weight answer when its score grows? Take two keys,
+# and raise the score of the first by .1. If its weight was .5, it becomes .525; if it
+# was .99, only .991. A softmax that is sure hardly moves.
+#
+# In general, raise score $s_j$ and leave the others. How weight $w_i$ answers is the
+# *partial* derivative ($\delta_{ij}$ is 1 if $i = j$, else 0):
+#
+# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right) $$
+#
+# <details><summary>The derivation, in two lines</summary>
+#
+# With $Z = \sum_k e^{s_k}$, $w_i = e^{s_i} / Z$ and
 #
 # $$ \frac{\partial w_i}{\partial s_j} = \begin{cases}
 # -e^{s_i} e^{s_j} / Z^2 = -w_i w_j
@@ -608,15 +679,13 @@ al.plots.lines(
 # w_i - w_i^2 & \text{if } i = j \text{ (the numerator moves as well).}
 # \end{cases} $$
 #
-# Together, as a matrix, the **Jacobian** ($\delta_{ij}$ is 1 if $i = j$, else 0):
-#
-# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right), \qquad
-# J = \text{diag}(w) - w w^\top $$
+# </details>
 
 # %% [markdown]
-# An example with the scores 2, 1, 0 and -1. Each column raises one score: its own
-# weight grows (red) at the others' expense (blue). A key with little weight, as in the
-# last column, moves little.
+# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$. Here
+# the scores are 2, 1, 0 and -1. Each column raises one score: its own weight grows
+# (red) at the others' expense (blue). A key with little weight, as in the last column,
+# moves little.
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -645,6 +714,8 @@ al.plots.matrix(
 #
 # In training nobody builds $J$. Multiply $J g$ out on paper, and write what is left; no
 # autograd (PyTorch's `backward`), no matrix of size $T \times T$.
+#
+# **Your first line:** `weighted = weights * gradient`, all $w_i g_i$.
 
 
 # %% exercise="softmax_gradient" points=3
@@ -671,8 +742,12 @@ al.checks.softmax_gradient(softmax_gradient)
 gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 
 # %% [markdown]
-# In words: gradient descent raises the scores of keys whose $g_i$ is below the mean of
-# all $g$, weighted by $w$. It lowers the others.
+# <details><summary>What does the result say in words?</summary>
+#
+# Gradient descent raises the scores of keys whose $g_i$ is below the mean of all $g$,
+# weighted by $w$. It lowers the others.
+#
+# </details>
 
 # %% [markdown]
 # ### Back through all of attention
@@ -745,30 +820,39 @@ al.plots.matrix(
 )
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # *Warm* has the largest gradient. That is not importance: it says what a tiny change
 # does, not what the word is worth. [Lesson 06](06_head_mixing.ipynb) takes parts away.
+#
+# </details>
 
 # %% [markdown]
 # ### What does the division rescue?
 #
-# In a saturated row, $w \approx (1, 0, 0, \dots)$, every entry of $J$ is nearly 0, and
-# little gradient reaches the scores. The desk's right panel (section 2) shows it:
-# without the division, less passes the softmax at large widths.
+# Could attention learn without it? In a saturated row, $w \approx (1, 0, 0, \dots)$,
+# every entry of $J$ is nearly 0: little gradient passes the softmax. Here is the desk
+# again, undivided, with one more picture: the size of $J$ over the width, as a share of
+# its largest, 1/2. *Predict first:* how does it change as queries get wider?
+
+# %%
+whole_desk = al.SoftmaxDesk(scaled=False)
+whole_desk
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Undivided, the share falls at large widths; divided, it stays level. (Each line is the
+# mean over 256 draws. At small widths two keys can share the weight, so the undivided
+# share is large there.)
+#
+# </details>
 #
 # But the gradient goes on to the query: $\partial w / \partial q = J K / \sqrt{d_k}$.
 # Call the size of this matrix (the root of its summed squares) the query's
 # **sensitivity**. Undivided, $J$ is small, but the small factor $1 / \sqrt{d_k}$ is
 # gone too. *Predict first:* which wins at $d_k = 64$? Here are quartiles over 2000
 # random queries:
-#
-# <details><summary>What exactly does the desk's right panel show?</summary>
-#
-# The size of $J$ alone, as a share of its maximum 1/2 (two equal weights): the mean
-# over 256 draws. Undivided, it is large at small widths, where two keys can share the
-# weight. From the scores the gradient reaches the query, and through it $W^Q$; likewise
-# the keys and $W^K$.
-#
-# </details>
 
 # %%
 ways = {"divided": [], "not divided": []}
@@ -815,9 +899,10 @@ al.plots.lines(
 
 # %% [markdown]
 # Does more sensitivity mean learning? Let 200 free queries learn, by plain gradient
-# descent, to give one of 16 keys more than half of their weight. Each line shows how
-# many succeed in 100 steps. One width, 32, is BERT's. One line *starts* 16 times
-# smaller, with scores as small as divided ones.
+# descent, to give one of 16 keys more than half of their weight. The picture shows how
+# many succeed in 100 steps, divided (left) and not (right). One line *starts* 16 times
+# smaller, with scores as small as divided ones. *Predict first:* does one learning rate
+# suit all widths?
 #
 # <details><summary>Which loss do they learn with, and why?</summary>
 #
@@ -829,55 +914,74 @@ al.plots.lines(
 
 
 # %%
-def share_found(d, scale, rate, start=1.0, queries=200, steps=100):
-    """Share of queries with more than half of their weight on their key."""
+def share_found(d, scale, rate, start=1.0, method=torch.optim.SGD):
+    """Share of 200 queries with more than half of their weight on their key."""
     generator = torch.Generator().manual_seed(1)
-    q = start * torch.randn(queries, 1, d, generator=generator)
-    k = torch.randn(queries, 16, d, generator=generator)
-    loss = torch.zeros(queries, 1, 16)
-    loss[..., 0] = -1  # minus the weight of key 0
-    for _ in range(steps):
-        weights = softmax_of(q @ k.mT / scale)
-        q = q - rate * gradient_of(weights, loss) @ k / scale
+    q = start * torch.randn(200, 1, d, generator=generator)
+    k = torch.randn(200, 16, d, generator=generator)
+    g = torch.zeros(200, 1, 16)
+    g[..., 0] = -1  # the loss is minus the weight of key 0
+    optimizer = method([q], lr=rate)
+    for _ in range(100):
+        q.grad = gradient_of(softmax_of(q @ k.mT / scale), g) @ k / scale
+        optimizer.step()
     return float((softmax_of(q @ k.mT / scale)[..., 0] > 0.5).float().mean())
 
 
 # %%
 rates = [10.0**power for power in range(-3, 6)]
-reached = {"256 wide, divided": [share_found(256, 16, rate) for rate in rates]}
+reached = {"divided by √d_k": {}, "not divided": {}}
 for d in (32, 64, 256):
-    reached[f"{d} wide, not divided"] = [share_found(d, 1, rate) for rate in rates]
-    shares = [
-        f"{share_found(d, d**0.5, rate):.2f} at rate {rate:g}" for rate in rates[2:5]
-    ]
-    print(f"{d} wide, divided: {', '.join(shares)}")
+    for way, scale in zip(reached, (d**0.5, 1), strict=True):
+        reached[way][f"{d} wide"] = [share_found(d, scale, rate) for rate in rates]
 small = [share_found(256, 1, rate, start=1 / 16) for rate in rates]
-reached["256 wide, not divided, small start"] = small
+reached["not divided"]["256 wide, small start"] = small
 own = clf.model.config
 start = own.initializer_range**2 * own.hidden_size  # variance of a query's numbers
 print(f"BERT's scores start with a standard deviation of {start * 32**0.5:.2f}", end="")
 print(f" undivided, {start:.2f} divided")
 
 # %%
-picture = al.plots.lines(
+al.plots.panels(
     rates,
     reached,
-    log="x",
+    log=True,
     xlabel="learning rate",
     ylabel="share of queries with their key found",
-    alt="Share of queries that found their key over the learning rate: divided, or "
-    "started small, it climbs to 1; else slowly, and the wider, the lower it stays.",
+    alt="Share of queries that found their key over the learning rate, in two panels. "
+    "Divided, the lines of three widths nearly coincide and climb to 1. Undivided, "
+    "they climb slowly, the wider, the lower; started small, one climbs to 1.",
 )
-picture.figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-picture
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Divided, all queries find their key at rate 10, whatever the width. At rate 0.1 the
-# undivided 32 and 64 wide are *ahead*: more sensitive, as predicted. But no rate here
-# rescues the rest. Most begin saturated on another key, and their gradient has $w_0$,
+# Divided, the three lines nearly coincide: all queries find their key at rate 10,
+# whatever the width. At rate 0.1 the undivided 32 and 64 wide are *ahead*: more
+# sensitive, as predicted. But no rate here rescues the rest, and the wider they are,
+# the fewer succeed. Most begin saturated on another key, and their gradient has $w_0$,
 # the weight of their own key, as a factor: next to nothing.
+#
+# </details>
+#
+# BERT is trained with **Adam**, which makes small gradients larger. Does that replace
+# the division?
+
+# %%
+print("share found by Adam, at learning rates 0.01, 1 and 100")
+for d in (32, 64, 256):
+    for way, scale in (("divided", d**0.5), ("not divided", 1)):
+        shares = [
+            share_found(d, scale, rate, method=torch.optim.Adam)
+            for rate in (0.01, 1, 100)
+        ]
+        print(f"  {d:3} wide, {way:11}:", ", ".join(f"{share:.2f}" for share in shares))
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# In part. Undivided, Adam finds nearly all keys at width 32 and most at 64, but only
+# about half, or fewer, at 256. Divided, it finds all at each width and rate.
 #
 # </details>
 #
@@ -893,26 +997,27 @@ picture
 #
 # </details>
 #
-# **Divided, one learning rate suits all three widths; undivided, no rate that we tried
-# helps all queries, and the wider they are, the fewer find their key.** What harms is
-# to begin far above 1: BERT's small initial weights start even undivided scores below
-# it, and the division makes that start independent of the width. (This is plain
-# gradient descent. Adam, which BERT is trained with, rescales each gradient, and may
-# help; we did not try it.)
+# **The division lets attention begin alike at every width.**
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
-# One softmax gives one mean. A token that needs the subject of its sentence *and* the
-# word before it needs two. So a layer holds $n$ heads, each with its own matrices,
-# $d_k = d / n$ wide: 12 heads of 32 in our BERT.
+# One softmax gives one mean. Let a token need the subject of its sentence, whose value
+# is (2, 0), *and* the word before it, with (0, 2). One head that looks at both passes
+# on (1, 1): which came from where is lost. So a layer holds $n$ heads, each with its
+# own matrices, $d_k = d / n$ wide: 12 heads of 32 in our BERT.
 #
 # Their contexts are concatenated and multiplied by a matrix $W^O$. That equals a sum
-# over heads, of each context times its own rows $W^O_h$. For tokens $x_i$ and $x_j$
-# (without biases, vectors that BERT adds after each matrix):
+# over heads, of each context times its own rows $W^O_h$. For tokens $x_i$ and $x_j$:
 #
 # $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
 # \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$
+#
+# <details><summary>What do the formulas leave out?</summary>
+#
+# Biases: vectors that BERT adds after each matrix.
+#
+# </details>
 
 # %%
 drawings.two_circuits(clf.model.config.hidden_size, 32)
@@ -940,8 +1045,14 @@ print(
 )
 
 # %% [markdown]
-# Heads do **not** make attention cheaper. Each is $n$ times narrower, but there are
-# $n$, with $n$ times the score tables and softmaxes.
+# The sum over heads is what the layer makes, up to rounding.
+#
+# <details><summary>Do heads make attention cheaper?</summary>
+#
+# No. Each is $n$ times narrower, but there are $n$, with $n$ times the score tables and
+# softmaxes.
+#
+# </details>
 
 # %% [markdown]
 # ## 9. Attention does not know the order
@@ -968,9 +1079,8 @@ print(
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
 # Each pair is a clock hand (cosine across, sine up), and each hand has its own speed.
-# The shaded angle is the turn over two positions. Along a row of the picture it is the
-# same wherever the two positions begin. (The two speeds are invented, so that both
-# turns can be seen.)
+# The shaded angle is the turn over two positions: the same all along a row. (The two
+# speeds are invented.)
 
 # %%
 drawings.clock_hands(8, (0.7, 0.2))
@@ -995,6 +1105,8 @@ drawings.clock_hands(8, (0.7, 0.2))
 #
 # *Difficulty 2 of 5, 10 minutes.* Write these positions: sines in even columns, cosines
 # in odd ones.
+#
+# **Your first line:** `position = torch.arange(length)[:, None]`, a column.
 
 
 # %% exercise="sinusoidal_positions" points=2
@@ -1021,8 +1133,9 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Does shuffling the tokens just shuffle the output? If so, it makes no difference
-# whether you shuffle before attention or after it.
+# Does a shuffle change nothing but the order? Then it makes no difference whether you
+# shuffle before attention or after it. *Predict first:* is there one without positions,
+# with a causal mask, with positions?
 
 # %%
 positions_of = al.checks.yours_or_ours(
@@ -1048,13 +1161,16 @@ for name, y, shuffled, mask in (
     print(f"  {name:25}: {apart.abs().max():.1g}")
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # Without positions there is no difference, up to rounding. A causal mask makes one, and
 # so do positions.
-
-# %% [markdown]
+#
+# </details>
+#
 # BERT *learned* its position vectors. How alike are two positions (cosine of their
-# vectors, with the mean of all subtracted)? Both curves fall with the distance. BERT's
-# rises again about every six tokens; we do not know why.
+# vectors, with the mean of all subtracted)? *Predict first:* how does that change as
+# they move apart?
 
 
 # %%
@@ -1080,15 +1196,21 @@ al.plots.lines(
 )
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Both curves fall with the distance. BERT's rises again about every six tokens; we do
+# not know why.
+#
+# </details>
+#
 # Most language models of today *rotate* queries and keys instead (RoPE, appendix D).
 
 # %% [markdown]
 # ## 10. What does attention buy, and what does it cost?
 #
 # How many steps lead from the first token to the last, and back for the gradient? A
-# recurrent network needs one for each token, a convolution one for each few. Attention
-# needs one in all. It also computes all $T$ outputs at once, where a recurrent network
-# goes one by one:
+# recurrent network needs one for each token, a convolution one for each few, attention
+# one in all. It also computes all $T$ outputs at once:
 
 # %%
 drawings.path_lengths()
@@ -1104,10 +1226,17 @@ drawings.path_lengths()
 # | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ |
 # | feed-forward network | $16 T d^2$ |
 #
-# **Twice the text, four times the cost** of the first two rows. The backward pass takes
-# twice as many operations, and needs $n$ tables of $T^2$ numbers.
+# For 512 tokens and $d = 64$ the first row is $2 \cdot 512^2 \cdot 64$, 33.6 million.
+# **Twice the text, four times the cost** of the first two rows.
 
 # %% [markdown]
+# <details><summary>And the way back?</summary>
+#
+# The backward pass takes twice as many operations, and needs $n$ tables of $T^2$
+# numbers.
+#
+# </details>
+#
 # <details><summary>From which length do the first two rows cost most?</summary>
 #
 # For texts shorter than $2d$ the projections cost more than these two rows. For this
@@ -1155,9 +1284,14 @@ for t in (128, 256, 512):
     print(f"backward needs Q, K, V and {ours:.1f} T²; torch's softmax {torchs:.1f} T²")
 
 # %% [markdown]
-# The counts match the formula. For the backward pass our softmax keeps two tables,
-# exponentials and weights. PyTorch's keeps the weights; exercise 4 needs no more.
-# Appendix C does without the tables.
+# The counts match the formula.
+#
+# <details><summary>Which tables does the backward pass need?</summary>
+#
+# Our softmax keeps two, exponentials and weights. PyTorch's keeps the weights; exercise
+# 4 needs no more. Appendix C does without the tables.
+#
+# </details>
 
 # %% [markdown]
 # ## What to take away
@@ -1166,9 +1300,8 @@ for t in (128, 256, 512):
 #   kernel $e^{q \cdot k / \sqrt{d_k}}$: scores, weights, mean of the values.
 # - The softmax is the arg-max with an entropy bonus; its gradient is
 #   $w_i (g_i - \bar g)$.
-# - Scores grow like $\sqrt{d_k}$. Starting undivided, the wider the queries, the fewer
-#   found their key. Divided, one rate suits all three widths. Started small (tried at
-#   256), undivided queries learn too, at rates smaller by a factor of $d_k$.
+# - Scores grow like $\sqrt{d_k}$. Divided, they begin alike at every width, and one
+#   rate suited all three. Undivided, the wider the queries, the fewer found their key.
 # - Heads add up. QK says where a head looks, OV what it carries over.
 # - Without a causal mask attention is blind to order, until positions are added or
 #   rotated in. It reaches any token in one step, and for long texts pays with $T^2$.
@@ -1200,6 +1333,8 @@ for t in (128, 256, 512):
 #
 # *Difficulty 3 of 5, 10 minutes.* Write this score without loops; let broadcasting form
 # all pairs.
+#
+# **Your first line:** `from_query = query @ query_weight`, of shape (..., T_q, a).
 
 
 # %% exercise="additive_scores" points=2

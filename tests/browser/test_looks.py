@@ -165,6 +165,22 @@ def test_a_desk_looks_the_same_whatever_desks_are_shown_after_it(page, name, wid
     assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == []
 
 
+@pytest.mark.parametrize("width", [262, 900])
+def test_without_the_gradient_the_softmax_desk_draws_scores_and_weights_alone(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    desk = al.SoftmaxDesk(gradient=False)
+    state = _state(desk) | {"gradient": desk.gradient}
+    open_desk(page, "softmax", ("charts", "softmax"), state)
+    root = page.locator(".attnlab-softmax")
+    assert root.locator("svg.scores rect.bar").count() == 12
+    assert root.locator("svg.weights rect.bar").count() == 12
+    for hidden in ("svg.curve", ".meter", ".remark"):
+        assert not root.locator(hidden).first.is_visible()
+    chart = root.locator("svg.weights").bounding_box()
+    assert chart["width"] > 0.8 * root.bounding_box()["width"]  # it has the room of what is hidden
+    assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
+
+
 @pytest.mark.parametrize("width", [262, 390, 900, 1700])
 def test_the_softmax_desk_has_room_for_its_words(page, width):
     page.set_viewport_size({"width": width, "height": 900})

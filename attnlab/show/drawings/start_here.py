@@ -42,7 +42,7 @@ def whole_path(
     _head(sheet, words, query, keys, scores, values, weights[0].tolist(), mixture[0].tolist())
     invented = f"(invented: {len(query)} numbers each; in this model {width // heads})"
     sheet.text(3.05, 2.2, invented, size=9, align="left")
-    joined = f"5  {heads} × {width // heads} = {width}\n× $W_O$, to the +"
+    joined = f"{heads} × {width // heads} = {width}\n× $W_O$, to the +"
     sheet.text(7.0, 0.52, joined, size=8.5)
     shares = ", ".join(
         f"“{word}” {share:.2f}" for word, share in zip(words, weights[0].tolist(), strict=True)
@@ -62,15 +62,15 @@ def _path(sheet: Sketch, layers: int, heads: int, width: int) -> None:
     y = 3.2
     sheet.box(4.32, y, width=3.2, height=1.4, role="frozen", filled=False, dashed=True)
     sheet.text(4.32, y + 0.84, f"one layer; {layers} of them follow each other", size=9.5)
-    tokens = sheet.box(0.55, y, "tokens", width=0.85)
-    vectors = sheet.box(1.9, y, f"vectors:\n{width} numbers\n+ position", width=1.25, height=0.8)
+    tokens = sheet.box(0.55, y, "1 tokens", width=0.95)
+    vectors = sheet.box(1.9, y, f"2 vectors:\n{width} numbers\n+ position", width=1.25, height=0.8)
     attention = sheet.box(
-        3.55, y, f"attention:\n{heads} heads", width=1.1, height=0.6, role="weights"
+        3.55, y, f"3–5 attention:\n{heads} heads", width=1.2, height=0.6, role="weights"
     )
     first = sheet.box(4.4, y, "+", width=0.28, height=0.28)
     forward = sheet.box(5.14, y, "feed-\nforward", width=0.8, height=0.6)
     second = sheet.box(5.76, y, "+", width=0.24, height=0.28)
-    read_out = sheet.box(6.42, y, "read-out\nof [CLS]", width=0.82, height=0.6)
+    read_out = sheet.box(6.42, y, "6 read-out\nof [CLS]", width=0.82, height=0.6)
     answer = sheet.box(7.26, y, "answer", width=0.62, role="output", size=9.5)
     way = [tokens, vectors, attention, first, forward, second, read_out, answer]
     for one, other in itertools.pairwise(way):
@@ -91,7 +91,7 @@ def _head(
     weights: Sequence[float],
     mixture: Sequence[float],
 ) -> None:
-    """The lower row: one head, for one token that looks; numbered as in the text."""
+    """The lower row: one head, for one token that looks; numbered as at the flow desk."""
     y, cell, head = 0.95, (0.4, 0.32), 1.78
     sheet.text(0.12, 2.2, "One head, for one token that looks", size=10, bold=True, align="left")
     sheet.arrow((3.04, 2.92), (2.85, 2.26), role="weights", dashed=True)
@@ -109,12 +109,12 @@ def _head(
     mixed = sheet.numbers(7.04, y, [list(mixture)], role="value", cell=(0.46, 0.32), digits=2)
     under = 0.2
     for x, name, role, told in (
-        (asked.x, "1 query", "query", "it looks for"),
-        (found.x, "1 keys", "key", "found by"),
-        (scored.x, "2 scores", "text", f"q · k / √{len(query)}"),
-        (left + 0.45, "3 weights", "weights", "softmax, sum 1"),
-        (offered.x, "1 values", "value", "pass on"),
-        (mixed.x, "4 mixture", "value", "handed on"),
+        (asked.x, "3 query", "query", "it looks for"),
+        (found.x, "3 keys", "key", "found by"),
+        (scored.x, "4 scores", "text", f"q · k / √{len(query)}"),
+        (left + 0.45, "4 weights", "weights", "softmax, sum 1"),
+        (offered.x, "3 values", "value", "pass on"),
+        (mixed.x, "5 mixture", "value", "handed on"),
     ):
         sheet.text(x, head, name, role=role, bold=True)
         sheet.text(x, under, told, size=9)

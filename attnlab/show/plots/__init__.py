@@ -36,11 +36,12 @@ from attnlab.show.plots.maps import (
     readable,
 )
 from attnlab.show.plots.number_table import table
-from attnlab.show.plots.picture import Picture, lines, matrix, show
+from attnlab.show.plots.picture import Picture, lines, matrix, panels, show
 from attnlab.show.plots.rug_plot import rug
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
 from attnlab.show.plots.tuner_rounds import tuning
+from attnlab.show.plots.word_changes import word_changes
 
 __all__ = [
     "MAX_TOKENS",
@@ -85,6 +86,7 @@ __all__ = [
     "matrix",
     "movement",
     "next_tokens",
+    "panels",
     "patching",
     "pruning",
     "readable",
@@ -98,6 +100,7 @@ __all__ = [
     "table",
     "tuning",
     "weights_by_part",
+    "word_changes",
 ]
 
 

@@ -53,28 +53,25 @@ def mixing_desk(
         what: What = look["what"]
         axes = figure.add_subplot(right[1])
         # first: a heat map draws all that its figure holds, to see whether its labels overlap
-        attention_cells(axes, maps, look["layer"], look["head"], what)
-        if scale[look["layer"], look["head"]] == 0:
-            _say_silent(axes, f"{look['layer']}.{look['head']}")
+        silent = scale[look["layer"], look["head"]] == 0
+        if silent and maps.neutral is not None:  # zeros alone would be one dark square
+            attention_cells(axes, maps.neutral, look["layer"], look["head"], what)
+            axes.set_title(_silent(look), loc="left", fontsize=10)
+        else:
+            attention_cells(axes, maps, look["layer"], look["head"], what)
         _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
         _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
         _draw_answer(figure.add_subplot(right[0]), *sentence)
     on, all_heads = int((scale > 0).sum()), layers * heads
-    return Picture(figure, _mixing_words(on, all_heads, sentence, accuracy, look))
+    told = _mixing_words(on, all_heads, sentence, accuracy, look)
+    if silent:
+        told = f"{told[:-1]}, which is silent; drawn is its attention as trained."
+    return Picture(figure, told)
 
 
-def _say_silent(axes: Axes, head: str) -> None:
-    """Why the map is dark all over."""
-    axes.text(
-        0.5,
-        0.5,
-        f"head {head} is silent:\nall weights × 0",
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        color="white",
-        fontsize=11,
-    )
+def _silent(look: dict[str, Any]) -> str:
+    """What stands over the map of a silent head, which shows where it looked before."""
+    return f"layer {look['layer']}, head {look['head']}: as trained; silent now, × 0"
 
 
 def _draw_faders(
@@ -221,12 +218,13 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 # ── softmax and masks ──────────────────────────────────────────────────────────────────────────
 
 
-def softmax_desk(report: dict[str, Any]) -> Picture:
-    """Draw a softmax desk: scores, weights, and how the gradient shrinks with the width."""
+def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
+    """Draw a softmax desk: scores, weights, and with ``gradient`` how it shrinks with the width."""
     settings = report["settings"]
     keys = np.arange(len(report["scores"]))
+    count = 3 if gradient else 2
     with style():
-        figure, axes = plt.subplots(1, 3, figsize=(10.6, 2.9), layout="constrained")
+        figure, axes = plt.subplots(1, count, figsize=(3.6 * count, 2.9), layout="constrained")
         axes[0].bar(keys, report["scores"], color=_BLUE)
         axes[0].set(title="scores", xlabel="key", ylim=(-report["limit"], report["limit"]))
         axes[0].axhline(0, color=_GREY, lw=0.8)
@@ -234,27 +232,31 @@ def softmax_desk(report: dict[str, Any]) -> Picture:
         axes[1].bar(keys, report["weights"], color=colours)
         axes[1].axhline(1 / len(keys), color=_INK, lw=1, ls="--")
         axes[1].set(title="softmax: weights", xlabel="key", ylim=(0, 1))
-        curve = report["curve"]
-        axes[2].plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="÷ √d_k")
-        axes[2].plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="plain")
-        axes[2].axvline(settings["width"], color=_INK, lw=1, ls=":")
-        axes[2].set_xscale("log", base=2)
-        axes[2].xaxis.set_major_formatter("{x:g}")
-        axes[2].set(title="gradient that passes the softmax alone", xlabel="width d_k")
-        axes[2].set(ylabel="share of the largest", ylim=(0, 1))
-        axes[2].legend(frameon=False)
+        if gradient:
+            _draw_gradient(axes[2], report["curve"], settings["width"])
         for panel in axes:
             panel.title.set_fontsize(10)
             panel.spines[["top", "right"]].set_visible(False)
         how = "divided by √d_k" if settings["scaled"] else "not divided"
-        figure.suptitle(
-            f"Temperature {settings['temperature']:g}, d_k {settings['width']}, {how}: "
-            f"entropy {report['entropy']:.2f} nats, {report['effective_keys']:.1f} effective keys",
-            x=0.01,
-            ha="left",
-            fontsize=10,
-        )
-    return Picture(figure, " ".join(report["alt"].values()))
+        told = f"Temperature {settings['temperature']:g}, d_k {settings['width']}, {how}"
+        if gradient:
+            spread = f"{report['entropy']:.2f} nats, {report['effective_keys']:.1f} effective keys"
+            told = f"{told}: entropy {spread}"
+        figure.suptitle(told, x=0.01, ha="left", fontsize=10)
+    alt = report["alt"]
+    return Picture(figure, " ".join(alt[name] for name in alt if gradient or name != "curve"))
+
+
+def _draw_gradient(axes: Axes, curve: dict[str, Any], width: int) -> None:
+    """Size of the softmax's Jacobian over the width, divided and not."""
+    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="÷ √d_k")
+    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="plain")
+    axes.axvline(width, color=_INK, lw=1, ls=":")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(title="gradient that passes the softmax alone", xlabel="width d_k")
+    axes.set(ylabel="share of the largest", ylim=(0, 1))
+    axes.legend(frameon=False)
 
 
 def mask_desk(report: dict[str, Any]) -> Picture:

@@ -19,6 +19,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from attnlab.errors import AttnlabError
@@ -127,6 +128,50 @@ def lines(
         )
         if title:
             axes.set_title(title, loc="left")
+        sns.despine(figure)
+    return show(figure, alt)
+
+
+def panels(
+    x: Sequence[float] | np.ndarray,
+    groups: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    log: bool = False,
+) -> Picture:
+    """Draw groups of curves side by side; a name has one colour and one width in all of them.
+
+    Curves that coincide stay visible, as the later ones are drawn narrower on top of the earlier.
+
+    Parameters
+    ----------
+    x : the places, shared by all curves
+    groups : title of each panel, and its curves: names and heights
+    xlabel, ylabel : what the axes show, with units
+    alt : one or two sentences on what there is to see
+    log : whether the places stand on a logarithmic axis
+    """
+    names = list(dict.fromkeys(name for curves in groups.values() for name in curves))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    known: dict[str, Line2D] = {}
+    with style():
+        size = (4.2 * len(groups), 3.6)
+        figure, row = plt.subplots(
+            1, len(groups), figsize=size, sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, (title, curves) in zip(row[0], groups.items(), strict=True):
+            for name, heights in curves.items():
+                place = names.index(name)
+                dashes, width = ("-", "--", ":", "-.")[place % 4], max(6.5 - 2.2 * place, 1.8)
+                (known[name],) = axes.plot(
+                    x, heights, dashes, color=colours[name], linewidth=width, label=name
+                )
+            axes.set(title=title, xlabel=xlabel, xscale="log" if log else "linear")
+        row[0][0].set_ylabel(ylabel)
+        handles = [known[name] for name in names]
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
         sns.despine(figure)
     return show(figure, alt)
 

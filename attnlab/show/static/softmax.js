@@ -127,14 +127,16 @@ function render(context) {
     make("span", { className: "mean", textContent: tr("mean") }), make("span", { className: "this-draw", textContent: tr("this draw") }));
   curve.box.append(legend);
   const remark = make("p", { className: "remark", "aria-live": "polite" });
+  const whole = model.get("gradient") !== false; // or scores and weights alone
+  root.classList.toggle("weights-only", !whole);
+  const pictures = [[scores, drawScores], [weights, drawWeights], ...(whole ? [[curve, drawCurve]] : [])];
 
   function drawPictures() {
     const report = model.get("report");
-    const charts = [scores, weights, curve].map(({ svg }) => ({ svg, width: svg.clientWidth, height: svg.clientHeight }));
-    if (!charts[0].width) return; // not on the page yet
-    charts.forEach((chart, index) => {
-      chart.svg.setAttribute("aria-label", report.alt[chart.svg.getAttribute("class")]);
-      [drawScores, drawWeights, drawCurve][index](chart, report);
+    if (!scores.svg.clientWidth) return; // not on the page yet
+    pictures.forEach(([{ svg }, draw]) => {
+      svg.setAttribute("aria-label", report.alt[svg.getAttribute("class")]);
+      draw({ svg, width: svg.clientWidth, height: svg.clientHeight }, report);
     });
     scores.note.replaceChildren(tr("{formula} · standard deviation {spread}, predicted ", { formula: report.formula, spread: short(report.std) }), make("i", { className: "band" }), ` ${report.prediction}`);
     weights.note.textContent = tr("line: all alike, 1/T = {weight}", { weight: (1 / report.weights.length).toFixed(3) });

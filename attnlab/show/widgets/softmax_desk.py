@@ -5,6 +5,8 @@ The view is in static/softmax.js; what it draws is made in softmax_report.py.
 
 from typing import Any
 
+import traitlets
+
 from attnlab.show import plots
 from attnlab.show.plots.desks import softmax_desk
 from attnlab.show.widgets.assets import script, style
@@ -20,6 +22,7 @@ class SoftmaxDesk(SpokenDesk, ReportDesk):
     ----------
     temperature, width, keys, scaled, seed : what the controls stand at first, and after "reset";
         see `softmax_report`
+    gradient : whether entropy, effective keys and the gradient are shown beside scores and weights
 
     Attributes
     ----------
@@ -37,6 +40,7 @@ class SoftmaxDesk(SpokenDesk, ReportDesk):
 
     _esm = script("softmax")
     _css = style("charts", "softmax")
+    gradient = traitlets.Bool(True).tag(sync=True)
 
     def __init__(
         self,
@@ -46,12 +50,13 @@ class SoftmaxDesk(SpokenDesk, ReportDesk):
         scaled: bool = True,
         # an ordinary draw: in some, as in 0, two keys tie and hide what division is good for
         seed: int = 11,
+        gradient: bool = True,
     ):
-        super().__init__(softmax_report(temperature, width, keys, scaled, seed))
+        super().__init__(softmax_report(temperature, width, keys, scaled, seed), gradient=gradient)
 
     def picture(self) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel."""
-        return softmax_desk(self._report_to_draw())
+        return softmax_desk(self._report_to_draw(), self.gradient)
 
     def compute(self, **settings: Any) -> dict[str, Any]:
         """Return the `softmax_report` of these settings."""

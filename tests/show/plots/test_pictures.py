@@ -201,3 +201,19 @@ def test_bars_have_the_colour_of_their_curve_also_beside_dots():
     axes = drawn.figure.axes[0]
     curve = next(line for line in axes.lines if line.get_label() == "mean")
     assert axes.containers[0].lines[0].get_color() == curve.get_color() != "black"
+
+
+def test_panels_show_every_curve_also_where_they_coincide():
+    alike = {"first": [0, 1, 2], "second": [0, 1, 2], "third": [0, 1, 2]}
+    groups = {"left": alike, "right": {"second": [2, 1, 0], "other": [1, 1, 1]}}
+    drawn = plots.panels([1, 10, 100], groups, xlabel="x", ylabel="y", alt="Four.", log=True)
+    left, right = drawn.figure.axes
+    widths = [line.get_linewidth() for line in left.lines]
+    assert widths == sorted(set(widths), reverse=True)  # each shows beside those on top of it
+    assert len({line.get_linestyle() for line in left.lines}) == 3
+    assert [axes.get_title() for axes in (left, right)] == ["left", "right"]
+    assert left.get_ylim() == right.get_ylim()
+    assert {axes.get_xscale() for axes in (left, right)} == {"log"}
+    (legend,) = drawn.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [*alike, "other"]
+    assert right.lines[0].get_color() == left.lines[1].get_color() != right.lines[1].get_color()

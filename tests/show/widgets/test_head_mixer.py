@@ -139,17 +139,23 @@ def test_the_picture_shows_an_interval_once_something_has_changed(clf, some):
     assert any("95 % interval" in one.get_xlabel() for one in axes)
 
 
-def test_the_picture_says_why_the_map_of_a_silent_head_is_dark(clf, some):
+def test_the_picture_of_a_silent_head_shows_where_it_looked_and_says_that_it_is_silent(clf, some):
     desk = at_the_desk(clf, some)
     desk.look = desk.look | {"layer": 5, "head": 0}
 
-    def written():
-        axes = desk.wait().picture().figure.axes
-        return " ".join(text.get_text() for one in axes for text in one.texts)
+    def seen():
+        picture = desk.wait().picture()
+        (map_of_head,) = [one for one in picture.figure.axes if "key" in one.get_xlabel()]
+        cells = map_of_head.collections[0].get_array()
+        return map_of_head.get_title(loc="left"), float(cells.max()), picture.alt
 
-    assert "silent" not in written()
+    title, before, alt = seen()
+    assert "silent" not in title + alt
     move(desk, 5, 0, 0.0)
-    assert "head 5.0 is silent:\nall weights × 0" in written()
+    title, after, alt = seen()
+    assert "silent now" in title
+    assert "which is silent" in alt
+    assert after == pytest.approx(before)  # as trained, not one dark square
 
 
 def test_what_is_measured_so_far_comes_first_and_tightens(clf, movies):

@@ -302,3 +302,17 @@ def test_the_settings_as_code_bring_another_desk_to_the_same_place():
     desk.set(temperature=0.5, keys=7)
     exec(desk.code, {"desk": other})
     assert other.settings == desk.settings != other.start
+
+
+def test_without_the_gradient_the_desk_shows_scores_and_weights_alone():
+    desk, whole = SoftmaxDesk(gradient=False), SoftmaxDesk()
+    assert [axes.get_title() for axes in desk.picture().figure.axes] == [
+        "scores",
+        "softmax: weights",
+    ]
+    assert len(whole.picture().figure.axes) == 3
+    assert "gradient" not in desk.picture().alt.lower()
+    assert "gradient" in whole.picture().alt.lower()
+    assert desk.report == whole.report
+    said = [desk.picture().figure.get_suptitle(), whole.picture().figure.get_suptitle()]
+    assert ["entropy" in title for title in said] == [False, True]

@@ -1,0 +1,76 @@
+"""Picture of how much an answer changes without each word of a sentence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from attnlab.errors import AttnlabError
+from attnlab.show.plots.picture import Picture, show, style
+
+_DARK, _LIGHT = "0.13", "0.65"
+
+
+def word_changes(
+    words: Sequence[str],
+    changes: Mapping[str, Sequence[float] | np.ndarray],
+    *,
+    turn: float,
+    label: str,
+) -> Picture:
+    """Draw how far a probability moves without each word: bars, and rings for a second way.
+
+    Parameters
+    ----------
+    words : of the sentence, from top to bottom
+    changes : one or two ways to take a word away, and the change in percentage points for each word
+    turn : the change at which the answer turns; bars beyond it are dark
+    label : what the axis shows, with its unit
+
+    Raises
+    ------
+    AttnlabError : if a way does not have one number for each word, or there are more than two ways
+    """
+    known = {name: np.asarray(values, dtype=float) for name, values in changes.items()}
+    for name, values in known.items():
+        if values.shape != (len(words),):
+            raise AttnlabError(
+                f"{name!r} has shape {values.shape}; there are {len(words)} words, and each needs "
+                "one number."
+            )
+    if not 1 <= len(known) <= 2:
+        raise AttnlabError(f"word_changes draws one or two ways; these are {len(known)}.")
+    (bars, first), *rest = known.items()
+    rows = range(len(words))
+    with style():
+        size = (6.4, 0.9 + 0.23 * len(words))
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
+        colours = np.where(_beyond(first, turn), _DARK, _LIGHT)
+        axes.barh(rows, first, color=colours, height=0.7)
+        axes.barh(0, 0, color=_LIGHT, label=bars)  # for the legend
+        for name, values in rest:
+            axes.plot(values, rows, "o", mfc="white", mec="black", mew=1.5, label=name)
+        axes.set_yticks(rows, [word.replace("$", r"\$") for word in words])
+        axes.invert_yaxis()
+        axes.axvline(0, color="0.3", lw=1)
+        axes.axvline(turn, color="0.3", lw=1, ls=":")
+        place: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "textcoords": "offset points",
+        }
+        axes.annotate("50 %", (turn, 1), (0, 5), ha="center", fontsize=9, **place)
+        axes.set(xlabel=label)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        if rest:
+            axes.legend(frameon=False, loc="best")
+    told = [f"{label}, word by word."]
+    for name, values in known.items():
+        turning = ", ".join(np.array(words)[_beyond(values, turn)]) or "no word"
+        told.append(f"The answer turns with {name}: {turning}.")
+    return show(figure, " ".join(told))
+
+
+def _beyond(values: np.ndarray, turn: float) -> np.ndarray:
+    """Which changes are large enough to turn the answer."""
+    return (values < turn) if turn < 0 else (values > turn)

@@ -1,0 +1,49 @@
+"""The picture of what an answer becomes without each word."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from attnlab.errors import AttnlabError
+from attnlab.show import plots
+
+WORDS = ["a", "dull", "$5", "film"]
+
+
+def drawn(changes, turn=-25.0):
+    return plots.word_changes(WORDS, changes, turn=turn, label="change (points)")
+
+
+def grey(patch):
+    return patch.get_facecolor()[0]
+
+
+def test_words_that_turn_the_answer_are_dark_and_named():
+    picture = drawn({"left out": [-30, -10, 40, -26], "[MASK]": [-27, 0, 0, -3]})
+    axes = picture.figure.axes[0]
+    dark = [grey(patch) < 0.3 for patch in axes.patches[:4]]
+    assert dark == [True, False, False, True]
+    assert "with left out: a, film." in picture.alt
+    assert "with [MASK]: a." in picture.alt
+    rings = axes.lines[0]
+    assert list(rings.get_xdata()) == [-27, 0, 0, -3]
+    named = {text.get_text() for text in axes.get_legend().get_texts()}
+    assert named == {"left out", "[MASK]"}
+    plt.close(picture.figure)
+
+
+def test_an_answer_below_50_turns_upward():
+    picture = drawn({"left out": [-30, 12, 9, 0]}, turn=10.0)
+    dark = [grey(patch) < 0.3 for patch in picture.figure.axes[0].patches[:4]]
+    assert dark == [False, True, False, False]
+    assert picture.figure.axes[0].get_legend() is None
+
+
+def test_no_word_that_turns_is_said_to_be_none():
+    assert "with left out: no word." in drawn({"left out": [0, 0, 0, 0]}).alt
+
+
+def test_numbers_that_do_not_fit_the_words_are_refused():
+    with pytest.raises(AttnlabError, match="4 words"):
+        drawn({"left out": [1, 2]})
+    with pytest.raises(AttnlabError, match="one or two ways"):
+        drawn({name: [1, 2, 3, 4] for name in "abc"})
