@@ -1,7 +1,6 @@
 """Where the work runs: device, number format and size profile, each chosen once."""
 
 import contextlib
-import gc
 import os
 import platform
 import time
@@ -32,7 +31,6 @@ __all__ = [
     "is_main_process",
     "linear",
     "linear_gelu",
-    "no_collection",
     "number_format",
     "pinned_threads",
     "profile",
@@ -234,19 +232,6 @@ def pinned_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """No garbage collection inside the block, as in `timeit`: it would hit one call or another."""
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:

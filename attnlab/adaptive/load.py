@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from attnlab.adaptive.connections import Connections
-from attnlab.adaptive.pauses import short_pauses
 from attnlab.errors import AttnlabError, DataError, suggest
+from attnlab.memory import short_pauses
 
 __all__ = ["Trace", "arrivals", "by_window", "closed_loop", "send", "trace"]
 

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attnlab.adaptive.pauses import short_pauses
 from attnlab.adaptive.service import BatchingService
 from attnlab.adaptive.web import Limits, app
 from attnlab.errors import AttnlabError, AttnlabWarning, needs, option
+from attnlab.memory import short_pauses
 
 __all__ = ["Server", "listen", "run"]
 

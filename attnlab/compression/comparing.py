@@ -16,9 +16,10 @@ from torch import nn
 from attnlab.compression.hardware import hardware
 from attnlab.compression.peak_memory import LOAD_CLASSIFIER, peak_memory
 from attnlab.datasets.texts import TextDataset
-from attnlab.device import no_collection, pinned_threads
+from attnlab.device import pinned_threads
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.evaluation.reports import calibration
+from attnlab.memory import no_collection
 from attnlab.statistics import paired_test, share_interval
 
 __all__ = ["compare", "measured"]

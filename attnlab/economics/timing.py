@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from attnlab.compression.hardware import hardware
-from attnlab.device import device, no_collection, pinned_threads
+from attnlab.device import device, pinned_threads
 from attnlab.economics.passes import forward_pass
 from attnlab.errors import AttnlabError, AttnlabWarning, worded
+from attnlab.memory import no_collection
 
 __all__ = ["Times", "check_timing", "interleaved", "latency", "warn_of_noise"]
 

@@ -29,6 +29,7 @@ from attnlab.evaluation.forward import Ablation, AblationMethod, AblationTarget,
 from attnlab.evaluation.resuming import PartialLogits, rank_and_processes, summed_over_processes
 from attnlab.evaluation.scores import Score, per_text
 from attnlab.heads.settings import HeadSettings
+from attnlab.memory import kept_memory
 from attnlab.statistics import benjamini_hochberg, paired_bootstrap, paired_test
 
 Row = tuple[int, int | None]  # layer and head; no head where a whole layer is meant
@@ -106,7 +107,8 @@ def ablate(
     means = mean_head_outputs(engine, evaluator.encoded) if engine and method == "mean" else ()
     ablations = [Ablation(method, number, means) for number in values]
     run = AblationRun(evaluator.clf, evaluator.encoded, engine, evaluator.fast, target, ablations)
-    logits = run.logits(progress_callback(progress), stop, resume)
+    with kept_memory():
+        logits = run.logits(progress_callback(progress), stop, resume)
     table = compared(logits, evaluator.labels, run.rows * len(ablations))
     if len(set(values)) > 1:
         column = np.repeat(values, len(run.rows))
