@@ -11,7 +11,7 @@ import numpy as np
 from attnlab.adaptive.connections import Connections, checked_url
 from attnlab.adaptive.load import LONGEST_S, OUTCOMES
 from attnlab.errors import AttnlabError, DataError
-from attnlab.memory import short_pauses
+from attnlab.inference import short_pauses
 
 __all__ = ["MOST_PER_SECOND", "RUSH_S", "LiveLoad"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from attnlab.adaptive.connections import Connections
 from attnlab.errors import AttnlabError, DataError, suggest
-from attnlab.memory import short_pauses
+from attnlab.inference import short_pauses
 
 __all__ = ["Trace", "arrivals", "by_window", "closed_loop", "send", "trace"]
 

@@ -22,7 +22,7 @@ from typing import Any
 from attnlab.adaptive.service import BatchingService
 from attnlab.adaptive.web import Limits, app
 from attnlab.errors import AttnlabError, AttnlabWarning, needs, option
-from attnlab.memory import short_pauses
+from attnlab.inference import short_pauses
 
 __all__ = ["Server", "listen", "run"]
 

@@ -19,7 +19,7 @@ from attnlab.datasets.texts import TextDataset
 from attnlab.device import pinned_threads
 from attnlab.errors import AttnlabError, AttnlabWarning, DataError, ModelError
 from attnlab.evaluation.reports import calibration
-from attnlab.memory import no_collection
+from attnlab.inference import no_collection
 from attnlab.statistics import paired_test, share_interval
 
 __all__ = ["compare", "measured"]

@@ -13,7 +13,7 @@ from attnlab.compression.hardware import hardware
 from attnlab.device import device, pinned_threads
 from attnlab.economics.passes import forward_pass
 from attnlab.errors import AttnlabError, AttnlabWarning, worded
-from attnlab.memory import no_collection
+from attnlab.inference import no_collection
 
 __all__ = ["Times", "check_timing", "interleaved", "latency", "warn_of_noise"]
 

@@ -29,7 +29,7 @@ from attnlab.evaluation.forward import Ablation, AblationMethod, AblationTarget,
 from attnlab.evaluation.resuming import PartialLogits, rank_and_processes, summed_over_processes
 from attnlab.evaluation.scores import Score, per_text
 from attnlab.heads.settings import HeadSettings
-from attnlab.memory import kept_memory
+from attnlab.inference import kept_memory
 from attnlab.statistics import benjamini_hochberg, paired_bootstrap, paired_test
 
 Row = tuple[int, int | None]  # layer and head; no head where a whole layer is meant

@@ -20,9 +20,9 @@ import attnlab as al
 from attnlab.attention import causal_mask, scaled_dot_product_attention, tiled_attention
 from attnlab.device import pinned_threads
 from attnlab.economics.timing import interleaved
+from attnlab.inference import no_collection
 from attnlab.language.generating import generate, stream
 from attnlab.language.model import LanguageModel
-from attnlab.memory import no_collection
 
 SIZE = {"vocabulary": 1024, "d_model": 96, "heads": 4, "layers": 4}
 PROMPT, WRITTEN = 8, 192  # tokens: 200 together

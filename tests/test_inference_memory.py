@@ -11,7 +11,7 @@ import torch
 from attnlab.adaptive import load, serving
 from attnlab.adaptive.controller import FixedPoint, OperatingPoint
 from attnlab.adaptive.service import BatchingService
-from attnlab.memory import kept_memory, no_collection, short_pauses
+from attnlab.inference import kept_memory, no_collection, short_pauses
 
 A_PROCESS = 10_000  # objects, at the least, that are left alone
 
