@@ -234,7 +234,8 @@ def test_lab_opens_jupyterlab_on_the_first_notebook_and_ends_with_its_process(la
     process, fetch = lab
     assert "mixing desk" in fetch("api/contents/00_start_here.ipynb")
     page = fetch("lab/tree/00_start_here.ipynb")
-    assert '"news": {"disabled": true}' in page, "a pop-up asks about news"
+    left_out = re.search(r'"disabledExtensions": \[(.*?)\]', page)[1]
+    assert '"@jupyterlab/apputils-extension:announcements"' in left_out, "a pop-up asks about news"
     listed = {entry["name"] for entry in json.loads(fetch("api/contents"))["content"]}
     assert "00_start_here.ipynb" in listed
     assert not listed & {"solutions", "src"}, "the solutions lie on top of a learner's list"

@@ -17,7 +17,7 @@ from rich.markup import escape
 from attnlab.cli.output import OUT, new_table, print_frame, progress, say
 from attnlab.cli.translating import language_of
 from attnlab.errors import AttnlabError, needs
-from attnlab.files import bundled, checkout
+from attnlab.files import PACKAGE, bundled, checkout
 from attnlab.languages import VARIABLE, current, speaking, tr
 
 # what JupyterLab hides anyway, and the two folders of a clone that would spoil the exercises
@@ -107,11 +107,7 @@ def lab(
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
     command += [f"--port={port}", f"--LabApp.default_url=/lab/tree/{quote(notebook)}"]
     command += [] if browser else ["--no-browser"]
-    # the news pop-up asks the network, and stands in the way of the first look
-    command += [
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
+    _without_news()
     if own:  # a clone's folder also holds the solutions, and what the notebooks are made of
         command += [f"--ContentsManager.hide_globs={name}" for name in _NOT_A_STUDENTS]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -157,6 +153,15 @@ def _no_notebook(folder: Path, notebook: str) -> str:
         path=folder / notebook,
         names=", ".join(there),
     )
+
+
+def _without_news() -> None:
+    """Let JupyterLab leave out the pop-up about news, which asks the network and covers a corner.
+
+    Its settings for that stop the asking and leave the pop-up; only what is disabled is not there.
+    """
+    paths = [str(PACKAGE / "course" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(path for path in paths if path)
 
 
 def _become(command: list[str]) -> None:

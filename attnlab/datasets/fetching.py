@@ -154,5 +154,6 @@ def _disk_error(error: OSError, wanted: Source, folder: Path) -> DataError:
     return DataError(
         f"{wanted.file} is not in {folder}, which cannot be written to "
         f"({error.strerror or error}). Set ATTNLAB_CACHE to a folder of your own; where a "
-        "class shares that one, ask whoever looks after it to run `attnlab fetch`."
+        "class shares that one, ask whoever looks after it to run `attnlab fetch` with the name of "
+        "this data set."
     )

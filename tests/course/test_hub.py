@@ -11,6 +11,7 @@ import pytest
 from traitlets.config import Config
 
 import attnlab as al
+from attnlab.datasets.named import names
 from attnlab.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def start_server(spawner, tmp_path):
 def test_the_server_finds_the_lessons_in_the_student_s_folder_and_keeps_their_work(
     spawner, start_server, tmp_path
 ):
-    assert start_server().split() == spawner.args
+    assert start_server() == " ".join(spawner.args) + "\n"
     opened = tmp_path / "home" / spawner.default_url.removeprefix("/lab/tree/")
     assert nbformat.read(opened, as_version=4).cells
     opened.write_text("my work")
@@ -63,8 +64,21 @@ def test_the_server_finds_the_lessons_in_the_student_s_folder_and_keeps_their_wo
     assert (opened.parent / "03_translation.ipynb").exists()
 
 
+def test_where_nothing_can_be_copied_the_server_starts_all_the_same(
+    spawner, start_server, tmp_path
+):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "attnlab").write_text("a file in the way")
+    assert start_server() == " ".join(spawner.args) + "\n"
+
+
+def test_what_the_guide_says_to_fetch_is_all_there_is():
+    named = re.search(r"attnlab fetch && \S+attnlab fetch (.*)", GUIDE)[1].split()
+    assert {*names(usual=True), *named} == {*names()}
+
+
 def test_guide_and_configuration_speak_of_the_same_places(spawner):
-    (cache,) = re.findall(r"ATTNLAB_CACHE=(\S+) \S+attnlab fetch", GUIDE)
+    (cache,) = re.findall(r"export ATTNLAB_CACHE=(\S+)\n\S+attnlab fetch", GUIDE)
     assert spawner.environment["ATTNLAB_CACHE"] == cache
     (environment,) = re.findall(r"python3 -m venv (\S+)", GUIDE)
     assert spawner.environment["PATH"].startswith(f"{environment}/bin:")
@@ -75,6 +89,7 @@ def test_guide_and_configuration_speak_of_the_same_places(spawner):
 
 READ_ALL = """
 import attnlab as al
+from attnlab.datasets.named import names
 from attnlab.errors import DataError
 al.load_classifier("movie-sentiment").predict(["A warm and funny film."])
 for name in ("movie-sentiment", "reuters-r8", "interface-fr", "mnist-5k", "grimm"):
