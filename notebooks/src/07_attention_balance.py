@@ -48,7 +48,8 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# A word may look at three tokens, and has one unit of attention to give:
+# In each of three heads a word may look at three tokens, and has one unit of attention
+# to give:
 #
 # | head | weights | looks at | it is |
 # | --- | --- | --- | --- |
@@ -401,7 +402,8 @@ for axes, (name, values) in zip(panels, figures.items(), strict=True):
     axes.text(values[farthest], effect[farthest], f"{name_of(farthest)}  ", ha="right")
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xlabel(name)
-    axes.set_title(f"Does the need follow the {name.split(',')[0]}?", fontsize=10.5)
+panels[0].set_title("Are even heads needed more?", fontsize=10.5)
+panels[1].set_title("Are heads that moved needed more?", fontsize=10.5)
 panels[0].set_ylabel(
     "change of the margin, logits,\nwithout the head (below 0: needed)"
 )
@@ -430,8 +432,8 @@ for (name, where), (trend, low, high) in trends.items():
 # %% [markdown]
 # L3H9 is the lowest dot. Is it needed for where it looks now, or for what it *fetches*
 # there? Put back its weights from before fine-tuning: those of query and key decide the
-# first, those of value and output the second. Then put back all of them: each half
-# alone works with a partner it never trained with.
+# first, those of value and output the second. Then put back all of them, because each
+# half alone works with a partner it never trained with.
 
 
 # %%
@@ -1168,10 +1170,10 @@ for axes, (damage, some) in zip(panels, bill.groupby("damage"), strict=True):
     axes.errorbar(share, y, xerr=error, fmt="o", color="#6a3d9a", capsize=3)
     pairs = zip(some["repair"], some["seconds"], strict=True)
     axes.set_yticks(y, [f"{name}, {seconds:.0f} s" for name, seconds in pairs])
-    for line in (0, 1):
-        axes.axvline(line, color="0.6", linewidth=0.8, linestyle=":")
+    axes.grid(axis="x", linestyle=":")
     axes.set_xticks([0, 0.5, 1], ["0\ndamaged", "0.5", "1\nwhole"])
-    axes.set(title=f"How much of “{damage}” came back?", xlim=(-0.35, 1.2))
+    axes.set(xlim=(-0.35, 1.2), xlabel="share of the damage")
+    axes.set_title(f"How much of “{damage}” came back?", fontsize=10.5)
 sns.despine(figure)
 alt = "Share of the damage that each repair brings back, with intervals and seconds."
 al.plots.show(figure, alt=alt)
