@@ -29,10 +29,10 @@ def by_gradient(
     temperature_spread: float = 0.3,
 ) -> HeadSettings:
     """Adam on the logarithms of scale and temperature of every head that is on: see `adjust`."""
-    if not all(option > 0 for option in (epochs, scale_spread, temperature_spread)):
+    if epochs < 0 or not (scale_spread > 0 and temperature_spread > 0):
         raise AttnlabError(
-            f"epochs ({epochs}), scale_spread ({scale_spread}) and temperature_spread "
-            f"({temperature_spread}) must be above 0."
+            f"epochs ({epochs}) must be 0 or more, scale_spread ({scale_spread}) and "
+            f"temperature_spread ({temperature_spread}) must be above 0."
         )
     start, on = _best_start(task), task.on
     spreads = {"scale": scale_spread, "temperature": temperature_spread}

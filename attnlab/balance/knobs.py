@@ -73,9 +73,9 @@ def adjust(
         - "gradient": Adam on the logarithms of scale and temperature of every head that is on, all
           at once. It begins where the objective is best among the start and a version in which the
           heads of a layer add alike, each with all scales times 2/3, 1, 3/2 or 9/4; a penalty, that
-          of a normal prior, keeps every knob near where it begins. Options: ``epochs`` (8),
-          ``scale_spread`` (0.7) and ``temperature_spread`` (0.3), the standard deviations of the
-          prior, of the logarithms.
+          of a normal prior, keeps every knob near where it begins. Options: ``epochs`` (8;
+          0 returns where it would begin), ``scale_spread`` (0.7) and ``temperature_spread`` (0.3),
+          the standard deviations of the prior, of the logarithms.
         - "least-squares": layer after layer the scales, 0 or more, at which the sum of residual and
           attention, computed from what the layers below now add, is nearest to that of the model
           with neutral settings (Kwon et al. 2022, section 3.3). Looks at no label.

@@ -238,8 +238,8 @@ def episode_in_words(episode: Any) -> str:
 
 
 def head_name(head: Any) -> str:
-    """A row with ``layer`` and ``head`` as a short name: L3 H8."""
-    return f"L{head.layer:.0f} H{head.head:.0f}"
+    """A row with ``layer`` and ``head`` as a short name: L3H8."""
+    return f"L{head.layer:.0f}H{head.head:.0f}"
 
 
 def plain(name: str, most: int = 28) -> str:

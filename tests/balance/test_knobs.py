@@ -41,6 +41,17 @@ def test_gradient_descent_undoes_damage_on_texts_it_has_not_seen(family):
     assert all(one.grad is None for one in clf.model.parameters())
 
 
+def test_no_epochs_return_where_gradient_descent_would_begin(task):
+    clf, data = task
+    ev, start = al.Evaluator(clf, data), damage(clf)
+    begun = adjust(clf, data, start=start, epochs=0)
+    assert begun.settings.temperature.equal(start.temperature)  # no knob has been turned yet
+    assert len(begun.history) == 0
+    assert "gradient" in repr(begun)
+    after = adjust(clf, data, start=start, epochs=4)
+    assert ev.score(after.settings).loss < ev.score(begun.settings).loss < ev.score(start).loss
+
+
 def test_a_model_that_the_engine_refuses_is_adjusted_through_its_own_forward_pass(task):
     class Own(torch.nn.Linear):
         """Another class, the same answers."""
@@ -276,7 +287,8 @@ def test_an_objective_is_a_weighted_sum_and_needs_a_weight():
     [
         ("gradiant", {}, "Did you mean 'gradient'"),
         ("gradient", {"epoch": 3}, "Did you mean 'epochs'"),
-        ("gradient", {"epochs": 0}, "must be above 0"),
+        ("gradient", {"epochs": -1}, "must be 0 or more"),
+        ("gradient", {"scale_spread": 0}, "must be above 0"),
         ("least-squares", {"trials": 3}, "has no option 'trials'. It has none"),
         ("random", {"trials": 0}, "at least 1"),
     ],

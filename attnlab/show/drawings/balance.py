@@ -149,8 +149,10 @@ def _rulers(values: np.ndarray, *rules: _Rule) -> Picture:
     def across(value: float) -> float:
         return left + wide * (value - low) / (high - low)
 
+    note = "a dot is a head; red: flagged; shaded: what the rule expects"
+    sheet.text(left + wide, 2.17, note, size=8.5, align="right")
     told = []
-    for y, (name, centre, (down, up), role) in zip((1.55, 0.5), rules, strict=True):
+    for y, (name, centre, (down, up), role) in zip((1.5, 0.5), rules, strict=True):
         far = (values < centre - down) | (values > centre + up)
         colour = ROLES[role]
         begin, end = across(centre - down), across(centre + up)

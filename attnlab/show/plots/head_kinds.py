@@ -84,7 +84,7 @@ def clusters(clusters: Clusters, clf: Classifier | None = None, text: str | None
     clusters : of `balance.clusters`
     clf, text : both, to draw beside it how the most typical head of each cluster reads the text
 
-    Named are the typical members, as in "L3 H8". The small panel is why there are so many clusters:
+    Named are the typical members, as in "L3H8". The small panel is why there are so many clusters:
     the number with the highest silhouette is taken.
     """
     if (clf is None) != (text is None):
@@ -196,7 +196,7 @@ def _draw_small_map(axes: Axes, maps: AttentionMaps, group: int, head: tuple[int
     axes.tick_params(axis="y", rotation=0, labelsize=8, length=0)
     axes.set_xlabel("is looked at", fontsize=8)
     axes.set_ylabel("looks", fontsize=8)
-    title = f"L{head[0]} H{head[1]}, the most typical"
+    title = f"L{head[0]}H{head[1]}, the most typical"
     axes.set_title(title, fontsize=9, loc="left", color=_looks(group)["color"])
 
 

@@ -19,7 +19,7 @@ from attnlab.balance.reading import MEASURES
 from attnlab.errors import AttnlabError, suggest
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES
 from attnlab.show.plots.picture import Picture, need, style
-from attnlab.show.wording import UNBOUNDED, counted, episode_in_words, folded, short
+from attnlab.show.wording import UNBOUNDED, counted, episode_in_words, folded, head_name, short
 
 KIND_COLOURS = {
     "collapse": "#e06000",
@@ -100,7 +100,7 @@ def draw_episode(axes: Axes, table: pd.DataFrame, episode: Any) -> None:
     axes.fill_between(step, band["low"], band["high"], color="0.85", lw=0)
     marker = "o" if len(step) <= 60 else ""
     axes.plot(step, band["value"], color="black", linewidth=1.6, marker=marker, markersize=2.5)
-    title = f"layer {episode.layer:.0f} head {episode.head:.0f}: {episode.kind}"
+    title = f"{head_name(episode)}: {episode.kind}"
     axes.set_title(title, loc="left", fontsize=10, color=colour)
     axes.set_ylabel(short(episode.measure), fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -195,7 +195,7 @@ def _draw_lines(
             color=colour,
             linestyle=(0, dashes) if dashes else "-",
             linewidth=2,
-            label=f"layer {layer} head {head}",
+            label=f"L{layer}H{head}",
         )
     if strong:
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=6, fontsize=9)
@@ -215,7 +215,7 @@ def _draw_spans(axes: Axes, found: pd.DataFrame, steps: pd.Index) -> None:
             start, end = _span(episode, steps)
             axes.barh(row, end - start, left=start, height=0.8, color=KIND_COLOURS[kind])
             drawn.add(kind)
-    axes.set_yticks(range(len(order)), [f"L{layer} H{head}" for layer, head in order], fontsize=8)
+    axes.set_yticks(range(len(order)), [f"L{layer}H{head}" for layer, head in order], fontsize=8)
     axes.set(ylim=(len(order) - 0.4, -0.6))
     axes.legend(
         handles=[

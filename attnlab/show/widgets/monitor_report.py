@@ -94,7 +94,7 @@ def monitor_report(
         ],
         "strong": [
             {
-                "name": f"L{place[0]} H{place[1]}",
+                "name": f"L{place[0]}H{place[1]}",
                 "line": _line(wide.loc[place].to_numpy()[keep], log),
             }
             for place in strong
@@ -289,7 +289,7 @@ def _spans(
                     "start": float(episode.start - half),
                     "end": float(episode.end - half if math.isfinite(episode.end) else last),
                     "kind": episode.kind,
-                    "name": f"L{episode.layer} H{episode.head}",
+                    "name": f"L{episode.layer}H{episode.head}",
                     "lane": order.index(place),
                     "looked": place == looked,
                     "words": episode_in_words(episode),
@@ -305,7 +305,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
         {
             "cells": [
                 episode.kind,
-                f"L{episode.layer} H{episode.head}",
+                f"L{episode.layer}H{episode.head}",
                 short(episode.measure),
                 f"{episode.start:.0f} on"
                 if math.isnan(episode.end)

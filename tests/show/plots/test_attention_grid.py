@@ -9,7 +9,7 @@ from attnlab.show import plots
 
 
 def maps(layers=2, heads=3, count=5):
-    """Heads that look at all tokens alike, but for a column in L0 H2 and a diagonal in L1 H1."""
+    """Heads that look at all tokens alike, but for a column in L0H2 and a diagonal in L1H1."""
     weights = torch.full((layers, heads, count, count), 1 / count)
     weights[0, 2] = torch.nn.functional.one_hot(torch.full((count,), 3), count)
     weights[1, 1] = torch.eye(count).roll(1, -1)

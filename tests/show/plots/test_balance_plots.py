@@ -170,7 +170,7 @@ def test_clusters_are_told_apart_by_colour_and_marker_and_typical_heads_are_name
     assert len({tuple(one.get_facecolor()[0]) for one in points}) == 2
     assert len({len(one.get_paths()[0].vertices) for one in points}) == 2
     typical = kinds.table[kinds.table["typical"]]
-    named = [f"L{row.layer} H{row.head}" for row in typical.itertuples()]
+    named = [f"L{row.layer}H{row.head}" for row in typical.itertuples()]
     assert sorted(texts(picture.figure)[:2]) == sorted(named)
     assert "24 heads in 2 clusters (silhouette" in picture.alt
     bars = picture.figure.axes[1].patches
@@ -194,7 +194,7 @@ def test_an_episode_is_drawn_with_its_band_and_said_in_words():
     picture = plots.episodes(table, found)
     assert "layer 1 head 2, collapse, step 150 to 200" in picture.alt
     (axes,) = [one for one in picture.figure.axes if one.get_title(loc="left")]
-    assert axes.get_title(loc="left") == "layer 1 head 2: collapse"
+    assert axes.get_title(loc="left") == "L1H2: collapse"
     line = axes.lines[0]
     own = table[
         (table["layer"] == 1) & (table["head"] == 2) & (table["measure"] == found["measure"][0])
@@ -251,7 +251,7 @@ def test_the_table_of_anomalies_is_plain_html_with_a_picture_in_every_row():
     assert "<script" not in page
     assert list(shown.frame.iloc[0][["what", "head", "steps"]]) == [
         "collapse",
-        "L1 H2",
+        "L1H2",
         "150 to 200",
     ]
 
@@ -263,7 +263,7 @@ def test_outliers_over_heads_have_a_table_too():
     b.table.loc[odd, "mean"] = 0.9
     found = balance.outliers(b)
     shown = plots.anomaly_table(found, b)
-    assert shown.frame.iloc[0]["head"] == "L2 H1"
+    assert shown.frame.iloc[0]["head"] == "L2H1"
     assert "layer 2 head 1 has 0.9" in shown.pictures[0].alt
     odd = found.assign(measure="contribution", value=2.0)  # measured by contributions alone
     rows = b.table[b.table["measure"] == "distance"]
@@ -280,9 +280,7 @@ def test_a_recording_draws_every_head_and_the_chosen_ones_strong():
     picture = plots.recording(table, "entropy", balance.episodes(table), [(1, 2)], whole)
     lines = picture.figure.axes[0].lines
     assert len(lines) == 6
-    assert [one.get_label() for one in lines if not one.get_label().startswith("_")] == [
-        "layer 1 head 2"
-    ]
+    assert [one.get_label() for one in lines if not one.get_label().startswith("_")] == ["L1H2"]
     assert (
         "Overall balance from 0.50 to 0.60. 1 anomaly of 1 head, the strongest: layer 1 head 2"
         in picture.alt
@@ -299,7 +297,7 @@ def test_a_rug_marks_the_values_outside_of_the_band_and_counts_them():
     values = np.array([0.1, 0.2, 0.3, np.nan, 0.9])
     picture = plots.rug({"plain": (values, 0.0, 0.5), "own unit": (values, 0.15, 1.0)})
     first, second = picture.figure.axes
-    assert first.get_xlabel() == "plain: 1 flagged"
+    assert first.get_title(loc="left") == "plain: 1 of 5 flagged"
     assert first.lines[-1].get_xdata().tolist() == [0.9]
     assert second.lines[-1].get_xdata().tolist() == [0.1]
     assert second.lines[0].get_xdata()[0] == pytest.approx(0.25)  # the median

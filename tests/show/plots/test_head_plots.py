@@ -168,8 +168,8 @@ def test_heads_that_stay_significant_are_coloured_by_what_they_do_and_named():
     assert (list(better[0]), better[1]) == ([-0.08], BETTER_WITHOUT)
     assert len(points["not significant, 95 % interval"][0]) == 14
     names = {text.get_text(): text.xy for text in axes.texts}
-    assert names["L1 H2"] == pytest.approx((16, 0.11))  # above its bar
-    assert names["L3 H1"] == pytest.approx((1, -0.1))  # below its bar
+    assert names["L1H2"] == pytest.approx((16, 0.11))  # above its bar
+    assert names["L3H1"] == pytest.approx((1, -0.1))  # below its bar
     assert len(names) == 2
     assert "3 intervals exclude 0" in axes.get_xlabel()
     assert "2 are significant after correction" in picture.alt

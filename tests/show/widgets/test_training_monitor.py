@@ -58,7 +58,7 @@ def test_every_head_has_a_line_and_the_chosen_ones_are_strong():
     table, overall = recorded()
     made = report(table, overall, pinned=[[0, 1]])
     assert len(made["faint"]) == 4
-    assert [one["name"] for one in made["strong"]] == ["L1 H2", "L0 H1"]
+    assert [one["name"] for one in made["strong"]] == ["L1H2", "L0H1"]
     own = table[(table["layer"] == 1) & (table["head"] == 2) & (table["measure"] == "entropy")]
     assert made["strong"][0]["line"] == pytest.approx(own["value"].tolist(), rel=1e-3)
     assert made["step"] == sorted(set(table["step"]))
@@ -79,11 +79,11 @@ def test_what_is_out_of_line_is_a_span_on_the_time_axis_and_a_row():
         145,
         195,
         "collapse",
-        "L1 H2",
+        "L1H2",
     )
     assert span["looked"]
     (row,) = made["rows"]
-    assert row["cells"] == ["collapse", "L1 H2", plots_name(row["measure"]), "150–200"]
+    assert row["cells"] == ["collapse", "L1H2", plots_name(row["measure"]), "150–200"]
     assert row["place"] == [1, 2]
     assert made["remark"].startswith("So far: out of line 1 collapse. The latest: layer 1 head 2")
 
@@ -246,7 +246,7 @@ def test_controls_work_before_during_and_after():
     monitor.on_step(at_step(0))
     assert monitor.report["settings"]["measure"] == "largest"
     monitor.set(layer=0, head=1, pinned=[[1, 2]])
-    assert monitor.report["strong"][0]["name"] == "L0 H1"
+    assert monitor.report["strong"][0]["name"] == "L0H1"
     monitor.settings = monitor.settings | {"head": 99}
     assert "no head" in monitor.error
     monitor.reset()
@@ -297,12 +297,12 @@ def test_at_the_end_the_head_of_the_strongest_anomaly_is_drawn_strong():
     monitor.on_start(at_step(0, 290))
     for step in range(1, 290):
         monitor.on_step(at_step(step))
-    assert monitor.report["strong"][0]["name"] == "L0 H0", "it jumped while people looked"
+    assert monitor.report["strong"][0]["name"] == "L0H0", "it jumped while people looked"
     monitor.on_step(at_step(290))
     wait_until(lambda: monitor.report["state"] == "finished")
-    assert monitor.report["strong"][0]["name"] == "L1 H2"
+    assert monitor.report["strong"][0]["name"] == "L1H2"
     labels = monitor.picture().figure.axes[0].get_legend().get_texts()
-    assert [label.get_text() for label in labels] == ["layer 1 head 2"]
+    assert [label.get_text() for label in labels] == ["L1H2"]
 
 
 @pytest.mark.parametrize("chosen", [{"layer": 0, "head": 1}, {"pinned": [[0, 1]]}])
@@ -318,7 +318,7 @@ def test_at_the_end_a_choice_of_heads_stays(chosen):
 def test_a_recording_begins_at_the_head_of_its_strongest_anomaly():
     recorder = FakeRecorder()
     recorder.until = 290
-    assert TrainingMonitor(recorder).report["strong"][0]["name"] == "L1 H2"
+    assert TrainingMonitor(recorder).report["strong"][0]["name"] == "L1H2"
 
 
 def test_a_measure_that_is_none_is_refused():
