@@ -63,13 +63,16 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # Take the upper half first, from left to right:
 #
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
-#   such as the full stop, here all in lower case. `[CLS]` is put before the text,
-#   `[SEP]` after it.
+#   such as the full stop, here all in lower case. `[CLS]` is put before the text, for
+#   the read-out (step 6). `[SEP]` after it marks its end, as BERT can also read two
+#   texts at a time.
 # - **2 Vectors.** Each token becomes a *vector*, a list of numbers, here 384. Another
 #   vector, for its position in the text, is added.
-# - **3 to 5 Attention**, in each of six *layers*: 12 heads let the tokens look at each
-#   other. Then a *feed-forward network* works on each token alone. At each `+` the
-#   result is added to the token's vector.
+# - **3 to 5 Attention**, in each of six *layers*: stages of the same form, one after
+#   the other, each with learned numbers of its own. In each, 12 heads let the tokens
+#   look at each other. Then a *feed-forward network*, a small neural network of two
+#   matrices, works on each token alone. At each `+` the result is added to the token's
+#   vector.
 # - **6 Read-out.** After the last layer, a small trained network takes the vector of
 #   `[CLS]` alone, and turns it into a probability for each label.
 #
@@ -105,7 +108,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   positive and sum to 1. It takes $e$ = 2.718… to the power of each score: 8.34, 2.03
 #   and 4.11, together 14.48. *hours* gets its share, 8.34 / 14.48 = 0.58.
 # - **5 Mixture.** The token that asked gets all three values, mixed by the weights:
-#   0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56).
+#   0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56). (Lessons 01 and 02
+#   call this mixture the *context*.)
 #
 # Each of the 12 heads makes such a mixture, of 32 numbers. Side by side they are 384
 # again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
@@ -167,15 +171,16 @@ al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
 # A bar is the sentence without that word, a ring the sentence with `[MASK]` for it. To
-# the left, “positive” falls; to the right, it rises. Beyond the dotted line at 50 %
-# the answer turns to “negative”. Only *life* and *I* turn it, and both do so either
-# way.
+# the left, “positive” falls; to the right, it rises. The dotted line stands where
+# “positive” has fallen from 75 % to 50 %, by about 25 points: beyond it the answer
+# turns to “negative”. Only *life* and *I* turn it, and both do so either way (*I* with
+# `[MASK]` only just; *that* with `[MASK]` nearly does).
 #
-# <details><summary>Is it the word, or the hole that it leaves?</summary>
+# <details><summary>Is it the word, or the gap that it leaves?</summary>
 #
-# Where bar and ring agree, the hole is hardly the reason. For *like* and *that* they
-# differ much: there, how the word is taken away counts. Why *life* and *I* turn the
-# answer, this does not show.
+# Where bar and ring agree, the gap alone is hardly the reason, though `[MASK]` may
+# disturb the model too. For *like* and *that* they differ much: there, how the word is
+# taken away counts. Why *life* and *I* turn the answer, this does not show.
 #
 # </details>
 
@@ -243,12 +248,16 @@ al.plots.attention_map(maps, layer=0, head=2)
 # such bars about 95 cover the true change. **If the bar contains 0, the choice of
 # reviews alone could explain the change.**
 #
+# The colour behind a fader is only a rough guess: red, the model would do worse without
+# this head; blue, better. (*Worse* means a higher **loss**: the loss is small where the
+# right label gets a high probability. Its unit is the *nat*.)
+#
 # <details><summary>What do the colours mean, and why two accuracies?</summary>
 #
-# The colour behind a fader estimates how the **loss** would change without this head:
-# red, it would rise; blue, it would fall. (The loss is minus the logarithm of the
-# probability given to the right label, on average, in *nats*.) The numbers are small:
-# no colour proves anything.
+# The colour behind a fader estimates how the loss would change without this head: red,
+# it would rise; blue, it would fall. (The loss is minus the logarithm of the
+# probability given to the right label, on average.) The numbers are small: no colour
+# proves anything.
 #
 # For accuracy a quick estimate comes first, which is unreliable for large changes. The
 # measurement then takes its place.
@@ -312,9 +321,9 @@ title = "How far “positive” falls without each head (red: the answer needs i
 al.plots.head_map(fall, label="fall, percentage points", title=title)
 
 # %% [markdown]
-# Each cell is one head; its number says by how many points “positive” falls without it.
-# From 75 % it must fall by about 25 points to turn the answer. Only without 3.9 does it
-# fall that far, by 32.6.
+# Each cell is one head; its number says by how many points “positive” falls without it
+# (in section 4 a fall was below 0, here it is above). From 75 % it must fall by about
+# 25 points to turn the answer. Only without 3.9 does it fall that far, by 32.6.
 #
 # <details><summary>Is what 3.9 knew now missing?</summary>
 #
@@ -343,9 +352,9 @@ al.plots.head_map(fall, label="fall, percentage points", title=title)
 #    just reaches 0: a loss is neither shown nor ruled out.
 # 3. Eight random halves: from −3 to −14 points, no interval contains 0. It matters much
 #    which half it is.
-# 4. Only head 3.9 turns the answer alone. Heads 3.2 and 4.3 at 0 and head 1.11 at 2 do
-#    it together, at −0.1 points (−1.0 to +0.8): 9 reviews gained, 10 lost. That repairs
-#    one sentence, not the model.
+# 4. At 0, only head 3.9 turns the answer alone. Heads 3.2 and 4.3 at 0 and head 1.11 at
+#    2 do it together, at −0.1 points (−1.0 to +0.8): 9 reviews gained, 10 lost. That
+#    repairs one sentence, not the model.
 #
 # </details>
 

@@ -60,6 +60,13 @@ clf = al.load_classifier("movie-sentiment")
 # $$ x W^Q = \begin{pmatrix} 1 & 1 & 1 \end{pmatrix}
 # \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
 # = \begin{pmatrix} 2 & 2 \end{pmatrix} $$
+#
+# The matrix $W^K$ of the keys copies water and money, and takes *open* away from both.
+# So a word that is open itself has the key (0, 0), and nothing to be found by:
+#
+# $$ x W^K = \begin{pmatrix} 1 & 1 & 1 \end{pmatrix}
+# \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ -1 & -1 \end{pmatrix}
+# = \begin{pmatrix} 0 & 0 \end{pmatrix} $$
 
 # %% [markdown]
 # In the picture, each row is a word, and *bank* asks. Read it from left to right:
@@ -69,7 +76,7 @@ clf = al.load_classifier("movie-sentiment")
 #    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
 # 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each,
 #    and divide by their sum. The powers are 4.1, 16.9 and 1, together 22.0, so the
-#    weights are .19, .77 and .05.
+#    weights are .19, .77 and .05 (rounded; the results below use all digits).
 # 3. The **output** is the mean of the values with these weights, (1.77, .05): nearly
 #    all water.
 
@@ -278,11 +285,12 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# Scores are settled; why turn them into weights with exponentials? Two keys score 1
-# and 0. All weight on the first gives the largest weighted mean of the scores, 1, but
-# bets everything on one key. So let an even spread of the weights $w_i$ count as well.
-# Their **entropy** $H$ measures it: 0 if one key has all the weight, largest if all
-# have the same. Let $\tau > 0$ say how much it is worth:
+# Scores are settled; why turn them into weights with exponentials? Two keys score 1 and
+# 0. All weight on the first gives the largest weighted mean of the scores, 1, but bets
+# everything on one key. Scores may be wrong, though, and a key without weight can never
+# show that it would have been better. So let an even spread of the weights $w_i$ count
+# as well. Their **entropy** $H$ measures it: 0 if one key has all the weight, largest
+# if all have the same. Let $\tau > 0$ say how much it is worth:
 #
 # $$ \max_w \sum_i w_i s_i + \tau H(w), \quad\text{where }
 # H(w) = -\sum_i w_i \log w_i \text{ and } \sum_i w_i = 1 $$
@@ -476,8 +484,10 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The dark cells. In layer 0, head 2, every token gives nearly all weight to one. That
-# does not say that the head matters; [lesson 06](06_head_mixing.ipynb) measures that.
+# Only layer 0, head 2 (0.00): there every token gives nearly all weight to one. The
+# next darkest, 0.19 (layer 2, head 9), already spreads over about $15^{0.19} = 1.7$
+# effective keys of 15. A dark cell does not say that the head matters; [lesson
+# 06](06_head_mixing.ipynb) measures that.
 #
 # </details>
 
@@ -509,7 +519,8 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 # At $d_k = 64$ the standard deviation is 8. Two scores that far apart give weights that
 # differ by a factor of $e^8 \approx 3000$; divided, of $e$. Undivided, the softmax
 # **saturates**: one key takes nearly all. The picture shows the largest of 16 weights,
-# averaged over 1000 random queries:
+# averaged over 1000 random queries. (In the code, `k.mT` is `k` with its last two axes
+# exchanged.)
 
 # %%
 widths = [2**n for n in range(10)]
@@ -706,8 +717,9 @@ al.plots.matrix(
 # %% [markdown]
 # ### Exercise 4: the gradient of the softmax
 #
-# *Difficulty 3 of 5, 10 minutes.* A score moves the loss $L$ through every weight, so
-# by the **chain rule** these effects add up. With $g_i = \partial L / \partial w_i$,
+# *Difficulty 3 of 5, 10 minutes.* A score moves the **loss** $L$, the number that
+# training makes small, through every weight, so by the **chain rule** these effects add
+# up. With $g_i = \partial L / \partial w_i$,
 #
 # $$ \frac{\partial L}{\partial s_j} = \sum_i g_i \frac{\partial w_i}{\partial s_j}
 # = (J g)_j , \quad\text{as } J \text{ is symmetric.} $$
@@ -820,39 +832,36 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
 # *Warm* has the largest gradient. That is not importance: it says what a tiny change
 # does, not what the word is worth. [Lesson 06](06_head_mixing.ipynb) takes parts away.
-#
-# </details>
 
 # %% [markdown]
 # ### What does the division rescue?
 #
 # Could attention learn without it? In a saturated row, $w \approx (1, 0, 0, \dots)$,
 # every entry of $J$ is nearly 0: little gradient passes the softmax. Here is the desk
-# again, undivided, with one more picture: the size of $J$ over the width, as a share of
-# its largest, 1/2. *Predict first:* how does it change as queries get wider?
+# again, undivided, with one more picture, *gradient that passes the softmax alone*. It
+# shows the size of $J$ (the root of its summed squares) over the width, as a share of
+# the largest that it can have: 1/2, when two keys have half of the weight each.
+# *Predict first:* how does it change as queries get wider?
 
 # %%
 whole_desk = al.SoftmaxDesk(scaled=False)
 whole_desk
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# Undivided, the share falls at large widths; divided, it stays level.
 #
-# Undivided, the share falls at large widths; divided, it stays level. (Each line is the
-# mean over 256 draws. At small widths two keys can share the weight, so the undivided
-# share is large there.)
+# <details><summary>Why is the undivided share large at small widths?</summary>
+#
+# There two keys can share the weight. (Each line is the mean over 256 draws.)
 #
 # </details>
 #
 # But the gradient goes on to the query: $\partial w / \partial q = J K / \sqrt{d_k}$.
-# Call the size of this matrix (the root of its summed squares) the query's
-# **sensitivity**. Undivided, $J$ is small, but the small factor $1 / \sqrt{d_k}$ is
-# gone too. *Predict first:* which wins at $d_k = 64$? Here are quartiles over 2000
-# random queries:
+# Call the size of this matrix the query's **sensitivity**. Undivided, $J$ is small, but
+# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at
+# $d_k = 64$? Here are quartiles over 2000 random queries:
 
 # %%
 ways = {"divided": [], "not divided": []}
@@ -885,30 +894,29 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
 # At 64 the missing factor wins: the median query is *more* sensitive without the
-# division. By 256 it is less.
+# division. By 256 it is less. And undivided, queries drift far apart.
 #
-# Undivided, queries also drift apart. At the three widths printed, the upper quartile
-# has about seven times the divided sensitivity, or more. The lower has as much at 32,
-# about a quarter at 64, next to nothing at 256. Divided, all are about alike, at any
-# width.
+# <details><summary>How far apart?</summary>
+#
+# At the three widths printed, the upper quartile has about seven times the divided
+# sensitivity, or more. The lower has as much at 32, about a quarter at 64, next to
+# nothing at 256. Divided, all are about alike, at any width.
 #
 # </details>
 
 # %% [markdown]
-# Does more sensitivity mean learning? Let 200 free queries learn, by plain gradient
-# descent, to give one of 16 keys more than half of their weight. The picture shows how
-# many succeed in 100 steps, divided (left) and not (right). One line *starts* 16 times
-# smaller, with scores as small as divided ones. *Predict first:* does one learning rate
-# suit all widths?
+# Does more sensitivity mean learning? Take 200 queries, vectors whose own numbers are
+# learned. By plain gradient descent each learns to give its weight to one of 16 keys;
+# the loss is minus the weight of that key. The picture shows what share of them give it
+# more than half after 100 steps, divided (left) and not (right). One line *starts* 16
+# times smaller, with scores as small as divided ones. *Predict first:* does one
+# learning rate suit all widths?
 #
-# <details><summary>Which loss do they learn with, and why?</summary>
+# <details><summary>Why this loss?</summary>
 #
-# Minus the weight of the right key, as attention uses its weights linearly. With
-# $-\log w_0$ the gradient would not vanish, but inside a network the weights have no
-# labels.
+# Attention uses its weights linearly. With $-\log w_0$ the gradient would not vanish,
+# but inside a network the weights have no labels.
 #
 # </details>
 
@@ -954,13 +962,18 @@ al.plots.panels(
 )
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# Divided, all queries find their key at rate 10, at every width. Undivided, the wider
+# they are, the fewer find it. (Started small, those 256 wide do too.)
+#
+# <details><summary>What we saw, in detail</summary>
 #
 # Divided, the three lines nearly coincide: all queries find their key at rate 10,
-# whatever the width. At rate 0.1 the undivided 32 and 64 wide are *ahead*: more
-# sensitive, as predicted. But no rate here rescues the rest, and the wider they are,
-# the fewer succeed. Most begin saturated on another key, and their gradient has $w_0$,
-# the weight of their own key, as a factor: next to nothing.
+# whatever the width. Undivided, about .07 have theirs even at the smallest rate: with
+# scores so far apart, some begin with most of their weight on it, or nearly, by luck.
+# At rate 0.1 the 32 wide are ahead of the divided all the same; the 64 wide, without
+# the lucky ones, are about level. But no rate here rescues the rest, and the wider they
+# are, the fewer succeed. Most begin saturated on another key, and their gradient has
+# $w_0$, the weight of their own key, as a factor: next to nothing.
 #
 # </details>
 #
@@ -978,12 +991,9 @@ for d in (32, 64, 256):
         print(f"  {d:3} wide, {way:11}:", ", ".join(f"{share:.2f}" for share in shares))
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# In part. Undivided, Adam finds nearly all keys at width 32 and most at 64, but only
-# about half, or fewer, at 256. Divided, it finds all at each width and rate.
-#
-# </details>
+# In part. Undivided, Adam helps: it finds nearly all keys at width 32 and most at 64.
+# But at 256 about half are still missed, or more. Divided, it finds all at each width
+# and rate.
 #
 # <details><summary>Does BERT need the division, then?</summary>
 #
@@ -1004,8 +1014,9 @@ for d in (32, 64, 256):
 #
 # One softmax gives one mean. Let a token need the subject of its sentence, whose value
 # is (2, 0), *and* the word before it, with (0, 2). One head that looks at both passes
-# on (1, 1): which came from where is lost. So a layer holds $n$ heads, each with its
-# own matrices, $d_k = d / n$ wide: 12 heads of 32 in our BERT.
+# on (1, 1), and would do so if the two were swapped: which came from where is lost. So
+# a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide: 12 heads of
+# 32 in our BERT.
 #
 # Their contexts are concatenated and multiplied by a matrix $W^O$. That equals a sum
 # over heads, of each context times its own rows $W^O_h$. For tokens $x_i$ and $x_j$:
@@ -1209,8 +1220,9 @@ al.plots.lines(
 # ## 10. What does attention buy, and what does it cost?
 #
 # How many steps lead from the first token to the last, and back for the gradient? A
-# recurrent network needs one for each token, a convolution one for each few, attention
-# one in all. It also computes all $T$ outputs at once:
+# *recurrent* network reads token after token and needs one for each; a *convolution* of
+# width 5 sees two neighbours on either side and needs one for every two; attention
+# needs one in all. Attention also computes all $T$ outputs at once:
 
 # %%
 drawings.path_lengths()
@@ -1296,8 +1308,9 @@ for t in (128, 256, 512):
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is a weighted mean, like kernel regression, with a learned, one-sided
-#   kernel $e^{q \cdot k / \sqrt{d_k}}$: scores, weights, mean of the values.
+# - Attention is a weighted mean, like kernel regression, with a learned weighting
+#   $e^{q \cdot k / \sqrt{d_k}}$ in which $i$ may look at $j$ without $j$ looking at
+#   $i$: scores, weights, mean of the values.
 # - The softmax is the arg-max with an entropy bonus; its gradient is
 #   $w_i (g_i - \bar g)$.
 # - Scores grow like $\sqrt{d_k}$. Divided, they begin alike at every width, and one
@@ -1542,6 +1555,10 @@ al.plots.lines(
 )
 
 # %% [markdown]
+# At each doubling of $T$ the operations grow four times. For short texts the time grows
+# less, as each call has a fixed cost. For long ones plain attention's time may grow
+# more, as fetching large tables costs time too.
+#
 # Tiles save memory, not operations. Ours are a loop in Python: *tiled / plain* above 1
 # is its price in time; below 1, the large table costs plain attention more than that.
 # As one GPU kernel, tiles were several times faster (Dao et al. 2022).

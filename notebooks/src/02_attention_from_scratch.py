@@ -81,8 +81,8 @@ drawings.one_head(words, x, w_query, w_key, w_value)
 # says mostly "reverse": *bad* has found a *not*. The other two words look at *bad*, and
 # take over its tone.
 #
-# All rows together are the formula of lesson 01, with the weights $A$ and the context
-# $C$:
+# All rows together are the formula of lesson 01, with the weights $A$, the context $C$,
+# and $D$ numbers in a query or key (here 2):
 #
 # $$ A = \text{softmax}(Q K^\top / \sqrt{D}), \qquad C = A V $$
 
@@ -91,10 +91,11 @@ drawings.one_head(words, x, w_query, w_key, w_value)
 #
 # | letter | counts |
 # | --- | --- |
-# | $B$, $T$, $H$ | texts of a batch, tokens of a text, heads of a layer |
+# | $B$, $T$ | texts of a batch, tokens of a text |
+# | $H$ | heads of a layer ($n$ in lesson 01) |
 # | $T_q$, $T_k$ | queries and keys; they differ if queries come from another text |
 # | $D$, $D_v$ | numbers in a query or key ($d_k$ in lesson 01), and in a value |
-# | $E = H \cdot D$ | numbers in the vector of a token |
+# | $E = H \cdot D$ | numbers in the vector of a token ($d$ in lesson 01) |
 #
 # The last two axes are always tokens and width, `(..., T, D)`. Count axes from the end,
 # `-1` and `-2`, and the same code serves batches and heads.
@@ -561,9 +562,9 @@ print(f"reshape: differs by {apart:.2f} of its length, no error, no NaN")
 assert not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The reshape does not: 1.38 is close to the 1.41 of right
-# angles, so its contexts have almost nothing to do with the right ones. PyTorch says
-# nothing.
+# The cut agrees with the loop. The reshape does not: its error, 1.38, is longer than
+# the right result itself. (If both results are about equally long, that is close to
+# right angles.) PyTorch says nothing.
 #
 # The contexts stand side by side. A last projection mixes them.
 
@@ -625,8 +626,8 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 #   (`eps`) prevents 0 / 0. So 1, 3, 5, 7, with mean 4 and variance 5, become −1.34,
 #   −0.45, 0.45, 1.34. Then multiply by a learned gain, and add a learned bias.
 # - The **feed-forward network** works on each token alone. It makes the vector four
-#   times as wide (`up`), applies a **GELU** (a smooth ReLU: large numbers pass,
-#   negative ones hardly), and makes it narrow again (`down`).
+#   times as wide (`up`), applies a **GELU** (a smooth form of $\max(0, x)$, the *ReLU*:
+#   large numbers pass, negative ones hardly), and makes it narrow again (`down`).
 #
 # <details><summary>For the expert: linear or not, pre-norm, dropout</summary>
 #
@@ -639,7 +640,8 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 #
 # </details>
 #
-# Which of the two sublayers is larger?
+# Which of the two sublayers is larger? Count their **parameters**, the numbers that are
+# learned.
 
 # %%
 first = bert.encoder.layer[0]
@@ -691,9 +693,10 @@ al.checks.encoder_layer(encoder_layer)
 # both the input of `up` and what is added after `down`.
 
 # %% [markdown]
-# Now the whole model: six of your layers, with BERT's weights. What comes before the
-# first layer (*embeddings*) and after the last (*pooler* and classifier) remains BERT's
-# own.
+# Now the whole model: six of your layers, with BERT's parameters. What comes before the
+# first layer and after the last remains BERT's own: the *embeddings*, which make the
+# first token vectors; the *pooler*, a small network on the vector of `[CLS]`; and the
+# classifier, which makes the logits from it.
 #
 # <details><summary>What do embeddings and pooler do?</summary>
 #
@@ -710,7 +713,7 @@ Attention = al.checks.yours_or_ours(
 layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
 
 # %% [markdown]
-# Three cells of plumbing copy BERT's weights into *your* parts, run them, and record
+# Three cells of plumbing copy BERT's parameters into *your* parts, run them, and record
 # their outputs. Look at the cell after them: are the logits BERT's?
 
 
@@ -788,6 +791,10 @@ assert torch.allclose(logits, expected, atol=1e-4)
 # %%
 backward_of = al.checks.yours_or_ours("attention_backward", attention_backward)
 
+# %% [markdown]
+# `Attend` is attention as one step for PyTorch. Its forward pass is `masked_attention`,
+# with your softmax; its backward pass is your exercise 3.
+
 
 # %%
 class Attend(torch.autograd.Function):
@@ -800,6 +807,12 @@ class Attend(torch.autograd.Function):
     def backward(ctx, gradient):
         *given, mask = ctx.saved_tensors
         return *backward_of(*given, gradient, mask), None
+
+
+# %% [markdown]
+# `ByHand` is your `MultiHead` with `Attend` as its core; the parameters of its linear
+# maps are copied in from BERT. `gradient_of` puts such parts into six of your layers.
+# The embeddings before them, and pooler and classifier after them, are BERT's own.
 
 
 # %%
@@ -830,7 +843,8 @@ assert apart < 1e-4
 
 # %% [markdown]
 # By hand and by autograd agree, and padding gets no gradient. The answer changes
-# fastest with *stays*, *ending* and *slow*.
+# fastest with *stays*, *ending* and *slow*: that is what a tiny change does, not what a
+# word is worth (lesson 01).
 
 # %% [markdown]
 # ## 7. What do the heads look at?
@@ -839,7 +853,7 @@ assert apart < 1e-4
 # look at the word before, at the word after, or rest on `[CLS]` or `[SEP]`. *Layer*
 # chooses a layer, a double click on a coloured square shows one head alone, and
 # pointing at a word its lines. (A static page shows only the mean over the heads of
-# layer 0.)
+# layer 0: go on to the next picture, which has a head of each kind.)
 
 # %%
 al.attention_view(maps, layers=[0, 1, 2])
@@ -1033,7 +1047,7 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 2))
 
 # %% [markdown]
 # One head looks mostly one back, and one mostly one ahead, also on fresh sentences and
-# with shuffled words: they go by position.
+# with shuffled words: as far as these sentences show, they go by position.
 #
 # <details><summary>What is such a head good for?</summary>
 #
@@ -1067,7 +1081,8 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 2))
 # </details>
 #
 # Here are four faults. Read the list; the rest of these two cells is plumbing, which
-# puts one of them into a layer of your BERT.
+# puts one of them into a layer of your BERT. (`Faulty` is your multi-head attention
+# with BERT's parameters, and a forward pass of ours that can go wrong.)
 
 # %%
 faults = RESHAPE, ROOT, PADDING, BIAS = (
