@@ -817,7 +817,8 @@ for way in table:
 # Brackets hold the 95 % interval of the difference over three seeds; a *clear* one
 # leaves out 0. A difference that is not clear may still be there.
 #
-# FINDING.
+# In our run pretraining clearly pays with few labels. Whether training BERT itself pays
+# more than frozen features, three seeds mostly cannot say.
 #
 # Two warnings about the curve. LoRA and *full* see 64 labels twelve times, but 1,024
 # only once, so its right end shows what one pass is worth. And both read through a
@@ -1561,8 +1562,8 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 #
 # Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Reimers and Gurevych 2019
 # (sentence vectors) · Loshchilov and Hutter 2019 (AdamW) · Hu et al. 2021 (LoRA) ·
-# Kalajdzievski 2023 (its factor) · Dettmers et al. 2023 (QLoRA) · Liu et al. 2024 (DoRA)
-# · Guo et al. 2017 (calibration) · Hutto and Gilbert 2014 (the rated sentences).
+# Kalajdzievski 2023 (LoRA's factor) · Dettmers et al. 2023 (QLoRA) · Liu et al. 2024
+# (DoRA) · Guo et al. 2017 (calibration) · Hutto and Gilbert 2014 (the rated sentences).
 #
 # </details>
 

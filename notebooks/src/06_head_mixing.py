@@ -967,8 +967,8 @@ sns.despine(figure)
 al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
 
 # %% [markdown]
-# **By margin one pass ranks the heads as 72 runs do; by loss its ranking hardly holds on
-# test.**
+# **By margin one pass ranks the heads as 72 runs do. By loss its ranking hardly holds
+# on test.**
 #
 # <details><summary>What we saw</summary>
 #
@@ -1018,9 +1018,9 @@ drawings.two_routes()
 #
 # For instance, $x = (3, 1)$ has mean 2 and $\sigma = 1$. With $\gamma = (1, 1)$ and
 # $\beta = 0$ the norm gives $(1, -1)$, and along $d = (2, 0)$ one reads 2 from it. In
-# front of the norm, *reads* is $(2, 0)$ minus its mean, $(1, -1)$; and
-# $(1, -1) \cdot x = 2$, too. Now cut $x$ into $(2, 0)$ and $(1, 1)$: the first part says
-# 2, the second 0.
+# front of the norm, *reads* is $(2, 0)$ minus its mean, which gives $(1, -1)$; and
+# $(1, -1) \cdot x = 2$, too. Now cut $x$ into $(2, 0)$ and $(1, 1)$: the first part says 2, the second
+# says 0.
 #
 # In this way we go back from the answer, norm by norm.
 #
