@@ -1019,8 +1019,8 @@ drawings.two_routes()
 # For instance, $x = (3, 1)$ has mean 2 and $\sigma = 1$. With $\gamma = (1, 1)$ and
 # $\beta = 0$ the norm gives $(1, -1)$, and along $d = (2, 0)$ one reads 2 from it. In
 # front of the norm, *reads* is $(2, 0)$ minus its mean, which gives $(1, -1)$; and
-# $(1, -1) \cdot x = 2$, too. Now cut $x$ into $(2, 0)$ and $(1, 1)$: the first part says 2, the second
-# says 0.
+# $(1, -1) \cdot x = 2$, too. Now cut $x$ into $(2, 0)$ and $(1, 1)$: the first part
+# says 2, the second says 0.
 #
 # In this way we go back from the answer, norm by norm.
 #
