@@ -1279,10 +1279,10 @@ for layer, (read, added, cosine) in enumerate(sizes.mean(0)):
 #
 # Without L5H6 the others of its layer say *more*. They work side by side, so what they
 # add is the same; only how it is read has changed: the norms behind divide by less, or
-# the tanh is steeper. (Freezing one at its old value would tell.) Of the .37 that L5H6
-# says they make up .09; all other parts of the sum lose .03, which leaves the .31 that
-# silencing costs. This is a simple **self-repair** (McGrath et al. 2023; norms are a
-# part of it in language models, too, Rushing and Nanda 2024).
+# the tanh is steeper. (Freezing one at its old value would tell.) Of the .375 that L5H6
+# says they make up .092; all other parts of the sum lose .026, which leaves the .309
+# that silencing costs. This is a simple **self-repair** (McGrath et al. 2023; norms are
+# a part of it in language models, too, Rushing and Nanda 2024).
 #
 # </details>
 #
@@ -1673,8 +1673,9 @@ print(f"with half of the heads: {np.median(ratio):.2f} of the time (median)", en
 print(f"faster in {faster} of {len(ratio)} rounds, {statistics.p_text(p)}")
 
 # %% [markdown]
-# Faster, but not by half: feed-forward layers and word embeddings stay. Lesson
-# [09](09_compression.ipynb) takes those, too.
+# Half of the heads is far from half of the time: feed-forward layers and word
+# embeddings stay. (Lesson [09](09_compression.ipynb) takes those, too.) On a busy
+# machine nine rounds may be too few to show a gain at all.
 #
 # ## 12. One prediction on fresh sentences
 #
