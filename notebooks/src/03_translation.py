@@ -115,7 +115,8 @@ drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
 # </details>
 #
 # Suppose the decoder has written `2021-` and needs a month. Its query fits the key of
-# `mars`. With two numbers in each vector:
+# `mars`. Here it is with two numbers in each vector. (A whole word or year is one token
+# here; the model's own pieces follow below.)
 
 # %%
 query = torch.tensor([0.5, 3.0])
@@ -244,9 +245,12 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4)).hide(axis="index")
 
 # %% [markdown]
 # With the first source each right token is nearly certain. With the second, six of the
-# eleven are nearly impossible: there the model on its own would say another token, and
-# go on from that mistake. In training it never goes on from its own mistakes. This gap
-# is called **exposure bias**.
+# eleven are nearly impossible, although all that the decoder has read before them is
+# right: the trouble is the source (section 6).
+#
+# On its own the model would say another token there, and go on from that mistake. In
+# training it never goes on from its own mistakes. This further gap is called **exposure
+# bias**.
 #
 # ## 4. What may the decoder see?
 #
@@ -520,9 +524,10 @@ def right_share(translator):
 
 
 # %% [markdown]
-# If `train` is True, the model is now trained for 800 steps (two to four minutes). The
-# bundled translator was trained for eight *epochs*, passes through all pairs. *Predict
-# first:* the loss soon falls. Does the share of right dates rise as evenly?
+# If `train` is True, the model is now trained for 800 steps (two to four minutes). Do
+# it once: then your own teacher forcing and your own loss train a model. The bundled
+# translator was trained for eight *epochs*, passes through all pairs. *Predict first:*
+# the loss soon falls. Does the share of right dates rise as evenly?
 
 # %%
 history = ready.history
@@ -568,7 +573,8 @@ al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates r
 # %% [markdown]
 # No: on the right the share climbs steeply, then flattens. A date is right only if all
 # ten characters are. If each were right with probability 0.9, independently, only 35 in
-# 100 dates would be.
+# 100 dates would be; at 0.99 it is already 90. So the share jumps while the loss just
+# goes on falling.
 #
 # ## 6. What has it learned, and what not?
 #
@@ -695,9 +701,12 @@ for text, found in zip(own, ready.translate(own), strict=True):
     print(f"{text} -> {found}{'' if is_date(found) else '  (no such day)'}")
 
 # %% [markdown]
-# The model has learned the habits of each tag, not what a date is. So `fr: 2021-03-03`
-# failed in section 1: no French date in training begins with the year. Does the model
-# also *look* for the year where the tag has it? Answers cannot say, alignments may: try
+# The model has learned in which order each tag writes year, month and day, and goes by
+# it even where the characters say otherwise. It carries shapes from one language to
+# another (*left-out*), and most of its wrong answers are real days. What it lacks is a
+# check of the answer against the text. So `fr: 2021-03-03` failed in section 1: no
+# French date in training begins with the year. Does the model also *look* for the year
+# where the tag has it? Answers cannot say, alignments may: try
 # `al.plots.alignment(ready.attend("he: 1921-11-19"))`.
 
 # %% [markdown]
@@ -927,8 +936,8 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
 
 # %% [markdown]
 # Nearly all dates survive the loss of either head, and far fewer the loss of both.
-# Silencing single heads would have misled us: no head of cross-attention seemed to
-# matter. Lesson 06 finds the same in BERT.
+# Silencing single heads would have misled us: alone, each head of cross-attention costs
+# little or nothing. Lesson 06 finds the same in BERT.
 #
 # <details><summary>How sure is that, and how do the two share the work?</summary>
 #
@@ -1051,7 +1060,7 @@ for measure in ("bleu", "chrf", "exact"):
     print("a difference" if clear else "these strings cannot tell", f"({rival})")
 
 # %% [markdown]
-# Ours is ahead by only a little, if at all.
+# By BLEU and chrF ours is ahead, by little; by exact match these strings cannot tell.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -1094,7 +1103,7 @@ al.plots.table(pd.DataFrame({"chrF on dev": amounts}), **{"chrF on dev": 1})
 
 # %% [markdown]
 # From the first row to the second only the updates change; from the second to the third
-# only the pairs.
+# the pairs, and with them the sub-words. In our run each step helped.
 #
 # <details><summary>For the expert: how fair is the comparison?</summary>
 #
@@ -1343,12 +1352,12 @@ print(f"with a cache {operations:.0%} of the operations, {time_share:.0%} of the
 # - The decoder reads the right answer one position late, behind a mask. So all
 #   positions are trained in a single pass.
 # - Cross-attention is attention with queries from the target. Its weights can be read
-#   as an alignment.
+#   as an alignment, but a head that looks at the right place need not be needed.
 # - A near-perfect score on a test set that looks like training says little about other
 #   ways of writing.
-# - A head that costs nothing alone may cost much together with another.
+# - A head that costs little alone may cost much together with another.
 # - Likelier sentences need not be better. Compare systems by the interval of their
-#   difference, beside a baseline that knows nothing.
+#   difference, beside a baseline that knows no French.
 #
 # Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
 # it tell stories.

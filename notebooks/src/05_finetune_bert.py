@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 05 Fine-tune BERT
 #
-# **How does a model that has only read become one that answers your question? How many
-# labels does that take, and how do you know that the result is any good?**
+# **How does a model that knows English, but not your question, learn to answer it? How
+# many labels does that take, and how do you know that the result is any good?**
 #
 # Afterwards you can
 #
@@ -97,14 +97,39 @@ quick = al.finetune(
 #
 # That model did not start from nothing. BERT turns each token into a vector. The
 # **pooler**, a small layer, takes the vector of `[CLS]`, the token in front of every
-# text. Both are pretrained. Only the layer on top (pink in the picture) is new and
-# random.
+# text. BERT is pretrained. The layer on top (pink in the picture) is new and random.
+# And the pooler? Compare its numbers with those of BERT's last layer:
 
 # %%
+base = al.classification.fresh_classifier("minilm", splits.train.label_names)
+bert = base.model.bert
+parts = {"pooler": bert.pooler, "last layer": bert.encoder.layer[-1].output}
+for name, part in parts.items():
+    weight, bias = part.dense.weight.detach(), part.dense.bias.detach()
+    noise = weight.std() * sum(side**0.5 for side in weight.shape)
+    print(f"{name:>10}: largest bias {bias.abs().max():.2g},", end=" ")
+    print(f"singular value {torch.linalg.matrix_norm(weight, 2):.2f}", end=" ")
+    print(f"(noise: {noise:.2f})")
 drawings.fine_tuned_parts(6, ["negative", "positive"])
 
 # %% [markdown]
-# The random layer can only guess, so leave it out. Our BERT, all-MiniLM-L6-v2, was also
+# All biases of the pooler are exactly 0, as at the start of a training. In this BERT
+# the pooler is random, too: neither part of its pretraining used it.
+#
+# <details><summary>What does the singular value tell?</summary>
+#
+# The largest singular value of a matrix is the most by which it can lengthen a vector.
+# Random numbers prefer no direction. With standard deviation $\sigma$, $n$ rows and $m$
+# columns theirs is about $\sigma (\sqrt n + \sqrt m)$, printed as *noise*. The pooler's
+# is just that. The trained matrix lengthens some directions far more.
+#
+# MiniLM copied the attention and the values of a larger model (Wang et al. 2020); then
+# sentences were compared by the mean of the token vectors (Reimers and Gurevych 2019).
+# The pooler had no part in either.
+#
+# </details>
+#
+# Random layers can only guess, so leave both out. Our BERT, all-MiniLM-L6-v2, was also
 # trained to give similar vectors to sentences with similar meanings. That is enough for
 # a first classifier:
 #
@@ -131,7 +156,6 @@ def sentence_vectors(clf, texts):
 
 
 # %%
-base = al.classification.fresh_classifier("minilm", splits.train.label_names)
 dev = splits.dev.sample(size.sentences // 2)
 dev_labels, dev_vectors = np.array(dev.labels), sentence_vectors(base, dev.texts)
 unit = nn.functional.normalize
@@ -494,7 +518,9 @@ drawings.lora(384, 384, 8)
 #
 # <details><summary>Why the factor α / r?</summary>
 #
-# It keeps the correction alike in size when you try another rank.
+# It is meant to spare you a new search for the learning rate when you try another rank
+# (Hu et al. 2021). For large ranks $\alpha / \sqrt r$ may serve better (Kalajdzievski
+# 2023).
 #
 # </details>
 #
@@ -624,8 +650,10 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 #
 # <details><summary>What LoRA saves, and what it does not</summary>
 #
-# A hundred tasks need one BERT and a hundred such small files. LoRA saves memory, but
-# probably little time (not measured): gradients still go back through all layers.
+# A hundred tasks need one BERT and a hundred such small files. LoRA saves memory, and
+# some time: gradients still go back through all layers, but those of the large matrices
+# themselves, about a third of all products, are not computed. (Hu et al. report 25 %
+# more speed for GPT-3; not measured here.)
 #
 # </details>
 #
@@ -773,27 +801,39 @@ def lead(gaps):
 pairs = [
     ("frozen features", "bag of words"),
     ("LoRA", "frozen features"),
-    ("LoRA", "bag of words"),
+    ("full", "frozen features"),
     ("LoRA", "full"),
 ]
 for n in counts:
     for one, other in pairs:
         gaps = table.loc[n, one] - table.loc[n, other]  # same seed, same sentences
         print(f"{n:5,} labels: {one} minus {other}: {lead(gaps)}")
+fewest, zero = counts[0], np.mean(zero_shot)
+for way in table:
+    ahead = lead(table[way][fewest] - zero)
+    print(f"{fewest:5,} labels: {way} minus zero-shot: {ahead}")
 
 # %% [markdown]
 # Brackets hold the 95 % interval of the difference over three seeds; a *clear* one
 # leaves out 0. A difference that is not clear may still be there.
 #
+# In our run pretraining clearly paid with 64 and 256 labels. Training BERT itself
+# clearly beat frozen features only with 1,024 labels, and only as *full* fine-tuning.
+#
+# Two warnings about the curve. LoRA and *full* see 64 labels twelve times, but 1,024
+# only once, so its right end shows what one pass is worth. And both read through a
+# pooler that begins at random; frozen features do not.
+#
 # <details><summary>What we saw</summary>
 #
-# - **With 64 labels nothing is clearly better than zero-shot**: its mean is 66.3 %,
-#   frozen features reach 67.0 ± 3.1. (The best wording, 71.6 %, was chosen on these dev
-#   labels.)
+# - **With 64 labels nothing is clearly better than zero-shot**, whose mean is 66.3 %;
+#   the bag of words is clearly worse. (The best wording, 71.6 %, was chosen on these
+#   dev labels.)
 # - **Pretraining counts.** With 64 and 256 labels frozen features are clearly better
 #   than the bag of words.
 # - **LoRA is not clearly better than frozen features** anywhere. With 256 labels it is
-#   1.5 points worse, 7 or 8 sentences of 500.
+#   1.3 points worse, 6 or 7 sentences of 500. *Full* is clearly better with 1,024
+#   labels, by 3.5 points.
 # - **LoRA and *full* do not differ clearly** anywhere, though LoRA trains 1.5 % of the
 #   numbers.
 #
@@ -802,13 +842,13 @@ for n in counts:
 # <details><summary>How far can one trust this comparison?</summary>
 #
 # - *Frozen features* reads the mean over tokens, for which this BERT was trained. LoRA
-#   and *full* read `[CLS]` through the pooler, which that training did not use, and may
-#   need steps to learn it. So this does not compare the methods alone.
+#   and *full* read `[CLS]` through the pooler, which begins at random; LoRA can correct
+#   it only by rank 8. So this does not compare the methods alone.
 # - 64 labels are seen twelve times, 256 three times, 1,024 once. So the right end shows
 #   what one pass gives, not what 1,024 labels are worth: in section 4 three passes over
 #   320 sentences gave no less.
 # - All intervals are about the same 500 dev sentences; about others they say nothing.
-# - Of twelve comparisons, one may be *clear* by luck.
+# - Of sixteen comparisons, one may be *clear* by luck.
 #
 # </details>
 
@@ -1023,7 +1063,7 @@ for name, temperature in {"before": 1.0, "after": best}.items():
 # <details><summary>What we saw</summary>
 #
 # The temperature chosen on dev is just above 1: the classifier was hardly too sure. Its
-# error on test goes from just above what chance explains to just inside. That shows how
+# error on test goes from just above what chance explains to inside it. That shows how
 # the method works, not that this classifier needed it.
 #
 # </details>
@@ -1169,7 +1209,8 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 # Accuracy falls in every other domain. On tweets it is no better than always answering
 # *positive*: the model calls far too few of them positive. The calibration error grows:
 # on tweets the mean confidence is 82.7 %, though only 70.1 % of the answers are right.
-# Nothing in an answer warns you.
+# The confidence hardly warns you: from films to tweets it falls by 4.6 points, accuracy
+# by 15.2.
 #
 # </details>
 #
@@ -1189,15 +1230,23 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %%
 before = al.classification.fresh_classifier("minilm", splits.train.label_names)
+moves = al.evaluation.layer_movement(before, clf).set_index("kind")
+inside, own = moves.dropna(subset="layer"), moves.loc["pooler"]
+more = (inside["moved"] > own["moved"]).sum()
+print(f"size (norm): pooler {own['norm']:.1f}", end=", ")
+print(f"layers {inside['norm'].min():.1f} to {inside['norm'].max():.1f};", end=" ")
+print(f"{more} of {len(inside)} matrices in layers moved more than the pooler")
 al.plots.movement(before, clf)
 
 # %% [markdown]
-# The pooler moved most by far. Inside the layers the values of layer 0 moved most.
+# Relative to its size the pooler moved most by far. Inside the layers the values of
+# layer 0 did.
 #
 # <details><summary>Why these?</summary>
 #
-# Perhaps the pooler had to learn to read `[CLS]` (not tested). Word embeddings stayed,
-# because LoRA does not touch them.
+# The pooler began at random (section 2), so it had all to learn. And it is small:
+# without division by the size, 35 of the 36 matrices in the layers moved more. Word
+# embeddings stayed, because LoRA does not touch them.
 #
 # </details>
 #
@@ -1284,9 +1333,10 @@ al.plots.matrix(
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# *Slow*, *stays* and *you* gain, and `[CLS]` loses most: the head turns from a token
-# without meaning of its own to words that carry the opinion, and to a few that do not.
-# One sentence is an illustration; the finding is the number above.
+# *You* gains most, then *slow* and *stays*, and `[CLS]` loses most: the head turns from
+# a token without meaning of its own to words of the sentence. *Slow* and *stays* carry
+# the opinion, *you* does not. One sentence is an illustration; the finding is the
+# number above.
 #
 # And it is about *this* classifier. In your models of section 6 other heads moved most,
 # L4H8 in two of three. Whether seed or number of labels makes the difference, this does
@@ -1486,6 +1536,10 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # %% [markdown]
 # A table this small shows that it runs, no more.
 #
+# Two texts at once (does one follow from the other?) go in as one, with `[SEP]` between
+# them. An answer *inside* a text is found by two numbers for each token: is it the
+# start, is it the end?
+#
 # <details><summary>On several GPUs</summary>
 #
 # `accelerate launch --num_processes 4 -m attnlab finetune …` gives the same weight
@@ -1504,6 +1558,15 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # - Fine-tuning moves attention, more in some heads than in others.
 #
 # Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
+#
+# <details><summary>Sources</summary>
+#
+# Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Reimers and Gurevych 2019
+# (sentence vectors) · Loshchilov and Hutter 2019 (AdamW) · Hu et al. 2021 (LoRA) ·
+# Kalajdzievski 2023 (LoRA's factor) · Dettmers et al. 2023 (QLoRA) · Liu et al. 2024
+# (DoRA) · Guo et al. 2017 (calibration) · Hutto and Gilbert 2014 (the rated sentences).
+#
+# </details>
 
 # %%
 al.checks.summary("finetune_bert")

@@ -15,8 +15,9 @@
 #
 # Time: about 150 minutes, 55 of them for six exercises. The cells compute for fifteen
 # to thirty minutes on two processor cores. You need [lesson
-# 02](02_attention_from_scratch.ipynb), or to have seen multi-head attention. Choose
-# **Run → Run All Cells** first; where an exercise is still empty, our function is used.
+# 02](02_attention_from_scratch.ipynb), or to have seen multi-head attention. Sections 1
+# to 5 make a first sitting; 6 to 12 can wait for a second. Choose **Run → Run All
+# Cells** first; where an exercise is still empty, our function is used.
 
 # %%
 import time
@@ -259,7 +260,8 @@ for layer in range(clf.layers):
 al.plots.forest(whole, title="One layer at a time")
 
 # %% [markdown]
-# Which costs more? Where the last column is above 0, silence does.
+# Which costs more margin, silence or uniform weights? The last column below is their
+# difference: above 0, silence costs more.
 
 # %%
 last = clf.layers - 1
@@ -405,7 +407,7 @@ al.plots.attention_map(maps, layer=3, head=9)
 # <details><summary>Why this head?</summary>
 #
 # Its attention moved most of all 72 when *this* classifier was fine-tuned; in three
-# others with fewer labels it was number 7, 8 and 28 (lesson 05). So we picked it with
+# others with fewer labels it was number 7, 8 and 29 (lesson 05). So we picked it with
 # hindsight, and section 12 tests it on sentences that no choice has seen.
 #
 # </details>
@@ -832,17 +834,19 @@ ways = pd.DataFrame(ways, dtype=float)
 ways.index = "L" + sweep["layer"].astype(str) + "H" + sweep["head"].astype(str)
 for name in ("zero", "uniform"):
     print(f"most margin lost by {name}:")
-    print(ways.nsmallest(3, name).round(2).to_string())
+    print((ways.nsmallest(3, name).round(2) + 0.0).to_string())  # no -0.00
 al.plots.agreement(ways)
 
 # %% [markdown]
+# **Zero and mean rank the heads alike; uniform weights ask another question.**
+#
 # <details><summary>What we saw</summary>
 #
 # Zero and mean rank alike: it hardly matters whether nothing stands in a head's place
 # or its average (although with nothing later layers get a sum that they never met in
 # training). Uniform weights ask something else. Their ranking even runs slightly
 # against that by zero (−0.26, just outside the ±0.23 of chance), and shows no trend
-# with that by mean (−0.17).
+# with that by mean (−0.18).
 #
 # L5H0 is needed for what it fetches, and hardly for where it looks. L2H7 is not missed
 # when silent, yet with uniform weights it does harm: what it then mixes in is worse
@@ -963,16 +967,18 @@ sns.despine(figure)
 al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
 
 # %% [markdown]
+# **By margin one pass ranks the heads as 72 runs do. By loss its ranking hardly holds
+# on test.**
+#
 # <details><summary>What we saw</summary>
 #
 # By margin one backward pass ranks the heads as 72 silenced heads do, also on test. But
 # it underestimates the largest: those dots lie above the grey line.
 #
 # By loss it ranks the sweep on the *same* sentences well, but only weakly the one on
-# test (0.30). Its estimates are too low for nearly every head, and for L3H9 even of the
-# wrong sign: the line is followed too far. The desk's colours are estimates of this
-# kind. (They move each sentence's margin along its line and take the loss there, which
-# ranks heads better.)
+# test (0.31). Its estimates are too low for most heads, and for L3H9 even of the wrong
+# sign: the line is followed too far. The desk's colours are estimates of this kind.
+# (They move each sentence's margin along its line and take the loss there.)
 #
 # Why the sign? Michel et al. (2019) average *absolute* values, so a head that helps
 # here and harms there looks important. Section 11 tries both.
@@ -1008,7 +1014,15 @@ drawings.two_routes()
 #
 # So $d$ behind the norm becomes another direction, *reads*, in front of it. If $x$ is a
 # sum of parts, each adds its own $\text{reads} \cdot \text{part}$: what it *says
-# directly*. In this way we go back from the answer, norm by norm.
+# directly*.
+#
+# For instance, $x = (3, 1)$ has mean 2 and $\sigma = 1$. With $\gamma = (1, 1)$ and
+# $\beta = 0$ the norm gives $(1, -1)$, and along $d = (2, 0)$ one reads 2 from it. In
+# front of the norm, *reads* is $(2, 0)$ minus its mean, which gives $(1, -1)$; and
+# $(1, -1) \cdot x = 2$, too. Now cut $x$ into $(2, 0)$ and $(1, 1)$: the first part
+# says 2, the second says 0.
+#
+# In this way we go back from the answer, norm by norm.
 #
 # <details><summary>Where does $d$ start, and what about the tanh?</summary>
 #
@@ -1166,9 +1180,6 @@ def directly():
 
 # %% [markdown]
 # For each layer, *direct* and *silenced* add up the sizes of its twelve heads' effects.
-# (*|reads|*, *heads add* and *|cosine|* are for a fold below: the length of the
-# direction read there, that of what the heads add together at [CLS], and how far the
-# two are aligned.)
 
 # %%
 said, sizes, both = directly()
@@ -1177,12 +1188,10 @@ print(f"sum of all parts against the margin: at most {gap:.1e} apart")
 assert gap < 1e-2
 table = sweep.assign(direct=said.mean(0)[sweep["layer"], sweep["head"]])
 table["silenced"] = -table["margin_delta"]
-print("layer    direct   silenced   |reads|   heads add   |cosine|")
+print("layer    direct   silenced")
 for layer, own in table.groupby("layer"):
     sums = own["direct"].abs().sum(), own["silenced"].abs().sum()
-    read, added, cosine = sizes.mean(0)[layer]
-    print("{:5} {:9.2f} {:10.2f}".format(layer, *sums), end="")
-    print(f"{read:10.3f} {added:11.1f} {cosine:10.2f}")
+    print("{:5} {:9.2f} {:10.2f}".format(layer, *sums))
 
 # %% [markdown]
 # The parts add up to the margin, and only layer 5 says much directly. Now each head is
@@ -1229,12 +1238,8 @@ def with_interval(change):
 
 
 # %%
-cases = {
-    "L3H9": (3, 9),
-    "L3H9 at [CLS] only": (3, 9, slice(1)),
-    "L3H9 at all other tokens": (3, 9, slice(1, None)),
-    "L5H6": (5, 6),
-}
+cases = {"L3H9": (3, 9), "L3H9 at [CLS] only": (3, 9, slice(1))}
+cases |= {"L3H9 at all other tokens": (3, 9, slice(1, None)), "L5H6": (5, 6)}
 for name, which in cases.items():
     hook = muted(*which)
     then, _, after = directly()
@@ -1244,13 +1249,24 @@ for name, which in cases.items():
     whom = "the other heads" if which[0] == last else "all heads"
     print(f"without {name}: margin {with_interval(after[:, 0] - both[:, 0])}")
     print(f"    said by {whom} of layer {last}: {with_interval(others.sum(1))}")
+print(f"with all heads on, L5H6 itself says {with_interval(said[:, 5, 6])}")
 
 # %% [markdown]
 # **L3H9 writes at the other tokens, and later heads fetch it.** Without it those of
 # layer 5 say less, by most of the margin lost. Silenced at [CLS] alone, it is hardly
 # missed.
 #
-# <details><summary>Why does only the last layer speak directly?</summary>
+# Why does only layer 5 speak directly? Three sizes for each layer: how long the
+# direction is that is read there; how much its heads add together at [CLS]; and how far
+# the two are aligned.
+
+# %%
+print("layer   reads (length)   heads add (length)   |cosine| of the two")
+for layer, (read, added, cosine) in enumerate(sizes.mean(0)):
+    print(f"{layer:5} {read:16.3f} {added:20.1f} {cosine:21.2f}")
+
+# %% [markdown]
+# <details><summary>What do the three sizes explain?</summary>
 #
 # The heads of layers 1 to 4 add far less at [CLS] than those of layer 5. What they add
 # is nearly orthogonal to the direction that is read (random directions of this width
@@ -1263,16 +1279,17 @@ for name, which in cases.items():
 #
 # Without L5H6 the others of its layer say *more*. They work side by side, so what they
 # add is the same; only how it is read has changed: the norms behind divide by less, or
-# the tanh is steeper. (Freezing one at its old value would tell.) Of L5H6's .37 they
-# make up .09. This is a simple **self-repair** (McGrath et al. 2023; norms are a part
-# of it in language models, too, Rushing and Nanda 2024).
+# the tanh is steeper. (Freezing one at its old value would tell.) Of the .375 that L5H6
+# says they make up .092; all other parts of the sum lose .026, which leaves the .309
+# that silencing costs. This is a simple **self-repair** (McGrath et al. 2023; norms are
+# a part of it in language models, too, Rushing and Nanda 2024).
 #
 # </details>
 #
 # ## 8. Which heads tell two sentences apart?
 #
-# Ablation asks what a model needs in general. Now one word changes, *superb* becomes
-# *awful*, and the answer turns. Which heads carry *this* difference? **Activation
+# Ablation asks what a model needs in general. Now one word changes, *joy* becomes
+# *mess*, and the answer turns. Which heads carry *this* difference? **Activation
 # patching** (Vig et al. 2020, Wang et al. 2022) copies one head's output from the run
 # of the first sentence into that of the second, at every position but that of the
 # swapped word.
@@ -1332,7 +1349,7 @@ print(f"rank correlation of all heads with silencing, by margin: {rank:+.2f}")
 #
 # No single head brings back more than a part; six together, picked on the same pairs,
 # bring back most. L3H9 is among them, but at [CLS] alone it brings back nothing, which
-# fits section 7. Patching ranks the heads only partly as silencing does (+0.62).
+# fits section 7. Patching ranks the heads only partly as silencing does (+0.61).
 # (Twelve made-up pairs in four frames are no sample, and we give no interval. On the
 # choice of measure see Zhang and Nanda 2024.)
 #
@@ -1506,28 +1523,30 @@ with torch.inference_mode():
         print(f", margin by {change.abs().median():.2f}")
 
 # %% [markdown]
+# **In the last layer, quite other weights give the same answers.**
+#
 # <details><summary>What we saw</summary>
 #
-# For nearly all of 32 sentences, weights with little in common with the true ones give
-# the same answer; uniform weights do so for some. As section 3 suggests, in the last
-# layer it hardly matters where heads look. So a map of *this* layer is not *the*
-# reason; for L3H9, where looking counts, nothing was tested. Wiegreffe and Pinter
-# (2019) reply: the model never chose those weights; an adversary did.
+# For all 32 sentences, weights with little in common with the true ones give the same
+# answer; uniform weights do so for some. As section 3 suggests, in the last layer it
+# hardly matters where heads look. So a map of *this* layer is not *the* reason; for
+# L3H9, where looking counts, nothing was tested. Wiegreffe and Pinter (2019) reply: the
+# model never chose those weights; an adversary did.
 #
 # </details>
 #
 # ## 11. How many heads can go?
 #
 # Are heads missed when they go *together*? On test sentences we silence the six heads
-# of section 4, chosen on dev by margin; the same without L3H9; six drawn at random
-# (*by lot*); and all of layer 5. If costs simply add up, the difference is 0.
+# of section 4, chosen on dev by margin; the same without L3H9; *six at random*; and all
+# of layer 5. If costs simply add up, the difference is 0.
 
 # %%
 draw = np.random.default_rng(1).permutation(len(sweep))[:6]
 chosen = {
     "top six": top,
     "top six but L3H9": [one for one in map(tuple, top.tolist()) if one != (3, 9)],
-    "six by lot": sweep[["layer", "head"]].to_numpy()[draw],
+    "six at random": sweep[["layer", "head"]].to_numpy()[draw],
     f"layer {last}": [(last, head) for head in range(clf.heads)],
 }
 groups = {}
@@ -1552,20 +1571,20 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 # </details>
 #
 # How many can go? We order the heads on dev, take them away one after the other, and
-# measure on test. *Gradient of the loss* and *of the margin* are the signed estimates
-# of section 6, *margin, silenced* is the sweep. *Use* is the mean over sentences of
-# |gradient of the loss|, as in Michel et al. (2019). Random orders (the band, seeds 0
-# to 4) are the control.
+# measure on test. *Loss, estimated* and *margin, estimated* are the signed estimates of
+# section 6; *margin, silenced* is the sweep. *Mean |gradient|* takes each sentence's
+# slope of the loss without its sign, and averages (Michel et al. 2019). Random orders
+# (the band, seeds 0 to 4) are the control.
 
 # %%
 by_margin = np.zeros((clf.layers, clf.heads))
 by_margin[sweep["layer"], sweep["head"]] = -sweep["margin_delta"]
 lots = range(1 if size.name == "ci" else 5)
 worth = {
-    "gradient of the loss": [first_order["loss"].numpy()],
-    "gradient of the margin": [first_order["margin"].numpy()],
+    "loss, estimated": [first_order["loss"].numpy()],
+    "margin, estimated": [first_order["margin"].numpy()],
     "margin, silenced": [by_margin],
-    "use": [np.abs(few.gradients(per_sentence=True)).mean(axis=0)],
+    "mean |gradient|": [np.abs(few.gradients(per_sentence=True)).mean(axis=0)],
     "random": [np.random.default_rng(lot).random(by_margin.shape) for lot in lots],
 }
 
@@ -1602,19 +1621,21 @@ al.plots.show(figure, alt="Accuracy and margin as heads go, in five orders.")
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
-# Removing half of the heads, by *use*, costs about two points of accuracy (the interval
-# just reaches 0) and, clearly, margin.
+# Removing half of the heads, by *mean |gradient|*, shows no clear change of accuracy
+# (−2.0 points; the interval just reaches 0), but a clear loss of margin. (This order is
+# the best of five on these very sentences, which flatters it.)
 #
 # <details><summary>What we saw in the five orders</summary>
 #
-# **The signed gradient of the loss misleads.** In the middle of the picture it does far
-# worse than random order, and an order without any meaning would be only as bad. Our
-# reading: near $s = 1$ a head that makes a slightly too sure model surer can look
-# harmful, and then goes first. L3H9 is such a head (section 6).
+# **The estimated loss misleads.** In the middle of the picture it does far worse than
+# random order, and an order without any meaning would be only as bad. Our reading: near
+# $s = 1$ a head that makes a slightly too sure model surer can look harmful, and then
+# goes first. L3H9 is such a head (section 6).
 #
 # **Say what you want to keep.** Both orders by margin raise the margin at first and
-# keep more of it than *use* does. Of the answers *use* keeps most in the second half of
-# the picture. Michel et al. found that two fifths of BERT-base's heads can go.
+# keep more of it than *mean |gradient|* does. Of the answers *mean |gradient|* keeps
+# most in the second half of the picture. Michel et al. found that two fifths of
+# BERT-base's heads can go.
 #
 # *Redundant given the others* is not *useless*: each order but the random one was found
 # with all other heads on. (With all 72 heads off no word reaches [CLS], so every
@@ -1625,11 +1646,11 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 # ### Is the model faster without them?
 #
 # A head at scale 0 still costs its multiplications. `al.heads.prune` cuts it out of the
-# weight matrices; here the half that goes first by *use*. Timings vary, so we compare
-# both models within rounds.
+# weight matrices; here the half that goes first by *mean |gradient|*. Timings vary, so
+# we compare both models within rounds.
 
 # %%
-least = least_first(worth["use"][0])[: by_margin.size // 2]
+least = least_first(worth["mean |gradient|"][0])[: by_margin.size // 2]
 smaller = al.heads.prune(clf, least)
 some = test_texts.texts[:64]
 silenced, cut = clf.predict(some, without(*least)), smaller.predict(some)
@@ -1652,8 +1673,9 @@ print(f"with half of the heads: {np.median(ratio):.2f} of the time (median)", en
 print(f"faster in {faster} of {len(ratio)} rounds, {statistics.p_text(p)}")
 
 # %% [markdown]
-# Faster, but not by half: feed-forward layers and word embeddings stay. Lesson
-# [09](09_compression.ipynb) takes those, too.
+# Half of the heads is far from half of the time: feed-forward layers and word
+# embeddings stay. (Lesson [09](09_compression.ipynb) takes those, too.) On a busy
+# machine nine rounds may be too few to show a gain at all.
 #
 # ## 12. One prediction on fresh sentences
 #
@@ -1723,7 +1745,8 @@ print(statistics.p_text(statistics.mcnemar(gained, lost)))
 # - Scale acts on what leaves a head, temperature on where it looks.
 # - Say by which measure a head matters, and whether the ranking repeats. By margin it
 #   does; accuracy hardly notices a single head.
-# - In the last layer it matters what heads fetch, and hardly where they look.
+# - In the last layer of this classifier it matters what heads fetch, and hardly where
+#   they look.
 # - A head can cost the most margin and say nothing directly: later heads fetch what
 #   L3H9 writes.
 # - One backward pass ranks single heads by margin as silencing does. Sizes, the loss

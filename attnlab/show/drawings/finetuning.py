@@ -8,7 +8,9 @@ from attnlab.show.plots.picture import Picture
 
 
 def fine_tuned_parts(layers: int, labels: Sequence[str]) -> Picture:
-    """Draw a classifier from its tokens to its loss: what is pretrained, and what is new.
+    """Draw a classifier from its tokens to its loss: what is pretrained, and what is not.
+
+    The pooler is drawn as in the bundled encoder, where no training has used it yet.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def fine_tuned_parts(layers: int, labels: Sequence[str]) -> Picture:
     for token in tokens[1:-1]:
         sheet.text(3.3, token.y, "…", size=9, role="frozen")
     pooler = sheet.box(4.0, 1.2, "pooler", width=1.0, height=0.36, role="frozen")
-    sheet.text(4.0, 0.87, "pretrained", size=9, role="text")
+    sheet.text(4.0, 0.87, "here untrained", size=9, role="trained")
     sheet.arrow(vector, pooler)
     top = sheet.box(5.65, 1.2, "layer on top", width=1.3, height=0.4, role="trained")
     sheet.text(5.65, 0.82, "new, random", size=9, role="trained")
@@ -46,8 +48,9 @@ def fine_tuned_parts(layers: int, labels: Sequence[str]) -> Picture:
     back = (3.25, 0.3)
     sheet.arrow((6.72, 0.3), back, "gradients go all the way back", role="trained", dashed=True)
     return sheet.picture(
-        f"Five tokens enter BERT with {layers} layers; the vector of [CLS] goes through the pooler "
-        f"and a new layer, which gives {len(labels)} logits and a loss. Gradients go back to BERT."
+        f"Five tokens enter BERT with {layers} layers; the vector of [CLS] goes through the "
+        f"pooler, here untrained, and a new layer, which gives {len(labels)} logits and a loss. "
+        "Gradients go back to BERT."
     )
 
 

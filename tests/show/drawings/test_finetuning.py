@@ -37,6 +37,8 @@ def test_only_first_pieces_have_tags_and_entities_are_named():
 def test_the_parts_of_a_classifier_name_layers_and_classes():
     picture = drawings.fine_tuned_parts(6, ["no", "yes", "perhaps"])
     assert "z(perhaps)" in words_of(picture)
-    assert words_of(picture).count("pretrained") == 2  # BERT and its pooler
+    assert words_of(picture).count("pretrained") == 1  # BERT
+    assert words_of(picture).count("here untrained") == 1  # its pooler
+    assert "pooler, here untrained" in picture.alt
     assert "6 layers" in picture.alt
     assert "3 logits" in picture.alt
