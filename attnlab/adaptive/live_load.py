@@ -11,7 +11,6 @@ import numpy as np
 from attnlab.adaptive.connections import Connections, checked_url
 from attnlab.adaptive.load import LONGEST_S, OUTCOMES
 from attnlab.errors import AttnlabError, DataError
-from attnlab.inference import short_pauses
 
 __all__ = ["MOST_PER_SECOND", "RUSH_S", "LiveLoad"]
 
@@ -137,8 +136,7 @@ class LiveLoad:
                 self._loop.call_soon_threadsafe(self._changed.set)
 
     def _run(self) -> None:
-        with short_pauses():
-            asyncio.run(self._send_all())
+        asyncio.run(self._send_all())
 
     async def _send_all(self) -> None:
         connections, tasks = Connections(self.url), set[asyncio.Task[None]]()

@@ -67,7 +67,8 @@ def grade(
 ) -> None:
     """Run nbgrader over all submissions; print the scores, write CSV files and feedback pages.
 
-    Submissions run as code: do this where they can do no harm (see the README).
+    Submissions run as code: do this where they can do no harm (docs/teachers.md, Before you
+    grade).
 
     Example: [bold]attnlab grade course[/]
     """
