@@ -27,6 +27,5 @@ c.Spawner.args = [
     "--ServerApp.terminado_settings={'shell_command': ['/bin/bash']}",
 ]
 c.Spawner.start_timeout = 120  # seconds: those who start together wait for each other
-c.Spawner.mem_limit = (
-    "2G"  # attnlab doctor tells it; systemdspawner would hold it
-)
+# attnlab doctor tells it; a spawner such as systemdspawner holds it
+c.Spawner.mem_limit = "2G"
