@@ -119,7 +119,7 @@ function render(context) {
   const curve = panel("curve", tr("Gradient that passes the softmax alone"));
   const meters = model.get("report").meters.map(({ label }) => {
     const [fill, value, note] = [make("i"), make("b"), make("span", { className: "note" })];
-    const track = make("div", { className: "track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 1, "aria-valuenow": 0 }, fill);
+    const track = make("div", { className: "track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 1 }, fill);
     return { fill, value, note, track, box: make("div", { className: "meter" }, make("span", { textContent: label }), value, note, track) };
   });
   const legend = make("div", { className: "legend" },
