@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CONFIGS
 from tiny_models import tiny as without_biases
+from torch.nn.functional import scaled_dot_product_attention as attend
 
 from attnlab import device, heads
 from attnlab.classification.classifier import Encoded
 from attnlab.errors import ModelError
+from attnlab.evaluation import forward
 from attnlab.evaluation.forward import Ablation, Engine
 from attnlab.heads.settings import HeadSettings
 
@@ -89,6 +91,24 @@ def test_the_engine_multiplies_with_the_kernel_of_the_processor(family, monkeypa
     assert torch.allclose(
         mine, plain(clf.model, encoded, [0, 1, 2, 3], HeadSettings(3, 4)), atol=2e-5
     )
+
+
+@pytest.mark.parametrize("tokens", [1, 15, 16, 17, 64, 65])
+@pytest.mark.parametrize("padded", [True, False])
+def test_short_texts_attend_as_exactly_as_with_the_fused_kernel(tokens, padded, monkeypatch):
+    monkeypatch.setattr(forward, "float32_kernel", lambda: "onednn")
+    generator = torch.Generator().manual_seed(tokens)
+    qkv = 2 * torch.randn(3, 5, tokens, 4, 8, generator=generator).transpose(2, 3)
+    query, key, value = qkv.bfloat16()
+    mask = None
+    if padded:
+        mask = torch.arange(tokens) < torch.tensor([tokens, 1, 1, 1, 1])[:, None, None, None]
+    exact = attend(query.double(), key.double(), value.double(), mask)
+    theirs = (attend(query, key, value, mask) - exact).abs().mean()
+    with torch.no_grad():
+        mine = forward._scaled_dot_product(query, key, value, mask)
+    assert mine.dtype == torch.bfloat16
+    assert (mine - exact).abs().mean() < 2 * theirs + 1e-6
 
 
 @settings(max_examples=25, deadline=None)
