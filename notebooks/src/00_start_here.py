@@ -47,8 +47,8 @@ for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=T
 # The first sentence is a complaint: its writer wants the two hours back. The model
 # takes it for praise. Why? We stay with this sentence to the end.
 #
-# You may add sentences of your own *below* these two. Give each its right label, and run
-# the cell again.
+# You may add sentences of your own *below* these two. Give each its right label, and
+# run the cell again.
 
 # %% [markdown]
 # ## 2. How do words become an answer?
@@ -71,17 +71,18 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # - **2 Vectors.** Each token becomes a *vector*, a list of numbers, here 384. A second
 #   vector, which stands for the token's position in the text, is added to it.
 # - **3 to 5 Attention.** The tokens look at each other. Twelve heads do this side by
-#   side, each in its own way. What they find is added to the token's vector, at the `+`.
+#   side, each in its own way. What they find is added to the token's vector, at the
+#   `+`.
 # - **Feed-forward.** Then a *feed-forward network*, a small neural network of two
 #   matrices, works on each token alone. At the next `+` its result is added too.
 # - **One layer, six times.** Attention and feed-forward together are a *layer*. Six
-#   layers follow each other. They have the same form, but each has learned numbers of its
-#   own.
+#   layers follow each other. They have the same form, but each has learned numbers of
+#   its own.
 # - **6 Read-out.** After the last layer, a small trained network takes the vector of
 #   `[CLS]` alone. It turns that vector into a probability for each label.
 #
-# Notice that the answer is read off `[CLS]` alone. So whatever the answer depends on must
-# have reached `[CLS]`.
+# Notice that the answer is read off `[CLS]` alone. So whatever the answer depends on
+# must have reached `[CLS]`.
 #
 # <details><summary>What does the picture leave out?</summary>
 #
@@ -89,21 +90,21 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # The read-out first makes a number for each label, a *logit* (section 8); a softmax
 # turns these into probabilities.
 #
-# `[SEP]` has a further use: BERT can also read two texts at a time, and it stands between
-# them.
+# `[SEP]` has a further use: BERT can also read two texts at a time, and it stands
+# between them.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. What does one head do?
 #
-# How can anything reach `[CLS]` from the other words? Only heads carry something from one
-# token to another.
+# How can anything reach `[CLS]` from the other words? Only heads carry something from
+# one token to another.
 #
-# A head works like a library. You bring a question, the **query**. Each book has a title,
-# the **key**, and a text inside, the **value**. The better a title fits your question,
-# the more you read of that book. In BERT every token asks, and every token is also a
-# book.
+# A head works like a library. You bring a question, the **query**. Each book has a
+# title, the **key**, and a text inside, the **value**. The better a title fits your
+# question, the more you read of that book. In BERT every token asks, and every token is
+# also a book.
 
 # %% [markdown]
 # Now take the lower half of the picture. One token asks, and the books are *hours*,
@@ -111,11 +112,12 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # model it has 32.
 #
 # - **3 Query, keys and values.** Each token's vector is multiplied by three *matrices*,
-#   tables of learned numbers. This makes three new vectors. The query says what the token
-#   looks for. The key says what it can be found by. The value is what it passes on.
+#   tables of learned numbers. This makes three new vectors. The query says what the
+#   token looks for. The key says what it can be found by. The value is what it passes
+#   on.
 # - **4 Scores.** A score says how well a key fits the query. Multiply the two vectors
-#   number by number and add up: that is their *dot product*. Then divide by √2, as these
-#   vectors hold 2 numbers. For *hours*:
+#   number by number and add up: that is their *dot product*. Then divide by √2, as
+#   these vectors hold 2 numbers. For *hours*:
 #   - the query is (2, 1), the key is (1, 1)
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
@@ -130,8 +132,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   added up:
 #   - 0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56)
 #
-# Most of the mixture comes from *hours*, whose key fits best. (Lessons 01 and 02 call the
-# mixture the *context*.)
+# Most of the mixture comes from *hours*, whose key fits best. (Lessons 01 and 02 call
+# the mixture the *context*.)
 #
 # <details><summary>How do 12 mixtures become one vector again?</summary>
 #
@@ -143,10 +145,11 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # %% [markdown]
 # ## 4. Step through your sentence
 #
-# Those numbers were invented. What are the model's own? The next cell shows them for our
-# sentence, in the same six steps. Where nothing runs, you see all six side by side.
+# Those numbers were invented. What are the model's own? The next cell shows them for
+# our sentence, in the same six steps. Where nothing runs, you see all six side by side.
 #
-# You look into head 9 of layer 3, *head 3.9* for short. Layers and heads are counted from
+# You look into head 9 of layer 3, *head 3.9* for short. Layers and heads are counted
+# from
 # 0. Each thin stripe is one number of a vector: red above 0, blue below, pale near 0.
 #
 # Press *Next*, and read the line above the picture. Then type a sentence of your own.
@@ -175,8 +178,9 @@ steps
 # %% [markdown]
 # ## 5. Which words does the answer need?
 #
-# You have seen where a head looks. That does not tell what the answer depends on. To find
-# that out, change something and measure. So leave out each word in turn, and ask again.
+# You have seen where a head looks. That does not tell what the answer depends on. To
+# find that out, change something and measure. So leave out each word in turn, and ask
+# again.
 #
 # *Predict first:* which word matters most? Write it down before you look further.
 
@@ -186,11 +190,11 @@ prediction = ""  # write a word of the sentence between the quotation marks
 # %% [markdown]
 # The gap itself may confuse the model: without *I* the sentence is no longer English.
 # So we also put `[MASK]` in the word's place. While BERT, from which models like ours
-# descend, learned to read, words were hidden behind `[MASK]`. It says that a word stands
-# here, but not which.
+# descend, learned to read, words were hidden behind `[MASK]`. It says that a word
+# stands here, but not which.
 #
-# The next cell makes both changes for each word, and draws how “positive” changes. In the
-# code, `tried` holds the changed sentences.
+# The next cell makes both changes for each word, and draws how “positive” changes. In
+# the code, `tried` holds the changed sentences.
 
 # %%
 words = texts[0].replace(".", " .").split()
@@ -209,8 +213,8 @@ al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
 # place. To the left “positive” falls, to the right it rises. At the dotted line it has
 # fallen from 75 % to 50 %. Beyond that line the answer turns to “negative”.
 #
-# Only *life* and *I* turn the answer, and both do so either way. With `[MASK]`, *I* only
-# just turns it, and *that* nearly does. Was your word among them?
+# Only *life* and *I* turn the answer, and both do so either way. With `[MASK]`, *I*
+# only just turns it, and *that* nearly does. Was your word among them?
 #
 # <details><summary>Is it the word, or the gap that it leaves?</summary>
 #
@@ -223,13 +227,13 @@ al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
 # %% [markdown]
 # ## 6. What do heads look at?
 #
-# Words reach `[CLS]` through heads. Which heads does the answer need? Look at them before
-# you change them. Here is head 3.9 again, drawn by *bertviz*.
+# Words reach `[CLS]` through heads. Which heads does the answer need? Look at them
+# before you change them. Here is head 3.9 again, drawn by *bertviz*.
 #
-# A line runs from a token on the left to one that it looks at on the right. The stronger
-# the line, the more weight. Point at a token to see its lines alone. Where nothing runs,
-# a **heat map** of the same weights stands here: a row for each token that looks, a
-# column for each one looked at.
+# A line runs from a token on the left to one that it looks at on the right. The
+# stronger the line, the more weight. Point at a token to see its lines alone. Where
+# nothing runs, a **heat map** of the same weights stands here: a row for each token
+# that looks, a column for each one looked at.
 
 # %%
 maps = clf.attend(texts[0])
@@ -295,8 +299,8 @@ al.plots.attention_map(maps, layer=0, head=2)
 # The colour behind a fader estimates how the **loss** would change without this head:
 # red, it would rise; blue, it would fall. The loss is minus the logarithm of the
 # probability given to the right label, on average. So it is small where the right label
-# gets a high probability. Its unit is the *nat*. The numbers are small: no colour proves
-# anything.
+# gets a high probability. Its unit is the *nat*. The numbers are small: no colour
+# proves anything.
 #
 # For accuracy a quick estimate comes first, which is unreliable for large changes. The
 # measurement then takes its place.
@@ -437,7 +441,8 @@ for name, words in {
 #   values by attention weights; the read-out takes the vector of `[CLS]`.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Without
 #   either it turns. *that*, replaced by `[MASK]`, nearly turns it too.
-# - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns it.
+# - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
+#   it.
 # - **Not found:** why the answer turns without *life* or *I*. What the model takes for
 #   praise comes from training (lessons 05 and 06).
 
@@ -452,7 +457,7 @@ for name, words in {
 # | lesson | you learn | minutes |
 # | --- | --- | --- |
 # | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
-# | [02 From scratch](02_attention_from_scratch.ipynb) | to rebuild BERT's layers | 120 |
+# | [02 From scratch](02_attention_from_scratch.ipynb) | BERT's layers, rebuilt | 120 |
 # | [03 Translation](03_translation.ipynb) | encoder and decoder | 120 |
 # | [04 Language model](04_language_model.ipynb) | a small GPT, trained | 150 |
 # | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 130 |
@@ -470,11 +475,11 @@ for name, words in {
 # %% [markdown]
 # ## Appendix. Faders in code
 #
-# Faders can also be set in code; *Copy as code* on the desk writes it. Every call inside
-# the `with` block uses the changed model.
+# Faders can also be set in code; *Copy as code* on the desk writes it. Every call
+# inside the `with` block uses the changed model.
 #
-# Here all heads of the last layer are silent, just before the read-out. *Predict first:*
-# what becomes of the two answers?
+# Here all heads of the last layer are silent, just before the read-out. *Predict
+# first:* what becomes of the two answers?
 
 # %%
 settings = clf.settings()
