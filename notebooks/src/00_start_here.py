@@ -123,7 +123,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   - score: 3 / √2 = 2.12
 #   - in the same way *life* scores 0.71, and *back* 1.41
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
-#   positive and sum to 1. It raises $e$ = 2.718… to each score, and takes shares:
+#   positive and sum to 1. It raises $e$ = 2.718… to the power of each score, and takes
+#   each one's share of the sum:
 #   - powers: 8.34 for *hours*, 2.03 for *life*, 4.11 for *back*
 #   - their sum: 14.48
 #   - weight of *hours*: 8.34 / 14.48 = 0.58
@@ -148,9 +149,9 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # Those numbers were invented. What are the model's own? The next cell shows them for
 # our sentence, in the same six steps. Where nothing runs, you see all six side by side.
 #
-# You look into head 9 of layer 3, *head 3.9* for short. Layers and heads are counted
-# from
-# 0. Each thin stripe is one number of a vector: red above 0, blue below, pale near 0.
+# You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
+# layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
+# below, pale near 0.
 #
 # Press *Next*, and read the line above the picture. Then type a sentence of your own.
 #
