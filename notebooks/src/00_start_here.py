@@ -45,14 +45,17 @@ for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=T
 
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
-# takes it for praise. Why? We stay with this sentence to the end. (Add sentences of
-# your own *below* these two, each with its right label, and run the cell again.)
+# takes it for praise. Why? We stay with this sentence to the end.
+#
+# You may add sentences of your own *below* these two. Give each its right label, and
+# run the cell again.
 
 # %% [markdown]
 # ## 2. How do words become an answer?
 #
-# The upper half of the picture shows the whole way, in six steps. The lower half shows
-# one **head**, a part in which the words of a text look at each other: steps 3 to 5.
+# How did the model get from these words to *positive*? The upper half of the picture
+# shows the way in six steps. The lower half enlarges one part of it, a **head**. That
+# half is for section 3.
 
 # %%
 from attnlab.show import drawings
@@ -60,69 +63,97 @@ from attnlab.show import drawings
 drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 
 # %% [markdown]
-# Take the upper half first, from left to right:
+# Follow the upper half from left to right:
 #
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
-#   such as the full stop, here all in lower case. `[CLS]` is put before the text, for
-#   the read-out (step 6). `[SEP]` after it marks its end, as BERT can also read two
-#   texts at a time.
-# - **2 Vectors.** Each token becomes a *vector*, a list of numbers, here 384. Another
-#   vector, for its position in the text, is added.
-# - **3 to 5 Attention**, in each of six *layers*: stages of the same form, one after
-#   the other, each with learned numbers of its own. In each, 12 heads let the tokens
-#   look at each other. Then a *feed-forward network*, a small neural network of two
-#   matrices, works on each token alone. At each `+` the result is added to the token's
-#   vector.
+#   such as the full stop. Here all are in lower case. Two tokens of another kind are
+#   added: `[CLS]` before the text, and `[SEP]` after it, which marks its end.
+# - **2 Vectors.** Each token becomes a *vector*, a list of numbers, here 384. A second
+#   vector, which stands for the token's position in the text, is added to it.
+# - **3 to 5 Attention.** The tokens look at each other. Twelve heads do this side by
+#   side, each in its own way. What they find is added to the token's vector, at the
+#   `+`.
+# - **Feed-forward.** Then a *feed-forward network*, a small neural network of two
+#   matrices, works on each token alone. At the next `+` its result is added too.
+# - **One layer, six times.** Attention and feed-forward together are a *layer*. Six
+#   layers follow each other. They have the same form, but each has learned numbers of
+#   its own.
 # - **6 Read-out.** After the last layer, a small trained network takes the vector of
-#   `[CLS]` alone, and turns it into a probability for each label.
+#   `[CLS]` alone. It turns that vector into a probability for each label.
 #
-# So whatever the answer depends on must have reached `[CLS]`. Only heads carry anything
-# from one token to another: they come next.
+# Notice that the answer is read off `[CLS]` alone. So whatever the answer depends on
+# must have reached `[CLS]`.
 #
 # <details><summary>What does the picture leave out?</summary>
 #
 # After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
-# The read-out first makes a number for each label, a *logit* (section 7); a softmax
+# The read-out first makes a number for each label, a *logit* (section 8); a softmax
 # turns these into probabilities.
+#
+# `[SEP]` has a further use: BERT can also read two texts at a time, and it stands
+# between them.
 #
 # </details>
 
 # %% [markdown]
+# ## 3. What does one head do?
+#
+# How can anything reach `[CLS]` from the other words? Only heads carry something from
+# one token to another.
+#
 # A head works like a library. You bring a question, the **query**. Each book has a
 # title, the **key**, and a text inside, the **value**. The better a title fits your
 # question, the more you read of that book. In BERT every token asks, and every token is
-# a book.
+# also a book.
 
 # %% [markdown]
-# In the lower half of the picture one token asks, and the books are *hours*, *life* and
-# *back*. (The numbers are invented, 2 to a vector; our model has 32.)
+# Now take the lower half of the picture. One token asks, and the books are *hours*,
+# *life* and *back*. The numbers are invented. Each vector here has 2 of them; in our
+# model it has 32.
 #
 # - **3 Query, keys and values.** Each token's vector is multiplied by three *matrices*,
-#   tables of learned numbers. That makes its query (what it looks for), its key (what
-#   it can be found by) and its value (what it passes on).
-# - **4 Scores** say how well a key fits the query. The query is (2, 1), the key of
-#   *hours* (1, 1). Multiply number by number and add up (the *dot product*): 2 · 1 + 1
-#   · 1 = 3. Then divide by √2, as these vectors hold 2 numbers: 3 / √2 = 2.12. *life*
-#   scores 0.71, *back* 1.41.
+#   tables of learned numbers. This makes three new vectors. The query says what the
+#   token looks for. The key says what it can be found by. The value is what it passes
+#   on.
+# - **4 Scores.** A score says how well a key fits the query. Multiply the two vectors
+#   number by number and add up: that is their *dot product*. Then divide by √2, as
+#   these vectors hold 2 numbers. For *hours*:
+#   - the query is (2, 1), the key is (1, 1)
+#   - dot product: 2 · 1 + 1 · 1 = 3
+#   - score: 3 / √2 = 2.12
+#   - in the same way *life* scores 0.71, and *back* 1.41
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
-#   positive and sum to 1. It takes $e$ = 2.718… to the power of each score: 8.34, 2.03
-#   and 4.11, together 14.48. *hours* gets its share, 8.34 / 14.48 = 0.58.
-# - **5 Mixture.** The token that asked gets all three values, mixed by the weights:
-#   0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56). (Lessons 01 and 02
-#   call this mixture the *context*.)
+#   positive and sum to 1. It raises $e$ = 2.718… to the power of each score, and takes
+#   each one's share of the sum:
+#   - powers: 8.34 for *hours*, 2.03 for *life*, 4.11 for *back*
+#   - their sum: 14.48
+#   - weight of *hours*: 8.34 / 14.48 = 0.58
+#   - in the same way *life* gets 0.14, and *back* 0.28
+# - **5 Mixture.** The token that asked gets all three values, each times its weight,
+#   added up:
+#   - 0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56)
+#
+# Most of the mixture comes from *hours*, whose key fits best. (Lessons 01 and 02 call
+# the mixture the *context*.)
+#
+# <details><summary>How do 12 mixtures become one vector again?</summary>
 #
 # Each of the 12 heads makes such a mixture, of 32 numbers. Side by side they are 384
 # again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
+#
+# </details>
 
 # %% [markdown]
-# ## 3. Step through your sentence
+# ## 4. Step through your sentence
 #
-# Those numbers were invented. Here are the model's own, for our sentence, in the same
-# six steps. Each thin stripe is a number: red above 0, blue below, pale near 0. Press
-# *Next*, and read the line above the picture. Then type a sentence of your own. (Where
-# nothing runs, a picture shows all six steps side by side.)
+# Those numbers were invented. What are the model's own? The next cell shows them for
+# our sentence, in the same six steps. Where nothing runs, you see all six side by side.
 #
-# You look into head 9 of layer 3, *head 3.9* for short; both are counted from 0.
+# You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
+# layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
+# below, pale near 0.
+#
+# Press *Next*, and read the line above the picture. Then type a sentence of your own.
 #
 # <details><summary>Why this head?</summary>
 #
@@ -146,16 +177,25 @@ steps
 #   last. It was trained for that one only: earlier layers may still know something.
 
 # %% [markdown]
-# ## 4. Which words does the answer need?
+# ## 5. Which words does the answer need?
 #
-# Attention shows where the model looks, not what its answer depends on. To find that
-# out, change something and measure. Leave out each word in turn, and ask again.
-# *Predict first:* which word matters most?
+# You have seen where a head looks. That does not tell what the answer depends on. To
+# find that out, change something and measure. So leave out each word in turn, and ask
+# again.
 #
+# *Predict first:* which word matters most? Write it down before you look further.
+
+# %%
+prediction = ""  # write a word of the sentence between the quotation marks
+
+# %% [markdown]
 # The gap itself may confuse the model: without *I* the sentence is no longer English.
-# So also put `[MASK]` in the word's place. While BERT learned to read, words were
-# hidden behind `[MASK]`: it says that a word stands here, but not which. (In the code,
-# `tried` holds the changed sentences.)
+# So we also put `[MASK]` in the word's place. While BERT, from which models like ours
+# descend, learned to read, words were hidden behind `[MASK]`. It says that a word
+# stands here, but not which.
+#
+# The next cell makes both changes for each word, and draws how “positive” changes. In
+# the code, `tried` holds the changed sentences.
 
 # %%
 words = texts[0].replace(".", " .").split()
@@ -170,11 +210,12 @@ label = "change of “positive” (percentage points)"
 al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
-# A bar is the sentence without that word, a ring the sentence with `[MASK]` for it. To
-# the left, “positive” falls; to the right, it rises. The dotted line stands where
-# “positive” has fallen from 75 % to 50 %, by about 25 points: beyond it the answer
-# turns to “negative”. Only *life* and *I* turn it, and both do so either way (*I* with
-# `[MASK]` only just; *that* with `[MASK]` nearly does).
+# A bar is the sentence without that word. A ring is the sentence with `[MASK]` in its
+# place. To the left “positive” falls, to the right it rises. At the dotted line it has
+# fallen from 75 % to 50 %. Beyond that line the answer turns to “negative”.
+#
+# Only *life* and *I* turn the answer, and both do so either way. With `[MASK]`, *I*
+# only just turns it, and *that* nearly does. Was your word among them?
 #
 # <details><summary>Is it the word, or the gap that it leaves?</summary>
 #
@@ -185,12 +226,15 @@ al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
 # </details>
 
 # %% [markdown]
-# ## 5. What do heads look at?
+# ## 6. What do heads look at?
 #
-# Which heads does the answer need? Look at them before you change them. Here is head
-# 3.9 again, drawn by *bertviz*. A line runs from a token (left) to one it looks at
-# (right); the stronger, the more weight. Point at a token to see its lines alone.
-# (Where nothing runs, a heat map of the same weights stands here.)
+# Words reach `[CLS]` through heads. Which heads does the answer need? Look at them
+# before you change them. Here is head 3.9 again, drawn by *bertviz*.
+#
+# A line runs from a token on the left to one that it looks at on the right. The
+# stronger the line, the more weight. Point at a token to see its lines alone. Where
+# nothing runs, a **heat map** of the same weights stands here: a row for each token
+# that looks, a column for each one looked at.
 
 # %%
 maps = clf.attend(texts[0])
@@ -198,12 +242,12 @@ al.attention_view(maps, layer=3, heads=[9])
 
 # %% [markdown]
 # `[CLS]` gives 0.97 of its weight to itself, so here it takes almost nothing from other
-# tokens. The head can still matter for the answer, by a detour: it changes the other
+# tokens. The head can still matter for the answer, by a detour. It changes the other
 # tokens, and in later layers `[CLS]` looks at those.
 #
-# Now all 72 heads at a glance, each as a small **heat map**: a row for each token that
-# looks, a column for each one looked at, and bright means more weight. (The scale shows
-# small weights too.) *Predict first:* which token is looked at most?
+# The model has six layers of 12 heads: 72 in all. The next cell draws each as a small
+# heat map, in which bright means more weight. *Predict first:* which token is looked at
+# most?
 
 # %%
 al.plots.attention_grid(maps)
@@ -231,32 +275,32 @@ al.plots.attention_map(maps, layer=0, head=2)
 # measure.
 
 # %% [markdown]
-# ## 6. Change it: the mixing desk
+# ## 7. Change it: the mixing desk
 #
 # What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
 # double. Move one and watch
 #
-# - the **attention** of that head: weights × scale, so at 0 the map is dark (where
-#   nothing runs, the picture shows it as trained);
+# - the **attention** of that head, its weights times the fader: at 0 the map is dark.
+#   Where nothing runs, the picture shows it as trained;
 # - the **answer** for your sentence; a mark shows that of the untouched model;
 # - the **accuracy** on held-out reviews, which the model was not trained on. *Gained*
 #   and *lost* are the answers that became right, and wrong.
 #
-# Is a change of accuracy more than chance? The bar is its **95 % interval**, in
-# percentage points. With other reviews the change would be a little different; of 100
-# such bars about 95 cover the true change. **If the bar contains 0, the choice of
-# reviews alone could explain the change.**
+# Is a change of accuracy more than chance? With other reviews it would be a little
+# different. So the desk draws a bar around it, its **95 % interval**, in percentage
+# points. Of 100 such bars about 95 cover the true change. **If the bar contains 0, the
+# choice of reviews alone could explain the change.**
 #
-# The colour behind a fader is only a rough guess: red, the model would do worse without
-# this head; blue, better. (*Worse* means a higher **loss**: the loss is small where the
-# right label gets a high probability. Its unit is the *nat*.)
+# The colour behind a fader is only a rough guess. Red: the model would do worse without
+# this head. Blue: it would do better.
 #
 # <details><summary>What do the colours mean, and why two accuracies?</summary>
 #
-# The colour behind a fader estimates how the loss would change without this head: red,
-# it would rise; blue, it would fall. (The loss is minus the logarithm of the
-# probability given to the right label, on average.) The numbers are small: no colour
+# The colour behind a fader estimates how the **loss** would change without this head:
+# red, it would rise; blue, it would fall. The loss is minus the logarithm of the
+# probability given to the right label, on average. So it is small where the right label
+# gets a high probability. Its unit is the *nat*. The numbers are small: no colour
 # proves anything.
 #
 # For accuracy a quick estimate comes first, which is unreliable for large changes. The
@@ -317,13 +361,16 @@ for layer, head in np.ndindex(fall.shape):
     settings.scale[layer, head] = 0
     without = clf.predict(texts[:1], settings).probabilities[0, 1]
     fall[layer, head] = 100 * (whole - without)
-title = "How far “positive” falls without each head (red: the answer needs it)"
+title = "How far “positive” falls without each head (red: it falls, blue: it rises)"
 al.plots.head_map(fall, label="fall, percentage points", title=title)
 
 # %% [markdown]
-# Each cell is one head; its number says by how many points “positive” falls without it
-# (in section 4 a fall was below 0, here it is above). From 75 % it must fall by about
-# 25 points to turn the answer. Only without 3.9 does it fall that far, by 32.6.
+# Each cell is one head. Its number says by how many points “positive” falls without
+# it. A fall was below 0 in section 5; here it is above. (Not the desk's colours: those
+# are about reviews, these about one sentence.)
+#
+# To turn the answer, “positive” must fall by about 25 points. Only without 3.9 does it
+# fall that far, by 32.6.
 #
 # <details><summary>Is what 3.9 knew now missing?</summary>
 #
@@ -335,15 +382,23 @@ al.plots.head_map(fall, label="fall, percentage points", title=title)
 # %% [markdown]
 # **Now you.** Press *All neutral* before each task.
 #
-# 1. **Silence one head.** Write down which, and what you expect, *before* you look: of
-#    72 heads without effect three or four would seem to have one. Then click on its
-#    fader and press `0`. Does the interval leave out 0?
+# 1. **Silence one head.** Write down which, and what you expect, *before* you look: the
+#    cell below has room for it. Of 72 heads without effect three or four would seem to
+#    have one. Then click on its fader and press `0`. Does the interval leave out 0?
 # 2. **Silence all heads of a layer**: click its name at the left. Try the last layer,
 #    then the first. Which layer's heads cost more?
 # 3. **Silence a random half** of the heads, several times.
 # 4. **Repair the mistake** without head 3.9: find other faders that turn the answer to
 #    “negative”. What does your repair cost on the held-out reviews?
-#
+
+# %%
+predictions = {
+    "1. my head, and what I expect": "",
+    "2. the last layer or the first": "",
+    "3. how much a random half costs": "",
+}
+
+# %% [markdown]
 # <details><summary>What we saw, on all 1,000 held-out reviews</summary>
 #
 # 1. Head 5.9, the darkest red: −0.7 points (−1.7 to +0.3). Head 0.2, the previous-token
@@ -359,7 +414,7 @@ al.plots.head_map(fall, label="fall, percentage points", title=title)
 # </details>
 
 # %% [markdown]
-# ## 7. Is the control real?
+# ## 8. Is the control real?
 #
 # All this rests on faders that do what they say. `self_check` tries the faders of one
 # head of this model on made-up tokens. It compares **logits**, the numbers for the
@@ -379,10 +434,53 @@ for name, words in {
 # %% [markdown]
 # So for the head it tried the control is real: faders at 1 change nothing, silent is as
 # good as cut out, and afterwards the model is as before.
+
+# %% [markdown]
+# ## 9. What you have found
+#
+# - **How words become an answer:** tokens become vectors; in each layer heads mix
+#   values by attention weights; the read-out takes the vector of `[CLS]`.
+# - **On which words this wrong answer depends:** most on *life*, then on *I*. Without
+#   either it turns. *that*, replaced by `[MASK]`, nearly turns it too.
+# - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
+#   it.
+# - **Not found:** why the answer turns without *life* or *I*. What the model takes for
+#   praise comes from training (lessons 05 and 06).
+
+# %% [markdown]
+# ## 10. The lessons
+#
+# In the lessons you write the code yourself, and a cell such as
+# `al.checks.softmax(softmax)` says what is right or wrong. Take the twelve in this
+# order, or pick.
+
+# %% [markdown]
+# | lesson | you learn | minutes |
+# | --- | --- | --- |
+# | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
+# | [02 From scratch](02_attention_from_scratch.ipynb) | BERT's layers, rebuilt | 120 |
+# | [03 Translation](03_translation.ipynb) | encoder and decoder | 120 |
+# | [04 Language model](04_language_model.ipynb) | a small GPT, trained | 150 |
+# | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 130 |
+# | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
+# | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
+# | [08 Economics](08_attention_economics.ipynb) | the best in a budget | 150 |
+# | [09 Compression](09_compression.ipynb) | what can be taken away | 140 |
+# | [10 Beyond text](10_beyond_text.ipynb) | attention to pictures | 150 |
+# | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
+# | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
+#
+# **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. The
+# appendix below is for those who want to move faders in code.
+
+# %% [markdown]
+# ## Appendix. Faders in code
 #
 # Faders can also be set in code; *Copy as code* on the desk writes it. Every call
-# inside the `with` block uses the changed model. Silence all heads of the last layer,
-# just before the read-out. *Predict first:* what becomes of the two answers?
+# inside the `with` block uses the changed model.
+#
+# Here all heads of the last layer are silent, just before the read-out. *Predict
+# first:* what becomes of the two answers?
 
 # %%
 settings = clf.settings()
@@ -415,44 +513,11 @@ print(f"{commoner:.0%} right (always the commoner label)")
 #
 # So part of the answer reaches `[CLS]` without these heads. But most of its *certainty*
 # depends on them.
-
-# %% [markdown]
-# ## 8. What you have found
 #
-# - **How words become an answer:** tokens become vectors; in each layer heads mix
-#   values by attention weights; the read-out takes the vector of `[CLS]`.
-# - **What this wrong answer depends on:** most on *life* and *I* (without either it
-#   turns), less on other words; of 72 heads, silenced one at a time, only 3.9 turns it.
-#   Without the last layer's heads nearly all answers are unsure, right or wrong: they
-#   do not explain this mistake.
-# - **Not found:** why the answer turns without *life* or *I*. What the model takes for
-#   praise comes from training (lessons 05 and 06).
-
-# %% [markdown]
-# ## 9. The lessons
+# Without them nearly all answers are unsure, right or wrong. So these heads do not
+# explain our one mistake.
 #
-# In the lessons you write the code yourself, and a cell such as
-# `al.checks.softmax(softmax)` says what is right or wrong. Take the twelve in this
-# order, or pick.
-
-# %% [markdown]
-# | lesson | you learn | minutes |
-# | --- | --- | --- |
-# | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
-# | [02 From scratch](02_attention_from_scratch.ipynb) | to rebuild BERT | 120 |
-# | [03 Translation](03_translation.ipynb) | encoder and decoder | 120 |
-# | [04 Language model](04_language_model.ipynb) | a small GPT, trained | 150 |
-# | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 130 |
-# | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
-# | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
-# | [08 Economics](08_attention_economics.ipynb) | the best in a budget | 150 |
-# | [09 Compression](09_compression.ipynb) | what can be taken away | 140 |
-# | [10 Beyond text](10_beyond_text.ipynb) | attention to pictures | 150 |
-# | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
-# | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
-#
-# **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. To keep
-# what you found at the desk, move something there, then run this cell again:
+# To keep what you found at the desk, move something there, then run this cell again:
 
 # %%
 print(desk.settings.to_code())

@@ -55,7 +55,8 @@ def mixing_desk(
         # first: a heat map draws all that its figure holds, to see whether its labels overlap
         silent = scale[look["layer"], look["head"]] == 0
         if silent and maps.neutral is not None:  # zeros alone would be one dark square
-            attention_cells(axes, maps.neutral, look["layer"], look["head"], what)
+            trained: What = "weights" if what == "scaled" else what  # all scales are 1 there
+            attention_cells(axes, maps.neutral, look["layer"], look["head"], trained)
             axes.set_title(_silent(look), loc="left", fontsize=10)
         else:
             attention_cells(axes, maps, look["layer"], look["head"], what)

@@ -147,12 +147,15 @@ def test_the_picture_of_a_silent_head_shows_where_it_looked_and_says_that_it_is_
         picture = desk.wait().picture()
         (map_of_head,) = [one for one in picture.figure.axes if "key" in one.get_xlabel()]
         cells = map_of_head.collections[0].get_array()
-        return map_of_head.get_title(loc="left"), float(cells.max()), picture.alt
+        bars = {one.get_ylabel() for one in picture.figure.axes}
+        return map_of_head.get_title(loc="left"), float(cells.max()), picture.alt, bars
 
-    title, before, alt = seen()
+    title, before, alt, bars = seen()
     assert "silent" not in title + alt
+    assert "weight × scale" in bars
     move(desk, 5, 0, 0.0)
-    title, after, alt = seen()
+    title, after, alt, bars = seen()
+    assert "weight" in bars and "weight × scale" not in bars  # its scale is 0: not multiplied
     assert "silent now" in title
     assert "which is silent" in alt
     assert after == pytest.approx(before)  # as trained, not one dark square
