@@ -1670,8 +1670,8 @@ for d in (32, 64, 256):
 # $\sqrt{d_k}$ times smaller, and divides by nothing.
 #
 # BERT's matrices start random, with standard deviation 0.02. For tokens of 384 numbers
-# of variance 1 even undivided scores then start below 1 (printed above). The division
-# makes the start independent of the heads' width.
+# of variance 1 even undivided scores then start below 1 (printed in section 7). The
+# division makes the start independent of the heads' width.
 #
 # </details>
 
