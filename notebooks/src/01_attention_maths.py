@@ -19,8 +19,8 @@
 #
 # Time: about 180 minutes in two sittings (sections 1 to 6, then the rest), 50 of them
 # for six exercises; the last is in appendix A. You need vectors, matrices and their
-# rank, partial derivatives and the chain rule, variance, quartiles, independent random
-# numbers, and a little PyTorch with `backward`.
+# rank, partial derivatives and the chain rule, variance, independent random numbers,
+# and a little PyTorch with `backward`.
 #
 # Choose **Run → Run All Cells** first. Once your function is right, later cells use it,
 # often in a real BERT; until then, ours.
@@ -43,9 +43,11 @@ clf = al.load_classifier("movie-sentiment")
 # %% [markdown]
 # ## 1. What does *bank* mean in this sentence?
 #
-# *Bank* has two meanings, and its neighbours decide which. How? Describe each word by
-# three numbers: how much it has to do with water, how much with money, and whether its
-# meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1).
+# *Bank* can mean a river's edge or a place for money. Its neighbours decide which. How
+# can a machine let them?
+#
+# Describe each word by three numbers: how much it has to do with water, how much with
+# money, and whether its meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1).
 #
 # Call such a row of numbers $x$. Three matrices turn it into three shorter rows:
 #
@@ -61,24 +63,28 @@ clf = al.load_classifier("movie-sentiment")
 # \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
 # = \begin{pmatrix} 2 & 2 \end{pmatrix} $$
 #
+# <details><summary>And how does *bank* get its key?</summary>
+#
 # The matrix $W^K$ of the keys copies water and money, and takes *open* away from both.
 # So a word that is open itself has the key (0, 0), and nothing to be found by:
 #
 # $$ x W^K = \begin{pmatrix} 1 & 1 & 1 \end{pmatrix}
 # \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ -1 & -1 \end{pmatrix}
 # = \begin{pmatrix} 0 & 0 \end{pmatrix} $$
+#
+# </details>
 
 # %% [markdown]
-# In the picture, each row is a word, and *bank* asks. Read it from left to right:
+# In the picture each row is a word, and *bank* asks. Read it from left to right.
 #
 # 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. Here
-#    $d_k = 2$, the number of entries in a query or key. *River* scores
+#    $d_k = 2$ is the number of entries in a query or key. *River* scores
 #    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
-# 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each,
-#    and divide by their sum. The powers are 4.1, 16.9 and 1, together 22.0, so the
-#    weights are .19, .77 and .05 (rounded; the results below use all digits).
-# 3. The **output** is the mean of the values with these weights, (1.77, .05): nearly
-#    all water.
+# 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each
+#    score, and divide by the sum of these powers. They are 4.1, 16.9 and 1, together
+#    22.0. So the weights are .19, .77 and .05, rounded.
+# 3. The **output** is the mean of the values with these weights. It is (1.77, .05),
+#    nearly all water.
 
 # %%
 about = {  # water, money, open
@@ -127,9 +133,10 @@ for word, sentence in asked:
 
 # %% [markdown]
 # The same matrices give *bank* another meaning in another sentence: water in the first
-# line, money in the last. We chose them by hand. A Transformer **learns** them, for
-# longer vectors: our BERT uses $d = 384$ numbers for each **token**, which is a word or
-# a piece of one.
+# line, money in the last.
+#
+# We chose the matrices by hand. A Transformer **learns** them, for longer vectors: our
+# BERT uses $d = 384$ numbers for each **token**, which is a word or a piece of one.
 
 # %% [markdown]
 # ### All words at once
@@ -167,16 +174,19 @@ for word, sentence in asked:
 # %% [markdown]
 # ## 2. What makes one key take everything?
 #
-# *River* got .77 of the weight. When does a key get nearly all of it?
+# *River* got .77 of the weight. When does a key get nearly all of it? Compare two pairs
+# of keys:
 #
-# Two keys that score 1 and 0 have the exponentials 2.7 and 1, so the first gets
-# 2.7 / 3.7 = .73 of the weight. If they score 5 and 0, it gets 148.4 / 149.4 = .99. So
-# it takes scores that lie far apart. What drives them apart?
+# - scores 1 and 0 have the exponentials 2.7 and 1, and the first key gets 2.7 / 3.7 =
+#   .73 of the weight;
+# - scores 5 and 0 have 148.4 and 1, and it gets 148.4 / 149.4 = .99.
 #
-# The desk scores $T$ random keys for a random query, and turns the scores into weights.
-# The dashed line is the weight that each key would get if all were alike. *Temperature*
-# divides the scores. Move the sliders, then switch *divide scores by √d_k* off and on:
-# which settings give one key nearly everything?
+# So it takes scores that lie far apart. What drives them apart?
+#
+# Try it on the desk. It scores $T$ random keys for a random query, and shows the
+# weights. The dashed line is the weight that each key would get if all were alike.
+# *Temperature* divides the scores. Move the sliders, then switch *divide scores by
+# √d_k* off and on. Which settings give one key nearly everything?
 
 # %%
 desk = al.SoftmaxDesk(gradient=False)
@@ -197,9 +207,10 @@ desk
 # at 6, 9, ... 21 o'clock. Asked for 13 o'clock, you would take a mean in which nearer
 # hours count more.
 #
-# So let your hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$: 0
-# at the same hour, lower the further away. A softmax turns the scores into weights. The
-# temperature $\tau$ divides the scores; it says how far around the query you look.
+# So let your hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$.
+# That is 0 at the same hour, and lower the further away. A softmax turns the scores
+# into weights. The temperature $\tau$ divides the scores. It says how far around the
+# query you look.
 #
 # For 13 o'clock and $\tau = 2$, the hours 12 and 15 get .67 and .32 of the weight, the
 # others nearly nothing. They had 19 and 21 visitors, so the answer is 19.5.
@@ -247,8 +258,10 @@ picture
 
 # %% [markdown]
 # At temperature 0.05 the curve is a staircase: the nearest key takes all. At 50 it
-# comes near the plain mean. At 2 it slopes, and the slope (for vectors, the *gradient*)
-# says which way to move the query. On a stair it is 0 and says nothing.
+# comes near the plain mean. At 2 it slopes.
+#
+# A slope (for vectors, the *gradient*) says which way to move the query. On a stair it
+# is nearly 0, and says next to nothing.
 
 # %% [markdown]
 # ### From distance to dot product
@@ -259,7 +272,7 @@ picture
 #
 # A softmax does not change if all its scores grow by the same number. So $|q|^2$, the
 # same for every key, cancels. If all keys have the same length, $|k|^2$ cancels too,
-# and **only the dot product is left**. The cell below checks this.
+# and **only the dot product is left**. The cell below checks this on random vectors.
 #
 # <details><summary>What if the keys differ in length?</summary>
 #
@@ -285,22 +298,28 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# Scores are settled; why turn them into weights with exponentials? Two keys score 1 and
-# 0. All weight on the first gives the largest weighted mean of the scores, 1, but bets
-# everything on one key. Scores may be wrong, though, and a key without weight can never
-# show that it would have been better. So let an even spread of the weights $w_i$ count
-# as well. Their **entropy** $H$ measures it: 0 if one key has all the weight, largest
-# if all have the same. Let $\tau > 0$ say how much it is worth:
+# The scores are settled. Why turn them into weights with exponentials?
+#
+# Let two keys score 1 and 0. All weight on the first gives the largest weighted mean of
+# the scores, 1. But scores may be wrong, and a key without weight can never show that
+# it would have been better. So an even spread of the weights should count as well.
+#
+# The **entropy** $H$ measures how evenly the weights $w_i$ are spread. It is 0 if one
+# key has all the weight, and largest if all have the same. Let $\tau > 0$ say how much
+# it is worth:
 #
 # $$ \max_w \sum_i w_i s_i + \tau H(w), \quad\text{where }
 # H(w) = -\sum_i w_i \log w_i \text{ and } \sum_i w_i = 1 $$
 #
-# At $\tau = 1$, all weight on the first key gives $1 + 0 = 1$, half each gives
-# $.5 + .69 = 1.19$, and the weights .73 and .27 give $.73 + .58 = 1.31$.
+# Try three ways to share the weight, at $\tau = 1$:
+#
+# - all weight on the first key gives $1 + 0 = 1$;
+# - half each gives $.5 + .69 = 1.19$;
+# - .73 and .27 give $.73 + .58 = 1.31$.
 
 # %% [markdown]
-# These last are the softmax of 1 and 0, and no weights do better. For any scores the
-# best weights are exactly the softmax:
+# The weights .73 and .27 are the softmax of 1 and 0, and no others do better. For any
+# scores the best weights are exactly the softmax:
 #
 # $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
 #
@@ -391,15 +410,19 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Each dot sits on its maximum.
+# Each dot sits on its maximum. The smaller $\tau$, the more weight goes to the better
+# key.
 
 # %% [markdown]
 # ## 5. How widely does a query look?
 #
-# Is a query's weight on one key or on many? The entropy tells. That of the weights
-# (.5, .5, 0, 0) is $-2 \cdot .5 \log .5 = \log 2 = .69$. (The unit, with natural
-# logarithms, is the *nat*.) Easier to read is $e^{H}$, the **effective number of
-# keys**: here 2.
+# Section 4 used the entropy as a reward. It also measures: is a query's weight on one
+# key or on many? The weights (.5, .5, 0, 0) have the entropy
+#
+# $$ H = -2 \cdot .5 \log .5 = \log 2 = .69 . $$
+#
+# Its unit, with natural logarithms, is the *nat*. Easier to read is $e^{H}$, the
+# **effective number of keys**: here 2.
 #
 # $H$ is 0 when one key has all the weight, and $\log T$ when all $T$ weights are equal.
 # To compare texts of any length, take the share $H / \log T$, between 0 and 1:
@@ -412,8 +435,9 @@ for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
     print(f"{row}: {effective:.1f} keys, {share:.0%} of log 4")
 
 # %% [markdown]
-# One trap: a key that a model must not see gets the weight 0, and in PyTorch $0 \log 0$
-# is NaN (not a number). This entropy replaces NaN by 0. Look at its gradient:
+# There is one trap. A key that a model must not see gets the weight 0, and in PyTorch
+# $0 \log 0$ is NaN (not a number). The entropy below replaces NaN by 0. Look at its
+# gradient:
 
 
 # %%
@@ -467,10 +491,10 @@ al.checks.entropy(entropy)
 # tiny number such as 1e-30.
 
 # %% [markdown]
-# Now a real model. Our BERT has 6 layers of 12 **heads**; a head is one look-up, with
-# matrices of its own (section 8). Each cell shows how widely one head looks at a short
-# review: its $H / \log T$, averaged over the tokens that ask. Which heads *point*, and
-# give nearly all weight to one token?
+# Now measure a real model. Our BERT has 6 layers of 12 **heads**. A head is one
+# look-up, with matrices of its own (section 8). Each cell of the picture is one head
+# reading a short review. Its number is the share $H / \log T$, averaged over the tokens
+# that ask. Which heads *point*, and give nearly all weight to one token?
 
 # %%
 entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
@@ -494,10 +518,12 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
 #
-# On the desk, wide queries let one key take all unless their scores were divided. Why?
+# On the desk of section 2, wide queries let one key take all unless their scores were
+# divided. Why?
+#
 # Let each number of a query and a key be $+1$ or $-1$, by the toss of a coin. Their dot
-# product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel, and the sum is
-# typically about 8 away from 0: the root of 64.
+# product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel. The sum is
+# typically about 8 away from 0, which is the root of 64.
 #
 # In general, let all components be independent, with mean 0 and variance 1. Then each
 # product has mean 0 and variance 1 too, and the variances add:
@@ -516,11 +542,11 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 #
 # </details>
 #
-# At $d_k = 64$ the standard deviation is 8. Two scores that far apart give weights that
-# differ by a factor of $e^8 \approx 3000$; divided, of $e$. Undivided, the softmax
-# **saturates**: one key takes nearly all. The picture shows the largest of 16 weights,
-# averaged over 1000 random queries. (In the code, `k.mT` is `k` with its last two axes
-# exchanged.)
+# At $d_k = 64$ the standard deviation is 8. If two scores lie that far apart, one
+# weight is $e^8 \approx 3000$ times the other. Divided, they lie 1 apart, and it is $e$
+# times the other. So undivided, the softmax **saturates**: one key takes nearly all.
+#
+# The picture shows the largest of 16 weights, averaged over 1000 random queries.
 
 # %%
 widths = [2**n for n in range(10)]
@@ -530,7 +556,7 @@ for d in widths:
     q = torch.randn(1000, 1, d, generator=generator)
     k = torch.randn(1000, 16, d, generator=generator)
     for name, scale in zip(largest, (1, d**0.5), strict=True):
-        scores = q @ k.mT / scale
+        scores = q @ k.mT / scale  # .mT exchanges the last two axes
         largest[name].append(float(softmax_of(scores).amax(-1).mean()))
     if d in (1, 16, 256):
         print(f"d_k = {d}: undivided scores have standard deviation", end=" ")
@@ -629,51 +655,18 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; its logits differ", e
 print(f"from the original by {(logits - expected).abs().max():.0e}")
 
 # %% [markdown]
-# Only rounding is left. *Predict first:* what happens to this trained BERT if you leave
-# the division out? Does its answer change, and how many keys do its heads still use?
-
-
-# %%
-def undivided(query, key):
-    return query @ key.mT
-
-
-without, sharp = inside_bert(undivided, softmax_of, **inputs)
-for name, scored in {"divided": logits, "not divided": without}.items():
-    print(f"{name:12} {clf.label_names[1]} {scored.softmax(-1)[1]:.0%}")
-keys_used = {
-    name: entropy_of(weighed.cpu()).exp().mean((1, 2))
-    for name, weighed in {"divided": weights, "not divided": sharp}.items()
-}
-
-# %%
-al.plots.lines(
-    range(clf.layers),
-    keys_used,
-    xlabel="layer",
-    ylabel=f"effective keys, of {len(maps.tokens)}",
-    alt="Effective number of keys by layer in BERT: with the division several, without "
-    "it few in every layer.",
-)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# BERT's heads are 32 wide, so its scores grow by a factor of $\sqrt{32} \approx 5.7$.
-# Heads that mixed many tokens now pick one or two. The answer stays positive, but less
-# surely: 84 % instead of 99 %.
-#
-# </details>
-#
-# Could BERT have been *trained* without the division? That is a question about
-# gradients.
+# Only rounding is left. (Appendix E leaves the division out of BERT.) Could such a
+# model be *trained* without it? For that we need gradients.
 
 # %% [markdown]
 # ## 7. How does attention learn?
 #
-# Start with the softmax: how does a weight answer when its score grows? Take two keys,
-# and raise the score of the first by .1. If its weight was .5, it becomes .525; if it
-# was .99, only .991. A softmax that is sure hardly moves.
+# Training changes the matrices by gradients, and each gradient has to pass the softmax.
+# So first: how does a weight answer when its score grows?
+#
+# Take two keys, and raise the score of the first by .1. If its weight was .5, it
+# becomes .525. If it was .99, it becomes only .991. A softmax that is sure hardly
+# moves.
 #
 # In general, raise score $s_j$ and leave the others. How weight $w_i$ answers is the
 # *partial* derivative ($\delta_{ij}$ is 1 if $i = j$, else 0):
@@ -693,10 +686,8 @@ al.plots.lines(
 # </details>
 
 # %% [markdown]
-# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$. Here
-# the scores are 2, 1, 0 and -1. Each column raises one score: its own weight grows
-# (red) at the others' expense (blue). A key with little weight, as in the last column,
-# moves little.
+# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$. The
+# picture shows it for the scores 2, 1, 0 and -1. Each column raises one score.
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -713,6 +704,10 @@ al.plots.matrix(
     alt="Jacobian of a softmax over four scores: positive on the diagonal, negative "
     "elsewhere, and small for the keys with little weight.",
 )
+
+# %% [markdown]
+# In each column the raised score's own weight grows (red), at the others' expense
+# (blue). A key with little weight, as in the last column, moves little.
 
 # %% [markdown]
 # ### Exercise 4: the gradient of the softmax
@@ -764,8 +759,9 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # %% [markdown]
 # ### Back through all of attention
 #
-# Call the outputs **contexts** $C$, and write $\nabla A$ for $\partial L / \partial A$,
-# and so on. The gradient $G = \nabla C$ comes in from the rest of the network.
+# The same chain rule leads on to queries, keys and values. Call the outputs
+# **contexts** $C$, and write $\nabla A$ for $\partial L / \partial A$, and so on. The
+# gradient $G = \nabla C$ comes in from the rest of the network.
 #
 # $$ \begin{gathered}
 # S = Q K^\top / \sqrt{d_k}, \qquad A = \text{softmax}(S), \qquad C = A V \\
@@ -774,12 +770,16 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # \quad\Longrightarrow\quad \nabla A = G V^\top
 # \end{gathered} $$
 #
-# The other products go the same way; the softmax is exercise 4. Read the picture from
-# right to left. (A bar is the weighted mean of a row, $\odot$ multiplies entry by
-# entry.)
+# The other products go the same way, and the softmax is exercise 4. Read the picture
+# from right to left. A bar is the weighted mean of a row, and $\odot$ multiplies entry
+# by entry.
 
 # %%
 drawings.backward()
+
+# %% [markdown]
+# The next cell does the same with your gradient, on five random tokens, and compares it
+# with autograd:
 
 # %%
 q, k, v = (torch.randn(5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
@@ -793,125 +793,21 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# By hand and by autograd agree. Now BERT goes backward through your gradient. How
-# strongly does its *margin*, the positive logit minus the negative, react if a token's
-# vector changes a little?
-
-
-# %%
-class Yours(torch.autograd.Function):  # plumbing
-    @staticmethod
-    def forward(ctx, scores):
-        ctx.save_for_backward(weights := softmax_of(scores))
-        return weights
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient_of(ctx.saved_tensors[0], gradient)
-
-
-# %%
-def reaction(weights_of):
-    """Size of the gradient of the answer's margin at each token."""
-    x = clf.model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
-    logits, _ = inside_bert(scores_of, weights_of, inputs_embeds=x)
-    return torch.autograd.grad(logits[1] - logits[0], x)[0][0].norm(dim=-1).cpu()
-
-
-# %%
-yours, torchs = reaction(Yours.apply), reaction(lambda s: s.softmax(-1))
-print(f"largest difference from PyTorch's: {(yours - torchs).abs().max():.0e}")
-al.plots.matrix(
-    yours[None],
-    columns=maps.tokens,
-    rows=[""],
-    xlabel="token",
-    ylabel="",
-    label="size of gradient",
-    alt="How strongly the answer reacts to each token, as a row of cells.",
-)
-
-# %% [markdown]
-# *Warm* has the largest gradient. That is not importance: it says what a tiny change
-# does, not what the word is worth. [Lesson 06](06_head_mixing.ipynb) takes parts away.
+# By hand and by autograd agree. In appendix E, BERT too goes backward through your
+# gradient.
 
 # %% [markdown]
 # ### What does the division rescue?
 #
-# Could attention learn without it? In a saturated row, $w \approx (1, 0, 0, \dots)$,
-# every entry of $J$ is nearly 0: little gradient passes the softmax. Here is the desk
-# again, undivided, with one more picture, *gradient that passes the softmax alone*. It
-# shows the size of $J$ (the root of its summed squares) over the width, as a share of
-# the largest that it can have: 1/2, when two keys have half of the weight each.
-# *Predict first:* how does it change as queries get wider?
-
-# %%
-whole_desk = al.SoftmaxDesk(scaled=False)
-whole_desk
-
-# %% [markdown]
-# Undivided, the share falls at large widths; divided, it stays level.
+# Could attention learn without it? Undivided, most wide queries begin saturated, with
+# weights $w \approx (1, 0, 0, \dots)$. Then every entry $w_i (\delta_{ij} - w_j)$ of
+# $J$ is nearly 0, and little gradient passes the softmax. Does that stop learning?
 #
-# <details><summary>Why is the undivided share large at small widths?</summary>
-#
-# There two keys can share the weight. (Each line is the mean over 256 draws.)
-#
-# </details>
-#
-# But the gradient goes on to the query: $\partial w / \partial q = J K / \sqrt{d_k}$.
-# Call the size of this matrix the query's **sensitivity**. Undivided, $J$ is small, but
-# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at
-# $d_k = 64$? Here are quartiles over 2000 random queries:
-
-# %%
-ways = {"divided": [], "not divided": []}
-for d in widths[3:]:
-    q = torch.randn(2000, 1, d, generator=generator)
-    k = torch.randn(2000, 16, d, generator=generator)
-    for name, scale in (("divided", d**0.5), ("not divided", 1)):
-        w = softmax_of(q @ k.mT / scale).mT  # (2000, 16, 1)
-        sensitivity = (w * (k - w.mT @ k)).norm(dim=(1, 2)) / scale  # of J K / scale
-        ways[name].append(sensitivity.quantile(torch.tensor([0.25, 0.5, 0.75])))
-        if d in (32, 64, 256):
-            shown = ", ".join(f"{quartile:.2g}" for quartile in ways[name][-1])
-            print(f"sensitivity, quartiles, {d} wide, {name}: {shown}")
-
-# %%
-low, middle, high = torch.stack(ways["not divided"]).T
-al.plots.lines(
-    widths[3:],
-    {
-        "upper quartile, not divided": high,
-        "median, not divided": middle,
-        "lower quartile, not divided": low,
-        "median, divided by √d_k": torch.stack(ways["divided"])[:, 1],
-    },
-    log="xy",
-    xlabel="width d_k of query and key",
-    ylabel="sensitivity of a query",
-    alt="Quartiles of a query's sensitivity over d_k: undivided they fan out, the "
-    "upper stays high and the lower falls fast; the divided median stays level.",
-)
-
-# %% [markdown]
-# At 64 the missing factor wins: the median query is *more* sensitive without the
-# division. By 256 it is less. And undivided, queries drift far apart.
-#
-# <details><summary>How far apart?</summary>
-#
-# At the three widths printed, the upper quartile has about seven times the divided
-# sensitivity, or more. The lower has as much at 32, about a quarter at 64, next to
-# nothing at 256. Divided, all are about alike, at any width.
-#
-# </details>
-
-# %% [markdown]
-# Does more sensitivity mean learning? Take 200 queries, vectors whose own numbers are
-# learned. By plain gradient descent each learns to give its weight to one of 16 keys;
-# the loss is minus the weight of that key. The picture shows what share of them give it
-# more than half after 100 steps, divided (left) and not (right). One line *starts* 16
-# times smaller, with scores as small as divided ones. *Predict first:* does one
-# learning rate suit all widths?
+# Take 200 random queries, vectors whose own numbers are learned. By plain gradient
+# descent each learns to give its weight to one of 16 keys. (The loss is minus that
+# weight; another loss could end otherwise.) The picture shows what share of them give
+# it more than half after 100 steps, divided (left) and not (right). *Predict first:*
+# does one learning rate suit all widths?
 #
 # <details><summary>Why this loss?</summary>
 #
@@ -963,7 +859,13 @@ al.plots.panels(
 
 # %% [markdown]
 # Divided, all queries find their key at rate 10, at every width. Undivided, the wider
-# they are, the fewer find it. (Started small, those 256 wide do too.)
+# they are, the fewer find it.
+#
+# The line *small start* is the exception. Its queries start 16 times smaller, and they
+# find their key without the division.
+#
+# **The division lets attention begin alike at every width.** A small enough start does
+# too: BERT's scores would begin below 1 even undivided (0.87, printed above).
 #
 # <details><summary>What we saw, in detail</summary>
 #
@@ -977,46 +879,18 @@ al.plots.panels(
 #
 # </details>
 #
-# BERT is trained with **Adam**, which makes small gradients larger. Does that replace
-# the division?
-
-# %%
-print("share found by Adam, at learning rates 0.01, 1 and 100")
-for d in (32, 64, 256):
-    for way, scale in (("divided", d**0.5), ("not divided", 1)):
-        shares = [
-            share_found(d, scale, rate, method=torch.optim.Adam)
-            for rate in (0.01, 1, 100)
-        ]
-        print(f"  {d:3} wide, {way:11}:", ", ".join(f"{share:.2f}" for share in shares))
-
-# %% [markdown]
-# In part. Undivided, Adam helps: it finds nearly all keys at width 32 and most at 64.
-# But at 256 about half are still missed, or more. Divided, it finds all at each width
-# and rate.
-#
-# <details><summary>Does BERT need the division, then?</summary>
-#
-# What harms is to *begin* far above 1. Started 16 times smaller, undivided queries
-# learn as the divided do (at rates $16^2$ times smaller). T5 starts $W^Q$ so,
-# $\sqrt{d_k}$ times smaller, and divides by nothing.
-#
-# BERT's matrices start random, with standard deviation 0.02. For tokens of 384 numbers
-# of variance 1 even undivided scores then start below 1 (printed above). The division
-# makes the start independent of the heads' width.
-#
-# </details>
-#
-# **The division lets attention begin alike at every width.**
+# Appendix E looks closer.
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
-# One softmax gives one mean. Let a token need the subject of its sentence, whose value
-# is (2, 0), *and* the word before it, with (0, 2). One head that looks at both passes
-# on (1, 1), and would do so if the two were swapped: which came from where is lost. So
-# a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide: 12 heads of
-# 32 in our BERT.
+# One softmax gives one mean. Let a token need two things: the subject of its sentence,
+# whose value is (2, 0), and the word before it, with (0, 2). One head that looks at
+# both passes on (1, 1). It would do so if the two were swapped as well: which came from
+# where is lost.
+#
+# So a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide. In our
+# BERT these are 12 heads of 32.
 #
 # Their contexts are concatenated and multiplied by a matrix $W^O$. That equals a sum
 # over heads, of each context times its own rows $W^O_h$. For tokens $x_i$ and $x_j$:
@@ -1034,10 +908,11 @@ for d in (32, 64, 256):
 drawings.two_circuits(clf.model.config.hidden_size, 32)
 
 # %% [markdown]
-# So a head is two matrices (in brackets) of rank at most $d_k$: **QK** says where to
-# look, **OV** what to carry over (Elhage et al. 2021). The heads' sum is *added* to the
-# token's vector, so each can be turned up or down: the mixing desk of lesson 06. Check
-# the sum in BERT's first layer:
+# So a head is two matrices (in brackets) of rank at most $d_k$. **QK** says where to
+# look, **OV** what to carry over (Elhage et al. 2021).
+#
+# The heads' sum is *added* to the token's vector, so each can be turned up or down: the
+# mixing desk of lesson 06. The next cell checks the sum in BERT's first layer.
 
 # %%
 part = clf.model.bert.encoder.layer[0].attention
@@ -1090,8 +965,8 @@ print(
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
 # Each pair is a clock hand (cosine across, sine up), and each hand has its own speed.
-# The shaded angle is the turn over two positions: the same all along a row. (The two
-# speeds are invented.)
+# The picture shows two hands with invented speeds. The shaded angle is the turn over
+# two positions. It is the same all along a row.
 
 # %%
 drawings.clock_hands(8, (0.7, 0.2))
@@ -1144,9 +1019,9 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Does a shuffle change nothing but the order? Then it makes no difference whether you
-# shuffle before attention or after it. *Predict first:* is there one without positions,
-# with a causal mask, with positions?
+# Do positions tell attention the order? Attention that knows no order gives the same
+# whether you shuffle before it or after it. *Predict first:* is there a difference
+# without positions, with a causal mask, with positions?
 
 # %%
 positions_of = al.checks.yours_or_ours(
@@ -1179,57 +1054,29 @@ for name, y, shuffled, mask in (
 #
 # </details>
 #
-# BERT *learned* its position vectors. How alike are two positions (cosine of their
-# vectors, with the mean of all subtracted)? *Predict first:* how does that change as
-# they move apart?
-
-
-# %%
-def similarity(table, furthest=40):
-    """Mean cosine of two positions, by distance."""
-    table = torch.as_tensor(table)[:128].float()
-    table = torch.nn.functional.normalize(table - table.mean(0), dim=-1)
-    cosines = table @ table.T
-    return [float(cosines.diagonal(apart).mean()) for apart in range(furthest)]
-
-
-# %%
-of_bert = clf.model.bert.embeddings.position_embeddings.weight.detach().cpu()
-al.plots.lines(
-    range(40),
-    {
-        "sinusoids": similarity(positions_of(128, of_bert.shape[1])),
-        "learned by BERT": similarity(of_bert),
-    },
-    xlabel="distance of two positions, tokens",
-    ylabel="cosine of their vectors",
-    alt="Similarity of two positions over their distance, for sinusoids and for BERT.",
-)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# Both curves fall with the distance. BERT's rises again about every six tokens; we do
-# not know why.
-#
-# </details>
-#
-# Most language models of today *rotate* queries and keys instead (RoPE, appendix D).
+# The first Transformer added these waves. BERT *learned* its position vectors, and most
+# language models of today *rotate* queries and keys instead (RoPE). Both are in
+# appendix D.
 
 # %% [markdown]
 # ## 10. What does attention buy, and what does it cost?
 #
-# How many steps lead from the first token to the last, and back for the gradient? A
-# *recurrent* network reads token after token and needs one for each; a *convolution* of
-# width 5 sees two neighbours on either side and needs one for every two; attention
-# needs one in all. Attention also computes all $T$ outputs at once:
+# How many steps lead from the first token to the last, and back for the gradient?
+#
+# - A *recurrent* network reads token after token and needs one step for each.
+# - A *convolution* of width 5 sees two neighbours on either side and needs one step for
+#   every two.
+# - Attention needs one step in all.
+#
+# Like a convolution, and unlike a recurrent network, it also computes all $T$ outputs
+# at once:
 
 # %%
 drawings.path_lengths()
 
 # %% [markdown]
-# The price, for one layer with all its heads (the *feed-forward network* is the layer's
-# other half, lesson 02):
+# What does it cost? The table counts one layer with all its heads. (The *feed-forward
+# network* is the layer's other half, lesson 02.)
 #
 # | forward | multiplications and additions |
 # | --- | --- |
@@ -1256,68 +1103,21 @@ drawings.path_lengths()
 # $T^2$ part leads only above $6d$.
 #
 # </details>
-#
-# PyTorch can count the first two rows, and what the backward pass needs:
-
-
-# %%
-def cost(method, t, d=64):  # plumbing
-    """Operations forward and backward, and numbers kept in between."""
-    q, k, v = (torch.randn(t, d, requires_grad=True) for _ in range(3))
-    kept = {}
-    forward, backward = (FlopCounterMode(display=False) for _ in range(2))
-
-    def note(x):
-        kept[x.untyped_storage().data_ptr()] = x.numel()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), forward:
-        context = method(q, k, v)
-    with backward:
-        context.sum().backward()
-    return forward.get_total_flops(), backward.get_total_flops(), sum(kept.values())
-
-
-# %%
-def plain(q, k, v):
-    return al.attention.scaled_dot_product_attention(q, k, v)[0]
-
-
-def with_torch_softmax(q, k, v):
-    return torch.softmax(al.attention.scaled_dot_scores(q, k), -1) @ v
-
-
-for t in (128, 256, 512):
-    operations, _, numbers = cost(plain, t)
-    print(f"T = {t}: {operations:,} operations, formula {4 * t * t * 64:,};", end=" ")
-    assert operations == 4 * t * t * 64
-    torchs = cost(with_torch_softmax, t)[2]
-    ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
-    print(f"backward needs Q, K, V and {ours:.1f} T²; torch's softmax {torchs:.1f} T²")
-
-# %% [markdown]
-# The counts match the formula.
-#
-# <details><summary>Which tables does the backward pass need?</summary>
-#
-# Our softmax keeps two, exponentials and weights. PyTorch's keeps the weights; exercise
-# 4 needs no more. Appendix C does without the tables.
-#
-# </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is a weighted mean, like kernel regression, with a learned weighting
-#   $e^{q \cdot k / \sqrt{d_k}}$ in which $i$ may look at $j$ without $j$ looking at
-#   $i$: scores, weights, mean of the values.
-# - The softmax is the arg-max with an entropy bonus; its gradient is
+# - Attention is a weighted mean: scores, weights, mean of the values. The scores are
+#   learned, and $i$ may look at $j$ without $j$ looking at $i$.
+# - The softmax is the arg-max with an entropy bonus. Its gradient is
 #   $w_i (g_i - \bar g)$.
-# - Scores grow like $\sqrt{d_k}$. Divided, they begin alike at every width, and one
-#   rate suited all three. Undivided, the wider the queries, the fewer found their key.
+# - Scores grow like $\sqrt{d_k}$. Undivided and started with variance 1, the wider the
+#   queries, the fewer found their key. Divided, they begin alike at every width, and
+#   one rate suited all three.
 # - Heads add up. QK says where a head looks, OV what it carries over.
 # - Without a causal mask attention is blind to order, until positions are added or
-#   rotated in. It reaches any token in one step, and for long texts pays with $T^2$.
+#   rotated in.
+# - It reaches any token in one step, and for long texts pays with $T^2$.
 #
 # [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts. The
 # appendices go further here; the first holds exercise 6.
@@ -1479,6 +1279,56 @@ al.plots.table(frame, **{columns[2]: 3, columns[3]: 3}).hide(axis="index")
 # %% [markdown]
 # ## Appendix C. Attention without the tables
 #
+# First the count. PyTorch can count the first two rows of section 10's table, and what
+# the backward pass needs:
+
+
+# %%
+def cost(method, t, d=64):  # plumbing
+    """Operations forward and backward, and numbers kept in between."""
+    q, k, v = (torch.randn(t, d, requires_grad=True) for _ in range(3))
+    kept = {}
+    forward, backward = (FlopCounterMode(display=False) for _ in range(2))
+
+    def note(x):
+        kept[x.untyped_storage().data_ptr()] = x.numel()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), forward:
+        context = method(q, k, v)
+    with backward:
+        context.sum().backward()
+    return forward.get_total_flops(), backward.get_total_flops(), sum(kept.values())
+
+
+# %%
+def plain(q, k, v):
+    return al.attention.scaled_dot_product_attention(q, k, v)[0]
+
+
+def with_torch_softmax(q, k, v):
+    return torch.softmax(al.attention.scaled_dot_scores(q, k), -1) @ v
+
+
+for t in (128, 256, 512):
+    operations, _, numbers = cost(plain, t)
+    print(f"T = {t}: {operations:,} operations, formula {4 * t * t * 64:,};", end=" ")
+    assert operations == 4 * t * t * 64
+    torchs = cost(with_torch_softmax, t)[2]
+    ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
+    print(f"backward needs Q, K, V and {ours:.1f} T²; torch's softmax {torchs:.1f} T²")
+
+# %% [markdown]
+# The counts match the formula.
+#
+# <details><summary>Which tables does the backward pass need?</summary>
+#
+# Our softmax keeps two, exponentials and weights. PyTorch's keeps the weights; exercise
+# 4 needs no more. What follows does without the tables.
+#
+# </details>
+
+# %% [markdown]
 # Take the keys **tile by tile**. For each query keep three things: the largest score so
 # far, $m$; the sum $\ell$ of $e^{s_j - m}$ over the keys seen; and the mixture $o$, the
 # sum of $e^{s_j - m}\, v_j$. Two tiles add up exactly, once both are rescaled to the
@@ -1564,7 +1414,7 @@ al.plots.lines(
 # As one GPU kernel, tiles were several times faster (Dao et al. 2022).
 
 # %% [markdown]
-# ## Appendix D. RoPE: rotate, do not add
+# ## Appendix D. Other positions: rotated and learned
 #
 # If a shift is a rotation, why not rotate queries and keys themselves? Let $R_s$ be the
 # rotation of section 9 with $m = s$. Rotate each pair of numbers of $q$ at position $s$
@@ -1599,7 +1449,233 @@ print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}"
 # The score depends only on the distance, 3. In the table a pair is (sine, cosine), the
 # hand mirrored, so it turns backward: hence -5. You write RoPE for batches in [lesson
 # 04](04_language_model.ipynb).
+
+# %% [markdown]
+# ### How alike are two learned positions?
 #
+# BERT *learned* its position vectors. How alike are two positions (cosine of their
+# vectors, with the mean of all subtracted)? *Predict first:* how does that change as
+# they move apart?
+
+
+# %%
+def similarity(table, furthest=40):
+    """Mean cosine of two positions, by distance."""
+    table = torch.as_tensor(table)[:128].float()
+    table = torch.nn.functional.normalize(table - table.mean(0), dim=-1)
+    cosines = table @ table.T
+    return [float(cosines.diagonal(apart).mean()) for apart in range(furthest)]
+
+
+# %%
+of_bert = clf.model.bert.embeddings.position_embeddings.weight.detach().cpu()
+al.plots.lines(
+    range(40),
+    {
+        "sinusoids": similarity(positions_of(128, of_bert.shape[1])),
+        "learned by BERT": similarity(of_bert),
+    },
+    xlabel="distance of two positions, tokens",
+    ylabel="cosine of their vectors",
+    alt="Similarity of two positions over their distance, for sinusoids and for BERT.",
+)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# The sinusoids' curve falls all the way. BERT's falls in waves to a distance of about
+# 20, and then swings, mostly below 0.
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix E. More on gradients and the division
+#
+# ### What does BERT do without the division?
+#
+# *Predict first:* what happens to this trained BERT if you leave the division out? Does
+# its answer change, and how many keys do its heads still use?
+
+
+# %%
+def undivided(query, key):
+    return query @ key.mT
+
+
+without, sharp = inside_bert(undivided, softmax_of, **inputs)
+for name, scored in {"divided": logits, "not divided": without}.items():
+    print(f"{name:12} {clf.label_names[1]} {scored.softmax(-1)[1]:.0%}")
+keys_used = {
+    name: entropy_of(weighed.cpu()).exp().mean((1, 2))
+    for name, weighed in {"divided": weights, "not divided": sharp}.items()
+}
+
+# %%
+al.plots.lines(
+    range(clf.layers),
+    keys_used,
+    xlabel="layer",
+    ylabel=f"effective keys, of {len(maps.tokens)}",
+    alt="Effective number of keys by layer in BERT: with the division several, without "
+    "it few in every layer.",
+)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# BERT's heads are 32 wide, so its scores grow by a factor of $\sqrt{32} \approx 5.7$.
+# Heads that mixed many tokens now pick one or two. The answer stays positive, but less
+# surely: 84 % instead of 99 %.
+#
+# </details>
+
+# %% [markdown]
+# ### How does BERT react to each token?
+#
+# BERT goes backward through your gradient of exercise 4. How strongly does its
+# *margin*, the positive logit minus the negative, react if a token's vector changes a
+# little?
+
+
+# %%
+class Yours(torch.autograd.Function):  # plumbing
+    @staticmethod
+    def forward(ctx, scores):
+        ctx.save_for_backward(weights := softmax_of(scores))
+        return weights
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient_of(ctx.saved_tensors[0], gradient)
+
+
+# %%
+def reaction(weights_of):
+    """Size of the gradient of the answer's margin at each token."""
+    x = clf.model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
+    logits, _ = inside_bert(scores_of, weights_of, inputs_embeds=x)
+    return torch.autograd.grad(logits[1] - logits[0], x)[0][0].norm(dim=-1).cpu()
+
+
+# %%
+yours, torchs = reaction(Yours.apply), reaction(lambda s: s.softmax(-1))
+print(f"largest difference from PyTorch's: {(yours - torchs).abs().max():.0e}")
+al.plots.matrix(
+    yours[None],
+    columns=maps.tokens,
+    rows=[""],
+    xlabel="token",
+    ylabel="",
+    label="size of gradient",
+    alt="How strongly the answer reacts to each token, as a row of cells.",
+)
+
+# %% [markdown]
+# *Warm* has the largest gradient. That is not importance: it says what a tiny change
+# does, not what the word is worth. [Lesson 06](06_head_mixing.ipynb) takes parts away.
+
+# %% [markdown]
+# ### How much gradient passes the softmax?
+#
+# Here is the desk again, undivided, with one more picture, *gradient that passes the
+# softmax alone*. It shows the size of $J$ (the root of its summed squares) over the
+# width, as a share of the largest that it can have: 1/2, when two keys have half of the
+# weight each. *Predict first:* how does it change as queries get wider?
+
+# %%
+whole_desk = al.SoftmaxDesk(scaled=False)
+whole_desk
+
+# %% [markdown]
+# Undivided, the share falls at large widths; divided, it stays level.
+#
+# <details><summary>Why is the undivided share large at small widths?</summary>
+#
+# There two keys can share the weight. (Each line is the mean over 256 draws.)
+#
+# </details>
+#
+# But the gradient goes on to the query: $\partial w / \partial q = J K / \sqrt{d_k}$.
+# Call the size of this matrix the query's **sensitivity**. Undivided, $J$ is small, but
+# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at
+# $d_k = 64$? Here are quartiles over 2000 random queries:
+
+# %%
+ways = {"divided": [], "not divided": []}
+for d in widths[3:]:
+    q = torch.randn(2000, 1, d, generator=generator)
+    k = torch.randn(2000, 16, d, generator=generator)
+    for name, scale in (("divided", d**0.5), ("not divided", 1)):
+        w = softmax_of(q @ k.mT / scale).mT  # (2000, 16, 1)
+        sensitivity = (w * (k - w.mT @ k)).norm(dim=(1, 2)) / scale  # of J K / scale
+        ways[name].append(sensitivity.quantile(torch.tensor([0.25, 0.5, 0.75])))
+        if d in (32, 64, 256):
+            shown = ", ".join(f"{quartile:.2g}" for quartile in ways[name][-1])
+            print(f"sensitivity, quartiles, {d} wide, {name}: {shown}")
+
+# %%
+low, middle, high = torch.stack(ways["not divided"]).T
+al.plots.lines(
+    widths[3:],
+    {
+        "upper quartile, not divided": high,
+        "median, not divided": middle,
+        "lower quartile, not divided": low,
+        "median, divided by √d_k": torch.stack(ways["divided"])[:, 1],
+    },
+    log="xy",
+    xlabel="width d_k of query and key",
+    ylabel="sensitivity of a query",
+    alt="Quartiles of a query's sensitivity over d_k: undivided they fan out, the "
+    "upper stays high and the lower falls fast; the divided median stays level.",
+)
+
+# %% [markdown]
+# At 64 the missing factor wins: the median query is *more* sensitive without the
+# division. By 256 it is less. And undivided, queries drift far apart.
+#
+# <details><summary>How far apart?</summary>
+#
+# At the three widths printed, the upper quartile has about seven times the divided
+# sensitivity, or more. The lower has as much at 32, about a quarter at 64, next to
+# nothing at 256. Divided, all are about alike, at any width.
+#
+# </details>
+
+# %% [markdown]
+# ### Does another optimizer replace the division?
+#
+# BERT is trained with **Adam**, which makes small gradients larger. Does that replace
+# the division?
+
+# %%
+print("share found by Adam, at learning rates 0.01, 1 and 100")
+for d in (32, 64, 256):
+    for way, scale in (("divided", d**0.5), ("not divided", 1)):
+        shares = [
+            share_found(d, scale, rate, method=torch.optim.Adam)
+            for rate in (0.01, 1, 100)
+        ]
+        print(f"  {d:3} wide, {way:11}:", ", ".join(f"{share:.2f}" for share in shares))
+
+# %% [markdown]
+# In part. Undivided, Adam helps: it finds nearly all keys at width 32 and most at 64.
+# But at 256 about half are still missed, or more. Divided, it finds all at each width
+# and rate.
+#
+# <details><summary>Does BERT need the division, then?</summary>
+#
+# What harms is to *begin* far above 1. Started 16 times smaller, undivided queries
+# learn as the divided do (at rates $16^2$ times smaller). T5 starts $W^Q$ so,
+# $\sqrt{d_k}$ times smaller, and divides by nothing.
+#
+# BERT's matrices start random, with standard deviation 0.02. For tokens of 384 numbers
+# of variance 1 even undivided scores then start below 1 (printed in section 7). The
+# division makes the start independent of the heads' width.
+#
+# </details>
+
+# %% [markdown]
 # **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
 # need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:
 # *RoFormer*) · Elhage et al. 2021 (QK and OV: *A mathematical framework for Transformer
