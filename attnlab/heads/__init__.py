@@ -2,7 +2,7 @@
 
 `applied` changes a model's heads inside a block, `prune` removes them for good, `record` tells what
 they did, and `self_check` proves on a model of yours that all of this is real. `load_pruned` reads
-a model without some of its heads.
+a model without some of its heads, and `planted` gives a layer a fault for others to find.
 """
 
 from attnlab.heads.control import applied, attach, current, in_force, keywords, one_setting
@@ -35,6 +35,7 @@ from attnlab.heads.narrowing import (
 )
 from attnlab.heads.own import OwnModel
 from attnlab.heads.parts import FeedForward, Projection, Site
+from attnlab.heads.planting import FAULTS, planted
 from attnlab.heads.pruning import prune, restore_structure
 from attnlab.heads.recording import LayerRecord, record
 from attnlab.heads.running import run
@@ -43,6 +44,7 @@ from attnlab.heads.settings import KINDS, HeadSettings, Seq2SeqSettings
 from attnlab.heads.weights import effective_weight, is_plain, value_weight
 
 __all__ = [
+    "FAULTS",
     "KINDS",
     "NARROWED",
     "PRUNED",
@@ -77,6 +79,7 @@ __all__ = [
     "narrowed_layers",
     "note_narrowing",
     "one_setting",
+    "planted",
     "prefix",
     "prune",
     "record",

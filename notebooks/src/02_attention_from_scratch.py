@@ -2,27 +2,26 @@
 # # 02 Attention from scratch
 #
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
-# same numbers come out?** You write the layer piece by piece in plain PyTorch. In the
-# end your code runs inside a real BERT (MiniLM, 6 layers), forward and backward. Then
-# you use it to find a bug that we put in.
+# same numbers come out?** You write the layer piece by piece in plain PyTorch, until
+# your code gives the answers of a real BERT (MiniLM, 6 layers). Then you look at what
+# its heads do, and find a bug that we plant in it.
 #
 # Afterwards you can
 #
-# - write self- and cross-attention for batches, without a loop, and their backward
-#   pass;
+# - write self- and cross-attention for batches, without a loop;
 # - mask the future and the padding, even for a query that has no key left;
 # - split a layer into heads, and say what a wrong reshape does;
 # - rebuild a pretrained model, and find a bug by comparing part by part;
-# - recognise and measure attention sinks and previous-token heads.
+# - recognise and measure attention sinks and previous-token heads;
+# - send gradients back through attention (appendix A).
 #
-# Time: about two hours, 60 minutes of them for eight exercises. You need [lesson
-# 01](01_attention_maths.ipynb). Choose **Run → Run All Cells** first. Later cells use
-# your answers once they are right, ours until then. Cells called *plumbing* need not be
-# read.
+# Time: about two hours, 60 minutes of them for eight exercises; the last is in appendix
+# A. You need [lesson 01](01_attention_maths.ipynb). Choose **Run → Run All Cells**
+# first. Later cells use your answers once they are right, ours until then. Cells called
+# *plumbing* need not be read.
 
 # %%
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import torch
@@ -40,9 +39,12 @@ print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 # %% [markdown]
 # ## 1. Where does a head look?
 #
-# Here is one head of BERT. Each row of the map is a token that asks (a *query*), each
-# column a token that is looked at (a *key*). A row's weights say where its token looks,
-# and sum to 1. (`[CLS]` and `[SEP]` stand before and after every text.)
+# This BERT has 6 layers with 12 heads each. Here is one of its heads, reading a film
+# review.
+#
+# Each row of the map is a token that asks (a *query*), each column a token that is
+# looked at (a *key*). The weights of a row say where its token looks, and sum to 1.
+# (`[CLS]` and `[SEP]` stand before and after every text.)
 #
 # A **mask** hides keys: *causal* hides later tokens, *window* distant ones, *padding*
 # the last ones. Choose heads and masks. Then apply the mask **after** the softmax, and
@@ -59,12 +61,15 @@ desk
 #
 # Each row of the map is one look-up, as in lesson 01. Take three words, *not so bad*,
 # and do three look-ups together. Each word is a row of the table X. Its three numbers
-# say whether it negates, its tone (below 0 is bad), and whether it modifies another
-# word.
+# say whether it negates, how good it is (below 0 is bad), and whether it modifies
+# another word.
 #
-# Three matrices, set by hand, make queries, keys and values. A word with a *bad* tone
-# asks "is there a negation?"; *not* and *so* ask "which word is bad?". A value holds
-# two numbers: does the word reverse the tone, and how good is it?
+# Three matrices, set by hand, turn each row into a query, a key and a value:
+#
+# - the **query** is what it looks for: *bad* seeks a negation, *not* and *so* seek a
+#   bad word;
+# - the **key** is what it is found by: is it a negation, is it bad;
+# - the **value** is what it passes on: does it reverse the tone, and how good is it.
 
 # %%
 words = ["not", "so", "bad"]
@@ -75,19 +80,23 @@ w_value = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
 drawings.one_head(words, x, w_query, w_key, w_value)
 
 # %% [markdown]
-# Follow *bad*, the last row of each table. Its query is (3, 0), the key of *not* (1,
-# 0), so the score is $3 \cdot 1 / \sqrt 2 = 2.1$ (not drawn). Its other scores are 0.
-# The softmax gives *not* the weight 0.81. The context of *bad*, (0.8, −0.1), therefore
-# says mostly "reverse": *bad* has found a *not*. The other two words look at *bad*, and
-# take over its tone.
+# Follow *bad*, the last row of each table:
 #
-# All rows together are the formula of lesson 01, with the weights $A$, the context $C$,
-# and $D$ numbers in a query or key (here 2):
+# 1. Its query is (3, 0): it looks for a negation.
+# 2. The key of *not* is (1, 0), so the score is $3 \cdot 1 / \sqrt 2 = 2.1$ (not
+#    drawn). Its other scores are 0.
+# 3. The softmax gives *not* the weight 0.81.
+# 4. The context of *bad*, (0.8, −0.1), mostly says "reverse": *bad* has found a *not*.
+#
+# The other two words look at *bad*, and take over its tone.
+#
+# All rows together are the formula of lesson 01. $A$ holds the weights, $C$ the
+# contexts, and $D$ is how many numbers a query or key has, here 2:
 #
 # $$ A = \text{softmax}(Q K^\top / \sqrt{D}), \qquad C = A V $$
 
 # %% [markdown]
-# You write it for a batch of texts at once. The sizes:
+# You write it for a batch of texts at once. These letters count:
 #
 # | letter | counts |
 # | --- | --- |
@@ -133,10 +142,10 @@ al.checks.attention(attention)
 # of `value`: again a matrix product. Return the context first.
 
 # %% [markdown]
-# Does your function give BERT's own weights? Run it in layer 3. The layer makes
-# queries, keys and values from **hidden states**, the token vectors that the layer
-# before hands over. Head 0 owns their first 32 columns. (Two cells of plumbing: one
-# reads out a layer, one cuts out a head.)
+# Does your function give BERT's own weights? Try it in layer 3 head 0, the head of
+# section 1. The layer makes queries, keys and values from **hidden states**, the token
+# vectors that the layer before hands over. Head 0 owns their first 32 columns. (Two
+# cells of plumbing: one reads out a layer, one cuts out a head.)
 
 
 # %%
@@ -162,7 +171,7 @@ def head(number, sides):
 
 
 # %% [markdown]
-# First one query, that of *slow*, and three of its keys:
+# Now your function computes the whole map of this head:
 
 # %%
 attend = al.checks.yours_or_ours(
@@ -171,18 +180,6 @@ attend = al.checks.yours_or_ours(
 *sides, _ = projected(3, text)
 query, key, value = head(0, sides)  # (1, T, D)
 context, weights = attend(query, key, value)
-slow, keys = maps.tokens.index("slow"), ["[CLS]", "but", "slow"]
-print("query of “slow”:", *(f"{one:.2f}" for one in query[0, slow, :5]), "...")
-for name in keys:
-    column = maps.tokens.index(name)
-    score = query[0, slow] @ key[0, column] / head_width**0.5
-    print(f"  {name:5} score {score:5.2f}, weight {weights[0, slow, column]:.2f}")
-print("its context:", *(f"{one:.2f}" for one in context[0, slow, :5]), "...")
-
-# %% [markdown]
-# *But* and `[CLS]` score high, and share most of the weight. Now all queries:
-
-# %%
 mine = replace(maps, weights=maps.weights.clone())
 mine.weights[3, 0] = weights[0].cpu()
 print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e}")
@@ -190,12 +187,12 @@ al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
 # Your map is BERT's, to rounding. Two columns are bright, *but* and `[CLS]`: much of
-# the attention goes to them. (Section 7 asks what that means.)
+# the attention goes to them. (Section 6 asks what that means.)
 #
 # So far queries, keys and values came from one text: **self-attention**. In
 # **cross-attention** keys and values come from another, as when a translation looks at
-# its source. Your function does both. (Only the shapes count here: BERT never learned
-# the second.)
+# its source. Your function does both. (Look at the shapes only: BERT never learned the
+# second.)
 
 # %%
 other = head(0, projected(3, "A slow start with a moving end.")[:3])
@@ -211,13 +208,14 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 #
 # So far each query looks at every key. Three things may have to be hidden:
 #
-# - **the future**, if a model learns to predict the next token;
+# - **the future**, if a model learns to predict the next token (tested in appendix B);
 # - **padding**: `[PAD]` only fills up the texts of a batch to one length;
 # - **distant tokens**, to save work. In a *window of 1* a token sees itself and a
 #   neighbour on either side.
 #
-# A mask asks a question about every pair of query and key. It is a tensor of `bool`,
-# **True where looking is allowed**; in the drawing these squares are filled.
+# A mask asks one question about every pair of query and key: may this query look at
+# this key? It is a tensor of `bool`, **True where looking is allowed**; in the drawing
+# these squares are filled.
 #
 # <details><summary>For the expert: PyTorch's masks, and what a window saves</summary>
 #
@@ -251,8 +249,11 @@ drawings.mask_grids(
 # text, and this row serves all its queries.
 
 # %% [markdown]
+# ### Before the softmax, or after it?
+#
 # How does a mask act on scores? The weights of the keys that are *left* must sum to 1.
-# So a hidden key gets the score $-\infty$ **before** the softmax, as $e^{-\infty} = 0$:
+# So a hidden key gets the score $-\infty$ **before** the softmax. Its weight is then 0,
+# as $e^{-\infty} = 0$. Here are both orders:
 
 # %%
 drawings.mask_first(
@@ -262,18 +263,23 @@ drawings.mask_first(
 )
 
 # %% [markdown]
-# In the lower row the softmax came first. `[PAD]` took most of the weight before it was
+# In the upper row `[PAD]` is hidden first, and the words share the whole weight. In the
+# lower row the softmax came first. `[PAD]` took most of the weight before it was
 # hidden, and what is left sums to 0.36. That is what went wrong in section 1.
 #
-# What if a query may look *nowhere*, as in the last row of *window & padding*? The
-# softmax first subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a
-# number". It spreads, as $0 \times$ NaN is NaN. The clean answer is a row of zeros.
+# What if a query may look *nowhere*, as in the last row of *window & padding*? All its
+# scores are $-\infty$. The softmax first subtracts the largest score, and $-\infty -
+# (-\infty)$ is NaN, "not a number". A NaN spreads, as $0 \times$ NaN is NaN. The clean
+# answer is a row of zeros.
 #
 # <details><summary>Why not mend the row sum? Why not a large negative score?</summary>
 #
 # Dividing by the sum would mend the lower row. But if a hidden score is larger by 110,
-# the sum is 0 in float32. And with a large negative number instead of $-\infty$ a query
-# with nothing to see looks at all hidden keys alike: the problem is hidden, not solved.
+# the sum is 0 in float32.
+#
+# With a large negative number instead of $-\infty$ a query with nothing to see still
+# looks at hidden keys: at all alike if the number replaces the scores, as if nothing
+# were masked if a number such as −10,000 is added. The problem is hidden, not solved.
 #
 # </details>
 #
@@ -316,9 +322,7 @@ al.checks.masked_softmax(masked_softmax)
 # places?
 
 # %% [markdown]
-# How much weight would padding take without a mask? Put your softmax into your
-# attention, and let BERT read two texts of different length in one batch. (`x.mT`
-# exchanges the last two axes of `x`.)
+# Put your softmax into your attention. (`x.mT` exchanges the last two axes of `x`.)
 
 # %%
 softmax_of = al.checks.yours_or_ours(
@@ -335,6 +339,10 @@ def masked_attention(query, key, value, mask=None):
     return weights @ value, weights
 
 
+# %% [markdown]
+# How much weight would padding take without a mask? BERT reads two texts in one batch,
+# and the short one is padded.
+
 # %%
 *sides, real = projected(3, text, "A joy.")
 for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
@@ -344,34 +352,755 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
 
 # %% [markdown]
 # Without a mask padding takes 43 % of the short text's weight, with your mask nothing.
+
+# %% [markdown]
+# ## 4. Why several heads, and how are they cut?
 #
-# The causal mask makes another promise: no token depends on a later one. Change token 3
-# of six, counted from 0, and see whose context moves:
+# You have one head. Is one enough? *Bad* asks for a negation, and may also want to know
+# what is bad. But one softmax gives one set of weights. So a layer has several
+# **heads**, each with queries, keys and values of its own.
+#
+# One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
+# head 0, the next $D$ to head 1, and so on. Keys and values are made likewise.
+#
+# First the slow way: take the heads one by one, and concatenate their contexts.
 
 # %%
-x = torch.randn(6, 16)
-changed = x.clone()
-changed[3] += 1.0  # token 3 is another one
-for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
-    before, after = (masked_attention(y, y, y, mask)[0] for y in (x, changed))
-    moved = (before - after).abs().amax(-1) > 0
-    print(f"{name:8} moved: {moved.nonzero().flatten().tolist()}")
+one_by_one = torch.cat(
+    [
+        masked_attention(*head(number, sides), real[:, None])[0]
+        for number in range(heads)
+    ],
+    dim=-1,
+)
+print(f"{heads} contexts side by side: {tuple(one_by_one.shape)}")
 
 # %% [markdown]
-# Only token 3 and later ones move. So a language model can learn all next-token
-# predictions of a text in one pass (lesson 04).
+# One call of attention can serve all heads. *Cut* the width, and move the heads in
+# front of the tokens, where they act like a batch. In the drawing each number is 100 ×
+# token + column, so you see where it came from. The columns of head 0 are blue:
+
+# %%
+drawings.head_slices()
 
 # %% [markdown]
-# ## 4. How do gradients come back?
+# The upper half is right: head 0 holds columns 0 and 1 of every token. In the lower
+# half, `reshape` alone gives the right shape and no error. But head 0 holds pieces of
+# token 0 as if they were two tokens, and token 2 is missing.
+
+# %% [markdown]
+# ### Exercise 3: split heads
+#
+# *Difficulty 2 of 5, 4 minutes.* Cut the width into heads and move them before the
+# tokens, without a loop.
+
+
+# %% exercise="split_heads" points=2
+def split_heads(x, heads):
+    """(B, T, H * D) to (B, H, T, D); head h holds columns h D to (h + 1) D - 1."""
+    ### BEGIN SOLUTION
+    batch, tokens, width = x.shape
+    return x.reshape(batch, tokens, heads, width // heads).transpose(1, 2)
+    ### END SOLUTION
+
+
+# %% check="split_heads"
+al.checks.split_heads(split_heads)
+
+# %% [markdown] hints="split_heads"
+# Two steps: cut the last axis in two, then transpose two axes.
+#
+# ---
+# The cut gives `(B, T, H, D)`, in this order. Which axes must be swapped to reach
+# `(B, H, T, D)`?
+
+# %% [markdown]
+# Does one cut give what the loop gave? And a reshape alone? (`al.attention.merge_heads`
+# undoes the split. With four axes, a padding mask is `(B, 1, 1, T)`.)
+#
+# Two numbers compare the reshape with the right result, each taken as one long vector.
+# The *cosine* is 1 if both point the same way, and 0 if they stand at right angles. The
+# *length ratio* is 1 if they are equally long.
+
+# %%
+split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
+seen_mask, right = real[:, None, None], one_by_one.flatten()
+context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
+apart = (al.attention.merge_heads(context).flatten() - right).abs().max()
+print(f"one cut: differs from the loop by at most {apart:.0e}")
+shape = (len(real), heads, real.shape[1], head_width)
+context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
+wrong = context.flatten()
+cosine, ratio = F.cosine_similarity(wrong, right, dim=0), wrong.norm() / right.norm()
+print(f"reshape: cosine {cosine:.2f}, length ratio {ratio:.2f}, no error, no NaN")
+assert apart < 1e-4 and not context.isnan().any()
+
+# %% [markdown]
+# The cut agrees with the loop. The reshape gives about the right length, but nearly at
+# right angles to the right result. PyTorch says nothing.
+#
+# The contexts still stand side by side. A last projection mixes them.
+
+# %% [markdown]
+# ### Exercise 4: multi-head attention
+#
+# *Difficulty 3 of 5, 10 minutes.* Put it together: project, split, attend with the
+# mask, merge, project. The layers are there; write `forward` from `split`,
+# `masked_attention` and `al.attention.merge_heads`. `mask` is None, `(T_q, T_k)`, or
+# `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. The check compares with
+# PyTorch's `nn.MultiheadAttention`, forward and backward.
+
+
+# %% exercise="MultiHead" points=4
+class MultiHead(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, query, key, value, mask=None):
+        """Query (B, T_q, width), key and value (B, T_k, width) to (B, T_q, width)."""
+        ### BEGIN SOLUTION
+        projected = self.query(query), self.key(key), self.value(value)
+        q, k, v = (split(x, self.heads) for x in projected)
+        mask = mask[:, None] if mask is not None and mask.dim() == 3 else mask
+        context, _ = masked_attention(q, k, v, mask)
+        return self.output(al.attention.merge_heads(context))
+        ### END SOLUTION
+
+
+# %% check="MultiHead"
+al.checks.MultiHead(MultiHead)
+
+# %% [markdown] hints="MultiHead"
+# In this order: three projections, three splits, attention, one merge, the output
+# projection. `masked_attention(q, k, v, mask)` returns context and weights, and divides
+# by the root of the width it is given: after the split, that of one head.
+#
+# ---
+# Which masks fit the scores as they are? `(T_q, T_k)` does. `(B, 1, T_k)` has its batch
+# where the scores have their heads: `mask[:, None]` makes it `(B, 1, 1, T_k)`.
+
+# %% [markdown]
+# ## 5. From attention to a whole BERT
+#
+# What else is in a layer? It has two **sublayers**, attention and a feed-forward
+# network. Each computes something, adds it to its input, and normalises the sum:
+
+# %%
+drawings.one_layer(width, heads, bert.config.intermediate_size)
+
+# %% [markdown]
+# - The **residual connection** adds the input itself. A sublayer only has to say what
+#   should *change*; and gradients have a way past it.
+# - The **layer norm** works on each token by itself. It subtracts the mean of the
+#   token's numbers, and divides by $\sqrt{\text{variance} + \varepsilon}$. Then it
+#   multiplies by a learned gain, and adds a learned bias.
+# - The **feed-forward network** works on each token alone. It makes the vector four
+#   times as wide (`up`), applies a **GELU**, and makes it narrow again (`down`). A GELU
+#   is a smooth form of $\max(0, x)$, the *ReLU*: large numbers pass, negative ones
+#   hardly.
+#
+# An example of the norm: 1, 3, 5, 7 have the mean 4 and the variance 5, and become
+# −1.34, −0.45, 0.45, 1.34. (The tiny $\varepsilon$, `eps`, prevents 0 / 0.)
+#
+# <details><summary>Which of the two sublayers is larger?</summary>
+#
+# Attention has four matrices $E \times E$; `up` and `down` have four times that each.
+# So attention has a third of a layer's learned numbers.
+#
+# </details>
+#
+# <details><summary>For the expert: linear or not, pre-norm, dropout</summary>
+#
+# Attention mixes values *between* tokens, linearly for given weights; the feed-forward
+# network is not linear. BERT normalises after each addition (*post-norm*). Most later
+# models, those of lessons 03 and 04 too, normalise the input of each sublayer instead
+# (*pre-norm*). **Dropout** is left out here, as `eval()` turns it off. In training it
+# sets a random tenth of the attention weights and sublayer outputs to 0, and divides
+# the rest by 0.9.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 5: an encoder layer
+#
+# *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
+# `down` are functions; write the norms yourself, without PyTorch's `layer_norm`. Each
+# norm is a pair (gain, bias). You may use `F.gelu`.
+
+
+# %% exercise="encoder_layer" points=3
+def encoder_layer(x, attend, up, down, norms, eps=1e-12):
+    """One layer of BERT, (B, T, E) to (B, T, E).
+
+    attend: (B, T, E) to (B, T, E); up to (B, T, 4 E), down back to (B, T, E)
+    norms: two pairs (gain, bias), each (E,), after attention and after `down`
+    """
+    ### BEGIN SOLUTION
+
+    def norm(y, gain, bias):
+        mean = y.mean(-1, keepdim=True)
+        variance = (y - mean).square().mean(-1, keepdim=True)
+        return gain * (y - mean) / (variance + eps).sqrt() + bias
+
+    x = norm(x + attend(x), *norms[0])
+    return norm(x + down(F.gelu(up(x))), *norms[1])
+    ### END SOLUTION
+
+
+# %% check="encoder_layer"
+al.checks.encoder_layer(encoder_layer)
+
+# %% [markdown] hints="encoder_layer"
+# Begin with the norm, as a small function of its own. Mean and variance run over the
+# last axis, with `keepdim=True`. `var` divides by the width less 1 unless you tell it
+# `correction=0`.
+#
+# ---
+# Follow the arrows of the drawing: what goes into the first `+`? Its normalised sum is
+# both the input of `up` and what is added after `down`.
+
+# %% [markdown]
+# Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
+# it has learned. BERT's own remain the *embeddings* before the first layer, and after
+# the last the *pooler* and the classifier. These two make the **logits**, one score for
+# each class, from the vector of `[CLS]`.
+#
+# <details><summary>What do embeddings and pooler do?</summary>
+#
+# The embeddings make the first token vectors. They add up vectors for token, position
+# and *segment* (which tells two texts apart), then a norm follows. The pooler is a
+# linear map and a tanh of `[CLS]`.
+#
+# </details>
+
+# %%
+Attention = al.checks.yours_or_ours(
+    "MultiHead", MultiHead, al.attention.MultiHeadAttention
+)
+layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
+
+# %% [markdown]
+# (Two cells of plumbing: one copies BERT's parameters into *your* attention, one runs
+# six of your layers.)
+
+
+# %%
+def copied(attention, kind):
+    """Multi-head attention of this kind, with the parameters of one in BERT."""
+    mine = kind(width, heads).eval().to(clf.device)
+    for name in ("query", "key", "value"):
+        getattr(mine, name).load_state_dict(getattr(attention.self, name).state_dict())
+    mine.output.load_state_dict(attention.output.dense.state_dict())
+    return mine
+
+
+# %%
+def run(kind, x, mask):
+    """From embeddings to the hidden states after the last layer, (B, T, E) each."""
+    for layer in bert.encoder.layer:
+        mine = copied(layer.attention, kind)
+        up, down = layer.intermediate.dense, layer.output.dense
+        norms = layer.attention.output.LayerNorm, layer.output.LayerNorm
+        pairs = [(norm.weight, norm.bias) for norm in norms]
+        x = layer_of(x, lambda y, look=mine: look(y, y, y, mask), up, down, pairs)
+    return x
+
+
+# %% [markdown]
+# Are your logits BERT's? Both models read two texts:
+
+# %%
+batch = clf.tokenizer([text, "A joy."], padding=True, return_tensors="pt")
+batch = batch.to(clf.device)
+visible = batch["attention_mask"].bool()[:, None]  # (B, 1, T): real tokens, no padding
+with torch.no_grad():
+    expected = clf.model(**batch).logits
+    states = run(Attention, bert.embeddings(batch["input_ids"]), visible)
+    logits = clf.model.classifier(bert.pooler(states))  # read off [CLS]
+print(f"logits: largest difference {(logits - expected).abs().max():.0e}")
+for row in logits.softmax(-1):
+    print(f"{clf.label_names[row.argmax()]} ({row.max():.0%})")
+assert torch.allclose(logits, expected, atol=1e-4)
+
+# %% [markdown]
+# Your logits are BERT's, to rounding: you have rebuilt it. (Appendix A rebuilds its
+# gradients.)
+
+# %% [markdown]
+# ## 6. What do the heads look at?
+#
+# You have BERT's numbers. What do they say? Look for heads that look at the word
+# before, at the word after, or rest on `[CLS]` or `[SEP]`.
+#
+# *Layer* chooses a layer, a double click on a coloured square shows one head alone, and
+# pointing at a word its lines. (A static page shows only the mean over the heads of
+# layer 0: go on to the next picture, which has a head of each kind.)
+
+# %%
+al.attention_view(maps, layers=[0, 1, 2])
+
+# %% [markdown]
+# Here are three heads, on a shorter text. Decide before you read on.
+
+# %%
+short = clf.attend("Slow at first, but it stays with you.")
+question = "Which head looks one token back, which one ahead, and which rests on [CLS]?"
+al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
+
+# %% [markdown]
+# - Layer 0 head 2 has a line just below the diagonal. It looks at the token before, and
+#   is called a **previous-token head**.
+# - Layer 1 head 8 has its line just above. It looks at the token after, less strictly.
+# - Layer 2 head 9 has a bright column. It rests on `[CLS]`.
+#
+# ### What does a bright column mean?
+#
+# It can mean two things. The token may matter. Or it is an **attention sink**: queries
+# of every kind look at it, in text after text, whatever it means, and often it adds
+# little. Which is `[CLS]`?
+#
+# First: do many heads look at it? Here is each head's mean weight on it, over all
+# queries of four sentences.
+
+# %%
+sentences = [
+    text,
+    "Nobody in this story behaves like anybody you have met.",
+    "A quiet film that trusts its actors and its silence.",
+    "The jokes are old, the songs are new, and neither is good.",
+]
+readings = [clf.attend(sentence) for sentence in sentences]
+# (L, H, T, T): the column of [CLS], its mean over the queries, then over the sentences
+on_cls = torch.stack([one.weights[..., 0].mean(-1) for one in readings]).mean(0)
+al.plots.head_map(
+    on_cls.numpy(), label="mean weight on [CLS]", title="Who rests on [CLS]?"
+)
+
+# %% [markdown]
+# Many do, above all in layer 2. Second: does so much weight carry much?
+#
+# For each key a head adds *weight × vector*. The vector is the key's value after the
+# output projection. Two keys as an example:
+#
+# - `[CLS]`: weight 0.6, a vector of length 0.2. The head adds the length 0.12.
+# - A word: weight 0.1, a vector of length 4. The head adds the length 0.4.
+#
+# More weight, and yet less is added.
+#
+# <details><summary>For the expert: effort, not effect</summary>
+#
+# Lengths are added here, so vectors that cancel are counted twice (Kobayashi et al.
+# 2020 introduced the measure).
+#
+# </details>
+
+# %% [markdown]
+# The table sums over all heads of a layer. *Share of what is added* compares the
+# lengths of *weight × vector* (`contributions`). *Length of the vector* is what a head
+# would add with the weight 1, on average. (The first cell is plumbing.)
+
+
+# %%
+def sink(one):
+    """By layer: shares of [CLS] in %, and lengths of vectors, (L, 4)."""
+    weight, added = one.weights.sum((1, 2)), one.contributions.sum((1, 2))  # (L, T)
+    weight, added = (100 * x / x.sum(1, keepdim=True) for x in (weight, added))
+    vector = (one.contributions.sum(2) / one.weights.sum(2)).mean(1)  # (L, T)
+    words = vector[:, 1:-1].mean(1)
+    return torch.stack([weight[:, 0], added[:, 0], vector[:, 0], words], -1)
+
+
+# %%
+columns = [
+    "[CLS]: share of the weight, %",
+    "[CLS]: share of what is added, %",
+    "[CLS]: length of the vector",
+    "a word: length of the vector",
+]
+even = sum(1 / len(one.tokens) for one in readings) / len(readings)
+sep = sum(float(one.weights[..., -1].mean()) for one in readings) / len(readings)
+print(
+    f"In an even share each token gets {even:.0%} of the weight; [SEP] gets {sep:.0%}."
+)
+means = torch.stack([sink(one) for one in readings]).mean(0)
+frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
+al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2:], 2))
+
+# %% [markdown]
+# **`[CLS]` is a sink.** In layer 2 it has 63 % of the weight and only 7 % of what is
+# added. Its vector is short there: 0.18, against 4.21 for the mean word.
+#
+# `[SEP]` is no sink in this model: over all layers it has less than an even share.
+#
+# <details><summary>Why look at a token that adds little?</summary>
+#
+# A softmax must put its weight somewhere; a head that finds nothing can park it on a
+# token that is always there. In the original BERT `[SEP]` is the larger sink (Clark et
+# al. 2019). So a bright column is no proof that what the token says matters. But the
+# token cannot simply be hidden: its weight would go to the words (Xiao et al. 2024).
+#
+# </details>
+#
+# That was a column. Now the diagonals.
+
+# %% [markdown]
+# ### Exercise 6: who looks at a neighbour?
+#
+# *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
+# word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
+# all pairs in which **both** are words. *Words* are all tokens but the first and the
+# last.
+#
+# <details><summary>Why are the first and last token left out?</summary>
+#
+# A head that rests on `[CLS]` would otherwise seem to look one back from the first
+# word.
+#
+# </details>
+
+
+# %% exercise="neighbour_scores" points=2
+def neighbour_scores(weights, offset):
+    """Mean weight of words on the word `offset` places away, (L, H).
+
+    weights (L, H, T, T): rows are queries, token 0 is [CLS] and token T - 1 [SEP]
+    """
+    ### BEGIN SOLUTION
+    words = weights[..., 1:-1, 1:-1]
+    return words.diagonal(offset, dim1=-2, dim2=-1).mean(-1)
+    ### END SOLUTION
+
+
+# %% check="neighbour_scores"
+al.checks.neighbour_scores(neighbour_scores)
+
+# %% [markdown] hints="neighbour_scores"
+# In the map of a head, where are the weights on the word before? On a line beside the
+# diagonal: below it or above it?
+#
+# ---
+# First cut off the outer rows and columns. `x.diagonal(offset, dim1, dim2)` takes such
+# a line from two axes; think about what a positive offset means.
+
+# %% [markdown]
+# *Predict first:* how many of the 72 heads give the word before more than half of their
+# weight?
+
+# %%
+neighbours = al.checks.yours_or_ours("neighbour_scores", neighbour_scores)
+
+
+# %%
+def over(texts, offset):
+    found = [neighbours(clf.attend(one).weights, offset) for one in texts]
+    return torch.stack(found).mean(0)  # (L, H)
+
+
+# %%
+before = over(sentences, -1)
+al.plots.head_map(
+    before.numpy(), label="mean weight on the word before", title="Who looks one back?"
+)
+
+# %% [markdown]
+# Only layer 0 head 2. Two doubts remain. It is the best of 72 heads on these sentences:
+# is it as good on fresh ones? And does it go by position or by words? The table tries
+# fresh sentences, and shuffles their words.
+
+# %%
+fresh = [
+    "Three friends open a bakery, and everything that can burn burns.",
+    "I have seen better plots on a bus ticket.",
+    "Slow at first, then suddenly very funny indeed.",
+]
+shuffled = []
+for one in fresh:
+    given = one.split()
+    shuffled.append(" ".join(given[i] for i in torch.randperm(len(given))))
+
+# %%
+rows = {}
+for offset, name in ((-1, "one back"), (1, "one ahead")):
+    here, there, mixed = (over(some, offset) for some in (sentences, fresh, shuffled))
+    best = divmod(int(here.argmax()), heads)
+    rows[name] = {
+        "the best head": f"layer {best[0]} head {best[1]}",
+        "its mean weight there": float(here[best]),
+        "in fresh sentences": float(there[best]),
+        "with shuffled words": float(mixed[best]),
+        "mean of all heads": float(here.mean()),
+    }
+frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("looks")
+al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 2))
+
+# %% [markdown]
+# One head looks mostly one back, and one mostly one ahead, also on fresh sentences and
+# with shuffled words: as far as these sentences show, they go by position.
+#
+# <details><summary>What is such a head good for?</summary>
+#
+# In a language model a previous-token head is the first half of a mechanism that copies
+# (lesson 04). Whether BERT's answer needs these two is another question (lesson 06).
+#
+# </details>
+
+# %% [markdown]
+# ## 7. How do you find a bug that raises no error?
+#
+# The wrong reshape of section 4 ran without an error, and an answer may even stay
+# right. To find such a bug, run a good and a bad model on the *same input*. Compare
+# their **activations**, the outputs of their parts, in order. An example, with one
+# number for each part:
+#
+# | part | good | bad |
+# | --- | ---: | ---: |
+# | attention | 0.50 | 0.50 |
+# | up | 1.20 | 0.90 |
+# | down | −0.30 | −0.80 |
+#
+# Attention agrees, `up` does not: the bug first *shows* at `up`. The larger difference
+# at `down` is a consequence.
+#
+# <details><summary>Is the bug inside the part where it shows?</summary>
+#
+# It lies after the last part that agrees: in this part, in a step before it that nobody
+# watched (here a norm), or in what else this part is given, such as a mask.
+#
+# </details>
+
+# %% [markdown]
+# We will plant one of four faults in a layer of BERT:
+#
+# | name | fault |
+# | --- | --- |
+# | `reshape` | heads are split by a reshape alone |
+# | `divisor` | scores are divided by $\sqrt{384}$, not $\sqrt{32}$ |
+# | `padding` | padding is not hidden |
+# | `bias` | the bias of `down` is forgotten |
+#
+# But first the good activations. A **hook** is a function that PyTorch calls whenever a
+# module has computed something. It reads any part of a model without changing it. Here
+# each hook keeps what its part gave:
+
+# %%
+name_of = {}  # the parts to watch
+for number, layer in enumerate(bert.encoder.layer):
+    name_of[layer.attention.output.dense] = f"layer {number}, attention"
+    name_of[layer.intermediate.dense] = f"layer {number}, up"
+    name_of[layer.output.dense] = f"layer {number}, down"
+    name_of[layer.output] = f"layer {number}, output"
+
+
+# %%
+def activations():
+    """BERT's logits (B, 2), and what each part gave, name to (B, T, W)."""
+    made = {}
+
+    def keep(module, given, output):
+        made[name_of[module]] = output
+
+    hooks = [module.register_forward_hook(keep) for module in name_of]
+    with torch.no_grad():
+        logits = clf.model(**batch).logits
+    for hook in hooks:
+        hook.remove()
+    return logits, made
+
+
+# %%
+expected, good = activations()
+print(f"{len(good)} activations:", *list(good)[:4], "...", list(good)[-1], sep="\n  ")
+
+# %% [markdown]
+# ### Exercise 7: the first part that is wrong
+#
+# *Difficulty 3 of 5, 7 minutes.* `good` and `bad` hold the output of every part by
+# name, in the order of computation. Return the name of the first part in which a real
+# token differs by more than `tolerance` × the largest absolute value among the real
+# tokens of that part in `good`. Padding does not count, NaN does. If no part differs,
+# return None.
+
+
+# %% exercise="first_wrong" points=2
+def first_wrong(good, bad, real, tolerance=1e-4):
+    """Name of the first part whose output differs, or None.
+
+    good, bad: name to output (B, T, W), W its width; real (B, T) bool, False at padding
+    """
+    ### BEGIN SOLUTION
+    for name, right in good.items():
+        apart = (bad[name] - right)[real].abs().max()
+        if not apart <= tolerance * right[real].abs().max():  # NaN is never <=
+            return name
+    return None
+    ### END SOLUTION
+
+
+# %% check="first_wrong"
+al.checks.first_wrong(first_wrong)
+
+# %% [markdown] hints="first_wrong"
+# `good.items()` goes through the parts in their order, and `return` inside the loop
+# ends it. `x[real]` keeps the real tokens of all texts, (N, W).
+#
+# ---
+# Every comparison with NaN is False. Ask whether a part is *fine*, and turn the answer
+# round with `not`.
+
+# %% [markdown]
+# Now find one. (Two cells of plumbing collect the evidence; `al.heads.planted` plants a
+# fault while its `with` block lasts.)
+
+# %%
+find = al.checks.yours_or_ours("first_wrong", first_wrong)
+real = batch["attention_mask"].bool()
+
+
+def difference(made, name, row):
+    """Largest difference of a part in one text, relative to its largest value."""
+    right, bad = (outputs[name][row][real[row]] for outputs in (good, made))
+    return float((bad - right).abs().max() / right.abs().max())
+
+
+# %%
+def evidence(fault, number):
+    """Where a fault first shows, how much, and what else it changes."""
+    with al.heads.planted(clf, fault, number):
+        logits, made = activations()
+        weights = clf.attend(text).weights[number]
+    first = find(good, made, real)
+    names = [first] if first else list(good)
+    long, short = (max(difference(made, one, row) for one in names) for row in (0, 1))
+    return {
+        "first wrong part": first or "none",
+        "difference there, long text": f"{long:.1g}",
+        "difference there, short text": f"{short:.1g}",
+        "effective keys, long text": f"{al.attention.effective_keys(weights).mean():.1f}",
+        "answers changed": f"{(logits.argmax(-1) != expected.argmax(-1)).sum()} of 2",
+    }
+
+
+# %% [markdown]
+# A fault and a layer are drawn, unseen. Change the seed for another.
+
+# %%
+seed = 10
+draw = torch.Generator().manual_seed(seed)
+number = int(torch.randint(clf.layers, (), generator=draw))
+secret = list(al.heads.FAULTS)[torch.randint(len(al.heads.FAULTS), (), generator=draw)]
+bad, fine = evidence(secret, number), evidence(None, number)
+part = "down" if secret == "bias" else "attention"
+assert bad["first wrong part"] == f"layer {number}, {part}"
+al.plots.table(pd.DataFrame({"with the fault": bad, "without": fine}))
+
+# %% [markdown]
+# You know where it *shows*. (A difference of 1 is as large as the largest right
+# number.) Now decide *what* it is, with the table of the four faults.
+#
+# - Which fault shows in another part than the other three?
+# - Only the short text is padded. Does the long one differ?
+# - The *effective keys* say over how many tokens a row spreads (lesson 01), at most 15
+#   here. Which fault makes rows flat?
+#
+# Then set `reveal = True`.
+#
+# <details><summary>Which number of effective keys points to which fault?</summary>
+#
+# On this text a divisor that is far too large gives 12 to 14 in every layer, the
+# reshape 6 to 11.
+#
+# </details>
+
+# %%
+reveal = False
+print(f"It was: {secret}, in layer {number}." if reveal else "Decide first.")
+
+# %% [markdown]
+# Compare all four in layer 2:
+
+# %%
+rows = {fault or "none": evidence(fault, 2) for fault in (None, *al.heads.FAULTS)}
+al.plots.table(pd.DataFrame(rows).T.rename_axis("fault"))
+
+# %% [markdown]
+# Each fault leaves its own trace:
+#
+# - `padding` changes the padded text only;
+# - `divisor` makes rows nearly flat: 12.1 effective keys of 15, against BERT's 3.4;
+# - `reshape` makes them flatter too, 7.0;
+# - `bias` shows only at `down`.
+#
+# The answers hardly tell: one of the eight changed.
+#
+# How does a difference spread from part to part? (The vertical axis is logarithmic.)
+
+# %%
+curves = {}
+for fault in al.heads.FAULTS:
+    with al.heads.planted(clf, fault, 2):
+        made = activations()[1]
+    apart = [max(difference(made, name, row) for row in (0, 1)) for name in good]
+    curves[fault] = [max(one, 1e-8) for one in apart]
+al.plots.lines(
+    [step / 4 for step in range(len(good))],
+    curves,
+    xlabel="layer; each has four parts: attention, up, down, output",
+    ylabel="largest difference (relative)",
+    title="Where does a fault in layer 2 first show?",
+    log="y",
+    alt="No difference up to layer 2, then a jump by orders of magnitude.",
+)
+
+# %% [markdown]
+# Before the fault nothing differs (drawn as $10^{-8}$). At the fault, at 2.0, or 2.5
+# for `down`, the difference jumps by orders of magnitude. It then rises and falls, but
+# stays far above rounding. So only the *first* difference tells where to look.
+#
+# <details><summary>When does this search fail?</summary>
+#
+# If the input does not show the bug: without padding nobody sees a missing mask. And if
+# the tolerance is not between rounding and the difference. Two texts prove little about
+# answers.
+#
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - Attention is three lines: scores, softmax, mixture.
+# - Masks go in before the softmax, as $-\infty$; a row with nothing to see gets zeros.
+# - Heads are slices of one projection. A reshape alone mixes tokens without an error.
+# - A layer is attention and a feed-forward network, each added to its input and
+#   normalised.
+# - A bright column may be an attention sink. `[CLS]` is one in this model: its vector
+#   is short, so it adds little.
+# - The first activation that differs tells where to look for the bug.
+#
+# <details><summary>What to call in practice</summary>
+#
+# `F.scaled_dot_product_attention`: the same context, usually faster, but without the
+# weights. (Try an empty row in your version.)
+#
+# </details>
+#
+# Next: [03 Translation](03_translation.ipynb) gives attention a second text, and [06
+# Head mixing](06_head_mixing.ipynb) takes hold of the heads. The appendices go further
+# here; the first holds exercise 8.
+
+# %% [markdown]
+# ## Appendix A. How do gradients come back?
 #
 # Forward, attention is complete. But a model learns by gradients: how do they get from
 # the context back to queries, keys and values? Lesson 01 did it for one text, without a
 # mask. Here come batches and masks. You need two rules.
 #
 # **Products.** If $C = A B$, and $G$ is the gradient of the loss with respect to $C$,
-# then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. In $C = A V$ every
-# query may use value $j$. So the gradient of value $j$ adds up over all queries, down
-# column $j$ of $A$. Hence the transpose.
+# then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. In $C = A V$ every query
+# may use value $j$. So the gradient of value $j$ adds up over all queries, down column
+# $j$ of $A$. Hence the transpose.
 
 # %% [markdown]
 # **Softmax**, by example: two keys with the values 1 and 3 and equal weights mix to 2.
@@ -408,17 +1137,17 @@ def hurried(query, key, value, gradient, mask=None):
 # %%
 given = [torch.randn(2, 6, 8, requires_grad=True) for _ in range(3)]
 coming, rows = torch.randn(2, 6, 8), {}
-for name, mask in (("no mask", None), ("causal mask", al.attention.causal_mask(6))):
-    right = torch.autograd.grad(masked_attention(*given, mask)[0], given, coming)
+for name, allowed in (("no mask", None), ("causal mask", al.attention.causal_mask(6))):
+    right = torch.autograd.grad(masked_attention(*given, allowed)[0], given, coming)
     with torch.no_grad():
-        found = hurried(*given, coming, mask)
+        found = hurried(*given, coming, allowed)
     errors = [(a - b).norm() / b.norm() for a, b in zip(found, right, strict=True)]
     rows[name] = [f"{float(error):.1g}" for error in errors]
 columns = ["error of d_query", "of d_key", "of d_value"]
 al.plots.table(pd.DataFrame(rows, index=columns).T)
 
 # %% [markdown]
-# ### Exercise 3: attention, backward
+# ### Exercise 8: attention, backward
 #
 # *Difficulty 3 of 5, 10 minutes.* Find the three places, then write the function
 # without them, and without autograd. Read the table first:
@@ -472,313 +1201,18 @@ al.checks.attention_backward(attention_backward)
 # %% [markdown]
 # <details><summary>Which three places were wrong?</summary>
 #
-# The mask came after the softmax. And two transposes were missing:
-# `weights.mT @ gradient` and `d_scores.mT @ query` add up over the queries. No step
-# after the weights needs the mask: a weight of 0 lets no gradient through.
+# The mask came after the softmax. And two transposes were missing: `weights.mT @
+# gradient` and `d_scores.mT @ query` add up over the queries. No step after the weights
+# needs the mask: a weight of 0 lets no gradient through.
 #
 # </details>
 #
-# Your backward pass will run inside BERT (section 6). First, a layer needs more than
-# one head.
-
-# %% [markdown]
-# ## 5. Why several heads, and how are they cut?
+# ### Your backward pass inside BERT
 #
-# *Bad* asks for a negation, and may also want to know what is bad. But one softmax
-# gives one set of weights. So a layer has several **heads**, each with queries, keys
-# and values of its own.
-#
-# One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
-# head 0, the next $D$ to head 1, and so on; keys and values likewise. First the slow
-# way: take the heads one by one, and concatenate their contexts.
-
-# %%
-one_by_one = torch.cat(
-    [
-        masked_attention(*head(number, sides), real[:, None])[0]
-        for number in range(heads)
-    ],
-    dim=-1,
-)
-print(f"{heads} contexts side by side: {tuple(one_by_one.shape)}")
-
-# %% [markdown]
-# One call of attention can serve all heads. *Cut* the width, and move the heads in
-# front of the tokens, where they act like a batch. In the drawing each number is 100 ×
-# token + column, so you see where it came from; head 0's columns are blue:
-
-# %%
-drawings.head_slices()
-
-# %% [markdown]
-# The upper half is right: head 0 holds columns 0 and 1 of every token. In the lower
-# half, `reshape` alone gives the right shape and no error. But head 0 holds pieces of
-# token 0 as if they were two tokens, and token 2 is missing.
-
-# %% [markdown]
-# ### Exercise 4: split heads
-#
-# *Difficulty 2 of 5, 4 minutes.* Cut the width into heads and move them before the
-# tokens, without a loop.
-
-
-# %% exercise="split_heads" points=2
-def split_heads(x, heads):
-    """(B, T, H * D) to (B, H, T, D); head h holds columns h D to (h + 1) D - 1."""
-    ### BEGIN SOLUTION
-    batch, tokens, width = x.shape
-    return x.reshape(batch, tokens, heads, width // heads).transpose(1, 2)
-    ### END SOLUTION
-
-
-# %% check="split_heads"
-al.checks.split_heads(split_heads)
-
-# %% [markdown] hints="split_heads"
-# Two steps: cut the last axis in two, then transpose two axes.
-#
-# ---
-# The cut gives `(B, T, H, D)`, in this order. Which axes must be swapped to reach
-# `(B, H, T, D)`?
-
-# %% [markdown]
-# Does one cut give what the loop gave? And a reshape alone? (`al.attention.merge_heads`
-# undoes the split. With four axes, a padding mask is `(B, 1, 1, T)`.)
-#
-# We divide the length of the difference by the length of the right result. 0 means
-# equal. For (3, 4) and (−4, 3) it is $\sqrt{50} / 5 = 1.41$: equally long, but at right
-# angles, so one says nothing about the other.
-
-# %%
-split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
-seen_mask = real[:, None, None]
-context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
-apart = (al.attention.merge_heads(context) - one_by_one).norm() / one_by_one.norm()
-print(f"one cut: differs from the loop by {apart:.1g} of its length")
-shape = (len(real), heads, real.shape[1], head_width)
-context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
-apart = (context.reshape(one_by_one.shape) - one_by_one).norm() / one_by_one.norm()
-print(f"reshape: differs by {apart:.2f} of its length, no error, no NaN")
-assert not context.isnan().any()
-
-# %% [markdown]
-# The cut agrees with the loop. The reshape does not: its error, 1.38, is longer than
-# the right result itself. (If both results are about equally long, that is close to
-# right angles.) PyTorch says nothing.
-#
-# The contexts stand side by side. A last projection mixes them.
-
-# %% [markdown]
-# ### Exercise 5: multi-head attention
-#
-# *Difficulty 3 of 5, 10 minutes.* Put it together: project, split, attend with the
-# mask, merge, project. The layers are there; write `forward` from `split`,
-# `masked_attention` and `al.attention.merge_heads`. `mask` is None, `(T_q, T_k)`, or
-# `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. The check compares with
-# PyTorch's `nn.MultiheadAttention`, forward and backward.
-
-
-# %% exercise="MultiHead" points=4
-class MultiHead(nn.Module):
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, query, key, value, mask=None):
-        """Query (B, T_q, width), key and value (B, T_k, width) to (B, T_q, width)."""
-        ### BEGIN SOLUTION
-        projected = self.query(query), self.key(key), self.value(value)
-        q, k, v = (split(x, self.heads) for x in projected)
-        mask = mask[:, None] if mask is not None and mask.dim() == 3 else mask
-        context, _ = masked_attention(q, k, v, mask)
-        return self.output(al.attention.merge_heads(context))
-        ### END SOLUTION
-
-
-# %% check="MultiHead"
-al.checks.MultiHead(MultiHead)
-
-# %% [markdown] hints="MultiHead"
-# In this order: three projections, three splits, attention, one merge, the output
-# projection. `masked_attention(q, k, v, mask)` returns context and weights, and divides
-# by the root of the width it is given: after the split, that of one head.
-#
-# ---
-# Which masks fit the scores as they are? `(T_q, T_k)` does. `(B, 1, T_k)` has its batch
-# where the scores have their heads: `mask[:, None]` makes it `(B, 1, 1, T_k)`.
-
-# %% [markdown]
-# ## 6. From attention to a whole BERT
-#
-# What else is in a layer? It has two **sublayers**, attention and a feed-forward
-# network. Each computes something, adds it to its input, and normalises the sum:
-
-# %%
-drawings.one_layer(width, heads, bert.config.intermediate_size)
-
-# %% [markdown]
-# - The **residual connection** adds the input itself. A sublayer only has to say what
-#   should *change*; and gradients have a way past it.
-# - The **layer norm** works on each token by itself: subtract the mean of its numbers,
-#   and divide by $\sqrt{\text{variance} + \varepsilon}$, where a tiny $\varepsilon$
-#   (`eps`) prevents 0 / 0. So 1, 3, 5, 7, with mean 4 and variance 5, become −1.34,
-#   −0.45, 0.45, 1.34. Then multiply by a learned gain, and add a learned bias.
-# - The **feed-forward network** works on each token alone. It makes the vector four
-#   times as wide (`up`), applies a **GELU** (a smooth form of $\max(0, x)$, the *ReLU*:
-#   large numbers pass, negative ones hardly), and makes it narrow again (`down`).
-#
-# <details><summary>For the expert: linear or not, pre-norm, dropout</summary>
-#
-# Attention mixes values *between* tokens, linearly for given weights; the feed-forward
-# network is not linear. BERT normalises after each addition (*post-norm*). Most later
-# models, those of lessons 03 and 04 too, normalise the input of each sublayer instead
-# (*pre-norm*). **Dropout** is left out here, as `eval()` turns it off. In training it
-# sets a random tenth of the attention weights and sublayer outputs to 0, and divides
-# the rest by 0.9.
-#
-# </details>
-#
-# Which of the two sublayers is larger? Count their **parameters**, the numbers that are
-# learned.
-
-# %%
-first = bert.encoder.layer[0]
-for name, module in (("attention", first.attention), ("layer", first)):
-    count = sum(parameter.numel() for parameter in module.parameters())
-    print(f"{name:9} {count:9,} parameters, {count / width**2:.2f} x {width}²")
-
-# %% [markdown]
-# Attention has four matrices $E \times E$, `up` and `down` have four times that each:
-# attention is a third of a layer.
-
-# %% [markdown]
-# ### Exercise 6: an encoder layer
-#
-# *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
-# `down` are functions; write the norms yourself, without PyTorch's `layer_norm`. Each
-# norm is a pair (gain, bias). You may use `F.gelu`.
-
-
-# %% exercise="encoder_layer" points=3
-def encoder_layer(x, attend, up, down, norms, eps=1e-12):
-    """One layer of BERT, (B, T, E) to (B, T, E).
-
-    attend: (B, T, E) to (B, T, E); up to (B, T, 4 E), down back to (B, T, E)
-    norms: two pairs (gain, bias), each (E,), after attention and after `down`
-    """
-    ### BEGIN SOLUTION
-
-    def norm(y, gain, bias):
-        mean = y.mean(-1, keepdim=True)
-        variance = (y - mean).square().mean(-1, keepdim=True)
-        return gain * (y - mean) / (variance + eps).sqrt() + bias
-
-    x = norm(x + attend(x), *norms[0])
-    return norm(x + down(F.gelu(up(x))), *norms[1])
-    ### END SOLUTION
-
-
-# %% check="encoder_layer"
-al.checks.encoder_layer(encoder_layer)
-
-# %% [markdown] hints="encoder_layer"
-# Begin with the norm, as a small function of its own. Mean and variance run over the
-# last axis, with `keepdim=True`. `var` divides by the width less 1 unless you tell it
-# `correction=0`.
-#
-# ---
-# Follow the arrows of the drawing: what goes into the first `+`? Its normalised sum is
-# both the input of `up` and what is added after `down`.
-
-# %% [markdown]
-# Now the whole model: six of your layers, with BERT's parameters. What comes before the
-# first layer and after the last remains BERT's own: the *embeddings*, which make the
-# first token vectors; the *pooler*, a small network on the vector of `[CLS]`; and the
-# classifier, which makes the logits from it.
-#
-# <details><summary>What do embeddings and pooler do?</summary>
-#
-# The embeddings add up vectors for token, position and *segment* (which tells two texts
-# apart), then a norm follows. The pooler is a linear map and a tanh of `[CLS]`.
-#
-# </details>
-
-
-# %%
-Attention = al.checks.yours_or_ours(
-    "MultiHead", MultiHead, al.attention.MultiHeadAttention
-)
-layer_of = al.checks.yours_or_ours("encoder_layer", encoder_layer)
-
-# %% [markdown]
-# Three cells of plumbing copy BERT's parameters into *your* parts, run them, and record
-# their outputs. Look at the cell after them: are the logits BERT's?
-
-
-# %%
-def parts_of(layer, kind):
-    """The parts of a layer of BERT: attention of this kind, linear maps, norms."""
-    attention = kind(width, heads).eval().to(clf.device)
-    for name in ("query", "key", "value"):
-        copied = getattr(layer.attention.self, name).state_dict()
-        getattr(attention, name).load_state_dict(copied)
-    attention.output.load_state_dict(layer.attention.output.dense.state_dict())
-    around = layer.attention.output.LayerNorm, layer.output.LayerNorm
-    return {
-        "attention": attention,
-        "up": layer.intermediate.dense,
-        "down": layer.output.dense,
-        "norms": tuple((norm.weight, norm.bias) for norm in around),
-    }
-
-
-# %%
-def run(parts, x, mask):
-    """Hidden states after the last layer, and the output of every part by name."""
-    outputs = {}
-
-    def noted(name, function):
-        return lambda y: outputs.setdefault(name, function(y))
-
-    for number, part in enumerate(parts):
-        at = f"layer {number}, "
-        look = noted(at + "attention", lambda y, a=part["attention"]: a(y, y, y, mask))
-        up, down = noted(at + "up", part["up"]), noted(at + "down", part["down"])
-        x = outputs[at + "output"] = layer_of(x, look, up, down, part["norms"])
-    return x, outputs
-
-
-# %%
-batch = clf.tokenizer([text, "A joy."], padding=True, return_tensors="pt")
-batch = batch.to(clf.device)
-mask = batch["attention_mask"].bool()[:, None]  # (B, 1, T): the padding of "A joy."
-with torch.no_grad():
-    expected = clf.model(**batch).logits
-
-
-@torch.no_grad()
-def answer(parts):
-    """Logits (the scores of the two classes), (B, 2), and the output of every part."""
-    x, outputs = run(parts, bert.embeddings(batch["input_ids"]), mask)
-    return clf.model.classifier(bert.pooler(x)), outputs  # read off [CLS]
-
-
-# %%
-logits, _ = answer([parts_of(layer, Attention) for layer in bert.encoder.layer])
-print(f"logits: largest difference {(logits - expected).abs().max():.0e}")
-for row in logits.softmax(-1):
-    print(f"{clf.label_names[row.argmax()]} ({row.max():.0%})")
-assert torch.allclose(logits, expected, atol=1e-4)
-
-# %% [markdown]
-# Your logits are BERT's, to rounding. Does the way back agree too?
-#
-# We differentiate the **margin**, the logit of the answer minus that of the other
-# class, with respect to the token vectors. In all layers exercise 3 takes the place of
-# PyTorch's rule for attention; the rest stays autograd's. (Three cells of plumbing;
-# look at the fourth.)
+# Does it give the gradients of the whole model? We differentiate the **margin**, the
+# logit of the answer minus that of the other class, with respect to the token vectors.
+# In all layers exercise 8 takes the place of PyTorch's rule for attention; the rest
+# stays autograd's. (Three cells of plumbing; look at the fourth.)
 #
 # <details><summary>How does your backward pass get into PyTorch?</summary>
 #
@@ -787,13 +1221,12 @@ assert torch.allclose(logits, expected, atol=1e-4)
 #
 # </details>
 
-
 # %%
 backward_of = al.checks.yours_or_ours("attention_backward", attention_backward)
 
 # %% [markdown]
 # `Attend` is attention as one step for PyTorch. Its forward pass is `masked_attention`,
-# with your softmax; its backward pass is your exercise 3.
+# with your softmax; its backward pass is your exercise 8.
 
 
 # %%
@@ -827,8 +1260,8 @@ class ByHand(Attention):
 def gradient_of(kind):
     """Of each text's margin with respect to the vectors of its tokens, (B, T, E)."""
     x = bert.embeddings(batch["input_ids"]).detach().requires_grad_()
-    last, _ = run([parts_of(layer, kind) for layer in bert.encoder.layer], x, mask)
-    logits = clf.model.classifier(bert.pooler(last)).sort(descending=True).values
+    states = run(kind, x, visible)
+    logits = clf.model.classifier(bert.pooler(states)).sort(descending=True).values
     return torch.autograd.grad((logits[:, 0] - logits[:, 1]).sum(), x)[0]
 
 
@@ -838,7 +1271,7 @@ apart = (by_hand - by_autograd).norm() / by_autograd.norm()
 print(f"by hand and by autograd differ by {apart:.0e} of the gradient's length")
 strongest = by_hand[0].norm(dim=-1).topk(3).indices.tolist()
 print("the answer changes fastest with:", *(maps.tokens[i] for i in strongest))
-print(f"largest gradient at padding: {by_hand[~mask[:, 0]].abs().max():.0e}")
+print(f"largest gradient at padding: {by_hand[~visible[:, 0]].abs().max():.0e}")
 assert apart < 1e-4
 
 # %% [markdown]
@@ -847,467 +1280,23 @@ assert apart < 1e-4
 # word is worth (lesson 01).
 
 # %% [markdown]
-# ## 7. What do the heads look at?
+# ## Appendix B. Does a causal mask keep its promise?
 #
-# You have BERT's numbers, forward and backward. What do they say? Look for heads that
-# look at the word before, at the word after, or rest on `[CLS]` or `[SEP]`. *Layer*
-# chooses a layer, a double click on a coloured square shows one head alone, and
-# pointing at a word its lines. (A static page shows only the mean over the heads of
-# layer 0: go on to the next picture, which has a head of each kind.)
+# With a causal mask no token may depend on a later one. Change token 3 of six, counted
+# from 0, and see whose context moves:
 
 # %%
-al.attention_view(maps, layers=[0, 1, 2])
+x = torch.randn(6, 16)
+changed = x.clone()
+changed[3] += 1.0  # token 3 is another one
+for name, mask in (("no mask", None), ("causal", al.attention.causal_mask(6))):
+    before, after = (masked_attention(y, y, y, mask)[0] for y in (x, changed))
+    moved = (before - after).abs().amax(-1) > 0
+    print(f"{name:8} moved: {moved.nonzero().flatten().tolist()}")
 
 # %% [markdown]
-# Here are three heads, on a shorter text. Decide before you read on.
-
-# %%
-short = clf.attend("Slow at first, but it stays with you.")
-question = "Which head looks one token back, which one ahead, and which rests on [CLS]?"
-al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
-
-# %% [markdown]
-# The line of layer 0 head 2 runs just below the diagonal: it looks at the token before,
-# and is called a **previous-token head**. Layer 1 head 8 looks at the token after, less
-# strictly, with its line above. Layer 2 head 9 rests on `[CLS]`: a bright column.
-#
-# A bright column can mean two things. The token may matter. Or it is an **attention
-# sink**: queries of every kind look at it, in text after text, whatever it means, and
-# often it adds little. Which is `[CLS]`? First: do many heads look at it? Here is each
-# head's mean weight on it, over all queries of four sentences.
-
-# %%
-sentences = [
-    text,
-    "Nobody in this story behaves like anybody you have met.",
-    "A quiet film that trusts its actors and its silence.",
-    "The jokes are old, the songs are new, and neither is good.",
-]
-readings = [clf.attend(sentence) for sentence in sentences]
-# (L, H, T, T): the column of [CLS], its mean over the queries, then over the sentences
-on_cls = torch.stack([one.weights[..., 0].mean(-1) for one in readings]).mean(0)
-al.plots.head_map(
-    on_cls.numpy(), label="mean weight on [CLS]", title="Who rests on [CLS]?"
-)
-
-# %% [markdown]
-# Many do, above all in layer 2. Second: does so much weight carry much?
-#
-# For each key a head adds *weight × vector*; the vector is the key's value after the
-# output projection. Say `[CLS]` has the weight 0.6 and a vector of length 0.2, and a
-# word has 0.1 and a vector of length 4. Then what the head adds has the length 0.12 for
-# `[CLS]`, and 0.4 for the word. More weight, and yet less is added.
-#
-# <details><summary>For the expert: effort, not effect</summary>
-#
-# Lengths are added here, so vectors that cancel are counted twice (Kobayashi et al.
-# 2020 introduced the measure).
-#
-# </details>
-
-# %% [markdown]
-# The table sums over all heads of a layer. *Share of the weight*: what part of all
-# weight goes to the token. *Share of what is added*: the same for the lengths of
-# *weight × vector* (`contributions`). *Length of the vector*: how much a head would add
-# if it gave the token all its weight, on average. (The first cell is plumbing.)
-
-
-# %%
-def sink(one):
-    """By layer: shares of [CLS] and [SEP] in %, and lengths of vectors, (L, 5)."""
-    weight, added = one.weights.sum((1, 2)), one.contributions.sum((1, 2))  # (L, T)
-    weight, added = (100 * x / x.sum(1, keepdim=True) for x in (weight, added))
-    vector = (one.contributions.sum(2) / one.weights.sum(2)).mean(1)  # (L, T)
-    words = vector[:, 1:-1].mean(1)
-    five = weight[:, 0], added[:, 0], weight[:, -1], vector[:, 0], words
-    return torch.stack(five, -1)
-
-
-# %%
-columns = [
-    "[CLS]: share of the weight, %",
-    "[CLS]: share of what is added, %",
-    "[SEP]: share of the weight, %",
-    "[CLS]: length of the vector",
-    "a word: length of the vector",
-]
-even = sum(1 / len(one.tokens) for one in readings) / len(readings)
-print(f"A head that looks at all tokens alike gives each {even:.0%} of its weight.")
-means = torch.stack([sink(one) for one in readings]).mean(0)
-frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
-al.plots.table(frame, **dict.fromkeys(columns[:3], 0), **dict.fromkeys(columns[3:], 2))
-
-# %% [markdown]
-# **`[CLS]` is a sink:** in layer 2 it has 63 % of the weight and 7 % of what is added,
-# as its vector is short: 0.18, against 4.21 for the mean word. `[SEP]` is no sink in
-# this model: after layer 0 it has less than an even share of the weight.
-#
-# <details><summary>Why look at a token that adds little?</summary>
-#
-# A softmax must put its weight somewhere; a head that finds nothing can park it on a
-# token that is always there. In the original BERT `[SEP]` is the larger sink (Clark et
-# al. 2019). So a bright column is no proof that what the token says matters. But the
-# token cannot simply be hidden: its weight would go to the words (Xiao et al. 2024).
-#
-# </details>
-#
-# That was a column. Now the diagonals.
-
-# %% [markdown]
-# ### Exercise 7: who looks at a neighbour?
-#
-# *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
-# word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
-# all pairs in which **both** are words. *Words* are all tokens but the first and the
-# last.
-#
-# <details><summary>Why are the first and last token left out?</summary>
-#
-# A head that rests on `[CLS]` would otherwise seem to look one back from the first
-# word.
-#
-# </details>
-
-
-# %% exercise="neighbour_scores" points=2
-def neighbour_scores(weights, offset):
-    """Mean weight of words on the word `offset` places away, (L, H).
-
-    weights (L, H, T, T): rows are queries, token 0 is [CLS] and token T - 1 [SEP]
-    """
-    ### BEGIN SOLUTION
-    words = weights[..., 1:-1, 1:-1]
-    return words.diagonal(offset, dim1=-2, dim2=-1).mean(-1)
-    ### END SOLUTION
-
-
-# %% check="neighbour_scores"
-al.checks.neighbour_scores(neighbour_scores)
-
-# %% [markdown] hints="neighbour_scores"
-# In the map of a head, where are the weights on the word before? On a line beside the
-# diagonal: below it or above it?
-#
-# ---
-# First cut off the outer rows and columns. `x.diagonal(offset, dim1, dim2)` takes such
-# a line from two axes; think about what a positive offset means.
-
-# %% [markdown]
-# *Predict first:* how many of the 72 heads give the word before more than half of their
-# weight?
-
-
-# %%
-neighbours = al.checks.yours_or_ours("neighbour_scores", neighbour_scores)
-
-
-# %%
-def over(texts, offset):
-    found = [neighbours(clf.attend(one).weights, offset) for one in texts]
-    return torch.stack(found).mean(0)  # (L, H)
-
-
-# %%
-before = over(sentences, -1)
-al.plots.head_map(
-    before.numpy(), label="mean weight on the word before", title="Who looks one back?"
-)
-
-# %% [markdown]
-# Only layer 0 head 2. Two doubts remain. The best of 72 heads looks better on the
-# sentences it was picked by: test it on fresh ones. And does it go by position or by
-# words? Shuffle the words.
-
-# %%
-fresh = [
-    "Three friends open a bakery, and everything that can burn burns.",
-    "I have seen better plots on a bus ticket.",
-    "Slow at first, then suddenly very funny indeed.",
-]
-shuffled = []
-for one in fresh:
-    given = one.split()
-    shuffled.append(" ".join(given[i] for i in torch.randperm(len(given))))
-
-# %%
-rows = {}
-for offset, name in ((-1, "one back"), (1, "one ahead")):
-    here, there, mixed = (over(some, offset) for some in (sentences, fresh, shuffled))
-    best = divmod(int(here.argmax()), heads)
-    rows[name] = {
-        "heads above 0.5": int((here > 0.5).sum()),
-        "the best head": f"layer {best[0]} head {best[1]}",
-        "its mean weight there": float(here[best]),
-        "in fresh sentences": float(there[best]),
-        "with shuffled words": float(mixed[best]),
-        "mean of all heads": float(here.mean()),
-    }
-frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("looks")
-al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 2))
-
-# %% [markdown]
-# One head looks mostly one back, and one mostly one ahead, also on fresh sentences and
-# with shuffled words: as far as these sentences show, they go by position.
-#
-# <details><summary>What is such a head good for?</summary>
-#
-# In a language model a previous-token head is the first half of a mechanism that copies
-# (lesson 04). Whether BERT's answer needs these two is another question (lesson 06).
-#
-# </details>
-
-# %% [markdown]
-# ## 8. How do you find a bug that raises no error?
-#
-# The wrong reshape of section 5 ran without an error, and an answer may even stay
-# right. To find such a bug, run a good and a bad model on the *same input*, and compare
-# their **activations**, the outputs of their parts, in order. An example, with one
-# number for each part:
-#
-# | part | good | bad |
-# | --- | ---: | ---: |
-# | attention | 0.50 | 0.50 |
-# | up | 1.20 | 0.90 |
-# | down | −0.30 | −0.80 |
-#
-# Attention agrees, `up` does not: the bug first *shows* at `up`. The larger difference
-# at `down` is a consequence.
-#
-# <details><summary>Is the bug inside the part where it shows?</summary>
-#
-# It lies after the last part that agrees: in this part, in a step before it that nobody
-# watched (here a norm), or in what else this part is given, such as a mask.
-#
-# </details>
-#
-# Here are four faults. Read the list; the rest of these two cells is plumbing, which
-# puts one of them into a layer of your BERT. (`Faulty` is your multi-head attention
-# with BERT's parameters, and a forward pass of ours that can go wrong.)
-
-# %%
-faults = RESHAPE, ROOT, PADDING, BIAS = (
-    "heads split by a reshape alone",
-    "scores divided by √384, not √32",
-    "padding is not hidden",
-    "the bias of “down” is forgotten",
-)
-
-
-def with_fault(fault, number):
-    """BERT's parts; those of layer `number` have a fault, or none for None."""
-    parts = [parts_of(layer, Faulty) for layer in bert.encoder.layer]
-    parts[number]["attention"].fault = fault
-    if fault == BIAS:
-        parts[number]["down"] = partial(F.linear, weight=parts[number]["down"].weight)
-    return parts
-
-
-# %%
-class Faulty(Attention):
-    fault = None
-
-    def forward(self, query, key, value, mask=None):
-        shape = (len(query), heads, query.shape[1], head_width)
-        mixed = self.fault == RESHAPE
-        q, k, v = (
-            side.reshape(shape) if mixed else split(side, heads)
-            for side in (self.query(query), self.key(key), self.value(value))
-        )
-        q = q / heads**0.5 if self.fault == ROOT else q
-        seen_mask = None if self.fault == PADDING else mask[:, None]
-        context, self.weights = masked_attention(q, k, v, seen_mask)
-        merge = al.attention.merge_heads
-        return self.output(context.reshape(query.shape) if mixed else merge(context))
-
-
-# %% [markdown]
-# The good activations come from BERT itself. A **hook** is a function that PyTorch
-# calls whenever a module has computed something. It reads any part of a model without
-# changing it. Here each hook keeps what its part gave:
-
-# %%
-good, hooks = {}, []
-for number, layer in enumerate(bert.encoder.layer):
-    watched = {"attention": layer.attention.output.dense, "output": layer.output}
-    watched |= {"up": layer.intermediate.dense, "down": layer.output.dense}
-    for part, module in watched.items():
-
-        def keep(module, given, made, name=f"layer {number}, {part}"):
-            good[name] = made
-
-        hooks.append(module.register_forward_hook(keep))
-with torch.no_grad():
-    clf.model(**batch)
-for hook in hooks:
-    hook.remove()
-print(f"{len(good)} activations:", *list(good)[:4], "...", list(good)[-1], sep="\n  ")
-
-# %% [markdown]
-# ### Exercise 8: the first part that is wrong
-#
-# *Difficulty 3 of 5, 7 minutes.* `good` and `bad` hold the output of every part by
-# name, in the order of computation. Return the name of the first part in which a real
-# token differs by more than `tolerance` × the largest absolute value among the real
-# tokens of that part in `good`. Padding does not count, NaN does. If no part differs,
-# return None.
-
-
-# %% exercise="first_wrong" points=2
-def first_wrong(good, bad, real, tolerance=1e-4):
-    """Name of the first part whose output differs, or None.
-
-    good, bad: name to output (B, T, W), W its width; real (B, T) bool, False at padding
-    """
-    ### BEGIN SOLUTION
-    for name, right in good.items():
-        apart = (bad[name] - right)[real].abs().max()
-        if not apart <= tolerance * right[real].abs().max():  # NaN is never <=
-            return name
-    return None
-    ### END SOLUTION
-
-
-# %% check="first_wrong"
-al.checks.first_wrong(first_wrong)
-
-# %% [markdown] hints="first_wrong"
-# `good.items()` goes through the parts in their order, and `return` inside the loop
-# ends it. `x[real]` keeps the real tokens of all texts, (N, W).
-#
-# ---
-# Every comparison with NaN is False. Ask whether a part is *fine*, and turn the answer
-# round with `not`.
-
-# %% [markdown]
-# Now find one. Two cells of plumbing collect the evidence. The third draws a fault and
-# a layer, unseen. Run it again for another.
-
-
-# %%
-find = al.checks.yours_or_ours("first_wrong", first_wrong)
-real = batch["attention_mask"].bool()
-
-
-def difference(made, name, row):
-    """Largest difference of a part in one text, relative to its largest value."""
-    right, bad = (outputs[name][row][real[row]] for outputs in (good, made))
-    return float((bad - right).abs().max() / right.abs().max())
-
-
-# %%
-def evidence(fault, number):
-    """Where a fault first shows, how much, and what else it changes."""
-    parts = with_fault(fault, number)
-    logits, made = answer(parts)
-    first = find(good, made, real)
-    names = [first] if first else list(good)
-    long, short = (max(difference(made, one, row) for one in names) for row in (0, 1))
-    looks = al.attention.effective_keys(parts[number]["attention"].weights[0]).mean()
-    return {
-        "first wrong part": first or "none",
-        "difference there, long text": f"{long:.1g}",
-        "difference there, short text": f"{short:.1g}",
-        "effective keys, long text": f"{looks:.1f}",
-        "answers changed": f"{(logits.argmax(-1) != expected.argmax(-1)).sum()} of 2",
-    }
-
-
-# %%
-number = int(torch.randint(clf.layers, ()))
-secret = faults[torch.randint(len(faults), ())]
-bad, fine = evidence(secret, number), evidence(None, number)
-part = "down" if secret == BIAS else "attention"
-assert bad["first wrong part"] == f"layer {number}, {part}"
-al.plots.table(pd.DataFrame({"with the fault": bad, "without": fine}))
-
-# %% [markdown]
-# You know where it *shows*. (A difference of 1 is as large as the largest right
-# number.) Now decide *what* it is. The four faults stand at the top of this section.
-#
-# - Which fault shows in another part than the other three?
-# - Only the short text is padded. Does the long one differ?
-# - The *effective keys* say over how many tokens a row spreads (lesson 01), at most 15
-#   here. Which fault makes rows flat?
-#
-# Then set `reveal = True`.
-#
-# <details><summary>Which number of effective keys points to which fault?</summary>
-#
-# On this text a divisor that is far too large gives 12 to 14 in every layer, the
-# reshape 6 to 11.
-#
-# </details>
-
-# %%
-reveal = False
-print(f"It was: {secret}, in layer {number}." if reveal else "Decide first.")
-
-# %% [markdown]
-# Compare all four in layer 2. (The row without a fault shows rounding.)
-
-# %%
-rows = {fault or "no fault": evidence(fault, 2) for fault in (None, *faults)}
-al.plots.table(pd.DataFrame(rows).T)
-
-# %% [markdown]
-# Each fault leaves its own trace: the missing mask changes the padded text only; the
-# wrong divisor makes rows nearly flat (12.1 effective keys of 15), and the reshape
-# flatter (7.0) than BERT's (3.4); the forgotten bias shows only at `down`. The answers
-# hardly tell: one of the eight changed.
-#
-# How does a difference spread from part to part? (The vertical axis is logarithmic.)
-
-# %%
-curves = {}
-for fault in faults:
-    made = answer(with_fault(fault, 2))[1]
-    apart = [max(difference(made, name, row) for row in (0, 1)) for name in good]
-    curves[fault] = [max(one, 1e-8) for one in apart]
-al.plots.lines(
-    [step / 4 for step in range(len(good))],
-    curves,
-    xlabel="layer; each has four parts: attention, up, down, output",
-    ylabel="largest difference (relative)",
-    title="Where does a fault in layer 2 first show?",
-    log="y",
-    alt="Differences of rounding up to layer 2, then a jump by orders of magnitude.",
-)
-
-# %% [markdown]
-# Before the fault there is only rounding. At it (2.0, or 2.5 for `down`) the difference
-# jumps by orders of magnitude, and then stays large. So only the *first* difference
-# tells where to look.
-#
-# <details><summary>When does this search fail?</summary>
-#
-# If the input does not show the bug: without padding nobody sees a missing mask. And if
-# the tolerance is not between rounding and the difference. Two texts prove little about
-# answers.
-#
-# </details>
-
-# %% [markdown]
-# ## What to take away
-#
-# - Attention is three lines: scores, softmax, mixture. Backward it is four products and
-#   the softmax's own rule.
-# - Masks go in before the softmax, as $-\infty$; a row with nothing to see gets zeros.
-# - Heads are slices of one projection. A reshape alone mixes tokens without an error.
-# - A layer is attention and a feed-forward network, each added to its input and
-#   normalised.
-# - A bright column may be an attention sink, like `[CLS]`: its vector is short, so it
-#   adds little.
-# - The first activation that differs tells where to look for the bug.
-#
-# <details><summary>What to call in practice</summary>
-#
-# `F.scaled_dot_product_attention`: the same context, faster, but without the weights.
-# (Try an empty row in your version.)
-#
-# </details>
-#
-# Next: [03 Translation](03_translation.ipynb) gives attention a second text, and [06
-# Head mixing](06_head_mixing.ipynb) takes hold of the heads.
+# Only token 3 and later ones move. So a language model can learn all next-token
+# predictions of a text in one pass (lesson 04).
 #
 # **Sources.** Vaswani et al. 2017 (sections 3.1 to 3.3) · Ba et al. 2016 (layer norm) ·
 # Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Clark et al. 2019 and Xiao et

@@ -14,10 +14,10 @@ from attnlab.course.checks.attention_from_scratch import (
 EXERCISES = [
     attention.EXERCISE,
     masked_softmax.EXERCISE,
-    attention_backward.EXERCISE,
     split_heads.EXERCISE,
     multi_head.EXERCISE,
     encoder_layer.EXERCISE,
     neighbour_scores.EXERCISE,
     first_wrong.EXERCISE,
+    attention_backward.EXERCISE,
 ]
