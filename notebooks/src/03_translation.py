@@ -73,7 +73,7 @@ al.plots.table(frame).hide(axis="index")
 # 1. Move the **step**. The shading shows where one attention head looks in the source
 #    while the model writes this character. The bars show which characters it considers.
 #    (A static page shows a map of all steps: each row is a character that is written.)
-# 2. Pull that head down to 0. Does the date still come out right?
+# 2. Pull the fader of that head down to 0. Does the date still come out right?
 # 3. How many other dates still come out right? The desk counts. (It uses *dev* pairs,
 #    which are kept out of training and serve for choosing settings.)
 
@@ -107,8 +107,9 @@ for text in ("fr: mercredi 3 mars 2021", "fr: 2021-03-03"):
 #
 # - The **encoder** reads the source, once. It leaves one vector for each source token.
 #   These vectors together are called the **memory**.
-# - The **decoder** writes the target token by token. At each step it looks into the
-#   memory. This look is called **cross-attention**. It is the orange arrow.
+# - The **decoder** writes the target token by token. (Here each character is a token.)
+#   At each step it looks into the memory. This look is called **cross-attention**. It
+#   is the orange arrow.
 
 # %%
 drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
@@ -151,8 +152,9 @@ drawings.cross_attention_by_hand(query, keys, values, words, "looks for the mont
 # C = A\, V_{\text{source}} . $$
 #
 # $Q$ has a row for each of the $T$ target tokens. $K$ and $V$ have a row for each of
-# the $S$ source tokens. A key has $d_k$ numbers ($D$ in lesson 02). $A$ holds the
-# weights, and $C$, the *context*, holds what is fetched. The example again, in PyTorch:
+# the $S$ source tokens. A key has $d_k$ numbers ($d$ in the picture, $D$ in lesson 02).
+# $A$ holds the weights, and $C$, the *context*, holds what is fetched. The example
+# again, in PyTorch:
 
 # %%
 weights = (query @ keys.T / query.shape[0] ** 0.5).softmax(-1)  # (S,)
@@ -160,6 +162,8 @@ context = weights @ values
 print("weights", weights.numpy().round(2), "context", context.numpy().round(2))
 
 # %% [markdown]
+# These are the weights and the mixture of the picture.
+#
 # $A$ has a row for each target token and a column for each source token. So it can be
 # read as an **alignment**: which source tokens belong to which target token?
 #
@@ -354,8 +358,10 @@ al.checks.decoder_mask(decoder_mask)
 # axis of the queries goes between: `(B, 1, T)`. Then it broadcasts against `(T, T)`.
 
 # %% [markdown]
-# Your mask works inside a *layer* of the decoder. A layer gets $x$, a vector for each
-# target token, and three parts add something to it:
+# ### A layer of the decoder
+#
+# Your mask works inside a *layer*. A layer gets $x$, a vector for each target token,
+# and three parts add something to it:
 #
 # 1. **self-attention**, under your mask: what has been written?
 # 2. **cross-attention**: what does the source say?
@@ -565,6 +571,8 @@ print(f"ln V = {np.log(len(ready.target_words)):.2f}")
 # than an even choice, because its first logits lie too far apart. In a model of your
 # own, check that the first loss is near $\ln V$.
 #
+# ### Training it
+#
 # How does the one become the other? Here is the training loop, with your teacher
 # forcing and your loss. Each step draws 64 pairs, computes the loss and its gradients,
 # and moves the weights a little. The **learning rate** says how far. It first rises, a
@@ -762,9 +770,13 @@ wrong = wrong.groupby("kind").head(3).sort_values("kind", kind="stable")
 al.plots.table(wrong[["kind", "source", "found", "wanted"]]).hide(axis="index")
 
 # %% [markdown]
-# Most are real days, only the wrong ones. So what does the model go by? Keep the
-# characters and change the tag. In training, French and Hebrew have the day before the
-# month, American English the month before the day, and Japanese the year first.
+# Most are real days, only the wrong ones.
+#
+# ### What does it go by?
+#
+# Keep the characters and change the tag. In training, French and Hebrew have the day
+# before the month, American English the month before the day, and Japanese the year
+# first.
 
 # %%
 tags = ["fr", "he", "en-US", "ja"]
@@ -800,8 +812,8 @@ for text, found in zip(own, ready.translate(own), strict=True):
 # - It carries shapes from one language to another (*left-out*).
 # - It does not check its answer against the text.
 #
-# This solves the riddle of section 1. `fr: 2021-03-03` failed because no French date in
-# training begins with the year.
+# This solves the riddle of section 1. No French date in training begins with the year,
+# so `fr: 2021-03-03` fails. After `ja` the same characters come out right.
 #
 # Does the model also *look* for the year where the tag has it? Answers cannot say,
 # alignments may. Try `al.plots.alignment(ready.attend("he: 1921-11-19"))`.
@@ -918,8 +930,11 @@ al.plots.table(needed, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 
 # %% [markdown]
 # They look at the right place, yet each can be silenced at little or no cost. Perhaps
-# they are not needed. Or perhaps one of two is enough. To find out, silence two at
-# once.
+# they are not needed. Or perhaps one of two is enough.
+#
+# ### Two heads at once
+#
+# To find out, silence two heads together.
 #
 # Suppose head A costs 2 points and head B costs 1. If the two did unrelated things,
 # both together would cost about 3. Now suppose they cost 20. The 17 points beyond 3 are
@@ -1016,8 +1031,10 @@ al.plots.matrix(
 
 # %% [markdown]
 # Each cell is a pair of heads. Red means that the two cost more together than one by
-# one. The darkest pair may be so partly by luck, since it is picked for that. So
-# measure it again, on *fresh* dates that took no part in the choice.
+# one. In our run the three darkest are pairs of layer 1.
+#
+# The darkest pair may be so partly by luck, since it is picked for that. So measure it
+# again, on *fresh* dates that took no part in the choice.
 #
 # <details><summary>For the expert: what does a dark cell not say?</summary>
 #
@@ -1141,6 +1158,8 @@ al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 #
 # </details>
 #
+# ### Compared with what?
+#
 # Is the second score good? Alone it says little. Two systems that know no French stand
 # beside ours, now on test strings:
 #
@@ -1211,7 +1230,7 @@ hits = [source == wanted for source, found, wanted in texts if found == wanted]
 print(f"{sum(hits)} of {len(hits)} exact hits are copies of the English")
 
 # %% [markdown]
-# Copying alone gets 13 exact hits. Ours keeps 2 of these and spoils 11.
+# In our run copying alone gets 13 exact hits. Ours keeps 2 of these and spoils 11.
 #
 # ### Optional: would more pairs help?
 #
@@ -1269,9 +1288,10 @@ if train:
 # %% [markdown]
 # ## 10. Which translation should it choose?
 #
-# So far the model took the likeliest token at each step, and never went back. But the
-# likeliest *sentence* may begin with a less likely token. Suppose *le* is likelier than
-# *la*. But after *le* the model hesitates, while after *la* it is sure:
+# Can the translations get better without more training? So far the model took the
+# likeliest token at each step, and never went back. But the likeliest *sentence* may
+# begin with a less likely token. Suppose *le* is likelier than *la*. But after *le* the
+# model hesitates, while after *la* it is sure:
 #
 # | sentence | first token | second token | both |
 # | --- | --- | --- | --- |
@@ -1358,6 +1378,7 @@ search = al.checks.yours_or_ours("beam_search", beam_search)
 # %% [markdown]
 # The next cell makes the function that your search asks for log-probabilities, out of
 # the `decode` of section 4. It keeps what was asked, so that the search can be drawn.
+# (It is plumbing, and need not be read.)
 
 
 # %%
@@ -1399,8 +1420,8 @@ al.plots.table(table, **{columns[3]: 2}).hide(axis="index")
 # more beams found a *less* likely one, a beginning that would have led to a good end
 # was crowded out.
 #
-# A picture shows how beams compete. The first cell only collects the boxes. The second
-# draws your search with three beams, up to the fourth token of the first sentence.
+# A picture shows how beams compete. The first cell is plumbing again. The second draws
+# your search with three beams, up to the fourth token of the first sentence.
 
 
 # %%
@@ -1425,7 +1446,8 @@ search(next_log_probabilities, *marks, 3, 20)
 drawings.beam_tree(tree_of(asked))
 
 # %% [markdown]
-# Where a box has no successor, all its continuations were crowded out.
+# A box in the middle that leads nowhere was crowded out: the three that were kept were
+# all likelier than its continuations.
 #
 # Do more beams find likelier sentences in general, and are these *better*? The first
 # cell translates the test strings with 1 to 8 beams. Each row of the table compares
