@@ -115,6 +115,8 @@ for text in ("fr: mercredi 3 mars 2021", "fr: 2021-03-03"):
 drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
 
 # %% [markdown]
+# On the left the source goes in once. On the right the target grows, a token at a time.
+#
 # <details><summary>The three attentions side by side</summary>
 #
 # | | queries from | keys and values from | may look at |
@@ -303,7 +305,8 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4)).hide(axis="index")
 # - **The future.** After `start 2 0` the right answer is `2`, the next token in the
 #   row. A position that saw it would learn nothing: when the model writes on its own,
 #   there is no next token yet.
-# - **Padding.** Otherwise the answer could depend on the other texts in the batch.
+# - **Padding**, which only fills up shorter texts. If it were seen, the answer could
+#   depend on the other texts in the batch.
 #
 # One mask hides both. A row is a query, the token that looks. A column is a key, the
 # token that is looked at. A 1 means "may look".
@@ -312,9 +315,9 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4)).hide(axis="index")
 drawings.decoder_masks(["start", "2", "0", "2", "pad"])
 
 # %% [markdown]
-# The left mask is called **causal**. The right one allows what both others allow. The
-# source is padded, too, and has a mask of its own, `source_mask`, for the encoder and
-# for cross-attention.
+# The left mask is called **causal**: a token sees itself and what came before. The
+# right one allows what both others allow. The source is padded, too, and has a mask of
+# its own, `source_mask`, for the encoder and for cross-attention.
 #
 # <details><summary>Left and right are nearly the same. Why take both masks?</summary>
 #
