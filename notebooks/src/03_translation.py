@@ -689,7 +689,7 @@ for name, pairs in {"all": both, "days never seen": new_days}.items():
 # That looks perfect. But every *way* of writing a date in the test part also occurs in
 # training. What about ways that do not? Here are five kinds:
 #
-# | kind | way of writing | for instance |
+# | kind | compared with training | for instance |
 # | --- | --- | --- |
 # | *left-out* | seen in other languages, but not in this one | `fr: 17.2.1918` |
 # | *borrowed* | year first, in a language that never has it so | `de: 2028-09-09` |
