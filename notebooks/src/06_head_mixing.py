@@ -88,9 +88,9 @@ drawings.mixing_desk()
 #
 # - The scores of the two tokens are 2 and 0. As trained, they become the weights 0.88
 #   and 0.12.
-# - The **temperature** $\tau_h$ divides the scores *before* the softmax. At $\tau_h =
-#   2$ the weights are 0.73 and 0.27. Above 1 it flattens the weights, below 1 it
-#   sharpens them.
+# - The **temperature** $\tau_h$ divides the scores *before* the softmax. At
+#   $\tau_h = 2$ the weights are 0.73 and 0.27. Above 1 it flattens the weights, below 1
+#   it sharpens them.
 # - The head mixes the values 1 and −1 of the two tokens: $0.73 - 0.27 = 0.46$.
 # - The **scale** $s_h$ multiplies what *comes out*: $0.5 \cdot 0.46 = 0.23$.
 #
@@ -123,8 +123,9 @@ drawings.mixing_desk()
 # **Write** the layer's output, `(B, T, E)`, with $s_h$ and $\tau_h$ where the formula
 # has them. A loop over heads is fine.
 #
-# **It is right if**, with both knobs at 1, your sum gives what BERT's own layer 2
-# gives, up to rounding (about $10^{-6}$).
+# **It is right if** the head of the drawing, alone and with its two knobs, adds 0.23.
+# And with all knobs at 1 your sum gives what BERT's own layer 2 gives, up to rounding
+# (about $10^{-6}$).
 #
 # **Then** your function stands in for layer 2 of BERT, below the hints.
 
@@ -262,9 +263,10 @@ drawings.margins()
 # the *same* sentences before and after. A hard sentence is hard both times, so its
 # difficulty cancels.
 #
-# The picture is a **forest plot**. Each dot is a change. The line through it is its 95
-# % interval, the changes that are plausible given these sentences (section 4 computes
-# one). Red is worse, blue is better, and grey means that the interval contains 0.
+# The picture is a **forest plot**. Each dot is a change. The line through it is its
+# 95 % interval, the changes that are plausible given these sentences (section 4
+# computes one). Red is worse, blue is better, and grey means that the interval contains
+# 0.
 
 # %%
 dev = al.Evaluator(clf, dev_texts, fast=True)
@@ -347,8 +349,9 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 # et al. 2019 saw the same in other models.) But one head is framed. Without it the
 # model gave *more* right answers. Is this more than luck?
 #
-# On other sentences the change would be different. How different? We have no others, so
-# the **bootstrap** (Efron 1979) draws new samples from the sentences we have:
+# On other sentences the change would be somewhat different. To see how much, one would
+# need many samples of sentences. The **bootstrap** (Efron 1979) draws them from the one
+# sample that we have:
 #
 # 1. Compute each sentence's change. There are $N$ of them.
 # 2. Draw $N$ of the changes **with replacement**, some twice and some never, and take
@@ -371,8 +374,9 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 # **Write** the two ends of the interval of the mean change, after minus before. Take
 # all random numbers from `generator`.
 #
-# **It is right if** the same seed gives the same interval, and no end lies beyond the
-# smallest or largest change.
+# **It is right if** the two changes 0 and 1 give the interval from 0 to 1, the same
+# seed gives the same interval, and no end ever lies beyond the smallest or largest
+# change.
 #
 # **Then** your function judges six heads, below the hints. In our run L3H9 gets −0.43
 # [−0.49, −0.37] logits.
@@ -441,8 +445,8 @@ for layer, head in top:
     )
 
 # %% [markdown]
-# All six intervals exclude 0 by far, and L3H9 costs most. Accuracy framed none of these
-# six heads.
+# All six intervals exclude 0 by far, and L3H9 costs most. By accuracy none of these six
+# heads was framed.
 #
 # Next, all 72 heads on dev, sorted by the change of their margin. A head is coloured if
 # its change is more than luck. Among 72 heads a few would look special by luck alone;
@@ -568,8 +572,8 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 # so does the tensor that you were given. Padding tokens may receive anything, but
 # nothing may be read from them.
 #
-# **It is right if** the check passes: it tries each method by itself, on texts of
-# different lengths.
+# **It is right if** the table comes out: with values 5, 2 and 2, *uniform* gives every
+# token 3, however much padding follows. The check tries each method by itself.
 #
 # **Then** your function replaces L3H9 inside BERT. Say what you expect: if *mean* costs
 # as much margin as *zero*, only what the head says about this text counts. If *uniform*
@@ -652,8 +656,8 @@ for how in ("zero", "uniform", "mean"):
 
 # %% [markdown]
 # The mean costs as much as silence: what L3H9 says about *this* sentence counts.
-# Uniform weights cost less, but not nothing: where it looks counts, too. (Appendix B
-# compares the three methods on all heads.)
+# Uniform weights cost less, but not nothing: where it looks counts, too. So L3H9 is
+# needed for both. (Appendix B compares the three methods on all heads.)
 #
 # ### What about whole layers?
 #
@@ -789,8 +793,9 @@ al.plots.forest(
 # %% [markdown]
 # ## 6. What does a head say directly?
 #
-# L3H9 works in layer 3, but the answer is read after layer 5. How does its work get
-# there: by itself, or through later heads? There are two routes.
+# We know that L3H9 is needed, but not how. It works in layer 3, but the answer is read
+# after layer 5. How does its work get there: by itself, or through later heads? There
+# are two routes.
 
 # %%
 drawings.two_routes()
@@ -822,8 +827,8 @@ drawings.two_routes()
 # A small case: the input is $x = (3, 1)$, with $\gamma = (1, 1)$ and $\beta = 0$.
 #
 # - The mean is 2 and $\sigma$ is 1, so the norm gives $(1, -1)$.
-# - We read this output along the direction $d = (2, 0)$, and get $2 \cdot 1 + 0 \cdot
-#   (-1) = 2$.
+# - We read this output along the direction $d = (2, 0)$, and get
+#   $2 \cdot 1 + 0 \cdot (-1) = 2$.
 # - In front of the norm the same can be read along another direction: $d$ minus its
 #   mean, which is $(1, -1)$. Indeed $1 \cdot 3 - 1 \cdot 1 = 2$.
 # - Now cut $x$ into the parts $(2, 0)$ and $(1, 1)$. The first says 2 and the second
@@ -865,11 +870,13 @@ drawings.two_routes()
 # **Write** *reads* and $d \cdot \beta$ for each row. As you write, ask yourself why the
 # mean may be subtracted from $\gamma \odot d$ instead of from $x$.
 #
-# **It is right if** nothing is lost: however $x$ is cut into parts, what they say and
-# $d \cdot \beta$ add up to $d \cdot \text{LN}(x)$.
+# **It is right if** the small case gives $(1, -1)$ and 0, and nothing is lost: however
+# $x$ is cut into parts, what they say and $d \cdot \beta$ add up to
+# $d \cdot \text{LN}(x)$.
 #
 # **Then** your function goes down through all twelve norms, and all parts of BERT must
-# add up to its margin. The picture after that shows how directly L3H9 acts.
+# add up to its margin. A picture then shows which heads speak directly, and whether
+# L3H9 is one of them.
 
 
 # %% exercise="through_norm" points=2
@@ -902,9 +909,10 @@ al.checks.through_norm(through_norm)
 # be applied to the direction or to the input.
 
 # %% [markdown]
-# Your function goes to work. The first cells collect what enters the norms at [CLS],
-# and what the heads bring. They use hooks, functions that PyTorch calls when a module
-# gets its input.
+# Your function goes to work. BERT has many parts, so the code up to the table is long;
+# what it computes is simple, and you may skim it. The first cells collect what enters
+# the norms at [CLS], and what the heads bring. They use hooks, functions that PyTorch
+# calls when a module gets its input.
 
 # %%
 through = al.checks.yours_or_ours(
@@ -1005,9 +1013,9 @@ def directly():
 
 
 # %% [markdown]
-# Two checks. Do all parts add up to the margin? And what do heads say directly,
-# compared with what they cost when silenced? Each column below adds up the sizes of the
-# effects of a layer's twelve heads.
+# Do all parts add up to the margin? And what do heads say directly, compared with what
+# they cost when silenced? For each layer, *direct* and *silenced* add up the sizes of
+# its twelve heads' effects.
 
 # %%
 said, sizes, both = directly()
@@ -1091,7 +1099,8 @@ for name, which in cases.items():
 # ## 7. Is attention an explanation?
 #
 # So far we asked which *heads* matter. Whoever uses the model rather asks which *words*
-# decided. A map of attention seems to answer that. But others can be asked, too:
+# decided. A map of attention seems to answer that. But other measures claim to answer
+# it, too. We compare four:
 #
 # - **attention**: how much [CLS] looks at the word in the last layer, mean over heads;
 # - **rollout**: attention multiplied through all layers, with half for the residual
@@ -1241,9 +1250,8 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 
 # %% [markdown]
 # The heads of layer 5 cost *more* together than one by one: they partly cover for each
-# other. The six at random show no such thing.
-#
-# (Appendix C shows how: when one of them is silent, the others say more.)
+# other. The six at random show no such thing. (Appendix C shows how layer 5 does it:
+# when one head is silent, the others say more.)
 #
 # ### Can one pass replace 72 runs?
 #
@@ -1271,15 +1279,15 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 # **Why.** The sweep needs a run for every head. A model with thousands of heads makes
 # that slow, and the desk of section 1 must colour its faders at once.
 #
-# **Given** is `loss_of(scale, batch)`. It runs a model whose heads are scaled by `scale
-# (layers, heads)`, and returns the mean loss of the `len(batch)` sentences, as a tensor
-# that gradients flow through. Batches need not be equally large.
+# **Given** is `loss_of(scale, batch)`. It runs a model whose heads are scaled by
+# `scale (layers, heads)`, and returns the mean loss of the `len(batch)` sentences, as a
+# tensor that gradients flow through. Batches need not be equally large.
 #
 # **Write** the right side of the formula for each head, with its sign. Call `loss_of`
 # once for each batch.
 #
-# **It is right if** a head without which the loss rises comes out positive, and other
-# batches of the same sentences change nothing.
+# **It is right if** a loss of $3 - 2 s_h$ gives that head 2: without it the loss rises
+# by 2. Other batches of the same sentences must change nothing.
 #
 # **Then** your function estimates all 72 heads of BERT. Whether an estimate is a good
 # *guess*, only the 72 real runs can tell, in the figure below. After that, your
@@ -1442,12 +1450,12 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
 # **Without half of the heads, in the order of *mean |gradient|*, accuracy shows no
-# clear change.** (The loss is 2.0 points, and the interval just reaches 0.) The margin
+# clear change.** (It falls by 2.0 points, and the interval just reaches 0.) The margin
 # is clearly lower. This order is the best of four on these very sentences, which
 # flatters it.
 #
-# The estimated *loss* misleads: in the middle of the picture it does far worse than
-# random order.
+# The estimated *loss* misleads: in the middle of the left picture it costs far more
+# answers than random order.
 #
 # <details><summary>What we saw in the four orders</summary>
 #
@@ -1487,9 +1495,9 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 # The answers are the same, and the model is smaller. But half of the heads is far from
 # half of the time (appendix H).
 #
-# So was the silent head of no use? Not if its effect lies in the margin, or if others
-# cover for it. Lesson [07](07_attention_balance.ipynb) meets L3H9 again, and asks which
-# heads *look* differently since fine-tuning.
+# So was the silent head of no use? Accuracy alone cannot say. Its effect may lie in the
+# margin, or other heads may cover for it. Lesson [07](07_attention_balance.ipynb) meets
+# L3H9 again, and asks which heads *look* differently since fine-tuning.
 
 # %% [markdown]
 # ## What to take away
@@ -1534,7 +1542,7 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 # | B | Do the three ablation methods rank the heads alike? | 5 |
 # | C | Who speaks directly, and who covers for a silent head? | 6 and 8 |
 # | D | Which heads tell two sentences apart? | 6 |
-# | E | Where does most weight go, and what comes of it? | 7 |
+# | E | Much weight falls on [CLS]. What comes of it? | 7 |
 # | F | Which words decided, by integrated gradients? | 7 |
 # | G | Does the story of L3H9 hold on fresh sentences? | 4 |
 # | H | Is the model faster without half of its heads? | 8 |
@@ -1594,8 +1602,8 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 #
 # *Difficulty 3 of 5, 10 minutes.*
 #
-# **Why.** One head was framed in section 4, as better to be without. Was it one of the
-# four that luck alone would frame?
+# **Why.** One head was framed in section 4, as better to be without. Was it one of
+# those that luck alone would frame?
 #
 # **Given** are p-values, in any order.
 #
@@ -1762,7 +1770,7 @@ for layer, (read, added, cosine) in enumerate(sizes.mean(0)):
 #
 # ### How do heads cover for each other?
 #
-# In the picture of section 6 the heads of layer 5 lie below the grey line: they cost
+# In the picture of section 6 most heads of layer 5 lie below the grey line: they cost
 # less than they say. We silence one of them, L5H6, and ask what the others of its layer
 # then say.
 
