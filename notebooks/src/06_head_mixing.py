@@ -18,7 +18,7 @@
 # 115 of them: 1 to 4 make a first sitting, 5 to 8 a second one. The appendices can
 # wait. The cells compute for fifteen to thirty minutes on two processor cores. You need
 # [lesson 02](02_attention_from_scratch.ipynb), or to have seen multi-head attention.
-# Choose **Run → Run All Cells** first; where an exercise is still empty, our function
+# Choose **Run → Run All Cells** first. Where an exercise is still empty, our function
 # is used.
 
 # %%
@@ -217,7 +217,7 @@ assert (moved["scale 0"][3:] > 0).all() and moved["temperature 4"][2] > 0
 # With scale 0, weights change only behind layer 2. With temperature 4 they change in
 # layer 2, too. The next picture shows the head before and after temperature 4. Each row
 # is a token that looks, each column a token that is looked at. ([CLS] is the token that
-# BERT puts in front; the classifier reads its answer there.)
+# BERT puts in front of every text. The classifier reads its answer there.)
 
 # %%
 al.plots.before_after(found["temperature 4"], layer=2, head=4)
@@ -306,7 +306,7 @@ print("most weight goes to", ", ".join(first))
 al.plots.attention_map(maps, layer=3, head=9)
 
 # %% [markdown]
-# Most tokens look at *worth*, the word of praise; [CLS] looks at itself. That looks
+# Most tokens look at *worth*, the word of praise, and [CLS] looks at itself. That seems
 # sensible. But no map can tell whether the model *needs* it.
 #
 # <details><summary>Why this head?</summary>
@@ -449,8 +449,8 @@ for layer, head in top:
 # heads was framed.
 #
 # Next, all 72 heads on dev, sorted by the change of their margin. A head is coloured if
-# its change is more than luck. Among 72 heads a few would look special by luck alone;
-# the colours allow for that, and appendix A shows how.
+# its change is more than luck. Among 72 heads a few would look special by luck alone.
+# The colours allow for that, and appendix A shows how.
 
 # %%
 al.plots.effects(sweep, "margin_delta")
@@ -909,8 +909,8 @@ al.checks.through_norm(through_norm)
 # be applied to the direction or to the input.
 
 # %% [markdown]
-# Your function goes to work. BERT has many parts, so the code up to the table is long;
-# what it computes is simple, and you may skim it. The first cells collect what enters
+# Your function goes to work. BERT has many parts, so the code up to the table is long.
+# What it computes is simple, and you may skim it. The first cells collect what enters
 # the norms at [CLS], and what the heads bring. They use hooks, functions that PyTorch
 # calls when a module gets its input.
 
@@ -1030,7 +1030,7 @@ for layer, own in table.groupby("layer"):
     print("{:5} {:9.2f} {:10.2f}".format(layer, *sums))
 
 # %% [markdown]
-# The parts add up to the margin. Only layer 5 says much directly; the heads below it
+# The parts add up to the margin. Only layer 5 says much directly. The heads below it
 # matter by the other route. (Appendix C says why.)
 #
 # In the picture each head is a dot. On the grey line a head costs exactly what it says.
@@ -1110,7 +1110,7 @@ for name, which in cases.items():
 #   masked.
 #
 # The first two say where the model looks. The other two say how its answer reacts. Here
-# they are for one sentence; a frame marks the largest of each column.
+# they are for one sentence. A frame marks the largest number of each column.
 
 # %%
 clear = "The plot is thin, but the acting is a joy."
@@ -1358,7 +1358,7 @@ for name, measure in measures.items():
 
 # %% [markdown]
 # Each dot below is a head: its estimate, and what silencing it really cost. On the grey
-# line both are equal; above it the estimate is too low.
+# line both are equal. Above it the estimate is too low.
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.1), layout="constrained")
@@ -1504,7 +1504,7 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 #
 # - Scale acts on what leaves a head, temperature on where it looks.
 # - Say by which measure a head matters, and whether the ranking repeats. By margin it
-#   does; accuracy hardly notices a single head.
+#   does, while accuracy hardly notices a single head.
 # - In the last layer of this classifier it matters what heads fetch, and hardly where
 #   they look.
 # - A head can cost the most margin and say nothing directly: later heads fetch what
@@ -1659,7 +1659,7 @@ for name, p_values in (("accuracy", sweep["p_value"].to_numpy()), ("margin", p_m
 
 # %% [markdown]
 # By accuracy no head survives, not even the framed one. By margin most do. But
-# significant means not 0; it does not mean large.
+# significant means not 0. It does not mean large.
 #
 # Does the framed head's gain at least repeat on test?
 
