@@ -347,7 +347,9 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 # %% [markdown]
 # Most cells are pale: by accuracy most single heads make no visible difference. (Michel
 # et al. 2019 saw the same in other models.) But one head is framed. Without it the
-# model gave *more* right answers. Is this more than luck?
+# model gave *more* right answers. Can that be?
+#
+# ### More than luck?
 #
 # On other sentences the change would be somewhat different. To see how much, one would
 # need many samples of sentences. The **bootstrap** (Efron 1979) draws them from the one
@@ -813,12 +815,13 @@ drawings.two_routes()
 # Silencing measures both routes together. **Direct logit attribution** (Elhage et al.
 # 2021) measures the direct route alone.
 #
-# ### How can a norm be undone?
+# ### How can one see through a norm?
 #
 # If every step of the direct route were linear, the margin would be a plain sum of what
-# the parts add. The steps that are not linear are the layer norms. (In BERT they stand
-# on the stream itself: *post-norm*.) A norm subtracts the mean of its input, divides by
-# its size $\sigma$, multiplies by $\gamma$ and adds $\beta$.
+# the parts add. The steps that are not linear are the layer norms, and a tanh at the
+# very end (see the fold below). In BERT the norms stand on the stream itself
+# (*post-norm*). A norm subtracts the mean of its input, divides by its size $\sigma$,
+# multiplies by $\gamma$ and adds $\beta$.
 #
 # The division is the trouble, as $\sigma$ depends on the input. But on one sentence
 # $\sigma$ is just a number. Hold it at that number, that is, **freeze** it, and the
@@ -909,10 +912,12 @@ al.checks.through_norm(through_norm)
 # be applied to the direction or to the input.
 
 # %% [markdown]
-# Your function goes to work. BERT has many parts, so the code up to the table is long.
-# What it computes is simple, and you may skim it. The first cells collect what enters
-# the norms at [CLS], and what the heads bring. They use hooks, functions that PyTorch
-# calls when a module gets its input.
+# ### What do the heads say?
+#
+# Now your function goes to work. BERT has many parts, so the code up to the table is
+# long. What it computes is simple, and you may skim it. The first cells collect what
+# enters the norms at [CLS], and what the heads bring. They use hooks, functions that
+# PyTorch calls when a module gets its input.
 
 # %%
 through = al.checks.yours_or_ours(
@@ -1052,8 +1057,10 @@ sns.despine(figure)
 al.plots.show(figure, alt="What 72 heads say directly, and the margin lost without.")
 
 # %% [markdown]
+# ### Where does L3H9 leave its work?
+#
 # L3H9 costs the most margin, and says nothing directly. So it must act through later
-# heads. At which tokens does it leave its work for them?
+# parts. At which tokens do they find its work?
 #
 # We silence it three times: everywhere, only at [CLS], and only at all other tokens.
 # Each time we look at the margin, and at what the heads of layer 5 then say.
@@ -1210,8 +1217,8 @@ with torch.inference_mode():
 
 # %% [markdown]
 # Look at the last row: the adversarial weights share next to nothing with the true
-# ones, and every probability stays within 0.01. Uniform weights do as well for some of
-# the sentences.
+# ones, and yet every probability moves by less than 0.01. Uniform weights do as well
+# for some of the sentences.
 #
 # **In the last layer, quite other weights give the same answers.** After section 5 this
 # is no surprise: there it hardly matters where heads look. So a map of *this* layer is
@@ -1859,7 +1866,8 @@ words = (("superb", "awful"), ("wonderful", "terrible"), ("charming", "boring"))
 pairs = [(one.format(good), one.format(bad)) for one in frames for good, bad in words]
 
 # %% [markdown]
-# Each head is patched in turn. The map shows how much of the margin it restores.
+# Only pairs whose two sentences get opposite answers are used. Each head is patched in
+# turn, and the map shows how much of the margin it restores.
 
 # %%
 likes = [clf.predict(list(side)).labels for side in zip(*pairs, strict=True)]
