@@ -16,10 +16,10 @@ EXERCISES = [
     for exercise in (
         mix_heads,
         paired_bootstrap,
-        adjust_for_many,
         ablate,
-        head_importance,
         through_norm,
+        head_importance,
+        adjust_for_many,
     )
 ]
 
