@@ -3,7 +3,7 @@
 #
 # **Some heads look at one token, others at all of them. Is either a fault? And when
 # heads are broken, which repair is worth its price?** You measure heads, watch a
-# training run go wrong, and repair a damaged model.
+# training go wrong, and repair a damaged model.
 #
 # Afterwards you can
 #
@@ -56,8 +56,8 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # layer 3, both counted from 0.
 #
 # Click on a dark cell. Where does this head look in the sentence? Then choose *change
-# since before*, where *before* is the model before its training on reviews. Which
-# head's evenness changed most?
+# since before*: it compares the model with what it was before its training on reviews.
+# Which head's evenness changed most?
 #
 # <details><summary>What are the numbers, the reference and the dial?</summary>
 #
@@ -82,34 +82,40 @@ meter
 drawings.shared_attention()
 
 # %% [markdown]
-# The **entropy** of lesson 01 says how even such a row is:
+# The **entropy** of lesson 01 says how even such a row is. If key $j$ gets the weight
+# $p_j$, it is
 #
 # $$
-# H = -\sum_j p_j \log p_j
+# H = -\sum_j p_j \log p_j .
 # $$
 #
 # It is 0 if one key gets everything, and $\log n$ if all $n$ keys get the same. For the
-# third bar it is $-0.7 \log 0.7 - 3 \cdot 0.1 \log 0.1 = 0.94$. It is read in two ways:
+# third bar
+#
+# $$
+# H = -0.7 \log 0.7 - 3 \cdot 0.1 \log 0.1 = 0.94 .
+# $$
+#
+# There are two ways to read that:
 #
 # - The **normalised entropy** $H / \log n$ is between 0, sharp, and 1, even. Here it is
-#   0.68.
+#   $0.94 / \log 4 = 0.68$.
 # - The **effective number of keys** $e^H$ says how many equal keys would be as even
-#   (Hill 1973). Here it is 2.6.
+#   (Hill 1973). Here it is $e^{0.94} = 2.6$.
 
 # %% [markdown]
 # ### Exercise 1: how evenly does a head look?
 #
 # **Compute.** *Difficulty 3 of 5, 10 minutes.* Return one number for each head, its
 # normalised entropy. Take the mean over the real queries of each text, then the mean
-# over texts, so that long and short texts count the same.
+# over texts, so that long and short texts count the same. Padding must not count,
+# neither as a key nor as a query. Leave out texts of a single token, where a head has
+# no choice.
 #
-# Padding must not count, neither as a key nor as a query. A text of a single token
-# leaves a head no choice, so leave it out.
-#
-# *First step:* take one head by hand, and one text of two real tokens and one of
-# padding. Its rows are (1, 0, 0), (0.5, 0.5, 0) and the padded query's. The real rows
-# have the normalised entropies 0 and 1, so the head has 0.5. Which number of keys is in
-# the logarithm, 2 or 3?
+# *First step:* take one head by hand, and a text of two real tokens and one of padding.
+# Its rows are (1, 0, 0), (0.5, 0.5, 0) and the padded query's. The real rows have the
+# normalised entropies 0 and 1, so the head has 0.5. Which number of keys is in the
+# logarithm, 2 or 3?
 
 
 # %% exercise="normalised_entropy" points=3
@@ -151,7 +157,8 @@ evenness = al.checks.yours_or_ours("normalised_entropy", normalised_entropy)
 
 # %% [markdown]
 # Now your function measures the real model. The first cell collects the attention
-# weights of all texts, the second draws your mean for each head.
+# weights of all texts, batch by batch. The second takes the mean of your numbers and
+# draws it for each head.
 
 
 # %%
@@ -192,16 +199,16 @@ picture
 # is a **previous-token head**, as in lesson 02. It is as sharp as can be, and has a
 # clear job.
 #
-# Many other heads look sharp because they put much of their weight on [CLS], the
-# **attention sink** of lessons 02 and 06. Among the words alone they are more even
-# (appendix A). So say over which tokens you took an entropy.
+# Many other heads look sharp for another reason: they put much of their weight on
+# [CLS], the **attention sink** of lessons 02 and 06. Among the words alone they are
+# more even (appendix A). So say over which tokens an entropy was taken.
 
 # %% [markdown]
 # ## 3. How far did fine-tuning move a head?
 #
-# A head can stay as even as it was and look somewhere else. The rows (0.7, 0.3, 0) and
-# (0, 0.3, 0.7) have the same entropy. To see what fine-tuning changed, we compare the
-# row before with the row after, key by key.
+# So far we asked how even a head is. But a head can stay as even as it was and look
+# somewhere else. The rows (0.7, 0.3, 0) and (0, 0.3, 0.7) have the same entropy. So we
+# compare the row before fine-tuning with the row after it, key by key.
 #
 # The **Jensen-Shannon divergence** (Lin 1991) takes the middle between the two rows,
 # and asks how far each row is from it:
@@ -210,8 +217,8 @@ picture
 drawings.divergence()
 
 # %% [markdown]
-# With $p$ for the row before, $q$ for the row after, and the middle $m = \tfrac{1}{2}
-# (p + q)$ it is
+# Let $p$ be the row before, $q$ the row after, and $m = \tfrac{1}{2} (p + q)$ the
+# middle. The divergence is
 #
 # $$
 # \text{JS}(p, q) = \tfrac{1}{2} \sum_j p_j \log_2 \frac{p_j}{m_j}
@@ -219,8 +226,10 @@ drawings.divergence()
 # $$
 #
 # In the drawing, only key 1 adds to the first sum, $0.7 \log_2 (0.7 / 0.4) = 0.57$. Key
-# 2 is the same in the middle. Key 3 has $p_j = 0$, and such a key adds nothing. The
-# result is 0 bits for equal rows, and 1 bit, the most, for rows that share no key.
+# 2 is the same in the middle. Key 3 has $p_j = 0$, and such a key adds nothing.
+#
+# The result is 0 bits for two equal rows. It is 1 bit, the most there can be, for two
+# rows that share no key.
 #
 # <details><summary>Why not a simpler distance?</summary>
 #
@@ -285,7 +294,7 @@ for name, bits in zip(
 # Is *half* what you predicted?
 #
 # Next, your function compares every head before and after fine-tuning. The map shows
-# the mean over all rows.
+# the mean over the rows of all texts.
 
 
 # %%
@@ -317,7 +326,8 @@ al.plots.head_map(far, title="How far did fine-tuning move each head?", label=la
 #
 # </details>
 #
-# What changed in it? Here are its weights for one sentence:
+# What changed in it? Here are its weights for one sentence, before and after, and the
+# difference:
 
 
 # %%
@@ -347,12 +357,11 @@ picture
 # Now every head has two numbers: how even it is, and how far it moved. Does either tell
 # which heads the model needs?
 #
-# Lesson 06 answered this by silencing a head and watching the **margin**, the right
-# label's logit minus the other's. If the mean margin falls without a head, the model
-# needs it. The next cells silence each of the 72 heads in turn. Each is a dot: the
-# lower the dot, the more the head is needed.
+# As in lesson 06, we silence a head and watch the **margin**, the right label's logit
+# minus the other's. If the mean margin falls, the model needs the head. The next cells
+# do so for all 72 heads. Each is a dot: the lower the dot, the more the head is needed.
 #
-# *Predict first:* are needed heads rather even? Did they move far?
+# *Predict first:* are the needed heads among the even ones? Among those that moved far?
 
 # %%
 few = dev.sample(min(300, size.sweep_sentences))
@@ -378,10 +387,10 @@ sns.despine(figure)
 al.plots.show(figure, alt="Change of the margin without each head, over two figures.")
 
 # %% [markdown]
-# One thing can mislead here. Late layers moved most, and are also nearest to the
-# answer. So we compute the rank correlation twice: over all heads, and within layers,
-# where a head is ranked only among the twelve of its layer. It is negative if heads
-# that moved farther lie lower.
+# How clear is that? A rank correlation is near 0 if there is no trend, and negative if
+# the dots fall from left to right. One thing can mislead it: late layers moved most,
+# and are also nearest to the answer. So we compute it twice, over all heads, and within
+# layers, where a head is ranked only among the twelve of its layer.
 
 
 # %%
@@ -406,9 +415,11 @@ for (name, where), (trend, low, high) in trends.items():
     print(f"the margin without a head {seen}")
 
 # %% [markdown]
-# **What we found:** heads that moved farther tend to be needed more, also within a
-# layer (−0.34, interval −0.55 to −0.11). Evenness shows no clear trend. The lowest dot
-# is L3H9 again, and appendix A takes it apart.
+# **What we found:** heads that moved farther tend to be needed more. Within layers the
+# rank correlation is −0.34, with an interval from −0.55 to −0.11. Evenness shows no
+# clear trend.
+#
+# The lowest dot is L3H9 again. Appendix A takes this head apart.
 #
 # <details><summary>How is the interval within layers taken?</summary>
 #
@@ -421,19 +432,19 @@ for (name, where), (trend, low, high) in trends.items():
 # %% [markdown]
 # ## 5. Which heads are out of line?
 #
-# L3H9 caught our eye because it comes first. But some head always comes first. When is
-# a head *unusual*?
+# L3H9 caught our eye because it comes first. But some head always does. When is a head
+# *unusual*?
 #
 # A common rule flags what is more than three standard deviations from the mean. But a
 # strange value moves the mean and stretches the standard deviation. Among ten values
 # the rule can never fire.
 #
-# The **median**, the middle value, hardly moves. Nor does the **MAD**, the median
-# absolute deviation. Take 1, 2, 3, 4 and 90:
+# The **median**, the middle value, hardly moves. Nor does the **MAD** (median absolute
+# deviation), the median of all distances from the median. Take 1, 2, 3, 4 and 90:
 #
 # - The median is 3.
 # - The distances from it are 2, 1, 0, 1 and 87.
-# - Their median is 1. This is the MAD, and the 90 has not stretched it.
+# - The MAD, their median, is 1. The 90 has not stretched it.
 #
 # Here are both rules, on ten heads of which one is strange:
 
@@ -441,8 +452,8 @@ for (name, where), (trend, low, high) in trends.items():
 drawings.two_rulers(np.append(np.linspace(0.07, 0.13, 9), 0.6))
 
 # %% [markdown]
-# The upper band holds all ten heads. The lower band leaves the strange one outside. Its
-# unit is 1.4826 MAD, which is one standard deviation if the values are normally
+# The upper band holds all ten heads, the lower leaves the strange one outside. The
+# lower rule has 1.4826 MAD as its unit, one standard deviation if values are normally
 # distributed. It flags what is more than 3.5 units from the median (Iglewicz and
 # Hoaglin 1993).
 #
@@ -534,13 +545,15 @@ al.plots.rug({"weight on the token before, median and MAD": by_mad})
 # So far we measured a finished model. Can we also see heads go wrong *while* a model
 # learns?
 #
-# We train twice: a good run, and an accident on purpose, in which the learning rate
-# climbs to twenty times what is good. A recorder measures all heads every other step.
-# From what a head did so far it expects the next value within a **band**. It lists
-# heads that leave their bands, as by *collapse* onto one token or *spread* over all.
+# We train twice. One run is good. The other is an accident on purpose: its learning
+# rate climbs to twenty times what is good.
+#
+# A recorder measures all heads every other step. From what a head did so far it expects
+# the next value within a **band**. A head that leaves its band is listed, for instance
+# with a *collapse* onto one token or a *spread* over all of them.
 #
 # The first cell trains the good run. The third trains the reckless one, and fills the
-# picture of the second, a line for each head.
+# picture above it, a line for each head.
 
 # %%
 little = al.datasets.Splits(
@@ -608,8 +621,8 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # %% [markdown]
 # **What we found:** heads and loss show the accident at about the same time, steps 22
 # and 26. The loss says *that* the run is lost: it stays near $\ln 2 = 0.69$, what a
-# coin toss costs. The heads say in what way. First many fall onto one token. Then most
-# spread over everything and stay there.
+# coin toss costs. The heads say *how*. First many fall onto one token. Then most spread
+# over everything and stay there.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -649,7 +662,7 @@ drawings.guard()
 # If you ask until the guard agrees, you have chosen by the guard. And a winner that is
 # no better in truth still has the higher accuracy nearly every second time: the guard
 # takes away the *bias* of choosing, not the noise. Against noise, ask for an interval
-# of the difference above 0, as we do below.
+# of the difference above 0, as the next cells print it.
 #
 # </details>
 
@@ -698,11 +711,13 @@ choose = al.checks.yours_or_ours("guarded_choice", guarded_choice)
 
 # %% [markdown]
 # Now your function chooses a real repair. Every scale of the model is multiplied by a
-# random factor, a mild damage. Two candidates are fitted on only 64 sentences: *free*,
-# with many passes and hardly any restraint, and *restrained*, with few passes and a
-# penalty that keeps each knob near its start.
+# random factor, a mild damage. Two candidates are fitted on only 64 sentences:
 #
-# *Predict first:* does the better one on tune also win on guard?
+# - *free*, with many passes and hardly any restraint;
+# - *restrained*, with few passes and a penalty that keeps each knob near its start.
+#
+# *Predict first:* does the better one on tune also win on guard? The next cells make
+# the damage and the candidates, and print what each has gained.
 
 
 # %%
@@ -746,29 +761,20 @@ for name in ("free", "restrained"):
         print(f"[{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
-# **What we found:** *free* wins 16 points on its own 64 sentences and loses 4 on
-# others. It has learned the sentences by heart.
-#
-# On guard, half a point more may be noise. So there your function gets something
-# stricter than an accuracy: the lower end of the 95 % interval of *candidate minus
-# start*, and 0 for the start. Only a candidate whose whole interval is above 0 can win.
+# *Free* wins 16 points on its own 64 sentences and loses 4 on others: it has learned
+# the sentences by heart. Does your function notice?
 
 
 # %%
-def figure_of(name, part):
-    """Accuracy; on guard, the lower end of the interval of what was gained."""
-    score = judges[part].score(candidates[name])
-    if part != "guard":
-        return score.accuracy
-    start = judges[part].score(candidates["the start"])
-    return 0.0 if name == "the start" else judges[part].compare(start, score).ci[0]
+def accuracy_of(name, part):
+    return judges[part].score(candidates[name]).accuracy
 
 
-kept, figure = choose("the start", ["free", "restrained"], figure_of)
-print(f"kept: {kept}, {figure:.1%} on test")
+kept, accuracy = choose("the start", ["free", "restrained"], accuracy_of)
+print(f"kept: {kept}, {accuracy:.1%} on test")
 
 # %% [markdown]
-# The guard keeps the start, as it should.
+# **What we found:** the best on tune does not pass the guard, and the start is kept.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -795,16 +801,16 @@ whole, hurt = final.score(), final.score(thinned)
 print(f"accuracy on test: whole {whole.accuracy:.1%}, thinned {hurt.accuracy:.1%}")
 
 # %% [markdown]
-# The accuracy after a repair depends on how bad the damage was. So say instead what
+# An accuracy after a repair also depends on how bad the damage was. So say instead what
 # *share* of the damage came back. In this drawing it is 24 of 30 points:
 
 # %%
 drawings.share_of_damage(whole=0.85, hurt=0.55, repaired=0.79)
 
 # %% [markdown]
-# Gain and cost come from the same sentences, and with others both would change. To know
-# how much, the **bootstrap** of lesson 06 draws the sentences again and again, with
-# replacement. In each draw we compute the whole ratio.
+# How sure is such a share? Gain and cost come from the same sentences, and with others
+# both would change. The **bootstrap** of lesson 06 imitates other sentences: it draws
+# ours again and again, with replacement. In each draw we compute the whole ratio.
 
 # %% [markdown]
 # ### Exercise 5: the share that came back
@@ -975,9 +981,10 @@ ladder = list(repairs)
 differences(answers, zip(ladder[1:], ladder[:-1], strict=True))
 
 # %% [markdown]
-# **What we found: retraining brings back most, 0.84 of the damage from the same 500
-# labels**, the gradient 0.60. Where the weights must not change, turn the knobs. And
-# where you know what was turned, turn it back (appendix D).
+# **What we found: retraining brings back most, 0.84 of the damage.** From the same 500
+# labels the gradient brings back 0.60, and is clearly behind. But it leaves the weights
+# alone: where these must not change, turn the knobs. And where you know what was
+# turned, turn it back (appendix D).
 #
 # <details><summary>How sure is that?</summary>
 #
