@@ -200,7 +200,7 @@ picture
 # clear job.
 #
 # Many other heads look sharp for another reason: they put much of their weight on
-# [CLS], the **attention sink** of lessons 02 and 06. Among the words alone they are
+# [CLS], the **attention sink** of lessons 02 and 06. Among the words alone, heads are
 # more even (appendix A). So say over which tokens an entropy was taken.
 
 # %% [markdown]
@@ -349,7 +349,7 @@ picture
 # %% [markdown]
 # Before, most words look at [CLS]. After, most look at *worth*, the word of praise: the
 # red column on the right. One sentence only illustrates. But the lead of L3H9 holds on
-# fresh sentences, too (appendix A).
+# fresh sentences, too. In another training another head leads. Appendix A shows both.
 
 # %% [markdown]
 # ## 4. Which heads does the model need?
@@ -533,11 +533,11 @@ al.plots.rug({"weight on the token before, median and MAD": by_mad})
 # %% [markdown]
 # **What we found:** 15 of 72 heads are flagged, and so many cannot all be unusual. Most
 # heads give little to the token before, and make the MAD small. Then the long tail of
-# the others passes for strange. Appendix B mends this with **a unit for each side** of
-# the median, and 4 heads are left.
+# the others passes for strange. Appendix B mends this by giving each side of the median
+# a unit of its own. Then 4 heads are left.
 #
-# The dot on the far right stays: L0H2, the previous-token head. It is unusual, and
-# nothing is wrong with it. A flag says *look*, not *wrong*.
+# One of them is the dot on the far right: L0H2, the previous-token head. It is unusual,
+# and nothing is wrong with it. A flag says *look*, not *wrong*.
 
 # %% [markdown]
 # ## 6. When does a training run go wrong?
@@ -621,8 +621,8 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # %% [markdown]
 # **What we found:** heads and loss show the accident at about the same time, steps 22
 # and 26. The loss says *that* the run is lost: it stays near $\ln 2 = 0.69$, what a
-# coin toss costs. The heads say *how*. First many fall onto one token. Then most spread
-# over everything and stay there.
+# coin toss costs. The heads say *how*. First many fall onto one token. Then many spread
+# over everything, and stay there.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -634,8 +634,8 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # </details>
 #
 # So is even good? The lost run ends *more* even than it began, as the line *balance*
-# shows in the recorder's picture. Yet it is no more accurate than one answer for all
-# texts. **A high balance is no goal.**
+# shows in the recorder's picture. Yet it is only about as accurate as one answer for
+# all texts. **A high balance is no goal.**
 
 # %% [markdown]
 # ## 7. Repair without fooling yourself
@@ -907,11 +907,11 @@ def by_knobs(start, ways=KNOBS):
 
 
 # %%
-SEEN = 2 * size.training_sentences  # texts that a retraining sees, again and again
+SEEN = 2 * size.training_sentences  # texts that a retraining sees, repetitions included
 
 
 def retrained(start, texts):
-    """The same four of retraining on these texts."""
+    """Model, settings, number of labels, seconds of retraining on these texts."""
     clock, passes = time.perf_counter(), max(1, round(SEEN / len(texts)))
     model = balance.retrain(clf, texts, tune, start, texts=None, epochs=passes)
     return model, start, len(texts), time.perf_counter() - clock
@@ -1048,8 +1048,8 @@ print("normalised entropy, words only minus all tokens, mean over heads:", end="
 print(f"{rise.mean():+.2f}, 95 % interval {low:+.2f} to {high:+.2f}")
 
 # %% [markdown]
-# Among the words alone the heads are more even. The difference is largest in the layers
-# in which the special tokens get most.
+# Among the words alone the heads are more even. The difference is smallest in the first
+# and the last layer, where the special tokens get least.
 #
 # **Is the lead of L3H9 more than luck?** We picked it *because* it is ahead on our
 # sentences. So we ask once more on fresh ones, from the test set. The cell prints its
@@ -1065,10 +1065,10 @@ for part, each in (("dev", on_dev), ("test, once", moved(clf, test))):
 # %% [markdown]
 # Neither interval reaches 0, so L3H9 is ahead on fresh sentences, too.
 #
-# **Does the model need where L3H9 looks, or what it fetches there?** Put back weights
-# from before fine-tuning. Those of query and key decide where the head looks, those of
-# value and output what it fetches. Then put back all of them, because each half alone
-# works with a partner it never trained with.
+# **Does the model need where L3H9 looks, or what it fetches there?** We put back its
+# weights from before fine-tuning. Those of query and key decide where the head looks.
+# Those of value and output decide what it fetches. Each half alone works with a partner
+# it never trained with, so in a third try we put back both.
 
 
 # %%
@@ -1120,8 +1120,8 @@ for name, (one, two) in pairs.items():
 # <details><summary>How sure is that?</summary>
 #
 # No interval holds 0. Of all heads L3H9 costs the most margin when silenced; the last
-# row holds that against the next one, L5H0. (Part of these sentences chose the two.)
-# What L3H9 *reads* from the layers below stayed fine-tuned throughout.
+# row holds that against the next one, L5H0. Part of these sentences chose the two
+# heads. What L3H9 *reads* from the layers below stayed fine-tuned throughout.
 #
 # </details>
 #
@@ -1314,8 +1314,8 @@ al.plots.anomaly_table(found.sort_values("strength", ascending=False), table, mo
 # ## Appendix D: the same repairs, another damage
 #
 # **Which repair is best if the damage can be undone?** The damage *spun* multiplies
-# every scale by a random factor, as in section 7, but much further from 1. Set all
-# scales back to 1, and it is gone.
+# every scale by a random factor, as in section 7, but the factors lie much further from
+# 1. Set all scales back to 1, and the damage is gone.
 #
 # One row is new. The gradient does not begin at the damage, but at the best of a few
 # starts. *Gradient's start* says how far that start comes without any turning.
@@ -1382,7 +1382,7 @@ differences(answers | extra_answers, pairs)
 #
 # **Are there *kinds* of heads?** **Clusters** sort them by all measures of appendix B
 # at once. The *silhouette* says how much nearer heads are to their own group than to
-# the next; below about 0.25 there is hardly a group.
+# the next. Below about 0.25 there is hardly a group.
 #
 # <details><summary>How far can the groups and their names be trusted?</summary>
 #
