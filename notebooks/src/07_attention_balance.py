@@ -1314,8 +1314,8 @@ al.plots.anomaly_table(found.sort_values("strength", ascending=False), table, mo
 # ## Appendix D: the same repairs, another damage
 #
 # **Which repair is best if the damage can be undone?** The damage *spun* multiplies
-# every scale by a random factor, as in section 7, but the factors lie much further from
-# 1. Set all scales back to 1, and the damage is gone.
+# every scale by a random factor, as in section 7, but by far larger and smaller ones.
+# Set all scales back to 1, and the damage is gone.
 #
 # One row is new. The gradient does not begin at the damage, but at the best of a few
 # starts. *Gradient's start* says how far that start comes without any turning.
