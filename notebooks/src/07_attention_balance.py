@@ -225,8 +225,13 @@ drawings.divergence()
 # + \tfrac{1}{2} \sum_j q_j \log_2 \frac{q_j}{m_j} .
 # $$
 #
-# In the drawing, only key 1 adds to the first sum, $0.7 \log_2 (0.7 / 0.4) = 0.57$. Key
-# 2 is the same in the middle. Key 3 has $p_j = 0$, and such a key adds nothing.
+# In the drawing only key 1 adds to the first sum:
+#
+# $$
+# 0.7 \log_2 (0.7 / 0.4) = 0.57 .
+# $$
+#
+# Key 2 is the same in the middle. Key 3 has $p_j = 0$, and such a key adds nothing.
 #
 # The result is 0 bits for two equal rows. It is 1 bit, the most there can be, for two
 # rows that share no key.
@@ -235,8 +240,8 @@ drawings.divergence()
 #
 # Lesson 05 took half the sum of absolute differences. That counts a step from 0 to 0.1
 # as much as one from 0.5 to 0.6; a divergence weighs the first more. The best-known
-# divergence, Kullback-Leibler, $\sum_j p_j \log_2 (p_j / q_j)$, is infinite where $q_j
-# = 0$ and $p_j$ is not. The middle is 0 only where both rows are.
+# divergence, Kullback-Leibler, $\sum_j p_j \log_2 (p_j / q_j)$, is infinite where
+# $q_j = 0$ and $p_j$ is not. The middle is 0 only where both rows are.
 #
 # </details>
 
@@ -388,9 +393,9 @@ al.plots.show(figure, alt="Change of the margin without each head, over two figu
 
 # %% [markdown]
 # How clear is that? A rank correlation is near 0 if there is no trend, and negative if
-# the dots fall from left to right. One thing can mislead it: late layers moved most,
-# and are also nearest to the answer. So we compute it twice, over all heads, and within
-# layers, where a head is ranked only among the twelve of its layer.
+# the dots fall from left to right. But late layers moved most, and are also nearest to
+# the answer. So we compute it once more *within layers*, where a head is ranked only
+# among the twelve of its layer.
 
 
 # %%
