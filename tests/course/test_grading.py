@@ -23,6 +23,7 @@ from nbgrader.validator import Validator
 from traitlets.config import PyFileConfigLoader
 
 import attnlab as al
+from attnlab.cli import main
 from attnlab.course import grading, judging, notebooks
 from attnlab.course.checks import EXERCISES, CheckFailed, Unwritten
 from attnlab.course.grading.apart import Runner
@@ -545,6 +546,7 @@ def test_each_submission_has_a_page_for_its_author(course):
     said = page("unscaled")
     assert "3 of 6 points" in said
     assert "Did you divide by the square root" in said  # the question, too, not just the note
+    assert "<pre>scaled_dot_scores" not in said  # the heading has the name already
     for student in CONTROLS.keys() - {"absent"}:
         assert "seed=" not in page(student)  # of the hidden tests
     assert "damaged" in page("broken_file")
@@ -649,6 +651,17 @@ def test_grading_goes_on_where_it_was_interrupted(new_course, monkeypatch):
     again = grading.grade(new_course, workers=1, resume=True)
     assert not ran
     pd.testing.assert_frame_equal(again, table)
+
+
+def test_who_interrupts_grading_reads_how_to_go_on(new_course, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading, "grade", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["grade", str(new_course)])
+    assert end.value.code == 1
+    assert "same command with --resume goes on" in " ".join(capsys.readouterr().err.split())
 
 
 def test_being_late_costs_what_the_settings_say(new_course):
