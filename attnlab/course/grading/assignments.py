@@ -172,7 +172,8 @@ def _for_teachers(book: sources.Notebook, points: dict[str, int], seed: int) -> 
 
     made = sources.student(book, solutions=False)  # hints fold, and hold no solutions
     made.metadata["attnlab"]["points"] = points
-    kept, section, count = [], "start", 0
+    kept: list[sources.Notebook] = []
+    section, count = "start", 0
     for cell, before in zip(made.cells, book.cells, strict=True):
         kind = next((kind for kind in _KINDS if kind in before.metadata), "text")
         name = str(before.metadata.get(kind, ""))
