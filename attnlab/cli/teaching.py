@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from attnlab.cli.output import ERR, OUT, new_table, print_frame, say
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, option
 
 
 def assignment(
@@ -74,9 +74,16 @@ def grade(
     """
     from attnlab.course import grading
 
-    print_frame(
-        grading.grade(folder, lesson=lesson, workers=workers, resume=resume, progress=ERR.print)
-    )
+    try:
+        table = grading.grade(
+            folder, lesson=lesson, workers=workers, resume=resume, progress=ERR.print
+        )
+    except KeyboardInterrupt:
+        raise AttnlabError(
+            "Stopped. The tables of scores are as they were before. What was graded is kept: the "
+            f"same command with {option('resume', True)} goes on with the rest."
+        ) from None
+    print_frame(table)
     say(f"written to {folder / 'scores.csv'}; pages for learners: {folder / 'feedback'}")
 
 

@@ -40,7 +40,7 @@ _TEMPLATE = """\
 {%- block html_head_css -%}
 <style>
 .reveal .slides { text-align: left; }
-.reveal h1, .reveal h2, .reveal h3 { text-transform: none; }
+.reveal .slides :is(h1, h2, h3) { text-transform: none; }
 .reveal .slides section { max-height: 100%; overflow-y: auto; }
 .reveal .jp-OutputArea img, .reveal .jp-OutputArea svg { max-height: 60vh; width: auto; }
 .reveal .jp-InputPrompt, .reveal .jp-OutputPrompt { display: none; }

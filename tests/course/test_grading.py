@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import re
+import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,9 +23,11 @@ from nbgrader.validator import Validator
 from traitlets.config import PyFileConfigLoader
 
 import attnlab as al
+from attnlab.cli import main
 from attnlab.course import grading, judging, notebooks
-from attnlab.course.checks import CheckFailed
+from attnlab.course.checks import EXERCISES, CheckFailed, Unwritten
 from attnlab.course.grading.apart import Runner
+from attnlab.course.grading.assignments import OPEN
 from attnlab.course.grading.autograder import open_gradebook
 from attnlab.course.grading.repairing import read_submission
 from attnlab.course.grading.repairing import with_marks as marked
@@ -543,6 +546,7 @@ def test_each_submission_has_a_page_for_its_author(course):
     said = page("unscaled")
     assert "3 of 6 points" in said
     assert "Did you divide by the square root" in said  # the question, too, not just the note
+    assert "<pre>scaled_dot_scores" not in said  # the heading has the name already
     for student in CONTROLS.keys() - {"absent"}:
         assert "seed=" not in page(student)  # of the hidden tests
     assert "damaged" in page("broken_file")
@@ -649,6 +653,17 @@ def test_grading_goes_on_where_it_was_interrupted(new_course, monkeypatch):
     pd.testing.assert_frame_equal(again, table)
 
 
+def test_who_interrupts_grading_reads_how_to_go_on(new_course, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading, "grade", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["grade", str(new_course)])
+    assert end.value.code == 1
+    assert "same command with --resume goes on" in " ".join(capsys.readouterr().err.split())
+
+
 def test_being_late_costs_what_the_settings_say(new_course):
     settings = new_course / "nbgrader_config.py"
     text = settings.read_text() + 'c.LateSubmissionPlugin.penalty_method = "zero"\n'
@@ -721,7 +736,7 @@ def test_a_teacher_chooses_exercises_points_and_the_seed(lessons, new_course):
 
     made = make(["entropy", "softmax"], 1, 7)
     assert made.points == {"softmax": 7, "entropy": 1}
-    assert "scaled_dot_scores" not in made.source.read_text()
+    assert "key.transpose" not in made.source.read_text()
     first = made.source.read_bytes()
     for others in ((None, 7), (2, 7), (1, 8)):
         make(["softmax", "entropy"], *others)
@@ -730,6 +745,67 @@ def test_a_teacher_chooses_exercises_points_and_the_seed(lessons, new_course):
     assert made.source.read_bytes() == first
     with pytest.raises(AttnlabError, match="Nothing was submitted"):
         grading.grade(new_course)
+
+
+WITH_TASKS = """\
+# %%
+import torch
+
+import attnlab as al
+
+# %% [markdown]
+# ## 1. Weights
+#
+# Scores become weights.
+#
+# ### Exercise 1: a softmax
+#
+# Write the softmax of each row.
+
+{softmax}
+# %%
+softmax_of = al.checks.yours_or_ours("softmax", softmax, al.attention.softmax)
+
+# %% [markdown]
+# ### Exercise 2: an entropy
+#
+# Write the entropy of each row.
+
+{entropy}
+"""
+
+
+def test_of_an_exercise_that_was_not_picked_no_task_is_left_and_ours_runs(new_course, tmp_path):
+    cells = re.split(r"^(?=# %%)", SOURCE, flags=re.M)
+    of = {
+        name: "".join(cell for cell in cells if f'="{name}"' in cell.partition("\n")[0])
+        for name in ("softmax", "entropy")
+    }
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "08_tasks.py").write_text(WITH_TASKS.format(**of))
+    made = grading.assignment("08", new_course, only=["entropy"], notebooks=tmp_path)
+    release = nbformat.read(made.release, as_version=4)
+    text = "\n".join(cell.source for cell in release.cells)
+    for gone in ("Write the softmax", "al.checks.softmax", "What is exp(0)?", "Weights that sum"):
+        assert gone not in text, gone
+    for kept in ("Scores become weights.", "### Exercise 1: a softmax", "not part of this"):
+        assert kept in text, kept
+    for kept in ("Write the entropy", "al.checks.entropy(entropy)", "0 log 0 is 0."):
+        assert kept in text, kept
+    locked = {cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader for cell in release.cells}
+    assert not locked["open-softmax"].solution
+    assert "attnlab" not in release.cells[2].metadata  # no answer that anybody compares or judges
+    ran = notebooks.execute(release)  # nothing in it fails
+    printed = [output.text for cell in ran.cells for output in cell.get("outputs", [])]
+    assert printed[0] == "softmax: not written yet, so ours runs here\n"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_what_stands_for_an_answer_that_is_not_asked_counts_as_an_open_hole(name, tmp_path):
+    (tmp_path / "hole.py").write_text(OPEN.format(name=name))
+    hole = runpy.run_path(str(tmp_path / "hole.py"))[name]
+    with pytest.raises(Unwritten):
+        EXERCISES[name].examine(hole)
 
 
 def test_another_lesson_joins_the_course_and_settings_stay(new_course, tmp_path):

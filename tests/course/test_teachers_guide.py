@@ -80,7 +80,7 @@ def test_all_but_court_cases_have_a_common_mistake():
 
 
 def test_presets_name_exercises_of_their_lesson():
-    lines = re.findall(r"^attnlab assignment (\d\d) --out course(.*)$", GUIDE, re.M)
+    lines = re.findall(r"^attnlab assignment (\d\d) --out ../course(.*)$", GUIDE, re.M)
     assert len(lines) >= 5
     for lesson, options in lines:
         known = {name for name, *_ in exercises(lesson)}
@@ -94,3 +94,16 @@ def test_the_rubric_has_every_part_of_the_report():
     rows = re.findall(r"^\| (`.*) \| .* \| .* \| (\d) \|$", rubric, re.M)
     assert sum(int(points) for _, points in rows) == 20
     assert sorted(re.findall(r"`(\w+)`", " ".join(parts for parts, _ in rows))) == sorted(KEYS)
+
+
+def test_all_commands_find_the_course_where_the_first_one_makes_it():
+    told = GUIDE.split("## Hand out assignments and grade them")[1]
+    made = re.search(r"^attnlab assignment 01 --out (\S+)$", told, re.M)[1]
+    named = re.findall(
+        r"^attnlab (?:grade|similar|scores) (\S+)|^attnlab assignment .*--out (\S+)|"
+        r"sqlite:///(\S+)/gradebook",
+        told,
+        re.M,
+    )
+    assert len(named) > 8
+    assert {next(filter(None, names)) for names in named} == {made}

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,13 @@ c.FileNameCollectorPlugin.named_regexp = (
 c.Execute.skip_cells_with_tag = secrets.token_hex()
 """
 _KINDS = ("exercise", "check", "hints")  # of cells, as the sources of the lessons mark them
+_TASK = re.compile(r"^(#{2,6} Exercise\b[^\n]*).*", re.M | re.S)  # to the end of its cell
+_NOT_ASKED = "*This is not part of this assignment.*"
+# calling it fails as an open hole does: later cells run ours, or say why they run nothing
+OPEN = """\
+def {name}(*_, **__):
+    raise NotImplementedError("not part of this assignment")
+"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ def assignment(
     lesson : beginning of its name, such as "01"
     out : folder of the course; submissions, gradebook and settings in it are kept, source and
         release are made anew
-    only : names of the exercises to keep; default all
+    only : names of the exercises to keep; default all. Of the others the task, its hints and its
+        check are left out, and cells that use their answer find an open hole.
     points : what an exercise is worth, where that differs from the lesson
     seed : of the numbers that the hidden tests draw; default a random one that is not shown
     notebooks : folder with ``src``; default that of the course. Lessons there may hold exercises
@@ -163,15 +172,21 @@ def _for_teachers(book: sources.Notebook, points: dict[str, int], seed: int) -> 
 
     made = sources.student(book, solutions=False)  # hints fold, and hold no solutions
     made.metadata["attnlab"]["points"] = points
-    kept, section, count = [], "start", 0
+    kept: list[sources.Notebook] = []
+    section, count = "start", 0
     for cell, before in zip(made.cells, book.cells, strict=True):
         kind = next((kind for kind in _KINDS if kind in before.metadata), "text")
         name = str(before.metadata.get(kind, ""))
-        if name and name not in points:
+        left_out = bool(name) and name not in points
+        if left_out and kind != "exercise":
             continue
         marks: dict[str, object] = {"schema_version": 3, "locked": True}
         marks |= dict.fromkeys(("grade", "solution", "task"), False)
-        if kind == "exercise":
+        if left_out:
+            _without_task(kept[-1] if kept else None)
+            cell.source, cell.metadata = OPEN.format(name=name).rstrip(), {}
+            marks |= {"grade_id": f"open-{name}"}
+        elif kind == "exercise":
             section, count = name, 0
             cell.source = before.source
             marks |= {"grade_id": name, "solution": True, "locked": False}
@@ -188,6 +203,12 @@ def _for_teachers(book: sources.Notebook, points: dict[str, int], seed: int) -> 
         kept.append(cell)
     made.cells = kept
     return made
+
+
+def _without_task(before: sources.Notebook | None) -> None:
+    """Leave only its heading of a task, which stands in the text right before an exercise."""
+    if before is not None and before.cell_type == "markdown":
+        before.source = _TASK.sub(rf"\1\n\n{_NOT_ASKED}", before.source)
 
 
 def _hidden_test(exercise: str, seed: int) -> str:

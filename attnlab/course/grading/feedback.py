@@ -1,6 +1,7 @@
 """A page for each submission that its author may read: points, and what the checks said."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -52,7 +53,8 @@ def write_feedback(
     sections = []
     for row in rows:
         note = str(row["note"])
-        told = _SEED.sub("", said.get(str(row["exercise"]), "")).strip() if note else ""
+        told = _SEED.sub("", said.get(str(row["exercise"]), "")) if note else ""
+        told = textwrap.dedent(told.removeprefix(f"{row['exercise']}\n")).strip()  # the heading
         text = escape(told or note)
         sections.append(
             _SECTION.format(
