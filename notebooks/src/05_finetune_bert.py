@@ -1051,7 +1051,7 @@ al.plots.calibration(report)
 # On the diagonal a bin is as sure as it is right. Points below it are overconfident: of
 # the answers at 85 %, only 77 % are right.
 #
-# The usual cure is one number (Guo et al. 2017). Divide all logits by a **temperature**
+# A common cure is one number (Guo et al. 2017). Divide all logits by a **temperature**
 # $T$. Say the logits are 3 and 1:
 #
 # - With $T = 1$ nothing changes, and the model is 88 % sure.
@@ -1275,7 +1275,8 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 # Two things differ between films and tweets: how people write, and how many texts are
 # positive. On films as many are called positive as are, so the model misses about as
 # many positive as negative texts. If that held on tweets, another mix would hardly
-# change the accuracy. It does not hold: nearly all mistakes on tweets are positive
+# change the accuracy. It does not hold: 29.9 % of the answers on tweets are wrong, and
+# the positive answers are 28.3 points too few. Nearly all mistakes are then positive
 # texts that are called negative. So the mix alone does not explain the fall. It makes
 # it larger, because there are more positive texts to miss.
 #
@@ -1465,8 +1466,8 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
 # - Compare methods at your number of labels, over seeds, by the interval of the
 #   difference. Begin with the cheapest.
-# - Read an accuracy beside baselines and raters, and in its domain. Confidence, too, is
-#   tested in one domain only: on tweets ours was far too high.
+# - Read an accuracy beside baselines and raters, and in its domain. Calibration in one
+#   domain says little about another: on tweets our classifier was far too sure.
 # - After fine-tuning some heads attend very differently, others hardly. Which ones,
 #   another training may change.
 #
