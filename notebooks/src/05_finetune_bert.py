@@ -4,18 +4,23 @@
 # **How does a model that knows English, but not your question, learn to answer it? How
 # many labels does that take, and how do you know that the result is any good?**
 #
+# A model that has already learned from a lot of text is **pretrained**. To train it
+# further on a question of your own is **fine-tuning**. A **label** is the right answer
+# for one text, given by people. Here the question is whether a sentence about a film is
+# *positive* or *negative*.
+#
 # Afterwards you can
 #
 # - write the parts of a training step;
 # - write LoRA, put it into a model, and merge it;
 # - compare methods at your number of labels, and tell differences from noise;
 # - report on a classifier so that others can trust it, and calibrate it;
-# - label single words, and count whole entities.
+# - label single words, and count whole entities (appendix B).
 #
-# Time: about 130 minutes, 50 of them for five exercises. Start **Run → Run All Cells**
-# first; it takes some twenty minutes on one core. Where an exercise is empty, our
-# function is used. You need [lesson 02](02_attention_from_scratch.ipynb), or to know
-# attention.
+# Time: about 130 minutes, 50 of them for five exercises. The appendices, with the last
+# exercise, take 30 of the 130. Start **Run → Run All Cells** first; it takes some
+# twenty minutes on one core. Where an exercise is empty, our function is used. You need
+# [lesson 02](02_attention_from_scratch.ipynb), or to know attention.
 
 # %%
 import math
@@ -40,10 +45,16 @@ print(splits, "| profile", size.name, "on", al.device.device())
 # %% [markdown]
 # ## 1. Move something first
 #
-# How fast should a model learn? `al.finetune` takes a BERT that has read a lot of
-# English, puts a layer of random weights on top, and trains both on a few sentences
-# about films, labelled *positive* or *negative*. The **learning rate** says how far a
-# step moves the weights.
+# A model learns by changing its numbers, the **weights**, a little at each step. How
+# large should these changes be? The **learning rate** sets that, and here you can try
+# it out.
+#
+# `al.finetune` takes BERT and puts a layer of random weights on top. It trains both on
+# a few labelled sentences. Some other sentences, called **dev**, are kept out of the
+# training. They show whether the model has learned more than the sentences it saw.
+#
+# The first cell picks the sentences and prepares a plot. The training below will draw
+# in it.
 
 # %%
 few = splits.sample(size.quick_sentences, size.sentences // 2)
@@ -51,12 +62,15 @@ quick_curve = al.TrainingCurve(dev_texts=len(few.dev))
 quick_curve
 
 # %% [markdown]
-# How to read the two plots (**dev** are sentences that are not trained on):
+# How to read the two plots:
 #
-# - **Left: the loss**, high where the right answer gets a low probability. The line is
-#   training, smoothed; diamonds are dev. Below it is the learning rate (section 4).
-# - **Right: accuracy on dev** after each **epoch**, one pass over the training
-#   sentences. Bars are 95 % intervals.
+# - **Left: the loss.** It is high where the right answer gets a low probability. The
+#   line is the loss during training, smoothed; the diamonds are the loss on dev. The
+#   small plot below shows the learning rate, which changes during a training (section
+#   4).
+# - **Right: accuracy on dev**, the share of right answers. It is measured after each
+#   **epoch**, which is one pass over the training sentences. The bars are 95 %
+#   intervals.
 #
 # <details><summary>What is a 95 % interval?</summary>
 #
@@ -65,6 +79,8 @@ quick_curve
 # the accuracy over all sentences of this kind.
 #
 # </details>
+#
+# Now train, with a learning rate of `1e-4`, which is short for 0.0001.
 
 # %%
 learning_rate = 1e-4
@@ -78,67 +94,58 @@ quick = al.finetune(
 )
 
 # %% [markdown]
-# Run the cell again with `learning_rate` at `3e-4`, `1e-5` and `1e-2`; each run is
-# drawn over the ones before. Two of these three learn hardly anything, for opposite
-# reasons. How do their losses differ?
+# After two epochs the model does clearly better than guessing, which would be right
+# half of the time.
+#
+# Now set `learning_rate` to `3e-4`, then `1e-5`, then `1e-2`, and run the cell each
+# time. Every run is drawn over the ones before. Two of these three learn hardly
+# anything, for opposite reasons. How do their losses differ?
 #
 # <details><summary>What to expect</summary>
 #
-# At first the model guesses, and guessing between two classes has the loss
-# $\ln 2 \approx 0.69$. With too low a rate the loss falls too slowly from there. With
-# too high a rate it jumps up and then stays near 0.69: the model gives nearly the same
-# answer to everything. With 1e-4 the loss has barely moved after so few steps, yet dev
-# accuracy has risen: an answer turns long before the model is sure.
+# At first the model guesses, and guessing between two classes has the loss $\ln 2
+# \approx 0.69$. With too low a rate the loss falls too slowly from there. With too high
+# a rate it jumps up and then stays near 0.69: the model gives nearly the same answer to
+# everything.
+#
+# With 1e-4 the loss has barely moved after so few steps, and yet many answers are
+# right. An answer turns long before the model is sure.
 #
 # </details>
 
 # %% [markdown]
 # ## 2. What can BERT do before the first label?
 #
-# That model did not start from nothing. BERT turns each token into a vector. The
-# **pooler**, a small layer, takes the vector of `[CLS]`, the token in front of every
-# text. BERT is pretrained. The layer on top (pink in the picture) is new and random.
-# And the pooler? Compare its numbers with those of BERT's last layer:
+# That training was short, and it worked because BERT did not start from nothing. What
+# could it do before it saw a single label?
+#
+# BERT turns each token of a text into a vector. In front of every text stands a special
+# token, `[CLS]`. Two small layers make an answer from its vector: the **pooler**, and
+# then the layer on top, which gives one number for each class.
+#
+# The next cell loads this model, untrained for our question, and draws its parts.
 
 # %%
 base = al.classification.fresh_classifier("minilm", splits.train.label_names)
-bert = base.model.bert
-parts = {"pooler": bert.pooler, "last layer": bert.encoder.layer[-1].output}
-for name, part in parts.items():
-    weight, bias = part.dense.weight.detach(), part.dense.bias.detach()
-    noise = weight.std() * sum(side**0.5 for side in weight.shape)
-    print(f"{name:>10}: largest bias {bias.abs().max():.2g},", end=" ")
-    print(f"singular value {torch.linalg.matrix_norm(weight, 2):.2f}", end=" ")
-    print(f"(noise: {noise:.2f})")
 drawings.fine_tuned_parts(6, ["negative", "positive"])
 
 # %% [markdown]
-# All biases of the pooler are exactly 0, as at the start of a training. In this BERT
-# the pooler is random, too: neither part of its pretraining used it.
+# Two of these parts know nothing yet. The layer on top is new and random. In this BERT
+# the pooler is untrained as well: its pretraining never used it (appendix D shows how
+# to see that). Random layers can only guess, so we leave both out.
 #
-# <details><summary>What does the singular value tell?</summary>
-#
-# The largest singular value of a matrix is the most by which it can lengthen a vector.
-# Random numbers prefer no direction. With standard deviation $\sigma$, $n$ rows and $m$
-# columns theirs is about $\sigma (\sqrt n + \sqrt m)$, printed as *noise*. The pooler's
-# is just that. The trained matrix lengthens some directions far more.
-#
-# MiniLM copied the attention and the values of a larger model (Wang et al. 2020); then
-# sentences were compared by the mean of the token vectors (Reimers and Gurevych 2019).
-# The pooler had no part in either.
-#
-# </details>
-#
-# Random layers can only guess, so leave both out. Our BERT, all-MiniLM-L6-v2, was also
-# trained to give similar vectors to sentences with similar meanings. That is enough for
-# a first classifier:
+# What remains is BERT itself. Ours, all-MiniLM-L6-v2, was also trained to give similar
+# vectors to sentences with similar meanings. That is enough for a first classifier:
 #
 # 1. Write one sentence for each class, such as *This film is bad* and *This film is
 #    good*.
-# 2. The vector of a text is the mean of BERT's token vectors.
+# 2. Take as the vector of a text the mean of BERT's token vectors.
 # 3. Give every review the class of the sentence whose vector is nearer (larger cosine).
 #
 # This is **zero-shot** classification: no labelled review is needed.
+#
+# The next cell computes the vectors of step 2. The one after it tries three pairs of
+# sentences, and counts the right answers on dev.
 
 
 # %%
@@ -172,23 +179,28 @@ for pair in (
     print(f"{right.mean():.1%} [{low:.1%}, {high:.1%}] with {pair}")
 
 # %% [markdown]
-# Each line gives the accuracy, its 95 % interval, and the two sentences. Could you have
-# known which wording is best?
+# Each line gives the accuracy, its 95 % interval, and the two sentences. All three
+# pairs beat guessing. But could you have known which pair is best?
 #
 # <details><summary>What we saw</summary>
 #
-# All three beat guessing, which is right half of the time. Two sentences about the film
-# do clearly better than two bare words. But only labels tell you which wording to take.
+# The pair about the film (first line) does clearly better than the two bare words (last
+# line). But only labels tell you which wording to take.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. How do texts of different lengths go in together?
 #
-# To learn from labels, a model reads several texts at a time, a **batch**: a table of
-# token ids, one row for each text. Shorter texts are filled up with a meaningless
-# token, the **padding** (`[PAD]`). The **attention mask** has 1 for a real token and 0
-# for padding, so that words do not attend to padding.
+# From here on BERT learns from labels. It reads several texts at a time, a **batch**. A
+# batch is a table of token ids with one row for each text. But the rows of a table are
+# equally long, and texts are not.
+#
+# So shorter texts are filled up with a meaningless token, the **padding**, written
+# `[PAD]`. No word should attend to it. Therefore the model also gets an **attention
+# mask**, which has 1 for a real token and 0 for padding.
+#
+# Here are four texts as one batch, with its mask.
 
 # %%
 texts = [
@@ -207,9 +219,10 @@ drawings.padded_batch([as_tokens(row) for row in token_rows])
 # ### Exercise 1: a batch of unequal texts
 #
 # *Difficulty 2 of 5, 5 minutes.* `rows` holds lists of token ids. Return two tensors of
-# shape `(B, T)`, T being the length of the longest list: first the ids, then the mask.
-# The lists themselves stay as they are. Do not tell padding by its id: some tokenizers
-# use the same token for padding and for the end of a text, which is real.
+# shape `(B, T)`, where `B` is the number of lists and `T` the length of the longest.
+# The first holds the ids, the second the mask. The lists themselves stay as they are.
+# Do not tell padding by its id: some tokenizers use the same token for padding and for
+# the end of a text, which is real.
 
 
 # %% exercise="pad_batch" points=2
@@ -235,6 +248,9 @@ al.checks.pad_batch(pad_batch)
 # makes a new list, `a += b` changes the old one. When all rows have one length,
 # `torch.tensor` makes a table of them.
 
+# %% [markdown]
+# Now your function makes the batch of our four texts. The cell also makes a fresh
+# model, `learner`, which section 4 will train.
 
 # %%
 pad = al.checks.yours_or_ours("pad_batch", pad_batch)
@@ -245,7 +261,9 @@ ids, mask = (tensor.to(learner.device) for tensor in pad(token_rows, pad_id))
 inputs = {"input_ids": ids, "attention_mask": mask}
 
 # %% [markdown]
-# What if you forget the mask? Here *A joy.* shares a batch with a long text.
+# What if you forget the mask? Here *A joy.* shares a batch with a long text. A
+# classifier that is already trained reads it twice: with its mask, and with 1
+# everywhere.
 
 # %%
 finished = al.load_classifier("movie-sentiment")  # section 7 looks at it closely
@@ -258,22 +276,33 @@ for name, seen in {"with its mask": mask, "forgotten": torch.ones_like(mask)}.it
     print(f"{name:>13}: 'A joy.' is positive with {sure:.1%}")
 
 # %% [markdown]
-# A forgotten mask raises no error. The answer changes, and now depends on the other
-# texts in the batch.
+# A forgotten mask raises no error. Yet the answer turns from positive to negative,
+# because real words now attend to padding. How much padding there is depends on the
+# longest text in the batch. So the answer depends on the other texts, too.
 
 # %% [markdown]
 # ## 4. What happens in one training step?
 #
-# A step takes a batch, goes forward, then backward, then moves the weights.
+# The batch is ready. How does a model learn from it? One **training step** has three
+# parts: forward, backward, and the move of the weights.
 #
-# **Forward.** The model gives each text one number for each class, the **logits** $z$.
-# Softmax turns them into probabilities: logits of 1 and 3 become .119 and .881. The
-# loss of a text is minus the logarithm of the probability of its right class $y$. If
-# that is the second class, the loss is $-\ln .881 = 0.13$; if it is the first,
-# $-\ln .119 = 2.13$. The loss of a batch is the mean over its $n$ texts:
+# **Forward.** The model gives each text one number for each class. These numbers are
+# the **logits** $z$. Softmax turns them into probabilities, and the **loss** of the
+# text is minus the logarithm of the probability of its right class. Say the logits of a
+# text are 1 and 3:
+#
+# - Softmax makes the probabilities .119 and .881 of them.
+# - If the second class is right, the loss is $-\ln .881 = 0.13$.
+# - If the first class is right, the loss is $-\ln .119 = 2.13$.
+#
+# The loss $L$ of a batch is the mean over its $n$ texts. In symbols, with $y_i$ for the
+# right class of text $i$ and $\ell_i$ for its loss:
 #
 # $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
 # L = \frac{1}{n} \sum_i \ell_i . $$
+#
+# The next cell computes the loss of our four texts, with PyTorch's function and by
+# hand.
 
 # %%
 labels = torch.tensor([1, 0, 1, 0], device=learner.device)  # 1 is praise
@@ -285,23 +314,29 @@ print("right classes got", right.detach().cpu().numpy().round(3))
 print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2):.4f}")
 
 # %% [markdown]
-# **Backward.** For every weight: how would the loss change if the weight did? Together
-# these numbers are the **gradient**, one long vector. If its length is above 1 it is
-# shortened to 1 (**clipped**), so that one strange batch does no harm.
+# Both ways agree. Every right class gets about one half, and the loss is close to that
+# of guessing: the layers on top are still random.
 #
-# **The step.** The optimizer, AdamW, moves each weight against its gradient, divided by
-# the gradient's usual size. So the learning rate says about how far each weight moves.
+# **Backward.** How would the loss change if a weight changed a little? The **gradient**
+# answers that, with one number for each weight. It is one long vector. If its length is
+# above 1, it is shortened to 1. This is **clipping**; it limits the harm that one
+# strange batch can do.
+#
+# **The move.** The optimizer, here AdamW, moves each weight against its gradient.
+# Before that, it divides each gradient by the size that this weight's gradients usually
+# have. So the learning rate says about how far each weight moves.
 #
 # <details><summary>What AdamW keeps and computes</summary>
 #
 # AdamW keeps two running means for each weight: of its gradient, and of the gradient's
-# square. It takes from the weight the learning rate times the first over the root of
-# the second. Each step also pulls weights a little towards 0 (**weight decay**, .01
-# here).
+# square. Both are corrected for their start at 0. It takes from the weight the learning
+# rate times the first over the root of the second. Each step also pulls weights a
+# little towards 0 (**weight decay**, .01 here).
 #
 # </details>
 #
-# Here is one step from the same start, with several learning rates.
+# How far should one step go? The next cell takes one step with each of eight learning
+# rates, always from the same start. The cell after it draws the loss before and after.
 
 # %%
 model.zero_grad()
@@ -331,23 +366,28 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Left of the valley a step changes too little, right of it too much. Many steps add up,
-# so a whole run takes a lower rate, such as 1e-4.
+# Left of the valley a step changes too little, right of it too much. A training has
+# many steps, and they add up. So a whole run usually takes a lower rate than the best
+# one for a single step. For all weights of BERT we take 1e-4.
 
 # %% [markdown]
 # ### What if a large batch does not fit into memory?
 #
-# Cut it into parts, and let each go forward and backward by itself. `backward()` *adds*
-# to the `.grad` of every parameter, so the gradients of all parts collect there until
-# one step is taken. This is **gradient accumulation**.
+# Cut it into parts, and let each part go forward and backward by itself. `backward()`
+# *adds* to the `.grad` of every parameter. So the gradients of all parts collect there,
+# and only then one step is taken. This is **gradient accumulation**.
 #
-# The step should be exactly that of the whole batch. Say one part has the losses 1 and
-# 3, the other only 8. The means of the parts are 2 and 8, and the mean of these is 5.
-# But the mean of all three losses is 4.
+# The step should be exactly that of the whole batch, and here is a trap. Say one part
+# holds two texts, with the losses 1 and 3. The other part holds one text, with the loss
+# 8.
 #
-# The loss function gives the mean over part $k$,
-# $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$. How do you get the gradient of $L$ from
-# those of the $L_k$?
+# - The means of the parts are 2 and 8.
+# - The mean of these two means is 5.
+# - But the mean of all three losses is 4.
+#
+# Write $n_k$ for the number of texts in part $k$. The loss function gives the mean over
+# this part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$. How do you get the gradient of
+# $L$, the mean over all texts, from those of the $L_k$?
 
 # %% [markdown]
 # ### Exercise 2: gradients in parts
@@ -390,13 +430,16 @@ al.checks.accumulate(accumulate)
 # The number to return is added up the same way. A loss keeps everything it was computed
 # from; `.item()` is only its number.
 
-
 # %%
 gradients_of = al.checks.yours_or_ours("accumulate", accumulate)
 
 # %% [markdown]
-# Now the whole training. `reading` makes parts with your `pad_batch`; `fit` is the loop
-# and uses your `accumulate`. The learning rate rises at first, and then falls to 0.
+# ### The whole training
+#
+# One step is not enough to learn from. What repeats it, batch after batch, is the
+# **training loop**. The next three cells write it, with both of your functions inside.
+#
+# First comes `Reader`. It takes a batch and returns its logits.
 #
 # <details><summary>Three things in this code are new</summary>
 #
@@ -423,6 +466,11 @@ class Reader(nn.Module):
             return self.model(**inputs).logits.float()
 
 
+# %% [markdown]
+# Next, `reading` prepares the texts. The function `part_of` that it returns makes one
+# part of a batch, with your `pad_batch`.
+
+
 # %%
 def reading(clf, train):
     """Return the length of each text in tokens, and the function `part_of` below."""
@@ -438,6 +486,12 @@ def reading(clf, train):
         return inputs, labels[places].to(clf.device)
 
     return data.lengths, part_of
+
+
+# %% [markdown]
+# The loop itself is `fit`. In each step it cuts a batch of 16 sentences into two parts,
+# lets your `accumulate` compute the gradients, clips them, and moves the weights. The
+# learning rate rises at first and then falls to 0.
 
 
 # %%
@@ -457,6 +511,9 @@ def fit(clf, train, rate, steps, seed=0):
     clf.model.eval()  # dropout off
     return losses
 
+
+# %% [markdown]
+# Now train `learner`, and then measure it on dev.
 
 # %%
 steps = 3 if small_run else 60
@@ -489,32 +546,46 @@ print(score)
 # %% [markdown]
 # ## 5. LoRA: learn the correction only
 #
-# Your loop changes every weight, and that takes memory: three more numbers for each,
-# its gradient and the two running means that AdamW keeps. At 4 bytes a number, 7
-# billion weights need 84 GB more.
+# Your loop changes every weight. What does that cost, and can a model learn with less?
 #
-# **LoRA** (*low-rank adaptation*, Hu et al. 2021) leaves every matrix $W$ as it is and
-# learns a correction beside it, the product of two narrow matrices:
+# While it trains, each weight needs three more numbers: its gradient, and the two
+# running means that AdamW keeps. Each number takes 4 bytes. For a model with 7 billion
+# weights that is $7 \cdot 10^9 \cdot 3 \cdot 4$ bytes, or 84 GB, beside the weights
+# themselves.
+#
+# **LoRA** (*low-rank adaptation*, Hu et al. 2021) leaves every matrix $W$ as it is.
+# Beside it, it learns a correction, which is the product of two narrow matrices $B$ and
+# $A$:
 #
 # $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
 #
-# $A$ has shape $(r, d_\text{in})$, and $B$ has $(d_\text{out}, r)$.
+# Here $x$ is the input and $b$ the bias. $A$ has $r$ rows, one column for each input,
+# and $B$ has $r$ columns, one row for each output. The number $r$ is small, such as 8.
+# The number $\alpha$ is fixed, and scales the correction.
 
 # %% [markdown]
-# **A small example.** Take $r = 1$, $A = (1\;\;2)$ and $B = \binom{3}{0}$. The input
-# $x = \binom{1}{1}$ becomes one number, $Ax = 3$, and that becomes
-# $BAx = \binom{9}{0}$. Whatever $x$ is, $BAx$ is a multiple of $B$. In general only $r$
-# numbers pass from $A$ to $B$, so the matrix $BA$ has at most **rank** $r$.
+# **A small example.** Take $r = 1$, $A = (1\;\;2)$ and $B = \binom{3}{0}$, and the
+# input $x = \binom{1}{1}$.
 #
-# Here is a matrix of our BERT with $r = 8$. ($A$ and $B$ are drawn too thick.)
+# - First $A$ makes one number of it: $Ax = 1 \cdot 1 + 2 \cdot 1 = 3$.
+# - Then $B$ makes two numbers of that: $BAx = 3 \cdot \binom{3}{0} = \binom{9}{0}$.
+#
+# Whatever $x$ is, $BAx$ is a multiple of $B$. In general only $r$ numbers pass from $A$
+# to $B$. In the words of linear algebra, the **rank** of the matrix $BA$ is at most
+# $r$.
+#
+# The picture shows a matrix of our BERT with a LoRA of rank 8. The numbers in it count
+# what learns and what stays. ($A$ and $B$ are drawn too thick.)
 
 # %%
 drawings.lora(384, 384, 8)
 
 # %% [markdown]
-# $B$ begins at 0 and $A$ at random: a fresh LoRA changes nothing, and still a gradient
-# reaches $B$. After training, add the correction to $W$ (**merging**): the model has
-# its old shape again, and costs no extra time.
+# At the start $A$ is random and $B$ is all 0. So $BA$ is 0, and a fresh LoRA changes
+# nothing. Still, a gradient reaches $B$, and learning can begin.
+#
+# After training, the correction can be added to $W$ once and for all. This is
+# **merging**. The model then has its old shape again, and costs no extra time.
 #
 # <details><summary>Why the factor α / r?</summary>
 #
@@ -586,8 +657,8 @@ al.checks.LoRA(LoRA)
 # `.bias.data`.
 
 # %% [markdown]
-# Now your LoRA goes around every matrix of BERT. Until it is right, the one of the
-# library peft stands in.
+# Now your LoRA goes into BERT. Until it is right, the LoRA of the library peft stands
+# in. The next cell wraps that one, so that it has the same three methods.
 
 
 # %%
@@ -611,6 +682,10 @@ class TheirLoRA(nn.Module):
 # %%
 Correction = al.checks.yours_or_ours("LoRA", LoRA, TheirLoRA)
 
+# %% [markdown]
+# `add_lora` puts a LoRA around each matrix in BERT's layers and pooler. Only these and
+# the layer on top learn from then on. `merge_lora` takes them out again, merged.
+
 
 # %%
 def add_lora(model, rank=8, alpha=16):
@@ -630,6 +705,10 @@ def merge_lora(model):
             model.bert.set_submodule(name, module.merge().to(model.device))
 
 
+# %% [markdown]
+# Train a fresh BERT like this, with the same sentences and steps as before. Then merge
+# it, and see whether its logits stay the same.
+
 # %%
 adapted = al.classification.fresh_classifier("minilm", splits.train.label_names)
 plain = sum(weights.numel() for weights in adapted.model.parameters())
@@ -646,7 +725,9 @@ print(f"after {steps} steps: {al.Evaluator(adapted, dev).score()}")
 print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}")
 
 # %% [markdown]
-# Few numbers learn, and merging changes the logits only by rounding.
+# Few numbers learn, and merging changes the logits only by rounding. In our run the
+# accuracy lies inside the interval that your full training got in section 4. One run of
+# each shows no difference between the two.
 #
 # <details><summary>What LoRA saves, and what it does not</summary>
 #
@@ -664,32 +745,42 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # is turned back into 16 bits, the format of $A$ and $B$.
 #
 # **DoRA** (Liu et al. 2024) writes each $W$ as a direction and a length $m$ for each of
-# its outputs. The direction gets a LoRA, the length learns directly:
-# $m \cdot \frac{W + BA}{\lVert W + BA \rVert}$.
+# its outputs. The direction gets a LoRA, the length learns directly: $m \cdot \frac{W +
+# BA}{\lVert W + BA \rVert}$.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. What is a label worth?
 #
-# How many labels do your two ways to train need, and would something cheaper do as
-# well? Four methods, the cheapest first:
+# You have two ways to train, and labels cost work. How many do they need, and would
+# something cheaper do as well?
 #
-# - **bag of words**: a logistic regression on word counts; nothing is pretrained;
-# - **frozen features**: a logistic regression on the mean of BERT's token vectors;
-# - **LoRA** of rank 8, and **full** fine-tuning: your loop.
+# We compare four methods, the cheapest first. The first two are **logistic
+# regressions**: one layer with softmax, which learns from fixed numbers about the text.
 #
-# The plot adds *zero-shot (mean)*, the mean over the three wordings of section 2. It
-# uses no labels, so its line is flat. Guess first: who wins with 64 labels?
+# - **bag of words**: its numbers count the words of a text. Nothing is pretrained.
+# - **frozen features**: its numbers are the mean of BERT's token vectors, as in section
+#   2. BERT itself does not change.
+# - **LoRA** of rank 8, with your loop.
+# - **full** fine-tuning of all weights, with your loop.
+#
+# Each method gets 64, 256 and 1,024 labels. Each training is done three times, with
+# three **seeds**. A seed is the number that random choices start from. Here it decides
+# which sentences are drawn, how the layer on top begins, and in which order the model
+# reads.
 #
 # <details><summary>How the comparison is set up</summary>
 #
-# Each method is trained with three seeds. A seed draws the sentences, the layer on top,
-# the order and the dropout. LoRA and *full* take 48 steps of 16 sentences, or one epoch
-# if that is more. The bag of words counts single words and word pairs. Counts are
-# damped, and weighted down for words that stand in many texts (*tf-idf*).
+# LoRA and *full* take 48 steps of 16 sentences, or one epoch if that is more. Their
+# dropout, too, depends on the seed. The bag of words counts single words and word
+# pairs. Counts are damped, and weighted down for words that stand in many texts
+# (*tf-idf*). The learning rates were fixed beforehand, at the package's defaults.
 #
 # </details>
+#
+# Three cells set up the comparison: the settings, a function that trains one
+# classifier, and a function that measures all four methods.
 
 # %%
 counts = (16, 32) if small_run else (64, 256, 1024)
@@ -729,6 +820,10 @@ def accuracies(train, seed):
     return {way: 100 * hits.mean() for way, hits in right.items()}, models
 
 
+# %% [markdown]
+# Three more cells train, one for each number of labels. That takes some minutes. Guess
+# meanwhile: which method wins with 64 labels?
+
 # %%
 results, tuned = {}, {}
 
@@ -749,6 +844,11 @@ learn_from(counts[1])
 # %%
 for n in counts[2:]:
     learn_from(n)
+
+# %% [markdown]
+# The plot shows the mean over the seeds. The flat line is *zero-shot (mean)*, the mean
+# over the three wordings of section 2, which needs no labels. The table below the plot
+# holds the same numbers, and how many weights learn.
 
 # %%
 table = pd.DataFrame(results).T.rename_axis(["labels", "seed"])  # (counts x seeds, 4)
@@ -783,9 +883,9 @@ for way in table:
 al.plots.table(pd.DataFrame(rows).T)
 
 # %% [markdown]
-# Are the differences more than the luck of a **seed**, the number that random choices
-# start from? A seed gives all methods the same sentences, so we subtract seed by seed.
-# *A minus B* above 0 means that A is better.
+# With 64 labels most of the bars overlap. Which differences are more than the luck of a
+# seed? A seed gives all methods the same sentences, so we subtract seed by seed. *A
+# minus B* above 0 means that A is better.
 
 
 # %%
@@ -814,15 +914,22 @@ for way in table:
     print(f"{fewest:5,} labels: {way} minus zero-shot: {ahead}")
 
 # %% [markdown]
-# Brackets hold the 95 % interval of the difference over three seeds; a *clear* one
-# leaves out 0. A difference that is not clear may still be there.
+# Each line gives the mean difference and, in brackets, its 95 % interval over three
+# seeds. We call a difference *clear* if the interval leaves out 0. A difference that is
+# not clear may still be there, as three seeds show only large ones.
 #
-# In our run pretraining clearly paid with 64 and 256 labels. Training BERT itself
-# clearly beat frozen features only with 1,024 labels, and only as *full* fine-tuning.
+# In our run
 #
-# Two warnings about the curve. LoRA and *full* see 64 labels twelve times, but 1,024
-# only once, so its right end shows what one pass is worth. And both read through a
-# pooler that begins at random; frozen features do not.
+# - frozen features clearly beat the bag of words with 64 and with 256 labels;
+# - training BERT clearly beat frozen features only with 1,024 labels, and only as
+#   *full* fine-tuning;
+# - LoRA and *full* did not differ clearly anywhere.
+#
+# So begin with the cheap methods. Then see whether more labels and more training pay.
+#
+# But be careful with the right end of the curve. LoRA and *full* see 64 labels twelve
+# times, and 1,024 labels only once. So that end shows what one pass is worth. It does
+# not show the most that 1,024 labels can give.
 #
 # <details><summary>What we saw</summary>
 #
@@ -830,12 +937,13 @@ for way in table:
 #   the bag of words is clearly worse. (The best wording, 71.6 %, was chosen on these
 #   dev labels.)
 # - **Pretraining counts.** With 64 and 256 labels frozen features are clearly better
-#   than the bag of words.
+#   than the bag of words. With 1,024 the difference is not clear.
 # - **LoRA is not clearly better than frozen features** anywhere. With 256 labels it is
 #   1.3 points worse, 6 or 7 sentences of 500. *Full* is clearly better with 1,024
 #   labels, by 3.5 points.
-# - **LoRA and *full* do not differ clearly** anywhere, though LoRA trains 1.5 % of the
-#   numbers.
+# - **LoRA and *full* do not differ clearly**, though LoRA trains 1.5 % of the numbers.
+#   That does not make them equal: with 256 labels the interval reaches from 12.1 points
+#   behind to 1.1 ahead.
 #
 # </details>
 #
@@ -844,11 +952,12 @@ for way in table:
 # - *Frozen features* reads the mean over tokens, for which this BERT was trained. LoRA
 #   and *full* read `[CLS]` through the pooler, which begins at random; LoRA can correct
 #   it only by rank 8. So this does not compare the methods alone.
-# - 64 labels are seen twelve times, 256 three times, 1,024 once. So the right end shows
-#   what one pass gives, not what 1,024 labels are worth: in section 4 three passes over
-#   320 sentences gave no less.
+# - Each method has one learning rate, which was not searched for.
+# - 64 labels are seen twelve times, 256 three times, 1,024 once. In section 4 three
+#   passes over 320 sentences gave about as much as one pass over 1,024.
 # - All intervals are about the same 500 dev sentences; about others they say nothing.
-# - Of sixteen comparisons, one may be *clear* by luck.
+# - Of sixteen comparisons, one may be *clear* by luck. Nearest to 0 are the two
+#   intervals of LoRA with 256 labels and of *full* with 1,024, against frozen features.
 #
 # </details>
 
@@ -870,10 +979,14 @@ for way in table:
 # %% [markdown]
 # ## 7. Is it any good?
 #
-# We compared methods, but is any of them good enough? An accuracy alone says little:
-# what would a model without understanding reach, and what could one hope for at most?
-# From here on we look at the classifier that comes with the course: the same BERT with
-# LoRA of rank 8, trained on all 8,070 training sentences.
+# Section 6 says which method is better. Is any of them good enough? An accuracy alone
+# does not tell. What would a model reach without understanding, and what could one hope
+# for at most?
+#
+# From here on we look at a classifier that comes with the course. It is the same BERT
+# with LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it
+# on **test**: sentences that are kept apart for the report, and used neither to train
+# nor to choose.
 #
 # <details><summary>What may you do with this report?</summary>
 #
@@ -896,8 +1009,8 @@ al.plots.comparison(report)
 #   it;
 # - **the raters** (dashed): how often a single human rater agrees with the label.
 #
-# Our classifier beats the bag of words by little, but the interval of the difference
-# leaves out 0.
+# Our classifier beats the bag of words by 3.5 points. The interval of this difference
+# leaves out 0, but it begins close to it.
 #
 # <details><summary>Where does the dashed line come from?</summary>
 #
@@ -907,63 +1020,44 @@ al.plots.comparison(report)
 # not a limit.
 #
 # </details>
-
-# %% [markdown]
-# ### Does it find the rare classes?
 #
-# Where one class is rare, accuracy can hide that it is hardly ever found. Take eight
-# topics of news, with 10 test texts about *grain*. A bag of words calls three texts
-# *grain*, and rightly.
-#
-# - **Precision**: of the texts called *grain*, how many are? 3 of 3: 1.00.
-# - **Recall**: of those that are, how many were found? 3 of 10: .30.
-# - **F1**, the harmonic mean: $2 \cdot 1.00 \cdot .30 / (1.00 + .30) = .46$.
-
-# %%
-news = al.datasets.load("reuters-r8").sample(size.training_sentences)
-predictions = al.evaluation.bag_of_words(news.train).predict(news.test.texts)
-news_labels = np.array(news.test.labels)
-by_class = al.evaluation.by_class(predictions, news_labels, news.test.label_names)
-print(f"accuracy {(predictions == news_labels).mean():.1%},", end=" ")
-print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
-by_class = by_class.sort_values("texts", ascending=False).set_index("label")
-al.plots.table(by_class, precision=2, recall=2, f1=2)
-
-# %% [markdown]
-# Frequent topics go well, so accuracy is high. The mean F1, where each topic counts the
-# same, is far lower.
-#
-# <details><summary>Which class is taken for which?</summary>
-#
-# `pd.crosstab(news_labels, predictions)` counts it: the **confusion matrix**, a row for
-# each true class.
-#
-# </details>
+# Where one class is rare, accuracy can hide that it is hardly ever found. Appendix A
+# shows that, with precision and recall.
 
 # %% [markdown]
 # ### Is it as sure as it should be?
 #
-# A user also wants to know which answers to trust. A model that says "90 %" should be
-# right nine times out of ten. Say ten answers have a **confidence** (the probability of
-# the class that is answered) of about .9, and seven of them are right: the gap is .2.
+# A user also wants to know which answers to trust. The **confidence** of an answer is
+# the probability that the model gives to it. Of the answers with a confidence of 90 %,
+# nine in ten should be right.
 #
-# Put all answers into **bins** of equal width by their confidence, and average the
-# bins' gaps, each weighted by its share of the answers. That is the **expected
-# calibration error**:
+# Say ten answers have a confidence of about .9, and seven of them are right. Then the
+# share of right answers is .7, and the gap is .2.
+#
+# To measure this for all answers, sort them into **bins** of equal width by their
+# confidence. In each bin take the gap between mean confidence and accuracy. Average the
+# gaps, each weighted by its bin's share of the answers. The result is the **expected
+# calibration error** (ECE). With $n_b$ of the $n$ answers in bin $b$ it is
 #
 # $$ \text{ECE} = \sum_{b} \frac{n_b}{n} \, \bigl| \text{confidence}_b -
 # \text{accuracy}_b \bigr| . $$
+#
+# The picture shows the bins of our classifier on test.
 
 # %%
 al.plots.calibration(report)
 
 # %% [markdown]
-# Points below the diagonal are overconfident: of the answers at 85 %, only 77 % are
-# right.
+# On the diagonal a bin is as sure as it is right. Points below it are overconfident: of
+# the answers at 85 %, only 77 % are right.
 #
-# The cure is one number (Guo et al. 2017): divide all logits by a **temperature** $T$.
-# With logits 3 and 1 the model is 88 % sure; with $T = 2$ they are 1.5 and 0.5, and it
-# is 73 % sure. No answer changes.
+# A common cure is one number (Guo et al. 2017). Divide all logits by a **temperature**
+# $T$. Say the logits are 3 and 1:
+#
+# - With $T = 1$ nothing changes, and the model is 88 % sure.
+# - With $T = 2$ they become 1.5 and 0.5, and it is 73 % sure.
+#
+# The larger logit stays the larger, so no answer changes.
 #
 # <details><summary>Why are fine-tuned networks often overconfident?</summary>
 #
@@ -1010,8 +1104,9 @@ al.checks.calibration_error(calibration_error)
 # Leave out bins in which there are none.
 
 # %% [markdown]
-# We choose the temperature with the lowest loss on dev: the loss is smooth, and rewards
-# honest probabilities. What does it do to your calibration error?
+# Which temperature is best? We take the one with the lowest loss on dev: the loss is
+# smooth, and rewards honest probabilities. The plot shows what each temperature does to
+# the calibration error, measured by your function.
 
 
 # %%
@@ -1041,10 +1136,13 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Even a perfectly calibrated model shows an error, as ten tosses of a fair coin seldom
-# give exactly five heads. How large is it? Draw labels with just the probabilities that
-# our model states, and measure; repeat many times. Our error is a finding only if these
-# errors seldom exceed it.
+# In our run the dot stands just right of 1. So the classifier was hardly too sure.
+#
+# How large is an error that means nothing? Ten tosses of a fair coin seldom give
+# exactly five heads, and in the same way even a perfectly calibrated model shows an
+# error. To see how large, suppose that the stated probabilities are exactly right. Draw
+# labels with these probabilities, and measure the error. Repeat this many times. Our
+# error is a finding only if the drawn ones seldom exceed it.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -1060,22 +1158,18 @@ for name, temperature in {"before": 1.0, "after": best}.items():
     print(f"by chance {np.mean(honest):.1%}, seldom above {limit:.1%}: {verdict}")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# The temperature chosen on dev is just above 1: the classifier was hardly too sure. Its
-# error on test goes from just above what chance explains to inside it. That shows how
-# the method works, not that this classifier needed it.
-#
-# </details>
+# Before, our error on test was just above what chance explains; after, it is inside.
+# But it fell by less than a point. This shows how the method works, and not that this
+# classifier needed it.
 
 # %% [markdown]
 # ## 8. Where does it fail?
 #
 # ### Sentences of your own, worst first
 #
-# A report says how often the model is wrong, not on what. Sorted by loss, confident
-# mistakes come first. Read our sentences, decide what *you* would say, and then write
-# your own.
+# A report says how often the model is wrong, not on what. So give it sentences whose
+# answer you know, each with a difficulty of its own. Read ours, and decide what *you*
+# would say.
 
 # %%
 sentences = """
@@ -1091,6 +1185,10 @@ expectation       | It should have been great.                            | nega
 question          | Who could possibly dislike this film?                 | positive
 """
 
+# %% [markdown]
+# The next cell asks the classifier. It sorts by the loss, so that confident mistakes
+# come first.
+
 # %%
 entries = [line.split("|") for line in sentences.strip().splitlines()]
 own = pd.DataFrame(entries, columns=["kind", "sentence", "we say"]).map(str.strip)
@@ -1103,77 +1201,31 @@ own = own.sort_values("loss", ascending=False).set_index("kind")
 al.plots.table(own, **{"sure of our label, %": 0, "loss": 2})
 
 # %% [markdown]
-# Above a loss of 0.69 the answer is wrong.
+# Above a loss of 0.69 the answer is wrong: our label got less than half of the
+# probability. Now write sentences of your own in the same form, and run both cells
+# again.
 #
 # <details><summary>What we saw</summary>
 #
-# The model is sure of its worst mistake, the double negation, as if it counted negative
-# words. Test that: how does it read *It is true that the acting is good*, and *It is
-# not true that the acting is bad*? On *expectation* and *question* it is nearly
-# undecided. Irony and comparison came out right, but *broken* may give the comparison
-# away: try *a splendid television*. Ten sentences prove nothing about all negations;
-# for real mistakes take **dev**.
+# The model is sure of its worst mistake, the double negation. One guess is that it
+# counts negative words. Test that: how does it read *It is true that the acting is
+# good*, and *It is not true that the acting is bad*?
+#
+# On *expectation* and *question* it is nearly undecided. Irony and comparison came out
+# right, but *broken* may give the comparison away: try *a splendid television*. Ten
+# sentences prove nothing about all negations; for real mistakes take **dev**.
 #
 # </details>
-
-# %% [markdown]
-# ### Is it the model, or the label?
 #
-# Some sentences divide people, too. Are those the ones the model gets wrong? From the
-# ratings we estimate how likely a rater is to agree with the label. Sorted by this
-# number, the dev sentences are cut into quarters.
-#
-# <details><summary>How do we estimate that?</summary>
-#
-# From mean and spread of a sentence's ratings, as if they were normally distributed:
-# the share of ratings on the side of the label.
-#
-# </details>
-
-# %%
-score = al.Evaluator(clf, dev).score()
-names = ("divided most", "second", "third", "of one mind")
-spread = dev.ratings["std"].clip(lower=1e-9)
-agree = stats.norm.cdf(dev.ratings["mean"].abs() / spread)
-quarters = np.array_split(np.argsort(agree), 4)
-rows = {}
-for name, group in zip(names, quarters, strict=True):
-    right = score.correct[group]
-    low, high = al.statistics.share_interval(int(right.sum()), len(group))
-    rows[name] = {
-        "a rater agrees, %": 100 * agree[group].mean(),
-        "model is right, %": 100 * right.mean(),
-        "95 % interval": f"{100 * low:.0f} to {100 * high:.0f}",
-        "mean loss": score.losses[group].mean(),
-    }
-
-# %%
-al.plots.table(pd.DataFrame(rows).T.infer_objects(), **{"mean loss": 2})
-
-# %%
-worst = np.argsort(-score.losses)[: max(4, len(dev) // 20)]
-print(f"raters agree with the label: {agree.mean():.1%} on all dev sentences,", end=" ")
-print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
-least, most = (100 * score.correct[quarters[end]] for end in (0, -1))
-gap = most.mean() - least.mean()
-half = 1.96 * math.sqrt(most.var() / len(most) + least.var() / len(least))
-print("right, of one mind minus divided most:", end=" ")
-print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# Where raters agree the model is right clearly more often: the interval of the
-# difference lies above 0. But sentences that divide people may also be harder to read,
-# and the table cannot separate the two. Where the raters are of one mind, the model's
-# mistakes are its own.
-#
-# </details>
+# A mistake can also be the label's fault. Appendix C compares the model's mistakes with
+# what people disagree on.
 
 # %% [markdown]
 # ### Does it work beyond films?
 #
-# Here are product reviews, tweets and opinion pages, rated by the same kind of people.
+# The classifier has learned from films only. Here are product reviews, tweets and
+# opinion pages, rated by the same kind of people. Will it still be right, and will it
+# say so when it is not?
 
 # %%
 domains = {"movie (test)": test}
@@ -1200,17 +1252,33 @@ for name, data in domains.items():
 al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %% [markdown]
-# Compare along each row: *accuracy* with *mean confidence* and with *majority*, then
-# *are positive* with *called positive*. Confidence and calibration error are at the
-# temperature chosen above.
+# Read along a row. First compare *accuracy* with *majority*, which is what one answer
+# for all texts would reach. Then compare it with *mean confidence*, how sure the model
+# is on average. Confidence and calibration error are at the temperature chosen above.
+#
+# In our run the accuracy is lower in every other domain, and on tweets it is no better
+# than the majority. The confidence hardly warns you of that.
 #
 # <details><summary>What we saw</summary>
 #
-# Accuracy falls in every other domain. On tweets it is no better than always answering
-# *positive*: the model calls far too few of them positive. The calibration error grows:
-# on tweets the mean confidence is 82.7 %, though only 70.1 % of the answers are right.
-# The confidence hardly warns you: from films to tweets it falls by 4.6 points, accuracy
-# by 15.2.
+# On tweets the mean confidence is 82.7 %, though only 70.1 % of the answers are right.
+# From films to tweets the confidence falls by 4.6 points, the accuracy by 15.2. The
+# calibration error is largest there, too.
+#
+# In all three new domains the model calls too few texts positive. Compare *are
+# positive* with *called positive*.
+#
+# </details>
+#
+# <details><summary>Is it the language, or that more tweets are positive?</summary>
+#
+# Two things differ between films and tweets: how people write, and how many texts are
+# positive. On films as many are called positive as are, so the model misses about as
+# many positive as negative texts. If that held on tweets, another mix would hardly
+# change the accuracy. It does not hold: 29.9 % of the answers on tweets are wrong, and
+# the positive answers are 28.3 points too few. Nearly all mistakes are then positive
+# texts that are called negative. So the mix alone does not explain the fall. It makes
+# it larger, because there are more positive texts to miss.
 #
 # </details>
 #
@@ -1223,40 +1291,26 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 # </details>
 
 # %% [markdown]
-# ## 9. What changed inside?
+# ## 9. Which heads attend differently now?
 #
-# So far we looked at answers; now at the model itself. First the weights: how far did
-# fine-tuning move each matrix, relative to its size?
+# So far we looked at answers. What has fine-tuning changed inside? BERT has 6 layers
+# with 12 **heads** each. For every token, a head spreads a weight of 1 over all tokens:
+# its attention. We compare each head before and after.
+#
+# Say a head gave three tokens the weights .7, .2 and .1, and now gives .4, .5 and .1.
+#
+# - The differences are −.3, +.3 and 0.
+# - Without their signs they add up to .6.
+# - Half of that is .3: so much of the weight now sits elsewhere.
+#
+# This number is the **share moved** (also the *total variation distance*). It is 0 if
+# nothing moved, and 1 if everything did. `moved_on` computes it for every head and
+# text; the map shows the mean over sentences from dev.
 
 # %%
 before = al.classification.fresh_classifier("minilm", splits.train.label_names)
-moves = al.evaluation.layer_movement(before, clf).set_index("kind")
-inside, own = moves.dropna(subset="layer"), moves.loc["pooler"]
-more = (inside["moved"] > own["moved"]).sum()
-print(f"size (norm): pooler {own['norm']:.1f}", end=", ")
-print(f"layers {inside['norm'].min():.1f} to {inside['norm'].max():.1f};", end=" ")
-print(f"{more} of {len(inside)} matrices in layers moved more than the pooler")
-al.plots.movement(before, clf)
-
-# %% [markdown]
-# Relative to its size the pooler moved most by far. Inside the layers the values of
-# layer 0 did.
-#
-# <details><summary>Why these?</summary>
-#
-# The pooler began at random (section 2), so it had all to learn. And it is small:
-# without division by the size, 35 of the 36 matrices in the layers moved more. Word
-# embeddings stayed, because LoRA does not touch them.
-#
-# </details>
-#
-# And attention? Say a head gave three tokens the weights .7, .2 and .1, and now gives
-# .4, .5 and .1. Then .3 of its weight sits elsewhere. This **share moved** is half the
-# sum of the absolute differences (the *total variation distance*): 0 if nothing moved,
-# 1 if everything did. The map shows its mean for each head.
 
 
-# %%
 def moved_on(texts, after):
     """The share of each head's attention that moved, for each text: (N, L, H)."""
     shares = []
@@ -1266,14 +1320,22 @@ def moved_on(texts, after):
     return torch.stack(shares).numpy()
 
 
+# %%
 found = moved_on(splits.dev.sample(size.sweep_sentences // 2).texts, clf)
 al.plots.head_map(
     found.mean(0), title="Attention moved by fine-tuning", label="share moved"
 )
 
 # %% [markdown]
-# The highest of 72 numbers is partly the luckiest. So we name the head now, and measure
-# it once on other sentences, beside the head that comes next there.
+# In our run one head stands out: head 9 in layer 3, in short **L3H9**.
+#
+# Attention in layer 0 moved least. That alone does not say where the weights changed
+# most: a higher layer also gets a changed input from the layers below, and then it
+# attends differently, whatever its own weights do.
+#
+# Is the lead of this head luck? The highest of 72 numbers is partly the luckiest. So we
+# name the head now, and measure it once on other sentences, beside the head that comes
+# next there.
 #
 # <details><summary>What do the brackets hold?</summary>
 #
@@ -1295,7 +1357,11 @@ print(f"on test: {own.mean():.2f}, the next one {second.mean():.2f};", end=" ")
 print(f"first minus next: {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# Does another training move the same head? Here are your LoRA models of section 6.
+# On the other sentences the head leads again, and the interval of its lead leaves out
+# 0. So for this classifier the sentences are not the reason.
+#
+# Would another training move the same head? Here are your LoRA models of section 6,
+# with 1,024 labels each.
 
 # %%
 few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
@@ -1309,10 +1375,12 @@ for seed in seeds:
     print(f" moved most; layer {layer}, head {head} is number {rank} of {again.size}")
 
 # %% [markdown]
-# In our run it did not. Keep our head in mind for lesson 06: layer 3, head 9, in short
-# **L3H9**. Here it is on a sentence of ours, after minus before. A row is the token
-# that looks (the query), a column the token that is looked at (the key). Which words
-# gain (red columns)? Do they decide what the sentence says?
+# In our run another head moved most in each of these models. So the finding is about
+# *this* classifier.
+#
+# What has L3H9 changed? Here it is on a sentence of ours, after minus before. A row is
+# the token that looks (the query), a column the token that is looked at (the key).
+# Which words gain (red columns)? Do they decide what the sentence says?
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -1338,22 +1406,130 @@ al.plots.matrix(
 # the opinion, *you* does not. One sentence is an illustration; the finding is the
 # number above.
 #
-# And it is about *this* classifier. In your models of section 6 other heads moved most,
-# L4H8 in two of three. Whether seed or number of labels makes the difference, this does
-# not show.
+# In your models of section 6 L4H8 moved most in two of three. They differ from this
+# classifier in several ways: seed, number of labels, steps. Which of these makes the
+# difference, this does not show.
 #
 # </details>
 #
-# That a head moved most does not mean that the answer depends on it. Lesson 06 tests
-# that.
+# A head that moved most need not be one on which the answer depends. Lesson 06 tests
+# that, so keep L3H9 in mind.
 
 # %% [markdown]
-# ## 10. A label for each word
+# ## 10. Your own texts
 #
-# Until now a whole text had one label. Where in a text are its dates and amounts? Each
-# word gets a **tag**: `B-` begins an entity, `I-` goes on with it, `O` is outside. *On
-# 3 March* has the tags `O B-DATE I-DATE`. The layer on top is now applied to every
-# token, and the loss is the mean over words.
+# How do you do all this with texts of your own? A table with a column of texts and one
+# of labels is all it takes:
+#
+# ```
+# attnlab finetune reviews.csv --text comment --label topic --out runs/mine
+# ```
+#
+# In Python it looks like this, with a table of 24 rows:
+
+# %%
+things = ("box", "cable", "lid", "lamp", "screen", "strap")
+states = {"broken": "fault", "bent": "fault", "fine": "praise", "perfect": "praise"}
+ours = pd.DataFrame(
+    [
+        {"comment": f"The {thing} is {state}.", "topic": topic}
+        for thing in things
+        for state, topic in states.items()
+    ]
+)
+mine = al.datasets.from_frame(ours, text="comment", label="topic")
+parts = al.datasets.split(mine, dev=4, test=4)
+helper = al.finetune("minilm", parts, "frozen", epochs=20)
+helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
+
+# %% [markdown]
+# A table this small shows that it runs, no more.
+#
+# <details><summary>Two texts at once, or an answer inside a text</summary>
+#
+# Two texts at once (does one follow from the other?) go in as one, with `[SEP]` between
+# them. An answer *inside* a text is found by two numbers for each token: is it the
+# start, is it the end?
+#
+# </details>
+#
+# <details><summary>On several GPUs</summary>
+#
+# `accelerate launch --num_processes 4 -m attnlab finetune …` gives the same weight
+# updates as one process.
+#
+# </details>
+#
+# ## What you know now
+#
+# - A training step is: batch with its mask, forward, loss, backward, clip, move.
+# - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
+# - Compare methods at your number of labels, over seeds, by the interval of the
+#   difference. Begin with the cheapest.
+# - Read an accuracy beside baselines and raters, and in its domain. Calibration in one
+#   domain says little about another: on tweets our classifier was far too sure.
+# - After fine-tuning some heads attend very differently, others hardly. Which ones,
+#   another training may change.
+#
+# Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
+#
+# <details><summary>Sources</summary>
+#
+# Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Reimers and Gurevych 2019
+# (sentence vectors) · Loshchilov and Hutter 2019 (AdamW) · Hu et al. 2021 (LoRA) ·
+# Kalajdzievski 2023 (LoRA's factor) · Dettmers et al. 2023 (QLoRA) · Liu et al. 2024
+# (DoRA) · Guo et al. 2017 (calibration) · Hutto and Gilbert 2014 (the rated sentences).
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix A. When a class is rare: precision and recall
+#
+# Section 7 judged by accuracy. Where one class is rare, accuracy can hide that it is
+# hardly ever found. Take eight topics of news, with 10 test texts about *grain*. A bag
+# of words calls three texts *grain*, and rightly. Three numbers describe that:
+#
+# - **Precision**: of the texts called *grain*, how many are? 3 of 3: 1.00.
+# - **Recall**: of those that are, how many were found? 3 of 10: .30.
+# - **F1**, the harmonic mean: $2 \cdot 1.00 \cdot .30 / (1.00 + .30) = .46$.
+#
+# The table holds them for every topic, the most frequent first.
+
+# %%
+news = al.datasets.load("reuters-r8").sample(size.training_sentences)
+predictions = al.evaluation.bag_of_words(news.train).predict(news.test.texts)
+news_labels = np.array(news.test.labels)
+by_class = al.evaluation.by_class(predictions, news_labels, news.test.label_names)
+print(f"accuracy {(predictions == news_labels).mean():.1%},", end=" ")
+print(f"mean F1 of the classes {by_class.f1.fillna(0).mean():.1%}")
+by_class = by_class.sort_values("texts", ascending=False).set_index("label")
+al.plots.table(by_class, precision=2, recall=2, f1=2)
+
+# %% [markdown]
+# The two largest topics hold most of the texts and go well, so accuracy is high. The
+# mean F1, where each topic counts the same, is far lower. The rarest topics have the
+# lowest recall.
+#
+# <details><summary>How exact is a recall of ten texts?</summary>
+#
+# Hardly: the 95 % interval of 3 in 10 goes from 11 to 60 %.
+#
+# </details>
+#
+# <details><summary>Which class is taken for which?</summary>
+#
+# `pd.crosstab(news_labels, predictions)` counts it: the **confusion matrix**, a row for
+# each true class.
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix B. A label for each word
+#
+# Until now a whole text had one label. Where in a text are its dates and amounts? For
+# this each word gets a label, called a **tag**. `B-` begins an entity, `I-` goes on
+# with it, and `O` is outside. *On 3 March* has the tags `O B-DATE I-DATE`. The layer on
+# top is now applied to every token, and the loss is the mean over words.
 #
 # But BERT reads **pieces** of words; *Zugspitze* has four. A word should count once, so
 # only its first piece gets the tag. All other tokens get the label -100 (a dash in the
@@ -1365,7 +1541,7 @@ tags = ["O", "O", "B-AMOUNT", "I-AMOUNT", "I-AMOUNT", "O", "B-DATE", "I-DATE"]
 drawings.tagged_pieces(words, [base.tokenizer.tokenize(word) for word in words], tags)
 
 # %% [markdown]
-# A tagger is judged by whole **entities**, the bottom row of the picture: a date with
+# A tagger is judged by whole **entities**, the bottom row of the picture. A date with
 # one word missing is wrong.
 #
 # ### Exercise 5: from tags to entities
@@ -1403,17 +1579,17 @@ al.checks.entities(entities)
 # closes it. Add one more `O` at the end, and the last entity closes like all others.
 
 # %% [markdown]
-# How well does BERT tag financial news made from templates (**synthetic** data)? Mixed
-# in are things that look like dates and amounts but are not. *test* is written like the
-# training sentences; *unseen* has templates and ways of writing that occur in none of
-# them.
+# How well does BERT tag? We try it on financial news made from templates (**synthetic**
+# data). Mixed in are things that look like dates and amounts but are not. There are two
+# sets to measure on. *test* is written like the training sentences. *unseen* has
+# templates and ways of writing that occur in none of them.
 #
 # BERT has two rivals. *Nothing* calls every word `O`. *Shapes of words* sees only
 # shapes of words and of their neighbours, such as `00/00/00` or `$0.0`.
 #
-# Your function counts. **F1** is twice the entities that are right, divided by those
-# there plus those found. If four are there and three found, two of them right, F1 is
-# $2 \cdot 2 / (4 + 3) = .57$.
+# Your function counts the entities. The measure is F1 (appendix A), which here is twice
+# the entities that are right, divided by those there plus those found. If four are
+# there and three found, two of them right, F1 is $2 \cdot 2 / (4 + 3) = .57$.
 
 # %%
 find = al.checks.yours_or_ours("entities", entities, al.datasets.tagged.spans)
@@ -1432,10 +1608,17 @@ def f1_of(counts):
     return 200 * right / np.maximum(both, 1)
 
 
+# %% [markdown]
+# Next we train the tagger, and the rival that sees shapes.
+
 # %%
 newswire = al.datasets.news.splits(train=size.tagged_sentences)
 tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
 shapes = al.tagging.baseline(newswire.train)
+
+# %% [markdown]
+# The next three cells compare all three, on the same sentences. Intervals come from
+# drawing the sentences again, with replacement, many times.
 
 
 # %%
@@ -1482,14 +1665,16 @@ table = pd.DataFrame(rows, index=columns).T.infer_objects()
 al.plots.table(table, **{"F1, %": 1, "right words, %": 1})
 
 # %% [markdown]
-# *Nothing* shows why words are the wrong thing to count: most belong to no entity.
+# *Nothing* shows why words are the wrong thing to count. Most belong to no entity, so
+# it is right on four words in five and finds nothing.
 #
 # <details><summary>What we saw</summary>
 #
 # Where all is written as in training, shapes of words are enough: they make no mistake,
 # and BERT is even slightly worse; *test* cannot show what BERT is good for. Where
 # templates and ways of writing are new, both lose much, and BERT is far better. So ask
-# how far from the training data a score was measured.
+# how far from the training data a score was measured. (Each tagger was trained once;
+# the intervals are about sentences only.)
 #
 # </details>
 #
@@ -1500,7 +1685,8 @@ al.plots.table(table, **{"F1, %": 1, "right words, %": 1})
 #
 # </details>
 #
-# In our own sentence, 120,000 shares look like money but are not. Are they left alone?
+# In a sentence of ours, 120,000 shares look like money but are not. Are they left
+# alone?
 
 # %%
 text = "Sales rose to $4.2 million on 3 March, the firm said, lifting 120,000 shares."
@@ -1508,65 +1694,118 @@ for hit in tagger.tag([text])[0]:
     print(f"{hit.kind:7} {hit.text!r}, {hit.probability:.0%} sure")
 
 # %% [markdown]
-# ## 11. Your own texts
-#
-# A table with a column of texts and one of labels is all it takes:
-#
-# ```
-# attnlab finetune reviews.csv --text comment --label topic --out runs/mine
-# ```
-#
-# In Python, with a little table:
-
-# %%
-things = ("box", "cable", "lid", "lamp", "screen", "strap")
-states = {"broken": "fault", "bent": "fault", "fine": "praise", "perfect": "praise"}
-ours = pd.DataFrame(
-    [
-        {"comment": f"The {thing} is {state}.", "topic": topic}
-        for thing in things
-        for state, topic in states.items()
-    ]
-)
-mine = al.datasets.from_frame(ours, text="comment", label="topic")
-parts = al.datasets.split(mine, dev=4, test=4)
-helper = al.finetune("minilm", parts, "frozen", epochs=20)
-helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
+# In our run they are, and both entities are found.
 
 # %% [markdown]
-# A table this small shows that it runs, no more.
+# ## Appendix C. Is it the model, or the label?
 #
-# Two texts at once (does one follow from the other?) go in as one, with `[SEP]` between
-# them. An answer *inside* a text is found by two numbers for each token: is it the
-# start, is it the end?
+# Some sentences divide people, too. Are those the ones the model gets wrong? From the
+# ratings we estimate how likely a rater is to agree with the label. Sorted by this
+# number, the dev sentences are cut into quarters.
 #
-# <details><summary>On several GPUs</summary>
+# <details><summary>How do we estimate that?</summary>
 #
-# `accelerate launch --num_processes 4 -m attnlab finetune …` gives the same weight
-# updates as one process.
+# From mean and spread of a sentence's ratings, as if they were normally distributed:
+# the share of ratings on the side of the label.
+#
+# </details>
+
+# %%
+score = al.Evaluator(clf, dev).score()
+names = ("divided most", "second", "third", "of one mind")
+spread = dev.ratings["std"].clip(lower=1e-9)
+agree = stats.norm.cdf(dev.ratings["mean"].abs() / spread)
+quarters = np.array_split(np.argsort(agree), 4)
+rows = {}
+for name, group in zip(names, quarters, strict=True):
+    right = score.correct[group]
+    low, high = al.statistics.share_interval(int(right.sum()), len(group))
+    rows[name] = {
+        "a rater agrees, %": 100 * agree[group].mean(),
+        "model is right, %": 100 * right.mean(),
+        "95 % interval": f"{100 * low:.0f} to {100 * high:.0f}",
+        "mean loss": score.losses[group].mean(),
+    }
+
+# %%
+al.plots.table(pd.DataFrame(rows).T.infer_objects(), **{"mean loss": 2})
+
+# %%
+worst = np.argsort(-score.losses)[: max(4, len(dev) // 20)]
+print(f"raters agree with the label: {agree.mean():.1%} on all dev sentences,", end=" ")
+print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
+least, most = (100 * score.correct[quarters[end]] for end in (0, -1))
+gap = most.mean() - least.mean()
+half = 1.96 * math.sqrt(most.var() / len(most) + least.var() / len(least))
+print("right, of one mind minus divided most:", end=" ")
+print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
+
+# %% [markdown]
+# Where raters agree the model is right clearly more often: the interval of the
+# difference lies above 0.
+#
+# That does not show that wrong labels are the reason. Sentences that divide people may
+# also be harder to read, and the table cannot separate the two. Where the raters are of
+# one mind, the model's mistakes are its own.
+
+# %% [markdown]
+# ## Appendix D. The pooler, before and after
+#
+# **Before.** Section 2 said that the pooler of this BERT is untrained. How can one see
+# that? Compare its numbers with those of BERT's last layer, which is trained. The
+# **largest singular value** of a matrix is the most by which it can lengthen a vector.
+# Of random numbers we know how large it is, printed here as *noise*.
+#
+# <details><summary>How large is it for random numbers?</summary>
+#
+# With standard deviation $\sigma$, $n$ rows and $m$ columns it is about $\sigma (\sqrt
+# n + \sqrt m)$. Random numbers prefer no direction. A trained matrix lengthens some
+# directions far more.
+#
+# </details>
+
+# %%
+bert = base.model.bert
+parts = {"pooler": bert.pooler, "last layer": bert.encoder.layer[-1].output}
+for name, part in parts.items():
+    weight, bias = part.dense.weight.detach(), part.dense.bias.detach()
+    noise = weight.std() * sum(side**0.5 for side in weight.shape)
+    print(f"{name:>10}: largest bias {bias.abs().max():.2g},", end=" ")
+    print(f"singular value {torch.linalg.matrix_norm(weight, 2):.2f}", end=" ")
+    print(f"(noise: {noise:.2f})")
+
+# %% [markdown]
+# All biases of the pooler are exactly 0, as at the start of a training, and its largest
+# singular value is just that of noise. The trained matrix is far above.
+#
+# <details><summary>Why is it untrained?</summary>
+#
+# MiniLM copied the attention and the values of a larger model (Wang et al. 2020); then
+# sentences were compared by the mean of the token vectors (Reimers and Gurevych 2019).
+# The pooler had no part in either.
 #
 # </details>
 #
-# ## What you know now
+# **After.** How far did fine-tuning move each matrix of our classifier? The map shows
+# the length of the change, divided by the size of the matrix.
+
+# %%
+moves = al.evaluation.layer_movement(before, clf).set_index("kind")
+inside, own = moves.dropna(subset="layer"), moves.loc["pooler"]
+more = (inside["moved"] > own["moved"]).sum()
+print(f"size (norm): pooler {own['norm']:.1f}", end=", ")
+print(f"layers {inside['norm'].min():.1f} to {inside['norm'].max():.1f};", end=" ")
+print(f"{more} of {len(inside)} matrices in layers moved more than the pooler")
+al.plots.movement(before, clf)
+
+# %% [markdown]
+# Relative to its size the pooler moved most by far. Inside the layers the values of
+# layer 0 did.
 #
-# - A training step is: batch with its mask, forward, loss, backward, clip, move.
-# - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
-# - Compare methods at your number of labels, over seeds, by the interval of the
-#   difference. Begin with the cheapest.
-# - Read an accuracy beside baselines and raters, and in its domain. A temperature
-#   chosen on dev can calibrate it there; on tweets ours did not hold.
-# - Fine-tuning moves attention, more in some heads than in others.
-#
-# Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
-#
-# <details><summary>Sources</summary>
-#
-# Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Reimers and Gurevych 2019
-# (sentence vectors) · Loshchilov and Hutter 2019 (AdamW) · Hu et al. 2021 (LoRA) ·
-# Kalajdzievski 2023 (LoRA's factor) · Dettmers et al. 2023 (QLoRA) · Liu et al. 2024
-# (DoRA) · Guo et al. 2017 (calibration) · Hutto and Gilbert 2014 (the rated sentences).
-#
-# </details>
+# But the pooler is small. Without division by the size, 35 of the 36 matrices in the
+# layers moved more. So "moved most" depends on the measure. That the pooler began at
+# random and had all to learn may be another reason; this does not test it. The word
+# embeddings stayed, because LoRA does not touch them.
 
 # %%
 al.checks.summary("finetune_bert")
