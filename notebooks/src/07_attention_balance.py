@@ -577,10 +577,10 @@ warned
 # %%
 reckless = {"learning_rate": 2e-3, "warmup": 0.9, **run}
 bad = al.finetune("minilm", little, "full", callbacks=[warned], **reckless)
-table, found = warned.recorder.table, balance.episodes(warned.recorder.table)
+table, events = warned.recorder.table, balance.episodes(warned.recorder.table)
 normal = balance.episodes(healthy.recorder.table)
-left = [len(one.groupby(["layer", "head"])) for one in (normal, found)]
-began = found["start"].min() if len(found) else math.nan
+left = [len(one.groupby(["layer", "head"])) for one in (normal, events)]
+began = events["start"].min() if len(events) else math.nan
 print(f"heads that left their band: good run {left[0]}, reckless run {left[1]}")
 
 # %% [markdown]
@@ -1293,7 +1293,7 @@ al.plots.anomaly_table(balance.outliers(tuned), tuned, most=5)
 # strongest cases. Open a picture: the grey band follows the head.
 
 # %%
-al.plots.anomaly_table(found.sort_values("strength", ascending=False), table, most=4)
+al.plots.anomaly_table(events.sort_values("strength", ascending=False), table, most=4)
 
 # %% [markdown]
 # <details><summary>How wide is the band, and where are the limits?</summary>
