@@ -1812,9 +1812,9 @@ print(f"    and the other heads of layer 5 say {with_interval(rest)} more")
 
 # %%
 for skipped in ([], [(3, 9)]):
-    some = [one for one in map(tuple, top.tolist()) if one not in skipped]
-    alone = sum(test.compare(base, without(one)).margin_change for one in some)
-    gap = test.compare(base, without(*some)).margin_change - alone
+    team = [one for one in map(tuple, top.tolist()) if one not in skipped]
+    alone = sum(test.compare(base, without(one)).margin_change for one in team)
+    gap = test.compare(base, without(*team)).margin_change - alone
     name = "top six but L3H9" if skipped else "top six"
     print(f"{name}: one by one {alone.mean():+.2f} logits", end=", ")
     print(f"together minus that {with_interval(gap)}")
