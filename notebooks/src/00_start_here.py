@@ -151,7 +151,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #
 # You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
 # layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
-# below, pale near 0.
+# below, pale near 0. (The queries of tokens that do not look just now are veiled,
+# whatever their numbers.)
 #
 # Press *Next*, and read the line above the picture. Then type a sentence of your own.
 #
@@ -246,7 +247,8 @@ al.attention_view(maps, layer=3, heads=[9])
 # tokens, and in later layers `[CLS]` looks at those.
 #
 # The model has six layers of 12 heads: 72 in all. The next cell draws each as a small
-# heat map, in which bright means more weight. *Predict first:* which token is looked at
+# heat map, in which bright means more weight. (Its colour scale is stretched at the
+# lower end, so that small weights show.) *Predict first:* which token is looked at
 # most?
 
 # %%
@@ -439,11 +441,12 @@ for name, words in {
 # ## 9. What you have found
 #
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
-#   values by attention weights; the read-out takes the vector of `[CLS]`.
+#   values by attention weights, and a feed-forward network works on each token alone;
+#   the read-out takes the vector of `[CLS]`.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Without
 #   either it turns. *that*, replaced by `[MASK]`, nearly turns it too.
 # - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
-#   it.
+#   it. Others move it by up to about 10 points, and some turn it together.
 # - **Not found:** why the answer turns without *life* or *I*. What the model takes for
 #   praise comes from training (lessons 05 and 06).
 
@@ -514,8 +517,8 @@ print(f"{commoner:.0%} right (always the commoner label)")
 # So part of the answer reaches `[CLS]` without these heads. But most of its *certainty*
 # depends on them.
 #
-# Without them nearly all answers are unsure, right or wrong. So these heads do not
-# explain our one mistake.
+# Without them nearly all answers are unsure, right or wrong. So this tells nothing that
+# is special to our one mistake.
 #
 # To keep what you found at the desk, move something there, then run this cell again:
 

@@ -293,7 +293,9 @@ for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
     print(f"{name}: weights differ by up to {apart:.0e}")
 
 # %% [markdown]
-# For keys of equal length the dot product asks the same as the distance: how near?
+# For keys of equal length the dot product asks the same as the distance: how near? A
+# model's keys differ in length, and attention drops $|k|^2$ all the same. So there the
+# two are relatives, not the same.
 
 # %% [markdown]
 # ## 4. Why a softmax?
@@ -544,7 +546,8 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 #
 # At $d_k = 64$ the standard deviation is 8. If two scores lie that far apart, one
 # weight is $e^8 \approx 3000$ times the other. Divided, they lie 1 apart, and it is $e$
-# times the other. So undivided, the softmax **saturates**: one key takes nearly all.
+# times the other. So undivided, the softmax **saturates**: the wider, the more of the
+# weight one key takes.
 #
 # The picture shows the largest of 16 weights, averaged over 1000 random queries.
 
@@ -801,7 +804,8 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
 #
 # Could attention learn without it? Undivided, most wide queries begin saturated, with
 # weights $w \approx (1, 0, 0, \dots)$. Then every entry $w_i (\delta_{ij} - w_j)$ of
-# $J$ is nearly 0, and little gradient passes the softmax. Does that stop learning?
+# $J$ is nearly 0, most of all in the row of a key whose own weight $w_i$ is nearly 0:
+# such a key can hardly call for more. Does that stop learning?
 #
 # Take 200 random queries, vectors whose own numbers are learned. By plain gradient
 # descent each learns to give its weight to one of 16 keys. (The loss is minus that
@@ -1076,7 +1080,7 @@ drawings.path_lengths()
 
 # %% [markdown]
 # What does it cost? The table counts one layer with all its heads. (The *feed-forward
-# network* is the layer's other half, lesson 02.)
+# network* is the layer's other half, lesson 02, here $4d$ wide inside.)
 #
 # | forward | multiplications and additions |
 # | --- | --- |
@@ -1191,8 +1195,8 @@ print(f"{1000 * additive:.2f} ms, {additive / dot:.1f} times as long")
 
 # %% [markdown]
 # Additive scores make 64 times the numbers, with a tanh for each. Historically they did
-# better than *undivided* dot products at large widths; $\sqrt{d_k}$ was the remedy
-# (Vaswani et al.).
+# better than *undivided* dot products at large widths; $\sqrt{d_k}$ was meant as the
+# remedy (Vaswani et al.).
 
 # %% [markdown]
 # ## Appendix B. Soft or hard?
@@ -1411,7 +1415,8 @@ al.plots.lines(
 #
 # Tiles save memory, not operations. Ours are a loop in Python: *tiled / plain* above 1
 # is its price in time; below 1, the large table costs plain attention more than that.
-# As one GPU kernel, tiles were several times faster (Dao et al. 2022).
+# *In blocks* avoids that table too, without an online softmax: what saves time is the
+# small table. As one GPU kernel, tiles were several times faster (Dao et al. 2022).
 
 # %% [markdown]
 # ## Appendix D. Other positions: rotated and learned

@@ -186,8 +186,8 @@ print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e
 al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
-# Your map is BERT's, to rounding. Two columns are bright, *but* and `[CLS]`: much of
-# the attention goes to them. (Section 6 asks what that means.)
+# Your map is BERT's, to rounding. Two columns are bright: `[CLS]`, and for the tokens
+# before it *but*. (Section 6 asks what the first means.)
 #
 # So far queries, keys and values came from one text: **self-attention**. In
 # **cross-attention** keys and values come from another, as when a translation looks at
@@ -210,8 +210,8 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 #
 # - **the future**, if a model learns to predict the next token (tested in appendix B);
 # - **padding**: `[PAD]` only fills up the texts of a batch to one length;
-# - **distant tokens**, to save work. In a *window of 1* a token sees itself and a
-#   neighbour on either side.
+# - **distant tokens**, if a model is to look nearby only. In a *window of 1* a token
+#   sees itself and a neighbour on either side.
 #
 # A mask asks one question about every pair of query and key: may this query look at
 # this key? It is a tensor of `bool`, **True where looking is allowed**; in the drawing
@@ -351,7 +351,8 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
     print(f"{name}: {share:.0%} of the weight of the short text falls on padding")
 
 # %% [markdown]
-# Without a mask padding takes 43 % of the short text's weight, with your mask nothing.
+# Without a mask padding takes 43 % of the short text's weight in this head, with your
+# mask nothing.
 
 # %% [markdown]
 # ## 4. Why several heads, and how are they cut?
@@ -626,8 +627,8 @@ for row in logits.softmax(-1):
 assert torch.allclose(logits, expected, atol=1e-4)
 
 # %% [markdown]
-# Your logits are BERT's, to rounding: you have rebuilt it. (Appendix A rebuilds its
-# gradients.)
+# Your logits are BERT's, to rounding: you have rebuilt its six layers. (Appendix A
+# rebuilds its gradients.)
 
 # %% [markdown]
 # ## 6. What do the heads look at?
@@ -730,10 +731,12 @@ frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
 al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2:], 2))
 
 # %% [markdown]
-# **`[CLS]` is a sink.** In layer 2 it has 63 % of the weight and only 7 % of what is
-# added. Its vector is short there: 0.18, against 4.21 for the mean word.
+# **By both measures `[CLS]` is a sink**, above all in layers 1 to 5. In layer 2 it has
+# 63 % of the weight and only 7 % of what is added. Its vector is short there: 0.18,
+# against 4.21 for the mean word.
 #
-# `[SEP]` is no sink in this model: over all layers it has less than an even share.
+# `[SEP]` shows no such thing here: on average over all heads it has 3 % of the weight,
+# less than an even share.
 #
 # <details><summary>Why look at a token that adds little?</summary>
 #

@@ -2,9 +2,9 @@
 # # 03 Translation
 #
 # **How does a model read one text and write another, and what has it learned?** You
-# rebuild the decoder of the Transformer (Vaswani et al. 2017), part by part, until a
-# trained translator runs on your code. Then you examine this translator: where it
-# looks, where it fails, and which of its parts it needs.
+# write the parts that make a Transformer (Vaswani et al. 2017) a decoder, until the
+# decoder of a trained translator runs on your code. Then you examine this translator:
+# where it looks, where it fails, and which of its parts it needs.
 #
 # Afterwards you can
 #
@@ -665,7 +665,8 @@ al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates r
 # - with 0.9 for each character, $0.9^{10} \approx 35$ % of the dates are right;
 # - with 0.99 for each character, $0.99^{10} \approx 90$ %.
 #
-# So the share jumps while the loss just goes on falling.
+# So most of the share is won late: when the loss has already lost most of its height,
+# which the logarithmic axis hides.
 #
 # ## 6. What has it learned, and what not?
 #
@@ -811,12 +812,14 @@ for text, found in zip(own, ready.translate(own), strict=True):
 # What has it learned, then?
 #
 # - It knows in which order each tag writes year, month and day. It goes by this order
-#   even where the characters say otherwise.
+#   wherever both readings are dates. Where only the other reading is one, it does so in
+#   a third of the answers, and the rest are days that neither reading gives.
 # - It carries shapes from one language to another (*left-out*).
 # - It does not check its answer against the text.
 #
-# This solves the riddle of section 1. No French date in training begins with the year,
-# so `fr: 2021-03-03` fails. After `ja` the same characters come out right.
+# This fits the riddle of section 1. No French date in training begins with the year,
+# and `fr: 2021-03-03` fails like every other *borrowed* one. After `ja` the same
+# characters come out right.
 #
 # Does the model also *look* for the year where the tag has it? Answers cannot say,
 # alignments may. Try `al.plots.alignment(ready.attend("he: 1921-11-19"))`.
@@ -942,7 +945,8 @@ al.plots.table(needed, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 # Suppose head A costs 2 points and head B costs 1. If the two did unrelated things,
 # both together would cost about 3. Now suppose they cost 20. The 17 points beyond 3 are
 # the **surplus**: about so many answers survive the loss of either head, but not of
-# both. We call the two **stand-ins**.
+# both. We call the two **stand-ins**, though the surplus alone does not show that one
+# does the other's work.
 
 # %%
 drawings.surplus(alone=(2, 1), together=20)
@@ -1078,7 +1082,8 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
 # In our run the year and the day go wrong, the month seldom.
 #
 # So silencing single heads would have misled us. Alone, each head of cross-attention
-# costs little or nothing. Together they are needed. Lesson 06 finds the same in BERT.
+# costs little or nothing. Together they are needed. Lesson 06 finds the same for the
+# heads of BERT's last layer.
 #
 # <details><summary>How do the two share the work?</summary>
 #
