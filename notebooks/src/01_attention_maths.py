@@ -672,13 +672,8 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # moves.
 #
 # In general, raise score $s_j$ and leave the others. How weight $w_i$ answers is the
-# *partial* derivative ($\delta_{ij}$ is 1 if $i = j$, else 0):
-#
-# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right) $$
-#
-# <details><summary>The derivation, in two lines</summary>
-#
-# With $Z = \sum_k e^{s_k}$, $w_i = e^{s_i} / Z$ and
+# *partial* derivative. Write $w_i = e^{s_i} / Z$ with $Z = \sum_k e^{s_k}$, and use the
+# quotient rule:
 #
 # $$ \frac{\partial w_i}{\partial s_j} = \begin{cases}
 # -e^{s_i} e^{s_j} / Z^2 = -w_i w_j
@@ -686,7 +681,9 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # w_i - w_i^2 & \text{if } i = j \text{ (the numerator moves as well).}
 # \end{cases} $$
 #
-# </details>
+# In one line, with $\delta_{ij} = 1$ if $i = j$ and 0 otherwise:
+#
+# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right) $$
 
 # %% [markdown]
 # Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$. The
