@@ -322,8 +322,9 @@ al.plots.attention_map(maps, layer=3, head=9)
 # which serve for choosing. Test sentences are kept for checking what was chosen.
 #
 # The first cell below prepares the sentences and a function for margins. The second
-# runs the model once for each head and draws the change of accuracy. Changes in the
-# hatched part of the colour bar may well be noise.
+# runs the model once for each head and draws the change of accuracy. The hatched part
+# of the colour bar is the noise of an average head. A frame marks a head whose own
+# interval excludes 0, so a change just outside the hatched part may have none.
 
 # %%
 few = al.Evaluator(clf, splits.dev.sample(size.sweep_sentences))  # in float32
@@ -360,7 +361,9 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 #    their mean. (From the two changes 0 and 1 come the means 0, 0.5 and 1.)
 # 3. Repeat a few thousand times. The middle 95 % of the means are the interval.
 #
-# If the interval excludes 0, we call the change more than luck.
+# If the interval excludes 0, we call the change more than luck. That is fair for one
+# head that was named beforehand. Of 72 heads without any effect about four would pass,
+# too, so the framed head may be one of these (appendix A).
 
 # %% [markdown]
 # ### Exercise 2: is the change more than luck?
@@ -468,8 +471,8 @@ al.plots.effects(sweep, "margin_delta")
 # test. If the ranking repeats, the dots lie along a rising line. L3H9 is red.
 #
 # **Spearman's ρ** puts this into a number, the correlation of the ranks. It is 1 for
-# the same order and 0 for no relation. For 72 heads, chance alone keeps it within
-# ±0.23, 95 times in 100.
+# the same order and 0 for no relation. If two orders of 72 heads have nothing to do
+# with each other, it lies between −0.23 and 0.23 in 95 of 100 cases.
 
 # %%
 again = al.ablate(test)
@@ -530,7 +533,8 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 # %% [markdown]
 # Where the model is right, the margin falls. Where it is wrong, the margin rises. So
 # without L3H9 the model is less sure of both kinds of answer. But most margins are far
-# from 0, so few answers turn, and the loss shows no clear change.
+# from 0, so few answers turn. And in the loss the two kinds nearly cancel: right
+# answers lose, wrong ones gain.
 #
 # **Single heads matter to the margin, and most margins are too large for one of them to
 # turn an answer.** From here on we mostly measure by margin.
@@ -700,8 +704,9 @@ al.plots.forest(whole, title="One layer at a time")
 # - **another sentence's contexts** (*resample ablation*, Chan et al. 2022);
 # - **silent**.
 #
-# The first two cells cut the model in two: `at_the_end` records weights and values of
-# the last layer at [CLS], and `answer` is the rest of the model behind them.
+# The code up to the figure may be skimmed. The first two cells cut the model in two:
+# `at_the_end` records weights and values of the last layer at [CLS], and `answer` is
+# the rest of the model behind them.
 
 
 # %%
@@ -789,8 +794,8 @@ al.plots.forest(
 #
 # </details>
 #
-# **In the last layer the contexts carry the opinion, and nearly any way of collecting
-# it will do.** Many tokens seem to hold it already.
+# **In the last layer the values carry the opinion, and it matters little how they are
+# mixed.** Many tokens seem to hold it already.
 
 # %% [markdown]
 # ## 6. What does a head say directly?
@@ -1126,8 +1131,9 @@ print(f"{frame.attrs['label']}, {frame.attrs['probability']:.0%} sure")
 al.plots.explanations(frame)
 
 # %% [markdown]
-# They do not agree. Attention and ablation point to *joy*, the gradient to *a* and
-# rollout to the full stop. (Appendix F asks a fifth measure, integrated gradients.)
+# They name three different tokens: attention and ablation point to *joy*, the gradient
+# to *a* and rollout to the full stop. (Appendix F asks a fifth measure, integrated
+# gradients.)
 #
 # Is that so on many sentences? We rank the words of each sentence by each measure,
 # without signs, as attention has none. Then we correlate the ranks. *Removal* is
@@ -1257,8 +1263,8 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 
 # %% [markdown]
 # The heads of layer 5 cost *more* together than one by one: they partly cover for each
-# other. The six at random show no such thing. (Appendix C shows how layer 5 does it:
-# when one head is silent, the others say more.)
+# other. The six at random show no such thing. (Appendix C looks at one head of layer 5:
+# when it is silent, the others say more.)
 #
 # ### Can one pass replace 72 runs?
 #
@@ -1383,8 +1389,8 @@ sns.despine(figure)
 al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
 
 # %% [markdown]
-# **By margin one pass ranks the heads as 72 runs do,** also on test. By loss its
-# ranking hardly holds on test.
+# **By margin one pass ranks the heads almost as 72 runs do,** also on test (0.89, where
+# the 72 runs had 0.96). By loss its ranking hardly holds on test.
 #
 # <details><summary>What we saw</summary>
 #
@@ -1457,8 +1463,9 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
 # **Without half of the heads, in the order of *mean |gradient|*, accuracy shows no
-# clear change.** (It falls by 2.0 points, and the interval just reaches 0.) The margin
-# is clearly lower. This order is the best of four on these very sentences, which
+# clear change.** (It falls by 2.0 points, and the interval just reaches 0. That does
+# not prove that nothing is lost: a loss of four points fits the interval, too.) The
+# margin is clearly lower. This order is the best of four on these very sentences, which
 # flatters it.
 #
 # The estimated *loss* misleads: in the middle of the left picture it costs far more

@@ -13,9 +13,9 @@
 # - choose among repairs without fooling yourself, and say what share of the damage came
 #   back, with its interval.
 #
-# Time: about 80 minutes, 43 of them for five exercises. Running all cells takes ten to
-# twenty-five minutes, depending on the machine. You need lessons
-# [01](01_attention_maths.ipynb), [05](05_finetune_bert.ipynb) and
+# Time: about 80 minutes, 43 of them for five exercises. The appendices can wait.
+# Running all cells takes ten to twenty-five minutes, depending on the machine. You need
+# lessons [01](01_attention_maths.ipynb), [05](05_finetune_bert.ipynb) and
 # [06](06_head_mixing.ipynb). Choose **Run → Run All Cells** first.
 
 # %%
@@ -57,7 +57,8 @@ print(clf, "| profile", size.name, "on", al.device.device())
 #
 # Click on a dark cell. Where does this head look in the sentence? Then choose *change
 # since before*: it compares the model with what it was before its training on reviews.
-# Which head's evenness changed most?
+# Which head's evenness changed most? (Keep its name for section 3, where another head
+# leads.)
 #
 # <details><summary>What are the numbers, the reference and the dial?</summary>
 #
@@ -296,7 +297,8 @@ for name, bits in zip(
     print(f"{name:>5}: {bits:.2f} bits")
 
 # %% [markdown]
-# Is *half* what you predicted?
+# Is *half* what you predicted? It is less than 0.5: the middle, (0.75, 0.25, 0), is
+# close to both rows, as they share key 1.
 #
 # Next, your function compares every head before and after fine-tuning. The map shows
 # the mean over the rows of all texts.
@@ -393,9 +395,10 @@ al.plots.show(figure, alt="Change of the margin without each head, over two figu
 
 # %% [markdown]
 # How clear is that? A rank correlation is near 0 if there is no trend, and negative if
-# the dots fall from left to right. But late layers moved most, and are also nearest to
-# the answer. So we compute it once more *within layers*, where a head is ranked only
-# among the twelve of its layer.
+# the dots fall from left to right. (Then the verdict printed below is *falls*: the
+# larger the number on the axis, the lower the margin without the head.) But late layers
+# moved most, and are also nearest to the answer. So we compute it once more *within
+# layers*, where a head is ranked only among the twelve of its layer.
 
 
 # %%
@@ -538,8 +541,9 @@ al.plots.rug({"weight on the token before, median and MAD": by_mad})
 # %% [markdown]
 # **What we found:** 15 of 72 heads are flagged, and so many cannot all be unusual. Most
 # heads give little to the token before, and make the MAD small. Then the long tail of
-# the others passes for strange. Appendix B mends this by giving each side of the median
-# a unit of its own. Then 4 heads are left.
+# the others passes for strange. Appendix B mends this with two remedies: it stretches
+# the crowded end of the scale, and gives each side of the median a unit of its own.
+# Then 4 heads are left.
 #
 # One of them is the dot on the far right: L0H2, the previous-token head. It is unusual,
 # and nothing is wrong with it. A flag says *look*, not *wrong*.
@@ -626,8 +630,9 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 # %% [markdown]
 # **What we found:** heads and loss show the accident at about the same time, steps 22
 # and 26. The loss says *that* the run is lost: it stays near $\ln 2 = 0.69$, what a
-# coin toss costs. The heads say *how*. First many fall onto one token. Then many spread
-# over everything, and stay there.
+# coin toss costs. The heads say *how*. Some spread over everything at once. Others
+# first fall onto one token, for a few steps, and then spread, too. Most of these stay
+# there.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -638,9 +643,9 @@ print(f"reckless {bad.history.best['dev_accuracy']:.0%}, one answer for all {sam
 #
 # </details>
 #
-# So is even good? The lost run ends *more* even than it began, as the line *balance*
-# shows in the recorder's picture. Yet it is only about as accurate as one answer for
-# all texts. **A high balance is no goal.**
+# So is even good? The lost run ends *more* even than it began: in the lower picture
+# most lines end higher than they started. Yet it is only about as accurate as one
+# answer for all texts. **A high balance is no goal.**
 
 # %% [markdown]
 # ## 7. Repair without fooling yourself
@@ -794,7 +799,8 @@ print(f"kept: {kept}, {accuracy:.1%} on test")
 # ## 8. What does a repair bring, and what does it cost?
 #
 # The guard says whether a repair helps, but not how much, or at what price. Suppose you
-# have pruned 60 % of the heads to save time. What brings the accuracy back?
+# have pruned 60 % of the heads to save time, and chose them at random, not in a good
+# order as in lesson 06. What brings the accuracy back?
 
 # %%
 thinned = clf.settings()
@@ -965,8 +971,8 @@ alt = "Share of the damage that each repair brings back, with its interval."
 al.plots.show(figure, alt=alt)
 
 # %% [markdown]
-# Two intervals that overlap prove nothing. What counts is the interval of the
-# *difference*, here between each repair and the one above it:
+# That two intervals overlap does not say whether the repairs differ. What counts is the
+# interval of the *difference*, here between each repair and the one above it:
 
 
 # %%
@@ -1119,8 +1125,9 @@ for name, (one, two) in pairs.items():
     print(f"{name:>27}: margin {change.margin_delta:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 # %% [markdown]
-# **What we found:** L3H9 is needed for both. With all its weights from before
-# fine-tuning the margin falls by 0.23, about half of the 0.43 that silencing it costs.
+# **What we found:** what fine-tuning changed in L3H9 is needed in both. With all its
+# weights from before fine-tuning the margin falls by 0.23, about half of the 0.43 that
+# silencing it costs.
 #
 # <details><summary>How sure is that?</summary>
 #
