@@ -73,8 +73,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # - **3 to 5 Attention.** The tokens look at each other. Twelve heads do this side by
 #   side, each in its own way. What they find is added to the token's vector, at the
 #   `+`.
-# - **Feed-forward.** Then a *feed-forward network*, a small neural network of two
-#   matrices, works on each token alone. At the next `+` its result is added too.
+# - **Feed-forward.** Then a *feed-forward network*, a small neural network with one
+#   hidden layer, works on each token alone. At the next `+` its result is added too.
 # - **One layer, six times.** Attention and feed-forward together are a *layer*. Six
 #   layers follow each other. They have the same form, but each has learned numbers of
 #   its own.
@@ -116,8 +116,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   token looks for. The key says what it can be found by. The value is what it passes
 #   on.
 # - **4 Scores.** A score says how well a key fits the query. Multiply the two vectors
-#   number by number and add up: that is their *dot product*. Then divide by √2, as
-#   these vectors hold 2 numbers. For *hours*:
+#   number by number and add up: that is their *dot product*. Then divide by √2, the
+#   root of how many numbers a vector holds here (lesson 01 says why). For *hours*:
 #   - the query is (2, 1), the key is (1, 1)
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
@@ -172,8 +172,8 @@ steps
 #
 # - **Step 3.** The value of `[CLS]` is pale: in this head it is nearly empty. A token
 #   that looks at `[CLS]` takes almost nothing from it (more in lessons 02 and 06).
-# - **Step 4.** *i* looks, and gives its largest weight, 0.32, to *hours*. Click another
-#   token: it shares out its attention in another way.
+# - **Step 4.** The word *I* (token *i*) looks, and gives its largest weight, 0.32, to
+#   *hours*. Click another token: it shares out its attention in another way.
 # - **Step 6.** The read-out is tried after each layer, and stays near 50 % until the
 #   last. It was trained for that one only: earlier layers may still know something.
 
@@ -385,8 +385,9 @@ al.plots.head_map(fall, label="fall, percentage points", title=title)
 # **Now you.** Press *All neutral* before each task.
 #
 # 1. **Silence one head.** Write down which, and what you expect, *before* you look: the
-#    cell below has room for it. Of 72 heads without effect three or four would seem to
-#    have one. Then click on its fader and press `0`. Does the interval leave out 0?
+#    cell below has room for it. (If you tried all 72 and none had an effect, three or
+#    four would still leave out 0, by luck.) Then click on its fader and press `0`. Does
+#    the interval leave out 0?
 # 2. **Silence all heads of a layer**: click its name at the left. Try the last layer,
 #    then the first. Which layer's heads cost more?
 # 3. **Silence a random half** of the heads, several times.

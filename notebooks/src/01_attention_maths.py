@@ -532,8 +532,8 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 #
 # $$ \text{Var}(q \cdot k) = \sum_{i=1}^{d_k} \text{Var}(q_i k_i) = d_k $$
 #
-# So **scores grow like $\sqrt{d_k}$**, whatever they mean. Divided by it, they have
-# variance 1 at any width.
+# So **the scores of such random vectors grow like $\sqrt{d_k}$**, before anything is
+# learned. Divided by it, they have variance 1 at any width.
 #
 # <details><summary>Why does a product have variance 1?</summary>
 #
@@ -770,9 +770,10 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # \quad\Longrightarrow\quad \nabla A = G V^\top
 # \end{gathered} $$
 #
-# The other products go the same way, and the softmax is exercise 4. Read the picture
-# from right to left. A bar is the weighted mean of a row, and $\odot$ multiplies entry
-# by entry.
+# An entry $V_{jm}$ reaches $C_{im}$ of every query $i$, so its effects add up over $i$,
+# down column $j$ of $A$: $\nabla V = A^\top G$. Queries and keys go the same way
+# through $S$, and the softmax is exercise 4. Read the picture from right to left. A bar
+# is the weighted mean of a row, and $\odot$ multiplies entry by entry.
 
 # %%
 drawings.backward()
@@ -859,8 +860,8 @@ al.plots.panels(
 )
 
 # %% [markdown]
-# Divided, all queries find their key at rate 10, at every width. Undivided, the wider
-# they are, the fewer find it.
+# Divided, all queries find their key at rate 10, at every width. Undivided, at every
+# rate above the smallest, the wider they are, the fewer find it.
 #
 # The line *small start* is the exception. Its queries start 16 times smaller, and they
 # find their key without the division.
@@ -894,7 +895,8 @@ al.plots.panels(
 # BERT these are 12 heads of 32.
 #
 # Their contexts are concatenated and multiplied by a matrix $W^O$. That equals a sum
-# over heads, of each context times its own rows $W^O_h$. For tokens $x_i$ and $x_j$:
+# over heads: cut $W^O$ into $n$ blocks of $d_k$ rows, multiply each head's context by
+# its own block $W^O_h$, and add up. For tokens $x_i$ and $x_j$:
 #
 # $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
 # \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$
@@ -1110,8 +1112,8 @@ drawings.path_lengths()
 #
 # - Attention is a weighted mean: scores, weights, mean of the values. The scores are
 #   learned, and $i$ may look at $j$ without $j$ looking at $i$.
-# - The softmax is the arg-max with an entropy bonus. Its gradient is
-#   $w_i (g_i - \bar g)$.
+# - The softmax gives the weights with the largest mean score plus $\tau$ times entropy;
+#   as $\tau \to 0$ it becomes the arg-max. Its gradient is $w_i (g_i - \bar g)$.
 # - Scores grow like $\sqrt{d_k}$. Undivided and started with variance 1, the wider the
 #   queries, the fewer found their key. Divided, they begin alike at every width, and
 #   one rate suited all three.

@@ -186,8 +186,8 @@ print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e
 al.plots.attention_map(mine, layer=3, head=0)
 
 # %% [markdown]
-# Your map is BERT's, to rounding. Two columns are bright: `[CLS]`, and for the tokens
-# before it *but*. (Section 6 asks what the first means.)
+# Your map is BERT's, to rounding. Two columns are bright: `[CLS]`, and *but* for the
+# tokens that stand before it. (Section 6 asks what the first means.)
 #
 # So far queries, keys and values came from one text: **self-attention**. In
 # **cross-attention** keys and values come from another, as when a translation looks at
@@ -437,8 +437,8 @@ print(f"reshape: cosine {cosine:.2f}, length ratio {ratio:.2f}, no error, no NaN
 assert apart < 1e-4 and not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The reshape gives about the right length, but nearly at
-# right angles to the right result. PyTorch says nothing.
+# The cut agrees with the loop. The reshape gives a vector of about the right length,
+# but nearly at right angles to the right one. PyTorch says nothing.
 #
 # The contexts still stand side by side. A last projection mixes them.
 
@@ -732,8 +732,8 @@ al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2
 
 # %% [markdown]
 # **By both measures `[CLS]` is a sink**, above all in layers 1 to 5. In layer 2 it has
-# 63 % of the weight and only 7 % of what is added. Its vector is short there: 0.18,
-# against 4.21 for the mean word.
+# 63 % of the weight, nine times an even share, but 7 % of what is added, about an even
+# share. Its vector is short there: 0.18, against 4.21 for the mean word.
 #
 # `[SEP]` shows no such thing here: on average over all heads it has 3 % of the weight,
 # less than an even share.
@@ -865,7 +865,7 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 2))
 # | down | −0.30 | −0.80 |
 #
 # Attention agrees, `up` does not: the bug first *shows* at `up`. The larger difference
-# at `down` is a consequence.
+# at `down` may be only a consequence.
 #
 # <details><summary>Is the bug inside the part where it shows?</summary>
 #
@@ -1079,7 +1079,7 @@ al.plots.lines(
 # - A layer is attention and a feed-forward network, each added to its input and
 #   normalised.
 # - A bright column may be an attention sink. `[CLS]` is one in this model: its vector
-#   is short, so it adds little.
+#   is short, so for all its weight it adds no more than about an even share.
 # - The first activation that differs tells where to look for the bug.
 #
 # <details><summary>What to call in practice</summary>

@@ -179,8 +179,8 @@ al.plots.alignment(maps)
 
 # %% [markdown]
 # The first four rows write the year, and are bright at `2021`. Then the month is bright
-# at `mars`, and the day at `3`. So the parts are fetched in the order of the target,
-# not of the source. (The colon is bright, too. A picture cannot say why.)
+# at `mars`, and the day at `3`. So the model looks at the parts in the order of the
+# target, not of the source. (The colon is bright, too. A picture cannot say why.)
 #
 # How does a decoder learn to say the right *next* character?
 #
@@ -665,8 +665,8 @@ al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates r
 # - with 0.9 for each character, $0.9^{10} \approx 35$ % of the dates are right;
 # - with 0.99 for each character, $0.99^{10} \approx 90$ %.
 #
-# So most of the share is won late: when the loss has already lost most of its height,
-# which the logarithmic axis hides.
+# So the share lags behind the loss. It is still below one half when the loss has
+# already lost most of its height, which the logarithmic axis hides.
 #
 # ## 6. What has it learned, and what not?
 #
@@ -1088,7 +1088,8 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
 # <details><summary>How do the two share the work?</summary>
 #
 # Perhaps head 1.3 still finds the month (not tested). The two share layer 1, so neither
-# replaces the other: they are redundant, or their small losses add up.
+# can react when the other falls silent. Either both carry the same thing all along, or
+# their small losses add up.
 #
 # </details>
 #
@@ -1219,7 +1220,8 @@ for measure in ("bleu", "chrf", "exact"):
     print("a difference" if clear else "these strings cannot tell", f"({rival})")
 
 # %% [markdown]
-# By BLEU and chrF ours is ahead, by little. By exact match these strings cannot tell.
+# By BLEU and chrF ours is ahead, by about 4 points each; the lower ends of the
+# intervals are near 0. By exact match these strings cannot tell.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -1266,8 +1268,8 @@ for parent, word in enumerate(second):
 drawings.beam_tree(steps)
 
 # %% [markdown]
-# The heavy line is the best sentence, *la cellule*. Its log-probability is
-# $\ln 0.36 = -1.02$.
+# The heavy line is the likeliest sentence, *la cellule*. Its log-probability is $\ln
+# 0.36 = -1.02$.
 
 # %% [markdown]
 # ### Exercise 6: beam search
@@ -1364,8 +1366,8 @@ al.plots.table(table, **{columns[3]: 2}).hide(axis="index")
 
 # %% [markdown]
 # With 4 beams the first sentence is likelier, but has a word that does not exist. Where
-# more beams found a *less* likely one, a beginning that would have led to a good end
-# was crowded out.
+# more beams found a *less* likely one, a beginning that would have led to a likelier
+# sentence was crowded out.
 #
 # A picture shows how beams compete. The first cell is plumbing again. The second draws
 # your search with three beams, up to the fourth token of the first sentence.

@@ -424,7 +424,7 @@ for (name, where), (trend, low, high) in trends.items():
 
 # %% [markdown]
 # **What we found:** heads that moved farther tend to be needed more. Within layers the
-# rank correlation is −0.34, with an interval from −0.55 to −0.11. Evenness shows no
+# rank correlation is −0.34, with an interval from −0.54 to −0.10. Evenness shows no
 # clear trend.
 #
 # The lowest dot is L3H9 again. Appendix A takes this head apart.
@@ -771,7 +771,7 @@ for name in ("free", "restrained"):
         print(f"[{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
-# *Free* wins 16 points on its own 64 sentences and loses 4 on others: it has learned
+# *Free* wins 14 points on its own 64 sentences and loses 4 on others: it has learned
 # the sentences by heart. Does your function notice?
 
 
@@ -788,8 +788,8 @@ print(f"kept: {kept}, {accuracy:.1%} on test")
 #
 # <details><summary>How sure is that?</summary>
 #
-# Both intervals of *free* leave 0 outside. *Restrained* wins 9 points on tune, and on
-# guard its change is not clear. (We look at guard for both only to show you; `choose`
+# Both intervals of *free* leave 0 outside. *Restrained* changes nothing clearly, on tune
+# or on guard. (We look at guard for both only to show you; `choose`
 # may not.) Here little can be won, as the damage costs about 2 points, and 64 sentences
 # teach little.
 #
