@@ -112,9 +112,9 @@ drawings.mixing_desk()
 # *Difficulty 3 of 5, 10 minutes.*
 #
 # **Why.** Lesson 02 put the heads side by side and multiplied the long vector by one
-# matrix $W^O$. The formula above *adds* the heads instead. Only out of a sum can a
-# single head be taken. So the whole lesson rests on the claim that the two are the
-# same.
+# matrix $W^O$. The formula above *adds* the heads instead. Only in the sum does each
+# head have a part of the output that is its own. So the whole lesson rests on the claim
+# that the two are the same.
 #
 # **Given** are the queries, keys and values of all heads, the layer's output
 # projection, and a scale and a temperature for each head. There is no mask. `nn.Linear`
@@ -869,8 +869,8 @@ drawings.two_routes()
 #
 # *Difficulty 3 of 5, 10 minutes.*
 #
-# **Why.** Twelve norms lie on the stream of BERT, two in each layer. To say what a head
-# contributes directly, we must get back through all that lie behind it.
+# **Why.** In our BERT's six layers twelve norms lie on the stream, two in each. To say
+# what a head contributes directly, we must get back through all that lie behind it.
 #
 # **Given** are the norm, with its weight $\gamma$, bias $\beta$ and eps; what enters it
 # on each sentence; and the direction along which its output is read.
@@ -1105,8 +1105,8 @@ for name, which in cases.items():
 # as much as silenced everywhere. And the heads of layer 5 then say less, by most of the
 # margin lost.
 #
-# **L3H9 writes at the other tokens, and later heads fetch it.** What a head is worth
-# need not show in what it says itself.
+# **L3H9 writes at the other tokens, and later heads bring it, or what was made of it,
+# to [CLS].** What a head is worth need not show in what it says itself.
 #
 # ## 7. Is attention an explanation?
 #
@@ -1262,9 +1262,10 @@ for name, some in chosen.items():
 al.plots.forest(groups, title="Heads silenced together, test sentences")
 
 # %% [markdown]
-# The heads of layer 5 cost *more* together than one by one: they partly cover for each
-# other. The six at random show no such thing. (Appendix C looks at one head of layer 5:
-# when it is silent, the others say more.)
+# The heads of layer 5 cost *more* together than one by one. So the loss of one is
+# partly made up for as long as the others are there. The six at random show no such
+# thing. (Appendix C looks at one head of layer 5: without it the others *add* the same
+# as before, but it counts for more.)
 #
 # ### Can one pass replace 72 runs?
 #
@@ -1408,9 +1409,9 @@ al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and swe
 # Now we silence more and more heads, in four orders:
 #
 # - **loss, estimated** and **margin, estimated**: your two estimates;
-# - **mean |gradient|** (Michel et al. 2019): each sentence's slope of the loss *without
-#   its sign*, then the mean. So a head that helps here and harms there counts as
-#   important;
+# - **mean |gradient|** (after Michel et al. 2019, who also rescale it in each layer):
+#   each sentence's slope of the loss *without its sign*, then the mean. So a head that
+#   helps here and harms there counts as important;
 # - **random**: the control. The band spans several random orders.
 #
 # Every order but the random one was found on dev. The damage is measured on test.
@@ -1462,9 +1463,9 @@ al.plots.show(figure, alt="Accuracy and margin as heads go, in four orders.")
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
-# **Without half of the heads, in the order of *mean |gradient|*, accuracy shows no
-# clear change.** (It falls by 2.0 points, and the interval just reaches 0. That does
-# not prove that nothing is lost: a loss of four points fits the interval, too.) The
+# **Without half of the heads, in the order of *mean |gradient|*, accuracy falls by 2.0
+# points, and the interval just reaches 0.** (That does not prove that nothing is lost:
+# a loss of four points fits the interval, too.) The
 # margin is clearly lower. This order is the best of four on these very sentences, which
 # flatters it.
 #
@@ -1524,7 +1525,7 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 # - A head can cost the most margin and say nothing directly: later heads fetch what
 #   L3H9 writes.
 # - A map of attention is no explanation until it is tested.
-# - The heads of layer 5 partly cover for each other, so single costs do not add up.
+# - Single costs need not add up: the heads of layer 5 cost more together than singly.
 # - One backward pass ranks single heads by margin as silencing does. Sizes, the loss
 #   and many heads at once are another matter.
 #
@@ -1782,7 +1783,7 @@ for layer, (read, added, cosine) in enumerate(sizes.mean(0)):
 # So dozens of dots lie at 0 in the picture of section 6. In GPT-2 norms stand on the
 # branches, and early heads may speak directly.
 #
-# ### How do heads cover for each other?
+# ### What do the others do when one is silent?
 #
 # In the picture of section 6 most heads of layer 5 lie below the grey line: they cost
 # less than they say. We silence one of them, L5H6, and ask what the others of its layer
@@ -1941,9 +1942,9 @@ print(f"by their number alone they would get {even:.0%}")
 
 # %% [markdown]
 # [CLS] gets far more weight than its number would give it, and contributes little. Such
-# a token is an **attention sink** (Xiao et al. 2024). Softmax weights must sum to 1, so
-# a head with nothing to fetch needs a place to put its weight. In ours that is [CLS],
-# in BERT-base mostly [SEP].
+# a token is an **attention sink** (Xiao et al. 2024). The usual reading: softmax
+# weights must sum to 1, so a head with nothing to fetch needs a place to put its
+# weight. In ours that is [CLS], in BERT-base mostly [SEP].
 #
 # Do heads that mostly look at sinks matter less? Layer 5 has little sink and large
 # effects, so we also compare within layers.

@@ -541,9 +541,9 @@ al.plots.rug({"weight on the token before, median and MAD": by_mad})
 # %% [markdown]
 # **What we found:** 15 of 72 heads are flagged, and so many cannot all be unusual. Most
 # heads give little to the token before, and make the MAD small. Then the long tail of
-# the others passes for strange. Appendix B mends this with two remedies: it stretches
-# the crowded end of the scale, and gives each side of the median a unit of its own.
-# Then 4 heads are left.
+# the others passes for strange. Appendix B tries two remedies: it stretches the crowded
+# end of the scale, and gives each side of the median a unit of its own. Then 4 heads
+# are left, two of them still hardly strange.
 #
 # One of them is the dot on the far right: L0H2, the previous-token head. It is unusual,
 # and nothing is wrong with it. A flag says *look*, not *wrong*.
@@ -727,7 +727,8 @@ choose = al.checks.yours_or_ours("guarded_choice", guarded_choice)
 # - *restrained*, with few passes and a penalty that keeps each knob near its start.
 #
 # *Predict first:* does the better one on tune also win on guard? The next cells make
-# the damage and the candidates, and print what each has gained.
+# the damage and the candidates, and print what each has gained over the start, with its
+# interval. Note which intervals contain 0.
 
 
 # %%
@@ -771,8 +772,8 @@ for name in ("free", "restrained"):
         print(f"[{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
-# *Free* wins 14 points on its own 64 sentences and loses 4 on others: it has learned
-# the sentences by heart. Does your function notice?
+# *Free* wins 14 points on its own 64 sentences and loses 4 on others: what it learned
+# holds for those 64 only. Does your function notice?
 
 
 # %%
@@ -872,7 +873,7 @@ al.checks.share_recovered(share_recovered)
 share_of = al.checks.yours_or_ours("share_recovered", share_recovered)
 
 # %% [markdown]
-# Now the repairs compete, from the least demanding to the most:
+# Now four repairs compete. Three turn knobs, and the last changes weights:
 #
 # | repair | what it does | what it needs |
 # | --- | --- | --- |
@@ -1014,11 +1015,12 @@ differences(answers, zip(ladder[1:], ladder[:-1], strict=True))
 #
 # - Normalised entropy says how evenly a head looks. Even is neither good nor bad: a
 #   ruined run can be very even.
-# - Divergence from before shows whose *looking* changed. Heads that moved farther tend
-#   to be needed more.
+# - Divergence from before shows whose *looking* changed. In this classifier the heads
+#   that moved farther tend to be needed more.
 # - Median and MAD find one strange value among ten. Where values are skewed, they flag
 #   too many.
-# - The loss says that a run went wrong; a recorder adds what the heads did.
+# - In one broken run loss and heads gave the alarm at about the same time. The recorder
+#   adds what the heads did.
 # - Fit on one part, ask another once, report on a third. A repair has a share, an
 #   interval and a price.
 #
