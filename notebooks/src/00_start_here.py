@@ -281,13 +281,24 @@ al.plots.attention_map(maps, layer=0, head=2)
 #
 # What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
-# double. Move one and watch
+# double. Click the fader of head 3.9 and press `0`. (After *Run All* it is at 0
+# already.) Then watch two things:
 #
 # - the **attention** of that head, its weights times the fader: at 0 the map is dark.
 #   Where nothing runs, the picture shows it as trained;
-# - the **answer** for your sentence; a mark shows that of the untouched model;
-# - the **accuracy** on held-out reviews, which the model was not trained on. *Gained*
-#   and *lost* are the answers that became right, and wrong.
+# - the **answer** for your sentence; a mark shows that of the untouched model.
+
+# %%
+reviews = al.datasets.load("movie-sentiment").dev
+count = al.device.profile().sentences
+desk = al.HeadMixer(clf, reviews, texts[0], sentences=count)
+desk.look = desk.look | {"layer": 3, "head": 9}  # whose attention is shown
+desk
+
+# %% [markdown]
+# In our sentence the answer turns. And in general? The desk also counts the
+# **accuracy** on held-out reviews, which the model was not trained on. *Gained* and
+# *lost* are the answers that became right, and wrong.
 #
 # Is a change of accuracy more than chance? With other reviews it would be a little
 # different. So the desk draws a bar around it, its **95 % interval**, in percentage
@@ -309,16 +320,8 @@ al.plots.attention_map(maps, layer=0, head=2)
 # measurement then takes its place.
 #
 # </details>
-
-# %%
-reviews = al.datasets.load("movie-sentiment").dev
-count = al.device.profile().sentences
-desk = al.HeadMixer(clf, reviews, texts[0], sentences=count)
-desk.look = desk.look | {"layer": 3, "head": 9}  # whose attention is shown
-desk
-
-# %% [markdown]
-# One case, worked: head 3.9 at 0. (After *Run All* the desk above shows it already.)
+#
+# The next cell sets head 3.9 to 0 in code, waits, and reads the interval off the desk:
 
 # %%
 desk.preset("silence", place=(3, 9))
@@ -333,8 +336,8 @@ answer = clf.predict(texts[:1], desk.settings)
 print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max():.0%}).")
 
 # %% [markdown]
-# In our sentence the answer turns. But one sentence is no evidence about reviews in
-# general: there the interval contains 0. (That does not prove that the head does
+# One sentence is no evidence about reviews in general: there the interval contains 0.
+# (That does not prove that the head does
 # nothing. Any change inside the interval fits what we saw.)
 #
 # <details><summary>Does an interval that contains 0 prove “no effect”?</summary>

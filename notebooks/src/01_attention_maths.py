@@ -891,12 +891,16 @@ al.plots.panels(
 # both passes on (1, 1). It would do so if the two were swapped as well: which came from
 # where is lost.
 #
-# So a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide. In our
-# BERT these are 12 heads of 32.
+# Two heads keep the two apart. One looks at the subject and passes on (2, 0), the other
+# at the word before and passes on (0, 2). Side by side they make the row (2, 0, 0, 2).
+# A matrix $W^O$ with four rows mixes it. Its first two rows meet only the first head's
+# numbers, its last two only the second's. So the product is a sum: (2, 0) times the
+# upper half of $W^O$, plus (0, 2) times the lower half.
 #
-# Their contexts are concatenated and multiplied by a matrix $W^O$. That equals a sum
-# over heads: cut $W^O$ into $n$ blocks of $d_k$ rows, multiply each head's context by
-# its own block $W^O_h$, and add up. For tokens $x_i$ and $x_j$:
+# In general a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide. In
+# our BERT these are 12 heads of 32. Cut $W^O$ into $n$ blocks $W^O_h$ of $d_k$ rows, one
+# for each head. Then the layer's output is the sum over heads of context times block.
+# For tokens $x_i$ and $x_j$:
 #
 # $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
 # \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$

@@ -13,9 +13,12 @@
 # - find out what it has *not* learned, and which heads it needs;
 # - search for a translation with beams, and compare two systems.
 #
+# The lesson has three parts. Sections 1 to 4 build a decoder, 5 to 8 examine the
+# translator of dates, and 9 and 10 turn to real language.
+#
 # Time: about 120 minutes, 59 of them for six exercises. You need [lesson
-# 02](02_attention_from_scratch.ipynb). Sections 9 and 10, on real language, can wait
-# for a second sitting. The two appendices are extra.
+# 02](02_attention_from_scratch.ipynb). The third part can wait for a second sitting.
+# The two appendices are extra.
 #
 # Choose **Run → Run All Cells** first. It takes two to three minutes on one processor
 # core. The first cells load a set of dates and a trained translator, `ready`.
@@ -827,9 +830,11 @@ for text, found in zip(own, ready.translate(own), strict=True):
 # %% [markdown]
 # ## 7. Where does each head look?
 #
-# Section 2 showed one date and the mean of all heads. What does each head do, on many
-# dates? We can count, because the right place is known. While the model writes a
-# *field* (year, month or day), a head that aligns looks at that field in the source.
+# We have seen *what* the model does with a date, right or wrong. Now we ask *how*: which
+# of its heads find year, month and day in the source? Section 2 showed one date and the
+# mean of all heads. Here we count, head by head, on many dates. We can, because the
+# right place is known. While the model writes a *field* (year, month or day), a head
+# that aligns looks at that field in the source.
 #
 # The **accuracy** of a head is how often its largest weight lies in the right field.
 # *Chance* is the share of the source that the field takes up: a head that looked at
@@ -1095,8 +1100,9 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
 #
 # ## 9. How far does it get on real language?
 #
-# Dates are easy: there is one right answer, and there were 20,000 examples. Now for
-# real language, with far fewer. The data set `interface-fr` has about 3,000 strings of
+# We now know how this model reads a date. Does the same model cope with language? Dates
+# are easy: there is one right answer, and there were 20,000 examples. Real language is
+# harder, and here we have far fewer. The data set `interface-fr` has about 3,000 strings of
 # JupyterLab's user interface, with French translations by volunteers. That is far too
 # little: the original English-German model had 4.5 million pairs. A translator trained
 # on these strings comes along:
