@@ -94,8 +94,9 @@ quick = al.finetune(
 )
 
 # %% [markdown]
-# After two epochs the model does clearly better than guessing, which would be right
-# half of the time.
+# The right plot shows that after two epochs the model does clearly better than
+# guessing, which would be right half of the time. Yet on the left the loss has barely
+# moved: an answer turns long before the model is sure.
 #
 # Now set `learning_rate` to `3e-4`, then `1e-5`, then `1e-2`, and run the cell each
 # time. Every run is drawn over the ones before. Two of these three learn hardly
@@ -725,9 +726,10 @@ print(f"after {steps} steps: {al.Evaluator(adapted, dev).score()}")
 print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}")
 
 # %% [markdown]
-# Few numbers learn, and merging changes the logits only by rounding. In our run the
-# accuracy lies inside the interval that your full training got in section 4. One run of
-# each shows no difference between the two.
+# Few numbers learn, and merging changes the logits only by rounding. If 1.5 % of 7
+# billion numbers learn, the 84 GB from above become 1.3 GB. In our run the accuracy
+# lies inside the interval that your full training got in section 4. One run of each
+# shows no difference between the two.
 #
 # <details><summary>What LoRA saves, and what it does not</summary>
 #
@@ -916,14 +918,16 @@ for way in table:
 # %% [markdown]
 # Each line gives the mean difference and, in brackets, its 95 % interval over three
 # seeds. We call a difference *clear* if the interval leaves out 0. A difference that is
-# not clear may still be there, as three seeds show only large ones.
+# not clear may still be there, as three seeds show a small one only if it is nearly the
+# same with each seed.
 #
 # In our run
 #
 # - frozen features clearly beat the bag of words with 64 and with 256 labels;
 # - training BERT clearly beat frozen features only with 1,024 labels, and only as
 #   *full* fine-tuning;
-# - LoRA and *full* did not differ clearly anywhere.
+# - LoRA and *full* did not differ clearly anywhere, but with 256 labels LoRA was
+#   clearly worse than frozen features, by 1.3 points.
 #
 # So begin with the cheap methods. Then see whether more labels and more training pay.
 #
@@ -939,8 +943,8 @@ for way in table:
 # - **Pretraining counts.** With 64 and 256 labels frozen features are clearly better
 #   than the bag of words. With 1,024 the difference is not clear.
 # - **LoRA is not clearly better than frozen features** anywhere. With 256 labels it is
-#   1.3 points worse, 6 or 7 sentences of 500. *Full* is clearly better with 1,024
-#   labels, by 3.5 points.
+#   clearly worse, though only by 1.3 points, 6 or 7 sentences of 500. *Full* is clearly
+#   better with 1,024 labels, by 3.5 points.
 # - **LoRA and *full* do not differ clearly**, though LoRA trains 1.5 % of the numbers.
 #   That does not make them equal: with 256 labels the interval reaches from 12.1 points
 #   behind to 1.1 ahead.
@@ -980,13 +984,15 @@ for way in table:
 # ## 7. Is it any good?
 #
 # Section 6 says which method is better. Is any of them good enough? An accuracy alone
-# does not tell. What would a model reach without understanding, and what could one hope
-# for at most?
+# does not tell. What would a model reach without understanding, and how well do people
+# agree with the labels?
 #
 # From here on we look at a classifier that comes with the course. It is the same BERT
 # with LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it
-# on **test**: sentences that are kept apart for the report, and used neither to train
-# nor to choose.
+# on **test**: sentences that are kept apart for the report. They should be used neither
+# to train nor to choose. (Three recipes were tried for this classifier, and their test
+# accuracies were seen: 84.2, 85.8 and 85.3 %. The last was kept, as it was the fastest
+# to train.)
 #
 # <details><summary>What may you do with this report?</summary>
 #
@@ -1014,10 +1020,11 @@ al.plots.comparison(report)
 #
 # <details><summary>Where does the dashed line come from?</summary>
 #
-# Some twenty people rated each sentence; the label is their common judgement. The line
-# says how often one of them agrees with it, as if ratings were normally distributed. It
-# comes from the ratings that made the label, so it is probably too high: a yardstick,
-# not a limit.
+# Some twenty people rated each sentence, from −4 to 4; the label is the sign of their
+# mean. Sentences whose mean is nearer to 0 than 0.5 were left out, which makes it
+# easier for people and models alike. The line says how often one of them agrees with
+# it, as if ratings were normally distributed. It comes from the ratings that made the
+# label, so it is probably too high: a yardstick, not a limit.
 #
 # </details>
 #
@@ -1136,13 +1143,14 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# In our run the dot stands just right of 1. So the classifier was hardly too sure.
+# In our run the dot stands just right of 1. So on dev the classifier was hardly too
+# sure. But which epoch to keep was decided on dev, too, so test has to confirm it.
 #
-# How large is an error that means nothing? Ten tosses of a fair coin seldom give
-# exactly five heads, and in the same way even a perfectly calibrated model shows an
-# error. To see how large, suppose that the stated probabilities are exactly right. Draw
-# labels with these probabilities, and measure the error. Repeat this many times. Our
-# error is a finding only if the drawn ones seldom exceed it.
+# How large is an error that means nothing? Ten tosses of a fair coin give exactly five
+# heads only one time in four, and in the same way even a perfectly calibrated model
+# shows an error. To see how large, suppose that the stated probabilities are exactly
+# right. Draw labels with these probabilities, and measure the error. Repeat this many
+# times. Our error is a finding only if the drawn ones seldom exceed it.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -1375,7 +1383,7 @@ for seed in seeds:
     print(f" moved most; layer {layer}, head {head} is number {rank} of {again.size}")
 
 # %% [markdown]
-# In our run another head moved most in each of these models. So the finding is about
+# In our run this head moved most in none of these models. So the finding is about
 # *this* classifier.
 #
 # What has L3H9 changed? Here it is on a sentence of ours, after minus before. A row is
@@ -1402,9 +1410,10 @@ al.plots.matrix(
 # <details><summary>What we saw</summary>
 #
 # *You* gains most, then *slow* and *stays*, and `[CLS]` loses most: the head turns from
-# a token without meaning of its own to words of the sentence. *Slow* and *stays* carry
-# the opinion, *you* does not. One sentence is an illustration; the finding is the
-# number above.
+# a token without meaning of its own, and in some rows also from *the second half is*,
+# to these words. The row of [CLS] hardly changes: what is new here can reach [CLS] only
+# in later layers. *Slow* and *stays* carry the opinion, *you* does not. One sentence is
+# an illustration; the finding is the number above.
 #
 # In your models of section 6 L4H8 moved most in two of three. They differ from this
 # classifier in several ways: seed, number of labels, steps. Which of these makes the
@@ -1455,8 +1464,9 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 #
 # <details><summary>On several GPUs</summary>
 #
-# `accelerate launch --num_processes 4 -m attnlab finetune …` gives the same weight
-# updates as one process.
+# `accelerate launch --num_processes 4 -m attnlab finetune …` shares each batch among
+# four processes. Apart from rounding and from what dropout sets to 0, the weight
+# updates are those of one process.
 #
 # </details>
 #
