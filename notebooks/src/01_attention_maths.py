@@ -898,9 +898,9 @@ al.plots.panels(
 # upper half of $W^O$, plus (0, 2) times the lower half.
 #
 # In general a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide. In
-# our BERT these are 12 heads of 32. Cut $W^O$ into $n$ blocks $W^O_h$ of $d_k$ rows, one
-# for each head. Then the layer's output is the sum over heads of context times block.
-# For tokens $x_i$ and $x_j$:
+# our BERT these are 12 heads of 32. Cut $W^O$ into $n$ blocks $W^O_h$ of $d_k$ rows,
+# one for each head. Then the layer's output is the sum over heads of context times
+# block. For tokens $x_i$ and $x_j$:
 #
 # $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
 # \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$

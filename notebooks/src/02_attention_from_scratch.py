@@ -973,7 +973,7 @@ def evidence(fault, number):
     """Where a fault first shows, how much, and what else it changes."""
     with al.heads.planted(clf, fault, number):
         logits, made = activations()
-        weights = clf.attend(text).weights[number]
+        spread = al.attention.effective_keys(clf.attend(text).weights[number]).mean()
     first = find(good, made, real)
     names = [first] if first else list(good)
     long, short = (max(difference(made, one, row) for one in names) for row in (0, 1))
@@ -981,7 +981,7 @@ def evidence(fault, number):
         "first wrong part": first or "none",
         "difference there, long text": f"{long:.1g}",
         "difference there, short text": f"{short:.1g}",
-        "effective keys, long text": f"{al.attention.effective_keys(weights).mean():.1f}",
+        "effective keys, long text": f"{spread:.1f}",
         "answers changed": f"{(logits.argmax(-1) != expected.argmax(-1)).sum()} of 2",
     }
 

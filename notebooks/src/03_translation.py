@@ -830,11 +830,11 @@ for text, found in zip(own, ready.translate(own), strict=True):
 # %% [markdown]
 # ## 7. Where does each head look?
 #
-# We have seen *what* the model does with a date, right or wrong. Now we ask *how*: which
-# of its heads find year, month and day in the source? Section 2 showed one date and the
-# mean of all heads. Here we count, head by head, on many dates. We can, because the
-# right place is known. While the model writes a *field* (year, month or day), a head
-# that aligns looks at that field in the source.
+# We have seen *what* the model does with a date, right or wrong. Now we ask *how*:
+# which of its heads find year, month and day in the source? Section 2 showed one date
+# and the mean of all heads. Here we count, head by head, on many dates. We can, because
+# the right place is known. While the model writes a *field* (year, month or day), a
+# head that aligns looks at that field in the source.
 #
 # The **accuracy** of a head is how often its largest weight lies in the right field.
 # *Chance* is the share of the source that the field takes up: a head that looked at

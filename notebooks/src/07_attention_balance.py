@@ -789,10 +789,9 @@ print(f"kept: {kept}, {accuracy:.1%} on test")
 #
 # <details><summary>How sure is that?</summary>
 #
-# Both intervals of *free* leave 0 outside. *Restrained* changes nothing clearly, on tune
-# or on guard. (We look at guard for both only to show you; `choose`
-# may not.) Here little can be won, as the damage costs about 2 points, and 64 sentences
-# teach little.
+# Both intervals of *free* leave 0 outside. *Restrained* changes nothing clearly, on
+# tune or on guard. (We look at guard for both only to show you; `choose` may not.) Here
+# little can be won, as the damage costs about 2 points, and 64 sentences teach little.
 #
 # </details>
 
