@@ -1102,10 +1102,10 @@ for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8,
 #
 # We now know how this model reads a date. Does the same model cope with language? Dates
 # are easy: there is one right answer, and there were 20,000 examples. Real language is
-# harder, and here we have far fewer. The data set `interface-fr` has about 3,000 strings of
-# JupyterLab's user interface, with French translations by volunteers. That is far too
-# little: the original English-German model had 4.5 million pairs. A translator trained
-# on these strings comes along:
+# harder, and here we have far fewer. The data set `interface-fr` has about 3,000
+# strings of JupyterLab's user interface, with French translations by volunteers. That
+# is far too little: the original English-German model had 4.5 million pairs. A
+# translator trained on these strings comes along:
 
 # %%
 strings = al.datasets.load("interface-fr")
