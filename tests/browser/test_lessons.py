@@ -53,24 +53,25 @@ def wrong_then_right(notebook, name, wrong, words, right):
 def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, shared_context):
     notebook = lesson("01_attention_maths")
     page = notebook.page
-    desk = notebook.show(".attnlab-softmax[data-stamp]")  # once it is drawn
+    root = ".attnlab-softmax.weights-only"  # the first of its two desks
+    desk = notebook.show(f"{root}[data-stamp]")  # once it is drawn
     assert desk.bounding_box()["height"] < 500
-    weights = page.locator(".attnlab-softmax svg.weights").first
+    weights = page.locator(f"{root} svg.weights").first
     before = weights.get_attribute("aria-label"), weights.inner_html()
-    move(page, ".attnlab-softmax", "temperature", "ArrowLeft", 20)
+    move(page, root, "temperature", "ArrowLeft", 20)
     after = weights.get_attribute("aria-label"), weights.inner_html()
     assert after[0] != before[0], "the words did not follow"
     assert after[1] != before[1], "the picture did not follow"
-    undo = page.locator(".attnlab-softmax [data-action=undo]").first
+    undo = page.locator(f"{root} [data-action=undo]").first
     assert undo.is_enabled()
     for _ in range(20):  # a run of quick presses is one step, slow ones are several
         if undo.is_enabled():
             undo.click()
             page.wait_for_timeout(100)
     page.wait_for_function(
-        "alt => document.querySelector('.attnlab-softmax svg.weights')"
+        "([root, alt]) => document.querySelector(`${root} svg.weights`)"
         ".getAttribute('aria-label') === alt",
-        arg=before[0],
+        arg=[root, before[0]],
     )
     desk.screenshot(path=SHOTS / "softmax-desk.png")
 
