@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from attnlab.errors import AttnlabError, suggest
 
 __all__ = [
     "NUMBER_FORMATS",
+    "FixedLinear",
     "Profile",
     "as_number_format",
     "autocast",
@@ -30,7 +31,6 @@ __all__ = [
     "has_int8_products",
     "is_main_process",
     "linear",
-    "linear_gelu",
     "number_format",
     "pinned_threads",
     "profile",
@@ -299,14 +299,39 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _onednn(input, weight, bias)
 
 
-def linear_gelu(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The GELU of `linear`, in the same kernel where no gradient is asked for.
+@dataclass(frozen=True)
+class FixedLinear:
+    """A linear layer whose weights stay as they are: they are laid out for the kernel only once.
 
-    Parameters as for `linear`; returns Tensor (..., O).
+    Attributes
+    ----------
+    weight : (O, I)
+    bias : (O,)
     """
-    if _suits_onednn(input, weight, bias) and not _needs_gradients(input, weight, bias):
-        return _onednn(input, weight, bias, gelu=True)
-    return F.gelu(linear(input, weight, bias))
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, input: Tensor) -> Tensor:
+        """`linear` of the input: from (..., I) to (..., O)."""
+        if self._takes_onednn(input):
+            return _onednn(input, self._laid_out, self.bias)
+        return linear(input, self.weight, self.bias)
+
+    def gelu(self, input: Tensor) -> Tensor:
+        """The GELU of it, in the same kernel where no gradient is asked for."""
+        if self._takes_onednn(input):
+            return _onednn(input, self._laid_out, self.bias, gelu=True)
+        return F.gelu(linear(input, self.weight, self.bias))
+
+    def _takes_onednn(self, input: Tensor) -> bool:
+        operands = (input, self.weight, self.bias)
+        return _suits_onednn(*operands) and not _needs_gradients(*operands)
+
+    @cached_property
+    def _laid_out(self) -> Tensor:
+        """The weight as the kernel would otherwise order it at each call."""
+        return torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous())
 
 
 def _suits_onednn(*operands: Tensor | None) -> bool:
@@ -377,8 +402,10 @@ def _onednn(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False
 ) -> Tensor:
     activation, mode = ("gelu", "none") if gelu else ("none", "")
+    if not weight.is_mkldnn:  # else it is laid out already
+        weight = weight.contiguous()
     return torch.ops.mkldnn._linear_pointwise(
-        input.contiguous(), weight.contiguous(), bias, activation, [], mode
+        input.contiguous(), weight, bias, activation, [], mode
     )
 
 

@@ -156,28 +156,35 @@ def test_bfloat16_takes_the_quick_kernel_unless_gradients_are_asked_for(onednn, 
     x, weight, bias = (torch.randn(n, 32).bfloat16() for n in (5, 6, 1))
     kernel, calls = device._onednn, []
     monkeypatch.setattr(device, "_onednn", lambda *a, **o: calls.append(1) or kernel(*a, **o))
-    for call in (device.linear, device.linear_gelu):
-        wanted = F.linear(x.float(), weight.float(), bias[0, :6].float())
-        wanted = F.gelu(wanted) if call is device.linear_gelu else wanted
-        mine = call(x, weight, bias[0, :6])
+    wanted = F.linear(x.float(), weight.float(), bias[0, :6].float())
+    fixed = device.FixedLinear(weight, bias[0, :6])
+    for mine in (device.linear(x, weight, bias[0, :6]), fixed(x)):
         torch.testing.assert_close(mine.float(), wanted, rtol=2e-2, atol=2e-2)
-    assert len(calls) == 2
-    call(x.requires_grad_(), weight).float().sum().backward()
-    assert len(calls) == 2 and x.grad is not None
-
-
-@pytest.mark.parametrize("shape", [(8,), (5, 8), (2, 3, 8), (0, 8)])
-@pytest.mark.parametrize("has_bias", [True, False])
-def test_linear_gelu_is_the_gelu_of_linear_with_its_gradients(onednn, shape, has_bias):
-    torch.manual_seed(0)
-    x, weight = 2 * torch.randn(shape), torch.randn(6, 8)
-    bias = torch.randn(6) if has_bias else None
-    wanted = F.gelu(F.linear(x, weight, bias))
-    torch.testing.assert_close(device.linear_gelu(x, weight, bias), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fixed.gelu(x).float(), F.gelu(wanted), rtol=2e-2, atol=2e-2)
+    assert len(calls) == 3
     x.requires_grad_()
-    (mine,) = torch.autograd.grad(device.linear_gelu(x, weight, bias).square().sum(), x)
-    (theirs,) = torch.autograd.grad(F.gelu(F.linear(x, weight, bias)).square().sum(), x)
-    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    for call in (lambda: device.linear(x, weight), lambda: fixed(x), lambda: fixed.gelu(x)):
+        x.grad = None
+        call().float().sum().backward()
+        assert len(calls) == 3 and x.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(8,), (5, 8), (2, 3, 8), (0, 8), (2, 3, 1, 8)])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_fixed_linear_is_linear_and_its_gelu_with_their_gradients(onednn, shape, transposed):
+    torch.manual_seed(0)
+    x, bias = 2 * torch.randn(shape), torch.randn(6)
+    weight = torch.randn(8, 6).T if transposed else torch.randn(6, 8)
+    fixed = device.FixedLinear(weight, bias)
+    plain = F.linear(x, weight, bias)
+    for _ in range(2):  # the second time its weights are laid out
+        torch.testing.assert_close(fixed(x), plain, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fixed.gelu(x), F.gelu(plain), rtol=1e-5, atol=1e-5)
+    x.requires_grad_()
+    for mine, theirs in ((fixed, lambda x: x), (fixed.gelu, F.gelu)):
+        (got,) = torch.autograd.grad(mine(x).square().sum(), x)
+        (wanted,) = torch.autograd.grad(theirs(F.linear(x, weight, bias)).square().sum(), x)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_models_in_float32_use_the_quick_kernel_and_answer_alike(onednn, monkeypatch):

@@ -116,7 +116,7 @@ def _out_proj(engine: Engine, layer: int) -> Tensor:
     """The output projection of each head of a layer, (h, D, E)."""
     parts = engine.layers[layer]
     return (
-        parts.out_proj.float()
+        parts.out_proj.weight.float()
         .unflatten(1, (len(parts.active_heads), parts.head_dim))
         .permute(1, 2, 0)
     )

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from attnlab import heads
 from attnlab.classification.classifier import Classifier, Encoded
 from attnlab.datasets.texts import TextDataset
+from attnlab.device import FixedLinear
 from attnlab.errors import AttnlabError, ModelError
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.evaluation.forward import Engine
@@ -166,9 +167,14 @@ def _narrowed(engine: Engine, on: Tensor) -> Engine:
         narrow.layers.append(
             replace(
                 parts,
-                qkv_weight=parts.qkv_weight.unflatten(0, (3, *shape))[:, present].flatten(0, 2),
-                qkv_bias=parts.qkv_bias.unflatten(0, (3, *shape))[:, present].flatten(),
-                out_proj=parts.out_proj.unflatten(1, shape)[:, present].flatten(1),
+                qkv=FixedLinear(
+                    parts.qkv.weight.unflatten(0, (3, *shape))[:, present].flatten(0, 2),
+                    parts.qkv.bias.unflatten(0, (3, *shape))[:, present].flatten(),
+                ),
+                out_proj=FixedLinear(
+                    parts.out_proj.weight.unflatten(1, shape)[:, present].flatten(1),
+                    parts.out_proj.bias,
+                ),
                 active_heads=[parts.active_heads[index] for index in present],
             )
         )

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from attnlab import heads
 from attnlab.classification.base import BaseClassifier, ModelInputs
-from attnlab.device import float32_kernel, linear, linear_gelu
+from attnlab.device import float32_kernel
 from attnlab.errors import ModelError
 from attnlab.evaluation.layers import Layer, Norm, classification_head, copied_layers, embedded
 from attnlab.evaluation.packed import Packed
@@ -100,7 +100,7 @@ class Engine:
         scale, inverse_temperature = self._factors(layer, settings)
         if weights.active_heads:
             outputs = packed.in_groups(
-                linear(hidden, weights.qkv_weight, weights.qkv_bias),
+                weights.qkv(hidden),
                 lambda qkv, mask: _attention_with(weights, qkv, mask)(inverse_temperature),
             )
         else:
@@ -159,7 +159,7 @@ class Engine:
             if layer.active_heads:
                 changed = ablation.outputs(index, outputs, attend)
                 difference = (changed - outputs).permute(2, 0, 1, 3)  # (h, B, T, D)
-                per_head = layer.out_proj.T.unflatten(0, (-1, layer.head_dim))
+                per_head = layer.out_proj.weight.T.unflatten(0, (-1, layer.head_dim))
                 parts = (difference.flatten(1, 2) @ per_head).unflatten(1, base.shape[:2])
                 if target == "layer":  # parts are (h, B, T, E)
                     parts = parts.sum(0, keepdim=True)
@@ -230,18 +230,17 @@ class Engine:
 
     def _project(self, layer: int, outputs: Tensor) -> Tensor:
         """The attention output (B, T, E) from the head outputs (B, T, h, D)."""
-        weights = self.layers[layer]
-        return linear(outputs.flatten(-2), weights.out_proj, weights.out_proj_bias)
+        return self.layers[layer].out_proj(outputs.flatten(-2))
 
     def _finish(self, layer: int, hidden: Tensor, attended: Tensor) -> Tensor:
         """The rest of a layer, from its input and its attention output."""
         weights = self.layers[layer]
         between = _normed(hidden[:, : attended.shape[-2]] + attended, weights.attention_norm)
         if weights.is_gelu:
-            inner = linear_gelu(between, *weights.ffn_up)
+            inner = weights.ffn_up.gelu(between)
         else:
-            inner = weights.activation(linear(between, *weights.ffn_up))
-        return _normed(between + linear(inner, *weights.ffn_down), weights.ffn_norm)
+            inner = weights.activation(weights.ffn_up(between))
+        return _normed(between + weights.ffn_down(inner), weights.ffn_norm)
 
 
 @dataclass(frozen=True)
@@ -302,7 +301,7 @@ def checked_engine(
 
 def _attention_of_all(layer: Layer, hidden: Tensor, mask: Tensor | None) -> Attend:
     """Attention of all tokens, for any temperatures of the heads."""
-    return _attention_with(layer, linear(hidden, layer.qkv_weight, layer.qkv_bias), mask)
+    return _attention_with(layer, layer.qkv(hidden), mask)
 
 
 def _attention_with(layer: Layer, qkv: Tensor, mask: Tensor | None) -> Attend:
@@ -324,8 +323,8 @@ def _attention_of_cls(layer: Layer, hidden: Tensor, mask: Tensor | None) -> Atte
     The bias of the keys adds the same to all scores of a head, so softmax does not see it; the
     weights sum to 1, so the bias of the values is added whole.
     """
-    weights = layer.qkv_weight.unflatten(0, (3, -1, layer.head_dim))  # (3, h, D, E)
-    biases = layer.qkv_bias.unflatten(0, (3, -1, layer.head_dim))
+    weights = layer.qkv.weight.unflatten(0, (3, -1, layer.head_dim))  # (3, h, D, E)
+    biases = layer.qkv.bias.unflatten(0, (3, -1, layer.head_dim))
     query = torch.einsum("be,hde->bhd", hidden[:, 0], weights[0]) + biases[0]
     toward = torch.einsum("bhd,hde->bhe", query, weights[1]) * layer.head_dim**-0.5
     scores = (toward @ hidden.transpose(1, 2)).float()  # (B, h, T)
@@ -368,15 +367,17 @@ def _of_short_texts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
     """
     *rows, count, width = key.shape
     filled = count + -count % 16
-    keys = key.new_zeros(*rows, filled, width, dtype=torch.float32)
-    values = value.new_zeros(*rows, filled, width)
-    keys[..., :count, :], values[..., :count, :] = key, value
+    keys = key.new_empty(*rows, filled, width, dtype=torch.float32)
+    values = value.new_empty(*rows, filled, width)
+    for whole, given in ((keys, key), (values, value)):
+        whole[..., :count, :], whole[..., count:, :] = given, 0
     allowed = keys.new_full((len(key), 1, 1, filled), -torch.inf)
     allowed[..., :count] = 0
     if mask is not None:
         allowed[..., :count].masked_fill_(~mask, -torch.inf)
-    scores = query.float().contiguous() @ keys.transpose(-2, -1)
-    weights = scores.mul_(width**-0.5).add_(allowed).softmax(-1)
+    asked = query.to(torch.float32, memory_format=torch.contiguous_format)
+    scores = asked @ keys.transpose(-2, -1)
+    weights = torch.add(allowed, scores, alpha=width**-0.5).softmax(-1)
     return weights.to(value.dtype) @ values
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnlab import heads
+from attnlab.device import FixedLinear
 from attnlab.errors import ModelError
 
-Linear = tuple[Tensor, Tensor]  # weight and bias
 Norm = tuple[Tensor, Tensor, float]  # weight, bias and epsilon
 
 _SAMPLE = torch.linspace(-4, 4, 33)  # where activation functions differ
@@ -24,15 +24,13 @@ class Layer:
     E is the model's width, h the number of active heads and D the width of a head.
     """
 
-    qkv_weight: Tensor  # query, key and value, one above the other, (3 h D, E)
-    qkv_bias: Tensor
-    out_proj: Tensor  # (E, h D)
-    out_proj_bias: Tensor
+    qkv: FixedLinear  # query, key and value, one above the other, (3 h D, E)
+    out_proj: FixedLinear  # (E, h D)
     attention_norm: Norm
-    ffn_up: Linear
+    ffn_up: FixedLinear
     activation: Callable[[Tensor], Tensor]
     is_gelu: bool  # whether it is the exact one, which can be computed with the product before it
-    ffn_down: Linear
+    ffn_down: FixedLinear
     ffn_norm: Norm
     active_heads: list[int]
     head_dim: int  # D
@@ -44,10 +42,10 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
     def copied(tensor: Tensor) -> Tensor:
         return tensor.detach().to(dtype, copy=True)
 
-    def linear(module: nn.Module) -> Linear:
+    def linear(module: nn.Module) -> FixedLinear:
         if not heads.is_plain(module) or module.bias is None:
             raise ModelError(f"{module} stands where a Linear with a bias was expected.")
-        return copied(module.weight), copied(module.bias)
+        return FixedLinear(copied(module.weight), copied(module.bias))
 
     def norm(module: nn.LayerNorm) -> Norm:
         return copied(module.weight), copied(module.bias), module.eps
@@ -67,17 +65,17 @@ def copied_layers(model: Any, dtype: torch.dtype) -> list[Layer]:
             qkv = [
                 linear(getattr(site.module, name)) for name in (site.query, site.key, site.value)
             ]
-            out_proj, out_proj_bias = linear(site.output)
+            out_proj = linear(site.output)
         else:  # all heads were removed: the bias is left
-            out_proj_bias = copied(site.output.bias)
-            out_proj = out_proj_bias.new_zeros(len(out_proj_bias), 0)
-            qkv = [(out_proj.T, out_proj_bias[:0])] * 3
+            bias = copied(site.output.bias)
+            out_proj = FixedLinear(bias.new_zeros(len(bias), 0), bias)
+            qkv = [FixedLinear(out_proj.weight.T, bias[:0])] * 3
         layers.append(
             Layer(
-                qkv_weight=torch.cat([weight for weight, _ in qkv]),
-                qkv_bias=torch.cat([bias for _, bias in qkv]),
+                qkv=FixedLinear(
+                    torch.cat([part.weight for part in qkv]), torch.cat([part.bias for part in qkv])
+                ),
                 out_proj=out_proj,
-                out_proj_bias=out_proj_bias,
                 attention_norm=norm(block.attention_norm),
                 ffn_up=linear(block.up),
                 activation=block.activation,
