@@ -1,0 +1,108 @@
+"""Where an interval comes from: values that were drawn again, and differences of a few seeds."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from attnlab.errors import AttnlabError
+from attnlab.show.plots.learning import RUN_COLOURS
+from attnlab.show.plots.picture import Picture, style
+from attnlab.statistics import mean_interval
+
+Values = Sequence[float] | np.ndarray
+_INSIDE = RUN_COLOURS[0]
+
+
+def resampling(means: Values, xlabel: str) -> Picture:
+    """Draw how often each mean came when values were drawn again; the middle 95 % are blue.
+
+    Parameters
+    ----------
+    means : of `al.statistics.bootstrap_means`
+    xlabel : what they are, with the unit
+    """
+    found = np.asarray(means, dtype=float)
+    if found.ndim != 1 or not len(found):
+        raise AttnlabError(f"Resampling needs means of shape (draws,); got {found.shape}.")
+    low, high = np.quantile(found, [0.025, 0.975])
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 2.7), layout="constrained")
+        _, edges, bars = axes.hist(found, bins=40, color="0.75", edgecolor="white")
+        for bar, middle in zip(bars, (edges[1:] + edges[:-1]) / 2, strict=True):
+            if low <= middle <= high:
+                bar.set_facecolor(_INSIDE)
+        for end, side in ((low, "right"), (high, "left")):
+            axes.axvline(end, color="0.2", linewidth=1)
+            nudge = (-4 if side == "right" else 4, -2)
+            where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            axes.annotate(f"{end:.1f}", (end, 1), nudge, ha=side, va="top", fontsize=10, **where)
+        axes.set(xlabel=xlabel, ylabel=f"rounds, of {len(found):,}")
+        sns.despine(figure)
+    return Picture(
+        figure,
+        f"A heap of {len(found):,} means around {found.mean():.1f}; the middle 95 % go from "
+        f"{low:.1f} to {high:.1f}.",
+    )
+
+
+def differences(groups: Mapping[str, Mapping[str, Values]], xlabel: str) -> Picture:
+    """Draw differences below each other: a small dot for each seed, the mean, its interval.
+
+    Parameters
+    ----------
+    groups : for each group, such as a number of labels, the differences by name: (seeds,) each
+    xlabel : what they are, with the unit
+
+    Intervals are those of `al.statistics.mean_interval`. Filled: it leaves out 0. Hollow: it
+    holds 0. Mean and interval are written at the right.
+    """
+    rows = [
+        (group, name, np.asarray(gaps, float))
+        for group, of in groups.items()
+        for name, gaps in of.items()
+    ]
+    if not rows:
+        raise AttnlabError("There are no differences to draw.")
+    told, places, y = [], [], 0.0
+    with style():
+        height = 0.75 + 0.29 * len(rows) + 0.33 * len(groups)
+        figure, axes = plt.subplots(figsize=(8.2, height), layout="constrained")
+        axes.axvline(0, color="0.35", linewidth=0.9)
+        for number, (group, name, gaps) in enumerate(rows):
+            if not number or group != rows[number - 1][0]:
+                y += 1.15 if number else 0
+                axes.annotate(
+                    group,
+                    (-0.02, y),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="center",
+                    weight="bold",
+                )
+            y += 1
+            places.append(y)
+            low, high = mean_interval(gaps)
+            clear = low > 0 or high < 0
+            colour = _INSIDE if clear else "0.45"
+            axes.plot([low, high], [y, y], color=colour, linewidth=2 if clear else 1.2)
+            axes.plot(gaps, np.full(len(gaps), y), "|", color="0.2", markersize=9)
+            face = colour if clear else "white"
+            axes.plot(gaps.mean(), y, "o", color=colour, markerfacecolor=face, markersize=7)
+            words = f"{gaps.mean():+.1f}  [{low:+.1f}, {high:+.1f}]"
+            axes.annotate(
+                words,
+                (1.02, y),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=colour if clear else "0.3",
+                weight="bold" if clear else "normal",
+            )
+            told.append(f"{group}, {name}: {words}")
+        axes.set_yticks(places, [name for _, name, _ in rows])
+        axes.set(ylim=(y + 0.6, -0.6), xlabel=xlabel)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="0.92")
+        sns.despine(figure, left=True)
+    return Picture(figure, f"Mean differences with 95 % intervals. {'; '.join(told)}.")
