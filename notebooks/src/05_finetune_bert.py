@@ -854,16 +854,20 @@ for n in counts[2:]:
 # %%
 table = pd.DataFrame(results).T.rename_axis(["labels", "seed"])  # (counts x seeds, 4)
 by_count = table.groupby("labels")
-means, spread = by_count.mean(), by_count.std()
+means = by_count.mean()
+reach = {  # from the mean down to the lowest seed, and up to the highest
+    way: [means[way] - by_count[way].min(), by_count[way].max() - means[way]]
+    for way in table
+}
 means["zero-shot (mean)"] = zero_shot
 
 # %%
 al.plots.lines(
     counts,
     {way: means[way] for way in means},
-    errors={way: spread[way] for way in spread},
+    errors=reach,
     xlabel="labelled sentences to train on",
-    ylabel="accuracy on dev, %\n(bars: ± standard deviation over seeds)",
+    ylabel="accuracy on dev, %\n(bars: from lowest to highest seed)",
     log="x",
     alt="Accuracy on dev by number of labels: "
     + "; ".join(f"{w} {y.iloc[0]:.0f} to {y.iloc[-1]:.0f} %" for w, y in means.items()),

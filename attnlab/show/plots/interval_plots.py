@@ -1,18 +1,21 @@
 """Where an interval comes from: values that were drawn again, and differences of a few seeds."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.learning import RUN_COLOURS
 from attnlab.show.plots.picture import Picture, style
+from attnlab.show.wording import number
 from attnlab.statistics import mean_interval
 
 Values = Sequence[float] | np.ndarray
-_INSIDE = RUN_COLOURS[0]
+_CLEAR = RUN_COLOURS[0]
 
 
 def resampling(means: Values, xlabel: str) -> Picture:
@@ -32,11 +35,14 @@ def resampling(means: Values, xlabel: str) -> Picture:
         _, edges, bars = axes.hist(found, bins=40, color="0.75", edgecolor="white")
         for bar, middle in zip(bars, (edges[1:] + edges[:-1]) / 2, strict=True):
             if low <= middle <= high:
-                bar.set_facecolor(_INSIDE)
+                bar.set_facecolor(_CLEAR)
         for end, side in ((low, "right"), (high, "left")):
             axes.axvline(end, color="0.2", linewidth=1)
             nudge = (-4 if side == "right" else 4, -2)
-            where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            where: dict[str, Any] = {
+                "xycoords": ("data", "axes fraction"),
+                "textcoords": "offset points",
+            }
             axes.annotate(f"{end:.1f}", (end, 1), nudge, ha=side, va="top", fontsize=10, **where)
         axes.set(xlabel=xlabel, ylabel=f"rounds, of {len(found):,}")
         sns.despine(figure)
@@ -58,51 +64,49 @@ def differences(groups: Mapping[str, Mapping[str, Values]], xlabel: str) -> Pict
     Intervals are those of `al.statistics.mean_interval`. Filled: it leaves out 0. Hollow: it
     holds 0. Mean and interval are written at the right.
     """
-    rows = [
-        (group, name, np.asarray(gaps, float))
-        for group, of in groups.items()
-        for name, gaps in of.items()
-    ]
-    if not rows:
+    if not any(groups.values()):
         raise AttnlabError("There are no differences to draw.")
-    told, places, y = [], [], 0.0
+    count = sum(map(len, groups.values()))
+    told, places, names, y = [], [], [], -1.0
     with style():
-        height = 0.75 + 0.29 * len(rows) + 0.33 * len(groups)
-        figure, axes = plt.subplots(figsize=(8.2, height), layout="constrained")
+        size = (8.2, 0.5 + 0.29 * count + 0.36 * len(groups))
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
         axes.axvline(0, color="0.35", linewidth=0.9)
-        for number, (group, name, gaps) in enumerate(rows):
-            if not number or group != rows[number - 1][0]:
-                y += 1.15 if number else 0
-                axes.annotate(
-                    group,
-                    (-0.02, y),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="center",
-                    weight="bold",
-                )
-            y += 1
-            places.append(y)
-            low, high = mean_interval(gaps)
-            clear = low > 0 or high < 0
-            colour = _INSIDE if clear else "0.45"
-            axes.plot([low, high], [y, y], color=colour, linewidth=2 if clear else 1.2)
-            axes.plot(gaps, np.full(len(gaps), y), "|", color="0.2", markersize=9)
-            face = colour if clear else "white"
-            axes.plot(gaps.mean(), y, "o", color=colour, markerfacecolor=face, markersize=7)
-            words = f"{gaps.mean():+.1f}  [{low:+.1f}, {high:+.1f}]"
-            axes.annotate(
-                words,
-                (1.02, y),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                color=colour if clear else "0.3",
-                weight="bold" if clear else "normal",
-            )
-            told.append(f"{group}, {name}: {words}")
-        axes.set_yticks(places, [name for _, name, _ in rows])
-        axes.set(ylim=(y + 0.6, -0.6), xlabel=xlabel)
+        for group, rows in groups.items():
+            y += 1.2
+            beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
+            axes.annotate(group, (-0.02, y), ha="right", weight="bold", **beside)
+            for name, gaps in rows.items():
+                y += 1
+                words = _row(axes, np.asarray(gaps, dtype=float), y)
+                places.append(y)
+                names.append(name)
+                told.append(f"{group}, {name}: {words}")
+        axes.set_yticks(places, names)
+        axes.set(ylim=(y + 0.7, -0.6), xlabel=xlabel)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="0.92")
         sns.despine(figure, left=True)
     return Picture(figure, f"Mean differences with 95 % intervals. {'; '.join(told)}.")
+
+
+def _row(axes: Axes, gaps: np.ndarray, y: float) -> str:
+    """Draw one comparison; return what is written beside it."""
+    low, high = mean_interval(gaps)
+    clear = low > 0 or high < 0
+    colour = _CLEAR if clear else "0.45"
+    axes.plot([low, high], [y, y], color=colour, linewidth=2 if clear else 1.2)
+    axes.plot(gaps, np.full(len(gaps), y), "|", color="0.2", markersize=9)
+    face = colour if clear else "white"
+    axes.plot(gaps.mean(), y, "o", color=colour, markerfacecolor=face, markersize=7)
+    mean, *ends = (number(value, 1, signed=True) for value in (gaps.mean(), low, high))
+    words = f"{mean} [{', '.join(ends)}]"
+    axes.annotate(
+        words,
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        color=colour if clear else "0.3",
+        weight="bold" if clear else "normal",
+    )
+    return words

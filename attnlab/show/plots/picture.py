@@ -90,7 +90,8 @@ def lines(
     alt : one or two sentences on what there is to see
     log : "x", "y" or "xy" for logarithmic axes
     points : places and heights of dots to draw as well
-    errors : half the length of the error bars of each curve; say in the text what they are
+    errors : half the length of the error bars of each curve, or their lengths below and above,
+        (2, N); say in the text what they are
     """
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))
