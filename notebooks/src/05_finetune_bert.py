@@ -186,11 +186,9 @@ al.plots.resampling(rounds, "right answers in a round, %")
 
 # %%
 interval_of = al.statistics.paired_bootstrap  # the middle 95 % of such rounds
-low, high = interval_of(100.0 * first - 100.0 * last)
-print(
-    f"first minus last pair: {100 * (first.mean() - last.mean()):+.1f} points", end=" "
-)
-print(f"[{low:+.1f}, {high:+.1f}]")
+gaps = 100.0 * first - 100.0 * last  # for each sentence: 100, 0 or -100
+low, high = interval_of(gaps)
+print(f"first minus last pair: {gaps.mean():+.1f} points [{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
 # The pair about the film is clearly better than the two bare words. But only labels
@@ -914,8 +912,10 @@ al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)
 # - LoRA and *full* did not differ clearly anywhere, but with 256 labels LoRA was
 #   clearly worse than frozen features, by 1.3 points.
 #
-# What is not clear may still be there: with three seeds most intervals are wide. So
-# begin with the cheap methods, and see whether more labels and more training pay.
+# What is not clear may still be there: with three seeds most intervals are wide. And at
+# the right end each label is seen only once; more passes may give more.
+#
+# So begin with the cheap methods, and see whether more labels and more training pay.
 #
 # <details><summary>What else we saw</summary>
 #
@@ -955,7 +955,7 @@ al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)
 # From here on we look at a classifier that comes with the course: the same BERT with
 # LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it on
 # **test**: sentences that are kept apart for the report. They should be used neither to
-# train nor to choose.
+# train nor to choose (how far that held, the fold says).
 #
 # <details><summary>Was test really kept apart?</summary>
 #
@@ -1042,12 +1042,12 @@ al.plots.calibration(report)
 #
 # ### Exercise 4: calibration error at a temperature
 #
-# *Difficulty 3 of 5, 10 minutes.* The plot below shows your number at fifty
-# temperatures. Return the ECE of answers whose logits are divided by `temperature`. The
-# bins divide the range from 0 to 1.
+# *Difficulty 3 of 5, 10 minutes.* The plot below shows your number at 51 temperatures.
+# Return the ECE of answers whose logits are divided by `temperature`. The bins divide
+# the range from 0 to 1.
 #
-# The four answers above give .40 with ten bins and $T = 1$. (As logits: confidence $p$
-# of two classes comes from $\ln p$ and $\ln (1 - p)$.)
+# The four answers above give .40 with ten bins and $T = 1$. (To try it: the logits $\ln
+# .95$ and $\ln .05$ give a confidence of .95.)
 #
 # The check begins with one bin, then takes several, then a temperature, then more
 # classes. A confidence of exactly 1 belongs to the last bin, and empty bins count
@@ -1128,10 +1128,10 @@ for name, temperature in {"before": 1.0, "after": best}.items():
     print(f"{name:>6} (T = {temperature:.2f}): calibration error {error:.1%} on test")
 
 # %% [markdown]
-# Is that a success? Even a perfect model would not show 0: of ten tosses of a fair coin
-# exactly five are heads only one time in four. Appendix C finds that *before* is just
-# above what such chance explains, and *after* inside. So this shows how the method
-# works, and not that this classifier needed it.
+# Is that a success? Even a perfectly calibrated model would not show 0: of ten tosses
+# of a fair coin exactly five are heads only one time in four. Appendix C finds that
+# *before* is just above what such chance explains, and *after* inside. So this shows
+# how the method works, and not that this classifier needed it.
 
 # %% [markdown]
 # ## 10. Where does it fail?
@@ -1308,8 +1308,9 @@ print(f"on test: {own.mean():.2f}, the next one {second.mean():.2f};", end=" ")
 print(f"first minus next: {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# On other sentences the head leads again, and clearly. Would another training move the
-# same head? Here are your LoRA models of section 7, with 1,024 labels each.
+# On other sentences the head leads again in our run, and clearly. Would another
+# training move the same head? Here are your LoRA models of section 7, with 1,024 labels
+# each.
 
 # %%
 few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
@@ -1408,7 +1409,7 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # 2. **Fair learning rates** (medium, 40 minutes). Is LoRA with 256 labels clearly
 #    better at another rate, a third or three times as large? Start from `trained`, and
 #    report `al.statistics.mean_interval` of the differences by seed. *Right if* the
-#    rate 1e-3 gives the accuracies in `table` again.
+#    rate 1e-3 gives the accuracies in `results` again.
 # 3. **The same reading for all** (hard, 90 minutes). *Frozen features* reads the mean
 #    of the token vectors, LoRA the vector of `[CLS]`. Does LoRA win with 64 labels if
 #    it reads the mean, too? Start from `Reader` and `sentence_vectors`. *Right if* your

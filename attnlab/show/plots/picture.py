@@ -125,12 +125,18 @@ def lines(
             handles=handles,
             facecolor="white",  # legible where it cannot but lie on a curve
             edgecolor="none",
-            loc="best" if len(series) > 1 or points is not None else "upper right",
+            **_place_of_legend(len(series), points is not None),
         )
         if title:
             axes.set_title(title, loc="left")
         sns.despine(figure)
     return show(figure, alt)
+
+
+def _place_of_legend(curves: int, dots: bool) -> dict[str, Any]:
+    if curves > 4:  # it would hide a curve: beside the axes
+        return {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    return {"loc": "best" if curves > 1 or dots else "upper right"}
 
 
 def panels(
