@@ -32,10 +32,10 @@ def resampling(means: Values, xlabel: str) -> Picture:
     low, high = np.quantile(found, [0.025, 0.975])
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 2.7), layout="constrained")
-        _, edges, bars = axes.hist(found, bins=40, color="0.75", edgecolor="white")
-        for bar, middle in zip(bars, (edges[1:] + edges[:-1]) / 2, strict=True):
-            if low <= middle <= high:
-                bar.set_facecolor(_CLEAR)
+        places, heights, width = _bars(found)
+        inside = (low <= places + 1e-9) & (places - 1e-9 <= high)
+        colours = np.where(inside, _CLEAR, "0.75").tolist()
+        axes.bar(places, heights, 0.9 * width, color=colours)
         for end, side in ((low, "right"), (high, "left")):
             axes.axvline(end, color="0.2", linewidth=1)
             nudge = (-4 if side == "right" else 4, -2)
@@ -51,6 +51,15 @@ def resampling(means: Values, xlabel: str) -> Picture:
         f"A heap of {len(found):,} means around {found.mean():.1f}; the middle 95 % go from "
         f"{low:.1f} to {high:.1f}.",
     )
+
+
+def _bars(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Middles, heights and width: a bar for each value, such as a share of 500, or 40 bins."""
+    values, counts = np.unique(found.round(9), return_counts=True)
+    if 1 < len(values) <= 80:
+        return values, counts, float(np.diff(values).min())
+    counts, edges = np.histogram(found, 40)
+    return (edges[1:] + edges[:-1]) / 2, counts, float(edges[1] - edges[0])
 
 
 def differences(groups: Mapping[str, Mapping[str, Values]], xlabel: str) -> Picture:
