@@ -12,7 +12,9 @@ from attnlab.errors import AttnlabError
 __all__ = [
     "PairedTest",
     "benjamini_hochberg",
+    "bootstrap_means",
     "mcnemar",
+    "mean_interval",
     "p_text",
     "paired_bootstrap",
     "paired_interval",
@@ -137,22 +139,57 @@ def paired_bootstrap(
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
-    differences = np.asarray(differences, dtype=float)
-    if differences.ndim not in (1, 2) or len(differences) == 0 or draws < 1:
+    low, high = np.quantile(bootstrap_means(differences, draws, seed), [0.025, 0.975], axis=0)
+    return low, high
+
+
+def bootstrap_means(values: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Means of values that are drawn again, with replacement: (draws,), or (draws, K).
+
+    Parameters
+    ----------
+    values : float array (N,), one for each text, or (N, K), then drawn together
+    draws, seed : see `paired_bootstrap`, whose interval is the middle 95 % of these
+
+    Raises
+    ------
+    AttnlabError : no values, or no draws
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim not in (1, 2) or len(values) == 0 or draws < 1:
         raise AttnlabError(
             f"A bootstrap needs differences of shape (N,) or (N, K), N at least 1, and draws; "
-            f"got {differences.shape} and {draws} draws."
+            f"got {values.shape} and {draws} draws."
         )
-    n = len(differences)
+    n = len(values)
     generator, chunk = np.random.default_rng(seed), max(1, 4_000_000 // n)
     means = []
     for start in range(0, draws, chunk):
         rows = min(chunk, draws - start)
         drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)  # how often each
-        means.append(counts @ differences / n)
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
-    return low, high
+        means.append(counts @ values / n)
+    return np.concatenate(means)
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """95 % interval of a mean by Student's t, for few values, such as one for each seed.
+
+    Raises
+    ------
+    AttnlabError : fewer than two values
+
+    >>> low, high = mean_interval([2, 3, 4])
+    >>> f"{low:.2f} to {high:.2f}"
+    '0.52 to 5.48'
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise AttnlabError(
+            f"An interval of a mean needs values (N,), N at least 2; got {values.shape}."
+        )
+    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - reach), float(values.mean() + reach)
 
 
 def p_text(p_value: float) -> str:

@@ -110,3 +110,25 @@ def test_what_is_no_p_value_is_refused(wrong):
 def test_nothing_cannot_be_drawn_from():
     with pytest.raises(AttnlabError, match="N at least 1"):
         significance.paired_bootstrap(np.zeros(0))
+    with pytest.raises(AttnlabError, match="N at least 1"):
+        significance.bootstrap_means(np.zeros(0))
+
+
+def test_the_interval_of_the_bootstrap_is_the_middle_of_its_means():
+    values = np.random.default_rng(4).normal(size=60)
+    means = significance.bootstrap_means(values, draws=500, seed=3)
+    assert means.shape == (500,)
+    low, high = significance.paired_bootstrap(values, draws=500, seed=3)
+    assert ((low <= means) & (means <= high)).mean() == pytest.approx(0.95, abs=0.005)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=9, unique=True))
+def test_the_interval_of_a_mean_is_students(values):
+    low, high = significance.mean_interval(values)
+    known = stats.ttest_1samp(values, 0.0).confidence_interval()
+    assert (low, high) == pytest.approx((known.low, known.high), rel=1e-6, abs=1e-6)
+
+
+def test_one_value_has_no_interval_of_its_mean():
+    with pytest.raises(AttnlabError, match="N at least 2"):
+        significance.mean_interval([1.0])

@@ -5,21 +5,20 @@
 # many labels does that take, and how do you know that the result is any good?**
 #
 # A model that has already learned from a lot of text is **pretrained**. To train it
-# further on a question of your own is **fine-tuning**. A **label** is the right answer
-# for one text, given by people. Here the question is whether a sentence about a film is
-# *positive* or *negative*.
+# further on a question of your own is **fine-tuning**. Here the question is whether a
+# sentence about a film is *positive* or *negative*. The right answer for a text, given
+# by people, is its **label**.
 #
 # Afterwards you can
 #
 # - write the parts of a training step;
 # - write LoRA, put it into a model, and merge it;
 # - compare methods at your number of labels, and tell differences from noise;
-# - report on a classifier so that others can trust it, and calibrate it;
-# - label single words, and count whole entities (appendix B).
+# - report on a classifier so that others can trust it, and calibrate it.
 #
 # Time: about 130 minutes, 50 of them for five exercises. The appendices, with the last
-# exercise, take 30 of the 130. Start **Run → Run All Cells** first; it takes some
-# twenty minutes on one core. Where an exercise is empty, our function is used. You need
+# exercise, take 35 of the 130. Start **Run → Run All Cells** first; it takes some
+# twenty minutes on one core. Where an exercise is empty, our function runs. You need
 # [lesson 02](02_attention_from_scratch.ipynb), or to know attention.
 
 # %%
@@ -28,7 +27,6 @@ import math
 import numpy as np
 import pandas as pd
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -46,15 +44,13 @@ print(splits, "| profile", size.name, "on", al.device.device())
 # ## 1. Move something first
 #
 # A model learns by changing its numbers, the **weights**, a little at each step. How
-# large should these changes be? The **learning rate** sets that, and here you can try
-# it out.
+# large should these changes be? The **learning rate** sets that.
 #
-# `al.finetune` takes BERT and puts a layer of random weights on top. It trains both on
-# a few labelled sentences. Some other sentences, called **dev**, are kept out of the
-# training. They show whether the model has learned more than the sentences it saw.
+# `al.finetune` takes BERT, puts a layer of random weights on top, and trains both on a
+# few labelled sentences. Other sentences, called **dev**, are kept out of the training.
+# They show whether the model has learned more than the sentences it saw.
 #
-# The first cell picks the sentences and prepares a plot. The training below will draw
-# in it.
+# The next cell prepares a plot. The training below will draw in it.
 
 # %%
 few = splits.sample(size.quick_sentences, size.sentences // 2)
@@ -62,25 +58,14 @@ quick_curve = al.TrainingCurve(dev_texts=len(few.dev))
 quick_curve
 
 # %% [markdown]
-# How to read the two plots:
-#
 # - **Left: the loss.** It is high where the right answer gets a low probability. The
-#   line is the loss during training, smoothed; the diamonds are the loss on dev. The
-#   small plot below shows the learning rate, which changes during a training (section
-#   4).
+#   line is training, the diamonds are dev. Below stands the learning rate, which
+#   changes on the way (section 5).
 # - **Right: accuracy on dev**, the share of right answers. It is measured after each
-#   **epoch**, which is one pass over the training sentences. The bars are 95 %
-#   intervals.
+#   **epoch**, which is one pass over the training sentences. The bars say how exact it
+#   is (section 2).
 #
-# <details><summary>What is a 95 % interval?</summary>
-#
-# These dev sentences are a sample; others would give another accuracy. Take a hundred
-# samples and compute such an interval (here Wilson's) from each: about 95 of them hold
-# the accuracy over all sentences of this kind.
-#
-# </details>
-#
-# Now train, with a learning rate of `1e-4`, which is short for 0.0001.
+# Now train, with a learning rate of `1e-4`, or 0.0001.
 
 # %%
 learning_rate = 1e-4
@@ -94,13 +79,13 @@ quick = al.finetune(
 )
 
 # %% [markdown]
-# The right plot shows that after two epochs the model does clearly better than
-# guessing, which would be right half of the time. Yet on the left the loss has barely
-# moved: an answer turns long before the model is sure.
+# After two epochs the model does clearly better than guessing, which would be right
+# half of the time. Yet the loss has barely moved: an answer turns long before the model
+# is sure.
 #
 # Now set `learning_rate` to `3e-4`, then `1e-5`, then `1e-2`, and run the cell each
-# time. Every run is drawn over the ones before. Two of these three learn hardly
-# anything, for opposite reasons. How do their losses differ?
+# time. Two of these three learn hardly anything, for opposite reasons. How do their
+# losses differ?
 #
 # <details><summary>What to expect</summary>
 #
@@ -109,31 +94,22 @@ quick = al.finetune(
 # a rate it jumps up and then stays near 0.69: the model gives nearly the same answer to
 # everything.
 #
-# With 1e-4 the loss has barely moved after so few steps, and yet many answers are
-# right. An answer turns long before the model is sure.
-#
 # </details>
 
 # %% [markdown]
 # ## 2. What can BERT do before the first label?
 #
-# That training was short, and it worked because BERT did not start from nothing. What
-# could it do before it saw a single label?
-#
 # BERT turns each token of a text into a vector. In front of every text stands a special
 # token, `[CLS]`. Two small layers make an answer from its vector: the **pooler**, and
 # then the layer on top, which gives one number for each class.
-#
-# The next cell loads this model, untrained for our question, and draws its parts.
 
 # %%
 base = al.classification.fresh_classifier("minilm", splits.train.label_names)
 drawings.fine_tuned_parts(6, ["negative", "positive"])
 
 # %% [markdown]
-# Two of these parts know nothing yet. The layer on top is new and random. In this BERT
-# the pooler is untrained as well: its pretraining never used it (appendix D shows how
-# to see that). Random layers can only guess, so we leave both out.
+# Two of these parts know nothing yet. The layer on top is new and random. The pooler of
+# this BERT was never trained either (appendix F). So we leave both out.
 #
 # What remains is BERT itself. Ours, all-MiniLM-L6-v2, was also trained to give similar
 # vectors to sentences with similar meanings. That is enough for a first classifier:
@@ -143,10 +119,8 @@ drawings.fine_tuned_parts(6, ["negative", "positive"])
 # 2. Take as the vector of a text the mean of BERT's token vectors.
 # 3. Give every review the class of the sentence whose vector is nearer (larger cosine).
 #
-# This is **zero-shot** classification: no labelled review is needed.
-#
-# The next cell computes the vectors of step 2. The one after it tries three pairs of
-# sentences, and counts the right answers on dev.
+# This is **zero-shot** classification: it needs no labelled review. The next cell
+# writes step 2.
 
 
 # %%
@@ -163,45 +137,89 @@ def sentence_vectors(clf, texts):
     return torch.cat(rows)
 
 
+# %% [markdown]
+# The next cell tries three pairs of sentences, and counts the right answers on dev.
+
 # %%
 dev = splits.dev.sample(size.sentences // 2)
 dev_labels, dev_vectors = np.array(dev.labels), sentence_vectors(base, dev.texts)
 unit = nn.functional.normalize
-zero_shot = []
+hits = {}  # for each pair: which of the dev sentences are right
 for pair in (
-    ["This film is bad.", "This film is good."],
-    ["I hated it.", "I loved it."],
-    ["terrible", "wonderful"],
+    ("This film is bad.", "This film is good."),
+    ("I hated it.", "I loved it."),
+    ("terrible", "wonderful"),
 ):
     nearness = unit(dev_vectors) @ unit(sentence_vectors(base, pair)).T  # cosines
-    right = nearness.argmax(-1).numpy() == dev_labels
-    low, high = al.statistics.share_interval(int(right.sum()), len(right))
-    zero_shot.append(100 * right.mean())
-    print(f"{right.mean():.1%} [{low:.1%}, {high:.1%}] with {pair}")
+    hits[pair] = nearness.argmax(-1).numpy() == dev_labels
+    print(f"{hits[pair].mean():.1%} right with {pair}")
+zero_shot = 100 * np.mean([right.mean() for right in hits.values()])
 
 # %% [markdown]
-# Each line gives the accuracy, its 95 % interval, and the two sentences. All three
-# pairs beat guessing. But could you have known which pair is best?
+# ### How exact is such a number?
 #
-# <details><summary>What we saw</summary>
+# Other 500 sentences would give another accuracy. How different could it be?
 #
-# The pair about the film (first line) does clearly better than the two bare words (last
-# line). But only labels tell you which wording to take.
+# We can imitate the choice, by drawing from the sentences we have. Say seven of ten
+# answers are right. Write them on ten cards:
+#
+# - Draw a card, write down whether it says *right*, and put it back.
+# - Do that ten times. You may have *right* eight times. That is one round.
+# - The next round may give six.
+# - In 96 of 100 rounds there are 4 to 9. So 7 of 10 is hardly exact.
+#
+# This is the **bootstrap**. The next cell does 2,000 rounds with our 500 answers to the
+# first pair.
+
+# %%
+first, _, last = hits.values()
+rounds = 100 * al.statistics.bootstrap_means(first)
+al.plots.resampling(rounds, "right answers in a round, %")
+
+# %% [markdown]
+# The middle 95 % of the rounds (blue) is the **95 % interval**. With 500 answers it is
+# some 8 points wide.
+#
+# **To compare two methods**, ask both about the same sentences. Count 1 for right and 0
+# for wrong, subtract sentence by sentence, and draw these differences again. We call a
+# difference **clear** if its interval leaves out 0.
+
+# %%
+interval_of = al.statistics.paired_bootstrap  # the middle 95 % of such rounds
+gaps = 100.0 * first - 100.0 * last  # for each sentence: 100, 0 or -100
+low, high = interval_of(gaps)
+print(f"first minus last pair: {gaps.mean():+.1f} points [{low:+.1f}, {high:+.1f}]")
+
+# %% [markdown]
+# The pair about the film is clearly better than the two bare words. But only labels
+# could tell you so.
+#
+# From here on, all brackets hold such intervals: what might we have got, had the choice
+# fallen otherwise?
+#
+# <details><summary>What exactly does a 95 % interval promise?</summary>
+#
+# Take a hundred samples and make such an interval from each: about 95 of them hold the
+# accuracy over all sentences of this kind. It says nothing about sentences of another
+# kind.
+#
+# There are also formulas that need no drawing: Wilson's for one accuracy, Agresti and
+# Min's for a difference on the same texts. On hundreds of texts they give nearly the
+# same. They also work where every answer is right; there each round is the same, and
+# drawing gives an interval of width 0. The package uses them in its reports and
+# learning curves.
 #
 # </details>
 
 # %% [markdown]
 # ## 3. How do texts of different lengths go in together?
 #
-# From here on BERT learns from labels. It reads several texts at a time, a **batch**. A
-# batch is a table of token ids with one row for each text. But the rows of a table are
-# equally long, and texts are not.
+# BERT reads several texts at a time, a **batch**: a table of token ids with one row for
+# each text. But the rows of a table are equally long, and texts are not.
 #
 # So shorter texts are filled up with a meaningless token, the **padding**, written
 # `[PAD]`. No word should attend to it. Therefore the model also gets an **attention
 # mask**, which has 1 for a real token and 0 for padding.
-#
-# Here are four texts as one batch, with its mask.
 
 # %%
 texts = [
@@ -215,15 +233,19 @@ as_tokens = base.tokenizer.convert_ids_to_tokens
 drawings.padded_batch([as_tokens(row) for row in token_rows])
 
 # %% [markdown]
-# Padding costs time, so a batch is no wider than its longest text.
-#
 # ### Exercise 1: a batch of unequal texts
 #
-# *Difficulty 2 of 5, 5 minutes.* `rows` holds lists of token ids. Return two tensors of
-# shape `(B, T)`, where `B` is the number of lists and `T` the length of the longest.
-# The first holds the ids, the second the mask. The lists themselves stay as they are.
-# Do not tell padding by its id: some tokenizers use the same token for padding and for
-# the end of a text, which is real.
+# *Difficulty 2 of 5, 5 minutes.* Every batch of your training below comes from this
+# function. `rows` holds lists of token ids. Return two tensors of shape `(B, T)`, where
+# `B` is the number of lists and `T` the length of the longest: first the ids, then the
+# mask.
+#
+# For `rows = [[7, 8], [9]]` and `pad_id = 0` the ids are `[[7, 8], [9, 0]]`, and the
+# mask is `[[1, 1], [1, 0]]`.
+#
+# The check tries texts of any length, and texts in which `pad_id` is a real token: some
+# tokenizers end each text with the token that also pads. The lists must stay as they
+# are.
 
 
 # %% exercise="pad_batch" points=2
@@ -250,8 +272,8 @@ al.checks.pad_batch(pad_batch)
 # `torch.tensor` makes a table of them.
 
 # %% [markdown]
-# Now your function makes the batch of our four texts. The cell also makes a fresh
-# model, `learner`, which section 4 will train.
+# Your function now makes the batch of our four texts, for a fresh model, `learner`.
+# Section 4 will train it.
 
 # %%
 pad = al.checks.yours_or_ours("pad_batch", pad_batch)
@@ -267,7 +289,7 @@ inputs = {"input_ids": ids, "attention_mask": mask}
 # everywhere.
 
 # %%
-finished = al.load_classifier("movie-sentiment")  # section 7 looks at it closely
+finished = al.load_classifier("movie-sentiment")  # section 8 looks at it closely
 encoded = finished.encode(["A joy.", 60 * "The plot makes no sense. "])
 wide = pad([encoded.ids(0), encoded.ids(1)], pad_id)
 ids, mask = (tensor.to(finished.device) for tensor in wide)
@@ -278,32 +300,27 @@ for name, seen in {"with its mask": mask, "forgotten": torch.ones_like(mask)}.it
 
 # %% [markdown]
 # A forgotten mask raises no error. Yet the answer turns from positive to negative,
-# because real words now attend to padding. How much padding there is depends on the
-# longest text in the batch. So the answer depends on the other texts, too.
+# because real words now attend to padding.
 
 # %% [markdown]
 # ## 4. What happens in one training step?
 #
-# The batch is ready. How does a model learn from it? One **training step** has three
-# parts: forward, backward, and the move of the weights.
+# A **training step** has three parts: forward, backward, and the move of the weights.
 #
-# **Forward.** The model gives each text one number for each class. These numbers are
-# the **logits** $z$. Softmax turns them into probabilities, and the **loss** of the
-# text is minus the logarithm of the probability of its right class. Say the logits of a
-# text are 1 and 3:
+# **Forward.** The model gives each text one number for each class, the **logits** $z$.
+# Softmax turns them into probabilities. The **loss** is minus the logarithm of the
+# probability of the right class. Say the logits are 1 and 3:
 #
 # - Softmax makes the probabilities .119 and .881 of them.
 # - If the second class is right, the loss is $-\ln .881 = 0.13$.
 # - If the first class is right, the loss is $-\ln .119 = 2.13$.
 #
-# The loss $L$ of a batch is the mean over its $n$ texts. In symbols, with $y_i$ for the
-# right class of text $i$ and $\ell_i$ for its loss:
+# A batch of $n$ texts has the mean loss $L$. With $y_i$ for the right class of text
+# $i$:
 #
-# $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad
-# L = \frac{1}{n} \sum_i \ell_i . $$
+# $$ \ell_i = -\ln \text{softmax}(z_i)_{y_i}, \qquad L = \frac{1}{n} \sum_i \ell_i . $$
 #
-# The next cell computes the loss of our four texts, with PyTorch's function and by
-# hand.
+# The next cell computes it for our four texts, with PyTorch's function and by hand.
 
 # %%
 labels = torch.tensor([1, 0, 1, 0], device=learner.device)  # 1 is praise
@@ -315,29 +332,35 @@ print("right classes got", right.detach().cpu().numpy().round(3))
 print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2):.4f}")
 
 # %% [markdown]
-# Both ways agree. Every right class gets about one half, and the loss is close to that
-# of guessing: the layers on top are still random.
+# Both ways agree, and the loss is close to that of guessing: the layers on top are
+# still random.
 #
 # **Backward.** How would the loss change if a weight changed a little? The **gradient**
-# answers that, with one number for each weight. It is one long vector. If its length is
-# above 1, it is shortened to 1. This is **clipping**; it limits the harm that one
-# strange batch can do.
+# answers that, with one number for each weight.
 #
-# **The move.** The optimizer, here AdamW, moves each weight against its gradient.
-# Before that, it divides each gradient by the size that this weight's gradients usually
-# have. So the learning rate says about how far each weight moves.
+# **The move.** The optimizer, here AdamW, moves each weight against its gradient. The
+# learning rate says about how far.
 #
 # <details><summary>What AdamW keeps and computes</summary>
 #
 # AdamW keeps two running means for each weight: of its gradient, and of the gradient's
 # square. Both are corrected for their start at 0. It takes from the weight the learning
-# rate times the first over the root of the second. Each step also pulls weights a
-# little towards 0 (**weight decay**, .01 here).
+# rate times the first over the root of the second. So each gradient is divided by the
+# size that this weight's gradients usually have. Each step also pulls weights a little
+# towards 0 (**weight decay**, .01 here).
+#
+# </details>
+#
+# <details><summary>What is clipping?</summary>
+#
+# All gradients together are one long vector. If its length is above 1, it is shortened
+# to 1 before the move (`clip_grad_norm_`). That limits the harm that one strange batch
+# can do.
 #
 # </details>
 #
 # How far should one step go? The next cell takes one step with each of eight learning
-# rates, always from the same start. The cell after it draws the loss before and after.
+# rates, always from the same start.
 
 # %%
 model.zero_grad()
@@ -367,37 +390,36 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Left of the valley a step changes too little, right of it too much. A training has
-# many steps, and they add up. So a whole run usually takes a lower rate than the best
-# one for a single step. For all weights of BERT we take 1e-4.
+# Left of the valley a step changes too little, right of it too much. The many steps of
+# a training add up, so it usually takes a lower rate than the best one here: we take
+# 1e-4.
 
 # %% [markdown]
-# ### What if a large batch does not fit into memory?
+# ## 5. How does a step become a training?
 #
-# Cut it into parts, and let each part go forward and backward by itself. `backward()`
-# *adds* to the `.grad` of every parameter. So the gradients of all parts collect there,
-# and only then one step is taken. This is **gradient accumulation**.
+# A **training loop** repeats the step, batch after batch. If a batch does not fit into
+# memory, cut it into parts, and let each go forward and backward by itself.
+# `backward()` *adds* to the `.grad` of every parameter. So the gradients of all parts
+# collect there, and only then one step is taken. This is **gradient accumulation**.
 #
-# The step should be exactly that of the whole batch, and here is a trap. Say one part
-# holds two texts, with the losses 1 and 3. The other part holds one text, with the loss
-# 8.
+# The step should be that of the whole batch, and here is a trap. Say one part holds two
+# texts, with the losses 1 and 3. The other part holds one text, with the loss 8.
 #
 # - The means of the parts are 2 and 8.
 # - The mean of these two means is 5.
 # - But the mean of all three losses is 4.
 #
-# Write $n_k$ for the number of texts in part $k$. The loss function gives the mean over
-# this part, $L_k = \frac{1}{n_k} \sum_{i \in k} \ell_i$. How do you get the gradient of
-# $L$, the mean over all texts, from those of the $L_k$?
-
-# %% [markdown]
 # ### Exercise 2: gradients in parts
 #
-# *Difficulty 3 of 5, 12 minutes.* `parts` is a list of pairs `(inputs, labels)`;
-# `loss_function(model(inputs), labels)` is the mean loss over one part. Forget old
-# gradients, leave in `.grad` those of the mean over all texts, and return this mean, a
-# plain number. Only one part's intermediate results may be in memory at a time. Take no
-# step, clip nothing, and leave the model in its mode (training or evaluation).
+# *Difficulty 3 of 5, 12 minutes.* With this function your loop below computes all its
+# gradients. `parts` is a list of pairs `(inputs, labels)`;
+# `loss_function(model(inputs), labels)` is the mean loss over one part. Leave in
+# `.grad` the gradients of the mean over *all* texts, and return this mean, a plain
+# number. For the example above it is 4.
+#
+# The check tries equal and unequal parts, and looks whether old gradients are
+# forgotten. It lets you hold only one part in memory at a time. Take no step, clip
+# nothing, and leave the model in its mode (training or evaluation).
 
 
 # %% exercise="accumulate" points=3
@@ -424,8 +446,9 @@ al.checks.accumulate(accumulate)
 # and the other over 2?
 #
 # ---
-# $n_k L_k$ is the sum over part $k$. So $L$ is a sum of the $L_k$, each times a share:
-# which? Multiply the loss by it *before* `backward()`, and the gradients follow.
+# Part $k$ has $n_k$ texts and the mean loss $L_k$, so $n_k L_k$ is the sum over it. So
+# $L$ is a sum of the $L_k$, each times a share: which? Multiply the loss by it *before*
+# `backward()`, and the gradients follow.
 #
 # ---
 # The number to return is added up the same way. A loss keeps everything it was computed
@@ -435,12 +458,8 @@ al.checks.accumulate(accumulate)
 gradients_of = al.checks.yours_or_ours("accumulate", accumulate)
 
 # %% [markdown]
-# ### The whole training
-#
-# One step is not enough to learn from. What repeats it, batch after batch, is the
-# **training loop**. The next three cells write it, with both of your functions inside.
-#
-# First comes `Reader`. It takes a batch and returns its logits.
+# Now the loop, in three cells, with both of your functions inside. First comes
+# `Reader`. It takes a batch and returns its logits.
 #
 # <details><summary>Three things in this code are new</summary>
 #
@@ -514,7 +533,7 @@ def fit(clf, train, rate, steps, seed=0):
 
 
 # %% [markdown]
-# Now train `learner`, and then measure it on dev.
+# Train `learner` with it, and measure it on dev.
 
 # %%
 steps = 3 if small_run else 60
@@ -545,48 +564,42 @@ print(score)
 # </details>
 
 # %% [markdown]
-# ## 5. LoRA: learn the correction only
+# ## 6. LoRA: learn the correction only
 #
-# Your loop changes every weight. What does that cost, and can a model learn with less?
-#
-# While it trains, each weight needs three more numbers: its gradient, and the two
-# running means that AdamW keeps. Each number takes 4 bytes. For a model with 7 billion
-# weights that is $7 \cdot 10^9 \cdot 3 \cdot 4$ bytes, or 84 GB, beside the weights
-# themselves.
+# Your loop changes every weight. For that, each weight needs three more numbers: its
+# gradient, and two running means that AdamW keeps. Each number takes 4 bytes. For a
+# model with 7 billion weights that is $7 \cdot 10^9 \cdot 3 \cdot 4$ bytes, or 84 GB,
+# beside the weights themselves. Can a model learn with less?
 #
 # **LoRA** (*low-rank adaptation*, Hu et al. 2021) leaves every matrix $W$ as it is.
-# Beside it, it learns a correction, which is the product of two narrow matrices $B$ and
-# $A$:
+# Beside it, it learns a correction, the product of two narrow matrices $B$ and $A$:
 #
 # $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
 #
-# Here $x$ is the input and $b$ the bias. $A$ has $r$ rows, one column for each input,
-# and $B$ has $r$ columns, one row for each output. The number $r$ is small, such as 8.
-# The number $\alpha$ is fixed, and scales the correction.
-
-# %% [markdown]
-# **A small example.** Take $r = 1$, $A = (1\;\;2)$ and $B = \binom{3}{0}$, and the
-# input $x = \binom{1}{1}$.
+# Here $x$ is the input and $b$ the bias. $A$ has $r$ rows, and $B$ has $r$ columns; $r$
+# is small, such as 8. The number $\alpha$ is fixed, and scales the correction.
 #
-# - First $A$ makes one number of it: $Ax = 1 \cdot 1 + 2 \cdot 1 = 3$.
-# - Then $B$ makes two numbers of that: $BAx = 3 \cdot \binom{3}{0} = \binom{9}{0}$.
-#
-# Whatever $x$ is, $BAx$ is a multiple of $B$. In general only $r$ numbers pass from $A$
-# to $B$. In the words of linear algebra, the **rank** of the matrix $BA$ is at most
-# $r$.
-#
-# The picture shows a matrix of our BERT with a LoRA of rank 8. The numbers in it count
-# what learns and what stays. ($A$ and $B$ are drawn too thick.)
+# The picture shows a matrix of our BERT with $r = 8$. ($A$ and $B$ are drawn too
+# thick.)
 
 # %%
 drawings.lora(384, 384, 8)
 
 # %% [markdown]
-# At the start $A$ is random and $B$ is all 0. So $BA$ is 0, and a fresh LoRA changes
-# nothing. Still, a gradient reaches $B$, and learning can begin.
+# **A small example.** Take $r = \alpha = 1$, $A = (1\;\;2)$ and $B = \binom{3}{0}$, and
+# the input $x = \binom{1}{1}$.
 #
-# After training, the correction can be added to $W$ once and for all. This is
-# **merging**. The model then has its old shape again, and costs no extra time.
+# - First $A$ makes one number of it: $Ax = 1 \cdot 1 + 2 \cdot 1 = 3$.
+# - Then $B$ makes two numbers of that: $BAx = 3 \cdot \binom{3}{0} = \binom{9}{0}$.
+#
+# Whatever $x$ is, $BAx$ is a multiple of $B$. In general, only $r$ numbers pass from
+# $A$ to $B$. The **rank** of the matrix $BA$ is at most $r$.
+#
+# At the start $A$ is random and $B$ is all 0. So a fresh LoRA changes nothing. Still, a
+# gradient reaches $B$, and learning can begin.
+#
+# After training, the correction can be added to $W$ once and for all. This **merging**
+# gives the model its old shape again.
 #
 # <details><summary>Why the factor α / r?</summary>
 #
@@ -595,17 +608,25 @@ drawings.lora(384, 384, 8)
 # 2023).
 #
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise 3: LoRA
 #
-# *Difficulty 3 of 5, 15 minutes.* `linear` is an `nn.Linear` with a bias. Fill three
-# gaps:
+# *Difficulty 3 of 5, 15 minutes.* This layer will replace every matrix of BERT in a
+# moment. `linear` is an `nn.Linear` with a bias. Fill three gaps:
 #
 # - `__init__` makes the parameters `self.A`, of shape `(rank, inputs)`, random, and
 #   `self.B`, of shape `(outputs, rank)`, all 0.
 # - `forward` gives the output, without ever computing the large matrix $BA$.
-# - `merge` returns a new `nn.Linear` that computes the same as `forward`, and leaves
-#   `linear` as it was.
+# - `merge` returns a new `nn.Linear` that computes the same as `forward`.
+#
+# In the example above let $W = \bigl(\begin{smallmatrix} 1 & 0 \\ 0 & 1
+# \end{smallmatrix}\bigr)$ and $b = 0$. Then `forward` gives $\binom{1}{1} +
+# \binom{9}{0} = \binom{10}{1}$. The merged matrix is $\bigl(\begin{smallmatrix} 4 & 6
+# \\ 0 & 1 \end{smallmatrix}\bigr)$, which times $x$ is $\binom{10}{1}$, too.
+#
+# The check looks at each of the three, with its own $A$ and $B$, and whether `linear`
+# stays as it was.
 
 
 # %% exercise="LoRA" points=3
@@ -657,35 +678,12 @@ al.checks.LoRA(LoRA)
 # `nn.Linear` of the same size and put $M$ and the old bias into its `.weight.data` and
 # `.bias.data`.
 
-# %% [markdown]
-# Now your LoRA goes into BERT. Until it is right, the LoRA of the library peft stands
-# in. The next cell wraps that one, so that it has the same three methods.
-
-
 # %%
-class TheirLoRA(nn.Module):
-    """The layer of the library peft, with the three methods of ours."""
-
-    def __init__(self, linear, rank, alpha):
-        super().__init__()
-        settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["0"])
-        around = inject_adapter_in_model(settings, nn.Sequential(linear))
-        self.layer = around[0]
-
-    def forward(self, x):
-        return self.layer(x)
-
-    def merge(self):
-        self.layer.merge()
-        return self.layer.get_base_layer()
-
-
-# %%
-Correction = al.checks.yours_or_ours("LoRA", LoRA, TheirLoRA)
+Correction = al.checks.yours_or_ours("LoRA", LoRA)
 
 # %% [markdown]
-# `add_lora` puts a LoRA around each matrix in BERT's layers and pooler. Only these and
-# the layer on top learn from then on. `merge_lora` takes them out again, merged.
+# `add_lora` puts your LoRA around each matrix in BERT's layers and pooler. Only these
+# and the layer on top learn from then on. `merge_lora` takes them out again, merged.
 
 
 # %%
@@ -707,8 +705,8 @@ def merge_lora(model):
 
 
 # %% [markdown]
-# Train a fresh BERT like this, with the same sentences and steps as before. Then merge
-# it, and see whether its logits stay the same.
+# Train a fresh BERT like this, with the same sentences and steps as before, and merge
+# it.
 
 # %%
 adapted = al.classification.fresh_classifier("minilm", splits.train.label_names)
@@ -727,9 +725,10 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 
 # %% [markdown]
 # Few numbers learn, and merging changes the logits only by rounding. If 1.5 % of 7
-# billion numbers learn, the 84 GB from above become 1.3 GB. In our run the accuracy
-# lies inside the interval that your full training got in section 4. One run of each
-# shows no difference between the two.
+# billion numbers learn, the 84 GB from above become 1.3 GB.
+#
+# In our run the accuracy lies inside the interval of your full training in section 5.
+# One run of each shows no difference.
 #
 # <details><summary>What LoRA saves, and what it does not</summary>
 #
@@ -753,10 +752,10 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # </details>
 
 # %% [markdown]
-# ## 6. What is a label worth?
+# ## 7. What is a label worth?
 #
-# You have two ways to train, and labels cost work. How many do they need, and would
-# something cheaper do as well?
+# Labels cost work. How many do you need, and would something cheaper than training BERT
+# do as well?
 #
 # We compare four methods, the cheapest first. The first two are **logistic
 # regressions**: one layer with softmax, which learns from fixed numbers about the text.
@@ -767,10 +766,9 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # - **LoRA** of rank 8, with your loop.
 # - **full** fine-tuning of all weights, with your loop.
 #
-# Each method gets 64, 256 and 1,024 labels. Each training is done three times, with
-# three **seeds**. A seed is the number that random choices start from. Here it decides
-# which sentences are drawn, how the layer on top begins, and in which order the model
-# reads.
+# Each method gets 64, 256 and 1,024 labels, three times each, with three **seeds**. A
+# seed is the number that random choices start from: which sentences are drawn, how the
+# layer on top begins, in which order the model reads.
 #
 # <details><summary>How the comparison is set up</summary>
 #
@@ -781,8 +779,8 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 #
 # </details>
 #
-# Three cells set up the comparison: the settings, a function that trains one
-# classifier, and a function that measures all four methods.
+# Three cells set this up: the settings, a function that trains one classifier, and one
+# that measures all four methods.
 
 # %%
 counts = (16, 32) if small_run else (64, 256, 1024)
@@ -823,8 +821,8 @@ def accuracies(train, seed):
 
 
 # %% [markdown]
-# Three more cells train, one for each number of labels. That takes some minutes. Guess
-# meanwhile: which method wins with 64 labels?
+# The next cells train, for some minutes. Guess meanwhile: which method wins with 64
+# labels?
 
 # %%
 results, tuned = {}, {}
@@ -848,56 +846,46 @@ for n in counts[2:]:
     learn_from(n)
 
 # %% [markdown]
-# The plot shows the mean over the seeds. The flat line is *zero-shot (mean)*, the mean
-# over the three wordings of section 2, which needs no labels. The table below the plot
-# holds the same numbers, and how many weights learn.
+# The plot shows the mean over the seeds. The flat line is zero-shot, the mean over the
+# three pairs of section 2.
 
 # %%
 table = pd.DataFrame(results).T.rename_axis(["labels", "seed"])  # (counts x seeds, 4)
 by_count = table.groupby("labels")
-means, spread = by_count.mean(), by_count.std()
+means = by_count.mean()
+reach = {  # from the mean down to the lowest seed, and up to the highest
+    way: [means[way] - by_count[way].min(), by_count[way].max() - means[way]]
+    for way in table
+}
+means["zero-shot (mean)"] = zero_shot
 
 # %%
-means["zero-shot (mean)"] = np.mean(zero_shot)  # over its three wordings
 al.plots.lines(
     counts,
     {way: means[way] for way in means},
-    errors={way: spread[way] for way in spread},
+    errors=reach,
     xlabel="labelled sentences to train on",
-    ylabel="accuracy on dev, %\n(bars: ± standard deviation over seeds)",
+    ylabel="accuracy on dev, %\n(bars: from lowest to highest seed)",
     log="x",
     alt="Accuracy on dev by number of labels: "
     + "; ".join(f"{w} {y.iloc[0]:.0f} to {y.iloc[-1]:.0f} %" for w, y in means.items()),
 )
 
-# %%
-settings = {
-    "LoRA": (brief(rate_of["LoRA"]), "8", f"{sum(learn):,}"),
-    "full": (brief(rate_of["full"]), "–", f"{plain:,}"),
-}
-rows = {}
-for way in table:
-    rate, rank, learns = settings.get(way, ("–", "–", "–"))
-    rows[way] = {"rate": rate, "rank": rank, "numbers that learn": learns}
-    for n in counts:
-        result = f"{means[way][n]:.1f} ± {spread[way][n]:.1f}"
-        rows[way][f"{n:,} labels, %"] = result
-al.plots.table(pd.DataFrame(rows).T)
-
 # %% [markdown]
-# With 64 labels most of the bars overlap. Which differences are more than the luck of a
-# seed? A seed gives all methods the same sentences, so we subtract seed by seed. *A
-# minus B* above 0 means that A is better.
-
-
-# %%
-def lead(gaps):
-    """A mean gap over seeds with its 95 % interval, in points."""
-    half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5
-    low, high = gaps.mean() - half, gaps.mean() + half
-    clear = "clear" if low > 0 or high < 0 else "not clear"
-    return f"{gaps.mean():+5.1f} points [{low:+.1f}, {high:+.1f}], {clear}"
-
+# Which differences are more than the luck of a seed? Section 2 asked what other
+# sentences would have given; now it is other seeds. A seed gives all methods the same
+# sentences, so again we subtract first: one difference for each seed. Three are too few
+# to draw from, so a formula gives the interval.
+#
+# <details><summary>The formula for few numbers</summary>
+#
+# It is Student's $t$. Say the three differences are 2, 3 and 4 points. Their mean is 3,
+# their standard deviation 1. The interval reaches $4.3 \cdot 1 / \sqrt 3 = 2.5$ to each
+# side, from 0.5 to 5.5. The 4.3 belongs to three numbers; for many it is 1.96. (It
+# supposes that such differences are about normally distributed, which three cannot
+# show.)
+#
+# </details>
 
 # %%
 pairs = [
@@ -906,22 +894,17 @@ pairs = [
     ("full", "frozen features"),
     ("LoRA", "full"),
 ]
-for n in counts:
-    for one, other in pairs:
-        gaps = table.loc[n, one] - table.loc[n, other]  # same seed, same sentences
-        print(f"{n:5,} labels: {one} minus {other}: {lead(gaps)}")
-fewest, zero = counts[0], np.mean(zero_shot)
-for way in table:
-    ahead = lead(table[way][fewest] - zero)
-    print(f"{fewest:5,} labels: {way} minus zero-shot: {ahead}")
+gaps = {
+    f"{n:,} labels": {
+        f"{one} − {other}": table.loc[n, one] - table.loc[n, other]
+        for one, other in pairs
+    }
+    for n in counts
+}
+al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)")
 
 # %% [markdown]
-# Each line gives the mean difference and, in brackets, its 95 % interval over three
-# seeds. We call a difference *clear* if the interval leaves out 0. A difference that is
-# not clear may still be there, as three seeds show a small one only if it is nearly the
-# same with each seed.
-#
-# In our run
+# Blue means *clear*: the interval leaves out 0. In our run
 #
 # - frozen features clearly beat the bag of words with 64 and with 256 labels;
 # - training BERT clearly beat frozen features only with 1,024 labels, and only as
@@ -929,24 +912,20 @@ for way in table:
 # - LoRA and *full* did not differ clearly anywhere, but with 256 labels LoRA was
 #   clearly worse than frozen features, by 1.3 points.
 #
-# So begin with the cheap methods. Then see whether more labels and more training pay.
+# What is not clear may still be there: with three seeds most intervals are wide. And at
+# the right end each label is seen only once; more passes may give more.
 #
-# But be careful with the right end of the curve. LoRA and *full* see 64 labels twelve
-# times, and 1,024 labels only once. So that end shows what one pass is worth. It does
-# not show the most that 1,024 labels can give.
+# So begin with the cheap methods, and see whether more labels and more training pay.
 #
-# <details><summary>What we saw</summary>
+# <details><summary>What else we saw</summary>
 #
-# - **With 64 labels nothing is clearly better than zero-shot**, whose mean is 66.3 %;
-#   the bag of words is clearly worse. (The best wording, 71.6 %, was chosen on these
-#   dev labels.)
-# - **Pretraining counts.** With 64 and 256 labels frozen features are clearly better
-#   than the bag of words. With 1,024 the difference is not clear.
-# - **LoRA is not clearly better than frozen features** anywhere. With 256 labels it is
-#   clearly worse, though only by 1.3 points, 6 or 7 sentences of 500. *Full* is clearly
-#   better with 1,024 labels, by 3.5 points.
-# - **LoRA and *full* do not differ clearly**, though LoRA trains 1.5 % of the numbers.
-#   That does not make them equal: with 256 labels the interval reaches from 12.1 points
+# - With 64 labels no method is more than about a point above zero-shot, whose mean is
+#   66.3 %; the bag of words is 11 points below. (The best pair of sentences, 71.6 %,
+#   was chosen on these dev labels.)
+# - LoRA's deficit of 1.3 points, 6 or 7 sentences of 500, is clear only because it was
+#   nearly the same with each seed.
+# - That LoRA and *full* do not differ clearly, though LoRA trains 1.5 % of the numbers,
+#   does not make them equal: with 256 labels the interval reaches from 12.1 points
 #   behind to 1.1 ahead.
 #
 # </details>
@@ -957,44 +936,31 @@ for way in table:
 #   and *full* read `[CLS]` through the pooler, which begins at random; LoRA can correct
 #   it only by rank 8. So this does not compare the methods alone.
 # - Each method has one learning rate, which was not searched for.
-# - 64 labels are seen twelve times, 256 three times, 1,024 once. In section 4 three
-#   passes over 320 sentences gave about as much as one pass over 1,024.
+# - 64 labels are seen twelve times, 256 three times, 1,024 once. So the right end of
+#   the curve shows what one pass is worth, and not the most that 1,024 labels can give.
+#   In section 5 three passes over 320 sentences gave about as much as one pass over
+#   1,024.
 # - All intervals are about the same 500 dev sentences; about others they say nothing.
-# - Of sixteen comparisons, one may be *clear* by luck. Nearest to 0 are the two
+# - Of twelve comparisons, one may be *clear* by luck. Nearest to 0 are the two
 #   intervals of LoRA with 256 labels and of *full* with 1,024, against frozen features.
 #
 # </details>
 
 # %% [markdown]
-# **Design an experiment.** Were the two learning rates in `rate_of` fair? How many
-# rates would you try for each method, with which seeds, and on which sentences?
+# ## 8. Is it any good?
 #
-# <details><summary>One way to do it</summary>
+# An accuracy alone does not tell. What would a model reach without understanding, and
+# how well do people agree with the labels?
 #
-# The rate is the first setting to search; ours were fixed beforehand, at the package's
-# defaults. Three rates for each method, a factor of 3 apart, the middle number of
-# labels, the same three seeds for all. If a neighbouring rate is clearly better, the
-# curve above was unfair by about so much. But the best of several rates on dev is
-# partly the luckiest. That is what **test** is for: you look at it once, for the
-# winner.
+# From here on we look at a classifier that comes with the course: the same BERT with
+# LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it on
+# **test**: sentences that are kept apart for the report. They should be used neither to
+# train nor to choose (how far that held, the fold says).
 #
-# </details>
-
-# %% [markdown]
-# ## 7. Is it any good?
+# <details><summary>Was test really kept apart?</summary>
 #
-# Section 6 says which method is better. Is any of them good enough? An accuracy alone
-# does not tell. What would a model reach without understanding, and how well do people
-# agree with the labels?
-#
-# From here on we look at a classifier that comes with the course. It is the same BERT
-# with LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it
-# on **test**: sentences that are kept apart for the report. They should be used neither
-# to train nor to choose. (Three recipes were tried for this classifier, and their test
-# accuracies were seen: 84.2, 85.8 and 85.3 %. The last was kept, as it was the fastest
-# to train.)
-#
-# <details><summary>What may you do with this report?</summary>
+# Not quite. Three recipes were tried for this classifier, and their test accuracies
+# were seen: 84.2, 85.8 and 85.3 %. The last was kept, as it was the fastest to train.
 #
 # This section *describes* the classifier, on test sentences. If you change the model
 # because of what you see, you need new ones for the next report.
@@ -1015,8 +981,8 @@ al.plots.comparison(report)
 #   it;
 # - **the raters** (dashed): how often a single human rater agrees with the label.
 #
-# Our classifier beats the bag of words by 3.5 points. The interval of this difference
-# leaves out 0, but it begins close to it.
+# Our classifier beats the bag of words by 3.5 points. That is clear, but the interval
+# begins close to 0.
 #
 # <details><summary>Where does the dashed line come from?</summary>
 #
@@ -1028,23 +994,25 @@ al.plots.comparison(report)
 #
 # </details>
 #
-# Where one class is rare, accuracy can hide that it is hardly ever found. Appendix A
-# shows that, with precision and recall.
+# Where one class is rare, accuracy can hide that it is hardly ever found (appendix A).
 
 # %% [markdown]
-# ### Is it as sure as it should be?
+# ## 9. Is it as sure as it should be?
 #
-# A user also wants to know which answers to trust. The **confidence** of an answer is
-# the probability that the model gives to it. Of the answers with a confidence of 90 %,
-# nine in ten should be right.
+# The **confidence** of an answer is the probability that the model gives to it. Of the
+# answers with a confidence of 90 %, nine in ten should be right.
 #
-# Say ten answers have a confidence of about .9, and seven of them are right. Then the
-# share of right answers is .7, and the gap is .2.
+# Take four answers. Two have a confidence of .95, and one of these is right. Two have
+# .65, and both are right.
 #
-# To measure this for all answers, sort them into **bins** of equal width by their
-# confidence. In each bin take the gap between mean confidence and accuracy. Average the
-# gaps, each weighted by its bin's share of the answers. The result is the **expected
-# calibration error** (ECE). With $n_b$ of the $n$ answers in bin $b$ it is
+# - At .95 half of the answers are right. The gap is $.95 - .50 = .45$.
+# - At .65 all are right. The gap is $1.00 - .65 = .35$.
+# - Each gap holds for half of the answers: $\frac12 \cdot .45 + \frac12 \cdot .35 =
+#   .40$.
+#
+# This mean gap is the **expected calibration error** (ECE). For many answers, sort them
+# by confidence into **bins** of equal width. With $n_b$ of the $n$ answers in bin $b$
+# it is
 #
 # $$ \text{ECE} = \sum_{b} \frac{n_b}{n} \, \bigl| \text{confidence}_b -
 # \text{accuracy}_b \bigr| . $$
@@ -1074,9 +1042,16 @@ al.plots.calibration(report)
 #
 # ### Exercise 4: calibration error at a temperature
 #
-# *Difficulty 3 of 5, 10 minutes.* Return the expected calibration error of answers
-# whose logits are divided by `temperature`. The bins divide the range from 0 to 1; a
-# confidence of exactly 1 belongs to the last one, and empty bins count nothing.
+# *Difficulty 3 of 5, 10 minutes.* The plot below shows your number at 51 temperatures.
+# Return the ECE of answers whose logits are divided by `temperature`. The bins divide
+# the range from 0 to 1.
+#
+# The four answers above give .40 with ten bins and $T = 1$. (To try it: the logits $\ln
+# .95$ and $\ln .05$ give a confidence of .95.)
+#
+# The check begins with one bin, then takes several, then a temperature, then more
+# classes. A confidence of exactly 1 belongs to the last bin, and empty bins count
+# nothing.
 
 
 # %% exercise="calibration_error" points=3
@@ -1112,8 +1087,8 @@ al.checks.calibration_error(calibration_error)
 
 # %% [markdown]
 # Which temperature is best? We take the one with the lowest loss on dev: the loss is
-# smooth, and rewards honest probabilities. The plot shows what each temperature does to
-# the calibration error, measured by your function.
+# smooth, and rewards honest probabilities. The plot shows your calibration error at
+# each temperature.
 
 
 # %%
@@ -1143,41 +1118,26 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# In our run the dot stands just right of 1. So on dev the classifier was hardly too
-# sure. But which epoch to keep was decided on dev, too, so test has to confirm it.
-#
-# How large is an error that means nothing? Ten tosses of a fair coin give exactly five
-# heads only one time in four, and in the same way even a perfectly calibrated model
-# shows an error. To see how large, suppose that the stated probabilities are exactly
-# right. Draw labels with these probabilities, and measure the error. Repeat this many
-# times. Our error is a finding only if the drawn ones seldom exceed it.
+# In our run the dot stands just right of 1: on dev the classifier was hardly too sure.
+# But which epoch of it to keep was decided on dev, too. So we measure on test, before
+# and after.
 
 # %%
-generator = torch.Generator().manual_seed(0)
 for name, temperature in {"before": 1.0, "after": best}.items():
     error = error_of(logits_test, labels_test, temperature)
-    positive = (logits_test / temperature).softmax(-1)[:, 1]
-    draws = positive.expand(10 if small_run else 200, -1)
-    drawn = torch.bernoulli(draws, generator=generator).long()
-    honest = [error_of(logits_test, labels, temperature) for labels in drawn]
-    limit = np.quantile(honest, 0.95)
-    verdict = "more than chance explains" if error > limit else "no more than chance"
-    print(f"{name:>6} (T = {temperature:.2f}): error {error:.1%} on test,", end=" ")
-    print(f"by chance {np.mean(honest):.1%}, seldom above {limit:.1%}: {verdict}")
+    print(f"{name:>6} (T = {temperature:.2f}): calibration error {error:.1%} on test")
 
 # %% [markdown]
-# Before, our error on test was just above what chance explains; after, it is inside.
-# But it fell by less than a point. This shows how the method works, and not that this
-# classifier needed it.
+# Is that a success? Even a perfectly calibrated model would not show 0: of ten tosses
+# of a fair coin exactly five are heads only one time in four. Appendix C finds that
+# *before* is just above what such chance explains, and *after* inside. So this shows
+# how the method works, and not that this classifier needed it.
 
 # %% [markdown]
-# ## 8. Where does it fail?
-#
-# ### Sentences of your own, worst first
+# ## 10. Where does it fail?
 #
 # A report says how often the model is wrong, not on what. So give it sentences whose
-# answer you know, each with a difficulty of its own. Read ours, and decide what *you*
-# would say.
+# answer you know, each with a difficulty of its own. What would *you* say?
 
 # %%
 sentences = """
@@ -1194,8 +1154,7 @@ question          | Who could possibly dislike this film?                 | posi
 """
 
 # %% [markdown]
-# The next cell asks the classifier. It sorts by the loss, so that confident mistakes
-# come first.
+# The next cell asks the classifier. Confident mistakes come first.
 
 # %%
 entries = [line.split("|") for line in sentences.strip().splitlines()]
@@ -1225,10 +1184,8 @@ al.plots.table(own, **{"sure of our label, %": 0, "loss": 2})
 #
 # </details>
 #
-# A mistake can also be the label's fault. Appendix C compares the model's mistakes with
-# what people disagree on.
-
-# %% [markdown]
+# A mistake can also be the label's fault (appendix D).
+#
 # ### Does it work beyond films?
 #
 # The classifier has learned from films only. Here are product reviews, tweets and
@@ -1245,15 +1202,15 @@ rows = {}
 for name, data in domains.items():
     logits, truth = clf.logits(clf.encode(data.texts)), torch.tensor(data.labels)
     sure, right = (logits / best).softmax(-1).amax(-1), logits.argmax(-1) == truth
-    low, high = al.statistics.share_interval(int(right.sum()), len(right))
+    low, high = 100 * np.array(interval_of(right.numpy()))
     rows[name] = {
         "accuracy, %": 100 * float(right.float().mean()),
-        "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
-        "mean confidence, %": 100 * float(sure.mean()),
+        "95 % interval": f"{low:.1f} to {high:.1f}",
         "majority, %": 100 * float(truth.bincount().max() / len(truth)),
-        "are positive, %": 100 * float(truth.float().mean()),
+        "confidence, %": 100 * float(sure.mean()),
+        "ECE, %": 100 * error_of(logits, truth, best),
+        "positive, %": 100 * float(truth.float().mean()),
         "called positive, %": 100 * float(logits.argmax(-1).float().mean()),
-        "calibration error, %": 100 * error_of(logits, truth, best),
     }
 
 # %%
@@ -1261,8 +1218,8 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %% [markdown]
 # Read along a row. First compare *accuracy* with *majority*, which is what one answer
-# for all texts would reach. Then compare it with *mean confidence*, how sure the model
-# is on average. Confidence and calibration error are at the temperature chosen above.
+# for all texts would reach. Then compare it with *confidence*, which is how sure the
+# model is on average.
 #
 # In our run the accuracy is lower in every other domain, and on tweets it is no better
 # than the majority. The confidence hardly warns you of that.
@@ -1271,10 +1228,11 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 #
 # On tweets the mean confidence is 82.7 %, though only 70.1 % of the answers are right.
 # From films to tweets the confidence falls by 4.6 points, the accuracy by 15.2. The
-# calibration error is largest there, too.
+# calibration error is largest there, too. (Confidence and ECE are at the temperature of
+# section 9.)
 #
-# In all three new domains the model calls too few texts positive. Compare *are
-# positive* with *called positive*.
+# In all three new domains the model calls too few texts positive: compare the last two
+# columns.
 #
 # </details>
 #
@@ -1299,11 +1257,10 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 # </details>
 
 # %% [markdown]
-# ## 9. Which heads attend differently now?
+# ## 11. Which heads attend differently now?
 #
-# So far we looked at answers. What has fine-tuning changed inside? BERT has 6 layers
-# with 12 **heads** each. For every token, a head spreads a weight of 1 over all tokens:
-# its attention. We compare each head before and after.
+# BERT has 6 layers with 12 **heads** each. For every token, a head spreads a weight of
+# 1 over all tokens: its attention. We compare each head before and after.
 #
 # Say a head gave three tokens the weights .7, .2 and .1, and now gives .4, .5 and .1.
 #
@@ -1311,9 +1268,8 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 # - Without their signs they add up to .6.
 # - Half of that is .3: so much of the weight now sits elsewhere.
 #
-# This number is the **share moved** (also the *total variation distance*). It is 0 if
-# nothing moved, and 1 if everything did. `moved_on` computes it for every head and
-# text; the map shows the mean over sentences from dev.
+# This number is the **share moved** (also the *total variation distance*). `moved_on`
+# computes it for every head and text; the map shows the mean over sentences from dev.
 
 # %%
 before = al.classification.fresh_classifier("minilm", splits.train.label_names)
@@ -1335,22 +1291,9 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# In our run one head stands out: head 9 in layer 3, in short **L3H9**.
-#
-# Attention in layer 0 moved least. That alone does not say where the weights changed
-# most: a higher layer also gets a changed input from the layers below, and then it
-# attends differently, whatever its own weights do.
-#
-# Is the lead of this head luck? The highest of 72 numbers is partly the luckiest. So we
-# name the head now, and measure it once on other sentences, beside the head that comes
-# next there.
-#
-# <details><summary>What do the brackets hold?</summary>
-#
-# A **bootstrap** interval (lesson 06): sentences are drawn again, with replacement,
-# many times.
-#
-# </details>
+# In our run one head stands out: head 9 in layer 3, in short **L3H9**. Is its lead
+# luck? The highest of 72 numbers is partly the luckiest. So we name the head now, and
+# measure it once on other sentences, beside the next one there.
 
 # %%
 layer, head = divmod(int(found.mean(0).argmax()), clf.heads)
@@ -1359,17 +1302,15 @@ flat = fresh.reshape(len(fresh), -1)
 own = fresh[:, layer, head]
 others = np.delete(flat, layer * clf.heads + head, axis=1)
 second = others[:, others.mean(0).argmax()]
-low, high = al.statistics.paired_bootstrap(own - second)
+low, high = interval_of(own - second)
 print(f"on dev layer {layer}, head {head} moved most, {found.mean(0).max():.2f};")
 print(f"on test: {own.mean():.2f}, the next one {second.mean():.2f};", end=" ")
 print(f"first minus next: {(own - second).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# On the other sentences the head leads again, and the interval of its lead leaves out
-# 0. So for this classifier the sentences are not the reason.
-#
-# Would another training move the same head? Here are your LoRA models of section 6,
-# with 1,024 labels each.
+# On other sentences the head leads again in our run, and clearly. Would another
+# training move the same head? Here are your LoRA models of section 7, with 1,024 labels
+# each.
 
 # %%
 few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
@@ -1384,51 +1325,25 @@ for seed in seeds:
 
 # %% [markdown]
 # In our run this head moved most in none of these models. So the finding is about
-# *this* classifier.
+# *this* classifier. (Appendix E shows what L3H9 attends to now.) Nor need the answer
+# depend on a head that moved most. Lesson 06 tests that, so keep L3H9 in mind.
 #
-# What has L3H9 changed? Here it is on a sentence of ours, after minus before. A row is
-# the token that looks (the query), a column the token that is looked at (the key).
-# Which words gain (red columns)? Do they decide what the sentence says?
-
-# %%
-text = "The second half is slow, but the ending stays with you."
-old, new = before.attend(text), clf.attend(text)
-change = (new.weights - old.weights)[layer, head].numpy()
-al.plots.matrix(
-    change,
-    rows=new.tokens,
-    columns=new.tokens,
-    xlabel="key (is looked at)",
-    ylabel="query (looks)",
-    label="weight, after minus before",
-    alt=f"Change of attention, from {change.min():+.2f} to {change.max():+.2f}. Most is"
-    f" won by {new.tokens[change.sum(0).argmax()]!r}, most lost by"
-    f" {new.tokens[change.sum(0).argmin()]!r}.",
-)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
+# <details><summary>What else we saw</summary>
 #
-# *You* gains most, then *slow* and *stays*, and `[CLS]` loses most: the head turns from
-# a token without meaning of its own, and in some rows also from *the second half is*,
-# to these words. The row of [CLS] hardly changes: what is new here can reach [CLS] only
-# in later layers. *Slow* and *stays* carry the opinion, *you* does not. One sentence is
-# an illustration; the finding is the number above.
+# Attention in layer 0 moved least. That alone does not say where the weights changed
+# most: a higher layer also gets a changed input from the layers below, and then it
+# attends differently, whatever its own weights do.
 #
-# In your models of section 6 L4H8 moved most in two of three. They differ from this
-# classifier in several ways: seed, number of labels, steps. Which of these makes the
-# difference, this does not show.
+# In your models L4H8 moved most in two of three. They differ from this classifier in
+# several ways: seed, number of labels, steps. Which of these makes the difference, this
+# does not show.
 #
 # </details>
-#
-# A head that moved most need not be one on which the answer depends. Lesson 06 tests
-# that, so keep L3H9 in mind.
 
 # %% [markdown]
-# ## 10. Your own texts
+# ## 12. Your own texts
 #
-# How do you do all this with texts of your own? A table with a column of texts and one
-# of labels is all it takes:
+# A table with a column of texts and one of labels is all it takes:
 #
 # ```
 # attnlab finetune reviews.csv --text comment --label topic --out runs/mine
@@ -1475,29 +1390,47 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # - A training step is: batch with its mask, forward, loss, backward, clip, move.
 # - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
 # - Compare methods at your number of labels, over seeds, by the interval of the
-#   difference. Begin with the cheapest.
-# - Read an accuracy beside baselines and raters, and in its domain. Calibration in one
-#   domain says little about another: on tweets our classifier was far too sure.
-# - After fine-tuning some heads attend very differently, others hardly. Which ones,
-#   another training may change.
+#   difference.
+# - Read an accuracy beside baselines and raters. In another domain both accuracy and
+#   calibration may be worse.
+# - Some heads attend very differently after fine-tuning. Which ones, another training
+#   may change.
 #
 # Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
+#
+# ## Three open problems
+#
+# Nobody checks these, and we give no solution.
+#
+# 1. **A temperature for each domain** (easy, 20 minutes). What temperature has the
+#    lowest loss on one half of the tweets, and does it lower the calibration error on
+#    the other half? Start from `error_of` and `domains`. *Right if* your search, run on
+#    `logits_dev`, finds `best` again.
+# 2. **Fair learning rates** (medium, 40 minutes). Is LoRA with 256 labels clearly
+#    better at another rate, a third or three times as large? Start from `trained`, and
+#    report `al.statistics.mean_interval` of the differences by seed. *Right if* the
+#    rate 1e-3 gives the accuracies in `results` again.
+# 3. **The same reading for all** (hard, 90 minutes). *Frozen features* reads the mean
+#    of the token vectors, LoRA the vector of `[CLS]`. Does LoRA win with 64 labels if
+#    it reads the mean, too? Start from `Reader` and `sentence_vectors`. *Right if* your
+#    model, with BERT frozen and no pooler, comes near frozen features when its top
+#    layer is trained for long.
 #
 # <details><summary>Sources</summary>
 #
 # Devlin et al. 2019 (BERT) · Wang et al. 2020 (MiniLM) · Reimers and Gurevych 2019
-# (sentence vectors) · Loshchilov and Hutter 2019 (AdamW) · Hu et al. 2021 (LoRA) ·
-# Kalajdzievski 2023 (LoRA's factor) · Dettmers et al. 2023 (QLoRA) · Liu et al. 2024
-# (DoRA) · Guo et al. 2017 (calibration) · Hutto and Gilbert 2014 (the rated sentences).
+# (sentence vectors) · Efron and Tibshirani 1993 (bootstrap) · Loshchilov and Hutter
+# 2019 (AdamW) · Hu et al. 2021 (LoRA) · Kalajdzievski 2023 (LoRA's factor) · Dettmers
+# et al. 2023 (QLoRA) · Liu et al. 2024 (DoRA) · Guo et al. 2017 (calibration) · Hutto
+# and Gilbert 2014 (the rated sentences).
 #
 # </details>
 
 # %% [markdown]
 # ## Appendix A. When a class is rare: precision and recall
 #
-# Section 7 judged by accuracy. Where one class is rare, accuracy can hide that it is
-# hardly ever found. Take eight topics of news, with 10 test texts about *grain*. A bag
-# of words calls three texts *grain*, and rightly. Three numbers describe that:
+# Take eight topics of news, with 10 test texts about *grain*. A bag of words calls
+# three texts *grain*, and rightly. Three numbers describe that:
 #
 # - **Precision**: of the texts called *grain*, how many are? 3 of 3: 1.00.
 # - **Recall**: of those that are, how many were found? 3 of 10: .30.
@@ -1522,7 +1455,7 @@ al.plots.table(by_class, precision=2, recall=2, f1=2)
 #
 # <details><summary>How exact is a recall of ten texts?</summary>
 #
-# Hardly: the 95 % interval of 3 in 10 goes from 11 to 60 %.
+# Hardly: the 95 % interval of 3 in 10 goes from 11 to 60 % (Wilson's formula).
 #
 # </details>
 #
@@ -1536,10 +1469,10 @@ al.plots.table(by_class, precision=2, recall=2, f1=2)
 # %% [markdown]
 # ## Appendix B. A label for each word
 #
-# Until now a whole text had one label. Where in a text are its dates and amounts? For
-# this each word gets a label, called a **tag**. `B-` begins an entity, `I-` goes on
-# with it, and `O` is outside. *On 3 March* has the tags `O B-DATE I-DATE`. The layer on
-# top is now applied to every token, and the loss is the mean over words.
+# Where in a text are its dates and amounts? For this each word gets a label, called a
+# **tag**. `B-` begins an entity, `I-` goes on with it, and `O` is outside. *On 3 March*
+# has the tags `O B-DATE I-DATE`. The layer on top is now applied to every token, and
+# the loss is the mean over words.
 #
 # But BERT reads **pieces** of words; *Zugspitze* has four. A word should count once, so
 # only its first piece gets the tag. All other tokens get the label -100 (a dash in the
@@ -1556,10 +1489,17 @@ drawings.tagged_pieces(words, [base.tokenizer.tokenize(word) for word in words],
 #
 # ### Exercise 5: from tags to entities
 #
-# *Difficulty 2 of 5, 8 minutes.* Return a list of `(kind, first, end)`, in the order of
-# the text, such that `tags[first:end]` are the tags of the entity. The picture's are
-# `("AMOUNT", 2, 5)` and `("DATE", 6, 8)`. Read strictly: an `I-` goes on only with an
-# entity of its own kind that stands right before it; otherwise it names nothing.
+# *Difficulty 2 of 5, 8 minutes.* The scores below count what your function finds.
+# Return a list of `(kind, first, end)`, in the order of the text, such that
+# `tags[first:end]` are the tags of the entity. The picture's are `("AMOUNT", 2, 5)` and
+# `("DATE", 6, 8)`.
+#
+# Read strictly: an `I-` goes on only with an entity of its own kind that stands right
+# before it; otherwise it names nothing. So `["I-DATE", "B-DATE", "I-AMOUNT"]` holds
+# only `("DATE", 1, 2)`.
+#
+# The check tries entities at the beginning, at the end, side by side, and such stray
+# `I-`.
 
 
 # %% exercise="entities" points=2
@@ -1590,16 +1530,15 @@ al.checks.entities(entities)
 
 # %% [markdown]
 # How well does BERT tag? We try it on financial news made from templates (**synthetic**
-# data). Mixed in are things that look like dates and amounts but are not. There are two
-# sets to measure on. *test* is written like the training sentences. *unseen* has
-# templates and ways of writing that occur in none of them.
+# data). *test* is written like the training sentences. *unseen* has templates and ways
+# of writing that occur in none of them.
 #
 # BERT has two rivals. *Nothing* calls every word `O`. *Shapes of words* sees only
-# shapes of words and of their neighbours, such as `00/00/00` or `$0.0`.
+# shapes, such as `00/00/00` or `$0.0`.
 #
-# Your function counts the entities. The measure is F1 (appendix A), which here is twice
-# the entities that are right, divided by those there plus those found. If four are
-# there and three found, two of them right, F1 is $2 \cdot 2 / (4 + 3) = .57$.
+# The measure is F1 (appendix A), which here is twice the entities that are right,
+# divided by those there plus those found. If four are there and three found, two of
+# them right, F1 is $2 \cdot 2 / (4 + 3) = .57$.
 
 # %%
 find = al.checks.yours_or_ours("entities", entities, al.datasets.tagged.spans)
@@ -1627,8 +1566,8 @@ tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
 shapes = al.tagging.baseline(newswire.train)
 
 # %% [markdown]
-# The next three cells compare all three, on the same sentences. Intervals come from
-# drawing the sentences again, with replacement, many times.
+# The next three cells compare all three, on the same sentences. For the intervals the
+# sentences are drawn again, as in section 2.
 
 
 # %%
@@ -1707,11 +1646,36 @@ for hit in tagger.tag([text])[0]:
 # In our run they are, and both entities are found.
 
 # %% [markdown]
-# ## Appendix C. Is it the model, or the label?
+# ## Appendix C. How large is a calibration error by chance?
 #
-# Some sentences divide people, too. Are those the ones the model gets wrong? From the
-# ratings we estimate how likely a rater is to agree with the label. Sorted by this
-# number, the dev sentences are cut into quarters.
+# Section 9 found a calibration error on test. How large would it be if the model were
+# perfectly calibrated? Suppose that the stated probabilities are exactly right. Draw
+# labels with these probabilities, and measure the error. Repeat this many times. Our
+# error is a finding only if the drawn ones seldom (one time in twenty) exceed it.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+for name, temperature in {"before": 1.0, "after": best}.items():
+    error = error_of(logits_test, labels_test, temperature)
+    positive = (logits_test / temperature).softmax(-1)[:, 1]
+    draws = positive.expand(10 if small_run else 200, -1)
+    drawn = torch.bernoulli(draws, generator=generator).long()
+    honest = [error_of(logits_test, labels, temperature) for labels in drawn]
+    limit = np.quantile(honest, 0.95)
+    verdict = "more than chance explains" if error > limit else "no more than chance"
+    print(f"{name:>6} (T = {temperature:.2f}): error {error:.1%} on test,", end=" ")
+    print(f"by chance {np.mean(honest):.1%}, seldom above {limit:.1%}: {verdict}")
+
+# %% [markdown]
+# In our run the error on test was, before, just above what chance explains; after, it
+# was inside.
+
+# %% [markdown]
+# ## Appendix D. Is it the model, or the label?
+#
+# Some sentences divide people. Are those the ones the model gets wrong? From the
+# ratings we estimate how likely a rater is to agree with the label, and cut the dev
+# sentences into quarters by that.
 #
 # <details><summary>How do we estimate that?</summary>
 #
@@ -1729,11 +1693,11 @@ quarters = np.array_split(np.argsort(agree), 4)
 rows = {}
 for name, group in zip(names, quarters, strict=True):
     right = score.correct[group]
-    low, high = al.statistics.share_interval(int(right.sum()), len(group))
+    low, high = 100 * np.array(interval_of(right))
     rows[name] = {
         "a rater agrees, %": 100 * agree[group].mean(),
         "model is right, %": 100 * right.mean(),
-        "95 % interval": f"{100 * low:.0f} to {100 * high:.0f}",
+        "95 % interval": f"{low:.0f} to {high:.0f}",
         "mean loss": score.losses[group].mean(),
     }
 
@@ -1744,27 +1708,55 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects(), **{"mean loss": 2})
 worst = np.argsort(-score.losses)[: max(4, len(dev) // 20)]
 print(f"raters agree with the label: {agree.mean():.1%} on all dev sentences,", end=" ")
 print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
-least, most = (100 * score.correct[quarters[end]] for end in (0, -1))
-gap = most.mean() - least.mean()
-half = 1.96 * math.sqrt(most.var() / len(most) + least.var() / len(least))
-print("right, of one mind minus divided most:", end=" ")
-print(f"{gap:+.1f} points [{gap - half:+.1f}, {gap + half:+.1f}]")
 
 # %% [markdown]
-# Where raters agree the model is right clearly more often: the interval of the
-# difference lies above 0.
+# Where raters agree the model is right clearly more often: the intervals of the first
+# and the last row lie apart.
 #
-# That does not show that wrong labels are the reason. Sentences that divide people may
-# also be harder to read, and the table cannot separate the two. Where the raters are of
-# one mind, the model's mistakes are its own.
+# That does not show that wrong labels are the reason: such sentences may also be harder
+# to read. Where the raters are of one mind, the model's mistakes are its own.
 
 # %% [markdown]
-# ## Appendix D. The pooler, before and after
+# ## Appendix E. What does head L3H9 attend to now?
 #
-# **Before.** Section 2 said that the pooler of this BERT is untrained. How can one see
-# that? Compare its numbers with those of BERT's last layer, which is trained. The
-# **largest singular value** of a matrix is the most by which it can lengthen a vector.
-# Of random numbers we know how large it is, printed here as *noise*.
+# Here is the head of section 11 on a sentence of ours, after minus before. A row is the
+# token that looks (the query), a column the token that is looked at (the key). Which
+# words gain (red columns)? Do they decide what the sentence says?
+
+# %%
+text = "The second half is slow, but the ending stays with you."
+old, new = before.attend(text), clf.attend(text)
+change = (new.weights - old.weights)[layer, head].numpy()
+al.plots.matrix(
+    change,
+    rows=new.tokens,
+    columns=new.tokens,
+    xlabel="key (is looked at)",
+    ylabel="query (looks)",
+    label="weight, after minus before",
+    alt=f"Change of attention, from {change.min():+.2f} to {change.max():+.2f}. Most is"
+    f" won by {new.tokens[change.sum(0).argmax()]!r}, most lost by"
+    f" {new.tokens[change.sum(0).argmin()]!r}.",
+)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# *You* gains most, then *slow* and *stays*, and `[CLS]` loses most: the head turns from
+# a token without meaning of its own, and in some rows also from *the second half is*,
+# to these words. The row of [CLS] hardly changes: what is new here can reach [CLS] only
+# in later layers. *Slow* and *stays* carry the opinion, *you* does not. One sentence is
+# an illustration; the finding is the number of section 11.
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix F. The pooler, before and after
+#
+# **Before.** How can one see that the pooler of this BERT is untrained? Compare it with
+# a matrix of BERT's last layer, which is trained. The **largest singular value** of a
+# matrix is the most by which it can lengthen a vector. For random numbers we know it,
+# printed here as *noise*.
 #
 # <details><summary>How large is it for random numbers?</summary>
 #

@@ -16,6 +16,7 @@ from attnlab.show.plots.head_importance import agreement, importances
 from attnlab.show.plots.head_kinds import clusters, similarity
 from attnlab.show.plots.image_grid import image_maps, images
 from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
+from attnlab.show.plots.interval_plots import differences, resampling
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
@@ -67,6 +68,7 @@ __all__ = [
     "compression_frontier",
     "confusion",
     "deletion",
+    "differences",
     "effects",
     "entropy",
     "episodes",
@@ -91,6 +93,7 @@ __all__ = [
     "pruning",
     "readable",
     "recording",
+    "resampling",
     "robustness",
     "rug",
     "show",

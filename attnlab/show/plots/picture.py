@@ -90,7 +90,8 @@ def lines(
     alt : one or two sentences on what there is to see
     log : "x", "y" or "xy" for logarithmic axes
     points : places and heights of dots to draw as well
-    errors : half the length of the error bars of each curve; say in the text what they are
+    errors : half the length of the error bars of each curve, or their lengths below and above,
+        (2, N); say in the text what they are
     """
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))
@@ -124,12 +125,18 @@ def lines(
             handles=handles,
             facecolor="white",  # legible where it cannot but lie on a curve
             edgecolor="none",
-            loc="best" if len(series) > 1 or points is not None else "upper right",
+            **_place_of_legend(len(series), points is not None),
         )
         if title:
             axes.set_title(title, loc="left")
         sns.despine(figure)
     return show(figure, alt)
+
+
+def _place_of_legend(curves: int, dots: bool) -> dict[str, Any]:
+    if curves > 4:  # it would hide a curve: beside the axes
+        return {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    return {"loc": "best" if curves > 1 or dots else "upper right"}
 
 
 def panels(

@@ -341,4 +341,5 @@ MISTAKES = [
     Mistake(_lora(lambda own, x: Reference.forward(own, x)), WIDE, compared=False),
 ]
 
-EXERCISE = Exercise("LoRA", "finetune_bert", 3, check, mistakes=MISTAKES)
+_OURS = _lora(start=lambda own: own.A.data.div_(own.A.shape[1] ** 0.5))
+EXERCISE = Exercise("LoRA", "finetune_bert", 3, check, mistakes=MISTAKES, ours=_OURS)

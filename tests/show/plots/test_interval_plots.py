@@ -1,0 +1,58 @@
+"""Pictures of intervals: which means lie in the middle, and which differences are clear."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import same_color
+
+from attnlab.errors import AttnlabError
+from attnlab.show import plots
+from attnlab.statistics import bootstrap_means
+
+GAPS = {
+    "64 labels": {"a − b": [5.0, 6.0, 7.0], "c − b": [-9.0, 0.0, 9.0]},
+    "256 labels": {"a − b": [-3.0, -3.1, -2.9]},
+}
+
+
+def dots(picture):
+    return [line for line in picture.figure.axes[0].lines if line.get_marker() == "o"]
+
+
+def test_a_difference_is_filled_where_its_interval_leaves_out_0():
+    filled = [not same_color(dot.get_markerfacecolor(), "white") for dot in dots(drawn())]
+    assert filled == [True, False, True]
+
+
+def test_every_seed_has_a_tick_and_every_row_its_numbers():
+    picture = drawn()
+    ticks = [line for line in picture.figure.axes[0].lines if line.get_marker() == "|"]
+    assert [line.get_xdata().tolist() for line in ticks] == [
+        gaps for rows in GAPS.values() for gaps in rows.values()
+    ]
+    written = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert "+6.0 [+3.5, +8.5]" in written
+    assert "256 labels, a − b: −3.0 [−3.2, −2.8]" in picture.alt
+
+
+def test_the_middle_of_the_means_is_blue():
+    right = np.arange(500) < 358
+    means = 100 * bootstrap_means(right)
+    picture = plots.resampling(means, "right answers in a round, %")
+    bars = picture.figure.axes[0].patches
+    blue = [bar for bar in bars if not same_color(bar.get_facecolor(), "0.75")]
+    inside = sum(bar.get_height() for bar in blue) / sum(bar.get_height() for bar in bars)
+    assert 0.95 <= inside < 0.98
+    assert all(67 < bar.get_x() < 76 for bar in blue)
+    assert sum(bar.get_height() for bar in bars) == len(means)
+    assert "from 67." in picture.alt
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(AttnlabError, match="no differences"):
+        plots.differences({}, "points")
+    with pytest.raises(AttnlabError, match="means of shape"):
+        plots.resampling([], "%")
+
+
+def drawn():
+    return plots.differences(GAPS, "difference, points")
