@@ -84,7 +84,8 @@ drawings.mixing_desk()
 # - The scores of the two tokens are 2 and 0. As trained, they become the weights 0.88
 #   and 0.12.
 # - The **temperature** $\tau_h$ divides the scores *before* the softmax. At
-#   $\tau_h = 2$ the weights are 0.73 and 0.27, so they are flatter.
+#   $\tau_h = 2$ the weights are 0.73 and 0.27. Above 1 it flattens them, below 1 it
+#   sharpens them.
 # - The head mixes the values 1 and −1 of the two tokens: $0.73 - 0.27 = 0.46$.
 # - The **scale** $s_h$ multiplies what *comes out*: $0.5 \cdot 0.46 = 0.23$.
 #
@@ -301,9 +302,8 @@ print(f"fast number format: {sweep.attrs['agreement']:.1%} of answers as in floa
 al.plots.head_map(sweep, title="Silencing one head at a time")
 
 # %% [markdown]
-# Most cells are pale: by accuracy most single heads make no visible difference. (Michel
-# et al. 2019 saw the same in other models.) But one head is framed. Without it the
-# model gave *more* right answers. Can that be?
+# Most cells are pale: by accuracy most single heads make no visible difference. But one
+# head is framed. Without it the model gave *more* right answers. Can that be?
 #
 # ### More than luck?
 #
@@ -318,7 +318,8 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 #
 # If the interval excludes 0, we call the change more than luck. That is fair for one
 # head that was named beforehand. Of 72 heads without any effect about four would pass,
-# too, so the framed head may be one of these. (It is: appendix A.)
+# too, so the framed head may be one of these. (Luck is enough to explain it: appendix
+# A.)
 
 # %% [markdown]
 # ### Exercise 2: is the change more than luck?
@@ -470,10 +471,9 @@ print("most weight goes to", ", ".join(first))
 al.plots.attention_map(maps, layer=3, head=9)
 
 # %% [markdown]
-# Most tokens look at *worth*, the word of praise. That seems sensible. But no map can
-# tell whether the model *needs* it. For a head does two things: it chooses tokens, by
-# its weights, and it fetches something from them, their values. For which of the two is
-# L3H9 needed?
+# Most tokens look at *worth*, the word of praise. But no map can tell whether the model
+# *needs* it. For a head does two things: it chooses tokens, by its weights, and it
+# fetches their values. For which of the two is L3H9 needed?
 #
 # To find out, we put something else in the head's place. Three **ablation methods** ask
 # three questions:
@@ -521,9 +521,7 @@ al.plots.attention_map(maps, layer=3, head=9)
 # **It is right if** the table comes out: with values 5, 2 and 2, *uniform* gives every
 # token 3, however much padding follows.
 #
-# **Then** your function replaces L3H9 inside BERT. Say what you expect: if *mean* costs
-# as much margin as *zero*, what the head says about this text counts. If *uniform*
-# costs nothing, where it looks does not count.
+# **Then** your function replaces L3H9 inside BERT. Which of the three will cost least?
 
 
 # %% exercise="ablate" points=2
@@ -617,14 +615,14 @@ drawings.two_routes()
 # The vector of a token travels up through the layers, and each part adds something to
 # it. This is the **residual stream**.
 #
-# - The **direct route** (thick): the head adds something at [CLS] itself, and the
-#   stream carries it to the end.
-# - The **other route** (dashed): the head adds something at *other* tokens. Later heads
-#   must fetch it from there.
+# - Thick, the **direct route**: the head adds something at [CLS] itself, and the stream
+#   carries it to the end.
+# - Dashed, the **detour**: the head adds something at *other* tokens. Only later heads
+#   can fetch it from there.
 #
-# To tell them apart, we change one word, *joy* into *mess*, and the answer turns. Then
-# we give back to the second run what one head had in the first. This is **activation
-# patching** (Vig et al. 2020, Wang et al. 2022).
+# Which one does L3H9 use? We change one word, *joy* into *mess*, and the answer turns.
+# Then we give back to the second run what one head had in the first. This is
+# **activation patching** (Vig et al. 2020, Wang et al. 2022).
 
 # %%
 drawings.patching()
@@ -640,27 +638,24 @@ drawings.patching()
 # An example: the first run has the margin 4, the second −4. With one head patched the
 # second has −3. The head brings back $(-3 + 4) / (4 + 4)$, 1 of 8.
 #
-# If it brings back as much when patched at [CLS] alone, it uses the direct route. If
-# nothing, it uses the other one.
+# Now patch the head at [CLS] alone. If it brings back as much, its work lies at [CLS].
+# If it brings back nothing, its work lies at other tokens.
 
 # %% [markdown]
 # ### Exercise 4: patch one head
 #
 # *Difficulty 4 of 5, 12 minutes.*
 #
-# **Why.** With this function you can ask any head of any model what it carries, and
-# where.
+# **Why.** This function can ask any head of any model what it carries, and where.
 #
-# **Given** is `run(sentence, hook=None)`. It runs the model and returns the margin, a
-# number. If there is a hook, `run` calls `hook(layer, contexts)` in every layer, from
-# the lowest to the highest; `contexts` is `(T, H, D)`. A tensor that the hook returns
-# takes the place of `contexts`. If it returns `None`, they stay. You also get two
-# sentences of equally many tokens, a layer, a head, and a list of tokens.
+# **Given** is `run(sentence, hook=None)`. It returns the margin, a number. In every
+# layer it calls `hook(layer, contexts)`, if there is a hook; `contexts` is `(T, H, D)`.
+# A tensor that the hook returns takes their place; if it returns `None`, they stay. You
+# also get two sentences of equally many tokens, a layer, a head, and a list of tokens.
 #
-# **Write** the share of the margin that comes back: run the first sentence and keep
-# what the head fetches; run the second with that put in, at the given tokens only;
-# compare the margins. All other heads, layers and tokens stay as the second run has
-# them.
+# **Write** the share of the margin that comes back. Run the first sentence and keep
+# what the head fetches. Run the second with that put in, at the given tokens only. All
+# other heads, layers and tokens are left alone.
 #
 # **It is right if** the formula comes out on small random models, also where a head
 # makes things worse and the share is below 0.
@@ -712,8 +707,8 @@ al.checks.patch_head(patch_head)
 # tensor.
 
 # %% [markdown]
-# The first cell wraps BERT as such a `run`. It uses hooks of PyTorch, functions that
-# are called when a module gets its input. The second makes pairs of sentences that
+# The first two cells wrap BERT as such a `run`. They use hooks of PyTorch, functions
+# that are called when a module gets its input. The third makes pairs of sentences that
 # differ in one word. The words are one token each, so all tokens keep their places.
 
 # %%
@@ -786,13 +781,14 @@ for row in best.itertuples():
     print(f"L{row.layer}H{row.head}: {row.restored:+.0%}, at [CLS] only {only:+.0%}")
 
 # %% [markdown]
-# The heads of layer 5 bring back as much at [CLS] alone: they use the direct route.
-# L3H9 brings back nothing there. It must leave its work at other tokens.
+# The heads of layer 5 bring back as much at [CLS] alone. (They must: no later head
+# could fetch anything.) L3H9 brings back nothing there. It leaves its work at other
+# tokens.
 #
 # ### Is that so on real sentences?
 #
-# Twelve made-up pairs are no sample. So we silence L3H9 on the 500 dev sentences:
-# everywhere, only at [CLS], and only at all other tokens.
+# Twelve made-up pairs are no sample. So we silence L3H9 on the dev sentences of section
+# 4: everywhere, only at [CLS], and only at all other tokens.
 
 
 # %%
@@ -839,8 +835,7 @@ for name, which in cases.items():
 # as much as silenced everywhere.
 #
 # **L3H9 writes at the other tokens, and later heads bring it, or what was made of it,
-# to [CLS].** (Appendix C measures the direct route exactly, through all norms, for
-# every head. L3H9 says nothing on it.)
+# to [CLS].** (Appendix C measures the direct route of every head, through all norms.)
 #
 # ## 7. Does a map of attention explain the answer?
 #
@@ -1210,21 +1205,18 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 # %% [markdown]
 # ## Three open problems
 #
-# From easy to hard. No solution is given, but each says how you can tell that yours is
-# right.
+# From easy to hard, without solutions.
 #
-# 1. **What does L3H9 write at the swapped word?** Use `patch_head` with the position of
-#    the swapped word alone, then with all others. You are right if all tokens together
-#    still give the share of the map.
+# 1. **Does L3H9 leave its work at the swapped word, or elsewhere?** Call `patch_head`
+#    with that word's position alone, then with all others. Your positions are right if
+#    all together give the share of the map, and [CLS] alone gives 0.
 # 2. **Is 2.0 points the honest price of half of the heads?** The order was picked on
-#    test. Choose among the three orders on dev, with `dev.compare`, and measure the
-#    chosen one once on `fresh_texts`. You are right if your code repeats the −2.0 of
-#    section 9 on test, and looks at the fresh sentences once.
+#    test. Choose on dev, with `dev.compare`, and measure the chosen order once on
+#    `fresh_texts`. Your code is right if it repeats the −2.0 on test.
 # 3. **Which later heads fetch what L3H9 writes?** This is *path patching* (Wang et al.
-#    2022). Start from `patch_head`: patch L3H9, keep what one head of layer 5 then
-#    fetches, and put only that into a second run in which everything else is as it was.
-#    You are right if a receiver in layer 3 or below, which cannot have read it, carries
-#    exactly 0.
+#    2022). Start from `patch_head`: patch L3H9, keep what one later head then fetches,
+#    and put only that into a run in which all else is as it was. You are right if a
+#    receiver in layer 3 or below, which cannot have read it, carries exactly 0.
 
 # %% [markdown]
 # ## Going further
