@@ -324,15 +324,6 @@ MISTAKES = [
     Mistake(
         _patching(
             lambda contexts, kept, layer, head, tokens: _into(
-                contexts, kept, layer, head, [at for at in range(TOKENS) if at not in tokens]
-            )
-        ),
-        "The head is copied at all tokens but the given ones.\n"
-        "Which tokens keep what they have in the second run?",
-    ),
-    Mistake(
-        _patching(
-            lambda contexts, kept, layer, head, tokens: _into(
                 contexts, kept, layer, head, range(min(tokens), max(tokens) + 1)
             )
         ),
