@@ -1061,6 +1061,7 @@ axes.plot(x[followed], lost[followed], "o", color="#a9373b")
 axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
 axes.set_title(f"margin: ρ = {same:.2f}, on test {later:.2f}", loc="left")
 axes.set(xlabel="estimate, logits", ylabel="lost when silenced, logits")
+axes.locator_params(axis="x", nbins=5)
 sns.despine(figure)
 al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
 

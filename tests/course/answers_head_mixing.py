@@ -413,14 +413,13 @@ def patched_with_partials(run, first, second, layer, head, tokens):
 
 
 def recorded_for_the_second(run, first, second, layer, head, tokens):
-    return patched_by_two_hooks(
-        lambda sentence, hook=None: run(second if hook else sentence, hook),
-        first,
-        second,
-        layer,
-        head,
-        tokens,
-    )
+    def recording(sentence, hook=None):
+        if hook and sentence is first:
+            run(second, hook)
+            return run(first)
+        return run(sentence, hook)
+
+    return patched_by_two_hooks(recording, first, second, layer, head, tokens)
 
 
 def last_token_forgotten(run, first, second, layer, head, tokens):
