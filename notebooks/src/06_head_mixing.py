@@ -41,7 +41,7 @@ size = al.device.profile()
 dev_texts = splits.dev.sample(size.sentences)
 mixed, half = splits.test.sample(len(splits.test)), len(splits.test) // 2
 test_texts = mixed.select(range(min(size.sweep_sentences, half)))
-fresh_texts = mixed.select(range(half, half + len(test_texts)))  # for appendix G only
+fresh_texts = mixed.select(range(half, half + len(test_texts)))  # seen by no choice
 print(clf, "| profile", size.name, "on", al.device.device())
 
 # %% [markdown]
@@ -1668,7 +1668,7 @@ def direct(seen, labels):
 
 # %% [markdown]
 # `directly` does this for all sentences. It also notes how much the heads of each layer
-# add (for appendix C).
+# add (for a table below).
 
 
 # %%
