@@ -8,18 +8,17 @@
 # Afterwards you can
 #
 # - say what a head's two knobs, scale and temperature, can each change;
-# - choose accuracy, loss or margin, and say which question it answers;
 # - attach an honest interval to "this head matters";
 # - tell where a head looks from what it fetches;
-# - tell what a head adds directly from what it adds through later layers;
-# - test whether attention explains an answer.
+# - find the way by which a head's work reaches the answer;
+# - estimate in one pass what each head is worth.
 #
-# Time: about 150 minutes, 55 of them for six exercises. The eight sections take about
-# 115 of them: 1 to 4 make a first sitting, 5 to 8 a second one. The appendices can
-# wait. The cells compute for fifteen to thirty minutes on two processor cores. You need
-# [lesson 02](02_attention_from_scratch.ipynb), or to have seen multi-head attention.
-# Choose **Run → Run All Cells** first. Where an exercise is still empty, our function
-# is used.
+# Time: about 150 minutes, 60 of them for seven exercises. The nine sections take about
+# 110 of them: 1 to 4 make a first sitting, 5 to 9 a second one. The appendices, with
+# two of the exercises, can wait. The cells compute for fifteen to thirty minutes on two
+# processor cores. You need [lesson 02](02_attention_from_scratch.ipynb), or to have
+# seen multi-head attention. Choose **Run → Run All Cells** first. Where an exercise is
+# still empty, our function is used.
 
 # %%
 import time
@@ -42,7 +41,7 @@ size = al.device.profile()
 dev_texts = splits.dev.sample(size.sentences)
 mixed, half = splits.test.sample(len(splits.test)), len(splits.test) // 2
 test_texts = mixed.select(range(min(size.sweep_sentences, half)))
-fresh_texts = mixed.select(range(half, half + len(test_texts)))  # for appendix G only
+fresh_texts = mixed.select(range(half, half + len(test_texts)))  # seen by no choice
 print(clf, "| profile", size.name, "on", al.device.device())
 
 # %% [markdown]
@@ -52,13 +51,12 @@ print(clf, "| profile", size.name, "on", al.device.device())
 # negative. It has six layers of twelve attention heads, and each of the 72 heads has a
 # fader. At 1 a head works as trained. At 0 it is **silent**: it adds nothing.
 #
-# Click a fader and move it with the arrow keys. The colours are estimates of the *loss*
-# without the head: red if the loss should rise, blue if it should fall.
+# Click a fader and move it with the arrow keys. The colours are estimates: red if the
+# model should do worse without the head, blue if it should do better.
 #
 # Try three things: silence the reddest head, then the bluest one, then all of layer 5
 # (press 0 on its name). Below the faders stands the change of accuracy, with an
-# interval of the changes that are plausible. Which of the three moves that interval
-# away from 0?
+# interval of plausible values. Which of the three moves that interval away from 0?
 
 # %%
 text = "A slow start, yet the ending is worth every minute."
@@ -69,33 +67,29 @@ desk
 # <details><summary>What we saw</summary>
 #
 # Layer 5 does, at once. A single head hardly ever does, whatever its colour. The
-# colours are estimates, and the order of the heads by loss is not shown to hold on
-# other sentences (section 4).
+# colours are estimates of the loss, and the order of the heads by loss is not shown to
+# hold on other sentences (appendix A).
 #
 # </details>
 #
 # ## 2. What can each knob change?
 #
-# What happens inside the model when you move a fader? Each head has two knobs, and the
-# fader was one of them. The drawing turns both, for a head that looks at two tokens.
-# Read it from left to right.
+# Each head has two knobs, and the fader was one of them. The drawing turns both, for a
+# head that looks at two tokens. Read it from left to right.
 
 # %%
 drawings.mixing_desk()
 
 # %% [markdown]
-# Step by step:
-#
 # - The scores of the two tokens are 2 and 0. As trained, they become the weights 0.88
 #   and 0.12.
 # - The **temperature** $\tau_h$ divides the scores *before* the softmax. At
-#   $\tau_h = 2$ the weights are 0.73 and 0.27. Above 1 it flattens the weights, below 1
-#   it sharpens them.
+#   $\tau_h = 2$ the weights are 0.73 and 0.27. Above 1 it flattens them, below 1 it
+#   sharpens them.
 # - The head mixes the values 1 and −1 of the two tokens: $0.73 - 0.27 = 0.46$.
 # - The **scale** $s_h$ multiplies what *comes out*: $0.5 \cdot 0.46 = 0.23$.
 #
-# As trained, both knobs stand at 1. A layer adds up what its heads bring. Each head has
-# its own slice $W^O_h$ of the layer's output projection, and $b^O$ is the layer's bias:
+# As trained, both knobs stand at 1. The layer adds up what its heads bring:
 #
 # $$
 # \text{attention}(x) = \sum_h s_h \;
@@ -103,8 +97,9 @@ drawings.mixing_desk()
 # \frac{Q_h K_h^\top}{\sqrt{d_k}}\Big)}_{A_h} \, V_h \, W^O_h + b^O
 # $$
 #
-# Here $Q_h$, $K_h$ and $V_h$ are the head's queries, keys and values, $d_k$ is the
-# width of a key, and $A_h$ are the attention weights.
+# $A_h$ are the attention weights of head $h$, from its queries $Q_h$ and keys $K_h$ of
+# width $d_k$. $V_h$ are its values, $W^O_h$ is its own slice of the layer's output
+# projection, and $b^O$ is the layer's bias.
 
 # %% [markdown]
 # ### Exercise 1: one layer on the mixing desk
@@ -113,8 +108,7 @@ drawings.mixing_desk()
 #
 # **Why.** Lesson 02 put the heads side by side and multiplied the long vector by one
 # matrix $W^O$. The formula above *adds* the heads instead. Only in the sum does each
-# head have a part of the output that is its own. So the whole lesson rests on the claim
-# that the two are the same.
+# head have a part of the output that is its own. Are the two really the same?
 #
 # **Given** are the queries, keys and values of all heads, the layer's output
 # projection, and a scale and a temperature for each head. There is no mask. `nn.Linear`
@@ -124,10 +118,9 @@ drawings.mixing_desk()
 # has them. A loop over heads is fine.
 #
 # **It is right if** the head of the drawing, alone and with its two knobs, adds 0.23.
-# And with all knobs at 1 your sum gives what BERT's own layer 2 gives, up to rounding
-# (about $10^{-6}$).
 #
-# **Then** your function stands in for layer 2 of BERT, below the hints.
+# **Then** your function stands in for layer 2 of BERT. With all knobs at 1 it must give
+# what BERT gives, up to rounding (about $10^{-6}$).
 
 
 # %% exercise="mix_heads" points=3
@@ -165,9 +158,8 @@ al.checks.mix_heads(mix_heads)
 # does not.
 
 # %% [markdown]
-# The first cell below takes your function and turns our sentence into numbers. The
-# second gives your function the queries, keys and values of BERT's layer 2, and
-# compares what comes out.
+# The first cell takes your function and turns our sentence into numbers. The second
+# gives your function the queries, keys and values of BERT's layer 2, and compares.
 
 # %%
 mix = al.checks.yours_or_ours("mix_heads", mix_heads)
@@ -191,14 +183,12 @@ print(f"largest difference from BERT's own layer 2: {gap:.1e}")
 assert gap < 1e-4
 
 # %% [markdown]
-# The difference is rounding. So a layer really is a sum over heads, and a head can be
-# taken out of it.
+# So a layer really is a sum over heads, and a head can be taken out of it.
 #
 # **Predict, then look** (cover the next output). We turn head 4 of layer 2 in two ways:
-# silent, with scale 0, or flattened, with temperature 4. In which layers do attention
-# *weights* change? A hint: only one of the two knobs stands inside $A_h$.
-#
-# The cell prints, for each of the six layers, the largest change of any weight.
+# silent, with scale 0, or flattened, with temperature 4. In which of the six layers do
+# attention *weights* change? A hint: only one of the two knobs stands inside $A_h$. The
+# cell prints the largest change of any weight in each layer.
 
 # %%
 silent, flat = clf.settings(), clf.settings()
@@ -214,25 +204,19 @@ assert (moved["scale 0"][:3] == 0).all()  # up to and with its own layer
 assert (moved["scale 0"][3:] > 0).all() and moved["temperature 4"][2] > 0
 
 # %% [markdown]
-# With scale 0, weights change only behind layer 2. With temperature 4 they change in
-# layer 2, too. The next picture shows the head before and after temperature 4. Each row
-# is a token that looks, each column a token that is looked at. ([CLS] is the token that
-# BERT puts in front of every text. The classifier reads its answer there.)
+# With scale 0, weights change only behind layer 2, where the input is another one. With
+# temperature 4 they change in layer 2 itself.
+#
+# The picture shows the flattened head. Each row is a token that looks, each column a
+# token that is looked at. (BERT puts the token [CLS] in front of every text, and the
+# classifier reads its answer there.)
 
 # %%
 al.plots.before_after(found["temperature 4"], layer=2, head=4)
 
 # %% [markdown]
-# The bright column at [CLS] is spread over all tokens.
-#
-# <details><summary>Why does scale leave the weights of its own layer alone?</summary>
-#
-# $A_h$ does not contain $s_h$. Later layers read a different input, so their weights
-# move. Temperature stands inside $A_h$ and changes its own layer at once.
-#
-# </details>
-#
-# We can now turn any head down or off.
+# The bright column at [CLS] is spread over all tokens. **Temperature acts on where a
+# head looks, scale on what it adds.**
 #
 # ## 3. The measure decides the story
 #
@@ -242,31 +226,29 @@ al.plots.before_after(found["temperature 4"], layer=2, head=4)
 # of the wrong one. If the right label has 3 and the wrong one 1, the margin is 2. Above
 # 0, the answer is right.
 #
-# In the drawing each arrow is a sentence. It starts at the margin with all heads and
-# ends at the margin with one head silent.
+# In the drawing each arrow is a sentence. It goes from the margin with all heads to the
+# margin with one head silent.
 
 # %%
 drawings.margins()
 
 # %% [markdown]
-# Every margin falls, yet no arrow crosses 0. So no answer changes, and accuracy does
-# not notice. Three measures ask three questions:
+# Every margin falls, yet no arrow crosses 0. So no answer changes.
 #
-# - **accuracy**: how many answers are lost, minus those gained? Only sentences near 0
-#   can change sides.
-# - **margin**: how much less does the model favour the right label? Every sentence
+# - **Accuracy** counts the answers lost, minus those gained. Only sentences near 0 can
+#   change sides.
+# - The **margin** says how much less the model favours the right label. Every sentence
 #   counts.
-# - **loss**, $\log(1 + e^{-m})$ for margin $m$: how bad are the doubtful and the wrong
-#   answers? A margin of 4 costs 0.02, one of 0 costs 0.69, one of −2 costs 2.13.
 #
-# We try them on all heads at once, by making every head softer or louder. We compare
-# the *same* sentences before and after. A hard sentence is hard both times, so its
-# difficulty cancels.
+# (A third measure, the *loss* of training, is tried in appendix A.)
 #
-# The picture is a **forest plot**. Each dot is a change. The line through it is its
-# 95 % interval, the changes that are plausible given these sentences (section 4
-# computes one). Red is worse, blue is better, and grey means that the interval contains
-# 0.
+# We try both on all heads at once, made softer or louder. The *same* sentences are
+# compared before and after. A hard sentence is hard both times, so its difficulty
+# cancels.
+#
+# The picture is a **forest plot**. Each dot is a change. The line through it is its 95
+# % interval, the changes that are plausible given these sentences (section 4 computes
+# one). Red is worse, blue is better, and grey means that the interval contains 0.
 
 # %%
 dev = al.Evaluator(clf, dev_texts, fast=True)
@@ -292,39 +274,13 @@ al.plots.forest(louder, title="All heads at once")
 #
 # ## 4. Which single heads matter?
 #
-# All heads at once is a blunt tool. Now we silence one head at a time.
-#
-# We follow one head through the lesson: head 9 of layer 3, in short **L3H9**. Lesson 05
-# found that its attention moved most in fine-tuning. Here is where it looks in our
-# sentence:
-
-# %%
-maps = clf.attend(text)
-given = maps.weights[3, 9].mean(0)  # what each token gets, the mean over all that look
-first = [f"{maps.tokens[i]} {given[i]:.0%}" for i in given.argsort(descending=True)[:4]]
-print("most weight goes to", ", ".join(first))
-al.plots.attention_map(maps, layer=3, head=9)
-
-# %% [markdown]
-# Most tokens look at *worth*, the word of praise, and [CLS] looks at itself. That seems
-# sensible. But no map can tell whether the model *needs* it.
-#
-# <details><summary>Why this head?</summary>
-#
-# Its attention moved most of all 72 when *this* classifier was fine-tuned. In three
-# others with fewer labels it was number 7, 8 and 29 (lesson 05). So we picked it with
-# hindsight, and appendix G tests it on sentences that no choice of this lesson has
-# seen.
-#
-# </details>
-#
-# So we silence each of the 72 heads in turn. We do this on sentences of the dev split,
+# Now we silence each of the 72 heads in turn. We do this on sentences of the dev split,
 # which serve for choosing. Test sentences are kept for checking what was chosen.
 #
-# The first cell below prepares the sentences and a function for margins. The second
-# runs the model once for each head and draws the change of accuracy. The hatched part
-# of the colour bar is the noise of an average head. A frame marks a head whose own
-# interval excludes 0, so a change just outside the hatched part may have none.
+# The first cell prepares the sentences and a function for margins. The second runs the
+# model once for each head and draws the change of accuracy. The hatched part of the
+# colour bar is the noise of an average head. A frame marks a head whose own interval
+# excludes 0.
 
 # %%
 few = al.Evaluator(clf, splits.dev.sample(size.sweep_sentences))  # in float32
@@ -346,9 +302,8 @@ print(f"fast number format: {sweep.attrs['agreement']:.1%} of answers as in floa
 al.plots.head_map(sweep, title="Silencing one head at a time")
 
 # %% [markdown]
-# Most cells are pale: by accuracy most single heads make no visible difference. (Michel
-# et al. 2019 saw the same in other models.) But one head is framed. Without it the
-# model gave *more* right answers. Can that be?
+# Most cells are pale: by accuracy most single heads make no visible difference. But one
+# head is framed. Without it the model gave *more* right answers. Can that be?
 #
 # ### More than luck?
 #
@@ -363,15 +318,16 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 #
 # If the interval excludes 0, we call the change more than luck. That is fair for one
 # head that was named beforehand. Of 72 heads without any effect about four would pass,
-# too, so the framed head may be one of these (appendix A).
+# too, so the framed head may be one of these. (Luck is enough to explain it: appendix
+# A.)
 
 # %% [markdown]
 # ### Exercise 2: is the change more than luck?
 #
 # *Difficulty 2 of 5, 5 minutes.*
 #
-# **Why.** Without some head the margin of these sentences falls by 0.4 on average.
-# Would it fall on other sentences? A mean alone cannot say. An interval can.
+# **Why.** Without some head the margin falls by 0.4 on average. Would it fall on other
+# sentences? A mean alone cannot say. An interval can.
 #
 # **Given** are `before` and `after`: a number for each sentence, in the same order.
 # `draws` says how many new samples to draw, and `generator` is NumPy's.
@@ -383,8 +339,8 @@ al.plots.head_map(sweep, title="Silencing one head at a time")
 # seed gives the same interval, and no end ever lies beyond the smallest or largest
 # change.
 #
-# **Then** your function judges six heads, below the hints. In our run L3H9 gets −0.43
-# [−0.49, −0.37] logits.
+# **Then** your function judges six heads. In our run the first gets −0.43 [−0.49,
+# −0.37] logits.
 
 
 # %% exercise="paired_bootstrap" points=2
@@ -415,9 +371,9 @@ al.checks.paired_bootstrap(paired_bootstrap)
 # of 1, `np.percentile` takes per cent.
 
 # %% [markdown]
-# Your function judges the six heads that cost most margin on dev. The largest of 72
-# noisy numbers are partly luck, so it judges them on *test* sentences. The first cell
-# below also defines `without`, the settings in which some heads are silent.
+# The six heads that cost most margin on dev are partly chosen by luck. So your function
+# judges them on *test* sentences. The first cell also defines `without`, the settings
+# in which some heads are silent.
 
 # %%
 bootstrap = al.checks.yours_or_ours(
@@ -445,34 +401,28 @@ for layer, head in top:
     after = test.score(without((layer, head)))
     low, high = bootstrap(base.margins, after.margins, 2000, np.random.default_rng(0))
     mean = (after.margins - base.margins).mean()
-    print(
-        f"without L{layer}H{head}: margin {mean:+.3f} [{low:+.3f}, {high:+.3f}] logits"
-    )
+    print(f"without L{layer}H{head}: margin {mean:+.3f}", end=" logits ")
+    print(f"[{low:+.3f}, {high:+.3f}]")
+small = np.mean(np.abs(base.margins) < 0.5)
+print(f"with all heads {small:.0%} of the margins are smaller than 0.5")
 
 # %% [markdown]
-# All six intervals exclude 0 by far, and L3H9 costs most. By accuracy none of these six
-# heads was framed.
+# All six intervals exclude 0 by far. Most costs head 9 of layer 3, in short **L3H9**.
+# We follow it from here on.
 #
-# Next, all 72 heads on dev, sorted by the change of their margin. A head is coloured if
-# its change is more than luck. Among 72 heads a few would look special by luck alone.
-# The colours allow for that, and appendix A shows how.
-
-# %%
-al.plots.effects(sweep, "margin_delta")
-
-# %% [markdown]
-# By margin most heads have an effect, and few have a large one: only six cost more than
-# 0.2 logits.
+# By accuracy none of the six was framed. Few margins are as small as what a head costs,
+# so few answers turn. **Single heads matter to the margin, and most margins are too
+# large for one of them to turn an answer.** From here on we mostly measure by margin.
 #
 # ### Does the ranking repeat?
 #
-# A head that matters should also matter on other sentences. So we silence all heads
-# once more, on test. In the picture each dot is a head, with its change on dev and on
-# test. If the ranking repeats, the dots lie along a rising line. L3H9 is red.
+# A head that matters should also matter on other sentences. So we silence all 72 heads
+# once more, on test. In the picture each dot is a head. If the ranking repeats, the
+# dots lie along a rising line. L3H9 is red.
 #
 # **Spearman's ρ** puts this into a number, the correlation of the ranks. It is 1 for
-# the same order and 0 for no relation. If two orders of 72 heads have nothing to do
-# with each other, it lies between −0.23 and 0.23 in 95 of 100 cases.
+# the same order. If two orders of 72 heads have nothing to do with each other, it lies
+# between −0.23 and 0.23 in 95 of 100 cases.
 
 # %%
 again = al.ablate(test)
@@ -485,8 +435,9 @@ repeats = {
 }
 
 # %%
-figure, panels = plt.subplots(1, 3, figsize=(9.4, 3.1), layout="constrained")
-for axes, (column, name) in zip(panels, names.items(), strict=True):
+figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+shown = {"delta": "accuracy", "margin_delta": "margin"}
+for axes, (column, name) in zip(panels, shown.items(), strict=True):
     times = 100 if name == "accuracy" else 1
     x, y = times * sweep[column], times * again[column]
     axes.plot(x, y, ".", color="0.4")
@@ -494,55 +445,35 @@ for axes, (column, name) in zip(panels, names.items(), strict=True):
     axes.set_title(f"{name}: ρ = {repeats[name]:.2f}".replace("-", "−"), loc="left")
     axes.set(xlabel=f"change on dev, {units[name]}", ylabel="change on test")
 sns.despine(figure)
-told = ", ".join(f"{name} {rank:.2f}" for name, rank in repeats.items())
+told = ", ".join(f"{name} {repeats[name]:.2f}" for name in shown.values())
 al.plots.show(figure, alt=f"Dev against test, rank correlations: {told}.")
 
-# %%
-limit = 1.96 / np.sqrt(len(sweep) - 1)
-for name, rank in repeats.items():
-    verdict = "repeats" if rank > limit else "is not shown to repeat"
-    print(
-        f"the ranking by {name} {verdict} ({rank:+.2f}; by chance up to ±{limit:.2f})"
-    )
-
 # %% [markdown]
-# Only by margin do the dots lie along a line. By accuracy and by loss no ranking is
-# shown to repeat. The head that was framed for its gain of accuracy? Its gain does not
-# repeat on test (appendix A).
+# Only by margin do the dots lie along a line. By accuracy no ranking is shown to
+# repeat.
 #
-# ### Does L3H9 make the model right, or only sure?
+# <details><summary>How many heads have an effect on the margin?</summary>
 #
-# We split the test sentences into those that the model answers rightly and those that
-# it answers wrongly, with all heads on. Then we silence L3H9. The last line says how
-# large the margins are.
-
-# %%
-change, right = test.compare(base, without((3, 9))), base.correct
-sizes = np.abs(base.margins)
-for name, which in (("right", right), ("wrong", ~right)):
-    some = change.margin_change[which]
-    low, high = statistics.paired_bootstrap(some) if len(some) else (np.nan, np.nan)
-    mean = some.mean() if len(some) else np.nan
-    print(
-        f"{which.sum()} answered {name}: margin {mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-    )
-print("loss {:+.3f} [{:+.3f}, {:+.3f}]".format(change.loss_delta, *change.loss_ci))
-print(f"margins: median size {np.median(sizes):.1f}", end=", ")
-print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
-
-# %% [markdown]
-# Where the model is right, the margin falls. Where it is wrong, the margin rises. So
-# without L3H9 the model is less sure of both kinds of answer. But most margins are far
-# from 0, so few answers turn. And in the loss the two kinds nearly cancel: right
-# answers lose, wrong ones gain.
+# Most, if one allows for the number of heads (appendix A): in our run 53 of 72. But
+# only six cost more than 0.2 logits. Significant means not 0. It does not mean large.
 #
-# **Single heads matter to the margin, and most margins are too large for one of them to
-# turn an answer.** From here on we mostly measure by margin.
+# </details>
 #
 # ## 5. Where it looks, or what it fetches?
 #
-# A head does two things. It chooses tokens, by its weights. And it fetches something
-# from them, their values. For which of the two is L3H9 needed?
+# L3H9 costs the most margin. Here is where it looks in our sentence:
+
+# %%
+maps = clf.attend(text)
+given = maps.weights[3, 9].mean(0)  # what each token gets, the mean over all that look
+first = [f"{maps.tokens[i]} {given[i]:.0%}" for i in given.argsort(descending=True)[:4]]
+print("most weight goes to", ", ".join(first))
+al.plots.attention_map(maps, layer=3, head=9)
+
+# %% [markdown]
+# Most tokens look at *worth*, the word of praise. But no map can tell whether the model
+# *needs* it. For a head does two things: it chooses tokens, by its weights, and it
+# fetches their values. For which of the two is L3H9 needed?
 #
 # To find out, we put something else in the head's place. Three **ablation methods** ask
 # three questions:
@@ -552,8 +483,8 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 # - **mean**: the head always adds its average over many texts. *Does it matter what it
 #   says about this one?*
 #
-# If they disagree, none is wrong. Take a text of three tokens with values 5, 2 and 2,
-# and a head that looks mostly at the first:
+# Take a text of three tokens with values 5, 2 and 2, and a head that looks mostly at
+# the first:
 #
 # | | weights | the head fetches |
 # | --- | --- | --- |
@@ -561,14 +492,23 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 # | zero | | 0 |
 # | uniform | ⅓, ⅓, ⅓ | 3 |
 # | mean | | the same number for every text, say 2.5 |
+#
+# <details><summary>Why this head? Were we lucky?</summary>
+#
+# It cost most on dev, and lesson 05 found that its attention moved most in fine-tuning.
+# (In three other classifiers, with fewer labels, it was number 7, 8 and 29.) So it was
+# picked with hindsight. Appendix G tests it on sentences that no choice of this lesson
+# has seen.
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise 3: three ways to take a head away
 #
-# *Difficulty 2 of 5, 10 minutes.*
+# *Difficulty 2 of 5, 8 minutes.*
 #
-# **Why.** L3H9 costs the most margin when it is silent. Is it needed for where it
-# looks, for what it says about this text, or for both?
+# **Why.** Is L3H9 needed for where it looks, for what it says about this text, or for
+# both?
 #
 # **Given** is what every head has fetched at every token, its **context**: the weighted
 # mixture of values, before $W^O_h$. You also get the values, which tokens are real (not
@@ -579,11 +519,9 @@ print(f"{np.mean(sizes < 0.5):.0%} are smaller than 0.5")
 # nothing may be read from them.
 #
 # **It is right if** the table comes out: with values 5, 2 and 2, *uniform* gives every
-# token 3, however much padding follows. The check tries each method by itself.
+# token 3, however much padding follows.
 #
-# **Then** your function replaces L3H9 inside BERT. Say what you expect: if *mean* costs
-# as much margin as *zero*, only what the head says about this text counts. If *uniform*
-# costs nothing, where it looks does not count.
+# **Then** your function replaces L3H9 inside BERT. Which of the three will cost least?
 
 
 # %% exercise="ablate" points=2
@@ -662,44 +600,253 @@ for how in ("zero", "uniform", "mean"):
 
 # %% [markdown]
 # The mean costs as much as silence: what L3H9 says about *this* sentence counts.
-# Uniform weights cost less, but not nothing: where it looks counts, too. So L3H9 is
-# needed for both. (Appendix B compares the three methods on all heads.)
+# Uniform weights cost less, but not nothing: where it looks counts, too. **L3H9 is
+# needed for both.** (Appendix B compares the three methods on all heads.)
 #
-# ### What about whole layers?
+# ## 6. How does its work reach the answer?
 #
-# Now all twelve heads of a layer at once, layer by layer: *silent*, or *uniform*, at a
-# temperature so high that all weights are equal.
+# L3H9 works in layer 3, but the answer is read at [CLS] after layer 5. How does its
+# work get there? There are two routes.
 
 # %%
-whole = {}
-for layer in range(clf.layers):
-    silent, uniform = clf.settings(), clf.settings()
-    silent.scale[layer] = 0
-    uniform.temperature[layer] = 1e6
-    for name, settings in (("silent", silent), ("uniform", uniform)):
-        whole[f"layer {layer} {name}"] = dev.compare(neutral, settings)
-al.plots.forest(whole, title="One layer at a time")
+drawings.two_routes()
 
 # %% [markdown]
-# Compare the last two rows. Layer 5 silent is by far the worst. Layer 5 uniform shows
-# no clear change of accuracy and a small one of the margin. So the last layer needs
-# *what* it fetches far more than where it looks.
+# The vector of a token travels up through the layers, and each part adds something to
+# it. This is the **residual stream**.
 #
-# <details><summary>What we saw in the other layers</summary>
+# - Thick, the **direct route**: the head adds something at [CLS] itself, and the stream
+#   carries it to the end.
+# - Dashed, the **detour**: the head adds something at *other* tokens. Only later heads
+#   can fetch it from there.
 #
-# In layer 1 uniform weights cost *more* margin than silence: a wrong mixture can be
-# worse than none. In layer 4 they *raise* the margin, but not accuracy: surer, not
-# better. (Appendix B has the differences with their intervals.)
+# Which one does L3H9 use? We change one word, *joy* into *mess*, and the answer turns.
+# Then we give back to the second run what one head had in the first. This is
+# **activation patching** (Vig et al. 2020, Wang et al. 2022).
+
+# %%
+drawings.patching()
+
+# %% [markdown]
+# How much of the margin comes back?
 #
-# </details>
+# $$
+# \text{restored} = \frac{m_{\text{patched}} - m_{\text{second}}}
+# {m_{\text{first}} - m_{\text{second}}}
+# $$
 #
-# ### Would any weights do in the last layer?
+# An example: the first run has the margin 4, the second −4. With one head patched the
+# second has −3. The head brings back $(-3 + 4) / (4 + 4)$, 1 of 8.
 #
-# The answer is read from [CLS]. So of the last layer only the contexts at [CLS] count,
-# one mixture of values from each head. We compute them in five ways:
+# Now patch the head at [CLS] alone. If it brings back as much, its work lies at [CLS].
+# If it brings back nothing, its work lies at other tokens.
+
+# %% [markdown]
+# ### Exercise 4: patch one head
 #
-# - **as trained**;
-# - **uniform weights**, on the same sentence;
+# *Difficulty 4 of 5, 12 minutes.*
+#
+# **Why.** This function can ask any head of any model what it carries, and where.
+#
+# **Given** is `run(sentence, hook=None)`. It returns the margin, a number. In every
+# layer it calls `hook(layer, contexts)`, if there is a hook; `contexts` is `(T, H, D)`.
+# A tensor that the hook returns takes their place; if it returns `None`, they stay. You
+# also get two sentences of equally many tokens, a layer, a head, and a list of tokens.
+#
+# **Write** the share of the margin that comes back. Run the first sentence and keep
+# what the head fetches. Run the second with that put in, at the given tokens only. All
+# other heads, layers and tokens are left alone.
+#
+# **It is right if** the formula comes out on small random models, also where a head
+# makes things worse and the share is below 0.
+#
+# **Then** your function patches all 72 heads of BERT.
+
+
+# %% exercise="patch_head" points=3
+def patch_head(run, first, second, layer, head, tokens):
+    """The share of the margin that one head brings back, from first into second.
+
+    run(sentence, hook=None) is a margin, calls hook(layer, contexts) in every layer;
+    contexts (T, H, D); tokens: a list of the positions that are patched
+    """
+    ### BEGIN SOLUTION
+    kept = {}
+
+    def record(index, contexts):
+        kept[index] = contexts
+
+    def replace(index, contexts):
+        if index == layer:
+            contexts = contexts.clone()
+            contexts[tokens, head] = kept[layer][tokens, head]
+        return contexts
+
+    whole, broken = run(first, record), run(second)
+    return (run(second, replace) - broken) / (whole - broken)
+    ### END SOLUTION
+
+
+# %% check="patch_head"
+al.checks.patch_head(patch_head)
+
+# %% [markdown] hints="patch_head"
+# You need three runs: the first sentence with a hook that keeps something, the second
+# sentence as it is, and the second sentence with a hook that puts something in.
+#
+# ---
+#
+# A hook is a function that you define inside yours. The first one writes into a
+# dictionary of yours, `kept[index] = contexts`, and returns nothing. Do so for every
+# layer, or only if `index == layer`.
+#
+# ---
+#
+# The second hook acts only if `index == layer`. It clones `contexts`, overwrites
+# `contexts[tokens, head]` with the same part of what was kept, and *returns* the
+# tensor.
+
+# %% [markdown]
+# The first two cells wrap BERT as such a `run`. They use hooks of PyTorch, functions
+# that are called when a module gets its input. The third makes pairs of sentences that
+# differ in one word. The words are one token each, so all tokens keep their places.
+
+# %%
+patch = al.checks.yours_or_ours("patch_head", patch_head)
+
+
+def showing(hook, index):
+    """Let hook(index, contexts) see and replace what the heads of a layer fetch."""
+
+    def shown(module, given):
+        contexts = given[0][0].unflatten(-1, (clf.heads, -1)).clone()  # (T, H, D)
+        new = hook(index, contexts)
+        return None if new is None else (new.flatten(1)[None],)
+
+    return layers[index].attention.output.dense.register_forward_pre_hook(shown)
+
+
+# %%
+@torch.inference_mode()
+def run(sentence, hook=None):
+    """The margin of a sentence, positive minus negative, for exercise 4."""
+    inputs = clf.encode([sentence]).batch([0])
+    inputs = {name: part.to(clf.device) for name, part in inputs.items()}
+    hooks = [showing(hook, index) for index in range(clf.layers)] if hook else []
+    try:
+        logits = al.heads.run(clf, inputs)[0]
+    finally:
+        for one in hooks:
+            one.remove()
+    return float(logits[1] - logits[0])
+
+
+# %%
+frames = (
+    "The plot is thin, but the acting is {}.",
+    "The second half of the film was {}.",
+    "What a truly {} way to spend an evening.",
+    "The dialogue is {} from the first scene on.",
+)
+words = (("superb", "awful"), ("wonderful", "terrible"), ("charming", "boring"))
+pairs = [(one.format(good), one.format(bad)) for one in frames for good, bad in words]
+turned = [pair for pair in pairs if run(pair[0]) > 0 > run(pair[1])]
+print(f"{len(turned)} of {len(pairs)} pairs get opposite answers; only these are used")
+pairs = turned[: 2 if size.name == "ci" else None]
+
+# %% [markdown]
+# Now your function patches each head in turn, at all tokens, and the map shows the mean
+# over the pairs. Red heads bring the first answer back.
+
+# %%
+lengths = [int(n) for n in clf.encode([good for good, _ in pairs]).lengths]
+rows = []
+for layer, head in np.ndindex(clf.layers, clf.heads):
+    shares = [
+        patch(run, *pair, layer, head, list(range(length)))
+        for pair, length in zip(pairs, lengths, strict=True)
+    ]
+    rows.append((layer, head, np.mean(shares)))
+patched = pd.DataFrame(rows, columns=["layer", "head", "restored"])
+al.plots.patching(patched, f"Mean of {len(pairs)} pairs of sentences")
+
+# %% [markdown]
+# No single head brings back more than a part, and L3H9 brings back most. Which route do
+# the best six heads use? We patch them once more, at [CLS] alone.
+
+# %%
+best = patched.nlargest(6, "restored")
+for row in best.itertuples():
+    only = np.mean([patch(run, *pair, row.layer, row.head, [0]) for pair in pairs])
+    print(f"L{row.layer}H{row.head}: {row.restored:+.0%}, at [CLS] only {only:+.0%}")
+
+# %% [markdown]
+# The heads of layer 5 bring back as much at [CLS] alone. (They must: no later head
+# could fetch anything.) L3H9 brings back nothing there. It leaves its work at other
+# tokens.
+#
+# ### Is that so on real sentences?
+#
+# Twelve made-up pairs are no sample. So we silence L3H9 on the dev sentences of section
+# 4: everywhere, only at [CLS], and only at all other tokens.
+
+
+# %%
+def muted(layer, head, tokens=slice(None)):
+    """Hook a layer so that this head adds nothing at these tokens."""
+    width = clf.model.config.hidden_size // clf.heads
+
+    def hook(module, given):
+        context = given[0].clone()
+        context[:, tokens, head * width : (head + 1) * width] = 0
+        return (context,)
+
+    return layers[layer].attention.output.dense.register_forward_pre_hook(hook)
+
+
+# %%
+@torch.inference_mode()
+def margins():
+    """The margins of the dev sentences, with all hooks that are set."""
+    found = []
+    for indices in batches:
+        inputs = few.encoded.batch(indices)
+        inputs = {name: part.to(clf.device) for name, part in inputs.items()}
+        found.append(margin(al.heads.run(clf, inputs), labels[indices]))
+    return torch.cat(found).cpu().numpy()
+
+
+def with_interval(change):
+    low, high = statistics.paired_bootstrap(change)
+    return f"{change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+# %%
+cases = {"everywhere": (3, 9), "at [CLS] only": (3, 9, slice(1))}
+cases["at all other tokens"] = (3, 9, slice(1, None))
+start = margins()
+for name, which in cases.items():
+    hook = muted(*which)
+    print(f"L3H9 silent {name}: margin {with_interval(margins() - start)}")
+    hook.remove()
+
+# %% [markdown]
+# Silenced at [CLS] alone, L3H9 is hardly missed. Silenced at the other tokens, it costs
+# as much as silenced everywhere.
+#
+# **L3H9 writes at the other tokens, and later heads bring it, or what was made of it,
+# to [CLS].** (Appendix C measures the direct route of every head, through all norms.)
+#
+# ## 7. Does a map of attention explain the answer?
+#
+# A map shows where a head looks. Is that why the model answers as it does? If quite
+# other weights gave the same answer, a map of the weights would not explain it. So
+# argue Jain and Wallace (2019).
+#
+# We try it in the last layer. There only the contexts at [CLS] count, one mixture of
+# values from each head. We replace them in four ways:
+#
+# - **uniform weights** on the same sentence;
 # - **shuffled weights**: the same numbers, given to other tokens of the sentence;
 # - **another sentence's contexts** (*resample ablation*, Chan et al. 2022);
 # - **silent**.
@@ -731,7 +878,7 @@ def answer(context, before):
 
 
 # %% [markdown]
-# The next two cells make the five kinds of contexts.
+# The next two cells make the contexts, and the last two run all sentences.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -756,9 +903,6 @@ def contexts(weights, values, real):
     yield "another sentence's contexts", trained.roll(1, 0)
     yield "silent", torch.zeros_like(trained)
 
-
-# %% [markdown]
-# Then we run all sentences and compare with the model as trained.
 
 # %%
 ways, rows = {}, []
@@ -786,6 +930,10 @@ al.plots.forest(
 # accuracy and cost little margin. Contexts of *another* sentence cost far more answers
 # than silence does.
 #
+# **In the last layer the values carry the opinion, and it matters little how they are
+# mixed.** So a map of *this* layer is not *the* reason for the answer. For L3H9 section
+# 5 found otherwise: there, where it looks counts.
+#
 # <details><summary>Why is another sentence worse than silence?</summary>
 #
 # By margin the two cost about the same. But silence takes an opinion away, while the
@@ -794,31 +942,558 @@ al.plots.forest(
 #
 # </details>
 #
-# **In the last layer the values carry the opinion, and it matters little how they are
-# mixed.** Many tokens seem to hold it already.
+# <details><summary>How far apart can weights be that give the same answer?</summary>
+#
+# Appendix F looks for the farthest ones, and finds some that share next to nothing with
+# the true ones. It also asks four measures which *word* decided. But Wiegreffe and
+# Pinter (2019) reply that the model never chose such weights; an adversary did.
+#
+# </details>
+#
+# ## 8. Can one pass replace 72 runs?
+#
+# To remove heads, we need an order, the least important first. The sweep of section 4
+# gives one, at the price of 72 runs. Can it be had for less?
+#
+# Suppose that turning a head from 1 to 0.99 costs 0.004 logits. Along a straight line,
+# turning it off would cost a hundred times as much, 0.4. The slope of that line is the
+# gradient by $s_h$. One forward and backward pass gives it for *all* heads:
+#
+# $$
+# L(s_h = 0) - L(s_h = 1) \;\approx\; - \frac{\partial L}{\partial s_h}\Big|_{s=1},
+# \qquad L = \frac{1}{N} \sum_{i=1}^{N} \ell_i
+# $$
+#
+# Here $\ell_i$ is the loss of sentence $i$. A positive value means that the head helps.
+# But $s = 0$ is far from $s = 1$, so we must check how good the straight line is.
 
 # %% [markdown]
-# ## 6. What does a head say directly?
+# ### Exercise 5: all heads in one pass
 #
-# We know that L3H9 is needed, but not how. It works in layer 3, but the answer is read
-# after layer 5. How does its work get there: by itself, or through later heads? There
-# are two routes.
+# *Difficulty 3 of 5, 9 minutes.*
+#
+# **Why.** The sweep needs a run for every head. A model with thousands of heads makes
+# that slow, and the desk of section 1 must colour its faders at once.
+#
+# **Given** is `loss_of(scale, batch)`. It runs a model whose heads are scaled by
+# `scale (layers, heads)`, and returns the mean loss of the `len(batch)` sentences, as a
+# tensor that gradients flow through. Batches need not be equally large.
+#
+# **Write** the right side of the formula for each head, with its sign. Call `loss_of`
+# once for each batch.
+#
+# **It is right if** a loss of $3 - 2 s_h$ gives that head 2: without it the loss rises
+# by 2. Other batches of the same sentences must change nothing.
+#
+# **Then** your function estimates all 72 heads of BERT, and its estimates decide which
+# heads go first.
+
+
+# %% exercise="head_importance" points=3
+def head_importance(loss_of, batches, layers, heads):
+    """What silencing each head would cost, to first order: (layers, heads), signed."""
+    ### BEGIN SOLUTION
+    sentences = sum(len(batch) for batch in batches)
+    importance = torch.zeros(layers, heads)
+    for batch in batches:
+        scale = torch.ones(layers, heads, requires_grad=True)
+        (gradient,) = torch.autograd.grad(loss_of(scale, batch), scale)
+        importance -= gradient * len(batch) / sentences
+    return importance
+    ### END SOLUTION
+
+
+# %% check="head_importance"
+al.checks.head_importance(head_importance)
+
+# %% [markdown] hints="head_importance"
+# The scales are a tensor of ones that requires gradients. After
+# `loss_of(scale, batch).backward()` the gradient is in `scale.grad`;
+# `torch.autograd.grad(loss, scale)` returns it instead.
+#
+# ---
+# Which way does the loss go if the scale goes *down*, from 1 to 0? And by what must a
+# batch's mean be multiplied so that all sentences count the same?
+#
+# ---
+# `backward()` *adds* to `.grad`. Either let everything collect there, or begin each
+# batch with a new tensor of scales; not half of each.
+
+# %% [markdown]
+# Your function gets minus the margin as its "loss". So a positive estimate is a margin
+# that is lost. The first cell wraps BERT as a `loss_of`.
 
 # %%
-drawings.two_routes()
+importance_of = al.checks.yours_or_ours("head_importance", head_importance)
+
+
+def of_model(measure):
+    """A function of scales and a batch of sentence numbers, for exercise 5."""
+
+    def loss_of(scale, batch):
+        settings = al.HeadSettings.of(scale, torch.ones_like(scale))
+        inputs = {
+            name: part.to(clf.device) for name, part in few.encoded.batch(batch).items()
+        }
+        return measure(al.heads.run(clf, inputs, settings), labels[batch]).mean()
+
+    return loss_of
+
+
+# %%
+def minus_margin(logits, labels):
+    return -margin(logits, labels)
+
+
+estimated = importance_of(of_model(minus_margin), batches, clf.layers, clf.heads)
 
 # %% [markdown]
-# The vector of a token travels up through the layers, and each part adds something to
-# it. This is the **residual stream**. The classifier reads the stream of [CLS] at its
-# end.
+# Each dot below is a head: its estimate, and what silencing it really cost on dev. On
+# the grey line both are equal.
+
+# %%
+x, lost = estimated.numpy().ravel(), -sweep["margin_delta"]
+later = stats.spearmanr(x, -again["margin_delta"]).statistic
+same = stats.spearmanr(x, lost).statistic
+figure, axes = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
+axes.plot(x, lost, ".", color="0.35")
+axes.plot(x[followed], lost[followed], "o", color="#a9373b")
+axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+axes.set_title(f"margin: ρ = {same:.2f}, on test {later:.2f}", loc="left")
+axes.set(xlabel="estimate, logits", ylabel="lost when silenced, logits")
+axes.locator_params(axis="x", nbins=5)
+sns.despine(figure)
+al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
+
+# %% [markdown]
+# **One pass ranks the heads almost as 72 runs do,** also on test (0.89, where the 72
+# runs had 0.96). For the largest the estimate is too low: those dots lie above the grey
+# line. (By loss one pass does much worse: appendix H.)
 #
-# - The **direct route** (thick): what a head adds at [CLS] is carried along the stream
-#   to the end.
-# - The **other route** (dashed): what a head adds at any token is also read by later
-#   parts, which then add something else at [CLS].
+# ## 9. How many heads can go?
 #
-# Silencing measures both routes together. **Direct logit attribution** (Elhage et al.
-# 2021) measures the direct route alone.
+# Now we silence more and more heads, in three orders:
+#
+# - **margin, estimated**: your estimate;
+# - **mean |gradient|** (after Michel et al. 2019, who also rescale it in each layer):
+#   each sentence's slope of the loss *without its sign*, then the mean. So a head that
+#   helps here and harms there counts as important;
+# - **random**: the control. The band spans several random orders.
+#
+# The orders were found on dev. The damage is measured on test.
+
+# %%
+lots = range(1 if size.name == "ci" else 5)
+shape = clf.layers, clf.heads
+worth = {
+    "margin, estimated": [estimated.numpy()],
+    "mean |gradient|": [np.abs(few.gradients(per_sentence=True)).mean(axis=0)],
+    "random": [np.random.default_rng(lot).random(shape) for lot in lots],
+}
+
+
+def least_first(values):
+    """Heads (layer, head), the least worth first."""
+    return [divmod(int(one), clf.heads) for one in values.ravel().argsort()]
+
+
+# %%
+rows, half, step = [], {}, 18 if size.name == "ci" else 6
+for name, several in worth.items():
+    for number, values in enumerate(several):
+        order = least_first(values)
+        for count in range(step, len(order) + 1, step):
+            change = test.compare(base, without(*order[:count]))
+            rows.append((name, count, 100 * change.delta, change.margin_delta))
+            if 2 * count == len(order) and not number:
+                half[name] = change
+points, logits = "change of accuracy, points", "change of the margin, logits"
+path = pd.DataFrame(rows, columns=["order", "heads off", points, logits])
+
+# %%
+figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
+for axes, measure in zip(panels, (points, logits), strict=True):
+    looks = {"hue": "order", "style": "order", "errorbar": ("pi", 100)}
+    sns.lineplot(path, x="heads off", y=measure, ax=axes, **looks)
+    axes.axhline(0, color="0.35", linewidth=0.9)
+    axes.axvline(len(sweep) / 2, color="0.6", linewidth=0.9, linestyle=":")
+panels[1].get_legend().remove()
+sns.despine(figure)
+al.plots.show(figure, alt="Accuracy and margin as heads go, in three orders.")
+
+# %% [markdown]
+# Look at the dotted line, where half of the heads are gone. The next plot shows that
+# point with intervals.
+
+# %%
+al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
+
+# %% [markdown]
+# **Without half of the heads, in the order of *mean |gradient|*, accuracy falls by 2.0
+# points, and the interval just reaches 0.** (That does not prove that nothing is lost:
+# a loss of four points fits the interval, too.) The margin is clearly lower. This order
+# is the best on these very sentences, which flatters it.
+#
+# <details><summary>What we saw in the three orders</summary>
+#
+# **Say what you want to keep.** The order by margin raises the margin at first and
+# keeps more of it than *mean |gradient|* does. Of the answers *mean |gradient|* keeps
+# most in the second half of the picture. Michel et al. found that two fifths of
+# BERT-base's heads can go.
+#
+# *Redundant given the others* is not *useless*: both good orders were found with all
+# other heads on. (With all 72 heads off no word reaches [CLS], so every sentence gets
+# the same answer.)
+#
+# </details>
+#
+# ### Cut them out
+#
+# A head at scale 0 is silent, but its multiplications are still computed.
+# `al.heads.prune` cuts it out of the weight matrices. We cut out the half that goes
+# first by *mean |gradient|*.
+
+# %%
+least = least_first(worth["mean |gradient|"][0])[: clf.layers * clf.heads // 2]
+smaller = al.heads.prune(clf, least)
+sample = test_texts.texts[:64]
+silenced, cut = clf.predict(sample, without(*least)), smaller.predict(sample)
+difference = np.abs(silenced.probabilities - cut.probabilities).max()
+print(f"silenced against cut out: largest difference {difference:.1e}")
+assert difference < 1e-4
+print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
+
+# %% [markdown]
+# The answers are the same, and the model is smaller. But half of the heads is far from
+# half of the time (appendix H).
+#
+# So was the silent head of no use? Accuracy alone cannot say. Its effect may lie in the
+# margin, or show only when others are gone, too. Lesson
+# [07](07_attention_balance.ipynb) meets L3H9 again, and asks which heads *look*
+# differently since fine-tuning.
+
+# %% [markdown]
+# ## What to take away
+#
+# - Scale acts on what leaves a head, temperature on where it looks.
+# - Say by which measure a head matters, and whether the ranking repeats. By margin it
+#   does, while accuracy hardly notices a single head.
+# - A head can be needed for where it looks, for what it fetches, or for both: ask by
+#   ablation.
+# - Patching shows where a head's work is found: L3H9 leaves it at other tokens, and
+#   later heads fetch it.
+# - A map of attention is no explanation until it is tested.
+# - One backward pass ranks single heads by margin as silencing does. Many heads at once
+#   are another matter.
+#
+# <details><summary>Sources</summary>
+#
+# Michel et al. 2019, *Are Sixteen Heads Really Better than One?* · Efron 1979
+# (bootstrap) · Benjamini and Hochberg 1995, Benjamini and Yekutieli 2001 (false
+# discoveries) · Chan et al. 2022, *Causal Scrubbing* · Elhage et al. 2021, *A
+# Mathematical Framework for Transformer Circuits* · McGrath et al. 2023, *The Hydra
+# Effect* · Rushing and Nanda 2024, *Explorations of Self-Repair* · Vig et al. 2020,
+# *Causal Mediation Analysis* · Wang et al. 2022, *Interpretability in the Wild* · Zhang
+# and Nanda 2024, *Best Practices of Activation Patching* · Clark et al. 2019, *What
+# Does BERT Look At?* · Xiao et al. 2024, *Attention Sinks* · Kobayashi et al. 2020,
+# *Attention is Not Only a Weight* · Abnar and Zuidema 2020, *Quantifying Attention
+# Flow* · Sundararajan et al. 2017, *Axiomatic Attribution* · Jain and Wallace 2019,
+# *Attention is not Explanation* · Wiegreffe and Pinter 2019, *Attention is not not
+# Explanation*.
+#
+# </details>
+
+# %% [markdown]
+# ## Three open problems
+#
+# From easy to hard, without solutions.
+#
+# 1. **Does L3H9 leave its work at the swapped word, or elsewhere?** Call `patch_head`
+#    with that word's position alone, then with all others. Your positions are right if
+#    all together give the share of the map, and [CLS] alone gives 0.
+# 2. **Is 2.0 points the honest price of half of the heads?** The order was picked on
+#    test. Choose on dev, with `dev.compare`, and measure the chosen order once on
+#    `fresh_texts`. Your code is right if it repeats the −2.0 on test.
+# 3. **Which later heads fetch what L3H9 writes?** This is *path patching* (Wang et al.
+#    2022). Start from `patch_head`: patch L3H9, keep what one later head then fetches,
+#    and put only that into a run in which all else is as it was. You are right if a
+#    receiver in layer 3 or below, which cannot have read it, carries exactly 0.
+
+# %% [markdown]
+# ## Going further
+#
+# Each appendix answers a question that came up on the way. None needs another one.
+#
+# | appendix | question | follows section |
+# | --- | --- | --- |
+# | A, with exercise 6 | Among 72 heads, which look special by luck alone? | 4 |
+# | B | Do the three ablation methods agree, on heads and on layers? | 5 |
+# | C, with exercise 7 | What does each head say directly? Do single costs add up? | 6 |
+# | D | Do the best heads together bring the answer back? | 6 |
+# | E | Much weight falls on [CLS]. What comes of it? | 7 |
+# | F | Which words decided? And can other weights give the same answer? | 7 |
+# | G | Does the story of L3H9 hold on fresh sentences? | 4 |
+# | H | What if heads go by the loss? Is the smaller model faster? | 8 and 9 |
+#
+# ## Appendix A. Many heads, many looks
+#
+# In section 4 we called a change more than luck if its interval excludes 0. That is
+# fair for one head. For 72 heads it is not.
+#
+# A **p-value** says how often a head *without* effect would move the measure at least
+# this far, on a sample like ours. With p < 0.05 up to one in twenty such heads looks
+# special. Of 72 heads without effect these are about four, all of them **false
+# discoveries**.
+#
+# <details><summary>Where do the p-values come from?</summary>
+#
+# "Without effect" means: on average over all such sentences.
+#
+# - Accuracy: such a head gains an answer as often as it loses one, so the changed
+#   answers are tosses of a fair coin (McNemar's exact test). With few tosses the exact
+#   test is cautious: fewer than one in twenty look special.
+# - Margin: divide the change by its standard error (the width of the interval / 3.92)
+#   and use the normal curve. This takes the interval as symmetric, so at the edge
+#   interval and p-value may disagree.
+#
+# </details>
+#
+# **Benjamini and Hochberg** (1995) adjust the p-values. Keep the heads with an adjusted
+# value of at most 0.05. Then on average at most 5 % of those kept are false
+# discoveries.
+#
+# 1. Sort the $m$ p-values, the smallest first.
+# 2. Multiply the one of rank $i$ by $m / i$.
+# 3. Let no value exceed that of a larger p-value.
+#
+# Here is an example with four p-values. Step 3 changes one of them: 0.060 falls to the
+# 0.043 beside it.
+#
+# | p-value | 0.010 | 0.030 | 0.032 | 0.600 |
+# | --- | --- | --- | --- | --- |
+# | rank $i$ | 1 | 2 | 3 | 4 |
+# | $p \, m / i$ | 0.040 | 0.060 | 0.043 | 0.600 |
+# | adjusted | 0.040 | 0.043 | 0.043 | 0.600 |
+#
+# <details><summary>As a formula; and why not Bonferroni?</summary>
+#
+# $q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)}$. The promise of 5 % holds for
+# independent and for positively dependent tests.
+#
+# **Bonferroni** multiplies each p-value by their number $m$. Then even *one* false
+# discovery is unlikely, but many true ones are missed.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 6: many heads, many looks
+#
+# *Difficulty 3 of 5, 8 minutes.*
+#
+# **Why.** One head was framed in section 4, as better to be without. Was it one of
+# those that luck alone would frame?
+#
+# **Given** are p-values, in any order.
+#
+# **Write** the adjusted values. Each belongs at the index of its p-value. Leave the
+# given array as it is.
+#
+# **It is right if** the table's first row, in any order, gives its last.
+#
+# **Then** your function judges all 72 heads, by accuracy and by margin. Predict for
+# both how many survive.
+
+
+# %% exercise="adjust_for_many" points=2
+def adjust_for_many(p_values):
+    """Adjusted values (N,) of p-values (N,), by Benjamini and Hochberg."""
+    ### BEGIN SOLUTION
+    count = len(p_values)
+    order = np.argsort(p_values)
+    raw = p_values[order] * count / np.arange(1, count + 1)
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum.accumulate(raw[::-1])[::-1]  # from the largest down
+    return adjusted
+    ### END SOLUTION
+
+
+# %% check="adjust_for_many"
+al.checks.adjust_for_many(adjust_for_many)
+
+# %% [markdown] hints="adjust_for_many"
+# `order = np.argsort(p_values)` says where the smallest stands, the second, and so on;
+# `p_values[order]` is sorted. Ranks begin at 1.
+#
+# ---
+# You need the minimum of a value and all that come *after* it. `np.minimum.accumulate`
+# runs from the left, so reverse the array with `[::-1]`, and reverse the result.
+#
+# ---
+# `result[order] = ...` writes to the indices from which `x[order]` reads.
+
+# %% [markdown]
+# Your function adjusts the p-values of the 72 heads, once by accuracy and once by
+# margin.
+
+# %%
+adjust = al.checks.yours_or_ours(
+    "adjust_for_many", adjust_for_many, statistics.benjamini_hochberg
+)
+error = (sweep["margin_high"] - sweep["margin_low"]) / 3.92
+p_margin = 2 * stats.norm.sf((sweep["margin_delta"] / error).abs())
+for name, p_values in (("accuracy", sweep["p_value"].to_numpy()), ("margin", p_margin)):
+    first, kept = (p_values < 0.05).sum(), (adjust(p_values) < 0.05).sum()
+    print(f"{name:>8}: heads with p < 0.05: {first}, after adjusting: {kept}")
+
+# %% [markdown]
+# By accuracy no head survives, not even the framed one. By margin most do. But
+# significant means not 0. It does not mean large.
+#
+# Does the framed head's gain at least repeat on test?
+
+# %%
+framed = sweep["delta"].idxmax()
+name = f"L{sweep['layer'][framed]}H{sweep['head'][framed]}"
+dev_points, test_points = (100 * one["delta"][framed] for one in (sweep, again))
+print(f"accuracy without {name}: {dev_points:+.1f} points on dev,", end=" ")
+print(f"{test_points:+.1f} on test")
+
+# %% [markdown]
+# It does not: luck is enough to explain it. Now all 72 heads by margin, sorted. A head
+# is coloured if it survives.
+
+# %%
+al.plots.effects(sweep, "margin_delta")
+
+# %% [markdown]
+# By margin most heads have an effect, and few have a large one.
+#
+# ### A third measure: the loss
+#
+# For the margin $m$ the **loss** is $\log(1 + e^{-m})$. It asks how bad the doubtful
+# and the wrong answers are: a margin of 4 costs 0.02, one of 0 costs 0.69, one of −2
+# costs 2.13. Does the ranking by loss repeat? Does it agree with that by margin? And
+# does the loss of L3H9 repeat?
+
+# %%
+(here,), (there,) = sweep["loss_delta"][followed], again["loss_delta"][followed]
+limit = 1.96 / np.sqrt(len(sweep) - 1)
+print(f"loss, dev against test: ρ = {repeats['loss']:+.2f}", end=" ")
+print(f"(by chance up to ±{limit:.2f})")
+print(f"loss without L3H9: {here:+.3f} nats on dev, {there:+.3f} on test")
+most = np.sqrt(max(repeats["loss"], 0) * repeats["margin"])
+agreed = sweep["margin_delta"].corr(-sweep["loss_delta"], method="spearman")
+print(f"margin against loss on dev: {agreed:+.2f}", end=", ")
+print(f"on different sentences {most:.2f} at most")
+
+# %% [markdown]
+# By loss no ranking is shown to repeat, and margin and loss rank the heads differently.
+# Why does the loss hardly notice L3H9? We split the test sentences into those that the
+# model answers rightly and those that it answers wrongly, with all heads on.
+#
+# <details><summary>For the expert: do margin and loss really disagree?</summary>
+#
+# A ranking that does not repeat needs no explanation. On *different* sentences, two
+# measures can agree no better than about $\sqrt{\rho_1 \rho_2}$, where the two ρ say
+# how well each repeats (Spearman 1904). As the loss's may well be 0, so may the bound.
+#
+# </details>
+
+# %%
+change, right = test.compare(base, without((3, 9))), base.correct
+for name, which in (("right", right), ("wrong", ~right)):
+    moved = change.margin_change[which]
+    low, high = statistics.paired_bootstrap(moved) if len(moved) else (np.nan, np.nan)
+    mean = moved.mean() if len(moved) else np.nan
+    print(f"{which.sum()} answered {name}: margin {mean:+.2f}", end=" ")
+    print(f"[{low:+.2f}, {high:+.2f}]")
+print("loss {:+.3f} [{:+.3f}, {:+.3f}]".format(change.loss_delta, *change.loss_ci))
+
+# %% [markdown]
+# Where the model is right, the margin falls. Where it is wrong, the margin rises. So
+# without L3H9 the model is less sure of both kinds of answer, and in the loss the two
+# nearly cancel.
+
+# %% [markdown]
+# ## Appendix B. Do the three ablation methods agree?
+#
+# Section 5 replaced one head by zero, uniform weights or its mean. Here all 72 heads
+# are replaced by each, with the package's own sweep (and a mean of its own at [CLS]).
+# The cell prints the heads that lose most, then how alike two methods rank all heads
+# (Spearman's ρ, section 4).
+
+# %%
+ways = {"zero": sweep["margin_delta"]}
+for method in ("uniform", "mean"):
+    ways[method] = al.ablate(fast, method=method)["margin_delta"]
+ways = pd.DataFrame(ways, dtype=float)
+ways.index = "L" + sweep["layer"].astype(str) + "H" + sweep["head"].astype(str)
+for name in ("zero", "uniform"):
+    print(f"most margin lost by {name}:")
+    print((ways.nsmallest(3, name).round(2) + 0.0).to_string())  # no -0.00
+al.plots.agreement(ways)
+
+# %% [markdown]
+# **Zero and mean rank the heads alike; uniform weights ask another question.**
+#
+# <details><summary>What we saw</summary>
+#
+# Zero and mean rank alike: it hardly matters whether nothing stands in a head's place
+# or its average (although with nothing later layers get a sum that they never met in
+# training). Uniform weights ask something else. Their ranking even runs slightly
+# against that by zero (−0.26, just outside the ±0.23 of chance), and shows no trend
+# with that by mean (−0.18).
+#
+# L5H0 is needed for what it fetches, and hardly for where it looks. L2H7 is not missed
+# when silent, yet with uniform weights it does harm: what it then mixes in is worse
+# than nothing. L3H9 is needed for both; on these 500 sentences uniform weights cost
+# nearly half as much as silence.
+#
+# </details>
+#
+# ### And whole layers?
+#
+# Now all twelve heads of a layer at once, layer by layer: *silent*, or *uniform*, at a
+# temperature so high that all weights are equal.
+
+# %%
+whole = {}
+for layer in range(clf.layers):
+    silent, uniform = clf.settings(), clf.settings()
+    silent.scale[layer] = 0
+    uniform.temperature[layer] = 1e6
+    for name, settings in (("silent", silent), ("uniform", uniform)):
+        whole[f"layer {layer} {name}"] = dev.compare(neutral, settings)
+al.plots.forest(whole, title="One layer at a time")
+
+# %% [markdown]
+# Compare the last two rows. Layer 5 silent is by far the worst. Layer 5 uniform shows
+# no clear change of accuracy and a small one of the margin. So the last layer needs
+# *what* it fetches far more than where it looks.
+#
+# In the next table the last column is the difference of the two methods on the same
+# sentences. Above 0, silence costs more margin than uniform weights.
+
+# %%
+print("margin, logits       uniform                uniform minus silent")
+for layer in range(clf.layers):
+    silent, uniform = (whole[f"layer {layer} {name}"] for name in ("silent", "uniform"))
+    print(f"layer {layer}:", end="")
+    for change in (uniform.margin_change, uniform.margin_change - silent.margin_change):
+        low, high = statistics.paired_bootstrap(change)
+        print(f"     {change.mean():+.2f} [{low:+.2f}, {high:+.2f}]", end="")
+    print()
+
+# %% [markdown]
+# Only in layer 1 do uniform weights clearly cost more margin than silence: a wrong
+# mixture can be worse than none. In layer 4 they *raise* the margin, but not accuracy:
+# surer, not better.
+#
+# ## Appendix C. What does each head say directly?
+#
+# In the drawing of section 6 the direct route is the thick one: what a head adds at
+# [CLS] is carried along the residual stream to the end. **Direct logit attribution**
+# (Elhage et al. 2021) measures this route alone, and exactly.
 #
 # ### How can one see through a norm?
 #
@@ -865,9 +1540,9 @@ drawings.two_routes()
 # </details>
 
 # %% [markdown]
-# ### Exercise 4: back through a frozen norm
+# ### Exercise 7: back through a frozen norm
 #
-# *Difficulty 3 of 5, 10 minutes.*
+# *Difficulty 3 of 5, 8 minutes.*
 #
 # **Why.** In our BERT's six layers twelve norms lie on the stream, two in each. To say
 # what a head contributes directly, we must get back through all that lie behind it.
@@ -920,9 +1595,8 @@ al.checks.through_norm(through_norm)
 # ### What do the heads say?
 #
 # Now your function goes to work. BERT has many parts, so the code up to the table is
-# long. What it computes is simple, and you may skim it. The first cells collect what
-# enters the norms at [CLS], and what the heads bring. They use hooks, functions that
-# PyTorch calls when a module gets its input.
+# long, and you may skim it. The first cells collect what enters the norms at [CLS], and
+# what the heads bring.
 
 # %%
 through = al.checks.yours_or_ours(
@@ -994,7 +1668,7 @@ def direct(seen, labels):
 
 # %% [markdown]
 # `directly` does this for all sentences. It also notes how much the heads of each layer
-# add (for appendix C).
+# add (for a table below).
 
 
 # %%
@@ -1041,7 +1715,7 @@ for layer, own in table.groupby("layer"):
 
 # %% [markdown]
 # The parts add up to the margin. Only layer 5 says much directly. The heads below it
-# matter by the other route. (Appendix C says why.)
+# matter by the other route.
 #
 # In the picture each head is a dot. On the grey line a head costs exactly what it says.
 
@@ -1062,712 +1736,25 @@ sns.despine(figure)
 al.plots.show(figure, alt="What 72 heads say directly, and the margin lost without.")
 
 # %% [markdown]
-# ### Where does L3H9 leave its work?
-#
-# L3H9 costs the most margin, and says nothing directly. So it must act through later
-# parts. At which tokens do they find its work?
-#
-# We silence it three times: everywhere, only at [CLS], and only at all other tokens.
-# Each time we look at the margin, and at what the heads of layer 5 then say.
-
+# L3H9 costs the most margin, and says nothing directly. What do the heads of layer 5
+# say when it is silent, as in section 6?
 
 # %%
-def muted(layer, head, tokens=slice(None)):
-    """Hook a layer so that this head adds nothing at these tokens."""
-    width = clf.model.config.hidden_size // clf.heads
-
-    def hook(module, given):
-        context = given[0].clone()
-        context[:, tokens, head * width : (head + 1) * width] = 0
-        return (context,)
-
-    return layers[layer].attention.output.dense.register_forward_pre_hook(hook)
-
-
-def with_interval(change):
-    low, high = statistics.paired_bootstrap(change)
-    return f"{change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-# %%
-cases = {"L3H9": (3, 9), "L3H9 at [CLS] only": (3, 9, slice(1))}
-cases["L3H9 at all other tokens"] = (3, 9, slice(1, None))
 for name, which in cases.items():
     hook = muted(*which)
-    then, _, after = directly()
+    then, _, _ = directly()
     hook.remove()
     change = (then - said)[:, last].sum(1)  # (N,), of all heads of the last layer
-    print(f"without {name}: margin {with_interval(after[:, 0] - both[:, 0])}")
-    print(f"    said by all heads of layer {last}: {with_interval(change)}")
+    print(f"L3H9 silent {name}: heads of layer {last} {with_interval(change)}")
 
 # %% [markdown]
-# Silenced at [CLS] alone, L3H9 is hardly missed. Silenced at the other tokens, it costs
-# as much as silenced everywhere. And the heads of layer 5 then say less, by most of the
-# margin lost.
+# They say less, by most of the margin lost. What a head is worth need not show in what
+# it says itself.
 #
-# **L3H9 writes at the other tokens, and later heads bring it, or what was made of it,
-# to [CLS].** What a head is worth need not show in what it says itself.
+# ### Why does only layer 5 speak directly?
 #
-# ## 7. Is attention an explanation?
-#
-# So far we asked which *heads* matter. Whoever uses the model rather asks which *words*
-# decided. A map of attention seems to answer that. But other measures claim to answer
-# it, too. We compare four:
-#
-# - **attention**: how much [CLS] looks at the word in the last layer, mean over heads;
-# - **rollout**: attention multiplied through all layers, with half for the residual
-#   stream (Abnar and Zuidema 2020);
-# - **gradient × input**: the margin's slope along the word's vector, times that vector;
-# - **ablation**: how much the log-probability of the answer falls when the word is
-#   masked.
-#
-# The first two say where the model looks. The other two say how its answer reacts. Here
-# they are for one sentence. A frame marks the largest number of each column.
-
-# %%
-clear = "The plot is thin, but the acting is a joy."
-frame = al.evaluation.explanations(clf, clear)
-print(f"{frame.attrs['label']}, {frame.attrs['probability']:.0%} sure")
-al.plots.explanations(frame)
-
-# %% [markdown]
-# They name three different tokens: attention and ablation point to *joy*, the gradient
-# to *a* and rollout to the full stop. (Appendix F asks a fifth measure, integrated
-# gradients.)
-#
-# Is that so on many sentences? We rank the words of each sentence by each measure,
-# without signs, as attention has none. Then we correlate the ranks. *Removal* is
-# ablation that takes the word out instead of masking it.
-
-# %%
-texts = test_texts.texts[: max(size.sweep_sentences // 5, 8)]
-al.plots.agreement(al.evaluation.agreement(clf, texts))
-
-# %% [markdown]
-# Even ablation and removal, two versions of one question, agree only in part. With
-# these two, attention agrees no worse than the gradient does. (Lesson
-# [11](11_adaptive_attention.ipynb) tests which measure is faithful, by deleting words.)
-#
-# ### Can other weights give the same answer?
-#
-# If quite other weights give the same answer, a map of the weights does not explain it.
-# So argue Jain and Wallace (2019). We look for such weights in the last layer, and call
-# them **adversarial attention**: as far from the true ones as possible, yet with hardly
-# any change of the answer's probability.
-#
-# How far two sets of weights are apart is a number from 0 to 1. It is 0 for the same
-# weights, and 1 if no token that had weight keeps any.
-
-
-# %%
-def total_variation(a, b):
-    """Half the sum of differences, 0 to 1, the mean over heads: (B,)."""
-    return (a - b).abs().sum(-1).mean(-1) / 2
-
-
-def probabilities(weights, values, before):
-    """Of both labels (B, 2), with these weights in the last layer."""
-    return answer(torch.einsum("bht,bhtd->bhd", weights, values), before).softmax(-1)
-
-
-# %% [markdown]
-# For each sentence of one batch, gradient ascent on the scores makes the distance as
-# large as it can. A penalty sets in once a probability moves by more than 0.005.
-
-
-# %%
-def adversarial(weights, values, before, real, steps):
-    """Weights far from these that leave the answer as it is; and how far it moves."""
-    sure = probabilities(weights, values, before).detach()
-    scores = torch.zeros_like(weights).requires_grad_()
-    optimizer = torch.optim.Adam([scores], lr=0.3)
-    for _ in range(steps):
-        new = scores.masked_fill(~real[:, None], -1e9).softmax(-1)
-        moved = (probabilities(new, values, before) - sure).abs().amax(-1)
-        goal = total_variation(new, weights) - 20 * (moved - 0.005).clamp_min(0)
-        (scores.grad,) = torch.autograd.grad(-goal.sum(), scores)
-        optimizer.step()
-    return new.detach(), moved.detach()
-
-
-# %% [markdown]
-# We compare them with uniform and with shuffled weights (section 5).
-
-# %%
-indices = batches[len(batches) // 2]  # one batch, of sentences of like length
-weights, values, before, real = at_the_end(indices)
-even = (real / real.sum(-1, keepdim=True))[:, None].expand_as(weights)
-steps = 20 if size.name == "ci" else 300
-new, _ = adversarial(weights, values, before, real, steps)
-others = {"uniform": even, "shuffled": shuffled(weights, real), "adversarial": new}
-
-
-# %%
-def logits_with(weights):
-    """Answers with these weights in the last layer."""
-    return answer(torch.einsum("bht,bhtd->bhd", weights, values), before)
-
-
-# %%
-with torch.inference_mode():
-    own = logits_with(weights)
-    for name, other in others.items():
-        away, logits = total_variation(other, weights), logits_with(other)
-        moved = (logits.softmax(-1) - own.softmax(-1)).abs().amax(-1)
-        change = margin(logits, labels[indices]) - margin(own, labels[indices])
-        print(f"{name:>11}: distance {away.median():.2f} (median, of 1)", end=", ")
-        print(
-            f"probability within .01 for {(moved < 0.01).sum()} of {len(moved)}", end=""
-        )
-        print(f", margin by {change.abs().median():.2f}")
-
-# %% [markdown]
-# Look at the last row: the adversarial weights share next to nothing with the true
-# ones, and yet every probability moves by less than 0.01. Uniform weights do as well
-# for some of the sentences.
-#
-# **In the last layer, quite other weights give the same answers.** After section 5 this
-# is no surprise: there it hardly matters where heads look. So a map of *this* layer is
-# not *the* reason for the answer.
-#
-# <details><summary>How far does this go?</summary>
-#
-# For L3H9, where looking counts, nothing was tested. And Wiegreffe and Pinter (2019)
-# reply that the model never chose those weights; an adversary did.
-#
-# </details>
-#
-# ## 8. How many heads can go?
-#
-# By accuracy hardly any single head was missed. Can many go together, then? Not if
-# heads cover for each other: the first to go is not missed, but the last one is.
-#
-# We silence all of layer 5, and for comparison six heads at random. If heads did not
-# depend on each other, the cost together would be the sum of the costs one by one, and
-# the difference would be about 0.
-
-# %%
-draw = np.random.default_rng(1).permutation(len(sweep))[:6]
-chosen = {
-    "six at random": sweep[["layer", "head"]].to_numpy()[draw],
-    f"layer {last}": [(last, head) for head in range(clf.heads)],
-}
-groups = {}
-for name, some in chosen.items():
-    groups[name] = test.compare(base, without(*some))
-    alone = sum(test.compare(base, without(one)).margin_change for one in some)
-    gap = groups[name].margin_change - alone
-    print(f"{name}: one by one {alone.mean():+.2f} logits,", end=" ")
-    print(f"together {groups[name].margin_delta:+.2f}, difference {with_interval(gap)}")
-al.plots.forest(groups, title="Heads silenced together, test sentences")
-
-# %% [markdown]
-# The heads of layer 5 cost *more* together than one by one. So the loss of one is
-# partly made up for as long as the others are there. The six at random show no such
-# thing. (Appendix C looks at one head of layer 5: without it the others *add* the same
-# as before, but it counts for more.)
-#
-# ### Can one pass replace 72 runs?
-#
-# So heads must go in a good order, the least important first. The sweep of section 4
-# gives one, at the price of 72 runs. Can it be had for less?
-#
-# Suppose that turning a head from 1 to 0.99 costs 0.004 logits. Along a straight line,
-# turning it off would cost a hundred times as much, 0.4. The slope of that line is the
-# gradient by $s_h$. One forward and backward pass gives it for *all* heads:
-#
-# $$
-# L(s_h = 0) - L(s_h = 1) \;\approx\; - \frac{\partial L}{\partial s_h}\Big|_{s=1},
-# \qquad L = \frac{1}{N} \sum_{i=1}^{N} \ell_i
-# $$
-#
-# Here $\ell_i$ is the loss of sentence $i$, and $L$ is their mean. A positive value
-# means that the head helps. Near $s = 1$ any smooth $L$ is nearly a straight line. But
-# $s = 0$ is not near, so we must check how far off the line is.
-
-# %% [markdown]
-# ### Exercise 5: all heads in one pass
-#
-# *Difficulty 3 of 5, 10 minutes.*
-#
-# **Why.** The sweep needs a run for every head. A model with thousands of heads makes
-# that slow, and the desk of section 1 must colour its faders at once.
-#
-# **Given** is `loss_of(scale, batch)`. It runs a model whose heads are scaled by
-# `scale (layers, heads)`, and returns the mean loss of the `len(batch)` sentences, as a
-# tensor that gradients flow through. Batches need not be equally large.
-#
-# **Write** the right side of the formula for each head, with its sign. Call `loss_of`
-# once for each batch.
-#
-# **It is right if** a loss of $3 - 2 s_h$ gives that head 2: without it the loss rises
-# by 2. Other batches of the same sentences must change nothing.
-#
-# **Then** your function estimates all 72 heads of BERT. Whether an estimate is a good
-# *guess*, only the 72 real runs can tell, in the figure below. After that, your
-# estimates decide which heads go first.
-
-
-# %% exercise="head_importance" points=3
-def head_importance(loss_of, batches, layers, heads):
-    """What silencing each head would cost, to first order: (layers, heads), signed."""
-    ### BEGIN SOLUTION
-    sentences = sum(len(batch) for batch in batches)
-    importance = torch.zeros(layers, heads)
-    for batch in batches:
-        scale = torch.ones(layers, heads, requires_grad=True)
-        (gradient,) = torch.autograd.grad(loss_of(scale, batch), scale)
-        importance -= gradient * len(batch) / sentences
-    return importance
-    ### END SOLUTION
-
-
-# %% check="head_importance"
-al.checks.head_importance(head_importance)
-
-# %% [markdown] hints="head_importance"
-# The scales are a tensor of ones that requires gradients. After
-# `loss_of(scale, batch).backward()` the gradient is in `scale.grad`;
-# `torch.autograd.grad(loss, scale)` returns it instead.
-#
-# ---
-# Which way does the loss go if the scale goes *down*, from 1 to 0? And by what must a
-# batch's mean be multiplied so that all sentences count the same?
-#
-# ---
-# `backward()` *adds* to `.grad`. Either let everything collect there, or begin each
-# batch with a new tensor of scales; not half of each.
-
-# %% [markdown]
-# Your function runs twice: with minus the margin as "loss", and with the loss itself.
-# The first cell wraps BERT as a `loss_of`.
-
-# %%
-importance_of = al.checks.yours_or_ours("head_importance", head_importance)
-
-
-def of_model(measure):
-    """A function of scales and a batch of sentence numbers, for exercise 5."""
-
-    def loss_of(scale, batch):
-        settings = al.HeadSettings.of(scale, torch.ones_like(scale))
-        inputs = {
-            name: part.to(clf.device) for name, part in few.encoded.batch(batch).items()
-        }
-        return measure(al.heads.run(clf, inputs, settings), labels[batch]).mean()
-
-    return loss_of
-
-
-# %%
-measures = {
-    "margin": lambda logits, labels: -margin(logits, labels),
-    "loss": lambda logits, labels: torch.nn.functional.cross_entropy(
-        logits, labels, reduction="none"
-    ),
-}
-first_order = {}
-for name, measure in measures.items():
-    first_order[name] = importance_of(of_model(measure), batches, clf.layers, clf.heads)
-
-# %% [markdown]
-# Each dot below is a head: its estimate, and what silencing it really cost. On the grey
-# line both are equal. Above it the estimate is too low.
-
-# %%
-figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.1), layout="constrained")
-for axes, name in zip(panels, measures, strict=True):
-    x = first_order[name].numpy().ravel()
-    sign = -1 if name == "margin" else 1  # lost is a fall, or a rise of the loss
-    lost, later = (sign * one[f"{name}_delta"] for one in (sweep, again))
-    same, other = (stats.spearmanr(x, one).statistic for one in (lost, later))
-    axes.plot(x, lost, ".", color="0.35")
-    axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-    axes.set_title(f"{name}: ρ = {same:.2f}, on test {other:.2f}", loc="left")
-    axes.set(xlabel=f"estimate, {units[name]}", ylabel="lost when silenced, dev")
-    axes.locator_params(axis="x", nbins=5)
-sns.despine(figure)
-al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
-
-# %% [markdown]
-# **By margin one pass ranks the heads almost as 72 runs do,** also on test (0.89, where
-# the 72 runs had 0.96). By loss its ranking hardly holds on test.
-#
-# <details><summary>What we saw</summary>
-#
-# By margin the estimate is too low for the largest: those dots lie above the grey line.
-#
-# By loss the pass ranks the sweep on the *same* sentences well, but only weakly the one
-# on test (0.31). Its estimates are too low for most heads, and for L3H9 even of the
-# wrong sign: the line is followed too far. The desk's colours are estimates of this
-# kind. (They move each sentence's margin along its line and take the loss there.)
-#
-# </details>
-#
-# ### Half of the heads
-#
-# Now we silence more and more heads, in four orders:
-#
-# - **loss, estimated** and **margin, estimated**: your two estimates;
-# - **mean |gradient|** (after Michel et al. 2019, who also rescale it in each layer):
-#   each sentence's slope of the loss *without its sign*, then the mean. So a head that
-#   helps here and harms there counts as important;
-# - **random**: the control. The band spans several random orders.
-#
-# Every order but the random one was found on dev. The damage is measured on test.
-
-# %%
-lots = range(1 if size.name == "ci" else 5)
-shape = clf.layers, clf.heads
-worth = {
-    "loss, estimated": [first_order["loss"].numpy()],
-    "margin, estimated": [first_order["margin"].numpy()],
-    "mean |gradient|": [np.abs(few.gradients(per_sentence=True)).mean(axis=0)],
-    "random": [np.random.default_rng(lot).random(shape) for lot in lots],
-}
-
-
-def least_first(values):
-    """Heads (layer, head), the least worth first."""
-    return [divmod(int(one), clf.heads) for one in values.ravel().argsort()]
-
-
-# %%
-rows, half, step = [], {}, 18 if size.name == "ci" else 6
-for name, several in worth.items():
-    for number, values in enumerate(several):
-        order = least_first(values)
-        for count in range(step, len(order) + 1, step):
-            change = test.compare(base, without(*order[:count]))
-            rows.append((name, count, 100 * change.delta, change.margin_delta))
-            if 2 * count == len(order) and not number:
-                half[name] = change
-points, logits = "change of accuracy, points", "change of the margin, logits"
-path = pd.DataFrame(rows, columns=["order", "heads off", points, logits])
-
-# %%
-figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
-for axes, measure in zip(panels, (points, logits), strict=True):
-    looks = {"hue": "order", "style": "order", "errorbar": ("pi", 100)}
-    sns.lineplot(path, x="heads off", y=measure, ax=axes, **looks)
-    axes.axhline(0, color="0.35", linewidth=0.9)
-panels[1].get_legend().remove()
-sns.despine(figure)
-al.plots.show(figure, alt="Accuracy and margin as heads go, in four orders.")
-
-# %% [markdown]
-# Look at the middle, where half of the heads are gone. The next plot shows that point
-# with intervals.
-
-# %%
-al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
-
-# %% [markdown]
-# **Without half of the heads, in the order of *mean |gradient|*, accuracy falls by 2.0
-# points, and the interval just reaches 0.** (That does not prove that nothing is lost:
-# a loss of four points fits the interval, too.) The
-# margin is clearly lower. This order is the best of four on these very sentences, which
-# flatters it.
-#
-# The estimated *loss* misleads: in the middle of the left picture it costs far more
-# answers than random order.
-#
-# <details><summary>What we saw in the four orders</summary>
-#
-# **Why does the estimated loss mislead?** An order without any meaning would be only as
-# bad as random. Our reading: near $s = 1$ a head that makes a slightly too sure model
-# surer can look harmful, and then goes first. L3H9 is such a head.
-#
-# **Say what you want to keep.** The order by margin raises the margin at first and
-# keeps more of it than *mean |gradient|* does. Of the answers *mean |gradient|* keeps
-# most in the second half of the picture. Michel et al. found that two fifths of
-# BERT-base's heads can go.
-#
-# *Redundant given the others* is not *useless*: each order but the random one was found
-# with all other heads on. (With all 72 heads off no word reaches [CLS], so every
-# sentence gets the same answer.)
-#
-# </details>
-#
-# ### Cut them out
-#
-# A head at scale 0 is silent, but its multiplications are still computed.
-# `al.heads.prune` cuts it out of the weight matrices. We cut out the half that goes
-# first by *mean |gradient|*, and see whether the answers are those of the silenced
-# model.
-
-# %%
-least = least_first(worth["mean |gradient|"][0])[: clf.layers * clf.heads // 2]
-smaller = al.heads.prune(clf, least)
-some = test_texts.texts[:64]
-silenced, cut = clf.predict(some, without(*least)), smaller.predict(some)
-difference = np.abs(silenced.probabilities - cut.probabilities).max()
-print(f"silenced against cut out: largest difference {difference:.1e}")
-assert difference < 1e-4
-print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
-
-# %% [markdown]
-# The answers are the same, and the model is smaller. But half of the heads is far from
-# half of the time (appendix H).
-#
-# So was the silent head of no use? Accuracy alone cannot say. Its effect may lie in the
-# margin, or other heads may cover for it. Lesson [07](07_attention_balance.ipynb) meets
-# L3H9 again, and asks which heads *look* differently since fine-tuning.
-
-# %% [markdown]
-# ## What to take away
-#
-# - Scale acts on what leaves a head, temperature on where it looks.
-# - Say by which measure a head matters, and whether the ranking repeats. By margin it
-#   does, while accuracy hardly notices a single head.
-# - In the last layer of this classifier it matters what heads fetch, and hardly where
-#   they look.
-# - A head can cost the most margin and say nothing directly: later heads fetch what
-#   L3H9 writes.
-# - A map of attention is no explanation until it is tested.
-# - Single costs need not add up: the heads of layer 5 cost more together than singly.
-# - One backward pass ranks single heads by margin as silencing does. Sizes, the loss
-#   and many heads at once are another matter.
-#
-# <details><summary>Sources</summary>
-#
-# Michel et al. 2019, *Are Sixteen Heads Really Better than One?* · Efron 1979
-# (bootstrap) · Benjamini and Hochberg 1995, Benjamini and Yekutieli 2001 (false
-# discoveries) · Chan et al. 2022, *Causal Scrubbing* · Elhage et al. 2021, *A
-# Mathematical Framework for Transformer Circuits* · McGrath et al. 2023, *The Hydra
-# Effect* · Rushing and Nanda 2024, *Explorations of Self-Repair* · Vig et al. 2020,
-# *Causal Mediation Analysis* · Wang et al. 2022, *Interpretability in the Wild* · Zhang
-# and Nanda 2024, *Best Practices of Activation Patching* · Clark et al. 2019, *What
-# Does BERT Look At?* · Xiao et al. 2024, *Attention Sinks* · Kobayashi et al. 2020,
-# *Attention is Not Only a Weight* · Abnar and Zuidema 2020, *Quantifying Attention
-# Flow* · Sundararajan et al. 2017, *Axiomatic Attribution* · Jain and Wallace 2019,
-# *Attention is not Explanation* · Wiegreffe and Pinter 2019, *Attention is not not
-# Explanation*.
-#
-# </details>
-
-# %% [markdown]
-# ## Going further
-#
-# Each appendix answers a question that came up on the way. None needs another one.
-#
-# | appendix | question | follows section |
-# | --- | --- | --- |
-# | A, with exercise 6 | Among 72 heads, which look special by luck alone? | 4 |
-# | B | Do the three ablation methods rank the heads alike? | 5 |
-# | C | Who speaks directly, and who covers for a silent head? | 6 and 8 |
-# | D | Which heads tell two sentences apart? | 6 |
-# | E | Much weight falls on [CLS]. What comes of it? | 7 |
-# | F | Which words decided, by integrated gradients? | 7 |
-# | G | Does the story of L3H9 hold on fresh sentences? | 4 |
-# | H | Is the model faster without half of its heads? | 8 |
-#
-# ## Appendix A. Many heads, many looks
-#
-# In section 4 we called a change more than luck if its interval excludes 0. That is
-# fair for one head. For 72 heads it is not.
-#
-# A **p-value** says how often a head *without* effect would move the measure at least
-# this far, on a sample like ours. With p < 0.05 up to one in twenty such heads looks
-# special. Of 72 heads without effect these are about four, all of them **false
-# discoveries**.
-#
-# <details><summary>Where do the p-values come from?</summary>
-#
-# "Without effect" means: on average over all such sentences.
-#
-# - Accuracy: such a head gains an answer as often as it loses one, so the changed
-#   answers are tosses of a fair coin (McNemar's exact test). With few tosses the exact
-#   test is cautious: fewer than one in twenty look special.
-# - Margin: divide the change by its standard error (the width of the interval / 3.92)
-#   and use the normal curve. This takes the interval as symmetric, so at the edge
-#   interval and p-value may disagree.
-#
-# </details>
-#
-# **Benjamini and Hochberg** (1995) adjust the p-values. Keep the heads with an adjusted
-# value of at most 0.05. Then on average at most 5 % of those kept are false
-# discoveries.
-#
-# 1. Sort the $m$ p-values, the smallest first.
-# 2. Multiply the one of rank $i$ by $m / i$.
-# 3. Let no value exceed that of a larger p-value.
-#
-# Here is an example with four p-values. Step 3 changes one of them: 0.060 falls to the
-# 0.043 beside it.
-#
-# | p-value | 0.010 | 0.030 | 0.032 | 0.600 |
-# | --- | --- | --- | --- | --- |
-# | rank $i$ | 1 | 2 | 3 | 4 |
-# | $p \, m / i$ | 0.040 | 0.060 | 0.043 | 0.600 |
-# | adjusted | 0.040 | 0.043 | 0.043 | 0.600 |
-#
-# <details><summary>As a formula; and why not Bonferroni?</summary>
-#
-# $q_{(i)} = \min_{j \ge i} \frac{m}{j} \, p_{(j)}$. The promise of 5 % holds for
-# independent and for positively dependent tests.
-#
-# **Bonferroni** multiplies each p-value by their number $m$. Then even *one* false
-# discovery is unlikely, but many true ones are missed.
-#
-# </details>
-
-# %% [markdown]
-# ### Exercise 6: many heads, many looks
-#
-# *Difficulty 3 of 5, 10 minutes.*
-#
-# **Why.** One head was framed in section 4, as better to be without. Was it one of
-# those that luck alone would frame?
-#
-# **Given** are p-values, in any order.
-#
-# **Write** the adjusted values. Each belongs at the index of its p-value. Leave the
-# given array as it is.
-#
-# **It is right if** the table's first row, in any order, gives its last.
-#
-# **Then** your function judges all 72 heads, by accuracy and by margin. Predict for
-# both how many survive.
-
-
-# %% exercise="adjust_for_many" points=2
-def adjust_for_many(p_values):
-    """Adjusted values (N,) of p-values (N,), by Benjamini and Hochberg."""
-    ### BEGIN SOLUTION
-    count = len(p_values)
-    order = np.argsort(p_values)
-    raw = p_values[order] * count / np.arange(1, count + 1)
-    adjusted = np.empty(count)
-    adjusted[order] = np.minimum.accumulate(raw[::-1])[::-1]  # from the largest down
-    return adjusted
-    ### END SOLUTION
-
-
-# %% check="adjust_for_many"
-al.checks.adjust_for_many(adjust_for_many)
-
-# %% [markdown] hints="adjust_for_many"
-# `order = np.argsort(p_values)` says where the smallest stands, the second, and so on;
-# `p_values[order]` is sorted. Ranks begin at 1.
-#
-# ---
-# You need the minimum of a value and all that come *after* it. `np.minimum.accumulate`
-# runs from the left, so reverse the array with `[::-1]`, and reverse the result.
-#
-# ---
-# `result[order] = ...` writes to the indices from which `x[order]` reads.
-
-# %% [markdown]
-# Your function adjusts the p-values of the 72 heads, once by accuracy and once by
-# margin.
-
-# %%
-adjust = al.checks.yours_or_ours(
-    "adjust_for_many", adjust_for_many, statistics.benjamini_hochberg
-)
-error = (sweep["margin_high"] - sweep["margin_low"]) / 3.92
-p_margin = 2 * stats.norm.sf((sweep["margin_delta"] / error).abs())
-for name, p_values in (("accuracy", sweep["p_value"].to_numpy()), ("margin", p_margin)):
-    first, kept = (p_values < 0.05).sum(), (adjust(p_values) < 0.05).sum()
-    print(f"{name:>8}: heads with p < 0.05: {first}, after adjusting: {kept}")
-
-# %% [markdown]
-# By accuracy no head survives, not even the framed one. By margin most do. But
-# significant means not 0. It does not mean large.
-#
-# Does the framed head's gain at least repeat on test?
-
-# %%
-framed = sweep["delta"].idxmax()
-name = f"L{sweep['layer'][framed]}H{sweep['head'][framed]}"
-dev_points, test_points = (100 * one["delta"][framed] for one in (sweep, again))
-print(f"accuracy without {name}: {dev_points:+.1f} points on dev,", end=" ")
-print(f"{test_points:+.1f} on test")
-
-# %% [markdown]
-# It does not: luck is enough to explain it.
-#
-# One more look at the measures. Do margin and loss at least rank the heads alike? And
-# does the loss of L3H9 repeat?
-
-# %%
-(here,), (there,) = sweep["loss_delta"][followed], again["loss_delta"][followed]
-print(f"loss without L3H9: {here:+.3f} nats on dev, {there:+.3f} on test")
-most = np.sqrt(max(repeats["loss"], 0) * repeats["margin"])
-agreed = sweep["margin_delta"].corr(-sweep["loss_delta"], method="spearman")
-print(f"margin against loss on dev: {agreed:+.2f}", end=", ")
-print(f"on different sentences {most:.2f} at most")
-
-# %% [markdown]
-# They rank the heads differently, and the loss of L3H9 does not repeat.
-#
-# <details><summary>For the expert: do margin and loss really disagree?</summary>
-#
-# A ranking that does not repeat needs no explanation. On *different* sentences, two
-# measures can agree no better than about $\sqrt{\rho_1 \rho_2}$, where the two ρ say
-# how well each repeats (Spearman 1904). As the loss's may well be 0, so may the bound.
-#
-# </details>
-
-# %% [markdown]
-# ## Appendix B. Do the three ablation methods agree?
-#
-# Section 5 replaced one head by zero, uniform weights or its mean. Here all 72 heads
-# are replaced by each, with the package's own sweep (and a mean of its own at [CLS]).
-# The cell prints the heads that lose most, then how alike two methods rank all heads
-# (Spearman's ρ, section 4).
-
-# %%
-ways = {"zero": sweep["margin_delta"]}
-for method in ("uniform", "mean"):
-    ways[method] = al.ablate(fast, method=method)["margin_delta"]
-ways = pd.DataFrame(ways, dtype=float)
-ways.index = "L" + sweep["layer"].astype(str) + "H" + sweep["head"].astype(str)
-for name in ("zero", "uniform"):
-    print(f"most margin lost by {name}:")
-    print((ways.nsmallest(3, name).round(2) + 0.0).to_string())  # no -0.00
-al.plots.agreement(ways)
-
-# %% [markdown]
-# **Zero and mean rank the heads alike; uniform weights ask another question.**
-#
-# <details><summary>What we saw</summary>
-#
-# Zero and mean rank alike: it hardly matters whether nothing stands in a head's place
-# or its average (although with nothing later layers get a sum that they never met in
-# training). Uniform weights ask something else. Their ranking even runs slightly
-# against that by zero (−0.26, just outside the ±0.23 of chance), and shows no trend
-# with that by mean (−0.18).
-#
-# L5H0 is needed for what it fetches, and hardly for where it looks. L2H7 is not missed
-# when silent, yet with uniform weights it does harm: what it then mixes in is worse
-# than nothing. L3H9 is needed for both; on these 500 sentences uniform weights cost
-# nearly half as much as silence.
-#
-# </details>
-#
-# And whole layers? The last column is the difference of the two methods on the same
-# sentences. Above 0, silence costs more margin than uniform weights.
-
-# %%
-print("margin, logits       uniform                uniform minus silent")
-for layer in range(clf.layers):
-    silent, uniform = (whole[f"layer {layer} {name}"] for name in ("silent", "uniform"))
-    print(f"layer {layer}:", end="")
-    for change in (uniform.margin_change, uniform.margin_change - silent.margin_change):
-        low, high = statistics.paired_bootstrap(change)
-        print(f"     {change.mean():+.2f} [{low:+.2f}, {high:+.2f}]", end="")
-    print()
-
-# %% [markdown]
-# Only in layer 1 do uniform weights clearly cost more margin than silence.
-#
-# ## Appendix C. Who speaks directly, and who covers?
-#
-# Why does only layer 5 speak directly? Three sizes for each layer help: how long the
-# direction is that is read there (*reads*), how much its heads add together at [CLS],
-# and how far the two are aligned.
+# Three sizes for each layer help: how long the direction is that is read there
+# (*reads*), how much its heads add together at [CLS], and how far the two are aligned.
 
 # %%
 print("layer   reads (length)   heads add (length)   |cosine| of the two")
@@ -1780,14 +1767,13 @@ for layer, (read, added, cosine) in enumerate(sizes.mean(0)):
 # have a cosine of about .04.) And with each layer further down that direction is
 # shorter, by the norms on the stream.
 #
-# So dozens of dots lie at 0 in the picture of section 6. In GPT-2 norms stand on the
-# branches, and early heads may speak directly.
+# So dozens of dots lie at 0 in the picture. In GPT-2 norms stand on the branches, and
+# early heads may speak directly.
 #
 # ### What do the others do when one is silent?
 #
-# In the picture of section 6 most heads of layer 5 lie below the grey line: they cost
-# less than they say. We silence one of them, L5H6, and ask what the others of its layer
-# then say.
+# In the picture most heads of layer 5 lie below the grey line: they cost less than they
+# say. We silence one of them, L5H6, and ask what the others of its layer then say.
 
 # %%
 hook = muted(5, 6)
@@ -1818,6 +1804,36 @@ print(f"    and the other heads of layer 5 say {with_interval(rest)} more")
 # L3H9 speaks through later heads. So its cost cannot simply be added to theirs. We
 # silence the six heads that cost most margin together, with and without L3H9.
 
+# %% [markdown]
+# Do the heads of a layer depend on each other? We silence all of layer 5, and for
+# comparison six heads at random. If heads did not depend on each other, the cost
+# together would be the sum of the costs one by one, and the difference would be about
+# 0.
+
+# %%
+draw = np.random.default_rng(1).permutation(len(sweep))[:6]
+chosen = {
+    "six at random": sweep[["layer", "head"]].to_numpy()[draw],
+    f"layer {last}": [(last, head) for head in range(clf.heads)],
+}
+groups = {}
+for name, some in chosen.items():
+    groups[name] = test.compare(base, without(*some))
+    alone = sum(test.compare(base, without(one)).margin_change for one in some)
+    gap = groups[name].margin_change - alone
+    print(f"{name}: one by one {alone.mean():+.2f} logits,", end=" ")
+    print(f"together {groups[name].margin_delta:+.2f}, difference {with_interval(gap)}")
+al.plots.forest(groups, title="Heads silenced together, test sentences")
+
+# %% [markdown]
+# The heads of layer 5 cost *more* together than one by one. So the loss of one is
+# partly made up for as long as the others are there. The six at random show no such
+# thing.
+#
+# The other way round, L3H9 works through later heads. So its cost cannot simply be
+# added to theirs. We silence the six heads that cost most margin together, with and
+# without L3H9.
+
 # %%
 for skipped in ([], [(3, 9)]):
     team = [one for one in map(tuple, top.tolist()) if one not in skipped]
@@ -1836,88 +1852,29 @@ for skipped in ([], [(3, 9)]):
 #
 # </details>
 #
-# ## Appendix D. Which heads tell two sentences apart?
+# ## Appendix D. Do the best heads together bring the answer back?
 #
-# Ablation asks what a model needs in general. Now one word changes, *joy* becomes
-# *mess*, and the answer turns. Which heads carry *this* difference?
-#
-# **Activation patching** (Vig et al. 2020, Wang et al. 2022) runs the model on both
-# sentences. It copies one head's output from the first run into the second, at every
-# position but that of the swapped word.
+# In section 6 no single head brought back more than a part. We patch the best six
+# together. The package's own patching also does all heads of a pair in one batch: does
+# it agree with your function?
 
 # %%
-drawings.patching()
-
-# %% [markdown]
-# How much of the margin comes back?
-#
-# $$
-# \text{restored} = \frac{m_{\text{patched}} - m_{\text{second}}}
-# {m_{\text{first}} - m_{\text{second}}}
-# $$
-#
-# All three margins are the logit of the first sentence's answer minus the other's. For
-# instance, the first run has 4 and the second −4. A patched margin of −3 restores 1 of
-# 8.
-#
-# We make pairs of sentences that differ in one word. The swapped words are one token
-# each, so all other tokens keep their places.
-
-# %%
-frames = (
-    "The plot is thin, but the acting is {}.",
-    "The second half of the film was {}.",
-    "What a truly {} way to spend an evening.",
-    "The dialogue is {} from the first scene on.",
-)
-words = (("superb", "awful"), ("wonderful", "terrible"), ("charming", "boring"))
-pairs = [(one.format(good), one.format(bad)) for one in frames for good, bad in words]
-
-# %% [markdown]
-# Only pairs whose two sentences get opposite answers are used. Each head is patched in
-# turn, and the map shows how much of the margin it restores.
-
-# %%
-likes = [clf.predict(list(side)).labels for side in zip(*pairs, strict=True)]
-opposite = [good != bad for good, bad in zip(*likes, strict=True)]
-print(
-    f"{sum(opposite)} of {len(pairs)} pairs get opposite answers; only these are used"
-)
-pairs = [pair for pair, use in zip(pairs, opposite, strict=True) if use]
-pairs = pairs[: 2 if size.name == "ci" else None]
-patched = adaptive.patching_effects(clf, pairs)
-al.plots.patching(patched, f"Mean of {len(pairs)} pairs of sentences")
-
-# %% [markdown]
-# The next cell patches the six best heads at [CLS] only, then all six together, and
-# compares the ranking with that of section 4.
-
-# %%
-at_cls = adaptive.patching_effects(clf, pairs, positions="cls")
-patched["name"] = "L" + patched["layer"].astype(str) + "H" + patched["head"].astype(str)
-best = patched.nlargest(6, "restored")
-for row in best.itertuples():
-    only = at_cls["restored"][row.Index]
-    print(f"{row.name}: {row.restored:+.0%}, patched at [CLS] only {only:+.0%}")
+ours = adaptive.patching_effects(clf, pairs)["restored"]
+gap = (ours - patched["restored"]).abs().max()
+print(f"your shares and those of the package: at most {gap:.0e} apart")
 order = [(row.layer, row.head) for row in best.itertuples()]
 curves = [adaptive.patching_curve(clf, *pair, order=order) for pair in pairs]
 together = np.mean([curve["restored"].iloc[-1] for curve in curves])
-print(f"these six together: {together:+.0%} of the margin")
+print(f"the best six together: {together:+.0%} of the margin")
 rank = stats.spearmanr(patched["restored"], -sweep["margin_delta"]).statistic
 print(f"rank correlation of all heads with silencing, by margin: {rank:+.2f}")
 
 # %% [markdown]
-# No single head brings back more than a part. L3H9 is among the best, but at [CLS]
-# alone it brings back nothing, which fits section 6.
-#
-# <details><summary>What else we saw</summary>
-#
 # Six heads together, picked on the same pairs, bring back most. Patching ranks the
-# heads only partly as silencing does (+0.61). (Twelve made-up pairs in four frames are
-# no sample, and we give no interval. On the choice of measure see Zhang and Nanda
+# heads only partly as silencing does: ablation asks what a model needs in general,
+# patching what tells these two sentences apart. (Twelve made-up pairs in four frames
+# are no sample, and we give no interval. On the choice of measure see Zhang and Nanda
 # 2024.)
-#
-# </details>
 #
 # ## Appendix E. Much weight, little said: sinks
 #
@@ -1961,11 +1918,49 @@ for name, ranks in (("all heads", sunk.rank()), ("within layers", inside)):
 # Heads that rest on sinks moved the margin less, and more clearly so within layers: it
 # is not only that layers differ. But a correlation shows no cause.
 #
-# ## Appendix F. Integrated gradients
+# ## Appendix F. Which words decided?
 #
-# The gradient of section 7 is a slope at one point. **Integrated gradients**
-# (Sundararajan et al. 2017) take its average on the way from [MASK] to the word, times
-# the step between them. Then the words' shares add up to the change of the margin.
+# Whoever uses the model asks which *words* decided. A map of attention seems to answer
+# that. But other measures claim to answer it, too. We compare four:
+#
+# - **attention**: how much [CLS] looks at the word in the last layer, mean over heads;
+# - **rollout**: attention multiplied through all layers, with half for the residual
+#   stream (Abnar and Zuidema 2020);
+# - **gradient × input**: the margin's slope along the word's vector, times that vector;
+# - **ablation**: how much the log-probability of the answer falls when the word is
+#   masked.
+#
+# The first two say where the model looks. The other two say how its answer reacts. A
+# frame marks the largest number of each column.
+
+# %%
+clear = "The plot is thin, but the acting is a joy."
+frame = al.evaluation.explanations(clf, clear)
+print(f"{frame.attrs['label']}, {frame.attrs['probability']:.0%} sure")
+al.plots.explanations(frame)
+
+# %% [markdown]
+# They name three different tokens: attention and ablation point to *joy*, the gradient
+# to *a* and rollout to the full stop.
+#
+# Is that so on many sentences? We rank the words of each sentence by each measure,
+# without signs, as attention has none. Then we correlate the ranks. *Removal* is
+# ablation that takes the word out instead of masking it.
+
+# %%
+texts = test_texts.texts[: max(size.sweep_sentences // 5, 8)]
+al.plots.agreement(al.evaluation.agreement(clf, texts))
+
+# %% [markdown]
+# Even ablation and removal, two versions of one question, agree only in part. With
+# these two, attention agrees no worse than the gradient does. (Lesson
+# [11](11_adaptive_attention.ipynb) tests which measure is faithful, by deleting words.)
+#
+# ### Integrated gradients
+#
+# The gradient is a slope at one point. **Integrated gradients** (Sundararajan et al.
+# 2017) take its average on the way from [MASK] to the word, times the step between
+# them. Then the words' shares add up to the change of the margin.
 
 # %%
 (added,) = adaptive.integrated_gradients(clf, [clear])
@@ -1982,6 +1977,84 @@ print(f"sum of all words {added.sum():+.2f}, margin from {none:+.2f} to {full:+.
 # The largest shares set *joy* against *thin*, and all shares add up to the change from
 # the sentence of [MASK]s to ours. That start is itself called positive; another start
 # gives other shares.
+#
+# ### Can quite other weights give the same answer?
+#
+# In section 7 uniform and shuffled weights moved the margin a little. Now we look for
+# weights in the last layer that are as far from the true ones as possible, yet change
+# the answer's probability hardly at all: **adversarial attention** (Jain and Wallace
+# 2019).
+#
+# How far two sets of weights are apart is a number from 0 to 1. It is 0 for the same
+# weights, and 1 if no token that had weight keeps any.
+
+
+# %%
+def total_variation(a, b):
+    """Half the sum of differences, 0 to 1, the mean over heads: (B,)."""
+    return (a - b).abs().sum(-1).mean(-1) / 2
+
+
+def probabilities(weights, values, before):
+    """Of both labels (B, 2), with these weights in the last layer."""
+    return answer(torch.einsum("bht,bhtd->bhd", weights, values), before).softmax(-1)
+
+
+# %% [markdown]
+# For each sentence of one batch, gradient ascent on the scores makes the distance as
+# large as it can. A penalty sets in once a probability moves by more than 0.005.
+
+
+# %%
+def adversarial(weights, values, before, real, steps):
+    """Weights far from these that leave the answer as it is; and how far it moves."""
+    sure = probabilities(weights, values, before).detach()
+    scores = torch.zeros_like(weights).requires_grad_()
+    optimizer = torch.optim.Adam([scores], lr=0.3)
+    for _ in range(steps):
+        new = scores.masked_fill(~real[:, None], -1e9).softmax(-1)
+        moved = (probabilities(new, values, before) - sure).abs().amax(-1)
+        goal = total_variation(new, weights) - 20 * (moved - 0.005).clamp_min(0)
+        (scores.grad,) = torch.autograd.grad(-goal.sum(), scores)
+        optimizer.step()
+    return new.detach(), moved.detach()
+
+
+# %% [markdown]
+# We compare them with uniform and with shuffled weights.
+
+# %%
+indices = batches[len(batches) // 2]  # one batch, of sentences of like length
+weights, values, before, real = at_the_end(indices)
+even = (real / real.sum(-1, keepdim=True))[:, None].expand_as(weights)
+steps = 20 if size.name == "ci" else 300
+new, _ = adversarial(weights, values, before, real, steps)
+others = {"uniform": even, "shuffled": shuffled(weights, real), "adversarial": new}
+
+
+# %%
+def logits_with(weights):
+    """Answers with these weights in the last layer."""
+    return answer(torch.einsum("bht,bhtd->bhd", weights, values), before)
+
+
+# %%
+with torch.inference_mode():
+    own = logits_with(weights)
+    for name, other in others.items():
+        away, logits = total_variation(other, weights), logits_with(other)
+        moved = (logits.softmax(-1) - own.softmax(-1)).abs().amax(-1)
+        change = margin(logits, labels[indices]) - margin(own, labels[indices])
+        print(f"{name:>11}: distance {away.median():.2f} (median, of 1)", end=", ")
+        print(
+            f"probability within .01 for {(moved < 0.01).sum()} of {len(moved)}", end=""
+        )
+        print(f", margin by {change.abs().median():.2f}")
+
+# %% [markdown]
+# Look at the last row: the adversarial weights share next to nothing with the true
+# ones, and yet every probability moves by less than 0.01. Uniform weights do as well
+# for some of the sentences. (For L3H9, where looking counts, nothing was tested.)
 #
 # ## Appendix G. One prediction on fresh sentences
 #
@@ -2046,13 +2119,45 @@ print(statistics.p_text(statistics.mcnemar(gained, lost)))
 #
 # </details>
 #
-# ## Appendix H. Is the model faster without half of its heads?
+# ## Appendix H. Two more questions about half of the heads
+#
+# ### What if heads go by the loss?
+#
+# In section 8 your function estimated the margin that is lost. Given the loss itself,
+# it estimates the loss that silence would cost. The forest plot adds the half that goes
+# first by it.
+
+
+# %%
+def loss_of_each(logits, labels):
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+by_loss = importance_of(of_model(loss_of_each), batches, *shape).numpy()
+for name, one in (("dev", sweep), ("test", again)):
+    rank = stats.spearmanr(by_loss.ravel(), one["loss_delta"]).statistic
+    print(f"estimated loss against silencing on {name}: ρ = {rank:.2f}")
+print(f"L3H9: estimate {by_loss[3, 9]:+.4f} nats, silenced on dev {here:+.4f}")
+first_half = least_first(by_loss)[: len(sweep) // 2]
+half["loss, estimated"] = test.compare(base, without(*first_half))
+al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
+
+# %% [markdown]
+# The pass ranks the sweep on the *same* sentences well, but only weakly the one on
+# test. And as an order it misleads: it costs far more answers than the random one. An
+# order without any meaning would be only as bad as random. Our reading: near $s = 1$ a
+# head that makes a slightly too sure model surer can look harmful, and then goes first.
+# L3H9 is such a head: its estimate has the wrong sign. (The desk's colours are
+# estimates of this kind. They move each sentence's margin along its line and take the
+# loss there.)
+#
+# ### Is the model faster without half of its heads?
 #
 # Both models answer the same sentences, in rounds in which they run in turn. A busy
 # moment then hits both.
 
 # %%
-encoded, models = smaller.encode(some), {"all heads": clf, "half": smaller}
+encoded, models = smaller.encode(sample), {"all heads": clf, "half": smaller}
 times = {name: [] for name in models}
 for _ in range(9):  # in turn, so that a busy moment hits both
     for name, one in models.items():

@@ -1,5 +1,6 @@
 """Answers to lesson 06: right ones in several styles, and wrong ones, with what is said to them."""
 
+import functools
 import math
 
 import numpy as np
@@ -339,6 +340,110 @@ def per_cent_as_shares(before, after, draws, generator):
     return np.quantile(means, [2.5, 97.5])
 
 
+# --- patch_head ---
+def patched_by_two_hooks(run, first, second, layer, head, tokens):
+    kept = {}
+
+    def record(index, contexts):
+        kept[index] = contexts
+
+    def replace(index, contexts):
+        if index == layer:
+            contexts = contexts.clone()
+            contexts[tokens, head] = kept[layer][tokens, head]
+        return contexts
+
+    whole, broken = run(first, record), run(second)
+    return (run(second, replace) - broken) / (whole - broken)
+
+
+def patched_by_where(run, first, second, layer, head, tokens):
+    """A list for what is kept, a mask for what is put in, plain runs for the margins."""
+    kept = []
+    run(first, hook=lambda index, contexts: kept.append(contexts))
+    chosen = torch.zeros(kept[0].shape[:2], dtype=torch.bool)
+    chosen[torch.tensor(tokens), head] = True
+
+    def put(index, contexts):
+        if index != layer:
+            return None
+        return torch.where(chosen[..., None], kept[layer], contexts)
+
+    start, end = run(first), run(second)
+    return 1 - (start - run(second, hook=put)) / (start - end)
+
+
+def patched_in_place(run, first, second, layer, head, tokens):
+    """Token by token, into the tensor that the hook is given, which it returns."""
+    rows = {}
+
+    def keep(index, contexts):
+        if index == layer:
+            rows.update({token: contexts[token, head].tolist() for token in tokens})
+
+    def put(index, contexts):
+        if index == layer:
+            for token, row in rows.items():
+                contexts[token, head] = torch.tensor(row)
+        return contexts
+
+    start = run(first, keep)
+    end = run(second)
+    return float(np.divide(run(second, put) - end, start - end))
+
+
+def patched_with_partials(run, first, second, layer, head, tokens):
+    """One hook for both runs, with a flag."""
+    kept = torch.zeros(0)
+
+    def hook(index, contexts, recording):
+        nonlocal kept
+        if index != layer:
+            return contexts
+        if recording:
+            kept = contexts[tokens, head]
+            return contexts
+        where = (torch.tensor(tokens), torch.tensor(head))
+        return contexts.index_put(where, kept)
+
+    start = run(first, functools.partial(hook, recording=True))
+    patched = run(second, functools.partial(hook, recording=False))
+    end = run(second)
+    return (end - patched) / (end - start)
+
+
+def recorded_for_the_second(run, first, second, layer, head, tokens):
+    def recording(sentence, hook=None):
+        if hook and sentence is first:
+            run(second, hook)
+            return run(first)
+        return run(sentence, hook)
+
+    return patched_by_two_hooks(recording, first, second, layer, head, tokens)
+
+
+def last_token_forgotten(run, first, second, layer, head, tokens):
+    """Right where all tokens are given."""
+    kept = tokens if len(tokens) > 2 else tokens[:-1]
+    return patched_by_two_hooks(run, first, second, layer, head, kept)
+
+
+def as_a_tensor(*given):
+    return torch.tensor([patched_by_two_hooks(*given)])
+
+
+def one_head_returned(run, first, second, layer, head, tokens):
+    run(second, lambda index, contexts: contexts[:, head])
+
+
+def rounded_to_per_cent(*given):
+    return round(patched_by_two_hooks(*given), 2)
+
+
+def hook_with_one_argument(run, first, second, layer, head, tokens):
+    return run(first, lambda contexts: contexts)
+
+
 # --- adjust_for_many ---
 def adjusted_at_once(p_values):
     order = np.argsort(p_values)
@@ -475,6 +580,12 @@ RIGHT = {
         ablated_by_attention,
         ablated_by_index_copy,
     ],
+    "patch_head": [
+        patched_by_two_hooks,
+        patched_by_where,
+        patched_in_place,
+        patched_with_partials,
+    ],
     "head_importance": [
         importance_by_grad,
         importance_by_backward,
@@ -526,6 +637,14 @@ WRONG = {
         (squeezed, "(?s)single text.*Expected shape"),
         (as_many_as_the_first, "'uniform' the result is wrong"),
         (lambda *given: ablated_by_where(*given).numpy(), "numpy"),
+    ],
+    "patch_head": [
+        (recorded_for_the_second, "Nothing comes back"),
+        (last_token_forgotten, "wrong if only some"),
+        (as_a_tensor, "not a plain number"),
+        (one_head_returned, "something else than contexts"),
+        (rounded_to_per_cent, "share is wrong"),
+        (hook_with_one_argument, "TypeError"),
     ],
     "head_importance": [
         (left_out_one_by_one, "really silenced, one after another"),

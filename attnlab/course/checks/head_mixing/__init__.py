@@ -6,6 +6,7 @@ from attnlab.course.checks.head_mixing import (
     head_importance,
     mix_heads,
     paired_bootstrap,
+    patch_head,
     through_norm,
 )
 
@@ -17,9 +18,10 @@ EXERCISES = [
         mix_heads,
         paired_bootstrap,
         ablate,
-        through_norm,
+        patch_head,
         head_importance,
         adjust_for_many,
+        through_norm,
     )
 ]
 
