@@ -107,7 +107,7 @@ def joined_masks(near: Tensor, real: Tensor, words: Sequence[str]) -> Picture:
         sheet.text(left, bottom + wide + 0.36, name, size=10, align="left", bold=True)
         sheet.text(left + wide / 2, 0.1, shape, size=9.5)
     for left, sign in zip(places[1:], ("&", "="), strict=True):
-        sheet.text(left - 0.72, bottom + wide / 2, sign, size=15)
+        sheet.text(left - 0.64, bottom + wide / 2, sign, size=15)
     for row in torch.nonzero(~both.any(1)).flatten().tolist():
         corner = places[2], bottom + wide - (row + 1) * side
         frame = Rectangle(corner, wide, side, fc="none", ec=INK, lw=1.8, zorder=5)
@@ -177,12 +177,12 @@ def head_slices(tokens: int = 3, heads: int = 2, width: int = 2) -> Picture:
     right = split_heads(x[None].float(), heads)[0].int()  # (H, T, D)
     wrong = x.reshape(heads, tokens, width)
     sheet, high = Sketch(7.6, 0.6 * tokens + 1.75), 0.3 * tokens
-    upper, lower, end = 0.3 * tokens + 1.2 + high / 2, 0.25 + high / 2, 7.6 - 0.4 * width
+    upper, lower, end = 0.3 * tokens + 1.2 + high / 2, 0.25 + high / 2, 7.55 - 0.19 * width
     names = [f"token {token}" for token in range(tokens)]
-    starts = [_cells(sheet, 1.5, y, x, width, names) for y in (upper, lower)]
+    starts = [_cells(sheet, 1.36, y, x, width, names) for y in (upper, lower)]
     block = 0.38 * width + 0.14
     cut = [  # (T, H, D): for each token a block with a row for each head
-        _cells(sheet, 3.3 + block * token, upper, part, width)
+        _cells(sheet, 2.88 + block * token, upper, part, width)
         for token, part in enumerate(x.reshape(tokens, heads, width))
     ]
     for name, box in zip(names, cut, strict=True):
@@ -197,13 +197,13 @@ def head_slices(tokens: int = 3, heads: int = 2, width: int = 2) -> Picture:
         sheet.text((made[0].x + made[-1].x) / 2, y - high / 2 - 0.16, "(H, T, D)", size=9.5)
         begin = (cut[-1] if parts is right else starts[1]).side("right")[0] + 0.06
         sheet.arrow((begin, y), (made[0].side("left")[0] - 0.06, y))
-        sheet.text(1.5, y - high / 2 - 0.16, "(T, H · D)", size=9.5)
+        sheet.text(1.36, y - high / 2 - 0.16, "(T, H · D)", size=9.5)
     sheet.arrow((starts[0].side("right")[0] + 0.06, upper), (cut[0].side("left")[0] - 0.06, upper))
     sheet.text((cut[0].x + cut[-1].x) / 2, upper - high / 2 - 0.16, "(T, H, D)", size=9.5)
     over = upper + high / 2 + 0.42
-    sheet.text(2.6, over, "1. cut the width", size=10)
-    sheet.text(5.6, over, "2. heads before tokens", size=10)
-    sheet.text(4.05, lower + 0.17, "reshape to (H, T, D) at once", size=10)
+    sheet.text(2.3, over, "1. cut the width", size=10)
+    sheet.text(5.45, over, "2. heads before tokens", size=10)
+    sheet.text(4.0, lower + 0.17, "reshape to (H, T, D) at once", size=10)
     for y, name in ((over, "right"), (lower + high / 2 + 0.26, "wrong")):
         sheet.text(0.05, y, name, size=10.5, align="left", bold=True)
     mixed = sorted({int(number) // 100 for number in wrong[0].flatten()})

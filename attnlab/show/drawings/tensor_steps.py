@@ -270,7 +270,7 @@ def multi_head(tokens: int, width: int, heads: int) -> Picture:
     fronts, backs = {}, {}
     for role, y in (("query", high), ("key", mid), ("value", low)):
         whole = _bands(sheet, 2.15, y, drawn, role)
-        sheet.text(1.55, y + 0.34, role[0].upper(), size=11, role=role, bold=True)
+        sheet.text(2.15, y + 0.36, role[0].upper(), size=11, role=role, bold=True)
         _shape(sheet, whole, (tokens, width))
         sheet.arrow(start.side("right"), whole.side("left"), role=role)
         fronts[role] = _stack(sheet, 3.4, y, (0.32, 0.44), role)
@@ -335,20 +335,23 @@ def norm_steps(numbers: Sequence[float]) -> Picture:
     centred, variance = x - x.mean(), float(x.var(correction=0))
     made = centred / variance**0.5
     sheet = Sketch(7.6, 0.85)
+    mean = f"{float(x.mean()):g}"
     steps = (
-        (x, "one token", f"− mean, {float(x.mean()):g}", 0),
-        (centred, "mean 0", f"÷ √variance, √{variance:g}", 0),
-        (made, "mean 0, variance 1", "", 2),
+        (x, f"one token: mean {mean}", 0),
+        (centred, f"mean 0, variance {variance:g}", 0),
+        (made, "mean 0, variance 1", 2),
     )
     boxes = []
-    for place, (row, name, _, digits) in zip((0.95, 3.65, 6.45), steps, strict=True):
+    for place, (row, name, digits) in zip((1.05, 3.8, 6.55), steps, strict=True):
         boxes.append(
-            sheet.numbers(place, 0.3, [row.tolist()], cell=(0.45, 0.34), digits=digits, size=10)
+            sheet.numbers(place, 0.27, [row.tolist()], cell=(0.5, 0.34), digits=digits, size=10)
         )
-        sheet.text(place, 0.66, name, size=9.5, bold=True)
-    for one, other, (_, _, step, _) in zip(boxes, boxes[1:], steps, strict=False):
+        sheet.text(place, 0.63, name, size=9.5, bold=True)
+    for (one, other), step in zip(
+        itertools.pairwise(boxes), (f"− {mean}", f"÷ √{variance:g}"), strict=True
+    ):
         sheet.arrow(one, other)
-        sheet.text((one.x + other.x) / 2, 0.5, step, size=8.5)
+        sheet.text((one.x + other.x) / 2, 0.44, step, size=10)
     return sheet.picture(
         f"Layer norm of one token: {', '.join(f'{one:g}' for one in numbers)} less their mean "
         f"{float(x.mean()):g}, then divided by the root of the variance {variance:g}: "
