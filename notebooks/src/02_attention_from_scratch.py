@@ -45,7 +45,7 @@ print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 # Each row of the map is a token that asks (a *query*), each column a token that is
 # looked at (a *key*). The weights of a row say where its token looks, and sum to 1.
 # (`[CLS]` and `[SEP]` stand before and after every text.) Choose other heads: where do
-# they look?
+# they look? (The masks of this desk come in section 3.)
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -1301,8 +1301,8 @@ assert apart < 1e-4
 # %% [markdown]
 # ## Appendix B. Does a causal mask keep its promise?
 #
-# No token may depend on a later one. Change token 3 of six, counted from 0, and see
-# whose context moves:
+# With a causal mask no token may depend on a later one. Change token 3 of six, counted
+# from 0, and see whose context moves:
 
 # %%
 x = torch.randn(6, 16)

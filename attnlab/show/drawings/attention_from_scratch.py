@@ -93,6 +93,7 @@ def joined_masks(near: Tensor, real: Tensor, words: Sequence[str]) -> Picture:
     count, side = len(words), 0.33
     wide, bottom = count * side, 0.62
     both = near & real
+    repeated: tuple[Sequence[int], ...] = ((), range(1, count), ())
     sheet = Sketch(7.6, count * side + 1.2)
     places = (0.62, 3.1, 5.6)
     for left, mask, name, shape, faint in zip(
@@ -100,7 +101,7 @@ def joined_masks(near: Tensor, real: Tensor, words: Sequence[str]) -> Picture:
         (near, real.expand(count, count), both),
         ("window of 1", "padding: one row, repeated", "both"),
         (f"({count}, {count})", f"(1, {count})", f"({count}, {count})"),
-        ((), range(1, count), ()),
+        repeated,
         strict=True,
     ):
         _mask(sheet, (left, bottom), side, mask, words, faint)
@@ -143,13 +144,13 @@ def mask_first(words: Sequence[str], scores: Tensor, mask: Tensor) -> Picture:
     ) -> None:
         boxes: list[Box] = []
         for x, numbers in zip(places, cells, strict=True):
-            weights = not isinstance(numbers[0], str)
-            table = [list(numbers)]
-            boxes.append(
-                weight_table(sheet, x, y, table, cell=cell, columns=words, size=10)
-                if weights
-                else sheet.numbers(x, y, table, cell=cell, columns=words, size=10)
-            )
+            if isinstance(numbers[0], str):
+                boxes.append(
+                    sheet.numbers(x, y, [list(numbers)], cell=cell, columns=words, size=10)
+                )
+            else:
+                weights = [[float(one) for one in numbers]]
+                boxes.append(weight_table(sheet, x, y, weights, cell=cell, columns=words, size=10))
         for step, (one, other) in zip(steps, itertools.pairwise(boxes), strict=True):
             sheet.arrow(one, other)
             middle = (one.side("right")[0] + other.side("left")[0]) / 2
