@@ -452,9 +452,9 @@ assert apart < 1e-4 and not context.isnan().any()
 # The cut agrees with the loop. The reshape is nearly at right angles to it, and PyTorch
 # says nothing.
 #
-# Now all together, for a text of 15 tokens in BERT. (The drawing leaves out the batch,
-# and most of the 12 heads.) At the end the contexts of the heads are *merged*, that is,
-# put side by side, and a last projection mixes them.
+# Now all together, for a text of 15 tokens in BERT. (The drawing shows self-attention,
+# without the batch and most of the 12 heads.) At the end the contexts of the heads are
+# *merged*, that is, put side by side, and a last projection mixes them.
 
 # %%
 drawings.multi_head(tokens=15, width=width, heads=heads)
