@@ -149,7 +149,7 @@ def attention_steps(
     places, signs = (2.05, 3.95, 6.35), (3.0, 5.15)
     ys = [3 * step - 0.42 - high / 2 - number * step for number in range(3)]
 
-    def named(box: Box, name: str, role: str, shape: tuple[int, int], above: float = 0.16) -> Box:
+    def named(box: Box, name: str, role: str, shape: Sequence[int], above: float = 0.16) -> Box:
         sheet.text(
             box.x, box.side("top")[1] + above, name, size=9.5, bold=True, role=role, align="center"
         )
@@ -248,7 +248,8 @@ def sheet_tensor(
     """A tensor without its numbers: a rectangle of this size round (x, y), with its letter."""
     wide, high = size
     colour = ROLES[role]
-    fill = to_hex(tuple(1 - 0.22 * (1 - part) for part in to_rgb(colour)))
+    red, green, blue = (1 - 0.22 * (1 - part) for part in to_rgb(colour))
+    fill = to_hex((red, green, blue))
     corner = x - wide / 2, y - high / 2
     sheet.axes.add_patch(Rectangle(corner, wide, high, fc=fill, ec=colour, lw=1.3))
     sheet.text(x, y, name, size=10.5, role=role, bold=True)
