@@ -44,11 +44,8 @@ print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 #
 # Each row of the map is a token that asks (a *query*), each column a token that is
 # looked at (a *key*). The weights of a row say where its token looks, and sum to 1.
-# (`[CLS]` and `[SEP]` stand before and after every text.)
-#
-# A **mask** hides keys: *causal* hides later tokens, *window* distant ones, *padding*
-# the last ones. Choose heads and masks. Then apply the mask **after** the softmax, and
-# watch the row sums. What goes wrong? (Section 3.)
+# (`[CLS]` and `[SEP]` stand before and after every text.) Choose other heads: where do
+# they look? (The masks of this desk come in section 3.)
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -59,17 +56,16 @@ desk
 # %% [markdown]
 # ## 2. How does one head serve all words at once?
 #
-# Each row of the map is one look-up, as in lesson 01. Take three words, *not so bad*,
-# and do three look-ups together. Each word is a row of the table X. Its three numbers
-# say whether it negates, how good it is (below 0 is bad), and whether it modifies
-# another word.
+# Each row of the map is one look-up, as in lesson 01. Take three words, *not so bad*.
+# Each is a row of the table X. Its three numbers say whether it negates, how good it is
+# (below 0 is bad), and whether it modifies another word.
 #
 # Three matrices, set by hand, turn each row into a query, a key and a value:
 #
-# - the **query** is what it looks for: *bad* seeks a negation, *not* and *so* seek a
-#   bad word;
-# - the **key** is what it is found by: is it a negation, is it bad;
-# - the **value** is what it passes on: does it reverse the tone, and how good is it.
+# - the **query** is what it looks for: *bad* seeks a negation, *not* and *so* a bad
+#   word;
+# - the **key** is what it is found by;
+# - the **value** is what it passes on.
 
 # %%
 words = ["not", "so", "bad"]
@@ -77,21 +73,33 @@ x = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 2.0], [0.0, -2.0, 0.0]])
 w_query = torch.tensor([[0.0, 1.5], [-1.5, 0.0], [0.0, 1.5]])
 w_key = torch.tensor([[1.0, 0.0], [0.0, -0.5], [0.0, 0.0]])
 w_value = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
-drawings.one_head(words, x, w_query, w_key, w_value)
+meaning = {
+    "x": ["neg.", "good", "mod."],
+    "query": ["negation", "bad"],
+    "key": ["negation", "bad"],
+    "value": ["reverse", "good"],
+}
+matrices = {"query": w_query, "key": w_key, "value": w_value}
+drawings.projections(words, x, matrices, meaning)
 
 # %% [markdown]
-# Follow *bad*, the last row of each table:
+# In all drawings queries are blue, keys orange, values green and weights purple. Below
+# each table stands its shape.
 #
-# 1. Its query is (3, 0): it looks for a negation.
-# 2. The key of *not* is (1, 0), so the score is $3 \cdot 1 / \sqrt 2 = 2.1$ (not
-#    drawn). Its other scores are 0.
-# 3. The softmax gives *not* the weight 0.81.
-# 4. The context of *bad*, (0.8, −0.1), mostly says "reverse": *bad* has found a *not*.
+# Three steps lead from Q, K and V to the contexts. Follow *bad*, the framed row:
+
+# %%
+drawings.attention_steps(words, x @ w_query, x @ w_key, x @ w_value, follow=2)
+
+# %% [markdown]
+# 1. **Scores.** The query of *bad* is (3, 0), the key of *not* is (1, 0). The score is
+#    $(3 \cdot 1 + 0 \cdot 0) / \sqrt 2 = 2.1$. The other two scores are 0.
+# 2. **Softmax.** *Bad* gives *not* the weight 0.81.
+# 3. **Mixture.** The context of *bad*, (0.8, −0.1), mostly says "reverse": *bad* has
+#    found a *not*.
 #
-# The other two words look at *bad*, and take over its tone.
-#
-# All rows together are the formula of lesson 01. $A$ holds the weights, $C$ the
-# contexts, and $D$ is how many numbers a query or key has, here 2:
+# The three steps are the formula of lesson 01. $A$ holds the weights, $C$ the contexts,
+# and $D$ is how many numbers a query or key has, here 2:
 #
 # $$ A = \text{softmax}(Q K^\top / \sqrt{D}), \qquad C = A V $$
 
@@ -106,15 +114,15 @@ drawings.one_head(words, x, w_query, w_key, w_value)
 # | $D$, $D_v$ | numbers in a query or key ($d_k$ in lesson 01), and in a value |
 # | $E = H \cdot D$ | numbers in the vector of a token ($d$ in lesson 01) |
 #
-# The last two axes are always tokens and width, `(..., T, D)`. Count axes from the end,
-# `-1` and `-2`, and the same code serves batches and heads.
+# The last two axes are always tokens and width, `(..., T, D)`. Count them as `-2` and
+# `-1`, and the same code serves batches and heads.
 
 # %% [markdown]
 # ### Exercise 1: attention
 #
 # *Difficulty 2 of 5, 5 minutes.* Return the context and the weights, also for more keys
-# than queries and for values of another width. Predict the shape of the context first.
-# You may use PyTorch's softmax, but no ready-made attention.
+# than queries and for wider values. You may use PyTorch's softmax, but no ready-made
+# attention.
 
 
 # %% exercise="attention" points=2
@@ -144,8 +152,8 @@ al.checks.attention(attention)
 # %% [markdown]
 # Does your function give BERT's own weights? Try it in layer 3 head 0, the head of
 # section 1. The layer makes queries, keys and values from **hidden states**, the token
-# vectors that the layer before hands over. Head 0 owns their first 32 columns. (Two
-# cells of plumbing: one reads out a layer, one cuts out a head.)
+# vectors that the layer before hands over. (Two cells of plumbing: one reads out a
+# layer, one cuts out a head.)
 
 
 # %%
@@ -191,17 +199,20 @@ al.plots.attention_map(mine, layer=3, head=0)
 #
 # So far queries, keys and values came from one text: **self-attention**. In
 # **cross-attention** keys and values come from another, as when a translation looks at
-# its source. Your function does both. (Look at the shapes only: BERT never learned the
-# second.)
+# its source. Your function does both. Here are the shapes of its tensors, to scale.
+# (Only the shapes: BERT never learned cross-attention.)
 
 # %%
 other = head(0, projected(3, "A slow start with a moving end.")[:3])
+sizes = {}
 for name, source in (("self-attention", (key, value)), ("cross-attention", other[1:])):
     context, weights = attend(query, *source)
-    print(f"{name:15}: weights {tuple(weights.shape)}, context {tuple(context.shape)}")
+    sizes[name] = (*weights.shape[1:], head_width, context.shape[-1])
+drawings.attention_shapes(sizes)
 
 # %% [markdown]
-# The context has one row for each *query*, however many keys.
+# The other text has fewer tokens, so there are fewer keys. The context still has one
+# row for each *query*.
 
 # %% [markdown]
 # ## 3. Who may look where? Masks
@@ -209,13 +220,13 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 # So far each query looks at every key. Three things may have to be hidden:
 #
 # - **the future**, if a model learns to predict the next token (tested in appendix B);
-# - **padding**: `[PAD]` only fills up the texts of a batch to one length;
-# - **distant tokens**, if a model is to look nearby only. In a *window of 1* a token
-#   sees itself and a neighbour on either side.
+# - **distant tokens**, if a model is to look nearby only: in a *window of 1* a token
+#   sees itself and a neighbour on either side;
+# - **padding**: `[PAD]` only fills up the texts of a batch to one length.
 #
-# A mask asks one question about every pair of query and key: may this query look at
-# this key? It is a tensor of `bool`, **True where looking is allowed**; in the drawing
-# these squares are filled.
+# A mask says for every pair of query and key: may this query look at this key? It is a
+# tensor of `bool`, **True where looking is allowed**; in the drawing these squares are
+# filled.
 #
 # <details><summary>For the expert: PyTorch's masks, and what a window saves</summary>
 #
@@ -228,25 +239,31 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 # %%
 padded = ["a", "quiet", "film", "[PAD]", "[PAD]"]
 near = al.attention.local_mask(5, window=1)
-no_padding = al.attention.padding_mask(torch.tensor([3]), max_length=5)[0]
+no_padding = al.attention.padding_mask(torch.tensor([3]), max_length=5)[0]  # (1, T)
 drawings.mask_grids(
     {
-        "causal: is the key no later?": al.attention.causal_mask(5),
-        "window of 1: is it a neighbour?": near,
-        "padding: is it a real token?": no_padding.expand(5, 5),
-        "window & padding: is it both?": near & no_padding,
+        "causal: is it no later?": al.attention.causal_mask(5),
+        "window of 1: a neighbour?": near,
+        "padding: a real token?": no_padding.expand(5, 5),
     },
     padded,
 )
 
 # %% [markdown]
 # Read a mask row by row. In the causal one *quiet* sees *a* and itself. In the padding
-# mask the two *columns* of `[PAD]` are empty: nobody looks there. The last mask joins
-# two others with `&`.
+# mask all rows are alike: nobody looks at `[PAD]`.
 #
-# Masks **broadcast**: an axis that is missing in front or has length 1 is repeated. So
-# a mask `(T, T)` serves every text. A padding mask `(B, 1, T)` has one row for each
-# text, and this row serves all its queries.
+# So one row is enough for padding. Masks **broadcast**: an axis of length 1 is
+# repeated, here for every query. And `&` joins two masks:
+
+# %%
+drawings.joined_masks(near, no_padding, padded)
+
+# %% [markdown]
+# The last `[PAD]` may look nowhere: it and its neighbour are both padding.
+#
+# A batch has a padding mask `(B, 1, T)`, a row for each text. A mask `(T, T)` serves
+# every text: axes that are missing in front are repeated too.
 
 # %% [markdown]
 # ### Before the softmax, or after it?
@@ -263,14 +280,13 @@ drawings.mask_first(
 )
 
 # %% [markdown]
-# In the upper row `[PAD]` is hidden first, and the words share the whole weight. In the
-# lower row the softmax came first. `[PAD]` took most of the weight before it was
-# hidden, and what is left sums to 0.36. That is what went wrong in section 1.
+# In the upper row the words share the whole weight. In the lower row `[PAD]` took most
+# of it before it was hidden, and what is left sums to 0.36. (The desk of section 1 lets
+# you try both orders on BERT's map.)
 #
-# What if a query may look *nowhere*, as in the last row of *window & padding*? All its
-# scores are $-\infty$. The softmax first subtracts the largest score, and $-\infty -
-# (-\infty)$ is NaN, "not a number". A NaN spreads, as $0 \times$ NaN is NaN. The clean
-# answer is a row of zeros.
+# What if a query may look *nowhere*? All its scores are $-\infty$. The softmax first
+# subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a number". A NaN
+# spreads, as $0 \times$ NaN is NaN. The clean answer is a row of zeros.
 #
 # <details><summary>Why not mend the row sum? Why not a large negative score?</summary>
 #
@@ -351,20 +367,20 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
     print(f"{name}: {share:.0%} of the weight of the short text falls on padding")
 
 # %% [markdown]
-# Without a mask padding takes 43 % of the short text's weight in this head, with your
-# mask nothing.
+# Padding would take 43 % of the short text's weight in this head. Your mask leaves it
+# nothing.
 
 # %% [markdown]
 # ## 4. Why several heads, and how are they cut?
 #
-# You have one head. Is one enough? *Bad* asks for a negation, and may also want to know
-# what is bad. But one softmax gives one set of weights. So a layer has several
-# **heads**, each with queries, keys and values of its own.
+# One softmax gives a word one set of weights. But *bad* may ask two things: is there a
+# negation, and what is bad? So a layer has several **heads**, each with queries, keys
+# and values of its own.
 #
 # One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
 # head 0, the next $D$ to head 1, and so on. Keys and values are made likewise.
 #
-# First the slow way: take the heads one by one, and concatenate their contexts.
+# First the slow way: take the heads one by one, and put their contexts side by side.
 
 # %%
 one_by_one = torch.cat(
@@ -377,17 +393,17 @@ one_by_one = torch.cat(
 print(f"{heads} contexts side by side: {tuple(one_by_one.shape)}")
 
 # %% [markdown]
-# One call of attention can serve all heads. *Cut* the width, and move the heads in
-# front of the tokens, where they act like a batch. In the drawing each number is 100 ×
-# token + column, so you see where it came from. The columns of head 0 are blue:
+# One call of attention can serve all heads, if they stand in front of the tokens, like
+# a batch. Take the queries of three tokens and two heads. Each number is 100 × token +
+# column, so you see where it came from. What is head 0's is filled:
 
 # %%
 drawings.head_slices()
 
 # %% [markdown]
-# The upper half is right: head 0 holds columns 0 and 1 of every token. In the lower
-# half, `reshape` alone gives the right shape and no error. But head 0 holds pieces of
-# token 0 as if they were two tokens, and token 2 is missing.
+# Right: head 0 has columns 0 and 1 of every token. Wrong: `reshape` alone gives the
+# same shape and no error. But its head 0 holds pieces of token 0 as if they were two
+# tokens, and nothing of token 2.
 
 # %% [markdown]
 # ### Exercise 3: split heads
@@ -416,12 +432,9 @@ al.checks.split_heads(split_heads)
 # `(B, H, T, D)`?
 
 # %% [markdown]
-# Does one cut give what the loop gave? And a reshape alone? (`al.attention.merge_heads`
-# undoes the split. With four axes, a padding mask is `(B, 1, 1, T)`.)
-#
-# Two numbers compare the reshape with the right result, each taken as one long vector.
-# The *cosine* is 1 if both point the same way, and 0 if they stand at right angles. The
-# *length ratio* is 1 if they are equally long.
+# Does one cut give what the loop gave? (`al.attention.merge_heads` undoes the split.
+# With four axes, a padding mask is `(B, 1, 1, T)`.) And a reshape alone? Its *cosine*
+# with the right result is 1 if both point the same way, and 0 at right angles.
 
 # %%
 split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
@@ -431,25 +444,29 @@ apart = (al.attention.merge_heads(context).flatten() - right).abs().max()
 print(f"one cut: differs from the loop by at most {apart:.0e}")
 shape = (len(real), heads, real.shape[1], head_width)
 context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
-wrong = context.flatten()
-cosine, ratio = F.cosine_similarity(wrong, right, dim=0), wrong.norm() / right.norm()
-print(f"reshape: cosine {cosine:.2f}, length ratio {ratio:.2f}, no error, no NaN")
+cosine = F.cosine_similarity(context.flatten(), right, dim=0)
+print(f"reshape: cosine {cosine:.2f}, no error, no NaN")
 assert apart < 1e-4 and not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The reshape gives a vector of about the right length,
-# but nearly at right angles to the right one. PyTorch says nothing.
+# The cut agrees with the loop. The reshape is nearly at right angles to it, and PyTorch
+# says nothing.
 #
-# The contexts still stand side by side. A last projection mixes them.
+# Now all together, for a text of 15 tokens in BERT. (The drawing shows self-attention,
+# without the batch and most of the 12 heads.) At the end the contexts of the heads are
+# *merged*, that is, put side by side, and a last projection mixes them.
+
+# %%
+drawings.multi_head(tokens=15, width=width, heads=heads)
 
 # %% [markdown]
 # ### Exercise 4: multi-head attention
 #
-# *Difficulty 3 of 5, 10 minutes.* Put it together: project, split, attend with the
-# mask, merge, project. The layers are there; write `forward` from `split`,
-# `masked_attention` and `al.attention.merge_heads`. `mask` is None, `(T_q, T_k)`, or
-# `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. The check compares with
-# PyTorch's `nn.MultiheadAttention`, forward and backward.
+# *Difficulty 3 of 5, 10 minutes.* Write the `forward` of the drawing from `split`,
+# `masked_attention` and `al.attention.merge_heads`; the four linear layers are there.
+# `mask` is None, `(T_q, T_k)`, or `(B, 1, T_k)`; the scores of all heads are
+# `(B, H, T_q, T_k)`. The check compares with PyTorch's `nn.MultiheadAttention`, forward
+# and backward.
 
 
 # %% exercise="MultiHead" points=4
@@ -495,16 +512,18 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 # %% [markdown]
 # - The **residual connection** adds the input itself. A sublayer only has to say what
 #   should *change*; and gradients have a way past it.
-# - The **layer norm** works on each token by itself. It subtracts the mean of the
-#   token's numbers, and divides by $\sqrt{\text{variance} + \varepsilon}$. Then it
-#   multiplies by a learned gain, and adds a learned bias.
 # - The **feed-forward network** works on each token alone. It makes the vector four
 #   times as wide (`up`), applies a **GELU**, and makes it narrow again (`down`). A GELU
-#   is a smooth form of $\max(0, x)$, the *ReLU*: large numbers pass, negative ones
-#   hardly.
-#
-# An example of the norm: 1, 3, 5, 7 have the mean 4 and the variance 5, and become
-# −1.34, −0.45, 0.45, 1.34. (The tiny $\varepsilon$, `eps`, prevents 0 / 0.)
+#   is a smooth form of $\max(0, x)$: large numbers pass, negative ones hardly.
+# - The **layer norm** works on each token alone too. It brings the token's numbers to
+#   the mean 0 and the variance 1:
+
+# %%
+drawings.norm_steps([1, 3, 5, 7])
+
+# %% [markdown]
+# A tiny $\varepsilon$, `eps`, is added to the variance before the root, so that nothing
+# is divided by 0. Then the norm multiplies by a learned gain, and adds a learned bias.
 #
 # <details><summary>Which of the two sublayers is larger?</summary>
 #
@@ -565,9 +584,13 @@ al.checks.encoder_layer(encoder_layer)
 
 # %% [markdown]
 # Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
-# it has learned. BERT's own remain the *embeddings* before the first layer, and after
-# the last the *pooler* and the classifier. These two make the **logits**, one score for
-# each class, from the vector of `[CLS]`.
+# it has learned. The grey parts stay BERT's own:
+
+# %%
+drawings.rebuilt_model(clf.layers, list(clf.label_names))
+
+# %% [markdown]
+# The *logits* are one score for each class.
 #
 # <details><summary>What do embeddings and pooler do?</summary>
 #
@@ -633,18 +656,8 @@ assert torch.allclose(logits, expected, atol=1e-4)
 # %% [markdown]
 # ## 6. What do the heads look at?
 #
-# You have BERT's numbers. What do they say? Look for heads that look at the word
-# before, at the word after, or rest on `[CLS]` or `[SEP]`.
-#
-# *Layer* chooses a layer, a double click on a coloured square shows one head alone, and
-# pointing at a word its lines. (A static page shows only the mean over the heads of
-# layer 0: go on to the next picture, which has a head of each kind.)
-
-# %%
-al.attention_view(maps, layers=[0, 1, 2])
-
-# %% [markdown]
-# Here are three heads, on a shorter text. Decide before you read on.
+# You have BERT's numbers. What do they say? Here are three of its heads. Decide before
+# you read on.
 
 # %%
 short = clf.attend("Slow at first, but it stays with you.")
@@ -657,11 +670,18 @@ al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
 # - Layer 1 head 8 has its line just above. It looks at the token after, less strictly.
 # - Layer 2 head 9 has a bright column. It rests on `[CLS]`.
 #
+# Find more of each kind yourself. *Layer* chooses a layer, a double click on a coloured
+# square shows one head alone, and pointing at a word its lines. (A static page shows
+# only the mean over the heads of layer 0.)
+
+# %%
+al.attention_view(maps, layers=[0, 1, 2])
+
+# %% [markdown]
 # ### What does a bright column mean?
 #
-# It can mean two things. The token may matter. Or it is an **attention sink**: queries
-# of every kind look at it, in text after text, whatever it means, and often it adds
-# little. Which is `[CLS]`?
+# The token may matter. Or it is an **attention sink**: queries of every kind look at
+# it, whatever it means, and often it adds little. Which is `[CLS]`?
 #
 # First: do many heads look at it? Here is each head's mean weight on it, over all
 # queries of four sentences.
@@ -681,15 +701,18 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# Many do, above all in layer 2. Second: does so much weight carry much?
-#
-# For each key a head adds *weight × vector*. The vector is the key's value after the
-# output projection. Two keys as an example:
-#
-# - `[CLS]`: weight 0.6, a vector of length 0.2. The head adds the length 0.12.
-# - A word: weight 0.1, a vector of length 4. The head adds the length 0.4.
-#
-# More weight, and yet less is added.
+# Many do, above all in layer 2. Second: does so much weight carry much? For each key a
+# head adds *weight × vector*. The vector is the key's value after the output
+# projection. So two things count, and what is added is the area:
+
+# %%
+drawings.weight_times_vector({"[CLS]": (0.6, 0.2), "a word": (0.1, 4.0)})
+
+# %% [markdown]
+# In this made-up example `[CLS]` has more weight, and yet adds less. And in BERT? The
+# table sums over all heads of a layer. *Share of what is added* compares these areas
+# (`contributions`). *Length of the vector* is what a head would add with the weight 1,
+# on average. (The first cell is plumbing.)
 #
 # <details><summary>For the expert: effort, not effect</summary>
 #
@@ -697,11 +720,6 @@ al.plots.head_map(
 # 2020 introduced the measure).
 #
 # </details>
-
-# %% [markdown]
-# The table sums over all heads of a layer. *Share of what is added* compares the
-# lengths of *weight × vector* (`contributions`). *Length of the vector* is what a head
-# would add with the weight 1, on average. (The first cell is plumbing.)
 
 
 # %%
@@ -731,31 +749,35 @@ frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
 al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2:], 2))
 
 # %% [markdown]
-# **By both measures `[CLS]` is a sink**, above all in layers 1 to 5. In layer 2 it has
-# 63 % of the weight, nine times an even share, but 7 % of what is added, about an even
-# share. Its vector is short there: 0.18, against 4.21 for the mean word.
+# **By both measures `[CLS]` is a sink**, above all in layers 1 to 5. Take layer 2:
 #
-# `[SEP]` shows no such thing here: on average over all heads it has 3 % of the weight,
-# less than an even share.
+# - it has 63 % of the weight, nine times an even share;
+# - but 7 % of what is added, about an even share;
+# - for its vector is short: 0.18, against 4.21 for the mean word.
 #
 # <details><summary>Why look at a token that adds little?</summary>
 #
 # A softmax must put its weight somewhere; a head that finds nothing can park it on a
-# token that is always there. In the original BERT `[SEP]` is the larger sink (Clark et
+# token that is always there. `[SEP]` shows no such thing here: on average over all
+# heads it has 3 % of the weight. In the original BERT it is the larger sink (Clark et
 # al. 2019). So a bright column is no proof that what the token says matters. But the
 # token cannot simply be hidden: its weight would go to the words (Xiao et al. 2024).
 #
 # </details>
-#
-# That was a column. Now the diagonals.
+
+# %% [markdown]
+# That was a column. Now the diagonals. How much does a word look at the word before?
+# *Words* are all tokens but the first and the last. These weights count:
+
+# %%
+drawings.neighbour_cells(["[CLS]", "a", "quiet", "film", ".", "[SEP]"], offset=-1)
 
 # %% [markdown]
 # ### Exercise 6: who looks at a neighbour?
 #
 # *Difficulty 2 of 5, 5 minutes.* Measure for each head how much a word looks at the
 # word `offset` places away: −1 is the word before, 1 the word after. Take the mean over
-# all pairs in which **both** are words. *Words* are all tokens but the first and the
-# last.
+# all pairs in which **both** are words.
 #
 # <details><summary>Why are the first and last token left out?</summary>
 #
@@ -809,9 +831,8 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# Only layer 0 head 2. Two doubts remain. It is the best of 72 heads on these sentences:
-# is it as good on fresh ones? And does it go by position or by words? The table tries
-# fresh sentences, and shuffles their words.
+# Only layer 0 head 2. Does it do so in fresh sentences too? And does it go by position
+# or by words? The table tries fresh sentences, and shuffles their words.
 
 # %%
 fresh = [
@@ -840,8 +861,8 @@ frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("looks")
 al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 2))
 
 # %% [markdown]
-# One head looks mostly one back, and one mostly one ahead, also on fresh sentences and
-# with shuffled words: as far as these sentences show, they go by position.
+# Both heads do the same on fresh sentences and with shuffled words: as far as these
+# show, they go by position.
 #
 # <details><summary>What is such a head good for?</summary>
 #
@@ -857,13 +878,11 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 2))
 # right. To find such a bug, run a good and a bad model on the *same input*. Compare
 # their **activations**, the outputs of their parts, in order. An example, with one
 # number for each part:
-#
-# | part | good | bad |
-# | --- | ---: | ---: |
-# | attention | 0.50 | 0.50 |
-# | up | 1.20 | 0.90 |
-# | down | −0.30 | −0.80 |
-#
+
+# %%
+drawings.two_runs(["attention", "up", "down"], [0.5, 1.2, -0.3], [0.5, 0.9, -0.8])
+
+# %% [markdown]
 # Attention agrees, `up` does not: the bug first *shows* at `up`. The larger difference
 # at `down` may be only a consequence.
 #
@@ -885,8 +904,7 @@ al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 2))
 # | `bias` | the bias of `down` is forgotten |
 #
 # But first the good activations. A **hook** is a function that PyTorch calls whenever a
-# module has computed something. It reads any part of a model without changing it. Here
-# each hook keeps what its part gave:
+# module has computed something. Here each hook keeps what its part gave:
 
 # %%
 name_of = {}  # the parts to watch
@@ -979,9 +997,9 @@ def evidence(fault, number):
     long, short = (max(difference(made, one, row) for one in names) for row in (0, 1))
     return {
         "first wrong part": first or "none",
-        "difference there, long text": f"{long:.1g}",
-        "difference there, short text": f"{short:.1g}",
-        "effective keys, long text": f"{spread:.1f}",
+        "difference, long text": f"{long:.1g}",
+        "difference, short text": f"{short:.1g}",
+        "effective keys": f"{spread:.1f}",
         "answers changed": f"{(logits.argmax(-1) != expected.argmax(-1)).sum()} of 2",
     }
 
@@ -1001,12 +1019,12 @@ al.plots.table(pd.DataFrame({"with the fault": bad, "without": fine}))
 
 # %% [markdown]
 # You know where it *shows*. (A difference of 1 is as large as the largest right
-# number.) Now decide *what* it is, with the table of the four faults.
+# number.) Now decide *what* it is.
 #
 # - Which fault shows in another part than the other three?
 # - Only the short text is padded. Does the long one differ?
-# - The *effective keys* say over how many tokens a row spreads (lesson 01), at most 15
-#   here. Which fault makes rows flat?
+# - The *effective keys* say over how many tokens a row of the long text spreads (lesson
+#   01), at most 15. Which fault makes rows flat?
 #
 # Then set `reveal = True`.
 #
@@ -1058,9 +1076,9 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Before the fault nothing differs (drawn as $10^{-8}$). At the fault, at 2.0, or 2.5
-# for `down`, the difference jumps by orders of magnitude. It then rises and falls, but
-# stays far above rounding. So only the *first* difference tells where to look.
+# Before the fault nothing differs (drawn as $10^{-8}$). At the fault the difference
+# jumps by orders of magnitude, and then stays far above rounding. So only the *first*
+# difference tells where to look.
 #
 # <details><summary>When does this search fail?</summary>
 #
@@ -1096,9 +1114,8 @@ al.plots.lines(
 # %% [markdown]
 # ## Appendix A. How do gradients come back?
 #
-# Forward, attention is complete. But a model learns by gradients: how do they get from
-# the context back to queries, keys and values? Lesson 01 did it for one text, without a
-# mask. Here come batches and masks. You need two rules.
+# How do gradients get from the context back to queries, keys and values? Lesson 01 did
+# it for one text, without a mask. Here come batches and masks. You need two rules.
 #
 # **Products.** If $C = A B$, and $G$ is the gradient of the loss with respect to $C$,
 # then that of $A$ is $G B^\top$ and that of $B$ is $A^\top G$. In $C = A V$ every query
@@ -1246,9 +1263,8 @@ class Attend(torch.autograd.Function):
 
 
 # %% [markdown]
-# `ByHand` is your `MultiHead` with `Attend` as its core; the parameters of its linear
-# maps are copied in from BERT. `gradient_of` puts such parts into six of your layers.
-# The embeddings before them, and pooler and classifier after them, are BERT's own.
+# `ByHand` is your `MultiHead` with `Attend` as its core. `gradient_of` puts it into six
+# of your layers, with BERT's parameters; the rest is BERT's own, as in section 5.
 
 
 # %%
@@ -1279,8 +1295,8 @@ assert apart < 1e-4
 
 # %% [markdown]
 # By hand and by autograd agree, and padding gets no gradient. The answer changes
-# fastest with *stays*, *ending* and *slow*: that is what a tiny change does, not what a
-# word is worth (lesson 01).
+# fastest with *stays*, *ending* and *slow*. (That is what a tiny change does, not what
+# a word is worth.)
 
 # %% [markdown]
 # ## Appendix B. Does a causal mask keep its promise?

@@ -6,10 +6,11 @@ so they are right.
 
 from attnlab.show.drawings.attention_from_scratch import (
     head_slices,
+    joined_masks,
     mask_first,
     mask_grids,
-    one_head,
     one_layer,
+    rebuilt_model,
 )
 from attnlab.show.drawings.attention_maths import (
     backward,
@@ -30,8 +31,16 @@ from attnlab.show.drawings.balance import (
 from attnlab.show.drawings.finetuning import fine_tuned_parts, lora, padded_batch, tagged_pieces
 from attnlab.show.drawings.head_mixing import margins, mixing_desk, patching, two_routes
 from attnlab.show.drawings.language_model import cache_step, copying, gpt
+from attnlab.show.drawings.looking_inside import neighbour_cells, two_runs, weight_times_vector
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
 from attnlab.show.drawings.start_here import whole_path
+from attnlab.show.drawings.tensor_steps import (
+    attention_shapes,
+    attention_steps,
+    multi_head,
+    norm_steps,
+    projections,
+)
 from attnlab.show.drawings.translation import (
     beam_tree,
     cross_attention_by_hand,
@@ -47,6 +56,8 @@ __all__ = [
     "ROLES",
     "Box",
     "Sketch",
+    "attention_shapes",
+    "attention_steps",
     "backward",
     "beam_tree",
     "cache_step",
@@ -61,18 +72,23 @@ __all__ = [
     "gpt",
     "guard",
     "head_slices",
+    "joined_masks",
     "kept_keys",
     "lora",
     "margins",
     "mask_first",
     "mask_grids",
     "mixing_desk",
-    "one_head",
+    "multi_head",
+    "neighbour_cells",
+    "norm_steps",
     "one_layer",
     "one_query",
     "padded_batch",
     "patching",
     "path_lengths",
+    "projections",
+    "rebuilt_model",
     "share_of_damage",
     "shared_attention",
     "surplus",
@@ -81,8 +97,10 @@ __all__ = [
     "two_circuits",
     "two_routes",
     "two_rulers",
+    "two_runs",
     "two_sides",
     "two_tiles",
+    "weight_times_vector",
     "whole_path",
 ]
 

@@ -1,4 +1,4 @@
-"""Drawings of one layer: a head, masks, splitting into heads, and the whole layer."""
+"""Drawings of one layer: masks, splitting into heads, the whole layer, and a model of layers."""
 
 import itertools
 import math
@@ -9,98 +9,48 @@ import torch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from attnlab.attention import scaled_dot_product_attention, softmax, split_heads
+from attnlab.attention import softmax, split_heads
 from attnlab.errors import AttnlabError
-from attnlab.show.drawings.sketch import ROLES, Box, Sketch
+from attnlab.show.drawings.sketch import INK, ROLES, Box, Sketch
+from attnlab.show.drawings.tensor_steps import weight_colour, weight_table
 from attnlab.show.plots.picture import Picture
 
 __all__ = [
     "head_slices",
+    "joined_masks",
     "mask_first",
     "mask_grids",
-    "one_head",
     "one_layer",
+    "rebuilt_model",
 ]
 
 _FIRST_HEAD, _SECOND_HEAD = "#bcd4ea", "#ffffff"  # the head tells the fill
-
-
-def one_head(
-    words: Sequence[str], x: Tensor, w_query: Tensor, w_key: Tensor, w_value: Tensor
-) -> Picture:
-    """Draw how one head turns the vectors of a sentence into contexts, with all its numbers.
-
-    Parameters
-    ----------
-    words : T words
-    x : Tensor, shape (T, E), one row for each word
-    w_query, w_key, w_value : Tensor, shape (E, D)
-    """
-    query, key, value = x @ w_query, x @ w_key, x @ w_value  # (T, D)
-    context, weights = scaled_dot_product_attention(query, key, value)
-    sheet = Sketch(7.6, 3.7)
-    letters = [word[:4] for word in words]
-    given = sheet.numbers(1.5, 1.7, x.numpy(), cell=(0.38, 0.3), digits=0, rows=words)
-    sheet.text(1.5, 2.33, "X: vectors of the words", size=9, role="text")
-    tables = {}
-    for name, role, y, numbers in (
-        ("query", "query", 2.93, query),
-        ("key", "key", 1.7, key),
-        ("value", "value", 0.5, value),
-    ):
-        tables[name] = sheet.numbers(
-            3.65, y, numbers.numpy(), role=role, digits=1, cell=(0.42, 0.3)
-        )
-        sheet.text(3.65, y + 0.57, f"{name[0].upper()}: {_PLURAL[name]}", size=9, role=role)
-        sheet.arrow(given, (3.65 - 0.46, y), role=role)
-        above = 0.14 if y > 1 else -0.2
-        sheet.text(2.62, 1.7 + 0.62 * (y - 1.7) + above, f"$W_{name[0].upper()}$", role=role)
-    table = sheet.numbers(
-        5.55, 2.28, weights.numpy(), cell=(0.44, 0.3), digits=2, shaded=True, columns=letters
-    )
-    sheet.text(5.55, 3.05, "A: weights", size=9, role="weights")
-    found = sheet.numbers(7.0, 1.1, context.numpy(), digits=1, cell=(0.42, 0.3))
-    sheet.text(7.0, 1.7, "C: context", size=9)
-    sheet.arrow((tables["query"].side("right")[0] + 0.02, 2.93), (table.side("left")[0], 2.5))
-    sheet.arrow((tables["key"].side("right")[0] + 0.02, 1.75), (table.side("left")[0], 2.1))
-    sheet.text(4.98, 1.5, "softmax of q · k / √D", size=8.5)
-    sheet.arrow((table.x, table.side("bottom")[1]), (found.side("left")[0], 1.25), bend=0.25)
-    sheet.arrow(tables["value"], (found.side("left")[0], 0.95), "mixed by A", role="value")
-    last = len(words) - 1
-    most = int(weights[last].argmax())
-    return sheet.picture(
-        f"One head on {len(words)} words: from vectors of width {x.shape[1]} to queries, keys and "
-        f"values of width {query.shape[1]}, weights and context. “{words[last]}” gives "
-        f"“{words[most]}” the weight {float(weights[last, most]):.2f}."
-    )
-
-
-_PLURAL = {"query": "queries", "key": "keys", "value": "values"}
+HIDDEN = "#ececec"  # a square that may not be looked at
 
 
 def mask_grids(masks: Mapping[str, Tensor], words: Sequence[str]) -> Picture:
-    """Draw masks, two in a row: filled where a query (row) may look at a key (column).
+    """Draw masks, three in a row: filled where a query (row) may look at a key (column).
 
     Parameters
     ----------
     masks : title, and Tensor of bool, shape (T, T)
     words : T words
     """
-    count, side = len(words), 0.4
+    count, side = len(words), 0.34
     for name, mask in masks.items():
         if tuple(mask.shape) != (count, count):
             raise AttnlabError(
                 f"The mask {name!r} has shape {tuple(mask.shape)}; with {count} words it needs "
                 f"({count}, {count})."
             )
-    across = min(2, len(masks))
+    across = min(3, len(masks))
     down = math.ceil(len(masks) / across)
-    wide, high = count * side + 1.6, count * side + 1.05
+    wide, high = count * side + 0.82, count * side + 0.95
     sheet = Sketch(across * wide, down * high)
     for number, (name, mask) in enumerate(masks.items()):
-        corner = number % across * wide + 0.85, (down - 1 - number // across) * high + 0.5
+        corner = number % across * wide + 0.62, (down - 1 - number // across) * high + 0.45
         _mask(sheet, corner, side, mask, words)
-        sheet.text(corner[0], corner[1] + count * side + 0.3, name, size=10.5, align="left")
+        sheet.text(corner[0], corner[1] + count * side + 0.32, name, size=10, align="left")
     seen_by = "; ".join(f"{name.rstrip('?')}: {int(mask.sum())}" for name, mask in masks.items())
     return sheet.picture(
         f"Masks over {count} words, filled where a query may look at a key. Of {count * count} "
@@ -109,14 +59,19 @@ def mask_grids(masks: Mapping[str, Tensor], words: Sequence[str]) -> Picture:
 
 
 def _mask(
-    sheet: Sketch, corner: tuple[float, float], side: float, mask: Tensor, words: Sequence[str]
+    sheet: Sketch,
+    corner: tuple[float, float],
+    side: float,
+    mask: Tensor,
+    words: Sequence[str],
+    faint: Sequence[int] = (),
 ) -> None:
-    """One mask, its lower left corner here, with words beside its rows and under its columns."""
+    """One mask, its lower left corner here, with words at its rows and columns; faint: rows."""
     left, bottom = corner
     top = bottom + len(words) * side
     for (row, column), seen in np.ndenumerate(mask.numpy()):
         place = left + column * side, top - (row + 1) * side
-        fill = ROLES["weights"] if seen else "#ececec"
+        fill = (weight_colour(0.35) if row in faint else ROLES["weights"]) if seen else HIDDEN
         sheet.axes.add_patch(Rectangle(place, side, side, fc=fill, ec="white", lw=1.5))
     for at, word in enumerate(words):
         middle = (at + 0.5) * side
@@ -124,6 +79,48 @@ def _mask(
         sheet.text(left + middle, bottom - 0.13, word, size=8)
     sheet.text(left - 0.07, top + 0.1, "query", size=8.5, role="query", align="right")
     sheet.text(left + len(words) * side / 2, bottom - 0.33, "key", size=8.5, role="key")
+
+
+def joined_masks(near: Tensor, real: Tensor, words: Sequence[str]) -> Picture:
+    """Draw a mask of pairs, joined by & with a mask that is one row, repeated for each query.
+
+    Parameters
+    ----------
+    near : Tensor of bool, shape (T, T)
+    real : Tensor of bool, shape (1, T)
+    words : T words
+    """
+    count, side = len(words), 0.33
+    wide, bottom = count * side, 0.62
+    both = near & real
+    repeated: tuple[Sequence[int], ...] = ((), range(1, count), ())
+    sheet = Sketch(7.6, count * side + 1.2)
+    places = (0.62, 3.1, 5.6)
+    for left, mask, name, shape, faint in zip(
+        places,
+        (near, real.expand(count, count), both),
+        ("window of 1", "padding: one row, repeated", "both"),
+        (f"({count}, {count})", f"(1, {count})", f"({count}, {count})"),
+        repeated,
+        strict=True,
+    ):
+        _mask(sheet, (left, bottom), side, mask, words, faint)
+        sheet.text(left, bottom + wide + 0.36, name, size=10, align="left", bold=True)
+        sheet.text(left + wide / 2, 0.1, shape, size=9.5)
+    for left, sign in zip(places[1:], ("&", "="), strict=True):
+        sheet.text(left - 0.64, bottom + wide / 2, sign, size=15)
+    for row in torch.nonzero(~both.any(1)).flatten().tolist():
+        corner = places[2], bottom + wide - (row + 1) * side
+        frame = Rectangle(corner, wide, side, fc="none", ec=INK, lw=1.8, zorder=5)
+        sheet.axes.add_patch(frame)
+        middle = corner[1] + side / 2
+        sheet.text(corner[0] + wide / 2, middle, "may look nowhere", size=8.5)
+    empty = [words[row] for row in torch.nonzero(~both.any(1)).flatten().tolist()]
+    return sheet.picture(
+        f"A window mask of {count} by {count} squares and a padding mask of one row of {count}. "
+        f"The row is repeated for every query; joined, {int(both.sum())} squares are filled. Rows "
+        f"in which none is: {', '.join(empty) or 'none'}."
+    )
 
 
 def mask_first(words: Sequence[str], scores: Tensor, mask: Tensor) -> Picture:
@@ -147,19 +144,13 @@ def mask_first(words: Sequence[str], scores: Tensor, mask: Tensor) -> Picture:
     ) -> None:
         boxes: list[Box] = []
         for x, numbers in zip(places, cells, strict=True):
-            weights = not isinstance(numbers[0], str)
-            boxes.append(
-                sheet.numbers(
-                    x,
-                    y,
-                    [list(numbers)],
-                    cell=cell,
-                    digits=2,
-                    role="weights" if weights else "output",
-                    columns=words,
-                    size=10,
+            if isinstance(numbers[0], str):
+                boxes.append(
+                    sheet.numbers(x, y, [list(numbers)], cell=cell, columns=words, size=10)
                 )
-            )
+            else:
+                weights = [[float(one) for one in numbers]]
+                boxes.append(weight_table(sheet, x, y, weights, cell=cell, columns=words, size=10))
         for step, (one, other) in zip(steps, itertools.pairwise(boxes), strict=True):
             sheet.arrow(one, other)
             middle = (one.side("right")[0] + other.side("left")[0]) / 2
@@ -186,26 +177,36 @@ def head_slices(tokens: int = 3, heads: int = 2, width: int = 2) -> Picture:
     x = 100 * torch.arange(tokens)[:, None] + torch.arange(heads * width)
     right = split_heads(x[None].float(), heads)[0].int()  # (H, T, D)
     wrong = x.reshape(heads, tokens, width)
-    cell = 0.46
-    sheet = Sketch(7.4, 0.62 * tokens + 1.35)
-    middle = (0.62 * tokens + 1.35) / 2 - 0.08
-    upper, lower = middle + 0.31 * tokens + 0.12, middle - 0.31 * tokens - 0.12
-    _cells(sheet, 1.55, middle, x, width, [f"token {token}" for token in range(tokens)])
-    sheet.text(1.55, middle + 0.15 * tokens + 0.2, "(T, H · D)", size=9.5)
-    for y, parts, step in (
-        (upper, right, "cut the width,\nthen transpose"),
-        (lower, wrong, "reshape to\n(H, T, D) at once"),
-    ):
-        start = 1.55 + heads * width * cell / 2 + 0.05
-        sheet.arrow((start, middle + (0.1 if y > middle else -0.1)), (4.15, y))
-        sheet.text(2.95, (middle + y) / 2 + (0.58 if y > middle else -0.52), step, size=9)
-        for head, part in enumerate(parts):
-            centre = 4.75 + head * (width * cell + 0.45)
-            _cells(sheet, centre, y, part, width)
-            sheet.text(centre, y + 0.15 * tokens + 0.15, f"head {head}", size=9.5)
-        good = bool(parts.equal(right))
-        end = 4.75 + heads * (width * cell + 0.45) - 0.55
-        sheet.text(end, y, "right" if good else "wrong", size=10, align="left", bold=True)
+    sheet, high = Sketch(7.6, 0.6 * tokens + 1.75), 0.3 * tokens
+    upper, lower, end = 0.3 * tokens + 1.2 + high / 2, 0.25 + high / 2, 7.55 - 0.19 * width
+    names = [f"token {token}" for token in range(tokens)]
+    starts = [_cells(sheet, 1.36, y, x, width, names) for y in (upper, lower)]
+    block = 0.38 * width + 0.14
+    cut = [  # (T, H, D): for each token a block with a row for each head
+        _cells(sheet, 2.88 + block * token, upper, part, width)
+        for token, part in enumerate(x.reshape(tokens, heads, width))
+    ]
+    for name, box in zip(names, cut, strict=True):
+        sheet.text(box.x, box.side("top")[1] + 0.14, name, size=9)
+    for y, parts in ((upper, right), (lower, wrong)):
+        made = [
+            _cells(sheet, end - block * (heads - 1 - head), y, part, width)
+            for head, part in enumerate(parts)
+        ]
+        for head, box in enumerate(made):
+            sheet.text(box.x, box.side("top")[1] + 0.14, f"head {head}", size=9, bold=True)
+        sheet.text((made[0].x + made[-1].x) / 2, y - high / 2 - 0.16, "(H, T, D)", size=9.5)
+        begin = (cut[-1] if parts is right else starts[1]).side("right")[0] + 0.06
+        sheet.arrow((begin, y), (made[0].side("left")[0] - 0.06, y))
+        sheet.text(1.36, y - high / 2 - 0.16, "(T, H · D)", size=9.5)
+    sheet.arrow((starts[0].side("right")[0] + 0.06, upper), (cut[0].side("left")[0] - 0.06, upper))
+    sheet.text((cut[0].x + cut[-1].x) / 2, upper - high / 2 - 0.16, "(T, H, D)", size=9.5)
+    over = upper + high / 2 + 0.42
+    sheet.text(2.3, over, "1. cut the width", size=10)
+    sheet.text(5.45, over, "2. heads before tokens", size=10)
+    sheet.text(4.0, lower + 0.17, "reshape to (H, T, D) at once", size=10)
+    for y, name in ((over, "right"), (lower + high / 2 + 0.26, "wrong")):
+        sheet.text(0.05, y, name, size=10.5, align="left", bold=True)
     mixed = sorted({int(number) // 100 for number in wrong[0].flatten()})
     lost = sorted(set(range(tokens)) - set(mixed))
     return sheet.picture(
@@ -217,9 +218,9 @@ def head_slices(tokens: int = 3, heads: int = 2, width: int = 2) -> Picture:
 
 def _cells(
     sheet: Sketch, x: float, y: float, numbers: Tensor, width: int, rows: Sequence[str] = ()
-) -> None:
+) -> Box:
     """Whole numbers round (x, y), the first head's on a colour and the others' on white."""
-    wide, high = 0.46, 0.3
+    wide, high = 0.38, 0.3
     left, top = x - numbers.shape[1] * wide / 2, y + len(numbers) * high / 2
     for (row, column), number in np.ndenumerate(numbers.numpy()):
         corner = (left + column * wide, top - (row + 1) * high)
@@ -228,6 +229,7 @@ def _cells(
         sheet.text(corner[0] + wide / 2, corner[1] + high / 2, f"{number}", size=9)
     for row, word in enumerate(rows):
         sheet.text(left - 0.08, top - (row + 0.5) * high, word, size=9, align="right")
+    return Box(x, y, numbers.shape[1] * wide, len(numbers) * high)
 
 
 def one_layer(width: int, heads: int, wide: int) -> Picture:
@@ -246,7 +248,7 @@ def one_layer(width: int, heads: int, wide: int) -> Picture:
             "merge,\nproject",
         ),
         "feed-forward network: each token by itself": (
-            "value",
+            "text",
             (f"up\n{width} → {wide}", "GELU"),
             f"down\n{wide} → {width}",
         ),
@@ -268,16 +270,56 @@ def one_layer(width: int, heads: int, wide: int) -> Picture:
         sheet.arrow((0.6 if y > 1 else 0.3, y), boxes[0])
         if y > 1:
             sheet.box(0.33, y, "x", width=0.5)
+            sheet.text(0.03, y - 0.36, f"(T, {width})", size=8.5, align="left")
             middle = 1.6
             corner = [norm.x, norm.x, 0.3, 0.3], [norm.side("bottom")[1], middle, middle, 0.75]
             sheet.axes.plot(*corner, color=ROLES["output"], lw=1.2)
         else:
             sheet.arrow(norm.side("bottom"), (norm.x, 0.12))
-            sheet.text(norm.x - 0.12, 0.22, "to the next layer", size=8.5, align="right")
+            sheet.text(
+                norm.x - 0.12, 0.22, f"(T, {width}), to the next layer", size=8.5, align="right"
+            )
     return sheet.picture(
         f"An encoder layer: x goes through attention with {heads} heads of width "
         f"{width // heads} and is added to its result, then normalised; the same again with a "
         f"feed-forward network: up from {width} to {wide}, GELU, and down again."
+    )
+
+
+def rebuilt_model(layers: int, labels: Sequence[str]) -> Picture:
+    """Draw a whole BERT classifier: which parts are the learner's, and which stay BERT's own.
+
+    Parameters
+    ----------
+    layers : number of encoder layers
+    labels : the classes
+    """
+    sheet = Sketch(7.6, 1.55)
+    y, boxes = 0.72, []
+    parts = (
+        (0.5, "tokens", 0.8, "text"),
+        (1.6, "embeddings", 1.06, "frozen"),
+        (3.3, f"{layers} layers", 1.5, "weights"),
+        (5.0, "pooler", 0.82, "frozen"),
+        (6.0, "classifier", 0.88, "frozen"),
+        (7.1, "\n".join(labels), 0.84, "text"),
+    )
+    for x, name, wide, role in parts:
+        if role == "weights":
+            for back in (2, 1):
+                sheet.box(x + 0.07 * back, y + 0.08 * back, "", width=wide, height=0.6, role=role)
+        boxes.append(sheet.box(x, y, name, width=wide, height=0.6, role=role, size=9.5))
+    for one, other in itertools.pairwise(boxes):
+        behind = 0.16 if one.x == 3.3 else 0.0  # the other layers
+        sheet.arrow((one.side("right")[0] + behind, y), other.side("left"))
+    sheet.text(3.3, y + 0.66, "yours", size=10.5, role="weights", bold=True)
+    sheet.text(1.6, y + 0.5, "BERT's own", size=9.5)
+    sheet.text(5.5, y + 0.5, "BERT's own", size=9.5)
+    sheet.text(4.45, y - 0.46, "vector of [CLS]", size=9)
+    sheet.text(6.55, y - 0.46, "logits, softmax", size=9)
+    return sheet.picture(
+        f"Tokens, embeddings, {layers} layers, pooler and classifier in a row; only the layers "
+        f"are yours. The pooler takes the vector of [CLS]. The answer is {' or '.join(labels)}."
     )
 
 

@@ -3,21 +3,13 @@
 import pytest
 import torch
 
-from attnlab.attention import causal_mask
+from attnlab.attention import causal_mask, local_mask
 from attnlab.errors import AttnlabError
 from attnlab.show import drawings
 
 
 def written(picture):
     return [text.get_text() for text in picture.figure.axes[0].texts]
-
-
-def test_one_head_shows_the_weights_that_attention_gives():
-    x, ask = torch.eye(2), torch.tensor([[0.0], [2.0]])
-    picture = drawings.one_head(["not", "bad"], x, ask, torch.tensor([[1.0], [0.0]]), ask)
-    weight = torch.tensor([2.0, 0.0]).softmax(0)[0]
-    assert f"“bad” gives “not” the weight {weight:.2f}" in picture.alt
-    assert f"{weight:.2f}" in written(picture)
 
 
 def test_a_mask_before_the_softmax_keeps_the_sum_and_one_after_it_does_not():
@@ -51,3 +43,17 @@ def test_one_layer_names_its_parts_and_sizes():
     picture = drawings.one_layer(384, 12, 1536)
     assert "12 heads of width 32" in picture.alt
     assert {"up\n384 → 1536", "GELU", "down\n1536 → 384"} <= set(written(picture))
+
+
+def test_a_padding_row_is_repeated_and_a_query_without_a_key_is_named():
+    near, real = local_mask(4, window=1), torch.tensor([[True, True, False, False]])
+    picture = drawings.joined_masks(near, real, ["a", "film", "[PAD]", "<pad>"])
+    assert f"{int((near & real).sum())} squares are filled" in picture.alt
+    assert "none is: <pad>." in picture.alt
+    assert written(picture).count("may look nowhere") == 1
+
+
+def test_a_rebuilt_model_says_which_parts_are_the_learners():
+    picture = drawings.rebuilt_model(6, ["negative", "positive"])
+    assert {"6 layers", "yours", "pooler", "negative\npositive"} <= set(written(picture))
+    assert "only the layers are yours" in picture.alt
