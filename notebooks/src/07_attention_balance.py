@@ -108,20 +108,20 @@ drawings.shared_attention()
 # ### Exercise 1: how evenly does a head look?
 #
 # **Compute.** *Difficulty 3 of 5, 10 minutes.* A head has a row for each token of each
-# text, but we want one number for a head. And padding must not change it: a text must
-# not look sharper only because it shares a batch with a longer one.
+# text, but we want one number. And padding must not change it: a text must not look
+# sharper only because it shares a batch with a longer one.
 #
-# Return each head's normalised entropy: the mean over the real queries of a text, then
-# the mean over texts. Padding counts neither as a key nor as a query. Leave out texts
-# of a single token, where a head has no choice.
+# Return each head's normalised entropy, the mean over the real queries of a text, then
+# over texts. Padding counts neither as a key nor as a query. Leave out texts of a
+# single token, where a head has no choice.
 #
-# *First step:* take one head by hand, and a text of two real tokens and one of padding.
-# Its rows are (1, 0, 0), (0.5, 0.5, 0) and the padded query's. The real rows have the
-# normalised entropies 0 and 1, so the head has 0.5. Which number of keys is in the
-# logarithm, 2 or 3?
+# *First step:* by hand, a text of two real tokens and one of padding. Its rows are
+# (1, 0, 0), (0.5, 0.5, 0) and the padded query's. The real rows have the normalised
+# entropies 0 and 1, so the head has 0.5. Which number of keys is in the logarithm, 2 or
+# 3?
 #
-# *Predict, too:* in which layers do heads look most evenly, the early, the middle or
-# the late ones? The map below is drawn by your function.
+# *Predict, too:* which layers look most evenly, the early, the middle or the late ones?
+# Your function draws the map.
 
 
 # %% exercise="normalised_entropy" points=3
@@ -163,7 +163,7 @@ evenness = al.checks.yours_or_ours("normalised_entropy", normalised_entropy)
 
 # %% [markdown]
 # Now your function measures the real model. The first cell collects the weights of all
-# texts, batch by batch. The second draws the mean of your numbers for each head.
+# texts, the second draws the mean of your numbers for each head.
 
 
 # %%
@@ -194,8 +194,7 @@ al.plots.head_map(entropy, title=title, label=label)
 # and 06. Among the words alone, heads are more even (appendix A). So say over which
 # tokens an entropy was taken.
 #
-# One cell is almost black. Here are this head's weights for one sentence, a row for
-# each query:
+# One cell is almost black. Here are its weights for one sentence, a row for each query:
 
 # %%
 sharp = np.unravel_index(entropy.argmin(), entropy.shape)
@@ -306,8 +305,8 @@ for name, bits in zip(
 # Is *half* what you predicted? It is less than 0.5: the middle, (0.75, 0.25, 0), is
 # close to both rows, as they share key 1.
 #
-# Next, your function compares every head before and after fine-tuning. Each cell of the
-# map is a mean over the rows of all texts.
+# Next, your function compares every head before and after fine-tuning, as a mean over
+# the rows of all texts.
 
 
 # %%
@@ -371,14 +370,9 @@ picture
 # which heads the model needs?
 #
 # As in lesson 06, we silence a head and watch the **margin**, the right label's logit
-# minus the other's. With logits 1.9 and −0.6 it is
-#
-# $$
-# 1.9 - (-0.6) = 2.5 .
-# $$
-#
-# If it is 2.1 without the head, it has changed by −0.4: the model needs the head. The
-# next cell measures the mean change for each of the 72 heads.
+# minus the other's. Logits of 1.9 and −0.6 make a margin of 2.5. If it is 2.1 without
+# the head, it has changed by −0.4: the model needs the head. The next cell measures the
+# mean change for each of the 72 heads.
 
 # %%
 few = dev.sample(min(300, size.sweep_sentences))
@@ -548,11 +542,10 @@ al.plots.rug({"weight on the token before": by_mad}, flagged=flag(previous))
 # ## 6. When does a training run go wrong?
 #
 # So far we measured a finished model. Can we also see heads go wrong *while* a model
-# learns? Every head moves then. So when is a move too large? Take a head whose last
-# entropies were 0.43, 0.44, 0.45 and 0.46.
+# learns? Every head moves then. When is a move too large? Take a head whose entropy was
+# 0.43, 0.44, 0.45 and 0.46.
 #
-# - Its usual change is 0.01.
-# - If it goes on like that, the next value is 0.46 + 0.01 = 0.47.
+# - Its usual change is 0.01. So we expect 0.46 + 0.01 = 0.47.
 # - Such guesses were right so far, so only 0.02 is allowed on either side. The **band**
 #   is 0.45 to 0.49.
 # - The next value is 0.60. The head leaves its band.
@@ -569,12 +562,11 @@ al.plots.rug({"weight on the token before": by_mad}, flagged=flag(previous))
 drawings.two_bands()
 
 # %% [markdown]
-# The same 0.60 is an alarm for the calm head, and none for the restless one. (Appendix
-# C has the rule in full.)
+# The same 0.60 is an alarm for the calm head, and none for the restless one.
 #
-# A recorder now watches all heads, every other step, in two trainings. One is good. The
-# other is an accident on purpose: its learning rate climbs to twenty times what is
-# good. *Predict first:* which shows the accident earlier, the heads or the loss?
+# A recorder now watches all heads in two trainings. One is good. The other is an
+# accident on purpose: its learning rate climbs to twenty times what is good. *Predict
+# first:* which shows the accident earlier, the heads or the loss?
 
 # %%
 little = al.datasets.Splits(
@@ -590,8 +582,8 @@ good = al.finetune("minilm", little, "full", callbacks=[healthy], **run)
 bad = al.finetune("minilm", little, "full", callbacks=[warned], **reckless)
 
 # %% [markdown]
-# The next cell finds who left its band and when the loss of the bad run is clearly the
-# higher one. Single losses jump, so it takes the mean of nine.
+# The next cell prints how many heads left their bands, and from when on the reckless
+# loss is higher by 0.1. (Single losses jump, so it takes a mean of nine.)
 
 # %%
 table, events = warned.table, balance.episodes(warned.table)
@@ -605,6 +597,8 @@ began = events["start"].min() if len(events) else math.nan
 for name, found in (("good", balance.episodes(healthy.table)), ("reckless", events)):
     print(f"{name} run: {len(found.groupby(['layer', 'head']))} heads left their band")
 print(f"reckless run: first head out at step {began}, loss 0.1 higher from {apart}")
+of_heads = table[table["measure"] == "entropy"]
+lines = of_heads.pivot_table("value", "step", ["layer", "head"])
 
 # %%
 with sns.axes_style("ticks"):
@@ -612,8 +606,6 @@ with sns.axes_style("ticks"):
 for name, colour in zip(runs, ("#1f5fa8", "#e06000"), strict=True):
     top.plot(losses[name], color=colour, alpha=0.3, linewidth=0.8)
     top.plot(smooth[name], color=colour, label=name)
-of_heads = table[table["measure"] == "entropy"]
-lines = of_heads.pivot_table("value", "step", ["layer", "head"])
 below.plot(lines, color="0.5", linewidth=0.6, alpha=0.6)
 for axes in (top, below):
     axes.axvline(began, color="#c51b7d", ls="--", label="first head out of its band")
@@ -621,9 +613,8 @@ top.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=
 top.set_ylabel("loss of a step, nats\n(strong: mean of nine)")
 below.set(xlabel="step", ylabel="reckless run, a line a head:\nnormalised entropy")
 sns.despine(figure)
-al.plots.show(
-    figure, alt=f"Losses, and entropy of heads. First head out: step {began}."
-)
+alt = f"Losses of both runs, and entropy of all heads. First head out: step {began}."
+al.plots.show(figure, alt=alt)
 
 # %% [markdown]
 # **What we found:** heads and loss show the accident at about the same time, steps 22
@@ -642,7 +633,7 @@ al.plots.show(
 # </details>
 #
 # **So is even good?** The lost run ends *more* even than it began: most lines end
-# higher than they started. How accurate is it?
+# higher. And its accuracy?
 
 # %%
 same = max(np.bincount(little.dev.labels)) / len(little.dev)
@@ -651,7 +642,7 @@ for name, one in runs.items():
 print(f"one answer for all texts: {same:.0%}")
 
 # %% [markdown]
-# Only about as accurate as one answer for all texts. **A high balance is no goal.**
+# It is only about that of one answer for all texts. **A high balance is no goal.**
 
 # %% [markdown]
 # ## 7. Repair without fooling yourself
@@ -660,17 +651,18 @@ print(f"one answer for all texts: {same:.0%}")
 # it adds, and a *temperature* for how evenly it looks. `balance.adjust` turns them
 # along the gradient of the loss, and leaves the weights alone.
 #
-# We try it in several ways and keep the best. But how good is the best? An accuracy $a$
-# measured on $n$ sentences is usually off by about
+# We try several repairs and keep the best. But how good is the best? An accuracy $a$
+# measured on $n$ sentences is typically off by
 #
 # $$
-# \sqrt{a (1 - a) / n} , \quad \text{here} \quad \sqrt{0.8 \cdot 0.2 / 64} = 0.05 .
+# \sqrt{a (1 - a) / n} , \quad \text{for example} \quad
+# \sqrt{0.8 \cdot 0.2 / 64} = 0.05 .
 # $$
 #
-# So take three repairs that all have 0.80 in truth. On 64 sentences they show, say,
-# 0.77, 0.80 and 0.84. The best one *seems* to have 0.84, and four points of that are
-# luck. With 144 knobs, fitted on the same sentences, it gets worse. So we cut the
-# development sentences in two:
+# So let three repairs have 0.80 in truth. On 64 sentences they show, say, 0.77, 0.80
+# and 0.84. The best *seems* to have 0.84, and four points of that are luck. Fitting 144
+# knobs on these very sentences makes it worse. So we cut the development sentences in
+# two:
 
 # %%
 drawings.guard()
@@ -693,11 +685,11 @@ drawings.guard()
 # %% [markdown]
 # ### Exercise 4: a choice with a guard
 #
-# **Design the experiment.** *Difficulty 2 of 5, 8 minutes.* Most figures that are too
-# good come from choosing and reporting on the same sentences. Write a choice that
-# cannot do so. `score(settings, part)` gives the accuracy of settings on `"tune"`,
-# `"guard"` or `"test"`. Ask tune as often as you like, guard for two settings only, and
-# test once. Return what is kept, a candidate or `start`, and its figure for the report.
+# **Design the experiment.** *Difficulty 2 of 5, 8 minutes.* Who chooses and reports on
+# the same sentences reports luck, too. Write a choice that does not.
+# `score(settings, part)` gives an accuracy on `"tune"`, `"guard"` or `"test"`. Ask tune
+# as often as you like, guard for two settings only, and test once. Return what is kept,
+# a candidate or `start`, and its figure for the report.
 #
 # Of equal candidates take the first. What is not better than `start` on guard is not
 # kept.
@@ -747,8 +739,7 @@ choose = al.checks.yours_or_ours("guarded_choice", guarded_choice)
 # - *free*, with many passes and hardly any restraint;
 # - *restrained*, with few passes and a penalty that keeps each knob near its start.
 #
-# *Predict first:* does the better one on tune also win on guard? The next cells make
-# the damage and the candidates.
+# *Predict first:* does the better one on tune also win on guard?
 
 
 # %%
@@ -779,8 +770,7 @@ for name, options in {"free": free, "restrained": {"epochs": size.passes}}.items
     candidates[name] = fitted.settings
 
 # %% [markdown]
-# Then your function chooses. The picture shows each candidate's gain over the start,
-# with its interval.
+# Then your function chooses. The picture shows what each gained over the start.
 
 
 # %%
@@ -815,8 +805,8 @@ al.plots.forest(gains, ["accuracy"], title=title)
 # ## 8. How much does a repair bring back?
 #
 # The guard says whether a repair helps, but not how much. Suppose you have pruned 60 %
-# of the heads to save time, and chose them at random, not in a good order as in lesson
-# 06. What brings the accuracy back?
+# of the heads to save time, at random and not in a good order as in lesson 06. What
+# brings the accuracy back?
 
 # %%
 thinned = clf.settings()
@@ -841,18 +831,18 @@ print(f"accuracy on test: whole {whole.accuracy:.1%}, thinned {hurt.accuracy:.1%
 drawings.share_of_damage(whole=0.85, hurt=0.55, repaired=0.79)
 
 # %% [markdown]
-# How sure is such a share? With other sentences both differences would change. The
-# **bootstrap** of lesson 06 imitates other sentences: it draws ours again and again,
-# with replacement. In each draw we compute the whole ratio.
+# With other sentences both differences would change. The **bootstrap** of lesson 06
+# imitates them: it draws ours again and again, with replacement. In each draw we
+# compute the whole ratio.
 
 # %% [markdown]
 # ### Exercise 5: the share that came back
 #
-# **Compute, with its uncertainty.** *Difficulty 3 of 5, 9 minutes.* A share of 0.8 from
-# few sentences may be 0.5 in truth, so it needs an interval. Return the share on all
-# texts, and as ends of the interval the 2.5 % and 97.5 % quantiles (`np.quantile`) of
-# the shares in the draws. Each row of `draws` holds the indices of one draw and serves
-# all three models. Leave out draws in which the damage cost nothing (or less).
+# **Compute, with its uncertainty.** *Difficulty 3 of 5, 9 minutes.* Without an interval
+# nobody knows what a share is worth. Return the share on all texts, and as ends of the
+# interval the 2.5 % and 97.5 % quantiles (`np.quantile`) of the shares in the draws.
+# Each draw serves all three models. Leave out those in which the damage cost nothing
+# (or less).
 #
 # *First step:* by hand, four texts. The whole model has all four right, the damaged one
 # the first two, the repaired one the first three. What share came back? And in the draw
@@ -956,8 +946,8 @@ seconds = {name: one.seconds for name, one in repairs.items()}
 seconds["retraining"] = time.perf_counter() - clock
 
 # %% [markdown]
-# Now the test sentences judge, which chose nothing. Your function gives the shares, and
-# the picture names the price: labels, and seconds on our machine.
+# Now the test sentences judge, which chose nothing. Your function gives the shares. The
+# picture also names the price, labels and seconds.
 
 
 # %%
@@ -982,23 +972,22 @@ share, low, high = np.array(list(shares(answers, hurt).values())).T
 labels = [0 if name == "least squares" else len(tune) for name in answers]
 price = zip(answers, labels, seconds.values(), strict=True)
 names = [f"{name}\n{count} labels, {spent:.0f} s" for name, count, spent in price]
+each = zip(answers, share, strict=True)
+told = ", ".join(f"{name} {part:.2f}" for name, part in each)
 
 # %%
 with sns.axes_style("ticks"):
     figure, axes = plt.subplots(figsize=(6.8, 3.2), layout="constrained")
 y = np.arange(len(share))[::-1]
 axes.errorbar(share, y, xerr=(share - low, high - share), fmt="o", color="#6a3d9a")
-for each, height in zip(share, y, strict=True):
-    axes.annotate(f"{each:.2f}", (each, height), (0, 7), textcoords="offset points")
+for part, height in zip(share, y, strict=True):
+    axes.annotate(f"{part:.2f}", (part, height), (0, 7), textcoords="offset points")
 axes.set_yticks(y, names)
 axes.grid(axis="x", linestyle=":")
 axes.set_xticks([0, 0.5, 1], ["0\nthinned", "0.5", "1\nwhole"])
 axes.set(xlim=(-0.35, 1.2), ylim=(-0.5, 3.5))
 axes.set_xlabel("share of the damage that came back, with its 95 % interval")
 sns.despine(figure)
-told = ", ".join(
-    f"{name} {each:.2f}" for name, each in zip(answers, share, strict=True)
-)
 al.plots.show(figure, alt=f"Share of the damage that came back: {told}.")
 
 # %% [markdown]
@@ -1016,8 +1005,7 @@ print(f"95 % interval {low:+.1f} to {high:+.1f}")
 # %% [markdown]
 # **What we found: retraining brings back most, 0.84 of the damage.** From the same 500
 # labels the gradient brings back 0.60, and is clearly behind. But it leaves the weights
-# alone: where these must not change, turn the knobs. And where you know what was
-# turned, turn it back (appendix D).
+# alone: where these must not change, turn the knobs.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -1034,30 +1022,28 @@ print(f"95 % interval {low:+.1f} to {high:+.1f}")
 # %% [markdown]
 # ## What you know now
 #
-# - Normalised entropy says how evenly a head looks. Even is neither good nor bad: a
-#   ruined run can be very even.
+# - Normalised entropy says how evenly a head looks. Even is neither good nor bad.
 # - Divergence from before shows whose *looking* changed. In this classifier the heads
 #   that moved farther tend to be needed more.
-# - Median and MAD find one strange value among ten. Where values are skewed, they flag
-#   too many.
-# - In one broken run loss and heads gave the alarm at about the same time. The recorder
-#   adds what the heads did.
+# - Median and MAD find one strange value among ten, and flag too many where values are
+#   skewed.
+# - In one broken run loss and heads gave the alarm at about the same time. The heads
+#   say what happened.
 # - Fit on one part, ask another once, report on a third. A repair has a share, an
 #   interval and a price.
 #
 # ## Three open problems
 #
 # 1. **How lucky is the luckiest?** Draw accuracies on 64 sentences for candidates that
-#    all have 0.80 in truth, let `guarded_choice` choose, and plot what the winner seems
-#    to gain on tune, and gains on test, over their number. You are right if a single
-#    candidate gains nothing on average, and nobody does on test.
-# 2. **Are moved heads needed in another training, too?** Repeat section 4 for `good`,
-#    the model of section 6, with `moved` and `spearman`. You are right if the same code
-#    gives −0.34 again for `clf`, and whatever the interval says, you believe it.
-# 3. **Can a measure of the heads give the alarm before the loss does?** Start from
-#    `balance.episodes`, and fix rule and limits before you look. You are right if it is
-#    earlier in most of ten new broken runs, while in ten good ones both rules give as
-#    few false alarms.
+#    all have 0.80 in truth, and let `guarded_choice` choose: what does the winner gain,
+#    on tune and on test, the more of them there are? You are right if on test the mean
+#    gain is 0, however many.
+# 2. **Are moved heads needed in another training, too?** Repeat section 4 with `moved`
+#    and `spearman` for `good`, the model of section 6. You are right if your code gives
+#    −0.34 for `clf`, and you report the interval for `good`, whatever it holds.
+# 3. **Can heads give the alarm before the loss does?** Start from `balance.episodes`,
+#    and fix its limits and the loss's before you look. You are right if the heads are
+#    first in most of ten new broken runs, and in ten good ones neither gives alarm.
 #
 # Next: [08 Attention economics](08_attention_economics.ipynb), what attention costs in
 # time and memory.
@@ -1329,9 +1315,9 @@ al.plots.anomaly_table(balance.outliers(tuned), tuned, most=5)
 # %% [markdown]
 # ## Appendix C: what the recorder noted
 #
-# **How did the heads of the reckless run leave their bands?** The monitor draws what the
-# recorder noted. (In `callbacks`, and shown before a training, it fills while the model
-# learns.)
+# **How did the heads of the reckless run leave their bands?** The monitor draws what
+# the recorder noted. (In `callbacks`, and shown before a training, it fills while the
+# model learns.)
 
 # %%
 monitor = al.TrainingMonitor(warned)
@@ -1430,9 +1416,9 @@ differences(spun_answers, pairs)
 #
 # </details>
 #
-# **And in section 8?** Three questions on the thinned model: how far does the gradient's
-# start come there? Is least squares a better start? Does retraining gain by four times
-# as many labels, in about as many steps?
+# **And in section 8?** How far does the gradient's start come on the thinned model? Is
+# least squares a better start? Does retraining gain by four times as many labels, in
+# about as many steps?
 
 # %%
 close = repairs["least squares"].settings
