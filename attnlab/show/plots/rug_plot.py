@@ -21,7 +21,7 @@ def rug(
     lines : for each name the values, and the lower and the upper end of the band
     flagged : (N,), bool, of another rule: these are dots then, in every line
     """
-    told = []
+    told, which = [], "outside" if flagged is None else "flagged"
     with style():
         size = (7.4, 0.4 + 1.3 * len(lines))
         figure, panels = plt.subplots(
@@ -36,7 +36,7 @@ def rug(
             axes.plot(x[out], 0 * x[out], "o", ms=8, color="#c51b7d")
             axes.set(yticks=[], ylim=(-1, 1))
             axes.set_title(f"{name}: {out.sum()} of {len(x)} flagged", loc="left", fontsize=10.5)
-            told.append(f"{name}: band {low:.2f} to {high:.2f}, {out.sum()} of {len(x)} flagged")
+            told.append(f"{name}: band {low:.2f} to {high:.2f}, {out.sum()} of {len(x)} {which}")
         panels[-1, 0].set_xlabel("value; shaded: what the rule expects, red: flagged")
         sns.despine(figure, left=True)
     return Picture(figure, f"Values on a line, with the band expected. {'; '.join(told)}.")
