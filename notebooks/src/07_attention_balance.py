@@ -978,8 +978,8 @@ told = ", ".join(f"{name} {part:.2f}" for name, part in each)
 # %%
 with sns.axes_style("ticks"):
     figure, axes = plt.subplots(figsize=(6.8, 3.2), layout="constrained")
-y = np.arange(len(share))[::-1]
-axes.errorbar(share, y, xerr=(share - low, high - share), fmt="o", color="#6a3d9a")
+y, error = np.arange(len(share))[::-1], np.abs((low - share, high - share))
+axes.errorbar(share, y, xerr=error, fmt="o", color="#6a3d9a", capsize=3)
 for part, height in zip(share, y, strict=True):
     axes.annotate(f"{part:.2f}", (part, height), (0, 7), textcoords="offset points")
 axes.set_yticks(y, names)
@@ -1035,9 +1035,9 @@ print(f"95 % interval {low:+.1f} to {high:+.1f}")
 # ## Three open problems
 #
 # 1. **How lucky is the luckiest?** Draw accuracies on 64 sentences for candidates that
-#    all have 0.80 in truth, and let `guarded_choice` choose: what does the winner gain,
-#    on tune and on test, the more of them there are? You are right if on test the mean
-#    gain is 0, however many.
+#    all have 0.80 in truth, and let `guarded_choice` choose. How high does the winner
+#    seem on tune, the more of them there are? You are right if the reported figure is
+#    0.80 on average, however many.
 # 2. **Are moved heads needed in another training, too?** Repeat section 4 with `moved`
 #    and `spearman` for `good`, the model of section 6. You are right if your code gives
 #    −0.34 for `clf`, and you report the interval for `good`, whatever it holds.
@@ -1081,8 +1081,8 @@ print("normalised entropy, words only minus all tokens, mean over heads:", end="
 print(f"{rise.mean():+.2f}, 95 % interval {low:+.2f} to {high:+.2f}")
 
 # %% [markdown]
-# Among the words alone the heads are more even, least so in the first and the last
-# layer, where the special tokens get least.
+# Among the words alone the heads are more even. The difference is smallest in the first
+# and the last layer, where the special tokens get least.
 #
 # **Is the lead of L3H9 more than luck?** We picked it *because* it is ahead on our
 # sentences. So we measure its lead over the second head on fresh ones, too:
