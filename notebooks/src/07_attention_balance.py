@@ -383,9 +383,8 @@ effect = ablated.pivot(index="layer", columns="head", values="margin_delta").to_
 # *Predict first:* are the needed heads among the even ones? Among those that moved far?
 #
 # A **rank correlation** tells how clear such a trend is. It is −1 if the change always
-# falls from left to right, and near 0 if there is no trend. But late layers moved most,
-# and are also nearest to the answer. So we rank a head only among the twelve of its
-# layer.
+# falls from left to right, and near 0 if there is no trend. We rank a head only among
+# the twelve of its layer.
 
 
 # %%
@@ -422,11 +421,12 @@ al.plots.show(figure, alt="Change of the margin without each head, over two numb
 #
 # The lowest dot is L3H9 again. Appendix A takes this head apart.
 #
-# <details><summary>How is the interval within layers taken?</summary>
+# <details><summary>Why within layers? And how is the interval taken?</summary>
 #
-# Ranks within a layer leave out what differs *between* layers, and with it one degree
-# of freedom for each layer but the first. Heads of one model are not independent draws:
-# the intervals are rough.
+# Late layers moved most, and are also nearest to the answer. That alone would make a
+# trend. Ranks within a layer leave out what differs *between* layers, and with it one
+# degree of freedom for each layer but the first. Heads of one model are not independent
+# draws: the intervals are rough.
 #
 # </details>
 
@@ -583,7 +583,7 @@ bad = al.finetune("minilm", little, "full", callbacks=[warned], **reckless)
 
 # %% [markdown]
 # The next cell prints how many heads left their bands, and from when on the reckless
-# loss is higher by 0.1. (Single losses jump, so it takes a mean of nine.)
+# loss is higher by 0.1, as a mean of nine steps.
 
 # %%
 table, events = warned.table, balance.episodes(warned.table)
