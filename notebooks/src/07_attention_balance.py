@@ -407,7 +407,7 @@ for axes, (name, values) in zip(panels, both.items(), strict=True):
     axes.axhline(0, color="0.5", linewidth=0.8)
     trend, low, high = spearman(values, effect, within_layers=True)
     found = f"rank correlation {trend:+.2f}\n95 % interval {low:+.2f} to {high:+.2f}"
-    axes.set_title(found, fontsize=10)
+    axes.set_title(found.replace("-", "−"), fontsize=10)
     axes.set_xlabel(name)
 panels[0].set_ylabel("change of margin without the head,\nlogits (below 0: needed)")
 figure.colorbar(dots, ax=panels, label="layer", ticks=range(clf.layers))
@@ -611,7 +611,8 @@ for axes in (top, below):
     axes.axvline(began, color="#c51b7d", ls="--", label="first head out of its band")
 top.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 top.set_ylabel("loss of a step, nats\n(strong: mean of nine)")
-below.set(xlabel="step", ylabel="reckless run, a line a head:\nnormalised entropy")
+below.set(xlabel="step", ylabel="normalised entropy,\na line for each head")
+below.set_title("the heads of the reckless run", loc="left", fontsize=10)
 sns.despine(figure)
 alt = f"Losses of both runs, and entropy of all heads. First head out: step {began}."
 al.plots.show(figure, alt=alt)
