@@ -115,8 +115,8 @@ drawings.shared_attention()
 # over texts. Padding counts neither as a key nor as a query. Leave out texts of a
 # single token, where a head has no choice.
 #
-# *First step:* by hand, a text of two real tokens and one of padding. Its rows are
-# (1, 0, 0), (0.5, 0.5, 0) and the padded query's. The real rows have the normalised
+# *First step:* by hand, a text of two real tokens and one of padding. Its rows are (1,
+# 0, 0), (0.5, 0.5, 0) and the padded query's. The real rows have the normalised
 # entropies 0 and 1, so the head has 0.5. Which number of keys is in the logarithm, 2 or
 # 3?
 #
@@ -328,8 +328,8 @@ al.plots.head_map(far, title="How far did fine-tuning move each head?", label=la
 
 # %% [markdown]
 # Bright cells moved far. Attention moved more in the late layers, and hardly in the
-# first. L3H9 stands out. In section 1 it was L3H11, whose *evenness* changed most. Only
-# a divergence sees that a head looks elsewhere.
+# first. L3H9 stands out. In section 1 it was L3H11, whose *evenness* changed most. A
+# divergence also sees a head that stays as even and looks elsewhere.
 #
 # <details><summary>Why the late layers?</summary>
 #
@@ -1338,11 +1338,10 @@ al.plots.anomaly_table(events.sort_values("strength", ascending=False), table, m
 # After six measurements the band is the last value plus the median of the last three
 # changes, give or take fifteen times the usual error of this guess, the head's own or
 # that of the median head if it is larger. Of a share this is at least 0.02 and at most
-# 0.25. *Collapse* is 0.9 or more of a row on one
-# token, *spread* nearly uniform, *dead gradient* under a fiftieth of the usual
-# gradient. *No effect* is a head that adds next to nothing, and *jump* is anything
-# else. *Strength* is the distance from the middle of the band, in half widths. These
-# limits are a choice.
+# 0.25. *Collapse* is 0.9 or more of a row on one token, *spread* nearly uniform, *dead
+# gradient* under a fiftieth of the usual gradient. *No effect* is a head that adds next
+# to nothing, and *jump* is anything else. *Strength* is the distance from the middle of
+# the band, in half widths. These limits are a choice.
 #
 # </details>
 #
