@@ -1227,7 +1227,7 @@ al.plots.rug(both_rules)
 # flags too much.
 #
 # **What do the remedies bring, and cost?** With made-up heads we know what is strange.
-# First all shares come from one skewed distribution, so every flag is a false alarm.
+# First, all shares come from one skewed distribution, so every flag is a false alarm.
 # Then one of them is replaced by 0.97. Is it found?
 
 
@@ -1261,7 +1261,7 @@ al.plots.table(trial, **dict.fromkeys(trial, 1))
 # Each remedy takes false alarms away. Among ten heads, side units also find less: a
 # side holds just five values, and one of them is the strange one.
 #
-# **And in the other measures of the model?**
+# **And in the other measures of the model?** The cell counts flags in all shares.
 #
 # <details><summary>What are the measures, and how do they look in a picture?</summary>
 #
