@@ -955,7 +955,7 @@ seconds["retraining"] = time.perf_counter() - clock
 draws = np.random.default_rng(0).integers(0, len(test), (1000, len(test)))
 
 
-def shares(scores, hurt):
+def shares_back(scores, hurt):
     """For each repair (share, low, high) on test; hurt is the damaged model's score."""
     costly = final.compare(whole, hurt).ci[1] < 0
     return {
@@ -969,7 +969,7 @@ def shares(scores, hurt):
 # %%
 answers = {name: final.score(one.settings) for name, one in repairs.items()}
 answers["retraining"] = al.Evaluator(model, test).score(thinned)
-share, low, high = np.array(list(shares(answers, hurt).values())).T
+share, low, high = np.array(list(shares_back(answers, hurt).values())).T
 labels = [0 if name == "least squares" else len(tune) for name in answers]
 price = zip(answers, labels, seconds.values(), strict=True)
 names = [f"{name}\n{count} labels, {spent:.0f} s" for name, count, spent in price]
@@ -1366,7 +1366,7 @@ al.plots.anomaly_table(events.sort_values("strength", ascending=False), table, m
 # %%
 def bill(scores, hurt):
     """A table of accuracies on test, and shares of the damage with their intervals."""
-    found = shares(scores, hurt).items()
+    found = shares_back(scores, hurt).items()
     rows = {name: (scores[name].accuracy, *share) for name, share in found}
     columns = {"accuracy": 3, "share back": 2, "from": 2, "to": 2}
     table = pd.DataFrame.from_dict(rows, "index", columns=list(columns))
