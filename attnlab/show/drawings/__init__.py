@@ -25,6 +25,7 @@ from attnlab.show.drawings.balance import (
     guard,
     share_of_damage,
     shared_attention,
+    two_bands,
     two_rulers,
     two_sides,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "surplus",
     "tagged_pieces",
     "teacher_forcing",
+    "two_bands",
     "two_circuits",
     "two_routes",
     "two_rulers",

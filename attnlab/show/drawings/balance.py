@@ -1,14 +1,16 @@
-"""Drawings of lesson 07: weights shared out, a divergence, two rulers, a guard, a repair."""
+"""Drawings of lesson 07: weights shared out, a divergence, rulers, bands, a guard, a repair."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from attnlab.balance.control_chart import bands
 from attnlab.show.drawings.sketch import ROLES, Sketch
 from attnlab.show.plots.picture import Picture, ink_on
 
@@ -175,6 +177,40 @@ def _rulers(values: np.ndarray, *rules: _Rule) -> Picture:
             sheet.text(across(value), y - 0.32, f"{value:.2f}", size=8.5)
         told.append(f"{name} flags {int(far.sum())}")
     return sheet.picture(f"{len(values)} values on a line. " + "; ".join(told) + ".")
+
+
+_CALM = (0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46, 0.60)
+_RESTLESS = (0.40, 0.44, 0.41, 0.45, 0.42, 0.46, 0.43, 0.60)
+
+
+def two_bands(calm: Sequence[float] = _CALM, restless: Sequence[float] = _RESTLESS) -> Picture:
+    """Entropies of two heads while they learn, and the bands in which the last was expected."""
+    sheet, told = Sketch(7.4, 2.6), []
+    sheet.text(6.95, 2.45, "shaded: where the next value is expected", size=9, align="right")
+    for left, name, values in ((0.75, "calm head", calm), (4.2, "restless head", restless)):
+        table = pd.DataFrame({"step": np.arange(len(values)), "value": values})
+        table = table.assign(layer=0, head=0, measure="entropy")
+        low, high = bands(table, 0, 0, "entropy")[["low", "high"]].iloc[-1]
+        inside = low <= values[-1] <= high
+        where = "inside its band" if inside else "outside its band"
+        x = left + 2.1 * np.arange(len(values)) / (len(values) - 1)
+        y, bottom, top = (2.8 * np.asarray(part) - 0.05 for part in (values, low, high))
+        sheet.axes.add_patch(
+            Rectangle((x[-1] - 0.2, bottom), 0.4, top - bottom, fc=ROLES["weights"], alpha=0.2)
+        )
+        sheet.axes.plot(x, y, "o-", ms=5, color=ROLES["text"], lw=1.2)
+        sheet.axes.plot(x[-1], y[-1], "o", ms=8, color=ROLES["text" if inside else "trained"])
+        for end, height in ((low, bottom - 0.07), (high, top + 0.07)):
+            sheet.text(x[-1] + 0.27, height, f"{end:.2f}", role="weights", size=9, align="left")
+        for value, across, height in (
+            (values[0], x[0] - 0.1, y[0]),
+            (values[-1], x[-1] - 0.3, y[-1]),
+        ):
+            sheet.text(across, height, f"{value:.2f}", size=9, align="right")
+        sheet.text(left, 2.12, f"{name}: {where}", size=10.5, align="left", bold=True)
+        sheet.text(left + 1.05, 0.12, "entropy, measurement by measurement", size=9)
+        told.append(f"{name}: expected {low:.2f} to {high:.2f}, came {values[-1]:.2f}, {where}")
+    return sheet.picture("Entropies of two heads, step by step. " + "; ".join(told) + ".")
 
 
 def guard() -> Picture:

@@ -11,14 +11,17 @@ from attnlab.show.plots.picture import ROLES, Picture, style
 Values = Sequence[float] | np.ndarray
 
 
-def rug(lines: Mapping[str, tuple[Values, float, float]]) -> Picture:
+def rug(
+    lines: Mapping[str, tuple[Values, float, float]], flagged: np.ndarray | None = None
+) -> Picture:
     """Draw values as ticks on a line each, their median, and those outside of a band as dots.
 
     Parameters
     ----------
     lines : for each name the values, and the lower and the upper end of the band
+    flagged : (N,), bool, of another rule: these are dots then, in every line
     """
-    told = []
+    told, which = [], "outside" if flagged is None else "flagged"
     with style():
         size = (7.4, 0.4 + 1.3 * len(lines))
         figure, panels = plt.subplots(
@@ -26,14 +29,14 @@ def rug(lines: Mapping[str, tuple[Values, float, float]]) -> Picture:
         )
         for axes, (name, (values, low, high)) in zip(panels[:, 0], lines.items(), strict=True):
             x = np.asarray(values, dtype=float)
-            out = (x < low) | (x > high)
+            out = (x < low) | (x > high) if flagged is None else np.asarray(flagged)
             axes.axvspan(low, high, color=ROLES["weights"], alpha=0.15, lw=0)
             axes.axvline(float(np.nanmedian(x)), color=ROLES["weights"], lw=1.5)
             axes.plot(x, 0 * x, "|", ms=16, color="0.4")
             axes.plot(x[out], 0 * x[out], "o", ms=8, color="#c51b7d")
             axes.set(yticks=[], ylim=(-1, 1))
             axes.set_title(f"{name}: {out.sum()} of {len(x)} flagged", loc="left", fontsize=10.5)
-            told.append(f"{name}: band {low:.2f} to {high:.2f}, {out.sum()} of {len(x)} outside")
+            told.append(f"{name}: band {low:.2f} to {high:.2f}, {out.sum()} of {len(x)} {which}")
         panels[-1, 0].set_xlabel("value; shaded: what the rule expects, red: flagged")
         sns.despine(figure, left=True)
     return Picture(figure, f"Values on a line, with the band expected. {'; '.join(told)}.")

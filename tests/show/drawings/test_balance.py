@@ -44,6 +44,12 @@ def test_a_long_tail_is_no_outlier_by_the_ruler_of_its_own_side_and_a_strange_va
     assert "a unit of its own for each side flags 1" in strange.alt
 
 
+def test_the_same_jump_leaves_the_band_of_a_calm_head_and_not_that_of_a_restless_one():
+    alt = drawings.two_bands().alt
+    assert "calm head: expected 0.45 to 0.49, came 0.60, outside its band" in alt
+    assert "restless head: expected 0.15 to 0.65, came 0.60, inside its band" in alt
+
+
 @pytest.mark.parametrize(("repaired", "share"), [(0.8, "80%"), (1.0, "120%"), (0.2, "-40%")])
 def test_the_share_of_a_damage_counts_from_the_damaged_model(repaired, share):
     assert f"{share} of the damage" in drawings.share_of_damage(0.9, 0.4, repaired).alt

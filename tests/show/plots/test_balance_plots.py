@@ -304,6 +304,15 @@ def test_a_rug_marks_the_values_outside_of_the_band_and_counts_them():
     assert "plain: band 0.00 to 0.50, 1 of 5 outside" in picture.alt
 
 
+def test_a_rug_marks_what_a_rule_of_the_learners_own_flags():
+    mine = np.array([True, False, True])
+    picture = plots.rug({"mine": (np.array([0.1, 0.2, 0.3]), 0.0, 0.5)}, flagged=mine)
+    (axes,) = picture.figure.axes
+    assert axes.get_title(loc="left") == "mine: 2 of 3 flagged"
+    assert axes.lines[-1].get_xdata().tolist() == [0.1, 0.3]
+    assert "2 of 3 flagged" in picture.alt
+
+
 # ── the tuner ──────────────────────────────────────────────────────────────────────────────────
 
 
