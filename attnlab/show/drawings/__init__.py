@@ -30,6 +30,15 @@ from attnlab.show.drawings.balance import (
 from attnlab.show.drawings.finetuning import fine_tuned_parts, lora, padded_batch, tagged_pieces
 from attnlab.show.drawings.head_mixing import margins, mixing_desk, patching, two_routes
 from attnlab.show.drawings.language_model import cache_step, copying, gpt
+from attnlab.show.drawings.maths_steps import (
+    all_at_once,
+    bell_look_up,
+    best_spread,
+    growing_scores,
+    heads_add_up,
+    nearest_key,
+    spreads,
+)
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
 from attnlab.show.drawings.start_here import whole_path
 from attnlab.show.drawings.translation import (
@@ -47,8 +56,11 @@ __all__ = [
     "ROLES",
     "Box",
     "Sketch",
+    "all_at_once",
     "backward",
     "beam_tree",
+    "bell_look_up",
+    "best_spread",
     "cache_step",
     "clock_hands",
     "copying",
@@ -59,14 +71,17 @@ __all__ = [
     "encoder_decoder",
     "fine_tuned_parts",
     "gpt",
+    "growing_scores",
     "guard",
     "head_slices",
+    "heads_add_up",
     "kept_keys",
     "lora",
     "margins",
     "mask_first",
     "mask_grids",
     "mixing_desk",
+    "nearest_key",
     "one_head",
     "one_layer",
     "one_query",
@@ -75,6 +90,7 @@ __all__ = [
     "path_lengths",
     "share_of_damage",
     "shared_attention",
+    "spreads",
     "surplus",
     "tagged_pieces",
     "teacher_forcing",
