@@ -152,8 +152,8 @@ al.plots.table(frame, water=2, money=2).hide(axis="index")
 # \text{output} = \text{softmax}\big(Q K^\top / \sqrt{d_k}\big) \, V
 # \end{gathered} $$
 #
-# Row $i$ of $Q K^\top$ scores all keys for word $i$. Here is each matrix, with its shape
-# below. *Bank* is the last row:
+# Row $i$ of $Q K^\top$ scores all keys for word $i$. Here is each matrix, its shape
+# below it. *Bank* is the last row:
 
 # %%
 drawings.all_at_once(words, vectors, w_query, w_key, w_value)
