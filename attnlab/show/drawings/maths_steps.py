@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from math import comb
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from scipy.special import entr, softmax
 
-from attnlab.show.drawings.sketch import ROLES, Box, Sketch
-from attnlab.show.plots.picture import HALO, Picture, show, style
+from attnlab.show.drawings.sketch import ROLES, Sketch
+from attnlab.show.plots.picture import Picture, show, style
 
 Table = Sequence[Sequence[float]] | np.ndarray
 LOW = 0.28  # height of a row of numbers, inches
 
 
 def all_at_once(
-    words: Sequence[str], vectors: Table, query_weight: Table, key_weight: Table, value_weight: Table
+    words: Sequence[str],
+    vectors: Table,
+    query_weight: Table,
+    key_weight: Table,
+    value_weight: Table,
 ) -> Picture:
     """Draw self-attention as products of matrices, with their numbers and shapes.
 
@@ -44,10 +49,10 @@ def all_at_once(
     ):
         rows = words if role == "query" else ()
         row = [("$X$", x, "text", 0, rows), ("·",), (f"$W^{letter}$", matrix, role, 0, ())]
-        end, _ = _product(sheet, left, 2.7, [*row, ("=",), (f"${letter}$", product, role, 0, ())])
-        left = end + 0.28
+        end = _product(sheet, left, 2.7, [*row, ("=",), (f"${letter}$", product, role, 0, ())])
+        left = end + 0.2
     under = f"$Q K^\\top / \\sqrt{{{key.shape[1]}}}$"
-    end, _ = _product(sheet, 0.62, 0.95, [(under, scores, "output", 2, words)])
+    end = _product(sheet, 0.62, 0.95, [(under, scores, "output", 2, words)])
     arrow = (end + 0.05, 0.95), (end + 0.8, 0.95)
     sheet.arrow(*arrow, role="weights")
     sheet.text(end + 0.42, 1.1, "softmax", role="weights", size=9)
@@ -70,8 +75,8 @@ def bell_look_up(values: Mapping[float, float], query: float, temperature: float
 
     Parameters
     ----------
-    values : key, and the value that is found there
-    query : where to look
+    values : hour of the day, and how many visitors there were
+    query : hour that is asked for
     temperature : how widely to look
     """
     keys, found = np.array(list(values), dtype=float), np.array(list(values.values()))
@@ -80,7 +85,7 @@ def bell_look_up(values: Mapping[float, float], query: float, temperature: float
     sheet = Sketch(7.6, 2.55)
     first, last = keys.min() - 1.5, keys.max() + 1.5
 
-    def across(place: float | np.ndarray) -> float | np.ndarray:
+    def across(place: Any) -> Any:
         return 1.0 + 5.2 * (place - first) / (last - first)
 
     base, high = 0.95, 1.05
@@ -102,7 +107,7 @@ def bell_look_up(values: Mapping[float, float], query: float, temperature: float
     sheet.text(0.85, 0.7, "keys, hours", role="key", size=9.5, align="right")
     sheet.text(0.85, 0.38, "visitors", role="value", size=9.5, align="right")
     box = sheet.numbers(7.0, 0.38, [[answer]], role="value", cell=(0.6, LOW))
-    sheet.arrow((float(across(last)) + 0.05, 0.38), box, role="value")
+    sheet.arrow((across(last) + 0.05, 0.38), box, role="value")
     sheet.text(7.0, 0.75, "answer, the mean\nwith these weights", size=8.5)
     said = ", ".join(f"{key:g}: {weight:.2f}" for key, weight in zip(keys, weights, strict=True))
     return sheet.picture(
@@ -169,8 +174,7 @@ def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1
     """
     first = np.linspace(0, 1, 400)
 
-    def parts(share: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        share = np.asarray(share, dtype=float)
+    def parts(share: Any) -> tuple[Any, Any]:
         mean = share * scores[0] + (1 - share) * scores[1]
         return mean, temperature * (entr(share) + entr(1 - share))
 
@@ -187,17 +191,17 @@ def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1
             height = float(sum(parts(share)))
             said.append(f"{name} {height:.2f}")
             axes.plot([share], [height], "o", color="black", ms=6, zorder=5)
-            words = axes.annotate(
+            side = {0.5: ("right", -6), 1.0: ("left", 8)}.get(share, ("center", 0))
+            axes.annotate(
                 said[-1],
                 (share, height),
-                (-6 if share == 0.5 else 0, 8),
+                (side[1], 8 if share < 1 else -4),
                 textcoords="offset points",
-                ha="right" if share == 0.5 else "center",
+                ha=side[0],
                 fontsize=10,
             )
-            words.set_path_effects([HALO])
         axes.set(xlabel="weight of the first key", ylabel="what it is worth")
-        axes.set(ylim=(-0.02, 1.55), xlim=(-0.02, 1.12), xticks=np.arange(0, 1.1, 0.25))
+        axes.set(ylim=(-0.02, 1.55), xlim=(-0.02, 1.3), xticks=np.arange(0, 1.1, 0.25))
         axes.legend(loc="upper left", frameon=False, fontsize=10)
         sns.despine(figure)
     return show(
@@ -277,35 +281,35 @@ def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
     n, narrow = heads.shape
     roles = [("value", "trained")[head % 2] for head in range(n)]
     blocks = matrix.reshape(n, narrow, -1)
-    sheet = Sketch(7.6, 2.9)
+    sheet = Sketch(7.6, 0.7 + 1.1 * n)
     cell = (0.32, LOW)
     high, wide = LOW * len(matrix), 0.32 * matrix.shape[1]
-    x, y = 0.85, 1.35
+    x, y = 0.85, 0.25 + 0.55 * n
     side = x - 0.32 * n * narrow / 2
     for head, (own, role) in enumerate(zip(heads, roles, strict=True)):
         place = side + 0.32 * narrow * (head + 0.5)
         sheet.numbers(place, y, own[None], role=role, cell=cell, digits=0)
         sheet.text(place, y + 0.27, f"head {head + 1}", role=role, size=9)
-    sheet.text(1.75, y, "·", size=14)
+    sheet.text(1.65, y, "·", size=14)
     for head, (block, role) in enumerate(zip(blocks, roles, strict=True)):
         place = y + high / 2 - LOW * narrow * (head + 0.5)
-        sheet.numbers(2.4, place, block, role=role, cell=cell, digits=0)
-    sheet.text(2.4, y + high / 2 + 0.15, "$W^O$", size=10)
-    sheet.text(3.2, y, "=", size=13)
+        sheet.numbers(2.45, place, block, role=role, cell=cell, digits=0)
+    sheet.text(2.45, y + high / 2 + 0.15, "$W^O$", size=10)
+    sheet.text(3.27, y, "=", size=13)
     for head, (own, block, role) in enumerate(zip(heads, blocks, roles, strict=True)):
-        place = y + (0.55 if head == 0 else -0.55 * head)
-        sheet.numbers(3.85, place, own[None], role=role, cell=cell, digits=0)
-        sheet.text(4.33, place, "·", size=14)
-        sheet.numbers(4.95, place, block, role=role, cell=cell, digits=0)
-        sheet.text(5.63, place, "=", size=13)
-        sheet.numbers(6.3, place, (own @ block)[None], role=role, cell=cell, digits=0)
+        place = y + 0.55 * (n - 1) - 1.1 * head
+        sheet.numbers(3.8, place, own[None], role=role, cell=cell, digits=0)
+        sheet.text(4.27, place, "·", size=14)
+        sheet.numbers(5.05, place, block, role=role, cell=cell, digits=0)
+        sheet.text(5.85, place, "=", size=13)
+        sheet.numbers(6.65, place, (own @ block)[None], role=role, cell=cell, digits=0)
         if head:
-            sheet.text(6.3, place + 0.4, "+", size=13)
+            sheet.text(6.65, place + 0.55, "+", size=13)
     total = heads.reshape(-1) @ matrix
     line = y - 0.55 * n + 0.3
-    sheet.axes.plot([6.3 - wide / 2, 6.3 + wide / 2], [line, line], color=ROLES["output"], lw=1)
-    sheet.numbers(6.3, line - 0.22, total[None], cell=cell, digits=0)
-    sheet.text(6.3 - wide / 2 - 0.1, line - 0.22, "output", size=9.5, align="right")
+    sheet.axes.plot([6.65 - wide / 2, 6.65 + wide / 2], [line, line], color=ROLES["output"], lw=1)
+    sheet.numbers(6.65, line - 0.22, total[None], cell=cell, digits=0)
+    sheet.text(6.65 - wide / 2 - 0.1, line - 0.22, "output", size=9.5, align="right")
     said = " plus ".join(
         " ".join(f"{number:g}" for number in own @ block)
         for own, block in zip(heads, blocks, strict=True)
@@ -316,25 +320,20 @@ def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
     )
 
 
-def _product(
-    sheet: Sketch, left: float, y: float, parts: Sequence[tuple]
-) -> tuple[float, list[Box]]:
+def _product(sheet: Sketch, left: float, y: float, parts: Sequence[tuple[Any, ...]]) -> float:
     """Draw matrices and the signs between them in a row from the left; returns its right end."""
-    boxes = []
     for part in parts:
         if len(part) == 1:
-            sheet.text(left + 0.11, y, part[0], size=13)
-            left += 0.22
+            sheet.text(left + 0.1, y, part[0], size=13)
+            left += 0.2
             continue
         name, numbers, role, digits, rows = part
-        cell = (0.4 if digits else 0.28, LOW)
+        cell = (0.4 if digits else 0.24, LOW)
         wide, high = cell[0] * numbers.shape[1], LOW * numbers.shape[0]
-        box = sheet.numbers(
-            left + wide / 2, y, numbers, role=role, cell=cell, digits=digits, rows=rows
-        )
-        sheet.text(left + wide / 2, y + high / 2 + 0.16, name, role=role, size=10)
+        middle = left + wide / 2
+        sheet.numbers(middle, y, numbers, role=role, cell=cell, digits=digits, rows=rows)
+        sheet.text(middle, y + high / 2 + 0.16, name, role=role, size=10)
         shape = f"{numbers.shape[0]} × {numbers.shape[1]}"
-        sheet.text(left + wide / 2, y - high / 2 - 0.14, shape, role="frozen", size=8.5)
-        boxes.append(box)
+        sheet.text(middle, y - high / 2 - 0.14, shape, role="text", size=8.5)
         left += wide
-    return left, boxes
+    return left
