@@ -51,8 +51,9 @@ def all_at_once(
         row = [("$X$", x, "text", 0, rows), ("·",), (f"$W^{letter}$", matrix, role, 0, ())]
         end = _product(sheet, left, 2.7, [*row, ("=",), (f"${letter}$", product, role, 0, ())])
         left = end + 0.2
-    under = f"$Q K^\\top / \\sqrt{{{key.shape[1]}}}$"
-    end = _product(sheet, 0.62, 0.95, [(under, scores, "output", 2, words)])
+    scored = f"$Q K^\\top / \\sqrt{{{key.shape[1]}}}$"
+    first = [("$Q$", query, "query", 0, words), ("·",), ("$K^\\top$", key.T, "key", 0, ())]
+    end = _product(sheet, 0.62, 0.95, [*first, ("→",), (scored, scores, "output", 2, ())])
     arrow = (end + 0.05, 0.95), (end + 0.8, 0.95)
     sheet.arrow(*arrow, role="weights")
     sheet.text(end + 0.42, 1.1, "softmax", role="weights", size=9)
@@ -202,7 +203,7 @@ def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1
             )
         axes.set(xlabel="weight of the first key", ylabel="what it is worth")
         axes.set(ylim=(-0.02, 1.55), xlim=(-0.02, 1.3), xticks=np.arange(0, 1.1, 0.25))
-        axes.legend(loc="upper left", frameon=False, fontsize=10)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.1), frameon=False, fontsize=10)
         sns.despine(figure)
     return show(
         figure,
