@@ -384,7 +384,7 @@ for tau in (1.0, 0.4, 0.1):
 drawings.spreads([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4])
 
 # %% [markdown]
-# The third row uses all four keys, but spreads no wider than 2.6 equal ones.
+# The third uses all four keys, but spreads no wider than 2.6 equal ones.
 #
 # One trap: a key that a model must not see has the weight 0, and in PyTorch $0 \log 0$
 # is NaN (not a number). The entropy below replaces NaN by 0. Look at its gradient:
@@ -463,7 +463,7 @@ print(f"of {len(maps.tokens)}, mean over tokens and heads")
 #
 # Let each number of a query and a key be $+1$ or $-1$, by the toss of a coin. Their dot
 # product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel; the sum is
-# typically about 8 away from 0, the root of 64:
+# typically about 8 away from 0, the root of 64 (shaded):
 
 # %%
 drawings.growing_scores([4, 16, 64])
@@ -919,11 +919,11 @@ positions_of = al.checks.yours_or_ours(
     "sinusoidal_positions", sinusoidal_positions, al.attention.sinusoidal_positions
 )
 al.plots.matrix(
-    torch.as_tensor(positions_of(16, 32)),
+    torch.as_tensor(positions_of(16, 16)),
     xlabel="column",
     ylabel="position",
     label="sine or cosine",
-    alt="Table of 16 positions and 32 columns. The columns on the left change sign "
+    alt="Table of 16 positions and 16 columns. The columns on the left change sign "
     "every few positions, those on the right hardly change.",
 )
 
