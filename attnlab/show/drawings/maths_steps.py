@@ -137,9 +137,11 @@ def nearest_key(query: Sequence[float], degrees: Sequence[float]) -> Picture:
         tip = middle + unit * key
         sheet.axes.plot(*zip(tip, middle + unit * q, strict=True), ":", color=ROLES["text"], lw=1.2)
         sheet.arrow(tuple(middle), tuple(tip), role="key")
-        sheet.text(*(middle + 1.14 * unit * key), name, role="key", size=10.5)
+        x, y = middle + 1.14 * unit * key
+        sheet.text(x, y, name, role="key", size=10.5)
     sheet.arrow(tuple(middle), tuple(middle + unit * q), role="query", weight=2)
-    sheet.text(*(middle + unit * q + np.array([0.05, 0.13])), "q", role="query", size=10.5)
+    x, y = middle + unit * q
+    sheet.text(x + 0.05, y + 0.13, "q", role="query", size=10.5)
     columns = {
         "score\n$-\\frac{1}{2}|q-k|^2$": (3.6, near, "output"),
         "its softmax": (4.55, softmax(near), "weights"),
