@@ -56,8 +56,8 @@ clf = al.load_classifier("movie-sentiment")
 # - a **value** $x W^V$, what it passes on: *river* passes on (2, 0), water.
 
 # %% [markdown]
-# How does *bank* get (2, 2)? Its row is multiplied by the matrix $W^Q$, which here
-# reads only the third number, *open*, and writes it twice, doubled:
+# How does *bank* get (2, 2)? Here $W^Q$ reads only the third number, *open*, and writes
+# it twice, doubled:
 #
 # $$ x W^Q = \begin{pmatrix} 1 & 1 & 1 \end{pmatrix}
 # \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
@@ -77,14 +77,13 @@ clf = al.load_classifier("movie-sentiment")
 # %% [markdown]
 # In the picture each row is a word, and *bank* asks. Read it from left to right.
 #
-# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. Here
-#    $d_k = 2$ is the number of entries in a query or key. *River* scores
+# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$, where
+#    $d_k = 2$ is the width of a key. *River* scores
 #    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
 # 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each
-#    score, and divide by the sum of these powers. They are 4.1, 16.9 and 1, together
-#    22.0. So the weights are .19, .77 and .05, rounded.
-# 3. The **output** is the mean of the values with these weights. It is (1.77, .05),
-#    nearly all water.
+#    score, 4.1, 16.9 and 1. Divide by their sum, 22.0. *River* gets .77.
+# 3. The **output** is the mean of the values with these weights, (1.77, .05): nearly
+#    all water.
 
 # %%
 about = {  # water, money, open
@@ -112,6 +111,8 @@ drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
 # and .03, and the output is (1, 1): the meaning stays open.
 #
 # </details>
+#
+# The same three steps in code:
 
 
 # %%
@@ -124,35 +125,38 @@ def look_up(word, sentence):
     return weights, weights @ value
 
 
+# %%
 asked = [("bank", "muddy river bank"), ("muddy", "muddy river bank")]
 asked += [("bank", "river savings bank"), ("bank", "new savings bank")]
+rows = []
 for word, sentence in asked:
     weights, output = look_up(word, sentence)
-    print(f"{word} in {sentence}: weights {weights.numpy().round(2)},", end=" ")
-    print("now water {:.2f}, money {:.2f}".format(*output))
+    rows.append([word, sentence, " ".join(f"{w:.2f}" for w in weights)])
+    rows[-1] += output.tolist()
+frame = pd.DataFrame(rows, columns=["asks", "in", "weights", "water", "money"])
+al.plots.table(frame, water=2, money=2).hide(axis="index")
 
 # %% [markdown]
-# The same matrices give *bank* another meaning in another sentence: water in the first
-# line, money in the last.
+# The same matrices give *bank* water in the first row, money in the last.
 #
-# We chose the matrices by hand. A Transformer **learns** them, for longer vectors: our
-# BERT uses $d = 384$ numbers for each **token**, which is a word or a piece of one.
+# We chose them by hand. A Transformer **learns** them, for longer vectors: our BERT has
+# $d = 384$ numbers for each **token**, a word or a piece of one.
 
 # %% [markdown]
 # ### All words at once
 #
 # All $T$ words ask at once if their vectors are the rows of a matrix $X$:
 #
-# $$ \underbrace{Q}_{T \times d_k} = \underbrace{X}_{T \times d} \,
-# \underbrace{W^Q}_{d \times d_k}, \qquad
-# \underbrace{K}_{T \times d_k} = X \, \underbrace{W^K}_{d \times d_k}, \qquad
-# \underbrace{V}_{T \times d_v} = X \, \underbrace{W^V}_{d \times d_v} $$
+# $$ \begin{gathered}
+# Q = X W^Q, \qquad K = X W^K, \qquad V = X W^V \\
+# \text{output} = \text{softmax}\big(Q K^\top / \sqrt{d_k}\big) \, V
+# \end{gathered} $$
 #
-# $$ \underbrace{\text{output}}_{T \times d_v} =
-# \text{softmax}\Big(\underbrace{Q K^\top}_{T \times T} / \sqrt{d_k}\Big) \, V $$
-#
-# Row $i$ of $Q K^\top$ scores all keys for word $i$; the softmax turns each row into
-# weights. Above, $T = d = 3$ and $d_k = d_v = 2$.
+# Row $i$ of $Q K^\top$ scores all keys for word $i$. Here is each matrix, its shape
+# below it. *Bank* is the last row:
+
+# %%
+drawings.all_at_once(words, vectors, w_query, w_key, w_value)
 
 # %% [markdown]
 # Here the words of a sentence ask each other: **self-attention**.
@@ -183,8 +187,7 @@ for word, sentence in asked:
 #
 # So it takes scores that lie far apart. What drives them apart?
 #
-# Try it on the desk. It scores $T$ random keys for a random query, and shows the
-# weights. The dashed line is the weight that each key would get if all were alike.
+# The desk scores random keys for a random query. The dashed line is an equal share.
 # *Temperature* divides the scores. Move the sliders, then switch *divide scores by
 # √d_k* off and on. Which settings give one key nearly everything?
 
@@ -207,13 +210,18 @@ desk
 # at 6, 9, ... 21 o'clock. Asked for 13 o'clock, you would take a mean in which nearer
 # hours count more.
 #
-# So let your hour $q$ score each hour $k$ of the table by $-\tfrac{1}{2}(q - k)^2$.
-# That is 0 at the same hour, and lower the further away. A softmax turns the scores
-# into weights. The temperature $\tau$ divides the scores. It says how far around the
-# query you look.
-#
-# For 13 o'clock and $\tau = 2$, the hours 12 and 15 get .67 and .32 of the weight, the
-# others nearly nothing. They had 19 and 21 visitors, so the answer is 19.5.
+# So let your hour $q$ score each hour $k$ by $-\tfrac{1}{2}(q - k)^2$: 0 at the same
+# hour, lower further away. Divide by a temperature $\tau$, here 2, which says how
+# widely to look. A softmax makes the weights:
+
+# %%
+visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
+drawings.bell_look_up(visitors_at, query=13, temperature=2)
+
+# %% [markdown]
+# The hours 12 and 15 get nearly all of the weight. And the answer moves smoothly with
+# the query. So its slope (for vectors, the *gradient*) can say which way to move the
+# query. (Appendix B shows the curve.)
 #
 # <details><summary>Has this look-up a name?</summary>
 #
@@ -222,110 +230,75 @@ desk
 #
 # </details>
 
-# %%
-visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
-keys = torch.tensor(list(visitors_at), dtype=torch.float32)
-values = torch.tensor(list(visitors_at.values()))
-
-
-def soft_lookup(hour, temperature):
-    scores = -((hour - keys) ** 2) / 2
-    return torch.softmax(scores / temperature, dim=-1) @ values
-
-
-print(f"at 12: {visitors_at[12]:.1f}; at 13: {visitors_at.get(13, 'no key')}", end=", ")
-print(f"but softly, at temperature 2: {soft_lookup(13, 2):.1f}")
-
-# %%
-hours = torch.linspace(4, 23, 200)
-curves = {
-    f"temperature {t:g}": [float(soft_lookup(hour, t)) for hour in hours]
-    for t in (0.05, 2, 50)
-}
-
-# %%
-picture = al.plots.lines(
-    hours,
-    curves,
-    points=(keys, values),
-    xlabel="hour of the day (query)",
-    ylabel="answer, visitors",
-    alt="Soft look-up over the hours: steps from value to value at temperature 0.05, a "
-    "smooth curve at 2, nearly a flat mean at 50.",
-)
-picture.figure.axes[0].set_xticks(range(6, 24, 3))
-picture
-
-# %% [markdown]
-# At temperature 0.05 the curve is a staircase: the nearest key takes all. At 50 it
-# comes near the plain mean. At 2 it slopes.
-#
-# A slope (for vectors, the *gradient*) says which way to move the query. On a stair it
-# is nearly 0, and says next to nothing.
-
 # %% [markdown]
 # ### From distance to dot product
 #
-# Words are vectors, so the distance becomes $|q - k|$. Expand its square:
+# Words are vectors, so the distance becomes $|q - k|$. One fact helps: a softmax does
+# not change if all its scores grow by the same number. Line by line:
 #
-# $$ -\tfrac{1}{2} |q - k|^2 = q \cdot k - \tfrac{1}{2} |q|^2 - \tfrac{1}{2} |k|^2 $$
+# $$ \begin{aligned}
+# -\tfrac{1}{2} |q - k|^2
+# &= -\tfrac{1}{2} (q - k) \cdot (q - k)
+# && \text{the square of a length} \\
+# &= q \cdot k - \tfrac{1}{2} |k|^2 - \tfrac{1}{2} |q|^2
+# && \text{multiplied out} \\
+# &\to q \cdot k - \tfrac{1}{2} |k|^2
+# && |q|^2 \text{ is the same for every key} \\
+# &\to q \cdot k
+# && \text{so is } |k|^2, \text{ if all keys have the same length}
+# \end{aligned} $$
 #
-# A softmax does not change if all its scores grow by the same number. So $|q|^2$, the
-# same for every key, cancels. If all keys have the same length, $|k|^2$ cancels too,
-# and **only the dot product is left**. The cell below checks this on random vectors.
+# **Only the dot product is left.** In the picture four keys of length 1 lie around a
+# query:
+
+# %%
+drawings.nearest_key(query=[1.2, 0.5], degrees=[10, 75, 150, 260])
+
+# %% [markdown]
+# The scores differ, the weights do not. For keys of equal length the dot product asks
+# the same as the distance: how near? A model's keys differ in length, and attention
+# drops $|k|^2$ all the same. There the two are relatives, not the same.
 #
 # <details><summary>What if the keys differ in length?</summary>
 #
-# Attention drops $|k|^2$ in any case. Then a longer key wins more weight from every
-# query that points its way. Two more reasons speak for the dot product: one matrix
-# product scores all pairs; and as $W^Q$ and $W^K$ are learned, so is what counts as
-# near.
+# Then a longer key wins more weight from every query that points its way. Two more
+# reasons speak for the dot product: one matrix product scores all pairs; and as $W^Q$
+# and $W^K$ are learned, so is what counts as near.
 #
 # </details>
-
-# %%
-q, k = torch.randn(8), torch.randn(5, 8)
-k_alike = k / k.norm(dim=-1, keepdim=True)  # five keys of length 1
-for name, key in {"any keys": k, "keys of equal length": k_alike}.items():
-    by_distance = torch.softmax(-((q - key) ** 2).sum(-1) / 2, dim=-1)
-    by_product = torch.softmax(key @ q, dim=-1)
-    apart = (by_distance - by_product).abs().max()
-    print(f"{name}: weights differ by up to {apart:.0e}")
-
-# %% [markdown]
-# For keys of equal length the dot product asks the same as the distance: how near? A
-# model's keys differ in length, and attention drops $|k|^2$ all the same. So there the
-# two are relatives, not the same.
 
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# The scores are settled. Why turn them into weights with exponentials?
+# Why turn scores into weights with exponentials?
 #
 # Let two keys score 1 and 0. All weight on the first gives the largest weighted mean of
 # the scores, 1. But scores may be wrong, and a key without weight can never show that
-# it would have been better. So an even spread of the weights should count as well.
+# it would have been better. So an even spread should count as well.
 #
 # The **entropy** $H$ measures how evenly the weights $w_i$ are spread. It is 0 if one
 # key has all the weight, and largest if all have the same. Let $\tau > 0$ say how much
-# it is worth:
+# it is worth. We look for the weights, with the sum 1, that make this the largest:
 #
-# $$ \max_w \sum_i w_i s_i + \tau H(w), \quad\text{where }
-# H(w) = -\sum_i w_i \log w_i \text{ and } \sum_i w_i = 1 $$
+# $$ \underbrace{\textstyle\sum_i w_i s_i}_{\text{mean score}} \;+\;
+# \tau \, \underbrace{H(w)}_{\text{entropy}}\,, \qquad
+# H(w) = -\textstyle\sum_i w_i \log w_i $$
 #
 # Try three ways to share the weight, at $\tau = 1$:
 #
 # - all weight on the first key gives $1 + 0 = 1$;
 # - half each gives $.5 + .69 = 1.19$;
 # - .73 and .27 give $.73 + .58 = 1.31$.
+#
+# The picture shows all ways:
+
+# %%
+drawings.best_spread(scores=(1, 0), temperature=1)
 
 # %% [markdown]
-# The weights .73 and .27 are the softmax of 1 and 0, and no others do better. For any
-# scores the best weights are exactly the softmax:
+# The best weights, .73 and .27, are the softmax of 1 and 0. That holds for any scores:
 #
 # $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
-#
-# As $\tau \to 0$ all weight goes to the largest score, the *arg-max*.
 #
 # <details><summary>The derivation, in three lines</summary>
 #
@@ -384,62 +357,37 @@ al.checks.softmax(softmax)
 # $e^0 = 1$? Each row needs its own: `scores.amax(-1, keepdim=True)`.
 
 # %% [markdown]
-# Now look at *all* ways to share the weight between two keys that score 1 and 0. Each
-# curve is the objective for one $\tau$; the dot is your softmax:
+# Your softmax of the scores 1 and 0, at three temperatures:
 
 # %%
 softmax_of = al.checks.yours_or_ours("softmax", softmax, al.attention.softmax)
-pair = torch.tensor([1.0, 0.0])  # the scores of two keys
-w = torch.linspace(0.001, 0.999, 400)
-both = torch.stack([w, 1 - w], dim=-1)  # all ways to weigh them, (400, 2)
-curves, best = {}, []
-for tau in (0.4, 0.6, 1.0):
-    chosen = softmax_of(pair, temperature=tau)
-    for weights in (both, chosen):
-        objective = weights @ pair + tau * al.attention.entropy(weights)
-        curves.setdefault(f"τ = {tau}", objective)
-    best.append((float(chosen[0]), float(objective)))
-
-# %%
-al.plots.lines(
-    w,
-    curves,
-    points=tuple(zip(*best, strict=True)),
-    xlabel="weight of the better key",
-    ylabel="mean score + τ · entropy",
-    alt="For three temperatures the objective rises and falls over the weight; the dot "
-    "of the softmax sits on each maximum.",
-)
+for tau in (1.0, 0.4, 0.1):
+    first, second = softmax_of(torch.tensor([1.0, 0.0]), temperature=tau)
+    print(f"τ = {tau}: weights {first:.2f} and {second:.2f}")
 
 # %% [markdown]
-# Each dot sits on its maximum. The smaller $\tau$, the more weight goes to the better
-# key.
+# The smaller $\tau$, the more weight goes to the better key. As $\tau \to 0$ it gets
+# all: the *arg-max*.
 
 # %% [markdown]
 # ## 5. How widely does a query look?
 #
-# Section 4 used the entropy as a reward. It also measures: is a query's weight on one
-# key or on many? The weights (.5, .5, 0, 0) have the entropy
+# Is a query's weight on one key or on many? The entropy measures that, too. The
+# weights (.5, .5, 0, 0) have
 #
-# $$ H = -2 \cdot .5 \log .5 = \log 2 = .69 . $$
+# $$ H = -.5 \log .5 - .5 \log .5 = \log 2 = .69 . $$
 #
 # Its unit, with natural logarithms, is the *nat*. Easier to read is $e^{H}$, the
 # **effective number of keys**: here 2.
-#
-# $H$ is 0 when one key has all the weight, and $\log T$ when all $T$ weights are equal.
-# To compare texts of any length, take the share $H / \log T$, between 0 and 1:
 
 # %%
-for row in ([1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4):
-    weights = torch.tensor(row)
-    share = al.attention.entropy(weights, normalised=True)
-    effective = al.attention.effective_keys(weights)
-    print(f"{row}: {effective:.1f} keys, {share:.0%} of log 4")
+drawings.spreads([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4])
 
 # %% [markdown]
-# There is one trap. A key that a model must not see gets the weight 0, and in PyTorch
-# $0 \log 0$ is NaN (not a number). The entropy below replaces NaN by 0. Look at its
-# gradient:
+# The third uses all four keys, but spreads no wider than 2.6 equal ones.
+#
+# One trap: a key that a model must not see has the weight 0, and in PyTorch $0 \log 0$
+# is NaN (not a number). The entropy below replaces NaN by 0. Look at its gradient:
 
 
 # %%
@@ -493,29 +441,19 @@ al.checks.entropy(entropy)
 # tiny number such as 1e-30.
 
 # %% [markdown]
-# Now measure a real model. Our BERT has 6 layers of 12 **heads**. A head is one
-# look-up, with matrices of its own (section 8). Each cell of the picture is one head
-# reading a short review. Its number is the share $H / \log T$, averaged over the tokens
-# that ask. Which heads *point*, and give nearly all weight to one token?
+# Now measure a real model. Our BERT has 6 layers of 12 **heads**; each is a look-up
+# with matrices of its own (section 8). How widely do its tokens look in a short review?
 
 # %%
 entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
 text = "A slow first half, but what a warm and clever ending."
 maps = clf.attend(text)
 looks = entropy_of(maps.weights)  # (layers, heads, T)
-share = looks.mean(-1) / np.log(len(maps.tokens))
-title = "How widely each head looks, mean over the tokens"
-al.plots.head_map(share, label="entropy / log T", title=title)
+print(f"a token looks at {looks.exp().mean():.1f} effective keys", end=" ")
+print(f"of {len(maps.tokens)}, mean over tokens and heads")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# Only layer 0, head 2 (0.00): there every token gives nearly all weight to one. The
-# next darkest, 0.19 (layer 2, head 9), already spreads over about $15^{0.19} = 1.7$
-# effective keys of 15. A dark cell does not say that the head matters; [lesson
-# 06](06_head_mixing.ipynb) measures that.
-#
-# </details>
+# Appendix E shows each head.
 
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
@@ -524,32 +462,37 @@ al.plots.head_map(share, label="entropy / log T", title=title)
 # divided. Why?
 #
 # Let each number of a query and a key be $+1$ or $-1$, by the toss of a coin. Their dot
-# product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel. The sum is
-# typically about 8 away from 0, which is the root of 64.
+# product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel; the sum is
+# typically about 8 away from 0, the root of 64 (shaded):
+
+# %%
+drawings.growing_scores([4, 16, 64])
+
+# %% [markdown]
+# In general, let all components be independent, with mean 0 and variance 1. The
+# variance of a score, line by line:
 #
-# In general, let all components be independent, with mean 0 and variance 1. Then each
-# product has mean 0 and variance 1 too, and the variances add:
-#
-# $$ \text{Var}(q \cdot k) = \sum_{i=1}^{d_k} \text{Var}(q_i k_i) = d_k $$
+# $$ \begin{aligned}
+# \text{Var}(q \cdot k)
+# &= \textstyle\sum_i \text{Var}(q_i k_i)
+# && \text{independent: variances add} \\
+# &= \textstyle\sum_i E[q_i^2 k_i^2]
+# && \text{the mean of } q_i k_i \text{ is } E[q_i] E[k_i] = 0 \\
+# &= \textstyle\sum_i E[q_i^2] \, E[k_i^2]
+# && \text{independent: means multiply} \\
+# &= d_k
+# && \text{each mean is a variance, 1}
+# \end{aligned} $$
 #
 # So **the scores of such random vectors grow like $\sqrt{d_k}$**, before anything is
 # learned. Divided by it, they have variance 1 at any width.
 #
-# <details><summary>Why does a product have variance 1?</summary>
+# At $d_k = 64$ two undivided scores that lie 8 apart give one key $e^8 \approx 3000$
+# times the weight of the other. Divided, they lie 1 apart, and it is $e$ times. So
+# undivided, the softmax **saturates**: the wider, the more of the weight one key takes.
 #
-# The two factors are independent, so means of products are products of means:
-#
-# $$ E[q_i k_i] = E[q_i] E[k_i] = 0, \quad
-# \text{Var}(q_i k_i) = E[q_i^2] E[k_i^2] = 1 . $$
-#
-# </details>
-#
-# At $d_k = 64$ the standard deviation is 8. If two scores lie that far apart, one
-# weight is $e^8 \approx 3000$ times the other. Divided, they lie 1 apart, and it is $e$
-# times the other. So undivided, the softmax **saturates**: the wider, the more of the
-# weight one key takes.
-#
-# The picture shows the largest of 16 weights, averaged over 1000 random queries.
+# The picture shows the largest of 16 weights, averaged over 1000 random queries:
+# divided it stays near a quarter, undivided it climbs towards 1.
 
 # %%
 widths = [2**n for n in range(10)]
@@ -561,9 +504,6 @@ for d in widths:
     for name, scale in zip(largest, (1, d**0.5), strict=True):
         scores = q @ k.mT / scale  # .mT exchanges the last two axes
         largest[name].append(float(softmax_of(scores).amax(-1).mean()))
-    if d in (1, 16, 256):
-        print(f"d_k = {d}: undivided scores have standard deviation", end=" ")
-        print(f"{(q @ k.mT).std():.1f}, √d_k = {d**0.5:.0f}")
 
 # %%
 al.plots.lines(
@@ -577,7 +517,17 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Divided, the largest weight stays near a quarter; undivided, it climbs towards 1.
+# ### Keys that must not be seen
+#
+# A **mask** is `True` where a query may see a key. The **causal** mask hides later
+# tokens, for a model that is to predict them. Another hides padding, which fills up
+# short texts:
+
+# %%
+causal = al.attention.causal_mask(4)
+no_padding = torch.tensor([True, True, True, False]).expand(4, 4)
+masks = {"causal mask": causal, "padding hidden": no_padding}
+drawings.mask_grids(masks, ["good", "old", "film", "[PAD]"])
 
 # %% [markdown]
 # ### Exercise 3: scaled and masked scores
@@ -585,18 +535,15 @@ al.plots.lines(
 # *Difficulty 2 of 5, 5 minutes.* Score every key for every query, with a variance that
 # does not depend on the width. Batches and heads may come before the last two axes.
 #
-# Some keys must not be seen: padding that fills up short texts, or, for a model that
-# predicts words, those to come. A **mask** is `True` where a key may be seen. (It is
-# *broadcast*: along an axis of length 1 it is repeated.) The **causal** mask hides
-# later tokens: for three tokens its rows are 100, 110 and 111, a triangle.
-#
-# What score gives a hidden key the weight $e^s = 0$?
+# Where a mask is given and `False`, hide the key. What score gives it the weight
+# $e^s = 0$?
 #
 # **Your first line:** `width = key.shape[-1]`, the $d_k$ under the root.
 #
-# <details><summary>What if a row hides all its keys?</summary>
+# <details><summary>What if a mask has fewer axes, or hides a whole row?</summary>
 #
-# Its weights would be $0 / 0$, NaN.
+# It is *broadcast*: along an axis that it lacks, or of length 1, it is repeated. A row
+# that hides all its keys would have the weights $0 / 0$, NaN.
 #
 # </details>
 
@@ -658,8 +605,7 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; its logits differ", e
 print(f"from the original by {(logits - expected).abs().max():.0e}")
 
 # %% [markdown]
-# Only rounding is left. (Appendix E leaves the division out of BERT.) Could such a
-# model be *trained* without it? For that we need gradients.
+# Only rounding is left: BERT runs on your attention.
 
 # %% [markdown]
 # ## 7. How does attention learn?
@@ -672,20 +618,30 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # moves.
 #
 # In general, raise score $s_j$ and leave the others. How weight $w_i$ answers is the
-# *partial* derivative. Write $w_i = e^{s_i} / Z$ with $Z = \sum_k e^{s_k}$, and use the
-# quotient rule:
+# *partial* derivative. Write $w_i = e^{s_i} / Z$ with $Z = \sum_k e^{s_k}$. For another
+# key's weight, $i \ne j$:
 #
-# $$ \frac{\partial w_i}{\partial s_j} = \begin{cases}
-# -e^{s_i} e^{s_j} / Z^2 = -w_i w_j
-# & \text{if } i \ne j \text{ (only } Z \text{ moves),} \\
-# w_i - w_i^2 & \text{if } i = j \text{ (the numerator moves as well).}
-# \end{cases} $$
+# $$ \begin{aligned}
+# \frac{\partial w_i}{\partial s_j}
+# &= -\frac{e^{s_i}}{Z^2} \, \frac{\partial Z}{\partial s_j}
+# && \text{only } Z \text{ moves} \\
+# &= -\frac{e^{s_i} e^{s_j}}{Z^2}
+# && \text{in } Z \text{ only } e^{s_j} \text{ depends on } s_j \\
+# &= -w_i w_j
+# && \text{by the definition of } w
+# \end{aligned} $$
+
+# %% [markdown]
+# For its own weight, $i = j$, the numerator moves as well, which adds $e^{s_i} / Z$:
+#
+# $$ \frac{\partial w_i}{\partial s_i} = w_i - w_i^2 $$
+#
+# At $w_i = .5$ that is .25. So .1 more score gives about .025 more weight, as above.
 #
 # In one line, with $\delta_{ij} = 1$ if $i = j$ and 0 otherwise:
 #
 # $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right) $$
-
-# %% [markdown]
+#
 # Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$. The
 # picture shows it for the scores 2, 1, 0 and -1. Each column raises one score.
 
@@ -759,28 +715,33 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # %% [markdown]
 # ### Back through all of attention
 #
-# The same chain rule leads on to queries, keys and values. Call the outputs
-# **contexts** $C$, and write $\nabla A$ for $\partial L / \partial A$, and so on. The
-# gradient $G = \nabla C$ comes in from the rest of the network.
-#
-# $$ \begin{gathered}
-# S = Q K^\top / \sqrt{d_k}, \qquad A = \text{softmax}(S), \qquad C = A V \\
-# C_{im} = \sum_j A_{ij} V_{jm} \quad\Longrightarrow\quad
-# \frac{\partial L}{\partial A_{ij}} = \sum_m G_{im} V_{jm}
-# \quad\Longrightarrow\quad \nabla A = G V^\top
-# \end{gathered} $$
-#
-# An entry $V_{jm}$ reaches $C_{im}$ of every query $i$, so its effects add up over $i$,
-# down column $j$ of $A$: $\nabla V = A^\top G$. Queries and keys go the same way
-# through $S$, and the softmax is exercise 4. Read the picture from right to left. A bar
-# is the weighted mean of a row, and $\odot$ multiplies entry by entry.
+# The chain rule leads on to queries, keys and values. Call the outputs **contexts**
+# $C$, and write $\nabla A$ for $\partial L / \partial A$. The gradient $G = \nabla C$
+# comes in from the rest of the network. Read from right to left:
 
 # %%
 drawings.backward()
 
 # %% [markdown]
-# The next cell does the same with your gradient, on five random tokens, and compares it
-# with autograd:
+# Now the reasons. Forward, $C_{im} = \sum_j A_{ij} V_{jm}$ and
+# $S_{ij} = \sum_m Q_{im} K_{jm} / \sqrt{d_k}$. So
+#
+# $$ \begin{aligned}
+# \frac{\partial L}{\partial A_{ij}} &= \sum_m G_{im} V_{jm}
+# && \text{an } A_{ij} \text{ reaches row } i \text{ of } C
+# && \Rightarrow \nabla A = G V^\top \\
+# \frac{\partial L}{\partial V_{jm}} &= \sum_i A_{ij} G_{im}
+# && \text{a } V_{jm} \text{ reaches every query } i
+# && \Rightarrow \nabla V = A^\top G \\
+# \frac{\partial L}{\partial Q_{im}} &= \sum_j \nabla S_{ij} K_{jm} / \sqrt{d_k}
+# && \text{a } Q_{im} \text{ reaches row } i \text{ of } S
+# && \Rightarrow \nabla Q = \nabla S \, K / \sqrt{d_k}
+# \end{aligned} $$
+#
+# Keys go like queries, down the columns of $S$. The softmax is exercise 4, row by row.
+# (A bar is the weighted mean of a row; $\odot$ multiplies entry by entry.)
+#
+# The next cell does this with your gradient, and compares with autograd:
 
 # %%
 q, k, v = (torch.randn(5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
@@ -794,151 +755,35 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# By hand and by autograd agree. In appendix E, BERT too goes backward through your
-# gradient.
-
-# %% [markdown]
-# ### What does the division rescue?
+# By hand and by autograd agree.
 #
-# Could attention learn without it? Undivided, most wide queries begin saturated, with
-# weights $w \approx (1, 0, 0, \dots)$. Then every entry $w_i (\delta_{ij} - w_j)$ of
-# $J$ is nearly 0, most of all in the row of a key whose own weight $w_i$ is nearly 0:
-# such a key can hardly call for more. Does that stop learning?
-#
-# Take 200 random queries, vectors whose own numbers are learned. By plain gradient
-# descent each learns to give its weight to one of 16 keys. (The loss is minus that
-# weight; another loss could end otherwise.) The picture shows what share of them give
-# it more than half after 100 steps, divided (left) and not (right). *Predict first:*
-# does one learning rate suit all widths?
-#
-# <details><summary>Why this loss?</summary>
-#
-# Attention uses its weights linearly. With $-\log w_0$ the gradient would not vanish,
-# but inside a network the weights have no labels.
-#
-# </details>
-
-
-# %%
-def share_found(d, scale, rate, start=1.0, method=torch.optim.SGD):
-    """Share of 200 queries with more than half of their weight on their key."""
-    generator = torch.Generator().manual_seed(1)
-    q = start * torch.randn(200, 1, d, generator=generator)
-    k = torch.randn(200, 16, d, generator=generator)
-    g = torch.zeros(200, 1, 16)
-    g[..., 0] = -1  # the loss is minus the weight of key 0
-    optimizer = method([q], lr=rate)
-    for _ in range(100):
-        q.grad = gradient_of(softmax_of(q @ k.mT / scale), g) @ k / scale
-        optimizer.step()
-    return float((softmax_of(q @ k.mT / scale)[..., 0] > 0.5).float().mean())
-
-
-# %%
-rates = [10.0**power for power in range(-3, 6)]
-reached = {"divided by √d_k": {}, "not divided": {}}
-for d in (32, 64, 256):
-    for way, scale in zip(reached, (d**0.5, 1), strict=True):
-        reached[way][f"{d} wide"] = [share_found(d, scale, rate) for rate in rates]
-small = [share_found(256, 1, rate, start=1 / 16) for rate in rates]
-reached["not divided"]["256 wide, small start"] = small
-own = clf.model.config
-start = own.initializer_range**2 * own.hidden_size  # variance of a query's numbers
-print(f"BERT's scores start with a standard deviation of {start * 32**0.5:.2f}", end="")
-print(f" undivided, {start:.2f} divided")
-
-# %%
-al.plots.panels(
-    rates,
-    reached,
-    log=True,
-    xlabel="learning rate",
-    ylabel="share of queries with their key found",
-    alt="Share of queries that found their key over the learning rate, in two panels. "
-    "Divided, the lines of three widths nearly coincide and climb to 1. Undivided, "
-    "they climb slowly, the wider, the lower; started small, one climbs to 1.",
-)
-
-# %% [markdown]
-# Divided, all queries find their key at rate 10, at every width. Undivided, at every
-# rate above the smallest, the wider they are, the fewer find it.
-#
-# The line *small start* is the exception. Its queries start 16 times smaller, and they
-# find their key without the division.
-#
-# **The division lets attention begin alike at every width.** A small enough start does
-# too: BERT's scores would begin below 1 even undivided (0.87, printed above).
-#
-# <details><summary>What we saw, in detail</summary>
-#
-# Divided, the three lines nearly coincide: all queries find their key at rate 10,
-# whatever the width. Undivided, about .07 have theirs even at the smallest rate: with
-# scores so far apart, some begin with most of their weight on it, or nearly, by luck.
-# At rate 0.1 the 32 wide are ahead of the divided all the same; the 64 wide, without
-# the lucky ones, are about level. But no rate here rescues the rest, and the wider they
-# are, the fewer succeed. Most begin saturated on another key, and their gradient has
-# $w_0$, the weight of their own key, as a factor: next to nothing.
-#
-# </details>
-#
-# Appendix E looks closer.
+# **And without the division?** Then most wide queries begin saturated, with weights
+# $w \approx (1, 0, 0, \dots)$. So every entry $w_i (\delta_{ij} - w_j)$ of $J$ is
+# nearly 0, most of all in the row of a key that has hardly any weight: it can barely
+# call for more. Appendix E trains queries both ways.
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
 # One softmax gives one mean. Let a token need two things: the subject of its sentence,
 # whose value is (2, 0), and the word before it, with (0, 2). One head that looks at
-# both passes on (1, 1). It would do so if the two were swapped as well: which came from
-# where is lost.
+# both passes on (1, 1). So it would if the two were swapped: which came from where is
+# lost.
 #
-# Two heads keep the two apart. One looks at the subject and passes on (2, 0), the other
-# at the word before and passes on (0, 2). Side by side they make the row (2, 0, 0, 2).
-# A matrix $W^O$ with four rows mixes it. Its first two rows meet only the first head's
-# numbers, its last two only the second's. So the product is a sum: (2, 0) times the
-# upper half of $W^O$, plus (0, 2) times the lower half.
-#
-# In general a layer holds $n$ heads, each with its own matrices, $d_k = d / n$ wide. In
-# our BERT these are 12 heads of 32. Cut $W^O$ into $n$ blocks $W^O_h$ of $d_k$ rows,
-# one for each head. Then the layer's output is the sum over heads of context times
-# block. For tokens $x_i$ and $x_j$:
-#
-# $$ \text{score} = x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}, \quad
-# \text{output}_i = \sum_h \sum_j A^h_{ij}\, x_j \big[W^V_h W^O_h\big] . $$
-#
-# <details><summary>What do the formulas leave out?</summary>
-#
-# Biases: vectors that BERT adds after each matrix.
-#
-# </details>
+# Two heads keep the two apart. One passes on (2, 0), the other (0, 2). Side by side
+# they make the row (2, 0, 0, 2), which a matrix $W^O$ mixes:
 
 # %%
-drawings.two_circuits(clf.model.config.hidden_size, 32)
+w_output = [[1, 0, 2, 0], [0, 1, 0, 1], [0, 2, 1, 0], [1, 1, 0, 0]]
+drawings.heads_add_up([[2, 0], [0, 2]], w_output)
 
 # %% [markdown]
-# So a head is two matrices (in brackets) of rank at most $d_k$. **QK** says where to
-# look, **OV** what to carry over (Elhage et al. 2021).
+# Each head meets only its own rows of $W^O$. So **the layer's output is a sum over
+# heads**, each context times its own block $W^O_h$.
 #
-# The heads' sum is *added* to the token's vector, so each can be turned up or down: the
-# mixing desk of lesson 06. The next cell checks the sum in BERT's first layer.
-
-# %%
-part = clf.model.bert.encoder.layer[0].attention
-n, d = clf.heads, clf.model.config.hidden_size
-w_v = part.self.value.weight.T.unflatten(1, (n, -1)).transpose(0, 1)  # (n, d, d_k)
-w_o = part.output.dense.weight.T.unflatten(0, (n, -1))  # (n, d_k, d)
-with torch.no_grad():
-    x = clf.model.bert.embeddings(inputs["input_ids"])  # (1, T, d)
-    by_heads = sum(weights[0, h] @ x[0] @ (w_v[h] @ w_o[h]) for h in range(n))
-    biases = part.output.dense(part.self.value.bias)  # rows of weights sum to 1
-    together = part.output.dense(part.self(x)[0])[0]  # BERT's own, heads side by side
-print(f"OV matrices {d} x {d}, rank {torch.linalg.matrix_rank(w_v[0] @ w_o[0])}")
-print(
-    "sum over heads against the layer:",
-    f"{(by_heads + biases - together).abs().max():.0e}",
-)
-
-# %% [markdown]
-# The sum over heads is what the layer makes, up to rounding.
+# In general a layer holds $n$ heads, each $d_k = d / n$ wide; in our BERT 12 of width
+# 32. [Lesson 06](06_head_mixing.ipynb) checks the sum inside BERT, and turns heads up
+# and down.
 #
 # <details><summary>Do heads make attention cheaper?</summary>
 #
@@ -948,11 +793,52 @@ print(
 # </details>
 
 # %% [markdown]
+# ### A head is two matrices
+#
+# Let token $i$ ask token $j$. Put the formulas of section 1 into one another:
+#
+# $$ \begin{aligned}
+# \text{score} &= x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}
+# && \textbf{QK}: \text{ where to look} \\
+# \text{added to } i &= A^h_{ij}\; x_j \big[W^V_h W^O_h\big]
+# && \textbf{OV}: \text{ what to carry over}
+# \end{aligned} $$
+
+# %%
+drawings.two_circuits(clf.model.config.hidden_size, 32)
+
+# %% [markdown]
+# So a head is two matrices (in brackets) of rank at most $d_k$ (Elhage et al. 2021).
+# For the words of section 1 the first is
+#
+# $$ W^Q W^{K\top} = \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
+# \begin{pmatrix} 1 & 0 & -1 \\ 0 & 1 & -1 \end{pmatrix}
+# = \begin{pmatrix} 0 & 0 & 0 \\ 0 & 0 & 0 \\ 2 & 2 & -4 \end{pmatrix} . $$
+#
+# Its last row says: a word that is open looks for water and money, and not for words
+# that are open. For *bank* and *river*,
+# $(2, 2, -4) \cdot (2, 0, 0) / \sqrt 2 = 2.83$, the score of section 1.
+#
+# <details><summary>What do the formulas leave out?</summary>
+#
+# Biases: vectors that BERT adds after each matrix.
+#
+# </details>
+
+# %% [markdown]
 # ## 9. Attention does not know the order
 #
-# Nothing so far says where a token stands. Shuffle the tokens, and the output is
-# shuffled the same way: "dog bites man" and "man bites dog" give each word the same
-# vector. (Not under a causal mask.) So positions must be put in.
+# Nothing so far says where a token stands. Does *bank* notice if its neighbours change
+# places?
+
+# %%
+for sentence in ("muddy river bank", "river bank muddy"):
+    water, money = look_up("bank", sentence)[1]
+    print(f"bank in {sentence}: water {water:.2f}, money {money:.2f}")
+
+# %% [markdown]
+# No. Shuffle the tokens, and the outputs are shuffled the same way. (Not under a causal
+# mask.) So positions must be put in.
 #
 # <details><summary>Proof</summary>
 #
@@ -971,9 +857,9 @@ print(
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
-# Each pair is a clock hand (cosine across, sine up), and each hand has its own speed.
-# The picture shows two hands with invented speeds. The shaded angle is the turn over
-# two positions. It is the same all along a row.
+# Each pair is a clock hand (cosine across, sine up) with its own speed. Here are two,
+# with invented speeds. The shaded angle is the turn over two positions. It is the same
+# all along a row.
 
 # %%
 drawings.clock_hands(8, (0.7, 0.2))
@@ -1026,62 +912,40 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Do positions tell attention the order? Attention that knows no order gives the same
-# whether you shuffle before it or after it. *Predict first:* is there a difference
-# without positions, with a causal mask, with positions?
+# Your table for 16 positions, a row for each:
 
 # %%
 positions_of = al.checks.yours_or_ours(
     "sinusoidal_positions", sinusoidal_positions, al.attention.sinusoidal_positions
 )
-x, order = torch.randn(6, 16), torch.tensor([3, 0, 5, 1, 4, 2])
-places = torch.as_tensor(positions_of(6, 16))
-
-
-def mixed(x, mask=None):  # each vector is query, key and value
-    return softmax_of(scores_of(x, x, mask=mask)) @ x
-
-
-# %%
-causal = al.attention.causal_mask(6)
-print("largest difference between shuffling before attention and after it")
-for name, y, shuffled, mask in (
-    ("no positions", x, x[order], None),
-    ("no positions, causal mask", x, x[order], causal),
-    ("positions added", x + places, x[order] + places, None),
-):
-    apart = mixed(shuffled, mask) - mixed(y, mask)[order]
-    print(f"  {name:25}: {apart.abs().max():.1g}")
+al.plots.matrix(
+    torch.as_tensor(positions_of(16, 16)),
+    xlabel="column",
+    ylabel="position",
+    label="sine or cosine",
+    alt="Table of 16 positions and 16 columns. The columns on the left change sign "
+    "every few positions, those on the right hardly change.",
+)
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# Without positions there is no difference, up to rounding. A causal mask makes one, and
-# so do positions.
-#
-# </details>
-#
-# The first Transformer added these waves. BERT *learned* its position vectors, and most
-# language models of today *rotate* queries and keys instead (RoPE). Both are in
-# appendix D.
+# On the left the hands turn fast, and tell neighbours apart; on the right they hardly
+# move. BERT *learned* its position vectors instead, and most language models of today
+# *rotate* queries and keys (RoPE): appendix D.
 
 # %% [markdown]
 # ## 10. What does attention buy, and what does it cost?
 #
-# How many steps lead from the first token to the last, and back for the gradient?
-#
-# - A *recurrent* network reads token after token and needs one step for each.
-# - A *convolution* of width 5 sees two neighbours on either side and needs one step for
-#   every two.
-# - Attention needs one step in all.
-#
-# Like a convolution, and unlike a recurrent network, it also computes all $T$ outputs
-# at once:
+# How many steps lead from the first token to the last, and back for the gradient? A
+# *recurrent* network reads token after token; a *convolution* of width 5 sees two
+# neighbours on either side:
 
 # %%
 drawings.path_lengths()
 
 # %% [markdown]
+# Attention needs one step, however long the text. Like a convolution, and unlike a
+# recurrent network, it also computes all $T$ outputs at once.
+#
 # What does it cost? The table counts one layer with all its heads. (The *feed-forward
 # network* is the layer's other half, lesson 02, here $4d$ wide inside.)
 #
@@ -1114,16 +978,13 @@ drawings.path_lengths()
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is a weighted mean: scores, weights, mean of the values. The scores are
-#   learned, and $i$ may look at $j$ without $j$ looking at $i$.
-# - The softmax gives the weights with the largest mean score plus $\tau$ times entropy;
-#   as $\tau \to 0$ it becomes the arg-max. Its gradient is $w_i (g_i - \bar g)$.
-# - Scores grow like $\sqrt{d_k}$. Undivided and started with variance 1, the wider the
-#   queries, the fewer found their key. Divided, they begin alike at every width, and
-#   one rate suited all three.
+# - Attention is a weighted mean of values. Learned scores set the weights.
+# - The softmax makes mean score plus $\tau$ times entropy the largest. Its gradient is
+#   $w_i (g_i - \bar g)$.
+# - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
+#   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.
-# - Without a causal mask attention is blind to order, until positions are added or
-#   rotated in.
+# - Without a causal mask attention is blind to order, until positions are put in.
 # - It reaches any token in one step, and for long texts pays with $T^2$.
 #
 # [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts. The
@@ -1204,6 +1065,45 @@ print(f"{1000 * additive:.2f} ms, {additive / dot:.1f} times as long")
 # %% [markdown]
 # ## Appendix B. Soft or hard?
 #
+# How does the answer of section 3 move with the hour, and with the temperature?
+
+
+# %%
+keys = torch.tensor(list(visitors_at), dtype=torch.float32)
+values = torch.tensor(list(visitors_at.values()))
+
+
+def soft_lookup(hour, temperature):
+    scores = -((hour - keys) ** 2) / 2
+    return torch.softmax(scores / temperature, dim=-1) @ values
+
+
+# %%
+hours = torch.linspace(4, 23, 200)
+curves = {
+    f"temperature {t:g}": [float(soft_lookup(hour, t)) for hour in hours]
+    for t in (0.05, 2, 50)
+}
+
+# %%
+picture = al.plots.lines(
+    hours,
+    curves,
+    points=(keys, values),
+    xlabel="hour of the day (query)",
+    ylabel="answer, visitors",
+    alt="Soft look-up over the hours: steps from value to value at temperature 0.05, a "
+    "smooth curve at 2, nearly a flat mean at 50.",
+)
+picture.figure.axes[0].set_xticks(range(6, 24, 3))
+picture
+
+# %% [markdown]
+# At temperature 0.05 the curve is a staircase: the nearest key takes all. At 50 it
+# comes near the plain mean. At 2 it slopes. On a stair the slope is nearly 0, and says
+# next to nothing about where to look instead.
+
+# %% [markdown]
 # **Hard** attention takes the value of one key. A choice has no useful gradient: move
 # the query a little, and the chosen key stays (gradient 0) or jumps. Two remedies draw
 # a key at random, key $i$ with probability $w_i$:
@@ -1422,7 +1322,44 @@ al.plots.lines(
 # small table. As one GPU kernel, tiles were several times faster (Dao et al. 2022).
 
 # %% [markdown]
-# ## Appendix D. Other positions: rotated and learned
+# ## Appendix D. More on positions
+#
+# ### Do positions tell attention the order?
+#
+# Attention that knows no order gives the same whether you shuffle before it or after
+# it. *Predict first:* is there a difference without positions, with a causal mask, with
+# positions?
+
+# %%
+x, order = torch.randn(6, 16), torch.tensor([3, 0, 5, 1, 4, 2])
+places = torch.as_tensor(positions_of(6, 16))
+
+
+def mixed(x, mask=None):  # each vector is query, key and value
+    return softmax_of(scores_of(x, x, mask=mask)) @ x
+
+
+# %%
+causal = al.attention.causal_mask(6)
+print("largest difference between shuffling before attention and after it")
+for name, y, shuffled, mask in (
+    ("no positions", x, x[order], None),
+    ("no positions, causal mask", x, x[order], causal),
+    ("positions added", x + places, x[order] + places, None),
+):
+    apart = mixed(shuffled, mask) - mixed(y, mask)[order]
+    print(f"  {name:25}: {apart.abs().max():.1g}")
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Without positions there is no difference, up to rounding. A causal mask makes one, and
+# so do positions.
+#
+# </details>
+
+# %% [markdown]
+# ### Rotated positions
 #
 # If a shift is a rotation, why not rotate queries and keys themselves? Let $R_s$ be the
 # rotation of section 9 with $m = s$. Rotate each pair of numbers of $q$ at position $s$
@@ -1497,8 +1434,31 @@ al.plots.lines(
 # </details>
 
 # %% [markdown]
-# ## Appendix E. More on gradients and the division
+# ## Appendix E. More on BERT, gradients and the division
 #
+# ### How widely does each head look?
+#
+# Each cell of the picture is one head reading the review of section 5. To compare texts
+# of any length, take the entropy as a share of the largest it can have, $H / \log T$,
+# here averaged over the tokens that ask. Which heads *point*, and give nearly all
+# weight to one token?
+
+# %%
+share = looks.mean(-1) / np.log(len(maps.tokens))
+title = "How widely each head looks, mean over the tokens"
+al.plots.head_map(share, label="entropy / log T", title=title)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Only layer 0, head 2 (0.00): there every token gives nearly all weight to one. The
+# next darkest, 0.19 (layer 2, head 9), already spreads over about $15^{0.19} = 1.7$
+# effective keys of 15. A dark cell does not say that the head matters; [lesson
+# 06](06_head_mixing.ipynb) measures that.
+#
+# </details>
+
+# %% [markdown]
 # ### What does BERT do without the division?
 #
 # *Predict first:* what happens to this trained BERT if you leave the division out? Does
@@ -1581,6 +1541,85 @@ al.plots.matrix(
 # %% [markdown]
 # *Warm* has the largest gradient. That is not importance: it says what a tiny change
 # does, not what the word is worth. [Lesson 06](06_head_mixing.ipynb) takes parts away.
+
+# %% [markdown]
+# ### Can attention learn without the division?
+#
+# Take 200 random queries, vectors whose own numbers are learned. By plain gradient
+# descent each learns to give its weight to one of 16 keys. (The loss is minus that
+# weight; another loss could end otherwise.) The picture shows what share of them give
+# it more than half after 100 steps, divided (left) and not (right). *Predict first:*
+# does one learning rate suit all widths?
+#
+# <details><summary>Why this loss?</summary>
+#
+# Attention uses its weights linearly. With $-\log w_0$ the gradient would not vanish,
+# but inside a network the weights have no labels.
+#
+# </details>
+
+
+# %%
+def share_found(d, scale, rate, start=1.0, method=torch.optim.SGD):
+    """Share of 200 queries with more than half of their weight on their key."""
+    generator = torch.Generator().manual_seed(1)
+    q = start * torch.randn(200, 1, d, generator=generator)
+    k = torch.randn(200, 16, d, generator=generator)
+    g = torch.zeros(200, 1, 16)
+    g[..., 0] = -1  # the loss is minus the weight of key 0
+    optimizer = method([q], lr=rate)
+    for _ in range(100):
+        q.grad = gradient_of(softmax_of(q @ k.mT / scale), g) @ k / scale
+        optimizer.step()
+    return float((softmax_of(q @ k.mT / scale)[..., 0] > 0.5).float().mean())
+
+
+# %%
+rates = [10.0**power for power in range(-3, 6)]
+reached = {"divided by √d_k": {}, "not divided": {}}
+for d in (32, 64, 256):
+    for way, scale in zip(reached, (d**0.5, 1), strict=True):
+        reached[way][f"{d} wide"] = [share_found(d, scale, rate) for rate in rates]
+small = [share_found(256, 1, rate, start=1 / 16) for rate in rates]
+reached["not divided"]["256 wide, small start"] = small
+own = clf.model.config
+start = own.initializer_range**2 * own.hidden_size  # variance of a query's numbers
+print(f"BERT's scores start with a standard deviation of {start * 32**0.5:.2f}", end="")
+print(f" undivided, {start:.2f} divided")
+
+# %%
+al.plots.panels(
+    rates,
+    reached,
+    log=True,
+    xlabel="learning rate",
+    ylabel="share of queries with their key found",
+    alt="Share of queries that found their key over the learning rate, in two panels. "
+    "Divided, the lines of three widths nearly coincide and climb to 1. Undivided, "
+    "they climb slowly, the wider, the lower; started small, one climbs to 1.",
+)
+
+# %% [markdown]
+# Divided, all queries find their key at rate 10, at every width. Undivided, at every
+# rate above the smallest, the wider they are, the fewer find it.
+#
+# The line *small start* is the exception. Its queries start 16 times smaller, and they
+# find their key without the division.
+#
+# **The division lets attention begin alike at every width.** A small enough start does
+# too: BERT's scores would begin below 1 even undivided (0.87, printed above).
+#
+# <details><summary>What we saw, in detail</summary>
+#
+# Divided, the three lines nearly coincide: all queries find their key at rate 10,
+# whatever the width. Undivided, about .07 have theirs even at the smallest rate: with
+# scores so far apart, some begin with most of their weight on it, or nearly, by luck.
+# At rate 0.1 the 32 wide are ahead of the divided all the same; the 64 wide, without
+# the lucky ones, are about level. But no rate here rescues the rest, and the wider they
+# are, the fewer succeed. Most begin saturated on another key, and their gradient has
+# $w_0$, the weight of their own key, as a factor: next to nothing.
+#
+# </details>
 
 # %% [markdown]
 # ### How much gradient passes the softmax?
@@ -1678,7 +1717,7 @@ for d in (32, 64, 256):
 # $\sqrt{d_k}$ times smaller, and divides by nothing.
 #
 # BERT's matrices start random, with standard deviation 0.02. For tokens of 384 numbers
-# of variance 1 even undivided scores then start below 1 (printed in section 7). The
+# of variance 1 even undivided scores then start below 1 (printed above). The
 # division makes the start independent of the heads' width.
 #
 # </details>

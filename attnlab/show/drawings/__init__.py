@@ -33,6 +33,15 @@ from attnlab.show.drawings.finetuning import fine_tuned_parts, lora, padded_batc
 from attnlab.show.drawings.head_mixing import margins, mixing_desk, patching, two_routes
 from attnlab.show.drawings.language_model import cache_step, copying, gpt
 from attnlab.show.drawings.looking_inside import neighbour_cells, two_runs, weight_times_vector
+from attnlab.show.drawings.maths_steps import (
+    all_at_once,
+    bell_look_up,
+    best_spread,
+    growing_scores,
+    heads_add_up,
+    nearest_key,
+    spreads,
+)
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
 from attnlab.show.drawings.start_here import whole_path
 from attnlab.show.drawings.tensor_steps import (
@@ -57,10 +66,13 @@ __all__ = [
     "ROLES",
     "Box",
     "Sketch",
+    "all_at_once",
     "attention_shapes",
     "attention_steps",
     "backward",
     "beam_tree",
+    "bell_look_up",
+    "best_spread",
     "cache_step",
     "clock_hands",
     "copying",
@@ -71,8 +83,10 @@ __all__ = [
     "encoder_decoder",
     "fine_tuned_parts",
     "gpt",
+    "growing_scores",
     "guard",
     "head_slices",
+    "heads_add_up",
     "joined_masks",
     "kept_keys",
     "lora",
@@ -81,6 +95,7 @@ __all__ = [
     "mask_grids",
     "mixing_desk",
     "multi_head",
+    "nearest_key",
     "neighbour_cells",
     "norm_steps",
     "one_layer",
@@ -92,6 +107,7 @@ __all__ = [
     "rebuilt_model",
     "share_of_damage",
     "shared_attention",
+    "spreads",
     "surplus",
     "tagged_pieces",
     "teacher_forcing",
