@@ -39,8 +39,10 @@ from attnlab.show.drawings.translation import (
     decoder_masks,
     encoder_decoder,
     kept_keys,
+    search_tree,
     surplus,
     teacher_forcing,
+    writing_steps,
 )
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "padded_batch",
     "patching",
     "path_lengths",
+    "search_tree",
     "share_of_damage",
     "shared_attention",
     "surplus",
@@ -84,6 +87,7 @@ __all__ = [
     "two_sides",
     "two_tiles",
     "whole_path",
+    "writing_steps",
 ]
 
 
