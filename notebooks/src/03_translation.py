@@ -13,12 +13,12 @@
 # - find out what it has *not* learned, and which heads it needs;
 # - search with beams, and tell a fault of the search from one of the model.
 #
-# Sections 1 to 5 build the decoder. Sections 6 and 7 train and test it. Sections 8 and
-# 9 look for the cause of its mistakes.
+# Sections 1 to 5 build the decoder, section 6 trains it, and 7 to 9 look for the cause
+# of its mistakes.
 #
 # Time: about 120 minutes, 59 of them for six exercises. You need [lesson
-# 02](02_attention_from_scratch.ipynb). The three appendices are extra; the last of them
-# turns to real language, from English to French.
+# 02](02_attention_from_scratch.ipynb). The appendices are extra. Appendix A has the
+# last exercise, and appendix D turns to real language, from English to French.
 #
 # Choose **Run → Run All Cells** first. It takes two to three minutes on one processor
 # core. The first cells load a set of dates and a trained translator, `ready`.
@@ -284,7 +284,7 @@ for text in sources:
     pair = SimpleNamespace(sources=[text], targets=["2021-03-03"])
     with torch.no_grad():
         logits, labels = logits_and_labels(ready, pair)
-    rows.append(logits.softmax(-1).gather(-1, labels[..., None])[0, :, 0].cpu())
+    rows.append(logits.softmax(-1).gather(-1, labels[..., None])[0, :, 0].cpu().numpy())
 al.plots.matrix(
     np.array(rows),
     xlabel="right token, after all right tokens before it",
@@ -771,7 +771,7 @@ al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
 #
 # </details>
 #
-# What do its mistakes look like? Here are some wrong answers, at most three of a kind:
+# Most of its mistakes are real days, only the wrong ones. Here are some:
 
 # %%
 wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")]
@@ -779,8 +779,6 @@ wrong = wrong.groupby("kind").head(3).sort_values("kind", kind="stable")
 al.plots.table(wrong[["kind", "source", "found", "wanted"]]).hide(axis="index")
 
 # %% [markdown]
-# Most are real days, only the wrong ones.
-#
 # ### What does it go by?
 #
 # Keep the characters and change the tag. In training, French and Hebrew have the day
@@ -805,15 +803,35 @@ al.plots.table(pd.DataFrame(rows, index=written, columns=tags))
 # </details>
 #
 # So it goes by the order in which the language of the tag writes year, month and day.
-# This fits the riddle. No French date in training begins with the year, and
-# `fr: 2021-03-03` fails like every other *borrowed* one. After `ja` the same characters
-# come out right.
+# No French date in training begins with the year, and `fr: 2021-03-03` fails like every
+# other *borrowed* one. After `ja` the same characters come out right.
+
+# %% [markdown]
+# ### Where does it look?
+#
+# Here is the riddle once more. The map shows the weights, averaged over all heads,
+# while the model writes `2003-10-20`. (Where it is live, by bertviz, choose *cross* and
+# hover over the target to see single heads.)
+
+# %%
+al.translation_view(ready.attend(sources[1]))
+
+# %% [markdown]
+# Read it row by row:
+#
+# 1. For the last digits of the year, `03`, it looks at the end of the source.
+# 2. For the month it looks into the middle.
+# 3. For the day, `20`, it looks at the beginning.
+#
+# It reads the text as a French date: day first, year last. So the digits of `2021` end
+# up as the day, and those of the day as the year. With `mercredi 3 mars 2021` the same
+# way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
 #
-# The tag decides where the model takes year, month and day from. Its heads of
-# cross-attention do the looking. Has each part of the date a head of its own?
+# That was one date, and the mean of all heads. Has each part of a date a head of its
+# own?
 #
 # On many dates we can count. While the model writes a *field* (year, month or day), a
 # head that aligns looks at that field in the source. The **accuracy** of a head is how
@@ -835,8 +853,6 @@ al.plots.alignment_accuracy(aligned)
 # A weak one for the year: 71 % of these dates end with it.
 #
 # </details>
-#
-# ### Does it use what they look at?
 #
 # A head that looks at the right place may still not matter. To see what the model
 # needs, **silence** heads: multiply their output by 0, and translate again. The next
@@ -876,9 +892,210 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
 # They look at the right place, yet each can be silenced at little or no cost. Without
-# all heads nearly every date goes wrong. Perhaps one of two is enough.
+# all heads nearly every date goes wrong. So a map shows where a head looks, not what it
+# is needed for. In appendix A you find out how heads stand in for each other.
+
+# %% [markdown]
+# ## 9. Is it the fault of the search?
 #
-# ### Two heads at once
+# So far the model took the likeliest token at each step, and never went back. This is
+# called **greedy**. But the likeliest *sentence* may begin with a less likely token.
+# Did the search miss the right date?
+#
+# First a small case from French. Suppose *le* is likelier than *la*. But after *le* the
+# model hesitates, while after *la* it is sure:
+#
+# | sentence | first token | second token | both |
+# | --- | --- | --- | --- |
+# | *le noyau* | 0.5 | 0.4 | 0.5 × 0.4 = 0.20 |
+# | *la cellule* | 0.4 | 0.9 | 0.4 × 0.9 = 0.36 |
+#
+# Greedy takes *le*, and never finds the likelier sentence. **Beam search** keeps
+# several beginnings alive, the *beams*. At each step it
+#
+# 1. continues each beam with every token;
+# 2. adds up the log-probabilities of the tokens of each;
+# 3. keeps the best few of all, whichever beam they come from.
+#
+# Here it is with two beams. A box holds a token, and the log-probability of the
+# beginning that ends with it. Dashed boxes are dropped.
+
+# %%
+first = {"le": 0.5, "la": 0.4, "un": 0.1}
+second = {"le": {"noyau": 0.4, "fichier": 0.3}, "la": {"cellule": 0.9, "page": 0.05}}
+steps = [[(word, 0, np.log(p), word != "un") for word, p in first.items()], []]
+for parent, word in enumerate(second):
+    for following, p in second[word].items():
+        kept = following in ("noyau", "cellule")
+        steps[1].append((following, parent, np.log(first[word] * p), kept))
+drawings.beam_tree(steps)
+
+# %% [markdown]
+# The heavy line is the likeliest sentence, *la cellule*. Its log-probability is $\ln
+# 0.36 = -1.02$.
+
+# %% [markdown]
+# ### Exercise 5: beam search
+#
+# *Difficulty 4 of 5, 15 minutes.* Begin with `[start]`, log-probability 0. At each step
+# extend every beginning that has not ended by every token. Of all these *and* those
+# that have ended, keep the `width` with the largest log-probability: the sum over the
+# tokens, the end mark included, not divided by the length. Stop when all have ended, or
+# after `longest` tokens. What has not ended by then counts as it is.
+
+
+# %% exercise="beam_search" points=4
+def beam_search(next_log_probabilities, start, end, width, longest):
+    """(ids without start and end, log-probability as a float) of the best sequence.
+
+    next_log_probabilities(prefixes) -> (n, V), for n lists of ids that begin with start
+    and have not ended
+    """
+    ### BEGIN SOLUTION
+    beams = [(0.0, [start])]
+    for _ in range(longest):
+        alive = [beam for beam in beams if beam[1][-1] != end]
+        if not alive:
+            break
+        beams = [beam for beam in beams if beam[1][-1] == end]
+        logs = next_log_probabilities([ids for _, ids in alive]).tolist()
+        for (total, ids), row in zip(alive, logs, strict=True):
+            beams += [(total + log, [*ids, token]) for token, log in enumerate(row)]
+        beams = sorted(beams, reverse=True)[:width]
+    total, ids = beams[0]
+    return [token for token in ids if token not in (start, end)], total
+    ### END SOLUTION
+
+
+# %% check="beam_search"
+al.checks.beam_search(beam_search)
+
+# %% [markdown] hints="beam_search"
+# Keep a list of pairs (log-probability, ids with start mark). One step: split the pairs
+# into those whose last id is the end mark and the others; ask for the others only; make
+# a new pair for each beginning and each token; sort all, and cut off after `width`.
+#
+# ---
+# Log-probabilities of tokens are *added*: `total + log`. The cut comes after all ways
+# have been put into one list together with those that have ended, not beam by beam.
+#
+# ---
+# `sorted(pairs, reverse=True)` compares the first number of each pair. Leave the loop
+# when all have ended, or as soon as the best pair has: the others can only fall. At the
+# end cut off the marks: the first id always, the last one only if it is the end mark.
+
+# %%
+search = al.checks.yours_or_ours("beam_search", beam_search)
+
+# %% [markdown]
+# The next cell makes the function that your search asks for log-probabilities, out of
+# the `decode` of section 5. It keeps what was asked, so that the search can be drawn.
+# (It is plumbing, and need not be read.)
+
+
+# %%
+def asking(translator, text):
+    """(next_log_probabilities for one source, dict of all it was asked for)."""
+    model, where = translator.model, translator.device
+    memory = model.encode(padded(translator.encode([text])).to(where))
+    asked = {}
+
+    def next_log_probabilities(prefixes):
+        for ids in prefixes:
+            read = torch.tensor([list(ids)], device=where)
+            logits = decode(model, read, memory)[0, -1].cpu()
+            logits[[model.padding, translator.target_words.start]] = -torch.inf
+            asked[tuple(map(int, ids))] = logits.log_softmax(-1)
+        return torch.stack([asked[tuple(map(int, ids))] for ids in prefixes])
+
+    return next_log_probabilities, asked
+
+
+# %% [markdown]
+# Now your search gets the riddle, with three beams. The tree shows the beginnings that
+# it kept, up to the sixth character.
+
+# %%
+marks = ready.target_words.start, ready.target_words.end
+next_log_probabilities, asked = asking(ready, sources[1])
+search(next_log_probabilities, *marks, 3, 12)
+drawings.search_tree(asked, lambda id: ready.target_words.tokens([id])[0], depth=6)
+
+# %% [markdown]
+# The heavy line leads to the likeliest beginning. Its log-probability is nearly 0: the
+# model is all but certain of a wrong date. The right one, `2021-`, is not in the tree.
+#
+# A search can be at fault only if the right answer is *likelier* than what was found.
+# If the right answer is less likely, the model itself prefers the wrong one, and no
+# search for the likeliest can help.
+#
+# Teacher forcing tells the log-probability of any answer in a single pass:
+
+
+# %%
+def log_probability(sources, targets):
+    """Log-probability of each target with its end mark, in nats, an array (N,)."""
+    with torch.no_grad():
+        pairs = SimpleNamespace(sources=list(sources), targets=list(targets))
+        logits, labels = logits_and_labels(ready, pairs)
+    logs = logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
+    return (logs * (labels != 0)).sum(-1).cpu().numpy()
+
+
+# %% [markdown]
+# *Predict first:* in how many of the wrong answers of section 7 is the right date
+# likelier than what the model wrote? How many come out right with four beams? (*Gap* is
+# by how much the right date is less likely, on average.)
+
+# %%
+wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")].copy()
+right, written = (
+    log_probability(wrong["source"], wrong[name]) for name in ("wanted", "found")
+)
+wrong["right date likelier (%)"] = 100 * (right > written)
+wrong["gap (nats)"] = written - right
+wrong["four beams right (%)"] = 100 * (
+    np.array(ready.translate(wrong["source"].tolist(), num_beams=4)) == wrong["wanted"]
+)
+columns = ["right date likelier (%)", "gap (nats)", "four beams right (%)"]
+table = wrong.groupby("kind")[columns].mean()
+table.insert(0, "wrong answers", wrong.groupby("kind").size())
+al.plots.table(table, **dict.fromkeys(columns, 1))
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# In none of the wrong answers was the right date likelier. So beams could correct none:
+# the search is not at fault. And the gaps are large. A gap of 9 nats, the smallest
+# mean, says that the wrong date is $e^9 \approx 8{,}100$ times as likely.
+#
+# </details>
+#
+# So the riddle is solved, step by step. The tag `fr` makes the model look for the day
+# in front and for the year at the end (section 7). It is certain of what it finds
+# there. So no search can help, only other training data.
+
+# %% [markdown]
+# ## What to take away
+#
+# - The decoder reads the right answer one position late, behind a mask. So all
+#   positions are trained in a single pass.
+# - Cross-attention is attention with queries from the target. Its weights can be read
+#   as an alignment, but a head that looks at the right place need not be needed.
+# - A near-perfect score on a test set that looks like training says little about other
+#   ways of writing.
+# - A head that costs little alone may cost much together with another (appendix A).
+# - A wider search finds likelier answers. Where the model itself prefers a wrong one,
+#   they are no better.
+#
+# Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
+# it tell stories.
+
+# %% [markdown]
+# ## Appendix A. What do two heads cost together?
+#
+# Single heads of cross-attention cost little (section 8), all of them everything.
+# Perhaps one of two is enough.
 #
 # Suppose head A costs 2 points and head B costs 1. If the two did unrelated things,
 # both together would cost about 3. Now suppose they cost 20. The 17 points beyond 3 are
@@ -890,7 +1107,7 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 drawings.surplus(alone=(2, 1), together=20)
 
 # %% [markdown]
-# ### Exercise 5: what do two heads cost together?
+# ### Exercise 6: what do two heads cost together?
 #
 # *Difficulty 3 of 5, 10 minutes.* `right_without(silenced)` silences the heads in a
 # list, translates all texts, and returns a bool array: which translations are right.
@@ -1001,187 +1218,7 @@ al.plots.table(pd.DataFrame(row, index=["right (%)"]), **dict.fromkeys(row, 1))
 # BERT's last layer.
 
 # %% [markdown]
-# ## 9. Is it the fault of the search?
-#
-# So far the model took the likeliest token at each step, and never went back. This is
-# called **greedy**. But the likeliest *sentence* may begin with a less likely token.
-# Did the search miss the right date?
-#
-# First a small case from French. Suppose *le* is likelier than *la*. But after *le* the
-# model hesitates, while after *la* it is sure:
-#
-# | sentence | first token | second token | both |
-# | --- | --- | --- | --- |
-# | *le noyau* | 0.5 | 0.4 | 0.5 × 0.4 = 0.20 |
-# | *la cellule* | 0.4 | 0.9 | 0.4 × 0.9 = 0.36 |
-#
-# Greedy takes *le*, and never finds the likelier sentence. **Beam search** keeps
-# several beginnings alive, the *beams*. At each step it
-#
-# 1. continues each beam with every token;
-# 2. adds up the log-probabilities of the tokens of each;
-# 3. keeps the best few of all, whichever beam they come from.
-#
-# Here it is with two beams. A box holds a token, and the log-probability of the
-# beginning that ends with it. Dashed boxes are dropped.
-
-# %%
-first = {"le": 0.5, "la": 0.4, "un": 0.1}
-second = {"le": {"noyau": 0.4, "fichier": 0.3}, "la": {"cellule": 0.9, "page": 0.05}}
-steps = [[(word, 0, np.log(p), word != "un") for word, p in first.items()], []]
-for parent, word in enumerate(second):
-    for following, p in second[word].items():
-        kept = following in ("noyau", "cellule")
-        steps[1].append((following, parent, np.log(first[word] * p), kept))
-drawings.beam_tree(steps)
-
-# %% [markdown]
-# The heavy line is the likeliest sentence, *la cellule*. Its log-probability is $\ln
-# 0.36 = -1.02$.
-
-# %% [markdown]
-# ### Exercise 6: beam search
-#
-# *Difficulty 4 of 5, 15 minutes.* Begin with `[start]`, log-probability 0. At each step
-# extend every beginning that has not ended by every token. Of all these *and* those
-# that have ended, keep the `width` with the largest log-probability: the sum over the
-# tokens, the end mark included, not divided by the length. Stop when all have ended, or
-# after `longest` tokens. What has not ended by then counts as it is.
-
-
-# %% exercise="beam_search" points=4
-def beam_search(next_log_probabilities, start, end, width, longest):
-    """(ids without start and end, log-probability as a float) of the best sequence.
-
-    next_log_probabilities(prefixes) -> (n, V), for n lists of ids that begin with start
-    and have not ended
-    """
-    ### BEGIN SOLUTION
-    beams = [(0.0, [start])]
-    for _ in range(longest):
-        alive = [beam for beam in beams if beam[1][-1] != end]
-        if not alive:
-            break
-        beams = [beam for beam in beams if beam[1][-1] == end]
-        logs = next_log_probabilities([ids for _, ids in alive]).tolist()
-        for (total, ids), row in zip(alive, logs, strict=True):
-            beams += [(total + log, [*ids, token]) for token, log in enumerate(row)]
-        beams = sorted(beams, reverse=True)[:width]
-    total, ids = beams[0]
-    return [token for token in ids if token not in (start, end)], total
-    ### END SOLUTION
-
-
-# %% check="beam_search"
-al.checks.beam_search(beam_search)
-
-# %% [markdown] hints="beam_search"
-# Keep a list of pairs (log-probability, ids with start mark). One step: split the pairs
-# into those whose last id is the end mark and the others; ask for the others only; make
-# a new pair for each beginning and each token; sort all, and cut off after `width`.
-#
-# ---
-# Log-probabilities of tokens are *added*: `total + log`. The cut comes after all ways
-# have been put into one list together with those that have ended, not beam by beam.
-#
-# ---
-# `sorted(pairs, reverse=True)` compares the first number of each pair. Leave the loop
-# when all have ended, or as soon as the best pair has: the others can only fall. At the
-# end cut off the marks: the first id always, the last one only if it is the end mark.
-
-# %%
-search = al.checks.yours_or_ours("beam_search", beam_search)
-
-# %% [markdown]
-# The next cell makes the function that your search asks for log-probabilities, out of
-# the `decode` of section 5. It keeps what was asked, so that the search can be drawn.
-# (It is plumbing, and need not be read.)
-
-
-# %%
-def asking(translator, text):
-    """(next_log_probabilities for one source, dict of all it was asked for)."""
-    model, where = translator.model, translator.device
-    memory = model.encode(padded(translator.encode([text])).to(where))
-    asked = {}
-
-    def next_log_probabilities(prefixes):
-        for ids in prefixes:
-            read = torch.tensor([list(ids)], device=where)
-            logits = decode(model, read, memory)[0, -1].cpu()
-            logits[[model.padding, translator.target_words.start]] = -torch.inf
-            asked[tuple(map(int, ids))] = logits.log_softmax(-1)
-        return torch.stack([asked[tuple(map(int, ids))] for ids in prefixes])
-
-    return next_log_probabilities, asked
-
-
-# %% [markdown]
-# Now your search gets the riddle, with three beams. The tree shows the beginnings that
-# it kept, up to the sixth character.
-
-# %%
-marks = ready.target_words.start, ready.target_words.end
-next_log_probabilities, asked = asking(ready, sources[1])
-search(next_log_probabilities, *marks, 3, 12)
-drawings.search_tree(asked, lambda id: ready.target_words.tokens([id])[0], depth=6)
-
-# %% [markdown]
-# Each column is one step. The heavy line leads to the likeliest beginning of the last
-# column.
-#
-# A search can be at fault only if the right answer is *likelier* than what was found.
-# If the right answer is less likely, the model itself prefers the wrong one, and no
-# search for the likeliest can help.
-#
-# Teacher forcing tells the log-probability of any answer in a single pass:
-
-
-# %%
-def log_probability(sources, targets):
-    """Log-probability of each target with its end mark, in nats, an array (N,)."""
-    with torch.no_grad():
-        pairs = SimpleNamespace(sources=list(sources), targets=list(targets))
-        logits, labels = logits_and_labels(ready, pairs)
-    logs = logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
-    return (logs * (labels != 0)).sum(-1).cpu().numpy()
-
-
-# %% [markdown]
-# *Predict first:* in how many of the wrong answers of section 7 is the right date
-# likelier than what the model wrote? How many come out right with four beams?
-
-# %%
-wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")].copy()
-right, written = (
-    log_probability(wrong["source"], wrong[name]) for name in ("wanted", "found")
-)
-wrong["right date likelier (%)"] = 100 * (right > written)
-wrong["four beams right (%)"] = 100 * (
-    np.array(ready.translate(wrong["source"].tolist(), num_beams=4)) == wrong["wanted"]
-)
-columns = ["right date likelier (%)", "four beams right (%)"]
-table = wrong.groupby("kind")[columns].mean()
-table.insert(0, "wrong answers", wrong.groupby("kind").size())
-al.plots.table(table, **dict.fromkeys(columns, 1))
-
-# %% [markdown]
-# ## What to take away
-#
-# - The decoder reads the right answer one position late, behind a mask. So all
-#   positions are trained in a single pass.
-# - Cross-attention is attention with queries from the target. Its weights can be read
-#   as an alignment, but a head that looks at the right place need not be needed.
-# - A near-perfect score on a test set that looks like training says little about other
-#   ways of writing.
-# - A head that costs little alone may cost much together with another.
-# - A wider search finds likelier answers. Where the model itself prefers a wrong one,
-#   they are no better.
-#
-# Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
-# it tell stories.
-#
-# ## Appendix A. What need not be computed twice?
+# ## Appendix B. What need not be computed twice?
 #
 # Writing takes a step for each token. Done naively, each step computes the keys and
 # values of all earlier tokens again. But these do not change, since no position sees a
@@ -1214,9 +1251,10 @@ shares = {"operations (%)": [100 * operations], "time (%)": [100 * time_share]}
 al.plots.table(pd.DataFrame(shares, index=["with a cache"]).round())
 
 # %% [markdown]
-# In our run the cache saved more than half of both. Lesson 04 builds such a cache.
+# The cache saves about two thirds of the operations, and much of the time. Lesson 04
+# builds one.
 #
-# ## Appendix B. What is each kind of attention for?
+# ## Appendix C. What is each kind of attention for?
 #
 # Silence all heads of a kind: the self-attention of the *encoder*, that of the
 # *decoder*, or *cross*-attention. *Predict first:* what will the decoder write without
@@ -1265,7 +1303,7 @@ al.plots.table(points, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 
 # %% [markdown]
 # In our run all six are heads of self-attention, yet without cross-attention nothing is
-# right: there one head stands in for another (section 8).
+# right: there one head stands in for another (appendix A).
 #
 # <details><summary>How far can the intervals be trusted?</summary>
 #
@@ -1274,7 +1312,7 @@ al.plots.table(points, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 # </details>
 
 # %% [markdown]
-# ## Appendix C. How far does it get on real language?
+# ## Appendix D. How far does it get on real language?
 #
 # Does the same model cope with language? Dates are easy: there is one right answer, and
 # there were 20,000 examples. Real language is harder, and here we have far fewer. The

@@ -279,7 +279,7 @@ def beam_tree(steps: Sequence[Sequence[Candidate]]) -> Picture:
             token, parent, total, kept = candidates[index]
             y = size[1] / 2 + high * ((len(candidates) - 1) / 2 - place)
             role = "query" if kept else "frozen"
-            words = f"{token}\n" + f"{total:.2f}".replace("-", "−")
+            words = f"{token}\n" + f"{round(total, 2) + 0:.2f}".replace("-", "−")
             wide = min(across - 0.32, 1.0)
             box = sheet.box(
                 x, y, words, width=wide, height=0.46, size=8.5, role=role, dashed=not kept
@@ -291,7 +291,7 @@ def beam_tree(steps: Sequence[Sequence[Candidate]]) -> Picture:
     return sheet.picture(
         f"Beam search over {len(steps)} steps; each box holds a token and the log-probability of "
         f"the beginning that ends with it. In the last column {best[0]!r} is the likeliest, with "
-        f"{best[2]:.2f}."
+        f"{round(best[2], 2) + 0:.2f}."
     )
 
 
