@@ -158,9 +158,8 @@ drawings.cross_attention_by_hand(query, keys, values, words, "looks for the mont
 # \frac{Q_{\text{target}}\, K_{\text{source}}^\top}{\sqrt{d_k}}\right), \qquad
 # C = A\, V_{\text{source}} . $$
 #
-# $Q$ has a row for each target token, $K$ and $V$ have one for each source token. A key
-# has $d_k$ numbers ($d$ in the picture). $A$ holds the weights, and $C$, the *context*,
-# holds what is fetched. In PyTorch this is two lines:
+# A key has $d_k$ numbers ($d$ in the picture). $A$ holds the weights, and $C$, the
+# *context*, holds what is fetched. In PyTorch this is two lines:
 
 # %%
 weights = (query @ keys.T / query.shape[0] ** 0.5).softmax(-1)  # (S,)
@@ -169,8 +168,9 @@ frame = pd.DataFrame([weights.numpy()], columns=words, index=["weight"])
 al.plots.table(frame, **dict.fromkeys(words, 2))
 
 # %% [markdown]
-# $A$ has a row for each target token and a column for each source token. So it can be
-# read as an **alignment**: which source tokens belong to which target token?
+# This is one row of $A$. All of $A$ has a row for each target token and a column for
+# each source token. So it can be read as an **alignment**: which source tokens belong
+# to which target token?
 #
 # Here it is in the trained model, averaged over all heads. The brighter a cell, the
 # more weight. The columns are **sub-words**, frequent pieces of text (found by *byte
@@ -568,9 +568,8 @@ al.checks.sequence_loss(sequence_loss)
 # axes, or swap two axes; `ignore_index` leaves padding out of sum *and* count.
 
 # %% [markdown]
-# Your loss now judges two models: one with random weights, and the trained one. The
-# last row is an even choice among all $V$ tokens of the vocabulary. Its loss is $\ln
-# V$.
+# Your loss now judges a model with random weights and the trained one. The last row is
+# an even choice among all $V$ tokens of the vocabulary, with the loss $\ln V$.
 
 # %%
 loss_of = al.checks.yours_or_ours("sequence_loss", sequence_loss)
@@ -671,16 +670,25 @@ for axes in (left, right):
 al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates rises.")
 
 # %% [markdown]
-# No. On the right the share climbs steeply, then flattens. A date is right only if all
-# ten characters are. Suppose each is right with the same probability, independently of
-# the others:
+# No. On the right the share climbs steeply, then flattens. It lags behind the loss: it
+# is still below one half when the loss has already lost most of its height, which the
+# logarithmic axis hides.
 #
-# - with 0.9 for each character, $0.9^{10} \approx 35$ % of the dates are right;
-# - with 0.99 for each character, $0.99^{10} \approx 90$ %.
+# <details><summary>Why does the share lag?</summary>
 #
-# So the share lags behind the loss. It is still below one half when the loss has
-# already lost most of its height, which the logarithmic axis hides.
+# A date is right only if all ten characters are. Suppose each is right with the same
+# probability, independently of the others. With 0.9 for each character, $0.9^{10}
+# \approx 35$ % of the dates are right; with 0.99 it is $0.99^{10} \approx 90$ %.
 #
+# </details>
+
+# %% [markdown]
+# ## 7. What has it learned, and what not?
+#
+# Can the model now read dates? Ask it about the *test* part. No source text of it is in
+# training, but its day may be, written in another way. So days never seen are counted
+# separately.
+
 # %%
 tested = dates.test.sample(size.sentences)
 answers = ready.translate(tested.sources)
@@ -720,9 +728,9 @@ al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 #
 # </details>
 #
-# The next two cells translate dates of all five kinds, and sort the answers. An answer
-# is *right*; or it is *exchanged*, with day and month in each other's place; or it is
-# *another day* of the calendar; or it is *no day* at all.
+# The next cells translate dates of all five kinds, and sort the answers. *Exchanged*
+# means that day and month are in each other's place. Other wrong answers are *another
+# day* of the calendar, or *no day* at all.
 
 
 # %%
