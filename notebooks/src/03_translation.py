@@ -1034,8 +1034,8 @@ drawings.search_tree(asked, lambda id: ready.target_words.tokens([id])[0], depth
 # model is all but certain of a wrong date. The right one, `2021-`, is not in the tree.
 #
 # A search can be at fault only if the right answer is *likelier* than what was found.
-# If the right answer is less likely, the model itself prefers the wrong one, and no
-# search for the likeliest can help.
+# Then it has made a **search error**. If the right answer is less likely, the model
+# itself prefers the wrong one: a **model error**.
 #
 # Teacher forcing tells the log-probability of any answer in a single pass:
 
@@ -1079,9 +1079,9 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 #
 # </details>
 #
-# So the riddle is solved, step by step. The tag `fr` makes the model look for the day
-# in front and for the year at the end (section 7). It is certain of what it finds
-# there. So no search can help, only other training data.
+# So the riddle is solved. After the tag `fr` the model looks for the day in front and
+# for the year at the end (section 7). It is certain of what it finds there, so no
+# search for the likeliest can help. A cure would have to change the model.
 
 # %% [markdown]
 # ## What to take away
@@ -1595,7 +1595,8 @@ if train:
 #
 # **Sources.** Vaswani et al. 2017 (Transformer) · Ranzato et al. 2016 (exposure bias) ·
 # Xiong et al. 2020 (pre-norm) · Papineni et al. 2002 (BLEU) · Popović 2015 (chrF) · Wu
-# et al. 2016 (length) · Vig 2019 (bertviz).
+# et al. 2016 (length) · Stahlberg and Byrne 2019 (search and model errors) · Vig 2019
+# (bertviz).
 
 # %%
 al.checks.summary("translation")
