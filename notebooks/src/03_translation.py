@@ -1093,8 +1093,8 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 # - A near-perfect score on a test set that looks like training says little about other
 #   ways of writing.
 # - A head that costs little alone may cost much together with another (appendix A).
-# - A wider search finds likelier answers. Where the model itself prefers a wrong one,
-#   they are no better.
+# - A wider search can find likelier answers. Where the model itself prefers a wrong
+#   one, they are no better.
 #
 # Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
 # it tell stories.
