@@ -701,7 +701,7 @@ for name, pairs in {"all": both, "days never seen": new_days}.items():
     low, high = share_interval(hits, len(pairs))
     rows[name] = [len(pairs), 100 * hits / len(pairs), 100 * low, 100 * high]
 columns = ["dates", "right (%)", "from", "to (95 %)"]
-table = pd.DataFrame(rows, index=columns).T.rename_axis("test")
+table = pd.DataFrame(rows, index=columns).T
 al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 
 # %% [markdown]
@@ -831,9 +831,9 @@ al.translation_view(ready.attend(sources[1]))
 # 2. For the month it looks into the middle.
 # 3. For the day, `20`, it looks at the beginning.
 #
-# It reads the text as a French date: day first, year last. So the digits of `2021` end
-# up as the day, and those of the day as the year. With `mercredi 3 mars 2021` the same
-# way of looking was right (section 2).
+# It reads the text as a French date: day first, year last. So the first digits of
+# `2021` become the day, and the day `03` becomes the year. With `mercredi 3 mars 2021`
+# the same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -895,7 +895,7 @@ for name, silenced in groups.items():
     change = 100 * (right_without(silenced) - whole)
     rows[name] = [change.mean(), *paired_bootstrap(change)]
 columns = ["change (points)", "from", "to (95 %)"]
-table = pd.DataFrame(rows, index=columns).T.rename_axis("silenced")
+table = pd.DataFrame(rows, index=columns).T
 al.plots.table(table, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
@@ -1066,7 +1066,7 @@ wrong["four beams right (%)"] = 100 * (
     np.array(ready.translate(wrong["source"].tolist(), num_beams=4)) == wrong["wanted"]
 )
 columns = ["right date likelier (%)", "gap (nats)", "four beams right (%)"]
-table = wrong.groupby("kind")[columns].mean()
+table = wrong.groupby("kind")[columns].mean().rename_axis(None)
 table.insert(0, "wrong answers", wrong.groupby("kind").size())
 al.plots.table(table, **dict.fromkeys(columns, 1))
 
@@ -1283,7 +1283,7 @@ for name, settings in whole.items():
 shares = ["right (share)", "a date (share)"]
 columns = [*shares, "different answers", "for instance"]
 table = pd.DataFrame(rows, index=columns).T.infer_objects()
-al.plots.table(table.rename_axis("silenced"), **dict.fromkeys(shares, 2))
+al.plots.table(table, **dict.fromkeys(shares, 2))
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
