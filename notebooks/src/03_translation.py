@@ -901,7 +901,7 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 # %% [markdown]
 # They look at the right place, yet each can be silenced at little or no cost. Without
 # all heads nearly every date goes wrong. So a map shows where a head looks, not what it
-# is needed for. In appendix A you find out how heads stand in for each other.
+# is needed for. Appendix A silences heads in pairs.
 
 # %% [markdown]
 # ## 9. Is it the fault of the search?
@@ -1311,7 +1311,7 @@ al.plots.table(points, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 
 # %% [markdown]
 # In our run all six are heads of self-attention, yet without cross-attention nothing is
-# right: there one head stands in for another (appendix A).
+# right: there heads cost much only together (appendix A).
 #
 # <details><summary>How far can the intervals be trusted?</summary>
 #
