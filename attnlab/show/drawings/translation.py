@@ -308,6 +308,7 @@ def search_tree(
     depth : how many tokens of each beginning to draw
     """
     steps: list[list[Candidate]] = []
+    known: dict[tuple[int, ...], tuple[int, float]]
     known = {ids: (0, 0.0) for ids in asked if len(ids) == 1}  # its place, its log-probability
     for length in range(2, depth + 2):
         level: list[Candidate] = []

@@ -1,5 +1,7 @@
 """Bars that are cut into shares: what became of all things of a kind."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -29,7 +31,7 @@ def share_bars(table: pd.DataFrame, *, xlabel: str, alt: str) -> Picture:
             for row, (start, share) in enumerate(zip(left, shares, strict=True)):
                 if share >= 4:
                     place = start + share / 2, row
-                    looks = {"ha": "center", "va": "center", "fontsize": 9}
+                    looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
                     axes.text(*place, f"{share:.0f}", color=ink_on(colour), **looks)
             left += shares
         axes.set_yticks(range(len(table)), [plain(str(name), 24) for name in table.index])
