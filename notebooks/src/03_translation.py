@@ -1,24 +1,24 @@
 # %% [markdown]
 # # 03 Translation
 #
-# **How does a model read one text and write another, and what has it learned?** You
-# write the parts that make a Transformer (Vaswani et al. 2017) a decoder, until the
-# decoder of a trained translator runs on your code. Then you examine this translator:
-# where it looks, where it fails, and which of its parts it needs.
+# **How does a model read one text and write another?** This lesson follows one small
+# translator, from the first character that it reads to the last one that it writes. It
+# turns dates like `3 mars 2021` into `2021-03-03`, and is nearly always right. Yet it
+# fails on a date that looks easier. At the end you know why.
 #
 # Afterwards you can
 #
-# - write the parts of a decoder that are easy to get wrong;
+# - write the parts that make a Transformer (Vaswani et al. 2017) a decoder;
 # - train such a model and read its curves;
 # - find out what it has *not* learned, and which heads it needs;
-# - search for a translation with beams, and compare two systems.
+# - search with beams, and tell a fault of the search from one of the model.
 #
-# The lesson has three parts. Sections 1 to 4 build a decoder, 5 to 8 examine the
-# translator of dates, and 9 and 10 turn to real language.
+# Sections 1 to 5 build the decoder, section 6 trains it, and 7 to 9 look for the cause
+# of its mistakes.
 #
 # Time: about 120 minutes, 59 of them for six exercises. You need [lesson
-# 02](02_attention_from_scratch.ipynb). The third part can wait for a second sitting.
-# The two appendices are extra.
+# 02](02_attention_from_scratch.ipynb). The appendices are extra. Appendix A has the
+# last exercise, and appendix D turns to real language, from English to French.
 #
 # Choose **Run → Run All Cells** first. It takes two to three minutes on one processor
 # core. The first cells load a set of dates and a trained translator, `ready`.
@@ -71,14 +71,14 @@ al.plots.table(frame).hide(axis="index")
 
 # %% [markdown]
 # The translator below was trained on 20,000 such pairs in 18 languages. It writes the
-# target one character at a time. Try three things:
+# target one character at a time. Try two things:
 #
 # 1. Move the **step**. The shading shows where one attention head looks in the source
-#    while the model writes this character. The bars show which characters it considers.
-#    (A static page shows a map of all steps: each row is a character that is written.)
-# 2. Pull the fader of that head down to 0. Does the date still come out right?
-# 3. How many other dates still come out right? The desk counts. (It uses *dev* pairs,
-#    which are kept out of training and serve for choosing settings.)
+#    while the model writes this character. (A static page shows a map of all steps:
+#    each row is a character that is written.)
+# 2. Pull the fader of that head down to 0. Does the date still come out right, and do
+#    others? The desk counts. (It uses *dev* pairs, which are kept out of training and
+#    serve for choosing settings.)
 
 # %%
 desk = al.TranslationDesk(
@@ -93,15 +93,16 @@ desk
 # In its first four steps this head looks at the end of the source, where the year
 # stands. Nobody told it to. The model was given pairs of texts, no more.
 #
-# Now a source that looks easier: `fr: 2021-03-03` only has to be copied.
+# Now the riddle of this lesson. The second source below only has to be copied:
 
 # %%
-for text in ("fr: mercredi 3 mars 2021", "fr: 2021-03-03"):
-    print(text, "->", *ready.translate([text]))
+sources = ["fr: mercredi 3 mars 2021", "fr: 2021-03-03"]
+frame = pd.DataFrame({"source": sources, "it writes": ready.translate(sources)})
+al.plots.table(frame).hide(axis="index")
 
 # %% [markdown]
-# The first answer is right. The second is far off. Section 6 finds out why. For that we
-# must first know how the model works.
+# The first answer is right. The second is far off. Why? For that we must first know how
+# the model works.
 #
 # ## 2. How do two texts meet?
 #
@@ -111,14 +112,13 @@ for text in ("fr: mercredi 3 mars 2021", "fr: 2021-03-03"):
 # - The **encoder** reads the source, once. It leaves one vector for each source token.
 #   These vectors together are called the **memory**.
 # - The **decoder** writes the target token by token. (Here each character is a token.)
-#   At each step it looks into the memory. This look is called **cross-attention**. It
-#   is the orange arrow.
+#   At each step it looks into the memory. This look is called **cross-attention**.
 
 # %%
 drawings.encoder_decoder(["fr", "3", "mars", "2021"], ["2", "0", "2", "1"])
 
 # %% [markdown]
-# On the left the source goes in once. On the right the target grows, a token at a time.
+# Follow the orange arrow: cross-attention takes its keys and values from the memory.
 #
 # <details><summary>The three attentions side by side</summary>
 #
@@ -145,9 +145,11 @@ words = ["3", "mars", "2021"]
 drawings.cross_attention_by_hand(query, keys, values, words, "looks for the month")
 
 # %% [markdown]
-# Read it from left to right. The key of `mars` fits the query best, so `mars` gets the
-# highest score, and by the softmax most of the weight. So the mixture is nearly its
-# value, (0, 3).
+# Read it from left to right:
+#
+# 1. The key of `mars` fits the query best, so `mars` gets the highest score.
+# 2. The softmax gives it most of the weight, 0.95.
+# 3. So the mixture, (0.09, 2.89), is nearly its value, (0, 3).
 #
 # This is the attention of lesson 01. One thing is new: queries come from one text, keys
 # and values from the other.
@@ -156,21 +158,19 @@ drawings.cross_attention_by_hand(query, keys, values, words, "looks for the mont
 # \frac{Q_{\text{target}}\, K_{\text{source}}^\top}{\sqrt{d_k}}\right), \qquad
 # C = A\, V_{\text{source}} . $$
 #
-# $Q$ has a row for each of the $T$ target tokens. $K$ and $V$ have a row for each of
-# the $S$ source tokens. A key has $d_k$ numbers ($d$ in the picture, $D$ in lesson 02).
-# $A$ holds the weights, and $C$, the *context*, holds what is fetched. The example
-# again, in PyTorch:
+# A key has $d_k$ numbers ($d$ in the picture). $A$ holds the weights, and $C$, the
+# *context*, holds what is fetched. In PyTorch this is two lines:
 
 # %%
 weights = (query @ keys.T / query.shape[0] ** 0.5).softmax(-1)  # (S,)
 context = weights @ values
-print("weights", weights.numpy().round(2), "context", context.numpy().round(2))
+frame = pd.DataFrame([weights.numpy()], columns=words, index=["weight"])
+al.plots.table(frame, **dict.fromkeys(words, 2))
 
 # %% [markdown]
-# These are the weights and the mixture of the picture.
-#
-# $A$ has a row for each target token and a column for each source token. So it can be
-# read as an **alignment**: which source tokens belong to which target token?
+# This is one row of $A$. All of $A$ has a row for each target token and a column for
+# each source token. So it can be read as an **alignment**: which source tokens belong
+# to which target token?
 #
 # Here it is in the trained model, averaged over all heads. The brighter a cell, the
 # more weight. The columns are **sub-words**, frequent pieces of text (found by *byte
@@ -185,18 +185,21 @@ al.plots.alignment(maps)
 # at `mars`, and the day at `3`. So the model looks at the parts in the order of the
 # target, not of the source. (The colon is bright, too. A picture cannot say why.)
 #
-# How does a decoder learn to say the right *next* character?
+# ## 3. What does the decoder read?
 #
-# ## 3. What does the decoder read while it learns?
+# The decoder writes in steps. At each step it reads what it has said so far, and says
+# one token more:
+
+# %%
+drawings.writing_steps(["2", "0", "2", "1"])
+
+# %% [markdown]
+# It begins with a *start mark*. When it says the *end mark*, it is done. (Elsewhere
+# they are called BOS and EOS.)
 #
-# When the model writes, it reads what it has written so far. An untrained model would
-# read its own nonsense. But in training the right translation is known. So the decoder
-# reads the *right* tokens, and at each position it is asked for the next one. This is
-# called **teacher forcing**.
-#
-# For `2021` it reads `start 2 0 2 1` and should say `2 0 2 1 end`. The *start mark* is
-# read before the first token. With the *end mark* the decoder says that it is done.
-# (Elsewhere they are called BOS and EOS.) Here is a whole date:
+# An untrained model would read its own nonsense. But in training the right translation
+# is known. So the decoder reads the *right* tokens, whatever it said. At each position
+# it is asked for the next one. This is called **teacher forcing**:
 
 # %%
 drawings.teacher_forcing(list("2021-03-03"))
@@ -276,21 +279,26 @@ def logits_and_labels(translator, pairs):
 # each source of section 1. A single pass gives all eleven probabilities.
 
 # %%
-target, sources = "2021-03-03", ["fr: mercredi 3 mars 2021", "fr: 2021-03-03"]
-said = [*target, "end"]
-frame = pd.DataFrame({"has read": ["start", *said[:-1]], "should say": said})
+said, rows = [*"2021-03-03", "end"], []
 for text in sources:
-    pair = SimpleNamespace(sources=[text], targets=[target])
+    pair = SimpleNamespace(sources=[text], targets=["2021-03-03"])
     with torch.no_grad():
         logits, labels = logits_and_labels(ready, pair)
-    chances = logits.softmax(-1).gather(-1, labels[..., None])[0, :, 0]
-    frame[f"probability, {text}"] = chances.cpu()
-al.plots.table(frame, **dict.fromkeys(frame.columns[2:], 4)).hide(axis="index")
+    rows.append(logits.softmax(-1).gather(-1, labels[..., None])[0, :, 0].cpu().numpy())
+al.plots.matrix(
+    np.array(rows),
+    xlabel="right token, after all right tokens before it",
+    ylabel="source",
+    label="probability",
+    rows=[text[4:] for text in sources],
+    columns=said,
+    alt="Probabilities of the right tokens: all near 1 above, six near 0 below.",
+)
 
 # %% [markdown]
 # With the first source each right token is nearly certain. With the second, six of the
 # eleven are nearly impossible, although all that the decoder has read of the target is
-# right. So the trouble is the source (section 6).
+# right. So the trouble begins with the source.
 #
 # <details><summary>What does teacher forcing not teach?</summary>
 #
@@ -319,8 +327,8 @@ drawings.decoder_masks(["start", "2", "0", "2", "pad"])
 
 # %% [markdown]
 # The left mask is called **causal**: a token sees itself and what came before. The
-# right one allows what both others allow. The source is padded, too, and has a mask of
-# its own, `source_mask`, for the encoder and for cross-attention.
+# right one allows what both others allow. (The source has a mask of its own,
+# `source_mask`, which hides its padding.)
 #
 # <details><summary>Left and right are nearly the same. Why take both masks?</summary>
 #
@@ -330,7 +338,8 @@ drawings.decoder_masks(["start", "2", "0", "2", "pad"])
 # helps. (A padding query in front then sees nothing: lesson 02's row of zeros.)
 #
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise 2: the mask of the decoder
 #
 # *Difficulty 2 of 5, 8 minutes.* Return one mask for each sentence, True where looking
@@ -364,10 +373,9 @@ al.checks.decoder_mask(decoder_mask)
 # axis of the queries goes between: `(B, 1, T)`. Then it broadcasts against `(T, T)`.
 
 # %% [markdown]
-# ### A layer of the decoder
+# ## 5. What happens in a layer of the decoder?
 #
-# Your mask works inside a *layer*. A layer gets $x$, a vector for each target token,
-# and three parts add something to it:
+# A layer gets $x$, a vector for each target token. Three parts add something to it:
 #
 # 1. **self-attention**, under your mask: what has been written?
 # 2. **cross-attention**: what does the source say?
@@ -458,42 +466,43 @@ def decode(model, target, memory):
 # with those of the model's own code:
 
 # %%
-source = torch.tensor(ready.encode(["fr: mercredi 3 mars 2021"]))
+source = torch.tensor(ready.encode(sources[:1]))
 words, ids = ready.target_words, [ready.target_words.start]
 memory = ready.model.encode(source.to(ready.device))
 while ids[-1] != words.end and len(ids) < 12:
     fed = torch.tensor([ids], device=ready.device)
     ids.append(int(decode(ready.model, fed, memory)[0, -1].argmax()))  # likeliest
-print("your decoder writes", words.decode(ids[1:-1]))
 with torch.no_grad():
     apart = decode(ready.model, fed, memory) - ready.model.decode(fed, memory)
-print(f"its logits differ from the model's own by {apart.abs().max():.1g}")
+row = [sources[0], words.decode(ids[1:-1]), float(apart.abs().max())]
+columns = ["source", "your decoder writes", "largest difference of a logit"]
+al.plots.table(pd.DataFrame([row], columns=columns)).hide(axis="index")
 
 # %% [markdown]
 # A difference of 0, or one as small as a rounding error, says that this decoder
 # computes what the original does.
 #
 # Does it really never see ahead? Change one token that it reads: at which positions do
-# the logits change? The next cell tries this with each token, the one after it draws
+# the logits change? The first cell tries this with each of six tokens, the second draws
 # the result.
 
 # %%
 seven, eight = (words.encode(digit)[-1] for digit in "78")
-before, moved = decode(ready.model, fed, memory), []
-for column in range(fed.shape[1]):
-    other = fed.clone()  # the same text, but for one token
-    other[0, column] = eight if fed[0, column] == seven else seven
+begun = fed[:, :6]  # start 2 0 2 1 -
+before, moved = decode(ready.model, begun, memory), []
+for column in range(begun.shape[1]):
+    other = begun.clone()  # the same text, but for one token
+    other[0, column] = eight if begun[0, column] == seven else seven
     change = (decode(ready.model, other, memory) - before).abs().amax(-1)[0]
     moved.append(change.cpu().numpy())
 moved = np.array(moved).T
-print(f"largest change above the diagonal: {np.triu(moved, 1).max():.1g}")
 
 # %%
-read = words.tokens(fed[0].tolist())
+read = words.tokens(begun[0].tolist())
 al.plots.matrix(
     np.where(moved == 0, np.nan, moved),  # exactly 0: left blank
     xlabel="token that is changed",
-    ylabel="token read at the position whose logits change",
+    ylabel="read where the logits change",
     label="largest change of a logit (no unit)",
     rows=read,
     columns=read,
@@ -502,11 +511,11 @@ al.plots.matrix(
 )
 
 # %% [markdown]
-# Each column is one changed token, each row a position, named by the token that it
-# reads. Above the diagonal nothing changes: no position notices a later token. So all
-# positions can be trained in a single pass.
+# Each column is a changed token. Each row is a position, named by the token that it
+# reads. Above the diagonal nothing changes, so the cells are blank: no position notices
+# a later token. That is why all positions can be trained in a single pass.
 #
-# ## 5. How wrong is it, and how does it learn?
+# ## 6. How does it learn?
 #
 # So far the weights came ready. Training them needs a number that says how wrong the
 # model is, the **loss**. A right token that got the probability $p$ costs $-\ln p$
@@ -520,9 +529,8 @@ al.plots.matrix(
 # The less likely the right token, the more it costs. The loss is the mean cost, here
 # 0.77 nats. (It is a *cross-entropy*. Padding does not count.)
 #
-# How much is 0.77 nats? Its exponential, $e^{0.77} \approx 2.2$, is the **perplexity**.
-# The model is as uncertain as if it chose evenly among 2.2 tokens. Choosing evenly
-# among all $V$ tokens of the vocabulary has the loss $\ln V$.
+# How much is 0.77 nats? Its exponential, $e^{0.77} \approx 2.2$, is the **perplexity**:
+# the model is as uncertain as if it chose evenly among 2.2 tokens.
 
 # %% [markdown]
 # ### Exercise 4: the loss
@@ -560,17 +568,20 @@ al.checks.sequence_loss(sequence_loss)
 # axes, or swap two axes; `ignore_index` leaves padding out of sum *and* count.
 
 # %% [markdown]
-# Your loss now judges two models: one with random weights, and the trained one.
+# Your loss now judges a model with random weights and the trained one. The last row is
+# an even choice among all $V$ tokens of the vocabulary, with the loss $\ln V$.
 
 # %%
 loss_of = al.checks.yours_or_ours("sequence_loss", sequence_loss)
 untaught = al.translation.untrained(dates, dropout=0.0)
-few = dates.test.sample(100)
+few, losses = dates.test.sample(100), {}
 for name, translator in {"untrained": untaught, "trained": ready}.items():
     with torch.no_grad():
-        loss = float(loss_of(*logits_and_labels(translator, few)))
-    print(f"{name:9} loss {loss:.4f} nats, perplexity {np.exp(loss):.2f}")
-print(f"ln V = {np.log(len(ready.target_words)):.2f}")
+        losses[name] = float(loss_of(*logits_and_labels(translator, few)))
+losses["even choice"] = np.log(len(ready.target_words))
+frame = pd.DataFrame({"loss (nats)": losses})
+frame["perplexity"] = np.exp(frame["loss (nats)"])
+al.plots.table(frame, **{"loss (nats)": 3, "perplexity": 2})
 
 # %% [markdown]
 # The trained model finds the right tokens nearly certain. The untrained one is *worse*
@@ -645,15 +656,13 @@ else:
     print("not trained: set train = True at the top to train for 800 steps")
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.9), layout="constrained")
 for (name, (step, loss, marks)), colour in zip(
     runs.items(), al.plots.RUN_COLOURS, strict=False
 ):
     left.plot(step, loss, color=colour, linewidth=1, label=name)
     right.plot(*zip(*marks, strict=True), "o-", color=colour, label=name)
-left.set(
-    yscale="log", xlabel="training step", ylabel="loss (nats per token), log scale"
-)
+left.set(yscale="log", xlabel="training step", ylabel="loss (nats), log scale")
 right.set(ylim=(0, 1.03), xlabel="training step", ylabel="dev dates right (share)")
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
@@ -661,21 +670,24 @@ for axes in (left, right):
 al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates rises.")
 
 # %% [markdown]
-# No. On the right the share climbs steeply, then flattens. A date is right only if all
-# ten characters are. Suppose each is right with the same probability, independently of
-# the others:
+# No. On the right the share climbs steeply, then flattens. It lags behind the loss: it
+# is still below one half when the loss has already lost most of its height, which the
+# logarithmic axis hides.
 #
-# - with 0.9 for each character, $0.9^{10} \approx 35$ % of the dates are right;
-# - with 0.99 for each character, $0.99^{10} \approx 90$ %.
+# <details><summary>Why does the share lag?</summary>
 #
-# So the share lags behind the loss. It is still below one half when the loss has
-# already lost most of its height, which the logarithmic axis hides.
+# A date is right only if all ten characters are. Suppose each is right with the same
+# probability, independently of the others. With 0.9 for each character, $0.9^{10}
+# \approx 35$ % of the dates are right; with 0.99 it is $0.99^{10} \approx 90$ %.
 #
-# ## 6. What has it learned, and what not?
+# </details>
+
+# %% [markdown]
+# ## 7. What has it learned, and what not?
 #
-# The model gets nearly all dev dates right. Can it now read dates? Ask it about the
-# *test* part. No source text of it is in training, but its day may be, written in
-# another way. So days never seen are counted separately.
+# Can the model now read dates? Ask it about the *test* part. No source text of it is in
+# training, but its day may be, written in another way. So days never seen are counted
+# separately.
 
 # %%
 tested = dates.test.sample(size.sentences)
@@ -683,11 +695,14 @@ answers = ready.translate(tested.sources)
 known = set(dates.train.targets)
 both = list(zip(answers, tested.targets, strict=True))
 new_days = [each for each in both if each[1] not in known]
+rows = {}
 for name, pairs in {"all": both, "days never seen": new_days}.items():
     hits = sum(found == wanted for found, wanted in pairs)
     low, high = share_interval(hits, len(pairs))
-    print(f"{name}: {hits:,} of {len(pairs):,} right, {hits / len(pairs):.1%}", end=" ")
-    print(f"(95 % interval {low:.1%} to {high:.1%})")
+    rows[name] = [len(pairs), 100 * hits / len(pairs), 100 * low, 100 * high]
+columns = ["dates", "right (%)", "from", "to (95 %)"]
+table = pd.DataFrame(rows, index=columns).T
+al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 
 # %% [markdown]
 # That looks perfect. But every *way* of writing a date in the test part also occurs in
@@ -708,12 +723,14 @@ for name, pairs in {"all": both, "days never seen": new_days}.items():
 #
 # <details><summary>For the expert: how often are the test dates used?</summary>
 #
-# Many times, in sections 5 to 8; in 7 and 8 also to pick the heads shown, which
-# flatters these. Exercise 5 chooses on dev.
+# Many times, in sections 6 to 9; in 8 also to pick the heads that align best, which
+# flatters these. What heads cost is measured on dev, and once on fresh test dates.
 #
 # </details>
 #
-# The next two cells translate dates of all five kinds and judge each answer.
+# The next cells translate dates of all five kinds, and sort the answers. *Exchanged*
+# means that day and month are in each other's place. Other wrong answers are *another
+# day* of the calendar, or *no day* at all.
 
 
 # %%
@@ -730,29 +747,21 @@ def is_date(text):
 held_out = al.datasets.load("dates-held-out").test.sample(size.sentences)
 frame = pd.DataFrame({"kind": held_out.kinds, "source": held_out.sources})
 frame["found"], frame["wanted"] = ready.translate(held_out.sources), held_out.targets
-frame["right"] = frame["found"] == frame["wanted"]
 exchanged = frame["wanted"].str.replace(r"(..)-(..)$", r"\2-\1", regex=True)
-frame["exchanged"] = frame["found"] == exchanged
-frame["a date"] = frame["found"].map(is_date)
-
-# %% [markdown]
-# The table has a row for each kind, with *n* dates. All other columns are shares:
-#
-# - *right*, with the ends of its 95 % interval, *low* and *high*;
-# - *exchanged*: day and month have changed places, as the tag asks in the last two
-#   rows;
-# - *a date*: the answer is a day of the calendar, right or wrong.
+outcomes = {
+    "right": frame["found"] == frame["wanted"],
+    "exchanged": frame["found"] == exchanged,
+    "another day": frame["found"].map(is_date),
+}
+frame["outcome"] = np.select(list(outcomes.values()), list(outcomes), "no day")
 
 # %%
 order = ["left-out", "borrowed", "new", "other-order", "either-order"]
-groups = frame.groupby(pd.Categorical(frame["kind"], order), observed=True)
-table = groups[["right", "exchanged", "a date"]].mean()
-counts = groups["right"].agg(["sum", "size"])
-table[["low", "high"]] = [share_interval(*row) for row in counts.to_numpy().tolist()]
-table["n"] = counts["size"]
-columns = ["right", "low", "high", "exchanged", "a date"]
-table = table[["n", *columns]].rename_axis("kind")
-al.plots.table(table, **dict.fromkeys(columns, 2))
+shares = pd.crosstab(frame["kind"], frame["outcome"], normalize="index")
+shares = shares.reindex(index=order, columns=[*outcomes, "no day"], fill_value=0)
+told = ", ".join(f"{kind} {share:.0%}" for kind, share in shares["right"].items())
+told = f"Shares of right answers: {told}."
+al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -765,20 +774,19 @@ al.plots.table(table, **dict.fromkeys(columns, 2))
 # - With day and month swapped it follows the tag wherever both readings are dates, else
 #   in a third of the answers.
 #
-# (A right answer counts as *exchanged*, too, where day and month are equal.)
+# There are about 200 dates of each kind. The 95 % interval of a share near 0 or 1 is
+# then about 2 points wide, that of the *new* ones 13 points.
 #
 # </details>
 #
-# What do its mistakes look like? Here are some wrong answers, at most three of a kind:
+# Most of its mistakes are real days, only the wrong ones. Here are some:
 
 # %%
-wrong = frame[~frame["right"] & (frame["kind"] != "either-order")]
+wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")]
 wrong = wrong.groupby("kind").head(3).sort_values("kind", kind="stable")
 al.plots.table(wrong[["kind", "source", "found", "wanted"]]).hide(axis="index")
 
 # %% [markdown]
-# Most are real days, only the wrong ones.
-#
 # ### What does it go by?
 #
 # Keep the characters and change the tag. In training, French and Hebrew have the day
@@ -797,62 +805,52 @@ al.plots.table(pd.DataFrame(rows, index=written, columns=tags))
 # The tag decides: the same characters are read correctly after one tag and wrongly
 # after another. `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from
 # the end, where Hebrew has it; after `ja` it comes out right. Some answers have a month
-# that does not exist: `fr: 12/19/2001` becomes `2001-19-12`. Others, as *a date* shows,
-# are real days, but wrong ones.
+# that does not exist: `fr: 12/19/2001` becomes `2001-19-12`. The model has no token for
+# "I cannot read this".
 #
 # </details>
 #
-# And if the text is no date, or half a one?
+# So it goes by the order in which the language of the tag writes year, month and day.
+# No French date in training begins with the year, and `fr: 2021-03-03` fails like every
+# other *borrowed* one. After `ja` the same characters come out right.
+
+# %% [markdown]
+# ### Where does it look?
+#
+# Here is the riddle once more. The map shows the weights, averaged over all heads,
+# while the model writes `2003-10-20`. (Where it is live, by bertviz, choose *cross* and
+# hover over the target to see single heads.)
 
 # %%
-own = ["en-GB: 31 February 2021", "en-GB: the third of March 2021", "fr: le 3 mars"]
-for text, found in zip(own, ready.translate(own), strict=True):
-    print(f"{text} -> {found}{'' if is_date(found) else '  (no such day)'}")
+al.translation_view(ready.attend(sources[1]))
 
 # %% [markdown]
-# It has no token for "I cannot read this". So it answers all the same.
+# Read it row by row:
 #
-# What has it learned, then?
+# 1. For the last digits of the year, `03`, it looks at the end of the source.
+# 2. For the month it looks into the middle.
+# 3. For the day, `20`, it looks at the beginning.
 #
-# - It knows in which order each tag writes year, month and day. It goes by this order
-#   wherever both readings are dates. Where only the other reading is one, it does so in
-#   a third of the answers, and the rest are days that neither reading gives.
-# - It carries shapes from one language to another (*left-out*).
-# - It does not check its answer against the text.
-#
-# This fits the riddle of section 1. No French date in training begins with the year,
-# and `fr: 2021-03-03` fails like every other *borrowed* one. After `ja` the same
-# characters come out right.
-#
-# Does the model also *look* for the year where the tag has it? Answers cannot say,
-# alignments may. Try `al.plots.alignment(ready.attend("he: 1921-11-19"))`.
+# It reads the text as a French date: day first, year last. So the first digits of
+# `2021` become the day, and the day `03` becomes the year. With `mercredi 3 mars 2021`
+# the same way of looking was right (section 2).
 
 # %% [markdown]
-# ## 7. Where does each head look?
+# ## 8. Which heads does it need?
 #
-# We have seen *what* the model does with a date, right or wrong. Now we ask *how*:
-# which of its heads find year, month and day in the source? Section 2 showed one date
-# and the mean of all heads. Here we count, head by head, on many dates. We can, because
-# the right place is known. While the model writes a *field* (year, month or day), a
-# head that aligns looks at that field in the source.
+# That was one date, and the mean of all heads. Has each part of a date a head of its
+# own?
 #
-# The **accuracy** of a head is how often its largest weight lies in the right field.
-# *Chance* is the share of the source that the field takes up: a head that looked at
-# random would be right that often. Each field has a map. Layers go down, heads across,
-# and the numbers are percent.
+# On many dates we can count. While the model writes a *field* (year, month or day), a
+# head that aligns looks at that field in the source. The **accuracy** of a head is how
+# often its largest weight lies in the right field. *Chance* is the share of the source
+# that the field takes up: a head that looked at random would be right that often.
+#
+# Each field has a map. Layers go down, heads across, and the numbers are percent.
 
 # %%
 aligned = al.translation.alignment_accuracy(ready, tested)
 al.plots.alignment_accuracy(aligned)
-
-# %% [markdown]
-# Here is the best head for each field:
-
-# %%
-best = aligned.loc[aligned.groupby("field")["accuracy"].idxmax()]
-columns = ["field", "layer", "head", "accuracy", "chance", "n"]
-table = best[columns].rename(columns={"n": "characters"})
-al.plots.table(table).hide(axis="index")
 
 # %% [markdown]
 # In our run head 1.1 (layer 1, head 1) is nearly always right for the day, and head 1.3
@@ -864,88 +862,248 @@ al.plots.table(table).hide(axis="index")
 #
 # </details>
 #
-# To look at single heads, choose *cross* in the view below (bertviz), and hover over
-# the target. A static page shows only the mean.
+# A head that looks at the right place may still not matter. To see what the model
+# needs, **silence** heads: multiply their output by 0, and translate again. The next
+# cell defines this, for dev dates.
 
 # %%
-al.translation_view(maps)
+layers, heads_each = ready.settings().cross.scale.shape
+heads = list(itertools.product(range(layers), range(heads_each)))
+searched = dates.dev.sample(size.sweep_sentences // 2)
+
+
+def right_without(silenced, pairs=searched):
+    """Bool array (N,): which dates come out right without these heads."""
+    settings = ready.settings()
+    for layer, head in silenced:
+        settings.cross.scale[layer, head] = 0
+    return al.translation.exact_match(ready, pairs, settings)
+
 
 # %% [markdown]
-# ## 8. Which heads does it need?
-#
-# Some heads look at just the right place. But looking is not yet using. To see what the
-# model needs, **silence** heads: multiply their output by 0, and translate again.
-#
-# First silence all heads of a kind: the self-attention of the *encoder*, that of the
-# *decoder*, or *cross*-attention. *Predict first:* what will the decoder write without
-# cross-attention?
+# Now silence the best head of each field, one at a time. In the last row all heads of
+# cross-attention are silent. The change is in *points*: 1 point is 1 of 100 dates.
 
 # %%
-few = dates.test.sample(size.sweep_sentences // 2)
-whole = {"nothing": ready.settings()}
-for kind in al.heads.settings.KINDS:
-    whole[f"all of {kind}"] = ready.settings()
-    getattr(whole[f"all of {kind}"], kind).scale[:] = 0  # silences all of them
-rows = {}
-for name, settings in whole.items():
-    found = ready.translate(few.sources, settings=settings)
-    hits = [a == b for a, b in zip(found, few.targets, strict=True)]
-    dated = np.mean([is_date(text) for text in found])
-    rows[name] = [np.mean(hits), dated, len(set(found)), found[0]]
-shares = ["right (share)", "a date (share)"]
-columns = [*shares, "different answers", "for instance"]
-table = pd.DataFrame(rows, index=columns).T.infer_objects()
-al.plots.table(table.rename_axis("silenced"), **dict.fromkeys(shares, 2))
+best = aligned.loc[aligned.groupby("field")["accuracy"].idxmax()]
+groups = {
+    f"{row.layer}.{row.head}, best for the {row.field}": [(row.layer, row.head)]
+    for row in best.itertuples()
+} | {"all heads of cross-attention": heads}
+whole, rows = right_without([]).astype(float), {}
+for name, silenced in groups.items():
+    change = 100 * (right_without(silenced) - whole)
+    rows[name] = [change.mean(), *paired_bootstrap(change)]
+columns = ["change (points)", "from", "to (95 %)"]
+table = pd.DataFrame(rows, index=columns).T
+al.plots.table(table, **dict.fromkeys(columns, 1))
+
+# %% [markdown]
+# They look at the right place, yet each can be silenced at little or no cost. Without
+# all heads nearly every date goes wrong. So a map shows where a head looks, not what it
+# is needed for. Appendix A silences heads in pairs.
+
+# %% [markdown]
+# ## 9. Is it the fault of the search?
+#
+# So far the model took the likeliest token at each step, and never went back. This is
+# called **greedy**. But the likeliest *sentence* may begin with a less likely token.
+# Did the search miss the right date?
+#
+# First a small case from French. Suppose *le* is likelier than *la*. But after *le* the
+# model hesitates, while after *la* it is sure:
+#
+# | sentence | first token | second token | both |
+# | --- | --- | --- | --- |
+# | *le noyau* | 0.5 | 0.4 | 0.5 × 0.4 = 0.20 |
+# | *la cellule* | 0.4 | 0.9 | 0.4 × 0.9 = 0.36 |
+#
+# Greedy takes *le*, and never finds the likelier sentence. **Beam search** keeps
+# several beginnings alive, the *beams*. At each step it
+#
+# 1. continues each beam with every token;
+# 2. adds up the log-probabilities of the tokens of each;
+# 3. keeps the best few of all, whichever beam they come from.
+#
+# Here it is with two beams. A box holds a token, and the log-probability of the
+# beginning that ends with it. Dashed boxes are dropped.
+
+# %%
+first = {"le": 0.5, "la": 0.4, "un": 0.1}
+second = {"le": {"noyau": 0.4, "fichier": 0.3}, "la": {"cellule": 0.9, "page": 0.05}}
+steps = [[(word, 0, np.log(p), word != "un") for word, p in first.items()], []]
+for parent, word in enumerate(second):
+    for following, p in second[word].items():
+        kept = following in ("noyau", "cellule")
+        steps[1].append((following, parent, np.log(first[word] * p), kept))
+drawings.beam_tree(steps)
+
+# %% [markdown]
+# The heavy line is the likeliest sentence, *la cellule*. Its log-probability is $\ln
+# 0.36 = -1.02$.
+
+# %% [markdown]
+# ### Exercise 5: beam search
+#
+# *Difficulty 4 of 5, 15 minutes.* Begin with `[start]`, log-probability 0. At each step
+# extend every beginning that has not ended by every token. Of all these *and* those
+# that have ended, keep the `width` with the largest log-probability: the sum over the
+# tokens, the end mark included, not divided by the length. Stop when all have ended, or
+# after `longest` tokens. What has not ended by then counts as it is.
+
+
+# %% exercise="beam_search" points=4
+def beam_search(next_log_probabilities, start, end, width, longest):
+    """(ids without start and end, log-probability as a float) of the best sequence.
+
+    next_log_probabilities(prefixes) -> (n, V), for n lists of ids that begin with start
+    and have not ended
+    """
+    ### BEGIN SOLUTION
+    beams = [(0.0, [start])]
+    for _ in range(longest):
+        alive = [beam for beam in beams if beam[1][-1] != end]
+        if not alive:
+            break
+        beams = [beam for beam in beams if beam[1][-1] == end]
+        logs = next_log_probabilities([ids for _, ids in alive]).tolist()
+        for (total, ids), row in zip(alive, logs, strict=True):
+            beams += [(total + log, [*ids, token]) for token, log in enumerate(row)]
+        beams = sorted(beams, reverse=True)[:width]
+    total, ids = beams[0]
+    return [token for token in ids if token not in (start, end)], total
+    ### END SOLUTION
+
+
+# %% check="beam_search"
+al.checks.beam_search(beam_search)
+
+# %% [markdown] hints="beam_search"
+# Keep a list of pairs (log-probability, ids with start mark). One step: split the pairs
+# into those whose last id is the end mark and the others; ask for the others only; make
+# a new pair for each beginning and each token; sort all, and cut off after `width`.
+#
+# ---
+# Log-probabilities of tokens are *added*: `total + log`. The cut comes after all ways
+# have been put into one list together with those that have ended, not beam by beam.
+#
+# ---
+# `sorted(pairs, reverse=True)` compares the first number of each pair. Leave the loop
+# when all have ended, or as soon as the best pair has: the others can only fall. At the
+# end cut off the marks: the first id always, the last one only if it is the end mark.
+
+# %%
+search = al.checks.yours_or_ours("beam_search", beam_search)
+
+# %% [markdown]
+# The next cell makes the function that your search asks for log-probabilities, out of
+# the `decode` of section 5. It keeps what was asked, so that the search can be drawn.
+# (It is plumbing, and need not be read.)
+
+
+# %%
+def asking(translator, text):
+    """(next_log_probabilities for one source, dict of all it was asked for)."""
+    model, where = translator.model, translator.device
+    memory = model.encode(padded(translator.encode([text])).to(where))
+    asked = {}
+
+    def next_log_probabilities(prefixes):
+        for ids in prefixes:
+            read = torch.tensor([list(ids)], device=where)
+            logits = decode(model, read, memory)[0, -1].cpu()
+            logits[[model.padding, translator.target_words.start]] = -torch.inf
+            asked[tuple(map(int, ids))] = logits.log_softmax(-1)
+        return torch.stack([asked[tuple(map(int, ids))] for ids in prefixes])
+
+    return next_log_probabilities, asked
+
+
+# %% [markdown]
+# Now your search gets the riddle, with three beams. The tree shows the beginnings that
+# it kept, up to the sixth character.
+
+# %%
+marks = ready.target_words.start, ready.target_words.end
+next_log_probabilities, asked = asking(ready, sources[1])
+search(next_log_probabilities, *marks, 3, 12)
+drawings.search_tree(asked, lambda id: ready.target_words.tokens([id])[0], depth=6)
+
+# %% [markdown]
+# The heavy line leads to the likeliest beginning. Its log-probability is nearly 0: the
+# model is all but certain of a wrong date. The right one, `2021-`, is not in the tree.
+#
+# A search can be at fault only if the right answer is *likelier* than what was found.
+# Then it has made a **search error**. If the right answer is less likely, the model
+# itself prefers the wrong one: a **model error**.
+#
+# Teacher forcing tells the log-probability of any answer in a single pass:
+
+
+# %%
+def log_probability(sources, targets):
+    """Log-probability of each target with its end mark, in nats, an array (N,)."""
+    with torch.no_grad():
+        pairs = SimpleNamespace(sources=list(sources), targets=list(targets))
+        logits, labels = logits_and_labels(ready, pairs)
+    logs = logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
+    return (logs * (labels != 0)).sum(-1).cpu().numpy()
+
+
+# %% [markdown]
+# *Predict first:* in how many of the wrong answers of section 7 is the right date
+# likelier than what the model wrote? How many come out right with four beams? (*Gap* is
+# by how much the right date is less likely, on average.)
+
+# %%
+wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")].copy()
+right, written = (
+    log_probability(wrong["source"], wrong[name]) for name in ("wanted", "found")
+)
+wrong["right date likelier (%)"] = 100 * (right > written)
+wrong["gap (nats)"] = written - right
+wrong["four beams right (%)"] = 100 * (
+    np.array(ready.translate(wrong["source"].tolist(), num_beams=4)) == wrong["wanted"]
+)
+columns = ["right date likelier (%)", "gap (nats)", "four beams right (%)"]
+table = wrong.groupby("kind")[columns].mean().rename_axis(None)
+table.insert(0, "wrong answers", wrong.groupby("kind").size())
+al.plots.table(table, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# - Without cross-attention every answer is the same well-formed date, whatever the
-#   source. The decoder knows that much from targets alone.
-# - Without its self-attention the decoder sees only the source, its position and the
-#   last character, and hardly ever writes a date.
-# - Without the encoder's self-attention each source token is read alone. Still 30 %
-#   came out right.
+# In none of the wrong answers was the right date likelier. So beams could correct none:
+# the search is not at fault. And the gaps are large. A gap of 9 nats, the smallest
+# mean, says that the wrong date is $e^9 \approx 8{,}100$ times as likely.
 #
 # </details>
 #
-# Each kind is needed. Which single heads are? Silence one head at a time. Here are the
-# six that cost most. The change is in *points*: 1 point is 1 of 100 dates.
-
-# %%
-alone = al.translation.ablate_heads(ready, few)
-shown = ["kind", "layer", "head", "delta", "ci_low", "ci_high"]
-points = alone.sort_values("delta")[shown].head(6)
-points[shown[3:]] *= 100
-names = {"delta": "change (points)", "ci_low": "from", "ci_high": "to (95 %)"}
-points = points.rename(columns=names)
-al.plots.table(points, **dict.fromkeys(names.values(), 1)).hide(axis="index")
+# So the riddle is solved. After the tag `fr` the model looks for the day in front and
+# for the year at the end (section 7). It is certain of what it finds there, so no
+# search for the likeliest can help. A cure would have to change the model.
 
 # %% [markdown]
-# All six are heads of self-attention, yet silencing all of cross-attention leaves
-# nothing right. So look at the cross-attention heads that align best (section 7). What
-# does each of them cost?
+# ## What to take away
 #
-# <details><summary>How far can the intervals be trusted?</summary>
+# - The decoder reads the right answer one position late, behind a mask. So all
+#   positions are trained in a single pass.
+# - Cross-attention is attention with queries from the target. Its weights can be read
+#   as an alignment, but a head that looks at the right place need not be needed.
+# - A near-perfect score on a test set that looks like training says little about other
+#   ways of writing.
+# - A head that costs little alone may cost much together with another (appendix A).
+# - A wider search can find likelier answers. Where the model itself prefers a wrong
+#   one, they are no better.
 #
-# The six were picked from many on these dates; the intervals do not allow for that.
-#
-# </details>
-
-# %%
-needed = best.merge(alone[alone["kind"] == "cross"], on=["layer", "head"])
-needed[shown[3:]] *= 100
-columns = ["field", "layer", "head", "accuracy", *shown[3:]]
-needed = needed[columns].rename(columns=names | {"accuracy": "aligns (share)"})
-al.plots.table(needed, **dict.fromkeys(names.values(), 1)).hide(axis="index")
+# Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
+# it tell stories.
 
 # %% [markdown]
-# They look at the right place, yet each can be silenced at little or no cost. Perhaps
-# they are not needed. Or perhaps one of two is enough.
+# ## Appendix A. What do two heads cost together?
 #
-# ### Two heads at once
-#
-# To find out, silence two heads together.
+# Single heads of cross-attention cost little (section 8), all of them everything.
+# Perhaps one of two is enough.
 #
 # Suppose head A costs 2 points and head B costs 1. If the two did unrelated things,
 # both together would cost about 3. Now suppose they cost 20. The 17 points beyond 3 are
@@ -957,7 +1115,7 @@ al.plots.table(needed, **dict.fromkeys(names.values(), 1)).hide(axis="index")
 drawings.surplus(alone=(2, 1), together=20)
 
 # %% [markdown]
-# ### Exercise 5: what do two heads cost together?
+# ### Exercise 6: what do two heads cost together?
 #
 # *Difficulty 3 of 5, 10 minutes.* `right_without(silenced)` silences the heads in a
 # list, translates all texts, and returns a bool array: which translations are right.
@@ -1004,29 +1162,15 @@ al.checks.stand_ins(stand_ins)
 surplus_of = al.checks.yours_or_ours("stand_ins", stand_ins)
 
 # %% [markdown]
-# Now measure every pair of heads of cross-attention, on dev dates. The first cell
-# defines `right_without`, the second calls your function, the third draws.
-
-# %%
-layers, heads_each = ready.settings().cross.scale.shape
-heads = list(itertools.product(range(layers), range(heads_each)))
-searched = dates.dev.sample(size.sweep_sentences // 2)
-
-
-def right_without(silenced, pairs=searched):
-    """Bool array (N,): which dates come out right without these heads."""
-    settings = ready.settings()
-    for layer, head in silenced:
-        settings.cross.scale[layer, head] = 0
-    return al.translation.exact_match(ready, pairs, settings)
-
+# Now measure every pair of heads of cross-attention. The first cell calls your
+# function, the second draws.
 
 # %%
 surplus = surplus_of(right_without, heads)
 table = np.full((len(heads), len(heads)), np.nan)
 for (a, b), points in surplus.items():
-    row, column = sorted((heads.index(a), heads.index(b)))
-    table[column, row] = table[row, column] = points
+    column, row = sorted((heads.index(a), heads.index(b)))
+    table[row, column] = points
 
 # %%
 labels = [f"{layer}.{head}" for layer, head in heads]
@@ -1060,52 +1204,129 @@ al.plots.matrix(
 # %%
 first, second = max(surplus, key=surplus.get)
 fresh = dates.test.sample(size.sentences)
-groups = ([], [first], [second], [first, second])  # what is silenced
-whole, one, two, both = (right_without(group, fresh).astype(float) for group in groups)
-low, high = paired_bootstrap(100 * (one + two - whole - both))
-print(f"heads {first} and {second}, {len(fresh):,} fresh dates")
-print(f"right: {whole.mean():.1%}, without either {one.mean():.1%} and", end=" ")
-print(f"{two.mean():.1%}, without both {both.mean():.1%}")
-print(f"surplus {100 * (one + two - whole - both).mean():.1f} points", end=" ")
-print(f"(95 % interval {low:.1f} to {high:.1f})")
+silent = [], [first], [second], [first, second]
+shares = [right_without(group, fresh).astype(float) for group in silent]
+whole, one, two, both = shares
+beyond = 100 * (one + two - whole - both)
+names = ["none", *("{}.{}".format(*head) for head in (first, second)), "both"]
+row = {
+    f"{name} silent": 100 * right.mean()
+    for name, right in zip(names, shares, strict=True)
+}
+row["surplus (points)"] = beyond.mean()
+row["from"], row["to (95 %)"] = paired_bootstrap(beyond)
+al.plots.table(pd.DataFrame(row, index=["right (%)"]), **dict.fromkeys(row, 1))
 
 # %% [markdown]
 # Nearly all dates survive the loss of either head, and far fewer the loss of both. The
-# interval of the surplus stays clear of 0. Which part of the date goes wrong without
-# the two?
-
-# %%
-settings = ready.settings()
-for layer, head in (first, second):
-    settings.cross.scale[layer, head] = 0
-found = ready.translate(fresh.sources, settings=settings)
-for name, field in (("year", slice(4)), ("month", slice(5, 7)), ("day", slice(8, 10))):
-    wrong = [a[field] != b[field] for a, b in zip(found, fresh.targets, strict=True)]
-    print(f"the {name} is wrong in {np.mean(wrong):.1%} of the dates")
+# interval of the surplus stays clear of 0.
+#
+# So silencing single heads would have misled us. Alone, each of these heads costs
+# little or nothing. Together they are needed. Lesson 06 finds the same for the heads of
+# BERT's last layer.
 
 # %% [markdown]
-# In our run the year and the day go wrong, the month seldom.
+# ## Appendix B. What need not be computed twice?
 #
-# So silencing single heads would have misled us. Alone, each head of cross-attention
-# costs little or nothing. Together they are needed. Lesson 06 finds the same for the
-# heads of BERT's last layer.
+# Writing takes a step for each token. Done naively, each step computes the keys and
+# values of all earlier tokens again. But these do not change, since no position sees a
+# later one (section 5). So they can be kept, in a **cache**. The same is true of the
+# keys and values of the source. The picture counts what is new at each step:
+
+# %%
+drawings.kept_keys(["start", "2", "0", "2", "1"])
+
+# %% [markdown]
+# What does that save? The cell translates 100 dates without and with a cache. It counts
+# the operations of matrix products, and takes the time on one thread.
+
+
+# %%
+def write(cache):
+    """Ids of the translations of `batch`, written with or without a cache."""
+    marks = ready.target_words.start, ready.target_words.end
+    return al.transformer.greedy(ready.model, batch, *marks, 12, cache=cache)
+
+
+batch, cost = padded(ready.encode(dates.test.sources[:100])).to(ready.device), {}
+for cache in (False, True):
+    with FlopCounterMode(display=False) as counter:
+        write(cache)
+    shortest = al.device.seconds(lambda cache=cache: write(cache), repeats=3)
+    cost[cache] = np.array([counter.get_total_flops(), shortest])
+operations, time_share = cost[True] / cost[False]
+shares = {"operations (%)": [100 * operations], "time (%)": [100 * time_share]}
+al.plots.table(pd.DataFrame(shares, index=["with a cache"]).round())
+
+# %% [markdown]
+# The cache saves about two thirds of the operations, and much of the time. Lesson 04
+# builds one.
 #
-# <details><summary>How do the two share the work?</summary>
+# ## Appendix C. What is each kind of attention for?
 #
-# Perhaps head 1.3 still finds the month (not tested). The two share layer 1, so neither
-# can react when the other falls silent. Either both carry the same thing all along, or
-# their small losses add up.
+# Silence all heads of a kind: the self-attention of the *encoder*, that of the
+# *decoder*, or *cross*-attention. *Predict first:* what will the decoder write without
+# cross-attention?
+
+# %%
+few = dates.test.sample(size.sweep_sentences // 2)
+whole = {"nothing": ready.settings()}
+for kind in al.heads.settings.KINDS:
+    whole[f"all of {kind}"] = ready.settings()
+    getattr(whole[f"all of {kind}"], kind).scale[:] = 0  # silences all of them
+rows = {}
+for name, settings in whole.items():
+    found = ready.translate(few.sources, settings=settings)
+    hits = [a == b for a, b in zip(found, few.targets, strict=True)]
+    dated = np.mean([is_date(text) for text in found])
+    rows[name] = [np.mean(hits), dated, len(set(found)), found[0]]
+shares = ["right (share)", "a date (share)"]
+columns = [*shares, "different answers", "for instance"]
+table = pd.DataFrame(rows, index=columns).T.infer_objects()
+al.plots.table(table, **dict.fromkeys(shares, 2))
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# - Without cross-attention every answer is the same well-formed date, whatever the
+#   source. The decoder knows that much from targets alone.
+# - Without its self-attention the decoder sees only the source, its position and the
+#   last character, and hardly ever writes a date.
+# - Without the encoder's self-attention each source token is read alone. Still 30 %
+#   came out right.
 #
 # </details>
 #
-# ## 9. How far does it get on real language?
+# Each kind is needed. Which single heads are? Silence one head at a time. Here are the
+# six that cost most. The change is in *points*: 1 point is 1 of 100 dates.
+
+# %%
+alone = al.translation.ablate_heads(ready, few)
+shown = ["kind", "layer", "head", "delta", "ci_low", "ci_high"]
+points = alone.sort_values("delta")[shown].head(6)
+points[shown[3:]] *= 100
+names = {"delta": "change (points)", "ci_low": "from", "ci_high": "to (95 %)"}
+points = points.rename(columns=names)
+al.plots.table(points, **dict.fromkeys(names.values(), 1)).hide(axis="index")
+
+# %% [markdown]
+# In our run all six are heads of self-attention, yet without cross-attention nothing is
+# right: there heads cost much only together (appendix A).
 #
-# We now know how this model reads a date. Does the same model cope with language? Dates
-# are easy: there is one right answer, and there were 20,000 examples. Real language is
-# harder, and here we have far fewer. The data set `interface-fr` has about 3,000
-# strings of JupyterLab's user interface, with French translations by volunteers. That
-# is far too little: the original English-German model had 4.5 million pairs. A
-# translator trained on these strings comes along:
+# <details><summary>How far can the intervals be trusted?</summary>
+#
+# The six were picked from many on these dates; the intervals do not allow for that.
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix D. How far does it get on real language?
+#
+# Does the same model cope with language? Dates are easy: there is one right answer, and
+# there were 20,000 examples. Real language is harder, and here we have far fewer. The
+# data set `interface-fr` has about 3,000 strings of JupyterLab's user interface, with
+# French translations by volunteers. That is far too little: the original English-German
+# model had 4.5 million pairs. A translator trained on these strings comes along:
 
 # %%
 strings = al.datasets.load("interface-fr")
@@ -1182,8 +1403,7 @@ al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 # - *nearest string* finds the training string that is most like the source, and gives
 #   its translation.
 #
-# *Greedy* takes the likeliest token at each step, as so far. *Beams* are explained in
-# section 10. The first cell translates, and prints the settings of the scores. The
+# The first cell translates, and prints the settings of the scores. The
 # second shows the scores.
 
 # %%
@@ -1214,16 +1434,16 @@ al.plots.table(table, **{"BLEU": 1, "chrF": 1, "exact match (%)": 1})
 # here is ours minus the better of the two others:
 
 # %%
-ours = systems["ours, greedy"]
+ours, rows = systems["ours, greedy"], {}
 for measure in ("bleu", "chrf", "exact"):
     rivals = {name: getattr(reports[name], measure) for name in list(reports)[:2]}
     rival = max(rivals, key=rivals.get)
     row = scores.compare(systems[rival], ours, real.test.targets).loc[measure]
     unit = 100 if measure == "exact" else 1
-    difference, low, high = unit * row[["difference", "low", "high"]]
-    print(f"{measure:5} {difference:+5.1f}, from {low:+.1f} to {high:+.1f}:", end=" ")
-    clear = low > 0 or high < 0
-    print("a difference" if clear else "these strings cannot tell", f"({rival})")
+    rows[measure] = [rival, *(unit * row[["difference", "low", "high"]])]
+columns = ["the better of the two", "ours minus it", "from", "to (95 %)"]
+table = pd.DataFrame(rows, index=columns).T.infer_objects()
+al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 
 # %% [markdown]
 # By BLEU and chrF ours is ahead, by about 4 points each; the lower ends of the
@@ -1236,126 +1456,12 @@ for measure in ("bleu", "chrf", "exact"):
 # would move the scores, a single run cannot say.
 #
 # </details>
-#
-# Appendix B looks at a simple thing that it gets wrong, and asks whether more pairs
-# would help.
 
 # %% [markdown]
-# ## 10. Which translation should it choose?
+# ### Do more beams help?
 #
-# Can the translations get better without more training? So far the model took the
-# likeliest token at each step, and never went back. But the likeliest *sentence* may
-# begin with a less likely token. Suppose *le* is likelier than *la*. But after *le* the
-# model hesitates, while after *la* it is sure:
-#
-# | sentence | first token | second token | both |
-# | --- | --- | --- | --- |
-# | *le noyau* | 0.5 | 0.4 | 0.5 × 0.4 = 0.20 |
-# | *la cellule* | 0.4 | 0.9 | 0.4 × 0.9 = 0.36 |
-#
-# Greedy takes *le*, and never finds the likelier sentence. **Beam search** keeps
-# several beginnings alive, the *beams*. At each step it
-#
-# 1. continues each beam with every token;
-# 2. adds up the log-probabilities of the tokens of each;
-# 3. keeps the best few of all, whichever beam they come from.
-#
-# Here it is with two beams. A box holds a token, and the log-probability of the
-# beginning that ends with it. Dashed boxes are dropped.
-
-# %%
-first = {"le": 0.5, "la": 0.4, "un": 0.1}
-second = {"le": {"noyau": 0.4, "fichier": 0.3}, "la": {"cellule": 0.9, "page": 0.05}}
-steps = [[(word, 0, np.log(p), word != "un") for word, p in first.items()], []]
-for parent, word in enumerate(second):
-    for following, p in second[word].items():
-        kept = following in ("noyau", "cellule")
-        steps[1].append((following, parent, np.log(first[word] * p), kept))
-drawings.beam_tree(steps)
-
-# %% [markdown]
-# The heavy line is the likeliest sentence, *la cellule*. Its log-probability is $\ln
-# 0.36 = -1.02$.
-
-# %% [markdown]
-# ### Exercise 6: beam search
-#
-# *Difficulty 4 of 5, 15 minutes.* Begin with `[start]`, log-probability 0. At each step
-# extend every beginning that has not ended by every token. Of all these *and* those
-# that have ended, keep the `width` with the largest log-probability: the sum over the
-# tokens, the end mark included, not divided by the length. Stop when all have ended, or
-# after `longest` tokens. What has not ended by then counts as it is.
-
-
-# %% exercise="beam_search" points=4
-def beam_search(next_log_probabilities, start, end, width, longest):
-    """(ids without start and end, log-probability as a float) of the best sequence.
-
-    next_log_probabilities(prefixes) -> (n, V), for n lists of ids that begin with start
-    and have not ended
-    """
-    ### BEGIN SOLUTION
-    beams = [(0.0, [start])]
-    for _ in range(longest):
-        alive = [beam for beam in beams if beam[1][-1] != end]
-        if not alive:
-            break
-        beams = [beam for beam in beams if beam[1][-1] == end]
-        logs = next_log_probabilities([ids for _, ids in alive]).tolist()
-        for (total, ids), row in zip(alive, logs, strict=True):
-            beams += [(total + log, [*ids, token]) for token, log in enumerate(row)]
-        beams = sorted(beams, reverse=True)[:width]
-    total, ids = beams[0]
-    return [token for token in ids if token not in (start, end)], total
-    ### END SOLUTION
-
-
-# %% check="beam_search"
-al.checks.beam_search(beam_search)
-
-# %% [markdown] hints="beam_search"
-# Keep a list of pairs (log-probability, ids with start mark). One step: split the pairs
-# into those whose last id is the end mark and the others; ask for the others only; make
-# a new pair for each beginning and each token; sort all, and cut off after `width`.
-#
-# ---
-# Log-probabilities of tokens are *added*: `total + log`. The cut comes after all ways
-# have been put into one list together with those that have ended, not beam by beam.
-#
-# ---
-# `sorted(pairs, reverse=True)` compares the first number of each pair. Leave the loop
-# when all have ended, or as soon as the best pair has: the others can only fall. At the
-# end cut off the marks: the first id always, the last one only if it is the end mark.
-
-# %%
-search = al.checks.yours_or_ours("beam_search", beam_search)
-
-# %% [markdown]
-# The next cell makes the function that your search asks for log-probabilities, out of
-# the `decode` of section 4. It keeps what was asked, so that the search can be drawn.
-# (It is plumbing, and need not be read.)
-
-
-# %%
-def asking(translator, text):
-    """(next_log_probabilities for one source, dict of all it was asked for)."""
-    memory = translator.model.encode(padded(translator.encode([text])))
-    never = [translator.model.padding, translator.target_words.start]
-    asked = {}
-
-    def next_log_probabilities(prefixes):
-        for ids in prefixes:
-            logits = decode(translator.model, torch.tensor([list(ids)]), memory)[0, -1]
-            logits[never] = -torch.inf
-            asked[tuple(map(int, ids))] = logits.log_softmax(-1)
-        return torch.stack([asked[tuple(map(int, ids))] for ids in prefixes])
-
-    return next_log_probabilities, asked
-
-
-# %% [markdown]
-# Now your search runs in the French translator, with 1 to 8 beams. It gets the two
-# texts that came out wrong:
+# Now your search of section 9 runs in the French translator, with 1 to 8 beams. It gets
+# the two texts that came out wrong:
 
 # %%
 marks = french.target_words.start, french.target_words.end
@@ -1374,35 +1480,6 @@ al.plots.table(table, **{columns[3]: 2}).hide(axis="index")
 # With 4 beams the first sentence is likelier, but has a word that does not exist. Where
 # more beams found a *less* likely one, a beginning that would have led to a likelier
 # sentence was crowded out.
-#
-# A picture shows how beams compete. The first cell is plumbing again. The second draws
-# your search with three beams, up to the fourth token of the first sentence.
-
-
-# %%
-def tree_of(asked, depth=4):
-    """A list of steps: for each beginning (token, parent, log-probability, kept)."""
-    steps, known = [], {(marks[0],): (0, 0.0)}
-    for length in range(2, depth + 2):
-        level = []
-        own = [ids for ids in asked if len(ids) == length]
-        for ids in sorted(own, key=lambda ids: known[ids[:-1]][0]):
-            parent, total = known[ids[:-1]]
-            known[ids] = (len(level), total + float(asked[ids[:-1]][ids[-1]]))
-            (token,) = french.target_words.tokens([ids[-1]])
-            level.append((token.replace("▁", " ").strip(), parent, known[ids][1], True))
-        steps.append(level)
-    return [level for level in steps if level]
-
-
-# %%
-next_log_probabilities, asked = asking(french, own[2])
-search(next_log_probabilities, *marks, 3, 20)
-drawings.beam_tree(tree_of(asked))
-
-# %% [markdown]
-# A box in the middle that leads nowhere was crowded out: the three that were kept were
-# all likelier than its continuations.
 #
 # Do more beams find likelier sentences in general, and are these *better*? The first
 # cell translates the test strings with 1 to 8 beams. Each row of the table compares
@@ -1447,60 +1524,10 @@ al.plots.table(table, **dict.fromkeys(columns, 2) | dict.fromkeys(shares, 0))
 #
 # </details>
 #
-# ## What to take away
+# ### Whose hits are copies?
 #
-# - The decoder reads the right answer one position late, behind a mask. So all
-#   positions are trained in a single pass.
-# - Cross-attention is attention with queries from the target. Its weights can be read
-#   as an alignment, but a head that looks at the right place need not be needed.
-# - A near-perfect score on a test set that looks like training says little about other
-#   ways of writing.
-# - A head that costs little alone may cost much together with another.
-# - Likelier sentences need not be better. Compare systems by the interval of their
-#   difference, beside a baseline that knows no French.
-#
-# Next: [04 Language model](04_language_model.ipynb) keeps the decoder alone, and lets
-# it tell stories.
-#
-# ## Appendix A. What need not be computed twice?
-#
-# Writing takes a step for each token. Done naively, each step computes the keys and
-# values of all earlier tokens again. But these do not change, since no position sees a
-# later one (section 4). So they can be kept, in a **cache**. The same is true of the
-# keys and values of the source. The picture counts what is new at each step:
-
-# %%
-drawings.kept_keys(["start", "2", "0", "2", "1"])
-
-# %% [markdown]
-# What does that save? The cell translates 100 dates without and with a cache. It counts
-# the operations of matrix products, and takes the time on one thread.
-
-
-# %%
-def write(cache):
-    """Ids of the translations of `batch`, written with or without a cache."""
-    marks = ready.target_words.start, ready.target_words.end
-    return al.transformer.greedy(ready.model, batch, *marks, 12, cache=cache)
-
-
-batch, cost = padded(ready.encode(dates.test.sources[:100])).to(ready.device), {}
-for cache in (False, True):
-    with FlopCounterMode(display=False) as counter:
-        write(cache)
-    shortest = al.device.seconds(lambda cache=cache: write(cache), repeats=3)
-    cost[cache] = np.array([counter.get_total_flops(), shortest])
-operations, time_share = cost[True] / cost[False]
-print(f"with a cache {operations:.0%} of the operations, {time_share:.0%} of the time")
-
-# %% [markdown]
-# In our run the cache saved more than half of both. Lesson 04 builds such a cache.
-#
-# ## Appendix B. What would help the French translator?
-#
-# Section 9 compared our translator with *copy*, which leaves the English as it is.
-# Copying has exact hits because some strings are the same in both languages. How many
-# of our exact hits are such strings?
+# *Copy* has exact hits because some strings are the same in both languages. How many of
+# our exact hits are such strings?
 
 # %%
 texts = zip(real.test.sources, ours, real.test.targets, strict=True)
@@ -1512,8 +1539,8 @@ print(f"{sum(hits)} of {len(hits)} exact hits are copies of the English")
 #
 # ### Would more pairs help?
 #
-# The translator overfits (section 9). With more pairs it should do better. We have no
-# more, but we can take some away and see what that costs.
+# The translator overfits. With more pairs it should do better. We have no more, but we
+# can take some away and see what that costs.
 #
 # A quarter of the pairs, seen as often, also means a quarter of the *updates* (training
 # steps). So the quarter is also seen four times as often. If `train` is True, this
@@ -1555,6 +1582,7 @@ al.plots.table(pd.DataFrame({"chrF on dev": amounts}), **{"chrF on dev": 1})
 if train:
     found = small.translate(real.test.sources)
     row = scores.compare(found, systems["ours, greedy"], real.test.targets).loc["chrf"]
+    row = row[["difference", "low", "high"]].astype(float).round(1)
     print("chrF {difference:+.1f}, from {low:+.1f} to {high:+.1f}".format(**row))
 
 # %% [markdown]
@@ -1567,7 +1595,8 @@ if train:
 #
 # **Sources.** Vaswani et al. 2017 (Transformer) · Ranzato et al. 2016 (exposure bias) ·
 # Xiong et al. 2020 (pre-norm) · Papineni et al. 2002 (BLEU) · Popović 2015 (chrF) · Wu
-# et al. 2016 (length) · Vig 2019 (bertviz).
+# et al. 2016 (length) · Stahlberg and Byrne 2019 (search and model errors) · Vig 2019
+# (bertviz).
 
 # %%
 al.checks.summary("translation")

@@ -58,8 +58,10 @@ from attnlab.show.drawings.translation import (
     decoder_masks,
     encoder_decoder,
     kept_keys,
+    search_tree,
     surplus,
     teacher_forcing,
+    writing_steps,
 )
 
 __all__ = [
@@ -105,6 +107,7 @@ __all__ = [
     "path_lengths",
     "projections",
     "rebuilt_model",
+    "search_tree",
     "share_of_damage",
     "shared_attention",
     "spreads",
@@ -120,6 +123,7 @@ __all__ = [
     "two_tiles",
     "weight_times_vector",
     "whole_path",
+    "writing_steps",
 ]
 
 

@@ -1,7 +1,7 @@
 """Drawings of translation: two texts, what the decoder may see, stand-ins, beams, the cache."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -17,8 +17,10 @@ __all__ = [
     "decoder_masks",
     "encoder_decoder",
     "kept_keys",
+    "search_tree",
     "surplus",
     "teacher_forcing",
+    "writing_steps",
 ]
 
 Candidate = tuple[str, int, float, bool]  # token, index of its parent, log-probability, kept
@@ -32,35 +34,68 @@ def encoder_decoder(source: Sequence[str], target: Sequence[str]) -> Picture:
     source : a few tokens that are read
     target : a few tokens that are written
     """
-    sheet = Sketch(7.5, 3.5)
-    left, right, step = 1.75, 5.75, 0.62
-    sheet.box(left, 1.62, "encoder\nself-attention: sees all", width=2.7, height=0.8)
-    decoder = sheet.box(
-        right, 1.62, "decoder\nself-attention: sees the past", width=3.2, height=0.8, role="query"
-    )
+    sheet = Sketch(7.5, 3.3)
+    left, right, step = 1.5, 5.7, 0.62
+    sheet.text(left, 3.12, "encoder", bold=True)
+    sheet.text(right, 3.12, "decoder", bold=True)
+    sheet.box(left, 1.46, "self-attention\nsees the whole source", width=2.6, height=0.64)
+    sheet.box(right, 1.2, "self-attention: sees what is written", width=3.3, role="query")
+    across = sheet.box(right, 1.78, "cross-attention", width=3.3, height=0.42, role="key")
     for word, x in zip(source, _spread(left, step, len(source)), strict=True):
-        token = sheet.box(x, 0.62, word, width=0.56, height=0.34)
-        sheet.arrow(token.side("top"), (x, 1.2))
-        state = sheet.box(x, 2.75, "", width=0.42, height=0.34, role="key")
-        sheet.arrow((x, 2.04), state.side("bottom"), role="key")
+        token = sheet.box(x, 0.6, word, width=0.56, height=0.34, size=9)
+        sheet.arrow(token.side("top"), (x, 1.14))
+        state = sheet.box(x, 2.4, "", width=0.42, height=0.34, role="key")
+        sheet.arrow((x, 1.78), state.side("bottom"), role="key")
     for read, said, x in zip(
         ["start", *target], [*target, "end"], _spread(right, step, len(target) + 1), strict=True
     ):
-        token = sheet.box(x, 0.62, read, width=0.56, height=0.34, size=9)
-        sheet.arrow(token.side("top"), (x, 1.2))
-        spoken = sheet.box(x, 2.75, said, width=0.56, height=0.34, role="query", size=9)
-        sheet.arrow((x, 2.04), spoken.side("bottom"), role="query")
-    sheet.text(left, 3.14, "memory: a vector for each source token", role="key", size=9)
-    sheet.text(right, 3.14, "says: the next token at each position", role="query", size=9)
-    sheet.text(left, 0.24, "reads the source, once", size=9)
-    sheet.text(right, 0.24, "reads what has been written", size=9)
-    memory = (left + step * len(source) / 2, 2.75)
-    sheet.arrow(memory, (decoder.side("left")[0], 1.72), role="key", weight=2, bend=-0.2)
-    sheet.text(3.42, 2.08, "cross-\nattention", role="key", size=9)
+        token = sheet.box(x, 0.6, read, width=0.56, height=0.34, size=9)
+        sheet.arrow(token.side("top"), (x, 0.99))
+        sheet.arrow((x, 1.41), (x, 1.57), role="query")
+        spoken = sheet.box(x, 2.4, said, width=0.56, height=0.34, role="query", size=9)
+        sheet.arrow((x, 1.99), spoken.side("bottom"), role="query")
+    sheet.text(left, 2.76, "memory: a vector for each token", role="key", size=9)
+    sheet.text(right, 2.76, "says the next token", role="query", size=9)
+    sheet.text(left, 0.22, "reads the source, once", size=9)
+    sheet.text(right, 0.22, "reads what has been written", size=9)
+    memory = (left + step * len(source) / 2, 2.4)
+    sheet.arrow(memory, across.side("left"), role="key", weight=2, bend=-0.25)
+    sheet.text(3.66, 2.5, "keys and\nvalues", role="key", size=9)
     return sheet.picture(
         f"The encoder reads {_listed(source)} once and leaves a memory, one vector for each token. "
         "The decoder reads start and what has been written, looks into the memory by "
         f"cross-attention, and says {_listed([*target, 'end'])}, one token ahead."
+    )
+
+
+def writing_steps(target: Sequence[str]) -> Picture:
+    """Draw how the decoder writes: what it says at one step it reads at the next.
+
+    Parameters
+    ----------
+    target : a few tokens that are written
+    """
+    said = [*target, "end"]
+    step, high = 0.66, 0.5
+    sheet = Sketch(7.5, 0.5 + high * len(said))
+    left = 1.55
+    sheet.text(left + step * (len(said) - 1) / 2, 0.32 + high * len(said), "it reads", size=9)
+    sheet.text(6.85, 0.32 + high * len(said), "it says", role="query", size=9)
+    for number, word in enumerate(said):
+        y = 0.28 + high * (len(said) - 1 - number)
+        sheet.text(0.12, y, f"step {number + 1}", align="left", size=9)
+        for place, token in enumerate(["start", *target][: number + 1]):
+            new = place == number and number > 0
+            x = left + step * place
+            role = "query" if new else "text"
+            last = sheet.box(x, y, token, width=0.58, height=0.34, size=9, role=role)
+        decoder = sheet.box(5.55, y, "decoder", width=0.95, height=0.36, size=9, filled=False)
+        sheet.arrow(last, decoder)
+        spoken = sheet.box(6.85, y, word, width=0.58, height=0.34, size=9, role="query")
+        sheet.arrow(decoder, spoken, role="query")
+    return sheet.picture(
+        f"The decoder writes in {len(said)} steps. It reads start and what it has said so far, and "
+        f"says one more token at each step: {_listed(said)}."
     )
 
 
@@ -244,7 +279,7 @@ def beam_tree(steps: Sequence[Sequence[Candidate]]) -> Picture:
             token, parent, total, kept = candidates[index]
             y = size[1] / 2 + high * ((len(candidates) - 1) / 2 - place)
             role = "query" if kept else "frozen"
-            words = f"{token}\n" + f"{total:.2f}".replace("-", "−")
+            words = f"{token}\n" + f"{round(total, 2) + 0:.2f}".replace("-", "−")
             wide = min(across - 0.32, 1.0)
             box = sheet.box(
                 x, y, words, width=wide, height=0.46, size=8.5, role=role, dashed=not kept
@@ -256,8 +291,35 @@ def beam_tree(steps: Sequence[Sequence[Candidate]]) -> Picture:
     return sheet.picture(
         f"Beam search over {len(steps)} steps; each box holds a token and the log-probability of "
         f"the beginning that ends with it. In the last column {best[0]!r} is the likeliest, with "
-        f"{best[2]:.2f}."
+        f"{round(best[2], 2) + 0:.2f}."
     )
+
+
+def search_tree(
+    asked: Mapping[tuple[int, ...], Tensor], name: Callable[[int], str], depth: int = 4
+) -> Picture:
+    """Draw the beginnings that a beam search has continued, as a tree, up to some length.
+
+    Parameters
+    ----------
+    asked : for each beginning that was continued (a tuple of ids, start mark first) the
+        log-probabilities of all next tokens, (V,)
+    name : the token of an id
+    depth : how many tokens of each beginning to draw
+    """
+    steps: list[list[Candidate]] = []
+    known: dict[tuple[int, ...], tuple[int, float]]
+    known = {ids: (0, 0.0) for ids in asked if len(ids) == 1}  # its place, its log-probability
+    for length in range(2, depth + 2):
+        level: list[Candidate] = []
+        for ids in sorted(
+            (ids for ids in asked if len(ids) == length), key=lambda ids: known[ids[:-1]][0]
+        ):
+            parent, total = known[ids[:-1]]
+            known[ids] = len(level), total + float(asked[ids[:-1]][ids[-1]])
+            level.append((name(ids[-1]), parent, known[ids][1], True))
+        steps.append(level)
+    return beam_tree([level for level in steps if level])
 
 
 def kept_keys(tokens: Sequence[str]) -> Picture:

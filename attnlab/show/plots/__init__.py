@@ -39,6 +39,7 @@ from attnlab.show.plots.maps import (
 from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, lines, matrix, panels, show
 from attnlab.show.plots.rug_plot import rug
+from attnlab.show.plots.share_bars import share_bars
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
 from attnlab.show.plots.tuner_rounds import tuning
@@ -96,6 +97,7 @@ __all__ = [
     "resampling",
     "robustness",
     "rug",
+    "share_bars",
     "show",
     "similarity",
     "smoothed",

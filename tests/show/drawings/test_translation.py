@@ -77,3 +77,21 @@ def test_the_encoder_and_the_layer_are_told_in_words():
     whole = drawings.encoder_decoder(["3", "mars"], ["0", "3"])
     assert "says 0 3 end, one token ahead" in whole.alt
     assert words_of(drawings.decoder_layer()).count("norm") == 3
+
+
+def test_each_step_of_writing_reads_what_was_said_before():
+    words = words_of(drawings.writing_steps(["2", "0"]))
+    assert words[2:6] == ["step 1", "start", "decoder", "2"]
+    assert words[6:11] == ["step 2", "start", "2", "decoder", "0"]
+    assert words[-5:] == ["start", "2", "0", "decoder", "end"]
+
+
+def test_a_search_tree_adds_up_the_log_probabilities_of_what_was_continued():
+    logs = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]))
+    asked = {(9,): logs[0], (9, 0): logs[1], (9, 1): logs[2], (9, 0, 1): logs[0]}
+    picture = drawings.search_tree(asked, "abc".__getitem__)
+    assert {"a\n−0.69", "b\n−1.20", "b\n−0.92"} <= set(words_of(picture))
+    assert "over 2 steps" in picture.alt
+    assert "'b' is the likeliest, with -0.92" in picture.alt
+    shorter = drawings.search_tree(asked, "abc".__getitem__, depth=1)
+    assert "over 1 steps" in shorter.alt
