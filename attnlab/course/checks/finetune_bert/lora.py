@@ -242,7 +242,8 @@ def _lora(
         def forward(self, x: Tensor) -> Tensor:
             if output is not None:
                 return output(self, x)
-            return self.linear(x) + self.share * (x @ self.A.T @ self.B.T)
+            plain: Tensor = self.linear(x)
+            return plain + self.share * (x @ self.A.T @ self.B.T)
 
         def merge(self) -> Any:
             return super().merge() if merged is None else merged(self)
