@@ -31,7 +31,7 @@ from attnlab.show.drawings.finetuning import fine_tuned_parts, lora, padded_batc
 from attnlab.show.drawings.head_mixing import margins, mixing_desk, patching, two_routes
 from attnlab.show.drawings.language_model import cache_step, copying, gpt
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
-from attnlab.show.drawings.start_here import whole_path
+from attnlab.show.drawings.start_here import head_by_hand, whole_path
 from attnlab.show.drawings.translation import (
     beam_tree,
     cross_attention_by_hand,
@@ -60,6 +60,7 @@ __all__ = [
     "fine_tuned_parts",
     "gpt",
     "guard",
+    "head_by_hand",
     "head_slices",
     "kept_keys",
     "lora",
