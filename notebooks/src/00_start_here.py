@@ -18,9 +18,9 @@
 # %% [markdown]
 # ## 1. The model makes a mistake
 #
-# Our model is a small *BERT*: it reads a whole text at once. It has learned to tell
-# praise from complaint in film reviews. The next cell loads it, and asks what it makes
-# of two sentences.
+# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once. It
+# has learned to tell praise from complaint in film reviews. The next cell loads it, and
+# asks what it makes of two sentences.
 
 # %%
 import numpy as np
@@ -191,7 +191,7 @@ al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=
 # it rises. At the dotted line it has fallen from 75 % to 50 %: beyond it the answer
 # turns to “negative”.
 #
-# Only *life* and *I* turn the answer, *life* by far the most. Was your word among them?
+# Only *life* and *I* turn the answer, *life* most of all. Was your word among them?
 # (Is it the word, or the gap that it leaves? Appendix C puts something in the gap: both
 # words still turn the answer.)
 
@@ -263,7 +263,7 @@ desk.look = desk.look | {"layer": 3, "head": 9}  # whose attention is shown
 desk
 
 # %% [markdown]
-# The answer turns to “negative”. So in this sentence it needs head 3.9.
+# The answer turns to “negative”. So for this sentence it depends on head 3.9.
 #
 # <details><summary>What else does the desk show?</summary>
 #
@@ -419,7 +419,7 @@ predictions = {
 # 3. **Any text?** Does head 0.2 look at the token before in *every* text: in nonsense,
 #    in one word ten times over? Write down what you expect, then call `clf.attend`. You
 #    are right if `maps.weights[0, 2].diagonal(-1).mean()`, the mean weight on the token
-#    before, says so.
+#    before, bears you out.
 
 # %% [markdown]
 # ## 13. The lessons

@@ -164,7 +164,8 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
         nothing = "A and B are the same." if accuracy.get("side") else "All faders are at 1."
-        axes.text(0.0, 0.75, f"{nothing} {accuracy['n']:,} sentences.", transform=axes.transAxes, fontsize=9)
+        told = f"{nothing} {accuracy['n']:,} sentences."
+        axes.text(0.0, 0.75, told, transform=axes.transAxes, fontsize=9)
         return
     axes.axvline(0, color=_GREY, lw=1)
     low, at, high = (100 * accuracy[name] for name in ("low", "delta", "high"))
