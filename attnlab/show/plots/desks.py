@@ -176,7 +176,8 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
     told = f"{signed_points(accuracy['delta'])} points"
     axes.text(at, 0.85, told, ha="center", fontsize=9)
     counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost of {accuracy['n']:,} sentences"
-    axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the line at 0 passes here
+    axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9, bbox=paper)
     axes.set(xlim=(-reach, reach), ylim=(0, 1.15))
     axes.xaxis.set_major_formatter(lambda value, _: with_minus(f"{value:g}"))
     whose = " (B against A)" if accuracy.get("side") else ""
@@ -188,7 +189,7 @@ def _draw_answer(axes: Axes, text: str, answer: dict[str, Any]) -> None:
     for side in axes.spines.values():
         side.set_visible(False)
     short = text if len(text) <= 52 else f"{text[:51]}…"
-    axes.set_title(f"“{short}”".replace("$", r"\$"), loc="left", fontsize=10)
+    axes.set_title(f"“{short}”".replace("$", r"\$"), loc="left", fontsize=9.5)
     axes.set_xticks([])
     labels = answer.get("labels", [])[:6]
     axes.set_yticks(range(len(labels)), [label.replace("$", r"\$") for label in labels])

@@ -50,7 +50,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         looking.set(color=ROLES["query"], weight="bold")
         _fade_others(query, token, queries.shape)
         _ribbons(query, key, token, weights)
-        weight.text(1.0, len(tokens), "sum", va="center", ha="right", fontsize=9)
+        weight.text(0.9, len(tokens), "sum", va="center", ha="right", fontsize=9)
         weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=9)
         mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
         frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
