@@ -267,8 +267,8 @@ desk
 #
 # <details><summary>What else does the desk show?</summary>
 #
-# **The map** is the attention of the head you chose, its weights times the fader: at 0
-# it is dark. Where nothing runs, the picture shows it as trained.
+# **The lines** are the attention of a layer, its weights times the faders: a head at 0
+# has none. Where nothing runs, a map shows the head that you chose, as trained.
 #
 # **The colour behind a fader** estimates how the *loss* would change without this head:
 # red, it would rise; blue, it would fall. The loss is minus the logarithm of the
