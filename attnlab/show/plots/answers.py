@@ -61,7 +61,7 @@ def answers(
         ends = [labels[0], "50 %", labels[1]]
         axes.set_xticks([0, 50, 100], ends, fontsize=9.5, color=_SOFT)
         for tick, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
-            tick.set_ha(side)
+            plt.setp(tick, ha=side)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     return Picture(figure, " ".join(told))
