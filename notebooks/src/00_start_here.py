@@ -6,9 +6,6 @@
 # the model step by step. Then you turn parts of the model down, and see which of them
 # the answer needs.
 #
-# The model is a *BERT*: it reads a whole text at once. Ours is a small relative,
-# MiniLM, that has learned to tell praise from complaint in film reviews.
-#
 # Afterwards you can
 #
 # - say what tokens, vectors, queries, keys, values and attention weights are;
@@ -21,8 +18,9 @@
 # %% [markdown]
 # ## 1. The model makes a mistake
 #
-# The next two cells load the model and ask what it makes of two sentences. Would you
-# answer as it does?
+# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once. It
+# has learned to tell praise from complaint in film reviews. The next cell loads it, and
+# asks what it makes of two sentences.
 
 # %%
 import numpy as np
@@ -30,32 +28,25 @@ import numpy as np
 import attnlab as al
 
 clf = al.load_classifier("movie-sentiment")
-print(clf)
-
-# %%
 meant = {
     "Two hours of my life that I would like to have back.": "negative",
     "The plot is thin, but the acting is a joy.": "positive",
 }
 texts = list(meant)
 answers = clf.predict(texts)
-for text, label, p in zip(texts, answers.labels, answers.probabilities, strict=True):
-    verdict = "right" if label == meant[text] else f"wrong, should be {meant[text]}"
-    print(f"{label} ({p.max():.0%}, {verdict})  {text}")
+al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
 # takes it for praise. Why? We stay with this sentence to the end.
 #
-# You may add sentences of your own *below* these two. Give each its right label, and
-# run the cell again.
+# You may add sentences of your own *below* these two, each with its right label.
 
 # %% [markdown]
 # ## 2. How do words become an answer?
 #
-# How did the model get from these words to *positive*? The upper half of the picture
-# shows the way in six steps. The lower half enlarges one part of it, a **head**. That
-# half is for section 3.
+# How did the model get from these words to *positive*? Each row of the picture is one
+# piece of the sentence, on its way from left to right.
 
 # %%
 from attnlab.show import drawings
@@ -63,31 +54,31 @@ from attnlab.show import drawings
 drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 
 # %% [markdown]
-# Follow the upper half from left to right:
-#
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
-#   such as the full stop. Here all are in lower case. Two tokens of another kind are
-#   added: `[CLS]` before the text, and `[SEP]` after it, which marks its end.
-# - **2 Vectors.** Each token becomes a *vector*, a list of numbers, here 384. A second
+#   such as the full stop. Two more are added: `[CLS]` before the text, and `[SEP]`
+#   after it.
+# - **2 Vectors.** Each token becomes a *vector*, a list of 384 numbers. A second
 #   vector, which stands for the token's position in the text, is added to it.
-# - **3 to 5 Attention.** The tokens look at each other. Twelve heads do this side by
-#   side, each in its own way. What they find is added to the token's vector, at the
-#   `+`.
-# - **Feed-forward.** Then a *feed-forward network*, a small neural network with one
-#   hidden layer, works on each token alone. At the next `+` its result is added too.
-# - **One layer, six times.** Attention and feed-forward together are a *layer*. Six
-#   layers follow each other. They have the same form, but each has learned numbers of
-#   its own.
-# - **6 Read-out.** After the last layer, a small trained network takes the vector of
-#   `[CLS]` alone. It turns that vector into a probability for each label.
+# - **3 to 5 Attention.** The tokens exchange what they hold. Twelve **heads** do this
+#   side by side, each in its own way. What they find is added to the token's vector, at
+#   the first `+`.
+# - **Feed-forward.** A small neural network with one hidden layer works on each token
+#   alone. Its result is added at the second `+`.
+# - **Six layers.** Attention and feed-forward together are a *layer*. The six have the
+#   same form, but each has learned numbers of its own.
+# - **6 Answer.** A small trained network, the *read-out*, turns the last vector of
+#   `[CLS]` into a probability for each label.
 #
 # Notice that the answer is read off `[CLS]` alone. So whatever the answer depends on
 # must have reached `[CLS]`.
 #
 # <details><summary>What does the picture leave out?</summary>
 #
+# Most of the tokens, and all but a few numbers of each vector (their colours are
+# invented). All tokens are in lower case here.
+#
 # After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
-# The read-out first makes a number for each label, a *logit* (section 8); a softmax
+# The read-out first makes a number for each label, a *logit* (appendix B); a softmax
 # turns these into probabilities.
 #
 # `[SEP]` has a further use: BERT can also read two texts at a time, and it stands
@@ -105,40 +96,38 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # title, the **key**, and a text inside, the **value**. The better a title fits your
 # question, the more you read of that book. In BERT every token asks, and every token is
 # also a book.
+#
+# In the picture one token asks, and the books are *hours*, *life* and *back*. The
+# numbers are invented. Each vector here has 2 of them; in our model it has 32.
+
+# %%
+drawings.head_by_hand()
 
 # %% [markdown]
-# Now take the lower half of the picture. One token asks, and the books are *hours*,
-# *life* and *back*. The numbers are invented. Each vector here has 2 of them; in our
-# model it has 32.
-#
-# - **3 Query, keys and values.** Each token's vector is multiplied by three *matrices*,
-#   tables of learned numbers. This makes three new vectors. The query says what the
-#   token looks for. The key says what it can be found by. The value is what it passes
-#   on.
-# - **4 Scores.** A score says how well a key fits the query. Multiply the two vectors
-#   number by number and add up: that is their *dot product*. Then divide by √2, the
-#   root of how many numbers a vector holds here (lesson 01 says why). For *hours*:
-#   - the query is (2, 1), the key is (1, 1)
+# - **3 Query, keys, values.** Three *matrices*, tables of learned numbers, turn each
+#   token's vector into three new ones: what it looks for (query), what it can be found
+#   by (key), and what it passes on (value).
+# - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
+#   number and add up: that is the *dot product*. Then divide by √2, the root of how
+#   many numbers a vector holds here (lesson 01 says why).
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
-#   - in the same way *life* scores 0.71, and *back* 1.41
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
-#   positive and sum to 1. It raises $e$ = 2.718… to the power of each score, and takes
-#   each one's share of the sum:
+#   positive and sum to 1. It raises e = 2.718… to the power of each score, and takes
+#   each one's share of the sum.
 #   - powers: 8.34 for *hours*, 2.03 for *life*, 4.11 for *back*
 #   - their sum: 14.48
 #   - weight of *hours*: 8.34 / 14.48 = 0.58
-#   - in the same way *life* gets 0.14, and *back* 0.28
 # - **5 Mixture.** The token that asked gets all three values, each times its weight,
-#   added up:
+#   added up.
 #   - 0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56)
 #
-# Most of the mixture comes from *hours*, whose key fits best. (Lessons 01 and 02 call
-# the mixture the *context*.)
+# Most of the mixture comes from *hours*, whose key fits best.
 #
 # <details><summary>How do 12 mixtures become one vector again?</summary>
 #
-# Each of the 12 heads makes such a mixture, of 32 numbers. Side by side they are 384
+# Each of the 12 heads makes such a mixture, of 32 numbers. (Lessons 01 and 02 call it
+# the *context*.) Side by side they are 384
 # again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
 #
 # </details>
@@ -146,22 +135,14 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # %% [markdown]
 # ## 4. Step through your sentence
 #
-# Those numbers were invented. What are the model's own? The next cell shows them for
-# our sentence, in the same six steps. Where nothing runs, you see all six side by side.
+# Here are the model's own numbers, in the same six steps, at a *desk*: a picture that
+# you can work. (Where nothing runs, you see all steps side by side.)
 #
 # You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
 # layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
-# below, pale near 0. (The queries of tokens that do not look just now are veiled,
-# whatever their numbers.)
+# below.
 #
 # Press *Next*, and read the line above the picture. Then type a sentence of your own.
-#
-# <details><summary>Why this head?</summary>
-#
-# Its attention weights changed most when *this* model learned to judge reviews (lesson
-# 05). After another training it could be another head. The menus choose others.
-#
-# </details>
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
@@ -170,72 +151,60 @@ steps
 # %% [markdown]
 # Three things to notice:
 #
-# - **Step 3.** The value of `[CLS]` is pale: in this head it is nearly empty. A token
-#   that looks at `[CLS]` takes almost nothing from it (more in lessons 02 and 06).
+# - **Step 3.** The value of `[CLS]` is pale: its numbers are near 0. A token that looks
+#   at `[CLS]` takes almost nothing from it here (more in lessons 02 and 06).
 # - **Step 4.** The word *I* (token *i*) looks, and gives its largest weight, 0.32, to
 #   *hours*. Click another token: it shares out its attention in another way.
 # - **Step 6.** The read-out is tried after each layer, and stays near 50 % until the
 #   last. It was trained for that one only: earlier layers may still know something.
+#
+# <details><summary>Why this head, and why are most queries so pale?</summary>
+#
+# Its attention weights changed most when *this* model learned to judge reviews (lesson
+# 05). After another training it could be another head. The menus choose others.
+#
+# The queries of tokens that do not look just now are veiled, whatever their numbers.
+#
+# </details>
 
 # %% [markdown]
 # ## 5. Which words does the answer need?
 #
-# You have seen where a head looks. That does not tell what the answer depends on. To
-# find that out, change something and measure. So leave out each word in turn, and ask
-# again.
+# Where a head looks does not tell what the answer depends on. To find that out, change
+# something and measure: leave out each word in turn, and ask again.
 #
 # *Predict first:* which word matters most? Write it down before you look further.
 
 # %%
 prediction = ""  # write a word of the sentence between the quotation marks
 
-# %% [markdown]
-# The gap itself may confuse the model: without *I* the sentence is no longer English.
-# So we also put `[MASK]` in the word's place. While BERT, from which models like ours
-# descend, learned to read, words were hidden behind `[MASK]`. It says that a word
-# stands here, but not which.
-#
-# The next cell makes both changes for each word, and draws how “positive” changes. In
-# the code, `tried` holds the changed sentences.
-
 # %%
 words = texts[0].replace(".", " .").split()
+shorter = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
 whole = clf.predict(texts[:1]).probabilities[0, 1]
-change = {}
-for way, instead in {"left out": [], "[MASK] instead": ["[MASK]"]}.items():
-    tried = [
-        " ".join([*words[:i], *instead, *words[i + 1 :]]) for i in range(len(words))
-    ]
-    change[way] = 100 * (clf.predict(tried).probabilities[:, 1] - whole)
-label = "change of “positive” (percentage points)"
-al.plots.word_changes(words, change, turn=50 - 100 * whole, label=label)
+change = 100 * (clf.predict(shorter).probabilities[:, 1] - whole)
+label = "change of “positive” without the word (percentage points)"
+al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
-# A bar is the sentence without that word. A ring is the sentence with `[MASK]` in its
-# place. To the left “positive” falls, to the right it rises. At the dotted line it has
-# fallen from 75 % to 50 %. Beyond that line the answer turns to “negative”.
+# Each bar is the sentence without that word. To the left “positive” falls, to the right
+# it rises. At the dotted line it has fallen from 75 % to 50 %: beyond it the answer
+# turns to “negative”.
 #
-# Only *life* and *I* turn the answer, and both do so either way. With `[MASK]`, *I*
-# only just turns it, and *that* nearly does. Was your word among them?
-#
-# <details><summary>Is it the word, or the gap that it leaves?</summary>
-#
-# Where bar and ring agree, the gap alone is hardly the reason, though `[MASK]` may
-# disturb the model too. For *like* and *that* they differ much: there, how the word is
-# taken away counts. Why *life* and *I* turn the answer, this does not show.
-#
-# </details>
+# Only *life* and *I* turn the answer, *life* most of all. Was your word among them?
+# (Is it the word, or the gap that it leaves? Appendix C puts something in the gap: both
+# words still turn the answer.)
 
 # %% [markdown]
 # ## 6. What do heads look at?
 #
-# Words reach `[CLS]` through heads. Which heads does the answer need? Look at them
-# before you change them. Here is head 3.9 again, drawn by *bertviz*.
+# Words reach `[CLS]` through heads. Look at them before you change them. Here is head
+# 3.9 again, drawn by *bertviz*.
 #
-# A line runs from a token on the left to one that it looks at on the right. The
-# stronger the line, the more weight. Point at a token to see its lines alone. Where
-# nothing runs, a **heat map** of the same weights stands here: a row for each token
-# that looks, a column for each one looked at.
+# A line runs from a token on the left to one that it looks at on the right: the
+# stronger, the more weight. Point at a token to see its lines alone. Where nothing
+# runs, a **heat map** stands here: a row for each token that looks, a column for each
+# one looked at.
 
 # %%
 maps = clf.attend(texts[0])
@@ -243,16 +212,14 @@ al.attention_view(maps, layer=3, heads=[9])
 
 # %% [markdown]
 # `[CLS]` gives 0.97 of its weight to itself, so here it takes almost nothing from other
-# tokens. The head can still matter for the answer, by a detour. It changes the other
-# tokens, and in later layers `[CLS]` looks at those.
+# tokens. The head can still matter, by a detour: it changes the other tokens, and in
+# later layers `[CLS]` looks at those.
 #
-# The model has six layers of 12 heads: 72 in all. The next cell draws each as a small
-# heat map, in which bright means more weight. (Its colour scale is stretched at the
-# lower end, so that small weights show.) *Predict first:* which token is looked at
-# most?
+# Now all 72 heads, six layers of 12. Each is a small heat map, in which bright means
+# more weight. *Predict first:* which token is looked at most?
 
 # %%
-al.plots.attention_grid(maps)
+al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
 
 # %% [markdown]
 # Look for two patterns: a bright **column** (all tokens look at the same one), and a
@@ -262,9 +229,11 @@ al.plots.attention_grid(maps)
 #
 # Most columns are at the left edge of a map: many tokens look at `[CLS]`.
 #
+# The colour scale is stretched at the lower end, so that small weights show.
+#
 # </details>
 #
-# The clearest diagonal is that of head 0.2. Here it is large:
+# Framed are head 3.9 and the clearest diagonal, head 0.2. Here it is large:
 
 # %%
 al.plots.attention_map(maps, layer=0, head=2)
@@ -273,20 +242,18 @@ al.plots.attention_map(maps, layer=0, head=2)
 # Each token looks at the one before it: head 0.2 is a *previous-token head*. (Lesson 02
 # measures such heads; lesson 04 shows what one is good for.)
 #
-# Now you know where heads look. Does the answer need them? Again, change something and
-# measure.
+# So far you have only looked. Which heads does the answer *need*?
 
 # %% [markdown]
 # ## 7. Change it: the mixing desk
 #
 # What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
-# double. Click the fader of head 3.9 and press `0`. (After *Run All* it is at 0
-# already.) Then watch two things:
+# double.
 #
-# - the **attention** of that head, its weights times the fader: at 0 the map is dark.
-#   Where nothing runs, the picture shows it as trained;
-# - the **answer** for your sentence; a mark shows that of the untouched model.
+# Click the fader of head 3.9 and press `0`. (After *Run All* it is at 0 already.) Then
+# look at the **answer** for your sentence, at the upper right. A mark shows that of the
+# untouched model.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -296,30 +263,35 @@ desk.look = desk.look | {"layer": 3, "head": 9}  # whose attention is shown
 desk
 
 # %% [markdown]
-# In our sentence the answer turns. And in general? The desk also counts the
-# **accuracy** on held-out reviews, which the model was not trained on. *Gained* and
-# *lost* are the answers that became right, and wrong.
+# The answer turns to “negative”. So for this sentence it depends on head 3.9.
 #
-# Is a change of accuracy more than chance? With other reviews it would be a little
-# different. So the desk draws a bar around it, its **95 % interval**, in percentage
-# points. Of 100 such bars about 95 cover the true change. **If the bar contains 0, the
-# choice of reviews alone could explain the change.**
+# <details><summary>What else does the desk show?</summary>
 #
-# The colour behind a fader is only a rough guess. Red: the model would do worse without
-# this head. Blue: it would do better.
+# **The lines** are the attention of a layer, its weights times the faders: a head at 0
+# has none. Where nothing runs, a map shows the head that you chose, as trained.
 #
-# <details><summary>What do the colours mean, and why two accuracies?</summary>
-#
-# The colour behind a fader estimates how the **loss** would change without this head:
+# **The colour behind a fader** estimates how the *loss* would change without this head:
 # red, it would rise; blue, it would fall. The loss is minus the logarithm of the
 # probability given to the right label, on average. So it is small where the right label
 # gets a high probability. Its unit is the *nat*. The numbers are small: no colour
 # proves anything.
 #
-# For accuracy a quick estimate comes first, which is unreliable for large changes. The
-# measurement then takes its place.
+# **Accuracy** is for section 8. A quick estimate comes first, which is unreliable for
+# large changes. The measurement then takes its place. *Gained* and *lost* are the
+# answers that became right, and wrong.
 #
 # </details>
+
+# %% [markdown]
+# ## 8. Is the change more than chance?
+#
+# One sentence is no evidence about reviews in general. So the desk also counts the
+# **accuracy**: how many held-out reviews, which the model was not trained on, it gets
+# right.
+#
+# With other reviews the change would be a little different. So the desk draws a bar
+# around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
+# **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
 # The next cell sets head 3.9 to 0 in code, waits, and reads the interval off the desk:
 
@@ -336,9 +308,8 @@ answer = clf.predict(texts[:1], desk.settings)
 print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max():.0%}).")
 
 # %% [markdown]
-# One sentence is no evidence about reviews in general: there the interval contains 0.
-# (That does not prove that the head does
-# nothing. Any change inside the interval fits what we saw.)
+# The interval contains 0. That does not prove that the head does nothing: any change
+# inside the interval fits what we saw.
 #
 # <details><summary>Does an interval that contains 0 prove “no effect”?</summary>
 #
@@ -351,13 +322,16 @@ print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max
 #
 # Of 72 heads without any true effect on accuracy, three or four intervals would still
 # leave out 0, by luck. So decide *first* which head you ask about. For this sentence we
-# did look first, at all 72 (the next picture): what 3.9 does to it is no evidence about
+# did look first, at all 72 (section 9): what 3.9 does to it is no evidence about
 # reviews. The held-out change is.
 #
 # </details>
+
+# %% [markdown]
+# ## 9. Is 3.9 the only head that turns this answer?
 #
-# Is 3.9 the only head that turns this answer? Here is each of the 72 at 0, one at a
-# time:
+# Here is each of the 72 heads at 0, one at a time. The number says by how many points
+# “positive” falls for our sentence.
 
 # %%
 fall = np.zeros((clf.layers, clf.heads))
@@ -370,27 +344,26 @@ title = "How far “positive” falls without each head (red: it falls, blue: it
 al.plots.head_map(fall, label="fall, percentage points", title=title)
 
 # %% [markdown]
-# Each cell is one head. Its number says by how many points “positive” falls without
-# it. A fall was below 0 in section 5; here it is above. (Not the desk's colours: those
-# are about reviews, these about one sentence.)
-#
 # To turn the answer, “positive” must fall by about 25 points. Only without 3.9 does it
-# fall that far, by 32.6.
+# fall that far, by 32.6. (A fall was below 0 in section 5; here it is above.)
 #
 # <details><summary>Is what 3.9 knew now missing?</summary>
 #
 # Not necessarily. A silent head also sends on something that the model never met in
 # training (lesson 06).
 #
+# The colours are not those of the desk, either: its colours are about reviews, these
+# about one sentence.
+#
 # </details>
 
 # %% [markdown]
-# **Now you.** Press *All neutral* before each task.
+# ## 10. Now you
 #
-# 1. **Silence one head.** Write down which, and what you expect, *before* you look: the
-#    cell below has room for it. (If you tried all 72 and none had an effect, three or
-#    four would still leave out 0, by luck.) Then click on its fader and press `0`. Does
-#    the interval leave out 0?
+# Go back to the desk of section 7, and press *All neutral* before each task. First
+# write down what you expect: the cell below has room for it.
+#
+# 1. **Silence one head**: click its fader and press `0`. Does the interval leave out 0?
 # 2. **Silence all heads of a layer**: click its name at the left. Try the last layer,
 #    then the first. Which layer's heads cost more?
 # 3. **Silence a random half** of the heads, several times.
@@ -420,42 +393,36 @@ predictions = {
 # </details>
 
 # %% [markdown]
-# ## 8. Is the control real?
-#
-# All this rests on faders that do what they say. `self_check` tries the faders of one
-# head of this model on made-up tokens. It compares **logits**, the numbers for the
-# labels before they become probabilities. Three of the differences should be 0, and one
-# should not:
-
-# %%
-found = al.heads.self_check(clf)
-for name, words in {
-    "neutral - untouched": "all faders at 1, against the untouched model",
-    "scale 0 - columns removed": "a head at 0, against that head cut out by hand",
-    "scale 0 - neutral": "a head at 0, against all at 1 (must not be 0)",
-    "afterwards - before": "the model afterwards, against the model before",
-}.items():
-    print(f"largest difference of a logit {found[name]:.2g}: {words}")
-
-# %% [markdown]
-# So for the head it tried the control is real: faders at 1 change nothing, silent is as
-# good as cut out, and afterwards the model is as before.
-
-# %% [markdown]
-# ## 9. What you have found
+# ## 11. What you have found
 #
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Without
-#   either it turns. *that*, replaced by `[MASK]`, nearly turns it too.
+#   either it turns.
 # - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
 #   it. Others move it by up to about 10 points, and some turn it together.
-# - **Not found:** why the answer turns without *life* or *I*. What the model takes for
-#   praise comes from training (lessons 05 and 06).
+# - **Not found:** why it turns. What the model takes for praise comes from training
+#   (lessons 05 and 06).
 
 # %% [markdown]
-# ## 10. The lessons
+# ## 12. Try for yourself
+#
+# Three open problems. We give no answers; each says how you know that you are right.
+#
+# 1. **Fool the model.** Write a complaint without a word of blame that it takes for
+#    praise, and name the word that it depends on. Start from the cells of sections 1
+#    and 5. You are right if, without that word, the answer turns.
+# 2. **Two heads.** Is there a pair of heads, without 3.9, that turns our answer when
+#    both are silent? Start from the loop of section 9. You are right if you can name a
+#    pair, or have tried all 2,485.
+# 3. **Any text?** Does head 0.2 look at the token before in *every* text: in nonsense,
+#    in one word ten times over? Write down what you expect, then call `clf.attend`. You
+#    are right if `maps.weights[0, 2].diagonal(-1).mean()`, the mean weight on the token
+#    before, bears you out.
+
+# %% [markdown]
+# ## 13. The lessons
 #
 # In the lessons you write the code yourself, and a cell such as
 # `al.checks.softmax(softmax)` says what is right or wrong. Take the twelve in this
@@ -478,10 +445,10 @@ for name, words in {
 # | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
 #
 # **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. The
-# appendix below is for those who want to move faders in code.
+# appendices below are for those who want to move faders in code, or to check ours.
 
 # %% [markdown]
-# ## Appendix. Faders in code
+# ## Appendix A. Faders in code
 #
 # Faders can also be set in code; *Copy as code* on the desk writes it. Every call
 # inside the `with` block uses the changed model.
@@ -528,3 +495,49 @@ print(f"{commoner:.0%} right (always the commoner label)")
 
 # %%
 print(desk.settings.to_code())
+
+# %% [markdown]
+# ## Appendix B. Is the control real?
+#
+# All this rests on faders that do what they say. `self_check` tries the faders of one
+# head of this model on made-up tokens. It compares **logits**, the numbers for the
+# labels before they become probabilities. Three of the differences should be 0, and one
+# should not:
+
+# %%
+found = al.heads.self_check(clf)
+for name, told in {
+    "neutral - untouched": "all faders at 1, against the untouched model",
+    "scale 0 - columns removed": "a head at 0, against that head cut out by hand",
+    "scale 0 - neutral": "a head at 0, against all at 1 (must not be 0)",
+    "afterwards - before": "the model afterwards, against the model before",
+}.items():
+    print(f"largest difference of a logit {found[name]:.2g}: {told}")
+
+# %% [markdown]
+# So for the head it tried the control is real: faders at 1 change nothing, silent is as
+# good as cut out, and afterwards the model is as before.
+
+# %% [markdown]
+# ## Appendix C. The word, or the gap that it leaves?
+#
+# Without *I* the sentence of section 5 is no longer English: the gap itself may confuse
+# the model. So we put `[MASK]` in the word's place. While BERT, from which models like
+# ours descend, learned to read, words were hidden behind `[MASK]`. It says that a word
+# stands here, but not which. *Predict first:* do *life* and *I* still turn the answer?
+
+# %%
+masked = [" ".join([*words[:i], "[MASK]", *words[i + 1 :]]) for i in range(len(words))]
+hidden = 100 * (clf.predict(masked).probabilities[:, 1] - whole)
+both = {"left out": change, "[MASK] instead": hidden}
+label = "change of “positive” (percentage points)"
+al.plots.word_changes(words, both, turn=50 - 100 * whole, label=label)
+
+# %% [markdown]
+# A bar is the sentence without that word, a ring the one with `[MASK]` in its place.
+# *life* and *I* turn the answer either way; *I* only just with `[MASK]`, and *that*
+# nearly does.
+#
+# Where bar and ring agree, the gap alone is hardly the reason, though `[MASK]` may
+# disturb the model too. For *like* and *that* they differ much: there, how the word is
+# taken away counts. Why *life* and *I* turn the answer, this does not show.

@@ -51,6 +51,7 @@ from attnlab.show.drawings.tensor_steps import (
     norm_steps,
     projections,
 )
+from attnlab.show.drawings.start_here import head_by_hand, whole_path
 from attnlab.show.drawings.translation import (
     beam_tree,
     cross_attention_by_hand,
@@ -87,6 +88,7 @@ __all__ = [
     "gpt",
     "growing_scores",
     "guard",
+    "head_by_hand",
     "head_slices",
     "heads_add_up",
     "joined_masks",

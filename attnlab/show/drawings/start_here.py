@@ -1,125 +1,181 @@
-"""Drawing of lesson 00: the whole way from tokens to an answer, and one head of it."""
+"""Drawings of lesson 00: the whole way from tokens to an answer, and one head of it."""
 
-import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Rectangle
+from matplotlib.path import Path
+from seaborn import color_palette
 
 from attnlab.attention import scaled_dot_product_attention
 from attnlab.show.drawings.sketch import ROLES, Sketch
 from attnlab.show.plots.picture import Picture
 
 Numbers = Sequence[Sequence[float]]
+_LINE, _PAPER, _SOFT = "#9a9a9a", "#eeeeee", "#595959"
 
 
 def whole_path(
     layers: int = 6,
     heads: int = 12,
     width: int = 384,
+    tokens: Sequence[str] = ("[CLS]", "two", "hours", "…", "back", "[SEP]"),
+    answer: tuple[str, float] = ("positive", 0.75),
+) -> Picture:
+    """Draw a sentence on its way through a BERT classifier: a row for each token.
+
+    Parameters
+    ----------
+    layers, heads, width : of the model; ``heads`` in each layer
+    tokens : of the sentence, from top to bottom, the one that is read off first
+    answer : a label and its probability
+    """
+    step, top = 0.36, 0.36 * len(tokens) + 0.42
+    sheet = Sketch(7.6, top + 0.72)
+    rows = [top - 0.2 - step * (row + 0.5) for row in range(len(tokens))]
+    _layer(sheet, rows, top, layers)
+    for row, (y, token) in enumerate(zip(rows, tokens, strict=True)):
+        sheet.box(0.5, y, token, width=0.8, height=0.27, size=9.5)
+        sheet.arrow((0.93, y), (1.12, y), role="frozen")
+        _vector(sheet, 1.5, y, seed=row)
+        _vector(sheet, 5.95, y, seed=row + 50, faint=row > 0)
+        for left, right in ((1.86, 2.22), (5.24, 5.6)):
+            sheet.axes.plot([left, right], [y, y], color=_LINE, lw=1.2)
+    sheet.arrow((6.32, rows[0]), (6.56, rows[0]), role="output")
+    sheet.box(7.04, rows[0], "read-out", width=0.94, height=0.3, size=9.5)
+    sheet.arrow((7.04, rows[0] - 0.16), (7.04, rows[0] - 0.42), role="output")
+    label, share = answer
+    y = rows[0] - 0.58
+    for part, colour in ((1.0, _PAPER), (share, ROLES["output"])):
+        sheet.axes.add_patch(Rectangle((6.59, y - 0.07), 0.9 * part, 0.14, fc=colour, ec="none"))
+    sheet.text(7.04, y - 0.22, f"{label} {share:.0%}".replace("%", " %"), size=9.5)
+    for x, title, told, role in (
+        (0.5, "1  tokens", "pieces of text", None),
+        (1.5, "2  vectors", f"{width} numbers", None),
+        (2.96, "3–5  attention", f"{heads} heads: tokens exchange", "weights"),
+        (4.6, "feed-forward", "each token alone", None),
+        (7.04, "6  answer", f"read off {tokens[0]}", None),
+    ):
+        sheet.text(x, top + 0.5, title, size=10.5, bold=True, role=role)
+        sheet.text(x, top + 0.29, told, size=8.8)
+    return sheet.picture(
+        f"A row for each token. Each token becomes a vector of {width} numbers. {layers} layers "
+        f"follow: attention with {heads} heads, in which lines run from every token to every "
+        "other, then a feed-forward network for each token alone; what either makes is added to "
+        f"the token's vector. The answer, {label} {share:.0%}, is read off {tokens[0]} alone."
+    )
+
+
+def _layer(sheet: Sketch, rows: Sequence[float], top: float, layers: int) -> None:
+    """The middle: one layer on top of a stack of them, from the vectors to the vectors."""
+    left, right, low = 2.08, 5.3, rows[-1] - 0.3
+    for shift in (0.1, 0.05, 0.0):
+        box = FancyBboxPatch(
+            (left + shift, low - shift),
+            right - left,
+            top + 0.06 - low,
+            boxstyle="round,pad=0.02",
+            fc="#fbfaf8",
+            ec="#c9c9c9",
+            lw=1,
+        )
+        sheet.axes.add_patch(box)
+    sheet.text(3.74, low - 0.26, f"one layer; {layers} of them, one after the other", size=9)
+    for at, y in enumerate(rows):
+        sheet.axes.plot([2.22, 5.24], [y, y], color=_LINE, lw=1.2, zorder=1)
+        for other, target in enumerate(rows):
+            if other != at:
+                weight = 0.12 + 0.5 * np.random.default_rng(10 * at + other).random() ** 3
+                ease = [(2.3, y), (2.85, y), (2.95, target), (3.5, target)]
+                codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
+                line = {"fc": "none", "ec": ROLES["weights"], "lw": 1.3, "zorder": 2}
+                sheet.axes.add_patch(PathPatch(Path(ease, codes), alpha=weight + 0.1, **line))
+        forward = Rectangle((4.26, y - 0.085), 0.68, 0.17, fc="#e4e4e4", ec="#7d7d7d", lw=1)
+        sheet.axes.add_patch(forward).set_zorder(3)
+        sheet.arrow((3.74, y), (5.07, y + 0.07), role="frozen", bend=-0.2, weight=0.9)
+        for x in (3.6, 5.1):
+            _plus(sheet, x, y)
+
+
+def _plus(sheet: Sketch, x: float, y: float) -> None:
+    """A sum: what was made is added to the vector that passes."""
+    sheet.axes.add_patch(Circle((x, y), 0.085, fc="white", ec=_SOFT, lw=1.1, zorder=4))
+    sheet.axes.plot([x - 0.045, x + 0.045], [y, y], color=_SOFT, lw=1.1, zorder=5)
+    sheet.axes.plot([x, x], [y - 0.045, y + 0.045], color=_SOFT, lw=1.1, zorder=5)
+
+
+def _vector(sheet: Sketch, x: float, y: float, *, seed: int, faint: bool = False) -> None:
+    """A vector as at the flow desk: a stripe for each number, red above 0, blue below."""
+    colours = color_palette("vlag", as_cmap=True)
+    numbers = np.random.default_rng(seed).normal(0.5, 0.22, 12)
+    for place, number in enumerate(numbers):
+        stripe = Rectangle((x - 0.36 + 0.06 * place, y - 0.11), 0.061, 0.22, ec="none")
+        stripe.set(facecolor=colours(number), alpha=0.4 if faint else 1.0)
+        sheet.axes.add_patch(stripe)
+
+
+def head_by_hand(
     words: Sequence[str] = ("hours", "life", "back"),
     query: Sequence[float] = (2.0, 1.0),
     keys: Numbers = ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)),
     values: Numbers = ((2.0, 0.0), (0.0, 2.0), (1.0, 1.0)),
 ) -> Picture:
-    """Draw a sentence on its way through a BERT classifier, and below it what one head does.
+    """Draw what one head does for one token that looks, with small numbers.
 
     Parameters
     ----------
-    layers, heads, width : of the model; ``heads`` in each layer
-    words : T tokens that the head of the example looks at
+    words : T tokens that it looks at
     query : D numbers, of the token that looks
     keys, values : T rows of D numbers
     """
     mixture, weights = scaled_dot_product_attention(
         torch.tensor([query]), torch.tensor(keys), torch.tensor(values)
     )
+    shares, mixed = weights[0].tolist(), mixture[0].tolist()
     scores = [
         sum(q * k for q, k in zip(query, key, strict=True)) / len(query) ** 0.5 for key in keys
     ]
-    sheet = Sketch(7.6, 4.1)
-    _path(sheet, layers, heads, width)
-    _head(sheet, words, query, keys, scores, values, weights[0].tolist(), mixture[0].tolist())
-    invented = f"(invented: {len(query)} numbers each; in this model {width // heads})"
-    sheet.text(3.05, 2.2, invented, size=9, align="left")
-    joined = f"{heads} × {width // heads} = {width}\n× $W_O$, to the +"
-    sheet.text(7.0, 0.52, joined, size=8.5)
-    shares = ", ".join(
-        f"“{word}” {share:.2f}" for word, share in zip(words, weights[0].tolist(), strict=True)
-    )
-    return sheet.picture(
-        f"Each token becomes a vector of {width} numbers, with its position added. {layers} layers "
-        f"follow: attention with {heads} heads, then a feed-forward network for each token alone; "
-        "what either makes is added to the vectors. The answer is read off [CLS]. Below, one "
-        f"head with invented numbers: a query is compared with keys, the weights are {shares}, "
-        "and the head hands on the values mixed by these weights. The mixtures of all heads side "
-        f"by side, {width} numbers, are multiplied by a matrix and go to the first sum."
-    )
-
-
-def _path(sheet: Sketch, layers: int, heads: int, width: int) -> None:
-    """The upper row: from tokens to the answer."""
-    y = 3.2
-    sheet.box(4.32, y, width=3.2, height=1.4, role="frozen", filled=False, dashed=True)
-    sheet.text(4.32, y + 0.84, f"one layer; {layers} of them follow each other", size=9.5)
-    tokens = sheet.box(0.55, y, "1 tokens", width=0.95)
-    vectors = sheet.box(1.9, y, f"2 vectors:\n{width} numbers\n+ position", width=1.25, height=0.8)
-    attention = sheet.box(
-        3.55, y, f"3–5 attention:\n{heads} heads", width=1.2, height=0.6, role="weights"
-    )
-    first = sheet.box(4.4, y, "+", width=0.28, height=0.28)
-    forward = sheet.box(5.14, y, "feed-\nforward", width=0.8, height=0.6)
-    second = sheet.box(5.76, y, "+", width=0.24, height=0.28)
-    read_out = sheet.box(6.42, y, "6 read-out\nof [CLS]", width=0.82, height=0.6)
-    answer = sheet.box(7.26, y, "answer", width=0.62, role="output", size=9.5)
-    way = [tokens, vectors, attention, first, forward, second, read_out, answer]
-    for one, other in itertools.pairwise(way):
-        sheet.arrow(one, other)
-    for start, plus in ((2.8, first), (4.6, second)):
-        sheet.arrow((start, y), (plus.x, y + 0.14), role="frozen", bend=-0.65)
-    sheet.text(3.68, y - 0.5, "tokens exchange", size=9)
-    sheet.text(5.14, y - 0.5, "each token alone", size=9)
-
-
-def _head(
-    sheet: Sketch,
-    words: Sequence[str],
-    query: Sequence[float],
-    keys: Numbers,
-    scores: Sequence[float],
-    values: Numbers,
-    weights: Sequence[float],
-    mixture: Sequence[float],
-) -> None:
-    """The lower row: one head, for one token that looks; numbered as at the flow desk."""
-    y, cell, head = 0.95, (0.4, 0.32), 1.78
-    sheet.text(0.12, 2.2, "One head, for one token that looks", size=10, bold=True, align="left")
-    sheet.arrow((3.04, 2.92), (2.85, 2.26), role="weights", dashed=True)
-    asked = sheet.numbers(0.6, y, [list(query)], role="query", cell=cell)
-    found = sheet.numbers(2.05, y, keys, role="key", cell=cell, rows=words)
-    scored = sheet.numbers(3.35, y, [[score] for score in scores], cell=(0.46, 0.32), digits=2)
-    left, room = 4.05, 0.55  # of the bars that are the weights, as in step 4 of the flow desk
-    for row, weight in enumerate(weights):
-        middle = y + ((len(weights) - 1) / 2 - row) * cell[1]
-        for share, colour in ((1.0, "#eeeeee"), (weight, ROLES["weights"])):
-            place = (left, middle - 0.08)
-            sheet.axes.add_patch(Rectangle(place, room * share, 0.16, fc=colour, ec="none"))
-        sheet.text(left + room + 0.06, middle, f"{weight:.2f}", size=9, align="left")
-    offered = sheet.numbers(5.68, y, values, role="value", cell=cell)
-    mixed = sheet.numbers(7.04, y, [list(mixture)], role="value", cell=(0.46, 0.32), digits=2)
-    under = 0.2
-    for x, name, role, told in (
-        (asked.x, "3 query", "query", "it looks for"),
-        (found.x, "3 keys", "key", "found by"),
-        (scored.x, "4 scores", "text", f"q · k / √{len(query)}"),
-        (left + 0.45, "4 weights", "weights", "softmax, sum 1"),
-        (offered.x, "3 values", "value", "pass on"),
-        (mixed.x, "5 mixture", "value", "handed on"),
+    cell = (0.42, 0.38)
+    half = cell[1] * len(words) / 2
+    y = 0.5 + half
+    sheet = Sketch(7.6, y + half + 0.5)
+    lines = [y + ((len(words) - 1) / 2 - row) * cell[1] for row in range(len(words))]
+    for line, share in zip(lines, shares, strict=True):
+        for start, end, role, weight in (
+            ((1.04, y), (1.36, line), "query", 1.0),
+            ((2.98, line), (3.24, line), "frozen", 1.0),
+            ((3.8, line), (4.06, line), "weights", 1.0),
+            ((5.06, line), (5.36, line), "weights", 0.6 + 4 * share),
+            ((6.24, line), (6.54, y), "value", 0.6 + 4 * share),
+        ):
+            path = ([start[0], end[0]], [start[1], end[1]])
+            sheet.axes.plot(*path, color=ROLES[role], lw=weight, alpha=0.75)
+    size = 10
+    asked = sheet.numbers(0.6, y, [list(query)], role="query", cell=cell, size=size)
+    found = sheet.numbers(2.52, y, keys, role="key", cell=cell, rows=words, size=size)
+    column = [[score] for score in scores]
+    scored = sheet.numbers(3.52, y, column, cell=(0.5, 0.38), digits=2, size=size)
+    for line, share in zip(lines, shares, strict=True):
+        for part, colour in ((1.0, _PAPER), (share, ROLES["weights"])):
+            bar = Rectangle((4.12, line - 0.09), 0.5 * part, 0.18, fc=colour, ec="none")
+            sheet.axes.add_patch(bar)
+        sheet.text(4.68, line, f"{share:.2f}", size=size, align="left")
+    offered = sheet.numbers(5.8, y, values, role="value", cell=cell, size=size)
+    made = sheet.numbers(7.04, y, [mixed], role="value", cell=(0.48, 0.38), digits=2, size=size)
+    for x, title, told, role in (
+        (asked.x, "3  query", "looks for", "query"),
+        (found.x, "3  keys", "found by", "key"),
+        (scored.x, "4  scores", f"q · k / √{len(query)}", "text"),
+        (4.54, "4  weights", "softmax; sum 1", "weights"),
+        (offered.x, "3  values", "pass on", "value"),
+        (made.x, "5  mixture", "weights × values", "value"),
     ):
-        sheet.text(x, head, name, role=role, bold=True)
-        sheet.text(x, under, told, size=9)
-    sheet.arrow(asked, (found.side("left")[0] - 0.48, y), role="query")
-    sheet.arrow(found, scored)
-    sheet.arrow(scored, (left - 0.03, y), role="weights")
-    sheet.text(left + room + 0.53, y, "×", size=11)
-    sheet.arrow(offered, mixed, "add up", role="value")
+        sheet.text(x, y + half + 0.3, title, size=10.5, bold=True, role=role)
+        sheet.text(x, 0.24, told, size=9)
+    told = ", ".join(f"“{word}” {share:.2f}" for word, share in zip(words, shares, strict=True))
+    return sheet.picture(
+        "One head with invented numbers, for one token that looks: its query is compared with the "
+        f"keys of {len(words)} tokens, the weights are {told}, and the head hands on the values "
+        f"mixed by these weights: {', '.join(f'{number:.2f}' for number in mixed)}."
+    )

@@ -5,6 +5,7 @@ output of a figure has none). ``picture.figure`` is the matplotlib figure, yours
 """
 
 from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
+from attnlab.show.plots.answers import answers
 from attnlab.show.plots.balance_meter import balance
 from attnlab.show.plots.compression import compression_frontier, weights_by_part
 from attnlab.show.plots.disturbed import deletion, patching, robustness
@@ -57,6 +58,7 @@ __all__ = [
     "alignment_accuracy",
     "alignments",
     "anomaly_table",
+    "answers",
     "attention_grid",
     "attention_map",
     "balance",

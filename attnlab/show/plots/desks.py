@@ -47,9 +47,9 @@ def mixing_desk(
     temperature = np.array(faders["temperature"], dtype=float)
     layers, heads = scale.shape
     with style():
-        figure = plt.figure(figsize=(10.6, 5.0), layout="constrained")
-        grid = figure.add_gridspec(2, 2, width_ratios=(1.45, 1), height_ratios=(3.1, 1))
-        right = grid[:, 1].subgridspec(2, 1, height_ratios=(1, 4.6))
+        figure = plt.figure(figsize=(8.8, 5.6), layout="constrained")
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(3.1, 1))
+        right = grid[:, 1].subgridspec(2, 1, height_ratios=(1, 4))
         what: What = look["what"]
         axes = figure.add_subplot(right[1])
         # first: a heat map draws all that its figure holds, to see whether its labels overlap
@@ -60,6 +60,8 @@ def mixing_desk(
             axes.set_title(_silent(look), loc="left", fontsize=10)
         else:
             attention_cells(axes, maps, look["layer"], look["head"], what)
+        axes.tick_params(labelsize=8.5)
+        _bar_below(axes)
         _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
         _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
         _draw_answer(figure.add_subplot(right[0]), *sentence)
@@ -70,9 +72,19 @@ def mixing_desk(
     return Picture(figure, told)
 
 
+def _bar_below(axes: Axes) -> None:
+    """Move the colour bar of a heat map below it, which leaves its cells more room."""
+    mesh: Any = axes.collections[0]
+    label = mesh.colorbar.ax.get_ylabel()
+    mesh.colorbar.remove()
+    figure: Any = axes.figure
+    bar = figure.colorbar(mesh, ax=axes, location="bottom", label=label, shrink=0.7, aspect=28)
+    bar.outline.set_visible(False)
+
+
 def _silent(look: dict[str, Any]) -> str:
     """What stands over the map of a silent head, which shows where it looked before."""
-    return f"layer {look['layer']}, head {look['head']}: as trained; silent now, × 0"
+    return f"head {look['layer']}.{look['head']} as trained; silent now"
 
 
 def _draw_faders(
@@ -124,11 +136,11 @@ def _draw_faders(
     for tick, name in ((0.18, "0"), (0.5, "1"), (0.82, "2")):
         axes.text(tick, -0.04, name, ha="center", va="bottom", fontsize=8, color="#595959")
     title = f"Scale of each head, from 0 to 2: {int((scale > 0).sum())} of {scale.size} on"
-    axes.set_title(title, loc="left", pad=12 if importance is None else 28, **_HEADING)
+    axes.set_title(title, loc="left", pad=12 if importance is None else 40, **_HEADING)
     if importance is not None:
         most = float(np.abs(known).max())
         note = (
-            "Colour: estimated loss without the head, red rises, blue falls "
+            "Colour: estimated loss without the head,\nred rises, blue falls "
             f"(at most {most:.2g} nat)"
         )
         axes.annotate(note, (0, 1), (0, 15), "axes fraction", "offset points", fontsize=9)
@@ -146,13 +158,14 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
         return
     known = with_interval(accuracy["accuracy"], tuple(accuracy["interval"]))
     so_far = "" if accuracy["state"] == "measured" else " so far"
-    title = f"Held-out accuracy{so_far} {known}, {accuracy['n']:,} sentences"
+    title = f"Held-out accuracy{so_far} {known}"
     axes.set_title(title, loc="left", **_HEADING)
     if accuracy["delta"] is None:  # an empty axis would say nothing
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
         nothing = "A and B are the same." if accuracy.get("side") else "All faders are at 1."
-        axes.text(0.0, 0.75, nothing, transform=axes.transAxes, fontsize=9)
+        told = f"{nothing} {accuracy['n']:,} sentences."
+        axes.text(0.0, 0.75, told, transform=axes.transAxes, fontsize=9)
         return
     axes.axvline(0, color=_GREY, lw=1)
     low, at, high = (100 * accuracy[name] for name in ("low", "delta", "high"))
@@ -162,8 +175,9 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
     axes.plot(at, 0.6, "o", color=colour, ms=9)
     told = f"{signed_points(accuracy['delta'])} points"
     axes.text(at, 0.85, told, ha="center", fontsize=9)
-    counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost"
-    axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9)
+    counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost of {accuracy['n']:,} sentences"
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the line at 0 passes here
+    axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9, bbox=paper)
     axes.set(xlim=(-reach, reach), ylim=(0, 1.15))
     axes.xaxis.set_major_formatter(lambda value, _: with_minus(f"{value:g}"))
     whose = " (B against A)" if accuracy.get("side") else ""
@@ -175,7 +189,7 @@ def _draw_answer(axes: Axes, text: str, answer: dict[str, Any]) -> None:
     for side in axes.spines.values():
         side.set_visible(False)
     short = text if len(text) <= 52 else f"{text[:51]}…"
-    axes.set_title(f"“{short}”".replace("$", r"\$"), loc="left", fontsize=10)
+    axes.set_title(f"“{short}”".replace("$", r"\$"), loc="left", fontsize=9.5)
     axes.set_xticks([])
     labels = answer.get("labels", [])[:6]
     axes.set_yticks(range(len(labels)), [label.replace("$", r"\$") for label in labels])

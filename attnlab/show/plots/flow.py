@@ -31,8 +31,8 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         figure, panels = plt.subplots(
             1,
             8,
-            figsize=(11.6, 1.6 + 0.21 * (len(tokens) + 1)),
-            width_ratios=(0.85, 0.85, 0.45, 0.85, 0.85, 0.85, 0.95, 1),
+            figsize=(8.8, 1.55 + 0.23 * (len(tokens) + 1)),
+            width_ratios=(0.85, 0.85, 0.4, 0.85, 0.85, 0.8, 0.95, 1.0),
             layout="constrained",
         )
         panels[2].axis("off")  # room for the lines from the query to the keys
@@ -45,35 +45,34 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         _bars(weight, weights)
         _strips(mixed, parts, limits["parts"][token])
         _answer(answer, report)
-        vectors.set_yticks(range(len(tokens)), [plain(name, 14) for name in tokens])
+        vectors.set_yticks(range(len(tokens)), [plain(name, 14) for name in tokens], fontsize=9.5)
         looking = vectors.get_yticklabels()[token]
         looking.set(color=ROLES["query"], weight="bold")
         _fade_others(query, token, queries.shape)
         _ribbons(query, key, token, weights)
-        weight.text(1.0, len(tokens), "sum", va="center", ha="right", fontsize=8)
-        weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=8)
+        weight.text(0.9, len(tokens), "sum", va="center", ha="right", fontsize=9)
+        weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=9)
         mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
         frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
         mixed.add_patch(Rectangle((-0.5, len(tokens) - 0.5), parts.shape[1], 1, **frame))
         for panel in axes[:6]:
             panel.set_ylim(len(tokens) + 0.5, -0.5)
         titles = [
-            ("1, 2  vector", _INK),
-            ("3  query", ROLES["query"]),
-            ("key", ROLES["key"]),
-            ("value", ROLES["value"]),
-            ("4  weight", ROLES["weights"]),
-            ("5  weight × value", ROLES["value"]),
-            (f"6  “{plain(report['label'], 14)}”", _INK),
+            ("1, 2\nvector", _INK),
+            ("3\nquery", ROLES["query"]),
+            ("3\nkey", ROLES["key"]),
+            ("3\nvalue", ROLES["value"]),
+            ("4\nweight", ROLES["weights"]),
+            ("5\nweight × value", ROLES["value"]),
+            (f"6\n“{plain(report['label'], 14)}”", _INK),
         ]
         for panel, (title, colour) in zip(axes, titles, strict=True):
-            panel.set_title(title, loc="left", fontsize=11, weight="bold", color=colour)
+            panel.set_title(title, loc="left", fontsize=10, weight="bold", color=colour)
         figure.supxlabel(
-            f"“{plain(tokens[token], 14)}” looks, through layer {settings['layer']}, head "
-            f"{settings['head']}: its query against every key. Colours are signs: red above 0, "
-            f"blue below.\nVectors: the first {len(report['vectors'][0])} of {report['width']} "
-            "numbers. Step 6: probability read off after each layer; before the last one this "
-            "is an approximation.",
+            f"“{plain(tokens[token], 14)}” looks, in layer {settings['layer']}, head "
+            f"{settings['head']}. Red is above 0, blue below; the other queries are veiled. "
+            f"Vectors: the first {len(report['vectors'][0])}\nof {report['width']} numbers. "
+            "Step 6: the read-out tried after each layer; before the last one an approximation.",
             fontsize=9,
             x=0.01,
             ha="left",
@@ -130,8 +129,8 @@ def _bars(axes: Axes, weights: np.ndarray) -> None:
     axes.barh(rows, np.ones(len(weights)), 0.55, color=_PAPER)
     axes.barh(rows, weights, 0.55, color=ROLES["weights"])
     for row, weight in enumerate(weights):
-        axes.text(1.04, row, f"{weight:.2f}", va="center", fontsize=8, color=_INK)
-    axes.set(xlim=(0, 1.3), xticks=[], yticks=[])
+        axes.text(1.04, row, f"{weight:.2f}", va="center", fontsize=9, color=_INK)
+    axes.set(xlim=(0, 1.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
@@ -143,8 +142,8 @@ def _answer(axes: Axes, report: dict[str, Any]) -> None:
     axes.barh(rows, shares, 0.55, color=[*[_GREY] * (len(shares) - 1), _INK])
     axes.axvline(50, color=_INK, lw=1, ls=":")
     for row, answer in enumerate(report["answers"]):
-        axes.text(104, row, answer["text"], va="center", fontsize=8, color=_INK)
-    axes.set(xlim=(0, 130), ylim=(len(shares) - 0.4, -0.6), xticks=[0, 50, 100])
-    axes.set_xticklabels(["0 %", "50 %", "100 %"], fontsize=8)
-    axes.set_yticks(rows, report["names"], fontsize=8)
+        axes.text(104, row, answer["text"], va="center", fontsize=9, color=_INK)
+    axes.set(xlim=(0, 150), ylim=(len(shares) - 0.4, -0.6))
+    axes.set_xticks([50], ["50 %"], fontsize=9)
+    axes.set_yticks(rows, report["names"], fontsize=9)
     axes.spines[:].set_visible(False)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
-from attnlab.show.plots.picture import Picture, heatmap, style
+from attnlab.show.plots.picture import ROLES, Picture, heatmap, style
 from attnlab.show.wording import counted, rounded
 
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read
@@ -215,27 +215,33 @@ def _habit(weights: Tensor, tokens: Sequence[str]) -> str:
     return f"a token gives {rounded(found[name])} of its weight to {name} on average"
 
 
-def attention_grid(maps: AttentionMaps) -> Picture:
+def attention_grid(maps: AttentionMaps, framed: Sequence[tuple[int, int]] = ()) -> Picture:
     """Draw the weights of every head as a small map: layers down, heads across.
 
     In each map rows look at columns, as in `attention_map`. All share one scale, by the square root
     of the weight, so that small weights can be told apart. Of a long text the first `MAX_TOKENS`
-    tokens are drawn.
+    tokens are drawn. ``framed`` are heads, as (layer, head), that get a frame.
     """
+    for place in framed:
+        maps.check_place(*place)
     shown = min(len(maps.tokens), MAX_TOKENS)
     weights = maps.weights[:, :, :shown, :shown].detach().numpy()  # (L, H, T, T)
     layers, heads = weights.shape[:2]
-    gap = max(1, shown // 8)
+    gap = max(2, shown // 6)
     side = shown + gap
     whole = np.full((layers * side - gap, heads * side - gap), np.nan)
     for layer, head in np.ndindex(layers, heads):
         rows, columns = (slice(at * side, at * side + shown) for at in (layer, head))
         whole[rows, columns] = weights[layer, head]
     with style():
-        figure, axes = plt.subplots(figsize=(1.5 + 0.74 * heads, 0.7 + 0.74 * layers))
+        figure, axes = plt.subplots(figsize=(1.3 + 0.62 * heads, 0.7 + 0.62 * layers))
         drawn = axes.imshow(
             whole, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
         )
+        for layer, head in framed:
+            corner = (head * side - 1.2, layer * side - 1.2)
+            looks: dict[str, Any] = {"fill": False, "ec": ROLES["trained"], "lw": 2.4}
+            axes.add_patch(plt.Rectangle(corner, shown + 1.4, shown + 1.4, clip_on=False, **looks))
         middle = (shown - 1) / 2
         axes.set_xticks(
             [head * side + middle for head in range(heads)], [str(h) for h in range(heads)]
@@ -247,10 +253,12 @@ def attention_grid(maps: AttentionMaps) -> Picture:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set(xlabel="head", ylabel="layer")
-        bar = figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.8, ticks=[0, 0.05, 0.25, 0.5, 1])
+        bar = figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.7, aspect=28)
+        bar.set_ticks([0, 0.05, 0.25, 0.5, 1])
         bar.set_label("weight")
         bar.ax.set_yticklabels(["0", "0.05", "0.25", "0.5", "1"])
-    return Picture(figure, _patterns(maps))
+    names = ", ".join(f"layer {layer} head {head}" for layer, head in framed)
+    return Picture(figure, _patterns(maps) + (f" Framed: {names}." if framed else ""))
 
 
 def _patterns(maps: AttentionMaps) -> str:

@@ -1,4 +1,4 @@
-"""The drawing of lesson 00: its numbers follow from what it is given."""
+"""The drawings of lesson 00: their numbers follow from what they are given."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from attnlab.show import drawings
 @pytest.mark.parametrize("query", [(2.0, 1.0), (-1.0, 3.0)])
 def test_the_head_mixes_values_by_the_weights_of_its_query(query):
     keys, values = [[1.0, 1.0], [0.0, 2.0]], [[2.0, 0.0], [1.0, 3.0]]
-    picture = drawings.whole_path(words=("a", "b"), query=query, keys=keys, values=values)
+    picture = drawings.head_by_hand(words=("a", "b"), query=query, keys=keys, values=values)
     words = [text.get_text() for text in picture.figure.axes[0].texts]
     weights = softmax(np.array(keys) @ np.array(query) / np.sqrt(2))
     for word, weight in zip("ab", weights, strict=True):
@@ -18,12 +18,16 @@ def test_the_head_mixes_values_by_the_weights_of_its_query(query):
         assert f"“{word}” {weight:.2f}" in picture.alt
     for number in weights @ np.array(values):
         assert f"{number:.2f}" in words
+        assert f"{number:.2f}" in picture.alt
     for score in np.array(keys) @ np.array(query) / np.sqrt(2):
-        assert f"{score:.2f}" in words
+        assert f"{score:.2f}".replace("-", "−") in words
 
 
-def test_the_path_is_that_of_the_model():
-    picture = drawings.whole_path(layers=3, heads=4, width=64)
+def test_the_path_is_that_of_the_model_and_of_its_answer():
+    picture = drawings.whole_path(
+        layers=3, heads=4, width=64, tokens=("[CLS]", "dull"), answer=("negative", 0.9)
+    )
     words = " ".join(text.get_text() for text in picture.figure.axes[0].texts)
-    for told in ("3 of them", "4 heads", "64 numbers", "in this model 16"):
+    for told in ("3 of them", "4 heads", "64 numbers", "dull", "read off [CLS]", "negative 90 %"):
         assert told in words
+    assert "negative 90%, is read off [CLS]" in picture.alt

@@ -1,8 +1,10 @@
 """All heads of a model as small maps: what is drawn where, and what the words say of it."""
 
 import numpy as np
+import pytest
 import torch
 
+from attnlab.errors import AttnlabError
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
 from attnlab.show import plots
@@ -42,3 +44,22 @@ def test_the_words_name_the_clearest_column_and_diagonal():
     assert "Clearest column: layer 0, head 2, in which tokens give 1.00" in alt
     assert "'t3' on average" in alt
     assert "Clearest diagonal: layer 1, head 1, in which a token gives 1.00 to the next" in alt
+
+
+def test_framed_heads_have_a_frame_round_their_map_and_are_named():
+    given = maps()
+    picture = plots.attention_grid(given, framed=[(1, 2)])
+    axes = picture.figure.axes[0]
+    (frame,) = axes.patches
+    middle = axes.get_xticks()[2], axes.get_yticks()[1]
+    for low, size, place in zip(
+        frame.get_xy(), (frame.get_width(), frame.get_height()), middle, strict=True
+    ):
+        assert low < place < low + size
+        assert len(given.tokens) <= size < len(given.tokens) + 2
+    assert picture.alt.endswith("Framed: layer 1 head 2.")
+
+
+def test_a_frame_round_a_head_that_there_is_not_is_refused():
+    with pytest.raises(AttnlabError):
+        plots.attention_grid(maps(), framed=[(2, 0)])

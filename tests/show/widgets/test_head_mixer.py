@@ -147,7 +147,7 @@ def test_the_picture_of_a_silent_head_shows_where_it_looked_and_says_that_it_is_
         picture = desk.wait().picture()
         (map_of_head,) = [one for one in picture.figure.axes if "key" in one.get_xlabel()]
         cells = map_of_head.collections[0].get_array()
-        bars = {one.get_ylabel() for one in picture.figure.axes}
+        bars = {one.get_xlabel() for one in picture.figure.axes}
         return map_of_head.get_title(loc="left"), float(cells.max()), picture.alt, bars
 
     title, before, alt, bars = seen()
