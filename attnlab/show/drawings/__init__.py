@@ -43,7 +43,7 @@ from attnlab.show.drawings.maths_steps import (
     spreads,
 )
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
-from attnlab.show.drawings.start_here import whole_path
+from attnlab.show.drawings.start_here import head_by_hand, whole_path
 from attnlab.show.drawings.tensor_steps import (
     attention_shapes,
     attention_steps,
@@ -51,7 +51,6 @@ from attnlab.show.drawings.tensor_steps import (
     norm_steps,
     projections,
 )
-from attnlab.show.drawings.start_here import head_by_hand, whole_path
 from attnlab.show.drawings.translation import (
     beam_tree,
     cross_attention_by_hand,

@@ -194,9 +194,12 @@ def two_bands(calm: Sequence[float] = _CALM, restless: Sequence[float] = _RESTLE
         inside = low <= values[-1] <= high
         where = "inside its band" if inside else "outside its band"
         x = left + 2.1 * np.arange(len(values)) / (len(values) - 1)
-        y, bottom, top = (2.8 * np.asarray(part) - 0.05 for part in (values, low, high))
+        y = 2.8 * np.asarray(values) - 0.05
+        bottom, top = (2.8 * float(end) - 0.05 for end in (low, high))
         sheet.axes.add_patch(
-            Rectangle((x[-1] - 0.2, bottom), 0.4, top - bottom, fc=ROLES["weights"], alpha=0.2)
+            Rectangle(
+                (float(x[-1]) - 0.2, bottom), 0.4, top - bottom, fc=ROLES["weights"], alpha=0.2
+            )
         )
         sheet.axes.plot(x, y, "o-", ms=5, color=ROLES["text"], lw=1.2)
         sheet.axes.plot(x[-1], y[-1], "o", ms=8, color=ROLES["text" if inside else "trained"])
