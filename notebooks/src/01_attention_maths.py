@@ -63,7 +63,7 @@ clf = al.load_classifier("movie-sentiment")
 # \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
 # = \begin{pmatrix} 2 & 2 \end{pmatrix} $$
 #
-# <details><summary>And how does *bank* get its key?</summary>
+# <details><summary>And how does “bank” get its key?</summary>
 #
 # The matrix $W^K$ of the keys copies water and money, and takes *open* away from both.
 # So a word that is open itself has the key (0, 0), and nothing to be found by:
@@ -198,8 +198,8 @@ desk
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# A low temperature, or a large width undivided. The softmax sees only differences of
-# scores; each unit more means $e$ times the weight.
+# A low temperature, or a large width undivided. The softmax sees only differences; each
+# unit more, after both divisions, means $e$ times the weight.
 #
 # </details>
 
@@ -226,7 +226,7 @@ drawings.bell_look_up(visitors_at, query=13, temperature=2)
 # <details><summary>Has this look-up a name?</summary>
 #
 # This is **kernel regression** (Nadaraya and Watson 1964); the *kernel* is the bell
-# $e^{-(q-k)^2/2}$ by which weights fall.
+# $e^{-(q-k)^2/(2\tau)}$ by which weights fall.
 #
 # </details>
 
@@ -453,7 +453,8 @@ print(f"a token looks at {looks.exp().mean():.1f} effective keys", end=" ")
 print(f"of {len(maps.tokens)}, mean over tokens and heads")
 
 # %% [markdown]
-# Appendix E shows each head.
+# The mean hides much: one head points at a single token, others spread over nearly all
+# (appendix E).
 
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
@@ -485,7 +486,9 @@ drawings.growing_scores([4, 16, 64])
 # \end{aligned} $$
 #
 # So **the scores of such random vectors grow like $\sqrt{d_k}$**, before anything is
-# learned. Divided by it, they have variance 1 at any width.
+# learned. Divided by it, they have variance 1 at any width. (After training, query and
+# key may point the same way, and a score can grow like $d_k$ itself: for such scaling
+# of width some divide by $d_k$, Yang et al. 2022.)
 #
 # At $d_k = 64$ two undivided scores that lie 8 apart give one key $e^8 \approx 3000$
 # times the weight of the other. Divided, they lie 1 apart, and it is $e$ times. So
@@ -738,8 +741,9 @@ drawings.backward()
 # && \Rightarrow \nabla Q = \nabla S \, K / \sqrt{d_k}
 # \end{aligned} $$
 #
-# Keys go like queries, down the columns of $S$. The softmax is exercise 4, row by row.
-# (A bar is the weighted mean of a row; $\odot$ multiplies entry by entry.)
+# Keys go like queries, but a $K_{jm}$ reaches *column* $j$ of $S$: so $S$ is
+# transposed, $\nabla K = \nabla S^\top Q / \sqrt{d_k}$. The softmax is exercise 4, row
+# by row. (A bar is the weighted mean of a row; $\odot$ multiplies entry by entry.)
 #
 # The next cell does this with your gradient, and compares with autograd:
 
@@ -755,20 +759,25 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# By hand and by autograd agree.
+# By hand and by autograd agree. One step more reaches what training changes: as $Q = X
+# W^Q$, the gradient of the matrix is $\nabla W^Q = X^\top \nabla Q$, and so for $W^K$
+# and $W^V$.
 #
-# **And without the division?** Then most wide queries begin saturated, with weights
-# $w \approx (1, 0, 0, \dots)$. So every entry $w_i (\delta_{ij} - w_j)$ of $J$ is
-# nearly 0, most of all in the row of a key that has hardly any weight: it can barely
-# call for more. Appendix E trains queries both ways.
+# **And without the division?** If queries and keys begin with variance 1, as in section
+# 6, most wide ones are saturated, with weights $w \approx (1, 0, 0, \dots)$. So every
+# entry $w_i (\delta_{ij} - w_j)$ of $J$ is nearly 0, most of all in the row of a key
+# that has hardly any weight: it can barely call for more. That is the softmax alone:
+# $\nabla Q$ loses the small factor $1 / \sqrt{d_k}$ as well, and up to middling widths
+# that can outweigh it. Appendix E measures both, and shows that a small enough start
+# helps too.
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
 # One softmax gives one mean. Let a token need two things: the subject of its sentence,
-# whose value is (2, 0), and the word before it, with (0, 2). One head that looks at
-# both passes on (1, 1). So it would if the two were swapped: which came from where is
-# lost.
+# whose value is (2, 0), and the word before it, with (0, 2). One head that gives half
+# its weight to each passes on (1, 1). With the two values swapped it would pass on (1,
+# 1) as well: which came from where is lost.
 #
 # Two heads keep the two apart. One passes on (2, 0), the other (0, 2). Side by side
 # they make the row (2, 0, 0, 2), which a matrix $W^O$ mixes:
@@ -956,8 +965,10 @@ drawings.path_lengths()
 # | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ |
 # | feed-forward network | $16 T d^2$ |
 #
-# For 512 tokens and $d = 64$ the first row is $2 \cdot 512^2 \cdot 64$, 33.6 million.
-# **Twice the text, four times the cost** of the first two rows.
+# For 512 tokens in our BERT, with $d = 384$, the first row is $2 \cdot 512^2 \cdot
+# 384$, 201 million; the four rows are 201, 201, 604 and 1208 million. **Twice the text,
+# four times the cost** of the first two rows, but only twice that of the others: here
+# the first two are not yet a fifth of the whole.
 
 # %% [markdown]
 # <details><summary>And the way back?</summary>
@@ -978,7 +989,8 @@ drawings.path_lengths()
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is a weighted mean of values. Learned scores set the weights.
+# - Attention is a weighted mean of values. Scores, made by learned matrices, set the
+#   weights.
 # - The softmax makes mean score plus $\tau$ times entropy the largest. Its gradient is
 #   $w_i (g_i - \bar g)$.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
@@ -1391,8 +1403,9 @@ off = (shifted - table[5:]).abs().max()
 print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}")
 
 # %% [markdown]
-# The score depends only on the distance, 3. In the table a pair is (sine, cosine), the
-# hand mirrored, so it turns backward: hence -5. You write RoPE for batches in [lesson
+# For this query and key, the score is set by the offset $t - s$, here -3, and not by
+# where they stand. In the table a pair is (sine, cosine), the hand mirrored, so it
+# turns backward: hence -5. You write RoPE for batches in [lesson
 # 04](04_language_model.ipynb).
 
 # %% [markdown]
@@ -1484,8 +1497,7 @@ al.plots.lines(
     keys_used,
     xlabel="layer",
     ylabel=f"effective keys, of {len(maps.tokens)}",
-    alt="Effective number of keys by layer in BERT: with the division several, without "
-    "it few in every layer.",
+    alt="Effective number of keys by layer in BERT, with and without the division.",
 )
 
 # %% [markdown]
@@ -1594,9 +1606,8 @@ al.plots.panels(
     log=True,
     xlabel="learning rate",
     ylabel="share of queries with their key found",
-    alt="Share of queries that found their key over the learning rate, in two panels. "
-    "Divided, the lines of three widths nearly coincide and climb to 1. Undivided, "
-    "they climb slowly, the wider, the lower; started small, one climbs to 1.",
+    alt="Share of queries that found their key over the learning rate, in two panels: "
+    "divided and not, a line for each width.",
 )
 
 # %% [markdown]
@@ -1606,8 +1617,9 @@ al.plots.panels(
 # The line *small start* is the exception. Its queries start 16 times smaller, and they
 # find their key without the division.
 #
-# **The division lets attention begin alike at every width.** A small enough start does
-# too: BERT's scores would begin below 1 even undivided (0.87, printed above).
+# **The division lets attention begin alike at every width.** So does a start made
+# smaller as the width grows. At BERT's width its fixed small start is enough: even
+# undivided its scores would begin below 1 (0.87, printed above).
 #
 # <details><summary>What we saw, in detail</summary>
 #

@@ -282,7 +282,7 @@ drawings.mask_first(
 # %% [markdown]
 # In the upper row the words share the whole weight. In the lower row `[PAD]` took most
 # of it before it was hidden, and what is left sums to 0.36. (The desk of section 1 lets
-# you try both orders on BERT's map.)
+# you try both orders on BERT's map.)` (then a cell `desk
 #
 # What if a query may look *nowhere*? All its scores are $-\infty$. The softmax first
 # subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a number". A NaN
@@ -374,8 +374,9 @@ for name, mask in (("without a mask", None), ("with your mask", real[:, None])):
 # ## 4. Why several heads, and how are they cut?
 #
 # One softmax gives a word one set of weights. But *bad* may ask two things: is there a
-# negation, and what is bad? So a layer has several **heads**, each with queries, keys
-# and values of its own.
+# negation, and which noun do I describe? A weight that goes to the one is missing for
+# the other. So a layer has several **heads**, each with queries, keys and values of its
+# own.
 #
 # One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
 # head 0, the next $D$ to head 1, and so on. Keys and values are made likewise.
@@ -511,7 +512,7 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 
 # %% [markdown]
 # - The **residual connection** adds the input itself. A sublayer only has to say what
-#   should *change*; and gradients have a way past it.
+#   should *change*; and gradients have a way past it (here still through the norm).
 # - The **feed-forward network** works on each token alone. It makes the vector four
 #   times as wide (`up`), applies a **GELU**, and makes it narrow again (`down`). A GELU
 #   is a smooth form of $\max(0, x)$: large numbers pass, negative ones hardly.
@@ -527,8 +528,8 @@ drawings.norm_steps([1, 3, 5, 7])
 #
 # <details><summary>Which of the two sublayers is larger?</summary>
 #
-# Attention has four matrices $E \times E$; `up` and `down` have four times that each.
-# So attention has a third of a layer's learned numbers.
+# Attention has four matrices $E \times E$; `up` and `down` are each as large as these
+# four together. So attention has a third of a layer's learned numbers.
 #
 # </details>
 #
@@ -584,7 +585,8 @@ al.checks.encoder_layer(encoder_layer)
 
 # %% [markdown]
 # Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
-# it has learned. The grey parts stay BERT's own:
+# it has learned. The grey parts stay BERT's own. (The embeddings also add a vector for
+# each position; lesson 01 said why attention needs it.)
 
 # %%
 drawings.rebuilt_model(clf.layers, list(clf.label_names))
@@ -749,11 +751,15 @@ frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
 al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2:], 2))
 
 # %% [markdown]
-# **By both measures `[CLS]` is a sink**, above all in layers 1 to 5. Take layer 2:
+# **`[CLS]` is a sink**: in layers 1 to 5 it has 39 to 63 % of the weight, and yet adds
+# no more than an even share, 3 to 7 %. Take layer 2:
 #
 # - it has 63 % of the weight, nine times an even share;
 # - but 7 % of what is added, about an even share;
 # - for its vector is short: 0.18, against 4.21 for the mean word.
+#
+# All this is about `[CLS]` as a *key*. As a query it gathers what the answer is read
+# from (section 5).
 #
 # <details><summary>Why look at a token that adds little?</summary>
 #
@@ -1024,14 +1030,15 @@ al.plots.table(pd.DataFrame({"with the fault": bad, "without": fine}))
 # - Which fault shows in another part than the other three?
 # - Only the short text is padded. Does the long one differ?
 # - The *effective keys* say over how many tokens a row of the long text spreads (lesson
-#   01), at most 15. Which fault makes rows flat?
+#   01), at most 15. Which fault makes rows *nearly* flat?
 #
 # Then set `reveal = True`.
 #
 # <details><summary>Which number of effective keys points to which fault?</summary>
 #
-# On this text a divisor that is far too large gives 12 to 14 in every layer, the
-# reshape 6 to 11.
+# On this text a divisor that is far too large gives about 12 to 14 in every layer, the
+# reshape 6 to 11. Compare with the column *without*: the last layer has 7.4 even
+# unharmed.
 #
 # </details>
 
@@ -1052,7 +1059,7 @@ al.plots.table(pd.DataFrame(rows).T.rename_axis("fault"))
 # - `padding` changes the padded text only;
 # - `divisor` makes rows nearly flat: 12.1 effective keys of 15, against BERT's 3.4;
 # - `reshape` makes them flatter too, 7.0;
-# - `bias` shows only at `down`.
+# - `bias` first shows at `down`, the others at `attention`.
 #
 # The answers hardly tell: one of the eight changed.
 #
@@ -1083,8 +1090,8 @@ al.plots.lines(
 # <details><summary>When does this search fail?</summary>
 #
 # If the input does not show the bug: without padding nobody sees a missing mask. And if
-# the tolerance is not between rounding and the difference. Two texts prove little about
-# answers.
+# the tolerance is not between rounding and the difference. (And two texts are too few
+# to say how often a fault changes the answer.)
 #
 # </details>
 
@@ -1128,10 +1135,11 @@ al.plots.lines(
 # So the gradient of a score is *weight × (value − mixture)*, here $-\tfrac12$ and
 # $+\tfrac12$.
 #
-# Here the mixture itself was the loss. In general the gradient of the weights,
-# $G V^\top$, takes the place of the values: the gradient of a score is *weight ×
-# (gradient of the weight − mean)*, with the weighted mean of its row. And as scores are
-# products divided by $\sqrt D$, divide by $\sqrt D$ on the way back too.
+# Here the mixture itself was the loss. In general the loss is something later, and $G
+# V^\top$, the gradient of the weights, says how much each weight is worth to it. It
+# takes the place of the values: the gradient of a score is *weight × (gradient of the
+# weight − mean)*, with the weighted mean of its row. And as scores are products divided
+# by $\sqrt D$, divide by $\sqrt D$ on the way back too.
 #
 # Here is lesson 01's backward pass, carried over to batches and masks in a hurry. It
 # raises no error, and three places are wrong:

@@ -110,7 +110,8 @@ al.plots.table(frame).hide(axis="index")
 # translator has two texts, and a part for each:
 #
 # - The **encoder** reads the source, once. It leaves one vector for each source token.
-#   These vectors together are called the **memory**.
+#   These vectors together are called the **memory**. (Our encoder has two layers like
+#   those of lesson 02, but with the norm before each part.)
 # - The **decoder** writes the target token by token. (Here each character is a token.)
 #   At each step it looks into the memory. This look is called **cross-attention**.
 
@@ -320,7 +321,7 @@ al.plots.matrix(
 #   depend on the other texts in the batch.
 #
 # One mask hides both. A row is a query, the token that looks. A column is a key, the
-# token that is looked at. A 1 means "may look".
+# token that is looked at. A filled square means "may look".
 
 # %%
 drawings.decoder_masks(["start", "2", "0", "2", "pad"])
@@ -440,8 +441,9 @@ al.checks.decoder_layer(decoder_layer)
 
 # %% [markdown]
 # Now the decoder of the trained model runs on your mask and your layer. `decode` looks
-# up a vector for each token and adds its position. After the layers it normalises x
-# once more, and computes the logits.
+# up a vector for each token and adds its position. There are two layers of four heads,
+# and both look into the same memory. After them it normalises x once more, and computes
+# the logits.
 
 # %%
 mask_of = al.checks.yours_or_ours("decoder_mask", decoder_mask)
@@ -705,8 +707,8 @@ table = pd.DataFrame(rows, index=columns).T
 al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 
 # %% [markdown]
-# That looks perfect. But every *way* of writing a date in the test part also occurs in
-# training. What about ways that do not? Here are five kinds:
+# That looks nearly perfect, on new days too. But every *way* of writing a date in the
+# test part also occurs in training. What about ways that do not? Here are five kinds:
 #
 # | kind | compared with training | for instance |
 # | --- | --- | --- |
@@ -729,8 +731,9 @@ al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 # </details>
 #
 # The next cells translate dates of all five kinds, and sort the answers. *Exchanged*
-# means that day and month are in each other's place. Other wrong answers are *another
-# day* of the calendar, or *no day* at all.
+# means that day and month are in each other's place, as the tag asks. (In *other-order*
+# that is no day: its month lies above 12.) Other wrong answers are *another day* of the
+# calendar, or *no day* at all.
 
 
 # %%
@@ -779,7 +782,8 @@ al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
 #
 # </details>
 #
-# Most of its mistakes are real days, only the wrong ones. Here are some:
+# *Borrowed* and *other-order* dates never come out right, *new* shapes mostly do. Most
+# of its mistakes are real days, only the wrong ones. Here are some:
 
 # %%
 wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")]
@@ -810,8 +814,9 @@ al.plots.table(pd.DataFrame(rows, index=written, columns=tags))
 #
 # </details>
 #
-# So it goes by the order in which the language of the tag writes year, month and day.
-# No French date in training begins with the year, and `fr: 2021-03-03` fails like every
+# So it goes mostly by the order in which the language of the tag writes year, month and
+# day. (Where that order gives no date, only a third of the answers keep to it.) No
+# French date in training begins with the year, and `fr: 2021-03-03` fails like every
 # other *borrowed* one. After `ja` the same characters come out right.
 
 # %% [markdown]
@@ -828,12 +833,13 @@ al.translation_view(ready.attend(sources[1]))
 # Read it row by row:
 #
 # 1. For the last digits of the year, `03`, it looks at the end of the source.
-# 2. For the month it looks into the middle.
+# 2. For the month, `10`, it looks into the middle: first at the `1` of `2021`, then at
+#    the `0` of the first `03` (the colon apart).
 # 3. For the day, `20`, it looks at the beginning.
 #
 # It reads the text as a French date: day first, year last. So the first digits of
-# `2021` become the day, and the day `03` becomes the year. With `mercredi 3 mars 2021`
-# the same way of looking was right (section 2).
+# `2021` become the day, its last digit and the next `0` the month, and the day `03` the
+# year. With `mercredi 3 mars 2021` the same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -900,8 +906,9 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
 # They look at the right place, yet each can be silenced at little or no cost. Without
-# all heads nearly every date goes wrong. So a map shows where a head looks, not what it
-# is needed for. Appendix A silences heads in pairs.
+# all heads every date goes wrong. So a map shows where a head looks, not whether the
+# model can do without it. (What can be spared may still be used: appendix A.) Appendix
+# A silences heads in pairs.
 
 # %% [markdown]
 # ## 9. Is it the fault of the search?
@@ -1073,15 +1080,19 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# In none of the wrong answers was the right date likelier. So beams could correct none:
-# the search is not at fault. And the gaps are large. A gap of 9 nats, the smallest
-# mean, says that the wrong date is $e^9 \approx 8{,}100$ times as likely.
+# In none of the wrong answers was the right date likelier. So not even an exact search
+# could correct one, and four beams did not: the search is not at fault. And the gaps
+# are large. A gap of 9 nats, the smallest of the three means, stands for a wrong date
+# $e^9 \approx 8{,}100$ times as likely. (Single gaps may be smaller.)
 #
 # </details>
 #
-# So the riddle is solved. After the tag `fr` the model looks for the day in front and
-# for the year at the end (section 7). It is certain of what it finds there, so no
-# search for the likeliest can help. A cure would have to change the model.
+# In none of the wrong answers was the right date likelier, and four beams corrected
+# none. So the model is at fault, not the search, and the riddle is solved. The tag
+# decides how it reads: after `fr` the day is expected in front and the year at the end,
+# after `ja` not, and the map fits that (section 7). It is all but certain of its wrong
+# date, so no search for the likeliest can help. Another tag helps this one text; a cure
+# for French dates would have to change the model.
 
 # %% [markdown]
 # ## What to take away
@@ -1222,8 +1233,8 @@ al.plots.table(pd.DataFrame(row, index=["right (%)"]), **dict.fromkeys(row, 1))
 # interval of the surplus stays clear of 0.
 #
 # So silencing single heads would have misled us. Alone, each of these heads costs
-# little or nothing. Together they are needed. Lesson 06 finds the same for the heads of
-# BERT's last layer.
+# little or nothing. Together they cost about 28 points. Lesson 06 finds the same for
+# the heads of BERT's last layer.
 
 # %% [markdown]
 # ## Appendix B. What need not be computed twice?

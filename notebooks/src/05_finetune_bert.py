@@ -11,7 +11,7 @@
 #
 # Afterwards you can
 #
-# - write the parts of a training step;
+# - make the batch and the gradients of a training step, and read the rest;
 # - write LoRA, put it into a model, and merge it;
 # - compare methods at your number of labels, and tell differences from noise;
 # - report on a classifier so that others can trust it, and calibrate it.
@@ -111,8 +111,10 @@ drawings.fine_tuned_parts(6, ["negative", "positive"])
 # Two of these parts know nothing yet. The layer on top is new and random. The pooler of
 # this BERT was never trained either (appendix F). So we leave both out.
 #
-# What remains is BERT itself. Ours, all-MiniLM-L6-v2, was also trained to give similar
-# vectors to sentences with similar meanings. That is enough for a first classifier:
+# What remains is BERT itself. Such models learn from plain text, by guessing words that
+# are hidden. Ours, all-MiniLM-L6-v2, was made to imitate a larger one; then it learned
+# to give similar vectors to sentences with similar meanings. That is enough for a first
+# classifier:
 #
 # 1. Write one sentence for each class, such as *This film is bad* and *This film is
 #    good*.
@@ -273,7 +275,7 @@ al.checks.pad_batch(pad_batch)
 
 # %% [markdown]
 # Your function now makes the batch of our four texts, for a fresh model, `learner`.
-# Section 4 will train it.
+# Section 4 takes single steps with it, and section 5 trains it.
 
 # %%
 pad = al.checks.yours_or_ours("pad_batch", pad_batch)
@@ -390,9 +392,10 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Left of the valley a step changes too little, right of it too much. The many steps of
-# a training add up, so it usually takes a lower rate than the best one here: we take
-# 1e-4.
+# Left of the valley a step changes too little, right of it too much. (All is measured
+# on the four sentences of the step itself, so even the best rate here promises nothing
+# for other sentences.) The many steps of a training add up, so it usually takes a lower
+# rate than the best one here: we take 1e-4.
 
 # %% [markdown]
 # ## 5. How does a step become a training?
@@ -725,7 +728,8 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 
 # %% [markdown]
 # Few numbers learn, and merging changes the logits only by rounding. If 1.5 % of 7
-# billion numbers learn, the 84 GB from above become 1.3 GB.
+# billion numbers learn, the 84 GB from above become 1.3 GB. What stays is the weights
+# themselves, 28 GB at 4 bytes each, and what the backward pass keeps of each text.
 #
 # In our run the accuracy lies inside the interval of your full training in section 5.
 # One run of each shows no difference.
@@ -908,9 +912,9 @@ al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)
 #
 # - frozen features clearly beat the bag of words with 64 and with 256 labels;
 # - training BERT clearly beat frozen features only with 1,024 labels, and only as
-#   *full* fine-tuning;
-# - LoRA and *full* did not differ clearly anywhere, but with 256 labels LoRA was
-#   clearly worse than frozen features, by 1.3 points.
+#   *full* fine-tuning (just so, and it is one of twelve comparisons);
+# - LoRA differed clearly neither from *full* nor from frozen features, with any number
+#   of labels.
 #
 # What is not clear may still be there: with three seeds most intervals are wide. And at
 # the right end each label is seen only once; more passes may give more.
@@ -922,11 +926,12 @@ al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)
 # - With 64 labels no method is more than about a point above zero-shot, whose mean is
 #   66.3 %; the bag of words is 11 points below. (The best pair of sentences, 71.6 %,
 #   was chosen on these dev labels.)
-# - LoRA's deficit of 1.3 points, 6 or 7 sentences of 500, is clear only because it was
-#   nearly the same with each seed.
+# - LoRA with 256 labels is 1.3 points, 6 or 7 sentences of 500, behind frozen features.
+#   In an earlier run of this notebook, with the same seeds, that was just *clear*; in
+#   this one it is just not. A verdict that near to 0 is none.
 # - That LoRA and *full* do not differ clearly, though LoRA trains 1.5 % of the numbers,
-#   does not make them equal: with 256 labels the interval reaches from 12.1 points
-#   behind to 1.1 ahead.
+#   does not make them equal: with 256 labels the interval reaches from 12.6 points
+#   behind to 1.7 ahead.
 #
 # </details>
 #
@@ -941,8 +946,8 @@ al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)
 #   In section 5 three passes over 320 sentences gave about as much as one pass over
 #   1,024.
 # - All intervals are about the same 500 dev sentences; about others they say nothing.
-# - Of twelve comparisons, one may be *clear* by luck. Nearest to 0 are the two
-#   intervals of LoRA with 256 labels and of *full* with 1,024, against frozen features.
+# - Of twelve comparisons, one may be *clear* by luck. Of the three that are, nearest to
+#   0 is that of *full* with 1,024, against frozen features.
 #
 # </details>
 
@@ -1409,7 +1414,7 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # 2. **Fair learning rates** (medium, 40 minutes). Is LoRA with 256 labels clearly
 #    better at another rate, a third or three times as large? Start from `trained`, and
 #    report `al.statistics.mean_interval` of the differences by seed. *Right if* the
-#    rate 1e-3 gives the accuracies in `results` again.
+#    rate 1e-3 gives the accuracies in `results` again, up to a few sentences.
 # 3. **The same reading for all** (hard, 90 minutes). *Frozen features* reads the mean
 #    of the token vectors, LoRA the vector of `[CLS]`. Does LoRA win with 64 labels if
 #    it reads the mean, too? Start from `Reader` and `sentence_vectors`. *Right if* your

@@ -413,6 +413,8 @@ print(f"with all heads {small:.0%} of the margins are smaller than 0.5")
 # By accuracy none of the six was framed. Few margins are as small as what a head costs,
 # so few answers turn. **Single heads matter to the margin, and most margins are too
 # large for one of them to turn an answer.** From here on we mostly measure by margin.
+# (It falls, too, if a model only gets less sure of everything. We do not rule that out:
+# appendices A and G.)
 #
 # ### Does the ranking repeat?
 #
@@ -496,9 +498,9 @@ al.plots.attention_map(maps, layer=3, head=9)
 # <details><summary>Why this head? Were we lucky?</summary>
 #
 # It cost most on dev, and lesson 05 found that its attention moved most in fine-tuning.
-# (In three other classifiers, with fewer labels, it was number 7, 8 and 29.) So it was
-# picked with hindsight. Appendix G tests it on sentences that no choice of this lesson
-# has seen.
+# (In three other classifiers, with fewer labels, it did not move most; lesson 05 prints
+# its places.) So it was picked with hindsight. Appendix G tests it on sentences that no
+# choice of this lesson has seen.
 #
 # </details>
 
@@ -617,12 +619,13 @@ drawings.two_routes()
 #
 # - Thick, the **direct route**: the head adds something at [CLS] itself, and the stream
 #   carries it to the end.
-# - Dashed, the **detour**: the head adds something at *other* tokens. Only later heads
-#   can fetch it from there.
+# - Dashed, the **detours**: later heads and feed-forward networks first make something
+#   else of it. What a head adds at *other* tokens can only go this way, through later
+#   heads.
 #
-# Which one does L3H9 use? We change one word, *joy* into *mess*, and the answer turns.
-# Then we give back to the second run what one head had in the first. This is
-# **activation patching** (Vig et al. 2020, Wang et al. 2022).
+# Which one does L3H9 use? We change one word, in the drawing *joy* into *mess*, so that
+# the answer turns. Then we give back to the second run what one head had in the first.
+# This is **activation patching** (Vig et al. 2020, Wang et al. 2022).
 
 # %%
 drawings.patching()
@@ -657,8 +660,9 @@ drawings.patching()
 # what the head fetches. Run the second with that put in, at the given tokens only. All
 # other heads, layers and tokens are left alone.
 #
-# **It is right if** the formula comes out on small random models, also where a head
-# makes things worse and the share is below 0.
+# **It is right if** the margins 4, −4 and −3 of the example give 1 of 8. The check uses
+# small random models, also such that a head makes things worse and the share is below
+# 0.
 #
 # **Then** your function patches all 72 heads of BERT.
 
@@ -771,8 +775,8 @@ patched = pd.DataFrame(rows, columns=["layer", "head", "restored"])
 al.plots.patching(patched, f"Mean of {len(pairs)} pairs of sentences")
 
 # %% [markdown]
-# No single head brings back more than a part, and L3H9 brings back most. Which route do
-# the best six heads use? We patch them once more, at [CLS] alone.
+# No single head brings back more than a part, and L3H9 brings back most. Where do the
+# best six heads leave their work? We patch them once more, at [CLS] alone.
 
 # %%
 best = patched.nlargest(6, "restored")
@@ -930,9 +934,9 @@ al.plots.forest(
 # accuracy and cost little margin. Contexts of *another* sentence cost far more answers
 # than silence does.
 #
-# **In the last layer the values carry the opinion, and it matters little how they are
-# mixed.** So a map of *this* layer is not *the* reason for the answer. For L3H9 section
-# 5 found otherwise: there, where it looks counts.
+# **In the last layer the values carry the opinion: mixed evenly or at random, they give
+# nearly the same answers.** So a map of *this* layer is not *the* reason for the
+# answer. For L3H9 section 5 found otherwise: there, where it looks counts.
 #
 # <details><summary>Why is another sentence worse than silence?</summary>
 #
@@ -1068,7 +1072,8 @@ al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and swe
 # %% [markdown]
 # **One pass ranks the heads almost as 72 runs do,** also on test (0.89, where the 72
 # runs had 0.96). For the largest the estimate is too low: those dots lie above the grey
-# line. (By loss one pass does much worse: appendix H.)
+# line. (By loss neither does well: on test one pass has 0.31, the 72 runs 0.20. See
+# appendix H.)
 #
 # ## 9. How many heads can go?
 #
@@ -1123,7 +1128,8 @@ al.plots.show(figure, alt="Accuracy and margin as heads go, in three orders.")
 
 # %% [markdown]
 # Look at the dotted line, where half of the heads are gone. The next plot shows that
-# point with intervals.
+# point with intervals. (They are about other sentences. *Random* is the first of the
+# five orders there, not their mean.)
 
 # %%
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
@@ -1180,8 +1186,8 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 #   does, while accuracy hardly notices a single head.
 # - A head can be needed for where it looks, for what it fetches, or for both: ask by
 #   ablation.
-# - Patching shows where a head's work is found: L3H9 leaves it at other tokens, and
-#   later heads fetch it.
+# - Patching shows where a head's work is found: L3H9 leaves it at other tokens. From
+#   there only later heads can use it, as what they fetch or to choose where they look.
 # - A map of attention is no explanation until it is tested.
 # - One backward pass ranks single heads by margin as silencing does. Many heads at once
 #   are another matter.
@@ -1493,7 +1499,8 @@ for layer in range(clf.layers):
 #
 # In the drawing of section 6 the direct route is the thick one: what a head adds at
 # [CLS] is carried along the residual stream to the end. **Direct logit attribution**
-# (Elhage et al. 2021) measures this route alone, and exactly.
+# (Elhage et al. 2021) measures this route alone. Its parts add up to the margin
+# exactly, once norms and tanh are held fast as below.
 #
 # ### How can one see through a norm?
 #
@@ -1715,7 +1722,7 @@ for layer, own in table.groupby("layer"):
 
 # %% [markdown]
 # The parts add up to the margin. Only layer 5 says much directly. The heads below it
-# matter by the other route.
+# matter through later heads or feed-forward networks.
 #
 # In the picture each head is a dot. On the grey line a head costs exactly what it says.
 
@@ -1801,10 +1808,6 @@ print(f"    and the other heads of layer 5 say {with_interval(rest)} more")
 #
 # ### Where do single costs not add up?
 #
-# L3H9 speaks through later heads. So its cost cannot simply be added to theirs. We
-# silence the six heads that cost most margin together, with and without L3H9.
-
-# %% [markdown]
 # Do the heads of a layer depend on each other? We silence all of layer 5, and for
 # comparison six heads at random. If heads did not depend on each other, the cost
 # together would be the sum of the costs one by one, and the difference would be about
@@ -2143,13 +2146,13 @@ half["loss, estimated"] = test.compare(base, without(*first_half))
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
-# The pass ranks the sweep on the *same* sentences well, but only weakly the one on
-# test. And as an order it misleads: it costs far more answers than the random one. An
-# order without any meaning would be only as bad as random. Our reading: near $s = 1$ a
-# head that makes a slightly too sure model surer can look harmful, and then goes first.
-# L3H9 is such a head: its estimate has the wrong sign. (The desk's colours are
-# estimates of this kind. They move each sentence's margin along its line and take the
-# loss there.)
+# The pass ranks the sweep on the *same* sentences well, but only weakly the one on test
+# (nor does the sweep itself: 0.20, appendix A). And as an order it misleads: it costs
+# far more answers than the random one. An order without any meaning would be only as
+# bad as random. Our reading: near $s = 1$ a head that makes a slightly too sure model
+# surer can look harmful, and then goes first. L3H9 is such a head: its estimate has the
+# wrong sign. (The desk's colours are estimates of this kind. They move each sentence's
+# margin along its line and take the loss there.)
 #
 # ### Is the model faster without half of its heads?
 #

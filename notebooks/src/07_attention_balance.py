@@ -192,7 +192,8 @@ al.plots.head_map(entropy, title=title, label=label)
 # The first and the last layer look most evenly. The layers between put about half of
 # their weight on [CLS] and [SEP], mostly on [CLS], the **attention sink** of lessons 02
 # and 06. Among the words alone, heads are more even (appendix A). So say over which
-# tokens an entropy was taken.
+# tokens an entropy was taken, and on which texts: a head that always looks at three
+# keys alike has 0.48 in a text of ten tokens, and only 0.28 in one of fifty.
 #
 # One cell is almost black. Here are its weights for one sentence, a row for each query:
 
@@ -213,7 +214,7 @@ picture
 #
 # A head can stay as even as it was and look somewhere else: the rows (0.7, 0.3, 0) and
 # (0, 0.3, 0.7) have the same entropy. So we compare the row before fine-tuning with the
-# row after it, key by key.
+# row after it, key by key. (The drawing has another pair.)
 #
 # The **Jensen-Shannon divergence** (Lin 1991) takes the middle between the two rows,
 # and asks how far each row is from it:
@@ -328,8 +329,9 @@ al.plots.head_map(far, title="How far did fine-tuning move each head?", label=la
 
 # %% [markdown]
 # Bright cells moved far. Attention moved more in the late layers, and hardly in the
-# first. L3H9 stands out. In section 1 it was L3H11, whose *evenness* changed most. A
-# divergence also sees a head that stays as even and looks elsewhere.
+# first. L3H9 stands out. In section 1 it was L3H11, whose *evenness* changed most; its
+# divergence is only 0.07. L5H4, second here with 0.13, stayed nearly as even and looks
+# elsewhere. Only a divergence sees that.
 #
 # <details><summary>Why the late layers?</summary>
 #
@@ -469,7 +471,7 @@ drawings.two_rulers(np.append(np.linspace(0.07, 0.13, 9), 0.6))
 # ### Exercise 3: which heads are out of line?
 #
 # **Find the faults.** *Difficulty 2 of 5, 8 minutes.* A rule like this runs without an
-# error even when it is wrong, and flags nothing, or everything. A colleague wrote:
+# error even when it is wrong, and flags too little or too much. A colleague wrote:
 #
 # ```
 # distance = values - np.median(values)
@@ -564,9 +566,10 @@ drawings.two_bands()
 # %% [markdown]
 # The same 0.60 is an alarm for the calm head, and none for the restless one.
 #
-# A recorder now watches all heads in two trainings. One is good. The other is an
-# accident on purpose: its learning rate climbs to twenty times what is good. *Predict
-# first:* which shows the accident earlier, the heads or the loss?
+# A recorder now watches all heads in two trainings, by their entropy and other measures
+# (appendix C). One is good. The other is an accident on purpose: its learning rate
+# climbs to twenty times what is good. *Predict first:* which shows the accident
+# earlier, the heads or the loss?
 
 # %%
 little = al.datasets.Splits(
@@ -582,8 +585,8 @@ good = al.finetune("minilm", little, "full", callbacks=[healthy], **run)
 bad = al.finetune("minilm", little, "full", callbacks=[warned], **reckless)
 
 # %% [markdown]
-# The next cell prints how many heads left their bands, and from when on the reckless
-# loss is higher by 0.1, as a mean of nine steps.
+# The next cell prints how many heads left their bands, and when the reckless loss is
+# first higher by 0.1, as a mean of nine steps.
 
 # %%
 table, events = warned.table, balance.episodes(warned.table)
@@ -618,18 +621,20 @@ alt = f"Losses of both runs, and entropy of all heads. First head out: step {beg
 al.plots.show(figure, alt=alt)
 
 # %% [markdown]
-# **What we found:** heads and loss show the accident at about the same time, steps 22
-# and 26. The loss says *that* the run is lost: it stays near $\ln 2 = 0.69$, what a
-# coin toss costs. The heads say *how*. Some spread over everything at once. Others
-# first fall onto one token, for a few steps, and then spread, too. Most of these stay
-# there.
+# **What we found:** heads and loss first show the accident at about the same time,
+# steps 22 and 26. Neither alarm is sure. A head of a good run can leave its band, too,
+# as the cell says. And by step 35 both losses are alike again; they part for good only
+# after step 40. Then the loss says *that* the run is lost: it stays near $\ln 2 =
+# 0.69$, what a coin toss costs. The heads say *how*. Some spread over everything at
+# once. Others first fall onto one token, for a few steps, and then spread, too. Most of
+# these stay there.
 #
 # <details><summary>How sure is that?</summary>
 #
 # Single losses of the reckless run jump first; then a head leaves its band; the mean of
 # nine crosses our limit last. Which is first depends on the smoothing and the limit you
-# choose. In the good run no head left its band, but one run gives no rate of false
-# alarms.
+# choose. The cell above says how many heads of the good run left their band: by "first
+# head out" even one is a false alarm. And one run gives no rate of them.
 #
 # </details>
 #
@@ -648,9 +653,10 @@ print(f"one answer for all texts: {same:.0%}")
 # %% [markdown]
 # ## 7. Repair without fooling yourself
 #
-# Can ruined heads be repaired? Lesson 06 gave each head two knobs: a *scale* for what
-# it adds, and a *temperature* for how evenly it looks. `balance.adjust` turns them
-# along the gradient of the loss, and leaves the weights alone.
+# Can damaged heads be repaired? (The lost run of section 6 is better trained anew.)
+# Lesson 06 gave each head two knobs: a *scale* for what it adds, and a *temperature*
+# for how evenly it looks. `balance.adjust` turns them along the gradient of the loss,
+# and leaves the weights alone.
 #
 # We try several repairs and keep the best. But how good is the best? An accuracy $a$
 # measured on $n$ sentences is typically off by
@@ -1005,8 +1011,9 @@ print(f"95 % interval {low:+.1f} to {high:+.1f}")
 
 # %% [markdown]
 # **What we found: retraining brings back most, 0.84 of the damage.** From the same 500
-# labels the gradient brings back 0.60, and is clearly behind. But it leaves the weights
-# alone: where these must not change, turn the knobs.
+# labels the gradient brings back 0.60, and is clearly behind. So its price is worth
+# paying only where the weights must not change. Without any labels, least squares
+# brings back 0.27.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -1028,8 +1035,8 @@ print(f"95 % interval {low:+.1f} to {high:+.1f}")
 #   that moved farther tend to be needed more.
 # - Median and MAD find one strange value among ten, and flag too many where values are
 #   skewed.
-# - In one broken run loss and heads gave the alarm at about the same time. The heads
-#   say what happened.
+# - In one broken run loss and heads first gave the alarm at about the same time, and
+#   neither alarm was sure. The heads say what happened.
 # - Fit on one part, ask another once, report on a third. A repair has a share, an
 #   interval and a price.
 #
@@ -1338,10 +1345,13 @@ al.plots.anomaly_table(events.sort_values("strength", ascending=False), table, m
 # After six measurements the band is the last value plus the median of the last three
 # changes, give or take fifteen times the usual error of this guess, the head's own or
 # that of the median head if it is larger. Of a share this is at least 0.02 and at most
-# 0.25. *Collapse* is 0.9 or more of a row on one token, *spread* nearly uniform, *dead
-# gradient* under a fiftieth of the usual gradient. *No effect* is a head that adds next
-# to nothing, and *jump* is anything else. *Strength* is the distance from the middle of
-# the band, in half widths. These limits are a choice.
+# 0.25. Every measure that is noted has such a band. A head counts as out only if it is
+# outside in one of them *and* four times as far out as the median of its layer's other
+# heads, or collapses, spreads or loses its gradient. *Collapse* is 0.9 or more of a row
+# on one token, *spread* nearly uniform, *dead gradient* under a fiftieth of the usual
+# gradient. *No effect* is a head that adds next to nothing, and *jump* is anything
+# else. *Strength* is the distance from the middle of the band, in half widths. These
+# limits are a choice.
 #
 # </details>
 #
@@ -1349,7 +1359,7 @@ al.plots.anomaly_table(events.sort_values("strength", ascending=False), table, m
 #
 # In our run L4H11, in the second row, first collapses, then spreads. On the way back it
 # gets a new band and leaves that, too, so it counts as two anomalies. *Where* says
-# little in this run: 68 of 72 heads left their bands.
+# little in this run, because so many heads left their bands (section 6).
 #
 # </details>
 

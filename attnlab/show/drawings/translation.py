@@ -4,9 +4,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from attnlab.attention import causal_mask
+from attnlab.show.drawings.attention_from_scratch import mask_grids
 from attnlab.show.drawings.sketch import Box, Sketch
 from attnlab.show.plots.picture import Picture
 
@@ -165,37 +167,9 @@ def teacher_forcing(target: Sequence[str]) -> Picture:
 
 def decoder_masks(tokens: Sequence[str], padding: str = "pad") -> Picture:
     """Draw the causal mask, the mask of padding, and both together, for one sentence."""
-    count = len(tokens)
-    causal = causal_mask(count).numpy()
-    real = np.array([token != padding for token in tokens])
-    parts = {
-        "the past": causal,
-        "no padding": np.broadcast_to(real, (count, count)),
-        "both": causal & real,
-    }
-    sheet = Sketch(7.5, 1.15 + 0.3 * count)
-    cell, y = 0.34, 0.3 + 0.15 * count
-    for (name, mask), x in zip(parts.items(), (1.65, 4.0, 6.35), strict=True):
-        sheet.numbers(
-            x,
-            y,
-            mask.astype(float),
-            cell=(cell, 0.3),
-            digits=0,
-            shaded=True,
-            rows=tokens if x < 2 else (),
-            columns=tokens,
-            size=8,
-        )
-        sheet.text(x, y + 0.15 * count + 0.45, name)
-    sheet.text(2.83, y, "and", bold=True)
-    sheet.text(5.18, y, "=", bold=True, size=13)
-    sheet.text(0.1, y + 0.15 * count + 0.45, "query ↓   key →", size=8, align="left")
-    return sheet.picture(
-        f"Three masks for {_listed(tokens)}, 1 where looking is allowed. The past: a lower "
-        f"triangle with {causal.sum()} ones. No padding: whole columns. "
-        f"Both: {(causal & real).sum()} ones."
-    )
+    causal = causal_mask(len(tokens))
+    real = torch.tensor([token != padding for token in tokens]).expand_as(causal)
+    return mask_grids({"the past": causal, "no padding": real, "both": causal & real}, tokens)
 
 
 def decoder_layer() -> Picture:

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,8 @@ def table(frame: pd.DataFrame, **decimals: int) -> "Styler":
         ``table(frame, **{"F1, %": 1})``
 
     Whole numbers have none and are grouped by thousands; others have as many as their largest
-    needs to show three or four digits. p-values are never 0, and what is missing is a dash.
+    needs to show three or four digits. p-values are never 0, and what is missing is a dash. Words
+    stand to the left, and the name of the index beside those of the columns.
     """
     need(frame, (), "your numbers", rows=False)
     need(frame, tuple(decimals), "your numbers", rows=False)
@@ -40,7 +42,19 @@ def table(frame: pd.DataFrame, **decimals: int) -> "Styler":
         elif pd.api.types.is_numeric_dtype(frame[column]):
             values = frame[column].to_numpy(float)
             formats[column] = _writer(values, decimals.get(str(column)))
-    return frame.style.format(formats, na_rep="–", escape="html")
+    if frame.index.name and not frame.columns.name:
+        frame = frame.rename_axis(index=None, columns=frame.index.name)
+    left = [{"selector": "", "props": "text-align: left"}]
+    styles = {column: left for column in frame if _is_words(frame[column])}
+    styler = frame.style.format(formats, na_rep="–", escape="html")
+    return styler.set_table_styles(styles, overwrite=False) if styles else styler
+
+
+def _is_words(column: pd.Series) -> bool:
+    """Whether a column holds words, and not numbers, be they numbers that were written out."""
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
+        return False
+    return any(re.search(r"[^\W\d_]{2}", str(value)) for value in column.dropna())
 
 
 def _p_value(value: float) -> str:

@@ -47,7 +47,10 @@ def word_changes(
         size = (6.4, 0.9 + 0.23 * len(words))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         colours = np.where(_beyond(first, turn), _DARK, _LIGHT)
-        axes.barh(rows, first, color=colours, height=0.7)
+        drawn = axes.barh(rows, first, color=colours, height=0.7)
+        if not rest:  # a word without a bar is seen to have been measured
+            axes.bar_label(drawn, [_signed(value) for value in first], padding=3, fontsize=8)
+            axes.margins(x=0.1)
         axes.barh(0, 0, color=_LIGHT, label=bars)  # for the legend
         for name, values in rest:
             axes.plot(values, rows, "o", mfc="white", mec="black", mew=1.5, label=name)
@@ -69,6 +72,11 @@ def word_changes(
         turning = ", ".join(np.array(words)[_beyond(values, turn)]) or "no word"
         told.append(f"The answer turns with {name}: {turning}.")
     return show(figure, " ".join(told))
+
+
+def _signed(value: float) -> str:
+    """The change to a whole point, with its sign."""
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _beyond(values: np.ndarray, turn: float) -> np.ndarray:

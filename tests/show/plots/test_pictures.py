@@ -161,6 +161,18 @@ def test_a_table_writes_whole_numbers_shares_and_p_values_as_people_do():
         plots.table(frame, minutes=1)
 
 
+def test_a_table_sets_words_to_the_left_and_has_one_row_of_names():
+    frame = pd.DataFrame(
+        {"text": ["a film", None], "x": [1.5, 2.0], "change": ["+0.5 [0, 1]", "-2"]},
+        index=pd.Index(["good", "bad"], name="kind"),
+    )
+    page = plots.table(frame).to_html()
+    assert re.findall(r"\.(col\d)\s*{\s*text-align: left", page) == ["col0"]
+    (names,) = re.findall(r"<thead>(.*?)</thead>", page, flags=re.DOTALL)
+    assert names.count("<tr>") == 1
+    assert re.findall(r">([^<\s]+)</th>", names) == ["kind", "text", "x", "change"]
+
+
 def test_only_numbers_that_are_bounded_are_said_to_be_from_0_to_1():
     for measure in MEASURES:
         assert "0 to 1" not in label_of(measure, bounded=False)
