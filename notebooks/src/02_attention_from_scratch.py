@@ -282,7 +282,7 @@ drawings.mask_first(
 # %% [markdown]
 # In the upper row the words share the whole weight. In the lower row `[PAD]` took most
 # of it before it was hidden, and what is left sums to 0.36. (The desk of section 1 lets
-# you try both orders on BERT's map.)` (then a cell `desk
+# you try both orders on BERT's map.)
 #
 # What if a query may look *nowhere*? All its scores are $-\infty$. The softmax first
 # subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a number". A NaN
