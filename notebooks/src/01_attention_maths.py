@@ -921,23 +921,24 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Your table for 16 positions, a row for each:
+# Your table for 64 positions, laid on its side: a position from left to right, a column
+# of the table from top to bottom.
 
 # %%
 positions_of = al.checks.yours_or_ours(
     "sinusoidal_positions", sinusoidal_positions, al.attention.sinusoidal_positions
 )
 al.plots.matrix(
-    torch.as_tensor(positions_of(16, 16)),
-    xlabel="column",
-    ylabel="position",
+    torch.as_tensor(positions_of(64, 16)).T,
+    xlabel="position",
+    ylabel="column",
     label="sine or cosine",
-    alt="Table of 16 positions and 16 columns. The columns on the left change sign "
-    "every few positions, those on the right hardly change.",
+    alt="16 columns of a table of 64 positions. The upper ones change sign every few "
+    "positions, the lower ones hardly change.",
 )
 
 # %% [markdown]
-# On the left the hands turn fast, and tell neighbours apart; on the right they hardly
+# At the top the hands turn fast, and tell neighbours apart; at the bottom they hardly
 # move. BERT *learned* its position vectors instead, and most language models of today
 # *rotate* queries and keys (RoPE): appendix D.
 
