@@ -1078,21 +1078,22 @@ table.insert(0, "wrong answers", wrong.groupby("kind").size())
 al.plots.table(table, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
+# In none of the wrong answers was the right date likelier: not even an exact search
+# could have corrected one, and four beams did not. So the model is at fault, not the
+# search.
 #
-# In none of the wrong answers was the right date likelier. So not even an exact search
-# could correct one, and four beams did not: the search is not at fault. And the gaps
-# are large. A gap of 9 nats, the smallest of the three means, stands for a wrong date
+# <details><summary>How sure is the model of its wrong dates?</summary>
+#
+# A gap of 9 nats, the smallest of the three means, stands for a wrong date
 # $e^9 \approx 8{,}100$ times as likely. (Single gaps may be smaller.)
 #
 # </details>
 #
-# In none of the wrong answers was the right date likelier, and four beams corrected
-# none. So the model is at fault, not the search, and the riddle is solved. The tag
-# decides how it reads: after `fr` the day is expected in front and the year at the end,
-# after `ja` not, and the map fits that (section 7). It is all but certain of its wrong
-# date, so no search for the likeliest can help. Another tag helps this one text; a cure
-# for French dates would have to change the model.
+# **The riddle is solved.** The tag decides how the model reads: after `fr` it expects
+# the day in front and the year at the end, after `ja` not, and the map fits that
+# (section 7). It is all but certain of its wrong date, so no search for the likeliest
+# can help. Another tag helps this one text; a cure for French dates would have to
+# change the model.
 
 # %% [markdown]
 # ## What to take away
