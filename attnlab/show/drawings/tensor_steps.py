@@ -14,7 +14,16 @@ from attnlab.show.drawings.sketch import INK, ROLES, Box, Sketch
 from attnlab.show.plots.picture import Picture, ink_on
 from attnlab.show.wording import with_minus
 
-__all__ = ["attention_shapes", "attention_steps", "multi_head", "norm_steps", "projections"]
+__all__ = [
+    "attention_shapes",
+    "attention_steps",
+    "multi_head",
+    "norm_steps",
+    "projections",
+    "sheet_tensor",
+    "weight_colour",
+    "weight_table",
+]
 
 _CELL = (0.46, 0.3)  # of a number: inches
 

@@ -14,6 +14,6 @@ EXERCISES = [
     decoder_mask.EXERCISE,
     decoder_layer.EXERCISE,
     sequence_loss.EXERCISE,
-    stand_ins.EXERCISE,
     beam_search.EXERCISE,
+    stand_ins.EXERCISE,
 ]
