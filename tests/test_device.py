@@ -177,7 +177,7 @@ def test_a_fixed_linear_is_linear_and_its_gelu_with_their_gradients(onednn, shap
     weight = torch.randn(8, 6).T if transposed else torch.randn(6, 8)
     fixed = device.FixedLinear(weight, bias)
     plain = F.linear(x, weight, bias)
-    for _ in range(2):  # the second time its weights are laid out
+    for _ in range(2):  # the second time its weights lie ready
         torch.testing.assert_close(fixed(x), plain, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(fixed.gelu(x), F.gelu(plain), rtol=1e-5, atol=1e-5)
     x.requires_grad_()
@@ -185,6 +185,17 @@ def test_a_fixed_linear_is_linear_and_its_gelu_with_their_gradients(onednn, shap
         (got,) = torch.autograd.grad(mine(x).square().sum(), x)
         (wanted,) = torch.autograd.grad(theirs(F.linear(x, weight, bias)).square().sum(), x)
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_fixed_linear_lays_its_weights_out_once(onednn):
+    fixed, x = device.FixedLinear(torch.randn(6, 8), torch.randn(6)), torch.randn(5, 8)
+    with torch.profiler.profile() as seen:
+        for _ in range(3):
+            fixed(x)
+            fixed.gelu(x)
+    calls = {event.key: event.count for event in seen.key_averages()}
+    assert calls["mkldnn::_reorder_linear_weight"] == 1
+    assert calls["mkldnn::_linear_pointwise"] == 6
 
 
 def test_models_in_float32_use_the_quick_kernel_and_answer_alike(onednn, monkeypatch):

@@ -31,6 +31,13 @@ def test_words_that_turn_the_answer_are_dark_and_named():
     plt.close(picture.figure)
 
 
+def test_bars_alone_carry_their_numbers_so_that_a_word_without_one_was_measured():
+    picture = drawn({"left out": [-30.4, 12.0, 0.3, 0]})
+    written = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert written[:4] == ["−30", "+12", "0", "0"]
+    plt.close(picture.figure)
+
+
 def test_an_answer_below_50_turns_upward():
     picture = drawn({"left out": [-30, 12, 9, 0]}, turn=10.0)
     dark = [grey(patch) < 0.3 for patch in picture.figure.axes[0].patches[:4]]
