@@ -27,6 +27,8 @@ Notebook = Any  # nbformat's NotebookNode
 
 _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", re.M | re.S)
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
+# a fold with text under it in the same cell
+_FOLD = re.compile(r"^<details>(?=(?:(?!</details>).)*^</details>\n+(?!<details)\S)", re.M | re.S)
 _WAY_OUT = re.compile(r"\[([^\]\[]*)\]\(\.\./([^)]*)\)")  # a link out of the notebooks' folder
 MOVABLE = "*Here is something to move: run this cell.*"
 STILLS_WAIT = "ATTNLAB_STILLS_WAIT"  # a cell ends when its desks are at rest, as their pictures are
@@ -274,6 +276,7 @@ def student(notebook: Notebook, solutions: bool = True) -> Notebook:
                 code = f"```python\n{answers[cell.metadata['hints']]}\n```"
                 folded.append(_folded(tr("Solution"), code))
             cell.source = "\n\n".join(folded)
+        _give_air(cell)
         cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
     return notebook
 
@@ -285,6 +288,7 @@ def solution(notebook: Notebook) -> Notebook:
     for cell in notebook.cells:
         if "exercise" in cell.metadata:
             cell.source = without_markers(cell.source)
+        _give_air(cell)
         cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
     return notebook
 
@@ -403,3 +407,9 @@ def is_solution_of(path: Path, source: str) -> bool:
 
 def _folded(title: str, text: str) -> str:
     return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def _give_air(cell: Any) -> None:
+    """Set text apart from a fold above it, which JupyterLab would close up to it."""
+    if cell.cell_type == "markdown":
+        cell.source = _FOLD.sub('<details style="margin-bottom: 1em">', cell.source)

@@ -175,6 +175,17 @@ def test_the_student_gets_a_hole_hints_one_by_one_and_the_solution_last():
     assert "Hint 2" in notebooks.as_text(exam)
 
 
+def test_text_under_a_fold_keeps_its_distance_and_folds_do_not(tmp_path):
+    """JupyterLab closes a paragraph up to a fold above it."""
+    fold = "# <details>\n# <summary>What we saw</summary>\n#\n# Four.\n#\n# </details>\n"
+    source = f"# %% [markdown]\n{fold}#\n{fold}#\n# Text.\n\n# %% [markdown]\n{fold}"
+    read = notebooks.read(source)
+    for form in (notebooks.student(read), notebooks.solution(read)):
+        lines = "\n".join(cell.source for cell in form.cells).splitlines()
+        folds = [line for line in lines if line.startswith("<details")]
+        assert ["margin-bottom" in line for line in folds] == [False, True, False]
+
+
 def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_state():
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "Desk()"}
     view = {
