@@ -90,6 +90,7 @@ def attention_view(
     what: What = "weights",
     layer: int | None = None,
     heads: list[int] | None = None,
+    stretched: bool = False,
 ) -> AttentionView:
     """Show attention in bertviz.
 
@@ -102,6 +103,8 @@ def attention_view(
     what : "weights", "scaled" (weights × scale), "contributions" (strongest drawn as 1), or
         "difference", which has a sign and is therefore drawn as a heat map only
     layer, heads : what is selected at first, for "head"; default: the first layer given, all heads
+    stretched : whether the still picture shows small weights on a stretched scale, as
+        `plots.attention_map` does
 
     Raises
     ------
@@ -120,7 +123,8 @@ def attention_view(
     if layer not in layers:
         raise AttnlabError(f"Layer {layer} is not among the layers put in, {layers}.")
     title = f"Attention ({WHATS[what]}) of {len(maps.tokens)} tokens"
-    twin = plots.attention_map(maps, layer, heads[0] if heads and len(heads) == 1 else None, what)
+    single = heads[0] if heads and len(heads) == 1 else None
+    twin = plots.attention_map(maps, layer, single, what, stretched)
     if what == "difference":
         return AttentionView(None, twin, 0, 0, title)
     check_budget(maps, kind, layers)

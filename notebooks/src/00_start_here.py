@@ -70,7 +70,7 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   `[CLS]` into a probability for each label.
 #
 # Notice that the answer is read off `[CLS]` alone. So whatever the answer depends on
-# must have reached `[CLS]`.
+# must have reached `[CLS]`, along the dark lines.
 #
 # <details><summary>What does the picture leave out?</summary>
 #
@@ -174,7 +174,8 @@ steps
 # Where a head looks does not tell what the answer depends on. To find that out, change
 # something and measure: leave out each word in turn, and ask again.
 #
-# *Predict first:* which word matters most? Write it down before you look further.
+# *Predict first:* which word matters most? Write it into the first cell. The second
+# cell measures.
 
 # %%
 prediction = ""  # write a word of the sentence between the quotation marks
@@ -190,12 +191,17 @@ al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=
 # %% [markdown]
 # Each bar is the sentence without that word. To the left “positive” falls, to the right
 # it rises. At the dotted line it has fallen from 75 % to 50 %: beyond it the answer
-# turns to “negative”.
-#
+# turns to “negative”. How large is the bar of your word?
+
+# %%
+from attnlab.course import feedback
+
+feedback.word(prediction, words, change)
+
+# %% [markdown]
 # Only *life* and *I* turn the answer, *life* most of all. *Back*, the word that makes
-# this a complaint, hardly counts. Was yours among them? (Is it the word, or the gap
-# that it leaves? Appendix C puts something in the gap: both words still turn the
-# answer.)
+# this a complaint, hardly counts. (Is it the word, or the gap that it leaves? Appendix C
+# puts something in the gap: both words still turn the answer.)
 
 # %% [markdown]
 # ## 6. What do heads look at?
@@ -206,11 +212,11 @@ al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=
 # A line runs from a token on the left to one that it looks at on the right: the
 # stronger, the more weight. Point at a token to see its lines alone. Where nothing
 # runs, a **heat map** stands here: a row for each token that looks, a column for each
-# one looked at.
+# one looked at. Its colour scale is stretched, so that small weights show.
 
 # %%
 maps = clf.attend(texts[0])
-al.attention_view(maps, layer=3, heads=[9])
+al.attention_view(maps, layer=3, heads=[9], stretched=True)
 
 # %% [markdown]
 # `[CLS]` gives 0.97 of its weight to itself, so here it takes almost nothing from other
@@ -231,19 +237,33 @@ al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
 #
 # Most columns are at the left edge of a map: many tokens look at `[CLS]`.
 #
-# The colour scale is stretched at the lower end, so that small weights show.
-#
 # </details>
 #
 # Framed are head 3.9 and the clearest diagonal, head 0.2. Here it is large:
 
 # %%
-al.plots.attention_map(maps, layer=0, head=2)
+al.plots.attention_map(maps, layer=0, head=2, stretched=True)
 
 # %% [markdown]
 # Each token looks at the one before it (`[CLS]`, which has none, at itself): head 0.2
 # is a *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one
 # is good for.)
+#
+# **Your turn.** In another head most tokens look at the *next* token. Does that diagonal
+# run above or below the one through the corners? Find the head in the grid, and write its
+# name into the cell:
+
+# %%
+my_head = ""  # layer and head, such as "0.2"
+feedback.diagonal(maps, my_head)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Above: the next token is one column further to the right. It is head 1.8, in which a
+# token gives 0.80 of its weight to the next one, on average.
+#
+# </details>
 #
 # So far you have only looked. Which heads does the answer *need*?
 
@@ -267,13 +287,12 @@ desk
 
 # %% [markdown]
 # The answer turns to “negative”. So for this sentence it depends on head 3.9. (Or on
-# the gap: a silent head passes on zeros, which the model never met in training. Lesson
-# 06 puts the head's mean there instead.)
+# the gap that the head leaves: see the fold of section 9.)
 #
 # <details><summary>What else does the desk show?</summary>
 #
 # **The lines** are the attention of a layer, its weights times the faders: a head at 0
-# has none. Where nothing runs, a map shows the head that you chose, as trained.
+# has none. Where nothing runs, they are left out.
 #
 # **The colour behind a fader** estimates how the *loss* would change without this head:
 # red, it would rise; blue, it would fall. The loss is minus the logarithm of the
@@ -339,66 +358,89 @@ print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max
 # ## 9. Is 3.9 the only head that turns this answer?
 #
 # Here is each of the 72 heads at 0, one at a time. The number says by how many points
-# “positive” falls for our sentence: above 0 it falls (in section 5 a fall was below 0).
+# “positive” changes for our sentence: below 0 it falls, as in section 5.
 
 # %%
-fall = np.zeros((clf.layers, clf.heads))
-for layer, head in np.ndindex(fall.shape):
+alone = np.zeros((clf.layers, clf.heads))
+for layer, head in np.ndindex(alone.shape):
     settings = clf.settings()
     settings.scale[layer, head] = 0
     without = clf.predict(texts[:1], settings).probabilities[0, 1]
-    fall[layer, head] = 100 * (whole - without)
-title = "How far “positive” falls without each head (red: it falls, blue: it rises)"
-al.plots.head_map(fall, label="fall, percentage points", title=title)
+    alone[layer, head] = 100 * (without - whole)
+title = "Change of “positive” without each head (blue: it falls, red: it rises)"
+al.plots.head_map(alone, label="change, percentage points", title=title)
 
 # %% [markdown]
 # To turn the answer, “positive” must fall by about 25 points. Only without 3.9 does it
 # fall that far, by 32.6.
 #
-# <details><summary>Is what 3.9 knew now missing?</summary>
+# <details><summary>What does silencing a head leave open?</summary>
 #
-# Not necessarily. A silent head also sends on something that the model never met in
-# training (lesson 06).
+# Whether what 3.9 *knew* is now missing. A silent head passes on zeros, which the model
+# never met in training, so the gap itself may do harm. Another test puts the head's
+# *mean* over many texts there: it takes away what the head says about this text, and
+# keeps what it says about all. The two tests can disagree (lesson 06).
 #
-# The colours are not those of the desk, either: its colours are about reviews, these
-# about one sentence.
+# And a head without which nothing changes may do what another one does as well.
 #
 # </details>
 
 # %% [markdown]
 # ## 10. Now you
 #
-# Go back to the desk of section 7, and press *All neutral* before each task. First
-# write down what you expect: the cell below has room for it.
+# In each task first write down what you expect, in points of held-out accuracy. Then run
+# the cell: it moves the faders of your desk, measures, and puts your number beside the
+# model's. Nothing is graded. (By hand: press *All neutral* at the desk, then move.)
 #
-# 1. **Silence one head**: click its fader and press `0`. Does the interval leave out 0?
-# 2. **Silence all heads of a layer**: click its name at the left. Try the last layer,
-#    then the first. Which layer's heads cost more?
-# 3. **Silence a random half** of the heads, several times.
-# 4. **Repair the mistake** without head 3.9: find other faders that turn the answer to
-#    “negative”. The map of section 9 says where to begin, and which heads to turn up
-#    instead of down. What does your repair cost on the held-out reviews?
+# **1. Silence one head.** Replace `None` by the change that you expect, such as `-2`.
+# Take another head if you like. Does the interval leave out 0?
 
 # %%
-predictions = {
-    "1. my head, and what I expect": "",
-    "2. the last layer or the first": "",
-    "3. how much a random half costs": "",
-    "4. which faders, and what they cost": "",
-}
+expected = {"5.9": None}  # head: change of accuracy in points
+feedback.silenced(desk, expected)
+
+# %% [markdown]
+# **2. Silence all heads of a layer**, the first and the last. Which layer's heads cost
+# more?
+
+# %%
+expected = {"0": None, "5": None}  # layer: change of accuracy in points
+feedback.silenced(desk, expected)
+
+# %% [markdown]
+# **3. Silence a random half** of the heads, four times. What does a half cost?
+
+# %%
+expected = None  # change of accuracy in points
+feedback.halves(desk, expected)
+
+# %% [markdown]
+# **4. Repair the mistake** without head 3.9: find other faders that turn the answer to
+# “negative”. Start from the map of section 9, and add up until “positive” has fallen by
+# 25 points. A head at 0 counts as the map says; at 2 it counts the other way round, if
+# effects simply add up. Do they? And what does your repair cost?
+
+# %%
+faders, expected = {}, None  # such as {"1.11": 2}, and the points that it costs
+desk.text = texts[0]  # if you have typed another one
+feedback.repair(desk, faders, expected, alone)
 
 # %% [markdown]
 # <details><summary>What we saw, on all 1,000 held-out reviews</summary>
 #
-# 1. Head 5.9, the darkest red: −0.7 points (−1.7 to +0.3). Head 0.2, the previous-token
-#    head: −0.4 (−1.3 to +0.5). Both intervals contain 0. Lesson 06 tries all 72.
-# 2. The last layer's: −12 points (−14 to −9). The first's: −1.7, with an interval that
-#    just reaches 0: a loss is neither shown nor ruled out.
+# (On another machine an answer or two may differ.)
+#
+# 1. Head 5.9, the darkest red at the desk: −0.7 points (−1.7 to +0.3). Head 0.2, the
+#    previous-token head: −0.4 (−1.3 to +0.5). Both intervals contain 0. Lesson 06 tries
+#    all 72.
+# 2. The last layer's: −12 points (−14 to −9). The first's: −1.6 (−3.3 to +0.1), a loss
+#    neither shown nor ruled out.
 # 3. Eight random halves: from −3 to −14 points, no interval contains 0. It matters much
 #    which half it is.
-# 4. At 0, only head 3.9 turns the answer alone. Heads 3.2 and 4.3 at 0 and head 1.11 at
-#    2 do it together, at −0.1 points (−1.0 to +0.8): 9 reviews gained, 10 lost. That
-#    repairs one sentence, not the model.
+# 4. At 0, only head 3.9 turns the answer alone. These do it together:
+#    `{"3.2": 0, "4.3": 0, "1.11": 2}`. By the map “positive” would go to 46 %; it goes
+#    to 43 %: the effects do not quite add up. The cost is −0.2 points (−1.1 to +0.7).
+#    That repairs one sentence, not the model.
 #
 # </details>
 

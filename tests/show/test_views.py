@@ -180,6 +180,16 @@ def test_an_attention_map_names_its_tokens(maps):
     assert "weights × scale" not in picture.alt
 
 
+def test_a_stretched_map_shows_the_same_weights_on_the_scale_of_all_heads(maps):
+    axes, bar = plots.attention_map(maps, 3, 2, stretched=True).figure.axes
+    cells = axes.collections[0]
+    assert np.allclose(cells.get_array(), maps.weights[3, 2])
+    assert cells.norm(0.25) == pytest.approx(0.5)  # by the square root
+    assert bar.get_ylabel() == "weight (stretched scale)"
+    view = al.attention_view(maps, layers=[3], heads=[2], stretched=True)
+    assert view.twin.figure.axes[1].get_ylabel() == "weight (stretched scale)"
+
+
 def test_before_and_after_show_the_silenced_head(maps):
     picture = plots.before_after(maps, 3, 2)
     before, after, difference = (

@@ -62,8 +62,9 @@ def whole_path(
     return sheet.picture(
         f"A row for each token. Each token becomes a vector of {width} numbers. {layers} layers "
         f"follow: attention with {heads} heads, in which lines run from every token to every "
-        "other, then a feed-forward network for each token alone; what either makes is added to "
-        f"the token's vector. The answer, {label} {share:.0%}, is read off {tokens[0]} alone."
+        f"other, dark those to {tokens[0]}, then a feed-forward network for each token alone; what "
+        f"either makes is added to the token's vector. The answer, {label} {share:.0%}, is read "
+        f"off {tokens[0]} alone."
     )
 
 
@@ -86,11 +87,12 @@ def _layer(sheet: Sketch, rows: Sequence[float], top: float, layers: int) -> Non
         sheet.axes.plot([2.22, 5.24], [y, y], color=_LINE, lw=1.2, zorder=1)
         for other, target in enumerate(rows):
             if other != at:
-                weight = 0.12 + 0.5 * np.random.default_rng(10 * at + other).random() ** 3
+                read_off = other == 0  # what the answer is made of
+                alpha, width, order = (0.85, 1.7, 2.5) if read_off else (0.13, 1.2, 2)
                 ease = [(2.3, y), (2.85, y), (2.95, target), (3.5, target)]
                 codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
-                line = {"fc": "none", "ec": ROLES["weights"], "lw": 1.3, "zorder": 2}
-                sheet.axes.add_patch(PathPatch(Path(ease, codes), alpha=weight + 0.1, **line))
+                line = {"fc": "none", "ec": ROLES["weights"], "lw": width, "zorder": order}
+                sheet.axes.add_patch(PathPatch(Path(ease, codes), alpha=alpha, **line))
         forward = Rectangle((4.26, y - 0.085), 0.68, 0.17, fc="#e4e4e4", ec="#7d7d7d", lw=1)
         sheet.axes.add_patch(forward).set_zorder(3)
         sheet.arrow((3.74, y), (5.07, y + 0.07), role="frozen", bend=-0.2, weight=0.9)

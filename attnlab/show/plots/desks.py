@@ -2,22 +2,22 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from attnlab.heads.maps import AttentionMaps, What
-from attnlab.show.plots.maps import attention_cells
 from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, heatmap, style
 from attnlab.show.wording import signed_points, with_interval, with_minus
 
 _BLUE, _GREY, _INK = "#2166ac", "#8c8c8c", "#212121"
-_HEADING: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
+_HEADING: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
 
 
 # ── mixing desk ────────────────────────────────────────────────────────────────────────────────
@@ -28,10 +28,9 @@ def mixing_desk(
     importance: Sequence[Sequence[float]] | None,
     sentence: tuple[str, dict[str, Any]],
     accuracy: dict[str, Any],
-    maps: AttentionMaps,
     look: dict[str, Any],
 ) -> Picture:
-    """Draw a mixing desk: its faders, the answer to its sentence, accuracy, and a head's attention.
+    """Draw a mixing desk: its faders, the answer to its sentence, and accuracy.
 
     Parameters
     ----------
@@ -40,51 +39,20 @@ def mixing_desk(
     sentence : the text, and ``labels`` with their probabilities ``after`` and ``before``; what is
         not known yet is left out
     accuracy : as `mixing.accuracy_report` makes it; empty before the first
-    maps : of the sentence
-    look : ``layer``, ``head`` and ``what`` of the map
+    look : ``layer`` and ``head`` that are chosen, which get a frame
     """
     scale = np.array(faders["scale"], dtype=float)
     temperature = np.array(faders["temperature"], dtype=float)
     layers, heads = scale.shape
     with style():
-        figure = plt.figure(figsize=(8.8, 5.6), layout="constrained")
-        grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(3.1, 1))
-        right = grid[:, 1].subgridspec(2, 1, height_ratios=(1, 4))
-        what: What = look["what"]
-        axes = figure.add_subplot(right[1])
-        # first: a heat map draws all that its figure holds, to see whether its labels overlap
-        silent = scale[look["layer"], look["head"]] == 0
-        if silent and maps.neutral is not None:  # zeros alone would be one dark square
-            trained: What = "weights" if what == "scaled" else what  # all scales are 1 there
-            attention_cells(axes, maps.neutral, look["layer"], look["head"], trained)
-            axes.set_title(_silent(look), loc="left", fontsize=10)
-        else:
-            attention_cells(axes, maps, look["layer"], look["head"], what)
-        axes.tick_params(labelsize=8.5)
-        _bar_below(axes)
-        _draw_faders(figure.add_subplot(grid[0, 0]), scale, temperature, importance, look)
-        _draw_accuracy(figure.add_subplot(grid[1, 0]), accuracy)
-        _draw_answer(figure.add_subplot(right[0]), *sentence)
-    on, all_heads = int((scale > 0).sum()), layers * heads
-    told = _mixing_words(on, all_heads, sentence, accuracy, look)
-    if silent:
-        told = f"{told[:-1]}, which is silent; drawn is its attention as trained."
+        size = (8.8, max(3.3, 1.5 + 0.45 * layers))
+        figure = plt.figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12))
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.6, 1), height_ratios=(1, 1.25))
+        _draw_faders(figure.add_subplot(grid[:, 0]), scale, temperature, importance, look)
+        _draw_answer(figure.add_subplot(grid[0, 1]), *sentence)
+        _draw_accuracy(figure.add_subplot(grid[1, 1]), accuracy)
+    told = _mixing_words(int((scale > 0).sum()), layers * heads, sentence, accuracy)
     return Picture(figure, told)
-
-
-def _bar_below(axes: Axes) -> None:
-    """Move the colour bar of a heat map below it, which leaves its cells more room."""
-    mesh: Any = axes.collections[0]
-    label = mesh.colorbar.ax.get_ylabel()
-    mesh.colorbar.remove()
-    figure: Any = axes.figure
-    bar = figure.colorbar(mesh, ax=axes, location="bottom", label=label, shrink=0.7, aspect=28)
-    bar.outline.set_visible(False)
-
-
-def _silent(look: dict[str, Any]) -> str:
-    """What stands over the map of a silent head, which shows where it looked before."""
-    return f"head {look['layer']}.{look['head']} as trained; silent now"
 
 
 def _draw_faders(
@@ -104,46 +72,37 @@ def _draw_faders(
         ground = share * hue + (1 - share) * 0.95
         place = (head + 0.04, layer + 0.04)
         axes.add_patch(Rectangle(place, 0.92, 0.92, facecolor=ground, edgecolor="none"))
-        if value == 0:
-            silent: dict[str, Any] = {"hatch": "////", "edgecolor": "#9a9a9a", "linewidth": 0}
-            axes.add_patch(Rectangle(place, 0.92, 0.92, facecolor="none", **silent))
         at = head + 0.18 + 0.64 * min(float(value), 2.0) / 2
         moved = value != 1
-        axes.plot([head + 0.18, head + 0.82], [layer + 0.34] * 2, color=_GREY, lw=1.2, zorder=2)
-        for tick in (0.18, 0.5, 0.82):  # scale 0, 1 and 2
-            axes.plot([head + tick] * 2, [layer + 0.26, layer + 0.42], color=_GREY, lw=1, zorder=2)
+        words = [f"{value:g}"] if moved else []
+        if temperature[layer, head] != 1:
+            words.append(f"t {temperature[layer, head]:g}")
+        middle = layer + (0.3 if words else 0.5)
+        axes.plot([head + 0.18, head + 0.82], [middle] * 2, color=_GREY, lw=1.2, zorder=2)
         knob: dict[str, Any] = {
             "facecolor": _INK if moved else "#757575",
             "edgecolor": "none",
             "zorder": 3,
         }
-        axes.add_patch(Rectangle((at - 0.08, layer + 0.09), 0.16, 0.5, **knob))
-        words = [f"{value:g}"] if moved else []
-        if temperature[layer, head] != 1:
-            words.append(f"t {temperature[layer, head]:g}")
+        axes.add_patch(Rectangle((at - 0.07, middle - 0.2), 0.14, 0.4, **knob))
         if words:
-            box = {"facecolor": ground, "edgecolor": "none", "pad": 0.6}
-            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "bbox": box}
-            axes.text(head + 0.5, layer + 0.77, " ".join(words), color="black", zorder=4, **looks)
+            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10}
+            axes.text(head + 0.5, layer + 0.74, " ".join(words), color="black", zorder=4, **looks)
     frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "linewidth": 1.4, "zorder": 5}
     axes.add_patch(Rectangle((look["head"] + 0.02, look["layer"] + 0.02), 0.96, 0.96, **frame))
     axes.set(xlim=(0, heads), ylim=(layers, 0), xlabel="head")
     axes.set_xticks(np.arange(heads) + 0.5, [str(head) for head in range(heads)])
     axes.set_yticks(np.arange(layers) + 0.5, [f"layer {layer}" for layer in range(layers)])
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=10)
     for side in axes.spines.values():
         side.set_visible(False)
-    for tick, name in ((0.18, "0"), (0.5, "1"), (0.82, "2")):
-        axes.text(tick, -0.04, name, ha="center", va="bottom", fontsize=8, color="#595959")
-    title = f"Scale of each head, from 0 to 2: {int((scale > 0).sum())} of {scale.size} on"
-    axes.set_title(title, loc="left", pad=12 if importance is None else 40, **_HEADING)
+    title = f"{int((scale > 0).sum())} of {scale.size} heads on"
+    axes.set_title(title, loc="left", pad=24 if importance is None else 38, **_HEADING)
+    note = "Knob: left 0, silent; middle 1, as trained; right 2."
     if importance is not None:
         most = float(np.abs(known).max())
-        note = (
-            "Colour: estimated loss without the head,\nred rises, blue falls "
-            f"(at most {most:.2g} nat)"
-        )
-        axes.annotate(note, (0, 1), (0, 15), "axes fraction", "offset points", fontsize=9)
+        note += f"\nColour: loss without the head; red rises, blue falls (≤ {most:.2g} nat)."
+    axes.annotate(note, (0, 1), (0, 6), "axes fraction", "offset points", fontsize=9.5)
 
 
 def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
@@ -158,14 +117,13 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
         return
     known = with_interval(accuracy["accuracy"], tuple(accuracy["interval"]))
     so_far = "" if accuracy["state"] == "measured" else " so far"
-    title = f"Held-out accuracy{so_far} {known}"
-    axes.set_title(title, loc="left", **_HEADING)
+    axes.set_title(f"Held-out accuracy{so_far}\n{known}", loc="left", **_HEADING)
     if accuracy["delta"] is None:  # an empty axis would say nothing
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
         nothing = "A and B are the same." if accuracy.get("side") else "All faders are at 1."
         told = f"{nothing} {accuracy['n']:,} sentences."
-        axes.text(0.0, 0.75, told, transform=axes.transAxes, fontsize=9)
+        axes.text(0.0, 0.75, told, transform=axes.transAxes, fontsize=10)
         return
     axes.axvline(0, color=_GREY, lw=1)
     low, at, high = (100 * accuracy[name] for name in ("low", "delta", "high"))
@@ -173,34 +131,36 @@ def _draw_accuracy(axes: Axes, accuracy: dict[str, Any]) -> None:
     colour = NEEDED if high < 0 else "#2b7a4b" if low > 0 else "#595959"
     axes.plot([low, high], [0.6, 0.6], color=colour, lw=4, solid_capstyle="butt")
     axes.plot(at, 0.6, "o", color=colour, ms=9)
-    told = f"{signed_points(accuracy['delta'])} points"
-    axes.text(at, 0.85, told, ha="center", fontsize=9)
-    counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost of {accuracy['n']:,} sentences"
     paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the line at 0 passes here
-    axes.text(0.0, 0.05, counts, transform=axes.transAxes, fontsize=9, bbox=paper)
+    told = f"{signed_points(accuracy['delta'])} points"
+    axes.text(at, 0.85, told, ha="center", fontsize=10, bbox=paper)
+    counts = f"{accuracy['gained']} gained, {accuracy['lost']} lost of {accuracy['n']:,}"
+    axes.text(0.0, 0.12, counts, transform=axes.transAxes, fontsize=10, bbox=paper)
     axes.set(xlim=(-reach, reach), ylim=(0, 1.15))
     axes.xaxis.set_major_formatter(lambda value, _: with_minus(f"{value:g}"))
     whose = " (B against A)" if accuracy.get("side") else ""
-    axes.set_xlabel(f"change of accuracy{whose}, percentage points; bar: 95 % interval")
+    label = f"change{whose}, percentage points\n(bar: 95 % interval)"
+    axes.set_xlabel(label, fontsize=10)
+    axes.tick_params(labelsize=10)
 
 
 def _draw_answer(axes: Axes, text: str, answer: dict[str, Any]) -> None:
     """Probabilities of the labels, and a mark where they were."""
     for side in axes.spines.values():
         side.set_visible(False)
-    short = text if len(text) <= 52 else f"{text[:51]}…"
-    axes.set_title(f"“{short}”".replace("$", r"\$"), loc="left", fontsize=9.5)
+    short = "\n".join(textwrap.wrap(f"“{text}”", 36, max_lines=2, placeholder=" …”"))
+    axes.set_title(short.replace("$", r"\$"), loc="left", fontsize=10.5)
     axes.set_xticks([])
     labels = answer.get("labels", [])[:6]
     axes.set_yticks(range(len(labels)), [label.replace("$", r"\$") for label in labels])
-    axes.tick_params(length=0)
-    axes.set(xlim=(0, 1.3), ylim=(max(len(labels), 2) - 0.4, -0.6))
+    axes.tick_params(length=0, labelsize=10)
+    axes.set(xlim=(0, 1.35), ylim=(max(len(labels), 2) - 0.4, -0.6))
     for row, _label in enumerate(labels):
         after, before = answer["after"][row], answer["before"][row]
         axes.barh(row, 1, 0.5, color="#eeeeee")
         axes.barh(row, after, 0.5, color=_GREY)
         axes.plot([before, before], [row - 0.32, row + 0.32], color=_INK, lw=2)
-        axes.text(1.03, row, f"{after:.1%}", va="center", fontsize=9)
+        axes.text(1.03, row, f"{after:.0%}".replace("%", " %"), va="center", fontsize=10)
 
 
 def _mixing_words(
@@ -208,7 +168,6 @@ def _mixing_words(
     heads: int,
     sentence: tuple[str, dict[str, Any]],
     accuracy: dict[str, Any],
-    look: dict[str, Any],
 ) -> str:
     told = [f"Mixing desk of {heads} attention heads, {on} of them on."]
     text, answer = sentence
@@ -222,7 +181,7 @@ def _mixing_words(
             low, high = signed_points(accuracy["low"]), signed_points(accuracy["high"])
             change = signed_points(accuracy["delta"])
             told.append(f"The change is {change} points (95\u00a0%: {low} to {high}).")
-    return f"{' '.join(told)} A map shows layer {look['layer']}, head {look['head']}."
+    return " ".join(told)
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

@@ -30,13 +30,14 @@ def flow_desk(report: dict[str, Any]) -> Picture:
     with style():
         figure, panels = plt.subplots(
             1,
-            8,
+            9,
             figsize=(8.8, 1.55 + 0.23 * (len(tokens) + 1)),
-            width_ratios=(0.85, 0.85, 0.4, 0.85, 0.85, 0.8, 0.95, 1.0),
+            width_ratios=(0.85, 0.85, 0.4, 0.85, 0.85, 0.8, 0.95, 0.12, 1.0),
             layout="constrained",
         )
-        panels[2].axis("off")  # room for the lines from the query to the keys
-        axes = np.delete(panels, 2)
+        for gap in (2, 7):  # room for lines from the query to the keys, and for names of layers
+            panels[gap].axis("off")
+        axes = np.delete(panels, (2, 7))
         vectors, query, key, value, weight, mixed, answer = axes
         _strips(vectors, np.array(report["vectors"]), limits["vectors"])
         _strips(query, queries, limits["queries"])

@@ -16,6 +16,7 @@ from attnlab.heads.maps import WHATS, AttentionMaps, What
 from attnlab.show.plots.picture import ROLES, Picture, heatmap, style
 from attnlab.show.wording import counted, rounded
 
+_TICKS = [0, 0.05, 0.25, 0.5, 1]  # of a scale by the square root of the weight
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read
 
 
@@ -132,24 +133,31 @@ def _mark_noise(axes: Axes, band: float, outside: np.ndarray, rows: int) -> None
 
 
 def attention_map(
-    maps: AttentionMaps, layer: int, head: int | None = None, what: What = "weights"
+    maps: AttentionMaps,
+    layer: int,
+    head: int | None = None,
+    what: What = "weights",
+    stretched: bool = False,
 ) -> Picture:
-    """Draw where each token (down) looks (across), for one head or the mean of a layer."""
+    """Draw where each token (down) looks (across), for one head or the mean of a layer.
+
+    With ``stretched`` weights are drawn on the scale of `attention_grid`, by their square root from
+    0 to 1, so that small ones can be told apart.
+    """
     maps.check_place(layer, head)
     with style():
         side = _side(maps)
         figure, axes = plt.subplots(figsize=(side + 1.6, side))
-        _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
+        if stretched:
+            shades = PowerNorm(0.5, 0, 1)
+            _draw_map(axes, maps, _matrix(maps, layer, head, what), what, norm=shades)
+            bar: Any = axes.collections[0].colorbar
+            bar.set_ticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
+            bar.set_label(f"{_BAR[what]} (stretched scale)")
+        else:
+            _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
         axes.set_title(_place(layer, head), loc="left")
     return Picture(figure, _describe(maps, layer, head, what))
-
-
-def attention_cells(
-    axes: Axes, maps: AttentionMaps, layer: int, head: int, what: What = "weights"
-) -> None:
-    """Draw where each token looks into axes of a larger figure."""
-    _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
-    axes.set_title(_place(layer, head), loc="left", fontsize=10)
 
 
 def chosen_heads(
@@ -254,9 +262,8 @@ def attention_grid(maps: AttentionMaps, framed: Sequence[tuple[int, int]] = ()) 
         axes.spines[:].set_visible(False)
         axes.set(xlabel="head", ylabel="layer")
         bar = figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.7, aspect=28)
-        bar.set_ticks([0, 0.05, 0.25, 0.5, 1])
-        bar.set_label("weight")
-        bar.ax.set_yticklabels(["0", "0.05", "0.25", "0.5", "1"])
+        bar.set_ticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
+        bar.set_label("weight (stretched scale)")
     names = ", ".join(f"layer {layer} head {head}" for layer, head in framed)
     return Picture(figure, _patterns(maps) + (f" Framed: {names}." if framed else ""))
 
@@ -325,7 +332,12 @@ def _matrix(maps: AttentionMaps, layer: int, head: int | None, what: What) -> np
 
 
 def _draw_map(
-    axes: Axes, maps: AttentionMaps, values: np.ndarray, what: What, limit: float | None = None
+    axes: Axes,
+    maps: AttentionMaps,
+    values: np.ndarray,
+    what: What,
+    limit: float | None = None,
+    norm: PowerNorm | None = None,
 ) -> None:
     signed = what == "difference"
     limit = max(float(np.abs(values).max()) if limit is None else limit, 1e-6)
@@ -337,8 +349,9 @@ def _draw_map(
         axes,
         mask=values[:shown, :shown] == 0 if what == "weights" else None,  # hidden keys stay white
         cmap="vlag" if signed else "cividis",
-        vmin=-limit if signed else 0,
-        vmax=limit if signed or what == "contributions" else max(limit, 0.5),
+        norm=norm,
+        vmin=None if norm else -limit if signed else 0,
+        vmax=None if norm else limit if signed or what == "contributions" else max(limit, 0.5),
         annot=shown <= 8,
         fmt=".2f",
         annot_kws={"size": 9},

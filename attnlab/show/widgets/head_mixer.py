@@ -212,7 +212,7 @@ class HeadMixer(SpokenDesk):
     def picture(self) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel.
 
-        Attention is drawn as the map of the head shown. What is not measured yet is left out.
+        Attention is left out, and what is not measured yet.
         """
         with self._lock:
             faders, settings, text = dict(self.faders), self.settings, self.text
@@ -233,7 +233,6 @@ class HeadMixer(SpokenDesk):
                 self.first_order.get("importance"),
                 (self._items.title(text), sentence),
                 accuracy if accuracy.get("stamp") == stamp else {},
-                self._clf.attend(shown, settings),
                 look,
             )
 

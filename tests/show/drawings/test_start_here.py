@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.patches import PathPatch
 from scipy.special import softmax
 
 from attnlab.show import drawings
@@ -31,3 +32,14 @@ def test_the_path_is_that_of_the_model_and_of_its_answer():
     for told in ("3 of them", "4 heads", "64 numbers", "dull", "read off [CLS]", "negative 90 %"):
         assert told in words
     assert "negative 90%, is read off [CLS]" in picture.alt
+
+
+def test_only_lines_to_the_token_that_is_read_off_are_dark():
+    tokens = ("[CLS]", "a", "dull", "film")
+    picture = drawings.whole_path(tokens=tokens)
+    lines = [one for one in picture.figure.axes[0].patches if isinstance(one, PathPatch)]
+    dark = [line for line in lines if (line.get_alpha() or 1) > 0.5]
+    ends = {round(line.get_path().vertices[-1, 1], 3) for line in dark}
+    assert len(dark) == len(tokens) - 1
+    assert len(ends) == 1
+    assert ends == {round(max(line.get_path().vertices[-1, 1] for line in lines), 3)}
