@@ -200,8 +200,8 @@ feedback.word(prediction, words, change)
 
 # %% [markdown]
 # Only *life* and *I* turn the answer, *life* most of all. *Back*, the word that makes
-# this a complaint, hardly counts. (Is it the word, or the gap that it leaves? Appendix C
-# puts something in the gap: both words still turn the answer.)
+# this a complaint, hardly counts. (Is it the word, or the gap that it leaves? Appendix
+# C puts something in the gap: both words still turn the answer.)
 
 # %% [markdown]
 # ## 6. What do heads look at?
@@ -249,9 +249,9 @@ al.plots.attention_map(maps, layer=0, head=2, stretched=True)
 # is a *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one
 # is good for.)
 #
-# **Your turn.** In another head most tokens look at the *next* token. Does that diagonal
-# run above or below the one through the corners? Find the head in the grid, and write its
-# name into the cell:
+# **Your turn.** In another head most tokens look at the *next* token. Does that
+# diagonal run above or below the one through the corners? Find the head in the grid, and
+# write its name into the cell:
 
 # %%
 my_head = ""  # layer and head, such as "0.2"
@@ -388,9 +388,9 @@ al.plots.head_map(alone, label="change, percentage points", title=title)
 # %% [markdown]
 # ## 10. Now you
 #
-# In each task first write down what you expect, in points of held-out accuracy. Then run
-# the cell: it moves the faders of your desk, measures, and puts your number beside the
-# model's. Nothing is graded. (By hand: press *All neutral* at the desk, then move.)
+# In each task first write down what you expect, in points of held-out accuracy. Then
+# run the cell: it moves the faders of your desk, measures, and puts your number beside
+# the model's. Nothing is graded. (By hand: press *All neutral* at the desk, then move.)
 #
 # **1. Silence one head.** Replace `None` by the change that you expect, such as `-2`.
 # Take another head if you like. Does the interval leave out 0?
@@ -430,9 +430,9 @@ feedback.repair(desk, faders, expected, alone)
 #
 # (On another machine an answer or two may differ.)
 #
-# 1. Head 5.9, the darkest red at the desk: −0.7 points (−1.7 to +0.3). Head 0.2, the
-#    previous-token head: −0.4 (−1.3 to +0.5). Both intervals contain 0. Lesson 06 tries
-#    all 72.
+# 1. With `-2` for head 5.9, the darkest red at the desk, the cell says: *−0.7 points
+#    (95 % interval −1.7 to +0.3, contains 0). You said −2.0: outside.* For head 0.2,
+#    the previous-token head, it says −0.4 (−1.3 to +0.5). Lesson 06 tries all 72.
 # 2. The last layer's: −12 points (−14 to −9). The first's: −1.6 (−3.3 to +0.1), a loss
 #    neither shown nor ruled out.
 # 3. Eight random halves: from −3 to −14 points, no interval contains 0. It matters much
