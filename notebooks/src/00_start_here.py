@@ -250,8 +250,8 @@ al.plots.attention_map(maps, layer=0, head=2, stretched=True)
 # is good for.)
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
-# diagonal run above or below the one through the corners? Find the head in the grid, and
-# write its name into the cell:
+# diagonal run above or below the one through the corners? Find the head in the grid,
+# and write its name into the cell:
 
 # %%
 my_head = ""  # layer and head, such as "0.2"
