@@ -311,3 +311,7 @@ def _cost(accuracy: dict[str, Any], expected: float | None) -> str:
     if 100 * low <= expected <= 100 * high:
         return f"{told} {tr('You said {said}: inside.', said=said)}"
     return f"{told} {tr('You said {said}: outside.', said=said)}"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
