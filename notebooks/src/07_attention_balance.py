@@ -192,17 +192,6 @@ al.plots.head_map(entropy, title=title, label=label)
 # and 06. Among the words alone, heads are more even (appendix A). So say over which
 # tokens an entropy was taken.
 #
-# *On paper:* a head always looks at three keys alike. Is its number the same in texts
-# of ten and of fifty tokens?
-#
-# <details><summary>Answer</summary>
-#
-# No: it is $\log 3 / \log 10 = 0.48$ and $\log 3 / \log 50 = 0.28$, though the head does
-# the same. So compare heads on the same texts only, or by the effective number of keys,
-# here 3 in both.
-#
-# </details>
-#
 # One cell is almost black. Here are its weights for one sentence, a row for each query:
 
 # %%
@@ -216,6 +205,17 @@ picture
 # The bright line runs one step beside the diagonal. L0H2 looks at the token before: it
 # is a **previous-token head**, as in lesson 02. It is as sharp as can be, and has a
 # clear job. So sharp is no fault.
+#
+# *On paper:* a head always looks at three keys alike. Is its number the same in texts
+# of ten and of fifty tokens?
+#
+# <details><summary>Answer</summary>
+#
+# No: it is $\log 3 / \log 10 = 0.48$ and $\log 3 / \log 50 = 0.28$, though the head
+# does the same. So compare heads on the same texts only, or by the effective number of
+# keys, here 3 in both.
+#
+# </details>
 
 # %% [markdown]
 # ## 3. How far did fine-tuning move a head?
@@ -445,10 +445,13 @@ al.plots.head_scatter(both, effect, label, titles, marked=farthest)
 #
 # </details>
 #
-# *On paper:* two layers of three heads. In the early one divergences of 0.01, 0.02 and
-# 0.03 go with changes of −0.03, −0.02 and −0.01; in the late one 0.11, 0.12 and 0.13
-# with −0.13, −0.12 and −0.11. What is the rank correlation within layers, and what over
-# all six?
+# *On paper:* take two layers of three heads. What is the rank correlation between both
+# columns within layers, and what over all six heads?
+#
+# | layer | divergences | changes of margin |
+# | --- | --- | --- |
+# | early | 0.01, 0.02, 0.03 | −0.03, −0.02, −0.01 |
+# | late | 0.11, 0.12, 0.13 | −0.13, −0.12, −0.11 |
 #
 # <details><summary>Answer</summary>
 #
@@ -567,12 +570,12 @@ al.plots.rug({"weight on the token before": by_mad}, flagged=flag(previous))
 # The dot on the far right is L0H2, the previous-token head. It is unusual, and nothing
 # is wrong with it. A flag says *look*, not *wrong*.
 #
-# *On paper:* how many strange heads does the rule bear? In the drawing let not one but
-# $k$ of ten heads have 0.6. For which $k$ are they flagged?
+# *On paper:* when does the rule break down? In the drawing let not one but $k$ of the
+# ten heads have 0.6. Up to which $k$ are they flagged?
 #
 # <details><summary>Answer</summary>
 #
-# Up to four; ask your rule. With five the median lies between the two groups, all
+# Up to 4; ask your rule. With five the median lies between the two groups, all
 # distances are large, and nobody is flagged. With eight it flags the two *others*. A
 # rule by the median goes with the majority.
 #
@@ -635,9 +638,9 @@ good = al.finetune("minilm", little, "full", callbacks=[healthy], **run)
 bad = al.finetune("minilm", little, "full", callbacks=[warned], **reckless)
 
 # %% [markdown]
-# The next cell prints for each run how many heads left their bands, and when. Then when
-# the loss of the reckless run is first higher by 0.1 than the other, both as a mean of
-# nine steps.
+# The next cell prints for each run how many heads left their bands, and when the first
+# did. Its last line says when the loss of the reckless run is first higher by 0.1, both
+# losses as means of nine steps.
 
 # %%
 runs = {
@@ -727,8 +730,8 @@ print(f"one answer for all texts: {same:.0%}")
 #
 # So let three repairs have 0.80 in truth. On 64 sentences they show, say, 0.77, 0.80
 # and 0.84. The best *seems* to have 0.84, and four points of that are luck. Fitting 144
-# knobs on these very sentences makes it worse. So we cut the development sentences in
-# two:
+# knobs, two per head, on these very sentences makes it worse. So we cut the development
+# sentences in two:
 
 # %%
 drawings.guard()
@@ -805,7 +808,8 @@ choose = al.checks.yours_or_ours("guarded_choice", guarded_choice)
 # - *free*, with many passes and hardly any restraint;
 # - *restrained*, with few passes and a penalty that keeps each knob near its start.
 #
-# *Predict first:* does the better one on tune also win on guard?
+# *Predict first:* does the better one on tune also win on guard? The next two cells do
+# the damage and fit the candidates.
 
 
 # %%
@@ -990,8 +994,8 @@ KNOBS = {
 
 def by_knobs(start, ways=KNOBS):
     """What each way of turning knobs found on the tune sentences, and its seconds."""
-    turned = balance.adjust
-    return {name: turned(clf, tune, way, start, **o) for name, (way, o) in ways.items()}
+    adjust = balance.adjust
+    return {name: adjust(clf, tune, way, start, **o) for name, (way, o) in ways.items()}
 
 
 repairs = by_knobs(thinned)
@@ -1041,8 +1045,8 @@ label = "share of the damage that came back, with its 95 % interval"
 al.plots.intervals(priced, label, {0: "0\nthinned", 0.5: "0.5", 1: "1\nwhole"})
 
 # %% [markdown]
-# Do gradient and retraining differ? Two intervals that overlap do not say it. That is
-# for the interval of the *difference* to say:
+# Do gradient and retraining differ? That two intervals overlap does not answer it. The
+# interval of the *difference* does:
 
 # %%
 change = final.compare(answers["gradient"], answers["retraining"])
