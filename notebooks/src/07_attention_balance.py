@@ -371,13 +371,9 @@ def name_of(head):
 order = [np.unravel_index(i, far.shape) for i in far.argsort(axis=None)[::-1]]
 farthest, second = order[:2]
 maps = dataclasses.replace(clf.attend(text), neutral=pretrained.attend(text))
-picture = al.plots.before_after(maps, *farthest)
+names = ("before fine-tuning", "after", "after minus before")
+picture = al.plots.before_after(maps, *farthest, names)
 picture.figure.set_size_inches(11, 3.9)
-titles = ("before fine-tuning", "after", "after minus before")
-panels, bars = picture.figure.axes[:3], picture.figure.axes[3:]
-for axes, bar, title in zip(panels, bars, titles, strict=True):
-    axes.set_title(f"{name_of(farthest)} {title}", loc="left", fontsize=10)
-    bar.set_ylabel("weight" if axes is not panels[2] else "change of weight")
 picture
 
 # %% [markdown]
