@@ -12,7 +12,7 @@ HEADS = np.arange(6.0).reshape(2, 3)
 def drawn(**options):
     over = {"entropy": HEADS / 6, "divergence, bits": HEADS[::-1]}
     titles = {"entropy": "trend -0.10", "divergence, bits": "trend\n+0.20"}
-    return plots.head_scatter(over, -HEADS, "change of margin, logits", titles, **options)
+    return plots.layer_scatter(over, -HEADS, "change of margin, logits", titles, **options)
 
 
 def test_every_panel_has_a_dot_for_each_head_in_the_colour_of_its_layer():
@@ -36,4 +36,4 @@ def test_the_marked_head_has_its_name_beside_its_dot():
 
 def test_arrays_of_another_shape_are_refused():
     with pytest.raises(AttnlabError, match="one shape"):
-        plots.head_scatter({"entropy": HEADS[:1]}, HEADS, "change", {"entropy": ""})
+        plots.layer_scatter({"entropy": HEADS[:1]}, HEADS, "change", {"entropy": ""})

@@ -10,7 +10,7 @@ from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import Picture, style
 
 
-def head_scatter(
+def layer_scatter(
     over: Mapping[str, np.ndarray],
     values: np.ndarray,
     ylabel: str,
@@ -30,7 +30,7 @@ def head_scatter(
     if not over or any(np.shape(one) != np.shape(values) for one in over.values()):
         shapes = {name: np.shape(one) for name, one in over.items()}
         raise AttnlabError(
-            f"head_scatter needs arrays of one shape, {np.shape(values)}; got {shapes}."
+            f"layer_scatter needs arrays of one shape, {np.shape(values)}; got {shapes}."
         )
     layer = np.indices(values.shape)[0]
     with style(), sns.axes_style("ticks"):
