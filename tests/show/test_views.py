@@ -192,6 +192,16 @@ def test_before_and_after_show_the_silenced_head(maps):
     assert scales[0] == scales[1]  # one scale, or the two could not be compared
 
 
+def test_before_and_after_alone_have_no_difference_beside_them(maps):
+    picture = plots.before_after(maps, 3, 2, difference=False)
+    titles = [axes.get_title(loc="left") for axes in picture.figure.axes]
+    assert [title for title in titles if title] == [
+        "layer 3, head 2: neutral",
+        "layer 3, head 2: with settings",
+    ]
+    assert picture.alt.startswith("Before and after. ")
+
+
 def test_dollars_and_long_texts_can_be_drawn(clf):
     plots.attention_map(clf.attend("It cost $5 and $6_x^2$."), 0).png()
     picture = plots.attention_map(clf.attend("good " * 80), 0)

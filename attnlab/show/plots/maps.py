@@ -286,11 +286,13 @@ def _patterns(maps: AttentionMaps) -> str:
     )
 
 
-def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Picture:
+def before_after(
+    maps: AttentionMaps, layer: int, head: int | None = None, difference: bool = True
+) -> Picture:
     """Draw one head with neutral settings, with these settings, and the difference.
 
     What is drawn is weights × scale, by which the head mixes the values it adds. Before and after
-    share one colour scale.
+    share one colour scale. Without the difference the two maps are larger.
     """
     maps.check_place(layer, head)
     if maps.neutral is None:
@@ -299,18 +301,22 @@ def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Pi
             "clf.attend(text, settings) with settings that change a head."
         )
     with style():
-        side = _side(maps)
-        figure, axes = plt.subplots(1, 3, figsize=(3 * side + 2.5, side + 0.4), sharey=True)
+        side, count = _side(maps), 3 if difference else 2
+        size = (3 * side + 2.5, side + 0.4) if difference else (1.7 * side + 1.2, 0.85 * side)
+        figure, axes = plt.subplots(1, count, figsize=size, sharey=True)
         both = [_matrix(one, layer, head, "scaled") for one in (maps.neutral, maps)]
         limit = float(np.abs(both).max())
         for panel, matrix in zip(axes, both, strict=False):
             _draw_map(panel, maps, matrix, "scaled", limit)
-        _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
-        for panel, name in zip(axes, ("neutral", "with settings", "difference"), strict=True):
+        if difference:
+            _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
+        names = ("neutral", "with settings", "difference")[:count]
+        for panel, name in zip(axes, names, strict=True):
             panel.set_title(f"{_place(layer, head)}: {name}", loc="left", fontsize=10)
         for panel in axes[1:]:
             panel.set_ylabel("")
-    alt = f"Before, after and difference. {_describe(maps, layer, head, 'difference')}"
+    drawn = "Before, after and difference" if difference else "Before and after"
+    alt = f"{drawn}. {_describe(maps, layer, head, 'difference')}"
     return Picture(figure, alt)
 
 
