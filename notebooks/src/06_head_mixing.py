@@ -241,8 +241,6 @@ drawings.margins()
 # - The **margin** says how much less the model favours the right label. Every sentence
 #   counts.
 #
-# (Appendix A tries a third measure, the *loss* of training.)
-#
 # We try both on all heads at once, made softer or louder. The *same* sentences are
 # compared before and after, so how hard each one is cancels.
 #
@@ -414,43 +412,32 @@ print(f"with all heads {small:.0%} of the margins are smaller than 0.5")
 # so few answers turn. **Single heads matter to the margin, and most margins are too
 # large for one of them to turn an answer.** From here on we mostly measure by margin.
 #
-# A lower mean margin need not mean more than a model less sure of everything. Appendix
-# A has the control: one factor on all margins explains nearly all of the six mean falls.
-# What goes beyond it are single sentences, and L3H9 moves these most of all heads.
+# (A control stands in appendix A. One factor on all margins, a plain loss of
+# confidence, explains nearly all of the six *mean* falls. What it leaves are changes of
+# single sentences, and L3H9 makes the largest.)
 #
 # ### Does the ranking repeat?
 #
 # A head that matters should also matter on other sentences. So we silence all 72 heads
-# once more, on test. In the picture each dot is a head. If the ranking repeats, the
-# dots lie along a rising line. L3H9 is red.
+# once more, on test. In the picture each dot is a head, and L3H9 is red. If the ranking
+# repeats, the dots lie along a rising line.
 #
-# **Spearman's ρ** puts this into a number, the correlation of the ranks. It is 1 for
-# the same order. If two orders of 72 heads have nothing to do with each other, it lies
+# **Spearman's ρ**, the correlation of the ranks, puts this into a number. It is 1 for
+# the same order. Two orders of 72 heads that have nothing to do with each other stay
 # between −0.23 and 0.23 in 95 of 100 cases.
 
 # %%
 again = al.ablate(test)
-names = {"delta": "accuracy", "loss_delta": "loss", "margin_delta": "margin"}
-units = {"accuracy": "points", "loss": "nats", "margin": "logits"}
 followed = (sweep["layer"] == 3) & (sweep["head"] == 9)
-repeats = {
-    name: stats.spearmanr(sweep[column], again[column]).statistic
-    for column, name in names.items()
-}
-
-# %%
-figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
-shown = {"delta": "accuracy", "margin_delta": "margin"}
-for axes, (column, name) in zip(panels, shown.items(), strict=True):
-    times = 100 if name == "accuracy" else 1
-    x, y = times * sweep[column], times * again[column]
-    axes.plot(x, y, ".", color="0.4")
-    axes.plot(x[followed], y[followed], "o", color="#a9373b")
-    axes.set_title(f"{name}: ρ = {repeats[name]:.2f}".replace("-", "−"), loc="left")
-    axes.set(xlabel=f"change on dev, {units[name]}", ylabel="change on test")
-sns.despine(figure)
-told = ", ".join(f"{name} {repeats[name]:.2f}" for name in shown.values())
-al.plots.show(figure, alt=f"Dev against test, rank correlations: {told}.")
+al.plots.head_scatter(
+    {
+        "accuracy, points": (100 * sweep["delta"], 100 * again["delta"]),
+        "margin, logits": (sweep["margin_delta"], again["margin_delta"]),
+    },
+    xlabel="change on dev",
+    ylabel="change on test",
+    marked=followed,
+)
 
 # %% [markdown]
 # Only by margin do the dots lie along a line. By accuracy no ranking is shown to
@@ -620,7 +607,7 @@ drawings.two_routes()
 # it. This is the **residual stream**.
 #
 # - Thick, the **direct route**: the head adds something at [CLS] itself, and the stream
-#   carries it to the end as it is.
+#   carries it to the end.
 # - Dashed, the **detours**: later heads or feed-forward networks read it, and add
 #   something of their own.
 #
@@ -849,9 +836,9 @@ for name, which in cases.items():
 #
 # ## 7. Does a map of attention explain the answer?
 #
-# A map shows where a head looks. Is that why the model answers as it does? If quite
-# other weights gave the same answer, a map of the weights would not explain it. So
-# argue Jain and Wallace (2019).
+# A map shows where a head looks. Is that why the model answers as it does? Jain and
+# Wallace (2019) argue: if quite other weights give the same answer, the map does not
+# explain it.
 #
 # We try it in the last layer. There only the contexts at [CLS] count, one mixture of
 # values from each head. We replace them in four ways:
@@ -1062,18 +1049,15 @@ estimated = importance_of(of_model(minus_margin), batches, clf.layers, clf.heads
 # the grey line both are equal.
 
 # %%
-x, lost = estimated.numpy().ravel(), -sweep["margin_delta"]
-later = stats.spearmanr(x, -again["margin_delta"]).statistic
-same = stats.spearmanr(x, lost).statistic
-figure, axes = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
-axes.plot(x, lost, ".", color="0.35")
-axes.plot(x[followed], lost[followed], "o", color="#a9373b")
-axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-axes.set_title(f"margin: ρ = {same:.2f}, on test {later:.2f}", loc="left")
-axes.set(xlabel="estimate, logits", ylabel="lost when silenced, logits")
-axes.locator_params(axis="x", nbins=5)
-sns.despine(figure)
-al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and sweeps.")
+later = stats.spearmanr(estimated.numpy().ravel(), -again["margin_delta"]).statistic
+print(f"estimate against silencing on test: ρ = {later:.2f}")
+al.plots.head_scatter(
+    {"margin lost on dev, logits": (estimated.numpy(), -sweep["margin_delta"])},
+    xlabel="estimated by one pass",
+    ylabel="when silenced",
+    marked=followed,
+    diagonal=True,
+)
 
 # %% [markdown]
 # **One pass ranks the heads almost as 72 runs do,** also on test (0.89, where the 72
@@ -1086,9 +1070,9 @@ al.plots.show(figure, alt="Estimates of 72 heads from one backward pass, and swe
 # Now we silence more and more heads, the least important first. We try three orders:
 #
 # - **margin, estimated**: your estimate;
-# - **mean |gradient|** (after Michel et al. 2019, who also rescale it in each layer):
-#   each sentence's slope of the loss *without its sign*, then the mean. So a head that
-#   helps here and harms there counts as important;
+# - **mean |gradient|** (Michel et al. 2019): each sentence's slope of the loss *without
+#   its sign*, then the mean. So a head that helps here and harms there counts as
+#   important;
 # - **random**: the control. The band spans several random orders.
 #
 # The orders were found on dev. The damage is measured on test.
@@ -1135,8 +1119,8 @@ al.plots.show(figure, alt="Accuracy and margin as heads go, in three orders.")
 
 # %% [markdown]
 # Look at the dotted line, where half of the heads are gone. The next plot shows that
-# point with intervals. (They are about other sentences. *Random* is the first of the
-# five orders there, not their mean.)
+# point, with intervals that allow for other sentences. (There, *random* is the first of
+# the five orders, not their mean.)
 
 # %%
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
@@ -1152,7 +1136,7 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 # **Say what you want to keep.** The order by margin raises the margin at first and
 # keeps more of it than *mean |gradient|* does. Of the answers *mean |gradient|* keeps
 # most in the second half of the picture. Michel et al. found that two fifths of
-# BERT-base's heads can go.
+# BERT-base's heads can go. (They also rescale the gradients in each layer.)
 #
 # *Redundant given the others* is not *useless*: both good orders were found with all
 # other heads on. (With all 72 heads off no word reaches [CLS], so every sentence gets
@@ -1191,8 +1175,8 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 # - Scale acts on what leaves a head, temperature on where it looks.
 # - Say by which measure a head matters, and whether the ranking repeats. By margin it
 #   does, while accuracy hardly notices a single head.
-# - A lower mean margin can be plain loss of confidence. One factor on all margins is the
-#   control.
+# - A lower mean margin can be plain loss of confidence. The control is one factor on all
+#   margins.
 # - A head can be needed for where it looks, for what it fetches, or for both: ask by
 #   ablation.
 # - Patching shows where a head's work is found: L3H9 leaves it at other tokens. From
@@ -1391,12 +1375,14 @@ al.plots.effects(sweep, "margin_delta")
 # does the loss of L3H9 repeat?
 
 # %%
+measures = "loss_delta", "margin_delta"
+repeats = [stats.spearmanr(sweep[one], again[one]).statistic for one in measures]
 (here,), (there,) = sweep["loss_delta"][followed], again["loss_delta"][followed]
 limit = 1.96 / np.sqrt(len(sweep) - 1)
-print(f"loss, dev against test: ρ = {repeats['loss']:+.2f}", end=" ")
+print(f"loss, dev against test: ρ = {repeats[0]:+.2f}", end=" ")
 print(f"(by chance up to ±{limit:.2f})")
 print(f"loss without L3H9: {here:+.3f} nats on dev, {there:+.3f} on test")
-most = np.sqrt(max(repeats["loss"], 0) * repeats["margin"])
+most = np.sqrt(max(repeats[0], 0) * repeats[1])
 agreed = sweep["margin_delta"].corr(-sweep["loss_delta"], method="spearman")
 print(f"margin against loss on dev: {agreed:+.2f}", end=", ")
 print(f"on different sentences {most:.2f} at most")
@@ -1520,8 +1506,8 @@ for name, which in groups.items():
 #
 # Section 5 replaced one head by zero, uniform weights or its mean. Here all 72 heads
 # are replaced by each, with the package's own sweep (and a mean of its own at [CLS]).
-# The cell prints the heads that lose most, then how alike two methods rank all heads
-# (Spearman's ρ, section 4).
+# The table has the heads that lose most by zero, then those that lose most by uniform
+# weights.
 
 # %%
 ways = {"zero": sweep["margin_delta"]}
@@ -1529,9 +1515,13 @@ for method in ("uniform", "mean"):
     ways[method] = al.ablate(fast, method=method)["margin_delta"]
 ways = pd.DataFrame(ways, dtype=float)
 ways.index = "L" + sweep["layer"].astype(str) + "H" + sweep["head"].astype(str)
-for name in ("zero", "uniform"):
-    print(f"most margin lost by {name}:")
-    print((ways.nsmallest(3, name).round(2) + 0.0).to_string())  # no -0.00
+lose = [head for name in ("zero", "uniform") for head in ways.nsmallest(3, name).index]
+al.plots.table(ways.loc[list(dict.fromkeys(lose))], zero=2, uniform=2, mean=2)
+
+# %% [markdown]
+# How alike do two methods rank all 72 heads (Spearman's ρ, section 4)?
+
+# %%
 al.plots.agreement(ways)
 
 # %% [markdown]
@@ -1815,10 +1805,10 @@ names = {"direct": "said directly", "silenced": "lost when silenced"}
 axes = sums.rename(columns=names).plot.bar(
     figsize=(6.2, 2.9), color=["0.55", "#a9373b"], width=0.75, rot=0
 )
-axes.set_ylabel("of twelve heads, logits")
+axes.set_ylabel("sum over twelve heads, logits")
 axes.legend(frameon=False)
 sns.despine(axes.figure)
-al.plots.show(axes.figure, alt=f"By layer: {sums.round(2).to_dict()}.")
+al.plots.show(axes.figure, alt=f"By layer: {sums.astype(float).round(2).to_dict()}.")
 
 # %% [markdown]
 # The parts add up to the margin. Only layer 5 says much directly. The heads below it
@@ -1833,12 +1823,14 @@ sns.scatterplot(
 )
 looks = {"textcoords": "offset points", "fontsize": 9, "va": "center"}
 for row in table.nlargest(4, "silenced").itertuples():
-    shift = (7, 0) if row.layer < last else (6, -8)  # below right, clear of the line
+    beside = row.layer < last or row.direct == table["direct"].max()
+    shift = (7, 0) if beside else (3, -11)  # below right, clear of the line
     axes.annotate(
         f"L{row.layer}H{row.head}", (row.direct, row.silenced), shift, **looks
     )
 axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
 axes.set(xlabel="said directly, logits", ylabel="margin lost when silenced, logits")
+axes.set_xlim(right=1.17 * table["direct"].max())  # room for a name
 sns.despine(figure)
 al.plots.show(figure, alt="What 72 heads say directly, and the margin lost without.")
 
