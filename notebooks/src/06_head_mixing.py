@@ -1113,7 +1113,9 @@ for axes, measure in zip(panels, (points, logits), strict=True):
     sns.lineplot(path, x="heads off", y=measure, ax=axes, linewidth=2, **looks)
     axes.axhline(0, color="0.35", linewidth=0.9)
     axes.axvline(len(sweep) / 2, color="0.15", linewidth=1.6, linestyle=":")
-panels[1].get_legend().remove()
+    handles, names = axes.get_legend_handles_labels()
+    axes.get_legend().remove()
+figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False)
 sns.despine(figure)
 al.plots.show(figure, alt="Accuracy and margin as heads go, in three orders.")
 
@@ -1175,8 +1177,8 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 # - Scale acts on what leaves a head, temperature on where it looks.
 # - Say by which measure a head matters, and whether the ranking repeats. By margin it
 #   does, while accuracy hardly notices a single head.
-# - A lower mean margin can be plain loss of confidence. The control is one factor on all
-#   margins.
+# - A lower mean margin can be plain loss of confidence. The control is one factor on
+#   all margins.
 # - A head can be needed for where it looks, for what it fetches, or for both: ask by
 #   ablation.
 # - Patching shows where a head's work is found: L3H9 leaves it at other tokens. From
@@ -1468,11 +1470,11 @@ al.plots.show(figure, alt=f"Mean change, and left beyond a factor: {', '.join(na
 #
 # A mean of 0 can still hide large changes, up here and down there. So how much is left
 # on *single* sentences? The next cell prints the root of its mean square, for the heads
-# where it is largest and for those that cost most margin after L3H9. Then follows the
-# mean rest of L3H9 in four groups of sentences.
+# where it is largest and for those that cost most margin. Then follows the mean rest of
+# L3H9 in four groups of sentences.
 
 # %%
-for kind, some in (("largest", np.argsort(-spread)[:4]), ("after L3H9", chosen[1:4])):
+for kind, some in (("largest", np.argsort(-spread)[:4]), ("most costly", chosen[:4])):
     told = ["L{}H{} {:.2f}".format(*places[i], spread[i]) for i in some]
     print(f"left on a single sentence, {kind}: {', '.join(told)} logits")
 rest, positive = left_over[places.index((3, 9))], np.asarray(test.labels) == 1
@@ -1573,7 +1575,8 @@ for layer in range(clf.layers):
     ends = statistics.paired_bootstrap(gap)
     rows.append((layer, silent.margin_delta, uniform.margin_delta, gap.mean(), *ends))
 columns = ["layer", "silent", "uniform", "uniform − silent", "from", "to"]
-al.plots.table(pd.DataFrame(rows, columns=columns).set_index("layer"))
+frame = pd.DataFrame(rows, columns=columns).set_index("layer")
+al.plots.table(frame, **dict.fromkeys(columns[1:], 2))
 
 # %% [markdown]
 # Only in layer 1 do uniform weights clearly cost more margin than silence: a wrong
@@ -1818,9 +1821,7 @@ al.plots.show(axes.figure, alt=f"By layer: {sums.astype(float).round(2).to_dict(
 
 # %%
 figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
-sns.scatterplot(
-    table, x="direct", y="silenced", hue="layer", palette="cividis", ax=axes
-)
+sns.scatterplot(table, x="direct", y="silenced", hue="layer", palette="cividis")
 looks = {"textcoords": "offset points", "fontsize": 9, "va": "center"}
 for row in table.nlargest(4, "silenced").itertuples():
     beside = row.layer < last or row.direct == table["direct"].max()
