@@ -15,6 +15,7 @@ from attnlab.show.plots.head_effects import effects, pruning
 from attnlab.show.plots.head_focus import entropy, special_shares
 from attnlab.show.plots.head_importance import agreement, importances
 from attnlab.show.plots.head_kinds import clusters, similarity
+from attnlab.show.plots.head_scatter import head_scatter
 from attnlab.show.plots.image_grid import image_maps, images
 from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
 from attnlab.show.plots.interval_plots import differences, intervals, resampling
@@ -82,6 +83,7 @@ __all__ = [
     "forest",
     "head_ablation",
     "head_map",
+    "head_scatter",
     "head_scores",
     "image_maps",
     "images",
