@@ -264,8 +264,8 @@ def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
 
 def _draw_gradient(axes: Axes, curve: dict[str, Any], width: int) -> None:
     """Size of the softmax's Jacobian over the width, divided and not."""
-    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="÷ √d_k")
-    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="plain")
+    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="divided")
+    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="not divided")
     axes.axvline(width, color=_INK, lw=1, ls=":")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
