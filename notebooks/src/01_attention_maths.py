@@ -710,8 +710,9 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # the table of all $\partial L / \partial A_{ij}$, of the same shape as $A$. The rest of
 # the network sends in $G = \nabla C$.
 #
-# **On paper,** before you read on: row $i$ of $C$ is $c_i = \sum_j A_{ij} v_j$. You are
-# given all $\nabla c_i$. Derive the gradient of one value, $\nabla v_j$.
+# **On paper,** before you read on: write small letters for rows, so row $i$ of $C$ is
+# $c_i = \sum_j A_{ij} v_j$. Given all $\nabla c_i$, derive the gradient of one value,
+# $\nabla v_j$.
 #
 # <details><summary>Answer</summary>
 #
@@ -763,7 +764,7 @@ drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
 #
 # <details><summary>Why do these formulas hold for any number of queries?</summary>
 #
-# Each comes from one row. Write small letters for rows.
+# Each comes from one row:
 #
 # - $A_{ij}$ multiplies $v_j$ in $c_i$. So
 #   $\partial L / \partial A_{ij} = \nabla c_i \cdot v_j$, the entry $ij$ of $G V^\top$.
@@ -1016,8 +1017,8 @@ drawings.path_lengths()
 # <details><summary>And the way back?</summary>
 #
 # The backward pass takes twice as many operations, and needs a table of $T^2$ numbers
-# for each head. Like a convolution, and unlike a recurrent network,
-# attention computes all $T$ outputs at once, forward and back.
+# for each head. Like a convolution, and unlike a recurrent network, attention computes
+# all $T$ outputs at once, forward and back.
 #
 # </details>
 
@@ -1027,7 +1028,7 @@ drawings.path_lengths()
 # - Attention is a weighted mean of values. Scores, made by learned matrices, set the
 #   weights.
 # - The softmax makes mean score plus $\tau$ times entropy the largest. Its gradient is
-#   $w_i (g_i - \bar g)$.
+#   $w_i (g_i - \bar g)$, $\bar g$ the mean weighted by $w$.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
 #   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.
@@ -1773,11 +1774,10 @@ for d in (32, 64, 256):
 # **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
 # need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:
 # *RoFormer*) · Elhage et al. 2021 (QK and OV: *A mathematical framework for Transformer
-# circuits*) · Raffel et al. 2020 (T5) · Yang et al. 2022 (dividing by $d_k$).
-# For the appendices: Bahdanau et al. 2015
-# (additive scores) · Williams 1992 (score function) · Bengio et al. 2013
-# (straight-through) · Xu et al. 2015 (hard attention) · Milakov and Gimelshein 2018
-# (online softmax) · Dao et al. 2022 (*FlashAttention*).
+# circuits*) · Raffel et al. 2020 (T5) · Yang et al. 2022 (dividing by $d_k$). For the
+# appendices: Bahdanau et al. 2015 (additive scores) · Williams 1992 (score function) ·
+# Bengio et al. 2013 (straight-through) · Xu et al. 2015 (hard attention) · Milakov and
+# Gimelshein 2018 (online softmax) · Dao et al. 2022 (*FlashAttention*).
 
 # %%
 al.checks.summary("attention_maths")
