@@ -26,7 +26,7 @@ def largest_weights(
         for height, name in ((1, "all the weight"), (1 / keys, f"an equal share, 1/{keys}")):
             axes.axhline(height, color=ROLES["text"], lw=1.2, ls=":")
             axes.text(widths[0], height + 0.02, name, fontsize=9.5, color=ROLES["text"])
-        looks = (("-", "#ca5a14"), ("--", ROLES["weights"]))
+        looks = (("-", "#ca5a14"), ("--", ROLES["query"]))
         for (name, heights), (dashes, colour) in zip(largest.items(), looks, strict=False):
             axes.plot(widths, heights, dashes, color=colour, lw=2.2, label=name)
         axes.set_xscale("log", base=2)
