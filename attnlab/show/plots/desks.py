@@ -205,7 +205,8 @@ def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
     keys = np.arange(len(report["scores"]))
     count = 3 if gradient else 2
     with style():
-        figure, axes = plt.subplots(1, count, figsize=(3.6 * count, 2.9), layout="constrained")
+        size = (8.4 if gradient else 7.2, 2.9)  # wider, its type would shrink on a page
+        figure, axes = plt.subplots(1, count, figsize=size, layout="constrained")
         axes[0].bar(keys, report["scores"], color=_BLUE)
         axes[0].set(title="scores", xlabel="key", ylim=(-report["limit"], report["limit"]))
         axes[0].axhline(0, color=_GREY, lw=0.8)
@@ -230,12 +231,12 @@ def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
 
 def _draw_gradient(axes: Axes, curve: dict[str, Any], width: int) -> None:
     """Size of the softmax's Jacobian over the width, divided and not."""
-    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="÷ √d_k")
-    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="plain")
+    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="divided")
+    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="not divided")
     axes.axvline(width, color=_INK, lw=1, ls=":")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(title="gradient that passes the softmax alone", xlabel="width d_k")
+    axes.set(title="gradient that passes\nthe softmax alone", xlabel="width d_k")
     axes.set(ylabel="share of the largest", ylim=(0, 1))
     axes.legend(frameon=False)
 
