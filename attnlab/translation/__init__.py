@@ -8,6 +8,7 @@ computes BLEU, chrF and exact match.
 from attnlab.translation import scores
 from attnlab.translation.ablation import ablate_heads, exact_match
 from attnlab.translation.alignment import alignment_accuracy
+from attnlab.translation.asking import asking
 from attnlab.translation.batches import mean_loss, padded
 from attnlab.translation.date_answers import answer_shares, date_answers, is_date
 from attnlab.translation.training import fit, train_translator, untrained
@@ -18,6 +19,7 @@ __all__ = [
     "ablate_heads",
     "alignment_accuracy",
     "answer_shares",
+    "asking",
     "date_answers",
     "exact_match",
     "fit",

@@ -163,7 +163,8 @@ drawings.cross_attention_by_hand(query, keys, values, words, "looks for the mont
 # %%
 weights = (query @ keys.T / query.shape[0] ** 0.5).softmax(-1)  # (S,)
 context = weights @ values
-print(*(f"{word}: {weight:.2f}" for word, weight in zip(words, weights, strict=True)))
+told = [f"{word}: {weight:.2f}" for word, weight in zip(words, weights, strict=True)]
+print("weights:", ", ".join(told))
 
 # %% [markdown]
 # This is one row of $A$. All of $A$ has a row for each target token and a column for
@@ -626,7 +627,8 @@ def right_share(translator):
 # takes two to four minutes. Do it once.
 #
 # *Predict first:* the loss soon falls. Does the share of right dates rise as evenly?
-# (The first cell fetches the bundled curves, the second trains, the third draws.)
+# (The first cell fetches the bundled curves, the second trains, the third draws. In the
+# picture the bundled loss is broad and pale.)
 
 # %%
 history = ready.history
@@ -683,7 +685,8 @@ known = set(dates.train.targets)
 new = np.array([day not in known for day in tested.targets])
 for name, hits in {"all dates": right, "days never seen": right[new]}.items():
     low, high = share_interval(hits.sum(), len(hits))
-    print(f"{name}: {hits.mean():.1%} of {len(hits)} right ({low:.1%} to {high:.1%})")
+    share = f"{100 * hits.mean():.1f} % of {len(hits):,}"
+    print(f"{name}: {share} right ({100 * low:.1f} to {100 * high:.1f} %)")
 
 # %% [markdown]
 # That looks nearly perfect, on new days too. But every *way* of writing a date in the
@@ -739,8 +742,8 @@ al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
 # </details>
 #
 # So the riddle is no exception: *borrowed* dates never come out right. Neither do
-# *other-order* ones, while *new* shapes mostly do. Most wrong answers are real days. The
-# next cell picks some:
+# *other-order* ones, while *new* shapes mostly do. Most wrong answers are real days.
+# The next cell picks some:
 
 # %%
 mistaken = (frame["outcome"] != "right") & (frame["kind"] != "either-order")
@@ -775,16 +778,16 @@ al.plots.answer_grid(answers, wanted, xlabel="tag", ylabel="characters")
 #
 # </details>
 #
-# The tag decides: in each row the same characters come out right after one tag and wrong
-# after another. The model goes mostly by the order in which the language of the tag
-# writes year, month and day. No French date in training begins with the year. So
+# The tag decides: in each row the same characters come out right after one tag and
+# wrong after another. The model goes mostly by the order in which the language of the
+# tag writes year, month and day. No French date in training begins with the year. So
 # `2021-03-03` fails after `fr`, and comes out right after `ja`.
 
 # %% [markdown]
 # ### Where does it look?
 #
-# But why exactly `2003-10-20`? The map shows the weights, averaged over all heads, while
-# the model writes it. (Where it is live, by bertviz, choose *cross* and
+# But why exactly `2003-10-20`? The map shows the weights, averaged over all heads,
+# while the model writes it. (Where it is live, by bertviz, choose *cross* and
 # hover over the target to see single heads.)
 
 # %%
@@ -873,9 +876,9 @@ al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 # %% [markdown]
 # ## 9. Is it the fault of the search?
 #
-# The tag and the map speak of the model. But the *search* may be at fault as well. So far
-# the model took the likeliest token at each step, and never went back. This is called
-# **greedy**. But the likeliest *sentence* may begin with a less likely token. Did the
+# The tag and the map speak of the model. But the *search* may be at fault, too. So far
+# it took the likeliest token at each step, and never went back. This is called
+# **greedy**. Yet the likeliest *sentence* may begin with a less likely token. Did the
 # search miss the right date?
 #
 # First a small case from French. Suppose *le* is likelier than *la*. But after *le* the
@@ -964,36 +967,13 @@ al.checks.beam_search(beam_search)
 search = al.checks.yours_or_ours("beam_search", beam_search)
 
 # %% [markdown]
-# The next cell makes the function that your search asks for log-probabilities, out of
-# the `decode` of section 5. It keeps what was asked, so that the search can be drawn.
-# (It is plumbing, and need not be read.)
-
-
-# %%
-def asking(translator, text):
-    """(next_log_probabilities for one source, dict of all it was asked for)."""
-    model, where = translator.model, translator.device
-    memory = model.encode(padded(translator.encode([text])).to(where))
-    asked = {}
-
-    def next_log_probabilities(prefixes):
-        for ids in prefixes:
-            read = torch.tensor([list(ids)], device=where)
-            logits = decode(model, read, memory)[0, -1].cpu()
-            logits[[model.padding, translator.target_words.start]] = -torch.inf
-            asked[tuple(map(int, ids))] = logits.log_softmax(-1)
-        return torch.stack([asked[tuple(map(int, ids))] for ids in prefixes])
-
-    return next_log_probabilities, asked
-
-
-# %% [markdown]
-# Now your search gets the riddle, with three beams. The tree shows the beginnings that
-# it kept, up to the sixth character.
+# Now your search gets the riddle, with three beams. `asking` makes the function that it
+# asks for log-probabilities, out of the `decode` of section 5. The tree shows the
+# beginnings that it kept, up to the sixth character.
 
 # %%
 marks = ready.target_words.start, ready.target_words.end
-next_log_probabilities, asked = asking(ready, sources[1])
+next_log_probabilities, asked = al.translation.asking(ready, sources[1], decode)
 search(next_log_probabilities, *marks, 3, 12)
 drawings.search_tree(asked, lambda id: ready.target_words.tokens([id])[0], depth=6)
 
@@ -1188,9 +1168,9 @@ whole, one, two, both = shares
 beyond = 100 * (one + two - whole - both)
 names = ["no head", *("{}.{}".format(*head) for head in (first, second)), "both"]
 for name, right in zip(names, shares, strict=True):
-    print(f"{name} silent: {right.mean():.1%} right")
+    print(f"{name} silent: {100 * right.mean():.1f} % right")
 low, high = paired_bootstrap(beyond)
-print(f"surplus: {beyond.mean():.1f} points (95 %: {low:.1f} to {high:.1f})")
+print(f"surplus: {beyond.mean():.1f} points ({low:.1f} to {high:.1f}, 95 %)")
 
 # %% [markdown]
 # Nearly all dates survive the loss of either head, and far fewer the loss of both. The
@@ -1230,7 +1210,10 @@ for cache in (False, True):
     shortest = al.device.seconds(lambda cache=cache: write(cache), repeats=3)
     cost[cache] = np.array([counter.get_total_flops(), shortest])
 operations, time_share = cost[True] / cost[False]
-print(f"with a cache: {operations:.0%} of the operations, {time_share:.0%} of the time")
+shares = (
+    f"{100 * operations:.0f} % of the operations, {100 * time_share:.0f} % of the time"
+)
+print("with a cache:", shares)
 
 # %% [markdown]
 # The cache saves about two thirds of the operations, and much of the time. Lesson 04
@@ -1442,8 +1425,9 @@ marks = french.target_words.start, french.target_words.end
 french.model.cpu()
 rows = []
 for text in own[2:]:
+    ask, _ = al.translation.asking(french, text, decode)
     for width in (1, 2, 4, 8):
-        ids, total = search(asking(french, text)[0], *marks, width, 20)
+        ids, total = search(ask, *marks, width, 20)
         written = french.target_words.decode(ids)
         rows.append((text, width, written, total, len(ids)))
 columns = ["source", "beams", "translation", "log-probability (nats)", "tokens"]
