@@ -659,9 +659,8 @@ else:
 al.plots.loss_and_share(runs, share="dev dates right")
 
 # %% [markdown]
-# No. On the right the share climbs steeply, then flattens. It lags behind the loss: it
-# is still below one half when the loss has already lost most of its height, which the
-# logarithmic axis hides.
+# No. The share lags: it is still below one half when the loss has already lost most of
+# its height. (The logarithmic axis hides that.)
 #
 # <details><summary>Why does the share lag?</summary>
 #
@@ -702,8 +701,8 @@ for name, hits in {"all dates": right, "days never seen": right[new]}.items():
 # | *either-order* | day and month swapped, both readings dates | `en-GB: 03/04/2021` |
 #
 # *Swapped* means against the tag. In the last row the swapped reading counts as right,
-# here 4 March. A model that follows the tag then says 3 April, which is sensible. The
-# picture below marks such answers *as the tag says*, and does not call them mistakes.
+# here 4 March. A model that follows the tag says 3 April, which is sensible: the
+# picture calls such answers *as the tag says*.
 #
 # *Predict first:* on which kinds will it fail?
 #
@@ -742,8 +741,8 @@ al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
 # </details>
 #
 # So the riddle is no exception: *borrowed* dates never come out right. Neither do
-# *other-order* ones, while *new* shapes mostly do. Most wrong answers are real days.
-# The next cell picks some:
+# *other-order* ones, while *new* shapes mostly do. Here are some wrong answers, most of
+# them real days:
 
 # %%
 mistaken = (frame["outcome"] != "right") & (frame["kind"] != "either-order")
@@ -801,9 +800,7 @@ al.translation_view(ready.attend(sources[1]))
 #    the `0` of the first `03` (the colon apart).
 # 3. For the day, `20`, it looks at the beginning.
 #
-# It reads the text as a French date: day first, year last. So the first digits of
-# `2021` become the day, its last digit and the next `0` the month, and the day `03` the
-# year. With `mercredi 3 mars 2021` the same way of looking was right (section 2).
+# So it reads a French date, day first and year last: 20, 10, 03. With `mercredi 3 mars 2021` the same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -815,8 +812,8 @@ al.translation_view(ready.attend(sources[1]))
 # model writes a field, a head that aligns looks at that field in the source. The
 # **accuracy** of a head is how often its largest weight lies in the right field.
 #
-# A head that looked at random would be right by *chance*: as often as the field has a
-# share in the source.
+# *Chance* is the share of the source that the field takes up: a head that looked at
+# random would be right that often.
 #
 # Each field has a map. Layers go down, heads across, and the numbers are percent.
 
@@ -1002,9 +999,8 @@ def log_probability(sources, targets):
 # *Predict first:* in how many of the wrong answers of section 7 is the right date
 # likelier than what the model wrote? How many come out right with four beams?
 #
-# The first cell tries four beams. In the second a dot is a wrong answer. Its *gap* is
-# by how much the right date is less likely. Left of 0 would lie search errors, right of
-# it lie model errors.
+# The first cell tries four beams. In the second a dot is a wrong answer, and its *gap*
+# says by how much the right date is less likely. Search errors would lie left of 0.
 
 # %%
 beams = np.array(ready.translate(list(wrong["source"]), num_beams=4))
@@ -1019,9 +1015,8 @@ gaps = {
 al.plots.dots_beside_zero(gaps, xlabel="gap: log-probability of found − wanted (nats)")
 
 # %% [markdown]
-# In none of the wrong answers was the right date likelier: not even an exact search
-# could have corrected one, and four beams did not. So the model is at fault, not the
-# search.
+# No dot lies left of 0: not even an exact search could have corrected one, and four
+# beams did not. So the model is at fault, not the search.
 #
 # <details><summary>How sure is the model of its wrong dates?</summary>
 #
@@ -1034,12 +1029,11 @@ al.plots.dots_beside_zero(gaps, xlabel="gap: log-probability of found − wanted
 #
 # - *The tag.* After `fr` the model expects the day in front and the year at the end;
 #   after `ja` the same characters come out right (section 7).
-# - *The map* fits that: the day comes from `20`, the month from the middle, the year
-#   from the `03` at the end.
+# - *The map* fits that: `20` becomes the day, the `1` of `2021` and the next `0` the
+#   month, and the last `03` the year.
 # - *The search* is not at fault. The model is all but certain of its wrong date.
 #
-# Another tag helps this one text. A cure for French dates would have to change the
-# model.
+# A cure for French dates would have to change the model.
 
 # %% [markdown]
 # ## What to take away
@@ -1209,11 +1203,8 @@ for cache in (False, True):
         write(cache)
     shortest = al.device.seconds(lambda cache=cache: write(cache), repeats=3)
     cost[cache] = np.array([counter.get_total_flops(), shortest])
-operations, time_share = cost[True] / cost[False]
-shares = (
-    f"{100 * operations:.0f} % of the operations, {100 * time_share:.0f} % of the time"
-)
-print("with a cache:", shares)
+operations, time_share = (100 * cost[True] / cost[False]).round()
+print(f"with a cache: {operations:.0f} % of the operations, {time_share:.0f} % of time")
 
 # %% [markdown]
 # The cache saves about two thirds of the operations, and much of the time. Lesson 04

@@ -40,7 +40,7 @@ def answer_grid(found: pd.DataFrame, wanted: Sequence[str], *, xlabel: str, ylab
         for row in range(rows):
             for column in range(columns):
                 fill, ink = (_RIGHT, "white") if right[row, column] else (_WRONG, "0.15")
-                edge = {"edgecolor": "white", "linewidth": 2}
+                edge: dict[str, Any] = {"edgecolor": "white", "linewidth": 2}
                 axes.add_patch(plt.Rectangle((column, row), 1, 1, facecolor=fill, **edge))
                 place = column + 0.5, row + 0.5
                 axes.text(*place, plain(str(cells[row, column]), 16), color=ink, **_MIDDLE)
@@ -105,7 +105,7 @@ def loss_and_share(runs: Mapping[str, Run], *, share: str) -> Picture:
         raise AttnlabError("There is no run to draw.")
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.9), layout="constrained")
-        longest = max(float(np.max(step)) for step, _, _ in runs.values())
+        longest = max(int(np.max(step)) for step, _, _ in runs.values())
         for place, (name, (step, loss, marks)) in enumerate(runs.items()):
             colour = RUN_COLOURS[place]
             looks: dict[str, Any] = {"color": colour, "linewidth": 1.3 if place else 4}
