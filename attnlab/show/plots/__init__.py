@@ -8,6 +8,7 @@ from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
 from attnlab.show.plots.answers import answers
 from attnlab.show.plots.balance_meter import balance
 from attnlab.show.plots.compression import compression_frontier, weights_by_part
+from attnlab.show.plots.date_plots import answer_grid, dots_beside_zero, loss_and_share
 from attnlab.show.plots.disturbed import deletion, patching, robustness
 from attnlab.show.plots.explained_tokens import explanations
 from attnlab.show.plots.forest_plot import forest
@@ -61,6 +62,7 @@ __all__ = [
     "alignment_accuracy",
     "alignments",
     "anomaly_table",
+    "answer_grid",
     "answers",
     "attention_grid",
     "attention_map",
@@ -75,6 +77,7 @@ __all__ = [
     "confusion",
     "deletion",
     "differences",
+    "dots_beside_zero",
     "effects",
     "entropy",
     "episodes",
@@ -95,6 +98,7 @@ __all__ = [
     "lines",
     "logit_lens",
     "loss_and_heads",
+    "loss_and_share",
     "matrix",
     "movement",
     "next_tokens",

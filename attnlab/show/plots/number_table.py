@@ -15,6 +15,7 @@ from attnlab.statistics import p_text
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
+_WORD = r"[^\W\d_]{2}|\d{4}-\d\d-\d\d"  # two letters, or a date
 _P_VALUES = ("p", "p_value", "q_value")
 
 
@@ -51,10 +52,10 @@ def table(frame: pd.DataFrame, **decimals: int) -> "Styler":
 
 
 def _is_words(column: pd.Series) -> bool:
-    """Whether a column holds words, and not numbers, be they numbers that were written out."""
+    """Whether a column holds words or dates, and not numbers, written out or not."""
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return False
-    return any(re.search(r"[^\W\d_]{2}", str(value)) for value in column.dropna())
+    return any(re.search(_WORD, str(value)) for value in column.dropna())
 
 
 def _p_value(value: float) -> str:
