@@ -17,7 +17,7 @@ from attnlab.show.plots.head_importance import agreement, importances
 from attnlab.show.plots.head_kinds import clusters, similarity
 from attnlab.show.plots.image_grid import image_maps, images
 from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
-from attnlab.show.plots.interval_plots import differences, resampling
+from attnlab.show.plots.interval_plots import differences, over_seeds, resampling
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
@@ -91,6 +91,7 @@ __all__ = [
     "matrix",
     "movement",
     "next_tokens",
+    "over_seeds",
     "panels",
     "patching",
     "pruning",
