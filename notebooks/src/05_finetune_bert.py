@@ -172,7 +172,7 @@ for pair, right in zip(opposites, hits, strict=True):
 #
 # ### How exact is such a number?
 #
-# Other 500 sentences would give another accuracy. How different could it be?
+# Another 500 sentences would give another accuracy. How different could it be?
 #
 # We can imitate the choice, by drawing from the sentences we have. Say seven of ten
 # answers are right. Write them on ten cards:
@@ -783,12 +783,15 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 #
 # </details>
 #
-# Three functions set this up. `trained` trains one classifier with your loop.
+# First the settings.
 
 # %%
 counts = (16, 32) if small_run else (64, 256, 1024)
 seeds = (1, 2) if small_run else (1, 2, 3)
 rate_of = {"LoRA": 1e-3, "full": 1e-4}
+
+# %% [markdown]
+# `trained` trains one classifier with your loop.
 
 
 # %%
@@ -874,7 +877,8 @@ al.plots.over_seeds(
 #
 # Section 2 asked what other sentences would have given; now it is other seeds. A seed
 # gives all methods the same sentences, so again we subtract first: one difference for
-# each seed. Three are too few to draw from, so a formula gives the interval.
+# each seed. Three are too few to draw from, so a formula gives the interval. The plot
+# shows all twelve.
 #
 # <details><summary>The formula for few numbers</summary>
 #
@@ -903,12 +907,14 @@ al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)
 # Blue means *clear*: the interval leaves out 0. Here are the clear ones in words.
 
 # %%
+clear = []
 for labels_seen, rows in gaps.items():
     for (one, other), values in zip(pairs, rows.values(), strict=True):
         low, high = al.statistics.mean_interval(values)
         if low > 0 or high < 0:
             better, worse = (one, other) if low > 0 else (other, one)
-            print(f"{labels_seen}: {better} clearly ahead of {worse}")
+            clear.append(f"{labels_seen}: {better} clearly ahead of {worse}")
+print("\n".join(clear) or "No difference is clear.")
 
 # %% [markdown]
 # How far can you trust this list?
@@ -953,7 +959,7 @@ for labels_seen, rows in gaps.items():
 # %% [markdown]
 # ## 8. Is it any good?
 #
-# An accuracy alone does not tell. What would a model reach without understanding, and
+# An accuracy alone says little. What would a model reach without understanding, and
 # how well do people agree with the labels?
 #
 # From here on we look at a classifier that comes with the course: the same BERT with
@@ -1241,32 +1247,16 @@ print(f"next {next_one.mean():.2f};", end=" ")
 print(f"difference {(leader - next_one).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# On other sentences the head leads again in our run, and clearly. Would another
-# training move the same head? Here are your LoRA models of section 7, with 1,024 labels
-# each.
-
-# %%
-few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
-for seed in seeds:
-    again = moved_on(few_texts, tuned["LoRA", seed]).mean(0)
-    most = divmod(int(again.argmax()), clf.heads)
-    rank = 1 + int((again > again[layer, head]).sum())
-    print(f"seed {seed}: L{most[0]}H{most[1]} moved most;", end=" ")
-    print(f"L{layer}H{head} is number {rank} of {again.size}")
-
-# %% [markdown]
-# In our run this head moved most in none of these models. So the finding is about
-# *this* classifier. (Appendix E shows what L3H9 attends to now.) Nor need the answer
-# depend on a head that moved most. Lesson 06 tests that, so keep L3H9 in mind.
+# On other sentences the head leads again in our run, and clearly. But that is about
+# *this* classifier: in other trainings of ours other heads moved most (appendix E). Nor
+# need the answer depend on a head that moved most. Lesson 06 tests that, so keep L3H9
+# in mind.
 #
-# <details><summary>What else we saw</summary>
+# <details><summary>Where did attention move least?</summary>
 #
-# Attention in layer 0 moved least. That alone does not say where the weights changed
-# most: a higher layer also gets a changed input from the layers below, and then it
-# attends differently, whatever its own weights do.
-#
-# Your models differ from this classifier in several ways: seed, number of labels,
-# steps. Which of these makes the difference, this does not show.
+# In layer 0. That alone does not say where the weights changed most: a higher layer
+# also gets a changed input from the layers below, and then it attends differently,
+# whatever its own weights do.
 #
 # </details>
 
@@ -1679,6 +1669,24 @@ al.plots.matrix(
 # an illustration; the finding is the number of section 11.
 #
 # </details>
+
+# %% [markdown]
+# **Would another training move the same head?** Here are your LoRA models of section 7,
+# with 1,024 labels each.
+
+# %%
+few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
+for seed in seeds:
+    again = moved_on(few_texts, tuned["LoRA", seed]).mean(0)
+    most = divmod(int(again.argmax()), clf.heads)
+    rank = 1 + int((again > again[layer, head]).sum())
+    print(f"seed {seed}: L{most[0]}H{most[1]} moved most;", end=" ")
+    print(f"L{layer}H{head} is number {rank} of {again.size}")
+
+# %% [markdown]
+# In our run this head moved most in none of these models. They differ from the
+# classifier of section 11 in several ways: seed, number of labels, steps. Which of
+# these makes the difference, this does not show.
 
 # %% [markdown]
 # ## Appendix F. The pooler, before and after

@@ -53,6 +53,9 @@ def table(frame: pd.DataFrame, marked: Iterable[bool] | None = None, **decimals:
     styler = frame.style.format(formats, na_rep="–", escape="html")
     if styles:
         styler.set_table_styles(styles, overwrite=False)
+    if _is_words(frame.index.to_series()):
+        names = [{"selector": "th.row_heading, th.index_name", "props": "text-align: left"}]
+        styler.set_table_styles(names, overwrite=False)
     if marked is not None:
         styler.set_table_styles(_grounds(list(marked), len(frame)), overwrite=False)
     return styler

@@ -171,6 +171,8 @@ def test_a_table_sets_words_to_the_left_and_has_one_row_of_names():
     (names,) = re.findall(r"<thead>(.*?)</thead>", page, flags=re.DOTALL)
     assert names.count("<tr>") == 1
     assert re.findall(r">([^<\s]+)</th>", names) == ["kind", "text", "x", "change"]
+    assert re.search(r"th\.row_heading,?[^{]*{\s*text-align: left", page)
+    assert "th.row_heading" not in plots.table(frame.reset_index()).to_html()
 
 
 def test_a_table_colours_the_rows_that_are_marked():
