@@ -19,7 +19,7 @@ from attnlab.show.plots.head_kinds import clusters, similarity
 from attnlab.show.plots.head_scatter import head_scatter
 from attnlab.show.plots.image_grid import image_maps, images
 from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
-from attnlab.show.plots.interval_plots import differences, intervals, resampling
+from attnlab.show.plots.interval_plots import differences, intervals, over_seeds, resampling
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.layer_scatter import layer_scatter
 from attnlab.show.plots.learning import (
@@ -102,6 +102,7 @@ __all__ = [
     "matrix",
     "movement",
     "next_tokens",
+    "over_seeds",
     "panels",
     "patching",
     "pruning",
