@@ -800,7 +800,8 @@ al.translation_view(ready.attend(sources[1]))
 #    the `0` of the first `03` (the colon apart).
 # 3. For the day, `20`, it looks at the beginning.
 #
-# So it reads a French date, day first and year last: 20, 10, 03. With `mercredi 3 mars 2021` the same way of looking was right (section 2).
+# So it reads a French date, day first and year last: 20, 10, 03. With
+# `mercredi 3 mars 2021` the same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -1015,8 +1016,8 @@ gaps = {
 al.plots.dots_beside_zero(gaps, xlabel="gap: log-probability of found − wanted (nats)")
 
 # %% [markdown]
-# No dot lies left of 0: not even an exact search could have corrected one, and four
-# beams did not. So the model is at fault, not the search.
+# No dot lies left of 0: not even an exact search could have corrected a wrong answer,
+# and four beams did not. So the model is at fault, not the search.
 #
 # <details><summary>How sure is the model of its wrong dates?</summary>
 #

@@ -61,3 +61,9 @@ def test_the_second_run_can_be_seen_above_the_first():
 def test_no_run_is_refused():
     with pytest.raises(AttnlabError):
         plots.loss_and_share({}, share="dates right")
+
+
+def test_dates_stand_to_the_left_in_a_table_and_numbers_do_not():
+    frame = pd.DataFrame({"wanted": ["2021-03-03"], "count": [3]})
+    styles = plots.table(frame).to_html()
+    assert styles.count("text-align: left") == 1
