@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from attnlab.balance.reading import MEASURES
 from attnlab.languages import tr
@@ -223,6 +224,17 @@ def extremes(values: np.ndarray, form: str = ".2f") -> str:
         f"lowest {rounded(values[low], form)} at layer {low[0]} head {low[1]}, "
         f"highest {rounded(values[high], form)} at layer {high[0]} head {high[1]}"
     )
+
+
+def alarm_in_words(found: pd.DataFrame) -> str:
+    """How many heads left their band, and when the first one did; ``found`` as of `episodes`."""
+    heads = len(found[["layer", "head"]].drop_duplicates())
+    if not heads:
+        return "no head left its band"
+    first = f"{found['start'].min():.0f}"
+    if heads == 1:
+        return f"1 head left its band, at step {first}"
+    return f"{heads} heads left their bands, the first at step {first}"
 
 
 def episode_in_words(episode: Any) -> str:

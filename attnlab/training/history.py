@@ -47,6 +47,27 @@ class History:
         """Return the steps as a table."""
         return pd.DataFrame(self.steps)
 
+    def losses(self, window: int = 1) -> pd.Series:
+        """Return the loss by step, each the mean of the last ``window`` noted; NaN before that."""
+        loss = pd.DataFrame(self.steps, columns=["step", "loss"]).set_index("step")["loss"]
+        return loss.rolling(window).mean()
+
+    def first_above(self, other: "History", by: float, window: int = 1) -> float:
+        """Return the first step at which this run's loss is higher than another's.
+
+        Parameters
+        ----------
+        other : a run with the same steps
+        by : how much higher it must be
+        window : of both, the mean of so many losses is compared, see `losses`
+
+        Returns
+        -------
+        float, a step; NaN if that never happens. A later step may have the losses alike again.
+        """
+        higher = self.losses(window) - other.losses(window) > by
+        return float(higher.idxmax()) if higher.any() else float("nan")
+
     @property
     def best(self) -> dict[str, float]:
         """The row of the epoch that is best by ``chosen_by``.

@@ -200,6 +200,20 @@ def test_before_and_after_show_the_silenced_head(maps):
     assert np.allclose(difference, -maps.neutral.weights[3, 2])
     scales = [axes.collections[0].get_clim() for axes in picture.figure.axes[:2]]
     assert scales[0] == scales[1]  # one scale, or the two could not be compared
+    assert [bar.get_ylabel() for bar in picture.figure.axes[3:]] == [
+        "weight × scale",
+        "weight × scale",
+        "change of weight × scale",
+    ]
+
+
+def test_before_and_after_may_be_two_models_with_names_of_their_own(maps):
+    both = dataclasses.replace(maps.neutral, neutral=maps.neutral)
+    picture = plots.before_after(both, 3, 2, ("first", "second", "second minus first"))
+    titles = [axes.get_title(loc="left") for axes in picture.figure.axes[:3]]
+    assert titles[2] == "layer 3, head 2: second minus first"
+    bars = [bar.get_ylabel() for bar in picture.figure.axes[3:]]
+    assert bars == ["weight", "weight", "change of weight"]
 
 
 def test_dollars_and_long_texts_can_be_drawn(clf):

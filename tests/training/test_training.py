@@ -340,6 +340,19 @@ def test_without_a_dev_loss_the_first_of_equals_is_best():
     assert History(rows=rows).best["epoch"] == 1
 
 
+def losses_of(*losses):
+    return History(steps=[{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)])
+
+
+def test_the_first_step_at_which_a_mean_of_losses_is_higher_than_another_runs():
+    calm, wild = losses_of(1, 1, 1, 1, 1, 1), losses_of(1, 2, 1, 2, 2, 1)
+    assert wild.losses(2).tolist()[1:] == [1.5, 1.5, 1.5, 2, 1.5]
+    assert wild.first_above(calm, by=0.75) == 2
+    assert wild.first_above(calm, by=0.75, window=2) == 5
+    assert np.isnan(wild.first_above(calm, by=1))
+    assert np.isnan(History().first_above(calm, by=0.1, window=9))
+
+
 # --- Stopped, killed, short of memory ------------------------------------------------------------
 
 

@@ -15,9 +15,10 @@ from attnlab.show.plots.head_effects import effects, pruning
 from attnlab.show.plots.head_focus import entropy, special_shares
 from attnlab.show.plots.head_importance import agreement, importances
 from attnlab.show.plots.head_kinds import clusters, similarity
+from attnlab.show.plots.head_scatter import head_scatter
 from attnlab.show.plots.image_grid import image_maps, images
 from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
-from attnlab.show.plots.interval_plots import differences, resampling
+from attnlab.show.plots.interval_plots import differences, intervals, resampling
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
@@ -28,6 +29,7 @@ from attnlab.show.plots.learning import (
     learning_curve,
     smoothed,
 )
+from attnlab.show.plots.loss_and_heads import loss_and_heads
 from attnlab.show.plots.maps import (
     MAX_TOKENS,
     attention_grid,
@@ -80,14 +82,17 @@ __all__ = [
     "forest",
     "head_ablation",
     "head_map",
+    "head_scatter",
     "head_scores",
     "image_maps",
     "images",
     "importances",
     "induction",
+    "intervals",
     "learning_curve",
     "lines",
     "logit_lens",
+    "loss_and_heads",
     "matrix",
     "movement",
     "next_tokens",

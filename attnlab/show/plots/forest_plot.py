@@ -25,6 +25,8 @@ _MEASURES: dict[str, tuple[str, int, Callable[[Comparison], Interval]]] = {
     "loss": ("mean loss, nats", 3, lambda one: (one.loss_delta, *one.loss_ci)),
 }
 
+_LEGEND = "line: 95 % interval; red: worse, blue: better, grey: unclear"
+
 
 def forest(
     comparisons: Mapping[str, Comparison],
@@ -56,7 +58,7 @@ def forest(
         figure, panels = plt.subplots(
             1,
             len(measures),
-            figsize=(2.2 + 3.0 * len(measures), 1.1 + 0.33 * len(names)),
+            figsize=(2.2 + 3.0 * len(measures), 1.3 + 0.33 * len(names)),
             layout="constrained",
             sharey=True,
             squeeze=False,
@@ -69,6 +71,7 @@ def forest(
             told.append(f"{label}: " + _words(names, found, digits))
         panels[0, 0].set_yticks(range(len(names)), names)
         panels[0, 0].set_ylim(len(names) - 0.5, -0.6)
+        figure.supxlabel(_LEGEND, fontsize=9, color="0.3")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         sns.despine(figure, left=True)

@@ -16,6 +16,7 @@ from attnlab.statistics import mean_interval
 
 Values = Sequence[float] | np.ndarray
 _CLEAR = RUN_COLOURS[0]
+_VALUE = "#6a3d9a"
 
 
 def resampling(means: Values, xlabel: str) -> Picture:
@@ -60,6 +61,44 @@ def _bars(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         return values, counts, float(np.diff(values).min())
     counts, edges = np.histogram(found, 40)
     return (edges[1:] + edges[:-1]) / 2, counts, float(edges[1] - edges[0])
+
+
+def intervals(
+    found: Mapping[str, Sequence[float]], xlabel: str, ends: Mapping[float, str] | None = None
+) -> Picture:
+    """Draw values below each other, each with its interval and its number.
+
+    Parameters
+    ----------
+    found : for each name a value and the ends of its interval, (3,); NaN is left out
+    xlabel : what they are
+    ends : what stands at the ticks, by value, such as 0 for nothing and 1 for all
+    """
+    rows = {name: tuple(float(one) for one in row) for name, row in found.items()}
+    if not rows or any(len(row) != 3 for row in rows.values()):
+        raise AttnlabError("intervals needs a value and two ends for each name.")
+    with style():
+        size = (6.8, 1.0 + 0.55 * len(rows))
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
+        for y, (value, low, high) in enumerate(rows.values()):
+            axes.plot([low, high], [y, y], "|-", color=_VALUE, linewidth=1.6, markersize=8)
+            axes.plot(value, y, "o", color=_VALUE, markersize=6)
+            if np.isfinite(value):
+                axes.annotate(
+                    number(value, 2), (value, y), (0, 6), ha="center", textcoords="offset points"
+                )
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set(ylim=(len(rows) - 0.5, -0.6), xlabel=xlabel)
+        if ends:
+            axes.set_xticks(list(ends), list(ends.values()))
+        axes.grid(axis="x", color="0.92")
+        axes.tick_params(axis="y", length=0)
+        sns.despine(figure, left=True)
+    told = "; ".join(
+        f"{' '.join(name.split())} {number(value, 2)} ({number(low, 2)} to {number(high, 2)})"
+        for name, (value, low, high) in rows.items()
+    )
+    return Picture(figure, f"Values with their intervals, {' '.join(xlabel.split())}: {told}.")
 
 
 def differences(groups: Mapping[str, Mapping[str, Values]], xlabel: str) -> Picture:

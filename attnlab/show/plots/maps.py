@@ -293,11 +293,17 @@ def _patterns(maps: AttentionMaps) -> str:
     )
 
 
-def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Picture:
+def before_after(
+    maps: AttentionMaps,
+    layer: int,
+    head: int | None = None,
+    names: tuple[str, str, str] = ("neutral", "with settings", "difference"),
+) -> Picture:
     """Draw one head with neutral settings, with these settings, and the difference.
 
     What is drawn is weights × scale, by which the head mixes the values it adds. Before and after
-    share one colour scale.
+    share one colour scale. ``names`` stand above the three, such as those of two models: put the
+    maps of the earlier one into ``maps.neutral``.
     """
     maps.check_place(layer, head)
     if maps.neutral is None:
@@ -313,10 +319,13 @@ def before_after(maps: AttentionMaps, layer: int, head: int | None = None) -> Pi
         for panel, matrix in zip(axes, both, strict=False):
             _draw_map(panel, maps, matrix, "scaled", limit)
         _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
-        for panel, name in zip(axes, ("neutral", "with settings", "difference"), strict=True):
+        for panel, name in zip(axes, names, strict=True):
             panel.set_title(f"{_place(layer, head)}: {name}", loc="left", fontsize=10)
         for panel in axes[1:]:
             panel.set_ylabel("")
+        if all(bool((one.settings.scale == 1).all()) for one in (maps.neutral, maps)):
+            for bar in figure.axes[3:]:
+                bar.set_ylabel(bar.get_ylabel().removesuffix(" × scale"))
     alt = f"Before, after and difference. {_describe(maps, layer, head, 'difference')}"
     return Picture(figure, alt)
 

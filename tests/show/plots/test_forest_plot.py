@@ -44,6 +44,11 @@ def test_numbers_are_written_and_told():
     assert picture.alt.startswith("Three changes") and "worse −30.0" in picture.alt
 
 
+def test_the_picture_says_what_line_and_colours_are():
+    words = plots.forest(SEVERAL).figure.get_supxlabel()
+    assert words == "line: 95 % interval; red: worse, blue: better, grey: unclear"
+
+
 def test_an_unknown_measure_or_nothing_to_compare_is_refused():
     with pytest.raises(AttnlabError, match="accuracy"):
         plots.forest(SEVERAL, ["acuracy"])

@@ -56,3 +56,18 @@ def test_nothing_to_draw_is_refused():
 
 def drawn():
     return plots.differences(GAPS, "difference, points")
+
+
+def test_values_stand_with_their_intervals_and_what_is_unknown_has_no_number():
+    found = {"one\n5 labels": (0.5, 0.25, 0.75), "two": (np.nan,) * 3}
+    picture = plots.intervals(found, "share", {0: "nothing", 1: "all"})
+    axes = picture.figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.50"]
+    assert axes.lines[0].get_xdata().tolist() == [0.25, 0.75]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["nothing", "all"]
+    assert "one 5 labels 0.50 (0.25 to 0.75); two – (– to –)." in picture.alt
+
+
+def test_intervals_need_two_ends():
+    with pytest.raises(AttnlabError, match="a value and two ends"):
+        plots.intervals({"one": (0.5, 0.25)}, "share")
