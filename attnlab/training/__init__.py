@@ -7,6 +7,7 @@ bits.
 from attnlab.training.callbacks import Callback, ProgressBar
 from attnlab.training.checkpoint import CHECKPOINT
 from attnlab.training.history import History, history_table
+from attnlab.training.logits_of import LogitsOf
 from attnlab.training.loop import Interrupted, linear_schedule, shuffled_batches, train
 from attnlab.training.recipe import Recipe
 from attnlab.training.run import parameter_groups
@@ -17,6 +18,7 @@ __all__ = [
     "Callback",
     "History",
     "Interrupted",
+    "LogitsOf",
     "MLflow",
     "ProgressBar",
     "Recipe",

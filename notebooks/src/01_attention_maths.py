@@ -2,8 +2,8 @@
 # # 01 The mathematics of attention
 #
 # **How can a machine look something up when no entry matches exactly, and learn where
-# to look?** You follow three words through attention with small numbers. Then you
-# derive, piece by piece, the formula that runs in each head of a Transformer:
+# to look?** You follow three words through attention with small numbers, and derive the
+# formula that runs in each head of a Transformer:
 #
 # $$
 # \text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V
@@ -18,12 +18,11 @@
 # - tell a model where its tokens stand, and say what attention costs.
 #
 # Time: about 180 minutes in two sittings (sections 1 to 6, then the rest), 50 of them
-# for six exercises; the last is in appendix A. You need vectors, matrices and their
-# rank, partial derivatives and the chain rule, variance, independent random numbers,
-# and a little PyTorch with `backward`.
+# for six exercises. You need vectors, matrices, partial derivatives, the chain rule,
+# variance, and a little PyTorch with `backward`.
 #
-# Choose **Run → Run All Cells** first. Once your function is right, later cells use it,
-# often in a real BERT; until then, ours.
+# Choose **Run → Run All Cells** first. Once your function is right, later cells use it;
+# until then, ours.
 
 # %%
 from functools import partial
@@ -46,14 +45,14 @@ clf = al.load_classifier("movie-sentiment")
 # *Bank* can mean a river's edge or a place for money. Its neighbours decide which. How
 # can a machine let them?
 #
-# Describe each word by three numbers: how much it has to do with water, how much with
-# money, and whether its meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1).
+# Describe each word by three numbers: how much it has to do with water, with money, and
+# whether its meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1).
 #
 # Call such a row of numbers $x$. Three matrices turn it into three shorter rows:
 #
 # - a **query** $x W^Q$, what the word looks for: *bank* gets (2, 2), water or money;
 # - a **key** $x W^K$, what it can be found by: *river* gets (2, 0), water;
-# - a **value** $x W^V$, what it passes on: *river* passes on (2, 0), water.
+# - a **value** $x W^V$, what it passes on: *river* passes on (2, 0).
 
 # %% [markdown]
 # How does *bank* get (2, 2)? Here $W^Q$ reads only the third number, *open*, and writes
@@ -112,7 +111,7 @@ drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
 #
 # </details>
 #
-# The same three steps in code:
+# The same three steps in code, and then four look-ups:
 
 
 # %%
@@ -152,8 +151,7 @@ al.plots.table(frame, water=2, money=2).hide(axis="index")
 # \text{output} = \text{softmax}\big(Q K^\top / \sqrt{d_k}\big) \, V
 # \end{gathered} $$
 #
-# Row $i$ of $Q K^\top$ scores all keys for word $i$. Here is each matrix, its shape
-# below it. *Bank* is the last row:
+# Row $i$ of $Q K^\top$ scores all keys for word $i$. *Bank* is the last row:
 
 # %%
 drawings.all_at_once(words, vectors, w_query, w_key, w_value)
@@ -181,15 +179,14 @@ drawings.all_at_once(words, vectors, w_query, w_key, w_value)
 # *River* got .77 of the weight. When does a key get nearly all of it? Compare two pairs
 # of keys:
 #
-# - scores 1 and 0 have the exponentials 2.7 and 1, and the first key gets 2.7 / 3.7 =
-#   .73 of the weight;
-# - scores 5 and 0 have 148.4 and 1, and it gets 148.4 / 149.4 = .99.
+# - scores 1 and 0 have the exponentials 2.7 and 1: the first gets 2.7 / 3.7 = .73;
+# - scores 5 and 0 have 148.4 and 1: the first gets 148.4 / 149.4 = .99.
 #
 # So it takes scores that lie far apart. What drives them apart?
 #
-# The desk scores random keys for a random query. The dashed line is an equal share.
-# *Temperature* divides the scores. Move the sliders, then switch *divide scores by
-# √d_k* off and on. Which settings give one key nearly everything?
+# The desk scores random keys for a random query. *Temperature* divides the scores. Move
+# the sliders, then switch *divide scores by √d_k* off and on. Which settings give one
+# key nearly everything?
 
 # %%
 desk = al.SoftmaxDesk(gradient=False)
@@ -206,9 +203,8 @@ desk
 # %% [markdown]
 # ## 3. Why score with a dot product?
 #
-# So far we gave no reason for that. Begin with a simpler look-up: a table of visitors
-# at 6, 9, ... 21 o'clock. Asked for 13 o'clock, you would take a mean in which nearer
-# hours count more.
+# Begin with a simpler look-up: a table of visitors at 6, 9, ... 21 o'clock. Asked for
+# 13 o'clock, you would take a mean in which nearer hours count more.
 #
 # So let your hour $q$ score each hour $k$ by $-\tfrac{1}{2}(q - k)^2$: 0 at the same
 # hour, lower further away. Divide by a temperature $\tau$, here 2, which says how
@@ -220,8 +216,7 @@ drawings.bell_look_up(visitors_at, query=13, temperature=2)
 
 # %% [markdown]
 # The hours 12 and 15 get nearly all of the weight. And the answer moves smoothly with
-# the query. So its slope (for vectors, the *gradient*) can say which way to move the
-# query. (Appendix B shows the curve.)
+# the query, so its slope can say which way to move the query (appendix B).
 #
 # <details><summary>Has this look-up a name?</summary>
 #
@@ -256,25 +251,23 @@ drawings.nearest_key(query=[1.2, 0.5], degrees=[10, 75, 150, 260])
 
 # %% [markdown]
 # The scores differ, the weights do not. For keys of equal length the dot product asks
-# the same as the distance: how near? A model's keys differ in length, and attention
-# drops $|k|^2$ all the same. There the two are relatives, not the same.
+# the same as the distance: how near?
 #
 # <details><summary>What if the keys differ in length?</summary>
 #
-# Then a longer key wins more weight from every query that points its way. Two more
-# reasons speak for the dot product: one matrix product scores all pairs; and as $W^Q$
-# and $W^K$ are learned, so is what counts as near.
+# A model's keys do, and attention drops $|k|^2$ all the same. Then a longer key wins
+# more weight from every query that points its way. Two more reasons speak for the dot
+# product: one matrix product scores all pairs; and as $W^Q$ and $W^K$ are learned, so
+# is what counts as near.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# Why turn scores into weights with exponentials?
-#
-# Let two keys score 1 and 0. All weight on the first gives the largest weighted mean of
-# the scores, 1. But scores may be wrong, and a key without weight can never show that
-# it would have been better. So an even spread should count as well.
+# Let two keys score 1 and 0. All weight on the first gives the largest mean score, 1.
+# But scores may be wrong, and a key without weight can never show that it would have
+# been better. So an even spread should count as well.
 #
 # The **entropy** $H$ measures how evenly the weights $w_i$ are spread. It is 0 if one
 # key has all the weight, and largest if all have the same. Let $\tau > 0$ say how much
@@ -327,9 +320,9 @@ drawings.best_spread(scores=(1, 0), temperature=1)
 # ### Exercise 1: softmax
 #
 # *Difficulty 2 of 5, 10 minutes.* Write the softmax over the last axis, with a
-# temperature. It must survive scores in the thousands, where a plain exponential
-# overflows; section 3 says what leaves the weights unchanged. In no exercise does a
-# ready-made function such as `torch.softmax` count.
+# temperature. It must survive scores in the thousands, where an exponential overflows;
+# section 3 says what leaves the weights unchanged. Ready-made functions such as
+# `torch.softmax` do not count.
 #
 # **Your first line:** `scores = scores / temperature`.
 
@@ -377,7 +370,7 @@ for tau in (1.0, 0.4, 0.1):
 #
 # $$ H = -.5 \log .5 - .5 \log .5 = \log 2 = .69 . $$
 #
-# Its unit, with natural logarithms, is the *nat*. Easier to read is $e^{H}$, the
+# With natural logarithms the unit is the *nat*. Easier to read is $e^{H}$, the
 # **effective number of keys**: here 2.
 
 # %%
@@ -386,8 +379,8 @@ drawings.spreads([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] *
 # %% [markdown]
 # The third uses all four keys, but spreads no wider than 2.6 equal ones.
 #
-# One trap: a key that a model must not see has the weight 0, and in PyTorch $0 \log 0$
-# is NaN (not a number). The entropy below replaces NaN by 0. Look at its gradient:
+# One trap: for a weight of 0 PyTorch's $0 \log 0$ is NaN (not a number). The entropy
+# below replaces NaN by 0. Look at its gradient:
 
 
 # %%
@@ -409,7 +402,7 @@ print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
 # entropy $\log 1000$.
 #
 # **Your first line:** what you would write if no weight were 0,
-# `return -(weights * weights.log()).sum(dim=-1)`. The check says what it lacks.
+# `return -(weights * weights.log()).sum(dim=-1)`.
 #
 # <details><summary>Which slope should it have at 0?</summary>
 #
@@ -441,8 +434,8 @@ al.checks.entropy(entropy)
 # tiny number such as 1e-30.
 
 # %% [markdown]
-# Now measure a real model. Our BERT has 6 layers of 12 **heads**; each is a look-up
-# with matrices of its own (section 8). How widely do its tokens look in a short review?
+# Our BERT has 6 layers of 12 **heads**, each a look-up with matrices of its own
+# (section 8). How widely do its tokens look in a short review?
 
 # %%
 entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
@@ -453,8 +446,7 @@ print(f"a token looks at {looks.exp().mean():.1f} effective keys", end=" ")
 print(f"of {len(maps.tokens)}, mean over tokens and heads")
 
 # %% [markdown]
-# The mean hides much: one head points at a single token, others spread over nearly all
-# (appendix E).
+# The mean hides much: appendix E shows each head.
 
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
@@ -462,16 +454,16 @@ print(f"of {len(maps.tokens)}, mean over tokens and heads")
 # On the desk of section 2, wide queries let one key take all unless their scores were
 # divided. Why?
 #
-# Let each number of a query and a key be $+1$ or $-1$, by the toss of a coin. Their dot
-# product adds $d_k$ products, each $+1$ or $-1$ too. Of 64 most cancel; the sum is
+# Let each number of a query and a key be +1 or -1, by the toss of a coin. Their dot
+# product adds $d_k$ products, each +1 or -1 too. Of 64 most cancel; the sum is
 # typically about 8 away from 0, the root of 64 (shaded):
 
 # %%
 drawings.growing_scores([4, 16, 64])
 
 # %% [markdown]
-# In general, let all components be independent, with mean 0 and variance 1. The
-# variance of a score, line by line:
+# In general, let all components be independent, with mean 0 and variance 1. Write $E$
+# for a mean. The variance of a score, line by line:
 #
 # $$ \begin{aligned}
 # \text{Var}(q \cdot k)
@@ -485,17 +477,32 @@ drawings.growing_scores([4, 16, 64])
 # && \text{each mean is a variance, 1}
 # \end{aligned} $$
 #
-# So **the scores of such random vectors grow like $\sqrt{d_k}$**, before anything is
-# learned. Divided by it, they have variance 1 at any width. (After training, query and
-# key may point the same way, and a score can grow like $d_k$ itself: for such scaling
-# of width some divide by $d_k$, Yang et al. 2022.)
+# So **the scores of such random vectors grow like $\sqrt{d_k}$**. Divided by it, they
+# have variance 1 at any width.
 #
-# At $d_k = 64$ two undivided scores that lie 8 apart give one key $e^8 \approx 3000$
-# times the weight of the other. Divided, they lie 1 apart, and it is $e$ times. So
-# undivided, the softmax **saturates**: the wider, the more of the weight one key takes.
+# **On paper:** the numbers of $q$ have variance 4, those of $k$ variance 1. What is the
+# variance of a score, and what would you divide by?
 #
-# The picture shows the largest of 16 weights, averaged over 1000 random queries:
-# divided it stays near a quarter, undivided it climbs towards 1.
+# <details><summary>Answer</summary>
+#
+# In the third line each product is now $4 \cdot 1$. The sum is $4 d_k$, and dividing by
+# its root, $2 \sqrt{d_k}$, gives variance 1.
+#
+# </details>
+#
+# <details><summary>Why do some divide by the whole width?</summary>
+#
+# After training, query and key may point the same way, and a score can grow like $d_k$
+# itself. For such scaling of width some divide by $d_k$ (Yang et al. 2022).
+#
+# </details>
+
+# %% [markdown]
+# What does that do to the weights? At $d_k = 64$ two undivided scores that lie 8 apart
+# give one key $e^8 \approx 3000$ times the weight of the other. Divided, they lie 1
+# apart, and it is $e$ times.
+#
+# The next cell measures the largest of 16 weights, averaged over 1000 random queries:
 
 # %%
 widths = [2**n for n in range(10)]
@@ -507,17 +514,11 @@ for d in widths:
     for name, scale in zip(largest, (1, d**0.5), strict=True):
         scores = q @ k.mT / scale  # .mT exchanges the last two axes
         largest[name].append(float(softmax_of(scores).amax(-1).mean()))
+drawings.largest_weights(widths, largest, keys=16)
 
-# %%
-al.plots.lines(
-    widths,
-    largest,
-    log="x",
-    xlabel="width d_k of query and key",
-    ylabel="mean largest weight of 16 keys",
-    alt="Without division the largest of 16 weights climbs towards 1 as d_k grows; "
-    "divided it stays about the same.",
-)
+# %% [markdown]
+# Divided it stays near a quarter, undivided it climbs towards 1: the softmax
+# **saturates**.
 
 # %% [markdown]
 # ### Keys that must not be seen
@@ -537,9 +538,7 @@ drawings.mask_grids(masks, ["good", "old", "film", "[PAD]"])
 #
 # *Difficulty 2 of 5, 5 minutes.* Score every key for every query, with a variance that
 # does not depend on the width. Batches and heads may come before the last two axes.
-#
-# Where a mask is given and `False`, hide the key. What score gives it the weight
-# $e^s = 0$?
+# Where a mask is given and `False`, hide the key: what score gives it $e^s = 0$?
 #
 # **Your first line:** `width = key.shape[-1]`, the $d_k$ under the root.
 #
@@ -578,9 +577,8 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 # `mask` and `~mask` is that, and what if there is no mask?
 
 # %% [markdown]
-# Scores and weights are yours; the sum over the values is one `@`. Put them into BERT
-# in place of its own, and compare the *logits*, BERT's scores for the two labels.
-# (Cells marked *plumbing* need not be read.)
+# Put your scores and weights into BERT in place of its own, and compare the *logits*,
+# BERT's scores for the two labels. (Cells marked *plumbing* need not be read.)
 
 
 # %%
@@ -613,16 +611,15 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # %% [markdown]
 # ## 7. How does attention learn?
 #
-# Training changes the matrices by gradients, and each gradient has to pass the softmax.
-# So first: how does a weight answer when its score grows?
+# Training changes the matrices by gradients, and each has to pass the softmax. So
+# first: how does a weight answer when a score grows?
 #
 # Take two keys, and raise the score of the first by .1. If its weight was .5, it
 # becomes .525. If it was .99, it becomes only .991. A softmax that is sure hardly
 # moves.
 #
-# In general, raise score $s_j$ and leave the others. How weight $w_i$ answers is the
-# *partial* derivative. Write $w_i = e^{s_i} / Z$ with $Z = \sum_k e^{s_k}$. For another
-# key's weight, $i \ne j$:
+# In general, raise score $s_j$ alone. Write $w_i = e^{s_i} / Z$ with
+# $Z = \sum_k e^{s_k}$. For another key's weight, $i \ne j$:
 #
 # $$ \begin{aligned}
 # \frac{\partial w_i}{\partial s_j}
@@ -635,18 +632,16 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # \end{aligned} $$
 
 # %% [markdown]
-# For its own weight, $i = j$, the numerator moves as well, which adds $e^{s_i} / Z$:
+# For its own weight, $i = j$, the numerator moves as well, which adds
+# $e^{s_i} / Z = w_i$:
 #
 # $$ \frac{\partial w_i}{\partial s_i} = w_i - w_i^2 $$
 #
 # At $w_i = .5$ that is .25. So .1 more score gives about .025 more weight, as above.
 #
-# In one line, with $\delta_{ij} = 1$ if $i = j$ and 0 otherwise:
-#
-# $$ \frac{\partial w_i}{\partial s_j} = w_i \left( \delta_{ij} - w_j \right) $$
-#
-# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$. The
-# picture shows it for the scores 2, 1, 0 and -1. Each column raises one score.
+# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$: $w_i$
+# on the diagonal, minus all products $w_i w_j$. The cell checks it for four scores, 2
+# to -1, and draws it. Each column raises one score.
 
 # %%
 scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -654,15 +649,7 @@ w = torch.softmax(scores, -1)
 jacobian = torch.diag(w) - torch.outer(w, w)
 by_torch = torch.autograd.functional.jacobian(lambda s: torch.softmax(s, -1), scores)
 assert torch.allclose(jacobian, by_torch, atol=1e-6)
-al.plots.matrix(
-    jacobian,
-    xlabel="score that is raised",
-    ylabel="weight that answers",
-    label="change of weight per score",
-    digits=3,
-    alt="Jacobian of a softmax over four scores: positive on the diagonal, negative "
-    "elsewhere, and small for the keys with little weight.",
-)
+drawings.jacobian(jacobian)
 
 # %% [markdown]
 # In each column the raised score's own weight grows (red), at the others' expense
@@ -672,14 +659,14 @@ al.plots.matrix(
 # ### Exercise 4: the gradient of the softmax
 #
 # *Difficulty 3 of 5, 10 minutes.* A score moves the **loss** $L$, the number that
-# training makes small, through every weight, so by the **chain rule** these effects add
-# up. With $g_i = \partial L / \partial w_i$,
+# training makes small, through every weight, and these effects add up. With
+# $g_i = \partial L / \partial w_i$,
 #
 # $$ \frac{\partial L}{\partial s_j} = \sum_i g_i \frac{\partial w_i}{\partial s_j}
 # = (J g)_j , \quad\text{as } J \text{ is symmetric.} $$
 #
-# In training nobody builds $J$. Multiply $J g$ out on paper, and write what is left; no
-# autograd (PyTorch's `backward`), no matrix of size $T \times T$.
+# Multiply $J g$ out on paper, and write what is left: no autograd (PyTorch's
+# `backward`), no matrix of size $T \times T$.
 #
 # **Your first line:** `weighted = weights * gradient`, all $w_i g_i$.
 
@@ -718,34 +705,81 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # %% [markdown]
 # ### Back through all of attention
 #
-# The chain rule leads on to queries, keys and values. Call the outputs **contexts**
-# $C$, and write $\nabla A$ for $\partial L / \partial A$. The gradient $G = \nabla C$
-# comes in from the rest of the network. Read from right to left:
-
-# %%
-drawings.backward()
+# How does the gradient reach queries, keys and values? Let $S$ be the table of scores,
+# $A$ that of weights, and $C = A V$ the outputs, the **contexts**. Write $\nabla A$ for
+# the table of all $\partial L / \partial A_{ij}$, of the same shape as $A$. The rest of
+# the network sends in $G = \nabla C$.
+#
+# **On paper,** before you read on: write small letters for rows, so row $i$ of $C$ is
+# $c_i = \sum_j A_{ij} v_j$. Given all $\nabla c_i$, derive the gradient of one value,
+# $\nabla v_j$.
+#
+# <details><summary>Answer</summary>
+#
+# The value $v_j$ enters each context $c_i$, multiplied by $A_{ij}$. By the chain rule
+# these effects add up: $\nabla v_j = \sum_i A_{ij} \nabla c_i$. The sum runs down
+# column $j$ of $A$, so all of them together are $\nabla V = A^\top G$.
+#
+# </details>
 
 # %% [markdown]
-# Now the reasons. Forward, $C_{im} = \sum_j A_{ij} V_{jm}$ and
-# $S_{ij} = \sum_m Q_{im} K_{jm} / \sqrt{d_k}$. So
+# A small case: *bank* asks only *river* and *savings*. Both get half the weight, and
+# the context is (1, 1). Let the loss be its first number, so that training wants less
+# water: $G = (1, 0)$. Each gradient (pink) stands under its matrix. Read from right to
+# left:
+
+# %%
+river_savings = [[2, 0], [0, 2]]
+drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
+
+# %% [markdown]
+# A step a line:
 #
 # $$ \begin{aligned}
-# \frac{\partial L}{\partial A_{ij}} &= \sum_m G_{im} V_{jm}
-# && \text{an } A_{ij} \text{ reaches row } i \text{ of } C
-# && \Rightarrow \nabla A = G V^\top \\
-# \frac{\partial L}{\partial V_{jm}} &= \sum_i A_{ij} G_{im}
-# && \text{a } V_{jm} \text{ reaches every query } i
-# && \Rightarrow \nabla V = A^\top G \\
-# \frac{\partial L}{\partial Q_{im}} &= \sum_j \nabla S_{ij} K_{jm} / \sqrt{d_k}
-# && \text{a } Q_{im} \text{ reaches row } i \text{ of } S
-# && \Rightarrow \nabla Q = \nabla S \, K / \sqrt{d_k}
+# \nabla V &= A^\top G
+# = \begin{pmatrix} .5 \\ .5 \end{pmatrix} \begin{pmatrix} 1 & 0 \end{pmatrix}
+# = \begin{pmatrix} .5 & 0 \\ .5 & 0 \end{pmatrix}
+# && \text{each value counted with weight .5} \\
+# \nabla A &= G V^\top
+# = \begin{pmatrix} 1 & 0 \end{pmatrix} \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
+# = \begin{pmatrix} 2 & 0 \end{pmatrix}
+# && \text{only weight on } \textit{river} \text{ brings water} \\
+# \nabla S &= \begin{pmatrix} .5 \, (2 - 1) & .5 \, (0 - 1) \end{pmatrix}
+# = \begin{pmatrix} .5 & -.5 \end{pmatrix}
+# && \text{exercise 4; the mean is 1} \\
+# \nabla Q &= \frac{\nabla S \, K}{\sqrt{d_k}}
+# = \frac{1}{\sqrt 2} \begin{pmatrix} .5 & -.5 \end{pmatrix}
+# \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
+# = \begin{pmatrix} .71 & -.71 \end{pmatrix}
+# && \text{a score } q \cdot k / \sqrt{d_k} \text{ has slope } k / \sqrt{d_k} \\
+# \nabla K &= \frac{\nabla S^\top Q}{\sqrt{d_k}}
+# = \frac{1}{\sqrt 2} \begin{pmatrix} .5 \\ -.5 \end{pmatrix}
+# \begin{pmatrix} 2 & 2 \end{pmatrix}
+# = \begin{pmatrix} .71 & .71 \\ -.71 & -.71 \end{pmatrix}
+# && \text{likewise, with slope } q / \sqrt{d_k}
 # \end{aligned} $$
 #
-# Keys go like queries, but a $K_{jm}$ reaches *column* $j$ of $S$: so $S$ is
-# transposed, $\nabla K = \nabla S^\top Q / \sqrt{d_k}$. The softmax is exercise 4, row
-# by row. (A bar is the weighted mean of a row; $\odot$ multiplies entry by entry.)
+# Training steps *against* a gradient. So the query turns from water to money: attention
+# learns where to look.
 #
-# The next cell does this with your gradient, and compares with autograd:
+# <details><summary>Why do these formulas hold for any number of queries?</summary>
+#
+# Each comes from one row:
+#
+# - $A_{ij}$ multiplies $v_j$ in $c_i$. So
+#   $\partial L / \partial A_{ij} = \nabla c_i \cdot v_j$, the entry $ij$ of $G V^\top$.
+# - $q_i$ enters all scores of row $i$, $S_{ij} = q_i \cdot k_j / \sqrt{d_k}$. So
+#   $\nabla q_i = \sum_j \nabla S_{ij} \, k_j / \sqrt{d_k}$, row $i$ of
+#   $\nabla S \, K / \sqrt{d_k}$.
+# - $k_j$ enters the scores of *column* $j$. So
+#   $\nabla k_j = \sum_i \nabla S_{ij} \, q_i / \sqrt{d_k}$, and $S$ is transposed.
+#
+# In $\nabla S = A \odot (\nabla A - \overline{\nabla A})$ the bar is the mean of each
+# row, weighted by $A$, and $\odot$ multiplies entry by entry.
+#
+# </details>
+#
+# The next cell takes five random queries and your gradient, and compares with autograd:
 
 # %%
 q, k, v = (torch.randn(5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
@@ -759,28 +793,31 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# By hand and by autograd agree. One step more reaches what training changes: as $Q = X
-# W^Q$, the gradient of the matrix is $\nabla W^Q = X^\top \nabla Q$, and so for $W^K$
-# and $W^V$.
+# By hand and by autograd agree. One step more reaches what training changes: as
+# $Q = X W^Q$, the gradient of the matrix is $\nabla W^Q = X^\top \nabla Q$, and so for
+# $W^K$ and $W^V$.
 #
-# **And without the division?** If queries and keys begin with variance 1, as in section
-# 6, most wide ones are saturated, with weights $w \approx (1, 0, 0, \dots)$. So every
-# entry $w_i (\delta_{ij} - w_j)$ of $J$ is nearly 0, most of all in the row of a key
-# that has hardly any weight: it can barely call for more. That is the softmax alone:
-# $\nabla Q$ loses the small factor $1 / \sqrt{d_k}$ as well, and up to middling widths
-# that can outweigh it. Appendix E measures both, and shows that a small enough start
-# helps too.
+# <details><summary>What changes without the division?</summary>
+#
+# If queries and keys begin with variance 1, as in section 6, most wide ones are
+# saturated, with weights $w \approx (1, 0, 0, \dots)$. Then every entry of $J$ is
+# nearly 0, most of all in the row of a key that has hardly any weight: it can barely
+# call for more. That is the softmax alone: $\nabla Q$ loses the small factor
+# $1 / \sqrt{d_k}$ as well, and up to middling widths that can outweigh it. Appendix E
+# measures both, and shows that a small enough start helps too.
+#
+# </details>
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
 # One softmax gives one mean. Let a token need two things: the subject of its sentence,
 # whose value is (2, 0), and the word before it, with (0, 2). One head that gives half
-# its weight to each passes on (1, 1). With the two values swapped it would pass on (1,
-# 1) as well: which came from where is lost.
+# its weight to each passes on (1, 1). Swap the two values, and it passes on the same:
+# which came from where is lost.
 #
-# Two heads keep the two apart. One passes on (2, 0), the other (0, 2). Side by side
-# they make the row (2, 0, 0, 2), which a matrix $W^O$ mixes:
+# Two heads keep them apart. One passes on (2, 0), the other (0, 2). Side by side they
+# make the row (2, 0, 0, 2), which a matrix $W^O$ mixes:
 
 # %%
 w_output = [[1, 0, 2, 0], [0, 1, 0, 1], [0, 2, 1, 0], [1, 1, 0, 0]]
@@ -788,23 +825,32 @@ drawings.heads_add_up([[2, 0], [0, 2]], w_output)
 
 # %% [markdown]
 # Each head meets only its own rows of $W^O$. So **the layer's output is a sum over
-# heads**, each context times its own block $W^O_h$.
+# heads**, each context times its own block $W^O_h$. Our BERT has 12 heads of width 32
+# in each layer; [lesson 06](06_head_mixing.ipynb) turns them up and down.
 #
-# In general a layer holds $n$ heads, each $d_k = d / n$ wide; in our BERT 12 of width
-# 32. [Lesson 06](06_head_mixing.ipynb) checks the sum inside BERT, and turns heads up
-# and down.
+# **On paper:** (1) What is the output if head 2 is silent, and passes on (0, 0)?
+# (2) For which $W^O$ could the layer not tell which head passed on what?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Its term of the sum goes, and (2, 0, 4, 0) is left. (2) If both blocks are the
+# same, $W^O_1 = W^O_2$: the output is $(c_1 + c_2) W^O_1$, and only the sum of the two
+# contexts counts, as in a single head.
+#
+# </details>
 #
 # <details><summary>Do heads make attention cheaper?</summary>
 #
-# No. Each is $n$ times narrower, but there are $n$, with $n$ times the score tables and
-# softmaxes.
+# No. Each of $n$ heads is $n$ times narrower, but there are $n$, with $n$ times the
+# score tables and softmaxes.
 #
 # </details>
 
 # %% [markdown]
 # ### A head is two matrices
 #
-# Let token $i$ ask token $j$. Put the formulas of section 1 into one another:
+# What does one head do? Let token $i$ ask token $j$, and put the formulas of section 1
+# into one another:
 #
 # $$ \begin{aligned}
 # \text{score} &= x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}
@@ -817,20 +863,20 @@ drawings.heads_add_up([[2, 0], [0, 2]], w_output)
 drawings.two_circuits(clf.model.config.hidden_size, 32)
 
 # %% [markdown]
-# So a head is two matrices (in brackets) of rank at most $d_k$ (Elhage et al. 2021).
-# For the words of section 1 the first is
+# So a head is two matrices, in brackets (Elhage et al. 2021). In section 1 the first is
 #
 # $$ W^Q W^{K\top} = \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
 # \begin{pmatrix} 1 & 0 & -1 \\ 0 & 1 & -1 \end{pmatrix}
 # = \begin{pmatrix} 0 & 0 & 0 \\ 0 & 0 & 0 \\ 2 & 2 & -4 \end{pmatrix} . $$
 #
-# Its last row says: a word that is open looks for water and money, and not for words
-# that are open. For *bank* and *river*,
-# $(2, 2, -4) \cdot (2, 0, 0) / \sqrt 2 = 2.83$, the score of section 1.
+# Its last row says: an open word looks for water and money, and not for other open
+# words. For *bank* and *river*, $(2, 2, -4) \cdot (2, 0, 0) / \sqrt 2 = 2.83$, the
+# score of section 1.
 #
-# <details><summary>What do the formulas leave out?</summary>
+# <details><summary>What do the formulas leave out, and how large are the two?</summary>
 #
-# Biases: vectors that BERT adds after each matrix.
+# Biases: vectors that BERT adds after each matrix. Both matrices are $d \times d$, but
+# of rank at most $d_k$, as they pass through $d_k$ numbers.
 #
 # </details>
 
@@ -860,8 +906,8 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # </details>
 
 # %% [markdown]
-# The first Transformer adds waves to the token at position $t$, one frequency for each
-# pair $i$ of columns:
+# The first Transformer adds waves to the $d$ numbers of the token at position $t$, one
+# frequency for each pair $i$ of columns:
 #
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
@@ -921,69 +967,58 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Your table for 64 positions, laid on its side: a position from left to right, a column
-# of the table from top to bottom.
+# Your table for 64 positions, laid on its side:
 
 # %%
 positions_of = al.checks.yours_or_ours(
     "sinusoidal_positions", sinusoidal_positions, al.attention.sinusoidal_positions
 )
-al.plots.matrix(
-    torch.as_tensor(positions_of(64, 16)).T,
-    xlabel="position",
-    ylabel="column",
-    label="sine or cosine",
-    alt="16 columns of a table of 64 positions. The upper ones change sign every few "
-    "positions, the lower ones hardly change.",
-)
+drawings.position_table(positions_of(64, 16))
 
 # %% [markdown]
 # At the top the hands turn fast, and tell neighbours apart; at the bottom they hardly
-# move. BERT *learned* its position vectors instead, and most language models of today
-# *rotate* queries and keys (RoPE): appendix D.
+# move. Appendix D shows what later models do instead.
 
 # %% [markdown]
 # ## 10. What does attention buy, and what does it cost?
 #
-# How many steps lead from the first token to the last, and back for the gradient? A
-# *recurrent* network reads token after token; a *convolution* of width 5 sees two
-# neighbours on either side:
+# How many steps lead from the first token to the last? A *recurrent* network reads
+# token after token; a *convolution* of width 5 sees two neighbours on either side:
 
 # %%
 drawings.path_lengths()
 
 # %% [markdown]
-# Attention needs one step, however long the text. Like a convolution, and unlike a
-# recurrent network, it also computes all $T$ outputs at once.
+# Attention needs one step, however long the text. What does it cost? The table counts
+# one layer with all its heads, $d$ numbers a token. (The *feed-forward network* is the
+# layer's other half, lesson 02.)
 #
-# What does it cost? The table counts one layer with all its heads. (The *feed-forward
-# network* is the layer's other half, lesson 02, here $4d$ wide inside.)
+# | forward | multiplications and additions | $T = 512$, $d = 384$ |
+# | :--- | :--- | ---: |
+# | $Q K^\top$: $T^2$ dot products of width $d$ | $2 T^2 d$ | 201 million |
+# | $A V$ | $2 T^2 d$ | 201 million |
+# | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ | 604 million |
+# | feed-forward network, $4d$ wide inside | $16 T d^2$ | 1208 million |
 #
-# | forward | multiplications and additions |
-# | --- | --- |
-# | $Q K^\top$: $T^2$ dot products of width $d$ | $2 T^2 d$ |
-# | $A V$ | $2 T^2 d$ |
-# | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ |
-# | feed-forward network | $16 T d^2$ |
+# **Twice the text, four times the cost** of the first two rows, but only twice that of
+# the others. In our BERT, the last column, the first two are not yet a fifth of the
+# whole.
 #
-# For 512 tokens in our BERT, with $d = 384$, the first row is $2 \cdot 512^2 \cdot
-# 384$, 201 million; the four rows are 201, 201, 604 and 1208 million. **Twice the text,
-# four times the cost** of the first two rows, but only twice that of the others: here
-# the first two are not yet a fifth of the whole.
-
-# %% [markdown]
-# <details><summary>And the way back?</summary>
+# **On paper:** from which length $T$ do the first two rows cost more than the other
+# two?
 #
-# The backward pass takes twice as many operations, and needs $n$ tables of $T^2$
-# numbers.
+# <details><summary>Answer</summary>
+#
+# When $4 T^2 d > 24 T d^2$, which is $T > 6 d$. For our BERT that is 2304 tokens, far
+# beyond its limit of 512. (More than the projections alone they cost from $2d = 768$.)
 #
 # </details>
 #
-# <details><summary>From which length do the first two rows cost most?</summary>
+# <details><summary>And the way back?</summary>
 #
-# For texts shorter than $2d$ the projections cost more than these two rows. For this
-# BERT $2d = 768$, beyond its limit of 512 tokens. With the feed-forward network the
-# $T^2$ part leads only above $6d$.
+# The backward pass takes twice as many operations, and needs a table of $T^2$ numbers
+# for each head. Like a convolution, and unlike a recurrent network, attention computes
+# all $T$ outputs at once, forward and back.
 #
 # </details>
 
@@ -993,15 +1028,15 @@ drawings.path_lengths()
 # - Attention is a weighted mean of values. Scores, made by learned matrices, set the
 #   weights.
 # - The softmax makes mean score plus $\tau$ times entropy the largest. Its gradient is
-#   $w_i (g_i - \bar g)$.
+#   $w_i (g_i - \bar g)$, $\bar g$ the mean weighted by $w$.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
 #   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.
 # - Without a causal mask attention is blind to order, until positions are put in.
 # - It reaches any token in one step, and for long texts pays with $T^2$.
 #
-# [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts. The
-# appendices go further here; the first holds exercise 6.
+# [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts.
+# Exercise 6 follows in appendix A.
 
 # %% [markdown]
 # ## Appendix A. Another way to score: additive attention
@@ -1185,7 +1220,7 @@ for name, samples in estimates.items():
 rows.append(["soft loss, exact", of_soft, None, None, None])
 for row in rows:
     row[2] = float((row[1] - truth).norm() / truth.norm())
-    row[1] = " ".join(f"{number:.2f}" for number in row[1])
+    row[1] = " ".join(f"{number:.2f}" for number in row[1]).replace("-", "−")
 columns = ["gradient", "mean", "off by", "expected from chance", "spread of one sample"]
 frame = pd.DataFrame(rows, columns=columns)
 al.plots.table(frame, **{columns[2]: 3, columns[3]: 3}).hide(axis="index")
@@ -1739,10 +1774,10 @@ for d in (32, 64, 256):
 # **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
 # need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:
 # *RoFormer*) · Elhage et al. 2021 (QK and OV: *A mathematical framework for Transformer
-# circuits*) · Raffel et al. 2020 (T5). For the appendices: Bahdanau et al. 2015
-# (additive scores) · Williams 1992 (score function) · Bengio et al. 2013
-# (straight-through) · Xu et al. 2015 (hard attention) · Milakov and Gimelshein 2018
-# (online softmax) · Dao et al. 2022 (*FlashAttention*).
+# circuits*) · Raffel et al. 2020 (T5) · Yang et al. 2022 (dividing by $d_k$). For the
+# appendices: Bahdanau et al. 2015 (additive scores) · Williams 1992 (score function) ·
+# Bengio et al. 2013 (straight-through) · Xu et al. 2015 (hard attention) · Milakov and
+# Gimelshein 2018 (online softmax) · Dao et al. 2022 (*FlashAttention*).
 
 # %%
 al.checks.summary("attention_maths")

@@ -24,12 +24,10 @@
 # core. The first cells load a set of dates and a trained translator, `ready`.
 
 # %%
-import datetime
 import itertools
 import os
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -93,16 +91,16 @@ desk
 # In its first four steps this head looks at the end of the source, where the year
 # stands. Nobody told it to. The model was given pairs of texts, no more.
 #
-# Now the riddle of this lesson. The second source below only has to be copied:
+# Now ask for the same day twice. The second source below only has to be copied:
 
 # %%
 sources = ["fr: mercredi 3 mars 2021", "fr: 2021-03-03"]
-frame = pd.DataFrame({"source": sources, "it writes": ready.translate(sources)})
-al.plots.table(frame).hide(axis="index")
+for source, answer in zip(sources, ready.translate(sources), strict=True):
+    print(f"{source:25} becomes {answer}")
 
 # %% [markdown]
-# The first answer is right. The second is far off. Why? For that we must first know how
-# the model works.
+# The first answer is right. The second is far off. Why? **That is the riddle.** For an
+# answer we must first know how the model works.
 #
 # ## 2. How do two texts meet?
 #
@@ -165,8 +163,8 @@ drawings.cross_attention_by_hand(query, keys, values, words, "looks for the mont
 # %%
 weights = (query @ keys.T / query.shape[0] ** 0.5).softmax(-1)  # (S,)
 context = weights @ values
-frame = pd.DataFrame([weights.numpy()], columns=words, index=["weight"])
-al.plots.table(frame, **dict.fromkeys(words, 2))
+told = [f"{word}: {weight:.2f}" for word, weight in zip(words, weights, strict=True)]
+print("weights:", ", ".join(told))
 
 # %% [markdown]
 # This is one row of $A$. All of $A$ has a row for each target token and a column for
@@ -476,9 +474,8 @@ while ids[-1] != words.end and len(ids) < 12:
     ids.append(int(decode(ready.model, fed, memory)[0, -1].argmax()))  # likeliest
 with torch.no_grad():
     apart = decode(ready.model, fed, memory) - ready.model.decode(fed, memory)
-row = [sources[0], words.decode(ids[1:-1]), float(apart.abs().max())]
-columns = ["source", "your decoder writes", "largest difference of a logit"]
-al.plots.table(pd.DataFrame([row], columns=columns)).hide(axis="index")
+print("your decoder writes", words.decode(ids[1:-1]))
+print(f"largest difference of a logit: {float(apart.abs().max()):.1g}")
 
 # %% [markdown]
 # A difference of 0, or one as small as a rounding error, says that this decoder
@@ -630,7 +627,8 @@ def right_share(translator):
 # takes two to four minutes. Do it once.
 #
 # *Predict first:* the loss soon falls. Does the share of right dates rise as evenly?
-# (The first cell fetches the bundled curves, the second trains, the third draws.)
+# (The first cell fetches the bundled curves, the second trains, the third draws. In the
+# picture the bundled loss is broad and pale.)
 
 # %%
 history = ready.history
@@ -658,23 +656,11 @@ else:
     print("not trained: set train = True at the top to train for 800 steps")
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.9), layout="constrained")
-for (name, (step, loss, marks)), colour in zip(
-    runs.items(), al.plots.RUN_COLOURS, strict=False
-):
-    left.plot(step, loss, color=colour, linewidth=1, label=name)
-    right.plot(*zip(*marks, strict=True), "o-", color=colour, label=name)
-left.set(yscale="log", xlabel="training step", ylabel="loss (nats), log scale")
-right.set(ylim=(0, 1.03), xlabel="training step", ylabel="dev dates right (share)")
-for axes in (left, right):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates rises.")
+al.plots.loss_and_share(runs, share="dev dates right")
 
 # %% [markdown]
-# No. On the right the share climbs steeply, then flattens. It lags behind the loss: it
-# is still below one half when the loss has already lost most of its height, which the
-# logarithmic axis hides.
+# No. The share lags: it is still below one half when the loss has already lost most of
+# its height. (The logarithmic axis hides that.)
 #
 # <details><summary>Why does the share lag?</summary>
 #
@@ -687,28 +673,24 @@ al.plots.show(figure, alt="Loss on a log scale falls; the share of right dates r
 # %% [markdown]
 # ## 7. What has it learned, and what not?
 #
-# Can the model now read dates? Ask it about the *test* part. No source text of it is in
-# training, but its day may be, written in another way. So days never seen are counted
-# separately.
+# Is the riddle an exception? Ask the model about the *test* part. No source text of it
+# is in training, but its day may be, written in another way. So days never seen are
+# counted separately. The range behind each share is its 95 % interval.
 
 # %%
 tested = dates.test.sample(size.sentences)
-answers = ready.translate(tested.sources)
+right = al.translation.exact_match(ready, tested)
 known = set(dates.train.targets)
-both = list(zip(answers, tested.targets, strict=True))
-new_days = [each for each in both if each[1] not in known]
-rows = {}
-for name, pairs in {"all": both, "days never seen": new_days}.items():
-    hits = sum(found == wanted for found, wanted in pairs)
-    low, high = share_interval(hits, len(pairs))
-    rows[name] = [len(pairs), 100 * hits / len(pairs), 100 * low, 100 * high]
-columns = ["dates", "right (%)", "from", "to (95 %)"]
-table = pd.DataFrame(rows, index=columns).T
-al.plots.table(table, **dict.fromkeys(columns[1:], 1))
+new = np.array([day not in known for day in tested.targets])
+for name, hits in {"all dates": right, "days never seen": right[new]}.items():
+    low, high = share_interval(hits.sum(), len(hits))
+    share = f"{100 * hits.mean():.1f} % of {len(hits):,}"
+    print(f"{name}: {share} right ({100 * low:.1f} to {100 * high:.1f} %)")
 
 # %% [markdown]
 # That looks nearly perfect, on new days too. But every *way* of writing a date in the
-# test part also occurs in training. What about ways that do not? Here are five kinds:
+# test part also occurs in training. What about ways that do not? Here are five kinds.
+# The riddle, `fr: 2021-03-03`, is of the second kind:
 #
 # | kind | compared with training | for instance |
 # | --- | --- | --- |
@@ -719,7 +701,8 @@ al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 # | *either-order* | day and month swapped, both readings dates | `en-GB: 03/04/2021` |
 #
 # *Swapped* means against the tag. In the last row the swapped reading counts as right,
-# here 4 March. So a model that follows the tag counts as wrong.
+# here 4 March. A model that follows the tag says 3 April, which is sensible: the
+# picture calls such answers *as the tag says*.
 #
 # *Predict first:* on which kinds will it fail?
 #
@@ -730,38 +713,13 @@ al.plots.table(table, **dict.fromkeys(columns[1:], 1))
 #
 # </details>
 #
-# The next cells translate dates of all five kinds, and sort the answers. *Exchanged*
-# means that day and month are in each other's place, as the tag asks. (In *other-order*
-# that is no day: its month lies above 12.) Other wrong answers are *another day* of the
-# calendar, or *no day* at all.
-
-
-# %%
-def is_date(text):
-    """True if a text is a day of the calendar, written as ISO 8601 asks, else False."""
-    try:
-        datetime.date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
+# The cell translates dates of all five kinds, and draws what became of them. Wrong
+# answers are *another day* of the calendar, or *no day* at all.
 
 # %%
 held_out = al.datasets.load("dates-held-out").test.sample(size.sentences)
-frame = pd.DataFrame({"kind": held_out.kinds, "source": held_out.sources})
-frame["found"], frame["wanted"] = ready.translate(held_out.sources), held_out.targets
-exchanged = frame["wanted"].str.replace(r"(..)-(..)$", r"\2-\1", regex=True)
-outcomes = {
-    "right": frame["found"] == frame["wanted"],
-    "exchanged": frame["found"] == exchanged,
-    "another day": frame["found"].map(is_date),
-}
-frame["outcome"] = np.select(list(outcomes.values()), list(outcomes), "no day")
-
-# %%
-order = ["left-out", "borrowed", "new", "other-order", "either-order"]
-shares = pd.crosstab(frame["kind"], frame["outcome"], normalize="index")
-shares = shares.reindex(index=order, columns=[*outcomes, "no day"], fill_value=0)
+frame = al.translation.date_answers(ready, held_out)
+shares = al.translation.answer_shares(frame)
 told = ", ".join(f"{kind} {share:.0%}" for kind, share in shares["right"].items())
 told = f"Shares of right answers: {told}."
 al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
@@ -774,56 +732,61 @@ al.plots.share_bars(shares, xlabel="answers to the dates of a kind", alt=told)
 # - *New* shapes mostly come out right. Where they do not, the answers below miss the
 #   month.
 # - *Borrowed* ones, with the year first, fail every time.
-# - With day and month swapped it follows the tag wherever both readings are dates, else
-#   in a third of the answers.
+# - With day and month swapped it does as the tag says wherever both readings are dates,
+#   else in a third of the answers. (That third is no day: its month lies above 12.)
 #
 # There are about 200 dates of each kind. The 95 % interval of a share near 0 or 1 is
 # then about 2 points wide, that of the *new* ones 13 points.
 #
 # </details>
 #
-# *Borrowed* and *other-order* dates never come out right, *new* shapes mostly do. Most
-# of its mistakes are real days, only the wrong ones. Here are some:
+# So the riddle is no exception: *borrowed* dates never come out right. Neither do
+# *other-order* ones, while *new* shapes mostly do. Here are some wrong answers, most of
+# them real days:
 
 # %%
-wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")]
-wrong = wrong.groupby("kind").head(3).sort_values("kind", kind="stable")
-al.plots.table(wrong[["kind", "source", "found", "wanted"]]).hide(axis="index")
+mistaken = (frame["outcome"] != "right") & (frame["kind"] != "either-order")
+wrong = frame[mistaken].sort_values("kind", kind="stable")
+some = wrong.groupby("kind").head(3)[["kind", "source", "found", "wanted"]]
+al.plots.table(some).hide(axis="index")
 
 # %% [markdown]
 # ### What does it go by?
 #
 # Keep the characters and change the tag. In training, French and Hebrew have the day
 # before the month, American English the month before the day, and Japanese the year
-# first.
+# first. Each row below has one right answer. Where the model gives it, the cell is
+# filled:
 
 # %%
 tags = ["fr", "he", "en-US", "ja"]
 written = ["2021-03-03", "1921-11-19", "12/19/2001", "19/12/2001"]
+wanted = ["2021-03-03", "1921-11-19", "2001-12-19", "2001-12-19"]
 rows = [ready.translate([f"{tag}: {text}" for tag in tags]) for text in written]
-al.plots.table(pd.DataFrame(rows, index=written, columns=tags))
+answers = pd.DataFrame(rows, index=written, columns=tags)
+al.plots.answer_grid(answers, wanted, xlabel="tag", ylabel="characters")
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The tag decides: the same characters are read correctly after one tag and wrongly
-# after another. `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from
+# `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from
 # the end, where Hebrew has it; after `ja` it comes out right. Some answers have a month
 # that does not exist: `fr: 12/19/2001` becomes `2001-19-12`. The model has no token for
-# "I cannot read this".
+# "I cannot read this". Where the order of the tag gives no date, only a third of the
+# answers keep to it (*other-order*, above).
 #
 # </details>
 #
-# So it goes mostly by the order in which the language of the tag writes year, month and
-# day. (Where that order gives no date, only a third of the answers keep to it.) No
-# French date in training begins with the year, and `fr: 2021-03-03` fails like every
-# other *borrowed* one. After `ja` the same characters come out right.
+# The tag decides: in each row the same characters come out right after one tag and
+# wrong after another. The model goes mostly by the order in which the language of the
+# tag writes year, month and day. No French date in training begins with the year. So
+# `2021-03-03` fails after `fr`, and comes out right after `ja`.
 
 # %% [markdown]
 # ### Where does it look?
 #
-# Here is the riddle once more. The map shows the weights, averaged over all heads,
-# while the model writes `2003-10-20`. (Where it is live, by bertviz, choose *cross* and
+# But why exactly `2003-10-20`? The map shows the weights, averaged over all heads,
+# while the model writes it. (Where it is live, by bertviz, choose *cross* and
 # hover over the target to see single heads.)
 
 # %%
@@ -837,9 +800,8 @@ al.translation_view(ready.attend(sources[1]))
 #    the `0` of the first `03` (the colon apart).
 # 3. For the day, `20`, it looks at the beginning.
 #
-# It reads the text as a French date: day first, year last. So the first digits of
-# `2021` become the day, its last digit and the next `0` the month, and the day `03` the
-# year. With `mercredi 3 mars 2021` the same way of looking was right (section 2).
+# So it reads a French date, day first and year last: 20, 10, 03. With
+# `mercredi 3 mars 2021` the same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -847,10 +809,12 @@ al.translation_view(ready.attend(sources[1]))
 # That was one date, and the mean of all heads. Has each part of a date a head of its
 # own?
 #
-# On many dates we can count. While the model writes a *field* (year, month or day), a
-# head that aligns looks at that field in the source. The **accuracy** of a head is how
-# often its largest weight lies in the right field. *Chance* is the share of the source
-# that the field takes up: a head that looked at random would be right that often.
+# On many dates we can count. A *field* is the year, the month or the day. While the
+# model writes a field, a head that aligns looks at that field in the source. The
+# **accuracy** of a head is how often its largest weight lies in the right field.
+#
+# *Chance* is the share of the source that the field takes up: a head that looked at
+# random would be right that often.
 #
 # Each field has a map. Layers go down, heads across, and the numbers are percent.
 
@@ -892,30 +856,28 @@ def right_without(silenced, pairs=searched):
 
 # %%
 best = aligned.loc[aligned.groupby("field")["accuracy"].idxmax()]
-groups = {
-    f"{row.layer}.{row.head}, best for the {row.field}": [(row.layer, row.head)]
-    for row in best.itertuples()
-} | {"all heads of cross-attention": heads}
+names = [f"{row.layer}.{row.head}, best for {row.field}" for row in best.itertuples()]
+chosen = [[pair] for pair in zip(best["layer"], best["head"], strict=True)]
 whole, rows = right_without([]).astype(float), {}
-for name, silenced in groups.items():
+for name, silenced in zip([*names, "all heads"], [*chosen, heads], strict=True):
     change = 100 * (right_without(silenced) - whole)
     rows[name] = [change.mean(), *paired_bootstrap(change)]
 columns = ["change (points)", "from", "to (95 %)"]
-table = pd.DataFrame(rows, index=columns).T
-al.plots.table(table, **dict.fromkeys(columns, 1))
+al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
 # They look at the right place, yet each can be silenced at little or no cost. Without
 # all heads every date goes wrong. So a map shows where a head looks, not whether the
-# model can do without it. (What can be spared may still be used: appendix A.) Appendix
-# A silences heads in pairs.
+# model can do without it. (What can be spared may still be used: appendix A silences
+# heads in pairs.)
 
 # %% [markdown]
 # ## 9. Is it the fault of the search?
 #
-# So far the model took the likeliest token at each step, and never went back. This is
-# called **greedy**. But the likeliest *sentence* may begin with a less likely token.
-# Did the search miss the right date?
+# The tag and the map speak of the model. But the *search* may be at fault, too. So far
+# it took the likeliest token at each step, and never went back. This is called
+# **greedy**. Yet the likeliest *sentence* may begin with a less likely token. Did the
+# search miss the right date?
 #
 # First a small case from French. Suppose *le* is likelier than *la*. But after *le* the
 # model hesitates, while after *la* it is sure:
@@ -1003,36 +965,13 @@ al.checks.beam_search(beam_search)
 search = al.checks.yours_or_ours("beam_search", beam_search)
 
 # %% [markdown]
-# The next cell makes the function that your search asks for log-probabilities, out of
-# the `decode` of section 5. It keeps what was asked, so that the search can be drawn.
-# (It is plumbing, and need not be read.)
-
-
-# %%
-def asking(translator, text):
-    """(next_log_probabilities for one source, dict of all it was asked for)."""
-    model, where = translator.model, translator.device
-    memory = model.encode(padded(translator.encode([text])).to(where))
-    asked = {}
-
-    def next_log_probabilities(prefixes):
-        for ids in prefixes:
-            read = torch.tensor([list(ids)], device=where)
-            logits = decode(model, read, memory)[0, -1].cpu()
-            logits[[model.padding, translator.target_words.start]] = -torch.inf
-            asked[tuple(map(int, ids))] = logits.log_softmax(-1)
-        return torch.stack([asked[tuple(map(int, ids))] for ids in prefixes])
-
-    return next_log_probabilities, asked
-
-
-# %% [markdown]
-# Now your search gets the riddle, with three beams. The tree shows the beginnings that
-# it kept, up to the sixth character.
+# Now your search gets the riddle, with three beams. `asking` makes the function that it
+# asks for log-probabilities, out of the `decode` of section 5. The tree shows the
+# beginnings that it kept, up to the sixth character.
 
 # %%
 marks = ready.target_words.start, ready.target_words.end
-next_log_probabilities, asked = asking(ready, sources[1])
+next_log_probabilities, asked = al.translation.asking(ready, sources[1], decode)
 search(next_log_probabilities, *marks, 3, 12)
 drawings.search_tree(asked, lambda id: ready.target_words.tokens([id])[0], depth=6)
 
@@ -1059,28 +998,26 @@ def log_probability(sources, targets):
 
 # %% [markdown]
 # *Predict first:* in how many of the wrong answers of section 7 is the right date
-# likelier than what the model wrote? How many come out right with four beams? (*Gap* is
-# by how much the right date is less likely, on average.)
+# likelier than what the model wrote? How many come out right with four beams?
+#
+# The first cell tries four beams. In the second a dot is a wrong answer, and its *gap*
+# says by how much the right date is less likely. Search errors would lie left of 0.
 
 # %%
-wrong = frame[(frame["outcome"] != "right") & (frame["kind"] != "either-order")].copy()
-right, written = (
-    log_probability(wrong["source"], wrong[name]) for name in ("wanted", "found")
-)
-wrong["right date likelier (%)"] = 100 * (right > written)
-wrong["gap (nats)"] = written - right
-wrong["four beams right (%)"] = 100 * (
-    np.array(ready.translate(wrong["source"].tolist(), num_beams=4)) == wrong["wanted"]
-)
-columns = ["right date likelier (%)", "gap (nats)", "four beams right (%)"]
-table = wrong.groupby("kind")[columns].mean().rename_axis(None)
-table.insert(0, "wrong answers", wrong.groupby("kind").size())
-al.plots.table(table, **dict.fromkeys(columns, 1))
+beams = np.array(ready.translate(list(wrong["source"]), num_beams=4))
+print(f"four beams: {(beams == wrong['wanted']).sum()} of {len(wrong)} come out right")
+
+# %%
+gaps = {
+    kind: log_probability(own["source"], own["found"])
+    - log_probability(own["source"], own["wanted"])
+    for kind, own in wrong.groupby("kind")
+}
+al.plots.dots_beside_zero(gaps, xlabel="gap: log-probability of found − wanted (nats)")
 
 # %% [markdown]
-# In none of the wrong answers was the right date likelier: not even an exact search
-# could have corrected one, and four beams did not. So the model is at fault, not the
-# search.
+# No dot lies left of 0: not even an exact search could have corrected a wrong answer,
+# and four beams did not. So the model is at fault, not the search.
 #
 # <details><summary>How sure is the model of its wrong dates?</summary>
 #
@@ -1089,11 +1026,15 @@ al.plots.table(table, **dict.fromkeys(columns, 1))
 #
 # </details>
 #
-# **The riddle is solved.** The tag decides how the model reads: after `fr` it expects
-# the day in front and the year at the end, after `ja` not, and the map fits that
-# (section 7). It is all but certain of its wrong date, so no search for the likeliest
-# can help. Another tag helps this one text; a cure for French dates would have to
-# change the model.
+# **The riddle is solved.** Why does `fr: 2021-03-03` become `2003-10-20`?
+#
+# - *The tag.* After `fr` the model expects the day in front and the year at the end;
+#   after `ja` the same characters come out right (section 7).
+# - *The map* fits that: `20` becomes the day, the `1` of `2021` and the next `0` the
+#   month, and the last `03` the year.
+# - *The search* is not at fault. The model is all but certain of its wrong date.
+#
+# A cure for French dates would have to change the model.
 
 # %% [markdown]
 # ## What to take away
@@ -1220,14 +1161,11 @@ silent = [], [first], [second], [first, second]
 shares = [right_without(group, fresh).astype(float) for group in silent]
 whole, one, two, both = shares
 beyond = 100 * (one + two - whole - both)
-names = ["none", *("{}.{}".format(*head) for head in (first, second)), "both"]
-row = {
-    f"{name} silent": 100 * right.mean()
-    for name, right in zip(names, shares, strict=True)
-}
-row["surplus (points)"] = beyond.mean()
-row["from"], row["to (95 %)"] = paired_bootstrap(beyond)
-al.plots.table(pd.DataFrame(row, index=["right (%)"]), **dict.fromkeys(row, 1))
+names = ["no head", *("{}.{}".format(*head) for head in (first, second)), "both"]
+for name, right in zip(names, shares, strict=True):
+    print(f"{name} silent: {100 * right.mean():.1f} % right")
+low, high = paired_bootstrap(beyond)
+print(f"surplus: {beyond.mean():.1f} points ({low:.1f} to {high:.1f}, 95 %)")
 
 # %% [markdown]
 # Nearly all dates survive the loss of either head, and far fewer the loss of both. The
@@ -1266,9 +1204,8 @@ for cache in (False, True):
         write(cache)
     shortest = al.device.seconds(lambda cache=cache: write(cache), repeats=3)
     cost[cache] = np.array([counter.get_total_flops(), shortest])
-operations, time_share = cost[True] / cost[False]
-shares = {"operations (%)": [100 * operations], "time (%)": [100 * time_share]}
-al.plots.table(pd.DataFrame(shares, index=["with a cache"]).round())
+operations, time_share = (100 * cost[True] / cost[False]).round()
+print(f"with a cache: {operations:.0f} % of the operations, {time_share:.0f} % of time")
 
 # %% [markdown]
 # The cache saves about two thirds of the operations, and much of the time. Lesson 04
@@ -1290,7 +1227,7 @@ rows = {}
 for name, settings in whole.items():
     found = ready.translate(few.sources, settings=settings)
     hits = [a == b for a, b in zip(found, few.targets, strict=True)]
-    dated = np.mean([is_date(text) for text in found])
+    dated = np.mean([al.translation.is_date(text) for text in found])
     rows[name] = [np.mean(hits), dated, len(set(found)), found[0]]
 shares = ["right (share)", "a date (share)"]
 columns = [*shares, "different answers", "for instance"]
@@ -1480,8 +1417,9 @@ marks = french.target_words.start, french.target_words.end
 french.model.cpu()
 rows = []
 for text in own[2:]:
+    ask, _ = al.translation.asking(french, text, decode)
     for width in (1, 2, 4, 8):
-        ids, total = search(asking(french, text)[0], *marks, width, 20)
+        ids, total = search(ask, *marks, width, 20)
         written = french.target_words.decode(ids)
         rows.append((text, width, written, total, len(ids)))
 columns = ["source", "beams", "translation", "log-probability (nats)", "tokens"]

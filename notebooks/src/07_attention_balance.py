@@ -423,7 +423,7 @@ for name, values in both.items():
     titles[name] = f"rank correlation within layers {trend:+.2f}\n"
     titles[name] += f"95 % interval {low:+.2f} to {high:+.2f}"
 label = "change of margin without the head,\nlogits (below 0: needed)"
-al.plots.head_scatter(both, effect, label, titles, marked=farthest)
+al.plots.layer_scatter(both, effect, label, titles, marked=farthest)
 
 # %% [markdown]
 # **What we found:** heads that moved farther tend to be needed more. The interval of

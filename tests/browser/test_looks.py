@@ -277,6 +277,17 @@ def test_the_desk_says_what_its_numbers_and_buttons_are(page):
         assert len(page.get_by_label("What is drawn").get_attribute("title")) > 30
 
 
+def test_the_legend_says_whether_colours_are_of_the_loss_or_the_margin(page):
+    mixer(page)
+    page.evaluate(
+        "() => model.set('first_order', { ...model.get('first_order'), colour: 'margin' })"
+    )
+    words = page.locator(".desk-legend").text_content()
+    assert "blue = margin rises without it" in words
+    assert "red = margin falls (estimate)" in words
+    assert "loss" not in words
+
+
 def test_a_p_value_of_a_part_of_the_sentences_is_not_final(page):
     mixer(page)
     page.evaluate(

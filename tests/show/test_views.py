@@ -216,6 +216,16 @@ def test_before_and_after_may_be_two_models_with_names_of_their_own(maps):
     assert bars == ["weight", "weight", "change of weight"]
 
 
+def test_before_and_after_alone_have_no_difference_beside_them(maps):
+    picture = plots.before_after(maps, 3, 2, ("neutral", "with settings"))
+    titles = [axes.get_title(loc="left") for axes in picture.figure.axes]
+    assert [title for title in titles if title] == [
+        "layer 3, head 2: neutral",
+        "layer 3, head 2: with settings",
+    ]
+    assert picture.alt.startswith("Before and after. ")
+
+
 def test_dollars_and_long_texts_can_be_drawn(clf):
     plots.attention_map(clf.attend("It cost $5 and $6_x^2$."), 0).png()
     picture = plots.attention_map(clf.attend("good " * 80), 0)

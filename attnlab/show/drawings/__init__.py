@@ -33,6 +33,7 @@ from attnlab.show.drawings.finetuning import fine_tuned_parts, lora, padded_batc
 from attnlab.show.drawings.head_mixing import margins, mixing_desk, patching, two_routes
 from attnlab.show.drawings.language_model import cache_step, copying, gpt
 from attnlab.show.drawings.looking_inside import neighbour_cells, two_runs, weight_times_vector
+from attnlab.show.drawings.maths_plots import jacobian, largest_weights, position_table
 from attnlab.show.drawings.maths_steps import (
     all_at_once,
     bell_look_up,
@@ -90,8 +91,10 @@ __all__ = [
     "head_by_hand",
     "head_slices",
     "heads_add_up",
+    "jacobian",
     "joined_masks",
     "kept_keys",
+    "largest_weights",
     "lora",
     "margins",
     "mask_first",
@@ -106,6 +109,7 @@ __all__ = [
     "padded_batch",
     "patching",
     "path_lengths",
+    "position_table",
     "projections",
     "rebuilt_model",
     "search_tree",

@@ -1,7 +1,6 @@
 """Drawings of the lesson on the mathematics of attention."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -9,11 +8,12 @@ import numpy as np
 from matplotlib.patches import Circle, Wedge
 from scipy.special import softmax
 
-from attnlab.show.drawings.sketch import ROLES, Box, Sketch
+from attnlab.show.drawings.sketch import ROLES, Sketch
 from attnlab.show.plots.picture import Picture
 
 Table = Sequence[Sequence[float]] | np.ndarray
 LOW = 0.34  # height of a row of numbers, inches
+PALE_WEIGHTS = "#e9e2f0"  # the weights' colour, thinned
 
 
 def one_query(
@@ -83,38 +83,54 @@ def one_query(
     )
 
 
-def backward() -> Picture:
-    """Draw how the gradient goes back through scores and weights to queries, keys and values."""
-    sheet = Sketch(7.6, 2.3)
-    box = partial(sheet.box, width=0.75, height=0.44)
-    query = box(0.6, 1.85, "$Q$", role="query")
-    key = box(0.6, 0.95, "$K$", role="key")
-    score = box(2.9, 1.4, "$S$")
-    weight = box(4.75, 1.4, "$A$", role="weights")
-    value = box(4.75, 0.4, "$V$", role="value")
-    context = box(6.9, 1.4, "$C$", role="value")
-    there: list[tuple[Box, Box, str, tuple[float, float], str]] = [
-        (score, query, r"$\nabla Q=\nabla S\,K/\sqrt{d_k}$", (1.8, 2.05), "query"),
-        (score, key, r"$\nabla K=\nabla S^\top Q/\sqrt{d_k}$", (1.85, 0.75), "key"),
-        (
-            weight,
-            score,
-            r"$\nabla S=A\odot(\nabla A-\overline{\nabla A})$",
-            (3.83, 1.85),
-            "weights",
-        ),
-        (context, weight, r"$\nabla A = G\,V^\top$", (5.85, 1.72), "weights"),
-        (context, value, r"$\nabla V=A^\top G$", (6.3, 0.62), "value"),
-    ]
-    for start, end, label, place, role in there:
-        sheet.arrow(end, start, role="frozen", weight=1.0)
-        sheet.text(*place, label, role=role, size=10)
-    sheet.text(6.9, 1.92, "the gradient $G$\ncomes in here", size=9.5)
-    sheet.text(3.83, 1.18, "softmax", role="frozen", size=9)
-    sheet.text(2.4, 0.2, "grey arrows: forward.  In colour: what goes back.", size=9)
+def backward(query: Table, keys: Table, values: Table, gradient: Table) -> Picture:
+    """Draw attention with its numbers, and below each matrix the gradient that goes back to it.
+
+    Parameters
+    ----------
+    query : (T_q, d_k)
+    keys : (T, d_k)
+    values : (T, d_v)
+    gradient : (T_q, d_v), of the loss for the contexts
+    """
+    q, k, v, g = (np.asarray(table, dtype=float) for table in (query, keys, values, gradient))
+    root = k.shape[1] ** 0.5
+    s = q @ k.T / root
+    a = softmax(s, axis=-1)
+    da = g @ v.T
+    ds = a * (da - (a * da).sum(axis=-1, keepdims=True))
+    sheet = Sketch(7.6, 3.2)
+    nodes: dict[str, tuple[float, float, Any, Any, str, str]] = {
+        "Q": (0.9, 2.55, q, ds @ k / root, "query", r"$\nabla S\,K\,/\,\sqrt{d_k}$"),
+        "K": (0.9, 1.15, k, ds.T @ q / root, "key", r"$\nabla S^\top Q\,/\,\sqrt{d_k}$"),
+        "S": (2.8, 2.1, s, ds, "output", r"$A\odot(\nabla A-\overline{\nabla A})$"),
+        "A": (4.7, 2.55, a, da, "weights", r"$G\,V^\top$"),
+        "V": (4.7, 1.15, v, a.T @ g, "value", r"$A^\top G$"),
+        "C": (6.65, 2.1, a @ v, g, "value", "comes in as $G$"),
+    }
+    boxes = {}
+    for name, (x, y, forward, back, role, formula) in nodes.items():
+        high = 0.28 * len(forward)
+        cell, low = (0.42, 0.28), y - high - 0.05
+        digits = [0 if np.allclose(table, table.round()) else 2 for table in (forward, back)]
+        boxes[name] = sheet.numbers(x, y, forward, role=role, cell=cell, digits=digits[0])
+        below = sheet.numbers(x, low, back, role="trained", cell=cell, digits=digits[1])
+        left = x - below.width / 2 - 0.06
+        sheet.text(left, y, f"${name}$", role=role, size=10, align="right")
+        sheet.text(left, low, f"$\\nabla {name}$", role="trained", size=10, align="right")
+        sheet.text(x, low - high / 2 - 0.15, formula, role="trained", size=10)
+    for start, end in (("Q", "S"), ("K", "S"), ("S", "A"), ("A", "C"), ("V", "C")):
+        box = boxes[end]
+        to = (box.x - box.width / 2 - 0.35, box.y)
+        sheet.arrow(boxes[start].side("right"), to, role="frozen", weight=1.0)
+    sheet.text(2.8, 2.38, "scores", size=9)
+    sheet.text(4.7, 2.83, "weights", size=9)
+    sheet.text(6.65, 2.38, "contexts", size=9)
+    sheet.text(3.45, 2.62, "softmax", role="frozen", size=9)
     return sheet.picture(
-        "Q and K make the scores S, S the weights A, A and V the context C. Beside each arrow "
-        "stands the gradient that goes back along it."
+        "Q and K make the scores S, S the weights A, A and V the contexts C. Below each stands its "
+        f"gradient: {_vector(ds[0])} for the first row of S, {_vector((ds @ k / root)[0])} for "
+        "that of Q."
     )
 
 
@@ -191,7 +207,7 @@ def clock_hands(places: int, speeds: Sequence[float], step: int = 2) -> Picture:
     )
 
 
-def path_lengths(tokens: int = 9, reach: int = 2) -> Picture:
+def path_lengths(tokens: int = 7, reach: int = 2) -> Picture:
     """Draw how many steps lead from the first to the last token in three kinds of network.
 
     Parameters
@@ -204,27 +220,27 @@ def path_lengths(tokens: int = 9, reach: int = 2) -> Picture:
         f"convolution, width {2 * reach + 1}": lambda j: range(j, min(j + reach + 1, tokens)),
         "attention": lambda j: range(j, tokens),
     }
-    sheet = Sketch(7.6, 1.75)
+    sheet = Sketch(7.6, 1.5)
     steps = {}
     for column, (name, seen_by) in enumerate(networks.items()):
-        left, wide = 0.2 + 2.5 * column, 2.2
-        xs = np.linspace(left + 0.12, left + wide - 0.12, tokens)
+        left, wide = 0.15 + 2.5 * column, 2.3
+        xs = np.linspace(left + 0.13, left + wide - 0.13, tokens)
+        radius = min(0.12, 0.36 * (xs[1] - xs[0]))
         path = _shortest(seen_by, tokens - 1)
-        steps[name] = len(path) - 1
-        for x in xs:
-            sheet.axes.add_patch(Circle((x, 0.55), 0.07, fc="white", ec=ROLES["text"], lw=1.2))
+        steps[name] = count = len(path) - 1
+        for place, x in enumerate(xs):
+            colour = PALE_WEIGHTS if place in path else "white"
+            token = Circle((x, 0.5), radius, fc=colour, ec=ROLES["text"], lw=1.2)
+            sheet.axes.add_patch(token)
         for start, end in pairwise(path):
-            far = end - start
-            lift = 0.07 if far > 1 else 0
             sheet.arrow(
-                (xs[start] + (0.07 if far == 1 else 0), 0.55 + lift),
-                (xs[end] - (0.07 if far == 1 else 0), 0.55 + lift),
+                (xs[start], 0.5 + radius),
+                (xs[end], 0.5 + radius),
                 role="weights",
-                bend=0 if far == 1 else -0.25 - 0.2 / far,
+                bend=-min(0.6, 0.55 / (xs[end] - xs[start])),
                 weight=1.6,
             )
-        count = steps[name]
-        sheet.text(left + wide / 2, 1.55, name, bold=True, size=10)
+        sheet.text(left + wide / 2, 1.12, name, bold=True, size=10)
         sheet.text(left + wide / 2, 0.2, f"{count} step{'s' * (count > 1)}", role="weights")
     said = ", ".join(f"{name}: {count}" for name, count in steps.items())
     return sheet.picture(

@@ -5,7 +5,7 @@ from scipy.special import softmax
 
 from attnlab.show.drawings.sketch import INK, Sketch
 from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture
-from attnlab.show.wording import number
+from attnlab.show.wording import number, with_minus
 
 
 def mixing_desk(
@@ -68,12 +68,22 @@ def margins(
     before, after : margins of the same sentences, logits
     """
     first, second = np.array(before), np.array(after)
-    sheet = Sketch(7.6, 0.95 + 0.32 * len(first))
+    sheet = Sketch(7.6, 1.4 + 0.32 * len(first))
     left, unit = 3.05, 0.72  # where 0 is, and inches for a logit
-    top = 0.55 + 0.32 * len(first)
-    sheet.axes.plot([left, left], [0.35, top], color=INK, lw=1)
-    sheet.text(left - 0.12, 0.17, "wrong", size=9.5, align="right")
-    sheet.text(left + 0.12, 0.17, "right: margin above 0", size=9.5, align="left")
+    bottom, top = 0.7, 0.85 + 0.32 * len(first)
+    sheet.axes.plot([left, left], [bottom, top + 0.3], color=INK, lw=1)
+    sheet.text(left - 0.12, top + 0.22, "wrong", size=9.5, align="right")
+    sheet.text(left + 0.12, top + 0.22, "right", size=9.5, align="left")
+    both = np.concatenate([first, second])
+    ticks = range(int(np.floor(both.min())), int(np.ceil(both.max())) + 1)
+    ends = [left + unit * tick for tick in (ticks[0], ticks[-1])]
+    sheet.axes.plot(ends, [bottom, bottom], color=INK, lw=1)
+    for tick in ticks:
+        at = left + unit * tick
+        sheet.axes.plot([at, at], [bottom, bottom - 0.06], color=INK, lw=1)
+        sheet.text(at, bottom - 0.2, with_minus(str(tick)), size=9.5)
+    words = "margin: the right label's logit minus the wrong one's"
+    sheet.text(sum(ends) / 2, bottom - 0.5, words, size=9.5)
     for row, (old, new) in enumerate(zip(first, second, strict=True)):
         y = top - 0.2 - 0.32 * row
         colour = NEEDED if new < old else BETTER_WITHOUT
@@ -121,7 +131,7 @@ def two_routes() -> Picture:
     sheet.arrow(later, stream[1], role="frozen", dashed=True)
     sheet.arrow(forward, stream[2], role="frozen", dashed=True)
     sheet.text(4.1, 0.17, "thick: the direct route, along [CLS]'s residual stream", size=9.5)
-    sheet.text(5.9, above, "dashed: through other tokens and later parts", size=9.5)
+    sheet.text(5.9, above, "dashed: detours, through later parts", size=9.5)
     return sheet.picture(
         "A head adds to the residual stream of [CLS] and of all other tokens. Along [CLS]'s stream "
         "its addition reaches the margin directly; what it adds at other tokens comes there only "

@@ -284,13 +284,14 @@ def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
     n, narrow = heads.shape
     roles = [("value", "trained")[head % 2] for head in range(n)]
     blocks = matrix.reshape(n, narrow, -1)
-    sheet = Sketch(7.6, 0.7 + 1.1 * n)
-    cell = (0.32, LOW)
-    high, wide = LOW * len(matrix), 0.32 * matrix.shape[1]
-    x, y = 0.85, 0.25 + 0.55 * n
-    side = x - 0.32 * n * narrow / 2
+    apart = LOW * narrow + 0.3  # of two heads
+    sheet = Sketch(7.6, 0.75 + apart * n)
+    cell = (0.34, LOW)
+    high, wide = LOW * len(matrix), cell[0] * matrix.shape[1]
+    x, y = 0.85, 0.5 + apart * n / 2
+    side = x - cell[0] * n * narrow / 2
     for head, (own, role) in enumerate(zip(heads, roles, strict=True)):
-        place = side + 0.32 * narrow * (head + 0.5)
+        place = side + cell[0] * narrow * (head + 0.5)
         sheet.numbers(place, y, own[None], role=role, cell=cell, digits=0)
         sheet.text(place, y + 0.27, f"head {head + 1}", role=role, size=9)
     sheet.text(1.65, y, "·", size=14)
@@ -300,19 +301,19 @@ def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
     sheet.text(2.45, y + high / 2 + 0.15, "$W^O$", size=10)
     sheet.text(3.27, y, "=", size=13)
     for head, (own, block, role) in enumerate(zip(heads, blocks, roles, strict=True)):
-        place = y + 0.55 * (n - 1) - 1.1 * head
+        place = y + apart * ((n - 1) / 2 - head)
         sheet.numbers(3.8, place, own[None], role=role, cell=cell, digits=0)
         sheet.text(4.27, place, "·", size=14)
         sheet.numbers(5.05, place, block, role=role, cell=cell, digits=0)
         sheet.text(5.85, place, "=", size=13)
         sheet.numbers(6.65, place, (own @ block)[None], role=role, cell=cell, digits=0)
         if head:
-            sheet.text(6.65, place + 0.55, "+", size=13)
+            sheet.text(6.65, place + apart / 2, "+", size=13)
     total = heads.reshape(-1) @ matrix
-    line = y - 0.55 * n + 0.3
+    line = y - apart * (n - 1) / 2 - LOW / 2 - 0.1
     sheet.axes.plot([6.65 - wide / 2, 6.65 + wide / 2], [line, line], color=ROLES["output"], lw=1)
-    sheet.numbers(6.65, line - 0.22, total[None], cell=cell, digits=0)
-    sheet.text(6.65 - wide / 2 - 0.1, line - 0.22, "output", size=9.5, align="right")
+    sheet.numbers(6.65, line - 0.24, total[None], cell=cell, digits=0)
+    sheet.text(6.65 - wide / 2 - 0.1, line - 0.24, "output", size=9.5, align="right")
     said = " plus ".join(
         " ".join(f"{number:g}" for number in own @ block)
         for own, block in zip(heads, blocks, strict=True)

@@ -13,6 +13,7 @@ from attnlab.show.plots.picture import ROLES, Picture, ink_on, show
 from attnlab.show.wording import with_minus
 
 INK, PALE = "#212121", 0.14  # of lines and letters; how much of a colour fills its box
+MARGIN = 0.08  # inches above and below what is drawn
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,15 @@ class Sketch:
         return Box(x, y, wide, high)
 
     def picture(self, alt: str) -> Picture:
-        """The finished drawing; alt says what it shows."""
+        """The finished drawing, without empty bands above and below; alt says what it shows."""
+        drawn = [*self.axes.patches, *self.axes.lines, *self.axes.texts]
+        if drawn and len(self.figure.axes) == 1:
+            extents = [artist.get_window_extent() for artist in drawn]
+            low, high = self.axes.get_ylim()
+            bottom = max(low, min(part.y0 for part in extents) / self.figure.dpi - MARGIN)
+            top = min(high, max(part.y1 for part in extents) / self.figure.dpi + MARGIN)
+            self.figure.set_figheight(top - bottom)
+            self.axes.set_ylim(bottom, top)
         return show(self.figure, alt)
 
 

@@ -8,6 +8,7 @@ from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
 from attnlab.show.plots.answers import answers
 from attnlab.show.plots.balance_meter import balance
 from attnlab.show.plots.compression import compression_frontier, weights_by_part
+from attnlab.show.plots.date_plots import answer_grid, dots_beside_zero, loss_and_share
 from attnlab.show.plots.disturbed import deletion, patching, robustness
 from attnlab.show.plots.explained_tokens import explanations
 from attnlab.show.plots.forest_plot import forest
@@ -18,8 +19,9 @@ from attnlab.show.plots.head_kinds import clusters, similarity
 from attnlab.show.plots.head_scatter import head_scatter
 from attnlab.show.plots.image_grid import image_maps, images
 from attnlab.show.plots.inside import head_ablation, head_scores, induction, logit_lens
-from attnlab.show.plots.interval_plots import differences, intervals, resampling
+from attnlab.show.plots.interval_plots import differences, intervals, over_seeds, resampling
 from attnlab.show.plots.judging import calibration, comparison, confusion, movement
+from attnlab.show.plots.layer_scatter import layer_scatter
 from attnlab.show.plots.learning import (
     RUN_COLOURS,
     RUN_DASHES,
@@ -60,6 +62,7 @@ __all__ = [
     "alignment_accuracy",
     "alignments",
     "anomaly_table",
+    "answer_grid",
     "answers",
     "attention_grid",
     "attention_map",
@@ -74,6 +77,7 @@ __all__ = [
     "confusion",
     "deletion",
     "differences",
+    "dots_beside_zero",
     "effects",
     "entropy",
     "episodes",
@@ -89,13 +93,16 @@ __all__ = [
     "importances",
     "induction",
     "intervals",
+    "layer_scatter",
     "learning_curve",
     "lines",
     "logit_lens",
     "loss_and_heads",
+    "loss_and_share",
     "matrix",
     "movement",
     "next_tokens",
+    "over_seeds",
     "panels",
     "patching",
     "pruning",

@@ -18,6 +18,10 @@ from attnlab.show.wording import signed_points, with_interval, with_minus
 
 _BLUE, _GREY, _INK = "#2166ac", "#8c8c8c", "#212121"
 _HEADING: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
+_COLOURS = {  # of the mixing desk: what red and blue say, and the unit
+    "loss": ("red rises, blue falls", "nat"),
+    "margin": ("red falls, blue rises", "logits"),
+}
 
 
 # ── mixing desk ────────────────────────────────────────────────────────────────────────────────
@@ -25,7 +29,7 @@ _HEADING: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
 
 def mixing_desk(
     faders: dict[str, Any],
-    importance: Sequence[Sequence[float]] | None,
+    importance: tuple[Sequence[Sequence[float]] | None, str],
     sentence: tuple[str, dict[str, Any]],
     accuracy: dict[str, Any],
     look: dict[str, Any],
@@ -35,7 +39,8 @@ def mixing_desk(
     Parameters
     ----------
     faders : ``scale`` and ``temperature`` of every head, layers by heads
-    importance : change of the loss if a head is silenced, layers by heads; None if not known
+    importance : what silencing a head costs, layers by heads, None if not known; and of what,
+        "loss" or "margin"
     sentence : the text, and ``labels`` with their probabilities ``after`` and ``before``; what is
         not known yet is left out
     accuracy : as `mixing.accuracy_report` makes it; empty before the first
@@ -59,12 +64,13 @@ def _draw_faders(
     axes: Axes,
     scale: np.ndarray,
     temperature: np.ndarray,
-    importance: Sequence[Sequence[float]] | None,
+    importance: tuple[Sequence[Sequence[float]] | None, str],
     look: dict[str, Any],
 ) -> None:
     """A cell for each head with its fader of scale, on the colour of its importance."""
     layers, heads = scale.shape
-    known = np.zeros(scale.shape) if importance is None else np.array(importance, dtype=float)
+    estimated, colour = importance
+    known = np.zeros(scale.shape) if estimated is None else np.array(estimated, dtype=float)
     part = known / max(float(np.abs(known).max()), 1e-9)
     for layer, head in np.ndindex(layers, heads):
         value, share = scale[layer, head], 0.6 * abs(part[layer, head])
@@ -97,11 +103,12 @@ def _draw_faders(
     for side in axes.spines.values():
         side.set_visible(False)
     title = f"{int((scale > 0).sum())} of {scale.size} heads on"
-    axes.set_title(title, loc="left", pad=24 if importance is None else 38, **_HEADING)
+    axes.set_title(title, loc="left", pad=24 if estimated is None else 38, **_HEADING)
     note = "Knob: left 0, silent; middle 1, as trained; right 2."
-    if importance is not None:
+    if estimated is not None:
         most = float(np.abs(known).max())
-        note += f"\nColour: loss without the head; red rises, blue falls (≤ {most:.2g} nat)."
+        ways, unit = _COLOURS[colour]
+        note += f"\nColour: {colour} without the head; {ways} (≤ {most:.2g} {unit})."
     axes.annotate(note, (0, 1), (0, 6), "axes fraction", "offset points", fontsize=9.5)
 
 
@@ -198,7 +205,8 @@ def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
     keys = np.arange(len(report["scores"]))
     count = 3 if gradient else 2
     with style():
-        figure, axes = plt.subplots(1, count, figsize=(3.6 * count, 2.9), layout="constrained")
+        size = (8.4 if gradient else 7.2, 2.9)  # wider, its type would shrink on a page
+        figure, axes = plt.subplots(1, count, figsize=size, layout="constrained")
         axes[0].bar(keys, report["scores"], color=_BLUE)
         axes[0].set(title="scores", xlabel="key", ylim=(-report["limit"], report["limit"]))
         axes[0].axhline(0, color=_GREY, lw=0.8)
@@ -223,12 +231,12 @@ def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
 
 def _draw_gradient(axes: Axes, curve: dict[str, Any], width: int) -> None:
     """Size of the softmax's Jacobian over the width, divided and not."""
-    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="÷ √d_k")
-    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="plain")
+    axes.plot(curve["widths"], curve["divided"], color=_BLUE, lw=2, label="divided")
+    axes.plot(curve["widths"], curve["plain"], color="#ca5a14", lw=2, ls="--", label="not divided")
     axes.axvline(width, color=_INK, lw=1, ls=":")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(title="gradient that passes the softmax alone", xlabel="width d_k")
+    axes.set(title="gradient that passes\nthe softmax alone", xlabel="width d_k")
     axes.set(ylabel="share of the largest", ylim=(0, 1))
     axes.legend(frameon=False)
 

@@ -1,57 +1,65 @@
-"""A number of every head over another one, a dot for each head."""
+"""Two measures of the same heads against each other, a dot for each head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
+from scipy import stats
 
 from attnlab.errors import AttnlabError
-from attnlab.show.plots.picture import Picture, style
+from attnlab.show.plots.picture import NEEDED, Picture, style
+from attnlab.show.wording import number
+
+Measures = Sequence[float] | np.ndarray | pd.Series
 
 
 def head_scatter(
-    over: Mapping[str, np.ndarray],
-    values: np.ndarray,
+    panels: Mapping[str, tuple[Measures, Measures]],
+    *,
+    xlabel: str,
     ylabel: str,
-    titles: Mapping[str, str],
-    marked: tuple[int, int] | None = None,
+    marked: Sequence[bool] | np.ndarray | pd.Series | None = None,
+    diagonal: bool = False,
 ) -> Picture:
-    """Draw a number of every head over others, a panel for each of these; colours are layers.
+    """Draw two measures of every head against each other, with Spearman's ρ above them.
 
     Parameters
     ----------
-    over : by name, with the unit: what is across, arrays (L, H)
-    values : array (L, H), what is upwards
-    ylabel : what that is, with its unit
-    titles : what stands above each panel, by the names of ``over``
-    marked : (layer, head) of a head that gets its name
+    panels : what is measured, with its unit, and its numbers across and upwards, in the same order
+    xlabel, ylabel : what tells the two apart, such as "change on dev" and "change on test"
+    marked : which heads are drawn large and red
+    diagonal : whether to draw the line on which both numbers are equal
+
+    Raises
+    ------
+    AttnlabError : no panel, or numbers of different heads
     """
-    if not over or any(np.shape(one) != np.shape(values) for one in over.values()):
-        shapes = {name: np.shape(one) for name, one in over.items()}
-        raise AttnlabError(
-            f"head_scatter needs arrays of one shape, {np.shape(values)}; got {shapes}."
-        )
-    layer = np.indices(values.shape)[0]
-    with style(), sns.axes_style("ticks"):
-        figure, grid = plt.subplots(
-            1,
-            len(over),
-            figsize=(1.2 + 3.6 * len(over), 3.9),
-            layout="constrained",
-            sharey=True,
-            squeeze=False,
-        )
-        for axes, (name, across) in zip(grid[0], over.items(), strict=True):
-            dots = axes.scatter(across, values, c=layer, cmap="cividis", s=34)
-            axes.axhline(0, color="0.5", linewidth=0.8)
-            if marked:
-                label = f"L{marked[0]}H{marked[1]}  "
-                axes.text(across[marked], values[marked], label, ha="right", va="center")
-            axes.set_title(titles[name].replace("-", "−"), loc="left", fontsize=10)
-            axes.set_xlabel(name)
-        grid[0, 0].set_ylabel(ylabel)
-        figure.colorbar(dots, ax=list(grid[0]), label="layer", ticks=range(len(values)))
+    if not panels:
+        raise AttnlabError("A scatter of heads needs at least one pair of measures.")
+    told = []
+    with style():
+        size = (4.8 if len(panels) == 1 else 3.7 * len(panels), 3.3)
+        figure, row = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+        figure.set_layout_engine("constrained")
+        for axes, (name, pair) in zip(row[0], panels.items(), strict=True):
+            x, y = (np.asarray(values, dtype=float).ravel() for values in pair)
+            chosen = np.zeros(len(x), bool) if marked is None else np.asarray(marked, dtype=bool)
+            if not len(x) == len(y) == len(chosen):
+                raise AttnlabError(
+                    f"{name}: {len(x)} and {len(y)} heads, of which {len(chosen)} may be marked. "
+                    "Pass the same heads each time."
+                )
+            axes.plot(x, y, ".", color="0.4", markersize=6)
+            axes.plot(x[chosen], y[chosen], "o", color=NEEDED, markersize=7)
+            if diagonal:
+                axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+            rank = f"ρ = {number(stats.spearmanr(x, y).statistic, 2)}"
+            axes.set(xlabel=xlabel, ylabel=ylabel if axes is row[0][0] else "")
+            axes.set_title(f"{name}: {rank}", loc="left")
+            axes.locator_params(axis="x", nbins=5)
+            told.append(f"{name}: {rank}")
         sns.despine(figure)
-    told = "; ".join(f"over {name}: {' '.join(titles[name].split())}" for name in over)
-    return Picture(figure, f"{' '.join(ylabel.split())}, a dot for each head, {told}.")
+    heads = f"{len(x)} heads, {xlabel} against {ylabel}"
+    return Picture(figure, f"{heads}. {'; '.join(told)}.")

@@ -1,16 +1,17 @@
-"""Where an interval comes from: values that were drawn again, and differences of a few seeds."""
+"""Where an interval comes from: values that were drawn again, and results of a few seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.learning import RUN_COLOURS
-from attnlab.show.plots.picture import Picture, style
+from attnlab.show.plots.picture import Picture, lines, style
 from attnlab.show.wording import number
 from attnlab.statistics import mean_interval
 
@@ -99,6 +100,44 @@ def intervals(
         for name, (value, low, high) in rows.items()
     )
     return Picture(figure, f"Values with their intervals, {' '.join(xlabel.split())}: {told}.")
+
+
+def over_seeds(
+    results: pd.DataFrame,
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    levels: Mapping[str, float] | None = None,
+) -> Picture:
+    """Draw the mean over seeds of each method, with bars from the lowest seed to the highest.
+
+    Parameters
+    ----------
+    results : a column for each method, and a row for each place and seed, which are the index
+    xlabel, ylabel, log, levels : as in `lines`
+    """
+    if results.index.nlevels != 2 or results.empty:
+        raise AttnlabError(
+            "Results over seeds need a table with two levels of index, place and seed; this one "
+            f"has {results.index.nlevels}, and {len(results)} rows."
+        )
+    places = results.groupby(level=0)
+    means = places.mean()
+    errors = {
+        name: np.stack([means[name] - places[name].min(), places[name].max() - means[name]])
+        for name in results
+    }
+    curves = {str(name): means[name].to_numpy() for name in results}
+    return lines(
+        means.index.to_numpy(float),
+        curves,
+        xlabel=xlabel,
+        ylabel=f"{ylabel}\n(bars: lowest to highest seed)",
+        errors={str(name): reach for name, reach in errors.items()},
+        log=log,
+        levels=levels,
+    )
 
 
 def differences(groups: Mapping[str, Mapping[str, Values]], xlabel: str) -> Picture:

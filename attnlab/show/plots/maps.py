@@ -297,13 +297,14 @@ def before_after(
     maps: AttentionMaps,
     layer: int,
     head: int | None = None,
-    names: tuple[str, str, str] = ("neutral", "with settings", "difference"),
+    names: Sequence[str] = ("neutral", "with settings", "difference"),
 ) -> Picture:
     """Draw one head with neutral settings, with these settings, and the difference.
 
     What is drawn is weights × scale, by which the head mixes the values it adds. Before and after
     share one colour scale. ``names`` stand above the three, such as those of two models: put the
-    maps of the earlier one into ``maps.neutral``.
+    maps of the earlier one into ``maps.neutral``. With two names the difference is left out, and
+    the maps are larger.
     """
     maps.check_place(layer, head)
     if maps.neutral is None:
@@ -311,23 +312,28 @@ def before_after(
             "These maps are of neutral settings, so there is nothing to compare. Use "
             "clf.attend(text, settings) with settings that change a head."
         )
+    if len(names) not in (2, 3):
+        raise AttnlabError(f"names are those of 2 maps, or of 3 with the difference; got {names}.")
+    difference = len(names) == 3
     with style():
         side = _side(maps)
-        figure, axes = plt.subplots(1, 3, figsize=(3 * side + 2.5, side + 0.4), sharey=True)
+        size = (3 * side + 2.5, side + 0.4) if difference else (1.7 * side + 1.2, 0.85 * side)
+        figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True)
         both = [_matrix(one, layer, head, "scaled") for one in (maps.neutral, maps)]
         limit = float(np.abs(both).max())
         for panel, matrix in zip(axes, both, strict=False):
             _draw_map(panel, maps, matrix, "scaled", limit)
-        _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
+        if difference:
+            _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
         for panel, name in zip(axes, names, strict=True):
             panel.set_title(f"{_place(layer, head)}: {name}", loc="left", fontsize=10)
         for panel in axes[1:]:
             panel.set_ylabel("")
         if all(bool((one.settings.scale == 1).all()) for one in (maps.neutral, maps)):
-            for bar in figure.axes[3:]:
+            for bar in figure.axes[len(names) :]:
                 bar.set_ylabel(bar.get_ylabel().removesuffix(" × scale"))
-    alt = f"Before, after and difference. {_describe(maps, layer, head, 'difference')}"
-    return Picture(figure, alt)
+    drawn = "Before, after and difference" if difference else "Before and after"
+    return Picture(figure, f"{drawn}. {_describe(maps, layer, head, 'difference')}")
 
 
 def readable(tokens: Sequence[str]) -> list[str]:

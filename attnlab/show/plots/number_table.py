@@ -3,11 +3,13 @@
 import html
 import math
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import need
 from attnlab.show.wording import number
 from attnlab.statistics import p_text
@@ -15,15 +17,18 @@ from attnlab.statistics import p_text
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
+_WORD = r"[^\W\d_]{2}|\d{4}-\d\d-\d\d"  # two letters, or a date
+_MARKED = "background-color: #f8dcc4; color: #212121"
 _P_VALUES = ("p", "p_value", "q_value")
 
 
-def table(frame: pd.DataFrame, **decimals: int) -> "Styler":
+def table(frame: pd.DataFrame, marked: Iterable[bool] | None = None, **decimals: int) -> "Styler":
     """A table with its numbers formatted column by column.
 
     Parameters
     ----------
     frame : what to show
+    marked : for each row whether it gets a coloured ground, such as one whose answer is wrong
     decimals : for columns that are to have so many decimals; a name with spaces goes in as
         ``table(frame, **{"F1, %": 1})``
 
@@ -47,14 +52,29 @@ def table(frame: pd.DataFrame, **decimals: int) -> "Styler":
     left = [{"selector": "", "props": "text-align: left"}]
     styles = {column: left for column in frame if _is_words(frame[column])}
     styler = frame.style.format(formats, na_rep="–", escape="html")
-    return styler.set_table_styles(styles, overwrite=False) if styles else styler
+    if styles:
+        styler.set_table_styles(styles, overwrite=False)
+    if _is_words(frame.index.to_series()):
+        names = [{"selector": "th.row_heading, th.index_name", "props": "text-align: left"}]
+        styler.set_table_styles(names, overwrite=False)
+    if marked is not None:
+        styler.set_table_styles(_grounds(list(marked), len(frame)), overwrite=False)
+    return styler
+
+
+def _grounds(marked: list[bool], rows: int) -> list[Any]:
+    """Styles of the marked rows, by number: names of rows may repeat."""
+    if len(marked) != rows:
+        raise AttnlabError(f"Marked are {len(marked)} rows, and the table has {rows}.")
+    chosen = [row for row, chosen in enumerate(marked) if chosen]
+    return [{"selector": f".row{row}", "props": _MARKED} for row in chosen]
 
 
 def _is_words(column: pd.Series) -> bool:
-    """Whether a column holds words, and not numbers, be they numbers that were written out."""
+    """Whether a column holds words or dates, and not numbers, written out or not."""
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return False
-    return any(re.search(r"[^\W\d_]{2}", str(value)) for value in column.dropna())
+    return any(re.search(_WORD, str(value)) for value in column.dropna())
 
 
 def _p_value(value: float) -> str:

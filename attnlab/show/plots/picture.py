@@ -4,6 +4,7 @@ import base64
 import contextlib
 import html
 import io
+import math
 import os
 import re
 import warnings
@@ -74,11 +75,12 @@ def lines(
     *,
     xlabel: str,
     ylabel: str,
-    alt: str,
+    alt: str | None = None,
     title: str | None = None,
     log: str = "",
     points: tuple[Sequence[float], Sequence[float]] | None = None,
     errors: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    levels: Mapping[str, float] | None = None,
 ) -> Picture:
     """Draw several curves over one axis, told apart by colour and by dashes.
 
@@ -87,11 +89,14 @@ def lines(
     x : the places, shared by all curves
     series : name of each curve, and its heights
     xlabel, ylabel : what the axes show, with units
-    alt : one or two sentences on what there is to see
+    alt : one or two sentences on what there is to see; default where each curve begins and ends,
+        is lowest and highest
     log : "x", "y" or "xy" for logarithmic axes
     points : places and heights of dots to draw as well
     errors : half the length of the error bars of each curve, or their lengths below and above,
-        (2, N); say in the text what they are
+        (2, N); say in the text what they are. Curves with bars stand a little beside each other,
+        so that no bar hides another.
+    levels : heights to compare with: thin grey lines across, with their names at the right end
     """
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))
@@ -100,18 +105,23 @@ def lines(
         frame = pd.DataFrame({name: np.asarray(y, dtype=float) for name, y in series.items()})
         frame.index = np.asarray(x, dtype=float)
         dots = len(axes.lines)
-        sns.lineplot(frame, ax=axes, palette="colorblind", linewidth=2)
+        legend = len(series) > 1  # the name of a single curve would only repeat the axis
+        looks: dict[str, Any] = {"palette": "colorblind", "linewidth": 2}
+        sns.lineplot(frame, ax=axes, legend="auto" if legend else False, **looks)
         curves = axes.lines[dots : dots + len(frame.columns)]  # behind them stand a legend's own
+        barred = [name for name in frame.columns if errors and name in errors]
         for line, name in zip(curves, frame.columns, strict=True):
             if errors and name in errors:
+                place = barred.index(name) - (len(barred) - 1) / 2
+                places = _beside(frame.index.to_numpy(), 0.05 * place, "x" in log)
+                line.set_xdata(np.sort(places))
                 axes.errorbar(
-                    frame.index,
-                    frame[name],
-                    errors[name],
-                    fmt="o",
-                    color=line.get_color(),
-                    capsize=3,
+                    places, frame[name], errors[name], fmt="o", color=line.get_color(), capsize=3
                 )
+        for name, height in (levels or {}).items():
+            axes.axhline(height, color="0.45", linewidth=1, zorder=1)
+            where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
+            axes.annotate(f" {name}", (1, height), color="0.35", **where)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if "x" in log:
             doublings = np.allclose(np.log2(frame.index) % 1, 0)
@@ -121,22 +131,47 @@ def lines(
         if "y" in log:
             axes.set_yscale("log")
         handles = [line for line in axes.lines if line.get_label() in frame.columns]
-        axes.legend(
-            handles=handles,
-            facecolor="white",  # legible where it cannot but lie on a curve
-            edgecolor="none",
-            **_place_of_legend(len(series), points is not None),
-        )
+        if legend:
+            axes.legend(
+                handles=handles,
+                facecolor="white",  # legible where it cannot but lie on a curve
+                edgecolor="none",
+                **_place_of_legend(len(series)),
+            )
         if title:
             axes.set_title(title, loc="left")
         sns.despine(figure)
-    return show(figure, alt)
+    return show(figure, _in_words(frame, ylabel, levels or {}) if alt is None else alt)
 
 
-def _place_of_legend(curves: int, dots: bool) -> dict[str, Any]:
+def _beside(places: np.ndarray, share: float, log: bool) -> np.ndarray:
+    """Places moved sideways by a share of the smallest distance between two of them."""
+    known = np.unique(np.log(places) if log else places)
+    step = float(np.diff(known).min()) if len(known) > 1 else 1.0
+    return places * math.exp(share * step) if log else places + share * step
+
+
+def _in_words(frame: pd.DataFrame, ylabel: str, levels: Mapping[str, float]) -> str:
+    """Where each curve begins and ends, and where between them it is lowest or highest."""
+    told = []
+    for name, curve in frame.items():
+        known = curve.dropna()
+        if known.empty:
+            continue
+        last = len(known) - 1
+        rows = [("from", 0), ("to", last)]
+        tops = (("lowest", int(known.argmin())), ("highest", int(known.argmax())))
+        rows += [(how, at) for how, at in tops if 0 < at < last]
+        words = [f"{how} {known.iloc[at]:.3g} at {known.index[at]:g}" for how, at in rows]
+        told.append(f"{name} {', '.join(words)}")
+    told += [f"{name} {height:.3g} throughout" for name, height in levels.items()]
+    return f"{' '.join(ylabel.split())}: {'; '.join(told)}."
+
+
+def _place_of_legend(curves: int) -> dict[str, Any]:
     if curves > 4:  # it would hide a curve: beside the axes
         return {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-    return {"loc": "best" if curves > 1 or dots else "upper right"}
+    return {"loc": "best"}
 
 
 def panels(

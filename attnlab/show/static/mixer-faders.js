@@ -131,7 +131,12 @@ export function faderGrid(desk) {
   // ── below them: importances, heads on, and what this kind of fader does ──────────────────
   const heat = make("input", { type: "checkbox", checked: true });
   const swatch = (className, words) => make("span", { className: "legend" }, make("i", { className }), words);
-  const legend = make("span", { className: "legends" }, swatch("least", tr("blue = loss falls without it")), swatch("most", tr("red = loss rises (estimate)")));
+  const legends = {
+    loss: [tr("blue = loss falls without it"), tr("red = loss rises (estimate)")],
+    margin: [tr("blue = margin rises without it"), tr("red = margin falls (estimate)")],
+  };
+  const ofMargin = () => model.get("first_order").colour === "margin";
+  const legend = make("span", { className: "legends" }, swatch("least", ""), swatch("most", ""));
   const wait = make("span", { className: "wait", "data-progress": "" });
   const on = make("b");
   const budget = make("span", { className: "desk-budget" }, on, tr(" of {count} heads on", { count: faders.flat().filter(Boolean).length }));
@@ -156,7 +161,10 @@ export function faderGrid(desk) {
     const colours = model.get("palette").signed;
     legend.style.setProperty("--least", colours[0]);
     legend.style.setProperty("--most", colours[colours.length - 1]);
-    legend.title = tr("First-order change of the loss when a head is silenced, from the gradients at neutral: full colour is {limit} thousandths of a nat.", { limit: (1000 * limit).toPrecision(2) });
+    legends[ofMargin() ? "margin" : "loss"].forEach((words, index) => { legend.children[index].lastChild.textContent = words; });
+    legend.title = ofMargin()
+      ? tr("First-order change of the margin when a head is silenced, from the gradients at neutral: full colour is {limit} logits.", { limit: limit.toPrecision(2) })
+      : tr("First-order change of the loss when a head is silenced, from the gradients at neutral: full colour is {limit} thousandths of a nat.", { limit: (1000 * limit).toPrecision(2) });
     each(({ cell }, layer, head) => {
       const part = shown ? importance[layer][head] / limit : 0;
       cell.style.setProperty("--hue", part < 0 ? colours[0] : colours[colours.length - 1]);
@@ -195,7 +203,9 @@ export function faderGrid(desk) {
       ghost.style.setProperty("--at", share(kept));
       sounding += state.scale[layer][head] > 0;
       const remarks = [tr("layer {layer}, head {head}", { layer, head })];
-      if (importance) remarks.push(tr("silencing it: loss {change}/1000 nat (estimated)", { change: signed(1000 * importance[layer][head]) }));
+      if (importance) remarks.push(ofMargin()
+        ? tr("silencing it: margin {change} logits (estimated)", { change: signed(-importance[layer][head], 2) })
+        : tr("silencing it: loss {change}/1000 nat (estimated)", { change: signed(1000 * importance[layer][head]) }));
       // the other table's changes must not hide behind this one
       if (state[second][layer][head] !== 1) remarks.push(`${modeNames()[second]} ${short(state[second][layer][head])}`);
       if (!ghost.hidden) remarks.push(`${model.get("side") === "A" ? "B" : "A"}: ${short(kept)}`);

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,6 +18,8 @@ _SHOWN_FIRST = 192  # of them are done, and shown, before the others
 _GRADIENTS_AT_ONCE = 64  # sentences; a fader moved meanwhile waits for no more than these
 
 Place = tuple[int, int]
+Colour = Literal["loss", "margin"]
+COLOURS: tuple[Colour, ...] = get_args(Colour)
 
 
 def first_order(
@@ -25,6 +27,7 @@ def first_order(
     neutral: Measurement,
     stop: Callable[[], bool],
     outranked: Callable[[], bool] = lambda: False,
+    colour: Colour = "loss",
 ) -> Iterator[dict[str, Any] | None]:
     """Take the gradients in small parts, of a few sentences first, giving way after each part.
 
@@ -33,14 +36,16 @@ def first_order(
     neutral : measurement of the untouched model, which is finished first
     stop : whether nobody wants them any more
     outranked : whether something more urgent waits
+    colour : what the importance of a head is: the "loss" that silencing it adds, in nats, or the
+        "margin" that it takes away, in logits, both to first order
 
     Yields
     ------
     None where something else may have its turn, and otherwise what is new, as a dict of
 
     - ``first_order`` : how many sentences are ``done`` of how many in ``total``; and once those of
-      a stage are, ``importance`` and ``use`` of every head, ``accuracy`` at neutral, and ``n``, how
-      many sentences these come from
+      a stage are, ``importance`` and ``use`` of every head, the ``colour``, that is what the
+      importance is of, ``accuracy`` at neutral, and ``n``, how many sentences these come from
     - ``slopes`` : with those, bytes as `packed` makes them
     """
     data, lengths = evaluator.dataset, evaluator.encoded.lengths
@@ -83,7 +88,8 @@ def first_order(
         slopes, odds = TextGradients.joined(margins), TextGradients.joined(log_odds)
         score = neutral.snapshots[-1].score
         known = {
-            "importance": brief(odds.loss_rise()),
+            "importance": brief(odds.loss_rise() if colour == "loss" else slopes.scale.mean(0)),
+            "colour": colour,
             "use": brief(odds.use()),
             "accuracy": score.accuracy,
             "n": done,

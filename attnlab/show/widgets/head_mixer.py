@@ -16,7 +16,7 @@ import traitlets
 from attnlab.classification.base import BaseClassifier, Stopped
 from attnlab.datasets.pictures import ImageDataset
 from attnlab.datasets.texts import TextDataset
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, suggest
 from attnlab.evaluation.evaluator import Evaluator
 from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
@@ -26,7 +26,7 @@ from attnlab.show.plots.desks import mixing_desk
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.fader_history import FaderHistory, Tables
-from attnlab.show.widgets.first_order import first_order, least_first
+from attnlab.show.widgets.first_order import COLOURS, Colour, first_order, least_first
 from attnlab.show.widgets.mixed_items import items_of
 from attnlab.show.widgets.mixing import (
     Measurements,
@@ -54,6 +54,8 @@ class HeadMixer(SpokenDesk):
         of the image that is shown first, such as "3"
     sentences : evaluate at most so many of the held-out texts or images, drawn at random; default
         all
+    colour : what the colours of the faders estimate: the "loss" that silencing the head adds, or
+        the "margin" that it takes away
 
     Notes
     -----
@@ -95,7 +97,11 @@ class HeadMixer(SpokenDesk):
         dataset: TextDataset | ImageDataset,
         text: str | None = None,
         sentences: int | None = None,
+        colour: Colour = "loss",
     ):
+        if colour not in COLOURS:
+            raise AttnlabError(f"There is no colour {colour!r}. {suggest(colour, COLOURS)}")
+        self._colour: Colour = colour
         self._clf: Any = clf
         self._removed = set(removed(clf))
         sample = dataset.sample(sentences) if sentences else dataset
@@ -230,7 +236,7 @@ class HeadMixer(SpokenDesk):
         with speaking(ENGLISH):  # fonts of figures have no other signs
             return mixing_desk(
                 faders,
-                self.first_order.get("importance"),
+                (self.first_order.get("importance"), self._colour),
                 (self._items.title(text), sentence),
                 accuracy if accuracy.get("stamp") == stamp else {},
                 look,
@@ -356,6 +362,7 @@ class HeadMixer(SpokenDesk):
                 neutral,
                 lambda: not current(),
                 lambda: self._work.outranked("first order"),
+                self._colour,
             ):
                 if found is not None:
                     self._publish(current, **found)

@@ -42,3 +42,12 @@ def test_numbers_are_rounded_without_a_negative_zero_and_can_be_read_on_their_ce
 
 def test_every_role_has_a_colour_of_its_own():
     assert len(set(ROLES.values())) == len(ROLES)
+
+
+def test_a_finished_drawing_has_no_empty_bands():
+    sheet = Sketch(4, 9)
+    sheet.box(2, 5, "film", height=0.5)
+    figure = sheet.picture("A box.").figure
+    assert figure.get_size_inches() == pytest.approx([4, 0.5 + 2 * 0.08], abs=0.05)
+    low, high = figure.axes[0].get_ylim()
+    assert low < 4.75 and high > 5.25

@@ -1,4 +1,4 @@
-"""A dot for each head, over one number or several."""
+"""Dots of heads: where they lie, and what is said above them."""
 
 import numpy as np
 import pytest
@@ -6,34 +6,38 @@ import pytest
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
 
-HEADS = np.arange(6.0).reshape(2, 3)
+
+def test_each_head_is_a_dot_and_the_rank_correlation_stands_above():
+    x = np.array([[0.1, 0.2], [0.3, 0.4]])
+    picture = plots.head_scatter(
+        {"same, points": (x, 2 * x), "other, logits": (x, -x)}, xlabel="dev", ylabel="test"
+    )
+    first, second = picture.figure.axes
+    assert first.lines[0].get_xydata().tolist() == [[a, 2 * a] for a in x.ravel().tolist()]
+    assert first.get_title(loc="left") == "same, points: ρ = 1.00"
+    assert second.get_title(loc="left") == "other, logits: ρ = −1.00"
+    assert "4 heads, dev against test" in picture.alt
+    assert "other, logits: ρ = −1.00" in picture.alt
 
 
-def drawn(**options):
-    over = {"entropy": HEADS / 6, "divergence, bits": HEADS[::-1]}
-    titles = {"entropy": "trend -0.10", "divergence, bits": "trend\n+0.20"}
-    return plots.head_scatter(over, -HEADS, "change of margin, logits", titles, **options)
+def test_marked_heads_are_drawn_once_more_and_the_diagonal_only_if_asked_for():
+    x, marked = np.arange(3.0), [False, True, False]
+    pair = {"margin": (x, x + 1)}
+    (axes,) = plots.head_scatter(pair, xlabel="a", ylabel="b", marked=marked).figure.axes
+    assert axes.lines[1].get_xydata().tolist() == [[1, 2]]
+    assert len(axes.lines) == 2
+    (axes,) = plots.head_scatter(pair, xlabel="a", ylabel="b", diagonal=True).figure.axes
+    assert len(axes.lines) == 3
 
 
-def test_every_panel_has_a_dot_for_each_head_in_the_colour_of_its_layer():
-    for axes, across in zip(drawn().figure.axes, (HEADS / 6, HEADS[::-1]), strict=False):
-        (dots,) = axes.collections
-        np.testing.assert_allclose(dots.get_offsets(), np.c_[across.ravel(), -HEADS.ravel()])
-        assert dots.get_array().tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_titles_are_told_and_written_with_a_minus_sign():
-    picture = drawn()
-    assert "over entropy: trend -0.10; over divergence, bits: trend +0.20." in picture.alt
-    assert picture.figure.axes[0].get_title(loc="left") == "trend −0.10"
-
-
-def test_the_marked_head_has_its_name_beside_its_dot():
-    (name,) = drawn(marked=(1, 2)).figure.axes[1].texts
-    assert name.get_text().strip() == "L1H2"
-    assert name.get_position() == (2, -5)
-
-
-def test_arrays_of_another_shape_are_refused():
-    with pytest.raises(AttnlabError, match="one shape"):
-        plots.head_scatter({"entropy": HEADS[:1]}, HEADS, "change", {"entropy": ""})
+@pytest.mark.parametrize(
+    ("panels", "marked", "words"),
+    [
+        ({}, None, "at least one"),
+        ({"margin": ([1, 2], [1, 2, 3])}, None, "2 and 3 heads"),
+        ({"margin": ([1, 2], [1, 2])}, [True], "of which 1"),
+    ],
+)
+def test_heads_that_do_not_fit_together_are_refused(panels, marked, words):
+    with pytest.raises(AttnlabError, match=words):
+        plots.head_scatter(panels, xlabel="a", ylabel="b", marked=marked)

@@ -1,6 +1,7 @@
 """Pictures of intervals: which means lie in the middle, and which differences are clear."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import same_color
 
@@ -45,6 +46,23 @@ def test_the_middle_of_the_means_is_blue():
     assert all(67 < bar.get_x() < 76 for bar in blue)
     assert sum(bar.get_height() for bar in bars) == len(means)
     assert "from 67." in picture.alt
+
+
+def test_over_seeds_draws_means_and_reaches_from_the_lowest_to_the_highest_seed():
+    results = pd.DataFrame(
+        {"a": [50.0, 52.0, 57.0, 70.0, 70.0, 73.0], "b": [60.0, 61.0, 62.0, 80.0, 80.0, 80.0]},
+        index=pd.MultiIndex.from_product([[64, 256], [1, 2, 3]]),
+    )
+    words = {"xlabel": "labels", "ylabel": "accuracy, %", "levels": {"zero-shot": 66}}
+    picture = plots.over_seeds(results, log="x", **words)
+    axes = picture.figure.axes[0]
+    assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[53, 71], [61, 80]]
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert [bar[:, 1].tolist() for bar in bars] == [[50, 57], [70, 73]]
+    assert "lowest to highest seed" in axes.get_ylabel()
+    assert "zero-shot 66 throughout" in picture.alt
+    with pytest.raises(AttnlabError, match="two levels of index"):
+        plots.over_seeds(results.droplevel(1), xlabel="labels", ylabel="%")
 
 
 def test_nothing_to_draw_is_refused():

@@ -171,6 +171,17 @@ def test_a_table_sets_words_to_the_left_and_has_one_row_of_names():
     (names,) = re.findall(r"<thead>(.*?)</thead>", page, flags=re.DOTALL)
     assert names.count("<tr>") == 1
     assert re.findall(r">([^<\s]+)</th>", names) == ["kind", "text", "x", "change"]
+    assert re.search(r"th\.row_heading,?[^{]*{\s*text-align: left", page)
+    assert "th.row_heading" not in plots.table(frame.reset_index()).to_html()
+
+
+def test_a_table_colours_the_rows_that_are_marked():
+    frame = pd.DataFrame({"x": [1, 2, 3]}, index=["a", "a", "b"])  # names may repeat
+    page = plots.table(frame, [False, True, False]).to_html()
+    assert re.findall(r"\.(row\d)\s*{\s*background-color", page) == ["row1"]
+    assert "background" not in plots.table(frame).to_html()
+    with pytest.raises(AttnlabError, match="2 rows, and the table has 3"):
+        plots.table(frame, [True, False])
 
 
 def test_only_numbers_that_are_bounded_are_said_to_be_from_0_to_1():
@@ -211,8 +222,44 @@ def test_bars_have_the_colour_of_their_curve_also_beside_dots():
         [1, 2, 3], {"mean": [1, 2, 1]}, errors={"mean": [0.1] * 3}, points=([1], [1.5]), **words
     )
     axes = drawn.figure.axes[0]
-    curve = next(line for line in axes.lines if line.get_label() == "mean")
+    curve = axes.lines[1]  # before it stand the dots
     assert axes.containers[0].lines[0].get_color() == curve.get_color() != "black"
+
+
+def test_no_bar_hides_another():
+    x, curve = [64, 256, 1024], [1.0, 2.0, 3.0]
+    same = {"first": curve, "second": curve, "third": curve}
+    words = {"xlabel": "x", "ylabel": "y", "errors": {name: [0.1] * 3 for name in same}}
+    for log in ("", "x"):
+        axes = plots.lines(x, same, log=log, **words).figure.axes[0]
+        dots = np.array([bars.lines[0].get_xdata() for bars in axes.containers])
+        assert dots[1] == pytest.approx(x), "the middle one stands where it belongs"
+        assert (np.diff(dots, axis=0) > 0.5).all()
+        assert dots == pytest.approx(np.tile(x, (3, 1)), rel=0.2)
+        assert [list(line.get_xdata()) for line in axes.lines[:3]] == dots.tolist()
+
+
+def test_a_level_goes_across_in_grey_and_stands_in_no_legend():
+    words = {"xlabel": "x", "ylabel": "y"}
+    axes = plots.lines([1, 2], {"a": [1, 2], "b": [2, 1]}, levels={"now": 1.5}, **words).figure.axes
+    (level,) = [line for line in axes[0].lines if list(line.get_ydata()) == [1.5, 1.5]]
+    assert level.get_color() == "0.45"
+    assert [text.get_text().strip() for text in axes[0].texts] == ["now"]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["a", "b"]
+
+
+def test_a_single_curve_needs_no_legend():
+    drawn = plots.lines([1, 2], {"a": [1, 2]}, points=([1], [1]), xlabel="x", ylabel="y")
+    assert drawn.figure.axes[0].get_legend() is None
+
+
+def test_curves_say_themselves_where_they_go():
+    curves = {"a": [0.5, 0.125, 2, np.nan], "b": [1, 2, 3, 4], "c": [np.nan] * 4}
+    words = {"xlabel": "x", "ylabel": "loss,\nnats", "levels": {"start": 1.5}}
+    assert plots.lines([1, 2, 3, 1e4], curves, **words).alt == (
+        "loss, nats: a from 0.5 at 1, to 2 at 3, lowest 0.125 at 2; b from 1 at 1, to 4 at 10000; "
+        "start 1.5 throughout."
+    )
 
 
 def test_panels_show_every_curve_also_where_they_coincide():

@@ -413,6 +413,20 @@ def test_the_view_can_estimate_what_preview_estimates(clf, movies, all_gradients
     assert np.array(desk.first_order["importance"]) == pytest.approx(evaluator.estimate(), abs=5e-4)
 
 
+def test_colours_may_estimate_the_margin_that_a_head_is_worth(clf, some, all_gradients):
+    desk = at_the_desk(clf, some, colour="margin")
+    worth = Evaluator(clf, some).gradients(objective="margin")
+    assert np.array(desk.first_order["importance"]) == pytest.approx(worth, abs=1e-3)
+    assert desk.first_order["colour"] == "margin"
+    notes = [text.get_text() for axes in desk.picture().figure.axes for text in axes.texts]
+    assert any("estimated margin" in note and "red falls" in note for note in notes)
+
+
+def test_colours_of_something_else_are_refused(clf, some):
+    with pytest.raises(AttnlabError, match="no colour 'accuracy'"):
+        al.HeadMixer(clf, some, TEXT, colour="accuracy")
+
+
 def test_at_most_so_many_sentences_are_estimated_on(clf, some, monkeypatch):
     monkeypatch.setattr(first_order, "_ESTIMATED_ON", 16)
 

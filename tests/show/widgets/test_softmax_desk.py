@@ -316,3 +316,9 @@ def test_without_the_gradient_the_desk_shows_scores_and_weights_alone():
     assert desk.report == whole.report
     said = [desk.picture().figure.get_suptitle(), whole.picture().figure.get_suptitle()]
     assert ["entropy" in title for title in said] == [False, True]
+
+
+def test_the_still_names_its_curves_as_the_lesson_does():
+    picture = SoftmaxDesk(scaled=False).picture()
+    legend = picture.figure.axes[2].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["divided", "not divided"]
