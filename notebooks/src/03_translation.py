@@ -786,8 +786,8 @@ al.plots.answer_grid(answers, wanted, xlabel="tag", ylabel="characters")
 # ### Where does it look?
 #
 # But why exactly `2003-10-20`? The map shows the weights, averaged over all heads,
-# while the model writes it. (Where it is live, by bertviz, choose *cross* and hover over
-# the target to see single heads.)
+# while the model writes it. (Where it is live, by bertviz, choose *cross* and hover
+# over the target to see single heads.)
 
 # %%
 al.translation_view(ready.attend(sources[1]))
