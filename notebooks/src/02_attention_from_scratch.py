@@ -439,8 +439,7 @@ al.checks.split_heads(split_heads)
 
 # %% [markdown]
 # Does one cut give what the loop gave? (`al.attention.merge_heads` undoes the split.
-# With four axes, a padding mask is `(B, 1, 1, T)`.) And a reshape alone? Its *cosine*
-# with the right result is 1 if both point the same way, and 0 at right angles.
+# With four axes, a padding mask is `(B, 1, 1, T)`.)
 
 # %%
 split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
@@ -448,15 +447,21 @@ seen_mask, right = real[:, None, None], one_by_one.flatten()
 context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
 apart = (al.attention.merge_heads(context).flatten() - right).abs().max()
 print(f"one cut: differs from the loop by at most {apart:.0e}")
+assert apart < 1e-4
+
+# %% [markdown]
+# The cut agrees with the loop. And a reshape alone? Its *cosine* with the right result
+# is 1 if both point the same way, and 0 at right angles.
+
+# %%
 shape = (len(real), heads, real.shape[1], head_width)
 context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
 cosine = F.cosine_similarity(context.flatten(), right, dim=0)
 print(f"reshape: cosine {cosine:.2f}, no error, no NaN")
-assert apart < 1e-4 and not context.isnan().any()
+assert not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The reshape is nearly at right angles to it, and PyTorch
-# says nothing.
+# The reshape is nearly at right angles to the right result, and PyTorch says nothing.
 #
 # Now all together, for a text of 15 tokens in BERT. (The drawing shows self-attention,
 # without the batch and most of the 12 heads.) At the end the contexts of the heads are
@@ -798,7 +803,7 @@ al.checks.neighbour_scores(neighbour_scores)
 
 # %% [markdown]
 # *Predict first:* how many of the 72 heads give the word before more than half of their
-# weight?
+# weight? (`over` takes each head's mean over several texts.)
 
 # %%
 neighbours = al.checks.yours_or_ours("neighbour_scores", neighbour_scores)
@@ -818,7 +823,7 @@ al.plots.head_map(
 
 # %% [markdown]
 # Only layer 0 head 2. Does it do so in fresh sentences too? And does it go by position
-# or by words? The table tries fresh sentences, and shuffles their words.
+# or by words? To see that, shuffle the words of the fresh sentences:
 
 # %%
 fresh = [
@@ -830,6 +835,10 @@ shuffled = []
 for one in fresh:
     given = one.split()
     shuffled.append(" ".join(given[i] for i in torch.randperm(len(given))))
+
+# %% [markdown]
+# The table follows two heads, the one that looks most at the word before and the one
+# that looks most at the word after:
 
 # %%
 rows = {}
