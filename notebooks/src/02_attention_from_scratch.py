@@ -283,7 +283,8 @@ drawings.mask_first(
 # In the upper row the words share the whole weight. In the lower row `[PAD]` took most
 # of it before it was hidden, and what is left sums to 0.36.
 #
-# Here is the desk of section 1 again. Choose a mask, then try both orders on BERT's map:
+# Here is the desk of section 1 again. Choose a mask, then try both orders on BERT's
+# map:
 
 # %%
 desk
