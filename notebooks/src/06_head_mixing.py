@@ -1419,9 +1419,9 @@ print("loss {:+.3f} [{:+.3f}, {:+.3f}]".format(change.loss_delta, *change.loss_c
 #
 # ### Is it only less confidence?
 #
-# Multiply all margins by one factor below 1. Right answers lose, wrong ones gain, and
-# no answer turns: the model is less sure of everything, and nothing else. How much of
-# what a head does is such a factor?
+# Multiply all margins by one factor between 0 and 1. Right answers lose, wrong ones
+# gain, and no answer turns: the model is less sure of everything, and nothing else. How
+# much of what a silent head does is such a factor?
 #
 # Let $m$ be a sentence's margin with all heads, and $m'$ without one of them. We take
 # the factor that fits best over all sentences, and look at what is left:
@@ -1485,9 +1485,9 @@ for name, which in groups.items():
         print(f"L3H9, {name}: {with_interval(rest[which])} left")
 
 # %% [markdown]
-# **L3H9 stands out all the more:** beyond its factor it moves single sentences by about
-# half a logit, more than any other head. Heads of layer 5 that cost nearly as much
-# margin do far less; they mostly make the answer louder.
+# **L3H9 still stands out:** beyond its factor it moves single sentences by about half a
+# logit, more than any other head. The three that come next in cost move them far less.
+# They mostly make the answer louder.
 #
 # The last two rows say in which way. Without L3H9 positive sentences lose margin and
 # negative ones gain it, so part of the rest is a common step towards *negative*. For

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from scipy import stats
 
@@ -12,7 +11,7 @@ from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import NEEDED, Picture, style
 from attnlab.show.wording import number
 
-Measures = Sequence[float] | np.ndarray | pd.Series
+Measures = Sequence[float] | np.ndarray
 
 
 def head_scatter(
@@ -20,7 +19,7 @@ def head_scatter(
     *,
     xlabel: str,
     ylabel: str,
-    marked: Sequence[bool] | np.ndarray | pd.Series | None = None,
+    marked: Sequence[bool] | np.ndarray | None = None,
     diagonal: bool = False,
 ) -> Picture:
     """Draw two measures of every head against each other, with Spearman's ρ above them.
