@@ -722,9 +722,9 @@ al.plots.head_map(
 drawings.weight_times_vector({"[CLS]": (0.6, 0.2), "a word": (0.1, 4.0)})
 
 # %% [markdown]
-# In this made-up example `[CLS]` has more weight, and yet adds less. And in BERT? On the
-# left are two shares of `[CLS]`, over all heads of a layer: of the weight, and of these
-# areas. On the right is the length of the vector, which a head would add with the
+# In this made-up example `[CLS]` has more weight, and yet adds less. And in BERT? On
+# the left are two shares of `[CLS]`, over all heads of a layer: of the weight, and of
+# these areas. On the right is the length of the vector, which a head would add with the
 # weight 1.
 #
 # <details><summary>For the expert: effort, not effect</summary>
