@@ -106,6 +106,9 @@ def attention_view(
     stretched : whether the still picture shows small weights on a stretched scale, as
         `plots.attention_map` does
 
+    The still picture shows the head that is selected at first, or the mean of its layer; where
+    nothing is selected among several layers, all heads as small maps.
+
     Raises
     ------
     AttnlabError : unknown kind or layer; a text so long that the browser would choke on it
@@ -119,12 +122,16 @@ def attention_view(
         raise AttnlabError("layers is an empty list. Name at least one layer, or leave it out.")
     for number in layers:
         maps.check_place(number)
+    several = len(layers) > 1 and layer is None and heads is None and what == "weights"
     layer = layers[0] if layer is None else layer
     if layer not in layers:
         raise AttnlabError(f"Layer {layer} is not among the layers put in, {layers}.")
     title = f"Attention ({WHATS[what]}) of {len(maps.tokens)} tokens"
-    single = heads[0] if heads and len(heads) == 1 else None
-    twin = plots.attention_map(maps, layer, single, what, stretched)
+    if several:
+        twin = plots.attention_grid(maps, layers=layers)
+    else:
+        single = heads[0] if heads and len(heads) == 1 else None
+        twin = plots.attention_map(maps, layer, single, what, stretched)
     if what == "difference":
         return AttentionView(None, twin, 0, 0, title)
     check_budget(maps, kind, layers)

@@ -188,10 +188,10 @@ attend = al.checks.yours_or_ours(
 *sides, _ = projected(3, text)
 query, key, value = head(0, sides)  # (1, T, D)
 context, weights = attend(query, key, value)
-mine = replace(maps, weights=maps.weights.clone())
+mine = replace(maps, weights=maps.weights.clone(), neutral=maps)
 mine.weights[3, 0] = weights[0].cpu()
-print(f"it differs from BERT's by {(mine.weights - maps.weights).abs().max():.0e}")
-al.plots.attention_map(mine, layer=3, head=0)
+print(f"they differ by {(mine.weights - maps.weights).abs().max():.0e}")
+al.plots.before_after(mine, layer=3, head=0, names=("BERT's", "yours"))
 
 # %% [markdown]
 # Your map is BERT's, to rounding. Two columns are bright: `[CLS]`, and *but* for the
@@ -281,9 +281,15 @@ drawings.mask_first(
 
 # %% [markdown]
 # In the upper row the words share the whole weight. In the lower row `[PAD]` took most
-# of it before it was hidden, and what is left sums to 0.36. (The desk of section 1 lets
-# you try both orders on BERT's map.)
+# of it before it was hidden, and what is left sums to 0.36.
 #
+# Here is the desk of section 1 again. Choose a mask, then try both orders on BERT's
+# map:
+
+# %%
+desk
+
+# %% [markdown]
 # What if a query may look *nowhere*? All its scores are $-\infty$. The softmax first
 # subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a number". A NaN
 # spreads, as $0 \times$ NaN is NaN. The clean answer is a row of zeros.
@@ -434,8 +440,7 @@ al.checks.split_heads(split_heads)
 
 # %% [markdown]
 # Does one cut give what the loop gave? (`al.attention.merge_heads` undoes the split.
-# With four axes, a padding mask is `(B, 1, 1, T)`.) And a reshape alone? Its *cosine*
-# with the right result is 1 if both point the same way, and 0 at right angles.
+# With four axes, a padding mask is `(B, 1, 1, T)`.)
 
 # %%
 split = al.checks.yours_or_ours("split_heads", split_heads, al.attention.split_heads)
@@ -443,15 +448,21 @@ seen_mask, right = real[:, None, None], one_by_one.flatten()
 context, _ = masked_attention(*(split(side, heads) for side in sides), seen_mask)
 apart = (al.attention.merge_heads(context).flatten() - right).abs().max()
 print(f"one cut: differs from the loop by at most {apart:.0e}")
+assert apart < 1e-4
+
+# %% [markdown]
+# The cut agrees with the loop. And a reshape alone? Its *cosine* with the right result
+# is 1 if both point the same way, and 0 at right angles.
+
+# %%
 shape = (len(real), heads, real.shape[1], head_width)
 context, _ = masked_attention(*(side.reshape(shape) for side in sides), seen_mask)
 cosine = F.cosine_similarity(context.flatten(), right, dim=0)
 print(f"reshape: cosine {cosine:.2f}, no error, no NaN")
-assert apart < 1e-4 and not context.isnan().any()
+assert not context.isnan().any()
 
 # %% [markdown]
-# The cut agrees with the loop. The reshape is nearly at right angles to it, and PyTorch
-# says nothing.
+# The reshape is nearly at right angles to the right result, and PyTorch says nothing.
 #
 # Now all together, for a text of 15 tokens in BERT. (The drawing shows self-attention,
 # without the batch and most of the 12 heads.) At the end the contexts of the heads are
@@ -673,8 +684,8 @@ al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
 # - Layer 2 head 9 has a bright column. It rests on `[CLS]`.
 #
 # Find more of each kind yourself. *Layer* chooses a layer, a double click on a coloured
-# square shows one head alone, and pointing at a word its lines. (A static page shows
-# only the mean over the heads of layer 0.)
+# square shows one head alone, and pointing at a word its lines. The small maps are the
+# same 36 heads at a glance.
 
 # %%
 al.attention_view(maps, layers=[0, 1, 2])
@@ -711,10 +722,10 @@ al.plots.head_map(
 drawings.weight_times_vector({"[CLS]": (0.6, 0.2), "a word": (0.1, 4.0)})
 
 # %% [markdown]
-# In this made-up example `[CLS]` has more weight, and yet adds less. And in BERT? The
-# table sums over all heads of a layer. *Share of what is added* compares these areas
-# (`contributions`). *Length of the vector* is what a head would add with the weight 1,
-# on average. (The first cell is plumbing.)
+# In this made-up example `[CLS]` has more weight, and yet adds less. And in BERT? On
+# the left are two shares of `[CLS]`, over all heads of a layer: of the weight, and of
+# these areas. On the right is the length of the vector, which a head would add with the
+# weight 1.
 #
 # <details><summary>For the expert: effort, not effect</summary>
 #
@@ -723,32 +734,8 @@ drawings.weight_times_vector({"[CLS]": (0.6, 0.2), "a word": (0.1, 4.0)})
 #
 # </details>
 
-
 # %%
-def sink(one):
-    """By layer: shares of [CLS] in %, and lengths of vectors, (L, 4)."""
-    weight, added = one.weights.sum((1, 2)), one.contributions.sum((1, 2))  # (L, T)
-    weight, added = (100 * x / x.sum(1, keepdim=True) for x in (weight, added))
-    vector = (one.contributions.sum(2) / one.weights.sum(2)).mean(1)  # (L, T)
-    words = vector[:, 1:-1].mean(1)
-    return torch.stack([weight[:, 0], added[:, 0], vector[:, 0], words], -1)
-
-
-# %%
-columns = [
-    "[CLS]: share of the weight, %",
-    "[CLS]: share of what is added, %",
-    "[CLS]: length of the vector",
-    "a word: length of the vector",
-]
-even = sum(1 / len(one.tokens) for one in readings) / len(readings)
-sep = sum(float(one.weights[..., -1].mean()) for one in readings) / len(readings)
-print(
-    f"In an even share each token gets {even:.0%} of the weight; [SEP] gets {sep:.0%}."
-)
-means = torch.stack([sink(one) for one in readings]).mean(0)
-frame = pd.DataFrame(means.numpy(), columns=columns).rename_axis("layer")
-al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2:], 2))
+al.plots.sink(readings)
 
 # %% [markdown]
 # **`[CLS]` is a sink**: in layers 1 to 5 it has 39 to 63 % of the weight, and yet adds
@@ -764,8 +751,7 @@ al.plots.table(frame, **dict.fromkeys(columns[:2], 0), **dict.fromkeys(columns[2
 # <details><summary>Why look at a token that adds little?</summary>
 #
 # A softmax must put its weight somewhere; a head that finds nothing can park it on a
-# token that is always there. `[SEP]` shows no such thing here: on average over all
-# heads it has 3 % of the weight. In the original BERT it is the larger sink (Clark et
+# token that is always there. In the original BERT `[SEP]` is the larger sink (Clark et
 # al. 2019). So a bright column is no proof that what the token says matters. But the
 # token cannot simply be hidden: its weight would go to the words (Xiao et al. 2024).
 #
@@ -818,7 +804,7 @@ al.checks.neighbour_scores(neighbour_scores)
 
 # %% [markdown]
 # *Predict first:* how many of the 72 heads give the word before more than half of their
-# weight?
+# weight? (`over` takes each head's mean over several texts.)
 
 # %%
 neighbours = al.checks.yours_or_ours("neighbour_scores", neighbour_scores)
@@ -838,7 +824,7 @@ al.plots.head_map(
 
 # %% [markdown]
 # Only layer 0 head 2. Does it do so in fresh sentences too? And does it go by position
-# or by words? The table tries fresh sentences, and shuffles their words.
+# or by words? To see that, shuffle the words of the fresh sentences:
 
 # %%
 fresh = [
@@ -850,6 +836,10 @@ shuffled = []
 for one in fresh:
     given = one.split()
     shuffled.append(" ".join(given[i] for i in torch.randperm(len(given))))
+
+# %% [markdown]
+# The table follows two heads, the one that looks most at the word before and the one
+# that looks most at the word after:
 
 # %%
 rows = {}
@@ -1072,7 +1062,9 @@ for fault in al.heads.FAULTS:
         made = activations()[1]
     apart = [max(difference(made, name, row) for row in (0, 1)) for name in good]
     curves[fault] = [max(one, 1e-8) for one in apart]
-al.plots.lines(
+
+# %%
+picture = al.plots.lines(
     [step / 4 for step in range(len(good))],
     curves,
     xlabel="layer; each has four parts: attention, up, down, output",
@@ -1081,6 +1073,11 @@ al.plots.lines(
     log="y",
     alt="No difference up to layer 2, then a jump by orders of magnitude.",
 )
+axes = picture.figure.axes[0]
+axes.set_xticks(range(clf.layers))
+axes.axvline(2, color="0.4", linestyle=":", linewidth=1)
+axes.annotate(" layer 2", (2, 1e-6))
+picture
 
 # %% [markdown]
 # Before the fault nothing differs (drawn as $10^{-8}$). At the fault the difference

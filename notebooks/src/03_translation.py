@@ -769,9 +769,9 @@ al.plots.answer_grid(answers, wanted, xlabel="tag", ylabel="characters")
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from
-# the end, where Hebrew has it; after `ja` it comes out right. Some answers have a month
-# that does not exist: `fr: 12/19/2001` becomes `2001-19-12`. The model has no token for
+# `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from the end, where
+# Hebrew has it; after `ja` it comes out right. Some answers have a month that does not
+# exist: `fr: 12/19/2001` becomes `2001-19-12`. The model has no token for
 # "I cannot read this". Where the order of the tag gives no date, only a third of the
 # answers keep to it (*other-order*, above).
 #
@@ -786,8 +786,8 @@ al.plots.answer_grid(answers, wanted, xlabel="tag", ylabel="characters")
 # ### Where does it look?
 #
 # But why exactly `2003-10-20`? The map shows the weights, averaged over all heads,
-# while the model writes it. (Where it is live, by bertviz, choose *cross* and
-# hover over the target to see single heads.)
+# while the model writes it. (Where it is live, by bertviz, choose *cross* and hover
+# over the target to see single heads.)
 
 # %%
 al.translation_view(ready.attend(sources[1]))

@@ -430,7 +430,8 @@ al.plots.layer_scatter(both, effect, label, titles, marked=farthest)
 # that rank correlation, −0.54 to −0.10, leaves 0 outside. Evenness shows no clear
 # trend.
 #
-# The lowest dot is L3H9 again. Appendix A takes this head apart.
+# The lowest dot is L3H9 again. Appendix A takes this head apart. (*Needed* means here:
+# for a large margin. Lesson 06, appendix A, asks how much of that is mere confidence.)
 #
 # <details><summary>Why within layers? And how is the interval taken?</summary>
 #

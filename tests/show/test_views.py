@@ -102,6 +102,12 @@ def test_a_still_picture_with_words_stands_beside_it(maps):
     assert re.search(r'<iframe title="[^"]+"', page)
 
 
+def test_the_still_picture_of_several_layers_shows_all_their_heads(maps):
+    alt = al.attention_view(maps, layers=[1, 3]).twin.alt
+    assert alt.startswith(f"Maps of 2 layers by {maps.heads} heads")
+    assert "layer 3" in al.attention_view(maps, layers=[1, 3], layer=3).twin.alt
+
+
 def test_a_difference_has_a_sign_so_it_is_a_map_only(maps):
     page = al.attention_view(maps, what="difference", layers=[3])._repr_html_()
     assert "<iframe" not in page

@@ -99,7 +99,7 @@ def joined_masks(near: Tensor, real: Tensor, words: Sequence[str]) -> Picture:
     for left, mask, name, shape, faint in zip(
         places,
         (near, real.expand(count, count), both),
-        ("window of 1", "padding: one row, repeated", "both"),
+        ("window of 1", "padding, repeated", "both"),
         (f"({count}, {count})", f"(1, {count})", f"({count}, {count})"),
         repeated,
         strict=True,

@@ -104,13 +104,13 @@ def two_runs(parts: Sequence[str], good: Sequence[float], bad: Sequence[float]) 
     parts : names, in the order of computation
     good, bad : a number for each part
     """
-    sheet = Sketch(7.2, 2.0)
+    sheet = Sketch(7.2, 2.2)
     gap = 5.4 / len(parts)
     places = [1.75 + gap * number for number in range(len(parts))]
     first = next(
         (at for at, pair in enumerate(zip(good, bad, strict=True)) if pair[0] != pair[1]), None
     )
-    for y, name, numbers in ((1.45, "good", good), (0.55, "bad", bad)):
+    for y, name, numbers in ((1.65, "good", good), (0.75, "bad", bad)):
         sheet.text(0.1, y, name, size=10.5, align="left", bold=True)
         boxes = []
         for at, (x, part, number) in enumerate(zip(places, parts, numbers, strict=True)):
@@ -130,9 +130,10 @@ def two_runs(parts: Sequence[str], good: Sequence[float], bad: Sequence[float]) 
             sheet.arrow(one, other)
     for at, x in enumerate(places):
         same = good[at] == bad[at]
-        sheet.text(x, 1.0, "=" if same else "≠", size=15, bold=True)
-        if at == first:
-            sheet.text(x + 0.14, 1.0, "first difference", size=9.5, align="left", bold=True)
+        sheet.text(x, 1.2, "=" if same else "≠", size=15, bold=True)
+        if first is not None and at >= first:
+            told = "first difference" if at == first else "a consequence?"
+            sheet.text(x, 0.12, told, size=9.5, bold=at == first)
     return sheet.picture(
         "Two runs of the same parts: "
         + "; ".join(

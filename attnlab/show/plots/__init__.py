@@ -45,6 +45,7 @@ from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, lines, matrix, panels, show
 from attnlab.show.plots.rug_plot import rug
 from attnlab.show.plots.share_bars import share_bars
+from attnlab.show.plots.sinks import sink
 from attnlab.show.plots.training_run import episodes, recording
 from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
 from attnlab.show.plots.tuner_rounds import tuning
@@ -114,6 +115,7 @@ __all__ = [
     "share_bars",
     "show",
     "similarity",
+    "sink",
     "smoothed",
     "special_shares",
     "table",

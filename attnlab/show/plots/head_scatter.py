@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from scipy import stats
 
@@ -12,7 +11,7 @@ from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import NEEDED, Picture, style
 from attnlab.show.wording import number
 
-Measures = Sequence[float] | np.ndarray | pd.Series
+Measures = Sequence[float] | np.ndarray
 
 
 def head_scatter(
@@ -20,7 +19,7 @@ def head_scatter(
     *,
     xlabel: str,
     ylabel: str,
-    marked: Sequence[bool] | np.ndarray | pd.Series | None = None,
+    marked: Sequence[bool] | np.ndarray | None = None,
     diagonal: bool = False,
 ) -> Picture:
     """Draw two measures of every head against each other, with Spearman's ρ above them.
@@ -38,19 +37,14 @@ def head_scatter(
     """
     if not panels:
         raise AttnlabError("A scatter of heads needs at least one pair of measures.")
+    arrays = {name: _checked(name, pair, marked) for name, pair in panels.items()}
     told = []
     with style():
         size = (4.8 if len(panels) == 1 else 3.7 * len(panels), 3.3)
-        figure, row = plt.subplots(1, len(panels), figsize=size, squeeze=False)
-        figure.set_layout_engine("constrained")
-        for axes, (name, pair) in zip(row[0], panels.items(), strict=True):
-            x, y = (np.asarray(values, dtype=float).ravel() for values in pair)
-            chosen = np.zeros(len(x), bool) if marked is None else np.asarray(marked, dtype=bool)
-            if not len(x) == len(y) == len(chosen):
-                raise AttnlabError(
-                    f"{name}: {len(x)} and {len(y)} heads, of which {len(chosen)} may be marked. "
-                    "Pass the same heads each time."
-                )
+        figure, row = plt.subplots(
+            1, len(panels), figsize=size, squeeze=False, layout="constrained"
+        )
+        for axes, (name, (x, y, chosen)) in zip(row[0], arrays.items(), strict=True):
             axes.plot(x, y, ".", color="0.4", markersize=6)
             axes.plot(x[chosen], y[chosen], "o", color=NEEDED, markersize=7)
             if diagonal:
@@ -63,3 +57,17 @@ def head_scatter(
         sns.despine(figure)
     heads = f"{len(x)} heads, {xlabel} against {ylabel}"
     return Picture(figure, f"{heads}. {'; '.join(told)}.")
+
+
+def _checked(
+    name: str, pair: tuple[Measures, Measures], marked: Sequence[bool] | np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both numbers of each head (N,), and whether it is marked."""
+    x, y = (np.asarray(values, dtype=float).ravel() for values in pair)
+    chosen = np.zeros(len(x), bool) if marked is None else np.asarray(marked, dtype=bool)
+    if not len(x) == len(y) == len(chosen):
+        raise AttnlabError(
+            f"{name}: {len(x)} and {len(y)} heads, of which {len(chosen)} may be marked. "
+            "Pass the same heads each time."
+        )
+    return x, y, chosen

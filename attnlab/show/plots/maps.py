@@ -223,31 +223,37 @@ def _habit(weights: Tensor, tokens: Sequence[str]) -> str:
     return f"a token gives {rounded(found[name])} of its weight to {name} on average"
 
 
-def attention_grid(maps: AttentionMaps, framed: Sequence[tuple[int, int]] = ()) -> Picture:
+def attention_grid(
+    maps: AttentionMaps,
+    framed: Sequence[tuple[int, int]] = (),
+    layers: Sequence[int] | None = None,
+) -> Picture:
     """Draw the weights of every head as a small map: layers down, heads across.
 
     In each map rows look at columns, as in `attention_map`. All share one scale, by the square root
     of the weight, so that small weights can be told apart. Of a long text the first `MAX_TOKENS`
-    tokens are drawn. ``framed`` are heads, as (layer, head), that get a frame.
+    tokens are drawn. ``framed`` are heads, as (layer, head), that get a frame; ``layers`` those
+    that are drawn, default all.
     """
-    for place in framed:
+    chosen = list(range(maps.layers)) if layers is None else list(layers)
+    for place in [*framed, *((layer, None) for layer in chosen)]:
         maps.check_place(*place)
     shown = min(len(maps.tokens), MAX_TOKENS)
-    weights = maps.weights[:, :, :shown, :shown].detach().numpy()  # (L, H, T, T)
-    layers, heads = weights.shape[:2]
+    weights = maps.weights[chosen, :, :shown, :shown].detach().numpy()  # (L, H, T, T)
+    rows, heads = weights.shape[:2]
     gap = max(2, shown // 6)
     side = shown + gap
-    whole = np.full((layers * side - gap, heads * side - gap), np.nan)
-    for layer, head in np.ndindex(layers, heads):
-        rows, columns = (slice(at * side, at * side + shown) for at in (layer, head))
-        whole[rows, columns] = weights[layer, head]
+    whole = np.full((rows * side - gap, heads * side - gap), np.nan)
+    for row, head in np.ndindex(rows, heads):
+        down, across = (slice(at * side, at * side + shown) for at in (row, head))
+        whole[down, across] = weights[row, head]
     with style():
-        figure, axes = plt.subplots(figsize=(1.3 + 0.62 * heads, 0.7 + 0.62 * layers))
+        figure, axes = plt.subplots(figsize=(1.3 + 0.62 * heads, 0.7 + 0.62 * rows))
         drawn = axes.imshow(
             whole, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
         )
         for layer, head in framed:
-            corner = (head * side - 1.2, layer * side - 1.2)
+            corner = (head * side - 1.2, chosen.index(layer) * side - 1.2)
             looks: dict[str, Any] = {"fill": False, "ec": ROLES["trained"], "lw": 2.4}
             axes.add_patch(plt.Rectangle(corner, shown + 1.4, shown + 1.4, clip_on=False, **looks))
         middle = (shown - 1) / 2
@@ -255,8 +261,7 @@ def attention_grid(maps: AttentionMaps, framed: Sequence[tuple[int, int]] = ()) 
             [head * side + middle for head in range(heads)], [str(h) for h in range(heads)]
         )
         axes.set_yticks(
-            [layer * side + middle for layer in range(layers)],
-            [str(layer) for layer in range(layers)],
+            [row * side + middle for row in range(rows)], [str(layer) for layer in chosen]
         )
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
@@ -265,19 +270,19 @@ def attention_grid(maps: AttentionMaps, framed: Sequence[tuple[int, int]] = ()) 
         bar.set_ticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
         bar.set_label("weight (stretched scale)")
     names = ", ".join(f"layer {layer} head {head}" for layer, head in framed)
-    return Picture(figure, _patterns(maps) + (f" Framed: {names}." if framed else ""))
+    return Picture(figure, _patterns(maps, chosen) + (f" Framed: {names}." if framed else ""))
 
 
-def _patterns(maps: AttentionMaps) -> str:
-    """Alt text of all heads: those with the clearest column and the clearest diagonal."""
-    weights, tokens = maps.weights.detach(), readable(maps.tokens)
+def _patterns(maps: AttentionMaps, chosen: list[int]) -> str:
+    """Alt text of these layers: the heads with the clearest column and the clearest diagonal."""
+    weights, tokens = maps.weights[chosen].detach(), readable(maps.tokens)
     layers, heads, count = weights.shape[:3]
     received = weights.mean(2)  # (L, H, T)
     layer, head, token = np.unravel_index(int(received.argmax()), tuple(received.shape))
     told = (
         f"Maps of {layers} layers by {heads} heads over {count} tokens. Clearest column: layer "
-        f"{layer}, head {head}, in which tokens give {rounded(float(received.max()))} of their "
-        f"weight to {tokens[token]!r} on average."
+        f"{chosen[layer]}, head {head}, in which tokens give {rounded(float(received.max()))} of "
+        f"their weight to {tokens[token]!r} on average."
     )
     if count < 3:
         return told
@@ -288,7 +293,7 @@ def _patterns(maps: AttentionMaps) -> str:
     name = max(found, key=lambda one: float(found[one].max()))
     layer, head = np.unravel_index(int(found[name].argmax()), (layers, heads))
     return (
-        f"{told} Clearest diagonal: layer {layer}, head {head}, in which a token gives "
+        f"{told} Clearest diagonal: layer {chosen[layer]}, head {head}, in which a token gives "
         f"{rounded(float(found[name].max()))} to {name}."
     )
 

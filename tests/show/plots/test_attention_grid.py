@@ -63,3 +63,15 @@ def test_framed_heads_have_a_frame_round_their_map_and_are_named():
 def test_a_frame_round_a_head_that_there_is_not_is_refused():
     with pytest.raises(AttnlabError):
         plots.attention_grid(maps(), framed=[(2, 0)])
+
+
+def test_some_layers_keep_their_numbers():
+    picture = plots.attention_grid(maps(), framed=[(1, 2)], layers=[1])
+    axes = picture.figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1"]
+    np.testing.assert_allclose(axes.images[0].get_array()[:5, :5], maps().weights[1, 0])
+    assert "Clearest diagonal: layer 1, head 1" in picture.alt
+    (frame,) = axes.patches
+    assert frame.get_y() < 0
+    with pytest.raises(AttnlabError, match="no layer 4"):
+        plots.attention_grid(maps(), layers=[4])
