@@ -1312,8 +1312,8 @@ al.plots.table(frame).hide(axis="index")
 # <details><summary>BLEU by hand, and the two halves of chrF</summary>
 #
 # For *le noyau redémarre vite* against *le noyau redémarre maintenant* the shares are
-# 3/4, 2/3, 1/2, 0/1. (Each word of the reference counts once.) BLEU (Papineni et al.
-# 2002) is the fourth root of their product (a 0 is smoothed), reduced if the
+# 3/4, 2/3, 1/2, 0/1. (Each word of the reference counts once.) BLEU (Papineni et
+# al. 2002) is the fourth root of their product (a 0 is smoothed), reduced if the
 # translation is too short. In chrF (Popović 2015) the first half is the *precision*,
 # the second the *recall*, which counts more. Both scores are for comparing systems on
 # one test set, with equal settings: the two lines printed with the systems below note

@@ -660,9 +660,9 @@ al.plots.lines(
 # attention*; *multi-query*, if all share one), what is kept shrinks by that factor: H
 # heads of queries, K heads of keys, and g = H / K neighbours share one.
 #
-# What is better, and what does sharing cost? The model of section 4 (4 layers of width
-# 96) is trained anew with one thing changed, over three seeds. Eighteen models take
-# about an hour, so the figures come along with the course (`make bench
+# What is better, and what does sharing cost? The model of section 4 (4 layers of
+# width 96) is trained anew with one thing changed, over three seeds. Eighteen models
+# take about an hour, so the figures come along with the course (`make bench
 # AREA=language-models` makes them anew). *difference*: bits per character *more* than
 # the first row, the model with RoPE and a head of keys for each head of queries (its
 # own difference is 0 by construction). *low*, *high*: its 95 % interval; seeds and

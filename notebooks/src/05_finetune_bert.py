@@ -765,8 +765,8 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # regressions**: one layer with softmax, which learns from fixed numbers about the text.
 #
 # - **bag of words**: its numbers count the words of a text. Nothing is pretrained.
-# - **frozen features**: its numbers are the mean of BERT's token vectors, as in section
-#   2. BERT itself does not change.
+# - **frozen features**: its numbers are the mean of BERT's token vectors (section 2).
+#   BERT itself does not change.
 # - **LoRA** of rank 8, with your loop.
 # - **full** fine-tuning of all weights, with your loop.
 #

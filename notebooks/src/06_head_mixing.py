@@ -2056,8 +2056,8 @@ al.plots.agreement(al.evaluation.agreement(clf, texts))
 #
 # ### Integrated gradients
 #
-# The gradient is a slope at one point. **Integrated gradients** (Sundararajan et al.
-# 2017) take its average on the way from [MASK] to the word, times the step between
+# The gradient is a slope at one point. **Integrated gradients** (Sundararajan et
+# al. 2017) take its average on the way from [MASK] to the word, times the step between
 # them. Then the words' shares add up to the change of the margin.
 
 # %%

@@ -292,11 +292,34 @@ def test_the_first_lesson_says_how_long_the_others_take():
         assert (told.get(time) or int(time.split()[1])) == int(minutes), number
 
 
+def read_as_items(text):
+    """Lines that JupyterLab takes for items of a list, though they go on with a sentence."""
+    found = []
+    for block in re.split(r"\n\s*\n", re.sub(r"\$\$.*?\$\$", "", text, flags=re.S)):
+        before = set()
+        for place, line in enumerate(block.splitlines()):
+            if item := re.match(r"( *)(?:(\d+)[.)]|[-+*])\s", line):
+                indent, number = len(item[1]), int(item[2] or 0)
+                follows = (indent, number) in before or (indent, number - 1) in before
+                nested = indent > 0 and number < 2
+                if place and not (follows or nested):
+                    found.append(line)
+                before.add((indent, number))
+    return found
+
+
+def test_a_sentence_that_would_become_a_list_is_found():
+    assert read_as_items("- as in section\n  2. It does not\n- more") == ["  2. It does not"]
+    assert read_as_items("See Guo (in\n2017) and\n- so") == ["2017) and", "- so"]
+    assert read_as_items("1. one\n   long\n2. two\n   - below\n3. three\n\n$$ a\n- b $$") == []
+
+
 @sources
 def test_the_style_of_a_lesson(source):
     student = cells(source)
     words = [cell.source for cell in student if cell.cell_type == "markdown"]
     assert sum(bool(re.match(r"# ", text)) for text in words) == 1
+    assert [line for text in words for line in read_as_items(text)] == []
     for cell in cells(source, notebooks.solution):
         if cell.cell_type == "code" and "exercise" not in cell.metadata.get("attnlab", {}):
             assert len(cell.source.splitlines()) <= 15, cell.source
