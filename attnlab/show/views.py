@@ -52,8 +52,16 @@ class AttentionView:
     picture stays where scripts are dropped, as in a saved notebook that is not trusted.
     """
 
-    def __init__(self, frame: str | None, twin: plots.Picture, width: int, height: int, title: str):
-        self._frame, self.twin, self._title = frame, twin, title
+    def __init__(
+        self,
+        frame: str | None,
+        twin: plots.Picture,
+        width: int,
+        height: int,
+        title: str,
+        still: int = 320,
+    ):
+        self._frame, self.twin, self._title, self._still = frame, twin, title, still
         self._width, self._height = width, height
 
     def _repr_html_(self) -> str:
@@ -68,7 +76,7 @@ class AttentionView:
             f'style="border:0;background:#fff;width:{self._width}px;max-width:100%;'
             f'height:{self._height}px" '
             f"srcdoc='{page}'></iframe>"
-            f'<div style="flex:1 1 320px;max-width:560px">{still}</div></div>'
+            f'<div style="flex:1 1 {self._still}px;max-width:560px">{still}</div></div>'
         )
 
     def __repr__(self) -> str:
@@ -137,7 +145,9 @@ def attention_view(
     check_budget(maps, kind, layers)
     width, height = _size(kind, len(maps.tokens), len(layers), maps.heads)
     frame = library() + drawing(maps, kind, layers, what, layer, heads)
-    return AttentionView(frame, twin, width, min(height, 900), title)
+    # narrower than that, small maps can no longer be told apart: they stand below, then
+    still = 560 if several else 320
+    return AttentionView(frame, twin, width, min(height, 900), title, still)
 
 
 def translation_view(maps: Seq2SeqMaps, kind: Kind = "head") -> AttentionView:

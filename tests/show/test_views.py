@@ -103,8 +103,9 @@ def test_a_still_picture_with_words_stands_beside_it(maps):
 
 
 def test_the_still_picture_of_several_layers_shows_all_their_heads(maps):
-    alt = al.attention_view(maps, layers=[1, 3]).twin.alt
-    assert alt.startswith(f"Maps of 2 layers by {maps.heads} heads")
+    view = al.attention_view(maps, layers=[1, 3])
+    assert view.twin.alt.startswith(f"Maps of 2 layers by {maps.heads} heads")
+    assert "flex:1 1 560px" in view._repr_html_()  # below the frame where there is no room
     assert "layer 3" in al.attention_view(maps, layers=[1, 3], layer=3).twin.alt
 
 
