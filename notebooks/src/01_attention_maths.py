@@ -21,8 +21,9 @@
 # for six exercises. You need vectors, matrices, partial derivatives, the chain rule,
 # variance, and a little PyTorch with `backward`.
 #
-# Choose **Run → Run All Cells** first. Once your function is right, later cells use it;
-# until then, ours.
+# [Lesson 00](00_start_here.ipynb) shows a Transformer at work; it helps to have seen
+# it. Choose **Run → Run All Cells** first. Once your function is right, later cells use
+# it; until then, ours.
 
 # %%
 from functools import partial
@@ -52,7 +53,8 @@ clf = al.load_classifier("movie-sentiment")
 #
 # - a **query** $x W^Q$, what the word looks for: *bank* gets (2, 2), water or money;
 # - a **key** $x W^K$, what it can be found by: *river* gets (2, 0), water;
-# - a **value** $x W^V$, what it passes on: *river* passes on (2, 0).
+# - a **value** $x W^V$, what it passes on: $W^V$ copies water and money and drops
+#   *open*, so *river* passes on (2, 0).
 
 # %% [markdown]
 # How does *bank* get (2, 2)? Here $W^Q$ reads only the third number, *open*, and writes
@@ -195,8 +197,9 @@ desk
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# A low temperature, or a large width undivided. The softmax sees only differences; each
-# unit more, after both divisions, means $e$ times the weight.
+# A low temperature, or a large width undivided. (Fewer keys raise the largest weight,
+# too, but divided and at temperature 1 hardly to everything.) The softmax sees only
+# differences; each unit more, after both divisions, means $e$ times the weight.
 #
 # </details>
 
@@ -309,10 +312,10 @@ drawings.best_spread(scores=(1, 0), temperature=1)
 #
 # <details><summary>Is there no other maximum, and no other rule?</summary>
 #
-# The objective is concave: there is no other maximum. Entropy's slope at $w = 0$ is
-# infinite, which keeps all weights positive. Another measure of spread gives another
-# rule: with $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights can become exactly 0
-# (*sparsemax*).
+# The objective is strictly concave, as entropy is: there is no other maximum. Entropy's
+# slope at $w = 0$ is infinite, which keeps all weights positive. Another measure of
+# spread gives another rule: with $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights can
+# become exactly 0 (*sparsemax*).
 #
 # </details>
 
@@ -407,7 +410,8 @@ print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
 # <details><summary>Which slope should it have at 0?</summary>
 #
 # The true one is infinite. But a weight of 0 belongs to a key that is hidden on
-# purpose: any finite slope will do.
+# purpose, or so far behind that its exponential was rounded to 0. The softmax
+# multiplies the slope by this 0, so any finite slope will do.
 #
 # </details>
 
@@ -478,7 +482,8 @@ drawings.growing_scores([4, 16, 64])
 # \end{aligned} $$
 #
 # So **the scores of such random vectors grow like $\sqrt{d_k}$**. Divided by it, they
-# have variance 1 at any width.
+# have variance 1 at any width. So $\sqrt{d_k}$ is a temperature (section 4) that grows
+# with the width.
 #
 # **On paper:** the numbers of $q$ have variance 4, those of $k$ variance 1. What is the
 # variance of a score, and what would you divide by?
@@ -611,8 +616,8 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # %% [markdown]
 # ## 7. How does attention learn?
 #
-# Training changes the matrices by gradients, and each has to pass the softmax. So
-# first: how does a weight answer when a score grows?
+# Training changes the matrices by gradients, and on the way to $W^Q$ and $W^K$ they
+# have to pass the softmax. So first: how does a weight answer when a score grows?
 #
 # Take two keys, and raise the score of the first by .1. If its weight was .5, it
 # becomes .525. If it was .99, it becomes only .991. A softmax that is sure hardly
@@ -797,12 +802,13 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
 # $Q = X W^Q$, the gradient of the matrix is $\nabla W^Q = X^\top \nabla Q$, and so for
 # $W^K$ and $W^V$.
 #
-# <details><summary>What changes without the division?</summary>
+# **And without the division?** If queries and keys begin with variance 1, as in section
+# 6, most wide ones are saturated, with weights $w \approx (1, 0, 0, \dots)$. Then every
+# entry of $J$ is nearly 0, and a key with hardly any weight can barely call for more.
 #
-# If queries and keys begin with variance 1, as in section 6, most wide ones are
-# saturated, with weights $w \approx (1, 0, 0, \dots)$. Then every entry of $J$ is
-# nearly 0, most of all in the row of a key that has hardly any weight: it can barely
-# call for more. That is the softmax alone: $\nabla Q$ loses the small factor
+# <details><summary>Does less gradient reach the query, then?</summary>
+#
+# Not always. That was the softmax alone: $\nabla Q$ loses the small factor
 # $1 / \sqrt{d_k}$ as well, and up to middling widths that can outweigh it. Appendix E
 # measures both, and shows that a small enough start helps too.
 #
@@ -814,7 +820,8 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
 # One softmax gives one mean. Let a token need two things: the subject of its sentence,
 # whose value is (2, 0), and the word before it, with (0, 2). One head that gives half
 # its weight to each passes on (1, 1). Swap the two values, and it passes on the same:
-# which came from where is lost.
+# which came from where is lost. (Uneven weights would tell the two apart, but only by
+# passing on less of one.)
 #
 # Two heads keep them apart. One passes on (2, 0), the other (0, 2). Side by side they
 # make the row (2, 0, 0, 2), which a matrix $W^O$ mixes:
@@ -833,9 +840,9 @@ drawings.heads_add_up([[2, 0], [0, 2]], w_output)
 #
 # <details><summary>Answers</summary>
 #
-# (1) Its term of the sum goes, and (2, 0, 4, 0) is left. (2) If both blocks are the
-# same, $W^O_1 = W^O_2$: the output is $(c_1 + c_2) W^O_1$, and only the sum of the two
-# contexts counts, as in a single head.
+# (1) Its term of the sum goes, and (2, 0, 4, 0) is left. (2) For instance if both
+# blocks are the same, $W^O_1 = W^O_2$: the output is $(c_1 + c_2) W^O_1$, and only the
+# sum of the two contexts counts.
 #
 # </details>
 #
@@ -892,8 +899,9 @@ for sentence in ("muddy river bank", "river bank muddy"):
     print(f"bank in {sentence}: water {water:.2f}, money {money:.2f}")
 
 # %% [markdown]
-# No. Shuffle the tokens, and the outputs are shuffled the same way. (Not under a causal
-# mask.) So positions must be put in.
+# No. Shuffle the tokens, and the outputs are shuffled the same way. (Under a causal
+# mask they are not, as a token then sees other keys. Yet the last token still cannot
+# tell the order of those before it.) So positions must be put in.
 #
 # <details><summary>Proof</summary>
 #
@@ -920,7 +928,8 @@ for sentence in ("muddy river bank", "river bank muddy"):
 drawings.clock_hands(8, (0.7, 0.2))
 
 # %% [markdown]
-# So a shift by $m$ positions is a **rotation** of each hand, the same from everywhere.
+# So a shift by $m$ positions is a **rotation** of each hand by $m$ times its speed, the
+# same from everywhere.
 #
 # <details><summary>The rotation as a matrix</summary>
 #
@@ -1027,8 +1036,9 @@ drawings.path_lengths()
 #
 # - Attention is a weighted mean of values. Scores, made by learned matrices, set the
 #   weights.
-# - The softmax makes mean score plus $\tau$ times entropy the largest. Its gradient is
-#   $w_i (g_i - \bar g)$, $\bar g$ the mean weighted by $w$.
+# - The softmax makes mean score plus $\tau$ times entropy the largest. It turns a
+#   gradient $g$ of the weights into one of the scores, $w_i (g_i - \bar g)$, with $\bar
+#   g$ the mean weighted by $w$.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
 #   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.

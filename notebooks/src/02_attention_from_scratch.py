@@ -11,7 +11,7 @@
 # - write self- and cross-attention for batches, without a loop;
 # - mask the future and the padding, even for a query that has no key left;
 # - split a layer into heads, and say what a wrong reshape does;
-# - rebuild a pretrained model, and find a bug by comparing part by part;
+# - rebuild the layers of a trained model, and find a bug by comparing part by part;
 # - recognise and measure attention sinks and previous-token heads;
 # - send gradients back through attention (appendix A).
 #
@@ -45,7 +45,8 @@ print(f"{clf.layers} layers; width {width} = {heads} heads x {width // heads}")
 # Each row of the map is a token that asks (a *query*), each column a token that is
 # looked at (a *key*). The weights of a row say where its token looks, and sum to 1.
 # (`[CLS]` and `[SEP]` stand before and after every text.) Choose other heads: where do
-# they look? (The masks of this desk come in section 3.)
+# they look? (*Effective keys*, at the right of the desk, are lesson 01's. Its masks
+# come in section 3.)
 
 # %%
 text = "The second half is slow, but the ending stays with you."
@@ -474,11 +475,11 @@ drawings.multi_head(tokens=15, width=width, heads=heads)
 # %% [markdown]
 # ### Exercise 4: multi-head attention
 #
-# *Difficulty 3 of 5, 10 minutes.* Write the `forward` of the drawing from `split`,
-# `masked_attention` and `al.attention.merge_heads`; the four linear layers are there.
-# `mask` is None, `(T_q, T_k)`, or `(B, 1, T_k)`; the scores of all heads are
-# `(B, H, T_q, T_k)`. The check compares with PyTorch's `nn.MultiheadAttention`, forward
-# and backward.
+# *Difficulty 3 of 5, 10 minutes.* Write the `forward` of the drawing from `split` (your
+# exercise 3), `masked_attention` (your exercises 1 and 2) and
+# `al.attention.merge_heads`; the four linear layers are there. `mask` is None, `(T_q,
+# T_k)`, or `(B, 1, T_k)`; the scores of all heads are `(B, H, T_q, T_k)`. The check
+# compares with PyTorch's `nn.MultiheadAttention`, forward and backward.
 
 
 # %% exercise="MultiHead" points=4
@@ -559,8 +560,9 @@ drawings.norm_steps([1, 3, 5, 7])
 # ### Exercise 5: an encoder layer
 #
 # *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
-# `down` are functions; write the norms yourself, without PyTorch's `layer_norm`. Each
-# norm is a pair (gain, bias). You may use `F.gelu`.
+# `down` are functions of one tensor (this `attend` is a whole multi-head attention);
+# write the norms yourself, without PyTorch's `layer_norm`. Each norm is a pair (gain,
+# bias). You may use `F.gelu`.
 
 
 # %% exercise="encoder_layer" points=3
@@ -596,8 +598,9 @@ al.checks.encoder_layer(encoder_layer)
 
 # %% [markdown]
 # Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
-# it has learned. The grey parts stay BERT's own. (The embeddings also add a vector for
-# each position; lesson 01 said why attention needs it.)
+# it has learned. The grey parts stay BERT's own. (The *embeddings* look up a vector for
+# each token, and add one for its position; lesson 01 said why. The *pooler* makes the
+# classifier's input out of the vector of `[CLS]` alone.)
 
 # %%
 drawings.rebuilt_model(clf.layers, list(clf.label_names))
@@ -678,9 +681,10 @@ question = "Which head looks one token back, which one ahead, and which rests on
 al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
 
 # %% [markdown]
-# - Layer 0 head 2 has a line just below the diagonal. It looks at the token before, and
-#   is called a **previous-token head**.
-# - Layer 1 head 8 has its line just above. It looks at the token after, less strictly.
+# - Layer 0 head 2 has a line just below the diagonal. It looks at the token before: it
+#   is head 0.2 of lesson 00, the **previous-token head**.
+# - Layer 1 head 8 (1.8 in lesson 00) has its line just above. It looks at the token
+#   after, less strictly.
 # - Layer 2 head 9 has a bright column. It rests on `[CLS]`.
 #
 # Find more of each kind yourself. *Layer* chooses a layer, a double click on a coloured
@@ -715,8 +719,9 @@ al.plots.head_map(
 
 # %% [markdown]
 # Many do, above all in layer 2. Second: does so much weight carry much? For each key a
-# head adds *weight × vector*. The vector is the key's value after the output
-# projection. So two things count, and what is added is the area:
+# head adds *weight × vector*. The vector is the key's value times the head's own block
+# of the last projection of section 4 (lesson 01's $W^O_h$). So two things count, and
+# what is added is the area:
 
 # %%
 drawings.weight_times_vector({"[CLS]": (0.6, 0.2), "a word": (0.1, 4.0)})
@@ -832,6 +837,7 @@ fresh = [
     "I have seen better plots on a bus ticket.",
     "Slow at first, then suddenly very funny indeed.",
 ]
+torch.manual_seed(1)
 shuffled = []
 for one in fresh:
     given = one.split()
@@ -1014,8 +1020,8 @@ assert bad["first wrong part"] == f"layer {number}, {part}"
 al.plots.table(pd.DataFrame({"with the fault": bad, "without": fine}))
 
 # %% [markdown]
-# You know where it *shows*. (A difference of 1 is as large as the largest right
-# number.) Now decide *what* it is.
+# You know where it *shows*. (The differences are those in this first part: 1 is as
+# large as its largest right number.) Now decide *what* it is.
 #
 # - Which fault shows in another part than the other three?
 # - Only the short text is padded. Does the long one differ?
@@ -1076,7 +1082,7 @@ picture = al.plots.lines(
 axes = picture.figure.axes[0]
 axes.set_xticks(range(clf.layers))
 axes.axvline(2, color="0.4", linestyle=":", linewidth=1)
-axes.annotate(" layer 2", (2, 1e-6))
+axes.text(1.95, 1e-2, "fault", ha="right")
 picture
 
 # %% [markdown]

@@ -16,9 +16,10 @@
 # Sections 1 to 5 build the decoder, section 6 trains it, and 7 to 9 look for the cause
 # of its mistakes.
 #
-# Time: about 120 minutes, 59 of them for six exercises. You need [lesson
-# 02](02_attention_from_scratch.ipynb). The appendices are extra. Appendix A has the
-# last exercise, and appendix D turns to real language, from English to French.
+# Time: about 120 minutes, 59 of them for six exercises, with that of appendix A. You
+# need [lesson 02](02_attention_from_scratch.ipynb). The appendices are extra. Appendix
+# A has the last exercise, and appendix D turns to real language, from English to
+# French.
 #
 # Choose **Run → Run All Cells** first. It takes two to three minutes on one processor
 # core. The first cells load a set of dates and a trained translator, `ready`.
@@ -71,9 +72,9 @@ al.plots.table(frame).hide(axis="index")
 # The translator below was trained on 20,000 such pairs in 18 languages. It writes the
 # target one character at a time. Try two things:
 #
-# 1. Move the **step**. The shading shows where one attention head looks in the source
-#    while the model writes this character. (A static page shows a map of all steps:
-#    each row is a character that is written.)
+# 1. Move the **output position**. The shading shows where one attention head (layer 1,
+#    head 3) looks in the source while the model writes this character. (A static page
+#    shows a map of all steps: each row is a character that is written.)
 # 2. Pull the fader of that head down to 0. Does the date still come out right, and do
 #    others? The desk counts. (It uses *dev* pairs, which are kept out of training and
 #    serve for choosing settings.)
@@ -88,8 +89,9 @@ desk.set(step=6, layer=1, head=3)
 desk
 
 # %% [markdown]
-# In its first four steps this head looks at the end of the source, where the year
-# stands. Nobody told it to. The model was given pairs of texts, no more.
+# While the model writes the year (positions 0 to 3) this head looks at the end of the
+# source, where the year stands; for the month (5 and 6) it looks at `mars`. Nobody told
+# it to. The model was given pairs of texts, no more.
 #
 # Now ask for the same day twice. The second source below only has to be copied:
 
@@ -150,15 +152,15 @@ drawings.cross_attention_by_hand(query, keys, values, words, "looks for the mont
 # 2. The softmax gives it most of the weight, 0.95.
 # 3. So the mixture, (0.09, 2.89), is nearly its value, (0, 3).
 #
-# This is the attention of lesson 01. One thing is new: queries come from one text, keys
-# and values from the other.
+# This is lesson 02's cross-attention: queries come from one text, keys and values from
+# the other.
 #
 # $$ A = \text{softmax}\!\left(
 # \frac{Q_{\text{target}}\, K_{\text{source}}^\top}{\sqrt{d_k}}\right), \qquad
 # C = A\, V_{\text{source}} . $$
 #
-# A key has $d_k$ numbers ($d$ in the picture). $A$ holds the weights, and $C$, the
-# *context*, holds what is fetched. In PyTorch this is two lines:
+# A key has $d_k$ numbers ($D$ in lesson 02, $d$ in the picture). $A$ holds the weights,
+# and $C$, the *context*, holds what is fetched. In PyTorch this is two lines:
 
 # %%
 weights = (query @ keys.T / query.shape[0] ** 0.5).softmax(-1)  # (S,)
@@ -259,8 +261,9 @@ forced = al.checks.yours_or_ours("teacher_forcing", teacher_forcing)
 
 # %% [markdown]
 # The next cell lets a translator read pairs in your way. For each position it returns
-# the label and the **logits**: a score for each token of the vocabulary. The softmax
-# turns these scores into probabilities.
+# the label and the **logits**: a score for each of the $V$ tokens of the vocabulary.
+# (In shapes $T$ counts target tokens, $S$ source tokens.) The softmax turns these
+# scores into probabilities.
 
 
 # %%
@@ -297,7 +300,8 @@ al.plots.matrix(
 # %% [markdown]
 # With the first source each right token is nearly certain. With the second, six of the
 # eleven are nearly impossible, although all that the decoder has read of the target is
-# right. So the trouble begins with the source.
+# right. So it is not one wrong character that leads to the next: the source misleads
+# the model.
 #
 # <details><summary>What does teacher forcing not teach?</summary>
 #
@@ -584,8 +588,9 @@ al.plots.table(frame, **{"loss (nats)": 3, "perplexity": 2})
 
 # %% [markdown]
 # The trained model finds the right tokens nearly certain. The untrained one is *worse*
-# than an even choice, because its first logits lie too far apart. In a model of your
-# own, check that the first loss is near $\ln V$.
+# than an even choice, because its first logits lie too far apart. Training soon mends
+# that. In a model of your own, check that the first loss is near $\ln V$: one far
+# above, as here, means a start that is too wide.
 #
 # ### Training it
 #
@@ -701,8 +706,9 @@ for name, hits in {"all dates": right, "days never seen": right[new]}.items():
 # | *either-order* | day and month swapped, both readings dates | `en-GB: 03/04/2021` |
 #
 # *Swapped* means against the tag. In the last row the swapped reading counts as right,
-# here 4 March. A model that follows the tag says 3 April, which is sensible: the
-# picture calls such answers *as the tag says*.
+# here 4 March. A model that follows the tag says 3 April, which is sensible. The
+# picture calls such answers *as the tag says*; for *other-order* they are no day, as
+# their month lies above 12.
 #
 # *Predict first:* on which kinds will it fail?
 #
@@ -713,8 +719,8 @@ for name, hits in {"all dates": right, "days never seen": right[new]}.items():
 #
 # </details>
 #
-# The cell translates dates of all five kinds, and draws what became of them. Wrong
-# answers are *another day* of the calendar, or *no day* at all.
+# The cell translates dates of all five kinds, and draws what became of them. All other
+# wrong answers are *another day* of the calendar, or *no day* at all.
 
 # %%
 held_out = al.datasets.load("dates-held-out").test.sample(size.sentences)
@@ -800,8 +806,9 @@ al.translation_view(ready.attend(sources[1]))
 #    the `0` of the first `03` (the colon apart).
 # 3. For the day, `20`, it looks at the beginning.
 #
-# So it reads a French date, day first and year last: 20, 10, 03. With
-# `mercredi 3 mars 2021` the same way of looking was right (section 2).
+# So it reads a French date, day first and year last: 20, 10, 03. (Where the first two
+# digits of the year come from, the map does not show.) With `mercredi 3 mars 2021` the
+# same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -1034,13 +1041,14 @@ al.plots.dots_beside_zero(gaps, xlabel="gap: log-probability of found − wanted
 #   month, and the last `03` the year.
 # - *The search* is not at fault. The model is all but certain of its wrong date.
 #
-# A cure for French dates would have to change the model.
+# No search can cure that. One must change the model, or the tag: after `ja` these
+# characters come out right.
 
 # %% [markdown]
 # ## What to take away
 #
-# - The decoder reads the right answer one position late, behind a mask. So all
-#   positions are trained in a single pass.
+# - In training the decoder reads the right answer one position late, behind a mask. So
+#   all positions are trained in a single pass.
 # - Cross-attention is attention with queries from the target. Its weights can be read
 #   as an alignment, but a head that looks at the right place need not be needed.
 # - A near-perfect score on a test set that looks like training says little about other

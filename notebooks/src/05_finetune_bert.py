@@ -182,8 +182,8 @@ for pair, right in zip(opposites, hits, strict=True):
 # - The next round may give six.
 # - In 96 of 100 rounds there are 4 to 9. So 7 of 10 is hardly exact.
 #
-# This is the **bootstrap**. The next cell does 2,000 rounds with our 500 answers to the
-# first pair.
+# This is the **bootstrap** (in lesson 06 you write it). The next cell does 2,000 rounds
+# with our 500 answers to the first pair.
 
 # %%
 first, _, last = hits
@@ -610,8 +610,8 @@ drawings.lora(384, 384, 8)
 # %% [markdown]
 # ### Exercise 3: LoRA
 #
-# *Difficulty 3 of 5, 15 minutes.* This layer will replace every matrix of BERT in a
-# moment. `linear` is an `nn.Linear` with a bias. Fill three gaps:
+# *Difficulty 3 of 5, 15 minutes.* In a moment this layer will replace every linear
+# layer of BERT. `linear` is an `nn.Linear` with a bias. Fill three gaps:
 #
 # - `__init__` makes the parameters `self.A`, of shape `(rank, inputs)`, random, and
 #   `self.B`, of shape `(outputs, rank)`, all 0.
@@ -686,7 +686,7 @@ Correction = al.checks.yours_or_ours("LoRA", LoRA)
 
 # %%
 def add_lora(model, rank=8, alpha=16):
-    """Put LoRA around each matrix of BERT; nothing else learns but the layer on top."""
+    """Put LoRA around each linear layer of BERT; else only the layer on top learns."""
     model.requires_grad_(False)
     for name, module in list(model.bert.named_modules()):
         if isinstance(module, nn.Linear):
@@ -732,7 +732,7 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # themselves, 28 GB at 4 bytes each, and what the backward pass keeps of each text.
 #
 # In our run the accuracy lies inside the interval of your full training in section 5.
-# One run of each shows no difference.
+# One run of each cannot tell whether they differ.
 #
 # <details><summary>What LoRA saves, and what it does not</summary>
 #
@@ -919,9 +919,10 @@ print("\n".join(clear) or "No difference is clear.")
 # %% [markdown]
 # How far can you trust this list?
 #
-# - **A verdict near 0 may flip in the next run.** In two earlier runs of ours, with the
-#   same seeds, LoRA with 256 labels was clearly behind frozen features once, and once
-#   not.
+# - **A verdict near 0 may flip in the next run.** In two earlier runs of ours LoRA with
+#   256 labels was clearly behind frozen features once, and once not. The seeds were the
+#   same. But a seed does not fix how sums are rounded, which depends on processor,
+#   threads and version, and many steps make much of a little.
 # - **One of twelve comparisons may be clear by luck.**
 # - **What is not clear may still be there.** With three seeds most intervals are wide.
 #
@@ -965,7 +966,7 @@ print("\n".join(clear) or "No difference is clear.")
 # From here on we look at a classifier that comes with the course: the same BERT with
 # LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it on
 # **test**: sentences that are kept apart for the report. They should be used neither to
-# train nor to choose (how far that held, the fold says).
+# train nor to choose. That held only nearly, as the fold tells.
 #
 # <details><summary>Was test really kept apart?</summary>
 #
@@ -1033,8 +1034,8 @@ al.plots.comparison(report)
 al.plots.calibration(report)
 
 # %% [markdown]
-# On the diagonal a bin is as sure as it is right. Points below it are overconfident: of
-# the answers at 85 %, only 77 % are right.
+# On the diagonal a bin is as sure as it is right. A point below it says: too sure. Here
+# only one interval leaves the diagonal out: of the answers at 85 %, 77 % are right.
 #
 # A common cure is one number (Guo et al. 2017). Divide all logits by a **temperature**
 # $T$. Say the logits are 3 and 1:
@@ -1199,8 +1200,8 @@ al.plots.table(asked, wrong, **{"sure of our label, %": 0})
 # %% [markdown]
 # ## 11. Which heads attend differently now?
 #
-# BERT has 6 layers with 12 **heads** each. For every token, a head spreads a weight of
-# 1 over all tokens: its attention. We compare each head before and after.
+# Our BERT has 6 layers with 12 **heads** each. For every token, a head spreads a weight
+# of 1 over all tokens: its attention. We compare each head before and after.
 #
 # Say a head gave three tokens the weights .7, .2 and .1, and now gives .4, .5 and .1.
 #

@@ -212,7 +212,7 @@ assert (moved["scale 0"][3:] > 0).all() and moved["temperature 4"][2] > 0
 # text, and the classifier reads its answer there.)
 
 # %%
-names = ("neutral", "with settings")
+names = ("as trained", "temperature 4")
 al.plots.before_after(found["temperature 4"], layer=2, head=4, names=names)
 
 # %% [markdown]
@@ -704,9 +704,10 @@ al.checks.patch_head(patch_head)
 # tensor.
 
 # %% [markdown]
-# The first two cells wrap BERT as such a `run`. They use hooks of PyTorch, functions
-# that are called when a module gets its input. The third makes pairs of sentences that
-# differ in one word. The words are one token each, so all tokens keep their places.
+# The first two cells wrap BERT as such a `run`; you may skim them. They use hooks of
+# PyTorch, functions that are called when a module gets its input. The third makes pairs
+# of sentences that differ in one word. The words are one token each, so all tokens keep
+# their places.
 
 # %%
 patch = al.checks.yours_or_ours("patch_head", patch_head)
@@ -831,8 +832,8 @@ for name, which in cases.items():
 # Silenced at [CLS] alone, L3H9 is hardly missed. Silenced at the other tokens, it costs
 # as much as silenced everywhere.
 #
-# **L3H9 writes at other tokens, and reaches [CLS] only through later heads.** (Appendix
-# C measures the direct route of every head.)
+# **L3H9 does nearly all its work at other tokens, and that reaches [CLS] only through
+# later heads.** (Appendix C measures the direct route of every head.)
 #
 # ## 7. Does a map of attention explain the answer?
 #
@@ -1062,7 +1063,7 @@ al.plots.head_scatter(
 # %% [markdown]
 # **One pass ranks the heads almost as 72 runs do,** also on test (0.89, where the 72
 # runs had 0.96). For the largest the estimate is too low: those dots lie above the grey
-# line. (By loss neither does well: appendix H.)
+# line. (By loss neither ranking holds on test: appendix H.)
 #
 # ## 9. How many heads can go?
 #
@@ -1127,7 +1128,7 @@ al.plots.show(figure, alt="Accuracy and margin as heads go, in three orders.")
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
-# **Without half of the heads, in the order of *mean |gradient|*, accuracy falls by 2.0
+# **Without half of the heads, in the order of mean |gradient|, accuracy falls by 2.0
 # points, and the interval just reaches 0.** (That does not prove that nothing is lost:
 # a loss of four points fits the interval, too.) The margin is clearly lower. This order
 # is the best on these very sentences, which flatters it.
@@ -1180,11 +1181,11 @@ print(f"{clf.parameters():,} parameters, then {smaller.parameters():,}")
 #   all margins.
 # - A head can be needed for where it looks, for what it fetches, or for both: ask by
 #   ablation.
-# - Patching shows where a head's work is found: L3H9 leaves it at other tokens, where
-#   only later heads can use it.
+# - Patching shows where a head's work is found: L3H9 leaves it at other tokens, from
+#   where only later heads can bring it to [CLS].
 # - A map of attention is no explanation until it is tested.
-# - One backward pass ranks single heads by margin as silencing does. Many heads at once
-#   are another matter.
+# - One backward pass ranks single heads by margin almost as silencing does. Many heads
+#   at once are another matter.
 #
 # <details><summary>Sources</summary>
 #
@@ -1996,10 +1997,11 @@ even = 2 / few.encoded.lengths.mean()  # two of T tokens, over all tokens
 print(f"by their number alone they would get {even:.0%}")
 
 # %% [markdown]
-# [CLS] gets far more weight than its number would give it, and contributes little. Such
-# a token is an **attention sink** (Xiao et al. 2024). The usual reading: softmax
-# weights must sum to 1, so a head with nothing to fetch needs a place to put its
-# weight. In ours that is [CLS], in BERT-base mostly [SEP].
+# [CLS] gets far more weight than its number would give it. Yet the special tokens make
+# only 7 % of what heads add, hardly less than their number. Such a token is an
+# **attention sink** (Xiao et al. 2024). The usual reading: softmax weights must sum to
+# 1, so a head with nothing to fetch needs a place to put its weight. In ours that is
+# [CLS], in BERT-base mostly [SEP].
 #
 # Do heads that mostly look at sinks matter less? Layer 5 has little sink and large
 # effects, so we also compare within layers.
@@ -2236,12 +2238,12 @@ half["loss, estimated"] = test.compare(base, without(*first_half))
 al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 
 # %% [markdown]
-# The pass ranks the sweep on the *same* sentences well, but only weakly the one on test
-# (nor does the sweep itself: 0.20, appendix A). And as an order it misleads: it costs
-# far more answers than the random one. An order without any meaning would be only as
-# bad as random. Our reading: near $s = 1$ a head that makes a slightly too sure model
-# surer can look harmful, and then goes first. L3H9 is such a head: its estimate has the
-# wrong sign. (So the desk of section 1 is coloured by margin.)
+# The pass ranks the heads like the sweep on the *same* sentences, but only weakly like
+# that on test. (The sweep on dev does no better: 0.20, appendix A.) And as an order it
+# misleads: it costs far more answers than the random one. An order without any meaning
+# would be only as bad as random. Our reading: near $s = 1$ a head that makes a slightly
+# too sure model surer can look harmful, and then goes first. L3H9 is such a head: its
+# estimate has the wrong sign. (So the desk of section 1 is coloured by margin.)
 #
 # ### Is the model faster without half of its heads?
 #
@@ -2262,9 +2264,9 @@ print(f"with half of the heads: {np.median(ratio):.2f} of the time (median)", en
 print(f"faster in {faster} of {len(ratio)} rounds, {statistics.p_text(p)}")
 
 # %% [markdown]
-# Half of the heads is far from half of the time: feed-forward layers and word
-# embeddings stay. (Lesson [09](09_compression.ipynb) takes those, too.) On a busy
-# machine nine rounds may be too few to show a gain at all.
+# Half of the heads is far from half of the time: the feed-forward layers stay, with two
+# thirds of each layer's weights. (Lesson [09](09_compression.ipynb) takes those, too.)
+# On a busy machine nine rounds may be too few to show a gain at all.
 
 # %%
 al.checks.summary("head_mixing")

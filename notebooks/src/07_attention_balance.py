@@ -47,8 +47,8 @@ print(clf, "| profile", size.name, "on", al.device.device())
 #
 # In a head, each token has one unit of attention to share out. The token that looks is
 # the **query**, the tokens it looks at are the **keys**. A head whose queries give 0.98
-# to a single key is *sharp*. One whose queries give a third to each of three keys is
-# *even*. How evenly attention is shared out is the **balance** of a head.
+# to a single key is *sharp*. One whose queries give every key of the sentence the same
+# is *even*. How evenly attention is shared out is the **balance** of a head.
 #
 # The map shows the classifier from lesson 05, which tells good film reviews from bad
 # ones. Each cell is a head, bright if even and dark if sharp. **L3H9** is head 9 of
@@ -431,7 +431,9 @@ al.plots.layer_scatter(both, effect, label, titles, marked=farthest)
 # trend.
 #
 # The lowest dot is L3H9 again. Appendix A takes this head apart. (*Needed* means here:
-# for a large margin. Lesson 06, appendix A, asks how much of that is mere confidence.)
+# for a large margin, with this head alone at zero. Another head may stand in for it,
+# and a trend is no cause. Lesson 06, appendix A, asks how much of a margin is mere
+# confidence.)
 #
 # <details><summary>Why within layers? And how is the interval taken?</summary>
 #
@@ -618,8 +620,8 @@ drawings.two_bands()
 #
 # A recorder now watches all heads in two trainings, by their entropy and other measures
 # (appendix C). One is good. The other is an accident on purpose: its learning rate
-# climbs to twenty times what is good. *Predict first:* which shows the accident
-# earlier, the heads or the loss?
+# climbs, over nine tenths of the steps, to twenty times what is good. *Predict first:*
+# which shows the accident earlier, the heads or the loss?
 
 # %%
 little = al.datasets.Splits(
@@ -1053,9 +1055,10 @@ print(f"95 % interval: {low:+.1f} to {high:+.1f}")
 
 # %% [markdown]
 # **What we found: retraining brings back most, 0.84 of the damage.** From the same 500
-# labels the gradient brings back 0.60, and is clearly behind. So turn knobs only where
-# the weights must not change, or where there are no labels: least squares needs none,
-# and brings back 0.27.
+# labels the gradient brings back 0.60, and is clearly behind. So for this damage, where
+# heads are gone, turn knobs only if the weights must not change, or if there are no
+# labels: least squares needs none, and brings back 0.27. After another damage the order
+# can turn round (appendix D).
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -1092,8 +1095,9 @@ print(f"95 % interval: {low:+.1f} to {high:+.1f}")
 #    and `spearman` for `good`, the model of section 6. You are right if your code gives
 #    −0.34 for `clf`, and you report the interval for `good`, whatever it holds.
 # 3. **Can heads give the alarm before the loss does?** Start from `balance.episodes`,
-#    and fix its limits and the loss's before you look. You are right if the heads are
-#    first in most of ten new broken runs, and in ten good ones neither gives alarm.
+#    and fix its limits and the loss's before you look. You are right if you report in
+#    how many of ten new broken runs the heads are first, and in how many of ten good
+#    ones there is a false alarm, whatever comes out.
 # 4. **Do growing scores cause the collapse?** Note the largest score of each head at
 #    every second step, beside the recorder. First make sure that the softmax of your
 #    scores gives the recorded entropy to 0.001. Then train anew with capped scores $s$:
@@ -1204,9 +1208,9 @@ for name, (one, two) in pairs.items():
     print(f"{name:>27}: margin {change.margin_delta:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 # %% [markdown]
-# **What we found:** what fine-tuning changed in L3H9 is needed in both. With all its
-# weights from before fine-tuning the margin falls by 0.23, about half of the 0.43 that
-# silencing it costs.
+# **What we found:** what fine-tuning changed in L3H9 is needed in both, where it looks
+# and what it fetches. With all its weights from before fine-tuning the margin falls by
+# 0.23, about half of the 0.43 that silencing it costs.
 #
 # <details><summary>How sure is that?</summary>
 #
@@ -1318,7 +1322,8 @@ al.plots.table(trial, **dict.fromkeys(trial, 1))
 # In this trial each remedy takes false alarms away. Among ten heads, side units also
 # find less: a side holds just five values, and one of them is the strange one.
 #
-# **And in the other measures of the model?** The cell counts flags in all shares.
+# **And in the other measures of the model?** The cell counts flags in all measures from
+# 0 to 1.
 #
 # <details><summary>What are the measures, and how do they look in a picture?</summary>
 #
@@ -1466,6 +1471,7 @@ differences(spun_answers, pairs)
 
 # %% [markdown]
 # **What we found:** setting the scales back costs nothing and undoes all the damage.
+# And here the gradient is clearly ahead of retraining.
 #
 # <details><summary>What does the start of the gradient explain?</summary>
 #

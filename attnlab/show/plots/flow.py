@@ -26,6 +26,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
     weights = np.array(report["weights"][token])
     values, mixture = np.array(report["values"]), np.array(report["mixtures"][token])
     parts = np.vstack([weights[:, None] * values, mixture])
+    stronger = limits["values"] / limits["parts"][token]
     queries = np.array(report["queries"])
     with style():
         figure, panels = plt.subplots(
@@ -64,7 +65,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
             ("3\nkey", ROLES["key"]),
             ("3\nvalue", ROLES["value"]),
             ("4\nweight", ROLES["weights"]),
-            ("5\nweight × value", ROLES["value"]),
+            (f"5\nweight × value\n(colours × {stronger:.1f})", ROLES["value"]),
             (f"6\n“{plain(report['label'], 14)}”", _INK),
         ]
         for panel, (title, colour) in zip(axes, titles, strict=True):

@@ -40,7 +40,7 @@ def sink(readings: Sequence[AttentionMaps]) -> Picture:
             1, 2, figsize=(8.4, 3.2), width_ratios=(1.35, 1), layout="constrained"
         )
         _bars(left, shares, ("of the weight", "of what is added"), ("weights", "value"), 0)
-        left.axhline(even, color="0.25", linewidth=1, linestyle=":")
+        left.axhline(even, color="0.25", linewidth=1, linestyle=":", zorder=1)
         beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
         left.annotate(f" even\n share,\n {even:.0f} %", (1, even), **beside)
         left.set(ylabel=f"share of {name}, %")
@@ -72,7 +72,7 @@ def _bars(
     for place, name, role, values in zip((-0.2, 0.2), names, roles, pairs.T, strict=True):
         bars = axes.bar(np.arange(len(pairs)) + place, values, 0.38, color=ROLES[role], label=name)
         written = [number(value, decimals) for value in values]
-        axes.bar_label(bars, written, fontsize=9, padding=1, path_effects=[HALO])
+        axes.bar_label(bars, written, fontsize=9, padding=2, path_effects=[HALO], zorder=5)
     axes.set_xticks(range(len(pairs)))
     axes.set(xlabel="layer", ylim=(0, 1.12 * pairs.max()))
     axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

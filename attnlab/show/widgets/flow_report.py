@@ -150,8 +150,8 @@ def _notes(tokens: list[str]) -> list[str]:
 def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     """For each step what is to be noticed, for each token that looks."""
     settings, width, tokens = report["settings"], report["width"], report["tokens"]
-    layer, head = settings["layer"], settings["head"]
-    depth, heads, count, size = flow.query.shape
+    layer, head, limits = settings["layer"], settings["head"], report["limits"]
+    _, heads, count, size = flow.query.shape
     pieces = (
         tr(" A piece that begins with ## continues a word.")
         if any(token.startswith("##") for token in tokens)
@@ -197,16 +197,16 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         "mixture": [
             tr(
                 "Each value times its weight, all added up: that is what head {head} of layer "
-                "{layer} passes to “{token}”. The layer's {heads} do this side by side; one more "
-                "matrix turns their mixtures into what is added to the token's vector. A "
-                "feed-forward network ends the layer, and there are {depth} layers.",
+                "{layer} passes to “{token}”, in colours {times:.1f} times as strong as those of "
+                "the values. The layer's {heads} do this side by side; one more matrix turns "
+                "their mixtures into what is added to the token's vector.",
                 head=head,
                 layer=layer,
                 token=token,
+                times=limits["values"] / part,
                 heads=tr("1 head") if heads == 1 else tr("{count} heads", count=heads),
-                depth=depth,
             )
-            for token in tokens
+            for token, part in zip(tokens, limits["parts"], strict=True)
         ],
         "answer": [_answer_in_words(report)] * count,
     }

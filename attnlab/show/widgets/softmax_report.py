@@ -238,9 +238,11 @@ def _of_the_softmax(report: dict[str, Any]) -> str:
     top = _percent(report["weights"][largest])
     if share < 0.1:  # between 2 and 64 keys, flat weights never come near this
         takes = tr(
-            "Key {key} takes {share} of the weight; almost no gradient passes the softmax.",
+            "Key {key} takes {share} of the weight; only {passed} of the largest gradient passes "
+            "the softmax.",
             key=largest,
             share=top,
+            passed=_percent(share),
         )
         return f"{takes}{_cure(report)}"
     if report["effective_keys"] > 0.97 * keys:

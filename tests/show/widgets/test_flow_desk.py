@@ -163,6 +163,8 @@ def test_parts_of_the_mixture_have_their_full_colour_within_what_is_drawn(clf):
         parts = torch.tensor(shown["weights"][token])[:, None] * values
         largest = float(torch.cat([parts, parts.sum(0, keepdim=True)]).abs().max())
         assert largest / 3 < limit <= largest + 1e-3
+        times = shown["limits"]["values"] / limit
+        assert f"in colours {times:.1f} times as strong" in shown["words"]["mixture"][token]
 
 
 def test_words_name_the_tokens_that_are_looked_at_most(clf):

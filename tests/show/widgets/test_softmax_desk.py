@@ -167,10 +167,11 @@ def percents(text):
 
 def test_the_remark_names_the_key_that_takes_all_and_measures_the_cure():
     shown = report(scaled=False, seed=11)
-    assert "almost no gradient passes" in shown["remark"]
+    assert "of the largest gradient passes the softmax" in shown["remark"]
     assert f"Key {shown['largest']} takes" in shown["remark"]
-    share, cured = percents(shown["remark"])
+    share, passed, cured = percents(shown["remark"])
     assert share == pytest.approx(100 * max(shown["weights"]), abs=0.5)
+    assert passed == pytest.approx(100 * shown["gradient"] / LARGEST_GRADIENT, abs=0.1)
     assert "√64 = 8" in shown["remark"]
     assert cured == pytest.approx(200 * report(seed=11)["gradient"], abs=0.5)
 
