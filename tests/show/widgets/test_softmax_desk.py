@@ -12,6 +12,7 @@ from attnlab.errors import SettingsError
 from attnlab.show.widgets.softmax_desk import SoftmaxDesk
 from attnlab.show.widgets.softmax_report import (
     DRAWS,
+    LARGEST_GRADIENT,
     WIDTHS,
     gradient_size,
     softmax_report,
