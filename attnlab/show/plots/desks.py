@@ -108,7 +108,7 @@ def _draw_faders(
     if estimated is not None:
         most = float(np.abs(known).max())
         ways, unit = _COLOURS[colour]
-        note += f"\nColour: {colour} without the head; {ways} (≤ {most:.2g} {unit})."
+        note += f"\nColour: estimated {colour} without it; {ways} (≤ {most:.2g} {unit})."
     axes.annotate(note, (0, 1), (0, 6), "axes fraction", "offset points", fontsize=9.5)
 
 
