@@ -212,8 +212,9 @@ for name, source in (("self-attention", (key, value)), ("cross-attention", other
 drawings.attention_shapes(sizes)
 
 # %% [markdown]
-# The other text has fewer tokens, so there are fewer keys. The context still has one
-# row for each *query*.
+# The other text has fewer tokens, so there are fewer keys. (The weights have a number
+# for each pair of query and key: twice as long a text has four times as many.) The
+# context still has one row for each *query*.
 
 # %% [markdown]
 # ## 3. Who may look where? Masks
@@ -345,7 +346,8 @@ al.checks.masked_softmax(masked_softmax)
 # places?
 
 # %% [markdown]
-# Put your softmax into your attention. (`x.mT` exchanges the last two axes of `x`.)
+# The next cells put your softmax into your attention. (`x.mT` exchanges the last two
+# axes of `x`.)
 
 # %%
 softmax_of = al.checks.yours_or_ours(
@@ -718,10 +720,10 @@ al.plots.head_map(
 )
 
 # %% [markdown]
-# Many do, above all in layer 2. Second: does so much weight carry much? For each key a
-# head adds *weight × vector*. The vector is the key's value times the head's own block
-# of the last projection of section 4 (lesson 01's $W^O_h$). So two things count, and
-# what is added is the area:
+# Many do, above all in layer 2. Second: does so much weight carry much? For each query
+# a head adds up *weight × vector* over its keys. The vector is the key's value times
+# the head's own block of the last projection of section 4 (lesson 01's $W^O_h$). So two
+# things count, and what is added is the area:
 
 # %%
 drawings.weight_times_vector({"[CLS]": (0.6, 0.2), "a word": (0.1, 4.0)})
@@ -744,7 +746,7 @@ al.plots.sink(readings)
 
 # %% [markdown]
 # **`[CLS]` is a sink**: in layers 1 to 5 it has 39 to 63 % of the weight, and yet adds
-# no more than an even share, 3 to 7 %. Take layer 2:
+# about an even share or less, 3 to 7 %. Take layer 2:
 #
 # - it has 63 % of the weight, nine times an even share;
 # - but 7 % of what is added, about an even share;
@@ -863,8 +865,8 @@ frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("looks")
 al.plots.table(frame, **dict.fromkeys(frame.columns[1:], 2))
 
 # %% [markdown]
-# Both heads do the same on fresh sentences and with shuffled words: as far as these
-# show, they go by position.
+# Both heads do nearly the same on fresh sentences and with shuffled words. As far as
+# three sentences show, they go by position.
 #
 # <details><summary>What is such a head good for?</summary>
 #
@@ -1087,8 +1089,9 @@ picture
 
 # %% [markdown]
 # Before the fault nothing differs (drawn as $10^{-8}$). At the fault the difference
-# jumps by orders of magnitude, and then stays far above rounding. So only the *first*
-# difference tells where to look.
+# jumps by orders of magnitude, and then stays far above rounding. So the *first*
+# difference tells where to look: at that part, and at what it was given. The later ones
+# say nothing about the place.
 #
 # <details><summary>When does this search fail?</summary>
 #

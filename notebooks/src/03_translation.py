@@ -9,7 +9,7 @@
 # Afterwards you can
 #
 # - write the parts that make a Transformer (Vaswani et al. 2017) a decoder;
-# - train such a model and read its curves;
+# - judge its training by the loss, the perplexity, and the share that comes out right;
 # - find out what it has *not* learned, and which heads it needs;
 # - search with beams, and tell a fault of the search from one of the model.
 #
@@ -588,9 +588,9 @@ al.plots.table(frame, **{"loss (nats)": 3, "perplexity": 2})
 
 # %% [markdown]
 # The trained model finds the right tokens nearly certain. The untrained one is *worse*
-# than an even choice, because its first logits lie too far apart. Training soon mends
-# that. In a model of your own, check that the first loss is near $\ln V$: one far
-# above, as here, means a start that is too wide.
+# than an even choice, as a perplexity of 175 among 15 tokens says: it is nearly sure of
+# wrong ones. It says again the token that it has just read, as it scores tokens by the
+# same vectors that it reads them by. Training soon mends that.
 #
 # ### Training it
 #
@@ -705,10 +705,10 @@ for name, hits in {"all dates": right, "days never seen": right[new]}.items():
 # | *other-order* | day and month swapped, one reading is a date | `en-GB: 08/22/2036` |
 # | *either-order* | day and month swapped, both readings dates | `en-GB: 03/04/2021` |
 #
-# *Swapped* means against the tag. In the last row the swapped reading counts as right,
-# here 4 March. A model that follows the tag says 3 April, which is sensible. The
-# picture calls such answers *as the tag says*; for *other-order* they are no day, as
-# their month lies above 12.
+# *Swapped* means against the tag. For both swapped kinds *right* means the swapped
+# reading, which goes against the tag; in the last row that is 4 March. A model that
+# follows the tag says 3 April, which is sensible. The picture calls such answers *as
+# the tag says*; for *other-order* they are no day, as their month lies above 12.
 #
 # *Predict first:* on which kinds will it fail?
 #
@@ -777,9 +777,10 @@ al.plots.answer_grid(answers, wanted, xlabel="tag", ylabel="characters")
 #
 # `he: 1921-11-19` becomes `1919-11-19`, as if the year were taken from the end, where
 # Hebrew has it; after `ja` it comes out right. Some answers have a month that does not
-# exist: `fr: 12/19/2001` becomes `2001-19-12`. The model has no token for
-# "I cannot read this". Where the order of the tag gives no date, only a third of the
-# answers keep to it (*other-order*, above).
+# exist: `fr: 12/19/2001` becomes `2001-19-12`. The model has no token for "I cannot
+# read this". Where the order of the tag gives no date, a third of the answers keep to
+# it in full (*other-order*, above). In the others shown in the table day and year keep
+# to it, too, and the month is one that exists.
 #
 # </details>
 #
@@ -806,9 +807,9 @@ al.translation_view(ready.attend(sources[1]))
 #    the `0` of the first `03` (the colon apart).
 # 3. For the day, `20`, it looks at the beginning.
 #
-# So it reads a French date, day first and year last: 20, 10, 03. (Where the first two
-# digits of the year come from, the map does not show.) With `mercredi 3 mars 2021` the
-# same way of looking was right (section 2).
+# So it looks as one would look at a French date, day first and year last: 20, 10, 03.
+# (Where the first two digits of the year come from, the map does not show.) With
+# `mercredi 3 mars 2021` the same way of looking was right (section 2).
 
 # %% [markdown]
 # ## 8. Which heads does it need?
@@ -873,10 +874,11 @@ columns = ["change (points)", "from", "to (95 %)"]
 al.plots.table(pd.DataFrame(rows, index=columns).T, **dict.fromkeys(columns, 1))
 
 # %% [markdown]
-# They look at the right place, yet each can be silenced at little or no cost. Without
-# all heads every date goes wrong. So a map shows where a head looks, not whether the
-# model can do without it. (What can be spared may still be used: appendix A silences
-# heads in pairs.)
+# They look at the right place, yet each can be silenced at little or no cost. With all
+# of them silent every date goes wrong. So a map shows where a head looks, not whether
+# the model can do without it. (What can be spared may still be used: appendix A
+# silences heads in pairs. And a 0 is something that the later parts never met in
+# training; lesson 06 tries other replacements.)
 
 # %% [markdown]
 # ## 9. Is it the fault of the search?

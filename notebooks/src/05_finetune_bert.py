@@ -402,10 +402,12 @@ al.plots.lines(
 )
 
 # %% [markdown]
-# Left of the valley a step changes too little, right of it too much. The many steps of
-# a training add up, so it usually takes a lower rate than the best one here: we take
-# 1e-4. (This is the loss of the very sentences the step was made for. For others even
-# the best rate here promises nothing.)
+# Left of the valley a step changes too little, right of it too much. (In its very first
+# step AdamW divides each gradient by its own size. So each weight moves by about the
+# learning rate, and clipping changes next to nothing.) The many steps of a training add
+# up, so it usually takes a lower rate than the best one here: we take 1e-4. (This is
+# the loss of the very sentences the step was made for. For others even the best rate
+# here promises nothing.)
 
 # %% [markdown]
 # ## 5. How does a step become a training?
@@ -714,8 +716,9 @@ print(f"{learn:,} of {plain:,} numbers learn, {learn / plain:.1%}:", end=" ")
 print(f"a file of {4 * learn / 1e6:.1f} MB")
 
 # %% [markdown]
-# Train it with the same sentences and steps as before, and merge it. The four texts of
-# section 3 show whether merging changes the logits.
+# Train it with the same sentences and steps as before, but at ten times the learning
+# rate, the package's default for LoRA, and merge it. The four texts of section 3 show
+# whether merging changes the logits.
 
 # %%
 fit(adapted, few.train, 1e-3, steps)
@@ -923,7 +926,9 @@ print("\n".join(clear) or "No difference is clear.")
 #   256 labels was clearly behind frozen features once, and once not. The seeds were the
 #   same. But a seed does not fix how sums are rounded, which depends on processor,
 #   threads and version, and many steps make much of a little.
-# - **One of twelve comparisons may be clear by luck.**
+# - **One of twelve comparisons may be clear by luck.** Corrected for twelve looks
+#   (lesson 06, appendix A), none of the three of our run is clear. Three seeds are too
+#   few for that.
 # - **What is not clear may still be there.** With three seeds most intervals are wide.
 #
 # Far from 0 is the lead of frozen features over the bag of words with 64 and 256
@@ -1589,7 +1594,9 @@ for name, temperature in {"before": 1.0, "after": best}.items():
 
 # %% [markdown]
 # In our run the error on test was, before, just above what chance explains; after, it
-# was inside.
+# was inside. Both are near the limit, which comes from 200 draws, so the verdict may
+# flip. Nor does this show that the temperature helped: that would need an interval of
+# the difference.
 
 # %% [markdown]
 # ## Appendix D. Is it the model, or the label?

@@ -591,8 +591,10 @@ for how in ("zero", "uniform", "mean"):
 
 # %% [markdown]
 # The mean costs as much as silence: what L3H9 says about *this* sentence counts.
-# Uniform weights cost less, but not nothing: where it looks counts, too. **L3H9 is
-# needed for both.** (Appendix B compares the three methods on all heads.)
+# Uniform weights cost less, but not nothing: where it looks counts, too. **By mean
+# margin L3H9 is needed for both.** (A model that is only less sure would lose margin,
+# too: appendix A separates the two for silence. Appendix B compares the three methods
+# on all heads.)
 #
 # ## 6. How does its work reach the answer?
 #
@@ -930,7 +932,9 @@ al.plots.forest(
 #
 # **In the last layer the values carry the opinion: mixed evenly or at random, they give
 # nearly the same answers.** So a map of *this* layer is not *the* reason for the
-# answer. For L3H9 section 5 found otherwise: there, where it looks counts.
+# answer. (A likely reason, not tested here: after five layers the vector of a token
+# holds much of the whole sentence, so the token looked at is no longer just its word.)
+# For L3H9 section 5 found otherwise: there, where it looks counts.
 #
 # <details><summary>Why is another sentence worse than silence?</summary>
 #
@@ -1063,7 +1067,7 @@ al.plots.head_scatter(
 # %% [markdown]
 # **One pass ranks the heads almost as 72 runs do,** also on test (0.89, where the 72
 # runs had 0.96). For the largest the estimate is too low: those dots lie above the grey
-# line. (By loss neither ranking holds on test: appendix H.)
+# line. (By loss both do far worse on test, 0.31 and 0.20: appendices H and A.)
 #
 # ## 9. How many heads can go?
 #
@@ -1490,8 +1494,9 @@ for name, which in groups.items():
 # They mostly make the answer louder.
 #
 # The last two rows say in which way. Without L3H9 positive sentences lose margin and
-# negative ones gain it, so part of the rest is a common step towards *negative*. For
-# the right and wrong answers it cancels out.
+# negative ones gain it, so part of the rest is a common step towards *negative*.
+# (Without it about 0.4 of the 0.5 logits would be left.) For the right and wrong
+# answers it cancels out.
 #
 # <details><summary>Another factor; and does that hold on dev?</summary>
 #
@@ -1927,7 +1932,8 @@ al.plots.forest(groups, title="Heads silenced together, test sentences")
 # %% [markdown]
 # The heads of layer 5 cost *more* together than one by one. So the loss of one is
 # partly made up for as long as the others are there. The six at random show no such
-# thing.
+# thing. (That is one draw, and it moves the margin far less, so a bend in norms and
+# tanh would show less there, too.)
 #
 # The other way round, L3H9 works through later heads. So its cost cannot simply be
 # added to theirs. We silence the six heads that cost most margin together, with and
@@ -2015,8 +2021,9 @@ for name, ranks in (("all heads", sunk.rank()), ("within layers", inside)):
     print(f"ρ = {rank.statistic:+.2f}, {statistics.p_text(rank.pvalue)}")
 
 # %% [markdown]
-# Heads that rest on sinks moved the margin less, and more clearly so within layers: it
-# is not only that layers differ. But a correlation shows no cause.
+# Heads that rest on sinks moved the margin less, also within layers: it is not only
+# that layers differ. (The second p is slightly too small, as it does not count that six
+# layers were set equal.) But a correlation shows no cause.
 #
 # ## Appendix F. Which words decided?
 #
@@ -2242,8 +2249,10 @@ al.plots.forest(half, title=f"Half of the heads gone, {base.n} test sentences")
 # that on test. (The sweep on dev does no better: 0.20, appendix A.) And as an order it
 # misleads: it costs far more answers than the random one. An order without any meaning
 # would be only as bad as random. Our reading: near $s = 1$ a head that makes a slightly
-# too sure model surer can look harmful, and then goes first. L3H9 is such a head: its
-# estimate has the wrong sign. (So the desk of section 1 is coloured by margin.)
+# too sure model surer can look harmful, and then goes first. L3H9 may be such a head:
+# its estimate is slightly below 0, while silencing it raised the loss on dev. (On test
+# its cost in loss cannot be told from 0: appendix A.) So the desk of section 1 is
+# coloured by margin.
 #
 # ### Is the model faster without half of its heads?
 #
