@@ -29,6 +29,7 @@ _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", 
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
 # a fold with text under it in the same cell
 _FOLD = re.compile(r"^<details>(?=(?:(?!</details>).)*^</details>\n+(?!<details)\S)", re.M | re.S)
+_RULE = re.compile(r"#T_\w+\s+(\w*)\.([\w-]+)\s*\{([^}]*)\}")  # of a table: th.row_heading {...}
 _WAY_OUT = re.compile(r"\[([^\]\[]*)\]\(\.\./([^)]*)\)")  # a link out of the notebooks' folder
 MOVABLE = "*Here is something to move: run this cell.*"
 STILLS_WAIT = "ATTNLAB_STILLS_WAIT"  # a cell ends when its desks are at rest, as their pictures are
@@ -316,6 +317,8 @@ def without_scripts(notebook: Notebook) -> Notebook:
             cell.outputs = _without_desks(cell.outputs)
         for output in cell.get("outputs", []):
             data = output.get("data")
+            if data and "text/html" in data:
+                data["text/html"] = with_styles_inside(data["text/html"])
             if data and _is_widget(output):
                 output["data"] = {"text/markdown": MOVABLE, "text/plain": MOVABLE}
             elif _still(output):
@@ -328,6 +331,26 @@ def without_scripts(notebook: Notebook) -> Notebook:
                 shown = still.group() if still else f"<em>{MOVABLE.strip('*')}</em>"
                 output["data"] = {"text/html": shown, "text/plain": data.get("text/plain", "")}
     return notebook
+
+
+def with_styles_inside(page: str) -> str:
+    """A table whose cells carry their styles: JupyterLab drops the sheet of what it does not trust.
+
+    That is a notebook that somebody else has run. Only styles by class, as `plots.table` sets them.
+    """
+    rules = _RULE.findall(page)
+
+    def styled(cell: re.Match[str]) -> str:
+        tag, before, names = cell.groups()
+        wanted = [
+            " ".join(style.split())
+            for of, name, style in rules
+            if of in ("", tag) and name in names.split()
+        ]
+        inside = f' style="{" ".join(wanted)}"' if wanted else ""
+        return f'<{tag}{before} class="{names}"{inside}'
+
+    return re.sub(r'<(t[hd])((?: id="[^"]*")?) class="([^"]*)"(?! style)', styled, page)
 
 
 def _is_widget(output: Any) -> bool:

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 import attnlab as al
 from attnlab.course import notebooks
 from attnlab.errors import AttnlabError
+from attnlab.show import plots
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
@@ -184,6 +186,19 @@ def test_text_under_a_fold_keeps_its_distance_and_folds_do_not(tmp_path):
         lines = "\n".join(cell.source for cell in form.cells).splitlines()
         folds = [line for line in lines if line.startswith("<details")]
         assert ["margin-bottom" in line for line in folds] == [False, True, False]
+
+
+def test_a_saved_table_keeps_its_styles_where_no_sheet_is_trusted():
+    frame = pd.DataFrame({"text": ["one two", "three"], "n": [1, 2]}, index=["a row", "another"])
+    page = plots.table(frame, marked=[True, False]).to_html()
+    found = notebooks.with_styles_inside(page)
+    cells = dict(re.findall(r'<td id="[^"]*_(row\d_col\d)"[^>]*?style="([^"]*)"', found))
+    assert cells.keys() == {"row0_col0", "row0_col1", "row1_col0"}
+    assert "text-align: left" in cells["row1_col0"] and "background" not in cells["row1_col0"]
+    assert "background" in cells["row0_col1"] and "text-align" not in cells["row0_col1"]
+    assert re.search(r'<th [^>]*row_heading[^>]*style="[^"]*text-align: left', found)
+    assert re.sub(r' style="[^"]*"', "", found) == page
+    assert notebooks.with_styles_inside(found) == found, "once is enough"
 
 
 def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_state():
