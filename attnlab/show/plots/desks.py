@@ -219,8 +219,8 @@ def softmax_desk(report: dict[str, Any], gradient: bool = True) -> Picture:
         for panel in axes:
             panel.title.set_fontsize(10)
             panel.spines[["top", "right"]].set_visible(False)
-        how = "divided by √d_k" if settings["scaled"] else "not divided"
-        told = f"Temperature {settings['temperature']:g}, d_k {settings['width']}, {how}"
+        how = r"divided by $\sqrt{d_k}$" if settings["scaled"] else "not divided"
+        told = f"Temperature {settings['temperature']:g}, $d_k$ {settings['width']}, {how}"
         if gradient:
             spread = f"{report['entropy']:.2f} nats, {report['effective_keys']:.1f} effective keys"
             told = f"{told}: entropy {spread}"
@@ -236,7 +236,7 @@ def _draw_gradient(axes: Axes, curve: dict[str, Any], width: int) -> None:
     axes.axvline(width, color=_INK, lw=1, ls=":")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(title="gradient that passes\nthe softmax alone", xlabel="width d_k")
+    axes.set(title="gradient that passes\nthe softmax alone", xlabel="width $d_k$")
     axes.set(ylabel="share of the largest", ylim=(0, 1))
     axes.legend(frameon=False)
 
