@@ -79,8 +79,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # invented). All tokens are in lower case here.
 #
 # After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
-# The read-out first makes a number for each label, a *logit* (appendix B); a softmax
-# turns these into probabilities.
+# The read-out first makes a number for each label, a *logit* (appendix B); a *softmax*
+# (section 3) turns these into probabilities.
 #
 # `[SEP]` has a further use: BERT can also read two texts at a time, and it stands
 # between them; a third vector, added at the start, says which text a token belongs to.
@@ -210,7 +210,7 @@ feedback.word(prediction, words, change)
 # ## 6. What do heads look at?
 #
 # Words reach `[CLS]` through heads. Look at them before you change them. Here is head
-# 3.9 again, drawn by *bertviz*.
+# 3.9 again, drawn by the library *bertviz*.
 #
 # A line runs from a token on the left to one that it looks at on the right: the
 # stronger, the more weight. Point at a token to see its lines alone. Beside it the same
@@ -323,7 +323,8 @@ desk
 # around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
 # **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
-# The next cell sets head 3.9 to 0 in code, waits, and reads the interval off the desk:
+# The next cell sets head 3.9 to 0 in code, waits, and reads the interval off the desk.
+# (A *point* is 1 of 100 reviews.)
 
 # %%
 desk.preset("silence", place=(3, 9))

@@ -1006,7 +1006,7 @@ drawings.path_lengths()
 # | :--- | :--- | ---: |
 # | $Q K^\top$: $T^2$ dot products of width $d$ | $2 T^2 d$ | 201 million |
 # | $A V$ | $2 T^2 d$ | 201 million |
-# | projections by $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ | 604 million |
+# | products with $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ | 604 million |
 # | feed-forward network, $4d$ wide inside | $16 T d^2$ | 1208 million |
 #
 # **Twice the text, four times the cost** of the first two rows, but only twice that of
@@ -1019,7 +1019,7 @@ drawings.path_lengths()
 # <details><summary>Answer</summary>
 #
 # When $4 T^2 d > 24 T d^2$, which is $T > 6 d$. For our BERT that is 2304 tokens, far
-# beyond its limit of 512. (More than the projections alone they cost from $2d = 768$.)
+# beyond its limit of 512. (More than these products they cost from $2d = 768$.)
 #
 # </details>
 #

@@ -87,7 +87,8 @@ drawings.projections(words, x, matrices, meaning)
 # In all drawings queries are blue, keys orange, values green and weights purple. Below
 # each table stands its shape.
 #
-# Three steps lead from Q, K and V to the contexts. Follow *bad*, the framed row:
+# Three steps lead from Q, K and V to the *contexts*, what each word fetches. Follow
+# *bad*, the framed row:
 
 # %%
 drawings.attention_steps(words, x @ w_query, x @ w_key, x @ w_value, follow=2)
@@ -469,7 +470,8 @@ assert not context.isnan().any()
 #
 # Now all together, for a text of 15 tokens in BERT. (The drawing shows self-attention,
 # without the batch and most of the 12 heads.) At the end the contexts of the heads are
-# *merged*, that is, put side by side, and a last projection mixes them.
+# *merged*, that is, put side by side, and a last *projection*, a product with a matrix,
+# mixes them.
 
 # %%
 drawings.multi_head(tokens=15, width=width, heads=heads)
@@ -561,10 +563,11 @@ drawings.norm_steps([1, 3, 5, 7])
 # %% [markdown]
 # ### Exercise 5: an encoder layer
 #
-# *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. `attend`, `up` and
-# `down` are functions of one tensor (this `attend` is a whole multi-head attention);
-# write the norms yourself, without PyTorch's `layer_norm`. Each norm is a pair (gain,
-# bias). You may use `F.gelu`.
+# *Difficulty 3 of 5, 10 minutes.* Write the layer of the drawing. (An *encoder* is a
+# Transformer that reads a whole text at once, like BERT.) `attend`, `up` and `down` are
+# functions of one tensor (this `attend` is a whole multi-head attention); write the
+# norms yourself, without PyTorch's `layer_norm`. Each norm is a pair (gain, bias). You
+# may use `F.gelu`.
 
 
 # %% exercise="encoder_layer" points=3
