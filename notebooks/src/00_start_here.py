@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Start here: look inside a BERT, then change it
 #
-# **How does a Transformer get from words to an answer, and what does a wrong answer
-# depend on?** You take one sentence that a real model gets wrong, and follow it through
-# the model step by step. Then you turn parts of the model down, and see which of them
-# the answer needs.
+# **How does a Transformer, the kind of network behind today's chatbots, get from words
+# to an answer, and what does a wrong answer depend on?** You take one sentence that
+# a real model gets wrong, and follow it through the model step by step. Then you turn
+# parts of the model down, and see which of them the answer needs.
 #
 # Afterwards you can
 #

@@ -283,7 +283,7 @@ drawings.nearest_key(query=[1.2, 0.5], degrees=[10, 75, 150, 260])
 # Try three ways to share the weight, at $\tau = 1$:
 #
 # - all weight on the first key gives $1 + 0 = 1$;
-# - half each gives $.5 + .69 = 1.19$;
+# - half each gives $.5 + .69 = 1.19$, with natural logarithms;
 # - .73 and .27 give $.73 + .58 = 1.31$.
 #
 # The picture shows all ways:
@@ -323,9 +323,9 @@ drawings.best_spread(scores=(1, 0), temperature=1)
 # ### Exercise 1: softmax
 #
 # *Difficulty 2 of 5, 10 minutes.* Write the softmax over the last axis, with a
-# temperature. It must survive scores in the thousands, where an exponential overflows;
-# section 3 says what leaves the weights unchanged. Ready-made functions such as
-# `torch.softmax` do not count.
+# temperature (in shapes, `...` stands for any axes before it). It must survive scores
+# in the thousands, where an exponential overflows; section 3 says what leaves the
+# weights unchanged. Ready-made functions such as `torch.softmax` do not count.
 #
 # **Your first line:** `scores = scores / temperature`.
 
@@ -542,8 +542,9 @@ drawings.mask_grids(masks, ["good", "old", "film", "[PAD]"])
 # ### Exercise 3: scaled and masked scores
 #
 # *Difficulty 2 of 5, 5 minutes.* Score every key for every query, with a variance that
-# does not depend on the width. Batches and heads may come before the last two axes.
-# Where a mask is given and `False`, hide the key: what score gives it $e^s = 0$?
+# does not depend on the width. Batches and heads may come before the last two axes:
+# $T_q$ queries or $T_k$ keys, each with $D = d_k$ numbers. Where a mask is given and
+# `False`, hide the key: what score gives it $e^s = 0$?
 #
 # **Your first line:** `width = key.shape[-1]`, the $d_k$ under the root.
 #
@@ -856,8 +857,8 @@ drawings.heads_add_up([[2, 0], [0, 2]], w_output)
 # %% [markdown]
 # ### A head is two matrices
 #
-# What does one head do? Let token $i$ ask token $j$, and put the formulas of section 1
-# into one another:
+# What does one head do? Let token $i$ ask token $j$ in head $h$, and put the formulas
+# of section 1 into one another:
 #
 # $$ \begin{aligned}
 # \text{score} &= x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}

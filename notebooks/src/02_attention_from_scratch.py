@@ -111,7 +111,7 @@ drawings.attention_steps(words, x @ w_query, x @ w_key, x @ w_value, follow=2)
 # | letter | counts |
 # | --- | --- |
 # | $B$, $T$ | texts of a batch, tokens of a text |
-# | $H$ | heads of a layer ($n$ in lesson 01) |
+# | $H$, $L$ | heads of a layer ($n$ in lesson 01), layers of the model |
 # | $T_q$, $T_k$ | queries and keys; they differ if queries come from another text |
 # | $D$, $D_v$ | numbers in a query or key ($d_k$ in lesson 01), and in a value |
 # | $E = H \cdot D$ | numbers in the vector of a token ($d$ in lesson 01) |
@@ -528,7 +528,8 @@ drawings.one_layer(width, heads, bert.config.intermediate_size)
 
 # %% [markdown]
 # - The **residual connection** adds the input itself. A sublayer only has to say what
-#   should *change*; and gradients have a way past it (here still through the norm).
+#   should *change*; and gradients have a way past it (here still through the layer
+#   norm, explained below).
 # - The **feed-forward network** works on each token alone. It makes the vector four
 #   times as wide (`up`), applies a **GELU**, and makes it narrow again (`down`). A GELU
 #   is a smooth form of $\max(0, x)$: large numbers pass, negative ones hardly.
@@ -604,8 +605,9 @@ al.checks.encoder_layer(encoder_layer)
 # %% [markdown]
 # Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
 # it has learned. The grey parts stay BERT's own. (The *embeddings* look up a vector for
-# each token, and add one for its position; lesson 01 said why. The *pooler* makes the
-# classifier's input out of the vector of `[CLS]` alone.)
+# each token, and add one for its position; lesson 01 said why. The *pooler* and the
+# *classifier* are lesson 00's read-out: the pooler prepares the vector of `[CLS]`
+# alone, and the classifier turns it into a number for each label.)
 
 # %%
 drawings.rebuilt_model(clf.layers, list(clf.label_names))
