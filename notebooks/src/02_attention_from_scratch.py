@@ -1089,7 +1089,7 @@ picture = al.plots.lines(
 axes = picture.figure.axes[0]
 axes.set_xticks(range(clf.layers))
 axes.axvline(2, color="0.4", linestyle=":", linewidth=1)
-axes.text(1.95, 1e-2, "fault", ha="right")
+axes.text(1.65, 1e-2, "fault", ha="right")
 picture
 
 # %% [markdown]
