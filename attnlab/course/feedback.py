@@ -7,7 +7,7 @@ in, or what is filled in makes no sense, it prints what to write instead, and no
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -265,7 +265,7 @@ def _places(name: object, layers: int, heads: int) -> list[Place]:
 
 def _points(points: object) -> None:
     """Refuse what is no change of accuracy."""
-    if not _is_number(points) or not -100 <= points <= 100:  # type: ignore[operator]
+    if not _is_number(points) or not -100 <= points <= 100:
         raise AttnlabError(
             tr(
                 "{points!r} is no change in points. Write a number from -100 to 100 without "
@@ -277,7 +277,7 @@ def _points(points: object) -> None:
 
 def _scale(name: str, scale: object) -> Any:
     """A fader's number, if it is one."""
-    if not _is_number(scale) or not 0 <= scale <= 2:  # type: ignore[operator]
+    if not _is_number(scale) or not 0 <= scale <= 2:
         raise AttnlabError(
             tr(
                 "{scale!r} is no fader for head {name}. Write a number from 0 to 2 without "
@@ -289,7 +289,7 @@ def _scale(name: str, scale: object) -> Any:
     return scale
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
