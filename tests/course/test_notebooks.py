@@ -199,6 +199,9 @@ def test_a_saved_table_keeps_its_styles_where_no_sheet_is_trusted():
     assert re.search(r'<th [^>]*row_heading[^>]*style="[^"]*text-align: left', found)
     assert re.sub(r' style="[^"]*"', "", found) == page
     assert notebooks.with_styles_inside(found) == found, "once is enough"
+    sheet = "<style>#T_a th.data {color: red}</style>"
+    cell = '<td id="T_a_row0_col0" class="data row0">1</td>'
+    assert notebooks.with_styles_inside(sheet + cell) == sheet + cell, "of another tag"
 
 
 def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_state():

@@ -107,6 +107,7 @@ def test_the_still_picture_of_several_layers_shows_all_their_heads(maps):
     assert view.twin.alt.startswith(f"Maps of 2 layers by {maps.heads} heads")
     assert "flex:1 1 560px" in view._repr_html_()  # below the frame where there is no room
     assert "layer 3" in al.attention_view(maps, layers=[1, 3], layer=3).twin.alt
+    assert "head 2" in al.attention_view(maps, layers=[1, 3], heads=[2]).twin.alt
 
 
 def test_a_difference_has_a_sign_so_it_is_a_map_only(maps):

@@ -350,6 +350,9 @@ def test_the_first_step_at_which_a_mean_of_losses_is_higher_than_another_runs():
     assert wild.first_above(calm, by=0.75) == 2
     assert wild.first_above(calm, by=0.75, window=2) == 5
     assert np.isnan(wild.first_above(calm, by=1))
+    flat, restless = losses_of(1.6, 1.6, 1.6, 1.6), losses_of(2, 1, 2, 1)
+    assert flat.first_above(restless, by=0.3) == 2
+    assert np.isnan(flat.first_above(restless, by=0.3, window=2))  # both are means
     assert np.isnan(History().first_above(calm, by=0.1, window=9))
 
 
