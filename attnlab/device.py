@@ -344,8 +344,16 @@ def _suits_onednn(*operands: Tensor | None) -> bool:
         and operand.numel()
         for operand in given
     )
-    formats = (torch.float32, torch.bfloat16)
-    return plain and given[0].dtype in formats and float32_kernel() == "onednn"
+    if not plain or float32_kernel() != "onednn":
+        return False
+    dtype = given[0].dtype
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and _onednn_has_bfloat16())
+
+
+@cache
+def _onednn_has_bfloat16() -> bool:
+    """Whether oneDNN multiplies bfloat16 on this CPU; without AVX512 it refuses."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _needs_gradients(*operands: Tensor | None) -> bool:

@@ -6,6 +6,7 @@ solution, and the start of an assignment. The first line of a source cell says w
     # %% exercise="softmax" points=2    code; ### BEGIN SOLUTION and ### END SOLUTION bound the hole
     # %% check="softmax"                code that calls the check
     # %% [markdown] hints="softmax"     hints, separated by ---
+    # %% folded=true                    code that need not be read: a click unfolds it
 """
 
 import copy
@@ -29,11 +30,16 @@ _REGION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION *\n?", 
 _STILL = re.compile(r"<img\b[^>]*>", re.S)
 # a fold with text under it in the same cell
 _FOLD = re.compile(r"^<details>(?=(?:(?!</details>).)*^</details>\n+(?!<details)\S)", re.M | re.S)
-_RULE = re.compile(r"#T_\w+\s+(\w*)\.([\w-]+)\s*\{([^}]*)\}")  # of a table: th.row_heading {...}
+_RULE = re.compile(r"#T_\w+\s+(\w*)\.([\w.-]+)\s*\{([^}]*)\}")  # of a table: td.row0.col1 {...}
 _WAY_OUT = re.compile(r"\[([^\]\[]*)\]\(\.\./([^)]*)\)")  # a link out of the notebooks' folder
-MOVABLE = "*Here is something to move: run this cell.*"
+MOVABLE = "*Run this cell to move it.*"
 STILLS_WAIT = "ATTNLAB_STILLS_WAIT"  # a cell ends when its desks are at rest, as their pictures are
 TRAIN = "ATTNLAB_TRAIN"  # cells that train only where that is asked for do so
+FOLDED: dict[str, Any] = {  # in the words of JupyterLab, of Colab, of the book
+    "jupyter": {"source_hidden": True},
+    "cellView": "form",
+    "tags": ["hide-input"],
+}
 
 
 def folder() -> Path:
@@ -107,14 +113,14 @@ def build(
     return changed
 
 
-def execute(notebook: Notebook, where: str = "notebook", seconds: int = 600) -> Notebook:
+def execute(notebook: Notebook, where: str = "notebook", seconds: int = 3600) -> Notebook:
     """Run every cell in a fresh kernel, in a folder of its own.
 
     Parameters
     ----------
     notebook : the notebook to run; its outputs are filled in
     where : its name, for the error
-    seconds : limit for one cell
+    seconds : limit for one cell; the longest trains for ten minutes and more on a slow machine
 
     Raises
     ------
@@ -211,12 +217,12 @@ def read(source: str) -> Notebook:
     """One percent-format source as a notebook.
 
     Cells keep in their metadata what the source says about them: ``exercise``, ``points``,
-    ``check`` or ``hints``.
+    ``check``, ``hints`` or ``folded``.
 
     Raises
     ------
     AttnlabError
-        If an exercise has no solution to take out.
+        If an exercise has no solution to take out, or is folded.
     """
     import jupytext
 
@@ -233,12 +239,17 @@ def read(source: str) -> Notebook:
     notebook.nbformat_minor = 5
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index:03d}"
-        known = ("exercise", "points", "check", "hints")
+        known = ("exercise", "points", "check", "hints", "folded")
         cell.metadata = {name: cell.metadata[name] for name in known if name in cell.metadata}
         if cell.metadata.get("exercise") and not _REGION.search(cell.source):
             raise AttnlabError(
                 f"The exercise {cell.metadata['exercise']!r} has no solution to take out. "
                 "Put it between ### BEGIN SOLUTION and ### END SOLUTION."
+            )
+        if "folded" in cell.metadata and not cell.metadata.keys().isdisjoint({"exercise", "check"}):
+            raise AttnlabError(
+                "An exercise and its check must be seen. Take folded=true out of the line "
+                f"above this cell:\n{cell.source[:60]}"
             )
     return notebook
 
@@ -277,8 +288,7 @@ def student(notebook: Notebook, solutions: bool = True) -> Notebook:
                 code = f"```python\n{answers[cell.metadata['hints']]}\n```"
                 folded.append(_folded(tr("Solution"), code))
             cell.source = "\n\n".join(folded)
-        _give_air(cell)
-        cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
+        _finish(cell)
     return notebook
 
 
@@ -289,8 +299,7 @@ def solution(notebook: Notebook) -> Notebook:
     for cell in notebook.cells:
         if "exercise" in cell.metadata:
             cell.source = without_markers(cell.source)
-        _give_air(cell)
-        cell.metadata = {"attnlab": dict(cell.metadata)} if cell.metadata else {}
+        _finish(cell)
     return notebook
 
 
@@ -345,7 +354,7 @@ def with_styles_inside(page: str) -> str:
         wanted = [
             " ".join(style.split())
             for of, name, style in rules
-            if of in ("", tag) and name in names.split()
+            if of in ("", tag) and {*name.split(".")} <= {*names.split()}
         ]
         inside = f' style="{" ".join(wanted)}"' if wanted else ""
         return f'<{tag}{before} class="{names}"{inside}'
@@ -432,7 +441,9 @@ def _folded(title: str, text: str) -> str:
     return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
-def _give_air(cell: Any) -> None:
-    """Set text apart from a fold above it, which JupyterLab would close up to it."""
-    if cell.cell_type == "markdown":
+def _finish(cell: Any) -> None:
+    """Set text apart from a fold above it, fold code, and keep what the source says of the cell."""
+    if cell.cell_type == "markdown":  # JupyterLab would close the text up to the fold
         cell.source = _FOLD.sub('<details style="margin-bottom: 1em">', cell.source)
+    folded = copy.deepcopy(FOLDED) if cell.metadata.get("folded") else {}
+    cell.metadata = {"attnlab": dict(cell.metadata), **folded} if cell.metadata else {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnlab.errors import AttnlabError, ModelError
+from attnlab.errors import AttnlabError, ModelError, SettingsError
 from attnlab.heads.control import applied, attach
 from attnlab.heads.families import columns, model_of, removed, sharing_layers, sites, size
 from attnlab.heads.recording import record
@@ -58,7 +58,11 @@ class Differences(dict[str, float]):
         )
 
 
-def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> Differences:
+def self_check(
+    target: Any,
+    inputs: dict[str, Tensor] | None = None,
+    head_id: tuple[int, int] | None = None,
+) -> Differences:
     """Prove on this very model that the control is real; return the measured differences.
 
     Printed, each line says whether its difference should be 0 or should not. Raises AttnlabError,
@@ -73,6 +77,7 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> Differen
     target : Classifier or Transformers model
     inputs : tensors for its forward call; by default a padded batch of arbitrary tokens, or
         arbitrary pixels
+    head_id : layer and head whose faders are tried; by default one in the middle of the model
     """
     # on a copy: something else, such as a desk, may be using the model meanwhile
     model = copy.deepcopy(model_of(target)).float().eval()
@@ -82,7 +87,9 @@ def self_check(target: Any, inputs: dict[str, Tensor] | None = None) -> Differen
     present = [place for place in present if place not in set(removed(model))]
     if not present:
         raise ModelError("Every head of this model was removed; there is nothing to check.")
-    layer, head = present[len(present) // 2]
+    if head_id is not None and head_id not in present:
+        raise SettingsError(f"There is no head {head_id} to check; give (layer, head).")
+    layer, head = present[len(present) // 2] if head_id is None else head_id
     sharing = sharing_layers(model, layer)  # what is cut off serves these layers
     neutral = HeadSettings(layers, heads)
     silent, sharp = neutral.copy(), neutral.copy()

@@ -7,13 +7,13 @@ import re
 import threading
 
 import numpy as np
-import onnxruntime
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from jupyter_page import CUT, OUTSIDE, REQUIRED, SHOTS
 
 import attnlab as al
 from attnlab import statistics
+from attnlab.classification.onnx_graph import _session
 from attnlab.errors import DataError
 from attnlab.files import PACKAGE
 from attnlab.site import build_desk
@@ -277,12 +277,11 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def python(folder, small):
+def python(folder, small, tmp_path_factory):
     """The desk's own graph in ONNX Runtime for Python: texts and settings to outputs."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    graph = gzip.decompress((folder / "model.onnx.gz").read_bytes())
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    path.write_bytes(gzip.decompress((folder / "model.onnx.gz").read_bytes()))
+    session = _session(path, threads=1)
 
     def run(text, settings):
         batch = small.encode([text]).batch([0])

@@ -47,6 +47,14 @@ def test_self_check_holds(family, device):
     assert report["scale 0 - neutral"] > 1e-3
 
 
+def test_self_check_tries_the_head_that_is_asked_for():
+    model = tiny("bert")
+    cut = [al.heads.self_check(model, head_id=(layer, 0)) for layer in (0, 2)]
+    assert len({report["scale 0 - neutral"] for report in cut}) == 2
+    with pytest.raises(SettingsError, match="no head"):
+        al.heads.self_check(model, head_id=(3, 0))
+
+
 @families
 def test_neutral_is_sdpa_on_padded_batches(family):
     model = tiny(family)

@@ -76,7 +76,7 @@ def test_without_solutions_a_chapter_keeps_hints_and_pictures_and_holds_no_solut
 
 def test_nothing_in_a_book_asks_to_run_a_cell():
     text = notebooks.as_text(chapter("01_attention_maths", True))
-    assert "run this cell" not in text
+    assert "un this cell to" not in text
     assert "In the notebook, this can be moved." in text
 
 
