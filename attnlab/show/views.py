@@ -24,6 +24,7 @@ from attnlab.show import plots
 Kind = Literal["head", "model"]
 MAX_LINES = 120_000  # a browser draws one line per pair of tokens and head; more than this is slow
 
+_FEW_LAYERS = 3  # whose small maps may stand in several rows for each layer
 _STRONGEST = 0.75  # opacity of the strongest pair of tokens, its heads' lines over each other
 _COLOURS = [  # d3's ten repeat from the eleventh head on
     "#1f77b4",
@@ -115,7 +116,7 @@ def attention_view(
         `plots.attention_map` does
 
     The still picture shows the head that is selected at first, or the mean of its layer; where
-    nothing is selected among several layers, all heads as small maps.
+    nothing is selected among several layers, all heads as small maps, larger ones of few layers.
 
     Raises
     ------
@@ -136,7 +137,10 @@ def attention_view(
         raise AttnlabError(f"Layer {layer} is not among the layers put in, {layers}.")
     title = f"Attention ({WHATS[what]}) of {len(maps.tokens)} tokens"
     if several:
-        twin = plots.attention_grid(maps, layers=layers)
+        few = len(layers) <= _FEW_LAYERS
+        twin = plots.attention_grid(
+            maps, layers=layers, across=_across(maps.heads) if few else None
+        )
     else:
         single = heads[0] if heads and len(heads) == 1 else None
         twin = plots.attention_map(maps, layer, single, what, stretched)
@@ -146,7 +150,7 @@ def attention_view(
     width, height = _size(kind, len(maps.tokens), len(layers), maps.heads)
     frame = library() + drawing(maps, kind, layers, what, layer, heads)
     # narrower than that, small maps can no longer be told apart: they stand below, then
-    still = 560 if several else 320
+    still = 320 if not several else 480 if few else 560
     return AttentionView(frame, twin, width, min(height, 900), title, still)
 
 
@@ -190,7 +194,13 @@ def translation_view(maps: Seq2SeqMaps, kind: Kind = "head") -> AttentionView:
     width, height = _size(kind, max(len(source), len(target)), layers, heads)
     title = f"Attention of a translation, {len(source)} to {len(target)} tokens"
     frame = library() + _chosen_drawing(parts, kind)
-    return AttentionView(frame, plots.alignment(maps), width, min(height + 24, 900), title)
+    return AttentionView(frame, plots.attention_kinds(maps), width, min(height + 24, 900), title)
+
+
+def _across(heads: int) -> int:
+    """How many small maps stand in a row: at most eight, and as many in each row."""
+    rows = -(-heads // 8)
+    return -(-heads // rows)
 
 
 def _size(kind: Kind, tokens: int, layers: int, heads: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ VALUES = {
 TOKENS = {"text": "without special tokens", "all": "all tokens"}
 BY = {"weights": "weights", "contributions": "contributions"}
 SHORT = {
-    "entropy": "entropy share",
+    "entropy": "normalised entropy",
     "keys": "effective keys",
     "largest": "largest share",
     "gini": "Gini received",

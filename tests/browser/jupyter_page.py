@@ -314,7 +314,7 @@ class Notebook:
         # without the promise: page.evaluate has no time-out
         self.page.evaluate(f"() => {{ jupyterapp.commands.execute('{name}'); }}")
 
-    def run_all(self, timeout=150):
+    def run_all(self, timeout=400):
         """Run All, wait until every code cell has run, and fail with the first error."""
         self.page.evaluate(
             """() => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;

@@ -11,7 +11,7 @@ few = al.datasets.Splits(movies.train.sample(160), movies.dev.sample(100), movie
 ONE = """curve = al.TrainingCurve(len(few.dev))
 display(curve)
 clf = al.finetune("minilm", few, epochs=2, batch_size=8, callbacks=[curve])"""
-TWO = """both = al.TrainingCurve(len(few.dev))
+TWO = """both = al.TrainingCurve(len(few.dev), guessing=0.693)
 display(both)
 for method in ("lora", "frozen"):
     al.finetune("minilm", few, method=method, epochs=2, batch_size=8,
@@ -124,6 +124,7 @@ def test_runs_are_compared_in_one_curve_and_the_picture_stays(notebook):
         ".map(one => getComputedStyle(one)).map(one => one.stroke + one.strokeDasharray)"
     )
     assert len(set(colours)) == 2
+    assert page.locator(".attnlab-curve svg.loss path.guessing").count() == 1
     heights = {json.dumps(one["places"][:3]) for one in moved(page)}
     assert len(heights) == 1, "the second run moved the pictures of the first"
     everyone_can_read(page, page.locator(ROOT).first, "curves", height=470, width=980)

@@ -66,7 +66,7 @@ def start_here(shared_context, lab):
 def page(start_here):
     """Its page, with a desk that nobody has touched."""
     start_here.run_cell(start_here.cell_with("al.HeadMixer("))
-    start_here.show(".attnlab-desk")
+    start_here.show(".attnlab-desk[data-simple=true]").locator("[data-action=more]").click()
     wait_measured(start_here.page)
     return start_here.page
 

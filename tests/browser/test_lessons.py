@@ -90,6 +90,22 @@ def test_lesson_01_has_a_desk_that_moves_and_checks_that_answer(lesson, shared_c
     assert shared_context.strangers == []
 
 
+def test_folded_code_is_a_line_that_a_click_opens(lesson):
+    page = lesson("01_attention_maths").page
+    page.evaluate(
+        """() => { const nb = jupyterapp.shell.currentWidget.content;
+        nb.activeCellIndex = nb.widgets.findIndex(cell => cell.inputHidden);
+        nb.scrollToItem(nb.activeCellIndex); }"""
+    )
+    cell = page.locator(".jp-CodeCell.jp-mod-active")
+    line = cell.locator(".jp-InputPlaceholder")
+    line.wait_for()
+    assert cell.locator(".cm-line").count() == 0
+    line.click()
+    cell.locator(".cm-line").first.wait_for()
+    assert cell.locator(".cm-line").count() > 1
+
+
 def test_lesson_02_has_masks_to_move_and_checks_that_answer(lesson, shared_context):
     notebook = lesson("02_attention_from_scratch")
     page = notebook.page

@@ -176,6 +176,8 @@ def test_without_the_gradient_the_softmax_desk_draws_scores_and_weights_alone(pa
     assert root.locator("svg.weights rect.bar").count() == 12
     for hidden in ("svg.curve", ".meter", ".remark"):
         assert not root.locator(hidden).first.is_visible()
+    for words in (".task", ".seen"):  # what to do, and what is seen
+        assert root.locator(words).is_visible()
     chart = root.locator("svg.weights").bounding_box()
     assert chart["width"] > 0.8 * root.bounding_box()["width"]  # it has the room of what is hidden
     assert [root.evaluate(check) for check in (CUT, OUTSIDE, SCROLLS)] == [[], [], []]
@@ -275,6 +277,37 @@ def test_the_desk_says_what_its_numbers_and_buttons_are(page):
     for what in ("weights", "scaled", "contributions", "difference"):
         page.get_by_label("What is drawn").select_option(what)
         assert len(page.get_by_label("What is drawn").get_attribute("title")) > 30
+
+
+def test_a_simple_desk_shows_few_controls_until_more_are_asked_for(page):
+    page.set_viewport_size({"width": 900, "height": 720})
+    mixer(page, size={"layers": 6, "heads": 12, "removed": [], "simple": True})
+    rare = [
+        "[data-mode=temperature]",
+        "[data-action=json]",
+        "[data-action=keep]",
+        "[data-preset=keep-one]",
+        "[data-preset=least-important]",
+        ".desk-legend",
+        "[aria-label='What is drawn']",
+        "text=p < 0.001",
+    ]
+    usual = ["[data-preset=neutral]", "[data-preset=silence]", "[data-action=undo]", ".desk-answer"]
+    ground = "() => getComputedStyle(document.querySelector('.fader')).backgroundColor"
+    plain = page.evaluate(ground)
+    for part in rare:
+        assert page.locator(part).is_hidden(), part
+    for part in usual:
+        assert page.locator(part).is_visible(), part
+    page.get_by_role("button", name="More controls").click()
+    for part in rare + usual:
+        assert page.locator(part).is_visible(), part
+    assert page.evaluate(ground) != plain  # the colours are there
+    page.get_by_role("button", name="Fewer controls").click()
+    assert page.locator("[data-action=json]").is_hidden()
+    mixer(page)
+    assert page.locator("[data-action=json]").is_visible()
+    assert page.locator("[data-action=more]").is_hidden()
 
 
 def test_the_legend_says_whether_colours_are_of_the_loss_or_the_margin(page):

@@ -105,7 +105,11 @@ def test_a_still_picture_with_words_stands_beside_it(maps):
 def test_the_still_picture_of_several_layers_shows_all_their_heads(maps):
     view = al.attention_view(maps, layers=[1, 3])
     assert view.twin.alt.startswith(f"Maps of 2 layers by {maps.heads} heads")
-    assert "flex:1 1 560px" in view._repr_html_()  # below the frame where there is no room
+    assert "flex:1 1 480px" in view._repr_html_()  # below the frame where there is no room
+    assert "1.7" in [text.get_text() for text in view.twin.figure.axes[0].texts]  # larger, named
+    many = al.attention_view(maps, layers=[0, 1, 2, 3])
+    assert many.twin.figure.get_figwidth() > view.twin.figure.get_figwidth()  # in one row
+    assert "flex:1 1 560px" in many._repr_html_()
     assert "layer 3" in al.attention_view(maps, layers=[1, 3], layer=3).twin.alt
     assert "head 2" in al.attention_view(maps, layers=[1, 3], heads=[2]).twin.alt
 
@@ -208,11 +212,8 @@ def test_before_and_after_show_the_silenced_head(maps):
     assert np.allclose(difference, -maps.neutral.weights[3, 2])
     scales = [axes.collections[0].get_clim() for axes in picture.figure.axes[:2]]
     assert scales[0] == scales[1]  # one scale, or the two could not be compared
-    assert [bar.get_ylabel() for bar in picture.figure.axes[3:]] == [
-        "weight × scale",
-        "weight × scale",
-        "change of weight × scale",
-    ]
+    bars = [bar.get_ylabel() for bar in picture.figure.axes[3:]]
+    assert bars == ["weight × scale", "change of weight × scale"]  # one for the two alike
 
 
 def test_before_and_after_may_be_two_models_with_names_of_their_own(maps):
@@ -221,7 +222,7 @@ def test_before_and_after_may_be_two_models_with_names_of_their_own(maps):
     titles = [axes.get_title(loc="left") for axes in picture.figure.axes[:3]]
     assert titles[2] == "layer 3, head 2: second minus first"
     bars = [bar.get_ylabel() for bar in picture.figure.axes[3:]]
-    assert bars == ["weight", "weight", "change of weight"]
+    assert bars == ["weight", "change of weight"]
 
 
 def test_before_and_after_alone_have_no_difference_beside_them(maps):
@@ -267,7 +268,7 @@ def test_a_learning_curve_of_steps_draws_them_all_and_the_smoothed_line():
     left, right, below = picture.figure.axes
     raw, smooth, dev = left.lines
     np.testing.assert_array_equal(raw.get_ydata(), losses)
-    assert smooth.get_ydata()[0] == 0.9
+    assert smooth.get_ydata()[0] == pytest.approx(0.9)
     assert list(dev.get_xdata()) == [2, 4], "epochs do not end where their steps do"
     assert left.get_ylim()[0] == 0
     assert [text.get_text() for text in right.texts][:2] == ["80.0", "90.0"]
@@ -276,6 +277,17 @@ def test_a_learning_curve_of_steps_draws_them_all_and_the_smoothed_line():
     assert tuple(bar[:, 1]) == pytest.approx((71.1, 86.7), abs=0.1)  # Wilson, 80 of 100
     assert [text.get_text() for text in below.get_yticklabels()] == ["0", "1e-3"]
     assert "90.0% (95 %: 82.6 to 94.5) at epoch 2" in picture.alt
+
+
+def test_guessing_is_a_line_and_the_losses_fill_the_axis():
+    history = History([epoch_row(1, 0.8, 9.0)], steps_of([0.7, 0.68, 0.66]))
+    picture = plots.learning_curve(history, guessing=0.693)
+    left = picture.figure.axes[0]
+    *_, level = left.lines
+    assert set(level.get_ydata()) == {0.693}
+    assert left.get_ylim()[0] == pytest.approx(0.4)  # the dev loss is 0.5
+    assert [text.get_text() for text in left.get_legend().get_texts()][-1] == "guessing"
+    assert picture.alt.endswith("Guessing: loss 0.69.")
 
 
 def test_learning_curves_of_several_runs_look_different_and_say_their_names():

@@ -15,6 +15,7 @@ from attnlab.show.drawings.attention_from_scratch import (
 from attnlab.show.drawings.attention_maths import (
     backward,
     clock_hands,
+    lesson_map,
     one_query,
     path_lengths,
     two_circuits,
@@ -30,10 +31,22 @@ from attnlab.show.drawings.balance import (
     two_sides,
 )
 from attnlab.show.drawings.finetuning import fine_tuned_parts, lora, padded_batch, tagged_pieces
-from attnlab.show.drawings.head_mixing import margins, mixing_desk, patching, two_routes
+from attnlab.show.drawings.head_mixing import (
+    margins,
+    mixing_desk,
+    patching,
+    path_patching,
+    two_routes,
+)
 from attnlab.show.drawings.language_model import cache_step, copying, gpt
 from attnlab.show.drawings.looking_inside import neighbour_cells, two_runs, weight_times_vector
-from attnlab.show.drawings.maths_plots import jacobian, largest_weights, position_table
+from attnlab.show.drawings.maths_plots import (
+    jacobian,
+    largest_weights,
+    named_curves,
+    position_table,
+    token_bars,
+)
 from attnlab.show.drawings.maths_steps import (
     all_at_once,
     bell_look_up,
@@ -62,6 +75,7 @@ from attnlab.show.drawings.translation import (
     search_tree,
     surplus,
     teacher_forcing,
+    training_circle,
     writing_steps,
 )
 
@@ -95,12 +109,14 @@ __all__ = [
     "joined_masks",
     "kept_keys",
     "largest_weights",
+    "lesson_map",
     "lora",
     "margins",
     "mask_first",
     "mask_grids",
     "mixing_desk",
     "multi_head",
+    "named_curves",
     "nearest_key",
     "neighbour_cells",
     "norm_steps",
@@ -109,6 +125,7 @@ __all__ = [
     "padded_batch",
     "patching",
     "path_lengths",
+    "path_patching",
     "position_table",
     "projections",
     "rebuilt_model",
@@ -119,6 +136,8 @@ __all__ = [
     "surplus",
     "tagged_pieces",
     "teacher_forcing",
+    "token_bars",
+    "training_circle",
     "two_bands",
     "two_circuits",
     "two_routes",

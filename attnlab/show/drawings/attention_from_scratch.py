@@ -287,7 +287,7 @@ def one_layer(width: int, heads: int, wide: int) -> Picture:
 
 
 def rebuilt_model(layers: int, labels: Sequence[str]) -> Picture:
-    """Draw a whole BERT classifier: which parts are the learner's, and which stay BERT's own.
+    """Draw a whole BERT classifier: which parts are the learner's, and which are given.
 
     Parameters
     ----------
@@ -313,8 +313,8 @@ def rebuilt_model(layers: int, labels: Sequence[str]) -> Picture:
         behind = 0.16 if one.x == 3.3 else 0.0  # the other layers
         sheet.arrow((one.side("right")[0] + behind, y), other.side("left"))
     sheet.text(3.3, y + 0.66, "yours", size=10.5, role="weights", bold=True)
-    sheet.text(1.6, y + 0.5, "BERT's own", size=9.5)
-    sheet.text(5.5, y + 0.5, "BERT's own", size=9.5)
+    sheet.text(1.6, y + 0.5, "given", size=9.5)
+    sheet.text(5.5, y + 0.5, "given", size=9.5)
     sheet.text(4.45, y - 0.46, "vector of [CLS]", size=9)
     sheet.text(6.55, y - 0.46, "logits, softmax", size=9)
     return sheet.picture(

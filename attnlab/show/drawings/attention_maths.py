@@ -5,15 +5,44 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.patches import Circle, Wedge
+from matplotlib.patches import Circle, FancyBboxPatch, Wedge
 from scipy.special import softmax
 
 from attnlab.show.drawings.sketch import ROLES, Sketch
 from attnlab.show.plots.picture import Picture
+from attnlab.show.wording import with_minus
 
 Table = Sequence[Sequence[float]] | np.ndarray
 LOW = 0.34  # height of a row of numbers, inches
 PALE_WEIGHTS = "#e9e2f0"  # the weights' colour, thinned
+
+
+def lesson_map() -> Picture:
+    """Draw the parts of attention in their order, with the sections that explain each."""
+    parts = (
+        ("positions", "text", "which place?", "9"),
+        ("score", "output", r"$q \cdot k\,/\sqrt{d_k}$", "1, 3, 6"),
+        ("softmax", "weights", "makes weights", "2, 4, 5"),
+        ("mean", "value", "of the values", "1"),
+        ("heads", "output", "add up", "8"),
+    )
+    sheet = Sketch(7.6, 2.0)
+    boxes = []
+    for at, (name, role, does, sections) in enumerate(parts):
+        x = 0.72 + 1.54 * at
+        boxes.append(sheet.box(x, 1.3, f"{name}\n{does}", role=role, width=1.28, height=0.62))
+        where = "section" if sections.isdigit() else "sections"
+        sheet.text(x, 1.76, f"{where} {sections}", size=9)
+    for first, second in pairwise(boxes):
+        sheet.arrow(first, second)
+    ends = boxes[-1].side("bottom"), boxes[1].side("bottom")
+    sheet.arrow(*ends, role="trained", bend=-0.13)
+    sheet.text(4.57, 0.55, "the gradient comes back: section 7", role="trained", size=9.5)
+    return sheet.picture(
+        "A map of the lesson, from left to right: positions (section 9), the score (1, 3, 6), the "
+        "softmax, which makes weights (2, 4, 5), the mean of the values (1), and heads, which add "
+        "up (8). An arrow leads back from the heads to the score: the gradient (7)."
+    )
 
 
 def one_query(
@@ -111,7 +140,7 @@ def backward(query: Table, keys: Table, values: Table, gradient: Table) -> Pictu
     boxes = {}
     for name, (x, y, forward, back, role, formula) in nodes.items():
         high = 0.28 * len(forward)
-        cell, low = (0.42, 0.28), y - high - 0.05
+        cell, low = (0.48, 0.28), y - high - 0.05
         digits = [0 if np.allclose(table, table.round()) else 2 for table in (forward, back)]
         boxes[name] = sheet.numbers(x, y, forward, role=role, cell=cell, digits=digits[0])
         below = sheet.numbers(x, low, back, role="trained", cell=cell, digits=digits[1])
@@ -123,10 +152,10 @@ def backward(query: Table, keys: Table, values: Table, gradient: Table) -> Pictu
         box = boxes[end]
         to = (box.x - box.width / 2 - 0.35, box.y)
         sheet.arrow(boxes[start].side("right"), to, role="frozen", weight=1.0)
-    sheet.text(2.8, 2.38, "scores", size=9)
+    sheet.text(2.8, 2.41, r"scores $Q K^\top / \sqrt{d_k}$", size=9)
     sheet.text(4.7, 2.83, "weights", size=9)
-    sheet.text(6.65, 2.38, "contexts", size=9)
-    sheet.text(3.45, 2.62, "softmax", role="frozen", size=9)
+    sheet.text(6.65, 2.38, "contexts $A V$", size=9)
+    sheet.text(3.62, 2.66, "softmax", role="frozen", size=9)
     return sheet.picture(
         "Q and K make the scores S, S the weights A, A and V the contexts C. Below each stands its "
         f"gradient: {_vector(ds[0])} for the first row of S, {_vector((ds @ k / root)[0])} for "
@@ -141,16 +170,28 @@ def two_circuits(width: int, head_width: int) -> Picture:
     ----------
     width, head_width : d of a token and d_k of the head
     """
-    sheet = Sketch(7.6, 2.35)
-    narrow = f"{width} × {head_width}"
-    asks = sheet.box(0.75, 1.9, "token $i$\nasks", width=1.1, height=0.6)
-    read = sheet.box(0.75, 0.75, "token $j$\nis read", width=1.1, height=0.6)
-    query = sheet.box(2.45, 1.95, f"$W^Q_h$  {narrow}", role="query", width=1.35)
-    key = sheet.box(2.45, 1.25, f"$W^K_h$  {narrow}", role="key", width=1.35)
-    value = sheet.box(2.45, 0.45, f"$W^V_h$  {narrow}", role="value", width=1.35)
-    out = sheet.box(4.3, 0.45, f"$W^O_h$  {head_width} × {width}", role="value", width=1.35)
-    weight = sheet.box(4.3, 1.6, "weight $A_{ij}$", role="weights", width=1.35)
-    added = sheet.box(6.5, 0.95, "added to\ntoken $i$", role="output", width=1.1, height=0.6)
+    sheet = Sketch(7.6, 3.0)
+    narrow, whole = f"{width} × {head_width}", f"{width} × {width}, rank at most {head_width}"
+    for corner, size, role in (
+        ((1.48, 1.22), (1.94, 1.7), "weights"),
+        ((1.48, 0.05), (4.0, 0.95), "value"),
+    ):
+        looks: dict[str, Any] = {"fc": ROLES[role], "ec": ROLES[role], "alpha": 0.12, "zorder": 0.5}
+        frame = FancyBboxPatch(corner, *size, boxstyle="round,pad=0", lw=1.2, **looks)
+        sheet.axes.add_patch(frame)
+    sheet.text(2.45, 2.73, "QK: where to look", role="weights", size=9.5, bold=True)
+    sheet.text(2.45, 2.53, whole, role="weights", size=8.5)
+    carried: dict[str, Any] = {"role": "value", "size": 9.5, "align": "left", "bold": True}
+    sheet.text(1.58, 0.83, "OV: what to carry over", **carried)
+    sheet.text(5.38, 0.83, whole, role="value", size=8.5, align="right")
+    asks = sheet.box(0.75, 2.15, "token $i$\nasks", width=1.1, height=0.6)
+    read = sheet.box(0.75, 0.95, "token $j$\nis read", width=1.1, height=0.6)
+    query = sheet.box(2.45, 2.15, f"$W^Q_h$  {narrow}", role="query", width=1.35)
+    key = sheet.box(2.45, 1.55, f"$W^K_h$  {narrow}", role="key", width=1.35)
+    value = sheet.box(2.45, 0.38, f"$W^V_h$  {narrow}", role="value", width=1.35)
+    out = sheet.box(4.3, 0.38, f"$W^O_h$  {head_width} × {width}", role="value", width=1.35)
+    weight = sheet.box(4.3, 1.85, "weight $A_{ij}$", role="weights", width=1.35)
+    added = sheet.box(6.5, 1.1, "part of the\noutput for $i$", width=1.25, height=0.6)
     for start, end, role in (
         (asks, query, "query"),
         (read, key, "key"),
@@ -162,11 +203,10 @@ def two_circuits(width: int, head_width: int) -> Picture:
         (out, added, "value"),
     ):
         sheet.arrow(start.side("right"), end.side("left"), role=role)
-    sheet.text(4.3, 2.08, "QK: where to look", role="weights", size=10)
-    sheet.text(6.05, 0.4, "OV: what to carry over", role="value", size=10)
     return sheet.picture(
-        f"A head's two circuits. Query and key matrices, {narrow}, decide on the weight; value and "
-        f"output matrices decide what of token j is added to token i."
+        f"A head's two circuits, in frames. QK, the query and key matrices, {narrow}, decides on "
+        f"the weight; OV, the value and output matrices, what of token j becomes part of the "
+        f"output for token i. Each is {whole}."
     )
 
 
@@ -227,7 +267,7 @@ def path_lengths(tokens: int = 7, reach: int = 2) -> Picture:
         xs = np.linspace(left + 0.13, left + wide - 0.13, tokens)
         radius = min(0.12, 0.36 * (xs[1] - xs[0]))
         path = _shortest(seen_by, tokens - 1)
-        steps[name] = count = len(path) - 1
+        count = len(path) - 1
         for place, x in enumerate(xs):
             colour = PALE_WEIGHTS if place in path else "white"
             token = Circle((x, 0.5), radius, fc=colour, ec=ROLES["text"], lw=1.2)
@@ -241,8 +281,11 @@ def path_lengths(tokens: int = 7, reach: int = 2) -> Picture:
                 weight=1.6,
             )
         sheet.text(left + wide / 2, 1.12, name, bold=True, size=10)
-        sheet.text(left + wide / 2, 0.2, f"{count} step{'s' * (count > 1)}", role="weights")
-    said = ", ".join(f"{name}: {count}" for name, count in steps.items())
+        unit = "step" if name.startswith("recurrent") else "layer"
+        told = f"{count} {unit}{'s' * (count > 1)}{' in time' * (unit == 'step')}"
+        steps[name] = told
+        sheet.text(left + wide / 2, 0.2, told, role="weights")
+    said = ", ".join(f"{name}: {told}" for name, told in steps.items())
     return sheet.picture(
         f"Steps from the first of {tokens} tokens to the last. {said[0].upper()}{said[1:]}."
     )
@@ -297,7 +340,7 @@ def two_tiles(scores: Sequence[float], values: Sequence[float], tile: int) -> Pi
 
 
 def _vector(numbers: Any) -> str:
-    return "(" + ", ".join(f"{number:.2f}" for number in numbers) + ")"
+    return "(" + ", ".join(with_minus(f"{number:.2f}") for number in numbers) + ")"
 
 
 def _shortest(seen_by: Callable[[int], range], last: int) -> list[int]:

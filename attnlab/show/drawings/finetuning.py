@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from attnlab.datasets.tagged import spans
 from attnlab.show.drawings.sketch import Sketch
 from attnlab.show.plots.picture import Picture
@@ -107,24 +109,24 @@ def lora(inputs: int, outputs: int, rank: int) -> Picture:
     inch = 1.5 / max(inputs, outputs)
     wide, high, thin = inputs * inch, outputs * inch, max(rank * inch, 0.12)
     top, low_row, middle = 2.9, 0.95, 1.95
-    x = sheet.box(0.5, middle, "x", width=0.6, height=0.4, role="text")
+    x = sheet.box(0.5, middle, "$x$", width=0.6, height=0.4, role="text", size=12)
     sheet.text(0.5, middle - 0.35, f"{inputs} numbers", size=9)
-    sheet.box(3.0, top, "W", width=wide, height=high, role="frozen", size=13)
-    sheet.text(
-        3.0 + wide / 2 + 0.12, top, f"stays as it is\n{full:,} numbers", size=9, align="left"
-    )
+    sheet.box(3.0, top, "$W$", width=wide, height=high, role="frozen", size=14)
+    sheet.text(3.0, top - high / 2 - 0.17, f"stays as it is: {full:,} numbers", size=9)
     a = sheet.box(2.35, low_row, "", width=wide, height=thin, role="trained")
     b = sheet.box(4.35, low_row, "", width=thin, height=high, role="trained")
-    sheet.text(2.35, low_row + thin / 2 + 0.15, f"A   {rank} × {inputs}", size=10, role="trained")
-    sheet.text(4.55, low_row, f"B   {outputs} × {rank}", size=10, role="trained", align="left")
-    sheet.text(2.35, 0.4, f"learn: {low:,} numbers, {low / full:.1%} of W", size=9, role="trained")
+    sheet.text(2.35, low_row + thin / 2 + 0.15, f"$A$   {rank} × {inputs}", size=10, role="trained")
+    sheet.text(4.55, low_row, f"$B$   {outputs} × {rank}", size=10, role="trained", align="left")
+    sheet.text(
+        2.35, 0.4, f"learn: {low:,} numbers, {low / full:.1%} of $W$", size=9, role="trained"
+    )
     plus = sheet.box(6.3, middle, "+", width=0.42, height=0.42, role="output", size=13)
     sheet.arrow(x, (3.0 - wide / 2, top))
     sheet.arrow(x, (2.35 - wide / 2, low_row), role="trained")
     sheet.arrow(a, b, f"{rank} numbers", role="trained")
-    sheet.arrow((5.08, top), plus.side("top"), bend=-0.25)
+    sheet.arrow((3.05 + wide / 2, top), plus.side("top"), bend=-0.25)
     sheet.arrow((5.5, low_row), plus.side("bottom"), role="trained", bend=0.25)
-    sheet.text(5.6, middle - 0.45, "× α / r", size=10, role="trained")
+    sheet.text(5.6, middle - 0.45, r"$\times\,\alpha / r$", size=11, role="trained")
     sheet.arrow(plus, (7.1, middle))
     sheet.text(7.15, middle, "output", size=10, align="left")
     return sheet.picture(
@@ -143,38 +145,39 @@ def tagged_pieces(
     words, tags : of a sentence, one tag for each word
     pieces : of each word
     """
+    pairs = list(zip(pieces, tags, strict=True))
+    asked = ["–", *(shown for own, tag in pairs for shown in _first(tag, own)), "–"]
     flat = ["[CLS]", *(piece for own in pieces for piece in own), "[SEP]"]
-    asked = [
-        "–",
-        *(t for tag, own in zip(tags, pieces, strict=True) for t in _first(tag, own)),
-        "–",
-    ]
     word_ids = ["–", *(str(i) for i, own in enumerate(pieces) for _ in own), "–"]
-    cell = max(0.5, 0.078 * max(map(len, [*flat, *asked])) + 0.1)
-    left = 0.95
-    sheet = Sketch(left + cell * len(flat) + 0.1, 2.05)
-    starts, place = [], 1
-    for own in pieces:
-        starts.append(place)
-        place += len(own)
-    ends = [start + len(own) for start, own in zip(starts, pieces, strict=True)]
-    rows = (("tokens", flat, 1.2), ("word", word_ids, 0.85), ("tag", asked, 0.5))
-    for name, values, y in rows:
-        sheet.text(left - 0.1, y, name, size=9, align="right")
-        for column, value in enumerate(values):
-            tagged = asked[column] not in ("–", "O")
-            role = "trained" if name == "tag" and tagged else "text" if value != "–" else "frozen"
-            x = left + cell * (column + 0.5)
-            sheet.numbers(x, y, [[value]], cell=(cell, 0.3), role=role, size=8)
-    sheet.text(left - 0.1, 1.6, "words", size=9, align="right")
-    for word, start, end in zip(words, starts, ends, strict=True):
-        x = left + cell * (start + end) / 2
-        sheet.box(x, 1.6, word, width=cell * (end - start) - 0.06, height=0.32, size=9)
+    starts = np.cumsum([1, *map(len, pieces)])  # of each word, and of [SEP]
     found = spans(tags)
-    for kind, first, end in found:
-        a, b = left + cell * starts[first], left + cell * ends[end - 1]
-        width = b - a - 0.06
-        sheet.box((a + b) / 2, 0.14, kind, width=width, height=0.26, role="trained", size=9)
+    lines = _two_lines(starts, found)
+    cell, left, high = max(0.5, 0.084 * max(map(len, [*flat, *asked])) + 0.1), 0.75, 2.0
+    named_in = [any(starts[first] in line for _, first, _ in found) for line in lines]
+    room = [high if named else high - 0.3 for named in named_in]
+    sheet = Sketch(left + cell * max(map(len, lines)) + 0.1, sum(room))
+    for number, line in enumerate(lines):
+        base = sum(room[number:]) - high
+        for name, values, y in (
+            ("tokens", flat, 1.2),
+            ("word", word_ids, 0.88),
+            ("tag", asked, 0.56),
+        ):
+            sheet.text(left - 0.1, base + y, name, size=9, align="right")
+            for place in line:
+                value = values[place]
+                tagged = name == "tag" and asked[place] not in ("–", "O")
+                role = "trained" if tagged else "text" if value != "–" else "frozen"
+                x = left + cell * (place - line.start + 0.5)
+                sheet.numbers(x, base + y, [[value]], cell=(cell, 0.3), role=role, size=9)
+        sheet.text(left - 0.1, base + 1.6, "words", size=9, align="right")
+        boxes = [(word, i, i + 1, 1.6, "text") for i, word in enumerate(words)]
+        boxes += [(kind, first, end, 0.2, "trained") for kind, first, end in found]
+        for name, first, end, y, role in boxes:
+            if starts[first] in line:
+                a, b = (left + cell * (starts[word] - line.start) for word in (first, end))
+                middle, width = (a + b) / 2, b - a - 0.06
+                sheet.box(middle, base + y, name, width=width, height=0.3, role=role, size=9)
     named = ", ".join(f"{kind} ({' '.join(words[first:end])})" for kind, first, end in found)
     return sheet.picture(
         f"{len(words)} words become {len(flat)} tokens; the first piece of each word has its tag, "
@@ -185,3 +188,14 @@ def tagged_pieces(
 def _first(tag: str, pieces: Sequence[str]) -> list[str]:
     """The tag at the first piece, a dash at the others."""
     return [tag, *["–"] * (len(pieces) - 1)]
+
+
+def _two_lines(starts: np.ndarray, found: Sequence[tuple[str, int, int]]) -> list[range]:
+    """Places of the tokens in each line: one, or two where they are many; no entity is cut."""
+    count = int(starts[-1]) + 1
+    inside = {word for _, first, end in found for word in range(first + 1, end)}
+    breaks = [int(start) for word, start in enumerate(starts[:-1]) if word and word not in inside]
+    if count <= 10 or not breaks:
+        return [range(count)]
+    middle = min(breaks, key=lambda place: max(place, count - place))
+    return [range(middle), range(middle, count)]

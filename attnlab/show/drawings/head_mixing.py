@@ -1,4 +1,4 @@
-"""Drawings of lesson 06: the desk, margins, two routes to the answer, patching, the last layer."""
+"""Drawings of lesson 06: the desk, margins, routes to the answer, patching, the last layer."""
 
 import numpy as np
 from scipy.special import softmax
@@ -136,6 +136,26 @@ def two_routes() -> Picture:
         "A head adds to the residual stream of [CLS] and of all other tokens. Along [CLS]'s stream "
         "its addition reaches the margin directly; what it adds at other tokens comes there only "
         "through later heads, which fetch it, and feed-forward networks."
+    )
+
+
+def path_patching() -> Picture:
+    """Draw path patching: of all later heads, one alone sees what another head does otherwise."""
+    sheet = Sketch(7.6, 2.5)
+    sender = sheet.box(0.95, 1.5, "L3H9, as in\nthe first run", width=1.5, role="weights")
+    stream = sheet.box(2.75, 1.5, "streams of\nall tokens", width=1.3)
+    reader = sheet.box(4.75, 1.5, "one later head", width=1.6, role="weights")
+    others = sheet.box(4.75, 0.6, "23 other heads", width=1.6, role="frozen", dashed=True)
+    answer = sheet.box(6.85, 1.5, "margin,\nsecond run", width=1.2, role="output")
+    for one, other in ((sender, stream), (stream, reader), (reader, answer)):
+        sheet.arrow(one, other, role="weights", weight=2.2)
+    sheet.arrow(others, answer, role="frozen", dashed=True)
+    sheet.text(4.75, 1.87, "sees the change", size=9.5)
+    sheet.text(3.85, 0.6, "do not see it", size=9.5, align="right")
+    return sheet.picture(
+        "The output of L3H9 in the first run goes into the residual streams of the second. One "
+        "later head sees the change and passes it on to the margin. The 23 other later heads do "
+        "not see it: they are given their inputs of the second run."
     )
 
 

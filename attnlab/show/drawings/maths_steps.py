@@ -61,7 +61,7 @@ def all_at_once(
     last = [("$A$, weights", weights, "weights", 2, ()), ("·",), ("$V$", value, "value", 0, ())]
     _product(sheet, end + 0.95, 0.95, [*last, ("=",), ("output", context, "value", 2, ())])
     shown = "; ".join(
-        f"{word} {' '.join(f'{number:.2f}' for number in line)}"
+        f"{word} ({', '.join(f'{number:.2f}' for number in line)})"
         for word, line in zip(words, context, strict=True)
     )
     return sheet.picture(
@@ -184,10 +184,22 @@ def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1
     mean, spread = parts(first)
     best = float(softmax(np.array(scores) / temperature)[0])
     with style():
-        figure, axes = plt.subplots(figsize=(6.4, 3.2))
-        axes.plot(first, mean, "--", color=ROLES["output"], lw=1.6, label="mean score")
-        axes.plot(first, spread, ":", color=ROLES["frozen"], lw=2.2, label="τ · entropy")
-        axes.plot(first, mean + spread, color=ROLES["weights"], lw=2.4, label="their sum")
+        figure, axes = plt.subplots(figsize=(5.8, 3.2))
+        for curve, dashes, role, width, name, at, move in (
+            (mean, "--", "output", 1.6, "mean score", 0.2, (0, -12)),
+            (spread, ":", "frozen", 2.2, "τ · entropy", 0.86, (6, 6)),
+            (mean + spread, "-", "weights", 2.4, "their sum", 0.2, (-10, 4)),
+        ):
+            axes.plot(first, curve, dashes, color=ROLES[role], lw=width, label=name)
+            axes.annotate(
+                name,
+                (at, float(np.interp(at, first, curve))),
+                move,
+                textcoords="offset points",
+                ha="right" if move[0] < 0 else "left",
+                color=ROLES["text" if role == "frozen" else role],
+                fontsize=10,
+            )
         named = {0.5: "half each", best: "softmax", 1.0: "all on the first"}
         said = []
         for share, name in named.items():
@@ -204,8 +216,7 @@ def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1
                 fontsize=10,
             )
         axes.set(xlabel="weight of the first key", ylabel="what it is worth")
-        axes.set(ylim=(-0.02, 1.55), xlim=(-0.02, 1.3), xticks=np.arange(0, 1.1, 0.25))
-        axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.1), frameon=False, fontsize=10)
+        axes.set(ylim=(-0.02, 1.55), xlim=(-0.02, 1.02), xticks=np.arange(0, 1.1, 0.25))
         sns.despine(figure)
     return show(
         figure,
@@ -214,28 +225,43 @@ def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1
     )
 
 
-def spreads(rows: Sequence[Sequence[float]]) -> Picture:
+def spreads(
+    rows: Sequence[Sequence[float]], keys: Sequence[str] = (), titles: Sequence[str] = ()
+) -> Picture:
     """Draw rows of weights as bars, each with its entropy and its effective number of keys.
 
     Parameters
     ----------
     rows : of weights, each with the sum 1
+    keys : their names, if not their numbers
+    titles : of the rows, in place of entropy and effective number
     """
     with style():
         figure, row = plt.subplots(
             1, len(rows), figsize=(7.6, 2.1), sharey=True, squeeze=False, layout="constrained"
         )
         said = []
-        for axes, weights in zip(row[0], rows, strict=True):
+        for place, (axes, weights) in enumerate(zip(row[0], rows, strict=True)):
             entropy = float(entr(np.asarray(weights, dtype=float)).sum())
             axes.bar(range(len(weights)), weights, color=ROLES["weights"], width=0.7)
-            for place, weight in enumerate(weights):
-                axes.text(place, weight + 0.03, f"{weight:g}", ha="center", fontsize=9)
+            for key, weight in enumerate(weights):
+                axes.text(
+                    key,
+                    weight + 0.03,
+                    f"{weight:.2f}" if titles else f"{weight:g}",
+                    ha="center",
+                    fontsize=9,
+                )
             said.append(f"H = {entropy:.2f}, {np.exp(entropy):.1f} keys")
-            title = f"H = {entropy:.2f}\n{np.exp(entropy):.1f} effective keys"
+            title = f"$H$ = {entropy:.2f}\n{np.exp(entropy):.1f} effective keys"
+            if titles:
+                title = titles[place]
+                shares = zip(keys or range(len(weights)), weights, strict=True)
+                said[-1] = f"{title} " + ", ".join(f"{key} {share:.2f}" for key, share in shares)
             axes.set_title(title, fontsize=10, color=ROLES["weights"])
-            axes.set(xticks=range(len(weights)), xlabel="key", ylim=(0, 1.15), yticks=(0, 0.5, 1))
-            axes.tick_params(labelsize=9)
+            axes.set(xlabel="key", ylim=(0, 1.15), yticks=(0, 0.5, 1))
+            axes.set_xticks(range(len(weights)), keys or range(len(weights)))
+            axes.tick_params(labelsize=8.5 if keys else 9)
         row[0][0].set_ylabel("weight")
         sns.despine(figure)
     return show(figure, f"{len(rows)} rows of weights as bars: {'; '.join(said)}.")
@@ -251,15 +277,16 @@ def growing_scores(widths: Sequence[int] = (4, 16, 64)) -> Picture:
     limit = 2.9 * max(widths) ** 0.5
     with style():
         figure, row = plt.subplots(
-            1, len(widths), figsize=(7.6, 2.3), sharex=True, squeeze=False, layout="constrained"
+            1, len(widths), figsize=(7.6, 2.3), sharex=True, sharey=True, squeeze=False
         )
+        figure.set_layout_engine("constrained")
         for axes, width in zip(row[0], widths, strict=True):
             sums = np.arange(-width, width + 1, 2)
             chance = np.array([comb(width, ones) for ones in range(width + 1)]) / 2.0**width
             seen = np.abs(sums) <= limit
             axes.axvspan(-(width**0.5), width**0.5, color=ROLES["weights"], alpha=0.16, lw=0)
             axes.bar(sums[seen], chance[seen], width=1.5, color=ROLES["query"])
-            axes.set_title(f"$d_k$ = {width}: ± {width**0.5:g}", fontsize=11)
+            axes.set_title(f"$d_k$ = {width}, typically ± {width**0.5:g}", fontsize=10)
             axes.set(xlabel="dot product", xlim=(-limit, limit))
             axes.tick_params(labelsize=9)
         row[0][0].set_ylabel("probability")
@@ -272,21 +299,22 @@ def growing_scores(widths: Sequence[int] = (4, 16, 64)) -> Picture:
     )
 
 
-def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
+def heads_add_up(contexts: Table, output_weight: Table, columns: Sequence[str] = ()) -> Picture:
     """Draw that heads side by side, times W^O, are a sum over heads.
 
     Parameters
     ----------
     contexts : (n, d_k), what each head passes on
     output_weight : (n * d_k, d)
+    columns : what each of the d columns says
     """
     heads, matrix = np.asarray(contexts, dtype=float), np.asarray(output_weight, dtype=float)
     n, narrow = heads.shape
-    roles = [("value", "trained")[head % 2] for head in range(n)]
+    roles = [("value", "weights")[head % 2] for head in range(n)]
     blocks = matrix.reshape(n, narrow, -1)
     apart = LOW * narrow + 0.3  # of two heads
     sheet = Sketch(7.6, 0.75 + apart * n)
-    cell = (0.34, LOW)
+    cell = (0.36 if len(columns) else 0.34, LOW)
     high, wide = LOW * len(matrix), cell[0] * matrix.shape[1]
     x, y = 0.85, 0.5 + apart * n / 2
     side = x - cell[0] * n * narrow / 2
@@ -298,7 +326,11 @@ def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
     for head, (block, role) in enumerate(zip(blocks, roles, strict=True)):
         place = y + high / 2 - LOW * narrow * (head + 0.5)
         sheet.numbers(2.45, place, block, role=role, cell=cell, digits=0)
-    sheet.text(2.45, y + high / 2 + 0.15, "$W^O$", size=10)
+    sheet.text(2.45, y + high / 2 + (0.38 if len(columns) else 0.15), "$W^O$", size=10)
+    for above, name in enumerate(columns):
+        place = cell[0] * (above + 0.5) - wide / 2
+        sheet.text(2.45 + place, y + high / 2 + 0.13, name, size=9)
+        sheet.text(6.65 + place, y + apart * (n - 1) / 2 + LOW / 2 + 0.13, name, size=9)
     sheet.text(3.27, y, "=", size=13)
     for head, (own, block, role) in enumerate(zip(heads, blocks, roles, strict=True)):
         place = y + apart * ((n - 1) / 2 - head)
@@ -315,12 +347,12 @@ def heads_add_up(contexts: Table, output_weight: Table) -> Picture:
     sheet.numbers(6.65, line - 0.24, total[None], cell=cell, digits=0)
     sheet.text(6.65 - wide / 2 - 0.1, line - 0.24, "output", size=9.5, align="right")
     said = " plus ".join(
-        " ".join(f"{number:g}" for number in own @ block)
+        f"({', '.join(f'{number:g}' for number in own @ block)})"
         for own, block in zip(heads, blocks, strict=True)
     )
     return sheet.picture(
         f"{n} heads side by side times W^O: each head meets only rows of its own, so the output is "
-        f"a sum over heads, {said} = {' '.join(f'{number:g}' for number in total)}."
+        f"a sum over heads, {said} = ({', '.join(f'{number:g}' for number in total)})."
     )
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path
-from seaborn import color_palette
 
 from attnlab.attention import scaled_dot_product_attention
 from attnlab.show.drawings.sketch import ROLES, Sketch
+from attnlab.show.plots.flow import strip_colours
 from attnlab.show.plots.picture import Picture
 
 Numbers = Sequence[Sequence[float]]
@@ -31,7 +31,7 @@ def whole_path(
     tokens : of the sentence, from top to bottom, the one that is read off first
     answer : a label and its probability
     """
-    step, top = 0.36, 0.36 * len(tokens) + 0.42
+    step, top = 0.36, 0.36 * len(tokens) + 0.72  # the layers' caption stands below the rows
     sheet = Sketch(7.6, top + 0.72)
     rows = [top - 0.2 - step * (row + 0.5) for row in range(len(tokens))]
     _layer(sheet, rows, top, layers)
@@ -109,7 +109,7 @@ def _plus(sheet: Sketch, x: float, y: float) -> None:
 
 def _vector(sheet: Sketch, x: float, y: float, *, seed: int, faint: bool = False) -> None:
     """A vector as at the flow desk: a stripe for each number, red above 0, blue below."""
-    colours = color_palette("vlag", as_cmap=True)
+    colours = strip_colours()
     numbers = np.random.default_rng(seed).normal(0.5, 0.22, 12)
     for place, number in enumerate(numbers):
         stripe = Rectangle((x - 0.36 + 0.06 * place, y - 0.11), 0.061, 0.22, ec="none")
@@ -140,7 +140,7 @@ def head_by_hand(
     ]
     cell = (0.42, 0.38)
     half = cell[1] * len(words) / 2
-    y = 0.5 + half
+    y = 0.68 + half
     sheet = Sketch(7.6, y + half + 0.5)
     lines = [y + ((len(words) - 1) / 2 - row) * cell[1] for row in range(len(words))]
     for line, share in zip(lines, shares, strict=True):
@@ -165,16 +165,17 @@ def head_by_hand(
         sheet.text(4.68, line, f"{share:.2f}", size=size, align="left")
     offered = sheet.numbers(5.8, y, values, role="value", cell=cell, size=size)
     made = sheet.numbers(7.04, y, [mixed], role="value", cell=(0.48, 0.38), digits=2, size=size)
-    for x, title, told, role in (
-        (asked.x, "3  query", "looks for", "query"),
-        (found.x, "3  keys", "found by", "key"),
-        (scored.x, "4  scores", f"q · k / √{len(query)}", "text"),
-        (4.54, "4  weights", "softmax; sum 1", "weights"),
-        (offered.x, "3  values", "pass on", "value"),
-        (made.x, "5  mixture", "weights × values", "value"),
+    for x, title, told, source, role in (
+        (asked.x, "3  query", "looks for", "vector × $W_Q$", "query"),
+        (found.x, "3  keys", "found by", "vectors × $W_K$", "key"),
+        (scored.x, "4  scores", f"q · k / √{len(query)}", "", "text"),
+        (4.54, "4  weights", "softmax; sum 1", "", "weights"),
+        (offered.x, "3  values", "pass on", "vectors × $W_V$", "value"),
+        (made.x, "5  mixture", "weights × values", "", "value"),
     ):
         sheet.text(x, y + half + 0.3, title, size=10.5, bold=True, role=role)
-        sheet.text(x, 0.24, told, size=9)
+        sheet.text(x, 0.42, told, size=9)
+        sheet.text(x, 0.2, source, size=9, role=role)
     told = ", ".join(f"“{word}” {share:.2f}" for word, share in zip(words, shares, strict=True))
     return sheet.picture(
         "One head with invented numbers, for one token that looks: its query is compared with the "

@@ -182,7 +182,7 @@ def attention_steps(
     named(weight, "A: weights", "weights", (count, count), above=0.36)
     sheet.arrow((again.side("right")[0] + 0.1, ys[1]), (weight.side("left")[0] - 0.1, ys[1]))
     sheet.text(4.2, ys[1] + 0.18, "softmax of each row", size=9.5)
-    sheet.text(4.2, ys[1] - 0.18, "a row now sums to 1", size=9.5, role="weights")
+    sheet.text(4.2, ys[1] - 0.18, "each sums to 1 before rounding", size=9.5, role="weights")
     taken = weight_table(sheet, places[0], ys[2], weights.tolist(), rows=words)
     named(taken, "A: weights", "weights", (count, count))
     mixed = sheet.numbers(places[1], ys[2], value.numpy(), role="value", cell=_CELL)
@@ -293,11 +293,11 @@ def multi_head(tokens: int, width: int, heads: int) -> Picture:
     for role, down in (("query", 0.08), ("key", -0.08)):
         end = weights.side("left")[0], weights.y + down
         sheet.arrow(backs[role], end, role=role)
-    contexts = _stack(sheet, 4.95, low, (0.32, 0.44), "output")
-    sheet.text(contexts.x + 0.42, contexts.y + 0.44, "C", size=11, bold=True)
+    contexts = _stack(sheet, 4.85, low, (0.32, 0.44), "output")
+    sheet.text(contexts.x + 0.27, contexts.y + 0.52, "C", size=11, bold=True)
     _shape(sheet, contexts, (heads, tokens, inner))
     sheet.arrow(backs["value"], (contexts.side("left")[0], low + 0.06), role="value")
-    sheet.arrow((4.95, weights.side("bottom")[1] - 0.26), (4.99, low + 0.41), role="weights")
+    sheet.arrow((4.95, weights.side("bottom")[1] - 0.26), (4.95, low + 0.41), role="weights")
     merged = _bands(sheet, 6.75, low, drawn, "output")
     _shape(sheet, merged, (tokens, width))
     sheet.arrow((contexts.side("right")[0] + 0.24, low + 0.06), (6.27, low + 0.06))

@@ -11,6 +11,7 @@ from attnlab.attention import causal_mask
 from attnlab.show.drawings.attention_from_scratch import mask_grids
 from attnlab.show.drawings.sketch import Box, Sketch
 from attnlab.show.plots.picture import Picture
+from attnlab.show.wording import number as number_of
 
 __all__ = [
     "beam_tree",
@@ -22,10 +23,12 @@ __all__ = [
     "search_tree",
     "surplus",
     "teacher_forcing",
+    "training_circle",
     "writing_steps",
 ]
 
 Candidate = tuple[str, int, float, bool]  # token, index of its parent, log-probability, kept
+_TREE_NOTE = "box: a token, and the log-probability (nats) of the beginning that ends with it"
 
 
 def encoder_decoder(source: Sequence[str], target: Sequence[str]) -> Picture:
@@ -108,8 +111,8 @@ def cross_attention_by_hand(
 
     Parameters
     ----------
-    query : (D,), of the position that is being written
-    keys, values : (S, D) each, of the source tokens
+    query : (d_k,), of the position that is being written
+    keys, values : (S, d_k) each, of the source tokens
     source : S words
     asks : what the position looks for, in a few words
     """
@@ -122,7 +125,7 @@ def cross_attention_by_hand(
     top = sheet.numbers(4.35, 2.4, [query.tolist()], role="query")
     tables = {
         "keys": (1.35, keys.numpy(), "key", source),
-        "scores\nq · k / √d": (2.85, scores[:, None].numpy(), "output", ()),
+        "scores\n$q \\cdot k\\,/\\,\\sqrt{d_k}$": (2.85, scores[:, None].numpy(), "output", ()),
         "weights\nsoftmax": (4.1, weights[:, None].numpy(), "weights", ()),
         "values": (5.4, values.numpy(), "value", ()),
     }
@@ -165,6 +168,29 @@ def teacher_forcing(target: Sequence[str]) -> Picture:
     )
 
 
+def training_circle() -> Picture:
+    """Draw one step of training: from a batch to its loss, and back to the weights."""
+    sheet = Sketch(7.5, 1.95)
+    high, low = 1.6, 0.35
+    batch = sheet.box(0.75, high, "64 pairs", width=1.1)
+    weights = sheet.box(3.2, high, "weights of the model", width=1.9, role="trained")
+    loss = sheet.box(6.6, high, "loss", width=1.2)
+    gradients = sheet.box(6.6, low, "gradients", width=1.2)
+    optimizer = sheet.box(3.2, low, "optimizer", width=1.9)
+    rate = sheet.box(0.75, low, "learning rate", width=1.3)
+    sheet.arrow(batch, weights)
+    sheet.arrow(weights, loss, "how wrong is it?")
+    sheet.arrow(loss, gradients, role="trained")
+    sheet.text(6.5, (high + low) / 2, "what would lower it?", size=9, align="right")
+    sheet.arrow(gradients, optimizer, "which way?", role="trained")
+    sheet.arrow(rate, optimizer, "how far?")
+    sheet.arrow(optimizer, weights, "moves them", role="trained")
+    return sheet.picture(
+        "A step of training. A batch of pairs goes through the model, and gives a loss; from it "
+        "come gradients. By them and the learning rate the optimizer moves the weights."
+    )
+
+
 def decoder_masks(tokens: Sequence[str], padding: str = "pad") -> Picture:
     """Draw the causal mask, the mask of padding, and both together, for one sentence."""
     causal = causal_mask(len(tokens))
@@ -176,9 +202,9 @@ def decoder_layer() -> Picture:
     """Draw the three parts of a decoder layer; each reads a norm of x and adds to x."""
     sheet = Sketch(7.5, 2.75)
     line = 2.3
-    sheet.text(0.2, line, "x", size=12, role="output")
+    sheet.text(0.2, line, "$x$", size=12, role="output")
     sheet.arrow((0.35, line), (7.2, line), weight=2)
-    sheet.text(7.35, line, "x", size=12)
+    sheet.text(7.35, line, "$x$", size=12)
     parts = (("self-attention", "query"), ("cross-attention", "key"), ("feed-forward", "text"))
     for (name, role), x in zip(parts, (1.5, 3.75, 6.0), strict=True):
         norm = sheet.box(x - 0.6, 1.65, "norm", width=0.7, height=0.34, role="frozen", size=9)
@@ -230,8 +256,8 @@ def surplus(alone: tuple[float, float], together: float) -> Picture:
 def beam_tree(steps: Sequence[Sequence[Candidate]]) -> Picture:
     """Draw the beginnings of a beam search as a tree that grows to the right.
 
-    Candidates stand in the order of their parents, so that no branches cross. A heavier line leads
-    to the likeliest of the last step.
+    The likelier a beginning, the higher it stands in its column, so branches may cross. A heavy
+    line through coloured boxes leads to the likeliest of the last step; all others are grey.
 
     Parameters
     ----------
@@ -239,26 +265,28 @@ def beam_tree(steps: Sequence[Sequence[Candidate]]) -> Picture:
         (0 at the first step), log-probability of the whole beginning, and whether it is kept
     """
     rows = max(map(len, steps))
-    high, across = 0.6, min(1.5, 6.5 / len(steps))
-    size = max(4.0, 1.0 + across * len(steps)), 0.2 + high * rows
+    high, across = 0.64, min(1.7, 6.5 / len(steps))
+    size = max(5.4, 1.0 + across * len(steps)), 0.55 + high * rows
     sheet = Sketch(*size)
     way = _way_to(steps)
     best = steps[-1][way[-1]]
-    before = [sheet.box(0.42, size[1] / 2, "start", width=0.62, height=0.42, size=9)]
+    top = size[1] - 0.1 - high / 2
+    sheet.text(0.1, 0.18, _TREE_NOTE, size=8.5, align="left")
+    before = [sheet.box(0.42, top, "start", width=0.62, height=0.42, size=9)]
     for number, candidates in enumerate(steps):
         x = 0.35 + across * (number + 1)
         places: dict[int, Box] = {}
-        order = sorted(range(len(candidates)), key=lambda index: -before[candidates[index][1]].y)
+        order = sorted(range(len(candidates)), key=lambda index: -candidates[index][2])
         for place, index in enumerate(order):
             token, parent, total, kept = candidates[index]
-            y = size[1] / 2 + high * ((len(candidates) - 1) / 2 - place)
-            role = "query" if kept else "frozen"
-            words = f"{token}\n" + f"{round(total, 2) + 0:.2f}".replace("-", "−")
-            wide = min(across - 0.32, 1.0)
-            box = sheet.box(
-                x, y, words, width=wide, height=0.46, size=8.5, role=role, dashed=not kept
-            )
-            weight = 2.6 if way[number] == index else 1.2
+            y = top - high * place
+            wins = way[number] == index
+            role = "query" if wins else "frozen"
+            wide = min(across - 0.42, 1.0)
+            box = sheet.box(x, y, width=wide, height=0.5, role=role, dashed=not kept)
+            sheet.text(x, y + 0.1, token, size=10.5, bold=True)
+            sheet.text(x, y - 0.12, number_of(total, 2), size=8.5)
+            weight = 3.4 if wins else 1.0
             sheet.arrow(before[parent].side("right"), box.side("left"), role=role, weight=weight)
             places[index] = box
         before = [places[index] for index in range(len(candidates))]

@@ -6,9 +6,10 @@ output of a figure has none). ``picture.figure`` is the matplotlib figure, yours
 
 from attnlab.show.plots.anomaly_tables import AnomalyTable, anomaly_table
 from attnlab.show.plots.answers import answers
+from attnlab.show.plots.attention_grid import attention_grid
 from attnlab.show.plots.balance_meter import balance
 from attnlab.show.plots.compression import compression_frontier, weights_by_part
-from attnlab.show.plots.date_plots import answer_grid, dots_beside_zero, loss_and_share
+from attnlab.show.plots.date_plots import answer_grid, date_fields, dots_beside_zero, loss_and_share
 from attnlab.show.plots.disturbed import deletion, patching, robustness
 from attnlab.show.plots.explained_tokens import explanations
 from attnlab.show.plots.forest_plot import forest
@@ -34,7 +35,6 @@ from attnlab.show.plots.learning import (
 from attnlab.show.plots.loss_and_heads import loss_and_heads
 from attnlab.show.plots.maps import (
     MAX_TOKENS,
-    attention_grid,
     attention_map,
     before_after,
     chosen_heads,
@@ -43,13 +43,24 @@ from attnlab.show.plots.maps import (
 )
 from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, lines, matrix, panels, show
+from attnlab.show.plots.rebuilt_map import rebuilt_map
+from attnlab.show.plots.removal_orders import removal_orders
 from attnlab.show.plots.rug_plot import rug
+from attnlab.show.plots.scores_and_gradients import scores_and_gradients
+from attnlab.show.plots.sentence_map import sentence_map
 from attnlab.show.plots.share_bars import share_bars
 from attnlab.show.plots.sinks import sink
 from attnlab.show.plots.training_run import episodes, recording
-from attnlab.show.plots.translation import alignment, alignment_accuracy, alignments, next_tokens
+from attnlab.show.plots.translation import (
+    alignment,
+    alignment_accuracy,
+    alignments,
+    attention_kinds,
+    next_tokens,
+)
 from attnlab.show.plots.tuner_rounds import tuning
 from attnlab.show.plots.word_changes import word_changes
+from attnlab.show.plots.word_shares import word_shares
 
 __all__ = [
     "MAX_TOKENS",
@@ -66,6 +77,7 @@ __all__ = [
     "answer_grid",
     "answers",
     "attention_grid",
+    "attention_kinds",
     "attention_map",
     "balance",
     "before_after",
@@ -76,6 +88,7 @@ __all__ = [
     "comparison",
     "compression_frontier",
     "confusion",
+    "date_fields",
     "deletion",
     "differences",
     "dots_beside_zero",
@@ -108,10 +121,14 @@ __all__ = [
     "patching",
     "pruning",
     "readable",
+    "rebuilt_map",
     "recording",
+    "removal_orders",
     "resampling",
     "robustness",
     "rug",
+    "scores_and_gradients",
+    "sentence_map",
     "share_bars",
     "show",
     "similarity",
@@ -122,6 +139,7 @@ __all__ = [
     "tuning",
     "weights_by_part",
     "word_changes",
+    "word_shares",
 ]
 
 

@@ -16,7 +16,7 @@ from attnlab.balance.reading import Balance, By
 from attnlab.show.plots.learning import RUN_COLOURS
 from attnlab.show.plots.picture import HALO, Picture, need, style
 from attnlab.show.plots.training_run import EPISODE_COLUMNS, draw_episode
-from attnlab.show.wording import episode_in_words, head_name, short
+from attnlab.show.wording import episode_in_words, head_name, number, short
 
 _OUTLIER_COLUMNS = ("layer", "head", "measure", "value", "median", "z")
 
@@ -140,9 +140,9 @@ def _outlier_row(outlier: Any) -> dict[str, str]:
     return {
         "head": head_name(outlier),
         "measure": short(outlier.measure),
-        "value": f"{outlier.value:.3g}",
-        "median": f"{outlier.median:.3g}",
-        "robust z": f"{outlier.z:+.1f}",
+        "value": number(outlier.value, 3),
+        "median": number(outlier.median, 3),
+        "robust z": number(outlier.z, 1, signed=True),
     }
 
 

@@ -1,7 +1,7 @@
 """Figures about answers that are right or wrong: in a grid, as dots beside 0, along training."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,8 +10,12 @@ import seaborn as sns
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.learning import RUN_COLOURS, smoothed
+from attnlab.show.plots.number_table import table
 from attnlab.show.plots.picture import Picture, need, style
 from attnlab.show.wording import number, plain
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 Values = Sequence[float] | np.ndarray
 Run = tuple[Values, Values, Sequence[tuple[float, float]]]
@@ -58,13 +62,43 @@ def answer_grid(found: pd.DataFrame, wanted: Sequence[str], *, xlabel: str, ylab
     return Picture(figure, f"Right answers. {'; '.join(told)}.")
 
 
-def dots_beside_zero(groups: Mapping[str, Values], *, xlabel: str) -> Picture:
+def date_fields(answers: pd.DataFrame) -> "Styler":
+    """A table of answers to dates, field by field; a wrong year, month or day has another ground.
+
+    Parameters
+    ----------
+    answers : with columns ``source``, ``found`` and ``wanted``, such as rows of
+        `translation.date_answers`; other columns that come before ``source`` are shown, too
+
+    What an answer holds beyond three fields stands in its day; fields that it lacks are empty.
+    """
+    need(answers, ("source", "found", "wanted"), "your answers")
+    first = answers.columns[: answers.columns.get_loc("source") + 1]
+    shown = answers[list(first)].reset_index(drop=True)
+    marked = pd.DataFrame(False, index=shown.index, columns=shown.columns)
+    parts = [[_fields(text) for text in answers[name]] for name in ("found", "wanted")]
+    for place, field in enumerate(("year", "month", "day")):
+        shown[field] = [found[place] for found in parts[0]]
+        marked[field] = [found[place] != right[place] for found, right in zip(*parts, strict=True)]
+    shown["right date"], marked["right date"] = answers["wanted"].to_numpy(), False
+    return table(shown, marked).hide(axis="index")
+
+
+def _fields(text: str) -> list[str]:
+    """Year, month and day of a text, as far as it has them."""
+    return [*text.split("-", 2), "", ""][:3]
+
+
+def dots_beside_zero(
+    groups: Mapping[str, Values], *, xlabel: str, sides: tuple[str, str] | None = None
+) -> Picture:
     """Draw a dot for each value, a row for each group, and a line at 0.
 
     Parameters
     ----------
     groups : the values of each group, (N,)
     xlabel : what they are, with the unit
+    sides : what a value below 0 is, and what one above; written over the two sides
 
     The mean of a group, and how many values it has, are written at the right.
     """
@@ -85,7 +119,14 @@ def dots_beside_zero(groups: Mapping[str, Values], *, xlabel: str) -> Picture:
             told.append(f"{name}: {words}, {int((values < 0).sum())} below 0")
         axes.set_yticks(range(len(groups)), list(groups))
         axes.set(ylim=(len(groups) - 0.5, -0.5), xlabel=xlabel)
-        axes.set_xlim(left=min(axes.get_xlim()[0], -0.06 * axes.get_xlim()[1]))
+        room = 0.3 if sides else 0.06  # the left side needs room for its words
+        axes.set_xlim(left=min(axes.get_xlim()[0], -room * axes.get_xlim()[1]))
+        if sides:
+            axes.axvspan(axes.get_xlim()[0], 0, color="0.94", zorder=0)
+            for words, away, side in zip(sides, (-6, 6), ("right", "left"), strict=True):
+                over: dict[str, Any] = {"textcoords": "offset points", "ha": side, "fontsize": 9}
+                over["xycoords"] = axes.get_xaxis_transform()
+                axes.annotate(words, (0, 1), (away, 4), color="0.3", **over)
         axes.tick_params(axis="y", length=0)
         sns.despine(figure, left=True)
     return Picture(figure, f"A dot for each value. {'; '.join(told)}.")
@@ -107,17 +148,20 @@ def loss_and_share(runs: Mapping[str, Run], *, share: str) -> Picture:
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.9), layout="constrained")
         longest = max(int(np.max(step)) for step, _, _ in runs.values())
         for place, (name, (step, loss, marks)) in enumerate(runs.items()):
-            colour = RUN_COLOURS[place]
-            looks: dict[str, Any] = {"color": colour, "linewidth": 1.3 if place else 4}
+            looks: dict[str, Any] = {"color": RUN_COLOURS[place], "linewidth": 1.6 if place else 4}
             looks |= {"alpha": 1 if place else 0.45, "label": name}
             steps = np.asarray(step, dtype=float)
             left.plot(steps, smoothed(steps, np.asarray(loss, dtype=float), longest), **looks)
-            right.plot(*zip(*marks, strict=True), "o-", color=colour, markersize=5, label=name)
-        left.set(yscale="log", xlabel="training step", ylabel="loss, smoothed (nats)")
-        right.set(ylim=(0, 1.03), xlabel="training step", ylabel=f"{share} (share)")
-        for axes in (left, right):
-            axes.set_xlim(left=0)
-            axes.legend(frameon=False)
+            measured, shares = zip(*marks, strict=True)
+            right.plot(measured, 100 * np.array(shares), "o-", markersize=5, **looks)
+        left.set(yscale="log", xlabel="training step")
+        left.set_title("loss, smoothed (nats)", loc="left", fontsize=10)
+        right.set(ylim=(0, 104), xlabel="training step")
+        right.set_title(f"{share} (%)", loc="left", fontsize=10)
+        left.set_xlim(left=0)
+        right.set_xlim(left.get_xlim())
+        if len(runs) > 1:  # one legend for both, since the colours are the same
+            right.legend(frameon=False, loc="lower right")
         sns.despine(figure)
     ends = [f"{name} ends at {number(marks[-1][1], 2)}" for name, (*_, marks) in runs.items()]
     return Picture(figure, f"Loss on a log scale, and the share: {share}. {'; '.join(ends)}.")

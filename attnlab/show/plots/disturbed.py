@@ -3,14 +3,22 @@
 import itertools
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
 from attnlab.errors import AttnlabError, suggest
 from attnlab.show.plots.learning import RUN_COLOURS, RUN_DASHES
-from attnlab.show.plots.maps import head_map
-from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, need, style
+from attnlab.show.plots.picture import (
+    BETTER_WITHOUT,
+    NEEDED,
+    SIGNED,
+    Picture,
+    heatmap,
+    need,
+    style,
+)
 from attnlab.show.wording import number
 
 _NAMES = {
@@ -66,19 +74,72 @@ def robustness(table: pd.DataFrame) -> Picture:
     return Picture(figure, f"Answers that flip, with 95 % intervals: {', '.join(told)}.")
 
 
-def patching(table: pd.DataFrame, title: str | None = None) -> Picture:
+def patching(table: pd.DataFrame, title: str | None = None, intervals: bool = False) -> Picture:
     """Draw how much of the clean margin each head brings back, layers down and heads across.
 
     Parameters
     ----------
     table : of `adaptive.patch_heads` or `adaptive.patching_effects`
     title : above the picture
+    intervals : whether to write ``ci_low`` and ``ci_high`` below each number; the table may then
+        hold some layers only
 
-    Red: the head brings the clean answer back; blue: it pushes further away from it.
+    Purple: the head brings the clean answer back; orange: it pushes further away from it.
     """
-    need(table, ("layer", "head", "restored"), "adaptive.patch_heads")
-    values = 100 * table.pivot(index="layer", columns="head", values="restored")
-    return head_map(values.to_numpy(), title=title, label="margin restored, %")
+    columns = ("restored", "ci_low", "ci_high") if intervals else ("restored",)
+    need(table, ("layer", "head", *columns), "adaptive.patch_heads")
+    values, *ends = (100 * table.pivot(index="layer", columns="head", values=n) for n in columns)
+    limit = float(np.nanmax(np.abs(values.to_numpy()))) or 1.0
+    notes = _with_ends(values, *ends) if intervals else _written(values)
+    rows, heads = values.shape
+    colours = {} if intervals else {"cbar_kws": {"label": "margin restored, %", "pad": 0.02}}
+    with style():
+        width, height = (0.71, 0.55) if intervals else (0.62, 0.42)
+        size = ((0.9 if intervals else 1.5) + width * heads, 1.3 + height * rows)
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
+        heatmap(
+            values,
+            axes,
+            cmap=SIGNED,
+            vmin=-limit,
+            vmax=limit,
+            annot=notes,
+            fmt="",
+            annot_kws={"size": 9},
+            linewidths=0.5,
+            cbar=not intervals,  # two rows leave no room for its name
+            **colours,
+        )
+        reach = " (in the cells: margin restored, %, and its 95 % interval)" if intervals else ""
+        axes.set(xlabel=f"head{reach}", ylabel="layer")
+        axes.tick_params(axis="y", rotation=0)
+        if title:
+            axes.set_title(title, loc="left")
+    return Picture(figure, f"{title or 'Map of heads'}: {_most_restored(values, notes)}")
+
+
+def _most_restored(values: pd.DataFrame, notes: np.ndarray) -> str:
+    """Alt text: what is drawn, and the head that brings back most, as its cell says it."""
+    layer, head = values.stack().idxmax()
+    most = notes[values.index.get_loc(layer), values.columns.get_loc(head)]
+    value, _, reach = most.partition("\n")
+    reach = f" ({reach.replace(', ', ' to ')})" if reach else ""
+    rows, heads = values.shape
+    words = f"margin restored, %, for {rows} layers by {heads} heads"
+    words += ", with 95 % intervals" if reach else ""
+    return f"{words}; highest L{layer}H{head}, {value}{reach}."
+
+
+def _written(values: pd.DataFrame) -> np.ndarray:
+    """What is written in each cell: the number."""
+    return values.map(lambda share: number(share, 1)).to_numpy()
+
+
+def _with_ends(values: pd.DataFrame, low: pd.DataFrame, high: pd.DataFrame) -> np.ndarray:
+    """What is written in each cell: the number, and below it the ends of its interval."""
+    cells = zip(*(one.to_numpy().ravel() for one in (values, low, high)), strict=True)
+    told = [f"{number(a, 1)}\n{number(b, 1)}, {number(c, 1)}" for a, b, c in cells]
+    return np.array(told).reshape(values.shape)
 
 
 def deletion(curves: pd.DataFrame, measure: str = "margin") -> Picture:

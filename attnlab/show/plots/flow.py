@@ -1,17 +1,31 @@
 """A still picture of a flow desk: a sentence on its way through one head, and the answer so far."""
 
+import functools
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.patches import ConnectionPatch, Rectangle
 from seaborn import color_palette
 
 from attnlab.show.plots.picture import ROLES, Picture, style
 from attnlab.show.wording import plain
 
-_INK, _GREY, _PAPER = "#212121", "#8c8c8c", "#eeeeee"
+_INK, _GREY, _PAPER, _EDGE = "#212121", "#8c8c8c", "#eeeeee", "#d0d0d0"
+
+
+@functools.cache
+def strip_colours() -> ListedColormap:
+    """The colours of a number in a strip: blue below 0, white at 0, red above (129 steps)."""
+    share = np.linspace(0, 1, 129)
+    colours = color_palette("vlag", as_cmap=True)(share)
+    paler = 1 - np.abs(2 * share - 1)[:, None]  # 1 in the middle, which vlag draws pink
+    lift = 1 - colours[64, :3]
+    colours[:, :3] = np.clip(colours[:, :3] + paler**2 * lift, 0, 1)
+    colours[64] = 1.0
+    return ListedColormap(colours)
 
 
 def flow_desk(report: dict[str, Any]) -> Picture:
@@ -60,7 +74,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         for panel in axes[:6]:
             panel.set_ylim(len(tokens) + 0.5, -0.5)
         titles = [
-            ("1, 2\nvector", _INK),
+            ("2\nvector", _INK),
             ("3\nquery", ROLES["query"]),
             ("3\nkey", ROLES["key"]),
             ("3\nvalue", ROLES["value"]),
@@ -72,14 +86,23 @@ def flow_desk(report: dict[str, Any]) -> Picture:
             panel.set_title(title, loc="left", fontsize=10, weight="bold", color=colour)
         figure.supxlabel(
             f"“{plain(tokens[token], 14)}” looks, in layer {settings['layer']}, head "
-            f"{settings['head']}. Red is above 0, blue below; the other queries are veiled. "
-            f"Vectors: the first {len(report['vectors'][0])}\nof {report['width']} numbers. "
+            f"{settings['head']}. Red is above 0, blue below; the other queries are veiled.\n"
+            f"Vectors: as they enter the layer, the first {len(report['vectors'][0])} of "
+            f"{report['width']} numbers{_beyond(report)}.\n"
             "Step 6: the read-out tried after each layer; before the last one an approximation.",
             fontsize=9,
             x=0.01,
             ha="left",
         )
     return Picture(figure, report["alt"])
+
+
+def _beyond(report: dict[str, Any]) -> str:
+    """The largest number of all where it is not drawn: a row may look empty without it."""
+    largest = report["largest"]
+    if largest["drawn"]:
+        return ""
+    return f" (the largest, {largest['text']} in {plain(largest['token'], 14)}, is not among them)"
 
 
 def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
@@ -116,12 +139,19 @@ def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
 
 def _strips(axes: Axes, values: np.ndarray, limit: float) -> None:
     """Vectors, a row each."""
-    colours = color_palette("vlag", as_cmap=True)
     axes.imshow(
-        values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+        values,
+        cmap=strip_colours(),
+        vmin=-limit,
+        vmax=limit,
+        aspect="auto",
+        interpolation="nearest",
     )
     axes.set(xticks=[], yticks=[])
     axes.hlines(np.arange(0.5, len(values) - 1), -0.5, values.shape[1] - 0.5, color="white", lw=2)
+    for row in range(len(values)):  # numbers near 0 are white, as the page is
+        edge: dict[str, Any] = {"fill": False, "edgecolor": _EDGE, "lw": 0.7, "clip_on": False}
+        axes.add_patch(Rectangle((-0.5, row - 0.43), values.shape[1], 0.86, zorder=4, **edge))
     axes.spines[:].set_visible(False)
 
 

@@ -257,19 +257,23 @@ def _draw_effects(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _name_outermost(axes: Axes, table: pd.DataFrame) -> None:
-    """Name the outermost real heads: upright above bars on the right, below them on the left."""
-    most = 4 if len(table) <= 80 else 1  # more would run into each other
+    """Name the outermost real heads, each at a height of its own with a line to its bar."""
+    most = 4 if len(table) <= 80 else 1
     real = table[table["real"]]
-    below, above = real[real["high"] < 0], real[real["low"] > 0]
-    for head in [*below[:most].itertuples(), *above[-most:].itertuples()]:
-        right = head.low > 0
-        axes.annotate(
-            head_name(head),
-            (head.Index + 1, head.high if right else head.low),
-            xytext=(0, 3 if right else -3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if right else "top",
-            rotation=90,
-            fontsize=8.5,
-        )
+    below, above = real[real["high"] < 0][:most], real[real["low"] > 0][-most:]
+    gap = 0.06 * float(table["high"].max() - table["low"].min())  # a line of text
+    for named, sign, end in ((below[::-1], -1, "low"), (above, 1, "high")):
+        height = -np.inf
+        for head in named.itertuples():  # from the inside out, so that no line crosses another
+            tip, first = getattr(head, end), head.Index - (5 if sign > 0 else 0)
+            beside = sign * table[end].iloc[max(first, 0) : first + 6]  # the bars at its name
+            height = max(height + gap, beside.max() + gap / 2)
+            axes.annotate(
+                head_name(head),
+                (head.Index + 1, tip),
+                xytext=(head.Index + 1 - 1.6 * sign, sign * height),
+                ha="right" if sign > 0 else "left",
+                va="center",
+                fontsize=9,
+                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkB": 1},
+            )

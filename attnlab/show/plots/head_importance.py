@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from attnlab.errors import AttnlabError
-from attnlab.show.plots.picture import Picture, heatmap, need, style
+from attnlab.show.plots.picture import SIGNED, Picture, heatmap, need, style
 from attnlab.show.wording import number, plain, rounded
 
 _MOST_NAMED = 5  # ranks that are written
@@ -91,6 +91,8 @@ def _draw_ranks(axes: Axes, rank: np.ndarray, heads: int) -> None:
 def agreement(table: pd.DataFrame) -> Picture:
     """Draw how far measures rank alike: Spearman's correlations, in a triangle.
 
+    Purple: they rank alike; orange: one ranks high what the other ranks low.
+
     Parameters
     ----------
     table : a column for each measure and a row for each head (columns ``layer`` and ``head`` may
@@ -110,7 +112,7 @@ def agreement(table: pd.DataFrame) -> Picture:
             matrix.iloc[1:, :-1],
             axes,
             mask=~below,
-            cmap="vlag",
+            cmap=SIGNED,
             vmin=-1,
             vmax=1,
             annot=notes.iloc[1:, :-1],

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.learning import RUN_COLOURS
-from attnlab.show.plots.picture import Picture, lines, style
+from attnlab.show.plots.picture import BETTER_WITHOUT, HALO, NEEDED, Picture, lines, style
 from attnlab.show.wording import number
 from attnlab.statistics import mean_interval
 
@@ -65,7 +66,12 @@ def _bars(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def intervals(
-    found: Mapping[str, Sequence[float]], xlabel: str, ends: Mapping[float, str] | None = None
+    found: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ends: Mapping[float, str] | None = None,
+    zero: bool = False,
+    hollow: Mapping[str, Sequence[float]] | None = None,
+    names: tuple[str, str] = ("", ""),
 ) -> Picture:
     """Draw values below each other, each with its interval and its number.
 
@@ -74,32 +80,74 @@ def intervals(
     found : for each name a value and the ends of its interval, (3,); NaN is left out
     xlabel : what they are
     ends : what stands at the ticks, by value, such as 0 for nothing and 1 for all
+    zero : the values are changes: draw a line at 0, red where the interval is below it and blue
+        where it is above, and say that intervals are of 95 %
+    hollow : a second value with its interval for each name, drawn below the first as a hollow dot
+    names : what the filled and the hollow dots are
     """
-    rows = {name: tuple(float(one) for one in row) for name, row in found.items()}
-    if not rows or any(len(row) != 3 for row in rows.values()):
+    sets = [found] if hollow is None else [found, hollow]
+    rows = [{name: tuple(map(float, row)) for name, row in one.items()} for one in sets]
+    if not found or any(len(row) != 3 for one in rows for row in one.values()):
         raise AttnlabError("intervals needs a value and two ends for each name.")
+    if any(list(one) != list(found) for one in rows):
+        raise AttnlabError("The hollow values need the names of the filled ones, in their order.")
     with style():
-        size = (6.8, 1.0 + 0.55 * len(rows))
+        size = (6.8, 1.0 + ((0.45 if zero else 0.55) + 0.17 * (len(sets) - 1)) * len(found))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        for y, (value, low, high) in enumerate(rows.values()):
-            axes.plot([low, high], [y, y], "|-", color=_VALUE, linewidth=1.6, markersize=8)
-            axes.plot(value, y, "o", color=_VALUE, markersize=6)
-            if np.isfinite(value):
-                axes.annotate(
-                    number(value, 2), (value, y), (0, 6), ha="center", textcoords="offset points"
-                )
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set(ylim=(len(rows) - 0.5, -0.6), xlabel=xlabel)
+        if zero:
+            axes.axvline(0, color="0.35", linewidth=0.9)
+        for lower, one in enumerate(rows):
+            for y, row in enumerate(one.values()):
+                _interval(axes, row, y + 0.33 * lower, zero, filled=not lower)
+        axes.set_yticks(range(len(found)), list(found))
+        reach = " (line: 95 % interval)" if zero else ""
+        axes.set(ylim=(len(found) - 0.5 + 0.2 * (len(sets) - 1), -0.6), xlabel=xlabel + reach)
         if ends:
             axes.set_xticks(list(ends), list(ends.values()))
         axes.grid(axis="x", color="0.92")
         axes.tick_params(axis="y", length=0)
+        if hollow is not None:
+            dots = [
+                Line2D([], [], marker="o", linestyle="", color="0.2", mfc=face, label=name)
+                for face, name in zip(("0.2", "white"), names, strict=True)
+            ]
+            figure.legend(handles=dots, loc="outside upper right", ncols=2, frameon=False)
         sns.despine(figure, left=True)
-    told = "; ".join(
-        f"{' '.join(name.split())} {number(value, 2)} ({number(low, 2)} to {number(high, 2)})"
-        for name, (value, low, high) in rows.items()
+    told = ". ".join(
+        (f"{kind}: " if kind else "") + "; ".join(_in_words(name, row) for name, row in one.items())
+        for kind, one in zip(names, rows, strict=False)
     )
     return Picture(figure, f"Values with their intervals, {' '.join(xlabel.split())}: {told}.")
+
+
+def _interval(
+    axes: Axes, row: tuple[float, ...], y: float, zero: bool, filled: bool = True
+) -> None:
+    """Draw one value at height y with its interval and, above it, its number."""
+    value, low, high = row
+    colour = _VALUE
+    if zero:
+        colour = NEEDED if high < 0 else BETTER_WITHOUT if low > 0 else "0.45"
+    axes.plot([low, high], [y, y], "|-", color=colour, linewidth=1.6, markersize=8)
+    axes.plot(value, y, "o", color=colour, markersize=6, mfc=colour if filled else "white")
+    if np.isfinite(value):
+        words = number(value, _decimals(row), signed=zero)
+        looks: dict[str, Any] = {"textcoords": "offset points", "path_effects": [HALO]}
+        place = {"xytext": (0, 6), "ha": "center"} if filled else {"xytext": (9, -4)}
+        axes.annotate(words, (value if filled else max(value, high), y), **place, **looks)
+
+
+def _decimals(row: tuple[float, ...]) -> int:
+    """Two, or as many as show that a value is not 0 whose interval leaves 0 out."""
+    value, low, high = row
+    if low > 0 or high < 0:
+        return next((some for some in (2, 3, 4) if round(value, some)), 2)
+    return 2
+
+
+def _in_words(name: str, row: tuple[float, ...]) -> str:
+    value, low, high = (number(one, _decimals(row)) for one in row)
+    return f"{' '.join(name.split())} {value} ({low} to {high})"
 
 
 def over_seeds(
@@ -141,44 +189,48 @@ def over_seeds(
 
 
 def differences(groups: Mapping[str, Mapping[str, Values]], xlabel: str) -> Picture:
-    """Draw differences below each other: a small dot for each seed, the mean, its interval.
+    """Draw differences in a panel for each group: a tick for each seed, the mean, its interval.
 
     Parameters
     ----------
-    groups : for each group, such as a number of labels, the differences by name: (seeds,) each
+    groups : for each group, such as a number of labels, the differences by name: (seeds,) each.
+        Equal names stand in one row.
     xlabel : what they are, with the unit
 
     Intervals are those of `al.statistics.mean_interval`. Filled: it leaves out 0. Hollow: it
-    holds 0. Mean and interval are written at the right.
+    holds 0. Mean and interval are written above.
     """
     if not any(groups.values()):
         raise AttnlabError("There are no differences to draw.")
-    count = sum(map(len, groups.values()))
-    told, places, names, y = [], [], [], -1.0
+    names = list(dict.fromkeys(name for rows in groups.values() for name in rows))
+    told = []
     with style():
-        size = (8.2, 0.5 + 0.29 * count + 0.36 * len(groups))
-        figure, axes = plt.subplots(figsize=size, layout="constrained")
-        axes.axvline(0, color="0.35", linewidth=0.9)
-        for group, rows in groups.items():
-            y += 1.2
-            beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
-            axes.annotate(group, (-0.02, y), ha="right", weight="bold", **beside)
+        figure, panels = plt.subplots(
+            1,
+            len(groups),
+            figsize=(2.2 + 2.4 * len(groups), 1.2 + 0.48 * len(names)),
+            layout="constrained",
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+        )
+        for axes, (group, rows) in zip(panels[0], groups.items(), strict=True):
+            axes.axvline(0, color="0.35", linewidth=0.9)
+            axes.set_title(group, fontsize=10.5, weight="bold")
             for name, gaps in rows.items():
-                y += 1
-                words = _row(axes, np.asarray(gaps, dtype=float), y)
-                places.append(y)
-                names.append(name)
+                words = _row(axes, np.asarray(gaps, dtype=float), names.index(name))
                 told.append(f"{group}, {name}: {words}")
-        axes.set_yticks(places, names)
-        axes.set(ylim=(y + 0.7, -0.6), xlabel=xlabel)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color="0.92")
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x", color="0.92")
+        panels[0][0].set_yticks(range(len(names)), names)
+        panels[0][0].set_ylim(len(names) - 0.6, -0.7)
+        figure.supxlabel(xlabel, fontsize=10)
         sns.despine(figure, left=True)
     return Picture(figure, f"Mean differences with 95 % intervals. {'; '.join(told)}.")
 
 
 def _row(axes: Axes, gaps: np.ndarray, y: float) -> str:
-    """Draw one comparison; return what is written beside it."""
+    """Draw one comparison; return what is written above it."""
     low, high = mean_interval(gaps)
     clear = low > 0 or high < 0
     colour = _CLEAR if clear else "0.45"
@@ -190,10 +242,13 @@ def _row(axes: Axes, gaps: np.ndarray, y: float) -> str:
     words = f"{mean} [{', '.join(ends)}]"
     axes.annotate(
         words,
-        (1.02, y),
+        (0.5, y - 0.24),
         xycoords=("axes fraction", "data"),
-        va="center",
+        ha="center",
+        va="bottom",
+        fontsize=9,
         color=colour if clear else "0.3",
         weight="bold" if clear else "normal",
+        path_effects=[HALO],
     )
     return words

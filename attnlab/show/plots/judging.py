@@ -33,7 +33,7 @@ def calibration(report: Report) -> Picture:
     ends = 100 * np.array([share_interval(k, n) for k, n in zip(hits, table["texts"], strict=True)])
     with style():
         figure, (above, below) = plt.subplots(
-            2, 1, figsize=(5.6, 5.2), sharex=True, height_ratios=(4, 1), layout="constrained"
+            2, 1, figsize=(5.6, 4.3), sharex=True, height_ratios=(3.5, 1), layout="constrained"
         )
         above.plot([0, 100], [0, 100], "--", color="0.45", label="as sure as right")
         above.errorbar(
@@ -53,8 +53,16 @@ def calibration(report: Report) -> Picture:
         low = min(bins.min(), width * (ends.min() // width))
         above.set(ylabel="right among these answers, %", ylim=(low, 101.5))
         below.set(xlabel="confidence of the answer, %", ylabel="texts", xlim=(bins.min(), 101.5))
-        above.set_title(f"Expected calibration error {report.calibration_error:.1%}", loc="left")
-        above.legend(frameon=False, loc="upper left")
+        error = f"Expected calibration error {report.calibration_error:.1%}"
+        above.set_title(error, loc="left", pad=20)
+        above.legend(  # above the axes, where no interval can reach
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 0.98),
+            ncols=2,
+            fontsize=9,
+            borderaxespad=0.1,
+        )
         sns.despine(figure)
     gap = table["confidence"] - table["accuracy"]
     worst = (gap.abs() * table["texts"]).idxmax()

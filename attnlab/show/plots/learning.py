@@ -1,6 +1,7 @@
 """Learning curves: what one run saw, or several."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ RUN_MARKERS = ("o", "s", "^", "v", "D", "P")
 
 
 def learning_curve(
-    history: History | Mapping[str, History], dev_texts: int | None = None
+    history: History | Mapping[str, History],
+    dev_texts: int | None = None,
+    guessing: float | None = None,
 ) -> Picture:
     """Draw how one run learned, or several: losses, learning rate and dev accuracy.
 
@@ -34,6 +37,7 @@ def learning_curve(
     ----------
     history : of one run, or a name for each of several
     dev_texts : how many texts the accuracy was measured on; with it goes a 95 % interval
+    guessing : the loss of a model that guesses, such as ln 2 for two classes: a grey line
 
     The loss of single steps is drawn thin, and thick as `smoothed`. Without steps in every history,
     as in one read from an adapter's card, losses are those of whole epochs. Of a translator the
@@ -54,27 +58,36 @@ def learning_curve(
         left = figure.add_subplot(grid[0, 0] if by_step else grid[:, 0])
         right = figure.add_subplot(grid[:, 1])
         (_draw_steps if by_step else _draw_epochs)(left, histories)
+        handles = _loss_legend(
+            "each step" if by_step else None, "smoothed" if by_step else "training"
+        )
+        if guessing is not None:
+            seen = np.concatenate([np.asarray(line.get_ydata(), float) for line in left.lines])
+            _draw_guessing(left, seen[np.isfinite(seen)], guessing)
+            handles.append(left.lines[-1])
+        _legend_above(left, handles)
         _draw_accuracies(right, histories, dev_texts)
         if by_step:
             left.tick_params(labelbottom=False)
             _draw_rates(figure.add_subplot(grid[1, 0], sharex=left), histories)
         sns.despine(figure)
-    return Picture(figure, _describe_runs(histories, dev_texts))
+    alt = _describe_runs(histories, dev_texts)
+    return Picture(figure, alt if guessing is None else f"{alt} Guessing: loss {guessing:.2f}.")
 
 
 def smoothed(step: np.ndarray, values: np.ndarray, steps: int) -> np.ndarray:
-    """Return a moving mean in which a value counts e times less every 1/30 of the run.
+    """Return a moving mean: a value counts e times less every 1/30 of the run, or 2 steps.
 
     Parameters
     ----------
     step : array (N,), at which step each value was seen, rising
     values : array (N,); what is not a number is left out
-    steps : of the whole run
+    steps : of the whole run; of less than 60 it is every 2 steps, or nothing would be smoothed
 
     What is drawn does not change when more values come.
     """
     gaps = np.diff(step, prepend=2 * step[0] - step[1] if len(step) > 1 else 0)
-    shares = 1 - np.exp(-np.maximum(gaps, 1e-9) * 30 / max(steps, 1))
+    shares = 1 - np.exp(-np.maximum(gaps, 1e-9) * 30 / max(steps, 60))
     total = weight = 0.0
     means = np.full(len(values), np.nan)
     for place, (value, share) in enumerate(zip(values, shares, strict=True)):
@@ -84,6 +97,11 @@ def smoothed(step: np.ndarray, values: np.ndarray, steps: int) -> np.ndarray:
         if weight:
             means[place] = total / weight
     return means
+
+
+def loss_floor(lowest: float, guessing: float | None) -> float:
+    """Where the axis of losses begins: at 0, or below the lowest where guessing is drawn too."""
+    return 0.0 if guessing is None else max(0.0, math.floor(10 * lowest - 0.2) / 10)
 
 
 def epoch_ends(history: History) -> list[float]:
@@ -142,13 +160,12 @@ def _draw_steps(axes: Axes, histories: Mapping[str, History]) -> None:
         frame = history.steps_frame()
         step, loss = frame["step"].to_numpy(float), frame["loss"].to_numpy(float)
         mean = smoothed(step, loss, int(step.max()))
-        axes.plot(step, loss, color=looks["color"], linewidth=0.8, alpha=0.35)
+        axes.plot(step, loss, color=looks["color"], linewidth=1, alpha=0.65)
         axes.plot(step, mean, linewidth=2, **looks | {"marker": "" if len(step) > 1 else "o"})
         dev = [row.get("dev_loss", np.nan) for row in history.rows]
         axes.plot(epoch_ends(history), dev, "D", mfc="white", mec=looks["color"], mew=1.6)
         highest = max([highest, *mean[np.isfinite(mean)], *(loss for loss in dev if loss > 0)])
     axes.set(ylim=(0, 1.08 * highest or 1), ylabel="loss, nats")
-    _legend_above(axes, _loss_legend("each step", "smoothed"))
 
 
 def _draw_epochs(axes: Axes, histories: Mapping[str, History]) -> None:
@@ -160,7 +177,14 @@ def _draw_epochs(axes: Axes, histories: Mapping[str, History]) -> None:
             axes.plot(frame["epoch"], frame["dev_loss"], "D", mfc="white", mec=looks["color"])
     axes.set(xlabel="epoch", ylabel="loss, nats", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend_above(axes, _loss_legend(None, "training"))
+
+
+def _draw_guessing(axes: Axes, seen: np.ndarray, guessing: float) -> None:
+    """The loss of guessing, and axes from below the lowest of what is seen."""
+    axes.axhline(guessing, color="0.45", linewidth=1, zorder=1, linestyle="--", label="guessing")
+    known = [*seen.tolist(), guessing]
+    low, high = loss_floor(min(known), guessing), max(known)
+    axes.set_ylim(low, high + 0.1 * (high - low))
 
 
 def _loss_legend(thin: str | None, thick: str) -> list[Line2D]:
@@ -172,7 +196,7 @@ def _loss_legend(thin: str | None, thick: str) -> list[Line2D]:
         "mec": "0.35",
         "mew": 1.6,
     }
-    raw = [Line2D([], [], linewidth=0.8, alpha=0.6, label=thin, **grey)] if thin else []
+    raw = [Line2D([], [], linewidth=1, alpha=0.65, label=thin, **grey)] if thin else []
     mean = Line2D([], [], linewidth=2, label=thick, **grey)
     return [*raw, mean, Line2D([], [], label="dev", **diamond)]
 
@@ -184,7 +208,7 @@ def _legend_above(axes: Axes, handles: Sequence[Any], names: Sequence[str] | Non
         handles,
         names,
         frameon=False,
-        ncols=3,
+        ncols=4 if len(handles) == 4 else 3,
         fontsize=9,
         columnspacing=1.4,
         loc="lower left",
@@ -216,13 +240,14 @@ def _draw_accuracies(axes: Axes, histories: Mapping[str, History], dev_texts: in
         drawn = axes.errorbar(epoch + shift, 100 * share, error, capsize=3, linewidth=1.2, **looks)
         handles.append(drawn)
         if len(histories) == 1 and len(epoch) <= 6:
-            for number, percent in zip(epoch, 100 * share, strict=True):
-                axes.annotate(
+            for place, (number, percent) in enumerate(zip(epoch, 100 * share, strict=True)):
+                rises = percent < 100 * share[min(place + 1, len(share) - 1)]
+                axes.annotate(  # on the side from which the line does not leave
                     f"{percent:.1f}",
                     (number, percent),
                     fontsize=9,
                     zorder=5,
-                    xytext=(7, 4),
+                    xytext=(7, -11 if rises else 5),
                     textcoords="offset points",
                     path_effects=[HALO],
                 )

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import WHATS, AttentionMaps, What
-from attnlab.show.plots.picture import ROLES, Picture, heatmap, style
+from attnlab.show.plots.picture import Picture, heatmap, style
 from attnlab.show.wording import counted, rounded
 
-_TICKS = [0, 0.05, 0.25, 0.5, 1]  # of a scale by the square root of the weight
+WEIGHT_TICKS = [0, 0.05, 0.25, 0.5, 1]  # of a scale by the square root of the weight
 MAX_TOKENS = 60  # beyond this the labels of a map can no longer be read
 
 
@@ -152,7 +152,7 @@ def attention_map(
             shades = PowerNorm(0.5, 0, 1)
             _draw_map(axes, maps, _matrix(maps, layer, head, what), what, norm=shades)
             bar: Any = axes.collections[0].colorbar
-            bar.set_ticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
+            bar.set_ticks(WEIGHT_TICKS, labels=[f"{tick:g}" for tick in WEIGHT_TICKS])
             bar.set_label(f"{_BAR[what]} (stretched scale)")
         else:
             _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
@@ -223,81 +223,6 @@ def _habit(weights: Tensor, tokens: Sequence[str]) -> str:
     return f"a token gives {rounded(found[name])} of its weight to {name} on average"
 
 
-def attention_grid(
-    maps: AttentionMaps,
-    framed: Sequence[tuple[int, int]] = (),
-    layers: Sequence[int] | None = None,
-) -> Picture:
-    """Draw the weights of every head as a small map: layers down, heads across.
-
-    In each map rows look at columns, as in `attention_map`. All share one scale, by the square root
-    of the weight, so that small weights can be told apart. Of a long text the first `MAX_TOKENS`
-    tokens are drawn. ``framed`` are heads, as (layer, head), that get a frame; ``layers`` those
-    that are drawn, default all.
-    """
-    chosen = list(range(maps.layers)) if layers is None else list(layers)
-    for place in [*framed, *((layer, None) for layer in chosen)]:
-        maps.check_place(*place)
-    shown = min(len(maps.tokens), MAX_TOKENS)
-    weights = maps.weights[chosen, :, :shown, :shown].detach().numpy()  # (L, H, T, T)
-    rows, heads = weights.shape[:2]
-    gap = max(2, shown // 6)
-    side = shown + gap
-    whole = np.full((rows * side - gap, heads * side - gap), np.nan)
-    for row, head in np.ndindex(rows, heads):
-        down, across = (slice(at * side, at * side + shown) for at in (row, head))
-        whole[down, across] = weights[row, head]
-    with style():
-        figure, axes = plt.subplots(figsize=(1.3 + 0.62 * heads, 0.7 + 0.62 * rows))
-        drawn = axes.imshow(
-            whole, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
-        )
-        for layer, head in framed:
-            corner = (head * side - 1.2, chosen.index(layer) * side - 1.2)
-            looks: dict[str, Any] = {"fill": False, "ec": ROLES["trained"], "lw": 2.4}
-            axes.add_patch(plt.Rectangle(corner, shown + 1.4, shown + 1.4, clip_on=False, **looks))
-        middle = (shown - 1) / 2
-        axes.set_xticks(
-            [head * side + middle for head in range(heads)], [str(h) for h in range(heads)]
-        )
-        axes.set_yticks(
-            [row * side + middle for row in range(rows)], [str(layer) for layer in chosen]
-        )
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set(xlabel="head", ylabel="layer")
-        bar = figure.colorbar(drawn, ax=axes, pad=0.02, shrink=0.7, aspect=28)
-        bar.set_ticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
-        bar.set_label("weight (stretched scale)")
-    names = ", ".join(f"layer {layer} head {head}" for layer, head in framed)
-    return Picture(figure, _patterns(maps, chosen) + (f" Framed: {names}." if framed else ""))
-
-
-def _patterns(maps: AttentionMaps, chosen: list[int]) -> str:
-    """Alt text of these layers: the heads with the clearest column and the clearest diagonal."""
-    weights, tokens = maps.weights[chosen].detach(), readable(maps.tokens)
-    layers, heads, count = weights.shape[:3]
-    received = weights.mean(2)  # (L, H, T)
-    layer, head, token = np.unravel_index(int(received.argmax()), tuple(received.shape))
-    told = (
-        f"Maps of {layers} layers by {heads} heads over {count} tokens. Clearest column: layer "
-        f"{chosen[layer]}, head {head}, in which tokens give {rounded(float(received.max()))} of "
-        f"their weight to {tokens[token]!r} on average."
-    )
-    if count < 3:
-        return told
-    offsets = {"the token before": -1, "itself": 0, "the next token": 1}
-    found = {
-        name: weights.diagonal(offset, -2, -1).mean(-1) for name, offset in offsets.items()
-    }  # (L, H) each
-    name = max(found, key=lambda one: float(found[one].max()))
-    layer, head = np.unravel_index(int(found[name].argmax()), (layers, heads))
-    return (
-        f"{told} Clearest diagonal: layer {chosen[layer]}, head {head}, in which a token gives "
-        f"{rounded(float(found[name].max()))} to {name}."
-    )
-
-
 def before_after(
     maps: AttentionMaps,
     layer: int,
@@ -307,9 +232,9 @@ def before_after(
     """Draw one head with neutral settings, with these settings, and the difference.
 
     What is drawn is weights × scale, by which the head mixes the values it adds. Before and after
-    share one colour scale. ``names`` stand above the three, such as those of two models: put the
-    maps of the earlier one into ``maps.neutral``. With two names the difference is left out, and
-    the maps are larger.
+    share one colour scale and its bar. ``names`` stand above the three, such as those of two
+    models: put the maps of the earlier one into ``maps.neutral``. With two names the difference is
+    left out, and the maps are larger.
     """
     maps.check_place(layer, head)
     if maps.neutral is None:
@@ -327,7 +252,10 @@ def before_after(
         both = [_matrix(one, layer, head, "scaled") for one in (maps.neutral, maps)]
         limit = float(np.abs(both).max())
         for panel, matrix in zip(axes, both, strict=False):
-            _draw_map(panel, maps, matrix, "scaled", limit)
+            _draw_map(panel, maps, matrix, "scaled", limit, bar=False)
+        one = axes[1].collections[0]
+        bar = figure.colorbar(one, ax=list(axes[:2]), shrink=0.7, pad=0.02, label=_BAR["scaled"])
+        bar.outline.set_visible(False)
         if difference:
             _draw_map(axes[2], maps, _matrix(maps, layer, head, "difference"), "difference")
         for panel, name in zip(axes, names, strict=True):
@@ -335,8 +263,8 @@ def before_after(
         for panel in axes[1:]:
             panel.set_ylabel("")
         if all(bool((one.settings.scale == 1).all()) for one in (maps.neutral, maps)):
-            for bar in figure.axes[len(names) :]:
-                bar.set_ylabel(bar.get_ylabel().removesuffix(" × scale"))
+            for panel in figure.axes[len(names) :]:
+                panel.set_ylabel(panel.get_ylabel().removesuffix(" × scale"))
     drawn = "Before, after and difference" if difference else "Before and after"
     return Picture(figure, f"{drawn}. {_describe(maps, layer, head, 'difference')}")
 
@@ -358,6 +286,7 @@ def _draw_map(
     what: What,
     limit: float | None = None,
     norm: PowerNorm | None = None,
+    bar: bool = True,
 ) -> None:
     signed = what == "difference"
     limit = max(float(np.abs(values).max()) if limit is None else limit, 1e-6)
@@ -378,6 +307,7 @@ def _draw_map(
         xticklabels=labels,
         yticklabels=labels,
         square=True,
+        cbar=bar,
         cbar_kws={"shrink": 0.7, "pad": 0.02, "label": _BAR[what]},
     )
     axes.set(xlabel="key (is looked at)", ylabel="query (looks)")

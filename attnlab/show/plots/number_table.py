@@ -22,13 +22,16 @@ _MARKED = "background-color: #f8dcc4; color: #212121"
 _P_VALUES = ("p", "p_value", "q_value")
 
 
-def table(frame: pd.DataFrame, marked: Iterable[bool] | None = None, **decimals: int) -> "Styler":
+def table(
+    frame: pd.DataFrame, marked: pd.DataFrame | Iterable[bool] | None = None, **decimals: int
+) -> "Styler":
     """A table with its numbers formatted column by column.
 
     Parameters
     ----------
     frame : what to show
-    marked : for each row whether it gets a coloured ground, such as one whose answer is wrong
+    marked : for each row whether it gets a coloured ground, such as one whose answer is wrong; or
+        a table of the same shape that says so for each cell, which is then bold, too
     decimals : for columns that are to have so many decimals; a name with spaces goes in as
         ``table(frame, **{"F1, %": 1})``
 
@@ -58,15 +61,22 @@ def table(frame: pd.DataFrame, marked: Iterable[bool] | None = None, **decimals:
         names = [{"selector": "th.row_heading, th.index_name", "props": "text-align: left"}]
         styler.set_table_styles(names, overwrite=False)
     if marked is not None:
-        styler.set_table_styles(_grounds(list(marked), len(frame)), overwrite=False)
+        styler.set_table_styles(_grounds(marked, frame.shape), overwrite=False)
     return styler
 
 
-def _grounds(marked: list[bool], rows: int) -> list[Any]:
-    """Styles of the marked rows, by number: names of rows may repeat."""
-    if len(marked) != rows:
-        raise AttnlabError(f"Marked are {len(marked)} rows, and the table has {rows}.")
-    chosen = [row for row, chosen in enumerate(marked) if chosen]
+def _grounds(marked: pd.DataFrame | Iterable[bool], shape: tuple[int, int]) -> list[Any]:
+    """Styles of the marked rows or cells, by number: names of rows may repeat."""
+    if isinstance(marked, pd.DataFrame):
+        if marked.shape != shape:
+            raise AttnlabError(f"The marks have shape {marked.shape}, and the table {shape}.")
+        cells = np.argwhere(marked.to_numpy(bool))
+        bold = f"{_MARKED}; font-weight: bold"
+        return [{"selector": f"td.row{row}.col{col}", "props": bold} for row, col in cells]
+    rows = list(marked)
+    if len(rows) != shape[0]:
+        raise AttnlabError(f"Marked are {len(rows)} rows, and the table has {shape[0]}.")
+    chosen = [row for row, chosen in enumerate(rows) if chosen]
     return [{"selector": f".row{row}", "props": _MARKED} for row in chosen]
 
 

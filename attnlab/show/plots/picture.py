@@ -22,6 +22,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator
 
 from attnlab.errors import AttnlabError
 from attnlab.files import atomic_write
@@ -81,6 +82,7 @@ def lines(
     points: tuple[Sequence[float], Sequence[float]] | None = None,
     errors: Mapping[str, Sequence[float] | np.ndarray] | None = None,
     levels: Mapping[str, float] | None = None,
+    marks: bool = False,
 ) -> Picture:
     """Draw several curves over one axis, told apart by colour and by dashes.
 
@@ -97,6 +99,7 @@ def lines(
         (2, N); say in the text what they are. Curves with bars stand a little beside each other,
         so that no bar hides another.
     levels : heights to compare with: thin grey lines across, with their names at the right end
+    marks : put a dot at each place, where the places are few
     """
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))
@@ -111,6 +114,7 @@ def lines(
         curves = axes.lines[dots : dots + len(frame.columns)]  # behind them stand a legend's own
         barred = [name for name in frame.columns if errors and name in errors]
         for line, name in zip(curves, frame.columns, strict=True):
+            line.set_marker("o" if marks else "")
             if errors and name in errors:
                 place = barred.index(name) - (len(barred) - 1) / 2
                 places = _beside(frame.index.to_numpy(), 0.05 * place, "x" in log)
@@ -183,9 +187,9 @@ def panels(
     alt: str,
     log: bool = False,
 ) -> Picture:
-    """Draw groups of curves side by side; a name has one colour and one width in all of them.
+    """Draw groups of curves side by side; a name has one colour and one kind of dashes in all.
 
-    Curves that coincide stay visible, as the later ones are drawn narrower on top of the earlier.
+    Curves that coincide stay visible, as the earlier ones show in the gaps of the later.
 
     Parameters
     ----------
@@ -199,18 +203,20 @@ def panels(
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     known: dict[str, Line2D] = {}
     with style():
-        size = (4.2 * len(groups), 3.6)
+        size = ((4.2, 4.2, 2.55)[min(len(groups), 3) - 1] * len(groups), 3.2)
         figure, row = plt.subplots(
             1, len(groups), figsize=size, sharey=True, squeeze=False, layout="constrained"
         )
         for axes, (title, curves) in zip(row[0], groups.items(), strict=True):
             for name, heights in curves.items():
-                place = names.index(name)
-                dashes, width = ("-", "--", ":", "-.")[place % 4], max(6.5 - 2.2 * place, 1.8)
+                dashes = ("-", "--", ":", "-.")[names.index(name) % 4]
                 (known[name],) = axes.plot(
-                    x, heights, dashes, color=colours[name], linewidth=width, label=name
+                    x, heights, dashes, color=colours[name], linewidth=2.2, label=name
                 )
             axes.set(title=title, xlabel=xlabel, xscale="log" if log else "linear")
+            if log:
+                axes.xaxis.set_major_locator(LogLocator(numticks=6))
+                axes.tick_params(axis="x", labelsize=9)
         row[0][0].set_ylabel(ylabel)
         handles = [known[name] for name in names]
         figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
@@ -315,6 +321,8 @@ ROLES = {
 }
 # ends of the colour map "vlag", and one convention wherever something is taken away
 NEEDED, BETTER_WITHOUT = "#a9373b", "#2369bd"
+FOLLOWED = "#6a3d9a"  # the head that a lesson follows, as in its drawings
+SIGNED = "PuOr"  # signed numbers that are no change: shares brought back, correlations
 HALO = withStroke(linewidth=3, foreground="white")  # keeps a number legible on a line
 
 
@@ -335,7 +343,11 @@ def need(table: Any, columns: Sequence[str], source: str, rows: bool = True) -> 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Our looks, for the figures made inside the block and nothing else."""
+    """Our looks, for the figures made inside the block and nothing else.
+
+    An error in the block closes those figures: Jupyter would show half a picture below it.
+    """
+    known = set(plt.get_fignums())
     installed = {font.name for font in font_manager.fontManager.ttflist}
     fallback = [
         name for name in ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans") if name in installed
@@ -346,4 +358,9 @@ def style() -> Iterator[None]:
         "axes.titlesize": 11,
     }
     with sns.axes_style("white"), plt.rc_context(settings):
-        yield
+        try:
+            yield
+        except BaseException:
+            for number in set(plt.get_fignums()) - known:
+                plt.close(number)
+            raise

@@ -33,10 +33,22 @@ def rug(
             axes.axvspan(low, high, color=ROLES["weights"], alpha=0.15, lw=0)
             axes.axvline(float(np.nanmedian(x)), color=ROLES["weights"], lw=1.5)
             axes.plot(x, 0 * x, "|", ms=16, color="0.4")
-            axes.plot(x[out], 0 * x[out], "o", ms=8, color="#c51b7d")
+            apart = 0.02 * float(np.ptp(np.append(x[np.isfinite(x)], (low, high))))
+            axes.plot(x[out], _stacked(x[out], apart), "o", ms=7, color="#c51b7d")
             axes.set(yticks=[], ylim=(-1, 1))
             axes.set_title(f"{name}: {out.sum()} of {len(x)} flagged", loc="left", fontsize=10.5)
             told.append(f"{name}: band {low:.2f} to {high:.2f}, {out.sum()} of {len(x)} {which}")
         panels[-1, 0].set_xlabel("value; shaded: what the rule expects, red: flagged")
         sns.despine(figure, left=True)
     return Picture(figure, f"Values on a line, with the band expected. {'; '.join(told)}.")
+
+
+def _stacked(values: np.ndarray, apart: float) -> np.ndarray:
+    """Heights for dots, so that those nearer to each other than ``apart`` do not lie together."""
+    heights, last, level = np.zeros(len(values)), -np.inf, 0
+    for place in np.argsort(values):
+        near = values[place] - last < apart
+        level = (level + 1) % 4 if near else 0
+        heights[place] = 0.25 * level
+        last = values[place]
+    return heights

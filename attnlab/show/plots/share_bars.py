@@ -13,7 +13,9 @@ _SHADES = ("#1f5fa8", "#e8a33d", "#c9c9c9", "#5c5c5c", "#2f9e78", "#7a0000")
 
 
 def share_bars(table: pd.DataFrame, *, xlabel: str, alt: str) -> Picture:
-    """Draw a bar for each row, cut into its shares, with the percentages in the larger pieces.
+    """Draw a bar for each row, cut into its shares, with its percentages.
+
+    They stand in the pieces; of pieces that are too small, at the end of the bar, with the name.
 
     Parameters
     ----------
@@ -25,6 +27,7 @@ def share_bars(table: pd.DataFrame, *, xlabel: str, alt: str) -> Picture:
     with style():
         figure, axes = plt.subplots(figsize=(7.5, 1.1 + 0.36 * len(table)), layout="constrained")
         left = pd.Series(0.0, index=table.index)
+        small: list[list[str]] = [[] for _ in range(len(table))]
         for name, colour in zip(table.columns, _SHADES, strict=False):
             shares = 100 * table[name]
             axes.barh(range(len(table)), shares, left=left, color=colour, label=name, height=0.72)
@@ -33,7 +36,11 @@ def share_bars(table: pd.DataFrame, *, xlabel: str, alt: str) -> Picture:
                     place = start + share / 2, row
                     looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
                     axes.text(*place, f"{share:.0f}", color=ink_on(colour), **looks)
+                elif share > 0:
+                    small[row].append(f"{share:.0f} {name}" if share >= 0.5 else f"<1 {name}")
             left += shares
+        for row, words in enumerate(small):
+            axes.text(101, row, ", ".join(words), va="center", fontsize=9)
         axes.set_yticks(range(len(table)), [plain(str(name), 24) for name in table.index])
         axes.invert_yaxis()
         axes.set(xlim=(0, 100), xlabel=f"{xlabel}, %")

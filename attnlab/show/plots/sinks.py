@@ -1,5 +1,6 @@
 """A token that heads rest on: how much of their weight it gets, and how much it adds."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,14 +40,12 @@ def sink(readings: Sequence[AttentionMaps]) -> Picture:
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(8.4, 3.2), width_ratios=(1.35, 1), layout="constrained"
         )
-        _bars(left, shares, ("of the weight", "of what is added"), ("weights", "value"), 0)
-        left.axhline(even, color="0.25", linewidth=1, linestyle=":", zorder=1)
+        _bars(left, shares, ("of the weight", "of what is added"), ("weights", "value"), even=even)
+        left.axhline(even, color="0.25", linewidth=1, linestyle=":", zorder=0.5)
         beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
         left.annotate(f" even\n share,\n {even:.0f} %", (1, even), **beside)
         left.set(ylabel=f"share of {name}, %")
-        _bars(
-            right, lengths, (name, "a word"), ("output", "frozen"), 2 if lengths.max() < 10 else 1
-        )
+        _bars(right, lengths, (name, "a word"), ("output", "frozen"), decimals=1)
         right.set(ylabel="length of the vector")
         sns.despine(figure)
     told = "; ".join(
@@ -66,13 +65,32 @@ def _of(one: AttentionMaps) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _bars(
-    axes: Axes, pairs: np.ndarray, names: tuple[str, str], roles: tuple[str, str], decimals: int
+    axes: Axes,
+    pairs: np.ndarray,
+    names: tuple[str, str],
+    roles: tuple[str, str],
+    decimals: int = 0,
+    even: float = -math.inf,
 ) -> None:
-    """Two bars for each layer, with their numbers."""
+    """Two bars for each layer, with their numbers, which stand clear of a line at ``even``."""
+    highest = 1.14 * pairs.max()
     for place, name, role, values in zip((-0.2, 0.2), names, roles, pairs.T, strict=True):
         bars = axes.bar(np.arange(len(pairs)) + place, values, 0.38, color=ROLES[role], label=name)
         written = [number(value, decimals) for value in values]
-        axes.bar_label(bars, written, fontsize=9, padding=2, path_effects=[HALO], zorder=5)
+        aside = math.copysign(2.5, place) if decimals else 0.0  # wide numbers clear the other bar
+        for bar, value, text in zip(bars, values, written, strict=True):
+            crossed = value <= even < value + 0.1 * highest  # the line would strike it through
+            middle, foot = bar.get_x() + bar.get_width() / 2, even if crossed else value
+            beside: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}
+            axes.annotate(
+                text,
+                (middle, foot),
+                (aside, 3),
+                fontsize=9,
+                path_effects=[HALO],
+                zorder=5,
+                **beside,
+            )
     axes.set_xticks(range(len(pairs)))
-    axes.set(xlabel="layer", ylim=(0, 1.12 * pairs.max()))
+    axes.set(xlabel="layer", ylim=(0, highest))
     axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

@@ -1,6 +1,7 @@
 """Pictures of translation: where output tokens look in the source, and what may come next."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from attnlab.errors import AttnlabError
 from attnlab.heads.maps import CrossMaps, Seq2SeqMaps
@@ -16,10 +19,17 @@ from attnlab.show.plots.maps import MAX_TOKENS
 from attnlab.show.plots.picture import Picture, heatmap, style
 from attnlab.show.wording import plain
 
-_CHOSEN, _OTHER = "#1f5fa8", "0.72"
+Frame = tuple[tuple[int, int], tuple[int, int]]
+_CHOSEN, _OTHER, _BEST = "#1f5fa8", "0.72", "#d95f02"
 
 
-def alignment(maps: Seq2SeqMaps, layer: int | None = None, head: int | None = None) -> Picture:
+def alignment(
+    maps: Seq2SeqMaps,
+    layer: int | None = None,
+    head: int | None = None,
+    frames: Mapping[str, Frame] | None = None,
+    title: str | None = None,
+) -> Picture:
     """Draw where the model looks in the source (across) when it predicts each output token (down).
 
     Parameters
@@ -27,25 +37,63 @@ def alignment(maps: Seq2SeqMaps, layer: int | None = None, head: int | None = No
     maps : from translator.attend(source)
     layer, head : of the cross-attention; without a head the mean over heads, without a layer over
         layers too
+    frames : cells to point at: for each name the first and last row, and the first and last column
+    title : what there is to see; without one, which heads are drawn
 
     What is drawn is weights × scale: a head that is silenced is dark.
 
     Raises
     ------
-    AttnlabError : a layer or head that there is not; a head without its layer
+    AttnlabError : a layer or head that there is not; a head without its layer; a frame outside
     """
     values = aligned(maps.cross, layer, head)
     with style():
         rows, columns = (min(size, MAX_TOKENS) for size in values.shape)
         figure, axes = plt.subplots(figsize=(2.6 + 0.24 * columns, 1.5 + 0.24 * rows))
         limits = Normalize(0, max(0.5, float(values.max())))
-        _draw(axes, maps.cross, values, limits)
+        _draw(axes, (maps.cross.target, maps.cross.source), values, limits)
         bar = figure.colorbar(axes.collections[0], ax=axes, shrink=0.8, pad=0.02)
         bar.set_label(_measure(maps.cross))
         axes.set(xlabel=_cut("source token", values.shape[1]))
         axes.set(ylabel=_cut("predicted token", values.shape[0]))
-        axes.set_title(f"Cross-attention, {place(layer, head)}", loc="left")
-    return Picture(figure, described(maps, layer, head))
+        axes.set_title(title or f"Cross-attention, {place(layer, head)}", loc="left")
+        for name, framed in (frames or {}).items():
+            _frame(axes, name, framed, values.shape)
+    told = f" Framed: {', '.join(frames)}." if frames else ""
+    return Picture(figure, described(maps, layer, head) + told)
+
+
+def attention_kinds(maps: Seq2SeqMaps) -> Picture:
+    """Draw the three attentions of an encoder-decoder model side by side, each a mean of all heads.
+
+    Rows look at columns. What the causal mask hides from the decoder is left blank.
+    """
+    cross, told = maps.cross, []
+    panels = {
+        "encoder: source looks at source": (maps.encoder, maps.encoder.tokens, maps.encoder.tokens),
+        "decoder: written looks at written": (
+            maps.decoder,
+            maps.decoder.tokens,
+            maps.decoder.tokens,
+        ),
+        "cross: written looks at source": (cross, cross.target, cross.source),
+    }
+    with style():
+        shown = min(max(len(cross.source), len(cross.target)), MAX_TOKENS)
+        wide = max(3.2, 0.9 + 0.2 * shown)
+        figure, grid = plt.subplots(
+            1, 3, figsize=(3 * wide + 0.7, wide + 0.6), layout="constrained"
+        )
+        for axes, (name, (own, rows, columns)) in zip(grid, panels.items(), strict=True):
+            values = own.of("scaled").detach().float().mean((0, 1)).numpy()
+            told.append(f"{name}, strongest {_strongest_of(values, rows, columns)}")
+            if own is maps.decoder:
+                values = np.where(np.tri(*values.shape) > 0, values, np.nan)
+            _draw(axes, (rows, columns), values, Normalize(0, 0.7))
+            axes.set_title(name, loc="left", fontsize=10)
+        bar = figure.colorbar(grid[0].collections[0], ax=grid, shrink=0.7, pad=0.01)
+        bar.set_label(_measure(cross))
+    return Picture(figure, f"Heat maps, mean over all heads. {'; '.join(told)}.")
 
 
 def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
@@ -76,7 +124,7 @@ def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
             if head >= cross.heads:
                 axes.axis("off")
                 continue
-            _draw(axes, cross, values[head], limits)
+            _draw(axes, (cross.target, cross.source), values[head], limits)
             axes.set_title(f"head {head}", loc="left", fontsize=10)
         bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, shrink=0.7, pad=0.01)
         bar.set_label(_measure(cross))
@@ -91,6 +139,8 @@ def alignments(maps: Seq2SeqMaps, layer: int) -> Picture:
 
 def alignment_accuracy(frame: pd.DataFrame) -> Picture:
     """Draw how often each head looks most where the answer stands, one heat map for each field.
+
+    A frame marks the best head of a field.
 
     Parameters
     ----------
@@ -137,8 +187,12 @@ def alignment_accuracy(frame: pd.DataFrame) -> Picture:
             )
             axes.set(xlabel="head", ylabel="layer")
             axes.tick_params(axis="both", rotation=0)
-            axes.set_title(f"{plain(field)}\nchance {chance[field]:.0f} %", loc="left", fontsize=10)
             layer, head = table.stack().idxmax()
+            about = f"best {layer}.{head}, chance {chance[field]:.0f} %"
+            axes.set_title(f"{plain(field)}\n{about}", loc="left", fontsize=10)
+            row, column = table.index.get_loc(layer), table.columns.get_loc(head)
+            frame_of: dict[str, Any] = {"edgecolor": _BEST, "linewidth": 2.5, "clip_on": False}
+            axes.add_patch(Rectangle((column, row), 1, 1, fill=False, **frame_of))
             told.append(
                 f"{field}: best is layer {layer} head {head} with {table.loc[layer, head]:.0f} %, "
                 f"chance {chance[field]:.0f} %"
@@ -251,7 +305,10 @@ def _label(token: str) -> str:
     return plain(token.replace("▁", "␣"), 12)
 
 
-def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -> None:
+def _draw(
+    axes: Axes, tokens: tuple[list[str], list[str]], values: np.ndarray, limits: Normalize
+) -> None:
+    """A heat map of weights (T, S) with the tokens of its rows and of its columns."""
     rows, columns = (min(size, MAX_TOKENS) for size in values.shape)
     with warnings.catch_warnings():  # a missing glyph is drawn as a box; no need to say it
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -261,12 +318,29 @@ def _draw(axes: Axes, cross: CrossMaps, values: np.ndarray, limits: Normalize) -
             cmap="cividis",
             vmin=limits.vmin,
             vmax=limits.vmax,
-            xticklabels=[_label(token) for token in cross.source[:columns]],
-            yticklabels=[_label(token) for token in cross.target[:rows]],
+            xticklabels=[_label(token) for token in tokens[1][:columns]],
+            yticklabels=[_label(token) for token in tokens[0][:rows]],
             cbar=False,
         )
     axes.tick_params(axis="x", rotation=90)
     axes.tick_params(axis="y", rotation=0)
+
+
+def _frame(axes: Axes, name: str, framed: Frame, shape: tuple[int, ...]) -> None:
+    """Draw a frame around cells, with its name where there is more room, if any."""
+    (top, bottom), (left, right) = framed
+    inside = 0 <= top <= bottom < shape[0] and 0 <= left <= right < shape[1]
+    if not inside:
+        raise AttnlabError(f"The frame {name!r} does not lie within {shape[0]} x {shape[1]} cells.")
+    size = right + 1 - left, bottom + 1 - top
+    axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor="white", linewidth=2))
+    if size[0] == shape[1]:
+        return
+    before = left > shape[1] - 1 - right
+    x, side = (left - 0.3, "right") if before else (right + 1.3, "left")
+    looks: dict[str, Any] = {"color": "white", "fontsize": 10, "va": "center", "ha": side}
+    edge = [withStroke(linewidth=3, foreground="#00204d")]  # the darkest colour of the map
+    axes.text(x, (top + bottom + 1) / 2, plain(name, 16), path_effects=edge, **looks)
 
 
 def _grid(count: int, width: float) -> tuple[int, int]:
@@ -282,5 +356,9 @@ def _cut(words: str, count: int) -> str:
 
 
 def _strongest(cross: CrossMaps, values: np.ndarray) -> str:
+    return _strongest_of(values, cross.target, cross.source)
+
+
+def _strongest_of(values: np.ndarray, rows: list[str], columns: list[str]) -> str:
     row, column = np.unravel_index(values.argmax(), values.shape)
-    return f"{cross.target[row]!r} to {cross.source[column]!r}, {values[row, column]:.2f}"
+    return f"{rows[row]!r} to {columns[column]!r}, {values[row, column]:.2f}"

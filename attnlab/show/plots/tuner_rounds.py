@@ -34,13 +34,22 @@ def tuning(tuned: Any, report: pd.DataFrame | None = None) -> Picture:
         report = None
     with style():
         columns = 1 if report is None else 2
-        figure = plt.figure(figsize=(6.4 if report is None else 9.4, 3.9), layout="constrained")
+        width, height = (
+            (6.4 if report is None else 9.4),
+            (2.5 if _is_short(rounds, report) else 3.9),
+        )
+        figure = plt.figure(figsize=(width, height), layout="constrained")
         parts = figure.add_gridspec(1, columns, width_ratios=(1.15, 1)[:columns])
         _draw_rounds(figure.add_subplot(parts[0]), rounds)
         if report is not None:
             _draw_report(figure.add_subplot(parts[1]), report.reset_index(drop=True))
         sns.despine(figure)
     return Picture(figure, _describe_tuning(rounds, report))
+
+
+def _is_short(rounds: pd.DataFrame, report: pd.DataFrame | None) -> bool:
+    """Whether there is too little to draw for a tall picture."""
+    return report is None and len(rounds) < 3
 
 
 def _rounds_frame(tuned: Any) -> pd.DataFrame:
@@ -82,8 +91,8 @@ def _draw_rounds(axes: Axes, rounds: pd.DataFrame) -> None:
             handletextpad=0.4,
             columnspacing=1.2,
         )
-    axes.set_xlabel("round")
-    axes.set_ylabel("accuracy on the guard part, %\n(bars: 95 % interval of the change)")
+    axes.set_xlabel("round (bars: 95 % interval of the change)")
+    axes.set_ylabel("accuracy on guard, %")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     low, high = axes.get_ylim()
     room = max(0.06 * (high - low), 1.5 - (high - low) / 2)

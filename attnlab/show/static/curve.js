@@ -6,9 +6,10 @@ import { MARKS, empty, line, panel, plane } from "./charts.js";
 const DODGE = 7; // between points of different runs at one epoch
 const mark = (index, x, y, r = 4.5) => drawn("path", { class: `mark run-${index}`, d: MARKS[index](r), transform: `translate(${x},${y})` });
 
-function drawLoss(svg, { runs, axes }) {
+function drawLoss(svg, { runs, axes, guessing }) {
   const at = plane(svg, axes.step, axes.loss, { room: 4 });
   const { x, y, inside } = at;
+  if (guessing) inside.append(drawn("path", { class: "guessing", d: `M${x(axes.step.from)},${y(guessing)}H${at.right}` }));
   runs.forEach((run, index) => inside.append(line(`raw run-${index}`, run.step, run.loss, at)));
   runs.forEach((run, index) => {
     inside.append(line(`smooth run-${index}`, run.step, run.smooth, at));
@@ -62,7 +63,8 @@ function render(context) {
   const loss = panel("loss", "Training loss, nats");
   const rate = panel("rate", "Learning rate");
   const accuracy = panel("accuracy", model.get("report").measured);
-  loss.note.textContent = "thin: each step · thick: smoothed · ◇ dev";
+  const guessing = model.get("report").guessing ? " · dashed: guessing" : "";
+  loss.note.textContent = `thin: each step · thick: smoothed · ◇ dev${guessing}`;
   const body = make("tbody");
   const head = make("tr", {}, ...headings(model.get("report").columns));
   const table = make("table", { "aria-label": "Runs" }, make("thead", {}, head), body);

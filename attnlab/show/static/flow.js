@@ -115,7 +115,8 @@ function render(context) {
   function strip(values, limit, x, y, width, height, className = "") {
     const cell = width / values.length;
     return drawn("g", { class: `strip ${className}` }, ...values.map((value, index) => drawn("rect",
-      { x: (x + index * cell).toFixed(2), y, width: (cell + 0.3).toFixed(2), height, fill: colourOf(value, { low: -limit, high: limit }, colours) })));
+      { x: (x + index * cell).toFixed(2), y, width: (cell + 0.3).toFixed(2), height, fill: colourOf(value, { low: -limit, high: limit }, colours) })),
+    drawn("rect", { class: "edge", x, y, width, height }));  // numbers near 0 are white, as the page is
   }
   const strips = (values, limit, x, width, className) => values.map((line, index) =>
     strip(line, limit, x, layout.top + index * layout.row + 2, width, layout.row - 4, className(index)));
@@ -130,13 +131,22 @@ function render(context) {
     write(words, x, 16, { class: `heading ${role}` }), write(note, x, 32, { class: "small" })];
 
   const draw = {
-    tokens({ tokens, ids, notes }) {
+    tokens({ tokens, ids, notes, rows: table, limits }) {
       const { left, width } = layout;
-      const column = Math.min(110, width * 0.34);
-      return [...heading(tr("number"), tr("in the vocabulary"), left + 24, ""), ...tokens.flatMap((_, index) => [
-        write("→", left + 4, middle(index) + 4, { class: "arrow" }),
-        write(ids[index].toLocaleString("en"), left + 24, middle(index) + 4, { class: "plain" }),
-        write(notes[index], left + 24 + column, middle(index) + 4, { class: "small" })])];
+      const number = tr("in the vocabulary");
+      const start = left + 24 + Math.max(widest([number], root), 70) + 20; // of the rows of the table
+      const wide = Math.min(left + width - start - widest(notes, root) - 8, 26 * table[0].length);
+      const told = tr("first {shown} numbers", { shown: table[0].length });
+      const roomy = wide >= 140; // a phone has none for the table
+      const beside = roomy ? start + wide + 8 : left + 24 + Math.min(110, width * 0.34);
+      return [...heading(tr("number"), number, left + 24),
+        ...tokens.flatMap((_, index) => [
+          write("→", left + 4, middle(index) + 4, { class: "arrow" }),
+          write(ids[index].toLocaleString("en"), left + 24, middle(index) + 4, { class: "plain" }),
+          write(notes[index], beside, middle(index) + 4, { class: "small" })]),
+        ...(roomy ? [...heading(tr("its row in the table"), told, start),
+          ...tokens.map((_, index) => write("→", start - 20, middle(index) + 4, { class: "arrow" })),
+          ...strips(table, limits.rows, start, wide, () => "")] : [])];
     },
     vectors({ vectors, limits, width: all, settings }) {
       const { left, width } = layout;
@@ -190,7 +200,9 @@ function render(context) {
       const second = start + wide + gap;
       const sum = layout.top + tokens.length * layout.row;
       const share = weights[token];
-      return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), wide < 90 ? tr("of it") : tr("of the mixture"), second),
+      const times = fixed(limits.values / limits.parts[token], 1); // each column has its own scale
+      const whose = wide < 90 ? tr("of it") : wide < 200 ? tr("of the mixture") : tr("of the mixture, colours × {times}", { times });
+      return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), whose, second),
         ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain" })),
         ...strips(values, limits.values, start, wide, () => ""),
         ...strips(values.map((line, index) => line.map((value) => value * share[index])), limits.parts[token], second, wide, () => ""),

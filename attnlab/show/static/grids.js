@@ -44,7 +44,7 @@ export function headGrid({ layers, heads, label, choose, dense = heads > 16 || l
     cells.forEach((line, l) => line.forEach((cell, h) => {
       const value = map.values ? map.values[l][h] : null;
       const gone = map.values !== null && value === null;
-      const ground = value === null ? "" : colourOf(value, map, colours);
+      const ground = value === null || value === map.blank ? "" : colourOf(value, map, colours);
       const words = map.words ? map.words[l][h] : value === null ? "" : withSign(value, map.digits, map.signed);
       const here = l === layer && h === head;
       cell.style.background = ground;

@@ -76,6 +76,7 @@ export function accuracyPanel(desk) {
       big.textContent = "…";
       brief.textContent = "";
       status.textContent = tr("The first evaluation is under way.");
+      flips.dataset.empty = "";
       change.textContent = "";
       return;
     }
@@ -87,13 +88,14 @@ export function accuracyPanel(desk) {
       : now.state === "measured" ? tr("Accuracy {accuracy}, 95 %: {low} to {high}", told) : tr("Accuracy {accuracy} so far, 95 %: {low} to {high}", told);
     const count = now.n.toLocaleString("en");
     const label = now.state === "measured"
-      ? [make("b", { textContent: tr("measured") }), tr(" on all {count} {items}", { count, items }), `, ${now.seconds.toFixed(1)}\u00a0s${now.format}`]
+      ? [make("b", { textContent: tr("measured") }), tr(" on all {count} {items}", { count, items }), make("span", { className: "rare", textContent: `, ${now.seconds.toFixed(1)}\u00a0s${now.format}` })]
       : [make("b", { textContent: tr("measured so far") }), tr(" on {count} of {total} {items}", { count, total: now.total.toLocaleString("en"), items })];
     status.replaceChildren(...(stale ? [tr("measuring …")] : label));
     if (now.delta === null) {
       change.textContent = side ? tr("A and B are the same. Move a fader: the change shows here.") : tr("Neutral. Move a fader: the change shows here.");
       flips.replaceChildren();
-      interval.replaceChildren();
+      flips.dataset.empty = tr("The {items} whose answers change are listed here:\n✓ gained: now right\n✗ lost: now wrong", { items });
+      drawAxis(0);
       interval.setAttribute("aria-label", tr("no change"));
       return;
     }
@@ -102,10 +104,11 @@ export function accuracyPanel(desk) {
     const final = now.state === "measured" && !stale;
     change.replaceChildren(
       make("div", {}, make("b", { textContent: tr("{change} points", { change: points(now.delta) }) }), ` ${against(now.side)}`),
-      make("div", { textContent: `95 %: ${range}, p ${p}`, title: final ? paired() : `${paired()} ${tr("It changes until all are measured.")}` }),
+      make("div", { title: final ? paired() : `${paired()} ${tr("It changes until all are measured.")}` },
+        `95 %: ${range}`, make("span", { className: "rare", textContent: `, p ${p}` })),
       make("div", {}, make("span", { className: "gained", textContent: tr("{gained} gained", now) }), ", ",
         make("span", { className: "lost", textContent: tr("{lost} lost", now) }),
-        make("span", { className: "note", textContent: final ? "" : tr(" so far; p is not final") })),
+        make("span", { className: "note rare", textContent: final ? "" : tr(" so far; p is not final") })),
     );
     const colour = now.low > 0 ? "var(--good)" : now.high < 0 ? "var(--bad)" : "var(--soft)";
     const x = drawAxis(Math.max(Math.abs(now.low), Math.abs(now.high)));
@@ -114,6 +117,7 @@ export function accuracyPanel(desk) {
       drawn("circle", { cx: x(now.delta), cy: 10, r: 5, fill: colour }),
     );
     interval.setAttribute("aria-label", tr("change {change} points, interval {range}", { change: points(now.delta), range }));
+    flips.dataset.empty = tr("No answer has changed.");
     flips.replaceChildren(...now.flips.map((flip) => make("li", {},
       make("span", { className: flip.right ? "gained" : "lost", textContent: flip.right ? "✓ " : "✗ ", title: flip.right ? tr("now right") : tr("now wrong") }),
       `${flip.right ? tr("now {after}", flip) : tr("now {after} (should be {label})", flip)}: `, make("bdi", { textContent: flip.text }))));

@@ -140,12 +140,12 @@ export function faderGrid(desk) {
   const wait = make("span", { className: "wait", "data-progress": "" });
   const on = make("b");
   const budget = make("span", { className: "desk-budget" }, on, tr(" of {count} heads on", { count: faders.flat().filter(Boolean).length }));
-  const hint = make("span");
+  const hint = make("span", { className: "rare" });
   const keys = make("details", { className: "desk-keys" }, make("summary", { textContent: tr("Keys") }), make("div", {
     textContent: tr("Arrows move a fader, 0 and 1 set it, Shift + arrows go to another. Double click: back to 1. The name of a layer or head sets all its faders: click it, or press 0 or 1 on it."),
   }));
   const below = make("div", { className: "desk-below" },
-    make("div", { className: "desk-legend" }, make("label", {}, heat, ` ${tr("importance")}`), legend, wait),
+    make("div", { className: "desk-legend rare" }, make("label", {}, heat, ` ${tr("importance")}`), legend, wait),
     make("div", { className: "desk-hint" }, hint, keys));
   heat.onchange = drawHeat;
 

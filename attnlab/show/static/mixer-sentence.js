@@ -83,6 +83,7 @@ export function sentencePanel(desk, brief) {
   };
   const looks = make("div", { className: "desk-look" }, boxes.kind.box, boxes.what.box,
     make("label", {}, `${tr("layer")} `, boxes.layer.box), make("label", {}, `${tr("head")} `, boxes.head.box));
+  boxes.what.box.classList.add("rare");
   const picture = make("div", { className: "desk-picture", tabIndex: 0, role: "region", "aria-label": tr("Attention picture") });
   const note = make("div", { className: "desk-note" });
 

@@ -18,7 +18,7 @@ const presetsOf = () => [ // what a button says depends on the head that is show
 function render(context) {
   const { model } = context;
   const { root, on, onResize, complaint, end } = begin(context, "attnlab-desk", tr("Mixing desk of attention heads"));
-  const { layers, heads, removed } = model.get("size");
+  const { layers, heads, removed, simple } = model.get("size");
   const desk = {
     model, root, layers, heads,
     removed: new Set(removed.map((place) => place.join())),
@@ -70,12 +70,25 @@ function render(context) {
     for (const choice of sides) choice.setAttribute("aria-pressed", String(choice.dataset.side === side));
   }
 
+  // ── few controls first, where the desk is asked for that ───────────────────────────────────
+  const more = button("more", "", () => { root.dataset.simple = String(root.dataset.simple !== "true"); drawMore(); });
+  function drawMore() { // the style sheet hides what is marked "rare"
+    const few = root.dataset.simple === "true";
+    more.textContent = few ? tr("More controls") : tr("Fewer controls");
+    more.setAttribute("aria-expanded", String(!few));
+  }
+  for (const control of [keep, switches, leave]) control.classList.add("rare");
+  if (simple) root.dataset.simple = "true";
+  more.hidden = !simple;
+  drawMore();
+
   // ── presets ──────────────────────────────────────────────────────────────────────────────
   const place = () => [model.get("look").layer, model.get("look").head];
   const kinds = presetsOf();
   const presets = kinds.map(([name, , title]) => {
     const made = make("button", { type: "button", title });
     made.dataset.preset = name;
+    made.classList.toggle("rare", name === "keep-one");
     made.onclick = () => send("preset", { name, place: place() });
     return made;
   });
@@ -104,10 +117,10 @@ function render(context) {
   complaint.classList.add("desk-error");
   root.append(
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": tr("Desk") },
-      make("span", { className: "segments", role: "group", "aria-label": tr("What the faders set") }, ...modes),
-      undo, texts.opener, faders.budget, make("span", { className: "gap" }), keep, switches, leave),
+      make("span", { className: "segments rare", role: "group", "aria-label": tr("What the faders set") }, ...modes),
+      undo, texts.opener, faders.budget, make("span", { className: "gap" }), more, keep, switches, leave),
     make("div", { className: "desk-bar", role: "toolbar", "aria-label": tr("Presets") },
-      ...presets, make("span", { className: "joined" }, least, count)),
+      ...presets, make("span", { className: "joined rare" }, least, count)),
     complaint,
     make("div", { className: "desk-columns" },
       sentence.said, make("div", { className: "desk-faders" }, faders.grid, faders.below), accuracy.panel, sentence.shown));
@@ -139,7 +152,7 @@ function settingsText(desk, send) {
   const load = button("load", tr("Load this JSON"), () => { edited = false; send("load", { text: area.value }); });
   const said = make("span", { className: "note", role: "status" });
   const box = make("div", { className: "desk-code", hidden: true }, area, make("div", { className: "desk-bar" }, copy, load, said));
-  const opener = make("span", { className: "desk-texts" });
+  const opener = make("span", { className: "desk-texts rare" });
   area.addEventListener("input", () => { edited = true; said.textContent = ""; });
   const buttons = [["code", tr("Copy as code")], ["json", "JSON"]].map(([name, label]) => {
     const made = button(name, label, () => toggle(name));

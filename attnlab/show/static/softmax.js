@@ -127,6 +127,8 @@ function render(context) {
     make("span", { className: "mean", textContent: tr("mean") }), make("span", { className: "this-draw", textContent: tr("this draw") }));
   curve.box.append(legend);
   const remark = make("p", { className: "remark", "aria-live": "polite" });
+  const task = make("p", { className: "task", textContent: tr("Move one slider at a time, or switch the division off. Watch the orange bar: how much of the weight does it take?") });
+  const seen = make("p", { className: "seen", "aria-live": "polite" }); // of scores and weights alone
   const whole = model.get("gradient") !== false; // or scores and weights alone
   root.classList.toggle("weights-only", !whole);
   const pictures = [[scores, drawScores], [weights, drawWeights], ...(whole ? [[curve, drawCurve]] : [])];
@@ -150,14 +152,15 @@ function render(context) {
       meter.track.setAttribute("aria-valuetext", `${value}, ${note}`);
     });
     say(remark, report.remark);
+    say(seen, report.seen);
     const { temperature, width, keys, scaled: divided, seed } = report.settings;
     root.dataset.stamp = [temperature, width, keys, divided, seed].join(" "); // what is drawn now
   }
 
   // ── together ─────────────────────────────────────────────────────────────────────────────
-  root.append(bar, make("div", { className: "softmax-columns" },
+  root.append(...(whole ? [] : [task]), bar, make("div", { className: "softmax-columns" },
     make("div", {}, scores.box, weights.box),
-    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), make("div", { className: "last" }, remark, desk.keep), complaint);
+    make("div", {}, make("div", { className: "softmax-meters" }, ...meters.map(({ box }) => box)), curve.box)), make("div", { className: "last" }, whole ? remark : seen, desk.keep), complaint);
   onResize(scores.svg, drawPictures);
   on("settings", drawControls);
   on("report", drawPictures);

@@ -97,7 +97,7 @@ function render(context) {
     made.setAttribute("aria-label", `${action === "next" ? "Next" : "Previous"} position`);
     return made;
   });
-  const fed = make("div", { className: "chips fed", tabIndex: 0, role: "group", "aria-label": "Fed so far" });
+  const fed = make("div", { className: "chips fed", tabIndex: 0, role: "group", "aria-label": "Output so far" });
   const numbers = (n) => Array.from({ length: n }, (_, one) => [String(one), `${one}`, true]);
   const layer = menu("Layer of the cross-attention", (value) => look(value === "all" ? { layer: null, head: null } : { layer: Number(value) }));
   const head = menu("Head of the cross-attention", (value) => look({ head: value === "all" ? null : Number(value) }));
@@ -122,7 +122,7 @@ function render(context) {
     make("div", { className: "columns" },
       make("div", { className: "left" },
         make("div", { className: "stepper" }, previous, step.box, next),
-        make("div", { className: "strip" }, make("span", { className: "note", textContent: "fed" }), fed),
+        make("div", { className: "strip" }, make("span", { className: "note", textContent: "writes" }), fed),
         make("div", { className: "strip" }, make("span", { className: "note", textContent: "looks at" }), read),
         make("div", { className: "looks" }, make("span", { className: "note", textContent: "cross-attention:" }),
           make("label", {}, "layer ", layer.box), make("label", {}, "head ", head.box), note),

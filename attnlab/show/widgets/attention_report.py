@@ -93,7 +93,8 @@ def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What
         "note": tr(LOOKS[what])
         + " "
         + tr(
-            "A colour per head; the darkest line is the strongest. Point at a word for its lines."
+            "A colour per head, 0 at the left; the darkest line is the strongest. Point at a word "
+            "for its lines."
         ),
     }
 

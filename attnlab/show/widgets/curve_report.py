@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from attnlab.show import plots
-from attnlab.show.plots.learning import accuracy_name, dev_accuracies, quality
+from attnlab.show.plots.learning import accuracy_name, dev_accuracies, loss_floor, quality
 from attnlab.show.wording import significant, with_interval
 from attnlab.statistics import share_interval
 from attnlab.training.history import History
@@ -39,6 +39,7 @@ def curve_report(
     steps: Mapping[str, int] | None = None,
     dev_texts: int | None = None,
     stopped: Collection[str] = (),
+    guessing: float | None = None,
 ) -> dict[str, Any]:
     """Say all that a training curve shows of some runs.
 
@@ -49,6 +50,7 @@ def curve_report(
     dev_texts : how many texts dev accuracy (a translator's exact match) is measured on; its
         95 % interval needs it
     stopped : names of runs that no longer train, whether they came to their end or not
+    guessing : the loss of a model that guesses, such as ln 2 for two classes
 
     Returns
     -------
@@ -58,6 +60,7 @@ def curve_report(
           lines ``step``, ``loss``, ``smooth`` and ``rate`` (as a share of the highest), of `POINTS`
           points at most, ``epochs`` that have ended, and ``cells``, its row in the table under
           ``columns``
+        - ``guessing``: that loss, or None
         - ``measured``: what is measured on dev, in words
         - ``axes``: for step, loss, rate, epoch and accuracy the limits, and ticks with their texts
         - ``remark``: how it stands, in words; ``alt``: each picture in words; ``note``: what its
@@ -76,10 +79,11 @@ def curve_report(
     return {
         "columns": [column.format(name) for column in COLUMNS],
         "runs": runs,
+        "guessing": guessing,
         "measured": f"Dev {name}",
-        "axes": _axes(runs),
+        "axes": _axes(runs, guessing),
         "remark": _remark(runs, name),
-        "alt": _alternatives(runs, name),
+        "alt": _alternatives(runs, name, guessing),
         "note": "" if dev_texts is None else f"95\u00a0% bars, {dev_texts:,} texts",
     }
 
@@ -202,7 +206,7 @@ def _choose_labels(run: dict[str, Any]) -> None:
 # ── axes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _axes(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _axes(runs: list[dict[str, Any]], guessing: float | None) -> dict[str, dict[str, Any]]:
     """Limits and ticks."""
     total = max((run["total"] for run in runs), default=0)
     losses = [loss for run in runs for loss in run["smooth"] if loss is not None]
@@ -213,7 +217,7 @@ def _axes(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     last = max((run["planned"] or run["ended"] for run in runs), default=0)
     return {
         "step": _axis(0, total, _nice(0, total, 6) if total else [], "{:,.0f}"),
-        "loss": _loss_axis(max(losses, default=0.0)),
+        "loss": _loss_axis(losses, guessing),
         "rate": {"from": 0.0, "to": 1.0, "ticks": [[0.0, "0"], [1.0, highest]]},
         "epoch": _axis(0.5, max(last, 1) + 0.5, _whole(last) if epochs else [], "{:.0f}"),
         "accuracy": _accuracy_axis(epochs),
@@ -225,11 +229,13 @@ def _axis(low: float, high: float, ticks: list[float], text: str) -> dict[str, A
     return {"from": low, "to": max(high, low + 1e-9) if ticks else 1.0, "ticks": inside}
 
 
-def _loss_axis(highest: float) -> dict[str, Any]:
-    """From 0 to a round number above the highest; 1 while nothing is known."""
-    ticks = _nice(0, 1.05 * highest, 5) if highest > 0 else [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    digits = max(0, -math.floor(math.log10(ticks[1]) + 1e-9))
-    return _axis(0.0, ticks[-1], ticks, f"{{:.{digits}f}}")
+def _loss_axis(losses: list[float], guessing: float | None) -> dict[str, Any]:
+    """Up to a round number above the highest; from 0 to 1 while nothing is known."""
+    low = loss_floor(min(losses), guessing) if losses else 0.0
+    high = max(*losses, guessing or 0.0) if losses else 0.0
+    ticks = _nice(low, high + 0.05 * (high - low), 5) if high > 0 else [n / 5 for n in range(6)]
+    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    return _axis(low, ticks[-1], ticks, f"{{:.{digits}f}}")
 
 
 def _accuracy_axis(epochs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -252,7 +258,7 @@ def _accuracy_axis(epochs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _nice(low: float, high: float, most: int) -> list[float]:
     places = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
-    return [float(place) for place in places]
+    return [round(float(place), 9) for place in places]
 
 
 def _whole(last: int) -> list[float]:
@@ -361,7 +367,7 @@ def _shortly(run: dict[str, Any]) -> str:
     return f"{run['name']} {reached}" + (" (stopped)" if run["state"] == "stopped" else "")
 
 
-def _alternatives(runs: list[dict[str, Any]], name: str) -> dict[str, str]:
+def _alternatives(runs: list[dict[str, Any]], name: str, guessing: float | None) -> dict[str, str]:
     """Each picture in words, with its numbers and this name for what is measured on dev."""
     begun = [run for run in runs if run["state"] != "waiting"]
     if not begun:
@@ -385,8 +391,10 @@ def _alternatives(runs: list[dict[str, Any]], name: str) -> dict[str, str]:
             f"{epoch['text']} after epoch {epoch['epoch']}" for epoch in run["epochs"][-12:]
         )
         accuracies.append(f"{run['name']} {measured or 'not measured yet'}")
+    level = "" if guessing is None else f" Grey line: guessing, {guessing:.2f}."
+    lines = "; ".join(losses) or "none that is a number"
     return {
-        "loss": f"Lines: training loss, smoothed: {'; '.join(losses) or 'none that is a number'}.",
+        "loss": f"Lines: training loss, smoothed: {lines}.{level}",
         "rate": f"Lines: learning rate over steps: {'; '.join(rates)}.",
         "accuracy": f"Points: dev {name}: {'; '.join(accuracies)}.",
     }

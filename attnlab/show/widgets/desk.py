@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import anywidget
@@ -63,6 +63,17 @@ class Desk(anywidget.AnyWidget):
         """Take what the view sends: not while a thread changes what is shown."""
         with self._lock:
             super().set_state(sync_data)
+
+    @contextlib.contextmanager
+    def hold_sync(self) -> Iterator[None]:
+        """Send several changes together: one thread at a time, else a change is never sent."""
+        with self._lock, super().hold_sync():
+            yield
+
+    def notify_change(self, change: Any) -> None:
+        """Send a change, not while another thread gathers its own."""
+        with self._lock:
+            super().notify_change(change)
 
     def busy(self) -> bool:
         """Whether something is under way."""

@@ -7,13 +7,13 @@ import functools
 from typing import Any
 
 import traitlets
+from matplotlib.colors import to_hex
 
 from attnlab.classification.classifier import Classifier
 from attnlab.errors import SettingsError
 from attnlab.show import plots
-from attnlab.show.plots.flow import flow_desk
+from attnlab.show.plots.flow import flow_desk, strip_colours
 from attnlab.show.widgets.assets import script, style
-from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.flow_reading import Flow, read_flow
 from attnlab.show.widgets.flow_report import (
@@ -99,7 +99,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
             self.compute(**first),
             size={"layers": clf.layers, "heads": clf.heads},
             steps=named_steps(),
-            palette=palettes()["signed"],
+            palette=[to_hex(colour) for colour in strip_colours()(range(129))],
         )
 
     def compute(self, **settings: Any) -> dict[str, Any]:

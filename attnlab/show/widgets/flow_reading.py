@@ -31,6 +31,8 @@ class Flow:
     ----------
     text, tokens : the text, and its T tokens as people read them
     ids : their T numbers in the vocabulary, which has ``vocabulary`` of them
+    looked_up : Tensor, shape (T, E'), the row of each of these numbers in the table of learned
+        vectors, before anything says where in the text it stands
     hidden : Tensor, shape (L + 1, T, E): the embedding, and what each layer makes of it
     query, key, value : Tensor, shape (L, H, T, D); zeros for heads removed for good
     answers : Tensor, shape (L + 1, C), probabilities: the model's own classification head applied
@@ -44,6 +46,7 @@ class Flow:
     tokens: list[str]
     ids: list[int]
     vocabulary: int
+    looked_up: Tensor
     hidden: Tensor
     query: Tensor
     key: Tensor
@@ -65,6 +68,7 @@ def read_flow(clf: Classifier, text: str) -> Flow:
     """
     model = heads.model_of(clf)
     _refuse(clf, model)
+    look_up: Any = model.get_input_embeddings()
     encoded = clf.encode([text])
     inputs = {name: tensor.to(clf.device) for name, tensor in encoded.batch([0]).items()}
     without_mask = {name: part for name, part in inputs.items() if name != "attention_mask"}
@@ -72,6 +76,7 @@ def read_flow(clf: Classifier, text: str) -> Flow:
         heads.run(clf, inputs, clf.settings())
         with evaluating(model):
             states = [embedded(model.base_model, without_mask), *noted["hidden"]]
+            looked_up = look_up(inputs["input_ids"])[0]
             read_out = classification_head(model)
             answers = torch.cat([read_out(state[:, :1]).float().softmax(-1) for state in states])
     query, key, value = (_by_head(clf, noted[part]) for part in PARTS)
@@ -81,6 +86,7 @@ def read_flow(clf: Classifier, text: str) -> Flow:
         plots.readable(shown(clf.tokenizer, text, ids, clf.max_length)),
         [int(number) for number in ids],
         len(clf.tokenizer),
+        looked_up.float().cpu(),
         torch.cat(states).float().cpu(),
         query,
         key,

@@ -10,7 +10,7 @@ from attnlab.attention import softmax
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.languages import later, tr
 from attnlab.show.widgets.flow_reading import Flow
-from attnlab.show.wording import spoken, strict_percent
+from attnlab.show.wording import spoken, strict_percent, with_minus
 
 STEPS = {  # in their order, and how their buttons are called
     "tokens": later("Tokens"),
@@ -49,8 +49,10 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     report : dict of plain numbers, lists and texts. With T tokens, L layers and heads of width D
 
         - ``settings``; ``tokens``, ``ids`` and ``notes``, what there is to say of each token
-        - ``vectors`` (T, `SHOWN`), the first of ``width`` numbers with which each token enters the
-          layer; ``queries``, ``keys``, ``values`` (T, D)
+        - ``rows`` (T, `SHOWN`), the first numbers of each token's row in the table of learned
+          vectors; ``vectors`` (T, `SHOWN`), of the ``width`` with which it enters the layer;
+          ``queries``, ``keys``, ``values`` (T, D); ``largest``, of all numbers of these vectors the
+          one furthest from 0: its ``token`` and ``text``, and whether it is ``drawn``
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
         - ``mixtures`` (T, D): the sum of weights times values
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
@@ -73,6 +75,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     mixtures = weights @ value  # (T, D)
     entering = flow.hidden[layer]
     strips = {
+        "rows": flow.looked_up[:, :SHOWN],
         "vectors": entering[:, :SHOWN],
         "queries": query,
         "keys": key,
@@ -86,6 +89,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "ids": flow.ids,
         "notes": _notes(flow.tokens),
         "width": entering.shape[-1],
+        "largest": _largest(entering, flow.tokens),
         **{name: _rounded(values) for name, values in strips.items()},
         "limits": {name: _limit(values) for name, values in strips.items()}
         | {"parts": [_limit(_parts(row, value)) for row in weights]},
@@ -110,6 +114,13 @@ def _rounded(values: Tensor, digits: int = 3) -> list[list[float]]:
 def _limit(values: Tensor) -> float:
     """The value with the full colour: few numbers are larger, which would make all others pale."""
     return round(float(values.abs().flatten().quantile(0.98)), 3) or 1.0
+
+
+def _largest(entering: Tensor, tokens: list[str]) -> dict[str, Any]:
+    """Where the number furthest from 0 is, in vectors (T, width)."""
+    row, column = divmod(int(entering.abs().argmax()), entering.shape[-1])
+    text = with_minus(f"{float(entering[row, column]):.1f}")
+    return {"token": tokens[row], "text": text, "drawn": column < SHOWN}
 
 
 def _parts(weights: Tensor, value: Tensor) -> Tensor:
@@ -159,7 +170,8 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     )
     cut = tr(
         "The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
-        "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}.",
+        "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}, "
+        "and this number picks its row from a table of learned vectors: red above 0, blue below.",
         count=count,
         first=tokens[0],
         last=tokens[-1],
@@ -181,10 +193,17 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         )
     )
     drawn = tr("The first {shown} are drawn: red above 0, blue below.", shown=min(SHOWN, width))
+    if not report["largest"]["drawn"]:
+        more = tr(
+            "The largest number of all, {text} in “{token}”, is not among them.",
+            text=report["largest"]["text"],
+            token=report["largest"]["token"],
+        )
+        drawn = f"{drawn} {more}"
     project = tr(
         "Head {head} of layer {layer} multiplies each vector by three learned matrices. The query "
         "says what a token looks for, the key what it can be found by, the value what it passes "
-        "on. Each has {size} numbers.",
+        "on. Each has {size} numbers: red above 0, blue below. Other tokens' queries are veiled.",
         head=head,
         layer=layer,
         size=size,

@@ -56,6 +56,8 @@ class HeadMixer(SpokenDesk):
         all
     colour : what the colours of the faders estimate: the "loss" that silencing the head adds, or
         the "margin" that it takes away
+    simple : show few controls first, without temperatures, comparing, colours and the like; a
+        button brings the others
 
     Notes
     -----
@@ -98,6 +100,7 @@ class HeadMixer(SpokenDesk):
         text: str | None = None,
         sentences: int | None = None,
         colour: Colour = "loss",
+        simple: bool = False,
     ):
         if colour not in COLOURS:
             raise AttnlabError(f"There is no colour {colour!r}. {suggest(colour, COLOURS)}")
@@ -121,6 +124,7 @@ class HeadMixer(SpokenDesk):
                 "removed": [list(place) for place in sorted(self._removed)],
                 "items": self._items.noun,
                 "images": self._items.count,
+                "simple": simple,
             },
             faders=neutral | {"stamp": 0},
             text=self._items.first,
@@ -215,6 +219,13 @@ class HeadMixer(SpokenDesk):
             self.other, self.side = {}, ""
             self._show(self._history.now)
 
+    def probabilities(self, settings: HeadSettings) -> list[float]:
+        """Return what the model makes of the desk's sentence with these settings, label by label.
+
+        The faders stay where they are.
+        """
+        return self._predicted(self.text, settings.to_json())
+
     def picture(self) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel.
 
@@ -222,7 +233,7 @@ class HeadMixer(SpokenDesk):
         """
         with self._lock:
             faders, settings, text = dict(self.faders), self.settings, self.text
-            sentence, accuracy, look = dict(self.sentence), dict(self.accuracy), dict(self.look)
+            sentence, accuracy = dict(self.sentence), dict(self.accuracy)
         stamp = faders.get("stamp")
         if problem := self._items.problem(text):
             raise AttnlabError(problem)
@@ -236,10 +247,9 @@ class HeadMixer(SpokenDesk):
         with speaking(ENGLISH):  # fonts of figures have no other signs
             return mixing_desk(
                 faders,
-                (self.first_order.get("importance"), self._colour),
+                (None if self.size["simple"] else self.first_order.get("importance"), self._colour),
                 (self._items.title(text), sentence),
                 accuracy if accuracy.get("stamp") == stamp else {},
-                look,
             )
 
     # What happens when something moves

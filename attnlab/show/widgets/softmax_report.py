@@ -52,7 +52,8 @@ def softmax_report(
           and temperature, as far as the scores are divided by them; ``query_gradient_divided``: the
           same of this draw with the division
         - ``curve``: mean gradient size at each of ``WIDTHS``, as a share of the largest possible
-        - ``remark``: what is to be noticed; ``alt``: the pictures in words
+        - ``remark``: what is to be noticed; ``seen``: the same of scores and weights alone;
+          ``alt``: the pictures in words
 
     Raises
     ------
@@ -81,6 +82,7 @@ def softmax_report(
     return report | {
         "meters": _meters(report),
         "remark": _remark(report),
+        "seen": _seen(report),
         "alt": _alternatives(report),
     }
 
@@ -119,7 +121,7 @@ def _query_gradient(temperature: float, width: int, keys: int, scaled: bool, see
 
 
 def _draw(seed: int) -> tuple[Tensor, Tensor]:
-    """A query (1, D) and as many keys as there can be (MOST_KEYS, D), of the largest width."""
+    """A query (1, d_k) and as many keys as there can be (MOST_KEYS, d_k), at the largest d_k."""
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(1, WIDTHS[-1], generator=generator).double()
     return query, torch.randn(MOST_KEYS, WIDTHS[-1], generator=generator).double()
@@ -228,6 +230,18 @@ def _remark(report: dict[str, Any]) -> str:
     if not settings["scaled"] and settings["width"] > 1:
         at_query += tr("; divided {size:.2g}", size=report["query_gradient_divided"])
     return tr("{softmax} {query}.", softmax=_of_the_softmax(report), query=at_query)
+
+
+def _seen(report: dict[str, Any]) -> str:
+    """Say how far apart the scores lie, and what share of the weight the best key takes."""
+    return tr(
+        "The scores lie up to {apart:.3g} apart. Key {key} takes {share} of the weight; an equal "
+        "share is {alike}.",
+        apart=max(report["scores"]) - min(report["scores"]),
+        key=report["largest"],
+        share=_percent(report["weights"][report["largest"]]),
+        alike=_percent(1 / report["settings"]["keys"]),
+    )
 
 
 def _of_the_softmax(report: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ class SpokenDesk(Desk):
 
     def _on_language(self, _change: Any) -> None:
         use(self.language)
-        with self._lock, self.hold_sync():
+        with self.hold_sync():
             self._say_again()
             self.words = words_of_scripts()
 

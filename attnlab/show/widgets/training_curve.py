@@ -3,6 +3,7 @@
 The view is in static/curve.js; what it draws is made in curve_report.py.
 """
 
+import math
 from numbers import Integral
 
 import traitlets
@@ -29,6 +30,8 @@ class TrainingCurve(LiveDesk, Callback):
     ----------
     dev_texts : how many texts dev accuracy is measured on, as in ``len(splits.dev)``; adds its
         standard error
+    guessing : loss of a model that guesses, such as ``math.log(2)`` for two classes; drawn as a
+        grey line
 
     Attributes
     ----------
@@ -53,17 +56,22 @@ class TrainingCurve(LiveDesk, Callback):
 
     report = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, dev_texts: int | None = None):
+    def __init__(self, dev_texts: int | None = None, guessing: float | None = None):
         if dev_texts is not None and not (isinstance(dev_texts, Integral) and dev_texts > 0):
             raise AttnlabError(
                 f"dev_texts is {dev_texts!r}; it is how many texts dev accuracy is measured on, "
                 "such as len(splits.dev)."
             )
-        self._dev_texts = dev_texts
+        if guessing is not None and not 0 < guessing < math.inf:
+            raise AttnlabError(
+                f"guessing is {guessing!r}; it is the loss of a model that guesses, such as "
+                "math.log(2) for two classes."
+            )
+        self._dev_texts, self._guessing = dev_texts, guessing
         self._histories: dict[str, History] = {}
         self._steps: dict[str, int] = {}
         self._stopped: set[str] = set()
-        super().__init__(report=curve_report({}, dev_texts=dev_texts))
+        super().__init__(report=curve_report({}, dev_texts=dev_texts, guessing=guessing))
 
     def __repr__(self) -> str:
         return f"TrainingCurve({self.report['remark']})"
@@ -95,7 +103,7 @@ class TrainingCurve(LiveDesk, Callback):
 
     def picture(self) -> plots.Picture:
         """The curve as a picture with its text alternative, which needs no kernel."""
-        return plots.learning_curve(self._histories, self._dev_texts)
+        return plots.learning_curve(self._histories, self._dev_texts, self._guessing)
 
     # What happens when a history grows
 
@@ -111,7 +119,9 @@ class TrainingCurve(LiveDesk, Callback):
             self._ask()
 
     def _draw_newest(self) -> None:
-        self.report = curve_report(self._histories, self._steps, self._dev_texts, self._stopped)
+        self.report = curve_report(
+            self._histories, self._steps, self._dev_texts, self._stopped, self._guessing
+        )
 
     def _end(self) -> None:
         self._stopped |= set(self._histories)

@@ -120,7 +120,12 @@ class TranslationDesk(ReportDesk):
         with self._lock:
             settings = self.report["settings"]
             maps, translation = self._read(settings["source"], self.head_settings.to_json())
-        drawn = plots.alignment(maps, settings["layer"], settings["head"])
+        last_row, last_column = len(maps.cross.target) - 1, len(maps.cross.source) - 1
+        step = min(settings["step"], last_row)
+        frames = {f"output position {step}": ((step, step), (0, last_column))}
+        if max(step, last_column) >= plots.MAX_TOKENS:  # not in the picture
+            frames = {}
+        drawn = plots.alignment(maps, settings["layer"], settings["head"], frames)
         drawn.alt = f"“{settings['source']}” becomes “{translation}”. {drawn.alt}"
         return drawn
 

@@ -189,7 +189,7 @@ def _axes(rounds: Sequence["Round"], guard: tuple[float, float, int]) -> dict[st
 
 
 def _knobs(settings: HeadSettings, name: str) -> dict[str, Any]:
-    """A map of one kind of knob, coloured by doublings from neutral; silent heads are hatched."""
+    """A map of one kind of knob, coloured by doublings from neutral, which is left white."""
     values = getattr(settings, name).detach().double().numpy()
     with np.errstate(divide="ignore"):
         doublings = np.log2(values)
@@ -208,6 +208,7 @@ def _knobs(settings: HeadSettings, name: str) -> dict[str, Any]:
         ],
         "low": -_WIDEST,
         "high": _WIDEST,
+        "blank": 0.0,
         "signed": True,
         "digits": 2,
         "label": f"{name}, 1 is neutral",

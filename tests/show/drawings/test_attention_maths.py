@@ -1,6 +1,8 @@
 """The drawings of lesson 01 hold the numbers that attention gives."""
 
 import math
+import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -25,15 +27,15 @@ def test_one_query_is_drawn_with_the_weights_and_the_output_of_attention():
         assert f"{word} {weight:.2f}" in picture.alt
         assert f"{weight:.2f}" in words_of(picture)
     for number in context[1].tolist():
-        assert f"{number:.2f}" in picture.alt
+        assert f"{number:.2f}".replace("-", "−") in picture.alt
 
 
 @pytest.mark.parametrize("tokens", [2, 5, 9, 14])
 def test_paths_get_shorter_from_recurrence_to_convolution_to_attention(tokens):
     alt = drawings.path_lengths(tokens, reach=2).alt
-    assert f"Recurrent network: {tokens - 1}," in alt
-    assert f"convolution, width 5: {math.ceil((tokens - 1) / 2)}," in alt
-    assert "attention: 1." in alt
+    assert f"Recurrent network: {tokens - 1} step" in alt
+    assert f"convolution, width 5: {math.ceil((tokens - 1) / 2)} layer" in alt
+    assert "attention: 1 layer." in alt
 
 
 def test_two_tiles_give_attention_over_all_keys():
@@ -60,12 +62,23 @@ def test_the_gradients_that_go_back_are_those_of_autograd():
             assert f"{round(number, 2) + 0:.2f}" in written
 
 
+def test_the_map_names_sections_that_the_lesson_has():
+    (source,) = (Path(__file__).parents[3] / "notebooks" / "src").glob("01_*.py")
+    headings = dict(re.findall(r"^# ## (\d+)\. (.*)$", source.read_text(), flags=re.MULTILINE))
+    written = [text.get_text() for text in drawings.lesson_map().figure.axes[0].texts]
+    named = set(re.findall(r"\d+", " ".join(text for text in written if "section" in text)))
+    assert named == {str(number) for number in range(1, 10)} <= headings.keys()
+    assert "dot product" in headings["3"] and "softmax" in headings["4"]
+    assert "learn" in headings["7"] and "heads" in headings["8"] and "order" in headings["9"]
+
+
 def test_every_drawing_says_what_it_shows_and_is_closed():
     pictures = [
         drawings.two_circuits(384, 32),
         drawings.clock_hands(6, (1, 2)),
     ]
     assert "384 × 32" in pictures[0].alt
+    assert "384 × 384, rank at most 32" in pictures[0].alt
     assert "by 2 and 4 radians" in pictures[1].alt
     assert all(len(picture.alt) > 60 for picture in pictures)
     assert not plt.get_fignums()

@@ -9,8 +9,8 @@ def words_of(picture):
 
 def test_lora_counts_what_learns_and_what_stays():
     picture = drawings.lora(384, 1536, 8)
-    assert "stays as it is\n589,824 numbers" in words_of(picture)
-    assert "learn: 15,360 numbers, 2.6% of W" in words_of(picture)
+    assert "stays as it is: 589,824 numbers" in words_of(picture)
+    assert "learn: 15,360 numbers, 2.6% of $W$" in words_of(picture)
     assert "15,360 numbers instead of 589,824" in picture.alt
 
 
@@ -32,6 +32,17 @@ def test_only_first_pieces_have_tags_and_entities_are_named():
     assert [words.count(tag) for tag in ("O", "B-DATE", "I-DATE", "DATE")] == [2, 1, 1, 1]
     assert words.count("–") == 5  # [CLS], [SEP] and a later piece have no tag, two have no word
     assert "DATE (3 March)" in picture.alt
+
+
+def test_many_tokens_stand_in_two_lines_and_no_entity_is_cut():
+    words = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]
+    tags = ["O", "O", "O", "B-DATE", "I-DATE", "I-DATE", "O", "O", "O"]
+    many = drawings.tagged_pieces(words, [[word] for word in words], tags)
+    texts = {text.get_text(): text.get_position() for text in many.figure.axes[0].texts}
+    assert texts["a"][1] > texts["DATE"][1]  # the entity is in the line below, or after a
+    heights = {texts[word][1] for word in "def"}
+    assert len(heights) == 1
+    assert len({texts[word][1] for word in words}) == 2
 
 
 def test_the_parts_of_a_classifier_name_layers_and_classes():

@@ -29,6 +29,6 @@ def test_accuracy_counts_margins_above_0_and_the_mean_counts_all(after, right, m
 
 
 def test_drawings_say_what_they_show_and_close_their_figures():
-    for picture in (drawings.two_routes(), drawings.patching()):
+    for picture in (drawings.two_routes(), drawings.patching(), drawings.path_patching()):
         assert "head" in picture.alt
     assert not plt.get_fignums()

@@ -55,15 +55,28 @@ def test_rows_of_weights_say_how_many_keys_they_amount_to():
     assert "H = 0.00, 1.0 keys; H = 0.69, 2.0 keys" in alt
 
 
+def test_rows_of_weights_can_carry_titles_and_the_names_of_their_keys():
+    picture = drawings.spreads([[0.5, 0.5], [1 / 3, 2 / 3]], ["wet", "river"], ["before", "after"])
+    assert "before wet 0.50, river 0.50; after wet 0.33, river 0.67." in picture.alt
+    for axes, title in zip(picture.figure.axes, ("before", "after"), strict=True):
+        assert axes.get_title() == title
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["wet", "river"]
+    assert {"0.33", "0.67"} <= set(words_of(picture))
+
+
 def test_dot_products_of_random_signs_spread_with_the_root_of_the_width():
     picture = drawings.growing_scores([4, 9])
     assert "2 at width 4, 3 at width 9" in picture.alt
     bars = [patch for patch in picture.figure.axes[0].patches if patch.get_height() < 1]
+    first, second = picture.figure.axes
+    assert first.get_ylim() == second.get_ylim()  # bars get lower as they spread
     chance = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in bars}
     assert chance == pytest.approx({-4: 1 / 16, -2: 1 / 4, 0: 3 / 8, 2: 1 / 4, 4: 1 / 16})
 
 
 def test_heads_side_by_side_are_drawn_as_a_sum():
     alt = drawings.heads_add_up([[2, 0], [0, 1]], [[1, 0], [5, 5], [7, 7], [3, 4]]).alt
-    assert "2 0 plus 3 4 = 5 4" in alt
+    assert "(2, 0) plus (3, 4) = (5, 4)" in alt
+    named = drawings.heads_add_up([[2], [3]], [[1, 0], [0, 1]], ["Ann", "Bob"])
+    assert words_of(named).count("Ann") == words_of(named).count("Bob") == 2  # W^O and the output
     assert not plt.get_fignums()

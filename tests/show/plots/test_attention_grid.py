@@ -32,11 +32,27 @@ def test_every_head_is_where_its_layer_and_number_say():
     drawn = image.get_array()
     count = len(given.tokens)
     for row, layer in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
-        for column, head in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        for head, column in enumerate(axes.get_xticks()):
             top, left = (round(place - (count - 1) / 2) for place in (row, column))
             shown = np.asarray(drawn[top : top + count, left : left + count])
-            expected = given.weights[int(layer.get_text()), int(head.get_text())]
+            expected = given.weights[int(layer.get_text()), head]
             np.testing.assert_allclose(shown, expected)
+
+
+def test_every_head_has_its_name_above_its_map_and_below_the_next():
+    picture = plots.attention_grid(maps(layers=3, heads=3, count=15), framed=[(1, 1)])
+    axes = picture.figure.axes[0]
+    picture.figure.canvas.draw()
+    rows, columns = axes.get_yticks(), axes.get_xticks()
+    assert len(axes.texts) == 9
+    for text in axes.texts:
+        layer, head = map(int, text.get_text().split("."))
+        box = text.get_window_extent().transformed(axes.transData.inverted())
+        assert box.x0 < columns[head] < box.x1
+        assert box.y1 < rows[layer] - 7 or box.y0 < rows[layer] - 7
+        if layer:  # the map above is not touched
+            assert min(box.y0, box.y1) > rows[layer - 1] + 7
+        assert (text.get_fontweight() == "bold") == ((layer, head) == (1, 1))
 
 
 def test_the_words_name_the_clearest_column_and_diagonal():
@@ -77,3 +93,22 @@ def test_some_layers_keep_their_numbers():
     assert frame.get_y() < 0
     with pytest.raises(AttnlabError, match="no layer 4"):
         plots.attention_grid(maps(), layers=[4])
+
+
+def test_maps_in_several_rows_for_a_layer_have_their_names_above_them():
+    given = maps()
+    heads, count = given.heads, len(given.tokens)
+    picture = plots.attention_grid(given, framed=[(1, heads - 1)], across=2)
+    axes = picture.figure.axes[0]
+    drawn, names = axes.images[0].get_array(), [text.get_text() for text in axes.texts]
+    assert names == [f"{layer}.{head}" for layer in range(given.layers) for head in range(heads)]
+    for text in axes.texts:
+        layer, head = map(int, text.get_text().split("."))
+        x, y = text.get_position()
+        top, left = round(y + 1.1), round(x - (count - 1) / 2)
+        shown = np.asarray(drawn[top : top + count, left : left + count])
+        np.testing.assert_allclose(shown, given.weights[layer, head])
+    (frame,) = axes.patches
+    assert frame.get_y() == pytest.approx(round(axes.texts[-1].get_position()[1] + 1.1) - 1.2)
+    with pytest.raises(AttnlabError, match="1 or more"):
+        plots.attention_grid(given, across=0)

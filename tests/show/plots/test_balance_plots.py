@@ -265,6 +265,9 @@ def test_outliers_over_heads_have_a_table_too():
     shown = plots.anomaly_table(found, b)
     assert shown.frame.iloc[0]["head"] == "L2H1"
     assert "layer 2 head 1 has 0.9" in shown.pictures[0].alt
+    assert shown.frame.iloc[0]["value"] == "0.900"  # as many digits in each row
+    low = plots.anomaly_table(found.assign(z=-found["z"]), b).frame.iloc[0]["robust z"]
+    assert low.startswith("−")
     odd = found.assign(measure="contribution", value=2.0)  # measured by contributions alone
     rows = b.table[b.table["measure"] == "distance"]
     rows = rows.assign(measure="contribution", by="contributions")
@@ -311,6 +314,15 @@ def test_a_rug_marks_what_a_rule_of_the_learners_own_flags():
     assert axes.get_title(loc="left") == "mine: 2 of 3 flagged"
     assert axes.lines[-1].get_xdata().tolist() == [0.1, 0.3]
     assert "2 of 3 flagged" in picture.alt
+
+
+def test_flagged_values_near_each_other_can_be_told_apart():
+    values = np.array([0.1, 0.902, 0.9, 0.901, 0.5])
+    picture = plots.rug({"one": (values, 0.0, 0.2)}, flagged=values > 0.2)
+    dots = picture.figure.axes[0].lines[-1]
+    heights = dict(zip(dots.get_xdata(), dots.get_ydata(), strict=True))
+    assert heights[0.5] == 0
+    assert len({heights[one] for one in (0.9, 0.901, 0.902)}) == 3
 
 
 # ── the tuner ──────────────────────────────────────────────────────────────────────────────────
@@ -382,6 +394,8 @@ def test_what_is_said_of_test_accuracies_ends_inside_the_axes_and_nothing_done_i
     assert first != second
 
 
-def test_a_tuner_without_rounds_has_a_picture():
+def test_a_tuner_with_few_rounds_has_a_low_picture():
     assert "none yet" in plots.tuning([]).alt
+    low, high = (plots.tuning(rounds()[:many]).figure.get_figheight() for many in (1, 4))
+    assert low < 0.7 * high
     assert len(plots.tuning(SimpleNamespace(rounds=rounds())).figure.axes) == 1

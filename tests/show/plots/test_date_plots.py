@@ -24,6 +24,30 @@ def test_a_grid_needs_a_right_answer_for_each_row():
         plots.answer_grid(pd.DataFrame({"fr": ["a", "b"]}), ["a"], xlabel="", ylabel="")
 
 
+def test_only_wrong_fields_of_a_date_are_marked():
+    answers = pd.DataFrame(
+        {
+            "kind": ["new", "borrowed"],
+            "source": ["fr: 24-oct.-2021", "fr: 2021-03-03"],
+            "found": ["2021-02-24", "2003"],
+            "wanted": ["2021-10-24", "2021-03-03"],
+            "outcome": ["another day", "no day"],
+        },
+        index=[7, 7],
+    )
+    shown = plots.date_fields(answers)
+    assert list(shown.data) == ["kind", "source", "year", "month", "day", "right date"]
+    assert shown.data["month"].tolist() == ["02", ""]
+    page = shown.to_html()
+    marked = {
+        (row, column)
+        for row in range(2)
+        for column in range(6)
+        if f"td.row{row}.col{column}" in page
+    }
+    assert marked == {(0, 3), (1, 2), (1, 3), (1, 4)}
+
+
 def test_every_value_is_a_dot_and_zero_is_in_sight():
     picture = plots.dots_beside_zero({"new": [2.0, 4.0], "old": [3.0]}, xlabel="gap (nats)")
     axes = picture.figure.axes[0]
@@ -40,6 +64,13 @@ def test_values_below_zero_are_told():
     )
 
 
+def test_dots_beside_zero_say_what_lies_on_either_side():
+    groups = {"new": [2.0, 4.0]}
+    axes = plots.dots_beside_zero(groups, xlabel="gap", sides=("search", "model")).figure.axes[0]
+    assert [text.get_text() for text in axes.texts][-2:] == ["search", "model"]
+    assert axes.get_xlim()[0] < -1
+
+
 @pytest.mark.parametrize("groups", [{}, {"new": []}])
 def test_dots_need_values(groups):
     with pytest.raises(AttnlabError):
@@ -51,6 +82,9 @@ def test_the_second_run_can_be_seen_above_the_first():
     runs = {"first": (steps, 1 / steps, [(50, 0.2), (100, 0.7)]), "second": (steps, 1 / steps, [])}
     runs["second"] = (range(1, 51), list(1 / steps[:50]), [(50, 0.4)])
     picture = plots.loss_and_share(runs, share="dates right")
+    shares = picture.figure.axes[1]
+    np.testing.assert_allclose(shares.lines[0].get_ydata(), [20, 70])  # percent
+    assert shares.get_title(loc="left") == "dates right (%)"
     first, second = picture.figure.axes[0].lines
     assert first.get_linewidth() > 2 * second.get_linewidth()
     assert first.get_alpha() < second.get_alpha()

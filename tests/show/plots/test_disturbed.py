@@ -51,14 +51,31 @@ def test_flips_stand_at_their_share_inside_their_interval():
     assert "typos 10.0 % (5.0 to 20.0)" in picture.alt
 
 
-def test_heads_that_bring_the_answer_back_are_red():
+def test_heads_that_bring_the_answer_back_are_purple_and_others_orange():
     table = pd.DataFrame({"layer": [0, 0, 1, 1], "head": [0, 1, 0, 1]})
     picture = plots.patching(table.assign(restored=[0.5, 0, -0.5, 0.1]))
     (mesh, *_) = picture.figure.axes[0].collections
-    red, _, blue, _ = mesh.get_facecolor()
-    assert red[0] > red[2]
-    assert blue[2] > blue[0]
-    assert "highest 50" in picture.alt
+    purple, _, orange, _ = mesh.get_facecolor()
+    assert purple[2] > purple[0] > purple[1]
+    assert orange[0] > orange[1] > orange[2]
+    words = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert words == ["50.0", "0.0", "−50.0", "10.0"]
+    assert "highest L0H0, 50.0." in picture.alt
+
+
+def test_intervals_stand_below_the_numbers_of_the_layers_that_there_are():
+    table = pd.DataFrame({"layer": [4, 4, 5, 5], "head": [0, 1, 0, 1]})
+    found = np.array([0.02, 0.0, -0.01, 0.024])
+    table = table.assign(restored=found, ci_low=found - 0.005, ci_high=found + 0.005)
+    picture = plots.patching(table, intervals=True)
+    axes = picture.figure.axes[0]
+    assert [text.get_text() for text in axes.texts][1:] == [
+        "0.0\n−0.5, 0.5",
+        "−1.0\n−1.5, −0.5",
+        "2.4\n1.9, 2.9",
+    ]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["4", "5"]
+    assert picture.alt.endswith("highest L5H1, 2.4 (1.9 to 2.9).")
 
 
 def test_curves_are_the_means_of_their_texts():

@@ -1,11 +1,13 @@
 """Pictures of many heads: they draw the numbers given and their noise, and say what is to see."""
 
+import itertools
 import types
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from scipy import stats
 
 from attnlab import evaluation
@@ -168,12 +170,21 @@ def test_heads_that_stay_significant_are_coloured_by_what_they_do_and_named():
     assert (list(better[0]), better[1]) == ([-0.08], BETTER_WITHOUT)
     assert len(points["not significant, 95 % interval"][0]) == 14
     names = {text.get_text(): text.xy for text in axes.texts}
-    assert names["L1H2"] == pytest.approx((16, 0.11))  # above its bar
-    assert names["L3H1"] == pytest.approx((1, -0.1))  # below its bar
+    assert names["L1H2"] == pytest.approx((16, 0.11))  # from the upper end of its bar
+    assert names["L3H1"] == pytest.approx((1, -0.1))  # from the lower end
     assert len(names) == 2
     assert "3 intervals exclude 0" in axes.get_xlabel()
     assert "2 are significant after correction" in picture.alt
     assert "+0.09 nats for layer 1 head 2" in picture.alt
+
+
+def test_names_of_heads_with_like_effects_do_not_lie_on_one_another():
+    changes = np.concatenate([[-0.5, -0.301, -0.3, -0.299], np.zeros(64), [0.1, 0.1, 0.1, 0.11]])
+    figure = plots.effects(sweep_of(changes, 0.01, name="margin_delta"), "margin_delta").figure
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
+    assert len(boxes) == 8
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_for_accuracy_the_tables_q_values_decide_and_a_fall_is_worse():

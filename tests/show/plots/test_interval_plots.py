@@ -7,6 +7,7 @@ from matplotlib.colors import same_color
 
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
+from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED
 from attnlab.statistics import bootstrap_means
 
 GAPS = {
@@ -16,7 +17,11 @@ GAPS = {
 
 
 def dots(picture):
-    return [line for line in picture.figure.axes[0].lines if line.get_marker() == "o"]
+    return [line for line in lines(picture) if line.get_marker() == "o"]
+
+
+def lines(picture):
+    return [line for axes in picture.figure.axes for line in axes.lines]
 
 
 def test_a_difference_is_filled_where_its_interval_leaves_out_0():
@@ -26,11 +31,14 @@ def test_a_difference_is_filled_where_its_interval_leaves_out_0():
 
 def test_every_seed_has_a_tick_and_every_row_its_numbers():
     picture = drawn()
-    ticks = [line for line in picture.figure.axes[0].lines if line.get_marker() == "|"]
+    ticks = [line for line in lines(picture) if line.get_marker() == "|"]
     assert [line.get_xdata().tolist() for line in ticks] == [
         gaps for rows in GAPS.values() for gaps in rows.values()
     ]
-    written = [text.get_text() for text in picture.figure.axes[0].texts]
+    first, second = picture.figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["64 labels", "256 labels"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["a − b", "c − b"]
+    written = [text.get_text() for text in first.texts]
     assert "+6.0 [+3.5, +8.5]" in written
     assert "256 labels, a − b: −3.0 [−3.2, −2.8]" in picture.alt
 
@@ -84,6 +92,35 @@ def test_values_stand_with_their_intervals_and_what_is_unknown_has_no_number():
     assert axes.lines[0].get_xdata().tolist() == [0.25, 0.75]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["nothing", "all"]
     assert "one 5 labels 0.50 (0.25 to 0.75); two – (– to –)." in picture.alt
+
+
+def test_changes_are_coloured_by_what_their_interval_leaves_out_beside_a_line_at_0():
+    found = {"falls": (-0.4, -0.5, -0.3), "rises": (0.2, 0.1, 0.3), "open": (0.1, -0.1, 0.2)}
+    axes = plots.intervals(found, "change, logits", zero=True).figure.axes[0]
+    level, *bars = axes.lines
+    assert list(level.get_xdata()) == [0, 0]
+    assert [bar.get_color() for bar in bars[::2]] == [NEEDED, BETTER_WITHOUT, "0.45"]
+    assert axes.get_xlabel() == "change, logits (line: 95 % interval)"
+
+
+def test_a_change_whose_interval_leaves_out_0_is_never_written_as_0():
+    found = {"small": (-0.0031, -0.0042, -0.0019), "open": (0.0031, -0.1, 0.1)}
+    picture = plots.intervals(found, "change, logits", zero=True)
+    assert [text.get_text() for text in picture.figure.axes[0].texts] == ["−0.003", "0.00"]
+    assert "small −0.003 (−0.004 to −0.002)" in picture.alt
+
+
+def test_second_values_are_hollow_and_stand_below_the_first():
+    found, second = {"a": (-0.4, -0.5, -0.3)}, {"a": (0.0, -0.1, 0.1)}
+    words = {"zero": True, "hollow": second, "names": ("change", "left")}
+    picture = plots.intervals(found, "logits", **words)
+    filled, hollow = dots(picture)
+    assert hollow.get_ydata()[0] > filled.get_ydata()[0]  # the axis points down
+    assert same_color(hollow.get_markerfacecolor(), "white")
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["change", "left"]
+    assert "change: a −0.40 (−0.50 to −0.30). left: a 0.00" in picture.alt
+    with pytest.raises(AttnlabError, match="names of the filled ones"):
+        plots.intervals(found, "logits", hollow={"b": (0, 0, 0)})
 
 
 def test_intervals_need_two_ends():

@@ -33,10 +33,10 @@ def table(lines=LINES):
     )
 
 
-def drawn(alarm=20.0):
+def drawn(alarm=20.0, **options):
     calm = table(dict.fromkeys(LINES, LINES["stays"]))
     runs = {"good run": (LOSS, calm), "reckless run": (LOSS, table())}
-    return plots.loss_and_heads(runs, {"good run": np.nan, "reckless run": alarm})
+    return plots.loss_and_heads(runs, {"good run": np.nan, "reckless run": alarm}, **options)
 
 
 def colours(picture):
@@ -51,6 +51,14 @@ def test_heads_that_fall_after_the_alarm_are_orange_and_those_that_spread_blue()
     expected = ("#e06000", "0.55", "0.55", "#1f5fa8", "0.55")
     for values, colour in zip(LINES.values(), expected, strict=True):
         assert same_color(found[values[1], values[2], values[4]], colour)
+
+
+def test_each_panel_says_how_many_heads_it_colours():
+    titles = [axes.get_title(loc="left") for axes in drawn().figure.axes[1:]]
+    assert titles == [
+        "heads of the good run: 0 of 5 coloured",
+        "heads of the reckless run: 2 of 5 coloured",
+    ]
 
 
 def test_without_an_alarm_the_whole_run_counts():
@@ -71,6 +79,27 @@ def test_both_runs_share_their_scale_and_the_alarm_is_told():
         if line.get_linestyle() == "--"
     ]
     assert [line.get_xdata()[0] for line in dashed] == [20, 20]
+
+
+def test_every_loss_is_named_beside_its_end_and_a_guess_where_it_is_given():
+    assert {text.get_text() for text in drawn().figure.axes[0].texts} == {
+        "good run",
+        "reckless run",
+    }
+    loss = drawn(guessing=0.69).figure.axes[0]
+    heights = {text.get_text(): text.get_position()[1] for text in loss.texts}
+    assert set(heights) == {"good run", "guessing", "reckless run"}
+    assert len(set(heights.values())) == 3
+    assert [line.get_ydata()[0] for line in loss.lines if line.get_linestyle() == ":"] == [0.69]
+
+
+def test_a_run_shorter_than_the_window_ends_at_its_mean():
+    short = History(steps=[{"step": step, "loss": float(step)} for step in (1, 2, 3)])
+    runs = {name: (short, table()) for name in ("good run", "reckless run")}
+    picture = plots.loss_and_heads(runs, dict.fromkeys(runs, np.nan), window=9, guessing=0.69)
+    loss = picture.figure.axes[0]
+    assert [2.0] in [list(line.get_ydata()) for line in loss.lines]
+    assert {text.get_text() for text in loss.texts} == {*runs, "guessing"}
 
 
 def test_runs_without_alarms_are_refused():

@@ -42,6 +42,19 @@ def test_shares_and_lengths_are_those_of_the_first_token_and_of_the_words():
     assert level == pytest.approx(20)  # what each of five tokens would get
 
 
+def test_no_number_is_struck_through_by_the_line_of_an_even_share():
+    axes = plots.sink([reading(5)]).figure.axes[0]
+    line = axes.lines[0]
+    assert all(line.get_zorder() < bar.get_zorder() for bars in axes.containers for bar in bars)
+    numbers = [note for note in axes.texts if note.get_text().isdigit()]
+    assert len(numbers) == 4
+    level = line.get_ydata()[0]
+    bottoms = [note.get_window_extent().y0 for note in numbers]
+    tops = [note.get_window_extent().y1 for note in numbers]
+    at = axes.transData.transform((0, level))[1]
+    assert all(at < low or high < at for low, high in zip(bottoms, tops, strict=True))
+
+
 def test_several_texts_are_averaged():
     shares = heights(plots.sink([reading(5), reading(10)]).figure.axes[0])
     assert shares[0] == pytest.approx([15, 50])

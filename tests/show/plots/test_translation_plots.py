@@ -83,6 +83,38 @@ def test_without_a_head_it_is_the_mean_over_heads_and_without_a_layer_over_all(m
     assert "mean over all heads" in plots.alignment(maps).alt
 
 
+def test_frames_point_at_cells_of_an_alignment(maps):
+    picture = plots.alignment(maps, frames={"day": ((0, 1), (2, 2)), "end": ((3, 3), (5, 5))})
+    axes = picture.figure.axes[0]
+    boxes = [patch.get_bbox().bounds for patch in axes.patches]
+    assert boxes == [(2, 0, 1, 2), (5, 3, 1, 1)]
+    assert [text.get_text() for text in axes.texts] == ["day", "end"]
+    assert picture.alt.endswith("Framed: day, end.")
+
+
+@pytest.mark.parametrize("frame", [((0, 4), (0, 0)), ((0, 0), (6, 6)), ((2, 1), (0, 0))])
+def test_a_frame_outside_the_map_is_refused(maps, frame):
+    with pytest.raises(AttnlabError, match="does not lie within 4 x 6"):
+        plots.alignment(maps, frames={"day": frame})
+
+
+def test_an_alignment_says_in_its_title_what_there_is_to_see(maps):
+    title = plots.alignment(maps, title="It looks ahead").figure.axes[0].get_title(loc="left")
+    assert title == "It looks ahead"
+    assert "mean over all heads" in plots.alignment(maps).figure.axes[0].get_title(loc="left")
+
+
+def test_three_kinds_of_attention_are_drawn_and_the_future_is_blank(maps):
+    picture = plots.attention_kinds(maps)
+    for axes, own in enumerate((maps.encoder, maps.decoder, maps.cross)):
+        mean = own.weights.mean((0, 1)).numpy()
+        found = np.ma.filled(picture.figure.axes[axes].collections[0].get_array(), np.nan)
+        if own is maps.decoder:
+            mean = np.where(np.tri(len(mean)), mean, np.nan)
+        np.testing.assert_allclose(found.reshape(mean.shape), mean, rtol=1e-5)
+    assert "decoder: written looks at written, strongest '[start]' to '[start]'" in picture.alt
+
+
 def test_a_silent_head_is_dark_in_an_alignment():
     maps = made(silent=[(1, 2)])
     assert np.abs(drawn(plots.alignment(maps, 1, 2))).max() == 0
@@ -145,8 +177,9 @@ def test_alignment_accuracy_has_a_map_for_each_field_with_its_numbers():
     np.testing.assert_allclose(drawn(picture, 0), [10, 90, 30, 20])
     np.testing.assert_allclose(drawn(picture, 1), [5, 10, 60, 40])
     assert [one.get_text() for one in first.texts] == ["10", "90", "30", "20"]
-    assert first.get_title(loc="left") == "year\nchance 25 %"
-    assert second.get_title(loc="left") == "day\nchance 10 %"
+    assert first.get_title(loc="left") == "year\nbest 0.1, chance 25 %"
+    assert second.get_title(loc="left") == "day\nbest 1.0, chance 10 %"
+    assert [axes.patches[0].get_xy() for axes in (first, second)] == [(1, 0), (0, 1)]  # framed
     assert "year: best is layer 0 head 1 with 90 %, chance 25 %" in picture.alt
     assert "day: best is layer 1 head 0 with 60 %" in picture.alt
 
@@ -226,7 +259,7 @@ def test_a_token_cannot_end_the_script(maps):
 def test_a_view_needs_no_network_and_has_a_still_twin(maps):
     page = html.unescape(al.translation_view(maps)._repr_html_())
     assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']https?://""", page)
-    assert 'alt="Heat map of cross-attention, mean over all heads: 4 predicted tokens down' in page
+    assert 'alt="Heat maps, mean over all heads. encoder: source looks at source' in page
 
 
 def test_a_view_that_a_browser_would_choke_on_is_refused(maps):

@@ -132,7 +132,8 @@ def test_the_head_looked_at_has_all_its_numbers(read):
     made = report(read, layer=2, head=1)["head"]
     assert made["name"] == "Layer 2, head 1"
     entropy = read.map()[2, 1]
-    assert {row[0]: row[1] for row in made["rows"]}["entropy share"].startswith(f"{entropy:.2f} ±")
+    rows = {row[0]: row[1] for row in made["rows"]}
+    assert rows["normalised entropy"].startswith(f"{entropy:.2f} ±")
     rank = int((read.map() < entropy).sum()) + 1
     assert made["note"].startswith(f"rank {rank} of 72")
 

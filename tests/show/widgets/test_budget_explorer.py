@@ -505,7 +505,7 @@ def held(searched):
     gate.release(99)
 
 
-def wait_until(holds, seconds=10):
+def wait_until(holds, seconds=30):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not happen"

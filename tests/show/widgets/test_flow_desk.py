@@ -15,7 +15,7 @@ from attnlab import heads
 from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, ModelError, SettingsError
 from attnlab.show.widgets.flow_reading import read_flow
-from attnlab.show.widgets.flow_report import MOST_TOKENS, STEPS, flow_report, telling_token
+from attnlab.show.widgets.flow_report import MOST_TOKENS, SHOWN, STEPS, flow_report, telling_token
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
 TEXT = LITTLE[1]
@@ -156,6 +156,15 @@ def test_a_report_is_plain_and_holds_every_step_for_every_token(clf):
     assert shown["names"][:2] == ["before layer 0", "after layer 0"]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tokens_row_is_that_of_the_models_table_wherever_it_stands(family):
+    clf = tiny_classifier(family)
+    shown = report(clf, text=f"{TEXT} {TEXT}", layer=1)
+    table = clf.model.get_input_embeddings().weight
+    for number, row in zip(shown["ids"], shown["rows"], strict=True):
+        assert row == pytest.approx(table[number, : len(row)].tolist(), abs=1e-3)
+
+
 def test_parts_of_the_mixture_have_their_full_colour_within_what_is_drawn(clf):
     shown = report(clf)
     values = torch.tensor(shown["values"])
@@ -262,3 +271,17 @@ def test_other_models_are_refused_by_name():
 def test_markup_in_a_token_stays_text():
     for markup in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"):
         assert markup not in al.FlowDesk._esm.split("Flow desk")[1]
+
+
+def test_zero_is_white_in_the_strips(desk):
+    assert desk.palette[len(desk.palette) // 2] == "#ffffff"
+
+
+@pytest.mark.parametrize(("column", "told"), [(-1, True), (0, False)])
+def test_a_largest_number_that_is_not_drawn_is_told(clf, column, told):
+    flow = read_flow(clf, TEXT)
+    wide = torch.zeros(*flow.hidden.shape[:2], SHOWN + 1)
+    wide[1, 0, column] = -9.7
+    settings = {"text": TEXT, "layer": 1, "head": 0, "token": 0, "step": "vectors"}
+    shown = flow_report(dataclasses.replace(flow, hidden=wide), settings)
+    assert ("The largest number of all, −9.7 in “[CLS]”" in shown["words"]["vectors"][0]) is told

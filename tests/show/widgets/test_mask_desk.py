@@ -303,6 +303,21 @@ def test_a_fresh_desk_shows_the_head_it_was_asked_for_without_a_mask():
     assert desk.error == ""
 
 
+def test_the_still_tells_small_weights_and_what_is_left_of_each_row():
+    desk = MaskDesk(some_maps())
+    desk.set(causal=True, place="after")
+    (axes,) = desk.picture().figure.axes
+    shades = axes.collections[0].norm
+    assert shades(0.04) == pytest.approx(0.2)  # by the root, as the desk's own colours
+    written = [text.get_text() for text in axes.texts]
+    assert "row\nsum" in written
+    assert "effective\nkeys of 6" in written
+    for text in desk.report["sum_texts"] + desk.report["effective_texts"]:
+        assert text in written
+    weight = desk.report["weights"][2][1]
+    assert f"{weight:.2f}".removeprefix("0") in written
+
+
 def test_a_moved_control_redraws_the_grid():
     maps = some_maps()
     desk = MaskDesk(maps)

@@ -188,6 +188,18 @@ def test_the_remark_tells_flat_weights_lucky_draws_and_useful_ones_apart():
     assert f"{report()['effective_keys']:.1f} of 12 keys" in report()["remark"]
 
 
+def test_scores_and_weights_alone_are_told_without_the_gradient():
+    for scaled in (True, False):
+        shown = report(scaled=scaled, seed=11)
+        apart = max(shown["scores"]) - min(shown["scores"])
+        assert f"up to {apart:.3g} apart." in shown["seen"]
+        assert f"Key {shown['largest']} takes" in shown["seen"]
+        top, alike = percents(shown["seen"])
+        assert top == pytest.approx(100 * max(shown["weights"]), abs=0.5)
+        assert alike == pytest.approx(100 / 12, abs=0.5)
+        assert "gradient" not in shown["seen"]
+
+
 def test_each_picture_states_its_numbers_in_words():
     shown = report(0.5, 64, 12, False, 3)
     alt = shown["alt"]
@@ -320,7 +332,15 @@ def test_without_the_gradient_the_desk_shows_scores_and_weights_alone():
     assert ["entropy" in title for title in said] == [False, True]
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_the_small_still_says_how_much_of_the_weight_one_key_takes(scaled):
+    desk = SoftmaxDesk(scaled=scaled, gradient=False)
+    title, top = desk.picture().figure.get_suptitle(), max(desk.report["weights"])
+    assert f"key {desk.report['largest']} gets {top:.2f}, an equal share (dashed) is 0.08" in title
+
+
 def test_the_still_names_its_curves_as_the_lesson_does():
     picture = SoftmaxDesk(scaled=False).picture()
-    legend = picture.figure.axes[2].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["divided", "not divided"]
+    axes = picture.figure.axes[2]
+    assert [text.get_text() for text in axes.texts] == ["divided", "not divided"]
+    assert axes.get_legend() is None, "the names stand at the curves"

@@ -100,7 +100,7 @@ def test_a_built_solution_keeps_the_picture_and_not_the_widget(published):
     assert len(kept) == 1
     page = kept[0].data["text/html"]
     assert "<img alt=" in page
-    assert "run this cell" in page
+    assert "Run this cell" in page
     assert "<style>" not in page
 
 

@@ -112,6 +112,25 @@ def test_lines_are_the_losses_and_rates_that_were_seen():
     assert run["epochs"][1]["step"] == 40
 
 
+def test_guessing_is_inside_the_axis_which_begins_below_the_lowest_loss():
+    seen = history(loss=lambda step: 0.7 - step / 2000)
+    report = curve_report({"training": seen}, {"training": 60}, guessing=0.693)
+    axis = report["axes"]["loss"]
+    assert report["guessing"] == 0.693
+    assert (axis["from"], axis["ticks"][0]) == (0.4, [0.4, "0.4"])  # the dev loss is 0.5
+    assert axis["to"] >= 0.7
+    assert report["alt"]["loss"].endswith("Grey line: guessing, 0.69.")
+    plain = curve_report({"training": seen}, {"training": 60})
+    assert plain["guessing"] is None
+    assert plain["axes"]["loss"]["from"] == 0
+
+
+def test_guessing_must_be_a_loss():
+    with pytest.raises(AttnlabError, match="for two classes"):
+        TrainingCurve(guessing=-1.0)
+    assert TrainingCurve(guessing=math.log(2)).report["guessing"] == math.log(2)
+
+
 def test_a_finished_run_says_its_best_epoch():
     down = history(accuracy=lambda epoch: 0.9 - 0.01 * epoch)
     report = curve_report({"training": down}, {"training": 60})
@@ -211,6 +230,12 @@ def test_smoothing_leaves_out_what_is_not_a_number():
     assert math.isnan(mean[0])
     assert mean[1] == mean[2] == pytest.approx(1)
     assert 1 < mean[3] < 3
+
+
+def test_a_short_run_is_smoothed_too():
+    up_and_down = np.array([1.0, 0.0] * 10)
+    mean = plots.smoothed(np.arange(1.0, 21), up_and_down, 20)
+    assert np.abs(np.diff(mean))[2:].max() < 0.5
 
 
 # ── what it survives ───────────────────────────────────────────────────────────────────────────
@@ -339,7 +364,7 @@ def seen(history, steps=60):
     return SimpleNamespace(history=history, steps=steps, noted=True)
 
 
-def wait_until(holds, seconds=3):
+def wait_until(holds, seconds=30):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not happen"

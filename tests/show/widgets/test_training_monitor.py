@@ -188,7 +188,7 @@ def at_step(step, steps=0):
     return SimpleNamespace(step=step, steps=steps)
 
 
-def wait_until(holds, seconds=3):
+def wait_until(holds, seconds=30):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not happen"

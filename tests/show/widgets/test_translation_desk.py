@@ -403,6 +403,10 @@ def test_a_desk_needs_texts_to_measure_on():
 def test_without_a_kernel_the_picture_and_its_words_stay(desk):
     desk.set(head=0)
     assert "“abcd” becomes “ABCD”" in desk.picture().alt
+    desk.set(step=2)
+    assert desk.picture().alt.endswith("Framed: output position 2.")
+    (frame,) = desk.picture().figure.axes[0].patches
+    assert frame.get_y() == 2
     page = desk._repr_mimebundle_()[0]["text/html"]
     assert 'alt="“abcd” becomes “ABCD”. Heat map of cross-attention, layer 1, head 0' in page
     assert "data:image/png;base64," in page

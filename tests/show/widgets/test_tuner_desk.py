@@ -162,6 +162,7 @@ def test_knobs_are_coloured_by_doublings_and_silent_heads_are_hatched():
     assert values[0, 0] == 1  # a doubling
     assert np.isnan(values[3, 4])
     assert knobs["scale"]["words"][3][4] == "off"
+    assert np.array(knobs["temperature"]["values"])[0, 0] == knobs["temperature"]["blank"]
     assert np.array(knobs["temperature"]["values"]).any() == 0
     assert "1 off" in knobs["scale"]["alt"]
 
