@@ -15,6 +15,7 @@ __all__ = [
     "bootstrap_means",
     "mcnemar",
     "mean_interval",
+    "mean_p_value",
     "p_text",
     "paired_bootstrap",
     "paired_interval",
@@ -190,6 +191,26 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
         )
     reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def mean_p_value(values: Sequence[float] | np.ndarray) -> float:
+    """Two-sided p-value by Student's t that a mean is 0; below .05 where `mean_interval` has no 0.
+
+    Values that are all alike give 1 if they are 0, and else 0.
+
+    Raises
+    ------
+    AttnlabError : fewer than two values
+
+    >>> round(mean_p_value([2, 3, 4]), 3), mean_p_value([0, 0])
+    (0.035, 1.0)
+    """
+    low, high = mean_interval(values)
+    mean, reach = (low + high) / 2, (high - low) / 2
+    if reach <= 1e-12 * max(1.0, abs(mean)):
+        return float(abs(mean) <= 1e-12)
+    freedom = len(values) - 1
+    return float(2 * stats.t.sf(stats.t.ppf(0.975, freedom) * abs(mean) / reach, freedom))
 
 
 def p_text(p_value: float) -> str:

@@ -129,6 +129,20 @@ def test_the_interval_of_a_mean_is_students(values):
     assert (low, high) == pytest.approx((known.low, known.high), rel=1e-6, abs=1e-6)
 
 
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=9, unique=True))
+def test_the_p_value_of_a_mean_is_students_and_goes_with_its_interval(values):
+    p_value, (low, high) = significance.mean_p_value(values), significance.mean_interval(values)
+    if high - low > 1e-6:
+        assert p_value == pytest.approx(stats.ttest_1samp(values, 0.0).pvalue, abs=1e-6)
+        if abs(p_value - 0.05) > 1e-6:
+            assert (p_value < 0.05) == (low > 0 or high < 0)
+
+
+def test_seeds_that_all_agree_have_a_p_value():
+    assert significance.mean_p_value([0.0, 0.0, 0.0]) == 1
+    assert significance.mean_p_value([2.0, 2.0, 2.0]) == 0
+
+
 def test_one_value_has_no_interval_of_its_mean():
     with pytest.raises(AttnlabError, match="N at least 2"):
         significance.mean_interval([1.0])

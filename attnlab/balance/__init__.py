@@ -1,8 +1,8 @@
 """Attention balance: measure how evenly heads attend, find what is out of line, and adjust it.
 
-`measure` reads a model, a `Recorder` a training; `outliers`, `clusters` and `episodes` find what is
-unusual, `faults` what is broken; `adjust` and `retrain` change it, and a `Tuner` keeps only what
-helps on other texts.
+`measure` reads a model, a `Recorder` and a `ScoreRecorder` a training; `outliers`, `clusters` and
+`episodes` find what is unusual, `faults` what is broken; `adjust` and `retrain` change it, and a
+`Tuner` keeps only what helps on other texts.
 """
 
 from attnlab.balance.anomalies import Clusters, clusters, outliers
@@ -13,6 +13,7 @@ from attnlab.balance.meter import measure, relative_difference
 from attnlab.balance.reading import MEASURES, Balance
 from attnlab.balance.recorder import Recorder
 from attnlab.balance.retraining import retrain
+from attnlab.balance.scores import ScoreRecorder
 from attnlab.balance.similarities import Similarity, similarity
 from attnlab.balance.task import Objective
 from attnlab.balance.tuned import Round, Tuned
@@ -26,6 +27,7 @@ __all__ = [
     "Objective",
     "Recorder",
     "Round",
+    "ScoreRecorder",
     "Similarity",
     "Tuned",
     "Tuner",

@@ -23,8 +23,9 @@ class History:
     ----------
     rows : one an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_accuracy`` or another figure of
         dev, ``dev_loss`` and ``seconds`` since the start
-    steps : one every few steps: ``step`` (from 1), ``loss``, ``learning_rate``,
-        ``tokens_per_second``, ``memory_mb`` and ``seconds``
+    steps : one every few steps: ``step`` (from 1), ``loss``, ``gradient_norm``, the length of the
+        gradient before it was clipped, ``learning_rate``, ``tokens_per_second``, ``memory_mb`` and
+        ``seconds``
     trainable : number of weights that were trained
     epochs : how many were planned
     chosen_by : the column of ``rows`` by which the best epoch is chosen: the highest, or the lowest

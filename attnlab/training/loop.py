@@ -192,8 +192,8 @@ def _step(run: Run, indices: np.ndarray, batch: Batch) -> None:
             f"{indices[:4].tolist()}, ...). Try a learning rate below "
             f"{run.recipe.learning_rate:g}, or train in float32: {option('dtype', 'float32')}."
         )
-    rate = _update(run)
-    run.finish_step(loss, rate, indices, time.perf_counter() - began)
+    rate, norm = _update(run)
+    run.finish_step(loss, rate, norm, indices, time.perf_counter() - began)
 
 
 def _forward_and_backward(run: Run, indices: np.ndarray, batch: Batch) -> float:
@@ -219,8 +219,8 @@ def _forward_and_backward(run: Run, indices: np.ndarray, batch: Batch) -> float:
     return float(run.accelerator.reduce(loss, "mean")) if processes > 1 else float(loss)
 
 
-def _update(run: Run) -> float:
-    """Clip the gradients and move the weights; returns the learning rate."""
+def _update(run: Run) -> tuple[float, Tensor]:
+    """Clip the gradients and move the weights; returns the learning rate, and their length."""
     run.scaler.unscale_(run.optimizer)
     norm = nn.utils.clip_grad_norm_(run.trainable.values(), run.recipe.max_grad_norm)
     rate = run.recipe.learning_rate * linear_schedule(run.step, run.steps, run.recipe.warmup)
@@ -229,7 +229,7 @@ def _update(run: Run) -> float:
     run.scaler.step(run.optimizer)  # not where gradients are too large for float16
     run.scaler.update()
     run.left_out = run.scaler.is_enabled() and not bool(norm.isfinite())
-    return rate
+    return rate, norm
 
 
 def _make_do_with_less(run: Run, indices: np.ndarray) -> None:

@@ -78,8 +78,13 @@ class Run:
         self.best: dict[str, Tensor] = {}
         self.started = time.perf_counter()
 
-    def finish_step(self, loss: float, rate: float, indices: np.ndarray, seconds: float) -> None:
-        """Count a step over the texts with these indices; note some steps in the history."""
+    def finish_step(
+        self, loss: float, rate: float, norm: Tensor, indices: np.ndarray, seconds: float
+    ) -> None:
+        """Count a step over the texts with these indices; note some steps in the history.
+
+        ``norm`` is the length of the gradient before it was clipped.
+        """
         self.step, self.batch = self.step + 1, self.batch + 1
         self.loss_sum += loss * len(indices)
         self.seen += len(indices)
@@ -90,6 +95,7 @@ class Run:
                 {
                     "step": self.step,
                     "loss": loss,
+                    "gradient_norm": float(norm),
                     "learning_rate": rate,
                     "tokens_per_second": sum(self.lengths[index] for index in indices) / seconds,
                     "memory_mb": self._memory() / 1e6,

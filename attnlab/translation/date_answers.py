@@ -12,7 +12,7 @@ from attnlab.errors import AttnlabError
 if TYPE_CHECKING:
     from attnlab.translation.translator import Translator
 
-OUTCOMES = ("right", "as the tag says", "another day", "no day")
+OUTCOMES = ("right", "another day", "no day")
 _SWAPPED = ("other-order", "either-order")
 _KINDS = ("left-out", "borrowed", "new", *_SWAPPED)
 
@@ -40,9 +40,10 @@ def date_answers(translator: "Translator", pairs: ParallelDataset) -> pd.DataFra
 
     Returns
     -------
-    DataFrame, a row per pair: ``kind``, ``source``, ``found``, ``wanted`` and ``outcome``, one of
-    "right"; "as the tag says", where day and month were swapped against the tag and the answer
-    swaps them back; "another day"; and "no day".
+    DataFrame, a row per pair: ``kind``, ``source``, ``found``, ``wanted``; ``outcome``, one of
+    "right", "another day" of the calendar and "no day"; and ``day_by_tag``: whether day and month
+    were swapped against the tag and the answer's day stands where the tag's language has it. (Its
+    month may be another one, as in "en-GB: 08/22/2036", where that leaves month 22.)
 
     Raises
     ------
@@ -53,7 +54,8 @@ def date_answers(translator: "Translator", pairs: ParallelDataset) -> pd.DataFra
     found = translator.translate(pairs.sources)
     rows = list(zip(pairs.kinds, pairs.sources, found, pairs.targets, strict=True))
     frame = pd.DataFrame(rows, columns=["kind", "source", "found", "wanted"])
-    frame["outcome"] = [_outcome(kind, found, wanted) for kind, _, found, wanted in rows]
+    frame["outcome"] = [_outcome(found, wanted) for _, _, found, wanted in rows]
+    frame["day_by_tag"] = [_day_by_tag(kind, found, wanted) for kind, _, found, wanted in rows]
     return frame
 
 
@@ -65,10 +67,13 @@ def answer_shares(answers: pd.DataFrame) -> pd.DataFrame:
     return shares.reindex(index=known + others, columns=list(OUTCOMES), fill_value=0.0)
 
 
-def _outcome(kind: str, found: str, wanted: str) -> str:
+def _outcome(found: str, wanted: str) -> str:
     if found == wanted:
         return "right"
-    year, month, day = wanted.split("-")
-    if kind in _SWAPPED and found == f"{year}-{day}-{month}":
-        return "as the tag says"
     return "another day" if is_date(found) else "no day"
+
+
+def _day_by_tag(kind: str, found: str, wanted: str) -> bool:
+    """Whether a swapped date's month was taken for its day, with the year right."""
+    year, month, _ = wanted.split("-")
+    return kind in _SWAPPED and bool(re.fullmatch(rf"{year}-\d\d-{month}", found))

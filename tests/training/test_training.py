@@ -55,6 +55,7 @@ def test_it_learns_and_tells_what_it_saw():
     assert list(steps.columns) == [
         "step",
         "loss",
+        "gradient_norm",
         "learning_rate",
         "tokens_per_second",
         "memory_mb",

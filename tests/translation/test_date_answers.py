@@ -25,7 +25,6 @@ def _pairs(kinds, targets):
     ("kind", "found", "outcome"),
     [
         ("new", "2021-03-04", "right"),
-        ("either-order", "2021-04-03", "as the tag says"),
         ("new", "2021-04-03", "another day"),
         ("either-order", "2021-04-04", "another day"),
         ("borrowed", "2021-02-30", "no day"),
@@ -37,16 +36,27 @@ def test_each_answer_has_its_outcome(kind, found, outcome):
     assert answers["outcome"].tolist() == [outcome]
 
 
-def test_a_tag_can_ask_for_a_month_that_does_not_exist():
-    answers = date_answers(Writes("2036-22-08"), _pairs(["other-order"], ["2036-08-22"]))
-    assert answers["outcome"].tolist() == ["as the tag says"]
+@pytest.mark.parametrize(
+    ("kind", "found", "by_tag"),
+    [
+        ("other-order", "2036-22-08", True),  # a month that does not exist
+        ("other-order", "2036-02-08", True),  # another month
+        ("other-order", "2036-08-22", False),  # right
+        ("other-order", "2006-02-08", False),  # another year
+        ("other-order", "2036-0008", False),
+        ("borrowed", "2036-22-08", False),  # nothing was swapped
+    ],
+)
+def test_of_a_swapped_date_the_tag_may_say_where_the_day_stands(kind, found, by_tag):
+    answers = date_answers(Writes(found), _pairs([kind], ["2036-08-22"]))
+    assert answers["day_by_tag"].tolist() == [by_tag]
 
 
 def test_shares_sum_to_one_and_kinds_stand_in_the_order_of_the_lesson():
     pairs = _pairs(["new", "left-out", "new"], ["2021-03-04"] * 3)
     shares = answer_shares(date_answers(Writes("2021-03-04", "2021-03-04", "x"), pairs))
     assert shares.index.tolist() == ["left-out", "new"]
-    assert shares.loc["new"].tolist() == [0.5, 0, 0, 0.5]
+    assert shares.loc["new"].tolist() == [0.5, 0, 0.5]
 
 
 def test_only_the_form_of_the_standard_is_a_date():
