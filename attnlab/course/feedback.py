@@ -5,12 +5,16 @@ in, or what is filled in makes no sense, it prints what to write instead, and no
 """
 
 import functools
-import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from attnlab.classification.classifier import Classifier
+from attnlab.course import filled_in
+from attnlab.course.one_head import own_numbers, wrong_mixture
 from attnlab.errors import AttnlabError, suggest
 from attnlab.heads.maps import AttentionMaps
 from attnlab.heads.settings import HeadSettings
@@ -20,10 +24,10 @@ from attnlab.show.wording import number, percent, signed_points
 if TYPE_CHECKING:
     from attnlab.show.widgets.head_mixer import HeadMixer
 
-__all__ = ["diagonal", "halves", "repair", "silenced", "word"]
+__all__ = ["designed", "diagonal", "mixture", "ranking", "repair", "silenced", "word"]
 
-Place = tuple[int, int]
 _CLEAR = 0.3  # mean weight from which a diagonal is seen
+_ALIKE = 0.05  # points by which two effects may differ and count as equal
 
 
 def _printed(lines: Callable[..., Iterator[str]]) -> Callable[..., None]:
@@ -92,7 +96,7 @@ def diagonal(maps: AttentionMaps, head: str) -> Iterator[str]:
     if isinstance(head, str) and not head.strip():
         yield tr("Name a head above, such as {example!r}, and run this cell again.", example="0.2")
         return
-    layer, column = _head(head, maps.layers, maps.heads)
+    layer, column = filled_in.head(head, maps.layers, maps.heads)
     weights = maps.weights[layer, column]
     found = {
         tr("the token before"): float(weights.diagonal(-1).mean()),
@@ -105,7 +109,41 @@ def diagonal(maps: AttentionMaps, head: str) -> Iterator[str]:
     if found[name] < _CLEAR:
         yield tr("None of the three is large: this head has no clear diagonal.")
     else:
-        yield tr("Most of the three goes to {name}.", name=name)
+        yield tr("The largest of the three goes to {name}.", name=name)
+
+
+@_printed
+def mixture(
+    clf: Classifier, text: str, function: Callable[..., Any], head: str = "3.9"
+) -> Iterator[str]:
+    """Compare a function that mixes values with what one head of the model makes of a text.
+
+    Parameters
+    ----------
+    clf, text : the model, and what it reads (T tokens)
+    function : from queries, keys and values of the head, each (T, D), to its mixtures (T, D)
+    head : its layer and number
+    """
+    *parts, own = own_numbers(clf, text, *filled_in.head(head, clf.layers, clf.heads))
+    try:
+        given = function(*(part.clone() for part in parts))
+        got = None if given is None else torch.as_tensor(given).detach().float()
+    except Exception as error:  # whatever a learner's function raises is told, not raised
+        told = f"{type(error).__name__}: {error}"
+        raise AttnlabError(tr("mixture(...) fails: {error}", error=told)) from error
+    if got is None:
+        yield tr("mixture gives None. Fill in what it returns, and run this cell again.")
+    elif got.shape != own.shape or not torch.allclose(got, own, atol=1e-4):
+        yield wrong_mixture(got, *parts)
+    else:
+        yield tr(
+            "Right: head {head} makes the same {size} numbers for each of the {count} tokens "
+            "(largest difference {largest}).",
+            head=head,
+            size=own.shape[1],
+            count=len(own),
+            largest=f"{float((got - own).abs().max()):.0e}",
+        )
 
 
 @_printed
@@ -127,12 +165,14 @@ def silenced(desk: "HeadMixer", expected: Mapping[str, float | None]) -> Iterato
         )
     layers, heads = desk.size["layers"], desk.size["heads"]
     for name, points in expected.items():
-        places = _places(name, layers, heads)
+        places = filled_in.places(name, layers, heads)
         what = tr("Layer {name}", name=name) if "." not in name else tr("Head {name}", name=name)
         if points is None:
-            yield tr("{what}: write the points that you expect in place of None.", what=what)
+            yield tr(
+                "{what}: write the points that you expect in place of None, such as -2.", what=what
+            )
             continue
-        _points(points)
+        filled_in.points(points)
         settings = HeadSettings(layers, heads)
         for place in places:
             settings.scale[place] = 0
@@ -141,23 +181,108 @@ def silenced(desk: "HeadMixer", expected: Mapping[str, float | None]) -> Iterato
 
 
 @_printed
-def halves(desk: "HeadMixer", expected: float | None, times: int = 4) -> Iterator[str]:
-    """Silence a random half of the heads several times, and measure what each half costs.
+def ranking(clf: Classifier, text: str, ranked: Sequence[str]) -> Iterator[str]:
+    """Compare a list of all heads, the largest effect first, with effects measured anew.
 
     Parameters
     ----------
-    desk : at which the faders move
-    expected : change of held-out accuracy in points; None if nothing is expected yet
-    times : how many halves
+    clf : whose heads they are
+    text : the sentence whose answer they change
+    ranked : names of all heads such as "3.9", by how far silencing each one alone moves the answer
     """
-    if expected is None:
-        yield tr("Write the points that you expect in place of None.")
+    filled_in.sentence(text)
+    if isinstance(ranked, str) or not isinstance(ranked, Sequence):
+        raise AttnlabError(
+            tr(
+                'ranked has to be a list of names, such as ["3.9", "0.2"], not {it!r}.',
+                it=ranked,
+            )
+        )
+    if not ranked:
+        yield tr("The list is empty. Write the lines that fill it, and run this cell again.")
         return
-    _points(expected)
-    for time in range(1, times + 1):
-        desk.preset("random-half")
-        cost = _cost(desk.wait().accuracy, expected)
-        yield f"{tr('Half {time} of {times}', time=time, times=times)}: {cost}"
+    places = [filled_in.head(name, clf.layers, clf.heads) for name in ranked]
+    count = clf.layers * clf.heads
+    if twice := [
+        name for name, place in zip(ranked, places, strict=True) if places.count(place) > 1
+    ]:
+        raise AttnlabError(tr("Head {name} is in the list more than once.", name=twice[0]))
+    if missing := [place for place in np.ndindex(clf.layers, clf.heads) if place not in places]:
+        raise AttnlabError(
+            tr(
+                "{found} of {count} heads are in the list; head {name} is missing.",
+                found=len(places),
+                count=count,
+                name=f"{missing[0][0]}.{missing[0][1]}",
+            )
+        )
+    before, effects = _effects(clf, text)
+    mine = np.array([effects[place] for place in places])
+    best = sorted(np.ndindex(effects.shape), key=lambda place: -abs(effects[place]))
+    first = ", ".join(
+        f"{layer}.{head} ({number(float(effects[layer, head]), 1, signed=True)})"
+        for layer, head in best[:5]
+    )
+    if not _falls(np.abs(mine)):
+        yield _wrong_order(ranked, mine, effects)
+        return
+    yield tr("All {count} heads are there, the largest effect first.", count=count)
+    yield tr("The first five, with the change in points: {first}.", first=first)
+    turning = int(((before + effects / 100 > 0.5) != (before > 0.5)).sum())
+    yield tr("Heads that turn the answer alone: {turning}.", turning=turning)
+
+
+@_printed
+def designed(clf: Classifier, text: str, meant: str, said: str) -> Iterator[str]:
+    """Say whether the model is fooled by a sentence, and on which word its answer hangs.
+
+    Parameters
+    ----------
+    clf : the model to fool
+    text : a sentence
+    meant : its right label
+    said : the label that the model is expected to give; empty if nothing is said yet
+    """
+    if not isinstance(text, str) or not text.strip():
+        yield tr("Write a sentence of your own above, and run this cell again.")
+        return
+    if said == "":
+        yield tr(
+            "Say first what the model will answer: {labels}.",
+            labels=", ".join(repr(label) for label in clf.label_names),
+        )
+        return
+    for label in (meant, said):
+        if label not in clf.label_names:
+            near = suggest(str(label), clf.label_names)
+            raise AttnlabError(tr("There is no label {label!r}. {near}", label=label, near=near))
+    answer = clf.predict([text])
+    given, index = answer.labels[0], int(answer.probabilities[0].argmax())
+    share = float(answer.probabilities[0, index])
+    line = tr("The model answers “{label}” ({share}).", label=given, share=percent(share))
+    as_said = tr("As you said.") if given == said else tr("You said “{said}”.", said=said)
+    yield f"{line} {as_said}"
+    if given == meant:
+        yield tr("That is what you mean. So it is not fooled: change the sentence.")
+        return
+    yield tr("You mean “{meant}”: it is fooled.", meant=meant)
+    words = re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", text)
+    known = [at for at, word in enumerate(words) if word[0].isalnum()]
+    if len(known) < 2:
+        return
+    shorter = [" ".join(words[:at] + words[at + 1 :]) for at in known]
+    found = clf.predict(shorter)
+    turning = [words[at] for at, now in zip(known, found.labels, strict=True) if now != given]
+    if turning:
+        names = ", ".join(f"“{word}”" for word in turning)
+        yield tr("Leave out one of these words, and its answer turns: {names}.", names=names)
+        return
+    change = 100 * (found.probabilities[:, index] - share)
+    yield tr(
+        "No single word turns its answer. Without “{word}” it changes most, by {change} points.",
+        word=words[known[int(change.argmin())]],
+        change=number(float(change.min()), 0, signed=True),
+    )
 
 
 @_printed
@@ -188,21 +313,24 @@ def repair(
     if not faders:
         yield tr("Fill in at least one fader above, such as {example}.", example='{"1.11": 2}')
         return
-    settings, forecast = HeadSettings(*alone.shape), 0.0
+    settings, forecast, singles = HeadSettings(*alone.shape), 0.0, []
     for name, scale in faders.items():
-        place = _head(name, *alone.shape)
-        if place == _head(without, *alone.shape):
+        place = filled_in.head(name, *alone.shape)
+        if place == filled_in.head(without, *alone.shape):
             raise AttnlabError(
                 tr("Leave head {head} out: the task is to do without it.", head=without)
             )
-        settings.scale[place] = _scale(name, scale)
+        settings.scale[place] = filled_in.scale(name, scale)
+        singles.append(HeadSettings(*alone.shape))
+        singles[-1].scale[place] = settings.scale[place]
         forecast += (1 - scale) * float(alone[place])
     if expected is not None:
-        _points(expected)
+        filled_in.points(expected)
     desk.settings = settings
     found = desk.wait().sentence
     before, after = (int(np.argmax(found[name])) for name in ("before", "after"))
     share = found["before"][before]
+    single = [100 * (desk.probabilities(one)[before] - share) for one in singles]
     yield tr(
         "By the map “{label}” would go from {share} to {forecast}; measured: {measured}.",
         label=found["labels"][before],
@@ -210,6 +338,15 @@ def repair(
         forecast=percent(min(1.0, max(0.0, share + forecast / 100))),
         measured=percent(found["after"][before]),
     )
+    if len(single) > 1:
+        yield tr(
+            "Measured one at a time, in points: {effects}. By their sum: {share}.",
+            effects=", ".join(
+                f"{name} {number(effect, 1, signed=True)}"
+                for name, effect in zip(faders, single, strict=True)
+            ),
+            share=percent(min(1.0, max(0.0, share + sum(single) / 100))),
+        )
     label = found["labels"][after]
     if before == after:
         yield tr("The answer is still “{label}”. Move one fader more.", label=label)
@@ -220,77 +357,53 @@ def repair(
     yield f"{tr('Held-out reviews')}: {_cost(desk.accuracy, expected)}"
 
 
-# ── what is filled in ──────────────────────────────────────────────────────────────────────────
+# ── what is measured anew ──────────────────────────────────────────────────────────────────────
 
 
-def _head(name: object, layers: int, heads: int) -> Place:
-    """Layer and number of one head, by its name."""
-    places = _places(name, layers, heads)
-    if "." not in str(name):
-        raise AttnlabError(
-            tr(
-                "{name!r} is a whole layer. Name one head of it, such as {one!r}.",
-                name=name,
-                one=f"{name}.0",
-            )
+def _effects(clf: Classifier, text: str) -> tuple[float, np.ndarray]:
+    """Probability of the second label, and its change without each head in points (L, H)."""
+    before = float(clf.predict([text]).probabilities[0, 1])
+    effects = np.zeros((clf.layers, clf.heads))
+    for place in np.ndindex(effects.shape):
+        settings = HeadSettings(clf.layers, clf.heads)
+        settings.scale[place] = 0
+        effects[place] = 100 * (clf.predict([text], settings).probabilities[0, 1] - before)
+    return before, effects
+
+
+def _falls(values: np.ndarray) -> bool:
+    """Whether no value is larger than one before it."""
+    return bool((np.diff(values) <= _ALIKE).all())
+
+
+def _wrong_order(ranked: Sequence[str], mine: np.ndarray, effects: np.ndarray) -> str:
+    """Why heads with these effects are not in the order of their size."""
+    sizes = np.abs(mine)
+    if _falls(-sizes):
+        return tr("The smallest effect is first. Turn the order round.")
+    if _falls(mine) or _falls(-mine):
+        return tr(
+            "These are in the order of their signs, from one end to the other. A fall counts as "
+            "much as a rise: sort by the size, abs(change)."
         )
-    return places[0]
-
-
-def _places(name: object, layers: int, heads: int) -> list[Place]:
-    """The head, or the heads of the layer, that a name means."""
-    if not isinstance(name, str):
-        raise AttnlabError(
-            tr(
-                "Write the head {name!r} in quotation marks, such as {example!r}.",
-                name=name,
-                example="5.9",
-            )
+    names = [f"{layer}.{head}" for layer, head in np.ndindex(effects.shape)]
+    if list(ranked) == names:
+        return tr(
+            "These are in the order of layers and heads. Sort them by the size of the effect."
         )
-    numbers = [int(part) if part.isdecimal() else -1 for part in name.strip().split(".")]
-    if len(numbers) in (1, 2) and 0 <= numbers[0] < layers:
-        if len(numbers) == 1:
-            return [(numbers[0], head) for head in range(heads)]
-        if 0 <= numbers[1] < heads:
-            return [(numbers[0], numbers[1])]
-    raise AttnlabError(
-        tr(
-            "There is no head {name!r}. Write layer and head, from {first!r} to {last!r}.",
-            name=name,
-            first="0.0",
-            last=f"{layers - 1}.{heads - 1}",
-        )
+    at = int(np.argmax(sizes < np.flip(np.maximum.accumulate(np.flip(sizes))) - _ALIKE))
+    later = at + int(sizes[at:].argmax())
+    return tr(
+        "Number {place} is {name} ({change} points), but {other} moves the answer more ({more}).",
+        place=at + 1,
+        name=ranked[at],
+        change=number(float(mine[at]), 1, signed=True),
+        other=ranked[later],
+        more=number(float(mine[later]), 1, signed=True),
     )
 
 
-def _points(points: object) -> None:
-    """Refuse what is no change of accuracy."""
-    if not _is_number(points) or not -100 <= points <= 100:
-        raise AttnlabError(
-            tr(
-                "{points!r} is no change in points. Write a number from -100 to 100 without "
-                "quotation marks, such as -2.",
-                points=points,
-            )
-        )
-
-
-def _scale(name: str, scale: object) -> Any:
-    """A fader's number, if it is one."""
-    if not _is_number(scale) or not 0 <= scale <= 2:
-        raise AttnlabError(
-            tr(
-                "{scale!r} is no fader for head {name}. Write a number from 0 to 2 without "
-                "quotation marks.",
-                scale=scale,
-                name=name,
-            )
-        )
-    return scale
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+# ── what is printed ────────────────────────────────────────────────────────────────────────────
 
 
 def _cost(accuracy: dict[str, Any], expected: float | None) -> str:
@@ -309,8 +422,12 @@ def _cost(accuracy: dict[str, Any], expected: float | None) -> str:
         return told
     said = number(float(expected), 1, signed=True)
     if 100 * low <= expected <= 100 * high:
-        return f"{told} {tr('You said {said}: inside.', said=said)}"
-    return f"{told} {tr('You said {said}: outside.', said=said)}"
+        told += f" {tr('You said {said}: inside.', said=said)}"
+    else:
+        told += f" {tr('You said {said}: outside.', said=said)}"
+    if expected > 0 > accuracy["delta"]:
+        told += f" {tr('That is a gain. A loss has a minus, such as -1.')}"
+    return told
 
 
 def __dir__() -> list[str]:

@@ -128,8 +128,8 @@ def tagged(notebook: sources.Notebook) -> sources.Notebook:
 
     A heading of the first or second order begins a column, one of the third a slide below. The
     first code cell of a slide appears on it, each further one has a slide of its own. Answers,
-    checks, imports, what comes before the first section and what the lesson calls plumbing are
-    left out.
+    checks, imports and what comes before the first section are left out; of a folded cell only its
+    output is shown.
     """
     book = copy.deepcopy(notebook)
     cells: list[Any] = []
@@ -156,6 +156,8 @@ def tagged(notebook: sources.Notebook) -> sources.Notebook:
                 kind, code_before = ("subslide" if code_before else "fragment"), True
             cells.append(_with(cell, kind, cell.source))
             cells[-1].outputs = [_cut(output) for output in cell.outputs]
+            if "folded" in cell.metadata.get("attnlab", {}):
+                cells[-1].metadata["transient"] = {"remove_source": True}
     for number, cell in enumerate(cells):
         cell.id = f"slide-{number:03d}"
     book.cells = cells
@@ -194,9 +196,8 @@ def _is_left_out(cell: sources.Notebook) -> bool:
     return (
         "exercise" in about
         or "check" in about
-        or "# plumbing" in cell.source
         or cell.source.startswith("al.checks.summary")
-        or (only_imports and not cell.outputs)
+        or ((only_imports or "folded" in about) and not cell.outputs)
     )
 
 

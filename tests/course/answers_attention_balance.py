@@ -214,6 +214,40 @@ def needs_a_threshold(values, threshold):
     return outliers_by_numpy(values, threshold)
 
 
+# --- leaves_band ---
+def leaving_in_a_loop(values, z=15.0, least=0.02):
+    distances = []
+    for t in range(4, len(values)):
+        middle = values[t - 1] + np.median(np.diff(values[t - 4 : t]))
+        distance = abs(values[t] - middle)
+        if len(distances) >= 4 and distance > max(z * 1.4826 * np.median(distances), least):
+            return t
+        distances.append(distance)
+    return None
+
+
+def leaving_by_pandas(values, z=15.0, least=0.02):
+    """All distances first, and of them running medians."""
+    series = pd.Series(values)
+    usual = series.diff().rolling(3).median()
+    far = (series - (series + usual).shift()).abs()
+    width = (z * 1.4826 * far.expanding(4).median().shift()).clip(lower=least)
+    outside = far > width
+    return int(outside.idxmax()) if outside.any() else None
+
+
+def leaving_by_windows(values, z=15.0, least=0.02):
+    """All distances at once; the index is NumPy's."""
+    if len(values) < 9:
+        return None
+    changes = np.diff(values)
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(changes, 3), axis=1)[:-1]
+    far = np.abs(changes[3:] - usual)
+    widths = [z * 1.4826 * np.median(far[:known]) for known in range(4, len(far))]
+    (where,) = np.nonzero(far[4:] > np.maximum(widths, least))
+    return where[0] + 8 if len(where) else None
+
+
 # --- guarded_choice ---
 def guarded_by_max(start, candidates, score):
     best = max(candidates, key=lambda one: score(one, "tune"))
@@ -344,6 +378,7 @@ RIGHT = {
         outliers_in_a_loop,
         outliers_by_torch,
     ],
+    "leaves_band": [leaving_in_a_loop, leaving_by_pandas, leaving_by_windows],
     "guarded_choice": [guarded_by_max, guarded_by_a_loop, guarded_by_sorting, guarded_by_pandas],
     "share_recovered": [
         recovered_by_gains,
@@ -378,6 +413,14 @@ WRONG = {
         (nan_asked_the_other_way, "NaN, everything is flagged"),
         (divided_and_turned_round, "MAD is 0, and everything"),
         (needs_a_threshold, "TypeError"),
+    ],
+    "leaves_band": [
+        (lambda values, z=15.0, least=0.02: leaving_in_a_loop(values, z), "`least` is 0.02"),
+        (
+            lambda values, z=15.0, least=0.02: leaving_in_a_loop(values, z, least) or 0,
+            "The index is wrong",
+        ),
+        (lambda values: leaving_in_a_loop(values), "TypeError"),
     ],
     "guarded_choice": [
         (next_that_passes, "kept another that does"),

@@ -222,7 +222,7 @@ WRONG = {
         (lambda q, k, mask=None: scores_by_einsum(q, k, mask).clamp_min(-1e9), "but a finite one"),
         (
             lambda q, k: q @ (k.T if k.dim() == 2 else k.permute(0, 1, 3, 2)) / q.shape[-1] ** 0.5,
-            r"\(B, T, D\)",
+            r"\(B, T, d_k\)",
         ),
     ],
     "softmax_gradient": [

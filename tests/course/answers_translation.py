@@ -171,6 +171,64 @@ def loss_by_loops(logits, labels, padding=0):
     return sum(found) / len(found)
 
 
+# --- training_step ---
+def step_as_in_the_book(loss_of, batch, optimizer, schedule):
+    optimizer.zero_grad()
+    loss = loss_of(batch)
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+    return loss.item()
+
+
+def step_that_clears_up_behind_itself(loss_of, batch, optimizer, schedule):
+    loss = loss_of(batch)
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad(set_to_none=False)
+    return float(loss.detach())
+
+
+def step_by_gradients(loss_of, batch, optimizer, schedule):
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    loss = loss_of(batch)
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        weight.grad = gradient
+    optimizer.step()
+    schedule.step()
+    return loss.detach().tolist()
+
+
+def step_by_hand(loss_of, batch, optimizer, schedule):
+    """Moves the weights by itself, at one rate, and leaves the optimizer alone."""
+    optimizer.zero_grad()
+    loss = loss_of(batch)
+    loss.backward()
+    with torch.no_grad():
+        for weight in optimizer.param_groups[0]["params"]:
+            weight -= 0.01 * weight.grad
+    return loss.item()
+
+
+def step_of_a_clipped_gradient(loss_of, batch, optimizer, schedule):
+    optimizer.zero_grad()
+    loss = loss_of(batch)
+    loss.backward()
+    for weight in optimizer.param_groups[0]["params"]:
+        weight.grad.clamp_(-1e-3, 1e-3)
+    optimizer.step()
+    schedule.step()
+    return loss.item()
+
+
+def step_without_rate_or_clearing(loss_of, batch, optimizer, schedule):
+    loss = loss_of(batch)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
 # --- stand_ins ---
 def surplus_by_means(right_without, heads):
     whole = right_without([]).mean()
@@ -323,6 +381,11 @@ RIGHT = {
     "decoder_mask": [mask_by_loops, mask_by_joining, mask_by_hiding],
     "decoder_layer": [layer_step_by_step, layer_by_a_loop, layer_by_torchs],
     "sequence_loss": [loss_by_torch, loss_by_axes, loss_by_picking, loss_by_loops],
+    "training_step": [
+        step_as_in_the_book,
+        step_that_clears_up_behind_itself,
+        step_by_gradients,
+    ],
     "stand_ins": [surplus_by_means, surplus_by_texts],
     "beam_search": [beam_by_sorting, beam_one_by_one],
 }
@@ -368,6 +431,12 @@ WRONG = {
             "flattened in different orders",
         ),
         (lambda x, y, p=0: (x.softmax(-1) + 1e-9).log().mul(0).sum() + 1, "which step differs"),
+    ],
+    "training_step": [
+        (step_by_hand, "the optimizer makes no step"),
+        (step_of_a_clipped_gradient, "of the loss alone"),
+        (step_without_rate_or_clearing, "Gradients pile up, and"),
+        (lambda loss_of, batch, o, s: step_as_in_the_book(loss_of, batch, o, s) * 2, "the losses"),
     ],
     "stand_ins": [
         (together_only, "what the two cost together"),

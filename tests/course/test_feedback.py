@@ -1,10 +1,14 @@
 """What lesson 00 says of predictions: beside the measured numbers, and never a stopped notebook."""
 
+import math
+
 import numpy as np
 import pytest
+import torch
 
 import attnlab as al
 from attnlab.course import feedback
+from attnlab.course.one_head import own_numbers
 from attnlab.languages import speaking
 from attnlab.show.widgets import first_order
 
@@ -16,6 +20,22 @@ def told(capsys, function, *given):
     """What is printed; a result would be shown below it."""
     assert function(*given) is None
     return capsys.readouterr().out
+
+
+OURS = "Two hours of my life that I would like to have back."
+
+
+@pytest.fixture(scope="module")
+def effects(clf):
+    """Change of “positive” without each head, in points."""
+    before = clf.predict([OURS]).probabilities[0, 1]
+    found = {}
+    for place in np.ndindex(6, 12):
+        settings = clf.settings()
+        settings.scale[place] = 0
+        without = clf.predict([OURS], settings).probabilities[0, 1]
+        found[f"{place[0]}.{place[1]}"] = 100 * (without - before)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +89,6 @@ def test_a_silent_head_and_a_silent_layer_cost_what_the_evaluator_measures(
     assert "place of None" in lines[2]
 
 
-def test_every_half_is_measured_and_the_desk_stays_as_it_was_without_a_prediction(desk, capsys):
-    desk.reset()
-    assert "place of None" in told(capsys, feedback.halves, desk, None)
-    assert desk.settings.is_neutral()
-    said = told(capsys, feedback.halves, desk, -5, 2)
-    assert [line.split(":")[0] for line in said.splitlines()] == ["Half 1 of 2", "Half 2 of 2"]
-    assert (desk.settings.scale == 0).sum() == desk.settings.scale.numel() // 2
-
-
 def test_a_repair_is_told_with_the_sum_of_the_map_and_what_it_costs(desk, clf, capsys):
     desk.reset()
     alone = np.zeros((6, 12))
@@ -111,6 +122,75 @@ def test_an_answer_that_turns_is_said_to_turn(desk, clf, capsys):
     assert "You said" not in said
 
 
+def test_heads_ranked_by_the_size_of_their_effect_are_right(clf, effects, capsys):
+    ranked = sorted(effects, key=lambda name: -abs(effects[name]))
+    said = told(capsys, feedback.ranking, clf, OURS, ranked)
+    assert "All 72 heads are there" in said
+    assert f"in points: 3.9 ({effects['3.9']:+.1f}), ".replace("-", "−") in said
+    assert "turn the answer alone: 1." in said
+
+
+@pytest.mark.parametrize(
+    ("key", "reverse", "diagnosis"),
+    [
+        (lambda effect: abs(effect), False, "smallest effect is first"),
+        (lambda effect: effect, False, "order of their signs"),
+        (lambda effect: 0, False, "order of layers and heads"),
+        (lambda effect: abs(effect) > 9, True, "Number 1 is 3.2 (−10.3 points), but 3.9 moves"),
+    ],
+)
+def test_heads_in_a_wrong_order_are_told_what_is_wrong(
+    clf, effects, capsys, key, reverse, diagnosis
+):
+    ranked = sorted(effects, key=lambda name: key(effects[name]), reverse=reverse)
+    said = told(capsys, feedback.ranking, clf, OURS, ranked)
+    assert diagnosis in said
+    assert "All 72" not in said
+
+
+@pytest.mark.parametrize(
+    ("ranked", "cure"),
+    [
+        ([], "list is empty"),
+        ("3.9", "list of names"),
+        ([(3, 9)], "in quotation marks"),
+        (["3.9", "0.2"], "2 of 72 heads are in the list; head 0.0 is missing"),
+        (["3.9", "3.9"], "more than once"),
+        (["3"], "whole layer"),
+    ],
+)
+def test_a_list_that_is_no_ranking_is_told_with_its_cure(clf, capsys, ranked, cure):
+    assert cure in told(capsys, feedback.ranking, clf, OURS, ranked)
+    assert "quotation marks" in told(capsys, feedback.ranking, clf, " ", ["3.9"])
+
+
+def test_a_sentence_that_fools_the_model_is_told_with_its_words(clf, capsys):
+    said = told(capsys, feedback.designed, clf, OURS, "negative", "positive")
+    assert "answers “positive” (75\u00a0%). As you said." in said
+    assert "it is fooled" in said
+    assert "turns: “life”, “I”." in said
+    praise = "The best part of the evening was the walk home."
+    said = told(capsys, feedback.designed, clf, praise, "negative", "negative")
+    assert "You said “negative”." in said
+    assert "No single word turns its answer. Without “best”" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "meant", "said", "cure"),
+    [
+        ("", "negative", "positive", "Write a sentence"),
+        (None, "negative", "positive", "Write a sentence"),
+        ("A bad film.", "negative", "", "Say first what the model will answer: 'negative'"),
+        ("A bad film.", "negativ", "negative", "Did you mean 'negative'"),
+        ("A bad film.", "negative", "positive", "it is not fooled"),
+    ],
+)
+def test_a_sentence_that_does_not_fool_or_is_none_is_told(clf, capsys, text, meant, said, cure):
+    out = told(capsys, feedback.designed, clf, text, meant, said)
+    assert cure in out
+    assert "it is fooled" not in out
+
+
 @pytest.mark.parametrize(
     ("faders", "expected", "cure"),
     [
@@ -142,9 +222,81 @@ def test_names_and_points_that_make_no_sense_are_told(desk, capsys):
         ("5.9", "between braces"),
     ):
         assert cure in told(capsys, feedback.silenced, desk, expected)
-    assert "no change in points" in told(capsys, feedback.halves, desk, "5")
 
 
 def test_feedback_speaks_chinese(capsys):
     with speaking("zh_CN"):
         assert "你选的是“life”" in told(capsys, feedback.word, "life", WORDS, CHANGES)
+
+
+def by_formula(queries, keys, values):
+    return torch.softmax(queries @ keys.T / 32**0.5, dim=1) @ values
+
+
+def by_loops(queries, keys, values):
+    mixtures = []
+    for query in queries:
+        powers = [math.exp(sum(query * key) / 32**0.5) for key in keys]
+        mixtures.append(sum(p / sum(powers) * v for p, v in zip(powers, values, strict=True)))
+    return torch.stack(mixtures)
+
+
+@pytest.mark.parametrize("function", [by_formula, by_loops])
+@pytest.mark.parametrize("head", ["3.9", "0.2"])
+def test_a_right_mixture_is_that_of_the_head_for_every_token(clf, capsys, function, head):
+    said = told(capsys, feedback.mixture, clf, OURS, function, head)
+    assert f"Right: head {head} makes the same 32 numbers for each of the 15 tokens" in said
+
+
+@pytest.mark.parametrize("place", [(3, 9), (0, 0), (5, 11)])
+def test_what_a_mixture_is_compared_with_is_that_heads_own(clf, place):
+    layer, head = place
+    queries, keys, values, mixtures = own_numbers(clf, OURS, layer, head)
+    noted = al.heads.record(clf, clf.encode([OURS]).batch([0]), clf.settings())[layer]
+    weights, offered = noted.weights[0, head], noted.values[0, head]
+    assert torch.allclose(values, offered, atol=1e-5)
+    assert torch.allclose(mixtures, weights @ offered, atol=1e-5)
+    assert torch.allclose((queries @ keys.T / 32**0.5).softmax(1), weights, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda q, k, v: torch.softmax(q @ k.T / 32**0.5, 1), "These are the weights"),
+        (lambda q, k, v: torch.softmax(q @ k.T, 1) @ v, "Divide the scores by √32"),
+        (lambda q, k, v: torch.softmax(q @ k.T / 32, 1) @ v, "the root of 32"),
+        (lambda q, k, v: q @ k.T / 32**0.5 @ v, "take their softmax"),
+        (lambda q, k, v: torch.softmax(q @ k.T / 32**0.5, 0) @ v, "softmax with dim=1"),
+        (lambda q, k, v: torch.softmax(k @ q.T / 32**0.5, 1) @ v, "belongs to query i"),
+        (lambda q, k, v: torch.softmax(q @ k.T / 32**0.5, 1) @ k, "Mix the values"),
+        (lambda q, k, v: v.mean(0), "the shape (32,); mixtures have that of the values, (15, 32)"),
+        (lambda q, k, v: v, "These are not the head's numbers"),
+        (lambda q, k, v: None, "Fill in what it returns"),
+        (lambda q, k, v: "0.32", "mixture(...) fails: TypeError"),
+        (lambda q, k, v: q @ v, "mixture(...) fails: RuntimeError"),
+        (None, "mixture(...) fails: TypeError"),
+    ],
+)
+def test_a_wrong_mixture_is_told_what_it_is(clf, capsys, function, said):
+    out = told(capsys, feedback.mixture, clf, OURS, function)
+    assert said in out
+    assert "Right" not in out
+
+
+def test_a_loss_that_is_written_without_its_minus_is_told_to_be_a_gain(desk, capsys):
+    gain = "That is a gain. A loss has a minus"
+    assert gain in told(capsys, feedback.silenced, desk, {"5": 10})
+    assert gain not in told(capsys, feedback.silenced, desk, {"5": -10})
+
+
+def test_a_repair_says_what_each_fader_does_alone(desk, clf, capsys):
+    desk.text = OURS
+    faders = {"3.2": 0, "1.11": 2}
+    said = told(capsys, feedback.repair, desk, faders, None, np.zeros((6, 12)))
+    before = clf.predict([OURS]).probabilities[0, 1]
+    for name, scale in faders.items():
+        settings = clf.settings()
+        settings.scale[tuple(map(int, name.split(".")))] = scale
+        alone = 100 * (clf.predict([OURS], settings).probabilities[0, 1] - before)
+        assert f"{name} −{abs(alone):.1f}" in said
+    assert "By their sum: " in said

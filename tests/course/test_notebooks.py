@@ -177,6 +177,18 @@ def test_the_student_gets_a_hole_hints_one_by_one_and_the_solution_last():
     assert "Hint 2" in notebooks.as_text(exam)
 
 
+def test_code_that_need_not_be_read_is_folded_in_both_forms_and_an_exercise_never():
+    read = notebooks.read("# %% folded=true\ndraw()\n\n# %%\n1 + 1")
+    for form in (notebooks.student(read), notebooks.solution(read)):
+        folded, plain = form.cells
+        assert folded.metadata["jupyter"] == {"source_hidden": True}
+        assert folded.metadata["tags"] == ["hide-input"] and folded.source == "draw()"
+        assert not plain.metadata
+    for kind in ('exercise="entropy"', 'check="entropy"'):
+        with pytest.raises(AttnlabError, match="must be seen"):
+            notebooks.read(TINY.replace(kind, f"{kind} folded=true"))
+
+
 def test_text_under_a_fold_keeps_its_distance_and_folds_do_not(tmp_path):
     """JupyterLab closes a paragraph up to a fold above it."""
     fold = "# <details>\n# <summary>What we saw</summary>\n#\n# Four.\n#\n# </details>\n"
@@ -204,6 +216,15 @@ def test_a_saved_table_keeps_its_styles_where_no_sheet_is_trusted():
     assert notebooks.with_styles_inside(sheet + cell) == sheet + cell, "of another tag"
 
 
+def test_a_saved_table_keeps_the_colour_of_a_single_cell_and_gives_it_to_no_other():
+    frame = pd.DataFrame({"text": ["one two", "three"], "n": [1, 2]}, index=["a row", "another"])
+    marked = pd.DataFrame({"text": [True, False], "n": [False, False]}, index=frame.index)
+    found = notebooks.with_styles_inside(plots.table(frame, marked=marked).to_html())
+    styles = dict(re.findall(r'<td id="[^"]*_(row\d_col\d)"[^>]*?style="([^"]*)"', found))
+    assert [name for name in styles if "background" in styles[name]] == ["row0_col0"]
+    assert "font-weight: bold" in styles["row0_col0"]
+
+
 def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_state():
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "Desk()"}
     view = {
@@ -221,7 +242,7 @@ def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_st
     shown = [out.data for out in kept.cells[0].outputs]
     assert shown[0]["text/markdown"] == notebooks.MOVABLE
     assert shown[1]["text/html"] == "<img alt='still'>"
-    assert "run this cell" in shown[2]["text/html"]
+    assert "Run this cell" in shown[2]["text/html"]
     assert shown[3] == table
     assert "widgets" not in kept.metadata
     assert kept.cells[0].metadata == {}

@@ -35,7 +35,8 @@ BOOK = v4.new_notebook(
         v4.new_markdown_cell("### Exercise 1: add\n\nWrite it."),
         code("def add(a, b):\n    return a + b", exercise="add"),
         code("al.checks.add(add)", "right", check="add"),
-        code("class Plain:  # plumbing\n    pass"),
+        code("class Plain:\n    pass", folded=True),
+        code("picture(labels)", "drawn", folded=True),
     ]
 )
 
@@ -56,7 +57,10 @@ def test_headings_begin_columns_and_slides_and_answers_are_left_out():
         ("skip", "def add(a"),
         ("skip", "al.checks"),
         ("skip", "class Pla"),
+        ("fragment", "picture(l"),
     ]
+    hidden = [cell.metadata.get("transient", {}).get("remove_source") for cell in made.cells]
+    assert hidden == [None] * 12 + [True] * 2
     assert made.cells[0].source == "# A lesson\n\nIts question:\n\n$$ x $$"
     assert made.cells[5].outputs[0].text == "2\n" * LINES + "…"
     nbformat.validate(made)

@@ -3,6 +3,7 @@
 from attnlab.course.checks.attention_balance import (
     guarded_choice,
     js_divergence,
+    leaves_band,
     normalised_entropy,
     robust_outliers,
     share_recovered,
@@ -16,6 +17,7 @@ EXERCISES = [
         normalised_entropy,
         js_divergence,
         robust_outliers,
+        leaves_band,
         guarded_choice,
         share_recovered,
     )

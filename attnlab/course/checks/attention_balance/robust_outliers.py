@@ -1,7 +1,7 @@
 """Exercise ``robust_outliers``: which values are out of line, judged by median and MAD."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from attnlab.course.checks.attention_balance.robust_outliers_mistakes import (
 )
 from attnlab.course.checks.examiner import (
     Answer,
-    ArrayCall,
+    ArrayCalls,
     Call,
     CheckFailed,
     Comparison,
@@ -45,25 +45,13 @@ from attnlab.course.checks.examiner import (
 )
 
 
-class Sets(Call):
-    """Several sets of values, and a threshold unless the default is meant."""
-
-    def __init__(self, sets: Sequence[Values], *threshold: float):
-        super().__init__(sets, *threshold)
-        self.sets, self.threshold = sets, threshold
-
-    def of(self, function: Callable[..., Any]) -> list[Any]:
-        """The result of a function for each set, with the set."""
-        return [(values, ArrayCall(values, *self.threshold).of(function)) for values in self.sets]
-
-
 def check(answer: Answer, draw: Draw) -> Held:
     """``robust_outliers(values, threshold)``: which values are out of line, by median and MAD."""
     compared = Comparison(answer, reference, MISTAKES, read=_read, draws=1)
 
     def telling(mistakes: Sequence[Mistake], *threshold: float, **of_values: Any) -> None:
         sets = _telling(draw, mistakes, threshold, **of_values)
-        compared.on(lambda: Sets(sets, *threshold), otherwise + OF_THESE, facts=_facts)
+        compared.on(lambda: ArrayCalls(sets, *threshold), otherwise + OF_THESE, facts=_facts)
 
     otherwise = (
         "The flags are wrong.\n"
@@ -92,12 +80,12 @@ def check(answer: Answer, draw: Draw) -> Held:
 
     otherwise = (
         "Where more than half of the values are equal, the MAD is 0, and the flags are wrong.\n"
-        "What does the docstring use instead of the MAD?"
+        "What does section 5 use instead of the MAD?"
     )
     telling(ALIKE, THRESHOLD, equal=9)
     telling(ALIKE_REMOVED, THRESHOLD, equal=9, removed=2)
     alike = np.full(9, draw.whole(1, 9) / 10)
-    ((_, result),) = Sets([alike], THRESHOLD).of(answer)
+    ((_, result),) = ArrayCalls([alike], THRESHOLD).of(answer)
     require(not _flags(result, alike).any(), ALL_EQUAL)
     yield "where the MAD is 0: in units of 1.2533 times the mean distance"
 

@@ -260,7 +260,7 @@ REMOVED = [
         "How do you leave them out of it?",
     ),
 ]
-INSTEAD = "What does the docstring use instead of the MAD?"
+INSTEAD = "What does section 5 use instead of the MAD?"
 HOW_MANY = "How many mean distances is one standard deviation?"
 ALIKE = [
     Mistake(
@@ -291,7 +291,7 @@ ALIKE = [
     Mistake(
         _std_at_mad_zero,
         "Where the MAD is 0, the standard deviation replaces it.\n"
-        "What does the docstring use instead, which outliers stretch less?",
+        "What does section 5 use instead, which outliers stretch less?",
     ),
 ]
 ALIKE_REMOVED = [

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attnlab.course.checks.attention_from_scratch.multi_head_mistakes import (
     AS_MANY_TEXTS,
     FITS,
+    FULL,
     HEADS,
     LARGE,
     LEAKY,
@@ -79,7 +80,7 @@ def check(answer: Answer, draw: Draw) -> Held:
     _masks(compared, reference, leaky, draw)
     with where(LEFT_OVER):
         compared.on(to_itself, "The output is wrong.\nDo you keep a mask in self?")
-    yield "masks: one for all (T_q, T_k), and one per text (B, 1, T_k)"
+    yield "masks: one for all (T_q, T_k), and one per text (B, 1, T_k) or (B, T_q, T_k)"
     source = draw.normal(BATCH, KEYS, WIDTH), draw.normal(BATCH, KEYS, WIDTH)
     mine.gradients(reference, draw.normal(BATCH, QUERIES, WIDTH), *source)
     yield "gradients reach all three inputs"
@@ -174,11 +175,17 @@ def _masks(
         source = draw.normal(BATCH, KEYS, WIDTH)
         return Call(draw.normal(BATCH, QUERIES, WIDTH), source, source, padding)
 
-    with where(PADDING):
-        compared.on(
-            padded,
-            "Scores have four axes, (B, H, T_q, T_k): where must the mask get one more?",
-        )
+    def full() -> Call:
+        call = padded()
+        (x, source, *_, padding), own = call.arguments, torch.ones(BATCH, QUERIES, KEYS).tril(2)
+        return Call(x, source, source, padding & own.bool())
+
+    for place, draw_call in ((PADDING, padded), (FULL, full)):
+        with where(place):
+            compared.on(
+                draw_call,
+                "Scores have four axes, (B, H, T_q, T_k): where must the mask get one more?",
+            )
 
 
 def _reference(

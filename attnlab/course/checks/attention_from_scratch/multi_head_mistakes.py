@@ -42,6 +42,7 @@ FITS = "With a mask (T_q, T_k), which fits the scores of all heads as it is:"
 AS_MANY_TEXTS = "With a mask (T_q, T_k) and as many texts as tokens:"
 LARGE = "With large scores and a mask:"
 PADDING = "Right with a mask (T_q, T_k), wrong with a padding mask (B, 1, T_k)."
+FULL = "Right with masks (T_q, T_k) and (B, 1, T_k), wrong with a mask (B, T_q, T_k)."
 
 
 class _Given(nn.Module):
@@ -267,6 +268,11 @@ MISTAKES = [
         compared=False,
     ),
     Mistake(_with(broadcast=lambda mask, texts: mask), PADDING, compared=False),
+    Mistake(
+        _with(broadcast=lambda mask, texts: mask.unsqueeze(2) if mask.dim() == 3 else mask),
+        FULL,
+        compared=False,
+    ),
     Mistake(
         _with(last=lambda self, merged: self.output(merged).detach()),
         NO_GRADIENT,

@@ -48,7 +48,7 @@ def check(answer: Answer, draw: Draw) -> Held:
         in_batches = Comparison(answer, _reference, what="scores")
         in_batches.on(lambda: Call(*batch, *network), "The scores differ.")
         heads = [each[:, None] for each in batch]
-        in_batches.on(lambda: Call(*heads, *network), "The scores differ for (B, H, T, D).")
+        in_batches.on(lambda: Call(*heads, *network), "The scores differ for (B, H, T, d_k).")
     answer.gradients(_reference, query, key, *network)
     yield "different widths, and batches"
     answer.without_loop(_inputs(draw, 2, 3, 4, 4, 5), _inputs(draw, 12, 20, 4, 4, 5))

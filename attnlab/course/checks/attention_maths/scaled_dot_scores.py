@@ -45,7 +45,7 @@ def check(answer: Answer, draw: Draw) -> Held:
             "Do you take the width from the shape of the key?",
             facts=_facts,
         )
-    for batch, names in (((2,), "(B, T, D)"), ((2, 3), "(B, H, T, D)")):
+    for batch, names in (((2,), "(B, T, d_k)"), ((2, 3), "(B, H, T, d_k)")):
         query, key = draw.normal(*batch, 4, 8), draw.normal(*batch, 5, 8)
         with where(tr(ALL_AXES, names=names)):
             answer.tensor(query, key, shape=(*batch, 4, 5), what="scores")

@@ -28,7 +28,7 @@ answers, and a few wrong ones that know nothing of the check, stand in ``tests/c
 """
 
 from attnlab.course.checks.examiner.answer import Answer, backward
-from attnlab.course.checks.examiner.arrays import ArrayCall
+from attnlab.course.checks.examiner.arrays import ArrayCall, ArrayCalls
 from attnlab.course.checks.examiner.exercise import Check, Draw, Exercise, Held
 from attnlab.course.checks.examiner.failures import (
     BACKWARD_FAILS,
@@ -84,6 +84,7 @@ __all__ = [
     "WRONG_GRADIENT",
     "Answer",
     "ArrayCall",
+    "ArrayCalls",
     "Call",
     "Check",
     "CheckFailed",

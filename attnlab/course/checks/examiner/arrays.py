@@ -1,6 +1,6 @@
 """Answers that work on NumPy arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,3 +24,15 @@ class ArrayCall(Call):
                 same = before.dtype == after.dtype and np.array_equal(before, after, equal_nan=True)
                 require(same, CHANGES_ARRAY)
         return result
+
+
+class ArrayCalls(Call):
+    """One call for each of several arrays, with the same further arguments."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], *further: float):
+        super().__init__(arrays, *further)
+        self.arrays, self.further = arrays, further
+
+    def of(self, function: Callable[..., Any]) -> list[Any]:
+        """The result of a function for each array, with the array."""
+        return [(one, ArrayCall(one, *self.further).of(function)) for one in self.arrays]

@@ -7,6 +7,7 @@ from attnlab.course.checks.translation import (
     sequence_loss,
     stand_ins,
     teacher_forcing,
+    training_step,
 )
 
 EXERCISES = [
@@ -14,6 +15,7 @@ EXERCISES = [
     decoder_mask.EXERCISE,
     decoder_layer.EXERCISE,
     sequence_loss.EXERCISE,
+    training_step.EXERCISE,
     beam_search.EXERCISE,
     stand_ins.EXERCISE,
 ]
