@@ -1,5 +1,8 @@
 """The words a learner sees, in the language that is asked for, and English where it has none."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from attnlab import languages
@@ -59,3 +62,19 @@ def test_speaking_ends_with_its_block():
 
 def test_a_language_calls_itself_by_its_own_name():
     assert known() == {"en": "English", CHINESE: "简体中文"}
+
+
+def test_a_text_that_is_chosen_or_joined_inside_tr_would_be_missing_from_the_catalogues():
+    package = Path(languages.__file__).parent
+    package = package if package.name == "attnlab" else package.parent
+    calls = [
+        (path.name, call)
+        for path in package.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "tr"
+    ]
+    built = (ast.IfExp, ast.BinOp, ast.BoolOp, ast.JoinedStr)
+    assert len(calls) > 100
+    assert [
+        f"{name}:{call.lineno}" for name, call in calls if isinstance(call.args[0], built)
+    ] == []

@@ -107,6 +107,11 @@ def test_ls_shows_the_plan():
             assert f"`{room.name}/`" in readme, f"{room.name} is not on the README's map"
 
 
+def test_nothing_that_was_downloaded_lies_at_the_top():
+    foreign = (".whl", ".gz", ".zip", ".ipynb", ".png", ".log")
+    assert [path.name for path in ROOT.iterdir() if path.suffix in foreign] == []
+
+
 def test_exercises_stand_in_the_order_of_their_lesson():
     """So `checks.summary()` and `attnlab check` count them as the notebook asks them."""
     from attnlab.course.checks import EXERCISES, LESSONS

@@ -10,21 +10,24 @@
 #
 # - say what tokens, vectors, queries, keys, values and attention weights are;
 # - read a picture of attention;
-# - turn single heads down, and say whether a change is larger than chance.
+# - turn single heads down, and say whether a change of accuracy is more than chance.
 #
-# Time: 25 minutes to read, 20 for the tasks. You need no other lesson, and you may skip
-# the code. Choose **Run → Run All Cells**, then read.
+# Time: 35 minutes for the tour, 35 for the tasks after it. You need no other lesson.
+# Choose **Run → Run All Cells**, then read from the top. Where it says *Predict first*,
+# the result stands below: write your guess down before you scroll on. You may skip the
+# code, above all what is folded; a click opens it. On a page that is only shown, as on
+# GitHub, interactive pictures are still, and parts that the text names are left out.
 
 # %% [markdown]
 # ## 1. The model makes a mistake
 #
-# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once. It
-# has learned to tell praise from complaint in film reviews. The next cell loads it, and
-# asks what it makes of two sentences.
+# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once, and
+# judges it. (A chatbot's model writes a text, one piece after another. Both are built
+# of the parts that you see here, *heads*.) Ours has learned to tell praise from
+# complaint in film reviews. The next cell loads it, and asks what it makes of two
+# sentences.
 
 # %%
-import numpy as np
-
 import attnlab as al
 
 clf = al.load_classifier("movie-sentiment")
@@ -38,7 +41,8 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
-# takes it for praise. Why? We stay with this sentence to the end.
+# takes it for praise. Why? We stay with this sentence to the end; section 11 says how
+# far we got.
 #
 # You may add sentences of your own *below* these two, each with its right label.
 
@@ -55,35 +59,32 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 
 # %% [markdown]
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
-#   such as the full stop. Two more are added: `[CLS]` before the text, and `[SEP]`
-#   after it.
-# - **2 Vectors.** Each token becomes a *vector*, a list of 384 numbers. A second
-#   vector, which stands for the token's position in the text, is added to it.
+#   such as the full stop. Two are added, `[CLS]` before the text and `[SEP]` after it.
+# - **2 Vectors.** Each token becomes a *vector*, a list of 384 numbers (its
+#   *embedding*): its row in a table that training filled. A second vector is added,
+#   for its position in the text: without it the order of the words would be lost.
 # - **3 to 5 Attention.** The tokens exchange what they hold. Twelve **heads** do this
-#   side by side, each in its own way. What they find is added to the token's vector, at
-#   the first `+`.
-# - **Feed-forward.** A small neural network with one hidden layer works on each token
-#   alone. Its result is added at the second `+`.
-# - **Six layers.** Attention and feed-forward together are a *layer*. The six have the
-#   same form, but each has learned numbers of its own.
-# - **6 Answer.** A small trained network, the *read-out*, turns the last vector of
+#   side by side, each in its own way (*multi-head self-attention*).
+# - **Feed-forward.** A small neural network works on each token alone.
+# - **Layer.** Attention and feed-forward are a *layer*; each adds its result to the
+#   vector, at a `+` (a *residual connection*). Six layers follow one another.
+# - **6 Answer.** One more small network, the *read-out*, turns the last vector of
 #   `[CLS]` into a probability for each label.
 #
-# Notice that the answer is read off `[CLS]` alone. So whatever the answer depends on
-# must in the end reach `[CLS]`, along a dark line of some layer, perhaps by way of
-# other tokens.
+# Notice that the answer is read off `[CLS]` alone. At the start the vector of `[CLS]`
+# is the same for every text. So whatever tells one review from another must reach it
+# along a dark line of some layer, perhaps by way of other tokens.
 #
 # <details><summary>What does the picture leave out?</summary>
 #
 # Most of the tokens, and all but a few numbers of each vector (their colours are
 # invented). All tokens are in lower case here.
 #
-# After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
-# The read-out first makes a number for each label, a *logit* (appendix B); a *softmax*
-# (section 3) turns these into probabilities.
+# The six layers have the same form, but each has learned numbers of its own.
 #
-# `[SEP]` has a further use: BERT can also read two texts at a time, and it stands
-# between them; a third vector, added at the start, says which text a token belongs to.
+# After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
+# The read-out first makes a number for each label, a *logit* (section 8); a *softmax*
+# (section 3) turns these into probabilities.
 #
 # </details>
 
@@ -98,54 +99,56 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # question, the more you read of that book. In BERT every token asks, and every token is
 # also a book.
 #
-# In the picture one token asks, and the books are *hours*, *life* and *back*. The
-# numbers are invented. A query, key or value has 2 of them here; in our model it has
-# 32, made from the token's 384.
+# In the picture one token asks (its query is at the left), and the books are *hours*,
+# *life* and *back*. The numbers are invented. A query, key or value has 2 of them here;
+# in our model it has 32, made from the token's 384.
 
 # %%
 drawings.head_by_hand()
 
 # %% [markdown]
-# - **3 Query, keys, values.** Three *matrices*, tables of learned numbers, turn each
-#   token's vector into three new ones: what it looks for (query), what it can be found
-#   by (key), and what it passes on (value).
+# - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
+#   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
+#   (query), what it can be found by (key), and what it passes on (value).
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
-#   number and add up: that is the *dot product*. Then divide by √2, the root of how
-#   many numbers a vector holds here (lesson 01 says why).
+#   number and add up: that is the *dot product*. (Matrices work by it, too: each number
+#   of a query is the dot product of the token's vector with a column of $W_Q$.) Then
+#   divide by √2, the root of how many numbers a query or key has: here 2, in our model
+#   32 (lesson 01 says why).
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
 #   positive and sum to 1. It raises e = 2.718… to the power of each score, and takes
-#   each one's share of the sum.
-#   - powers: 8.34 for *hours*, 2.03 for *life*, 4.11 for *back*
-#   - their sum: 14.48
-#   - weight of *hours*: 8.34 / 14.48 = 0.58
+#   each one's share of the sum: 8.34 / 14.48 = 0.58 for *hours*.
 # - **5 Mixture.** The token that asked gets all three values, each times its weight,
-#   added up.
-#   - 0.58 · (2, 0) + 0.14 · (0, 2) + 0.28 · (1, 1) = (1.44, 0.56)
+#   added up. In our model the mixtures of the 12 heads, 32 numbers each, stand side by
+#   side: 384 again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
 #
-# Most of the mixture comes from *hours*, whose key fits best.
+# Most of the mixture comes from *hours*, whose key fits best. In one line, with the
+# keys as the rows of $K$, the values as those of $V$, and $d$ numbers in a query:
 #
-# <details><summary>How do 12 mixtures become one vector again?</summary>
+# $$\text{mixture} = \text{softmax}\left(q K^\top / \sqrt{d}\right) V$$
 #
-# Each of the 12 heads makes such a mixture, of 32 numbers. (Lessons 01 and 02 call it
-# the *context*.) Side by side they are 384
-# again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
+# <details><summary>What is left out here?</summary>
+#
+# To queries, keys and values, and to what $W_O$ makes, a learned vector is added, a
+# *bias*, the same for all tokens. Lessons 01 and 02 call the mixture the *context*.
 #
 # </details>
 
 # %% [markdown]
-# ## 4. Step through your sentence
+# ## 4. Step through our sentence
 #
-# Here are the model's own numbers, in the same six steps, at a *desk*: a picture that
-# you can work. (Where nothing runs, you see all steps side by side.)
+# Here are the model's own numbers, in the same six steps, at a *desk*, an interactive
+# picture.
 #
 # You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
 # layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
-# below.
+# below, white near 0.
 #
 # Press *Next*, and read the line above the picture. Then type a sentence of your own,
-# and click a word in it: at first `[CLS]` looks.
+# and click a word in it: that token looks now. The still picture shows what *i* (the
+# word *I*) looks at.
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
@@ -155,13 +158,31 @@ steps
 # Three things to notice:
 #
 # - **Step 3.** The value of `[CLS]` is pale: its numbers are near 0. A token that looks
-#   at `[CLS]` takes almost nothing from it here (more in lessons 02 and 06).
-# - **Step 4.** The word *I* (token *i*) looks, and gives its largest weight, 0.32, to
-#   *hours*. Click another token: it shares out its attention in another way.
+#   at `[CLS]` takes almost nothing from it here. (Its *vector* in step 2 only looks
+#   empty: its largest number is not among the 32 drawn.)
+# - **Step 4.** Click *i*: it gives its largest weight, 0.32, to *hours*. Click another
+#   token: it shares out its attention in another way.
 # - **Step 6.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
-#   stays near 50 % until the last. It was trained for that one only: earlier layers may
-#   still know something.
+#   stays near 50 % until the last. It was trained only on the last layer's vectors; and
+#   what speaks for an answer may reach `[CLS]` late.
 #
+# Is that 0.32 the formula of section 3? The next cell takes the queries and keys of
+# head 3.9 out of the model, and works it out:
+
+# %%
+import torch
+
+inputs = clf.tokenizer(texts[0], return_tensors="pt").to(clf.device)
+layer = clf.model.bert.encoder.layer[3].attention.self
+numbers = slice(9 * 32, 10 * 32)  # those of head 9 among the 384
+with torch.no_grad():
+    vectors = clf.model.bert(**inputs, output_hidden_states=True).hidden_states[3]
+    queries = layer.query(vectors)[0][:, numbers]  # vectors: as they enter layer 3
+    keys = layer.key(vectors)[0][:, numbers]
+weights = torch.softmax(keys @ queries[7] / 32**0.5, dim=0)  # token 7 is "i"
+print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
+
+# %% [markdown]
 # <details><summary>Why this head, and why are most queries so pale?</summary>
 #
 # Its attention weights changed most when *this* model learned to judge reviews (lesson
@@ -177,8 +198,8 @@ steps
 # Where a head looks does not tell what the answer depends on. To find that out, change
 # something and measure: leave out each word in turn, and ask again.
 #
-# *Predict first:* which word matters most? Write it into the first cell. The second
-# cell measures.
+# *Predict first:* which word matters most? Write it into the first cell, and run that
+# cell. The next ones measure.
 
 # %%
 prediction = ""  # write a word of the sentence between the quotation marks
@@ -188,6 +209,9 @@ words = texts[0].replace(".", " .").split()
 shorter = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
 whole = clf.predict(texts[:1]).probabilities[0, 1]
 change = 100 * (clf.predict(shorter).probabilities[:, 1] - whole)
+
+# %% folded=true
+# the picture: a bar for each word that is left out
 label = "change of “positive” without the word (percentage points)"
 al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=label)
 
@@ -202,32 +226,30 @@ from attnlab.course import feedback
 feedback.word(prediction, words, change)
 
 # %% [markdown]
-# Only *life* and *I* turn the answer, *life* most of all. *Back*, the word that makes
-# this a complaint, hardly counts. (Is it the word, or the gap that it leaves? Appendix
-# C puts something in the gap: both words still turn the answer.)
+# Only *life* and *I* turn the answer, *life* most of all. *Like*, which sounds like
+# praise, counts less. Without *back* there is no complaint any more. But the model's
+# answer is the same with it and without it: the word that turns the meaning makes no
+# difference. (Is it the word, or the gap that it leaves? Appendix C puts something in
+# the gap, and asks again.)
 
 # %% [markdown]
 # ## 6. What do heads look at?
 #
-# Words reach `[CLS]` through heads. Look at them before you change them. Here is head
-# 3.9 again, drawn by the library *bertviz*.
-#
-# A line runs from a token on the left to one that it looks at on the right: the
-# stronger, the more weight. Point at a token to see its lines alone. Beside it the same
-# weights are a **heat map**: a row for each token that looks, a column for each one
-# looked at. Its colour scale is stretched, so that small weights show.
+# Words reach `[CLS]` through heads. Here is head 3.9 again as a **heat map**: a row for
+# each token that looks, a column for each one looked at. Its colour scale is stretched,
+# so that small weights show. (In a running notebook the library *bertviz* draws the
+# same weights as lines: point at a token.)
 
 # %%
 maps = clf.attend(texts[0])
 al.attention_view(maps, layer=3, heads=[9], stretched=True)
 
 # %% [markdown]
-# `[CLS]` gives 0.97 of its weight to itself, so here it takes almost nothing from other
-# tokens. The head can still matter, by a detour: it changes the other tokens, and in
-# later layers `[CLS]` looks at those.
+# `[CLS]` looks almost only at itself (the yellow corner), so here it takes almost
+# nothing from other tokens. Can such a head matter for the answer? (Section 9 tests
+# it.)
 #
-# Now all 72 heads, six layers of 12. Each is a small heat map, in which bright means
-# more weight. *Predict first:* which token is looked at most?
+# Now all 72 heads, six layers of 12. Each is a small heat map with its name above it.
 
 # %%
 al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
@@ -236,12 +258,16 @@ al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
 # Look for two patterns: a bright **column** (all tokens look at the same one), and a
 # bright **diagonal** (each token looks at itself or at a neighbour).
 #
-# <details><summary>What we saw</summary>
-#
-# Most columns are at the left edge of a map: many tokens look at `[CLS]`. Over all
-# heads it gets 0.42 of the weight on average; an even share would be 1 of 15, 0.07.
-#
-# </details>
+# Most columns are at the left edge of a map: many tokens look at `[CLS]`. How much of
+# all weight is that?
+
+# %%
+share = maps.weights.mean((0, 1, 2))  # of each token, over all heads and all who look
+print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}.")
+
+# %% [markdown]
+# So much weight need not mean that `[CLS]` says much: its value can be near 0, as in
+# head 3.9 (section 4). Lesson 02 measures this.
 #
 # Framed are head 3.9 and the clearest diagonal, head 0.2. Here it is large:
 
@@ -254,8 +280,8 @@ al.plots.attention_map(maps, layer=0, head=2, stretched=True)
 # is good for.)
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
-# diagonal run above or below the one through the corners? Find the head in the grid,
-# and write its name into the cell:
+# diagonal run above or below the one through the corners? Try the bright diagonals of
+# layers 0 to 2: write a head's name into the cell, and run it.
 
 # %%
 my_head = ""  # layer and head, such as "0.2"
@@ -264,8 +290,8 @@ feedback.diagonal(maps, my_head)
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Above: the next token is one column further to the right. It is head 1.8, in which a
-# token gives 0.80 of its weight to the next one, on average.
+# Above: the next token is one column further to the right. It is head 1.8. Write it
+# into the cell to see how much weight a token gives to the next one there.
 #
 # </details>
 #
@@ -276,104 +302,155 @@ feedback.diagonal(maps, my_head)
 #
 # What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
-# double.
+# double. (To take a part away and measure is called *ablation*; with zeros in its
+# place, *zero ablation*.)
 #
-# Press *All neutral* first: after *Run All* head 3.9 is silent already. Look at the
-# **answer** for your sentence, at the upper right. *Predict first:* will the answer
-# turn? Then click the fader of head 3.9 and press `0`. A mark keeps the answer of the
-# untouched model.
+# Look at the **answer** for our sentence, at the upper right. *Predict first:* will it
+# turn without head 3.9? Then click the fader of head 3.9 and press `0`. A mark keeps
+# the answer of the untouched model.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
 count = al.device.profile().sentences
-desk = al.HeadMixer(clf, reviews, texts[0], sentences=count)
-desk.look = desk.look | {"layer": 3, "head": 9}  # whose attention is shown
+desk = al.HeadMixer(clf, reviews, texts[0], sentences=count, simple=True)
+desk.look = desk.look | {"kind": "head", "layer": 3, "head": 9}  # whose lines
 desk
 
 # %% [markdown]
-# The answer turns to “negative”. So for this sentence it depends on head 3.9. (Or on
-# the gap that the head leaves: see the fold of section 9.)
+# <details><summary>What we saw</summary>
+#
+# The answer turns to “negative” (section 8 shows the desk). So for this sentence it
+# depends on head 3.9, or on the gap that the head leaves. (Section 9 looks closer.)
+#
+# </details>
 #
 # <details><summary>What else does the desk show?</summary>
 #
 # **The lines** are the attention of a layer, its weights times the faders: a head at 0
-# has none. Where nothing runs, they are left out.
+# has none. The coloured squares are the layer's heads, 0 to 11 from the left.
 #
-# **The colour behind a fader** estimates how the *loss* would change without this head:
-# red, it would rise; blue, it would fall. The loss is minus the logarithm of the
-# probability given to the right label, on average. So it is small where the right label
-# gets a high probability. Its unit is the *nat*. The numbers are small: no colour
-# proves anything.
-#
-# **Accuracy** is for section 8. (*p* is how often luck alone would give a change at
-# least as large.) *Temperature*, *JSON* and *Compare* are not needed here. A quick
-# estimate comes first, which is unreliable for large changes. The measurement then
-# takes its place. *Gained* and *lost* are the answers that became right, and wrong.
+# **Accuracy** is for section 8. A quick estimate comes first, which is unreliable for
+# large changes. The measurement then takes its place. *Gained* and *lost* are the
+# answers that became right, and wrong.
 #
 # </details>
 
 # %% [markdown]
-# ## 8. Is the change more than chance?
+# ## 8. Does the head matter for other reviews?
 #
-# One sentence is no evidence about reviews in general. So the desk also counts the
-# **accuracy**: how many held-out reviews, which the model was not trained on, it gets
-# right.
+# For our sentence the change is certain: ask again, and it is the same. But one
+# sentence is no evidence about reviews in general. So the desk also measures the
+# **accuracy**: the share that it gets right of *held-out* reviews, on which the model
+# was not trained.
 #
 # With other reviews the change would be a little different. So the desk draws a bar
 # around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
 # **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
-# The next cell sets head 3.9 to 0 in code, waits, and reads the interval off the desk.
-# (A *point* is 1 of 100 reviews.)
+# The next cell puts the desk's fader of head 3.9 at 0, waits, and puts it back. (A
+# *point* of accuracy is 1 of 100 reviews; a point of “positive” is 1 % of probability.)
 
 # %%
-desk.preset("silence", place=(3, 9))
-found = desk.wait().accuracy
-delta, low, high = (100 * found[name] for name in ("delta", "low", "high"))
-print(f"Head 3.9 at 0: {delta:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}.")
+silent = clf.settings()
+silent.scale[3, 9] = 0  # head 3.9
+desk.text, desk.settings = texts[0], silent
+found, shown = desk.wait().accuracy, desk.picture()
+desk.undo()
+
+# %% folded=true
+# the desk with head 3.9 at 0
+low, high = (100 * found[name] for name in ("low", "high"))
 if low <= 0 <= high:
     print("The interval contains 0: the choice of reviews alone could explain this.")
 else:
     print("The interval leaves out 0, as for 1 in 20 heads by chance alone.")
-answer = clf.predict(texts[:1], desk.settings)
-print(f"“{texts[0]}” is now {answer.labels[0]} ({answer.probabilities[0].max():.0%}).")
+shown
 
 # %% [markdown]
-# The interval contains 0. You can check its width: of 1,000 answers 17 were gained and
-# 22 lost, 39 in all. If each were gained or lost by the toss of a coin, their balance
-# would be typically √39, about 6, away from 0. Twice that, 12 of 1,000 or 1.2 points,
-# is half the bar. (On fewer reviews the counts are others.) An interval that contains 0
-# does not prove that the head does nothing: any change inside it fits what we saw.
+# At the upper right our answer turns: “positive” falls from its mark at 75 % to 42 %.
+# And yet the interval below contains 0. That does not prove that the head does nothing:
+# accuracy changes only where an answer crosses 50 %.
 #
-# <details><summary>Could a finer measure find an effect?</summary>
+# <details><summary>Check the width of the bar by hand</summary>
 #
-# Yes. Accuracy changes only where an answer crosses 50 %. Lesson 06 measures how sure
-# the model is; there this head stands out.
+# About 40 of 1,000 answers changed. If each were gained or lost by the toss of a coin,
+# their balance would be typically √40, about 6, away from 0. Twice that, 12 of 1,000 or
+# 1.2 points, is half the bar.
 #
 # </details>
 #
 # <details><summary>Why choose a head before you look at its result?</summary>
 #
 # Of 72 heads without any true effect on accuracy, three or four intervals would still
-# leave out 0, by luck. So decide *first* which head you ask about. For this sentence we
-# did look first, at all 72 (section 9): what 3.9 does to it is no evidence about
-# reviews. The held-out change is.
+# leave out 0, by luck. So decide *first* which head you ask about. Training pointed to
+# 3.9 (fold of section 4), but for this sentence we also looked at all 72 first (section
+# 9): what 3.9 does to it is no evidence about reviews. The held-out change is.
 #
 # </details>
-
-# %% [markdown]
-# ## 9. Is 3.9 the only head that turns this answer?
 #
-# Here is each of the 72 heads at 0, one at a time. The number says by how many points
-# “positive” changes for our sentence: below 0 it falls, as in section 5.
+# A finer measure is the **log-odds** of “positive”, log(p / (1 − p)), which are 0 at
+# 50 %. They are the difference of two **logits**, the numbers that the read-out makes
+# for the labels. How far do they move without head 3.9, in complaints and in praise?
 
 # %%
+import numpy as np
+
+from attnlab.statistics import mean_interval
+
+held_out = reviews.sample(count)
+measured = al.Evaluator(clf, held_out)  # answers with any faders
+logits = [measured.logits(how).numpy() for how in (None, silent)]
+before, after = (pair[:, 1] - pair[:, 0] for pair in logits)  # log-odds of “positive”
+moves = {
+    name: (after - before)[np.array(held_out.labels) == label]
+    for label, name in enumerate(["complain", "praise"])
+}
+
+# %% folded=true
+# both means with their intervals, and our sentence beside them
+pairs = [clf.predict(texts[:1], how).probabilities[0] for how in (None, silent)]
+ours = np.diff([np.log(pair[1] / pair[0]) for pair in pairs])[0]
+print("Change of the log-odds of “positive” without head 3.9:")
+for name, moved in moves.items():
+    low, high = mean_interval(moved)
+    print(f"{len(moved)} reviews that {name}: {moved.mean():+.2f} on average", end=" ")
+    print(f"(95 % interval {low:+.2f} to {high:+.2f})")
+print(f"our sentence: {ours:+.2f}; as far or further fall")
+for name, moved in moves.items():
+    print(f"  {(moved <= ours).mean():.0%} of the reviews that {name}")
+
+# %% [markdown]
+# So the head does matter for other reviews: it speaks for “positive” where there is
+# praise. In complaints the log-odds hardly change on average. That seldom turns an
+# answer. Our sentence is a complaint, yet it falls further than most praise.
+
+# %% [markdown]
+# ## 9. What does head 3.9 do for this answer?
+#
+# First: is it the only head that turns it? One head's effect is a few lines of code:
+# silence it, ask, and subtract.
+
+
+# %%
+def effect(text, layer, head):
+    """Change of “positive” when this head is silent, in points."""
+    silent = clf.settings()
+    silent.scale[layer, head] = 0
+    before, after = clf.predict([text]), clf.predict([text], silent)
+    return 100 * (after.probabilities[0, 1] - before.probabilities[0, 1])
+
+
+print(f"without head 3.9: {effect(texts[0], 3, 9):+.1f} points")
+
+# %% [markdown]
+# Here it is for each of the 72 heads, one at a time. Below 0, “positive” falls, as in
+# section 5.
+
+# %% folded=true
+# the picture: the effect of every head
 alone = np.zeros((clf.layers, clf.heads))
 for layer, head in np.ndindex(alone.shape):
-    settings = clf.settings()
-    settings.scale[layer, head] = 0
-    without = clf.predict(texts[:1], settings).probabilities[0, 1]
-    alone[layer, head] = 100 * (without - whole)
+    alone[layer, head] = effect(texts[0], layer, head)
 title = "Change of “positive” without each head (blue: it falls, red: it rises)"
 al.plots.head_map(alone, label="change, percentage points", title=title)
 
@@ -381,79 +458,356 @@ al.plots.head_map(alone, label="change, percentage points", title=title)
 # To turn the answer, “positive” must fall by about 25 points. Only without 3.9 does it
 # fall that far, by 32.6.
 #
-# <details><summary>What does silencing a head leave open?</summary>
+# ### By which path?
 #
-# Whether what 3.9 *knew* is now missing. A silent head passes on zeros, which the model
-# never met in training, so the gap itself may do harm. Another test puts the head's
-# *mean* over many texts there: it takes away what the head says about this text, and
-# keeps what it says about all. The two tests can disagree (lesson 06).
+# In 3.9 `[CLS]` looks almost only at itself (section 6). Is it the other tokens that
+# need the head? A **hook** can tell: PyTorch hands it what a part of the model has
+# made, and it may change that before the next part reads it. With one (folded), silence
+# the head for `[CLS]` alone, then for all other tokens. *Predict first:* how far does
+# “positive” fall in each case?
+
+# %% folded=true
+# a function that replaces what head 3.9 makes, for some tokens
+attention = clf.model.bert.encoder.layer[3].attention.self  # makes all mixtures
+
+
+def replaced(part, tokens, new):
+    def hook(module, inputs, output):
+        made = output[0] if part is attention else output  # (texts, tokens, heads x 32)
+        made[:, tokens, numbers] = new
+
+    handle = part.register_forward_hook(hook)
+    after = clf.predict(texts[:1]).probabilities[0, 1]
+    handle.remove()
+    return 100 * (after - whole)
+
+
+# %%
+first, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
+print(f"3.9 silent for [CLS] alone: {replaced(attention, first, 0):+.1f} points")
+print(f"3.9 silent for all others: {replaced(attention, others, 0):+.1f} points")
+
+# %% [markdown]
+# So the effect of silencing goes by the detour: it changes the other tokens, and later
+# layers carry that to `[CLS]`.
 #
-# And a head without which nothing changes may do what another one does as well.
+# ### Where does it read, and where does it write?
 #
-# </details>
+# Two experiments with each token. Put its *value* in head 3.9 at 0, for all who look at
+# it: does the head read there? And silence the head for this token alone: does it write
+# there?
+
+# %%
+every = range(len(maps.tokens))
+read = [replaced(attention.value, token, 0) for token in every]
+written = [replaced(attention, token, 0) for token in every]
+
+# %% folded=true
+# the picture: a bar and a ring for each token
+ways = {"its value at 0 (read)": read, "head silent for it (written)": written}
+label = "change of “positive” (percentage points)"
+al.plots.word_changes(maps.tokens, ways, turn=50 - 100 * whole, label=label)
+
+# %% [markdown]
+# No single token turns the answer. What counts is read mostly at *life*, *my* and *of*
+# (bars), and written a little nearly everywhere, most at *two* and *hours* (rings).
+# *Back* again counts for little. (By layer 3 the vector at *life* has taken something
+# from other tokens, too.)
+#
+# ### Gone, or as on average?
+#
+# At these tokens the head never makes exact zeros by itself. So the gap may do harm of
+# its own. A second test, *mean ablation*, fills it with what the head makes on average,
+# over all tokens but `[CLS]` of 200 reviews.
+
+# %% folded=true
+# the mean mixture and the mean value of head 3.9
+made = {attention: [], attention.value: []}
+
+
+def keep(module, inputs, output):
+    numbers_made = output[0] if module is attention else output
+    made[module].append(numbers_made[0, 1:, numbers])
+
+
+handles = [part.register_forward_hook(keep) for part in made]
+for review in reviews.sample(200).texts:
+    clf.predict([review])
+for handle in handles:
+    handle.remove()
+means = {part: torch.cat(found).mean(0) for part, found in made.items()}
+
+# %%
+reads, writes = (
+    [maps.tokens.index(word) for word in names.split()]
+    for names in ("of my life", "two hours")
+)
+rest = [token for token in every if token not in (0, *reads)]
+for name, part, tokens in (
+    ("head, for all but [CLS]", attention, others),
+    ("head, for “two” and “hours”", attention, writes),
+    ("values of “of”, “my”, “life”", attention.value, reads),
+    ("all other values but [CLS]", attention.value, rest),
+):
+    zero, mean = (replaced(part, tokens, new) for new in (0, means[part]))
+    print(f"{name:29} with zeros {zero:+5.1f} points, with means {mean:+5.1f}")
+
+# %% [markdown]
+# At its mean the head costs little more than half as much, and the answer does not turn
+# (that takes 25 points). Neither number is *the* effect: zeros and one mean for all
+# tokens are both unlike what the model meets. Rely only on what both say: the head, and
+# what it takes at *of*, *my* and *life*, raise “positive”. About the other values they
+# disagree: the sign turns. (Lesson 06 compares the two tests for all heads.)
+#
+# ### Why these words?
+#
+# What the model takes for praise comes from training. So count in the reviews that it
+# was trained on: how many of those with the word *life* praise?
+
+# %%
+import re
+
+train = al.datasets.load("movie-sentiment").train
+praise = np.array(train.labels)  # 1: praise, 0: complaint
+written_in = [set(re.findall(r"\w+", text.lower())) for text in train.texts]
+holds = np.array([[word.lower() in text for text in written_in] for word in words[:-1]])
+
+# %% folded=true
+# the picture: the share of praise for each word, beside section 5
+al.plots.word_shares(
+    words[:-1],
+    holds @ praise,
+    holds.sum(1),
+    change[:-1],
+    overall=praise.mean(),
+    labels=(
+        "praise in reviews with it (%)",
+        "change of “positive” without it (points)",
+    ),
+)
+
+# %% [markdown]
+# Left: the share of praise among the reviews with the word (in brackets: how many), its
+# 95 % interval, and dotted that of all reviews. Right: the bars of section 5.
+#
+# *Life*, the word that counts most, stands mostly in praise, *would* and *hours* mostly
+# in complaints: here the model goes with the single word. *Back* stands in both alike,
+# and does nothing, though for us it turns the meaning. But *I* and *like* stand mostly
+# in complaints, and yet “positive” falls without them. Of eight words with a clear
+# share five fit, which a coin could do, too. So this is a *correlation*, and not all
+# that the model has learned. To prove a cause, change the reviews and train again.
 
 # %% [markdown]
 # ## 10. Now you
 #
-# In each task first write down what you expect, in points of held-out accuracy. Then
-# run the cell: it moves the faders of your desk, measures, and puts your number beside
-# the model's. Nothing is graded. (By hand: press *All neutral* at the desk, then move.)
+# Six tasks, 35 minutes in all. Nothing is graded; take those you like.
 #
-# **1. Silence one head.** Replace `None` by the change that you expect, such as `-2`.
-# Take another head if you like. Does the interval leave out 0?
+# **1. On paper** (5 minutes). Back to the picture of section 3.
+#
+# - The query is now (1, 2) instead of (2, 1). What are the three weights? You need no
+#   new powers.
+# - The query is (0, 0). What are the weights, and what is the mixture?
+# - A friend says: “In head 3.9 `[CLS]` looks only at itself. So this head cannot matter
+#   for the answer.” Which two experiments of this lesson speak against it, and by which
+#   path does the head matter? Answer in two sentences.
+#
+# <details><summary>Hint</summary>
+#
+# Work out the three dot products first. Which three numbers does the softmax get now,
+# and in which order?
+#
+# </details>
+#
+# <details><summary>Answers</summary>
+#
+# - The dot products are 3, 2 and 1, where they were 3, 1 and 2. So *hours* keeps 0.58,
+#   and *life* and *back* change places: 0.28 and 0.14.
+# - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
+#   of the values, (1, 1). Who asks nothing gets a bit of everything.
+# - Section 7: without the head the answer turns. Section 9: nearly all of that happens
+#   at the other tokens. From there it reaches `[CLS]` in later layers.
+#
+# </details>
+
+# %% [markdown]
+# **2. Write a head** (5 minutes). Section 3 did it for one token that looks. Let
+# `mixture` do it for all at once: each argument has a row for every token. The cell
+# gives it the numbers of head 3.9, and compares with what the model itself makes.
+
 
 # %%
-expected = {"5.9": None}  # head: change of accuracy in points
+def mixture(queries, keys, values):  # each (tokens, 32)
+    return None  # three lines: scores, weights, mixtures
+
+
+feedback.mixture(clf, texts[0], mixture)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Row i of the scores holds those of token i with every key: `queries @ keys.T`. What
+# are they divided by?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The weights of each row have to sum to 1. Along which `dim` is the softmax?
+#
+# </details>
+#
+# <details><summary>Answer</summary>
+#
+# ```python
+# scores = queries @ keys.T / 32**0.5
+# weights = torch.softmax(scores, dim=1)
+# return weights @ values
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **3. Predict, then measure** (4 minutes). How does accuracy on the held-out reviews
+# change without these heads? Each line of the cell names what falls silent. Replace its
+# `None` by the change that you expect, a loss with a minus: `"5.9": -2,` says that
+# without head 5.9 the model gets 2 of 100 reviews fewer right. The cell then moves the
+# faders of your desk. Which intervals leave out 0?
+
+# %%
+expected = {
+    "5.9": None,  # head 9 of layer 5
+    "0": None,  # all heads of layer 0, the first
+    "5": None,  # all heads of layer 5, the last
+}
 feedback.silenced(desk, expected)
-
-# %% [markdown]
-# **2. Silence all heads of a layer**, the first and the last. Which layer's heads cost
-# more?
-
-# %%
-expected = {"0": None, "5": None}  # layer: change of accuracy in points
-feedback.silenced(desk, expected)
-
-# %% [markdown]
-# **3. Silence a random half** of the heads, four times. What does a half cost?
-
-# %%
-expected = None  # change of accuracy in points
-feedback.halves(desk, expected)
-
-# %% [markdown]
-# **4. Repair the mistake** without head 3.9: find other faders that turn the answer to
-# “negative”. Start from the map of section 9, and add up until “positive” has fallen by
-# 25 points. A head at 0 counts as the map says; at 2 it counts the other way round, if
-# its effect grows in proportion to the fader. Do the effects of several heads add up?
-# And what does your repair cost?
-
-# %%
-faders, expected = {}, None  # such as {"1.11": 2}, and the points that it costs
-desk.text = texts[0]  # if you have typed another one
-feedback.repair(desk, faders, expected, alone)
 
 # %% [markdown]
 # <details><summary>What we saw, on all 1,000 held-out reviews</summary>
 #
-# (On another machine an answer or two may differ.)
+# The interval of head 5.9 contains 0. The heads of the first layer cost a point or two,
+# and the interval just reaches 0: a loss neither shown nor ruled out. Without those of
+# the last layer about 12 points are lost, and the interval is far from 0. How much of
+# that the zeros do (section 9), this does not tell. Lesson 06 tries all heads.
 #
-# 1. With `-2` for head 5.9, the darkest red at the desk, the cell says: *−0.7 points
-#    (95 % interval −1.7 to +0.3, contains 0). You said −2.0: outside.* For head 0.2,
-#    the previous-token head, it says −0.4 (−1.3 to +0.5). Lesson 06 tries all 72.
-# 2. The last layer's: −12 points (−14 to −9). The first's: −1.6 (−3.3 to +0.1), a loss
-#    neither shown nor ruled out.
-# 3. Eight random halves: from −3 to −14 points, no interval contains 0. It matters much
-#    which half it is.
+# </details>
+
+# %% [markdown]
+# **4. Design a mistake** (6 minutes). Write a complaint that the model takes for
+# praise, at best one where a single word decides. Say what the model will answer before
+# you run the cell.
+
+# %%
+my_text = ""  # your complaint
+guess = ""  # what will the model answer: "negative" or "positive"?
+feedback.designed(clf, my_text, "negative", guess)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# A person needs to understand the complaint, but no word in it may be one of blame.
+# What do you praise when you cannot praise the film?
 #
 # </details>
 #
-# <details><summary>A repair that we found for task 4</summary>
+# <details><summary>Hint 2</summary>
 #
-# At 0, only head 3.9 turns the answer alone. These do it together:
+# Praise something beside the film: the seats, your own sofa, the moment when it ended.
+# If no single word turns the answer, you have praised too much: use one friendly word.
+#
+# </details>
+#
+# <details><summary>Two that we found</summary>
+#
+# “My favourite scene was the end credits.” hangs on *My* or *favourite*. “It made me
+# love my own sofa, my own kitchen and silence.” hangs on *love*.
+#
+# </details>
+
+# %% [markdown]
+# **5. Write a loop** (8 minutes). Which heads does the answer to *your* sentence need?
+# Fill `ranked` with the names of all 72 heads, such as `"3.9"`, the largest effect
+# first, whether “positive” falls or rises. Six short lines will do; `effect` of section
+# 9 measures one head. Is 3.9 first for your sentence too?
+
+# %%
+sentence = my_text or "My favourite scene was the end credits."
+ranked = []
+# your lines
+
+feedback.ranking(clf, sentence, ranked)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two loops, one inside the other: over `range(clf.layers)` and `range(clf.heads)`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Collect pairs in a list: the size `abs(effect(sentence, layer, head))`, and the name
+# `f"{layer}.{head}"`.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `sorted(pairs, reverse=True)` puts the pair with the largest size first. Then keep the
+# names only.
+#
+# </details>
+#
+# <details><summary>One way to write it, and what we saw</summary>
+#
+# ```python
+# pairs = []
+# for layer in range(clf.layers):
+#     for head in range(clf.heads):
+#         size = abs(effect(sentence, layer, head))
+#         pairs.append((size, f"{layer}.{head}"))
+# ranked = [name for size, name in sorted(pairs, reverse=True)]
+# ```
+#
+# For “My favourite scene was the end credits.” other heads lead, and none turns the
+# answer alone. Which heads an answer needs depends on the sentence, and on how far its
+# answer is from 50 %.
+#
+# </details>
+
+# %% [markdown]
+# **6. Search for a repair** (7 minutes). Turn our first sentence to “negative” with
+# other faders than that of 3.9. Do the effects of several heads add up? And how does
+# accuracy on the held-out reviews change? Expect a loss with a minus, as in task 3.
+
+# %%
+faders, expected = {}, None  # such as {"1.11": 2}, and the change in points: -1
+desk.text = texts[0]  # if you have typed another one
+feedback.repair(desk, faders, expected, alone)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Start from the map of section 9. Which heads, silent, move “positive” down most? Put
+# two or three of them at 0: their numbers have to add up to about −25.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# A head whose number is red is of use as well. At 2 it counts the other way round, if
+# its effect grows in proportion to the fader.
+#
+# </details>
+#
+# <details><summary>A repair that we found</summary>
+#
 # `{"3.2": 0, "4.3": 0, "1.11": 2}`. By the map “positive” would go to 46 %; it goes to
-# 43 %: the effects do not quite add up. The cost is −0.2 points (−1.1 to +0.7). That
-# repairs one sentence, not the model.
+# about 43 %. Most of the difference is head 1.11: doubled it moves the answer by 10.6
+# points, not by the 8.6 that the map suggests. With the three effects measured one at a
+# time the sum is 44 %: here they nearly add up.
+#
+# Its cost on the reviews is small, with 0 inside the interval. That repairs one
+# sentence, not the model.
 #
 # </details>
 
@@ -466,26 +820,34 @@ feedback.repair(desk, faders, expected, alone)
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns.
 # - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
-#   it. Others move it by up to about 10 points; three of them together, two silent and
-#   one doubled, turn it as well (task 4).
-# - **Not found:** why it turns. One trace: *back*, which makes this a complaint, hardly
-#   counts. What the model takes for praise comes from training (lessons 05 and 06).
+#   it, by what it adds to tokens other than `[CLS]`. At its mean the fall is little
+#   more than half as large, and the answer stays. Other heads move it by up to about 10
+#   points; three of them together, two silent and one doubled, turn it as well (task
+#   6).
+# - **Whether that head matters elsewhere:** yes. Without it the log-odds of “positive”
+#   fall in reviews that praise, and hardly in complaints; in our complaint they fall
+#   further than in most praise. Accuracy changes too little to tell.
+# - **Why the model takes this complaint for praise:** what 3.9 takes at *of*, *my* and
+#   *life* raises “positive”, by 24 points with zeros and 16 with means. That alone does
+#   not turn the answer, but the whole head with zeros does. In the training
+#   reviews *life* stands mostly in praise; *back*, which turns the meaning, stands in
+#   both alike, and counts for almost nothing here. That is a correlation: it fails for
+#   *I* and *like*, and how words work together it does not tell.
+# - **Not tested:** by which later heads the work of 3.9 reaches `[CLS]`, and what the
+#   feed-forward networks do.
 
 # %% [markdown]
 # ## 12. Try for yourself
 #
-# Three open problems. We give no answers; each says how you know that you are right.
+# Two open problems. We give no answers; each says how you know that you are right.
 #
-# 1. **Fool the model.** Write a complaint without a word of blame that it takes for
-#    praise, and name the word that it depends on. Start from the cells of sections 1
-#    and 5. You are right if, without that word, the answer turns.
-# 2. **Two heads.** Is there a pair of heads, without 3.9, that turns our answer when
-#    both are silent? Start from the loop of section 9. You are right if you can name a
+# 1. **Two heads.** Is there a pair of heads, without 3.9, that turns our answer when
+#    both are silent? Start from `effect` of section 9. You are right if you can name a
 #    pair, or have tried all 2,485.
-# 3. **Any text?** Does head 0.2 look at the token before in *every* text: in nonsense,
-#    in one word ten times over? Write down what you expect, then call `clf.attend`. You
-#    are right if `maps.weights[0, 2].diagonal(-1).mean()`, the mean weight on the token
-#    before, bears you out.
+# 2. **Any text?** Does head 0.2 look at the token before in *every* text: in nonsense,
+#    in one word ten times over? Search for a text in which the mean of
+#    `clf.attend(text).weights[0, 2].diagonal(-1)` is below 0.9. You are right if you
+#    can show one, or the lowest of 20 texts of three kinds.
 
 # %% [markdown]
 # ## 13. The lessons
@@ -516,11 +878,10 @@ feedback.repair(desk, faders, expected, alone)
 # %% [markdown]
 # ## Appendix A. Faders in code
 #
-# Faders can also be set in code; *Copy as code* on the desk writes it. Every call
-# inside the `with` block uses the changed model.
+# Faders can also be set in code. Every call inside the `with` block uses the changed
+# model.
 #
-# Here all heads of the last layer are silent, just before the read-out. *Predict
-# first:* what becomes of the two answers?
+# Here all heads of the last layer are silent, just before the read-out.
 
 # %%
 settings = clf.settings()
@@ -528,16 +889,19 @@ settings.scale[clf.layers - 1] = 0  # all heads of the last layer
 
 with al.heads.applied(clf, settings):
     changed = clf.predict(texts)
+
+# %% folded=true
+# both answers, before and after
 print("“positive”, as trained and with the heads of the last layer silent:")
 pairs = zip(texts, answers.probabilities, changed.probabilities, strict=True)
 for text, before, after in pairs:
     print(f"{before[1]:.0%} -> {after[1]:.0%}  {text}")
 
-# %%
-held_out = reviews.sample(count)
+# %% folded=true
+# the same on held-out reviews
 print(f"On {len(held_out):,} held-out reviews:")
 for name, how in {"as trained": None, "last layer's heads silent": settings}.items():
-    found = clf.predict(held_out.texts, how).probabilities
+    found = measured.logits(how).softmax(1).numpy()
     right = (found.argmax(1) == held_out.labels).mean()
     print(f"{right:.0%} right, on average {found.max(1).mean():.0%} sure ({name})")
 commoner = np.bincount(held_out.labels).max() / len(held_out)
@@ -552,12 +916,13 @@ print(f"{commoner:.0%} right (always the commoner label)")
 # </details>
 #
 # So part of the answer reaches `[CLS]` without these heads. But most of its *certainty*
-# depends on them.
+# depends on them, or is lost to zeros that the model never met (section 9).
 #
 # Without them nearly all answers are unsure, right or wrong. So this tells nothing that
 # is special to our one mistake.
 #
-# To keep what you found at the desk, move something there, then run this cell again:
+# To keep what you found at the desk of section 7, move something there, then run this
+# cell (or press *More controls* and *Copy as code* at the desk):
 
 # %%
 print(desk.settings.to_code())
@@ -565,13 +930,15 @@ print(desk.settings.to_code())
 # %% [markdown]
 # ## Appendix B. Is the control real?
 #
-# All this rests on faders that do what they say. `self_check` tries the faders of one
-# head of this model on made-up tokens. It compares **logits**, the numbers for the
-# labels before they become probabilities. Three of the differences should be 0, and one
-# should not:
+# All this rests on faders that do what they say. `self_check` tries those of head 3.9
+# on made-up tokens. It compares logits (section 8). Three of the differences should be
+# 0, and one should not:
 
 # %%
-found = al.heads.self_check(clf)
+found = al.heads.self_check(clf, head_id=(3, 9))
+
+# %% folded=true
+# the four differences
 for name, told in {
     "neutral - untouched": "all faders at 1, against the untouched model",
     "scale 0 - columns removed": "a head at 0, against that head cut out by hand",
@@ -581,21 +948,24 @@ for name, told in {
     print(f"largest difference of a logit {found[name]:.2g}: {told}")
 
 # %% [markdown]
-# So for the head it tried, 3.0, the control is real: faders at 1 change nothing, silent
-# is as good as cut out, and afterwards the model is as before. The same code works the
-# fader of 3.9, which this check did not try.
+# So the control of head 3.9 is real: faders at 1 change nothing, silent is as good as
+# cut out, and afterwards the model is as before.
 
 # %% [markdown]
 # ## Appendix C. The word, or the gap that it leaves?
 #
-# Without *I* the sentence of section 5 is no longer English: the gap itself may confuse
-# the model. So we put `[MASK]` in the word's place. While BERT, from which models like
-# ours descend, learned to read, words were hidden behind `[MASK]`. It says that a word
-# stands here, but not which. *Predict first:* do *life* and *I* still turn the answer?
+# Without *I* the sentence of section 5 is no longer English, and all later words move
+# up one place: the gap itself may confuse the model. So we put `[MASK]` in the word's
+# place, which also keeps the places. BERT, from which models like ours descend, learned
+# to read with words hidden behind `[MASK]`. Ours was trained further on whole
+# sentences, and may have forgotten what it stands for: take it as a blank.
 
 # %%
 masked = [" ".join([*words[:i], "[MASK]", *words[i + 1 :]]) for i in range(len(words))]
 hidden = 100 * (clf.predict(masked).probabilities[:, 1] - whole)
+
+# %% folded=true
+# the picture: left out beside masked
 both = {"left out": change, "[MASK] instead": hidden}
 label = "change of “positive” (percentage points)"
 al.plots.word_changes(words, both, turn=50 - 100 * whole, label=label)
@@ -605,6 +975,6 @@ al.plots.word_changes(words, both, turn=50 - 100 * whole, label=label)
 # *life* and *I* turn the answer either way; *I* only just with `[MASK]`, and *that*
 # nearly does.
 #
-# Where bar and ring agree, the gap alone is hardly the reason, though `[MASK]` may
+# Where bar and ring agree, the moved places are hardly the reason, though `[MASK]` may
 # disturb the model too. For *like* and *that* they differ much: there, how the word is
 # taken away counts. Why *life* and *I* turn the answer, this does not show.

@@ -2,12 +2,15 @@
 # # 01 The mathematics of attention
 #
 # **How can a machine look something up when no entry matches exactly, and learn where
-# to look?** You follow three words through attention with small numbers, and derive the
-# formula that runs in each head of a Transformer:
+# to look?** You follow three words through attention with small numbers, and see where
+# each part of the Transformer's formula comes from:
 #
 # $$
 # \text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V
 # $$
+#
+# In words: score every key for each query, turn the scores into weights, and take the
+# mean of the values with these weights.
 
 # %% [markdown]
 # Afterwards you can
@@ -18,14 +21,16 @@
 # - tell a model where its tokens stand, and say what attention costs.
 #
 # Time: about 180 minutes in two sittings (sections 1 to 6, then the rest), 50 of them
-# for six exercises. You need vectors, matrices, partial derivatives, the chain rule,
-# variance, and a little PyTorch with `backward`.
+# for six exercises, the last in appendix A; appendices B to E can wait. You need
+# vectors, matrices, partial derivatives, the chain rule, variance, and a little PyTorch
+# with `backward`.
 #
-# [Lesson 00](00_start_here.ipynb) shows a Transformer at work; it helps to have seen
-# it. Choose **Run → Run All Cells** first. Once your function is right, later cells use
-# it; until then, ours.
+# [Lesson 00](00_start_here.ipynb) shows a Transformer at work. Choose **Run → Run All
+# Cells** first. Folded code need not be read. Once your function is right, later cells
+# use it; until then, ours.
 
-# %%
+# %% folded=true
+# what the lesson needs, and a small BERT to try things on
 from functools import partial
 
 import numpy as np
@@ -41,27 +46,33 @@ size = al.device.profile()
 clf = al.load_classifier("movie-sentiment")
 
 # %% [markdown]
+# The parts of attention, and where each is treated; section 10 counts the cost:
+
+# %% folded=true
+# the picture: the parts of attention, with their sections
+drawings.lesson_map()
+
+# %% [markdown]
 # ## 1. What does *bank* mean in this sentence?
 #
-# *Bank* can mean a river's edge or a place for money. Its neighbours decide which. How
-# can a machine let them?
+# *Bank* can mean a river's edge or a place for money. Its neighbours decide which.
 #
 # Describe each word by three numbers: how much it has to do with water, with money, and
 # whether its meaning is open. *River* is (2, 0, 0), *bank* is (1, 1, 1).
 #
 # Call such a row of numbers $x$. Three matrices turn it into three shorter rows:
 #
-# - a **query** $x W^Q$, what the word looks for: *bank* gets (2, 2), water or money;
+# - a **query** $x W^Q$, what the word looks for: *river* gets (2, 0), water, and *bank*
+#   (2, 2), water or money;
 # - a **key** $x W^K$, what it can be found by: *river* gets (2, 0), water;
 # - a **value** $x W^V$, what it passes on: $W^V$ copies water and money and drops
 #   *open*, so *river* passes on (2, 0).
 
 # %% [markdown]
-# How does *bank* get (2, 2)? Here $W^Q$ reads only the third number, *open*, and writes
-# it twice, doubled:
+# How does *bank* get (2, 2)? Here $W^Q$ copies water and money and adds *open* to both:
 #
 # $$ x W^Q = \begin{pmatrix} 1 & 1 & 1 \end{pmatrix}
-# \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
+# \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ 1 & 1 \end{pmatrix}
 # = \begin{pmatrix} 2 & 2 \end{pmatrix} $$
 #
 # <details><summary>And how does “bank” get its key?</summary>
@@ -74,74 +85,95 @@ clf = al.load_classifier("movie-sentiment")
 # = \begin{pmatrix} 0 & 0 \end{pmatrix} $$
 #
 # </details>
-
-# %% [markdown]
-# In the picture each row is a word, and *bank* asks. Read it from left to right.
 #
-# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$, where
-#    $d_k = 2$ is the width of a key. *River* scores
-#    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
-# 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each
-#    score, 4.1, 16.9 and 1. Divide by their sum, 22.0. *River* gets .77.
-# 3. The **output** is the mean of the values with these weights, (1.77, .05): nearly
-#    all water.
+# All words and matrices:
 
 # %%
 about = {  # water, money, open
+    "wet": [1, 0, 0],
     "muddy": [1, 0, 0],
+    "rainy": [1, 0, 0],
     "river": [2, 0, 0],
     "savings": [0, 2, 0],
     "new": [0, 0, 0],
     "bank": [1, 1, 1],
 }
-w_query = [[0, 0], [0, 0], [2, 2]]  # only words that are open ask for anything
-w_key = [[1, 0], [0, 1], [-1, -1]]
-w_value = [[1, 0], [0, 1], [0, 0]]
+w_query = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
+w_key = torch.tensor([[1.0, 0], [0, 1], [-1, -1]])
+w_value = torch.tensor([[1.0, 0], [0, 1], [0, 0]])
+
+# %% [markdown]
+# In the picture, from left to right, each row is a word, and *bank* asks.
+#
+# 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. Here
+#    $d_k = 2$, the width of a key; section 6 says why to divide. *River* scores
+#    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
+# 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each
+#    score, 4.1, 16.9 and 1. Divide by their sum, 22.0. *River* gets 0.77.
+# 3. The **output** is the mean of the values with these weights, (1.77, 0.05): nearly
+#    all water.
+
+# %% folded=true
+# the picture: "bank" asks in "muddy river bank"
 words = ["muddy", "river", "bank"]
 vectors = [about[word] for word in words]
 drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
 
 # %% [markdown]
-# **On paper** first: (1) *Muddy* has the query (0, 0). Which weights and which output
-# does it get? (2) Which does *bank* get in *river savings bank*?
+# **On paper** first: (1) *Muddy* has the query (1, 0). Which weights and which output
+# does it get? (2) Which do *river* and *bank* get in *river savings bank*?
 #
 # <details><summary>Answers</summary>
 #
-# (1) All scores are 0, so each weight is 1/3, and the output is the plain mean of the
-# values, (4/3, 1/3). (2) The exponentials are 16.9, 16.9 and 1, the weights .49, .49
-# and .03, and the output is (1, 1): the meaning stays open.
+# (1) The scores are 0.71, 1.41 and 0, their exponentials 2.0, 4.1 and 1, the weights
+# 0.28, 0.58 and 0.14, and the output is (1.58, 0.14).
+#
+# (2) *River* asks with (2, 0): the exponentials are 16.9, 1 and 1, the weights 0.89,
+# 0.05 and 0.05, and the output is (1.84, 0.16). For *bank* the exponentials are 16.9,
+# 16.9 and 1, the weights 0.49, 0.49 and 0.03, and the output is (1, 1): its meaning
+# stays open.
 #
 # </details>
 #
-# The same three steps in code, and then four look-ups:
+# The same three steps in code, and below it six look-ups, beside the plain mean of the
+# values:
 
 
 # %%
-def look_up(word, sentence):
-    """Weights (T,) and output (2,) for one word of a sentence."""
-    x = torch.tensor([about[other] for other in sentence.split()]).float()
-    query = torch.tensor(about[word]) @ torch.tensor(w_query)
-    key, value = (x @ torch.tensor(w).float() for w in (w_key, w_value))
-    weights = torch.softmax(key @ query.float() / 2**0.5, dim=-1)
-    return weights, weights @ value
+def look_up(word, sentence, w_query=w_query, w_key=w_key):
+    """One word's weights on all words of its sentence, its output, the plain mean."""
+    others = sentence.split()
+    x = torch.tensor([about[other] for other in others]).float()
+    query = x[others.index(word)] @ w_query
+    key, value = x @ w_key, x @ w_value
+    weights = torch.softmax(key @ query / 2**0.5, dim=-1)
+    return weights, weights @ value, value.mean(dim=0)
 
 
-# %%
-asked = [("bank", "muddy river bank"), ("muddy", "muddy river bank")]
-asked += [("bank", "river savings bank"), ("bank", "new savings bank")]
+# %% folded=true
+# the table: six look-ups
+asked = [("bank", "muddy river bank"), ("bank", "new savings bank")]
+asked += [("bank", "wet muddy rainy savings bank")]
+asked += [(word, "river savings bank") for word in ("river", "savings", "bank")]
 rows = []
 for word, sentence in asked:
-    weights, output = look_up(word, sentence)
-    rows.append([word, sentence, " ".join(f"{w:.2f}" for w in weights)])
-    rows[-1] += output.tolist()
-frame = pd.DataFrame(rows, columns=["asks", "in", "weights", "water", "money"])
-al.plots.table(frame, water=2, money=2).hide(axis="index")
+    numbers = [[f"{number:.2f}" for number in part] for part in look_up(word, sentence)]
+    rows.append([word, sentence, *(f"({', '.join(part)})" for part in numbers)])
+columns = ["asks", "in", "weights", "output", "plain mean"]
+al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
 
 # %% [markdown]
-# The same matrices give *bank* water in the first row, money in the last.
+# In the third row three weak hints at water meet one strong hint at money. The plain
+# mean says water, attention money: the softmax favours the larger score out of
+# proportion. In the last three rows three queries get three answers from the same keys:
+# that is what $W^Q$ and $W^K$ are for.
 #
-# We chose them by hand. A Transformer **learns** them, for longer vectors: our BERT has
-# $d = 384$ numbers for each **token**, a word or a piece of one.
+# We chose the matrices by hand; a Transformer **learns** them (section 7). Ours is
+# MiniLM, a small BERT, trained on general text and then adapted to film reviews. It
+# reads **tokens**, words or pieces of words.
+#
+# From here on $d$ is the width of a token's vector (here 3, in our BERT 384), and $d_k$
+# that of a query and key, and here of a value too (2, in our BERT 32).
 
 # %% [markdown]
 # ### All words at once
@@ -153,18 +185,23 @@ al.plots.table(frame, water=2, money=2).hide(axis="index")
 # \text{output} = \text{softmax}\big(Q K^\top / \sqrt{d_k}\big) \, V
 # \end{gathered} $$
 #
-# Row $i$ of $Q K^\top$ scores all keys for word $i$. *Bank* is the last row:
+# Row $i$ of $Q K^\top$ scores all keys for word $i$. Here are the last three look-ups:
 
-# %%
-drawings.all_at_once(words, vectors, w_query, w_key, w_value)
+# %% folded=true
+# the picture: attention for all words, as products of matrices
+three = ["river", "savings", "bank"]
+drawings.all_at_once(three, [about[word] for word in three], w_query, w_key, w_value)
 
 # %% [markdown]
-# Here the words of a sentence ask each other: **self-attention**.
+# Here the words of a sentence ask each other: **self-attention**. If they ask another
+# text (**cross-attention**, as in translation), $Q$ has $T_q$ rows, and $K$ and $V$
+# have $T_k$.
 #
-# <details><summary>Could they ask another text?</summary>
+# <details><summary>Is this a linear layer?</summary>
 #
-# Yes. In **cross-attention** the keys and values come from another sequence, such as
-# the sentence to translate.
+# Only in the values: each output is a mean of them and lies between them. But the
+# weights of that mean are not fixed after training, as a linear layer's are: the words
+# themselves make them.
 #
 # </details>
 #
@@ -178,28 +215,37 @@ drawings.all_at_once(words, vectors, w_query, w_key, w_value)
 # %% [markdown]
 # ## 2. What makes one key take everything?
 #
-# *River* got .77 of the weight. When does a key get nearly all of it? Compare two pairs
-# of keys:
+# *River* got 0.77 of the weight. When does a key get nearly all of it? Compare two
+# pairs of keys:
 #
-# - scores 1 and 0 have the exponentials 2.7 and 1: the first gets 2.7 / 3.7 = .73;
-# - scores 5 and 0 have 148.4 and 1: the first gets 148.4 / 149.4 = .99.
+# - scores 1 and 0 have the exponentials 2.7 and 1: the first gets 2.7 / 3.7 = 0.73;
+# - scores 5 and 0 have 148.4 and 1: the first gets 148.4 / 149.4 = 0.99.
 #
-# So it takes scores that lie far apart. What drives them apart?
+# So the scores must lie far apart. What drives them apart?
 #
-# The desk scores random keys for a random query. *Temperature* divides the scores. Move
-# the sliders, then switch *divide scores by √d_k* off and on. Which settings give one
-# key nearly everything?
+# The desk, a picture with sliders, scores random keys for a random query. Two numbers
+# divide the scores: $\sqrt{d_k}$, and one of your choice, the *temperature*. The orange
+# bar is the key with the most weight.
+#
+# 1. Switch the division by $\sqrt{d_k}$ off. What happens to the scores, and what to
+#    the orange bar? Then move $d_k$ from 1 to 512.
+# 2. Go back to $d_k = 64$ and switch the division on again. Which temperature gives the
+#    same picture as without it?
 
-# %%
+# %% folded=true
+# the desk: scores and weights of random keys
 desk = al.SoftmaxDesk(gradient=False)
 desk
 
 # %% [markdown]
-# <details><summary>Answer</summary>
+# <details><summary>Answers</summary>
 #
-# A low temperature, or a large width undivided. (Fewer keys raise the largest weight,
-# too, but divided and at temperature 1 hardly to everything.) The softmax sees only
-# differences; each unit more, after both divisions, means $e$ times the weight.
+# (1) All scores grow by the factor $\sqrt{64} = 8$. So do their differences, and one
+# key takes nearly everything. By and large, wider queries drive it further. (2) 1/8,
+# about 0.126 on the slider: dividing by 8 and by 1/8 is dividing by 1.
+#
+# The softmax sees only differences. Each unit by which one key leads another, after
+# both divisions, multiplies the ratio of their weights by $e$.
 #
 # </details>
 
@@ -213,13 +259,13 @@ desk
 # hour, lower further away. Divide by a temperature $\tau$, here 2, which says how
 # widely to look. A softmax makes the weights:
 
-# %%
+# %% folded=true
+# the picture: a look-up by the hour
 visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
 drawings.bell_look_up(visitors_at, query=13, temperature=2)
 
 # %% [markdown]
-# The hours 12 and 15 get nearly all of the weight. And the answer moves smoothly with
-# the query, so its slope can say which way to move the query (appendix B).
+# Hours 12 and 15 get nearly all weight.
 #
 # <details><summary>Has this look-up a name?</summary>
 #
@@ -232,7 +278,8 @@ drawings.bell_look_up(visitors_at, query=13, temperature=2)
 # ### From distance to dot product
 #
 # Words are vectors, so the distance becomes $|q - k|$. One fact helps: a softmax does
-# not change if all its scores grow by the same number. Line by line:
+# not change if all its scores grow by the same number, since then all exponentials grow
+# by the same factor. Line by line:
 #
 # $$ \begin{aligned}
 # -\tfrac{1}{2} |q - k|^2
@@ -246,76 +293,80 @@ drawings.bell_look_up(visitors_at, query=13, temperature=2)
 # && \text{so is } |k|^2, \text{ if all keys have the same length}
 # \end{aligned} $$
 #
-# **Only the dot product is left.** In the picture four keys of length 1 lie around a
-# query:
+# With keys of one length, only the dot product is left. In the picture four keys of
+# length 1 lie around a query:
 
-# %%
+# %% folded=true
+# the picture: four keys on a circle, scored in both ways
 drawings.nearest_key(query=[1.2, 0.5], degrees=[10, 75, 150, 260])
 
 # %% [markdown]
-# The scores differ, the weights do not. For keys of equal length the dot product asks
-# the same as the distance: how near?
+# The scores differ, the weights do not: with keys of one length the dot product ranks
+# keys by nearness, as the distance does.
 #
-# <details><summary>What if the keys differ in length?</summary>
+# A model's keys differ in length, and attention drops $|k|^2$ all the same. So a long
+# key scores high with every query that points its way: **its length says how much it
+# wants to be seen.**
 #
-# A model's keys do, and attention drops $|k|^2$ all the same. Then a longer key wins
-# more weight from every query that points its way. Two more reasons speak for the dot
-# product: one matrix product scores all pairs; and as $W^Q$ and $W^K$ are learned, so
-# is what counts as near.
+# <details><summary>Would the distance be dearer?</summary>
+#
+# Hardly: with $-\tfrac{1}{2} |k|^2$ as one more column of the keys, and a 1 in each
+# query, one matrix product scores all pairs, as it does without.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# Let two keys score 1 and 0. All weight on the first gives the largest mean score, 1.
-# But scores may be wrong, and a key without weight can never show that it would have
-# been better. So an even spread should count as well.
+# Weights should be positive, sum to 1, and follow the scores smoothly. Many rules do
+# that: $f(s_i) / \sum_j f(s_j)$ with any positive, smoothly rising $f$. One demand
+# singles out the exponential: the same number added to all scores must change nothing,
+# as in section 3. Then $f(s + c) / f(s)$ is the same for every $s$, so $f(s)$ is
+# $e^{s/\tau}$, up to a factor.
 #
-# The **entropy** $H$ measures how evenly the weights $w_i$ are spread. It is 0 if one
-# key has all the weight, and largest if all have the same. Let $\tau > 0$ say how much
-# it is worth. We look for the weights, with the sum 1, that make this the largest:
+# The same weights answer a second question. Let two keys score 1 and 0. All weight on
+# the first gives the largest mean score, 1. But scores may be wrong, and a key without
+# weight can never show that it would have been better.
+#
+# The **entropy** $H$ measures how evenly the weights $w_i$ are spread: 0 if one key has
+# all the weight, and most if all have the same. Let a unit of it be worth
+# $\tau > 0$. We look for the weights, with the sum 1, that make this the largest:
 #
 # $$ \underbrace{\textstyle\sum_i w_i s_i}_{\text{mean score}} \;+\;
 # \tau \, \underbrace{H(w)}_{\text{entropy}}\,, \qquad
 # H(w) = -\textstyle\sum_i w_i \log w_i $$
 #
-# Try three ways to share the weight, at $\tau = 1$:
-#
-# - all weight on the first key gives $1 + 0 = 1$;
-# - half each gives $.5 + .69 = 1.19$, with natural logarithms;
-# - .73 and .27 give $.73 + .58 = 1.31$.
-#
-# The picture shows all ways:
+# At $\tau = 1$, all weight on the first key gives $1 + 0 = 1$. Half each gives
+# $0.5 + 0.69 = 1.19$. The picture shows all ways to share:
 
-# %%
+# %% folded=true
+# the picture: all ways to share the weight between two keys
 drawings.best_spread(scores=(1, 0), temperature=1)
 
 # %% [markdown]
-# The best weights, .73 and .27, are the softmax of 1 and 0. That holds for any scores:
-#
-# $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
-#
-# <details><summary>The derivation, in three lines</summary>
+# The best weights, 0.73 and 0.27, are the softmax of 1 and 0. Is it the softmax for any
+# scores?
 #
 # At the best weights, moving a little weight from one key to another gains nothing. So
-# the slope is the same number $\lambda$ for every key (a *Lagrange multiplier*). The
-# slope of $w_i s_i$ is $s_i$, and that of $-w_i \log w_i$ is $-\log w_i - 1$. Therefore
+# the slope is the same number $\lambda$ for every key. The slope of $w_i s_i$ is $s_i$,
+# and that of $-w_i \log w_i$ is $-\log w_i - 1$. Therefore
 #
 # $$ s_i - \tau (\log w_i + 1) = \lambda
 # \quad\Longrightarrow\quad w_i = e^{s_i/\tau} \cdot e^{-1-\lambda/\tau} . $$
 #
-# The second factor is the same for all keys. The weights' sum of 1 fixes it, and the
-# softmax is left.
+# The weights' sum of 1 fixes the second factor, the same for all keys:
 #
-# </details>
+# $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
+#
+# In words: a key that leads another by $\tau$ in score is $e$ times as heavy.
 #
 # <details><summary>Is there no other maximum, and no other rule?</summary>
 #
+# Another measure of spread gives another rule: with $\tfrac{1}{2}(1 - \sum_i w_i^2)$
+# weights can be exactly 0 (*sparsemax*, Martins and Astudillo 2016).
+#
 # The objective is strictly concave, as entropy is: there is no other maximum. Entropy's
-# slope at $w = 0$ is infinite, which keeps all weights positive. Another measure of
-# spread gives another rule: with $\tfrac{1}{2}(1 - \sum_i w_i^2)$ some weights can
-# become exactly 0 (*sparsemax*).
+# slope at $w = 0$ is infinite, which keeps all weights positive.
 #
 # </details>
 
@@ -363,27 +414,45 @@ for tau in (1.0, 0.4, 0.1):
 
 # %% [markdown]
 # The smaller $\tau$, the more weight goes to the better key. As $\tau \to 0$ it gets
-# all: the *arg-max*.
+# all: the *arg-max*. And how far must a key lead $T - 1$ equal others to get 0.9?
+
+# %% folded=true
+# the weight of one key that leads all others, at three leads
+for t in (16, 4096):
+    for lead in (2.0, float(np.log(t - 1)), float(np.log(9 * (t - 1)))):
+        scores = torch.zeros(t)
+        scores[0] = lead
+        print(f"T = {t:4}, lead {lead:5.2f}: weight {softmax_of(scores)[0]:.2f}")
+
+# %% [markdown]
+# <details><summary>How far must it lead?</summary>
+#
+# From $e^s / (e^s + T - 1) = 0.9$ follows $e^s = 9 (T - 1)$, so $s = \log 9(T - 1)$:
+# 4.91 for 16 keys, 10.51 for 4096. The longer the text, the farther a key has to lead;
+# with a lead of 2 it gets 0.33 of the weight among 16 keys and 0.00 among 4096.
+#
+# </details>
 
 # %% [markdown]
 # ## 5. How widely does a query look?
 #
-# Is a query's weight on one key or on many? The entropy measures that, too. The
-# weights (.5, .5, 0, 0) have
+# Is a query's weight on one key or on many? The entropy says that, too. The weights
+# (0.5, 0.5, 0, 0) have
 #
-# $$ H = -.5 \log .5 - .5 \log .5 = \log 2 = .69 . $$
+# $$ H = -0.5 \log 0.5 - 0.5 \log 0.5 = \log 2 = 0.69 . $$
 #
 # With natural logarithms the unit is the *nat*. Easier to read is $e^{H}$, the
 # **effective number of keys**: here 2.
 
-# %%
+# %% folded=true
+# the picture: four rows of weights, and how widely they spread
 drawings.spreads([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4])
 
 # %% [markdown]
 # The third uses all four keys, but spreads no wider than 2.6 equal ones.
 #
-# One trap: for a weight of 0 PyTorch's $0 \log 0$ is NaN (not a number). The entropy
-# below replaces NaN by 0. Look at its gradient:
+# One trap: for a weight of 0 PyTorch's $0 \log 0$ is NaN, not a number. Here
+# `nan_to_num` makes it 0. Look at the gradient:
 
 
 # %%
@@ -394,18 +463,19 @@ def faulty_entropy(weights):
 w = torch.tensor([0.5, 0.5, 0.0], requires_grad=True)
 value = faulty_entropy(w)
 (slope,) = torch.autograd.grad(value, w)
-print(f"entropy {value:.3f}, gradient {slope.numpy().round(2)}")
+slopes = ", ".join(f"{s:.2f}" for s in slope).replace("-", "−")
+print(f"entropy {value:.3f}, gradient ({slopes})")
 
 # %% [markdown]
 # ### Exercise 2: mend an entropy
 #
 # *Difficulty 2 of 5, 5 minutes.* The value is right, but training would break. Where
 # does the NaN in the gradient come from? Write an entropy, in nats, in which $0 \log 0$
-# counts as 0, no gradient is NaN, and small weights are kept: a thousand of .001 have
-# entropy $\log 1000$.
+# counts as 0, no gradient is NaN, and small weights are kept: a thousand of 0.001
+# have entropy $\log 1000$.
 #
-# **Your first line:** what you would write if no weight were 0,
-# `return -(weights * weights.log()).sum(dim=-1)`.
+# **Begin with** what you would write if no weight were 0, `return -(weights *
+# weights.log()).sum(dim=-1)`, and mend it.
 #
 # <details><summary>Which slope should it have at 0?</summary>
 #
@@ -446,23 +516,36 @@ entropy_of = al.checks.yours_or_ours("entropy", entropy, al.attention.entropy)
 text = "A slow first half, but what a warm and clever ending."
 maps = clf.attend(text)
 looks = entropy_of(maps.weights)  # (layers, heads, T)
-print(f"a token looks at {looks.exp().mean():.1f} effective keys", end=" ")
-print(f"of {len(maps.tokens)}, mean over tokens and heads")
+print(f"effective keys, mean: {looks.exp().mean():.1f} of {len(maps.tokens)}")
+
+# %% folded=true
+# the picture: the head that looks most narrowly, and the one that looks most widely
+keys_of = looks.exp().mean(-1).numpy()  # (layers, heads)
+ends = [
+    np.unravel_index(at, keys_of.shape) for at in (keys_of.argmin(), keys_of.argmax())
+]
+ends = [(int(layer), int(head)) for layer, head in ends]
+told = " and ".join(f"{keys_of[place]:.1f}" for place in ends)
+al.plots.chosen_heads(
+    maps, ends, title=f"effective keys, mean over the queries: {told}"
+)
 
 # %% [markdown]
-# The mean hides much: appendix E shows each head.
+# On average a token spreads its weight as widely as over 6.1 equal keys, of 15. In the
+# left head all but the first look at **the token before** (section 9: how it can). In
+# the right one nearly all spread widely; *[CLS]*, put before every text, does not.
 
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
 #
-# On the desk of section 2, wide queries let one key take all unless their scores were
-# divided. Why?
+# Undivided, wide queries let one key take all. Why?
 #
-# Let each number of a query and a key be +1 or -1, by the toss of a coin. Their dot
-# product adds $d_k$ products, each +1 or -1 too. Of 64 most cancel; the sum is
-# typically about 8 away from 0, the root of 64 (shaded):
+# Toss a coin for each number of a query and a key: +1 or −1. Their dot product adds
+# $d_k$ products, each +1 or −1 too. Of 64 most cancel; the sum is typically about 8
+# away from 0, the root of 64 (shaded):
 
-# %%
+# %% folded=true
+# the picture: dot products of random signs, at three widths
 drawings.growing_scores([4, 16, 64])
 
 # %% [markdown]
@@ -482,68 +565,64 @@ drawings.growing_scores([4, 16, 64])
 # \end{aligned} $$
 #
 # So **the scores of such random vectors grow like $\sqrt{d_k}$**. Divided by it, they
-# have variance 1 at any width. So $\sqrt{d_k}$ is a temperature (section 4) that grows
-# with the width.
+# have variance 1 at any width: $\sqrt{d_k}$ is a temperature that grows with the width.
 #
-# **On paper:** the numbers of $q$ have variance 4, those of $k$ variance 1. What is the
-# variance of a score, and what would you divide by?
-#
-# <details><summary>Answer</summary>
+# <details><summary>On paper: let the numbers of q have variance 4, those of k still 1.
+# What would you divide by?</summary>
 #
 # In the third line each product is now $4 \cdot 1$. The sum is $4 d_k$, and dividing by
-# its root, $2 \sqrt{d_k}$, gives variance 1.
-#
-# </details>
-#
-# <details><summary>Why do some divide by the whole width?</summary>
-#
-# After training, query and key may point the same way, and a score can grow like $d_k$
-# itself. For such scaling of width some divide by $d_k$ (Yang et al. 2022).
+# its root, $2 \sqrt{d_k}$, gives variance 1. (Real models often start with less,
+# appendix E. What the division buys is that the width does not matter.)
 #
 # </details>
 
 # %% [markdown]
-# What does that do to the weights? At $d_k = 64$ two undivided scores that lie 8 apart
-# give one key $e^8 \approx 3000$ times the weight of the other. Divided, they lie 1
-# apart, and it is $e$ times.
-#
-# The next cell measures the largest of 16 weights, averaged over 1000 random queries:
+# And the weights? A score 8 above another gives its key $e^8 \approx 3000$ times the
+# weight; divided, 1 above, $e$ times. Here is the largest of 16 weights, averaged
+# over 1000 random queries:
 
 # %%
 widths = [2**n for n in range(10)]
 generator = torch.Generator().manual_seed(0)
-largest = {"not divided": [], "divided by √d_k": []}
-for d in widths:
-    q = torch.randn(1000, 1, d, generator=generator)
-    k = torch.randn(1000, 16, d, generator=generator)
-    for name, scale in zip(largest, (1, d**0.5), strict=True):
-        scores = q @ k.mT / scale  # .mT exchanges the last two axes
-        largest[name].append(float(softmax_of(scores).amax(-1).mean()))
+
+
+def largest_weight(d_k, scale):
+    """Mean over 1000 random queries of the largest of 16 weights."""
+    q = torch.randn(1000, 1, d_k, generator=generator)
+    k = torch.randn(1000, 16, d_k, generator=generator)
+    scores = q @ k.mT / scale  # .mT exchanges the last two axes
+    return float(softmax_of(scores).amax(-1).mean())
+
+
+# %%
+largest = {
+    "not divided": [largest_weight(d_k, 1) for d_k in widths],
+    "divided by √d_k": [largest_weight(d_k, d_k**0.5) for d_k in widths],
+}
 drawings.largest_weights(widths, largest, keys=16)
 
 # %% [markdown]
-# Divided it stays near a quarter, undivided it climbs towards 1: the softmax
-# **saturates**.
+# Divided, the largest stays near a quarter from width 4 on. Undivided, it climbs
+# towards 1: the softmax **saturates**.
 
 # %% [markdown]
 # ### Keys that must not be seen
 #
 # A **mask** is `True` where a query may see a key. The **causal** mask hides later
 # tokens, for a model that is to predict them. Another hides padding, which fills up
-# short texts:
+# short texts. Filled cells are `True`:
 
 # %%
 causal = al.attention.causal_mask(4)
 no_padding = torch.tensor([True, True, True, False]).expand(4, 4)
-masks = {"causal mask": causal, "padding hidden": no_padding}
+masks = {"causal": causal, "padding hidden": no_padding, "both": causal & no_padding}
 drawings.mask_grids(masks, ["good", "old", "film", "[PAD]"])
 
 # %% [markdown]
 # ### Exercise 3: scaled and masked scores
 #
 # *Difficulty 2 of 5, 5 minutes.* Score every key for every query, with a variance that
-# does not depend on the width. Batches and heads may come before the last two axes:
-# $T_q$ queries or $T_k$ keys, each with $D = d_k$ numbers. Where a mask is given and
+# does not depend on the width. Where a mask is given and
 # `False`, hide the key: what score gives it $e^s = 0$?
 #
 # **Your first line:** `width = key.shape[-1]`, the $d_k$ under the root.
@@ -558,7 +637,7 @@ drawings.mask_grids(masks, ["good", "old", "film", "[PAD]"])
 
 # %% exercise="scaled_dot_scores" points=1
 def scaled_dot_scores(query, key, mask=None):
-    """Scores (..., T_q, T_k) of queries (..., T_q, D) and keys (..., T_k, D).
+    """Scores (..., T_q, T_k) of queries (..., T_q, d_k) and keys (..., T_k, d_k).
 
     mask: bool, broadcastable to the scores; hidden keys (False) score -inf
     """
@@ -584,15 +663,16 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 
 # %% [markdown]
 # Put your scores and weights into BERT in place of its own, and compare the *logits*,
-# BERT's scores for the two labels. (Cells marked *plumbing* need not be read.)
+# BERT's scores for the two labels:
 
 
-# %%
-def inside_bert(scores_of, weights_of, **inputs):  # plumbing
+# %% folded=true
+# BERT, with these two functions in the place of its own
+def inside_bert(scores_of, weights_of, **inputs):
     """BERT's logits, and each layer's weights, with these two functions at work."""
     seen = []
 
-    def attention(module, query, key, value, mask, **_):  # (1, H, T, d_k)
+    def attention(module, query, key, value, mask, **_):  # (1, heads, T, d_k)
         seen.append(weights_of(scores_of(query, key)))
         return (seen[-1] @ value).transpose(1, 2), seen[-1]
 
@@ -606,26 +686,35 @@ def inside_bert(scores_of, weights_of, **inputs):  # plumbing
 # %%
 scores_of = al.checks.yours_or_ours("scaled_dot_scores", scaled_dot_scores)
 inputs = clf.tokenizer(text, return_tensors="pt").to(clf.device)
-expected = clf.model(**inputs).logits[0]
 logits, weights = inside_bert(scores_of, softmax_of, **inputs)
-print(f"BERT says {clf.label_names[int(logits.argmax())]}; its logits differ", end=" ")
-print(f"from the original by {(logits - expected).abs().max():.0e}")
+off = (logits - clf.model(**inputs).logits[0]).abs().max()
+print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.0e}")
 
 # %% [markdown]
-# Only rounding is left: BERT runs on your attention.
+# Only rounding is left: BERT runs on your scores and weights. (The product with the
+# values is in the folded cell.)
 
 # %% [markdown]
 # ## 7. How does attention learn?
 #
-# Training changes the matrices by gradients, and on the way to $W^Q$ and $W^K$ they
-# have to pass the softmax. So first: how does a weight answer when a score grows?
+# On their way to $W^Q$ and $W^K$ gradients have to pass the softmax. So first: how does
+# a weight answer when a score grows?
 #
-# Take two keys, and raise the score of the first by .1. If its weight was .5, it
-# becomes .525. If it was .99, it becomes only .991. A softmax that is sure hardly
-# moves.
+# Take two keys, and raise the score of the first by 0.1. A weight of 0.5 becomes 0.525,
+# one of 0.99 only 0.991: near 0 or 1, a weight hardly moves.
 #
-# In general, raise score $s_j$ alone. Write $w_i = e^{s_i} / Z$ with
-# $Z = \sum_k e^{s_k}$. For another key's weight, $i \ne j$:
+# In general, raise score $s_j$ alone. Its own weight grows, all others shrink:
+#
+# $$ \frac{\partial w_j}{\partial s_j} = w_j - w_j^2 , \qquad
+# \frac{\partial w_i}{\partial s_j} = - w_i w_j \quad \text{for } i \ne j $$
+#
+# For $w_j = 0.5$ the first slope is $0.5 - 0.25 = 0.25$. So a score raised by 0.1 adds
+# about $0.25 \cdot 0.1 = 0.025$ to the weight, as we saw.
+#
+# <details><summary>The derivation, line by line</summary>
+#
+# Write $w_i = e^{s_i} / Z$ with $Z = \sum_k e^{s_k}$. For another key's weight,
+# $i \ne j$:
 #
 # $$ \begin{aligned}
 # \frac{\partial w_i}{\partial s_j}
@@ -636,30 +725,24 @@ print(f"from the original by {(logits - expected).abs().max():.0e}")
 # &= -w_i w_j
 # && \text{by the definition of } w
 # \end{aligned} $$
-
-# %% [markdown]
+#
 # For its own weight, $i = j$, the numerator moves as well, which adds
-# $e^{s_i} / Z = w_i$:
+# $e^{s_j} / Z = w_j$.
 #
-# $$ \frac{\partial w_i}{\partial s_i} = w_i - w_i^2 $$
-#
-# At $w_i = .5$ that is .25. So .1 more score gives about .025 more weight, as above.
+# </details>
 #
 # Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$: $w_i$
-# on the diagonal, minus all products $w_i w_j$. The cell checks it for four scores, 2
-# to -1, and draws it. Each column raises one score.
+# on the diagonal, minus all products $w_i w_j$. Here four keys score 2, 1, 0 and −1,
+# and each column raises one score:
 
-# %%
-scores = torch.tensor([2.0, 1.0, 0.0, -1.0])
-w = torch.softmax(scores, -1)
-jacobian = torch.diag(w) - torch.outer(w, w)
-by_torch = torch.autograd.functional.jacobian(lambda s: torch.softmax(s, -1), scores)
-assert torch.allclose(jacobian, by_torch, atol=1e-6)
-drawings.jacobian(jacobian)
+# %% folded=true
+# the picture: the Jacobian of four keys
+w = torch.softmax(torch.tensor([2.0, 1.0, 0.0, -1.0]), dim=-1)
+drawings.jacobian(torch.diag(w) - torch.outer(w, w), w)
 
 # %% [markdown]
-# In each column the raised score's own weight grows (red), at the others' expense
-# (blue). A key with little weight, as in the last column, moves little.
+# Each column sums to 0, up to rounding: the raised score's own weight grows (red), at
+# the others' expense (blue). A key with little weight moves little (last column).
 
 # %% [markdown]
 # ### Exercise 4: the gradient of the softmax
@@ -711,66 +794,59 @@ gradient_of = al.checks.yours_or_ours("softmax_gradient", softmax_gradient)
 # %% [markdown]
 # ### Back through all of attention
 #
-# How does the gradient reach queries, keys and values? Let $S$ be the table of scores,
-# $A$ that of weights, and $C = A V$ the outputs, the **contexts**. Write $\nabla A$ for
-# the table of all $\partial L / \partial A_{ij}$, of the same shape as $A$. The rest of
-# the network sends in $G = \nabla C$.
+# A small case: *bank* asks only *river* and *savings*. Both get half the weight, and
+# the output is (1, 1). Let the loss be its first number: training wants less water.
 #
-# **On paper,** before you read on: write small letters for rows, so row $i$ of $C$ is
-# $c_i = \sum_j A_{ij} v_j$. Given all $\nabla c_i$, derive the gradient of one value,
-# $\nabla v_j$.
+# Let $S$ be the table of scores, $A$ that of weights, and $C = A V$ the outputs, the
+# **contexts**. Write $\nabla A$ for the table of all $\partial L / \partial A_{ij}$.
+# From the loss comes $G = \nabla C$, here $(1, 0)$. Arrows lead forward; each gradient
+# (pink) stands under its matrix, to be read from right to left:
+
+# %% folded=true
+# the picture: attention forward, with the gradient below each matrix
+river_savings = [[2, 0], [0, 2]]
+drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
+
+# %% [markdown]
+# In numbers, one step in each line:
 #
-# <details><summary>Answer</summary>
+# $$ \begin{aligned}
+# \nabla V &= A^\top G
+# = \begin{pmatrix} 0.5 \\ 0.5 \end{pmatrix} \begin{pmatrix} 1 & 0 \end{pmatrix}
+# = \begin{pmatrix} 0.5 & 0 \\ 0.5 & 0 \end{pmatrix}
+# && \text{each value counted with weight 0.5} \\
+# \nabla A &= G V^\top
+# = \begin{pmatrix} 1 & 0 \end{pmatrix} \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
+# = \begin{pmatrix} 2 & 0 \end{pmatrix}
+# && \text{only weight on } \textit{river} \text{ brings water} \\
+# \nabla S &= \begin{pmatrix} 0.5 \, (2 - 1) & 0.5 \, (0 - 1) \end{pmatrix}
+# = \begin{pmatrix} 0.5 & -0.5 \end{pmatrix}
+# && \text{exercise 4; the mean is 1} \\
+# \nabla Q &= \frac{\nabla S \, K}{\sqrt{d_k}}
+# = \frac{1}{\sqrt 2} \begin{pmatrix} 0.5 & -0.5 \end{pmatrix}
+# \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
+# = \begin{pmatrix} 0.71 & -0.71 \end{pmatrix}
+# && \text{a score } q \cdot k / \sqrt{d_k} \text{ has slope } k / \sqrt{d_k} \\
+# \nabla K &= \frac{\nabla S^\top Q}{\sqrt{d_k}}
+# = \frac{1}{\sqrt 2} \begin{pmatrix} 0.5 \\ -0.5 \end{pmatrix}
+# \begin{pmatrix} 2 & 2 \end{pmatrix}
+# = \begin{pmatrix} 0.71 & 0.71 \\ -0.71 & -0.71 \end{pmatrix}
+# && \text{likewise, with slope } q / \sqrt{d_k}
+# \end{aligned} $$
+#
+# Training steps *against* a gradient. So the query turns from water to money: it learns
+# where to look.
+#
+# <details><summary>On paper: with many queries, what gradient does one value get from
+# those of all contexts?</summary>
 #
 # The value $v_j$ enters each context $c_i$, multiplied by $A_{ij}$. By the chain rule
 # these effects add up: $\nabla v_j = \sum_i A_{ij} \nabla c_i$. The sum runs down
 # column $j$ of $A$, so all of them together are $\nabla V = A^\top G$.
 #
 # </details>
-
-# %% [markdown]
-# A small case: *bank* asks only *river* and *savings*. Both get half the weight, and
-# the context is (1, 1). Let the loss be its first number, so that training wants less
-# water: $G = (1, 0)$. Each gradient (pink) stands under its matrix. Read from right to
-# left:
-
-# %%
-river_savings = [[2, 0], [0, 2]]
-drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
-
-# %% [markdown]
-# A step a line:
 #
-# $$ \begin{aligned}
-# \nabla V &= A^\top G
-# = \begin{pmatrix} .5 \\ .5 \end{pmatrix} \begin{pmatrix} 1 & 0 \end{pmatrix}
-# = \begin{pmatrix} .5 & 0 \\ .5 & 0 \end{pmatrix}
-# && \text{each value counted with weight .5} \\
-# \nabla A &= G V^\top
-# = \begin{pmatrix} 1 & 0 \end{pmatrix} \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
-# = \begin{pmatrix} 2 & 0 \end{pmatrix}
-# && \text{only weight on } \textit{river} \text{ brings water} \\
-# \nabla S &= \begin{pmatrix} .5 \, (2 - 1) & .5 \, (0 - 1) \end{pmatrix}
-# = \begin{pmatrix} .5 & -.5 \end{pmatrix}
-# && \text{exercise 4; the mean is 1} \\
-# \nabla Q &= \frac{\nabla S \, K}{\sqrt{d_k}}
-# = \frac{1}{\sqrt 2} \begin{pmatrix} .5 & -.5 \end{pmatrix}
-# \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
-# = \begin{pmatrix} .71 & -.71 \end{pmatrix}
-# && \text{a score } q \cdot k / \sqrt{d_k} \text{ has slope } k / \sqrt{d_k} \\
-# \nabla K &= \frac{\nabla S^\top Q}{\sqrt{d_k}}
-# = \frac{1}{\sqrt 2} \begin{pmatrix} .5 \\ -.5 \end{pmatrix}
-# \begin{pmatrix} 2 & 2 \end{pmatrix}
-# = \begin{pmatrix} .71 & .71 \\ -.71 & -.71 \end{pmatrix}
-# && \text{likewise, with slope } q / \sqrt{d_k}
-# \end{aligned} $$
-#
-# Training steps *against* a gradient. So the query turns from water to money: attention
-# learns where to look.
-#
-# <details><summary>Why do these formulas hold for any number of queries?</summary>
-#
-# Each comes from one row:
+# <details><summary>And the other formulas?</summary>
 #
 # - $A_{ij}$ multiplies $v_j$ in $c_i$. So
 #   $\partial L / \partial A_{ij} = \nabla c_i \cdot v_j$, the entry $ij$ of $G V^\top$.
@@ -785,101 +861,154 @@ drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
 #
 # </details>
 #
-# The next cell takes five random queries and your gradient, and compares with autograd:
+# <details><summary>On paper: how does a context c move if its query q does?</summary>
+#
+# By the chain rule through scores and weights, with $\bar k = \sum_j w_j k_j$:
+#
+# $$ \frac{\partial c}{\partial q} = \frac{V^\top J K}{\sqrt{d_k}}
+# = \frac{1}{\sqrt{d_k}} \sum_j w_j \, (v_j - c)^\top (k_j - \bar k) $$
+#
+# This is the *covariance* of values and keys under the weights: a query moves its
+# context only where keys and values vary together.
+#
+# </details>
+#
+# Five random queries, your gradient of exercise 4, and autograd:
 
 # %%
 q, k, v = (torch.randn(5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
 context, a = al.attention.scaled_dot_product_attention(q, k, v)
 g = torch.randn_like(context)
-from_autograd = torch.autograd.grad(context, (q, k, v), g)
 ds = gradient_of(a, g @ v.T)
 by_hand = ds @ k / 8**0.5, ds.T @ q / 8**0.5, a.T @ g
+from_autograd = torch.autograd.grad(context, (q, k, v), g)
+
+# %% folded=true
+# how far apart are the two?
 for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
     print(f"{name}: largest difference {(mine - theirs).abs().max():.0e}")
     assert torch.allclose(mine, theirs)
 
 # %% [markdown]
-# By hand and by autograd agree. One step more reaches what training changes: as
-# $Q = X W^Q$, the gradient of the matrix is $\nabla W^Q = X^\top \nabla Q$, and so for
-# $W^K$ and $W^V$.
+# They agree.
 #
-# **And without the division?** If queries and keys begin with variance 1, as in section
-# 6, most wide ones are saturated, with weights $w \approx (1, 0, 0, \dots)$. Then every
-# entry of $J$ is nearly 0, and a key with hardly any weight can barely call for more.
+# <details><summary>And the matrices, and the layer below?</summary>
 #
-# <details><summary>Does less gradient reach the query, then?</summary>
+# As $Q = X W^Q$, the matrix has the gradient $\nabla W^Q = X^\top \nabla Q$. $W^K$ and
+# $W^V$ get theirs in the same way.
 #
-# Not always. That was the softmax alone: $\nabla Q$ loses the small factor
-# $1 / \sqrt{d_k}$ as well, and up to middling widths that can outweigh it. Appendix E
-# measures both, and shows that a small enough start helps too.
+# $X$ feeds all three products, so its gradient is a sum of three, $\nabla X =
+# \nabla Q \, W^{Q\top} + \nabla K \, W^{K\top} + \nabla V \, W^{V\top}$.
 #
 # </details>
+#
+# ### Learning where to look
+#
+# Let $W^Q$ and $W^K$ begin as small random numbers, and descend their gradients. Five
+# sentences tell whether *bank* means water or money: the softmax of its output is to
+# give the right one all weight, and the loss is minus the logarithm of that weight.
+# *Predict first:* where will *bank* look in a sentence held back?
+
+
+# %%
+meant = {"muddy river bank": 0, "new river bank": 0, "new savings bank": 1}
+meant |= {"wet savings bank": 1, "muddy rainy savings bank": 1}  # 0 water, 1 money
+held_back = "wet muddy rainy savings bank"
+right, start = torch.tensor(list(meant.values())), torch.Generator().manual_seed(0)
+learned = [(torch.randn(3, 2, generator=start) / 10).requires_grad_() for _ in "QK"]
+looked = []
+for _ in range(201):
+    looked.append(look_up("bank", held_back, *learned)[0].tolist())
+    outputs = torch.stack([look_up("bank", known, *learned)[1] for known in meant])
+    loss = torch.nn.functional.cross_entropy(outputs, right)
+    for matrix, slope in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+        matrix.data -= slope  # a learning rate of 1
+
+# %% folded=true
+# the picture: the weights of "bank" in the sentence held back
+steps = [0, 20, 200]
+titles = ["at the start", "after 20 steps", "after 200 steps"]
+drawings.spreads([looked[step] for step in steps], held_back.split(), titles)
+
+# %% [markdown]
+# After 20 steps most weight is on *savings*, after 200 nearly all. Nobody told *bank*
+# where to look, only what it means: **attention learns where to look.**
+# (No sentence has *river* and *savings* both.)
+#
+# **And without the division?** Wide queries often begin with one weight near 1. Not all
+# gradients vanish: at width 64 the median even grows. But they spread over orders of
+# magnitude, and no learning rate suits all (appendix E).
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
-# One softmax gives one mean. Let a token need two things: the subject of its sentence,
-# whose value is (2, 0), and the word before it, with (0, 2). One head that gives half
-# its weight to each passes on (1, 1). Swap the two values, and it passes on the same:
-# which came from where is lost. (Uneven weights would tell the two apart, but only by
-# passing on less of one.)
+# One softmax gives one mean. Let *praises* ask two things: who praises, and who is
+# praised? *Ann* has the value (2, 0), *Bob* (0, 2). One head with half its weight on
+# each passes on (1, 1), for *Ann praises Bob* and *Bob praises Ann* alike: who did it
+# is lost. (How a head tells the two places apart: section 9.)
 #
-# Two heads keep them apart. One passes on (2, 0), the other (0, 2). Side by side they
-# make the row (2, 0, 0, 2), which a matrix $W^O$ mixes:
+# Two heads keep it. In *Ann praises Bob* the first passes on (2, 0), the second (0, 2).
+# Side by side they make the row (2, 0, 0, 2), which a matrix $W^O$ mixes. Here two
+# columns say what Ann and Bob do (above 0 praise, below 0 get praised); one adds both:
 
-# %%
-w_output = [[1, 0, 2, 0], [0, 1, 0, 1], [0, 2, 1, 0], [1, 1, 0, 0]]
-drawings.heads_add_up([[2, 0], [0, 2]], w_output)
+# %% folded=true
+# the picture: two heads, side by side and as a sum
+w_output = [[1, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1, 1]]
+drawings.heads_add_up([[2, 0], [0, 2]], w_output, ["Ann", "Bob", "both"])
 
 # %% [markdown]
-# Each head meets only its own rows of $W^O$. So **the layer's output is a sum over
-# heads**, each context times its own block $W^O_h$. Our BERT has 12 heads of width 32
-# in each layer; [lesson 06](06_head_mixing.ipynb) turns them up and down.
+# In the output Ann praises, 2, and Bob gets praised, −2. Each head meets only its own
+# rows of $W^O$: **the layer's output is a sum over heads**, each context times its own
+# block $W^O_h$. Our BERT has 12 such heads in each layer ([lesson
+# 06](06_head_mixing.ipynb)).
 #
-# **On paper:** (1) What is the output if head 2 is silent, and passes on (0, 0)?
-# (2) For which $W^O$ could the layer not tell which head passed on what?
+# <details><summary>On paper: (1) What is the output if head 2 passes on (0, 0)? (2)
+# With which matrix could the layer not tell which head passed on what?</summary>
 #
-# <details><summary>Answers</summary>
-#
-# (1) Its term of the sum goes, and (2, 0, 4, 0) is left. (2) For instance if both
-# blocks are the same, $W^O_1 = W^O_2$: the output is $(c_1 + c_2) W^O_1$, and only the
-# sum of the two contexts counts.
+# (1) Its term of the sum goes, and (2, 0, 2) is left. (2) For instance if both blocks
+# are the same, $W^O_1 = W^O_2$, as in the third column: the output is $(c_1 + c_2)
+# W^O_1$, and only the sum of the two contexts counts.
 #
 # </details>
 #
-# <details><summary>Do heads make attention cheaper?</summary>
+# <details><summary>Could one head do it with uneven weights?</summary>
 #
-# No. Each of $n$ heads is $n$ times narrower, but there are $n$, with $n$ times the
-# score tables and softmaxes.
+# They would tell the two apart, but then a strong value with little weight looks like a
+# weak one with much.
 #
 # </details>
 
 # %% [markdown]
 # ### A head is two matrices
 #
-# What does one head do? Let token $i$ ask token $j$ in head $h$, and put the formulas
-# of section 1 into one another:
+# Let token $i$ ask token $j$ in head $h$, and put the formulas of section 1 into one
+# another:
 #
 # $$ \begin{aligned}
 # \text{score} &= x_i \big[W^Q_h W_h^{K\top}\big] x_j^\top / \sqrt{d_k}
 # && \textbf{QK}: \text{ where to look} \\
-# \text{added to } i &= A^h_{ij}\; x_j \big[W^V_h W^O_h\big]
+# \text{part of } i\text{'s output} &= A^h_{ij}\; x_j \big[W^V_h W^O_h\big]
 # && \textbf{OV}: \text{ what to carry over}
 # \end{aligned} $$
 
-# %%
+# %% folded=true
+# the picture: the two matrices of a head, framed
 drawings.two_circuits(clf.model.config.hidden_size, 32)
 
 # %% [markdown]
-# So a head is two matrices, in brackets (Elhage et al. 2021). In section 1 the first is
+# So a head is the two matrices in brackets, framed in the picture (Elhage et al. 2021).
 #
-# $$ W^Q W^{K\top} = \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 2 \end{pmatrix}
+# <details><summary>What is the first of them in section 1?</summary>
+#
+# $$ W^Q W^{K\top} = \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ 1 & 1 \end{pmatrix}
 # \begin{pmatrix} 1 & 0 & -1 \\ 0 & 1 & -1 \end{pmatrix}
-# = \begin{pmatrix} 0 & 0 & 0 \\ 0 & 0 & 0 \\ 2 & 2 & -4 \end{pmatrix} . $$
+# = \begin{pmatrix} 1 & 0 & -1 \\ 0 & 1 & -1 \\ 1 & 1 & -2 \end{pmatrix} $$
 #
-# Its last row says: an open word looks for water and money, and not for other open
-# words. For *bank* and *river*, $(2, 2, -4) \cdot (2, 0, 0) / \sqrt 2 = 2.83$, the
-# score of section 1.
+# Row by row: water looks for water, money for money, *open* for both, and none of them
+# for open words. *Bank*, (1, 1, 1), adds up the rows, $(2, 2, -4)$. With *river* that
+# makes $(2, 2, -4) \cdot (2, 0, 0) / \sqrt 2 = 2.83$, the score of section 1.
+#
+# </details>
 #
 # <details><summary>What do the formulas leave out, and how large are the two?</summary>
 #
@@ -900,17 +1029,19 @@ for sentence in ("muddy river bank", "river bank muddy"):
     print(f"bank in {sentence}: water {water:.2f}, money {money:.2f}")
 
 # %% [markdown]
-# No. Shuffle the tokens, and the outputs are shuffled the same way. (Under a causal
-# mask they are not, as a token then sees other keys. Yet the last token still cannot
-# tell the order of those before it.) So positions must be put in.
+# No. Shuffle the tokens, and their outputs are shuffled the same way, if each token
+# sees all: attention is **permutation-equivariant**. So positions must be put in.
 #
-# <details><summary>Proof</summary>
+# <details><summary>Proof, and what a causal mask changes</summary>
 #
 # A permutation matrix $P$ shuffles queries, keys and values alike, the softmax works
 # row by row, and $P^\top P = I$:
 #
 # $$ \text{softmax}\big(PQ (PK)^\top / \sqrt{d_k}\big) PV
 # = P\,\text{softmax}(Q K^\top / \sqrt{d_k}) P^\top P V = P A V $$
+#
+# Under a causal mask a shuffled token sees other keys, and its output may change. Yet
+# the last token of one layer still cannot tell the order of those before it.
 #
 # </details>
 
@@ -922,25 +1053,34 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
 # Each pair is a clock hand (cosine across, sine up) with its own speed. Here are two,
-# with invented speeds. The shaded angle is the turn over two positions. It is the same
-# all along a row.
+# with invented speeds. The shade, the turn in two positions, is the same along a row:
 
-# %%
+# %% folded=true
+# the picture: positions as clock hands
 drawings.clock_hands(8, (0.7, 0.2))
 
 # %% [markdown]
 # So a shift by $m$ positions is a **rotation** of each hand by $m$ times its speed, the
-# same from everywhere.
+# same from everywhere. Let $W^Q W^{K\top}$ turn the hands back by $m$. Then the query
+# at $t$ points as the key at $t - m$ does, and scores it highest, if only positions
+# count. A head can turn $d_k / 2$ of the hands. (The left head of section 5 looks back
+# by $m = 1$; BERT's positions are learned.)
 #
-# <details><summary>The rotation as a matrix</summary>
+# <details><summary>The rotation as a matrix, and the score</summary>
 #
 # For a hand of speed $\omega$ and a shift by $m$, the sine and cosine of a sum give a
 # matrix without $t$:
 #
-# $$ \begin{pmatrix} \cos (t+m)\omega \\ \sin (t+m)\omega \end{pmatrix} =
-# \begin{pmatrix} \cos m\omega & -\sin m\omega \\ \sin m\omega & \cos m\omega
+# $$ \begin{pmatrix} \sin (t+m)\omega \\ \cos (t+m)\omega \end{pmatrix} =
+# \begin{pmatrix} \cos m\omega & \sin m\omega \\ -\sin m\omega & \cos m\omega
 # \end{pmatrix}
-# \begin{pmatrix} \cos t\omega \\ \sin t\omega \end{pmatrix} $$
+# \begin{pmatrix} \sin t\omega \\ \cos t\omega \end{pmatrix} $$
+#
+# If $W^Q W^{K\top}$ turns hands back by $m$, a query at $t$ and a key at $s$ have
+# the score $\sum_i \cos \omega_i (t - m - s)$, before the division, since two hands at
+# the angles $a$ and $b$ have the dot product $\sin a \sin b + \cos a \cos b = \cos(a -
+# b)$. It is largest at $s = t - m$. (The sum runs over the hands that are turned: the
+# rank is at most $d_k$.)
 #
 # </details>
 
@@ -977,7 +1117,7 @@ al.checks.sinusoidal_positions(sinusoidal_positions)
 # is a table of angles. `table[:, 0::2]` are the even columns.
 
 # %% [markdown]
-# Your table for 64 positions, laid on its side:
+# Your table for 64 positions, laid on its side. A black mark ends the first full turn:
 
 # %%
 positions_of = al.checks.yours_or_ours(
@@ -987,75 +1127,99 @@ drawings.position_table(positions_of(64, 16))
 
 # %% [markdown]
 # At the top the hands turn fast, and tell neighbours apart; at the bottom they hardly
-# move. Appendix D shows what later models do instead.
+# move. (Later models: appendix D.)
+#
+# <details><summary>On paper: which columns make a full turn within these 64
+# positions?</summary>
+#
+# Pair $i$ turns by $10^{-i/2}$ a position, and $2\pi$ is a full turn. So columns 0 to
+# 5, the first three pairs. Pair $i$ needs $2\pi \cdot 10^{i/2}$ positions: 6.3, 19.9
+# and 62.8, where the marks stand. The next would need 199. The last pair, $i = 7$, has
+# not made a hundredth of a turn by the end: the 10000 in the formula sets how slow the
+# slowest hands are.
+#
+# </details>
 
 # %% [markdown]
 # ## 10. What does attention buy, and what does it cost?
 #
-# How many steps lead from the first token to the last? A *recurrent* network reads
-# token after token; a *convolution* of width 5 sees two neighbours on either side:
+# How many steps from the first token to the last? A *recurrent* network reads token
+# after token; a *convolution* of width 5 sees two neighbours on either side, and each
+# hop is a layer:
 
-# %%
+# %% folded=true
+# the picture: from the first token to the last
 drawings.path_lengths()
 
 # %% [markdown]
-# Attention needs one step, however long the text. What does it cost? The table counts
-# one layer with all its heads, $d$ numbers a token. (The *feed-forward network* is the
-# layer's other half, lesson 02.)
+# Attention needs one layer, however long the text. And in training it computes all $T$
+# outputs at once, where a classical recurrent network must wait for the token before.
+# The price of one layer with all its heads, $d / d_k$ of them (its other half, the
+# *feed-forward network*, follows in lesson 02):
 #
 # | forward | multiplications and additions | $T = 512$, $d = 384$ |
 # | :--- | :--- | ---: |
-# | $Q K^\top$: $T^2$ dot products of width $d$ | $2 T^2 d$ | 201 million |
+# | $Q K^\top$: $T^2$ dot products of width $d_k$ a head | $2 T^2 d$ | 201 million |
 # | $A V$ | $2 T^2 d$ | 201 million |
 # | products with $W^Q$, $W^K$, $W^V$, $W^O$ | $8 T d^2$ | 604 million |
 # | feed-forward network, $4d$ wide inside | $16 T d^2$ | 1208 million |
 #
 # **Twice the text, four times the cost** of the first two rows, but only twice that of
-# the others. In our BERT, the last column, the first two are not yet a fifth of the
-# whole.
+# the others. In the last column, our BERT, the first two are not yet a fifth.
 #
-# **On paper:** from which length $T$ do the first two rows cost more than the other
-# two?
-#
-# <details><summary>Answer</summary>
+# <details><summary>On paper: from which length do the first two cost more?</summary>
 #
 # When $4 T^2 d > 24 T d^2$, which is $T > 6 d$. For our BERT that is 2304 tokens, far
-# beyond its limit of 512. (More than these products they cost from $2d = 768$.)
+# beyond its limit of 512. (They cost more than the third row alone from $T = 2d = 768$
+# on.)
+#
+# </details>
+#
+# <details><summary>How many weights would a dense layer need?</summary>
+#
+# Over the whole text, $(T d)^2$, and for one fixed $T$. Attention has $4 d^2$ for any.
+#
+# </details>
+#
+# <details><summary>Do heads make attention cheaper?</summary>
+#
+# No. Each of $n = d / d_k$ heads is $n$ times narrower than $d$, but there are $n$,
+# with $n$ times the score tables and softmaxes.
 #
 # </details>
 #
 # <details><summary>And the way back?</summary>
 #
-# The backward pass takes twice as many operations, and needs a table of $T^2$ numbers
-# for each head. Like a convolution, and unlike a recurrent network, attention computes
-# all $T$ outputs at once, forward and back.
+# The backward pass takes twice as many operations. Plain attention keeps a table of
+# $T^2$ numbers for each head until then; appendix C does without.
 #
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is a weighted mean of values. Scores, made by learned matrices, set the
-#   weights.
-# - The softmax makes mean score plus $\tau$ times entropy the largest. It turns a
-#   gradient $g$ of the weights into one of the scores, $w_i (g_i - \bar g)$, with $\bar
-#   g$ the mean weighted by $w$.
+# - Attention is a weighted mean of values; learned matrices set the weights.
+# - The softmax makes mean score plus $\tau$ times entropy the largest.
+# - The softmax turns a gradient $g$ of the weights into one of the scores, $w_i (g_i -
+#   \bar g)$.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
 #   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.
-# - Without a causal mask attention is blind to order, until positions are put in.
-# - It reaches any token in one step, and for long texts pays with $T^2$.
+# - Attention without a causal mask is blind to order, until positions are put in.
+# - Attention reaches any token in one step, and for long texts pays with $T^2$.
 #
 # [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts.
-# Exercise 6 follows in appendix A.
 
 # %% [markdown]
 # ## Appendix A. Another way to score: additive attention
 #
-# Attention began with a small network as score (Bahdanau et al. 2015). With a hidden
-# layer of width $a$, a vector $u$, and $q$ and $k$ of any widths:
+# Attention began with a small network as score (Bahdanau et al. 2015). Its hidden layer
+# has width $a$. A query has $d_q$ numbers, which need not be as many as a key's $d_k$:
 #
 # $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
+#
+# In words: the network reads both vectors, and the vector $u$ makes one number of what
+# it found.
 #
 # The price: the hidden layer exists for every *pair* of query and key, $T_q T_k a$
 # numbers instead of $T_q T_k$.
@@ -1081,8 +1245,8 @@ drawings.path_lengths()
 def additive_scores(query, key, query_weight, key_weight, vector):
     """Scores (..., T_q, T_k).
 
-    query (..., T_q, D_q), key (..., T_k, D_k), query_weight (D_q, a),
-    key_weight (D_k, a), vector (a,)
+    query (..., T_q, d_q), key (..., T_k, d_k), query_weight (d_q, a),
+    key_weight (d_k, a), vector (a,)
     """
     ### BEGIN SOLUTION
     from_query = (query @ query_weight).unsqueeze(-2)  # (..., T_q, 1, a)
@@ -1102,15 +1266,16 @@ al.checks.additive_scores(additive_scores)
 # Give the queries an axis of length 1 where the keys have T_k, and the other way round:
 # `unsqueeze(-2)` and `unsqueeze(-3)`. Then tanh, then `@ vector`.
 
-# %%
+# %% folded=true
+# both scores, counted and timed
 additive_of = al.checks.yours_or_ours(
     "additive_scores", additive_scores, al.attention.additive_scores
 )
-d, t = 64, 256
-q, k = torch.randn(t, d), torch.randn(t, d)
-w, u = torch.randn(d, d), torch.randn(d)
+d_k, t = 64, 256
+q, k = torch.randn(t, d_k), torch.randn(t, d_k)
+w, u = torch.randn(d_k, d_k), torch.randn(d_k)  # a = d_k
 print(f"{t} x {t} scores: the dot product makes {t * t:,} numbers,", end=" ")
-print(f"the hidden layer of additive scores {t * t * d:,}")
+print(f"the hidden layer of additive scores {t * t * d_k:,}")
 dot = al.device.seconds(lambda: al.attention.scaled_dot_scores(q @ w, k @ w))
 additive = al.device.seconds(lambda: additive_of(q, k, w, w, u))
 print(f"time on one thread, shortest of five: {1000 * dot:.2f} ms and", end=" ")
@@ -1138,14 +1303,13 @@ def soft_lookup(hour, temperature):
 
 
 # %%
-hours = torch.linspace(4, 23, 200)
-curves = {
-    f"temperature {t:g}": [float(soft_lookup(hour, t)) for hour in hours]
-    for t in (0.05, 2, 50)
-}
+hours, curves = torch.linspace(4, 23, 200), {}
+for tau in (0.05, 2, 50):
+    curves[f"temperature {tau:g}"] = [float(soft_lookup(hour, tau)) for hour in hours]
 
-# %%
-picture = al.plots.lines(
+# %% folded=true
+# the picture: the answer over the hours
+picture = drawings.named_curves(
     hours,
     curves,
     points=(keys, values),
@@ -1173,7 +1337,7 @@ picture
 # - **score function** (REINFORCE, Williams 1992): take $L_i \nabla \log w_i$, where key
 #   $i$ was drawn and $L_i$ is its loss. It is *unbiased*, right on average, but samples
 #   spread widely. Subtracting a constant **baseline** near the mean loss from $L_i$
-#   narrows the spread.
+#   as a rule narrows the spread.
 
 # %% [markdown]
 # <details><summary>Why is one right on average, and the other not?</summary>
@@ -1223,7 +1387,8 @@ estimates = {
     "score function, baseline": estimate("score-function", expected.item()),
 }
 
-# %%
+# %% folded=true
+# the table: what each method gives for the query's gradient
 rows = [["expected loss of a choice, exact", truth, None, None, None]]
 for name, samples in estimates.items():
     spread = float(samples.std(0).norm() / truth.norm())
@@ -1231,7 +1396,8 @@ for name, samples in estimates.items():
 rows.append(["soft loss, exact", of_soft, None, None, None])
 for row in rows:
     row[2] = float((row[1] - truth).norm() / truth.norm())
-    row[1] = " ".join(f"{number:.2f}" for number in row[1]).replace("-", "−")
+    listed = ", ".join(f"{number:.2f}" for number in row[1])
+    row[1] = f"({listed})".replace("-", "−")
 columns = ["gradient", "mean", "off by", "expected from chance", "spread of one sample"]
 frame = pd.DataFrame(rows, columns=columns)
 al.plots.table(frame, **{columns[2]: 3, columns[3]: 3}).hide(axis="index")
@@ -1245,14 +1411,15 @@ al.plots.table(frame, **{columns[2]: 3, columns[3]: 3}).hide(axis="index")
 # %% [markdown]
 # ## Appendix C. Attention without the tables
 #
-# First the count. PyTorch can count the first two rows of section 10's table, and what
-# the backward pass needs:
+# First the count, for one head. PyTorch can count the first two rows of section 10's
+# table, with $d_k$ for $d$, and the tables of $T \times T$ numbers that the backward
+# pass needs beside $Q$, $K$ and $V$:
 
 
-# %%
-def cost(method, t, d=64):  # plumbing
-    """Operations forward and backward, and numbers kept in between."""
-    q, k, v = (torch.randn(t, d, requires_grad=True) for _ in range(3))
+# %% folded=true
+# operations forward and backward, and numbers kept in between
+def cost(method, t, d_k=64):
+    q, k, v = (torch.randn(t, d_k, requires_grad=True) for _ in range(3))
     kept = {}
     forward, backward = (FlopCounterMode(display=False) for _ in range(2))
 
@@ -1276,13 +1443,18 @@ def with_torch_softmax(q, k, v):
     return torch.softmax(al.attention.scaled_dot_scores(q, k), -1) @ v
 
 
+# %% folded=true
+# the count, beside the formula
+rows = []
 for t in (128, 256, 512):
-    operations, _, numbers = cost(plain, t)
-    print(f"T = {t}: {operations:,} operations, formula {4 * t * t * 64:,};", end=" ")
+    operations, _, ours = cost(plain, t)
     assert operations == 4 * t * t * 64
     torchs = cost(with_torch_softmax, t)[2]
-    ours, torchs = ((kept - 3 * t * 64) / t**2 for kept in (numbers, torchs))
-    print(f"backward needs Q, K, V and {ours:.1f} T²; torch's softmax {torchs:.1f} T²")
+    tables = [(kept - 3 * t * 64) / t**2 for kept in (ours, torchs)]
+    rows.append([t, operations, 4 * t * t * 64, *tables])
+columns = ["T", "operations", "formula", "tables, our softmax", "tables, torch.softmax"]
+decimals = dict.fromkeys(columns[3:], 1)
+al.plots.table(pd.DataFrame(rows, columns=columns), **decimals).hide(axis="index")
 
 # %% [markdown]
 # The counts match the formula.
@@ -1300,15 +1472,16 @@ for t in (128, 256, 512):
 # sum of $e^{s_j - m}\, v_j$. Two tiles add up exactly, once both are rescaled to the
 # larger $m$:
 
-# %%
+# %% folded=true
+# the picture: two tiles, put together
 drawings.two_tiles(scores=[2, 1, 4, 3], values=[10, 20, 30, 40], tile=2)
 
 # %% [markdown]
 # That is *online softmax* (Milakov and Gimelshein 2018), the idea behind FlashAttention
 # (Dao et al. 2022). You write it in [lesson 04](04_language_model.ipynb); ours is
 # `al.attention.tiled_attention`. In the backward pass a tiled layer computes the scores
-# again instead of keeping them: $2 T^2 d$ more, a sixth of $12 T^2 d$. Ours repeats the
-# whole forward pass, and pays a third. Either way memory is *linear*.
+# again instead of keeping them: $2 T^2 d_k$ more, a sixth of $12 T^2 d_k$. Ours repeats
+# the whole forward pass, and pays a third. Either way memory is *linear*.
 #
 # Timed beside them, the shortest of many runs: plain attention in blocks of 128
 # queries, the same operations with small tables.
@@ -1321,6 +1494,9 @@ def in_blocks(q, k, v):
 
 methods = {"plain": plain, "tiled": al.attention.tiled_attention}
 methods["in blocks"] = in_blocks
+
+# %% folded=true
+# the times, and the numbers kept for the backward pass
 lengths = np.array(size.lengths)
 times, memory = ({name: [] for name in methods} for _ in range(2))
 for t in lengths:
@@ -1328,57 +1504,63 @@ for t in lengths:
     repeats = int(np.clip(16_000 // t, 5, 100))  # short calls are disturbed more
     for name, method in methods.items():
         shortest = al.device.seconds(partial(method, q, k, v), repeats)
-        times[name].append(1e6 * shortest)
+        times[name].append(1e3 * shortest)
         memory[name].append(cost(method, t)[2])
 
-# %%
+# %% folded=true
+# the table of times
 for name in ("plain", "tiled"):
     share = sum(cost(methods[name], 512)[:2]) / (512**2 * 64)
-    print(f"{name}: {share:.0f} T² d operations, forward and backward")
-frame = pd.DataFrame(times, index=lengths).add_suffix(", µs")
+    print(f"{name}: {share:.0f} T² d_k operations, forward and backward")
+frame = pd.DataFrame(times, index=lengths).add_suffix(", ms")
 frame = frame.rename_axis("T").reset_index()
 for name in ("tiled", "in blocks"):
-    frame[f"{name} / plain"] = frame[f"{name}, µs"] / frame["plain, µs"]
-frame["plain / half the T"] = frame["plain, µs"] / frame["plain, µs"].shift()
-decimals = {name: 0 if "µs" in name else 1 for name in frame.columns[1:]}
+    frame[f"{name} / plain"] = frame[f"{name}, ms"] / frame["plain, ms"]
+frame["plain / half the T"] = frame["plain, ms"] / frame["plain, ms"].shift()
+decimals = {name: 2 if "ms" in name else 1 for name in frame.columns[1:]}
 al.plots.table(frame, **decimals).hide(axis="index")
 
-# %%
-anchor = f"T², through plain at {lengths[-3]}"
+# %% folded=true
+# the picture: time over the number of tokens
+anchor = f"$T^2$, from {lengths[-3]}"
 times[anchor] = times["plain"][-3] * (lengths / lengths[-3]) ** 2
-al.plots.lines(
+drawings.named_curves(
     lengths,
     times,
     log="xy",
-    xlabel="tokens T",
-    ylabel="time forward, µs",
+    guides=[anchor],
+    xlabel="tokens $T$",
+    ylabel="time forward, ms",
     alt="Time over the number of tokens on logarithmic axes, plain, tiled and in "
     "blocks: nearly level for short texts, then rising like T squared or faster.",
 )
 
-# %%
+# %% folded=true
+# the picture: memory over the number of tokens
 del memory["in blocks"]
-memory["slope of T²"] = memory["plain"][-1] * (lengths / lengths[-1]) ** 2
-memory["slope of T"] = memory["tiled"][-1] * lengths / lengths[-1]
-al.plots.lines(
+memory["slope of $T^2$"] = memory["plain"][-1] * (lengths / lengths[-1]) ** 2
+memory["slope of $T$"] = memory["tiled"][-1] * lengths / lengths[-1]
+drawings.named_curves(
     lengths,
     memory,
     log="xy",
-    xlabel="tokens T",
+    guides=["slope of $T^2$", "slope of $T$"],
+    xlabel="tokens $T$",
     ylabel="numbers kept for backward",
     alt="Numbers kept over the number of tokens on logarithmic axes: plain attention "
     "grows with the square of T, tiled attention along a straight line of slope 1.",
 )
 
 # %% [markdown]
-# At each doubling of $T$ the operations grow four times. For short texts the time grows
-# less, as each call has a fixed cost. For long ones plain attention's time may grow
-# more, as fetching large tables costs time too.
+# At each doubling of $T$ the operations grow four times, as the grey line $T^2$. For
+# short texts the time grows less, as each call has a fixed cost. For long ones plain
+# attention's time may grow more, as fetching large tables costs time too.
 #
-# Tiles save memory, not operations. Ours are a loop in Python: *tiled / plain* above 1
-# is its price in time; below 1, the large table costs plain attention more than that.
-# *In blocks* avoids that table too, without an online softmax: what saves time is the
-# small table. As one GPU kernel, tiles were several times faster (Dao et al. 2022).
+# Tiles save memory, not operations. Ours are a loop in Python, and mostly slower: they
+# win only where the large table costs plain attention more than the loop (*tiled /
+# plain* below 1). *In blocks* avoids that table too, without an online softmax: what
+# saves time is the small table. As one GPU kernel, tiles were several times faster (Dao
+# et al. 2022).
 
 # %% [markdown]
 # ## Appendix D. More on positions
@@ -1398,7 +1580,8 @@ def mixed(x, mask=None):  # each vector is query, key and value
     return softmax_of(scores_of(x, x, mask=mask)) @ x
 
 
-# %%
+# %% folded=true
+# the three comparisons
 causal = al.attention.causal_mask(6)
 print("largest difference between shuffling before attention and after it")
 for name, y, shuffled, mask in (
@@ -1420,14 +1603,14 @@ for name, y, shuffled, mask in (
 # %% [markdown]
 # ### Rotated positions
 #
-# If a shift is a rotation, why not rotate queries and keys themselves? Let $R_s$ be the
-# rotation of section 9 with $m = s$. Rotate each pair of numbers of $q$ at position $s$
-# by $R_s$, of $k$ at position $t$ by $R_t$. Rotating back by $s$ and on by $t$ is
-# rotating by $t - s$:
+# If a shift is a rotation, why not rotate queries and keys themselves? Let $R_s$ turn
+# each pair of numbers by $s$ times its hand's speed, as on the clocks of section 9.
+# Apply $R_t$ to $q$ at position $t$, and $R_s$ to $k$ at position $s$. Rotating back by
+# $t$ and on by $s$ is rotating by $s - t$:
 #
-# $$ (R_s q) \cdot (R_t k) = q \cdot (R_s^\top R_t\, k) = q \cdot (R_{t-s}\, k) $$
+# $$ (R_t q) \cdot (R_s k) = q \cdot (R_t^\top R_s\, k) = q \cdot (R_{s-t}\, k) $$
 #
-# So positions enter the score only through $t - s$. Most language models of today do
+# So positions enter the score only through $s - t$. Most language models of today do
 # this (**RoPE**, rotary position embedding, Su et al. 2021):
 
 
@@ -1443,16 +1626,19 @@ def rope(x, position):
 q, k = torch.randn(2, 16)
 for place in (0, 10, 100):
     print(f"query at {place + 3:3}, key at {place:3}: score", end=" ")
-    print(f"{rope(q, place + 3) @ rope(k, place):.4f}")
+    print(f"{rope(q, place + 3) @ rope(k, place):.4f}".replace("-", "−"))
+
+# %% folded=true
+# your table of exercise 5, turned
 table = torch.as_tensor(positions_of(20, 16))
 shifted = torch.stack([rope(table[t], -5) for t in range(15)])
 off = (shifted - table[5:]).abs().max()
 print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}")
 
 # %% [markdown]
-# For this query and key, the score is set by the offset $t - s$, here -3, and not by
+# For this query and key, the score is set by the offset $s - t$, here −3, and not by
 # where they stand. In the table a pair is (sine, cosine), the hand mirrored, so it
-# turns backward: hence -5. You write RoPE for batches in [lesson
+# turns backward: the folded code says −5. You write RoPE for batches in [lesson
 # 04](04_language_model.ipynb).
 
 # %% [markdown]
@@ -1472,9 +1658,10 @@ def similarity(table, furthest=40):
     return [float(cosines.diagonal(apart).mean()) for apart in range(furthest)]
 
 
-# %%
+# %% folded=true
+# the picture: similarity over distance
 of_bert = clf.model.bert.embeddings.position_embeddings.weight.detach().cpu()
-al.plots.lines(
+drawings.named_curves(
     range(40),
     {
         "sinusoids": similarity(positions_of(128, of_bert.shape[1])),
@@ -1505,8 +1692,7 @@ al.plots.lines(
 
 # %%
 share = looks.mean(-1) / np.log(len(maps.tokens))
-title = "How widely each head looks, mean over the tokens"
-al.plots.head_map(share, label="entropy / log T", title=title)
+al.plots.head_map(share, label="entropy / log T", title="How widely each head looks")
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -1531,6 +1717,9 @@ def undivided(query, key):
 
 
 without, sharp = inside_bert(undivided, softmax_of, **inputs)
+
+# %% folded=true
+# the answer, and the effective keys of each layer
 for name, scored in {"divided": logits, "not divided": without}.items():
     print(f"{name:12} {clf.label_names[1]} {scored.softmax(-1)[1]:.0%}")
 keys_used = {
@@ -1538,8 +1727,9 @@ keys_used = {
     for name, weighed in {"divided": weights, "not divided": sharp}.items()
 }
 
-# %%
-al.plots.lines(
+# %% folded=true
+# the picture: effective keys of each layer
+drawings.named_curves(
     range(clf.layers),
     keys_used,
     xlabel="layer",
@@ -1564,8 +1754,9 @@ al.plots.lines(
 # little?
 
 
-# %%
-class Yours(torch.autograd.Function):  # plumbing
+# %% folded=true
+# the softmax, with your gradient on its way back
+class Yours(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores):
         ctx.save_for_backward(weights := softmax_of(scores))
@@ -1587,15 +1778,10 @@ def reaction(weights_of):
 # %%
 yours, torchs = reaction(Yours.apply), reaction(lambda s: s.softmax(-1))
 print(f"largest difference from PyTorch's: {(yours - torchs).abs().max():.0e}")
-al.plots.matrix(
-    yours[None],
-    columns=maps.tokens,
-    rows=[""],
-    xlabel="token",
-    ylabel="",
-    label="size of gradient",
-    alt="How strongly the answer reacts to each token, as a row of cells.",
-)
+
+# %% folded=true
+# the picture: the gradient at each token
+drawings.token_bars(maps.tokens, yours, "size of gradient")
 
 # %% [markdown]
 # *Warm* has the largest gradient. That is not importance: it says what a tiny change
@@ -1604,11 +1790,11 @@ al.plots.matrix(
 # %% [markdown]
 # ### Can attention learn without the division?
 #
-# Take 200 random queries, vectors whose own numbers are learned. By plain gradient
-# descent each learns to give its weight to one of 16 keys. (The loss is minus that
-# weight; another loss could end otherwise.) The picture shows what share of them give
-# it more than half after 100 steps, divided (left) and not (right). *Predict first:*
-# does one learning rate suit all widths?
+# Let 200 random queries learn, in 100 steps, to give one of 16 keys more than half of
+# their weight. Each query is a vector whose own numbers are learned, and the loss is
+# minus the weight of its key; another loss could end otherwise. The line *small start*
+# belongs to queries that start 16 times smaller. *Predict first:* does one learning
+# rate suit all widths?
 #
 # <details><summary>Why this loss?</summary>
 #
@@ -1618,12 +1804,13 @@ al.plots.matrix(
 # </details>
 
 
-# %%
-def share_found(d, scale, rate, start=1.0, method=torch.optim.SGD):
+# %% folded=true
+# 200 queries learn by gradient descent, and are counted
+def share_found(d_k, scale, rate, start=1.0, method=torch.optim.SGD):
     """Share of 200 queries with more than half of their weight on their key."""
     generator = torch.Generator().manual_seed(1)
-    q = start * torch.randn(200, 1, d, generator=generator)
-    k = torch.randn(200, 16, d, generator=generator)
+    q = start * torch.randn(200, 1, d_k, generator=generator)
+    k = torch.randn(200, 16, d_k, generator=generator)
     g = torch.zeros(200, 1, 16)
     g[..., 0] = -1  # the loss is minus the weight of key 0
     optimizer = method([q], lr=rate)
@@ -1633,50 +1820,64 @@ def share_found(d, scale, rate, start=1.0, method=torch.optim.SGD):
     return float((softmax_of(q @ k.mT / scale)[..., 0] > 0.5).float().mean())
 
 
-# %%
+# %% folded=true
+# divided or not, at three widths and nine learning rates
 rates = [10.0**power for power in range(-3, 6)]
-reached = {"divided by √d_k": {}, "not divided": {}}
-for d in (32, 64, 256):
-    for way, scale in zip(reached, (d**0.5, 1), strict=True):
-        reached[way][f"{d} wide"] = [share_found(d, scale, rate) for rate in rates]
+reached = {}
+for d_k in (32, 64, 256):
+    divided = [share_found(d_k, d_k**0.5, rate) for rate in rates]
+    plainly = [share_found(d_k, 1, rate) for rate in rates]
+    both = {r"divided by $\sqrt{d_k}$": divided, "not divided": plainly}
+    reached[f"$d_k$ = {d_k}"] = both
 small = [share_found(256, 1, rate, start=1 / 16) for rate in rates]
-reached["not divided"]["256 wide, small start"] = small
-own = clf.model.config
-start = own.initializer_range**2 * own.hidden_size  # variance of a query's numbers
-print(f"BERT's scores start with a standard deviation of {start * 32**0.5:.2f}", end="")
-print(f" undivided, {start:.2f} divided")
+reached["$d_k$ = 256"]["not divided, small start"] = small
 
-# %%
+# %% folded=true
+# the picture: share found over the learning rate
 al.plots.panels(
     rates,
     reached,
     log=True,
     xlabel="learning rate",
-    ylabel="share of queries with their key found",
-    alt="Share of queries that found their key over the learning rate, in two panels: "
-    "divided and not, a line for each width.",
+    ylabel="share of queries\nthat found their key",
+    alt="Share of queries that found their key over the learning rate, a panel for "
+    "each width. The divided curve is alike in all; the wider, the lower the other.",
 )
 
 # %% [markdown]
-# Divided, all queries find their key at rate 10, at every width. Undivided, at every
-# rate above the smallest, the wider they are, the fewer find it.
-#
-# The line *small start* is the exception. Its queries start 16 times smaller, and they
-# find their key without the division.
-#
-# **The division lets attention begin alike at every width.** So does a start made
-# smaller as the width grows. At BERT's width its fixed small start is enough: even
-# undivided its scores would begin below 1 (0.87, printed above).
+# Divided, yes: all find their key at rate 10, at every width. Undivided, no rate here
+# finds all keys, and the wider the queries, the fewer find theirs, at every rate above
+# the smallest. A small enough start does without the division (dotted).
 #
 # <details><summary>What we saw, in detail</summary>
 #
-# Divided, the three lines nearly coincide: all queries find their key at rate 10,
-# whatever the width. Undivided, about .07 have theirs even at the smallest rate: with
-# scores so far apart, some begin with most of their weight on it, or nearly, by luck.
-# At rate 0.1 the 32 wide are ahead of the divided all the same; the 64 wide, without
-# the lucky ones, are about level. But no rate here rescues the rest, and the wider they
-# are, the fewer succeed. Most begin saturated on another key, and their gradient has
-# $w_0$, the weight of their own key, as a factor: next to nothing.
+# Undivided, about 0.07 have their key even at the smallest rate: with scores so far
+# apart, some begin with most of their weight on it, or nearly, by luck. At rate 0.1 the
+# 32 wide are ahead of the divided all the same; the 64 wide, without the lucky ones,
+# are about level. But no rate here rescues the rest. Most begin with nearly all weight
+# on another key, and their gradient has $w_0$, the weight of their own key, as a
+# factor. That factor spreads over orders of magnitude, and for many it is next to
+# nothing.
+#
+# </details>
+
+# %% folded=true
+# how far apart are scores of this width at the start, by BERT's recipe?
+own = clf.model.config
+start = own.initializer_range**2 * own.hidden_size  # variance of a query's numbers
+told = f"{start * 32**0.5:.2f} undivided, {start:.2f} divided"
+print(f"by BERT's recipe such scores start with a standard deviation of {told}")
+
+# %% [markdown]
+# BERT's recipe draws new matrices with standard deviation 0.02. At our small BERT's
+# width that is enough: even undivided, scores would begin below 1 (0.87, printed above,
+# for tokens of variance 1). By the same count BERT-base, 768 wide with heads of 64,
+# would begin at 2.5.
+#
+# <details><summary>Why do some divide by the whole width?</summary>
+#
+# After training, query and key may point the same way, and a score can grow like $d_k$
+# itself. For such scaling of width some divide by $d_k$ (Yang et al. 2022).
 #
 # </details>
 
@@ -1688,7 +1889,8 @@ al.plots.panels(
 # width, as a share of the largest that it can have: 1/2, when two keys have half of the
 # weight each. *Predict first:* how does it change as queries get wider?
 
-# %%
+# %% folded=true
+# the desk again, with one more picture
 whole_desk = al.SoftmaxDesk(scaled=False)
 whole_desk
 
@@ -1706,45 +1908,56 @@ whole_desk
 # the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at
 # $d_k = 64$? Here are quartiles over 2000 random queries:
 
-# %%
-ways = {"divided": [], "not divided": []}
-for d in widths[3:]:
-    q = torch.randn(2000, 1, d, generator=generator)
-    k = torch.randn(2000, 16, d, generator=generator)
-    for name, scale in (("divided", d**0.5), ("not divided", 1)):
-        w = softmax_of(q @ k.mT / scale).mT  # (2000, 16, 1)
-        sensitivity = (w * (k - w.mT @ k)).norm(dim=(1, 2)) / scale  # of J K / scale
-        ways[name].append(sensitivity.quantile(torch.tensor([0.25, 0.5, 0.75])))
-        if d in (32, 64, 256):
-            shown = ", ".join(f"{quartile:.2g}" for quartile in ways[name][-1])
-            print(f"sensitivity, quartiles, {d} wide, {name}: {shown}")
 
 # %%
-low, middle, high = torch.stack(ways["not divided"]).T
-al.plots.lines(
+def sensitivities(d_k, scale):
+    """Quartiles of the size of J K / scale, over 2000 random queries."""
+    q = torch.randn(2000, 1, d_k, generator=generator)
+    k = torch.randn(2000, 16, d_k, generator=generator)
+    w = softmax_of(q @ k.mT / scale).mT  # (2000, 16, 1)
+    sizes = (w * (k - w.mT @ k)).norm(dim=(1, 2)) / scale
+    return sizes.quantile(torch.tensor([0.25, 0.5, 0.75]))
+
+
+with_it = torch.stack([sensitivities(d_k, d_k**0.5) for d_k in widths[3:]])
+without_it = torch.stack([sensitivities(d_k, 1) for d_k in widths[3:]])
+
+# %% folded=true
+# the table: quartiles at three widths
+rows = []
+for d_k in (32, 64, 256):
+    for name, sizes in (("divided", with_it), ("not divided", without_it)):
+        found = sizes[widths[3:].index(d_k)]
+        rows.append([d_k, name, *(f"{size:#.2g}" for size in found)])
+columns = ["width", "scores", "lower quartile", "median", "upper quartile"]
+al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
+
+# %% folded=true
+# the picture: sensitivity over the width
+low, middle, high = without_it.T
+drawings.named_curves(
     widths[3:],
-    {
-        "upper quartile, not divided": high,
-        "median, not divided": middle,
-        "lower quartile, not divided": low,
-        "median, divided by √d_k": torch.stack(ways["divided"])[:, 1],
-    },
+    {"divided, median": with_it[:, 1], "not divided, median": middle},
+    bands={"not divided, median": (low, high)},
     log="xy",
-    xlabel="width d_k of query and key",
+    xlabel="width $d_k$ of query and key",
     ylabel="sensitivity of a query",
-    alt="Quartiles of a query's sensitivity over d_k: undivided they fan out, the "
-    "upper stays high and the lower falls fast; the divided median stays level.",
+    alt="A query's sensitivity over the width. Divided, the median stays level. "
+    "Undivided, it falls at large widths, and the quartiles fan out, the lower fast.",
 )
 
 # %% [markdown]
 # At 64 the missing factor wins: the median query is *more* sensitive without the
-# division. By 256 it is less. And undivided, queries drift far apart.
+# division. By 256 it is less. But the median alone misleads. **What harms is the
+# spread:** undivided, queries lie orders of magnitude apart (the shaded area holds the
+# middle half of them), and a learning rate that suits some is far too small for others.
 #
 # <details><summary>How far apart?</summary>
 #
-# At the three widths printed, the upper quartile has about seven times the divided
+# At the three widths of the table, the upper quartile has about seven times the divided
 # sensitivity, or more. The lower has as much at 32, about a quarter at 64, next to
-# nothing at 256. Divided, all are about alike, at any width.
+# nothing at 256. From quartile to quartile that is a factor of 7 at 32, about 40 at 64,
+# and above 2000 at 256. Divided, all are about alike, at any width.
 #
 # </details>
 
@@ -1755,14 +1968,17 @@ al.plots.lines(
 # the division?
 
 # %%
-print("share found by Adam, at learning rates 0.01, 1 and 100")
-for d in (32, 64, 256):
-    for way, scale in (("divided", d**0.5), ("not divided", 1)):
-        shares = [
-            share_found(d, scale, rate, method=torch.optim.Adam)
-            for rate in (0.01, 1, 100)
-        ]
-        print(f"  {d:3} wide, {way:11}:", ", ".join(f"{share:.2f}" for share in shares))
+rows, adam = [], torch.optim.Adam
+for d_k in (32, 64, 256):
+    for way, scale in (("divided", d_k**0.5), ("not divided", 1)):
+        found = [share_found(d_k, scale, rate, method=adam) for rate in (0.01, 1, 100)]
+        rows.append([d_k, way, *found])
+
+# %% folded=true
+# the table: share of queries that found their key, by learning rate
+columns = ["width", "scores", "rate 0.01", "rate 1", "rate 100"]
+decimals = dict.fromkeys(columns[2:], 2)
+al.plots.table(pd.DataFrame(rows, columns=columns), **decimals).hide(axis="index")
 
 # %% [markdown]
 # In part. Undivided, Adam helps: it finds nearly all keys at width 32 and most at 64.
@@ -1775,20 +1991,41 @@ for d in (32, 64, 256):
 # learn as the divided do (at rates $16^2$ times smaller). T5 starts $W^Q$ so,
 # $\sqrt{d_k}$ times smaller, and divides by nothing.
 #
-# BERT's matrices start random, with standard deviation 0.02. For tokens of 384 numbers
-# of variance 1 even undivided scores then start below 1 (printed above). The
-# division makes the start independent of the heads' width.
+# By BERT's recipe the scores of a model as wide as ours start below 1 even undivided
+# (printed above). The division makes the start independent of the heads' width.
+#
+# </details>
+
+# %% [markdown]
+# ## Two open problems
+#
+# Without a solution; each says how you know that you are right.
+#
+# 1. **Back without the table.** Write attention's backward pass one tile of keys at a
+#    time (appendix C), without any $T \times T$ table. You are right if it agrees with
+#    autograd on random input, under a causal mask too.
+# 2. **Learn all three.** Section 7 learned $W^Q$ and $W^K$. Learn $W^V$ too, from
+#    sentences of your own; give money weak words first (*cheap*, *paid*, *dear*: 0, 1,
+#    0). You are right if sentences that you held back come out right, *savings* among
+#    three weak words for water and *river* among three for money, but not with all
+#    weights set to $1/T$.
+#
+# <details><summary>A hint for the first</summary>
+#
+# Exercise 4 needs the mean $\bar g$ of a whole row. Show that it is
+# $\nabla c_i \cdot c_i$.
 #
 # </details>
 
 # %% [markdown]
 # **Sources.** Vaswani et al. 2017 (the formula, heads, sinusoids: *Attention is all you
-# need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Su et al. 2021 (RoPE:
-# *RoFormer*) · Elhage et al. 2021 (QK and OV: *A mathematical framework for Transformer
-# circuits*) · Raffel et al. 2020 (T5) · Yang et al. 2022 (dividing by $d_k$). For the
-# appendices: Bahdanau et al. 2015 (additive scores) · Williams 1992 (score function) ·
-# Bengio et al. 2013 (straight-through) · Xu et al. 2015 (hard attention) · Milakov and
-# Gimelshein 2018 (online softmax) · Dao et al. 2022 (*FlashAttention*).
+# need*) · Nadaraya 1964 and Watson 1964 (kernel regression) · Martins and Astudillo
+# 2016 (sparsemax) · Su et al. 2021 (RoPE: *RoFormer*) · Elhage et al. 2021 (QK and OV:
+# *A mathematical framework for Transformer circuits*) · Raffel et al. 2020 (T5) · Yang
+# et al. 2022 (dividing by $d_k$). For the appendices: Bahdanau et al. 2015 (additive
+# scores) · Williams 1992 (score function) · Bengio et al. 2013 (straight-through) · Xu
+# et al. 2015 (hard attention) · Milakov and Gimelshein 2018 (online softmax) · Dao et
+# al. 2022 (*FlashAttention*).
 
 # %%
 al.checks.summary("attention_maths")

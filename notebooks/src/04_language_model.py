@@ -110,7 +110,7 @@ by_order = pd.DataFrame(
     index=orders,
 )
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(6, 3.2))
 for (name, column), style in zip(by_order.items(), ("o--", "o-"), strict=True):
     axes.plot(column.index, column, style, label=name)
@@ -254,7 +254,7 @@ for _ in range(30 if small_run else 400):
     optimizer.step()
     losses.append(loss.item())
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(6, 2.8))
 axes.plot(losses, lw=1, label="loss of each step")
 axes.axhline(np.log(len(pieces)), color="0.4", ls="--", label="ln V: uniform")
@@ -635,7 +635,7 @@ for place in (60, 1000):
         for distance in apart
     ]
 
-# %%
+# %% folded=true
 al.plots.lines(
     apart,
     scores,
@@ -1213,7 +1213,7 @@ for half in (16, 24, 32):
 # For one sequence, 16 tokens twice: layer 0 looks one back; layer 1, in the second
 # half, along a stripe 15 back, at what followed the earlier copy.
 
-# %%
+# %% folded=true
 looks = []
 with torch.no_grad():
     copier(language.repeated_sequences(1, 64, 16, 16, seed=5).ids, seen=looks)

@@ -1,27 +1,37 @@
 # %% [markdown]
 # # 05 Fine-tune BERT
 #
-# **How does a model that knows English, but not your question, learn to answer it? How
-# many labels does that take, and how do you know that the result is any good?**
+# **How does a model that has only read learn to judge films? And how sure may we be of
+# its answers?**
 #
 # A model that has already learned from a lot of text is **pretrained**. To train it
 # further on a question of your own is **fine-tuning**. Here the question is whether a
 # sentence about a film is *positive* or *negative*. The right answer for a text, given
 # by people, is its **label**.
 #
+# We follow one learner and 320 labelled sentences: before its first label (sections 2
+# and 3), in one step of training (4 and 5), in a whole training (6 and 7). Then we ask
+# what more labels would bring (8), and how sure of its answers it may be (9).
+#
 # Afterwards you can
 #
 # - make the batch and the gradients of a training step, and read the rest;
 # - write LoRA, put it into a model, and merge it;
-# - compare methods at your number of labels, and tell differences from noise;
-# - report on a classifier so that others can trust it, and calibrate it.
+# - compare methods at your number of labels, by the interval of the difference;
+# - measure whether a classifier is as sure as it should be, and mend it.
 #
 # Time: about 130 minutes, 50 of them for five exercises. The appendices, with the last
-# exercise, take 40 of the 130. Start **Run → Run All Cells** first; it takes some
-# twenty minutes on one core. Where an exercise is empty, our function runs. You need
-# [lesson 02](02_attention_from_scratch.ipynb), or to know attention.
+# exercise, take 55 of the 130. You need [lesson 02](02_attention_from_scratch.ipynb),
+# or to know attention.
+#
+# Run the first four cells, and try section 1. Then choose **Run → Run Selected Cell and
+# All Below**: that takes some twenty minutes on one core, and you can read on
+# meanwhile. Where an exercise is empty, our function runs. Once yours is right, run the
+# cells from there to the end of its section again: that takes seconds (exercises 1 and
+# 4), or a few minutes (2 and 3). Folded code need not be read; a click opens it.
 
-# %%
+# %% folded=true
+# what the lesson uses
 import math
 
 import numpy as np
@@ -37,7 +47,9 @@ from attnlab.show import drawings
 # %%
 size = al.device.profile()  # how large the experiments are: ci, cpu or gpu
 small_run = size.name == "ci"
+labels_here = 32 if small_run else 320
 splits = al.datasets.load("movie-sentiment")
+few = splits.sample(labels_here, size.sentences // 2)
 print(splits, "| profile", size.name, "on", al.device.device())
 
 # %% [markdown]
@@ -47,23 +59,34 @@ print(splits, "| profile", size.name, "on", al.device.device())
 # large should these changes be? The **learning rate** sets that.
 #
 # `al.finetune` takes BERT, puts a layer of random weights on top, and trains both on a
-# few labelled sentences. Other sentences, called **dev**, are kept out of the training.
+# few labelled sentences. Other sentences, called **dev** (the *validation set*), are
+# kept out of the training.
 # They show whether the model has learned more than the sentences it saw.
 #
-# The next cell prepares a plot. The training below will draw in it.
+# The sentences come from film reviews. Some twenty people rated each, and the label
+# says whether their mean is above 0 (Hutto and Gilbert 2014). The next cell prints six
+# of them, if you write `True`.
 
 # %%
-few = splits.sample(size.quick_sentences, size.sentences // 2)
-quick_curve = al.TrainingCurve(dev_texts=len(few.dev))
+read_some = False
+if read_some:
+    for text, label in zip(few.train.texts[:6], few.train.labels[:6], strict=True):
+        print(f"{few.train.label_names[label]:>8} | {text}")
+
+# %% [markdown]
+# The next cell prepares a plot. The training after it draws in it.
+
+# %%
+quick_curve = al.TrainingCurve(dev_texts=len(few.dev), guessing=math.log(2))
 quick_curve
 
 # %% [markdown]
 # - **Left: the loss.** It is high where the right answer gets a low probability. The
-#   line is training, the diamonds are dev. Below stands the learning rate, which
-#   changes on the way (section 5).
+#   line is training, the diamonds are dev. The dashed line is the loss of a model that
+#   only guesses. Below stands the learning rate, which changes on the way (section 6).
 # - **Right: accuracy on dev**, the share of right answers. It is measured after each
 #   **epoch**, which is one pass over the training sentences. The bars say how exact it
-#   is (section 2).
+#   is (section 3).
 #
 # Now train, with a learning rate of `1e-4`, or 0.0001.
 
@@ -73,15 +96,15 @@ quick = al.finetune(
     "minilm",
     few,
     "full",
-    epochs=size.epochs,
+    epochs=1 if small_run else 2,
     learning_rate=learning_rate,
     callbacks=[quick_curve.run(f"rate {learning_rate:g}")],
 )
 
 # %% [markdown]
 # After two epochs the model does clearly better than guessing, which would be right
-# half of the time. Yet the loss has barely moved: an answer turns long before the model
-# is sure.
+# half of the time. Yet the loss is hardly below the dashed line: which class is ahead
+# can change while both probabilities are still near one half.
 #
 # Now set `learning_rate` to `3e-4`, then `1e-5`, then `1e-2`, and run the cell each
 # time. Two of these three learn hardly anything, for opposite reasons. How do their
@@ -89,10 +112,9 @@ quick = al.finetune(
 #
 # <details><summary>What to expect</summary>
 #
-# At first the model guesses, and guessing between two classes has the loss $\ln 2
-# \approx 0.69$. With too low a rate the loss falls too slowly from there. With too high
-# a rate it jumps up and then stays near 0.69: the model gives nearly the same answer to
-# everything.
+# Guessing between two classes has the loss $\ln 2 \approx 0.69$. With too low a rate
+# the loss falls too slowly from there. With too high a rate it jumps up and then stays
+# near 0.69: the model gives nearly the same answer to everything.
 #
 # </details>
 
@@ -101,7 +123,9 @@ quick = al.finetune(
 #
 # BERT turns each token of a text into a vector. In front of every text stands a special
 # token, `[CLS]`. Two small layers make an answer from its vector: the **pooler**, and
-# then the layer on top, which gives one number for each class.
+# then the layer on top (the *classification head*), which gives one number for each
+# class. The next cell loads our
+# BERT and draws these parts.
 
 # %%
 base = al.classification.fresh_classifier("minilm", splits.train.label_names)
@@ -109,24 +133,34 @@ drawings.fine_tuned_parts(6, ["negative", "positive"])
 
 # %% [markdown]
 # Two of these parts know nothing yet. The layer on top is new and random. The pooler of
-# this BERT was never trained either (appendix F). So we leave both out.
+# this BERT was never trained either (appendix G). So we leave both out.
 #
-# What remains is BERT itself. Such models learn from plain text, by guessing words that
-# are hidden. Ours, all-MiniLM-L6-v2, was made to imitate a larger one; then it learned
-# to give similar vectors to sentences with similar meanings. That is enough for a first
-# classifier:
+# What remains is BERT itself. What has it learned? BERT's own training hides words, and
+# the model guesses them: *The [MASK] was dull*. No label is needed for that. Ours is a
+# small relative, all-MiniLM-L6-v2: half of the layers of a model that was made to
+# imitate a larger one. Then it was trained once more, on pairs of texts that belong
+# together, to give similar vectors to sentences with similar meanings. It has never
+# been asked about praise and blame. Still, that is enough for a first classifier:
 #
 # 1. Write one sentence for each class, such as *This film is bad* and *This film is
 #    good*.
 # 2. Take as the vector of a text the mean of BERT's token vectors.
 # 3. Give every review the class of the sentence whose vector is nearer (larger cosine).
 #
-# This is **zero-shot** classification: it needs no labelled review. The next cell
-# writes step 2.
+# This is **zero-shot** classification: it needs no labelled review. The next two cells
+# do steps 2 and 3, on reviews of dev.
+#
+# <details><summary>Would another BERT do this?</summary>
+#
+# Hardly. The pairs are why it works here; some of them were matched by people. The
+# vectors of a BERT that has only guessed words say less about a sentence. So expect
+# less from zero-shot, and from frozen features (section 8), with the original.
+#
+# </details>
 
 
-# %%
-def sentence_vectors(clf, texts):
+# %% folded=true
+def sentence_vectors(clf, texts):  # step 2
     """The mean of BERT's last layer over the tokens of each text: (N, D)."""
     encoded, rows = clf.encode(texts), []
     for start in range(0, len(texts), 32):
@@ -134,20 +168,17 @@ def sentence_vectors(clf, texts):
         batch = {name: tensor.to(clf.device) for name, tensor in batch.items()}
         with torch.no_grad():
             hidden = clf.model.bert(**batch).last_hidden_state  # (B, T, D)
-        real = batch["attention_mask"][..., None]  # 1, or 0 for padding: section 3
+        real = batch["attention_mask"][..., None]  # 1, or 0 for padding: section 4
         rows.append(((hidden * real).sum(1) / real.sum(1)).cpu())
     return torch.cat(rows)
 
-
-# %% [markdown]
-# Step 3 compares each dev sentence with the two sentences of a pair.
 
 # %%
 dev = splits.dev.sample(size.sentences // 2)
 dev_labels, dev_vectors = np.array(dev.labels), sentence_vectors(base, dev.texts)
 
 
-def nearer(pair):
+def nearer(pair):  # step 3
     """For each dev sentence: 0 or 1, which sentence of the pair is nearer."""
     ends = sentence_vectors(base, pair)
     cosines = nn.functional.cosine_similarity(dev_vectors[:, None], ends, dim=-1)
@@ -168,9 +199,11 @@ for pair, right in zip(opposites, hits, strict=True):
     print(f"{right.mean():.1%} right with {pair}")
 
 # %% [markdown]
-# All three do better than guessing, without a single label.
-#
-# ### How exact is such a number?
+# All three do better than guessing, without a single label. But is the first pair
+# really better than the last, or was it lucky with these 500 sentences?
+
+# %% [markdown]
+# ## 3. How exact is such a number?
 #
 # Another 500 sentences would give another accuracy. How different could it be?
 #
@@ -182,8 +215,8 @@ for pair, right in zip(opposites, hits, strict=True):
 # - The next round may give six.
 # - In 96 of 100 rounds there are 4 to 9. So 7 of 10 is hardly exact.
 #
-# This is the **bootstrap** (in lesson 06 you write it). The next cell does 2,000 rounds
-# with our 500 answers to the first pair.
+# This is the **bootstrap**. (In lesson 06 you write it.) The next cell does 2,000
+# rounds with our 500 answers to the first pair.
 
 # %%
 first, _, last = hits
@@ -196,7 +229,7 @@ al.plots.resampling(rounds, "right answers in a round, %")
 #
 # **To compare two methods**, ask both about the same sentences. Count 1 for right and 0
 # for wrong, subtract sentence by sentence, and draw these differences again. We call a
-# difference **clear** if its interval leaves out 0.
+# difference **clear** (*statistically significant*) if its interval leaves out 0.
 
 # %%
 interval_of = al.statistics.paired_bootstrap  # the middle 95 % of such rounds
@@ -207,6 +240,31 @@ print(f"first minus last pair: {gaps.mean():+.1f} points [{low:+.1f}, {high:+.1f
 # %% [markdown]
 # The pair about the film is clearly better than the two bare words. But only labels
 # could tell you so.
+#
+# **On paper.** Two methods answer the same four sentences. The first is right on all
+# four, the second on three. So the differences are 100, 0, 0 and 0, and a round draws
+# four of them.
+#
+# - In what share of the rounds does it draw 0 four times?
+# - The interval leaves out the lowest 2.5 % of the rounds. Is the difference clear?
+# - What if the second method is right on two of the four, or on one?
+# - Suppose that both methods are equally good. How often does chance alone give three
+#   differences that all point one way?
+#
+# <details><summary>Answers</summary>
+#
+# One of the four differences is 100. So in $(3/4)^4 = 32$ % of the rounds all four
+# draws are 0. The lowest 2.5 % are among them: the interval begins at 0, and the
+# difference is not clear. With two of four, 50 points, it is still $(1/2)^4 = 6$ %, and
+# not clear. With three it is $(1/4)^4 = 0.4$ %, less than 2.5 %, and the interval
+# leaves out 0.
+#
+# But of two equally good methods each difference points to either side, like a coin.
+# Three coins fall alike in one of four cases. So three differences of one sign prove
+# nothing: **four sentences are too few for the bootstrap**. It cannot know what is not
+# among the four. Take hundreds.
+#
+# </details>
 #
 # From here on, all brackets hold such intervals: what might we have got, had the choice
 # fallen otherwise?
@@ -226,10 +284,11 @@ print(f"first minus last pair: {gaps.mean():+.1f} points [{low:+.1f}, {high:+.1f
 # </details>
 
 # %% [markdown]
-# ## 3. How do texts of different lengths go in together?
+# ## 4. How do texts of different lengths go in together?
 #
-# BERT reads several texts at a time, a **batch**: a table of token ids with one row for
-# each text. But the rows of a table are equally long, and texts are not.
+# Now the learner begins. BERT reads several texts at a time, a **batch**: a table of
+# token ids with one row for each text. But the rows of a table are equally long, and
+# texts are not.
 #
 # So shorter texts are filled up with a meaningless token, the **padding**, written
 # `[PAD]`. No word should attend to it. Therefore the model also gets an **attention
@@ -248,6 +307,8 @@ as_tokens = base.tokenizer.convert_ids_to_tokens
 drawings.padded_batch([as_tokens(row) for row in token_rows])
 
 # %% [markdown]
+# Rows that end in padding have 0 there in the mask, and 1 everywhere else.
+#
 # ### Exercise 1: a batch of unequal texts
 #
 # *Difficulty 2 of 5, 5 minutes.* Every batch of your training below comes from this
@@ -288,7 +349,7 @@ al.checks.pad_batch(pad_batch)
 
 # %% [markdown]
 # Your function now makes the batch of our four texts, for a fresh model, `learner`.
-# Section 4 takes single steps with it, and section 5 trains it.
+# Section 5 takes single steps with it, and section 6 trains it.
 
 # %%
 pad = al.checks.yours_or_ours("pad_batch", pad_batch)
@@ -299,26 +360,39 @@ ids, mask = (tensor.to(learner.device) for tensor in pad(token_rows, pad_id))
 inputs = {"input_ids": ids, "attention_mask": mask}
 
 # %% [markdown]
-# What if you forget the mask? Here *A joy.* shares a batch with a long text. A
-# classifier that is already trained reads it twice: with its mask, and with 1
+# What if you forget the mask? A classifier that is already trained reads *A joy.* with
+# more and more padding, as in batches with longer and longer texts. The mask says 1
 # everywhere.
 
-# %%
-finished = al.load_classifier("movie-sentiment")  # section 8 looks at it closely
-encoded = finished.encode(["A joy.", 60 * "The plot makes no sense. "])
-wide = pad([encoded.ids(0), encoded.ids(1)], pad_id)
-ids, mask = (tensor.to(finished.device) for tensor in wide)
-for name, seen in {"with its mask": mask, "forgotten": torch.ones_like(mask)}.items():
+# %% folded=true
+# how sure it is with each number of [PAD], and no mask
+finished = al.load_classifier("movie-sentiment")  # comes with the course: appendix A
+row, pads, sure = finished.encode(["A joy."]).ids(0), [2**k for k in range(9)], []
+for added in [0, *pads]:
+    read = torch.tensor([row + added * [pad_id]], device=finished.device)
     with torch.no_grad():
-        sure = finished.model(ids, attention_mask=seen).logits.softmax(-1)[0, 1]
-    print(f"{name:>13}: 'A joy.' is positive with {sure:.1%}")
+        logits = finished.model(read, attention_mask=torch.ones_like(read)).logits
+    sure.append(100 * float(logits.softmax(-1)[0, 1]))
+
+# %% folded=true
+# the picture: how sure it is over the padding
+al.plots.lines(
+    pads,
+    {"mask forgotten": sure[1:]},
+    xlabel="padding after “A joy.”, tokens",
+    ylabel="probability of positive, %",
+    log="x",
+    levels={"with its mask": sure[0]},
+    marks=True,
+)
 
 # %% [markdown]
-# A forgotten mask raises no error. Yet the answer turns from positive to negative,
-# because real words now attend to padding.
+# A forgotten mask raises no error. Little padding does no visible harm, and that hides
+# the mistake. With more of it the model gets less sure, and in the end the answer
+# turns: the words attend to padding.
 
 # %% [markdown]
-# ## 4. What happens in one training step?
+# ## 5. What happens in one training step?
 #
 # A **training step** has three parts: forward, backward, and the move of the weights.
 #
@@ -343,6 +417,8 @@ model = learner.model
 logits = model(**inputs).logits  # (B, 2)
 loss = nn.functional.cross_entropy(logits, labels)
 right = logits.softmax(-1)[range(4), labels]  # probability of the right class
+
+# %% folded=true
 print("right classes got", right.detach().cpu().numpy().round(3))
 print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2):.4f}")
 
@@ -351,10 +427,32 @@ print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2
 # still random.
 #
 # **Backward.** How would the loss change if a weight changed a little? The **gradient**
-# answers that, with one number for each weight.
+# answers that, with one number for each weight. It begins at the logits, where it is
+# simple: the probability of each class, minus 1 for the right one.
+#
+# $$ \frac{\partial \ell_i}{\partial z_i} = \text{softmax}(z_i) -
+# \text{onehot}(y_i) . $$
+#
+# Take the logits 1 and 3 again, and let the first class be right: the gradient is
+# $(.119 - 1,\; .881) = (-.881,\; .881)$. A step against it raises the first logit and
+# lowers the second. From the logits the **chain rule** carries it back, layer by layer.
+
+# %%
+model.zero_grad()
+logits.retain_grad()  # keep this one, too
+loss.backward()
+by_hand = (logits.softmax(-1) - nn.functional.one_hot(labels, 2)) / len(labels)
+print(f"at the logits, off by at most {(logits.grad - by_hand).abs().max():.0e}")
+gradients = torch.cat([weights.grad.flatten() for weights in model.parameters()])
+zeros = (gradients == 0).float().mean()
+print(f"{len(gradients):,} gradients, one for each weight; {zeros:.0%} are exactly 0")
+
+# %% [markdown]
+# Why are so many exactly 0? Half of the weights are vectors of words, and our four
+# texts have some twenty words.
 #
 # **The move.** The optimizer, here AdamW, moves each weight against its gradient. The
-# learning rate says about how far.
+# learning rate sets roughly how far.
 #
 # <details><summary>What AdamW keeps and computes</summary>
 #
@@ -374,14 +472,13 @@ print(f"loss {loss:.4f}, by hand {-right.log().mean():.4f}, guessing {math.log(2
 #
 # </details>
 #
-# How far should one step go? The next cell takes one step with each of eight learning
-# rates, always from the same start. The plot shows the loss of the four texts after it.
+# **How far should one step go?** The next cell takes one step with each of nine
+# learning rates, always from the same start. Each dot is the loss of the four texts
+# after one of these steps.
 
 # %%
-model.zero_grad()
-loss.backward()
 start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-rates, after = [1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2], []
+rates, after = [1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], []
 for rate in rates:
     model.load_state_dict(start)
     optimizer = torch.optim.AdamW(al.training.parameter_groups(model, 0.01), lr=rate)
@@ -391,26 +488,34 @@ for rate in rates:
         after.append(float(nn.functional.cross_entropy(model(**inputs).logits, labels)))
 _ = model.load_state_dict(start)  # back to the beginning
 
-# %%
-al.plots.lines(
+# %% folded=true
+al.plots.lines(  # the loss after one step, for each rate
     rates,
     {"after one step": after},
     xlabel="learning rate",
     ylabel="loss after one step",
     log="x",
     levels={"before": loss.item()},
+    marks=True,
 )
 
 # %% [markdown]
-# Left of the valley a step changes too little, right of it too much. (In its very first
-# step AdamW divides each gradient by its own size. So each weight moves by about the
-# learning rate, and clipping changes next to nothing.) The many steps of a training add
-# up, so it usually takes a lower rate than the best one here: we take 1e-4. (This is
-# the loss of the very sentences the step was made for. For others even the best rate
-# here promises nothing.)
+# Left of the valley a step changes too little, right of it too much. The many steps of
+# a training add up, so it usually takes a lower rate than the best one here: we take
+# 1e-4.
+#
+# <details><summary>Two limits of this picture</summary>
+#
+# - In its very first step AdamW divides each gradient by its own size. So each weight
+#   that has a gradient moves by about the learning rate, and clipping changes next to
+#   nothing.
+# - This is the loss of the very sentences the step was made for. For others even the
+#   best rate here promises nothing.
+#
+# </details>
 
 # %% [markdown]
-# ## 5. How does a step become a training?
+# ## 6. How does a step become a training?
 #
 # A **training loop** repeats the step, batch after batch. If a batch does not fit into
 # memory, cut it into parts, and let each go forward and backward by itself.
@@ -469,15 +574,18 @@ al.checks.accumulate(accumulate)
 # The number to return is added up the same way. A loss keeps everything it was computed
 # from; `.item()` is only its number.
 
+# %% [markdown]
+# The loop will call your function, or ours where the exercise is empty.
+
 # %%
 gradients_of = al.checks.yours_or_ours("accumulate", accumulate)
 
 # %% [markdown]
-# Now we build the loop, in three small functions. The first makes one part of a batch,
-# with your `pad_batch`.
+# Now we build the loop, in three small functions. The first, folded, makes one part of
+# a batch, with your `pad_batch`.
 
 
-# %%
+# %% folded=true
 def part_of(data, labels, places):
     """One part of a batch, (inputs, labels): the texts at these places, padded."""
     ids, mask = pad([data.ids(place) for place in places], pad_id)
@@ -485,7 +593,7 @@ def part_of(data, labels, places):
 
 
 # %% [markdown]
-# The second is the training step of section 4: forward and backward in your
+# The second is the training step of section 5: forward and backward in your
 # `accumulate`, then clipping and the move.
 
 
@@ -538,14 +646,34 @@ def fit(clf, train, rate, steps, seed=0):
 # %%
 steps = 3 if small_run else 60
 losses = fit(learner, few.train, 1e-4, steps)
-score = al.Evaluator(learner, dev).score()
+once = al.Evaluator(learner, dev).score()
+
+# %% folded=true
 passes = 16 * steps / len(few.train)
-print(f"{steps} steps, {passes:.1f} passes over {len(few.train)} sentences:", end=" ")
-print(f"loss {np.mean(losses[:5]):.2f} -> {np.mean(losses[-5:]):.2f}")
-print(score)
+print(f"full, learning rate 1e-4, {steps} steps, {passes:.1f} passes over", end=" ")
+print(f"{len(few.train)} sentences: loss {np.mean(losses[:5]):.2f} ->", end=" ")
+print(f"{np.mean(losses[-5:]):.2f}")
+print("on dev:", once)
 
 # %% [markdown]
-# Your loop trains BERT: the loss falls, and dev is well above guessing.
+# Your loop trains BERT: the loss falls, and dev is well above guessing. A model that
+# had never judged a film now does. What has changed inside? Here are the mean vectors
+# of the dev sentences (section 2), before and after. The two axes of each panel are the
+# directions in which its vectors differ most (**principal components**).
+
+# %%
+trained_vectors = sentence_vectors(learner, dev.texts)
+al.plots.sentence_map(
+    {"before training": dev_vectors, f"after {steps} steps": trained_vectors},
+    dev_labels,
+    ["negative", "positive"],
+)
+
+# %% [markdown]
+# Before, the two classes lie mixed, and the two axes show little of how the vectors
+# differ: they differ in many ways. After, most of it lies along one curve, from
+# blame to praise. The training has turned a space of many meanings towards one
+# question. (That the curve is bent means little: such maps often bend a single line.)
 #
 # <details><summary>Why <code>train()</code> and <code>eval()</code>?</summary>
 #
@@ -554,38 +682,77 @@ print(score)
 #
 # </details>
 #
-# <details><summary>When to stop: overfitting and early stopping</summary>
+# <details><summary>When to stop</summary>
 #
-# When dev gets worse while the training loss still falls, a model learns its sentences
-# by heart (**overfitting**). So `al.finetune`, the same loop with checkpoints, resuming
-# and several GPUs, keeps the epoch that was best on dev. With `patience` it stops soon
-# after (**early stopping**).
+# Section 9 trains the learner for longer than is good for it. `al.finetune`, the same
+# loop with checkpoints, resuming and several GPUs, keeps the epoch that was best on
+# dev. With `patience` it stops soon after (**early stopping**).
 #
 # </details>
 
 # %% [markdown]
-# ## 6. LoRA: learn the correction only
+# ## 7. Can it learn with fewer numbers?
 #
 # Your loop changes every weight. For that, each weight needs three more numbers: its
 # gradient, and two running means that AdamW keeps. Each number takes 4 bytes. For a
 # model with 7 billion weights that is $7 \cdot 10^9 \cdot 3 \cdot 4$ bytes, or 84 GB,
-# beside the weights themselves. Can a model learn with less?
+# beside the weights themselves.
 #
-# **LoRA** (*low-rank adaptation*, Hu et al. 2021) leaves every matrix $W$ as it is.
-# Beside it, it learns a correction, the product of two narrow matrices $B$ and $A$:
+# But how much has to change? Every matrix is a sum of matrices of the form column times
+# row, the largest first (its **singular value decomposition**). $r$ of them make a
+# matrix of **rank** $r$. We take what your training has added to the matrices that make
+# the values in four layers, and ask how much of it the first $r$ terms hold.
+
+
+# %% folded=true
+# the share of a change that its largest terms hold
+def share_of_first(change):
+    """For each rank: the share of the squared numbers that its terms hold, in %."""
+    squares = torch.linalg.svdvals(change.float().cpu()) ** 2
+    return (100 * squares.cumsum(0) / squares.sum()).numpy()
+
+
+def value_matrix(clf, layer):
+    """The weights (D, D) that make the values of a layer."""
+    return clf.model.bert.encoder.layer[layer].attention.self.value.weight.detach()
+
+
+# %% folded=true
+# the picture: shares of the change of four matrices, and of a random matrix
+ranks, shares = [2**k for k in range(7)], {}
+for layer in (5, 4, 2, 0):
+    change = value_matrix(learner, layer) - value_matrix(base, layer).to(learner.device)
+    shares[f"layer {layer}"] = share_of_first(change)
+shares["random numbers"] = share_of_first(torch.randn(384, 384))
+al.plots.lines(
+    ranks,
+    {name: [share[rank - 1] for rank in ranks] for name, share in shares.items()},
+    xlabel="rank r",
+    ylabel="share of the change, %",
+    log="x",
+    marks=True,
+)
+
+# %% [markdown]
+# The change is far simpler than random numbers, most of all in the last layers: there
+# eight terms hold most of it. In the first layer they hold less than half.
 #
-# $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
-#
-# Here $x$ is the input and $b$ the bias. $A$ has $r$ rows, and $B$ has $r$ columns; $r$
-# is small, such as 8. The number $\alpha$ is fixed, and scales the correction.
-#
-# The picture shows a matrix of our BERT with $r = 8$. ($A$ and $B$ are drawn too
-# thick.)
+# **LoRA** (*low-rank adaptation*, Hu et al. 2021) uses that. It leaves every matrix $W$
+# as it is.
+# Beside it, it learns a correction: the product of two narrow matrices $B$ and $A$. The
+# picture shows a matrix of our BERT. ($A$ and $B$ are drawn too thick.)
 
 # %%
 drawings.lora(384, 384, 8)
 
 # %% [markdown]
+# In one line, with the input $x$ and the bias $b$:
+#
+# $$ \text{output} = W x + b + \frac{\alpha}{r} B A x . $$
+#
+# $A$ has $r$ rows, and $B$ has $r$ columns; here $r$ is 8. The number $\alpha$ is
+# fixed, and scales the correction.
+#
 # **A small example.** Take $r = \alpha = 1$, $A = (1\;\;2)$ and $B = \binom{3}{0}$, and
 # the input $x = \binom{1}{1}$.
 #
@@ -593,10 +760,11 @@ drawings.lora(384, 384, 8)
 # - Then $B$ makes two numbers of that: $BAx = 3 \cdot \binom{3}{0} = \binom{9}{0}$.
 #
 # Whatever $x$ is, $BAx$ is a multiple of $B$. In general, only $r$ numbers pass from
-# $A$ to $B$. The **rank** of the matrix $BA$ is at most $r$.
+# $A$ to $B$. The rank of the matrix $BA$ is at most $r$.
 #
-# At the start $A$ is random and $B$ is all 0. So a fresh LoRA changes nothing. Still, a
-# gradient reaches $B$, and learning can begin.
+# At the start $A$ is random and $B$ is all 0. So a fresh LoRA changes nothing. Still,
+# learning can begin: the gradient of $B$ contains $Ax$, which is not 0. That of $A$
+# contains $B$, so $A$ waits for one step. Were both 0, neither would ever move.
 #
 # After training, the correction can be added to $W$ once and for all. This **merging**
 # gives the model its old shape again.
@@ -678,6 +846,9 @@ al.checks.LoRA(LoRA)
 # `nn.Linear` of the same size and put $M$ and the old bias into its `.weight.data` and
 # `.bias.data`.
 
+# %% [markdown]
+# BERT gets your layer, or ours where the exercise is empty.
+
 # %%
 Correction = al.checks.yours_or_ours("LoRA", LoRA)
 
@@ -697,6 +868,7 @@ def add_lora(model, rank=8, alpha=16):
     model.classifier.requires_grad_(True)
 
 
+# %% folded=true
 def merge_lora(model):
     """Put the merged layers back in."""
     for name, module in list(model.bert.named_modules()):
@@ -717,7 +889,7 @@ print(f"a file of {4 * learn / 1e6:.1f} MB")
 
 # %% [markdown]
 # Train it with the same sentences and steps as before, but at ten times the learning
-# rate, the package's default for LoRA, and merge it. The four texts of section 3 show
+# rate, the package's default for LoRA, and merge it. The four texts of section 4 show
 # whether merging changes the logits.
 
 # %%
@@ -726,15 +898,21 @@ with torch.no_grad():
     apart = adapted.model(**inputs).logits
     merge_lora(adapted.model)
     merged = adapted.model(**inputs).logits
-print(f"after {steps} steps: {al.Evaluator(adapted, dev).score()}")
+
+# %% folded=true
+print(f"LoRA, rank 8, learning rate 1e-3, {steps} steps")
+print("on dev:", al.Evaluator(adapted, dev).score())
 print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}")
 
 # %% [markdown]
-# Few numbers learn, and merging changes the logits only by rounding. If 1.5 % of 7
-# billion numbers learn, the 84 GB from above become 1.3 GB. What stays is the weights
-# themselves, 28 GB at 4 bytes each, and what the backward pass keeps of each text.
+# Few numbers learn, and merging changes the logits only by rounding. Of a square matrix
+# of width $d$ LoRA trains $2r/d$: 4.2 % at our 384, as in the picture, and 0.4 % at
+# 4,096, a usual width for 7 billion weights. (Half of our weights, the vectors of
+# words, get no LoRA: that is why 1.5 % are left.) At 0.4 % the 84 GB from above become
+# some 0.3 GB. What stays is the weights themselves, 28 GB at 4 bytes each, and what the
+# backward pass keeps of each text.
 #
-# In our run the accuracy lies inside the interval of your full training in section 5.
+# In our run the accuracy lies inside the interval of your full training in section 6.
 # One run of each cannot tell whether they differ.
 #
 # <details><summary>What LoRA saves, and what it does not</summary>
@@ -759,19 +937,19 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # </details>
 
 # %% [markdown]
-# ## 7. What is a label worth?
+# ## 8. What is a label worth?
 #
-# Labels cost work. How many do you need, and would something cheaper than training BERT
-# do as well?
+# Our learner had 320 labels. Labels cost work. How many do you need, and would
+# something cheaper than training BERT do as well?
 #
 # We compare four methods, the cheapest first. The first two are **logistic
 # regressions**: one layer with softmax, which learns from fixed numbers about the text.
 #
 # - **bag of words**: its numbers count the words of a text. Nothing is pretrained.
-# - **frozen features**: its numbers are the mean of BERT's token vectors (section 2).
-#   BERT itself does not change.
-# - **LoRA** of rank 8, with your loop.
-# - **full** fine-tuning of all weights, with your loop.
+# - **frozen features** (a *linear probe*): its numbers are the mean of BERT's token
+#   vectors (section 2). BERT itself does not change.
+# - **LoRA** of rank 8, with your loop, at the learning rate 1e-3.
+# - **full** fine-tuning of all weights, with your loop, at 1e-4.
 #
 # Each method gets 64, 256 and 1,024 labels, three times each, with three **seeds**. A
 # seed is the number that random choices start from: which sentences are drawn, how the
@@ -785,36 +963,32 @@ print(f"merged, the logits differ by at most {(merged - apart).abs().max():.0e}"
 # (*tf-idf*). The learning rates were fixed beforehand, at the package's defaults.
 #
 # </details>
-#
-# First the settings.
 
 # %%
 counts = (16, 32) if small_run else (64, 256, 1024)
 seeds = (1, 2) if small_run else (1, 2, 3)
-rate_of = {"LoRA": 1e-3, "full": 1e-4}
+lora_rank, rate_of = 8, {"LoRA": 1e-3, "full": 1e-4}
 
 # %% [markdown]
-# `trained` trains one classifier with your loop.
+# Three folded functions follow. `trained` trains one classifier with your loop,
+# `cheap_answers` asks the two cheap methods, and `learn_from` lets all four learn from
+# $n$ labels and notes their accuracies.
 
 
-# %%
+# %% folded=true
 def trained(method, train, rate, seed):
     """A classifier, trained by your loop; LoRA is merged."""
     torch.manual_seed(seed)
     clf = al.classification.fresh_classifier("minilm", splits.train.label_names)
     if method == "LoRA":
-        add_lora(clf.model)
+        add_lora(clf.model, lora_rank)
     epoch = math.ceil(len(train) / 16)  # the steps of one
     fit(clf, train, rate, 2 if small_run else max(48, epoch), seed)
     merge_lora(clf.model)
     return clf
 
 
-# %% [markdown]
-# `cheap_answers` gives what the two cheap methods answer on dev.
-
-
-# %%
+# %% folded=true
 def cheap_answers(train):
     """The answers on dev of the two methods that do not train BERT."""
     words = al.evaluation.bag_of_words(train)
@@ -826,10 +1000,7 @@ def cheap_answers(train):
     }
 
 
-# %% [markdown]
-# `learn_from` lets all four methods learn from $n$ labels, and notes their accuracies.
-
-# %%
+# %% folded=true
 results, tuned = {}, {}
 
 
@@ -862,8 +1033,11 @@ for n in counts[2:]:
 # The plot shows the mean over the seeds, each method a little beside the others. The
 # grey line is zero-shot, the mean over the three pairs of section 2.
 
-# %%
+# %% folded=true
 table = pd.DataFrame(results).T.rename_axis(["labels", "seed"])  # (counts x seeds, 4)
+lora_rate, full_rate = (al.plots.brief(rate) for rate in rate_of.values())
+print(f"LoRA: rank {lora_rank}, learning rate {lora_rate};", end=" ")
+print(f"full: learning rate {full_rate}; {len(seeds)} seeds each")
 al.plots.over_seeds(
     table,
     xlabel="labelled sentences to train on",
@@ -874,14 +1048,24 @@ al.plots.over_seeds(
 
 # %% [markdown]
 # All methods gain from more labels. BERT with frozen features is far ahead of the bag
-# of words at the left end, where labels are few.
+# of words on the mean of three seeds where labels are few.
+#
+# Why is the right end no higher than sections 6 and 7, with 320 labels? LoRA and *full*
+# read 64 labels twelve times here, 256 three times, and 1,024 only once. So the curves
+# show what this number of steps is worth, and not the most that 1,024 labels can give.
+# And a single run, as in sections 6 and 7, may be lucky. One more thing is unequal:
+# *frozen features* reads the mean over tokens, for which this BERT was trained; LoRA
+# and *full* read `[CLS]` through a pooler that begins at random.
 #
 # ### Which differences are more than the luck of a seed?
 #
-# Section 2 asked what other sentences would have given; now it is other seeds. A seed
+# Section 3 asked what other sentences would have given; now it is other seeds. A seed
 # gives all methods the same sentences, so again we subtract first: one difference for
-# each seed. Three are too few to draw from, so a formula gives the interval. The plot
-# shows all twelve.
+# each seed. Three are too few to draw from, so a formula gives the interval.
+#
+# The plot shows all twelve comparisons, a panel for each number of labels. Small ticks
+# are seeds, dots are means, and lines are intervals. Before you look for colours: which
+# of them would *you* call clear?
 #
 # <details><summary>The formula for few numbers</summary>
 #
@@ -893,8 +1077,8 @@ al.plots.over_seeds(
 #
 # </details>
 
-# %%
-pairs = [
+# %% folded=true
+pairs = [  # the four comparisons, for each number of labels
     ("frozen features", "bag of words"),
     ("LoRA", "frozen features"),
     ("full", "frozen features"),
@@ -907,158 +1091,128 @@ for n in counts:
 al.plots.differences(gaps, "difference of accuracy on dev, points (ticks: seeds)")
 
 # %% [markdown]
-# Blue means *clear*: the interval leaves out 0. Here are the clear ones in words.
+# Blue means *clear*: the interval leaves out 0.
+#
+# But twelve looks are twelve chances to be lucky. The **p value** says how often chance
+# would give such a difference, or a larger one, between two methods that are equally
+# good. It is below .05 just where the interval leaves out 0. The **adjusted** p value
+# allows for all twelve looks, so that few of the findings are false (the *false
+# discovery rate*; you write this correction in lesson 06).
 
 # %%
-clear = []
-for labels_seen, rows in gaps.items():
-    for (one, other), values in zip(pairs, rows.values(), strict=True):
-        low, high = al.statistics.mean_interval(values)
-        if low > 0 or high < 0:
-            better, worse = (one, other) if low > 0 else (other, one)
-            clear.append(f"{labels_seen}: {better} clearly ahead of {worse}")
-print("\n".join(clear) or "No difference is clear.")
+rows = [(count, *row) for count, four in gaps.items() for row in four.items()]
+chances = [al.statistics.mean_p_value(by_seed) for *_, by_seed in rows]
+adjusted = al.statistics.benjamini_hochberg(chances)
+
+# %% folded=true
+for (count, which, _), chance, fair in zip(rows, chances, adjusted, strict=True):
+    if chance < 0.05:
+        print(f"{count}, {which}: p {chance:.3f}, adjusted {fair:.3f}")
+found = [sum(p < 0.05 for p in column) for column in (chances, adjusted)]
+print(f"below .05: {found[0]} of {len(rows)}; adjusted: {found[1]}")
 
 # %% [markdown]
-# How far can you trust this list?
+# How far can you trust the clear ones?
 #
-# - **A verdict near 0 may flip in the next run.** In two earlier runs of ours LoRA with
-#   256 labels was clearly behind frozen features once, and once not. The seeds were the
-#   same. But a seed does not fix how sums are rounded, which depends on processor,
-#   threads and version, and many steps make much of a little.
-# - **One of twelve comparisons may be clear by luck.** Corrected for twelve looks
-#   (lesson 06, appendix A), none of the three of our run is clear. Three seeds are too
+# - **Adjusted for twelve looks, none of our run stays below .05.** Three seeds are too
 #   few for that.
-# - **What is not clear may still be there.** With three seeds most intervals are wide.
+# - **A verdict near 0 may flip in the next run**, even with the same seeds.
+# - **What is not clear may still be there.** With 256 labels *full* is ahead of LoRA
+#   and of frozen features with each of the three seeds. Yet the interval of three seeds
+#   contains 0.
+# - **Clear over seeds is not clear over sentences.** LoRA is 1.5 points behind frozen
+#   features with 256 labels, and that interval leaves out 0. But all seeds met the same
+#   500 dev sentences, of which 1.5 points are seven or eight.
 #
-# Far from 0 is the lead of frozen features over the bag of words with 64 and 256
-# labels: 11 or 12 points. So begin with the cheap methods on a pretrained model, and
-# see whether more labels and more training pay.
+# Largest is the lead of frozen features over the bag of words with 64 and 256 labels:
+# 11 or 12 points, with intervals that begin 4 or more above 0. Which method is best,
+# our data do not settle. The cheap one on a pretrained model takes seconds: try it
+# first, and see whether more labels and more training pay.
 #
-# <details><summary>What else we saw, in two earlier runs</summary>
+# <details><summary>Why can the same seed give another result?</summary>
 #
-# - With 64 labels the mean of no method was more than about a point above zero-shot,
-#   whose mean is 66.3 %. The bag of words was 11 points below it. (The best pair of
-#   sentences, 71.6 %, was chosen on these dev labels.)
-# - With 1,024 labels *full* fine-tuning was clearly ahead of frozen features both
-#   times, by 3.5 points. But its interval began only 0.4 and 0.7 points above 0.
-# - LoRA and *full* never differed clearly, though LoRA trains 1.5 % of the numbers.
-#   That does not make them equal: with 256 labels the interval reached from 12 points
-#   behind to more than 1 ahead.
+# A seed does not fix how sums are rounded, which depends on processor, threads and
+# version. Many steps make much of a little.
 #
 # </details>
 #
 # <details><summary>What does this comparison leave open?</summary>
 #
-# - *Frozen features* reads the mean over tokens, for which this BERT was trained. LoRA
-#   and *full* read `[CLS]` through the pooler, which begins at random; LoRA can correct
-#   it only by rank 8. So this does not compare the methods alone.
+# - LoRA can correct the random pooler only by rank 8. The third open problem below asks
+#   for the same reading in all methods.
 # - Each method has one learning rate, which was not searched for.
-# - 64 labels are seen twelve times, 256 three times, 1,024 once. So the right end of
-#   the curve shows what one pass is worth, and not the most that 1,024 labels can give.
-#   In section 5 three passes over 320 sentences gave about as much as one pass over
-#   1,024 in our run.
-# - All intervals are about the same 500 dev sentences; about others they say nothing.
 #
 # </details>
 
 # %% [markdown]
-# ## 8. Is it any good?
+# ## 9. How sure may we be of one answer?
 #
-# An accuracy alone says little. What would a model reach without understanding, and
-# how well do people agree with the labels?
-#
-# From here on we look at a classifier that comes with the course: the same BERT with
-# LoRA of rank 8, trained on all 8,070 training sentences. `al.report` measures it on
-# **test**: sentences that are kept apart for the report. They should be used neither to
-# train nor to choose. That held only nearly, as the fold tells.
-#
-# <details><summary>Was test really kept apart?</summary>
-#
-# Not quite. Three recipes were tried for this classifier, and their test accuracies
-# were seen: 84.2, 85.8 and 85.3 %. The last was kept, as it was the fastest to train.
-#
-# This section *describes* the classifier, on test sentences. If you change the model
-# because of what you see, you need new ones for the next report.
-#
-# </details>
+# Our learner has gone through its 320 sentences three times. What if it is trained once
+# more, for as many steps again? (The learning rate rises and falls once more, too.) Is
+# it right more often, and is it surer? We keep its first answers on **test**: sentences
+# that it has not seen, and by which we have chosen nothing.
 
 # %%
-clf = al.load_classifier("movie-sentiment")
 test = splits.test.sample(size.sentences)
-report = al.report(clf, test, splits.train)
-al.plots.comparison(report)
+early = learner.logits(learner.encode(test.texts))  # before
+fit(learner, few.train, 1e-4, steps)
+now = al.Evaluator(learner, dev).score()
+
+# %% folded=true
+print("its own sentences:", al.Evaluator(learner, few.train).score())
+print("dev, before:      ", once)
+print("dev, now:         ", now)
+gaps = 100.0 * now.correct - 100.0 * once.correct
+low, high = interval_of(gaps)
+print(f"accuracy on dev, now minus before: {gaps.mean():+.1f} points", end=" ")
+print(f"[{low:+.1f}, {high:+.1f}]")
 
 # %% [markdown]
-# The picture compares this classifier with
+# It now knows its own sentences by heart: that is **overfitting**. On dev it is not
+# right more often, perhaps less: the interval just contains 0. Yet the dev loss has
+# risen: where the learner is wrong, it is now far too sure.
 #
-# - **majority**: always the more frequent label;
-# - **tf-idf + logistic regression**: the bag of words. Whatever costs more has to beat
-#   it;
-# - **the raters** (dashed): how often a single human rater agrees with the label.
-#
-# Our classifier beats the bag of words by 3.5 points. That is clear, but the interval
-# begins close to 0.
-#
-# <details><summary>Where does the dashed line come from?</summary>
-#
-# Some twenty people rated each sentence, from −4 to 4; the label is the sign of their
-# mean. Sentences whose mean is nearer to 0 than 0.5 were left out, which makes it
-# easier for people and models alike. The line says how often one of them agrees with
-# it, as if ratings were normally distributed. It comes from the ratings that made the
-# label, so it is probably too high: a yardstick, not a limit.
-#
-# </details>
-#
-# Where one class is rare, accuracy can hide that it is hardly ever found (appendix A).
+# The **confidence** of an answer is the probability that the model gives to it. Of
+# the answers with a confidence of 90 %, nine in ten should be right. Is that so? The
+# next cell sorts the answers on test by confidence into **bins**, and counts the right
+# ones in each (a *reliability diagram*).
+
+# %%
+al.plots.calibration(al.report(learner, test, few.train))
 
 # %% [markdown]
-# ## 9. Is it as sure as it should be?
+# On the diagonal a bin is as sure as it is right. A point below it says: too sure. Most
+# answers stand at the right end, near 99 %, and there only some four in five are right.
 #
-# The **confidence** of an answer is the probability that the model gives to it. Of the
-# answers with a confidence of 90 %, nine in ten should be right.
-#
-# Take four answers. Two have a confidence of .95, and one of these is right. Two have
-# .65, and both are right.
+# **One number for this picture** is the mean gap. Take four answers. Two have a
+# confidence of .95, and one of these is right. Two have .65, and both are right.
 #
 # - At .95 half of the answers are right. The gap is $.95 - .50 = .45$.
 # - At .65 all are right. The gap is $1.00 - .65 = .35$.
 # - Each gap holds for half of the answers: $\frac12 \cdot .45 + \frac12 \cdot .35 =
 #   .40$.
 #
-# This mean gap is the **expected calibration error** (ECE). For many answers, sort them
-# by confidence into **bins** of equal width. With $n_b$ of the $n$ answers in bin $b$
-# it is
+# This is the **expected calibration error** (ECE; the picture's title has it). With
+# $n_b$ of the $n$ answers in bin $b$ it is
 #
 # $$ \text{ECE} = \sum_{b} \frac{n_b}{n} \, \bigl| \text{confidence}_b -
 # \text{accuracy}_b \bigr| . $$
 #
-# The picture shows the bins of our classifier on test.
-
-# %%
-al.plots.calibration(report)
-
-# %% [markdown]
-# On the diagonal a bin is as sure as it is right. A point below it says: too sure. Here
-# only one interval leaves the diagonal out: of the answers at 85 %, 77 % are right.
+# **A cure is one number, too** (Guo et al. 2017). Divide all logits by a
+# **temperature** $T$. Say they are 3 and 1. With $T = 1$ nothing changes, and the model
+# is 88 % sure. With $T = 2$ they become 1.5 and 0.5, and it is 73 % sure. The larger
+# logit stays the larger, so no answer changes.
 #
-# A common cure is one number (Guo et al. 2017). Divide all logits by a **temperature**
-# $T$. Say the logits are 3 and 1:
+# <details><summary>Why does training make a model too sure?</summary>
 #
-# - With $T = 1$ nothing changes, and the model is 88 % sure.
-# - With $T = 2$ they become 1.5 and 0.5, and it is 73 % sure.
-#
-# The larger logit stays the larger, so no answer changes.
-#
-# <details><summary>Why are fine-tuned networks often overconfident?</summary>
-#
-# When all training answers are right, more confidence still lowers the loss.
+# When all training answers are right, more confidence still lowers the training loss.
+# So nothing stops it.
 #
 # </details>
 #
 # ### Exercise 4: calibration error at a temperature
 #
-# *Difficulty 3 of 5, 10 minutes.* The plot below shows your number at 51 temperatures.
+# *Difficulty 3 of 5, 10 minutes.* The plot below shows your number at 56 temperatures.
 # Return the ECE of answers whose logits are divided by `temperature`. The bins divide
 # the range from 0 to 1.
 #
@@ -1102,227 +1256,114 @@ al.checks.calibration_error(calibration_error)
 # Leave out bins in which there are none.
 
 # %% [markdown]
-# Which temperature is best? We take the one with the lowest loss on dev: the loss is
-# smooth, and rewards honest probabilities.
+# Which temperature is best? We take the one with the lowest loss on dev. The loss is
+# smooth, and rewards honest probabilities: if a share $p$ of some answers is right, and
+# the model says $q$ each time, its mean loss $-p \ln q - (1-p) \ln(1-q)$ is lowest at
+# $q = p$. (It is a *proper scoring rule*.)
 
 # %%
 error_of = al.checks.yours_or_ours("calibration_error", calibration_error)
-logits_dev, logits_test = (clf.logits(clf.encode(part.texts)) for part in (dev, test))
+logits_dev, logits_test = (learner.logits(learner.encode(d.texts)) for d in (dev, test))
 labels_dev, labels_test = torch.tensor(dev.labels), torch.tensor(test.labels)
-temperatures = np.linspace(0.5, 3, 51)
+temperatures = np.linspace(0.5, 6, 56)
 cross_entropy = nn.functional.cross_entropy
 nats = [float(cross_entropy(logits_dev / t, labels_dev)) for t in temperatures]
 best = float(temperatures[int(np.argmin(nats))])
 
 # %% [markdown]
-# The plot shows your calibration error at each temperature. The dot is at the best one.
+# The plot shows your calibration error at each temperature, with a dot at the chosen
+# one. Even a perfectly calibrated model would not show 0: of ten tosses of a fair coin
+# exactly five are heads only one time in four. The second line says how much that is.
+#
+# <details><summary>Where does the second line come from?</summary>
+#
+# Suppose that the stated probabilities are exactly right. Draw labels with these
+# probabilities, and measure the error of that; here ten times, and the mean.
+#
+# </details>
 
-# %%
+
+# %% folded=true
+def by_chance(logits, temperature, times, seed=0):  # the second line
+    """Calibration errors (times,) with labels drawn from the stated probabilities."""
+    generator = torch.Generator().manual_seed(seed)
+    positive = (logits / temperature).softmax(-1)[:, 1].expand(times, -1)
+    drawn = torch.bernoulli(positive, generator=generator).long()
+    return np.array([error_of(logits, labels, temperature) for labels in drawn])
+
+
+# %% folded=true
 errors = [100 * error_of(logits_dev, labels_dev, float(t)) for t in temperatures]
+chance = [100 * by_chance(logits_dev, float(t), 10).mean() for t in temperatures]
 al.plots.lines(
     temperatures,
-    {"calibration error": errors},
+    {"learner": errors, "by chance alone": chance},
     points=([best], [100 * error_of(logits_dev, labels_dev, best)]),
     xlabel="temperature (dot: lowest loss on dev)",
     ylabel="expected calibration error on dev, %",
 )
 
 # %% [markdown]
-# In our run the dot stands just right of 1: on dev the classifier was hardly too sure.
-# But which epoch of it to keep was decided on dev, too. So we measure on test, before
-# and after.
+# The error is largest at low temperatures, where the model is surest. The curve is
+# jagged, because answers jump from bin to bin as the temperature changes. So we do not
+# take its lowest point: the loss does not depend on bins.
+#
+# The temperature was chosen on dev. Does it help on sentences that had no part in the
+# choice? It has a rival that needs no such number: to train less. So here are three
+# learners on test: after the first training, after both, and after both with the
+# temperature.
 
 # %%
-for name, temperature in {"before": 1.0, "after": best}.items():
-    error = error_of(logits_test, labels_test, temperature)
-    print(f"{name:>6} (T = {temperature:.2f}): calibration error {error:.1%} on test")
+kinds = {
+    "stopped early": (early, 1.0),
+    "trained on": (logits_test, 1.0),
+    "trained on, with T": (logits_test, best),
+}
+
+# %% folded=true
+# the table: accuracy, loss and calibration of the three
+rows = {
+    name: {
+        "T": t,
+        "right, %": 100 * (z.argmax(-1) == labels_test).float().mean().item(),
+        "loss": float(cross_entropy(z / t, labels_test)),
+        "calibration error, %": 100 * error_of(z, labels_test, t),
+    }
+    for name, (z, t) in kinds.items()
+}
+rounded = {"T": 1, "right, %": 1, "loss": 3, "calibration error, %": 1}
+al.plots.table(pd.DataFrame(rows).T.rename_axis("learner"), **rounded)
 
 # %% [markdown]
-# Is that a success? Even a perfectly calibrated model would not show 0: of ten tosses
-# of a fair coin exactly five are heads only one time in four. Appendix C finds that
-# *before* is just above what such chance explains, and *after* inside. So this shows
-# how the method works, and not that this classifier needed it.
+# One number removes most of the error, and changes no answer. **But a shorter training
+# does about as well**: in our run the early learner is right as often, its loss is the
+# lowest of the three, and its calibration error is close to that with a temperature. So
+# do not train for longer than dev asks for. The temperature is for classifiers that you
+# cannot train again. (Appendix C asks whether the rest is more than chance.)
+#
+# How sure may we be, then? On average within a few points of what the model says, once
+# labelled sentences have set its temperature. For some kinds of sentences it can still
+# be too confident.
+#
+# That holds for sentences like these only. Appendix E shows how sure another classifier
+# is of tweets, and how often it is wrong.
 
 # %% [markdown]
-# ## 10. Where does it fail?
-#
-# A report says how often the model is wrong, not on what. So give it sentences whose
-# answer you know, each with a difficulty of its own. What would *you* say?
-
-# %%
-sentences = """
-plain             | The acting is good.                                   | positive
-negated           | The acting is not good.                               | negative
-negated twice     | It is not true that the acting is not good.           | positive
-negated from afar | Nobody in their right mind would call this good.      | negative
-contrast          | A weak start, but the ending is wonderful.            | positive
-contrast turned   | A wonderful ending, but the rest is weak.             | negative
-comparison        | I have seen better films on a broken television.      | negative
-irony             | Just what the world needed: another talking dog.      | negative
-expectation       | It should have been great.                            | negative
-question          | Who could possibly dislike this film?                 | positive
-"""
-
-# %% [markdown]
-# The next cells ask the classifier. Wrong answers are coloured, and confident mistakes
-# come first.
-
-# %%
-entries = [line.split("|") for line in sentences.strip().splitlines()]
-asked = pd.DataFrame(entries, columns=["kind", "sentence", "we say"]).map(str.strip)
-answers = clf.predict(asked["sentence"].tolist())
-wanted = [clf.label_names.index(name) for name in asked["we say"]]
-asked["it says"] = answers.labels
-asked["sure of our label, %"] = 100 * answers.probabilities[range(len(asked)), wanted]
-
-# %%
-asked = asked.set_index("kind").sort_values("sure of our label, %")
-wrong = asked["we say"] != asked["it says"]
-al.plots.table(asked, wrong, **{"sure of our label, %": 0})
-
-# %% [markdown]
-# Where our label got less than half of the probability, the answer is wrong. Now write
-# sentences of your own in the same form, and run the three cells again.
-#
-# <details><summary>What we saw</summary>
-#
-# The model is sure of its worst mistake, the double negation. One guess is that it
-# counts negative words. Test that: how does it read *It is true that the acting is
-# good*, and *It is not true that the acting is bad*?
-#
-# On *expectation* and *question* it is nearly undecided. Irony and comparison came out
-# right, but *broken* may give the comparison away: try *a splendid television*. Ten
-# sentences prove nothing about all negations; for real mistakes take **dev**.
-#
-# </details>
-#
-# A mistake can also be the label's fault (appendix D).
-#
-# Nor does the classifier know where its knowledge ends. Appendix G gives it product
-# reviews, tweets and opinion pages. It is right less often there, and its confidence
-# hardly warns you.
-
-# %% [markdown]
-# ## 11. Which heads attend differently now?
-#
-# Our BERT has 6 layers with 12 **heads** each. For every token, a head spreads a weight
-# of 1 over all tokens: its attention. We compare each head before and after.
-#
-# Say a head gave three tokens the weights .7, .2 and .1, and now gives .4, .5 and .1.
-#
-# - The differences are −.3, +.3 and 0.
-# - Without their signs they add up to .6.
-# - Half of that is .3: so much of the weight now sits elsewhere.
-#
-# This number is the **share moved** (also the *total variation distance*). `moved_on`
-# computes it for every head and text; the map shows the mean over sentences from dev.
-
-# %%
-before = al.classification.fresh_classifier("minilm", splits.train.label_names)
-
-
-def moved_on(texts, after):
-    """The share of each head's attention that moved, for each text: (N, L, H)."""
-    shares = []
-    for text in texts:
-        old, new = before.attend(text).weights, after.attend(text).weights
-        shares.append((new - old).abs().sum(-1).mean(-1) / 2)
-    return torch.stack(shares).numpy()
-
-
-# %%
-found = moved_on(splits.dev.sample(size.sweep_sentences // 2).texts, clf)
-al.plots.head_map(
-    found.mean(0), title="Attention moved by fine-tuning", label="share moved"
-)
-
-# %% [markdown]
-# In our run one head stands out: head 9 in layer 3, in short **L3H9**. Is its lead
-# luck? The highest of 72 numbers is partly the luckiest. So we name the head now, and
-# measure it once on other sentences, beside the next one there.
-
-# %%
-layer, head = divmod(int(found.mean(0).argmax()), clf.heads)
-fresh = moved_on(splits.test.sample(size.sweep_sentences // 2).texts, clf)
-leader = fresh[:, layer, head].copy()
-fresh[:, layer, head] = 0  # so that the highest is the best of the others
-next_one = fresh.reshape(len(fresh), -1)[:, fresh.mean(0).argmax()]
-low, high = interval_of(leader - next_one)
-print(f"on test: L{layer}H{head} {leader.mean():.2f},", end=" ")
-print(f"next {next_one.mean():.2f};", end=" ")
-print(f"difference {(leader - next_one).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
-
-# %% [markdown]
-# On other sentences the head leads again in our run, and clearly. But that is about
-# *this* classifier: in other trainings of ours other heads moved most (appendix E). Nor
-# need the answer depend on a head that moved most. Lesson 06 tests that, so keep L3H9
-# in mind.
-#
-# <details><summary>Where did attention move least?</summary>
-#
-# In layer 0. That alone does not say where the weights changed most: a higher layer
-# also gets a changed input from the layers below, and then it attends differently,
-# whatever its own weights do.
-#
-# </details>
-
-# %% [markdown]
-# ## 12. Your own texts
-#
-# A table with a column of texts and one of labels is all it takes:
-#
-# ```
-# attnlab finetune reviews.csv --text comment --label topic --out runs/mine
-# ```
-#
-# In Python it takes four lines. First a table of 24 rows.
-
-# %%
-things = ("box", "cable", "lid", "lamp", "screen", "strap")
-topics = {"broken": "fault", "bent": "fault", "fine": "praise", "perfect": "praise"}
-rows = [(f"The {thing} is {how}.", topics[how]) for thing in things for how in topics]
-ours = pd.DataFrame(rows, columns=["comment", "topic"])
-
-# %% [markdown]
-# Now the four lines. The last one asks about two comments with other words.
-
-# %%
-mine = al.datasets.from_frame(ours, text="comment", label="topic")
-parts = al.datasets.split(mine, dev=4, test=4)
-helper = al.finetune("minilm", parts, "frozen", epochs=20)
-helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
-
-# %% [markdown]
-# A table this small shows that it runs, no more.
-#
-# <details><summary>Two texts at once, or an answer inside a text</summary>
-#
-# Two texts at once (does one follow from the other?) go in as one, with `[SEP]` between
-# them. An answer *inside* a text is found by two numbers for each token: is it the
-# start, is it the end?
-#
-# </details>
-#
-# <details><summary>On several GPUs</summary>
-#
-# `accelerate launch --num_processes 4 -m attnlab finetune …` shares each batch among
-# four processes. Apart from rounding and from what dropout sets to 0, the weight
-# updates are those of one process.
-#
-# </details>
-#
 # ## What you know now
 #
 # - A training step is: batch with its mask, forward, loss, backward, clip, move.
 # - LoRA learns $\frac{\alpha}{r} BA$ beside each frozen $W$, and merging adds it in.
 # - Compare methods at your number of labels, over seeds, by the interval of the
-#   difference.
-# - Read an accuracy beside baselines and raters. In another domain both accuracy and
-#   calibration may be worse.
-# - Some heads attend very differently after fine-tuning. Which ones, another training
-#   may change.
+#   difference, and allow for the number of looks.
+# - Our learner, trained for too long, was no more often right on dev, but far too sure.
+#   One temperature mends most of that. To stop early would have spared it.
 #
-# Which of the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
+# The appendices take a finished classifier apart: its report (A), a label for each word
+# (B, with exercise 5), its mistakes (D), other texts (E), its heads (F). Appendix H has
+# the four lines for texts of your own.
+#
+# Fine-tuning changed the attention of some heads far more than that of others. Which of
+# the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
 #
 # ## Three open problems
 #
@@ -1330,7 +1371,7 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 #
 # 1. **A temperature for each domain** (easy, 20 minutes). What temperature has the
 #    lowest loss on one half of the tweets, and does it lower the calibration error on
-#    the other half? Start from `error_of` and `domains` (appendix G). *Right if* your
+#    the other half? Start from `error_of` and `domains` (appendix E). *Right if* your
 #    search, run on `logits_dev`, finds `best` again.
 # 2. **Fair learning rates** (medium, 40 minutes). Is LoRA with 256 labels clearly
 #    better at another rate, a third or three times as large? Start from `trained`, and
@@ -1353,10 +1394,55 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # </details>
 
 # %% [markdown]
-# ## Appendix A. When a class is rare: precision and recall
+# ## Appendix A. A report on a finished classifier
 #
-# Take eight topics of news, with 10 test texts about *grain*. A bag of words calls
-# three texts *grain*, and rightly. Three numbers describe that:
+# An accuracy alone says little. What would a model reach without understanding, and
+# how well do people agree with the labels?
+#
+# `finished` is a classifier that comes with the course: the same BERT with LoRA of rank
+# 8, trained on all 8,070 training sentences. `al.report` measures it on test. For this
+# classifier test was not quite kept apart, as the fold tells.
+#
+# <details><summary>Was test really kept apart?</summary>
+#
+# Not quite. Three recipes were tried for this classifier, and their test accuracies
+# were seen: 84.2, 85.8 and 85.3 %. The last was kept, as it was the fastest to train.
+#
+# This appendix *describes* the classifier, on test sentences. If you change the model
+# because of what you see, you need new ones for the next report.
+#
+# </details>
+
+# %%
+al.plots.comparison(al.report(finished, test, splits.train))
+
+# %% [markdown]
+# The picture compares this classifier with
+#
+# - **majority**: always the more frequent label;
+# - **tf-idf + logistic regression**: the bag of words. Whatever costs more has to beat
+#   it;
+# - **the raters** (dashed): how often a single human rater agrees with the label.
+#
+# The classifier beats the bag of words by 3.5 points. That is clear, but the interval
+# begins close to 0.
+#
+# <details><summary>Where does the dashed line come from?</summary>
+#
+# Some twenty people rated each sentence, from −4 to 4; the label is the sign of their
+# mean. Sentences whose mean is nearer to 0 than 0.5 were left out, which makes it
+# easier for people and models alike. The line says how often one of them agrees with
+# it, as if ratings were normally distributed. It comes from the ratings that made the
+# label, so it is probably too high: a yardstick, not a limit.
+#
+# </details>
+
+# %% [markdown]
+# ### When a class is rare: precision and recall
+#
+# Where one class is rare, accuracy can hide that it is hardly ever found. Take eight
+# topics of news, with 10 test texts about *grain*. A bag of words calls three texts
+# *grain*, and rightly. Three numbers describe that:
 #
 # - **Precision**: of the texts called *grain*, how many are? 3 of 3: 1.00.
 # - **Recall**: of those that are, how many were found? 3 of 10: .30.
@@ -1364,7 +1450,7 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 #
 # The table holds them for every topic, the most frequent first.
 
-# %%
+# %% folded=true
 news = al.datasets.load("reuters-r8").sample(size.training_sentences)
 predictions = al.evaluation.bag_of_words(news.train).predict(news.test.texts)
 news_labels = np.array(news.test.labels)
@@ -1376,8 +1462,8 @@ al.plots.table(by_class, precision=2, recall=2, f1=2)
 
 # %% [markdown]
 # The two largest topics hold most of the texts and go well, so accuracy is high. The
-# mean F1, where each topic counts the same, is far lower. The rarest topics have the
-# lowest recall.
+# mean F1 (*macro F1*), where each topic counts the same, is far lower. The rarest
+# topics have the lowest recall.
 #
 # <details><summary>How exact is a recall of ten texts?</summary>
 #
@@ -1470,6 +1556,7 @@ al.checks.entities(entities)
 find = al.checks.yours_or_ours("entities", entities, al.datasets.tagged.spans)
 
 
+# %% folded=true
 def entity_counts(truth, guess):
     """For each sentence: entities that are right; those there plus those found."""
     both = [[{*map(tuple, find(tags))} for tags in side] for side in (truth, guess)]
@@ -1492,11 +1579,11 @@ tagger = al.finetune_tagger("minilm", newswire, epochs=size.epochs)
 shapes = al.tagging.baseline(newswire.train)
 
 # %% [markdown]
-# The next three cells compare all three, on the same sentences. For the intervals the
-# sentences are drawn again, as in section 2.
+# Folded cells compare all three, on the same sentences. For the intervals the
+# sentences are drawn again, as in section 3.
 
 
-# %%
+# %% folded=true
 def share_right(truth, guess):
     """The share of words with the right tag, in percent."""
     pairs = zip(truth, guess, strict=True)
@@ -1514,13 +1601,13 @@ def compared(data):
     return counts, {name: share_right(truth, tags) for name, tags in said.items()}
 
 
-# %%
+# %% folded=true
 def interval(values):
     """The 95 % interval that drawn values span."""
     return np.quantile(values, [0.025, 0.975])
 
 
-# %%
+# %% folded=true
 rows, generator = {}, np.random.default_rng(0)
 for kind in ("test", "unseen"):
     found_by, right_words = compared(getattr(newswire, kind))
@@ -1534,7 +1621,7 @@ for kind in ("test", "unseen"):
     low, high = interval(values["BERT"] - values["shapes of words"])
     print(f"{kind}: BERT minus shapes: {gap:+.1f} points [{low:+.1f}, {high:+.1f}]")
 
-# %%
+# %% folded=true
 columns = ["F1, %", "95 % interval", "right words, %"]
 table = pd.DataFrame(rows, index=columns).T.infer_objects()
 al.plots.table(table, **{"F1, %": 1, "right words, %": 1})
@@ -1575,31 +1662,81 @@ for hit in tagger.tag([text])[0]:
 # ## Appendix C. How large is a calibration error by chance?
 #
 # Section 9 found a calibration error on test. How large would it be if the model were
-# perfectly calibrated? Suppose that the stated probabilities are exactly right. Draw
-# labels with these probabilities, and measure the error. Repeat this many times. Our
-# error is a finding only if the drawn ones seldom (one time in twenty) exceed it.
+# perfectly calibrated? Draw labels with the stated probabilities, and measure the
+# error. Repeat this many times. Our error is a finding only if the drawn ones seldom
+# (one time in twenty) exceed it.
 
-# %%
-generator = torch.Generator().manual_seed(0)
+# %% folded=true
 for name, temperature in {"before": 1.0, "after": best}.items():
     error = error_of(logits_test, labels_test, temperature)
-    positive = (logits_test / temperature).softmax(-1)[:, 1]
-    draws = positive.expand(10 if small_run else 200, -1)
-    drawn = torch.bernoulli(draws, generator=generator).long()
-    honest = [error_of(logits_test, labels, temperature) for labels in drawn]
-    limit = np.quantile(honest, 0.95)
+    drawn = by_chance(logits_test, temperature, 10 if small_run else 200)
+    limit = np.quantile(drawn, 0.95)
     verdict = "more than chance explains" if error > limit else "no more than chance"
-    print(f"{name:>6} (T = {temperature:.2f}): error {error:.1%} on test,", end=" ")
-    print(f"by chance {np.mean(honest):.1%}, seldom above {limit:.1%}: {verdict}")
+    print(f"{name:>6} (T = {temperature:.1f}): error {error:.1%} on test,", end=" ")
+    print(f"by chance {drawn.mean():.1%}, seldom above {limit:.1%}: {verdict}")
 
 # %% [markdown]
-# In our run the error on test was, before, just above what chance explains; after, it
-# was inside. Both are near the limit, which comes from 200 draws, so the verdict may
-# flip. Nor does this show that the temperature helped: that would need an interval of
-# the difference.
+# *Before* is far above what chance explains. *After* is much nearer to the limit; in
+# our run still above it, so one temperature does not mend everything. On which side it
+# falls may differ from run to run.
 
 # %% [markdown]
-# ## Appendix D. Is it the model, or the label?
+# ## Appendix D. Where does it fail, and whose fault is it?
+#
+# A report says how often a model is wrong, not on what. So give the finished classifier
+# sentences whose answer you know, each with a difficulty of its own. What would *you*
+# say?
+
+# %%
+sentences = """
+plain             | The acting is good.                                   | positive
+negated           | The acting is not good.                               | negative
+negated twice     | It is not true that the acting is not good.           | positive
+negated from afar | Nobody in their right mind would call this good.      | negative
+contrast          | A weak start, but the ending is wonderful.            | positive
+contrast turned   | A wonderful ending, but the rest is weak.             | negative
+comparison        | I have seen better films on a broken television.      | negative
+irony             | Just what the world needed: another talking dog.      | negative
+expectation       | It should have been great.                            | negative
+question          | Who could possibly dislike this film?                 | positive
+"""
+
+# %% [markdown]
+# The next cells ask the classifier. Wrong answers are coloured, and confident mistakes
+# come first.
+
+# %% folded=true
+entries = [line.split("|") for line in sentences.strip().splitlines()]
+asked = pd.DataFrame(entries, columns=["kind", "sentence", "we say"]).map(str.strip)
+answers = finished.predict(asked["sentence"].tolist())
+wanted = [finished.label_names.index(name) for name in asked["we say"]]
+asked["it says"] = answers.labels
+asked["sure of our label, %"] = 100 * answers.probabilities[range(len(asked)), wanted]
+
+# %% folded=true
+asked = asked.set_index("kind").sort_values("sure of our label, %")
+wrong = asked["we say"] != asked["it says"]
+al.plots.table(asked, wrong, **{"sure of our label, %": 0})
+
+# %% [markdown]
+# Where our label got less than half of the probability, the answer is wrong. Now write
+# sentences of your own in the same form, and run that cell and the two folded ones
+# again.
+#
+# <details><summary>What we saw</summary>
+#
+# The model is sure of its worst mistake, the double negation. One guess is that it
+# counts negative words. Test that: how does it read *It is true that the acting is
+# good*, and *It is not true that the acting is bad*?
+#
+# On *expectation* and *question* it is nearly undecided. Irony and comparison came out
+# right, but *broken* may give the comparison away: try *a splendid television*. Ten
+# sentences prove nothing about all negations; for real mistakes take **dev**.
+#
+# </details>
+
+# %% [markdown]
+# ### Is it the model, or the label?
 #
 # Some sentences divide people. Are those the ones the model gets wrong? From the
 # ratings we estimate how likely a rater is to agree with the label, and cut the dev
@@ -1612,8 +1749,8 @@ for name, temperature in {"before": 1.0, "after": best}.items():
 #
 # </details>
 
-# %%
-score = al.Evaluator(clf, dev).score()
+# %% folded=true
+score = al.Evaluator(finished, dev).score()
 names = ("divided most", "second", "third", "of one mind")
 spread = dev.ratings["std"].clip(lower=1e-9)
 agree = stats.norm.cdf(dev.ratings["mean"].abs() / spread)
@@ -1629,10 +1766,10 @@ for name, group in zip(names, quarters, strict=True):
         "mean loss": score.losses[group].mean(),
     }
 
-# %%
+# %% folded=true
 al.plots.table(pd.DataFrame(rows).T.infer_objects(), **{"mean loss": 2})
 
-# %%
+# %% folded=true
 worst = np.argsort(-score.losses)[: max(4, len(dev) // 20)]
 print(f"raters agree with the label: {agree.mean():.1%} on all dev sentences,", end=" ")
 print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
@@ -1645,145 +1782,33 @@ print(f"{agree[worst].mean():.1%} on the {len(worst)} with the highest loss")
 # to read. Where the raters are of one mind, the model's mistakes are its own.
 
 # %% [markdown]
-# ## Appendix E. What does head L3H9 attend to now?
+# ## Appendix E. Does it work beyond films?
 #
-# Here is the head of section 11 on a sentence of ours, after minus before. A row is the
-# token that looks (the query), a column the token that is looked at (the key). Which
-# words gain (red columns)? Do they decide what the sentence says?
+# The finished classifier has learned from films only. Here are product reviews, tweets
+# and opinion pages, rated by the same kind of people. Will it still be right, and will
+# it say so when it is not?
 
-# %%
-text = "The second half is slow, but the ending stays with you."
-old, new = before.attend(text), clf.attend(text)
-change = (new.weights - old.weights)[layer, head].numpy()
-al.plots.matrix(
-    change,
-    rows=new.tokens,
-    columns=new.tokens,
-    xlabel="key (is looked at)",
-    ylabel="query (looks)",
-    label="weight, after minus before",
-    alt=f"Change of attention, from {change.min():+.2f} to {change.max():+.2f}. Most is"
-    f" won by {new.tokens[change.sum(0).argmax()]!r}, most lost by"
-    f" {new.tokens[change.sum(0).argmin()]!r}.",
-)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# *You* gains most, then *slow* and *stays*, and `[CLS]` loses most: the head turns from
-# a token without meaning of its own, and in some rows also from *the second half is*,
-# to these words. The row of [CLS] hardly changes: what is new here can reach [CLS] only
-# in later layers. *Slow* and *stays* carry the opinion, *you* does not. One sentence is
-# an illustration; the finding is the number of section 11.
-#
-# </details>
-
-# %% [markdown]
-# **Would another training move the same head?** Here are your LoRA models of section 7,
-# with 1,024 labels each.
-
-# %%
-few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
-for seed in seeds:
-    again = moved_on(few_texts, tuned["LoRA", seed]).mean(0)
-    most = divmod(int(again.argmax()), clf.heads)
-    rank = 1 + int((again > again[layer, head]).sum())
-    print(f"seed {seed}: L{most[0]}H{most[1]} moved most;", end=" ")
-    print(f"L{layer}H{head} is number {rank} of {again.size}")
-
-# %% [markdown]
-# In our run this head moved most in none of these models. They differ from the
-# classifier of section 11 in several ways: seed, number of labels, steps. Which of
-# these makes the difference, this does not show.
-
-# %% [markdown]
-# ## Appendix F. The pooler, before and after
-#
-# **Before.** How can one see that the pooler of this BERT is untrained? Compare it with
-# a matrix of BERT's last layer, which is trained. The **largest singular value** of a
-# matrix is the most by which it can lengthen a vector. For random numbers we know it,
-# printed here as *noise*.
-#
-# <details><summary>How large is it for random numbers?</summary>
-#
-# With standard deviation $\sigma$, $n$ rows and $m$ columns it is about $\sigma (\sqrt
-# n + \sqrt m)$. Random numbers prefer no direction. A trained matrix lengthens some
-# directions far more.
-#
-# </details>
-
-# %%
-bert = base.model.bert
-parts = {"pooler": bert.pooler, "last layer": bert.encoder.layer[-1].output}
-for name, part in parts.items():
-    weight, bias = part.dense.weight.detach(), part.dense.bias.detach()
-    noise = weight.std() * sum(side**0.5 for side in weight.shape)
-    print(f"{name:>10}: largest bias {bias.abs().max():.2g},", end=" ")
-    print(f"singular value {torch.linalg.matrix_norm(weight, 2):.2f}", end=" ")
-    print(f"(noise: {noise:.2f})")
-
-# %% [markdown]
-# All biases of the pooler are exactly 0, as at the start of a training, and its largest
-# singular value is just that of noise. The trained matrix is far above.
-#
-# <details><summary>Why is it untrained?</summary>
-#
-# MiniLM copied the attention and the values of a larger model (Wang et al. 2020); then
-# sentences were compared by the mean of the token vectors (Reimers and Gurevych 2019).
-# The pooler had no part in either.
-#
-# </details>
-#
-# **After.** How far did fine-tuning move each matrix of our classifier? The map shows
-# the length of the change, divided by the size of the matrix.
-
-# %%
-moves = al.evaluation.layer_movement(before, clf).set_index("kind")
-inside, own = moves.dropna(subset="layer"), moves.loc["pooler"]
-more = (inside["moved"] > own["moved"]).sum()
-print(f"size (norm): pooler {own['norm']:.1f}", end=", ")
-print(f"layers {inside['norm'].min():.1f} to {inside['norm'].max():.1f};", end=" ")
-print(f"{more} of {len(inside)} matrices in layers moved more than the pooler")
-al.plots.movement(before, clf)
-
-# %% [markdown]
-# Relative to its size the pooler moved most by far. Inside the layers the values of
-# layer 0 did.
-#
-# But the pooler is small. Without division by the size, 35 of the 36 matrices in the
-# layers moved more. So "moved most" depends on the measure. That the pooler began at
-# random and had all to learn may be another reason; this does not test it. The word
-# embeddings stayed, because LoRA does not touch them.
-
-# %% [markdown]
-# ## Appendix G. Does it work beyond films?
-#
-# The classifier has learned from films only. Here are product reviews, tweets and
-# opinion pages, rated by the same kind of people. Will it still be right, and will it
-# say so when it is not?
-
-# %%
-domains = {"movie (test)": test}
+# %% folded=true
+domains, rows = {"movie (test)": test}, {}
 for name in ("product", "tweet", "editorial"):
     domains[name] = al.datasets.load(f"{name}-sentiment").test.sample(size.sentences)
 
-# %%
-rows = {}
+# %% folded=true
 for name, data in domains.items():
-    logits, truth = clf.logits(clf.encode(data.texts)), torch.tensor(data.labels)
-    sure, right = (logits / best).softmax(-1).amax(-1), logits.argmax(-1) == truth
-    low, high = 100 * np.array(interval_of(right.numpy()))
+    logits, truth = finished.logits(finished.encode(data.texts)), np.array(data.labels)
+    answers, sure = logits.argmax(-1).numpy(), logits.softmax(-1).amax(-1)
+    low, high = 100 * np.array(interval_of(answers == truth))
     rows[name] = {
-        "accuracy, %": 100 * float(right.float().mean()),
+        "accuracy, %": 100 * (answers == truth).mean(),
         "95 % interval": f"{low:.1f} to {high:.1f}",
-        "majority, %": 100 * float(truth.bincount().max() / len(truth)),
+        "majority, %": 100 * np.bincount(truth).max() / len(truth),
         "confidence, %": 100 * float(sure.mean()),
-        "ECE, %": 100 * error_of(logits, truth, best),
-        "positive, %": 100 * float(truth.float().mean()),
-        "called positive, %": 100 * float(logits.argmax(-1).float().mean()),
+        "ECE, %": 100 * error_of(logits, torch.tensor(truth), 1.0),
+        "positive, %": 100 * truth.mean(),
+        "called positive, %": 100 * answers.mean(),
     }
 
-# %%
+# %% folded=true
 al.plots.table(pd.DataFrame(rows).T.infer_objects())
 
 # %% [markdown]
@@ -1796,10 +1821,9 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 #
 # <details><summary>What we saw</summary>
 #
-# On tweets the mean confidence is 82.7 %, though only 70.1 % of the answers are right.
-# From films to tweets the confidence falls by 4.6 points, the accuracy by 15.2. The
-# calibration error is largest there, too. (Confidence and ECE are at the temperature of
-# section 9.)
+# On tweets the mean confidence is 83.4 %, though only 70.1 % of the answers are right.
+# From films to tweets the confidence falls by about 4.5 points, the accuracy by 15.2.
+# The calibration error is largest there, too.
 #
 # In all three new domains the model calls too few texts positive: compare the last two
 # columns.
@@ -1823,6 +1847,231 @@ al.plots.table(pd.DataFrame(rows).T.infer_objects())
 # The mean confidence can be right while some bins are too sure and others not sure
 # enough. The calibration error adds up the gaps of the bins without their signs, so it
 # is at least as large as the difference of the two columns.
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix F. Which heads attend differently now?
+#
+# Our BERT has 6 layers with 12 **heads** each. For every token, a head spreads a weight
+# of 1 over all tokens: its attention. We compare each head before and after the
+# training of `finished`.
+#
+# Say a head gave three tokens the weights .7, .2 and .1, and now gives .4, .5 and .1.
+#
+# - The differences are −.3, +.3 and 0.
+# - Without their signs they add up to .6.
+# - Half of that is .3: so much of the weight now sits elsewhere.
+#
+# This number is the **share moved** (also the *total variation distance*). `moved_on`
+# computes it for every head and text; the map shows the mean over sentences from dev.
+
+# %%
+before = al.classification.fresh_classifier("minilm", splits.train.label_names)
+
+
+def moved_on(texts, after):
+    """The share of each head's attention that moved, for each text: (N, L, H)."""
+    shares = []
+    for text in texts:
+        old, new = before.attend(text).weights, after.attend(text).weights
+        shares.append((new - old).abs().sum(-1).mean(-1) / 2)
+    return torch.stack(shares).numpy()
+
+
+# %%
+found = moved_on(splits.dev.sample(size.sweep_sentences // 2).texts, finished)
+al.plots.head_map(
+    found.mean(0), title="Attention moved by fine-tuning", label="share moved"
+)
+
+# %% [markdown]
+# In our run one head stands out: head 9 in layer 3, in short **L3H9**. Is its lead
+# luck? The highest of 72 numbers is partly the luckiest. So we name the head now, and
+# measure it once on other sentences, beside the next one there.
+
+# %%
+layer, head = divmod(int(found.mean(0).argmax()), finished.heads)
+fresh = moved_on(splits.test.sample(size.sweep_sentences // 2).texts, finished)
+leader = fresh[:, layer, head].copy()
+fresh[:, layer, head] = 0  # so that the highest is the best of the others
+next_one = fresh.reshape(len(fresh), -1)[:, fresh.mean(0).argmax()]
+
+# %% folded=true
+low, high = interval_of(leader - next_one)
+print(f"on test: L{layer}H{head} {leader.mean():.2f},", end=" ")
+print(f"next {next_one.mean():.2f};", end=" ")
+print(f"difference {(leader - next_one).mean():+.2f} [{low:+.2f}, {high:+.2f}]")
+
+# %% [markdown]
+# On other sentences the head leads again in our run, and clearly. But that is about
+# *this* classifier: in other trainings of ours other heads moved most (see below). Nor
+# need the answer depend on a head that moved most. Lesson 06 tests that, so keep L3H9
+# in mind.
+#
+# <details><summary>Where did attention move least?</summary>
+#
+# In layer 0. That alone does not say where the weights changed most: a higher layer
+# also gets a changed input from the layers below, and then it attends differently,
+# whatever its own weights do.
+#
+# </details>
+
+# %% [markdown]
+# ### What does head L3H9 attend to now?
+#
+# Here is this head on a sentence of ours, after minus before. A row is the token that
+# looks (the query), a column the token that is looked at (the key). Which words gain
+# (red columns)? Do they decide what the sentence says?
+
+# %%
+text = "The second half is slow, but the ending stays with you."
+old, new = before.attend(text), finished.attend(text)
+change = (new.weights - old.weights)[layer, head].numpy()
+
+# %% folded=true
+al.plots.matrix(
+    change,
+    rows=new.tokens,
+    columns=new.tokens,
+    xlabel="key (is looked at)",
+    ylabel="query (looks)",
+    label="weight, after minus before",
+    alt=f"Change of attention, from {change.min():+.2f} to {change.max():+.2f}. Most is"
+    f" won by {new.tokens[change.sum(0).argmax()]!r}, most lost by"
+    f" {new.tokens[change.sum(0).argmin()]!r}.",
+)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# *You* gains most, then *slow* and *stays*, and `[CLS]` loses most: the head turns from
+# a token without meaning of its own, and in some rows also from *the second half is*,
+# to these words. The row of [CLS] hardly changes: what is new here can reach [CLS] only
+# in later layers. *Slow* and *stays* carry the opinion, *you* does not. One sentence is
+# an illustration; the finding is the number above.
+#
+# </details>
+
+# %% [markdown]
+# **Would another training move the same head?** Here are your LoRA models of section 8,
+# with 1,024 labels each.
+
+# %% folded=true
+few_texts = splits.dev.sample(size.sweep_sentences // 10).texts
+for seed in seeds:
+    again = moved_on(few_texts, tuned["LoRA", seed]).mean(0)
+    most = divmod(int(again.argmax()), finished.heads)
+    rank = 1 + int((again > again[layer, head]).sum())
+    print(f"seed {seed}: L{most[0]}H{most[1]} moved most;", end=" ")
+    print(f"L{layer}H{head} is number {rank} of {again.size}")
+
+# %% [markdown]
+# In our run this head moved most in none of these models. They differ from the finished
+# classifier in several ways: seed, number of labels, steps. Which of these makes the
+# difference, this does not show.
+
+# %% [markdown]
+# ## Appendix G. The pooler, before and after
+#
+# **Before.** How can one see that the pooler of this BERT is untrained? Compare it with
+# a matrix of BERT's last layer, which is trained. The **largest singular value** of a
+# matrix is the most by which it can lengthen a vector. For random numbers we know it,
+# printed here as *noise*.
+#
+# <details><summary>How large is it for random numbers?</summary>
+#
+# With standard deviation $\sigma$, $n$ rows and $m$ columns it is about $\sigma (\sqrt
+# n + \sqrt m)$. Random numbers prefer no direction. A trained matrix lengthens some
+# directions far more.
+#
+# </details>
+
+# %% folded=true
+bert = base.model.bert
+parts = {"pooler": bert.pooler, "last layer": bert.encoder.layer[-1].output}
+for name, part in parts.items():
+    weight, bias = part.dense.weight.detach(), part.dense.bias.detach()
+    noise = weight.std() * sum(side**0.5 for side in weight.shape)
+    print(f"{name:>10}: largest bias {bias.abs().max():.2g},", end=" ")
+    print(f"singular value {torch.linalg.matrix_norm(weight, 2):.2f}", end=" ")
+    print(f"(noise: {noise:.2f})")
+
+# %% [markdown]
+# All biases of the pooler are exactly 0, as at the start of a training, and its largest
+# singular value is just that of noise. The trained matrix is far above.
+#
+# <details><summary>Why is it untrained?</summary>
+#
+# MiniLM copied the attention and the values of a larger model (Wang et al. 2020); then
+# sentences were compared by the mean of the token vectors (Reimers and Gurevych 2019).
+# The pooler had no part in either.
+#
+# </details>
+#
+# **After.** How far did fine-tuning move each matrix of the finished classifier? The
+# map shows the length of the change, divided by the size of the matrix.
+
+# %% folded=true
+moves = al.evaluation.layer_movement(before, finished).set_index("kind")
+inside, own = moves.dropna(subset="layer"), moves.loc["pooler"]
+more = (inside["moved"] > own["moved"]).sum()
+print(f"size (norm): pooler {own['norm']:.1f}", end=", ")
+print(f"layers {inside['norm'].min():.1f} to {inside['norm'].max():.1f};", end=" ")
+print(f"{more} of {len(inside)} matrices in layers moved more than the pooler")
+al.plots.movement(before, finished)
+
+# %% [markdown]
+# Relative to its size the pooler moved most by far. Inside the layers the values of
+# layer 0 did.
+#
+# But the pooler is small. Without division by the size, 35 of the 36 matrices in the
+# layers moved more. So "moved most" depends on the measure. That the pooler began at
+# random and had all to learn may be another reason; this does not test it. The word
+# embeddings stayed, because LoRA does not touch them.
+
+# %% [markdown]
+# ## Appendix H. Your own texts
+#
+# A table with a column of texts and one of labels is all it takes:
+#
+# ```
+# attnlab finetune reviews.csv --text comment --label topic --out runs/mine
+# ```
+#
+# In Python it takes four lines. First a table of 24 rows.
+
+# %%
+things = ("box", "cable", "lid", "lamp", "screen", "strap")
+topics = {"broken": "fault", "bent": "fault", "fine": "praise", "perfect": "praise"}
+rows = [(f"The {thing} is {how}.", topics[how]) for thing in things for how in topics]
+ours = pd.DataFrame(rows, columns=["comment", "topic"])
+
+# %% [markdown]
+# Now the four lines. The last one asks about two comments with other words.
+
+# %%
+mine = al.datasets.from_frame(ours, text="comment", label="topic")
+parts = al.datasets.split(mine, dev=4, test=4)
+helper = al.finetune("minilm", parts, "frozen", epochs=20)
+helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).labels
+
+# %% [markdown]
+# A table this small shows that it runs, no more.
+#
+# <details><summary>Two texts at once, or an answer inside a text</summary>
+#
+# Two texts at once (does one follow from the other?) go in as one, with `[SEP]` between
+# them. An answer *inside* a text is found by two numbers for each token: is it the
+# start, is it the end?
+#
+# </details>
+#
+# <details><summary>On several GPUs</summary>
+#
+# `accelerate launch --num_processes 4 -m attnlab finetune …` shares each batch among
+# four processes. Apart from rounding and from what dropout sets to 0, the weight
+# updates are those of one process.
 #
 # </details>
 

@@ -200,7 +200,7 @@ times = interleaved(calls, rounds=3, seconds=20).summary()["ms_quiet"].to_numpy(
 work = np.array([economics.flops(shape, one, tokens // one) for one in lengths])
 more = {"FLOPs": work / work[0], "time": times / times[0]}
 
-# %%
+# %% folded=true
 al.plots.lines(
     lengths,
     more,
@@ -279,7 +279,7 @@ off = [np.median(np.abs(told / ms - 1)) for told in (line, predicted)]
 print(f"a line through FLOPs is off by {off[0]:.1%} (median)")
 print(f"the table is off by {off[1]:.1%} (median)")
 
-# %%
+# %% folded=true
 figure, both = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
 both[0].plot(np.sort(work), np.sort(line), color="grey", label="best line")
 both[0].set(xlabel="million FLOPs", ylabel="measured (ms)")
@@ -378,7 +378,7 @@ winners = sorted(winners, key=lambda row: cost[row])
 print(f"{len(best)} of {len(cost)} models are beaten by no other;")
 print(f"a weighted sum finds {len(winners)} of these, whatever the weight")
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 axes.plot(cost, right, "o", color="lightgrey", label="sub-networks")
 axes.plot(cost[best], right[best], "o", label="that no other one beats")
@@ -519,7 +519,7 @@ def bought(order):
     return 100 * np.interp(np.linspace(0, 1, 51), paid / paid[-1], given / given[-1])
 
 
-# %%
+# %% folded=true
 best_first = bought(np.arange(len(prices)))  # the table is in order of per_share
 at_random = bought(np.random.default_rng(0).permutation(len(prices)))
 al.plots.lines(
@@ -746,7 +746,7 @@ for name in ("parameters", "flops"):
 # gate is a factor on the head's output. This kind is drawn anew in each step of
 # training, and is often exactly 0 or exactly 1, with a slope in between:
 
-# %%
+# %% folded=true
 noise, curves = torch.linspace(0.001, 0.999, 400), {}
 for openness in (0.3, 0.8, 0.99):  # how likely it is not 0
     gate = economics.HardConcrete(1, openness=openness)

@@ -282,7 +282,7 @@ for by, repair in (
         rows.append((name, 100 * share, *change(smaller)))
 curve = pd.DataFrame(rows, columns=["chosen by", "gone", "points", "low", "high"])
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
 for place, (name, part) in enumerate(curve.groupby("chosen by", sort=False)):
     around = np.abs(part[["low", "high"]].to_numpy().T - part["points"].to_numpy())
@@ -368,7 +368,7 @@ except Exception as problem:  # whatever your answer does, the lesson goes on
     errors = {bits: 0.01 * 2 ** (8 - bits) for bits in range(8, 3, -1)}
     print("so the picture shows the rule of thumb: a bit less doubles the error")
 
-# %%
+# %% folded=true
 al.plots.lines(
     list(errors),
     {"relative error": list(errors.values())},

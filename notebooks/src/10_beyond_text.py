@@ -87,7 +87,7 @@ cells = al.vision.patchify(pixels(image[None]), patch)[0]  # (N, P * P)
 with torch.no_grad():
     tokens = clf.model.vit.embeddings(pixels(image[None]))[0]  # (1 + N, E)
 
-# %%
+# %% folded=true
 vlag = sns.color_palette("vlag", as_cmap=True)
 figure, axes = plt.subplot_mosaic("ABC", figsize=(9, 2.6), layout="constrained")
 axes["A"].imshow(image, cmap="gray")
@@ -692,7 +692,7 @@ except Exception:  # whatever your answer does, the lesson goes on
     curves = {"GIoU (ours, for now)": al.vision.boxes.giou(moving, still)}
 curves["IoU"] = al.vision.boxes.iou(moving, still)
 
-# %%
+# %% folded=true
 al.plots.lines(
     apart,
     {name: curve.detach().numpy() for name, curve in curves.items()},
@@ -815,7 +815,7 @@ for row in range(3):
 # from a word to a patch is as strong as its weight, the mean of the heads of the last
 # layer.
 
-# %%
+# %% folded=true
 picture, question = asked.dev.images[0], "which digit is at the top left?"
 maps = answerer.attend(picture, question)
 weights = maps.weights[-1].mean(0)  # over heads: (words, patches)

@@ -117,7 +117,7 @@ for length in lengths:
     part["attention: each pair"].append(pairs)
     part["all the rest: each token"].append(max(whole - pairs, 0.01))
 
-# %%
+# %% folded=true
 al.plots.lines(
     lengths,
     part,
@@ -224,7 +224,7 @@ for length in lengths:
         rows["in blocks (yours)"].append(math.nan)
         print(f"not yet: {type(problem).__name__}: {problem}")
 
-# %%
+# %% folded=true
 al.plots.lines(
     lengths,
     rows,
@@ -299,7 +299,7 @@ for text in held_out.texts[: 10 if small_run else 100]:
     goes["[CLS] and [SEP]"].append(1 - inside.sum(-1).mean(-1))
 share = {name: torch.stack(each).mean(0).numpy() for name, each in goes.items()}
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(6.4, 3), layout="constrained")
 shades = plt.get_cmap("cividis")([0.1, 0.55, 0.95])
 axes.stackplot(range(clf.layers), *share.values(), labels=list(share), colors=shades)
@@ -370,7 +370,7 @@ for number in range(clf.layers):
         low, high = paired_bootstrap(change)
         rows.append((number, name, change.mean(), float(low), float(high)))
 
-# %%
+# %% folded=true
 table = pd.DataFrame(rows, columns=["layer", "window", "change", "low", "high"])
 figure, axes = plt.subplots(figsize=(6.4, 3), layout="constrained")
 for shift, (name, each) in enumerate(table.groupby("window", sort=False)):
@@ -642,7 +642,7 @@ beside(
 sentence = "The jokes are tired, but the last ten minutes are quietly, utterly moving."
 shown = ["cls", "random", "scorer"]
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(9, 1.6), layout="constrained")
 for row, name in enumerate(shown):
     table, x = fewer[name].trace(sentence), 0.0
@@ -964,7 +964,7 @@ try:
 except Exception as problem:  # whatever your answer does, the lesson goes on
     print(f"not yet: {type(problem).__name__}: {problem}")
 
-# %%
+# %% folded=true
 curves["target"] = np.full(len(load), 120.0)
 al.plots.lines(
     range(len(load)),
@@ -1025,7 +1025,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(1)
 # answered within the target; a refusal counts as never answered. In the picture a line
 # is missing where p95 is such a *never*.
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
 for strategy, run in runs.items():
     windows = adaptive.by_window(run, target, seconds=2.5)

@@ -1027,7 +1027,7 @@ al.plots.show(figure, alt="Every row changes with every word, later ones as well
 # one from the front and one from the back: **zigzag** order. Below, colours are
 # processes.
 
-# %%
+# %% folded=true
 owners = {"contiguous": [0, 0, 1, 1, 2, 2, 3, 3], "zigzag": [0, 1, 2, 3, 3, 2, 1, 0]}
 figure, both = plt.subplots(1, 2, figsize=(6.8, 3.2), layout="constrained")
 for axes, (order, owner) in zip(both, owners.items(), strict=True):
@@ -1132,7 +1132,7 @@ correct = test["new head"].argmax(1) == truth
 rows["new head, by a coin"] = vars(apps.selective(coin, correct, 0.2))
 pd.DataFrame(rows).T.round(3)
 
-# %%
+# %% folded=true
 curve = curves["new head"]
 picture = al.plots.lines(
     curve["coverage"],
@@ -1300,7 +1300,7 @@ alarms = apps.watch(usual, stream, kinds)
 print(f"the change is planted at text {len(calm) + 1} of the stream")
 alarms.round(3)
 
-# %%
+# %% folded=true
 shares = apps.topic_shares(stream, kinds, 20 if small_run else 50)
 picture = al.plots.lines(
     shares["text"],
@@ -1410,7 +1410,7 @@ table = applications.ranking_table(ways, films, part="dev")
 shown = table.set_index(["protocol", "way"])
 shown[["hit_rate", "low", "high", "more_hits", "more_low", "more_high"]].round(3)
 
-# %%
+# %% folded=true
 figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 for number, (way, own) in enumerate(table.groupby("way", sort=False)):
     places = np.arange(len(own)) + (number - 1) * 0.2
@@ -1496,7 +1496,7 @@ al.plots.show(figure, alt="A line of print, clean and noisy, with what was read.
 # point at 0.2 · 8 + 0.6 · 12 + 0.2 · 16 = 12. In the picture a row shows where the
 # reader looks as it writes a character, and the dot is the centre.
 
-# %%
+# %% folded=true
 one, width = readings[0], line.shape[1]
 rows, last = np.arange(len(one.text)), one.columns[-1] + 2
 sizes = {"figsize": (7.5, 5), "height_ratios": (1, 7), "layout": "constrained"}
@@ -1667,7 +1667,7 @@ table.round(3)
 # token says which patches it looks at. **Occlusion** hides one patch after the other.
 # It measures how far the log-probability of the answer falls.
 
-# %%
+# %% folded=true
 values = max(series.dev.series[:20], key=np.std)
 told = model.explain(values)
 figure, axes = plt.subplots(2, 1, figsize=(7, 3.6), sharex=True, layout="constrained")
