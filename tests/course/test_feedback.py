@@ -8,7 +8,7 @@ import torch
 
 import attnlab as al
 from attnlab.course import feedback
-from attnlab.course.one_head import own_numbers
+from attnlab.course.feedback.own_numbers import own_numbers
 from attnlab.languages import speaking
 from attnlab.show.widgets import first_order
 
@@ -300,3 +300,120 @@ def test_a_repair_says_what_each_fader_does_alone(desk, clf, capsys):
         alone = 100 * (clf.predict([OURS], settings).probabilities[0, 1] - before)
         assert f"{name} −{abs(alone):.1f}" in said
     assert "By their sum: " in said
+
+
+TWIN = OURS.replace("life", "salary")
+
+
+def patch_by_hooks(clf, *, source=None, target=None, what="change", heads=None, leave=False):
+    """A learner's function, right unless something else is asked for."""
+
+    def patched(text, twin, layer, head):
+        attention = clf.model.bert.encoder.layer[layer].attention.self
+        columns = heads or slice(32 * head, 32 * (head + 1))
+        kept, before = [], clf.predict([text]).probabilities[0, 1]
+        one, other = (twin, text) if source is None else (text, twin)
+        handle = attention.register_forward_hook(lambda *told: kept.append(told[2][0].clone()))
+        clf.predict([one])
+        handle.remove()
+
+        def put(module, inputs, output):
+            rows = slice(None) if target is None else target
+            output[0][:, rows, columns] = kept[0][:, rows, columns]
+
+        handle = attention.register_forward_hook(put)
+        after = clf.predict([other]).probabilities[0, 1]
+        if not leave:
+            handle.remove()
+        if source is not None:
+            before = clf.predict([other]).probabilities[0, 1]
+        told = {"change": 100 * (after - before), "share": after - before, "new": after}
+        return told.get(what, 100 * (before - after))
+
+    return patched
+
+
+def patch_by_columns(clf):
+    """The same written otherwise: on the input of the matrix that mixes the heads."""
+
+    def patched(text, twin, layer, head):
+        dense, kept = clf.model.bert.encoder.layer[layer].attention.output.dense, {}
+
+        def hook(module, inputs):
+            if "twin" not in kept:
+                kept["twin"] = inputs[0][0, :, 32 * head : 32 * head + 32].clone()
+                return None
+            changed = inputs[0].clone()
+            changed[0, :, 32 * head : 32 * head + 32] = kept["twin"]
+            return (changed,)
+
+        before = clf.predict([text]).probabilities
+        handle = dense.register_forward_pre_hook(hook)
+        clf.predict([twin])
+        after = clf.predict([text]).probabilities
+        handle.remove()
+        return torch.tensor(100 * (after - before)[0, 1])
+
+    return patched
+
+
+@pytest.mark.parametrize("write", [patch_by_hooks, patch_by_columns])
+def test_a_right_patch_is_right_and_its_map_is_drawn_with_it(clf, capsys, write):
+    said = told(capsys, feedback.patched, clf, OURS, TWIN, write(clf))
+    assert said.startswith("Right for 3 heads (points): 3.9 −")
+    calls = []
+
+    def counted(*given):
+        calls.append(given[2:])
+        return write(clf)(*given)
+
+    grid = feedback.patches(clf, OURS, TWIN, counted)
+    assert len(calls) == 73  # one to try it, one for each head
+    assert "ours" not in capsys.readouterr().out
+    assert grid.shape == (6, 12)
+    assert f"{grid[3, 9]:.1f}".replace("-", "−") in said
+
+
+def test_a_sentence_patched_with_itself_does_not_change(clf, capsys):
+    hooked = patch_by_hooks(clf, leave=True)  # whose hooks are taken out of the model again
+    assert np.abs(feedback.patches(clf, OURS, OURS, hooked)).max() < 1e-3
+    assert "Drawn with our function" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda clf: lambda *given: None, "Fill in what it returns"),
+        (lambda clf: lambda *given: 0.0, "Nothing changes"),
+        (lambda clf: patch_by_hooks(clf, what="share"), "multiply by 100"),
+        (lambda clf: patch_by_hooks(clf, what="new"), "Subtract the one before"),
+        (lambda clf: patch_by_hooks(clf, what="before"), "after minus before"),
+        (lambda clf: patch_by_hooks(clf, source="text"), "changed places"),
+        (lambda clf: patch_by_hooks(clf, heads=slice(None)), "Replace only the columns"),
+        (lambda clf: patch_by_hooks(clf, heads=slice(288, 320)), "That is head 0.9. Do layer"),
+        (lambda clf: lambda a, b, c, d: patch_by_hooks(clf)(a, b, 3, d), "That is head 3.2."),
+        (lambda clf: lambda a, b, c, d: patch_by_hooks(clf)(a, b, 3, 9), "That is head 3.9."),
+        (lambda clf: patch_by_hooks(clf, target=slice(1)), "Replace them for all tokens"),
+        (lambda clf: patch_by_hooks(clf, leave=True), "A hook is still in the model"),
+        (lambda clf: lambda *given: "0.3 points", "has to return one number"),
+        (lambda clf: lambda *given: torch.ones(3), "has to return one number"),
+        (lambda clf: lambda *given: float("nan"), "has to return one number"),
+        (lambda clf: lambda text: 3.0, "patched(...) fails: TypeError"),
+        (lambda clf: lambda *given: 123.4, "Does the hook sit on"),
+        (lambda clf: None, "patched(...) fails: TypeError"),
+    ],
+)
+def test_a_wrong_patch_is_told_what_it_is(clf, capsys, function, said):
+    before = clf.predict([OURS]).probabilities
+    wrong = function(clf)
+    out = told(capsys, feedback.patched, clf, OURS, TWIN, wrong)
+    assert said in out
+    assert "Right" not in out
+    assert np.array_equal(clf.predict([OURS]).probabilities, before)  # no hook stays behind
+
+
+def test_sentences_of_unequal_length_are_refused(clf, capsys):
+    said = told(capsys, feedback.patched, clf, OURS, "Too long.", patch_by_hooks(clf))
+    assert "15 and 5 tokens" in said
+    with pytest.raises(al.AttnlabError, match="15 and 5 tokens"):
+        feedback.patches(clf, OURS, "Too long.", patch_by_hooks(clf))
