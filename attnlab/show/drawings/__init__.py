@@ -57,7 +57,7 @@ from attnlab.show.drawings.maths_steps import (
     spreads,
 )
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
-from attnlab.show.drawings.start_here import head_by_hand, whole_path
+from attnlab.show.drawings.start_here import cuts_in_a_head, head_by_hand, whole_path
 from attnlab.show.drawings.tensor_steps import (
     attention_shapes,
     attention_steps,
@@ -94,6 +94,7 @@ __all__ = [
     "clock_hands",
     "copying",
     "cross_attention_by_hand",
+    "cuts_in_a_head",
     "decoder_layer",
     "decoder_masks",
     "divergence",

@@ -159,13 +159,20 @@ def path_patching() -> Picture:
     )
 
 
-def patching() -> Picture:
-    """Draw activation patching: one head's output goes from one sentence's run into another's."""
+def patching(
+    source: str = "… the acting is a joy",
+    target: str = "… the acting is a mess",
+    measure: str = "margin",
+) -> Picture:
+    """Draw activation patching: one head's output goes from one sentence's run into another's.
+
+    Parameters
+    ----------
+    source, target : the sentence that the output is taken from, and the one that it is put into
+    measure : what is read off at the end
+    """
     sheet = Sketch(7.6, 2.1)
-    rows = {
-        1.6: ("… the acting is a joy", "margin,\nfirst"),
-        0.5: ("… the acting is a mess", "margin,\npatched"),
-    }
+    rows = {1.6: (source, f"{measure},\nfirst"), 0.5: (target, f"{measure},\npatched")}
     boxes = {}
     for y, (words, end) in rows.items():
         text = sheet.box(1.0, y, words, width=1.85, size=9.5)
@@ -179,7 +186,7 @@ def patching() -> Picture:
     sheet.arrow(boxes[1.6], boxes[0.5], role="weights", weight=2.2)
     sheet.text(4.5, 1.05, "its output, copied", size=9.5, align="left")
     return sheet.picture(
-        "Two runs of the model on two sentences that differ in one word. The output of one head in "
-        "the first run takes the place of that head's output in the second, and the margin of the "
-        "second run is measured again."
+        f"Two runs of the model on two sentences, “{source}” and “{target}”. The output of one "
+        "head in the first run takes the place of that head's output in the second, and the "
+        f"{measure} of the second run is measured again."
     )

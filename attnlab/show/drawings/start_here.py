@@ -13,7 +13,7 @@ from attnlab.show.plots.flow import strip_colours
 from attnlab.show.plots.picture import Picture
 
 Numbers = Sequence[Sequence[float]]
-_LINE, _PAPER, _SOFT = "#9a9a9a", "#eeeeee", "#595959"
+_LINE, _PAPER, _SOFT, _INK = "#9a9a9a", "#eeeeee", "#595959", "#212121"
 
 
 def whole_path(
@@ -182,3 +182,64 @@ def head_by_hand(
         f"keys of {len(words)} tokens, the weights are {told}, and the head hands on the values "
         f"mixed by these weights: {', '.join(f'{number:.2f}' for number in mixed)}."
     )
+
+
+def cuts_in_a_head(
+    tokens: Sequence[str] = ("[CLS]", "two", "life", "back"), read: int = 2, written: int = 1
+) -> Picture:
+    """Draw where four experiments cut one head: what single tokens get of it, and what they give.
+
+    Parameters
+    ----------
+    tokens : of the sentence, from top to bottom, the one that is read off first
+    read : the token whose value is cut
+    written : the token for which the head is silent
+    """
+    first, others = [0], list(range(1, len(tokens)))
+    step, wide = 0.38, 1.9
+    low = 0.2
+    rows = [low + step * (len(tokens) - 0.5 - row) for row in range(len(tokens))]
+    top = low + step * len(tokens)
+    sheet = Sketch(4 * wide, top + 0.75)
+    panels = (
+        ("A", f"silent for {tokens[0]}", [], first),
+        ("B", "silent for all others", [], others),
+        ("C", f"value of “{tokens[read]}” at 0", [read], []),
+        ("D", f"silent for “{tokens[written]}”", [], [written]),
+    )
+    for number, (letter, title, sources, targets) in enumerate(panels):
+        left = wide * number + 0.1
+        sheet.text(left, top + 0.5, letter, size=11, bold=True, align="left")
+        sheet.text(left + 0.2, top + 0.5, title, size=10, align="left")
+        sheet.text(left + 0.52, top + 0.17, "value", size=9, role="value")
+        sheet.text(left + 1.42, top + 0.17, "mixture", size=9, role="value")
+        for row, token in enumerate(tokens):
+            sheet.text(left + 0.4, rows[row], token, size=9, align="right")
+            for other in range(len(tokens)):
+                _thread(sheet, left, rows[row], rows[other], cut=row in sources or other in targets)
+        for at, lost in ((left + 0.52, sources), (left + 1.42, targets)):
+            for row, y in enumerate(rows):
+                _spot(sheet, at, y, cut=row in lost)
+    return sheet.picture(
+        "Four experiments with one head, each a column of values at the left and one of mixtures "
+        "at the right, with a line from every value to every mixture. A: the mixture of "
+        f"{tokens[0]} is cut. B: all other mixtures. C: the value of “{tokens[read]}”, and so what "
+        f"all tokens get of it. D: the mixture of “{tokens[written]}”."
+    )
+
+
+def _thread(sheet: Sketch, left: float, start: float, end: float, *, cut: bool) -> None:
+    """From a value to a mixture; pale and dashed where nothing passes."""
+    style = {"color": "#c4c4c4", "ls": ":"} if cut else {"color": ROLES["weights"], "ls": "-"}
+    sheet.axes.plot([left + 0.6, left + 1.34], [start, end], lw=0.9, zorder=1, **style)
+
+
+def _spot(sheet: Sketch, x: float, y: float, *, cut: bool) -> None:
+    """A value or a mixture; crossed out where it is set to 0."""
+    colour = "white" if cut else ROLES["value"]
+    edge = _SOFT if cut else ROLES["value"]
+    sheet.axes.add_patch(Circle((x, y), 0.085, fc=colour, ec=edge, lw=1.2, zorder=3))
+    if cut:
+        for rise in (-0.13, 0.13):
+            line = ([x - 0.13, x + 0.13], [y - rise, y + rise])
+            sheet.axes.plot(*line, color=_INK, lw=2.2, zorder=4)

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import Picture, show, style
@@ -16,8 +17,8 @@ def word_changes(
     words: Sequence[str],
     changes: Mapping[str, Sequence[float] | np.ndarray],
     *,
-    turn: float,
     label: str,
+    turn: float | None = None,
 ) -> Picture:
     """Draw how far a probability moves without each word: bars, and rings for a second way.
 
@@ -25,8 +26,9 @@ def word_changes(
     ----------
     words : of the sentence, from top to bottom
     changes : one or two ways to take a word away, and the change in percentage points for each word
-    turn : the change at which the answer turns; bars beyond it are dark
     label : what the axis shows, with its unit
+    turn : the change at which the answer turns: a dotted line there, and bars beyond it are dark;
+        None where no bar comes near it
 
     Raises
     ------
@@ -44,7 +46,7 @@ def word_changes(
     (bars, first), *rest = known.items()
     rows = range(len(words))
     with style():
-        size = (6.4, 0.9 + 0.23 * len(words))
+        size = (6.4, 0.9 + 0.3 * len(rest) + 0.23 * len(words))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         colours = np.where(_beyond(first, turn), _DARK, _LIGHT)
         drawn = axes.barh(rows, first, color=colours, height=0.7)
@@ -57,21 +59,28 @@ def word_changes(
         axes.set_yticks(rows, [word.replace("$", r"\$") for word in words])
         axes.invert_yaxis()
         axes.axvline(0, color="0.3", lw=1)
-        axes.axvline(turn, color="0.3", lw=1, ls=":")
-        place: dict[str, Any] = {
-            "xycoords": ("data", "axes fraction"),
-            "textcoords": "offset points",
-        }
-        axes.annotate("50 %", (turn, 1), (0, 5), ha="center", fontsize=9, **place)
+        if turn is not None:
+            _mark(axes, turn)
         axes.set(xlabel=label)
         axes.spines[["top", "right", "left"]].set_visible(False)
         if rest:
-            axes.legend(frameon=False, loc="best")
-    told = [f"{label}, word by word."]
+            figure.legend(frameon=False, loc="outside upper right", ncols=2)
+    told = [f"{label}, one by one."]
     for name, values in known.items():
-        turning = ", ".join(np.array(words)[_beyond(values, turn)]) or "no word"
-        told.append(f"The answer turns with {name}: {turning}.")
+        if turn is None:
+            largest = int(np.abs(values).argmax())
+            told.append(f"Largest with {name}: {words[largest]}, {_signed(values[largest])}.")
+        else:
+            turning = ", ".join(np.array(words)[_beyond(values, turn)]) or "no word"
+            told.append(f"The answer turns with {name}: {turning}.")
     return show(figure, " ".join(told))
+
+
+def _mark(axes: Axes, turn: float) -> None:
+    """A dotted line at 50 %, where the answer turns."""
+    axes.axvline(turn, color="0.3", lw=1, ls=":")
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate("50 %", (turn, 1), (0, 5), ha="center", fontsize=9, **place)
 
 
 def _signed(value: float) -> str:
@@ -79,6 +88,8 @@ def _signed(value: float) -> str:
     return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
-def _beyond(values: np.ndarray, turn: float) -> np.ndarray:
+def _beyond(values: np.ndarray, turn: float | None) -> np.ndarray:
     """Which changes are large enough to turn the answer."""
+    if turn is None:
+        return np.zeros(values.shape, dtype=bool)
     return (values < turn) if turn < 0 else (values > turn)

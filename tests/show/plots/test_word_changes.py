@@ -26,7 +26,7 @@ def test_words_that_turn_the_answer_are_dark_and_named():
     assert "with [MASK]: a." in picture.alt
     rings = axes.lines[0]
     assert list(rings.get_xdata()) == [-27, 0, 0, -3]
-    named = {text.get_text() for text in axes.get_legend().get_texts()}
+    named = {text.get_text() for text in picture.figure.legends[0].get_texts()}
     assert named == {"left out", "[MASK]"}
     plt.close(picture.figure)
 
@@ -42,7 +42,15 @@ def test_an_answer_below_50_turns_upward():
     picture = drawn({"left out": [-30, 12, 9, 0]}, turn=10.0)
     dark = [grey(patch) < 0.3 for patch in picture.figure.axes[0].patches[:4]]
     assert dark == [False, True, False, False]
-    assert picture.figure.axes[0].get_legend() is None
+    assert picture.figure.legends == []
+
+
+def test_without_a_turn_there_is_no_line_and_the_largest_change_is_named():
+    picture = drawn({"read": [-30, 12, 9, 0], "written": [1, 2, 3, -4.4]}, turn=None)
+    axes = picture.figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == []
+    assert "Largest with read: a, −30. Largest with written: film, −4." in picture.alt
+    assert axes.get_xlim()[0] > -35  # no room is kept for an answer that turns
 
 
 def test_no_word_that_turns_is_said_to_be_none():
