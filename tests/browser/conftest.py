@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from jupyter_page import FLAGS, ONE_THREAD, ROOT, chromium, jupyter, without_news
+from jupyter_page import FLAGS, ONE_THREAD, PATIENCE, ROOT, chromium, jupyter, without_news
 
 HERE = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def only_here(browser):
             route.abort()
 
     made.route("**/*", pass_or_block)
-    made.set_default_timeout(60_000)
+    made.set_default_timeout(PATIENCE)
     return made
 
 

@@ -21,6 +21,9 @@ from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
+# Milliseconds that a test waits for what has to come: it goes on as soon as it is there, so that
+# only a busy machine ever needs them.
+PATIENCE = 180_000
 REQUIRED = os.environ.get("ATTNLAB_BROWSER_TESTS") == "required"
 # threads that wait for each other crawl when something else needs the processor
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -211,7 +214,7 @@ def opened_on_cells(browser, lab, sources):
     """
     with on_cells(lab, sources) as path:
         context = browser.new_context(viewport={"width": 1280, "height": 720})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE)
         notebook = Notebook.open(context, lab.address(path.name))
         notebook.server, notebook.complaints = lab.process, []
         notebook.page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
@@ -314,14 +317,14 @@ class Notebook:
         # without the promise: page.evaluate has no time-out
         self.page.evaluate(f"() => {{ jupyterapp.commands.execute('{name}'); }}")
 
-    def run_all(self, timeout=400):
+    def run_all(self):
         """Run All, wait until every code cell has run, and fail with the first error."""
         self.page.evaluate(
             """() => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
             jupyterapp.commands.execute('notebook:run-all-cells')
               .finally(() => { window.ran = true; }); }"""
         )
-        self.page.wait_for_function("() => window.ran", timeout=1000 * timeout)
+        self.page.wait_for_function("() => window.ran", timeout=5 * PATIENCE)
         errors = self.page.evaluate(
             """() => jupyterapp.shell.currentWidget.content.widgets
             .filter(c => c.model.type === 'code')
@@ -357,7 +360,7 @@ class Notebook:
               .finally(() => { window.ran = true; }); }""",
             [index, source],
         )
-        self.page.wait_for_function("() => window.ran")
+        self.page.wait_for_function("() => window.ran", timeout=2 * PATIENCE)
         return self.page.evaluate(
             """(index) => jupyterapp.shell.currentWidget.content.widgets[index]
             .model.outputs.toJSON().map(o => o.text ?? (o.traceback ?? []).join('\\n')).join('')""",

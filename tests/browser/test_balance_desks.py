@@ -226,7 +226,9 @@ def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     page.locator("[data-action=propose]").click()
     page.wait_for_selector(".attnlab-tuner[data-rounds='5']")
     assert "by hand" in page.locator(".tuner-table tbody").text_content()
-    assert page.locator(".attnlab-tuner .complaint").text_content() == ""
+    page.wait_for_function(
+        "() => document.querySelector('.attnlab-tuner .complaint').textContent === ''"
+    )
     page.locator(".tuner-hand summary").click()
     everyone_can_read(page, root, "tuner")
     notebook.run_cell(2, "desk.picture()")

@@ -1,7 +1,7 @@
 """The book as a reader sees it: in a browser without a network, on a phone, as a file, in print."""
 
 import pytest
-from jupyter_page import REQUIRED, chromium
+from jupyter_page import PATIENCE, REQUIRED, chromium
 
 from attnlab.errors import DataError
 from attnlab.site import book, reference
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 def page(browser):
     """A page of a phone that is in flight mode; it opens files."""
     context = browser.new_context(viewport=PHONE, offline=True)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE)
     made = context.new_page()
     made.wrong = []
     made.on("requestfailed", lambda request: made.wrong.append(request.url[:200]))

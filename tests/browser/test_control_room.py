@@ -3,6 +3,7 @@
 import pytest
 from jupyter_page import (
     ASKED_FOR,
+    PATIENCE,
     ROOT,
     SHOTS,
     everyone_can_read,
@@ -46,7 +47,7 @@ def test_the_load_rises_the_controller_steps_down_and_the_end_of_the_service_is_
     load.press("Home")
     load.press("ArrowRight")
     page.wait_for_selector(".attnlab-control[data-shown='1 200 false'][data-state=sending]")
-    page.wait_for_function(f"() => ({P95})() > 0", timeout=30_000)
+    page.wait_for_function(f"() => ({P95})() > 0", timeout=PATIENCE)
     calm = page.evaluate(P95)
     load.fill("100")
     page.wait_for_selector(".attnlab-control[data-shown='100 200 false']")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import ROOT, SHOTS, Notebook, free_port, jupyter, server
+from jupyter_page import PATIENCE, ROOT, SHOTS, Notebook, free_port, jupyter, server
 
 LINES = (
     "[...document.querySelectorAll('#vis line')]"
@@ -34,7 +34,7 @@ def wait_measured(page):
           && ['accuracy', 'answer', 'picture'].every(
             name => at(`.desk-${name}`).stamp === at('.attnlab-desk').stamp)
           && document.querySelector('.desk-picture iframe')?.style.visibility !== 'hidden'; }""",
-        timeout=60_000,
+        timeout=PATIENCE,
     )
 
 
@@ -243,8 +243,8 @@ def test_voila_shows_desk_and_view_and_links_lead_to_other_lessons(context, tmp_
     base = f"http://127.0.0.1:{port}"
     with server(command, f"{base}/voila/static/voila.js", tmp_path):
         page = context.new_page()
-        page.goto(f"{base}/voila/render/00_start_here.ipynb", timeout=120_000)
-        page.wait_for_selector(".attnlab-desk", timeout=120_000)
+        page.goto(f"{base}/voila/render/00_start_here.ipynb", timeout=PATIENCE)
+        page.wait_for_selector(".attnlab-desk", timeout=PATIENCE)
         wait_measured(page)
         assert lines_drawn(page, page.locator("iframe[title^='Attention']").first) > ONE_HEAD
         silence_last_layer(page)
@@ -269,8 +269,8 @@ def test_the_demo_is_a_page_without_code_that_asks_nobody_else(context, tmp_path
     command = [sys.executable, "-m", "attnlab", "demo", "--no-browser", "--port", str(port)]
     with server(command, f"{base}/voila/static/voila.js", tmp_path) as process:
         page = context.new_page()
-        page.goto(f"{base}/voila/render/desk.ipynb", timeout=120_000)
-        page.wait_for_selector(".attnlab-desk", timeout=120_000)
+        page.goto(f"{base}/voila/render/desk.ipynb", timeout=PATIENCE)
+        page.wait_for_selector(".attnlab-desk", timeout=PATIENCE)
         wait_measured(page)
         silence_last_layer(page)
         page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")

@@ -3,7 +3,15 @@
 import signal
 
 import pytest
-from jupyter_page import ONE_THREAD, ROOT, chromium, jupyter, opened_on_cells, without_news
+from jupyter_page import (
+    ONE_THREAD,
+    PATIENCE,
+    ROOT,
+    chromium,
+    jupyter,
+    opened_on_cells,
+    without_news,
+)
 
 MADE = f"import sys; sys.path.insert(0, {str(ROOT / 'tests' / 'helpers')!r})"
 MADE += """
@@ -154,7 +162,7 @@ def gone(page, words):
             && [...root.children].every(child => child.inert || child.matches('.kernel-gone'))
             && !/measuring|being computed|under way/.test(root.textContent); })""",
         arg=[NAMES, words],
-        timeout=30_000,
+        timeout=PATIENCE,
     )
 
 

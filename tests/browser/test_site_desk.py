@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import CUT, OUTSIDE, REQUIRED, SHOTS
+from jupyter_page import CUT, OUTSIDE, PATIENCE, REQUIRED, SHOTS
 
 import attnlab as al
 from attnlab import statistics
@@ -62,7 +62,7 @@ def handed_out(folder, host="127.0.0.1"):
 def opened(browser, address, ready=READY, init="", **options):
     """A page of a fresh profile on this address; it must have no complaints."""
     context = browser.new_context(**(PHONE | options))
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -161,7 +161,7 @@ def test_files_that_a_server_unpacks_by_itself_are_taken_too(browser, address, f
     page = context.new_page()
     page.route("**/*.gz", unpacked)
     page.goto(address)
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=PATIENCE)
     context.close()
 
 
@@ -192,7 +192,7 @@ def test_a_folder_that_is_not_whole_is_named_as_such(browser, address):
     page = context.new_page()
     page.route("**/model.onnx.gz", lambda route: route.fulfill(status=404, body="no"))
     page.goto(address)
-    page.wait_for_selector("body[data-failed]", timeout=60_000)
+    page.wait_for_selector("body[data-failed]", timeout=PATIENCE)
     said = page.locator("#said").text_content()
     assert "model.onnx.gz is not there (404)" in said
     assert "Reload" in said
