@@ -46,7 +46,7 @@ size = al.device.profile()
 clf = al.load_classifier("movie-sentiment")
 
 # %% [markdown]
-# The parts of attention, and where each is treated; section 10 counts the cost:
+# The parts of attention, with their sections:
 
 # %% folded=true
 # the picture: the parts of attention, with their sections
@@ -215,8 +215,7 @@ drawings.all_at_once(three, [about[word] for word in three], w_query, w_key, w_v
 # %% [markdown]
 # ## 2. What makes one key take everything?
 #
-# *River* got 0.77 of the weight. When does a key get nearly all of it? Compare two
-# pairs of keys:
+# When does a key get nearly all of the weight? Compare two pairs of keys:
 #
 # - scores 1 and 0 have the exponentials 2.7 and 1: the first gets 2.7 / 3.7 = 0.73;
 # - scores 5 and 0 have 148.4 and 1: the first gets 148.4 / 149.4 = 0.99.
@@ -265,8 +264,6 @@ visitors_at = {6: 8.0, 9: 12.0, 12: 19.0, 15: 21.0, 18: 16.0, 21: 11.0}
 drawings.bell_look_up(visitors_at, query=13, temperature=2)
 
 # %% [markdown]
-# Hours 12 and 15 get nearly all weight.
-#
 # <details><summary>Has this look-up a name?</summary>
 #
 # This is **kernel regression** (Nadaraya and Watson 1964); the *kernel* is the bell
@@ -549,8 +546,8 @@ al.plots.chosen_heads(
 drawings.growing_scores([4, 16, 64])
 
 # %% [markdown]
-# In general, let all components be independent, with mean 0 and variance 1. Write $E$
-# for a mean. The variance of a score, line by line:
+# Let all components be independent, with mean 0 and variance 1. Write $E$ for a mean.
+# The variance of a score, line by line:
 #
 # $$ \begin{aligned}
 # \text{Var}(q \cdot k)
@@ -577,7 +574,7 @@ drawings.growing_scores([4, 16, 64])
 # </details>
 
 # %% [markdown]
-# And the weights? A score 8 above another gives its key $e^8 \approx 3000$ times the
+# A score 8 above another gives its key $e^8 \approx 3000$ times the
 # weight; divided, 1 above, $e$ times. Here is the largest of 16 weights, averaged
 # over 1000 random queries:
 
@@ -662,21 +659,35 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 # `mask` and `~mask` is that, and what if there is no mask?
 
 # %% [markdown]
-# Put your scores and weights into BERT in place of its own, and compare the *logits*,
-# BERT's scores for the two labels:
+# The formula at the top of the lesson is now two lines, made of your own functions:
+
+
+# %%
+scores_of = al.checks.yours_or_ours("scaled_dot_scores", scaled_dot_scores)
+
+
+def attention(query, key, value):
+    weights = softmax_of(scores_of(query, key))
+    return weights @ value, weights
+
+
+# %% [markdown]
+# Put them into BERT in place of its own, and compare the *logits*, BERT's scores for
+# the two labels:
 
 
 # %% folded=true
-# BERT, with these two functions in the place of its own
-def inside_bert(scores_of, weights_of, **inputs):
-    """BERT's logits, and each layer's weights, with these two functions at work."""
+# BERT, with a function in the place of its own attention
+def inside_bert(attend, **inputs):
+    """BERT's logits, and each layer's weights, with this function at work."""
     seen = []
 
-    def attention(module, query, key, value, mask, **_):  # (1, heads, T, d_k)
-        seen.append(weights_of(scores_of(query, key)))
-        return (seen[-1] @ value).transpose(1, 2), seen[-1]
+    def own(module, query, key, value, mask, **_):  # (1, heads, T, d_k)
+        context, weights = attend(query, key, value)
+        seen.append(weights)
+        return context.transpose(1, 2), weights
 
-    AttentionInterface.register("yours", attention)
+    AttentionInterface.register("yours", own)
     clf.model.set_attn_implementation("yours")
     logits = clf.model(**inputs).logits[0]
     al.heads.attach(clf)  # its own attention again
@@ -684,15 +695,13 @@ def inside_bert(scores_of, weights_of, **inputs):
 
 
 # %%
-scores_of = al.checks.yours_or_ours("scaled_dot_scores", scaled_dot_scores)
 inputs = clf.tokenizer(text, return_tensors="pt").to(clf.device)
-logits, weights = inside_bert(scores_of, softmax_of, **inputs)
+logits, weights = inside_bert(attention, **inputs)
 off = (logits - clf.model(**inputs).logits[0]).abs().max()
 print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.0e}")
 
 # %% [markdown]
-# Only rounding is left: BERT runs on your scores and weights. (The product with the
-# values is in the folded cell.)
+# Only rounding is left: all 72 heads of BERT run on your attention.
 
 # %% [markdown]
 # ## 7. How does attention learn?
@@ -945,7 +954,7 @@ drawings.spreads([looked[step] for step in steps], held_back.split(), titles)
 # One softmax gives one mean. Let *praises* ask two things: who praises, and who is
 # praised? *Ann* has the value (2, 0), *Bob* (0, 2). One head with half its weight on
 # each passes on (1, 1), for *Ann praises Bob* and *Bob praises Ann* alike: who did it
-# is lost. (How a head tells the two places apart: section 9.)
+# is lost.
 #
 # Two heads keep it. In *Ann praises Bob* the first passes on (2, 0), the second (0, 2).
 # Side by side they make the row (2, 0, 0, 2), which a matrix $W^O$ mixes. Here two
@@ -1060,11 +1069,10 @@ for sentence in ("muddy river bank", "river bank muddy"):
 drawings.clock_hands(8, (0.7, 0.2))
 
 # %% [markdown]
-# So a shift by $m$ positions is a **rotation** of each hand by $m$ times its speed, the
-# same from everywhere. Let $W^Q W^{K\top}$ turn the hands back by $m$. Then the query
-# at $t$ points as the key at $t - m$ does, and scores it highest, if only positions
-# count. A head can turn $d_k / 2$ of the hands. (The left head of section 5 looks back
-# by $m = 1$; BERT's positions are learned.)
+# So a shift by $m$ positions turns each hand by the same angle, wherever it starts: it
+# is a **rotation**. With it a head can look back. Let $W^Q W^{K\top}$ turn the hands of
+# the query at $t$ back by $m$. Then they stand as those of the key at $t - m$, which
+# scores highest.
 #
 # <details><summary>The rotation as a matrix, and the score</summary>
 #
@@ -1079,8 +1087,8 @@ drawings.clock_hands(8, (0.7, 0.2))
 # If $W^Q W^{K\top}$ turns hands back by $m$, a query at $t$ and a key at $s$ have
 # the score $\sum_i \cos \omega_i (t - m - s)$, before the division, since two hands at
 # the angles $a$ and $b$ have the dot product $\sin a \sin b + \cos a \cos b = \cos(a -
-# b)$. It is largest at $s = t - m$. (The sum runs over the hands that are turned: the
-# rank is at most $d_k$.)
+# b)$. It is largest at $s = t - m$. (The sum runs over the hands that are turned: at
+# most $d_k / 2$, as the rank is at most $d_k$. And it holds if only positions count.)
 #
 # </details>
 
@@ -1128,6 +1136,26 @@ drawings.position_table(positions_of(64, 16))
 # %% [markdown]
 # At the top the hands turn fast, and tell neighbours apart; at the bottom they hardly
 # move. (Later models: appendix D.)
+#
+# BERT's positions are learned. Do they make its head 2 of layer 0 look at the token
+# before (section 5, left)? Give it the positions alone, then the words alone:
+
+# %%
+embed, layer = clf.model.bert.embeddings, clf.model.bert.encoder.layer[0].attention.self
+both = embed.token_type_embeddings.weight[0]  # added at each token alike
+alone = {"positions": embed.position_embeddings.weight[: len(maps.tokens)] + both}
+alone["words"] = embed.word_embeddings(inputs["input_ids"])[0] + both
+head = slice(2 * 32, 3 * 32)  # its columns
+
+for name, vectors in alone.items():
+    x = embed.LayerNorm(vectors).detach()
+    scores = scores_of(layer.query(x)[:, head], layer.key(x)[:, head])
+    before = softmax_of(scores).diagonal(-1).mean()
+    print(f"{name} alone: {before:.2f} of the weight goes to the token before")
+
+# %% [markdown]
+# **It looks back by the positions:** the words are not needed, and without positions
+# they do not make it.
 #
 # <details><summary>On paper: which columns make a full turn within these 64
 # positions?</summary>
@@ -1712,11 +1740,12 @@ al.plots.head_map(share, label="entropy / log T", title="How widely each head lo
 
 
 # %%
-def undivided(query, key):
-    return query @ key.mT
+def undivided(query, key, value):
+    weights = softmax_of(query @ key.mT)
+    return weights @ value, weights
 
 
-without, sharp = inside_bert(undivided, softmax_of, **inputs)
+without, sharp = inside_bert(undivided, **inputs)
 
 # %% folded=true
 # the answer, and the effective keys of each layer
@@ -1768,16 +1797,21 @@ class Yours(torch.autograd.Function):
 
 
 # %%
-def reaction(weights_of):
+def with_yours(query, key, value):
+    weights = Yours.apply(scores_of(query, key))
+    return weights @ value, weights
+
+
+def reaction(attend):
     """Size of the gradient of the answer's margin at each token."""
     x = clf.model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
-    logits, _ = inside_bert(scores_of, weights_of, inputs_embeds=x)
+    logits, _ = inside_bert(attend, inputs_embeds=x)
     return torch.autograd.grad(logits[1] - logits[0], x)[0][0].norm(dim=-1).cpu()
 
 
 # %%
-yours, torchs = reaction(Yours.apply), reaction(lambda s: s.softmax(-1))
-print(f"largest difference from PyTorch's: {(yours - torchs).abs().max():.0e}")
+yours, automatic = reaction(with_yours), reaction(attention)
+print(f"largest difference from autograd's: {(yours - automatic).abs().max():.0e}")
 
 # %% folded=true
 # the picture: the gradient at each token
