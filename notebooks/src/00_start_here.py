@@ -10,9 +10,11 @@
 #
 # - say what tokens, vectors, queries, keys, values and attention weights are;
 # - read a picture of attention;
-# - turn single heads down, and say whether a change of accuracy is more than chance.
+# - turn single heads down, and say whether a change of accuracy is more than chance;
+# - cut a head in several ways, and say what the cuts agree on.
 #
-# Time: 35 minutes for the tour, 45 for the tasks after it. You need no other lesson.
+# Time: 40 minutes for the tour, 25 for the close-up of section 9, 50 for the tasks. You
+# need no other lesson.
 # Choose **Run → Run All Cells**, then read from the top. Where it says *Predict first*,
 # the result stands below: write your guess down before you scroll on. You may skip the
 # code, above all what is folded; a click opens it. On a page that is only shown, as on
@@ -23,9 +25,8 @@
 #
 # Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once, and
 # judges it. (A chatbot's model writes a text, one piece after another. Both are built
-# of the parts that you see here, *heads*.) Ours has learned to tell praise from
-# complaint in film reviews. The next cell loads it, and asks what it makes of two
-# sentences.
+# around the same part, the *head*.) Ours has learned to tell praise from complaint in
+# film reviews. The next cell loads it, and asks what it makes of two sentences.
 
 # %%
 import attnlab as al
@@ -64,7 +65,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   *embedding*): its row in a table that training filled. A second vector is added,
 #   for its position in the text: without it the order of the words would be lost.
 # - **3 to 5 Attention.** The tokens exchange what they hold. Twelve **heads** do this
-#   side by side, each in its own way (*multi-head self-attention*).
+#   side by side, each in its own way (*multi-head self-attention*: *self*, as the
+#   tokens of one text look at each other).
 # - **Feed-forward.** A small neural network works on each token alone.
 # - **Layer.** Attention and feed-forward are a *layer*; each adds its result to the
 #   vector, at a `+` (a *residual connection*). Six layers follow one another.
@@ -111,25 +113,32 @@ drawings.head_by_hand()
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
 #   (query), what it can be found by (key), and what it passes on (value).
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
-#   number and add up: that is the *dot product*. (Matrices work by it, too: each number
-#   of a query is the dot product of the token's vector with a column of $W_Q$.) Then
-#   divide by √2, the root of how many numbers a query or key has: here 2, in our model
-#   32 (lesson 01 says why).
+#   number and add up: that is the *dot product*. Then divide by √2, the root of how
+#   many numbers a query or key has: here 2, in our model 32 (lesson 01 says why).
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
-#   positive and sum to 1. It raises e = 2.718… to the power of each score, and takes
-#   each one's share of the sum: 8.34 / 14.48 = 0.58 for *hours*.
+#   positive and sum to 1. It raises e = 2.718… to the power of each score, which makes
+#   8.34, 2.03 and 4.11, and takes each one's share of their sum, 14.48.
+#   - *hours* gets 8.34 / 14.48 = 0.58
 # - **5 Mixture.** The token that asked gets all three values, each times its weight,
-#   added up. In our model the mixtures of the 12 heads, 32 numbers each, stand side by
-#   side: 384 again. One more matrix, $W_O$, mixes them, and the result goes to the `+`.
+#   added up.
+#   - first number: 0.58 · 2 + 0.14 · 0 + 0.28 · 1 = 1.44
+#   - second number: 0.58 · 0 + 0.14 · 2 + 0.28 · 1 = 0.56
 #
-# Most of the mixture comes from *hours*, whose key fits best. In one line, with the
-# keys as the rows of $K$, the values as those of $V$, and $d$ numbers in a query:
+# Most of the mixture comes from *hours*, whose key fits best. In our model the mixtures
+# of the 12 heads, 32 numbers each, stand side by side: 384 again. One more matrix,
+# $W_O$, mixes them, and the result goes to the `+`.
+#
+# In one line, with a query $q$ of $d$ numbers, the keys as the rows of $K$, and the
+# values as the rows of $V$:
 #
 # $$\text{mixture} = \text{softmax}\left(q K^\top / \sqrt{d}\right) V$$
 #
 # <details><summary>What is left out here?</summary>
+#
+# How a matrix works: each number of a query is the dot product of the token's vector
+# with a column of $W_Q$.
 #
 # To queries, keys and values, and to what $W_O$ makes, a learned vector is added, a
 # *bias*, the same for all tokens. Lessons 01 and 02 call the mixture the *context*.
@@ -144,7 +153,7 @@ drawings.head_by_hand()
 #
 # You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
 # layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
-# below, white near 0.
+# below, white near 0 (in step 5 the colours are made stronger, to be seen).
 #
 # Press *Next*, and read the line above the picture. Then type a sentence of your own,
 # and click a word in it: that token looks now. The still picture shows what *i* (the
@@ -157,11 +166,11 @@ steps
 # %% [markdown]
 # Three things to notice:
 #
-# - **Step 3.** The value of `[CLS]` is pale: its numbers are near 0. A token that looks
-#   at `[CLS]` takes almost nothing from it here. (Its *vector* in step 2 only looks
-#   empty: its largest number is not among the 32 drawn.)
-# - **Step 4.** Click *i*: it gives its largest weight, 0.32, to *hours*. Click another
-#   token: it shares out its attention in another way.
+# - **Step 4.** The token *i* looks: the softmax of its scores gives 0.32 to *hours* and
+#   0.18 to *back*. (An even share would be 0.07.) Click another token: it shares out
+#   its attention in another way.
+# - **Step 5.** So the mixture is mostly the values of *hours* and *back*; compare the
+#   stripes. `[CLS]` gives almost nothing to any token, as its value is near 0.
 # - **Step 6.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
 #   stays near 50 % until the last. It was trained only on the last layer's vectors; and
 #   what speaks for an answer may reach `[CLS]` late.
@@ -183,12 +192,14 @@ weights = torch.softmax(keys @ queries[7] / 32**0.5, dim=0)  # token 7 is "i"
 print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
 
 # %% [markdown]
-# <details><summary>Why this head, and why are most queries so pale?</summary>
+# <details><summary>Why this head, and why are most queries and a vector pale?</summary>
 #
 # Its attention weights changed most when *this* model learned to judge reviews (lesson
 # 05). After another training it could be another head. The menus choose others.
 #
 # The queries of tokens that do not look just now are veiled, whatever their numbers.
+# The vector of `[CLS]` in step 2 only looks empty: its largest number is not among the
+# 32 drawn.
 #
 # </details>
 
@@ -216,8 +227,9 @@ label = "change of “positive” without the word (percentage points)"
 al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
-# Each bar is the sentence without that word. To the left “positive” falls, to the right
-# it rises. At the dotted line it has fallen from 75 % to 50 %: beyond it the answer
+# Each bar is the sentence without that word. To the left the probability of “positive”
+# falls, to the right it rises; a *point* is 1 % of it. At the dotted line it has fallen
+# from 75 % to 50 %: beyond it the answer
 # turns to “negative”. How large is the bar of your word?
 
 # %%
@@ -305,7 +317,8 @@ feedback.diagonal(maps, my_head)
 # double. (To take a part away and measure is called *ablation*; with zeros in its
 # place, *zero ablation*.)
 #
-# Look at the **answer** for our sentence, at the upper right. *Predict first:* will it
+# Look at the **answer** for our sentence, at the upper right (the accuracy below it is
+# for section 8). *Predict first:* will it
 # turn without head 3.9? Then click the fader of head 3.9 and press `0`. A mark keeps
 # the answer of the untouched model.
 
@@ -388,10 +401,12 @@ shown
 #
 # </details>
 #
-# A finer measure is the **log-odds** of “positive”, log(p / (1 − p)), which are 0 at
-# 50 %. They are the difference of two **logits**, the numbers that the read-out makes
-# for the labels. How far do they move without head 3.9, in praise and in complaints?
-# Its two neighbours, 3.8 and 3.10, stand beside it: does *any* silent head do that?
+# A finer measure is the **log-odds** of “positive”, log(p / (1 − p)) if p is its
+# probability. They are 0 at 50 %, and have no ends. (They are the difference of two
+# **logits**, the numbers that the read-out makes for the labels: the softmax gives each
+# label e to the power of its logit, as a share.) How far do the log-odds move without
+# head 3.9, in praise and in complaints? Its two neighbours, 3.8 and 3.10, stand beside
+# it: does *any* silent head do that?
 
 # %%
 import numpy as np
@@ -400,54 +415,63 @@ import pandas as pd
 from attnlab.statistics import mean_interval
 
 held_out = reviews.sample(count)
-measured = al.Evaluator(clf, held_out)  # answers with any faders
 
 
-def log_odds(settings):
-    logits = measured.logits(settings).numpy()
-    return logits[:, 1] - logits[:, 0]  # of “positive”
+def log_odds(texts, settings=None):
+    p = clf.predict(texts, settings).probabilities
+    return np.log(p[:, 1] / p[:, 0])  # of “positive”
 
 
 # %%
-before, moved = log_odds(None), {}
+before, moved = log_odds(held_out.texts), {}
 for head in (8, 9, 10):
     without = clf.settings()
     without.scale[3, head] = 0
-    moved[f"3.{head}"] = log_odds(without) - before
+    moved[f"3.{head} silent"] = log_odds(held_out.texts, without) - before
 
 # %% folded=true
-# the table: change of the log-odds of “positive”, its mean and 95 % interval
+# a table of changes: the mean in praise and in complaints, each with its interval
 praised = np.array(held_out.labels) == 1
 kinds = {"reviews that praise": praised, "reviews that complain": ~praised}
-rows = []
-for name, moves in moved.items():
-    rows.append([name])
-    for which in kinds.values():
-        low, high = mean_interval(moves[which])
-        three = [round(x, 2) + 0.0 for x in (float(moves[which].mean()), low, high)]
-        told = "{:+.2f} ({:+.2f} to {:+.2f})".format(*three)
-        rows[-1].append(told.replace("-", "−"))
-columns = ["silent head", *(f"{which.sum()} {kind}" for kind, which in kinds.items())]
-al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
 
-# %% folded=true
-# our sentence beside them
-both = [clf.predict(texts[:1], how).probabilities[0] for how in (None, silent)]
-ours = np.diff([np.log(pair[1] / pair[0]) for pair in both])[0]
-print(f"our sentence without head 3.9: {ours:+.2f}; as far or further fall")
-for kind, which in kinds.items():
-    print(f"  {(moved['3.9'][which] <= ours).mean():.0%} of the {kind}")
+
+def by_kind(moved):
+    rows = []
+    for name, moves in moved.items():
+        rows.append([name])
+        for which in kinds.values():
+            mean, (low, high) = moves[which].mean(), mean_interval(moves[which])
+            told = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+            rows[-1].append(told.replace("-0.00", "0.00").replace("-", "−"))
+    columns = ["head", *(f"{which.sum()} {kind}" for kind, which in kinds.items())]
+    return al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
+
+
+# %%
+by_kind(moved)
 
 # %% [markdown]
-# **So the head does matter for other reviews: it speaks for “positive” where there is
-# praise.** Its neighbours move the log-odds a tenth as far, or less. In complaints they
-# hardly change on average, with any of the three. Our sentence is a complaint, yet it
-# falls further than most praise.
+# Each cell is the mean change of the log-odds of “positive”, in brackets its 95 %
+# interval. Beside it our sentence, a complaint:
+
+# %% folded=true
+# our sentence, and how many reviews fall as far
+ours = (log_odds(texts[:1], silent) - log_odds(texts[:1]))[0]
+print(f"our sentence, 3.9 silent: {ours:+.2f}. At least as far fall".replace("-", "−"))
+for kind, which in kinds.items():
+    print(f"  {(moved['3.9 silent'][which] <= ours).mean():.0%} of the {kind}")
+
+# %% [markdown]
+# **So the head does matter for other reviews: silent, it lowers “positive” where there
+# is praise.** Its neighbours do so a tenth as far, or less. In complaints the mean
+# moves little with any of the three (single complaints move both ways, and ours falls
+# further than most praise). Is that the head, or the zeros in its place? Section 9 asks
+# again.
 
 # %% [markdown]
 # ## 9. What does head 3.9 do for this answer?
 #
-# First: is it the only head that turns it? One head's effect is a few lines of code:
+# First: is 3.9 the only head that turns it? One head's effect is a few lines of code:
 # silence it, ask, and subtract.
 
 
@@ -475,8 +499,13 @@ title = "Change of “positive” without each head (blue: it falls, red: it ris
 al.plots.head_map(alone, label="change, percentage points", title=title)
 
 # %% [markdown]
-# To turn the answer, “positive” must fall by about 25 points. **Of all 72 heads only
-# 3.9 takes it that far, by 32.6.**
+# To turn the answer, “positive” must fall by about 25 points. **Silenced alone, only
+# 3.9 of 72 heads takes it that far, by 32.6.** (A small number does not clear a head:
+# when one is silent, others may do its work.)
+#
+# Here the tour ends; you may go on to the tasks. The close-up that follows is how a
+# researcher would look into the head. In short: it reads mostly at *of my life*, writes
+# a little nearly everywhere, and its effect reaches `[CLS]` in later layers.
 #
 # ### Four ways to cut
 #
@@ -498,19 +527,25 @@ drawings.cuts_in_a_head()
 # `[CLS]` alone (A), and how far if for all others (B)? The hook is folded.
 
 # %% folded=true
-# a function that replaces what head 3.9 makes, for some tokens
+# the part of the model, and what is asked
 attention = clf.model.bert.encoder.layer[3].attention.self  # makes all mixtures
 
 
-def replaced(part, tokens, new):
+def in_points():
+    return 100 * (clf.predict(texts[:1]).probabilities[0, 1] - whole)
+
+
+# %% folded=true
+# a function that replaces what head 3.9 makes, for some tokens
+def replaced(part, tokens, new, ask=in_points):
     def hook(module, inputs, output):
         made = output[0] if part is attention else output  # (texts, tokens, heads x 32)
         made[:, tokens, numbers] = new
 
     handle = part.register_forward_hook(hook)
-    after = clf.predict(texts[:1]).probabilities[0, 1]
+    answer = ask()
     handle.remove()
-    return 100 * (after - whole)
+    return answer
 
 
 # %%
@@ -526,7 +561,8 @@ print(f"B, silent for all others: {replaced(attention, others, 0):+.1f} points")
 #
 # Two experiments with each token. Put its *value* in head 3.9 at 0, for all who look at
 # it (C): does the head read there? And silence the head for this token alone (D): does
-# it write there?
+# it write there? *Predict first:* at which word does the head look most (section 6)? Is
+# that the word it reads?
 
 # %%
 every = range(len(maps.tokens))
@@ -534,16 +570,25 @@ read = [replaced(attention.value, token, 0) for token in every]
 written = [replaced(attention, token, 0) for token in every]
 
 # %% folded=true
-# the picture: a bar and a ring for each token
+# the picture: a bar and a ring for each token, with its mean weight
+looked = maps.weights[3, 9, 1:].mean(0)  # over all who look but [CLS]
+named = [
+    f"{name}  {weight:.2f}" for name, weight in zip(maps.tokens, looked, strict=True)
+]
 ways = {"C, its value at 0 (read)": read, "D, head silent for it (written)": written}
 label = "change of “positive” (percentage points)"
-al.plots.word_changes(maps.tokens, ways, label=label)
+al.plots.word_changes(named, ways, label=label)
 
 # %% [markdown]
 # **It reads mostly at *life*, *my* and *of*** (bars), **and writes a little nearly
 # everywhere,** most at *two* and *hours* (rings). No single token turns the answer.
 # *Back* again counts for little. (By layer 3 the vector at *life* has taken something
 # from other tokens, too.)
+#
+# Behind each token stands its mean weight, over all who look but `[CLS]`. The head
+# looks most at *hours*, with 0.19, and without its value loses 2 points; at *life* it
+# looks with 0.10, and loses 9. **An attention weight says where a head looks, not how
+# much the answer needs it.**
 #
 # ### Gone, or as on average?
 #
@@ -598,10 +643,51 @@ al.plots.word_changes(list(cuts), ways, turn=50 - 100 * whole, label=label)
 # they disagree: the sign turns. (Lesson 06 compares the two tests for all heads. A
 # third one, in task 5, puts in what the head makes in a *real* sentence.)
 #
+# And the other reviews? Section 8 knew zeros only:
+
+# %%
+moved = {
+    f"3.9 {name}, for all but [CLS]": replaced(
+        attention, others, new, ask=lambda: log_odds(held_out.texts)
+    )
+    - before
+    for name, new in {"with zeros": 0, "with means": means[attention]}.items()
+}
+by_kind(moved)
+
+# %% [markdown]
+# With means “positive” falls in praise, and *rises* in complaints. **The head speaks
+# for both labels:** that complaints hardly moved was due to the zeros.
+#
+# ### Is it the word *life*?
+#
+# Put another noun in its place. *Predict first:* with which of these does the model no
+# longer fall for the sentence?
+
+# %%
+nouns = ["life", "time", "day", "family", "world", "evening"]
+nouns += ["salary", "money", "job", "week", "lunch", "sleep"]
+swapped = [texts[0].replace("life", noun) for noun in nouns]
+above = {
+    name: 100 * clf.predict(swapped, how).probabilities[:, 1] - 50
+    for name, how in {"as trained": None, "3.9 silent": silent}.items()
+}
+
+# %% folded=true
+# the picture: twelve nouns, with and without head 3.9
+label = "probability of “positive”, points above 50 %"
+al.plots.word_changes(nouns, above, label=label)
+
+# %% [markdown]
+# To the right of 0 the answer is “positive” (bars as trained, rings without 3.9).
+# **Many another noun does what *life* does**, such as *time* or *day*; with *salary* or
+# *money* the answer turns. Without 3.9 “positive” falls with every one: the head does
+# not wait for *life*.
+#
 # ### Why these words?
 #
-# What the model takes for praise comes from training. So count in the reviews that it
-# was trained on: how many of those with the word *life* praise?
+# What the model takes for praise it has learned: from general text first, then from
+# reviews. Those we can count: how many of the reviews with the word *life* praise?
 
 # %%
 import re
@@ -627,7 +713,9 @@ al.plots.word_shares(
 
 # %% [markdown]
 # Left: the share of praise among the reviews with the word (in brackets: how many), its
-# 95 % interval, and dotted that of all reviews. Right: the bars of section 5.
+# 95 % interval, and dotted that of all reviews. A share is *clear* if its interval
+# leaves out the dotted line. Right: the bars of section 5. A word *fits* if “positive”
+# falls without a word of praise, or rises without one of complaint.
 #
 # *Life*, the word that counts most, stands mostly in praise, *would* and *hours* mostly
 # in complaints: here the model goes with the single word. *Back* stands in both alike,
@@ -639,12 +727,12 @@ al.plots.word_shares(
 # %% [markdown]
 # ## 10. Now you
 #
-# Seven tasks, 45 minutes in all. Nothing is graded; take those you like.
+# Seven tasks, 50 minutes in all. Nothing is graded; take those you like.
 #
 # **1. On paper** (5 minutes). Back to the picture of section 3.
 #
-# - The query is now (1, 2) instead of (2, 1). What are the three weights? You need no
-#   new powers.
+# - The query is now (1, 2) instead of (2, 1). What are the three weights? You can use
+#   the powers of section 3 again.
 # - The query is (0, 0). What are the weights, and what is the mixture?
 # - A friend says: “In head 3.9 `[CLS]` looks only at itself. So this head cannot matter
 #   for the answer.” Which two experiments of this lesson speak against it, and by which
@@ -763,11 +851,11 @@ feedback.designed(clf, my_text, "negative", guess)
 # </details>
 
 # %% [markdown]
-# **5. Patch a head** (10 minutes). Zeros and means are made up. So borrow from a real
+# **5. Patch a head** (15 minutes). Zeros and means are made up. So borrow from a real
 # sentence: with *salary* in place of *life* the model no longer falls for it. Which
 # head carries the difference? Run our sentence, but with what **one** head makes in the
-# other. That is *activation patching*. *Predict first:* how much of the difference
-# goes through head 3.9?
+# other, at every token. That is *activation patching* (an *activation* is what a part
+# makes). *Predict first:* how much of the difference goes through head 3.9?
 
 # %%
 twin = texts[0].replace("life", "salary")
@@ -793,6 +881,23 @@ feedback.patched(clf, texts[0], twin, patched)
 grid = feedback.patches(clf, texts[0], twin, patched)
 title = "Change of “positive” with one head from the other sentence"
 al.plots.head_map(grid, label="change, percentage points", title=title)
+
+# %% [markdown]
+# One twin is no evidence about others. *Predict first:* in how many of these eight does
+# 3.9 carry most?
+
+# %% folded=true
+# the table: eight twins, the whole difference, that of 3.9, and the head that leads
+rows = []
+for word in ["salary", "money", "wife", "week", "house", "time", "day", "weekend"]:
+    twin = texts[0].replace("life", word)
+    other = feedback.patches(clf, texts[0], twin, patched, told=False)
+    leads = np.unravel_index(np.abs(other).argmax(), other.shape)
+    points = 100 * (clf.predict([twin]).probabilities[0, 1] - whole)
+    told = [f"{x:+.1f}".replace("-", "−") for x in (points, other[3, 9], other[leads])]
+    rows.append([word, *told[:2], f"{leads[0]}.{leads[1]}  ({told[2]})"])
+columns = ["in place of “life”", "difference", "through 3.9", "leading head"]
+al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -841,9 +946,11 @@ al.plots.head_map(grid, label="change, percentage points", title=title)
 # <details><summary>What we saw</summary>
 #
 # Of the 49 points between the two sentences, 3.9 alone brings 17, more than any other
-# head; 5.10 and 4.3 follow with about 10 each. So what the head makes *of this word*
-# matters, not only that it makes something. The 72 numbers need not add up to 49: a
+# head; 5.10 and 4.3 follow with about 10 each. The 72 numbers need not add up to 49: a
 # change in an early layer also passes through the heads after it.
+#
+# 3.9 leads with six of the eight twins, not with *day* and *weekend*. One twin would
+# not have told you that. (*Salary* is in no review that the model was trained on.)
 #
 # </details>
 
@@ -942,23 +1049,23 @@ feedback.repair(desk, faders, expected, alone)
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
-#   one of the two, and it turns.
+#   one of the two, and it turns. But many another noun does what *life* does.
 # - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
 #   it, by what it adds to tokens other than `[CLS]`. At its mean the fall is little
 #   more than half as large, and the answer stays. Other heads move it by up to about 10
 #   points; three of them together, two silent and one doubled, turn it as well (task
 #   7).
-# - **Whether that head matters elsewhere:** yes. Without it the log-odds of “positive”
-#   fall in reviews that praise, and hardly in complaints; in our complaint they fall
-#   further than in most praise. Accuracy changes too little to tell.
+# - **Whether that head matters elsewhere:** yes. Silent, it lowers “positive” in
+#   praise. At its mean, “positive” also rises in complaints: it speaks for both labels.
+#   Accuracy changes too little to tell.
 # - **Why the model takes this complaint for praise:** what 3.9 takes at *of*, *my* and
 #   *life* raises “positive”, by 24 points with zeros and 16 with means. That alone does
-#   not turn the answer, but the whole head with zeros does. With *salary* instead of
-#   *life* the answer is right, and 3.9 carries more of that difference than any other
-#   head (task 5). In the training reviews *life* stands mostly in praise; *back*, which
-#   turns the meaning, stands in both alike, and counts for almost nothing here. That is
-#   a correlation: it fails for *I* and *like*, and how words work together it does not
-#   tell.
+#   not turn the answer, but the whole head with zeros does. With some nouns instead of
+#   *life* the answer is right, and 3.9 mostly carries more of the difference than any
+#   other head (task 5). In the training reviews *life* stands mostly in praise; *back*,
+#   which turns the meaning, stands in both alike, and counts for almost nothing here.
+#   That is a correlation: it fails for *I* and *like*, and how words work together it
+#   does not tell.
 # - **Not tested:** by which later heads the work of 3.9 reaches `[CLS]`, and what the
 #   feed-forward networks do.
 
@@ -971,9 +1078,10 @@ feedback.repair(desk, faders, expected, alone)
 #    both are silent? Start from `effect` of section 9. You are right if you can name a
 #    pair, or have tried all 2,485.
 # 2. **Any text?** Does head 0.2 look at the token before in *every* text: in nonsense,
-#    in one word ten times over? Search for a text in which the mean of
-#    `clf.attend(text).weights[0, 2].diagonal(-1)` is below 0.9. You are right if you
-#    can show one, or the lowest of 20 texts of three kinds.
+#    in one word ten times over? Its weights on the token before are
+#    `clf.attend(text).weights[0, 2].diagonal(-1)`. Search for a text in which their
+#    mean is below 0.9. You are right if you can show one, or the lowest of 20 texts of
+#    three kinds.
 
 # %% [markdown]
 # ## 13. The lessons
@@ -987,8 +1095,8 @@ feedback.repair(desk, faders, expected, alone)
 # | --- | --- | --- |
 # | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
 # | [02 From scratch](02_attention_from_scratch.ipynb) | BERT's layers, rebuilt | 120 |
-# | [03 Translation](03_translation.ipynb) | encoder and decoder | 120 |
-# | [04 Language model](04_language_model.ipynb) | a small GPT, trained | 150 |
+# | [03 Translation](03_translation.ipynb) | to read one language, write another | 120 |
+# | [04 Language model](04_language_model.ipynb) | a small model that writes | 150 |
 # | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 130 |
 # | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
 # | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
@@ -1000,6 +1108,15 @@ feedback.repair(desk, faders, expected, alone)
 #
 # **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. The
 # appendices below are for those who want to move faders in code, or to check ours.
+#
+# **Where this comes from:**
+#
+# - the models: the Transformer (Vaswani et al. 2017), BERT (Devlin et al. 2019), MiniLM
+#   (Wang et al. 2020);
+# - looking: *What Does BERT Look At?* (Clark et al. 2019), bertviz (Vig 2019), the
+#   logit lens (nostalgebraist 2020), *Attention is not Explanation* (Jain and Wallace
+#   2019);
+# - changing: heads taken away (Michel et al. 2019), patching (Zhang and Nanda 2024).
 
 # %% [markdown]
 # ## Appendix A. Faders in code
@@ -1027,7 +1144,7 @@ for text, before, after in pairs:
 # the same on held-out reviews
 print(f"On {len(held_out):,} held-out reviews:")
 for name, how in {"as trained": None, "last layer's heads silent": settings}.items():
-    found = measured.logits(how).softmax(1).numpy()
+    found = clf.predict(held_out.texts, how).probabilities
     right = (found.argmax(1) == held_out.labels).mean()
     print(f"{right:.0%} right, on average {found.max(1).mean():.0%} sure ({name})")
 commoner = np.bincount(held_out.labels).max() / len(held_out)

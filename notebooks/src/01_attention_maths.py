@@ -106,8 +106,8 @@ w_value = torch.tensor([[1.0, 0], [0, 1], [0, 0]])
 # In the picture, from left to right, each row is a word, and *bank* asks.
 #
 # 1. **Score** each key: its dot product with the query, divided by $\sqrt{d_k}$. Here
-#    $d_k = 2$, the width of a key; section 6 says why to divide. *River* scores
-#    $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
+#    $d_k = 2$, the *width* of a key: how many numbers it has. (Why divide? Section 6.)
+#    *River* scores $(2 \cdot 2 + 2 \cdot 0) / \sqrt 2 = 2.83$.
 # 2. Turn the scores into **weights** with a **softmax**: take $e$ to the power of each
 #    score, 4.1, 16.9 and 1. Divide by their sum, 22.0. *River* gets 0.77.
 # 3. The **output** is the mean of the values with these weights, (1.77, 0.05): nearly
@@ -220,7 +220,7 @@ drawings.all_at_once(three, [about[word] for word in three], w_query, w_key, w_v
 # - scores 1 and 0 have the exponentials 2.7 and 1: the first gets 2.7 / 3.7 = 0.73;
 # - scores 5 and 0 have 148.4 and 1: the first gets 148.4 / 149.4 = 0.99.
 #
-# So the scores must lie far apart. What drives them apart?
+# What drives scores apart?
 #
 # The desk, a picture with sliders, scores random keys for a random query. Two numbers
 # divide the scores: $\sqrt{d_k}$, and one of your choice, the *temperature*. The orange
@@ -290,25 +290,32 @@ drawings.bell_look_up(visitors_at, query=13, temperature=2)
 # && \text{so is } |k|^2, \text{ if all keys have the same length}
 # \end{aligned} $$
 #
-# With keys of one length, only the dot product is left. In the picture four keys of
-# length 1 lie around a query:
+# Four keys of length 1 around a query:
 
 # %% folded=true
 # the picture: four keys on a circle, scored in both ways
 drawings.nearest_key(query=[1.2, 0.5], degrees=[10, 75, 150, 260])
 
 # %% [markdown]
-# The scores differ, the weights do not: with keys of one length the dot product ranks
-# keys by nearness, as the distance does.
+# The scores differ, the weights do not.
 #
-# A model's keys differ in length, and attention drops $|k|^2$ all the same. So a long
-# key scores high with every query that points its way: **its length says how much it
-# wants to be seen.**
+# A model's keys differ in length, and attention drops $|k|^2$ all the same. What does
+# that change? Let *b* be twice as long:
+
+# %% folded=true
+# the picture: the same keys, one of them twice as long
+drawings.nearest_key([1.2, 0.5], degrees=[10, 75, 150, 260], lengths=[1, 2, 1, 1])
+
+# %% [markdown]
+# By the dot product *b* overtakes *a*; by the distance it falls back. So nearness is
+# not the aim: **a key's length says how strongly it takes sides**, for queries that
+# point its way and against those that point away.
 #
 # <details><summary>Would the distance be dearer?</summary>
 #
-# Hardly: with $-\tfrac{1}{2} |k|^2$ as one more column of the keys, and a 1 in each
-# query, one matrix product scores all pairs, as it does without.
+# Hardly (and the bare product lets $W^Q$ and $W^K$ join into one matrix, section 8):
+# with $-\tfrac{1}{2} |k|^2$ as one more column of the keys, and a 1 in each query, one
+# matrix product scores all pairs, as it does without.
 #
 # </details>
 
@@ -317,53 +324,69 @@ drawings.nearest_key(query=[1.2, 0.5], degrees=[10, 75, 150, 260])
 #
 # Weights should be positive, sum to 1, and follow the scores smoothly. Many rules do
 # that: $f(s_i) / \sum_j f(s_j)$ with any positive, smoothly rising $f$. One demand
-# singles out the exponential: the same number added to all scores must change nothing,
-# as in section 3. Then $f(s + c) / f(s)$ is the same for every $s$, so $f(s)$ is
-# $e^{s/\tau}$, up to a factor.
+# singles out the exponential: the same number $c$ added to all scores must change
+# nothing, as in section 3. Two weights keep their ratio only if $f(s + c) / f(s)$ is
+# the same for every $s$. For a tiny $c$ this says that $f'(s) / f(s)$ is one constant;
+# call it $1/\tau$. Only $e^{s/\tau}$ and its multiples have it.
 #
 # The same weights answer a second question. Let two keys score 1 and 0. All weight on
 # the first gives the largest mean score, 1. But scores may be wrong, and a key without
 # weight can never show that it would have been better.
 #
-# The **entropy** $H$ measures how evenly the weights $w_i$ are spread: 0 if one key has
-# all the weight, and most if all have the same. Let a unit of it be worth
-# $\tau > 0$. We look for the weights, with the sum 1, that make this the largest:
+# Key $i$ has the score $s_i$ and gets the weight $w_i$. The **entropy** $H$ measures
+# how evenly the weights are spread: 0 if one key has all, and most if all have the
+# same. Let a unit of it be worth $\tau > 0$. We look for the weights, with the sum 1,
+# that make this the largest:
 #
 # $$ \underbrace{\textstyle\sum_i w_i s_i}_{\text{mean score}} \;+\;
 # \tau \, \underbrace{H(w)}_{\text{entropy}}\,, \qquad
 # H(w) = -\textstyle\sum_i w_i \log w_i $$
 #
-# At $\tau = 1$, all weight on the first key gives $1 + 0 = 1$. Half each gives
-# $0.5 + 0.69 = 1.19$. The picture shows all ways to share:
+# ($\log$ is the natural one, and $0 \log 0$ counts as 0.) At $\tau = 1$, all weight on
+# the first key gives $1 + 0 = 1$. Half each gives $0.5 + 0.69 = 1.19$. The picture
+# shows all ways to share:
 
 # %% folded=true
 # the picture: all ways to share the weight between two keys
 drawings.best_spread(scores=(1, 0), temperature=1)
 
 # %% [markdown]
-# The best weights, 0.73 and 0.27, are the softmax of 1 and 0. Is it the softmax for any
-# scores?
-#
-# At the best weights, moving a little weight from one key to another gains nothing. So
-# the slope is the same number $\lambda$ for every key. The slope of $w_i s_i$ is $s_i$,
-# and that of $-w_i \log w_i$ is $-\log w_i - 1$. Therefore
-#
-# $$ s_i - \tau (\log w_i + 1) = \lambda
-# \quad\Longrightarrow\quad w_i = e^{s_i/\tau} \cdot e^{-1-\lambda/\tau} . $$
-#
-# The weights' sum of 1 fixes the second factor, the same for all keys:
+# The best weights, 0.73 and 0.27, are the softmax of 1 and 0. So it is for any scores:
 #
 # $$ \boxed{w_i = \frac{e^{s_i/\tau}}{\sum_j e^{s_j/\tau}}} $$
 #
 # In words: a key that leads another by $\tau$ in score is $e$ times as heavy.
+#
+# <details><summary>The derivation</summary>
+#
+# At the best weights, moving a little weight from one key to another gains nothing. So
+# the slope of the whole, its partial derivative in $w_i$, is the same number $\lambda$
+# for every key. Of $w_i s_i$ it is $s_i$, and of $-\tau w_i \log w_i$ it is
+# $-\tau (\log w_i + 1)$. Therefore
+#
+# $$ s_i - \tau (\log w_i + 1) = \lambda
+# \quad\Longrightarrow\quad w_i = e^{s_i/\tau} \cdot e^{-1-\lambda/\tau} . $$
+#
+# The weights' sum of 1 fixes the second factor, the same for all keys.
+#
+# </details>
+#
+# <details><summary>How large is the best?</summary>
+#
+# Put the weights in: $\tau \log \sum_j e^{s_j/\tau}$, the **log-sum-exp**. For 1 and 0
+# it is $\log (e + 1) = 1.31$, the top of the curve. Its slope in $s_j$ is the weight
+# $w_j$.
+#
+# </details>
 #
 # <details><summary>Is there no other maximum, and no other rule?</summary>
 #
 # Another measure of spread gives another rule: with $\tfrac{1}{2}(1 - \sum_i w_i^2)$
 # weights can be exactly 0 (*sparsemax*, Martins and Astudillo 2016).
 #
-# The objective is strictly concave, as entropy is: there is no other maximum. Entropy's
-# slope at $w = 0$ is infinite, which keeps all weights positive.
+# The sum to be made largest curves downward everywhere (it is *strictly concave*), as
+# entropy does: there is no other maximum. Entropy's slope at $w = 0$ is infinite, which
+# keeps all weights positive.
 #
 # </details>
 
@@ -410,8 +433,9 @@ for tau in (1.0, 0.4, 0.1):
     print(f"τ = {tau}: weights {first:.2f} and {second:.2f}")
 
 # %% [markdown]
-# The smaller $\tau$, the more weight goes to the better key. As $\tau \to 0$ it gets
-# all: the *arg-max*. And how far must a key lead $T - 1$ equal others to get 0.9?
+# The smaller $\tau$, the more weight goes to the better key. As $\tau \to 0$ the one
+# with the largest score, the *arg-max*, gets all. And how far must a key lead $T - 1$
+# equal others to get 0.9?
 
 # %% folded=true
 # the weight of one key that leads all others, at three leads
@@ -446,7 +470,7 @@ for t in (16, 4096):
 drawings.spreads([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4])
 
 # %% [markdown]
-# The third uses all four keys, but spreads no wider than 2.6 equal ones.
+# The third spreads no wider than 2.6 equal keys.
 #
 # One trap: for a weight of 0 PyTorch's $0 \log 0$ is NaN, not a number. Here
 # `nan_to_num` makes it 0. Look at the gradient:
@@ -562,7 +586,7 @@ drawings.growing_scores([4, 16, 64])
 # \end{aligned} $$
 #
 # So **the scores of such random vectors grow like $\sqrt{d_k}$**. Divided by it, they
-# have variance 1 at any width: $\sqrt{d_k}$ is a temperature that grows with the width.
+# have variance 1 at any width.
 #
 # <details><summary>On paper: let the numbers of q have variance 4, those of k still 1.
 # What would you divide by?</summary>
@@ -574,9 +598,10 @@ drawings.growing_scores([4, 16, 64])
 # </details>
 
 # %% [markdown]
-# A score 8 above another gives its key $e^8 \approx 3000$ times the
-# weight; divided, 1 above, $e$ times. Here is the largest of 16 weights, averaged
-# over 1000 random queries:
+# Only gaps count. The gap between two such scores has the variance $2 d_k$: at width 64
+# it is typically $\sqrt{128} = 11.3$, which gives one key $e^{11.3} \approx 80{,}000$
+# times the weight of the other; divided, 1.4, or 4 times. Here is the largest of 16
+# weights, averaged over 1000 random queries:
 
 # %%
 widths = [2**n for n in range(10)]
@@ -666,14 +691,25 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 scores_of = al.checks.yours_or_ours("scaled_dot_scores", scaled_dot_scores)
 
 
-def attention(query, key, value):
-    weights = softmax_of(scores_of(query, key))
+def attention(query, key, value, mask=None):
+    weights = softmax_of(scores_of(query, key, mask))
     return weights @ value, weights
 
 
+# %% folded=true
+# the picture: your weights under both masks, for vectors of all zeros
+x = torch.zeros(4, 2)
+masked = attention(x, x, x, masks["both"])[1]
+words = ["good", "old", "film", "[PAD]"]
+titles = [f"“{word}” asks" for word in words]
+drawings.spreads(masked.tolist(), words, titles)
+
+
 # %% [markdown]
-# Put them into BERT in place of its own, and compare the *logits*, BERT's scores for
-# the two labels:
+# With equal scores, each query shares its weight among the keys that it may see.
+#
+# Put your attention into BERT in place of its own, and compare the *logits*, BERT's
+# scores for the two labels:
 
 
 # %% folded=true
@@ -706,8 +742,7 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.
 # %% [markdown]
 # ## 7. How does attention learn?
 #
-# On their way to $W^Q$ and $W^K$ gradients have to pass the softmax. So first: how does
-# a weight answer when a score grows?
+# Gradients have to pass the softmax. How does a weight answer when a score grows?
 #
 # Take two keys, and raise the score of the first by 0.1. A weight of 0.5 becomes 0.525,
 # one of 0.99 only 0.991: near 0 or 1, a weight hardly moves.
@@ -716,9 +751,6 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.
 #
 # $$ \frac{\partial w_j}{\partial s_j} = w_j - w_j^2 , \qquad
 # \frac{\partial w_i}{\partial s_j} = - w_i w_j \quad \text{for } i \ne j $$
-#
-# For $w_j = 0.5$ the first slope is $0.5 - 0.25 = 0.25$. So a score raised by 0.1 adds
-# about $0.25 \cdot 0.1 = 0.025$ to the weight, as we saw.
 #
 # <details><summary>The derivation, line by line</summary>
 #
@@ -740,9 +772,9 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.
 #
 # </details>
 #
-# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w w^\top$: $w_i$
-# on the diagonal, minus all products $w_i w_j$. Here four keys score 2, 1, 0 and −1,
-# and each column raises one score:
+# Together they form a matrix, the **Jacobian** $J = \text{diag}(w) - w^\top w$ ($w$ is
+# a row): $w_i$ on the diagonal, minus all products $w_i w_j$. Here four keys score 2,
+# 1, 0 and −1, and each column raises one score:
 
 # %% folded=true
 # the picture: the Jacobian of four keys
@@ -750,8 +782,8 @@ w = torch.softmax(torch.tensor([2.0, 1.0, 0.0, -1.0]), dim=-1)
 drawings.jacobian(torch.diag(w) - torch.outer(w, w), w)
 
 # %% [markdown]
-# Each column sums to 0, up to rounding: the raised score's own weight grows (red), at
-# the others' expense (blue). A key with little weight moves little (last column).
+# Each column sums to 0: the raised score's own weight grows (red), the others shrink
+# (blue).
 
 # %% [markdown]
 # ### Exercise 4: the gradient of the softmax
@@ -761,9 +793,9 @@ drawings.jacobian(torch.diag(w) - torch.outer(w, w), w)
 # $g_i = \partial L / \partial w_i$,
 #
 # $$ \frac{\partial L}{\partial s_j} = \sum_i g_i \frac{\partial w_i}{\partial s_j}
-# = (J g)_j , \quad\text{as } J \text{ is symmetric.} $$
+# = (g J)_j $$
 #
-# Multiply $J g$ out on paper, and write what is left: no autograd (PyTorch's
+# Multiply the row $g$ by $J$ on paper, and write what is left: no autograd (PyTorch's
 # `backward`), no matrix of size $T \times T$.
 #
 # **Your first line:** `weighted = weights * gradient`, all $w_i g_i$.
@@ -782,7 +814,7 @@ def softmax_gradient(weights, gradient):
 al.checks.softmax_gradient(softmax_gradient)
 
 # %% [markdown] hints="softmax_gradient"
-# $\text{diag}(w)\, g$ has the entries $w_i g_i$. And $w w^\top g = w \,(w^\top g)$:
+# $g\, \text{diag}(w)$ has the entries $w_i g_i$. And $g\, w^\top w = (g\, w^\top)\, w$:
 # what is in brackets is a single number for each row.
 #
 # ---
@@ -823,25 +855,32 @@ drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
 # \nabla V &= A^\top G
 # = \begin{pmatrix} 0.5 \\ 0.5 \end{pmatrix} \begin{pmatrix} 1 & 0 \end{pmatrix}
 # = \begin{pmatrix} 0.5 & 0 \\ 0.5 & 0 \end{pmatrix}
-# && \text{each value counted with weight 0.5} \\
+# && (1) \\
 # \nabla A &= G V^\top
 # = \begin{pmatrix} 1 & 0 \end{pmatrix} \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
 # = \begin{pmatrix} 2 & 0 \end{pmatrix}
-# && \text{only weight on } \textit{river} \text{ brings water} \\
+# && (2) \\
 # \nabla S &= \begin{pmatrix} 0.5 \, (2 - 1) & 0.5 \, (0 - 1) \end{pmatrix}
 # = \begin{pmatrix} 0.5 & -0.5 \end{pmatrix}
-# && \text{exercise 4; the mean is 1} \\
+# && (3) \\
 # \nabla Q &= \frac{\nabla S \, K}{\sqrt{d_k}}
 # = \frac{1}{\sqrt 2} \begin{pmatrix} 0.5 & -0.5 \end{pmatrix}
 # \begin{pmatrix} 2 & 0 \\ 0 & 2 \end{pmatrix}
 # = \begin{pmatrix} 0.71 & -0.71 \end{pmatrix}
-# && \text{a score } q \cdot k / \sqrt{d_k} \text{ has slope } k / \sqrt{d_k} \\
+# && (4) \\
 # \nabla K &= \frac{\nabla S^\top Q}{\sqrt{d_k}}
 # = \frac{1}{\sqrt 2} \begin{pmatrix} 0.5 \\ -0.5 \end{pmatrix}
 # \begin{pmatrix} 2 & 2 \end{pmatrix}
 # = \begin{pmatrix} 0.71 & 0.71 \\ -0.71 & -0.71 \end{pmatrix}
-# && \text{likewise, with slope } q / \sqrt{d_k}
+# && (5)
 # \end{aligned} $$
+#
+# 1. Each value counts with its weight, 0.5.
+# 2. Only weight on *river* brings water.
+# 3. The softmax, exercise 4: the mean of 2 and 0 under the weights is 1. (In the
+#    picture $\odot$ multiplies entry by entry, and the bar is this mean.)
+# 4. A score $q \cdot k / \sqrt{d_k}$ has the slope $k / \sqrt{d_k}$ in $q$,
+# 5. and $q / \sqrt{d_k}$ in $k$.
 #
 # Training steps *against* a gradient. So the query turns from water to money: it learns
 # where to look.
@@ -913,52 +952,70 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
 #
 # ### Learning where to look
 #
-# Let $W^Q$ and $W^K$ begin as small random numbers, and descend their gradients. Five
-# sentences tell whether *bank* means water or money: the softmax of its output is to
-# give the right one all weight, and the loss is minus the logarithm of that weight.
-# *Predict first:* where will *bank* look in a sentence held back?
+# Keep $W^V$, let $W^Q$ and $W^K$ begin as small random numbers, and descend their
+# gradients. Seven examples say whether the word that asks means water or money: the
+# softmax of its output is to give the right one all weight, and the loss is minus the
+# logarithm of that weight. *Predict first:* where will *bank* and *river* look in two
+# sentences held back?
 
 
 # %%
-meant = {"muddy river bank": 0, "new river bank": 0, "new savings bank": 1}
-meant |= {"wet savings bank": 1, "muddy rainy savings bank": 1}  # 0 water, 1 money
-held_back = "wet muddy rainy savings bank"
-right, start = torch.tensor(list(meant.values())), torch.Generator().manual_seed(0)
+water = [("bank", "muddy river bank"), ("bank", "new river bank")]
+water += [("river", "river savings bank")]
+money = [("bank", "new savings bank"), ("bank", "wet savings bank")]
+money += [("bank", "muddy rainy savings bank"), ("savings", "river savings bank")]
+right = torch.tensor([0] * len(water) + [1] * len(money))
+held_back = [
+    ("bank", "wet muddy rainy savings bank"),
+    ("river", "muddy river savings bank"),
+]
+start, looked = torch.Generator().manual_seed(0), []
 learned = [(torch.randn(3, 2, generator=start) / 10).requires_grad_() for _ in "QK"]
-looked = []
+
+# %%
 for _ in range(201):
-    looked.append(look_up("bank", held_back, *learned)[0].tolist())
-    outputs = torch.stack([look_up("bank", known, *learned)[1] for known in meant])
+    looked.append([look_up(*asked, *learned)[0].tolist() for asked in held_back])
+    outputs = torch.stack([look_up(*asked, *learned)[1] for asked in water + money])
     loss = torch.nn.functional.cross_entropy(outputs, right)
     for matrix, slope in zip(learned, torch.autograd.grad(loss, learned), strict=True):
         matrix.data -= slope  # a learning rate of 1
 
+
 # %% folded=true
-# the picture: the weights of "bank" in the sentence held back
-steps = [0, 20, 200]
-titles = ["at the start", "after 20 steps", "after 200 steps"]
-drawings.spreads([looked[step] for step in steps], held_back.split(), titles)
+# the picture: "bank" in a sentence held back
+def before_and_after(place):
+    word, sentence = held_back[place]
+    rows = [looked[step][place] for step in (0, 200)]
+    told = [f"“{word}” asks, {when}" for when in ("at the start", "after 200 steps")]
+    return drawings.spreads(rows, sentence.split(), told)
+
+
+before_and_after(0)
+
+# %% folded=true
+# the picture: "river" in another
+before_and_after(1)
 
 # %% [markdown]
-# After 20 steps most weight is on *savings*, after 200 nearly all. Nobody told *bank*
-# where to look, only what it means: **attention learns where to look.**
-# (No sentence has *river* and *savings* both.)
+# *Bank* finds *savings* among three words of weather, and *river* finds itself beside
+# *savings*. Nobody told them where to look, only what they mean: **attention learns
+# where to look.**
 #
-# **And without the division?** Wide queries often begin with one weight near 1. Not all
-# gradients vanish: at width 64 the median even grows. But they spread over orders of
+# **And without the division?** The gradients of wide queries spread over orders of
 # magnitude, and no learning rate suits all (appendix E).
 
 # %% [markdown]
 # ## 8. Why several heads?
 #
-# One softmax gives one mean. Let *praises* ask two things: who praises, and who is
-# praised? *Ann* has the value (2, 0), *Bob* (0, 2). One head with half its weight on
-# each passes on (1, 1), for *Ann praises Bob* and *Bob praises Ann* alike: who did it
-# is lost.
+# One softmax gives one mean. Let *praises* ask two things: who stands before it, and
+# who after? (Let the keys say where a word stands; section 9 shows how.) *Ann* has the
+# value (2, 0), *Bob* (0, 2). One head with half its weight on each passes on (1, 1),
+# for *Ann praises Bob* and *Bob praises Ann* alike: who did it is lost.
 #
-# Two heads keep it. In *Ann praises Bob* the first passes on (2, 0), the second (0, 2).
-# Side by side they make the row (2, 0, 0, 2), which a matrix $W^O$ mixes. Here two
-# columns say what Ann and Bob do (above 0 praise, below 0 get praised); one adds both:
+# Two heads keep it: the first looks before, the second after. In *Ann praises Bob* they
+# pass on (2, 0) and (0, 2), in *Bob praises Ann* (0, 2) and (2, 0). Side by side they
+# make the row (2, 0, 0, 2), which a matrix $W^O$ mixes. Here two columns say what Ann
+# and Bob do (above 0 praise, below 0 get praised); one adds both:
 
 # %% folded=true
 # the picture: two heads, side by side and as a sum
@@ -1055,8 +1112,8 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # </details>
 
 # %% [markdown]
-# The first Transformer adds waves to the $d$ numbers of the token at position $t$, one
-# frequency for each pair $i$ of columns:
+# The first Transformer adds waves: $p_{t,c}$ is added to number $c$ of the token at
+# position $t$. Each pair $i$ of numbers, $2i$ and $2i + 1$, has a frequency of its own:
 #
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
@@ -1182,8 +1239,8 @@ drawings.path_lengths()
 # %% [markdown]
 # Attention needs one layer, however long the text. And in training it computes all $T$
 # outputs at once, where a classical recurrent network must wait for the token before.
-# The price of one layer with all its heads, $d / d_k$ of them (its other half, the
-# *feed-forward network*, follows in lesson 02):
+# The price of one layer with all its heads (the *feed-forward network* follows in
+# lesson 02):
 #
 # | forward | multiplications and additions | $T = 512$, $d = 384$ |
 # | :--- | :--- | ---: |
@@ -1193,7 +1250,7 @@ drawings.path_lengths()
 # | feed-forward network, $4d$ wide inside | $16 T d^2$ | 1208 million |
 #
 # **Twice the text, four times the cost** of the first two rows, but only twice that of
-# the others. In the last column, our BERT, the first two are not yet a fifth.
+# the others.
 #
 # <details><summary>On paper: from which length do the first two cost more?</summary>
 #
@@ -1226,10 +1283,9 @@ drawings.path_lengths()
 # %% [markdown]
 # ## What to take away
 #
-# - Attention is a weighted mean of values; learned matrices set the weights.
+# - Attention is a weighted mean of values; the words themselves set the weights,
+#   through learned matrices.
 # - The softmax makes mean score plus $\tau$ times entropy the largest.
-# - The softmax turns a gradient $g$ of the weights into one of the scores, $w_i (g_i -
-#   \bar g)$.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
 #   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.
@@ -1246,8 +1302,8 @@ drawings.path_lengths()
 #
 # $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
 #
-# In words: the network reads both vectors, and the vector $u$ makes one number of what
-# it found.
+# In words: matrices $W_q$ ($d_q \times a$) and $W_k$ ($d_k \times a$) read both
+# vectors, and the vector $u$ makes one number of what was found.
 #
 # The price: the hidden layer exists for every *pair* of query and key, $T_q T_k a$
 # numbers instead of $T_q T_k$.
@@ -1302,7 +1358,7 @@ additive_of = al.checks.yours_or_ours(
 d_k, t = 64, 256
 q, k = torch.randn(t, d_k), torch.randn(t, d_k)
 w, u = torch.randn(d_k, d_k), torch.randn(d_k)  # a = d_k
-print(f"{t} x {t} scores: the dot product makes {t * t:,} numbers,", end=" ")
+print(f"{t} x {t} scores: the dot product makes {t * t:,} numbers,")
 print(f"the hidden layer of additive scores {t * t * d_k:,}")
 dot = al.device.seconds(lambda: al.attention.scaled_dot_scores(q @ w, k @ w))
 additive = al.device.seconds(lambda: additive_of(q, k, w, w, u))
@@ -1360,8 +1416,8 @@ picture
 # a key at random, key $i$ with probability $w_i$:
 #
 # - **straight-through** (Bengio et al. 2013): forward with the sampled key, backward as
-#   if the soft weights had been used. Samples spread little, but are *biased*: wrong on
-#   average.
+#   if attention had been *soft*, with the mean of all values, as in the lesson. Samples
+#   spread little, but are *biased*: wrong on average.
 # - **score function** (REINFORCE, Williams 1992): take $L_i \nabla \log w_i$, where key
 #   $i$ was drawn and $L_i$ is its loss. It is *unbiased*, right on average, but samples
 #   spread widely. Subtracting a constant **baseline** near the mean loss from $L_i$
@@ -1495,9 +1551,10 @@ al.plots.table(pd.DataFrame(rows, columns=columns), **decimals).hide(axis="index
 # </details>
 
 # %% [markdown]
-# Take the keys **tile by tile**. For each query keep three things: the largest score so
-# far, $m$; the sum $\ell$ of $e^{s_j - m}$ over the keys seen; and the mixture $o$, the
-# sum of $e^{s_j - m}\, v_j$. Two tiles add up exactly, once both are rescaled to the
+# Take the keys **tile by tile**: a *tile* is a block of neighbouring keys. For each
+# query keep three things: the largest score so far, $m$; the sum $\ell$ of $e^{s_j -
+# m}$ over the keys seen; and the mixture $o$, the sum of $e^{s_j - m}\, v_j$. At the
+# end the context is $o / \ell$. Two tiles add up exactly, once both are rescaled to the
 # larger $m$:
 
 # %% folded=true
@@ -1587,8 +1644,8 @@ drawings.named_curves(
 # Tiles save memory, not operations. Ours are a loop in Python, and mostly slower: they
 # win only where the large table costs plain attention more than the loop (*tiled /
 # plain* below 1). *In blocks* avoids that table too, without an online softmax: what
-# saves time is the small table. As one GPU kernel, tiles were several times faster (Dao
-# et al. 2022).
+# saves time is the small table. As one program on a GPU, tiles were several times
+# faster (Dao et al. 2022).
 
 # %% [markdown]
 # ## Appendix D. More on positions
@@ -1633,7 +1690,8 @@ for name, y, shuffled, mask in (
 #
 # If a shift is a rotation, why not rotate queries and keys themselves? Let $R_s$ turn
 # each pair of numbers by $s$ times its hand's speed, as on the clocks of section 9.
-# Apply $R_t$ to $q$ at position $t$, and $R_s$ to $k$ at position $s$. Rotating back by
+# Apply $R_t$ to $q$ at position $t$, and $R_s$ to $k$ at position $s$ (both are columns
+# here). Rotating back by
 # $t$ and on by $s$ is rotating by $s - t$:
 #
 # $$ (R_t q) \cdot (R_s k) = q \cdot (R_t^\top R_s\, k) = q \cdot (R_{s-t}\, k) $$
@@ -1672,8 +1730,9 @@ print(f"rows 0 to 14 of your table, turned by 5, are rows 5 to 19, to {off:.0e}"
 # %% [markdown]
 # ### How alike are two learned positions?
 #
-# BERT *learned* its position vectors. How alike are two positions (cosine of their
-# vectors, with the mean of all subtracted)? *Predict first:* how does that change as
+# BERT *learned* its position vectors. How alike are two positions? Take the cosine of
+# their vectors, with the mean of all subtracted: 1 if both point the same way, 0 at
+# right angles. *Predict first:* how does that change as
 # they move apart?
 
 
@@ -1692,7 +1751,7 @@ of_bert = clf.model.bert.embeddings.position_embeddings.weight.detach().cpu()
 drawings.named_curves(
     range(40),
     {
-        "sinusoids": similarity(positions_of(128, of_bert.shape[1])),
+        "sines and cosines": similarity(positions_of(128, of_bert.shape[1])),
         "learned by BERT": similarity(of_bert),
     },
     xlabel="distance of two positions, tokens",
@@ -1703,8 +1762,8 @@ drawings.named_curves(
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The sinusoids' curve falls all the way. BERT's falls in waves to a distance of about
-# 20, and then swings, mostly below 0.
+# The curve of the sines and cosines falls all the way. BERT's falls in waves to a
+# distance of about 20, and then swings, mostly below 0.
 #
 # </details>
 

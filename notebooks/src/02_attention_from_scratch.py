@@ -3,8 +3,8 @@
 #
 # **What exactly happens inside one layer of BERT, and can you rebuild it so that the
 # same numbers come out?** You write the layer piece by piece in plain PyTorch, until
-# your code gives the answers of a real BERT: MiniLM, a small distilled one of 6 layers.
-# Then you look at what its heads do, and find faults that we plant in it.
+# your code gives the answers of a real BERT: MiniLM, a small one of 6 layers. Then you
+# look at what its heads do, and find faults that we plant in it.
 #
 # Afterwards you can
 #
@@ -60,8 +60,8 @@ al.MaskDesk(maps, layer=3, head=0)
 # ## 2. How does one head serve all words at once?
 #
 # Each row of the map is one look-up, as in lesson 01. Take three words, *not so bad*.
-# Each is a row of the table X. Its three numbers say whether it negates, how good it is
-# (below 0 is bad), and whether it modifies another word.
+# Each is a row of the table X. Its three numbers say whether it negates (*neg.*), how
+# good it is (below 0 is bad), and whether it modifies another word (*mod.*).
 #
 # Three matrices, set by hand, turn each row into a query, a key and a value:
 #
@@ -365,8 +365,8 @@ masked
 #
 # <details><summary>Why not mend the row sum? Why not a large negative score?</summary>
 #
-# Dividing by the sum would mend the lower row. But if a hidden score is larger by 110,
-# the sum is 0 in float32.
+# Dividing by the sum would mend the lower row. But if a hidden score is larger than all
+# visible ones by 110, the sum is 0 in float32.
 #
 # With a large negative number instead of $-\infty$ a query with nothing to see still
 # looks at hidden keys: at all alike if the number replaces the scores, as if nothing
@@ -480,7 +480,8 @@ al.plots.table(frame.rename_axis("asked"), **dict.fromkeys(frame.columns, 2))
 # both answers, at full strength.
 #
 # So a layer has several **heads**, each with queries, keys and values of its own. They
-# are narrow: twelve heads of 32 numbers have as many parameters as one of 384.
+# are narrow: twelve heads of 32 numbers have as many parameters, learned numbers, as
+# one of 384.
 #
 # One matrix product makes the queries of all heads: columns $0$ to $D - 1$ belong to
 # head 0, the next $D$ to head 1, and so on. Keys and values are made likewise.
@@ -597,8 +598,9 @@ for name, result in wrong.items():
 drawings.multi_head(tokens=15, width=width, heads=heads)
 
 # %% [markdown]
-# Head $h$ meets only its own block of rows of $W^O$, called $W^O_h$. So up to a bias
-# the result is a sum over the heads, $\sum_h A_h V_h W^O_h$. Is it?
+# Head $h$ meets only its own block of rows of $W^O$, called $W^O_h$. So up to a *bias*,
+# a learned vector that is added at the end, the result is a sum over the heads,
+# $\sum_h A_h V_h W^O_h$. Is it?
 
 # %%
 w_output = bert.encoder.layer[3].attention.output.dense.weight.T.detach()  # (E, E)
@@ -1234,7 +1236,7 @@ al.checks.first_wrong(first_wrong)
 
 # %% [markdown] hints="first_wrong"
 # `good.items()` goes through the parts in their order, and `return` inside the loop
-# ends it. `x[real]` keeps the real tokens of all texts, (N, W).
+# ends it. `x[real]` keeps the N real tokens of all texts, (N, W).
 #
 # ---
 # Every comparison with NaN is False. Ask whether a part is *fine*, and turn the answer
@@ -1283,8 +1285,8 @@ def evidence(fault, number):  # where a fault first shows, and what else it chan
 
 
 # %% [markdown]
-# Five cases: each number draws a fault and a layer, unseen. A fault may come twice. Any
-# other number is another case.
+# Five cases. From each number the code draws a fault and a layer at random, and does
+# not show which. A fault may come twice. Any other number is another case.
 
 # %%
 cases = [9, 10, 12, 14, 16]
@@ -1343,7 +1345,7 @@ al.plots.table(pd.DataFrame(rows).T.rename_axis("fault"))
 # - `reshape` makes them flatter too, 7.0;
 # - `bias` first shows at `down`, the others at `attention`.
 #
-# The answers hardly tell: one of the eight changed.
+# The answers hardly tell: of eight (four faults, two texts) one changed.
 #
 # Do later layers mend a fault? The picture compares the *outputs* of the layers: the
 # length of the difference, divided by the length of the correct output.
@@ -1495,7 +1497,8 @@ al.plots.table(pd.DataFrame(rows, index=columns).T)
 # *Difficulty 3 of 5, 10 minutes.* Find the three places, then write the function
 # without them, and without autograd. Read the table first:
 #
-# - Without a mask `d_query` is right. Which lines does that clear?
+# - `d_query` is the gradient of the loss for the query. Without a mask it is right.
+#   Which lines does that clear?
 # - `d_key` and `d_value` are wrong even then. Over what must they add up?
 # - With a mask `d_query` is wrong too. Which line do all three share?
 #

@@ -372,6 +372,9 @@ def test_a_right_patch_is_right_and_its_map_is_drawn_with_it(clf, capsys, write)
     assert "ours" not in capsys.readouterr().out
     assert grid.shape == (6, 12)
     assert f"{grid[3, 9]:.1f}".replace("-", "−") in said
+    ours = feedback.patches(clf, OURS, TWIN, lambda *given: None, told=False)
+    assert capsys.readouterr().out == ""
+    assert np.abs(ours - grid).max() < 1e-3
 
 
 def test_a_sentence_patched_with_itself_does_not_change(clf, capsys):

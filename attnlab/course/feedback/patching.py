@@ -71,13 +71,19 @@ def patched(
 
 
 def patches(
-    clf: Classifier, text: str, twin: str, function: Callable[[str, str, int, int], Any]
+    clf: Classifier,
+    text: str,
+    twin: str,
+    function: Callable[[str, str, int, int], Any],
+    *,
+    told: bool = True,
 ) -> np.ndarray:
     """Patch every head by a learner's function, or by ours while theirs is not right.
 
     Parameters
     ----------
     clf, text, twin, function : as for `patched`
+    told : say where our function took the place of the learner's
 
     Returns
     -------
@@ -94,18 +100,15 @@ def patches(
         own = given is not None and abs(_number(given) - _change(clf, text, twin, tried)) <= _ALIKE
     except Exception:  # `patched` has told it
         own = False
-    if not own:
+    if not own and told:
         print(tr("Drawn with our function; with yours once it is right."))
     if own:
         every = (function(text, twin, *place) for place in np.ndindex(clf.layers, clf.heads))
         return np.array([float(change) for change in every]).reshape(clf.layers, clf.heads)
-    grid, before = np.zeros((clf.layers, clf.heads)), clf.predict([text]).probabilities[0, 1]
-    for layer in range(clf.layers):
-        theirs = _mixtures(clf, twin, layer)
-        for head in range(clf.heads):
-            after = _hooked(clf, text, layer, _put(theirs, *_head(clf, head)))
-            grid[layer, head] = 100 * (after - before)
-    return grid
+    before = clf.predict([text]).probabilities[0, 1]
+    return np.array(
+        [100 * (_heads_of(clf, text, twin, layer) - before) for layer in range(clf.layers)]
+    )
 
 
 def _need_partners(clf: Classifier, text: str, twin: str) -> None:
@@ -180,8 +183,22 @@ def _change(
     if zero:
         theirs = torch.zeros_like(theirs)
     before = clf.predict([text]).probabilities[0, 1]
-    after = _hooked(clf, text, layer, _put(theirs, rows, columns))
+    after = _hooked(clf, [text], layer, _put(theirs, rows, columns))[0]
     return float(100 * (after - before))
+
+
+def _heads_of(clf: Classifier, text: str, twin: str, layer: int) -> np.ndarray:
+    """Probability of the second label with each head of a layer patched (H,): a row for each."""
+    theirs = _mixtures(clf, twin, layer)[0]
+
+    def put(mixtures: Tensor) -> Tensor:
+        mixtures = mixtures.clone()
+        for head in range(clf.heads):
+            _, columns = _head(clf, head)
+            mixtures[head, :, columns] = theirs[:, columns]
+        return mixtures
+
+    return _hooked(clf, [text] * clf.heads, layer, put)
 
 
 def _head(clf: Classifier, head: int) -> tuple[slice, slice]:
@@ -209,12 +226,14 @@ def _mixtures(clf: Classifier, text: str, layer: int) -> Tensor:
         noted.append(mixtures.clone())
         return mixtures
 
-    _hooked(clf, text, layer, note)
+    _hooked(clf, [text], layer, note)
     return noted[0]
 
 
-def _hooked(clf: Classifier, text: str, layer: int, change: Callable[[Tensor], Tensor]) -> float:
-    """Probability of the second label while a function changes a layer's mixtures."""
+def _hooked(
+    clf: Classifier, texts: list[str], layer: int, change: Callable[[Tensor], Tensor]
+) -> np.ndarray:
+    """Probability of the second label (N,) while a function changes a layer's mixtures."""
     site, mine = sites(clf.model)[layer], threading.get_ident()
     joined = getattr(site.output_parent, site.output_name)  # reads the mixtures of all heads
 
@@ -225,7 +244,7 @@ def _hooked(clf: Classifier, text: str, layer: int, change: Callable[[Tensor], T
 
     handle = joined.register_forward_pre_hook(hook)
     try:
-        return float(clf.predict([text]).probabilities[0, 1])
+        return clf.predict(texts).probabilities[:, 1]
     finally:
         handle.remove()
 

@@ -117,27 +117,31 @@ def bell_look_up(values: Mapping[float, float], query: float, temperature: float
     )
 
 
-def nearest_key(query: Sequence[float], degrees: Sequence[float]) -> Picture:
-    """Draw keys of length 1 round a query, and their weights by distance and by dot product.
+def nearest_key(
+    query: Sequence[float], degrees: Sequence[float], lengths: Sequence[float] = ()
+) -> Picture:
+    """Draw keys round a query, and their weights by distance and by dot product.
 
     Parameters
     ----------
     query : (2,)
     degrees : direction of each key
+    lengths : of the keys; 1 unless they are given
     """
     q, angles = np.asarray(query, dtype=float), np.deg2rad(degrees)
-    keys = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    sizes = np.array(lengths or [1.0] * len(angles))
+    keys = sizes[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     near, product = -((q - keys) ** 2).sum(-1) / 2, keys @ q
-    sheet = Sketch(7.6, 2.6)
     middle, unit = np.array([1.35, 1.15]), 0.92
+    sheet = Sketch(7.6, max(2.6, middle[1] + unit * keys[:, 1].max() + 0.3))
     turn = np.linspace(0, 2 * np.pi, 200)
     circle = middle[:, None] + unit * np.stack([np.cos(turn), np.sin(turn)])
     sheet.axes.plot(*circle, color=ROLES["frozen"], lw=1)
-    for name, key in zip("abcdefgh", keys, strict=False):
+    for name, key, size in zip("abcdefgh", keys, sizes, strict=False):
         tip = middle + unit * key
         sheet.axes.plot(*zip(tip, middle + unit * q, strict=True), ":", color=ROLES["text"], lw=1.2)
         sheet.arrow(tuple(middle), tuple(tip), role="key")
-        x, y = middle + 1.14 * unit * key
+        x, y = middle + (1 + 0.14 / size) * unit * key
         sheet.text(x, y, name, role="key", size=10.5)
     sheet.arrow(tuple(middle), tuple(middle + unit * q), role="query", weight=2)
     x, y = middle + unit * q
@@ -160,11 +164,19 @@ def nearest_key(query: Sequence[float], degrees: Sequence[float]) -> Picture:
             rows=() if place else rows,
         )
         sheet.text(x, 1.25 + 0.16 * len(keys), title.strip(), size=9.5, role=role)
-    said = ", ".join(f"{weight:.2f}" for weight in softmax(product))
-    return sheet.picture(
-        f"{len(keys)} keys of length 1 on a circle round a query. Scored by distance or by dot "
-        f"product, the softmax gives the same weights: {said}."
+    by_product, by_distance = (
+        ", ".join(f"{weight:.2f}" for weight in softmax(scores)) for scores in (product, near)
     )
+    if np.ptp(sizes) == 0:
+        told = (
+            f"of one length. By distance and by dot product the weights are the same: {by_product}"
+        )
+    else:
+        told = (
+            f"of the lengths {', '.join(f'{size:g}' for size in sizes)}. By distance the weights "
+            f"are {by_distance}; by dot product {by_product}"
+        )
+    return sheet.picture(f"{len(keys)} keys round a query, {told}.")
 
 
 def best_spread(scores: tuple[float, float] = (1.0, 0.0), temperature: float = 1.0) -> Picture:

@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.patches import ConnectionPatch, Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 from seaborn import color_palette
 
 from attnlab.show.plots.picture import ROLES, Picture, style
-from attnlab.show.wording import plain
+from attnlab.show.wording import plain, with_minus
 
 _INK, _GREY, _PAPER, _EDGE = "#212121", "#8c8c8c", "#eeeeee", "#d0d0d0"
 
@@ -45,19 +46,20 @@ def flow_desk(report: dict[str, Any]) -> Picture:
     with style():
         figure, panels = plt.subplots(
             1,
-            9,
-            figsize=(8.8, 1.55 + 0.23 * (len(tokens) + 1)),
-            width_ratios=(0.85, 0.85, 0.4, 0.85, 0.85, 0.8, 0.95, 0.12, 1.0),
+            10,
+            figsize=(8.8, 1.7 + 0.23 * (len(tokens) + 1)),
+            width_ratios=(0.8, 0.8, 0.42, 0.8, 0.42, 0.78, 0.8, 0.9, 0.1, 0.86),
             layout="constrained",
         )
-        for gap in (2, 7):  # room for lines from the query to the keys, and for names of layers
+        for gap in (2, 8):  # room for lines from the query to the keys, and for names of layers
             panels[gap].axis("off")
-        axes = np.delete(panels, (2, 7))
-        vectors, query, key, value, weight, mixed, answer = axes
+        axes = np.delete(panels, (2, 8))
+        vectors, query, key, score, weight, value, mixed, answer = axes
         _strips(vectors, np.array(report["vectors"]), limits["vectors"])
         _strips(query, queries, limits["queries"])
         _strips(key, np.array(report["keys"]), limits["keys"])
         _strips(value, values, limits["values"])
+        _numbers(score, np.array(report["scores"][token]))
         _bars(weight, weights)
         _strips(mixed, parts, limits["parts"][token])
         _answer(answer, report)
@@ -65,35 +67,39 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         looking = vectors.get_yticklabels()[token]
         looking.set(color=ROLES["query"], weight="bold")
         _fade_others(query, token, queries.shape)
-        _ribbons(query, key, token, weights)
         weight.text(0.9, len(tokens), "sum", va="center", ha="right", fontsize=9)
         weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=9)
         mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
         frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
         mixed.add_patch(Rectangle((-0.5, len(tokens) - 0.5), parts.shape[1], 1, **frame))
-        for panel in axes[:6]:
+        for panel in axes[:7]:
             panel.set_ylim(len(tokens) + 0.5, -0.5)
         titles = [
             ("2\nvector", _INK),
             ("3\nquery", ROLES["query"]),
             ("3\nkey", ROLES["key"]),
-            ("3\nvalue", ROLES["value"]),
+            ("4\nscore", _INK),
             ("4\nweight", ROLES["weights"]),
+            ("3\nvalue", ROLES["value"]),
             (f"5\nweight × value\n(colours × {stronger:.1f})", ROLES["value"]),
             (f"6\n“{plain(report['label'], 14)}”", _INK),
         ]
         for panel, (title, colour) in zip(axes, titles, strict=True):
-            panel.set_title(title, loc="left", fontsize=10, weight="bold", color=colour)
+            side: Any = "right" if panel is score else "left"
+            panel.set_title(title, loc=side, fontsize=10, weight="bold", color=colour)
         figure.supxlabel(
             f"“{plain(tokens[token], 14)}” looks, in layer {settings['layer']}, head "
             f"{settings['head']}. Red is above 0, blue below; the other queries are veiled.\n"
             f"Vectors: as they enter the layer, the first {len(report['vectors'][0])} of "
             f"{report['width']} numbers{_beyond(report)}.\n"
-            "Step 6: the read-out tried after each layer; before the last one an approximation.",
+            "From 5 to 6: $W_O$, the sum at the +, the feed-forward network, and all later layers. "
+            "In step 6 the read-out is tried\nafter each layer; before the last one that is an "
+            "approximation.",
             fontsize=9,
             x=0.01,
             ha="left",
         )
+        _ribbons(query, key, token, weights)
     return Picture(figure, report["alt"])
 
 
@@ -119,20 +125,27 @@ def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
 
 def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
     """From the query of the token that looks to each key, as wide as the weight that it gets."""
+    query.figure.canvas.draw()  # the layout decides where the two stand
+    into = query.figure.transFigure.inverted()
     right = query.get_xlim()[1]
+    left, start = into.transform(query.transData.transform((right, token)))
     for row, weight in enumerate(weights):
         if weight < 0.005:
             continue
+        end_x, end = into.transform(key.transData.transform((-0.5, row)))
+        bend = (left + end_x) / 2
+        path = Path(
+            [(left, start), (bend, start), (bend, end), (end_x, end)],
+            [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
+        )
         query.figure.add_artist(
-            ConnectionPatch(
-                (right, token),
-                (-0.5, row),
-                coordsA=query.transData,
-                coordsB=key.transData,
-                color=ROLES["weights"],
-                lw=0.5 + 12 * weight,
+            PathPatch(
+                path,
+                transform=query.figure.transFigure,
+                fc="none",
+                ec=ROLES["weights"],
                 alpha=0.55,
-                capstyle="butt",
+                lw=0.6 + 12 * weight,
             )
         )
 
@@ -152,6 +165,15 @@ def _strips(axes: Axes, values: np.ndarray, limit: float) -> None:
     for row in range(len(values)):  # numbers near 0 are white, as the page is
         edge: dict[str, Any] = {"fill": False, "edgecolor": _EDGE, "lw": 0.7, "clip_on": False}
         axes.add_patch(Rectangle((-0.5, row - 0.43), values.shape[1], 0.86, zorder=4, **edge))
+    axes.spines[:].set_visible(False)
+
+
+def _numbers(axes: Axes, scores: np.ndarray) -> None:
+    """The score of each token, as a number."""
+    for row, score in enumerate(scores):
+        told = with_minus(f"{round(float(score), 1) + 0:.1f}")
+        axes.text(1, row, told, va="center", ha="right", fontsize=9, color=_INK)
+    axes.set(xlim=(0, 1), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 

@@ -69,10 +69,10 @@ def word_changes(
     for name, values in known.items():
         if turn is None:
             largest = int(np.abs(values).argmax())
-            told.append(f"Largest with {name}: {words[largest]}, {_signed(values[largest])}.")
+            told.append(f"{name}: largest at {words[largest]}, {_signed(values[largest])}.")
         else:
             turning = ", ".join(np.array(words)[_beyond(values, turn)]) or "no word"
-            told.append(f"The answer turns with {name}: {turning}.")
+            told.append(f"{name}: the answer turns at {turning}.")
     return show(figure, " ".join(told))
 
 

@@ -32,3 +32,11 @@ def test_drawings_say_what_they_show_and_close_their_figures():
     for picture in (drawings.two_routes(), drawings.patching(), drawings.path_patching()):
         assert "head" in picture.alt
     assert not plt.get_fignums()
+
+
+def test_a_patch_names_the_sentences_that_it_goes_from_and_to():
+    picture = drawings.patching("… a joy", "… a mess", "“positive”")
+    told = words(picture)
+    for part in ("… a joy", "… a mess", "“positive”,\nfirst", "“positive”,\npatched"):
+        assert part in told
+    assert "“positive” of the second run" in picture.alt

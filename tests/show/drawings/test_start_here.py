@@ -43,3 +43,26 @@ def test_only_lines_to_the_token_that_is_read_off_are_dark():
     assert len(dark) == len(tokens) - 1
     assert len(ends) == 1
     assert ends == {round(max(line.get_path().vertices[-1, 1] for line in lines), 3)}
+
+
+def test_a_cut_takes_away_the_lines_of_what_is_crossed_out_and_no_others():
+    tokens = ("[CLS]", "a", "dull", "film", ".")
+    picture = drawings.cuts_in_a_head(tokens, read=2, written=3)
+    axes = picture.figure.axes[0]
+    threads = [line for line in axes.lines if line.get_linewidth() == 0.9]
+    assert len(threads) == 4 * len(tokens) ** 2
+    panels = [
+        threads[at : at + len(tokens) ** 2] for at in range(0, len(threads), len(tokens) ** 2)
+    ]
+    lost = [sum(line.get_linestyle() == ":" for line in panel) for panel in panels]
+    assert lost == [5, 20, 5, 5]  # one mixture; the four others; one value; one mixture
+    ends = [
+        {line.get_ydata()[1] for line in panels[at] if line.get_linestyle() == ":"} for at in (0, 3)
+    ]
+    assert [len(end) for end in ends] == [1, 1]
+    starts = {line.get_ydata()[0] for line in panels[2] if line.get_linestyle() == ":"}
+    assert len(starts) == 1
+    crosses = [line for line in axes.lines if line.get_linewidth() == 2.2]
+    assert len(crosses) == 2 * (1 + 4 + 1 + 1)
+    for told in ("value of “dull”", "“dull”, and so", "mixture of “film”"):
+        assert told in picture.alt or told in " ".join(text.get_text() for text in axes.texts)

@@ -22,8 +22,8 @@ def test_words_that_turn_the_answer_are_dark_and_named():
     axes = picture.figure.axes[0]
     dark = [grey(patch) < 0.3 for patch in axes.patches[:4]]
     assert dark == [True, False, False, True]
-    assert "with left out: a, film." in picture.alt
-    assert "with [MASK]: a." in picture.alt
+    assert "left out: the answer turns at a, film." in picture.alt
+    assert "[MASK]: the answer turns at a." in picture.alt
     rings = axes.lines[0]
     assert list(rings.get_xdata()) == [-27, 0, 0, -3]
     named = {text.get_text() for text in picture.figure.legends[0].get_texts()}
@@ -49,12 +49,12 @@ def test_without_a_turn_there_is_no_line_and_the_largest_change_is_named():
     picture = drawn({"read": [-30, 12, 9, 0], "written": [1, 2, 3, -4.4]}, turn=None)
     axes = picture.figure.axes[0]
     assert [text.get_text() for text in axes.texts] == []
-    assert "Largest with read: a, −30. Largest with written: film, −4." in picture.alt
+    assert "read: largest at a, −30. written: largest at film, −4." in picture.alt
     assert axes.get_xlim()[0] > -35  # no room is kept for an answer that turns
 
 
 def test_no_word_that_turns_is_said_to_be_none():
-    assert "with left out: no word." in drawn({"left out": [0, 0, 0, 0]}).alt
+    assert "left out: the answer turns at no word." in drawn({"left out": [0, 0, 0, 0]}).alt
 
 
 def test_numbers_that_do_not_fit_the_words_are_refused():

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import torch
-from matplotlib.patches import ConnectionPatch
+from matplotlib.patches import PathPatch
 from tiny_classifiers import LITTLE, tiny_classifier, words_to_ids
 from tiny_decoders import tiny_decoding_classifier
 
@@ -210,9 +210,17 @@ def test_the_picture_has_the_flow_in_words(desk):
 def test_the_picture_has_a_line_to_each_key_as_wide_as_its_weight(desk):
     settings = desk.report["settings"]
     weights = [one for one in desk.report["weights"][settings["token"]] if one >= 0.005]
-    lines = [one for one in desk.picture().figure.artists if isinstance(one, ConnectionPatch)]
-    wide = [(line.get_linewidth() - 0.5) / 12 for line in lines]
+    lines = [one for one in desk.picture().figure.artists if isinstance(one, PathPatch)]
+    wide = [(line.get_linewidth() - 0.6) / 12 for line in lines]
     assert wide == pytest.approx(weights)
+
+
+def test_the_picture_writes_the_score_of_each_key(desk):
+    scores = desk.report["scores"][desk.report["settings"]["token"]]
+    panel = desk.picture().figure.axes[4]
+    told = [text.get_text().replace("−", "-") for text in panel.texts]
+    assert [float(text) for text in told] == pytest.approx(scores, abs=0.051)
+    assert "score" in panel.get_title(loc="right")
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
