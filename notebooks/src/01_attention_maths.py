@@ -135,8 +135,7 @@ drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
 #
 # </details>
 #
-# The same three steps in code, and below it six look-ups, beside the plain mean of the
-# values:
+# In code, with six look-ups beside the plain mean of the values:
 
 
 # %%
@@ -207,8 +206,10 @@ drawings.all_at_once(three, [about[word] for word in three], w_query, w_key, w_v
 #
 # <details><summary>Why one matrix for queries and another for keys?</summary>
 #
-# With $W^Q = W^K$, word $i$ would score word $j$ exactly as $j$ scores $i$: the two
-# would always score each other alike, however different their roles.
+# Let $W^K$ be $W^Q$. Then *bank* has the key (2, 2) and scores itself $8 / \sqrt 2 =
+# 5.66$, twice *river*'s 2.83. In *muddy river bank* its weights become 0.01, 0.06 and
+# 0.93: it looks at itself, and learns nothing. And any two words would score each other
+# alike. What a word seeks is not what it offers.
 #
 # </details>
 
@@ -324,10 +325,14 @@ drawings.nearest_key([1.2, 0.5], degrees=[10, 75, 150, 260], lengths=[1, 2, 1, 1
 #
 # Weights should be positive, sum to 1, and follow the scores smoothly. Many rules do
 # that: $f(s_i) / \sum_j f(s_j)$ with any positive, smoothly rising $f$. One demand
-# singles out the exponential: the same number $c$ added to all scores must change
-# nothing, as in section 3. Two weights keep their ratio only if $f(s + c) / f(s)$ is
-# the same for every $s$. For a tiny $c$ this says that $f'(s) / f(s)$ is one constant;
-# call it $1/\tau$. Only $e^{s/\tau}$ and its multiples have it.
+# singles out the exponential: only differences of scores may count, as a score has no
+# zero of its own. So the same $c$ added to all scores leaves the ratio of two weights
+# as it was:
+#
+# $$ \log f(s_1 + c) - \log f(s_2 + c) \;\text{ does not depend on } c . $$
+#
+# Take the slope in $c$ at 0: $f'(s_1)/f(s_1) = f'(s_2)/f(s_2)$ for any two scores. It
+# is one constant; call it $1/\tau$. Only $e^{s/\tau}$ and its multiples have it.
 #
 # The same weights answer a second question. Let two keys score 1 and 0. All weight on
 # the first gives the largest mean score, 1. But scores may be wrong, and a key without
@@ -342,7 +347,7 @@ drawings.nearest_key([1.2, 0.5], degrees=[10, 75, 150, 260], lengths=[1, 2, 1, 1
 # \tau \, \underbrace{H(w)}_{\text{entropy}}\,, \qquad
 # H(w) = -\textstyle\sum_i w_i \log w_i $$
 #
-# ($\log$ is the natural one, and $0 \log 0$ counts as 0.) At $\tau = 1$, all weight on
+# ($0 \log 0$ counts as 0.) At $\tau = 1$, all weight on
 # the first key gives $1 + 0 = 1$. Half each gives $0.5 + 0.69 = 1.19$. The picture
 # shows all ways to share:
 
@@ -470,10 +475,8 @@ for t in (16, 4096):
 drawings.spreads([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.25] * 4])
 
 # %% [markdown]
-# The third spreads no wider than 2.6 equal keys.
-#
-# One trap: for a weight of 0 PyTorch's $0 \log 0$ is NaN, not a number. Here
-# `nan_to_num` makes it 0. Look at the gradient:
+# For a weight of 0 PyTorch gives $0 \log 0$ as NaN, not a number. Here `nan_to_num`
+# puts a 0 in its place. Look at the gradient:
 
 
 # %%
@@ -552,14 +555,11 @@ al.plots.chosen_heads(
 )
 
 # %% [markdown]
-# On average a token spreads its weight as widely as over 6.1 equal keys, of 15. In the
-# left head all but the first look at **the token before** (section 9: how it can). In
-# the right one nearly all spread widely; *[CLS]*, put before every text, does not.
+# In the left head all but the first look at **the token before** (section 9: how it
+# can). In the right one nearly all spread widely.
 
 # %% [markdown]
 # ## 6. Why divide by $\sqrt{d_k}$?
-#
-# Undivided, wide queries let one key take all. Why?
 #
 # Toss a coin for each number of a query and a key: +1 or −1. Their dot product adds
 # $d_k$ products, each +1 or −1 too. Of 64 most cancel; the sum is typically about 8
@@ -955,7 +955,7 @@ for name, mine, theirs in zip("QKV", by_hand, from_autograd, strict=True):
 # Keep $W^V$, let $W^Q$ and $W^K$ begin as small random numbers, and descend their
 # gradients. Seven examples say whether the word that asks means water or money: the
 # softmax of its output is to give the right one all weight, and the loss is minus the
-# logarithm of that weight. *Predict first:* where will *bank* and *river* look in two
+# logarithm of that weight. *Predict first:* where will *bank* and *river* look in three
 # sentences held back?
 
 
@@ -965,10 +965,8 @@ water += [("river", "river savings bank")]
 money = [("bank", "new savings bank"), ("bank", "wet savings bank")]
 money += [("bank", "muddy rainy savings bank"), ("savings", "river savings bank")]
 right = torch.tensor([0] * len(water) + [1] * len(money))
-held_back = [
-    ("bank", "wet muddy rainy savings bank"),
-    ("river", "muddy river savings bank"),
-]
+held_back = [("bank", "wet muddy rainy savings bank")]
+held_back += [("river", "muddy river savings bank"), ("bank", "river savings bank")]
 start, looked = torch.Generator().manual_seed(0), []
 learned = [(torch.randn(3, 2, generator=start) / 10).requires_grad_() for _ in "QK"]
 
@@ -996,13 +994,20 @@ before_and_after(0)
 # the picture: "river" in another
 before_and_after(1)
 
+# %% folded=true
+# the picture: "bank" between "river" and "savings"
+before_and_after(2)
+
 # %% [markdown]
-# *Bank* finds *savings* among three words of weather, and *river* finds itself beside
-# *savings*. Nobody told them where to look, only what they mean: **attention learns
-# where to look.**
+# *Bank* finds *savings* among three words of weather, and *river* finds itself. Nobody
+# told them where to look, only what they mean. But between *river* and *savings*, where
+# our own matrices left *bank* in doubt, these choose: no example asked for doubt.
+# **Attention learns where to look, as far as its examples tell it.**
 #
-# **And without the division?** The gradients of wide queries spread over orders of
-# magnitude, and no learning rate suits all (appendix E).
+# **And without the division?** At width 64 the typical gap, 11.3, makes the weights
+# 0.99999 and 0.00001, with a slope $w (1 - w)$ of 0.000012. Divided, the gap is 1.4,
+# and the slope 0.16. Pairs with a small gap learn quickly all the same: no learning
+# rate suits both (appendix E).
 
 # %% [markdown]
 # ## 8. Why several heads?
@@ -1023,10 +1028,14 @@ w_output = [[1, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1, 1]]
 drawings.heads_add_up([[2, 0], [0, 2]], w_output, ["Ann", "Bob", "both"])
 
 # %% [markdown]
-# In the output Ann praises, 2, and Bob gets praised, −2. Each head meets only its own
-# rows of $W^O$: **the layer's output is a sum over heads**, each context times its own
-# block $W^O_h$. Our BERT has 12 such heads in each layer ([lesson
-# 06](06_head_mixing.ipynb)).
+# In the output Ann praises, 2, and Bob gets praised, −2. Each head $h$ meets only its
+# own rows of $W^O$, its block $W^O_h$. So **the layer's output is a sum over heads**:
+#
+# $$ \big[ C_1 \cdots C_n \big] W^O = \sum_{h=1}^{n} C_h W^O_h , \qquad
+# C_h = \text{softmax}\big(Q_h K_h^\top / \sqrt{d_k}\big) V_h $$
+#
+# with $Q_h = X W^Q_h$, and likewise $K_h$ and $V_h$. Usually $d_k = d / n$, in our BERT
+# 384 / 12 = 32: twelve narrow heads cost about as much as one wide one.
 #
 # <details><summary>On paper: (1) What is the output if head 2 passes on (0, 0)? (2)
 # With which matrix could the layer not tell which head passed on what?</summary>
@@ -1118,8 +1127,8 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
-# Each pair is a clock hand (cosine across, sine up) with its own speed. Here are two,
-# with invented speeds. The shade, the turn in two positions, is the same along a row:
+# Each pair is a clock hand (cosine across, sine up) with its own speed. The shade, the
+# turn in two positions, is the same along a row:
 
 # %% folded=true
 # the picture: positions as clock hands
@@ -1192,7 +1201,7 @@ drawings.position_table(positions_of(64, 16))
 
 # %% [markdown]
 # At the top the hands turn fast, and tell neighbours apart; at the bottom they hardly
-# move. (Later models: appendix D.)
+# move.
 #
 # BERT's positions are learned. Do they make its head 2 of layer 0 look at the token
 # before (section 5, left)? Give it the positions alone, then the words alone:
@@ -1285,11 +1294,9 @@ drawings.path_lengths()
 #
 # - Attention is a weighted mean of values; the words themselves set the weights,
 #   through learned matrices.
-# - The softmax makes mean score plus $\tau$ times entropy the largest.
 # - Scores of random vectors grow like $\sqrt{d_k}$. Divided, attention begins alike at
 #   every width.
 # - Heads add up. QK says where a head looks, OV what it carries over.
-# - Attention without a causal mask is blind to order, until positions are put in.
 # - Attention reaches any token in one step, and for long texts pays with $T^2$.
 #
 # [Lesson 02](02_attention_from_scratch.ipynb) builds a whole layer of these parts.

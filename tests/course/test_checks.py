@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import re
 import sys
 import threading
@@ -45,7 +46,9 @@ LESSONS = {
     "adaptive_attention": answers_adaptive_attention,
     "capstone": answers_capstone,
 }
-SEEDS = 30  # what a check draws with each of these suits right answers
+# What a check draws with each of these seeds suits right answers. More than these few have been
+# tried; whoever changes a check may try them again: ATTNLAB_SEEDS=60 pytest tests/course
+SEEDS = int(os.environ.get("ATTNLAB_SEEDS", "8"))
 
 
 def first_and_further_seeds() -> Iterator[object]:
@@ -60,11 +63,12 @@ def first_and_further_seeds() -> Iterator[object]:
                 further = range(1 + number, SEEDS, len(right))
                 known = f"{name}-{answer.__name__}"
                 yield pytest.param(name, answer, [0], id=f"{known}-seed-0")
-                yield pytest.param(name, answer, further, id=known, marks=pytest.mark.slow)
+                if further:
+                    yield pytest.param(name, answer, further, id=known, marks=pytest.mark.slow)
 
 
 WRONG = [
-    pytest.param(name, answer, words, 1 + number % 3, id=f"{name}-{words[:24]}")
+    pytest.param(name, answer, words, number % 4, id=f"{name}-{words[:24]}")
     for answers in LESSONS.values()
     for name, wrong in answers.WRONG.items()
     for number, (answer, words) in enumerate(wrong)
@@ -88,13 +92,13 @@ HEAVY = {  # checks with much to compute
 EXERCISES = list(al.checks.EXERCISES)
 
 
-def mistakes_with_two_seeds() -> Iterator[object]:
-    """Each mistake with seed 0, and in the slow tests with one of three further seeds, in turn."""
+def mistakes_with_seeds() -> Iterator[object]:
+    """Each mistake with one of four seeds, in turn; with all four if more seeds are asked for."""
     for name, exercise in al.checks.EXERCISES.items():
         for index, mistake in enumerate(exercise.mistakes):
             known = f"{name}-{index}-{mistake.diagnosis[:24]}"
-            for seed in (0, 1 + index % 3):
-                slow = [pytest.mark.slow] if seed or name in HEAVY else []
+            for seed in range(4) if SEEDS > 8 else [index % 4]:
+                slow = [pytest.mark.slow] if name in HEAVY else []
                 yield pytest.param(name, mistake, seed, id=f"{known}-seed-{seed}", marks=slow)
 
 
@@ -122,13 +126,13 @@ def test_a_right_answer_passes_whatever_the_numbers(name, answer, seeds, capsys)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, answer, words, further", WRONG)
-def test_a_wrong_answer_fails_with_its_own_diagnosis(name, answer, words, further):
-    for seed in (0, further):
+@pytest.mark.parametrize("name, answer, words, seed", WRONG)
+def test_a_wrong_answer_fails_with_its_own_diagnosis(name, answer, words, seed):
+    for drawn in range(4) if SEEDS > 8 else [seed]:
         with pytest.raises(al.checks.CheckFailed) as failure:
-            getattr(al.checks, name)(answer, seed=seed)
+            getattr(al.checks, name)(answer, seed=drawn)
         assert re.search(words, str(failure.value)), failure.value
-        assert f"seed={seed}" in str(failure.value)
+        assert f"seed={drawn}" in str(failure.value)
 
 
 @pytest.mark.slow
@@ -138,7 +142,7 @@ def test_an_answer_that_never_ends_is_told_so(name, answer, brief):
         getattr(al.checks, name)(answer, seed=3)
 
 
-@pytest.mark.parametrize("name, mistake, seed", mistakes_with_two_seeds())
+@pytest.mark.parametrize("name, mistake, seed", mistakes_with_seeds())
 def test_a_mistake_is_named_by_its_own_diagnosis(name, mistake, seed):
     with pytest.raises(al.checks.CheckFailed) as failure:
         getattr(al.checks, name)(mistake.wrong, seed=seed)

@@ -47,7 +47,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         figure, panels = plt.subplots(
             1,
             10,
-            figsize=(8.8, 1.7 + 0.23 * (len(tokens) + 1)),
+            figsize=(8.4, 1.6 + 0.23 * (len(tokens) + 1)),
             width_ratios=(0.8, 0.8, 0.42, 0.8, 0.42, 0.78, 0.8, 0.9, 0.1, 0.86),
             layout="constrained",
         )
@@ -90,11 +90,9 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         figure.supxlabel(
             f"“{plain(tokens[token], 14)}” looks, in layer {settings['layer']}, head "
             f"{settings['head']}. Red is above 0, blue below; the other queries are veiled.\n"
-            f"Vectors: as they enter the layer, the first {len(report['vectors'][0])} of "
-            f"{report['width']} numbers{_beyond(report)}.\n"
-            "From 5 to 6: $W_O$, the sum at the +, the feed-forward network, and all later layers. "
-            "In step 6 the read-out is tried\nafter each layer; before the last one that is an "
-            "approximation.",
+            f"Vectors: the first {len(report['vectors'][0])} of {report['width']} numbers"
+            f"{_beyond(report)}.\n"
+            "Between 5 and 6: $W_O$, the sum at the +, the feed-forward network, all later layers.",
             fontsize=9,
             x=0.01,
             ha="left",
