@@ -8,9 +8,6 @@
 # $$
 # \text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_k}}\right) V
 # $$
-#
-# In words: score every key for each query, turn the scores into weights, and take the
-# mean of the values with these weights.
 
 # %% [markdown]
 # Afterwards you can
@@ -135,7 +132,7 @@ drawings.one_query(words, vectors, w_query, w_key, w_value, asking=2)
 #
 # </details>
 #
-# In code, with six look-ups beside the plain mean of the values:
+# In code, with six look-ups:
 
 
 # %%
@@ -323,11 +320,11 @@ drawings.nearest_key([1.2, 0.5], degrees=[10, 75, 150, 260], lengths=[1, 2, 1, 1
 # %% [markdown]
 # ## 4. Why a softmax?
 #
-# Weights should be positive, sum to 1, and follow the scores smoothly. Many rules do
-# that: $f(s_i) / \sum_j f(s_j)$ with any positive, smoothly rising $f$. One demand
-# singles out the exponential: only differences of scores may count, as a score has no
-# zero of its own. So the same $c$ added to all scores leaves the ratio of two weights
-# as it was:
+# Weights should be positive, sum to 1, and follow the scores $s_i$ of the keys
+# smoothly. Many rules do that: $f(s_i) / \sum_j f(s_j)$ with any positive, smoothly
+# rising $f$. One demand singles out the exponential: only differences of scores may
+# count. (Section 3 needs it to drop $|q|^2$; no other of these rules allows it.) So the
+# same $c$ added to all scores leaves the ratio of two weights as it was:
 #
 # $$ \log f(s_1 + c) - \log f(s_2 + c) \;\text{ does not depend on } c . $$
 #
@@ -338,7 +335,7 @@ drawings.nearest_key([1.2, 0.5], degrees=[10, 75, 150, 260], lengths=[1, 2, 1, 1
 # the first gives the largest mean score, 1. But scores may be wrong, and a key without
 # weight can never show that it would have been better.
 #
-# Key $i$ has the score $s_i$ and gets the weight $w_i$. The **entropy** $H$ measures
+# Key $i$ gets the weight $w_i$. The **entropy** $H$ measures
 # how evenly the weights are spread: 0 if one key has all, and most if all have the
 # same. Let a unit of it be worth $\tau > 0$. We look for the weights, with the sum 1,
 # that make this the largest:
@@ -570,8 +567,8 @@ al.plots.chosen_heads(
 drawings.growing_scores([4, 16, 64])
 
 # %% [markdown]
-# Let all components be independent, with mean 0 and variance 1. Write $E$ for a mean.
-# The variance of a score, line by line:
+# Let all components be *independent* (knowing one tells nothing about another), with
+# mean 0 and variance 1. Write $E$ for a mean. The variance of a score, line by line:
 #
 # $$ \begin{aligned}
 # \text{Var}(q \cdot k)
@@ -916,8 +913,8 @@ drawings.backward([[2, 2]], river_savings, river_savings, gradient=[[1, 0]])
 # $$ \frac{\partial c}{\partial q} = \frac{V^\top J K}{\sqrt{d_k}}
 # = \frac{1}{\sqrt{d_k}} \sum_j w_j \, (v_j - c)^\top (k_j - \bar k) $$
 #
-# This is the *covariance* of values and keys under the weights: a query moves its
-# context only where keys and values vary together.
+# This is the *covariance* of values and keys under the weights, how far they rise and
+# fall together: a query moves its context only where keys and values vary together.
 #
 # </details>
 #
@@ -1006,8 +1003,8 @@ before_and_after(2)
 #
 # **And without the division?** At width 64 the typical gap, 11.3, makes the weights
 # 0.99999 and 0.00001, with a slope $w (1 - w)$ of 0.000012. Divided, the gap is 1.4,
-# and the slope 0.16. Pairs with a small gap learn quickly all the same: no learning
-# rate suits both (appendix E).
+# and the slope 0.16. A query with small gaps learns even faster than it would divided.
+# That spread is the harm: no learning rate suits both (appendix E).
 
 # %% [markdown]
 # ## 8. Why several heads?
@@ -1088,7 +1085,8 @@ drawings.two_circuits(clf.model.config.hidden_size, 32)
 # <details><summary>What do the formulas leave out, and how large are the two?</summary>
 #
 # Biases: vectors that BERT adds after each matrix. Both matrices are $d \times d$, but
-# of rank at most $d_k$, as they pass through $d_k$ numbers.
+# of *rank* at most $d_k$: they pass through $d_k$ numbers, and no more independent
+# directions come out.
 #
 # </details>
 
@@ -1100,8 +1098,8 @@ drawings.two_circuits(clf.model.config.hidden_size, 32)
 
 # %%
 for sentence in ("muddy river bank", "river bank muddy"):
-    water, money = look_up("bank", sentence)[1]
-    print(f"bank in {sentence}: water {water:.2f}, money {money:.2f}")
+    of_water, of_money = look_up("bank", sentence)[1]
+    print(f"bank in {sentence}: water {of_water:.2f}, money {of_money:.2f}")
 
 # %% [markdown]
 # No. Shuffle the tokens, and their outputs are shuffled the same way, if each token
@@ -1127,8 +1125,8 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # $$ p_{t,\,2i} = \sin\!\big(t / 10000^{2i/d}\big), \qquad
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
-# Each pair is a clock hand (cosine across, sine up) with its own speed. The shade, the
-# turn in two positions, is the same along a row:
+# Each pair is a clock hand (cosine across, sine up) with its own speed (here 0.7 and
+# 0.2, for the picture). The shade, the turn in two positions, is the same along a row:
 
 # %% folded=true
 # the picture: positions as clock hands
@@ -1204,7 +1202,8 @@ drawings.position_table(positions_of(64, 16))
 # move.
 #
 # BERT's positions are learned. Do they make its head 2 of layer 0 look at the token
-# before (section 5, left)? Give it the positions alone, then the words alone:
+# before (section 5, left)? Give it the positions alone, then the words alone
+# (`LayerNorm`: lesson 02):
 
 # %%
 embed, layer = clf.model.bert.embeddings, clf.model.bert.encoder.layer[0].attention.self
@@ -1218,10 +1217,11 @@ for name, vectors in alone.items():
     scores = scores_of(layer.query(x)[:, head], layer.key(x)[:, head])
     before = softmax_of(scores).diagonal(-1).mean()
     print(f"{name} alone: {before:.2f} of the weight goes to the token before")
+print(f"an equal share: {1 / len(maps.tokens):.2f}")
 
 # %% [markdown]
-# **It looks back by the positions:** the words are not needed, and without positions
-# they do not make it.
+# **It looks back by the positions.** The words are not needed; alone they give the
+# token before hardly more than an equal share.
 #
 # <details><summary>On paper: which columns make a full turn within these 64
 # positions?</summary>
@@ -1269,9 +1269,10 @@ drawings.path_lengths()
 #
 # </details>
 #
-# <details><summary>How many weights would a dense layer need?</summary>
+# <details><summary>What would a linear layer over the whole text need?</summary>
 #
-# Over the whole text, $(T d)^2$, and for one fixed $T$. Attention has $4 d^2$ for any.
+# It would need $(T d)^2$ learned numbers, and for one fixed $T$. Attention has $4 d^2$
+# for any.
 #
 # </details>
 #
@@ -1350,8 +1351,8 @@ def additive_scores(query, key, query_weight, key_weight, vector):
 al.checks.additive_scores(additive_scores)
 
 # %% [markdown] hints="additive_scores"
-# The two projections have shapes (..., T_q, a) and (..., T_k, a). For every pair you
-# need their sum, of shape (..., T_q, T_k, a).
+# The two products with matrices have shapes (..., T_q, a) and (..., T_k, a). For every
+# pair you need their sum, of shape (..., T_q, T_k, a).
 #
 # ---
 # Give the queries an axis of length 1 where the keys have T_k, and the other way round:
@@ -1898,8 +1899,9 @@ drawings.token_bars(maps.tokens, yours, "size of gradient")
 #
 # <details><summary>Why this loss?</summary>
 #
-# Attention uses its weights linearly. With $-\log w_0$ the gradient would not vanish,
-# but inside a network the weights have no labels.
+# Attention uses its weights linearly. With $-\log w_0$, where $w_0$ is the weight of
+# the query's own key, the gradient would not vanish, but inside a network the weights
+# have no labels.
 #
 # </details>
 
@@ -1971,8 +1973,8 @@ print(f"by BERT's recipe such scores start with a standard deviation of {told}")
 # %% [markdown]
 # BERT's recipe draws new matrices with standard deviation 0.02. At our small BERT's
 # width that is enough: even undivided, scores would begin below 1 (0.87, printed above,
-# for tokens of variance 1). By the same count BERT-base, 768 wide with heads of 64,
-# would begin at 2.5.
+# for tokens of variance 1). By the same count BERT-base, the original in its usual
+# size, 768 wide with heads of 64, would begin at 2.5.
 #
 # <details><summary>Why do some divide by the whole width?</summary>
 #
@@ -2005,8 +2007,9 @@ whole_desk
 #
 # But the gradient goes on to the query: $\partial w / \partial q = J K / \sqrt{d_k}$.
 # Call the size of this matrix the query's **sensitivity**. Undivided, $J$ is small, but
-# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at
-# $d_k = 64$? Here are quartiles over 2000 random queries:
+# the small factor $1 / \sqrt{d_k}$ is gone too. *Predict first:* which wins at $d_k =
+# 64$? Here are quartiles over 2000 random queries (a quarter of them lies below the
+# lower, a quarter above the upper):
 
 
 # %%
@@ -2088,8 +2091,8 @@ al.plots.table(pd.DataFrame(rows, columns=columns), **decimals).hide(axis="index
 # <details><summary>Does BERT need the division, then?</summary>
 #
 # What harms is to *begin* far above 1. Started 16 times smaller, undivided queries
-# learn as the divided do (at rates $16^2$ times smaller). T5 starts $W^Q$ so,
-# $\sqrt{d_k}$ times smaller, and divides by nothing.
+# learn as the divided do (at rates $16^2$ times smaller). T5, another Transformer,
+# starts $W^Q$ so, $\sqrt{d_k}$ times smaller, and divides by nothing.
 #
 # By BERT's recipe the scores of a model as wide as ours start below 1 even undivided
 # (printed above). The division makes the start independent of the heads' width.

@@ -358,8 +358,8 @@ masked
 # subtracts the largest score, and $-\infty - (-\infty)$ is NaN, "not a number". As $0
 # \times$ NaN is NaN, the next layer spreads it to every query, even to those that may
 # not look at this token. It also happens if a causal mask meets padding on the *left*,
-# where language models put it to write several texts at once: then the first query sees
-# nothing but padding.
+# where language models, which write a text token by token, put it to write several
+# texts at once: then the first query sees nothing but padding.
 #
 # The clean answer is a row of zeros.
 #
@@ -743,12 +743,12 @@ al.checks.encoder_layer(encoder_layer)
 # Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
 # it has learned. The grey parts are short, and given below:
 #
-# - the **embeddings** look up a vector for each token, and add one for its position
-#   (lesson 01 said why) and one for its *segment*, which tells two texts apart; a norm
-#   follows;
-# - the **pooler**, a linear map and a tanh, prepares the vector of `[CLS]` alone, and
-#   the **classifier** makes the **logits** of it, one score for each label. The two are
-#   lesson 00's read-out.
+# - the **embeddings** look up a vector for each token, by its number in the vocabulary
+#   (`input_ids`), and add one for its position (lesson 01 said why) and one for its
+#   *segment*, which tells two texts apart; a norm follows;
+# - the **pooler**, a linear map and a *tanh* (an S-shaped function that ends at −1 and
+#   1), prepares the vector of `[CLS]` alone, and the **classifier** makes the
+#   **logits** of it, one score for each label. The two are lesson 00's read-out.
 
 # %%
 drawings.rebuilt_model(clf.layers, list(clf.label_names))
@@ -1018,8 +1018,9 @@ al.plots.table(frame, **decimals)
 # the larger sink (Clark et al. 2019). Xiao et al. 2024 found in language models, too,
 # that a sink cannot simply be dropped.
 #
-# Our encoder was first trained to answer by the *mean* of all tokens; only our
-# fine-tuning reads `[CLS]` (lesson 05). Another BERT may rest elsewhere.
+# Our encoder was first trained to answer by the *mean* of all tokens; only our further
+# training on reviews, its *fine-tuning*, reads `[CLS]` (lesson 05). Another BERT may
+# rest elsewhere.
 #
 # </details>
 

@@ -317,12 +317,14 @@ class Notebook:
         # without the promise: page.evaluate has no time-out
         self.page.evaluate(f"() => {{ jupyterapp.commands.execute('{name}'); }}")
 
-    def run_all(self):
-        """Run All, wait until every code cell has run, and fail with the first error."""
+    def run_all(self, above=None):
+        """Run all cells, or those above one; wait for the last, and fail with the first error."""
         self.page.evaluate(
-            """() => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
-            jupyterapp.commands.execute('notebook:run-all-cells')
-              .finally(() => { window.ran = true; }); }"""
+            """above => { const nb = jupyterapp.shell.currentWidget.content; window.ran = false;
+            if (above !== null) nb.activeCellIndex = above;
+            jupyterapp.commands.execute(above === null ? 'notebook:run-all-cells'
+              : 'notebook:run-all-above').finally(() => { window.ran = true; }); }""",
+            above,
         )
         self.page.wait_for_function("() => window.ran", timeout=5 * PATIENCE)
         errors = self.page.evaluate(

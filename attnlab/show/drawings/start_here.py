@@ -201,7 +201,7 @@ def cuts_in_a_head(
     rows = [low + step * (len(tokens) - 0.5 - row) for row in range(len(tokens))]
     top = low + step * len(tokens)
     sheet = Sketch(4 * wide, top + 0.75)
-    panels = (
+    panels: tuple[tuple[str, str, list[int], list[int]], ...] = (
         ("A", f"silent for {tokens[0]}", [], first),
         ("B", "silent for all others", [], others),
         ("C", f"value of “{tokens[read]}” at 0", [read], []),
@@ -230,8 +230,9 @@ def cuts_in_a_head(
 
 def _thread(sheet: Sketch, left: float, start: float, end: float, *, cut: bool) -> None:
     """From a value to a mixture; pale and dashed where nothing passes."""
-    style = {"color": "#c4c4c4", "ls": ":"} if cut else {"color": ROLES["weights"], "ls": "-"}
-    sheet.axes.plot([left + 0.6, left + 1.34], [start, end], lw=0.9, zorder=1, **style)
+    colour, dashes = ("#c4c4c4", ":") if cut else (ROLES["weights"], "-")
+    ends = ([left + 0.6, left + 1.34], [start, end])
+    sheet.axes.plot(*ends, color=colour, ls=dashes, lw=0.9, zorder=1)
 
 
 def _spot(sheet: Sketch, x: float, y: float, *, cut: bool) -> None:
