@@ -264,23 +264,26 @@ def run_one_after_another(books, name):
 
 
 def answers_alone(solution):
-    """What a lesson's answers and their checks need: imports, and each other."""
+    """What a lesson's answers and their checks need: imports, each other, and their helpers."""
     kept = nbformat.v4.new_notebook(metadata=solution.metadata)
-    for cell in solution.cells:
+    code = [cell for cell in solution.cells if cell.cell_type == "code"]
+    answers = [cell for cell in code if "exercise" in cell.metadata.get("attnlab", {})]
+    words = set(re.findall(r"\w+", " ".join(cell.source for cell in answers)))
+
+    def needed(line):
+        if isinstance(line, ast.FunctionDef):
+            return line.name in words
+        imports = isinstance(line, ast.Import | ast.ImportFrom)
+        return imports or (isinstance(line, ast.Assign) and "yours_or_ours(" in ast.unparse(line))
+
+    for cell in code:
         marks = cell.metadata.get("attnlab", {})
-        if cell.cell_type != "code":
-            continue
         if marks.keys() & {"exercise", "check"} or "al.checks.summary(" in cell.source:
             kept.cells.append(cell)
-            continue
-        needed = [
-            ast.unparse(line)
-            for line in ast.parse(cell.source).body
-            if isinstance(line, ast.Import | ast.ImportFrom)
-            or (isinstance(line, ast.Assign) and "yours_or_ours(" in ast.unparse(line.value))
-        ]
-        if needed:
-            kept.cells.append(nbformat.v4.new_code_cell("\n".join(needed)))
+        elif lines := [ast.unparse(line) for line in ast.parse(cell.source).body if needed(line)]:
+            # a helper that needs more than that, no answer needs
+            may_fail = {"tags": ["raises-exception"]}
+            kept.cells.append(nbformat.v4.new_code_cell("\n\n".join(lines), metadata=may_fail))
     return kept
 
 
