@@ -368,7 +368,7 @@ def test_a_right_patch_is_right_and_its_map_is_drawn_with_it(clf, capsys, write)
         return write(clf)(*given)
 
     grid = feedback.patches(clf, OURS, TWIN, counted)
-    assert len(calls) == 73  # one to try it, one for each head
+    assert len(calls) == 74  # two to try it, one for each head
     assert "ours" not in capsys.readouterr().out
     assert grid.shape == (6, 12)
     assert f"{grid[3, 9]:.1f}".replace("-", "−") in said
@@ -420,3 +420,10 @@ def test_sentences_of_unequal_length_are_refused(clf, capsys):
     assert "15 and 5 tokens" in said
     with pytest.raises(al.AttnlabError, match="15 and 5 tokens"):
         feedback.patches(clf, OURS, "Too long.", patch_by_hooks(clf))
+
+
+def test_a_map_is_not_drawn_with_a_patch_that_is_right_for_one_layer_only(clf, capsys):
+    right = patch_by_hooks(clf)
+    grid = feedback.patches(clf, OURS, TWIN, lambda text, twin, _, head: right(text, twin, 3, head))
+    assert "Drawn with our function" in capsys.readouterr().out
+    assert abs(grid[0, 9] - right(OURS, TWIN, 0, 9)) < 1e-3

@@ -94,12 +94,10 @@ def patches(
     AttnlabError : the texts differ in their number of tokens
     """
     _need_partners(clf, text, twin)
-    tried = (clf.layers // 2, clf.heads - 1)
-    try:
-        given = _called(clf, function, text, twin, *tried)
-        own = given is not None and abs(_number(given) - _change(clf, text, twin, tried)) <= _ALIKE
-    except Exception:  # `patched` has told it
-        own = False
+    own = all(
+        _is_right(clf, text, twin, function, place)
+        for place in ((0, 1), (clf.layers // 2, clf.heads - 1))  # no layer, no head in common
+    )
     if not own and told:
         print(tr("Drawn with our function; with yours once it is right."))
     if own:
@@ -109,6 +107,17 @@ def patches(
     return np.array(
         [100 * (_heads_of(clf, text, twin, layer) - before) for layer in range(clf.layers)]
     )
+
+
+def _is_right(
+    clf: Classifier, text: str, twin: str, function: Callable[..., Any], place: tuple[int, int]
+) -> bool:
+    """Whether a learner's function patches this head as we do."""
+    try:
+        given = _called(clf, function, text, twin, *place)
+        return given is not None and abs(_number(given) - _change(clf, text, twin, place)) <= _ALIKE
+    except Exception:  # it is the learner's and may raise anything; `patched` has said what
+        return False
 
 
 def _need_partners(clf: Classifier, text: str, twin: str) -> None:
