@@ -14,10 +14,11 @@ from transformers import TrainerCallback
 
 from attnlab import heads
 from attnlab.balance.meter import Meter
+from attnlab.balance.probing import Probing
 from attnlab.balance.reading import Balance
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.device import is_main_process
-from attnlab.errors import AttnlabError, DataError
+from attnlab.errors import AttnlabError
 from attnlab.evaluation.inputs import tokenised
 from attnlab.files import atomic_write
 from attnlab.heads import one_setting
@@ -29,7 +30,7 @@ _WHOLE = ("balance", "tokens", "heads")  # measured of the model as a whole
 _PROBE = "probe"  # a number by which the texts are known again
 
 
-class Recorder(Callback):
+class Recorder(Probing):
     """Measures a fixed set of texts, the probe, every few steps of a training.
 
     Give it to a training: ``finetune(..., callbacks=[Recorder(texts)])``.
@@ -64,11 +65,7 @@ class Recorder(Callback):
         every: int = 25,
         path: str | os.PathLike[str] | None = None,
     ):
-        if isinstance(texts, str) or not isinstance(texts, Sequence) or not texts:
-            raise DataError("A Recorder needs texts to measure. Give a list of some 32.")
-        if every < 1 or every != int(every):
-            raise AttnlabError(f"every is {every}; it counts steps: 1, 2, 3 or more.")
-        self.texts, self.every = list(texts), int(every)
+        super().__init__(texts, every, enough=32)
         self.path = None if path is None else Path(path)
         self._known_by = int(fingerprint({"texts": self.texts})[:12], 16)
         self._rows: dict[int, pd.DataFrame] = {}  # step to what was measured
@@ -97,16 +94,6 @@ class Recorder(Callback):
     def callback(self) -> TrainerCallback:
         """The same for `transformers.Trainer`, which must be given ``processing_class=``."""
         return ForTrainer(self)
-
-    def on_start(self, run: Any) -> None:
-        """Measure before the first step; of a run that goes on this was recorded before."""
-        if run.step == 0:
-            self(run.learner, 0)
-
-    def on_step(self, run: Any) -> None:
-        """Measure after a step, if it is time."""
-        if not run.left_out:
-            self(run.learner, run.step)
 
     @property
     def table(self) -> pd.DataFrame:

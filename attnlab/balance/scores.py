@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from attnlab import heads
+from attnlab.balance.probing import Probing
 from attnlab.classification.classifier import Classifier, Encoded, Text
 from attnlab.device import is_main_process
-from attnlab.errors import AttnlabError, DataError
 from attnlab.evaluation.inputs import tokenised
-from attnlab.training.callbacks import Callback
 
 _MEASURES = ("score", "lead", "input_lead", "norm")
 Pair = tuple[nn.Module, nn.Module]  # what makes queries and keys of a layer
 _COLUMNS = ("step", "layer", "head", "measure", "value")
 
 
-class ScoreRecorder(Callback):
+class ScoreRecorder(Probing):
     """Notes how large the scores of each head are, every few steps of a training.
 
     A score is q·k / √D, what the softmax makes a weight of. Give this to a training:
@@ -48,11 +47,7 @@ class ScoreRecorder(Callback):
     """
 
     def __init__(self, texts: Sequence[Text], every: int = 25):
-        if isinstance(texts, str) or not isinstance(texts, Sequence) or not texts:
-            raise DataError("A ScoreRecorder needs texts to measure. Give a list of some 16.")
-        if every < 1 or every != int(every):
-            raise AttnlabError(f"every is {every}; it counts steps: 1, 2, 3 or more.")
-        self.texts, self.every = list(texts), int(every)
+        super().__init__(texts, every, enough=16)
         self._noted: dict[int, np.ndarray] = {}  # step to (measures, L, H)
         self._first: list[Pair] = []  # projections as they were at the first measurement
 
@@ -64,16 +59,6 @@ class ScoreRecorder(Callback):
                 self._first = copy.deepcopy(_projections(clf))
             scores = _scores(clf, tokenised(clf, self.texts), self._first)
             self._noted[step] = np.stack([*scores, _norms(clf)])
-
-    def on_start(self, run: Any) -> None:
-        """Measure before the first step."""
-        if run.step == 0:
-            self(run.learner, 0)
-
-    def on_step(self, run: Any) -> None:
-        """Measure after a step, if it is time."""
-        if not run.left_out:
-            self(run.learner, run.step)
 
     @property
     def table(self) -> pd.DataFrame:
