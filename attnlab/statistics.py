@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # which imports its parts when they are needed: statistics takes a second
 
 from attnlab.errors import AttnlabError
 
@@ -23,7 +23,7 @@ __all__ = [
     "share_interval",
 ]
 
-_Z = float(stats.norm.ppf(0.975))  # all intervals are 95 %
+_Z = float(scipy.special.ndtri(0.975))  # all intervals are 95 %
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def mcnemar(gained: int, lost: int) -> float:
     """
     if gained + lost == 0:
         return 1.0
-    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+    return float(scipy.stats.binomtest(gained, gained + lost, 0.5).pvalue)
 
 
 def paired_bootstrap(
@@ -189,7 +189,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
         raise AttnlabError(
             f"An interval of a mean needs values (N,), N at least 2; got {values.shape}."
         )
-    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    reach = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
@@ -210,7 +210,8 @@ def mean_p_value(values: Sequence[float] | np.ndarray) -> float:
     if reach <= 1e-12 * max(1.0, abs(mean)):
         return float(abs(mean) <= 1e-12)
     freedom = len(values) - 1
-    return float(2 * stats.t.sf(stats.t.ppf(0.975, freedom) * abs(mean) / reach, freedom))
+    t = scipy.stats.t.ppf(0.975, freedom) * abs(mean) / reach
+    return float(2 * scipy.stats.t.sf(t, freedom))
 
 
 def p_text(p_value: float) -> str:
@@ -243,7 +244,7 @@ def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     p_values = np.asarray(p_values, dtype=float)
     if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
         raise AttnlabError("p_values must be a list of numbers from 0 to 1.")
-    return stats.false_discovery_control(p_values, method="bh") if len(p_values) else p_values
+    return scipy.stats.false_discovery_control(p_values, method="bh") if len(p_values) else p_values
 
 
 def __dir__() -> list[str]:

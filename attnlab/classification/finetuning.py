@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # which imports its parts when they are needed: statistics takes a second
 import torch
 import transformers
-from scipy import stats
 from torch import nn
 
 from attnlab.classification.adapter_files import save_adapter
@@ -213,7 +213,7 @@ def has_learned(history: History, splits: Splits) -> bool:
     alone = 1 / len(splits.train.label_names) if balanced else majority(splits).accuracy
     n = len(splits.dev)
     right = round(n * history.best["dev_recall" if balanced else "dev_accuracy"])
-    return bool(stats.binomtest(right, n, alone, alternative="greater").pvalue < 0.05)
+    return bool(scipy.stats.binomtest(right, n, alone, alternative="greater").pvalue < 0.05)
 
 
 def _refuse_what_cannot_be(
