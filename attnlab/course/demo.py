@@ -43,6 +43,13 @@ _ONLY_HERE = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 )
 
+# What draws widgets. Others, made for JupyterLab, fail in a page of Voila's.
+_EXTENSIONS = [
+    "@voila-dashboards/widgets-manager8",
+    "@jupyter-widgets/jupyterlab-manager",
+    "anywidget",
+]
+
 
 def make_pages(folder: Path, kernels: int = 1, host: str = "127.0.0.1", port: int = 8866) -> Path:
     """Write the dashboard, the lessons that it links to, and Voila's settings.
@@ -76,7 +83,11 @@ def make_pages(folder: Path, kernels: int = 1, host: str = "127.0.0.1", port: in
             "open_browser": False,
             "tornado_settings": {"headers": {"Content-Security-Policy": _ONLY_HERE}},
         },
-        "VoilaConfiguration": {"preheat_kernel": kernels > 0, "show_tracebacks": False},
+        "VoilaConfiguration": {
+            "preheat_kernel": kernels > 0,
+            "show_tracebacks": False,
+            "extension_allowlist": _EXTENSIONS,
+        },
         "VoilaKernelManager": {  # the lessons start their kernels when they are opened
             "kernel_pools_config": {PAGE: {"pool_size": kernels}, "default": {"pool_size": 0}},
             "fill_delay": 10,  # seconds; until then the visitor who has come needs the processor
