@@ -1,6 +1,5 @@
 """Notebooks are built from their source, all cells run, and nothing of a learner's is lost."""
 
-import ast
 import json
 import operator
 import re
@@ -9,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from lesson_runs import answers_alone, run_one_after_another, run_side_by_side
 
 import attnlab as al
 from attnlab.course import notebooks
@@ -252,55 +252,20 @@ def test_what_is_kept_of_an_executed_notebook_has_no_scripts_frames_or_widget_st
 # --- Every lesson --------------------------------------------------------------------------------
 
 
-def run_one_after_another(books, name):
-    """Run notebooks in one kernel, each in a namespace of its own; their imports take long."""
-    chain = nbformat.v4.new_notebook(metadata=books[0].metadata)
-    for book in books:
-        chain.cells += [*book.cells, nbformat.v4.new_code_cell("%reset -f")]
-    done = iter(notebooks.execute(chain, name).cells)
-    for book in books:
-        book.cells = [next(done) for _ in book.cells]
-        next(done)
-
-
-def answers_alone(solution):
-    """What a lesson's answers and their checks need: imports, each other, and their helpers."""
-    kept = nbformat.v4.new_notebook(metadata=solution.metadata)
-    code = [cell for cell in solution.cells if cell.cell_type == "code"]
-    answers = [cell for cell in code if "exercise" in cell.metadata.get("attnlab", {})]
-    words = set(re.findall(r"\w+", " ".join(cell.source for cell in answers)))
-
-    def needed(line):
-        if isinstance(line, ast.FunctionDef):
-            return line.name in words
-        imports = isinstance(line, ast.Import | ast.ImportFrom)
-        return imports or (isinstance(line, ast.Assign) and "yours_or_ours(" in ast.unparse(line))
-
-    for cell in code:
-        marks = cell.metadata.get("attnlab", {})
-        if marks.keys() & {"exercise", "check"} or "al.checks.summary(" in cell.source:
-            kept.cells.append(cell)
-        elif lines := [ast.unparse(line) for line in ast.parse(cell.source).body if needed(line)]:
-            # a helper that needs more than that, no answer needs
-            may_fail = {"tags": ["raises-exception"]}
-            kept.cells.append(nbformat.v4.new_code_cell("\n\n".join(lines), metadata=may_fail))
-    return kept
-
-
 @sources
 def test_run_all_goes_through_before_anything_is_written_and_with_all_answers(source, monkeypatch):
     monkeypatch.setenv("ATTNLAB_PROFILE", "ci")
     text = source.read_text()
     student, solution = (form(notebooks.read(text)) for form in FORMS)
-    if source in LESSONS:
-        # Where cells use our function until there is an answer, they all run before anything is
-        # written; where they wait for one, they have to run once more with it.
-        if text.count("yours_or_ours(") >= text.count(' exercise="'):
-            solution = answers_alone(solution)
-        run_one_after_another([student, solution], source.name)
-    else:
+    if source not in LESSONS:
         run_one_after_another([solution], source.name)
         student = solution
+    elif text.count("yours_or_ours(") >= text.count(' exercise="'):
+        # cells use our function until there is an answer, so that all run before there is any
+        solution = answers_alone(solution)
+        run_one_after_another([student, solution], source.name)
+    else:  # cells wait for an answer, and have to run with it
+        run_side_by_side(student, solution, source.name)
     for notebook in (student, solution):
         assert [out.text for out in outputs(notebook, "stream") if out.name == "stderr"] == []
     for cell in student.cells:
