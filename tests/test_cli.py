@@ -15,19 +15,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from command import attnlab
 
 import attnlab as al
 from attnlab.course import notebooks
 
 
-def attnlab(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "attnlab", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", **environment},
-        timeout=240,
-    )
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "attnlab", "ablate", "--sentences", "none"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "python -m attnlab ablate" in run.stderr
 
 
 def test_help_lists_the_commands_with_examples():

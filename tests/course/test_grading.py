@@ -239,7 +239,7 @@ CONTROLS = {
         (added("while True:\n    pass"), answer("entropy", "1 / 0")),
         {"entropy": "its cell did not run: ZeroDivisionError"},
     ),
-    "loud": Control((2, 1, 3), (answer("softmax", LOUD),)),
+    "Ann [group 2] ": Control((2, 1, 3), (answer("softmax", LOUD),)),
     "deleted_cells": Control(
         (0, 0, 3),
         (deleted("check", "softmax"), deleted("exercise", "entropy")),
@@ -287,14 +287,9 @@ CONTROLS = {
         (answer("entropy", "def entropy(weights):\n    import os\n    os._exit(1)"),),
         dict.fromkeys(("entropy", "scaled_dot_scores"), "kernel died"),
     ),
-    "looks_around": Control((0, 1, 3), (answer("softmax", LOOKS_AROUND),)),
-    "leaves_a_process": Control((2, 1, 3), (added(LEAVES_A_PROCESS),)),
-    "a_test_no_longer_graded": Control((2, 1, 3), (with_marks(grade=False, points="2"),)),
-    "marks_of_an_old_version": Control((2, 1, 3), (with_marks(schema_version=1),)),
-    "without_marks": Control((2, 1, 3), (without("nbgrader"),)),
+    "looks_around": Control((0, 1, 3), (answer("softmax", LOOKS_AROUND), added(LEAVES_A_PROCESS))),
     "without_metadata": Control((2, 1, 3), (without("nbgrader", "attnlab"),)),
     "=1+1": Control((0, 1, 3), (answer("softmax", "raise ValueError('=2+2')"),)),
-    "Ann [group 2] ": Control((2, 1, 3)),
 }
 
 
@@ -304,6 +299,17 @@ def with_strange_marks(text: str) -> str:
     for number, cell in enumerate(book["cells"]):
         cell["metadata"]["nbgrader"] = "v1" if number % 2 else {"grade_id": f"other-{number}"}
     return json.dumps(book)
+
+
+def rewritten(change: Change) -> Callable[[str], str]:
+    """The text of the notebook after a change."""
+
+    def rewrite(text: str) -> str:
+        book = nbformat.reads(text, as_version=4)
+        change(book)
+        return nbformat.writes(book)
+
+    return rewrite
 
 
 def in_version_3(text: str) -> str:
@@ -333,6 +339,9 @@ def with_output(**output: object) -> Callable[[str], str]:
 WHOLE = {  # what Jupyter opens or repairs
     "version 3": in_version_3,
     "marks of nothing": with_strange_marks,
+    "marks of a test no longer graded": rewritten(with_marks(grade=False, points="2")),
+    "marks of an old version": rewritten(with_marks(schema_version=1)),
+    "without marks": rewritten(without("nbgrader")),
     "version 4.4 with ids, no outputs": with_output(),
     "nameless stream": with_output(output_type="stream", text="1"),
     "unknown output": with_output(output_type="hologram"),

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from command import attnlab
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,9 +37,7 @@ def built(tmp_path):
 @pytest.mark.slow
 def test_a_folder_of_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("dear")
-    done = subprocess.run(
-        command("--out", tmp_path), capture_output=True, text=True, env=environment()
-    )
+    done = attnlab("site", "desk", "--out", tmp_path)
     assert done.returncode == 1
     assert "holds other files" in done.stderr
     assert "Traceback" not in done.stderr
@@ -47,11 +46,8 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_without_npm_the_command_says_what_to_do(tmp_path):
-    changed = {"PATH": "", "ATTNLAB_CACHE": str(tmp_path / "cache")}
     out = tmp_path / "desk"
-    done = subprocess.run(
-        command("--out", out), capture_output=True, text=True, env=environment(**changed)
-    )
+    done = attnlab("site", "desk", "--out", out, PATH="", ATTNLAB_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 1
     assert "Install Node.js" in done.stderr
     assert "--runtime FOLDER" in done.stderr
