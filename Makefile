@@ -30,7 +30,7 @@ check: lint                  ## lint and the quick tests: before every commit
 test: $(VENV)/.dev           ## every test; browser tests need a Chromium, and the machine to themselves
 	@$(BIN)/python -m attnlab fetch
 	$(PYTEST) -m "not browser"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/browser
 
 lint: $(VENV)/.dev           ## style, layers, types, and notebooks that match their source
 	$(BIN)/ruff check .

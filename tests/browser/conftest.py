@@ -9,10 +9,21 @@ from jupyter_page import FLAGS, ONE_THREAD, PATIENCE, ROOT, chromium, jupyter, w
 HERE = Path(__file__).parent
 
 
+# Files that take longest, which begin first: each runs on one worker, and none should be alone at
+# the end.
+LONGEST = ["site_desk", "desk", "desk_elsewhere", "every_desk", "balance_desks", "lessons"]
+
+
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker("browser")
+    def place(item):
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    for item in ours:
+        item.add_marker("browser")
+    if len(ours) == len(items):
+        items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -1,56 +1,12 @@
 """What the README promises, in a real browser: all draws the first time, and the desk is real."""
 
 import os
-import shutil
-import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_page import PATIENCE, ROOT, SHOTS, Notebook, free_port, jupyter, server
-
-LINES = (
-    "[...document.querySelectorAll('#vis line')]"
-    ".filter(line => line.getAttribute('stroke-opacity') > 0.01).length"
-)
-
-ONE_HEAD = 30  # lines at least that can be seen of the head with which lesson 00 opens
-
-
-def lines_drawn(page, iframe):
-    """How many visible lines bertviz has drawn in a frame."""
-    frame = iframe.element_handle().content_frame()
-    frame.wait_for_selector("#vis line", state="attached")
-    return frame.evaluate(LINES)
-
-
-def wait_measured(page):
-    """Wait until answer, picture and measured accuracy all belong to the faders as they stand."""
-    page.wait_for_function(
-        """() => { const at = (name) => document.querySelector(name)?.dataset;
-        return at('.desk-accuracy')?.state === 'measured'
-          && ['accuracy', 'answer', 'picture'].every(
-            name => at(`.desk-${name}`).stamp === at('.attnlab-desk').stamp)
-          && document.querySelector('.desk-picture iframe')?.style.visibility !== 'hidden'; }""",
-        timeout=PATIENCE,
-    )
-
-
-def reading(page):
-    """What the desk says: accuracy, change, prediction."""
-    return {
-        name: page.locator(f".attnlab-desk .desk-{name}").first.text_content()
-        for name in ("big", "change", "answer")
-    }
-
-
-def silence_last_layer(page):
-    for head in range(12):
-        fader = page.locator(f"input[data-layer='5'][data-head='{head}']")
-        fader.focus()
-        fader.press("0")
+from jupyter_page import SHOTS, Notebook
+from live_desk import ONE_HEAD, lines_drawn, reading, silence_last_layer, wait_measured
 
 
 @pytest.fixture(scope="module")
@@ -227,120 +183,8 @@ def test_after_save_reload_and_run_all_it_works_again(start_here, shared_context
     again.wait_idle()
     # the still pictures are there before anything runs
     again.show("img[alt*='Clearest column']")
-    again.run_all()
+    again.run_all(above=again.cell_with("al.HeadMixer(") + 1)
     assert lines_drawn(page, again.show("iframe[title^='Attention']")) > ONE_HEAD
     again.show(".attnlab-desk")
     wait_measured(page)
     assert shared_context.strangers == []
-
-
-def test_voila_shows_desk_and_view_and_links_lead_to_other_lessons(context, tmp_path):
-    for name in ("00_start_here", "01_attention_maths"):
-        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path)
-    port = free_port()
-    command = [sys.executable, "-m", "voila", ".", "--no-browser", f"--port={port}"]
-    command += ["--Voila.ip=127.0.0.1"]
-    base = f"http://127.0.0.1:{port}"
-    with server(command, f"{base}/voila/static/voila.js", tmp_path):
-        page = context.new_page()
-        page.goto(f"{base}/voila/render/00_start_here.ipynb", timeout=PATIENCE)
-        page.wait_for_selector(".attnlab-desk", timeout=PATIENCE)
-        wait_measured(page)
-        assert lines_drawn(page, page.locator("iframe[title^='Attention']").first) > ONE_HEAD
-        silence_last_layer(page)
-        page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")
-        if SHOTS.is_dir():
-            page.screenshot(path=SHOTS / "voila.png")
-        link = page.locator("a[href*='01_attention_maths.ipynb']").first
-        status = link.evaluate(
-            """async link => { const enough = new AbortController();
-            const { status } = await fetch(link.href, { signal: enough.signal });
-            enough.abort(); // that it is rendered is enough
-            return status; }"""
-        )
-        assert status == 200
-    # Voila's own page asks for icon fonts; everything is there without them
-    assert [url for url in context.strangers if "fontawesome" not in url] == []
-
-
-def test_the_demo_is_a_page_without_code_that_asks_nobody_else(context, tmp_path):
-    port = free_port()
-    base = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "attnlab", "demo", "--no-browser", "--port", str(port)]
-    with server(command, f"{base}/voila/static/voila.js", tmp_path) as process:
-        page = context.new_page()
-        page.goto(f"{base}/voila/render/desk.ipynb", timeout=PATIENCE)
-        page.wait_for_selector(".attnlab-desk", timeout=PATIENCE)
-        wait_measured(page)
-        silence_last_layer(page)
-        page.wait_for_function("() => document.querySelectorAll('.desk-flips li').length > 0")
-        assert page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
-        assert page.locator("[data-attnlab-still]:visible").count() == 0
-        assert "import attnlab" not in page.content()
-        if SHOTS.is_dir():
-            page.screenshot(path=SHOTS / "demo.png")
-        assert "Using pre-heated kernel" in (tmp_path / "server.log").read_text()
-        links = page.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
-        assert f"{base}/voila/render/00_start_here.ipynb" in links
-        for link in links:
-            status = page.evaluate(
-                """async link => { const enough = new AbortController();
-                const { status } = await fetch(link, { signal: enough.signal });
-                enough.abort();
-                return status; }""",
-                link,
-            )
-            assert status == 200, link
-        process.terminate()  # the command alone, which ends Voila and its kernels
-        process.wait(30)
-        with pytest.raises(urllib.error.URLError):
-            urllib.request.urlopen(f"{base}/voila/static/voila.js", timeout=5)
-    assert context.strangers == []
-
-
-def test_a_notebook_exported_to_html_draws_its_views(context, tmp_path):
-    import nbclient
-    import nbconvert
-    import nbformat
-
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(
-                "import attnlab as al\nclf = al.load_classifier('movie-sentiment')\n"
-                "maps = clf.attend('A fine </script><b> film.')\n"
-                "al.attention_view(maps, kind='model', layers=[0, 5])"
-            )
-        ]
-    )
-    nbclient.NotebookClient(notebook, timeout=120).execute()
-    page_text, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
-    (tmp_path / "page.html").write_text(page_text)
-    page = context.new_page()
-    page.route(
-        "**/*",
-        lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort(),
-    )
-    page.goto((tmp_path / "page.html").as_uri())
-    view = page.locator("iframe[title^='Attention']").first
-    view.wait_for()
-    assert lines_drawn(page, view) > 100
-
-
-def test_notebook_7_draws_the_view(context, tmp_path):
-    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path)
-    with jupyter(tmp_path, tmp_path, app="notebook") as running:
-        notebook = Notebook.open(context, running.address("00_start_here.ipynb"))
-        notebook.run_all()
-        assert lines_drawn(notebook.page, notebook.show("iframe[title^='Attention']")) > ONE_HEAD
-        notebook.show(".attnlab-desk")
-        wait_measured(notebook.page)
-    assert context.strangers == []
-
-
-def test_a_request_to_another_machine_is_blocked_and_counted(context):
-    """The other tests' count of zero means something only if a request would be seen."""
-    page = context.new_page()
-    page.goto("data:text/html,<title>here</title>")
-    blocked = page.evaluate("() => fetch('http://example.org/x').then(() => false, () => true)")
-    assert blocked
-    assert context.strangers == ["http://example.org/x"]
