@@ -100,6 +100,7 @@ def test_side_by_side_a_value_that_only_an_answer_gives_is_missing_without_it(ce
         ("b = [a for a in c if a > d]", "c d", "b"),
         ("b = {a: e for a, e in c}", "c", "b"),
         ("def f(a, b=c):\n    d = a\n    return d + e", "c e", "f"),
+        ("async def f(a):\n    b = a\n    async for c in b:\n        await d(c)", "d", "f"),
         ("f = lambda a: a + b", "b", "f"),
         ("class C(A):\n    b = c", "A c", "C"),
         ("with a as b:\n    b.c = d", "a d", "b"),

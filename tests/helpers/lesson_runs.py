@@ -120,6 +120,8 @@ class Names(ast.NodeVisitor):
         self._inside(node.args, *node.body)
         self.writes.add(node.name)
 
+    visit_AsyncFor, visit_AsyncFunctionDef = visit_For, visit_FunctionDef
+
     def visit_ClassDef(self, node):
         self._in_order(*node.decorator_list, *node.bases)
         self._inside(*node.body)
