@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import scipy  # which imports its parts when they are needed: statistics takes a second
@@ -23,7 +24,7 @@ __all__ = [
     "share_interval",
 ]
 
-_Z = float(scipy.special.ndtri(0.975))  # all intervals are 95 %
+_Z = NormalDist().inv_cdf(0.975)  # all intervals are 95 %
 
 
 @dataclass(frozen=True)
