@@ -44,7 +44,8 @@ def test_the_demo_is_a_page_without_code_that_asks_nobody_else(context, tmp_path
     base = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "attnlab", "demo", "--no-browser", "--port", str(port)]
     with server(command, f"{base}/voila/static/voila.js", tmp_path) as process:
-        page = context.new_page()
+        page, said = context.new_page(), []
+        page.on("console", lambda message: said.append(message.text))
         page.goto(f"{base}/voila/render/desk.ipynb", timeout=PATIENCE)
         page.wait_for_selector(".attnlab-desk", timeout=PATIENCE)
         wait_measured(page)
@@ -67,6 +68,8 @@ def test_the_demo_is_a_page_without_code_that_asks_nobody_else(context, tmp_path
                 link,
             )
             assert status == 200, link
+        failed = [text for text in said if "Failed to create module" in text]
+        assert failed == [], "extensions that are not made for Voila"
         process.terminate()  # the command alone, which ends Voila and its kernels
         process.wait(30)
         with pytest.raises(urllib.error.URLError):
