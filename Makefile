@@ -9,6 +9,10 @@ WORKERS ?= 2
 # Workers with one thread each: threads that wait for each other cost more than they bring.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# Tests that repeat at length what others test, and more numbers for each check: before a release.
+THOROUGH ?=
+export ATTNLAB_THOROUGH = $(THOROUGH)
+
 # Modules are compiled once, and not again by every process that a test starts.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -27,7 +31,7 @@ check: lint                  ## lint and the quick tests: before every commit
 	@$(BIN)/python -m attnlab fetch
 	$(PYTEST) -m "not slow and not browser"
 
-test: $(VENV)/.dev           ## every test; browser tests need a Chromium, and the machine to themselves
+test: $(VENV)/.dev           ## all tests, with a Chromium, on a machine of their own; THOROUGH=1 repeats more
 	@$(BIN)/python -m attnlab fetch
 	$(PYTEST) -m "not browser"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/browser

@@ -65,12 +65,20 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
 }
 
 
-def pytest_collection_modifyitems(items):
+# What repeats at length, before a release: `make test THOROUGH=1`.
+THOROUGH = bool(os.environ.get("ATTNLAB_THOROUGH"))
+
+
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix() in SLOW:
             item.add_marker("slow")
     # whole lessons first: a worker that begins one at the end lets the other wait for minutes
     items.sort(key=lambda item: "run_all_goes_through" not in item.name)
+    if not THOROUGH and not any("::" in asked for asked in config.args):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

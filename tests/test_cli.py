@@ -155,6 +155,7 @@ def test_the_readmes_commands_train_on_ones_own_texts_and_make_that_small(
     assert al.load_classifier("small").layers == 3
 
 
+@pytest.mark.thorough
 def test_two_processes_fine_tune_together_and_one_of_them_speaks(tmp_path, movies):
     """The same command under torchrun: every process takes its share of each batch."""
     few = movies.train.sample(80)

@@ -198,6 +198,7 @@ def test_without_test_texts_nothing_is_claimed(budget, monkeypatch, splits):
 # --- stopped, gone on with, begun anew ------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_ctrl_c_writes_the_best_so_far_and_resume_goes_on(budget, tmp_path, monkeypatch, splits):
     measured, calls = searching._measured, []
 

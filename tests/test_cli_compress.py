@@ -204,6 +204,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.thorough
 def test_a_command_that_is_killed_goes_on_to_the_same_result(compress, place, tmp_path):
     command = [*EVERYTHING, "--epochs", "2"]
     typed = ["compress", "whole", "--data", "mine.csv", "--out", str(tmp_path / "out"), *command]

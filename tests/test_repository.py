@@ -391,6 +391,7 @@ def folder_of_pictures(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_six_lines_of_the_guide_take_a_folder_of_pictures_from_disk_to_desk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder_of_pictures(tmp_path / "pictures")

@@ -385,6 +385,7 @@ def test_a_server_for_notebooks_answers_is_steered_and_stops(place, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_ten_thousand_requests_one_in_ten_wrong_slow_clients_and_a_kill():
     """Every request that was accepted is answered or told; memory stays."""
     generator = np.random.default_rng(0)

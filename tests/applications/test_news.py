@@ -140,6 +140,7 @@ def test_a_topic_that_a_monitor_met_no_text_of_has_probability_0(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_under_load_a_service_reads_fewer_words_of_each_text():
     """Texts that come together are read together, and a rush brings the controller down a step."""
     news = al.datasets.load("reuters-r8")

@@ -194,6 +194,7 @@ def test_training_goes_on_saves_and_loads_the_same_reader(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_loss_of_a_small_reader_falls():
     lines = printed.make(64, "train", seed=3)
     train = lines.select(list(range(64)) * 20)  # measured every 40 steps

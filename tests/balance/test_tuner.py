@@ -320,6 +320,7 @@ def test_a_run_stopped_between_rounds_and_in_a_retraining_ends_as_if_it_never_ha
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+@pytest.mark.thorough
 def test_a_run_that_was_killed_goes_on_to_the_same_end(task, tmp_path):
     code = (
         "import os, signal, sys\n"

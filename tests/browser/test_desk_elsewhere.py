@@ -10,6 +10,7 @@ from jupyter_page import PATIENCE, ROOT, SHOTS, Notebook, free_port, jupyter, se
 from live_desk import ONE_HEAD, lines_drawn, silence_last_layer, wait_measured
 
 
+@pytest.mark.thorough
 def test_voila_shows_desk_and_view_and_links_lead_to_other_lessons(context, tmp_path):
     for name in ("00_start_here", "01_attention_maths"):
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path)

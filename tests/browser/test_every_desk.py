@@ -120,7 +120,9 @@ def notebook_7(tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module", params=["lab", "notebook_7"])
+@pytest.fixture(
+    scope="module", params=["lab", pytest.param("notebook_7", marks=pytest.mark.thorough)]
+)
 def notebook(request, browser):
     """Every desk there is, below one cell."""
     running = request.getfixturevalue(request.param)

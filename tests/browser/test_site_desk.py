@@ -450,8 +450,15 @@ def test_intervals_and_tests_are_those_of_the_package(bare_page):
 # ── looks ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("phone", [True, False], ids=["phone", "projector"])
+@pytest.mark.parametrize(
+    "theme, phone",
+    [
+        pytest.param("light", True, id="light-phone"),
+        pytest.param("dark", False, id="dark-projector"),
+        pytest.param("dark", True, id="dark-phone", marks=pytest.mark.thorough),
+        pytest.param("light", False, id="light-projector", marks=pytest.mark.thorough),
+    ],
+)
 def test_everyone_can_read_it(browser, address, theme, phone):
     options = {"has_touch": phone, "is_mobile": phone, "device_scale_factor": 1}
     with opened(browser, address, MEASURED, color_scheme=theme, **options) as page:

@@ -206,6 +206,7 @@ def test_a_stopped_run_goes_on_and_ends_like_one_never_stopped(little, tiny_base
         assert one.equal(other)
 
 
+@pytest.mark.thorough
 def test_on_the_command_line_a_stopped_run_goes_on_too(little, tiny_base, tmp_path):
     few = little.train.to_frame()[["text", "label"]]
     few.to_csv(tmp_path / "mine.csv", index=False)

@@ -109,6 +109,7 @@ def test_a_search_without_sense_is_refused(little, options, words):
         search(little, **options)
 
 
+@pytest.mark.thorough
 def test_on_the_command_line_it_prints_how_to_train_with_the_best(tmp_path, movies):
     few = movies.train.sample(60).to_frame()[["text", "label"]]
     few.to_csv(tmp_path / "mine.csv", index=False)

@@ -257,6 +257,7 @@ def test_a_class_with_its_own_load_is_read_by_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow  # starts three processes
+@pytest.mark.thorough
 def test_peak_memory_is_that_of_a_process_with_this_model_alone(tmp_path):
     clf = subword_classifier("bert")
     large = subword_classifier("bert")

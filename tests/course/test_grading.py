@@ -292,6 +292,22 @@ CONTROLS = {
     "=1+1": Control((0, 1, 3), (answer("softmax", "raise ValueError('=2+2')"),)),
 }
 
+# Of kinds of which another is among them; graded before a release, `make test THOROUGH=1`.
+REPEATED = {
+    "over_queries_and_broken",
+    "endless_outside",
+    "awards_itself",
+    "careless_but_right",
+    "exits",
+    "exits_politely",
+    "dies_in_a_test",
+}
+GRADED = {
+    name: control
+    for name, control in CONTROLS.items()
+    if os.environ.get("ATTNLAB_THOROUGH") or name not in REPEATED
+}
+
 
 def with_strange_marks(text: str) -> str:
     """Marks that are no marks, and marks of another assignment."""
@@ -425,7 +441,7 @@ def course(lessons, fresh, tmp_path_factory):
     """A course in which every control was submitted and graded, once."""
     folder = Path(shutil.copytree(fresh, tmp_path_factory.mktemp("teacher") / "course"))
     made = grading.assignment("09_t", folder, notebooks=lessons, seed=4)
-    for student, control in CONTROLS.items():
+    for student, control in GRADED.items():
         submit(folder, student, submission(made, control))
     text = (folder / "submitted" / "reference" / LESSON / f"{LESSON}.ipynb").read_text()
     submit(folder, "not_a_notebook", '"My answers are in the mail."')
@@ -454,7 +470,7 @@ def rows_of(table: pd.DataFrame, student: str) -> pd.DataFrame:
 # --- Through the real autograder -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("student", CONTROLS)
+@pytest.mark.parametrize("student", GRADED)
 def test_a_submission_gets_exactly_what_it_deserves(course, student):
     rows = rows_of(course.table, student)
     assert dict(rows.of) == POINTS
@@ -539,14 +555,14 @@ def test_points_are_missing_exactly_where_a_note_says_why(course):
 def test_grading_writes_nothing_to_stderr_and_tells_how_far_it_is(course):
     assert course.stderr.read_text() == ""
     assert course.lines == [
-        f"{LESSON}: {student} ({number} of {len(CONTROLS)})"
-        for number, student in enumerate(sorted(CONTROLS), 1)
+        f"{LESSON}: {student} ({number} of {len(GRADED)})"
+        for number, student in enumerate(sorted(GRADED), 1)
     ]
 
 
 def test_each_submission_has_a_page_for_its_author(course):
     pages = course.folder / "feedback"
-    assert {path.name for path in pages.iterdir()} == CONTROLS.keys() - {"absent"}
+    assert {path.name for path in pages.iterdir()} == GRADED.keys() - {"absent"}
 
     def page(student):
         return (pages / student / LESSON / f"{LESSON}.html").read_text()
@@ -556,7 +572,7 @@ def test_each_submission_has_a_page_for_its_author(course):
     assert "3 of 6 points" in said
     assert "Did you divide by the square root" in said  # the question, too, not just the note
     assert "<pre>scaled_dot_scores" not in said  # the heading has the name already
-    for student in CONTROLS.keys() - {"absent"}:
+    for student in GRADED.keys() - {"absent"}:
         assert "seed=" not in page(student)  # of the hidden tests
     assert "damaged" in page("broken_file")
 
@@ -573,11 +589,11 @@ def test_scores_are_written_for_each_student_and_for_each_exercise(course):
 
 def test_the_gradebook_of_nbgrader_holds_the_same_scores(course):
     with open_gradebook(course.folder) as gradebook:
-        for student in CONTROLS.keys() - {"absent"}:
+        for student in GRADED.keys() - {"absent"}:
             found = gradebook.find_submission(LESSON, student)
             assert found.score == sum(CONTROLS[student].points), student
             assert not found.needs_manual_grade
-        assert {one.id for one in gradebook.students} == CONTROLS.keys() - {"absent"}
+        assert {one.id for one in gradebook.students} == GRADED.keys() - {"absent"}
 
 
 def test_making_a_graded_assignment_again_keeps_submissions_and_gradebook(
@@ -589,7 +605,7 @@ def test_making_a_graded_assignment_again_keeps_submissions_and_gradebook(
     with pytest.raises(AttnlabError, match=r"were graded.*test-entropy"):
         grading.assignment(LESSON, again, only=["softmax"], notebooks=lessons)
     made = grading.assignment(LESSON, again, points={"entropy": 5}, notebooks=lessons)
-    assert made.submissions == len(CONTROLS) - 1
+    assert made.submissions == len(GRADED) - 1
     assert submitted.read_bytes() == before
     with open_gradebook(again) as gradebook:
         assert gradebook.find_submission(LESSON, "unscaled").score == 3

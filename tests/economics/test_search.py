@@ -125,6 +125,7 @@ def test_test_is_looked_at_once_and_only_when_asked(bert, monkeypatch):
     assert found.on_test() is comparison and len(looked) == 2
 
 
+@pytest.mark.thorough
 def test_the_search_finds_the_best_of_all_sizes():
     """Two layers of two heads and two steps of neurons: everything can be tried."""
     clf, data = answering("bert", 200)

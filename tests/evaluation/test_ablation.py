@@ -221,6 +221,7 @@ def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
         al.ablate(few, resume=file)
 
 
+@pytest.mark.thorough
 def test_two_processes_share_an_ablation(few, silenced, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

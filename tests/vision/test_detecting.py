@@ -50,6 +50,7 @@ def trained(tmp_path_factory):
     return train_detector(splits, folder, queries=5, steps=350, **OPTIONS), folder
 
 
+@pytest.mark.thorough
 def test_a_detector_finds_several_objects(trained):
     detector, _ = trained
     data = rectangles(100, most=3, seed=99)
