@@ -31,7 +31,7 @@ check: lint                  ## lint and the quick tests: before every commit
 	@$(BIN)/python -m attnlab fetch
 	$(PYTEST) -m "not slow and not browser"
 
-test: $(VENV)/.dev           ## all tests, with a Chromium, on a machine of their own; THOROUGH=1 repeats more
+test: $(VENV)/.dev           ## the tests, with a Chromium, on a machine of their own; THOROUGH=1 repeats more
 	@$(BIN)/python -m attnlab fetch
 	$(PYTEST) -m "not browser"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/browser
