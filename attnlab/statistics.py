@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import scipy  # which imports its parts when they are needed: statistics takes a second
+import scipy  # which imports its parts, such as its statistics, when they are needed
 
 from attnlab.errors import AttnlabError
 

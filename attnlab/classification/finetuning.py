@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import scipy  # which imports its parts when they are needed: statistics takes a second
+import scipy  # which imports its parts, such as its statistics, when they are needed
 import torch
 import transformers
 from torch import nn
