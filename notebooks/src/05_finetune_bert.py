@@ -20,8 +20,8 @@
 # - compare methods at your number of labels, by the interval of the difference;
 # - measure whether a classifier is as sure as it should be, and mend it.
 #
-# Time: about 130 minutes, 50 of them for five exercises. The appendices, with the last
-# exercise, take 55 of the 130. You need [lesson 02](02_attention_from_scratch.ipynb),
+# Time: about 135 minutes, 50 of them for five exercises. The appendices, with the last
+# exercise, take 60 of the 135. You need [lesson 02](02_attention_from_scratch.ipynb),
 # or to know attention.
 #
 # Run the first four cells, and try section 1. Then choose **Run → Run Selected Cell and
@@ -1360,7 +1360,8 @@ al.plots.table(pd.DataFrame(rows).T.rename_axis("learner"), **rounded)
 #
 # The appendices take a finished classifier apart: its report (A), a label for each word
 # (B, with exercise 5), its mistakes (D), other texts (E), its heads (F). Appendix H has
-# the four lines for texts of your own.
+# the four lines for texts of your own, and I does section 7 again with the libraries
+# that most people use.
 #
 # Fine-tuning changed the attention of some heads far more than that of others. Which of
 # the heads does the work? That is [lesson 06](06_head_mixing.ipynb).
@@ -2072,6 +2073,111 @@ helper.predict(["My new kettle arrived with a crack.", "I love this radio."]).la
 # `accelerate launch --num_processes 4 -m attnlab finetune …` shares each batch among
 # four processes. Apart from rounding and from what dropout sets to 0, the weight
 # updates are those of one process.
+#
+# </details>
+
+# %% [markdown]
+# ## Appendix I. The same with transformers and peft
+#
+# In other people's code your loop is the `Trainer` of `transformers`, and your LoRA
+# comes from `peft`. What you have written has these names there:
+#
+# | here | there |
+# | --- | --- |
+# | `LoRA` and `add_lora` | `LoraConfig` and `get_peft_model` |
+# | the layer on top, which learns, too | `modules_to_save=["classifier"]` |
+# | `pad_batch` | `DataCollatorWithPadding` |
+# | `fit` | `Trainer` with `TrainingArguments` |
+# | `accumulate` | the argument `gradient_accumulation_steps` |
+# | `merge_lora` | `merge_and_unload()` |
+#
+# We train section 7 again with them. First a fresh BERT gets peft's LoRA. The pattern
+# says which linear layers are meant: those of attention and feed-forward, and the
+# pooler.
+
+# %%
+import warnings
+
+from peft import LoraConfig, get_peft_model
+
+warnings.simplefilter("ignore", FutureWarning)  # peft's, about names in transformers
+torch.manual_seed(0)
+peer = al.classification.fresh_classifier("minilm", splits.train.label_names)
+every_linear = r"bert\..*\.(query|key|value|dense)"
+config = LoraConfig(
+    r=8, lora_alpha=16, target_modules=every_linear, modules_to_save=["classifier"]
+)
+wrapped = get_peft_model(peer.model, config)
+theirs = sum(one.numel() for one in wrapped.parameters() if one.requires_grad)
+print(f"{theirs:,} numbers learn with peft; {learn:,} learned in section 7")
+
+# %% [markdown]
+# Now the training, with the sentences, the steps and the learning rate of section 7.
+# The data are rows of token ids and a label; padding is added batch by batch.
+
+# %%
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+rows = [
+    dict(peer.tokenizer(text), labels=label)
+    for text, label in zip(few.train.texts, few.train.labels, strict=True)
+]
+collate = DataCollatorWithPadding(peer.tokenizer)
+
+# %%
+arguments = TrainingArguments(
+    "runs/trainer",  # where checkpoints would go
+    save_strategy="no",
+    per_device_train_batch_size=16,
+    learning_rate=1e-3,
+    max_steps=steps,
+    warmup_steps=math.ceil(0.06 * steps),
+    weight_decay=0.01,
+    logging_steps=max(1, steps // 3),
+    use_cpu=peer.device.type == "cpu",
+    dataloader_pin_memory=False,
+)
+trainer = Trainer(wrapped, arguments, data_collator=collate, train_dataset=rows)
+_ = trainer.train()
+
+# %% [markdown]
+# Nobody told the `Trainer` to clip gradients at 1, or to let the learning rate fall to
+# 0: it does both unless you say otherwise.
+#
+# Is peft's layer the one that you have written? Give another fresh BERT your LoRA, and
+# put into it the $A$ and $B$ that peft has learned. Then ask both about the four texts
+# of section 4.
+
+# %%
+twin = al.classification.fresh_classifier("minilm", splits.train.label_names)
+add_lora(twin.model)
+learned = wrapped.eval().state_dict()
+prefix = "base_model.model."
+for name, module in twin.model.named_modules():
+    if isinstance(module, Correction):
+        module.A.data = learned[f"{prefix}{name}.lora_A.default.weight"]
+        module.B.data = learned[f"{prefix}{name}.lora_B.default.weight"]
+top = wrapped.base_model.model.classifier.modules_to_save["default"]
+_ = twin.model.classifier.load_state_dict(top.state_dict())
+
+# %% folded=true
+with torch.no_grad():
+    apart = twin.model.eval()(**inputs).logits - wrapped(**inputs).logits
+print(f"yours and peft's: logits differ by at most {apart.abs().max():.1g}")
+peer.model = wrapped.merge_and_unload()
+print("merged, on dev:", al.Evaluator(peer, dev).score())
+
+# %% [markdown]
+# It is the same layer, up to rounding. The accuracy is that of one more training: the
+# `Trainer` draws its batches and its dropout in another way.
+#
+# <details><summary>Which of them should you use?</summary>
+#
+# For a model in production: `Trainer` and peft, which many people test every day. They
+# train on many machines, in many number formats, and know more methods. Before merging,
+# `wrapped.save_pretrained("my-adapter")` writes the small file, and
+# `PeftModel.from_pretrained(model, "my-adapter")` reads it. To understand a line of
+# theirs, come back to yours.
 #
 # </details>
 
