@@ -108,6 +108,25 @@ def test_a_line_leads_from_the_token_that_looks_to_each_key_as_wide_as_its_weigh
     assert [line[2] for line in lines] == pytest.approx(wide, abs=0.02)
 
 
+def test_the_query_of_the_token_that_looks_stands_below_the_keys_number_by_number(notebook, desk):
+    def colours(group):
+        return group.locator("rect:not(.edge)").evaluate_all(
+            "all => all.map(one => one.getAttribute('fill'))"
+        )
+
+    desk.locator("[data-action=step-projections]").click()
+    desk.locator("[role=option]").nth(4).click()
+    shown(notebook, "projections 3 9 4")
+    query = colours(desk.locator(".stage .strip").nth(4))
+    desk.locator("[data-action=step-weights]").click()
+    shown(notebook, "weights 3 9 4")
+    strips = desk.locator(".stage .strip")
+    assert colours(strips.last) == query
+    place = "one => [one.x.baseVal.value, one.width.baseVal.value]"
+    first, last = (one.locator(".edge").evaluate(place) for one in (strips.first, strips.last))
+    assert first == last
+
+
 def test_another_head_and_another_sentence(notebook, desk):
     page = notebook.page
     desk.locator("[data-action=step-answer]").click()

@@ -169,7 +169,7 @@ function render(context) {
         ...strips(values, limits.values, place(2), wide, () => ""),
         drawn("rect", { class: "box query", x: place(0), y: layout.top + token * layout.row + 1, width: wide, height: layout.row - 2 })];
     },
-    weights({ tokens, keys, limits, scores, weights }, token) {
+    weights({ tokens, queries, keys, limits, scores, weights }, token) {
       const { left, width } = layout;
       const fan = width < 420 ? 0 : 70; // room for a line from the token that looks to each key
       const start = left + fan;
@@ -181,6 +181,10 @@ function render(context) {
       return [...heading(tr("key"), tr("of each token"), start, "key"), ...heading(tr("score"), "q · k / √d", score - 36), ...heading(tr("weight"), tr("after softmax"), bar, "weight"),
         ...(fan ? tokens.flatMap((_, index) => ribbon(token, index, left - 4, start - 3, weights[token][index])) : []),
         ...strips(keys, limits.keys, start, wide, () => ""),
+        // number below number, as they are multiplied
+        write(tr("query"), start - 8, sum + layout.row / 2 + 8, { class: "heading query", "text-anchor": "end" }),
+        strip(queries[token], limits.queries, start, sum + 4, wide, layout.row),
+        drawn("rect", { class: "box query", x: start, y: sum + 4, width: wide, height: layout.row }),
         ...tokens.flatMap((_, index) => {
           const weight = weights[token][index];
           return [write(fixed(scores[token][index], 1), score, middle(index) + 4, { class: "plain", "text-anchor": "end" }),

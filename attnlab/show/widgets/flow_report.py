@@ -238,8 +238,9 @@ def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
     seen = [other for other in best if weights[other] >= 0.005]
     most = ", ".join(f"“{tokens[other]}” {weights[other]:.2f}" for other in seen)
     return tr(
-        "“{token}” compares its query with every key. Their dot product, divided by √{size}, is "
-        "the score; softmax turns the scores into weights that sum to 1. Most weight: {most}.",
+        "“{token}” compares its query, at the bottom, with every key. Their dot product, divided "
+        "by √{size}, is the score; softmax turns the scores into weights that sum to 1. Most "
+        "weight: {most}.",
         token=tokens[token],
         size=size,
         most=most,
