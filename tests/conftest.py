@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import matplotlib
 import pytest
 import torch
+from thorough import THOROUGH
 from tiny_models import CONFIGS
 
 import attnlab as al
@@ -63,10 +64,6 @@ SLOW = {  # files whose tests train models, run notebooks or start other process
     "vision/test_detecting.py",
     "vision/test_locating.py",
 }
-
-
-# What repeats at length, before a release: `make test THOROUGH=1`.
-THOROUGH = bool(os.environ.get("ATTNLAB_THOROUGH"))
 
 
 def pytest_collection_modifyitems(config, items):

@@ -34,7 +34,7 @@ def budget(place, tmp_path, monkeypatch, capsys):
     """Type the command where model and texts are; what it prints, and its errors."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(output.OUT, "width", 200)  # where no table wraps
-    quick = functools.partial(economics.latency, rounds=3, seconds=1)
+    quick = functools.partial(economics.latency, rounds=3, seconds=0.1)
     monkeypatch.setattr(economics, "latency", quick)  # times are not looked at
     real = economics.search
 
@@ -156,7 +156,7 @@ def test_milliseconds_go_by_a_table_that_is_measured_here_and_kept(budget, tmp_p
     monkeypatch.setattr(
         searching.LatencyTable,
         "measure",
-        functools.partial(searching.LatencyTable.measure, rounds=3, seconds=1),
+        functools.partial(searching.LatencyTable.measure, rounds=3, seconds=0.1),
     )
     budget("--latency-ms", "80%", most=3)
     kept = economics.LatencyTable.load(tmp_path / "out" / SEARCH / "latency.json")

@@ -4,7 +4,6 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import re
 import sys
 import threading
@@ -27,6 +26,7 @@ import answers_translation
 import numpy as np
 import pytest
 import torch
+from thorough import THOROUGH
 
 import attnlab as al
 from attnlab.course.checks import examiner
@@ -48,7 +48,7 @@ LESSONS = {
 }
 # What a check draws with each of these seeds suits right answers. More than these few have been
 # tried; whoever changes a check may try them again: ATTNLAB_THOROUGH=1 pytest tests/course
-SEEDS = 60 if os.environ.get("ATTNLAB_THOROUGH") else 6
+SEEDS = 60 if THOROUGH else 6
 
 
 def first_and_further_seeds() -> Iterator[object]:

@@ -20,6 +20,7 @@ import pytest
 import torch
 from nbclient.exceptions import CellTimeoutError
 from nbgrader.validator import Validator
+from thorough import THOROUGH
 from traitlets.config import PyFileConfigLoader
 
 import attnlab as al
@@ -302,11 +303,7 @@ REPEATED = {
     "exits_politely",
     "dies_in_a_test",
 }
-GRADED = {
-    name: control
-    for name, control in CONTROLS.items()
-    if os.environ.get("ATTNLAB_THOROUGH") or name not in REPEATED
-}
+GRADED = {name: control for name, control in CONTROLS.items() if THOROUGH or name not in REPEATED}
 
 
 def with_strange_marks(text: str) -> str:
