@@ -64,7 +64,10 @@ def word_changes(
         axes.set(xlabel=label)
         axes.spines[["top", "right", "left"]].set_visible(False)
         if rest:
-            figure.legend(frameon=False, loc="outside upper right", ncols=2)
+            handles, names = axes.get_legend_handles_labels()  # lines before bars
+            of_name = dict(zip(names, handles, strict=True))
+            in_order = [of_name[name] for name in known]
+            figure.legend(in_order, known, frameon=False, loc="outside upper right", ncols=2)
     told = [f"{label}, one by one."]
     for name, values in known.items():
         if turn is None:

@@ -24,10 +24,10 @@ def test_words_that_turn_the_answer_are_dark_and_named():
     assert dark == [True, False, False, True]
     assert "left out: the answer turns at a, film." in picture.alt
     assert "[MASK]: the answer turns at a." in picture.alt
+    (legend,) = picture.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["left out", "[MASK]"]
     rings = axes.lines[0]
     assert list(rings.get_xdata()) == [-27, 0, 0, -3]
-    named = {text.get_text() for text in picture.figure.legends[0].get_texts()}
-    assert named == {"left out", "[MASK]"}
     plt.close(picture.figure)
 
 
