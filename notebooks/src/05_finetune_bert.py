@@ -2168,8 +2168,8 @@ peer.model = wrapped.merge_and_unload()
 print("merged, on dev:", al.Evaluator(peer, dev).score())
 
 # %% [markdown]
-# It is the same layer, up to rounding. The accuracy is that of one more training: the
-# `Trainer` draws its batches and its dropout in another way.
+# It is the same layer, up to rounding. The accuracy is that of one more training, with
+# other batches, other dropout and another random $A$ than in section 7.
 #
 # <details><summary>Which of them should you use?</summary>
 #
