@@ -1360,7 +1360,7 @@ al.plots.table(pd.DataFrame(rows).T.rename_axis("learner"), **rounded)
 #
 # The appendices take a finished classifier apart: its report (A), a label for each word
 # (B, with exercise 5), its mistakes (D), other texts (E), its heads (F). Appendix H has
-# the four lines for texts of your own, and I does section 7 again with the libraries
+# the four lines for texts of your own. Appendix I repeats section 7 with the libraries
 # that most people use.
 #
 # Fine-tuning changed the attention of some heads far more than that of others. Which of
