@@ -1219,7 +1219,7 @@ feedback.repair(desk, faders, expected, alone)
 # | [02 From scratch](02_attention_from_scratch.ipynb) | BERT's layers, rebuilt | 120 |
 # | [03 Translation](03_translation.ipynb) | to read one language, write another | 120 |
 # | [04 Language model](04_language_model.ipynb) | a small model that writes | 150 |
-# | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 130 |
+# | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 135 |
 # | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
 # | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
 # | [08 Economics](08_attention_economics.ipynb) | the best in a budget | 150 |
