@@ -472,9 +472,8 @@ print(f"  {as_far[~praised].mean():.0%} of the reviews that complain")
 # %% [markdown]
 # **So the head does matter for other reviews: silent, it lowers “positive” where there
 # is praise.** No other head of its layer does so a fifth as far. In complaints the mean
-# moves little with all of them (single complaints move both ways, and ours falls
-# further than most praise). Is that the head, or the zeros in its place? Section 9 asks
-# again, with more reviews.
+# moves little with all of them (ours falls further than most praise). Is that the head,
+# or the zeros in its place? Section 9 asks again, with more reviews.
 
 # %% [markdown]
 # ## 9. What does head 3.9 do for this answer?
@@ -529,9 +528,9 @@ print(f"{mended.any((0, 1)).sum()} of them turn without some single head,", end=
 print(f"{mended[3, 9].sum()} without 3.9; no head turns over {mended.sum(2).max()}")
 
 # %% [markdown]
-# So no one head decides many mistakes, and 3.9 no more than others do: ours is a clear
-# case, not a common one. But 9 of the 28 turn without *some* head: answers near 50 %
-# turn easily.
+# So no one head decides many mistakes: none turns more than 3 of the 28, and 3.9 is
+# among those that do. Ours is a clear case, not a common one. But 9 of the 28 turn
+# without *some* head: answers near 50 % turn easily.
 #
 # Here the tour ends; you may go on to the tasks. The close-up that follows is how a
 # researcher would look into the head.
@@ -680,17 +679,22 @@ zeros, averages = (
 )
 
 # %% folded=true
-# the picture: four cuts, with zeros and with means
+# the picture: four cuts, with zeros and with means, and both numbers behind each
 ways = {"with zeros": zeros, "with means": averages}
-al.plots.word_changes(list(cuts), ways, turn=50 - 100 * whole, label=label)
+named = [
+    f"{name}  {zero:.0f}, {average:.0f}".replace("-", "−")
+    for name, zero, average in zip(cuts, zeros, averages, strict=True)
+]
+al.plots.word_changes(named, ways, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
 # **At its mean the head costs little more than half as much, and the answer does not
 # turn** (that takes 25 points). Neither number is *the* effect: zeros and one mean for
 # all tokens are both unlike what the model meets. Rely only on what both say: the head,
-# and what it takes at *of*, *my* and *life*, raise “positive”. About the other values
-# they disagree: the sign turns. (Lesson 06 compares the two tests for all heads. A
-# third one, in task 5, puts in what the head makes in a *real* sentence.)
+# what it takes at *of*, *my* and *life*, and what it makes for *two* and *hours* raise
+# “positive”. About the other values they disagree: the sign turns. (Lesson 06 compares
+# the two tests for all heads. A third one, in task 5, puts in what the head makes in a
+# *real* sentence.)
 #
 # Is 3.9 still the only head that counts so much? Each head at its mean (`[CLS]` gets
 # the mean of all `[CLS]`):
@@ -723,21 +727,29 @@ for name, share in {"with zeros": 0, "with means": 1}.items():
     moved[f"3.9 {name}, for all but [CLS]"] = after - before
 by_kind(moved, held_out)
 
+
 # %% folded=true
-# how far apart praise and complaints are in the untouched model
-praised = np.array(held_out.labels) == 1
-high, low = before[praised].mean(), before[~praised].mean()
-told = f"untouched: {high:+.2f} in praise, {low:+.2f} in complaints"
-print(f"{told}, {high - low:.2f} apart".replace("-", "−"))
+# how far apart praise and complaints are, and how each cut changes that
+def gap(values):
+    praised = np.array(held_out.labels) == 1
+    high, low = values[praised], values[~praised]
+    error = 2 * np.sqrt(high.var() / len(high) + low.var() / len(low))
+    return f"{high.mean() - low.mean():+.2f} ± {error:.2f}".replace("-", "−")
+
+
+print("praise and complaints lie apart, untouched:", gap(before))
+for name, change_of_it in moved.items():
+    print(f"that changes, {name}:", gap(change_of_it))
 
 # %% [markdown]
-# Subtract the rows: zeros lower “positive” by some 0.38 more than means do, in praise
-# *and* in complaints. That is what the head adds on average, whatever the review; zeros
-# take it away, too. Now subtract the columns: 0.87 with zeros, 0.88 with means, of the
-# 5.01 that lie between praise and complaints. That is one finding, not two: both tests
-# put the same numbers into every review, and so take away what the head makes
-# differently from review to review. **This part drives praise and complaints apart, and
-# makes about a sixth of the distance.**
+# In both kinds of reviews zeros lower “positive” by some 0.38 more than means do: that
+# is what the head adds on average, and zeros take it away, too. (So that complaints
+# hardly moved in section 8 was the zeros' doing. With means “positive” rises there.)
+#
+# But both cuts put the same numbers at every token of every review, and so take away
+# all that differs. Without it praise and complaints lie closer, by 0.87 or 0.88 of 5.01
+# log-odds, about a sixth: one finding, not two. **What the head makes differently from
+# review to review, and from token to token, drives praise and complaints apart.**
 #
 # ### And the other half of a layer?
 #
@@ -762,8 +774,8 @@ al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
 # **Both halves count:** the largest fall is that without the feed-forward network of
-# layer 2, before 3.9 is reached; in layers 3 to 5 the heads count more. (Zeros again,
-# and many at once.)
+# layer 2, before 3.9 is reached; in layers 0 and 3 to 5 the heads count more.
+# (Zeros again, and many at once.)
 #
 # ### Is it the word *life*?
 #
@@ -774,21 +786,30 @@ al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label)
 nouns = ["day", "evening", "family", "job", "life", "lunch"]
 nouns += ["money", "salary", "sleep", "time", "week", "world"]
 swapped = [texts[0].replace("life", noun) for noun in nouns]
+
+
+def above_half():
+    return 100 * clf.predict(swapped).probabilities[:, 1] - 50
+
+
+new = means[attention][numbers]
 above = {
-    name: 100 * clf.predict(swapped, how).probabilities[:, 1] - 50
-    for name, how in {"as trained": None, "3.9 silent": silent}.items()
+    "as trained": above_half(),
+    "3.9 at its mean": replaced(attention, others, new, ask=above_half),
 }
 
 # %% folded=true
-# the picture: twelve nouns, with and without head 3.9
+# the picture: twelve nouns, with head 3.9 as trained and at its mean
 label = "probability of “positive”, points above 50 %"
 al.plots.word_changes(nouns, above, label=label)
 
 # %% [markdown]
-# To the right of 0 the answer is “positive” (bars as trained, rings without 3.9).
-# **Other nouns do what *life* does**, such as *time* or *day*; with *salary* or *money*
-# the answer turns. (We chose the twelve by hand: six of twelve is no share.) Without
-# 3.9 “positive” falls with every one: the head does not wait for *life*.
+# To the right of 0 the answer is “positive” (bars as trained, rings with 3.9 at its
+# mean). **Other nouns do what *life* does**, such as *time* or *day*; with *salary* or
+# *money* the answer turns. (We chose the twelve by hand: six of twelve is no share.)
+# With 3.9 at its mean “positive” falls with all six that fool the model, and hardly
+# moves with *lunch*, *money*, *salary* and *sleep*: the head does not wait for *life*,
+# nor does it speak for every noun.
 #
 # ### Why these words?
 #
@@ -1174,7 +1195,7 @@ feedback.repair(desk, faders, expected, alone)
 #   points; three of them together, two silent and one doubled, turn it as well (task
 #   7).
 # - **Whether that head matters elsewhere:** yes. Silent, it lowers “positive” in
-#   praise. Without what it makes differently from review to review, the log-odds of
+#   praise. Without all that it makes differently from token to token, the log-odds of
 #   praise and of complaints lie about a sixth closer together. Accuracy changes too
 #   little to tell, and no single head decides more than 3 of 28 mistakes.
 # - **Why the model takes this complaint for praise:**
@@ -1187,7 +1208,7 @@ feedback.repair(desk, faders, expected, alone)
 #   - open: how the words work together, and why *back*, which turns the meaning, counts
 #     for almost nothing.
 # - **The other half:** with zeros for the feed-forward network of layer 2, “positive”
-#   falls by more than without any head.
+#   falls by more than without any single head.
 # - **Not tested:** by which later heads the work of 3.9 reaches `[CLS]`, and what the
 #   feed-forward networks compute.
 
