@@ -193,7 +193,7 @@ drawings.all_at_once(three, [about[word] for word in three], w_query, w_key, w_v
 # text (**cross-attention**, as in translation), $Q$ has $T_q$ rows, and $K$ and $V$
 # have $T_k$.
 #
-# <details><summary>Is this a linear layer?</summary>
+# <details><summary>Is this a linear layer, a matrix times its input?</summary>
 #
 # Only in the values: each output is a mean of them and lies between them. But the
 # weights of that mean are not fixed after training, as a linear layer's are: the words
@@ -673,8 +673,8 @@ al.checks.scaled_dot_scores(scaled_dot_scores)
 # A matrix product gives all dot products of rows with columns: make the keys columns.
 #
 # ---
-# `.T` turns *all* axes round; with a batch only the last two should change places:
-# `key.transpose(-2, -1)`. The width is `key.shape[-1]`.
+# `.T` turns *all* axes round; with a batch (several texts at once) only the last two
+# should change places: `key.transpose(-2, -1)`. The width is `key.shape[-1]`.
 #
 # ---
 # `scores.masked_fill(where, number)` writes a number where `where` is True. Which of
@@ -1003,8 +1003,9 @@ before_and_after(2)
 #
 # **And without the division?** At width 64 the typical gap, 11.3, makes the weights
 # 0.99999 and 0.00001, with a slope $w (1 - w)$ of 0.000012. Divided, the gap is 1.4,
-# and the slope 0.16. A query with small gaps learns even faster than it would divided.
-# That spread is the harm: no learning rate suits both (appendix E).
+# and the slope 0.16. A query with small gaps learns even faster undivided. That spread
+# is the harm: a step is the slope times one number, the **learning rate**, and none
+# suits both (appendix E).
 
 # %% [markdown]
 # ## 8. Why several heads?
@@ -1126,7 +1127,7 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # p_{t,\,2i+1} = \cos\!\big(t / 10000^{2i/d}\big) $$
 #
 # Each pair is a clock hand (cosine across, sine up) with its own speed (here 0.7 and
-# 0.2, for the picture). The shade, the turn in two positions, is the same along a row:
+# 0.2). The shade, the turn in two positions, is the same along a row:
 
 # %% folded=true
 # the picture: positions as clock hands
@@ -1135,8 +1136,8 @@ drawings.clock_hands(8, (0.7, 0.2))
 # %% [markdown]
 # So a shift by $m$ positions turns each hand by the same angle, wherever it starts: it
 # is a **rotation**. With it a head can look back. Let $W^Q W^{K\top}$ turn the hands of
-# the query at $t$ back by $m$. Then they stand as those of the key at $t - m$, which
-# scores highest.
+# the query at $t$ back by $m$. Then they match the hands of the key at $t - m$, and
+# this key scores highest.
 #
 # <details><summary>The rotation as a matrix, and the score</summary>
 #
@@ -1311,7 +1312,8 @@ drawings.path_lengths()
 # $$ s(q, k) = \tanh(q W_q + k W_k) \cdot u $$
 #
 # In words: matrices $W_q$ ($d_q \times a$) and $W_k$ ($d_k \times a$) read both
-# vectors, and the vector $u$ makes one number of what was found.
+# vectors, $\tanh$, an S-shaped function that ends at −1 and 1, bends each number of
+# their sum, and the vector $u$ makes one number of the result.
 #
 # The price: the hidden layer exists for every *pair* of query and key, $T_q T_k a$
 # numbers instead of $T_q T_k$.
@@ -1434,7 +1436,7 @@ picture
 # %% [markdown]
 # <details><summary>Why is one right on average, and the other not?</summary>
 #
-# The gradient of the expected loss is
+# The expected loss, $\sum_i w_i L_i$, is the mean over all draws. Its gradient is
 # $\sum_i L_i \nabla w_i = \sum_i w_i L_i \nabla \log w_i$, the mean of the score
 # function's samples. A constant baseline changes nothing on average, as
 # $\sum_i \nabla w_i = 0$.
@@ -1571,10 +1573,11 @@ drawings.two_tiles(scores=[2, 1, 4, 3], values=[10, 20, 30, 40], tile=2)
 
 # %% [markdown]
 # That is *online softmax* (Milakov and Gimelshein 2018), the idea behind FlashAttention
-# (Dao et al. 2022). You write it in [lesson 04](04_language_model.ipynb); ours is
-# `al.attention.tiled_attention`. In the backward pass a tiled layer computes the scores
-# again instead of keeping them: $2 T^2 d_k$ more, a sixth of $12 T^2 d_k$. Ours repeats
-# the whole forward pass, and pays a third. Either way memory is *linear*.
+# (Dao et al. 2022), which computes attention on GPUs. You write it in [lesson
+# 04](04_language_model.ipynb); ours is `al.attention.tiled_attention`. In the backward
+# pass a tiled layer computes the scores again instead of keeping them: $2 T^2 d_k$
+# more, a sixth of $12 T^2 d_k$. Ours repeats the whole forward pass, and pays a third.
+# Either way memory grows as $T$, not $T^2$.
 #
 # Timed beside them, the shortest of many runs: plain attention in blocks of 128
 # queries, the same operations with small tables.
@@ -2067,8 +2070,9 @@ drawings.named_curves(
 # %% [markdown]
 # ### Does another optimizer replace the division?
 #
-# BERT is trained with **Adam**, which makes small gradients larger. Does that replace
-# the division?
+# An **optimizer** makes steps of gradients. The plainest multiplies them by the
+# learning rate. BERT is trained with **Adam**, which makes small gradients larger. Does
+# that replace the division?
 
 # %%
 rows, adam = [], torch.optim.Adam

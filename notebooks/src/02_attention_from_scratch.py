@@ -123,7 +123,8 @@ drawings.attention_steps(words, x @ w_query, x @ w_key, x @ w_value, follow=2)
 # - $H$, $L$: heads of a layer ($n$ in lesson 01), layers of the model;
 # - $T_q$, $T_k$: queries and keys; they differ if queries come from another text;
 # - $D$, $D_v$: numbers in a query or key ($d_k$ in lesson 01), and in a value;
-# - $E = H \cdot D$: numbers in the vector of a token ($d$ in lesson 01).
+# - $E = H \cdot D$: numbers in the vector of a token ($d$ in lesson 01);
+# - $W$, in names of shapes only: any width.
 #
 # In queries, keys, values and contexts the last two axes are tokens and width, `(...,
 # T, D)`; in scores, weights and masks they are queries and keys. Address them as `-2`
@@ -369,16 +370,18 @@ masked
 # visible ones by 110, the sum is 0 in float32.
 #
 # With a large negative number instead of $-\infty$ a query with nothing to see still
-# looks at hidden keys: at all alike if the number replaces the scores, as if nothing
-# were masked if a number such as −10,000 is added. The problem is hidden, not solved.
+# looks at hidden keys. If the number *replaces* the scores, all keys get the same
+# weight. If a number such as −10,000 is *added*, the weights are those without a mask.
+# The problem is hidden, not solved.
 #
 # </details>
 #
 # <details><summary>How far does a NaN spread, also backward?</summary>
 #
 # In the next layer to every real token of its text, then to the loss, and through
-# gradients to almost every parameter. Going backward, `masked_fill` passes the gradient
-# 0 to what it fills, even where NaN arrives; a product with 0 would pass on NaN.
+# gradients to almost every learned number. Going backward, `masked_fill` passes the
+# gradient 0 to what it fills, even where NaN arrives; a product with 0 would pass on
+# NaN.
 #
 # </details>
 
@@ -692,9 +695,9 @@ drawings.norm_steps([1, 3, 5, 7])
 # network is not linear. BERT normalises after each addition (*post-norm*). Most later
 # models, those of lessons 03 and 04 too, normalise the input of each sublayer instead
 # (*pre-norm*): then no norm stands in the gradients' way past the sublayers, and deep
-# models train more steadily (Xiong et al. 2020). **Dropout** is left out here, as
-# `eval()` turns it off. In training it sets a random tenth of the attention weights and
-# sublayer outputs to 0, and divides the rest by 0.9.
+# models train more steadily (Xiong et al. 2020). **Dropout** is left out here: a model
+# in use, after `eval()`, has none. In training it sets a random tenth of the attention
+# weights and sublayer outputs to 0, and divides the rest by 0.9.
 #
 # </details>
 
@@ -743,9 +746,9 @@ al.checks.encoder_layer(encoder_layer)
 # Now the whole model: six of your layers, with BERT's **parameters**, the numbers that
 # it has learned. The grey parts are short, and given below:
 #
-# - the **embeddings** look up a vector for each token, by its number in the vocabulary
-#   (`input_ids`), and add one for its position (lesson 01 said why) and one for its
-#   *segment*, which tells two texts apart; a norm follows;
+# - the **embeddings** look up a vector for each token, by its number in the vocabulary,
+#   the list of all tokens (`input_ids`), and add one for its position (lesson 01 said
+#   why) and one for its *segment*, which tells two texts apart; a norm follows;
 # - the **pooler**, a linear map and a *tanh* (an S-shaped function that ends at −1 and
 #   1), prepares the vector of `[CLS]` alone, and the **classifier** makes the
 #   **logits** of it, one score for each label. The two are lesson 00's read-out.
