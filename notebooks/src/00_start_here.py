@@ -844,11 +844,11 @@ al.plots.word_shares(
 # falls without a word of praise, or rises without one of complaint.
 #
 # *Life*, the word that counts most, stands mostly in praise, *would* and *hours* mostly
-# in complaints: here the model goes with the single word. *Back* stands in both alike,
-# and does nothing, though for us it turns the meaning. But *I* and *like* stand mostly
-# in complaints, and yet “positive” falls without them. Of eight words with a clear
-# share five fit, which a coin could do, too. So this is a *correlation*, and not all
-# that the model has learned. To prove a cause, change the reviews and train again.
+# in complaints: in these three the two pictures agree. *Back* stands in both alike, and
+# does nothing, though for us it turns the meaning. But *I* and *like* stand mostly in
+# complaints, and yet “positive” falls without them. Of eight words with a clear share
+# five fit, which a coin could do, too. So this is a *correlation*, and not all that the
+# model has learned. To prove a cause, change the reviews and train again.
 
 # %% [markdown]
 # ## 10. Now you
