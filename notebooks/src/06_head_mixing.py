@@ -2346,8 +2346,8 @@ first_two = pairs[: len(pairs) // 2]  # frames
 last_two = pairs[len(pairs) // 2 :] if len(pairs) > 3 else pairs
 effects = adaptive.patching_effects(clf, first_two).nlargest(6, "restored")
 picked = list(zip(effects["layer"], effects["head"], strict=True))
-generator, draws = np.random.default_rng(0), 2 if size.name == "ci" else 20
-by_chance = [generator.choice(len(places), 6, replace=False) for _ in range(draws)]
+luck, draws = np.random.default_rng(0), 2 if size.name == "ci" else 20
+by_chance = [luck.choice(len(places), 6, replace=False) for _ in range(draws)]
 
 # %% folded=true
 # both, in the other two frames
