@@ -630,7 +630,7 @@ al.plots.word_changes(named, ways, label=label)
 #
 # At these tokens the head never makes exact zeros by itself. So the gap may do harm of
 # its own. A second test, *mean ablation*, fills it with what the head makes on average,
-# over all tokens but `[CLS]` of 200 reviews (of training, none of those measured here).
+# over all tokens but `[CLS]` of 200 reviews that it was trained on.
 
 # %% folded=true
 # the mean mixtures of all heads, and the mean values of layer 3
