@@ -176,6 +176,19 @@ def test_a_and_b_are_heard_in_turn_and_b_is_shown_against_a(page):
     )
 
 
+def test_what_is_pressed_right_after_a_fader_moved_is_about_the_moved_fader(page):
+    page.locator("input[data-layer='3'][data-head='3']").focus()
+    page.evaluate("""() => {
+        const fader = document.querySelector("input[data-layer='4'][data-head='1']");
+        fader.focus();  // the look is on its way, and the fader waits for it
+        fader.dispatchEvent(new KeyboardEvent("keydown", { key: "0", bubbles: true }));
+        document.querySelector("[data-action=keep]").click(); }""")
+    page.wait_for_selector("[data-side=B][aria-pressed=true]")
+    measured(page)
+    assert page.locator("input[data-layer='4'][data-head='1']").input_value() == "0"
+    assert page.locator(".fader .ghost:visible").count() == 0  # A has it, too
+
+
 def test_settings_go_out_as_json_and_come_back(page):
     press(page, 1, 4, "0")
     page.locator("[data-action=json]").click()

@@ -32,7 +32,14 @@ function render(context) {
       if (now.layer !== layer || now.head !== head) desk.setLook({ layer, head });
     },
   };
-  const send = (action, extra = {}) => model.send({ action, ...extra });
+  // Front ends hold a change back while an earlier one is on its way, but no message: what an action is about must
+  // arrive before it, or it is lost.
+  const waiting = [];
+  const flush = () => {
+    const arrived = (model.get("heard") ?? null) === (model.get("faders").stamp ?? null);
+    if (arrived) waiting.splice(0).forEach((message) => model.send(message));
+  };
+  const send = (action, extra = {}) => { waiting.push({ action, ...extra }); flush(); };
   const faders = faderGrid(desk);
   const accuracy = accuracyPanel(desk);
   const sentence = sentencePanel(desk, accuracy.brief);
@@ -129,6 +136,7 @@ function render(context) {
   on("first_order", () => { faders.drawHeat(); drawLeast(); accuracy.readSlopes(); });
   on("slopes", () => { accuracy.readSlopes(); accuracy.draw(); });
   on("faders", () => { root.dataset.stamp = model.get("faders").stamp; faders.draw(); accuracy.draw(); texts.draw(); sentence.drawStale(); });
+  on("heard", flush);
   on("other", () => { faders.draw(); accuracy.draw(); });
   on("side", () => { drawSide(); accuracy.draw(); sentence.drawAnswer(); });
   on("look", () => { faders.drawLook(); sentence.drawLook(); sentence.drawStale(); drawPresets(); });

@@ -92,6 +92,7 @@ class HeadMixer(SpokenDesk):
     library = traitlets.Unicode().tag(sync=True)
     code = traitlets.Unicode().tag(sync=True)
     can_undo = traitlets.Bool(False).tag(sync=True)
+    heard = traitlets.Any(0).tag(sync=True)  # the stamp of the faders that arrived last
 
     def __init__(
         self,
@@ -259,6 +260,7 @@ class HeadMixer(SpokenDesk):
         self.faders = tables | {"stamp": -next(self._stamps)}  # the view's own stamps are positive
 
     def _on_faders(self, _change: Any) -> None:
+        self.heard = self.faders.get("stamp")
         now = {name: self.faders.get(name) for name in ("scale", "temperature")}
         self._history.note(now, self.faders.get("gesture"))
         self.can_undo = self._history.can_undo
