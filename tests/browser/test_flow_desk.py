@@ -17,7 +17,7 @@ clf = al.load_classifier("movie-sentiment")"""
 DESK = """desk = al.FlowDesk(clf, "The plot is thin, the acting a joy.", layer=3, head=9, token=0)
 desk"""
 ROOT = ".jp-OutputArea .attnlab-flow"
-STEPS = ["tokens", "vectors", "projections", "weights", "mixture", "answer"]
+STEPS = ["tokens", "vectors", "projections", "weights", "mixture", "update", "answer"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_next_and_back_lead_through_all_steps_and_stop_at_the_ends(notebook, des
     assert len(set(heard)) == len(STEPS)
     assert heard == of_python(notebook, "[words[0] for words in desk.report['words'].values()]")
     back.click()
-    shown(notebook, "mixture 3 9 0")
+    shown(notebook, "update 3 9 0")
     assert not desk.locator("[data-action=undo]").is_enabled(), "looking is no change"
 
 
@@ -108,12 +108,31 @@ def test_a_line_leads_from_the_token_that_looks_to_each_key_as_wide_as_its_weigh
     assert [line[2] for line in lines] == pytest.approx(wide, abs=0.02)
 
 
-def test_the_query_of_the_token_that_looks_stands_below_the_keys_number_by_number(notebook, desk):
-    def colours(group):
-        return group.locator("rect:not(.edge)").evaluate_all(
-            "all => all.map(one => one.getAttribute('fill'))"
-        )
+def colours(group):
+    return group.locator("rect:not(.edge)").evaluate_all(
+        "all => all.map(one => one.getAttribute('fill'))"
+    )
 
+
+def test_the_new_vector_begins_with_the_old_one_and_follows_the_token(notebook, desk):
+    desk.locator("[data-action=step-vectors]").click()
+    shown(notebook, "vectors 3 9 0")
+    old = [colours(desk.locator(".stage .strip").nth(token)) for token in (2, 4)]
+    desk.locator("[data-action=step-update]").click()
+    for token, before in zip((2, 4), old, strict=True):
+        desk.locator("[role=option]").nth(token).click()
+        shown(notebook, f"update 3 9 {token}")
+        assert colours(desk.locator(".stage .strip").first) == before
+        assert "".join(desk.locator(".stage .sign").all_text_contents()) == "++=+="
+        parts = of_python(notebook, "desk.report['update']")
+        told = desk.locator(".stage").text_content()
+        for part in parts:
+            assert part["name"] in told
+            times = part["times"][token]
+            assert times == 1 or f"× {times:.{int(times < 10)}f}" in told
+
+
+def test_the_query_of_the_token_that_looks_stands_below_the_keys_number_by_number(notebook, desk):
     desk.locator("[data-action=step-projections]").click()
     desk.locator("[role=option]").nth(4).click()
     shown(notebook, "projections 3 9 4")

@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -427,3 +428,17 @@ def test_a_map_is_not_drawn_with_a_patch_that_is_right_for_one_layer_only(clf, c
     grid = feedback.patches(clf, OURS, TWIN, lambda text, twin, _, head: right(text, twin, 3, head))
     assert "Drawn with our function" in capsys.readouterr().out
     assert abs(grid[0, 9] - right(OURS, TWIN, 0, 9)) < 1e-3
+
+
+# ── folded results ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_folded_result_is_closed_and_whole_for_screens_and_for_readers(clf):
+    picture = al.plots.show(plt.figure(), "A figure with <nothing> in it.")
+    page = feedback.folded(picture)._repr_html_()
+    assert page.startswith("<details><summary>Your guess first. Then click here")
+    assert picture._repr_html_() in page
+    assert repr(feedback.folded(picture)) == "Picture(A figure with <nothing> in it.)"
+    lines = feedback.folded("A: <1\nB: 2")
+    assert "<pre>A: &lt;1\nB: 2</pre></details>" in lines._repr_html_()
+    assert repr(lines) == "A: <1\nB: 2"

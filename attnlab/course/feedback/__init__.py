@@ -5,6 +5,7 @@ in, or what is filled in makes no sense, it prints what to write instead, and no
 """
 
 from attnlab.course.feedback.faders import repair, silenced
+from attnlab.course.feedback.folded import folded
 from attnlab.course.feedback.one_head import diagonal, mixture
 from attnlab.course.feedback.patching import patched, patches
 from attnlab.course.feedback.ranked import ranking
@@ -13,6 +14,7 @@ from attnlab.course.feedback.sentences import designed, word
 __all__ = [
     "designed",
     "diagonal",
+    "folded",
     "mixture",
     "patched",
     "patches",

@@ -54,8 +54,8 @@ def whole_path(
         (0.5, "1  tokens", "pieces of text", None),
         (1.5, "2  vectors", f"{width} numbers", None),
         (2.96, "3–5  attention", f"{heads} heads: tokens exchange", "weights"),
-        (4.6, "feed-forward", "each token alone", None),
-        (7.04, "6  answer", f"read off {tokens[0]}", None),
+        (4.52, "6  new vector", "sums, feed-forward", None),
+        (7.04, "7  answer", f"read off {tokens[0]}", None),
     ):
         sheet.text(x, top + 0.5, title, size=10.5, bold=True, role=role)
         sheet.text(x, top + 0.29, told, size=8.8)

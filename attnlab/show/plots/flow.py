@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import SubFigure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from seaborn import color_palette
@@ -37,68 +38,89 @@ def flow_desk(report: dict[str, Any]) -> Picture:
     report : what the desk shows, a `flow_report`
     """
     tokens, settings = report["tokens"], report["settings"]
-    token, limits = settings["token"], report["limits"]
-    weights = np.array(report["weights"][token])
-    values, mixture = np.array(report["values"]), np.array(report["mixtures"][token])
-    parts = np.vstack([weights[:, None] * values, mixture])
-    stronger = limits["values"] / limits["parts"][token]
-    queries = np.array(report["queries"])
+    upper, lower = 1.25 + 0.23 * (len(tokens) + 1), 2.7  # inches
     with style():
-        figure, panels = plt.subplots(
-            1,
-            10,
-            figsize=(8.4, 1.6 + 0.23 * (len(tokens) + 1)),
-            width_ratios=(0.8, 0.8, 0.42, 0.8, 0.42, 0.78, 0.8, 0.9, 0.1, 0.86),
-            layout="constrained",
-        )
-        for gap in (2, 8):  # room for lines from the query to the keys, and for names of layers
-            panels[gap].axis("off")
-        axes = np.delete(panels, (2, 8))
-        vectors, query, key, score, weight, value, mixed, answer = axes
-        _strips(vectors, np.array(report["vectors"]), limits["vectors"])
-        _strips(query, queries, limits["queries"])
-        _strips(key, np.array(report["keys"]), limits["keys"])
-        _strips(value, values, limits["values"])
-        _numbers(score, np.array(report["scores"][token]))
-        _bars(weight, weights)
-        _strips(mixed, parts, limits["parts"][token])
+        figure = plt.figure(figsize=(8.4, upper + lower), layout="constrained")
+        rows: Any = figure.subfigures(2, 1, height_ratios=(upper, lower))
+        through_head, after = rows
+        query, key = _through_the_head(through_head, report)
+        update, answer = after.subplots(1, 2, width_ratios=(1, 0.62))
+        _update(update, report)
         _answer(answer, report)
-        vectors.set_yticks(range(len(tokens)), [plain(name, 14) for name in tokens], fontsize=9.5)
-        looking = vectors.get_yticklabels()[token]
-        looking.set(color=ROLES["query"], weight="bold")
-        _fade_others(query, token, queries.shape)
-        weight.text(0.9, len(tokens), "sum", va="center", ha="right", fontsize=9)
-        weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=9)
-        mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
-        frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
-        mixed.add_patch(Rectangle((-0.5, len(tokens) - 0.5), parts.shape[1], 1, **frame))
-        for panel in axes[:7]:
-            panel.set_ylim(len(tokens) + 0.5, -0.5)
-        titles = [
-            ("2\nvector", _INK),
-            ("3\nquery", ROLES["query"]),
-            ("3\nkey", ROLES["key"]),
-            ("4\nscore", _INK),
-            ("4\nweight", ROLES["weights"]),
-            ("3\nvalue", ROLES["value"]),
-            (f"5\nweight × value\n(colours × {stronger:.1f})", ROLES["value"]),
-            (f"6\n“{plain(report['label'], 14)}”", _INK),
-        ]
-        for panel, (title, colour) in zip(axes, titles, strict=True):
-            side: Any = "right" if panel is score else "left"
-            panel.set_title(title, loc=side, fontsize=10, weight="bold", color=colour)
         figure.supxlabel(
-            f"“{plain(tokens[token], 14)}” looks, in layer {settings['layer']}, head "
+            f"“{plain(tokens[settings['token']], 14)}” looks, in layer {settings['layer']}, head "
             f"{settings['head']}. Red is above 0, blue below; the other queries are veiled.\n"
-            f"Vectors: the first {len(report['vectors'][0])} of {report['width']} numbers"
-            f"{_beyond(report)}.\n"
-            "Between 5 and 6: $W_O$, the sum at the +, the feed-forward network, all later layers.",
+            f"Vectors: {len(report['columns'])} of {report['width']} numbers{_beyond(report)}. "
+            "Between 6 and 7: all later layers.",
             fontsize=9,
             x=0.01,
             ha="left",
         )
-        _ribbons(query, key, token, weights)
+        _ribbons(query, key, settings["token"], np.array(report["weights"][settings["token"]]))
     return Picture(figure, report["alt"])
+
+
+def _through_the_head(figure: SubFigure, report: dict[str, Any]) -> tuple[Axes, Axes]:
+    """Steps 2 to 5, a row for each token; returns where the queries and the keys stand."""
+    tokens, limits, token = report["tokens"], report["limits"], report["settings"]["token"]
+    weights, queries = np.array(report["weights"][token]), np.array(report["queries"])
+    values, mixture = np.array(report["values"]), np.array(report["mixtures"][token])
+    parts = np.vstack([weights[:, None] * values, mixture])
+    stronger = limits["values"] / limits["parts"][token]
+    panels = figure.subplots(1, 8, width_ratios=(1, 1, 0.5, 1, 0.42, 0.85, 1, 1.15))
+    panels[2].axis("off")  # room for lines from the query to the keys
+    axes = np.delete(panels, 2)
+    vectors, query, key, score, weight, value, mixed = axes
+    _strips(vectors, np.array(report["vectors"]), limits["vectors"])
+    _strips(query, queries, limits["queries"])
+    _strips(key, np.array(report["keys"]), limits["keys"])
+    _strips(value, values, limits["values"])
+    _numbers(score, np.array(report["scores"][token]))
+    _bars(weight, weights)
+    _strips(mixed, parts, limits["parts"][token])
+    vectors.set_yticks(range(len(tokens)), [plain(name, 14) for name in tokens], fontsize=9.5)
+    looking = vectors.get_yticklabels()[token]
+    looking.set(color=ROLES["query"], weight="bold")
+    _fade_others(query, token, queries.shape)
+    weight.text(0.9, len(tokens), "sum", va="center", ha="right", fontsize=9)
+    weight.text(1.04, len(tokens), f"{weights.sum():.2f}", va="center", fontsize=9)
+    mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
+    frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
+    mixed.add_patch(Rectangle((-0.5, len(tokens) - 0.5), parts.shape[1], 1, **frame))
+    for panel in axes:
+        panel.set_ylim(len(tokens) + 0.5, -0.5)
+    titles = [
+        ("2\nvector", _INK),
+        ("3\nquery", ROLES["query"]),
+        ("3\nkey", ROLES["key"]),
+        ("4\nscore", _INK),
+        ("4\nweight", ROLES["weights"]),
+        ("3\nvalue", ROLES["value"]),
+        (f"5\nweight × value\n(colours × {stronger:.1f})", ROLES["value"]),
+    ]
+    for panel, (title, colour) in zip(axes, titles, strict=True):
+        side: Any = "right" if panel is score else "left"
+        panel.set_title(title, loc=side, fontsize=10, weight="bold", color=colour)
+    return query, key
+
+
+def _update(axes: Axes, report: dict[str, Any]) -> None:
+    """Step 6: how the layer makes the new vector of the token that looks, a row for each part."""
+    parts, token = report["update"], report["settings"]["token"]
+    times = [part["times"][token] for part in parts]
+    shown = np.array([part["values"][token] for part in parts]) * np.array(times)[:, None]
+    _strips(axes, shown, report["limits"]["vectors"])
+    told = [f", colours × {one:.{int(one < 10)}f}" if one > 1 else "" for one in times]
+    named = [
+        f"{part['name']}{more}  {part['sign']}" for part, more in zip(parts, told, strict=True)
+    ]
+    axes.set_yticks(range(len(parts)), named, fontsize=9)
+    for row, part in enumerate(parts):
+        if part["sign"] == "=":
+            axes.axhline(row - 0.5, color=_INK, lw=1)
+    axes.get_yticklabels()[-1].set_fontweight("bold")
+    title = f"6\nnew vector of “{plain(report['tokens'][token], 14)}”"
+    axes.set_title(title, loc="left", fontsize=10, weight="bold", color=_INK)
 
 
 def _beyond(report: dict[str, Any]) -> str:
@@ -123,8 +145,9 @@ def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
 
 def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
     """From the query of the token that looks to each key, as wide as the weight that it gets."""
-    query.figure.canvas.draw()  # the layout decides where the two stand
-    into = query.figure.transFigure.inverted()
+    figure: Any = query.get_figure(root=True)
+    figure.canvas.draw()  # the layout decides where the two stand
+    into = figure.transFigure.inverted()
     right = query.get_xlim()[1]
     left, start = into.transform(query.transData.transform((right, token)))
     for row, weight in enumerate(weights):
@@ -136,10 +159,10 @@ def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
             [(left, start), (bend, start), (bend, end), (end_x, end)],
             [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
         )
-        query.figure.add_artist(
+        figure.add_artist(
             PathPatch(
                 path,
-                transform=query.figure.transFigure,
+                transform=figure.transFigure,
                 fc="none",
                 ec=ROLES["weights"],
                 alpha=0.55,
@@ -199,3 +222,5 @@ def _answer(axes: Axes, report: dict[str, Any]) -> None:
     axes.set_xticks([50], ["50 %"], fontsize=9)
     axes.set_yticks(rows, report["names"], fontsize=9)
     axes.spines[:].set_visible(False)
+    title = f"7\n“{plain(report['label'], 14)}”"
+    axes.set_title(title, loc="left", fontsize=10, weight="bold", color=_INK)

@@ -8,6 +8,7 @@ import { clamp, cut } from "./pictures.js";
 import { spoken, tr } from "./words.js";
 
 const TOP = 42; // room for headings, in pixels
+const SUM = 38; // a part of the new vector: its name, and its strip
 const NAME = 12; // letters of a token that are shown
 
 const fixed = (value, digits) => value.toFixed(digits).replace(/^-(?=0(?:\.0*)?$)/, "").replace("-", "−");
@@ -85,7 +86,7 @@ function render(context) {
     const { tokens } = model.get("report");
     const left = Math.min(widest(tokens.map((token) => cut(token, NAME)), root) + 18, 130);
     const row = clamp(15, Math.floor(330 / tokens.length), 25);
-    layout = { available: width, left, row, top: TOP, width: width - left - 8, tokens: tokens.join(" "), height: TOP + row * (tokens.length + 1) + 16 };
+    layout = { available: width, left, row, top: TOP, width: width - left - 8, tokens: tokens.join(" "), height: Math.max(TOP + row * (tokens.length + 1) + 16, TOP + SUM * model.get("report").update.length) };
     svg.setAttribute("width", width);
     svg.setAttribute("height", layout.height);
     const active = root.getRootNode().activeElement;
@@ -136,7 +137,7 @@ function render(context) {
       const number = tr("in the vocabulary");
       const start = left + 24 + Math.max(widest([number], root), 70) + 20; // of the rows of the table
       const wide = Math.min(left + width - start - widest(notes, root) - 8, 26 * table[0].length);
-      const told = tr("first {shown} numbers", { shown: table[0].length });
+      const told = tr("{shown} of its numbers", { shown: table[0].length });
       const roomy = wide >= 140; // a phone has none for the table
       const beside = roomy ? start + wide + 8 : left + 24 + Math.min(110, width * 0.34);
       return [...heading(tr("number"), number, left + 24),
@@ -151,7 +152,7 @@ function render(context) {
     vectors({ vectors, limits, width: all, settings }) {
       const { left, width } = layout;
       const shown = vectors[0].length;
-      return [...heading(settings.layer ? tr("vectors that enter layer {layer}", settings) : tr("vectors of the tokens"), tr("first {shown} of {all} numbers", { shown, all }), left),
+      return [...heading(settings.layer ? tr("vectors that enter layer {layer}", settings) : tr("vectors of the tokens"), tr("{shown} of {all} numbers", { shown, all }), left),
         ...strips(vectors, limits.vectors, left, Math.min(width, 26 * shown), () => "")];
     },
     projections({ queries, keys, values, limits }, token) {
@@ -215,6 +216,28 @@ function render(context) {
         strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row),
         drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row })];
     },
+    update({ tokens, update, limits }, token) {
+      const { left, width } = layout;
+      const gap = width < 300 ? 22 : 56; // a phone has no room for the line from the token to its vector
+      const start = left + gap;
+      const wide = Math.min(width - gap, 26 * update[0].values[token].length);
+      const first = layout.top + 4 + (SUM - 20) / 2;
+      const line = `M${left - 4} ${middle(token)} C${left + 18} ${middle(token)} ${left + 8} ${first} ${start - 3} ${first}`;
+      return [...heading(tr("new vector of “{token}”", { token: cut(tokens[token], NAME) }), "", start),
+        ...(gap > 30 ? [drawn("path", { class: "from", d: line })] : []),
+        ...update.flatMap(({ sign, name, values, times }, index) => {
+          const y = layout.top - 12 + index * SUM;
+          const result = index === update.length - 1;
+          const height = SUM - 20;
+          return [
+            write(sign, start - 17, y + 16 + height / 2 + 6, { class: "sign" }),
+            write(name, start, y + 12, { class: result || !index ? "name" : "plain" }),
+            ...(sign === "=" ? [drawn("line", { class: "rule", x1: start, x2: start + wide, y1: y + 1, y2: y + 1 })] : []),
+            ...(times[token] > 1 ? [write(`× ${fixed(times[token], times[token] < 10 ? 1 : 0)}`, start + wide, y + 12, { class: "small", "text-anchor": "end" })] : []),
+            strip(values[token], limits.vectors / times[token], start, y + 16, wide, height),
+            ...(result ? [drawn("rect", { class: "box", x: start, y: y + 16, width: wide, height })] : [])];
+        })];
+    },
     answer({ names: layers, answers, label }) {
       const left = 102;
       const tight = layout.available < 340; // no room to name what leads
@@ -250,7 +273,8 @@ function render(context) {
       group.setAttribute("tabindex", index === token ? 0 : -1);
     });
     names.classList.toggle("away", name === "answer");
-    names.classList.toggle("looks", ["projections", "weights", "mixture"].includes(name));
+    names.classList.toggle("apart", name === "update"); // what stands beside the names is of one token, not a row for each
+    names.classList.toggle("looks", ["projections", "weights", "mixture", "update"].includes(name));
     svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
     say(words, report.words[name][token]);
     stops.forEach((stop, index) => {

@@ -31,8 +31,9 @@ _REMEMBERED = 16  # texts, so that looking at another head reads nothing anew
 class FlowDesk(SpokenDesk, ReportDesk):
     """A desk to step through what a classifier does with a sentence, with the real numbers.
 
-    Tokens, vectors, one head's queries, keys and values, its weights, the mixture of values, and
-    the answer as it stands after each layer. The model itself stays as it is.
+    Tokens, vectors, one head's queries, keys and values, its weights, the mixture of values, the
+    sums that make the token's new vector, and the answer as it stands after each layer. The model
+    itself stays as it is.
 
     Parameters
     ----------
@@ -41,7 +42,8 @@ class FlowDesk(SpokenDesk, ReportDesk):
     layer, head : looked into at first; default the last layer, and its first head that is there
     token : index of the one that looks at first; default the one that gives most of its weight to
         another word
-    step : shown at first: "tokens", "vectors", "projections", "weights", "mixture" or "answer"
+    step : shown at first: "tokens", "vectors", "projections", "weights", "mixture", "update" or
+        "answer"
 
     Attributes
     ----------

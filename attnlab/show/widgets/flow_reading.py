@@ -3,6 +3,7 @@
 In comments L is layers, H heads, T tokens, D head width, E the model's width, C labels.
 """
 
+import collections
 import contextlib
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ class Flow:
         vectors, before anything says where in the text it stands
     hidden : Tensor, shape (L + 1, T, E): the embedding, and what each layer makes of it
     query, key, value : Tensor, shape (L, H, T, D); zeros for heads removed for good
+    added : Tensor, shape (L, H, T, E), what each head adds to each token's vector: its mixture
+        through the output projection, without that projection's bias
+    attention : Tensor, shape (L, T, E), what all heads and the bias add together
+    attended : Tensor, shape (L, T, E), vector and attention, brought to a standard size
+    fed : Tensor, shape (L, T, E), what the feed-forward network adds to ``attended``
     answers : Tensor, shape (L + 1, C), probabilities: the model's own classification head applied
         to the first token before the first layer and after each. It was trained for the last one
         only, so that all the others are approximations.
@@ -51,6 +57,10 @@ class Flow:
     query: Tensor
     key: Tensor
     value: Tensor
+    added: Tensor
+    attention: Tensor
+    attended: Tensor
+    fed: Tensor
     answers: Tensor
     label_names: list[str]
     removed: list[list[int]]
@@ -79,7 +89,10 @@ def read_flow(clf: Classifier, text: str) -> Flow:
             looked_up = look_up(inputs["input_ids"])[0]
             read_out = classification_head(model)
             answers = torch.cat([read_out(state[:, :1]).float().softmax(-1) for state in states])
+    with torch.inference_mode(), evaluating(model):
+        added = _added(clf, noted["mixtures"])
     query, key, value = (_by_head(clf, noted[part]) for part in PARTS)
+    hidden, attended = (_stacked(parts) for parts in (states, noted["attended"]))
     ids = encoded.ids(0)
     return Flow(
         text,
@@ -87,10 +100,14 @@ def read_flow(clf: Classifier, text: str) -> Flow:
         [int(number) for number in ids],
         len(clf.tokenizer),
         looked_up.float().cpu(),
-        torch.cat(states).float().cpu(),
+        hidden,
         query,
         key,
         value,
+        added,
+        _stacked(noted["attention sum"]) - hidden[:-1],
+        attended,
+        _stacked(noted["feed-forward sum"]) - attended,
         answers.cpu(),
         list(clf.label_names),
         [list(place) for place in heads.removed(model)],
@@ -110,33 +127,65 @@ def _refuse(clf: Classifier, model: Any) -> None:
 
 @contextlib.contextmanager
 def _noted(model: Any) -> Iterator[dict[str, list[Tensor]]]:
-    """Note what projections and layers return, layer by layer, in this thread only.
+    """Note what parts of the layers are given and return, layer by layer, in this thread only.
 
     Layers that share their modules (ALBERT's) come in their order, too.
     """
     mine = threading.get_ident()
-    noted: dict[str, list[Tensor]] = {name: [] for name in (*PARTS, "hidden")}
-    places = [("hidden", block.norm) for block in heads.feed_forwards(model)]
+    noted: dict[str, list[Tensor]] = collections.defaultdict(list)
+    places = []  # module, and the names of what it is given and of what it returns
+    for block in heads.feed_forwards(model):
+        places += [
+            (block.attention_norm, "attention sum", "attended"),
+            (block.norm, "feed-forward sum", "hidden"),
+        ]
     for site in heads.sites(model):
         names = (site.query, site.key, site.value)
         places += [
-            (part, getattr(site.module, name)) for part, name in zip(PARTS, names, strict=True)
+            (getattr(site.module, name), "", part) for part, name in zip(PARTS, names, strict=True)
         ]
+        places.append((site.output, "mixtures", ""))
 
-    def noting(name: str) -> Any:
-        def hook(_module: Any, _given: Any, output: Tensor) -> None:
+    def noting(given_name: str, returned_name: str) -> Any:
+        def hook(_module: Any, given: Any, output: Tensor) -> None:
             if threading.get_ident() == mine:
-                noted[name].append(output)
+                noted[given_name].append(given[0])
+                noted[returned_name].append(output)
 
         return hook
 
-    modules = {id(module): (name, module) for name, module in places}
-    hooks = [module.register_forward_hook(noting(name)) for name, module in modules.values()]
+    modules = {id(module): (module, names) for module, *names in places}
+    hooks = [module.register_forward_hook(noting(*names)) for module, names in modules.values()]
     try:
         yield noted
     finally:
         for one in hooks:
             one.remove()
+
+
+def _stacked(layers: list[Tensor]) -> Tensor:
+    """What each layer makes, (1, T, E), as (L, T, E)."""
+    return torch.cat(layers).float().cpu()
+
+
+def _added(clf: Classifier, layers: list[Tensor]) -> Tensor:
+    """What each head adds to each token (L, H, T, E), from the mixtures (1, T, h D) of each layer.
+
+    The projection itself is asked, with all other heads at 0, whatever kind of module it is.
+    """
+    model = heads.model_of(clf)
+    made = []
+    for layer, (site, mixtures) in enumerate(zip(heads.sites(model), layers, strict=True)):
+        active = heads.active_heads(clf, layer)
+        bias = site.output(torch.zeros_like(mixtures))  # (1, T, E)
+        whole = bias.new_zeros(clf.heads, *bias.shape[1:])
+        if active:
+            apart = mixtures[0].unflatten(-1, (len(active), -1))  # (T, h, D)
+            alone = torch.eye(len(active), dtype=apart.dtype, device=apart.device)
+            only = alone[:, None, :, None] * apart  # (h, T, h, D)
+            whole[active] = site.output(only.flatten(-2)) - bias
+        made.append(whole)
+    return torch.stack(made).float().cpu()
 
 
 def _by_head(clf: Classifier, layers: list[Tensor]) -> Tensor:

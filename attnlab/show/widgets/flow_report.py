@@ -18,10 +18,12 @@ STEPS = {  # in their order, and how their buttons are called
     "projections": later("Query, key, value"),
     "weights": later("Weights"),
     "mixture": later("Mixture"),
-    "answer": later("Answer so far"),
+    "update": later("New vector"),
+    "answer": later("Answer"),
 }
 MOST_TOKENS = 24  # beyond this the rows no longer fit a screen
 SHOWN = 32  # numbers of a token's vector that are drawn
+_OF_VECTORS = 0.95  # of the numbers drawn of vectors, the share within the full colour
 _NAMED = 3  # tokens that are looked at most
 
 Settings = dict[str, Any]
@@ -49,12 +51,17 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     report : dict of plain numbers, lists and texts. With T tokens, L layers and heads of width D
 
         - ``settings``; ``tokens``, ``ids`` and ``notes``, what there is to say of each token
-        - ``rows`` (T, `SHOWN`), the first numbers of each token's row in the table of learned
-          vectors; ``vectors`` (T, `SHOWN`), of the ``width`` with which it enters the layer;
-          ``queries``, ``keys``, ``values`` (T, D); ``largest``, of all numbers of these vectors the
-          one furthest from 0: its ``token`` and ``text``, and whether it is ``drawn``
+        - ``columns`` (`SHOWN`): the numbers of a vector that are drawn, those in which the vectors
+          that enter the layer differ most
+        - ``rows`` (T, `SHOWN`), numbers of each token's row in the table of learned vectors;
+          ``vectors`` (T, `SHOWN`), of the ``width`` with which it enters the layer; ``queries``,
+          ``keys``, ``values`` (T, D); ``largest``, of all numbers of these vectors the one furthest
+          from 0: its ``token`` and ``text``, and whether it is ``drawn``
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
         - ``mixtures`` (T, D): the sum of weights times values
+        - ``update``: what makes a token's new vector, in its order: the ``sign`` before it, its
+          ``name``, ``values`` (T, `SHOWN`), and ``times`` (T), how many times as strong as those
+          of the vectors their colours are
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
           likewise for weights times values and their sum, for each token that looks
         - ``names`` of layers, "before layer 0" and so on, and ``answers`` (L + 1): in each the
@@ -74,14 +81,18 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     weights = softmax(scores)
     mixtures = weights @ value  # (T, D)
     entering = flow.hidden[layer]
+    columns = _telling_columns(entering)
+    table = flow.looked_up
     strips = {
-        "rows": flow.looked_up[:, :SHOWN],
-        "vectors": entering[:, :SHOWN],
+        "rows": table[:, columns] if table.shape[-1] == entering.shape[-1] else table[:, :SHOWN],
+        "vectors": entering[:, columns],
         "queries": query,
         "keys": key,
         "values": value,
         "mixtures": mixtures,
     }
+    limits = {name: _limit(values) for name, values in strips.items()}
+    limits["vectors"] = _limit(strips["vectors"], _OF_VECTORS)
     report: dict[str, Any] = {
         "settings": dict(settings)
         | {"layer": layer, "head": head, "token": int(settings["token"])},
@@ -89,10 +100,19 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "ids": flow.ids,
         "notes": _notes(flow.tokens),
         "width": entering.shape[-1],
-        "largest": _largest(entering, flow.tokens),
+        "columns": columns,
+        "largest": _largest(entering, flow.tokens, columns),
         **{name: _rounded(values) for name, values in strips.items()},
-        "limits": {name: _limit(values) for name, values in strips.items()}
-        | {"parts": [_limit(_parts(row, value)) for row in weights]},
+        "limits": limits | {"parts": [_limit(_parts(row, value)) for row in weights]},
+        "update": [
+            {
+                "sign": sign,
+                "name": name,
+                "values": _rounded(values[:, columns]),
+                "times": _stronger(sign, values[:, columns], limits["vectors"]),
+            }
+            for sign, name, values in _update(flow, layer, head)
+        ],
         "scores": _rounded(scores),
         "weights": _rounded(weights, 4),
         "names": [
@@ -111,16 +131,49 @@ def _rounded(values: Tensor, digits: int = 3) -> list[list[float]]:
     return [[round(value, digits) for value in row] for row in values.tolist()]
 
 
-def _limit(values: Tensor) -> float:
+def _limit(values: Tensor, share: float = 0.98) -> float:
     """The value with the full colour: few numbers are larger, which would make all others pale."""
-    return round(float(values.abs().flatten().quantile(0.98)), 3) or 1.0
+    return round(float(values.abs().flatten().quantile(share)), 3) or 1.0
 
 
-def _largest(entering: Tensor, tokens: list[str]) -> dict[str, Any]:
+def _telling_columns(entering: Tensor) -> list[int]:
+    """The numbers in which vectors (T, width) differ most from token to token, in their order."""
+    spread = entering.std(0, correction=0)
+    return sorted(spread.topk(min(SHOWN, len(spread))).indices.tolist())
+
+
+def _update(flow: Flow, layer: int, head: int) -> list[tuple[str, str, Tensor]]:
+    """How a layer makes each token's new vector: sign, name, and values (T, width)."""
+    others = flow.query.shape[1] - 1
+    if others == 0:
+        rest = tr("from a learned bias")
+    elif others == 1:
+        rest = tr("from the other head")
+    else:
+        rest = tr("from the {count} other heads", count=others)
+    mine = flow.added[layer, head]
+    return [
+        ("", tr("vector that enters layer {layer}", layer=layer), flow.hidden[layer]),
+        ("+", tr("from head {layer}.{head}", layer=layer, head=head), mine),
+        ("+", rest, flow.attention[layer] - mine),
+        ("=", tr("sum, in standard size"), flow.attended[layer]),
+        ("+", tr("from the feed-forward network"), flow.fed[layer]),
+        ("=", tr("new vector"), flow.hidden[layer + 1]),
+    ]
+
+
+def _stronger(sign: str, values: Tensor, limit: float) -> list[float]:
+    """For each token how many times as strong its colours are: what is added may be small."""
+    if sign != "+":
+        return [1.0] * len(values)
+    return [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in values]
+
+
+def _largest(entering: Tensor, tokens: list[str], columns: list[int]) -> dict[str, Any]:
     """Where the number furthest from 0 is, in vectors (T, width)."""
     row, column = divmod(int(entering.abs().argmax()), entering.shape[-1])
     text = with_minus(f"{float(entering[row, column]):.1f}")
-    return {"token": tokens[row], "text": text, "drawn": column < SHOWN}
+    return {"token": tokens[row], "text": text, "drawn": column in columns}
 
 
 def _parts(weights: Tensor, value: Tensor) -> Tensor:
@@ -192,14 +245,19 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
             layer=layer,
         )
     )
-    drawn = tr("The first {shown} are drawn: red above 0, blue below.", shown=min(SHOWN, width))
-    if not report["largest"]["drawn"]:
-        more = tr(
-            "The largest number of all, {text} in “{token}”, is not among them.",
-            text=report["largest"]["text"],
-            token=report["largest"]["token"],
+    drawn = tr(
+        "Drawn are the {shown} in which the tokens differ most: red above 0, blue below.",
+        shown=len(report["columns"]),
+    )
+    largest = report["largest"]
+    more = (
+        tr("The largest number of all, {text}, is in “{token}”.", **_named(largest))
+        if largest["drawn"]
+        else tr(
+            "The largest number of all, {text} in “{token}”, is not among them.", **_named(largest)
         )
-        drawn = f"{drawn} {more}"
+    )
+    drawn = f"{drawn} {more}"
     project = tr(
         "Head {head} of layer {layer} multiplies each vector by three learned matrices. The query "
         "says what a token looks for, the key what it can be found by, the value what it passes "
@@ -217,8 +275,7 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
             tr(
                 "Each value times its weight, all added up: that is what head {head} of layer "
                 "{layer} passes to “{token}”, in colours {times:.1f} times as strong as those of "
-                "the values. The layer's {heads} do this side by side; one more matrix turns "
-                "their mixtures into what is added to the token's vector.",
+                "the values. The layer's {heads} do this side by side.",
                 head=head,
                 layer=layer,
                 token=token,
@@ -227,8 +284,33 @@ def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
             )
             for token, part in zip(tokens, limits["parts"], strict=True)
         ],
+        "update": [_update_in_words(report, token) for token in range(count)],
         "answer": [_answer_in_words(report)] * count,
     }
+
+
+def _named(largest: dict[str, Any]) -> dict[str, str]:
+    return {name: largest[name] for name in ("text", "token")}
+
+
+def _update_in_words(report: dict[str, Any], token: int) -> str:
+    """How the layer makes one token's new vector, and where that goes."""
+    layer, depth = report["settings"]["layer"], len(report["answers"]) - 1
+    goes = (
+        tr("Then layer {number} begins, with step 2.", number=layer + 1)
+        if layer + 1 < depth
+        else tr(
+            "This is the last layer: the answer is read off {token}.", token=report["tokens"][0]
+        )
+    )
+    told = tr(
+        "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
+        "a learned matrix W_O; then the feed-forward network adds what it makes of the sum. "
+        "LayerNorm brings each sum to a standard size. “× 3”: colours 3 times as strong.",
+        layer=layer,
+        token=report["tokens"][token],
+    )
+    return f"{told} {goes}"
 
 
 def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
@@ -279,7 +361,8 @@ def _alternative(report: dict[str, Any]) -> str:
     )
     return tr(
         "A sentence of {tokens} on its way through layer {layer}, head {head}: vectors, query, "
-        "keys, values, weights, weighted values. {weights} Probability of “{label}”: {shares}.",
+        "keys, values, weights, weighted values, new vector. {weights} Probability of “{label}”: "
+        "{shares}.",
         tokens=tr("1 token") if len(tokens) == 1 else tr("{count} tokens", count=len(tokens)),
         layer=settings["layer"],
         head=settings["head"],

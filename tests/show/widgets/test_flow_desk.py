@@ -72,7 +72,8 @@ def test_hidden_states_are_those_of_transformers(clf):
 def test_the_vectors_are_those_that_enter_the_layer(clf, layer):
     shown = torch.tensor(report(clf, layer=layer)["vectors"])
     hidden = read_flow(clf, TEXT).hidden[layer]
-    torch.testing.assert_close(shown, hidden[:, : shown.shape[1]], rtol=0, atol=1e-3)
+    columns = hidden.std(0).topk(shown.shape[1]).indices.sort().values
+    torch.testing.assert_close(shown, hidden[:, columns], rtol=0, atol=1e-3)
 
 
 def test_mixtures_are_what_goes_into_the_output_projection(clf):
@@ -82,6 +83,51 @@ def test_mixtures_are_what_goes_into_the_output_projection(clf):
     hook.remove()
     shown = [torch.tensor(report(clf, head=head)["mixtures"]) for head in range(clf.heads)]
     torch.testing.assert_close(torch.cat(shown, -1), given[0][0], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_adds_its_heads_and_its_feed_forward_network_and_normalises_each_sum(family):
+    clf = tiny_classifier(family)
+    flow = read_flow(clf, TEXT)
+    blocks = heads.feed_forwards(clf.model.eval())
+    biases = torch.stack([site.output.bias for site in heads.sites(clf.model)]).detach()
+    torch.testing.assert_close(flow.added.sum(1) + biases[:, None], flow.attention)
+    for layer, block in enumerate(blocks):
+        with torch.no_grad():
+            attended = block.attention_norm(flow.hidden[layer] + flow.attention[layer])
+            fed = block.down(block.activation(block.up(attended)))
+            new = block.norm(attended + fed)
+        for mine, own in ((flow.attended, attended), (flow.fed, fed), (flow.hidden[1:], new)):
+            torch.testing.assert_close(mine[layer], own, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_head_adds_is_missing_when_it_is_silent(family):
+    clf = tiny_classifier(family)
+    flow, settings, given = read_flow(clf, TEXT), clf.settings(), []
+    settings.scale[0, 1] = 0
+    norm = heads.feed_forwards(clf.model)[0].attention_norm
+    hook = norm.register_forward_hook(lambda _module, args, _out: given.append(args[0][0]))
+    clf.predict([TEXT])
+    clf.predict([TEXT], settings)
+    hook.remove()
+    layers = len(given) // 2  # ALBERT's layers share their norm
+    torch.testing.assert_close(given[0] - given[layers], flow.added[0, 1], rtol=0, atol=1e-5)
+
+
+def test_the_new_vector_is_drawn_as_the_sum_that_makes_it(clf):
+    shown, flow = report(clf, head=1), read_flow(clf, TEXT)
+    parts = {part["name"]: torch.tensor(part["values"]) for part in shown["update"]}
+    before, mine, others, attended, fed, after = parts.values()
+    columns = shown["columns"]
+    torch.testing.assert_close(before, torch.tensor(shown["vectors"]))
+    torch.testing.assert_close(mine, flow.added[0, 1][:, columns], rtol=0, atol=1e-3)
+    torch.testing.assert_close(mine + others, flow.attention[0][:, columns], rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        attended + fed, (flow.attended + flow.fed)[0][:, columns], atol=2e-3, rtol=0
+    )
+    torch.testing.assert_close(after, flow.hidden[1][:, columns], rtol=0, atol=1e-3)
+    assert "".join(part["sign"] for part in shown["update"]) == "++=+="
 
 
 def test_what_other_threads_ask_meanwhile_is_not_noted(clf):
@@ -117,6 +163,8 @@ def test_a_removed_head_is_zeros_cannot_be_chosen_and_another_is_shown_first():
     clf = heads.prune(whole, [(1, 0)])
     flow = read_flow(clf, TEXT)
     assert flow.removed == [[1, 0]]
+    assert not flow.added[1, 0].any()
+    torch.testing.assert_close(flow.added[0], read_flow(whole, TEXT).added[0])
     assert not flow.query[1, 0].any()
     assert flow.query[1, 1].any()
     desk = al.FlowDesk(clf, TEXT, layer=1)
@@ -285,11 +333,21 @@ def test_zero_is_white_in_the_strips(desk):
     assert desk.palette[len(desk.palette) // 2] == "#ffffff"
 
 
-@pytest.mark.parametrize(("column", "told"), [(-1, True), (0, False)])
-def test_a_largest_number_that_is_not_drawn_is_told(clf, column, told):
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_the_largest_number_is_told_and_whether_it_is_drawn(clf, everywhere):
     flow = read_flow(clf, TEXT)
-    wide = torch.zeros(*flow.hidden.shape[:2], SHOWN + 1)
-    wide[1, 0, column] = -9.7
+    torch.manual_seed(0)
+    wide = torch.rand(*flow.hidden.shape[:2], SHOWN + 1)
+    wide[1, slice(None) if everywhere else 0, -1] = -9.7  # what is the same in all is not drawn
     settings = {"text": TEXT, "layer": 1, "head": 0, "token": 0, "step": "vectors"}
-    shown = flow_report(dataclasses.replace(flow, hidden=wide), settings)
-    assert ("The largest number of all, −9.7 in “[CLS]”" in shown["words"]["vectors"][0]) is told
+    shown = flow_report(dataclasses.replace(flow, hidden=wide, **in_width(flow)), settings)
+    told = "−9.7 in “[CLS]”, is not among them" if everywhere else "−9.7, is in “[CLS]”"
+    assert f"The largest number of all, {told}" in shown["words"]["vectors"][0]
+    assert (SHOWN in shown["columns"]) is not everywhere
+
+
+def in_width(flow):
+    """Zeros for what each layer adds, for vectors of one number more than are drawn."""
+    layers, heads, count, _ = flow.added.shape
+    zeros = torch.zeros(layers, heads, count, SHOWN + 1)
+    return {"added": zeros} | dict.fromkeys(("attention", "attended", "fed"), zeros[:, 0])
