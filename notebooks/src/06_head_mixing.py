@@ -2342,8 +2342,9 @@ def together_in(some, six):
     return np.array([curve["restored"].iloc[-1] for curve in curves])
 
 
-first_two = pairs[: len(pairs) // 2]  # frames
-last_two = pairs[len(pairs) // 2 :] if len(pairs) > 3 else pairs
+starts = tuple(frame.split("{")[0] for frame in frames[:2])
+first_two = [pair for pair in pairs if pair[0].startswith(starts)]
+last_two = [pair for pair in pairs if pair not in first_two] or pairs
 effects = adaptive.patching_effects(clf, first_two).nlargest(6, "restored")
 picked = list(zip(effects["layer"], effects["head"], strict=True))
 luck, draws = np.random.default_rng(0), 2 if size.name == "ci" else 20
