@@ -140,10 +140,18 @@ def test_the_query_of_the_token_that_looks_stands_below_the_keys_number_by_numbe
     desk.locator("[data-action=step-weights]").click()
     shown(notebook, "weights 3 9 4")
     strips = desk.locator(".stage .strip")
-    assert colours(strips.last) == query
+    below, products = strips.nth(strips.count() - 2), strips.last
+    assert colours(below) == query
     place = "one => [one.x.baseVal.value, one.width.baseVal.value]"
-    first, last = (one.locator(".edge").evaluate(place) for one in (strips.first, strips.last))
-    assert first == last
+    first, *others = (
+        one.locator(".edge").evaluate(place) for one in (strips.first, below, products)
+    )
+    assert others == [first, first]
+    report = of_python(notebook, "desk.report")
+    best = max(range(len(report["tokens"])), key=report["weights"][4].__getitem__)
+    pairs = zip(report["queries"][4], report["keys"][best], strict=True)
+    told = f"sum to {sum(one * other for one, other in pairs):.1f}; / √32"
+    assert told in desk.locator(".stage").text_content().replace("−", "-")
 
 
 def test_another_head_and_another_sentence(notebook, desk):

@@ -265,7 +265,7 @@ def test_the_desk_says_what_its_numbers_and_buttons_are(page):
         "blue = loss falls without it",
         "red = loss rises (estimate)",
         "Compare: keep this as A",
-        "Silence head 5.1",
+        "Silence L5H1",
         "Keep only head 1 in each layer",
         "now negative (should be positive): Good.",
         "now negative: Bad.",

@@ -35,7 +35,7 @@ def effects(clf):
         settings = clf.settings()
         settings.scale[place] = 0
         without = clf.predict([OURS], settings).probabilities[0, 1]
-        found[f"{place[0]}.{place[1]}"] = 100 * (without - before)
+        found[f"L{place[0]}H{place[1]}"] = 100 * (without - before)
     return found
 
 
@@ -66,11 +66,11 @@ def test_what_is_no_word_is_told_with_its_cure(capsys, said, cure):
 def test_the_diagonal_of_a_head_is_named_by_where_its_weights_lie(clf, capsys):
     maps = clf.attend("Two hours of my life that I would like to have back.")
     before = maps.weights[0, 2].diagonal(-1).mean()
-    said = told(capsys, feedback.diagonal, maps, "0.2")
+    said = told(capsys, feedback.diagonal, maps, "L0H2")
     assert f"the token before {before:.2f}" in said
     assert "goes to the token before" in said
-    assert "goes to the next token" in told(capsys, feedback.diagonal, maps, "1.8")
-    assert "no clear diagonal" in told(capsys, feedback.diagonal, maps, "5.9")
+    assert "goes to the next token" in told(capsys, feedback.diagonal, maps, "L1H8")
+    assert "no clear diagonal" in told(capsys, feedback.diagonal, maps, "L5H9")
     assert "Name a head above" in told(capsys, feedback.diagonal, maps, "")
     assert "whole layer" in told(capsys, feedback.diagonal, maps, "3")
 
@@ -78,7 +78,7 @@ def test_the_diagonal_of_a_head_is_named_by_where_its_weights_lie(clf, capsys):
 def test_a_silent_head_and_a_silent_layer_cost_what_the_evaluator_measures(
     desk, clf, movies, capsys
 ):
-    lines = told(capsys, feedback.silenced, desk, {"5": -50, "5.9": 0, "0": None}).splitlines()
+    lines = told(capsys, feedback.silenced, desk, {"5": -50, "L5H9": 0, "0": None}).splitlines()
     evaluator = al.Evaluator(clf, movies.dev.sample(40))
     for line, places in zip(lines, (5, (5, 9)), strict=False):
         settings = clf.settings()
@@ -94,7 +94,7 @@ def test_a_repair_is_told_with_the_sum_of_the_map_and_what_it_costs(desk, clf, c
     desk.reset()
     alone = np.zeros((6, 12))
     alone[5, 0], alone[1, 11] = -4.0, 3.0
-    said = told(capsys, feedback.repair, desk, {"5.0": 0, "1.11": 2}, -1, alone)
+    said = told(capsys, feedback.repair, desk, {"L5H0": 0, "L1H11": 2}, -1, alone)
     settings = clf.settings()
     settings.scale[5, 0], settings.scale[1, 11] = 0, 2
     assert desk.settings == settings
@@ -113,13 +113,13 @@ def test_an_answer_that_turns_is_said_to_turn(desk, clf, capsys):
         capsys,
         feedback.repair,
         desk,
-        {"3.2": 0, "4.3": 0, "1.11": 2},
+        {"L3H2": 0, "L4H3": 0, "L1H11": 2},
         None,
         np.zeros((6, 12)),
     )
     assert clf.predict([desk.text]).labels == ["positive"]
     assert clf.predict([desk.text], desk.settings).labels == ["negative"]
-    assert "turns to “negative”, with head 3.9 as it was" in said
+    assert "turns to “negative”, with head L3H9 as it was" in said
     assert "You said" not in said
 
 
@@ -127,7 +127,7 @@ def test_heads_ranked_by_the_size_of_their_effect_are_right(clf, effects, capsys
     ranked = sorted(effects, key=lambda name: -abs(effects[name]))
     said = told(capsys, feedback.ranking, clf, OURS, ranked)
     assert "All 72 heads are there" in said
-    assert f"in points: 3.9 ({effects['3.9']:+.1f}), ".replace("-", "−") in said
+    assert f"in points: L3H9 ({effects['L3H9']:+.1f}), ".replace("-", "−") in said
     assert "turn the answer alone: 1." in said
 
 
@@ -137,7 +137,7 @@ def test_heads_ranked_by_the_size_of_their_effect_are_right(clf, effects, capsys
         (lambda effect: abs(effect), False, "smallest effect is first"),
         (lambda effect: effect, False, "order of their signs"),
         (lambda effect: 0, False, "order of layers and heads"),
-        (lambda effect: abs(effect) > 9, True, "Number 1 is 3.2 (−10.3 points), but 3.9 moves"),
+        (lambda effect: abs(effect) > 9, True, "Number 1 is L3H2 (−10.3 points), but L3H9 moves"),
     ],
 )
 def test_heads_in_a_wrong_order_are_told_what_is_wrong(
@@ -153,16 +153,16 @@ def test_heads_in_a_wrong_order_are_told_what_is_wrong(
     ("ranked", "cure"),
     [
         ([], "list is empty"),
-        ("3.9", "list of names"),
+        ("L3H9", "list of names"),
         ([(3, 9)], "in quotation marks"),
-        (["3.9", "0.2"], "2 of 72 heads are in the list; head 0.0 is missing"),
-        (["3.9", "3.9"], "more than once"),
+        (["L3H9", "L0H2"], "2 of 72 heads are in the list; head L0H0 is missing"),
+        (["L3H9", "L3H9"], "more than once"),
         (["3"], "whole layer"),
     ],
 )
 def test_a_list_that_is_no_ranking_is_told_with_its_cure(clf, capsys, ranked, cure):
     assert cure in told(capsys, feedback.ranking, clf, OURS, ranked)
-    assert "quotation marks" in told(capsys, feedback.ranking, clf, " ", ["3.9"])
+    assert "quotation marks" in told(capsys, feedback.ranking, clf, " ", ["L3H9"])
 
 
 def test_a_sentence_that_fools_the_model_is_told_with_its_words(clf, capsys):
@@ -196,16 +196,16 @@ def test_a_sentence_that_does_not_fool_or_is_none_is_told(clf, capsys, text, mea
     ("faders", "expected", "cure"),
     [
         ({}, None, "Fill in at least one fader"),
-        ("1.11", None, "between braces"),
-        ({"3.9": 0}, None, "do without it"),
-        ({"9.1": 0}, None, "from '0.0' to '5.11'"),
-        ({"1.12": 0}, None, "from '0.0' to '5.11'"),
+        ("L1H11", None, "between braces"),
+        ({"L3H9": 0}, None, "do without it"),
+        ({"L9H1": 0}, None, "from 'L0H0' to 'L5H11'"),
+        ({"L1H12": 0}, None, "from 'L0H0' to 'L5H11'"),
         ({1.11: 0}, None, "in quotation marks"),
         ({"1": 0}, None, "whole layer"),
-        ({"1.11": "2"}, None, "number from 0 to 2"),
-        ({"1.11": 3}, None, "number from 0 to 2"),
-        ({"1.11": 2}, "-2", "without quotation marks"),
-        ({"1.11": 2}, float("nan"), "no change in points"),
+        ({"L1H11": "2"}, None, "number from 0 to 2"),
+        ({"L1H11": 3}, None, "number from 0 to 2"),
+        ({"L1H11": 2}, "-2", "without quotation marks"),
+        ({"L1H11": 2}, float("nan"), "no change in points"),
     ],
 )
 def test_faders_that_make_no_sense_move_nothing_and_are_told(desk, capsys, faders, expected, cure):
@@ -220,7 +220,7 @@ def test_names_and_points_that_make_no_sense_are_told(desk, capsys):
         ({"-1": -1}, "There is no head '-1'"),
         ({5: -1}, "in quotation marks"),
         ({"5": "much"}, "without quotation marks"),
-        ("5.9", "between braces"),
+        ("L5H9", "between braces"),
     ):
         assert cure in told(capsys, feedback.silenced, desk, expected)
 
@@ -243,7 +243,7 @@ def by_loops(queries, keys, values):
 
 
 @pytest.mark.parametrize("function", [by_formula, by_loops])
-@pytest.mark.parametrize("head", ["3.9", "0.2"])
+@pytest.mark.parametrize("head", ["L3H9", "L0H2"])
 def test_a_right_mixture_is_that_of_the_head_for_every_token(clf, capsys, function, head):
     said = told(capsys, feedback.mixture, clf, OURS, function, head)
     assert f"Right: head {head} makes the same 32 numbers for each of the 15 tokens" in said
@@ -292,12 +292,12 @@ def test_a_loss_that_is_written_without_its_minus_is_told_to_be_a_gain(desk, cap
 
 def test_a_repair_says_what_each_fader_does_alone(desk, clf, capsys):
     desk.text = OURS
-    faders = {"3.2": 0, "1.11": 2}
+    faders = {"L3H2": 0, "L1H11": 2}
     said = told(capsys, feedback.repair, desk, faders, None, np.zeros((6, 12)))
     before = clf.predict([OURS]).probabilities[0, 1]
     for name, scale in faders.items():
         settings = clf.settings()
-        settings.scale[tuple(map(int, name.split(".")))] = scale
+        settings.scale[tuple(map(int, name[1:].split("H")))] = scale
         alone = 100 * (clf.predict([OURS], settings).probabilities[0, 1] - before)
         assert f"{name} −{abs(alone):.1f}" in said
     assert "By their sum: " in said
@@ -361,7 +361,7 @@ def patch_by_columns(clf):
 @pytest.mark.parametrize("write", [patch_by_hooks, patch_by_columns])
 def test_a_right_patch_is_right_and_its_map_is_drawn_with_it(clf, capsys, write):
     said = told(capsys, feedback.patched, clf, OURS, TWIN, write(clf))
-    assert said.startswith("Right for 3 heads (points): 3.9 −")
+    assert said.startswith("Right for 3 heads (points): L3H9 −")
     calls = []
 
     def counted(*given):
@@ -394,9 +394,9 @@ def test_a_sentence_patched_with_itself_does_not_change(clf, capsys):
         (lambda clf: patch_by_hooks(clf, what="before"), "after minus before"),
         (lambda clf: patch_by_hooks(clf, source="text"), "changed places"),
         (lambda clf: patch_by_hooks(clf, heads=slice(None)), "Replace only the columns"),
-        (lambda clf: patch_by_hooks(clf, heads=slice(288, 320)), "That is head 0.9. Do layer"),
-        (lambda clf: lambda a, b, c, d: patch_by_hooks(clf)(a, b, 3, d), "That is head 3.2."),
-        (lambda clf: lambda a, b, c, d: patch_by_hooks(clf)(a, b, 3, 9), "That is head 3.9."),
+        (lambda clf: patch_by_hooks(clf, heads=slice(288, 320)), "That is head L0H9. Do layer"),
+        (lambda clf: lambda a, b, c, d: patch_by_hooks(clf)(a, b, 3, d), "That is head L3H2."),
+        (lambda clf: lambda a, b, c, d: patch_by_hooks(clf)(a, b, 3, 9), "That is head L3H9."),
         (lambda clf: patch_by_hooks(clf, target=slice(1)), "Replace them for all tokens"),
         (lambda clf: patch_by_hooks(clf, leave=True), "A hook is still in the model"),
         (lambda clf: lambda *given: "0.3 points", "has to return one number"),
@@ -442,3 +442,48 @@ def test_a_folded_result_is_closed_and_whole_for_screens_and_for_readers(clf):
     lines = feedback.folded("A: <1\nB: 2")
     assert "<pre>A: &lt;1\nB: 2</pre></details>" in lines._repr_html_()
     assert repr(lines) == "A: <1\nB: 2"
+
+
+@pytest.mark.parametrize("name", ["L1H8", "l1h8", " L1H8 ", "1.8"])
+def test_a_head_is_named_as_in_the_lessons_or_by_two_numbers(capsys, clf, name):
+    maps = clf.attend(OURS)
+    assert told(capsys, feedback.diagonal, maps, name).startswith("Head L1H8, mean weight")
+
+
+@pytest.mark.parametrize("name", ["L1", "1", "L1H", "L1H12", "L6H0", "1,8", "LH", "L1H8 x", "½.1"])
+def test_what_names_no_head_is_told_how_to_write_one(capsys, clf, name):
+    maps = clf.attend(OURS)
+    said = told(capsys, feedback.diagonal, maps, name)
+    assert "L1H0" in said if name in ("L1", "1") else "from 'L0H0' to 'L5H11'" in said
+
+
+# ── weights by hand ────────────────────────────────────────────────────────────────────────────
+
+BY_HAND = {"query": [1, 2], "keys": [[1, 1], [0, 1], [1, 0]]}
+
+
+@pytest.mark.parametrize("said", [[0.58, 0.28, 0.14], (0.576, 0.284, 0.14), [0.575, 0.284, 0.141]])
+def test_weights_that_were_worked_out_by_hand_are_right(capsys, said):
+    powers = [math.exp(dot / math.sqrt(2)) for dot in (3, 2, 1)]
+    right = ", ".join(f"{power / sum(powers):.2f}" for power in powers)
+    assert f"Right: {right}." in told(capsys, feedback.weights, said, *BY_HAND.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([], "Write your 3 weights"),
+        ([3, 2, 1], "dot products: divide them by √2"),
+        ([2.12, 1.41, 0.71], "now the softmax"),
+        ([0.67, 0.24, 0.09], "by √2 first"),
+        ([8.34, 4.11, 2.03], "divide each by their sum"),
+        ([0.5, 0.33, 0.17], "Raise e to the power"),
+        ([0.58, 0.28, 0.28], "yours sum to 1.14"),
+        ([0.58, 0.14, 0.28], "dot products again"),
+        ([0.58, 0.28], "Write 3 numbers between brackets"),
+        ("0.58", "Write 3 numbers between brackets"),
+        (None, "Write 3 numbers between brackets"),
+    ],
+)
+def test_weights_by_hand_that_are_others_are_told_why(capsys, said, why):
+    assert why in told(capsys, feedback.weights, said, *BY_HAND.values())

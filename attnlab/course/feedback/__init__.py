@@ -6,7 +6,7 @@ in, or what is filled in makes no sense, it prints what to write instead, and no
 
 from attnlab.course.feedback.faders import repair, silenced
 from attnlab.course.feedback.folded import folded
-from attnlab.course.feedback.one_head import diagonal, mixture
+from attnlab.course.feedback.one_head import diagonal, mixture, weights
 from attnlab.course.feedback.patching import patched, patches
 from attnlab.course.feedback.ranked import ranking
 from attnlab.course.feedback.sentences import designed, word
@@ -21,6 +21,7 @@ __all__ = [
     "ranking",
     "repair",
     "silenced",
+    "weights",
     "word",
 ]
 

@@ -1,6 +1,6 @@
 """What is said of faders at a desk: what they cost, and whether they repair a sentence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,20 +23,20 @@ def silenced(desk: "HeadMixer", expected: Mapping[str, float | None]) -> Iterato
     Parameters
     ----------
     desk : at which the faders move
-    expected : change of held-out accuracy in points, by the name of a head such as "5.9", or of a
-        layer such as "5"; None if nothing is expected yet
+    expected : change of held-out accuracy in points, by the name of a head such as "L5H9", or of a
+        layer such as "L5"; None if nothing is expected yet
     """
     if not isinstance(expected, Mapping):
         raise AttnlabError(
             tr(
-                'Write names and points between braces, such as {{"5.9": -2}}, not {it!r}.',
+                'Write names and points between braces, such as {{"L5H9": -2}}, not {it!r}.',
                 it=expected,
             )
         )
     layers, heads = desk.size["layers"], desk.size["heads"]
     for name, points in expected.items():
         places = filled_in.places(name, layers, heads)
-        what = tr("Layer {name}", name=name) if "." not in name else tr("Head {name}", name=name)
+        what = _named(name, places)
         if points is None:
             yield tr(
                 "{what}: write the points that you expect in place of None, such as -2.", what=what
@@ -56,14 +56,14 @@ def repair(
     faders: Mapping[str, float],
     expected: float | None,
     alone: np.ndarray,
-    without: str = "3.9",
+    without: str = "L3H9",
 ) -> Iterator[str]:
     """Say whether faders turn the answer with one head left alone, and what they cost.
 
     Parameters
     ----------
     desk : at which the faders move; its sentence is the one to repair
-    faders : the scale, from 0 to 2, by the name of a head such as "1.11"
+    faders : the scale, from 0 to 2, by the name of a head such as "L1H11"
     expected : change of held-out accuracy in points; None if nothing is expected
     alone : change of the probability of the answer without each head, in points, layers by heads
     without : the head that has to stay as trained
@@ -71,12 +71,12 @@ def repair(
     if not isinstance(faders, Mapping):
         raise AttnlabError(
             tr(
-                'Write heads and faders between braces, such as {{"1.11": 2}}, not {it!r}.',
+                'Write heads and faders between braces, such as {{"L1H11": 2}}, not {it!r}.',
                 it=faders,
             )
         )
     if not faders:
-        yield tr("Fill in at least one fader above, such as {example}.", example='{"1.11": 2}')
+        yield tr("Fill in at least one fader above, such as {example}.", example='{"L1H11": 2}')
         return
     settings, forecast, singles = HeadSettings(*alone.shape), 0.0, []
     for name, scale in faders.items():
@@ -120,6 +120,13 @@ def repair(
             "The answer turns to “{label}”, with head {head} as it was.", label=label, head=without
         )
     yield f"{tr('Held-out reviews')}: {_cost(desk.accuracy, expected)}"
+
+
+def _named(name: str, places: Sequence[tuple[int, int]]) -> str:
+    """A layer or a head in words, by the name that its learner gives it."""
+    if len(places) == 1:
+        return tr("Head {name}", name=name)
+    return tr("Layer {name}", name=name.strip().lstrip("Ll"))
 
 
 def _cost(accuracy: dict[str, Any], expected: float | None) -> str:

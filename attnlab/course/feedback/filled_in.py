@@ -1,12 +1,14 @@
 """What a learner fills in before lesson 00 says something of it: read, or refused with its cure."""
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from attnlab.errors import AttnlabError
 from attnlab.languages import tr
 
-__all__ = ["head", "places", "points", "scale", "sentence"]
+__all__ = ["head", "head_name", "places", "points", "scale", "sentence"]
 
 Place = tuple[int, int]
 
@@ -20,15 +22,21 @@ def sentence(text: object) -> None:
 def head(name: object, layers: int, heads: int) -> Place:
     """Layer and number of one head, by its name."""
     found = places(name, layers, heads)
-    if "." not in str(name):
+    if _numbers(str(name))[1] is None:
         raise AttnlabError(
             tr(
                 "{name!r} is a whole layer. Name one head of it, such as {one!r}.",
                 name=name,
-                one=f"{name}.0",
+                one=head_name(found[0]),
             )
         )
     return found[0]
+
+
+def head_name(place: Sequence[int]) -> str:
+    """The name of a head, from its layer and its number."""
+    layer, number = place
+    return f"L{layer}H{number}"
 
 
 def places(name: object, layers: int, heads: int) -> list[Place]:
@@ -38,23 +46,32 @@ def places(name: object, layers: int, heads: int) -> list[Place]:
             tr(
                 "Write the head {name!r} in quotation marks, such as {example!r}.",
                 name=name,
-                example="5.9",
+                example="L5H9",
             )
         )
-    numbers = [int(part) if part.isdecimal() else -1 for part in name.strip().split(".")]
-    if len(numbers) in (1, 2) and 0 <= numbers[0] < layers:
-        if len(numbers) == 1:
-            return [(numbers[0], head) for head in range(heads)]
-        if 0 <= numbers[1] < heads:
-            return [(numbers[0], numbers[1])]
+    layer, number = _numbers(name)
+    if 0 <= layer < layers:
+        if number is None:
+            return [(layer, head) for head in range(heads)]
+        if number < heads:
+            return [(layer, number)]
     raise AttnlabError(
         tr(
             "There is no head {name!r}. Write layer and head, from {first!r} to {last!r}.",
             name=name,
-            first="0.0",
-            last=f"{layers - 1}.{heads - 1}",
+            first=head_name((0, 0)),
+            last=head_name((layers - 1, heads - 1)),
         )
     )
+
+
+def _numbers(name: str) -> tuple[int, int | None]:
+    """Layer and number in "L3H9", or "3.9"; a layer alone has none, and -1 is no layer."""
+    found = re.fullmatch(r"L?(\d+)(?:[H.](\d+))?", name.strip(), re.ASCII | re.IGNORECASE)
+    if not found:
+        return -1, None
+    layer, number = found.groups()
+    return int(layer), None if number is None else int(number)
 
 
 def points(points: object) -> None:

@@ -1,6 +1,6 @@
 """What is said of one head: where it looks, and whether a learner's mixture is its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from attnlab.errors import AttnlabError
 from attnlab.heads.maps import AttentionMaps
 from attnlab.languages import tr
 
+_BY_HAND = 0.011  # numbers are rounded on the way
 _CLEAR = 0.3  # mean weight from which a diagonal is seen
 
 
@@ -23,10 +24,10 @@ def diagonal(maps: AttentionMaps, head: str) -> Iterator[str]:
     Parameters
     ----------
     maps : from clf.attend(text)
-    head : its layer and number, such as "0.2"; empty if nothing is said yet
+    head : its layer and number, such as "L0H2"; empty if nothing is said yet
     """
     if isinstance(head, str) and not head.strip():
-        yield tr("Name a head above, such as {example!r}, and run this cell again.", example="0.2")
+        yield tr("Name a head above, such as {example!r}, and run this cell again.", example="L0H2")
         return
     layer, column = filled_in.head(head, maps.layers, maps.heads)
     weights = maps.weights[layer, column]
@@ -37,7 +38,9 @@ def diagonal(maps: AttentionMaps, head: str) -> Iterator[str]:
     }
     name = max(found, key=lambda one: found[one])
     parts = ", ".join(f"{place} {weight:.2f}" for place, weight in found.items())
-    yield tr("Head {head}, mean weight: {parts}.", head=f"{layer}.{column}", parts=parts)
+    yield tr(
+        "Head {head}, mean weight: {parts}.", head=filled_in.head_name((layer, column)), parts=parts
+    )
     if found[name] < _CLEAR:
         yield tr("None of the three is large: this head has no clear diagonal.")
     else:
@@ -45,8 +48,55 @@ def diagonal(maps: AttentionMaps, head: str) -> Iterator[str]:
 
 
 @printed
+def weights(
+    said: Sequence[float], query: Sequence[float], keys: Sequence[Sequence[float]]
+) -> Iterator[str]:
+    """Compare weights that were worked out on paper with those of a query and its keys.
+
+    Parameters
+    ----------
+    said : a weight for each key; empty if nothing is said yet
+    query : of d numbers
+    keys : of d numbers each
+    """
+    dots = torch.tensor(keys, dtype=torch.float32) @ torch.tensor(query, dtype=torch.float32)
+    scores = dots / len(query) ** 0.5
+    right = scores.softmax(0)
+    if isinstance(said, Sequence) and len(said) == 0:
+        yield tr("Write your {count} weights above, and run this cell again.", count=len(right))
+        return
+    try:
+        mine = torch.tensor([float(one) for one in said])
+    except (TypeError, ValueError):
+        mine = torch.empty(0)
+    if mine.shape != right.shape:
+        raise AttnlabError(
+            tr("Write {count} numbers between brackets, not {it!r}.", count=len(right), it=said)
+        )
+    told = ", ".join(f"{weight:.2f}" for weight in right.tolist())
+    if torch.allclose(mine, right, rtol=0, atol=_BY_HAND):
+        yield tr("Right: {weights}.", weights=told)
+        return
+    reasons = (
+        (dots, tr("These are the dot products: divide them by √{size}.", size=len(query))),
+        (scores, tr("These are the scores: now the softmax turns them into weights.")),
+        (dots.softmax(0), tr("Divide the dot products by √{size} first.", size=len(query))),
+        (scores.exp(), tr("These are the powers: divide each by their sum.")),
+        (scores / scores.sum(), tr("Raise e to the power of each score before you take shares.")),
+    )
+    for wrong, why in reasons:
+        if torch.allclose(mine, wrong, rtol=0.01, atol=_BY_HAND):
+            yield why
+            return
+    if abs(float(mine.sum()) - 1) > _BY_HAND * len(mine):
+        yield tr("Weights sum to 1; yours sum to {sum:.2f}.", sum=float(mine.sum()))
+    else:
+        yield tr("These are others. Work out the {count} dot products again.", count=len(right))
+
+
+@printed
 def mixture(
-    clf: Classifier, text: str, function: Callable[..., Any], head: str = "3.9"
+    clf: Classifier, text: str, function: Callable[..., Any], head: str = "L3H9"
 ) -> Iterator[str]:
     """Compare a function that mixes values with what one head of the model makes of a text.
 

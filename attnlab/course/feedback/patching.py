@@ -26,7 +26,7 @@ def patched(
     text: str,
     twin: str,
     function: Callable[[str, str, int, int], Any],
-    heads: Sequence[str] = ("3.9", "0.2", "4.3"),
+    heads: Sequence[str] = ("L3H9", "L0H2", "L4H3"),
 ) -> Iterator[str]:
     """Compare a function that patches a head with what the same patch does here.
 
@@ -313,6 +313,6 @@ def _why(
             if abs(got - change(place=stuck)) <= _ALIKE / 10:
                 return tr(
                     "That is head {head}. Do layer and columns follow the arguments?",
-                    head=f"{stuck[0]}.{stuck[1]}",
+                    head=filled_in.head_name(stuck),
                 )
     return tr("Does the hook sit on the attention of this layer, and write to this head's columns?")

@@ -23,13 +23,13 @@ def ranking(clf: Classifier, text: str, ranked: Sequence[str]) -> Iterator[str]:
     ----------
     clf : whose heads they are
     text : the sentence whose answer they change
-    ranked : names of all heads such as "3.9", by how far silencing each one alone moves the answer
+    ranked : names of all heads such as "L3H9", by how far silencing each one alone moves the answer
     """
     filled_in.sentence(text)
     if isinstance(ranked, str) or not isinstance(ranked, Sequence):
         raise AttnlabError(
             tr(
-                'ranked has to be a list of names, such as ["3.9", "0.2"], not {it!r}.',
+                'ranked has to be a list of names, such as ["L3H9", "L0H2"], not {it!r}.',
                 it=ranked,
             )
         )
@@ -48,15 +48,15 @@ def ranking(clf: Classifier, text: str, ranked: Sequence[str]) -> Iterator[str]:
                 "{found} of {count} heads are in the list; head {name} is missing.",
                 found=len(places),
                 count=count,
-                name=f"{missing[0][0]}.{missing[0][1]}",
+                name=filled_in.head_name(missing[0]),
             )
         )
     before, effects = _effects(clf, text)
     mine = np.array([effects[place] for place in places])
     best = sorted(np.ndindex(effects.shape), key=lambda place: -abs(effects[place]))
     first = ", ".join(
-        f"{layer}.{head} ({number(float(effects[layer, head]), 1, signed=True)})"
-        for layer, head in best[:5]
+        f"{filled_in.head_name(place)} ({number(float(effects[place]), 1, signed=True)})"
+        for place in best[:5]
     )
     if not _falls(np.abs(mine)):
         yield _wrong_order(ranked, mine, effects)
@@ -93,8 +93,7 @@ def _wrong_order(ranked: Sequence[str], mine: np.ndarray, effects: np.ndarray) -
             "These are in the order of their signs, from one end to the other. A fall counts as "
             "much as a rise: sort by the size, abs(change)."
         )
-    names = [f"{layer}.{head}" for layer, head in np.ndindex(effects.shape)]
-    if list(ranked) == names:
+    if list(ranked) == [filled_in.head_name(place) for place in np.ndindex(effects.shape)]:
         return tr(
             "These are in the order of layers and heads. Sort them by the size of the effect."
         )

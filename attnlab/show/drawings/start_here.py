@@ -53,8 +53,8 @@ def whole_path(
     for x, title, told, role in (
         (0.5, "1  tokens", "pieces of text", None),
         (1.5, "2  vectors", f"{width} numbers", None),
-        (2.96, "3–5  attention", f"{heads} heads: tokens exchange", "weights"),
-        (4.52, "6  new vector", "sums, feed-forward", None),
+        (2.96, "3–5  attention", f"{heads} heads side by side", "weights"),
+        (4.52, "6  new vector", "two sums", None),
         (7.04, "7  answer", f"read off {tokens[0]}", None),
     ):
         sheet.text(x, top + 0.5, title, size=10.5, bold=True, role=role)
@@ -82,7 +82,12 @@ def _layer(sheet: Sketch, rows: Sequence[float], top: float, layers: int) -> Non
             lw=1,
         )
         sheet.axes.add_patch(box)
-    sheet.text(3.74, low - 0.26, f"one layer; {layers} of them, one after the other", size=9)
+    sheet.text(
+        3.74,
+        low - 0.26,
+        f"one layer; {layers} of them, one after the other. LayerNorm after each +",
+        size=9,
+    )
     for at, y in enumerate(rows):
         sheet.axes.plot([2.22, 5.24], [y, y], color=_LINE, lw=1.2, zorder=1)
         for other, target in enumerate(rows):
@@ -93,9 +98,11 @@ def _layer(sheet: Sketch, rows: Sequence[float], top: float, layers: int) -> Non
                 codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
                 line = {"fc": "none", "ec": ROLES["weights"], "lw": width, "zorder": order}
                 sheet.axes.add_patch(PathPatch(Path(ease, codes), alpha=alpha, **line))
-        forward = Rectangle((4.26, y - 0.085), 0.68, 0.17, fc="#e4e4e4", ec="#7d7d7d", lw=1)
+        forward = Rectangle((4.03, y - 0.1), 0.86, 0.2, fc="#e4e4e4", ec="#7d7d7d", lw=1)
         sheet.axes.add_patch(forward).set_zorder(3)
-        sheet.arrow((3.74, y), (5.07, y + 0.07), role="frozen", bend=-0.2, weight=0.9)
+        sheet.text(4.46, y, "feed-forward", size=8)
+        for start, end in ((2.24, 3.56), (3.74, 5.07)):  # past attention, and past the network
+            sheet.arrow((start, y), (end, y + 0.07), role="frozen", bend=-0.2, weight=0.9)
         for x in (3.6, 5.1):
             _plus(sheet, x, y)
 

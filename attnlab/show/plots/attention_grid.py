@@ -82,8 +82,8 @@ def _name_maps(
     axes.spines[:].set_visible(False)
     for (layer, head), (left, top) in corners.items():
         bold = "bold" if (layer, head) in framed else "normal"
-        looks: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8.5}
-        axes.text(left + middle, top - 1.1, f"{layer}.{head}", fontweight=bold, **looks)
+        looks: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5}
+        axes.text(left + middle, top - 1.1, f"L{layer}H{head}", fontweight=bold, **looks)
     columns = sorted({left for left, _ in corners.values()})
     rows = {top: layer for (layer, _), (_, top) in corners.items()}
     axes.set_xticks([left + middle for left in columns], [""] * len(columns))

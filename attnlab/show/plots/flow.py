@@ -50,7 +50,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
         figure.supxlabel(
             f"“{plain(tokens[settings['token']], 14)}” looks, in layer {settings['layer']}, head "
             f"{settings['head']}. Red is above 0, blue below; the other queries are veiled.\n"
-            f"Vectors: {len(report['columns'])} of {report['width']} numbers{_beyond(report)}. "
+            f"Vectors: {len(report['columns'])} of {report['width']} numbers. "
             "Between 6 and 7: all later layers.",
             fontsize=9,
             x=0.01,
@@ -121,14 +121,6 @@ def _update(axes: Axes, report: dict[str, Any]) -> None:
     axes.get_yticklabels()[-1].set_fontweight("bold")
     title = f"6\nnew vector of “{plain(report['tokens'][token], 14)}”"
     axes.set_title(title, loc="left", fontsize=10, weight="bold", color=_INK)
-
-
-def _beyond(report: dict[str, Any]) -> str:
-    """The largest number of all where it is not drawn: a row may look empty without it."""
-    largest = report["largest"]
-    if largest["drawn"]:
-        return ""
-    return f" (the largest, {largest['text']} in {plain(largest['token'], 14)}, is not among them)"
 
 
 def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:

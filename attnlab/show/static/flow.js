@@ -9,6 +9,7 @@ import { spoken, tr } from "./words.js";
 
 const TOP = 42; // room for headings, in pixels
 const SUM = 38; // a part of the new vector: its name, and its strip
+const CELL = 40; // a number of a vector is no wider
 const NAME = 12; // letters of a token that are shown
 
 const fixed = (value, digits) => value.toFixed(digits).replace(/^-(?=0(?:\.0*)?$)/, "").replace("-", "−");
@@ -69,6 +70,12 @@ function render(context) {
       if (stepBy(event) && control.classList.contains("stop")) stops[now().step].focus();
     });
   }
+  // where in the model the step is: its menu and its words say the same
+  const ways = [steps[0][1], ...all(size.layers), steps.at(-1)[1]].map((place, index) => {
+    const inside = index > 0 && index <= size.layers;
+    return make("span", { className: inside ? "inside" : "" }, ...(inside ? [make("i", { textContent: tr("layer") }), ` ${place}`] : [place]));
+  });
+  const depth = make("div", { className: "depth", "aria-hidden": "true" }, make("b", { textContent: tr("where you are") }), ...ways);
   const words = make("p", { className: "remark", "aria-live": "polite" });
 
   // ── the picture: a row for each token; what stands beside them changes with the step ─────
@@ -85,8 +92,8 @@ function render(context) {
   function layOut(width) {
     const { tokens } = model.get("report");
     const left = Math.min(widest(tokens.map((token) => cut(token, NAME)), root) + 18, 130);
-    const row = clamp(15, Math.floor(330 / tokens.length), 25);
-    layout = { available: width, left, row, top: TOP, width: width - left - 8, tokens: tokens.join(" "), height: Math.max(TOP + row * (tokens.length + 1) + 16, TOP + SUM * model.get("report").update.length) };
+    const row = clamp(15, Math.floor(330 / tokens.length), 24);
+    layout = { available: width, left, row, top: TOP, width: width - left - 8, tokens: tokens.join(" "), height: Math.max(TOP + row * (tokens.length + 2) + 12, TOP + SUM * model.get("report").update.length) };
     svg.setAttribute("width", width);
     svg.setAttribute("height", layout.height);
     const active = root.getRootNode().activeElement;
@@ -132,33 +139,38 @@ function render(context) {
     write(words, x, 16, { class: `heading ${role}` }), write(note, x, 32, { class: "small" })];
 
   const draw = {
-    tokens({ tokens, ids, notes, rows: table, limits }) {
+    tokens({ tokens, ids, notes, rows: table, positions, starts, limits }) {
       const { left, width } = layout;
       const number = tr("in the vocabulary");
-      const start = left + 24 + Math.max(widest([number], root), 70) + 20; // of the rows of the table
-      const wide = Math.min(left + width - start - widest(notes, root) - 8, 26 * table[0].length);
+      const roomy = width > 480; // a phone has none for the table
+      const beside = left + 24 + (roomy ? 52 : Math.min(110, width * 0.34));
+      const start = Math.max(left + 24 + widest([number], root), beside + widest(notes, root)) + 26; // of the rows of the table
+      const gap = 24;
+      const wide = Math.min((left + width - start - 2 * gap) / 3, 16 * table[0].length);
       const told = tr("{shown} of its numbers", { shown: table[0].length });
-      const roomy = wide >= 140; // a phone has none for the table
-      const beside = roomy ? start + wide + 8 : left + 24 + Math.min(110, width * 0.34);
+      const place = (index) => start + index * (wide + gap);
+      const between = (sign, index) => tokens.map((_, row) => write(sign, place(index) - gap / 2, middle(row) + 4, { class: "arrow", "text-anchor": "middle" }));
       return [...heading(tr("number"), number, left + 24),
         ...tokens.flatMap((_, index) => [
           write("→", left + 4, middle(index) + 4, { class: "arrow" }),
           write(ids[index].toLocaleString("en"), left + 24, middle(index) + 4, { class: "plain" }),
           write(notes[index], beside, middle(index) + 4, { class: "small" })]),
-        ...(roomy ? [...heading(tr("its row in the table"), told, start),
-          ...tokens.map((_, index) => write("→", start - 20, middle(index) + 4, { class: "arrow" })),
-          ...strips(table, limits.rows, start, wide, () => "")] : [])];
+        ...(roomy ? [...heading(tr("its row in the table"), told, start), ...heading(tr("its position"), limits.rows > limits.positions ? tr("colours × {times}", { times: fixed(limits.rows / limits.positions, 1) }) : "", place(1)), ...heading(tr("its vector"), tr("enters layer 0"), place(2)),
+          ...tokens.map((_, index) => write("→", start - 20, middle(index) + 4, { class: "arrow" })), ...between("+", 1), ...between("→", 2),
+          ...strips(table, limits.rows, start, wide, () => ""),
+          ...strips(positions, limits.positions, place(1), wide, () => ""),
+          ...strips(starts, limits.starts, place(2), wide, () => "")] : [])];
     },
     vectors({ vectors, limits, width: all, settings }) {
       const { left, width } = layout;
       const shown = vectors[0].length;
       return [...heading(settings.layer ? tr("vectors that enter layer {layer}", settings) : tr("vectors of the tokens"), tr("{shown} of {all} numbers", { shown, all }), left),
-        ...strips(vectors, limits.vectors, left, Math.min(width, 26 * shown), () => "")];
+        ...strips(vectors, limits.vectors, left, Math.min(width, CELL * shown), () => "")];
     },
     projections({ queries, keys, values, limits }, token) {
       const { left, width } = layout;
       const gap = 12;
-      const wide = Math.min((width - 2 * gap) / 3, 320);
+      const wide = Math.min((width - 2 * gap) / 3, 420);
       const place = (index) => left + index * (wide + gap);
       const short = wide < 120;
       return [
@@ -174,11 +186,14 @@ function render(context) {
       const { left, width } = layout;
       const fan = width < 420 ? 0 : 70; // room for a line from the token that looks to each key
       const start = left + fan;
-      const wide = Math.min((width - fan) * 0.3, 260);
+      const wide = Math.min((width - fan) * 0.3, 320);
       const score = start + wide + 54;
       const bar = score + 20;
-      const room = Math.max(40, Math.min(left + width - bar - 38, 420));
+      const room = Math.max(40, Math.min(left + width - bar - 38, 640));
       const sum = layout.top + tokens.length * layout.row;
+      const best = weights[token].indexOf(Math.max(...weights[token]));
+      const products = queries[token].map((value, index) => value * keys[best][index]);
+      const total = products.reduce((one, other) => one + other, 0);
       return [...heading(tr("key"), tr("of each token"), start, "key"), ...heading(tr("score"), "q · k / √d", score - 36), ...heading(tr("weight"), tr("after softmax"), bar, "weight"),
         ...(fan ? tokens.flatMap((_, index) => ribbon(token, index, left - 4, start - 3, weights[token][index])) : []),
         ...strips(keys, limits.keys, start, wide, () => ""),
@@ -186,6 +201,10 @@ function render(context) {
         write(tr("query"), start - 8, sum + layout.row / 2 + 8, { class: "heading query", "text-anchor": "end" }),
         strip(queries[token], limits.queries, start, sum + 4, wide, layout.row),
         drawn("rect", { class: "box query", x: start, y: sum + 4, width: wide, height: layout.row }),
+        ...(fan ? [
+          write(tr("× key of “{token}”", { token: cut(tokens[best], NAME) }), start - 8, sum + 1.5 * layout.row + 12, { class: "small", "text-anchor": "end" }),
+          strip(products, Math.max(...products.map(Math.abs)), start, sum + layout.row + 8, wide, layout.row - 4),
+          write(tr("these products sum to {total}; / √{size} = {score}", { total: fixed(total, 1), size: products.length, score: fixed(scores[token][best], 1) }), start + wide + 8, sum + 1.5 * layout.row + 12, { class: "small" })] : []),
         ...tokens.flatMap((_, index) => {
           const weight = weights[token][index];
           return [write(fixed(scores[token][index], 1), score, middle(index) + 4, { class: "plain", "text-anchor": "end" }),
@@ -201,7 +220,7 @@ function render(context) {
       const { left, width } = layout;
       const start = left + 58;
       const gap = 14;
-      const wide = Math.min((width - 58 - gap) / 2, 400);
+      const wide = Math.min((width - 58 - gap) / 2, 560);
       const second = start + wide + gap;
       const sum = layout.top + tokens.length * layout.row;
       const share = weights[token];
@@ -212,7 +231,7 @@ function render(context) {
         ...strips(values, limits.values, start, wide, () => ""),
         ...strips(values.map((line, index) => line.map((value) => value * share[index])), limits.parts[token], second, wide, () => ""),
         drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
-        write(tr("sum: what head {layer}.{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
+        write(tr("sum: what L{layer}H{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
         strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row),
         drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row })];
     },
@@ -220,7 +239,7 @@ function render(context) {
       const { left, width } = layout;
       const gap = width < 300 ? 22 : 56; // a phone has no room for the line from the token to its vector
       const start = left + gap;
-      const wide = Math.min(width - gap, 26 * update[0].values[token].length);
+      const wide = Math.min(width - gap, CELL * update[0].values[token].length);
       const first = layout.top + 4 + (SUM - 20) / 2;
       const line = `M${left - 4} ${middle(token)} C${left + 18} ${middle(token)} ${left + 8} ${first} ${start - 3} ${first}`;
       return [...heading(tr("new vector of “{token}”", { token: cut(tokens[token], NAME) }), "", start),
@@ -238,21 +257,26 @@ function render(context) {
             ...(result ? [drawn("rect", { class: "box", x: start, y: y + 16, width: wide, height })] : [])];
         })];
     },
-    answer({ names: layers, answers, label }) {
-      const left = 102;
-      const tight = layout.available < 340; // no room to name what leads
-      const room = Math.max(40, Math.min(layout.available - left - (tight ? 50 : 134), 560));
+    answer({ tokens, names: layers, answers, label, read, limits }) {
+      const names = 102;
+      const tight = layout.available < 340;
+      const stronger = limits.vectors / limits.read;
+      const wide = layout.available < 640 ? 0 : Math.min(layout.available * 0.3, 420); // nor for the vectors that are read
+      const left = names + (wide ? wide + 84 : 0);
+      const room = Math.max(40, Math.min(layout.available - left - 50, 560));
       const row = clamp(18, Math.floor((layout.height - layout.top - 8) / layers.length), 40);
       const bottom = layout.top + row * layers.length;
       return [write(tr("probability of “{label}”", { label: cut(label, 14) }), tight ? 2 : left, 16, { class: "heading" }),
+        ...(wide ? [...heading(tr("vector of {token}", { token: tokens[0] }), stronger > 1 ? tr("colours × {times}", { times: fixed(stronger, 1) }) : "", names), write(tr("read-out"), names + wide + 42, 16, { class: "heading", "text-anchor": "middle" })] : []),
         ...[0, 50, 100].map((tick) => write(`${tick} %`, left + (room * tick) / 100, 34, { class: "small", "text-anchor": tick === 0 ? "start" : tick === 100 ? "end" : "middle" })),
-        ...answers.flatMap(({ share, text: told, label: leads }, index) => {
+        ...answers.flatMap(({ share, text: told }, index) => {
           const y = layout.top + (index + 0.5) * row;
           const last = index === answers.length - 1;
-          return [write(layers[index], left - 8, y + 4, { class: last ? "name" : "plain", "text-anchor": "end" }),
+          return [write(layers[index], names - 8, y + 4, { class: last ? "name" : "plain", "text-anchor": "end" }),
+            ...(wide ? [strip(read[index], limits.read, names, y - 8, wide, 16), write("→", names + wide + 42, y + 5, { class: "arrow", "text-anchor": "middle" })] : []),
             drawn("rect", { class: "track", x: left, y: y - 7, width: room, height: 14, rx: 2 }),
             drawn("rect", { class: last ? "answer final" : "answer", x: left, y: y - 7, width: (room * share).toFixed(1), height: 14, rx: 2 }),
-            write(tight ? told : `${told} → ${cut(leads, 10)}`, left + room + 8, y + 4, { class: last ? "name" : "plain" })];
+            write(told, left + room + 8, y + 4, { class: last ? "name" : "plain" })];
         }),
         drawn("line", { class: "half", x1: left + room / 2, x2: left + room / 2, y1: layout.top, y2: bottom })];
     },
@@ -277,6 +301,8 @@ function render(context) {
     names.classList.toggle("looks", ["projections", "weights", "mixture", "update"].includes(name));
     svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
     say(words, report.words[name][token]);
+    const place = step === 0 ? 0 : step === steps.length - 1 ? size.layers + 1 : report.settings.layer + 1;
+    ways.forEach((way, index) => { way.classList.toggle("here", index === place); });
     stops.forEach((stop, index) => {
       if (index === step) stop.setAttribute("aria-current", "step");
       else stop.removeAttribute("aria-current");
@@ -299,7 +325,7 @@ function render(context) {
   root.append(
     make("div", { className: "top" }, make("label", { className: "typed" }, make("span", { textContent: tr("Your sentence") }), text.box),
       make("label", {}, `${tr("layer")} `, layer.box), make("label", {}, `${tr("head")} `, head.box)),
-    stepper, words, picture,
+    stepper, depth, words, picture,
     make("div", { className: "last" }, make("span", { className: "note", textContent: tr("Click a token, or use ↑ and ↓, to choose the one that looks; ← and → change the step.") }),
       make("div", { className: "ends" }, reset, keep)),
     complaint);

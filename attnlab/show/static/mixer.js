@@ -10,7 +10,7 @@ import { spoken, tr } from "./words.js";
 
 const presetsOf = () => [ // what a button says depends on the head that is shown
   ["neutral", () => tr("All neutral"), tr("Every fader back to 1")],
-  ["silence", (look) => tr("Silence head {layer}.{head}", look), tr("Layer and head that are shown, to 0")],
+  ["silence", (look) => tr("Silence L{layer}H{head}", look), tr("Layer and head that are shown, to 0")],
   ["keep-one", (look) => tr("Keep only head {head} in each layer", look), tr("All other heads to 0")],
   ["random-half", () => tr("Random half"), tr("Half of all heads to 0; another half each time")],
 ];

@@ -34,6 +34,8 @@ class Flow:
     ids : their T numbers in the vocabulary, which has ``vocabulary`` of them
     looked_up : Tensor, shape (T, E'), the row of each of these numbers in the table of learned
         vectors, before anything says where in the text it stands
+    positions : Tensor, shape (T, E'), what is added to say that. (Where a model has vectors for
+        several texts in one, as BERT has, another is added, the same for all tokens.)
     hidden : Tensor, shape (L + 1, T, E): the embedding, and what each layer makes of it
     query, key, value : Tensor, shape (L, H, T, D); zeros for heads removed for good
     added : Tensor, shape (L, H, T, E), what each head adds to each token's vector: its mixture
@@ -53,6 +55,7 @@ class Flow:
     ids: list[int]
     vocabulary: int
     looked_up: Tensor
+    positions: Tensor
     hidden: Tensor
     query: Tensor
     key: Tensor
@@ -100,6 +103,7 @@ def read_flow(clf: Classifier, text: str) -> Flow:
         [int(number) for number in ids],
         len(clf.tokenizer),
         looked_up.float().cpu(),
+        (noted["embedding sum"][0][0] - looked_up - _of_the_text(model)).float().cpu(),
         hidden,
         query,
         key,
@@ -133,7 +137,10 @@ def _noted(model: Any) -> Iterator[dict[str, list[Tensor]]]:
     """
     mine = threading.get_ident()
     noted: dict[str, list[Tensor]] = collections.defaultdict(list)
-    places = []  # module, and the names of what it is given and of what it returns
+    # module, and the names of what it is given and of what it returns
+    places: list[tuple[Any, str, str]] = [
+        (model.base_model.embeddings.LayerNorm, "embedding sum", "")
+    ]
     for block in heads.feed_forwards(model):
         places += [
             (block.attention_norm, "attention sum", "attended"),
@@ -161,6 +168,12 @@ def _noted(model: Any) -> Iterator[dict[str, list[Tensor]]]:
     finally:
         for one in hooks:
             one.remove()
+
+
+def _of_the_text(model: Any) -> Tensor | float:
+    """What tells the first of several texts from the others (E'), where a model has that."""
+    kinds = getattr(model.base_model.embeddings, "token_type_embeddings", None)
+    return 0.0 if kinds is None else kinds.weight[0].detach()
 
 
 def _stacked(layers: list[Tensor]) -> Tensor:

@@ -10,7 +10,8 @@ from attnlab.attention import softmax
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.languages import later, tr
 from attnlab.show.widgets.flow_reading import Flow
-from attnlab.show.wording import spoken, strict_percent, with_minus
+from attnlab.show.widgets.flow_words import alternative, notes, words
+from attnlab.show.wording import strict_percent, with_minus
 
 STEPS = {  # in their order, and how their buttons are called
     "tokens": later("Tokens"),
@@ -24,7 +25,6 @@ STEPS = {  # in their order, and how their buttons are called
 MOST_TOKENS = 24  # beyond this the rows no longer fit a screen
 SHOWN = 32  # numbers of a token's vector that are drawn
 _OF_VECTORS = 0.95  # of the numbers drawn of vectors, the share within the full colour
-_NAMED = 3  # tokens that are looked at most
 
 Settings = dict[str, Any]
 
@@ -51,12 +51,13 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     report : dict of plain numbers, lists and texts. With T tokens, L layers and heads of width D
 
         - ``settings``; ``tokens``, ``ids`` and ``notes``, what there is to say of each token
-        - ``columns`` (`SHOWN`): the numbers of a vector that are drawn, those in which the vectors
-          that enter the layer differ most
+        - ``columns`` (`SHOWN` or fewer): numbers of a vector that are drawn, in equal steps, the
+          largest of all among them
         - ``rows`` (T, `SHOWN`), numbers of each token's row in the table of learned vectors;
+          ``positions``, what is added for its position; ``starts``, the sum in standard size;
           ``vectors`` (T, `SHOWN`), of the ``width`` with which it enters the layer; ``queries``,
           ``keys``, ``values`` (T, D); ``largest``, of all numbers of these vectors the one furthest
-          from 0: its ``token`` and ``text``, and whether it is ``drawn``
+          from 0: its ``token`` and ``text``
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
         - ``mixtures`` (T, D): the sum of weights times values
         - ``update``: what makes a token's new vector, in its order: the ``sign`` before it, its
@@ -64,6 +65,8 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
           of the vectors their colours are
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
           likewise for weights times values and their sum, for each token that looks
+        - ``read`` (L + 1, `SHOWN`): the first token's vector before layer 0 and after each layer,
+          of which the answer is read off
         - ``names`` of layers, "before layer 0" and so on, and ``answers`` (L + 1): in each the
           ``share`` of the final answer, its ``text``, and the ``label`` that leads
         - ``label``: the final answer; ``removed``: heads that are not there
@@ -81,10 +84,13 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     weights = softmax(scores)
     mixtures = weights @ value  # (T, D)
     entering = flow.hidden[layer]
-    columns = _telling_columns(entering)
-    table = flow.looked_up
+    columns = _every_so_many(entering)
+    same = flow.looked_up.shape[-1] == entering.shape[-1]  # not so in ELECTRA and ALBERT
+    table_columns = columns if same else list(range(min(SHOWN, flow.looked_up.shape[-1])))
     strips = {
-        "rows": table[:, columns] if table.shape[-1] == entering.shape[-1] else table[:, :SHOWN],
+        "rows": flow.looked_up[:, table_columns],
+        "positions": flow.positions[:, table_columns],
+        "starts": flow.hidden[0][:, columns],
         "vectors": entering[:, columns],
         "queries": query,
         "keys": key,
@@ -93,15 +99,17 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     }
     limits = {name: _limit(values) for name, values in strips.items()}
     limits["vectors"] = _limit(strips["vectors"], _OF_VECTORS)
+    read = flow.hidden[:, 0, columns]
+    limits["read"] = min(limits["vectors"], _limit(read, _OF_VECTORS))
     report: dict[str, Any] = {
         "settings": dict(settings)
         | {"layer": layer, "head": head, "token": int(settings["token"])},
         "tokens": flow.tokens,
         "ids": flow.ids,
-        "notes": _notes(flow.tokens),
+        "notes": notes(flow.tokens),
         "width": entering.shape[-1],
         "columns": columns,
-        "largest": _largest(entering, flow.tokens, columns),
+        "largest": _largest(entering, flow.tokens),
         **{name: _rounded(values) for name, values in strips.items()},
         "limits": limits | {"parts": [_limit(_parts(row, value)) for row in weights]},
         "update": [
@@ -113,6 +121,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
             }
             for sign, name, values in _update(flow, layer, head)
         ],
+        "read": _rounded(read),
         "scores": _rounded(scores),
         "weights": _rounded(weights, 4),
         "names": [
@@ -123,8 +132,8 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "answers": _answers(flow),
         "removed": flow.removed,
     }
-    report["words"] = _words(flow, report)
-    return report | {"alt": _alternative(report)}
+    report["words"] = words(flow, report)
+    return report | {"alt": alternative(report)}
 
 
 def _rounded(values: Tensor, digits: int = 3) -> list[list[float]]:
@@ -136,10 +145,15 @@ def _limit(values: Tensor, share: float = 0.98) -> float:
     return round(float(values.abs().flatten().quantile(share)), 3) or 1.0
 
 
-def _telling_columns(entering: Tensor) -> list[int]:
-    """The numbers in which vectors (T, width) differ most from token to token, in their order."""
-    spread = entering.std(0, correction=0)
-    return sorted(spread.topk(min(SHOWN, len(spread))).indices.tolist())
+def _every_so_many(entering: Tensor) -> list[int]:
+    """Numbers of vectors (T, width) in equal steps, the one furthest from 0 among them.
+
+    So they stand for all: numbers that were picked by their size would make what is added to a
+    vector look smaller than it is.
+    """
+    width = entering.shape[-1]
+    step = -(-width // SHOWN)
+    return list(range(int(entering.abs().amax(0).argmax()) % step, width, step))
 
 
 def _update(flow: Flow, layer: int, head: int) -> list[tuple[str, str, Tensor]]:
@@ -150,14 +164,14 @@ def _update(flow: Flow, layer: int, head: int) -> list[tuple[str, str, Tensor]]:
     elif others == 1:
         rest = tr("from the other head")
     else:
-        rest = tr("from the {count} other heads", count=others)
+        rest = tr("from {count} other heads", count=others)
     mine = flow.added[layer, head]
     return [
         ("", tr("vector that enters layer {layer}", layer=layer), flow.hidden[layer]),
-        ("+", tr("from head {layer}.{head}", layer=layer, head=head), mine),
+        ("+", tr("from L{layer}H{head}", layer=layer, head=head), mine),
         ("+", rest, flow.attention[layer] - mine),
         ("=", tr("sum, in standard size"), flow.attended[layer]),
-        ("+", tr("from the feed-forward network"), flow.fed[layer]),
+        ("+", tr("from feed-forward"), flow.fed[layer]),
         ("=", tr("new vector"), flow.hidden[layer + 1]),
     ]
 
@@ -169,11 +183,10 @@ def _stronger(sign: str, values: Tensor, limit: float) -> list[float]:
     return [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in values]
 
 
-def _largest(entering: Tensor, tokens: list[str], columns: list[int]) -> dict[str, Any]:
-    """Where the number furthest from 0 is, in vectors (T, width)."""
+def _largest(entering: Tensor, tokens: list[str]) -> dict[str, str]:
+    """The number furthest from 0 in vectors (T, width), and whose it is."""
     row, column = divmod(int(entering.abs().argmax()), entering.shape[-1])
-    text = with_minus(f"{float(entering[row, column]):.1f}")
-    return {"token": tokens[row], "text": text, "drawn": column in columns}
+    return {"token": tokens[row], "text": with_minus(f"{float(entering[row, column]):.1f}")}
 
 
 def _parts(weights: Tensor, value: Tensor) -> Tensor:
@@ -193,183 +206,6 @@ def _answers(flow: Flow) -> list[dict[str, Any]]:
         }
         for row in flow.answers
     ]
-
-
-# ── what is said ───────────────────────────────────────────────────────────────────────────────
-
-
-def _notes(tokens: list[str]) -> list[str]:
-    """What there is to say of each token."""
-    marks = {
-        "[CLS]": tr("marks the beginning"),
-        "[SEP]": tr("marks the end"),
-        "[UNK]": tr("is not known"),
-    }
-    return [
-        tr("continues a word") if token.startswith("##") else marks.get(token, "")
-        for token in tokens
-    ]
-
-
-def _words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
-    """For each step what is to be noticed, for each token that looks."""
-    settings, width, tokens = report["settings"], report["width"], report["tokens"]
-    layer, head, limits = settings["layer"], settings["head"], report["limits"]
-    _, heads, count, size = flow.query.shape
-    pieces = (
-        tr(" A piece that begins with ## continues a word.")
-        if any(token.startswith("##") for token in tokens)
-        else ""
-    )
-    cut = tr(
-        "The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
-        "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}, "
-        "and this number picks its row from a table of learned vectors: red above 0, blue below.",
-        count=count,
-        first=tokens[0],
-        last=tokens[-1],
-        pieces=pieces,
-        vocabulary=flow.vocabulary,
-    )
-    enter = (
-        tr(
-            "Each token becomes a vector of {width} numbers, learned in training. It says which "
-            "token this is, and where in the text it stands.",
-            width=width,
-        )
-        if layer == 0
-        else tr(
-            "These vectors of {width} numbers enter layer {layer}. Each began as its token alone; "
-            "the layers before have added what they took from the other tokens.",
-            width=width,
-            layer=layer,
-        )
-    )
-    drawn = tr(
-        "Drawn are the {shown} in which the tokens differ most: red above 0, blue below.",
-        shown=len(report["columns"]),
-    )
-    largest = report["largest"]
-    more = (
-        tr("The largest number of all, {text}, is in “{token}”.", **_named(largest))
-        if largest["drawn"]
-        else tr(
-            "The largest number of all, {text} in “{token}”, is not among them.", **_named(largest)
-        )
-    )
-    drawn = f"{drawn} {more}"
-    project = tr(
-        "Head {head} of layer {layer} multiplies each vector by three learned matrices. The query "
-        "says what a token looks for, the key what it can be found by, the value what it passes "
-        "on. Each has {size} numbers: red above 0, blue below. Other tokens' queries are veiled.",
-        head=head,
-        layer=layer,
-        size=size,
-    )
-    return {
-        "tokens": [cut] * count,
-        "vectors": [f"{enter} {drawn}"] * count,
-        "projections": [project] * count,
-        "weights": [_weights_in_words(report, token, size) for token in range(count)],
-        "mixture": [
-            tr(
-                "Each value times its weight, all added up: that is what head {head} of layer "
-                "{layer} passes to “{token}”, in colours {times:.1f} times as strong as those of "
-                "the values. The layer's {heads} do this side by side.",
-                head=head,
-                layer=layer,
-                token=token,
-                times=limits["values"] / part,
-                heads=tr("1 head") if heads == 1 else tr("{count} heads", count=heads),
-            )
-            for token, part in zip(tokens, limits["parts"], strict=True)
-        ],
-        "update": [_update_in_words(report, token) for token in range(count)],
-        "answer": [_answer_in_words(report)] * count,
-    }
-
-
-def _named(largest: dict[str, Any]) -> dict[str, str]:
-    return {name: largest[name] for name in ("text", "token")}
-
-
-def _update_in_words(report: dict[str, Any], token: int) -> str:
-    """How the layer makes one token's new vector, and where that goes."""
-    layer, depth = report["settings"]["layer"], len(report["answers"]) - 1
-    goes = (
-        tr("Then layer {number} begins, with step 2.", number=layer + 1)
-        if layer + 1 < depth
-        else tr(
-            "This is the last layer: the answer is read off {token}.", token=report["tokens"][0]
-        )
-    )
-    told = tr(
-        "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
-        "a learned matrix W_O; then the feed-forward network adds what it makes of the sum. "
-        "LayerNorm brings each sum to a standard size. “× 3”: colours 3 times as strong.",
-        layer=layer,
-        token=report["tokens"][token],
-    )
-    return f"{told} {goes}"
-
-
-def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
-    """Where one token looks most, and how the weights come about."""
-    tokens, weights = report["tokens"], report["weights"][token]
-    best = sorted(range(len(tokens)), key=weights.__getitem__, reverse=True)[:_NAMED]
-    seen = [other for other in best if weights[other] >= 0.005]
-    most = ", ".join(f"“{tokens[other]}” {weights[other]:.2f}" for other in seen)
-    return tr(
-        "“{token}” compares its query, at the bottom, with every key. Their dot product, divided "
-        "by √{size}, is the score; softmax turns the scores into weights that sum to 1. Most "
-        "weight: {most}.",
-        token=tokens[token],
-        size=size,
-        most=most,
-    )
-
-
-def _answer_in_words(report: dict[str, Any]) -> str:
-    """What the read-out says after each layer, and from which one on it is the final answer."""
-    answers, label, names = report["answers"], report["label"], report["names"]
-    since = len(answers) - 1
-    while since and answers[since - 1]["label"] == label:
-        since -= 1
-    turn = (
-        tr("“{label}” leads for good only {since}.", label=label, since=names[since])
-        if since
-        else tr("“{label}” leads throughout.", label=label)
-    )
-    told = tr(
-        "The answer, “{label}” ({final}), is read off {token} after the last layer. Here the same "
-        "read-out is tried earlier, too. It was trained for the last layer only, so its early "
-        "answers are an approximation.",
-        label=label,
-        final=spoken(report["answers"][-1]["text"]),
-        token=report["tokens"][0],
-    )
-    return f"{told} {turn}"
-
-
-def _alternative(report: dict[str, Any]) -> str:
-    """The whole flow in words."""
-    settings, tokens = report["settings"], report["tokens"]
-    token = settings["token"]
-    shares = ", ".join(
-        f"{name} {answer['text']}"
-        for name, answer in zip(report["names"], report["answers"], strict=True)
-    )
-    return tr(
-        "A sentence of {tokens} on its way through layer {layer}, head {head}: vectors, query, "
-        "keys, values, weights, weighted values, new vector. {weights} Probability of “{label}”: "
-        "{shares}.",
-        tokens=tr("1 token") if len(tokens) == 1 else tr("{count} tokens", count=len(tokens)),
-        layer=settings["layer"],
-        head=settings["head"],
-        weights=report["words"]["weights"][token],
-        label=report["label"],
-        shares=shares,
-    )
 
 
 # ── what is refused ────────────────────────────────────────────────────────────────────────────

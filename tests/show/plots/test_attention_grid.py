@@ -46,7 +46,7 @@ def test_every_head_has_its_name_above_its_map_and_below_the_next():
     rows, columns = axes.get_yticks(), axes.get_xticks()
     assert len(axes.texts) == 9
     for text in axes.texts:
-        layer, head = map(int, text.get_text().split("."))
+        layer, head = map(int, text.get_text()[1:].split("H"))
         box = text.get_window_extent().transformed(axes.transData.inverted())
         assert box.x0 < columns[head] < box.x1
         assert box.y1 < rows[layer] - 7 or box.y0 < rows[layer] - 7
@@ -101,9 +101,9 @@ def test_maps_in_several_rows_for_a_layer_have_their_names_above_them():
     picture = plots.attention_grid(given, framed=[(1, heads - 1)], across=2)
     axes = picture.figure.axes[0]
     drawn, names = axes.images[0].get_array(), [text.get_text() for text in axes.texts]
-    assert names == [f"{layer}.{head}" for layer in range(given.layers) for head in range(heads)]
+    assert names == [f"L{layer}H{head}" for layer in range(given.layers) for head in range(heads)]
     for text in axes.texts:
-        layer, head = map(int, text.get_text().split("."))
+        layer, head = map(int, text.get_text()[1:].split("H"))
         x, y = text.get_position()
         top, left = round(y + 1.1), round(x - (count - 1) / 2)
         shown = np.asarray(drawn[top : top + count, left : left + count])

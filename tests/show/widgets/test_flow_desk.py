@@ -1,6 +1,7 @@
 """The flow desk without a browser: what is read off the model, what is drawn, what is refused."""
 
 import dataclasses
+import itertools
 import json
 import threading
 
@@ -72,7 +73,7 @@ def test_hidden_states_are_those_of_transformers(clf):
 def test_the_vectors_are_those_that_enter_the_layer(clf, layer):
     shown = torch.tensor(report(clf, layer=layer)["vectors"])
     hidden = read_flow(clf, TEXT).hidden[layer]
-    columns = hidden.std(0).topk(shown.shape[1]).indices.sort().values
+    columns = report(clf, layer=layer)["columns"]
     torch.testing.assert_close(shown, hidden[:, columns], rtol=0, atol=1e-3)
 
 
@@ -83,6 +84,24 @@ def test_mixtures_are_what_goes_into_the_output_projection(clf):
     hook.remove()
     shown = [torch.tensor(report(clf, head=head)["mixtures"]) for head in range(clf.heads)]
     torch.testing.assert_close(torch.cat(shown, -1), given[0][0], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tokens_row_and_what_its_position_adds_make_the_vector_that_enters_layer_0(family):
+    clf = tiny_classifier(family)
+    flow = read_flow(clf, f"{TEXT} {TEXT}")
+    base = clf.model.base_model.eval()
+    with torch.no_grad():
+        kinds = getattr(base.embeddings, "token_type_embeddings", None)
+        of_the_text = 0 if kinds is None else kinds.weight[0]
+        made = base.embeddings.LayerNorm(flow.looked_up + flow.positions + of_the_text)
+        if family == "albert":
+            made = base.encoder.embedding_hidden_mapping_in(made)
+        elif hasattr(base, "embeddings_project"):
+            made = base.embeddings_project(made)
+    torch.testing.assert_close(made, flow.hidden[0], rtol=0, atol=1e-5)
+    other = read_flow(clf, f"{TEXT} {TEXT}".replace(TEXT.split()[0], "dull"))
+    torch.testing.assert_close(other.positions, flow.positions, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -245,7 +264,7 @@ def test_words_say_from_which_layer_on_the_answer_leads(clf):
         told = flow_report(flow, settings)["words"]["answer"][0]
         assert words in told
         assert "The answer, “fair” (80\u00a0%)" in told
-        assert "an approximation" in told
+        assert "trained for the last layer only" in told
 
 
 def test_the_picture_has_the_flow_in_words(desk):
@@ -333,21 +352,27 @@ def test_zero_is_white_in_the_strips(desk):
     assert desk.palette[len(desk.palette) // 2] == "#ffffff"
 
 
-@pytest.mark.parametrize("everywhere", [True, False])
-def test_the_largest_number_is_told_and_whether_it_is_drawn(clf, everywhere):
+@pytest.mark.parametrize("width", [1, SHOWN, SHOWN + 1, 312, 384, 768])
+def test_numbers_are_drawn_in_equal_steps_the_largest_among_them(clf, width):
     flow = read_flow(clf, TEXT)
     torch.manual_seed(0)
-    wide = torch.rand(*flow.hidden.shape[:2], SHOWN + 1)
-    wide[1, slice(None) if everywhere else 0, -1] = -9.7  # what is the same in all is not drawn
+    wide = torch.rand(*flow.hidden.shape[:2], width)
+    wide[1, 0, -1] = -9.7
     settings = {"text": TEXT, "layer": 1, "head": 0, "token": 0, "step": "vectors"}
-    shown = flow_report(dataclasses.replace(flow, hidden=wide, **in_width(flow)), settings)
-    told = "−9.7 in “[CLS]”, is not among them" if everywhere else "−9.7, is in “[CLS]”"
-    assert f"The largest number of all, {told}" in shown["words"]["vectors"][0]
-    assert (SHOWN in shown["columns"]) is not everywhere
+    shown = flow_report(dataclasses.replace(flow, hidden=wide, **in_width(flow, width)), settings)
+    columns = shown["columns"]
+    assert columns[-1] == width - 1
+    assert len(columns) <= SHOWN
+    assert len(columns) > SHOWN / 2 or columns == list(range(width))
+    assert len({second - first for first, second in itertools.pairwise(columns)}) <= 1
+    assert columns[0] < (columns[-1] - columns[-2] if width > 1 else 1)
+    words = shown["words"]["vectors"][0]
+    assert "the largest number, −9.7, is in “[CLS]”" in words
+    assert ("One number in" in words) == (width > SHOWN)
 
 
-def in_width(flow):
-    """Zeros for what each layer adds, for vectors of one number more than are drawn."""
+def in_width(flow, width):
+    """Zeros for what each layer adds to vectors of another width."""
     layers, heads, count, _ = flow.added.shape
-    zeros = torch.zeros(layers, heads, count, SHOWN + 1)
+    zeros = torch.zeros(layers, heads, count, width)
     return {"added": zeros} | dict.fromkeys(("attention", "attended", "fed"), zeros[:, 0])

@@ -1,0 +1,180 @@
+"""What the flow desk says of each step, and of the picture as a whole."""
+
+import itertools
+from typing import Any
+
+from attnlab.languages import tr
+from attnlab.show.widgets.flow_reading import Flow
+from attnlab.show.wording import spoken
+
+_NAMED = 3  # tokens that are looked at most
+
+
+def notes(tokens: list[str]) -> list[str]:
+    """What there is to say of each token."""
+    marks = {
+        "[CLS]": tr("marks the beginning"),
+        "[SEP]": tr("marks the end"),
+        "[UNK]": tr("is not known"),
+    }
+    return [
+        tr("continues a word") if token.startswith("##") else marks.get(token, "")
+        for token in tokens
+    ]
+
+
+def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
+    """For each step what is to be noticed, for each token that looks."""
+    settings, width, tokens = report["settings"], report["width"], report["tokens"]
+    layer, head, limits = settings["layer"], settings["head"], report["limits"]
+    _, heads, count, size = flow.query.shape
+    pieces = (
+        tr(" A piece that begins with ## continues a word.")
+        if any(token.startswith("##") for token in tokens)
+        else ""
+    )
+    cut = tr(
+        "The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
+        "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}, "
+        "and this number picks its row from a table of learned vectors: red above 0, blue below. A "
+        "vector for its position is added, and the sum brought to a standard size (LayerNorm).",
+        count=count,
+        first=tokens[0],
+        last=tokens[-1],
+        pieces=pieces,
+        vocabulary=flow.vocabulary,
+    )
+    enter = (
+        tr(
+            "Each token enters layer 0 as a vector of {width} numbers: its row of the table, plus "
+            "a learned vector for its position in the text, brought to a standard size.",
+            width=width,
+        )
+        if layer == 0
+        else tr(
+            "These vectors of {width} numbers enter layer {layer}. Each began as its token and its "
+            "position; then heads and feed-forward networks of the layers before have added to it.",
+            width=width,
+            layer=layer,
+        )
+    )
+    every = next((second - first for first, second in itertools.pairwise(report["columns"])), 1)
+    drawn = tr(
+        "Red is above 0, blue below; the largest number, {text}, is in “{token}”.",
+        **report["largest"],
+    )
+    if every > 1:
+        drawn = tr("One number in {every} is drawn. {colours}", every=every, colours=drawn)
+    project = tr(
+        "Head {head} of layer {layer} multiplies each vector by three learned matrices. The query "
+        "says what a token looks for, the key what it can be found by, the value what it passes "
+        "on. Each has {size} numbers: red above 0, blue below. Other tokens' queries are veiled.",
+        head=head,
+        layer=layer,
+        size=size,
+    )
+    return {
+        "tokens": [cut] * count,
+        "vectors": [f"{enter} {drawn}"] * count,
+        "projections": [project] * count,
+        "weights": [_weights_in_words(report, token, size) for token in range(count)],
+        "mixture": [
+            tr(
+                "Each value times its weight, all added up: that is what head {head} of layer "
+                "{layer} passes to “{token}”, in colours {times:.1f} times as strong as those of "
+                "the values. The layer's {heads} do this side by side.",
+                head=head,
+                layer=layer,
+                token=token,
+                times=limits["values"] / part,
+                heads=tr("1 head") if heads == 1 else tr("{count} heads", count=heads),
+            )
+            for token, part in zip(tokens, limits["parts"], strict=True)
+        ],
+        "update": [_update_in_words(report, token) for token in range(count)],
+        "answer": [_answer_in_words(report)] * count,
+    }
+
+
+def _update_in_words(report: dict[str, Any], token: int) -> str:
+    """How the layer makes one token's new vector, and where that goes."""
+    layer, depth = report["settings"]["layer"], len(report["answers"]) - 1
+    goes = (
+        tr("Then layer {number} begins, with step 2.", number=layer + 1)
+        if layer + 1 < depth
+        else tr(
+            "This is the last layer: the answer is read off {token}.", token=report["tokens"][0]
+        )
+    )
+    told = tr(
+        "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
+        "a learned matrix W_O; then the feed-forward network adds what it makes of the sum. "
+        "LayerNorm brings each sum to a standard size.",
+        layer=layer,
+        token=report["tokens"][token],
+    )
+    times = report["update"][1]["times"][token]
+    if times > 1:
+        shown = f"{times:.{int(times < 10)}f}"
+        more = tr("“× {times}”: the colours are {times} times as strong.", times=shown)
+        told = f"{told} {more}"
+    return f"{told} {goes}"
+
+
+def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
+    """Where one token looks most, and how the weights come about."""
+    tokens, weights = report["tokens"], report["weights"][token]
+    best = sorted(range(len(tokens)), key=weights.__getitem__, reverse=True)[:_NAMED]
+    seen = [other for other in best if weights[other] >= 0.005]
+    most = ", ".join(f"“{tokens[other]}” {weights[other]:.2f}" for other in seen)
+    return tr(
+        "“{token}” compares its query, at the bottom, with every key. Their dot product, divided "
+        "by √{size}, is the score; softmax turns the scores into weights that sum to 1. Most "
+        "weight: {most}.",
+        token=tokens[token],
+        size=size,
+        most=most,
+    )
+
+
+def _answer_in_words(report: dict[str, Any]) -> str:
+    """What the read-out says after each layer, and from which one on it is the final answer."""
+    answers, label, names = report["answers"], report["label"], report["names"]
+    since = len(answers) - 1
+    while since and answers[since - 1]["label"] == label:
+        since -= 1
+    turn = (
+        tr("“{label}” leads for good only {since}.", label=label, since=names[since])
+        if since
+        else tr("“{label}” leads throughout.", label=label)
+    )
+    told = tr(
+        "The answer, “{label}” ({final}), is read off {token} after the last layer. Here the same "
+        "read-out is tried earlier, too. It was trained for the last layer only: before it, these "
+        "are no answers that the model has learned to give.",
+        label=label,
+        final=spoken(report["answers"][-1]["text"]),
+        token=report["tokens"][0],
+    )
+    return f"{told} {turn}"
+
+
+def alternative(report: dict[str, Any]) -> str:
+    """The whole flow in words."""
+    settings, tokens = report["settings"], report["tokens"]
+    token = settings["token"]
+    shares = ", ".join(
+        f"{name} {answer['text']}"
+        for name, answer in zip(report["names"], report["answers"], strict=True)
+    )
+    return tr(
+        "A sentence of {tokens} on its way through layer {layer}, head {head}: vectors, query, "
+        "keys, values, weights, weighted values, new vector. {weights} Probability of “{label}”: "
+        "{shares}.",
+        tokens=tr("1 token") if len(tokens) == 1 else tr("{count} tokens", count=len(tokens)),
+        layer=settings["layer"],
+        head=settings["head"],
+        weights=report["words"]["weights"][token],
+        label=report["label"],
+        shares=shares,
+    )
