@@ -57,7 +57,7 @@ from attnlab.show.drawings.maths_steps import (
     spreads,
 )
 from attnlab.show.drawings.sketch import ROLES, Box, Sketch
-from attnlab.show.drawings.start_here import cuts_in_a_head, head_by_hand, whole_path
+from attnlab.show.drawings.start_here import cuts_in_a_head, head_by_hand, three_cuts, whole_path
 from attnlab.show.drawings.tensor_steps import (
     attention_shapes,
     attention_steps,
@@ -137,6 +137,7 @@ __all__ = [
     "surplus",
     "tagged_pieces",
     "teacher_forcing",
+    "three_cuts",
     "token_bars",
     "training_circle",
     "two_bands",

@@ -124,6 +124,73 @@ def _vector(sheet: Sketch, x: float, y: float, *, seed: int, faint: bool = False
         sheet.axes.add_patch(stripe)
 
 
+def three_cuts(
+    answers: Sequence[float],
+    tokens: Sequence[str] = ("[CLS]", "two", "hours", "of", "my", "life", "…", "back"),
+    head: str = "L3H9",
+    label: str = "positive",
+) -> Picture:
+    """Draw where three experiments cut the way from the words to the answer, and what they leave.
+
+    Parameters
+    ----------
+    answers : probabilities of the label: untouched, with the head silent, with nothing for the
+        first token from the heads before the last layer, and with nothing for it in the last layer
+    tokens : of the sentence, from top to bottom, the one that is read off first
+    head : the name of the head
+    label : whose probability it is
+    """
+    whole, silent, early, late = (f"{answer:.0%}".replace("%", " %") for answer in answers)
+    top = 0.33 * len(tokens) + 1.0  # the names of layers and of a cut stand below the rows
+    sheet = Sketch(7.6, top + 0.6)
+    rows = [top - 0.2 - 0.33 * (row + 0.5) for row in range(len(tokens))]
+    low, high = rows[-1] - 0.24, rows[0] + 0.24
+    for left, right, named in ((1.16, 4.0, "layers 0 to 4"), (4.3, 5.64, "layer 5")):
+        corner, style = (left, low), "round,pad=0.02"
+        box = FancyBboxPatch(corner, right - left, high - low, style, fc="#fbfaf8", ec="#c9c9c9")
+        sheet.axes.add_patch(box)
+        sheet.text(right - 0.55, low - 0.15, named, size=9.5)
+    for y, token in zip(rows, tokens, strict=True):
+        sheet.box(0.56, y, token, width=0.84, height=0.26, size=9.5)
+        sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
+    for start in rows[1:]:
+        for end in rows[1:]:
+            _ease(sheet, (2.4, start), (3.5, end), alpha=0.28)
+        _ease(sheet, (1.3, start), (2.1, rows[0]), alpha=0.28)
+        _ease(sheet, (4.4, start), (5.5, rows[0]), alpha=0.85)
+    sheet.arrow((5.78, rows[0]), (6.0, rows[0]), role="output")
+    sheet.box(6.72, rows[0], f"{label} {whole}", width=1.36, height=0.32, size=9.5)
+    below = rows[1:]
+    _cut(sheet, 2.95, below[0] + 0.1, low - 0.3, f"{head} silent: {silent}", low - 0.42)
+    for x, answer in ((2.0, early), (5.2, late)):
+        told = f"{tokens[0]} gets nothing: {answer}"
+        _cut(sheet, x, rows[0] - 0.16, rows[0] + 0.34, told, rows[0] + 0.46)
+    return sheet.picture(
+        f"The way from {len(tokens)} tokens to the answer, {label} {whole}, with three cuts. With "
+        f"{head} silent it is {silent}. With nothing for {tokens[0]} from any head in the layers "
+        f"before the last it is {early}; with nothing in the last layer, {late}."
+    )
+
+
+def _ease(
+    sheet: Sketch, start: tuple[float, float], end: tuple[float, float], *, alpha: float
+) -> None:
+    """What a head carries from one token to another."""
+    middle = (start[0] + end[0]) / 2
+    path = Path(
+        [start, (middle, start[1]), (middle, end[1]), end],
+        [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
+    )
+    line = {"fc": "none", "ec": ROLES["weights"], "lw": 1.4, "zorder": 2}
+    sheet.axes.add_patch(PathPatch(path, alpha=alpha, **line))
+
+
+def _cut(sheet: Sketch, x: float, low: float, high: float, told: str, y: float) -> None:
+    """A line where something is cut off, and what is left then."""
+    sheet.axes.plot([x, x], [low, high], color=_INK, lw=1.8, ls=(0, (3, 2)), zorder=5)
+    sheet.text(x, y, told, size=9.5, bold=True)
+
+
 def head_by_hand(
     words: Sequence[str] = ("hours", "life", "back"),
     query: Sequence[float] = (2.0, 1.0),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import Picture, show, style
 
-_DARK, _LIGHT = "0.13", "0.65"
+_FALL, _RISE = ("#9dbbe0", "#2369bd"), ("#dea5a5", "#a9373b")  # pale, and where the answer turns
 
 
 def word_changes(
@@ -20,15 +20,17 @@ def word_changes(
     label: str,
     turn: float | None = None,
 ) -> Picture:
-    """Draw how far a probability moves without each word: bars, and rings for a second way.
+    """Draw how far a probability moves without each word: bars, and dots for a second way.
+
+    Blue falls and red rises, as in `head_map`.
 
     Parameters
     ----------
     words : of the sentence, from top to bottom
     changes : one or two ways to take a word away, and the change in percentage points for each word
     label : what the axis shows, with its unit
-    turn : the change at which the answer turns: a dotted line there, and bars beyond it are dark;
-        None where no bar comes near it
+    turn : the change at which the answer turns: a dotted line there, and bars beyond it are
+        strong; None where no bar comes near it
 
     Raises
     ------
@@ -48,14 +50,18 @@ def word_changes(
     with style():
         size = (6.4, 0.9 + 0.3 * len(rest) + 0.23 * len(words))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        colours = np.where(_beyond(first, turn), _DARK, _LIGHT)
+        strong = _beyond(first, turn)
+        colours = [
+            (_FALL if value < 0 else _RISE)[int(at)]
+            for value, at in zip(first, strong, strict=True)
+        ]
         drawn = axes.barh(rows, first, color=colours, height=0.7)
         if not rest:  # a word without a bar is seen to have been measured
             axes.bar_label(drawn, [_signed(value) for value in first], padding=3, fontsize=8)
             axes.margins(x=0.1)
-        axes.barh(0, 0, color=_LIGHT, label=bars)  # for the legend
+        axes.barh(0, 0, color=_FALL[0], label=bars)  # for the legend
         for name, values in rest:
-            axes.plot(values, rows, "o", mfc="white", mec="black", mew=1.5, label=name)
+            axes.plot(values, rows, "o", mfc="#212121", mec="white", mew=1, ms=7, label=name)
         axes.set_yticks(rows, [word.replace("$", r"\$") for word in words])
         axes.invert_yaxis()
         axes.axvline(0, color="0.3", lw=1)

@@ -132,7 +132,7 @@ function render(context) {
   function ribbon(token, key, from, to, weight) {
     if (weight < 0.005) return [];
     const bend = (from + to) / 2;
-    return [drawn("path", { class: "ribbon", "stroke-width": (0.5 + 12 * weight).toFixed(2),
+    return [drawn("path", { class: "ribbon", pathLength: 1, "stroke-width": (0.5 + 12 * weight).toFixed(2),
       d: `M${from} ${middle(token)} C${bend} ${middle(token)} ${bend} ${middle(key)} ${to} ${middle(key)}` })];
   }
   const heading = (words, note, x, role = "") => [
@@ -232,8 +232,8 @@ function render(context) {
         ...strips(values.map((line, index) => line.map((value) => value * share[index])), limits.parts[token], second, wide, () => ""),
         drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
         write(tr("sum: what L{layer}H{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
-        strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row),
-        drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row })];
+        drawn("g", { class: "sum" }, strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row),
+          drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row }))];
     },
     update({ tokens, update, limits }, token) {
       const { left, width } = layout;
@@ -244,17 +244,20 @@ function render(context) {
       const line = `M${left - 4} ${middle(token)} C${left + 18} ${middle(token)} ${left + 8} ${first} ${start - 3} ${first}`;
       return [...heading(tr("new vector of “{token}”", { token: cut(tokens[token], NAME) }), "", start),
         ...(gap > 30 ? [drawn("path", { class: "from", d: line })] : []),
-        ...update.flatMap(({ sign, name, values, times }, index) => {
+        ...update.map(({ sign, name, values, times, lengths }, index) => {
+          const long = gap > 30 ? tr("length {length}", { length: fixed(lengths[token], 1) }) : "";
+          const factor = times[token] > 1 ? `× ${fixed(times[token], times[token] < 10 ? 1 : 0)}` : "";
+          const told = [long, factor].filter(Boolean).join(", ");
           const y = layout.top - 12 + index * SUM;
           const result = index === update.length - 1;
           const height = SUM - 20;
-          return [
+          return drawn("g", { class: "part", style: `--turn: ${index}` },
             write(sign, start - 17, y + 16 + height / 2 + 6, { class: "sign" }),
             write(name, start, y + 12, { class: result || !index ? "name" : "plain" }),
             ...(sign === "=" ? [drawn("line", { class: "rule", x1: start, x2: start + wide, y1: y + 1, y2: y + 1 })] : []),
-            ...(times[token] > 1 ? [write(`× ${fixed(times[token], times[token] < 10 ? 1 : 0)}`, start + wide, y + 12, { class: "small", "text-anchor": "end" })] : []),
+            ...(told ? [write(told, start + wide, y + 12, { class: "small", "text-anchor": "end" })] : []),
             strip(values[token], limits.vectors / times[token], start, y + 16, wide, height),
-            ...(result ? [drawn("rect", { class: "box", x: start, y: y + 16, width: wide, height })] : [])];
+            ...(result ? [drawn("rect", { class: "box", x: start, y: y + 16, width: wide, height })] : []));
         })];
     },
     answer({ tokens, names: layers, answers, label, read, limits }) {
@@ -289,7 +292,9 @@ function render(context) {
     if (width !== layout.available || report.tokens.join(" ") !== layout.tokens) layOut(width);
     const { step, token } = now();
     const [name] = steps[step];
-    const fresh = drawn("g", { class: "stage" }, ...draw[name](report, token));
+    const moved = stage.dataset.drawn !== name; // a step is played once, when it is gone to
+    const fresh = drawn("g", { class: moved ? `stage play ${name}` : `stage ${name}` }, ...draw[name](report, token));
+    fresh.dataset.drawn = name;
     stage.replaceWith(fresh);
     stage = fresh;
     rows.forEach(({ group }, index) => {

@@ -43,6 +43,7 @@ class Flow:
     attention : Tensor, shape (L, T, E), what all heads and the bias add together
     attended : Tensor, shape (L, T, E), vector and attention, brought to a standard size
     fed : Tensor, shape (L, T, E), what the feed-forward network adds to ``attended``
+    neurons : Tensor, shape (L, T, F), the numbers inside that network, after its activation
     answers : Tensor, shape (L + 1, C), probabilities: the model's own classification head applied
         to the first token before the first layer and after each. It was trained for the last one
         only, so that all the others are approximations.
@@ -64,6 +65,7 @@ class Flow:
     attention: Tensor
     attended: Tensor
     fed: Tensor
+    neurons: Tensor
     answers: Tensor
     label_names: list[str]
     removed: list[list[int]]
@@ -112,6 +114,7 @@ def read_flow(clf: Classifier, text: str) -> Flow:
         _stacked(noted["attention sum"]) - hidden[:-1],
         attended,
         _stacked(noted["feed-forward sum"]) - attended,
+        _stacked(noted["neurons"]),
         answers.cpu(),
         list(clf.label_names),
         [list(place) for place in heads.removed(model)],
@@ -145,6 +148,7 @@ def _noted(model: Any) -> Iterator[dict[str, list[Tensor]]]:
         places += [
             (block.attention_norm, "attention sum", "attended"),
             (block.norm, "feed-forward sum", "hidden"),
+            (block.down, "neurons", ""),
         ]
     for site in heads.sites(model):
         names = (site.query, site.key, site.value)
@@ -177,8 +181,8 @@ def _of_the_text(model: Any) -> Tensor | float:
 
 
 def _stacked(layers: list[Tensor]) -> Tensor:
-    """What each layer makes, (1, T, E), as (L, T, E)."""
-    return torch.cat(layers).float().cpu()
+    """What each layer makes, (1, T, E) or (T, E), as (L, T, E)."""
+    return torch.cat([made.reshape(-1, *made.shape[-2:]) for made in layers]).float().cpu()
 
 
 def _added(clf: Classifier, layers: list[Tensor]) -> Tensor:

@@ -61,8 +61,8 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
         - ``mixtures`` (T, D): the sum of weights times values
         - ``update``: what makes a token's new vector, in its order: the ``sign`` before it, its
-          ``name``, ``values`` (T, `SHOWN`), and ``times`` (T), how many times as strong as those
-          of the vectors their colours are
+          ``name``, ``values`` (T, `SHOWN`), ``times`` (T), how many times as strong as those of the
+          vectors their colours are, and ``lengths`` (T), the root of the sum of all squares
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
           likewise for weights times values and their sum, for each token that looks
         - ``read`` (L + 1, `SHOWN`): the first token's vector before layer 0 and after each layer,
@@ -112,15 +112,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "largest": _largest(entering, flow.tokens),
         **{name: _rounded(values) for name, values in strips.items()},
         "limits": limits | {"parts": [_limit(_parts(row, value)) for row in weights]},
-        "update": [
-            {
-                "sign": sign,
-                "name": name,
-                "values": _rounded(values[:, columns]),
-                "times": _stronger(sign, values[:, columns], limits["vectors"]),
-            }
-            for sign, name, values in _update(flow, layer, head)
-        ],
+        "update": _update(flow, layer, head, columns),
         "read": _rounded(read),
         "scores": _rounded(scores),
         "weights": _rounded(weights, 4),
@@ -156,8 +148,8 @@ def _every_so_many(entering: Tensor) -> list[int]:
     return list(range(int(entering.abs().amax(0).argmax()) % step, width, step))
 
 
-def _update(flow: Flow, layer: int, head: int) -> list[tuple[str, str, Tensor]]:
-    """How a layer makes each token's new vector: sign, name, and values (T, width)."""
+def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[str, Any]]:
+    """How a layer makes each token's new vector, part by part."""
     others = flow.query.shape[1] - 1
     if others == 0:
         rest = tr("from a learned bias")
@@ -165,22 +157,30 @@ def _update(flow: Flow, layer: int, head: int) -> list[tuple[str, str, Tensor]]:
         rest = tr("from the other head")
     else:
         rest = tr("from {count} other heads", count=others)
-    mine = flow.added[layer, head]
+    mine, neurons = flow.added[layer, head], flow.neurons[layer]
+    inside = tr("feed-forward: {count:,} numbers", count=neurons.shape[-1])
+    limit = _limit(flow.hidden[layer][:, columns], _OF_VECTORS)
+
+    def part(sign: str, name: str, values: Tensor, added: bool = True) -> dict[str, Any]:
+        shown = values[:, columns if sign or not added else _every_so_many(values)]
+        own = [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in shown]
+        return {
+            "sign": sign,
+            "name": name,
+            "values": _rounded(shown),
+            "lengths": [round(value, 2) for value in values.norm(dim=-1).tolist()],
+            "times": own if added else [1.0] * len(own),
+        }
+
     return [
-        ("", tr("vector that enters layer {layer}", layer=layer), flow.hidden[layer]),
-        ("+", tr("from L{layer}H{head}", layer=layer, head=head), mine),
-        ("+", rest, flow.attention[layer] - mine),
-        ("=", tr("sum, in standard size"), flow.attended[layer]),
-        ("+", tr("from feed-forward"), flow.fed[layer]),
-        ("=", tr("new vector"), flow.hidden[layer + 1]),
+        part("", tr("vector that enters layer {layer}", layer=layer), flow.hidden[layer], False),
+        part("+", tr("from L{layer}H{head}", layer=layer, head=head), mine),
+        part("+", rest, flow.attention[layer] - mine),
+        part("=", tr("sum, in standard size"), flow.attended[layer], False),
+        part("", inside, neurons),
+        part("+", tr("from feed-forward"), flow.fed[layer]),
+        part("=", tr("new vector"), flow.hidden[layer + 1], False),
     ]
-
-
-def _stronger(sign: str, values: Tensor, limit: float) -> list[float]:
-    """For each token how many times as strong its colours are: what is added may be small."""
-    if sign != "+":
-        return [1.0] * len(values)
-    return [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in values]
 
 
 def _largest(entering: Tensor, tokens: list[str]) -> dict[str, str]:

@@ -91,12 +91,12 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
             )
             for token, part in zip(tokens, limits["parts"], strict=True)
         ],
-        "update": [_update_in_words(report, token) for token in range(count)],
+        "update": [_update_in_words(flow, report, token) for token in range(count)],
         "answer": [_answer_in_words(report)] * count,
     }
 
 
-def _update_in_words(report: dict[str, Any], token: int) -> str:
+def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
     """How the layer makes one token's new vector, and where that goes."""
     layer, depth = report["settings"]["layer"], len(report["answers"]) - 1
     goes = (
@@ -108,10 +108,12 @@ def _update_in_words(report: dict[str, Any], token: int) -> str:
     )
     told = tr(
         "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
-        "a learned matrix W_O; then the feed-forward network adds what it makes of the sum. "
+        "a learned matrix W_O; then the feed-forward network, with {inside:,} numbers inside, adds "
+        "what it makes of the sum. "
         "LayerNorm brings each sum to a standard size.",
         layer=layer,
         token=report["tokens"][token],
+        inside=flow.neurons.shape[-1],
     )
     times = report["update"][1]["times"][token]
     if times > 1:
@@ -144,7 +146,7 @@ def _answer_in_words(report: dict[str, Any]) -> str:
     while since and answers[since - 1]["label"] == label:
         since -= 1
     turn = (
-        tr("“{label}” leads for good only {since}.", label=label, since=names[since])
+        tr("“{label}” takes the lead for good {since}.", label=label, since=names[since])
         if since
         else tr("“{label}” leads throughout.", label=label)
     )

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.colors import to_rgb
 
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
@@ -13,21 +14,30 @@ def drawn(changes, turn=-25.0):
     return plots.word_changes(WORDS, changes, turn=turn, label="change (points)")
 
 
-def grey(patch):
-    return patch.get_facecolor()[0]
+STRONG_BLUE, STRONG_RED = map(to_rgb, ("#2369bd", "#a9373b"))
 
 
-def test_words_that_turn_the_answer_are_dark_and_named():
+def colours(axes):
+    return [patch.get_facecolor()[:3] for patch in axes.patches[:4]]
+
+
+def test_a_fall_is_blue_and_a_rise_is_red():
+    for red, _, blue in colours(drawn({"left out": [-1, -30, -3, -26]}).figure.axes[0]):
+        assert blue > red
+    for red, _, blue in colours(drawn({"left out": [1, 30, 3, 26]}, turn=5).figure.axes[0]):
+        assert red > blue
+
+
+def test_words_that_turn_the_answer_are_strong_and_named():
     picture = drawn({"left out": [-30, -10, 40, -26], "[MASK]": [-27, 0, 0, -3]})
     axes = picture.figure.axes[0]
-    dark = [grey(patch) < 0.3 for patch in axes.patches[:4]]
-    assert dark == [True, False, False, True]
+    assert [one == STRONG_BLUE for one in colours(axes)] == [True, False, False, True]
     assert "left out: the answer turns at a, film." in picture.alt
     assert "[MASK]: the answer turns at a." in picture.alt
     (legend,) = picture.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["left out", "[MASK]"]
-    rings = axes.lines[0]
-    assert list(rings.get_xdata()) == [-27, 0, 0, -3]
+    dots = axes.lines[0]
+    assert list(dots.get_xdata()) == [-27, 0, 0, -3]
     plt.close(picture.figure)
 
 
@@ -40,8 +50,8 @@ def test_bars_alone_carry_their_numbers_so_that_a_word_without_one_was_measured(
 
 def test_an_answer_below_50_turns_upward():
     picture = drawn({"left out": [-30, 12, 9, 0]}, turn=10.0)
-    dark = [grey(patch) < 0.3 for patch in picture.figure.axes[0].patches[:4]]
-    assert dark == [False, True, False, False]
+    strong = [one == STRONG_RED for one in colours(picture.figure.axes[0])]
+    assert strong == [False, True, False, False]
     assert picture.figure.legends == []
 
 

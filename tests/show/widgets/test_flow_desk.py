@@ -114,7 +114,9 @@ def test_a_layer_adds_its_heads_and_its_feed_forward_network_and_normalises_each
     for layer, block in enumerate(blocks):
         with torch.no_grad():
             attended = block.attention_norm(flow.hidden[layer] + flow.attention[layer])
-            fed = block.down(block.activation(block.up(attended)))
+            neurons = block.activation(block.up(attended))
+            fed = block.down(neurons)
+            torch.testing.assert_close(flow.neurons[layer], neurons, rtol=0, atol=1e-4)
             new = block.norm(attended + fed)
         for mine, own in ((flow.attended, attended), (flow.fed, fed), (flow.hidden[1:], new)):
             torch.testing.assert_close(mine[layer], own, rtol=0, atol=1e-4)
@@ -137,7 +139,7 @@ def test_what_a_head_adds_is_missing_when_it_is_silent(family):
 def test_the_new_vector_is_drawn_as_the_sum_that_makes_it(clf):
     shown, flow = report(clf, head=1), read_flow(clf, TEXT)
     parts = {part["name"]: torch.tensor(part["values"]) for part in shown["update"]}
-    before, mine, others, attended, fed, after = parts.values()
+    before, mine, others, attended, neurons, fed, after = parts.values()
     columns = shown["columns"]
     torch.testing.assert_close(before, torch.tensor(shown["vectors"]))
     torch.testing.assert_close(mine, flow.added[0, 1][:, columns], rtol=0, atol=1e-3)
@@ -147,6 +149,11 @@ def test_the_new_vector_is_drawn_as_the_sum_that_makes_it(clf):
     )
     torch.testing.assert_close(after, flow.hidden[1][:, columns], rtol=0, atol=1e-3)
     assert "".join(part["sign"] for part in shown["update"]) == "++=+="
+    step = -(-flow.neurons.shape[-1] // SHOWN)
+    inside = [flow.neurons[0][:, first::step] for first in range(step)]
+    assert any(neurons.shape == one.shape and neurons.allclose(one, atol=1e-3) for one in inside)
+    lengths = torch.tensor(shown["update"][1]["lengths"])
+    torch.testing.assert_close(lengths, flow.added[0, 1].norm(dim=1), rtol=0, atol=1e-2)
 
 
 def test_what_other_threads_ask_meanwhile_is_not_noted(clf):
@@ -254,8 +261,8 @@ def test_words_name_the_tokens_that_are_looked_at_most(clf):
 def test_words_say_from_which_layer_on_the_answer_leads(clf):
     flow = read_flow(clf, TEXT)
     for answers, words in (
-        ([[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.1, 0.8, 0.1]], "leads for good only after layer 0"),
-        ([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]], "leads for good only after layer 1"),
+        ([[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.1, 0.8, 0.1]], "the lead for good after layer 0"),
+        ([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]], "the lead for good after layer 1"),
         ([[0.1, 0.8, 0.1]] * 3, "leads throughout"),
     ):
         object.__setattr__(flow, "answers", torch.tensor(answers))
