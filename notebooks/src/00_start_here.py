@@ -2,25 +2,25 @@
 # # Start here: look inside a BERT, then change it
 #
 # **How does a Transformer, the kind of network behind today's chatbots, get from words
-# to an answer, and what does a wrong answer depend on?** You take one sentence that
-# a real model gets wrong, and follow it through the model step by step. Then you turn
+# to an answer, and what does a wrong answer depend on?** You take one sentence that a
+# real model gets wrong, and follow it through the model step by step. Then you turn
 # parts of the model down, and see which of them the answer needs.
 #
 # Afterwards you can
 #
 # - say what tokens, vectors, queries, keys, values and attention weights are;
 # - read a picture of attention;
-# - turn single heads down, the parts through which words exchange what they hold, and
-#   say whether a change of accuracy is more than chance;
-# - cut a head in several ways, and say what the cuts agree on.
+# - turn down single heads, the parts through which words exchange information, and say
+#   whether a change of accuracy is more than chance;
+# - (after the close-up) cut a head in several ways, and say what the cuts agree on.
 #
-# Time: 40 minutes for the tour, 25 for the close-up of section 9, 50 for the tasks. You
-# need no other lesson.
+# Time: 60 minutes for the tour, sections 1 to 8. The close-up of section 9 takes 40
+# more, the tasks 50. You need no other lesson.
 #
 # Choose **Run → Run All Cells**, then read from the top. Where it says *Predict first*,
-# the result stands below: write your guess down before you scroll on. You may skip the
-# code, above all what is folded; a click opens it. On a page that is only shown, as on
-# GitHub, interactive pictures are still, and parts that the text names are left out.
+# the result is folded: write your guess down, then click to open it. You may skip the
+# code. On a static page, such as GitHub's, interactive pictures are still, and some
+# parts that the text names are missing.
 
 # %% [markdown]
 # ## 1. The model makes a mistake
@@ -29,9 +29,9 @@
 # judges it. It has learned to tell praise from complaint in film reviews. The next cell
 # loads it, and asks what it makes of two sentences.
 #
-# (A chatbot's model is a stack of the same parts, with two differences: a piece of text
-# sees only itself and those before it, and from the last one the model reads a
-# probability for every possible *next* piece. Lesson 04 builds one.)
+# A chatbot's model is built of the same kinds of parts. It differs above all in two
+# ways: each piece of text sees only itself and earlier pieces, and from the last one
+# the model predicts the *next*. Lesson 04 builds one.
 
 # %%
 import attnlab as al
@@ -47,7 +47,7 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
-# takes it for praise. Why? We stay with this sentence to the end; section 11 says how
+# takes it for praise. Why? We stay with this sentence to the end; section 8 says how
 # far we got. (We wrote it to fool the model; section 9 says how typical it is.)
 #
 # You may add sentences of your own *below* these two, each with its right label.
@@ -55,8 +55,17 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 # %% [markdown]
 # ## 2. How do words become an answer?
 #
-# How did the model get from these words to *positive*? Each row of the picture is one
-# piece of the sentence, on its way from left to right.
+# How does a model get from words to *positive* or *negative*? A fixed score for each
+# word, added up, is not enough. These two sentences have the same words:
+
+# %%
+for text in ("Good, not bad.", "Bad, not good."):
+    print(f"{clf.predict([text]).probabilities[0, 1]:.0%} “positive”: {text}")
+
+# %% [markdown]
+# So order must count, and *not* must change what *bad* means. A Transformer gives words
+# their places, and lets them read each other. In the picture each row is one piece of
+# our sentence, on its way from left to right.
 
 # %%
 from attnlab.show import drawings
@@ -67,32 +76,41 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
 #   such as the full stop. Two are added, `[CLS]` before the text and `[SEP]` after it.
 # - **2 Vectors.** Each token becomes a *vector*, a list of 384 numbers (its
-#   *embedding*): its row in a table that training filled. A second vector is added,
-#   for its position in the text: without it the order of the words would be lost.
-# - **3 to 5 Attention.** The tokens exchange what they hold. Twelve **heads** do this
-#   side by side, each in its own way (*multi-head self-attention*: *self*, as the
-#   tokens of one text look at each other).
-# - **Feed-forward.** A small neural network works on each token alone; it holds two
-#   thirds of a layer's learned numbers.
-# - **Layer.** Attention and feed-forward are a *layer*; each adds its result to the
-#   vector, at a `+` (a *residual connection*). Six layers follow one another.
-# - **6 Answer.** One more small network, the *read-out*, turns the last vector of
+#   *embedding*): its row in a table that training filled. A second vector is added, for
+#   its position in the text: without it the order of the words would be lost.
+# - **3 to 5 Attention.** The tokens exchange information. Twelve **heads** do this side
+#   by side, each in its own way: one looks at the token before, others spread over many
+#   tokens (section 6 shows them). (The full name is *multi-head self-attention*:
+#   *self*, as the tokens of one text look at each other.)
+# - **6 New vector.** What the heads bring is added to the old vector, at the first `+`.
+#   A small *feed-forward network* then works on each token alone, and its result is
+#   added, too, at the second `+`. The thin arcs show the old vector going past: to add
+#   instead of replacing is called a *residual connection*.
+# - **Layer.** Steps 3 to 6 are one *layer*. Six of them follow one another; what one
+#   makes, the next one reads.
+# - **7 Answer.** One more small network, the *read-out*, turns the last vector of
 #   `[CLS]` into a probability for each label.
+#
+# Training has set all the learned numbers, from examples; here they stay as they are.
 #
 # Notice that the answer is read off `[CLS]` alone. At the start the vector of `[CLS]`
 # is the same for every text. So whatever tells one review from another must reach it
-# along a dark line of some layer, perhaps by way of other tokens.
+# through a head (the dark purple lines), perhaps by way of other tokens.
 #
 # <details><summary>What does the picture leave out?</summary>
 #
 # Most of the tokens, and all but a few numbers of each vector (their colours are
 # invented). All tokens are in lower case here.
 #
-# The six layers have the same form, but each has learned numbers of its own.
+# The six layers have the same form, but each has learned numbers of its own; two thirds
+# of them are in its feed-forward network. It expands the 384 numbers to 1,536, pushes
+# negative ones towards 0, and shrinks the result back to 384.
 #
-# After each `+` the sum is brought back to a standard size (*LayerNorm*, lesson 02).
-# The read-out first makes a number for each label, a *logit* (section 8); a *softmax*
-# (section 3) turns these into probabilities.
+# *LayerNorm* brings each sum to a standard size, and then stretches and shifts it by
+# learned numbers (lesson 02). Another one stands before layer 0; there BERT adds one
+# more vector to each token, the same for all tokens here. The read-out first makes a
+# number for each label, a *logit*; a *softmax* (section 3) turns these into
+# probabilities.
 #
 # </details>
 
@@ -117,29 +135,58 @@ drawings.head_by_hand()
 # %% [markdown]
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
-#   (query), what it can be found by (key), and what it passes on (value).
+#   (query), what it can be found by (key), and what it passes on (value). There are
+#   three, because what a token looks for, what it is found by and what it passes on can
+#   differ.
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
-#   number and add up: that is the *dot product*. Then divide by √2, the root of how
-#   many numbers a query or key has: here 2, in our model 32 (lesson 01 says why).
+#   number and add up: that is the *dot product*. Then divide by √2, the square root of
+#   how many numbers a query has: here 2, in our model 32. (With more products the
+#   scores spread further apart; without the division one token would soon take nearly
+#   all the weight. Lesson 01 shows it.)
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
 #   positive and sum to 1. It raises e = 2.718… to the power of each score, which makes
-#   8.34, 2.03 and 4.11, and takes each one's share of their sum, 14.48.
+#   8.34, 2.03 and 4.11 (from scores that are not rounded), and divides each by their
+#   sum, 14.48.
 #   - *hours* gets 8.34 / 14.48 = 0.58
 # - **5 Mixture.** The token that asked gets all three values, each times its weight,
 #   added up.
 #   - first number: 0.58 · 2 + 0.14 · 0 + 0.28 · 1 = 1.44
 #   - second number: 0.58 · 0 + 0.14 · 2 + 0.28 · 1 = 0.56
 #
-# Most of the mixture comes from *hours*, whose key fits best. In our model the mixtures
-# of the 12 heads, 32 numbers each, stand side by side: 384 again. One more matrix,
-# $W_O$, mixes them, and the result goes to the `+`.
+# Most of the weight goes to *hours*, whose key fits best. Its value supplies most of
+# the first number of the mixture. To the second it adds nothing: there its value is 0.
+#
+# A mixture of 32 numbers cannot be added to a vector of 384. So one more matrix, $W_O$,
+# makes 384 numbers of it. Each of the 12 heads adds its own 384 at the first `+`.
 #
 # In one line, with a query $q$ of $d$ numbers, the keys as the rows of $K$, and the
-# values as the rows of $V$:
+# values as the rows of $V$ ($K^\top$ is $K$ with rows and columns exchanged, so that
+# $q K^\top$ holds the dot product of $q$ with each key):
 #
 # $$\text{mixture} = \text{softmax}\left(q K^\top / \sqrt{d}\right) V$$
+#
+# **Your turn.** Another token asks the same three books, with the query (1, 2) in place
+# of (2, 1). What are the three weights now? You can use the powers above again. And
+# what would twice the query, (2, 4), do to them: make them more even, or less?
+
+# %%
+from attnlab.course import feedback
+
+my_weights = []  # of hours, life and back, such as [0.5, 0.25, 0.25]
+feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# The dot products are 3, 2 and 1, where they were 3, 1 and 2. So *hours* keeps 0.58,
+# and *life* and *back* change places: 0.28 and 0.14.
+#
+# With twice the query all scores are twice as large, and so are their distances. The
+# softmax makes the weights less even: 0.77, 0.19 and 0.05 (rounded).
+#
+# </details>
 #
 # <details><summary>What is left out here?</summary>
 #
@@ -154,37 +201,55 @@ drawings.head_by_hand()
 # %% [markdown]
 # ## 4. Step through our sentence
 #
-# Here are the model's own numbers, at a *desk*, an interactive picture of six steps.
-# (The first shows each token's row in the table. Then its position's vector is added,
-# and layers 0 to 2 do their work: the second shows what enters layer 3.)
+# Here are the model's own numbers, at a *desk*, an interactive picture of the seven
+# steps. You look into head 9 of layer 3, *L3H9* for short: of all heads, its attention
+# changed most when this model learned to judge reviews (lesson 05). Counting starts at
+# 0, for layers and heads alike. Step 1 makes the vectors. Then we jump: layers 0 to 2
+# have already worked, and steps 2 to 6 show layer 3. The drawing above the words says
+# where you are.
 #
-# You look into head 9 of layer 3, *head 3.9* for short. Counting starts at 0, for
-# layers and heads alike. Each thin stripe is one number of a vector: red above 0, blue
-# below, white near 0 (in step 5 the colours are made stronger, to be seen).
+# Each thin stripe is one number: red above 0, blue below, white near 0. Where numbers
+# are small the colours are made stronger; “× 4.7” means 4.7 times as strong.
 #
-# Press *Next*, and read the line above the picture. Then type a sentence of your own,
-# and click a word in it: that token looks now. The still picture shows what *i* (the
-# word *I*) looks at.
+# Press *Next*, and read the lines above the picture. The token *i* (the word *I*) looks
+# first; click another one to let it look.
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
 steps
 
 # %% [markdown]
-# Three things to notice:
+# Four things to notice:
 #
-# - **Step 4.** The token *i* looks: the softmax of its scores gives 0.32 to *hours* and
-#   0.18 to *back*. (An even share would be 0.07.) Click another token: it shares out
-#   its attention in another way.
+# - **Step 4.** The softmax of its scores gives *i* a weight of 0.32 for *hours* and
+#   0.18 for *back*. (An even share would be 0.07.) Other tokens distribute their
+#   attention differently.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
-#   the stripes. `[CLS]` gives almost nothing to any token, as its value is near 0.
-# - **Step 6.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
-#   stays near 50 % until the last. It was trained only on the last layer's vectors; and
-#   what speaks for an answer may reach `[CLS]` late. (Before layer 0 `[CLS]` has met no
+#   the stripes. `[CLS]` gives almost nothing to any token in this head, as its value is
+#   near 0.
+# - **Step 6.** The layer adds to the old vector of *i*, and rescales the sums. What
+#   L3H9 adds has a length of 3.1 (the root of the sum of all squares), beside 11.1 of
+#   the old vector and 12.7 from the feed-forward network. Does the answer need it?
+#   Section 7 tries.
+# - **Step 7.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
+#   stays near 50 % until the last. That need not mean that nothing has arrived before:
+#   it was trained only on the last layer's vectors. (Before layer 0 `[CLS]` has met no
 #   word: its 52 % is the same for every text.)
 #
-# Is that 0.32 the formula of section 3? The next cell takes the queries and keys of
-# head 3.9 out of the model, and works it out:
+# **Your turn.** Click *hours*, so that it looks, and go through steps 4 to 6 again.
+# Where does it look most? Does L3H9 add more to it than to *i*, or less, and why? Then
+# type a sentence of your own. (A rare word, as in *Unforgettably dull.*, is cut into
+# pieces.)
+#
+# <details><summary>Answer</summary>
+#
+# *Hours* looks most at `[CLS]`, whose value is near 0. So this part of its weight
+# brings almost nothing: one reason why what L3H9 adds to it is shorter, 2.7.
+#
+# </details>
+#
+# Does the formula of section 3 give the 0.32 of step 4? The next cell takes the queries
+# and keys of L3H9 out of the model, and works it out:
 
 # %%
 import torch
@@ -200,28 +265,25 @@ weights = torch.softmax(keys @ queries[7] / 32**0.5, dim=0)  # token 7 is "i"
 print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
 
 # %% [markdown]
-# <details><summary>Why this head, and why are most queries and a vector pale?</summary>
-#
-# Its attention weights changed most when *this* model learned to judge reviews (lesson
-# 05). After another training it could be another head. The menus choose others.
+# <details><summary>Why do some vectors look empty?</summary>
 #
 # The queries of tokens that do not look just now are veiled, whatever their numbers.
-# The vector of `[CLS]` in step 2 only looks empty: its largest number is not among the
-# 32 drawn.
+# The vector of `[CLS]` in step 2 has one large number, 9.7, and otherwise only small
+# ones.
 #
 # </details>
 
 # %% [markdown]
 # ## 5. Which words does the answer need?
 #
-# Where a head looks does not tell what the answer depends on. To find that out, change
-# something and measure: leave out each word in turn, and ask again.
+# Where a head looks does not tell us what the answer depends on. To find that out,
+# change something and measure: leave out each word in turn, and ask again.
 #
-# *Predict first:* which word matters most? Write it into the first cell, and run that
-# cell. The next ones measure.
+# *Predict first:* which word matters most? Write it between the quotation marks, and
+# run the cells down to the result.
 
 # %%
-prediction = ""  # write a word of the sentence between the quotation marks
+prediction = ""  # a word of the sentence
 
 # %%
 words = texts[0].replace(".", " .").split()
@@ -232,30 +294,35 @@ change = 100 * (clf.predict(shorter).probabilities[:, 1] - whole)
 # %% folded=true
 # the picture: a bar for each word that is left out
 label = "change of “positive” without the word (percentage points)"
-al.plots.word_changes(words, {"left out": change}, turn=50 - 100 * whole, label=label)
+bars = {"left out": change}
+feedback.folded(al.plots.word_changes(words, bars, turn=50 - 100 * whole, label=label))
 
 # %% [markdown]
 # Each bar is the sentence without that word. To the left the probability of “positive”
-# falls, to the right it rises; a *point* is 0.01 of it, as from 75 % to 74 %. At the
-# dotted line it has fallen from 75 % to 50 %: beyond it the answer turns to “negative”.
-# How large is the bar of your word?
+# falls, to the right it rises; a *point* is a percentage point, as from 75 % to 74 %.
+# At the dotted line it has fallen from 75 % to 50 %: beyond it the answer turns to
+# “negative”. How large is the bar of your word?
 
 # %%
-from attnlab.course import feedback
-
 feedback.word(prediction, words, change)
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # Only *life* and *I* turn the answer, *life* most of all. *Like*, which sounds like
 # praise, counts less. Without *back* there is no complaint any more. But the model's
 # answer is the same with it and without it: the word that turns the meaning makes no
-# difference. (Is it the word, or the gap that it leaves? Appendix C puts something in
-# the gap, and asks again.)
+# difference.
+#
+# Is it the word, or the gap that it leaves? Appendix C puts something in the gap, and
+# asks again.
+#
+# </details>
 
 # %% [markdown]
 # ## 6. What do heads look at?
 #
-# Words reach `[CLS]` through heads. Here is head 3.9 again as a **heat map**: a row for
+# Words reach `[CLS]` through heads. Here is L3H9 again as a **heat map**: a row for
 # each token that looks, a column for each one looked at. Its colour scale is stretched,
 # so that small weights show. (In a running notebook the library *bertviz* draws the
 # same weights as lines: point at a token.)
@@ -265,9 +332,11 @@ maps = clf.attend(texts[0])
 al.attention_view(maps, layer=3, heads=[9], stretched=True)
 
 # %% [markdown]
-# `[CLS]` looks almost only at itself (the yellow corner), so here it takes almost
-# nothing from other tokens. Can such a head matter for the answer? (Section 9 tests
-# it.)
+# Among the words, the columns of *hours* and *my* are the brightest. But `[CLS]` looks
+# almost only at itself (the yellow corner), so here it takes almost nothing from other
+# tokens. Can such a head matter for the answer?
+#
+# ### Patterns
 #
 # Now all 72 heads, six layers of 12. Each is a small heat map with its name above it.
 
@@ -287,31 +356,96 @@ print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}
 
 # %% [markdown]
 # So much weight need not mean that `[CLS]` says much: its value can be near 0, as in
-# head 3.9 (section 4). Lesson 02 measures this.
+# L3H9 (section 4). Lesson 02 measures this.
 #
-# Framed are head 3.9 and the clearest diagonal, head 0.2. Here it is large:
+# Framed are L3H9 and the clearest diagonal, L0H2. Here is L0H2 enlarged:
 
 # %%
 al.plots.attention_map(maps, layer=0, head=2, stretched=True)
 
 # %% [markdown]
-# Each token looks at the one before it (`[CLS]`, which has none, at itself): head 0.2
-# is a *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one
-# is good for.)
+# Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
+# *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one is
+# good for.)
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
-# diagonal run above or below the one through the corners? Try the bright diagonals of
-# layers 0 to 2: write a head's name into the cell, and run it.
+# diagonal run above or below the main diagonal? Try the bright diagonals of layers 0 to
+# 2: write a head's name into the cell, and run it.
 
 # %%
-my_head = ""  # layer and head, such as "0.2"
+my_head = ""  # layer and head, such as "L0H2"
 feedback.diagonal(maps, my_head)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Above: the next token is one column further to the right. It is head 1.8. Write it
-# into the cell to see how much weight a token gives to the next one there.
+# Above: the next token is one column further to the right. It is L1H8. Write it into
+# the cell to see how much weight a token gives to the next one there.
+#
+# </details>
+#
+# ### How do words reach `[CLS]`?
+#
+# In each layer, how much weight does `[CLS]` keep for itself?
+
+# %%
+kept = maps.weights[:, :, 0, 0].mean(1)  # from [CLS] to itself, mean of the heads
+for number, weight in enumerate(kept):
+    print(f"layer {number}: {weight:.2f}")
+
+# %% [markdown]
+# By weight, `[CLS]` looks at other tokens in layer 0, hardly in layers 1 to 4, and most
+# of all in layer 5. Step through one of the heads of layer 5, L5H9, with `[CLS]` as the
+# token that looks:
+
+# %%
+al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
+
+# %% [markdown]
+# Here words arrive: `[CLS]` gives 0.34 of its weight to *two* and 0.15 to *back*. In
+# step 6 all 12 heads add to its vector.
+#
+# But what arrives is not the bare word *two*. Its vector has been through five layers,
+# and each of them has added something; L3H9 is one of the 60 heads that did. So a head
+# can matter for the answer even if in that head `[CLS]` looks only at itself.
+#
+# Weights cannot tell whether it does. So try it. *Predict first:* what becomes of the
+# two answers of section 1, 75 % and 99 %, if `[CLS]` gets nothing from any head in
+# layers 0 to 4, and what if it gets nothing in layer 5?
+
+
+# %% folded=true
+# “positive” in both texts if [CLS] gets nothing from the heads of these layers
+def without_heads_for_cls(layers):
+    def hook(module, inputs, output):  # changes what a part has made (section 9)
+        output[0][:, 0] = 0
+
+    stack = clf.model.bert.encoder.layer
+    handles = [stack[i].attention.self.register_forward_hook(hook) for i in layers]
+    found = clf.predict(texts[:2]).probabilities[:, 1]
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+# %% folded=true
+# the result, once your guess is there
+early, late = without_heads_for_cls(range(5)), without_heads_for_cls([5])
+lines = [f"{'':26}our sentence   the other"]
+for told, found in {
+    "nothing in layers 0 to 4": early,
+    "nothing in layer 5": late,
+}.items():
+    lines.append(f"{told:26}{found[0]:12.1%}{found[1]:12.1%}")
+feedback.folded("\n".join(lines))
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# **Layer 5 brings nearly all the certainty, in both sentences.** What `[CLS]` takes
+# earlier is not needed: both answers stay. Without layer 5 both are close to 50 %. (A
+# trace arrives earlier: without the heads of layer 5 three of four reviews are still
+# judged right, though only just. Appendix A.)
 #
 # </details>
 #
@@ -325,10 +459,10 @@ feedback.diagonal(maps, my_head)
 # double. (To take a part away and measure is called *ablation*; with zeros in its
 # place, *zero ablation*.)
 #
-# The desk gets reviews on which the model was not trained (`dev`, section 8). Look at
-# the **answer** for our sentence, at the upper right (*Held-out accuracy* is for
-# section 8). *Predict first:* will it turn without head 3.9? Then click the fader of
-# head 3.9 and press `0`. A mark keeps the answer of the untouched model.
+# The desk gets reviews on which the model was not trained (`dev`, for *development*).
+# Look at the **answer** for our sentence, at the upper right (*Held-out accuracy* is
+# for section 8). *Predict first:* will it turn without L3H9? Then click the fader of
+# L3H9 and press `0`. A mark keeps the answer of the untouched model.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -340,8 +474,7 @@ desk
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The answer turns to “negative” (section 8 shows the desk). So for this sentence it
-# depends on head 3.9, or on the gap that the head leaves. (Section 9 looks closer.)
+# The answer turns to “negative” (section 8 shows the desk).
 #
 # </details>
 #
@@ -353,6 +486,47 @@ desk
 # **Accuracy** is for section 8. A quick estimate comes first, which is unreliable for
 # large changes. The measurement then takes its place. *Gained* and *lost* are the
 # answers that became right, and wrong.
+#
+# </details>
+#
+# *Predict first:* how many of the other 71 heads turn the answer, too, when silenced
+# alone? In code, one head's effect takes a few lines: silence it, ask, and subtract.
+
+
+# %%
+def effect(text, layer, head):
+    """Change of “positive” when this head is silent, in points."""
+    silent = clf.settings()
+    silent.scale[layer, head] = 0
+    before, after = clf.predict([text]), clf.predict([text], silent)
+    return 100 * (after.probabilities[0, 1] - before.probabilities[0, 1])
+
+
+# %% [markdown]
+# The picture has a number for each head. A negative one means that “positive” falls; to
+# turn the answer it must fall by about 25 points.
+
+# %% folded=true
+# the picture: the effect of every head
+import numpy as np
+
+alone = np.zeros((clf.layers, clf.heads))
+for layer, head in np.ndindex(alone.shape):
+    alone[layer, head] = effect(texts[0], layer, head)
+title = "Change of “positive” without each head (blue: it falls, red: it rises)"
+feedback.folded(
+    al.plots.head_map(alone, label="change, percentage points", title=title)
+)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# **Of the 72 heads, only L3H9 turns the answer when silenced alone: “positive” falls by
+# 32.6 points.**
+#
+# A small number does not clear a head: when one is silent, others may do its work. And
+# a silent head leaves a gap, zeros that the model never met in training. Part of the
+# fall may be due to that.
 #
 # </details>
 
@@ -368,29 +542,28 @@ desk
 # around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
 # **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
-# The next cell puts the desk's fader of head 3.9 at 0, waits, and puts it back. (A
-# *point* of accuracy is 1 of 100 reviews.)
+# *Predict first:* how does the accuracy change without L3H9? (A *point* of accuracy is
+# 1 of 100 reviews.) Then look at your desk with that fader at 0, or open the result:
+# the next cell moves the fader, waits, and puts it back.
 
 # %%
 silent = clf.settings()
-silent.scale[3, 9] = 0  # head 3.9
+silent.scale[3, 9] = 0  # L3H9
 desk.text, desk.settings = texts[0], silent
-found, shown = desk.wait().accuracy, desk.picture()
+shown = desk.wait().picture()
 desk.undo()
-
-# %% folded=true
-# the desk with head 3.9 at 0
-low, high = (100 * found[name] for name in ("low", "high"))
-if low <= 0 <= high:
-    print("The interval contains 0: the choice of reviews alone could explain this.")
-else:
-    print("The interval leaves out 0, as for 1 in 20 heads by chance alone.")
-shown
+feedback.folded(shown)
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # At the upper right our answer turns: “positive” falls from its mark at 75 % to 42 %.
-# And yet the interval below contains 0. That does not prove that the head does nothing:
-# accuracy changes only where an answer crosses 50 %.
+# And yet the accuracy changes by −0.4 points, with an interval from −1.6 to +0.8. It
+# contains 0: we have no evidence of a change for reviews in general. But a loss of much
+# more than 1.6 points is unlikely, too. (Accuracy is a coarse measure: it changes only
+# where an answer crosses 50 %.)
+#
+# </details>
 #
 # <details><summary>Check the width of the bar by hand</summary>
 #
@@ -404,149 +577,60 @@ shown
 #
 # Of 72 heads without any true effect on accuracy, three or four intervals would still
 # leave out 0, by luck. So decide *first* which head you ask about. Training pointed to
-# 3.9 (fold of section 4), but for this sentence we also looked at all 72 first (section
-# 9): what 3.9 does to it is no evidence about reviews. The held-out change is.
+# L3H9 (section 4), but for this sentence we also looked at all 72 first (section 7):
+# what L3H9 does to it is no evidence about reviews. The held-out change is.
 #
 # </details>
 #
-# A finer measure is the **log-odds** of “positive”, log(p / (1 − p)) if p is its
-# probability (log is the natural logarithm, to base e). They are 0 at 50 %, and grow
-# without end towards 100 %. Our 75 % is log-odds of 1.08; without head 3.9 they fall by
-# 1.40 to −0.32, which is 42 %. (Log-odds are the difference of two **logits**, the
-# numbers that the read-out makes for the labels.) How far do the log-odds move without
-# head 3.9, in praise and in complaints? And without the other heads of its layer?
-
-# %%
-import numpy as np
-import pandas as pd
-
-from attnlab.statistics import mean_interval
-
-few = reviews.sample(min(count, 250))
-
-
-def log_odds(texts, settings=None):
-    p = clf.predict(texts, settings).probabilities
-    return np.log(p[:, 1] / p[:, 0])  # of “positive”
-
-
-# %%
-before, moved = log_odds(few.texts), {}
-for head in range(clf.heads):
-    without = clf.settings()
-    without.scale[3, head] = 0
-    moved[f"3.{head} silent"] = log_odds(few.texts, without) - before
-
+# ### What the tour has found
+#
+# Three of your experiments have cut the way from the words to the answer, each at
+# another place:
 
 # %% folded=true
-# a table of changes: the mean in praise and in complaints, each with its interval
-def by_kind(moved, texts):
-    praised = np.array(texts.labels) == 1
-    kinds = {"reviews that praise": praised, "reviews that complain": ~praised}
-    rows = []
-    for name, moves in moved.items():
-        rows.append([name])
-        for which in kinds.values():
-            mean, (low, high) = moves[which].mean(), mean_interval(moves[which])
-            told = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
-            rows[-1].append(told.replace("-0.00", "0.00").replace("-", "−"))
-    columns = ["head", *(f"{which.sum()} {kind}" for kind, which in kinds.items())]
-    return al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
-
-
-# %%
-by_kind(moved, few)
+# the picture: three cuts, and what each leaves of “positive”
+drawings.three_cuts((whole, whole + alone[3, 9] / 100, early[0], late[0]))
 
 # %% [markdown]
-# Each cell is the mean change of the log-odds of “positive”, in brackets its 95 %
-# interval. Beside it our sentence, a complaint:
-
-# %% folded=true
-# our sentence, and how many reviews fall as far
-ours = (log_odds(texts[:1], silent) - log_odds(texts[:1]))[0]
-print(f"our sentence, 3.9 silent: {ours:+.2f}. At least as far fall".replace("-", "−"))
-as_far, praised = moved["3.9 silent"] <= ours, np.array(few.labels) == 1
-print(f"  {as_far[praised].mean():.0%} of the reviews that praise")
-print(f"  {as_far[~praised].mean():.0%} of the reviews that complain")
-
-# %% [markdown]
-# **So the head does matter for other reviews: silent, it lowers “positive” where there
-# is praise.** No other head of its layer does so a fifth as far. In complaints the mean
-# moves little with all of them (ours falls further than most praise). Is that the head,
-# or the zeros in its place? Section 9 asks again, with more reviews.
-
-# %% [markdown]
-# ## 9. What does head 3.9 do for this answer?
+# - **How words become an answer:** tokens become vectors; in each layer heads mix
+#   values by attention weights, and a feed-forward network works on each token alone;
+#   the read-out takes the vector of `[CLS]`.
+# - **How words reach `[CLS]`:** above all through the heads of layer 5. What they bring
+#   has already been changed by earlier layers.
+# - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
+#   one of the two, and it turns. Without *back*, which turns the meaning, it stays the
+#   same.
+# - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
+#   (Part of this is due to the zeros: with the head's average output in its place
+#   “positive” falls by 17 points, not by 33, and the answer stays. The close-up shows
+#   it.) Others move it by up to about 10 points.
+# - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
+#   in accuracy. With the finer measure of the close-up it does matter.
 #
-# First: is 3.9 the only head that turns it? One head's effect is a few lines of code:
-# silence it, ask, and subtract.
-
-
-# %%
-def effect(text, layer, head):
-    """Change of “positive” when this head is silent, in points."""
-    silent = clf.settings()
-    silent.scale[layer, head] = 0
-    before, after = clf.predict([text]), clf.predict([text], silent)
-    return 100 * (after.probabilities[0, 1] - before.probabilities[0, 1])
-
-
-print(f"without head 3.9: {effect(texts[0], 3, 9):+.1f} points")
-
-# %% [markdown]
-# Here it is for each of the 72 heads, one at a time. Below 0, “positive” falls, as in
-# section 5.
-
-# %% folded=true
-# the picture: the effect of every head
-alone = np.zeros((clf.layers, clf.heads))
-for layer, head in np.ndindex(alone.shape):
-    alone[layer, head] = effect(texts[0], layer, head)
-title = "Change of “positive” without each head (blue: it falls, red: it rises)"
-al.plots.head_map(alone, label="change, percentage points", title=title)
-
-# %% [markdown]
-# To turn the answer, “positive” must fall by about 25 points. **Silenced alone, only
-# 3.9 of 72 heads takes it that far, by 32.6.** (A small number does not clear a head:
-# when one is silent, others may do its work.)
+# So why does the model take this complaint for praise? It leans on *life* and *I*, and
+# L3H9 does an important part of the work. The tour does not explain why these in
+# particular.
 #
-# How typical is that? Take the wrong answers among 250 held-out reviews, and silence
-# each head in turn:
-
-# %%
-given = clf.predict(few.texts).probabilities.argmax(1)
-wrong = np.flatnonzero(given != few.labels)
-mended = np.zeros((clf.layers, clf.heads, len(wrong)), dtype=bool)
-for layer, head in np.ndindex(clf.layers, clf.heads):
-    without = clf.settings()
-    without.scale[layer, head] = 0
-    now = clf.predict([few.texts[i] for i in wrong], without).probabilities.argmax(1)
-    mended[layer, head] = now != given[wrong]
-
-print(f"{len(wrong)} wrong answers of {len(few)}")
-print(f"{mended.any((0, 1)).sum()} of them turn without some single head,", end=" ")
-print(f"{mended[3, 9].sum()} without 3.9; no head turns over {mended.sum(2).max()}")
-
-# %% [markdown]
-# So no one head decides many mistakes: none turns more than 3 of the 28, and 3.9 is
-# among those that do. Ours is a clear case, not a common one. But 9 of the 28 turn
-# without *some* head: answers near 50 % turn easily.
-#
-# Here the tour ends; you may go on to the tasks. The close-up that follows is how a
-# researcher would look into the head.
+# Go on to the tasks of section 10, or first to the close-up: it looks into the head as
+# a researcher would, and asks about other reviews with a finer measure.
 #
 # <details><summary>What the close-up finds, if you skip it</summary>
 #
-# The head reads mostly at *of my life*, and writes a little nearly everywhere. Its
-# effect reaches `[CLS]` in later layers. Other nouns do what *life* does.
+# L3H9 reads mostly from *of my life*, and writes a little nearly everywhere. Its effect
+# reaches `[CLS]` in later layers. If we replace its output by its average instead of
+# zeros, the answer does not turn. In other reviews it drives praise and complaints
+# apart. Some other nouns do what *life* does.
 #
 # </details>
+
+# %% [markdown]
+# ## 9. Close-up: what does L3H9 do?
 #
 # ### Four ways to cut
 #
-# A fader silences a head everywhere at once. A **hook** cuts finer: PyTorch hands it
-# what a part of the model has made, and it may change that before the next part reads
-# it. We cut head 3.9 in four ways:
+# A fader silences a head everywhere at once. A **hook** cuts finer: PyTorch, the
+# library that runs the model, hands it what a part of the model has made, and it may
+# change that before the next part reads it. We cut L3H9 in four ways:
 
 # %%
 drawings.cuts_in_a_head()
@@ -557,9 +641,10 @@ drawings.cuts_in_a_head()
 #
 # ### By which path? (A and B)
 #
-# In 3.9 `[CLS]` looks almost only at itself (section 6). Is it the other tokens that
+# In L3H9 `[CLS]` looks almost only at itself (section 6). Is it the other tokens that
 # need the head? *Predict first:* how far does “positive” fall if the head is silent for
-# `[CLS]` alone (A), and how far if for all others (B)?
+# `[CLS]` alone (A), and how far if for all others (B)? (With the fader at 0 it fell by
+# 32.6 points.)
 
 # %% folded=true
 # the parts of the model, and what is asked
@@ -585,19 +670,26 @@ def replaced(part, tokens, new, columns=numbers, ask=in_points):
 
 # %%
 first, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
-print(f"A, silent for [CLS] alone: {replaced(attention, first, 0):+.1f} points")
-print(f"B, silent for all others: {replaced(attention, others, 0):+.1f} points")
+a, b = (replaced(attention, tokens, 0) for tokens in (first, others))
+feedback.folded(
+    f"A, silent for [CLS] alone: {a:+.1f} points\n"
+    f"B, silent for all others: {b:+.1f} points"
+)
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # A does nearly nothing: `[CLS]` looks at itself, and its value is near 0, so there was
 # little to silence. **The effect goes by a detour:** the head changes the other tokens,
 # and later layers carry that to `[CLS]`.
 #
+# </details>
+#
 # ### Where does it read, and where does it write? (C and D)
 #
-# Two experiments with each token. Put its *value* in head 3.9 at 0, for all who look at
-# it (C): does the head read there? And silence the head for this token alone (D): does
-# it write there? *Predict first:* at which word does the head look most (section 6)? Is
+# Two experiments with each token. Put its *value* in L3H9 at 0, for all who look at it
+# (C): does the head read there? And silence the head for this token alone (D): does it
+# write there? *Predict first:* at which word does the head look most (section 6)? Is
 # that the word it reads?
 
 # %%
@@ -606,31 +698,38 @@ read = [replaced(attention.value, token, 0) for token in every]
 written = [replaced(attention, token, 0) for token in every]
 
 # %% folded=true
-# the picture: a bar and a ring for each token, with its mean weight
+# the picture: a bar and a dot for each token, with its mean weight
 looked = maps.weights[3, 9, 1:].mean(0)  # over all who look but [CLS]
 named = [
     f"{name}  {weight:.2f}" for name, weight in zip(maps.tokens, looked, strict=True)
 ]
 ways = {"C, its value at 0 (read)": read, "D, head silent for it (written)": written}
 label = "change of “positive” (percentage points)"
-al.plots.word_changes(named, ways, label=label)
+feedback.folded(al.plots.word_changes(named, ways, label=label))
 
 # %% [markdown]
-# **It reads mostly at *life*, *my* and *of*** (bars), **and writes a little nearly
-# everywhere,** most at *two* and *hours* (rings). No single token turns the answer.
+# The number after each token is its mean weight, over all tokens that look except
+# `[CLS]`.
+#
+# <details><summary>What we saw</summary>
+#
+# **It reads mostly from *life*, *my* and *of*** (bars), **and writes a little nearly
+# everywhere,** most at *two* and *hours* (dots). No single token turns the answer.
 # *Back* again counts for little. (By layer 3 the vector at *life* has taken something
 # from other tokens, too.)
 #
-# Behind each token stands its mean weight, over all who look but `[CLS]`. *Hours* gets
-# most, 0.19, yet without its value “positive” falls by only 2 points; *life* gets 0.10,
-# and without its value “positive” falls by 9. **An attention weight says where a head
-# looks, not how much the answer needs it.**
+# *Hours* gets most weight, 0.19, yet without its value “positive” falls by only 2
+# points; *life* gets 0.10, and without its value “positive” falls by 9. **An attention
+# weight says where a head looks, not how much the answer needs it.**
+#
+# </details>
 #
 # ### Gone, or as on average?
 #
-# At these tokens the head never makes exact zeros by itself. So the gap may do harm of
-# its own. A second test, *mean ablation*, fills it with what the head makes on average,
-# over all tokens but `[CLS]` of 200 reviews that it was trained on.
+# Zeros at all these tokens are unlike anything that later layers met in training. So
+# the gap may do harm of its own. A second test, *mean ablation*, fills it with what the
+# head makes on average, over all tokens but `[CLS]` of 200 reviews that it was trained
+# on.
 
 # %% folded=true
 # the mean mixtures of all heads, and the mean values of layer 3
@@ -691,12 +790,12 @@ al.plots.word_changes(named, ways, turn=50 - 100 * whole, label=label)
 # **At its mean the head costs little more than half as much, and the answer does not
 # turn** (that takes 25 points). Neither number is *the* effect: zeros and one mean for
 # all tokens are both unlike what the model meets. Rely only on what both say: the head,
-# what it takes at *of*, *my* and *life*, and what it makes for *two* and *hours* raise
-# “positive”. About the other values they disagree: the sign turns. (Lesson 06 compares
-# the two tests for all heads. A third one, in task 5, puts in what the head makes in a
-# *real* sentence.)
+# what it takes from *of*, *my* and *life*, and what it makes for *two* and *hours*
+# raise “positive”. About the other values they disagree: the sign turns. (Lesson 06
+# compares the two tests for all heads. A third one, in task 5, puts in what the head
+# makes in a *real* sentence.)
 #
-# Is 3.9 still the only head that counts so much? Each head at its mean (`[CLS]` gets
+# Is L3H9 still the only head that counts so much? Each head at its mean (`[CLS]` gets
 # the mean of all `[CLS]`):
 
 # %%
@@ -713,10 +812,80 @@ title = "Change of “positive” with each head at its mean"
 al.plots.head_map(at_mean, label="change, percentage points", title=title)
 
 # %% [markdown]
-# Now no head turns the answer alone. 3.9 still leads, but by a factor of not quite two:
-# −16.9 points, against −9.1 for 1.8. (With zeros it was more than three.)
+# Now no head turns the answer alone. L3H9 still leads, but by a factor of not quite
+# two: −16.9 points, against −9.1 for L1H8. (With zeros it was more than three.)
+
+# %% [markdown]
+# ### Does it matter for other reviews?
 #
-# And the other reviews? Section 8 knew zeros only:
+# Accuracy changes only where an answer crosses 50 %. The **log-odds** of “positive” are
+# a finer measure: log(p / (1 − p)), if p is its probability (log is the natural
+# logarithm, to base e). They are 0 at 50 %, and grow without end towards 100 %. Our
+# 75 % is log-odds of 1.08; without L3H9 they fall by 1.40 to −0.32, which is 42 %.
+# (They are the difference of two **logits**, the numbers that the read-out makes for
+# the labels.)
+#
+# How far do the log-odds move without L3H9, in praise and in complaints? And without
+# the other heads of its layer?
+# %%
+import pandas as pd
+
+from attnlab.statistics import mean_interval
+
+few = reviews.sample(min(count, 250))
+
+
+def log_odds(texts, settings=None):
+    p = clf.predict(texts, settings).probabilities
+    return np.log(p[:, 1] / p[:, 0])  # of “positive”
+
+
+# %%
+before, moved = log_odds(few.texts), {}
+for head in range(clf.heads):
+    without = clf.settings()
+    without.scale[3, head] = 0
+    moved[f"L3H{head} silent"] = log_odds(few.texts, without) - before
+
+
+# %% folded=true
+# a table of changes: the mean in praise and in complaints, each with its interval
+def by_kind(moved, texts):
+    praised = np.array(texts.labels) == 1
+    kinds = {"reviews that praise": praised, "reviews that complain": ~praised}
+    rows = []
+    for name, moves in moved.items():
+        rows.append([name])
+        for which in kinds.values():
+            mean, (low, high) = moves[which].mean(), mean_interval(moves[which])
+            told = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+            rows[-1].append(told.replace("-0.00", "0.00").replace("-", "−"))
+    columns = ["head", *(f"{which.sum()} {kind}" for kind, which in kinds.items())]
+    return al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index")
+
+
+# %%
+by_kind(moved, few)
+
+# %% [markdown]
+# Each cell is the mean change of the log-odds of “positive”, in brackets its 95 %
+# interval. Beside it our sentence, a complaint:
+
+# %% folded=true
+# our sentence, and how many reviews fall as far
+ours = (log_odds(texts[:1], silent) - log_odds(texts[:1]))[0]
+print(f"our sentence, L3H9 silent: {ours:+.2f}. Falling as far:".replace("-", "−"))
+as_far, praised = moved["L3H9 silent"] <= ours, np.array(few.labels) == 1
+print(f"  {as_far[praised].mean():.0%} of the reviews that praise")
+print(f"  {as_far[~praised].mean():.0%} of the reviews that complain")
+
+# %% [markdown]
+# **So the head does matter for other reviews: silent, it lowers “positive” where there
+# is praise.** No other head of its layer does so a fifth as far. In complaints none of
+# these heads moves the mean much (ours falls further than most praise).
+#
+# Is that the head, or the zeros in its place? Fill it with its mean, too, and with more
+# reviews:
 
 # %%
 held_out, moved = reviews.sample(count), {}
@@ -724,7 +893,7 @@ before = log_odds(held_out.texts)
 for name, share in {"with zeros": 0, "with means": 1}.items():
     new = share * means[attention][numbers]
     after = replaced(attention, others, new, ask=lambda: log_odds(held_out.texts))
-    moved[f"3.9 {name}, for all but [CLS]"] = after - before
+    moved[f"L3H9 {name}, for all but [CLS]"] = after - before
 by_kind(moved, held_out)
 
 
@@ -742,14 +911,41 @@ for name, change_of_it in moved.items():
     print(f"that changes, {name}:", gap(change_of_it))
 
 # %% [markdown]
-# In both kinds of reviews zeros lower “positive” by some 0.38 more than means do: that
-# is what the head adds on average, and zeros take it away, too. (So that complaints
-# hardly moved in section 8 was the zeros' doing. With means “positive” rises there.)
+# (± is twice the standard error: about 95 % of such intervals hold the true value.)
 #
-# But both cuts put the same numbers at every token of every review, and so take away
-# all that differs. Without it praise and complaints lie closer, by 0.87 or 0.88 of 5.01
-# log-odds, about a sixth: one finding, not two. **What the head makes differently from
-# review to review, and from token to token, drives praise and complaints apart.**
+# In both kinds of reviews zeros lower “positive” by some 0.38 more than means do: that
+# is roughly the effect of the head's average output, which zeros remove as well. In
+# complaints the two disagree: with zeros “positive” hardly moves, with means it rises.
+#
+# On the distance between praise and complaints they agree. Untouched it is 5.01
+# log-odds; each cut makes it smaller by 0.87 or 0.88, about a sixth. Both put the same
+# numbers at every token of every review, and so remove the same thing, all that varies:
+# their agreement is no second proof. **What the head makes differently from review to
+# review, and from token to token, drives praise and complaints apart.**
+#
+# And how typical is our sentence? Take the wrong answers among the 250 reviews, and
+# silence each head in turn:
+
+# %%
+given = clf.predict(few.texts).probabilities.argmax(1)
+wrong = np.flatnonzero(given != few.labels)
+mended = np.zeros((clf.layers, clf.heads, len(wrong)), dtype=bool)
+for layer, head in np.ndindex(clf.layers, clf.heads):
+    without = clf.settings()
+    without.scale[layer, head] = 0
+    now = clf.predict([few.texts[i] for i in wrong], without).probabilities.argmax(1)
+    mended[layer, head] = now != given[wrong]
+
+print(f"{len(wrong)} wrong answers of {len(few)}")
+print(f"{mended.any((0, 1)).sum()} of them turn without some single head,", end=" ")
+print(
+    f"{mended[3, 9].sum()} without L3H9; no head turns more than {mended.sum(2).max()}"
+)
+
+# %% [markdown]
+# No single head, when silenced, corrects more than 3 of the 28, and L3H9 is one of
+# those that correct 3. Ours is a clear case, not a common one. But 9 of the 28 turn
+# without *some* head.
 #
 # ### And the other half of a layer?
 #
@@ -768,14 +964,18 @@ ways = {
 }
 
 # %% folded=true
-# the picture: a bar and a ring for each layer
+# the picture: a bar and a dot for each layer
 layers = [f"layer {number}" for number in range(clf.layers)]
-al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label)
+feedback.folded(al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label))
 
 # %% [markdown]
+# <details><summary>What we saw</summary>
+#
 # **Both halves count:** the largest fall is that without the feed-forward network of
-# layer 2, before 3.9 is reached; in layers 0 and 3 to 5 the heads count more.
-# (Zeros again, and many at once.)
+# layer 2, before L3H9 is reached; in layers 0 and 3 to 5 the heads count more. (Zeros
+# again, and many at once.)
+#
+# </details>
 #
 # ### Is it the word *life*?
 #
@@ -795,25 +995,31 @@ def above_half():
 new = means[attention][numbers]
 above = {
     "as trained": above_half(),
-    "3.9 at its mean": replaced(attention, others, new, ask=above_half),
+    "L3H9 at its mean": replaced(attention, others, new, ask=above_half),
 }
 
 # %% folded=true
-# the picture: twelve nouns, with head 3.9 as trained and at its mean
+# the picture: twelve nouns, with L3H9 as trained and at its mean
 label = "probability of “positive”, points above 50 %"
-al.plots.word_changes(nouns, above, label=label)
+feedback.folded(al.plots.word_changes(nouns, above, label=label))
 
 # %% [markdown]
-# To the right of 0 the answer is “positive” (bars as trained, rings with 3.9 at its
-# mean). **Other nouns do what *life* does**, such as *time* or *day*; with *salary* or
-# *money* the answer turns. (We chose the twelve by hand: six of twelve is no share.)
-# With 3.9 at its mean “positive” falls with all six that fool the model, and hardly
-# moves with *lunch*, *money*, *salary* and *sleep*: the head does not wait for *life*,
-# nor does it speak for every noun.
+# To the right of 0 the answer is “positive” (bars as trained, dots with L3H9 at its
+# mean).
+#
+# <details><summary>What we saw</summary>
+#
+# **Some other nouns do what *life* does**, such as *time* or *day*; with *salary* or
+# *money* the answer turns. (We chose them by hand: five of eleven is no share.) With
+# L3H9 at its mean “positive” falls with all six that fool the model, so the head does
+# not respond to *life* alone. With *lunch*, *money*, *salary* and *sleep* it hardly
+# moves: there the head's difference from its average hardly matters for the answer.
+#
+# </details>
 #
 # ### Why these words?
 #
-# What the model takes for praise it has learned: from general text first, then from
+# The model has learned what counts as praise, first from general text, then from
 # reviews. Those we can count: how many of the reviews with the word *life* praise?
 
 # %%
@@ -844,11 +1050,12 @@ al.plots.word_shares(
 # falls without a word of praise, or rises without one of complaint.
 #
 # *Life*, the word that counts most, stands mostly in praise, *would* and *hours* mostly
-# in complaints: in these three the two pictures agree. *Back* stands in both alike, and
-# does nothing, though for us it turns the meaning. But *I* and *like* stand mostly in
-# complaints, and yet “positive” falls without them. Of eight words with a clear share
-# five fit, which a coin could do, too. So this is a *correlation*, and not all that the
-# model has learned. To prove a cause, change the reviews and train again.
+# in complaints: in these three the two pictures agree. *Back* appears in both about
+# equally, and does nothing, though for us it turns the meaning. But *I* and *like*
+# stand mostly in complaints, and yet “positive” falls without them. Of eight words with
+# a clear share five fit, which a coin could do, too. So this is a *correlation*, and
+# not all that the model has learned. To prove a cause, change the reviews and train
+# again.
 
 # %% [markdown]
 # ## 10. Now you
@@ -858,26 +1065,21 @@ al.plots.word_shares(
 #
 # **1. On paper** (5 minutes). Back to the picture of section 3.
 #
-# - The query is now (1, 2) instead of (2, 1). What are the three weights? You can use
-#   the powers of section 3 again.
 # - The query is (0, 0). What are the weights, and what is the mixture?
-# - A friend says: “In head 3.9 `[CLS]` looks only at itself. So this head cannot matter
-#   for the answer.” Which two experiments of this lesson speak against it, and by which
+# - A friend says: “In L3H9 `[CLS]` looks only at itself. So this head cannot matter for
+#   the answer.” Which two experiments of this lesson speak against it, and by which
 #   path does the head matter? Answer in two sentences.
 #
 # <details><summary>Hint</summary>
 #
-# Work out the three dot products first. Which three numbers does the softmax get now,
-# and in which order?
+# Work out the three dot products first. Which three numbers does the softmax get now?
 #
 # </details>
 #
 # <details><summary>Answers</summary>
 #
-# - The dot products are 3, 2 and 1, where they were 3, 1 and 2. So *hours* keeps 0.58,
-#   and *life* and *back* change places: 0.28 and 0.14.
 # - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
-#   of the values, (1, 1). Who asks nothing gets a bit of everything.
+#   of the values, (1, 1). A query of zeros gets an equal part of everything.
 # - Section 7: without the head the answer turns. Section 9: nearly all of that happens
 #   at the other tokens. From there it reaches `[CLS]` in later layers.
 #
@@ -886,7 +1088,7 @@ al.plots.word_shares(
 # %% [markdown]
 # **2. Write a head** (5 minutes). Section 3 did it for one token that looks. Let
 # `mixture` do it for all at once: each argument has a row for every token. The cell
-# gives it the numbers of head 3.9, and compares with what the model itself makes.
+# gives it the numbers of L3H9, and compares with what the model itself makes.
 
 
 # %%
@@ -906,7 +1108,8 @@ feedback.mixture(clf, texts[0], mixture)
 #
 # <details><summary>Hint 2</summary>
 #
-# The weights of each row have to sum to 1. Along which `dim` is the softmax?
+# The weights of each row have to sum to 1. Along which `dim` (PyTorch's word for an
+# axis) is the softmax?
 #
 # </details>
 #
@@ -923,31 +1126,32 @@ feedback.mixture(clf, texts[0], mixture)
 # %% [markdown]
 # **3. Predict, then measure** (4 minutes). How does accuracy on the held-out reviews
 # change without these heads? Each line of the cell names what falls silent. Replace its
-# `None` by the change that you expect, a loss with a minus: `"5.9": -2,` says that
-# without head 5.9 the model gets 2 of 100 reviews fewer right. The cell then moves the
+# `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
+# without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
 # faders of your desk. Which intervals leave out 0?
 
 # %%
 expected = {
-    "5.9": None,  # head 9 of layer 5
-    "0": None,  # all heads of layer 0, the first
-    "5": None,  # all heads of layer 5, the last
+    "L5H9": None,  # head 9 of layer 5
+    "L0": None,  # all heads of layer 0, the first
+    "L5": None,  # all heads of layer 5, the last
 }
 feedback.silenced(desk, expected)
 
 # %% [markdown]
 # <details><summary>What we saw, on all 1,000 held-out reviews</summary>
 #
-# The interval of head 5.9 contains 0. The heads of the first layer cost a point or two,
-# and the interval just reaches 0: a loss neither shown nor ruled out. Without those of
-# the last layer about 12 points are lost, and the interval is far from 0. How much of
-# that the zeros do (section 9), this does not tell. Lesson 06 tries all heads.
+# The interval of L5H9 contains 0. The heads of the first layer cost a point or two, and
+# the interval just reaches 0: a loss neither shown nor ruled out. Without those of the
+# last layer about 12 points are lost, and the interval is far from 0. This does not
+# tell how much of that is due to the zeros themselves (section 9). Lesson 06 tries all
+# heads.
 #
 # </details>
 
 # %% [markdown]
 # **4. Design a mistake** (6 minutes). Write a complaint that the model takes for
-# praise, at best one where a single word decides. Say what the model will answer before
+# praise, ideally one where a single word decides. Say what the model will answer before
 # you run the cell.
 
 # %%
@@ -982,8 +1186,8 @@ feedback.designed(clf, my_text, "negative", guess)
 # sentence: with *salary* in place of *life* the model no longer falls for it. Which
 # head carries the difference? Run our sentence, but with what **one** head makes in the
 # other, at every token. That is *activation patching* (an *activation* is what a part
-# makes). Write down first how much of the difference goes through head 3.9, and with
-# how many of eight such *twins* it carries most.
+# makes). Write down first how much of the difference goes through L3H9, and with how
+# many of eight such *twins* it carries most.
 
 # %%
 twin = texts[0].replace("life", "salary")
@@ -1005,7 +1209,7 @@ def patched(text, twin, layer, head):
 feedback.patched(clf, texts[0], twin, patched)
 
 # %%
-my_points, my_count = None, None  # through 3.9, a fall with a minus; twins of eight
+my_points, my_count = None, None  # through L3H9, a fall with a minus; twins of eight
 
 # %% folded=true
 # the picture, once your guess is there: your patch for each head, or ours
@@ -1028,8 +1232,8 @@ for word in ["salary", "money", "wife", "week", "house", "time", "day", "weekend
     grid = feedback.patches(clf, texts[0], other, patched, told=False)
     leads = np.unravel_index(np.abs(grid).argmax(), grid.shape)
     points = 100 * (clf.predict([other]).probabilities[0, 1] - whole)
-    rows.append([word, points, grid[3, 9], f"{leads[0]}.{leads[1]}", grid[leads]])
-columns = ["noun", "difference", "through 3.9", "leading head", "its part"]
+    rows.append([word, points, grid[3, 9], f"L{leads[0]}H{leads[1]}", grid[leads]])
+columns = ["noun", "difference", "through L3H9", "leading head", "its part"]
 if rows:
     display(al.plots.table(pd.DataFrame(rows, columns=columns)).hide(axis="index"))
 
@@ -1079,25 +1283,25 @@ if rows:
 #
 # <details><summary>What we saw</summary>
 #
-# Of the 49 points between the two sentences, 3.9 alone brings 17, more than any other
-# head; 5.10 and 4.3 follow with about 10 each. The 72 numbers need not add up to 49: a
-# change in an early layer also passes through the heads after it, and a point near 50 %
-# is cheaper than one near 100 %.
+# Of the 49 points between the two sentences, L3H9 alone brings 17, more than any other
+# head; L5H10 and L4H3 follow with about 10 each. The 72 numbers need not add up to 49:
+# a change in an early layer also passes through the heads after it, and near 50 % a
+# small change of the logits moves the probability more than near 100 %.
 #
-# 3.9 leads with six of the eight twins, not with *day* and *weekend*. One twin would
+# L3H9 leads with six of the eight twins, not with *day* and *weekend*. One twin would
 # not have told you that. (*Salary* is in no review that the model was trained on.)
 #
-# The other way round, `patched(twin, texts[0], 3, 9)`, what 3.9 makes of *life* brings
-# back 8 of the 49 points. In neither direction does 3.9 alone turn the answer: it
+# The other way round, `patched(twin, texts[0], 3, 9)`, what L3H9 makes of *life* brings
+# back 8 of the 49 points. In neither direction does L3H9 alone turn the answer: it
 # carries a part of the difference.
 #
 # </details>
 
 # %% [markdown]
 # **6. Write a loop** (8 minutes). Which heads does the answer to *your* sentence need?
-# Fill `ranked` with the names of all 72 heads, such as `"3.9"`, the largest effect
+# Fill `ranked` with the names of all 72 heads, such as `"L3H9"`, the largest effect
 # first, whether “positive” falls or rises. Six short lines will do; `effect` of section
-# 9 measures one head. Is 3.9 first for your sentence too?
+# 7 measures one head. Is L3H9 first for your sentence too?
 
 # %%
 sentence = my_text or "My favourite scene was the end credits."
@@ -1116,7 +1320,7 @@ feedback.ranking(clf, sentence, ranked)
 # <details><summary>Hint 2</summary>
 #
 # Collect pairs in a list: the size `abs(effect(sentence, layer, head))`, and the name
-# `f"{layer}.{head}"`.
+# `f"L{layer}H{head}"`.
 #
 # </details>
 #
@@ -1134,7 +1338,7 @@ feedback.ranking(clf, sentence, ranked)
 # for layer in range(clf.layers):
 #     for head in range(clf.heads):
 #         size = abs(effect(sentence, layer, head))
-#         pairs.append((size, f"{layer}.{head}"))
+#         pairs.append((size, f"L{layer}H{head}"))
 # ranked = [name for size, name in sorted(pairs, reverse=True)]
 # ```
 #
@@ -1145,34 +1349,34 @@ feedback.ranking(clf, sentence, ranked)
 # </details>
 
 # %% [markdown]
-# **7. Search for a repair** (7 minutes). Turn our first sentence to “negative” with
-# other faders than that of 3.9. Do the effects of several heads add up? And how does
-# accuracy on the held-out reviews change? Expect a loss with a minus, as in task 3.
+# **7. Search for a repair** (7 minutes). Turn our first sentence to “negative” without
+# using L3H9's fader. Do the effects of several heads add up? And how does accuracy on
+# the held-out reviews change? Expect a loss with a minus, as in task 3.
 
 # %%
-faders, expected = {}, None  # such as {"1.11": 2}, and the change in points: -1
+faders, expected = {}, None  # such as {"L1H11": 2}, and the change in points: -1
 desk.text = texts[0]  # if you have typed another one
 feedback.repair(desk, faders, expected, alone)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Start from the map of section 9. Which heads, silent, move “positive” down most? Put
-# two or three of them at 0: their numbers have to add up to about −25.
+# Start from the map of section 7. Which heads, silent, move “positive” down most? Put
+# three of them at 0: their numbers have to add up to about −25.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# A head whose number is red is of use as well. At 2 it counts the other way round, if
-# its effect grows in proportion to the fader.
+# A head whose number is red is of use as well: doubled, it should lower “positive”
+# about as much as silence raises it.
 #
 # </details>
 #
 # <details><summary>A repair that we found</summary>
 #
-# `{"3.2": 0, "4.3": 0, "1.11": 2}`. By the map “positive” would go to 46 %; it goes to
-# about 43 %. Most of the difference is head 1.11: doubled it moves the answer by 10.6
+# `{"L3H2": 0, "L4H3": 0, "L1H11": 2}`. By the map “positive” would go to 46 %; it goes
+# to about 43 %. Most of the difference is L1H11: doubled it moves the answer by 10.6
 # points, not by the 8.6 that the map suggests. With the three effects measured one at a
 # time the sum is 44 %: here they nearly add up.
 #
@@ -1182,49 +1386,40 @@ feedback.repair(desk, faders, expected, alone)
 # </details>
 
 # %% [markdown]
-# ## 11. What you have found
+# ## 11. What the close-up adds
 #
-# - **How words become an answer:** tokens become vectors; in each layer heads mix
-#   values by attention weights, and a feed-forward network works on each token alone;
-#   the read-out takes the vector of `[CLS]`.
-# - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
-#   one of the two, and it turns. But other nouns do what *life* does.
-# - **On which heads it depends:** of 72 heads, silenced one at a time, only 3.9 turns
-#   it, by what it adds to tokens other than `[CLS]`. At its mean the fall is little
-#   more than half as large, and the answer stays. Other heads move it by up to about 10
-#   points; three of them together, two silent and one doubled, turn it as well (task
-#   7).
-# - **Whether that head matters elsewhere:** yes. Silent, it lowers “positive” in
-#   praise. Without all that it makes differently from token to token, the log-odds of
-#   praise and of complaints lie about a sixth closer together. Accuracy changes too
-#   little to tell, and no single head decides more than 3 of 28 mistakes.
-# - **Why the model takes this complaint for praise:**
-#   - shown: what 3.9 takes at *of*, *my* and *life* raises “positive”, by 24 points
-#     with zeros and 15 with means;
-#   - seen with six of eight nouns that we chose by hand: patched alone, 3.9 moves the
-#     answer more than any other head (task 5);
-#   - only a correlation: in the training reviews *life* stands mostly in praise; but
-#     *I* and *like* do not fit;
-#   - open: how the words work together, and why *back*, which turns the meaning, counts
-#     for almost nothing.
-# - **The other half:** with zeros for the feed-forward network of layer 2, “positive”
-#   falls by more than without any single head.
-# - **Not tested:** by which later heads the work of 3.9 reaches `[CLS]`, and what the
-#   feed-forward networks compute.
+# Section 8 says what the tour has found. Why does the model take this complaint for
+# praise? With the close-up and the tasks you can say more:
+#
+# - **shown:** what L3H9 takes from *of*, *my* and *life* raises “positive”, by 24
+#   points with zeros and 15 with means. Its mean in its place does not turn the answer;
+# - **for other reviews:** yes, it matters. Without all that it makes differently from
+#   token to token, the log-odds of praise and of complaints lie about a sixth closer
+#   together. But silencing a single head turns at most 3 of 28 mistakes;
+# - **seen with nouns that we chose by hand:** some do what *life* does; patched alone,
+#   L3H9 moves the answer most with six of eight (task 5);
+# - **only a correlation:** in the training reviews *life* stands mostly in praise; but
+#   *I* and *like* do not fit;
+# - **other heads can do it together:** two silent and one doubled turn the answer
+#   without L3H9 (task 7);
+# - **the other half:** with zeros for the feed-forward network of layer 2, “positive”
+#   falls by more than without any single head;
+# - **open:** how the words work together, by which later heads the work of L3H9 reaches
+#   `[CLS]`, and what the feed-forward networks compute.
 
 # %% [markdown]
 # ## 12. Try for yourself
 #
 # Two open problems. We give no answers; each says how you know that you are right.
 #
-# 1. **Two heads.** Is there a pair of heads, without 3.9, that turns our answer when
-#    both are silent? Start from `effect` of section 9. You are right if you can name a
+# 1. **Two heads.** Is there a pair of heads, without L3H9, that turns our answer when
+#    both are silent? Start from `effect` of section 7. You are right if you can name a
 #    pair, or have tried all 2,485.
-# 2. **Any text?** Does head 0.2 look at the token before in *every* text: in nonsense,
-#    in one word ten times over? Its weights on the token before are
+# 2. **Any text?** Does L0H2 look at the token before in *every* text: in nonsense, in
+#    one word ten times over? Its weights on the token before are
 #    `clf.attend(text).weights[0, 2].diagonal(-1)`. Search for a text in which their
-#    mean is below 0.9. You are right if you can show one, or the lowest of 20 texts of
-#    three kinds.
+#    mean is below 0.9. You are done when you can show one, or have tried 20 texts of
+#    three kinds and name the lowest mean.
 
 # %% [markdown]
 # ## 13. The lessons
@@ -1294,12 +1489,8 @@ commoner = np.bincount(held_out.labels).max() / len(held_out)
 print(f"{commoner:.0%} right (always the commoner label)")
 
 # %% [markdown]
-# <details><summary>What we saw</summary>
-#
 # Both probabilities fall to about 50 %. Is the model guessing now? No: far more answers
 # are right than if it always gave the same one.
-#
-# </details>
 #
 # So part of the answer reaches `[CLS]` without these heads. But most of its *certainty*
 # depends on them, or is lost to zeros that the model never met (section 9).
@@ -1316,9 +1507,9 @@ print(desk.settings.to_code())
 # %% [markdown]
 # ## Appendix B. Is the control real?
 #
-# All this rests on faders that do what they say. `self_check` tries those of head 3.9
-# on made-up tokens. It compares logits (section 8). Three of the differences should be
-# 0, and one should not:
+# All this rests on faders that do what they say. `self_check` tries those of L3H9 on
+# made-up tokens. It compares logits, the numbers that the read-out makes. Three of the
+# differences should be 0, and one should not:
 
 # %%
 found = al.heads.self_check(clf, head_id=(3, 9))
@@ -1334,8 +1525,8 @@ for name, told in {
     print(f"largest difference of a logit {found[name]:.2g}: {told}")
 
 # %% [markdown]
-# So the control of head 3.9 is real: faders at 1 change nothing, silent is as good as
-# cut out, and afterwards the model is as before.
+# So the control of L3H9 is real: faders at 1 change nothing, silent is as good as cut
+# out, and afterwards the model is as before.
 
 # %% [markdown]
 # ## Appendix C. The word, or the gap that it leaves?
@@ -1357,10 +1548,10 @@ label = "change of “positive” (percentage points)"
 al.plots.word_changes(words, both, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
-# A bar is the sentence without that word, a ring the one with `[MASK]` in its place.
+# A bar is the sentence without that word, a dot the one with `[MASK]` in its place.
 # *life* and *I* turn the answer either way; *I* only just with `[MASK]`, and *that*
 # nearly does.
 #
-# Where bar and ring agree, the moved places are hardly the reason, though `[MASK]` may
+# Where bar and dot agree, the moved places are hardly the reason, though `[MASK]` may
 # disturb the model too. For *like* and *that* they differ much: there, how the word is
 # taken away counts. Why *life* and *I* turn the answer, this does not show.

@@ -483,7 +483,7 @@ def faulty_entropy(weights):
 
 w = torch.tensor([0.5, 0.5, 0.0], requires_grad=True)
 value = faulty_entropy(w)
-(slope,) = torch.autograd.grad(value, w)
+(slope,) = torch.autograd.grad(value, w)  # PyTorch works it out by itself
 slopes = ", ".join(f"{s:.2f}" for s in slope).replace("-", "−")
 print(f"entropy {value:.3f}, gradient ({slopes})")
 
@@ -525,8 +525,8 @@ al.checks.entropy(entropy)
 #
 # ---
 # Keep the 0 away from the logarithm, by something whose logarithm does no harm:
-# `torch.where(weights > 0, weights, 1.0)`, or, inside the logarithm alone, a clamp at a
-# tiny number such as 1e-30.
+# `torch.where(weights > 0, weights, 1.0)`, or, inside the logarithm alone, with
+# `.clamp(min=1e-30)`, which lifts what is smaller to this tiny number.
 
 # %% [markdown]
 # Our BERT has 6 layers of 12 **heads**, each a look-up with matrices of its own
@@ -568,7 +568,8 @@ drawings.growing_scores([4, 16, 64])
 
 # %% [markdown]
 # Let all components be *independent* (knowing one tells nothing about another), with
-# mean 0 and variance 1. Write $E$ for a mean. The variance of a score, line by line:
+# mean 0 and variance 1 (the mean of the squared distance from the mean). Write $E$ for
+# a mean. The variance of a score, line by line:
 #
 # $$ \begin{aligned}
 # \text{Var}(q \cdot k)
@@ -744,7 +745,8 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.
 # Take two keys, and raise the score of the first by 0.1. A weight of 0.5 becomes 0.525,
 # one of 0.99 only 0.991: near 0 or 1, a weight hardly moves.
 #
-# In general, raise score $s_j$ alone. Its own weight grows, all others shrink:
+# In general, raise score $s_j$ alone (its slopes are written with ∂). Its own weight
+# grows, all others shrink:
 #
 # $$ \frac{\partial w_j}{\partial s_j} = w_j - w_j^2 , \qquad
 # \frac{\partial w_i}{\partial s_j} = - w_i w_j \quad \text{for } i \ne j $$
@@ -792,8 +794,8 @@ drawings.jacobian(torch.diag(w) - torch.outer(w, w), w)
 # $$ \frac{\partial L}{\partial s_j} = \sum_i g_i \frac{\partial w_i}{\partial s_j}
 # = (g J)_j $$
 #
-# Multiply the row $g$ by $J$ on paper, and write what is left: no autograd (PyTorch's
-# `backward`), no matrix of size $T \times T$.
+# Multiply the row $g$ by $J$ on paper, and write what is left: no *autograd* (in
+# `backward`, PyTorch works gradients out by itself), no matrix of size $T \times T$.
 #
 # **Your first line:** `weighted = weights * gradient`, all $w_i g_i$.
 
@@ -973,7 +975,7 @@ for _ in range(201):
     outputs = torch.stack([look_up(*asked, *learned)[1] for asked in water + money])
     loss = torch.nn.functional.cross_entropy(outputs, right)
     for matrix, slope in zip(learned, torch.autograd.grad(loss, learned), strict=True):
-        matrix.data -= slope  # a learning rate of 1
+        matrix.data -= slope  # a step as long as the slope: a learning rate of 1
 
 
 # %% folded=true
@@ -1109,7 +1111,7 @@ for sentence in ("muddy river bank", "river bank muddy"):
 # <details><summary>Proof, and what a causal mask changes</summary>
 #
 # A permutation matrix $P$ shuffles queries, keys and values alike, the softmax works
-# row by row, and $P^\top P = I$:
+# row by row, and $P^\top P = I$ (shuffled and put back: $I$ changes nothing):
 #
 # $$ \text{softmax}\big(PQ (PK)^\top / \sqrt{d_k}\big) PV
 # = P\,\text{softmax}(Q K^\top / \sqrt{d_k}) P^\top P V = P A V $$
@@ -1168,7 +1170,7 @@ drawings.clock_hands(8, (0.7, 0.2))
 
 # %% exercise="sinusoidal_positions" points=2
 def sinusoidal_positions(length, width):
-    """A tensor of shape (length, width); width is even."""
+    """A tensor, PyTorch's array, of shape (length, width); width is even."""
     ### BEGIN SOLUTION
     position = torch.arange(length)[:, None]
     frequency = 10000.0 ** (-torch.arange(0, width, 2) / width)
@@ -1974,10 +1976,11 @@ told = f"{start * 32**0.5:.2f} undivided, {start:.2f} divided"
 print(f"by BERT's recipe such scores start with a standard deviation of {told}")
 
 # %% [markdown]
-# BERT's recipe draws new matrices with standard deviation 0.02. At our small BERT's
-# width that is enough: even undivided, scores would begin below 1 (0.87, printed above,
-# for tokens of variance 1). By the same count BERT-base, the original in its usual
-# size, 768 wide with heads of 64, would begin at 2.5.
+# BERT's recipe draws new matrices with standard deviation 0.02 (the *standard
+# deviation* is the root of the variance). At our small BERT's width that is enough:
+# even undivided, scores would begin below 1 (0.87, printed above, for tokens of
+# variance 1). By the same count BERT-base, the original in its usual size, 768 wide
+# with heads of 64, would begin at 2.5.
 #
 # <details><summary>Why do some divide by the whole width?</summary>
 #

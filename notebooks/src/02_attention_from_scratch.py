@@ -262,9 +262,9 @@ drawings.attention_shapes(sizes)
 # the predictions of this text (appendix B).
 #
 # A mask says for every pair of query and key: may this query look at this key? It is a
-# tensor of `bool`, **True where looking is allowed**. Each of the three masks takes one
-# line of code. `i[:, None]` is a column of the queries' positions, `i` a row of the
-# keys'; comparing them gives all pairs:
+# tensor (PyTorch's array) of `bool`, **True where looking is allowed**. Each of the
+# three masks takes one line of code. `i[:, None]` is a column of the queries'
+# positions, `i` a row of the keys'; comparing them gives all pairs:
 #
 # <details><summary>For the expert: PyTorch's masks, and what a window saves</summary>
 #
@@ -367,7 +367,7 @@ masked
 # <details><summary>Why not mend the row sum? Why not a large negative score?</summary>
 #
 # Dividing by the sum would mend the lower row. But if a hidden score is larger than all
-# visible ones by 110, the sum is 0 in float32.
+# visible ones by 110, the sum is 0 in float32, PyTorch's usual precision.
 #
 # With a large negative number instead of $-\infty$ a query with nothing to see still
 # looks at hidden keys. If the number *replaces* the scores, all keys get the same
@@ -619,7 +619,8 @@ assert error < 1e-4
 # *Difficulty 3 of 5, 10 minutes.* Write the `forward` of the drawing from
 # `my_split_heads` (exercise 3), `masked_attention` (exercises 1 and 2) and
 # `merge_heads`. The four *linear layers* are there: each multiplies with a matrix and
-# adds a learned vector, its *bias*.
+# adds a learned vector, its *bias*. (An `nn.Module` is PyTorch's class for a part of a
+# network. To run one, call it like a function: `self.query(query)` runs its `forward`.)
 #
 # `mask` is None, `(T_q, T_k)`, `(B, 1, T_k)`, or `(B, T_q, T_k)`, which section 6 uses.
 # The scores of all heads are `(B, H, T_q, T_k)`. The check compares with PyTorch's
@@ -857,10 +858,10 @@ question = "Which head looks one token back, one ahead, and mostly at [CLS]?"
 al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
 
 # %% [markdown]
-# - Layer 0 head 2 has a line just below the diagonal. It looks at the token before: it
-#   is head 0.2 of lesson 00, the **previous-token head**.
-# - Layer 1 head 8 (1.8 in lesson 00) has its line just above. It looks at the token
-#   after, less strictly.
+# - Layer 0 head 2 (L0H2 in lesson 00) has a line just below the diagonal. It looks at
+#   the token before: a **previous-token head**.
+# - Layer 1 head 8 (L1H8) has its line just above. It looks at the token after, less
+#   strictly.
 # - Layer 2 head 9 has a bright column. It looks mostly at `[CLS]`: it *rests* on it.
 #
 # Find more of each kind yourself. *Layer* chooses a layer. A double click on a coloured
@@ -871,10 +872,10 @@ al.plots.chosen_heads(short, [(0, 2), (1, 8), (2, 9)], title=question)
 al.attention_view(maps, layers=[0, 1, 2], layer=2)
 
 # %% [markdown]
-# Here are the 36 heads of these layers at a glance, a layer in each row; *1.8* is layer
-# 1 head 8. In each small map queries go down and keys across. The colour scale is
-# stretched, so that small weights show. Heads of one layer look at different things:
-# 0.2 at the token before, its two neighbours at nearly everything.
+# Here are the 36 heads of these layers at a glance, a layer in each row. In each small
+# map queries go down and keys across. The colour scale is stretched, so that small
+# weights show. Heads of one layer look at different things: L0H2 at the token before,
+# its two neighbours at nearly everything.
 
 # %%
 al.plots.attention_grid(maps, layers=[0, 1, 2])
@@ -1178,8 +1179,8 @@ drawings.two_runs(["attention", "up", "down"], [0.5, 1.2, -0.3], [0.5, 0.9, -0.8
 # But first the good activations. We watch four parts of each layer: attention with its
 # output projection, `up`, `down`, and the *output*, what the last norm gives.
 #
-# A **hook** is a function that PyTorch calls whenever a module has computed something.
-# Here each hook keeps what its part gave:
+# A **hook** is a function that PyTorch calls whenever a module, a part of the network,
+# has computed something. Here each hook keeps what its part gave:
 
 # %% folded=true
 watched = {}  # the parts to watch, module to name

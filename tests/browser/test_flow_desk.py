@@ -123,7 +123,7 @@ def test_the_new_vector_begins_with_the_old_one_and_follows_the_token(notebook, 
         desk.locator("[role=option]").nth(token).click()
         shown(notebook, f"update 3 9 {token}")
         assert colours(desk.locator(".stage .strip").first) == before
-        assert "".join(desk.locator(".stage .sign").all_text_contents()) == "++=+="
+        assert "".join(desk.locator(".stage .sign").all_text_contents()) == "++=→+="
         parts = of_python(notebook, "desk.report['update']")
         told = desk.locator(".stage").text_content()
         for part in parts:

@@ -3,6 +3,7 @@
 import json
 import operator
 import re
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -369,6 +370,15 @@ def test_the_style_of_a_lesson(source):
         assert len(line) <= 88, line
     for link in re.findall(r"\]\(([^)#\s]+)\)", "\n".join(words)):
         assert link.startswith("http") or (FOLDER / link).exists(), link
+
+
+@sources
+def test_answers_that_stand_in_the_text_are_python(source):
+    for code in re.findall(
+        r"```python\n(.*?)```", "\n".join(c.source for c in cells(source)), re.S
+    ):
+        inside = "def answer():\n" + textwrap.indent(code, "    ")
+        compile(inside if re.search(r"^return\b", code, re.M) else code, source.name, "exec")
 
 
 @sources

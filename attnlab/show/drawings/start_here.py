@@ -145,25 +145,30 @@ def three_cuts(
     sheet = Sketch(7.6, top + 0.6)
     rows = [top - 0.2 - 0.33 * (row + 0.5) for row in range(len(tokens))]
     low, high = rows[-1] - 0.24, rows[0] + 0.24
-    for left, right, named in ((1.16, 4.0, "layers 0 to 4"), (4.3, 5.64, "layer 5")):
+    for left, right, at, named in (
+        (1.16, 4.0, 1.58, "layers 0 to 4"),
+        (4.3, 5.64, 4.97, "layer 5"),
+    ):
         corner, style = (left, low), "round,pad=0.02"
         box = FancyBboxPatch(corner, right - left, high - low, style, fc="#fbfaf8", ec="#c9c9c9")
         sheet.axes.add_patch(box)
-        sheet.text(right - 0.55, low - 0.15, named, size=9.5)
+        sheet.text(at, low - 0.15, named, size=9.5)
     for y, token in zip(rows, tokens, strict=True):
         sheet.box(0.56, y, token, width=0.84, height=0.26, size=9.5)
         sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
+    for start in rows:
+        for end in rows:
+            _ease(sheet, (2.18, start), (2.78, end), alpha=0.1)  # the other heads
+            _ease(sheet, (3.1, start), (3.7, end), alpha=0.4)
     for start in rows[1:]:
-        for end in rows[1:]:
-            _ease(sheet, (2.4, start), (3.5, end), alpha=0.28)
-        _ease(sheet, (1.3, start), (2.1, rows[0]), alpha=0.28)
+        _ease(sheet, (1.26, start), (1.96, rows[0]), alpha=0.4)
         _ease(sheet, (4.4, start), (5.5, rows[0]), alpha=0.85)
     sheet.arrow((5.78, rows[0]), (6.0, rows[0]), role="output")
     sheet.box(6.72, rows[0], f"{label} {whole}", width=1.36, height=0.32, size=9.5)
-    below = rows[1:]
-    _cut(sheet, 2.95, below[0] + 0.1, low - 0.3, f"{head} silent: {silent}", low - 0.42)
-    for x, answer in ((2.0, early), (5.2, late)):
-        told = f"{tokens[0]} gets nothing: {answer}"
+    sheet.text(2.66, low - 0.15, "other heads", size=9.5)
+    _cut(sheet, 3.4, rows[0] + 0.12, low - 0.3, f"{head} silent: {label} {silent}", low - 0.42)
+    for x, answer in ((1.9, early), (5.2, late)):
+        told = f"{tokens[0]} gets nothing: {label} {answer}"
         _cut(sheet, x, rows[0] - 0.16, rows[0] + 0.34, told, rows[0] + 0.46)
     return sheet.picture(
         f"The way from {len(tokens)} tokens to the answer, {label} {whole}, with three cuts. With "

@@ -8,6 +8,7 @@ import { clamp, cut } from "./pictures.js";
 import { spoken, tr } from "./words.js";
 
 const TOP = 42; // room for headings, in pixels
+const MAP = 40; // the whole model, where the step is
 const SUM = 38; // a part of the new vector: its name, and its strip
 const CELL = 40; // a number of a vector is no wider
 const NAME = 12; // letters of a token that are shown
@@ -71,11 +72,7 @@ function render(context) {
     });
   }
   // where in the model the step is: its menu and its words say the same
-  const ways = [steps[0][1], ...all(size.layers), steps.at(-1)[1]].map((place, index) => {
-    const inside = index > 0 && index <= size.layers;
-    return make("span", { className: inside ? "inside" : "" }, ...(inside ? [make("i", { textContent: tr("layer") }), ` ${place}`] : [place]));
-  });
-  const depth = make("div", { className: "depth", "aria-hidden": "true" }, make("b", { textContent: tr("where you are") }), ...ways);
+  const map = drawn("svg", { class: "depth", "aria-hidden": "true", height: MAP });
   const words = make("p", { className: "remark", "aria-live": "polite" });
 
   // ── the picture: a row for each token; what stands beside them changes with the step ─────
@@ -92,7 +89,7 @@ function render(context) {
   function layOut(width) {
     const { tokens } = model.get("report");
     const left = Math.min(widest(tokens.map((token) => cut(token, NAME)), root) + 18, 130);
-    const row = clamp(15, Math.floor(330 / tokens.length), 24);
+    const row = clamp(15, Math.floor(330 / tokens.length), 22);
     layout = { available: width, left, row, top: TOP, width: width - left - 8, tokens: tokens.join(" "), height: Math.max(TOP + row * (tokens.length + 2) + 12, TOP + SUM * model.get("report").update.length) };
     svg.setAttribute("width", width);
     svg.setAttribute("height", layout.height);
@@ -137,6 +134,35 @@ function render(context) {
   }
   const heading = (words, note, x, role = "") => [
     write(words, x, 16, { class: `heading ${role}` }), write(note, x, 32, { class: "small" })];
+
+  // the whole model, small: tokens, layers with their attention and feed-forward network, the answer off the first token
+  function drawMap(step, { settings, answers }, width) {
+    const [first, last, gap] = [54, 60, 5];
+    const wide = (width - first - last - gap * size.layers) / size.layers;
+    const ys = [9, 17, 25, 33];
+    const inside = (x, index) => {
+      const here = index === settings.layer && !["tokens", "answer"].includes(step);
+      const lit = (...steps) => (here && steps.includes(step) ? " lit" : "");
+      const [from, to, ffn] = [x + wide * 0.14, x + wide * 0.55, x + wide * 0.66];
+      const middle = (from + to) / 2;
+      return drawn("g", { class: here ? "place here" : "place" },
+        drawn("rect", { class: "frame", x, y: 1.5, width: wide, height: MAP - 3, rx: 3 }),
+        ...ys.map((y) => drawn("line", { class: `way${lit("vectors", "update")}`, x1: x - gap, x2: x + wide, y1: y, y2: y })),
+        ...ys.flatMap((a) => ys.filter((b) => b !== a).map((b) => drawn("path", { class: `look${lit("projections", "weights", "mixture")}`, d: `M${from} ${a} C${middle} ${a} ${middle} ${b} ${to} ${b}` }))),
+        ...ys.map((y) => drawn("rect", { class: `ffn${lit("update")}`, x: ffn, y: y - 2.5, width: wide * 0.2, height: 5 })),
+        write(index, x + 3, 10, { class: "tag" }));
+    };
+    const end = first + (wide + gap) * size.layers;
+    const share = answers.at(-1).share * (last - 14);
+    map.setAttribute("width", width);
+    map.replaceChildren(
+      drawn("g", { class: step === "tokens" ? "place here" : "place" }, ...ys.map((y) => drawn("rect", { class: "token", x: 2, y: y - 3, width: first - gap - 8, height: 6, rx: 1.5 }))),
+      ...all(size.layers).map((index) => inside(first + (wide + gap) * index, index)),
+      drawn("g", { class: step === "answer" ? "place here" : "place" },
+        drawn("line", { class: "way", x1: end - gap, x2: end + 6, y1: ys[0], y2: ys[0] }),
+        drawn("rect", { class: "token", x: end + 8, y: ys[0] - 5, width: last - 14, height: 10 }),
+        drawn("rect", { class: "share", x: end + 8, y: ys[0] - 5, width: share.toFixed(1), height: 10 })));
+  }
 
   const draw = {
     tokens({ tokens, ids, notes, rows: table, positions, starts, limits }) {
@@ -306,8 +332,7 @@ function render(context) {
     names.classList.toggle("looks", ["projections", "weights", "mixture", "update"].includes(name));
     svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
     say(words, report.words[name][token]);
-    const place = step === 0 ? 0 : step === steps.length - 1 ? size.layers + 1 : report.settings.layer + 1;
-    ways.forEach((way, index) => { way.classList.toggle("here", index === place); });
+    drawMap(name, report, width);
     stops.forEach((stop, index) => {
       if (index === step) stop.setAttribute("aria-current", "step");
       else stop.removeAttribute("aria-current");
@@ -330,7 +355,7 @@ function render(context) {
   root.append(
     make("div", { className: "top" }, make("label", { className: "typed" }, make("span", { textContent: tr("Your sentence") }), text.box),
       make("label", {}, `${tr("layer")} `, layer.box), make("label", {}, `${tr("head")} `, head.box)),
-    stepper, depth, words, picture,
+    stepper, map, words, picture,
     make("div", { className: "last" }, make("span", { className: "note", textContent: tr("Click a token, or use ↑ and ↓, to choose the one that looks; ← and → change the step.") }),
       make("div", { className: "ends" }, reset, keep)),
     complaint);

@@ -158,11 +158,11 @@ def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[
     else:
         rest = tr("from {count} other heads", count=others)
     mine, neurons = flow.added[layer, head], flow.neurons[layer]
-    inside = tr("feed-forward: {count:,} numbers", count=neurons.shape[-1])
+    inside = tr("{count:,} numbers inside", count=neurons.shape[-1])
     limit = _limit(flow.hidden[layer][:, columns], _OF_VECTORS)
 
     def part(sign: str, name: str, values: Tensor, added: bool = True) -> dict[str, Any]:
-        shown = values[:, columns if sign or not added else _every_so_many(values)]
+        shown = values[:, _every_so_many(values) if sign == "→" else columns]
         own = [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in shown]
         return {
             "sign": sign,
@@ -177,7 +177,7 @@ def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[
         part("+", tr("from L{layer}H{head}", layer=layer, head=head), mine),
         part("+", rest, flow.attention[layer] - mine),
         part("=", tr("sum, in standard size"), flow.attended[layer], False),
-        part("", inside, neurons),
+        part("→", inside, neurons),
         part("+", tr("from feed-forward"), flow.fed[layer]),
         part("=", tr("new vector"), flow.hidden[layer + 1], False),
     ]

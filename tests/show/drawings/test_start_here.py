@@ -68,18 +68,20 @@ def test_a_cut_takes_away_the_lines_of_what_is_crossed_out_and_no_others():
         assert told in picture.alt or told in " ".join(text.get_text() for text in axes.texts)
 
 
-def test_each_cut_says_what_it_leaves_and_only_two_lead_to_the_token_that_is_read_off():
+def test_each_cut_says_what_it_leaves_and_only_the_last_layer_is_strong():
     tokens = ("[CLS]", "a", "dull", "film")
     picture = drawings.three_cuts((0.9, 0.3, 0.8, 0.5), tokens, "L1H2", "negative")
     axes = picture.figure.axes[0]
     words = " ".join(text.get_text() for text in axes.texts)
-    for told in ("negative 90 %", "L1H2 silent: 30 %", "nothing: 80 %", "nothing: 50 %"):
+    for told in ("L1H2 silent: negative 30 %", "nothing: negative 80 %", "nothing: negative 50 %"):
         assert told in words
+    assert words.count("negative") == 4
     assert "before the last it is 80 %; with nothing in the last layer, 50 %" in picture.alt
     lines = [one for one in axes.patches if isinstance(one, PathPatch)]
     top = max(line.get_path().vertices[-1, 1] for line in lines)
-    to_the_top = [line for line in lines if line.get_path().vertices[-1, 1] == top]
-    assert len(to_the_top) == 2 * (len(tokens) - 1)
-    assert len(lines) == len(to_the_top) + (len(tokens) - 1) ** 2
+    strong = [line for line in lines if line.get_alpha() > 0.5]
+    assert len(strong) == len(tokens) - 1
+    assert {line.get_path().vertices[-1, 1] for line in strong} == {top}
+    assert len(lines) == 2 * (len(tokens) - 1) + 2 * len(tokens) ** 2
     dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert len(dashed) == 3

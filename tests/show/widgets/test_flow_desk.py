@@ -148,7 +148,7 @@ def test_the_new_vector_is_drawn_as_the_sum_that_makes_it(clf):
         attended + fed, (flow.attended + flow.fed)[0][:, columns], atol=2e-3, rtol=0
     )
     torch.testing.assert_close(after, flow.hidden[1][:, columns], rtol=0, atol=1e-3)
-    assert "".join(part["sign"] for part in shown["update"]) == "++=+="
+    assert "".join(part["sign"] for part in shown["update"]) == "++=→+="
     step = -(-flow.neurons.shape[-1] // SHOWN)
     inside = [flow.neurons[0][:, first::step] for first in range(step)]
     assert any(neurons.shape == one.shape and neurons.allclose(one, atol=1e-3) for one in inside)
