@@ -30,8 +30,8 @@
 # loads it, and asks what it makes of two sentences.
 #
 # A chatbot's model is built of the same kinds of parts. It differs above all in two
-# ways: each piece of text sees only itself and earlier pieces, and from the last one
-# the model predicts the *next*. Lesson 04 builds one.
+# ways: each piece of text sees only itself and earlier pieces, and from the last piece
+# it predicts the next one. Lesson 04 builds such a model.
 
 # %%
 import attnlab as al
@@ -56,16 +56,16 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 # ## 2. How do words become an answer?
 #
 # How does a model get from words to *positive* or *negative*? A fixed score for each
-# word, added up, is not enough. These two sentences have the same words:
+# word, added up, is not enough:
 
 # %%
-for text in ("Good, not bad.", "Bad, not good."):
-    print(f"{clf.predict([text]).probabilities[0, 1]:.0%} “positive”: {text}")
+for text in ("Bad.", "Not bad.", "Good, not bad.", "Bad, not good."):
+    print(f"{clf.predict([text]).probabilities[0, 1]:4.0%} “positive”: {text}")
 
 # %% [markdown]
-# So order must count, and *not* must change what *bad* means. A Transformer gives words
-# their places, and lets them read each other. In the picture each row is one piece of
-# our sentence, on its way from left to right.
+# *Not* changes what *bad* means, and order counts: the last two have the same words. A
+# Transformer gives words their places, and lets them read each other. In the picture
+# each row is one piece of our sentence, on its way from left to right.
 
 # %%
 from attnlab.show import drawings
@@ -104,12 +104,12 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #
 # The six layers have the same form, but each has learned numbers of its own; two thirds
 # of them are in its feed-forward network. It expands the 384 numbers to 1,536, pushes
-# negative ones towards 0, and shrinks the result back to 384.
+# negative ones towards 0 (none stays below −0.17), and shrinks the result back to 384.
 #
 # *LayerNorm* brings each sum to a standard size, and then stretches and shifts it by
-# learned numbers (lesson 02). Another one stands before layer 0; there BERT adds one
-# more vector to each token, the same for all tokens here. The read-out first makes a
-# number for each label, a *logit*; a *softmax* (section 3) turns these into
+# learned numbers (lesson 02). Another one stands before the first layer; there BERT
+# adds one more vector to each token, the same for all tokens here. The read-out first
+# makes a number for each label, a *logit*; a *softmax* (section 3) turns these into
 # probabilities.
 #
 # </details>
@@ -117,8 +117,7 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # %% [markdown]
 # ## 3. What does one head do?
 #
-# How can anything reach `[CLS]` from the other words? Only heads carry something from
-# one token to another.
+# Only heads carry something from one token to another. How does one do it?
 #
 # A head works like a library. You bring a question, the **query**. Each book has a
 # title, the **key**, and a text inside, the **value**. The better a title fits your
@@ -135,9 +134,9 @@ drawings.head_by_hand()
 # %% [markdown]
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
-#   (query), what it can be found by (key), and what it passes on (value). There are
-#   three, because what a token looks for, what it is found by and what it passes on can
-#   differ.
+#   (query), what it can be found by (key), and what it passes on (value). Three,
+#   because these can differ. (Each new number is a dot product, as in step 4, of the
+#   vector with a column of the table.)
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
 #   number and add up: that is the *dot product*. Then divide by √2, the square root of
 #   how many numbers a query has: here 2, in our model 32. (With more products the
@@ -190,11 +189,9 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 #
 # <details><summary>What is left out here?</summary>
 #
-# How a matrix works: each number of a query is the dot product of the token's vector
-# with a column of $W_Q$.
-#
 # To queries, keys and values, and to what $W_O$ makes, a learned vector is added, a
-# *bias*, the same for all tokens. Lessons 01 and 02 call the mixture the *context*.
+# *bias*, the same for all tokens. Lesson 01 calls the mixture *output*, later
+# *context*, as lesson 02 does.
 #
 # </details>
 
@@ -204,15 +201,15 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 # Here are the model's own numbers, at a *desk*, an interactive picture of the seven
 # steps. You look into head 9 of layer 3, *L3H9* for short: of all heads, its attention
 # changed most when this model learned to judge reviews (lesson 05). Counting starts at
-# 0, for layers and heads alike. Step 1 makes the vectors. Then we jump: layers 0 to 2
-# have already worked, and steps 2 to 6 show layer 3. The drawing above the words says
-# where you are.
+# 0, for layers and heads alike. Step 1 cuts the text, and looks up the vectors. Then we
+# jump: in step 2 layers 0 to 2 have already worked, and steps 3 to 6 show layer 3. The
+# small drawing of the model says where you are.
 #
 # Each thin stripe is one number: red above 0, blue below, white near 0. Where numbers
 # are small the colours are made stronger; “× 4.7” means 4.7 times as strong.
 #
 # Press *Next*, and read the lines above the picture. The token *i* (the word *I*) looks
-# first; click another one to let it look.
+# first, as its weights are easy to read; click another one to let it look.
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
@@ -221,16 +218,15 @@ steps
 # %% [markdown]
 # Four things to notice:
 #
-# - **Step 4.** The softmax of its scores gives *i* a weight of 0.32 for *hours* and
-#   0.18 for *back*. (An even share would be 0.07.) Other tokens distribute their
-#   attention differently.
+# - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. (An even share would
+#   be 0.07.) Other tokens distribute their attention differently.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
 #   the stripes. `[CLS]` gives almost nothing to any token in this head, as its value is
 #   near 0.
 # - **Step 6.** The layer adds to the old vector of *i*, and rescales the sums. What
-#   L3H9 adds has a length of 3.1 (the root of the sum of all squares), beside 11.1 of
-#   the old vector and 12.7 from the feed-forward network. Does the answer need it?
-#   Section 7 tries.
+#   L3H9 adds is about a quarter as long as the old vector, 3.1 beside 11.1. (The
+#   *length* is the root of the sum of all squares.) The feed-forward network adds more,
+#   12.7. Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
 #   stays near 50 % until the last. That need not mean that nothing has arrived before:
 #   it was trained only on the last layer's vectors. (Before layer 0 `[CLS]` has met no
@@ -249,7 +245,7 @@ steps
 # </details>
 #
 # Does the formula of section 3 give the 0.32 of step 4? The next cell takes the queries
-# and keys of L3H9 out of the model, and works it out:
+# and keys of L3H9 out of the model. It uses PyTorch, the library that runs the model:
 
 # %%
 import torch
@@ -267,9 +263,8 @@ print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
 # %% [markdown]
 # <details><summary>Why do some vectors look empty?</summary>
 #
-# The queries of tokens that do not look just now are veiled, whatever their numbers.
-# The vector of `[CLS]` in step 2 has one large number, 9.7, and otherwise only small
-# ones.
+# Only the query of the token that looks is in full colour. The vector of `[CLS]` in
+# step 2 has one large number, 9.7, and otherwise only small ones.
 #
 # </details>
 
@@ -336,9 +331,78 @@ al.attention_view(maps, layer=3, heads=[9], stretched=True)
 # almost only at itself (the yellow corner), so here it takes almost nothing from other
 # tokens. Can such a head matter for the answer?
 #
-# ### Patterns
+# ### How do words reach `[CLS]`?
 #
-# Now all 72 heads, six layers of 12. Each is a small heat map with its name above it.
+# In each layer, how much weight does `[CLS]` keep for itself?
+
+# %%
+kept = maps.weights[:, :, 0, 0].mean(1)  # from [CLS] to itself, mean of the heads
+for number, weight in enumerate(kept):
+    print(f"layer {number}: {weight:.2f}")
+
+# %% [markdown]
+# By weight, `[CLS]` looks at other tokens in layer 0, hardly in layers 1 to 4, and most
+# of all in layer 5. Step through one of the heads of layer 5, L5H9, with `[CLS]` as the
+# token that looks:
+
+# %%
+al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
+
+# %% [markdown]
+# Here words arrive: `[CLS]` gives 0.34 of its weight to *two* and 0.15 to *back*. In
+# step 6 all 12 heads add to its vector.
+#
+# But what arrives is not the bare word *two*. Its vector has been through five layers,
+# and each of them has added something; L3H9 is one of the 60 heads that did. So a head
+# can matter for the answer even if in that head `[CLS]` looks only at itself.
+#
+# Weights cannot tell whether it does. So try it. *Predict first:* what becomes of the
+# two answers of section 1, 75 % and 99 %, and of the share of 250 reviews that the
+# model gets right, if `[CLS]` gets nothing from any head in layers 0 to 4, and what if
+# it gets nothing in layer 5?
+
+
+# %% folded=true
+# “positive” in texts where [CLS] gets nothing from the heads of these layers
+def without_heads_for_cls(texts, layers):
+    def hook(module, inputs, output):  # changes what a part has made (section 9)
+        output[0][:, 0] = 0
+
+    stack = clf.model.bert.encoder.layer
+    handles = [stack[i].attention.self.register_forward_hook(hook) for i in layers]
+    found = clf.predict(texts).probabilities[:, 1]
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+# %% folded=true
+# the result, once your guess is there
+import pandas as pd
+
+some, left = al.datasets.load("movie-sentiment").dev.sample(250), {}
+where = {"no layer": (), "layers 0 to 4": range(5), "layer 5": [5]}
+for name, layers in where.items():
+    ours, other = without_heads_for_cls(texts[:2], layers)
+    right = (without_heads_for_cls(some.texts, layers) > 0.5) == some.labels
+    left[name] = ours, other, right.mean()
+rows = ["our sentence, %", "the other, %", "right of 250 reviews, %"]
+found = (100 * pd.DataFrame(left, index=rows)).T.rename_axis("[CLS] gets nothing in")
+feedback.folded(al.plots.table(found, **dict.fromkeys(rows, 1)))
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# **Layer 5 alone is enough:** both answers stay, and nearly as many reviews are judged
+# right. **Without layer 5 the certainty goes:** both answers are close to 50 %. But
+# most reviews keep the right side of 50 %, so which side it is has largely arrived
+# earlier. (Here, too, zeros may do harm of their own.)
+#
+# </details>
+#
+# ### What do all 72 heads look at?
+#
+# Six layers of 12 heads. Each is a small heat map with its name above it.
 
 # %%
 al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
@@ -384,72 +448,8 @@ feedback.diagonal(maps, my_head)
 #
 # </details>
 #
-# ### How do words reach `[CLS]`?
-#
-# In each layer, how much weight does `[CLS]` keep for itself?
-
-# %%
-kept = maps.weights[:, :, 0, 0].mean(1)  # from [CLS] to itself, mean of the heads
-for number, weight in enumerate(kept):
-    print(f"layer {number}: {weight:.2f}")
-
-# %% [markdown]
-# By weight, `[CLS]` looks at other tokens in layer 0, hardly in layers 1 to 4, and most
-# of all in layer 5. Step through one of the heads of layer 5, L5H9, with `[CLS]` as the
-# token that looks:
-
-# %%
-al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
-
-# %% [markdown]
-# Here words arrive: `[CLS]` gives 0.34 of its weight to *two* and 0.15 to *back*. In
-# step 6 all 12 heads add to its vector.
-#
-# But what arrives is not the bare word *two*. Its vector has been through five layers,
-# and each of them has added something; L3H9 is one of the 60 heads that did. So a head
-# can matter for the answer even if in that head `[CLS]` looks only at itself.
-#
-# Weights cannot tell whether it does. So try it. *Predict first:* what becomes of the
-# two answers of section 1, 75 % and 99 %, if `[CLS]` gets nothing from any head in
-# layers 0 to 4, and what if it gets nothing in layer 5?
-
-
-# %% folded=true
-# “positive” in both texts if [CLS] gets nothing from the heads of these layers
-def without_heads_for_cls(layers):
-    def hook(module, inputs, output):  # changes what a part has made (section 9)
-        output[0][:, 0] = 0
-
-    stack = clf.model.bert.encoder.layer
-    handles = [stack[i].attention.self.register_forward_hook(hook) for i in layers]
-    found = clf.predict(texts[:2]).probabilities[:, 1]
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-# %% folded=true
-# the result, once your guess is there
-early, late = without_heads_for_cls(range(5)), without_heads_for_cls([5])
-lines = [f"{'':26}our sentence   the other"]
-for told, found in {
-    "nothing in layers 0 to 4": early,
-    "nothing in layer 5": late,
-}.items():
-    lines.append(f"{told:26}{found[0]:12.1%}{found[1]:12.1%}")
-feedback.folded("\n".join(lines))
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# **Layer 5 brings nearly all the certainty, in both sentences.** What `[CLS]` takes
-# earlier is not needed: both answers stay. Without layer 5 both are close to 50 %. (A
-# trace arrives earlier: without the heads of layer 5 three of four reviews are still
-# judged right, though only just. Appendix A.)
-#
-# </details>
-#
-# So far you have only looked. Which heads does the answer *need*?
+# So far you have silenced whole layers for `[CLS]`. Which *single* heads does the
+# answer need?
 
 # %% [markdown]
 # ## 7. Change it: the mixing desk
@@ -535,8 +535,8 @@ feedback.folded(
 #
 # For our sentence the change is certain: ask again, and it is the same. But one
 # sentence is no evidence about reviews in general. So the desk also measures the
-# **accuracy**: the share that it gets right of *held-out* reviews, on which the model
-# was not trained.
+# **accuracy**: the share of *held-out* reviews, on which the model was not trained,
+# that it gets right.
 #
 # With other reviews the change would be a little different. So the desk draws a bar
 # around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
@@ -558,10 +558,10 @@ feedback.folded(shown)
 # <details><summary>What we saw</summary>
 #
 # At the upper right our answer turns: “positive” falls from its mark at 75 % to 42 %.
-# And yet the accuracy changes by −0.4 points, with an interval from −1.6 to +0.8. It
-# contains 0: we have no evidence of a change for reviews in general. But a loss of much
-# more than 1.6 points is unlikely, too. (Accuracy is a coarse measure: it changes only
-# where an answer crosses 50 %.)
+# And yet the accuracy changes by only −0.4 points, with an interval from −1.6 to +0.8
+# (on your machine a review near 50 % may differ). It contains 0: we have no evidence of
+# a change for reviews in general. But a loss of much more than 1.6 points is unlikely,
+# too. (Accuracy is a coarse measure: it changes only where an answer crosses 50 %.)
 #
 # </details>
 #
@@ -584,19 +584,21 @@ feedback.folded(shown)
 #
 # ### What the tour has found
 #
-# Three of your experiments have cut the way from the words to the answer, each at
-# another place:
+# Three of your experiments have cut the way from the words to the answer, each at a
+# different place:
 
 # %% folded=true
 # the picture: three cuts, and what each leaves of “positive”
-drawings.three_cuts((whole, whole + alone[3, 9] / 100, early[0], late[0]))
+_, early, late = (ours for ours, *_ in left.values())
+drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 
 # %% [markdown]
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
-# - **How words reach `[CLS]`:** above all through the heads of layer 5. What they bring
-#   has already been changed by earlier layers.
+# - **How words reach `[CLS]`:** the certainty through the heads of layer 5; which side
+#   of 50 % it is has largely arrived before. What heads bring has already been changed
+#   by earlier layers.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, which turns the meaning, it stays the
 #   same.
@@ -607,19 +609,19 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early[0], late[0]))
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
 #   in accuracy. With the finer measure of the close-up it does matter.
 #
-# So why does the model take this complaint for praise? It leans on *life* and *I*, and
-# L3H9 does an important part of the work. The tour does not explain why these in
-# particular.
+# So why does the model take this complaint for praise? When single words are left out,
+# it leans on *life* and *I*; and L3H9 does an important part of the work. The tour does
+# not explain why these in particular.
 #
 # Go on to the tasks of section 10, or first to the close-up: it looks into the head as
 # a researcher would, and asks about other reviews with a finer measure.
 #
 # <details><summary>What the close-up finds, if you skip it</summary>
 #
-# L3H9 reads mostly from *of my life*, and writes a little nearly everywhere. Its effect
-# reaches `[CLS]` in later layers. If we replace its output by its average instead of
-# zeros, the answer does not turn. In other reviews it drives praise and complaints
-# apart. Some other nouns do what *life* does.
+# What L3H9 takes from *of my life* matters most, and it writes a little nearly
+# everywhere. Its effect reaches `[CLS]` in later layers. If we replace its output by
+# its average instead of zeros, the answer does not turn. In other reviews it drives
+# praise and complaints apart. Some other nouns do what *life* does.
 #
 # </details>
 
@@ -713,10 +715,10 @@ feedback.folded(al.plots.word_changes(named, ways, label=label))
 #
 # <details><summary>What we saw</summary>
 #
-# **It reads mostly from *life*, *my* and *of*** (bars), **and writes a little nearly
-# everywhere,** most at *two* and *hours* (dots). No single token turns the answer.
-# *Back* again counts for little. (By layer 3 the vector at *life* has taken something
-# from other tokens, too.)
+# **What it takes from *life*, *my* and *of* matters most** (bars), **and writes a
+# little nearly everywhere,** most at *two* and *hours* (dots). No single token turns
+# the answer. *Back* again counts for little. (By layer 3 the vector at *life* has taken
+# something from other tokens, too.)
 #
 # *Hours* gets most weight, 0.19, yet without its value “positive” falls by only 2
 # points; *life* gets 0.10, and without its value “positive” falls by 9. **An attention
@@ -726,10 +728,10 @@ feedback.folded(al.plots.word_changes(named, ways, label=label))
 #
 # ### Gone, or as on average?
 #
-# Zeros at all these tokens are unlike anything that later layers met in training. So
-# the gap may do harm of its own. A second test, *mean ablation*, fills it with what the
-# head makes on average, over all tokens but `[CLS]` of 200 reviews that it was trained
-# on.
+# Zeros at all tokens but `[CLS]`, as in B, are unlike anything that later layers met in
+# training. So the gap may do harm of its own. A second test, *mean ablation*, fills it
+# with what the head makes on average, over all tokens but `[CLS]` of 200 reviews that
+# it was trained on.
 
 # %% folded=true
 # the mean mixtures of all heads, and the mean values of layer 3
@@ -791,8 +793,8 @@ al.plots.word_changes(named, ways, turn=50 - 100 * whole, label=label)
 # turn** (that takes 25 points). Neither number is *the* effect: zeros and one mean for
 # all tokens are both unlike what the model meets. Rely only on what both say: the head,
 # what it takes from *of*, *my* and *life*, and what it makes for *two* and *hours*
-# raise “positive”. About the other values they disagree: the sign turns. (Lesson 06
-# compares the two tests for all heads. A third one, in task 5, puts in what the head
+# raise “positive”. About the other values they disagree: even the sign differs. (Lesson
+# 06 compares the two tests for all heads. A third one, in task 5, puts in what the head
 # makes in a *real* sentence.)
 #
 # Is L3H9 still the only head that counts so much? Each head at its mean (`[CLS]` gets
@@ -828,8 +830,6 @@ al.plots.head_map(at_mean, label="change, percentage points", title=title)
 # How far do the log-odds move without L3H9, in praise and in complaints? And without
 # the other heads of its layer?
 # %%
-import pandas as pd
-
 from attnlab.statistics import mean_interval
 
 few = reviews.sample(min(count, 250))
@@ -882,7 +882,8 @@ print(f"  {as_far[~praised].mean():.0%} of the reviews that complain")
 # %% [markdown]
 # **So the head does matter for other reviews: silent, it lowers “positive” where there
 # is praise.** No other head of its layer does so a fifth as far. In complaints none of
-# these heads moves the mean much (ours falls further than most praise).
+# these heads moves the mean much (our sentence falls further than most reviews that
+# praise).
 #
 # Is that the head, or the zeros in its place? Fill it with its mean, too, and with more
 # reviews:
@@ -911,7 +912,7 @@ for name, change_of_it in moved.items():
     print(f"that changes, {name}:", gap(change_of_it))
 
 # %% [markdown]
-# (± is twice the standard error: about 95 % of such intervals hold the true value.)
+# (± is about the 95 % interval again.)
 #
 # In both kinds of reviews zeros lower “positive” by some 0.38 more than means do: that
 # is roughly the effect of the head's average output, which zeros remove as well. In
@@ -923,7 +924,7 @@ for name, change_of_it in moved.items():
 # their agreement is no second proof. **What the head makes differently from review to
 # review, and from token to token, drives praise and complaints apart.**
 #
-# And how typical is our sentence? Take the wrong answers among the 250 reviews, and
+# And how typical is our sentence? Take the wrong answers among these 250 reviews, and
 # silence each head in turn:
 
 # %%
@@ -1053,9 +1054,9 @@ al.plots.word_shares(
 # in complaints: in these three the two pictures agree. *Back* appears in both about
 # equally, and does nothing, though for us it turns the meaning. But *I* and *like*
 # stand mostly in complaints, and yet “positive” falls without them. Of eight words with
-# a clear share five fit, which a coin could do, too. So this is a *correlation*, and
-# not all that the model has learned. To prove a cause, change the reviews and train
-# again.
+# a clear share five fit, which a coin could do, too. So this is at most a
+# *correlation*, two things that go together, and not all that the model has learned. To
+# prove a cause, change the reviews and train again.
 
 # %% [markdown]
 # ## 10. Now you
@@ -1351,7 +1352,7 @@ feedback.ranking(clf, sentence, ranked)
 # %% [markdown]
 # **7. Search for a repair** (7 minutes). Turn our first sentence to “negative” without
 # using L3H9's fader. Do the effects of several heads add up? And how does accuracy on
-# the held-out reviews change? Expect a loss with a minus, as in task 3.
+# the held-out reviews change? Write an expected loss with a minus sign, as in task 3.
 
 # %%
 faders, expected = {}, None  # such as {"L1H11": 2}, and the change in points: -1
@@ -1394,8 +1395,9 @@ feedback.repair(desk, faders, expected, alone)
 # - **shown:** what L3H9 takes from *of*, *my* and *life* raises “positive”, by 24
 #   points with zeros and 15 with means. Its mean in its place does not turn the answer;
 # - **for other reviews:** yes, it matters. Without all that it makes differently from
-#   token to token, the log-odds of praise and of complaints lie about a sixth closer
-#   together. But silencing a single head turns at most 3 of 28 mistakes;
+#   review to review and from token to token, the log-odds of praise and of complaints
+#   lie about a sixth closer together. But silencing a single head turns at most 3 of 28
+#   mistakes;
 # - **seen with nouns that we chose by hand:** some do what *life* does; patched alone,
 #   L3H9 moves the answer most with six of eight (task 5);
 # - **only a correlation:** in the training reviews *life* stands mostly in praise; but
@@ -1554,4 +1556,4 @@ al.plots.word_changes(words, both, turn=50 - 100 * whole, label=label)
 #
 # Where bar and dot agree, the moved places are hardly the reason, though `[MASK]` may
 # disturb the model too. For *like* and *that* they differ much: there, how the word is
-# taken away counts. Why *life* and *I* turn the answer, this does not show.
+# taken away counts. This does not show why *life* and *I* turn the answer.

@@ -745,8 +745,8 @@ print(f"BERT says {clf.label_names[int(logits.argmax())]}; off by at most {off:.
 # Take two keys, and raise the score of the first by 0.1. A weight of 0.5 becomes 0.525,
 # one of 0.99 only 0.991: near 0 or 1, a weight hardly moves.
 #
-# In general, raise score $s_j$ alone (its slopes are written with ∂). Its own weight
-# grows, all others shrink:
+# In general, raise score $s_j$ alone (∂ marks a slope when only one number changes).
+# Its own weight grows, all others shrink:
 #
 # $$ \frac{\partial w_j}{\partial s_j} = w_j - w_j^2 , \qquad
 # \frac{\partial w_i}{\partial s_j} = - w_i w_j \quad \text{for } i \ne j $$

@@ -1,9 +1,9 @@
 """A result that stays folded until its reader has guessed."""
 
 import html
+from typing import Any
 
 from attnlab.languages import tr
-from attnlab.show import plots
 
 
 class Folded:
@@ -11,15 +11,15 @@ class Folded:
 
     Attributes
     ----------
-    shown : Picture or str
+    shown : what notebooks show as HTML, such as a Picture or a table; or lines of text
     """
 
-    def __init__(self, shown: plots.Picture | str):
+    def __init__(self, shown: Any):
         self.shown = shown
         self._title = tr("Your guess first. Then click here for the result.")
 
     def _repr_html_(self) -> str:
-        if isinstance(self.shown, plots.Picture):
+        if hasattr(self.shown, "_repr_html_"):
             inside = self.shown._repr_html_()
         else:
             inside = f"<pre>{html.escape(self.shown)}</pre>"
@@ -30,6 +30,6 @@ class Folded:
         return str(self.shown)
 
 
-def folded(shown: plots.Picture | str) -> Folded:
-    """Fold a picture, or lines of text, behind a line that asks for a guess first."""
+def folded(shown: Any) -> Folded:
+    """Fold a picture, a table or lines of text behind a line that asks for a guess first."""
     return Folded(shown)

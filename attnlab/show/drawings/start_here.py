@@ -157,9 +157,10 @@ def three_cuts(
         sheet.box(0.56, y, token, width=0.84, height=0.26, size=9.5)
         sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
     for start in rows:
-        for end in rows:
+        for end in rows[1:]:
             _ease(sheet, (2.18, start), (2.78, end), alpha=0.1)  # the other heads
             _ease(sheet, (3.1, start), (3.7, end), alpha=0.4)
+    _ease(sheet, (3.1, rows[0]), (3.7, rows[0]), alpha=0.4)
     for start in rows[1:]:
         _ease(sheet, (1.26, start), (1.96, rows[0]), alpha=0.4)
         _ease(sheet, (4.4, start), (5.5, rows[0]), alpha=0.85)

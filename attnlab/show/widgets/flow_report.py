@@ -54,7 +54,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         - ``columns`` (`SHOWN` or fewer): numbers of a vector that are drawn, in equal steps, the
           largest of all among them
         - ``rows`` (T, `SHOWN`), numbers of each token's row in the table of learned vectors;
-          ``positions``, what is added for its position; ``starts``, the sum in standard size;
+          ``positions``, what is added for its position; ``starts``, the sum, rescaled;
           ``vectors`` (T, `SHOWN`), of the ``width`` with which it enters the layer; ``queries``,
           ``keys``, ``values`` (T, D); ``largest``, of all numbers of these vectors the one furthest
           from 0: its ``token`` and ``text``
@@ -176,7 +176,7 @@ def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[
         part("", tr("vector that enters layer {layer}", layer=layer), flow.hidden[layer], False),
         part("+", tr("from L{layer}H{head}", layer=layer, head=head), mine),
         part("+", rest, flow.attention[layer] - mine),
-        part("=", tr("sum, in standard size"), flow.attended[layer], False),
+        part("=", tr("sum, rescaled (LayerNorm)"), flow.attended[layer], False),
         part("→", inside, neurons),
         part("+", tr("from feed-forward"), flow.fed[layer]),
         part("=", tr("new vector"), flow.hidden[layer + 1], False),

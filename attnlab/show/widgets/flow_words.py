@@ -37,7 +37,7 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         "The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
         "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}, "
         "and this number picks its row from a table of learned vectors: red above 0, blue below. A "
-        "vector for its position is added, and the sum brought to a standard size (LayerNorm).",
+        "vector for its position is added, and LayerNorm rescales the sum.",
         count=count,
         first=tokens[0],
         last=tokens[-1],
@@ -47,7 +47,7 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     enter = (
         tr(
             "Each token enters layer 0 as a vector of {width} numbers: its row of the table, plus "
-            "a learned vector for its position in the text, brought to a standard size.",
+            "a learned vector for its position in the text, rescaled by LayerNorm.",
             width=width,
         )
         if layer == 0
@@ -92,7 +92,7 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
             for token, part in zip(tokens, limits["parts"], strict=True)
         ],
         "update": [_update_in_words(flow, report, token) for token in range(count)],
-        "answer": [_answer_in_words(report)] * count,
+        "answer": [_answer_in_words(report, token) for token in range(count)],
     }
 
 
@@ -110,7 +110,7 @@ def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
         "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
         "a learned matrix W_O; then the feed-forward network, with {inside:,} numbers inside, adds "
         "what it makes of the sum. "
-        "LayerNorm brings each sum to a standard size.",
+        "LayerNorm rescales each sum.",
         layer=layer,
         token=report["tokens"][token],
         inside=flow.neurons.shape[-1],
@@ -139,7 +139,7 @@ def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
     )
 
 
-def _answer_in_words(report: dict[str, Any]) -> str:
+def _answer_in_words(report: dict[str, Any], token: int) -> str:
     """What the read-out says after each layer, and from which one on it is the final answer."""
     answers, label, names = report["answers"], report["label"], report["names"]
     since = len(answers) - 1
@@ -158,6 +158,13 @@ def _answer_in_words(report: dict[str, Any]) -> str:
         final=spoken(report["answers"][-1]["text"]),
         token=report["tokens"][0],
     )
+    if token:
+        more = tr(
+            "“{token}” itself is not read: what it holds has to reach {first} in a later layer.",
+            token=report["tokens"][token],
+            first=report["tokens"][0],
+        )
+        return f"{told} {more}"
     return f"{told} {turn}"
 
 
