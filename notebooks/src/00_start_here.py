@@ -80,7 +80,7 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   its position in the text: without it the order of the words would be lost.
 # - **3 to 5 Attention.** The tokens exchange information. Twelve **heads** do this side
 #   by side, each in its own way: one looks at the token before, others spread over many
-#   tokens (section 6 shows them). (The full name is *multi-head self-attention*:
+#   tokens (section 7 shows them). (The full name is *multi-head self-attention*:
 #   *self*, as the tokens of one text look at each other.)
 # - **6 New vector.** What the heads bring is added to the old vector, at the first `+`.
 #   A small *feed-forward network* then works on each token alone, and its result is
@@ -226,7 +226,7 @@ steps
 # - **Step 6.** The layer adds to the old vector of *i*, and rescales the sums. What
 #   L3H9 adds is about a quarter as long as the old vector, 3.1 beside 11.1. (The
 #   *length* is the root of the sum of all squares.) The feed-forward network adds more,
-#   12.7. Does the answer need L3H9? Section 7 tries.
+#   12.7, before LayerNorm resets the size. Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
 #   stays near 50 % until the last. That need not mean that nothing has arrived before:
 #   it was trained only on the last layer's vectors. (Before layer 0 `[CLS]` has met no
@@ -356,10 +356,10 @@ al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
 # and each of them has added something; L3H9 is one of the 60 heads that did. So a head
 # can matter for the answer even if in that head `[CLS]` looks only at itself.
 #
-# Weights cannot tell whether it does. So try it. *Predict first:* what becomes of the
-# two answers of section 1, 75 % and 99 %, and of the share of 250 reviews that the
-# model gets right, if `[CLS]` gets nothing from any head in layers 0 to 4, and what if
-# it gets nothing in layer 5?
+# Weights cannot tell whether it does. So try it. *Predict first:* what does more harm
+# to the two answers of section 1, if `[CLS]` gets nothing from any head in layers 0 to
+# 4, or if it gets nothing in layer 5? And how many of 250 reviews does the model still
+# get right then?
 
 
 # %% folded=true
@@ -393,58 +393,11 @@ feedback.folded(al.plots.table(found, **dict.fromkeys(rows, 1)))
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# **Layer 5 alone is enough:** both answers stay, and nearly as many reviews are judged
-# right. **Without layer 5 the certainty goes:** both answers are close to 50 %. But
-# most reviews keep the right side of 50 %, so which side it is has largely arrived
-# earlier. (Here, too, zeros may do harm of their own.)
-#
-# </details>
-#
-# ### What do all 72 heads look at?
-#
-# Six layers of 12 heads. Each is a small heat map with its name above it.
-
-# %%
-al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
-
-# %% [markdown]
-# Look for two patterns: a bright **column** (all tokens look at the same one), and a
-# bright **diagonal** (each token looks at itself or at a neighbour).
-#
-# Most columns are at the left edge of a map: many tokens look at `[CLS]`. How much of
-# all weight is that?
-
-# %%
-share = maps.weights.mean((0, 1, 2))  # of each token, over all heads and all who look
-print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}.")
-
-# %% [markdown]
-# So much weight need not mean that `[CLS]` says much: its value can be near 0, as in
-# L3H9 (section 4). Lesson 02 measures this.
-#
-# Framed are L3H9 and the clearest diagonal, L0H2. Here is L0H2 enlarged:
-
-# %%
-al.plots.attention_map(maps, layer=0, head=2, stretched=True)
-
-# %% [markdown]
-# Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
-# *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one is
-# good for.)
-#
-# **Your turn.** In another head most tokens look at the *next* token. Does that
-# diagonal run above or below the main diagonal? Try the bright diagonals of layers 0 to
-# 2: write a head's name into the cell, and run it.
-
-# %%
-my_head = ""  # layer and head, such as "L0H2"
-feedback.diagonal(maps, my_head)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# Above: the next token is one column further to the right. It is L1H8. Write it into
-# the cell to see how much weight a token gives to the next one there.
+# **There are two routes to `[CLS]`, and that of layer 5 is enough:** with it alone both
+# answers stay, and nearly as many reviews are judged right. Without it the certainty
+# goes: both answers are close to 50 %, and ours just turns. But what arrived earlier
+# still decides most reviews rightly, though `[CLS]` gave so little weight to other
+# tokens there. (Zeros may do harm of their own.)
 #
 # </details>
 #
@@ -462,7 +415,7 @@ feedback.diagonal(maps, my_head)
 # The desk gets reviews on which the model was not trained (`dev`, for *development*).
 # Look at the **answer** for our sentence, at the upper right (*Held-out accuracy* is
 # for section 8). *Predict first:* will it turn without L3H9? Then click the fader of
-# L3H9 and press `0`. A mark keeps the answer of the untouched model.
+# L3H9 and press `0`. A mark shows the answer of the untouched model.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -527,6 +480,54 @@ feedback.folded(
 # A small number does not clear a head: when one is silent, others may do its work. And
 # a silent head leaves a gap, zeros that the model never met in training. Part of the
 # fall may be due to that.
+#
+# </details>
+#
+# ### What do all 72 heads look at?
+#
+# Here are the six layers of 12 heads. Each is a small heat map with its name above it.
+
+# %%
+al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
+
+# %% [markdown]
+# Look for two patterns: a bright **column** (all tokens look at the same one), and a
+# bright **diagonal** (each token looks at itself or at a neighbour).
+#
+# Most columns are at the left edge of a map: many tokens look at `[CLS]`. What share of
+# all weight is that?
+
+# %%
+share = maps.weights.mean((0, 1, 2))  # of each token, over all heads and all who look
+print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}.")
+
+# %% [markdown]
+# So much weight need not mean that `[CLS]` says much: its value can be near 0, as in
+# L3H9 (section 4). Lesson 02 measures this.
+#
+# Framed are L3H9 and the clearest diagonal, L0H2. Here is L0H2 enlarged:
+
+# %%
+al.plots.attention_map(maps, layer=0, head=2, stretched=True)
+
+# %% [markdown]
+# Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
+# *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one is
+# good for.)
+#
+# **Your turn.** In another head most tokens look at the *next* token. Does that
+# diagonal run above or below the main diagonal? Try the bright diagonals of layers 0 to
+# 2: write a head's name into the cell, and run it.
+
+# %%
+my_head = ""  # layer and head, such as "L0H2"
+feedback.diagonal(maps, my_head)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Above: the next token is one column further to the right. It is L1H8. Write it into
+# the cell to see how much weight a token gives to the next one there.
 #
 # </details>
 
@@ -596,22 +597,22 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
-# - **How words reach `[CLS]`:** the certainty through the heads of layer 5; which side
-#   of 50 % it is has largely arrived before. What heads bring has already been changed
-#   by earlier layers.
+# - **How words reach `[CLS]`:** by two routes. That of layer 5 is enough, and brings
+#   the certainty; what arrives earlier still decides most reviews rightly, but not
+#   ours. Earlier layers have changed what the heads bring.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, which turns the meaning, it stays the
 #   same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
-#   (Part of this is due to the zeros: with the head's average output in its place
-#   “positive” falls by 17 points, not by 33, and the answer stays. The close-up shows
-#   it.) Others move it by up to about 10 points.
+#   (Zeros also take away its average output. With that in its place “positive” falls by
+#   17 points, not by 33, and the answer stays, as the close-up shows.) Others move it
+#   by up to about 10 points.
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
 #   in accuracy. With the finer measure of the close-up it does matter.
 #
-# So why does the model take this complaint for praise? When single words are left out,
-# it leans on *life* and *I*; and L3H9 does an important part of the work. The tour does
-# not explain why these in particular.
+# So why does the model take this complaint for praise? Judged by leaving out single
+# words, it leans on *life* and *I*; and L3H9 does an important part of the work. The
+# tour does not explain why these in particular.
 #
 # Go on to the tasks of section 10, or first to the close-up: it looks into the head as
 # a researcher would, and asks about other reviews with a finer measure.
@@ -689,7 +690,7 @@ feedback.folded(
 #
 # ### Where does it read, and where does it write? (C and D)
 #
-# Two experiments with each token. Put its *value* in L3H9 at 0, for all who look at it
+# Two experiments with each token. Set its *value* in L3H9 to 0, for all who look at it
 # (C): does the head read there? And silence the head for this token alone (D): does it
 # write there? *Predict first:* at which word does the head look most (section 6)? Is
 # that the word it reads?
@@ -715,12 +716,12 @@ feedback.folded(al.plots.word_changes(named, ways, label=label))
 #
 # <details><summary>What we saw</summary>
 #
-# **What it takes from *life*, *my* and *of* matters most** (bars), **and writes a
-# little nearly everywhere,** most at *two* and *hours* (dots). No single token turns
-# the answer. *Back* again counts for little. (By layer 3 the vector at *life* has taken
-# something from other tokens, too.)
+# **What it takes from *life*, *my* and *of* matters most** (bars), **and the head
+# writes a little nearly everywhere,** most at *two* and *hours* (dots). No single token
+# turns the answer. *Back* again counts for little. (By layer 3 the vector at *life* has
+# taken something from other tokens, too.)
 #
-# *Hours* gets most weight, 0.19, yet without its value “positive” falls by only 2
+# *Hours* gets the most weight, 0.19, yet without its value “positive” falls by only 2
 # points; *life* gets 0.10, and without its value “positive” falls by 9. **An attention
 # weight says where a head looks, not how much the answer needs it.**
 #
@@ -822,7 +823,7 @@ al.plots.head_map(at_mean, label="change, percentage points", title=title)
 #
 # Accuracy changes only where an answer crosses 50 %. The **log-odds** of “positive” are
 # a finer measure: log(p / (1 − p)), if p is its probability (log is the natural
-# logarithm, to base e). They are 0 at 50 %, and grow without end towards 100 %. Our
+# logarithm, to base e). They are 0 at 50 %, and grow without bound towards 100 %. Our
 # 75 % is log-odds of 1.08; without L3H9 they fall by 1.40 to −0.32, which is 42 %.
 # (They are the difference of two **logits**, the numbers that the read-out makes for
 # the labels.)
@@ -1163,15 +1164,16 @@ feedback.designed(clf, my_text, "negative", guess)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# A person needs to understand the complaint, but no word in it may be one of blame.
-# What do you praise when you cannot praise the film?
+# A person needs to understand the complaint, but it must contain no word of blame. What
+# do you praise when you cannot praise the film?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Praise something beside the film: the seats, your own sofa, the moment when it ended.
-# If no single word turns the answer, you have praised too much: use one friendly word.
+# Praise something other than the film: the seats, your own sofa, the moment when it
+# ended. If no single word turns the answer, you have praised too much: use one friendly
+# word.
 #
 # </details>
 #
@@ -1284,10 +1286,10 @@ if rows:
 #
 # <details><summary>What we saw</summary>
 #
-# Of the 49 points between the two sentences, L3H9 alone brings 17, more than any other
-# head; L5H10 and L4H3 follow with about 10 each. The 72 numbers need not add up to 49:
-# a change in an early layer also passes through the heads after it, and near 50 % a
-# small change of the logits moves the probability more than near 100 %.
+# Of the 49 points between the two sentences, L3H9 alone accounts for 17, more than any
+# other head; L5H10 and L4H3 follow with about 10 each. The 72 numbers need not add up
+# to 49: a change in an early layer also passes through the heads after it, and near
+# 50 % a small change of the logits moves the probability more than near 100 %.
 #
 # L3H9 leads with six of the eight twins, not with *day* and *weekend*. One twin would
 # not have told you that. (*Salary* is in no review that the model was trained on.)
@@ -1440,7 +1442,7 @@ feedback.repair(desk, faders, expected, alone)
 # | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 135 |
 # | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
 # | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
-# | [08 Economics](08_attention_economics.ipynb) | the best in a budget | 150 |
+# | [08 Economics](08_attention_economics.ipynb) | the best within a budget | 150 |
 # | [09 Compression](09_compression.ipynb) | what can be taken away | 140 |
 # | [10 Beyond text](10_beyond_text.ipynb) | attention to pictures | 150 |
 # | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
