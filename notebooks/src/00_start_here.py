@@ -396,7 +396,7 @@ feedback.folded(al.plots.table(found, **dict.fromkeys(rows, 1)))
 # **There are two routes to `[CLS]`, and that of layer 5 is enough:** with it alone both
 # answers stay, and nearly as many reviews are judged right. Without it the certainty
 # goes: both answers are close to 50 %, and ours just turns. But what arrived earlier
-# still decides most reviews rightly, though `[CLS]` gave so little weight to other
+# still decides most reviews correctly, though `[CLS]` gave so little weight to other
 # tokens there. (Zeros may do harm of their own.)
 #
 # </details>
@@ -598,7 +598,7 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
 # - **How words reach `[CLS]`:** by two routes. That of layer 5 is enough, and brings
-#   the certainty; what arrives earlier still decides most reviews rightly, but not
+#   the certainty; what arrives earlier still decides most reviews correctly, but not
 #   ours. Earlier layers have changed what the heads bring.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, which turns the meaning, it stays the

@@ -109,8 +109,7 @@ def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
     told = tr(
         "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
         "a learned matrix W_O; then the feed-forward network, with {inside:,} numbers inside, adds "
-        "what it makes of the sum. "
-        "LayerNorm rescales each sum.",
+        "what it makes of the sum. LayerNorm rescales each sum.",
         layer=layer,
         token=report["tokens"][token],
         inside=flow.neurons.shape[-1],
@@ -160,7 +159,7 @@ def _answer_in_words(report: dict[str, Any], token: int) -> str:
     )
     if token:
         more = tr(
-            "“{token}” itself is not read: what it holds has to reach {first} in a later layer.",
+            "“{token}” itself is not read: what it holds has to reach {first} through heads.",
             token=report["tokens"][token],
             first=report["tokens"][0],
         )
