@@ -6,7 +6,7 @@ import { attentionPicture } from "./pictures.js";
 import { tr } from "./words.js";
 
 const whats = () => [
-  ["scaled", tr("weights × scale"), tr("How much each head's mixture counts: its weights times its fader")],
+  ["scaled", tr("weights × scale"), tr("Each head's weights times its fader")],
   ["weights", tr("weights"), tr("How each word shares out its attention, 1 in all; a layer's own faders of scale do not change it")],
   ["contributions", tr("contributions"), tr("How long the vector is that a word adds to the head's output: weight × value × scale (Kobayashi et al. 2020)")],
   ["difference", tr("difference from neutral"), tr("Weights × scale now minus those of the untouched model: red is more, blue less")],

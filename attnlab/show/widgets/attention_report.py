@@ -22,7 +22,7 @@ BARS: dict[str, str] = {  # what the colours stand for
 }
 LOOKS: dict[str, str] = {  # what the numbers say, for those who see them first
     "weights": later("Weights: how each word shares out its attention, 1 in all."),
-    "scaled": later("Weights × scale: how much each head's mixture counts."),
+    "scaled": later("Weights × scale: each head's weights times its fader."),
     "contributions": later("Contributions: how long the vector is that a word adds."),
     "difference": later("Difference: what the faders change; red is more, blue less."),
 }
@@ -78,6 +78,13 @@ def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What
     views.check_budget(maps, "head", [layer])
     whose = tr("all heads") if head is None else tr("head {head}", head=head)
     heads = [head] if head is not None else _heads_on(maps, layer, what)
+    if head is not None and not maps.of(what)[layer, head].any():
+        told = tr("L{layer}H{head} is silent, so it has no lines.", layer=layer, head=head)
+    else:
+        told = tr(
+            "A colour per head, 0 at the left; the darkest line is the strongest. Point at a word "
+            "for its lines."
+        )
     return {
         "kind": "bertviz",
         "drawing": views.drawing(
@@ -90,12 +97,7 @@ def bertviz_report(maps: AttentionMaps, layer: int, head: int | None, what: What
             whose=whose,
             layer=layer,
         ),
-        "note": tr(LOOKS[what])
-        + " "
-        + tr(
-            "A colour per head, 0 at the left; the darkest line is the strongest. Point at a word "
-            "for its lines."
-        ),
+        "note": f"{tr(LOOKS[what])} {told}",
     }
 
 

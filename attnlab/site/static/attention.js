@@ -5,7 +5,7 @@ const MOST_LINES = 40; // tokens with lines
 const BARS = { weights: "weight", scaled: "weight × scale", contributions: "length of contribution", difference: "change of weight × scale" };
 const LOOKS = {
   weights: "Weights: how each word shares out its attention, 1 in all.",
-  scaled: "Weights × scale: how much each head's mixture counts.",
+  scaled: "Weights × scale: each head's weights times its fader.",
   contributions: "Contributions: how long the vector is that a word adds.",
   difference: "Difference: what the faders change; red is more, blue less.",
 };
@@ -32,10 +32,11 @@ export function attentionReport(now, before, look, heads) {
     .map((index) => ({ head: index, values: picture(now, before, layer, index, what, heads, shown) }));
   const most = drawn.map(({ values }) => largest(values)).reduce((a, b) => (b.size > a.size ? b : a));
   const whose = kind === "head" ? `head ${head}` : "all heads";
+  const silent = kind === "head" ? `L${layer}H${head} is silent, so it has no lines.` : "All are silent, so there are no lines.";
   return {
     kind: "lines", one: kind === "head", tokens, heads: drawn, limit: Math.max(most.size, 1e-6),
     alt: `Lines, ${BARS[what]}, layer ${layer}, ${whose}. ${strongest(most, tokens)}`,
-    note: `${cut}Left looks at right. ${LOOKS[what]}${kind === "head" ? "" : " A colour per head."} Tap a word for its lines.`,
+    note: `${cut}Left looks at right. ${LOOKS[what]}${kind === "head" ? "" : " A colour per head."} ${most.size ? "Tap a word for its lines." : silent}`,
   };
 }
 

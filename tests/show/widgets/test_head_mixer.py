@@ -289,6 +289,16 @@ def test_every_picture_can_be_chosen(clf, some, kind, what):
     assert "layer 1" in picture["alt"]
 
 
+def test_a_silent_head_is_said_to_have_no_lines(clf, some):
+    desk = at_the_desk(clf, some)
+    desk.look = desk.look | {"layer": 1, "head": 7, "kind": "head", "what": "scaled"}
+    assert "the darkest line is the strongest" in desk.wait().attention["note"]
+    move(desk, 1, 7, 0.0)
+    assert "L1H7 is silent, so it has no lines." in desk.wait().attention["note"]
+    desk.look = desk.look | {"kind": "layer"}
+    assert "silent" not in desk.wait().attention["note"]  # the other heads have theirs
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
