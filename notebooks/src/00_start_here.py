@@ -47,8 +47,8 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
-# takes it for praise. Why? We stay with this sentence to the end; section 8 says how
-# far we got. (We wrote it to fool the model; section 9 says how typical it is.)
+# takes it for praise. Why? We wrote it to fool the model, and stay with it to the end;
+# section 8 says how far we got.
 #
 # You may add sentences of your own *below* these two, each with its right label.
 
@@ -80,8 +80,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   its position in the text: without it the order of the words would be lost.
 # - **3 to 5 Attention.** The tokens exchange information. Twelve **heads** do this side
 #   by side, each in its own way: one looks at the token before, others spread over many
-#   tokens (section 7 shows them). (The full name is *multi-head self-attention*:
-#   *self*, as the tokens of one text look at each other.)
+#   tokens. The full name is *multi-head self-attention*: *self*, as the tokens of one
+#   text look at each other.
 # - **6 New vector.** What the heads bring is added to the old vector, at the first `+`.
 #   A small *feed-forward network* then works on each token alone, and its result is
 #   added, too, at the second `+`. The thin arcs show the old vector going past: to add
@@ -135,13 +135,13 @@ drawings.head_by_hand()
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
 #   (query), what it can be found by (key), and what it passes on (value). Three,
-#   because these can differ. (Each new number is a dot product, as in step 4, of the
-#   vector with a column of the table.)
+#   because these can differ. Each new number is a dot product, as in step 4, of the
+#   vector with a column of the table.
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
 #   number and add up: that is the *dot product*. Then divide by √2, the square root of
-#   how many numbers a query has: here 2, in our model 32. (With more products the
-#   scores spread further apart; without the division one token would soon take nearly
-#   all the weight. Lesson 01 shows it.)
+#   how many numbers a query has: here 2, in our model 32. With more products the scores
+#   spread further apart; without the division one token would soon take nearly all the
+#   weight (lesson 01).
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
@@ -161,10 +161,12 @@ drawings.head_by_hand()
 # makes 384 numbers of it. Each of the 12 heads adds its own 384 at the first `+`.
 #
 # In one line, with a query $q$ of $d$ numbers, the keys as the rows of $K$, and the
-# values as the rows of $V$ ($K^\top$ is $K$ with rows and columns exchanged, so that
-# $q K^\top$ holds the dot product of $q$ with each key):
+# values as the rows of $V$:
 #
 # $$\text{mixture} = \text{softmax}\left(q K^\top / \sqrt{d}\right) V$$
+#
+# $K^\top$ is $K$ with rows and columns exchanged, so that $q K^\top$ holds the dot
+# product of $q$ with each key.
 #
 # **Your turn.** Another token asks the same three books, with the query (1, 2) in place
 # of (2, 1). What are the three weights now? You can use the powers above again. And
@@ -218,8 +220,8 @@ steps
 # %% [markdown]
 # Four things to notice:
 #
-# - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. (An even share would
-#   be 0.07.) Other tokens distribute their attention differently.
+# - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
+#   tokens would be 0.07. Other tokens distribute their attention differently.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
 #   the stripes. `[CLS]` gives almost nothing to any token in this head, as its value is
 #   near 0.
@@ -229,13 +231,13 @@ steps
 #   12.7, before LayerNorm resets the size. Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
 #   stays near 50 % until the last. That need not mean that nothing has arrived before:
-#   it was trained only on the last layer's vectors. (Before layer 0 `[CLS]` has met no
-#   word: its 52 % is the same for every text.)
+#   it was trained only on the last layer's vectors. Before layer 0 `[CLS]` has met no
+#   word: its 52 % is the same for every text.
 #
 # **Your turn.** Click *hours*, so that it looks, and go through steps 4 to 6 again.
 # Where does it look most? Does L3H9 add more to it than to *i*, or less, and why? Then
-# type a sentence of your own. (A rare word, as in *Unforgettably dull.*, is cut into
-# pieces.)
+# type a sentence of your own. A rare word, as in *Unforgettably dull.*, is cut into
+# pieces.
 #
 # <details><summary>Answer</summary>
 #
@@ -319,8 +321,8 @@ feedback.word(prediction, words, change)
 #
 # Words reach `[CLS]` through heads. Here is L3H9 again as a **heat map**: a row for
 # each token that looks, a column for each one looked at. Its colour scale is stretched,
-# so that small weights show. (In a running notebook the library *bertviz* draws the
-# same weights as lines: point at a token.)
+# so that small weights show. In a running notebook the library *bertviz* draws the same
+# weights as lines; point at a token.
 
 # %%
 maps = clf.attend(texts[0])
@@ -409,8 +411,8 @@ feedback.folded(al.plots.table(found, **dict.fromkeys(rows, 1)))
 #
 # What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
-# double. (To take a part away and measure is called *ablation*; with zeros in its
-# place, *zero ablation*.)
+# double. To take a part away and measure is called *ablation*; with zeros in its place,
+# *zero ablation*.
 #
 # The desk gets reviews on which the model was not trained (`dev`, for *development*).
 # Look at the **answer** for our sentence, at the upper right (*Held-out accuracy* is
@@ -512,8 +514,8 @@ al.plots.attention_map(maps, layer=0, head=2, stretched=True)
 
 # %% [markdown]
 # Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
-# *previous-token head*. (Lesson 02 measures such heads; lesson 04 shows what one is
-# good for.)
+# *previous-token head*. Lesson 02 measures such heads; lesson 04 shows what one is good
+# for.
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
 # diagonal run above or below the main diagonal? Try the bright diagonals of layers 0 to
