@@ -106,7 +106,7 @@ def test_the_still_picture_of_several_layers_shows_all_their_heads(maps):
     view = al.attention_view(maps, layers=[1, 3])
     assert view.twin.alt.startswith(f"Maps of 2 layers by {maps.heads} heads")
     assert "flex:1 1 480px" in view._repr_html_()  # below the frame where there is no room
-    assert "1.7" in [text.get_text() for text in view.twin.figure.axes[0].texts]  # larger, named
+    assert "L1H7" in [text.get_text() for text in view.twin.figure.axes[0].texts]  # larger, named
     many = al.attention_view(maps, layers=[0, 1, 2, 3])
     assert many.twin.figure.get_figwidth() > view.twin.figure.get_figwidth()  # in one row
     assert "flex:1 1 560px" in many._repr_html_()
