@@ -46,6 +46,9 @@ def test_next_and_back_lead_through_all_steps_and_stop_at_the_ends(notebook, des
     heard = []
     for step in STEPS:
         shown(notebook, f"{step} 3 9 0")
+        assert desk.locator(".depth .here").count() == 1  # in the small drawing of the model
+        inside = [] if step in ("tokens", "answer") else ["3"]
+        assert desk.locator(".depth .here .tag").all_text_contents() == inside
         heard.append(desk.locator(".remark").text_content())
         if step != STEPS[-1]:
             following.click()

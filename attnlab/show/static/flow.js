@@ -318,9 +318,8 @@ function render(context) {
     if (width !== layout.available || report.tokens.join(" ") !== layout.tokens) layOut(width);
     const { step, token } = now();
     const [name] = steps[step];
-    const moved = stage.dataset.drawn !== name; // a step is played once, when it is gone to
-    const fresh = drawn("g", { class: moved ? `stage play ${name}` : `stage ${name}` }, ...draw[name](report, token));
-    fresh.dataset.drawn = name;
+    const moved = stage.dataset.drawn !== name; // a step is played when it is gone to, and not again for another token
+    const fresh = drawn("g", { class: moved ? "stage play" : "stage", "data-drawn": name }, ...draw[name](report, token));
     stage.replaceWith(fresh);
     stage = fresh;
     rows.forEach(({ group }, index) => {

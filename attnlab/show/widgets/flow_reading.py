@@ -41,7 +41,7 @@ class Flow:
     added : Tensor, shape (L, H, T, E), what each head adds to each token's vector: its mixture
         through the output projection, without that projection's bias
     attention : Tensor, shape (L, T, E), what all heads and the bias add together
-    attended : Tensor, shape (L, T, E), vector and attention, brought to a standard size
+    attended : Tensor, shape (L, T, E), vector and attention, rescaled by LayerNorm
     fed : Tensor, shape (L, T, E), what the feed-forward network adds to ``attended``
     neurons : Tensor, shape (L, T, F), the numbers inside that network, after its activation
     answers : Tensor, shape (L + 1, C), probabilities: the model's own classification head applied

@@ -136,6 +136,17 @@ def test_what_a_head_adds_is_missing_when_it_is_silent(family):
     torch.testing.assert_close(given[0] - given[layers], flow.added[0, 1], rtol=0, atol=1e-5)
 
 
+def test_positions_first_vectors_and_what_is_read_are_the_models_own(clf):
+    shown, flow = report(clf, layer=1), read_flow(clf, TEXT)
+    columns = shown["columns"]
+    for name, own in (
+        ("positions", flow.positions[:, columns]),
+        ("starts", flow.hidden[0][:, columns]),
+        ("read", flow.hidden[:, 0, columns]),
+    ):
+        torch.testing.assert_close(torch.tensor(shown[name]), own, rtol=0, atol=1e-3)
+
+
 def test_the_new_vector_is_drawn_as_the_sum_that_makes_it(clf):
     shown, flow = report(clf, head=1), read_flow(clf, TEXT)
     parts = {part["name"]: torch.tensor(part["values"]) for part in shown["update"]}
