@@ -135,6 +135,16 @@ def test_the_new_vector_begins_with_the_old_one_and_follows_the_token(notebook, 
             assert times == 1 or f"× {times:.{int(times < 10)}f}" in told
 
 
+def test_a_step_is_played_to_its_end_and_not_again_for_another_token(notebook, desk):
+    desk.locator("[data-action=step-update]").click()
+    shown(notebook, "update 3 9 0")
+    assert of_python(notebook, "desk.settings['step']") == "update"  # its answer has been drawn
+    assert desk.locator(".stage.play").count() == 1
+    desk.locator("[role=option]").nth(2).click()
+    shown(notebook, "update 3 9 2")
+    assert desk.locator(".stage.play").count() == 0
+
+
 def test_the_query_of_the_token_that_looks_stands_below_the_keys_number_by_number(notebook, desk):
     desk.locator("[data-action=step-projections]").click()
     desk.locator("[role=option]").nth(4).click()

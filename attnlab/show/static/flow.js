@@ -81,6 +81,7 @@ function render(context) {
   let layout = {};
   let rows = [];
   let stage = drawn("g");
+  let drawnState = "";
   const names = drawn("g", { role: "listbox", "aria-label": tr("Tokens: choose the one that looks") });
 
   const write = (string, x, y, properties = {}) => drawn("text", { x, y, ...properties }, string);
@@ -318,10 +319,16 @@ function render(context) {
     if (width !== layout.available || report.tokens.join(" ") !== layout.tokens) layOut(width);
     const { step, token } = now();
     const [name] = steps[step];
-    const moved = stage.dataset.drawn !== name; // a step is played when it is gone to, and not again for another token
-    const fresh = drawn("g", { class: moved ? "stage play" : "stage", "data-drawn": name }, ...draw[name](report, token));
-    stage.replaceWith(fresh);
-    stage = fresh;
+    // what Python answers to a step is drawn already: drawing it anew would cut short how the step is played
+    const { text: typed, layer: inLayer, head: inHead } = report.settings;
+    const state = JSON.stringify([name, token, width, typed, inLayer, inHead, { ...report, alt: "", settings: {} }]);
+    if (state !== drawnState) {
+      drawnState = state;
+      const moved = stage.dataset.drawn !== name; // played when it is gone to, and not again for another token
+      const fresh = drawn("g", { class: moved ? "stage play" : "stage", "data-drawn": name }, ...draw[name](report, token));
+      stage.replaceWith(fresh);
+      stage = fresh;
+    }
     rows.forEach(({ group }, index) => {
       group.setAttribute("aria-selected", String(index === token));
       group.setAttribute("tabindex", index === token ? 0 : -1);
