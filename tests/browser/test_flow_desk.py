@@ -17,7 +17,7 @@ clf = al.load_classifier("movie-sentiment")"""
 DESK = """desk = al.FlowDesk(clf, "The plot is thin, the acting a joy.", layer=3, head=9, token=0)
 desk"""
 ROOT = ".jp-OutputArea .attnlab-flow"
-STEPS = ["tokens", "vectors", "projections", "weights", "mixture", "update", "answer"]
+STEPS = ["model", "tokens", "vectors", "projections", "weights", "mixture", "update", "answer"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def notebook(browser, lab):
 
 @pytest.fixture
 def desk(notebook):
-    with drawn_anew(notebook, f"{ROOT}[data-shown^='tokens 3 9 0 ']"):
+    with drawn_anew(notebook, f"{ROOT}[data-shown^='model 3 9 0 ']"):
         yield notebook.page.locator(ROOT).first
 
 
@@ -46,8 +46,10 @@ def test_next_and_back_lead_through_all_steps_and_stop_at_the_ends(notebook, des
     heard = []
     for step in STEPS:
         shown(notebook, f"{step} 3 9 0")
-        assert desk.locator(".depth .here").count() == 1  # in the small drawing of the model
-        inside = [] if step in ("tokens", "answer") else ["3"]
+        # the small drawing of the model is not beside the large one
+        assert desk.locator(".depth").is_visible() == (step != "model")
+        assert desk.locator(".depth .here").count() == (step != "model")
+        inside = [] if step in ("model", "tokens", "answer") else ["3"]
         assert desk.locator(".depth .here .tag").all_text_contents() == inside
         heard.append(desk.locator(".remark").text_content())
         if step != STEPS[-1]:
@@ -62,8 +64,8 @@ def test_next_and_back_lead_through_all_steps_and_stop_at_the_ends(notebook, des
 
 def test_the_arrow_keys_change_the_step_and_the_token_that_looks(notebook, desk):
     page = notebook.page
-    desk.locator("[data-action=step-tokens]").focus()
-    for _ in range(3):
+    desk.locator("[data-action=step-model]").focus()
+    for _ in range(4):
         page.keyboard.press("ArrowRight")
     shown(notebook, "weights 3 9 0")
     assert page.evaluate("() => document.activeElement.dataset.action") == "step-weights"
@@ -135,6 +137,83 @@ def test_the_new_vector_begins_with_the_old_one_and_follows_the_token(notebook, 
             assert times == 1 or f"× {times:.{int(times < 10)}f}" in told
 
 
+def test_the_whole_model_has_a_line_for_each_weight_of_the_token_in_each_layer(notebook, desk):
+    desk.locator("[role=option]").nth(4).locator("text").click()
+    shown(notebook, "model 3 9 4")
+    between = of_python(notebook, "desk.report['between']['weights']")
+    for layer, weights in enumerate(between):
+        lines = desk.locator(f".stage .layer[data-layer='{layer}'] .strong").evaluate_all(
+            "all => all.map(one => Number(one.getAttribute('stroke-width')))"
+        )
+        wide = [weight for weight in weights[4] if weight >= 0.005]
+        assert len(lines) == len(wide)
+        steps = [round((line - 0.2) / weight, 1) for line, weight in zip(lines, wide, strict=True)]
+        assert max(steps) - min(steps) < 1.5  # one scale for all
+    told = desk.locator(".stage").text_content()
+    assert all(one["text"] in told for one in of_python(notebook, "desk.report['answers']"))
+
+
+def test_lines_can_be_as_wide_as_what_is_carried(notebook, desk):
+    def widest():
+        lines = desk.locator(".stage .layer[data-layer='2'] .strong")
+        return max(
+            lines.evaluate_all("all => all.map(one => Number(one.getAttribute('stroke-width')))")
+        )
+
+    before = widest()
+    desk.get_by_label("Width of the lines").select_option("carried")
+    shares = of_python(notebook, "desk.report['between']")
+    ratio = max(shares["carried"][2][0]) / max(shares["weights"][2][0])
+    assert (widest() - 0.2) / (before - 0.2) == pytest.approx(ratio, abs=0.05)
+    assert "times length of value" in desk.locator(".remark").text_content()
+    desk.locator("[data-action=next]").click()
+    assert not desk.get_by_label("Width of the lines").is_visible()
+
+
+def test_a_click_on_a_layer_looks_into_it_and_its_picture_takes_the_place_of_the_model(
+    notebook, desk
+):
+    desk.locator(".stage .layer[data-layer='5'] text").click()
+    shown(notebook, "vectors 5 9 0")
+    notebook.page.wait_for_selector(f"{ROOT} .leaving", state="detached")
+    assert desk.locator("svg[role=figure] > g").count() == 2  # the tokens' names, and one picture
+    desk.locator("[data-action=step-model]").click()
+    shown(notebook, "model 5 9 0")
+    desk.locator(".stage .layer.chosen text").click()
+    shown(notebook, "vectors 5 9 0")
+
+
+def test_what_two_steps_share_moves_and_nothing_moves_where_that_is_not_wanted(notebook, desk):
+    def moved(step):
+        desk.locator(f"[data-action=step-{step}]").click()
+        shown(notebook, f"{step} 3 9 0")
+        marks = desk.locator(".stage .moved")
+        return set(marks.evaluate_all("all => all.map(one => one.dataset.is.split(' ')[0])"))
+
+    moved("vectors")
+    assert moved("projections") == {"vector", "query", "key", "value"}
+    assert moved("weights") == {"key", "the"}  # the query goes below the keys
+    assert moved("mixture") == {"weight"}
+    assert moved("update") == {"part"}
+    notebook.page.emulate_media(reduced_motion="reduce")
+    try:
+        assert moved("weights") == set()
+        assert moved("model") == set()
+        assert desk.locator(".leaving").count() == 0
+    finally:
+        notebook.page.emulate_media(reduced_motion="no-preference")
+
+
+def test_each_matrix_stands_above_what_it_makes(notebook, desk):
+    desk.locator("[data-action=step-projections]").click()
+    shown(notebook, "projections 3 9 0")
+    place = "one => [one.x.baseVal.value, one.width.baseVal.value]"
+    for index, part in enumerate(("query", "key", "value")):
+        matrix = desk.locator(".stage .matrix image").nth(index)
+        below = desk.locator(f".stage [data-is='{part} 0'] .edge")
+        assert matrix.evaluate(place) == below.evaluate(place)
+
+
 def test_a_step_is_played_to_its_end_and_not_again_for_another_token(notebook, desk):
     desk.locator("[data-action=step-update]").click()
     shown(notebook, "update 3 9 0")
@@ -149,7 +228,7 @@ def test_the_query_of_the_token_that_looks_stands_below_the_keys_number_by_numbe
     desk.locator("[data-action=step-projections]").click()
     desk.locator("[role=option]").nth(4).click()
     shown(notebook, "projections 3 9 4")
-    query = colours(desk.locator(".stage .strip").nth(4))
+    query = colours(desk.locator(".stage [data-is='query 4']"))
     desk.locator("[data-action=step-weights]").click()
     shown(notebook, "weights 3 9 4")
     strips = desk.locator(".stage .strip")
@@ -182,7 +261,7 @@ def test_another_head_and_another_sentence(notebook, desk):
     desk.get_by_label("Your sentence").fill("word " * 40)
     page.locator(".attnlab-flow .complaint", has_text="24 at most").wait_for()
     desk.locator("[data-action=reset]").click()
-    shown(notebook, "tokens 3 9 0")
+    shown(notebook, "model 3 9 0")
     page.wait_for_function("() => !document.querySelector('.attnlab-flow .complaint').textContent")
 
 

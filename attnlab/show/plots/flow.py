@@ -8,13 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import SubFigure
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 from seaborn import color_palette
 
 from attnlab.show.plots.picture import ROLES, Picture, style
 from attnlab.show.wording import plain, with_minus
 
+_FAINT = 0.03  # weights below this are not drawn, but for the token that looks
+_STRIP = 0.22  # of the distance between two layers: how wide a vector is
 _INK, _GREY, _PAPER, _EDGE = "#212121", "#8c8c8c", "#eeeeee", "#d0d0d0"
 
 
@@ -31,33 +33,133 @@ def strip_colours() -> ListedColormap:
 
 
 def flow_desk(report: dict[str, Any]) -> Picture:
-    """Draw a flow desk: all of its steps side by side, for the token that looks.
+    """Draw a flow desk: the whole model, one of its heads, and what the layer makes of a vector.
 
     Parameters
     ----------
     report : what the desk shows, a `flow_report`
     """
     tokens, settings = report["tokens"], report["settings"]
-    upper, lower = 1.25 + 0.23 * (len(tokens) + 1), 2.7  # inches
+    heights = 1.3 + 0.2 * len(tokens), 1.25 + 0.23 * (len(tokens) + 1), 2.5  # inches
     with style():
-        figure = plt.figure(figsize=(8.4, upper + lower), layout="constrained")
-        rows: Any = figure.subfigures(2, 1, height_ratios=(upper, lower))
-        through_head, after = rows
-        query, key = _through_the_head(through_head, report)
-        update, answer = after.subplots(1, 2, width_ratios=(1, 0.62))
+        figure = plt.figure(figsize=(8.4, sum(heights)), layout="constrained")
+        rows: Any = figure.subfigures(3, 1, height_ratios=heights)
+        for row in rows:
+            row.patch.set_visible(False)  # what joins them is drawn behind
+        whole = rows[0].subplots()
+        query, key = _through_the_head(rows[1], report)
+        update, by_head = rows[2].subplots(1, 2, width_ratios=(1, 0.34))
+        _whole_model(whole, report)
         _update(update, report)
-        _answer(answer, report)
+        _by_head(by_head, report)
         figure.supxlabel(
-            f"“{plain(tokens[settings['token']], 14)}” looks, in layer {settings['layer']}, head "
-            f"{settings['head']}. Red is above 0, blue below; the other queries are veiled.\n"
-            f"Vectors: {len(report['columns'])} of {report['width']} numbers. "
-            "Between 6 and 7: all later layers.",
+            f"“{plain(tokens[settings['token']], 14)}” looks. Red is above 0, blue below. Purple: "
+            "attention, above the mean of a layer's heads; grey boxes: feed-forward networks.\n"
+            f"Above: “{plain(report['label'], 14)}”, read off {plain(tokens[0])} after each layer. "
+            f"Below: {len(report['columns'])} of the {report['width']} numbers of each vector; the "
+            "other queries are faded.",
             fontsize=9,
             x=0.01,
             ha="left",
         )
+        figure.canvas.draw()  # the layout decides where everything stands
         _ribbons(query, key, settings["token"], np.array(report["weights"][settings["token"]]))
+        _zoom(whole, rows[1].axes, settings["layer"], len(tokens))
     return Picture(figure, report["alt"])
+
+
+def _zoom(whole: Axes, panels: list[Axes], layer: int, count: int) -> None:
+    """Join the frame of a layer to the panels that look into one of its heads."""
+    figure: Any = whole.get_figure(root=True)
+    into = figure.transFigure.inverted()
+    corners = [(layer + _STRIP + 0.06, count - 0.3), (layer + 0.95, count - 0.3)]
+    left, right = (into.transform(whole.transData.transform(corner)) for corner in corners)
+    boxes = [panel.get_window_extent().transformed(into) for panel in panels]
+    top = max(box.y1 for box in boxes) + 0.42 / figure.get_figheight()  # above their titles
+    ends = [(max(box.x1 for box in boxes), top), (min(box.x0 for box in boxes), top)]
+    wedge: dict[str, Any] = {"fc": ROLES["query"], "alpha": 0.1, "transform": figure.transFigure}
+    figure.add_artist(Polygon([left, right, *ends], ec="none", zorder=-1, **wedge))
+
+
+def _whole_model(axes: Axes, report: dict[str, Any]) -> None:
+    """A row for each token, a frame for each layer, the answer so far below, as the desk's 0."""
+    tokens, token = report["tokens"], report["settings"]["token"]
+    between, limit = np.array(report["between"]["weights"]), report["limits"]["states"]
+    count, depth = len(tokens), len(between)
+    for index, state in enumerate(np.array(report["states"])):
+        for row in range(count):
+            axes.imshow(
+                state[None, row],
+                cmap=strip_colours(),
+                vmin=-limit,
+                vmax=limit,
+                aspect="auto",
+                interpolation="nearest",
+                extent=(index, index + _STRIP, row + 0.32, row - 0.32),
+            )
+    for layer, weights in enumerate(between):
+        _layer(axes, weights, token, layer, here=layer == report["settings"]["layer"])
+    for index, answer in enumerate(report["answers"]):
+        final, wide = index == depth, 1.5 * _STRIP
+        for share, colour in ((1.0, _PAPER), (answer["share"], _INK if final else _GREY)):
+            axes.add_patch(Rectangle((index, count + 0.1), wide * share, 0.35, color=colour))
+        bold: Any = "bold" if final else "normal"
+        axes.text(index, count + 1.2, answer["text"], fontsize=9, weight=bold)
+    axes.plot([depth + _STRIP, depth + _STRIP + 0.1], [0, 0], color=_INK, lw=1.5)
+    told = f"7\n{plain(report['label'], 10)}\n{report['answers'][-1]['text']}"
+    axes.text(depth + _STRIP + 0.14, 0, told, fontsize=10, weight="bold", va="center")
+    axes.set(xlim=(-0.03, depth + _STRIP + 0.62), ylim=(count + 1.3, -1.6), xticks=[])
+    axes.set_yticks(range(count), [plain(name, 14) for name in tokens], fontsize=9.5)
+    axes.get_yticklabels()[token].set(color=ROLES["query"], weight="bold")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("0  The whole model", loc="left", fontsize=10, weight="bold", color=_INK)
+
+
+def _layer(axes: Axes, weights: np.ndarray, token: int, layer: int, here: bool) -> None:
+    """A frame with a line from each token to each that looks at it, and boxes that feed forward."""
+    count = len(weights)
+    left, right = layer + _STRIP + 0.06, layer + 0.95
+    frame = FancyBboxPatch(
+        (left, -0.6),
+        right - left,
+        count + 0.2,
+        boxstyle="round,pad=0,rounding_size=0.04",
+        mutation_aspect=8,
+        fc="#f9f9f9",
+        ec=ROLES["query"] if here else _EDGE,
+        lw=1.6 if here else 0.8,
+    )
+    axes.add_patch(frame)
+    axes.hlines(range(count), left - 0.06, right + 0.05, color=_EDGE, lw=0.7)
+    for row in range(count):
+        axes.add_patch(Rectangle((right - 0.2, row - 0.22), 0.15, 0.44, color="#b0b0b0"))
+    for looks, seen in np.argwhere(weights >= 0.005):
+        weight, strong = weights[looks, seen], looks == token
+        if not strong and (weight < _FAINT or looks == seen):
+            continue
+        how = {"lw": 0.2 + 6 * weight, "alpha": 0.8 if strong else 0.12, "zorder": 3 + strong}
+        axes.add_patch(_curve((left + 0.03, seen), (right - 0.24, looks), **how))
+    axes.text((left + right) / 2, -1.1, f"layer {layer}", ha="center", fontsize=9.5)
+
+
+def _by_head(axes: Axes, report: dict[str, Any]) -> None:
+    """Step 6: how much each head of the layer adds to the token that looks."""
+    settings = report["settings"]
+    lengths = report["by_head"][settings["token"]]
+    rows = np.arange(len(lengths))
+    own = rows == settings["head"]
+    axes.barh(rows, lengths, 0.6, color=np.where(own, _INK, _GREY))
+    names = [f"L{settings['layer']}H{head}" for head in rows]
+    axes.set_yticks(rows, names, fontsize=8)
+    axes.get_yticklabels()[settings["head"]].set_fontweight("bold")
+    for row, length in enumerate(lengths):
+        axes.text(length + 0.03 * max(lengths), row, f"{length:.1f}", va="center", fontsize=8)
+    axes.set(xlim=(0, 1.2 * max(*lengths, 1e-9)), ylim=(len(lengths) - 0.4, -0.6), xticks=[])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    title = "6  each head\nadds (length)"
+    axes.set_title(title, loc="left", fontsize=10, weight="bold", color=_INK)
 
 
 def _through_the_head(figure: SubFigure, report: dict[str, Any]) -> tuple[Axes, Axes]:
@@ -138,7 +240,6 @@ def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
 def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
     """From the query of the token that looks to each key, as wide as the weight that it gets."""
     figure: Any = query.get_figure(root=True)
-    figure.canvas.draw()  # the layout decides where the two stand
     into = figure.transFigure.inverted()
     right = query.get_xlim()[1]
     left, start = into.transform(query.transData.transform((right, token)))
@@ -146,21 +247,18 @@ def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
         if weight < 0.005:
             continue
         end_x, end = into.transform(key.transData.transform((-0.5, row)))
-        bend = (left + end_x) / 2
-        path = Path(
-            [(left, start), (bend, start), (bend, end), (end_x, end)],
-            [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
-        )
-        figure.add_artist(
-            PathPatch(
-                path,
-                transform=figure.transFigure,
-                fc="none",
-                ec=ROLES["weights"],
-                alpha=0.55,
-                lw=0.6 + 12 * weight,
-            )
-        )
+        how: dict[str, Any] = {"transform": figure.transFigure, "alpha": 0.55}
+        figure.add_artist(_curve((left, start), (end_x, end), lw=0.6 + 12 * weight, **how))
+
+
+def _curve(start: tuple[float, float], end: tuple[float, float], **how: Any) -> PathPatch:
+    """A ribbon from one row to another."""
+    bend = (start[0] + end[0]) / 2
+    path = Path(
+        [start, (bend, start[1]), (bend, end[1]), end],
+        [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
+    )
+    return PathPatch(path, fc="none", ec=ROLES["weights"], capstyle="butt", **how)
 
 
 def _strips(axes: Axes, values: np.ndarray, limit: float) -> None:
@@ -199,20 +297,3 @@ def _bars(axes: Axes, weights: np.ndarray) -> None:
         axes.text(1.04, row, f"{weight:.2f}", va="center", fontsize=9, color=_INK)
     axes.set(xlim=(0, 1.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-
-
-def _answer(axes: Axes, report: dict[str, Any]) -> None:
-    """The probability of the final answer before the first layer and after each."""
-    shares = [100 * answer["share"] for answer in report["answers"]]
-    rows = np.arange(len(shares))
-    axes.barh(rows, np.full(len(shares), 100), 0.55, color=_PAPER)
-    axes.barh(rows, shares, 0.55, color=[*[_GREY] * (len(shares) - 1), _INK])
-    axes.axvline(50, color=_INK, lw=1, ls=":")
-    for row, answer in enumerate(report["answers"]):
-        axes.text(104, row, answer["text"], va="center", fontsize=9, color=_INK)
-    axes.set(xlim=(0, 150), ylim=(len(shares) - 0.4, -0.6))
-    axes.set_xticks([50], ["50 %"], fontsize=9)
-    axes.set_yticks(rows, report["names"], fontsize=9)
-    axes.spines[:].set_visible(False)
-    title = f"7\n“{plain(report['label'], 14)}”"
-    axes.set_title(title, loc="left", fontsize=10, weight="bold", color=_INK)

@@ -17,10 +17,12 @@ from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.desk import ReportDesk
 from attnlab.show.widgets.flow_reading import Flow, read_flow
 from attnlab.show.widgets.flow_report import (
+    LINES,
+    STEPS,
     check,
     first_head,
     flow_report,
-    named_steps,
+    named,
     telling_token,
 )
 from attnlab.show.widgets.spoken import SpokenDesk
@@ -31,9 +33,9 @@ _REMEMBERED = 16  # texts, so that looking at another head reads nothing anew
 class FlowDesk(SpokenDesk, ReportDesk):
     """A desk to step through what a classifier does with a sentence, with the real numbers.
 
-    Tokens, vectors, one head's queries, keys and values, its weights, the mixture of values, the
-    sums that make the token's new vector, and the answer as it stands after each layer. The model
-    itself stays as it is.
+    The whole model at a glance; then tokens, vectors, one head's queries, keys and values, its
+    weights, the mixture of values, the sums that make the token's new vector, and the answer as it
+    stands after each layer. The model itself stays as it is.
 
     Parameters
     ----------
@@ -42,13 +44,15 @@ class FlowDesk(SpokenDesk, ReportDesk):
     layer, head : looked into at first; default the last layer, and its first head that is there
     token : index of the one that looks at first; default the one that gives most of its weight to
         another word
-    step : shown at first: "tokens", "vectors", "projections", "weights", "mixture", "update" or
-        "answer"
+    step : shown at first: "model", "tokens", "vectors", "projections", "weights", "mixture",
+        "update" or "answer"
+    lines : how wide those of the whole model are: "weights", or "carried", each weight times the
+        length of its value
 
     Attributes
     ----------
     settings : dict, what the controls say now: ``text``, ``layer``, ``head``, ``token`` (the one
-        that looks, 0 is the first) and ``step``. `set` changes some of them, as in
+        that looks, 0 is the first), ``step`` and ``lines``. `set` changes some of them, as in
         ``desk.set(step="weights", layer=2)``.
     report : dict, what is drawn: the `flow_report` of these settings
     error : str, why the settings cannot be drawn; empty if they can
@@ -66,6 +70,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
 
     size = traitlets.Dict().tag(sync=True)
     steps: traitlets.List[list[str]] = traitlets.List().tag(sync=True)
+    lines: traitlets.List[list[str]] = traitlets.List().tag(sync=True)
     palette: traitlets.List[str] = traitlets.List().tag(sync=True)
 
     def __init__(
@@ -75,7 +80,8 @@ class FlowDesk(SpokenDesk, ReportDesk):
         layer: int | None = None,
         head: int | None = None,
         token: int | None = None,
-        step: str = "tokens",
+        step: str = "model",
+        lines: str = "weights",
     ):
         if not isinstance(clf, Classifier):
             raise SettingsError(
@@ -93,6 +99,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
             "head": head,
             "token": 0 if token is None else token,
             "step": step,
+            "lines": lines,
         }
         check(self._flow(text), first)
         if token is None:
@@ -100,7 +107,8 @@ class FlowDesk(SpokenDesk, ReportDesk):
         super().__init__(
             self.compute(**first),
             size={"layers": clf.layers, "heads": clf.heads},
-            steps=named_steps(),
+            steps=named(STEPS),
+            lines=named(LINES),
             palette=[to_hex(colour) for colour in strip_colours()(range(129))],
         )
 
@@ -125,7 +133,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
         return flow_desk(self._report_to_draw())
 
     def _say_again(self) -> None:
-        self.steps = named_steps()
+        self.steps, self.lines = named(STEPS), named(LINES)
         super()._say_again()
 
     def _read(self, text: str) -> Flow:

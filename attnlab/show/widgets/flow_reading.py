@@ -1,6 +1,7 @@
 """What happens to one text on its way through a classifier, read off a single forward pass.
 
-In comments L is layers, H heads, T tokens, D head width, E the model's width, C labels.
+In comments L is layers, H heads, T tokens, D head width, E the model's width, C labels, N numbers
+of a vector that are drawn.
 """
 
 import collections
@@ -22,6 +23,7 @@ from attnlab.inference import evaluating
 from attnlab.show import plots
 
 PARTS = ("query", "key", "value")
+SHOWN = 32  # numbers of a token's vector that are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +39,15 @@ class Flow:
     positions : Tensor, shape (T, E'), what is added to say that. (Where a model has vectors for
         several texts in one, as BERT has, another is added, the same for all tokens.)
     hidden : Tensor, shape (L + 1, T, E): the embedding, and what each layer makes of it
+    columns : for each layer the numbers (N) of the vectors entering it that are drawn, in equal
+        steps, the largest of all among them
     query, key, value : Tensor, shape (L, H, T, D); zeros for heads removed for good
+    matrices : Tensor, shape (3, L, H, N, D), the rows of W_Q, W_K and W_V for these numbers: what
+        1 in this place of a vector adds to a query, key and value; zeros as above
     added : Tensor, shape (L, H, T, E), what each head adds to each token's vector: its mixture
         through the output projection, without that projection's bias
+    offered : Tensor, shape (L, H, T), how long each token's value is after the output projection:
+        what a head would add to a token that gave it all its weight
     attention : Tensor, shape (L, T, E), what all heads and the bias add together
     attended : Tensor, shape (L, T, E), vector and attention, rescaled by LayerNorm
     fed : Tensor, shape (L, T, E), what the feed-forward network adds to ``attended``
@@ -58,10 +66,13 @@ class Flow:
     looked_up: Tensor
     positions: Tensor
     hidden: Tensor
+    columns: list[list[int]]
     query: Tensor
     key: Tensor
     value: Tensor
+    matrices: Tensor
     added: Tensor
+    offered: Tensor
     attention: Tensor
     attended: Tensor
     fed: Tensor
@@ -94,10 +105,12 @@ def read_flow(clf: Classifier, text: str) -> Flow:
             looked_up = look_up(inputs["input_ids"])[0]
             read_out = classification_head(model)
             answers = torch.cat([read_out(state[:, :1]).float().softmax(-1) for state in states])
-    with torch.inference_mode(), evaluating(model):
-        added = _added(clf, noted["mixtures"])
-    query, key, value = (_by_head(clf, noted[part]) for part in PARTS)
     hidden, attended = (_stacked(parts) for parts in (states, noted["attended"]))
+    columns = [every_so_many(entering) for entering in hidden[:-1]]
+    with torch.inference_mode(), evaluating(model):
+        added, offered = (_added(clf, noted[given]) for given in ("mixtures", "value"))
+        matrices = torch.stack([_matrices(clf, part, states, columns) for part in PARTS])
+    query, key, value = (_by_head(clf, noted[part]) for part in PARTS)
     ids = encoded.ids(0)
     return Flow(
         text,
@@ -107,10 +120,13 @@ def read_flow(clf: Classifier, text: str) -> Flow:
         looked_up.float().cpu(),
         (noted["embedding sum"][0][0] - looked_up - _of_the_text(model)).float().cpu(),
         hidden,
+        columns,
         query,
         key,
         value,
+        matrices,
         added,
+        offered.norm(dim=-1),
         _stacked(noted["attention sum"]) - hidden[:-1],
         attended,
         _stacked(noted["feed-forward sum"]) - attended,
@@ -186,7 +202,9 @@ def _stacked(layers: list[Tensor]) -> Tensor:
 
 
 def _added(clf: Classifier, layers: list[Tensor]) -> Tensor:
-    """What each head adds to each token (L, H, T, E), from the mixtures (1, T, h D) of each layer.
+    """What each head adds to each token (L, H, T, E), from its mixtures (1, T, h D) in each layer.
+
+    Or what it makes of each value, from the values in their place.
 
     The projection itself is asked, with all other heads at 0, whatever kind of module it is.
     """
@@ -203,6 +221,31 @@ def _added(clf: Classifier, layers: list[Tensor]) -> Tensor:
             whole[active] = site.output(only.flatten(-2)) - bias
         made.append(whole)
     return torch.stack(made).float().cpu()
+
+
+def every_so_many(vectors: Tensor, most: int = SHOWN) -> list[int]:
+    """Numbers of vectors (..., E) in equal steps, the one furthest from 0 among them.
+
+    So they stand for all: numbers that were picked by their size would make what is added to a
+    vector look smaller than it is.
+    """
+    width = vectors.shape[-1]
+    step = -(-width // most)
+    largest = int(vectors.abs().flatten(0, -2).amax(0).argmax())
+    return list(range(largest % step, width, step))
+
+
+def _matrices(clf: Classifier, part: str, states: list[Tensor], columns: list[list[int]]) -> Tensor:
+    """The rows of each head's W_Q, W_K or W_V for some numbers of a vector (L, H, N, D).
+
+    The projection itself is asked, with a single 1 in each vector, whatever kind of module it is.
+    """
+    made = []
+    for site, state, chosen in zip(heads.sites(heads.model_of(clf)), states, columns, strict=False):
+        projection = getattr(site.module, getattr(site, part))
+        ones = torch.eye(state.shape[-1], dtype=state.dtype, device=state.device)[None, chosen]
+        made.append(projection(ones) - projection(torch.zeros_like(ones)))
+    return _by_head(clf, made)
 
 
 def _by_head(clf: Classifier, layers: list[Tensor]) -> Tensor:

@@ -9,11 +9,12 @@ from torch import Tensor
 from attnlab.attention import softmax
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.languages import later, tr
-from attnlab.show.widgets.flow_reading import Flow
+from attnlab.show.widgets.flow_reading import PARTS, SHOWN, Flow, every_so_many
 from attnlab.show.widgets.flow_words import alternative, notes, words
 from attnlab.show.wording import strict_percent, with_minus
 
-STEPS = {  # in their order, and how their buttons are called
+STEPS = {  # in their order, from 0, and how their buttons are called
+    "model": later("Model"),
     "tokens": later("Tokens"),
     "vectors": later("Vectors"),
     "projections": later("Query, key, value"),
@@ -22,16 +23,20 @@ STEPS = {  # in their order, and how their buttons are called
     "update": later("New vector"),
     "answer": later("Answer"),
 }
+LINES = {  # of the whole model: what their width is
+    "weights": later("weight"),
+    "carried": later("weight × length of value"),
+}
 MOST_TOKENS = 24  # beyond this the rows no longer fit a screen
-SHOWN = 32  # numbers of a token's vector that are drawn
+_OF_EACH_LAYER = 8  # numbers of a token's vector in the picture of the whole model
 _OF_VECTORS = 0.95  # of the numbers drawn of vectors, the share within the full colour
 
 Settings = dict[str, Any]
 
 
-def named_steps() -> list[list[str]]:
-    """Each step and how its button is called."""
-    return [[step, tr(name)] for step, name in STEPS.items()]
+def named(choices: dict[str, str]) -> list[list[str]]:
+    """Each of `STEPS` or `LINES`, and how it is called."""
+    return [[choice, tr(name)] for choice, name in choices.items()]
 
 
 # ── what is drawn ──────────────────────────────────────────────────────────────────────────────
@@ -44,7 +49,8 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     ----------
     flow : of `read_flow`
     settings : ``text``; ``layer`` and ``head`` that are looked into; ``token``, index of the one
-        that looks; ``step``, one of `STEPS`
+        that looks; ``step``, one of `STEPS`; ``lines`` of the
+        whole model, one of `LINES`
 
     Returns
     -------
@@ -58,11 +64,19 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
           ``vectors`` (T, `SHOWN`), of the ``width`` with which it enters the layer; ``queries``,
           ``keys``, ``values`` (T, D); ``largest``, of all numbers of these vectors the one furthest
           from 0: its ``token`` and ``text``
+        - ``between``: for each of `LINES` how wide they are (L, T, T): the weights of each layer,
+          the mean of its heads; or each weight times the length of the value that it is given to,
+          after the output projection, as a share of all that the token gets (Kobayashi et al.
+          2020); ``states`` (L + 1, T, `_OF_EACH_LAYER`): a few numbers of each token's vector
+          before layer 0 and after each layer
+        - ``matrices``, the ``query``, ``key`` and ``value`` of the head: rows of W_Q, W_K and W_V
+          (`SHOWN`, D), for the numbers of ``columns``
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
         - ``mixtures`` (T, D): the sum of weights times values
         - ``update``: what makes a token's new vector, in its order: the ``sign`` before it, its
           ``name``, ``values`` (T, `SHOWN`), ``times`` (T), how many times as strong as those of the
           vectors their colours are, and ``lengths`` (T), the root of the sum of all squares
+        - ``by_head`` (T, H): the length of what each head of the layer adds to a token
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
           likewise for weights times values and their sum, for each token that looks
         - ``read`` (L + 1, `SHOWN`): the first token's vector before layer 0 and after each layer,
@@ -84,7 +98,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     weights = softmax(scores)
     mixtures = weights @ value  # (T, D)
     entering = flow.hidden[layer]
-    columns = _every_so_many(entering)
+    columns = flow.columns[layer]
     same = flow.looked_up.shape[-1] == entering.shape[-1]  # not so in ELECTRA and ALBERT
     table_columns = columns if same else list(range(min(SHOWN, flow.looked_up.shape[-1])))
     strips = {
@@ -99,6 +113,10 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
     }
     limits = {name: _limit(values) for name, values in strips.items()}
     limits["vectors"] = _limit(strips["vectors"], _OF_VECTORS)
+    for part, matrix in zip(PARTS, flow.matrices[:, layer, head], strict=True):
+        limits[f"{part} matrix"] = _limit(matrix)
+    states = flow.hidden[..., every_so_many(flow.hidden, _OF_EACH_LAYER)]
+    limits["states"] = _limit(states, _OF_VECTORS)
     read = flow.hidden[:, 0, columns]
     limits["read"] = min(limits["vectors"], _limit(read, _OF_VECTORS))
     report: dict[str, Any] = {
@@ -112,7 +130,17 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "largest": _largest(entering, flow.tokens),
         **{name: _rounded(values) for name, values in strips.items()},
         "limits": limits | {"parts": [_limit(_parts(row, value)) for row in weights]},
+        "between": {
+            lines: [_rounded(layer) for layer in shares]
+            for lines, shares in zip(LINES, _between(flow), strict=True)
+        },
+        "states": [_rounded(state) for state in states],
+        "matrices": {
+            part: _rounded(matrix)
+            for part, matrix in zip(PARTS, flow.matrices[:, layer, head], strict=True)
+        },
         "update": _update(flow, layer, head, columns),
+        "by_head": _rounded(flow.added[layer].norm(dim=-1).T, 2),
         "read": _rounded(read),
         "scores": _rounded(scores),
         "weights": _rounded(weights, 4),
@@ -137,15 +165,16 @@ def _limit(values: Tensor, share: float = 0.98) -> float:
     return round(float(values.abs().flatten().quantile(share)), 3) or 1.0
 
 
-def _every_so_many(entering: Tensor) -> list[int]:
-    """Numbers of vectors (T, width) in equal steps, the one furthest from 0 among them.
-
-    So they stand for all: numbers that were picked by their size would make what is added to a
-    vector look smaller than it is.
-    """
-    width = entering.shape[-1]
-    step = -(-width // SHOWN)
-    return list(range(int(entering.abs().amax(0).argmax()) % step, width, step))
+def _between(flow: Flow) -> tuple[Tensor, Tensor]:
+    """How much each token gets from each other in each layer (L, T, T), for each of `LINES`."""
+    depth, count, _, size = flow.query.shape
+    there = torch.ones(depth, count, 1, 1)  # 0 for a head that was removed
+    for layer, head in flow.removed:
+        there[layer, head] = 0
+    weights = softmax(flow.query @ flow.key.transpose(-1, -2) / size**0.5) * there  # (L, H, T, T)
+    carried = (weights * flow.offered[:, :, None]).sum(1)
+    shares = carried / carried.sum(-1, keepdim=True).clamp(min=1e-12)
+    return weights.sum(1) / there.sum(1).clamp(min=1), shares
 
 
 def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[str, Any]]:
@@ -162,7 +191,7 @@ def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[
     limit = _limit(flow.hidden[layer][:, columns], _OF_VECTORS)
 
     def part(sign: str, name: str, values: Tensor, added: bool = True) -> dict[str, Any]:
-        shown = values[:, _every_so_many(values) if sign == "→" else columns]
+        shown = values[:, every_so_many(values) if sign == "→" else columns]
         own = [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in shown]
         return {
             "sign": sign,
@@ -238,6 +267,10 @@ def check(flow: Flow, settings: Settings) -> None:
     if settings["step"] not in STEPS:
         raise SettingsError(
             f"There is no step {settings['step']!r}. {suggest(settings['step'], STEPS)}"
+        )
+    if settings["lines"] not in LINES:
+        raise SettingsError(
+            f"There are no lines {settings['lines']!r}. {suggest(settings['lines'], LINES)}"
         )
     if [settings["layer"], settings["head"]] in flow.removed:
         raise SettingsError(

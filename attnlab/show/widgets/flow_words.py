@@ -65,15 +65,21 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     )
     if every > 1:
         drawn = tr("One number in {every} is drawn. {colours}", every=every, colours=drawn)
+    lengths = flow.value[layer, head].norm(dim=-1)
     project = tr(
-        "Head {head} of layer {layer} multiplies each vector by three learned matrices. The query "
-        "says what a token looks for, the key what it can be found by, the value what it passes "
-        "on. Each has {size} numbers: red above 0, blue below. Other tokens' queries are veiled.",
+        "Head {head} of layer {layer} multiplies each vector by three learned matrices (some rows "
+        "are drawn; each column makes the number below it). The query says what a token looks "
+        "for, the key what it can be found by, the value what it passes on. Other tokens' queries "
+        "are faded. Shortest value: “{short}”, {least:.1f}; longest: “{long}”, {most:.1f}.",
         head=head,
         layer=layer,
-        size=size,
+        short=tokens[int(lengths.argmin())],
+        long=tokens[int(lengths.argmax())],
+        least=float(lengths.min()),
+        most=float(lengths.max()),
     )
     return {
+        "model": [_model_in_words(report, token) for token in range(count)],
         "tokens": [cut] * count,
         "vectors": [f"{enter} {drawn}"] * count,
         "projections": [project] * count,
@@ -96,6 +102,40 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def _model_in_words(report: dict[str, Any], token: int) -> str:
+    """How one token's way through all layers is drawn, and where it looks most at others."""
+    lines = report["settings"]["lines"]
+    tokens, between = report["tokens"], report["between"][lines]
+    others = [1 - layer[token][token] for layer in between]
+    layer = max(range(len(between)), key=others.__getitem__)
+    told = (
+        tr(
+            "A purple line leads from a token that is looked at to the one that looks, as wide as "
+            "the weight, the mean of a layer's heads. “{token}” gives others most weight in layer "
+            "{layer}: {share:.2f}.",
+            token=tokens[token],
+            layer=layer,
+            share=others[layer],
+        )
+        if lines == "weights"
+        else tr(
+            "A purple line is now as wide as weight times length of value, a share of all that the "
+            "token gets: a value near 0 brings nothing, whatever its weight. “{token}” gets most "
+            "from others in layer {layer}: {share:.2f}.",
+            token=tokens[token],
+            layer=layer,
+            share=others[layer],
+        )
+    )
+    return tr(
+        "Each row is a token: its vector goes from left to right, through {layers}. {lines} The "
+        "answer is read off {first}. Click a layer to look into it.",
+        lines=told,
+        layers=tr("1 layer") if len(between) == 1 else tr("{count} layers", count=len(between)),
+        first=tokens[0],
+    )
+
+
 def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
     """How the layer makes one token's new vector, and where that goes."""
     layer, depth = report["settings"]["layer"], len(report["answers"]) - 1
@@ -108,7 +148,7 @@ def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
     )
     told = tr(
         "Layer {layer} makes a new vector for “{token}”. Each head adds its mixture (step 5) times "
-        "a learned matrix W_O; then the feed-forward network, with {inside:,} numbers inside, adds "
+        "a learned matrix; then the feed-forward network, with {inside:,} numbers inside, adds "
         "what it makes of the sum. LayerNorm rescales each sum.",
         layer=layer,
         token=report["tokens"][token],
@@ -131,10 +171,11 @@ def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
     return tr(
         "“{token}” compares its query, at the bottom, with every key. Their dot product, divided "
         "by √{size}, is the score; softmax turns the scores into weights that sum to 1. Most "
-        "weight: {most}.",
+        "weight: {most}. An even share would be {even:.2f}.",
         token=tokens[token],
         size=size,
         most=most,
+        even=1 / len(tokens),
     )
 
 
@@ -152,7 +193,7 @@ def _answer_in_words(report: dict[str, Any], token: int) -> str:
     told = tr(
         "The answer, “{label}” ({final}), is read off {token} after the last layer. Here the same "
         "read-out is tried earlier, too. It was trained for the last layer only: before it, these "
-        "are no answers that the model has learned to give.",
+        "are not answers that the model has learned to give.",
         label=label,
         final=spoken(report["answers"][-1]["text"]),
         token=report["tokens"][0],

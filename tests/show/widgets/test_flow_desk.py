@@ -15,8 +15,8 @@ import attnlab as al
 from attnlab import heads
 from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, ModelError, SettingsError
-from attnlab.show.widgets.flow_reading import read_flow
-from attnlab.show.widgets.flow_report import MOST_TOKENS, SHOWN, STEPS, flow_report, telling_token
+from attnlab.show.widgets.flow_reading import SHOWN, every_so_many, read_flow
+from attnlab.show.widgets.flow_report import MOST_TOKENS, STEPS, flow_report, telling_token
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
 TEXT = LITTLE[1]
@@ -35,7 +35,8 @@ def desk(clf):
 
 
 def report(clf, text=TEXT, **settings):
-    chosen = {"text": text, "layer": 0, "head": 0, "token": 0, "step": "tokens"} | settings
+    chosen = {"text": text, "layer": 0, "head": 0, "token": 0, "step": "tokens"}
+    chosen |= {"lines": "weights"} | settings
     return flow_report(read_flow(clf, text), chosen)
 
 
@@ -75,6 +76,69 @@ def test_the_vectors_are_those_that_enter_the_layer(clf, layer):
     hidden = read_flow(clf, TEXT).hidden[layer]
     columns = report(clf, layer=layer)["columns"]
     torch.testing.assert_close(shown, hidden[:, columns], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_vector_times_the_matrices_that_are_drawn_gives_query_key_and_value(family):
+    clf = tiny_classifier(family)  # its vectors have fewer numbers than are drawn at most: all are
+    flow = read_flow(clf, TEXT)
+    for layer, (site, columns) in enumerate(zip(heads.sites(clf.model), flow.columns, strict=True)):
+        assert columns == list(range(flow.hidden.shape[-1]))
+        for part, name in enumerate((site.query, site.key, site.value)):
+            bias = getattr(site.module, name).bias.detach().reshape(clf.heads, 1, -1)
+            made = flow.hidden[layer] @ flow.matrices[part, layer] + bias  # (H, T, D)
+            own = (flow.query, flow.key, flow.value)[part][layer]
+            torch.testing.assert_close(made, own, rtol=0, atol=1e-5)
+
+
+def test_lines_between_layers_are_the_mean_of_the_weights_of_heads_that_are_there():
+    whole = tiny_classifier("bert")
+    flow = read_flow(heads.prune(whole, [(1, 0)]), TEXT)
+    settings = {"text": TEXT, "layer": 0, "head": 0, "token": 0, "step": "model"}
+    settings["lines"] = "weights"
+    between = torch.tensor(flow_report(flow, settings)["between"]["weights"])
+    used = whole.attend(TEXT).weights
+    torch.testing.assert_close(between[0], used[0].mean(0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(between[1], used[1, 1:].mean(0), rtol=0, atol=1e-3)
+
+
+def test_the_whole_model_says_where_a_token_looks_most_at_others(clf):
+    shown = report(clf, token=2)
+    weights = clf.attend(TEXT).weights.mean(1)
+    others = 1 - weights[:, 2, 2]
+    told = f"gives others most weight in layer {int(others.argmax())}: {float(others.max()):.2f}"
+    assert told in shown["words"]["model"][2]
+    flow = read_flow(clf, TEXT)
+    lengths = [float(flow.added[0, head, 2].norm()) for head in range(clf.heads)]
+    assert shown["by_head"][2] == pytest.approx(lengths, abs=0.01)
+    states = torch.tensor(shown["states"])
+    assert states.shape[:2] == flow.hidden.shape[:2]
+    for column in states.unbind(-1):
+        assert any(column.allclose(own, atol=1e-3) for own in flow.hidden.unbind(-1))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_lines_carry_is_each_weight_times_the_length_of_its_value(family):
+    clf = tiny_classifier(family)
+    flow = read_flow(clf, TEXT)
+    weights = clf.attend(TEXT).weights
+    for layer, site in enumerate(heads.sites(clf.model)):
+        matrix = site.output.weight.detach().T.reshape(clf.heads, -1, flow.hidden.shape[-1])
+        lengths = (flow.value[layer] @ matrix).norm(dim=-1)  # (H, T)
+        torch.testing.assert_close(flow.offered[layer], lengths, rtol=0, atol=1e-5)
+        carried = (weights[layer] * lengths[:, None]).sum(0)
+        shown = torch.tensor(report(clf, lines="carried")["between"]["carried"][layer])
+        own = carried / carried.sum(-1, keepdim=True)
+        torch.testing.assert_close(shown, own, rtol=0, atol=1e-3)
+
+
+def test_words_of_the_whole_model_say_what_the_lines_are(clf):
+    shown = report(clf, lines="carried")
+    told = shown["words"]["model"][2]
+    others = [1 - layer[2][2] for layer in shown["between"]["carried"]]
+    assert "weight times length of value" in told
+    assert f"in layer {others.index(max(others))}: {max(others):.2f}" in told
+    assert "weight times" not in report(clf)["words"]["model"][2]
 
 
 def test_mixtures_are_what_goes_into_the_output_projection(clf):
@@ -277,8 +341,16 @@ def test_words_say_from_which_layer_on_the_answer_leads(clf):
         ([[0.1, 0.8, 0.1]] * 3, "leads throughout"),
     ):
         object.__setattr__(flow, "answers", torch.tensor(answers))
-        object.__setattr__(flow, "query", flow.query[:2])
-        settings = {"text": TEXT, "layer": 0, "head": 0, "token": 0, "step": "answer"}
+        for part in ("query", "key", "offered"):
+            object.__setattr__(flow, part, getattr(flow, part)[:2])
+        settings = {
+            "text": TEXT,
+            "layer": 0,
+            "head": 0,
+            "token": 0,
+            "step": "answer",
+            "lines": "weights",
+        }
         told = flow_report(flow, settings)["words"]["answer"][0]
         assert words in told
         assert "The answer, “fair” (80\u00a0%)" in told
@@ -300,12 +372,26 @@ def test_the_picture_has_a_line_to_each_key_as_wide_as_its_weight(desk):
     assert wide == pytest.approx(weights)
 
 
+def test_the_picture_has_the_whole_model_with_a_line_for_each_weight_of_the_token(desk):
+    shown = desk.report
+    token = shown["settings"]["token"]
+    whole = desk.picture().figure.axes[0]
+    lines = [one for one in whole.patches if isinstance(one, PathPatch) and one.get_alpha() == 0.8]
+    weights = [
+        layer[token][seen] for layer in shown["between"]["weights"] for seen in range(len(layer))
+    ]
+    wide = [(line.get_linewidth() - 0.2) / 6 for line in lines]
+    assert wide == pytest.approx([weight for weight in weights if weight >= 0.005])
+    told = [text.get_text() for text in whole.texts]
+    assert all(answer["text"] in told for answer in shown["answers"])
+
+
 def test_the_picture_writes_the_score_of_each_key(desk):
     scores = desk.report["scores"][desk.report["settings"]["token"]]
-    panel = desk.picture().figure.axes[4]
+    axes = desk.picture().figure.axes
+    (panel,) = (one for one in axes if "score" in one.get_title(loc="right"))
     told = [text.get_text().replace("−", "-") for text in panel.texts]
     assert [float(text) for text in told] == pytest.approx(scores, abs=0.051)
-    assert "score" in panel.get_title(loc="right")
 
 
 # ── the desk ───────────────────────────────────────────────────────────────────────────────────
@@ -342,6 +428,7 @@ def test_another_head_reads_nothing_anew(desk, monkeypatch):
         ({"step": "weigths"}, "weights"),
         ({"text": "dull " * MOST_TOKENS}, f"the flow desk draws {MOST_TOKENS} at most"),
         ({"text": ""}, "empty"),
+        ({"lines": "weight"}, "weights"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_and_nothing_moves(desk, bad, words):
@@ -376,15 +463,17 @@ def test_numbers_are_drawn_in_equal_steps_the_largest_among_them(clf, width):
     torch.manual_seed(0)
     wide = torch.rand(*flow.hidden.shape[:2], width)
     wide[1, 0, -1] = -9.7
-    settings = {"text": TEXT, "layer": 1, "head": 0, "token": 0, "step": "vectors"}
-    shown = flow_report(dataclasses.replace(flow, hidden=wide, **in_width(flow, width)), settings)
-    columns = shown["columns"]
+    columns = every_so_many(wide[1])
     assert columns[-1] == width - 1
     assert len(columns) <= SHOWN
     assert len(columns) > SHOWN / 2 or columns == list(range(width))
     assert len({second - first for first, second in itertools.pairwise(columns)}) <= 1
     assert columns[0] < (columns[-1] - columns[-2] if width > 1 else 1)
-    words = shown["words"]["vectors"][0]
+    every = [columns] * clf.layers
+    of_this_width = dataclasses.replace(flow, hidden=wide, columns=every, **in_width(flow, width))
+    settings = {"text": TEXT, "layer": 1, "head": 0, "token": 0, "step": "vectors"}
+    settings["lines"] = "weights"
+    words = flow_report(of_this_width, settings)["words"]["vectors"][0]
     assert "the largest number, −9.7, is in “[CLS]”" in words
     assert ("One number in" in words) == (width > SHOWN)
 
