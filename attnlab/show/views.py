@@ -100,6 +100,7 @@ def attention_view(
     layer: int | None = None,
     heads: list[int] | None = None,
     stretched: bool = False,
+    cmap: str = "cividis",
 ) -> AttentionView:
     """Show attention in bertviz.
 
@@ -114,6 +115,7 @@ def attention_view(
     layer, heads : what is selected at first, for "head"; default: the first layer given, all heads
     stretched : whether the still picture shows small weights on a stretched scale, as
         `plots.attention_map` does
+    cmap : of the still picture, a colour map of matplotlib's
 
     The still picture shows the head that is selected at first, or the mean of its layer; where
     nothing is selected among several layers, all heads as small maps, larger ones of few layers.
@@ -139,11 +141,11 @@ def attention_view(
     if several:
         few = len(layers) <= _FEW_LAYERS
         twin = plots.attention_grid(
-            maps, layers=layers, across=_across(maps.heads) if few else None
+            maps, layers=layers, across=_across(maps.heads) if few else None, cmap=cmap
         )
     else:
         single = heads[0] if heads and len(heads) == 1 else None
-        twin = plots.attention_map(maps, layer, single, what, stretched)
+        twin = plots.attention_map(maps, layer, single, what, stretched, cmap)
     if what == "difference":
         return AttentionView(None, twin, 0, 0, title)
     check_budget(maps, kind, layers)

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import PowerNorm
 
 from attnlab.errors import AttnlabError
@@ -20,6 +21,7 @@ def attention_grid(
     framed: Sequence[tuple[int, int]] = (),
     layers: Sequence[int] | None = None,
     across: int | None = None,
+    cmap: str = "cividis",
 ) -> Picture:
     """Draw the weights of every head as a small map: layers down, heads across.
 
@@ -27,7 +29,7 @@ def attention_grid(
     such as 3.9. All share one scale, by the square root of the weight, so that small weights can be
     told apart. Of a long text the first `MAX_TOKENS` tokens are drawn. ``framed`` are heads, as
     (layer, head), that get a frame; ``layers`` those that are drawn, default all; ``across`` how
-    many maps stand in a row, default all of a layer.
+    many maps stand in a row, default all of a layer. ``cmap`` is a colour map of matplotlib's.
     """
     chosen = list(range(maps.layers)) if layers is None else list(layers)
     for place in [*framed, *((layer, None) for layer in chosen)]:
@@ -53,9 +55,10 @@ def attention_grid(
     each = 0.83 if several else 0.62  # inches
     with style():
         figure, axes = plt.subplots(figsize=(1.3 + each * wide, 0.7 + each * step / side * rows))
-        drawn = axes.imshow(
-            whole, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
-        )
+        drawn = axes.imshow(whole, cmap=cmap, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+        edges = [plt.Rectangle((x - 0.5, y - 0.5), shown, shown) for x, y in corners.values()]
+        # weights near 0 may be white, as the page is
+        axes.add_collection(PatchCollection(edges, facecolor="none", edgecolor="#d0d0d0", lw=0.6))
         for place in framed:
             left, top = corners[place]
             looks: dict[str, Any] = {"fill": False, "ec": ROLES["trained"], "lw": 2.4}

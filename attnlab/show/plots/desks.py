@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, Picture, heatmap, style
+from attnlab.show.plots.picture import BETTER_WITHOUT, NEEDED, ROLES, Picture, heatmap, style
 from attnlab.show.wording import signed_points, with_interval, with_minus
 
 _BLUE, _GREY, _INK = "#2166ac", "#8c8c8c", "#212121"
@@ -84,7 +84,7 @@ def _draw_faders(
         middle = layer + (0.3 if words else 0.5)
         axes.plot([head + 0.18, head + 0.82], [middle] * 2, color=_GREY, lw=1.2, zorder=2)
         handle: dict[str, Any] = {
-            "facecolor": _INK if moved else "#757575",
+            "facecolor": _INK if moved else ROLES["weights"],
             "edgecolor": "none",
             "zorder": 3,
         }

@@ -138,11 +138,13 @@ def attention_map(
     head: int | None = None,
     what: What = "weights",
     stretched: bool = False,
+    cmap: str = "cividis",
 ) -> Picture:
     """Draw where each token (down) looks (across), for one head or the mean of a layer.
 
     With ``stretched`` weights are drawn on the scale of `attention_grid`, by their square root from
-    0 to 1, so that small ones can be told apart.
+    0 to 1, so that small ones can be told apart. ``cmap`` is a colour map of matplotlib's, such as
+    "Purples"; a difference has its own.
     """
     maps.check_place(layer, head)
     with style():
@@ -150,12 +152,12 @@ def attention_map(
         figure, axes = plt.subplots(figsize=(side + 1.6, side))
         if stretched:
             shades = PowerNorm(0.5, 0, 1)
-            _draw_map(axes, maps, _matrix(maps, layer, head, what), what, norm=shades)
+            _draw_map(axes, maps, _matrix(maps, layer, head, what), what, norm=shades, cmap=cmap)
             bar: Any = axes.collections[0].colorbar
             bar.set_ticks(WEIGHT_TICKS, labels=[f"{tick:g}" for tick in WEIGHT_TICKS])
             bar.set_label(f"{_BAR[what]} (stretched scale)")
         else:
-            _draw_map(axes, maps, _matrix(maps, layer, head, what), what)
+            _draw_map(axes, maps, _matrix(maps, layer, head, what), what, cmap=cmap)
         axes.set_title(_place(layer, head), loc="left")
     return Picture(figure, _describe(maps, layer, head, what))
 
@@ -287,6 +289,7 @@ def _draw_map(
     limit: float | None = None,
     norm: PowerNorm | None = None,
     bar: bool = True,
+    cmap: str = "cividis",
 ) -> None:
     signed = what == "difference"
     limit = max(float(np.abs(values).max()) if limit is None else limit, 1e-6)
@@ -297,7 +300,7 @@ def _draw_map(
         values[:shown, :shown],
         axes,
         mask=values[:shown, :shown] == 0 if what == "weights" else None,  # hidden keys stay white
-        cmap="vlag" if signed else "cividis",
+        cmap="vlag" if signed else cmap,
         norm=norm,
         vmin=None if norm else -limit if signed else 0,
         vmax=None if norm else limit if signed or what == "contributions" else max(limit, 0.5),
