@@ -6,7 +6,7 @@
 # real model gets wrong, and follow it through the model step by step. Then you turn
 # parts of the model down, and see which of them the answer needs.
 #
-# Afterwards you can
+# By the end you will be able to
 #
 # - say what tokens, vectors, queries, keys, values and attention weights are;
 # - read a picture of attention;
@@ -14,24 +14,32 @@
 #   whether a change of accuracy is more than chance;
 # - (after the close-up) cut a head in several ways, and say what the cuts agree on.
 #
-# Time: 60 minutes for the tour, sections 1 to 8. The close-up of section 9 takes 40
+# Time: 75 minutes for the tour, sections 1 to 8. The close-up of section 9 takes 40
 # more, the tasks 50. You need no other lesson.
 #
 # Choose **Run → Run All Cells**, then read from the top. Where it says *Predict first*,
-# the result is folded: write your guess down, then click to open it. You may skip the
-# code. On a static page, such as GitHub's, interactive pictures are still, and some
-# parts that the text names are missing.
+# the result is folded: write your guess into the cell that waits for it, run from there
+# down to the result, and open it. You may skip the code. On a static page, such as
+# GitHub's, interactive pictures are still, and some parts that the text names are
+# missing.
 
 # %% [markdown]
 # ## 1. The model makes a mistake
 #
 # Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once, and
-# judges it. It has learned to tell praise from complaint in film reviews. The next cell
-# loads it, and asks what it makes of two sentences.
+# judges it. It has learned to tell praise from complaint in sentences of film reviews
+# (from here on: *reviews*). The next cell loads it, and asks what it makes of two
+# sentences.
+#
+# Like every *neural network* it turns numbers into numbers, by combining them with
+# millions of numbers of its own. *Training* has set these, in two stages. First the
+# model learned to fill in hidden words in general text. Then it was shown reviews with
+# their *labels*, the right answers; after every few of them its numbers were moved a
+# little, so that its answers came closer. Here they stay as they are.
 #
 # A chatbot's model is built of the same kinds of parts. It differs above all in two
-# ways: each piece of text sees only itself and earlier pieces, and from the last piece
-# it predicts the next one. Lesson 04 builds such a model.
+# ways: each piece of text sees only itself and earlier pieces, and the model predicts
+# which piece comes next. Lesson 04 builds such a model.
 
 # %%
 import attnlab as al
@@ -47,25 +55,27 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
-# takes it for praise. Why? We wrote it to fool the model, and stay with it to the end;
-# section 8 says how far we got.
+# takes it for praise. What does this mistake depend on: on which words, and on which
+# parts of the model? We wrote the sentence to fool it, and stay with it to the end;
+# section 8 says what we found.
 #
 # You may add sentences of your own *below* these two, each with its right label.
 
 # %% [markdown]
 # ## 2. How do words become an answer?
 #
-# How does a model get from words to *positive* or *negative*? A fixed score for each
-# word, added up, is not enough:
+# How does a model get from words to *positive* or *negative*? The simplest idea is a
+# fixed score for each word, added up. Could our model work like that?
 
 # %%
 for text in ("Bad.", "Not bad.", "Good, not bad.", "Bad, not good."):
     print(f"{clf.predict([text]).probabilities[0, 1]:4.0%} “positive”: {text}")
 
 # %% [markdown]
-# *Not* changes what *bad* means, and order counts: the last two have the same words. A
-# Transformer gives words their places, and lets them read each other. In the picture
-# each row is one piece of our sentence, on its way from left to right.
+# No: the last two have the same words, and so would have the same sum. What *not* does
+# depends on where it stands. A Transformer gives words their places, and lets them read
+# each other. In the picture each row is one piece of our sentence, on its way from left
+# to right.
 
 # %%
 from attnlab.show import drawings
@@ -76,22 +86,22 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
 #   such as the full stop. Two are added, `[CLS]` before the text and `[SEP]` after it.
 # - **2 Vectors.** Each token becomes a *vector*, a list of 384 numbers (its
-#   *embedding*): its row in a table that training filled. A second vector is added, for
+#   *embedding*): its row in a table learned in training. A second vector is added, for
 #   its position in the text: without it the order of the words would be lost.
 # - **3 to 5 Attention.** The tokens exchange information. Twelve **heads** do this side
 #   by side, each in its own way: one looks at the token before, others spread over many
 #   tokens. The full name is *multi-head self-attention*: *self*, as the tokens of one
 #   text look at each other.
 # - **6 New vector.** What the heads bring is added to the old vector, at the first `+`.
-#   A small *feed-forward network* then works on each token alone, and its result is
-#   added, too, at the second `+`. The thin arcs show the old vector going past: to add
-#   instead of replacing is called a *residual connection*.
+#   A small *feed-forward network* then works on each token alone: it turns the 384
+#   numbers into 1,536, pushes negative ones towards 0, and turns them back into 384,
+#   which are added at the second `+`. The thin arcs show the old vector going past:
+#   adding instead of replacing is called a *residual connection*. After each `+`,
+#   *LayerNorm* rescales the numbers, so that sums do not grow from layer to layer.
 # - **Layer.** Steps 3 to 6 are one *layer*. Six of them follow one another; what one
 #   makes, the next one reads.
 # - **7 Answer.** One more small network, the *read-out*, turns the last vector of
 #   `[CLS]` into a probability for each label.
-#
-# Training has set all the learned numbers, from examples; here they stay as they are.
 #
 # Notice that the answer is read off `[CLS]` alone. At the start the vector of `[CLS]`
 # is the same for every text. So whatever tells one review from another must reach it
@@ -103,14 +113,13 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # invented). All tokens are in lower case here.
 #
 # The six layers have the same form, but each has learned numbers of its own; two thirds
-# of them are in its feed-forward network. It expands the 384 numbers to 1,536, pushes
-# negative ones towards 0 (none stays below −0.17), and shrinks the result back to 384.
+# of them are in its feed-forward network. (After the push no number is below −0.17.)
 #
-# *LayerNorm* brings each sum to a standard size, and then stretches and shifts it by
-# learned numbers (lesson 02). Another one stands before the first layer; there BERT
-# adds one more vector to each token, the same for all tokens here. The read-out first
-# makes a number for each label, a *logit*; a *softmax* (section 3) turns these into
-# probabilities.
+# *LayerNorm* first brings the numbers to a mean of 0 and a standard size, then
+# stretches and shifts them by learned numbers (lesson 02). Another one stands before
+# the first layer; there BERT adds one more vector to each token, the same for all
+# tokens here. The read-out first makes a number for each label, a *logit*; a *softmax*
+# (section 3) turns these into probabilities.
 #
 # </details>
 
@@ -124,9 +133,10 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # question, the more you read of that book. In BERT every token asks, and every token is
 # also a book.
 #
-# In the picture one token asks (its query is at the left), and the books are *hours*,
-# *life* and *back*. The numbers are invented. A query, key or value has 2 of them here;
-# in our model it has 32, made from the token's 384.
+# In the picture one token asks (its query is on the left), and the books are *hours*,
+# *life* and *back*. The steps are 3 to 5 of the picture above. The numbers are
+# invented. A query, key or value has 2 of them here; in our model it has 32, made from
+# the token's 384.
 
 # %%
 drawings.head_by_hand()
@@ -134,20 +144,20 @@ drawings.head_by_hand()
 # %% [markdown]
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
-#   (query), what it can be found by (key), and what it passes on (value). Three,
-#   because these can differ. Each new number is a dot product, as in step 4, of the
-#   vector with a column of the table.
+#   (query), what it can be found by (key), and what it passes on (value). What a token
+#   looks for need not be what it offers. Each new number is a dot product, as in step
+#   4, of the vector with a column of the table.
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
 #   number and add up: that is the *dot product*. Then divide by √2, the square root of
-#   how many numbers a query has: here 2, in our model 32. With more products the scores
-#   spread further apart; without the division one token would soon take nearly all the
-#   weight (lesson 01).
+#   how many numbers a query has: here 2, in our model 32. A sum of more products varies
+#   more, and so the scores spread further apart; without the division one token would
+#   soon take nearly all the weight (lesson 01).
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
 #   positive and sum to 1. It raises e = 2.718… to the power of each score, which makes
-#   8.34, 2.03 and 4.11 (from scores that are not rounded), and divides each by their
-#   sum, 14.48.
+#   8.34, 2.03 and 4.11 (from the unrounded scores), and divides each by their sum,
+#   14.48.
 #   - *hours* gets 8.34 / 14.48 = 0.58
 # - **5 Mixture.** The token that asked gets all three values, each times its weight,
 #   added up.
@@ -158,7 +168,7 @@ drawings.head_by_hand()
 # the first number of the mixture. To the second it adds nothing: there its value is 0.
 #
 # A mixture of 32 numbers cannot be added to a vector of 384. So one more matrix, $W_O$,
-# makes 384 numbers of it. Each of the 12 heads adds its own 384 at the first `+`.
+# turns it into 384. Each of the 12 heads adds its own 384 at the first `+`.
 #
 # In one line, with a query $q$ of $d$ numbers, the keys as the rows of $K$, and the
 # values as the rows of $V$:
@@ -200,49 +210,65 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 # %% [markdown]
 # ## 4. Step through our sentence
 #
-# Here are the model's own numbers, at a *desk*, an interactive picture of the seven
-# steps. You look into head 9 of layer 3, *L3H9* for short: of all heads, its attention
-# changed most when this model learned to judge reviews (lesson 05). Counting starts at
-# 0, for layers and heads alike. Step 1 cuts the text, and looks up the vectors. Then we
-# jump: in step 2 layers 0 to 2 have already worked, and steps 3 to 6 show layer 3. The
-# small drawing of the model says where you are.
+# Here are the model's own numbers, at a *desk*: an interactive picture in eight steps.
+# The lines above the picture say what each step shows.
 #
-# Each thin stripe is one number: red above 0, blue below, white near 0. Where numbers
-# are small the colours are made stronger; “× 4.7” means 4.7 times as strong.
+# **Step 0** is the whole model, as in section 2, but with all tokens and real weights.
+# A purple line leads from the token that is looked at, on the left, to the one that
+# looks, on the right. Try three things:
 #
-# Press *Next*, and read the lines above the picture. The token *i* (the word *I*) looks
-# first, as its weights are easy to read; click another one to let it look.
+# - Click `[CLS]`, from which the answer is read. In which layers does it look at other
+#   tokens?
+# - Click *i* (the word *I*). Its thickest lines come from `[CLS]`. A weight is only
+#   half of what a head carries: the other half is the value. Set *lines* to “weight ×
+#   length of value”. What is left of them?
+# - Click the frame of layer 3.
+#
+# **Steps 1 to 7** follow *i* through one head: head 9 of layer 3, *L3H9* for short.
+# (Counting starts at 0, for layers and heads alike.) No other head's attention changed
+# as much as this one's when the model learned to judge reviews (lesson 05). Step 1 cuts
+# the text, and looks up the vectors; in step 2 layers 0 to 2 have already worked. Each
+# thin stripe is one number: red above 0, blue below, white near 0. Where numbers are
+# small the colours are made stronger; “× 4.7” means 4.7 times as strong.
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
 steps
 
 # %% [markdown]
-# Four things to notice:
+# **Your turn.** At which two tokens does *i* look most in step 4, and what do they make
+# up in step 5? How long is what L3H9 adds in step 6, beside the old vector and beside
+# what the feed-forward network adds? After which layer does the answer come about?
 #
+# <details><summary>What we saw</summary>
+#
+# - **Step 0.** `[CLS]` looks at others in layers 0 and 5, and hardly in between
+#   (section 6). The thick lines from `[CLS]` to *i* all but vanish once its values
+#   count: they are short. Weights alone do not show what is carried.
+# - **Step 3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
 # - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
-#   tokens would be 0.07. Other tokens distribute their attention differently.
+#   tokens would be 0.07.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
-#   the stripes. `[CLS]` gives almost nothing to any token in this head, as its value is
-#   near 0.
-# - **Step 6.** The layer adds to the old vector of *i*, and rescales the sums. What
-#   L3H9 adds is about a quarter as long as the old vector, 3.1 beside 11.1. (The
-#   *length* is the root of the sum of all squares.) The feed-forward network adds more,
-#   12.7, before LayerNorm resets the size. Does the answer need L3H9? Section 7 tries.
+#   the stripes.
+# - **Step 6.** What L3H9 adds is about a quarter as long as the old vector, 3.1 against
+#   11.1. (The *length* is the root of the sum of all squares.) The feed-forward network
+#   adds more, 12.7. Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
 #   stays near 50 % until the last. That need not mean that nothing has arrived before:
 #   it was trained only on the last layer's vectors. Before layer 0 `[CLS]` has met no
 #   word: its 52 % is the same for every text.
 #
-# **Your turn.** Click *hours*, so that it looks, and go through steps 4 to 6 again.
-# Where does it look most? Does L3H9 add more to it than to *i*, or less, and why? Then
-# type a sentence of your own. A rare word, as in *Unforgettably dull.*, is cut into
-# pieces.
+# </details>
+#
+# Now click *hours*, and go through steps 4 to 6 again. Where does it look most? Does
+# L3H9 add more to it than to *i*, or less, and why? Then type a sentence of your own. A
+# rare word, as in *Unforgettably dull.*, is cut into pieces.
 #
 # <details><summary>Answer</summary>
 #
-# *Hours* looks most at `[CLS]`, whose value is near 0. So this part of its weight
-# brings almost nothing: one reason why what L3H9 adds to it is shorter, 2.7.
+# *Hours* looks most at `[CLS]`, whose value is nearly all zeros. So this part of its
+# weight brings almost nothing. That is one reason why what L3H9 adds to it is shorter:
+# 2.7.
 #
 # </details>
 #
@@ -261,14 +287,6 @@ with torch.no_grad():
     keys = layer.key(vectors)[0][:, numbers]
 weights = torch.softmax(keys @ queries[7] / 32**0.5, dim=0)  # token 7 is "i"
 print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
-
-# %% [markdown]
-# <details><summary>Why do some vectors look empty?</summary>
-#
-# Only the query of the token that looks is in full colour. The vector of `[CLS]` in
-# step 2 has one large number, 9.7, and otherwise only small ones.
-#
-# </details>
 
 # %% [markdown]
 # ## 5. Which words does the answer need?
@@ -297,8 +315,9 @@ feedback.folded(al.plots.word_changes(words, bars, turn=50 - 100 * whole, label=
 # %% [markdown]
 # Each bar is the sentence without that word. To the left the probability of “positive”
 # falls, to the right it rises; a *point* is a percentage point, as from 75 % to 74 %.
-# At the dotted line it has fallen from 75 % to 50 %: beyond it the answer turns to
-# “negative”. How large is the bar of your word?
+# (Nothing can rise above 100 %, so bars to the right are squeezed; section 9 has a
+# scale without this limit.) At the dotted line it has fallen from 75 % to 50 %: beyond
+# it the answer turns to “negative” (dark bars). How large is the bar of your word?
 
 # %%
 feedback.word(prediction, words, change)
@@ -306,45 +325,99 @@ feedback.word(prediction, words, change)
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# Only *life* and *I* turn the answer, *life* most of all. *Like*, which sounds like
-# praise, counts less. Without *back* there is no complaint any more. But the model's
-# answer is the same with it and without it: the word that turns the meaning makes no
-# difference.
+# Only without *life* or without *I* does the answer turn, without *life* most of all.
+# *Like*, which sounds like praise, counts less. Without *back* there is no complaint
+# any more. But the model's answer is the same with it and without it: the word on which
+# the meaning hangs makes no difference.
 #
-# Is it the word, or the gap that it leaves? Appendix C puts something in the gap, and
-# asks again.
+# Is it the word, or the gap that it leaves? Appendix C puts a neutral mark in the gap:
+# then *life* still turns the answer, and *I* only just.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. What do heads look at?
 #
-# Words reach `[CLS]` through heads. Here is L3H9 again as a **heat map**: a row for
-# each token that looks, a column for each one looked at. Its colour scale is stretched,
-# so that small weights show. In a running notebook the library *bertviz* draws the same
-# weights as lines; point at a token.
+# Words reach `[CLS]` through heads. Here is L3H9 again, as a **heat map**: a row for
+# each token that looks, a column for each one looked at; the darker, the more weight.
+# Its colour scale is stretched, so that small weights show. In a running notebook the
+# library *bertviz* draws the same weights as lines; hover over a token. There the token
+# that looks stands on the left, the reverse of step 0 of the desk.
 
 # %%
 maps = clf.attend(texts[0])
-al.attention_view(maps, layer=3, heads=[9], stretched=True)
+al.attention_view(maps, layer=3, heads=[9], stretched=True, cmap="Purples")
 
 # %% [markdown]
-# Among the words, the columns of *hours* and *my* are the brightest. But `[CLS]` looks
-# almost only at itself (the yellow corner), so here it takes almost nothing from other
-# tokens. Can such a head matter for the answer?
+# Among the words, the columns of *hours* and *my* are the darkest. And `[CLS]` looks
+# almost only at itself: in the corner it keeps nearly all its weight.
+#
+# ### What do all 72 heads look at?
+#
+# Here are the six layers of 12 heads. Each is a small heat map with its name above it.
+
+# %%
+al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)], cmap="Purples")
+
+# %% [markdown]
+# Look for two patterns: a dark **column** (all tokens look at the same one), and a dark
+# **diagonal** (each token looks at itself or at a neighbour).
+#
+# Most columns are at the left edge of a map: many tokens look at `[CLS]`. What share of
+# all weight is that?
+
+# %%
+share = maps.weights.mean((0, 1, 2))  # of each token, over all heads and all who look
+print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}.")
+
+# %% [markdown]
+# So much weight need not mean that `[CLS]` says much: its value can be near 0, as you
+# saw in section 4 (Kobayashi et al. 2020). Such a token is called an *attention sink*
+# (Xiao et al. 2023): weights must sum to 1, and a head that has nothing to fetch can
+# put them there (Clark et al. 2019, for `[SEP]`). Lesson 02 measures this.
+#
+# L3H9 and the clearest diagonal, L0H2, have a frame. Here is L0H2 enlarged:
+
+# %%
+al.plots.attention_map(maps, layer=0, head=2, stretched=True, cmap="Purples")
+
+# %% [markdown]
+# Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
+# *previous-token head*. Lesson 02 measures such heads; lesson 04 shows what one is good
+# for.
+#
+# **Your turn.** In another head most tokens look at the *next* token. Does that
+# diagonal run above or below the main diagonal? Try the dark diagonals of layers 0 to
+# 2: write a head's name into the cell, and run it.
+
+# %%
+my_head = ""  # layer and head, such as "L0H2"
+feedback.diagonal(maps, my_head)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# Above: the next token is one column further to the right. It is L1H8. Write it into
+# the cell to see how much weight a token gives to the next one there.
+#
+# </details>
 #
 # ### How do words reach `[CLS]`?
 #
-# In each layer, how much weight does `[CLS]` keep for itself?
+# In step 0 of the desk the lines from other tokens into `[CLS]` were faint in the
+# middle layers. How much of its weight does `[CLS]` give to itself, to `[SEP]`, and to
+# everything between? Here are the means over the heads of each layer:
 
 # %%
-kept = maps.weights[:, :, 0, 0].mean(1)  # from [CLS] to itself, mean of the heads
-for number, weight in enumerate(kept):
-    print(f"layer {number}: {weight:.2f}")
+itself, mark = maps.weights[:, :, 0, 0].mean(1), maps.weights[:, :, 0, -1].mean(1)
+print("          itself  [SEP]  words")
+for layer, (own, end) in enumerate(zip(itself, mark, strict=True)):
+    print(f"layer {layer}:   {own:.2f}   {end:.2f}   {1 - own - end:.2f}")
 
 # %% [markdown]
-# By weight, `[CLS]` looks at other tokens in layer 0, hardly in layers 1 to 4, and most
-# of all in layer 5. Step through one of the heads of layer 5, L5H9, with `[CLS]` as the
+# `[CLS]` looks at words in layer 0, hardly in layers 1 to 4, and most of all in the
+# last layer. (The strongest line into it in layer 0 comes from `[SEP]`, which has met
+# no word by then.) Step through one of the heads of layer 5, L5H9, with `[CLS]` as the
 # token that looks:
 
 # %%
@@ -355,13 +428,15 @@ al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
 # step 6 all 12 heads add to its vector.
 #
 # But what arrives is not the bare word *two*. Its vector has been through five layers,
-# and each of them has added something; L3H9 is one of the 60 heads that did. So a head
-# can matter for the answer even if in that head `[CLS]` looks only at itself.
+# and each of them has added something.
 #
-# Weights cannot tell whether it does. So try it. *Predict first:* what does more harm
-# to the two answers of section 1, if `[CLS]` gets nothing from any head in layers 0 to
-# 4, or if it gets nothing in layer 5? And how many of 250 reviews does the model still
-# get right then?
+# Which layers does the answer need to hear from, then? Weights cannot tell; an
+# experiment can. Silence the heads of some layers for `[CLS]` alone. *Predict first:*
+# which matters more for the two answers of section 1, layers 0 to 4 together, or layer
+# 5 alone? And of 250 reviews, how many does the model still get right in each case?
+
+# %%
+guess_routes = ""  # such as "layers 0 to 4; 150 and 200"
 
 
 # %% folded=true
@@ -372,80 +447,121 @@ def without_heads_for_cls(texts, layers):
 
     stack = clf.model.bert.encoder.layer
     handles = [stack[i].attention.self.register_forward_hook(hook) for i in layers]
-    found = clf.predict(texts).probabilities[:, 1]
-    for handle in handles:
-        handle.remove()
-    return found
+    try:
+        return clf.predict(texts).probabilities[:, 1]
+    finally:  # whatever happens, the model stays as it was
+        for handle in handles:
+            handle.remove()
 
 
 # %% folded=true
-# the result, once your guess is there
+# the reviews, and where heads fall silent for [CLS]
+import numpy as np
 import pandas as pd
+from attnlab.statistics import paired_interval
 
-some, left = al.datasets.load("movie-sentiment").dev.sample(250), {}
-where = {"no layer": (), "layers 0 to 4": range(5), "layer 5": [5]}
+some, rows, left = al.datasets.load("movie-sentiment").dev.sample(250), [], {}
+where = {"no layer": (), "layer 0": [0], "layers 1 to 4": range(1, 5)}
+where |= {"layers 0 to 4": range(5), "layer 5": [5]}
+untouched = (clf.predict(some.texts).probabilities[:, 1] > 0.5) == some.labels
+
+# %% folded=true
+# what is left of the answers
 for name, layers in where.items():
     ours, other = without_heads_for_cls(texts[:2], layers)
     right = (without_heads_for_cls(some.texts, layers) > 0.5) == some.labels
-    left[name] = ours, other, right.mean()
-rows = ["our sentence, %", "the other, %", "right of 250 reviews, %"]
-found = (100 * pd.DataFrame(left, index=rows)).T.rename_axis("[CLS] gets nothing in")
-feedback.folded(al.plots.table(found, **dict.fromkeys(rows, 1)))
+    gained, lost = (right & ~untouched).sum(), (untouched & ~right).sum()
+    low, high = 100 * np.array(paired_interval(gained, lost, len(some)))
+    points = f"{(gained - lost) / 2.5:+.1f} ({low:+.1f} to {high:+.1f})"
+    points = points.replace("+0.0 (", "0.0 (").replace("-", "−") if rows else "–"
+    rows.append([name, 100 * ours, 100 * other, right.sum(), points])
+    left[name] = ours
+
+# %% folded=true
+# the result, once your guess is there
+names = ["heads silent for [CLS] in", "“positive”, our sentence, %", "the other, %"]
+names += ["right of 250", "change, points (95 %)"]
+found = pd.DataFrame(rows, columns=names)
+found = al.plots.table(found, **dict.fromkeys(names[1:3], 1))
+print(f"{sum(some.labels)} of the 250 reviews praise.")
+feedback.folded(found.hide(axis="index"), guess=guess_routes)
 
 # %% [markdown]
+# *Right* is what the labels say. The brackets give the *95 % interval* of the change
+# (section 8 explains it). A *point* of accuracy is 1 of 100 reviews.
+#
 # <details><summary>What we saw</summary>
 #
-# **There are two routes to `[CLS]`, and that of layer 5 is enough:** with it alone both
-# answers stay, and nearly as many reviews are judged right. Without it the certainty
-# goes: both answers are close to 50 %, and ours just turns. But what arrived earlier
-# still decides most reviews correctly, though `[CLS]` gave so little weight to other
-# tokens there. (Zeros may do harm of their own.)
+# **`[CLS]` needs the heads of layer 5, and they are enough:** without what the earlier
+# ones bring to it both answers stay, and one review of 250 changes. Without layer 5 the
+# certainty goes: both answers are close to 50 %, ours at the very edge, and 28 fewer
+# reviews are judged right. But 194 of 250 are still right, where *negative* throughout
+# would get 131: so something arrives earlier, too. (Zeros may do harm of their own.)
 #
 # </details>
 #
-# So far you have silenced whole layers for `[CLS]`. Which *single* heads does the
-# answer need?
+# So `[CLS]` fetches what it needs in the last layer. But earlier layers have changed
+# what lies there to be fetched, and L3H9 is one of the 60 heads that did. Which
+# *single* heads does the answer need?
 
 # %% [markdown]
 # ## 7. Change it: the mixing desk
 #
-# What becomes of the answer when a head falls silent? The mixing desk has a *fader*, a
+# What happens to the answer when a head falls silent? The mixing desk has a *fader*, a
 # slider, for each head. At 1 the head is as trained, at 0 it is silent, at 2 it counts
-# double. To take a part away and measure is called *ablation*; with zeros in its place,
-# *zero ablation*.
+# double. Taking a part away and measuring is called *ablation*; with zeros in its
+# place, *zero ablation*.
 #
-# The desk gets reviews on which the model was not trained (`dev`, for *development*).
-# Look at the **answer** for our sentence, at the upper right (*Held-out accuracy* is
-# for section 8). *Predict first:* will it turn without L3H9? Then click the fader of
-# L3H9 and press `0`. A mark shows the answer of the untouched model.
+# At the upper right the desk shows the **answer** for our sentence; a mark shows that
+# of the untouched model. At the lower left it shows the **accuracy**: the share of
+# *held-out* reviews, on which the model was not trained (`dev`, for *development*),
+# that it gets right.
+#
+# *Predict first:* does our answer turn without L3H9? And by how many points does the
+# accuracy change?
+
+# %%
+guess_answer = ""  # "turns" or "stays"
+guess_accuracy = ""  # such as "-5 points"
+
+# %% [markdown]
+# Now press *Silence L3H9*; or click its fader, and press `0`.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
 count = al.device.profile().sentences
 desk = al.HeadMixer(clf, reviews, texts[0], sentences=count, simple=True)
-desk.look = desk.look | {"kind": "head", "layer": 3, "head": 9}  # whose lines
+desk.look = {"kind": "head", "layer": 3, "head": 9, "what": "weights"}  # its lines
 desk
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The answer turns to “negative” (section 8 shows the desk).
+# The answer turns to “negative”: “positive” falls to 42 %. And yet the accuracy hardly
+# changes. Section 8 asks what that says.
 #
 # </details>
 #
 # <details><summary>What else does the desk show?</summary>
 #
-# **The lines** are the attention of a layer, its weights times the faders: a head at 0
-# has none. The coloured squares are the layer's heads, 0 to 11 from the left.
+# **The lines** are the weights of L3H9. A fader does not change where a head looks,
+# only how much of what it carries counts: so they stay. The coloured squares are the
+# layer's heads, 0 to 11 from the left.
 #
-# **Accuracy** is for section 8. A quick estimate comes first, which is unreliable for
-# large changes. The measurement then takes its place. *Gained* and *lost* are the
-# answers that became right, and wrong.
+# **Accuracy:** a quick estimate comes first, which is unreliable for large changes. The
+# measurement then takes its place. *Gained* and *lost* are the answers that became
+# right, and wrong. *Neutral* means that all faders are at 1.
 #
 # </details>
 #
-# *Predict first:* how many of the other 71 heads turn the answer, too, when silenced
-# alone? In code, one head's effect takes a few lines: silence it, ask, and subtract.
+# *Predict first:* how many of the other 71 heads also turn the answer when silenced
+# alone?
+
+# %%
+guess_heads = ""  # how many of the other 71?
+
+# %% [markdown]
+# In code, one head's effect takes a few lines: silence it, ask, and subtract.
 
 
 # %%
@@ -463,15 +579,12 @@ def effect(text, layer, head):
 
 # %% folded=true
 # the picture: the effect of every head
-import numpy as np
-
 alone = np.zeros((clf.layers, clf.heads))
 for layer, head in np.ndindex(alone.shape):
     alone[layer, head] = effect(texts[0], layer, head)
 title = "Change of “positive” without each head (blue: it falls, red: it rises)"
-feedback.folded(
-    al.plots.head_map(alone, label="change, percentage points", title=title)
-)
+picture = al.plots.head_map(alone, label="change, percentage points", title=title)
+feedback.folded(picture, guess=guess_heads)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -479,57 +592,9 @@ feedback.folded(
 # **Of the 72 heads, only L3H9 turns the answer when silenced alone: “positive” falls by
 # 32.6 points.**
 #
-# A small number does not clear a head: when one is silent, others may do its work. And
-# a silent head leaves a gap, zeros that the model never met in training. Part of the
-# fall may be due to that.
-#
-# </details>
-#
-# ### What do all 72 heads look at?
-#
-# Here are the six layers of 12 heads. Each is a small heat map with its name above it.
-
-# %%
-al.plots.attention_grid(maps, framed=[(0, 2), (3, 9)])
-
-# %% [markdown]
-# Look for two patterns: a bright **column** (all tokens look at the same one), and a
-# bright **diagonal** (each token looks at itself or at a neighbour).
-#
-# Most columns are at the left edge of a map: many tokens look at `[CLS]`. What share of
-# all weight is that?
-
-# %%
-share = maps.weights.mean((0, 1, 2))  # of each token, over all heads and all who look
-print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}.")
-
-# %% [markdown]
-# So much weight need not mean that `[CLS]` says much: its value can be near 0, as in
-# L3H9 (section 4). Lesson 02 measures this.
-#
-# Framed are L3H9 and the clearest diagonal, L0H2. Here is L0H2 enlarged:
-
-# %%
-al.plots.attention_map(maps, layer=0, head=2, stretched=True)
-
-# %% [markdown]
-# Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
-# *previous-token head*. Lesson 02 measures such heads; lesson 04 shows what one is good
-# for.
-#
-# **Your turn.** In another head most tokens look at the *next* token. Does that
-# diagonal run above or below the main diagonal? Try the bright diagonals of layers 0 to
-# 2: write a head's name into the cell, and run it.
-
-# %%
-my_head = ""  # layer and head, such as "L0H2"
-feedback.diagonal(maps, my_head)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# Above: the next token is one column further to the right. It is L1H8. Write it into
-# the cell to see how much weight a token gives to the next one there.
+# A small number does not prove that a head is useless: when one is silent, others may
+# do its work. And a silent head leaves a gap: in training no head was ever zero at
+# every token at once. Part of the fall may be due to that.
 #
 # </details>
 
@@ -537,17 +602,14 @@ feedback.diagonal(maps, my_head)
 # ## 8. Does the head matter for other reviews?
 #
 # For our sentence the change is certain: ask again, and it is the same. But one
-# sentence is no evidence about reviews in general. So the desk also measures the
-# **accuracy**: the share of *held-out* reviews, on which the model was not trained,
-# that it gets right.
+# sentence is no evidence about reviews in general. For that the desk has the accuracy.
 #
-# With other reviews the change would be a little different. So the desk draws a bar
+# With other reviews its change would be a little different. So the desk draws a bar
 # around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
 # **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
-# *Predict first:* how does the accuracy change without L3H9? (A *point* of accuracy is
-# 1 of 100 reviews.) Then look at your desk with that fader at 0, or open the result:
-# the next cell moves the fader, waits, and puts it back.
+# Look at your desk with the fader of L3H9 at 0, or open the result: the next cell moves
+# the fader, waits, and puts it back.
 
 # %%
 silent = clf.settings()
@@ -555,16 +617,17 @@ silent.scale[3, 9] = 0  # L3H9
 desk.text, desk.settings = texts[0], silent
 shown = desk.wait().picture()
 desk.undo()
-feedback.folded(shown)
+feedback.folded(shown, guess=f"{guess_answer} {guess_accuracy}")
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
 # At the upper right our answer turns: “positive” falls from its mark at 75 % to 42 %.
-# And yet the accuracy changes by only −0.4 points, with an interval from −1.6 to +0.8
-# (on your machine a review near 50 % may differ). It contains 0: we have no evidence of
-# a change for reviews in general. But a loss of much more than 1.6 points is unlikely,
-# too. (Accuracy is a coarse measure: it changes only where an answer crosses 50 %.)
+# And yet the accuracy changes by only about half a point, with an interval from roughly
+# −1.7 to +0.8. It contains 0: we have no evidence of a change for reviews in general.
+# But a loss of much more than 2 points is unlikely, too. (Accuracy is a coarse measure:
+# it changes only where an answer crosses 50 %. Those close to 50 % may differ from
+# machine to machine.)
 #
 # </details>
 #
@@ -579,7 +642,7 @@ feedback.folded(shown)
 # <details><summary>Why choose a head before you look at its result?</summary>
 #
 # Of 72 heads without any true effect on accuracy, three or four intervals would still
-# leave out 0, by luck. So decide *first* which head you ask about. Training pointed to
+# exclude 0, by luck. So decide *first* which head you ask about. Training pointed to
 # L3H9 (section 4), but for this sentence we also looked at all 72 first (section 7):
 # what L3H9 does to it is no evidence about reviews. The held-out change is.
 #
@@ -587,24 +650,25 @@ feedback.folded(shown)
 #
 # ### What the tour has found
 #
-# Three of your experiments have cut the way from the words to the answer, each at a
+# Three of your experiments have cut the path from the words to the answer, each at a
 # different place:
 
 # %% folded=true
 # the picture: three cuts, and what each leaves of “positive”
-_, early, late = (ours for ours, *_ in left.values())
+early, late = left["layers 0 to 4"], left["layer 5"]
 drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 
 # %% [markdown]
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
-# - **How words reach `[CLS]`:** by two routes. That of layer 5 is enough, and brings
-#   the certainty; what arrives earlier still decides most reviews correctly, but not
-#   ours. Earlier layers have changed what the heads bring.
+# - **How words reach `[CLS]`:** in layer 5, above all. With what the heads of layer 5
+#   bring to it, and nothing before, the answers stay; without that ours is undecided at
+#   50 %, and accuracy on 250 reviews falls by 11 points. What `[CLS]` fetches there,
+#   earlier layers have prepared.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
-#   one of the two, and it turns. Without *back*, which turns the meaning, it stays the
-#   same.
+#   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
+#   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
 #   (Zeros also take away its average output. With that in its place “positive” falls by
 #   17 points, not by 33, and the answer stays, as the close-up shows.) Others move it
@@ -612,9 +676,9 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
 #   in accuracy. With the finer measure of the close-up it does matter.
 #
-# So why does the model take this complaint for praise? Judged by leaving out single
-# words, it leans on *life* and *I*; and L3H9 does an important part of the work. The
-# tour does not explain why these in particular.
+# So, judged by leaving out single words, the mistake depends most on *life* and *I*,
+# and L3H9 does an important part of the work. Why the model has learned to lean on
+# these in particular, the tour does not explain.
 #
 # Go on to the tasks of section 10, or first to the close-up: it looks into the head as
 # a researcher would, and asks about other reviews with a finer measure.
@@ -641,15 +705,18 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 drawings.cuts_in_a_head()
 
 # %% [markdown]
-# At the left of each picture stand the values of the tokens, at the right what the head
+# On the left of each picture are the values of the tokens, on the right what the head
 # makes of them for each token that looks.
 #
 # ### By which path? (A and B)
 #
 # In L3H9 `[CLS]` looks almost only at itself (section 6). Is it the other tokens that
 # need the head? *Predict first:* how far does “positive” fall if the head is silent for
-# `[CLS]` alone (A), and how far if for all others (B)? (With the fader at 0 it fell by
-# 32.6 points.)
+# `[CLS]` alone (A), and how far if it is silent for all others (B)? (With the fader at
+# 0 it fell by 32.6 points.)
+
+# %%
+guess_paths = ""  # such as "A: -30, B: -5"
 
 # %% folded=true
 # the parts of the model, and what is asked
@@ -668,18 +735,18 @@ def replaced(part, tokens, new, columns=numbers, ask=in_points):
         made[:, tokens, columns] = new
 
     handle = part.register_forward_hook(hook)  # from now on, it is in the model
-    answer = ask()
-    handle.remove()
-    return answer
+    try:
+        return ask()
+    finally:  # whatever happens, the model stays as it was
+        handle.remove()
 
 
 # %%
 first, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
 a, b = (replaced(attention, tokens, 0) for tokens in (first, others))
-feedback.folded(
-    f"A, silent for [CLS] alone: {a:+.1f} points\n"
-    f"B, silent for all others: {b:+.1f} points"
-)
+found = f"A, silent for [CLS] alone: {a:+.1f} points\n"
+found += f"B, silent for all others: {b:+.1f} points"
+feedback.folded(found, guess=guess_paths)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -692,10 +759,13 @@ feedback.folded(
 #
 # ### Where does it read, and where does it write? (C and D)
 #
-# Two experiments with each token. Set its *value* in L3H9 to 0, for all who look at it
+# Two experiments with each token. Set its *value* in L3H9 to 0, for all that look at it
 # (C): does the head read there? And silence the head for this token alone (D): does it
 # write there? *Predict first:* at which word does the head look most (section 6)? Is
 # that the word it reads?
+
+# %%
+guess_word = ""  # the word whose value counts most
 
 # %%
 every = range(len(maps.tokens))
@@ -710,7 +780,7 @@ named = [
 ]
 ways = {"C, its value at 0 (read)": read, "D, head silent for it (written)": written}
 label = "change of “positive” (percentage points)"
-feedback.folded(al.plots.word_changes(named, ways, label=label))
+feedback.folded(al.plots.word_changes(named, ways, label=label), guess=guess_word)
 
 # %% [markdown]
 # The number after each token is its mean weight, over all tokens that look except
@@ -719,9 +789,9 @@ feedback.folded(al.plots.word_changes(named, ways, label=label))
 # <details><summary>What we saw</summary>
 #
 # **What it takes from *life*, *my* and *of* matters most** (bars), **and the head
-# writes a little nearly everywhere,** most at *two* and *hours* (dots). No single token
-# turns the answer. *Back* again counts for little. (By layer 3 the vector at *life* has
-# taken something from other tokens, too.)
+# writes a little at nearly every token,** most at *two* and *hours* (dots). No single
+# token turns the answer. *Back* again counts for little. (By layer 3 the vector at
+# *life* has taken something from other tokens, too.)
 #
 # *Hours* gets the most weight, 0.19, yet without its value “positive” falls by only 2
 # points; *life* gets 0.10, and without its value “positive” falls by 9. **An attention
@@ -731,10 +801,10 @@ feedback.folded(al.plots.word_changes(named, ways, label=label))
 #
 # ### Gone, or as on average?
 #
-# Zeros at all tokens but `[CLS]`, as in B, are unlike anything that later layers met in
-# training. So the gap may do harm of its own. A second test, *mean ablation*, fills it
-# with what the head makes on average, over all tokens but `[CLS]` of 200 reviews that
-# it was trained on.
+# In training this head was never zero at all tokens at once, as it is for all but
+# `[CLS]` in B. So the gap may do harm of its own. A second test, *mean ablation*, fills
+# it with what the head makes on average, over all tokens but `[CLS]` of 200 reviews
+# that it was trained on.
 
 # %% folded=true
 # the mean mixtures of all heads, and the mean values of layer 3
@@ -792,13 +862,13 @@ named = [
 al.plots.word_changes(named, ways, turn=50 - 100 * whole, label=label)
 
 # %% [markdown]
-# **At its mean the head costs little more than half as much, and the answer does not
-# turn** (that takes 25 points). Neither number is *the* effect: zeros and one mean for
-# all tokens are both unlike what the model meets. Rely only on what both say: the head,
-# what it takes from *of*, *my* and *life*, and what it makes for *two* and *hours*
-# raise “positive”. About the other values they disagree: even the sign differs. (Lesson
-# 06 compares the two tests for all heads. A third one, in task 5, puts in what the head
-# makes in a *real* sentence.)
+# **With its mean in its place “positive” falls little more than half as far, and the
+# answer does not turn** (that takes 25 points). Neither number is *the* effect: zeros
+# and one mean for all tokens are both unlike what the model meets. Rely only on what
+# both say: the head, what it takes from *of*, *my* and *life*, and what it makes for
+# *two* and *hours* raise “positive”. About the other values they disagree: even the
+# sign differs. (Lesson 06 compares the two tests for all heads. A third one, in task 5,
+# puts in what the head makes in a *real* sentence.)
 #
 # Is L3H9 still the only head that counts so much? Each head at its mean (`[CLS]` gets
 # the mean of all `[CLS]`):
@@ -817,8 +887,9 @@ title = "Change of “positive” with each head at its mean"
 al.plots.head_map(at_mean, label="change, percentage points", title=title)
 
 # %% [markdown]
-# Now no head turns the answer alone. L3H9 still leads, but by a factor of not quite
-# two: −16.9 points, against −9.1 for L1H8. (With zeros it was more than three.)
+# Now no head turns the answer alone. L3H9 still moves it most: by −16.9 points, not
+# quite twice the −9.1 of L1H8. (With zeros it was more than three times the next.) Mind
+# the scale: this picture's deepest blue is half of section 7's.
 
 # %% [markdown]
 # ### Does it matter for other reviews?
@@ -871,8 +942,8 @@ def by_kind(moved, texts):
 by_kind(moved, few)
 
 # %% [markdown]
-# Each cell is the mean change of the log-odds of “positive”, in brackets its 95 %
-# interval. Beside it our sentence, a complaint:
+# Each cell is the mean change of the log-odds of “positive”, with its 95 % interval in
+# brackets. For comparison, our sentence, a complaint:
 
 # %% folded=true
 # our sentence, and how many reviews fall as far
@@ -883,10 +954,10 @@ print(f"  {as_far[praised].mean():.0%} of the reviews that praise")
 print(f"  {as_far[~praised].mean():.0%} of the reviews that complain")
 
 # %% [markdown]
-# **So the head does matter for other reviews: silent, it lowers “positive” where there
-# is praise.** No other head of its layer does so a fifth as far. In complaints none of
-# these heads moves the mean much (our sentence falls further than most reviews that
-# praise).
+# **So the head does matter for other reviews: with zeros in its place “positive” falls
+# where there is praise.** Without any other head of its layer it falls less than a
+# fifth as far. In complaints none of these heads moves the mean much. (Our sentence, a
+# complaint, falls further than most reviews that praise.)
 #
 # Is that the head, or the zeros in its place? Fill it with its mean, too, and with more
 # reviews:
@@ -910,9 +981,9 @@ def gap(values):
     return f"{high.mean() - low.mean():+.2f} ± {error:.2f}".replace("-", "−")
 
 
-print("praise and complaints lie apart, untouched:", gap(before))
+print("distance of praise and complaints, untouched:", gap(before))
 for name, change_of_it in moved.items():
-    print(f"that changes, {name}:", gap(change_of_it))
+    print(f"change of this distance, {name}:", gap(change_of_it))
 
 # %% [markdown]
 # (± is about the 95 % interval again.)
@@ -927,7 +998,7 @@ for name, change_of_it in moved.items():
 # their agreement is no second proof. **What the head makes differently from review to
 # review, and from token to token, drives praise and complaints apart.**
 #
-# And how typical is our sentence? Take the wrong answers among these 250 reviews, and
+# And how typical is our sentence? Take the wrong answers among the 250 reviews, and
 # silence each head in turn:
 
 # %%
@@ -949,12 +1020,15 @@ print(
 # %% [markdown]
 # No single head, when silenced, corrects more than 3 of the 28, and L3H9 is one of
 # those that correct 3. Ours is a clear case, not a common one. But 9 of the 28 turn
-# without *some* head.
+# without *some* head, the best of 72 tries for each.
 #
 # ### And the other half of a layer?
 #
 # Heads are only one part. *Predict first:* what costs more, a layer without its heads,
 # or without its feed-forward network?
+
+# %%
+guess_half = ""  # costs more: "heads" or "feed-forward"?
 
 # %%
 everywhere, stack = slice(None), clf.model.bert.encoder.layer
@@ -970,25 +1044,27 @@ ways = {
 # %% folded=true
 # the picture: a bar and a dot for each layer
 layers = [f"layer {number}" for number in range(clf.layers)]
-feedback.folded(al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label))
+picture = al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label)
+feedback.folded(picture, guess=guess_half)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# **Both halves count:** the largest fall is that without the feed-forward network of
-# layer 2, before L3H9 is reached; in layers 0 and 3 to 5 the heads count more. (Zeros
-# again, and many at once.)
+# **For this sentence both halves count:** “positive” falls furthest without the
+# feed-forward network of layer 2, before L3H9 is reached; in layers 0 and 3 to 5 it
+# falls further without the heads. (These are zeros again, and many at once.)
 #
 # </details>
 #
 # ### Is it the word *life*?
 #
 # Put another noun in its place. *Predict first:* with which of these does the model no
-# longer fall for the sentence?
+# longer fall for the sentence? The next cell lists them.
 
 # %%
 nouns = ["day", "evening", "family", "job", "life", "lunch"]
 nouns += ["money", "salary", "sleep", "time", "week", "world"]
+guess_nouns = ""  # such as "day, lunch"
 swapped = [texts[0].replace("life", noun) for noun in nouns]
 
 
@@ -1005,7 +1081,7 @@ above = {
 # %% folded=true
 # the picture: twelve nouns, with L3H9 as trained and at its mean
 label = "probability of “positive”, points above 50 %"
-feedback.folded(al.plots.word_changes(nouns, above, label=label))
+feedback.folded(al.plots.word_changes(nouns, above, label=label), guess=guess_nouns)
 
 # %% [markdown]
 # To the right of 0 the answer is “positive” (bars as trained, dots with L3H9 at its
@@ -1014,10 +1090,11 @@ feedback.folded(al.plots.word_changes(nouns, above, label=label))
 # <details><summary>What we saw</summary>
 #
 # **Some other nouns do what *life* does**, such as *time* or *day*; with *salary* or
-# *money* the answer turns. (We chose them by hand: five of eleven is no share.) With
-# L3H9 at its mean “positive” falls with all six that fool the model, so the head does
-# not respond to *life* alone. With *lunch*, *money*, *salary* and *sleep* it hardly
-# moves: there the head's difference from its average hardly matters for the answer.
+# *money* the answer turns. (We chose them by hand, so five of eleven says nothing about
+# nouns in general.) With L3H9 at its mean “positive” falls with all six that fool the
+# model, so the head does not respond to *life* alone. With *lunch*, *money*, *salary*
+# and *sleep* it hardly moves: there the head's difference from its average hardly
+# matters for the answer.
 #
 # </details>
 #
@@ -1048,12 +1125,13 @@ al.plots.word_shares(
 )
 
 # %% [markdown]
-# Left: the share of praise among the reviews with the word (in brackets: how many), its
-# 95 % interval, and dotted that of all reviews. A share is *clear* if its interval
-# leaves out the dotted line. Right: the bars of section 5. A word *fits* if “positive”
-# falls without a word of praise, or rises without one of complaint.
+# Left: the share of praise among the reviews with the word (in brackets: how many),
+# with its 95 % interval; the dotted line is the share among all reviews. A share is
+# *clear* if its interval does not include the dotted line. Right: the bars for each
+# word left out. A word *fits* if “positive” falls without a word of praise, or rises
+# without one of complaint.
 #
-# *Life*, the word that counts most, stands mostly in praise, *would* and *hours* mostly
+# *Life*, the word that counts most, occurs mostly in praise, *would* and *hours* mostly
 # in complaints: in these three the two pictures agree. *Back* appears in both about
 # equally, and does nothing, though for us it turns the meaning. But *I* and *like*
 # stand mostly in complaints, and yet “positive” falls without them. Of eight words with
@@ -1132,7 +1210,7 @@ feedback.mixture(clf, texts[0], mixture)
 # change without these heads? Each line of the cell names what falls silent. Replace its
 # `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
 # without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
-# faders of your desk. Which intervals leave out 0?
+# faders of your desk. Which intervals exclude 0?
 
 # %%
 expected = {
@@ -1383,7 +1461,7 @@ feedback.repair(desk, faders, expected, alone)
 # `{"L3H2": 0, "L4H3": 0, "L1H11": 2}`. By the map “positive” would go to 46 %; it goes
 # to about 43 %. Most of the difference is L1H11: doubled it moves the answer by 10.6
 # points, not by the 8.6 that the map suggests. With the three effects measured one at a
-# time the sum is 44 %: here they nearly add up.
+# time the sum is 44 %, close to what the three do together.
 #
 # Its cost on the reviews is small, with 0 inside the interval. That repairs one
 # sentence, not the model.
@@ -1404,19 +1482,19 @@ feedback.repair(desk, faders, expected, alone)
 #   mistakes;
 # - **seen with nouns that we chose by hand:** some do what *life* does; patched alone,
 #   L3H9 moves the answer most with six of eight (task 5);
-# - **only a correlation:** in the training reviews *life* stands mostly in praise; but
+# - **only a correlation:** in the training reviews *life* occurs mostly in praise; but
 #   *I* and *like* do not fit;
 # - **other heads can do it together:** two silent and one doubled turn the answer
 #   without L3H9 (task 7);
 # - **the other half:** with zeros for the feed-forward network of layer 2, “positive”
-#   falls by more than without any single head;
+#   falls by more than without all heads of any one layer;
 # - **open:** how the words work together, by which later heads the work of L3H9 reaches
 #   `[CLS]`, and what the feed-forward networks compute.
 
 # %% [markdown]
 # ## 12. Try for yourself
 #
-# Two open problems. We give no answers; each says how you know that you are right.
+# Two problems without answers here; each says how you know that you are right.
 #
 # 1. **Two heads.** Is there a pair of heads, without L3H9, that turns our answer when
 #    both are silent? Start from `effect` of section 7. You are right if you can name a
@@ -1431,8 +1509,8 @@ feedback.repair(desk, faders, expected, alone)
 # ## 13. The lessons
 #
 # In the lessons you write the code yourself, and a cell such as
-# `al.checks.softmax(softmax)` says what is right or wrong. Take the twelve in this
-# order, or pick.
+# `al.checks.softmax(softmax)` says what is right or wrong. Take all twelve in this
+# order, or choose.
 
 # %% [markdown]
 # | lesson | you learn | minutes |
@@ -1455,12 +1533,20 @@ feedback.repair(desk, faders, expected, alone)
 #
 # **Where this comes from:**
 #
-# - the models: the Transformer (Vaswani et al. 2017), BERT (Devlin et al. 2019), MiniLM
-#   (Wang et al. 2020);
-# - looking: *What Does BERT Look At?* (Clark et al. 2019), bertviz (Vig 2019), the
-#   logit lens (nostalgebraist 2020), *Attention is not Explanation* (Jain and Wallace
-#   2019);
-# - changing: heads taken away (Michel et al. 2019), patching (Zhang and Nanda 2024).
+# - the models: the Transformer ([Vaswani et al.
+#   2017](https://arxiv.org/abs/1706.03762)), BERT ([Devlin et al.
+#   2019](https://arxiv.org/abs/1810.04805)), MiniLM ([Wang et al.
+#   2020](https://arxiv.org/abs/2002.10957));
+# - looking: *What Does BERT Look At?* ([Clark et al.
+#   2019](https://arxiv.org/abs/1906.04341)), bertviz ([Vig
+#   2019](https://arxiv.org/abs/1906.05714)), weights times values ([Kobayashi et al.
+#   2020](https://arxiv.org/abs/2004.10102)), attention sinks ([Xiao et al.
+#   2023](https://arxiv.org/abs/2309.17453)), the logit lens (nostalgebraist 2020);
+# - doubting: *Attention is not Explanation* ([Jain and Wallace
+#   2019](https://arxiv.org/abs/1902.10186)) and *Attention is not not Explanation*
+#   ([Wiegreffe and Pinter 2019](https://arxiv.org/abs/1908.04626));
+# - changing: heads taken away ([Michel et al. 2019](https://arxiv.org/abs/1905.10650)),
+#   patching ([Zhang and Nanda 2024](https://arxiv.org/abs/2309.16042)).
 
 # %% [markdown]
 # ## Appendix A. Faders in code

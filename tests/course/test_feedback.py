@@ -444,6 +444,13 @@ def test_a_folded_result_is_closed_and_whole_for_screens_and_for_readers(clf):
     assert repr(lines) == "A: <1\nB: 2"
 
 
+@pytest.mark.parametrize(("guess", "told"), [("L3 & L5", "L3 &amp; L5"), (3, "3"), (0, "0")])
+def test_a_folded_result_repeats_the_guess(guess, told):
+    page = feedback.folded("A", guess=guess)._repr_html_()
+    assert f"<summary>Your guess: “{told}”. Click here for the result.</summary>" in page
+    assert "Your guess first" in feedback.folded("A", guess="  ")._repr_html_()
+
+
 @pytest.mark.parametrize("name", ["L1H8", "l1h8", " L1H8 ", "1.8"])
 def test_a_head_is_named_as_in_the_lessons_or_by_two_numbers(capsys, clf, name):
     maps = clf.attend(OURS)

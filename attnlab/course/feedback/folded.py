@@ -12,11 +12,18 @@ class Folded:
     Attributes
     ----------
     shown : what notebooks show as HTML, such as a Picture or a table; or lines of text
+    guess : what its reader has guessed; empty if nothing
     """
 
-    def __init__(self, shown: Any):
+    def __init__(self, shown: Any, guess: object = ""):
         self.shown = shown
-        self._title = tr("Your guess first. Then click here for the result.")
+        self.guess = guess
+        told = str(guess).strip()
+        self._title = (
+            tr("Your guess: “{guess}”. Click here for the result.", guess=told)
+            if told
+            else tr("Your guess first. Then click here for the result.")
+        )
 
     def _repr_html_(self) -> str:
         if hasattr(self.shown, "_repr_html_"):
@@ -30,6 +37,12 @@ class Folded:
         return str(self.shown)
 
 
-def folded(shown: Any) -> Folded:
-    """Fold a picture, a table or lines of text behind a line that asks for a guess first."""
-    return Folded(shown)
+def folded(shown: Any, guess: object = "") -> Folded:
+    """Fold a picture, a table or lines of text behind a line that asks for a guess, or repeats it.
+
+    Parameters
+    ----------
+    shown : what notebooks show as HTML, such as a Picture or a table; or lines of text
+    guess : what its reader has guessed, a word or a number
+    """
+    return Folded(shown, guess)

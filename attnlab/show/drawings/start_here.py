@@ -126,7 +126,7 @@ def _vector(sheet: Sketch, x: float, y: float, *, seed: int, faint: bool = False
 
 def three_cuts(
     answers: Sequence[float],
-    tokens: Sequence[str] = ("[CLS]", "two", "hours", "of", "my", "life", "…", "back"),
+    tokens: Sequence[str] = ("[CLS]", "two", "hours", "of", "my", "life", "…", "back", "[SEP]"),
     head: str = "L3H9",
     label: str = "positive",
 ) -> Picture:
@@ -141,36 +141,43 @@ def three_cuts(
     label : whose probability it is
     """
     whole, silent, early, late = (f"{answer:.0%}".replace("%", " %") for answer in answers)
-    top = 0.33 * len(tokens) + 1.0  # the names of layers and of a cut stand below the rows
-    sheet = Sketch(7.6, top + 0.6)
-    rows = [top - 0.2 - 0.33 * (row + 0.5) for row in range(len(tokens))]
-    low, high = rows[-1] - 0.24, rows[0] + 0.24
-    for left, right, at, named in (
-        (1.16, 4.0, 1.58, "layers 0 to 4"),
-        (4.3, 5.64, 4.97, "layer 5"),
-    ):
+    top = 0.31 * len(tokens) + 0.95  # the names of layers and of a cut stand below the rows
+    sheet = Sketch(7.6, top + 0.75)
+    rows = [top - 0.2 - 0.31 * (row + 0.5) for row in range(len(tokens))]
+    low, high = rows[-1] - 0.22, rows[0] + 0.22
+    for left, right, named in ((1.16, 4.0, "layers 0 to 4"), (4.3, 5.64, "layer 5")):
         corner, style = (left, low), "round,pad=0.02"
         box = FancyBboxPatch(corner, right - left, high - low, style, fc="#fbfaf8", ec="#c9c9c9")
         sheet.axes.add_patch(box)
-        sheet.text(at, low - 0.15, named, size=9.5)
+        sheet.text(left, low - 0.14, named, size=9.5, align="left")
     for y, token in zip(rows, tokens, strict=True):
-        sheet.box(0.56, y, token, width=0.84, height=0.26, size=9.5)
+        sheet.box(0.56, y, token, width=0.84, height=0.25, size=9.5)
         sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
-    for start in rows:
-        for end in rows[1:]:
-            _ease(sheet, (2.18, start), (2.78, end), alpha=0.1)  # the other heads
-            _ease(sheet, (3.1, start), (3.7, end), alpha=0.4)
-    _ease(sheet, (3.1, rows[0]), (3.7, rows[0]), alpha=0.4)
+    middle = (rows[0] + rows[-1]) / 2
+    for x, named, alpha in ((2.42, "other\nheads", 0.2), (3.4, head, 0.75)):
+        for row in rows:
+            _ease(sheet, (x - 0.46, row), (x - 0.24, middle), alpha=alpha)
+            _ease(sheet, (x + 0.24, middle), (x + 0.46, row), alpha=alpha)
+        sheet.box(x, middle, named, width=0.5, height=0.4, size=9)
+    for slope in (1, -1):  # the head is taken out
+        cross = [3.16, 3.64], [middle - 0.26 * slope, middle + 0.26 * slope]
+        sheet.axes.plot(*cross, color=_INK, lw=2.2, zorder=6)
     for start in rows[1:]:
-        _ease(sheet, (1.26, start), (1.96, rows[0]), alpha=0.4)
+        _ease(sheet, (1.26, start), (1.96, rows[0]), alpha=0.5)
         _ease(sheet, (4.4, start), (5.5, rows[0]), alpha=0.85)
     sheet.arrow((5.78, rows[0]), (6.0, rows[0]), role="output")
     sheet.box(6.72, rows[0], f"{label} {whole}", width=1.36, height=0.32, size=9.5)
-    sheet.text(2.66, low - 0.15, "other heads", size=9.5)
-    _cut(sheet, 3.4, rows[0] + 0.12, low - 0.3, f"{head} silent: {label} {silent}", low - 0.42)
-    for x, answer in ((1.9, early), (5.2, late)):
-        told = f"{tokens[0]} gets nothing: {label} {answer}"
-        _cut(sheet, x, rows[0] - 0.16, rows[0] + 0.34, told, rows[0] + 0.46)
+    sheet.text(6.72, rows[0] - 0.3, "untouched", size=9.5)
+    sheet.axes.plot([3.4, 3.4], [middle - 0.3, low - 0.24], color=_INK, lw=1, ls=":", zorder=5)
+    sheet.text(3.4, low - 0.4, f"2  {head} silent: {label} {silent}", size=9.5, bold=True)
+    nothing = f"nothing for {tokens[0]} in"
+    for x, told in (
+        (1.9, f"1  {nothing} layers 0 to 4:\n{label} {early}"),
+        (5.2, f"3  {nothing} layer 5:\n{label} {late}"),
+    ):
+        cut = [rows[0] - 0.16, rows[0] + 0.34]
+        sheet.axes.plot([x, x], cut, color=_INK, lw=1.8, ls=(0, (3, 2)), zorder=5)
+        sheet.text(x, rows[0] + 0.56, told, size=9.5, bold=True)
     return sheet.picture(
         f"The way from {len(tokens)} tokens to the answer, {label} {whole}, with three cuts. With "
         f"{head} silent it is {silent}. With nothing for {tokens[0]} from any head in the layers "
@@ -189,12 +196,6 @@ def _ease(
     )
     line = {"fc": "none", "ec": ROLES["weights"], "lw": 1.4, "zorder": 2}
     sheet.axes.add_patch(PathPatch(path, alpha=alpha, **line))
-
-
-def _cut(sheet: Sketch, x: float, low: float, high: float, told: str, y: float) -> None:
-    """A line where something is cut off, and what is left then."""
-    sheet.axes.plot([x, x], [low, high], color=_INK, lw=1.8, ls=(0, (3, 2)), zorder=5)
-    sheet.text(x, y, told, size=9.5, bold=True)
 
 
 def head_by_hand(

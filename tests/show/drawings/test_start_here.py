@@ -73,16 +73,20 @@ def test_each_cut_says_what_it_leaves_and_only_the_last_layer_is_strong():
     picture = drawings.three_cuts((0.9, 0.3, 0.8, 0.5), tokens, "L1H2", "negative")
     axes = picture.figure.axes[0]
     words = " ".join(text.get_text() for text in axes.texts)
-    for told in ("L1H2 silent: negative 30 %", "nothing: negative 80 %", "nothing: negative 50 %"):
+    for told in ("L1H2 silent: negative 30 %", "layers 0 to 4:\nnegative 80 %"):
         assert told in words
+    assert "layer 5:\nnegative 50 %" in words
     assert words.count("negative") == 4
     assert "before the last it is 80 %; with nothing in the last layer, 50 %" in picture.alt
     lines = [one for one in axes.patches if isinstance(one, PathPatch)]
     top = max(line.get_path().vertices[-1, 1] for line in lines)
-    strong = [line for line in lines if line.get_alpha() > 0.5]
+    strong = [line for line in lines if line.get_alpha() > 0.8]
     assert len(strong) == len(tokens) - 1
     assert {line.get_path().vertices[-1, 1] for line in strong} == {top}
-    to_the_others = len(tokens) * (len(tokens) - 1)
-    assert len(lines) == 2 * (len(tokens) - 1) + 2 * to_the_others + 1
+    assert len(lines) == 2 * (len(tokens) - 1) + 2 * 2 * len(tokens)  # two boxes of heads
     dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert len(dashed) == 3
+    assert len(dashed) == 2
+    heads = [text for text in axes.texts if text.get_text() == "L1H2"]
+    crossed = [line for line in axes.lines if line.get_linewidth() == 2.2]
+    middles = [sum(line.get_xdata()) / 2 for line in crossed]
+    assert middles == pytest.approx([heads[0].get_position()[0]] * 2)
