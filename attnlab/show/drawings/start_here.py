@@ -154,11 +154,12 @@ def three_cuts(
         sheet.box(0.56, y, token, width=0.84, height=0.25, size=9.5)
         sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
     middle = (rows[0] + rows[-1]) / 2
-    for x, named, alpha in ((2.42, "other\nheads", 0.2), (3.4, head, 0.75)):
+    for x, named, alpha in ((2.42, "other heads", 0.2), (3.4, head, 0.75)):
         for row in rows:
             _ease(sheet, (x - 0.46, row), (x - 0.24, middle), alpha=alpha)
             _ease(sheet, (x + 0.24, middle), (x + 0.46, row), alpha=alpha)
-        sheet.box(x, middle, named, width=0.5, height=0.4, size=9)
+        sheet.box(x, middle, width=0.5, height=0.4)
+        sheet.text(x, middle + 0.36, named, size=9)
     for slope in (1, -1):  # the head is taken out
         cross = [3.16, 3.64], [middle - 0.26 * slope, middle + 0.26 * slope]
         sheet.axes.plot(*cross, color=_INK, lw=2.2, zorder=6)

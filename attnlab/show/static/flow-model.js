@@ -37,7 +37,7 @@ export function wholeModel({ tokens, states, limits, answers, label, settings },
   const layerFrame = (weights, layer) => {
     const x = frameAt(layer);
     const [from, to, network, after] = [x + frame * 0.06, x + frame * 0.68, x + frame * 0.76, x + frame * 0.94];
-    const pair = (looks, seen, className) => ribbon(seen, looks, from, to, weights[looks][seen], { className, thinnest: 0.2, widest: Math.min(9, frame / 9) });
+    const pair = (looks, seen, className) => ribbon(seen, looks, from, to, weights[looks][seen], { className, thinnest: 0.2, widest: Math.min(13, frame / 8) });
     const strong = rows.filter((seen) => weights[token][seen] >= 0.005);
     const chosen = layer === settings.layer ? "chosen" : "";
     const group = drawn("g", { class: `layer ${chosen}`, "data-layer": layer, style: `--turn: ${layer}` },

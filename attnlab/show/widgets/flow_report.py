@@ -66,9 +66,10 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
           from 0: its ``token`` and ``text``
         - ``between``: for each of `LINES` how wide they are (L, T, T): the weights of each layer,
           the mean of its heads; or each weight times the length of the value that it is given to,
-          after the output projection, as a share of all that the token gets (Kobayashi et al.
-          2020); ``states`` (L + 1, T, `_OF_EACH_LAYER`): a few numbers of each token's vector
-          before layer 0 and after each layer
+          after the output projection, the sum of the heads, as a share of the most that a token
+          gets in any layer (Kobayashi et al. 2020)
+        - ``states`` (L + 1, T, `_OF_EACH_LAYER`): a few numbers of each token's vector before
+          layer 0 and after each layer
         - ``matrices``, the ``query``, ``key`` and ``value`` of the head: rows of W_Q, W_K and W_V
           (`SHOWN`, D), for the numbers of ``columns``
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
@@ -173,8 +174,8 @@ def _between(flow: Flow) -> tuple[Tensor, Tensor]:
         there[layer, head] = 0
     weights = softmax(flow.query @ flow.key.transpose(-1, -2) / size**0.5) * there  # (L, H, T, T)
     carried = (weights * flow.offered[:, :, None]).sum(1)
-    shares = carried / carried.sum(-1, keepdim=True).clamp(min=1e-12)
-    return weights.sum(1) / there.sum(1).clamp(min=1), shares
+    most = carried.sum(-1).max().clamp(min=1e-12)
+    return weights.sum(1) / there.sum(1).clamp(min=1), carried / most
 
 
 def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
     """How one token's way through all layers is drawn, and where it looks most at others."""
     lines = report["settings"]["lines"]
     tokens, between = report["tokens"], report["between"][lines]
-    others = [1 - layer[token][token] for layer in between]
+    others = [sum(layer[token]) - layer[token][token] for layer in between]
     layer = max(range(len(between)), key=others.__getitem__)
     told = (
         tr(
@@ -119,9 +119,9 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
         )
         if lines == "weights"
         else tr(
-            "A purple line is now as wide as weight times length of value, a share of all that the "
-            "token gets: a value near 0 brings nothing, whatever its weight. “{token}” gets most "
-            "from others in layer {layer}: {share:.2f}.",
+            "A purple line is now as wide as weight times length of value (1: the most that a "
+            "token gets in any layer); a value near 0 brings nothing, whatever its weight. "
+            "“{token}” gets most from others in layer {layer}: {share:.2f}.",
             token=tokens[token],
             layer=layer,
             share=others[layer],
