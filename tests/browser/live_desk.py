@@ -1,6 +1,7 @@
 """The mixing desk and bertviz's view on a page that is alive, wherever that is."""
 
 from jupyter_page import PATIENCE
+from playwright.sync_api import Error
 
 LINES = (
     "[...document.querySelectorAll('#vis line')]"
@@ -11,10 +12,16 @@ ONE_HEAD = 30  # lines at least that can be seen of the head with which lesson 0
 
 
 def lines_drawn(page, iframe):
-    """How many visible lines bertviz has drawn in a frame."""
-    frame = iframe.element_handle().content_frame()
-    frame.wait_for_selector("#vis line", state="attached")
-    return frame.evaluate(LINES)
+    """How many visible lines bertviz has drawn in a frame, or in the one that takes its place."""
+    for again in (True, True, False):
+        try:
+            frame = iframe.element_handle().content_frame()
+            frame.wait_for_selector("#vis line", state="attached")
+            return frame.evaluate(LINES)
+        except Error as error:
+            if not again or "detached" not in str(error):
+                raise
+    raise AssertionError("unreachable")
 
 
 def wait_measured(page):

@@ -32,7 +32,7 @@ def test_run_all_shows_everything_the_first_time_with_no_network(start_here, sha
     view = start_here.show("iframe[title^='Attention']")
     assert lines_drawn(page, view) > ONE_HEAD
     start_here.show("img[alt*='Clearest column']")
-    start_here.show(".attnlab-flow[data-shown^='tokens 3 9 ']")
+    start_here.show(".attnlab-flow[data-shown^='model 3 9 ']")
     desk = start_here.show(".attnlab-desk")
     wait_measured(page)
     assert page.locator(".attnlab-desk input[type=range]").count() == 72
@@ -63,8 +63,8 @@ def test_a_fader_moved_with_the_keyboard_changes_the_model_and_undo_brings_it_ba
     assert page.locator(".desk-flips li").count() > 0
     frame = page.locator(".desk-picture iframe").first
     page.wait_for_function("() => document.querySelectorAll('.desk-picture iframe').length === 1")
-    # weights × scale of a silent layer: nothing reaches the next
-    assert lines_drawn(page, frame) == 0
+    # a fader does not change where a head looks; what a silent one carries is drawn "scaled", below
+    assert lines_drawn(page, frame) > ONE_HEAD
     undo = page.locator(".attnlab-desk [data-action=undo]")
     for _ in range(12):  # presses that came while the kernel was busy are one step
         if undo.is_enabled():
