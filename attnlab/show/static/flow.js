@@ -75,7 +75,7 @@ function render(context) {
   const layout = {};
   const drawing = board(layout, colours);
   const pictures = {
-    model: (report, token) => wholeModel(report, token, report.between[model.get("settings").lines] ?? [], drawing, lookInto),
+    model: (report, token) => wholeModel(report, token, report.between[model.get("settings").lines], drawing, lookInto),
     ...stepPictures(drawing, root),
   };
   let rows = [];

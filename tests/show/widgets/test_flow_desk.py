@@ -109,8 +109,12 @@ def test_the_whole_model_says_where_a_token_looks_most_at_others(clf):
     told = f"gives others most weight in layer {int(others.argmax())}: {float(others.max()):.2f}"
     assert told in shown["words"]["model"][2]
     flow = read_flow(clf, TEXT)
-    lengths = [float(flow.added[0, head, 2].norm()) for head in range(clf.heads)]
-    assert shown["by_head"][2] == pytest.approx(lengths, abs=0.01)
+    within = report(clf, layer=1, head=1)
+    lengths = [float(flow.added[1, head, 2].norm()) for head in range(clf.heads)]
+    assert within["by_head"][2] == pytest.approx(lengths, abs=0.01)
+    for part, matrix in zip(("query", "key", "value"), flow.matrices[:, 1, 1], strict=True):
+        drawn = torch.tensor(within["matrices"][part])
+        torch.testing.assert_close(drawn, matrix, rtol=0, atol=1e-3)
     states = torch.tensor(shown["states"])
     assert states.shape[:2] == flow.hidden.shape[:2]
     for column in states.unbind(-1):
