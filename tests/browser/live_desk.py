@@ -13,15 +13,13 @@ ONE_HEAD = 30  # lines at least that can be seen of the head with which lesson 0
 
 def lines_drawn(page, iframe):
     """How many visible lines bertviz has drawn in a frame, or in the one that takes its place."""
-    for again in (True, True, False):
-        try:
-            frame = iframe.element_handle().content_frame()
-            frame.wait_for_selector("#vis line", state="attached")
-            return frame.evaluate(LINES)
-        except Error as error:
-            if not again or "detached" not in str(error):
-                raise
-    raise AssertionError("unreachable")
+    line = iframe.content_frame.locator("#vis line").first
+    try:
+        return line.evaluate(f"() => {LINES}", timeout=PATIENCE)
+    except Error as error:  # the frame was replaced between finding the line and counting
+        if "detached" not in str(error) and "destroyed" not in str(error):
+            raise
+        return line.evaluate(f"() => {LINES}", timeout=PATIENCE)
 
 
 def wait_measured(page):

@@ -209,8 +209,8 @@ def test_the_tuners_desk_runs_stops_and_takes_settings_by_hand(notebook):
     wait_shown(page, ".attnlab-tuner", "2 4 0 change")
     page.get_by_label("Kind of picture").select_option("bertviz after")
     page.wait_for_selector(".tuner-picture[data-stamp='2 4 0 bertviz after'] iframe")
-    frame = page.locator(".tuner-picture iframe").element_handle().content_frame()
-    frame.wait_for_selector("#vis line", state="attached")
+    frame = page.locator(".tuner-picture iframe").content_frame
+    frame.locator("#vis line").first.wait_for(state="attached")
     page.get_by_label("Kind of picture").select_option("change")
     page.wait_for_selector(".tuner-picture svg")
 

@@ -249,20 +249,20 @@ def test_bertviz_shows_all_three_kinds_of_attention(notebook, desk):
     tokens = of_python(notebook, "[len(desk.report['target']), len(desk.report['tokens'])]")
     notebook.run_cell(2, "al.translation_view(translator.attend(moved[0]))")
     frame = notebook.show("iframe[title*='Attention of a translation']")
-    inside = frame.element_handle().content_frame()
-    inside.wait_for_selector("#vis line", state="attached")
+    inside = frame.content_frame
+    inside.locator("#vis line").first.wait_for(state="attached")
     counts = {}
     for part, layers in (("1", 2), ("2", 3), ("0", 2)):
-        inside.select_option("#part", part)
+        inside.locator("#part").select_option(part)
         assert inside.locator("#layer option").count() == layers
         counts[part] = inside.locator("#vis line").count()
     assert counts["0"] == 4 * tokens[0] * tokens[1]
     assert counts["1"] == 4 * tokens[0] ** 2
     assert counts["2"] == 4 * tokens[1] ** 2
-    inside.select_option("#layer", "1")
+    inside.locator("#layer").select_option("1")
     assert inside.locator("#vis line").count() == counts["0"]
     notebook.run_cell(2, "al.translation_view(translator.attend(moved[0]), 'model')")
     frame = notebook.show("iframe[title*='Attention of a translation']")
-    inside = frame.element_handle().content_frame()
-    inside.wait_for_selector("#vis line", state="attached")
+    inside = frame.content_frame
+    inside.locator("#vis line").first.wait_for(state="attached")
     assert inside.locator("#vis line").count() == 2 * counts["0"]
