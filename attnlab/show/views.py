@@ -44,6 +44,7 @@ _COLOURS = [  # d3's ten repeat from the eleventh head on
     "#5ab4ac",
     "#c51b7d",
 ]
+_ALONE = "#54278f"  # the lines of a single head: purple, as attention is in drawings and desks
 
 
 class AttentionView:
@@ -282,6 +283,8 @@ def drawing(
     ]
     params = _params(attention, layers, maps.heads, layer, heads)
     script = _script(kind, f"thousandths({_embedded(params)})")
+    if heads is not None and len(heads) == 1:
+        script = f"d3.schemeCategory10[{heads[0] % len(_COLOURS)}]={json.dumps(_ALONE)};{script}"
     choices = "".join(
         f'<option value="{index}">{name}</option>' for index, name in enumerate(parts)
     )

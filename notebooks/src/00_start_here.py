@@ -3,19 +3,19 @@
 #
 # **How does a Transformer, the kind of network behind today's chatbots, get from words
 # to an answer, and what does a wrong answer depend on?** You take one sentence that a
-# real model gets wrong, and follow it through the model step by step. Then you turn
-# parts of the model down, and see which of them the answer needs.
+# real model gets wrong and follow it through the model step by step. Then you turn
+# parts of the model down and see which of them the answer needs.
 #
 # By the end you will be able to
 #
 # - say what tokens, vectors, queries, keys, values and attention weights are;
 # - read a picture of attention;
 # - turn down single heads, the parts through which words exchange information, and say
-#   whether a change of accuracy is more than chance;
-# - (after the close-up) cut a head in several ways, and say what the cuts agree on.
+#   whether a change of accuracy is more than chance.
 #
-# Time: 75 minutes for the tour, sections 1 to 8. The close-up of section 9 takes 40
-# more, the tasks 50. You need no other lesson.
+# Time: 75 minutes for the tour, sections 1 to 10, and 35 for its tasks. A close-up at
+# the end, for those who want to know more about one head, takes another hour. You need
+# no other lesson.
 #
 # Choose **Run → Run All Cells**, then read from the top. Where it says *Predict first*,
 # the result is folded: write your guess into the cell that waits for it, run from there
@@ -26,9 +26,9 @@
 # %% [markdown]
 # ## 1. The model makes a mistake
 #
-# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once, and
+# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once and
 # judges it. It has learned to tell praise from complaint in sentences of film reviews
-# (from here on: *reviews*). The next cell loads it, and asks what it makes of two
+# (from here on: *reviews*). The next cell loads it and asks what it makes of two
 # sentences.
 #
 # Like every *neural network* it turns numbers into numbers, by combining them with
@@ -57,8 +57,8 @@ al.plots.answers(texts, answers.probabilities, clf.label_names, meant.values())
 # %% [markdown]
 # The first sentence is a complaint: its writer wants the two hours back. The model
 # takes it for praise. What does this mistake depend on: on which words, and on which
-# parts of the model? We wrote the sentence to fool it, and stay with it to the end;
-# section 8 says what we found.
+# parts of the model? We wrote the sentence to fool it and stay with it to the end;
+# section 10 says what we found.
 #
 # You may add sentences of your own *below* these two, each with its right label.
 
@@ -73,8 +73,8 @@ for text in ("Bad.", "Not bad.", "Good, not bad.", "Bad, not good."):
     print(f"{clf.predict([text]).probabilities[0, 1]:4.0%} “positive”: {text}")
 
 # %% [markdown]
-# No: the last two have the same words, and so would have the same sum. What *not* does
-# depends on where it stands. A Transformer tells each word its position, and lets words
+# No: the last two have the same words and so would have the same sum. What *not* does
+# depends on where it stands. A Transformer tells each word its position and lets words
 # read each other. In the picture each row is one piece of our sentence, on its way from
 # left to right.
 
@@ -85,7 +85,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 
 # %% [markdown]
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
-#   such as the full stop. Two are added, `[CLS]` before the text and `[SEP]` after it.
+#   such as the full stop. Two are added: `[CLS]`, for *classification*, before the
+#   text, and `[SEP]`, the *separator*, after it.
 # - **2 Vectors.** Each token becomes a *vector*, a list of 384 numbers (its
 #   *embedding*): its row in a table learned in training. A second vector is added, for
 #   its position in the text: without it the order of the words would be lost.
@@ -147,8 +148,8 @@ drawings.head_by_hand()
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
 #   (query), what it can be found by (key), and what it passes on (value). What a token
-#   looks for need not be what it offers. Each new number is a dot product, as in step
-#   4, of the vector with a column of the table.
+#   looks for need not be what it offers. Each number of the vector is multiplied by
+#   learned ones, and sums of these products are the new numbers.
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
 #   number and add up: that is the *dot product*. Then divide by √2, the square root of
 #   how many numbers a query has: here 2, in our model 32. A sum of more products varies
@@ -219,14 +220,15 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 #
 # **Step 0** is the whole model, as in section 2, but with all tokens and real weights.
 # A purple line leads from the token that is looked at, on the left, to the one that
-# looks, on the right. Try three things:
+# looks, on the right. Try four things:
 #
+# - The row of *i* (the word *I*) is chosen. From which token do its thickest lines
+#   come?
 # - Click `[CLS]`, from which the answer is read. In which layers does it look at other
 #   tokens?
-# - Click *i* (the word *I*). Its thickest lines come from `[CLS]`. A weight is only
-#   half of what a head carries: the other half is the value. Its *length* (the root of
-#   the sum of all squares) says how much there is of it. Set *lines* to “weight ×
-#   length of value”. What is left of them?
+# - Click *i* again. A weight is only half of what a head carries: the other half is the
+#   value. Its *length* (the root of the sum of all squares) says how much there is of
+#   it. Set *lines* to “weight × length of value”. What is left of the thick lines?
 # - Click the frame of layer 3.
 #
 # **Steps 2 to 6** follow *i* through one head: head 9 of layer 3, *L3H9* for short.
@@ -243,31 +245,32 @@ steps
 
 # %% [markdown]
 # **Your turn.** At which two tokens does *i* look most in step 4? How long is what L3H9
-# adds in step 6, compared with the old vector, and with what the feed-forward network
+# adds in step 6, compared with the old vector and with what the feed-forward network
 # adds? After which layer does the answer appear?
 #
 # <details><summary>What we saw</summary>
 #
-# - **Step 0.** `[CLS]` looks at others in layers 0 and 5, and hardly in between
-#   (section 6). Once values count, the lines from `[CLS]` to *i* are no longer the
-#   thickest in any layer: its values are short. What `[CLS]` itself gets from others is
-#   most in layer 5, by far. Weights alone do not show what is carried.
+# - **Step 0.** The thickest lines of *i* come from `[CLS]`, which itself looks at others
+#   in layers 0 and 5 and hardly in between (section 6). Once values count, the lines
+#   from `[CLS]` to *i* are no longer the thickest in any layer: its values are short.
+#   What `[CLS]` itself gets from others is most in layer 5, by far. Weights alone do not
+#   show what is carried.
 # - **Step 3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
 # - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
 #   tokens would be 0.07.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
 #   the stripes.
 # - **Step 6.** What L3H9 adds is about a quarter as long as the old vector, 3.1 against
-#   11.1.  The feed-forward network adds more, 12.7. Does the answer need L3H9? Section
-#   7 tries.
-# - **Step 7.** The read-out is tried after each layer (a *logit lens*, lesson 04), and
-#   stays near 50 % until the last. That need not mean that nothing has arrived before:
-#   it was trained only on the last layer's vectors. Before layer 0 `[CLS]` has met no
-#   word: its 52 % is the same for every text.
+#   11.1. The feed-forward network adds more, 12.7. Does the answer need L3H9? Section 7
+#   tries.
+# - **Step 7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays
+#   near 50 % until the last. That need not mean that nothing has arrived before: the
+#   read-out was trained only on the last layer's vectors. Before layer 0 `[CLS]` has
+#   met no word: its 52 % is the same for every text.
 #
 # </details>
 #
-# Now click *hours*, and go through steps 4 to 6 again. Where does it look most? Does
+# Now click *hours* and go through steps 4 to 6 again. Where does it look most? Does
 # L3H9 add more to it than to *i*, or less, and why? Then type a sentence of your own. A
 # rare word, as in *Unforgettably dull.*, is cut into pieces.
 #
@@ -286,12 +289,12 @@ steps
 import torch
 
 inputs = clf.tokenizer(texts[0], return_tensors="pt").to(clf.device)
-layer = clf.model.bert.encoder.layer[3].attention.self
-numbers = slice(9 * 32, 10 * 32)  # those of head 9 among the 384
+attention = clf.model.bert.encoder.layer[3].attention.self
+head_9 = slice(9 * 32, 10 * 32)  # its numbers among the 384
 with torch.no_grad():
     vectors = clf.model.bert(**inputs, output_hidden_states=True).hidden_states[3]
-    queries = layer.query(vectors)[0][:, numbers]  # vectors: as they enter layer 3
-    keys = layer.key(vectors)[0][:, numbers]
+    queries = attention.query(vectors)[0][:, head_9]  # vectors: as they enter layer 3
+    keys = attention.key(vectors)[0][:, head_9]
 weights = torch.softmax(keys @ queries[7] / 32**0.5, dim=0)  # token 7 is "i"
 print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
 
@@ -299,7 +302,7 @@ print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
 # ## 5. Which words does the answer need?
 #
 # Where a head looks does not tell us what the answer depends on. To find that out,
-# change something and measure: leave out each word in turn, and ask again.
+# change something and measure: leave out each word in turn and ask again.
 #
 # *Predict first:* which word matters most? Write it between the quotation marks, and
 # run the cells down to the result.
@@ -322,7 +325,7 @@ feedback.folded(al.plots.word_changes(words, bars, turn=50 - 100 * whole, label=
 # %% [markdown]
 # Each bar is the sentence without that word. To the left the probability of “positive”
 # falls, to the right it rises; a *point* is a percentage point, as from 75 % to 74 %.
-# (Nothing can rise above 100 %, so bars to the right are squeezed; section 9 has a
+# (Nothing can rise above 100 %, so bars to the right are squeezed; the close-up has a
 # scale without this limit.) At the dotted line it has fallen from 75 % to 50 %: beyond
 # it the answer turns to “negative” (dark bars). How large is the bar of your word?
 
@@ -356,8 +359,10 @@ maps = clf.attend(texts[0])
 al.attention_view(maps, layer=3, heads=[9], stretched=True, cmap="Purples")
 
 # %% [markdown]
-# Among the words, the columns of *hours* and *my* are the darkest. And `[CLS]` looks
-# almost only at itself: in the corner it keeps nearly all its weight.
+# Among the words, the columns of *hours* and *my* are the darkest. Does the answer need
+# *hours*, then? Without it “positive” rises (section 5): a dark column does not tell.
+#
+# And `[CLS]` looks almost only at itself: in the corner it keeps nearly all its weight.
 #
 # ### What do all 72 heads look at?
 #
@@ -395,7 +400,7 @@ al.plots.attention_map(maps, layer=0, head=2, stretched=True, cmap="Purples")
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
 # diagonal run above or below the main diagonal? Try the dark diagonals of layers 0 to
-# 2: write a head's name into the cell, and run it.
+# 2: write a head's name into the cell and run it.
 
 # %%
 my_head = ""  # layer and head, such as "L0H2"
@@ -459,7 +464,7 @@ guess_answer = ""  # "turns" or "stays"
 guess_accuracy = ""  # such as "-5 points"
 
 # %% [markdown]
-# Now press *Silence L3H9*; or click its fader, and press `0`.
+# Now press *Silence L3H9*; or click its fader and press `0`.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -520,7 +525,8 @@ for layer, head in np.ndindex(alone.shape):
     alone[layer, head] = effect(texts[0], layer, head)
 title = "Change of “positive” without each head (blue: it falls, red: it rises)"
 picture = al.plots.head_map(alone, label="change, percentage points", title=title)
-feedback.folded(picture, guess=guess_heads)
+turned = (alone < 50 - 100 * whole).sum() - (alone[3, 9] < 50 - 100 * whole)
+feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -545,25 +551,27 @@ feedback.folded(picture, guess=guess_heads)
 # **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
 # Look at your desk with the fader of L3H9 at 0, or open the result: the next cell moves
-# the fader, waits, and puts it back.
+# the fader, waits, and puts it back. Marks at the answer show where it was.
 
 # %%
 silent = clf.settings()
 silent.scale[3, 9] = 0  # L3H9
 desk.text, desk.settings = texts[0], silent
-shown = desk.wait().picture()
+shown, points = desk.wait().picture(faders=False), 100 * desk.accuracy["delta"]
 desk.undo()
-feedback.folded(shown, guess=f"{guess_answer} {guess_accuracy}")
+measured = "turns" if whole + alone[3, 9] / 100 < 0.5 else "stays"
+measured += f", {points:+.1f} points".replace("-", "−")
+feedback.folded(shown, f"{guess_answer} {guess_accuracy}", measured)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# At the upper right our answer turns: “positive” falls from its mark at 75 % to 42 %.
-# And yet the accuracy changes by only about half a point, with an interval from about
-# −1.7 to +0.7 (a tenth more or less on other machines). It contains 0: we have no
-# evidence of a change for reviews in general. But a loss of much more than 2 points is
-# unlikely, too. (Accuracy is a coarse measure: it changes only where an answer crosses
-# 50 %. Those close to 50 % may differ from machine to machine.)
+# On the left our answer turns: “positive” falls from its mark at 75 % to 42 %. And yet
+# the accuracy changes by only about half a point, with an interval from about −1.7 to
+# +0.7 (a tenth more or less on other machines). It contains 0: we have no evidence of a
+# change for reviews in general. But a loss of much more than 2 points is unlikely, too.
+# (Accuracy is a coarse measure: it changes only where an answer crosses 50 %. Those
+# close to 50 % may differ from machine to machine.)
 #
 # </details>
 #
@@ -583,15 +591,18 @@ feedback.folded(shown, guess=f"{guess_answer} {guess_accuracy}")
 # what L3H9 does to it is no evidence about reviews. The held-out change is.
 #
 # </details>
+
+# %% [markdown]
+# ## 9. Which layers does `[CLS]` need?
 #
-# ### And which layers does `[CLS]` need?
+# In section 6 `[CLS]` looked at words a little in layer 0, and above all in layer 5.
+# Does the answer need what it gets there? Silence the heads of some layers for `[CLS]`
+# alone: zeros take the place of what they bring to it, and all other tokens keep
+# theirs.
 #
-# In section 6 `[CLS]` looked at words in layer 0 a little, and above all in layer 5.
-# Silence the heads of some layers for `[CLS]` alone: zeros take the place of what they
-# bring to it, and all other tokens keep theirs. *Predict first:* which matters more for
-# the two answers of section 1, layers 0 to 4 together, or layer 5 alone? And of 250
-# reviews, of which the untouched model gets 222 right, how many does it still get right
-# in each case?
+# *Predict first:* which matters more for the two answers of section 1, layers 0 to 4
+# together, or layer 5 alone? And of 250 reviews, of which the untouched model gets 222
+# right, how many does it still get right in each case?
 
 # %%
 guess_routes = ""  # such as "layers 0 to 4; 150 and 200"
@@ -600,7 +611,7 @@ guess_routes = ""  # such as "layers 0 to 4; 150 and 200"
 # %% folded=true
 # “positive” in texts where [CLS] gets nothing from the heads of these layers
 def without_heads_for_cls(texts, layers):
-    def hook(module, inputs, output):  # changes what a part has made (section 9)
+    def hook(module, inputs, output):  # changes what a part has made (section 14)
         output[0][:, 0] = 0
 
     stack = clf.model.bert.encoder.layer
@@ -613,38 +624,21 @@ def without_heads_for_cls(texts, layers):
 
 
 # %% folded=true
-# the reviews, and where heads fall silent for [CLS]
-import pandas as pd
-from attnlab.statistics import paired_interval
-
-some, rows, left = al.datasets.load("movie-sentiment").dev.sample(250), [], {}
-where = {"no layer": (), "layer 0": [0], "layers 1 to 4": range(1, 5)}
-where |= {"layers 0 to 4": range(5), "layer 5": [5]}
-untouched = (clf.predict(some.texts).probabilities[:, 1] > 0.5) == some.labels
-
-# %% folded=true
-# what is left of the answers
-for name, layers in where.items():
-    ours, other = without_heads_for_cls(texts[:2], layers)
-    right = (without_heads_for_cls(some.texts, layers) > 0.5) == some.labels
-    gained, lost = (right & ~untouched).sum(), (untouched & ~right).sum()
-    low, high = 100 * np.array(paired_interval(gained, lost, len(some)))
-    points = f"{(gained - lost) / 2.5:+.1f} ({low:+.1f} to {high:+.1f})"
-    points = points.replace("+0.0 (", "0.0 (").replace("-", "−") if rows else "–"
-    rows.append([name, 100 * ours, 100 * other, right.sum(), points])
-    left[name] = ours
-
-# %% folded=true
 # the result, once your guess is there
-names = ["heads silent for [CLS] in", "“positive”, our sentence, %", "the other, %"]
-names += ["right of 250", "change, points (95 %)"]
-found = pd.DataFrame(rows, columns=names)
-found = al.plots.table(found, **dict.fromkeys(names[1:3], 1))
-print(f"{sum(some.labels)} of the 250 reviews are positive.")
-feedback.folded(found.hide(axis="index"), guess=guess_routes)
+cuts = {"no layer": [], "layer 0": [0], "layers 1 to 4": range(1, 5)}
+cuts |= {"layers 0 to 4": range(5), "layer 5": [5]}
+both = {"our sentence": texts[0], "the other": texts[1]}
+some = reviews.sample(250)
+left = feedback.left_over(without_heads_for_cls, both, some, cuts)
+right = left["right of 250"]
+measured = f"{right['layers 0 to 4']} without layers 0 to 4, "
+measured += f"{right['layer 5']} without layer 5, right of 250"
+left.index.name = "heads silent for [CLS] in"
+feedback.folded(al.plots.table(left), guess_routes, measured)
 
 # %% [markdown]
-# The brackets hold the 95 % interval of the change, wider than the desk's because these
+# The first two columns hold the probability of “positive” in the two sentences, the
+# brackets the 95 % interval of the change. It is wider than the desk's because these
 # are only 250 reviews.
 #
 # <details><summary>What we saw</summary>
@@ -653,19 +647,20 @@ feedback.folded(found.hide(axis="index"), guess=guess_routes)
 # without what the earlier ones bring to it both answers stay, and of 250 answers one
 # changes. Without layer 5 the model is no longer certain: both answers are close to
 # 50 %, ours at the very edge, and 28 fewer reviews are judged right. But 194 of 250 are
-# still right, where *negative* throughout would get 131: so something arrives earlier,
-# too. (Zeros may do harm of their own.)
+# still right. *Negative* throughout would get 131, the negative ones among them: so
+# something arrives earlier, too. (Zeros may do harm of their own.)
 #
 # </details>
-#
-# ### What the tour has found
+
+# %% [markdown]
+# ## 10. What the tour has found
 #
 # Three of your experiments have cut the path from the words to the answer, each at a
 # different place:
 
 # %% folded=true
 # the picture: three cuts, and what each leaves of “positive”
-early, late = left["layers 0 to 4"], left["layer 5"]
+early, late = left.loc[["layers 0 to 4", "layer 5"]].iloc[:, 0] / 100
 drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 
 # %% [markdown]
@@ -680,18 +675,19 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
-#   (Zeros also take away its average output. With that in its place “positive” falls by
-#   17 points, not by 33, and the answer stays, as the close-up shows.) Others move it
-#   by up to about 10 points.
+#   Others move it by up to about 10 points. Part of the fall may be due to zeros that
+#   the model never met: with the average of the head's output in its place, as the
+#   close-up shows, “positive” falls by 17 points and not by 33, and the answer stays.
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
-#   in accuracy. With the finer measure of the close-up it does matter.
+#   in accuracy. On the finer measure of the close-up it does matter.
 #
 # So, judged by leaving out single words, the mistake depends most on *life* and *I*,
 # and L3H9 does an important part of the work. Why the model has learned to lean on
 # these in particular, the tour does not explain.
 #
-# Go on to the tasks of section 10, or first to the close-up: it looks into the head as
-# a researcher would, and asks about other reviews with a finer measure.
+# Go on to the tasks. If you want to know more about L3H9, the close-up (section 14)
+# takes it apart as a researcher would and asks about other reviews with a finer
+# measure.
 #
 # <details><summary>What the close-up finds, if you skip it</summary>
 #
@@ -703,13 +699,285 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # </details>
 
 # %% [markdown]
-# ## 9. Close-up: what does L3H9 do?
+# ## 11. Now you
+#
+# Six tasks, 35 minutes in all. Nothing is graded; take those you like.
+#
+# **1. On paper** (5 minutes). Back to the picture of section 3.
+#
+# - The query is (0, 0). What are the weights, and what is the mixture?
+# - A friend says: “In L3H9 `[CLS]` looks only at itself. So this head cannot matter for
+#   the answer.” Which experiment of this lesson speaks against it, and by which path
+#   can the head matter? Answer in two sentences.
+#
+# <details><summary>Hint</summary>
+#
+# Work out the three dot products first. Which three numbers does the softmax get now?
+#
+# </details>
+#
+# <details><summary>Answers</summary>
+#
+# - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
+#   of the values, (1, 1). A query of zeros gets an equal part of everything.
+# - Section 7: without the head the answer turns. It changes the vectors of the other
+#   tokens, and later heads bring these to `[CLS]`, above all in layer 5 (section 9).
+#   The close-up tests this path.
+#
+# </details>
+
+# %% [markdown]
+# **2. Write a head** (5 minutes). Section 3 did it for one token that looks. Let
+# `mixture` do it for all at once: each argument has a row for every token. The cell
+# gives it the numbers of L3H9 and compares with what the model itself makes.
+
+
+# %%
+def mixture(queries, keys, values):  # each (tokens, 32)
+    return None  # three lines: scores, weights, mixtures
+
+
+feedback.mixture(clf, texts[0], mixture)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Row i of the scores holds those of token i with every key: `queries @ keys.T`. What
+# are they divided by?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The weights of each row have to sum to 1. Along which `dim` (PyTorch's word for an
+# axis) is the softmax?
+#
+# </details>
+#
+# <details><summary>Answer</summary>
+#
+# ```python
+# scores = queries @ keys.T / 32**0.5
+# weights = torch.softmax(scores, dim=1)
+# return weights @ values
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **3. Predict, then measure** (4 minutes). How does accuracy on the held-out reviews
+# change without these heads? Each line of the cell names what falls silent. Replace its
+# `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
+# without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
+# faders of your desk. Which intervals exclude 0?
+
+# %%
+expected = {
+    "L5H9": None,  # head 9 of layer 5
+    "L0": None,  # all heads of layer 0, the first
+    "L5": None,  # all heads of layer 5, the last
+}
+feedback.silenced(desk, expected)
+
+# %% [markdown]
+# <details><summary>What we saw, on all 1,000 held-out reviews</summary>
+#
+# The interval of L5H9 contains 0. The heads of the first layer cost a point or two, and
+# the interval just reaches 0: a loss neither shown nor ruled out. Without those of the
+# last layer about 12 points are lost, and the interval is far from 0. This does not
+# tell how much of that is due to the zeros themselves (section 14). Lesson 06 tries all
+# heads.
+#
+# </details>
+
+# %% [markdown]
+# **4. Design a mistake** (6 minutes). Write a complaint that the model takes for
+# praise, ideally one where a single word decides. Say what the model will answer before
+# you run the cell.
+
+# %%
+my_text = ""  # your complaint
+guess = ""  # what will the model answer: "negative" or "positive"?
+feedback.designed(clf, my_text, "negative", guess)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# A person needs to understand the complaint, but it must contain no word of blame. What
+# do you praise when you cannot praise the film?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Praise something other than the film: the seats, your own sofa, the moment when it
+# ended. If no single word turns the answer, you have praised too much: use one friendly
+# word.
+#
+# </details>
+#
+# <details><summary>Two that we found</summary>
+#
+# “My favourite scene was the end credits.” hangs on *My* or *favourite*. “It made me
+# love my own sofa, my own kitchen and silence.” hangs on *love*.
+#
+# </details>
+
+# %% [markdown]
+# **5. Write a loop** (8 minutes). Which heads does the answer to *your* sentence need?
+# Fill `ranked` with the names of all 72 heads, such as `"L3H9"`, the largest effect
+# first, whether “positive” falls or rises. Six short lines will do; `effect` of section
+# 7 measures one head. Is L3H9 first for your sentence too?
+
+# %%
+sentence = my_text or "My favourite scene was the end credits."
+ranked = []
+# your lines
+
+feedback.ranking(clf, sentence, ranked)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two loops, one inside the other: over `range(clf.layers)` and `range(clf.heads)`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Collect pairs in a list: the size `abs(effect(sentence, layer, head))`, and the name
+# `f"L{layer}H{head}"`.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `sorted(pairs, reverse=True)` puts the pair with the largest size first. Then keep the
+# names only.
+#
+# </details>
+#
+# <details><summary>One way to write it, and what we saw</summary>
+#
+# ```python
+# pairs = []
+# for layer in range(clf.layers):
+#     for head in range(clf.heads):
+#         size = abs(effect(sentence, layer, head))
+#         pairs.append((size, f"L{layer}H{head}"))
+# ranked = [name for size, name in sorted(pairs, reverse=True)]
+# ```
+#
+# For “My favourite scene was the end credits.” other heads lead, and none turns the
+# answer alone. Which heads an answer needs depends on the sentence, and on how far its
+# answer is from 50 %.
+#
+# </details>
+
+# %% [markdown]
+# **6. Search for a repair** (7 minutes). Turn our first sentence to “negative” without
+# using L3H9's fader. Do the effects of several heads add up? And how does accuracy on
+# the held-out reviews change? Write an expected loss with a minus sign, as in task 3.
+
+# %%
+faders, expected = {}, None  # such as {"L1H11": 2}, and the change in points: -1
+desk.text = texts[0]  # if you have typed another one
+feedback.repair(desk, faders, expected, alone)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Start from the map of section 7. Which heads, silent, move “positive” down most? Put
+# three of them at 0: their numbers have to add up to about −25.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# A head whose number is red is of use as well: doubled, it should lower “positive”
+# about as much as silence raises it.
+#
+# </details>
+#
+# <details><summary>A repair that we found</summary>
+#
+# `{"L3H2": 0, "L4H3": 0, "L1H11": 2}`. By the map “positive” would go to 46 %; it goes
+# to about 43 %. Most of the difference is L1H11: doubled it moves the answer by 10.6
+# points, not by the 8.6 that the map suggests. With the three effects measured one at a
+# time the sum is 44 %, close to what the three do together.
+#
+# Its cost on the reviews is small, with 0 inside the interval. That repairs one
+# sentence, not the model.
+#
+# </details>
+
+# %% [markdown]
+# ## 12. Try it yourself
+#
+# Two problems without answers here; each says how you know that you are right.
+#
+# 1. **Two heads.** Is there a pair of heads, without L3H9, that turns our answer when
+#    both are silent? Start from `effect` of section 7. You are right if you can name a
+#    pair, or have tried all 2,485.
+# 2. **Any text?** Does L0H2 look at the token before in *every* text: in nonsense, in
+#    one word ten times over? Its weights on the token before are
+#    `clf.attend(text).weights[0, 2].diagonal(-1)`. Search for a text in which their
+#    mean is below 0.9. You are done when you can show one, or have tried 20 texts of
+#    three kinds and name the lowest mean.
+
+# %% [markdown]
+# ## 13. The lessons
+#
+# In the lessons you write the code yourself, and a cell such as
+# `al.checks.softmax(softmax)` says what is right or wrong. Take all twelve in this
+# order, or choose.
+
+# %% [markdown]
+# | lesson | you learn | minutes |
+# | --- | --- | --- |
+# | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
+# | [02 From scratch](02_attention_from_scratch.ipynb) | BERT's layers, rebuilt | 120 |
+# | [03 Translation](03_translation.ipynb) | to read one language, write another | 120 |
+# | [04 Language model](04_language_model.ipynb) | a small model that writes | 150 |
+# | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 135 |
+# | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
+# | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
+# | [08 Economics](08_attention_economics.ipynb) | the best within a budget | 150 |
+# | [09 Compression](09_compression.ipynb) | what can be taken away | 140 |
+# | [10 Beyond text](10_beyond_text.ipynb) | attention to pictures | 150 |
+# | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
+# | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
+#
+# **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. The
+# appendices below are for those who want to move faders in code, or to check ours.
+#
+# **Where this comes from:**
+#
+# - the models: the Transformer ([Vaswani et al.
+#   2017](https://arxiv.org/abs/1706.03762)), BERT ([Devlin et al.
+#   2019](https://arxiv.org/abs/1810.04805)), MiniLM ([Wang et al.
+#   2020](https://arxiv.org/abs/2002.10957));
+# - looking: *What Does BERT Look At?* ([Clark et al.
+#   2019](https://arxiv.org/abs/1906.04341)), bertviz ([Vig
+#   2019](https://arxiv.org/abs/1906.05714)), weights times values ([Kobayashi et al.
+#   2020](https://arxiv.org/abs/2004.10102)), attention sinks ([Xiao et al.
+#   2023](https://arxiv.org/abs/2309.17453)), the logit lens (nostalgebraist 2020);
+# - doubting: *Attention is not Explanation* ([Jain and Wallace
+#   2019](https://arxiv.org/abs/1902.10186)) and *Attention is not not Explanation*
+#   ([Wiegreffe and Pinter 2019](https://arxiv.org/abs/1908.04626));
+# - changing: heads taken away ([Michel et al. 2019](https://arxiv.org/abs/1905.10650)),
+#   patching ([Zhang and Nanda 2024](https://arxiv.org/abs/2309.16042)).
+
+# %% [markdown]
+# ## 14. Close-up: what does L3H9 do?
+#
+# An hour for those who want to know more about one head, and how to find it out.
 #
 # ### Four ways to cut
 #
-# A fader silences a head everywhere at once. A **hook** cuts finer: PyTorch, the
-# library that runs the model, hands it what a part of the model has made, and it may
-# change that before the next part reads it. We cut L3H9 in four ways:
+# A fader silences a head everywhere at once. A **hook** cuts finer: PyTorch hands it
+# what a part of the model has made, and it may change that before the next part reads
+# it. We cut L3H9 in four ways:
 
 # %%
 drawings.cuts_in_a_head()
@@ -731,7 +999,7 @@ guess_paths = ""  # such as "A: -30, B: -5"
 # %% folded=true
 # the parts of the model, and what is asked
 parts = [layer.attention.self for layer in clf.model.bert.encoder.layer]
-attention = parts[3]  # makes all mixtures of layer 3
+# attention, from section 4, is parts[3]: it makes all mixtures of layer 3
 
 
 def in_points():
@@ -739,7 +1007,7 @@ def in_points():
 
 
 # %%
-def replaced(part, tokens, new, columns=numbers, ask=in_points):
+def replaced(part, tokens, new, columns=head_9, ask=in_points):
     def hook(module, inputs, output):  # what this part made, before the next reads it
         made = output[0] if module in parts else output  # (texts, tokens, heads x 32)
         made[:, tokens, columns] = new
@@ -752,11 +1020,11 @@ def replaced(part, tokens, new, columns=numbers, ask=in_points):
 
 
 # %%
-first, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
-a, b = (replaced(attention, tokens, 0) for tokens in (first, others))
+only_cls, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
+a, b = (replaced(attention, tokens, 0) for tokens in (only_cls, others))
 found = f"A, silent for [CLS] alone: {a:+.1f} points\n"
 found += f"B, silent for all others: {b:+.1f} points"
-feedback.folded(found, guess=guess_paths)
+feedback.folded(found.replace("-", "−"), guess_paths)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -790,7 +1058,8 @@ named = [
 ]
 ways = {"C, its value at 0 (read)": read, "D, head silent for it (written)": written}
 label = "change of “positive” (percentage points)"
-feedback.folded(al.plots.word_changes(named, ways, label=label), guess=guess_word)
+picture = al.plots.word_changes(named, ways, label=label)
+feedback.folded(picture, guess_word, measured=f"“{maps.tokens[np.argmin(read)]}”")
 
 # %% [markdown]
 # The number after each token is its mean weight, over all tokens that look except
@@ -856,7 +1125,7 @@ cuts = {
 # %%
 zeros, averages = (
     [
-        replaced(part, tokens, share * means[part][numbers])
+        replaced(part, tokens, share * means[part][head_9])
         for part, tokens in cuts.values()
     ]
     for share in (0, 1)
@@ -877,8 +1146,8 @@ al.plots.word_changes(named, ways, turn=50 - 100 * whole, label=label)
 # and one mean for all tokens are both unlike what the model meets. Rely only on what
 # both say: the head, what it takes from *of*, *my* and *life*, and what it makes for
 # *two* and *hours* raise “positive”. About the other values they disagree: even the
-# sign differs. (Lesson 06 compares the two tests for all heads. A third one, in task 5,
-# puts in what the head makes in a *real* sentence.)
+# sign differs. (Lesson 06 compares the two tests for all heads. A third one, patching,
+# comes at the end: it puts in what the head makes in a *real* sentence.)
 #
 # Is L3H9 still the only head that counts so much? Each head at its mean (`[CLS]` gets
 # the mean of all `[CLS]`):
@@ -906,7 +1175,7 @@ al.plots.head_map(at_mean, label="change, percentage points", title=title)
 #
 # Accuracy changes only where an answer crosses 50 %. The **log-odds** of “positive” are
 # a finer measure: log(p / (1 − p)), if p is its probability (log is the natural
-# logarithm, to base e). They are 0 at 50 %, and grow without bound towards 100 %. Our
+# logarithm, to base e). They are 0 at 50 % and grow without bound towards 100 %. Our
 # 75 % is log-odds of 1.08; without L3H9 they fall by 1.40 to −0.32, which is 42 %.
 # (They are the difference of two **logits**, the numbers that the read-out makes for
 # the labels.)
@@ -914,6 +1183,7 @@ al.plots.head_map(at_mean, label="change, percentage points", title=title)
 # How far do the log-odds move without L3H9, in praise and in complaints? And without
 # the other heads of its layer?
 # %%
+import pandas as pd
 from attnlab.statistics import mean_interval
 
 few = reviews.sample(min(count, 250))
@@ -929,16 +1199,52 @@ before, moved = log_odds(few.texts), {}
 for head in range(clf.heads):
     without = clf.settings()
     without.scale[3, head] = 0
-    moved[f"L3H{head} silent"] = log_odds(few.texts, without) - before
+    moved[f"L3H{head}"] = log_odds(few.texts, without) - before
+
+# %% folded=true
+# the picture: the mean change in praise and in complaints, for each head of the layer
+praised = np.array(few.labels) == 1
+kinds = {"reviews of praise": praised, "complaints": ~praised}
+ways = {
+    f"in {which.sum()} {kind}": [head[which].mean() for head in moved.values()]
+    for kind, which in kinds.items()
+}
+al.plots.word_changes(list(moved), ways, label="mean change of the log-odds")
+
+# %% [markdown]
+# For comparison, our sentence, a complaint:
+
+# %% folded=true
+# our sentence, and how many reviews fall as far
+ours = (log_odds(texts[:1], silent) - log_odds(texts[:1]))[0]
+print(f"our sentence, L3H9 silent: {ours:+.2f}. Falling as far:".replace("-", "−"))
+as_far = moved["L3H9"] <= ours
+print(f"  {as_far[praised].mean():.0%} of the reviews of praise")
+print(f"  {as_far[~praised].mean():.0%} of the complaints")
+
+# %% [markdown]
+# **So the head does matter for other reviews: with zeros in its place “positive” falls
+# where there is praise.** Without any other head of its layer it falls less than a
+# fifth as far. In complaints none of these heads moves the mean much. (Our sentence, a
+# complaint, falls further than most reviews of praise.)
+#
+# Is that the head, or the zeros in its place? Fill it with its mean, too, and with more
+# reviews:
+
+# %%
+held_out, cut = reviews.sample(count), {}
+untouched = log_odds(held_out.texts)
+for name, share in {"with zeros": 0, "with means": 1}.items():
+    new = share * means[attention][head_9]
+    after = replaced(attention, others, new, ask=lambda: log_odds(held_out.texts))
+    cut[f"L3H9 {name}, for all but [CLS]"] = after - untouched
 
 
 # %% folded=true
 # a table of changes: the mean in praise and in complaints, each with its interval
-def by_kind(moved, texts):
-    praised = np.array(texts.labels) == 1
-    kinds = {"reviews that praise": praised, "reviews that complain": ~praised}
-    rows = []
-    for name, moves in moved.items():
+def by_kind(cut, labels):
+    rows, kinds = [], {"reviews of praise": labels == 1, "complaints": labels == 0}
+    for name, moves in cut.items():
         rows.append([name])
         for which in kinds.values():
             mean, (low, high) = moves[which].mean(), mean_interval(moves[which])
@@ -949,41 +1255,15 @@ def by_kind(moved, texts):
 
 
 # %%
-by_kind(moved, few)
+by_kind(cut, np.array(held_out.labels))
 
 # %% [markdown]
 # Each cell is the mean change of the log-odds of “positive”, with its 95 % interval in
-# brackets. For comparison, our sentence, a complaint:
+# brackets. How far apart do praise and complaints stand, and how does each cut change
+# that?
 
 # %% folded=true
-# our sentence, and how many reviews fall as far
-ours = (log_odds(texts[:1], silent) - log_odds(texts[:1]))[0]
-print(f"our sentence, L3H9 silent: {ours:+.2f}. Falling as far:".replace("-", "−"))
-as_far, praised = moved["L3H9 silent"] <= ours, np.array(few.labels) == 1
-print(f"  {as_far[praised].mean():.0%} of the reviews that praise")
-print(f"  {as_far[~praised].mean():.0%} of the reviews that complain")
-
-# %% [markdown]
-# **So the head does matter for other reviews: with zeros in its place “positive” falls
-# where there is praise.** Without any other head of its layer it falls less than a
-# fifth as far. In complaints none of these heads moves the mean much. (Our sentence, a
-# complaint, falls further than most reviews that praise.)
-#
-# Is that the head, or the zeros in its place? Fill it with its mean, too, and with more
-# reviews:
-
-# %%
-held_out, moved = reviews.sample(count), {}
-before = log_odds(held_out.texts)
-for name, share in {"with zeros": 0, "with means": 1}.items():
-    new = share * means[attention][numbers]
-    after = replaced(attention, others, new, ask=lambda: log_odds(held_out.texts))
-    moved[f"L3H9 {name}, for all but [CLS]"] = after - before
-by_kind(moved, held_out)
-
-
-# %% folded=true
-# how far apart praise and complaints are, and how each cut changes that
+# the distance of praise and complaints, and how each cut changes it
 def gap(values):
     praised = np.array(held_out.labels) == 1
     high, low = values[praised], values[~praised]
@@ -991,8 +1271,8 @@ def gap(values):
     return f"{high.mean() - low.mean():+.2f} ± {error:.2f}".replace("-", "−")
 
 
-print("distance of praise and complaints, untouched:", gap(before))
-for name, change_of_it in moved.items():
+print("distance of praise and complaints, untouched:", gap(untouched))
+for name, change_of_it in cut.items():
     print(f"change of this distance, {name}:", gap(change_of_it))
 
 # %% [markdown]
@@ -1004,7 +1284,7 @@ for name, change_of_it in moved.items():
 #
 # On the distance between praise and complaints they agree. Untouched it is 5.01
 # log-odds; each cut makes it smaller by 0.87 or 0.88, about a sixth. Both put the same
-# numbers at every token of every review, and so remove the same thing, all that varies:
+# numbers at every token of every review and so remove the same thing, all that varies:
 # their agreement is no second proof. **What the head makes differently from review to
 # review, and from token to token, drives praise and complaints apart.**
 #
@@ -1055,7 +1335,7 @@ ways = {
 # the picture: a bar and a dot for each layer
 layers = [f"layer {number}" for number in range(clf.layers)]
 picture = al.plots.word_changes(layers, ways, turn=50 - 100 * whole, label=label)
-feedback.folded(picture, guess=guess_half)
+feedback.folded(picture, guess_half)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -1082,7 +1362,7 @@ def above_half():
     return 100 * clf.predict(swapped).probabilities[:, 1] - 50
 
 
-new = means[attention][numbers]
+new = means[attention][head_9]
 above = {
     "as trained": above_half(),
     "L3H9 at its mean": replaced(attention, others, new, ask=above_half),
@@ -1091,7 +1371,9 @@ above = {
 # %% folded=true
 # the picture: twelve nouns, with L3H9 as trained and at its mean
 label = "probability of “positive”, points above 50 %"
-feedback.folded(al.plots.word_changes(nouns, above, label=label), guess=guess_nouns)
+picture = al.plots.word_changes(nouns, above, label=label)
+turned = [n for n, points in zip(nouns, above["as trained"], strict=True) if points < 0]
+feedback.folded(picture, guess_nouns, measured=", ".join(turned))
 
 # %% [markdown]
 # To the right of 0 the answer is “positive” (bars as trained, dots with L3H9 at its
@@ -1143,144 +1425,21 @@ al.plots.word_shares(
 #
 # *Life*, the word that counts most, occurs mostly in praise, *would* and *hours* mostly
 # in complaints: in these three the two pictures agree. *Back* appears in both about
-# equally, and does nothing, though for us it turns the meaning. But *I* and *like*
-# stand mostly in complaints, and yet “positive” falls without them. Of eight words with
-# a clear share five fit, which a coin could do, too. So this is at most a
-# *correlation*, two things that go together, and not all that the model has learned. To
-# prove a cause, change the reviews and train again.
+# equally and does nothing, though for us it turns the meaning. But *I* and *like* stand
+# mostly in complaints, and yet “positive” falls without them. Of eight words with a
+# clear share five fit, which a coin could do, too. So this is at most a *correlation*,
+# two things that go together, and not all that the model has learned. To prove a cause,
+# change the reviews and train again.
 
 # %% [markdown]
-# ## 10. Now you
+# ### Your turn: patch a head (20 minutes)
 #
-# Seven tasks, 50 minutes in all. Nothing is graded; take those you like. Task 5 and the
-# last question of task 1 need the close-up of section 9.
-#
-# **1. On paper** (5 minutes). Back to the picture of section 3.
-#
-# - The query is (0, 0). What are the weights, and what is the mixture?
-# - A friend says: “In L3H9 `[CLS]` looks only at itself. So this head cannot matter for
-#   the answer.” Which two experiments of this lesson speak against it, and by which
-#   path does the head matter? Answer in two sentences.
-#
-# <details><summary>Hint</summary>
-#
-# Work out the three dot products first. Which three numbers does the softmax get now?
-#
-# </details>
-#
-# <details><summary>Answers</summary>
-#
-# - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
-#   of the values, (1, 1). A query of zeros gets an equal part of everything.
-# - Section 7: without the head the answer turns. Section 9: nearly all of that happens
-#   at the other tokens. From there it reaches `[CLS]` in later layers.
-#
-# </details>
-
-# %% [markdown]
-# **2. Write a head** (5 minutes). Section 3 did it for one token that looks. Let
-# `mixture` do it for all at once: each argument has a row for every token. The cell
-# gives it the numbers of L3H9, and compares with what the model itself makes.
-
-
-# %%
-def mixture(queries, keys, values):  # each (tokens, 32)
-    return None  # three lines: scores, weights, mixtures
-
-
-feedback.mixture(clf, texts[0], mixture)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# Row i of the scores holds those of token i with every key: `queries @ keys.T`. What
-# are they divided by?
-#
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# The weights of each row have to sum to 1. Along which `dim` (PyTorch's word for an
-# axis) is the softmax?
-#
-# </details>
-#
-# <details><summary>Answer</summary>
-#
-# ```python
-# scores = queries @ keys.T / 32**0.5
-# weights = torch.softmax(scores, dim=1)
-# return weights @ values
-# ```
-#
-# </details>
-
-# %% [markdown]
-# **3. Predict, then measure** (4 minutes). How does accuracy on the held-out reviews
-# change without these heads? Each line of the cell names what falls silent. Replace its
-# `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
-# without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
-# faders of your desk. Which intervals exclude 0?
-
-# %%
-expected = {
-    "L5H9": None,  # head 9 of layer 5
-    "L0": None,  # all heads of layer 0, the first
-    "L5": None,  # all heads of layer 5, the last
-}
-feedback.silenced(desk, expected)
-
-# %% [markdown]
-# <details><summary>What we saw, on all 1,000 held-out reviews</summary>
-#
-# The interval of L5H9 contains 0. The heads of the first layer cost a point or two, and
-# the interval just reaches 0: a loss neither shown nor ruled out. Without those of the
-# last layer about 12 points are lost, and the interval is far from 0. This does not
-# tell how much of that is due to the zeros themselves (section 9). Lesson 06 tries all
-# heads.
-#
-# </details>
-
-# %% [markdown]
-# **4. Design a mistake** (6 minutes). Write a complaint that the model takes for
-# praise, ideally one where a single word decides. Say what the model will answer before
-# you run the cell.
-
-# %%
-my_text = ""  # your complaint
-guess = ""  # what will the model answer: "negative" or "positive"?
-feedback.designed(clf, my_text, "negative", guess)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# A person needs to understand the complaint, but it must contain no word of blame. What
-# do you praise when you cannot praise the film?
-#
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# Praise something other than the film: the seats, your own sofa, the moment when it
-# ended. If no single word turns the answer, you have praised too much: use one friendly
-# word.
-#
-# </details>
-#
-# <details><summary>Two that we found</summary>
-#
-# “My favourite scene was the end credits.” hangs on *My* or *favourite*. “It made me
-# love my own sofa, my own kitchen and silence.” hangs on *love*.
-#
-# </details>
-
-# %% [markdown]
-# **5. Patch a head** (15 minutes). Zeros and means are made up. So borrow from a real
-# sentence: with *salary* in place of *life* the model no longer falls for it. Which
-# head carries the difference? Run our sentence, but with what **one** head makes in the
-# other, at every token. That is *activation patching* (an *activation* is what a part
-# makes). Write down first how much of the difference goes through L3H9, and with how
-# many of eight such *twins* it carries most.
+# Zeros and means are made up. So borrow from a real sentence: with *salary* in place of
+# *life* the model no longer falls for it. Which head carries the difference? Run our
+# sentence, but with what **one** head makes in the other, at every token. That is
+# *activation patching* (an *activation* is what a part makes). Write down first how
+# much of the difference goes through L3H9, and with how many of eight such *twins* it
+# carries most.
 
 # %%
 twin = texts[0].replace("life", "salary")
@@ -1335,7 +1494,7 @@ if rows:
 #
 # A hook is a function of `(module, inputs, output)`. It is in the model from
 # `handle = attention.register_forward_hook(hook)` until `handle.remove()`. Between the
-# two, let the model read: `clf.predict([twin])`. Section 9 has an example.
+# two, let the model read: `clf.predict([twin])`. `replaced` above is an example.
 #
 # </details>
 #
@@ -1391,97 +1550,9 @@ if rows:
 # </details>
 
 # %% [markdown]
-# **6. Write a loop** (8 minutes). Which heads does the answer to *your* sentence need?
-# Fill `ranked` with the names of all 72 heads, such as `"L3H9"`, the largest effect
-# first, whether “positive” falls or rises. Six short lines will do; `effect` of section
-# 7 measures one head. Is L3H9 first for your sentence too?
-
-# %%
-sentence = my_text or "My favourite scene was the end credits."
-ranked = []
-# your lines
-
-feedback.ranking(clf, sentence, ranked)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
+# ### What the close-up adds
 #
-# Two loops, one inside the other: over `range(clf.layers)` and `range(clf.heads)`.
-#
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# Collect pairs in a list: the size `abs(effect(sentence, layer, head))`, and the name
-# `f"L{layer}H{head}"`.
-#
-# </details>
-#
-# <details><summary>Hint 3</summary>
-#
-# `sorted(pairs, reverse=True)` puts the pair with the largest size first. Then keep the
-# names only.
-#
-# </details>
-#
-# <details><summary>One way to write it, and what we saw</summary>
-#
-# ```python
-# pairs = []
-# for layer in range(clf.layers):
-#     for head in range(clf.heads):
-#         size = abs(effect(sentence, layer, head))
-#         pairs.append((size, f"L{layer}H{head}"))
-# ranked = [name for size, name in sorted(pairs, reverse=True)]
-# ```
-#
-# For “My favourite scene was the end credits.” other heads lead, and none turns the
-# answer alone. Which heads an answer needs depends on the sentence, and on how far its
-# answer is from 50 %.
-#
-# </details>
-
-# %% [markdown]
-# **7. Search for a repair** (7 minutes). Turn our first sentence to “negative” without
-# using L3H9's fader. Do the effects of several heads add up? And how does accuracy on
-# the held-out reviews change? Write an expected loss with a minus sign, as in task 3.
-
-# %%
-faders, expected = {}, None  # such as {"L1H11": 2}, and the change in points: -1
-desk.text = texts[0]  # if you have typed another one
-feedback.repair(desk, faders, expected, alone)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# Start from the map of section 7. Which heads, silent, move “positive” down most? Put
-# three of them at 0: their numbers have to add up to about −25.
-#
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# A head whose number is red is of use as well: doubled, it should lower “positive”
-# about as much as silence raises it.
-#
-# </details>
-#
-# <details><summary>A repair that we found</summary>
-#
-# `{"L3H2": 0, "L4H3": 0, "L1H11": 2}`. By the map “positive” would go to 46 %; it goes
-# to about 43 %. Most of the difference is L1H11: doubled it moves the answer by 10.6
-# points, not by the 8.6 that the map suggests. With the three effects measured one at a
-# time the sum is 44 %, close to what the three do together.
-#
-# Its cost on the reviews is small, with 0 inside the interval. That repairs one
-# sentence, not the model.
-#
-# </details>
-
-# %% [markdown]
-# ## 11. What the close-up adds
-#
-# Section 8 says what the tour has found. Why does the model take this complaint for
+# Section 10 says what the tour has found. Why does the model take this complaint for
 # praise? With the close-up and the tasks you can say more:
 #
 # - **shown:** what L3H9 takes from *of*, *my* and *life* raises “positive”, by 24
@@ -1491,72 +1562,15 @@ feedback.repair(desk, faders, expected, alone)
 #   lie about a sixth closer together. But silencing a single head turns at most 3 of 28
 #   mistakes;
 # - **seen with nouns that we chose by hand:** some do what *life* does; patched alone,
-#   L3H9 moves the answer most with six of eight (task 5);
+#   L3H9 moves the answer most with six of eight (patching);
 # - **only a correlation:** in the training reviews *life* occurs mostly in praise; but
 #   *I* and *like* do not fit;
 # - **other heads can do it together:** two silent and one doubled turn the answer
-#   without L3H9 (task 7);
+#   without L3H9 (task 6);
 # - **the other half:** with zeros for the feed-forward network of layer 2, “positive”
 #   falls by more than without all heads of any one layer;
 # - **open:** how the words work together, by which later heads the work of L3H9 reaches
 #   `[CLS]`, and what the feed-forward networks compute.
-
-# %% [markdown]
-# ## 12. Try it yourself
-#
-# Two problems without answers here; each says how you know that you are right.
-#
-# 1. **Two heads.** Is there a pair of heads, without L3H9, that turns our answer when
-#    both are silent? Start from `effect` of section 7. You are right if you can name a
-#    pair, or have tried all 2,485.
-# 2. **Any text?** Does L0H2 look at the token before in *every* text: in nonsense, in
-#    one word ten times over? Its weights on the token before are
-#    `clf.attend(text).weights[0, 2].diagonal(-1)`. Search for a text in which their
-#    mean is below 0.9. You are done when you can show one, or have tried 20 texts of
-#    three kinds and name the lowest mean.
-
-# %% [markdown]
-# ## 13. The lessons
-#
-# In the lessons you write the code yourself, and a cell such as
-# `al.checks.softmax(softmax)` says what is right or wrong. Take all twelve in this
-# order, or choose.
-
-# %% [markdown]
-# | lesson | you learn | minutes |
-# | --- | --- | --- |
-# | [01 Maths](01_attention_maths.ipynb) | what a head computes, derived | 180 |
-# | [02 From scratch](02_attention_from_scratch.ipynb) | BERT's layers, rebuilt | 120 |
-# | [03 Translation](03_translation.ipynb) | to read one language, write another | 120 |
-# | [04 Language model](04_language_model.ipynb) | a small model that writes | 150 |
-# | [05 Fine-tuning](05_finetune_bert.ipynb) | to teach BERT a task | 135 |
-# | [06 Head mixing](06_head_mixing.ipynb) | which heads matter | 150 |
-# | [07 Balance](07_attention_balance.ipynb) | how attention is spread | 80 |
-# | [08 Economics](08_attention_economics.ipynb) | the best within a budget | 150 |
-# | [09 Compression](09_compression.ipynb) | what can be taken away | 140 |
-# | [10 Beyond text](10_beyond_text.ipynb) | attention to pictures | 150 |
-# | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
-# | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
-#
-# **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. The
-# appendices below are for those who want to move faders in code, or to check ours.
-#
-# **Where this comes from:**
-#
-# - the models: the Transformer ([Vaswani et al.
-#   2017](https://arxiv.org/abs/1706.03762)), BERT ([Devlin et al.
-#   2019](https://arxiv.org/abs/1810.04805)), MiniLM ([Wang et al.
-#   2020](https://arxiv.org/abs/2002.10957));
-# - looking: *What Does BERT Look At?* ([Clark et al.
-#   2019](https://arxiv.org/abs/1906.04341)), bertviz ([Vig
-#   2019](https://arxiv.org/abs/1906.05714)), weights times values ([Kobayashi et al.
-#   2020](https://arxiv.org/abs/2004.10102)), attention sinks ([Xiao et al.
-#   2023](https://arxiv.org/abs/2309.17453)), the logit lens (nostalgebraist 2020);
-# - doubting: *Attention is not Explanation* ([Jain and Wallace
-#   2019](https://arxiv.org/abs/1902.10186)) and *Attention is not not Explanation*
-#   ([Wiegreffe and Pinter 2019](https://arxiv.org/abs/1908.04626));
-# - changing: heads taken away ([Michel et al. 2019](https://arxiv.org/abs/1905.10650)),
-#   patching ([Zhang and Nanda 2024](https://arxiv.org/abs/2309.16042)).
 
 # %% [markdown]
 # ## Appendix A. Faders in code
@@ -1595,7 +1609,7 @@ print(f"{commoner:.0%} right (always the commoner label)")
 # are right than if it always gave the same one.
 #
 # So part of the answer reaches `[CLS]` without these heads. But most of its *certainty*
-# depends on them, or is lost to zeros that the model never met (section 9).
+# depends on them, or is lost to zeros that the model never met (section 14).
 #
 # Without them nearly all answers are unsure, right or wrong. So this tells nothing that
 # is special to our one mistake.

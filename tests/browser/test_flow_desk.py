@@ -119,6 +119,21 @@ def colours(group):
     )
 
 
+def test_a_scale_says_which_colour_is_which_number(notebook, desk):
+    desk.locator("[data-action=step-vectors]").click()
+    shown(notebook, "vectors 3 9 0")
+    low, high = desk.locator(".stage .scale text").all_text_contents()
+    limit = of_python(notebook, "desk.report['limits']['vectors']")
+    assert (low, high) == (f"≤ −{limit:.1f}", f"≥ {limit:.1f}")
+    scale, strip = colours(desk.locator(".stage .scale")), colours(desk.locator(".stage .strip").first)
+    first = of_python(notebook, "desk.report['vectors'][0]")
+    for value, colour in zip(first, strip, strict=True):
+        if abs(value) >= limit:
+            assert colour == scale[0 if value < 0 else -1]
+    assert max(map(abs, first)) >= limit  # its largest number is beyond the scale
+    assert len(set(scale)) == len(scale)
+
+
 def test_the_new_vector_begins_with_the_old_one_and_follows_the_token(notebook, desk):
     desk.locator("[data-action=step-vectors]").click()
     shown(notebook, "vectors 3 9 0")

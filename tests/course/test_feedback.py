@@ -10,8 +10,10 @@ import torch
 import attnlab as al
 from attnlab.course import feedback
 from attnlab.course.feedback.own_numbers import own_numbers
+from attnlab.datasets import TextDataset
 from attnlab.languages import speaking
 from attnlab.show.widgets import first_order
+from attnlab.statistics import paired_interval
 
 WORDS = ["Two", "of", "life", "two"]
 CHANGES = [14.0, -10.0, -46.2, 3.0]
@@ -449,6 +451,38 @@ def test_a_folded_result_repeats_the_guess(guess, told):
     page = feedback.folded("A", guess=guess)._repr_html_()
     assert f"<summary>Your guess: “{told}”. Click here for the result.</summary>" in page
     assert "Your guess first" in feedback.folded("A", guess="  ")._repr_html_()
+
+
+def test_a_folded_result_says_what_was_measured_beside_the_guess():
+    known = feedback.folded("A", "3 < 4", measured="0 & none")
+    assert "<p>You guessed “3 &lt; 4”. Measured: 0 &amp; none.</p><pre>A</pre>" in (
+        known._repr_html_()
+    )
+    assert repr(known) == "You guessed “3 < 4”. Measured: 0 & none.\nA"
+    assert "<p>Measured: 0.</p>" in feedback.folded("A", measured="0")._repr_html_()
+
+
+# ── what is left after cuts ────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_left_after_a_cut_is_counted_on_the_same_reviews():
+    reviews = TextDataset(["a", "b", "c", "d"], [1, 1, 0, 0], ["negative", "positive"], "toy")
+    answers = {  # of “positive”: one lost and one gained, where the last cut is made
+        (): {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.1},
+        (5,): {"a": 0.9, "b": 0.4, "c": 0.2, "d": 0.1},
+    }
+    left = feedback.left_over(
+        lambda texts, layers: np.array([answers[tuple(layers)][text] for text in texts]),
+        {"ours": "c"},
+        reviews,
+        {"no layer": (), "layer 5": [5]},
+    )
+    assert left.index.tolist() == ["no layer", "layer 5"]
+    assert left["ours, %"].tolist() == pytest.approx([70, 20])
+    assert left["right of 4"].tolist() == [3, 3]
+    low, high = (100 * end for end in paired_interval(1, 1, 4))
+    told = f"0.0 ({low:+.1f} to {high:+.1f})".replace("-", "−")
+    assert left["change, points (95 %)"].tolist() == ["–", told]
 
 
 @pytest.mark.parametrize("name", ["L1H8", "l1h8", " L1H8 ", "1.8"])

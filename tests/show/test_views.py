@@ -53,6 +53,12 @@ def test_a_view_holds_the_numbers_asked_for_rounded_once(maps, kind, what):
     assert numbers(view)["include_layers"] == [1, 3]
 
 
+@pytest.mark.parametrize("heads", [[9], None, [3, 9]])
+def test_the_lines_of_a_single_head_are_purple_as_attention_is_elsewhere(maps, heads):
+    frame = al.attention_view(maps, layer=3, heads=heads)._frame
+    assert ('d3.schemeCategory10[9]="#54278f";' in frame) == (heads == [9])
+
+
 def test_a_view_needs_no_network(maps):
     page = html.unescape(al.attention_view(maps)._repr_html_())
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)

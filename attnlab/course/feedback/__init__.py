@@ -6,6 +6,7 @@ in, or what is filled in makes no sense, it prints what to write instead, and no
 
 from attnlab.course.feedback.faders import repair, silenced
 from attnlab.course.feedback.folded import folded
+from attnlab.course.feedback.left_over import left_over
 from attnlab.course.feedback.one_head import diagonal, mixture, weights
 from attnlab.course.feedback.patching import patched, patches
 from attnlab.course.feedback.ranked import ranking
@@ -15,6 +16,7 @@ __all__ = [
     "designed",
     "diagonal",
     "folded",
+    "left_over",
     "mixture",
     "patched",
     "patches",

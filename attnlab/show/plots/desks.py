@@ -59,6 +59,18 @@ def mixing_desk(
     return Picture(figure, told)
 
 
+def mixing_readings(sentence: tuple[str, dict[str, Any]], accuracy: dict[str, Any]) -> Picture:
+    """Draw what a mixing desk says without its faders: the answer to its sentence, and accuracy.
+
+    Both arguments are those of `mixing_desk`.
+    """
+    with style():
+        figure, axes = plt.subplots(1, 2, figsize=(8.8, 2.3), layout="constrained")
+        _draw_answer(axes[0], *sentence)
+        _draw_accuracy(axes[1], accuracy)
+    return Picture(figure, " ".join(_readings_in_words(sentence, accuracy)))
+
+
 def _draw_faders(
     axes: Axes,
     scale: np.ndarray,
@@ -175,7 +187,14 @@ def _mixing_words(
     accuracy: dict[str, Any],
 ) -> str:
     told = [f"Mixing desk of {heads} attention heads, {on} of them on."]
+    return " ".join([*told, *_readings_in_words(sentence, accuracy)])
+
+
+def _readings_in_words(
+    sentence: tuple[str, dict[str, Any]], accuracy: dict[str, Any]
+) -> list[str]:
     text, answer = sentence
+    told = []
     if answer.get("labels"):
         best = int(np.argmax(answer["after"]))
         told.append(f"“{text}” is {answer['labels'][best]} with {answer['after'][best]:.1%}.")
@@ -186,7 +205,7 @@ def _mixing_words(
             low, high = signed_points(accuracy["low"]), signed_points(accuracy["high"])
             change = signed_points(accuracy["delta"])
             told.append(f"The change is {change} points (95\u00a0%: {low} to {high}).")
-    return " ".join(told)
+    return told
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

@@ -210,7 +210,9 @@ def _update(axes: Axes, report: dict[str, Any]) -> None:
     """Step 6: how the layer makes the new vector of the token that looks, a row for each part."""
     parts, token = report["update"], report["settings"]["token"]
     times = [part["times"][token] for part in parts]
-    shown = np.array([part["values"][token] for part in parts]) * np.array(times)[:, None]
+    rows = [np.array(part["values"][token]) * one for part, one in zip(parts, times, strict=True)]
+    wide = max(map(len, rows))  # one in so many numbers is drawn: inside the network there are more
+    shown = np.array([row[np.arange(wide) * len(row) // wide] for row in rows])
     _strips(axes, shown, report["limits"]["vectors"])
     told = [f", colours × {one:.{int(one < 10)}f}" if one > 1 else "" for one in times]
     named = [

@@ -48,7 +48,7 @@ def word_changes(
     (bars, first), *rest = known.items()
     rows = range(len(words))
     with style():
-        size = (6.4, 0.9 + 0.3 * len(rest) + 0.23 * len(words))
+        size = (7.6, 0.9 + 0.3 * len(rest) + 0.23 * len(words))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         strong = _beyond(first, turn)
         colours = [

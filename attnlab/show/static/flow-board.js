@@ -48,6 +48,18 @@ export function board(layout, colours) {
       drawn("rect", { class: `box ${role}`, x, y, width, height }));
   }
 
+  // which colour is which number
+  function scale(limit, right, y) {
+    const [wide, steps] = [72, 24];
+    const end = fixed(limit, 1);
+    const start = right - 38 - wide;
+    return drawn("g", { class: "scale" },
+      write(`≤ −${end}`, start - 5, y + 8, { class: "small", "text-anchor": "end" }),
+      ...Array.from({ length: steps }, (_, index) => drawn("rect", { x: start + (wide * index) / steps, y, width: wide / steps + 0.3, height: 9, fill: colour((2 * index / (steps - 1) - 1) * limit, limit) })),
+      drawn("rect", { class: "edge", x: start, y, width: wide, height: 9 }),
+      write(`≥ ${end}`, start + wide + 5, y + 8, { class: "small" }));
+  }
+
   // from one row to another, as wide as the weight
   function ribbon(one, other, from, to, weight, { className = "", thinnest = 0.5, widest = 12 } = {}) {
     const bend = (from + to) / 2;
@@ -55,5 +67,5 @@ export function board(layout, colours) {
       d: `M${from} ${middle(one)} C${bend} ${middle(one)} ${bend} ${middle(other)} ${to} ${middle(other)}` });
   }
 
-  return { layout, middle, strip, strips, matrix, ribbon };
+  return { layout, middle, strip, strips, matrix, scale, ribbon };
 }

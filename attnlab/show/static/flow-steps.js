@@ -13,7 +13,9 @@ export const above = (step) => (step === "projections" ? 54 : 0); // room that a
 // what one token adds up: how high a part of its new vector is
 export const partHeight = ({ height, first }, parts) => clamp(36, Math.floor((height - first + 12) / parts), 58);
 
-export function stepPictures({ layout, middle, strip, strips, matrix, ribbon }, root) {
+const SCALED = 420; // pixels that a picture is wide at least if it says which colour is which number
+
+export function stepPictures({ layout, middle, strip, strips, matrix, scale, ribbon }, root) {
   const under = (tokens) => layout.top + tokens.length * layout.row;
 
   function tokens({ tokens, ids, notes, rows: table, positions, starts, limits }) {
@@ -46,6 +48,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, ribbon }, 
     const numbers = vectors.flatMap((line, row) => line.map((value, column) => ({ value, row, column })));
     const largest = numbers.reduce((one, other) => (Math.abs(other.value) > Math.abs(one.value) ? other : one));
     return [...heading(settings.layer ? tr("vectors that enter layer {layer}", settings) : tr("vectors of the tokens"), tr("{shown} of {all} numbers", { shown, all }), left),
+      ...(width > SCALED ? [scale(limits.vectors, left + cell * shown, 22)] : []),
       ...strips(vectors, limits.vectors, left, cell * shown, { is: `vector of layer ${settings.layer}` }),
       ...(cell > 22 ? [write(fixed(largest.value, 1), left + (largest.column + 0.5) * cell, middle(largest.row) + 4, { class: "largest", "text-anchor": "middle" })] : [])];
   }
@@ -63,7 +66,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, ribbon }, 
     const turn = left + vector + 8; // where the way of the vector turns up to the matrices
     const way = (index) => `M${left + vector + 3} ${middle(token) + 3 * (index - 1)} H${turn + 8 * index} V${low + 4 + 5 * index} H${place(index) + 14} V${low + 2}`;
     return [
-      ...(vector ? [write(tr("vector"), left, layout.top - 8, { class: "heading" }),
+      ...(vector ? [write(tr("vector"), left, layout.top - 8, { class: "heading" }), ...(vector > 140 ? [scale(limits.vectors, left + vector, 24)] : []),
         ...strips(vectors, limits.vectors, left, vector, { is, className: (index) => (index === token ? "" : "pale") })] : []),
       ...parts.flatMap(([role, name, letter, lines, note], index) => [
         write([name, ...(wide > 120 ? [tr(" = vector × "), ...lowered("W", letter)] : [])], place(index), 16, { class: `heading ${role}` }),
@@ -139,6 +142,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, ribbon }, 
     const parts = values.map((line, index) => line.map((value) => value * share[index]));
     return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), whose, second),
       ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain", "data-is": `weight ${index}` })),
+      ...(wide > 320 ? [scale(limits.values, start + wide, 22), scale(limits.parts[token], second + wide, 22)] : []),
       ...strips(values, limits.values, start, wide, { is: "value" }),
       ...strips(parts, limits.parts[token], second, wide, { is: "part", from: "value" }),
       drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
@@ -170,6 +174,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, ribbon }, 
     const line = `M${left - 4} ${middle(token)} C${left + 18} ${middle(token)} ${left + 8} ${first} ${start - 3} ${first}`;
     const moves = [`vector of layer ${settings.layer} ${token}`, "mixture"]; // where the first two parts come from
     return [...heading(tr("new vector of “{token}”", { token: cut(tokens[token], NAME) }), "", start),
+      ...(width > SCALED ? [scale(limits.vectors, start + wide, 8)] : []),
       ...(gap > 30 ? [drawn("path", { class: "from", d: line })] : []),
       ...update.map(({ sign, name, values, times, lengths: long }, index) => {
         const told = [

@@ -75,8 +75,9 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         - ``scores`` and ``weights`` (T, T): row i is of the token i that looks
         - ``mixtures`` (T, D): the sum of weights times values
         - ``update``: what makes a token's new vector, in its order: the ``sign`` before it, its
-          ``name``, ``values`` (T, `SHOWN`), ``times`` (T), how many times as strong as those of the
-          vectors their colours are, and ``lengths`` (T), the root of the sum of all squares
+          ``name``, ``values`` (T, `SHOWN`; inside the network as many more as there are),
+          ``times`` (T), how many times as strong as those of the vectors their colours are, and
+          ``lengths`` (T), the root of the sum of all squares
         - ``by_head`` (T, H): the length of what each head of the layer adds to a token
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
           likewise for weights times values and their sum, for each token that looks
@@ -190,9 +191,10 @@ def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[
     mine, neurons = flow.added[layer, head], flow.neurons[layer]
     inside = tr("{count:,} numbers inside", count=neurons.shape[-1])
     limit = _limit(flow.hidden[layer][:, columns], _OF_VECTORS)
+    as_often = SHOWN * neurons.shape[-1] // flow.hidden.shape[-1]  # as many of them, for their number
 
     def part(sign: str, name: str, values: Tensor, added: bool = True) -> dict[str, Any]:
-        shown = values[:, every_so_many(values) if sign == "→" else columns]
+        shown = values[:, every_so_many(values, as_often) if sign == "→" else columns]
         own = [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in shown]
         return {
             "sign": sign,

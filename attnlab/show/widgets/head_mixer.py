@@ -22,7 +22,7 @@ from attnlab.heads import removed
 from attnlab.heads.settings import HeadSettings
 from attnlab.languages import ENGLISH, later, speaking, tr
 from attnlab.show import plots, views
-from attnlab.show.plots.desks import mixing_desk
+from attnlab.show.plots.desks import mixing_desk, mixing_readings
 from attnlab.show.widgets.assets import script, style
 from attnlab.show.widgets.attention_report import palettes
 from attnlab.show.widgets.fader_history import FaderHistory, Tables
@@ -227,15 +227,16 @@ class HeadMixer(SpokenDesk):
         """
         return self._predicted(self.text, settings.to_json())
 
-    def picture(self) -> plots.Picture:
+    def picture(self, faders: bool = True) -> plots.Picture:
         """What the desk shows as a picture with its text alternative, which needs no kernel.
 
-        Attention is left out, and what is not measured yet.
+        Attention is left out, and what is not measured yet; so are the faders, where only what
+        comes of them is to be shown.
         """
         with self._lock:
-            faders, settings, text = dict(self.faders), self.settings, self.text
+            moved, settings, text = dict(self.faders), self.settings, self.text
             sentence, accuracy = dict(self.sentence), dict(self.accuracy)
-        stamp = faders.get("stamp")
+        stamp = moved.get("stamp")
         if problem := self._items.problem(text):
             raise AttnlabError(problem)
         shown = self._items.shown(text)
@@ -245,13 +246,13 @@ class HeadMixer(SpokenDesk):
                 "after": self._clf.predict([shown], settings).probabilities[0].tolist(),
                 "before": self._shares(text, self._reference().to_json()),
             }
+        titled = (self._items.title(text), sentence)
+        measured = accuracy if accuracy.get("stamp") == stamp else {}
+        known = None if self.size["simple"] else self.first_order.get("importance")
         with speaking(ENGLISH):  # fonts of figures have no other signs
-            return mixing_desk(
-                faders,
-                (None if self.size["simple"] else self.first_order.get("importance"), self._colour),
-                (self._items.title(text), sentence),
-                accuracy if accuracy.get("stamp") == stamp else {},
-            )
+            if not faders:
+                return mixing_readings(titled, measured)
+            return mixing_desk(moved, (known, self._colour), titled, measured)
 
     # What happens when something moves
 

@@ -232,7 +232,8 @@ def test_the_new_vector_is_drawn_as_the_sum_that_makes_it(clf):
     )
     torch.testing.assert_close(after, flow.hidden[1][:, columns], rtol=0, atol=1e-3)
     assert "".join(part["sign"] for part in shown["update"]) == "++=→+="
-    step = -(-flow.neurons.shape[-1] // SHOWN)
+    many = flow.neurons.shape[-1]  # as many of them, for their number, as of a vector
+    step = -(-many // (SHOWN * many // flow.hidden.shape[-1]))
     inside = [flow.neurons[0][:, first::step] for first in range(step)]
     assert any(neurons.shape == one.shape and neurons.allclose(one, atol=1e-3) for one in inside)
     lengths = torch.tensor(shown["update"][1]["lengths"])

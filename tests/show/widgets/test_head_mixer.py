@@ -140,6 +140,15 @@ def test_the_picture_shows_an_interval_once_something_has_changed(clf, some):
     assert any("95 % interval" in one.get_xlabel() for one in axes)
 
 
+def test_a_picture_without_faders_says_what_comes_of_them(clf, some):
+    desk = at_the_desk(clf, some)
+    move(desk, 5, 0, 0.0)
+    whole, alone = desk.wait().picture(), desk.picture(faders=False)
+    assert len(alone.figure.axes) == len(whole.figure.axes) - 1
+    assert whole.alt == f"Mixing desk of 72 attention heads, 71 of them on. {alone.alt}"
+    assert any("95 % interval" in one.get_xlabel() for one in alone.figure.axes)
+
+
 def test_the_picture_shows_each_moved_fader_with_its_number_and_frames_no_head(clf, some):
     desk = at_the_desk(clf, some)
     desk.look = desk.look | {"layer": 5, "head": 0}
