@@ -1262,6 +1262,7 @@ by_kind(cut, np.array(held_out.labels))
 # brackets. How far apart do praise and complaints stand, and how does each cut change
 # that?
 
+
 # %% folded=true
 # the distance of praise and complaints, and how each cut changes it
 def gap(values):

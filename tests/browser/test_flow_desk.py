@@ -125,7 +125,8 @@ def test_a_scale_says_which_colour_is_which_number(notebook, desk):
     low, high = desk.locator(".stage .scale text").all_text_contents()
     limit = of_python(notebook, "desk.report['limits']['vectors']")
     assert (low, high) == (f"≤ −{limit:.1f}", f"≥ {limit:.1f}")
-    scale, strip = colours(desk.locator(".stage .scale")), colours(desk.locator(".stage .strip").first)
+    scale = colours(desk.locator(".stage .scale"))
+    strip = colours(desk.locator(".stage .strip").first)
     first = of_python(notebook, "desk.report['vectors'][0]")
     for value, colour in zip(first, strip, strict=True):
         if abs(value) >= limit:

@@ -41,7 +41,11 @@ def left_over(
         change = "–" if untouched is None else _change(untouched, right)
         untouched = right if untouched is None else untouched
         rows[name] = [*ours.tolist(), int(right.sum()), change]
-    columns = [*(f"{name}, %" for name in texts), f"right of {len(reviews)}", "change, points (95 %)"]
+    columns = [
+        *(f"{name}, %" for name in texts),
+        f"right of {len(reviews)}",
+        "change, points (95 %)",
+    ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
@@ -49,7 +53,5 @@ def _change(before: np.ndarray, after: np.ndarray) -> str:
     """By how many points fewer or more are right, with its interval."""
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     low, high = paired_interval(gained, lost, len(before))
-    delta, low, high = (
-        number(100 * value, 1, signed=True) for value in ((gained - lost) / len(before), low, high)
-    )
-    return f"{delta} ({low} to {high})"
+    points = (100 * (gained - lost) / len(before), 100 * low, 100 * high)
+    return "{} ({} to {})".format(*(number(value, 1, signed=True) for value in points))

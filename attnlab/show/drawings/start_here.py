@@ -1,19 +1,20 @@
 """Drawings of lesson 00: the whole way from tokens to an answer, and one head of it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from attnlab.attention import scaled_dot_product_attention
 from attnlab.show.drawings.sketch import ROLES, Sketch
-from attnlab.show.plots.flow import strip_colours
+from attnlab.show.plots.flow import curve, strip_colours
 from attnlab.show.plots.picture import Picture
 
 Numbers = Sequence[Sequence[float]]
 _LINE, _PAPER, _SOFT, _INK = "#9a9a9a", "#eeeeee", "#595959", "#212121"
+_CARRIED: dict[str, Any] = {"lw": 1.4, "zorder": 2}  # what a head carries from token to token
 
 
 def whole_path(
@@ -94,10 +95,8 @@ def _layer(sheet: Sketch, rows: Sequence[float], top: float, layers: int) -> Non
             if other != at:
                 read_off = other == 0  # what the answer is made of
                 alpha, width, order = (0.85, 1.7, 2.5) if read_off else (0.13, 1.2, 2)
-                ease = [(2.3, y), (2.85, y), (2.95, target), (3.5, target)]
-                codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
-                line = {"fc": "none", "ec": ROLES["weights"], "lw": width, "zorder": order}
-                sheet.axes.add_patch(PathPatch(Path(ease, codes), alpha=alpha, **line))
+                how: dict[str, Any] = {"alpha": alpha, "lw": width, "zorder": order}
+                sheet.axes.add_patch(curve((2.3, y), (3.5, target), **how))
         forward = Rectangle((4.03, y - 0.1), 0.86, 0.2, fc="#e4e4e4", ec="#7d7d7d", lw=1)
         sheet.axes.add_patch(forward).set_zorder(3)
         sheet.text(4.46, y, "feed-forward", size=8)
@@ -156,16 +155,20 @@ def three_cuts(
     middle = (rows[0] + rows[-1]) / 2
     for x, named, alpha in ((2.42, "other heads", 0.2), (3.4, head, 0.75)):
         for row in rows:
-            _ease(sheet, (x - 0.46, row), (x - 0.24, middle), alpha=alpha)
-            _ease(sheet, (x + 0.24, middle), (x + 0.46, row), alpha=alpha)
+            sheet.axes.add_patch(
+                curve((x - 0.46, row), (x - 0.24, middle), alpha=alpha, **_CARRIED)
+            )
+            sheet.axes.add_patch(
+                curve((x + 0.24, middle), (x + 0.46, row), alpha=alpha, **_CARRIED)
+            )
         sheet.box(x, middle, width=0.5, height=0.4)
         sheet.text(x, middle + 0.36, named, size=9)
     for slope in (1, -1):  # the head is taken out
         cross = [3.16, 3.64], [middle - 0.26 * slope, middle + 0.26 * slope]
         sheet.axes.plot(*cross, color=_INK, lw=2.2, zorder=6)
     for start in rows[1:]:
-        _ease(sheet, (1.26, start), (1.96, rows[0]), alpha=0.5)
-        _ease(sheet, (4.4, start), (5.5, rows[0]), alpha=0.85)
+        sheet.axes.add_patch(curve((1.26, start), (1.96, rows[0]), alpha=0.5, **_CARRIED))
+        sheet.axes.add_patch(curve((4.4, start), (5.5, rows[0]), alpha=0.85, **_CARRIED))
     sheet.arrow((5.78, rows[0]), (6.0, rows[0]), role="output")
     sheet.box(6.72, rows[0], f"{label} {whole}", width=1.36, height=0.32, size=9.5)
     sheet.text(6.72, rows[0] - 0.3, "untouched", size=9.5)
@@ -184,19 +187,6 @@ def three_cuts(
         f"{head} silent it is {silent}. With nothing for {tokens[0]} from any head in the layers "
         f"before the last it is {early}; with nothing in the last layer, {late}."
     )
-
-
-def _ease(
-    sheet: Sketch, start: tuple[float, float], end: tuple[float, float], *, alpha: float
-) -> None:
-    """What a head carries from one token to another."""
-    middle = (start[0] + end[0]) / 2
-    path = Path(
-        [start, (middle, start[1]), (middle, end[1]), end],
-        [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
-    )
-    line = {"fc": "none", "ec": ROLES["weights"], "lw": 1.4, "zorder": 2}
-    sheet.axes.add_patch(PathPatch(path, alpha=alpha, **line))
 
 
 def head_by_hand(

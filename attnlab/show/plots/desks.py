@@ -190,9 +190,7 @@ def _mixing_words(
     return " ".join([*told, *_readings_in_words(sentence, accuracy)])
 
 
-def _readings_in_words(
-    sentence: tuple[str, dict[str, Any]], accuracy: dict[str, Any]
-) -> list[str]:
+def _readings_in_words(sentence: tuple[str, dict[str, Any]], accuracy: dict[str, Any]) -> list[str]:
     text, answer = sentence
     told = []
     if answer.get("labels"):

@@ -15,7 +15,7 @@ from seaborn import color_palette
 from attnlab.show.plots.picture import ROLES, Picture, style
 from attnlab.show.wording import plain, with_minus
 
-_FAINT = 0.03  # weights below this are not drawn, but for the token that looks
+_FAINT = 0.05  # weights below this are not drawn, as at the desk, but for the token that looks
 _STRIP = 0.22  # of the distance between two layers: how wide a vector is
 _INK, _GREY, _PAPER, _EDGE = "#212121", "#8c8c8c", "#eeeeee", "#d0d0d0"
 
@@ -139,7 +139,7 @@ def _layer(axes: Axes, weights: np.ndarray, token: int, layer: int, here: bool) 
         if not strong and (weight < _FAINT or looks == seen):
             continue
         how = {"lw": 0.2 + 6 * weight, "alpha": 0.8 if strong else 0.12, "zorder": 3 + strong}
-        axes.add_patch(_curve((left + 0.03, seen), (right - 0.24, looks), **how))
+        axes.add_patch(curve((left + 0.03, seen), (right - 0.24, looks), **how))
     axes.text((left + right) / 2, -1.1, f"layer {layer}", ha="center", fontsize=9.5)
 
 
@@ -250,11 +250,11 @@ def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
             continue
         end_x, end = into.transform(key.transData.transform((-0.5, row)))
         how: dict[str, Any] = {"transform": figure.transFigure, "alpha": 0.55}
-        figure.add_artist(_curve((left, start), (end_x, end), lw=0.6 + 12 * weight, **how))
+        figure.add_artist(curve((left, start), (end_x, end), lw=0.6 + 12 * weight, **how))
 
 
-def _curve(start: tuple[float, float], end: tuple[float, float], **how: Any) -> PathPatch:
-    """A ribbon from one row to another."""
+def curve(start: tuple[float, float], end: tuple[float, float], **how: Any) -> PathPatch:
+    """A line from one row to another, as what a head carries from token to token is drawn."""
     bend = (start[0] + end[0]) / 2
     path = Path(
         [start, (bend, start[1]), (bend, end[1]), end],

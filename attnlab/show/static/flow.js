@@ -31,7 +31,11 @@ function render(context) {
 
   // ── the sentence, and the way through it ─────────────────────────────────────────────────
   const text = textBox(tr("Your sentence"), (typed) => set({ text: typed, token: 0 }));
-  const layer = menu(tr("Layer"), (value) => look({ layer: Number(value), head: fitting(Number(value)) }));
+  let opened = null; // the layer that was clicked, while its numbers are not there yet
+  const layer = menu(tr("Layer"), (value) => {
+    opened = null; // it may have no head left, and then its numbers never come
+    look({ layer: Number(value), head: fitting(Number(value)) });
+  });
   const head = menu(tr("Head"), (value) => look({ head: Number(value) }));
   const lines = menu(tr("Width of the lines"), (value) => look({ lines: value }));
   const ofLines = make("label", { className: "of-lines" }, `${tr("lines:")} `, lines.box);
@@ -81,12 +85,12 @@ function render(context) {
   let rows = [];
   let stage = drawn("g");
   let drawnState = "";
-  let opened = false; // a layer was clicked whose numbers are not there yet
   const names = drawn("g", { role: "listbox", "aria-label": tr("Tokens: choose the one that looks") });
 
   function lookInto(l) {
-    opened = l !== model.get("report").settings.layer;
-    look(opened ? { layer: l, head: fitting(l) } : { step: "vectors" });
+    if (l === model.get("report").settings.layer) return look({ step: "vectors" });
+    opened = l;
+    look({ layer: l, head: fitting(l) });
   }
 
   function layOut(width) {
@@ -191,9 +195,8 @@ function render(context) {
   onResize(picture, drawPicture);
   on("settings", drawControls);
   on("report", () => {
-    const ready = opened && model.get("report").settings.layer === model.get("settings").layer;
-    if (!ready) return drawControls();
-    opened = false;
+    if (opened === null || opened !== model.get("report").settings.layer) return drawControls();
+    opened = null;
     look({ step: "vectors" });
   });
   return end;

@@ -191,10 +191,10 @@ def _update(flow: Flow, layer: int, head: int, columns: list[int]) -> list[dict[
     mine, neurons = flow.added[layer, head], flow.neurons[layer]
     inside = tr("{count:,} numbers inside", count=neurons.shape[-1])
     limit = _limit(flow.hidden[layer][:, columns], _OF_VECTORS)
-    as_often = SHOWN * neurons.shape[-1] // flow.hidden.shape[-1]  # as many of them, for their number
+    most = SHOWN * neurons.shape[-1] // flow.hidden.shape[-1]  # as large a share as of a vector
 
     def part(sign: str, name: str, values: Tensor, added: bool = True) -> dict[str, Any]:
-        shown = values[:, every_so_many(values, as_often) if sign == "→" else columns]
+        shown = values[:, every_so_many(values, most) if sign == "→" else columns]
         own = [max(1.0, round(limit / _limit(row, _OF_VECTORS), 1)) for row in shown]
         return {
             "sign": sign,
