@@ -242,7 +242,7 @@ def library() -> str:
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Attention</title>'
-        "<style>body{margin:4px;background:#fff;color:#000;font-family:sans-serif}</style>"
+        "<style>body{margin:4px;background:#fff;color:#000;font-family:system-ui,sans-serif}</style>"
         f"<script>{d3}</script><script>{jquery}</script><script>{shim}</script>"
     )
 

@@ -13,7 +13,7 @@
 # - turn down single heads, the parts through which words exchange information, and say
 #   whether a change of accuracy is more than chance.
 #
-# Time: 75 minutes for the tour, sections 1 to 10, and 35 for its tasks. A close-up at
+# Time: 75 minutes for the tour, sections 1 to 10, and 40 for its tasks. A close-up at
 # the end, for those who want to know more about one head, takes another hour. You need
 # no other lesson.
 #
@@ -26,21 +26,22 @@
 # %% [markdown]
 # ## 1. The model makes a mistake
 #
-# Our model, MiniLM, is a small relative of *BERT*: it reads a whole text at once and
-# judges it. It has learned to tell praise from complaint in sentences of film reviews
+# Our model, MiniLM, is a small relative of *BERT*, a model that reads a whole text at
+# once. Ours has learned to tell praise from complaint in sentences of film reviews
 # (from here on: *reviews*). The next cell loads it and asks what it makes of two
 # sentences.
 #
 # Like every *neural network* it turns numbers into numbers, by combining them with
 # millions of numbers of its own. *Training* has set these, in stages. First the model
 # learned from general text, by imitating a larger model that fills in hidden words, and
-# then from pairs of sentences. At last it was shown reviews with their *labels*, the
-# right answers; after every few of them its numbers were moved a little, so that its
-# answers came closer to the labels. Here they stay as they are.
+# then from pairs of sentences that belong together. Finally it was shown reviews with
+# their *labels*, the right answers; after every few of them its numbers were moved a
+# little, so that its answers came closer to the labels. Here they stay as they are.
 #
-# A chatbot's model is built of the same kinds of parts. It differs above all in two
-# ways: each piece of text sees only itself and earlier pieces, and the model predicts
-# which piece comes next. Lesson 04 builds such a model.
+# A chatbot's model is built of the same kinds of parts. It is larger, and trained
+# further to answer; apart from that it differs in two ways: each piece of text sees
+# only itself and earlier pieces, and the model predicts which piece comes next. Lesson
+# 04 builds such a model.
 
 # %%
 import attnlab as al
@@ -74,9 +75,9 @@ for text in ("Bad.", "Not bad.", "Good, not bad.", "Bad, not good."):
 
 # %% [markdown]
 # No: the last two have the same words and so would have the same sum. What *not* does
-# depends on where it stands. A Transformer tells each word its position and lets words
-# read each other. In the picture each row is one piece of our sentence, on its way from
-# left to right.
+# depends on the words around it and on their order. A Transformer tells each word its
+# position and lets words read each other. In the picture each row is one piece of our
+# sentence, on its way from left to right.
 
 # %%
 from attnlab.show import drawings
@@ -136,10 +137,10 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # question, the more you read of that book. In BERT every token asks, and every token is
 # also a book.
 #
-# In the picture one token asks (its query is on the left), and the books are *hours*,
-# *life* and *back*. The steps are 3 to 5 of the picture above. The numbers are
-# invented. A query, key or value has 2 of them here; in our model it has 32, made from
-# the token's 384.
+# In the picture one token asks (its vector is on the left), and the books are *hours*,
+# *life* and *back*. The steps are 2 to 5 of the picture above. The numbers are
+# invented. The vector has 3 of them here, a query, key or value 2; in our model they
+# have 384 and 32.
 
 # %%
 drawings.head_by_hand()
@@ -148,13 +149,15 @@ drawings.head_by_hand()
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
 #   (query), what it can be found by (key), and what it passes on (value). What a token
-#   looks for need not be what it offers. Each number of the vector is multiplied by
-#   learned ones, and sums of these products are the new numbers.
+#   looks for need not be what it offers. For the query, multiply each number of the
+#   vector by its row of $W_Q$, and add up each column:
+#   - first number: 1 · 0 + 2 · 1 + 0 · 3 = 2
+#   - second number: 1 · 1 + 2 · 0 + 0 · 2 = 1
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
 #   number and add up: that is the *dot product*. Then divide by √2, the square root of
 #   how many numbers a query has: here 2, in our model 32. A sum of more products varies
 #   more, and so the scores spread further apart; without the division one token would
-#   soon take nearly all the weight (lesson 01).
+#   often take nearly all the weight (lesson 01).
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
 # - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
@@ -170,10 +173,11 @@ drawings.head_by_hand()
 # Most of the weight goes to *hours*, whose key fits best. Its value supplies most of
 # the first number of the mixture. To the second it adds nothing: there its value is 0.
 #
-# Each of the 12 heads has its own three matrices, which turn 384 numbers into 32. So
-# each can look for something else. A mixture of 32 numbers cannot be added to a vector
-# of 384; one more matrix, $W_O$, turns it into 384. Each head adds its own 384 at the
-# first `+`.
+# Each of the 12 heads has its own three matrices, so that each can look for something
+# else. A mixture has 32 numbers, and those of the 12 heads side by side
+# (*concatenated*) make 12 · 32 = 384. One more matrix, $W_O$, turns them into the 384
+# that are added to the vector at the first `+`. That is the same as if each head added
+# a part of its own, and so the desk of section 4 draws it.
 #
 # In one line, with a query $q$ of $d$ numbers, the keys as the rows of $K$, and the
 # values as the rows of $V$:
@@ -219,25 +223,27 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 # The lines above the picture say what each step shows.
 #
 # **Step 0** is the whole model, as in section 2, but with all tokens and real weights.
-# A purple line leads from the token that is looked at, on the left, to the one that
-# looks, on the right. Try four things:
+# A purple line follows the information: from the token that is looked at, on the left,
+# to the one that looks, on the right. (In step 4 the lines begin at the one that
+# looks.) Try three things:
 #
 # - The row of *i* (the word *I*) is chosen. From which token do its thickest lines
 #   come?
 # - Click `[CLS]`, from which the answer is read. In which layers does it look at other
 #   tokens?
 # - Click *i* again. A weight is only half of what a head carries: the other half is the
-#   value. Its *length* (the root of the sum of all squares) says how much there is of
-#   it. Set *lines* to “weight × length of value”. What is left of the thick lines?
-# - Click the frame of layer 3.
+#   value. Its *length*, after $W_O$ (the root of the sum of all squares), says how much
+#   there is of it. Set *lines* to “weight × length of value”. What is left of the thick
+#   lines?
 #
-# **Steps 2 to 6** follow *i* through one head: head 9 of layer 3, *L3H9* for short.
-# (Counting starts at 0, for layers and heads alike.) No other head's attention changed
-# as much as this one's when the model learned to judge reviews (lesson 05). Step 1 cuts
-# the text and looks up the vectors; by step 2, layers 0 to 2 have already worked. Step
-# 7 reads the answer off `[CLS]`. Each thin stripe is one number: red above 0, blue
-# below, white near 0. Where numbers are small the colours are made stronger; “× 4.7”
-# means 4.7 times as strong.
+# Then press *Next*. **Step 1** cuts the text and looks up the vectors. **Steps 2 to 6**
+# go into one layer, after the layers before it have worked, and follow *i* through one
+# head: head 9 of layer 3, *L3H9* for short. (Counting starts at 0, for layers and heads
+# alike.) Lesson 05 measures how much each head's attention changed when the model
+# learned to judge reviews: this one's changed most. We follow *i* because `[CLS]` looks
+# almost only at itself there. **Step 7** reads the answer off `[CLS]`. Each thin stripe
+# is one number: red above 0, blue below, white near 0. Where numbers are small the
+# colours are made stronger; “× 4.7” means 4.7 times as strong.
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
@@ -250,19 +256,19 @@ steps
 #
 # <details><summary>What we saw</summary>
 #
-# - **Step 0.** The thickest lines of *i* come from `[CLS]`, which itself looks at others
-#   in layers 0 and 5 and hardly in between (section 6). Once values count, the lines
-#   from `[CLS]` to *i* are no longer the thickest in any layer: its values are short.
-#   What `[CLS]` itself gets from others is most in layer 5, by far. Weights alone do not
-#   show what is carried.
+# - **Step 0.** The thickest lines of *i* come from `[CLS]`, which itself looks at
+#   others in layers 0 and 5 and hardly in between (section 6). Once values count, the
+#   lines from `[CLS]` to *i* are no longer the thickest in any layer: its values are
+#   short. What `[CLS]` itself gets from others is most in layer 5, by far. Weights
+#   alone do not show what is carried.
 # - **Step 3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
 # - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
 #   tokens would be 0.07.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
 #   the stripes.
 # - **Step 6.** What L3H9 adds is about a quarter as long as the old vector, 3.1 against
-#   11.1. The feed-forward network adds more, 12.7. Does the answer need L3H9? Section 7
-#   tries.
+#   11.1. The feed-forward network adds 12.7, to a sum that LayerNorm has brought to
+#   14.5. Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays
 #   near 50 % until the last. That need not mean that nothing has arrived before: the
 #   read-out was trained only on the last layer's vectors. Before layer 0 `[CLS]` has
@@ -296,7 +302,7 @@ with torch.no_grad():
     queries = attention.query(vectors)[0][:, head_9]  # vectors: as they enter layer 3
     keys = attention.key(vectors)[0][:, head_9]
 weights = torch.softmax(keys @ queries[7] / 32**0.5, dim=0)  # token 7 is "i"
-print(f"from “i” to “hours”, token 2: {weights[2]:.2f}")
+print(f"“i” looks at “hours”, token 2, with a weight of {weights[2]:.2f}")
 
 # %% [markdown]
 # ## 5. Which words does the answer need?
@@ -352,15 +358,18 @@ feedback.word(prediction, words, change)
 # each token that looks, a column for each one looked at; the darker, the more weight.
 # Its colour scale is stretched, so that small weights show. In a running notebook the
 # library *bertviz* draws the same weights as lines; hover over a token. There the token
-# that looks stands on the left, the reverse of step 0 of the desk.
+# that looks stands on the left, and the coloured squares are the layer's heads, 0 to
+# 11.
 
 # %%
 maps = clf.attend(texts[0])
 al.attention_view(maps, layer=3, heads=[9], stretched=True, cmap="Purples")
 
 # %% [markdown]
-# Among the words, the columns of *hours* and *my* are the darkest. Does the answer need
-# *hours*, then? Without it “positive” rises (section 5): a dark column does not tell.
+# Among the words, the columns of *hours* and *my* are the darkest. In section 5
+# “positive” fell most without *life*, whose column is paler; without *hours* it even
+# rose. So dark columns are not simply the words that the answer needs. (But there a
+# word was missing for all heads. The close-up takes each from L3H9 alone.)
 #
 # And `[CLS]` looks almost only at itself: in the corner it keeps nearly all its weight.
 #
@@ -416,7 +425,7 @@ feedback.diagonal(maps, my_head)
 #
 # ### How do words reach `[CLS]`?
 #
-# In step 0 of the desk the lines from other tokens into `[CLS]` were faint in the
+# In step 0 of section 4 the lines from other tokens into `[CLS]` were faint in the
 # middle layers. How much of its weight does `[CLS]` give to itself, to `[SEP]`, and to
 # everything between? Here are the means over the heads of each layer:
 
@@ -427,10 +436,10 @@ for layer, (own, end) in enumerate(zip(itself, mark, strict=True)):
     print(f"layer {layer}:   {own:.2f}   {end:.2f}   {1 - own - end:.2f}")
 
 # %% [markdown]
-# `[CLS]` gives words a quarter of its weight in layer 0, hardly any in layers 1 to 4,
-# and most of it in the last layer. (In layer 0 the strongest line from another token
-# comes from `[SEP]`, which has met no word by then.) Step through one of the heads of
-# layer 5, L5H9, with `[CLS]` as the token that looks:
+# `[CLS]` gives words a quarter of its weight in layer 0, little in layers 1 to 4 (0.11
+# at most), and most of it in the last layer. (In layer 0 the strongest line from
+# another token comes from `[SEP]`, which has met no word by then.) Step through one of
+# the heads of layer 5, L5H9, with `[CLS]` as the token that looks:
 
 # %%
 al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
@@ -483,13 +492,15 @@ desk
 #
 # <details><summary>What else does the desk show?</summary>
 #
-# **The lines** are the weights of L3H9. A fader does not change where a head looks,
-# only how much of what it carries counts: so they stay. The coloured squares are the
-# layer's heads, 0 to 11 from the left.
+# **The lines** are the weights of L3H9. Its own fader does not change where it looks,
+# only how much of what it carries counts: so they stay. (Heads in later layers may look
+# elsewhere, since what they read has changed.)
 #
 # **Accuracy:** a quick estimate comes first, which is unreliable for large changes. The
 # measurement then takes its place. *Gained* and *lost* are the answers that became
-# right, and wrong. *Neutral* means that all faders are at 1.
+# right, and wrong. *Neutral* means that all faders are at 1. The interval below the
+# accuracy itself is wide: it says how many of *all* reviews the model may get right.
+# The one beside it is that of the change (section 8).
 #
 # </details>
 #
@@ -544,14 +555,15 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # ## 8. Does the head matter for other reviews?
 #
 # For our sentence the change is certain: ask again, and it is the same. But one
-# sentence is no evidence about reviews in general. For that the desk has the accuracy.
+# sentence is no evidence about reviews in general. For that the mixing desk has the
+# accuracy.
 #
 # With other reviews its change would be a little different. So the desk draws a bar
 # around it, its **95 % interval**. Of 100 such bars about 95 cover the true change.
 # **If the bar contains 0, the choice of reviews alone could explain the change.**
 #
 # Look at your desk with the fader of L3H9 at 0, or open the result: the next cell moves
-# the fader, waits, and puts it back. Marks at the answer show where it was.
+# the fader, waits, and puts it back. Black marks show the untouched answer.
 
 # %%
 silent = clf.settings()
@@ -586,9 +598,10 @@ feedback.folded(shown, f"{guess_answer} {guess_accuracy}", measured)
 # <details><summary>Why choose a head before you look at its result?</summary>
 #
 # Of 72 heads without any true effect on accuracy, three or four intervals would still
-# exclude 0, by luck. So decide *first* which head you ask about. Training pointed to
-# L3H9 (section 4), but for this sentence we also looked at all 72 first (section 7):
-# what L3H9 does to it is no evidence about reviews. The held-out change is.
+# exclude 0, by luck. So decide *first* which head you ask about. L3H9 was chosen
+# because training changed it most (section 4), before its effect on accuracy was
+# measured. Its effect on our sentence is another matter: that is the largest of 72, and
+# tells nothing about reviews.
 #
 # </details>
 
@@ -638,17 +651,16 @@ feedback.folded(al.plots.table(left), guess_routes, measured)
 
 # %% [markdown]
 # The first two columns hold the probability of “positive” in the two sentences, the
-# brackets the 95 % interval of the change. It is wider than the desk's because these
-# are only 250 reviews.
+# brackets the 95 % interval of the change: wide where many answers change.
 #
 # <details><summary>What we saw</summary>
 #
-# **Of what heads bring to `[CLS]` itself, that of layer 5 is needed, and is enough:**
-# without what the earlier ones bring to it both answers stay, and of 250 answers one
-# changes. Without layer 5 the model is no longer certain: both answers are close to
-# 50 %, ours at the very edge, and 28 fewer reviews are judged right. But 194 of 250 are
-# still right. *Negative* throughout would get 131, the negative ones among them: so
-# something arrives earlier, too. (Zeros may do harm of their own.)
+# **What the heads of layer 5 bring to `[CLS]` is enough:** with that, and nothing from
+# the layers before, both answers stay, and of 250 answers one changes. **Without it the
+# model loses its certainty:** both answers fall to about 50 %, ours to its very edge,
+# and 28 fewer reviews are judged right. But 194 are still right, and a model that
+# always says *negative* would get only the 131 complaints. So much arrives in the
+# earlier layers, too. (Zeros may do harm of their own.)
 #
 # </details>
 
@@ -667,23 +679,25 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
-# - **How words reach `[CLS]`:** in layer 5, above all. With what the heads of layer 5
-#   bring to it, and nothing before, the answers stay; without that ours is undecided at
-#   50 %, and accuracy on 250 reviews falls by 11 points. Earlier layers have prepared
-#   what `[CLS]` fetches there.
+# - **How words reach `[CLS]`:** what the heads of layer 5 bring is enough for the
+#   answers to stay. Without it ours is undecided at 50 %, and of 250 reviews 194 are
+#   right, where it was 222: the earlier layers have brought much to `[CLS]`, too, and
+#   they have prepared what it fetches in layer 5.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
 #   Others move it by up to about 10 points. Part of the fall may be due to zeros that
 #   the model never met: with the average of the head's output in its place, as the
-#   close-up shows, “positive” falls by 17 points and not by 33, and the answer stays.
+#   close-up shows, “positive” falls about half as far, and the answer stays.
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
-#   in accuracy. On the finer measure of the close-up it does matter.
+#   in accuracy. On the finer measure of the close-up it does matter. Our sentence is a
+#   clear case, not a common one: of 28 wrong answers among 250 reviews L3H9, silent,
+#   turns 3, and all 72 heads, silenced one by one, turn 9 (close-up).
 #
-# So, judged by leaving out single words, the mistake depends most on *life* and *I*,
-# and L3H9 does an important part of the work. Why the model has learned to lean on
-# these in particular, the tour does not explain.
+# Leaving out single words, the mistake depends most on *life* and *I*; silencing single
+# heads, most on L3H9. Whether it is these words that L3H9 carries, the close-up asks.
+# Why the model has learned to lean on them, the tour does not explain.
 #
 # Go on to the tasks. If you want to know more about L3H9, the close-up (section 14)
 # takes it apart as a researcher would and asks about other reviews with a finer
@@ -701,25 +715,36 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # %% [markdown]
 # ## 11. Now you
 #
-# Six tasks, 35 minutes in all. Nothing is graded; take those you like.
+# Six tasks, 40 minutes in all. Nothing is graded; take those you like.
 #
-# **1. On paper** (5 minutes). Back to the picture of section 3.
+# **1. On paper** (9 minutes). Back to the picture of section 3.
 #
+# - Another token has the vector (0, 1, 1). What is its query? How do its weights differ
+#   from those in the picture?
 # - The query is (0, 0). What are the weights, and what is the mixture?
+# - In section 2: the old vector is (3, 0), all heads together add (1, 2), and then the
+#   feed-forward network adds (−2, 1). What is the new vector, without LayerNorm? What
+#   would be left of the old one if parts replaced it instead?
 # - A friend says: “In L3H9 `[CLS]` looks only at itself. So this head cannot matter for
 #   the answer.” Which experiment of this lesson speaks against it, and by which path
 #   can the head matter? Answer in two sentences.
 #
 # <details><summary>Hint</summary>
 #
-# Work out the three dot products first. Which three numbers does the softmax get now?
+# For a query: row by row, as in section 3. For weights: work out the three dot products
+# first. Which three numbers does the softmax get now?
 #
 # </details>
 #
 # <details><summary>Answers</summary>
 #
+# - (4, 2): 0 · 0 + 1 · 1 + 1 · 3 and 0 · 1 + 1 · 0 + 1 · 2. That is twice the query in
+#   the picture. So all scores are twice as large, and the weights less even: 0.77, 0.05
+#   and 0.19.
 # - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
 #   of the values, (1, 1). A query of zeros gets an equal part of everything.
+# - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
+#   would be left, and nothing of the word itself.
 # - Section 7: without the head the answer turns. It changes the vectors of the other
 #   tokens, and later heads bring these to `[CLS]`, above all in layer 5 (section 9).
 #   The close-up tests this path.
@@ -948,8 +973,9 @@ feedback.repair(desk, faders, expected, alone)
 # | [11 Adaptive](11_adaptive_attention.ipynb) | attention that adapts | 150 |
 # | [12 Capstone](12_capstone.ipynb) | to judge claims and results | 120 |
 #
-# **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. The
-# appendices below are for those who want to move faders in code, or to check ours.
+# **Next:** [lesson 01](01_attention_maths.ipynb) derives what a head computes. Below
+# stand the close-up of L3H9, and appendices for those who want to move faders in code
+# or to check ours.
 #
 # **Where this comes from:**
 #
@@ -1224,7 +1250,7 @@ print(f"  {as_far[~praised].mean():.0%} of the complaints")
 
 # %% [markdown]
 # **So the head does matter for other reviews: with zeros in its place “positive” falls
-# where there is praise.** Without any other head of its layer it falls less than a
+# where there is praise.** With any other head of its layer silent it falls less than a
 # fifth as far. In complaints none of these heads moves the mean much. (Our sentence, a
 # complaint, falls further than most reviews of praise.)
 #
@@ -1309,9 +1335,9 @@ print(
 )
 
 # %% [markdown]
-# No single head, when silenced, corrects more than 3 of the 28, and L3H9 is one of
-# those that correct 3. Ours is a clear case, not a common one. But 9 of the 28 turn
-# without *some* head, the best of 72 tries for each.
+# No single head, when silenced, corrects more of the 28 than L3H9 does, and that is 3.
+# Ours is a clear case, not a common one. But 9 of the 28 turn without *some* head, the
+# best of 72 tries for each.
 #
 # ### And the other half of a layer?
 #
@@ -1385,16 +1411,16 @@ feedback.folded(picture, guess_nouns, measured=", ".join(turned))
 # **Some other nouns do what *life* does**, such as *time* or *day*; with *salary* or
 # *money* the answer turns. (We chose them by hand, so five of eleven says nothing about
 # nouns in general.) With L3H9 at its mean “positive” falls with all six that fool the
-# model, so the head does not respond to *life* alone. With *lunch*, *money*, *salary*
-# and *sleep* it hardly moves: there the head's difference from its average hardly
-# matters for the answer.
+# model, so the head does not respond to *life* alone. It also falls with *job* and
+# *week*. With *lunch*, *money*, *salary* and *sleep* it hardly moves: there the head's
+# difference from its average hardly matters for the answer.
 #
 # </details>
 #
 # ### Why these words?
 #
 # The model has learned what counts as praise, first from general text, then from
-# reviews. Those we can count: how many of the reviews with the word *life* praise?
+# reviews. Those we can count: how many of the reviews with the word *life* are praise?
 
 # %%
 import re
@@ -1579,7 +1605,7 @@ if rows:
 # Faders can also be set in code. Every call inside the `with` block uses the changed
 # model.
 #
-# Here all heads of the last layer are silent, just before the read-out.
+# Here all heads of the last layer are silent.
 
 # %%
 settings = clf.settings()
@@ -1624,9 +1650,9 @@ print(desk.settings.to_code())
 # %% [markdown]
 # ## Appendix B. Is the control real?
 #
-# All this rests on faders that do what they say. `self_check` tries those of L3H9 on
-# made-up tokens. It compares logits, the numbers that the read-out makes. Three of the
-# differences should be 0, and one should not:
+# All this rests on faders that do what they say. `self_check` tries the fader of L3H9
+# on made-up tokens. It compares logits, the numbers that the read-out makes. Three of
+# the differences should be 0, and one should not:
 
 # %%
 found = al.heads.self_check(clf, head_id=(3, 9))

@@ -139,7 +139,7 @@ def three_cuts(
     head : the name of the head
     label : whose probability it is
     """
-    whole, silent, early, late = (f"{answer:.0%}".replace("%", " %") for answer in answers)
+    whole, silent, early, late = (f"{answer:.1%}".replace("%", " %") for answer in answers)
     top = 0.31 * len(tokens) + 0.95  # the names of layers and of a cut stand below the rows
     sheet = Sketch(7.6, top + 0.75)
     rows = [top - 0.2 - 0.31 * (row + 0.5) for row in range(len(tokens))]
@@ -153,7 +153,7 @@ def three_cuts(
         sheet.box(0.56, y, token, width=0.84, height=0.25, size=9.5)
         sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
     middle = (rows[0] + rows[-1]) / 2
-    for x, named, alpha in ((2.42, "other heads", 0.2), (3.4, head, 0.75)):
+    for x, named, alpha in ((2.42, "other\nheads", 0.2), (3.4, head, 0.75)):
         for row in rows:
             sheet.axes.add_patch(
                 curve((x - 0.46, row), (x - 0.24, middle), alpha=alpha, **_CARRIED)
@@ -161,11 +161,10 @@ def three_cuts(
             sheet.axes.add_patch(
                 curve((x + 0.24, middle), (x + 0.46, row), alpha=alpha, **_CARRIED)
             )
-        sheet.box(x, middle, width=0.5, height=0.4)
-        sheet.text(x, middle + 0.36, named, size=9)
+        sheet.box(x, middle, named, width=0.5, height=0.4, size=8.5)
     for slope in (1, -1):  # the head is taken out
-        cross = [3.16, 3.64], [middle - 0.26 * slope, middle + 0.26 * slope]
-        sheet.axes.plot(*cross, color=_INK, lw=2.2, zorder=6)
+        cross = [3.12, 3.68], [middle - 0.26 * slope, middle + 0.26 * slope]
+        sheet.axes.plot(*cross, color=_INK, lw=2.2, alpha=0.7, zorder=6)
     for start in rows[1:]:
         sheet.axes.add_patch(curve((1.26, start), (1.96, rows[0]), alpha=0.5, **_CARRIED))
         sheet.axes.add_patch(curve((4.4, start), (5.5, rows[0]), alpha=0.85, **_CARRIED))
@@ -176,11 +175,12 @@ def three_cuts(
     sheet.text(3.4, low - 0.4, f"2  {head} silent: {label} {silent}", size=9.5, bold=True)
     nothing = f"nothing for {tokens[0]} in"
     for x, told in (
-        (1.9, f"1  {nothing} layers 0 to 4:\n{label} {early}"),
-        (5.2, f"3  {nothing} layer 5:\n{label} {late}"),
+        (1.78, f"1  {nothing} layers 0 to 4:\n{label} {early}"),
+        (5.22, f"3  {nothing} layer 5:\n{label} {late}"),
     ):
-        cut = [rows[0] - 0.16, rows[0] + 0.34]
-        sheet.axes.plot([x, x], cut, color=_INK, lw=1.8, ls=(0, (3, 2)), zorder=5)
+        # through what heads bring, and not through the way of the token's own vector
+        for ends, look in (((0.05, 0.34), {"lw": 1, "ls": ":"}), ((-0.04, -0.4), {"lw": 2.4})):
+            sheet.axes.plot([x, x], [rows[0] + end for end in ends], color=_INK, zorder=5, **look)
         sheet.text(x, rows[0] + 0.56, told, size=9.5, bold=True)
     return sheet.picture(
         f"The way from {len(tokens)} tokens to the answer, {label} {whole}, with three cuts. With "
@@ -191,7 +191,8 @@ def three_cuts(
 
 def head_by_hand(
     words: Sequence[str] = ("hours", "life", "back"),
-    query: Sequence[float] = (2.0, 1.0),
+    vector: Sequence[float] = (1.0, 2.0, 0.0),
+    query_matrix: Numbers = ((0.0, 1.0), (1.0, 0.0), (3.0, 2.0)),
     keys: Numbers = ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)),
     values: Numbers = ((2.0, 0.0), (0.0, 2.0), (1.0, 1.0)),
 ) -> Picture:
@@ -200,9 +201,11 @@ def head_by_hand(
     Parameters
     ----------
     words : T tokens that it looks at
-    query : D numbers, of the token that looks
+    vector : E numbers, of the token that looks
+    query_matrix : E rows of D numbers, W_Q; the others are not drawn
     keys, values : T rows of D numbers
     """
+    query = (torch.tensor([vector]) @ torch.tensor(query_matrix))[0].tolist()
     mixture, weights = scaled_dot_product_attention(
         torch.tensor([query]), torch.tensor(keys), torch.tensor(values)
     )
@@ -211,37 +214,43 @@ def head_by_hand(
         sum(q * k for q, k in zip(query, key, strict=True)) / len(query) ** 0.5 for key in keys
     ]
     cell = (0.42, 0.38)
-    half = cell[1] * len(words) / 2
+    half = cell[1] * max(len(words), len(vector)) / 2
     y = 0.68 + half
-    sheet = Sketch(7.6, y + half + 0.5)
+    sheet = Sketch(9.2, y + half + 0.5)
     lines = [y + ((len(words) - 1) / 2 - row) * cell[1] for row in range(len(words))]
     for line, share in zip(lines, shares, strict=True):
         for start, end, role, weight in (
-            ((1.04, y), (1.36, line), "query", 1.0),
-            ((2.98, line), (3.24, line), "frozen", 1.0),
-            ((3.8, line), (4.06, line), "weights", 1.0),
-            ((5.06, line), (5.36, line), "weights", 0.6 + 4 * share),
-            ((6.24, line), (6.54, y), "value", 0.6 + 4 * share),
+            ((2.72, y), (3.04, line), "query", 1.0),
+            ((4.62, line), (4.86, line), "frozen", 1.0),
+            ((5.42, line), (5.68, line), "weights", 1.0),
+            ((6.68, line), (6.98, line), "weights", 0.6 + 4 * share),
+            ((7.86, line), (8.16, y), "value", 0.6 + 4 * share),
         ):
             path = ([start[0], end[0]], [start[1], end[1]])
             sheet.axes.plot(*path, color=ROLES[role], lw=weight, alpha=0.75)
     size = 10
-    asked = sheet.numbers(0.6, y, [list(query)], role="query", cell=cell, size=size)
-    found = sheet.numbers(2.52, y, keys, role="key", cell=cell, rows=words, size=size)
+    own = sheet.numbers(0.36, y, [[number] for number in vector], role="text", cell=cell, size=size)
+    learned = sheet.numbers(1.16, y, query_matrix, role="query", cell=cell, size=size)
+    sheet.text(0.66, y, "×", size=size)
+    sheet.arrow((1.6, y), (1.84, y), role="query")
+    asked = sheet.numbers(2.28, y, [query], role="query", cell=cell, size=size)
+    found = sheet.numbers(4.16, y, keys, role="key", cell=cell, rows=words, size=size)
     column = [[score] for score in scores]
-    scored = sheet.numbers(3.52, y, column, cell=(0.5, 0.38), digits=2, size=size)
+    scored = sheet.numbers(5.14, y, column, cell=(0.5, 0.38), digits=2, size=size)
     for line, share in zip(lines, shares, strict=True):
         for part, colour in ((1.0, _PAPER), (share, ROLES["weights"])):
-            bar = Rectangle((4.12, line - 0.09), 0.5 * part, 0.18, fc=colour, ec="none")
+            bar = Rectangle((5.74, line - 0.09), 0.5 * part, 0.18, fc=colour, ec="none")
             sheet.axes.add_patch(bar)
-        sheet.text(4.68, line, f"{share:.2f}", size=size, align="left")
-    offered = sheet.numbers(5.8, y, values, role="value", cell=cell, size=size)
-    made = sheet.numbers(7.04, y, [mixed], role="value", cell=(0.48, 0.38), digits=2, size=size)
+        sheet.text(6.3, line, f"{share:.2f}", size=size, align="left")
+    offered = sheet.numbers(7.42, y, values, role="value", cell=cell, size=size)
+    made = sheet.numbers(8.66, y, [mixed], role="value", cell=(0.48, 0.38), digits=2, size=size)
     for x, title, told, source, role in (
+        (own.x, "2  vector", "of one token", "", "text"),
+        (learned.x, "$W_Q$", "learned", "", "query"),
         (asked.x, "3  query", "looks for", "vector × $W_Q$", "query"),
         (found.x, "3  keys", "found by", "vectors × $W_K$", "key"),
         (scored.x, "4  scores", f"q · k / √{len(query)}", "", "text"),
-        (4.54, "4  weights", "softmax; sum 1", "", "weights"),
+        (6.16, "4  weights", "softmax; sum 1", "", "weights"),
         (offered.x, "3  values", "pass on", "vectors × $W_V$", "value"),
         (made.x, "5  mixture", "weights × values", "", "value"),
     ):
@@ -250,7 +259,8 @@ def head_by_hand(
         sheet.text(x, 0.2, source, size=9, role=role)
     told = ", ".join(f"“{word}” {share:.2f}" for word, share in zip(words, shares, strict=True))
     return sheet.picture(
-        "One head with invented numbers, for one token that looks: its query is compared with the "
+        "One head with invented numbers, for one token that looks: its vector times W_Q is the "
+        f"query {', '.join(f'{number:g}' for number in query)}. It is compared with the "
         f"keys of {len(words)} tokens, the weights are {told}, and the head hands on the values "
         f"mixed by these weights: {', '.join(f'{number:.2f}' for number in mixed)}."
     )

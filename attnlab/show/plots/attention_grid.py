@@ -84,9 +84,10 @@ def _name_maps(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (layer, head), (left, top) in corners.items():
-        bold = "bold" if (layer, head) in framed else "normal"
+        has_frame = (layer, head) in framed
+        bold, above = ("bold", 2.2) if has_frame else ("normal", 1.1)
         looks: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5}
-        axes.text(left + middle, top - 1.1, f"L{layer}H{head}", fontweight=bold, **looks)
+        axes.text(left + middle, top - above, f"L{layer}H{head}", fontweight=bold, **looks)
     columns = sorted({left for left, _ in corners.values()})
     rows = {top: layer for (layer, _), (_, top) in corners.items()}
     axes.set_xticks([left + middle for left in columns], [""] * len(columns))

@@ -73,7 +73,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
         ...(wide > 250 ? [write(note, place(index) + wide, 16, { class: "small", "text-anchor": "end" })] : []),
         matrix(matrices[role], limits[`${role} matrix`], place(index), high, wide, low - high, role),
         ...(vector ? [drawn("path", { class: `way-to ${role}`, pathLength: 1, d: way(index) })] : []),
-        ...strips(lines, limits[{ query: "queries", key: "keys", value: "values" }[role]], place(index), wide, { is: role, from: is, className: (row) => (role === "query" && row !== token ? "faint" : "") }),
+        ...strips(lines, limits[{ query: "queries", key: "keys", value: "values" }[role]], place(index), wide, { is: role, from: is, className: (row) => (role === "query" && row !== token ? "thin" : "") }),
         drawn("rect", { class: `box ${role}`, x: place(index), y: layout.top + token * layout.row + 1, width: wide, height: layout.row - 2 })])];
   }
 
@@ -82,7 +82,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const largest = Math.max(...weights.flat());
     const [wide, high] = [cell * tokens.length, layout.row * tokens.length];
     const shade = (weight) => Math.sqrt(weight / largest).toFixed(3);
-    return [...heading(tr("weights of all"), tr("a row for each that looks"), x, "weight"),
+    return [...heading(tr("weights of all"), tr("a row each; darkest: {weight}", { weight: fixed(largest, 2) }), x, "weight"),
       drawn("g", { class: "table" }, ...weights.flatMap((line, row) => line.map((weight, column) => drawn("rect",
         { x: x + column * cell, y: layout.top + row * layout.row, width: cell, height: layout.row, "fill-opacity": shade(weight) })))),
       drawn("rect", { class: "edge", x, y: layout.top, width: wide, height: high }),

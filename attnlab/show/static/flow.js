@@ -106,7 +106,8 @@ function render(context) {
     rows = tokens.map((token, index) => {
       const name = write(cut(token, NAME), left - 10, drawing.middle(index) + 4, { class: "name", "text-anchor": "end" });
       const group = drawn("g", { class: "row", role: "option", "aria-selected": "false", tabindex: -1, "aria-label": token },
-        drawn("rect", { class: "catch", x: 1, y: layout.top + index * row, width: width - 2, height: row, rx: 3 }), name);
+        drawn("rect", { class: "catch", x: 1, y: layout.top + index * row, width: width - 2, height: row, rx: 3 }), name,
+        drawn("rect", { class: "ring", x: 2, y: layout.top + index * row + 1, width: left - 6, height: row - 2, rx: 3 }));
       group.append(drawn("title", {}, token));
       group.addEventListener("click", () => { look({ token: index }); group.focus({ preventScroll: true }); });
       onKey(group, (event) => {
@@ -159,7 +160,7 @@ function render(context) {
     });
     names.classList.toggle("away", name === "answer");
     names.classList.toggle("apart", name === "update"); // what stands beside the names is of one token, not a row for each
-    names.classList.toggle("looks", ["model", "projections", "weights", "mixture", "update"].includes(name));
+    names.classList.toggle("looks", ["model", "vectors", "projections", "weights", "mixture", "update"].includes(name));
     svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
     say(words, report.words[name][token]);
     map.classList.toggle("away", name === "model"); // which is that, large

@@ -70,7 +70,7 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         "Head {head} of layer {layer} multiplies each vector by three learned matrices (some rows "
         "are drawn; each column makes the number below it). The query says what a token looks "
         "for, the key what it can be found by, the value what it passes on. Other tokens' queries "
-        "are faded. Shortest value: “{short}”, {least:.1f}; longest: “{long}”, {most:.1f}.",
+        "are drawn thin. Shortest value: “{short}”, {least:.1f}; longest: “{long}”, {most:.1f}.",
         head=head,
         layer=layer,
         short=tokens[int(lengths.argmin())],
@@ -119,10 +119,11 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
         )
         if lines == "weights"
         else tr(
-            "A purple line is now as wide as weight times length of value (1: the most that a "
-            "token gets in any layer); a value near 0 brings nothing, whatever its weight. "
-            "“{token}” gets most from others in layer {layer}: {share:.2f}.",
+            "A purple line is now as wide as weight times length of value (1: the largest sum that "
+            "any token gets in a layer); a value near 0 brings nothing, whatever its weight. "
+            "“{token}” gets most from others in layer {layer}: {share:.2f}.{then}",
             token=tokens[token],
+            then=_next_layer(others),
             layer=layer,
             share=others[layer],
         )
@@ -134,6 +135,14 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
         layers=tr("1 layer") if len(between) == 1 else tr("{count} layers", count=len(between)),
         first=tokens[0],
     )
+
+
+def _next_layer(others: list[float]) -> str:
+    """The layer in which a token gets most from others but for one, if there are two."""
+    _, *rest = sorted(range(len(others)), key=others.__getitem__, reverse=True)
+    if not rest:
+        return ""
+    return tr(" Next: layer {layer}, {share:.2f}.", layer=rest[0], share=others[rest[0]])
 
 
 def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:

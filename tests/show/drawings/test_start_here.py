@@ -8,11 +8,16 @@ from scipy.special import softmax
 from attnlab.show import drawings
 
 
-@pytest.mark.parametrize("query", [(2.0, 1.0), (-1.0, 3.0)])
-def test_the_head_mixes_values_by_the_weights_of_its_query(query):
+@pytest.mark.parametrize("vector", [(1.0, 2.0, 0.0), (0.5, -1.0, 2.0)])
+def test_the_head_mixes_values_by_the_weights_of_its_query(vector):
+    matrix = [[0.0, 1.0], [1.0, 0.5], [3.0, 2.0]]
     keys, values = [[1.0, 1.0], [0.0, 2.0]], [[2.0, 0.0], [1.0, 3.0]]
-    picture = drawings.head_by_hand(words=("a", "b"), query=query, keys=keys, values=values)
+    picture = drawings.head_by_hand(("a", "b"), vector, matrix, keys, values)
     words = [text.get_text() for text in picture.figure.axes[0].texts]
+    query = np.array(vector) @ np.array(matrix)
+    assert f"is the query {query[0]:g}, {query[1]:g}." in picture.alt
+    for number in query:
+        assert f"{number:.1f}".replace("-", "−") in words
     weights = softmax(np.array(keys) @ np.array(query) / np.sqrt(2))
     for word, weight in zip("ab", weights, strict=True):
         assert f"{weight:.2f}" in words
@@ -73,19 +78,20 @@ def test_each_cut_says_what_it_leaves_and_only_the_last_layer_is_strong():
     picture = drawings.three_cuts((0.9, 0.3, 0.8, 0.5), tokens, "L1H2", "negative")
     axes = picture.figure.axes[0]
     words = " ".join(text.get_text() for text in axes.texts)
-    for told in ("L1H2 silent: negative 30 %", "layers 0 to 4:\nnegative 80 %"):
+    for told in ("L1H2 silent: negative 30.0 %", "layers 0 to 4:\nnegative 80.0 %"):
         assert told in words
-    assert "layer 5:\nnegative 50 %" in words
+    assert "layer 5:\nnegative 50.0 %" in words
     assert words.count("negative") == 4
-    assert "before the last it is 80 %; with nothing in the last layer, 50 %" in picture.alt
+    assert "before the last it is 80.0 %; with nothing in the last layer, 50.0 %" in picture.alt
     lines = [one for one in axes.patches if isinstance(one, PathPatch)]
     top = max(line.get_path().vertices[-1, 1] for line in lines)
     strong = [line for line in lines if line.get_alpha() > 0.8]
     assert len(strong) == len(tokens) - 1
     assert {line.get_path().vertices[-1, 1] for line in strong} == {top}
     assert len(lines) == 2 * (len(tokens) - 1) + 2 * 2 * len(tokens)  # two boxes of heads
-    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert len(dashed) == 2
+    cuts = [line for line in axes.lines if line.get_linewidth() == 2.4]
+    assert len(cuts) == 2
+    assert all(max(line.get_ydata()) < top for line in cuts)  # not through the token's own way
     heads = [text for text in axes.texts if text.get_text() == "L1H2"]
     crossed = [line for line in axes.lines if line.get_linewidth() == 2.2]
     middles = [sum(line.get_xdata()) / 2 for line in crossed]
