@@ -81,6 +81,22 @@ def test_the_arrow_keys_change_the_step_and_the_token_that_looks(notebook, desk)
     assert of_python(notebook, "desk.report['settings']['token']") == last
 
 
+def test_the_token_in_focus_has_a_ring_round_its_name_and_not_across_the_picture(notebook, desk):
+    desk.locator("[role=option][tabindex='0']").focus()
+    notebook.page.keyboard.press("ArrowDown")
+    shown(notebook, "model 3 9 1")
+    drawn = "one => [getComputedStyle(one).stroke, getComputedStyle(one).outlineStyle]"
+    rings = desk.locator(".row .ring")
+    assert [rings.nth(row).evaluate(drawn)[0] != "none" for row in (0, 1, 2)] == [
+        False,
+        True,
+        False,
+    ]
+    row = desk.locator(".row").nth(1)
+    assert row.evaluate(drawn)[1] == "none"
+    assert rings.nth(1).bounding_box()["width"] < row.bounding_box()["width"] / 4
+
+
 def test_a_click_on_a_token_shows_its_weights(notebook, desk):
     desk.locator("[data-action=step-weights]").click()
     desk.locator("[role=option]").nth(4).click()

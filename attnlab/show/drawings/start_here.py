@@ -155,13 +155,14 @@ def three_cuts(
     middle = (rows[0] + rows[-1]) / 2
     for x, named, alpha in ((2.42, "other\nheads", 0.2), (3.4, head, 0.75)):
         for row in rows:
-            sheet.axes.add_patch(
-                curve((x - 0.46, row), (x - 0.24, middle), alpha=alpha, **_CARRIED)
-            )
-            sheet.axes.add_patch(
-                curve((x + 0.24, middle), (x + 0.46, row), alpha=alpha, **_CARRIED)
-            )
-        sheet.box(x, middle, named, width=0.5, height=0.4, size=8.5)
+            read = curve((x - 0.46, row), (x - 0.24, middle), alpha=alpha, **_CARRIED)
+            sheet.axes.add_patch(read)
+        for row in rows[1:]:  # what heads bring to the first token is drawn apart
+            brought = curve((x + 0.24, middle), (x + 0.46, row), alpha=alpha, **_CARRIED)
+            sheet.axes.add_patch(brought)
+        inside = named if named != head else ""  # it is crossed out, and its name stands above
+        sheet.box(x, middle, inside, width=0.5, height=0.4, size=8.5)
+    sheet.text(3.4, middle + 0.34, head, size=9)
     for slope in (1, -1):  # the head is taken out
         cross = [3.12, 3.68], [middle - 0.26 * slope, middle + 0.26 * slope]
         sheet.axes.plot(*cross, color=_INK, lw=2.2, alpha=0.7, zorder=6)
@@ -231,7 +232,8 @@ def head_by_hand(
     size = 10
     own = sheet.numbers(0.36, y, [[number] for number in vector], role="text", cell=cell, size=size)
     learned = sheet.numbers(1.16, y, query_matrix, role="query", cell=cell, size=size)
-    sheet.text(0.66, y, "×", size=size)
+    for row in range(len(vector)):  # each number times its row
+        sheet.text(0.66, y + ((len(vector) - 1) / 2 - row) * cell[1], "×", size=size)
     sheet.arrow((1.6, y), (1.84, y), role="query")
     asked = sheet.numbers(2.28, y, [query], role="query", cell=cell, size=size)
     found = sheet.numbers(4.16, y, keys, role="key", cell=cell, rows=words, size=size)
@@ -246,7 +248,7 @@ def head_by_hand(
     made = sheet.numbers(8.66, y, [mixed], role="value", cell=(0.48, 0.38), digits=2, size=size)
     for x, title, told, source, role in (
         (own.x, "2  vector", "of one token", "", "text"),
-        (learned.x, "$W_Q$", "learned", "", "query"),
+        (learned.x, "$W_Q$", "", "add each column", "query"),
         (asked.x, "3  query", "looks for", "vector × $W_Q$", "query"),
         (found.x, "3  keys", "found by", "vectors × $W_K$", "key"),
         (scored.x, "4  scores", f"q · k / √{len(query)}", "", "text"),

@@ -66,7 +66,7 @@ export function wholeModel({ tokens, states, limits, answers, label, settings },
     // the answer, off the first token
     write(tr("answer"), end + 8, layout.top - 12, { class: "plain" }),
     drawn("line", { class: "way out", x1: end - gap, x2: end + 6, y1: middle(0), y2: middle(0) }),
-    drawn("rect", { class: "track", x: end + 8, y: middle(0) - 7, width: room, height: 14, rx: 2 }),
+    drawn("rect", { class: "track on-row", x: end + 8, y: middle(0) - 7, width: room, height: 14, rx: 2 }),
     drawn("rect", { class: "answer final", x: end + 8, y: middle(0) - 7, width: (room * share).toFixed(1), height: 14, rx: 2 }),
     write(cut(label, 14), end + 8, middle(1) + 6, { class: "name" }),
     write(answers[last].text, end + 8, middle(1) + 22, { class: "plain" }),

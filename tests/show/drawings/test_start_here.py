@@ -88,7 +88,8 @@ def test_each_cut_says_what_it_leaves_and_only_the_last_layer_is_strong():
     strong = [line for line in lines if line.get_alpha() > 0.8]
     assert len(strong) == len(tokens) - 1
     assert {line.get_path().vertices[-1, 1] for line in strong} == {top}
-    assert len(lines) == 2 * (len(tokens) - 1) + 2 * 2 * len(tokens)  # two boxes of heads
+    assert len(lines) == 2 * (len(tokens) - 1) + 2 * (2 * len(tokens) - 1)  # two boxes of heads
+    assert sum(line.get_path().vertices[-1, 1] == top for line in lines) == 2 * (len(tokens) - 1)
     cuts = [line for line in axes.lines if line.get_linewidth() == 2.4]
     assert len(cuts) == 2
     assert all(max(line.get_ydata()) < top for line in cuts)  # not through the token's own way
