@@ -466,10 +466,10 @@ def test_a_folded_result_says_what_was_measured_beside_the_guess():
 
 
 def test_what_is_left_after_a_cut_is_counted_on_the_same_reviews():
-    reviews = TextDataset(["a", "b", "c", "d"], [1, 1, 0, 0], ["negative", "positive"], "toy")
-    answers = {  # of “positive”: one lost and one gained, where the last cut is made
-        (): {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.1},
-        (5,): {"a": 0.9, "b": 0.4, "c": 0.2, "d": 0.1},
+    reviews = TextDataset(list("abcde"), [1, 1, 0, 0, 0], ["negative", "positive"], "toy")
+    answers = {  # of “positive”: two lost and one gained, where the last cut is made
+        (): {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.1, "e": 0.2},
+        (5,): {"a": 0.3, "b": 0.4, "c": 0.2, "d": 0.1, "e": 0.2},
     }
     left = feedback.left_over(
         lambda texts, layers: np.array([answers[tuple(layers)][text] for text in texts]),
@@ -479,9 +479,9 @@ def test_what_is_left_after_a_cut_is_counted_on_the_same_reviews():
     )
     assert left.index.tolist() == ["no layer", "layer 5"]
     assert left["ours, %"].tolist() == pytest.approx([70, 20])
-    assert left["right of 4"].tolist() == [3, 3]
-    low, high = (100 * end for end in paired_interval(1, 1, 4))
-    told = f"0.0 ({low:+.1f} to {high:+.1f})".replace("-", "−")
+    assert left["right of 5"].tolist() == [4, 3]
+    low, high = (100 * end for end in paired_interval(1, 2, 5))
+    told = f"-20.0 ({low:+.1f} to {high:+.1f})".replace("-", "−")
     assert left["change, points (95 %)"].tolist() == ["–", told]
 
 
