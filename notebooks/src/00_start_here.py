@@ -212,8 +212,7 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 # <details><summary>What is left out here?</summary>
 #
 # To queries, keys and values, and to what $W_O$ makes, a learned vector is added, a
-# *bias*, the same for all tokens. Lesson 01 first calls the mixture *output*. Later
-# there, and in lesson 02, it is the *context*.
+# *bias*, the same for all tokens.
 #
 # </details>
 
@@ -226,51 +225,46 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 # **Step 0** is the whole model, as in section 2, but with all tokens and real weights.
 # Its lines follow the information: from the token that is looked at, on the left, to
 # the one that looks, on the right. (In step 4, and in section 6, lines follow the look:
-# there the token that looks is on the left.) Try three things:
+# there the token that looks is on the left.) Try two things:
 #
 # - The row of *i* (the word *I*) is chosen. From which token do its thickest lines
 #   come?
 # - Click `[CLS]`, from which the answer is read. In which layers does it look at other
 #   tokens?
-# - Click *i* again. A weight is only half of what a head carries: the other half is the
-#   value. Times $W_O$ a value becomes the numbers that it would add at full weight;
-#   their *length*, the root of the sum of their squares, says how much that is. Set
-#   *lines* to “weight × length of value”. What is left of the thick lines?
 
 # %%
 steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
 steps
 
 # %% [markdown]
-# Then press *Next*. **Step 1** cuts the text and looks up the vectors. **Steps 2 to 6**
-# go into one layer, after the layers before it have worked, and follow *i* through one
-# head: head 9 of layer 3, *L3H9* for short. (Counting starts at 0, for layers and heads
-# alike.) Lesson 05 measures how much each head's attention changed when the model
-# learned to judge reviews: this one's changed most. We follow *i*: the answer will turn
-# out to need it (section 5), and `[CLS]` looks almost only at itself there. **Step 7**
-# reads the answer off `[CLS]`. Each thin stripe is one number: red above 0, blue below,
-# white near 0. Where numbers are small the colours are made stronger; “× 4.7” means 4.7
-# times as strong.
+# Then click *i* again, and press *Next*. **Step 1** cuts the text and looks up the
+# vectors. **Steps 2 to 6** go into one layer, after the layers before it have worked,
+# and follow *i* through one head: head 9 of layer 3, *L3H9* for short. (Counting starts
+# at 0, for layers and heads alike.) Lesson 05 measures how much each head's attention
+# changed when the model learned to judge reviews: this one's changed most. We follow
+# *i* and not `[CLS]`, because in L3H9 `[CLS]` looks almost only at itself, while to *i*
+# L3H9 adds more than any other head of its layer (step 6). **Step 7** reads the answer
+# off `[CLS]`. Each thin stripe is one number: red above 0, blue below, white near 0.
+# Where numbers are small the colours are made stronger; “× 4.7” means 4.7 times as
+# strong.
 #
-# **Your turn.** At which two tokens does *i* look most in step 4? How long is what L3H9
-# adds in step 6, compared with the old vector and with what the feed-forward network
-# adds? After which layer does the answer appear?
+# **Your turn.** At which two tokens does *i* look most in step 4? How *long* is what
+# L3H9 adds in step 6 (its length is the root of the sum of its squares), compared with
+# the old vector and with what the feed-forward network adds? After which layer does the
+# answer appear?
 #
 # <details><summary>What we saw</summary>
 #
 # - **Step 0.** The thickest lines of *i* come from `[CLS]`, which itself looks at
-#   others in layers 0 and 5 and hardly in between (section 6). Once values count, the
-#   lines from `[CLS]` to *i* are no longer the thickest in any layer: its values are
-#   short. What `[CLS]` itself gets from others is most in layer 5, by far. Weights
-#   alone do not show what is carried.
+#   others in layers 0 and 5 and hardly in between (section 6).
 # - **Step 3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
 # - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
 #   tokens would be 0.07.
 # - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
 #   the stripes.
-# - **Step 6.** What L3H9 adds is about a quarter as long as the old vector, 3.1 against
-#   11.1. The feed-forward network adds 12.7, to a sum that LayerNorm has brought to
-#   14.5. Does the answer need L3H9? Section 7 tries.
+# - **Step 6.** What L3H9 adds is a little more than a quarter as long as the old
+#   vector, 3.1 against 11.1. The feed-forward network adds 12.7, to a sum that
+#   LayerNorm has brought to 14.5. Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays
 #   near 50 % until the last. That need not mean that nothing has arrived before: the
 #   read-out was trained only on the last layer's vectors. Before layer 0 `[CLS]` has
@@ -287,6 +281,21 @@ steps
 # *Hours* looks most at `[CLS]`, whose value is nearly all zeros. So this part of its
 # weight brings almost nothing. That is one reason why what L3H9 adds to it is shorter:
 # 2.7.
+#
+# </details>
+#
+# Back to **step 0**. A weight is only half of what a head carries: the other half is
+# the value. How much would a token add if it got all the weight? Multiply its value by
+# $W_O$, and measure the length of the result. Click *i*, and set *lines* to “weight ×
+# length of value”. What is left of the thick lines from `[CLS]`? Then click `[CLS]`: in
+# which layer does it get most?
+#
+# <details><summary>Answer</summary>
+#
+# The lines from `[CLS]` to *i* are no longer the thickest in any layer: its values are
+# short. What `[CLS]` itself gets from others is most in layer 5, by far. So weights
+# alone do not show what is carried. Nor is length the last word: what is added can
+# cancel, or be of no use to the answer. Sections 5 to 9 test that.
 #
 # </details>
 #
@@ -370,8 +379,8 @@ al.attention_view(maps, layer=3, heads=[9], stretched=True, cmap="Purples")
 # %% [markdown]
 # Among the words, the columns of *hours* and *my* are the darkest. In section 5
 # “positive” fell most without *life*, whose column is paler; without *hours* it even
-# rose. So dark columns are not simply the words that the answer needs. (But there a
-# word was missing for all heads. The close-up takes each from L3H9 alone.)
+# rose. So dark columns are not simply the words that the answer needs. (But leaving a
+# word out takes it from all heads. The close-up hides each word from L3H9 only.)
 #
 # And `[CLS]` looks almost only at itself: in the corner it keeps nearly all its weight.
 #
@@ -433,27 +442,26 @@ feedback.diagonal(maps, my_head)
 
 # %%
 itself, mark = maps.weights[:, :, 0, 0].mean(1), maps.weights[:, :, 0, -1].mean(1)
-print("          itself  [SEP]  others")
+print("          itself  [SEP]  between")
 for layer, (own, end) in enumerate(zip(itself, mark, strict=True)):
     print(f"layer {layer}:   {own:.2f}   {end:.2f}   {1 - own - end:.2f}")
 
 # %% [markdown]
-# `[CLS]` gives the others, words and full stop, a quarter of its weight in layer 0,
-# little in layers 1 to 4 (0.11 at most), and most of it in the last layer. (In layer 0
-# its strongest lines come from `[SEP]` and the full stop, which have met no word by
-# then.) Step through one of the heads of layer 5, L5H9, with `[CLS]` as the token that
-# looks:
+# `[CLS]` gives the words and the full stop a quarter of its weight in layer 0, little
+# in layers 1 to 4 (0.11 at most), and most of it in the last layer. (In layer 0 its
+# strongest lines come from `[SEP]` and the full stop, which have met no word by then.)
+# Step through one of the heads of layer 5, L5H9, with `[CLS]` as the token that looks:
 
 # %%
 al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
 
 # %% [markdown]
-# Here `[CLS]` looks at words: it gives 0.34 of its weight to *two* and 0.15 to *back*.
-# In step 6 all 12 heads add to its vector.
+# Here `[CLS]` looks at words: it gives 0.34 of its weight to *two* and 0.15 to *back*
+# (and keeps 0.24). In step 6 all 12 heads add to its vector.
 #
 # But what arrives is not the bare word *two*. Its vector has been through five layers,
 # and each of them has added something; L3H9 is one of the 60 heads that did. So which
-# heads does the answer need? Weights cannot tell. An experiment can.
+# heads does the answer need? Weights cannot tell. An experiment tells more.
 
 # %% [markdown]
 # ## 7. Change it: the mixing desk
@@ -558,13 +566,13 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # ## 8. Does the head matter for other reviews?
 #
 # For our sentence the change is certain: ask again, and it is the same. But one
-# sentence is no evidence about reviews in general. For that the mixing desk has the
+# sentence is no evidence about reviews in general. For that the mixing desk shows the
 # accuracy.
 #
-# With other reviews its change would be a little different. So the desk draws a bar
-# around it, its **95 % interval**. Of 100 such bars about 95 cover the true change, the
-# one in all reviews of this kind. **If the bar contains 0, the choice of reviews alone
-# could explain the change.**
+# Measured on other reviews, its change would come out a little different. So the desk
+# draws a bar around it, its **95 % interval**. Of 100 such bars about 95 cover the true
+# change, the one in all reviews of this kind. **If the bar contains 0, the choice of
+# reviews alone could explain the change.**
 #
 # Look at your desk with the fader of L3H9 at 0, or open the result: the next cell moves
 # the fader, waits, and puts it back. Black marks show the untouched answer.
@@ -585,11 +593,11 @@ feedback.folded(shown, f"{guess_answer} {guess_accuracy}", measured)
 #
 # On the left our answer turns: “positive” falls from its mark at 75 % to 42 %. And yet
 # the accuracy changes by only about half a point, with an interval from about −1.7 to
-# +0.7 (a tenth more or less on other machines). It contains 0: we have no evidence of a
-# change in accuracy. But a loss of much more than 2 points is unlikely, too. (Accuracy
-# is a coarse measure: it changes only where an answer crosses 50 %. Those close to 50 %
-# may differ from machine to machine. The close-up has a finer one, and does find a
-# change.)
+# +0.7 (a tenth of a point more or less on other machines). It contains 0: we have no
+# evidence of a change in accuracy. But a loss of much more than 2 points is unlikely,
+# too. (Accuracy is a coarse measure: it changes only where an answer crosses 50 %.
+# Those close to 50 % may differ from machine to machine. The close-up has a finer one,
+# and does find a change.)
 #
 # </details>
 #
@@ -619,12 +627,13 @@ feedback.folded(shown, f"{guess_answer} {guess_accuracy}", measured)
 # alone: zeros take the place of what they bring to it, and all other tokens keep
 # theirs.
 #
-# *Predict first:* which matters more for the two answers of section 1, layers 0 to 4
-# together, or layer 5 alone? And of 250 reviews, of which the untouched model gets 222
-# right, how many does it still get right in each case?
+# *Predict first:* of 250 reviews the untouched model gets 222 right. How many does it
+# still get right if `[CLS]` gets nothing in layers 0 to 4? And how many if it gets
+# nothing in layer 5?
 
 # %%
-guess_routes = ""  # such as "layers 0 to 4; 150 and 200"
+guess_early = ""  # right of 250, with nothing in layers 0 to 4
+guess_late = ""  # right of 250, with nothing in layer 5
 
 
 # %% folded=true
@@ -650,10 +659,10 @@ both = {"our sentence": texts[0], "the other": texts[1]}
 some = reviews.sample(250)
 left = feedback.left_over(without_heads_for_cls, both, some, cuts)
 right = left["right of 250"]
-measured = f"{right['layers 0 to 4']} without layers 0 to 4, "
-measured += f"{right['layer 5']} without layer 5, right of 250"
+measured = f"{right['layers 0 to 4']} with nothing in layers 0 to 4, "
+measured += f"{right['layer 5']} with nothing in layer 5"
 left.index.name = "heads silent for [CLS] in"
-feedback.folded(al.plots.table(left), guess_routes, measured)
+feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 
 # %% [markdown]
 # The first two columns hold the probability of “positive” in the two sentences, the
@@ -666,15 +675,17 @@ feedback.folded(al.plots.table(left), guess_routes, measured)
 # model loses its certainty:** both answers fall to about 50 %, ours to its very edge,
 # and 28 fewer reviews are judged right. But 194 are still right, and a model that
 # always says *negative* would get only the 131 complaints. So a good deal reaches
-# `[CLS]` in the earlier layers as well. (Zeros may do harm of their own.)
+# `[CLS]` in the earlier layers as well. Both are true, because much arrives twice:
+# layer 5 alone suffices, and without it what came before still decides most reviews,
+# with little certainty. (Zeros may do harm of their own.)
 #
 # </details>
 
 # %% [markdown]
 # ## 10. What the tour has found
 #
-# Three of your experiments have cut the path from the words to the answer, each at a
-# different place:
+# Three of your experiments have cut a way from the words to the answer, each at a
+# different place. The first cut changes almost nothing:
 
 # %% folded=true
 # the picture: three cuts, and what each leaves of “positive”
@@ -685,21 +696,23 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
-# - **How words reach `[CLS]`:** what the heads of layer 5 bring is enough for the
-#   answers to stay. Without it ours is undecided at 50 %, and of 250 reviews 194 are
-#   right, where it was 222: the earlier layers have brought much to `[CLS]`, too, and
-#   they have prepared what it fetches in layer 5.
+# - **How words reach `[CLS]`:** twice. What the heads of layer 5 bring is enough for
+#   the answers to stay. Without it ours is undecided at 50 %, and yet 194 of 250
+#   reviews are right, where it was 222: earlier layers bring much, too, and prepare
+#   what `[CLS]` fetches in layer 5.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
-#   Others move it by up to about 10 points. Part of the fall may be due to zeros that
-#   the model never met; the close-up tests that.
+#   Others move it by up to about 10 points. With its average in its place instead of
+#   zeros “positive” falls about half as far and the answer stays, though L3H9 still
+#   moves it most (close-up).
+# - **Whether L3H9 carries these words:** in part. What it takes from *of*, *my* and
+#   *life* counts most (close-up). Why the model has learned to lean on them, we do not
+#   know.
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
-#   in accuracy. The close-up asks with a finer measure, and how common our case is.
-#
-# Is it these words that L3H9 carries? The close-up asks. Why the model has learned to
-# lean on them, the tour does not explain.
+#   in accuracy. A finer measure does find an effect: the head drives praise and
+#   complaints apart (close-up). But cases like ours are not common.
 #
 # Go on to the tasks. If you want to know more about L3H9, the close-up (section 14)
 # takes it apart as a researcher would and asks about other reviews with a finer
@@ -749,7 +762,7 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
 #   of the values, (1, 1). A query of zeros gets an equal part of everything.
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
-#   would be left; of (3, 0) only what the parts have passed on.
+#   would be left. Of (3, 0) there would be only what the parts have made of it.
 # - Section 7: without the head the answer turns. It changes the vectors of the other
 #   tokens, and later heads bring these to `[CLS]`, above all in layer 5 (section 9).
 #   The close-up tests this path.
@@ -799,7 +812,8 @@ feedback.mixture(clf, texts[0], mixture)
 # change without these heads? Each line of the cell names what falls silent. Replace its
 # `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
 # without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
-# faders of your desk. Which intervals exclude 0?
+# faders of your desk. Section 9 silenced layer 5 for `[CLS]` alone: does it cost more
+# for all tokens? Which intervals exclude 0?
 
 # %%
 expected = {
@@ -814,9 +828,10 @@ feedback.silenced(desk, expected)
 #
 # The interval of L5H9 contains 0. Without the heads of the first layer a point or two
 # is lost, and the interval just reaches 0: a loss neither shown nor ruled out. Without
-# those of the last layer about 12 points are lost, and the interval is far from 0. This
-# does not tell how much of that is due to the zeros themselves (section 14). Lesson 06
-# tries all heads.
+# those of the last layer about 12 points are lost, and the interval is far from 0. That
+# is the cut of section 9, on more reviews: after layer 5 only `[CLS]` is read, so it
+# makes no difference whether other tokens get something there. This does not tell how
+# much is due to the zeros themselves (section 14). Lesson 06 tries all heads.
 #
 # </details>
 
