@@ -354,8 +354,9 @@ feedback.word(prediction, words, change)
 #
 # Only without *life* or without *I* does the answer turn, without *life* most of all.
 # *Like*, which sounds like praise, counts less. Without *back* there is no complaint
-# any more. But the model's answer is the same with it and without it: the word on which
-# the meaning hangs makes no difference.
+# any more. But the model's answer is the same with it and without it: to leave out the
+# word on which the meaning hangs makes no difference here. (Other words may do its
+# work: we take away one at a time.)
 #
 # Is it the word, or the gap that it leaves? Appendix C puts a neutral mark in the gap:
 # then *life* still turns the answer, and *I* only just.
@@ -675,7 +676,7 @@ feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 # model loses its certainty:** both answers fall to about 50 %, ours to its very edge,
 # and 28 fewer reviews are judged right. But 194 are still right, and a model that
 # always says *negative* would get only the 131 complaints. So a good deal reaches
-# `[CLS]` in the earlier layers as well. Both are true, because much arrives twice:
+# `[CLS]` in the earlier layers as well. Both are true, because there are two routes:
 # layer 5 alone suffices, and without it what came before still decides most reviews,
 # with little certainty. (Zeros may do harm of their own.)
 #
@@ -696,10 +697,10 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **How words become an answer:** tokens become vectors; in each layer heads mix
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
-# - **How words reach `[CLS]`:** twice. What the heads of layer 5 bring is enough for
-#   the answers to stay. Without it ours is undecided at 50 %, and yet 194 of 250
-#   reviews are right, where it was 222: earlier layers bring much, too, and prepare
-#   what `[CLS]` fetches in layer 5.
+# - **How words reach `[CLS]`:** by two routes. What the heads of layer 5 bring is
+#   enough for the answers to stay. Without it ours is undecided at 50 %, and yet 194 of
+#   250 reviews are right, where it was 222: what came in earlier layers still decides
+#   them, with little certainty.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
@@ -707,9 +708,8 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   Others move it by up to about 10 points. With its average in its place instead of
 #   zeros “positive” falls about half as far and the answer stays, though L3H9 still
 #   moves it most (close-up).
-# - **Whether L3H9 carries these words:** in part. What it takes from *of*, *my* and
-#   *life* counts most (close-up). Why the model has learned to lean on them, we do not
-#   know.
+# - **Whether L3H9 carries these words:** *life* yes, together with *of* and *my*; *I*
+#   hardly (close-up). Why the model has learned to lean on *life*, we do not know.
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
 #   in accuracy. A finer measure does find an effect: the head drives praise and
 #   complaints apart (close-up). But cases like ours are not common.
@@ -764,8 +764,8 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
 #   would be left. Of (3, 0) there would be only what the parts have made of it.
 # - Section 7: without the head the answer turns. It changes the vectors of the other
-#   tokens, and later heads bring these to `[CLS]`, above all in layer 5 (section 9).
-#   The close-up tests this path.
+#   tokens, and heads of layers 4 and 5 can bring these to `[CLS]`. The close-up shows
+#   that it works by way of other tokens; by which later heads, nobody has tested here.
 #
 # </details>
 
