@@ -244,6 +244,9 @@ def test_each_matrix_stands_above_what_it_makes(notebook, desk):
         matrix = desk.locator(".stage .matrix image").nth(index)
         below = desk.locator(f".stage [data-is='{part} 0'] .edge")
         assert matrix.evaluate(place) == below.evaluate(place)
+    high = "one => one.querySelector('rect:not(.edge)').getBoundingClientRect().height"
+    heights = [desk.locator(f".stage [data-is='query {row}']").evaluate(high) for row in (0, 1)]
+    assert heights[1] < heights[0] / 2  # queries of those that do not look are thin
 
 
 def test_a_step_is_played_to_its_end_and_not_again_for_another_token(notebook, desk):

@@ -22,7 +22,7 @@ def left_over(
 
     Parameters
     ----------
-    positive : gives the probability of “positive” (N,) in texts, without what these layers hold
+    positive : gives the probability of “positive” (N,) in texts, with nothing from these layers
     texts : a name for each text of which the answer is shown
     reviews : with their labels; 1 is “positive”
     cuts : a name for each choice of layers; the first is what the others are compared with

@@ -153,14 +153,14 @@ def three_cuts(
         sheet.box(0.56, y, token, width=0.84, height=0.25, size=9.5)
         sheet.axes.plot([1.02, 5.78], [y, y], color=_LINE, lw=1.2, zorder=1)
     middle = (rows[0] + rows[-1]) / 2
-    for x, named, alpha in ((2.42, "other\nheads", 0.2), (3.4, head, 0.75)):
+    # the head is crossed out, so that its name stands above
+    for x, inside, alpha in ((2.42, "other\nheads", 0.2), (3.4, "", 0.75)):
         for row in rows:
             read = curve((x - 0.46, row), (x - 0.24, middle), alpha=alpha, **_CARRIED)
             sheet.axes.add_patch(read)
         for row in rows[1:]:  # what heads bring to the first token is drawn apart
             brought = curve((x + 0.24, middle), (x + 0.46, row), alpha=alpha, **_CARRIED)
             sheet.axes.add_patch(brought)
-        inside = named if named != head else ""  # it is crossed out, and its name stands above
         sheet.box(x, middle, inside, width=0.5, height=0.4, size=8.5)
     sheet.text(3.4, middle + 0.34, head, size=9)
     for slope in (1, -1):  # the head is taken out

@@ -146,6 +146,8 @@ def test_words_of_the_whole_model_say_what_the_lines_are(clf):
     others = [sum(layer[2]) - layer[2][2] for layer in shown["between"]["carried"]]
     assert "weight times length of value" in told
     assert f"in layer {others.index(max(others))}: {max(others):.2f}" in told
+    second = sorted(others)[-2]
+    assert f"Next: layer {others.index(second)}, {second:.2f}." in told
     assert "weight times" not in report(clf)["words"]["model"][2]
 
 
