@@ -102,13 +102,17 @@ def test_maps_in_several_rows_for_a_layer_have_their_names_above_them():
     axes = picture.figure.axes[0]
     drawn, names = axes.images[0].get_array(), [text.get_text() for text in axes.texts]
     assert names == [f"L{layer}H{head}" for layer in range(given.layers) for head in range(heads)]
+    (frame,) = axes.patches
+    corners = []
     for text in axes.texts:
         layer, head = map(int, text.get_text()[1:].split("H"))
         x, y = text.get_position()
-        top, left = round(y + 1.1), round(x - (count - 1) / 2)
+        framed = (layer, head) == (1, heads - 1)
+        top, left = round(y + (2.2 if framed else 1.1)), round(x - (count - 1) / 2)
+        corners.append((left, top))
         shown = np.asarray(drawn[top : top + count, left : left + count])
         np.testing.assert_allclose(shown, given.weights[layer, head])
-    (frame,) = axes.patches
-    assert frame.get_y() == pytest.approx(round(axes.texts[-1].get_position()[1] + 1.1) - 1.2)
+    assert frame.get_xy() == pytest.approx((corners[-1][0] - 1.2, corners[-1][1] - 1.2))
+    assert axes.texts[-1].get_position()[1] < frame.get_y()  # its name is not crossed
     with pytest.raises(AttnlabError, match="1 or more"):
         plots.attention_grid(given, across=0)
