@@ -97,9 +97,9 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 #   tokens. The full name is *multi-head self-attention*: *self*, because the tokens of
 #   one text look at each other.
 # - **6 New vector.** What the heads bring is added to the old vector, at the first `+`.
-#   A small *feed-forward network* then works on each token alone: it turns the 384
-#   numbers into 1,536, pushes negative ones towards 0, and turns them back into 384,
-#   which are added at the second `+`.
+#   A *feed-forward network* then works on each token alone: it turns the 384 numbers
+#   into 1,536, pushes negative ones towards 0, and turns them back into 384, which are
+#   added at the second `+`.
 # - **Around it.** The thin arcs show the old vector going past: adding instead of
 #   replacing is called a *residual connection*. After each `+`, *LayerNorm* rescales
 #   the numbers, so that sums do not grow from layer to layer.
@@ -224,8 +224,7 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 #
 # **Step 0** is the whole model, as in section 2, but with all tokens and real weights.
 # Its lines follow the information: from the token that is looked at, on the left, to
-# the one that looks, on the right. (In step 4, and in section 6, lines follow the look:
-# there the token that looks is on the left.) Try two things:
+# the one that looks, on the right. Try two things:
 #
 # - The row of *i* (the word *I*) is chosen. From which token do its thickest lines
 #   come?
@@ -237,21 +236,23 @@ steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
 steps
 
 # %% [markdown]
-# Then click *i* again, and press *Next*. **Step 1** cuts the text and looks up the
-# vectors. **Steps 2 to 6** go into one layer, after the layers before it have worked,
-# and follow *i* through one head: head 9 of layer 3, *L3H9* for short. (Counting starts
-# at 0, for layers and heads alike.) Lesson 05 measures how much each head's attention
-# changed when the model learned to judge reviews: this one's changed most. We follow
-# *i* and not `[CLS]`, because in L3H9 `[CLS]` looks almost only at itself, while to *i*
-# L3H9 adds more than any other head of its layer (step 6). **Step 7** reads the answer
-# off `[CLS]`. Each thin stripe is one number: red above 0, blue below, white near 0.
-# Where numbers are small the colours are made stronger; “× 4.7” means 4.7 times as
-# strong.
+# Then click *i* again, and press *Next*. Step 1 shows where the vectors come from.
+# Steps 2 to 6 follow *i* through one head of layer 3, and step 7 reads the answer off
+# `[CLS]`. A thin stripe is one number: red above 0, blue below, white near 0. As you
+# go, find out:
 #
-# **Your turn.** At which two tokens does *i* look most in step 4? How *long* is what
-# L3H9 adds in step 6 (its length is the root of the sum of its squares), compared with
-# the old vector and with what the feed-forward network adds? After which layer does the
-# answer appear?
+# - **Step 3.** Which token's value is nearly all zeros?
+# - **Step 4.** At which two tokens does *i* look most?
+# - **Step 5.** Which parts of the mixture have the strongest colours?
+# - **Step 6.** How *long* is what the head adds (its length is the root of the sum of
+#   its squares)? Compare it with the old vector, and with what the feed-forward network
+#   adds.
+# - **Step 7.** After which layer does the answer appear?
+#
+# The head is number 9 of layer 3, *L3H9* for short (counting starts at 0). Why this
+# one? When the model learned to judge reviews, no other head's attention changed as
+# much (lesson 05 measures that). And why *i*, and not `[CLS]`? In L3H9 `[CLS]` looks
+# almost only at itself, while to *i* L3H9 adds more than any other head of its layer.
 #
 # <details><summary>What we saw</summary>
 #
@@ -260,8 +261,7 @@ steps
 # - **Step 3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
 # - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
 #   tokens would be 0.07.
-# - **Step 5.** So half of the weight in the mixture is on *hours* and *back*; compare
-#   the stripes.
+# - **Step 5.** Those of *hours* and *back*: together they have half of the weight.
 # - **Step 6.** What L3H9 adds is a little more than a quarter as long as the old
 #   vector, 3.1 against 11.1. The feed-forward network adds 12.7, to a sum that
 #   LayerNorm has brought to 14.5. Does the answer need L3H9? Section 7 tries.
@@ -287,8 +287,8 @@ steps
 # Back to **step 0**. A weight is only half of what a head carries: the other half is
 # the value. How much would a token add if it got all the weight? Multiply its value by
 # $W_O$, and measure the length of the result. Click *i*, and set *lines* to “weight ×
-# length of value”. What is left of the thick lines from `[CLS]`? Then click `[CLS]`: in
-# which layer does it get most?
+# length of (value × W_O)”. What is left of the thick lines from `[CLS]`? Then click
+# `[CLS]`: in which layer does it get most?
 #
 # <details><summary>Answer</summary>
 #
@@ -405,19 +405,21 @@ print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}
 
 # %% [markdown]
 # So much weight need not mean that `[CLS]` says much: its value can be near 0, as you
-# saw in section 4 (Kobayashi et al. 2020). Such a token is called an *attention sink*
-# (Xiao et al. 2023): weights must sum to 1, and a head that has nothing to fetch can
-# put them there (Clark et al. 2019, for `[SEP]`). Lesson 02 measures this.
+# saw in section 4 (Kobayashi et al. 2020). A token that draws weight whatever it says
+# is called an *attention sink* (Xiao et al. 2023). One explanation: weights must sum to
+# 1, and a head that has nothing to fetch can put them there (Clark et al. 2019, for
+# `[SEP]`). Lesson 02 measures this.
 #
-# L3H9 and the clearest diagonal, L0H2, have a frame. Here is L0H2 enlarged:
+# L3H9 and the clearest diagonal, L0H2, have a frame. How much weight lies on that
+# diagonal?
 
 # %%
-al.plots.attention_map(maps, layer=0, head=2, stretched=True, cmap="Purples")
+feedback.diagonal(maps, "L0H2")
 
 # %% [markdown]
-# Each token looks at the one before it (`[CLS]`, which has none, at itself): L0H2 is a
-# *previous-token head*. Lesson 02 measures such heads; lesson 04 shows what one is good
-# for.
+# In L0H2 each token looks at the one before it: it is a *previous-token head*. (`[CLS]`
+# has none before it and looks at itself, in the upper left corner.) Lesson 02 measures
+# such heads; lesson 04 shows what one is good for.
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
 # diagonal run above or below the main diagonal? Try the dark diagonals of layers 0 to
@@ -485,7 +487,7 @@ guess_answer = ""  # "turns" or "stays"
 guess_accuracy = ""  # such as "-5 points"
 
 # %% [markdown]
-# Now press *Silence L3H9*; or click its fader and press `0`.
+# Now press *Silence L3H9*, or click its fader and press `0`.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -495,10 +497,26 @@ desk.look = {"kind": "head", "layer": 3, "head": 9, "what": "weights"}  # its li
 desk
 
 # %% [markdown]
+# The next cell does the same in code: it moves the fader, waits for the measurement,
+# and puts the fader back.
+
+# %% folded=true
+# the result, once your guess is there
+silent = clf.settings()
+silent.scale[3, 9] = 0  # L3H9
+desk.text, desk.settings = texts[0], silent
+shown, points = desk.wait().picture(faders=False), 100 * desk.accuracy["delta"]
+desk.undo()
+now = clf.predict(texts[:1], silent).probabilities[0, 1]
+told = f"our answer: “positive” {whole:.0%} as trained, {now:.0%} without L3H9\n"
+told += f"accuracy: {points:+.1f} points".replace("-", "−")
+feedback.folded(told, f"{guess_answer} {guess_accuracy}")
+
+# %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The answer turns to “negative”. Section 8 shows how far it falls, and asks what the
-# accuracy says.
+# The answer turns to “negative”: “positive” falls from 75 % to 42 %. And yet the
+# accuracy changes by only about half a point. Is that more than chance? Section 8 asks.
 #
 # </details>
 #
@@ -567,38 +585,31 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # ## 8. Does the head matter for other reviews?
 #
 # For our sentence the change is certain: ask again, and it is the same. But one
-# sentence is no evidence about reviews in general. For that the mixing desk shows the
-# accuracy.
+# sentence is no evidence about reviews in general. For that we have the accuracy, which
+# changed by about half a point. Is this due to the head, or could it be an accident of
+# the reviews that we happen to have?
 #
-# Measured on other reviews, its change would come out a little different. So the desk
-# draws a bar around it, its **95 % interval**. Of 100 such bars about 95 cover the true
+# With 1,000 other reviews the change would come out a little different. How different,
+# the **95 % interval** says, which the desk draws as a bar around the change. Make such
+# a bar 100 times, each time with other reviews: about 95 of the bars contain the true
 # change, the one in all reviews of this kind. **If the bar contains 0, the choice of
 # reviews alone could explain the change.**
 #
-# Look at your desk with the fader of L3H9 at 0, or open the result: the next cell moves
-# the fader, waits, and puts it back. Black marks show the untouched answer.
+# Here is what the desk has measured without L3H9: on the left our answer, with black
+# marks where it was before, on the right the change of the accuracy with its bar.
 
-# %% folded=true
-# the result, once your guess is there
-silent = clf.settings()
-silent.scale[3, 9] = 0  # L3H9
-desk.text, desk.settings = texts[0], silent
-shown, points = desk.wait().picture(faders=False), 100 * desk.accuracy["delta"]
-desk.undo()
-measured = "turns" if whole + alone[3, 9] / 100 < 0.5 else "stays"
-measured += f", {points:+.1f} points".replace("-", "−")
-feedback.folded(shown, f"{guess_answer} {guess_accuracy}", measured)
+# %%
+shown
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# On the left our answer turns: “positive” falls from its mark at 75 % to 42 %. And yet
-# the accuracy changes by only about half a point, with an interval from about −1.7 to
-# +0.7 (a tenth of a point more or less on other machines). It contains 0: we have no
-# evidence of a change in accuracy. But a loss of much more than 2 points is unlikely,
-# too. (Accuracy is a coarse measure: it changes only where an answer crosses 50 %.
-# Those close to 50 % may differ from machine to machine. The close-up has a finer one,
-# and does find a change.)
+# The bar reaches from about −1.7 to +0.7 points (a tenth more or less on other
+# machines). It contains 0: we have no evidence of a change in accuracy. But a loss of
+# much more than 2 points is unlikely, too.
+#
+# Accuracy is a coarse measure: it changes only where an answer crosses 50 %. The
+# close-up has a finer one, and does find a change.
 #
 # </details>
 #
@@ -700,33 +711,27 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **How words reach `[CLS]`:** by two routes. What the heads of layer 5 bring is
 #   enough for the answers to stay. Without it ours is undecided at 50 %, and yet 194 of
 #   250 reviews are right, where it was 222: what came in earlier layers still decides
-#   them, with little certainty.
+#   most of them, with little certainty.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
-#   Others move it by up to about 10 points. With its average in its place instead of
-#   zeros “positive” falls about half as far and the answer stays, though L3H9 still
-#   moves it most (close-up).
-# - **Whether L3H9 carries these words:** *life* yes, together with *of* and *my*; *I*
-#   hardly (close-up). Why the model has learned to lean on *life*, we do not know.
+#   Others move it by up to about 10 points.
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
-#   in accuracy. A finer measure does find an effect: the head drives praise and
-#   complaints apart (close-up). But cases like ours are not common.
+#   in accuracy.
 #
-# Go on to the tasks. If you want to know more about L3H9, the close-up (section 14)
-# takes it apart as a researcher would and asks about other reviews with a finer
-# measure.
+# Four questions are open. Is it *life* that L3H9 carries? Is it the head that counts,
+# or the zeros in its place? Does it matter in other reviews by a finer measure than
+# accuracy? And is a case like ours common? Go on to the tasks, or to the close-up
+# (section 14), which takes L3H9 apart as a researcher would.
 #
-# <details><summary>What the close-up finds, if you skip it</summary>
+# <details><summary>What the close-up answers</summary>
 #
-# What L3H9 takes from *of my life* matters most, and what it brings counts a little at
-# nearly every token. Its effect reaches `[CLS]` in later layers. With its average in
-# its place instead of zeros “positive” falls about half as far, and the answer does not
-# turn. In other reviews it drives praise and complaints apart: by the finer measure it
-# does matter. Ours is a clear case, not a common one: of 250 reviews 28 are judged
-# wrong; without L3H9 3 of these answers turn, and 9 turn without at least one of the 72
-# heads. Some other nouns do what *life* does.
+# *Life*, yes, together with *of* and *my*; *I* hardly. Both: with its average in place
+# of zeros “positive” falls about half as far and the answer does not turn, though L3H9
+# still moves it most. It does matter: in other reviews the head drives praise and
+# complaints apart. And it is not common: of 28 wrong answers 3 turn without L3H9. Why
+# the model has learned to lean on *life*, nobody here has found out.
 #
 # </details>
 

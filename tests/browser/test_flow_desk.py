@@ -1,6 +1,7 @@
 """The flow desk in a real JupyterLab: steps by button and key, tokens, heads, your own sentence."""
 
 import json
+import re
 
 import pytest
 from jupyter_page import (
@@ -109,11 +110,8 @@ def test_a_click_on_a_token_shows_its_weights(notebook, desk):
     assert [bar / track for bar in bars] == pytest.approx(report["weights"][4], abs=2e-3)
 
 
-def test_a_line_leads_from_the_token_that_looks_to_each_key_as_wide_as_its_weight(notebook, desk):
-    desk.locator("[data-action=step-weights]").click()
-    desk.locator("[role=option]").nth(4).click()
-    shown(notebook, "weights 3 9 4")
-    weights = of_python(notebook, "desk.report['weights'][4]")
+def lines_between_rows(desk):
+    """Where each line begins and ends, and how wide it is; and the middle of each row."""
     lines = desk.locator(".stage .ribbon").evaluate_all(
         "all => all.map(one => {"
         " const [first, last] = [0, one.getTotalLength()].map(at => one.getPointAtLength(at));"
@@ -122,11 +120,48 @@ def test_a_line_leads_from_the_token_that_looks_to_each_key_as_wide_as_its_weigh
     rows = desk.locator(".row .catch").evaluate_all(
         "all => all.map(one => one.y.baseVal.value + one.height.baseVal.value / 2)"
     )
+    return lines, rows
+
+
+def test_the_query_goes_to_every_key_alike(notebook, desk):
+    desk.locator("[data-action=step-weights]").click()
+    desk.locator("[role=option]").nth(4).click()
+    shown(notebook, "weights 3 9 4")
+    lines, rows = lines_between_rows(desk)
+    assert [line[1] for line in lines] == pytest.approx(rows, abs=0.1)
+    assert [line[0] for line in lines] == pytest.approx([rows[4]] * len(rows), abs=0.1)
+    assert len({line[2] for line in lines}) == 1
+
+
+def test_a_line_leads_to_each_value_as_wide_as_its_weight(notebook, desk):
+    desk.locator("[data-action=step-mixture]").click()
+    desk.locator("[role=option]").nth(4).click()
+    shown(notebook, "mixture 3 9 4")
+    weights = of_python(notebook, "desk.report['weights'][4]")
+    lines, rows = lines_between_rows(desk)
     seen = [(row, weight) for row, weight in zip(rows, weights, strict=True) if weight >= 0.005]
-    assert [line[1] for line in lines] == pytest.approx([row for row, _ in seen], abs=0.1)
-    assert [line[0] for line in lines] == pytest.approx([rows[4]] * len(lines), abs=0.1)
+    for end in (0, 1):
+        assert [line[end] for line in lines] == pytest.approx([row for row, _ in seen], abs=0.1)
     wide = [0.5 + 12 * weight for _, weight in seen]
     assert [line[2] for line in lines] == pytest.approx(wide, abs=0.02)
+
+
+def test_the_sum_has_the_colours_of_the_values(notebook, desk):
+    desk.locator("[data-action=step-mixture]").click()
+    shown(notebook, "mixture 3 9 0")
+    limit = of_python(notebook, "desk.report['limits']['values']")
+    mixture = of_python(notebook, "desk.report['mixtures'][0]")
+    scale = colours(desk.locator(".stage .scale").first)
+    steps = len(scale) - 1
+    for value, colour in zip(mixture, colours(desk.locator(".stage .sum .strip")), strict=True):
+        at = (max(-limit, min(limit, value)) / limit + 1) / 2 * steps
+        near = [rgb(one) for one in scale[max(0, int(at) - 1) : int(at) + 3]]
+        reach = [(min(part) - 1, max(part) + 1) for part in zip(*near, strict=True)]
+        assert all(low <= is_ <= high for is_, (low, high) in zip(rgb(colour), reach, strict=True))
+
+
+def rgb(colour):
+    return [int(part) for part in re.findall(r"\d+", colour)[:3]]
 
 
 def colours(group):
@@ -197,7 +232,7 @@ def test_lines_can_be_as_wide_as_what_is_carried(notebook, desk):
     shares = of_python(notebook, "desk.report['between']")
     ratio = max(shares["carried"][2][0]) / max(shares["weights"][2][0])
     assert (widest() - 0.2) / (before - 0.2) == pytest.approx(ratio, abs=0.05)
-    assert "times length of value" in desk.locator(".remark").text_content()
+    assert "the length of value × W_O" in desk.locator(".remark").text_content()
     desk.locator("[data-action=next]").click()
     assert not desk.get_by_label("Width of the lines").is_visible()
 

@@ -63,7 +63,7 @@ def flow_desk(report: dict[str, Any]) -> Picture:
             ha="left",
         )
         figure.canvas.draw()  # the layout decides where everything stands
-        _ribbons(query, key, settings["token"], np.array(report["weights"][settings["token"]]))
+        _ask(query, key, settings["token"], len(tokens))
         _zoom(whole, rows[1].axes, settings["layer"], len(tokens))
     return Picture(figure, report["alt"])
 
@@ -167,8 +167,9 @@ def _through_the_head(figure: SubFigure, report: dict[str, Any]) -> tuple[Axes, 
     tokens, limits, token = report["tokens"], report["limits"], report["settings"]["token"]
     weights, queries = np.array(report["weights"][token]), np.array(report["queries"])
     values, mixture = np.array(report["values"]), np.array(report["mixtures"][token])
-    parts = np.vstack([weights[:, None] * values, mixture])
     stronger = limits["values"] / limits["parts"][token]
+    # the sum is drawn in the colours of the values, its parts in stronger ones
+    parts = np.vstack([weights[:, None] * values, mixture / stronger])
     panels = figure.subplots(1, 8, width_ratios=(1, 1, 0.5, 1, 0.42, 0.85, 1, 1.15))
     panels[2].axis("off")  # room for lines from the query to the keys
     axes = np.delete(panels, 2)
@@ -189,6 +190,7 @@ def _through_the_head(figure: SubFigure, report: dict[str, Any]) -> tuple[Axes, 
     mixed.axhline(len(tokens) - 0.5, color=_INK, lw=1)
     frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "clip_on": False}
     mixed.add_patch(Rectangle((-0.5, len(tokens) - 0.5), parts.shape[1], 1, **frame))
+    mixed.set_xlabel("sum: colours × 1", fontsize=8, labelpad=2, loc="left")
     for panel in axes:
         panel.set_ylim(len(tokens) + 0.5, -0.5)
     titles = [
@@ -239,18 +241,16 @@ def _fade_others(axes: Axes, token: int, shape: tuple[int, ...]) -> None:
     axes.add_patch(Rectangle((-0.5, token - 0.5), width, 1, **box))
 
 
-def _ribbons(query: Axes, key: Axes, token: int, weights: np.ndarray) -> None:
-    """From the query of the token that looks to each key, as wide as the weight that it gets."""
+def _ask(query: Axes, key: Axes, token: int, count: int) -> None:
+    """A line from the query of the token that looks to every key, in the query's colour."""
     figure: Any = query.get_figure(root=True)
     into = figure.transFigure.inverted()
     right = query.get_xlim()[1]
     left, start = into.transform(query.transData.transform((right, token)))
-    for row, weight in enumerate(weights):
-        if weight < 0.005:
-            continue
+    for row in range(count):
         end_x, end = into.transform(key.transData.transform((-0.5, row)))
-        how: dict[str, Any] = {"transform": figure.transFigure, "alpha": 0.55}
-        figure.add_artist(curve((left, start), (end_x, end), lw=0.6 + 12 * weight, **how))
+        how: dict[str, Any] = {"transform": figure.transFigure, "alpha": 0.7, "lw": 1.1}
+        figure.add_artist(curve((left, start), (end_x, end), ec=ROLES["query"], **how))
 
 
 def curve(start: tuple[float, float], end: tuple[float, float], **how: Any) -> PathPatch:
@@ -260,7 +260,8 @@ def curve(start: tuple[float, float], end: tuple[float, float], **how: Any) -> P
         [start, (bend, start[1]), (bend, end[1]), end],
         [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
     )
-    return PathPatch(path, fc="none", ec=ROLES["weights"], capstyle="butt", **how)
+    looks: dict[str, Any] = {"fc": "none", "ec": ROLES["weights"], "capstyle": "butt"}
+    return PathPatch(path, **looks | how)
 
 
 def _strips(axes: Axes, values: np.ndarray, limit: float) -> None:

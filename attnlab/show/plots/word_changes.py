@@ -6,6 +6,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.patches import Patch
 
 from attnlab.errors import AttnlabError
 from attnlab.show.plots.picture import Picture, show, style
@@ -59,9 +61,18 @@ def word_changes(
         if not rest:  # a word without a bar is seen to have been measured
             axes.bar_label(drawn, [_signed(value) for value in first], padding=3, fontsize=8)
             axes.margins(x=0.1)
-        axes.barh(0, 0, color=_FALL[0], label=bars)  # for the legend
         for name, values in rest:
-            axes.plot(values, rows, "o", mfc="#212121", mec="white", mew=1, ms=7, label=name)
+            (dots,) = axes.plot(values, rows, "o", mfc="#212121", mec="white", mew=1, ms=7)
+            both = tuple(Patch(fc=colour[0]) for colour in (_FALL, _RISE))  # bars fall or rise
+            side_by_side = {tuple: HandlerTuple(ndivide=2, pad=0)}
+            figure.legend(
+                handles=[both, dots],
+                labels=[bars, name],
+                handler_map=side_by_side,
+                frameon=False,
+                loc="outside upper right",
+                ncols=2,
+            )
         axes.set_yticks(rows, [word.replace("$", r"\$") for word in words])
         axes.invert_yaxis()
         axes.axvline(0, color="0.3", lw=1)
@@ -69,11 +80,6 @@ def word_changes(
             _mark(axes, turn)
         axes.set(xlabel=label)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        if rest:
-            handles, names = axes.get_legend_handles_labels()  # lines before bars
-            of_name = dict(zip(names, handles, strict=True))
-            in_order = [of_name[name] for name in known]
-            figure.legend(in_order, known, frameon=False, loc="outside upper right", ncols=2)
     told = [f"{label}, one by one."]
     for name, values in known.items():
         if turn is None:

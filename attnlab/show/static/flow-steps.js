@@ -87,17 +87,17 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
         { x: x + column * cell, y: layout.top + row * layout.row, width: cell, height: layout.row, "fill-opacity": shade(weight) })))),
       drawn("rect", { class: "edge", x, y: layout.top, width: wide, height: high }),
       drawn("rect", { class: "box query", x, y: layout.top + token * layout.row, width: wide, height: layout.row }),
-      ...tokens.map((name, column) => write(cut(name, 6), 0, 0, { class: "tiny", "text-anchor": "end", transform: `translate(${x + (column + 0.5) * cell + 3} ${layout.top + high + 9}) rotate(-60)` }))];
+      ...tokens.map((name, column) => write(cut(name, 6), 0, 0, { class: "tiny", "font-size": clamp(8, cell * 0.6, 11), "text-anchor": "end", transform: `translate(${x + (column + 0.5) * cell + 3} ${layout.top + high + 9}) rotate(-60)` }))];
   }
 
   function weights(report, token) {
     const { tokens, queries, keys, limits, scores, weights } = report;
     const { left, width } = layout;
     const fan = width < 420 ? 0 : 70; // room for a line from the token that looks to each key
-    const cell = clamp(0, Math.floor((width * 0.22) / tokens.length), layout.row);
+    const cell = clamp(0, Math.floor((width * 0.3) / tokens.length), layout.row);
     const aside = width > 620 ? cell * tokens.length + 34 : 0;
     const start = left + fan;
-    const wide = Math.min((width - fan - aside) * (aside ? 0.36 : 0.3), 320);
+    const wide = Math.min((width - fan - aside) * (aside ? 0.4 : 0.3), 320);
     const score = start + wide + 54;
     const bar = score + 20;
     const room = Math.max(40, Math.min(left + width - aside - bar - 38, 420));
@@ -106,7 +106,8 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const products = queries[token].map((value, index) => value * keys[best][index]);
     const total = products.reduce((one, other) => one + other, 0);
     return [...heading(tr("key"), tr("of each token"), start, "key"), ...heading(tr("score"), "q · k / √d", score - 36), ...heading(tr("weight"), tr("after softmax"), bar, "weight"),
-      ...(fan ? tokens.flatMap((_, index) => (weights[token][index] < 0.005 ? [] : [ribbon(token, index, left - 4, start - 3, weights[token][index])])) : []),
+      // the query goes to every key; purple lines are kept for what comes back
+      ...(fan ? tokens.map((_, index) => ribbon(token, index, left - 4, start - 3, 0, { className: "asks", thinnest: 1.2 })) : []),
       ...strips(keys, limits.keys, start, wide, { is: "key" }),
       // number below number, as they are multiplied
       write(tr("query"), start - 8, sum + layout.row / 2 + 8, { class: "heading query", "text-anchor": "end" }),
@@ -131,9 +132,11 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
 
   function mixture({ tokens, values, weights, mixtures, limits, settings }, token) {
     const { left, width } = layout;
-    const start = left + 58;
+    const lines = width > 300 ? 34 : 0; // from each weight to its value, as wide as it is
+    const before = (lines && 4) + 56 + lines / 2;
+    const start = left + before;
     const gap = 14;
-    const wide = Math.min((width - 58 - gap) / 2, 560);
+    const wide = Math.min((width - before - gap) / 2, 560);
     const second = start + wide + gap;
     const sum = under(tokens);
     const share = weights[token];
@@ -142,12 +145,14 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const parts = values.map((line, index) => line.map((value) => value * share[index]));
     return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), whose, second),
       ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain", "data-is": `weight ${index}` })),
+      ...(lines ? share.flatMap((weight, index) => (weight < 0.005 ? [] : [ribbon(index, index, left + 34, start - 4, weight)])) : []),
       ...(wide > 320 ? [scale(limits.values, start + wide, 22), scale(limits.parts[token], second + wide, 22)] : []),
       ...strips(values, limits.values, start, wide, { is: "value" }),
       ...strips(parts, limits.parts[token], second, wide, { is: "part", from: "value" }),
       drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
       write(tr("sum: what L{layer}H{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
-      drawn("g", { class: "sum" }, strip(mixtures[token], limits.parts[token], second, sum + 4, wide, layout.row, { is: "mixture" }),
+      ...(lines ? [write(tr("in the colours of the values"), second - 8, sum + 1.5 * layout.row + 8, { class: "small", "text-anchor": "end" })] : []),
+      drawn("g", { class: "sum" }, strip(mixtures[token], limits.values, second, sum + 4, wide, layout.row, { is: "mixture" }),
         drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row }))];
   }
 

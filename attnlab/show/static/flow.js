@@ -160,7 +160,7 @@ function render(context) {
     });
     names.classList.toggle("away", name === "answer");
     names.classList.toggle("apart", name === "update"); // what stands beside the names is of one token, not a row for each
-    names.classList.toggle("looks", ["model", "vectors", "projections", "weights", "mixture", "update"].includes(name));
+    names.classList.toggle("looks", name !== "answer");
     svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
     say(words, report.words[name][token]);
     map.classList.toggle("away", name === "model"); // which is that, large

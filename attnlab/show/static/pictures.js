@@ -72,7 +72,7 @@ export function attentionPicture(place, model, more = {}) {
       for (const child of [...place.children]) if (child !== frame) child.remove();
       done();
     };
-    frame.srcdoc = `${model.get("library")}<style>#view > span { display: none }</style>${drawing}`; // the desk has that choice
+    frame.srcdoc = `${model.get("library")}<style>#view > span { display: none } #view { width: 340px; margin: 0 auto }</style>${drawing}`; // the desk has that choice
     place.append(frame);
   }
 

@@ -25,7 +25,7 @@ STEPS = {  # in their order, from 0, and how their buttons are called
 }
 LINES = {  # of the whole model: what their width is
     "weights": later("weight"),
-    "carried": later("weight × length of value"),
+    "carried": later("weight × length of (value × W_O)"),
 }
 MOST_TOKENS = 24  # beyond this the rows no longer fit a screen
 _OF_EACH_LAYER = 8  # numbers of a token's vector in the picture of the whole model
@@ -131,7 +131,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "columns": columns,
         "largest": _largest(entering, flow.tokens),
         **{name: _rounded(values) for name, values in strips.items()},
-        "limits": limits | {"parts": [_limit(_parts(row, value)) for row in weights]},
+        "limits": limits | {"parts": [_limit(row[:, None] * value) for row in weights]},
         "between": {
             lines: [_rounded(layer) for layer in shares]
             for lines, shares in zip(LINES, _between(flow), strict=True)
@@ -219,12 +219,6 @@ def _largest(entering: Tensor, tokens: list[str]) -> dict[str, str]:
     """The number furthest from 0 in vectors (T, width), and whose it is."""
     row, column = divmod(int(entering.abs().argmax()), entering.shape[-1])
     return {"token": tokens[row], "text": with_minus(f"{float(entering[row, column]):.1f}")}
-
-
-def _parts(weights: Tensor, value: Tensor) -> Tensor:
-    """What each token gives to the mixture of the one that looks, and the mixture (T + 1, D)."""
-    parts = weights[:, None] * value
-    return torch.cat([parts, parts.sum(0, keepdim=True)])
 
 
 def _answers(flow: Flow) -> list[dict[str, Any]]:

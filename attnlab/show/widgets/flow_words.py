@@ -86,9 +86,9 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         "weights": [_weights_in_words(report, token, size) for token in range(count)],
         "mixture": [
             tr(
-                "Each value times its weight, all added up: that is what head {head} of layer "
-                "{layer} passes to “{token}”, in colours {times:.1f} times as strong as those of "
-                "the values. The layer's {heads} do this side by side.",
+                "Each value times its weight (the wider the line, the more) is its part, drawn in "
+                "colours {times:.1f} times as strong. The sum of all parts is what head {head} of "
+                "layer {layer} passes to “{token}”. The layer's {heads} do this side by side.",
                 head=head,
                 layer=layer,
                 token=token,
@@ -110,18 +110,18 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
     layer = max(range(len(between)), key=others.__getitem__)
     told = (
         tr(
-            "A purple line leads from a token that is looked at to the one that looks, as wide as "
-            "the weight, the mean of a layer's heads. “{token}” gives others most weight in layer "
-            "{layer}: {share:.2f}.",
+            "Purple lines lead to “{token}” from each token that it looks at, as wide as the "
+            "weight, the mean of a layer's heads. It gives other tokens most in layer {layer}: "
+            "{share:.2f} of its weight.",
             token=tokens[token],
             layer=layer,
             share=others[layer],
         )
         if lines == "weights"
         else tr(
-            "A purple line is now as wide as weight times length of value (1: the largest sum that "
-            "any token gets in a layer); a value near 0 brings nothing, whatever its weight. "
-            "“{token}” gets most from others in layer {layer}: {share:.2f}.{then}",
+            "Purple lines are now as wide as the weight times the length of value × W_O; a value "
+            "near 0 brings nothing, whatever its weight. “{token}” gets most from others in layer "
+            "{layer}: {share:.2f}.{then} (1 is the most that any token gets in a layer.)",
             token=tokens[token],
             then=_next_layer(others),
             layer=layer,
@@ -130,7 +130,7 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
     )
     return tr(
         "Each row is a token: its vector goes from left to right, through {layers}. {lines} The "
-        "answer is read off {first}. Click a layer to look into it.",
+        "answer is read off {first}. Click a layer to open it.",
         lines=told,
         layers=tr("1 layer") if len(between) == 1 else tr("{count} layers", count=len(between)),
         first=tokens[0],

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 
 from attnlab.errors import AttnlabError
 from attnlab.show import plots
@@ -36,6 +37,8 @@ def test_words_that_turn_the_answer_are_strong_and_named():
     assert "[MASK]: the answer turns at a." in picture.alt
     (legend,) = picture.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["left out", "[MASK]"]
+    keys = {patch.get_facecolor()[:3] for patch in legend.findobj(Rectangle)}
+    assert keys >= {to_rgb("#9dbbe0"), to_rgb("#dea5a5")}  # bars may fall or rise
     dots = axes.lines[0]
     assert list(dots.get_xdata()) == [-27, 0, 0, -3]
     plt.close(picture.figure)

@@ -5,8 +5,10 @@ import itertools
 import json
 import threading
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch
 from tiny_classifiers import LITTLE, tiny_classifier, words_to_ids
 from tiny_decoders import tiny_decoding_classifier
@@ -15,6 +17,7 @@ import attnlab as al
 from attnlab import heads
 from attnlab.classification.classifier import Classifier
 from attnlab.errors import AttnlabError, ModelError, SettingsError
+from attnlab.show.plots.picture import ROLES
 from attnlab.show.widgets.flow_reading import SHOWN, every_so_many, read_flow
 from attnlab.show.widgets.flow_report import MOST_TOKENS, STEPS, flow_report, telling_token
 
@@ -106,7 +109,7 @@ def test_the_whole_model_says_where_a_token_looks_most_at_others(clf):
     shown = report(clf, token=2)
     weights = clf.attend(TEXT).weights.mean(1)
     others = 1 - weights[:, 2, 2]
-    told = f"gives others most weight in layer {int(others.argmax())}: {float(others.max()):.2f}"
+    told = f"other tokens most in layer {int(others.argmax())}: {float(others.max()):.2f}"
     assert told in shown["words"]["model"][2]
     flow = read_flow(clf, TEXT)
     within = report(clf, layer=1, head=1)
@@ -144,7 +147,7 @@ def test_words_of_the_whole_model_say_what_the_lines_are(clf):
     shown = report(clf, lines="carried")
     told = shown["words"]["model"][2]
     others = [sum(layer[2]) - layer[2][2] for layer in shown["between"]["carried"]]
-    assert "weight times length of value" in told
+    assert "the weight times the length of value × W_O" in told
     assert f"in layer {others.index(max(others))}: {max(others):.2f}" in told
     second = sorted(others)[-2]
     assert f"Next: layer {others.index(second)}, {second:.2f}." in told
@@ -330,7 +333,7 @@ def test_parts_of_the_mixture_have_their_full_colour_within_what_is_drawn(clf):
     values = torch.tensor(shown["values"])
     for token, limit in enumerate(shown["limits"]["parts"]):
         parts = torch.tensor(shown["weights"][token])[:, None] * values
-        largest = float(torch.cat([parts, parts.sum(0, keepdim=True)]).abs().max())
+        largest = float(parts.abs().max())
         assert largest / 3 < limit <= largest + 1e-3
         times = shown["limits"]["values"] / limit
         assert f"in colours {times:.1f} times as strong" in shown["words"]["mixture"][token]
@@ -375,12 +378,20 @@ def test_the_picture_has_the_flow_in_words(desk):
     assert "layer 2, head 0" in picture.alt
 
 
-def test_the_picture_has_a_line_to_each_key_as_wide_as_its_weight(desk):
-    settings = desk.report["settings"]
-    weights = [one for one in desk.report["weights"][settings["token"]] if one >= 0.005]
+def test_in_the_picture_the_query_goes_to_every_key_alike(desk):
     lines = [one for one in desk.picture().figure.artists if isinstance(one, PathPatch)]
-    wide = [(line.get_linewidth() - 0.6) / 12 for line in lines]
-    assert wide == pytest.approx(weights)
+    assert len(lines) == len(desk.report["tokens"])
+    assert len({line.get_linewidth() for line in lines}) == 1
+    assert {line.get_edgecolor()[:3] for line in lines} == {to_rgb(ROLES["query"])}
+
+
+def test_in_the_picture_the_sum_has_the_colours_of_the_values(desk):
+    shown, figure = desk.report, desk.picture().figure
+    (mixed,) = [axes for axes in figure.axes if "weight × value" in axes.get_title(loc="left")]
+    (image,) = mixed.images
+    token, limit = shown["settings"]["token"], shown["limits"]["values"]
+    shares = np.array(shown["mixtures"][token]) / limit
+    np.testing.assert_allclose(image.get_array()[-1] / image.get_clim()[1], shares, rtol=1e-3)
 
 
 def test_the_picture_has_the_whole_model_with_a_line_for_each_weight_of_the_token(desk):
