@@ -150,8 +150,8 @@ drawings.head_by_hand()
 # - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
 #   (query), what it can be found by (key), and what it passes on (value). What a token
-#   looks for need not be what it offers. For the query, multiply each number of the
-#   vector by its row of $W_Q$, and add up each column:
+#   looks for need not be what it offers. Here keys and values are given. For the query,
+#   multiply each number of the vector by its row of $W_Q$, and add up each column:
 #   - first number: 1 · 0 + 2 · 1 + 0 · 3 = 2
 #   - second number: 1 · 1 + 2 · 0 + 0 · 2 = 1
 # - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
@@ -177,11 +177,12 @@ drawings.head_by_hand()
 # Each of the 12 heads has its own three matrices, so that each can look for something
 # else. A mixture has 32 numbers, and those of the 12 heads side by side
 # (*concatenated*) make 12 · 32 = 384. One more matrix, $W_O$, turns them into the 384
-# that are added to the vector at the first `+`. That is the same as if each head added
-# a part of its own, and so the desk of section 4 draws it.
+# that are added to the vector at the first `+`. In this product each head's 32 numbers
+# meet 32 rows of $W_O$ of their own. So it is the same as if each head added a part of
+# its own, and so the desk of section 4 draws it.
 #
-# In one line, with a query $q$ of $d$ numbers, the keys as the rows of $K$, and the
-# values as the rows of $V$:
+# In one line, with a query $q$ as a row of $d$ numbers, the keys as the rows of $K$,
+# and the values as the rows of $V$:
 #
 # $$\text{mixture} = \text{softmax}\left(q K^\top / \sqrt{d}\right) V$$
 #
@@ -237,9 +238,14 @@ steps
 
 # %% [markdown]
 # Then click *i* again, and press *Next*. Step 1 shows where the vectors come from.
-# Steps 2 to 6 follow *i* through one head of layer 3, and step 7 reads the answer off
-# `[CLS]`. A thin stripe is one number: red above 0, blue below, white near 0. As you
-# go, find out:
+# Steps 2 to 6 follow *i* through head 9 of layer 3, *L3H9* for short (counting starts
+# at 0). Why this one? When the model learned to judge reviews, no other head's
+# attention changed as much (lesson 05 measures that). And why *i*, and not `[CLS]`? In
+# L3H9 `[CLS]` looks almost only at itself, while to *i* L3H9 adds more than any other
+# head of its layer. Step 7 reads the answer off `[CLS]`.
+#
+# A thin stripe is one number: red above 0, blue below, white near 0. As you go, find
+# out:
 #
 # - **Step 3.** Which token's value is nearly all zeros?
 # - **Step 4.** At which two tokens does *i* look most?
@@ -248,11 +254,6 @@ steps
 #   its squares)? Compare it with the old vector, and with what the feed-forward network
 #   adds.
 # - **Step 7.** After which layer does the answer appear?
-#
-# The head is number 9 of layer 3, *L3H9* for short (counting starts at 0). Why this
-# one? When the model learned to judge reviews, no other head's attention changed as
-# much (lesson 05 measures that). And why *i*, and not `[CLS]`? In L3H9 `[CLS]` looks
-# almost only at itself, while to *i* L3H9 adds more than any other head of its layer.
 #
 # <details><summary>What we saw</summary>
 #
@@ -286,9 +287,9 @@ steps
 #
 # Back to **step 0**. A weight is only half of what a head carries: the other half is
 # the value. How much would a token add if it got all the weight? Multiply its value by
-# $W_O$, and measure the length of the result. Click *i*, and set *lines* to “weight ×
-# length of (value × W_O)”. What is left of the thick lines from `[CLS]`? Then click
-# `[CLS]`: in which layer does it get most?
+# the head's rows of $W_O$, and measure the length of the result. Click *i*, and set
+# *lines* to “weight × length of (value × W_O)”. What is left of the thick lines from
+# `[CLS]`? Then click `[CLS]`: in which layer does it get most?
 #
 # <details><summary>Answer</summary>
 #
@@ -369,9 +370,9 @@ feedback.word(prediction, words, change)
 # Words reach `[CLS]` through heads. Here is L3H9 once more, now for all tokens that
 # look, as a **heat map**: a row for each token that looks, a column for each one looked
 # at; the darker, the more weight. Its colour scale is stretched, so that small weights
-# show. In a running notebook the library *bertviz* draws the same weights as lines,
-# from the token that looks (left); hover over a token. The coloured squares are the
-# layer's heads, 0 to 11 from the left.
+# show. In a running notebook the library *bertviz* draws the same weights as lines. The
+# token that looks is on the left (in step 0 it was on the right); hover over a token.
+# The coloured squares are the layer's heads, 0 to 11 from the left.
 
 # %%
 maps = clf.attend(texts[0])
@@ -417,9 +418,9 @@ print(f"[CLS]: {share[0]:.2f} of all weight. An even share: {1 / len(share):.2f}
 feedback.diagonal(maps, "L0H2")
 
 # %% [markdown]
-# In L0H2 each token looks at the one before it: it is a *previous-token head*. (`[CLS]`
-# has none before it and looks at itself, in the upper left corner.) Lesson 02 measures
-# such heads; lesson 04 shows what one is good for.
+# In L0H2 each token looks at the one before it: it is a *previous-token head*. (Only
+# `[CLS]` has none before it. It looks at itself, and so “itself” has a mean of 1/15.)
+# Lesson 02 measures such heads; lesson 04 shows what one is good for.
 #
 # **Your turn.** In another head most tokens look at the *next* token. Does that
 # diagonal run above or below the main diagonal? Try the dark diagonals of layers 0 to
@@ -444,10 +445,11 @@ feedback.diagonal(maps, my_head)
 # everything between? Here are the means over the heads of each layer:
 
 # %%
+import pandas as pd
+
 itself, mark = maps.weights[:, :, 0, 0].mean(1), maps.weights[:, :, 0, -1].mean(1)
-print("          itself  [SEP]  between")
-for layer, (own, end) in enumerate(zip(itself, mark, strict=True)):
-    print(f"layer {layer}:   {own:.2f}   {end:.2f}   {1 - own - end:.2f}")
+to = {"itself": itself, "[SEP]": mark, "between": 1 - itself - mark}
+al.plots.table(pd.DataFrame(to).rename_axis("layer"), **dict.fromkeys(to, 2))
 
 # %% [markdown]
 # `[CLS]` gives the words and the full stop a quarter of its weight in layer 0, little
@@ -682,14 +684,15 @@ feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 #
 # <details><summary>What we saw</summary>
 #
-# **What the heads of layer 5 bring to `[CLS]` is enough:** with that, and nothing from
-# the layers before, both answers stay, and one fewer of 250 is right. **Without it the
-# model loses its certainty:** both answers fall to about 50 %, ours to its very edge,
-# and 28 fewer reviews are judged right. But 194 are still right, and a model that
-# always says *negative* would get only the 131 complaints. So a good deal reaches
-# `[CLS]` in the earlier layers as well. Both are true, because there are two routes:
-# layer 5 alone suffices, and without it what came before still decides most reviews,
-# with little certainty. (Zeros may do harm of their own.)
+# - **Only layer 5 brings something:** both answers stay, and 221 of 250 reviews are
+#   right, one fewer than before. That is enough.
+# - **Only layers 0 to 4 bring something:** both answers fall to about 50 %, ours to its
+#   very edge, and 194 of 250 are right. A model that always says *negative* would get
+#   only the 131 complaints.
+#
+# So words reach `[CLS]` by two routes. The heads of layer 5 bring enough by themselves;
+# what comes earlier still decides most reviews, but with little certainty. (Zeros may
+# do harm of their own.)
 #
 # </details>
 
@@ -720,20 +723,11 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
 #   in accuracy.
 #
-# Four questions are open. Is it *life* that L3H9 carries? Is it the head that counts,
-# or the zeros in its place? Does it matter in other reviews by a finer measure than
-# accuracy? And is a case like ours common? Go on to the tasks, or to the close-up
-# (section 14), which takes L3H9 apart as a researcher would.
-#
-# <details><summary>What the close-up answers</summary>
-#
-# *Life*, yes, together with *of* and *my*; *I* hardly. Both: with its average in place
-# of zeros “positive” falls about half as far and the answer does not turn, though L3H9
-# still moves it most. It does matter: in other reviews the head drives praise and
-# complaints apart. And it is not common: of 28 wrong answers 3 turn without L3H9. Why
-# the model has learned to lean on *life*, nobody here has found out.
-#
-# </details>
+# The close-up (section 14) takes L3H9 apart as a researcher would, and bounds these
+# findings: with the head's average in place of zeros the answer does not turn; by a
+# finer measure than accuracy the head does matter for other reviews; and a case like
+# ours is not common. We have silenced heads only. But most learned numbers of a layer
+# are in its feed-forward network, and the answer needs these networks, too (close-up).
 
 # %% [markdown]
 # ## 11. Now you
@@ -769,15 +763,18 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
 #   would be left. Of (3, 0) there would be only what the parts have made of it.
 # - Section 7: without the head the answer turns. It changes the vectors of the other
-#   tokens, and heads of layers 4 and 5 can bring these to `[CLS]`. The close-up shows
-#   that it works by way of other tokens; by which later heads, nobody has tested here.
+#   tokens, and heads of layers 4 and 5 can bring these to `[CLS]`. (Section 9 agrees:
+#   what L3H9 brings to `[CLS]` itself is not needed, as nothing is that heads bring to
+#   it in layers 0 to 4.) By which later heads, nobody has tested here.
 #
 # </details>
 
 # %% [markdown]
 # **2. Write a head** (5 minutes). Section 3 did it for one token that looks. Let
 # `mixture` do it for all at once: each argument has a row for every token. The cell
-# gives it the numbers of L3H9 and compares with what the model itself makes.
+# gives it the numbers of L3H9 and compares with what the model itself makes. (`A @ B`
+# multiplies each row of A with each column of B, number by number, and adds up; `A.T`
+# has rows and columns exchanged.)
 
 
 # %%
@@ -1235,7 +1232,6 @@ al.plots.head_map(at_mean, label="change, percentage points", title=title)
 # How far do the log-odds move without L3H9, in praise and in complaints? And without
 # the other heads of its layer?
 # %%
-import pandas as pd
 from attnlab.statistics import mean_interval
 
 few = reviews.sample(min(count, 250))

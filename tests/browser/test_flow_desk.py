@@ -1,7 +1,6 @@
 """The flow desk in a real JupyterLab: steps by button and key, tokens, heads, your own sentence."""
 
 import json
-import re
 
 import pytest
 from jupyter_page import (
@@ -12,6 +11,7 @@ from jupyter_page import (
     everyone_can_read,
     opened_on_cells,
 )
+from matplotlib.colors import to_rgb
 
 MADE = """import attnlab as al
 clf = al.load_classifier("movie-sentiment")"""
@@ -161,7 +161,7 @@ def test_the_sum_has_the_colours_of_the_values(notebook, desk):
 
 
 def rgb(colour):
-    return [int(part) for part in re.findall(r"\d+", colour)[:3]]
+    return [round(255 * part) for part in to_rgb(colour)]
 
 
 def colours(group):

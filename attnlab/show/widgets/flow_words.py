@@ -111,8 +111,8 @@ def _model_in_words(report: dict[str, Any], token: int) -> str:
     told = (
         tr(
             "Purple lines lead to “{token}” from each token that it looks at, as wide as the "
-            "weight, the mean of a layer's heads. It gives other tokens most in layer {layer}: "
-            "{share:.2f} of its weight.",
+            "weight, the mean of a layer's heads. In layer {layer} “{token}” gives {share:.2f} of "
+            "its weight to other tokens, more than in any other layer.",
             token=tokens[token],
             layer=layer,
             share=others[layer],
