@@ -265,7 +265,8 @@ steps
 # - **Step 5.** Those of *hours* and *back*: together they have half of the weight.
 # - **Step 6.** What L3H9 adds is a little more than a quarter as long as the old
 #   vector, 3.1 against 11.1. The feed-forward network adds 12.7, to a sum that
-#   LayerNorm has brought to 14.5. Does the answer need L3H9? Section 7 tries.
+#   LayerNorm has brought to 14.5. (Lengths do not add up: parts can point in different
+#   directions.) Does the answer need L3H9? Section 7 tries.
 # - **Step 7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays
 #   near 50 % until the last. That need not mean that nothing has arrived before: the
 #   read-out was trained only on the last layer's vectors. Before layer 0 `[CLS]` has
@@ -280,8 +281,8 @@ steps
 # <details><summary>Answer</summary>
 #
 # *Hours* looks most at `[CLS]`, whose value is nearly all zeros. So this part of its
-# weight brings almost nothing. That is one reason why what L3H9 adds to it is shorter:
-# 2.7.
+# weight brings almost nothing. That is probably one reason why what L3H9 adds to it is
+# shorter: 2.7.
 #
 # </details>
 #
@@ -354,10 +355,10 @@ feedback.word(prediction, words, change)
 # <details><summary>What we saw</summary>
 #
 # Only without *life* or without *I* does the answer turn, without *life* most of all.
-# *Like*, which sounds like praise, counts less. Without *back* there is no complaint
-# any more. But the model's answer is the same with it and without it: to leave out the
-# word on which the meaning hangs makes no difference here. (Other words may do its
-# work: we take away one at a time.)
+# *Like*, which sounds like praise, counts less. Without *back* the sentence is hardly a
+# complaint any more. But the model's answer is the same with it and without it: to
+# leave out the word on which the meaning hangs makes no difference here. (Other words
+# may do its work: we take away one at a time.)
 #
 # Is it the word, or the gap that it leaves? Appendix C puts a neutral mark in the gap:
 # then *life* still turns the answer, and *I* only just.
@@ -606,8 +607,8 @@ shown
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# The bar reaches from about −1.7 to +0.7 points (a tenth more or less on other
-# machines). It contains 0: we have no evidence of a change in accuracy. But a loss of
+# The bar reaches from about −1.7 to +0.7 points (on other machines each end may differ
+# by a tenth). It contains 0: we have no evidence of a change in accuracy. But a loss of
 # much more than 2 points is unlikely, too.
 #
 # Accuracy is a coarse measure: it changes only where an answer crosses 50 %. The
@@ -641,9 +642,9 @@ shown
 # alone: zeros take the place of what they bring to it, and all other tokens keep
 # theirs.
 #
-# *Predict first:* of 250 reviews the untouched model gets 222 right. How many does it
-# still get right if `[CLS]` gets nothing in layers 0 to 4? And how many if it gets
-# nothing in layer 5?
+# *Predict first:* of 250 reviews the untouched model gets 222 right, and one that
+# always says *negative* 131. How many does it still get right if `[CLS]` gets nothing
+# in layers 0 to 4? And how many if it gets nothing in layer 5?
 
 # %%
 guess_early = ""  # right of 250, with nothing in layers 0 to 4
@@ -687,8 +688,7 @@ feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 # - **Only layer 5 brings something:** both answers stay, and 221 of 250 reviews are
 #   right, one fewer than before. That is enough.
 # - **Only layers 0 to 4 bring something:** both answers fall to about 50 %, ours to its
-#   very edge, and 194 of 250 are right. A model that always says *negative* would get
-#   only the 131 complaints.
+#   very edge, and 194 of 250 are right: far more than 131.
 #
 # So words reach `[CLS]` by two routes. The heads of layer 5 bring enough by themselves;
 # what comes earlier still decides most reviews, but with little certainty. (Zeros may
@@ -719,15 +719,14 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
-#   Others move it by up to about 10 points.
-# - **Whether L3H9 matters for other reviews:** our 1,000 give no evidence of a change
-#   in accuracy.
+#   Others move it by up to about 10 points. (With averages in place of zeros L3H9 still
+#   moves it most, but no head turns it: close-up.)
+# - **Whether L3H9 matters for other reviews:** in accuracy our 1,000 give no evidence
+#   of it. By a finer measure it does (close-up).
 #
-# The close-up (section 14) takes L3H9 apart as a researcher would, and bounds these
-# findings: with the head's average in place of zeros the answer does not turn; by a
-# finer measure than accuracy the head does matter for other reviews; and a case like
-# ours is not common. We have silenced heads only. But most learned numbers of a layer
-# are in its feed-forward network, and the answer needs these networks, too (close-up).
+# The close-up (section 14) takes L3H9 apart as a researcher would. We have silenced
+# heads only. But most learned numbers of a layer are in its feed-forward network, and
+# the answer needs these networks, too (close-up).
 
 # %% [markdown]
 # ## 11. Now you
