@@ -592,11 +592,11 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # changed by about half a point. Is this due to the head, or could it be an accident of
 # the reviews that we happen to have?
 #
-# With 1,000 other reviews the change would come out a little different. How different,
-# the **95 % interval** says, which the desk draws as a bar around the change. Make such
-# a bar 100 times, each time with other reviews: about 95 of the bars contain the true
-# change, the one in all reviews of this kind. **If the bar contains 0, the choice of
-# reviews alone could explain the change.**
+# With 1,000 other reviews the change would come out a little different. So the desk
+# draws a bar around it, its **95 % interval**. Make such a bar 100 times, each time
+# with other reviews: about 95 of the bars contain the true change, the one in all
+# reviews of this kind. **If the bar contains 0, the choice of reviews alone could
+# explain the change.**
 #
 # Here is what the desk has measured without L3H9: on the left our answer, with black
 # marks where it was before, on the right the change of the accuracy with its bar.
@@ -609,7 +609,7 @@ shown
 #
 # The bar reaches from about −1.7 to +0.7 points (on other machines each end may differ
 # by a tenth). It contains 0: we have no evidence of a change in accuracy. But a loss of
-# much more than 2 points is unlikely, too.
+# much more than 2 points would fit these reviews badly, too.
 #
 # Accuracy is a coarse measure: it changes only where an answer crosses 50 %. The
 # close-up has a finer one, and does find a change.
@@ -638,13 +638,13 @@ shown
 # ## 9. Which layers does `[CLS]` need?
 #
 # In section 6 `[CLS]` looked at words a little in layer 0, and above all in layer 5.
-# Does the answer need what it gets there? Silence the heads of some layers for `[CLS]`
-# alone: zeros take the place of what they bring to it, and all other tokens keep
-# theirs.
+# Does the answer need what it gets there? Cut it off: in some layers each head brings
+# to `[CLS]` only what `[CLS]` takes from itself, and nothing from other tokens. These
+# tokens keep what they get.
 #
 # *Predict first:* of 250 reviews the untouched model gets 222 right, and one that
 # always says *negative* 131. How many does it still get right if `[CLS]` gets nothing
-# in layers 0 to 4? And how many if it gets nothing in layer 5?
+# from others in layers 0 to 4? And how many with nothing in layer 5?
 
 # %%
 guess_early = ""  # right of 250, with nothing in layers 0 to 4
@@ -652,15 +652,22 @@ guess_late = ""  # right of 250, with nothing in layer 5
 
 
 # %% folded=true
-# “positive” in texts where [CLS] gets nothing from the heads of these layers
-def without_heads_for_cls(texts, layers):
-    def hook(module, inputs, output):  # changes what a part has made (section 14)
-        output[0][:, 0] = 0
+# in the mixtures of [CLS] (row 0): its own value alone, times its weight
+def only_itself(module, inputs, output):
+    parts = (module.query, module.key, module.value)
+    vectors = inputs[0]  # (1, tokens, 384)
+    q, k, v = (part(vectors)[0].view(-1, clf.heads, 32) for part in parts)
+    weights = torch.softmax((q[0] * k).sum(-1) / 32**0.5, dim=0)  # (tokens, heads)
+    output[0][0, 0] = (weights[0][:, None] * v[0]).flatten()
 
-    stack = clf.model.bert.encoder.layer
-    handles = [stack[i].attention.self.register_forward_hook(hook) for i in layers]
+
+# %% folded=true
+# “positive” in texts where [CLS] gets nothing from other tokens in these layers
+def without_others_for_cls(texts, layers):
+    stack = [clf.model.bert.encoder.layer[i].attention.self for i in layers]
+    handles = [part.register_forward_hook(only_itself) for part in stack]  # section 14
     try:
-        return clf.predict(texts).probabilities[:, 1]
+        return np.array([clf.predict([text]).probabilities[0, 1] for text in texts])
     finally:  # whatever happens, the model stays as it was
         for handle in handles:
             handle.remove()
@@ -669,30 +676,33 @@ def without_heads_for_cls(texts, layers):
 # %% folded=true
 # the result, once your guess is there
 cuts = {"no layer": [], "layer 0": [0], "layers 1 to 4": range(1, 5)}
-cuts |= {"layers 0 to 4": range(5), "layer 5": [5]}
+cuts |= {"layers 0 to 4": range(5), "layer 5": [5], "all layers": range(6)}
 both = {"our sentence": texts[0], "the other": texts[1]}
 some = reviews.sample(250)
-left = feedback.left_over(without_heads_for_cls, both, some, cuts)
+left = feedback.left_over(without_others_for_cls, both, some, cuts)
 right = left["right of 250"]
 measured = f"{right['layers 0 to 4']} with nothing in layers 0 to 4, "
 measured += f"{right['layer 5']} with nothing in layer 5"
-left.index.name = "heads silent for [CLS] in"
+left.index.name = "nothing for [CLS] in"
 feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 
 # %% [markdown]
 # The first two columns hold the probability of “positive” in the two sentences, the
-# brackets the 95 % interval of the change: wide where many answers change.
+# brackets the 95 % interval of the change: wide where many answers change. The last
+# column is the mean probability of the answers to the 250 reviews.
 #
 # <details><summary>What we saw</summary>
 #
 # - **Only layer 5 brings something:** both answers stay, and 221 of 250 reviews are
-#   right, one fewer than before. That is enough.
-# - **Only layers 0 to 4 bring something:** both answers fall to about 50 %, ours to its
-#   very edge, and 194 of 250 are right: far more than 131.
+#   right, one fewer than before.
+# - **Only layers 0 to 4 bring something:** 220 are right. But the model is hardly sure
+#   of any answer: 52 % on average, where it was 87 %. Ours just turns.
+# - **No layer brings anything:** 131, as if it always said *negative*. That had to be,
+#   since now nothing of the text reaches `[CLS]`.
 #
-# So words reach `[CLS]` by two routes. The heads of layer 5 bring enough by themselves;
-# what comes earlier still decides most reviews, but with little certainty. (Zeros may
-# do harm of their own.)
+# So words reach `[CLS]` by two routes, in layer 5 and before. For most reviews either
+# of them is enough to be right (though for layer 5 the interval reaches to a loss of 5
+# points). The certainty comes with layer 5.
 #
 # </details>
 
@@ -712,9 +722,9 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   values by attention weights, and a feed-forward network works on each token alone;
 #   the read-out takes the vector of `[CLS]`.
 # - **How words reach `[CLS]`:** by two routes. What the heads of layer 5 bring is
-#   enough for the answers to stay. Without it ours is undecided at 50 %, and yet 194 of
-#   250 reviews are right, where it was 222: what came in earlier layers still decides
-#   most of them, with little certainty.
+#   enough for the answers to stay. Without it 220 of 250 reviews are right, where it
+#   was 222: what comes in earlier layers is nearly enough, too, but the certainty is
+#   gone.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
@@ -762,9 +772,8 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
 #   would be left. Of (3, 0) there would be only what the parts have made of it.
 # - Section 7: without the head the answer turns. It changes the vectors of the other
-#   tokens, and heads of layers 4 and 5 can bring these to `[CLS]`. (Section 9 agrees:
-#   what L3H9 brings to `[CLS]` itself is not needed, as nothing is that heads bring to
-#   it in layers 0 to 4.) By which later heads, nobody has tested here.
+#   tokens, and heads of layers 4 and 5 can bring these to `[CLS]`. The close-up shows
+#   that it works by way of other tokens; by which later heads, nobody has tested here.
 #
 # </details>
 
@@ -813,8 +822,9 @@ feedback.mixture(clf, texts[0], mixture)
 # change without these heads? Each line of the cell names what falls silent. Replace its
 # `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
 # without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
-# faders of your desk. Section 9 silenced layer 5 for `[CLS]` alone: does it cost more
-# for all tokens? Which intervals exclude 0?
+# faders of your desk. In section 9 `[CLS]` kept what it takes from itself in layer 5,
+# and 2 of 250 answers fewer were right: what if that is silenced, too? Which intervals
+# exclude 0?
 
 # %%
 expected = {
@@ -829,10 +839,11 @@ feedback.silenced(desk, expected)
 #
 # The interval of L5H9 contains 0. Without the heads of the first layer a point or two
 # is lost, and the interval just reaches 0: a loss neither shown nor ruled out. Without
-# those of the last layer about 12 points are lost, and the interval is far from 0. That
-# is the cut of section 9, on more reviews: after layer 5 only `[CLS]` is read, so it
-# makes no difference whether other tokens get something there. This does not tell how
-# much is due to the zeros themselves (section 14). Lesson 06 tries all heads.
+# those of the last layer about 12 points are lost, and the interval is far from 0.
+# After layer 5 only `[CLS]` is read. So the difference from section 9 is what `[CLS]`
+# takes from itself. That brings no word that had not reached it before, and yet it
+# counts. How much of the loss is due to the zeros themselves, this does not tell
+# (section 14). Lesson 06 tries all heads.
 #
 # </details>
 

@@ -483,6 +483,7 @@ def test_what_is_left_after_a_cut_is_counted_on_the_same_reviews():
     low, high = (100 * end for end in paired_interval(1, 2, 5))
     told = f"-20.0 ({low:+.1f} to {high:+.1f})".replace("-", "−")
     assert left["change, points (95 %)"].tolist() == ["–", told]
+    assert left["how sure, %"].tolist() == pytest.approx([82, 76])  # of what is answered
 
 
 @pytest.mark.parametrize("name", ["L1H8", "l1h8", " L1H8 ", "1.8"])

@@ -30,21 +30,24 @@ def left_over(
     Returns
     -------
     A row for each cut: the probability of “positive” in each text, in percent; how many of the
-    reviews are right; and its change in percentage points, with the 95 % interval of the paired
-    difference.
+    reviews are right; its change in percentage points, with the 95 % interval of the paired
+    difference; and the mean probability of the answer that is given to a review, in percent.
     """
     rows: dict[str, list[object]] = {}
     untouched = None
     for name, layers in cuts.items():
         ours = 100 * positive(list(texts.values()), layers)
-        right = (positive(reviews.texts, layers) > 0.5) == np.array(reviews.labels)
+        shares = positive(reviews.texts, layers)
+        right = (shares > 0.5) == np.array(reviews.labels)
         change = "–" if untouched is None else _change(untouched, right)
         untouched = right if untouched is None else untouched
-        rows[name] = [*ours.tolist(), int(right.sum()), change]
+        sure = 100 * float(np.maximum(shares, 1 - shares).mean())
+        rows[name] = [*ours.tolist(), int(right.sum()), change, sure]
     columns = [
         *(f"{name}, %" for name in texts),
         f"right of {len(reviews)}",
         "change, points (95 %)",
+        "how sure, %",
     ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 

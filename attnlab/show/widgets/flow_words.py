@@ -37,7 +37,7 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         "The text is cut into {count} tokens: words, pieces of rare words, punctuation, and two "
         "marks, {first} and {last}.{pieces} Each has a number in a vocabulary of {vocabulary:,}, "
         "and this number picks its row from a table of learned vectors: red above 0, blue below. A "
-        "vector for its position is added, and LayerNorm rescales the sum.",
+        "vector for its position is added. LayerNorm rescales the sum, each number differently.",
         count=count,
         first=tokens[0],
         last=tokens[-1],
