@@ -702,7 +702,8 @@ feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 #
 # So words reach `[CLS]` by two routes, in layer 5 and before. For most reviews either
 # of them is enough to be right (though for layer 5 the interval reaches to a loss of 5
-# points). The certainty comes with layer 5.
+# points). The certainty comes with layer 5. (The gap that a cut leaves is new to the
+# model and may do harm of its own.)
 #
 # </details>
 
@@ -840,10 +841,10 @@ feedback.silenced(desk, expected)
 # The interval of L5H9 contains 0. Without the heads of the first layer a point or two
 # is lost, and the interval just reaches 0: a loss neither shown nor ruled out. Without
 # those of the last layer about 12 points are lost, and the interval is far from 0.
-# After layer 5 only `[CLS]` is read. So the difference from section 9 is what `[CLS]`
-# takes from itself. That brings no word that had not reached it before, and yet it
-# counts. How much of the loss is due to the zeros themselves, this does not tell
-# (section 14). Lesson 06 tries all heads.
+# After layer 5 only `[CLS]` is read. So the difference from section 9, apart from that
+# of the reviews, is what `[CLS]` takes from itself. That brings no word that had not
+# reached it before, and yet it counts. How much of the loss is due to the zeros
+# themselves, this does not tell (section 14). Lesson 06 tries all heads.
 #
 # </details>
 

@@ -131,6 +131,11 @@ def test_the_query_goes_to_every_key_alike(notebook, desk):
     assert [line[1] for line in lines] == pytest.approx(rows, abs=0.1)
     assert [line[0] for line in lines] == pytest.approx([rows[4]] * len(rows), abs=0.1)
     assert len({line[2] for line in lines}) == 1
+    of_query = desk.locator(".stage .heading.query").evaluate("one => getComputedStyle(one).fill")
+    of_lines = desk.locator(".stage .ribbon").evaluate_all(
+        "all => all.map(one => getComputedStyle(one).stroke)"
+    )
+    assert set(of_lines) == {of_query}  # and not that of the weights
 
 
 def test_a_line_leads_to_each_value_as_wide_as_its_weight(notebook, desk):

@@ -132,8 +132,8 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
 
   function mixture({ tokens, values, weights, mixtures, limits, settings }, token) {
     const { left, width } = layout;
-    const lines = width > 300 ? 34 : 0; // from each weight to its value, as wide as it is
-    const before = (lines && 4) + 56 + lines / 2;
+    const lined = width > 300; // a phone has no room for a line from each weight to its value
+    const before = lined ? 78 : 58;
     const start = left + before;
     const gap = 14;
     const wide = Math.min((width - before - gap) / 2, 560);
@@ -145,13 +145,13 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const parts = values.map((line, index) => line.map((value) => value * share[index]));
     return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), whose, second),
       ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain", "data-is": `weight ${index}` })),
-      ...(lines ? share.flatMap((weight, index) => (weight < 0.005 ? [] : [ribbon(index, index, left + 34, start - 4, weight)])) : []),
+      ...(lined ? share.flatMap((weight, index) => (weight < 0.005 ? [] : [ribbon(index, index, left + 34, start - 4, weight)])) : []),
       ...(wide > 320 ? [scale(limits.values, start + wide, 22), scale(limits.parts[token], second + wide, 22)] : []),
       ...strips(values, limits.values, start, wide, { is: "value" }),
       ...strips(parts, limits.parts[token], second, wide, { is: "part", from: "value" }),
       drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
       write(tr("sum: what L{layer}H{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
-      ...(lines ? [write(tr("in the colours of the values"), second - 8, sum + 1.5 * layout.row + 8, { class: "small", "text-anchor": "end" })] : []),
+      ...(lined ? [write(tr("in the colours of the values"), second - 8, sum + 1.5 * layout.row + 8, { class: "small", "text-anchor": "end" })] : []),
       drawn("g", { class: "sum" }, strip(mixtures[token], limits.values, second, sum + 4, wide, layout.row, { is: "mixture" }),
         drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row }))];
   }

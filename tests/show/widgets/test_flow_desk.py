@@ -109,8 +109,9 @@ def test_the_whole_model_says_where_a_token_looks_most_at_others(clf):
     shown = report(clf, token=2)
     weights = clf.attend(TEXT).weights.mean(1)
     others = 1 - weights[:, 2, 2]
-    told = f"gives {float(others.max()):.2f} of its weight to other tokens"
-    assert told in shown["words"]["model"][2]
+    told = shown["words"]["model"][2]
+    assert f"In layer {int(others.argmax())} “{shown['tokens'][2]}” gives" in told
+    assert f"gives {float(others.max()):.2f} of its weight to other tokens" in told
     flow = read_flow(clf, TEXT)
     within = report(clf, layer=1, head=1)
     lengths = [float(flow.added[1, head, 2].norm()) for head in range(clf.heads)]
