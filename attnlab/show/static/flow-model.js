@@ -55,6 +55,7 @@ export function wholeModel({ tokens, states, limits, answers, label, settings },
   const last = answers.length - 1;
   const share = answers[last].share;
   const room = answer - 14;
+  const pitch = stripAt(1) - stripAt(0); // where it is narrow only the first and the last number have room
   const below = { label: cut(label, 14), first: tokens[0] };
   const legend = layout.width > 620
     ? tr("Purple: attention. Grey: feed-forward networks. Below: probability of “{label}”, read off {first} after each layer.", below)
@@ -76,7 +77,7 @@ export function wholeModel({ tokens, states, limits, answers, label, settings },
       const [x, width] = [stripAt(index) - gap, wide + 2 * gap];
       return [drawn("rect", { class: "track", x, y: bottom + 10, width, height: 6, rx: 1 }),
         drawn("rect", { class: index === last ? "answer final" : "answer", x, y: bottom + 10, width: (width * sure).toFixed(1), height: 6, rx: 1 }),
-        write(text, x + width / 2, bottom + 30, { class: index === last ? "name" : "plain", "text-anchor": "middle" })];
+        ...(pitch < 36 && index % last ? [] : [write(text, x + width / 2, bottom + 30, { class: index === last ? "name" : "plain", "text-anchor": "middle" })])];
     })];
 }
 

@@ -82,7 +82,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const largest = Math.max(...weights.flat());
     const [wide, high] = [cell * tokens.length, layout.row * tokens.length];
     const shade = (weight) => Math.sqrt(weight / largest).toFixed(3);
-    return [...heading(tr("weights of all"), tr("a row each; darkest: {weight}", { weight: fixed(largest, 2) }), x, "weight"),
+    return [...heading(tr("weights of all"), tr("a row each; largest: {weight}", { weight: fixed(largest, 2) }), x, "weight"),
       drawn("g", { class: "table" }, ...weights.flatMap((line, row) => line.map((weight, column) => drawn("rect",
         { x: x + column * cell, y: layout.top + row * layout.row, width: cell, height: layout.row, "fill-opacity": shade(weight) })))),
       drawn("rect", { class: "edge", x, y: layout.top, width: wide, height: high }),
@@ -132,8 +132,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
 
   function mixture({ tokens, values, weights, mixtures, limits, settings }, token) {
     const { left, width } = layout;
-    const lined = width > 300; // a phone has no room for a line from each weight to its value
-    const before = lined ? 78 : 58;
+    const before = width > 300 ? 78 : 58; // for the weight, and a line from it to its value
     const start = left + before;
     const gap = 14;
     const wide = Math.min((width - before - gap) / 2, 560);
@@ -145,13 +144,13 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const parts = values.map((line, index) => line.map((value) => value * share[index]));
     return [...heading(tr("weight"), "", left, "weight"), ...heading(tr("× value"), tr("of each token"), start, "value"), ...heading(wide < 90 ? tr("= part") : tr("= its part"), whose, second),
       ...tokens.map((_, index) => write(fixed(share[index], 2), left + 2, middle(index) + 4, { class: "plain", "data-is": `weight ${index}` })),
-      ...(lined ? share.flatMap((weight, index) => (weight < 0.005 ? [] : [ribbon(index, index, left + 34, start - 4, weight)])) : []),
+      ...share.flatMap((weight, index) => (weight < 0.005 ? [] : [ribbon(index, index, left + 34, start - 4, weight)])),
       ...(wide > 320 ? [scale(limits.values, start + wide, 22), scale(limits.parts[token], second + wide, 22)] : []),
       ...strips(values, limits.values, start, wide, { is: "value" }),
       ...strips(parts, limits.parts[token], second, wide, { is: "part", from: "value" }),
       drawn("line", { class: "rule", x1: second, x2: second + wide, y1: sum + 1, y2: sum + 1 }),
       write(tr("sum: what L{layer}H{head} passes on", settings), second - 8, sum + layout.row / 2 + 8, { class: "sum-name", "text-anchor": "end" }),
-      ...(lined ? [write(tr("in the colours of the values"), second - 8, sum + 1.5 * layout.row + 8, { class: "small", "text-anchor": "end" })] : []),
+      write(tr("in the colours of the values"), second - 8, sum + 1.5 * layout.row + 8, { class: "small", "text-anchor": "end" }),
       drawn("g", { class: "sum" }, strip(mixtures[token], limits.values, second, sum + 4, wide, layout.row, { is: "mixture" }),
         drawn("rect", { class: "box", x: second, y: sum + 4, width: wide, height: layout.row }))];
   }

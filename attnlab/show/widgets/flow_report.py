@@ -80,7 +80,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
           ``lengths`` (T), the root of the sum of all squares
         - ``by_head`` (T, H): the length of what each head of the layer adds to a token
         - ``limits``: for each strip of numbers the value that has the full colour; ``parts`` (T):
-          likewise for weights times values and their sum, for each token that looks
+          likewise for weights times values, for each token that looks
         - ``read`` (L + 1, `SHOWN`): the first token's vector before layer 0 and after each layer,
           of which the answer is read off
         - ``names`` of layers, "before layer 0" and so on, and ``answers`` (L + 1): in each the
