@@ -67,6 +67,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `_exports`: the one list of w
     from attnlab.show.widgets.mask_desk import MaskDesk as MaskDesk
     from attnlab.show.widgets.patch_desk import PatchDesk as PatchDesk
     from attnlab.show.widgets.peeler import Peeler as Peeler
+    from attnlab.show.widgets.query_desk import QueryDesk as QueryDesk
     from attnlab.show.widgets.reading_desk import ReadingDesk as ReadingDesk
     from attnlab.show.widgets.sampling_desk import SamplingDesk as SamplingDesk
     from attnlab.show.widgets.softmax_desk import SoftmaxDesk as SoftmaxDesk

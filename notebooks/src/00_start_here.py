@@ -32,16 +32,14 @@
 # sentences.
 #
 # Like every *neural network* it turns numbers into numbers, by combining them with
-# numbers of its own, here millions. *Training* has set these, in stages. First the
-# model learned from general text, by imitating a larger model that fills in hidden
-# words, and then from pairs of sentences that belong together. Finally it was shown
-# reviews with their *labels*, the right answers; after every few of them its numbers
+# numbers of its own, here millions. *Training* has set these: first on general text, by
+# imitating a larger model, and on pairs of sentences that belong together; last on
+# reviews with their *labels*, the right answers. After every few reviews its numbers
 # were moved a little, so that its answers came closer to the labels. Here they stay as
 # they are.
 #
-# A chatbot's model is larger and trained further, but built of the same kinds of parts.
-# Two differences matter here: in it each piece of text sees only itself and earlier
-# pieces, and it predicts which piece comes next. Lesson 04 builds such a model.
+# A chatbot's model is larger and trained further, but built of the same kinds of parts
+# (lesson 04 builds a small one).
 
 # %%
 import attnlab as al
@@ -87,46 +85,24 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # %% [markdown]
 # - **1 Tokens.** The text is cut into *tokens*: words, pieces of rare words, and marks
 #   such as the full stop. Two are added: `[CLS]`, for *classification*, before the
-#   text, and `[SEP]`, the *separator*, after it. Each token picks its row from a table
-#   that was learned in training: a *vector*, a list of 384 numbers (its *embedding*). A
-#   second vector is added, for its position in the text: without it the order of the
-#   words would be lost.
-# - **2 Vectors.** These enter the first layer. Each layer makes new ones from them.
-# - **3 to 5 Attention.** The tokens exchange information. Twelve **heads** do this side
-#   by side, each in its own way: one looks at the token before, others spread over many
-#   tokens. The full name is *multi-head self-attention*: *self*, because the tokens of
-#   one text look at each other.
-# - **6 New vector.** What the heads bring is added to the old vector, at the first `+`.
-#   A *feed-forward network* then works on each token alone: it turns the 384 numbers
-#   into 1,536, pushes negative ones towards 0, and turns them back into 384, which are
-#   added at the second `+`.
-# - **Around it.** The thin arcs show the old vector going past: adding instead of
-#   replacing is called a *residual connection*. After each `+`, *LayerNorm* rescales
-#   the numbers, so that sums do not grow from layer to layer.
+#   text, and `[SEP]`, the *separator*, after it.
+# - **2 Vectors.** Each token becomes a *vector*, here a list of 384 numbers. It depends
+#   on the token and on its position in the text.
+# - **3 to 5 Attention.** The tokens exchange information, along the purple lines.
+#   Twelve **heads** do this side by side, each in its own way: one looks at the token
+#   before, others spread over many tokens.
+# - **6 New vector.** What the heads bring is added to the token's vector. Then a small
+#   network works on each token alone, and what it makes is added, too.
 # - **Layer.** Steps 3 to 6 are one *layer*. Six of them follow one another; what one
 #   makes, the next one reads.
 # - **7 Answer.** One more small network, the *read-out*, turns the last vector of
 #   `[CLS]` into a probability for each label.
 #
+# (What else the picture names, section 4 explains.)
+#
 # Notice that the answer is read off `[CLS]` alone. At the start the vector of `[CLS]`
 # is the same for every text. So whatever tells one review from another must reach it
 # through a head (the dark purple lines), perhaps by way of other tokens.
-#
-# <details><summary>What does the picture leave out?</summary>
-#
-# Most of the tokens, and all but a few numbers of each vector (their colours are
-# invented). All tokens are in lower case here.
-#
-# The six layers have the same form, but each has learned numbers of its own; two thirds
-# of them are in its feed-forward network.
-#
-# *LayerNorm* first brings the numbers to a mean of 0 and a standard size, then
-# stretches and shifts them by learned numbers (lesson 02). Another one stands before
-# the first layer; there BERT adds one more vector to each token, the same for all
-# tokens here. The read-out first makes a number for each label, a *logit*; a *softmax*
-# (section 3) turns these into probabilities.
-#
-# </details>
 
 # %% [markdown]
 # ## 3. What does one head do?
@@ -139,47 +115,87 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # also a book.
 #
 # In the picture one token asks (its vector is on the left), and the books are *hours*,
-# *life* and *back*. The steps are 2 to 5 of the picture above. The numbers are
-# invented. Here a vector has 3 numbers, and a query, key or value has 2; in our model
-# it is 384 and 32.
+# *life* and *back*. The numbers are invented. Here a vector has 3 of them, and a query,
+# key or value has 2; in our model it is 384 and 32.
 
 # %%
 drawings.head_by_hand()
 
 # %% [markdown]
-# - **3 Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
+# - **Query, keys, values.** Three *matrices*, tables of learned numbers called $W_Q$,
 #   $W_K$ and $W_V$, turn each token's vector into three new ones: what it looks for
 #   (query), what it can be found by (key), and what it passes on (value). What a token
 #   looks for need not be what it offers. Here keys and values are given. For the query,
 #   multiply each number of the vector by its row of $W_Q$, and add up each column:
 #   - first number: 1 · 0 + 2 · 1 + 0 · 3 = 2
 #   - second number: 1 · 1 + 2 · 0 + 0 · 2 = 1
-# - **4 Scores.** How well does the key of *hours* fit the query? Multiply number by
+# - **Scores.** How well does the key of *hours* fit the query? Multiply number by
 #   number and add up: that is the *dot product*. Then divide by √2, the square root of
-#   how many numbers a query has: here 2, in our model 32. A sum of more products varies
-#   more, and so the scores spread further apart; without the division one token would
-#   often take nearly all the weight (lesson 01).
+#   how many numbers a query has: here 2, in our model 32. (A sum of more products
+#   spreads further; lesson 01 tells why the division keeps the weights from going to
+#   one token alone.)
 #   - dot product: 2 · 1 + 1 · 1 = 3
 #   - score: 3 / √2 = 2.12
-# - **4 Weights.** The *softmax* turns scores into **attention weights**, which are
+# - **Weights.** The *softmax* turns scores into **attention weights**, which are
 #   positive and sum to 1. It raises e = 2.718… to the power of each score, which makes
 #   8.34, 2.03 and 4.11 (from the unrounded scores), and divides each by their sum,
 #   14.48.
 #   - *hours* gets 8.34 / 14.48 = 0.58
-# - **5 Mixture.** The token that asked gets all three values, each times its weight,
+# - **Mixture.** The token that asked gets all three values, each times its weight,
 #   added up.
 #   - first number: 0.58 · 2 + 0.14 · 0 + 0.28 · 1 = 1.44
-#   - second number: 0.58 · 0 + 0.14 · 2 + 0.28 · 1 = 0.56
+#   - second number: 0.58 · 0 + 0.14 · 3 + 0.28 · 0 = 0.42
 #
-# Most of the weight goes to *hours*, whose key fits best. Its value supplies most of
-# the first number of the mixture. To the second it adds nothing: there its value is 0.
+# Most of the weight goes to *hours*, whose key fits best, and its value supplies most
+# of the first number of the mixture. The second comes from *life* alone, little as its
+# weight is: only there is the value not 0.
 #
-# Each of the 12 heads has its own three matrices, so that each can look for something
-# else. A mixture has 32 numbers, and those of the 12 heads side by side
-# (*concatenated*) make 12 · 32 = 384. One more matrix, $W_O$, turns them into the 384
-# that are added to the vector at the first `+`. In this product each head's 32 numbers
-# meet 32 rows of $W_O$ of their own. So it is the same as if each head added a part of
-# its own, and so the desk of section 4 draws it.
+# **Your turn.** Another token asks the same three books, with the query (1, 2) in place
+# of (2, 1). What are the three weights now? You can use the powers above again.
+
+# %%
+from attnlab.course import feedback
+
+my_weights = []  # of hours, life and back, such as [0.5, 0.25, 0.25]
+feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
+
+# %% [markdown]
+# ### See it move
+#
+# Two numbers are a point in a plane: so many to the right, so many up. Here is the same
+# head once more, with everything in reach. On the left query and keys are arrows. A dot
+# on the line of the query shows how far each key reaches in its direction; that, times
+# the length of the query, is the dot product. On the right the mixture lies among the
+# values, and each draws it to itself by its weight.
+#
+# Drag the tip of the query to (1, 2): were your weights right? Then guess each of these
+# before you try it:
+#
+# - *Reset*, and make the query twice as long (*Query × 2*). Do the weights become more
+#   even, or less?
+# - Turn the query away from all three keys. Which word gets most weight now?
+# - Where must the query be for all three weights to be the same?
+# - Can the mixture leave the triangle of the values?
+
+# %%
+al.QueryDesk()
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# - **(1, 2):** the dot products are 3, 2 and 1, where they were 3, 1 and 2. So *hours*
+#   keeps 0.58, and *life* and *back* change places: 0.28 and 0.14.
+# - **Twice as long:** all scores are twice as large, and so are their distances. The
+#   softmax makes the weights less even: 0.77, 0.05 and 0.19.
+# - **Turned away**, as at (−1, −1): *life* and *back*, 0.40 each. Their dot products
+#   are negative, but less so than that of *hours*. Weights sum to 1 even where no key
+#   fits.
+# - **All the same:** at (0, 0). There all scores are 0.
+# - **The triangle:** the mixture cannot leave it, as weights are positive and sum to 1.
+#
+# </details>
+#
+# ### From one head to twelve
 #
 # In one line, with a query $q$ as a row of $d$ numbers, the keys as the rows of $K$,
 # and the values as the rows of $V$:
@@ -189,26 +205,13 @@ drawings.head_by_hand()
 # $K^\top$ is $K$ with rows and columns exchanged, so that $q K^\top$ holds the dot
 # product of $q$ with each key.
 #
-# **Your turn.** Another token asks the same three books, with the query (1, 2) in place
-# of (2, 1). What are the three weights now? You can use the powers above again. And
-# what would twice the query, (2, 4), do to them: make them more even, or less?
-
-# %%
-from attnlab.course import feedback
-
-my_weights = []  # of hours, life and back, such as [0.5, 0.25, 0.25]
-feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# The dot products are 3, 2 and 1, where they were 3, 1 and 2. So *hours* keeps 0.58,
-# and *life* and *back* change places: 0.28 and 0.14.
-#
-# With twice the query all scores are twice as large, and so are their distances. The
-# softmax makes the weights less even: 0.77, 0.19 and 0.05 (rounded).
-#
-# </details>
+# Each of the 12 heads has its own $W_Q$, $W_K$ and $W_V$, so that each can look for
+# something else. One more matrix, $W_O$, turns what they bring, 12 mixtures of 32
+# numbers, into the 384 that are added to the token's vector. In this product each
+# head's 32 numbers meet 32 rows of $W_O$ of their own: it is as if each head added a
+# part of its own, and so the desk of section 4 draws it. The full name of all this is
+# *multi-head self-attention*: *self*, because the tokens of one text look at each
+# other.
 #
 # <details><summary>What is left out here?</summary>
 #
@@ -221,76 +224,83 @@ feedback.weights(my_weights, query=[1, 2], keys=[[1, 1], [0, 1], [1, 0]])
 # ## 4. Step through our sentence
 #
 # Here are the model's own numbers, at a *desk*: an interactive picture in eight steps.
-# The words above the picture say what each step shows.
+# It follows the token *i* (the word *I*) through head 9 of layer 3, *L3H9* for short
+# (counting starts at 0). Why this head? When the model learned to judge reviews, no
+# other head's attention changed as much (lesson 05 measures that). Why *i*? L3H9 adds
+# more to it than any other head of its layer.
 #
-# **Step 0** is the whole model, as in section 2, but with all tokens and real weights.
-# Its lines follow the information: from the token that is looked at, on the left, to
-# the one that looks, on the right. Try two things:
+# Press *Next* for each step; the words above the picture say what it shows. A line
+# leads from the token that is looked at, on the left, to the one that looks, on the
+# right. A thin stripe is one number: red above 0, blue below, white near 0. Find out:
 #
-# - The row of *i* (the word *I*) is chosen. From which token do its thickest lines
-#   come?
-# - Click `[CLS]`, from which the answer is read. In which layers does it look at other
-#   tokens?
+# - **0 Model.** From which token do the thickest lines of *i* come? Then click `[CLS]`:
+#   in which layers does it look at other tokens? (Click *i* again to go on.)
+# - **1, 2 Tokens, vectors.** Of which two vectors is the first one of *i* the sum?
+# - **3 Query, key, value.** Which token's value is nearly all zeros?
+# - **4 Weights.** At which two words does *i* look most?
+# - **5 Mixture.** Which parts of it have the strongest colours?
+# - **6 New vector.** How *long* is what the head adds (the root of the sum of its
+#   squares), beside the old vector?
+# - **7 Answer.** After which layer does it appear?
 
 # %%
-steps = al.FlowDesk(clf, texts[0], layer=3, head=9)
-steps
+al.FlowDesk(clf, texts[0], layer=3, head=9)
 
 # %% [markdown]
-# Then click *i* again, and press *Next*. Step 1 shows where the vectors come from.
-# Steps 2 to 6 follow *i* through head 9 of layer 3, *L3H9* for short (counting starts
-# at 0). Why this one? When the model learned to judge reviews, no other head's
-# attention changed as much (lesson 05 measures that). And why *i*, and not `[CLS]`? In
-# L3H9 `[CLS]` looks almost only at itself, while to *i* L3H9 adds more than any other
-# head of its layer. Step 7 reads the answer off `[CLS]`.
-#
-# A thin stripe is one number: red above 0, blue below, white near 0. As you go, find
-# out:
-#
-# - **Step 3.** Which token's value is nearly all zeros?
-# - **Step 4.** At which two tokens does *i* look most?
-# - **Step 5.** Which parts of the mixture have the strongest colours?
-# - **Step 6.** How *long* is what the head adds (its length is the root of the sum of
-#   its squares)? Compare it with the old vector, and with what the feed-forward network
-#   adds.
-# - **Step 7.** After which layer does the answer appear?
-#
 # <details><summary>What we saw</summary>
 #
-# - **Step 0.** The thickest lines of *i* come from `[CLS]`, which itself looks at
-#   others in layers 0 and 5 and hardly in between (section 6).
-# - **Step 3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
-# - **Step 4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
+# - **0.** The thickest lines of *i* come from `[CLS]`, which itself looks at others in
+#   layers 0 and 5 and hardly in between (section 6).
+# - **1, 2.** Of the *embedding* of *i*, its row in a table that was learned in
+#   training, and of the vector of its position, without which the order of the words
+#   would be lost. (BERT adds a third one, the same for all tokens here.)
+# - **3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
+# - **4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
 #   tokens would be 0.07.
-# - **Step 5.** Those of *hours* and *back*: together they have half of the weight.
-# - **Step 6.** What L3H9 adds is a little more than a quarter as long as the old
-#   vector, 3.1 against 11.1. The feed-forward network adds 12.7, to a sum that
-#   LayerNorm has brought to 14.5. (Lengths do not add up: parts can point in different
-#   directions.) Does the answer need L3H9? Section 7 tries.
-# - **Step 7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays
-#   near 50 % until the last. That need not mean that nothing has arrived before: the
-#   read-out was trained only on the last layer's vectors. Before layer 0 `[CLS]` has
-#   met no word: its 52 % is the same for every text.
+# - **5.** Those of *hours* and *back*: together they have half of the weight.
+# - **6.** What L3H9 adds is a little more than a quarter as long as the old vector, 3.1
+#   against 11.1. Does the answer need it? Section 7 tries.
+# - **7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays near
+#   50 % until the last. That need not mean that nothing has arrived before: what reads
+#   it off was trained only on the last layer's vectors. Before layer 0 `[CLS]` has met
+#   no word: its 52 % is the same for every text.
 #
 # </details>
 #
-# Now click *hours* and go through steps 4 to 6 again. Where does it look most? Does
-# L3H9 add more to it than to *i*, or less, and why? Then type a sentence of your own. A
-# rare word, as in *Unforgettably dull.*, is cut into pieces.
+# At the top of the desk you can type a sentence of your own. A rare word, as in
+# *Unforgettably dull.*, is cut into pieces.
 #
-# <details><summary>Answer</summary>
+# ### What step 6 adds up
 #
-# *Hours* looks most at `[CLS]`, whose value is nearly all zeros. So this part of its
-# weight brings almost nothing. That is probably one reason why what L3H9 adds to it is
-# shorter: 2.7.
+# Attention does not replace a token's vector: the old one goes past it, and what the
+# heads bring is added. That is called a *residual connection*. Then a *feed-forward
+# network* works on each token alone. It turns the 384 numbers into 1,536, pushes
+# negative ones towards 0, and turns them back into 384, which are added as well. After
+# each sum *LayerNorm* rescales the numbers, so that they do not grow from layer to
+# layer.
+#
+# <details><summary>More about these parts</summary>
+#
+# The six layers have the same form, but each has learned numbers of its own; two thirds
+# of them are in its feed-forward network. *LayerNorm* first brings the numbers to a
+# mean of 0 and a standard size, then stretches and shifts them by learned numbers
+# (lesson 02). Another one stands before the first layer.
+#
+# In step 6 the feed-forward network adds a vector of length 12.7 to a sum that
+# LayerNorm has brought to 14.5. Lengths do not add up: parts can point in different
+# directions.
+#
+# The read-out first makes a number for each label, a *logit*; a softmax turns these
+# into probabilities.
 #
 # </details>
 #
-# Back to **step 0**. A weight is only half of what a head carries: the other half is
-# the value. How much would a token add if it got all the weight? Multiply its value by
-# the head's rows of $W_O$, and measure the length of the result. Click *i*, and set
-# *lines* to “weight × length of (value × W_O)”. What is left of the thick lines from
-# `[CLS]`? Then click `[CLS]`: in which layer does it get most?
+# ### A weight is only half of what is carried
+#
+# The other half is the value. How much would a token add if it got all the weight?
+# Multiply its value by the head's rows of $W_O$, and measure the length of the result.
+# In **step 0**, set *lines* to “weight × length of (value × W_O)”. What is left of the
+# thick lines from `[CLS]` to *i*? Then click `[CLS]`: in which layer does it get most?
 #
 # <details><summary>Answer</summary>
 #
@@ -300,6 +310,8 @@ steps
 # cancel, or be of no use to the answer. Sections 5 to 9 test that.
 #
 # </details>
+#
+# ### The same in code
 #
 # Does the formula of section 3 give the 0.32 of step 4? The next cell takes the queries
 # and keys of L3H9 out of the model. It uses PyTorch, the library that runs the model:
@@ -748,7 +760,8 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #
 # - Another token has the vector (0, 1, 1). What is its query? How do its weights differ
 #   from those in the picture?
-# - The query is (0, 0). What are the weights, and what is the mixture?
+# - Move the value of *back* from (1, 0) to (2, 0). What is the mixture of the picture
+#   now?
 # - In the picture of section 2, suppose the old vector is (3, 0), all heads together
 #   add (1, 2), and then the feed-forward network adds (−2, 1). What is the new vector,
 #   without LayerNorm? What would be left of the old one if parts replaced it instead?
@@ -768,8 +781,8 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - (4, 2): 0 · 0 + 1 · 1 + 1 · 3 and 0 · 1 + 1 · 0 + 1 · 2. That is twice the query in
 #   the picture. So all scores are twice as large, and the weights less even: 0.77, 0.05
 #   and 0.19.
-# - All scores are 0, so all powers are 1: each weight is 1/3. The mixture is the mean
-#   of the values, (1, 1). A query of zeros gets an equal part of everything.
+# - (1.72, 0.42): values are no part of the scores, so that the weights stay, and the
+#   first number becomes 0.58 · 2 + 0.14 · 0 + 0.28 · 2. Try it at the desk.
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
 #   would be left. Of (3, 0) there would be only what the parts have made of it.
 # - Section 7: without the head the answer turns. It changes the vectors of the other
@@ -1128,9 +1141,9 @@ feedback.folded(picture, guess_word, measured=f"“{maps.tokens[np.argmin(read)]
 #
 # **What it takes from *life*, *my* and *of* matters most** (bars). **What it brings
 # counts a little at nearly every token,** most at *two* and *hours* (dots), though it
-# brings more to *i*: a length of 3.1, against 2.7 at *hours* (section 4). No single
-# token turns the answer. *Back* again counts for little. (By layer 3 the vector at
-# *life* has taken something from other tokens, too.)
+# brings more to *i*: a length of 3.1, against 2.7 at *hours* (step 6 of section 4). No
+# single token turns the answer. *Back* again counts for little. (By layer 3 the vector
+# at *life* has taken something from other tokens, too.)
 #
 # *Hours* gets the most weight, 0.19, yet without its value “positive” falls by only 2
 # points; *life* gets 0.10, and without its value “positive” falls by 9. **An attention

@@ -61,14 +61,14 @@ DESKS = """desks = [
     al.TunerDesk(tuner), al.TrainingMonitor(recorder), al.TrainingCurve(), al.Peeler(clf, dev),
     al.BudgetExplorer(found), al.AskDesk(al.vision.load_answerer("scenes"), asked),
     al.PatchDesk(al.load_image_classifier("mnist-5k"), images),
-    al.ControlRoom(served, dev), al.SamplingDesk(tiny_writer()), al.FlowDesk(clf),
+    al.ControlRoom(served, dev), al.SamplingDesk(tiny_writer()), al.FlowDesk(clf), al.QueryDesk(),
     al.HistoryDesk(recommender, watched),
     al.ReadingDesk(al.applications.load_reader("printed"), noise=1.0)]
 for desk in desks:
     display(desk)"""
 NAMES = ["softmax", "mask", "desk:not(.attnlab-translation)", "balance", "translation", "tuner"]
 NAMES += ["monitor", "curve", "peeler", "budget", "ask", "patch", "control", "sampling", "flow"]
-NAMES += ["history", "reading"]
+NAMES += ["history", "reading", "query"]
 KEYS = [*"001xcvddabmziif", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageDown"]
 KEYS += ["Backspace", "Escape", "Shift+ArrowDown", "Shift+Enter", "Control+Enter", "Control+z"]
 # what there is to work in the desks
@@ -104,6 +104,7 @@ WORKED = [
     ("ask", "select[aria-label=Layer]", "data-shown"),
     ("sampling", "select[aria-label=Layer]", "data-shown"),
     ("flow", "select[aria-label=Layer]", "data-shown"),
+    ("query", ".tip.query", "data-shown"),
     ("history", ".listed [aria-checked=true]", "data-shown"),
     ("reading", "input[name=noise]", "data-shown"),
 ]

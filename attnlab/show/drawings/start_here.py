@@ -195,7 +195,7 @@ def head_by_hand(
     vector: Sequence[float] = (1.0, 2.0, 0.0),
     query_matrix: Numbers = ((0.0, 1.0), (1.0, 0.0), (3.0, 2.0)),
     keys: Numbers = ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)),
-    values: Numbers = ((2.0, 0.0), (0.0, 2.0), (1.0, 1.0)),
+    values: Numbers = ((2.0, 0.0), (0.0, 3.0), (1.0, 0.0)),
 ) -> Picture:
     """Draw what one head does for one token that looks, with small numbers.
 
@@ -247,14 +247,14 @@ def head_by_hand(
     offered = sheet.numbers(7.42, y, values, role="value", cell=cell, size=size)
     made = sheet.numbers(8.66, y, [mixed], role="value", cell=(0.48, 0.38), digits=2, size=size)
     for x, title, told, source, role in (
-        (own.x, "2  vector", "of one token", "", "text"),
+        (own.x, "vector", "of one token", "", "text"),
         (learned.x, "$W_Q$", "", "add each column", "query"),
-        (asked.x, "3  query", "looks for", "vector × $W_Q$", "query"),
-        (found.x, "3  keys", "found by", "vectors × $W_K$", "key"),
-        (scored.x, "4  scores", f"q · k / √{len(query)}", "", "text"),
-        (6.16, "4  weights", "softmax; sum 1", "", "weights"),
-        (offered.x, "3  values", "pass on", "vectors × $W_V$", "value"),
-        (made.x, "5  mixture", "weights × values", "", "value"),
+        (asked.x, "query", "looks for", "vector × $W_Q$", "query"),
+        (found.x, "keys", "found by", "vectors × $W_K$", "key"),
+        (scored.x, "scores", f"q · k / √{len(query)}", "", "text"),
+        (6.16, "weights", "softmax; sum 1", "", "weights"),
+        (offered.x, "values", "pass on", "vectors × $W_V$", "value"),
+        (made.x, "mixture", "weights × values", "", "value"),
     ):
         sheet.text(x, y + half + 0.3, title, size=10.5, bold=True, role=role)
         sheet.text(x, 0.42, told, size=9)

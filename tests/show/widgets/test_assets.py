@@ -21,6 +21,7 @@ WIDGETS = [
     al.MaskDesk,
     al.PatchDesk,
     al.Peeler,
+    al.QueryDesk,
     al.ReadingDesk,
     al.SamplingDesk,
     al.SoftmaxDesk,
