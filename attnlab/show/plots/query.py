@@ -56,7 +56,7 @@ def _name(axes: Axes, pair: list[float], source: list[float], words: str, role: 
     how: dict[str, Any] = {"weight": "bold", "fontsize": 10, "path_effects": [HALO], "zorder": 6}
     axes.annotate(
         words,
-        pair,
+        (pair[0], pair[1]),
         offset,
         textcoords="offset points",
         ha="center" if middle else "right" if left else "left",
@@ -119,7 +119,7 @@ def _mixes(axes: Axes, report: dict[str, Any]) -> None:
     low, high = report["limits"]["mixes"]
     others = [value[1] for value in values if abs(value[0] - mixture[0]) < (high - low) / 4]
     above = sum(other > mixture[1] for other in others) <= len(others) / 2  # fewer values are there
-    inside = [min(max(mixture[0], low + 0.8), high - 0.8), mixture[1]]
+    inside = (min(max(mixture[0], low + 0.8), high - 0.8), mixture[1])
     how: dict[str, Any] = {"weight": "bold", "fontsize": 10, "path_effects": [HALO], "zorder": 6}
     axes.annotate(
         told,
