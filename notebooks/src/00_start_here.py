@@ -77,7 +77,8 @@ for text in ("Bad.", "Not bad.", "Good, not bad.", "Bad, not good."):
 # position and lets words read each other. In the picture each row is one piece of our
 # sentence, on its way from left to right.
 
-# %%
+# %% folded=true
+# the drawing
 from attnlab.show import drawings
 
 drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
@@ -118,7 +119,8 @@ drawings.whole_path(clf.layers, clf.heads, clf.model.config.hidden_size)
 # *life* and *back*. The numbers are invented. Here a vector has 3 of them, and a query,
 # key or value has 2; in our model it is 384 and 32.
 
-# %%
+# %% folded=true
+# the drawing
 drawings.head_by_hand()
 
 # %% [markdown]
@@ -186,7 +188,7 @@ al.QueryDesk()
 # - **(1, 2):** the dot products are 3, 2 and 1, where they were 3, 1 and 2. So *hours*
 #   keeps 0.58, and *life* and *back* change places: 0.28 and 0.14.
 # - **Twice as long:** all scores are twice as large, and so are their distances. The
-#   softmax makes the weights less even: 0.77, 0.05 and 0.19.
+#   softmax makes the weights less even: 0.77, 0.05 and 0.19 (rounded).
 # - **Turned away**, as at (−1, −1): *life* and *back*, 0.40 each. Their dot products
 #   are negative, but less so than that of *hours*. Weights sum to 1 even where no key
 #   fits.
@@ -229,37 +231,30 @@ al.QueryDesk()
 # other head's attention changed as much (lesson 05 measures that). Why *i*? L3H9 adds
 # more to it than any other head of its layer.
 #
-# Press *Next* for each step; the words above the picture say what it shows. A line
-# leads from the token that is looked at, on the left, to the one that looks, on the
-# right. A thin stripe is one number: red above 0, blue below, white near 0. Find out:
-#
-# - **0 Model.** From which token do the thickest lines of *i* come? Then click `[CLS]`:
-#   in which layers does it look at other tokens? (Click *i* again to go on.)
-# - **1, 2 Tokens, vectors.** Of which two vectors is the first one of *i* the sum?
-# - **3 Query, key, value.** Which token's value is nearly all zeros?
-# - **4 Weights.** At which two words does *i* look most?
-# - **5 Mixture.** Which parts of it have the strongest colours?
-# - **6 New vector.** How *long* is what the head adds (the root of the sum of its
-#   squares), beside the old vector?
-# - **7 Answer.** After which layer does it appear?
+# Press *Next* for each step. The words above the picture say what it shows, and ask a
+# question. Look for the answer in the picture, then press *Show*. A purple line leads
+# from a token that is looked at, on the left, to the one that looks, on the right. A
+# thin stripe is one number: red above 0, blue below, white near 0. The *length* of a
+# vector is the root of the sum of its squares.
 
 # %%
-al.FlowDesk(clf, texts[0], layer=3, head=9)
+al.FlowDesk(clf, texts[0], layer=3, head=9, questions=True)
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# - **0.** The thickest lines of *i* come from `[CLS]`, which itself looks at others in
-#   layers 0 and 5 and hardly in between (section 6).
-# - **1, 2.** Of the *embedding* of *i*, its row in a table that was learned in
-#   training, and of the vector of its position, without which the order of the words
-#   would be lost. (BERT adds a third one, the same for all tokens here.)
+# - **0.** In each layer the thickest line of *i* comes from `[CLS]`. Click `[CLS]`: it
+#   looks at others in layers 0 and 5, and hardly in between (section 6).
+# - **1, 2.** The first vector of a token is the sum of two: its *embedding*, which is
+#   its row in a table that was learned in training, and the vector of its position.
+#   (BERT adds a third one, the same for all tokens here.)
 # - **3.** The value of `[CLS]` in L3H9 is white: its numbers are all near 0.
 # - **4.** *i* gives *hours* a weight of 0.32 and *back* 0.18. An even share of 15
 #   tokens would be 0.07.
 # - **5.** Those of *hours* and *back*: together they have half of the weight.
-# - **6.** What L3H9 adds is a little more than a quarter as long as the old vector, 3.1
-#   against 11.1. Does the answer need it? Section 7 tries.
+# - **6.** The feed-forward network adds most. What L3H9 adds is a little more than a
+#   quarter as long as the old vector, 3.1 against 11.1. Does the answer need it?
+#   Section 7 tries.
 # - **7.** Read off after each layer (a *logit lens*, lesson 04), the answer stays near
 #   50 % until the last. That need not mean that nothing has arrived before: what reads
 #   it off was trained only on the last layer's vectors. Before layer 0 `[CLS]` has met
@@ -495,14 +490,8 @@ al.FlowDesk(clf, texts[0], layer=5, head=9, token=0, step="weights")
 # that it gets right.
 #
 # *Predict first:* does our answer turn without L3H9? And by how many points does the
-# accuracy change?
-
-# %%
-guess_answer = ""  # "turns" or "stays"
-guess_accuracy = ""  # such as "-5 points"
-
-# %% [markdown]
-# Now press *Silence L3H9*, or click its fader and press `0`.
+# accuracy change: less than 1, 1 to 5, or more? Then press *Silence L3H9*, or click its
+# fader and press `0`.
 
 # %%
 reviews = al.datasets.load("movie-sentiment").dev
@@ -510,22 +499,6 @@ count = al.device.profile().sentences
 desk = al.HeadMixer(clf, reviews, texts[0], sentences=count, simple=True)
 desk.look = {"kind": "head", "layer": 3, "head": 9, "what": "weights"}  # its lines
 desk
-
-# %% [markdown]
-# The next cell does the same in code: it moves the fader, waits for the measurement,
-# and puts the fader back.
-
-# %% folded=true
-# the result, once your guess is there
-silent = clf.settings()
-silent.scale[3, 9] = 0  # L3H9
-desk.text, desk.settings = texts[0], silent
-shown, points = desk.wait().picture(faders=False), 100 * desk.accuracy["delta"]
-desk.undo()
-now = clf.predict(texts[:1], silent).probabilities[0, 1]
-told = f"our answer: “positive” {whole:.0%} as trained, {now:.0%} without L3H9\n"
-told += f"accuracy: {points:+.1f} points".replace("-", "−")
-feedback.folded(told, f"{guess_answer} {guess_accuracy}")
 
 # %% [markdown]
 # <details><summary>What we saw</summary>
@@ -590,9 +563,64 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # **Of the 72 heads, only L3H9 turns the answer when silenced alone: “positive” falls by
 # 32.6 points.**
 #
-# A small number does not prove that a head is useless: when one is silent, others may
-# do its work. And a silent head leaves a gap: in training no head was ever zero at
-# every token at once. Part of the fall may be due to that.
+# Part of the fall is due to the zeros. In training no head was ever zero at every token
+# at once. With its average in its place “positive” falls by 17 points, and no head
+# turns the answer alone; but L3H9 still moves it most (close-up). Nor does a small
+# number prove that a head is useless: when one is silent, others may do its work.
+#
+# </details>
+#
+# ### By which path does it count?
+#
+# In L3H9 `[CLS]` looks almost only at itself (section 6). And yet the answer, which is
+# read off `[CLS]`, needs this head. How does that go together? Silence it for some
+# tokens only: a **hook** makes that possible. PyTorch hands it what a part of the model
+# has made, and it may change that before the next part reads it.
+#
+# *Predict first:* “positive” falls by 32.6 points. How far does it fall if L3H9 is
+# silent for `[CLS]` alone (A)? And how far if it is silent for all other tokens (B)?
+
+# %%
+guess_paths = ""  # such as "A: -30, B: -5"
+
+# %% folded=true
+# the parts of the model, and what is asked
+parts = [layer.attention.self for layer in clf.model.bert.encoder.layer]
+# attention, from section 4, is parts[3]: it makes all mixtures of layer 3
+
+
+def in_points():
+    return 100 * (clf.predict(texts[:1]).probabilities[0, 1] - whole)
+
+
+# %% folded=true
+# what is asked, while a part makes something else for some tokens
+def replaced(part, tokens, new, columns=head_9, ask=in_points):
+    def hook(module, inputs, output):  # what this part made, before the next reads it
+        made = output[0] if module in parts else output  # (texts, tokens, heads x 32)
+        made[:, tokens, columns] = new
+
+    handle = part.register_forward_hook(hook)  # from now on, it is in the model
+    try:
+        return ask()
+    finally:  # whatever happens, the model stays as it was
+        handle.remove()
+
+
+# %%
+only_cls, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
+a, b = (replaced(attention, tokens, 0) for tokens in (only_cls, others))
+found = f"A, silent for [CLS] alone: {a:+.1f} points\n"
+found += f"B, silent for all others: {b:+.1f} points"
+feedback.folded(found.replace("-", "−"), guess_paths)
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# A does nearly nothing: `[CLS]` looks at itself, and its value is near 0, so there was
+# little to silence. **L3H9 counts by a detour:** it changes the vectors of the other
+# tokens, and later layers carry that to `[CLS]`. By which of their heads, we have not
+# tested.
 #
 # </details>
 
@@ -610,10 +638,16 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # reviews of this kind. **If the bar contains 0, the choice of reviews alone could
 # explain the change.**
 #
-# Here is what the desk has measured without L3H9: on the left our answer, with black
-# marks where it was before, on the right the change of the accuracy with its bar.
+# The next cell silences L3H9 in code, waits until the desk has measured, and puts the
+# fader back. On the left is our answer, with black marks where it was before, on the
+# right the change of the accuracy with its bar.
 
 # %%
+silent = clf.settings()
+silent.scale[3, 9] = 0  # L3H9
+desk.text, desk.settings = texts[0], silent
+shown = desk.wait().picture(faders=False)
+desk.undo()
 shown
 
 # %% [markdown]
@@ -650,17 +684,23 @@ shown
 # ## 9. Which layers does `[CLS]` need?
 #
 # In section 6 `[CLS]` looked at words a little in layer 0, and above all in layer 5.
-# Does the answer need what it gets there? Cut it off: in some layers each head brings
-# to `[CLS]` only what `[CLS]` takes from itself, and nothing from other tokens. These
-# tokens keep what they get.
-#
+# Does the answer need what it gets there? Cut off what heads bring to `[CLS]` from
+# other tokens: in layers 0 to 4 (cut 1 in the picture), or in layer 5 (cut 3). All
+# other tokens keep what they get, and `[CLS]` keeps what it takes from itself. (Cut 2
+# is that of section 7.)
+
+# %% folded=true
+# the drawing
+drawings.three_cuts()
+
+# %% [markdown]
 # *Predict first:* of 250 reviews the untouched model gets 222 right, and one that
-# always says *negative* 131. How many does it still get right if `[CLS]` gets nothing
-# from others in layers 0 to 4? And how many with nothing in layer 5?
+# always says *negative* 131. Where will each of the two cuts bring it: near 131, near
+# 222, or halfway?
 
 # %%
-guess_early = ""  # right of 250, with nothing in layers 0 to 4
-guess_late = ""  # right of 250, with nothing in layer 5
+guess_early = ""  # nothing in layers 0 to 4: near "131", near "222", or "halfway"
+guess_late = ""  # nothing in layer 5
 
 
 # %% folded=true
@@ -677,7 +717,7 @@ def only_itself(module, inputs, output):
 # “positive” in texts where [CLS] gets nothing from other tokens in these layers
 def without_others_for_cls(texts, layers):
     stack = [clf.model.bert.encoder.layer[i].attention.self for i in layers]
-    handles = [part.register_forward_hook(only_itself) for part in stack]  # section 14
+    handles = [part.register_forward_hook(only_itself) for part in stack]  # section 7
     try:
         return np.array([clf.predict([text]).probabilities[0, 1] for text in texts])
     finally:  # whatever happens, the model stays as it was
@@ -722,8 +762,8 @@ feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 # %% [markdown]
 # ## 10. What the tour has found
 #
-# Three of your experiments have cut a way from the words to the answer, each at a
-# different place. The first cut changes almost nothing:
+# Here are the three cuts once more, with what each leaves of “positive” in our sentence.
+# The first changes almost nothing:
 
 # %% folded=true
 # the picture: three cuts, and what each leaves of “positive”
@@ -738,18 +778,20 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   enough for the answers to stay. Without it 220 of 250 reviews are right, where it
 #   was 222: what comes in earlier layers is nearly enough, too, but the certainty is
 #   gone.
+# - **By which path L3H9 counts:** it adds to the vectors of other tokens, and later
+#   layers carry that to `[CLS]`.
 # - **On which words this wrong answer depends:** most on *life*, then on *I*. Take away
 #   one of the two, and it turns. Without *back*, on which the meaning hangs, it stays
 #   the same.
 # - **On which heads it depends:** silenced one at a time, only L3H9 of 72 turns it.
-#   Others move it by up to about 10 points. (With averages in place of zeros L3H9 still
-#   moves it most, but no head turns it: close-up.)
+#   Others move it by up to about 10 points. With averages in place of zeros L3H9 still
+#   moves it most, but no head turns it.
 # - **Whether L3H9 matters for other reviews:** in accuracy our 1,000 give no evidence
-#   of it. By a finer measure it does (close-up).
+#   of it. By a finer measure it does.
 #
-# The close-up (section 14) takes L3H9 apart as a researcher would. We have silenced
-# heads only. But most learned numbers of a layer are in its feed-forward network, and
-# the answer needs these networks, too (close-up).
+# The close-up (section 14) takes L3H9 apart as a researcher would: it has the averages
+# and the finer measure, and silences feed-forward networks, which hold most of the
+# learned numbers of a layer and which the answer needs, too.
 
 # %% [markdown]
 # ## 11. Now you
@@ -765,9 +807,9 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 # - In the picture of section 2, suppose the old vector is (3, 0), all heads together
 #   add (1, 2), and then the feed-forward network adds (−2, 1). What is the new vector,
 #   without LayerNorm? What would be left of the old one if parts replaced it instead?
-# - A friend says: “In L3H9 `[CLS]` looks only at itself. So this head cannot matter for
-#   the answer.” Which experiment of this lesson speaks against it, and by which path
-#   can the head matter? Answer in two sentences.
+# - A friend says: “In L3H9 most weight among the words goes to *hours*. So the answer
+#   depends most on *hours*.” Which experiment of this lesson speaks against it, and
+#   what has the friend overlooked? Answer in two sentences.
 #
 # <details><summary>Hint</summary>
 #
@@ -785,9 +827,9 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   first number becomes 0.58 · 2 + 0.14 · 0 + 0.28 · 2. Try it at the desk.
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
 #   would be left. Of (3, 0) there would be only what the parts have made of it.
-# - Section 7: without the head the answer turns. It changes the vectors of the other
-#   tokens, and heads of layers 4 and 5 can bring these to `[CLS]`. The close-up shows
-#   that it works by way of other tokens; by which later heads, nobody has tested here.
+# - Section 5: without *hours* “positive” even rises, while without *life* it falls most.
+#   A weight says where one head looks, and not how much of what it carries, or of what
+#   other heads carry, the answer needs.
 #
 # </details>
 
@@ -836,9 +878,8 @@ feedback.mixture(clf, texts[0], mixture)
 # change without these heads? Each line of the cell names what falls silent. Replace its
 # `None` by the change that you expect, a loss with a minus: `"L5H9": -2,` says that
 # without L5H9 the model gets 2 fewer reviews in 100 right. The cell then moves the
-# faders of your desk. In section 9 `[CLS]` kept what it takes from itself in layer 5,
-# and 2 of 250 answers fewer were right: what if that is silenced, too? Which intervals
-# exclude 0?
+# faders of your desk. Which intervals exclude 0? And compare the last one with cut 3 of
+# section 9: what does the desk take away that the cut did not?
 
 # %%
 expected = {
@@ -1047,65 +1088,16 @@ feedback.repair(desk, faders, expected, alone)
 #
 # ### Four ways to cut
 #
-# A fader silences a head everywhere at once. A **hook** cuts finer: PyTorch hands it
-# what a part of the model has made, and it may change that before the next part reads
-# it. We cut L3H9 in four ways:
+# A fader silences a head everywhere at once. The hooks of section 7 cut finer. Here are
+# four ways to cut L3H9; A and B are those of section 7:
 
-# %%
+# %% folded=true
+# the drawing
 drawings.cuts_in_a_head()
 
 # %% [markdown]
 # On the left of each picture are the values of the tokens, on the right what the head
 # makes of them for each token that looks.
-#
-# ### By which path? (A and B)
-#
-# In L3H9 `[CLS]` looks almost only at itself (section 6). Is it the other tokens that
-# need the head? *Predict first:* how far does “positive” fall if the head is silent for
-# `[CLS]` alone (A), and how far if it is silent for all others (B)? (With the fader at
-# 0 it fell by 32.6 points.)
-
-# %%
-guess_paths = ""  # such as "A: -30, B: -5"
-
-# %% folded=true
-# the parts of the model, and what is asked
-parts = [layer.attention.self for layer in clf.model.bert.encoder.layer]
-# attention, from section 4, is parts[3]: it makes all mixtures of layer 3
-
-
-def in_points():
-    return 100 * (clf.predict(texts[:1]).probabilities[0, 1] - whole)
-
-
-# %%
-def replaced(part, tokens, new, columns=head_9, ask=in_points):
-    def hook(module, inputs, output):  # what this part made, before the next reads it
-        made = output[0] if module in parts else output  # (texts, tokens, heads x 32)
-        made[:, tokens, columns] = new
-
-    handle = part.register_forward_hook(hook)  # from now on, it is in the model
-    try:
-        return ask()
-    finally:  # whatever happens, the model stays as it was
-        handle.remove()
-
-
-# %%
-only_cls, others = slice(0, 1), slice(1, None)  # [CLS], and all other tokens
-a, b = (replaced(attention, tokens, 0) for tokens in (only_cls, others))
-found = f"A, silent for [CLS] alone: {a:+.1f} points\n"
-found += f"B, silent for all others: {b:+.1f} points"
-feedback.folded(found.replace("-", "−"), guess_paths)
-
-# %% [markdown]
-# <details><summary>What we saw</summary>
-#
-# A does nearly nothing: `[CLS]` looks at itself, and its value is near 0, so there was
-# little to silence. **The effect goes by a detour:** the head changes the other tokens,
-# and later layers carry that to `[CLS]`.
-#
-# </details>
 #
 # ### Where does it read, and where does it write? (C and D)
 #

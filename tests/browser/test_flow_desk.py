@@ -131,7 +131,9 @@ def test_the_query_goes_to_every_key_alike(notebook, desk):
     assert [line[1] for line in lines] == pytest.approx(rows, abs=0.1)
     assert [line[0] for line in lines] == pytest.approx([rows[4]] * len(rows), abs=0.1)
     assert len({line[2] for line in lines}) == 1
-    of_query = desk.locator(".stage .heading.query").evaluate("one => getComputedStyle(one).fill")
+    of_query = desk.locator(".stage .heading.query").first.evaluate(
+        "one => getComputedStyle(one).fill"
+    )
     of_lines = desk.locator(".stage .ribbon").evaluate_all(
         "all => all.map(one => getComputedStyle(one).stroke)"
     )
@@ -337,6 +339,29 @@ def test_another_head_and_another_sentence(notebook, desk):
     desk.locator("[data-action=reset]").click()
     shown(notebook, "model 3 9 0")
     page.wait_for_function("() => !document.querySelector('.attnlab-flow .complaint').textContent")
+
+
+def test_with_questions_what_is_found_waits_until_it_is_asked_for(notebook, desk):
+    page = notebook.page
+    asked = of_python(
+        notebook, "[desk.report['asked'][step][0] for step in ('weights', 'mixture')]"
+    )
+    notebook.run_cell(1, DESK.replace("token=0", 'token=0, questions=True, step="weights"'))
+    asking = page.locator(f"{ROOT}:has(.asked)")
+    reveal = asking.locator("[data-action=reveal]")
+    for name, (shown_now, question, found) in enumerate(asked):
+        assert asking.locator("p.remark").text_content() == shown_now
+        assert asking.locator(".asked b").text_content() == question
+        assert found not in asking.text_content()
+        reveal.click()
+        assert asking.locator(".asked span").text_content() == found
+        assert reveal.is_hidden()
+        if name == 0:
+            asking.locator("[data-action=next]").click()
+            page.wait_for_selector(f"{ROOT}:has(.asked)[data-shown^='mixture ']")
+    everyone_can_read(page, asking, "flow-asks", height=600, width=1000)
+    choose_theme(page, "JupyterLab Light")
+    notebook.run_cell(1, DESK)  # as the other tests find it
 
 
 @pytest.mark.parametrize("step", STEPS)

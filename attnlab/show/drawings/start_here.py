@@ -124,7 +124,7 @@ def _vector(sheet: Sketch, x: float, y: float, *, seed: int, faint: bool = False
 
 
 def three_cuts(
-    answers: Sequence[float],
+    answers: Sequence[float] | None = None,
     tokens: Sequence[str] = ("[CLS]", "two", "hours", "of", "my", "life", "…", "back", "[SEP]"),
     head: str = "L3H9",
     label: str = "positive",
@@ -134,12 +134,17 @@ def three_cuts(
     Parameters
     ----------
     answers : probabilities of the label: untouched, with the head silent, with nothing for the
-        first token from the heads before the last layer, and with nothing for it in the last layer
+        first token from the heads before the last layer, and with nothing for it in the last
+        layer; without them only the cuts are drawn
     tokens : of the sentence, from top to bottom, the one that is read off first
     head : the name of the head
     label : whose probability it is
     """
-    whole, silent, early, late = (f"{answer:.1%}".replace("%", " %") for answer in answers)
+    whole, silent, early, late = (
+        (f"{label} {answer:.1%}".replace("%", " %") for answer in answers)
+        if answers is not None
+        else [""] * 4
+    )
     top = 0.31 * len(tokens) + 0.95  # the names of layers and of a cut stand below the rows
     sheet = Sketch(7.6, top + 0.75)
     rows = [top - 0.2 - 0.31 * (row + 0.5) for row in range(len(tokens))]
@@ -170,21 +175,30 @@ def three_cuts(
         sheet.axes.add_patch(curve((1.26, start), (1.96, rows[0]), alpha=0.5, **_CARRIED))
         sheet.axes.add_patch(curve((4.4, start), (5.5, rows[0]), alpha=0.85, **_CARRIED))
     sheet.arrow((5.78, rows[0]), (6.0, rows[0]), role="output")
-    sheet.box(6.72, rows[0], f"{label} {whole}", width=1.36, height=0.32, size=9.5)
-    sheet.text(6.72, rows[0] - 0.3, "untouched", size=9.5)
+    sheet.box(6.72, rows[0], whole or "read-out", width=1.36, height=0.32, size=9.5)
+    if whole:
+        sheet.text(6.72, rows[0] - 0.3, "untouched", size=9.5)
     sheet.axes.plot([3.4, 3.4], [middle - 0.3, low - 0.24], color=_INK, lw=1, ls=":", zorder=5)
-    sheet.text(3.4, low - 0.4, f"2  {head} silent: {label} {silent}", size=9.5, bold=True)
+    sheet.text(
+        3.4, low - 0.4, f"2  {head} silent: {silent}".removesuffix(": "), size=9.5, bold=True
+    )
     nothing = f"nothing for {tokens[0]} in"
     for x, told in (
-        (1.78, f"1  {nothing} layers 0 to 4:\n{label} {early}"),
-        (5.22, f"3  {nothing} layer 5:\n{label} {late}"),
+        (1.78, f"1  {nothing} layers 0 to 4:\n{early}".removesuffix(":\n")),
+        (5.22, f"3  {nothing} layer 5:\n{late}".removesuffix(":\n")),
     ):
         # through what heads bring, and not through the way of the token's own vector
         for ends, look in (((0.05, 0.34), {"lw": 1, "ls": ":"}), ((-0.04, -0.4), {"lw": 2.4})):
             sheet.axes.plot([x, x], [rows[0] + end for end in ends], color=_INK, zorder=5, **look)
         sheet.text(x, rows[0] + 0.56, told, size=9.5, bold=True)
+    if not whole:
+        return sheet.picture(
+            f"The way from {len(tokens)} tokens to the read-out, with three cuts: nothing for "
+            f"{tokens[0]} from any head in the layers before the last; {head} silent; nothing for "
+            f"{tokens[0]} in the last layer."
+        )
     return sheet.picture(
-        f"The way from {len(tokens)} tokens to the answer, {label} {whole}, with three cuts. With "
+        f"The way from {len(tokens)} tokens to the answer, {whole}, with three cuts. With "
         f"{head} silent it is {silent}. With nothing for {tokens[0]} from any head in the layers "
         f"before the last it is {early}; with nothing in the last layer, {late}."
     )

@@ -34,7 +34,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
         write("→", left + 4, middle(index) + 4, { class: "arrow" }),
         write(ids[index].toLocaleString("en"), left + 24, middle(index) + 4, { class: "plain" }),
         write(notes[index], beside, middle(index) + 4, { class: "small" })]),
-      ...(roomy ? [...heading(tr("its row in the table"), told, start), ...heading(tr("its position"), limits.rows > limits.positions ? tr("colours × {times}", { times: fixed(limits.rows / limits.positions, 1) }) : "", place(1)), ...heading(tr("its vector"), tr("enters layer 0"), place(2)),
+      ...(roomy ? [...heading(tr("its row in the table"), told, start), ...heading(tr("its position"), limits.rows > limits.positions ? tr("colours × {times}", { times: fixed(limits.rows / limits.positions, 1) }) : "", place(1)), ...heading(tr("its vector"), tr("the sum after LayerNorm"), place(2)),
         ...tokens.map((_, index) => write("→", start - 20, middle(index) + 4, { class: "arrow" })), ...between("+", 1), ...between("→", 2),
         ...strips(table, limits.rows, start, wide, { is: "row" }),
         ...strips(positions, limits.positions, place(1), wide),
@@ -105,7 +105,7 @@ export function stepPictures({ layout, middle, strip, strips, matrix, scale, rib
     const best = weights[token].indexOf(Math.max(...weights[token]));
     const products = queries[token].map((value, index) => value * keys[best][index]);
     const total = products.reduce((one, other) => one + other, 0);
-    return [...heading(tr("key"), tr("of each token"), start, "key"), ...heading(tr("score"), "q · k / √d", score - 36), ...heading(tr("weight"), tr("after softmax"), bar, "weight"),
+    return [...(fan ? heading(tr("query"), tr("to every key"), left - 4, "query") : []), ...heading(tr("key"), tr("of each token"), start, "key"), ...heading(tr("score"), "q · k / √d", score - 36), ...heading(tr("weight"), tr("after softmax"), bar, "weight"),
       // the query goes to every key; purple lines are kept for what comes back
       ...(fan ? tokens.map((_, index) => ribbon(token, index, left - 4, start - 3, 0, { className: "asks", thinnest: 1.2 })) : []),
       ...strips(keys, limits.keys, start, wide, { is: "key" }),

@@ -72,6 +72,24 @@ function render(context) {
   // where in the model the step is: its menu and its words say the same
   const map = drawn("svg", { class: "depth", "aria-hidden": "true", height: MAP });
   const words = make("p", { className: "remark", "aria-live": "polite" });
+  const question = make("b");
+  const found = make("span", { "aria-live": "polite" });
+  const reveal = button("reveal", tr("Show"), () => {
+    reveal.hidden = true;
+    say(found, model.get("report").asked[steps[now().step][0]][now().token][2]);
+  });
+  const asks = model.get("questions") === true; // what is found is said only when asked
+  const remark = asks ? make("div", { className: "remark-asks" }, words, make("div", { className: "asked" }, question, reveal, found)) : words;
+
+  function speak(report, name, token) {
+    const [shown, wanted, answer] = report.asked[name][token];
+    say(words, asks ? shown : report.words[name][token]);
+    if (!asks || (question.textContent === wanted && question.dataset.answer === answer)) return;
+    Object.assign(question.dataset, { answer });
+    say(question, wanted);
+    say(found, "");
+    reveal.hidden = false;
+  }
 
   // ── the picture: a row for each token; what stands beside them changes with the step ─────
   const svg = drawn("svg", { role: "figure" });
@@ -162,7 +180,7 @@ function render(context) {
     names.classList.toggle("apart", name === "update"); // what stands beside the names is of one token, not a row for each
     names.classList.toggle("looks", name !== "answer");
     svg.setAttribute("aria-label", `${steps[step][1]}. ${report.alt}`);
-    say(words, report.words[name][token]);
+    speak(report, name, token);
     map.classList.toggle("away", name === "model"); // which is that, large
     ofLines.classList.toggle("away", name !== "model");
     smallModel(map, name, report, size.layers, width);
@@ -189,7 +207,7 @@ function render(context) {
   root.append(
     make("div", { className: "top" }, make("label", { className: "typed" }, make("span", { textContent: tr("Your sentence") }), text.box),
       make("label", {}, `${tr("layer")} `, layer.box), make("label", {}, `${tr("head")} `, head.box)),
-    stepper, map, words, picture,
+    stepper, map, remark, picture,
     make("div", { className: "last" }, make("span", { className: "note", textContent: tr("Click a token, or use ↑ and ↓, to choose the one that looks; ← and → change the step.") }),
       make("div", { className: "ends" }, ofLines, reset, keep)),
     complaint);

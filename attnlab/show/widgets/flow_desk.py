@@ -48,6 +48,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
         "update" or "answer"
     lines : how wide those of the whole model are: "weights", or "carried", each weight times the
         length of its value
+    questions : whether each step asks a question, and says what is found only when asked
 
     Attributes
     ----------
@@ -71,6 +72,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
     size = traitlets.Dict().tag(sync=True)
     steps: traitlets.List[list[str]] = traitlets.List().tag(sync=True)
     lines: traitlets.List[list[str]] = traitlets.List().tag(sync=True)
+    questions = traitlets.Bool().tag(sync=True)
     palette: traitlets.List[str] = traitlets.List().tag(sync=True)
 
     def __init__(
@@ -82,6 +84,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
         token: int | None = None,
         step: str = "model",
         lines: str = "weights",
+        questions: bool = False,
     ):
         if not isinstance(clf, Classifier):
             raise SettingsError(
@@ -109,6 +112,7 @@ class FlowDesk(SpokenDesk, ReportDesk):
             size={"layers": clf.layers, "heads": clf.heads},
             steps=named(STEPS),
             lines=named(LINES),
+            questions=questions,
             palette=[to_hex(colour) for colour in strip_colours()(range(129))],
         )
 

@@ -10,7 +10,7 @@ from attnlab.attention import softmax
 from attnlab.errors import AttnlabError, SettingsError, suggest
 from attnlab.languages import later, tr
 from attnlab.show.widgets.flow_reading import PARTS, SHOWN, Flow, every_so_many
-from attnlab.show.widgets.flow_words import alternative, notes, words
+from attnlab.show.widgets.flow_words import alternative, asked, notes, words
 from attnlab.show.wording import strict_percent, with_minus
 
 STEPS = {  # in their order, from 0, and how their buttons are called
@@ -86,7 +86,8 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         - ``names`` of layers, "before layer 0" and so on, and ``answers`` (L + 1): in each the
           ``share`` of the final answer, its ``text``, and the ``label`` that leads
         - ``label``: the final answer; ``removed``: heads that are not there
-        - ``words``: for each step a text for each token that looks; ``alt``: the picture in words
+        - ``words``: for each step a text for each token that looks; ``asked``: the same in three
+          parts, what is shown, a question, and what is found; ``alt``: the picture in words
 
     Raises
     ------
@@ -154,7 +155,7 @@ def flow_report(flow: Flow, settings: Settings) -> dict[str, Any]:
         "answers": _answers(flow),
         "removed": flow.removed,
     }
-    report["words"] = words(flow, report)
+    report["words"], report["asked"] = words(flow, report), asked(flow, report)
     return report | {"alt": alternative(report)}
 
 

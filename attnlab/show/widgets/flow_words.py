@@ -24,7 +24,57 @@ def notes(tokens: list[str]) -> list[str]:
 
 
 def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
-    """For each step what is to be noticed, for each token that looks."""
+    """For each step what it shows and what is to be noticed, for each token that looks."""
+    return {
+        step: [f"{shown} {found}".strip() for shown, found in pairs]
+        for step, pairs in _shown_and_found(flow, report).items()
+    }
+
+
+def asked(flow: Flow, report: dict[str, Any]) -> dict[str, list[tuple[str, str, str]]]:
+    """For each step and token that looks what is shown, a question, and what is found."""
+    return {
+        step: [
+            (shown, _question(step, report, token), found or _order())
+            for token, (shown, found) in enumerate(pairs)
+        ]
+        for step, pairs in _shown_and_found(flow, report).items()
+    }
+
+
+def _question(step: str, report: dict[str, Any], token: int) -> str:
+    """What can be found out from the picture of a step."""
+    settings, tokens = report["settings"], report["tokens"]
+    looks = tokens[token]
+    if step == "model" and settings["lines"] != "weights":
+        return tr("In which layer does “{token}” get most from other tokens?", token=looks)
+    return {
+        "model": tr("In which layer does “{token}” look most at other tokens?", token=looks),
+        "tokens": tr("What would be lost without the positions?"),
+        "vectors": tr("Which token has the number with the strongest colour?"),
+        "projections": tr("Which token's value is the shortest, and so can pass on least?"),
+        "weights": tr("At which tokens does “{token}” look most?", token=looks),
+        "mixture": tr("Which tokens' parts have the strongest colours?"),
+        "update": tr(
+            "Which adds more to “{token}”: L{layer}H{head}, the other heads, or the feed-forward "
+            "network?",
+            token=looks,
+            layer=settings["layer"],
+            head=settings["head"],
+        ),
+        "answer": tr("After which layer does the answer appear?"),
+    }[step]
+
+
+def _order() -> str:
+    return tr(
+        "The order of the words: the same words in another order would start with the same "
+        "vectors, each at another place."
+    )
+
+
+def _shown_and_found(flow: Flow, report: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """For each step and token that looks what is shown, and what is found in it."""
     settings, width, tokens = report["settings"], report["width"], report["tokens"]
     layer, head, limits = settings["layer"], settings["head"], report["limits"]
     _, heads, count, size = flow.query.shape
@@ -59,20 +109,21 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
         )
     )
     every = next((second - first for first, second in itertools.pairwise(report["columns"])), 1)
-    drawn = tr(
-        "Red is above 0, blue below; the largest number, {text}, is in “{token}”.",
-        **report["largest"],
-    )
+    drawn = tr("Red is above 0, blue below.")
     if every > 1:
         drawn = tr("One number in {every} is drawn. {colours}", every=every, colours=drawn)
+    largest = tr("The largest number, {text}, is in “{token}”.", **report["largest"])
     lengths = flow.value[layer, head].norm(dim=-1)
     project = tr(
         "Head {head} of layer {layer} multiplies each vector by three learned matrices (some rows "
         "are drawn; each column makes the number below it). The query says what a token looks "
         "for, the key what it can be found by, the value what it passes on. Other tokens' queries "
-        "are drawn thin. Shortest value: “{short}”, {least:.1f}; longest: “{long}”, {most:.1f}.",
+        "are drawn thin.",
         head=head,
         layer=layer,
+    )
+    ends = tr(
+        "Shortest value: “{short}”, {least:.1f}; longest: “{long}”, {most:.1f}.",
         short=tokens[int(lengths.argmin())],
         long=tokens[int(lengths.argmax())],
         least=float(lengths.min()),
@@ -80,61 +131,91 @@ def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     )
     return {
         "model": [_model_in_words(report, token) for token in range(count)],
-        "tokens": [cut] * count,
-        "vectors": [f"{enter} {drawn}"] * count,
-        "projections": [project] * count,
+        "tokens": [(cut, "")] * count,
+        "vectors": [(f"{enter} {drawn}", largest)] * count,
+        "projections": [(project, ends)] * count,
         "weights": [_weights_in_words(report, token, size) for token in range(count)],
         "mixture": [
-            tr(
-                "Each value times its weight (the wider the line, the more) is its part, drawn in "
-                "colours {times:.1f} times as strong. The sum of all parts is what head {head} of "
-                "layer {layer} passes to “{token}”. The layer's {heads} do this side by side.",
-                head=head,
-                layer=layer,
-                token=token,
-                times=limits["values"] / part,
-                heads=tr("1 head") if heads == 1 else tr("{count} heads", count=heads),
+            (
+                tr(
+                    "Each value times its weight (the wider the line, the more) is its part, drawn "
+                    "in colours {times:.1f} times as strong. The sum of all parts is what head "
+                    "{head} of layer {layer} passes to “{token}”. The layer's {heads} do this side "
+                    "by side.",
+                    head=head,
+                    layer=layer,
+                    token=name,
+                    times=limits["values"] / part,
+                    heads=tr("1 head") if heads == 1 else tr("{count} heads", count=heads),
+                ),
+                _longest_parts(report, token, lengths.tolist()),
             )
-            for token, part in zip(tokens, limits["parts"], strict=True)
+            for token, (name, part) in enumerate(zip(tokens, limits["parts"], strict=True))
         ],
         "update": [_update_in_words(flow, report, token) for token in range(count)],
         "answer": [_answer_in_words(report, token) for token in range(count)],
     }
 
 
-def _model_in_words(report: dict[str, Any], token: int) -> str:
+def _longest_parts(report: dict[str, Any], token: int, lengths: list[float]) -> str:
+    """Whose parts of a mixture are longest: weight times length of value."""
+    weights = report["weights"][token]
+    parts = [weight * length for weight, length in zip(weights, lengths, strict=True)]
+    best = sorted(range(len(parts)), key=parts.__getitem__, reverse=True)[:2]
+    return tr(
+        "Longest parts: {parts}.",
+        parts=", ".join(
+            tr("“{token}” {length:.1f}", token=report["tokens"][other], length=parts[other])
+            for other in best
+        ),
+    )
+
+
+def _model_in_words(report: dict[str, Any], token: int) -> tuple[str, str]:
     """How one token's way through all layers is drawn, and where it looks most at others."""
     lines = report["settings"]["lines"]
     tokens, between = report["tokens"], report["between"][lines]
     others = [sum(layer[token]) - layer[token][token] for layer in between]
     layer = max(range(len(between)), key=others.__getitem__)
-    told = (
-        tr(
-            "Purple lines lead to “{token}” from each token that it looks at, as wide as the "
-            "weight, the mean of a layer's heads. In layer {layer} “{token}” gives {share:.2f} of "
-            "its weight to other tokens, more than in any other layer.",
-            token=tokens[token],
-            layer=layer,
-            share=others[layer],
+    told, found = (
+        (
+            tr(
+                "Purple lines lead to “{token}” from each token that it looks at, as wide as the "
+                "weight, the mean of a layer's heads.",
+                token=tokens[token],
+            ),
+            tr(
+                "In layer {layer} “{token}” gives {share:.2f} of its weight to other tokens, more "
+                "than in any other layer.",
+                token=tokens[token],
+                layer=layer,
+                share=others[layer],
+            ),
         )
         if lines == "weights"
-        else tr(
-            "Purple lines are now as wide as the weight times the length of value × W_O; a value "
-            "near 0 brings nothing, whatever its weight. “{token}” gets most from others in layer "
-            "{layer}: {share:.2f}.{then} (1 is the most that any token gets in a layer.)",
-            token=tokens[token],
-            then=_next_layer(others),
-            layer=layer,
-            share=others[layer],
+        else (
+            tr(
+                "Purple lines are now as wide as the weight times the length of value × W_O; a "
+                "value near 0 brings nothing, whatever its weight."
+            ),
+            tr(
+                "“{token}” gets most from others in layer {layer}: {share:.2f}.{then} (1 is the "
+                "most that any token gets in a layer.)",
+                token=tokens[token],
+                then=_next_layer(others),
+                layer=layer,
+                share=others[layer],
+            ),
         )
     )
-    return tr(
+    shown = tr(
         "Each row is a token: its vector goes from left to right, through {layers}. {lines} The "
         "answer is read off {first}. Click a layer to open it.",
         lines=told,
         layers=tr("1 layer") if len(between) == 1 else tr("{count} layers", count=len(between)),
         first=tokens[0],
     )
+    return shown, found
 
 
 def _next_layer(others: list[float]) -> str:
@@ -145,8 +226,8 @@ def _next_layer(others: list[float]) -> str:
     return tr(" Next: layer {layer}, {share:.2f}.", layer=rest[0], share=others[rest[0]])
 
 
-def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
-    """How the layer makes one token's new vector, and where that goes."""
+def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> tuple[str, str]:
+    """How the layer makes one token's new vector and where that goes; what adds most."""
     layer, depth = report["settings"]["layer"], len(report["answers"]) - 1
     goes = (
         tr("Then layer {number} begins, with step 2.", number=layer + 1)
@@ -168,27 +249,40 @@ def _update_in_words(flow: Flow, report: dict[str, Any], token: int) -> str:
         shown = f"{times:.{int(times < 10)}f}"
         more = tr("“× {times}”: the colours are {times} times as strong.", times=shown)
         told = f"{told} {more}"
-    return f"{told} {goes}"
+    return f"{told} {goes}", _most_added(report, token)
 
 
-def _weights_in_words(report: dict[str, Any], token: int, size: int) -> str:
-    """Where one token looks most, and how the weights come about."""
+def _most_added(report: dict[str, Any], token: int) -> str:
+    """Which of the parts that are added is longest."""
+    added = [part for part in report["update"] if part["sign"] == "+"]
+    longest = max(added, key=lambda part: part["lengths"][token])
+    return tr(
+        "Longest: {part}, {length:.1f}. The old vector: {old:.1f}.",
+        part=longest["name"],
+        length=longest["lengths"][token],
+        old=report["update"][0]["lengths"][token],
+    )
+
+
+def _weights_in_words(report: dict[str, Any], token: int, size: int) -> tuple[str, str]:
+    """How the weights of one token come about, and where it looks most."""
     tokens, weights = report["tokens"], report["weights"][token]
     best = sorted(range(len(tokens)), key=weights.__getitem__, reverse=True)[:_NAMED]
     seen = [other for other in best if weights[other] >= 0.005]
     most = ", ".join(f"“{tokens[other]}” {weights[other]:.2f}" for other in seen)
-    return tr(
+    shown = tr(
         "“{token}” compares its query, at the bottom, with every key. Their dot product, divided "
-        "by √{size}, is the score; softmax turns the scores into weights that sum to 1. Most "
-        "weight: {most}. An even share would be {even:.2f}.",
+        "by √{size}, is the score; softmax turns the scores into weights that sum to 1.",
         token=tokens[token],
         size=size,
-        most=most,
-        even=1 / len(tokens),
     )
+    found = tr(
+        "Most weight: {most}. An even share would be {even:.2f}.", most=most, even=1 / len(tokens)
+    )
+    return shown, found
 
 
-def _answer_in_words(report: dict[str, Any], token: int) -> str:
+def _answer_in_words(report: dict[str, Any], token: int) -> tuple[str, str]:
     """What the read-out says after each layer, and from which one on it is the final answer."""
     answers, label, names = report["answers"], report["label"], report["names"]
     since = len(answers) - 1
@@ -213,8 +307,8 @@ def _answer_in_words(report: dict[str, Any], token: int) -> str:
             token=report["tokens"][token],
             first=report["tokens"][0],
         )
-        return f"{told} {more}"
-    return f"{told} {turn}"
+        return f"{told} {more}", turn
+    return told, turn
 
 
 def alternative(report: dict[str, Any]) -> str:

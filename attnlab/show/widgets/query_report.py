@@ -11,7 +11,7 @@ from attnlab.errors import SettingsError
 from attnlab.languages import tr
 
 SETTINGS = ("query", "keys", "values")
-LIMITS = {"asks": (-1.0, 4.0), "mixes": (-1.0, 4.0)}  # of the two planes, in both directions
+LIMITS = {"asks": (-2.0, 4.0), "mixes": (-1.0, 4.0)}  # of the two planes, in both directions
 MOST_TOKENS = 5  # beyond this their names lie on each other
 _SAME = 0.005  # weights that are written alike
 _NEARLY_ALL = 0.9

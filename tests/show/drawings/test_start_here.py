@@ -82,7 +82,10 @@ def test_each_cut_says_what_it_leaves_and_only_the_last_layer_is_strong():
         assert told in words
     assert "layer 5:\nnegative 50.0 %" in words
     assert words.count("negative") == 4
-    assert "before the last it is 80.0 %; with nothing in the last layer, 50.0 %" in picture.alt
+    assert (
+        "before the last it is negative 80.0 %; with nothing in the last layer, negative 50.0 %"
+        in (picture.alt)
+    )
     lines = [one for one in axes.patches if isinstance(one, PathPatch)]
     top = max(line.get_path().vertices[-1, 1] for line in lines)
     strong = [line for line in lines if line.get_alpha() > 0.8]
@@ -93,6 +96,11 @@ def test_each_cut_says_what_it_leaves_and_only_the_last_layer_is_strong():
     cuts = [line for line in axes.lines if line.get_linewidth() == 2.4]
     assert len(cuts) == 2
     assert all(max(line.get_ydata()) < top for line in cuts)  # not through the token's own way
+    unknown = drawings.three_cuts(None, tokens, "L1H2", "negative")
+    said = [text.get_text() for text in unknown.figure.axes[0].texts]
+    assert "1  nothing for [CLS] in layers 0 to 4" in said
+    assert "2  L1H2 silent" in said
+    assert not any("%" in told for told in [*said, unknown.alt])
     heads = [text for text in axes.texts if text.get_text() == "L1H2"]
     crossed = [line for line in axes.lines if line.get_linewidth() == 2.2]
     middles = [sum(line.get_xdata()) / 2 for line in crossed]

@@ -348,6 +348,34 @@ def test_words_name_the_tokens_that_are_looked_at_most(clf):
         assert f"Most weight: “{shown['tokens'][best]}” {max(weights):.2f}" in words
 
 
+@pytest.mark.parametrize("lines", ["weights", "carried"])
+def test_each_step_asks_what_its_words_tell(clf, lines):
+    made = report(clf, lines=lines)
+    for step in STEPS:
+        for said, (shown, question, found) in zip(
+            made["words"][step], made["asked"][step], strict=True
+        ):
+            assert said.startswith(shown)
+            assert question.endswith("?")
+            assert step == "tokens" or said == f"{shown} {found}"
+            assert found not in shown
+
+
+def test_what_is_found_is_the_longest_of_what_is_drawn(clf):
+    made = report(clf, step="mixture")
+    flow = read_flow(clf, TEXT)
+    for token, name in enumerate(made["tokens"]):
+        parts = np.array(made["weights"][token]) * flow.value[0, 0].norm(dim=-1).numpy()
+        best = made["tokens"][int(parts.argmax())]
+        assert f"Longest parts: “{best}” {parts.max():.1f}," in made["asked"]["mixture"][token][2]
+        added = {
+            part["name"]: part["lengths"][token] for part in made["update"] if part["sign"] == "+"
+        }
+        longest = max(added, key=added.get)
+        assert f"Longest: {longest}, {added[longest]:.1f}." in made["asked"]["update"][token][2]
+        assert f"“{name}”" in made["asked"]["update"][token][1]
+
+
 def test_words_say_from_which_layer_on_the_answer_leads(clf):
     flow = read_flow(clf, TEXT)
     for answers, words in (
@@ -497,7 +525,7 @@ def test_numbers_are_drawn_in_equal_steps_the_largest_among_them(clf, width):
     settings = {"text": TEXT, "layer": 1, "head": 0, "token": 0, "step": "vectors"}
     settings["lines"] = "weights"
     words = flow_report(of_this_width, settings)["words"]["vectors"][0]
-    assert "the largest number, −9.7, is in “[CLS]”" in words
+    assert "The largest number, −9.7, is in “[CLS]”" in words
     assert ("One number in" in words) == (width > SHOWN)
 
 

@@ -107,8 +107,8 @@ def test_other_words_and_as_many_keys():
     [
         ({"query": (1, 2, 3)}, "query is (1, 2, 3); here it is two numbers"),
         ({"query": "up"}, "query is 'up'; here it is two numbers"),
-        ({"query": (5, 0)}, "query is (5, 0); here each number is from −1 to 4"),
-        ({"query": (float("nan"), 0)}, "here each number is from −1 to 4"),
+        ({"query": (5, 0)}, "query is (5, 0); here each number is from −2 to 4"),
+        ({"query": (float("nan"), 0)}, "here each number is from −2 to 4"),
         ({"keys": [(1, 1)]}, "here it is 3 pairs of numbers, one for each word"),
         ({"keys": None}, "keys is None; here it is 3 pairs of numbers"),
         ({"values": [(9, 0), (0, 0), (1, 1)]}, "here each number is from −1 to 4"),
