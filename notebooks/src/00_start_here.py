@@ -563,10 +563,11 @@ feedback.folded(picture, guess_heads, measured=f"{turned} of the other 71")
 # **Of the 72 heads, only L3H9 turns the answer when silenced alone: “positive” falls by
 # 32.6 points.**
 #
-# Part of the fall is due to the zeros. In training no head was ever zero at every token
-# at once. With its average in its place “positive” falls by 17 points, and no head
-# turns the answer alone; but L3H9 still moves it most (close-up). Nor does a small
-# number prove that a head is useless: when one is silent, others may do its work.
+# How far it falls depends on what stands in the head's place. In training no head was
+# ever zero at every token at once. With its average there “positive” falls by 17
+# points, and no head turns the answer alone; but L3H9 still moves it most (close-up).
+# Nor does a small number prove that a head is useless: when one is silent, others may
+# do its work.
 #
 # </details>
 #
@@ -762,8 +763,8 @@ feedback.folded(al.plots.table(left), f"{guess_early} {guess_late}", measured)
 # %% [markdown]
 # ## 10. What the tour has found
 #
-# Here are the three cuts once more, with what each leaves of “positive” in our sentence.
-# The first changes almost nothing:
+# Here are the three cuts once more, with what each leaves of “positive” in our
+# sentence. The first changes almost nothing:
 
 # %% folded=true
 # the picture: three cuts, and what each leaves of “positive”
