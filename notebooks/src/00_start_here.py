@@ -828,9 +828,9 @@ drawings.three_cuts((whole, whole + alone[3, 9] / 100, early, late))
 #   first number becomes 0.58 · 2 + 0.14 · 0 + 0.28 · 2. Try it at the desk.
 # - (3, 0) + (1, 2) + (−2, 1) = (2, 3). If each part replaced the vector, only (−2, 1)
 #   would be left. Of (3, 0) there would be only what the parts have made of it.
-# - Section 5: without *hours* “positive” even rises, while without *life* it falls most.
-#   A weight says where one head looks, and not how much of what it carries, or of what
-#   other heads carry, the answer needs.
+# - Section 5: without *hours* “positive” even rises, while without *life* it falls
+#   most. A weight says where one head looks, and not how much of what it carries, or of
+#   what other heads carry, the answer needs.
 #
 # </details>
 
