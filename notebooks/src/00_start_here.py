@@ -209,11 +209,20 @@ al.QueryDesk()
 #
 # Each of the 12 heads has its own $W_Q$, $W_K$ and $W_V$, so that each can look for
 # something else. One more matrix, $W_O$, turns what they bring, 12 mixtures of 32
-# numbers, into the 384 that are added to the token's vector. In this product each
-# head's 32 numbers meet 32 rows of $W_O$ of their own: it is as if each head added a
-# part of its own, and so the desk of section 4 draws it. The full name of all this is
-# *multi-head self-attention*: *self*, because the tokens of one text look at each
-# other.
+# numbers, into the 384 that are added to the token's vector. Here are two heads with
+# mixtures of 2 numbers, and vectors of 3:
+
+# %% folded=true
+# the drawing
+w_o = [[1, 0, 1], [0, 1, 0], [0, 1, 2], [1, 0, 0]]
+drawings.heads_add_up([[2, 1], [1, 3]], w_o, name="$W_O$", first=0)
+
+# %% [markdown]
+# On the left the mixtures stand side by side and meet all of $W_O$. On the right each
+# head meets its own rows only, and the results are added: it is the same. So each head
+# adds a part of its own, and so the desk of section 4 draws it. The full name of all
+# this is *multi-head self-attention*: *self*, because the tokens of one text look at
+# each other.
 #
 # <details><summary>What is left out here?</summary>
 #

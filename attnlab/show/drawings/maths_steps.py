@@ -311,7 +311,13 @@ def growing_scores(widths: Sequence[int] = (4, 16, 64)) -> Picture:
     )
 
 
-def heads_add_up(contexts: Table, output_weight: Table, columns: Sequence[str] = ()) -> Picture:
+def heads_add_up(
+    contexts: Table,
+    output_weight: Table,
+    columns: Sequence[str] = (),
+    name: str = "$W^O$",
+    first: int = 1,
+) -> Picture:
     """Draw that heads side by side, times W^O, are a sum over heads.
 
     Parameters
@@ -319,6 +325,8 @@ def heads_add_up(contexts: Table, output_weight: Table, columns: Sequence[str] =
     contexts : (n, d_k), what each head passes on
     output_weight : (n * d_k, d)
     columns : what each of the d columns says
+    name : of the matrix
+    first : the number of the first head
     """
     heads, matrix = np.asarray(contexts, dtype=float), np.asarray(output_weight, dtype=float)
     n, narrow = heads.shape
@@ -333,16 +341,16 @@ def heads_add_up(contexts: Table, output_weight: Table, columns: Sequence[str] =
     for head, (own, role) in enumerate(zip(heads, roles, strict=True)):
         place = side + cell[0] * narrow * (head + 0.5)
         sheet.numbers(place, y, own[None], role=role, cell=cell, digits=0)
-        sheet.text(place, y + 0.27, f"head {head + 1}", role=role, size=9)
+        sheet.text(place, y + 0.27, f"head {head + first}", role=role, size=9)
     sheet.text(1.65, y, "·", size=14)
     for head, (block, role) in enumerate(zip(blocks, roles, strict=True)):
         place = y + high / 2 - LOW * narrow * (head + 0.5)
         sheet.numbers(2.45, place, block, role=role, cell=cell, digits=0)
-    sheet.text(2.45, y + high / 2 + (0.38 if len(columns) else 0.15), "$W^O$", size=10)
-    for above, name in enumerate(columns):
+    sheet.text(2.45, y + high / 2 + (0.38 if len(columns) else 0.15), name, size=10)
+    for above, column in enumerate(columns):
         place = cell[0] * (above + 0.5) - wide / 2
-        sheet.text(2.45 + place, y + high / 2 + 0.13, name, size=9)
-        sheet.text(6.65 + place, y + apart * (n - 1) / 2 + LOW / 2 + 0.13, name, size=9)
+        sheet.text(2.45 + place, y + high / 2 + 0.13, column, size=9)
+        sheet.text(6.65 + place, y + apart * (n - 1) / 2 + LOW / 2 + 0.13, column, size=9)
     sheet.text(3.27, y, "=", size=13)
     for head, (own, block, role) in enumerate(zip(heads, blocks, roles, strict=True)):
         place = y + apart * ((n - 1) / 2 - head)
@@ -363,8 +371,9 @@ def heads_add_up(contexts: Table, output_weight: Table, columns: Sequence[str] =
         for own, block in zip(heads, blocks, strict=True)
     )
     return sheet.picture(
-        f"{n} heads side by side times W^O: each head meets only rows of its own, so the output is "
-        f"a sum over heads, {said} = ({', '.join(f'{number:g}' for number in total)})."
+        f"{n} heads side by side times {name.strip('$')}: each head meets only rows of its own, so "
+        f"the output is a sum over heads, {said} = "
+        f"({', '.join(f'{number:g}' for number in total)})."
     )
 
 
