@@ -79,4 +79,7 @@ def test_heads_side_by_side_are_drawn_as_a_sum():
     assert "(2, 0) plus (3, 4) = (5, 4)" in alt
     named = drawings.heads_add_up([[2], [3]], [[1, 0], [0, 1]], ["Ann", "Bob"])
     assert words_of(named).count("Ann") == words_of(named).count("Bob") == 2  # W^O and the output
+    other = drawings.heads_add_up([[2], [3]], [[1, 0], [0, 1]], name="$W_O$", first=0)
+    assert {"head 0", "head 1", "$W_O$"} <= set(words_of(other))
+    assert "side by side times W_O" in other.alt
     assert not plt.get_fignums()
