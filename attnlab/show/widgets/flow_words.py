@@ -8,6 +8,7 @@ from attnlab.show.widgets.flow_reading import Flow
 from attnlab.show.wording import spoken
 
 _NAMED = 3  # tokens that are looked at most
+_ONLY_ASKED = ("mixture", "update")  # steps whose words have no room for what is found
 
 
 def notes(tokens: list[str]) -> list[str]:
@@ -26,7 +27,9 @@ def notes(tokens: list[str]) -> list[str]:
 def words(flow: Flow, report: dict[str, Any]) -> dict[str, list[str]]:
     """For each step what it shows and what is to be noticed, for each token that looks."""
     return {
-        step: [f"{shown} {found}".strip() for shown, found in pairs]
+        step: [
+            shown if step in _ONLY_ASKED else f"{shown} {found}".strip() for shown, found in pairs
+        ]
         for step, pairs in _shown_and_found(flow, report).items()
     }
 
